@@ -1,0 +1,1 @@
+"""Records and enums that every other package speaks in; values only."""

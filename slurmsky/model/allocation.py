@@ -1,0 +1,130 @@
+"""What a job got: nodes with CPUs, memory and devices; and the letter that starts it on an agent."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from .spec import JobSpec
+
+
+@dataclass
+class NodeShare:
+    """One node's part of an allocation, in the order of the job's node list."""
+
+    name: str
+    address: str = ""                      # how agents reach it: "unix:/path" or "host:port"
+    cpu_ids: tuple[int, ...] = ()          # logical CPU numbers on that node (abstract: core-major), ascending
+    memory_mib: int = 0                    # 0: not limited
+    gres: dict[str, tuple[int, ...]] = field(default_factory=dict)   # "gpu:h100" or "gpu" -> device indices
+    tasks: int = 0                         # tasks of the job laid out here
+    cpus_on_node: int = 0                  # node's configured CPUs
+
+    @property
+    def cpus(self) -> int:
+        """CPUs allocated here."""
+        return len(self.cpu_ids)
+
+
+@dataclass
+class HetComponent:
+    """Facts of one component of a heterogeneous job, as its peers must know them."""
+
+    job_id: int
+    name: str
+    account: str
+    partition: str
+    qos: str
+    spec: JobSpec
+    shares: list[NodeShare]
+
+
+@dataclass
+class Launch:
+    """All that an agent needs to run a job: sent by the controller (or shipped in a file) to every node's agent.
+
+    Paths are absolute on the node. ``environment`` is the user's environment at submit after --export,
+    without any SLURM_* of this job: node.environment adds those. ``script`` None: no batch script (salloc, srun).
+    Times are epoch seconds.
+    """
+
+    job_id: int
+    name: str
+    user: str
+    uid: int
+    gid: int
+    group: str
+    account: str
+    partition: str
+    qos: str
+    cluster: str
+    spec: JobSpec
+    shares: list[NodeShare]
+    ntasks: int
+    submit_dir: str
+    submit_host: str
+    work_dir: str
+    spool: str                              # folder on the node for this job (journal, script copy), 0700
+    script: Optional[str] = None            # path of the spooled script
+    argv: tuple[str, ...] = ()              # arguments of the script
+    environment: dict[str, str] = field(default_factory=dict)
+    stdin: str = "/dev/null"                # expanded by the controller but for node/task patterns
+    stdout: str = ""
+    stderr: str = ""                        # "" = same as stdout
+    umask: int = 0o022
+    rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    start_time: float = 0.0
+    time_limit_s: Optional[int] = None      # None: unlimited
+    kill_wait_s: int = 30
+    restart_count: int = 0
+    array_job_id: int = 0
+    array_task_id: Optional[int] = None
+    array_count: int = 0
+    array_min: int = 0
+    array_max: int = 0
+    array_step: int = 1
+    het_job_id: int = 0
+    het_offset: int = 0
+    het: list[HetComponent] = field(default_factory=list)
+    array_environment: dict[str, str] = field(default_factory=dict)
+    reservation: str = ""
+    task_prolog: str = ""
+    task_epilog: str = ""
+    exclusive: bool = False                 # whole nodes were given
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        data = dict(self.__dict__)
+        data["spec"] = self.spec.to_dict()
+        data["shares"] = [share_to_dict(share) for share in self.shares]
+        data["het"] = [
+            {**part.__dict__, "spec": part.spec.to_dict(), "shares": [share_to_dict(s) for s in part.shares]}
+            for part in self.het
+        ]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Launch:
+        """Inverse of to_dict."""
+        data = dict(data)
+        data["spec"] = JobSpec.from_dict(data["spec"])
+        data["shares"] = [share_from_dict(share) for share in data["shares"]]
+        data["het"] = [
+            HetComponent(**{**part, "spec": JobSpec.from_dict(part["spec"]),
+                            "shares": [share_from_dict(s) for s in part["shares"]]})
+            for part in data.get("het", [])
+        ]
+        data["argv"] = tuple(data.get("argv", ()))
+        data["rlimits"] = {name: (pair[0], pair[1]) for name, pair in data.get("rlimits", {}).items()}
+        return cls(**data)
+
+
+def share_to_dict(share: NodeShare) -> dict[str, Any]:
+    """JSON-ready dict of a node share."""
+    return {**share.__dict__, "cpu_ids": list(share.cpu_ids),
+            "gres": {name: list(ids) for name, ids in share.gres.items()}}
+
+
+def share_from_dict(data: dict[str, Any]) -> NodeShare:
+    """Inverse of share_to_dict."""
+    return NodeShare(**{**data, "cpu_ids": tuple(data["cpu_ids"]),
+                        "gres": {name: tuple(ids) for name, ids in data["gres"].items()}})

@@ -1,0 +1,112 @@
+"""Nodes, partitions and the cluster, as a slurm.conf describes them."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from .spec import INFINITE
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """One node's static facts. Source: slurm.conf NodeName line."""
+
+    name: str
+    address: str = "127.0.0.1"
+    host_name: str = ""
+    port: int = 0
+    cpus: int = 1                 # logical CPUs = boards * sockets * cores * threads, unless only cpus was given
+    boards: int = 1
+    sockets: int = 1              # per board
+    cores: int = 1                # per socket
+    threads: int = 1              # per core
+    memory_mib: int = 1
+    tmp_mib: int = 0
+    weight: int = 1
+    features: tuple[str, ...] = ()
+    gres: tuple[tuple[str, str, int], ...] = ()   # (name, type or "", count)
+    state: str = "UNKNOWN"        # configured State=
+    reason: str = ""
+    arch: str = ""
+    os: str = ""
+
+
+@dataclass(frozen=True)
+class PartitionConfig:
+    """One partition. Times in minutes; None means not set. Source: slurm.conf PartitionName line."""
+
+    name: str
+    nodes: tuple[str, ...] = ()
+    default: bool = False
+    max_time_min: int = INFINITE
+    default_time_min: Optional[int] = None
+    max_nodes: int = INFINITE
+    min_nodes: int = 0
+    max_cpus_per_node: int = INFINITE
+    state: str = "UP"             # UP | DOWN | DRAIN | INACTIVE
+    priority_tier: int = 1
+    priority_job_factor: int = 1
+    oversubscribe: str = "NO"     # NO | EXCLUSIVE | YES:n | FORCE:n
+    hidden: bool = False
+    root_only: bool = False
+    grace_time_s: int = 0
+    def_mem_per_node_mib: Optional[int] = None
+    def_mem_per_cpu_mib: Optional[int] = None
+    max_mem_per_node_mib: Optional[int] = None
+    max_mem_per_cpu_mib: Optional[int] = None
+    over_time_limit_min: Optional[int] = None
+    preempt_mode: str = "OFF"
+    qos: str = ""
+    allow_accounts: tuple[str, ...] = ()
+    allow_qos: tuple[str, ...] = ()
+    allow_groups: tuple[str, ...] = ()
+    nodes_text: str = ""          # as configured, e.g. "ALL"
+    engine: str = ""              # "" = the site's engine
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """The whole cluster: nodes in configured order, partitions in configured order, limits (seconds unless named)."""
+
+    name: str = "slurmsky"
+    nodes: tuple[NodeConfig, ...] = ()
+    partitions: tuple[PartitionConfig, ...] = ()
+    licenses: tuple[tuple[str, int], ...] = ()
+    max_array_size: int = 1001
+    max_job_count: int = 200_000
+    min_job_age_s: int = 300
+    kill_wait_s: int = 30
+    over_time_limit_min: int = 0
+    mail_program: str = ""
+    batch_requeue: bool = True
+    enforce_part_limits: str = "NO"
+    idle_exit_s: int = 600
+    prolog: str = ""
+    epilog: str = ""
+    task_prolog: str = ""
+    task_epilog: str = ""
+    inactive_limit_s: int = 0
+    max_script_size: int = 4 * 1024 * 1024
+    parameters: tuple[tuple[str, str], ...] = ()   # further slurm.conf words shown by scontrol show config
+
+    def node(self, name: str) -> NodeConfig:
+        """The node of that name; KeyError when there is none."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def partition(self, name: str) -> Optional[PartitionConfig]:
+        """The partition of that name, or None."""
+        for partition in self.partitions:
+            if partition.name == name:
+                return partition
+        return None
+
+    @property
+    def default_partition(self) -> Optional[PartitionConfig]:
+        """The partition a job goes to that names none."""
+        for partition in self.partitions:
+            if partition.default:
+                return partition
+        return None

@@ -1,0 +1,210 @@
+"""JobSpec: what a user asked for, one field per option that shapes a job.
+
+Fields carry the option's name with its unit; values are plain (str, int, bool, tuple of
+str), already checked by the option table, in the canonical text of their language, so that
+a spec is stored and shipped as JSON. None means "not given"; Slurm's defaults are applied
+where the value is used, because most of them depend on partition or node.
+"""
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Optional
+
+INFINITE = 0xFFFFFFFF
+NO_VAL = 0xFFFFFFFE
+
+OptInt = Optional[int]
+OptStr = Optional[str]
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """Everything sbatch, salloc and srun can ask of the controller for one job (or het component)."""
+
+    # --- who and what
+    job_name: OptStr = None
+    account: OptStr = None
+    partition: OptStr = None             # comma list allowed
+    qos: OptStr = None
+    reservation: OptStr = None
+    wckey: OptStr = None
+    comment: OptStr = None
+    admin_comment: OptStr = None
+    extra: OptStr = None
+    mcs_label: OptStr = None
+    clusters: OptStr = None
+    cluster_constraint: OptStr = None
+    container: OptStr = None
+    container_id: OptStr = None
+    gid: OptStr = None
+    uid: OptStr = None
+    # --- size
+    nodes: OptStr = None                 # canonical node count text: "2", "2-4"
+    nodes_min: OptInt = None
+    nodes_max: OptInt = None
+    ntasks: OptInt = None
+    ntasks_per_node: OptInt = None
+    ntasks_per_core: OptInt = None
+    ntasks_per_socket: OptInt = None
+    ntasks_per_gpu: OptInt = None
+    ntasks_per_board: OptInt = None
+    cpus_per_task: OptInt = None
+    cpus_per_gpu: OptInt = None
+    mincpus: OptInt = None
+    sockets_per_node: OptInt = None
+    cores_per_socket: OptInt = None
+    threads_per_core: OptInt = None
+    core_spec: OptInt = None
+    thread_spec: OptInt = None
+    mem_mib: OptInt = None               # per node; 0 = all memory of each node
+    mem_per_cpu_mib: OptInt = None
+    mem_per_gpu_mib: OptInt = None
+    tmp_mib: OptInt = None
+    gres: OptStr = None
+    gpus: OptStr = None
+    gpus_per_node: OptStr = None
+    gpus_per_socket: OptStr = None
+    gpus_per_task: OptStr = None
+    tres_per_task: OptStr = None
+    gres_flags: OptStr = None
+    licenses: OptStr = None
+    # --- where
+    constraint: OptStr = None
+    prefer: OptStr = None
+    batch_features: OptStr = None        # --batch
+    nodelist: OptStr = None
+    nodefile: OptStr = None              # path as given; its content is in nodelist
+    exclude: OptStr = None
+    exclusive: OptStr = None             # "" | user | mcs | topo: the word given; "" for a bare --exclusive
+    oversubscribe: bool = False
+    overcommit: bool = False
+    contiguous: bool = False
+    spread_job: bool = False
+    use_min_nodes: bool = False
+    switches: OptStr = None
+    segment: OptInt = None
+    distribution: OptStr = None
+    network: OptStr = None
+    power: OptStr = None
+    # --- when
+    time_limit_min: OptInt = None        # INFINITE for none
+    time_min_min: OptInt = None          # --time-min
+    begin: OptInt = None                 # epoch seconds
+    deadline: OptInt = None              # epoch seconds
+    delay_boot_min: OptInt = None
+    immediate_s: OptInt = None
+    hold: bool = False
+    priority: OptInt = None
+    nice: OptInt = None
+    dependency: OptStr = None            # canonical text
+    kill_on_invalid_dep: Optional[bool] = None
+    array: OptStr = None                 # as given, checked; language.arrayspec reads it
+    requeue: Optional[bool] = None
+    reboot: bool = False
+    signal: OptStr = None                # canonical: [R][B]:NAME@SEC
+    # --- files and environment
+    chdir: OptStr = None                 # absolute
+    input: OptStr = None                 # pattern as given
+    output: OptStr = None
+    error: OptStr = None
+    open_mode: OptStr = None             # "append" | "truncate"
+    export: OptStr = None
+    export_file: OptStr = None
+    get_user_env: OptStr = None
+    propagate: OptStr = None
+    wrap: OptStr = None
+    # --- in the job
+    cpu_bind: OptStr = None
+    mem_bind: OptStr = None
+    gpu_bind: OptStr = None
+    gpu_freq: OptStr = None
+    tres_bind: OptStr = None
+    hint: OptStr = None
+    cpu_freq: OptStr = None
+    profile: OptStr = None
+    acctg_freq: OptStr = None
+    no_kill: bool = False
+    kill_on_bad_exit: OptInt = None
+    wait_all_nodes: OptInt = None
+    oom_kill_step: OptInt = None
+    resv_ports: OptInt = None
+    stepmgr: bool = False
+    x11: OptStr = None
+    mpi: OptStr = None
+    # --- telling people
+    mail_type: tuple[str, ...] = ()
+    mail_user: OptStr = None
+    # --- options that are kept and shown but change nothing here, and site-defined options: long name -> text
+    recorded: tuple[tuple[str, str], ...] = ()
+    site_options: tuple[tuple[str, str], ...] = ()
+
+    def evolve(self, **changes: Any) -> JobSpec:
+        """A copy with some fields replaced."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dict of the fields that differ from their default."""
+        return {name: value for name, value in self.__dict__.items() if value != _DEFAULTS[name]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> JobSpec:
+        """Inverse of to_dict; JSON lists become tuples again."""
+        return cls(**{key: _tuples(value) if isinstance(value, list) else value for key, value in data.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(JobSpec)}
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """What one srun asks of the agent, beyond the JobSpec fields that also shape a step.
+
+    ``job`` holds the fields shared with a submission (nodes, ntasks, mem, distribution, ...), as typed for this step
+    and taken from its environment; None there means "inherit from the job as Slurm does".
+    """
+
+    job: JobSpec = JobSpec()
+    argv: tuple[str, ...] = ()
+    jobid: OptStr = None                 # --jobid text
+    het_group: OptStr = None
+    relative: OptInt = None
+    exact: bool = False
+    overlap: bool = False
+    whole: bool = False
+    exclusive: bool = False
+    external: bool = False
+    immediate_s: OptInt = None
+    wait_s: OptInt = None
+    kill_on_bad_exit: OptInt = None
+    label: bool = False
+    unbuffered: bool = False
+    pty: OptStr = None                   # None: no pty; "" task 0; or the task number
+    multi_prog: bool = False
+    preserve_env: bool = False
+    disable_status: bool = False
+    quit_on_interrupt: bool = False
+    prolog: OptStr = None
+    epilog: OptStr = None
+    task_prolog: OptStr = None
+    task_epilog: OptStr = None
+    bcast: OptStr = None
+    bcast_exclude: OptStr = None
+    send_libs: OptStr = None
+    mpi: OptStr = None
+    threads: OptInt = None
+    msg_timeout_s: OptInt = None
+    slurmd_debug: OptStr = None
+    test_only: bool = False
+    no_allocate: bool = False
+    verbose: int = 0
+    quiet: int = 0
+    #: names of JobSpec fields that were typed on srun's command line (not from environment)
+    typed: tuple[str, ...] = ()
+    #: names of JobSpec/StepSpec fields that came from input environment variables
+    from_env: tuple[str, ...] = ()
+    site_options: tuple[tuple[str, str], ...] = ()

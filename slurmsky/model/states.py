@@ -1,0 +1,107 @@
+"""Job states and flags, node states: Slurm's words, numbers and compact forms.
+
+Source: slurm.h ``enum job_states`` and the JOB_* flag bits (see tests/data/job_states.csv).
+"""
+from __future__ import annotations
+
+import enum
+
+
+class JobState(enum.Enum):
+    """Base state of a job or step; the value is Slurm's number."""
+
+    PENDING = 0
+    RUNNING = 1
+    SUSPENDED = 2
+    COMPLETED = 3
+    CANCELLED = 4
+    FAILED = 5
+    TIMEOUT = 6
+    NODE_FAIL = 7
+    PREEMPTED = 8
+    BOOT_FAIL = 9
+    DEADLINE = 10
+    OUT_OF_MEMORY = 11
+
+    @property
+    def compact(self) -> str:
+        """The two-letter form of squeue's ``%t``."""
+        return _COMPACT[self]
+
+    @property
+    def finished(self) -> bool:
+        """True for the states a job never leaves (but by requeue)."""
+        return self.value >= JobState.COMPLETED.value
+
+    @property
+    def active(self) -> bool:
+        """True while the job holds an allocation."""
+        return self in (JobState.RUNNING, JobState.SUSPENDED)
+
+
+_COMPACT = {
+    JobState.PENDING: "PD", JobState.RUNNING: "R", JobState.SUSPENDED: "S", JobState.COMPLETED: "CD",
+    JobState.CANCELLED: "CA", JobState.FAILED: "F", JobState.TIMEOUT: "TO", JobState.NODE_FAIL: "NF",
+    JobState.PREEMPTED: "PR", JobState.BOOT_FAIL: "BF", JobState.DEADLINE: "DL", JobState.OUT_OF_MEMORY: "OOM",
+}
+
+
+class JobFlag(enum.Flag):
+    """State flags that lie over the base state; the value is Slurm's bit."""
+
+    NONE = 0
+    LAUNCH_FAILED = 0x100
+    REQUEUED = 0x400
+    REQUEUE_HOLD = 0x800
+    SPECIAL_EXIT = 0x1000
+    CONFIGURING = 0x4000
+    COMPLETING = 0x8000
+    STOPPED = 0x10000
+    REVOKED = 0x80000
+    SIGNALING = 0x400000
+    STAGE_OUT = 0x800000
+
+
+# The order in which Slurm shows a flag in place of the base state (job_state_string, slurm_protocol_defs.c).
+SHOWN_FLAGS: tuple[tuple[JobFlag, str, str], ...] = (
+    (JobFlag.COMPLETING, "COMPLETING", "CG"),
+    (JobFlag.STAGE_OUT, "STAGE_OUT", "SO"),
+    (JobFlag.CONFIGURING, "CONFIGURING", "CF"),
+    (JobFlag.REQUEUED, "REQUEUED", "RQ"),
+    (JobFlag.REQUEUE_HOLD, "REQUEUE_HOLD", "RH"),
+    (JobFlag.SPECIAL_EXIT, "SPECIAL_EXIT", "SE"),
+    (JobFlag.STOPPED, "STOPPED", "ST"),
+    (JobFlag.REVOKED, "REVOKED", "RV"),
+    (JobFlag.SIGNALING, "SIGNALING", "SI"),
+)
+
+
+def shown_state(state: JobState, flags: JobFlag) -> tuple[str, str]:
+    """Long and compact word that squeue and scontrol print for a state with its flags."""
+    for flag, long, compact in SHOWN_FLAGS:
+        if flag in flags:
+            return long, compact
+    return state.name, state.compact
+
+
+class NodeState(enum.Enum):
+    """What sinfo calls a node; mixed/allocated/idle are derived from its use."""
+
+    IDLE = "idle"
+    MIXED = "mixed"
+    ALLOCATED = "allocated"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+    FUTURE = "future"
+
+
+class NodeFlag(enum.Flag):
+    """Flags over a node's base state."""
+
+    NONE = 0
+    DRAIN = 1
+    COMPLETING = 2
+    NOT_RESPONDING = 4
+    FAIL = 8
+    POWERING_UP = 16
+    RESERVED = 32
