@@ -1,0 +1,220 @@
+"""Text of a site file -> Site; a Site for a machine without a site file."""
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from ..model.cluster import ClusterConfig, NodeConfig, PartitionConfig
+from . import schema
+from .record import (
+    GpuNames,
+    MachineFacts,
+    ModuleConfig,
+    PartitionSky,
+    PathMap,
+    Site,
+    SiteError,
+    SiteOption,
+    SkyConfig,
+)
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_LINE_COLUMN = re.compile(r"^(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)$", re.DOTALL)
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
+
+
+def load(text: str, name: str, machine: MachineFacts | None = None) -> Site:
+    """The Site that a file says; ``name`` is the file's name for messages.
+
+    A file without [[node]] describes the site of ``machine`` (one node, as default_site gives); without ``machine``
+    the cluster has no nodes. A file without [[partition]] has one, ``debug*`` over all nodes.
+    Raises SiteError with line and column.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _LINE_COLUMN.match(str(error))
+        if found:
+            raise SiteError(name, int(found["line"]), int(found["column"]), found["what"]) from error
+        # "... (at end of document)"
+        lines = text.split("\n")
+        raise SiteError(name, len(lines), len(lines[-1]) + 1, str(error)) from error
+    return _Reader(text, name).site(data, machine)
+
+
+def default_site(machine: MachineFacts) -> Site:
+    """The Site of a machine that has no site file: it is the one node, in one partition ``debug`` without limits."""
+    return load("", "(no site file)", machine)
+
+
+def machine_node(machine: MachineFacts) -> NodeConfig:
+    """This machine as a node."""
+    gres = tuple(("gpu", kind, number) for kind, number in Counter(machine.gpus).items())
+    return NodeConfig(
+        name=machine.short_name, host_name=machine.host_name, cpus=machine.cpus, sockets=machine.sockets,
+        cores=machine.cores, threads=machine.threads, memory_mib=machine.memory_mib, tmp_mib=machine.tmp_mib,
+        gres=gres, arch=machine.arch, os=machine.os)
+
+
+class _Reader:
+    """Reads tables by schema; knows the text to tell where a fault lies."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.lines = text.splitlines()
+        self.name = name
+
+    def site(self, data: Mapping[str, Any], machine: MachineFacts | None) -> Site:
+        known = {*schema.TOP, *schema.TABLES, *schema.LISTS, *schema.FREE}
+        for word in data:
+            if word not in known:
+                raise self.fault("", 0, word, _unknown(word, known))
+        top = self.table("", 0, {word: data[word] for word in schema.TOP if word in data}, schema.TOP)
+        tables = {word: self.table(word, 0, self.mapping(word, data.get(word, {})), keys)
+                  for word, keys in schema.TABLES.items()}
+        lists = {word: [self.table(word, index, item, keys) for index, item in enumerate(self.items(word, data))]
+                 for word, keys in schema.LISTS.items()}
+        free = {word: self.value(word, 0, "", read, data.get(word, {})) for word, read in schema.FREE.items() if read}
+
+        nodes = self.nodes(lists["node"]) if lists["node"] else (machine_node(machine),) if machine else ()
+        partitions, sky = self.partitions(lists["partition"], nodes)
+        limits = dict(tables["limits"])
+        first_job_id = limits.pop("first_job_id", 1)
+        cluster = ClusterConfig(
+            nodes=nodes, partitions=partitions, licenses=free["licenses"], parameters=free["parameters"],
+            **{key: value for key, value in top.items() if key == "name"}, **limits, **tables["hooks"],
+            **tables["mail"])
+        return Site(
+            cluster=cluster, engine=top.get("engine", "auto"), accounts=top.get("accounts", ()),
+            sky=SkyConfig(**tables["sky"]), partition_sky=sky, gpus=GpuNames(**tables["gpus"]),
+            modules=self.modules(data), paths=self.paths(free["paths"]), options=self.options(lists["option"]),
+            first_job_id=first_job_id, environment=free["environment"], source=self.name)
+
+    def nodes(self, tables: list[dict[str, Any]]) -> tuple[NodeConfig, ...]:
+        nodes: dict[str, NodeConfig] = {}
+        for index, table in enumerate(tables):
+            fields = {key: value for key, value in table.items() if key != "names"}
+            size = NodeConfig(name="", **fields)
+            product = size.boards * size.sockets * size.cores * size.threads
+            if "cpus" not in fields:
+                fields["cpus"] = product
+            elif not {"boards", "sockets", "cores", "threads"} & set(fields):
+                # slurm.conf: with CPUs alone each CPU is a socket of its own
+                fields["sockets"] = fields["cpus"]
+            elif fields["cpus"] not in (product, product // size.threads):
+                raise self.fault("node", index, "cpus",
+                                 f"{fields['cpus']} cpus are not boards x sockets x cores x threads = {product}")
+            for name in table["names"]:
+                if name in nodes:
+                    raise self.fault("node", index, "names", f"node {name} is described twice")
+                nodes[name] = NodeConfig(name=name, host_name=name, **fields)
+        return tuple(nodes.values())
+
+    def partitions(self, tables: list[dict[str, Any]], nodes: tuple[NodeConfig, ...]) -> tuple[
+            tuple[PartitionConfig, ...], tuple[tuple[str, PartitionSky], ...]]:
+        if not tables:
+            tables = [{"name": "debug", "default": True}]
+        names = tuple(node.name for node in nodes)
+        partitions: dict[str, PartitionConfig] = {}
+        sky: list[tuple[str, PartitionSky]] = []
+        for index, table in enumerate(tables):
+            mine = {word: table[word] for word in schema.PARTITION_SKY if word in table}
+            fields = {field: value for field, value in table.items() if field not in mine}
+            name = fields["name"]
+            if name in partitions:
+                raise self.fault("partition", index, "name", f"partition {name} is described twice")
+            written = fields.setdefault("nodes_text", "ALL")
+            members = names if written.upper() == "ALL" else self.value(
+                "partition", index, "nodes", schema.hosts, written) if written else ()
+            for member in members:
+                if member not in names and names:
+                    raise self.fault("partition", index, "nodes", f"there is no node {member}")
+            partitions[name] = PartitionConfig(nodes=tuple(members), **fields)
+            if mine:
+                sky.append((name, PartitionSky(**mine)))
+        if sum(part.default for part in partitions.values()) > 1:
+            raise self.fault("partition", len(tables) - 1, "default", "only one partition can be the default")
+        return tuple(partitions.values()), tuple(sky)
+
+    def modules(self, data: Mapping[str, Any]) -> tuple[ModuleConfig, ...]:
+        modules = []
+        for name, table in self.mapping("modules", data.get("modules", {})).items():
+            if isinstance(table, str):      # "cuda/12.1" = "docker:nvidia/cuda:..."
+                table = {"image": table}
+            modules.append(ModuleConfig(name, **self.table(f"modules.{name}", 0, table, schema.MODULE)))
+        return tuple(modules)
+
+    def paths(self, given: tuple[tuple[str, str], ...]) -> tuple[PathMap, ...]:
+        for path, target in given:
+            if not path.startswith(("/", "~")):
+                raise self.fault("paths", 0, path, f"{path} is not an absolute path")
+            if not re.match(r"(s3|gs|r2|azure|oci|cos|nebius|https)://.|volume:.|host:/", target):
+                raise self.fault("paths", 0, path, "a bucket URL, volume:NAME or host:/PATH is expected")
+        return tuple(PathMap(path.rstrip("/") or "/", target) for path, target in given)
+
+    def options(self, tables: list[dict[str, Any]]) -> tuple[SiteOption, ...]:
+        for index, table in enumerate(tables):
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", table["name"]):
+                raise self.fault("option", index, "name", f"{table['name']!r} cannot be an option's name")
+        return tuple(SiteOption(**table) for table in tables)
+
+    # -- reading by schema
+
+    def mapping(self, word: str, value: Any) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise self.fault("", 0, word, f"{word} must be a table: [{word}]")
+        return value
+
+    def items(self, word: str, data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        value = data.get(word, [])
+        if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+            raise self.fault("", 0, word, f"{word} must be written as [[{word}]]")
+        return value
+
+    def table(self, word: str, index: int, given: Mapping[str, Any], keys: Mapping[str, schema.Key]) -> dict[str, Any]:
+        found = {}
+        for name, value in self.mapping(word, given).items():
+            if name not in keys:
+                raise self.fault(word, index, name, _unknown(name, keys))
+            found[keys[name].field or name] = self.value(word, index, name, keys[name].read, value)
+        for name, key in keys.items():
+            if key.required and name not in given:
+                raise self.fault(word, index, "", f"{name} is missing")
+        return found
+
+    def value(self, word: str, index: int, key: str, read: Any, value: Any) -> Any:
+        try:
+            return read(value)
+        except schema.Bad as error:
+            raise self.fault(word, index, key, f"{key or word}: {error}") from error
+
+    def fault(self, word: str, index: int, key: str, message: str) -> SiteError:
+        line, column = self.where(word, index, key)
+        return SiteError(self.name, line, column, message)
+
+    def where(self, word: str, index: int, key: str) -> tuple[int, int]:
+        """Line and column of a key in the index-th table of that word; of the table's head when it is not found."""
+        table, seen, head = "", -1, (1, 1)
+        wanted = re.compile(r"^\s*(\"%s\"|'%s'|%s)\s*[.=]" % ((re.escape(key),) * 3)) if key else None
+        for number, line in enumerate(self.lines, 1):
+            header = _HEADER.match(line)
+            if header:
+                table = re.sub(r"[\"'\s]", "", header[2])
+                seen += table == word
+                if table in (word, key) and (seen == index or not word):
+                    head = (number, header.start(2) + 1)
+            elif wanted and table == word and (not word or seen == index) and (found := wanted.match(line)):
+                return number, found.start(1) + 1
+        return head
+
+
+def _unknown(word: str, known: Any) -> str:
+    near = get_close_matches(word, list(known), 1)
+    return f"{word} is not known here" + (f"; is {near[0]} meant?" if near else "")

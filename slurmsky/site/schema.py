@@ -1,0 +1,199 @@
+"""The tables of slurmsky.toml: every key, how its value is read and which field of a record it fills."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..language import hostlist, timelimit
+from ..model.spec import INFINITE
+
+
+class Bad(Exception):
+    """A value that its key does not take; the text says what it takes."""
+
+
+def text(value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise Bad("a text in quotes is expected")
+    return value
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """A list of strings, or one string with commas."""
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    if not isinstance(value, list):
+        raise Bad("a list of texts is expected")
+    return tuple(text(item) for item in value)
+
+
+def flag(value: Any) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise Bad("true or false is expected")
+    return value
+
+
+def count(value: Any) -> int:
+    """An integer of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise Bad("a number of 0 or more is expected")
+    return value
+
+
+def positive(value: Any) -> int:
+    """An integer of 1 or more."""
+    if count(value) == 0:
+        raise Bad("a number of 1 or more is expected")
+    return int(value)
+
+
+def limit(value: Any) -> int:
+    """A count, or "UNLIMITED" / "INFINITE"."""
+    if isinstance(value, str) and value.upper() in ("UNLIMITED", "INFINITE"):
+        return INFINITE
+    return count(value)
+
+
+def dollars(value: Any) -> float:
+    """A number of dollars above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise Bad("a number of dollars above 0 is expected")
+    return float(value)
+
+
+def minutes(value: Any) -> int:
+    """A Slurm time as a string, or minutes as a number. Slurm: time_str2mins."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return count(value)
+    try:
+        return timelimit.parse(text(value))
+    except ValueError as error:
+        raise Bad('a Slurm time is expected, such as "1-12:00:00" or "INFINITE"') from error
+
+
+def hosts(value: Any) -> tuple[str, ...]:
+    """A Slurm host list, expanded."""
+    try:
+        return tuple(hostlist.expand(text(value)))
+    except ValueError as error:
+        raise Bad('a host list is expected, such as "n[1-4]"') from error
+
+
+def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
+    """``name[:type][:count]``, comma separated, as slurm.conf's Gres=. Socket lists in brackets are dropped."""
+    found = []
+    for word in texts(value):
+        name, *rest = word.split("(", 1)[0].split(":")
+        number = 1
+        if rest and rest[-1].isdigit():
+            number = int(rest.pop())
+        if not name or len(rest) > 1:
+            raise Bad('gres is expected as "name:type:count", such as "gpu:a100:4"')
+        found.append((name, rest[0] if rest else "", number))
+    return tuple(found)
+
+
+def pairs(value: Any) -> tuple[tuple[str, str], ...]:
+    """A table of texts."""
+    if not isinstance(value, Mapping):
+        raise Bad("a table of texts is expected")
+    return tuple((key, text(item)) for key, item in value.items())
+
+
+def counts(value: Any) -> tuple[tuple[str, int], ...]:
+    """A table of numbers."""
+    if not isinstance(value, Mapping):
+        raise Bad("a table of numbers is expected")
+    return tuple((key, count(item)) for key, item in value.items())
+
+
+def one_of(*words: str) -> Callable[[Any], str]:
+    """One of some words, in any case; the word as listed comes back."""
+    def read(value: Any) -> str:
+        for word in words:
+            if text(value).lower() == word.lower():
+                return word
+        raise Bad(f"one of {', '.join(words)} is expected")
+    return read
+
+
+def oversubscribe(value: Any) -> str:
+    """NO, EXCLUSIVE, YES[:n] or FORCE[:n]. Source: slurm.conf OverSubscribe."""
+    word, _, number = text(value).upper().partition(":")
+    if word not in ("NO", "EXCLUSIVE", "YES", "FORCE") or (number and not number.isdigit()):
+        raise Bad("NO, EXCLUSIVE, YES[:count] or FORCE[:count] is expected")
+    return f"{word}:{number or 4}" if word in ("YES", "FORCE") else word
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: how its value is read, and the record's field it fills ("" = the key's own name)."""
+
+    read: Callable[[Any], Any]
+    field: str = ""
+    required: bool = False
+
+
+ARRAYS = one_of("packed", "jobs", "pool")
+ENGINE = one_of("auto", "sky", "local")
+
+NODE = {
+    "names": Key(hosts, required=True), "address": Key(text), "cpus": Key(positive), "boards": Key(positive),
+    "sockets": Key(positive), "cores": Key(positive), "threads": Key(positive), "memory_mib": Key(positive),
+    "tmp_mib": Key(count), "weight": Key(count), "gres": Key(gres), "features": Key(texts),
+    "state": Key(one_of("UNKNOWN", "IDLE", "DOWN", "DRAIN", "FAIL", "FUTURE")), "reason": Key(text),
+    "arch": Key(text), "os": Key(text),
+}
+
+# PartitionConfig's fields, then PartitionSky's.
+PARTITION = {
+    "name": Key(text, required=True), "nodes": Key(text, "nodes_text"), "default": Key(flag),
+    "max_time": Key(minutes, "max_time_min"), "default_time": Key(minutes, "default_time_min"),
+    "max_nodes": Key(limit), "min_nodes": Key(count), "max_cpus_per_node": Key(limit),
+    "state": Key(one_of("UP", "DOWN", "DRAIN", "INACTIVE")), "priority_tier": Key(count),
+    "priority_job_factor": Key(count), "oversubscribe": Key(oversubscribe), "hidden": Key(flag),
+    "root_only": Key(flag), "grace_time_s": Key(count), "def_mem_per_node_mib": Key(count),
+    "def_mem_per_cpu_mib": Key(count), "max_mem_per_node_mib": Key(count), "max_mem_per_cpu_mib": Key(count),
+    "over_time_limit": Key(limit, "over_time_limit_min"),
+    "preempt_mode": Key(one_of("OFF", "CANCEL", "REQUEUE", "SUSPEND", "GANG")), "qos": Key(text),
+    "allow_accounts": Key(texts), "allow_qos": Key(texts), "allow_groups": Key(texts), "engine": Key(ENGINE),
+}
+PARTITION_SKY = {
+    "infra": Key(texts), "spot": Key(flag), "gpu": Key(text), "instance_type": Key(text), "image": Key(text),
+    "pool": Key(text), "volumes": Key(pairs), "price_ceiling": Key(dollars), "array_nodes": Key(positive),
+    "arrays": Key(ARRAYS), "kueue_queue": Key(text), "priority_class": Key(text), "labels": Key(pairs),
+    "features": Key(pairs),
+}
+
+# ClusterConfig's fields; first_job_id is Site's.
+LIMITS = {
+    "max_array_size": Key(positive), "max_job_count": Key(positive), "min_job_age_s": Key(count),
+    "kill_wait_s": Key(count), "over_time_limit_min": Key(limit), "idle_exit_s": Key(count),
+    "inactive_limit_s": Key(count), "max_script_size": Key(positive), "batch_requeue": Key(flag),
+    "enforce_part_limits": Key(one_of("NO", "ANY", "ALL")), "first_job_id": Key(positive),
+}
+HOOKS = {"prolog": Key(text), "epilog": Key(text), "task_prolog": Key(text), "task_epilog": Key(text)}
+SKY = {
+    "endpoint": Key(text), "workspace": Key(text), "infra": Key(texts), "spot": Key(flag), "image": Key(text),
+    "arrays": Key(ARRAYS), "price_ceiling": Key(dollars), "budget": Key(dollars), "upload_mib": Key(count),
+    "return_mib": Key(count), "bucket": Key(text), "queue_poll_s": Key(positive), "start_server": Key(flag),
+}
+GPUS = {"default": Key(text), "names": Key(pairs)}
+MODULE = {"image": Key(text), "setup": Key(text), "environment": Key(pairs)}
+OPTION = {
+    "name": Key(text, required=True), "argument": Key(one_of("none", "required", "optional")),
+    "policy": Key(one_of("recorded", "environment", "refused")), "help": Key(text), "environment": Key(text),
+    "placeholder": Key(text),
+}
+MAIL = {"program": Key(text, "mail_program")}
+TOP = {"cluster": Key(text, "name"), "engine": Key(ENGINE), "accounts": Key(texts)}
+
+#: one table each, of these keys
+TABLES = {"limits": LIMITS, "hooks": HOOKS, "sky": SKY, "gpus": GPUS, "mail": MAIL}
+#: arrays of tables, [[word]]
+LISTS = {"node": NODE, "partition": {**PARTITION, **PARTITION_SKY}, "option": OPTION}
+#: tables whose keys are the site's own
+FREE = {"licenses": counts, "paths": pairs, "parameters": pairs, "environment": pairs, "modules": None}
