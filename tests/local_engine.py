@@ -1,0 +1,64 @@
+"""An engine of its own for a test session: a temporary SLURMSKY_HOME, `bin/` first on PATH."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BIN = REPOSITORY / "bin"
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """`env` is a whole environment for commands; `root` a folder for whatever a test writes."""
+
+    home: Path
+    root: Path
+    env: Mapping[str, str]
+
+    def run(
+        self, command: list[str] | str, *, cwd: Path | None = None, env: Mapping[str, str] | None = None,
+        stdin: str | bytes = b"", limit_s: float = 60,
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
+        """What a command answered; a text is a bash line. Raises subprocess.TimeoutExpired."""
+        argv = ["bash", "-c", command] if isinstance(command, str) else command
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(argv, cwd=cwd or self.root, env={**self.env, **(env or {})}, input=data,
+                              capture_output=True, timeout=limit_s)  # fmt: skip
+        return subprocess.CompletedProcess(
+            argv, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))  # fmt: skip
+
+
+@contextmanager
+def local_engine(site: Path, **extra: str) -> Iterator[LocalEngine]:
+    """Starts with the first command and is stopped at the end; what still runs is cancelled before."""
+    # /tmp by name, six random letters: socket paths stay short and folders are equally long in every run.
+    home = Path(tempfile.mkdtemp(prefix="sh.", dir="/tmp"))
+    root = Path(tempfile.mkdtemp(prefix="so.", dir="/tmp"))
+    env = {name: os.environ[name] for name in ("HOME", "USER", "LOGNAME") if name in os.environ}
+    env.update(PATH=f"{BIN}:/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8", LC_ALL="C.UTF-8", SHELL="/bin/bash", TERM="dumb",
+               SLURMSKY_HOME=str(home), SLURMSKY_SITE=str(site), SLURMSKY_PYTHON=sys.executable, **extra)  # fmt: skip
+    engine = LocalEngine(home, root, env)
+    try:
+        yield engine
+    finally:
+        engine.run(["scancel", "--me"])
+        stopped = engine.run(["slurmsky", "stop"])
+        log = home / "controller.log"
+        faults = [line for line in _text(log).splitlines() if line.startswith("Traceback")]
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
+        assert stopped.returncode == 0, f"slurmsky stop: {stopped}"
+        assert not faults, f"the controller raised {len(faults)} times"
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""

@@ -1,0 +1,11 @@
+"""All cases, by group; a group is one golden file."""
+
+from __future__ import annotations
+
+from case import Case
+from cases_env import CASES as ENV
+from cases_query import CASES as QUERY
+from cases_show import CASES as SHOW
+from cases_srun import CASES as SRUN
+
+GROUPS: dict[str, tuple[Case, ...]] = {"show": SHOW, "query": QUERY, "env": ENV, "srun": SRUN}

@@ -1,0 +1,109 @@
+"""The same command lines on slurmsky, compared with what the real Slurm printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from typing import Any
+
+import pytest
+from case import HERE, Case, NeverHappened, Side
+from differences import KNOWN, REWORDED, comparable
+from groups import GROUPS
+from local_engine import LocalEngine
+from normalise import Context, first_job_id, normalise
+
+GOLDEN: dict[str, dict[str, list[dict[str, Any]]]] = {
+    group: json.loads((HERE / "golden" / f"{group}.json").read_text(encoding="utf-8"))["cases"]
+    for group in GROUPS
+    if (HERE / "golden" / f"{group}.json").exists()
+}
+Answered = list[dict[str, Any]]
+
+
+def _rows() -> list[Any]:
+    """One test for each recorded line, named group:case:number."""
+    rows = []
+    for group, cases in GROUPS.items():
+        for case in cases:
+            for number, answer in enumerate(GOLDEN.get(group, {}).get(case.name, ())):
+                name = f"{group}:{case.name}:{number}"
+                reason = KNOWN.get(name) or KNOWN.get(name.rpartition(":")[0])
+                marks = [pytest.mark.xfail(reason=reason, strict=name in KNOWN)] if reason else []
+                if case.slow:
+                    marks.append(pytest.mark.slow)
+                rows.append(pytest.param(group, case, number, answer, id=name, marks=marks))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def ours(engine: LocalEngine) -> Any:
+    """Function from a case to our answers, each case run once."""
+    side = Side(engine.env["PATH"], engine.root, engine.env)
+    known: dict[str, Answered | NeverHappened] = {}
+
+    def answers(group: str, case: Case) -> Answered:
+        key = f"{group}:{case.name}"
+        if key not in known:
+            try:
+                known[key] = _answers(side, case)
+            except NeverHappened as exc:
+                known[key] = exc
+        found = known[key]
+        if isinstance(found, NeverHappened):
+            pytest.fail(str(found))
+        return found
+
+    return answers
+
+
+def _answers(side: Side, case: Case) -> Answered:
+    began = time.time()
+    folder, found = side.run(case)
+    context = Context(str(folder), began)
+    first = first_job_id([text for answer in found for text in (answer.stdout, answer.stderr)])
+    return [
+        {
+            "line": line,
+            "stdout": normalise(answer.stdout, context, first).split("\n"),
+            "stderr": normalise(answer.stderr, context, first).split("\n"),
+            "code": answer.code,
+        }
+        for line, answer in zip(case.lines(), found)
+    ]
+
+
+def _as_now(text: list[str]) -> list[str]:
+    for pattern, now in REWORDED:
+        text = [re.sub(pattern, now, row) for row in text]
+    return text
+
+
+def _told(answer: dict[str, Any]) -> str:
+    """An answer as one text, for a readable difference. Other users' names have other widths."""
+    line = answer["line"]
+    rows = [*comparable(line, answer["stdout"]), "--- stderr", *comparable(line, answer["stderr"]),
+            f"--- exit code {answer['code']}"]  # fmt: skip
+    return "\n".join(rows if os.getuid() == 0 else (" ".join(row.split()) for row in rows))
+
+
+@pytest.mark.parametrize(("group", "case", "number", "recorded"), _rows())
+def test_same_answer(group: str, case: Case, number: int, recorded: dict[str, Any], ours: Any) -> None:
+    assert recorded["line"] == case.lines()[number], "the case changed: record it again"
+    expected = {**recorded, "stdout": _as_now(recorded["stdout"]), "stderr": _as_now(recorded["stderr"])}
+    assert _told(ours(group, case)[number]) == _told(expected)
+
+
+def test_everything_is_recorded() -> None:
+    missing = [f"{group}:{case.name}" for group, cases in GROUPS.items() for case in cases
+               if [answer["line"] for answer in GOLDEN.get(group, {}).get(case.name, ())] != case.lines()]  # fmt: skip
+    assert not missing, "run tests/oracle/record.py --missing"
+
+
+def test_every_known_difference_names_a_test() -> None:
+    names = {f"{group}:{case.name}" for group, cases in GROUPS.items() for case in cases}
+    lines = {f"{group}:{case.name}:{number}" for group, cases in GROUPS.items() for case in cases
+             for number in range(len(case.lines()))}  # fmt: skip
+    assert set(KNOWN) <= names | lines

@@ -1,0 +1,19 @@
+"""One engine for the session whose site has the nodes that the examples ask for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from local_engine import LocalEngine, local_engine  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[LocalEngine]:
+    with local_engine(Path(__file__).with_name("site.toml")) as started:
+        yield started
