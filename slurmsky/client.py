@@ -1,0 +1,285 @@
+"""What bin/* runs: `python -I -S client.py ROOT COMMAND ARGUMENTS...`.
+
+Passes a command to the controller (inside a job: to the node's agent) and prints what comes back.
+Every call of every command pays for this file, so it imports built-in modules and `_socket` only,
+keeps what is rare in two modules that are loaded when needed (`client_start`: no controller yet;
+`client_relay`: stdin, signals, terminals, child processes), and leaves by `_exit`.
+The frames are described in `slurmsky/node/wire.py`, whose constants are repeated here.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NoReturn
+
+VERSION = b"1"
+REQUEST = b"R"
+STDOUT = b"O"
+STDERR = b"E"
+EXIT = b"X"
+
+# As in slurmsky/paths.py.
+HOME = b"SLURMSKY_HOME"
+AGENT = b"SLURMSKY_AGENT"
+SOCKET_NAME = b"controller.sock"
+
+_BUFFER_SIZE = 1 << 18  # a unix socket hands over at most about 200 KiB at once
+_SUN_PATH_MAX = 107
+
+
+class Channel:
+    """A connection and the frames that arrive on it.
+
+    Bytes of O and E frames are given out in the pieces in which they arrive, because nobody needs
+    them whole; other payloads are given out complete. Pieces are views of a buffer that the next
+    `fill` overwrites.
+    """
+
+    def __init__(self, sock: _socket.socket) -> None:
+        self.sock = sock
+        self._buffer = bytearray(_BUFFER_SIZE)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._kind = b""  # of the output frame that we are in the middle of
+        self._left = 0  # bytes of it still to come
+
+    def fill(self) -> bool:
+        """Wait for more bytes; False: the other side has closed."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start:
+            rest = bytes(self._view[self._start : self._end])
+            self._start, self._end = 0, len(rest)
+            self._view[: self._end] = rest
+        if self._end == len(self._buffer):
+            self._buffer = self._buffer + bytearray(len(self._buffer))
+            self._view = memoryview(self._buffer)
+        try:
+            count = self.sock.recv_into(self._view[self._end :])
+        except ConnectionError:
+            return False
+        self._end += count
+        return count > 0
+
+    def frames(self) -> Iterator[tuple[bytes, memoryview]]:
+        """What has arrived so far, piece by piece. Leaving the loop midway loses nothing."""
+        while self._start < self._end:
+            start, held = self._start, self._end - self._start
+            if self._left:
+                size = min(self._left, held)
+                self._left -= size
+                self._start += size
+                yield self._kind, self._view[start : self._start]
+                continue
+            if held < 5:
+                return
+            kind = bytes(self._view[start : start + 1])
+            length = int.from_bytes(self._view[start + 1 : start + 5], "big")
+            if kind in (STDOUT, STDERR):
+                self._start += 5
+                self._kind, self._left = kind, length
+            elif held - 5 < length:
+                return
+            else:
+                self._start += 5 + length
+                yield kind, self._view[start + 5 : self._start]
+
+
+def pack(fields: list[bytes]) -> bytes:
+    """A list payload."""
+    return b"".join([len(field).to_bytes(4, "big") + field for field in fields])
+
+
+def frame(kind: bytes, payload: bytes = b"") -> bytes:
+    return kind + len(payload).to_bytes(4, "big") + payload
+
+
+def environment() -> list[bytes]:
+    """The caller's environment as it was handed to us, `K=V` each.
+
+    In the C locale the interpreter adds LC_CTYPE=C.UTF-8 of its own (PEP 538), which a job must not
+    see; the kernel still has the block as it was.
+    """
+    environ = posix.environ
+    if environ.get(b"LC_CTYPE") in (b"C.UTF-8", b"C.utf8", b"UTF-8"):
+        try:
+            fd = posix.open("/proc/self/environ", posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError:
+            pass  # no /proc: the variable stays
+        else:
+            block = b""
+            while piece := posix.read(fd, 1 << 20):
+                block += piece
+            posix.close(fd)
+            return [entry for entry in block.split(b"\0") if b"=" in entry]
+    return [name + b"=" + value for name, value in environ.items()]
+
+
+def request(command: str, args: list[str], env: list[bytes]) -> bytes:
+    """The R frame of this process."""
+    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+    try:
+        cwd = posix.getcwdb()
+    except OSError:
+        cwd = posix.environ.get(b"PWD", b"/")  # the folder was removed under us; Slurm says so later
+    umask = posix.umask(0o077)
+    posix.umask(umask)
+    ttys = [posix.isatty(fd) for fd in (0, 1, 2)]
+    size = b""
+    for fd in (0, 1, 2):
+        if ttys[fd]:
+            columns, rows = posix.get_terminal_size(fd)
+            size = b"%dx%d" % (rows, columns)
+            break
+    fields = [
+        VERSION,
+        command.encode(encoding, errors),
+        cwd,
+        b"%o" % umask,
+        b"".join([b"1" if tty else b"0" for tty in ttys]),
+        size,
+        b"%d" % posix.getpid(),
+        b"%d" % len(args),
+    ]
+    fields += [arg.encode(encoding, errors) for arg in args]
+    fields += env
+    return frame(REQUEST, pack(fields))
+
+
+def home() -> bytes:
+    """The state folder, as `slurmsky.paths.state` computes it."""
+    environ = posix.environ
+    folder = environ.get(HOME)
+    if folder:
+        return folder if folder.startswith(b"/") else posix.getcwdb() + b"/" + folder
+    base = environ.get(b"XDG_STATE_HOME", b"")
+    if not base.startswith(b"/"):
+        user = environ.get(b"HOME")
+        if not user:
+            import pwd
+
+            user = pwd.getpwuid(posix.geteuid()).pw_dir.encode(
+                sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+            )
+        base = user + b"/.local/state"
+    return base + b"/slurmsky"
+
+
+def connect(path: bytes) -> _socket.socket:
+    """A connection to a unix socket, however long its path. Raises OSError."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    if len(path) <= _SUN_PATH_MAX:
+        sock.connect(path)
+        return sock
+    # The kernel takes 107 bytes: reach the folder through a descriptor.
+    folder, _, name = path.rpartition(b"/")
+    fd = posix.open(folder or b"/", posix.O_PATH | posix.O_CLOEXEC)
+    try:
+        sock.connect(b"/proc/self/fd/%d/%s" % (fd, name))
+    finally:
+        posix.close(fd)
+    return sock
+
+
+def write(fd: int, data: memoryview) -> None:
+    """Write all of `data`, whatever stands at the other end."""
+    while data:
+        try:
+            data = data[posix.write(fd, data) :]
+        except BlockingIOError:
+            import select
+
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+        except OSError as error:
+            if error.errno != 9:
+                raise
+            return  # EBADF: closed by the caller (>&-), who wants none of it
+
+
+def die_of(signum: int) -> NoReturn:
+    """End as a program that does not handle this signal ends."""
+    _signal.signal(signum, _signal.SIG_DFL)
+    posix.kill(posix.getpid(), signum)
+    posix._exit(128 + signum)
+
+
+def complain(command: str, text: str) -> None:
+    try:
+        posix.write(2, f"{command}: error: {text}\n".encode("utf-8", "surrogateescape"))
+    except OSError:
+        pass  # nobody listens on stderr; the exit code still tells
+
+
+def output_failed(command: str, error: OSError) -> NoReturn:
+    """Standard output or error cannot be written: end as a filter ends."""
+    if isinstance(error, BrokenPipeError):
+        die_of(_signal.SIGPIPE)
+    complain(command, f"write error: {error.strerror}")
+    posix._exit(1)
+
+
+def converse(command: str, channel: Channel, again: bytes) -> int:
+    """Print what comes back until the exit code comes; gives that code.
+
+    `again` is the request, for a relay that has to repeat it elsewhere.
+    """
+    while channel.fill():
+        for kind, payload in channel.frames():
+            if kind == STDOUT:
+                write(1, payload)
+            elif kind == STDERR:
+                write(2, payload)
+            elif kind == EXIT:
+                return int(payload)
+            else:
+                from slurmsky import client_relay
+
+                return client_relay.Relay(command, channel, again).run(kind, payload)
+    complain(command, "lost connection to the controller")
+    return 1
+
+
+def run(root: str, command: str, args: list[str]) -> NoReturn:
+    """The whole life of a command; `root` is the folder that holds the package."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends us as it ends squeue
+    if root not in sys.path:
+        sys.path.append(root)
+    payload = request(command, args, environment())
+    agent = posix.environ.get(AGENT)
+    path = agent or home() + b"/" + SOCKET_NAME
+    try:
+        sock = connect(path)
+    except OSError as error:
+        from slurmsky import client_start
+
+        sock = client_start.connect_anyway(root, command, args, path, bool(agent), error)
+    try:
+        sock.sendall(payload)
+    except ConnectionError:
+        pass  # what it had to say before it closed is still to be read
+    try:
+        code = converse(command, Channel(sock), payload)
+    except OSError as error:
+        output_failed(command, error)
+    posix._exit(code & 0xFF)
+
+
+def main() -> NoReturn:
+    """The console scripts of an installed package: the command is the script's own name."""
+    command = sys.argv[0].rpartition("/")[2]
+    root = __file__.rpartition("/")[0].rpartition("/")[0]
+    run(root, command, sys.argv[1:])
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], sys.argv[2], sys.argv[3:])

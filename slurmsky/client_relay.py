@@ -1,0 +1,285 @@
+"""The client's rare half for commands that are more than output: stdin, signals, terminals, children.
+
+Loaded at the first frame that asks for one of these (srun, salloc, sattach, sbatch reading a script
+from stdin). Standard library only, like the client itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from typing import TYPE_CHECKING
+
+from slurmsky.client import EXIT, REQUEST, STDERR, STDOUT, complain, connect, die_of, frame, pack, write
+from slurmsky.client_terminal import Child, Terminal
+
+if TYPE_CHECKING:
+    from slurmsky.client import Channel
+
+STDIN = b"i"
+STDIN_EOF = b"e"
+SIGNAL = b"s"
+WINSIZE = b"w"
+CHILD_STATUS = b"c"
+SESSION_EXIT = b"x"
+GRANT = b"I"
+SPAWN = b"S"
+CHILD_SIGNAL = b"k"
+REDIRECT = b"F"
+TTY = b"T"
+HANDLE_SIGNALS = b"H"
+
+SESSION_LOST = -1
+
+_STDIN_PIECE = 1 << 18
+_REPORTED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCONT,
+    signal.SIGALRM,
+)
+_DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def unpack(payload: memoryview) -> list[bytes]:
+    """The fields of a list payload."""
+    fields, position = [], 0
+    while position < len(payload):
+        start = position + 4
+        position = start + int.from_bytes(payload[start - 4 : start], "big")
+        fields.append(bytes(payload[start:position]))
+    return fields
+
+
+def request_elsewhere(request: bytes, extra: list[bytes]) -> bytes:
+    """The R frame again, with `extra` (`K=V`) added to its environment."""
+    fields = unpack(memoryview(request)[5:])
+    env_start = 8 + int(fields[7])
+    replaced = {entry.partition(b"=")[0] for entry in extra}
+    env = [entry for entry in fields[env_start:] if entry.partition(b"=")[0] not in replaced]
+    return frame(REQUEST, pack(fields[:env_start] + env + extra))
+
+
+class Relay:
+    """Everything that a session may ask of the caller's side, until its exit code comes."""
+
+    def __init__(self, command: str, channel: Channel, request: bytes) -> None:
+        self._command = command
+        self._request = request
+        self._first = channel
+        self._open = [channel]  # the last one owns stdin and signals
+        self._granted = 0
+        self._stdin_ended = False
+        self._terminal = Terminal()
+        self._child: Child | None = None
+        self._reporting = False
+        self._code: int | None = None
+        self._sending = False
+        self._unsent: list[tuple[Channel, bytes]] = []
+        # A signal that comes just before we wait would else be seen only when something else happens.
+        self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+
+    def run(self, kind: bytes, payload: memoryview) -> int:
+        """The exit code; `kind` and `payload` are the frame that made the client call us."""
+        try:
+            self._handle(self._first, kind, payload)
+            self._take_frames(self._first)
+            while self._code is None:
+                self._wait()
+            return self._code
+        finally:
+            self._terminal.restore()
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        channels = {channel.sock.fileno(): channel for channel in self._open}
+        for fd in channels:
+            poll.register(fd, select.POLLIN)
+        if self._granted and not self._stdin_ended:
+            poll.register(0, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll()]
+        if self._wake in ready:
+            os.read(self._wake, 4096)  # the handlers have run by now
+        self._flush()
+        for fd in ready:
+            channel = channels.get(fd)
+            if channel in self._open and channel is not None:
+                if channel.fill():
+                    self._take_frames(channel)
+                else:
+                    self._lost(channel)
+            elif fd == 0 and self._granted:
+                self._read_stdin()
+        if not self._open and self._child is None and self._code is None:
+            complain(self._command, "lost connection to the controller")
+            self._code = 1
+
+    def _take_frames(self, channel: Channel) -> None:
+        for kind, payload in channel.frames():
+            self._handle(channel, kind, payload)
+            if self._code is not None or channel not in self._open:
+                return
+
+    def _handle(self, channel: Channel, kind: bytes, payload: memoryview) -> None:
+        if kind == STDOUT:
+            write(1, payload)
+        elif kind == STDERR:
+            write(2, payload)
+        elif kind == EXIT:
+            self._ended(channel, int(payload))
+        elif kind == GRANT:
+            if channel is self._open[-1]:
+                self._granted += int(payload)
+                if self._stdin_ended:
+                    self._send(channel, frame(STDIN_EOF))
+        elif kind == HANDLE_SIGNALS:
+            self._report_signals()
+        elif kind == TTY:
+            self._set_raw(bytes(payload) == b"1")
+        elif kind == SPAWN:
+            self._spawn(unpack(payload))
+        elif kind == CHILD_SIGNAL:
+            if self._child is not None:
+                self._child.signal(int(payload))
+        elif kind == REDIRECT:
+            self._redirect(unpack(payload))
+        else:
+            complain(self._command, f"the controller speaks another protocol (frame {kind!r})")
+            self._code = 1
+
+    # Sessions
+
+    def _redirect(self, fields: list[bytes]) -> None:
+        from slurmsky.client import Channel
+
+        try:
+            channel = Channel(connect(fields[0]))
+        except OSError:
+            self._send(self._first, frame(SESSION_EXIT, b"%d" % SESSION_LOST))
+            return
+        self._open.append(channel)
+        self._granted = 0
+        self._send(channel, request_elsewhere(self._request, fields[1:]))
+
+    def _ended(self, channel: Channel, code: int) -> None:
+        if channel is not self._first and self._first in self._open:
+            self._close(channel)
+            self._send(self._first, frame(SESSION_EXIT, b"%d" % code))
+        else:
+            # The first session's word counts; without it (the controller died) the other's does.
+            self._code = code
+
+    def _lost(self, channel: Channel) -> None:
+        if channel is not self._first and self._first in self._open:
+            self._ended(channel, SESSION_LOST)
+        else:
+            self._close(channel)
+
+    def _close(self, channel: Channel) -> None:
+        self._open.remove(channel)
+        self._granted = 0
+        channel.sock.close()
+
+    def _send(self, channel: Channel, data: bytes) -> None:
+        """Send a whole frame; from within a signal handler, not in the middle of another."""
+        self._unsent.append((channel, data))
+        if not self._sending:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._sending = True
+        try:
+            while self._unsent:
+                channel, data = self._unsent.pop(0)
+                try:
+                    channel.sock.sendall(data)
+                except OSError:
+                    pass  # closed by the other side: reading tells, after what it still had to say
+        finally:
+            self._sending = False
+
+    def _read_stdin(self) -> None:
+        try:
+            data = os.read(0, min(self._granted, _STDIN_PIECE))
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""  # closed, or a terminal that is gone
+        if data:
+            self._granted -= len(data)
+            self._send(self._open[-1], frame(STDIN, data))
+        else:
+            self._stdin_ended = True
+            self._send(self._open[-1], frame(STDIN_EOF))
+
+    # Signals and the terminal
+
+    def _report_signals(self) -> None:
+        if self._reporting:
+            return
+        self._reporting = True
+        for signum in _REPORTED:
+            if signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN:
+                continue  # nohup
+            signal.signal(signum, self._on_signal)
+        signal.signal(signal.SIGWINCH, self._on_resize)
+
+    def _on_signal(self, signum: int, _frame: object) -> None:
+        if signum == signal.SIGCONT and self._terminal.raw:
+            self._terminal.set_raw()  # the shell that had the terminal meanwhile set it as it likes
+        if self._open:
+            self._send(self._open[-1], frame(SIGNAL, b"%d" % signum))
+
+    def _on_resize(self, _signum: int, _frame: object) -> None:
+        for fd in (0, 1, 2):
+            if os.isatty(fd) and self._open:
+                columns, rows = os.get_terminal_size(fd)
+                self._send(self._open[-1], frame(WINSIZE, b"%dx%d" % (rows, columns)))
+                return
+
+    def _set_raw(self, on: bool) -> None:
+        if on:
+            if not self._reporting:
+                for signum in _DEADLY:
+                    if signal.getsignal(signum) == signal.SIG_DFL:
+                        signal.signal(signum, self._on_deadly)
+            self._terminal.set_raw()
+        else:
+            self._terminal.restore()
+
+    def _on_deadly(self, signum: int, _frame: object) -> None:
+        self._terminal.restore()
+        die_of(signum)
+
+    # The child
+
+    def _spawn(self, fields: list[bytes]) -> None:
+        count = int(fields[0])
+        args, env = fields[1 : 1 + count], fields[1 + count :]
+        signal.signal(signal.SIGCHLD, self._on_child)
+        try:
+            self._child = Child(args, dict(entry.split(b"=", 1) for entry in env))
+        except OSError as error:
+            name = errno.errorcode.get(error.errno or 0, "EIO")
+            self._send(self._first, frame(CHILD_STATUS, f"127 {name} {error.strerror}".encode()))
+            return
+        self._reap()  # it may have ended before self._child was there for the handler
+
+    def _on_child(self, _signum: int, _frame: object) -> None:
+        if self._child is not None:
+            self._reap()
+
+    def _reap(self) -> None:
+        child = self._child
+        code = child.poll() if child is not None else None
+        if code is not None:
+            self._child = None
+            self._send(self._first, frame(CHILD_STATUS, b"%d" % code))

@@ -1,0 +1,138 @@
+"""First call of a launcher: make its private environment, then run the command.
+
+`python -I client_setup.py ROOT CACHE COMMAND ARGUMENTS...`, from bin/*. In a clone it builds a virtual
+environment with the dependencies under CACHE; for an installed package the interpreter is there
+already. In both cases it compiles the thin client, which would else be compiled at every call, and
+writes CACHE/python last: the launcher takes that file as the sign that all is ready. Standard
+library only; any Python >= 3.10.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import py_compile
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+
+class SetupFailed(Exception):
+    """Holds the reason as one line."""
+
+
+def progress(text: str) -> None:
+    print(f"slurmsky: {text}", file=sys.stderr, flush=True)
+
+
+def run_step(argv: list[str]) -> None:
+    """Run an installer quietly. Raises SetupFailed with the most telling line that it printed."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env.pop("VIRTUAL_ENV", None)
+    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        telling = [line for line in lines if "error" in line.lower()] or lines or [f"exit code {done.returncode}"]
+        raise SetupFailed(f"{os.path.basename(argv[0])}: {telling[-1]}")
+
+
+def build(root: Path, venv: Path) -> None:
+    """A virtual environment with this clone and its dependencies. Leaves nothing when it fails."""
+    shutil.rmtree(venv, ignore_errors=True)  # of a first call that was killed
+    progress(f"first use of {root}: setting up a private environment (once)")
+    started = time.monotonic()
+    python = str(venv / "bin" / "python")
+    uv = shutil.which("uv")
+    try:
+        if uv:
+            progress("installing the dependencies with uv")
+            run_step([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(venv)])
+            run_step([uv, "pip", "install", "--quiet", "--python", python, "--editable", str(root)])
+        else:
+            run_step([sys.executable, "-m", "venv", str(venv)])
+            progress("installing the dependencies with pip")
+            run_step([python, "-m", "pip", "install", "--quiet", "--editable", str(root)])
+    except BaseException:
+        shutil.rmtree(venv, ignore_errors=True)
+        raise
+    progress(f"ready after {time.monotonic() - started:.0f} s, in {venv}")
+
+
+def prepare(root: Path, cache: Path) -> str:
+    """The interpreter for this place, made ready; only one call at a time does the work."""
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(cache / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("another first call is setting up; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        python = interpreter(root, cache)
+        ready = cache / "python"
+        client = root / "slurmsky" / "client.py"
+        sources = [path for path in (client, root / "pyproject.toml") if path.exists()]
+        if ready.is_file() and ready.read_text() == python + "\n":
+            if all(path.stat().st_mtime_ns <= ready.stat().st_mtime_ns for path in sources):
+                return python  # whom we waited for has done it
+        compile_client(python, client, cache / "client.pyc")
+        part = cache / "python.part"
+        part.write_text(python + "\n")
+        part.replace(ready)
+        return python
+
+
+def interpreter(root: Path, cache: Path) -> str:
+    """This interpreter where the package is installed; in a clone that of the venv, built if need be."""
+    project = root / "pyproject.toml"
+    if not project.exists():
+        return sys.executable
+    digest = hashlib.sha256(project.read_bytes()).hexdigest()[:12]
+    venv = cache / f"venv-{digest}"
+    built = venv / "slurmsky-complete"
+    if not built.exists() or not os.access(venv / "bin" / "python", os.X_OK):
+        build(root, venv)
+        built.touch()
+    return str(venv / "bin" / "python")
+
+
+def compile_client(python: str, client: Path, target: Path) -> None:
+    """Byte code of the client, by and for the interpreter that will run it."""
+    code = "import py_compile, sys; py_compile.compile(*sys.argv[1:], doraise=True)"
+    if python == sys.executable:
+        py_compile.compile(str(client), str(target), str(client), doraise=True)
+    else:
+        run_step([python, "-I", "-c", code, str(client), str(target), str(client)])
+
+
+def main(root: str, cache: str, command: str, args: list[str]) -> NoReturn:
+    named = Path(cache)
+    # One place may be reached by several names; it has one environment and links to it.
+    real = Path(os.path.realpath(root))
+    own = named if str(real) == root else named.parent / str(real)[1:].replace("/", "%")
+    try:
+        python = prepare(real, own)
+        if own != named and not named.exists():
+            named.parent.mkdir(parents=True, exist_ok=True)
+            named.symlink_to(own.name)
+    except SetupFailed as failure:
+        fail(command, str(failure))
+    except (OSError, py_compile.PyCompileError) as error:
+        fail(command, str(error))
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os.execv(python, [python, "-I", "-S", str(own / "client.pyc"), root, command, *args])
+
+
+def fail(command: str, reason: str) -> NoReturn:
+    print(f"{command}: error: cannot set up slurmsky's private environment: {reason}", file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

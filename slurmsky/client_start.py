@@ -1,0 +1,196 @@
+"""The client's rare half when nobody answers: start a controller, or say in one line why not."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import _socket
+
+from slurmsky import paths
+
+START_TIMEOUT_S = 30.0
+
+_NO_CONTROLLER = "Unable to contact slurm controller (connect failure)"
+
+# What real commands print when no slurmctld answers, recorded from 22.05; {} is _NO_CONTROLLER.
+# The longest fitting prefix of "command arg arg" decides; the others print `COMMAND: error: {}`.
+_LAMENTS = {
+    "salloc": "salloc: error: Job submit/allocate failed: {}",
+    "sattach": "sattach: error: Could not get job step info: {}",
+    "sbatch": "sbatch: error: Batch job submission failed: {}",
+    "scancel": "slurm_load_jobs error: {}",
+    "scontrol": "slurm_load_jobs error: {}",
+    "scontrol show config": "slurm_load_ctl_conf error: {}",
+    "scontrol show node": "slurm_load_node error: {}",
+    "scontrol show partition": "slurm_load_partitions error: {}",
+    "sinfo": "slurm_load_partitions: {}",
+    "squeue": "slurm_load_jobs error: {}",
+    "squeue -s": "slurm_get_job_steps error: {}",
+    "srun": "srun: error: Unable to allocate resources: {}",
+}
+
+
+class CannotStart(Exception):
+    """No controller and none to be had; holds the cause as one line."""
+
+
+def lament(command: str, args: list[str]) -> str:
+    """Slurm's line for a command that reaches no controller.
+
+    >>> lament("squeue", [])
+    'slurm_load_jobs error: Unable to contact slurm controller (connect failure)'
+    """
+    words = [command, *args]
+    for size in range(len(words), 0, -1):
+        line = _LAMENTS.get(" ".join(words[:size]))
+        if line:
+            return line.format(_NO_CONTROLLER)
+    return f"{command}: error: {_NO_CONTROLLER}"
+
+
+def connect_anyway(
+    root: str, command: str, args: list[str], path: bytes, inside_job: bool, error: OSError
+) -> _socket.socket:
+    """A connection to the controller, started here when there is none. Ends the process when that fails."""
+    socket = os.fsdecode(path)
+    try:
+        if inside_job:
+            raise CannotStart(f"the node's agent does not answer at {socket}: {error.strerror}")
+        if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
+            raise CannotStart(f"{socket}: {error.strerror}")
+        return _start(root, os.path.dirname(socket), path)
+    except CannotStart as failure:
+        _say(lament(command, args), f"{command}: error: {failure}")
+    os._exit(1)
+
+
+def _say(*lines: str) -> None:
+    try:
+        os.write(2, "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape"))
+    except OSError:
+        pass  # nobody listens on stderr; the exit code still tells
+
+
+def _start(root: str, home: str, path: bytes) -> _socket.socket:
+    """Start a controller unless one answers by now; only one client at a time gets past the lock."""
+    try:
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        lock = os.open(os.path.join(home, paths.LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise CannotStart(f"cannot use the state folder {home}: {error.strerror}") from error
+    try:
+        sock = _try_connect(path)
+        if sock is None:
+            log = os.path.join(home, paths.LOG_NAME)
+            try:
+                log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise CannotStart(f"cannot write {log}: {error.strerror}") from error
+            before = os.fstat(log_fd).st_size
+            pid = _spawn(root, home, log_fd)
+            os.close(log_fd)
+            sock = _wait(pid, path, log, before)
+        return sock
+    finally:
+        os.close(lock)
+
+
+def _try_connect(path: bytes) -> _socket.socket | None:
+    from slurmsky.client import connect
+
+    try:
+        return connect(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+            return None
+        raise CannotStart(f"{os.fsdecode(path)}: {error.strerror}") from error
+
+
+def _controller_environment(root: str, home: str) -> dict[str, str]:
+    """The first caller's environment without what belongs to that caller's job or Python."""
+    foreign = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "PYTHON")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    env.pop(paths.AGENT, None)
+    env[paths.HOME] = home
+    env["PWD"] = "/"
+    if not root.endswith(("site-packages", "dist-packages")):
+        # A clone run by an interpreter of the caller's choice, where the package is not installed.
+        env["PYTHONPATH"] = root
+    return env
+
+
+def _interpreter() -> str:
+    """This interpreter by its full path, links in the folder's path resolved.
+
+    Not in the last component: a virtual environment's python is a link, and the name it is called by
+    is what tells it where its packages are.
+    """
+    folder, name = os.path.split(sys.executable)
+    return os.path.join(os.path.realpath(folder), name)
+
+
+def _spawn(root: str, home: str, log_fd: int) -> int:
+    """Start the controller as a session of its own with nothing of ours but the log; gives its pid."""
+    argv = [_interpreter(), "-m", "slurmsky.controller"]
+    env = _controller_environment(root, home)
+    pid = os.fork()
+    if pid:
+        return pid
+    _become(argv, env, log_fd)
+
+
+def _become(argv: list[str], env: dict[str, str], log_fd: int) -> NoReturn:
+    import signal
+
+    try:
+        os.setsid()
+        for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(signum, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)
+        os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
+        os.chdir("/")
+        os.umask(0o077)
+        os.execve(argv[0], argv, env)
+    except OSError as error:
+        _say(f"{argv[0]}: {error.strerror}")
+    finally:
+        os._exit(127)
+
+
+def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
+    """The connection, as soon as the new controller listens."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    pause = 0.002
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        sock = _try_connect(path)
+        if sock is not None:
+            return sock  # it may also be another controller that came first; then ours has left
+        if ended:
+            raise CannotStart(_last_words(log, before, os.waitstatus_to_exitcode(status)))
+        if time.monotonic() > deadline:
+            raise CannotStart(f"the controller does not answer after {START_TIMEOUT_S:.0f} s; see {log}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
+
+
+def _last_words(log: str, before: int, code: int) -> str:
+    """Why a controller ended before it listened: the last line that it logged."""
+    try:
+        with open(log, errors="replace") as file:
+            file.seek(before)
+            lines = [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        lines = [f"{log}: {error.strerror}"]
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"the controller did not start: {lines[-1]}" if lines else f"the controller ended at once ({how})"

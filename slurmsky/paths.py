@@ -1,0 +1,108 @@
+"""Every path and every environment variable that slurmsky reads of its own, declared once.
+
+Slurm's input variables (`SBATCH_*`, `SQUEUE_*`...) are facts of the option table and stand there.
+`slurmsky/client.py` repeats the few names it needs, because it may import nothing; a test compares.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: State folder of the controller. Default: `$XDG_STATE_HOME/slurmsky`, else `~/.local/state/slurmsky`.
+HOME = "SLURMSKY_HOME"
+#: Site file. Default: `$XDG_CONFIG_HOME/slurmsky/slurmsky.toml`, else `/etc/slurmsky/slurmsky.toml`.
+SITE = "SLURMSKY_SITE"
+#: Set inside jobs: the unix socket of the node's agent, which answers instead of the controller.
+AGENT = "SLURMSKY_AGENT"
+#: The interpreter the launchers use instead of a private environment; it must have the dependencies.
+PYTHON = "SLURMSKY_PYTHON"
+
+XDG_STATE_HOME = "XDG_STATE_HOME"
+XDG_CONFIG_HOME = "XDG_CONFIG_HOME"
+XDG_CACHE_HOME = "XDG_CACHE_HOME"
+
+SOCKET_NAME = "controller.sock"
+LOCK_NAME = "controller.lock"
+LOG_NAME = "controller.log"
+
+SYSTEM_SITE = Path("/etc/slurmsky/slurmsky.toml")
+
+
+def _user_home(env: Mapping[str, str]) -> Path:
+    if env.get("HOME"):
+        return Path(env["HOME"])
+    import pwd
+
+    return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+
+
+def _xdg(env: Mapping[str, str], variable: str, default: str) -> Path:
+    # The XDG rules say that a relative path in these variables is to be ignored.
+    value = env.get(variable, "")
+    return Path(value) if value.startswith("/") else _user_home(env) / default
+
+
+@dataclass(frozen=True)
+class StatePaths:
+    """What lies where under one state folder."""
+
+    home: Path
+
+    @property
+    def socket(self) -> Path:
+        """The controller's socket, mode 0600."""
+        return self.home / SOCKET_NAME
+
+    @property
+    def lock(self) -> Path:
+        """Held (flock) by a client while it starts a controller, so that two starts become one."""
+        return self.home / LOCK_NAME
+
+    @property
+    def log(self) -> Path:
+        """Standard output and error of the controller."""
+        return self.home / LOG_NAME
+
+    @property
+    def database(self) -> Path:
+        return self.home / "queue.db"
+
+    @property
+    def jobs(self) -> Path:
+        """One folder per job: script, environment, spool, journal."""
+        return self.home / "jobs"
+
+    def job(self, job_id: int) -> Path:
+        return self.jobs / str(job_id)
+
+    @property
+    def nodes(self) -> Path:
+        """One folder per node of this machine: its agent's socket and log."""
+        return self.home / "nodes"
+
+    def agent_socket(self, node: str) -> Path:
+        return self.nodes / node / "agent.sock"
+
+
+def state(env: Mapping[str, str]) -> StatePaths:
+    """The state folder that this environment names; nothing is created."""
+    if env.get(HOME):
+        return StatePaths(Path(os.path.abspath(env[HOME])))
+    return StatePaths(_xdg(env, XDG_STATE_HOME, ".local/state") / "slurmsky")
+
+
+def site_file(env: Mapping[str, str]) -> Path | None:
+    """The site file that this environment names, whether it exists or not, else the first of the usual
+    places that exists; None: there is none and defaults hold."""
+    if env.get(SITE):
+        return Path(env[SITE])
+    usual = _xdg(env, XDG_CONFIG_HOME, ".config") / "slurmsky" / "slurmsky.toml"
+    return next((path for path in (usual, SYSTEM_SITE) if path.is_file()), None)
+
+
+def cache(env: Mapping[str, str]) -> Path:
+    """Where the launchers keep the private environment of each clone."""
+    return _xdg(env, XDG_CACHE_HOME, ".cache") / "slurmsky"
