@@ -1,0 +1,109 @@
+"""How a module of this package reads its text: a grammar file, a builder, an error class.
+
+A grammar is loaded at the first text that needs it, never at import: lark costs more to import than
+a whole thin command may take, and most commands meet two or three of these languages at most.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from slurmsky.language.errors import LanguageError
+
+if TYPE_CHECKING:
+    from lark import Lark
+
+Value = TypeVar("Value")
+
+# No number in any of the languages means anything beyond this; longer digit strings count as this.
+# (It also keeps int() linear: Python refuses or crawls on very long digit strings.)
+HUGE = 2**63 - 1
+
+
+class Fault(Exception):
+    """A builder's way to refuse what the grammar let through; becomes the language's own error."""
+
+    def __init__(self, pos: int, message: str = "", **facts: str) -> None:
+        super().__init__(pos, message)
+        self.pos = pos
+        self.message = message
+        self.facts = facts
+
+
+class _Inline:
+    """Gives lark what it looks for in a transformer: rule name -> function of the list of children.
+
+    A builder is a plain class (so that its module need not import lark) whose methods bear the
+    rules' names and take the children one by one.
+    """
+
+    def __init__(self, builder: object) -> None:
+        self._builder = builder
+
+    def __getattr__(self, rule: str) -> Any:
+        method = getattr(self._builder, rule)  # AttributeError: lark keeps the children as a Tree
+        return lambda children: method(*children)
+
+
+def _text(name: str) -> str:
+    """The grammar file: package data in a wheel or .pyz, the folder beside the package in a clone."""
+    clone = Path(__file__).resolve().parents[2] / "grammar" / f"{name}.lark"
+    if clone.is_file():
+        return clone.read_text(encoding="utf-8")
+    from importlib.resources import files
+
+    return files("slurmsky").joinpath("grammar").joinpath(f"{name}.lark").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=None)
+def load(name: str, transformer: object = None, start: str = "start") -> Lark:
+    """The LALR parser of grammar/NAME.lark, made once; `transformer` builds values while it parses."""
+    from lark import Lark
+
+    inline: Any = None if transformer is None else _Inline(transformer)
+    return Lark(_text(name), parser="lalr", start=start, transformer=inline)
+
+
+class Grammar(Generic[Value]):
+    """One small language: what it is called, what builds its values, what it raises.
+
+    `parse` gives the builder's value or raises `error`, and nothing else.
+    """
+
+    def __init__(self, name: str, builder: object, error: type[LanguageError], start: str = "start") -> None:
+        self.name = name
+        self.builder = builder
+        self.error = error
+        self.start = start
+
+    def parse(self, text: str) -> Value:
+        parser = load(self.name, self.builder, self.start)
+        from lark.exceptions import UnexpectedInput, UnexpectedToken
+
+        try:
+            value: Value = parser.parse(text)  # type: ignore[assignment]  # lark says Tree
+        except Fault as fault:
+            raise self.error(text, fault.pos, fault.message, **fault.facts) from None
+        except UnexpectedInput as exc:
+            # At the end of the text lark reports its last token again; we mean the end.
+            at_end = isinstance(exc, UnexpectedToken) and exc.token.type == "$END"
+            raise self.error(text, len(text) if at_end else exc.pos_in_stream or 0) from None
+        return value
+
+
+def number(digits: str) -> int:
+    """The value of a string of ASCII digits with an optional sign, held within +-HUGE as strtol does.
+
+    >>> number("007"), number("-3"), number("9" * 5000) == HUGE
+    (7, -3, True)
+    """
+    body = digits.strip().lstrip("+-").lstrip("0")
+    value = HUGE if len(body) > 19 else min(int(body or "0"), HUGE)
+    return -value if "-" in digits else value
+
+
+def int32(value: int) -> int:
+    """`value` as C's 32-bit int holds it: what Slurm's time and id arithmetic does to huge numbers."""
+    return (value + 2**31) % 2**32 - 2**31

@@ -1,0 +1,189 @@
+"""--dependency: `afterok:1:2_3,singleton` <-> conditions.
+
+Source: slurm src/slurmctld/job_scheduler.c _parse_dependency_str, _depend_list2str.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Optional, Union
+
+from slurmsky.language._grammar import Fault, Grammar, number
+from slurmsky.language.errors import DependencyError as DependencyError
+
+TYPES = (
+    "after", "afterany", "afterok", "afternotok", "aftercorr", "afterburstbuffer", "singleton", "expand",
+)
+# A condition may wait for this many jobs and elements: more is no dependency but an attempt on our memory.
+_MAX_REFS = 100_000
+
+
+@dataclass(frozen=True)
+class JobRef:
+    """One job that is waited for: `12`, `12_3`, `12_*`, `12+5`."""
+
+    job_id: int
+    task: Union[int, str, None] = None  # array element, "*" for all of them, None: not an element
+    delay_min: int = 0
+    failed: bool = False                # written as (failed), which scontrol show job prints
+
+    def __post_init__(self) -> None:
+        if not 0 < self.job_id < 2**32 or self.delay_min < 0 or (isinstance(self.task, str) and self.task != "*"):
+            raise ValueError(f"no job reference: {self!r}")
+
+    def __str__(self) -> str:
+        task = "" if self.task is None else f"_{self.task}"
+        delay = f"+{self.delay_min}" if self.delay_min else ""
+        return f"{self.job_id}{task}{delay}" + ("(failed)" if self.failed else "")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must have happened to `jobs`: one of TYPES.  singleton has no jobs, every other has some."""
+
+    type: str
+    jobs: tuple[JobRef, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.type not in TYPES or bool(self.jobs) == (self.type == "singleton"):
+            raise ValueError(f"no condition: {self!r}")
+
+    def __str__(self) -> str:
+        return ":".join((self.type, *map(str, self.jobs)))
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """Conditions of which all must hold, or with `any` one.
+
+    >>> str(parse("AFTEROK:1:2_3?5"))
+    Traceback (most recent call last):
+        ...
+    slurmsky.language.errors.DependencyError: Job dependency problem
+    >>> str(parse("AFTEROK:1:2_3,5"))
+    'afterok:1:2_3,afterany:5'
+    """
+
+    conditions: tuple[Condition, ...] = ()
+    any: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.conditions)
+
+    def __iter__(self) -> Iterator[tuple[str, Optional[JobRef]]]:
+        """Each (type, job) on its own, in order; the job of a singleton is None."""
+        for condition in self.conditions:
+            if not condition.jobs:
+                yield condition.type, None
+            for job in condition.jobs:
+                yield condition.type, job
+
+    def __str__(self) -> str:
+        return ("?" if self.any else ",").join(map(str, self.conditions))
+
+
+_Tasks = tuple[Union[range, str], ...]  # of an array: elements, "*"; empty: the job itself
+_Ref = tuple[JobRef, _Tasks]
+
+
+def _elements(refs: Iterable[_Ref]) -> Iterator[JobRef]:
+    """One reference for each element; a job named twice counts once, as in Slurm."""
+    seen: set[tuple[int, Union[int, str, None]]] = set()
+    for job, tasks in refs:
+        for part in tasks or (None,):
+            for task in part if isinstance(part, range) else (part,):
+                if (job.job_id, task) not in seen:
+                    seen.add((job.job_id, task))
+                    yield replace(job, task=task)
+
+
+class _Build:
+    def one(self, task: str) -> _Tasks:
+        index = number(task) % 2**32
+        return (range(index, index + 1),)
+
+    def every(self) -> _Tasks:
+        return ("*",)
+
+    def some(self, token: str) -> _Tasks:
+        tasks = []
+        for part in token[1:-1].split(","):
+            first, dash, last = part.partition("-")
+            if not first.isdigit() or (dash and not last.isdigit()) or number(last or first) < number(first):
+                raise Fault(token.start_pos)  # type: ignore[attr-defined]  # a lark Token
+            tasks.append(range(number(first), number(last or first) + 1))
+        return tuple(tasks)
+
+    def ref(self, job: str, tasks: Optional[_Tasks], delay: Optional[str], state: Optional[str]) -> _Ref:
+        job_id = number(job) % 2**32  # as strtol into 32 bits: -1 is job 4294967295
+        minutes = number(delay or "0")
+        if job_id == 0 or (delay and not minutes):
+            raise Fault(job.start_pos)  # type: ignore[attr-defined]
+        failed = state is not None and state.lower() == "(failed)"
+        return JobRef(job_id, None, minutes, failed), tasks or ()
+
+    def condition(self, kind: str, *refs: _Ref) -> Condition:
+        if sum(task.stop - task.start for _, tasks in refs for task in tasks if isinstance(task, range)) > _MAX_REFS:
+            raise Fault(kind.start_pos)  # type: ignore[attr-defined]
+        return Condition(kind.lower(), tuple(_elements(refs)))
+
+    def singleton(self, word: str, state: Optional[str]) -> Condition:
+        return Condition("singleton")
+
+    def bare(self, job: str, tasks: Optional[list[Union[int, str]]]) -> tuple[str, Condition]:
+        return job, self.condition("afterany", self.ref(job, tasks, None, None))
+
+    def start(self, *parts: Union[str, Condition, tuple[str, Condition]]) -> Dependency:
+        conditions: list[Condition] = []
+        bare_at = -1
+        for part in parts:
+            if isinstance(part, Condition):
+                # a bare id may follow a typed one but not come before it: the parser looks for a later `:`
+                if bare_at >= 0 and part.jobs:
+                    raise Fault(bare_at)
+                conditions.append(part)
+            elif isinstance(part, tuple):
+                bare_at = part[0].start_pos  # type: ignore[attr-defined]
+                conditions.append(part[1])
+            elif part == "?" and bare_at >= 0:
+                raise Fault(bare_at)  # only a comma may follow a bare id
+        return Dependency(tuple(dict.fromkeys(conditions)), "?" in parts)
+
+
+_GRAMMAR: Grammar[Dependency] = Grammar("dependency", _Build(), DependencyError)
+
+
+def parse(text: str) -> Dependency:
+    """The conditions of --dependency; an empty text or `0` has none.
+
+    Types in any case, bare ids are afterany, `,` and `?` mixed mean any, `12_[1-3]` is three elements.
+    Raises DependencyError with Slurm's words for the reason (slurm_errno ESLURM_DEPENDENCY).
+    Whether expand and afterburstbuffer are supported is for the caller.
+    """
+    if text in ("", "0"):
+        return Dependency()
+    try:
+        return _GRAMMAR.parse(text)
+    except DependencyError as exc:
+        raise DependencyError(text, exc.pos, "Job dependency problem") from None
+
+
+def format_with_state(
+    dependency: Dependency, state: Callable[[str, Optional[JobRef]], Optional[str]] = lambda type, job: "unfulfilled"
+) -> str:
+    """`afterok:1(unfulfilled),afterok:2(failed)` as scontrol show job and squeue %E print it.
+
+    `state` tells of a type and a job `unfulfilled`, `failed`, or None once fulfilled: such a one is
+    not shown any more.
+
+    >>> format_with_state(parse("afterok:1:2,singleton"))
+    'afterok:1(unfulfilled),afterok:2(unfulfilled),singleton(unfulfilled)'
+    """
+    shown = []
+    for kind, job in dependency:
+        said = state(kind, job)
+        if said is not None:
+            name = kind if job is None else f"{kind}:{str(job).replace('(failed)', '')}"
+            shown.append(f"{name}({said})")
+    return ("?" if dependency.any else ",").join(shown)

@@ -1,0 +1,208 @@
+"""What goes wrong in a small language: one class each, all of them facts and no prose.
+
+LanguageError
+├── AcctgFreqError      ├── ExportError        ├── NodeCountError
+├── ArraySpecError      ├── FilenameError      ├── RlimitError
+├── BindError           ├── FormatError        ├── SignalError
+├── ConstraintError     ├── GresError          ├── TaskCountError
+├── CpuFreqError        ├── HostlistError      ├── TimeLimitError
+├── CpuListError        ├── JobIdError         ├── TimeSpecError
+├── DependencyError     ├── LicenseError       ├── UserListError
+├── DirectiveError      ├── MailTypeError      └── (DirectiveError has its own children,
+├── DistributionError   ├── MemoryError_            see directives.py)
+└── ModuleLineError     └── MultiProgError
+
+The command's edge turns them into Slurm's words: the same bad number is ``Invalid --mem
+specification`` for sbatch and something else for scontrol.  Where the real parser prints a line of
+its own, the error carries it in `message`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LanguageError(ValueError):
+    """`text` is not a sentence of `language`; `pos` is the offset where that became clear.
+
+    `message` is what Slurm itself prints for it, and empty where Slurm leaves the wording to the
+    option that carried the text.
+    """
+
+    language: ClassVar[str] = ""
+
+    def __init__(self, text: str, pos: int = 0, message: str = "") -> None:
+        super().__init__(text, pos, message)
+        self.text = text
+        self.pos = pos
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message or f"Invalid {self.language}: {self.text}"
+
+
+class AcctgFreqError(LanguageError):
+    """--acctg-freq"""
+
+    language = "acctg-freq"
+
+
+class ArraySpecError(LanguageError):
+    """--array"""
+
+    language = "job array specification"
+
+
+class BindError(LanguageError):
+    """--cpu-bind, --mem-bind, --gpu-bind"""
+
+    language = "binding"
+
+
+class ConstraintError(LanguageError):
+    """--constraint, --prefer"""
+
+    language = "feature specification"
+
+
+class CpuFreqError(LanguageError):
+    """--cpu-freq"""
+
+    language = "cpu-freq"
+
+
+class CpuListError(LanguageError):
+    """lists of CPUs, devices and tasks such as 0-3,5"""
+
+    language = "CPU list"
+
+
+class DependencyError(LanguageError):
+    """--dependency"""
+
+    language = "dependency"
+
+
+class DirectiveError(LanguageError):
+    """a batch script, or one of its #SBATCH lines"""
+
+    language = "batch script"
+
+
+class DistributionError(LanguageError):
+    """--distribution"""
+
+    language = "distribution"
+
+
+class ExportError(LanguageError):
+    """--export"""
+
+    language = "export list"
+
+
+class FilenameError(LanguageError):
+    """-o, -e, -i"""
+
+    language = "file name pattern"
+
+
+class FormatError(LanguageError):
+    """output formats"""
+
+    language = "format"
+
+
+class GresError(LanguageError):
+    """--gres, --gpus*, TRES strings"""
+
+    language = "generic resource (gres) specification"
+
+
+class HostlistError(LanguageError):
+    """node lists; `detail` is the line that Slurm's parser prints before the list is refused"""
+
+    language = "hostlist"
+
+    def __init__(self, text: str, pos: int = 0, message: str = "", detail: str = "") -> None:
+        super().__init__(text, pos, message)
+        self.args = (text, pos, message, detail)
+        self.detail = detail
+
+
+class JobIdError(LanguageError):
+    """job, element, component and step ids"""
+
+    language = "job id"
+
+
+class LicenseError(LanguageError):
+    """--licenses"""
+
+    language = "license specification"
+
+
+class MailTypeError(LanguageError):
+    """--mail-type"""
+
+    language = "mail-type"
+
+
+class MemoryError_(LanguageError):  # Python's own MemoryError keeps its name
+    """--mem and its kin"""
+
+    language = "memory size"
+
+
+class ModuleLineError(LanguageError):
+    """module lines; only internal, since an unreadable line is skipped"""
+
+    language = "module line"
+
+
+class MultiProgError(LanguageError):
+    """srun --multi-prog files"""
+
+    language = "multi-prog configuration"
+
+
+class NodeCountError(LanguageError):
+    """--nodes"""
+
+    language = "node count"
+
+
+class RlimitError(LanguageError):
+    """--propagate"""
+
+    language = "rlimit"
+
+
+class SignalError(LanguageError):
+    """--signal, scancel --signal"""
+
+    language = "signal"
+
+
+class TaskCountError(LanguageError):
+    """SLURM_TASKS_PER_NODE and its kin"""
+
+    language = "task count list"
+
+
+class TimeLimitError(LanguageError):
+    """--time and its kin"""
+
+    language = "time limit"
+
+
+class TimeSpecError(LanguageError):
+    """--begin, --deadline, sacct -S and -E"""
+
+    language = "time specification"
+
+
+class UserListError(LanguageError):
+    """comma lists of names"""
+
+    language = "name list"

@@ -1,0 +1,159 @@
+"""File names of -o, -e and -i: `slurm-%A_%4a.out` -> the name of one job's, node's or task's file.
+
+Source: slurm src/common/print_fields.c expand_stdio_fields, src/slurmd/common/fname.c, src/srun/fname.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from slurmsky.language._grammar import Grammar, number
+from slurmsky.language.errors import FilenameError as FilenameError
+
+NO_VAL = 0xFFFFFFFE  # what %a prints of a job that is no array
+
+
+@dataclass(frozen=True)
+class FilenameValues:
+    """What the letters stand for.  Defaults are those of a batch script, which is node 0, task 0."""
+
+    job_id: int
+    user: str = ""
+    job_name: str = ""
+    array_job_id: Optional[int] = None   # %A; None: the job's own id
+    array_task_id: Optional[int] = None  # %a, %b
+    step_id: Optional[int] = None        # %s, %J; None: the batch script
+    node: str = ""                       # %N, the short host name
+    node_id: int = 0                     # %n
+    task_id: int = 0                     # %t
+    restart_count: int = 0               # %r
+    sluid: str = ""                      # %S
+
+
+@dataclass(frozen=True)
+class Field:
+    """One letter with its width (0: as long as it is)."""
+
+    letter: str
+    width: int = 0
+
+
+Part = Union[str, Field]
+
+
+class _Build:
+    def field(self, token: str) -> Field:
+        width = min(number(token[1:-1] or "0"), 10)  # 10 and more all count as 10
+        return Field(token[-1], width)
+
+    def start(self, *parts: Part) -> tuple[Part, ...]:
+        return tuple("%" if part == "%%" else part if isinstance(part, Field) else str(part) for part in parts)
+
+
+_GRAMMAR: Grammar[tuple[Part, ...]] = Grammar("filename", _Build(), FilenameError)
+
+
+def parse(pattern: str) -> tuple[Part, ...]:
+    """Literal text and fields of a pattern, in order.
+
+    >>> parse("a-%4j%%")
+    ('a-', Field(letter='j', width=4), '%')
+    """
+    if "\\" in pattern:
+        literal = _unescaped(pattern)
+        return (literal,) if literal else ()
+    if "%" not in pattern:  # nothing for the grammar to find
+        return (pattern,) if pattern else ()
+    return _GRAMMAR.parse(pattern)
+
+
+def _unescaped(pattern: str) -> str:
+    """Backslashes removed; of two in a row one stays (fname.c remove_path_slashes)."""
+    return "\\".join(piece.replace("\\", "") for piece in pattern.split("\\\\"))
+
+
+def expand(pattern: str, values: FilenameValues) -> str:
+    """The file name that `pattern` means for `values`; `none` in any case is /dev/null.
+
+    Not joined to a folder.  Never raises: what is no pattern is text.
+
+    >>> expand("o-%4j-%t_%x.%z", FilenameValues(7, job_name="fit"))
+    'o-0007-0_fit.%z'
+    """
+    if pattern.lower() == "none":
+        return "/dev/null"
+    return "".join(part if isinstance(part, str) else _value(part, values) for part in parse(pattern))
+
+
+def _value(field: Field, values: FilenameValues) -> str:
+    letter = field.letter
+    if letter in _WORDS:
+        return str(getattr(values, _WORDS[letter]))  # a width means nothing to words
+    if letter == "s" and values.step_id is None:
+        return "batch"
+    if letter in "Jj":
+        step = "" if letter == "j" or values.step_id is None else f".{values.step_id}"
+        return f"{values.job_id:0{field.width}d}{step}"
+    return f"{_number(letter, values):0{field.width}d}"
+
+
+_WORDS = {"N": "node", "S": "sluid", "u": "user", "x": "job_name"}
+
+
+def _number(letter: str, values: FilenameValues) -> int:
+    element = NO_VAL if values.array_task_id is None else values.array_task_id
+    numbers = {
+        "A": values.array_job_id if values.array_job_id is not None else values.job_id,
+        "a": element,
+        "b": element % 10,
+        "n": values.node_id,
+        "r": values.restart_count,
+        "s": values.step_id or 0,
+        "t": values.task_id,
+    }
+    return numbers[letter]
+
+
+def is_per_task(pattern: str) -> bool:
+    """Whether every task has a file of its own (%t).
+
+    >>> is_per_task("out.%2t"), is_per_task("out.%%t"), is_per_task("none")
+    (True, False, False)
+    """
+    return _uses(pattern, "t")
+
+
+def is_per_node(pattern: str) -> bool:
+    """Whether every node has a file of its own (%N or %n)."""
+    return _uses(pattern, "Nn")
+
+
+def _uses(pattern: str, letters: str) -> bool:
+    return any(isinstance(part, Field) and part.letter in letters for part in parse(pattern))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What srun's -o, -e or -i mean: kind is all, none, task (`task` is its rank) or file."""
+
+    kind: str
+    task: int = 0
+
+
+def classify(pattern: str) -> Target:
+    """How srun reads a file option; sbatch knows only files and `none`.
+
+    Anything that starts with `all`, a dash, and nothing at all mean every task through srun's own
+    terminal; an integer means that task alone.
+
+    >>> classify("all.out").kind, classify("3"), classify("NONE").kind, classify("o.%t").kind
+    ('all', Target(kind='task', task=3), 'none', 'file')
+    """
+    if not pattern or pattern[0] == "-" or pattern[:3].lower() == "all":
+        return Target("all")
+    if pattern.lower() == "none":
+        return Target("none")
+    if pattern.isascii() and pattern.isdigit():
+        return Target("task", number(pattern))
+    return Target("file")

@@ -1,0 +1,186 @@
+"""Node lists: `n[1-3,7],m01` <-> names.
+
+Source: slurm src/common/hostlist.c; every case of the tests was answered by `scontrol show hostnames`
+and `scontrol show hostlist`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cmp_to_key
+from itertools import product
+from typing import Union
+
+from slurmsky.language._grammar import Fault, Grammar, number
+from slurmsky.language.errors import HostlistError as HostlistError
+
+# hostlist.c MAX_RANGE up to 23.x (later 262144): the most names that one range may stand for.
+MAX_RANGE = 65536
+# Groups multiply, which Slurm does not guard; a list of more names than this is no list of nodes.
+MAX_NAMES = 16 * MAX_RANGE
+
+_Span = tuple[int, int, int]  # low, high, width of the zero padding
+
+
+class _Build:
+    def span(self, token: str) -> _Span:
+        low, _, high = token.partition("-")
+        first, last = number(low), number(high or low)  # `1-` counts as `1`
+        pos: int = token.start_pos  # type: ignore[attr-defined]  # a lark Token
+        if first > last:
+            raise _bad_range(pos, token)
+        if last - first + 1 > MAX_RANGE:
+            raise _bad_range(pos, token, "Too many hosts in range")
+        return first, last, len(low)
+
+    def junk(self, token: str) -> _Span:
+        raise _bad_range(token.start_pos, token)  # type: ignore[attr-defined]
+
+    def nothing(self) -> _Span:
+        raise _bad_range(0, "")
+
+    def group(self, *spans: _Span) -> list[str]:
+        return [f"{i:0{width}d}" for low, high, width in spans for i in range(low, high + 1)]
+
+    def open(self, token: str) -> None:
+        return None
+
+    def host(self, *parts: Union[str, list[str], None]) -> list[str]:
+        if parts[-1] is None:  # an unclosed bracket: `n[1-3` is the one name `n]`
+            parts = (*parts[:-1], "]")
+        elif len(parts) > 1 and isinstance(parts[-1], str):
+            raise Fault(parts[-1].start_pos)  # type: ignore[attr-defined]  # text after the last bracket
+        groups = [[part] if isinstance(part, str) else part for part in parts if part is not None]
+        if len(groups) == 1:
+            return [str(name) for name in groups[0]]
+        total = 1
+        for group in groups:
+            total *= len(group)
+        if total > MAX_NAMES:
+            raise Fault(0, detail=f"Too many hosts ({total})")
+        return ["".join(pieces) for pieces in product(*groups)]
+
+    def start(self, *hosts: list[str]) -> list[str]:
+        if sum(map(len, hosts)) > MAX_NAMES:
+            raise Fault(0, detail="Too many hosts")
+        return [name for names in hosts for name in names]
+
+
+def _bad_range(pos: int, text: str, what: str = "Invalid range") -> Fault:
+    return Fault(pos, detail=f"_parse_single_range: {what}: `{text}'" if what == "Invalid range" else
+                 f"_parse_single_range: {what} `{text}'")
+
+
+_GRAMMAR: Grammar[list[str]] = Grammar("hostlist", _Build(), HostlistError)
+
+
+def expand(text: str) -> list[str]:
+    """The names that a node list stands for, in order, duplicates kept.
+
+    Names are separated by commas or blanks; zero padding is kept.  Raises HostlistError whose
+    str() is `Invalid hostlist: TEXT` and whose `detail` is the line that Slurm logs first.
+
+    >>> expand("n[08-10],m1")
+    ['n08', 'n09', 'n10', 'm1']
+    >>> expand("r[1-2]n[1-2]")
+    ['r1n1', 'r1n2', 'r2n1', 'r2n2']
+    """
+    if "[" not in text:
+        # Exactly what the grammar does with a list that has no group: separators and names.
+        return [name for name in _SEPARATORS.split(text) if name]
+    return _GRAMMAR.parse(text)
+
+
+_SEPARATORS = re.compile("[, \t\r\n\f\v]+")
+_Run = tuple[str, int, int, int]  # prefix, low, high, digits as written; high < low: a name with no number
+
+
+def _runs(names: Iterable[str]) -> Iterator[_Run]:
+    """Names as runs of consecutive numbers behind one prefix; only the right-most number counts."""
+    prefix, low, high, width = "", 0, -1, 0
+    started = False
+    for name in names:
+        digits = len(name) - len(name.rstrip("0123456789"))
+        # 19 digits and more do not fit Slurm's 64-bit number (it prints them all as 2^64-1): part of the name
+        if not 0 < digits < 19:
+            head, value, size = name, -1, 0
+        else:
+            head, value, size = name[:-digits], int(name[-digits:]), digits
+        if started and size and head == prefix and value == high + 1 and high >= low:
+            # 9 and 10 follow each other, 09 and 10 too, 09 and 010 do not: hostlist.c _width_equiv
+            if size == width or len(str(value)) == size > width:
+                high = value
+                continue
+        if started:
+            yield prefix, low, high, width
+        started = True
+        prefix, low, high, width = head, value, value, size
+        if not size:
+            low, high = 0, -1
+    if started:
+        yield prefix, low, high, width
+
+
+def _written(runs: Iterable[_Run]) -> str:
+    parts: list[str] = []
+    spans: list[str] = []
+    current = ""
+
+    def flush() -> None:
+        if len(spans) == 1 and "-" not in spans[0]:
+            parts.append(current + spans[0])
+        elif spans:
+            parts.append(f"{current}[{','.join(spans)}]")
+        spans.clear()
+
+    for prefix, low, high, width in runs:
+        if high < low:
+            flush()
+            parts.append(prefix)
+            continue
+        if prefix != current:
+            flush()
+            current = prefix
+        first = f"{low:0{width}d}"
+        spans.append(first if low == high else f"{first}-{high:0{width}d}")
+    flush()
+    return ",".join(parts)
+
+
+def compress(names: Iterable[str]) -> str:
+    """The shortest node list that gives `names` back in this order, as Slurm writes it.
+
+    >>> compress(["n3", "n1", "n2"]), compress(["n001", "n002", "n3"])
+    ('n[3,1-2]', 'n[001-002,3]')
+    """
+    return _written(_runs(names))
+
+
+def compress_sorted(names: Iterable[str]) -> str:
+    """The node list of `names` in Slurm's order (prefix, digits written, number); duplicates stay.
+
+    >>> compress_sorted(["n2", "n2", "n1", "a"])
+    'a,n[1-2,2]'
+    """
+    runs = sorted((run for name in names for run in _runs([name])), key=_BY_RUN)
+    # Slurm sorts and then joins neighbours once: n[1-2,2], not n[1,2,2].
+    return _written(_runs(p if high < low else f"{p}{low:0{width}d}" for p, low, high, width in runs))
+
+
+def _compare(one: _Run, other: _Run) -> int:
+    """hostlist.c hostrange_cmp: prefix, bare names first, digits written unless they are the same, number."""
+    if one[0] != other[0]:
+        return -1 if one[0] < other[0] else 1
+    if (one[2] < one[1]) or (other[2] < other[1]):
+        return (one[2] >= one[1]) - (other[2] >= other[1])
+    (a, width_a), (b, width_b) = one[1::2], other[1::2]
+    alike = _padding(a, width_a) == _padding(a, width_b) or _padding(b, width_b) == _padding(b, width_a)
+    return a - b if alike else width_a - width_b
+
+
+def _padding(value: int, width: int) -> int:
+    return max(0, width - len(str(value)))
+
+
+_BY_RUN = cmp_to_key(_compare)

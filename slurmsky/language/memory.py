@@ -1,0 +1,81 @@
+"""Memory sizes: `4G` <-> MiB, and Slurm's numbers with a unit letter.
+
+Source: slurm src/common/proc_args.c str_to_mbytes, src/common/slurm_protocol_api.c convert_num_unit2.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Union
+
+from slurmsky.language._grammar import HUGE, Fault, Grammar, number
+from slurmsky.language.errors import MemoryError_
+
+UNITS = "KMGTP"  # convert_num_unit's letters; before K comes the plain number
+
+
+class _Build:
+    def start(self, digits: str, unit: Optional[str]) -> int:
+        value = number(digits)
+        if value < 0 or value == HUGE:
+            raise Fault(0)
+        letter = unit[0].upper() if unit else "M"
+        if letter == "K":
+            return -(-value // 1024)  # rounds up
+        return int(value * 1024 ** "MGT".index(letter))
+
+
+_GRAMMAR: Grammar[int] = Grammar("memory", _Build(), MemoryError_)
+
+
+def parse_mib(text: str) -> int:
+    """MiB in a memory size: a whole number with K, M, G or T, each with an optional B; default M.
+
+    K rounds up to the next MiB.  0 is for the caller to know (all memory of the node).
+    Raises MemoryError_.
+
+    >>> parse_mib("4G"), parse_mib("1KB"), parse_mib("5000")
+    (4096, 1, 5000)
+    """
+    # Digits alone are MiB; the grammar says the same.
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return int(text)
+    return _GRAMMAR.parse(text)
+
+
+def format_mib(mib: int) -> str:
+    """`mib` as scontrol prints MinMemoryNode: the largest unit that loses nothing, halves allowed.
+
+    >>> format_mib(10), format_mib(2048), format_mib(1536), format_mib(0)
+    ('10M', '2G', '1.50G', '0')
+    """
+    return convert_num_unit(mib, "M", exact=True)
+
+
+def convert_num_unit(
+    value: Union[int, float], unit: str = "", *, to: str = "", exact: bool = False, noconvert: bool = False,
+    divisor: int = 1024,
+) -> str:
+    """A number with its unit letter as sacct, squeue and scontrol write it.
+
+    `unit` is the letter of `value` ("" for plain numbers, "K" to "P").  `to` asks for one letter
+    (sacct --units); `noconvert` keeps the unit; `exact` goes up only while nothing but halves are lost;
+    else the number goes up as far as it can.
+
+    >>> convert_num_unit(1536, "M"), convert_num_unit(4000, "M", exact=True), convert_num_unit(1572864, "K")
+    ('1.50G', '4000M', '1.50G')
+    >>> convert_num_unit(2048, "M", to="K"), convert_num_unit(2048, "M", noconvert=True)
+    ('2097152K', '2048M')
+    """
+    if int(value) == 0:
+        return "0"
+    letters = ["", *UNITS]
+    at = letters.index(unit)
+    number_: float = value
+    if to:
+        number_ = value * float(divisor) ** (at - letters.index(to))
+        at = letters.index(to)
+    elif not noconvert:
+        while number_ >= divisor and at < len(UNITS) and (not exact or int(number_) % (divisor // 2) == 0):
+            number_ /= divisor
+            at += 1
+    return f"{int(number_)}{letters[at]}" if number_ == int(number_) else f"{number_:.2f}{letters[at]}"
