@@ -1,0 +1,10 @@
+"""``python -m slurmsky``: the controller with all commands; started by the client, never by hand."""
+from __future__ import annotations
+
+import sys
+
+from .commands import find
+from .controller.daemon import main
+
+if __name__ == "__main__":
+    sys.exit(main(find))

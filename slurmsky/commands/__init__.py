@@ -1,0 +1,16 @@
+"""The commands: one module each, with ``main(ctx) -> exit code`` (or a coroutine of one)."""
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+NAMES = frozenset(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+
+
+def find(name: str) -> Optional[Callable[[Any], Any]]:
+    """The main function of a command, imported on first use; None for a name that is no command."""
+    if name not in NAMES:
+        return None
+    main: Callable[[Any], Any] = importlib.import_module(f".{name}", __name__).main
+    return main

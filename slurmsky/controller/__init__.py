@@ -1,0 +1,1 @@
+"""The resident controller: owns the queue of one user."""

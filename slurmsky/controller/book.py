@@ -1,0 +1,215 @@
+"""The queue in memory: all jobs that are not over or ended a short while ago, and the nodes' use.
+
+Whoever changes a job says so with ``touch``; ``flush`` commits everything touched in one transaction. Jobs
+that ended longer than MinJobAge ago live only in the store, as they leave slurmctld's memory.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from ..model.cluster import ClusterConfig
+from ..model.job import Job, Node, Step
+from ..model.states import JobFlag, JobState, NodeFlag, NodeState
+from .resources import NodeUse
+from .store import Store
+
+
+class Book:
+    """The present state of the queue; every change passes through here."""
+
+    def __init__(self, cluster: ClusterConfig, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self.cluster = cluster
+        self.store = store
+        self.clock = clock
+        self.jobs: dict[int, Job] = {}
+        self.members: dict[int, set[int]] = {}          # array base id -> ids of its records
+        self.pending: set[int] = set()
+        self.active: set[int] = set()                   # hold an allocation (running, suspended, completing)
+        self.uses: dict[str, NodeUse] = {node.name: NodeUse(node) for node in cluster.nodes}
+        self.nodes: dict[str, Node] = {node.name: Node(node) for node in cluster.nodes}
+        self.partition_states: dict[str, str] = {}
+        self.licenses_used: dict[str, int] = {}
+        self.next_job_id = store.counter("next_job_id")
+        self.next_priority = store.counter("next_priority")
+        self._touched: dict[int, Job] = {}
+        self._steps: list[tuple[Job, Step]] = []
+        self._superseded: list[Job] = []
+        self._finished: list[tuple[float, int]] = []    # (end time, job id) in order of ending
+        self.on_touch: Callable[[], None] = lambda: None
+        for node in self.nodes.values():
+            node.partitions = tuple(p.name for p in cluster.partitions if node.config.name in p.nodes)
+            self._apply_configured_state(node)
+        for job in store.current(clock() - cluster.min_job_age_s):
+            self._index(job)
+            if job.state.finished and not holds_allocation(job):
+                self._finished.append((job.end_time, job.job_id))
+            elif holds_allocation(job):
+                self.book_shares(job)
+        self._finished.sort()
+
+    def _apply_configured_state(self, node: Node) -> None:
+        word = node.config.state.upper()
+        if word in ("DOWN", "FAIL"):
+            node.state = NodeState.DOWN
+        elif word in ("DRAIN", "DRAINED"):
+            node.flags |= NodeFlag.DRAIN
+        elif word == "FUTURE":
+            node.state = NodeState.FUTURE
+        node.reason = node.config.reason
+        self.refresh_node(node)
+
+    # --- ids
+
+    def take_job_id(self) -> int:
+        """A new job id; never given twice, because the counter is committed with the job."""
+        self.next_job_id += 1
+        return self.next_job_id - 1
+
+    def take_priority(self) -> int:
+        """Slurm's priority/basic: each job one less than the one before."""
+        self.next_priority -= 1
+        return self.next_priority
+
+    # --- records
+
+    def _index(self, job: Job) -> None:
+        self.jobs[job.job_id] = job
+        if job.array_job_id:
+            self.members.setdefault(job.array_job_id, set()).add(job.job_id)
+        (self.pending.add if job.state is JobState.PENDING else self.pending.discard)(job.job_id)
+        (self.active.add if holds_allocation(job) else self.active.discard)(job.job_id)
+
+    def touch(self, job: Job) -> None:
+        """Note that a job is new or changed."""
+        self._index(job)
+        if not self._touched and not self._steps:
+            self.on_touch()
+        self._touched[job.job_id] = job
+
+    def touch_step(self, job: Job, step: Step) -> None:
+        """Note that a step is new or changed."""
+        if not self._touched and not self._steps:
+            self.on_touch()
+        self._steps.append((job, step))
+
+    def supersede(self, job: Job) -> None:
+        """Keep a finished run of a job that is about to run again (sacct --duplicates)."""
+        self._superseded.append(job)
+
+    def finished(self, job: Job) -> None:
+        """Note that a job is over, so that it can leave memory after MinJobAge."""
+        self._finished.append((job.end_time, job.job_id))
+
+    def flush(self) -> None:
+        """Commit all that was touched. Raises StoreError; nothing is forgotten then."""
+        if not (self._touched or self._steps or self._superseded):
+            return
+        self.store.write(self._touched.values(), self._steps, self._superseded,
+                         {"next_job_id": self.next_job_id, "next_priority": self.next_priority})
+        self._touched.clear()
+        self._steps.clear()
+        self._superseded.clear()
+
+    def forget_old(self) -> float | None:
+        """Drop jobs that ended longer than MinJobAge ago; the epoch second when the next one is due."""
+        horizon = self.clock() - self.cluster.min_job_age_s
+        keep = 0
+        for keep, (ended, job_id) in enumerate(self._finished):
+            if ended > horizon:
+                break
+            job = self.jobs.get(job_id)
+            if job is None or not job.state.finished or job.end_time > horizon:
+                continue
+            del self.jobs[job_id]
+            members = self.members.get(job.array_job_id)
+            if members is not None:
+                members.discard(job_id)
+                if not members:
+                    del self.members[job.array_job_id]
+        else:
+            self._finished.clear()
+            return None
+        del self._finished[:keep]
+        return self._finished[0][0] + self.cluster.min_job_age_s
+
+    # --- lookups
+
+    def array(self, base: int) -> Iterator[Job]:
+        """All records of an array."""
+        for job_id in sorted(self.members.get(base, ())):
+            yield self.jobs[job_id]
+
+    def element(self, base: int, task: int) -> Job | None:
+        """The record of one element, when it has one of its own."""
+        for job in self.array(base):
+            if job.array_task_id == task:
+                return job
+        return None
+
+    def running_elements(self, base: int) -> int:
+        """How many elements of an array hold an allocation."""
+        return sum(1 for job_id in self.members.get(base, ()) if job_id in self.active)
+
+    def components(self, job: Job) -> list[Job]:
+        """All components of a het job, in order; the job alone when it is none."""
+        if not job.het_job_id:
+            return [job]
+        leader = self.jobs.get(job.het_job_id)
+        ids: Iterable[int] = leader.het_ids if leader else (job.job_id,)
+        return [self.jobs[job_id] for job_id in ids if job_id in self.jobs]
+
+    # --- use of nodes
+
+    def book_shares(self, job: Job) -> None:
+        """Take the nodes, CPUs, devices and licences of a starting job."""
+        exclusive = job.spec.exclusive is not None and job.spec.exclusive not in ("user", "mcs")
+        for share in job.shares:
+            use = self.uses.get(share.name)
+            if use is not None:
+                use.take(job.job_id, share, exclusive)
+                self.refresh_node(self.nodes[share.name])
+        for name, count in job_licenses(job):
+            self.licenses_used[name] = self.licenses_used.get(name, 0) + count
+
+    def free_shares(self, job: Job) -> None:
+        """Give them back."""
+        for share in job.shares:
+            use = self.uses.get(share.name)
+            if use is not None and job.job_id in use.jobs:
+                use.give(job.job_id, share)
+                node = self.nodes[share.name]
+                node.last_busy_time = self.clock()
+                self.refresh_node(node)
+        for name, count in job_licenses(job):
+            self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
+
+    def refresh_node(self, node: Node) -> None:
+        """Recompute a node's shown use and state from its bookings."""
+        use = self.uses[node.config.name]
+        node.alloc_cpus = len(use.cpu_ids)
+        node.alloc_memory_mib = use.memory_mib
+        node.alloc_gres = {key: len(ids) for key, ids in use.gres.items() if ids}
+        node.alloc_gres_ids = {key: tuple(sorted(ids)) for key, ids in use.gres.items() if ids}
+        node.jobs = frozenset(use.jobs)
+        use.available = node.state is not NodeState.DOWN and node.state is not NodeState.FUTURE \
+            and not node.flags & (NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING)
+        if node.state in (NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED, NodeState.UNKNOWN):
+            if use.exclusive or node.alloc_cpus >= node.config.cpus:
+                node.state = NodeState.ALLOCATED
+            else:
+                node.state = NodeState.MIXED if node.alloc_cpus else NodeState.IDLE
+
+
+def holds_allocation(job: Job) -> bool:
+    """True while nodes are booked for the job: running, suspended, or ended but not yet cleaned up."""
+    return bool(job.shares) and (job.state.active or JobFlag.COMPLETING in job.flags)
+
+
+def job_licenses(job: Job) -> list[tuple[str, int]]:
+    """Licences a job holds, as (name, count)."""
+    if not job.spec.licenses:
+        return []
+    from ..language import licenses
+
+    return [(item.name, item.count) for item in licenses.parse(job.spec.licenses)]

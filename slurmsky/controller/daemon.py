@@ -1,0 +1,89 @@
+"""The resident process behind the commands of one user."""
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from .. import paths
+from ..engines.local import machine
+from ..site.load import default_site, load
+from ..site.record import Site, SiteError
+from .queue import Queue
+from .service import FindCommand, Service
+from .store import StoreError
+
+
+def read_site(env: dict[str, str]) -> Site:
+    """The site of this user: the file, or this machine. Raises SiteError, OSError."""
+    file = paths.site_file(env)
+    facts = machine.facts()
+    if file is None:
+        return default_site(facts)
+    return load(file.read_text("utf-8"), str(file), facts)
+
+
+def main(find: FindCommand) -> int:
+    """Run until idle, stopped, or something makes it impossible (then one line on stderr)."""
+    env = dict(os.environ)
+    home = paths.state(env)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    try:
+        home.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.jobs.mkdir(mode=0o700, exist_ok=True)
+        guard = os.open(home.home / "controller.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("slurmsky: a controller is already running for this state folder", file=sys.stderr)
+            return 1
+        os.ftruncate(guard, 0)
+        os.pwrite(guard, f"{os.getpid()}\n".encode(), 0)
+        site = read_site(env)
+        return asyncio.run(_serve(site, home, env, find))
+    except SiteError as error:
+        print(f"slurmsky: {error}", file=sys.stderr)
+    except StoreError as error:
+        print(f"slurmsky: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"slurmsky: {error.filename or home.home}: {error.strerror}", file=sys.stderr)
+    return 1
+
+
+async def _serve(site: Site, home: paths.StatePaths, env: dict[str, str], find: FindCommand) -> int:
+    for name in ("SLURMSKY_AGENT", "SLURM_JOB_ID", "SLURM_JOBID"):
+        env.pop(name, None)
+    bin_dir = Path(env["SLURMSKY_BIN"]) if env.get("SLURMSKY_BIN") else _bin_dir()
+    queue = Queue(site, home, bin_dir, env, time.time)
+    service = Service(queue, find, site.cluster.idle_exit_s)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stopped.set)
+    loop.set_exception_handler(_report)
+    queue.service = service
+    await queue.recover()
+    gc.collect()
+    gc.freeze()
+    await service.run(home.socket)
+    return 0
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    logging.getLogger("slurmsky.controller").error(
+        "%s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None)
+
+
+def _bin_dir() -> Path | None:
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package.parent / "bin", package / "bin", Path(sys.executable).parent):
+        if (folder / "sbatch").exists():
+            return folder
+    return None

@@ -1,0 +1,123 @@
+"""Whether a job's --dependency holds, still waits, or can never hold.
+
+Source: slurmctld/job_scheduler.c test_job_dependency; unknown or purged jobs satisfy any dependency.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Iterable
+
+from ..language import dependency
+from ..model.job import Job
+from ..model.states import JobState
+
+#: a job (or array, or element) that others depend on, as its records; empty when it is unknown
+Lookup = Callable[[int, "int | str | None"], "list[Job]"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``state`` is "met", "wait" or "never"; ``rest`` what is still unfulfilled, ``shown`` with marks."""
+
+    state: str
+    rest: str = ""
+    shown: str = ""
+    #: epoch second at which a time part (after:id+min) may become true
+    recheck: float | None = None
+
+
+def _succeeded(job: Job) -> bool:
+    return job.state is JobState.COMPLETED
+
+
+def _one(kind: str, target: dependency.Target, own: Job, lookup: Lookup, now: float) -> tuple[str, float | None]:
+    task: int | str | None = target.array_task
+    if kind == "aftercorr" and own.array_job_id and task is None:
+        records = lookup(target.job_id, None)
+        if records and records[0].array_job_id:
+            task = own.array_task_id
+            if task is None:
+                return _corresponding(target.job_id, own, lookup), None
+    records = lookup(target.job_id, task)
+    if not records:
+        return "met", None
+    if kind == "after":
+        begun = all(job.start_time and job.state is not JobState.PENDING or job.state.finished
+                    for job in records) and not any(job.pending_count and not job.state.finished for job in records)
+        if not begun:
+            return "wait", None
+        due = max(job.start_time or job.end_time for job in records) + 60 * (target.delay_min or 0)
+        return ("met", None) if now >= due else ("wait", due)
+    over = all(job.state.finished for job in records)
+    if kind == "afterany" or kind == "afterburstbuffer":
+        return ("met" if over else "wait"), None
+    if kind in ("afterok", "aftercorr"):
+        if any(job.state.finished and not _succeeded(job) for job in records):
+            return "never", None
+        return ("met" if over else "wait"), None
+    # afternotok: one bad element suffices, but it is only known when all have ended
+    if any(job.state.finished and not _succeeded(job) for job in records):
+        return ("met" if over else "wait"), None
+    return ("never" if over else "wait"), None
+
+
+def _corresponding(base: int, own: Job, lookup: Lookup) -> str:
+    """An array waiting with aftercorr: eligible as soon as one of its elements is; the split decides which."""
+    for part in own.pending_tasks:
+        for task in part:
+            records = lookup(base, task)
+            if not records or all(_succeeded(job) for job in records):
+                return "met"
+    return "wait"
+
+
+def corresponding_ready(text: str, task: int, lookup: Lookup) -> bool:
+    """Whether element ``task`` of an array may start under its aftercorr dependencies."""
+    for item in dependency.parse(text).items:
+        if item.type == "aftercorr":
+            for target in item.targets:
+                records = lookup(target.job_id, task)
+                if records and not all(_succeeded(job) for job in records):
+                    return False
+    return True
+
+
+def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now: float) -> Verdict:
+    """Judge a whole dependency text; ``singletons`` are the other jobs of the same name and user."""
+    if not text:
+        return Verdict("met")
+    parsed = dependency.parse(text)
+    rest: list[str] = []
+    shown: list[str] = []
+    never = met = 0
+    total = 0
+    recheck: float | None = None
+    for item in parsed.items:
+        if item.type == "singleton":
+            total += 1
+            waiting = any(job.job_id < own.job_id and not job.state.finished for job in singletons)
+            if waiting:
+                rest.append("singleton")
+                shown.append("singleton(unfulfilled)")
+            else:
+                met += 1
+            continue
+        for target in item.targets:
+            total += 1
+            state, due = _one(item.type, target, own, lookup, now)
+            if due is not None:
+                recheck = due if recheck is None else min(recheck, due)
+            if state == "met":
+                met += 1
+                continue
+            word = f"{item.type}:{target}"
+            rest.append(word)
+            if state == "never":
+                never += 1
+            shown.append(f"{word}({'failed' if state == 'never' else 'unfulfilled'})")
+    separator = "?" if parsed.any else ","
+    done = met > 0 if parsed.any else met == total
+    if done:
+        return Verdict("met")
+    hopeless = never == total if parsed.any else never > 0
+    return Verdict("never" if hopeless else "wait", separator.join(rest), separator.join(shown), recheck)

@@ -1,0 +1,71 @@
+"""What the controller refuses, in Slurm's words.
+
+    SlurmError
+    +-- every answer of slurmctld: text, number (errno of slurm_errno.h) and detail lines
+"""
+from __future__ import annotations
+
+import enum
+
+
+class Errno(enum.Enum):
+    """Answers of slurmctld used here: (number, text). Source: slurm_errno.h and slurm_errno.c."""
+
+    INVALID_PARTITION = (2000, "Invalid partition name specified")
+    INVALID_NODE_COUNT = (2006, "Node count specification invalid")
+    INVALID_NODE_NAME = (2009, "Invalid node name specified")
+    JOB_HELD = (2011, "Job is held")
+    NODE_CONFIG_UNAVAILABLE = (2014, "Requested node configuration is not available")
+    NODES_BUSY = (2016, "Requested nodes are busy")
+    INVALID_JOB_ID = (2017, "Invalid job id specified")
+    ALREADY_DONE = (2021, "Job/step already completing or completed")
+    ACCESS_DENIED = (2002, "Access/permission denied")
+    CANNOT_BE_ALTERED = (2020, "Job can not be altered now, try again later")
+    JOB_PENDING = (2019, "Job is pending execution")
+    JOB_FINISHED = (2052, "Job has already finished")
+    DEPENDENCY = (2039, "Job dependency problem")
+    CIRCULAR = (2040, "Circular job dependency problem")
+    NOT_SUPPORTED = (2041, "Requested operation not supported on this system")
+    DISABLED = (2037, "Requested operation is presently disabled")
+    INVALID_TIME_LIMIT = (2051, "Requested time limit is invalid (missing or exceeds some limit)")
+    INVALID_FEATURE = (2047, "Invalid feature specification")
+    INVALID_LICENSES = (2048, "Invalid license specification")
+    INVALID_RESERVATION = (2063, "Requested reservation is invalid")
+    INVALID_GRES = (2072, "Invalid generic resource (gres) specification")
+    INVALID_ARRAY = (2083, "Invalid job array specification")
+    INVALID_NICE = (2114, "Invalid --nice value")
+    INVALID_QOS = (2066, "Invalid qos specification")
+    INVALID_ACCOUNT = (2045, "Invalid account or account/partition combination specified")
+    PATH_TOO_LONG = (2010, "Pathname of a file, directory or other parameter too long")
+    IMMEDIATE = (2012, "Immediate execution impossible, insufficient priority")
+    PARTITION_DOWN = (2043, "Required partition not available (inactive or drain)")
+    INVALID_TASK_COUNT = (2023, "Task count specification invalid")
+    JOB_LIMIT = (2104, "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)")
+    SCRIPT_MISSING = (2018, "Job script not specified")
+    TOO_MANY_NODES = (2015, "More processors requested than permitted")
+    INVALID_STEP = (2022, "Invalid job step id specified")
+    NOT_RUNNING = (2092, "Job/step is not running")
+    SUSPENDED = (2053, "Job is currently suspended")
+    INVALID_STATE = (2100, "Job state prevents the operation")
+
+    @property
+    def number(self) -> int:
+        return self.value[0]
+
+    @property
+    def text(self) -> str:
+        return self.value[1]
+
+
+class SlurmError(Exception):
+    """A refusal: Errno plus the lines Slurm prints before its own (without the command's prefix)."""
+
+    def __init__(self, errno: Errno, *details: str) -> None:
+        super().__init__(errno.text)
+        self.errno = errno
+        self.details = details
+
+    @property
+    def text(self) -> str:
+        """Slurm's text of the error."""
+        return self.errno.text

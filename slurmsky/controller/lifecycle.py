@@ -1,0 +1,463 @@
+"""A job's way through its states: start, events of the engine, end, requeue, and what users do to it."""
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal as signals
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..engines.base import Engine, EngineError, Event
+from ..model.allocation import HetComponent, Launch, NodeShare
+from ..model.job import Job
+from ..model.spec import INFINITE
+from ..model.states import JobFlag, JobState, NodeFlag, NodeState
+from .book import Book
+from .errors import Errno, SlurmError
+from .mail import Mail, mail_for
+from .records import step_from_dict
+from .submit import Surroundings, file_path, read_surroundings, split_element
+
+log = logging.getLogger("slurmsky.controller")
+
+#: seconds that a requeued job waits before it may start again (slurmctld waits for the credential to expire)
+REQUEUE_DELAY_S = 2
+
+
+class LifeCycle:
+    """Changes jobs; every change is touched in the book and committed by the service's flush."""
+
+    def __init__(self, book: Book, engine: Engine, jobs_dir: Path, kick: Callable[[], None],
+                 send_mail: Callable[[Mail], None], host: str) -> None:
+        self.book = book
+        self.engine = engine
+        self.jobs_dir = jobs_dir
+        self.kick = kick
+        self.send_mail = send_mail
+        self.host = host
+        self._surroundings: dict[int, Surroundings] = {}
+        self._watchers: dict[int, list[asyncio.Future[None]]] = {}
+        self._requeue_asked: dict[int, str] = {}          # job id -> "requeue" | "hold" | "special"
+
+    # --- waiting for a job
+
+    def changed(self, job: Job) -> None:
+        """Wake those who wait for the job."""
+        for waiter in self._watchers.pop(job.job_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, job: Job, until: Callable[[Job], bool]) -> None:
+        """Return when the condition holds of the job."""
+        while not until(job):
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._watchers.setdefault(job.job_id, []).append(waiter)
+            await waiter
+
+    # --- starting
+
+    def spool_id(self, job: Job) -> int:
+        """The id under which script and environment are spooled."""
+        return job.array_job_id or job.het_job_id or job.job_id
+
+    def surroundings(self, job: Job) -> Surroundings:
+        """What the job inherits from its submitter; kept in memory for the elements of an array."""
+        spool_id = self.spool_id(job)
+        known = self._surroundings.get(spool_id)
+        if known is None:
+            if len(self._surroundings) > 64:
+                self._surroundings.clear()
+            known = self._surroundings[spool_id] = read_surroundings(self.jobs_dir / str(spool_id))
+        return known
+
+    def launch_of(self, job: Job) -> Launch:
+        """The letter for the agents."""
+        book = self.book
+        folder = self.jobs_dir / str(self.spool_id(job))
+        limit = job.time_limit_min
+        partition = book.cluster.partition(job.partition)
+        over = book.cluster.over_time_limit_min
+        if partition is not None and partition.over_time_limit_min is not None:
+            over = partition.over_time_limit_min
+        node = job.nodes[0] if job.shares else ""
+        stdout = file_path(job, job.stdout, node) if job.is_batch else ""
+        stderr = file_path(job, job.stderr, node) if job.is_batch and job.stderr else ""
+        components = book.components(job) if job.het_job_id else []
+        around = self.surroundings(job)
+        return Launch(
+            job_id=job.job_id, name=job.name, user=job.user, uid=job.uid, gid=job.gid, group=job.group,
+            account=job.account, partition=job.partition, qos=job.qos, cluster=job.cluster, spec=job.spec,
+            shares=job.shares, ntasks=job.num_tasks, submit_dir=job.submit_dir, submit_host=self.host,
+            work_dir=job.work_dir, spool=str(self.jobs_dir / str(job.job_id) / f"run{job.restarts}"),
+            script=str(folder / "slurm_script") if job.is_batch else None, argv=job.argv,
+            environment=around.environment, stdin=file_path(job, job.stdin, node) if job.is_batch else "/dev/null",
+            stdout=stdout, stderr="" if stderr == stdout else stderr,
+            umask=around.umask, rlimits=around.rlimits, start_time=job.start_time,
+            time_limit_s=None if limit is None or limit >= INFINITE else (limit + over) * 60,
+            kill_wait_s=book.cluster.kill_wait_s, restart_count=job.restarts,
+            array_job_id=job.array_job_id, array_task_id=job.array_task_id, array_count=job.array_count,
+            array_min=job.array_min, array_max=job.array_max, array_step=job.array_step,
+            het_job_id=job.het_job_id, het_offset=job.het_offset,
+            het=[HetComponent(part.job_id, part.name, part.account, part.partition, part.qos, part.spec, part.shares)
+                 for part in components],
+            task_prolog=book.cluster.task_prolog, task_epilog=book.cluster.task_epilog,
+            exclusive=job.spec.exclusive is not None and job.spec.exclusive not in ("user", "mcs"))
+
+    def begin(self, job: Job, shares: list[NodeShare]) -> None:
+        """Fill in what a job knows once it has nodes; ``launch`` follows after the commit."""
+        now = self.book.clock()
+        job.shares = shares
+        job.state = JobState.RUNNING
+        job.flags = JobFlag.NONE
+        job.reason, job.reason_desc = "None", ""
+        job.start_time = now
+        job.end_time = 0.0
+        job.planned_nodes = ()
+        limit = job.time_limit_min
+        if limit is not None and limit < INFINITE:
+            job.end_time = now + limit * 60
+        job.num_nodes = len(shares)
+        job.num_cpus = sum(share.cpus for share in shares)
+        job.batch_host = shares[0].name
+        job.suspended_s = job.pre_suspend_s = 0.0
+        self.book.touch(job)
+
+    async def launch(self, job: Job) -> None:
+        """Hand a begun job to the engine; a failure requeues or fails it."""
+        if job.het_job_id and job.het_offset:
+            self.changed(job)         # its leader's agent starts steps here; nothing of its own runs
+            return
+        try:
+            await self.engine.start(self.launch_of(job))
+        except (EngineError, OSError) as error:
+            log.error("job %d could not be started: %s", job.job_id, error)
+            self.end(job, JobState.FAILED, 1, 0, reason="JobLaunchFailure", comment=str(error))
+            return
+        self.changed(job)
+        if (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
+            self.send_mail(mail)
+
+    # --- events of the engine
+
+    def on_event(self, event: Event) -> None:
+        """Take one event of an agent in."""
+        kind = event.get("ev")
+        if kind == "node":
+            self._node_facts(event)
+            return
+        job = self.book.jobs.get(int(event.get("job_id", 0)))
+        if job is None:
+            return
+        if kind == "step":
+            self._step(job, event["step"])
+        elif kind == "started":
+            if event.get("nodes"):
+                self._real_nodes(job, event)
+        elif kind == "ended":
+            self._ended(job, event)
+
+    def _real_nodes(self, job: Job, event: dict[str, Any]) -> None:
+        """An engine without places of its own tells which nodes it got."""
+        for share, node in zip(job.shares, event["nodes"]):
+            share.name, share.address = node["name"], node.get("address", "")
+        job.batch_host = job.nodes[0]
+        self.book.touch(job)
+
+    def _step(self, job: Job, data: dict[str, Any]) -> None:
+        step = step_from_dict(data)
+        job.steps[step.step_id] = step
+        if step.state.finished and step.step_id not in ("batch", "extern"):
+            # DerivedExitCode: the largest exit code of the steps (job_mgr.c)
+            if step.exit_code >= job.derived_exit_code:
+                job.derived_exit_code = step.exit_code
+        self.book.touch_step(job, step)
+        self.book.touch(job)
+        self.changed(job)
+
+    def _node_facts(self, event: dict[str, Any]) -> None:
+        node = self.book.nodes.get(str(event.get("node", "")))
+        if node is not None:
+            node.load = float(event.get("load", node.load))
+            node.free_mib = int(event.get("free_mib", node.free_mib))
+            node.boot_time = float(event.get("boot_time", node.boot_time))
+            node.agent_start_time = float(event.get("start_time", node.agent_start_time))
+
+    def _ended(self, job: Job, event: dict[str, Any]) -> None:
+        if not (job.state.active or JobFlag.COMPLETING in job.flags):
+            return                        # told twice: the first time counts
+        state = str(event.get("state", "FAILED"))
+        exit_code, exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
+        reason = event.get("reason")
+        if state == "REQUEUED" or job.job_id in self._requeue_asked:
+            self._requeue(job)
+            return
+        if state == "NODE_FAIL" and job.spec.requeue and not job.state.finished:
+            job.failed_node = str(event.get("node", ""))
+            self._requeue_asked[job.job_id] = "requeue"
+            self._requeue(job, JobState.NODE_FAIL)
+            return
+        final = job.state if job.state.finished else JobState[state]
+        self.end(job, final, exit_code, exit_signal, reason=reason, at=event.get("time"))
+
+    def end(self, job: Job, state: JobState, exit_code: int, exit_signal: int, reason: str | None = None,
+            at: float | None = None, comment: str = "") -> None:
+        """The job is over: free its nodes, settle its record."""
+        had_nodes = bool(job.shares) and (job.state.active or JobFlag.COMPLETING in job.flags)
+        if had_nodes:
+            self.book.free_shares(job)
+        was_cancelled = job.state is JobState.CANCELLED
+        job.state = state
+        job.flags = JobFlag.NONE
+        if not was_cancelled or not job.end_time:
+            job.end_time = at or self.book.clock()
+        if not (was_cancelled and job.end_time):
+            job.end_time = at or self.book.clock()
+        job.exit_code, job.exit_signal = exit_code, exit_signal
+        if reason:
+            job.reason = reason
+        elif state is JobState.FAILED and exit_code:
+            job.reason = "NonZeroExitCode"
+        elif state is JobState.FAILED and exit_signal:
+            job.reason = "RaisedSignal"
+            job.reason_desc = f"RaisedSignal:{exit_signal}({signal_name(exit_signal)})"
+        elif state is JobState.TIMEOUT:
+            job.reason = "TimeLimit"
+        if comment:
+            job.system_comment = comment
+        if job.start_time == 0.0:
+            job.start_time = job.end_time
+        self.book.touch(job)
+        self.book.finished(job)
+        self.changed(job)
+        if job.het_job_id and not job.het_offset:
+            for part in self.book.components(job):
+                if part is not job and not part.state.finished:
+                    self.end(part, state, exit_code, exit_signal, reason, at)
+        good = state is JobState.COMPLETED
+        mail = mail_for("END", job, self.book.clock()) or (None if good else mail_for("FAIL", job, self.book.clock()))
+        if mail is not None:
+            self.send_mail(mail)
+        self.kick()
+
+    # --- what users do
+
+    def cancel(self, job: Job, uid: int) -> None:
+        """scancel without a signal. Raises SlurmError(ALREADY_DONE) for a finished job."""
+        if job.state.finished:
+            raise SlurmError(Errno.ALREADY_DONE)
+        if job.het_job_id and job.het_offset and job.state.active:
+            leader = self.book.jobs.get(job.het_job_id)
+            if leader is not None and leader.state.active:
+                self.cancel(leader, uid)
+                return
+        job.cancelled_by = uid
+        if job.state is JobState.PENDING:
+            for part in (self.book.components(job) if job.het_job_id else [job]):
+                if part.state is JobState.PENDING:
+                    part.cancelled_by = uid
+                    part.start_time = part.end_time = 0.0
+                    reason = part.reason
+                    self.end(part, JobState.CANCELLED, 0, 0)
+                    part.reason = reason
+            return
+        self.terminate(job, JobState.CANCELLED)
+
+    def terminate(self, job: Job, state: JobState, kill_wait_s: int | None = None) -> None:
+        """End a running job; it shows ``state`` at once and is COMPLETING until its agent says it is over."""
+        wait = self.book.cluster.kill_wait_s if kill_wait_s is None else kill_wait_s
+        job.end_time = self.book.clock()
+        job.state = state
+        job.flags |= JobFlag.COMPLETING
+        self.book.touch(job)
+        self.changed(job)
+        self._to_engine(job, self.engine.terminate(job.job_id, state.name, signals.SIGTERM, wait))
+        if job.het_job_id and not job.het_offset:
+            for part in self.book.components(job):
+                if part is not job and part.state.active:
+                    part.state, part.end_time = state, job.end_time
+                    part.flags |= JobFlag.COMPLETING
+                    part.cancelled_by = job.cancelled_by
+                    self.book.touch(part)
+
+    def _to_engine(self, job: Job, request: Any) -> None:
+        async def send() -> None:
+            try:
+                await request
+            except EngineError as error:
+                log.warning("job %d: %s", job.job_id, error)
+
+        asyncio.ensure_future(send())
+
+    def signal(self, job: Job, number: int, target: str) -> None:
+        """scancel --signal."""
+        if job.state.finished:
+            raise SlurmError(Errno.ALREADY_DONE)
+        if job.state is JobState.PENDING:
+            if number == signals.SIGKILL:
+                self.cancel(job, job.uid)
+                return
+            raise SlurmError(Errno.NOT_RUNNING)
+        self._to_engine(job, self.engine.signal(job.job_id, number, target))
+
+    def hold(self, job: Job, by_user: bool) -> None:
+        """scontrol hold/uhold. Raises SlurmError for a finished job; a running one keeps running."""
+        if job.state.finished:
+            raise SlurmError(Errno.JOB_FINISHED)
+        job.priority = 0
+        job.reason, job.reason_desc = ("JobHeldUser" if by_user else "JobHeldAdmin"), ""
+        if job.state is not JobState.PENDING:
+            job.reason = "None"
+        else:
+            job.eligible_time = 0.0
+        self.book.touch(job)
+        self.kick()
+
+    def release(self, job: Job) -> None:
+        """scontrol release."""
+        if job.state.finished:
+            raise SlurmError(Errno.JOB_FINISHED)
+        if job.state is not JobState.PENDING:
+            raise SlurmError(Errno.CANNOT_BE_ALTERED)
+        if job.priority == 0:
+            job.priority = self.book.take_priority()
+            job.flags &= ~(JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT)
+            job.reason, job.reason_desc = "None", ""
+            job.eligible_time = max(self.book.clock(), job.spec.begin or 0)
+            self.book.touch(job)
+            self.kick()
+
+    def requeue(self, job: Job, how: str = "requeue") -> None:
+        """scontrol requeue/requeuehold. ``how``: requeue, hold or special."""
+        if not job.is_batch:
+            raise SlurmError(Errno.DISABLED)
+        if job.spec.requeue is False:
+            raise SlurmError(Errno.DISABLED)
+        if job.state is JobState.PENDING:
+            if how == "requeue":
+                raise SlurmError(Errno.JOB_PENDING)
+            self.hold(job, by_user=False)
+            return
+        self._requeue_asked[job.job_id] = how
+        if job.state.finished:
+            if JobFlag.COMPLETING not in job.flags:
+                self._requeue(job, job.state)
+            return
+        job.flags |= JobFlag.COMPLETING
+        self.book.touch(job)
+        self._to_engine(job, self.engine.terminate(job.job_id, "REQUEUED", signals.SIGTERM,
+                                                   self.book.cluster.kill_wait_s))
+
+    def _requeue(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
+        how = self._requeue_asked.pop(job.job_id, "requeue")
+        now = self.book.clock()
+        if job.state.active or JobFlag.COMPLETING in job.flags:
+            self.book.free_shares(job)
+        earlier = replace(job, steps={}, flags=JobFlag.REQUEUED,
+                          state=old_state if old_state.finished else JobState.PENDING)
+        if not earlier.state.finished:
+            earlier.end_time = now
+        self.book.supersede(earlier)
+        job.restarts += 1
+        job.state = JobState.PENDING
+        job.flags = JobFlag.NONE
+        job.shares, job.steps = [], {}
+        job.start_time = job.end_time = 0.0
+        job.exit_code = job.exit_signal = job.derived_exit_code = 0
+        job.batch_host = ""
+        job.cancelled_by = None
+        job.eligible_time = now + REQUEUE_DELAY_S
+        if how == "requeue":
+            job.priority = self.book.take_priority() if job.priority == 0 else job.priority
+            job.reason, job.reason_desc = "BeginTime", ""
+        else:
+            job.priority = 0
+            job.reason, job.reason_desc = "JobHeldAdmin" if how == "special" else "job_requeued_in_held_state", ""
+            job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.REQUEUE_HOLD
+            job.eligible_time = 0.0
+        self.book.touch(job)
+        self.changed(job)
+        if (mail := mail_for("REQUEUE", job, now)) is not None:
+            self.send_mail(mail)
+        self.kick()
+
+    def suspend(self, job: Job) -> None:
+        """scontrol suspend."""
+        if job.state is JobState.PENDING:
+            raise SlurmError(Errno.JOB_PENDING)
+        if job.state is not JobState.RUNNING:
+            raise SlurmError(Errno.JOB_FINISHED if job.state.finished else Errno.SUSPENDED)
+        now = self.book.clock()
+        job.state = JobState.SUSPENDED
+        job.suspend_time = now
+        job.pre_suspend_s = now - job.start_time - job.suspended_s
+        self.book.touch(job)
+        self._to_engine(job, self.engine.suspend(job.job_id))
+
+    def resume(self, job: Job) -> None:
+        """scontrol resume."""
+        if job.state is not JobState.SUSPENDED:
+            raise SlurmError(Errno.JOB_PENDING if job.state is JobState.PENDING else Errno.INVALID_STATE
+                             if not job.state.finished else Errno.JOB_FINISHED)
+        now = self.book.clock()
+        job.state = JobState.RUNNING
+        gap = now - job.suspend_time
+        job.suspended_s += gap
+        job.suspend_time = now
+        if job.time_limit_min is not None and job.time_limit_min < INFINITE:
+            job.end_time += gap
+            self._to_engine(job, self.engine.limit(job.job_id, job.end_time))
+        self.book.touch(job)
+        self._to_engine(job, self.engine.resume(job.job_id))
+
+    def set_time_limit(self, job: Job, minutes: int) -> None:
+        """A new time limit, of a pending or running job."""
+        job.time_limit_min = minutes
+        if job.state.active:
+            job.end_time = job.start_time + job.suspended_s + minutes * 60 if minutes < INFINITE else 0.0
+            self._to_engine(job, self.engine.limit(job.job_id, job.end_time or None))
+        self.book.touch(job)
+        self.kick()
+
+    def element(self, base: Job, task: int) -> Job | None:
+        """The record of an array's element, split off from the pending rest when it must differ from it."""
+        found = self.book.element(base.array_job_id, task)
+        if found is not None:
+            return found
+        if any(task in part for part in base.pending_tasks):
+            return split_element(self.book, base, task)
+        return None
+
+    def node_state(self, name: str, word: str, reason: str, user: str) -> None:
+        """scontrol update NodeName State=."""
+        node = self.book.nodes[name]
+        if word in ("DRAIN", "DRAINING", "DRAINED"):
+            node.flags |= NodeFlag.DRAIN
+        elif word in ("RESUME", "UNDRAIN", "IDLE"):
+            node.flags &= ~(NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING)
+            if node.state is NodeState.DOWN:
+                node.state = NodeState.IDLE
+            node.reason, node.reason_user, node.reason_time = "", "", 0.0
+        elif word in ("DOWN", "FAIL"):
+            node.state = NodeState.DOWN
+            for job_id in tuple(node.jobs):
+                job = self.book.jobs[job_id]
+                if job.state.active:
+                    job.failed_node = name
+                    if job.spec.requeue and job.is_batch:
+                        self.requeue(job)
+                    else:
+                        self.terminate(job, JobState.NODE_FAIL)
+        if reason:
+            node.reason, node.reason_user, node.reason_time = reason, user, self.book.clock()
+        self.book.refresh_node(node)
+        self.kick()
+
+
+def signal_name(number: int) -> str:
+    """strsignal's text, as Slurm's RaisedSignal reason shows it."""
+    try:
+        return signals.strsignal(number) or f"Unknown signal {number}"
+    except ValueError:
+        return f"Unknown signal {number}"

@@ -1,0 +1,183 @@
+"""The whole controller but its sockets: book, scheduler, life cycle and engine, wired together."""
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from ..engines.base import Event
+from ..engines.local import LocalEngine
+from ..engines.local.programs import run_program
+from ..model.states import JobFlag, JobState
+from ..paths import StatePaths
+from ..site.record import Site
+from .book import Book
+from .lifecycle import LifeCycle
+from .mail import Mail, mail_for
+from .scheduling import Scheduler
+from .store import Store, StoreError
+
+log = logging.getLogger("slurmsky.controller")
+
+RETRY_FLUSH_S = 1.0
+
+
+class Queue:
+    """What commands act on."""
+
+    def __init__(self, site: Site, paths: StatePaths, bin_dir: Path | None, environment: dict[str, str],
+                 clock: Callable[[], float]) -> None:
+        self.site = site
+        self.paths = paths
+        self.environment = environment
+        self.clock = clock
+        self.host = socket.gethostname()
+        self.store = Store(paths.database)
+        self.book = Book(site.cluster, self.store, clock)
+        self.engine = LocalEngine(paths.home, self._event, bin_dir, environment)
+        self.scheduler = Scheduler(self.book)
+        self.life = LifeCycle(self.book, self.engine, paths.jobs, self.kick, self._send_mail, self.host)
+        self.started_at = clock()
+        self._loop = asyncio.get_running_loop()
+        self._kicked = False
+        self._flushing = False
+        self._wake: asyncio.TimerHandle | None = None
+        self._forget: asyncio.TimerHandle | None = None
+        self._seen: dict[tuple[str, int], int] = {}
+        self.store_problem: str | None = None
+        self.book.on_touch = self._touched
+
+    async def recover(self) -> None:
+        """After a start: find the jobs again that were running, and go on."""
+        running = [self.book.jobs[job_id] for job_id in sorted(self.book.active)]
+        heads = [job for job in running if not (job.het_job_id and job.het_offset)]
+        for job in heads:
+            try:
+                # An agent that already has the job (its journal says so) only tells what happened meanwhile.
+                await self.engine.start(self.life.launch_of(job))
+            except Exception as error:
+                log.error("job %d could not be found again: %s", job.job_id, error)
+                self.life.end(job, JobState.NODE_FAIL, 0, 0, reason="NodeDown", comment=str(error))
+                continue
+            if JobFlag.COMPLETING in job.flags and job.state.finished:
+                await self.engine.terminate(job.job_id, job.state.name, 15, self.book.cluster.kill_wait_s)
+        self.kick()
+
+    # --- committing
+
+    def _touched(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        self._flushing = False
+        try:
+            self.flush()
+        except StoreError as error:
+            if self.store_problem is None:
+                log.error("%s", error)
+            self.store_problem = str(error)
+            self._flushing = True
+            self._loop.call_later(RETRY_FLUSH_S, self._flush_soon)
+
+    def flush(self) -> None:
+        """Commit now. Raises StoreError; the changes stay in memory and are tried again."""
+        self.book.flush()
+        self.store_problem = None
+        if self._seen:
+            for (node, job_id), seq in self._seen.items():
+                self.engine.ack_to(node, job_id, seq)
+            self._seen.clear()
+        if self._forget is None:
+            self._forget = self._loop.call_later(min(60.0, self.book.cluster.min_job_age_s + 1.0), self._forget_old)
+
+    def _forget_old(self) -> None:
+        self._forget = None
+        due = self.book.forget_old()
+        if due is not None:
+            self._forget = self._loop.call_later(max(1.0, due - self.clock() + 1.0), self._forget_old)
+
+    # --- scheduling
+
+    def kick(self) -> None:
+        """Look at the pending jobs soon."""
+        if not self._kicked:
+            self._kicked = True
+            self._loop.call_soon(self._pass)
+
+    def _pass(self) -> None:
+        self._kicked = False
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        plan = self.scheduler.run()
+        for job, shares in plan.starts:
+            self.life.begin(job, shares)
+        for job in plan.hopeless:
+            if (mail := mail_for("INVALID_DEPEND", job, self.clock())) is not None:
+                self._send_mail(mail)
+            self.life.end(job, JobState.CANCELLED, 0, 0)
+            job.reason = "DependencyNeverSatisfied"
+        for job in plan.expired:
+            self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine")
+        if plan.starts:
+            try:
+                self.flush()          # a start must be known before it happens: else a crash starts it twice
+            except StoreError as error:
+                log.error("%s", error)
+                self.store_problem = str(error)
+                self._touched()
+            for job, _ in plan.starts:
+                asyncio.ensure_future(self.life.launch(job))
+        if plan.wake is not None:
+            self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
+
+    def _event(self, event: Event) -> None:
+        if "seq" in event and "job_id" in event:
+            key = (str(event.get("node", "")), int(event["job_id"]))
+            self._seen[key] = max(self._seen.get(key, 0), int(event["seq"]))
+            if not self._flushing:
+                self._touched()
+        self.life.on_event(event)
+
+    # --- the rest
+
+    @property
+    def busy(self) -> bool:
+        """True while something may happen by itself: a running job, or a pending one that may start."""
+        book = self.book
+        if book.active:
+            return True
+        return any(job.priority and job.reason != "DependencyNeverSatisfied"
+                   for job in (book.jobs[job_id] for job_id in book.pending))
+
+    def _send_mail(self, mail: Mail) -> None:
+        program = self.site.cluster.mail_program
+        argv = shlex.split(program) if program else []
+        if not argv:
+            found = shutil.which("mail", path=self.environment.get("PATH", os.defpath))
+            if found is None:
+                log.warning("no mail program: %s to %s not sent", mail.subject, mail.to)
+                return
+            argv = [found]
+
+        async def send() -> None:
+            problem = await run_program([*argv, "-s", mail.subject, mail.to], self.environment)
+            if problem:
+                log.warning("mail to %s failed: %s", mail.to, problem)
+
+        asyncio.ensure_future(send())
+
+    async def close(self) -> None:
+        """Leave: commit, let the agents be."""
+        await self.engine.close()
+        self.flush()
+        self.store.close()
+
+

@@ -1,0 +1,385 @@
+"""Which pending jobs may start now, on what, and why the others wait.
+
+One pass goes through the pending jobs by priority. The first job of a partition that finds no room gets a planned
+start from the ends of the running jobs; a later job may start if that plan still holds with it (EASY backfill,
+Slurm's sched/backfill with bf_max_job_test=1 per partition). Every other reason is the first in Slurm's order that
+is true of the job: held, dependency, begin time, array limit, partition, limits, licences, resources.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..language import licenses
+from ..model.allocation import NodeShare
+from ..model.cluster import PartitionConfig
+from ..model.job import Job
+from ..model.spec import INFINITE, JobSpec
+from ..model.states import JobFlag, JobState, NodeFlag
+from . import dependencies
+from .book import Book
+from .resources import Demand, NodeUse, demand_of, partition_nodes, place
+from .submit import split_element, time_limit
+
+
+@dataclass
+class Plan:
+    """What one pass decided."""
+
+    starts: list[tuple[Job, list[NodeShare]]] = field(default_factory=list)
+    #: jobs whose dependency can never hold and that asked to be cancelled then
+    hopeless: list[Job] = field(default_factory=list)
+    #: jobs over their deadline
+    expired: list[Job] = field(default_factory=list)
+    #: epoch second at which time alone may change the answer
+    wake: float | None = None
+
+
+@dataclass
+class _Blocked:
+    demand: Demand
+    start: float
+    nodes: list[NodeUse]
+
+
+class Scheduler:
+    """Decides; the life cycle acts. ``free_slots`` says how many jobs an engine without places still takes."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self._demands: dict[int, tuple[JobSpec, Demand]] = {}
+        names = {p.name: [n.name for n in partition_nodes(book.cluster, p)] for p in book.cluster.partitions}
+        self._partition_nodes = names
+        select = dict(book.cluster.parameters).get("SelectTypeParameters", "CR_Core_Memory")
+        self.consume_memory = "MEMORY" in select.upper()
+
+    def demand(self, spec: JobSpec) -> Demand:
+        """The demand of a spec, remembered while the spec lives."""
+        known = self._demands.get(id(spec))
+        if known is None or known[0] is not spec:
+            if len(self._demands) > 5000:
+                self._demands.clear()
+            known = self._demands[id(spec)] = (spec, demand_of(spec))
+        return known[1]
+
+    def uses(self, partition: str) -> list[NodeUse]:
+        """The partition's nodes with their present use."""
+        return [self.book.uses[name] for name in self._partition_nodes[partition]]
+
+    # --- the pass
+
+    def run(self) -> Plan:
+        """One pass over the pending jobs."""
+        book, now = self.book, self.book.clock()
+        plan = Plan()
+        blocked: dict[str, _Blocked] = {}
+        failed: set[tuple[int, str]] = set()
+        pending = [book.jobs[job_id] for job_id in book.pending]
+        pending.sort(key=lambda job: (-job.priority, job.submit_time, job.job_id))
+        done_het: set[int] = set()
+        for job in pending:
+            if job.state is not JobState.PENDING:
+                continue
+            reason = self._not_eligible(job, now, plan)
+            if reason is not None:
+                self._wait(job, *reason)
+                continue
+            if job.het_job_id:
+                if job.het_job_id not in done_het:
+                    done_het.add(job.het_job_id)
+                    self._het(job, now, plan, blocked)
+                continue
+            while job.state is JobState.PENDING:
+                if not self._try(job, now, plan, blocked, failed):
+                    break
+                if plan.starts[-1][0] is job or not job.pending_tasks:
+                    break
+                reason = self._not_eligible(job, now, plan)
+                if reason is not None:
+                    self._wait(job, *reason)
+                    break
+        return plan
+
+    def _try(self, job: Job, now: float, plan: Plan, blocked: dict[str, _Blocked],
+             failed: set[tuple[int, str]]) -> bool:
+        """Start the job or one of its elements now; False when it has to wait (reason set)."""
+        reason = ("Resources", "")
+        for name in job.partition.split(","):
+            partition = self.book.cluster.partition(name)
+            if partition is None:
+                continue
+            limit = self._partition_limit(job, partition)
+            if limit:
+                reason = limit
+                continue
+            if (id(job.spec), name) in failed:
+                reason = ("Priority", "")
+                continue
+            lacking = self._lacking_license(job.spec)
+            if lacking:
+                reason = ("Licenses", "")
+                continue
+            demand = self.demand(job.spec)
+            nodes = self.uses(name)
+            shares = place(demand, nodes, self.consume_memory)
+            if shares is None:
+                failed.add((id(job.spec), name))
+                missing = self._unavailable(demand)
+                if missing:
+                    reason = ("ReqNodeNotAvail", missing)
+                elif name in blocked:
+                    reason = ("Priority", "")
+                else:
+                    reason = ("Resources", "")
+                    start = self._block(job, demand, nodes, now, blocked, name)
+                    if start is not None:
+                        job.start_time = start
+                continue
+            if name in blocked and not self._harmless(job, shares, now, blocked[name], name):
+                reason = ("Priority", "")
+                continue
+            element = self._element(job)
+            if element is None:
+                self._wait(job, "Dependency", "")
+                return False
+            if "," in element.partition or element.partition != name:
+                element.partition = name
+                element.time_limit_min = time_limit(element.spec, partition)
+            element.sched_main = name not in blocked
+            self._take(element, shares, plan)
+            return True
+        self._wait(job, *reason)
+        return False
+
+    def _take(self, job: Job, shares: list[NodeShare], plan: Plan) -> None:
+        job.shares = shares
+        job.state = JobState.RUNNING
+        self.book.book_shares(job)
+        self.book.touch(job)
+        plan.starts.append((job, shares))
+
+    def _element(self, job: Job) -> Job | None:
+        """The job itself, or the lowest eligible element of an array as a record of its own."""
+        if not job.pending_tasks:
+            return job
+        if "aftercorr" in job.dependency:
+            for part in job.pending_tasks:
+                for task in part:
+                    if dependencies.corresponding_ready(job.dependency, task, self.lookup):
+                        return split_element(self.book, job, task)
+            return None
+        return split_element(self.book, job, job.pending_tasks[0][0])
+
+    def _het(self, leader: Job, now: float, plan: Plan, blocked: dict[str, _Blocked]) -> None:
+        """All components or none."""
+        components = self.book.components(leader)
+        if any(part.state is not JobState.PENDING or part.priority == 0 for part in components):
+            return
+        taken: list[tuple[Job, list[NodeShare]]] = []
+        for part in components:
+            name = part.partition.split(",")[0]
+            partition = self.book.cluster.partition(name)
+            shares = None
+            reason: tuple[str, str] | None = None
+            if partition is not None:
+                reason = self._partition_limit(part, partition)
+                if reason is None and not self._lacking_license(part.spec):
+                    shares = place(self.demand(part.spec), self.uses(name), self.consume_memory)
+                    if shares is not None and name in blocked \
+                            and not self._harmless(part, shares, now, blocked[name], name):
+                        shares = None
+            if shares is None:
+                for other, _ in taken:
+                    self.book.free_shares(other)
+                    other.shares = []
+                for other in components:
+                    self._wait(other, *(reason or ("Resources", "")))
+                return
+            part.shares = shares
+            self.book.book_shares(part)
+            taken.append((part, shares))
+        for part, shares in taken:
+            part.state = JobState.RUNNING
+            self.book.touch(part)
+            plan.starts.append((part, shares))
+
+    # --- reasons
+
+    def _wait(self, job: Job, reason: str, desc: str = "") -> None:
+        if (job.reason, job.reason_desc) != (reason, desc):
+            job.reason, job.reason_desc = reason, desc
+            self.book.touch(job)
+        job.last_sched_eval = self.book.clock()
+
+    def _wake(self, plan: Plan, when: float) -> None:
+        plan.wake = when if plan.wake is None else min(plan.wake, when)
+
+    def _not_eligible(self, job: Job, now: float, plan: Plan) -> tuple[str, str] | None:
+        """The reason why resources need not even be looked at."""
+        if job.spec.deadline is not None:
+            if now >= job.spec.deadline:
+                plan.expired.append(job)
+                return ("DeadLine", "")
+            self._wake(plan, job.spec.deadline)
+        if job.priority == 0:
+            return (job.reason if job.reason.startswith("JobHeld") or job.reason in _HOLD_REASONS
+                    else "JobHeldUser", "")
+        if job.dependency:
+            verdict = dependencies.evaluate(job.dependency, job, self.lookup, self._singletons(job), now)
+            if verdict.recheck is not None:
+                self._wake(plan, verdict.recheck)
+            if verdict.state != "met":
+                if (job.dependency_shown, ) != (verdict.shown, ):
+                    job.dependency_shown = verdict.shown
+                    if "aftercorr" not in job.dependency:
+                        job.dependency = verdict.rest
+                    self.book.touch(job)
+                if verdict.state == "never":
+                    if job.spec.kill_on_invalid_dep:
+                        plan.hopeless.append(job)
+                    return ("DependencyNeverSatisfied", "")
+                return ("Dependency", "")
+            if "aftercorr" not in job.dependency or not job.array_job_id:
+                job.dependency = job.dependency_shown = ""
+                job.eligible_time = max(now, job.eligible_time)
+                job.accrue_time = job.accrue_time or job.eligible_time
+                self.book.touch(job)
+        begin = max(job.spec.begin or 0, job.eligible_time if job.restarts else 0)
+        if begin > now:
+            self._wake(plan, begin)
+            return ("BeginTime", "")
+        if job.pending_tasks and job.array_max_running \
+                and self.book.running_elements(job.array_job_id) >= job.array_max_running:
+            return ("JobArrayTaskLimit", "")
+        return None
+
+    def _partition_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
+        state = self.book.partition_states.get(partition.name, partition.state).upper()
+        if state == "DOWN":
+            return ("PartitionDown", "")
+        if state == "INACTIVE":
+            return ("PartitionInactive", "")
+        total = len(self._partition_nodes[partition.name])
+        demand = self.demand(job.spec)
+        least = max(demand.min_nodes, partition.min_nodes)
+        if least > min(partition.max_nodes, INFINITE):
+            return ("PartitionNodeLimit", "")
+        cpus = sum(self.book.uses[name].config.cpus for name in self._partition_nodes[partition.name])
+        if demand.num_cpus > cpus or (least > total and demand.min_nodes > len(self.book.cluster.nodes)):
+            return ("PartitionConfig", "")
+        if least > total:
+            return ("PartitionNodeLimit", "")
+        limit = job.time_limit_min
+        minimum = job.spec.time_min_min or limit
+        if minimum is not None and partition.max_time_min != INFINITE and minimum > partition.max_time_min:
+            return ("PartitionTimeLimit", "")
+        return None
+
+    def _lacking_license(self, spec: JobSpec) -> bool:
+        if not spec.licenses:
+            return False
+        total = dict(self.book.cluster.licenses)
+        return any(self.book.licenses_used.get(item.name, 0) + item.count > total.get(item.name, 0)
+                   for item in licenses.parse(spec.licenses))
+
+    def _unavailable(self, demand: Demand) -> str:
+        """The text after ReqNodeNotAvail when a node asked for by name is down or drained."""
+        gone = [name for name in demand.required
+                if (node := self.book.nodes.get(name)) is not None and not self.book.uses[name].available
+                and (node.flags & NodeFlag.DRAIN or node.state.value == "down")]
+        return f"(ReqNodeNotAvail, UnavailableNodes:{','.join(gone)})" if gone else ""
+
+    # --- dependencies
+
+    def lookup(self, job_id: int, task: int | str | None) -> list[Job]:
+        """Records that a dependency target means; finished ones that left memory are asked from the store."""
+        book = self.book
+        if job_id in book.members:
+            records = list(book.array(job_id))
+            if isinstance(task, int):
+                return [job for job in records if job.array_task_id == task
+                        or any(task in part for part in job.pending_tasks)]
+            return records
+        job = book.jobs.get(job_id)
+        if job is None:
+            return []
+        return book.components(job) if job.het_job_id == job_id else [job]
+
+    def _singletons(self, job: Job) -> list[Job]:
+        if "singleton" not in job.dependency:
+            return []
+        return [other for other in self.book.jobs.values()
+                if other.name == job.name and other.user == job.user and other.job_id != job.job_id
+                and (not job.array_job_id or other.array_job_id != job.array_job_id)]
+
+    # --- backfill
+
+    def _ends(self, now: float, names: set[str]) -> list[tuple[float, Job]]:
+        ends = []
+        for job_id in self.book.active:
+            job = self.book.jobs[job_id]
+            if any(share.name in names for share in job.shares):
+                limit = job.time_limit_min
+                if JobFlag.COMPLETING in job.flags:
+                    end = now
+                elif limit in (None, INFINITE):
+                    end = now + 365 * 86400.0
+                else:
+                    assert limit is not None
+                    end = max(now, (job.start_time or now) + limit * 60.0)
+                ends.append((end, job))
+        ends.sort(key=lambda pair: pair[0])
+        return ends
+
+    def _block(self, job: Job, demand: Demand, nodes: list[NodeUse], now: float, blocked: dict[str, _Blocked],
+               name: str) -> float | None:
+        """Plan the start of the first job of a partition that finds no room."""
+        future = {use.config.name: use.copy() for use in nodes}
+        for end, running in self._ends(now, set(future)):
+            for share in running.shares:
+                use = future.get(share.name)
+                if use is not None:
+                    use.give(running.job_id, share)
+            shares = place(demand, list(future.values()), self.consume_memory)
+            if shares is not None:
+                blocked[name] = _Blocked(demand, end, list(future.values()))
+                job.planned_nodes = tuple(share.name for share in shares)
+                return end if end < now + 364 * 86400 else None
+        # Nothing that runs explains the wait (a node is down): it blocks nobody.
+        return None
+
+    def _harmless(self, job: Job, shares: list[NodeShare], now: float, first: _Blocked, name: str) -> bool:
+        """Whether the plan of the blocked job still holds when this job starts now."""
+        limit = job.time_limit_min
+        if limit not in (None, INFINITE) and limit is not None and now + limit * 60 <= first.start:
+            return True
+        future = {use.config.name: use.copy() for use in first.nodes}
+        for share in shares:
+            if share.name in future:
+                future[share.name].take(job.job_id, share, self.demand(job.spec).exclusive)
+        if place(first.demand, list(future.values()), self.consume_memory) is None:
+            return False
+        first.nodes = list(future.values())
+        return True
+
+
+_HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue")
+
+
+def predict_start(scheduler: Scheduler, job_like: Job, partition: PartitionConfig,
+                  now: Callable[[], float]) -> tuple[float, list[NodeShare]] | None:
+    """When and where a job would start (--test-only): now if it fits, else at the end of enough running jobs."""
+    demand = scheduler.demand(job_like.spec)
+    nodes = scheduler.uses(partition.name)
+    shares = place(demand, nodes, scheduler.consume_memory)
+    if shares is not None:
+        return now(), shares
+    future = {use.config.name: use.copy() for use in nodes}
+    for end, running in scheduler._ends(now(), set(future)):
+        for share in running.shares:
+            if share.name in future:
+                future[share.name].give(running.job_id, share)
+        shares = place(demand, list(future.values()), scheduler.consume_memory)
+        if shares is not None:
+            return end, shares
+    return None

@@ -1,0 +1,149 @@
+"""The queue on disk: SQLite in WAL mode, numbered migrations, short transactions.
+
+A commit survives the death of any process (synchronous=NORMAL: the last commits may be lost only
+when the machine itself loses power). Only the controller that holds the lock file opens the store.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+
+from ..model.job import Job, Step
+from ..model.spec import JobSpec
+from ..model.states import JobState
+from .records import job_from_json, job_to_json, step_from_dict, step_to_dict
+
+
+class StoreError(Exception):
+    """The database cannot be opened or written; the text names the file and the cause."""
+
+
+class Store:
+    """All persistent facts about jobs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._spec_ids: dict[JobSpec, int] = {}
+        self._specs: dict[int, JobSpec] = {}
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA cache_size=-4000")
+            self._check()
+            self._migrate()
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: {error}") from error
+        path.chmod(0o600)
+
+    def _check(self) -> None:
+        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise StoreError(f"{self.path}: the database is damaged ({verdict.splitlines()[0]})")
+
+    def _migrate(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        folder = resources.files(__package__) / "migrations"
+        scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+        if version > len(scripts):
+            raise StoreError(f"{self.path}: written by a newer version (schema {version})")
+        for number, name in enumerate(scripts, 1):
+            if number > version:
+                text = (folder / name).read_text("utf-8")
+                self._db.executescript(f"BEGIN;\n{text}\nPRAGMA user_version={number};\nCOMMIT;")
+
+    def close(self) -> None:
+        """Fold the log into the database and close it."""
+        self._db.close()
+
+    # --- counters
+
+    def counter(self, name: str) -> int:
+        """The stored value of a counter."""
+        (value,) = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+        return int(value)
+
+    # --- writing
+
+    def write(self, jobs: Iterable[Job], steps: Iterable[tuple[Job, Step]], superseded: Iterable[Job],
+              counters: dict[str, int]) -> None:
+        """Commit new states in one transaction; ``superseded`` are earlier runs of requeued jobs."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("UPDATE meta SET value=? WHERE name=?",
+                                 [(str(value), name) for name, value in counters.items()])
+            for old, rows in ((1, superseded), (0, jobs)):
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                    [(job.job_id, job.restarts, job.array_job_id, job.state.value, old, job.user, job.submit_time,
+                      job.start_time, job.end_time if job.state.finished or old else 0.0, self._spec_id(job.spec),
+                      job_to_json(job)) for job in rows])
+            self._db.executemany(
+                "INSERT OR REPLACE INTO steps VALUES (?,?,?,?)",
+                [(job.job_id, job.restarts, step.step_id, json.dumps(step_to_dict(step), separators=(",", ":")))
+                 for job, step in steps])
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _spec_id(self, spec: JobSpec) -> int:
+        known = self._spec_ids.get(spec)
+        if known is not None:
+            return known
+        text = json.dumps(spec.to_dict(), separators=(",", ":"), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        self._db.execute("INSERT OR IGNORE INTO specs (digest, spec) VALUES (?,?)", (digest, text))
+        (spec_id,) = self._db.execute("SELECT spec_id FROM specs WHERE digest=?", (digest,)).fetchone()
+        if len(self._spec_ids) > 1000:
+            self._spec_ids.clear()
+        self._spec_ids[spec] = int(spec_id)
+        return int(spec_id)
+
+    # --- reading
+
+    def _spec(self, spec_id: int) -> JobSpec:
+        spec = self._specs.get(spec_id)
+        if spec is None:
+            (text,) = self._db.execute("SELECT spec FROM specs WHERE spec_id=?", (spec_id,)).fetchone()
+            if len(self._specs) > 1000:
+                self._specs.clear()
+            spec = self._specs[spec_id] = JobSpec.from_dict(json.loads(text))
+        return spec
+
+    def _jobs(self, where: str, values: tuple[object, ...]) -> Iterator[Job]:
+        rows = self._db.execute(
+            f"SELECT restarts, spec_id, record FROM jobs WHERE {where} ORDER BY job_id, restarts", values).fetchall()
+        for restarts, spec_id, record in rows:
+            job = job_from_json(record, self._spec(spec_id))
+            for step_record, in self._db.execute(
+                    "SELECT record FROM steps WHERE job_id=? AND restarts=?", (job.job_id, restarts)):
+                step = step_from_dict(json.loads(step_record))
+                job.steps[step.step_id] = step
+            yield job
+
+    def current(self, finished_since: float) -> Iterator[Job]:
+        """Jobs that are not over, and those that ended at or after an epoch second."""
+        yield from self._jobs("superseded=0 AND (state<? OR finish>=?)", (JobState.COMPLETED.value, finished_since))
+
+    def history(self, since: float, until: float, job_ids: Iterable[int] | None = None,
+                duplicates: bool = False) -> Iterator[Job]:
+        """Jobs whose life overlaps [since, until], or those of the given ids (array base ids included)."""
+        where, values = ("1=1" if duplicates else "superseded=0"), ()
+        if job_ids is not None:
+            ids = tuple(job_ids)
+            marks = ",".join("?" * len(ids))
+            yield from self._jobs(f"{where} AND (job_id IN ({marks}) OR array_id IN ({marks}))", ids + ids)
+            return
+        values = (until, since)
+        yield from self._jobs(f"{where} AND submit<=? AND (finish=0 OR finish>=?)", values)
+
+    def count(self) -> int:
+        """Rows of jobs, earlier runs included."""
+        (number,) = self._db.execute("SELECT count(*) FROM jobs").fetchone()
+        return int(number)

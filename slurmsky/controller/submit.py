@@ -1,0 +1,329 @@
+"""Admission: from the specs of a submission to job records, or Slurm's refusal."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..language import arrayspec, constraint, dependency, filename, hostlist, licenses
+from ..language.errors import LanguageError
+from ..model.cluster import ClusterConfig, PartitionConfig
+from ..model.job import Job
+from ..model.spec import INFINITE, JobSpec
+from .book import Book
+from .errors import Errno, SlurmError
+from .resources import demand_of, impossible, partition_nodes
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Who submits, from where."""
+
+    user: str
+    uid: int
+    group: str
+    gid: int
+    account: str
+    cwd: str
+    host: str
+    sid: int
+    submit_line: str
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What is spooled with a job: the script, its arguments and the environment after --export."""
+
+    script: bytes | None
+    script_path: str                 # as scontrol's Command=; "" for none
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    umask: int
+    rlimits: Mapping[str, tuple[int, int]]
+
+
+def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:
+    """The partitions a job may run in, in the order given."""
+    if spec.partition is None:
+        default = cluster.default_partition
+        if default is None:
+            raise SlurmError(Errno.INVALID_PARTITION)
+        return [default]
+    found = []
+    for name in spec.partition.split(","):
+        partition = cluster.partition(name)
+        if partition is None:
+            raise SlurmError(Errno.INVALID_PARTITION, f"invalid partition specified: {spec.partition or '(null)'}")
+        found.append(partition)
+    return found
+
+
+def check(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
+    """Raise SlurmError where slurmctld would refuse the job at submit."""
+    parts = partitions_of(cluster, spec)
+    if spec.nodes_min == 0 and not spec.hold:
+        raise SlurmError(Errno.INVALID_NODE_COUNT)
+    known = {node.name for node in cluster.nodes}
+    try:
+        wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
+        excluded = hostlist.expand(spec.exclude) if spec.exclude else []
+    except LanguageError as error:
+        raise SlurmError(Errno.INVALID_NODE_NAME) from error
+    if any(name not in known for name in wanted + excluded) or set(wanted) & set(excluded):
+        raise SlurmError(Errno.INVALID_NODE_NAME)
+    features = {feature for node in cluster.nodes for feature in node.features}
+    for text in (spec.constraint, spec.batch_features):
+        try:
+            if text and not set(constraint.parse(text).names()) <= features:
+                raise SlurmError(Errno.INVALID_FEATURE)
+        except LanguageError as error:
+            raise SlurmError(Errno.INVALID_FEATURE) from error
+    _check_licenses(cluster, spec)
+    _check_gres_names(cluster, spec)
+    if spec.reservation:
+        raise SlurmError(Errno.INVALID_RESERVATION)
+    _check_dependency(spec)
+    if spec.deadline is not None and spec.deadline < now:
+        raise SlurmError(Errno.INVALID_TIME_LIMIT)
+    if spec.nice is not None and spec.nice < 0 and os.geteuid() != 0:
+        raise SlurmError(Errno.INVALID_NICE)
+    if spec.hold:
+        return
+    demand = demand_of(spec)
+    problem = None
+    for partition in parts:
+        problem = impossible(demand, partition_nodes(cluster, partition))
+        if problem is None:
+            return
+    assert problem is not None
+    raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, *([problem.detail] if problem.detail else []))
+
+
+def _check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
+    if not spec.licenses:
+        return
+    total = dict(cluster.licenses)
+    try:
+        wanted = licenses.parse(spec.licenses)
+    except LanguageError as error:
+        raise SlurmError(Errno.INVALID_LICENSES) from error
+    if any(item.count > total.get(item.name, 0) for item in wanted):
+        raise SlurmError(Errno.INVALID_LICENSES)
+
+
+def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
+    from .resources import gres_names
+
+    known = {name for node in cluster.nodes for name, _, _ in node.gres}
+    try:
+        names = gres_names(spec)
+    except LanguageError as error:
+        # A count that is no number names a type no node has, unless the job is held (accepted then).
+        if spec.hold:
+            return
+        raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
+    if names - known - {"gpu"} or ("gpu" in names and "gpu" not in known and not spec.hold and not known):
+        raise SlurmError(Errno.INVALID_GRES)
+
+
+def _check_dependency(spec: JobSpec) -> None:
+    if not spec.dependency:
+        return
+    try:
+        parsed = dependency.parse(spec.dependency)
+    except LanguageError as error:
+        raise SlurmError(Errno.DEPENDENCY) from error
+    kinds = {item.type for item in parsed.items}
+    if "expand" in kinds:
+        raise SlurmError(Errno.NOT_SUPPORTED)
+
+
+def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
+    """The effective limit in minutes of a job in a partition; INFINITE for none.
+
+    Source: job_mgr.c _job_create: the partition's default, else its maximum.
+    """
+    if spec.time_limit_min not in (None, 0):
+        return spec.time_limit_min
+    if spec.time_limit_min == 0:
+        return INFINITE
+    if partition.default_time_min is not None:
+        return partition.default_time_min
+    return partition.max_time_min
+
+
+def admit(book: Book, specs: Sequence[JobSpec], payload: Payload, who: Submitter, jobs_dir: Path,
+          interactive: bool = False, defer: bool = False) -> Job:
+    """Create the job records (one per het component) and spool the payload; the first record is returned.
+
+    ``defer``: only check (--test-only). Raises SlurmError; nothing is created then.
+    """
+    now = book.clock()
+    cluster = book.cluster
+    array: arrayspec.ArraySpec | None = None
+    for spec in specs:
+        if spec.array:
+            try:
+                array = arrayspec.parse(spec.array, cluster.max_array_size)
+            except LanguageError as error:
+                raise SlurmError(Errno.INVALID_ARRAY) from error
+            if len(specs) > 1:
+                raise SlurmError(Errno.INVALID_ARRAY)
+        check(cluster, spec, now)
+    jobs: list[Job] = []
+    first_id = book.next_job_id
+    ids = tuple(first_id + offset for offset in range(len(specs)))
+    for offset, spec in enumerate(specs):
+        job = _record(book, spec, payload, who, now, interactive)
+        if len(specs) > 1:
+            job = replace(job, het_job_id=first_id, het_offset=offset, het_ids=ids)
+        if array is not None and len(array):
+            indices = array.indices
+            job.array_job_id = job.job_id
+            job.pending_tasks = _as_ranges(indices)
+            job.array_max_running = array.max_running or None
+            job.array_count = len(array)
+            first = job.pending_tasks[0]
+            last = job.pending_tasks[-1]
+            job.array_min, job.array_max = first[0], last[-1]
+            job.array_step = first.step if len(first) > 1 else 1
+        _expand_files(job, spec)
+        jobs.append(job)
+    spool(jobs_dir / str(first_id), payload)
+    for job in jobs:
+        book.touch(job)
+    return jobs[0]
+
+
+def _as_ranges(indices: Sequence[int] | Sequence[range]) -> tuple[range, ...]:
+    parts = tuple(indices)
+    if all(isinstance(part, range) for part in parts):
+        return parts  # type: ignore[return-value]
+    found: list[range] = []
+    for index in parts:
+        assert isinstance(index, int)
+        if found and index == found[-1].stop:
+            found[-1] = range(found[-1].start, index + 1)
+        else:
+            found.append(range(index, index + 1))
+    return tuple(found)
+
+
+def _record(book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool) -> Job:
+    cluster = book.cluster
+    parts = partitions_of(cluster, spec)
+    demand = demand_of(spec)
+    priority = book.take_priority()
+    held = spec.hold or spec.priority == 0
+    if spec.priority is not None and spec.priority > 0:
+        priority = spec.priority
+    elif spec.nice:
+        priority = max(1, priority - spec.nice)
+    requeue = spec.requeue if spec.requeue is not None else cluster.batch_requeue
+    nodes_min = max(spec.nodes_min or 1, demand.min_nodes)
+    job = Job(
+        job_id=book.take_job_id(), spec=replace(spec, requeue=requeue and not interactive),
+        name=spec.job_name or ("interactive" if interactive else "sbatch"),
+        user=who.user, uid=who.uid, gid=who.gid, group=who.group, account=spec.account or who.account,
+        partition=",".join(part.name for part in parts), qos=spec.qos or "normal", cluster=cluster.name,
+        priority=0 if held else priority, nice=spec.nice or 0,
+        reason="JobHeldUser" if held else "None",
+        dependency=spec.dependency or "", dependency_shown="",
+        submit_time=now, eligible_time=0.0 if held else max(now, spec.begin or 0),
+        accrue_time=0.0 if held or spec.dependency else max(now, spec.begin or 0),
+        time_limit_min=time_limit(spec, parts[0]),
+        num_nodes=nodes_min, max_nodes=spec.nodes_max or 0, num_cpus=max(demand.num_cpus, nodes_min),
+        num_tasks=demand.ntasks,
+        is_batch=not interactive, command=payload.script_path, argv=payload.argv,
+        work_dir=spec.chdir or who.cwd, submit_dir=who.cwd, submit_line=who.submit_line,
+        alloc_node=who.host, alloc_sid=who.sid, comment=spec.comment or "",
+        admin_comment=spec.admin_comment or "")
+    return job
+
+
+def _expand_files(job: Job, spec: JobSpec) -> None:
+    """StdOut/StdErr/StdIn as scontrol shows them, and as the agent opens them once the node is known."""
+    if not job.is_batch:
+        return
+    default = "slurm-%A_%a.out" if job.array_job_id else "slurm-%j.out"
+    job.stdout = spec.output or default
+    job.stderr = spec.error or ""
+    job.stdin = spec.input or "/dev/null"
+
+
+def file_path(job: Job, pattern: str, node: str = "") -> str:
+    """A batch job's file pattern as an absolute path. Source: common/fname handling of slurmstepd."""
+    values = filename.FilenameValues(
+        job_id=job.job_id, array_job_id=job.array_job_id or job.job_id,
+        array_task_id=job.array_task_id, user=job.user, job_name=job.name, node=node, node_id=0,
+        step_id="batch", task_id=0, restarts=job.restarts)
+    name = filename.expand(pattern, values)
+    return os.path.join(job.work_dir, name)
+
+
+def spool(folder: Path, payload: Payload) -> None:
+    """Write script and environment to the job's folder, readable by the owner alone.
+
+    Raises OSError (full disk, no permission): the job does not exist then.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if payload.script is not None:
+        _write(folder / "slurm_script", payload.script, 0o700)
+    text = b"\0".join(os.fsencode(f"{key}={value}") for key, value in payload.environment.items())
+    _write(folder / "environment", text, 0o600)
+    limits = {"umask": payload.umask, "rlimits": dict(payload.rlimits)}
+    _write(folder / "limits", json.dumps(limits).encode(), 0o600)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view):]
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a job's processes get from its submitter besides the script."""
+
+    environment: dict[str, str]
+    umask: int
+    rlimits: dict[str, tuple[int, int]]
+
+
+def read_surroundings(folder: Path) -> Surroundings:
+    """What spool wrote."""
+    data = (folder / "environment").read_bytes()
+    pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0") if item)
+    limits = json.loads((folder / "limits").read_bytes())
+    return Surroundings({key: value for key, _, value in pairs}, limits["umask"],
+                        {name: (pair[0], pair[1]) for name, pair in limits["rlimits"].items()})
+
+
+def split_element(book: Book, base: Job, task: int) -> Job:
+    """Give one pending element of an array a record of its own; the last one takes the base record."""
+    left = tuple(part for whole in base.pending_tasks for part in _without(whole, task))
+    if not left:
+        base.pending_tasks = ()
+        base.array_task_id = task
+        book.touch(base)
+        return base
+    element = replace(base, job_id=book.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
+    base.pending_tasks = left
+    book.touch(base)
+    book.touch(element)
+    return element
+
+
+def _without(whole: range, task: int) -> list[range]:
+    if task not in whole:
+        return [whole]
+    position = whole.index(task)
+    return [part for part in (whole[:position], whole[position + 1:]) if part]
+
+

@@ -1,0 +1,1 @@
+"""Where jobs run: an engine brings nodes up with agents on them and carries their events back."""

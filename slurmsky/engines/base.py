@@ -1,0 +1,58 @@
+"""The interface of an engine, and the errors it may raise.
+
+An engine gets a Launch (model.allocation), has agents run it, and reports what they say through the
+callback it was made with: ``on_event(event)`` with the agent's event dicts (docs/design.md, "Wire").
+All coroutines return when the request was handed over, not when it took effect.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from ..model.allocation import Launch
+from ..model.job import Job
+
+Event = dict[str, Any]
+OnEvent = Callable[[Event], None]
+
+
+class EngineError(Exception):
+    """The engine could not take a request; the text says why, in one line."""
+
+
+class Engine(Protocol):
+    """What the controller asks of an engine."""
+
+    name: str
+    #: the controller picks nodes itself (local); False: the engine brings its own (sky)
+    places: bool
+
+    async def start(self, launch: Launch) -> None:
+        """Start the job. Raises EngineError when its nodes cannot be had."""
+
+    async def signal(self, job_id: int, signal: int, target: str) -> None:
+        """Send a signal to the job's "steps", "batch" shell, both ("full") or one step (its id)."""
+
+    async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
+        """End the job: signal, then SIGKILL after kill_wait_s; it ends in ``state``."""
+
+    async def suspend(self, job_id: int) -> None:
+        """Stop all processes of the job."""
+
+    async def resume(self, job_id: int) -> None:
+        """Continue them."""
+
+    async def limit(self, job_id: int, end_time: float | None) -> None:
+        """Move the job's time limit to an epoch second; None: no limit."""
+
+    async def ack(self, job_id: int, seq: int) -> None:
+        """All events up to seq are committed."""
+
+    async def recover(self, jobs: Iterable[Job]) -> None:
+        """After a restart of the controller: find these running jobs again; their missed events follow."""
+
+    def agent_address(self, job_id: int) -> str | None:
+        """Unix socket path through which a client reaches the job's head agent, if there is one."""
+
+    async def close(self) -> None:
+        """Leave the engine; jobs go on."""

@@ -1,0 +1,24 @@
+"""Running a site's helper program (the mail program) without waiting for it."""
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Sequence
+
+
+async def run_program(argv: Sequence[str], environment: dict[str, str], timeout_s: float = 60.0) -> str | None:
+    """Run to the end with empty stdin; the reason when it failed, else None."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env=environment, start_new_session=True)
+    except OSError as error:
+        return f"{argv[0]}: {error.strerror}"
+    try:
+        _, noise = await asyncio.wait_for(process.communicate(), timeout_s)
+    except asyncio.TimeoutError:
+        process.kill()
+        return f"{argv[0]}: no end after {timeout_s:.0f} s"
+    if process.returncode:
+        return f"{argv[0]}: exit code {process.returncode}: {noise.decode('utf-8', 'replace').strip()[:200]}"
+    return None
