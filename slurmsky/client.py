@@ -199,10 +199,6 @@ def write(fd: int, data: memoryview) -> None:
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             poll.poll()
-        except OSError as error:
-            if error.errno != 9:
-                raise
-            return  # EBADF: closed by the caller (>&-), who wants none of it
 
 
 def die_of(signum: int) -> NoReturn:
@@ -250,6 +246,10 @@ def converse(command: str, channel: Channel, again: bytes) -> int:
 
 def run(root: str, command: str, args: list[str]) -> NoReturn:
     """The whole life of a command; `root` is the folder that holds the package."""
+    # A standard stream that the caller closed (>&-) must not become the number of our socket.
+    while (fd := posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)) <= 2:
+        pass
+    posix.close(fd)
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends us as it ends squeue
     if root not in sys.path:

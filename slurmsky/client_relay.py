@@ -227,8 +227,7 @@ class Relay:
             return
         self._reporting = True
         for signum in _REPORTED:
-            if signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN:
-                continue  # nohup
+            # Even where the caller had it ignored: real srun takes a hangup under nohup, too (22.05).
             signal.signal(signum, self._on_signal)
         signal.signal(signal.SIGWINCH, self._on_resize)
 

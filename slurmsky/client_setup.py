@@ -34,11 +34,12 @@ def run_step(argv: list[str]) -> None:
     """Run an installer quietly. Raises SetupFailed with the most telling line that it printed."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env.pop("VIRTUAL_ENV", None)
-    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        telling = [line for line in lines if "error" in line.lower()] or lines or [f"exit code {done.returncode}"]
-        raise SetupFailed(f"{os.path.basename(argv[0])}: {telling[-1]}")
+        telling = [line for line in lines if "error" in line.lower()] or lines
+        reason = telling[-1] if telling else f"exit code {done.returncode}"
+        raise SetupFailed(f"{os.path.basename(argv[0])}: {reason}")
 
 
 def build(root: Path, venv: Path) -> None:
@@ -76,9 +77,9 @@ def prepare(root: Path, cache: Path) -> str:
         ready = cache / "python"
         client = root / "slurmsky" / "client.py"
         sources = [path for path in (client, root / "pyproject.toml") if path.exists()]
-        if ready.is_file() and ready.read_text() == python + "\n":
-            if all(path.stat().st_mtime_ns <= ready.stat().st_mtime_ns for path in sources):
-                return python  # whom we waited for has done it
+        newest = max(path.stat().st_mtime_ns for path in sources)
+        if ready.is_file() and ready.stat().st_mtime_ns >= newest and ready.read_text() == python + "\n":
+            return python  # whom we waited for has done it
         compile_client(python, client, cache / "client.pyc")
         part = cache / "python.part"
         part.write_text(python + "\n")

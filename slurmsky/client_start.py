@@ -138,7 +138,7 @@ def _interpreter() -> str:
 
 def _spawn(root: str, home: str, log_fd: int) -> int:
     """Start the controller as a session of its own with nothing of ours but the log; gives its pid."""
-    argv = [_interpreter(), "-m", "slurmsky.controller"]
+    argv = [_interpreter(), "-m", "slurmsky"]
     env = _controller_environment(root, home)
     pid = os.fork()
     if pid:
