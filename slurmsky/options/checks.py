@@ -1,0 +1,286 @@
+"""What options mean together: exclusions, and the numbers of tasks and nodes, as the clients settle them.
+
+Each check looks at one Component and may change it, warn, or raise CommandError. The first ones are shared by sbatch,
+salloc and srun (slurm_opt.c validate_options_salloc_sbatch_srun, opt.c _opt_verify of each); ``submission`` holds what
+slurmctld refuses without looking at its nodes, so that bad input ends before a controller is asked.
+"""
+from __future__ import annotations
+
+from typing import Optional
+
+from ..language.errors import ArraySpecError, DependencyError, HostlistError
+from .component import Component
+from .errors import CommandError, failure
+
+#: How each command introduces a refusal of the controller.
+REFUSED = {"sbatch": "Batch job submission failed: ", "salloc": "Job submit/allocate failed: ",
+           "srun": "Unable to allocate resources: "}
+
+
+def rejected(command: str, reason: str, *details: str, exit_code: int = 1) -> CommandError:
+    """The controller's ``reason`` in the words of ``command``, behind the ``details`` it sent."""
+    return failure(command, *details, REFUSED[command] + reason, exit_code=exit_code)
+
+
+def _fatal(part: Component, message: str) -> CommandError:
+    return failure(part.command, message, level="fatal")
+
+
+def _error(part: Component, *messages: str) -> CommandError:
+    return failure(part.command, *messages, exit_code=part.context.error_exit)
+
+
+def verify(part: Component) -> None:
+    """All checks of one component, in Slurm's order."""
+    _verbosity(part)
+    _memory(part)
+    _tasks_per_gpu(part)
+    _special_cores(part)
+    _hint(part)
+    _burst_buffer(part)
+    if part.command == "srun":
+        _step(part)
+    _arbitrary(part)
+    _nodes_and_tasks(part)
+    _plane(part)
+    if part.command == "srun":
+        _tasks_per_node(part)
+    begin, deadline = part.get("begin"), part.get("deadline")
+    if deadline is not None and begin is not None and deadline < begin:
+        raise _error(part, "Incompatible begin and deadline time specification")
+
+
+def _verbosity(part: Component) -> None:
+    if part.get("verbose") and part.get("quiet"):
+        raise _error(part, "don't specify both --verbose (-v) and --quiet (-Q)")
+
+
+_MEMORY = {"mem": "mem_mib", "mem-per-cpu": "mem_per_cpu_mib", "mem-per-gpu": "mem_per_gpu_mib"}
+
+
+def _memory(part: Component) -> None:
+    """At most one of three; what was typed puts aside what the environment holds. Source: _validate_memory_options."""
+    typed = [name for name in _MEMORY if part.typed(name)]
+    if len(typed) > 1:
+        raise _fatal(part, "--mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.")
+    if typed:
+        part.unset(*(field for name, field in _MEMORY.items() if name != typed[0]))
+    elif sum(part.inherited(name) for name in _MEMORY) > 1:
+        raise _fatal(part, "SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive.")
+
+
+def _tasks_per_gpu(part: Component) -> None:
+    """Source: _validate_ntasks_per_gpu."""
+    if not (part.typed("ntasks-per-gpu", "ntasks-per-tres") or part.inherited("ntasks-per-gpu", "ntasks-per-tres")):
+        return
+    for name in ("gpus-per-task", "gpus-per-socket", "ntasks-per-node"):
+        shown = f"--{name}" if part.typed(name) else "SLURM_" + name.upper().replace("-", "_")
+        if part.typed(name) or part.inherited(name):
+            raise _fatal(part, f"{shown} is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU")
+
+
+def _special_cores(part: Component) -> None:
+    """Source: _validate_spec_cores_options (the misspelling is Slurm's)."""
+    core, thread = ("core-spec",), ("thread-spec",)
+    if part.typed(*core) and part.typed(*thread):
+        raise _fatal(part, "-S/--core-spec and --thred-spec options are mutually exclusive")
+    if part.inherited(*core) and part.inherited(*thread):
+        raise _fatal(part, "Both --core-spec and --thread-spec set using environment variables. "
+                           "Those options are mutually exclusive.")
+    if part.typed(*core):
+        part.unset("thread_spec")
+    if part.typed(*thread):
+        part.unset("core_spec")
+
+
+def _hint(part: Component) -> None:
+    """A hint gives way, silently, to what says the same in detail. Source: _validate_threads_per_core_option."""
+    if part.typed("ntasks-per-core", "threads-per-core", "extra-node-info", "cpu-bind"):
+        part.unset("hint")
+
+
+def _burst_buffer(part: Component) -> None:
+    if part.typed("bb") and part.typed("bbf"):
+        raise _error(part, "Cannot specify both --burst-buffer and --bbf")
+
+
+def _step(part: Component) -> None:
+    """Source: srun/opt.c _opt_verify."""
+    if part.get("exact") and part.get("whole"):
+        raise _error(part, "--exact and --whole are mutually exclusive.")
+    if part.get("no_allocate"):
+        if not part.get("nodelist"):
+            raise _error(part, "must specify a node list with -Z, --no-allocate.")
+        if part.get("exclude"):
+            raise _error(part, "can not specify --exclude list with -Z, --no-allocate.")
+    if part.get("relative") is not None and (part.get("nodelist") or part.get("exclude")):
+        raise _error(part, "-r,--relative not allowed with -w,--nodelist or -x,--exclude.")
+    if part.typed("exclusive") and part.get("exclusive") is not None and part.typed("overlap"):
+        raise _error(part, "--exclusive and --overlap are mutually exclusive")
+    if part.get("pty") is not None and part.typed("input", "output", "error"):
+        raise _error(part, "--error/--input/--output are incompatible with --pty")
+
+
+def _arbitrary(part: Component) -> None:
+    """Task places written down need the writing: -w, or a file in SLURM_HOSTFILE."""
+    if not part.get("distribution", "").startswith("arbitrary") or part.get("nodelist"):
+        return
+    name = part.context.env.get("SLURM_HOSTFILE")
+    if not name:
+        raise _error(part, "With Arbitrary distribution you need to specify a nodelist or hostfile with the -w option")
+    from .table import load
+    from .values import Item, node_names
+
+    option = load(part.command).longs["nodelist"]
+    try:
+        part.values["nodelist"] = node_names(Item(option, name, part.context, part.command), name)
+    except CommandError as fault:
+        last = f"{part.command}: error: Failure getting NodeNames from hostfile"
+        raise CommandError((*fault.lines, last), part.context.error_exit) from None
+
+
+def _node_names(part: Component) -> list[str]:
+    """Distinct names of --nodelist in order; empty without one."""
+    from ..language import hostlist
+
+    if not part.get("nodelist"):
+        return []
+    try:
+        return list(dict.fromkeys(hostlist.expand(part.get("nodelist"))))
+    except HostlistError as fault:
+        details = [line for line in (fault.detail, "memory allocation failure") if line]
+        raise _error(part, *details) from None
+
+
+def _nodes_and_tasks(part: Component) -> None:
+    """A node list sets the least number of nodes; more nodes than tasks are given back, with a warning.
+
+    Source: sbatch/opt.c and srun/opt.c _opt_verify, "massage the numbers".
+    """
+    names = _node_names(part)
+    least: Optional[int] = part.get("nodes_min")
+    most: Optional[int] = part.get("nodes_max")
+    tasks: Optional[int] = part.get("ntasks")
+    if names:
+        if part.command == "srun" and most and len(names) > most:
+            part.warnings.append(
+                f"srun: error: Required nodelist includes more nodes than permitted by max-node count "
+                f"({len(names)} > {most}). Eliminating nodes from the nodelist.")
+            names = names[:most]
+            _keep_nodes(part, names)
+        least = max(len(names), least or 0)
+    if least is not None and most is not None and (least < 0 or most < 0 or least > most > 0):
+        raise _error(part, f"invalid number of nodes (-N {least}-{most})")
+    if tasks is not None and least is not None and tasks < least:
+        part.warnings.append(f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, "
+                             f"setting nnodes to {tasks}")
+        least = most = tasks
+        if len(names) > tasks:
+            _keep_nodes(part, names[:tasks])
+    if (least, most) != (part.get("nodes_min"), part.get("nodes_max")):
+        # Only a count that was typed, or forced here, has both ends.
+        part.values["nodes_min"] = least
+        part.values["nodes_max"] = most
+        part.values["nodes"] = None if most is None else str(least) if least == most else f"{least}-{most}"
+
+
+def _keep_nodes(part: Component, names: list[str]) -> None:
+    from ..language import hostlist
+
+    part.values["nodelist"] = hostlist.compress(names)
+
+
+def _plane(part: Component) -> None:
+    kind, _, size = part.get("distribution", "").partition("=")
+    plane = size.partition(",")[0]
+    if kind != "plane" or not plane.isdigit():
+        return
+    least, tasks = part.get("nodes_min"), part.get("ntasks")
+    if least and tasks and tasks // int(plane) < least and (least - 1) * int(plane) >= tasks:
+        raise _error(part, "Too few processes for the requested {plane,node} distribution")
+
+
+def _tasks_per_node(part: Component) -> None:
+    """srun drops a --ntasks-per-node that does not fit -n and -N; it says so when it was typed."""
+    tasks, least, most = part.get("ntasks"), part.get("nodes_min"), part.get("nodes_max")
+    per_node = part.get("ntasks_per_node")
+    if not (tasks and least and per_node) or least != most or tasks == per_node * least:
+        return
+    if part.typed("ntasks-per-node"):
+        part.warnings.append(
+            f"srun: Warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the requested tasks "
+            f"{tasks} with the number of requested nodes {least}. Ignoring --ntasks-per-node.")
+    part.unset("ntasks_per_node")
+
+
+# ---------------------------------------------------------------- what slurmctld refuses by the request alone
+
+_BAD_GRES = "Invalid generic resource (gres) specification"
+_GPUS = ("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task")
+
+
+def submission(part: Component, het: bool = False) -> None:
+    """Refusals that need no knowledge of nodes; dependency and array get their canonical text."""
+    _gpus(part)
+    _array(part, het)
+    _dependency(part)
+    now = part.context.now
+    if part.get("deadline") is not None and part.get("deadline") < now:
+        raise _refuse(part, "Requested time limit is invalid (missing or exceeds some limit)")
+    least, limit = part.get("time_min_min"), part.get("time_limit_min")
+    if least is not None and limit is not None and least > limit:
+        raise _refuse(part, "Invalid time-min specification (exceeds job's time or other limits)")
+
+
+def _refuse(part: Component, reason: str) -> CommandError:
+    return rejected(part.command, reason, exit_code=part.context.error_exit)
+
+
+def _gpus(part: Component) -> None:
+    """Source: gres.c gres_job_state_validate (its own lines come bare, without the command's introduction)."""
+    asks = any(part.get(name) for name in _GPUS) or "gpu" in part.get("gres", "") or "gpu" in part.get(
+        "tres_per_task", "")
+    reason = ""
+    if part.get("cpus_per_gpu") and part.get("cpus_per_task"):
+        reason = "--cpus-per-gpu is mutually exclusive with --cpus-per-task"
+    elif part.get("gpus_per_socket") and not part.get("sockets_per_node"):
+        reason = "--gpus-per-socket option requires --sockets-per-node specification"
+    elif part.get("gpus_per_task") and not part.get("ntasks") and not part.get("gpus"):
+        reason = ("Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks "
+                  "is not allowed.")
+    elif part.get("mem_per_gpu_mib") is not None and not asks:
+        reason = f"Requested mem_per_tres=gres:gpu:{part.get('mem_per_gpu_mib')} but did not request any GPU."
+    elif part.get("ntasks_per_gpu") and not asks and not (part.get("ntasks") or part.get("nodes_min")):
+        reason = ("gres_job_state_validate: --ntasks-per-tres needs either a GRES GPU specification or a "
+                  "node/ntask specification")
+    if reason and not (part.command == "srun" and part.get("jobid")):
+        raise failure(part.command, reason, _BAD_GRES, exit_code=part.context.error_exit)
+
+
+def _array(part: Component, het: bool) -> None:
+    from ..language import arrayspec
+
+    if not part.get("array"):
+        part.unset("array")
+        return
+    try:
+        spec = arrayspec.parse(part.get("array"), part.context.max_array_size)
+    except ArraySpecError:
+        raise _refuse(part, "Invalid job array specification") from None
+    if het:
+        raise _refuse(part, "Invalid job array specification")
+    if spec is None:
+        part.unset("array")
+
+
+def _dependency(part: Component) -> None:
+    from ..language import dependency
+
+    text = part.get("dependency")
+    if not text:
+        part.unset("dependency")
+        return
+    try:
+        part.values["dependency"] = str(dependency.parse(text)) or None
+    except DependencyError as fault:
+        raise _refuse(part, fault.message or "Job dependency problem") from None

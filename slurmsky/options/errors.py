@@ -1,0 +1,35 @@
+"""How a request ends before it began: the exact lines and the exit code.
+
+CommandError          bad input, in Slurm's words
+└── Printed           nothing is wrong: --help, --version, --hint=help ... print and leave
+"""
+from __future__ import annotations
+
+
+class CommandError(Exception):
+    """``lines`` go to stderr, ``stdout`` before them to stdout, ``exit_code`` ends the command."""
+
+    def __init__(self, lines: tuple[str, ...], exit_code: int, stdout: str = "") -> None:
+        super().__init__(lines, exit_code, stdout)
+        self.lines = lines
+        self.exit_code = exit_code
+        self.stdout = stdout
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines) or self.stdout
+
+
+class Printed(CommandError):
+    """Output that an option asked for in place of the command's work."""
+
+    def __init__(self, stdout: str, exit_code: int = 0) -> None:
+        super().__init__((), exit_code, stdout)
+
+
+#: Exit code for malformed options and most bad values (exit(-1) in slurm_opt.c).
+USAGE = 255
+
+
+def failure(command: str, *messages: str, exit_code: int = 1, level: str = "error") -> CommandError:
+    """``command: level: message`` for each message, as Slurm's log functions print them."""
+    return CommandError(tuple(f"{command}: {level}: {message}" for message in messages), exit_code)

@@ -1,0 +1,25 @@
+"""A batch script as a source of options: its #SBATCH words by component, or Slurm's refusal of the script.
+
+The scan itself is ``language.directives``; here its faults get their words and exit codes.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .values import Context
+
+
+@dataclass(frozen=True)
+class Directives:
+    """Words of the script's option lines: one tuple per het component, and what #PBS or #BSUB lines translate to."""
+
+    components: tuple[tuple[str, ...], ...] = ((),)
+    foreign: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read(data: bytes, path: str, context: Context) -> Directives:
+    """The options in the script ``path``. Raises CommandError for what is no batch script."""
+    from ..language import directives
+
+    raise NotImplementedError(directives)

@@ -1,0 +1,271 @@
+"""sbatch, salloc and srun: words, environment and script become JobSpecs and StepSpecs.
+
+Precedence: command line > input environment > #SBATCH lines. sbatch works in two phases, because its command line
+names the script that its options come from: ``find_script`` first, then, with the script's bytes, ``parse_sbatch``.
+Source: src/sbatch/opt.c, src/salloc/opt.c, src/srun/opt.c, src/common/slurm_opt.c.
+"""
+from __future__ import annotations
+
+import dataclasses
+import os.path
+from dataclasses import dataclass, field
+from typing import Mapping, Optional, Sequence
+
+from ..model.spec import JobSpec, StepSpec
+from . import checks
+from .component import COMMAND_LINE, SCRIPT, Component, answer_early
+from .errors import CommandError, failure
+from .getopt import Words, split
+from .table import Table, load
+from .values import Context
+
+_JOB_FIELDS = tuple(entry.name for entry in dataclasses.fields(JobSpec))
+_STEP_FIELDS = tuple(entry.name for entry in dataclasses.fields(StepSpec)
+                     if entry.name not in ("job", "argv", "typed", "from_env"))
+
+
+@dataclass(frozen=True)
+class ScriptText:
+    """A batch script: the path that the user named ("" for standard input) and its bytes."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class ScriptChoice:
+    """What sbatch's command line says about the script: its words, or --wrap's text, or neither (standard input)."""
+
+    argv: tuple[str, ...] = ()
+    wrap: Optional[str] = None
+    verbose: int = 0
+    quiet: int = 0
+
+    @property
+    def path(self) -> Optional[str]:
+        """The script as the user wrote it."""
+        return self.argv[0] if self.argv else None
+
+
+@dataclass(frozen=True)
+class SubmitFlags:
+    """Options that shape what the command itself does, not the job."""
+
+    parsable: bool = False
+    test_only: bool = False
+    wait: bool = False
+    quiet: int = 0
+    verbose: int = 0
+    ignore_pbs: bool = False
+    bell: str = ""                        # salloc: "always", "never", "" = after a longer wait
+    no_shell: bool = False
+    kill_command: Optional[int] = None    # salloc: signal for the command when the allocation ends
+
+
+_FLAG_FIELDS = tuple(entry.name for entry in dataclasses.fields(SubmitFlags))
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What sbatch or salloc asks for. ``argv``: the script's arguments, or salloc's command."""
+
+    components: tuple[JobSpec, ...]
+    argv: tuple[str, ...] = ()
+    script_path: Optional[str] = None     # None: --wrap, standard input, or no script at all (salloc)
+    wrap: Optional[str] = None
+    flags: SubmitFlags = SubmitFlags()
+    warnings: tuple[str, ...] = ()        # for stderr, before anything else is done
+
+    @property
+    def script_args(self) -> tuple[str, ...]:
+        """Arguments of the script."""
+        return self.argv
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """What srun asks for: one StepSpec per het component on its command line."""
+
+    components: tuple[StepSpec, ...]
+    flags: SubmitFlags = SubmitFlags()
+    warnings: tuple[str, ...] = ()
+    #: environment of srun that its options set for the tasks
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def step(self) -> StepSpec:
+        """The first component."""
+        return self.components[0]
+
+
+def wrap_script(command: str) -> bytes:
+    """The batch script that --wrap makes of ``command``."""
+    return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{command}\n".encode("utf-8", "surrogateescape")
+
+
+# ---------------------------------------------------------------- sbatch
+
+def find_script(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> ScriptChoice:
+    """First phase: which script. Answers --help and its kin. ``argv`` is without the command's name.
+
+    A lone ":" separates components here too and never reaches the script. Raises CommandError.
+    """
+    table = table or load("sbatch")
+    words = split(table, [word for word in argv if word != ":"])
+    answer_early(table, words)
+    part = Component("sbatch", context)
+    early = Words(tuple(found for found in words.found if found.option.early), words.rest, words.fault)
+    part.put_words(early, COMMAND_LINE)
+    wrap = part.get("wrap")
+    if wrap is not None and words.rest:
+        raise failure("sbatch", "Script arguments not permitted with --wrap option", exit_code=context.error_exit)
+    return ScriptChoice(words.rest, wrap, part.get("verbose", 0), part.get("quiet", 0))
+
+
+def parse_sbatch(argv: Sequence[str], script: Optional[ScriptText], context: Context,
+                 table: Optional[Table] = None) -> Submission:
+    """Second phase: the whole request. ``script`` None: --wrap. Raises CommandError."""
+    table = table or load("sbatch")
+    choice = find_script(argv, context, table)
+    data = wrap_script(choice.wrap or "") if script is None else script.data
+    name = script.path if script else ""
+    from . import script as reading
+
+    directives = reading.read(data, name, context)
+    parts: list[Component] = []
+    rest: Optional[Sequence[str]] = list(argv)
+    while True:
+        part = parts[-1].next(table) if parts else Component("sbatch", context)
+        index = len(parts)
+        if index < len(directives.components):
+            _put_directives(part, table, directives.components[index])
+            ignore = part.get("ignore_pbs") or _ignores_pbs(argv, context, table)
+            if index == 0 and not ignore:
+                _put_foreign(part, table, directives.foreign)
+        part.put_environment(table)
+        if rest is not None:
+            rest = _put_command_line(part, table, rest)
+        checks.verify(part)
+        parts.append(part)
+        if rest is None and len(parts) >= len(directives.components):
+            break
+    for part in parts:
+        checks.submission(part, het=len(parts) > 1)
+    default = os.path.basename(script.path) or "sbatch" if script else "wrap"
+    jobs = tuple(_job(part, context, default) for part in parts)
+    warnings = (*directives.warnings, *(line for part in parts for line in part.warnings))
+    flags = _flags(parts[0], parsable=any(part.get("parsable") for part in parts))
+    return Submission(jobs, choice.argv[1:], choice.path, choice.wrap, flags, warnings)
+
+
+def _put_command_line(part: Component, table: Table, words: Sequence[str]) -> Optional[Sequence[str]]:
+    """Set one component's options; the words of the next component, or None when this was the last."""
+    found = split(table, words)
+    part.put_words(found, COMMAND_LINE)
+    return found.rest[1:] if found.rest[:1] == (":",) else None
+
+
+def _put_directives(part: Component, table: Table, words: Sequence[str]) -> None:
+    found = split(table, words)
+    late = tuple(entry for entry in found.found if not entry.option.early)
+    part.put_words(Words(late, found.rest, found.fault), SCRIPT)
+    if found.rest:
+        raise failure("sbatch", f"Invalid directive found in batch script: {found.rest[0]}", exit_code=255)
+
+
+def _put_foreign(part: Component, table: Table, words: Sequence[str]) -> None:
+    found = split(table, words)
+    part.put_words(found, SCRIPT)
+
+
+def _ignores_pbs(argv: Sequence[str], context: Context, table: Table) -> bool:
+    from .component import switched_on
+
+    text = context.env.get("SBATCH_IGNORE_PBS")
+    return (text is not None and switched_on(text)) or any(
+        option.long == "ignore-pbs" for option, _ in split(table, argv).found)
+
+
+# ---------------------------------------------------------------- salloc, srun
+
+def parse_salloc(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> Submission:
+    """The allocation that ``argv`` (without "salloc") asks for; its command in ``argv``. Raises CommandError."""
+    table = table or load("salloc")
+    parts, commands = _components("salloc", argv, context, table)
+    for part in parts:
+        checks.verify(part)
+        checks.submission(part, het=len(parts) > 1)
+    command = next((words for words in commands if words), ())
+    default = "no-shell" if parts[0].get("no_shell") else "interactive"
+    jobs = tuple(_job(part, context, default) for part in parts)
+    return Submission(jobs, command, None, None, _flags(parts[0]),
+                      tuple(line for part in parts for line in part.warnings))
+
+
+def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> StepRequest:
+    """The step, or steps, that ``argv`` (without "srun") asks for. Raises CommandError."""
+    table = table or load("srun")
+    parts, commands = _components("srun", argv, context, table)
+    steps = []
+    for index, part in enumerate(parts):
+        # A component without a program runs that of the last one that has one, as mpirun's users expect of srun.
+        command = commands[index] or next((words for words in reversed(commands) if words), ())
+        if not command:
+            raise failure("srun", "No command given to execute.", level="fatal")
+        checks.verify(part)
+        _relative(part)
+        checks.submission(part, het=len(parts) > 1)
+        steps.append(_step(part, context, command))
+    return StepRequest(tuple(steps), _flags(parts[0]), tuple(line for part in parts for line in part.warnings))
+
+
+def _components(command: str, argv: Sequence[str], context: Context,
+                table: Table) -> tuple[list[Component], list[tuple[str, ...]]]:
+    """Components between lone ":" words, each with its options set and the command behind them."""
+    parts: list[Component] = []
+    commands: list[tuple[str, ...]] = []
+    rest: Optional[Sequence[str]] = list(argv)
+    while rest is not None:
+        part = parts[-1].next(table) if parts else Component(command, context)
+        part.put_environment(table)
+        words = split(table, rest)
+        answer_early(table, words)
+        part.put_words(words, COMMAND_LINE)
+        colon = words.rest.index(":") if ":" in words.rest else None
+        commands.append(words.rest[:colon])
+        rest = None if colon is None else words.rest[colon + 1:]
+        parts.append(part)
+    return parts, commands
+
+
+def _relative(part: Component) -> None:
+    if part.get("relative") is not None and not part.get("jobid"):
+        raise failure("srun", "--relative option invalid for job allocation request", level="fatal")
+
+
+# ---------------------------------------------------------------- records
+
+def _job(part: Component, context: Context, default_name: str) -> JobSpec:
+    """The JobSpec of one component; name and folder default to what the client knows."""
+    fields = part.pick(_JOB_FIELDS)
+    fields.setdefault("job_name", default_name)
+    fields.setdefault("chdir", context.cwd)
+    return JobSpec(**fields)
+
+
+def _step(part: Component, context: Context, argv: tuple[str, ...]) -> StepSpec:
+    job_fields = part.pick(_JOB_FIELDS)
+    step_fields = part.pick(_STEP_FIELDS)
+    # Two records have fields of these names; a step's --exclusive is only a yes or no.
+    step_fields["exclusive"] = part.get("exclusive") is not None
+    by_source: dict[str, list[str]] = {}
+    for name, source in part.sources.items():
+        if part.values.get(name) is not None:
+            by_source.setdefault(source, []).append(name)
+    return StepSpec(job=JobSpec(**job_fields), argv=argv, **step_fields,
+                    typed=tuple(by_source.get(COMMAND_LINE, ())),
+                    from_env=tuple(by_source.get("environment", ())))
+
+
+def _flags(part: Component, **more: bool) -> SubmitFlags:
+    return SubmitFlags(**{**part.pick(_FLAG_FIELDS), **more})
