@@ -1,0 +1,141 @@
+"""Rows of the recorded input tables: run against our commands, their text with what belonged to the recording mapped."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shlex
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_engine import LocalEngine
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+AS_OTHER = "setpriv --reuid=65534 --regid=65534 --clear-groups "
+WORKERS = 4  # rows run side by side: nothing in them depends on another
+STAYS_S = 3.0  # how long a command that "kept waiting" must keep waiting
+
+_TIMING = re.compile(
+    r"^(?:(?:srun|salloc): job \d+ (?:queued and waiting for resources|has been allocated resources)"
+    r"|salloc: Pending job allocation \d+)\n", re.M)  # fmt: skip
+_MAPPED = (
+    (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\b"), "<time>"),
+    (re.compile(r"^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}$", re.M), "<date>"),
+    (re.compile(r"(?<=\bJob )\d{4,5}\b(?= to start)"), "<id>"),
+    (re.compile(r"(?<=allocation )\d{4,5}\b"), "<id>"),
+    (re.compile(r"(?<=Submitted batch job )\d+\b"), "<id>"),
+    (re.compile(r"^\d{4,5}(?=;|$)", re.M), "<id>"),
+    (re.compile(r"(?<=StepId=)\d+"), "<id>"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    number: int
+    argv: str
+    kind: str
+    text: str
+    env: str
+    stderr: str
+    stdout: str
+    code: str
+    fields: dict[str, str]
+
+    @property
+    def other_user(self) -> bool:
+        return self.argv.startswith(AS_OTHER)
+
+    @property
+    def command(self) -> list[str]:
+        """The words of the command line; SCRIPT is a file of the row's own folder."""
+        return shlex.split(self.argv.removeprefix(AS_OTHER))
+
+
+@dataclass(frozen=True)
+class Answer:
+    stdout: str
+    stderr: str
+    code: str  # as in the table: a number, "timeout", or a negative signal number
+    fields: dict[str, str]  # of `scontrol -o show job`, when a job was submitted and fields are wanted
+
+
+def rows(table: str) -> list[Row]:
+    with (DATA / table).open(newline="", encoding="utf-8") as lines:
+        return [
+            Row(number, row["argv"], row["input_kind"], row["stdin_or_script"], row["env"], row["stderr"],
+                row.get("stdout_first_400", ""), row["exit_code"], dict(row))
+            for number, row in enumerate(csv.DictReader(lines))
+        ]  # fmt: skip
+
+
+def answer_all(engine: LocalEngine, wanted: list[Row], with_fields: bool) -> dict[int, Answer]:
+    """Every row's answer, by its number."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return dict(zip((row.number for row in wanted), pool.map(lambda row: _answer(engine, row, with_fields), wanted)))
+
+
+def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
+    folder = engine.root / f"row{row.number}"
+    folder.mkdir()
+    text = "#!/bin/sh\nsleep 1\n" if row.text.startswith("(valid") else row.text
+    if row.kind == "script":
+        (folder / "SCRIPT").write_bytes(text.encode())
+    env = {**engine.env, **dict(word.split("=", 1) for word in row.env.split())}
+    command = row.command
+    if row.other_user and os.geteuid() == 0:
+        # Another user has another queue; root's is not theirs to see.
+        theirs = folder / "home"
+        theirs.mkdir()
+        for path in (folder, theirs):
+            os.chown(path, 65534, 65534)
+        engine.root.chmod(0o755)
+        env.update(SLURMSKY_HOME=str(theirs), HOME=str(theirs), USER="nobody", LOGNAME="nobody")
+        command = [*AS_OTHER.split(), *command]
+    try:
+        code, out, err = _run(command, folder, env, text if row.kind == "stdin" else "", row.code == "timeout")
+    finally:
+        if row.other_user and os.geteuid() == 0:
+            subprocess.run([*AS_OTHER.split(), "slurmsky", "stop"], cwd=folder, env=env, capture_output=True, timeout=30)
+    fields: dict[str, str] = {}
+    job = re.search(r"Submitted batch job (\d+)", out)
+    if with_fields and job and not row.other_user:
+        shown = engine.run(["scontrol", "-o", "show", "job", job[1]], cwd=folder).stdout
+        first = shown.split("\n", 1)[0]  # the leader, where there are several components
+        fields = dict(re.findall(r"(?:^|\s)([A-Za-z][\w/:]*)=(\S*)", first))
+        engine.run(["scancel", job[1]], cwd=folder)
+    return Answer(out, err, code, fields)
+
+
+def _run(command: list[str], folder: Path, env: dict[str, str], stdin: str, stays: bool) -> tuple[str, str, str]:
+    # Files, not pipes: salloc --no-shell and what srun leaves behind must not hold the reader up.
+    with (folder / ".out").open("w+b") as out, (folder / ".err").open("w+b") as err, (folder / ".in").open("w+b") as source:
+        source.write(stdin.encode())
+        source.seek(0)
+        process = subprocess.Popen(command, cwd=folder, env=env, stdin=source, stdout=out, stderr=err)
+        try:
+            code = str(process.wait(STAYS_S if stays else 60))
+        except subprocess.TimeoutExpired:
+            code = "timeout"
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if code == "timeout":
+            # What it says about being ended is not part of the row.
+            process.wait()
+        out.seek(0)
+        err.seek(0)
+        return code, out.read().decode(errors="replace"), err.read().decode(errors="replace")
+
+
+def mapped(text: str) -> str:
+    """Text without times and ids of one queue, and without the lines that depend on a moment's wait."""
+    text = _TIMING.sub("", text)
+    for pattern, word in _MAPPED:
+        text = pattern.sub(word, text)
+    return text

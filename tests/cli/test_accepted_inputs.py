@@ -1,0 +1,81 @@
+"""Every row of accepted_inputs.csv: odd submissions that are taken, and the job that they make."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+import pytest
+from local_engine import LocalEngine
+from recorded import Answer, Row, answer_all, mapped, rows
+
+ROWS = rows("accepted_inputs.csv")
+
+#: Column of the table -> key of `scontrol show job`; the first that is shown counts.
+KEYS: dict[str, tuple[str, ...]] = {
+    "NumNodes": ("NumNodes",), "NumCPUs": ("NumCPUs",), "NumTasks": ("NumTasks",), "CPUsPerTask": ("CPUs/Task",),
+    "TimeLimit": ("TimeLimit",), "MinMemory": ("MinMemoryCPU", "MinMemoryNode"), "ArrayTaskId": ("ArrayTaskId",),
+    "ArrayTaskThrottle": ("ArrayTaskThrottle",), "Dependency": ("Dependency",), "Nice": ("Nice",),
+    "TresPer": ("TresPerNode", "TresPerJob", "TresPerTask", "TresPerSocket"), "MailType": ("MailType",),
+}  # fmt: skip
+
+#: (argv, column) -> why the column is not compared.
+NOT_COMPARED: dict[tuple[str, str], str] = {
+    ("sbatch -d afterok:999999999 SCRIPT", "Dependency"): "dropped at the next scheduling pass: a matter of timing",
+}
+
+#: argv -> why the messages are not compared.
+OTHER_WORDS = {"sbatch -v -H SCRIPT": "names the plugins of one build; its own listing is compared up to them"}
+
+
+
+@pytest.fixture(scope="module")
+def answers(engine: LocalEngine) -> dict[int, Answer]:
+    return answer_all(engine, ROWS, with_fields=True)
+
+
+def _parameters() -> list[object]:
+    return [pytest.param(row, id=f"{row.number}: {row.argv}") for row in ROWS]
+
+
+@pytest.mark.parametrize("row", _parameters())
+def test_accepted(row: Row, answers: dict[int, Answer]) -> None:
+    answer = answers[row.number]
+    said = mapped(answer.stderr).strip()
+    if row.argv in OTHER_WORDS:
+        assert said == row.stderr.split("\nsbatch: select/", 1)[0]
+    else:
+        assert said == mapped(row.stderr).strip()
+    assert (answer.stdout.startswith("Submitted batch job "), answer.code) == (True, row.code)
+
+
+@pytest.mark.parametrize("row", [parameter for parameter, row in zip(_parameters(), ROWS) if not row.other_user])
+def test_job_that_it_makes(row: Row, answers: dict[int, Answer]) -> None:
+    fields = answers[row.number].fields
+    assert fields, "no job was shown"
+    wanted = {column: row.fields[column] for column in KEYS if (row.argv, column) not in NOT_COMPARED}
+    ours = {column: next((fields[key] for key in KEYS[column] if key in fields), "") for column in wanted}
+    if row.fields["Reason"] == "JobHeldUser":
+        for column in ("JobState", "Reason"):
+            wanted[column], ours[column] = row.fields[column], fields[column]
+    elif row.fields["Reason"].startswith("Partition"):
+        # Found at the next scheduling pass: it may not have come yet.
+        wanted["Reason"], ours["Reason"] = row.fields["Reason"], fields["Reason"].replace("None", row.fields["Reason"])
+    assert ours == wanted
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.argv) for row in ROWS if re.search(r" (-b|--begin)", row.argv)])
+def test_begin(row: Row, answers: dict[int, Answer]) -> None:
+    """Times are the same moment as seen from the submission."""
+    fields = answers[row.number].fields
+    recorded, ours = row.fields["EligibleTime"], fields["EligibleTime"]
+    if recorded == "Unknown" or recorded.startswith("2030"):
+        assert ours == recorded
+        return
+    then, now = (datetime.fromisoformat(text) for text in (row.fields["SubmitTime"], fields["SubmitTime"]))
+    meant, got = datetime.fromisoformat(recorded), datetime.fromisoformat(ours)
+    if "now+" in row.argv:
+        assert abs((got - now) - (meant - then)) <= timedelta(seconds=1)
+    else:  # a time of day: its next occurrence, midnight's being tomorrow
+        expected = now.replace(hour=meant.hour, minute=meant.minute, second=0)
+        assert got == (expected if expected > now else expected + timedelta(days=1))

@@ -1,0 +1,80 @@
+"""Every row of bad_inputs.csv: what a bad or doubtful command line prints, and its exit code."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from local_engine import LocalEngine
+from recorded import Answer, Row, answer_all, mapped, rows
+
+ROWS = rows("bad_inputs.csv")
+
+#: Rows that cannot be asked here, by their argv, with the reason.
+NOT_HERE: dict[str, str] = {
+    "squeue -o %999999999i": "the recorded command crashed (signal 11); ours must not: test_no_crash_on_a_huge_width",
+    "sacct -T": "the recorded command hung on its accounting database",
+    "sacct --json -p": "the recorded command hung on its accounting database",
+    "scontrol show assoc": "lists the associations of the recording's accounting database",
+    "srun --mpi=list": "lists the plugins that one build was made with",
+    "srun --slurmd-debug=9 true": "prints the log of that build's step daemon",
+}
+for _row in ROWS:
+    if _row.other_user and ("1343" in _row.argv or "nodename" in _row.argv or "partitionname" in _row.argv):
+        NOT_HERE[_row.argv] = "asks for another user's queue; each user has a queue and nodes of their own"
+
+#: Rows whose standard output is a page of Slurm's own prose (help) or a document whose layout changed since
+#: (JSON): their messages and exit codes are compared, and that something is printed.
+OWN_WORDS = {
+    "scontrol show hostlist": "prints the whole help",
+    "squeue --json -o %i": "the recorded layout is 22.05's; 25.11's is in other tests",
+    "scontrol version": "tells the version",
+}
+
+#: Rows whose output lists the jobs or steps of the recorded queue: its first line, the header, is compared.
+LISTS = ("squeue", "sacct", "sinfo -R", "scontrol show step")
+
+
+@pytest.fixture(scope="module")
+def answers(engine: LocalEngine) -> dict[int, Answer]:
+    return answer_all(engine, [row for row in ROWS if row.argv not in NOT_HERE], with_fields=False)
+
+
+def _shown(row: Row, text: str) -> str:
+    text = mapped(text[:400])
+    if row.argv.startswith(LISTS):
+        return text.split("\n", 1)[0]
+    return text
+
+
+def _parameters() -> list[object]:
+    marks = {row.number: [pytest.mark.skip(reason=NOT_HERE[row.argv])] if row.argv in NOT_HERE else [] for row in ROWS}
+    return [pytest.param(row, id=f"{row.number}: {row.argv}", marks=marks[row.number]) for row in ROWS]
+
+
+@pytest.mark.parametrize("row", _parameters())
+def test_bad_input(row: Row, answers: dict[int, Answer]) -> None:
+    answer = answers[row.number]
+    ours = [mapped(answer.stderr), answer.code]
+    assert ours == [mapped(row.stderr), row.code]
+    if row.argv in OWN_WORDS:
+        assert answer.stdout
+    else:
+        assert _shown(row, answer.stdout) == _shown(row, row.stdout)
+
+
+def test_no_crash_on_a_huge_width(engine: LocalEngine) -> None:
+    done = engine.run(["squeue", "-h", "-j", "1", "-o", "%999999999i"])
+    assert done.returncode in (0, 1)
+    assert "Traceback" not in done.stderr
+
+
+def test_tables_name_rows() -> None:
+    argvs = {row.argv for row in ROWS}
+    assert set(NOT_HERE) <= argvs and set(OWN_WORDS) <= argvs
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may do it")
+def test_only_root_submits_as_another(engine: LocalEngine) -> None:
+    done = engine.run(["sbatch", "--uid=root", "--wrap=true"])
+    assert (done.stderr, done.returncode) == ("sbatch: error: --uid only permitted by root user\n", 255)
