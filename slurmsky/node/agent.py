@@ -1,0 +1,392 @@
+"""The node's daemon: listens, knows the jobs of this node, speaks with the controller, clients and other agents.
+
+    python -m slurmsky.node.agent --node NAME --home DIR [--address unix:/path|host:port] [--controller unix:/path]
+"""
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any, Optional
+
+from ..model.allocation import Launch
+from . import processes, transport, wire
+from .channel import Channel
+from .jobs import Job
+from .loop import READ, Loop
+from .recovery import JobIndex, Remains
+from .usage import Sampler
+
+#: an agent without jobs and without a controller leaves after so many seconds
+IDLE_S = 120.0
+NODE_FACTS_S = 60.0
+#: variables that lead the commands inside a job to us
+AGENT_VARIABLE = "SLURMSKY_AGENT"
+HOME_VARIABLE = "SLURMSKY_HOME"
+BIN_VARIABLE = "SLURMSKY_BIN"
+
+
+class Agent:
+    """One node. ``folder`` (``<home>/nodes/<node>``) holds its socket, lock and index of jobs."""
+
+    def __init__(self, loop: Loop, node: str, home: str, address: str, controller: str, bin_folder: str = "") -> None:
+        self.loop = loop
+        self.node = node
+        self.home = home
+        self.folder = os.path.join(home, "nodes", node)
+        self.address = address
+        self.controller_address = controller
+        self.bin_folder = bin_folder
+        self.tls_client: Optional[Any] = None
+        self.tls_server: Optional[Any] = None
+        self.jobs: dict[int, Job] = {}
+        self.remains: dict[int, Remains] = {}      # jobs of an agent that died here, until they are acknowledged
+        self.sampler = Sampler(loop)
+        #: session leaders we started -> (job, step): the surest sign whose an orphan is
+        self.sessions: dict[int, tuple[int, str]] = {}
+        #: steps hosted here for jobs whose head is another node: (job, step) -> boot time of its start
+        self.hosted: dict[tuple[int, str], float] = {}
+        self.index = JobIndex(os.path.join(self.folder, "jobs"))
+        self._controller: Optional[Channel] = None
+        self._dirty: dict[int, Job] = {}
+        self._flushing = False
+        self._idle_since = time.monotonic()
+        self._leave_when_idle = False
+        self._facts_due = 0.0
+        loop.on_orphans = self._orphans_reaped
+
+    # --- listening
+    def listen(self) -> None:
+        """Open the socket(s). Raises OSError when another agent of this node is alive."""
+        sock = transport.listen(self.address)
+        sock.setblocking(False)
+        self.loop.watch(sock.fileno(), READ, lambda _events: self._accept(sock))
+        self.loop.after(5.0, self._tick)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                return
+            if sock.family == socket.AF_UNIX:
+                if transport.peer_uid(sock) not in (os.geteuid(), 0):
+                    sock.close()
+                    continue
+                self._greet(Channel(self.loop, sock))
+            else:
+                from .tls import accept
+
+                accept(self.loop, sock, self.tls_server, self._greet)
+
+    def _greet(self, channel: Channel) -> None:
+        def first(kind: bytes, payload: bytes) -> None:
+            channel.on_frame = lambda kind, payload: None
+            if kind == wire.REQUEST:
+                from .clients import serve
+
+                serve(self, channel, payload)
+                return
+            try:
+                hello = json.loads(payload) if kind == wire.JSON else {}
+            except ValueError:
+                hello = {}
+            if hello.get("op") != "hello":
+                channel.close(at_once=True)
+            elif hello.get("role") == "controller":
+                self._controller_came(channel)
+            else:
+                from .host import serve_agent
+
+                serve_agent(self, channel)
+        channel.on_frame = first
+
+    # --- the controller
+    def _controller_came(self, channel: Channel) -> None:
+        self._controller = channel
+        channel.on_frame = self._from_controller
+        channel.on_close = lambda: self._controller_left(channel)
+        self._flush()
+        channel.send_json(self._node_facts())
+        for record in (*self.remains.values(), *self.jobs.values()):
+            for event in record.journal.unacked:
+                channel.send_json(event)
+
+    def _controller_left(self, channel: Channel) -> None:
+        if self._controller is channel:
+            self._controller = None
+            self._idle_since = time.monotonic()
+
+    def _from_controller(self, kind: bytes, payload: bytes) -> None:
+        if kind != wire.JSON:
+            return
+        message = json.loads(payload)
+        operation = message.get("op")
+        if operation == "launch":
+            self.launch(Launch.from_dict(message["launch"]))
+        elif operation == "ack":
+            self._ack(message["job_id"], message["seq"])
+        elif operation == "jobs":
+            if self._controller is not None:
+                running = [job_id for job_id, job in self.jobs.items() if not job.ended]
+                self._controller.send_json({"ev": "jobs", "jobs": running})
+        elif operation == "exit":
+            self._leave_when_idle = True
+            self._leave_if_idle()
+        else:
+            job = self.jobs.get(message.get("job_id", -1))
+            if job is None:
+                return            # it has ended, and the event that says so is on its way
+            if operation == "signal":
+                job.signal(int(message["signal"]), str(message["target"]))
+            elif operation == "terminate":
+                job.terminate(message.get("state", "CANCELLED"), int(message.get("signal", signal.SIGTERM)),
+                              message.get("kill_wait_s"))
+            elif operation == "suspend":
+                job.suspend()
+            elif operation == "resume":
+                job.resume()
+            elif operation == "limit":
+                job.set_end_time(message["end_time"])
+
+    def launch(self, launch: Launch) -> None:
+        """Start a job. One that is here already is not started again: the controller may ask twice after a crash."""
+        known = self.jobs.get(launch.job_id)
+        if known is not None and not known.ended:
+            return
+        self.remains.pop(launch.job_id, None)
+        job = Job(self, launch)
+        self.jobs[launch.job_id] = job
+        self.index.add(launch.job_id, launch.spool)
+        try:
+            job.start()
+        except OSError as error:
+            print("job %d: %s" % (launch.job_id, error), file=sys.stderr, flush=True)
+            job.ended = True
+            job.emit({"ev": "ended", "time": time.time(), "state": "NODE_FAIL", "exit_code": 0, "exit_signal": 0,
+                      "reason": "NodeDown", "detail": str(error)})
+            return
+        if job.batch_pid:
+            self.sessions[job.batch_pid] = (job.job_id, "batch")
+            self.sampler.watch(job.batch_pid)
+
+    # --- events
+    def changed(self, job: Job) -> None:
+        """The job has a new event: written and sent at the end of this round, one write per job."""
+        self._dirty[job.job_id] = job
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self.loop.soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        dirty, self._dirty = self._dirty, {}
+        self.index.flush()
+        for job in dirty.values():
+            events = job.journal.unwritten
+            try:
+                job.journal.flush()
+            except OSError as error:
+                # Better told without a journal than not told: the controller commits it all the same.
+                print("journal of job %d: %s" % (job.job_id, error), file=sys.stderr, flush=True)
+            if self._controller is not None:
+                for line in events:
+                    self._controller.send(wire.JSON, line)
+
+    def _ack(self, job_id: int, seq: int) -> None:
+        record = self.jobs.get(job_id) or self.remains.get(job_id)
+        if record is None:
+            return
+        record.journal.ack(seq)
+        if record.ended and seq >= record.journal.seq:
+            record.journal.remove()
+            self.jobs.pop(job_id, None)
+            self.remains.pop(job_id, None)
+            self.index.remove(job_id)
+            self._flush_soon()
+            if self._leave_when_idle:
+                self._leave_if_idle()
+
+    def job_ended(self, job: Job) -> None:
+        """Forget the job's processes; its events stay until they are acknowledged."""
+        for pid, owner in list(self.sessions.items()):
+            if owner[0] == job.job_id:
+                del self.sessions[pid]
+
+    def _node_facts(self) -> dict[str, Any]:
+        self._facts_due = time.monotonic() + NODE_FACTS_S
+        free = 0
+        try:
+            with open("/proc/meminfo") as file:
+                for line in file:
+                    if line.startswith("MemFree:"):
+                        free = int(line.split()[1]) // 1024
+                        break
+        except OSError:
+            free = 0
+        return {"ev": "node", "node": self.node, "cpus": os.cpu_count() or 1, "load": round(os.getloadavg()[0], 2),
+                "free_mib": free, "pid": os.getpid(), "time": time.time()}
+
+    # --- processes
+    def orphans_of(self, job_id: int, step_id: Optional[str] = None) -> list[int]:
+        """Processes of a job that lost their parent and became our children.
+
+        With ``step_id`` only that step's. An orphan that hid its origin (own session, empty environment) belongs to
+        the last job that was here when it started.
+        """
+        found = []
+        for pid in processes.children(os.getpid()):
+            if self.loop.is_child(pid):
+                continue
+            fields = processes.stat(pid)
+            if fields is None or fields.state == "Z":
+                continue
+            owner = self._owner(pid, fields)
+            if owner is not None and owner[0] == job_id and step_id in (None, owner[1]):
+                found.append(pid)
+        return found
+
+    def _owner(self, pid: int, fields: processes.Stat) -> Optional[tuple[int, str]]:
+        owner = self.sessions.get(fields.session)
+        if owner is not None:
+            return owner
+        env = processes.environment_of(pid)
+        if env.get(b"SLURM_JOB_ID", b"").isdigit():
+            return int(env[b"SLURM_JOB_ID"]), env.get(b"SLURM_STEP_ID", b"batch").decode(errors="replace")
+        started = processes.start_time(fields) + 0.05
+        here = {(job.job_id, "batch") for job in self.jobs.values() if not job.ended and job.began <= started}
+        here |= {key for key, began in self.hosted.items() if began <= started}
+        return here.pop() if len({job_id for job_id, _ in here}) == 1 else None
+
+    def _orphans_reaped(self) -> None:
+        for job in list(self.jobs.values()):
+            job.orphan_reaped()
+
+    def add_own_variables(self, env: dict[str, str]) -> None:
+        """What leads a job's commands to us; the launchers come first on PATH unless they are on it."""
+        env[AGENT_VARIABLE] = self.address[len(transport.UNIX):]
+        env[HOME_VARIABLE] = self.home
+        if self.bin_folder:
+            env[BIN_VARIABLE] = self.bin_folder
+            path = env.get("PATH")
+            # A job without PATH (--export=NIL) stays without: `srun bash` must fail there as it does under Slurm.
+            if path is not None and self.bin_folder not in path.split(":"):
+                env["PATH"] = self.bin_folder + ":" + path
+
+    # --- life
+    def recover(self) -> None:
+        """End what a dead agent of this node left behind; its jobs ended with it."""
+        for job_id, spool in self.index.read().items():
+            self.remains[job_id] = Remains(job_id, spool)
+        lost = {record.job_id for record in self.remains.values() if not record.ended}
+        if lost:
+            from .recovery import kill_jobs
+
+            kill_jobs(lost, self.address[len(transport.UNIX):])
+        for record in list(self.remains.values()):
+            record.close(self.node)
+            if not record.journal.unacked:
+                del self.remains[record.job_id]
+                self.index.remove(record.job_id)
+        self.index.rewrite()
+
+    def _tick(self) -> None:
+        self.loop.after(5.0 if self.jobs else 15.0, self._tick)
+        if self._controller is not None and self.jobs and time.monotonic() >= self._facts_due:
+            self._controller.send_json(self._node_facts())
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        if self.jobs or self.hosted or self.remains:
+            self._idle_since = time.monotonic()
+            return
+        if self._leave_when_idle or (
+                self._controller is None and time.monotonic() - self._idle_since > IDLE_S):
+            self.loop.stop()
+
+    def shut_down(self) -> None:
+        """End by SIGTERM: the node goes down, with all that runs on it."""
+        for job in self.jobs.values():
+            if not job.ended:
+                job.terminate("NODE_FAIL", signal.SIGKILL)
+        processes.send(processes.tree(processes.children(os.getpid())), signal.SIGKILL)
+        self.loop.stop()
+
+
+def _keep_standard_descriptors() -> None:
+    while True:
+        fd = os.open("/dev/null", os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return
+
+
+def _lock(folder: str) -> bool:
+    fd = os.open(os.path.join(folder, "agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return False
+    return True          # held until the process ends
+
+
+def main(argv: list[str]) -> int:
+    """Run an agent until it is told to leave. 0, or 1 with a line on stderr."""
+    options = {"--address": "", "--controller": "", "--node": "", "--home": "", "--bin": os.environ.get(BIN_VARIABLE, ""),
+               "--cert": "", "--key": "", "--ca": ""}
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in options:
+            print("agent: unknown option %s" % word, file=sys.stderr)
+            return 1
+        options[name] = value if equals else next(words, "")
+    if not options["--node"] or not options["--home"]:
+        print("agent: --node and --home are needed", file=sys.stderr)
+        return 1
+    _keep_standard_descriptors()
+    try:
+        os.setsid()
+    except PermissionError:
+        pass              # already the leader of a session
+    home = os.path.abspath(options["--home"])
+    folder = os.path.join(home, "nodes", options["--node"])
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    os.umask(0o077)
+    address = options["--address"] or transport.UNIX + os.path.join(folder, "agent.sock")
+    controller = options["--controller"] or transport.UNIX + os.path.join(home, "controller.sock")
+    if not _lock(folder):
+        print("agent: another agent of node %s runs in %s" % (options["--node"], folder), file=sys.stderr)
+        return 1
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    processes.become_subreaper()
+    loop = Loop()
+    agent = Agent(loop, options["--node"], home, address, controller, options["--bin"])
+    if options["--cert"]:
+        agent.tls_server, agent.tls_client = transport.tls_contexts(options["--cert"], options["--key"], options["--ca"])
+    signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))
+    agent.recover()
+    try:
+        agent.listen()
+    except OSError as error:
+        print("agent: %s: %s" % (address, error.strerror or error), file=sys.stderr)
+        return 1
+    os.chdir("/")
+    gc.collect()
+    gc.freeze()           # children of a fork share these pages for longer
+    loop.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,389 @@
+"""A job on its head agent: start, batch script, time limit, signals, end."""
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Optional
+
+from ..model.allocation import Launch
+from ..model.job import Step, Usage
+from ..model.states import JobState
+from . import output, processes
+from .environment import batch_environment
+from .journal import Event, Journal
+from .loop import Timer
+
+if TYPE_CHECKING:
+    import resource
+
+    from .agent import Agent
+    from .steps import StepRun
+
+#: exit_signal of a job whose files could not be opened. Source: the oracle, "0:53".
+SETUP_FAILED = 53
+#: what slurmstepd adds to its line for each cause (req.c _handle_signal_container)
+_CAUSES = {
+    "TIMEOUT": " DUE TO TIME LIMIT", "DEADLINE": " DUE TO TIME LIMIT", "PREEMPTED": " DUE TO PREEMPTION",
+    "REQUEUED": " DUE TO JOB REQUEUE", "NODE_FAIL": " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS",
+}
+#: how often the remains of a job are looked for while it ends
+_SWEEP_S = 0.05
+
+
+def cancel_line(node: str, what: str, cause: str, now: float) -> str:
+    """slurmstepd's line for a job or step that is ended from outside. ``what``: "JOB 7" or "STEP 7.0"."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
+    return "slurmstepd-%s: error: *** %s ON %s CANCELLED AT %s%s ***\n" % (
+        node, what, node, stamp, _CAUSES.get(cause, ""))
+
+
+def step_to_dict(step: Step) -> dict[str, Any]:
+    """A step as events carry it: fields that have their default value are left out."""
+    data = {name: value for name, value in step.__dict__.items() if value != _STEP_DEFAULTS.get(name, _NOTHING)}
+    data["state"] = step.state.name
+    data["usage"] = {name: value for name, value in step.usage.__dict__.items() if value}
+    return data
+
+
+_NOTHING = object()
+_STEP_DEFAULTS: dict[str, Any] = {
+    name: value for name, value in Step(job_id=-1, step_id="", name="").__dict__.items() if name != "usage"}
+
+
+def parse_signal(text: str) -> tuple[bool, int, int]:
+    """``[R][B]:NAME@SEC`` of --signal: (to the batch shell, signal number, seconds before the end)."""
+    name, _, seconds = text.partition("@")
+    flags, colon, rest = name.partition(":")
+    if not colon:
+        flags, rest = "", name
+    rest = rest.upper()
+    if rest.isdigit():
+        number = int(rest)
+    else:
+        number = int(getattr(signal, rest if rest.startswith("SIG") else "SIG" + rest))
+    return "B" in flags.upper(), number, int(seconds or 60)
+
+
+class Job:
+    """One job this agent is the head of. Lives from launch until the controller has taken its last event."""
+
+    def __init__(self, agent: Agent, launch: Launch) -> None:
+        self.agent = agent
+        self.launch = launch
+        self.job_id = launch.job_id
+        self.node = agent.node
+        self.journal = Journal(os.path.join(launch.spool, "journal"))
+        self.began = processes.now_boot()
+        self.steps: dict[str, StepRun] = {}         # running ones
+        self.next_step = 0
+        self.derived_exit = 0
+        self.batch: Optional[Step] = None
+        self.batch_pid = 0
+        self.batch_status: Optional[int] = None
+        self.cause = ""                             # state it is being ended in, "" while it runs
+        self.ending = False
+        self.ended = False
+        self.suspended = False
+        self.end_time: Optional[float] = None
+        self._timers: list[Timer] = []
+        self._signal_sent = False
+        self._killing = False
+        self._setup_failed = False
+        self._sweeping: Optional[Timer] = None
+
+    # --- start
+    def start(self) -> None:
+        """Run the batch script, or hold the allocation."""
+        launch = self.launch
+        now = time.time()
+        if launch.time_limit_s is not None:
+            self.end_time = (launch.start_time or now) + launch.time_limit_s
+        self._arm()
+        os.makedirs(launch.spool, mode=0o700, exist_ok=True)
+        # A requeued job comes back to the same folder; what its former run said has been taken by the controller.
+        self.journal.remove()
+        if launch.script is None:
+            self.emit({"ev": "started", "time": now, "pid": 0})
+            return
+        share = launch.shares[0]
+        self.batch = Step(
+            job_id=self.job_id, step_id="batch", name="batch", nodes=(share.name,), ntasks=1, cpus=share.cpus,
+            memory_mib=share.memory_mib, tasks_per_node=(1,), start_time=now)
+        try:
+            self.batch_pid = self._spawn_batch(launch)
+        except OSError as error:
+            self._log("cannot start: %s" % error)
+            self._setup_failed = True
+            self.emit({"ev": "started", "time": now, "pid": 0})
+            self.emit({"ev": "step", "step": step_to_dict(self.batch)})
+            self._batch_ended(SETUP_FAILED, None)
+            return
+        self.emit({"ev": "started", "time": now, "pid": self.batch_pid})
+        self.emit({"ev": "step", "step": step_to_dict(self.batch)})
+        self.agent.loop.child(self.batch_pid, self._batch_ended)
+
+    def _spawn_batch(self, launch: Launch) -> int:
+        script = os.path.join(launch.spool, "slurm_script")
+        assert launch.script is not None
+        if launch.script != script:
+            place_script(launch.script, script)
+        spec = launch.spec
+        facts = output.NameFacts(
+            self.job_id, launch.array_job_id, launch.array_task_id, "batch", self.node, 0, 0, launch.user, launch.name,
+            launch.restart_count)
+        opened: list[int] = []
+        previous = os.umask(launch.umask)
+        try:
+            stdout_path = output.expand(launch.stdout, facts)
+            stdout = output.open_output(stdout_path, spec.open_mode)
+            opened.append(stdout)
+            self.stderr_path = stdout_path
+            stderr = stdout
+            if launch.stderr and launch.stderr != launch.stdout:
+                self.stderr_path = output.expand(launch.stderr, facts)
+                stderr = output.open_output(self.stderr_path, spec.open_mode)
+                opened.append(stderr)
+            stdin = output.open_input(output.expand(launch.stdin, facts))
+            opened.append(stdin)
+            env = batch_environment(launch)
+            self.agent.add_own_variables(env)
+            return processes.spawn(processes.Process(
+                node=self.node, argv=(script, *launch.argv), executable=script, environment=env,
+                directory=launch.work_dir, umask=launch.umask, stdin=stdin, stdout=stdout, stderr=stderr,
+                rlimits=launch.rlimits))
+        finally:
+            os.umask(previous)
+            for fd in opened:
+                os.close(fd)
+
+    # --- events
+    def emit(self, event: Event) -> None:
+        """Number, journal and send an event of this job."""
+        event["job_id"] = self.job_id
+        self.journal.add(event)
+        self.agent.changed(self)
+
+    def emit_step(self, step: Step) -> None:
+        """Tell a step's present state."""
+        self.emit({"ev": "step", "step": step_to_dict(step)})
+
+    def _log(self, text: str) -> None:
+        print("job %d: %s" % (self.job_id, text), file=sys.stderr, flush=True)
+
+    def complain(self, line: str) -> None:
+        """Append a line to the stderr file of the batch script, as slurmstepd does."""
+        path = getattr(self, "stderr_path", "")
+        if path:
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            except OSError:
+                return        # the user removed the file; there is nobody left to tell
+            try:
+                os.write(fd, line.encode(errors="surrogateescape"))
+            except OSError as error:
+                self._log("stderr file: %s" % error)
+            finally:
+                os.close(fd)
+
+    # --- time
+    def set_end_time(self, end_time: Optional[float]) -> None:
+        """A new time limit; None: none."""
+        self.end_time = end_time
+        self._arm()
+
+    def _arm(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if self.end_time is None or self.ending:
+            return
+        loop = self.agent.loop
+        now = time.time()
+        self._timers.append(loop.after(self.end_time - now, lambda: self.terminate("TIMEOUT", signal.SIGTERM)))
+        if self.launch.spec.signal and not self._signal_sent:
+            to_batch, number, seconds = parse_signal(self.launch.spec.signal)
+            target = "batch" if to_batch else "steps"
+
+            def warn() -> None:
+                self._signal_sent = True
+                self.signal(number, target)
+            self._timers.append(loop.after(self.end_time - seconds - now, warn))
+
+    # --- signals
+    def signal(self, number: int, target: str) -> None:
+        """``target``: "steps", "batch" (only the shell), "full" (all), or a step's id."""
+        if target == "batch":
+            if self.batch_pid and self.batch_status is None:
+                processes.send([self.batch_pid], number)
+        elif target == "steps":
+            for step in list(self.steps.values()):
+                step.signal(number)
+        elif target == "full":
+            for step in list(self.steps.values()):
+                step.signal(number)
+            if self.batch_pid and self.batch_status is None:
+                processes.send(processes.tree([self.batch_pid]), number)
+        elif target in self.steps:
+            self.steps[target].signal(number)
+
+    def terminate(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
+        """End the job in ``state``: signal everything, SIGKILL what is left after kill_wait."""
+        if self.ended:
+            return
+        if self.cause:
+            if number == signal.SIGKILL:
+                self._kill()
+            return
+        self.cause = state
+        now = time.time()
+        wait = self.launch.kill_wait_s if kill_wait_s is None else kill_wait_s
+        if self.batch is not None and self.batch_status is None:
+            if state != "COMPLETED":
+                self.complain(cancel_line(self.node, "JOB %d" % self.job_id, state, now))
+            self.batch.cancelled_by = None
+        for step in list(self.steps.values()):
+            step.cancel(state, now)
+        members = self.members()
+        processes.send(members, number)
+        processes.send(members, signal.SIGCONT)
+        self.suspended = False
+        if number == signal.SIGKILL or wait <= 0:
+            self._kill()
+        else:
+            self._timers.append(self.agent.loop.after(wait, self._kill))
+        if self.batch is None or self.batch_status is not None:
+            self._finish_soon()
+
+    def _kill(self) -> None:
+        self._killing = True
+        for step in list(self.steps.values()):
+            step.kill()
+        processes.send(self.members(), signal.SIGKILL)
+        self._finish_soon()
+
+    def suspend(self) -> None:
+        """Stop all processes."""
+        self.suspended = True
+        for step in list(self.steps.values()):
+            step.signal(signal.SIGSTOP)
+        processes.send(self.members(), signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Continue them."""
+        self.suspended = False
+        for step in list(self.steps.values()):
+            step.signal(signal.SIGCONT)
+        processes.send(self.members(), signal.SIGCONT)
+
+    def members(self) -> list[int]:
+        """Processes of this job on this node that are not tasks of a running step's own tree."""
+        roots = [self.batch_pid] if self.batch_pid and self.batch_status is None else []
+        return processes.tree(roots + self.agent.orphans_of(self.job_id))
+
+    # --- end
+    def _batch_ended(self, status: int, usage: Optional[resource.struct_rusage]) -> None:
+        self.batch_status = status
+        batch = self.batch
+        assert batch is not None
+        batch.end_time = time.time()
+        if self._setup_failed or os.WIFSIGNALED(status):
+            batch.exit_signal = SETUP_FAILED if self._setup_failed else os.WTERMSIG(status)
+            batch.state = JobState.CANCELLED
+        else:
+            batch.exit_code = os.WEXITSTATUS(status)
+            batch.state = JobState.FAILED if batch.exit_code else JobState.COMPLETED
+        if usage is not None:
+            batch.usage = self.agent.sampler.finish(self.batch_pid, usage, self.node)
+        self._finish_soon()
+
+    def step_over(self, step_id: str) -> None:
+        """A step has ended and told so; its place is free."""
+        self.steps.pop(step_id, None)
+        if self.ending:
+            self._finish_soon()
+
+    def _finish_soon(self) -> None:
+        """The job is over but for what is left of it: end that, then say so."""
+        if self.ended:
+            return
+        over = self.batch_status is not None if self.batch is not None else bool(self.cause)
+        if not over:
+            return
+        if not self.ending:
+            self.ending = True
+            if not self.cause or self.batch is not None:
+                # The script is done (also: gave up in its KillWait): Slurm kills what it left behind.
+                for step in list(self.steps.values()):
+                    step.kill()
+        left = self.agent.orphans_of(self.job_id)
+        if self.batch is not None or self._killing:
+            processes.send(processes.tree(left), signal.SIGKILL)
+        if self.steps or left:
+            if self._sweeping is None:
+                self._sweeping = self.agent.loop.after(_SWEEP_S, self._sweep)
+            return
+        self._finish()
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        self._finish_soon()
+
+    def orphan_reaped(self) -> None:
+        """Some orphan on this node has ended: perhaps the last of this job."""
+        if self.ending and not self.ended:
+            self._finish_soon()
+
+    def _finish(self) -> None:
+        self.ended = True
+        for timer in self._timers:
+            timer.cancel()
+        if self.batch is not None:
+            self.emit_step(self.batch)
+        self.emit({"ev": "ended", "time": time.time(), **self._verdict()})
+        self.agent.job_ended(self)
+
+    def _verdict(self) -> dict[str, Any]:
+        """State, exit code and reason of the job. Source: the oracle, exit_and_output_rules "End states"."""
+        if self.cause and self.cause != "COMPLETED":
+            reason = {"TIMEOUT": "TimeLimit"}.get(self.cause, "None")
+            return {"state": self.cause, "exit_code": 0, "exit_signal": 0, "reason": reason,
+                    "derived_exit_code": self.derived_exit}
+        code = number = 0
+        if self.batch is not None:
+            code, number = self.batch.exit_code, self.batch.exit_signal
+        if number == signal.SIGHUP:
+            # The raw wait status 1 is taken for an exit code of 1 (job_mgr.c).
+            code, number = 1, 0
+        state, reason = "COMPLETED", "None"
+        if code or number:
+            state, reason = "FAILED", "NonZeroExitCode"
+            if number == signal.SIGKILL:
+                reason = "JobLaunchFailure"
+        return {"state": state, "exit_code": code, "exit_signal": number, "reason": reason,
+                "derived_exit_code": self.derived_exit}
+
+
+def place_script(source: str, target: str) -> None:
+    """Put the spooled script where ``$0`` shows it: a link where that is possible, else a copy; mode 0700."""
+    try:
+        os.unlink(target)
+    except FileNotFoundError:
+        pass
+    try:
+        if os.stat(source).st_mode & 0o777 == 0o700:
+            os.link(source, target)
+            return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            raise
+    shutil.copyfile(source, target)
+    os.chmod(target, 0o700)
+
+
+def usage_of_children(usage: resource.struct_rusage) -> Usage:
+    """A usage record from wait4's numbers alone (ru_maxrss is in KiB on Linux)."""
+    return Usage(user_s=usage.ru_utime, system_s=usage.ru_stime, tasks=1, max_rss=usage.ru_maxrss * 1024)

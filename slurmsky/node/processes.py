@@ -1,0 +1,257 @@
+"""Starting one process the way slurmstepd does, and finding and ending all that came of it."""
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import Callable, Iterable, NoReturn, Optional, Sequence
+
+PR_SET_CHILD_SUBREAPER = 36
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+#: dispositions that Python changes and that exec would pass on
+_PYTHON_IGNORES = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name))
+
+
+@dataclass
+class Process:
+    """All that the new process needs to know. Descriptors stay the caller's to close."""
+
+    node: str
+    argv: Sequence[str]
+    environment: dict[str, str]
+    directory: str
+    umask: int
+    stdin: int
+    stdout: int
+    stderr: int
+    #: a path to execute; None: argv[0] is looked up in the environment's PATH
+    executable: Optional[str] = None
+    rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    cpus: Optional[frozenset[int]] = None
+    #: set for pseudo terminals: stdin becomes the controlling terminal
+    terminal: bool = False
+    #: called in the child just before exec, with the environment (task prolog)
+    before_exec: Optional[Callable[[dict[str, str]], None]] = None
+
+
+def spawn(process: Process) -> int:
+    """Start it, return its pid. What goes wrong after the fork is told on its stderr, its exit code is the errno.
+
+    A fork, although posix_spawn takes half the time: SLURM_TASK_PID is the process's own pid.
+    Raises OSError when there can be no process.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _become(process)
+    except BaseException as error:
+        os.write(2, b"slurmstepd-%s: error: %s\n" % (process.node.encode(), str(error).encode(errors="replace")))
+    finally:
+        os._exit(1)
+
+
+def _become(process: Process) -> NoReturn:
+    signal.set_wakeup_fd(-1)
+    for number in _PYTHON_IGNORES:
+        signal.signal(number, signal.SIG_DFL)
+    os.setsid()
+    # Sources may be 0..2 themselves only for an agent started without them; they were moved up at its start.
+    os.dup2(process.stdin, 0)
+    os.dup2(process.stdout, 1)
+    os.dup2(process.stderr, 2)
+    if process.terminal:
+        import fcntl
+        import termios
+
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    os.umask(process.umask)
+    _limit(process)
+    if process.cpus:
+        try:
+            os.sched_setaffinity(0, process.cpus)
+        except OSError as error:
+            complain(process.node, "sched_setaffinity(): %s" % error.strerror)
+    try:
+        os.chdir(process.directory)
+    except OSError as error:
+        complain(process.node, "couldn't chdir to `%s': %s: going to /tmp instead" % (process.directory, error.strerror))
+        try:
+            os.chdir("/tmp")
+        except OSError:
+            complain(process.node, "couldn't chdir to /tmp either. dying.")
+            os._exit(4)
+    env = process.environment
+    env["SLURM_TASK_PID"] = str(os.getpid())
+    if process.before_exec is not None:
+        process.before_exec(env)
+    path = process.executable or find_program(process.argv[0], env)
+    try:
+        os.execve(path, process.argv, env)
+    except OSError as error:
+        code = error.errno or 1
+    reason = os.strerror(code)
+    interpreter = shebang(path) if code == errno.ENOENT else None
+    if interpreter is not None:
+        complain(process.node, "execve(): bad interpreter(%s): %s" % (interpreter, reason))
+    else:
+        complain(process.node, "execve(): %s: %s" % (path, reason))
+    os._exit(code)
+
+
+def complain(node: str, text: str) -> None:
+    """slurmstepd's way of writing to a task's stderr."""
+    os.write(2, ("slurmstepd-%s: error: %s\n" % (node, text)).encode(errors="surrogateescape"))
+
+
+def _limit(process: Process) -> None:
+    if not process.rlimits:
+        return
+    import resource
+
+    for name, (soft, _hard) in process.rlimits.items():
+        number = getattr(resource, "RLIMIT_" + name, None)
+        if number is None:
+            continue
+        present, hard = resource.getrlimit(number)
+        wanted = resource.RLIM_INFINITY if soft < 0 else soft
+        if wanted == present:
+            continue
+        # As slurmstepd: the soft limit is propagated, the hard one stays the node's.
+        try:
+            resource.setrlimit(number, (wanted, hard))
+        except (ValueError, OSError) as error:
+            complain(process.node, "Can't propagate RLIMIT_%s of %s from submit host: %s" % (
+                name, "unlimited" if soft < 0 else soft, getattr(error, "strerror", None) or "Operation not permitted"))
+
+
+def find_program(name: str, env: dict[str, str]) -> str:
+    """The path that is executed for a task's argv[0]: looked up in the task's own PATH, else the name itself."""
+    if "/" in name:
+        return name
+    for folder in env.get("PATH", "").split(":"):
+        path = os.path.join(folder or ".", name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return name
+
+
+def shebang(path: str) -> Optional[str]:
+    """What follows ``#!`` in a file's first line, None for anything but a script."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(256)
+    except OSError:
+        return None
+    return start[2:].split(b"\n", 1)[0].decode(errors="surrogateescape") if start[:2] == b"#!" else None
+
+
+def become_subreaper() -> bool:
+    """Orphans among our descendants become our children from now on. False where the kernel cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+# --- finding
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process; empty when it is gone."""
+    found: list[int] = []
+    try:
+        threads = os.listdir("/proc/%d/task" % pid)
+    except OSError:
+        return found
+    for thread in threads:
+        try:
+            with open("/proc/%d/task/%s/children" % (pid, thread), "rb") as file:
+                found += map(int, file.read().split())
+        except FileNotFoundError:
+            if not os.path.exists("/proc/self/task/%d/children" % os.getpid()):
+                return _children_by_scan(pid)     # a kernel without CONFIG_PROC_CHILDREN
+        except OSError:
+            continue
+    return found
+
+
+def _children_by_scan(parent: int) -> list[int]:
+    return [pid for pid in all_pids() if (fields := stat(pid)) is not None and fields.parent == parent]
+
+
+def all_pids() -> list[int]:
+    """Every process of the machine that we can see."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def tree(roots: Iterable[int]) -> list[int]:
+    """The processes and all their descendants, parents first."""
+    found: list[int] = []
+    seen: set[int] = set()
+    queue = list(roots)
+    while queue:
+        pid = queue.pop()
+        if pid not in seen:
+            seen.add(pid)
+            found.append(pid)
+            queue += children(pid)
+    return found
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What we use of /proc/PID/stat. Times in clock ticks, start since boot."""
+
+    state: str
+    parent: int
+    session: int
+    user_ticks: int
+    system_ticks: int
+    start_ticks: int
+    vsize: int
+    rss_pages: int
+    major_faults: int
+
+
+def stat(pid: int) -> Optional[Stat]:
+    """None when the process is gone."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Stat(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[11]), int(fields[12]),
+                int(fields[19]), int(fields[20]), int(fields[21]), int(fields[9]))
+
+
+def start_time(fields: Stat) -> float:
+    """When a process started, on the clock of ``now_boot``."""
+    return fields.start_ticks / _CLOCK_TICKS
+
+
+def now_boot() -> float:
+    """Seconds since boot, suspended time included: the clock of process start times."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def environment_of(pid: int) -> dict[bytes, bytes]:
+    """The environment a process was executed with; empty when unreadable."""
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as file:
+            data = file.read()
+    except OSError:
+        return {}
+    return dict(item.partition(b"=")[::2] for item in data.split(b"\0") if item)
+
+
+def send(pids: Iterable[int], number: int) -> int:
+    """Signal each; the number of those that were still there."""
+    count = 0
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+            count += 1
+        except (ProcessLookupError, PermissionError):
+            continue
+    return count

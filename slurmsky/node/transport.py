@@ -1,0 +1,97 @@
+"""How agents and clients reach each other: unix sockets, or TCP with mutual TLS."""
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import Any, Optional
+
+UNIX = "unix:"
+
+
+class TransportError(OSError):
+    """The address cannot be used; the text says why in one line."""
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket. ``unix:/path`` is created with mode 0600; a stale one is replaced, a live one is an error."""
+    if not address.startswith(UNIX):
+        host, _, port = address.rpartition(":")
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host.strip("[]"), int(port)))
+        sock.listen(128)
+        return sock
+    path = address[len(UNIX):]
+    if answers(path):
+        raise TransportError("another agent answers at %s" % path)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        sock.bind(path)
+    finally:
+        os.umask(previous)
+    sock.listen(512)
+    return sock
+
+
+def answers(path: str) -> bool:
+    """True when somebody accepts connections on that unix socket."""
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.settimeout(2)
+    try:
+        probe.connect(path)
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return True
+
+
+def connect(address: str, tls: Optional[Any] = None, timeout: float = 10.0) -> socket.socket:
+    """A connected, blocking socket. ``tls`` is an ssl.SSLContext for ``host:port`` addresses. Raises OSError."""
+    if address.startswith(UNIX):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(timeout)
+        try:
+            sock.connect(address[len(UNIX):])
+        except OSError:
+            sock.close()
+            raise
+        return sock
+    host, _, port = address.rpartition(":")
+    plain = socket.create_connection((host.strip("[]"), int(port)), timeout)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls is None:
+        plain.close()
+        raise TransportError("no certificate for %s" % address)
+    return tls.wrap_socket(plain, server_hostname=host)  # type: ignore[no-any-return]
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Uid of the process at the other end of a unix socket (SO_PEERCRED)."""
+    size = struct.calcsize("3i")
+    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
+
+
+def tls_contexts(certificate: str, key: str, authority: str) -> tuple[Any, Any]:
+    """(server, client) contexts for one job's own certificate authority: both sides must hold its certificate."""
+    import ssl
+
+    contexts = []
+    for purpose in (ssl.Purpose.CLIENT_AUTH, ssl.Purpose.SERVER_AUTH):
+        context = ssl.create_default_context(purpose, cafile=authority)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificate, key)
+        context.verify_mode = ssl.CERT_REQUIRED
+        # Nodes are addressed by whatever IP the cloud gave them; the job's own authority is what is trusted.
+        context.check_hostname = False
+        if purpose is ssl.Purpose.SERVER_AUTH:
+            context.check_hostname = False
+        contexts.append(context)
+    return contexts[0], contexts[1]
