@@ -1,0 +1,1 @@
+"""JobSpec and Site -> SkyPilot task; SkyPilot's status -> Slurm's state. Pure."""

@@ -1,0 +1,271 @@
+"""JobSpec + Site -> the SkyPilot task that runs it, with an account of every option.
+
+The task's fields: sky/utils/schemas.py of SkyPilot 0.14.1. ``run`` is never the user's text (SkyPilot runs it in an
+interactive bash): it starts the agent, which runs the script as it is.
+"""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.spec import INFINITE, JobSpec
+from ..site.record import KNOWN_GPUS, PartitionSky, PathMap, Site
+from . import fates
+from .geometry import Geometry, geometry
+from .notes import FEATURE, NODE_CONFIG, Note, Refused
+from .yaml import dump
+
+TIME_MARGIN_MIN = 15     # an allocation of a Slurm infra outlives the job by this: the agent keeps the limit itself
+
+
+@dataclass(frozen=True)
+class SkyTask:
+    """A SkyPilot task without what only the engine knows (run, file mounts of the job, its unique name)."""
+
+    name: str
+    geometry: Geometry
+    fields: dict[str, Any]
+    notes: tuple[Note, ...]
+    pool: str = ""
+    arrays: str = "packed"
+
+    def yaml(self, **more: Any) -> str:
+        """The task as YAML to keep and read; ``more`` are further fields."""
+        return dump({**self.fields, **more})
+
+
+@dataclass
+class _Draft:
+    spec: JobSpec
+    site: Site
+    partition: str
+    sky: PartitionSky
+    geometry: Geometry
+    modules: tuple[str, ...]
+    paths: tuple[PathMap, ...]
+    resources: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+
+    @property
+    def clouds(self) -> set[str]:
+        """First parts of the infra names; empty: SkyPilot chooses."""
+        return {infra.split("/", 1)[0] for infra in self.sky.infra}
+
+    def note(self, option: str, fate: str, text: str) -> None:
+        self.notes.append(Note(option, fate, text))
+
+
+def plan(spec: JobSpec, site: Site, partition: str, *, job_id: int = 0, modules: tuple[str, ...] = (),
+         account: str = "") -> SkyTask:
+    """The SkyPilot task for a job in a partition. ``modules``: what the script's ``module load`` lines name.
+
+    Raises Refused with Slurm's text where SkyPilot cannot have such nodes.
+    """
+    config = site.cluster.partition(partition)
+    draft = _Draft(spec, site, partition, site.sky_partition(partition), geometry(spec, config), modules, site.paths)
+    _size(draft)
+    _accelerators(draft)
+    _place(draft)
+    _image(draft)
+    _slurm_infra(draft)
+    _kubernetes(draft)
+    _recovery(draft)
+    draft.notes.extend(fates.account_for(spec, draft.clouds))
+    name = sky_name(spec.job_name or "sbatch")
+    labels = {key: value for key, value in (
+        ("slurmsky-job", str(job_id) if job_id else ""), ("slurmsky-name", name),
+        ("slurmsky-account", account or spec.account or ""), ("slurmsky-partition", partition),
+        ("slurmsky-qos", spec.qos or ""), ("slurmsky-time-min", _minutes(spec.time_limit_min)),
+        *draft.sky.labels) if value}
+    draft.resources["labels"] = {key: label(value) for key, value in labels.items()}
+    fields: dict[str, Any] = {"name": name}
+    if draft.geometry.nodes > 1:
+        fields["num_nodes"] = draft.geometry.nodes
+    fields["resources"] = draft.resources
+    mounts = {path.path: {"source": path.target, "mode": "MOUNT"} for path in draft.paths if "://" in path.target}
+    volumes: dict[str, Any] = dict(draft.sky.volumes)
+    for path in draft.paths:
+        kind, _, rest = path.target.partition(":")
+        if kind == "volume":
+            volumes[path.path] = rest
+        elif kind == "host":
+            volumes[path.path] = {"host_path": rest, "mode": "rw"}
+    if mounts:
+        fields["file_mounts"] = mounts
+    if volumes:
+        fields["volumes"] = volumes
+    if draft.config:
+        fields["config"] = draft.config
+    return SkyTask(name, draft.geometry, fields, tuple(draft.notes), pool=draft.sky.pool, arrays=draft.sky.arrays)
+
+
+def sky_name(name: str, length: int = 20) -> str:
+    """A job name as SkyPilot takes it: small letters, digits and dashes, begins with a letter."""
+    clean = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return (clean if clean[:1].isalpha() else f"j-{clean}" if clean else "job")[:length].rstrip("-")
+
+
+def label(value: str) -> str:
+    """A value as every cloud's labels take it: at most 63 of small letters, digits, dash, underscore."""
+    return re.sub(r"[^a-z0-9_-]+", "-", value.lower())[:63].strip("-_") or "none"
+
+
+def _minutes(limit: int | None) -> str:
+    return "" if limit is None else "unlimited" if limit == INFINITE else str(limit)
+
+
+def _size(draft: _Draft) -> None:
+    size, spec = draft.geometry, draft.spec
+    if size.cpus is not None:
+        draft.resources["cpus"] = f"{size.cpus}+"
+    if size.memory_mib:
+        draft.resources["memory"] = f"{-(-size.memory_mib // 1024)}+"
+    if spec.mem_mib == 0:
+        draft.note("mem", "changed", "--mem=0: the node that SkyPilot picks is the job's own, with all its memory")
+    if spec.nodes_max and spec.nodes_min and spec.nodes_max > spec.nodes_min:
+        draft.note("nodes", "changed", f"the smallest node count is taken: {size.nodes}")
+    if spec.tmp_mib:
+        if draft.clouds == {"slurm"}:
+            draft.note("tmp", "recorded", "a Slurm infra has no disk size to ask for")
+        else:
+            draft.resources["disk_size"] = max(50, -(-spec.tmp_mib // 1024) + 20)    # the system's own part on top
+    if draft.sky.instance_type:
+        draft.resources["instance_type"] = draft.sky.instance_type
+    if draft.sky.price_ceiling is not None:
+        draft.resources["max_hourly_cost"] = draft.sky.price_ceiling
+
+
+def _features(constraint: str | None) -> list[str]:
+    return re.findall(r"[A-Za-z_][\w.-]*", re.sub(r"\*\d+", "", constraint or ""))
+
+
+def _accelerators(draft: _Draft) -> None:
+    size, spec, site = draft.geometry, draft.spec, draft.site
+    mapped = dict(draft.sky.features)
+    kind, unknown = size.gpu_type, []
+    for word in _features(spec.constraint):
+        target = mapped.get(word, "")
+        if target and not re.fullmatch(r"[A-Z0-9]+[\w-]*", target):
+            draft.resources["instance_type"] = target            # m6i.large and the like
+        elif target or _is_gpu(site, word):
+            kind = kind or target or word
+        elif draft.clouds != {"slurm"}:
+            unknown.append(word)
+    if unknown and any(sign in (spec.constraint or "") for sign in "&"):
+        raise Refused(FEATURE, "constraint", f"the site file maps no feature {', '.join(unknown)}")
+    if unknown:
+        draft.note("constraint", "recorded", f"the site file maps no feature {', '.join(unknown)}")
+    if size.other_gres:
+        raise Refused("Invalid generic resource (gres) specification", "gres",
+                      f"SkyPilot has no {', '.join(size.other_gres)}")
+    if not size.gpus:
+        return
+    if kind:
+        name = site.gpus.sky_name(kind)
+    elif draft.sky.gpu:
+        name = draft.sky.gpu
+        draft.note("gpus", "changed", f"GPUs without a type are {name} in partition {draft.partition}")
+    else:
+        raise Refused(NODE_CONFIG, "gpus",
+                      "SkyPilot needs a GPU type: name one (--gpus=h100:8), or set gpus.default in the site file")
+    draft.resources["accelerators"] = f"{name}:{size.gpus}"
+    if size.gpus * size.nodes > _asked_gpus(spec, size):
+        draft.note("gpus", "changed", f"nodes are of one size: {size.gpus} GPUs on each of {size.nodes}")
+
+
+def _is_gpu(site: Site, word: str) -> bool:
+    return word.lower() in {name.lower() for name, _ in (*site.gpus.names, *KNOWN_GPUS)}
+
+
+def _asked_gpus(spec: JobSpec, size: Geometry) -> int:
+    digits = re.search(r"(\d+)$", spec.gpus or "")
+    return int(digits[1]) if digits else size.gpus * size.nodes
+
+
+def _place(draft: _Draft) -> None:
+    infras = draft.sky.infra
+    if len(infras) == 1:
+        draft.resources["infra"] = infras[0]
+    elif infras:
+        draft.resources["ordered"] = [{"infra": infra} for infra in infras]
+    if draft.sky.spot and draft.clouds != {"slurm"}:
+        draft.resources["use_spot"] = True
+    nice, priority = draft.spec.nice or 0, 0
+    if nice:
+        priority = max(-1000, min(1000, -nice))
+    if priority:
+        draft.resources["priority"] = priority
+
+
+def _image(draft: _Draft) -> None:
+    options = dict(draft.spec.site_options)
+    image = options.get("container-image") or options.get("container_image") or ""
+    if image:
+        draft.resources["image_id"] = docker_image(image)
+        return
+    modules = {module.name: module for module in draft.site.modules}
+    for name in draft.modules:
+        module = modules.get(name) or modules.get(name.split("/", 1)[0])
+        if module is None:
+            draft.note("module load", "recorded", f"the site file maps no module {name}")
+        elif module.image and "image_id" not in draft.resources:
+            draft.resources["image_id"] = docker_image(module.image)
+            draft.note("module load", "kept", f"{name} is image {module.image}")
+    if "image_id" not in draft.resources and draft.sky.image:
+        draft.resources["image_id"] = docker_image(draft.sky.image)
+
+
+def docker_image(text: str) -> str:
+    """Pyxis' or docker's image name as SkyPilot's image_id. Enroot separates the registry with ``#``."""
+    text = text.removeprefix("docker://").removeprefix("dockerd://").removeprefix("docker:")
+    if text.startswith(("/", "./", "~")) or text.endswith(".sqsh"):
+        raise Refused(NODE_CONFIG, "container-image", f"SkyPilot cannot start from the image file {text}")
+    user_registry, hash_sign, rest = text.partition("#")
+    if hash_sign:
+        text = f"{user_registry.rpartition('@')[2]}/{rest}"
+    return f"docker:{text}"
+
+
+# options that a Slurm infra's own sbatch takes as they are: (field, its sbatch option)
+_SBATCH_OPTIONS = (
+    ("account", "account"), ("qos", "qos"), ("constraint", "constraint"), ("nodelist", "nodelist"),
+    ("exclude", "exclude"), ("reservation", "reservation"), ("licenses", "licenses"),
+    ("switches", "switches"), ("wckey", "wckey"), ("comment", "comment"), ("exclusive", "exclusive"),
+    ("contiguous", "contiguous"), ("spread_job", "spread-job"), ("core_spec", "core-spec"),
+    ("cluster_constraint", "cluster-constraint"),
+    ("threads_per_core", "threads-per-core"), ("gres_flags", "gres-flags"), ("cpu_freq", "cpu-freq"),
+)
+SLURM_INFRA_FIELDS = frozenset(name for name, _ in _SBATCH_OPTIONS)
+
+
+def _slurm_infra(draft: _Draft) -> None:
+    if draft.clouds != {"slurm"}:
+        return
+    spec = draft.spec
+    options: dict[str, Any] = {}
+    for name, option in _SBATCH_OPTIONS:
+        value = getattr(spec, name)
+        if value is True or (name == "exclusive" and value == ""):
+            options[option] = True
+        elif value not in (None, False):
+            options[option] = str(value)
+    if spec.time_limit_min not in (None, INFINITE):
+        options["time"] = str(int(spec.time_limit_min or 0) + TIME_MARGIN_MIN)
+    if options:
+        draft.config["slurm"] = {"sbatch_options": options}
+
+
+def _kubernetes(draft: _Draft) -> None:
+    if draft.clouds - {"kubernetes", "k8s", "ssh"}:
+        return
+    if draft.sky.kueue_queue:
+        draft.config["kubernetes"] = {"kueue": {"local_queue_name": draft.sky.kueue_queue}}
+    if draft.sky.priority_class:
+        draft.resources["priority_class"] = draft.sky.priority_class
+
+
+def _recovery(draft: _Draft) -> None:
+    if draft.spec.requeue is False:
+        draft.note("no-requeue", "agent", "SkyPilot recovers from every lost node; the job is cancelled instead")
