@@ -1,0 +1,178 @@
+"""Columns of squeue and sinfo: a format is compiled once, then each row costs one call per column.
+
+Width rules (print.c _print_str): no width, no padding; left-justified text is always cut to the width;
+right-justified text is cut unless the field is one that is never cut (node lists, times); a negative width
+adds one blank. printf counts bytes, and so does this.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Callable, Generic, NamedTuple, TypeVar
+
+Row = TypeVar("Row")
+
+
+class Item(NamedTuple):
+    """One part of a parsed ``-o`` or ``-O`` text.
+
+    ``name`` is the letter or long name, "" for plain text, which is in ``suffix``. ``source`` is the text it
+    came from: an unknown letter is printed as typed.
+    """
+
+    name: str
+    width: int = 0
+    right: bool = False
+    suffix: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Field(Generic[Row]):
+    """A field that can be shown: header text and how its value is read from a row.
+
+    ``cut`` and ``cut_header`` say whether right-justified text loses what is beyond the width.
+    """
+
+    header: str
+    value: Callable[[Row], str]
+    cut: bool = True
+    cut_header: bool = True
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """A field at its place: printf conversions for values and for the header."""
+
+    field: Field[Row]
+    conversion: str
+    header_conversion: str
+
+
+class Layout(Generic[Row]):
+    """A compiled format: the columns, and the plain text between them."""
+
+    def __init__(self, columns: Sequence[Column[Row]], template: str, header_template: str) -> None:
+        self.columns = columns
+        self.template = template
+        self.header_template = header_template
+        self.values = [column.field.value for column in columns]
+
+    def header(self) -> str:
+        """The header line, without newline."""
+        return self.header_template % tuple(column.field.header for column in self.columns)
+
+    def lines(self, rows: Iterable[Row]) -> Iterator[str]:
+        """One line per row, without newline."""
+        template, values = self.template, self.values
+        for row in rows:
+            cells = [value(row) for value in values]
+            line = template % tuple(cells)
+            if not line.isascii():
+                # Measured and cut in bytes, as printf does: one latin-1 character stands for one byte.
+                line = template.encode().decode("latin-1") % tuple(_bytes(cell) for cell in cells)
+                line = line.encode("latin-1").decode("utf-8", "surrogateescape")
+            yield line
+
+    def text(self, rows: Iterable[Row], header: bool = True) -> str:
+        """Header line (unless switched off) and rows, each with its newline."""
+        parts = [self.header()] if header else []
+        parts.extend(self.lines(rows))
+        parts.append("")
+        return "\n".join(parts)
+
+
+def _bytes(cell: str) -> str:
+    return cell.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _conversion(width: int, right: bool, cut: bool) -> str:
+    if width == 0:
+        return "%s"
+    if width < 0:
+        return "%s "
+    if right:
+        return "%%%d.%ds" % (width, width) if cut else "%%%ds" % width
+    return "%%-%d.%ds" % (width, width)
+
+
+def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
+    """The layout of parsed items, and the names that are no field, in order (the caller words the message).
+
+    ``fields`` maps letters as they are and long names in lower case; an unknown letter leaves its source text in
+    the line, an unknown long name only its suffix.
+    """
+    columns: list[Column[Row]] = []
+    templates = ["", ""]
+    unknown: list[str] = []
+    for item in items:
+        field = fields.get(item.name) or (fields.get(item.name.lower()) if len(item.name) > 1 else None)
+        if item.name and field is None:
+            unknown.append(item.name)
+            plain = item.source if item.source.startswith("%") else item.suffix
+            templates = [text + plain.replace("%", "%%") for text in templates]
+            continue
+        if field is not None:
+            column = Column(field, _conversion(item.width, item.right, field.cut),
+                            _conversion(item.width, item.right, field.cut_header))
+            columns.append(column)
+            templates[0] += column.conversion
+            templates[1] += column.header_conversion
+        templates = [text + item.suffix.replace("%", "%%") for text in templates]
+    return Layout(columns, templates[0], templates[1]), unknown
+
+
+def items_of_letters(text: str) -> list[Item]:
+    """Parts of a ``-o`` text such as ``%.18i|%8j``.
+
+    Source: opts.c parse_format and _parse_token: text before the first ``%`` is literal; the rest is split at
+    ``%``, so that an empty part (``%%``) is lost. ``%`` alone at the end is an unknown, empty letter.
+    """
+    prefix, *tokens = text.split("%")
+    items = [Item("", suffix=prefix)] if prefix else []
+    for token in tokens:
+        if not token:
+            continue
+        rest = token
+        right = rest.startswith(".")
+        rest = rest[right:]
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        letter = rest[digits:digits + 1]
+        items.append(Item(letter or "\0", int(rest[:digits] or "0"), right, rest[digits + 1:], "%" + token))
+    return items
+
+
+def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> list[Item]:
+    """The parts of ``%all``: every letter that is a field, joined by ``|``.
+
+    sinfo leaves a blank after each capital (opts.c of sinfo).
+    """
+    letters = [chr(code) for code in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1))]
+    shown = [letter for letter in letters if letter in fields]
+    return [Item(letter, 0, False, (after_capital if letter.isupper() else "") + ("|" if more else ""))
+            for letter, more in zip(shown, [True] * (len(shown) - 1) + [False])]
+
+
+def items_of_names(text: str) -> list[Item]:
+    """Parts of a ``-O`` text such as ``jobid:.18 ,name:8|``; no colon means 20 columns (opts.c _parse_long_token)."""
+    items: list[Item] = []
+    for token in text.split(","):
+        if not token:
+            continue
+        name, colon, size = token.partition(":")
+        if not colon:
+            items.append(Item(name, 20, False, "", token))
+            continue
+        right = size.startswith(".")
+        size = size[right:]
+        # strtol: leading blanks, a sign, digits; what follows is the suffix, all of it when there is no number
+        start = len(size) - len(size.lstrip())
+        end = start + (size[start:start + 1] in ("+", "-") and len(size) > start)
+        digits = end
+        while digits < len(size) and size[digits] in "0123456789":
+            digits += 1
+        if digits == end:
+            items.append(Item(name, 0, right, size, token))
+        else:
+            items.append(Item(name, int(size[start:digits]), right, size[digits:], token))
+    return items

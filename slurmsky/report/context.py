@@ -1,0 +1,56 @@
+"""What a report needs beyond the records: the time, how times are written, the cluster's configuration."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from slurmsky.model.cluster import ClusterConfig, PartitionConfig
+from slurmsky.model.job import Job
+from slurmsky.model.spec import INFINITE
+
+from .text import EXACT, Clock, Scale
+
+
+@dataclass(frozen=True)
+class Context:
+    """Given to every report.
+
+    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns.
+    """
+
+    clock: Clock
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    scale: Scale = EXACT
+    bitstr_len: Optional[int] = None
+    expand_patterns: bool = False
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self.clock.now
+
+    @property
+    def counts_gres(self) -> bool:
+        """Whether devices are counted in TRES texts: AccountingStorageTRES names them."""
+        return "gres/" in dict(self.cluster.parameters).get("AccountingStorageTRES", "")
+
+    def partition_of(self, job: Job) -> Optional[PartitionConfig]:
+        """The first partition that the job names; None when the cluster has none of that name."""
+        return self.cluster.partition(job.partition.partition(",")[0])
+
+    def time_limit(self, job: Job) -> int:
+        """Minutes; a job without a limit of its own is shown the partition's MaxTime (job_mgr.c pack_job)."""
+        if job.time_limit_min is not None:
+            return job.time_limit_min
+        partition = self.partition_of(job)
+        return partition.max_time_min if partition else INFINITE
+
+    def node_memory_mib(self, job: Job) -> int:
+        """Memory of a node of the job's partition: what a job that asks for none is counted with."""
+        partition = self.partition_of(job)
+        if partition is None:
+            return 0
+        if partition.def_mem_per_node_mib is not None:
+            return partition.def_mem_per_node_mib
+        names = set(partition.nodes)
+        return next((node.memory_mib for node in self.cluster.nodes if not names or node.name in names), 0)

@@ -1,0 +1,159 @@
+"""squeue: text against what a real squeue printed of the same jobs."""
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import pytest
+
+from slurmsky.report import jobs as report
+
+
+def text_of(records: Any, context: Any, letters: str | None = None, names: str | None = None,
+            sort: str = report.JOB_SORT, each: bool = False, date_line: bool = False) -> str:
+    layout, unknown = report.job_layout(context, letters, names)
+    assert not unknown
+    rows = list(report.job_rows(records, context, each=each))
+    return report.squeue_text(rows, layout, context, date_line=date_line, sort=sort, each=each)
+
+
+W = "%.5i|%5P|%3j|%N|%.2N|%2N|%.30R|%3R|%l|%L|%e|%S|%p|%Q|%y|%m|%d|%z|%K|%F|%A"
+W_RUNNING = "%.5i|%5P|%N|%.2N|%2N|%.30R|%3R|%l|%L|%e|%S|%p|%m|%K|%F|%A|%B"
+TEXTS = [
+    ("waiting", "squeue_default", {}),
+    ("waiting", "squeue_l", {"names": report.LONG, "date_line": True}),
+    ("waiting", "squeue_start", {"letters": report.START, "sort": "S"}),
+    ("waiting", "squeue_r", {"each": True}),
+    ("waiting", "squeue_w", {"letters": W}),
+    ("waiting", "squeue_S_i", {"sort": "i"}),
+    ("waiting", "squeue_S_M", {"sort": "-M,j"}),
+    ("waiting", "squeue_S_S", {"sort": "S"}),
+    ("running", "squeue_default", {}),
+    ("running", "squeue_l", {"names": report.LONG, "date_line": True}),
+    ("running", "squeue_w", {"letters": W_RUNNING}),
+    ("running", "squeue_S_i", {"sort": "i"}),
+    ("running", "squeue_S_M", {"sort": "-M,j"}),
+    ("running", "squeue_S_S", {"sort": "S"}),
+]
+
+
+@pytest.mark.parametrize("moment, name, how", TEXTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_squeue_prints_what_slurm_prints(moment: str, name: str, how: dict[str, Any], golden: Any,
+                                         request: pytest.FixtureRequest) -> None:
+    recorded = golden(moment, name)
+    assert text_of(request.getfixturevalue(moment), recorded.context, **how) == recorded.text
+
+
+# Columns in which 25.11 prints something else than 22.05, or which hold an id of that Slurm's database.
+OTHER = {
+    "ASSOC_ID": "database id",
+    "DERIVED_EC": "CODE:SIGNAL since 23.02", "EXIT_CODE": "CODE:SIGNAL since 23.02",
+    "STDOUT": "the pattern since 24.05", "STDERR": "the pattern since 24.05",
+    "": "SelectJobInfo is gone",
+}
+
+
+@pytest.mark.parametrize("moment", ["waiting", "running"])
+def test_every_field(moment: str, golden: Any, request: pytest.FixtureRequest) -> None:
+    recorded = golden(moment, "squeue_O")
+    names = ",".join(item for item in recorded.command.split()[-1].split(",") if not item.startswith("SelectJobInfo"))
+    ours = text_of(request.getfixturevalue(moment), recorded.context, names=names)
+    theirs = recorded.text.splitlines()
+    assert len(ours.splitlines()) == len(theirs)
+    header = theirs[0].split("|")
+    for mine, other in zip(ours.splitlines(), theirs):
+        wrong = [(column, a, b) for column, a, b in zip(header, mine.split("|"), other.split("|"))
+                 if a != b and column not in OTHER]
+        assert wrong == []
+
+
+def test_all_letters(waiting: Any, golden: Any) -> None:
+    recorded = golden("waiting", "squeue_o")
+    ours = text_of(waiting, recorded.context, letters="%all").splitlines()
+    theirs = recorded.text.splitlines()
+    # %s was the select plugin's text in 22.05, without a header, and is the SLUID now
+    assert ours[0].replace("|SLUID|", "||") == theirs[0]
+    for mine, other in zip(ours[1:], theirs[1:]):
+        assert mine == other
+
+
+def test_steps(running: Any, golden: Any) -> None:
+    recorded = golden("running", "squeue_s")
+    layout, _ = report.step_layout(recorded.context)
+    ours = report.squeue_steps_text(list(report.step_rows(running)), layout, recorded.context)
+    assert ours == "".join(line for line in recorded.text.splitlines(True) if "70537.0" not in line)
+
+
+def test_every_step_field(running: Any, golden: Any) -> None:
+    recorded = golden("running", "squeue_sO")
+    layout, unknown = report.step_layout(recorded.context, names=recorded.command.split()[-1])
+    assert not unknown
+    ours = report.squeue_steps_text(list(report.step_rows(running)), layout, recorded.context)
+    theirs = "".join(line for line in recorded.text.splitlines(True) if "|70537|" not in line)
+    assert ours == theirs.replace("|CONTAINER|CONTAINER|", "|CONTAINER|CONTAINERID|")
+
+
+@pytest.mark.parametrize("spec, letter", [("bogus", "s"), ("i,X", "X"), ("-Z", "Z")])
+def test_unknown_sort_key(spec: str, letter: str, waiting: Any, golden: Any) -> None:
+    with pytest.raises(report.InvalidSort, match=f"Invalid sort specification: {letter}"):
+        text_of(waiting, golden("waiting", "squeue_default").context, sort=spec)
+
+
+def test_unknown_fields_are_named_and_the_rest_is_printed(waiting: Any, golden: Any) -> None:
+    context = golden("waiting", "squeue_default").context
+    layout, unknown = report.job_layout(context, letters="a%iX%!Y")
+    assert unknown == ["!"]
+    assert next(layout.lines(report.job_rows(waiting[:1], context))) == "a70241X%!Y"
+    layout, unknown = report.job_layout(context, names="bogus,jobid:6 ,name:.7|")
+    assert unknown == ["bogus"]
+    assert layout.header() == "JOBID     NAME|"
+
+
+@pytest.mark.parametrize("names, line", [
+    ("name:3", "exp"), ("name:.3", "exp"), ("name:12|", "experiment  |"), ("name:.12|", "  experiment|"),
+    ("name:", "experiment"), ("name", "experiment          "), ("name:-4", "experiment "),
+    ("nodelist:.2", "n[1-3]"), ("nodelist:2", "n["),
+])
+def test_widths(names: str, line: str, golden: Any, running: Any) -> None:
+    context = golden("running", "squeue_default").context
+    record = dataclasses.replace(running[0], name="experiment",
+                                 shares=[dataclasses.replace(running[0].shares[0], name=f"n{i}") for i in (1, 2, 3)])
+    layout, _ = report.job_layout(context, names=names)
+    assert next(layout.lines(report.job_rows([record], context))) == line
+
+
+@pytest.mark.parametrize("letters, line", [
+    ("%.8j|", "größe-|"),  # eight bytes are six characters here
+    ("%4j|", "grö|"), ("%10j|", "größe-ä|"), ("%11j|", "größe-ä |"),
+    ("%3j|", "gr\udcc3|"),  # cut inside a character
+])
+def test_widths_count_bytes(letters: str, line: str, golden: Any, waiting: Any) -> None:
+    record = dataclasses.replace(waiting[0], name="größe-ä")
+    context = golden("waiting", "squeue_default").context
+    layout, _ = report.job_layout(context, letters=letters)
+    assert next(layout.lines(report.job_rows([record], context))) == line
+
+
+def test_ten_thousand_rows_are_quick(waiting: Any, golden: Any) -> None:
+    context = golden("waiting", "squeue_default").context
+    records = [dataclasses.replace(waiting[2], job_id=i, priority=4294901713 - i) for i in range(10_000)]
+    layout, _ = report.job_layout(context)
+    best = min(_seconds(lambda: report.squeue_text(list(report.job_rows(records, context)), layout, context))
+               for _ in range(3))
+    assert best < 0.2 * 3  # the budget is 0.2 s on an idle machine
+
+
+def _seconds(call: Any) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def test_elements_of_a_huge_array_are_made_one_by_one(waiting: Any, golden: Any) -> None:
+    context = golden("waiting", "squeue_default").context
+    huge = dataclasses.replace(waiting[1], pending_tasks=(range(100_000),))
+    rows = report.elements(report.job_rows([huge], context, each=True))
+    assert [next(rows).task_id for _ in range(3)] == [0, 1, 2]
+    layout, _ = report.job_layout(context)
+    assert _seconds(lambda: report.squeue_text(list(report.job_rows([huge], context)), layout, context)) < 0.05
