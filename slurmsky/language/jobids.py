@@ -1,0 +1,128 @@
+"""Job, element, component and step ids: `12_[1-4]`, `12+1`, `12.batch` <-> records.
+
+Source: slurm src/common/slurm_protocol_defs.c unfmt_job_id_string; lists as scancel, squeue, sacct take them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from slurmsky.language import arrayspec
+from slurmsky.language._grammar import Fault, Grammar, number
+from slurmsky.language.arrayspec import ArraySpec
+from slurmsky.language.errors import ArraySpecError
+from slurmsky.language.errors import JobIdError as JobIdError
+
+_MAX_JOB_ID = 0xFFFFFFFE  # NO_VAL; later versions stop at MAX_FED_JOB_ID, 67108863
+_MAX_HET = 128                # slurmctld MAX_HET_JOB_COMPONENTS
+_MAX_ARRAY = 4_000_001        # the largest MaxArraySize that Slurm allows
+
+Step = Union[int, str, None]  # number, "batch", "extern", "interactive"; None: the whole job
+
+
+@dataclass(frozen=True)
+class JobId:
+    """What one id selects: a job, or some of its elements, or one het component, or a step of these."""
+
+    job_id: int
+    task: Union[int, str, ArraySpec, None] = None  # element, "*" for all, a list; None: no element
+    het_offset: Optional[int] = None
+    step: Step = None
+    step_het: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        if self.job_id <= 0 or (self.task is not None and self.het_offset is not None):
+            raise ValueError(f"no job id: {self!r}")
+
+    def __str__(self) -> str:
+        task = "" if self.task is None else f"_[{self.task}]" if isinstance(self.task, ArraySpec) else f"_{self.task}"
+        het = "" if self.het_offset is None else f"+{self.het_offset}"
+        step = "" if self.step is None else f".{self.step}"
+        return f"{self.job_id}{task}{het}{step}" + ("" if self.step_het is None else f"+{self.step_het}")
+
+
+class _Build:
+    def one(self, index: str) -> int:
+        return number(index)
+
+    def every(self) -> str:
+        return "*"
+
+    def some(self, token: str) -> ArraySpec:
+        try:
+            spec = arrayspec.parse(token[2:-1], _MAX_ARRAY)
+        except ArraySpecError:
+            spec = None
+        if spec is None:
+            raise Fault(token.start_pos)  # type: ignore[attr-defined]  # a lark Token
+        return spec
+
+    def step(self, step: str, het: Optional[str]) -> tuple[Step, Optional[int]]:
+        return (number(step) if step.isdigit() else step.lower()), _component(het)
+
+    def id(
+        self, job: str, part: Union[int, str, ArraySpec, None], step: Optional[tuple[Step, Optional[int]]]
+    ) -> JobId:
+        job_id = number(job)
+        if not 0 < job_id < _MAX_JOB_ID:
+            raise Fault(job.start_pos)  # type: ignore[attr-defined]
+        het = _component(part) if isinstance(part, str) and part != "*" else None
+        return JobId(job_id, part if het is None else None, het, *(step or (None, None)))
+
+    def start(self, *ids: JobId) -> tuple[JobId, ...]:
+        return ids
+
+
+def _component(token: Optional[str]) -> Optional[int]:
+    if token is None:
+        return None
+    value = number(token[1:])
+    if value > _MAX_HET:
+        raise Fault(token.start_pos)  # type: ignore[attr-defined]
+    return value
+
+
+_BUILD = _Build()
+_LIST: Grammar[tuple[JobId, ...]] = Grammar("jobids", _BUILD, JobIdError)
+_ONE: Grammar[JobId] = Grammar("jobids", _BUILD, JobIdError, start="id")
+
+
+def parse(text: str) -> JobId:
+    """One id.  Raises JobIdError; each command has words of its own for that.
+
+    >>> parse("12_3").task, parse("12+1").het_offset, parse("12.batch").step, str(parse("12_[1-3,5]"))
+    (3, 1, 'batch', '12_[1-3,5]')
+    """
+    # A plain number is by far the commonest; the grammar says the same of it.
+    if text.isascii() and text.isdigit() and 0 < len(text) < 8:
+        value = int(text)
+        if value:
+            return JobId(value)
+    return _ONE.parse(text)
+
+
+def parse_list(text: str) -> tuple[JobId, ...]:
+    """Ids separated by commas or blanks, in order; empty ones are skipped.  Raises JobIdError.
+
+    >>> [str(job) for job in parse_list("1,,12_[1,3] 4.0")]
+    ['1', '12_[1,3]', '4.0']
+    """
+    return _LIST.parse(text)
+
+
+def split(text: str) -> list[str]:
+    """The texts of a list's ids, unread: for commands that name the bad one or skip it.
+
+    >>> split("1,12_[1,3],x")
+    ['1', '12_[1,3]', 'x']
+    """
+    words: list[str] = []
+    start = depth = 0
+    for at, char in enumerate(text + ","):
+        depth += (char == "[") - (char == "]" and depth > 0)
+        if (char == "," and not depth) or at == len(text):
+            if text[start:at].strip():
+                words.append(text[start:at].strip())
+            start = at + 1
+    return words

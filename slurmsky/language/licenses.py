@@ -1,0 +1,58 @@
+"""--licenses: `matlab:2,ansys` <-> names and counts.
+
+Source: slurm src/slurmctld/licenses.c _build_license_list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from slurmsky.language._grammar import Fault, Grammar, number
+from slurmsky.language.errors import LicenseError as LicenseError
+
+
+@dataclass(frozen=True)
+class Licenses:
+    """How many of each are needed; of all names together, or with `any` of one name.
+
+    >>> str(parse("matlab:2,ansys;matlab")), str(parse("a|b:3"))
+    ('matlab:3,ansys:1', 'a:1|b:3')
+    """
+
+    counts: tuple[tuple[str, int], ...] = ()
+    any: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.counts)
+
+    def __str__(self) -> str:
+        return ("|" if self.any else ",").join(f"{name}:{count}" for name, count in self.counts)
+
+
+class _Build:
+    def license(self, name: str, count: Optional[str]) -> tuple[str, int]:
+        value = 1 if count is None else number(count)
+        if value > 2**31 - 1:
+            raise Fault(name.start_pos)  # type: ignore[attr-defined]  # a lark Token
+        return str(name), value
+
+    def every(self, *licenses: tuple[str, int]) -> Licenses:
+        counts: dict[str, int] = {}
+        for name, count in licenses:
+            counts[name] = counts.get(name, 0) + count
+        return Licenses(tuple(counts.items()))
+
+    def either(self, *licenses: tuple[str, int]) -> Licenses:
+        return Licenses(self.every(*licenses).counts, any=True)
+
+
+_GRAMMAR: Grammar[Licenses] = Grammar("licenses", _Build(), LicenseError)
+
+
+def parse(text: str) -> Licenses:
+    """The licences of --licenses: `name[:count]`, all of a list (`,` `;`) or one of it (`|`).
+
+    Names may carry an @server.  Whether a name exists is for the caller.  Raises LicenseError.
+    """
+    return _GRAMMAR.parse(text)

@@ -1,0 +1,32 @@
+"""Comma lists of names: users, partitions, accounts, states.
+
+Source: strtok_r(list, ",") in slurm src/squeue/opts.c _build_str_list and everywhere else.
+"""
+
+from __future__ import annotations
+
+from slurmsky.language._grammar import Grammar
+from slurmsky.language.errors import UserListError as UserListError
+
+
+class _Build:
+    def start(self, *names: str) -> tuple[str, ...]:
+        return tuple(map(str, names))
+
+
+_GRAMMAR: Grammar[tuple[str, ...]] = Grammar("names", _Build(), UserListError)
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """The names in order; empty ones are skipped, blanks are part of a name.
+
+    >>> parse("root,,ada")
+    ('root', 'ada')
+    """
+    if "," not in text:  # what the grammar says of a single name
+        return (text,) if text else ()
+    return _GRAMMAR.parse(text)
+
+
+def format(names: tuple[str, ...]) -> str:
+    return ",".join(names)
