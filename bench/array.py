@@ -1,0 +1,135 @@
+"""Tasks per second of a job array of `true`: ours, HyperQueue's, the real Slurm's, a bare loop's.
+
+    python bench/array.py [--tasks 1000] [--rounds 3] [--check]
+
+HyperQueue is its PyPI package, installed on first use into ~/.cache/slurmsky-bench. `--check` fails
+when ours is slower than HyperQueue, or less than ten times as fast as the real Slurm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common import Sandbox, real, sandbox, side_by_side, table
+
+HQ_VENV = Path.home() / ".cache" / "slurmsky-bench" / "hyperqueue"
+POLL_S = 0.02
+
+
+def ours(box: Sandbox, tasks: int) -> float:
+    """Seconds from submit until the last element has left the queue."""
+    started = time.perf_counter()
+    job = box.submit(f"--array=1-{tasks}")
+    while box.ask("squeue", "--noheader", "--job", job, "--states=PENDING,RUNNING,COMPLETING"):
+        time.sleep(POLL_S)
+    took = time.perf_counter() - started
+    states = box.ask("sacct", "--noheader", "--parsable2", "--allocations", "--format=state", "--jobs", job)
+    done = states.split().count("COMPLETED")
+    if done != tasks:
+        raise RuntimeError(f"{done} of {tasks} elements completed: {set(states.split())}")
+    return took
+
+
+def slurm(sbatch: str, tasks: int) -> float:
+    squeue = f"{os.path.dirname(sbatch)}/squeue"
+    started = time.perf_counter()
+    line = [sbatch, "--parsable", "--output=/dev/null", f"--array=1-{tasks}", "--wrap=true"]
+    job = subprocess.run(line, capture_output=True, text=True, check=True, cwd="/tmp").stdout.strip()
+    while subprocess.run([squeue, "--noheader", "--job", job], capture_output=True, text=True).stdout:
+        time.sleep(POLL_S)
+    return time.perf_counter() - started
+
+
+def bare_loop(tasks: int) -> float:
+    """A shell that starts `bash -c true` one after the other."""
+    started = time.perf_counter()
+    loop = f"i=0; while [ $i -lt {tasks} ]; do bash -c true; i=$((i+1)); done"
+    subprocess.run(["sh", "-c", loop], check=True)
+    return time.perf_counter() - started
+
+
+@contextmanager
+def hyperqueue() -> Iterator[Callable[[int], float] | None]:
+    """A running HyperQueue server with one worker; None where its package cannot be had."""
+    hq = HQ_VENV / "bin" / "hq"
+    if not hq.exists():
+        HQ_VENV.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-m", "venv", str(HQ_VENV)], check=True)
+        done = subprocess.run(
+            [HQ_VENV / "bin" / "pip", "install", "--quiet", "hyperqueue"], capture_output=True
+        )
+        if done.returncode or not hq.exists():
+            print("HyperQueue cannot be installed here", file=sys.stderr)
+            yield None
+            return
+    with tempfile.TemporaryDirectory(prefix="slurmsky-hq-") as folder:
+        base = [str(hq), "--server-dir", folder]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+        server = subprocess.Popen([*base, "server", "start"], **quiet)  # type: ignore[call-overload]
+        time.sleep(1)
+        worker = subprocess.Popen([*base, "worker", "start"], **quiet)  # type: ignore[call-overload]
+        time.sleep(1)
+
+        def run(tasks: int) -> float:
+            line = [*base, "submit", "--wait", f"--array=1-{tasks}", "--stdout=none", "--stderr=none", "true"]
+            started = time.perf_counter()
+            subprocess.run(line, check=True, **quiet)
+            return time.perf_counter() - started
+
+        try:
+            yield run
+        finally:
+            subprocess.run([*base, "server", "stop"], **quiet)
+            for process in (worker, server):
+                process.terminate()
+                process.wait(10)
+
+
+def hq_version() -> str:
+    out = subprocess.run([HQ_VENV / "bin" / "hq", "--version"], capture_output=True, text=True).stdout
+    return "".join(re.findall(r"[\d.]+", out))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    tasks = options.tasks
+    with sandbox() as box, hyperqueue() as hq:
+        measures: dict[str, Callable[[], float]] = {"slurmsky": lambda: ours(box, tasks)}
+        if hq is not None:
+            submit = hq
+            measures[f"HyperQueue {hq_version()}"] = lambda: submit(tasks)
+        measures["loop of bash -c true"] = lambda: bare_loop(tasks)
+        rates = {name: tasks / took for name, took in side_by_side(measures, options.rounds).items()}
+    sbatch = real("sbatch")
+    if sbatch:
+        rates["real Slurm"] = tasks / slurm(sbatch, tasks)  # once: it takes half a minute
+    own = rates["slurmsky"]
+    rows = [("", "tasks/s", "ours is")]
+    rows += [(name, f"{rate:.0f}", f"{own / rate:.2f} x") for name, rate in rates.items()]
+    table(f"an array of {tasks} true, medians of {options.rounds} (real Slurm once)", rows)
+    need = {
+        name: 10.0 if name == "real Slurm" else 1.0 for name in rates if name.startswith(("real", "Hyper"))
+    }
+    short = [name for name, factor in need.items() if own < factor * rates[name]]
+    for name in short:
+        print(f"less than {need[name]:.0f} times {name}", file=sys.stderr)
+    return 1 if short and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The house's order: who may import whom, who may start processes, open the database, talk to SkyPilot."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "slurmsky"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+PURE = ("language", "model", "options", "report", "site", "translate")
+
+# Who may do what; paths below slurmsky/, folders with a slash at the end.
+STARTS_PROCESSES = (
+    "engines/local/",
+    "node/",
+    "client_start.py",  # the controller
+    "client_setup.py",  # installers, at the first call of a clone
+    "client_terminal.py",  # salloc's program, in the caller's own terminal
+    "engines/sky/",  # hands files and commands to SkyPilot's own tools
+    "controller/mail.py",  # the site's mail program
+)
+OPENS_DATABASE = ("controller/store.py", "controller/store/")
+TALKS_TO_SKYPILOT = ("engines/sky/",)
+
+_OS_PROCESS_CALLS = {"fork", "forkpty", "posix_spawn", "posix_spawnp", "popen", "system"}
+
+
+def place(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module that is imported anywhere in the file, in functions, too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def process_calls(tree: ast.AST) -> Iterator[str]:
+    """Uses of what starts a process, by whatever road: subprocess, os, asyncio, multiprocessing."""
+    for name in imports(tree):
+        if name.split(".")[0] in ("subprocess", "multiprocessing", "pty") or name.startswith(
+            "asyncio.subprocess"
+        ):
+            yield name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            starts = node.attr in _OS_PROCESS_CALLS or node.attr.startswith(("exec", "spawn"))
+            if (owner in ("os", "posix") and starts) or node.attr.startswith(
+                ("create_subprocess", "subprocess_")
+            ):
+                yield f"{owner}.{node.attr}"
+
+
+def test_import_linter_contracts() -> None:
+    linter = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run(
+        [linter, "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=place)
+def test_who_does_what(path: Path) -> None:
+    tree = ast.parse(path.read_bytes())
+    names = set(imports(tree))
+    if not place(path).startswith(STARTS_PROCESSES):
+        assert not set(process_calls(tree))
+    if not place(path).startswith(OPENS_DATABASE):
+        assert "sqlite3" not in names
+    if not place(path).startswith(TALKS_TO_SKYPILOT):
+        assert not [name for name in names if name.split(".")[0] == "sky"]
+
+
+_IMPURE_MODULES = {
+    *("asyncio", "getpass", "glob", "http", "pwd", "random", "secrets", "select", "shutil", "signal", "socket"),
+    *("tempfile", "threading", "urllib", "uuid", "slurmsky.paths"),
+}
+_IMPURE_CALLS = {
+    f"{owner}.{name}"
+    for owner, names in {
+        "os": "environ getenv getcwd getpid getuid geteuid listdir open stat umask urandom",
+        "time": "time time_ns monotonic sleep localtime perf_counter",
+        "datetime": "now today utcnow",
+        "date": "today",
+    }.items()
+    for name in names.split()
+}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if place(path).startswith(PURE)], ids=place)
+def test_the_middle_is_pure(path: Path) -> None:
+    """Values in, values out: no clock, environment or network (package data may be read)."""
+    tree = ast.parse(path.read_bytes())
+    impure = {
+        name for name in imports(tree) if name in _IMPURE_MODULES or name.split(".")[0] in _IMPURE_MODULES
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            call = f"{node.value.id}.{node.attr}"
+            impure |= {call} & _IMPURE_CALLS
+    assert not impure
+
+
+@pytest.mark.parametrize(
+    "name", ["client", "client_relay", "client_setup", "client_start", "client_terminal"]
+)
+def test_the_client_needs_the_standard_library_only(name: str) -> None:
+    """`python -I -S` has nothing else; what the client itself imports is paid for by every call."""
+    tree = ast.parse((PACKAGE / f"{name}.py").read_bytes())
+    used = {module.split(".")[0] for module in imports(tree)} - {"slurmsky"}
+    assert used <= set(sys.stdlib_module_names)
+    if name == "client":
+        top = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+        assert top <= set(sys.builtin_module_names) | {"_socket"}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import subprocess", True),
+        ("def f():\n    from subprocess import run", True),
+        ("import os\nos.fork()", True),
+        ("import os\nos.execve('/bin/true', [], {})", True),
+        ("import asyncio\nasyncio.create_subprocess_exec('x')", True),
+        ("import multiprocessing.pool", True),
+        ("import os\nos.getpid()", False),
+        ("self.execute('SELECT 1')\nqueue.spawn()", False),
+    ],
+)
+def test_process_calls_are_found(source: str, found: bool) -> None:
+    assert bool(set(process_calls(ast.parse(source)))) is found
