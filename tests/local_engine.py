@@ -33,8 +33,8 @@ class LocalEngine:
         data = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(argv, cwd=cwd or self.root, env={**self.env, **(env or {})}, input=data,
                               capture_output=True, timeout=limit_s)  # fmt: skip
-        return subprocess.CompletedProcess(
-            argv, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))  # fmt: skip
+        out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+        return subprocess.CompletedProcess(argv, done.returncode, out, err)
 
 
 @contextmanager
@@ -44,8 +44,9 @@ def local_engine(site: Path, **extra: str) -> Iterator[LocalEngine]:
     home = Path(tempfile.mkdtemp(prefix="sh.", dir="/tmp"))
     root = Path(tempfile.mkdtemp(prefix="so.", dir="/tmp"))
     env = {name: os.environ[name] for name in ("HOME", "USER", "LOGNAME") if name in os.environ}
-    env.update(PATH=f"{BIN}:/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8", LC_ALL="C.UTF-8", SHELL="/bin/bash", TERM="dumb",
-               SLURMSKY_HOME=str(home), SLURMSKY_SITE=str(site), SLURMSKY_PYTHON=sys.executable, **extra)  # fmt: skip
+    env.update(PATH=f"{BIN}:/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8", LC_ALL="C.UTF-8")
+    env.update(SHELL="/bin/bash", TERM="dumb", SLURMSKY_PYTHON=sys.executable)
+    env.update(SLURMSKY_HOME=str(home), SLURMSKY_SITE=str(site), **extra)
     engine = LocalEngine(home, root, env)
     try:
         yield engine

@@ -1,4 +1,4 @@
-"""Rows of the recorded input tables: run against our commands, their text with what belonged to the recording mapped."""
+"""Rows of the recorded input tables, our answers to them, and their text without times and ids."""
 
 from __future__ import annotations
 
@@ -75,7 +75,13 @@ def rows(table: str) -> list[Row]:
 def answer_all(engine: LocalEngine, wanted: list[Row], with_fields: bool) -> dict[int, Answer]:
     """Every row's answer, by its number."""
     with ThreadPoolExecutor(WORKERS) as pool:
-        return dict(zip((row.number for row in wanted), pool.map(lambda row: _answer(engine, row, with_fields), wanted)))
+        return dict(
+            zip(
+                (row.number for row in wanted),
+                pool.map(lambda row: _answer(engine, row, with_fields), wanted),
+                strict=True,
+            )
+        )
 
 
 def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
@@ -96,10 +102,14 @@ def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
         env.update(SLURMSKY_HOME=str(theirs), HOME=str(theirs), USER="nobody", LOGNAME="nobody")
         command = [*AS_OTHER.split(), *command]
     try:
-        code, out, err = _run(command, folder, env, text if row.kind == "stdin" else "", row.code == "timeout")
+        code, out, err = _run(
+            command, folder, env, text if row.kind == "stdin" else "", row.code == "timeout"
+        )
     finally:
         if row.other_user and os.geteuid() == 0:
-            subprocess.run([*AS_OTHER.split(), "slurmsky", "stop"], cwd=folder, env=env, capture_output=True, timeout=30)
+            subprocess.run(
+                [*AS_OTHER.split(), "slurmsky", "stop"], cwd=folder, env=env, capture_output=True, timeout=30
+            )
     fields: dict[str, str] = {}
     job = re.search(r"Submitted batch job (\d+)", out)
     if with_fields and job and not row.other_user:
@@ -110,9 +120,15 @@ def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
     return Answer(out, err, code, fields)
 
 
-def _run(command: list[str], folder: Path, env: dict[str, str], stdin: str, stays: bool) -> tuple[str, str, str]:
+def _run(
+    command: list[str], folder: Path, env: dict[str, str], stdin: str, stays: bool
+) -> tuple[str, str, str]:
     # Files, not pipes: salloc --no-shell and what srun leaves behind must not hold the reader up.
-    with (folder / ".out").open("w+b") as out, (folder / ".err").open("w+b") as err, (folder / ".in").open("w+b") as source:
+    with (
+        (folder / ".out").open("w+b") as out,
+        (folder / ".err").open("w+b") as err,
+        (folder / ".in").open("w+b") as source,
+    ):
         source.write(stdin.encode())
         source.seek(0)
         process = subprocess.Popen(command, cwd=folder, env=env, stdin=source, stdout=out, stderr=err)

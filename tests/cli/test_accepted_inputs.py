@@ -13,20 +13,25 @@ ROWS = rows("accepted_inputs.csv")
 
 #: Column of the table -> key of `scontrol show job`; the first that is shown counts.
 KEYS: dict[str, tuple[str, ...]] = {
-    "NumNodes": ("NumNodes",), "NumCPUs": ("NumCPUs",), "NumTasks": ("NumTasks",), "CPUsPerTask": ("CPUs/Task",),
-    "TimeLimit": ("TimeLimit",), "MinMemory": ("MinMemoryCPU", "MinMemoryNode"), "ArrayTaskId": ("ArrayTaskId",),
+    "NumNodes": ("NumNodes",), "NumCPUs": ("NumCPUs",), "NumTasks": ("NumTasks",),
+    "CPUsPerTask": ("CPUs/Task",), "TimeLimit": ("TimeLimit",),
+    "MinMemory": ("MinMemoryCPU", "MinMemoryNode"), "ArrayTaskId": ("ArrayTaskId",),
     "ArrayTaskThrottle": ("ArrayTaskThrottle",), "Dependency": ("Dependency",), "Nice": ("Nice",),
     "TresPer": ("TresPerNode", "TresPerJob", "TresPerTask", "TresPerSocket"), "MailType": ("MailType",),
 }  # fmt: skip
 
 #: (argv, column) -> why the column is not compared.
 NOT_COMPARED: dict[tuple[str, str], str] = {
-    ("sbatch -d afterok:999999999 SCRIPT", "Dependency"): "dropped at the next scheduling pass: a matter of timing",
+    (
+        "sbatch -d afterok:999999999 SCRIPT",
+        "Dependency",
+    ): "dropped at the next scheduling pass: a matter of timing",
 }
 
 #: argv -> why the messages are not compared.
-OTHER_WORDS = {"sbatch -v -H SCRIPT": "names the plugins of one build; its own listing is compared up to them"}
-
+OTHER_WORDS = {
+    "sbatch -v -H SCRIPT": "names the plugins of one build; its own listing is compared up to them"
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,9 @@ def test_accepted(row: Row, answers: dict[int, Answer]) -> None:
     assert (answer.stdout.startswith("Submitted batch job "), answer.code) == (True, row.code)
 
 
-@pytest.mark.parametrize("row", [parameter for parameter, row in zip(_parameters(), ROWS) if not row.other_user])
+@pytest.mark.parametrize(
+    "row", [parameter for parameter, row in zip(_parameters(), ROWS, strict=True) if not row.other_user]
+)
 def test_job_that_it_makes(row: Row, answers: dict[int, Answer]) -> None:
     fields = answers[row.number].fields
     assert fields, "no job was shown"
@@ -60,11 +67,16 @@ def test_job_that_it_makes(row: Row, answers: dict[int, Answer]) -> None:
             wanted[column], ours[column] = row.fields[column], fields[column]
     elif row.fields["Reason"].startswith("Partition"):
         # Found at the next scheduling pass: it may not have come yet.
-        wanted["Reason"], ours["Reason"] = row.fields["Reason"], fields["Reason"].replace("None", row.fields["Reason"])
+        wanted["Reason"], ours["Reason"] = (
+            row.fields["Reason"],
+            fields["Reason"].replace("None", row.fields["Reason"]),
+        )
     assert ours == wanted
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=row.argv) for row in ROWS if re.search(r" (-b|--begin)", row.argv)])
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=row.argv) for row in ROWS if re.search(r" (-b|--begin)", row.argv)]
+)
 def test_begin(row: Row, answers: dict[int, Answer]) -> None:
     """Times are the same moment as seen from the submission."""
     fields = answers[row.number].fields

@@ -12,7 +12,7 @@ ROWS = rows("bad_inputs.csv")
 
 #: Rows that cannot be asked here, by their argv, with the reason.
 NOT_HERE: dict[str, str] = {
-    "squeue -o %999999999i": "the recorded command crashed (signal 11); ours must not: test_no_crash_on_a_huge_width",
+    "squeue -o %999999999i": "the recorded command crashed; see test_no_crash_on_a_huge_width",
     "sacct -T": "the recorded command hung on its accounting database",
     "sacct --json -p": "the recorded command hung on its accounting database",
     "scontrol show assoc": "lists the associations of the recording's accounting database",
@@ -48,7 +48,10 @@ def _shown(row: Row, text: str) -> str:
 
 
 def _parameters() -> list[object]:
-    marks = {row.number: [pytest.mark.skip(reason=NOT_HERE[row.argv])] if row.argv in NOT_HERE else [] for row in ROWS}
+    marks = {
+        row.number: [pytest.mark.skip(reason=NOT_HERE[row.argv])] if row.argv in NOT_HERE else []
+        for row in ROWS
+    }
     return [pytest.param(row, id=f"{row.number}: {row.argv}", marks=marks[row.number]) for row in ROWS]
 
 

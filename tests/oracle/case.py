@@ -13,9 +13,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Mapping, Union
 
 HERE = Path(__file__).resolve().parent
 SLEEPER = "#!/bin/sh\nsleep 100\n"
@@ -58,7 +58,7 @@ class Inside:
     via: str = "salloc"
 
 
-Action = Union[str, Run, Wait, Until, Inside]
+Action = str | Run | Wait | Until | Inside
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class NeverHappened(Exception):
 
 
 class Side:
-    """One of the two: `path` is its PATH, `extra` further environment; `root` holds the folders of the cases."""
+    """One of the two: its PATH, further environment, and the folder that holds those of the cases."""
 
     def __init__(self, path: str, root: Path, extra: Mapping[str, str] | None = None) -> None:
         self.root = root
@@ -107,8 +107,15 @@ class Side:
         """What bash answers to one line. A line that never ends gives exit code 124, as timeout(1) does."""
         with (folder / ".stdout").open("w+b") as out, (folder / ".stderr").open("w+b") as err:
             # Files, not pipes: a background process that a line leaves behind must not hold us up.
-            process = subprocess.Popen(["bash", "-c", line], cwd=folder, env=dict(env), stdin=subprocess.DEVNULL,
-                                       stdout=out, stderr=err, start_new_session=True)
+            process = subprocess.Popen(
+                ["bash", "-c", line],
+                cwd=folder,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
             try:
                 code = process.wait(limit_s)
             except subprocess.TimeoutExpired:
@@ -123,7 +130,7 @@ class Side:
             return Answer(out.read().decode(errors="replace"), err.read().decode(errors="replace"), code)
 
     def run(self, case: Case) -> tuple[Path, list[Answer]]:
-        """The case's folder and the answers, one for each of `case.lines()`. All its jobs are gone afterwards."""
+        """The case's folder, and an answer for each of `case.lines()`. All its jobs are gone afterwards."""
         folder = self.root / case.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -191,7 +198,8 @@ class Side:
             raise NeverHappened(f"{inside.via} gave no answers: {result}") from exc
         rows = json.loads((folder / "answers.json").read_text())
         found = [Answer(row["stdout"], row["stderr"], row["code"]) for row in rows]
-        return [_sorted(answer) if run.free else answer for run, answer in zip(inside.lines, found)]
+        pairs = zip(inside.lines, found, strict=True)
+        return [_sorted(answer) if run.free else answer for run, answer in pairs]
 
     def _clean(self, folder: Path, env: Mapping[str, str], jobs: list[str]) -> None:
         # Jobs of srun and salloc have no line that names them; their working directory does.

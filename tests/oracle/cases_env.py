@@ -77,7 +77,7 @@ def _cases() -> list[Case]:
     cases = [_batch(name, *row) for name, row in BATCH.items()]
     for number, words in enumerate(EXPORT):
         script = "#!/bin/bash\n./dump.sh > batch.env\nsrun ./rank.sh 2> srun.err\n"
-        cases.append(Case(f"export-{number}-{words.split(',')[0].lower()}", (
+        cases.append(Case(f"export-{number}", (
             f"MY_X=x MY_Y=y OMP_NUM_THREADS=3 sbatch --export={words} both.sh", Wait("$J1", "COMPLETED|FAILED"),
             "cat batch.env", "cat rank.0", "cat srun.err"), {**FILES, "both.sh": script}))  # fmt: skip
     cases.append(Case("batch-array", (

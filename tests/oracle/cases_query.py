@@ -57,7 +57,7 @@ FLEET: tuple[Action, ...] = (
     Wait("$J4", "RUNNING"),
     "sbatch -J two -N2 -w n[1-2] --mem=100 -t 2-0 steps.sh",  # J5
     Wait("$J5", "RUNNING"),
-    Until("test $(squeue -h -s -j $J5 -o %i | grep -c -e '[.][01]$') = 2"),
+    Until("test $(squeue -h -s -o %i | grep -c -e \"^$J5[.][01]$\") = 2"),
     "sbatch -J sweep -w n3 -a 1-9%2 --mem=10 element.sh",  # J6
     Until("test $(squeue -h -r -j $J6 -t R -o %i | wc -l) = 2", 60),
     Wait("${J6}_1", "COMPLETED"),
@@ -84,7 +84,7 @@ _KNOWN = "$J1,$J2,$J3,$J4,$J5,$J6,$J7,$J8,$J9,$J10,$J11,$J12,$J13,$J14,$J15,$J16
 
 SQUEUE = (
     "squeue -S i", "squeue -l -S i | tail -n +2", "squeue -h -S i", "squeue -r -S i", "squeue --me -S i", "squeue -u root -S i",
-    "squeue -s -S i | grep -v extern", "squeue -s -j $J5 | grep -v extern", "squeue -t R -S i", "squeue -t PD -S i",
+    "squeue -s -S i | grep -v extern", "squeue -s $J5.0,$J5.1", "squeue -s -j $J5", "squeue -t R -S i", "squeue -t PD -S i",
     f"squeue -t CD,F,CA -j {_KNOWN} -S i", f"squeue -t all -j {_KNOWN} -S i", "squeue -p gpu -S i", "squeue -w n1 -S i",
     "squeue -w n[3-4] -S i", "squeue -n one,two -S i", "squeue -j $J4,$J5 -S i", "squeue -j ${J6}_3", "squeue -j $J6 -S i",
     "squeue -j ${J6}_1", "squeue -t all -j ${J6}_1,${J6}_2 -S i", "squeue -A root -S i", "squeue -q normal -h -S i -o %i",
@@ -101,8 +101,8 @@ SQUEUE = (
     "SQUEUE_FORMAT2='jobid:8,name:12' squeue -S i", "SLURM_BITSTR_LEN=10 squeue -o %K -j $J9", "squeue -O jobid,name,state -S i",
     "squeue -O 'jobid:.8,name:.12,state:-3' -S i", "squeue -O 'JobArrayID:10 ,Name: ,State:|' -S i -j $J4,$J9",
     *(f"squeue -S i -O '{','.join(f'{name}:40|' for name in names)}'" for names in _in_tens(JOB_NAMES)),
-    *(f"squeue -s -j $J5 -S i -O '{','.join(f'{name}:30|' for name in names)}' | grep -v extern" for names in _in_tens(STEP_NAMES)),
-    "squeue -s -j $J5 -o '%i|%j|%P|%u|%A|%N|%b|%l|' | grep -v extern",
+    *(f"squeue -s -S i -O '{','.join(f'{name}:30|' for name in names)}' | grep -v extern" for names in _in_tens(STEP_NAMES)),
+    "squeue -s -S i -o '%i|%j|%P|%u|%A|%N|%b|%l|' | grep -v extern",
     "scancel --state=PENDING --name=after", "squeue -n after", "scancel -t R -p gpu", "scancel -n long,big -v",
     "scancel ${J9}_[1-2]", "squeue -j $J9 -S i -o '%i %T %r'", "scancel ${J9}_5 ${J9}_7", "squeue -j $J9 -S i -o '%i %T %r'",
     "scancel $J5.0", "scancel -s USR1 $J8", "scancel --user=root --nodelist=n3",

@@ -256,7 +256,7 @@ THINGS: list[Case] = [
     _one("hostlist", *(f"scontrol show hostlist '{hosts}'" for hosts in HOSTS)),
     _one("hostlistsorted", *(f"scontrol show hostlistsorted '{hosts}'" for hosts in HOSTS)),
     _one("hostnames-job", "SLURM_JOB_NODELIST=n[1-2] scontrol show hostnames", "SLURM_NODELIST=n[3-4] scontrol show hostnames"),
-    _one("nothing-to-show", "scontrol show job", "scontrol show step", "scontrol show reservation", "scontrol show licenses",
+    _one("nothing-to-show", "scontrol show step", "scontrol show reservation", "scontrol show licenses",
          "scontrol show topology", "scontrol completing"),
 ]  # fmt: skip
 

@@ -16,7 +16,7 @@ FILES = {
     "where.sh": "#!/bin/bash\necho $SLURM_PROCID $SLURMD_NODENAME $SLURM_LOCALID\n",
     "exits.sh": "#!/bin/bash\nexit $SLURM_PROCID\n",
     "dies.sh": "#!/bin/bash\n[ $SLURM_PROCID = 1 ] && kill -9 $$\nexit 5\n",
-    "late.sh": "#!/bin/bash\n[ $SLURM_PROCID = 0 ] && exit ${1:-0}\nsleep 30\n",
+    "late.sh": "#!/bin/bash\n[ $SLURM_PROCID = 0 ] && exit ${1:-0}\nexec sleep 30\n",
 }  # fmt: skip
 
 # Without an allocation of their own: each line gets one.
@@ -25,20 +25,20 @@ OUTSIDE: tuple[Run, ...] = tuple(Run(line, free=True) for line in (
     "srun -n11 -l sh -c 'echo x'", "srun -n3 ./exits.sh", "srun -N2 -n4 ./exits.sh", "srun -n2 ./dies.sh", "srun sh -c 'kill -TERM $$'",
     "srun sh -c 'kill -SEGV $$'", "srun sh -c 'kill -USR1 $$'", "srun sh -c 'kill -INT $$'", "srun /no/such/command", "srun no-such-command",
     "srun ./plain.txt", "srun /tmp", "srun -D /no/such/folder pwd", "srun -D /tmp pwd", "srun -n2 -o all.txt ./where.sh; cat all.txt | sort",
-    "srun -N2 -n4 -o task.%t ./where.sh; cat task.?", "srun -N2 -o node.%N ./where.sh; cat node.n1 node.n2",
+    "srun -N2 -n4 -o task.%t ./where.sh; cat task.?", "srun -o node.%N ./where.sh; cat node.*",
     "srun -N2 -o index.%n ./where.sh; cat index.0 index.1", "srun -n2 -o step.%s.%t ./where.sh; ls step.*",
     "srun -o job.%j sh -c :; ls job.* | wc -l", "srun -n2 -o 1 ./where.sh", "srun -n2 -o none ./where.sh", "srun -n2 -o all ./where.sh",
     "srun -o out.txt -e err.txt sh -c 'echo o; echo e >&2'; cat out.txt; cat err.txt", "srun -o both.txt sh -c 'echo o; echo e >&2'; sort both.txt",
     "srun -n2 -o pad.%3t ./where.sh; ls pad.*", "srun sh -c 'echo o; echo e >&2'", "srun -l sh -c 'echo o; echo e >&2'",
-    "srun -n2 -l sh -c 'printf unfinished'", "srun -n2 -i input.txt cat", "srun -n2 -i none cat", "srun -n2 -i in.%t cat",
+    "srun -n2 -l sh -c 'printf unfinished'", "srun -n2 -i input.txt cat", "srun -n2 -i none cat",
     "srun -n2 cat < input.txt", "srun -n2 -i 1 -l cat < input.txt", "echo piped | srun cat", "srun -i /no/such/file cat",
     "srun -o no/such/folder/x true", "srun -n4 --multi-prog multi.conf", "srun -n4 -l --multi-prog multi.conf", "srun -n2 --multi-prog bad.conf",
     "srun -n2 --multi-prog short.conf", "srun -n2 --multi-prog /no/such", "srun", "srun -n0 true", "srun -nx true", "srun -N9-2 true",
-    "srun -w n9 true", "srun -p nosuch true", "srun --mem=99G true", "srun -c99 true", "srun --gres=gpu:9 true", "srun -t x true",
+    "srun -w n9 true", "srun -p nosuch true", "srun --mem=99G true", "srun -I1 -c99 true", "srun --gres=gpu:9 true", "srun -t x true",
     "srun --jobid=99999999 true", "srun -r1 true", "srun -n2 -K ./late.sh 3", "srun -n2 -W1 ./late.sh", "srun -Q -n2 ./exits.sh",
     "srun --export=NONE /usr/bin/env | grep -c ^PATH=", "srun --export=ALL,MY_A=5 sh -c 'echo $MY_A'", "srun -w n3 ./where.sh",
     "srun -x n1 ./where.sh", "srun -N2 -n2 -w n[2-4] ./where.sh", "srun -n2 -N3 ./where.sh", "srun --unbuffered -n2 ./where.sh",
-    "srun -J named squeue -h -s -o %j -j $SLURM_JOB_ID; true", "srun --mpi=none true", "srun --mpi=bogus true", "srun --open-mode=a -o add.txt echo 1;"
+    "srun -J named sh -c 'squeue -h -s -o \"%i %j\" | grep ^$SLURM_JOB_ID[.]0'", "srun --mpi=none true", "srun --mpi=bogus true", "srun --open-mode=a -o add.txt echo 1;"
     " srun --open-mode=a -o add.txt echo 2; cat add.txt", "srun -v --bogus true", "srun -n1 : -n2 ./where.sh", "srun -n2 : true",
     "srun --pty true", "srun printf 'no newline at the end'", "srun printf '\\001\\377\\n' | od -c", "srun sh -c 'echo a b  c'",
     "srun echo 'quoted   blanks' \"it's\"", "srun --umask 022 true", "SLURM_EXIT_ERROR=9 srun -p nosuch true", "SRUN_LABELIO=1 srun -n2 echo x",
@@ -58,13 +58,13 @@ WIDE: tuple[Run, ...] = tuple(Run(line, free=True) for line in (
     "srun --mem=9G -n1 -N1 true", "srun --gres=gpu:1 -n1 -N1 sh -c 'echo $CUDA_VISIBLE_DEVICES $SLURM_STEP_GPUS'", "srun --gres=gpu:9 -n1 true",
     "srun --jobid=$SLURM_JOB_ID -n2 -N1 ./where.sh", "srun -p gpu -n1 -N1 ./where.sh",
     "for i in 1 2 3; do srun --exact --mem=50 -n1 -N1 sh -c 'sleep 1; echo done' & done; wait", "srun -n1 -N1 sleep 5 & sleep 0.5; kill $!; wait $!; echo $?",
-    "srun -n1 -N1 sh -c 'trap \"echo term; exit 4\" TERM; sleep 5 & wait' & sleep 1; scancel $SLURM_JOB_ID.$(squeue -h -s -j $SLURM_JOB_ID -o %i |"
-    " sed -n 's/.*[.]\\([0-9]*\\)$/\\1/p' | tail -n1); wait $!; echo $?", "srun -n3 -N3 hostname | sort -u | wc -l", "srun -n6 -K ./late.sh 2",
+    "srun -n1 -N1 sh -c 'trap \"echo term; exit 4\" TERM; sleep 5 & wait' & sleep 1; scancel $SLURM_JOB_ID.$(squeue -h -s -o %i |"
+    " sed -n \"s/^$SLURM_JOB_ID[.]\\([0-9]*\\)$/\\1/p\" | tail -n1); wait $!; echo $?", "srun -n3 -N3 hostname | sort -u | wc -l", "srun -n6 -K ./late.sh 2",
     "srun -n6 -W1 ./late.sh", "srun -t 0:01 -n1 -N1 true", "srun -n1 -N1 -J inner sh -c 'echo $SLURM_JOB_NAME $SLURM_STEP_ID' | cut -d' ' -f1",
     "srun -n1 -N1 srun --overlap -n1 -N1 echo nested", "scontrol show hostnames", "scontrol show hostnames $SLURM_JOB_NODELIST | head -n1", "squeue -h -j $SLURM_JOB_ID -o %D",
     "SLURM_HOSTFILE=hosts srun -n4 -m arbitrary ./where.sh", "srun -N3 --multi-prog three.conf", "cat input.txt | srun -n2 -N1 -i all cat", "srun -n2 -N1 --input=0 -l cat < input.txt",
     "srun --export=MY_B=1,PATH sh -c 'echo $MY_B'", "srun -n1 -N1 -D /tmp pwd", "srun -n1 no-such-command", "srun -n1 ./plain.txt", "srun -n3 -o w.%t ./where.sh; cat w.0 w.1 w.2",
-    "srun --quiet -n2 -N1 ./exits.sh", "srun -n2 -N1 --kill-on-bad-exit=0 ./exits.sh", "sbcast input.txt there.txt && srun -N3 -n3 cat there.txt", "sbcast -f input.txt there.txt",
+    "srun --quiet -n2 -N1 ./exits.sh", "srun -n2 -N1 --kill-on-bad-exit=0 ./exits.sh", "sbcast -f input.txt there.txt && srun -N3 -n3 cat there.txt",
     "sbcast input.txt there.txt",
 ))  # fmt: skip
 
@@ -95,12 +95,12 @@ CASES: tuple[Case, ...] = (
         "sbatch traps.sh", Until("grep -q ready slurm-$J1.out"), "scancel -b -s USR1 $J1", Until("grep -q got slurm-$J1.out"), "scancel -s USR2 $J1",
         "scancel $J1", Wait("$J1", "CANCELLED"), "cat slurm-$J1.out"),
         {"traps.sh": "#!/bin/bash\ntrap 'echo got usr1' USR1\ntrap 'echo got usr2' USR2\ntrap 'echo got term; exit 3' TERM\necho ready\n"
-         "while :; do sleep 0.2; done\n"}),
+         "while :; do sleep 0.2 & wait $!; done\n"}),
     Case("batch-files", (
         "sbatch -o a-%j-%x.out -e a-%j.err -J n1 say.sh", "sbatch -o trunc.out say.sh", Wait("$J2", "COMPLETED"), "sbatch -o trunc.out say.sh",
         Wait("$J3", "COMPLETED"), "cat trunc.out", "sbatch --open-mode=append -o trunc.out say.sh", Wait("$J4", "COMPLETED"), "cat trunc.out",
         "sbatch -o /dev/null say.sh", "sbatch -i input.txt cat.sh", Wait("$J6", "COMPLETED"), "cat slurm-$J6.out", "sbatch -a 1-2 say.sh",
-        Wait("${J7}_1", "COMPLETED"), Wait("${J7}_2", "COMPLETED"), "ls", "sbatch -o %N-%n-%t-%s-%u-%4j-%% say.sh", Wait("$J8", "COMPLETED"), "ls | grep '^n'",
+        Wait("${J7}_1", "COMPLETED"), Wait("${J7}_2", "COMPLETED"), "ls", "sbatch -o %N-%n-%t-%s-%u-%4j-%% say.sh", Wait("$J8", "COMPLETED"), "ls | sed -n 's/^[^-]*-0-0-batch/NODE-0-0-batch/p'",
         "sbatch -o 'bs\\%j.txt' say.sh", Wait("$J9", "COMPLETED"), "ls | grep '^bs'"),
         {"say.sh": "#!/bin/sh\necho out\necho err >&2\n", "cat.sh": "#!/bin/sh\ncat\n", "input.txt": "from a file\n"}),
 )  # fmt: skip

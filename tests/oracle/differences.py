@@ -1,4 +1,4 @@
-"""What is set aside when text of Slurm 22.05 is compared with ours, which speaks as 25.11; and what differs still.
+"""What is set aside when text of Slurm 22.05 is compared with ours, as 25.11; and what differs still.
 
 Two tables of facts decide what is set aside: `scontrol_show.csv` (its column `change`) and `env_output.csv`
 (its column `added`). Nothing else is: what differs beyond them stands in KNOWN, with the reason.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
-#: Known differences: "group:case" or "group:case:number of the line, from 0" -> why. A test that is listed here
-#: must fail; once it passes, its entry has to go.
+#: Known differences: "group:case" or "group:case:number of the line, from 0" -> why. A line listed here must
+#: fail; once it passes, its entry has to go.
 KNOWN: dict[str, str] = {}
 
 # Reworded between the two releases: pattern in the recorded text -> what 25.11 prints.
@@ -23,17 +23,21 @@ REWORDED: tuple[tuple[str, str], ...] = ()
 _TOKEN = re.compile(r"(?:^|(?<=\s))[A-Za-z][\w/:]*=")
 
 
-@lru_cache(maxsize=None)
+@cache
 def changed_keys(record: str) -> frozenset[str]:
     """Keys of `scontrol show RECORD` that are in only one of the two releases."""
     with (DATA / "scontrol_show.csv").open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["record"] == record]
     before = {row["key"] for row in rows if row["source"] == "22.05"}
     # A key that was dropped "or printed elsewhere" is compared with the others, wherever it stands.
-    return frozenset(row["key"] for row in rows if row["change"] and not (row["change"].startswith("after") and row["key"] in before))
+    return frozenset(
+        row["key"]
+        for row in rows
+        if row["change"] and not (row["change"].startswith("after") and row["key"] in before)
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def added_variables() -> frozenset[str]:
     with (DATA / "env_output.csv").open(newline="", encoding="utf-8") as lines:
         return frozenset(row["name"] for row in csv.DictReader(lines) if row["added"])
@@ -59,7 +63,7 @@ def _without(row: str, gone: frozenset[str]) -> str:
     starts = [match.start() for match in _TOKEN.finditer(row)]
     if not starts:
         return row.strip()
-    tokens = [row[at:end].strip() for at, end in zip(starts, [*starts[1:], len(row)])]
+    tokens = [row[at:end].strip() for at, end in zip(starts, [*starts[1:], len(row)], strict=True)]
     kept = [token for token in tokens if token.partition("=")[0] not in gone]
     head = row[: starts[0]].strip()
     return " ".join([head, *kept] if head else kept)

@@ -1,4 +1,4 @@
-"""Run the shell lines of a JSON list inside an allocation and write what each printed: inside.py LINES ANSWERS.
+"""Run the shell lines of a JSON list inside an allocation, note what each printed: inside.py LINES ANSWERS.
 
 Stands alone (standard library only, any Python 3.9+): it runs as the command of a job on either side.
 """
@@ -17,7 +17,9 @@ for line in json.loads(lines.read_text()):
         out, err, code = done.stdout, done.stderr, done.returncode
     except subprocess.TimeoutExpired as late:
         out, err, code = late.stdout or b"", late.stderr or b"", 124
-    found.append({"stdout": out.decode(errors="replace"), "stderr": err.decode(errors="replace"), "code": code})
+    found.append(
+        {"stdout": out.decode(errors="replace"), "stderr": err.decode(errors="replace"), "code": code}
+    )
 part = answers.with_suffix(".part")
 part.write_text(json.dumps(found))
 os.replace(part, answers)

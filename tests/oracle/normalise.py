@@ -20,9 +20,11 @@ _FACTS = (
     "Arch", "NodeAddr", "NodeHostName", "Port", "Version", "BootTime", "SlurmdStartTime", "LastBusyTime",
     "SLURM_TASK_PID", "SLURM_SRUN_COMM_PORT", "SLURM_SRUN_COMM_HOST", "SLURM_STEP_LAUNCHER_PORT",
     "SLURM_LAUNCH_NODE_IPADDR", "SLURM_CONF", "SLURM_SUBMIT_HOST", "SLURM_WORKING_CLUSTER", "SRUN_DEBUG",
-    "SLURM_JOB_START_TIME", "SLURM_JOB_END_TIME", "SLURM_PTY_PORT", "TMPDIR",
+    "SLURM_JOB_START_TIME", "SLURM_JOB_END_TIME", "SLURM_PTY_PORT", "TMPDIR", "HOME",
 )  # fmt: skip
-_FACT = re.compile(r"(?<![\w/:])(" + "|".join(map(re.escape, _FACTS)) + r")=(.*?)(?=$|\s+[A-Za-z][\w/:]*=)", re.M)
+_FACT = re.compile(
+    r"(?<![\w/:])(" + "|".join(map(re.escape, _FACTS)) + r")=(.*?)(?=$|\s+[A-Za-z][\w/:]*=)", re.M
+)
 
 # Whether a job had to wait a moment before it started is a matter of timing, not of behaviour.
 _TIMING_LINES = re.compile(
@@ -59,6 +61,7 @@ def normalise(text: str, context: Context, first_id: int | None) -> str:
     text = _PRIORITY.sub("<priority>", text)
     if first_id is not None:
         text = _NUMBER.sub(lambda match: _job(match, first_id), text)
+    text = re.sub(r"(: line \d+: +)\d+ ", r"\1<pid> ", text)  # what bash says of a child that was killed
     host = socket.gethostname()
     text = re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "<host>", text)
     return _people(text)
@@ -67,8 +70,8 @@ def normalise(text: str, context: Context, first_id: int | None) -> str:
 def first_job_id(texts: list[str]) -> int | None:
     """The lowest job id of a case, read from what its commands printed; None when none was printed."""
     ids = [int(number) for text in texts for number in re.findall(
-        r"(?:Submitted batch job|[Gg]ranted job allocation|srun: job|salloc: job|\bJobId=|SLURM_JOB_ID=|StepId=|"
-        r"\bJOB|\bSTEP) ?(\d{5})(?!\d)", text)]  # fmt: skip
+        r"(?:Submitted batch job|[Gg]ranted job allocation|srun: job|salloc: job|\bJobId=|"
+        r"SLURM_JOB_ID=|StepId=|\bJOB|\bSTEP|\bfor job|: Job) ?(\d{5})(?!\d)", text)]  # fmt: skip
     return min(ids, default=None)
 
 
@@ -78,7 +81,7 @@ def _job(match: re.Match[str], first_id: int) -> str:
 
 
 def _relative(text: str, began: float) -> str:
-    """Times that a case fixed stay; others are told by their distance from the case's begin, in ten minutes."""
+    """Times that a case fixed stay; others become their distance from its begin, in steps of ten minutes."""
     if int(text[:4]) >= 2030 or text < "2021":
         return text
     tens = round((datetime.fromisoformat(text).timestamp() - began) / 600)

@@ -28,7 +28,9 @@ REAL_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 def queue(extra: str = "") -> list[tuple[int, str]]:
-    rows = subprocess.run(["/usr/bin/squeue", "-h", "-o", "%A %Z", *extra.split()], capture_output=True, text=True)
+    rows = subprocess.run(
+        ["/usr/bin/squeue", "-h", "-o", "%A %Z", *extra.split()], capture_output=True, text=True
+    )
     found = (row.partition(" ") for row in rows.stdout.splitlines())
     return [(int(job), folder) for job, _, folder in found]
 
@@ -73,7 +75,7 @@ def plain(case: Case, answers: list[Answer], context: Context) -> list[dict[str,
             "stderr": normalise(answer.stderr, context, first).split("\n"),
             "code": answer.code,
         }
-        for line, answer in zip(case.lines(), answers)
+        for line, answer in zip(case.lines(), answers, strict=True)
     ]
 
 
@@ -84,7 +86,9 @@ def main() -> None:
     options = parser.parse_args()
     if os.getuid() != 0:
         raise SystemExit("golden text is recorded as root")
-    version = subprocess.run(["/usr/bin/sinfo", "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run(
+        ["/usr/bin/sinfo", "--version"], capture_output=True, text=True, check=True
+    ).stdout
     root = Path(tempfile.mkdtemp(prefix="so.", dir="/tmp"))
     side = Side(REAL_PATH, root)
     failed: list[str] = []
@@ -113,7 +117,9 @@ def main() -> None:
 def save(path: Path, golden: dict[str, Any], order: list[str]) -> None:
     """Written after each case, in the order of the cases, so that a recording can be broken off and go on."""
     cases = {name: golden["cases"][name] for name in order if name in golden["cases"]}
-    path.write_text(json.dumps({"source": golden["source"], "cases": cases}, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(
+        json.dumps({"source": golden["source"], "cases": cases}, indent=1, ensure_ascii=False) + "\n"
+    )
 
 
 if __name__ == "__main__":

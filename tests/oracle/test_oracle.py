@@ -71,7 +71,7 @@ def _answers(side: Side, case: Case) -> Answered:
             "stderr": normalise(answer.stderr, context, first).split("\n"),
             "code": answer.code,
         }
-        for line, answer in zip(case.lines(), found)
+        for line, answer in zip(case.lines(), found, strict=True)
     ]
 
 
@@ -97,8 +97,13 @@ def test_same_answer(group: str, case: Case, number: int, recorded: dict[str, An
 
 
 def test_everything_is_recorded() -> None:
-    missing = [f"{group}:{case.name}" for group, cases in GROUPS.items() for case in cases
-               if [answer["line"] for answer in GOLDEN.get(group, {}).get(case.name, ())] != case.lines()]  # fmt: skip
+    recorded = {
+        (group, name): [answer["line"] for answer in answers]
+        for group, cases in GOLDEN.items()
+        for name, answers in cases.items()
+    }
+    wanted = {(group, case.name): case.lines() for group, cases in GROUPS.items() for case in cases}
+    missing = [key for key, lines in wanted.items() if recorded.get(key) != lines]
     assert not missing, "run tests/oracle/record.py --missing"
 
 

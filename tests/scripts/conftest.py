@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from local_engine import LocalEngine, local_engine  # noqa: E402
+from local_engine import LocalEngine, local_engine
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ class Running:
 
 @pytest.fixture(scope="session")
 def running(engine: LocalEngine) -> dict[str, Running]:
-    """All scripts, started one after the other and running side by side, each in its own copy of the folder."""
+    """All scripts, started one after the other, running side by side, each in its own copy of the folder."""
     support = EXAMPLES / "support"
     env = {"PATH": f"{support}:{engine.env['PATH']}", "BASH_ENV": str(support / "modules.sh")}
     found = {}
@@ -101,7 +101,11 @@ def _jobs(engine: LocalEngine, folder: Path) -> list[Ended]:
     fields = "jobid%40,jobname%40,state%40,exitcode,workdir%200"
     listed = engine.run(["sacct", "-X", "-n", "-P", "-S", "now-1hour", "-o", fields]).stdout
     rows = [line.split("|") for line in listed.splitlines()]
-    mine = [Ended(job, name, state.split()[0], code) for job, name, state, code, where in rows if where == str(folder)]
+    mine = [
+        Ended(job, name, state.split()[0], code)
+        for job, name, state, code, where in rows
+        if where == str(folder)
+    ]
     return sorted(mine, key=lambda row: row.number)
 
 
@@ -127,10 +131,15 @@ def test_example(row: Expectation, engine: LocalEngine, running: dict[str, Runni
     assert submitted, started
 
     def named(text: str) -> str:
-        return text.replace("%J", submitted[0]).replace("%K", submitted[-1] if len(submitted) < 3 else submitted[1])
+        return text.replace("%J", submitted[0]).replace(
+            "%K", submitted[-1] if len(submitted) < 3 else submitted[1]
+        )
 
     for step in row.drive:
-        _wait(f"{step['after']!r} in {step['in']}", lambda: re.search(step["after"], _text(folder, named(step["in"]))))
+        _wait(
+            f"{step['after']!r} in {step['in']}",
+            lambda step=step: re.search(step["after"], _text(folder, named(step["in"]))),
+        )
         done = engine.run(f"J={submitted[0]}; {step['do']}", cwd=folder)
         assert done.returncode == 0, done
 

@@ -1,4 +1,4 @@
-"""Ask the Ray cluster how large it is: ray_driver.py CPUS_PER_NODE NODES. Without ray: what should be there."""
+"""How large the Ray cluster is: ray_driver.py CPUS_PER_NODE NODES. Without ray: what should be there."""
 
 import sys
 

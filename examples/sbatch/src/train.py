@@ -1,4 +1,4 @@
-"""Gradient descent on a line, standing for a training run. Reads RANK and WORLD_SIZE as torchrun sets them."""
+"""Gradient descent on a line, standing for a training run; RANK and WORLD_SIZE as torchrun sets them."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ options = parser.parse_args()
 
 rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 weight = random.Random(options.seed).random()
-for step in range(1, options.steps + 1):
+for _ in range(options.steps):
     weight -= options.lr * 2 * (weight - 0.5)
 print(f"rank {rank} of {world}: trained {options.steps} steps", flush=True)
 if options.out:
