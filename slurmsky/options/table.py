@@ -48,7 +48,7 @@ class Option:
     @property
     def hidden(self) -> bool:
         """Not in --help."""
-        return "hidden" in self.notes or not self.long
+        return "hidden" in self.notes or not self.long or self.reader == "autocomplete"
 
     @property
     def later(self) -> bool:

@@ -445,7 +445,8 @@ def signal(item: Item) -> str:
 def mail_type(item: Item) -> tuple[str, ...]:
     from ..language import mailtype
 
-    return tuple(_language(item, mailtype.parse))
+    wanted = _language(item, mailtype.parse)
+    return tuple(event for event in mailtype.EVENTS if event in wanted)
 
 
 @_reader
@@ -668,7 +669,10 @@ def kill_command(item: Item) -> int:
 
     if item.text is None:
         return 15
-    return int(_language(item, signalspec.number))
+    try:
+        return signalspec.parse_signal(item.text)
+    except LanguageError:
+        raise item.error() from None
 
 
 # Options that print and leave are answered by submit and query before values are read.

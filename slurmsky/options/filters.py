@@ -1,0 +1,231 @@
+"""Readers of the options that ask: filters, formats and times of squeue, scancel, sinfo, sacct, sstat and their kin.
+
+They join the readers of ``values`` under the names of the table's ``reader`` column. Each command words its faults in
+its own way; the words here are those of src/squeue/opts.c, src/scancel/opt.c, src/sinfo/opts.c, src/sacct/options.c.
+"""
+from __future__ import annotations
+
+import re
+from typing import Any, Optional
+
+from ..language import userlist
+from ..language.errors import HostlistError, SignalError, TimeLimitError, TimeSpecError
+from ..model.states import JobFlag, JobState
+from .errors import CommandError, failure
+from .values import READERS, Item, leading_int, whole
+
+#: All job states that a filter may name: base states, then flags; in the order in which Slurm lists them.
+STATE_NAMES = tuple(state.name for state in JobState) + (
+    "COMPLETING", "CONFIGURING", "RESIZING", "RESV_DEL_HOLD", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "REVOKED",
+    "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED",
+)
+_COMPACT = {**{state.compact: state.name for state in JobState},
+            "CG": "COMPLETING", "CF": "CONFIGURING", "RS": "RESIZING", "RD": "RESV_DEL_HOLD", "RQ": "REQUEUED",
+            "RF": "REQUEUE_FED", "RH": "REQUEUE_HOLD", "RV": "REVOKED", "SI": "SIGNALING", "SE": "SPECIAL_EXIT",
+            "SO": "STAGE_OUT", "ST": "STOPPED"}
+#: Node states that sinfo -t knows, with the forms it prints. Source: slurm_protocol_defs.c node_state_string.
+NODE_STATES = ("unknown", "down", "idle", "allocated", "?", "mixed", "future", "drain", "drained", "draining",
+               "no_respond", "reserved", "perfctrs", "cloud", "completing", "powering_down", "powered_down",
+               "power_down", "powering_up", "fail", "maint", "reboot", "reboot^", "unknown")
+_NODE_WORDS = {
+    **{name: name for name in NODE_STATES if name not in ("?", "reboot^")},
+    "alloc": "allocated", "unk": "unknown", "comp": "completing", "drng": "draining", "draining": "draining",
+    "drained": "drained", "mix": "mixed", "futr": "future", "resv": "reserved", "no_resp": "no_respond",
+    "failing": "failing", "failg": "failing", "err": "error", "error": "error", "power_up": "powering_up",
+    "npc": "perfctrs", "plnd": "planned", "planned": "planned", "blocked": "blocked", "boot": "reboot",
+    "power_off": "power_down", "pow_dn": "power_down", "pow_up": "powering_up", "all": "all",
+    "reboot_issued": "reboot", "reboot_requested": "reboot", "invalid_reg": "invalid_reg", "inval": "invalid_reg",
+    "not_responding": "no_respond",
+}
+
+
+def state_name(word: str) -> Optional[str]:
+    """The job state that ``word`` names, in full or in two letters, any case."""
+    upper = word.upper()
+    return upper if upper in STATE_NAMES else _COMPACT.get(upper)
+
+
+def node_state(word: str) -> Optional[str]:
+    """The node state that ``word`` names (whole, or the short form), any case."""
+    return _NODE_WORDS.get(word.lower())
+
+
+def _words(item: Item) -> tuple[str, ...]:
+    return userlist.parse(item.value)
+
+
+def _states(item: Item) -> tuple[str, ...]:
+    """Names of states, ("all",) for all of them."""
+    if item.command == "sinfo":
+        return _node_states(item)
+    found = []
+    for word in (part.strip() for part in item.value.split(",")):
+        if not word:
+            continue
+        if word.lower() == "all":
+            return ("all",)
+        name = state_name(word)
+        if name is None and item.command == "sacct":
+            raise failure("sacct", f"unrecognized job state value '{word}'", level="fatal")
+        if name is None:
+            # The list ends with a line break of its own.
+            raise CommandError((f"{item.command}: error: Invalid job state specified: {word}",
+                                f"{item.command}: error: Valid job states include: {','.join(STATE_NAMES)}", ""), 1)
+        found.append(name)
+    return tuple(found)
+
+
+def _node_states(item: Item) -> tuple[str, ...]:
+    """Each entry may join states with ``&`` and negate them with ``~``; the words are kept in that form."""
+    found = []
+    for entry in (part.strip() for part in item.value.split(",")):
+        if not entry:
+            continue
+        names = []
+        for word in entry.split("&"):
+            negated = word[:1] in ("~", "!")
+            name = node_state(word.lstrip("~!"))
+            if name is None:
+                raise item.error(f'Bad state string: "{entry}"', f"valid states: {','.join(NODE_STATES)}", exit_code=1)
+            names.append("~" + name if negated else name)
+        found.append("&".join(names))
+    return tuple(found)
+
+
+def _state(item: Item) -> str:
+    """scancel's one state."""
+    name = state_name(item.value)
+    if name is None:
+        raise CommandError((f"Invalid job state specified: {item.value}",
+                            "Valid job states are PENDING, RUNNING, and SUSPENDED"), 1)
+    return name
+
+
+def _signal(item: Item) -> int:
+    from ..language import signalspec
+
+    try:
+        # scancel takes a negative number for its positive one, as kill's own notation has it.
+        return signalspec.parse_signal(item.value[1:] if re.fullmatch("-[0-9]+", item.value) else item.value)
+    except SignalError:
+        raise CommandError((f"Unknown job signal: {item.value}",), 1) from None
+
+
+def _iterate(item: Item) -> int:
+    seconds = leading_int(item.value)
+    if seconds <= 0:
+        said = "Error: invalid entry for " if item.command == "sinfo" else ""
+        raise item.error(f"{said}--iterate={item.value}", exit_code=1)
+    return seconds
+
+
+def _nodelist(item: Item) -> str:
+    """Text of a node list that can be read; whether the nodes exist is the command's question."""
+    from ..language import hostlist
+
+    try:
+        hostlist.expand(item.value)
+    except HostlistError as fault:
+        details = (fault.detail or fault.message,)
+        usual = {"squeue": f"'{item.value}' invalid entry for --nodelist",
+                 "sinfo": f"'{item.value}' invalid entry for --nodes",
+                 "scancel": "hostlist_pop: no hostlist given", "sacct": "Invalid argument"}.get(item.command)
+        lines = tuple(line for line in (*details, usual) if line)
+        raise item.error(*(lines if item.command != "sacct" else lines[-1:]), exit_code=1) from None
+    return item.value
+
+
+def _duration(item: Item) -> int:
+    """Seconds."""
+    from ..language import timelimit
+
+    try:
+        return timelimit.parse_seconds(item.value)
+    except TimeLimitError:
+        raise item.error(exit_code=1) from None
+
+
+def _limit(item: Item) -> int:
+    """Minutes of a limit that jobs are filtered by."""
+    from ..language import timelimit
+
+    try:
+        return timelimit.parse(item.value)
+    except TimeLimitError:
+        raise failure(item.command, "Invalid time limit specification", level="fatal") from None
+
+
+def _when(item: Item) -> int:
+    """A moment of the past: a time of day is today's."""
+    from ..language import timespec
+
+    try:
+        return timespec.parse(item.value, item.context.now, past=True, tz=item.context.timezone)
+    except TimeSpecError as fault:
+        raise CommandError((f"Invalid time specification (pos={fault.pos}): {fault.text}",), 1) from None
+
+
+def _range(item: Item) -> tuple[int, int]:
+    """``N`` or ``MIN-MAX`` -> (MIN, MAX). Source: sacct/options.c and proc_args.c get_resource_arg_range."""
+    what = "requested node range" if item.option.name == "nnodes" else "requested cpu range"
+    match = re.fullmatch(r"\s*\+?([0-9]+)(?:-\+?([0-9]+))?", item.value)
+    if match is None:
+        raise item.error(f'Invalid numeric value "{item.value}" for {what}.', exit_code=1)
+    least = leading_int(match.group(1))
+    return least, leading_int(match.group(2)) if match.group(2) else least
+
+
+def _units(item: Item) -> str:
+    unit = item.value.upper()
+    if len(unit) != 1 or unit not in "KMGTP":
+        raise CommandError((f"sacct: error: Invalid unit type '{item.value}'. Possible options are 'KMGTP'",
+                            "sacct: fatal: Invalid unit type"), 1)
+    return unit
+
+
+def _yes_no_value(item: Item) -> bool:
+    """Bare: yes."""
+    word = item.value.lower()
+    if word not in ("", "yes", "no"):
+        raise item.error(f'Invalid --{item.option.name} value "{item.value}". Valid values: [yes|no].', exit_code=1)
+    return word != "no"
+
+
+def _yes_no_bare(item: Item) -> dict[str, Any]:
+    """sbcast --send-libs: an unknown word is told and counts as none."""
+    word = item.value.lower()
+    if word in ("", "yes", "y"):
+        return {item.option.field: True}
+    told = () if word in ("no", "n") else (
+        f"sbcast: error: Ignoring unrecognized --send-libs value '{item.value}'",)
+    return {item.option.field: False, "warnings": told}
+
+
+def _filter_task(item: Item) -> int:
+    return whole(item, item.option.name, positive=False)
+
+
+def _json(item: Item) -> str:
+    """The data_parser plugin that was asked for, "" for the usual one."""
+    return item.value
+
+
+def _flags(item: Item) -> tuple[str, ...]:
+    """sacct -F: how a job was scheduled. Source: slurmdb_defs.c str_2_job_flags."""
+    known = {"schedsubmit": "SchedSubmit", "schedmain": "SchedMain", "schedbackfill": "SchedBackfill",
+             "startreceived": "StartReceived", "notset": "NotSet"}
+    names = []
+    for word in userlist.parse(item.value):
+        name = known.get(word.lower())
+        if name is None:
+            raise item.error(f"str_2_job_flags: Invalid job flag {word}", exit_code=1)
+        names.append(name)
+    return tuple(names)
+
+
+READERS.update({
+    "words": _words, "states": _states, "state": _state, "signal_name": _signal, "iterate": _iterate,
+    "nodelist": _nodelist, "duration": _duration, "limit": _limit, "when": _when, "range": _range, "units": _units,
+    "yes_no_value": _yes_no_value, "yes_no_bare": _yes_no_bare, "filter_task": _filter_task, "json": _json,
+    "job_flags": _flags,
+})
