@@ -1,0 +1,52 @@
+"""--acctg-freq: `30` or `task=30,energy=60` <-> sampling intervals.
+
+Source: slurm src/common/proc_args.c validate_acctg_freq, src/interfaces/acct_gather.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from slurmsky.language._grammar import Grammar, number
+from slurmsky.language.errors import AcctgFreqError as AcctgFreqError
+
+KINDS = ("task", "energy", "network", "filesystem")
+
+
+@dataclass(frozen=True)
+class AcctgFreq:
+    """Seconds between samples for each kind said; 0 turns a kind off.
+
+    >>> str(parse("30")), parse("energy=60,task=5").seconds("task")
+    ('task=30', 5)
+    """
+
+    intervals: tuple[tuple[str, int], ...] = ()
+
+    def seconds(self, kind: str) -> Optional[int]:
+        return dict(self.intervals).get(kind)
+
+    def __str__(self) -> str:
+        return ",".join(f"{kind}={seconds}" for kind, seconds in self.intervals)
+
+
+class _Build:
+    def interval(self, kind: Optional[str], seconds: str) -> tuple[str, int]:
+        return (kind or "task").lower(), number(seconds)
+
+    def acctg(self, *intervals: tuple[str, int]) -> AcctgFreq:
+        return AcctgFreq(tuple(dict(intervals).items()))
+
+
+_GRAMMAR: Grammar[AcctgFreq] = Grammar("keyvalues", _Build(), AcctgFreqError, start="acctg")
+
+
+def parse(text: str) -> AcctgFreq:
+    """The intervals of --acctg-freq; a bare number is the tasks'.  Raises AcctgFreqError naming the item."""
+    try:
+        return _GRAMMAR.parse(text)
+    except AcctgFreqError as exc:
+        start = text.rfind(",", 0, exc.pos) + 1
+        item = text[start:].split(",", 1)[0]
+        raise AcctgFreqError(text, start, f"Invalid --acctg-freq specification: {item}") from None

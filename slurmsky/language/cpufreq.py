@@ -1,0 +1,71 @@
+"""--cpu-freq: `low-high:ondemand` <-> frequencies and governor.
+
+Source: slurm src/common/cpu_frequency.c cpu_freq_verify_cmdline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from slurmsky.language._grammar import Grammar
+from slurmsky.language.errors import CpuFreqError as CpuFreqError
+
+_LEVELS = ("low", "medium", "highm1", "high")
+_GOVERNORS = ("conservative", "ondemand", "performance", "powersave", "userspace", "schedutil")
+
+
+@dataclass(frozen=True)
+class CpuFreq:
+    """Frequencies in kHz or by name; `maximum` "" for one frequency; `governor` "" for none.
+
+    >>> str(parse("Low-2000000:OnDemand")), parse("performance").governor
+    ('low-2000000:ondemand', 'performance')
+    """
+
+    minimum: str = ""
+    maximum: str = ""
+    governor: str = ""
+
+    def __str__(self) -> str:
+        if not self.minimum:
+            return self.governor
+        most = f"-{self.maximum}" if self.maximum else ""
+        return self.minimum + most + (f":{self.governor}" if self.governor else "")
+
+
+class _Build:
+    def cpu(self, first: str, second: Optional[str], governor: Optional[str]) -> CpuFreq:
+        return CpuFreq(first.lower(), (second or "").lower(), (governor or "").lower())
+
+
+_GRAMMAR: Grammar[CpuFreq] = Grammar("keyvalues", _Build(), CpuFreqError, start="cpu")
+
+
+def parse(text: str) -> CpuFreq:
+    """What --cpu-freq asks for.  Raises CpuFreqError with the line that Slurm prints first."""
+    try:
+        freq = _GRAMMAR.parse(text)
+    except CpuFreqError as exc:
+        low, dash, _ = text.partition("-")
+        low, colon, governor = low.partition(":")
+        message = f"gov on cpu-frec ({governor}) illegal without max" if colon and not dash and _known(low) else \
+            f'unrecognized --cpu-freq argument "{text[text.rfind("-", 0, exc.pos) + 1:].split(":")[0].split("-")[0]}"'
+        raise CpuFreqError(text, exc.pos, message) from None
+    if freq.maximum and not _order(freq.minimum) < _order(freq.maximum):
+        raise CpuFreqError(
+            text, 0, f"min cpu-frec ({freq.minimum}) must be < max cpu-freq ({freq.maximum})")
+    if freq.minimum in _GOVERNORS and not freq.maximum:
+        return CpuFreq(governor=freq.minimum)
+    return freq
+
+
+def _known(word: str) -> bool:
+    return word.isdigit() or word.lower() in _LEVELS + _GOVERNORS
+
+
+def _order(word: str) -> tuple[int, int]:
+    """Slurm's codes for named levels and governors are larger than any number of kHz."""
+    if word.isdigit():
+        return 0, min(int(word[:18]), 2**31)
+    return 1, (_LEVELS + _GOVERNORS).index(word)

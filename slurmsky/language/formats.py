@@ -1,0 +1,110 @@
+"""Output formats: `-o "%.18i %9P"`, `-O jobid:.10,name:6x`, sacct's `--format=JobID%20` -> columns.
+
+Every text is a format; whether a field exists is for the command.  The three spellings give the same
+record.  Source: slurm src/squeue/opts.c _parse_token, _parse_long_token; src/sacct/options.c.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from slurmsky.language._grammar import Grammar, number
+from slurmsky.language.errors import FormatError as FormatError
+
+DEFAULT_LONG_WIDTH = 20
+_MAX_WIDTH = 65536  # a real squeue dies of much larger ones
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column.
+
+    `name` is the letter of -o ("" if there is none), else the name as written.  `width` 0 is as wide
+    as it needs to be (-o, -O) or nothing at all (sacct), None is sacct's own width for the field;
+    other widths pad and cut.  `right` None is the field's own side.  `text` is what was written: an
+    unknown field of -o prints that.
+    """
+
+    name: str
+    width: Optional[int] = 0
+    right: Optional[bool] = False
+    suffix: str = ""
+    text: str = ""
+
+
+# What stands inside one terminal of the grammar: [.][digits][letter][rest]
+_SHORT = re.compile(r"(\.?)([0-9]*)(.?)(.*)", re.DOTALL)
+_SIZE = re.compile(r":(\.?)([0-9]*)(.*)", re.DOTALL)
+_WIDTH = re.compile(r"%\s*([+-]?)([0-9]*)")
+
+
+class _Build:
+    def short_field(self, token: str) -> Field:
+        text = token.lstrip("%")  # several % count as one
+        dot, digits, letter, rest = _SHORT.fullmatch(text).groups()  # type: ignore[union-attr]  # matches all
+        return Field(letter, _width(digits), bool(dot), rest, "%" + text)
+
+    def short(self, prefix: Optional[str], *fields: Field) -> list[Union[str, Field]]:
+        return [*([str(prefix)] if prefix else []), *fields]
+
+    def long_field(self, name: str, size: Optional[str]) -> Field:
+        if size is None:
+            return Field(str(name), DEFAULT_LONG_WIDTH, text=str(name))
+        dot, digits, suffix = _SIZE.fullmatch(size).groups()  # type: ignore[union-attr]
+        return Field(str(name), _width(digits), bool(dot), suffix, str(name))
+
+    def nameless(self, size: str) -> Field:
+        return self.long_field("", size)
+
+    def sacct_field(self, name: str, width: Optional[str]) -> Field:
+        if width is None:
+            return Field(name.strip(), None, None, text=str(name))
+        sign, digits = _WIDTH.match(width).groups()  # type: ignore[union-attr]
+        return Field(name.strip(), _width(digits), sign != "-", text=str(name))
+
+    def nameless_field(self, width: str) -> Field:
+        return self.sacct_field("", width)
+
+    def long(self, *fields: Field) -> list[Field]:
+        return list(fields)
+
+    sacct = long
+
+
+def _width(digits: str) -> int:
+    return min(number(digits or "0"), _MAX_WIDTH)
+
+
+_BUILD = _Build()
+_SHORT_FORMAT: Grammar[list[Union[str, Field]]] = Grammar("formats", _BUILD, FormatError, start="short")
+_LONG_FORMAT: Grammar[list[Field]] = Grammar("formats", _BUILD, FormatError, start="long")
+_SACCT_FORMAT: Grammar[list[Field]] = Grammar("formats", _BUILD, FormatError, start="sacct")
+
+
+def parse_short(text: str) -> list[Union[str, Field]]:
+    """The columns of squeue or sinfo -o; only the first item can be text (all later text is a suffix).
+
+    >>> parse_short("a %.18i %9P|")[0], parse_short("%.18i|")[0].width
+    ('a ', 18)
+    """
+    return _SHORT_FORMAT.parse(text)
+
+
+def parse_long(text: str) -> list[Field]:
+    """The columns of squeue or sinfo -O: `name[:[.][width][suffix]]`, width 20 without a colon.
+
+    >>> [(f.name, f.width, f.right, f.suffix) for f in parse_long("jobid:.10,name:6x,state")]
+    [('jobid', 10, True, ''), ('name', 6, False, 'x'), ('state', 20, False, '')]
+    """
+    return _LONG_FORMAT.parse(text)
+
+
+def parse_sacct(text: str) -> list[Field]:
+    """The columns of sacct or sstat --format: `name[%[-]width]`, a minus for left.
+
+    >>> [(f.name, f.width, f.right) for f in parse_sacct("JobID%20,State%-10,Elapsed")]
+    [('JobID', 20, True), ('State', 10, False), ('Elapsed', None, None)]
+    """
+    return _SACCT_FORMAT.parse(text)

@@ -1,0 +1,60 @@
+"""--gpu-bind: `verbose,single:2` <-> which GPUs each task may use.
+
+Source: slurm src/common/tres_bind.c tres_bind_verify_cmdline, _valid_gres_bind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slurmsky.language._bind import ITEMS, decimal, repeated
+from slurmsky.language.errors import BindError as BindError
+
+_LISTS = {"map_gpu": "map", "map": "map", "mask_gpu": "mask", "mask": "mask"}
+
+
+@dataclass(frozen=True)
+class GpuBind:
+    """`how`: closest, none, single or per_task (with `count`), map or mask (with `values`)."""
+
+    how: str
+    count: int = 0
+    values: tuple[str, ...] = ()
+    verbose: bool = False
+
+    def __str__(self) -> str:
+        rest = str(self.count) if self.how in ("single", "per_task") else ",".join(self.values)
+        name = {"map": "map_gpu", "mask": "mask_gpu"}.get(self.how, self.how)
+        with_list = self.how in ("single", "per_task", "map", "mask")
+        return ("verbose," if self.verbose else "") + name + (f":{rest}" if with_list else "")
+
+
+def parse(text: str) -> GpuBind:
+    """What --gpu-bind asks for.  Only `verbose` may stand before the rest; what follows closest or none
+    is not looked at, as in Slurm.  Raises BindError with the line that Slurm prints.
+
+    >>> str(parse("Verbose,single:2")), parse("map_gpu:0*2,1").values
+    ('verbose,single:2', ('0', '0', '1'))
+    """
+    verbose = text[:8].lower() == "verbose,"
+    rest = text[8:] if verbose else text
+    for word in ("closest", "none"):
+        if rest[: len(word)].lower() == word:
+            return GpuBind(word, verbose=verbose)
+    try:
+        (item,) = ITEMS.parse(rest)
+        word = item.word.lower()
+        values = item.values
+        if values is None:
+            raise ValueError
+        if word in ("single", "per_task"):
+            (value,) = values
+            if not value.isdigit():
+                raise ValueError
+            return GpuBind(word, min(int(value[:10]), 2**31 - 1), verbose=verbose)
+        kind = _LISTS[word]
+        if kind == "map" and not all(map(decimal, values)):
+            raise ValueError
+        return GpuBind(kind, values=repeated(text, values), verbose=verbose)
+    except (ValueError, KeyError):  # a BindError is a ValueError too
+        raise BindError(text, 0, f"Invalid --gpu-bind argument: gpu:{text}") from None
