@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Generic, NamedTuple, TypeVar
+from typing import Callable, Generic, NamedTuple, Optional, TypeVar
 
 Row = TypeVar("Row")
 
@@ -31,13 +31,15 @@ class Item(NamedTuple):
 class Field(Generic[Row]):
     """A field that can be shown: header text and how its value is read from a row.
 
-    ``cut`` and ``cut_header`` say whether right-justified text loses what is beyond the width.
+    ``cut`` and ``cut_header`` say whether right-justified text loses what is beyond the width. ``sized`` replaces
+    ``value`` where the value depends on the width of its column.
     """
 
     header: str
     value: Callable[[Row], str]
     cut: bool = True
     cut_header: bool = True
+    sized: Optional[Callable[[int], Callable[[Row], str]]] = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Column(Generic[Row]):
     """A field at its place: printf conversions for values and for the header."""
 
     field: Field[Row]
+    value: Callable[[Row], str]
     conversion: str
     header_conversion: str
 
@@ -56,7 +59,7 @@ class Layout(Generic[Row]):
         self.columns = columns
         self.template = template
         self.header_template = header_template
-        self.values = [column.field.value for column in columns]
+        self.values = [column.value for column in columns]
 
     def header(self) -> str:
         """The header line, without newline."""
@@ -113,7 +116,8 @@ def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> t
             templates = [text + plain.replace("%", "%%") for text in templates]
             continue
         if field is not None:
-            column = Column(field, _conversion(item.width, item.right, field.cut),
+            value = field.sized(item.width) if field.sized else field.value
+            column = Column(field, value, _conversion(item.width, item.right, field.cut),
                             _conversion(item.width, item.right, field.cut_header))
             columns.append(column)
             templates[0] += column.conversion
@@ -142,15 +146,28 @@ def items_of_letters(text: str) -> list[Item]:
     return items
 
 
-def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> list[Item]:
-    """The parts of ``%all``: every letter that is a field, joined by ``|``.
+def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> str:
+    """The text that ``%all`` stands for: every letter that is a field, joined by ``|``.
 
-    sinfo leaves a blank after each capital (opts.c of sinfo).
+    sinfo leaves a blank after each capital (its opts.c).
     """
-    letters = [chr(code) for code in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1))]
-    shown = [letter for letter in letters if letter in fields]
-    return [Item(letter, 0, False, (after_capital if letter.isupper() else "") + ("|" if more else ""))
-            for letter, more in zip(shown, [True] * (len(shown) - 1) + [False])]
+    letters = (chr(code) for code in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1)))
+    return "|".join("%" + letter + (after_capital if letter.isupper() else "")
+                    for letter in letters if letter in fields)
+
+
+def layout_of(fields: Mapping[str, Field[Row]], letters: Optional[str], names: str,
+              after_capital: str = "") -> tuple[Layout[Row], list[str]]:
+    """The layout of a ``-o`` text, or of a ``-O`` text where that is None, and the unknown fields."""
+    return compile_layout(items_of(fields, letters, names, after_capital), fields)
+
+
+def items_of(fields: Mapping[str, Field[Row]], letters: Optional[str], names: str,
+             after_capital: str = "") -> list[Item]:
+    """Parts of a ``-o`` text, or of a ``-O`` text where that is None."""
+    if letters is None:
+        return items_of_names(names)
+    return items_of_letters(all_letters(fields, after_capital) if letters.lower() == "%all" else letters)
 
 
 def items_of_names(text: str) -> list[Item]:

@@ -1,6 +1,7 @@
 """What a report needs beyond the records: the time, how times are written, the cluster's configuration."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -15,7 +16,8 @@ from .text import EXACT, Clock, Scale
 class Context:
     """Given to every report.
 
-    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns.
+    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns. ``uids`` has the
+    user ids of those who drained nodes.
     """
 
     clock: Clock
@@ -23,6 +25,7 @@ class Context:
     scale: Scale = EXACT
     bitstr_len: Optional[int] = None
     expand_patterns: bool = False
+    uids: Mapping[str, int] = field(default_factory=lambda: {"root": 0})
 
     @property
     def now(self) -> float:

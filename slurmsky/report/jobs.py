@@ -1,13 +1,13 @@
 """squeue: rows from job records, their order, and the text.
 
     rows = job_rows(jobs, context)
-    layout, unknown = compile_layout(items_of_names(DEFAULT), job_fields(context))
+    layout, unknown = job_layout(context, names=DEFAULT)
     text = squeue_text(rows, layout, context)
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Callable, Optional, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Callable, Optional
 
 from slurmsky.language.arrayspec import format_indices
 from slurmsky.model.job import Job
@@ -15,11 +15,9 @@ from slurmsky.model.spec import INFINITE, NO_VAL
 from slurmsky.model.states import JobState
 
 from . import facts
-from .columns import Field, Layout, compile_layout, items_of_letters, items_of_names
+from .columns import Layout, layout_of
 from .context import Context
 from .job_fields import JobRow, StepRow, job_fields, step_fields
-
-Row = TypeVar("Row")
 
 # The default formats, in the long-name form since 21.08 (squeue.c); --start and --steps still use letters.
 DEFAULT = ("jobarrayid:.18 ,partition:.9 ,name:.8 ,username:.8 ,statecompact:.2 ,timeused:.10 ,numnodes:.6 ,"
@@ -276,23 +274,13 @@ def job_layout(context: Context, letters: Optional[str] = None,
 
     Each of these is ``squeue: error: Invalid job format specification: X`` on stderr; squeue goes on.
     """
-    return _layout(job_fields(context), letters, names or DEFAULT)
+    return layout_of(job_fields(context), letters, names or DEFAULT)
 
 
 def step_layout(context: Context, letters: Optional[str] = None,
                 names: Optional[str] = None) -> tuple[Layout[StepRow], list[str]]:
     """As job_layout, for --steps: ``Invalid job step format specification: X``."""
-    return _layout(step_fields(context), letters if letters is not None or names else STEPS, names or "")
-
-
-def _layout(fields: Mapping[str, Field[Row]], letters: Optional[str],
-            names: str) -> tuple[Layout[Row], list[str]]:
-    if letters is None:
-        return compile_layout(items_of_names(names), fields)
-    if letters.lower() == "%all":
-        letters = "|".join("%" + letter for letter in
-                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" if letter in fields)
-    return compile_layout(items_of_letters(letters), fields)
+    return layout_of(step_fields(context), letters if letters is not None or names else STEPS, names or "")
 
 
 def squeue_text(rows: Sequence[JobRow], layout: Layout[JobRow], context: Context, header: bool = True,
