@@ -79,7 +79,8 @@ class Sandbox:
         request = wire.Request(
             command, args, str(self.folder), 0o022, (False,) * 3, None, os.getpid(), self.env
         )
-        reader, out = wire.FrameReader(), []
+        reader = wire.FrameReader()
+        out: list[bytes] = []
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(self.home / "controller.sock"))
             sock.sendall(wire.encode(wire.REQUEST, request.to_payload()))

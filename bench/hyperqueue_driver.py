@@ -1,0 +1,25 @@
+"""Runs in HyperQueue's own environment: for each number of tasks on stdin, prints the seconds it took."""
+
+import sys
+import tempfile
+import time
+
+from hyperqueue import Job, LocalCluster  # type: ignore[import-not-found]
+from hyperqueue.cluster import WorkerConfig  # type: ignore[import-not-found]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="slurmsky-hq-") as folder, LocalCluster(folder) as cluster:
+        cluster.start_worker(WorkerConfig())  # with all cores
+        client = cluster.client()
+        for line in sys.stdin:
+            started = time.perf_counter()
+            job = Job(default_workdir=folder)
+            for _ in range(int(line)):
+                job.program(["true"], stdout=None, stderr=None)
+            client.wait_for_jobs([client.submit(job)])
+            print(time.perf_counter() - started, flush=True)
+
+
+if __name__ == "__main__":
+    main()

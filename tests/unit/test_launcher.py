@@ -1,0 +1,254 @@
+"""bin/* from the outside: the first call, later calls, and every way to reach them.
+
+The installer is a `uv` of ours on PATH, so that no network is needed; that the real one works is
+what every user of a clone and `tests/unit/test_packaging.py` see.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CLIENT_FILES = [
+    "__init__",
+    "client",
+    "client_relay",
+    "client_setup",
+    "client_start",
+    "client_terminal",
+    "paths",
+]
+
+UV = """#!/bin/sh
+echo "$*" >>"$UV_LOG"
+sleep "${UV_SLEEP:-0}"
+case $1 in
+venv)
+    for last; do :; done
+    mkdir -p "$last/bin" && printf '#!/bin/sh\\nexec %s "$@"\\n' "$INTERPRETER" >"$last/bin/python"
+    chmod +x "$last/bin/python" ;;
+pip) [ -z "$UV_FAILS" ] || { echo "resolving"; echo "error: $UV_FAILS" >&2; exit 2; } ;;
+esac
+"""
+
+# The client reaches nobody: what it says then shows that it ran, and with what command.
+ANSWER = "srun: error: the node's agent does not answer at /nowhere: No such file or directory"
+
+
+class Clone:
+    """The launchers and the client in a folder of their own, with a home of their own."""
+
+    def __init__(self, folder: Path, name: str = "my clone") -> None:
+        self.root = folder / name
+        self.tools = folder / "tools"
+        self.cache = folder / "home" / ".cache" / "slurmsky"
+        self.log = folder / "uv.log"
+        shutil.copytree(ROOT / "bin", self.root / "bin", symlinks=True)
+        (self.root / "slurmsky").mkdir()
+        for module in CLIENT_FILES:
+            shutil.copy(ROOT / "slurmsky" / f"{module}.py", self.root / "slurmsky")
+        (self.root / "pyproject.toml").write_text('[project]\nname = "slurmsky"\n')
+        self.tools.mkdir()
+        (self.tools / "uv").write_text(UV)
+        (self.tools / "uv").chmod(0o755)
+        self.env = {
+            "PATH": f"{self.tools}:{os.path.dirname(os.path.realpath(sys.executable))}:/usr/bin:/bin",
+            "HOME": str(folder / "home"),
+            "UV_LOG": str(self.log),
+            "INTERPRETER": os.path.realpath(sys.executable),
+            "SLURMSKY_AGENT": "/nowhere",
+        }
+
+    def call(
+        self, *argv: str | Path, cwd: Path | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        line = list(argv) or [self.root / "bin" / "srun"]
+        return subprocess.run(
+            line,
+            cwd=cwd,
+            env=self.env | env,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+
+    def installs(self) -> int:
+        """How often a virtual environment has been made."""
+        return (
+            sum(line.startswith("venv ") for line in self.log.read_text().splitlines())
+            if self.log.exists()
+            else 0
+        )
+
+    def left(self) -> set[str]:
+        """What lies in the cache beside the lock."""
+        return {path.name for path in self.cache.glob("*/*")} - {"lock"}
+
+
+def ran(done: subprocess.CompletedProcess[str]) -> bool:
+    return done.returncode == 1 and done.stderr.splitlines()[-1] == ANSWER
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+def test_the_first_call_sets_up_and_later_ones_are_silent(clone: Clone) -> None:
+    first, second = clone.call(), clone.call()
+    assert ran(first)
+    assert all(line.startswith("slurmsky: ") for line in first.stderr.splitlines()[:-2])
+    assert f"first use of {clone.root}" in first.stderr
+    assert ran(second)
+    assert second.stderr.splitlines() == first.stderr.splitlines()[-2:]
+    assert clone.installs() == 1
+
+
+def test_concurrent_first_calls_build_once(clone: Clone) -> None:
+    results: list[subprocess.CompletedProcess[str]] = []
+    threads = [threading.Thread(target=lambda: results.append(clone.call(UV_SLEEP="0.3"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [ran(done) for done in results] == [True] * 4
+    assert clone.installs() == 1
+    assert sum("waiting for it" in done.stderr for done in results) == 3
+
+
+def test_a_failed_setup_is_one_line_and_leaves_nothing(clone: Clone) -> None:
+    done = clone.call(UV_FAILS="failed to fetch: no network")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == (
+        "srun: error: cannot set up slurmsky's private environment: uv: error: failed to fetch: no network"
+    )
+    assert "Traceback" not in done.stderr
+    assert clone.left() == set()
+    assert ran(clone.call())
+
+
+def test_what_a_killed_setup_left_is_built_anew(clone: Clone) -> None:
+    clone.call(UV_FAILS="x")
+    folder = next(clone.cache.iterdir())
+    assert ran(clone.call())
+    (venv,) = folder.glob("venv-*")
+    (venv / "slurmsky-complete").unlink()  # as if it had been killed before the end
+    (folder / "python").unlink()
+    assert ran(clone.call())
+    assert clone.installs() == 3
+
+
+def test_an_unwritable_cache_is_one_line(clone: Clone) -> None:
+    done = clone.call(XDG_CACHE_HOME="/proc/none")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "srun: error: cannot set up slurmsky's private environment: "
+        "[Errno 2] No such file or directory: '/proc/none'"
+    ]
+
+
+def test_no_python_is_one_line(clone: Clone, tmp_path: Path) -> None:
+    tools = tmp_path / "few"
+    tools.mkdir()
+    for tool in ("sh", "readlink", "id", "cksum", "tr"):
+        os.symlink(shutil.which(tool) or "", tools / tool)
+    done = clone.call(PATH=str(tools))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("srun: error: slurmsky needs Python 3.10 or newer")
+
+
+def test_a_changed_project_gets_a_new_environment(clone: Clone) -> None:
+    clone.call()
+    (clone.root / "pyproject.toml").write_text('[project]\nname = "slurmsky"\ndependencies = ["more"]\n')
+    assert ran(clone.call())
+    assert clone.installs() == 2
+    assert clone.call().stderr.splitlines()[-1] == ANSWER
+    assert clone.installs() == 2
+
+
+def test_a_changed_client_is_compiled_anew(clone: Clone) -> None:
+    clone.call()
+    with open(clone.root / "slurmsky" / "client.py", "a") as file:
+        file.write("\n")  # and of the same length or not, it is newer
+    source = (clone.root / "slurmsky" / "client.py").read_text()
+    changed = source.replace(
+        'if __name__ == "__main__":', 'if __name__ == "__main__":\n    posix.write(1, b"new")'
+    )
+    (clone.root / "slurmsky" / "client.py").write_text(changed)
+    assert clone.call().stdout == "new"
+    assert clone.installs() == 1
+
+
+@pytest.mark.parametrize(
+    "way", ["absolute", "relative", "dot", "in bin", "parent", "PATH", "link", "linked folder", "sh"]
+)
+def test_every_way_to_call_it(clone: Clone, tmp_path: Path, way: str) -> None:
+    clone.call()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "srun").symlink_to(clone.root / "bin" / "srun")
+    (tmp_path / "linked").symlink_to(clone.root)
+    line, cwd = {
+        "absolute": ([clone.root / "bin" / "srun"], tmp_path),
+        "relative": (["bin/srun"], clone.root),
+        "dot": (["./bin/../bin/srun"], clone.root),
+        "in bin": (["./srun"], clone.root / "bin"),
+        "parent": (["../bin/srun"], clone.root / "slurmsky"),
+        "PATH": (["env", f"PATH={clone.root}/bin:{clone.env['PATH']}", "srun"], tmp_path),
+        "link": ([tmp_path / "elsewhere" / "srun"], tmp_path),
+        "linked folder": ([tmp_path / "linked" / "bin" / "srun"], tmp_path),
+        "sh": (["sh", "srun"], clone.root / "bin"),
+    }[way]
+    for _ in range(2):
+        done = clone.call(*line, cwd=cwd)
+        assert ran(done)
+        assert len(done.stderr.splitlines()) == 2
+    assert clone.installs() == 1
+
+
+def test_no_home_is_one_line(clone: Clone) -> None:
+    (clone.tools / "id").write_text("#!/bin/sh\necho nobody-of-this-name\n")
+    (clone.tools / "id").chmod(0o755)
+    done = clone.call(HOME="")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("srun: error: there is no home folder")
+
+
+def test_a_very_long_path(tmp_path: Path) -> None:
+    deep = tmp_path / "/".join(["d" * 60] * 4)
+    deep.mkdir(parents=True)
+    clone = Clone(deep)
+    assert ran(clone.call())
+    assert ran(clone.call())
+    assert clone.installs() == 1
+
+
+def test_an_interpreter_of_the_callers_choice(clone: Clone) -> None:
+    done = clone.call(SLURMSKY_PYTHON=sys.executable)
+    assert ran(done)
+    assert clone.installs() == 0
+
+
+def test_launchers_of_an_installed_package(clone: Clone, tmp_path: Path) -> None:
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    prefix = tmp_path / "tool"
+    packages = prefix / "lib" / version / "site-packages"
+    shutil.copytree(clone.root / "slurmsky", packages / "slurmsky")
+    shutil.copytree(clone.root / "bin", packages / "slurmsky" / "bin")  # copies, as in a wheel
+    (prefix / "bin").mkdir()
+    marker = f'#!/bin/sh\necho used >>{tmp_path}/used\nexec {clone.env["INTERPRETER"]} "$@"\n'
+    (prefix / "bin" / "python3").write_text(marker)
+    (prefix / "bin" / "python3").chmod(0o755)
+    for _ in range(2):
+        assert ran(clone.call(packages / "slurmsky" / "bin" / "srun"))
+    assert clone.installs() == 0
+    assert (tmp_path / "used").exists()
