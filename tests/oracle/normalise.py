@@ -33,6 +33,11 @@ _TIMING_LINES = re.compile(
     r"|srun: Job \d+ step creation (?:still |temporarily )?disabled, retrying.*"
     r"|srun: Step created for .*)\n", re.M)  # fmt: skip
 
+# Whether salloc still hears that its allocation is gone is a race.
+_REVOKED = re.compile(
+    r"(salloc: Relinquishing job allocation \d+\n)salloc: Job allocation \d+ has been revoked\.\n"
+)
+
 _ISO = re.compile(r"\b(20\d\d)-\d\d-\d\dT\d\d:\d\d:\d\d\b")
 _CTIME = re.compile(r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d 20\d\d\b")
 # Priorities count down from a start value with each job: only "not zero" is comparable.
@@ -51,7 +56,7 @@ class Context:
 def normalise(text: str, context: Context, first_id: int | None) -> str:
     """`text` with placeholders. `first_id`: the lowest job id of the case, None when it made no job."""
     text = text.replace(context.folder, "<dir>")
-    text = _TIMING_LINES.sub("", text)
+    text = _REVOKED.sub(r"\1", _TIMING_LINES.sub("", text))
     text = _FACT.sub(lambda match: f"{match[1]}=<{match[1]}>", text)
     text = re.sub(r"\bRunTime=\S+", "RunTime=<elapsed>", text)
     text = re.sub(r"(?<![=\w:-])00:0[01]:\d\d\b", "00:00:SS", text)  # columns of jobs that live for seconds

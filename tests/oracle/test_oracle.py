@@ -15,6 +15,8 @@ from groups import GROUPS
 from local_engine import LocalEngine
 from normalise import Context, first_job_id, normalise
 
+pytestmark = pytest.mark.timeout(300)
+
 GOLDEN: dict[str, dict[str, list[dict[str, Any]]]] = {
     group: json.loads((HERE / "golden" / f"{group}.json").read_text(encoding="utf-8"))["cases"]
     for group in GROUPS
@@ -31,7 +33,10 @@ def _rows() -> list[Any]:
             for number, answer in enumerate(GOLDEN.get(group, {}).get(case.name, ())):
                 name = f"{group}:{case.name}:{number}"
                 reason = KNOWN.get(name) or KNOWN.get(name.rpartition(":")[0])
-                marks = [pytest.mark.xfail(reason=reason, strict=name in KNOWN)] if reason else []
+                # A case is run once, by the worker that has its group of cases.
+                marks = [pytest.mark.xdist_group(f"oracle-{group}")]
+                if reason:
+                    marks.append(pytest.mark.xfail(reason=reason, strict=name in KNOWN))
                 if case.slow:
                     marks.append(pytest.mark.slow)
                 rows.append(pytest.param(group, case, number, answer, id=name, marks=marks))
