@@ -1,9 +1,11 @@
 """What options mean together: exclusions, and the numbers of tasks and nodes, as the clients settle them.
 
-Each check looks at one Component and may change it, warn, or raise CommandError. The first ones are shared by sbatch,
-salloc and srun (slurm_opt.c validate_options_salloc_sbatch_srun, opt.c _opt_verify of each); ``submission`` holds what
-slurmctld refuses without looking at its nodes, so that bad input ends before a controller is asked.
+Each check looks at one Component and may change it, warn, or raise CommandError. The first ones are shared
+by sbatch, salloc and srun (slurm_opt.c validate_options_salloc_sbatch_srun, opt.c _opt_verify of each);
+``submission`` holds what slurmctld refuses without looking at its nodes, so that bad input ends before a
+controller is asked.
 """
+
 from __future__ import annotations
 
 from typing import Optional
@@ -13,8 +15,11 @@ from .component import Component
 from .errors import CommandError, failure
 
 #: How each command introduces a refusal of the controller.
-REFUSED = {"sbatch": "Batch job submission failed: ", "salloc": "Job submit/allocate failed: ",
-           "srun": "Unable to allocate resources: "}
+REFUSED = {
+    "sbatch": "Batch job submission failed: ",
+    "salloc": "Job submit/allocate failed: ",
+    "srun": "Unable to allocate resources: ",
+}
 
 
 def rejected(command: str, reason: str, *details: str, exit_code: int = 1) -> CommandError:
@@ -59,24 +64,33 @@ _MEMORY = {"mem": "mem_mib", "mem-per-cpu": "mem_per_cpu_mib", "mem-per-gpu": "m
 
 
 def _memory(part: Component) -> None:
-    """At most one of three; what was typed puts aside what the environment holds. Source: _validate_memory_options."""
+    """At most one of three;
+
+    What was typed puts aside what the environment holds. Source: _validate_memory_options.
+    """
     typed = [name for name in _MEMORY if part.typed(name)]
     if len(typed) > 1:
         raise _fatal(part, "--mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.")
     if typed:
         part.unset(*(field for name, field in _MEMORY.items() if name != typed[0]))
     elif sum(part.inherited(name) for name in _MEMORY) > 1:
-        raise _fatal(part, "SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive.")
+        raise _fatal(
+            part, "SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive."
+        )
 
 
 def _tasks_per_gpu(part: Component) -> None:
     """Source: _validate_ntasks_per_gpu."""
-    if not (part.typed("ntasks-per-gpu", "ntasks-per-tres") or part.inherited("ntasks-per-gpu", "ntasks-per-tres")):
+    if not (
+        part.typed("ntasks-per-gpu", "ntasks-per-tres") or part.inherited("ntasks-per-gpu", "ntasks-per-tres")
+    ):
         return
     for name in ("gpus-per-task", "gpus-per-socket", "ntasks-per-node"):
         shown = f"--{name}" if part.typed(name) else "SLURM_" + name.upper().replace("-", "_")
         if part.typed(name) or part.inherited(name):
-            raise _fatal(part, f"{shown} is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU")
+            raise _fatal(
+                part, f"{shown} is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU"
+            )
 
 
 def _special_cores(part: Component) -> None:
@@ -85,8 +99,11 @@ def _special_cores(part: Component) -> None:
     if part.typed(*core) and part.typed(*thread):
         raise _fatal(part, "-S/--core-spec and --thred-spec options are mutually exclusive")
     if part.inherited(*core) and part.inherited(*thread):
-        raise _fatal(part, "Both --core-spec and --thread-spec set using environment variables. "
-                           "Those options are mutually exclusive.")
+        raise _fatal(
+            part,
+            "Both --core-spec and --thread-spec set using environment variables. "
+            "Those options are mutually exclusive.",
+        )
     if part.typed(*core):
         part.unset("thread_spec")
     if part.typed(*thread):
@@ -94,7 +111,10 @@ def _special_cores(part: Component) -> None:
 
 
 def _hint(part: Component) -> None:
-    """A hint gives way, silently, to what says the same in detail. Source: _validate_threads_per_core_option."""
+    """A hint gives way, silently, to what says the same in detail.
+
+    Source: _validate_threads_per_core_option.
+    """
     if part.typed("ntasks-per-core", "threads-per-core", "extra-node-info", "cpu-bind"):
         part.unset("hint")
 
@@ -127,9 +147,12 @@ def _arbitrary(part: Component) -> None:
         return
     name = part.context.env.get("SLURM_HOSTFILE")
     if not name:
-        raise _error(part, "With Arbitrary distribution you need to specify a nodelist or hostfile with the -w option")
+        raise _error(
+            part, "With Arbitrary distribution you need to specify a nodelist or hostfile with the -w option"
+        )
+    from .places import node_names
     from .table import load
-    from .values import Item, node_names
+    from .values import Item
 
     option = load(part.command).longs["nodelist"]
     try:
@@ -165,15 +188,18 @@ def _nodes_and_tasks(part: Component) -> None:
         if part.command == "srun" and most and len(names) > most:
             part.warnings.append(
                 f"srun: error: Required nodelist includes more nodes than permitted by max-node count "
-                f"({len(names)} > {most}). Eliminating nodes from the nodelist.")
+                f"({len(names)} > {most}). Eliminating nodes from the nodelist."
+            )
             names = names[:most]
             _keep_nodes(part, names)
         least = max(len(names), least or 0)
     if least is not None and most is not None and (least < 0 or most < 0 or least > most > 0):
         raise _error(part, f"invalid number of nodes (-N {least}-{most})")
     if tasks is not None and least is not None and tasks < least:
-        part.warnings.append(f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, "
-                             f"setting nnodes to {tasks}")
+        part.warnings.append(
+            f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, "
+            f"setting nnodes to {tasks}"
+        )
         least = most = tasks
         if len(names) > tasks:
             _keep_nodes(part, names[:tasks])
@@ -208,8 +234,10 @@ def _tasks_per_node(part: Component) -> None:
         return
     if part.typed("ntasks-per-node"):
         part.warnings.append(
-            f"srun: Warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the requested tasks "
-            f"{tasks} with the number of requested nodes {least}. Ignoring --ntasks-per-node.")
+            f"srun: Warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
+            f"requested tasks {tasks} with the number of requested nodes {least}. "
+            "Ignoring --ntasks-per-node."
+        )
     part.unset("ntasks_per_node")
 
 
@@ -237,22 +265,32 @@ def _refuse(part: Component, reason: str) -> CommandError:
 
 
 def _gpus(part: Component) -> None:
-    """Source: gres.c gres_job_state_validate (its own lines come bare, without the command's introduction)."""
-    asks = any(part.get(name) for name in _GPUS) or "gpu" in part.get("gres", "") or "gpu" in part.get(
-        "tres_per_task", "")
+    """Source:
+
+    Gres.c gres_job_state_validate (its own lines come bare, without the command's introduction).
+    """
+    asks = (
+        any(part.get(name) for name in _GPUS)
+        or "gpu" in part.get("gres", "")
+        or "gpu" in part.get("tres_per_task", "")
+    )
     reason = ""
     if part.get("cpus_per_gpu") and part.get("cpus_per_task"):
         reason = "--cpus-per-gpu is mutually exclusive with --cpus-per-task"
     elif part.get("gpus_per_socket") and not part.get("sockets_per_node"):
         reason = "--gpus-per-socket option requires --sockets-per-node specification"
     elif part.get("gpus_per_task") and not part.get("ntasks") and not part.get("gpus"):
-        reason = ("Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks "
-                  "is not allowed.")
+        reason = (
+            "Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks "
+            "is not allowed."
+        )
     elif part.get("mem_per_gpu_mib") is not None and not asks:
         reason = f"Requested mem_per_tres=gres:gpu:{part.get('mem_per_gpu_mib')} but did not request any GPU."
     elif part.get("ntasks_per_gpu") and not asks and not (part.get("ntasks") or part.get("nodes_min")):
-        reason = ("gres_job_state_validate: --ntasks-per-tres needs either a GRES GPU specification or a "
-                  "node/ntask specification")
+        reason = (
+            "gres_job_state_validate: --ntasks-per-tres needs either a GRES GPU specification or a "
+            "node/ntask specification"
+        )
     if reason and not (part.command == "srun" and part.get("jobid")):
         raise failure(part.command, reason, _BAD_GRES, exit_code=part.context.error_exit)
 

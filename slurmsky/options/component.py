@@ -1,8 +1,10 @@
 """One job component while its options come in: what was set, and by whom."""
+
 from __future__ import annotations
 
 from typing import Any, Iterable, Optional
 
+from . import places, readers  # noqa: F401  (they register the readers of submit options)
 from .errors import Printed
 from .getopt import Words
 from .table import Option, Table
@@ -66,8 +68,9 @@ class Component:
     def put_environment(self, table: Table) -> None:
         """Input variables, row by row.
 
-        A flag is set by "", "yes" or a number other than 0, and taken back by anything else; an empty value of an
-        option with an optional argument is no argument. Source: slurm_opt.c, slurm_process_option with set_by_env.
+        A flag is set by "", "yes" or a number other than 0, and taken back by anything else; an empty value
+        of an option with an optional argument is no argument. Source: slurm_opt.c, slurm_process_option
+        with set_by_env.
         """
         environment = self.context.env
         for option in table.options:

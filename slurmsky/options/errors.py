@@ -3,6 +3,7 @@
 CommandError          bad input, in Slurm's words
 └── Printed           nothing is wrong: --help, --version, --hint=help ... print and leave
 """
+
 from __future__ import annotations
 
 

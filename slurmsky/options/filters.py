@@ -1,8 +1,11 @@
-"""Readers of the options that ask: filters, formats and times of squeue, scancel, sinfo, sacct, sstat and their kin.
+"""Readers of the options that ask: filters, formats and times of squeue, scancel, sinfo, sacct, sstat and
+their kin.
 
-They join the readers of ``values`` under the names of the table's ``reader`` column. Each command words its faults in
-its own way; the words here are those of src/squeue/opts.c, src/scancel/opt.c, src/sinfo/opts.c, src/sacct/options.c.
+They join the readers of ``values`` under the names of the table's ``reader`` column. Each command words its
+faults in its own way; the words here are those of src/squeue/opts.c, src/scancel/opt.c, src/sinfo/opts.c,
+src/sacct/options.c.
 """
+
 from __future__ import annotations
 
 import re
@@ -10,31 +13,98 @@ from typing import Any, Optional
 
 from ..language import userlist
 from ..language.errors import HostlistError, SignalError, TimeLimitError, TimeSpecError
-from ..model.states import JobFlag, JobState
+from ..model.states import JobState
 from .errors import CommandError, failure
 from .values import READERS, Item, leading_int, whole
 
 #: All job states that a filter may name: base states, then flags; in the order in which Slurm lists them.
-STATE_NAMES = tuple(state.name for state in JobState) + (
-    "COMPLETING", "CONFIGURING", "RESIZING", "RESV_DEL_HOLD", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "REVOKED",
-    "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED",
+STATE_NAMES = (
+    *(state.name for state in JobState),
+    "COMPLETING",
+    "CONFIGURING",
+    "RESIZING",
+    "RESV_DEL_HOLD",
+    "REQUEUED",
+    "REQUEUE_FED",
+    "REQUEUE_HOLD",
+    "REVOKED",
+    "SIGNALING",
+    "SPECIAL_EXIT",
+    "STAGE_OUT",
+    "STOPPED",
 )
-_COMPACT = {**{state.compact: state.name for state in JobState},
-            "CG": "COMPLETING", "CF": "CONFIGURING", "RS": "RESIZING", "RD": "RESV_DEL_HOLD", "RQ": "REQUEUED",
-            "RF": "REQUEUE_FED", "RH": "REQUEUE_HOLD", "RV": "REVOKED", "SI": "SIGNALING", "SE": "SPECIAL_EXIT",
-            "SO": "STAGE_OUT", "ST": "STOPPED"}
+_COMPACT = {
+    **{state.compact: state.name for state in JobState},
+    "CG": "COMPLETING",
+    "CF": "CONFIGURING",
+    "RS": "RESIZING",
+    "RD": "RESV_DEL_HOLD",
+    "RQ": "REQUEUED",
+    "RF": "REQUEUE_FED",
+    "RH": "REQUEUE_HOLD",
+    "RV": "REVOKED",
+    "SI": "SIGNALING",
+    "SE": "SPECIAL_EXIT",
+    "SO": "STAGE_OUT",
+    "ST": "STOPPED",
+}
 #: Node states that sinfo -t knows, with the forms it prints. Source: slurm_protocol_defs.c node_state_string.
-NODE_STATES = ("unknown", "down", "idle", "allocated", "?", "mixed", "future", "drain", "drained", "draining",
-               "no_respond", "reserved", "perfctrs", "cloud", "completing", "powering_down", "powered_down",
-               "power_down", "powering_up", "fail", "maint", "reboot", "reboot^", "unknown")
+NODE_STATES = (
+    "unknown",
+    "down",
+    "idle",
+    "allocated",
+    "?",
+    "mixed",
+    "future",
+    "drain",
+    "drained",
+    "draining",
+    "no_respond",
+    "reserved",
+    "perfctrs",
+    "cloud",
+    "completing",
+    "powering_down",
+    "powered_down",
+    "power_down",
+    "powering_up",
+    "fail",
+    "maint",
+    "reboot",
+    "reboot^",
+    "unknown",
+)
 _NODE_WORDS = {
     **{name: name for name in NODE_STATES if name not in ("?", "reboot^")},
-    "alloc": "allocated", "unk": "unknown", "comp": "completing", "drng": "draining", "draining": "draining",
-    "drained": "drained", "mix": "mixed", "futr": "future", "resv": "reserved", "no_resp": "no_respond",
-    "failing": "failing", "failg": "failing", "err": "error", "error": "error", "power_up": "powering_up",
-    "npc": "perfctrs", "plnd": "planned", "planned": "planned", "blocked": "blocked", "boot": "reboot",
-    "power_off": "power_down", "pow_dn": "power_down", "pow_up": "powering_up", "all": "all",
-    "reboot_issued": "reboot", "reboot_requested": "reboot", "invalid_reg": "invalid_reg", "inval": "invalid_reg",
+    "alloc": "allocated",
+    "unk": "unknown",
+    "comp": "completing",
+    "drng": "draining",
+    "draining": "draining",
+    "drained": "drained",
+    "mix": "mixed",
+    "futr": "future",
+    "resv": "reserved",
+    "no_resp": "no_respond",
+    "failing": "failing",
+    "failg": "failing",
+    "err": "error",
+    "error": "error",
+    "power_up": "powering_up",
+    "npc": "perfctrs",
+    "plnd": "planned",
+    "planned": "planned",
+    "blocked": "blocked",
+    "boot": "reboot",
+    "power_off": "power_down",
+    "pow_dn": "power_down",
+    "pow_up": "powering_up",
+    "all": "all",
+    "reboot_issued": "reboot",
+    "reboot_requested": "reboot",
+    "invalid_reg": "invalid_reg",
+    "inval": "invalid_reg",
     "not_responding": "no_respond",
 }
 
@@ -69,8 +139,14 @@ def _states(item: Item) -> tuple[str, ...]:
             raise failure("sacct", f"unrecognized job state value '{word}'", level="fatal")
         if name is None:
             # The list ends with a line break of its own.
-            raise CommandError((f"{item.command}: error: Invalid job state specified: {word}",
-                                f"{item.command}: error: Valid job states include: {','.join(STATE_NAMES)}", ""), 1)
+            raise CommandError(
+                (
+                    f"{item.command}: error: Invalid job state specified: {word}",
+                    f"{item.command}: error: Valid job states include: {','.join(STATE_NAMES)}",
+                    "",
+                ),
+                1,
+            )
         found.append(name)
     return tuple(found)
 
@@ -86,7 +162,9 @@ def _node_states(item: Item) -> tuple[str, ...]:
             negated = word[:1] in ("~", "!")
             name = node_state(word.lstrip("~!"))
             if name is None:
-                raise item.error(f'Bad state string: "{entry}"', f"valid states: {','.join(NODE_STATES)}", exit_code=1)
+                raise item.error(
+                    f'Bad state string: "{entry}"', f"valid states: {','.join(NODE_STATES)}", exit_code=1
+                )
             names.append("~" + name if negated else name)
         found.append("&".join(names))
     return tuple(found)
@@ -96,8 +174,13 @@ def _state(item: Item) -> str:
     """scancel's one state."""
     name = state_name(item.value)
     if name is None:
-        raise CommandError((f"Invalid job state specified: {item.value}",
-                            "Valid job states are PENDING, RUNNING, and SUSPENDED"), 1)
+        raise CommandError(
+            (
+                f"Invalid job state specified: {item.value}",
+                "Valid job states are PENDING, RUNNING, and SUSPENDED",
+            ),
+            1,
+        )
     return name
 
 
@@ -113,9 +196,10 @@ def _signal(item: Item) -> int:
 
 def _iterate(item: Item) -> int:
     seconds = leading_int(item.value)
+    if seconds <= 0 and item.command == "sinfo":
+        raise item.error(f"Error: invalid entry for --iterate={item.value}", exit_code=1)
     if seconds <= 0:
-        said = "Error: invalid entry for " if item.command == "sinfo" else ""
-        raise item.error(f"{said}--iterate={item.value}", exit_code=1)
+        raise item.error(f"--iterate={item.value}\n", exit_code=1)
     return seconds
 
 
@@ -127,9 +211,12 @@ def _nodelist(item: Item) -> str:
         hostlist.expand(item.value)
     except HostlistError as fault:
         details = (fault.detail or fault.message,)
-        usual = {"squeue": f"'{item.value}' invalid entry for --nodelist",
-                 "sinfo": f"'{item.value}' invalid entry for --nodes",
-                 "scancel": "hostlist_pop: no hostlist given", "sacct": "Invalid argument"}.get(item.command)
+        usual = {
+            "squeue": f"'{item.value}' invalid entry for --nodelist",
+            "sinfo": f"'{item.value}' invalid entry for --nodes",
+            "scancel": "hostlist_pop: no hostlist given",
+            "sacct": "Invalid argument",
+        }.get(item.command)
         lines = tuple(line for line in (*details, usual) if line)
         raise item.error(*(lines if item.command != "sacct" else lines[-1:]), exit_code=1) from None
     return item.value
@@ -178,8 +265,13 @@ def _range(item: Item) -> tuple[int, int]:
 def _units(item: Item) -> str:
     unit = item.value.upper()
     if len(unit) != 1 or unit not in "KMGTP":
-        raise CommandError((f"sacct: error: Invalid unit type '{item.value}'. Possible options are 'KMGTP'",
-                            "sacct: fatal: Invalid unit type"), 1)
+        raise CommandError(
+            (
+                f"sacct: error: Invalid unit type '{item.value}'. Possible options are 'KMGTP'",
+                "sacct: fatal: Invalid unit type",
+            ),
+            1,
+        )
     return unit
 
 
@@ -187,7 +279,9 @@ def _yes_no_value(item: Item) -> bool:
     """Bare: yes."""
     word = item.value.lower()
     if word not in ("", "yes", "no"):
-        raise item.error(f'Invalid --{item.option.name} value "{item.value}". Valid values: [yes|no].', exit_code=1)
+        raise item.error(
+            f'Invalid --{item.option.name} value "{item.value}". Valid values: [yes|no].', exit_code=1
+        )
     return word != "no"
 
 
@@ -196,8 +290,11 @@ def _yes_no_bare(item: Item) -> dict[str, Any]:
     word = item.value.lower()
     if word in ("", "yes", "y"):
         return {item.option.field: True}
-    told = () if word in ("no", "n") else (
-        f"sbcast: error: Ignoring unrecognized --send-libs value '{item.value}'",)
+    told = (
+        ()
+        if word in ("no", "n")
+        else (f"sbcast: error: Ignoring unrecognized --send-libs value '{item.value}'",)
+    )
     return {item.option.field: False, "warnings": told}
 
 
@@ -212,8 +309,13 @@ def _json(item: Item) -> str:
 
 def _flags(item: Item) -> tuple[str, ...]:
     """sacct -F: how a job was scheduled. Source: slurmdb_defs.c str_2_job_flags."""
-    known = {"schedsubmit": "SchedSubmit", "schedmain": "SchedMain", "schedbackfill": "SchedBackfill",
-             "startreceived": "StartReceived", "notset": "NotSet"}
+    known = {
+        "schedsubmit": "SchedSubmit",
+        "schedmain": "SchedMain",
+        "schedbackfill": "SchedBackfill",
+        "startreceived": "StartReceived",
+        "notset": "NotSet",
+    }
     names = []
     for word in userlist.parse(item.value):
         name = known.get(word.lower())
@@ -223,9 +325,23 @@ def _flags(item: Item) -> tuple[str, ...]:
     return tuple(names)
 
 
-READERS.update({
-    "words": _words, "states": _states, "state": _state, "signal_name": _signal, "iterate": _iterate,
-    "nodelist": _nodelist, "duration": _duration, "limit": _limit, "when": _when, "range": _range, "units": _units,
-    "yes_no_value": _yes_no_value, "yes_no_bare": _yes_no_bare, "filter_task": _filter_task, "json": _json,
-    "job_flags": _flags,
-})
+READERS.update(
+    {
+        "words": _words,
+        "states": _states,
+        "state": _state,
+        "signal_name": _signal,
+        "iterate": _iterate,
+        "nodelist": _nodelist,
+        "duration": _duration,
+        "limit": _limit,
+        "when": _when,
+        "range": _range,
+        "units": _units,
+        "yes_no_value": _yes_no_value,
+        "yes_no_bare": _yes_no_bare,
+        "filter_task": _filter_task,
+        "json": _json,
+        "job_flags": _flags,
+    }
+)

@@ -1,10 +1,11 @@
 """getopt_long as the GNU C library has it, with its messages.
 
 Long names may be shortened while they stay unique, short ones bundled; an optional argument must be glued
-(``--foo=x``, ``-Ix``); scanning stops at the first word that is no option, or behind ``--``. With ``permute`` options
-are also found behind such words (glibc's default, without a leading "+").
-Source: glibc posix/getopt.c, _getopt_internal_r and process_long_option.
+(``--foo=x``, ``-Ix``); scanning stops at the first word that is no option, or behind ``--``. With
+``permute`` options are also found behind such words (glibc's default, without a leading "+"). Source: glibc
+posix/getopt.c, _getopt_internal_r and process_long_option.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple, Optional, Sequence
@@ -24,8 +25,9 @@ class Found(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What a command line splits into. ``fault`` stands behind the last of ``found``: whoever reads the options in
-    order raises it there, so that a bad value in front of a bad option is told first, and ``--help`` wins."""
+    """What a command line splits into. ``fault`` stands behind the last of ``found``: whoever reads the
+    options in order raises it there, so that a bad value in front of a bad option is told first, and
+    ``--help`` wins."""
 
     found: tuple[Found, ...]
     rest: tuple[str, ...]
@@ -96,7 +98,7 @@ def _bundle(table: Table, words: Sequence[str], at: int, found: list[Found]) -> 
         if option.argument == "none":
             found.append(Found(option, None))
             continue
-        glued = word[place + 1:]
+        glued = word[place + 1 :]
         if glued or option.argument == "optional":
             found.append(Found(option, glued or None))
             return at + 1

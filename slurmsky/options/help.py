@@ -2,6 +2,7 @@
 
 The layout is Slurm's (a column of options, a column of meanings); the meanings are the table's own words.
 """
+
 from __future__ import annotations
 
 import textwrap
@@ -12,8 +13,12 @@ from .table import COMMANDS, SUBMIT, Option, Table, every, load
 VERSION = "25.11.0"
 
 _OPERANDS = {
-    "sbatch": "script [args...]", "srun": "executable [args...]", "salloc": "[command [args...]]",
-    "scancel": "[job_id[_array_id][.step_id]...]", "scontrol": "[command]", "sattach": "<jobid.stepid>",
+    "sbatch": "script [args...]",
+    "srun": "executable [args...]",
+    "salloc": "[command [args...]]",
+    "scancel": "[job_id[_array_id][.step_id]...]",
+    "scontrol": "[command]",
+    "sattach": "<jobid.stepid>",
     "sbcast": "SOURCE DEST",
 }
 _HEADINGS = (
@@ -25,9 +30,19 @@ _HEADINGS = (
 )
 _COLUMN = 30
 _WIDTH = 79
-_PLACEHOLDERS = {"time": "time", "memory": "size[units]", "int": "n", "filename-pattern": "file", "node-list": "hosts",
-                 "gres": "list", "signal": "signal", "dependency": "type:jobid", "array": "indexes",
-                 "user-list": "users", "tres": "list"}
+_PLACEHOLDERS = {
+    "time": "time",
+    "memory": "size[units]",
+    "int": "n",
+    "filename-pattern": "file",
+    "node-list": "hosts",
+    "gres": "list",
+    "signal": "signal",
+    "dependency": "type:jobid",
+    "array": "indexes",
+    "user-list": "users",
+    "tres": "list",
+}
 
 
 def version_text() -> str:
@@ -41,8 +56,11 @@ def help_text(table: Table) -> str:
     lines = [f"Usage: {table.command} [OPTIONS...] {operands}".rstrip()]
     last = [option for option in table.options if option.reader in ("help", "usage", "version")]
     for policy, heading in _HEADINGS:
-        chosen = [option for option in table.options
-                  if option.policy == policy and not option.hidden and not option.same_as and option not in last]
+        chosen = [
+            option
+            for option in table.options
+            if option.policy == policy and not option.hidden and not option.same_as and option not in last
+        ]
         if chosen:
             lines += ["", heading]
             lines += (line for option in chosen for line in _entry(option))
@@ -83,11 +101,15 @@ def usage_text(table: Table) -> str:
         if option.hidden or option.same_as or option.reader in ("help", "usage", "version"):
             continue
         short = option.short and option.argument == "required"
-        words.append(f"[-{option.short}\x00{placeholder(option)}]" if short
-                     else f"[--{option.long}{_argument(option)}]")
+        words.append(
+            f"[-{option.short}\x00{placeholder(option)}]"
+            if short
+            else f"[--{option.long}{_argument(option)}]"
+        )
     words.append(_OPERANDS.get(table.command, "").replace(" ", "\x00"))
-    wrapped = textwrap.wrap(" ".join(words).strip(), _WIDTH - len(head), break_long_words=False,
-                            break_on_hyphens=False)
+    wrapped = textwrap.wrap(
+        " ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False
+    )
     return head + ("\n" + " " * len(head)).join(wrapped).replace("\x00", " ") + "\n"
 
 
@@ -99,8 +121,11 @@ def completions(table: Table, prefix: str) -> str:
         words = option.kind[5:].split(";") if option is not None and option.kind.startswith("enum:") else []
         matches: Iterable[str] = (word for word in words if word.startswith(begun) and word.isidentifier())
     else:
-        matches = (_completion(option) for long, option in table.longs.items()
-                   if long.startswith(name) and not option.hidden)
+        matches = (
+            _completion(option)
+            for long, option in table.longs.items()
+            if long.startswith(name) and not option.hidden
+        )
     return "".join(f"{match}\n" for match in matches)
 
 
@@ -111,8 +136,12 @@ def _completion(option: Option) -> str:
 def completion_words(command: str) -> tuple[str, ...]:
     """All words that a shell may complete an option of ``command`` to."""
     options = [option for option in load(command).options if not option.hidden]
-    return tuple(dict.fromkeys([f"-{option.short}" for option in options if option.short]
-                               + [_completion(option) for option in options]))
+    return tuple(
+        dict.fromkeys(
+            [f"-{option.short}" for option in options if option.short]
+            + [_completion(option) for option in options]
+        )
+    )
 
 
 def coverage(commands: Iterable[str] = COMMANDS) -> str:
@@ -121,7 +150,11 @@ def coverage(commands: Iterable[str] = COMMANDS) -> str:
     for command in commands:
         lines += [f"## {command}", "", "| option | here | remark |", "|---|---|---|"]
         for option in every(command):
-            name = f"`--{option.long}`" if option.long else f"`${option.env[0] if option.env else option.meaning}`"
+            name = (
+                f"`--{option.long}`"
+                if option.long
+                else f"`${option.env[0] if option.env else option.meaning}`"
+            )
             short = f", `-{option.short}`" if option.short else ""
             remark = option.why or (f"same as `--{option.same_as}`" if option.same_as else "")
             lines.append(f"| {name}{short} | {option.policy} | {remark} |")

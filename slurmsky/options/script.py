@@ -2,16 +2,21 @@
 
 The scan itself is ``language.directives``; here its faults get their words and exit codes.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .errors import CommandError, failure
 from .values import Context
 
 
 @dataclass(frozen=True)
 class Directives:
-    """Words of the script's option lines: one tuple per het component, and what #PBS or #BSUB lines translate to."""
+    """Words of the script's option lines:
+
+    One tuple per het component, and what #PBS or #BSUB lines translate to.
+    """
 
     components: tuple[tuple[str, ...], ...] = ((),)
     foreign: tuple[str, ...] = ()
@@ -23,3 +28,8 @@ def read(data: bytes, path: str, context: Context) -> Directives:
     from ..language import directives
 
     raise NotImplementedError(directives)
+
+
+def unreadable(path: str, context: Context) -> CommandError:
+    """The script cannot be opened."""
+    return failure("sbatch", f"Unable to open file {path}", exit_code=context.error_exit)

@@ -1,9 +1,10 @@
 """sbatch, salloc and srun: words, environment and script become JobSpecs and StepSpecs.
 
-Precedence: command line > input environment > #SBATCH lines. sbatch works in two phases, because its command line
-names the script that its options come from: ``find_script`` first, then, with the script's bytes, ``parse_sbatch``.
-Source: src/sbatch/opt.c, src/salloc/opt.c, src/srun/opt.c, src/common/slurm_opt.c.
+Precedence: command line > input environment > #SBATCH lines. sbatch works in two phases, because its
+command line names the script that its options come from: ``find_script`` first, then, with the script's
+bytes, ``parse_sbatch``. Source: src/sbatch/opt.c, src/salloc/opt.c, src/srun/opt.c, src/common/slurm_opt.c.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -14,14 +15,17 @@ from typing import Mapping, Optional, Sequence
 from ..model.spec import JobSpec, StepSpec
 from . import checks
 from .component import COMMAND_LINE, SCRIPT, Component, answer_early
-from .errors import CommandError, failure
+from .errors import failure
 from .getopt import Words, split
 from .table import Table, load
 from .values import Context
 
 _JOB_FIELDS = tuple(entry.name for entry in dataclasses.fields(JobSpec))
-_STEP_FIELDS = tuple(entry.name for entry in dataclasses.fields(StepSpec)
-                     if entry.name not in ("job", "argv", "typed", "from_env"))
+_STEP_FIELDS = tuple(
+    entry.name
+    for entry in dataclasses.fields(StepSpec)
+    if entry.name not in ("job", "argv", "typed", "from_env")
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,10 @@ class ScriptText:
 
 @dataclass(frozen=True)
 class ScriptChoice:
-    """What sbatch's command line says about the script: its words, or --wrap's text, or neither (standard input)."""
+    """What sbatch's command line says about the script:
+
+    Its words, or --wrap's text, or neither (standard input).
+    """
 
     argv: tuple[str, ...] = ()
     wrap: Optional[str] = None
@@ -57,9 +64,9 @@ class SubmitFlags:
     quiet: int = 0
     verbose: int = 0
     ignore_pbs: bool = False
-    bell: str = ""                        # salloc: "always", "never", "" = after a longer wait
+    bell: str = ""  # salloc: "always", "never", "" = after a longer wait
     no_shell: bool = False
-    kill_command: Optional[int] = None    # salloc: signal for the command when the allocation ends
+    kill_command: Optional[int] = None  # salloc: signal for the command when the allocation ends
 
 
 _FLAG_FIELDS = tuple(entry.name for entry in dataclasses.fields(SubmitFlags))
@@ -71,10 +78,10 @@ class Submission:
 
     components: tuple[JobSpec, ...]
     argv: tuple[str, ...] = ()
-    script_path: Optional[str] = None     # None: --wrap, standard input, or no script at all (salloc)
+    script_path: Optional[str] = None  # None: --wrap, standard input, or no script at all (salloc)
     wrap: Optional[str] = None
     flags: SubmitFlags = SubmitFlags()
-    warnings: tuple[str, ...] = ()        # for stderr, before anything else is done
+    warnings: tuple[str, ...] = ()  # for stderr, before anything else is done
 
     @property
     def script_args(self) -> tuple[str, ...]:
@@ -100,10 +107,13 @@ class StepRequest:
 
 def wrap_script(command: str) -> bytes:
     """The batch script that --wrap makes of ``command``."""
-    return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{command}\n".encode("utf-8", "surrogateescape")
+    return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{command}\n".encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 # ---------------------------------------------------------------- sbatch
+
 
 def find_script(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> ScriptChoice:
     """First phase: which script. Answers --help and its kin. ``argv`` is without the command's name.
@@ -118,12 +128,15 @@ def find_script(argv: Sequence[str], context: Context, table: Optional[Table] = 
     part.put_words(early, COMMAND_LINE)
     wrap = part.get("wrap")
     if wrap is not None and words.rest:
-        raise failure("sbatch", "Script arguments not permitted with --wrap option", exit_code=context.error_exit)
+        raise failure(
+            "sbatch", "Script arguments not permitted with --wrap option", exit_code=context.error_exit
+        )
     return ScriptChoice(words.rest, wrap, part.get("verbose", 0), part.get("quiet", 0))
 
 
-def parse_sbatch(argv: Sequence[str], script: Optional[ScriptText], context: Context,
-                 table: Optional[Table] = None) -> Submission:
+def parse_sbatch(
+    argv: Sequence[str], script: Optional[ScriptText], context: Context, table: Optional[Table] = None
+) -> Submission:
     """Second phase: the whole request. ``script`` None: --wrap. Raises CommandError."""
     table = table or load("sbatch")
     choice = find_script(argv, context, table)
@@ -183,13 +196,18 @@ def _ignores_pbs(argv: Sequence[str], context: Context, table: Table) -> bool:
 
     text = context.env.get("SBATCH_IGNORE_PBS")
     return (text is not None and switched_on(text)) or any(
-        option.long == "ignore-pbs" for option, _ in split(table, argv).found)
+        option.long == "ignore-pbs" for option, _ in split(table, argv).found
+    )
 
 
 # ---------------------------------------------------------------- salloc, srun
 
+
 def parse_salloc(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> Submission:
-    """The allocation that ``argv`` (without "salloc") asks for; its command in ``argv``. Raises CommandError."""
+    """The allocation that ``argv`` (without "salloc") asks for;
+
+    Its command in ``argv``. Raises CommandError.
+    """
     table = table or load("salloc")
     parts, commands = _components("salloc", argv, context, table)
     for part in parts:
@@ -198,8 +216,9 @@ def parse_salloc(argv: Sequence[str], context: Context, table: Optional[Table] =
     command = next((words for words in commands if words), ())
     default = "no-shell" if parts[0].get("no_shell") else "interactive"
     jobs = tuple(_job(part, context, default) for part in parts)
-    return Submission(jobs, command, None, None, _flags(parts[0]),
-                      tuple(line for part in parts for line in part.warnings))
+    return Submission(
+        jobs, command, None, None, _flags(parts[0]), tuple(line for part in parts for line in part.warnings)
+    )
 
 
 def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> StepRequest:
@@ -208,7 +227,8 @@ def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = N
     parts, commands = _components("srun", argv, context, table)
     steps = []
     for index, part in enumerate(parts):
-        # A component without a program runs that of the last one that has one, as mpirun's users expect of srun.
+        # A component without a program runs that of the last one that has one, as mpirun's users expect of
+        # srun.
         command = commands[index] or next((words for words in reversed(commands) if words), ())
         if not command:
             raise failure("srun", "No command given to execute.", level="fatal")
@@ -216,11 +236,14 @@ def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = N
         _relative(part)
         checks.submission(part, het=len(parts) > 1)
         steps.append(_step(part, context, command))
-    return StepRequest(tuple(steps), _flags(parts[0]), tuple(line for part in parts for line in part.warnings))
+    return StepRequest(
+        tuple(steps), _flags(parts[0]), tuple(line for part in parts for line in part.warnings)
+    )
 
 
-def _components(command: str, argv: Sequence[str], context: Context,
-                table: Table) -> tuple[list[Component], list[tuple[str, ...]]]:
+def _components(
+    command: str, argv: Sequence[str], context: Context, table: Table
+) -> tuple[list[Component], list[tuple[str, ...]]]:
     """Components between lone ":" words, each with its options set and the command behind them."""
     parts: list[Component] = []
     commands: list[tuple[str, ...]] = []
@@ -233,7 +256,7 @@ def _components(command: str, argv: Sequence[str], context: Context,
         part.put_words(words, COMMAND_LINE)
         colon = words.rest.index(":") if ":" in words.rest else None
         commands.append(words.rest[:colon])
-        rest = None if colon is None else words.rest[colon + 1:]
+        rest = None if colon is None else words.rest[colon + 1 :]
         parts.append(part)
     return parts, commands
 
@@ -244,6 +267,7 @@ def _relative(part: Component) -> None:
 
 
 # ---------------------------------------------------------------- records
+
 
 def _job(part: Component, context: Context, default_name: str) -> JobSpec:
     """The JobSpec of one component; name and folder default to what the client knows."""
@@ -262,9 +286,13 @@ def _step(part: Component, context: Context, argv: tuple[str, ...]) -> StepSpec:
     for name, source in part.sources.items():
         if part.values.get(name) is not None:
             by_source.setdefault(source, []).append(name)
-    return StepSpec(job=JobSpec(**job_fields), argv=argv, **step_fields,
-                    typed=tuple(by_source.get(COMMAND_LINE, ())),
-                    from_env=tuple(by_source.get("environment", ())))
+    return StepSpec(
+        job=JobSpec(**job_fields),
+        argv=argv,
+        **step_fields,
+        typed=tuple(by_source.get(COMMAND_LINE, ())),
+        from_env=tuple(by_source.get("environment", ())),
+    )
 
 
 def _flags(part: Component, **more: bool) -> SubmitFlags:

@@ -1,17 +1,31 @@
 """The option table: one row per option of every command, read from options.csv beside this module.
 
 A row says how an option is written, which environment variable sets it, which field of the request it fills
-(``field``), which function of ``values`` reads its text (``reader``) and what becomes of it here (``policy``).
+(``field``), which function of ``values`` reads its text (``reader``) and what becomes of it here
+(``policy``).
 """
+
 from __future__ import annotations
 
 import csv
 import pkgutil
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Iterable, Optional
 
-COMMANDS = ("sbatch", "srun", "salloc", "squeue", "scancel", "sinfo", "sacct", "scontrol", "sattach", "sbcast", "sstat")
+COMMANDS = (
+    "sbatch",
+    "srun",
+    "salloc",
+    "squeue",
+    "scancel",
+    "sinfo",
+    "sacct",
+    "scontrol",
+    "sattach",
+    "sbcast",
+    "sstat",
+)
 #: Commands that describe a job or step.
 SUBMIT = ("sbatch", "srun", "salloc")
 POLICIES = ("mapped", "agent", "recorded", "none", "refused")
@@ -21,24 +35,27 @@ RELEASE = (25, 11)
 
 @dataclass(frozen=True)
 class Option:
-    """One option of one command. ``long`` is "" for what only the environment can set; ``short`` "" for no letter."""
+    """One option of one command.
+
+    ``long`` is "" for what only the environment can set; ``short`` "" for no letter.
+    """
 
     command: str
     long: str
     short: str
-    argument: str                 # "none" | "required" | "optional"
-    kind: str                     # the facts' word for the value: "time", "memory", "enum:a;b" ...
-    env: tuple[str, ...]          # input variables, a later one wins
+    argument: str  # "none" | "required" | "optional"
+    kind: str  # the facts' word for the value: "time", "memory", "enum:a;b" ...
+    env: tuple[str, ...]  # input variables, a later one wins
     default: str
     notes: str
     meaning: str
-    added: str                    # release, "" = before 22.05 ended
-    same_as: str                  # long name of the option that this is another spelling of
-    field: str                    # field of JobSpec, StepSpec, SubmitFlags or a query; comma list; "" = none
-    reader: str                   # function in values/query
+    added: str  # release, "" = before 22.05 ended
+    same_as: str  # long name of the option that this is another spelling of
+    field: str  # field of JobSpec, StepSpec, SubmitFlags or a query; comma list; "" = none
+    reader: str  # function in values/query
     policy: str
     why: str = ""
-    help: str = ""                # text of a site's own option
+    help: str = ""  # text of a site's own option
 
     @property
     def name(self) -> str:
@@ -57,21 +74,31 @@ class Option:
 
     @property
     def resets(self) -> bool:
-        """Starts from its default in every het component; the others carry over (slurm_opt.h reset_each_pass)."""
+        """Starts from its default in every het component;
+
+        The others carry over (slurm_opt.h reset_each_pass).
+        """
         return "reset per hetjob component" in self.notes
 
     @property
     def early(self) -> bool:
         """sbatch takes these from its command line only, never from the script."""
-        return self.reader in ("help", "usage", "version", "autocomplete") or self.long in ("quiet", "verbose", "wrap")
+        return self.reader in ("help", "usage", "version", "autocomplete") or self.long in (
+            "quiet",
+            "verbose",
+            "wrap",
+        )
 
 
 @dataclass(frozen=True)
 class SiteOption:
-    """An option that a site declares, as a SPANK plugin would: ``field`` "" keeps its text in ``site_options``."""
+    """An option that a site declares, as a SPANK plugin would:
+
+    ``field`` "" keeps its text in ``site_options``.
+    """
 
     name: str
-    argument: str = "none"        # "none" | "required" | "optional"
+    argument: str = "none"  # "none" | "required" | "optional"
     help: str = ""
     commands: tuple[str, ...] = SUBMIT
     policy: str = "recorded"
@@ -101,9 +128,24 @@ class Table:
     def with_site_options(self, declared: Iterable[SiteOption]) -> Table:
         """This table and the site's own options; a name that Slurm uses already stays Slurm's."""
         extra = [
-            Option(self.command, site.name, "", site.argument, "string", (), "", "", site.help, "", "",
-                   site.field or "site_options", "flag" if site.argument == "none" and site.field else "text",
-                   site.policy, "option of this site", site.help)
+            Option(
+                self.command,
+                site.name,
+                "",
+                site.argument,
+                "string",
+                (),
+                "",
+                "",
+                site.help,
+                "",
+                "",
+                site.field or "site_options",
+                "flag" if site.argument == "none" and site.field else "text",
+                site.policy,
+                "option of this site",
+                site.help,
+            )
             for site in declared
             if self.command in site.commands and site.name not in self.longs
         ]
@@ -116,7 +158,7 @@ def _rows() -> list[str]:
     return data.decode("utf-8").splitlines()
 
 
-@lru_cache(maxsize=None)
+@cache
 def every(command: str) -> tuple[Option, ...]:
     """All rows of ``command``, also those that came after the emulated release."""
     lines = _rows()
@@ -125,7 +167,7 @@ def every(command: str) -> tuple[Option, ...]:
     return tuple(_option(dict(zip(names, row))) for row in found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(command: str) -> Table:
     """The options that ``command`` takes; KeyError for a command that is not in the table."""
     options = every(command)
@@ -136,10 +178,21 @@ def load(command: str) -> Table:
 
 def _option(row: dict[str, str]) -> Option:
     return Option(
-        command=row["command"], long=row["long"], short=row["short"], argument=row["arg"], kind=row["type"],
-        env=tuple(name for name in row["input_env"].split(";") if name), default=row["default"], notes=row["notes"],
-        meaning=row["meaning"], added=row["added"], same_as=row["same_as"], field=row["field"],
-        reader=row["reader"], policy=row["policy"], why=row["why"],
+        command=row["command"],
+        long=row["long"],
+        short=row["short"],
+        argument=row["arg"],
+        kind=row["type"],
+        env=tuple(name for name in row["input_env"].split(";") if name),
+        default=row["default"],
+        notes=row["notes"],
+        meaning=row["meaning"],
+        added=row["added"],
+        same_as=row["same_as"],
+        field=row["field"],
+        reader=row["reader"],
+        policy=row["policy"],
+        why=row["why"],
     )
 
 

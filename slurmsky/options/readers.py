@@ -1,0 +1,441 @@
+"""Readers of submit options: words of small sets and Slurm's small languages.
+
+What a reader refuses becomes a CommandError here, in the words slurm_opt.c has for that option, so no other
+place knows them. Languages are imported where they are used: a command meets two or three of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable, Optional
+
+from ..language.errors import LanguageError, TimeSpecError
+from ..model.spec import INFINITE
+from .errors import USAGE, CommandError, Printed
+from .values import Item, reader, text, whole
+
+# ---------------------------------------------------------------- words of a small set
+
+
+def _prefix_of(word: str, names: tuple[str, ...], least: int = 1) -> Optional[str]:
+    """The name that ``word`` abbreviates, any case, at least ``least`` letters."""
+    lower = word.lower()
+    return next((name for name in names if len(lower) >= least and name.lower().startswith(lower)), None)
+
+
+@reader
+def open_mode(item: Item) -> str:
+    """Only the first letter is looked at."""
+    mode = {"a": "append", "t": "truncate"}.get(item.value[:1].lower())
+    if mode is None:
+        raise item.error()
+    return mode
+
+
+@reader
+def exclusive(item: Item) -> dict[str, Any]:
+    """Bare, or who may share:
+
+    User, mcs, topo. "exclusive" and "oversubscribe" are words of SLURM_EXCLUSIVE.
+    """
+    word = item.value.lower()
+    if word == "oversubscribe":
+        return {"oversubscribe": True, "exclusive": None}
+    if word in ("", "exclusive"):
+        return {"exclusive": "", "oversubscribe": False}
+    if word not in ("user", "mcs", "topo"):
+        raise item.error()
+    return {"exclusive": word}
+
+
+@reader
+def no_kill(item: Item) -> bool:
+    word = item.value.lower()
+    if word in ("", "set"):
+        return True
+    if word in ("off", "no"):
+        return False
+    raise item.error()
+
+
+@reader
+def requeue(item: Item) -> bool:
+    return True
+
+
+@reader
+def no_requeue(item: Item) -> bool:
+    return False
+
+
+@reader
+def bell(item: Item) -> str:
+    return "always"
+
+
+@reader
+def no_bell(item: Item) -> str:
+    return "never"
+
+
+@reader
+def send_libs(item: Item) -> str:
+    if item.text is None or item.text.lower() in ("y", "yes"):
+        return "yes"
+    if item.text.lower() in ("n", "no"):
+        return "no"
+    raise item.error()
+
+
+@reader
+def gres_flags(item: Item) -> str:
+    known = (
+        "allow-task-sharing",
+        "disable-binding",
+        "enforce-binding",
+        "multiple-tasks-per-sharing",
+        "one-task-per-sharing",
+    )
+    words = [word.strip().lower() for word in item.value.split(",")]
+    if not all(word in known for word in words):
+        raise item.error()
+    return ",".join(words)
+
+
+@reader
+def profile(item: Item) -> str:
+    """Comma list. Source: acct_gather_profile_from_string."""
+    kinds = {
+        "none": "None",
+        "all": "All",
+        "energy": "Energy",
+        "task": "Task",
+        "lustre": "Lustre",
+        "filesystem": "Lustre",
+        "network": "Network",
+    }
+    words = [word.strip().lower() for word in item.value.split(",") if word.strip()]
+    if not words or not all(word in kinds for word in words):
+        raise item.error(f"invalid --profile={item.value} option")
+    for alone in ("none", "all"):
+        if alone in words:
+            return kinds[alone]
+    return ",".join(dict.fromkeys(kinds[word] for word in words))
+
+
+@reader
+def accel_bind(item: Item) -> dict[str, Any]:
+    if not item.value or not set(item.value.lower()) <= set("gmnv"):
+        raise item.error()
+    return text(item)  # type: ignore[no-any-return]
+
+
+@reader
+def compress(item: Item) -> dict[str, Any]:
+    """Kept; an unknown kind is told and not used, as in parse_compress_type."""
+    known = item.value.lower() in ("", "lz4", "none")
+    warning = (
+        ()
+        if known
+        else (
+            f"{item.command}: error: Compression type '{item.value}' unknown, disabling compression support.",
+        )
+    )
+    return {"recorded": (("compress", item.value),), "warnings": warning}
+
+
+@reader
+def x11(item: Item) -> str:
+    word = _prefix_of(item.value, ("all", "batch", "first", "last")) if item.text else "all"
+    if word is None:
+        raise item.error()
+    return word
+
+
+_HINT_HELP = """\
+Hints about the kind of application (--hint=):
+    compute_bound      every core of each socket, one thread per core
+    memory_bound       one core of each socket, one thread per core
+    [no]multithread    use, or leave alone, the further hardware threads of a core
+    help               print this
+"""
+
+
+@reader
+def hint(item: Item) -> str:
+    word = item.value.lower()
+    if word == "help":
+        raise Printed(_HINT_HELP, 1)
+    if word not in ("compute_bound", "memory_bound", "multithread", "nomultithread"):
+        raise item.error(f'unrecognized --hint argument "{item.value}", see --hint=help', exit_code=1)
+    return word
+
+
+# ---------------------------------------------------------------- languages
+
+
+def _language(item: Item, parse: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """``parse(text)``; what it refuses becomes its own line, or the option's usual one."""
+    try:
+        return parse(item.value, *args, **named)
+    except LanguageError as fault:
+        raise refused(item, fault) from None
+
+
+def refused(item: Item, fault: LanguageError) -> CommandError:
+    """Slurm's lines for a text that its small language does not know."""
+    usual = f"{item.command}: error: Invalid --{item.option.name} specification"
+    own = f"{item.command}: error: {fault.message}"
+    kind = item.option.reader
+    if isinstance(fault, TimeSpecError):
+        # parse_time.c prints its line bare; the empty text has none.
+        lines: tuple[str, ...] = (f"Invalid time specification (pos={fault.pos}): {fault.text}", usual)
+        return CommandError(lines if fault.text else lines[1:], USAGE)
+    if kind in ("nodes", "gpu_bind", "mem_bind", "acctg_freq"):
+        return CommandError((own,), USAGE)
+    if kind == "cpu_bind":
+        return CommandError((own, f"{item.command}: fatal: Failed to parse --cpu-bind= values."), 1)
+    if kind == "rlimits":
+        return CommandError((own, f"{item.command}: error: --propagate={item.value} is not valid."), 1)
+    if kind == "cpu_freq":
+        return CommandError((own, f"{item.command}: error: Invalid --cpu-freq argument"), USAGE)
+    return CommandError((own, usual) if fault.message else (usual,), USAGE)
+
+
+@reader
+def time(item: Item) -> int:
+    """Minutes; 0 means no limit."""
+    from ..language import timelimit
+
+    return int(_language(item, timelimit.parse)) or INFINITE
+
+
+@reader
+def delay_boot(item: Item) -> int:
+    from ..language import timelimit
+
+    return int(_language(item, timelimit.parse))
+
+
+@reader
+def epoch(item: Item) -> int:
+    from ..language import timespec
+
+    moment = int(_language(item, timespec.parse, item.context.now, tz=item.context.timezone))
+    if not moment:
+        raise item.error()
+    return moment
+
+
+@reader
+def mib(item: Item) -> int:
+    from ..language import memory
+
+    return int(_language(item, memory.parse_mib))
+
+
+@reader
+def nodes(item: Item) -> dict[str, Any]:
+    from ..language import nodecount
+
+    found = _language(item, nodecount.parse)
+    return {"nodes": str(found), "nodes_min": found.min, "nodes_max": found.max}
+
+
+@reader
+def signal(item: Item) -> str:
+    from ..language import signalspec
+
+    return str(_language(item, signalspec.parse))
+
+
+@reader
+def mail_type(item: Item) -> tuple[str, ...]:
+    from ..language import mailtype
+
+    wanted = _language(item, mailtype.parse)
+    return tuple(event for event in mailtype.EVENTS if event in wanted)
+
+
+@reader
+def distribution(item: Item) -> str:
+    """A plane's size may come from SLURM_DIST_PLANESIZE."""
+    from ..language import distribution as language
+
+    return str(_language(item, language.parse, item.context.env.get("SLURM_DIST_PLANESIZE", "")))
+
+
+@reader
+def constraint(item: Item) -> str:
+    """As given: an expression that no node can meet is the controller's to refuse."""
+    return item.value
+
+
+@reader
+def rlimits(item: Item) -> str:
+    from ..language import rlimits as language
+
+    return "ALL" if item.text is None else str(_language(item, language.parse))
+
+
+_BIND_HELP = """\
+Ways to bind tasks to {what} (--{option}=, comma separated):
+    q[uiet], v[erbose]     say nothing, or what was bound
+    none                   do not bind
+    rank                   by task number
+    {map}:LIST          one entry for each task of the node
+    {mask}:LIST         one mask for each task of the node
+{more}    help                   print this
+"""
+_CPU_WORDS = """\
+    sockets, cores, threads, ldoms
+                           whole units of that kind
+    rank_ldom, map_ldom:LIST, mask_ldom:LIST
+                           the same by NUMA node
+"""
+_MEM_WORDS = """\
+    local                  what is next to the CPUs
+    sort, nosort           sort free pages first, or not
+    prefer                 use other nodes when these are full
+"""
+
+
+@reader
+def cpu_bind(item: Item) -> str:
+    from ..language import cpubind
+
+    if item.value.lower() == "help":
+        raise Printed(
+            _BIND_HELP.format(what="CPUs", option="cpu-bind", map="map_cpu", mask="mask_cpu", more=_CPU_WORDS)
+        )
+    return str(_language(item, cpubind.parse))
+
+
+@reader
+def mem_bind(item: Item) -> str:
+    from ..language import membind
+
+    if item.value.lower() == "help":
+        raise Printed(
+            _BIND_HELP.format(
+                what="memory", option="mem-bind", map="map_mem", mask="mask_mem", more=_MEM_WORDS
+            ),
+            USAGE,
+        )
+    return str(_language(item, membind.parse))
+
+
+@reader
+def gpu_bind(item: Item) -> str:
+    from ..language import gpubind
+
+    return str(_language(item, gpubind.parse))
+
+
+@reader
+def gpu_freq(item: Item) -> str:
+    """[type=]value[,verbose];
+
+    Value is a number of MHz or low, medium, high, highm1. Source: gres.c gpu_freq checks.
+    """
+    for part in item.value.split(","):
+        value = part.rpartition("=")[2].lower()
+        if not (value.isdigit() or value in ("low", "medium", "high", "highm1", "verbose")):
+            raise item.error(f"Invalid --gpu-freq argument: gpu:{item.value}")
+    return item.value
+
+
+@reader
+def cpu_freq(item: Item) -> str:
+    from ..language import cpufreq
+
+    return str(_language(item, cpufreq.parse))
+
+
+@reader
+def acctg_freq(item: Item) -> str:
+    from ..language import acctgfreq
+
+    return str(_language(item, acctgfreq.parse))
+
+
+@reader
+def switches(item: Item) -> str:
+    """COUNT[@TIME]; an unreadable time counts as none, as in arg_set_switches."""
+    number = item.value.partition("@")[0]
+    whole(item, "--switches", positive=True, text=number)
+    return item.value
+
+
+@reader
+def extra_node_info(item: Item) -> dict[str, Any]:
+    """sockets[:cores[:threads]], each a count or ``*``. Source: get_resource_arg_range."""
+    found: dict[str, Any] = {}
+    names = ("sockets_per_node", "cores_per_socket", "threads_per_core")
+    for name, place, word in zip(names, ("first", "second", "third"), item.value.split(":")):
+        if word != "*":
+            found[name] = whole(item, f"{place} arg of -B", positive=True, text=word)
+    return found
+
+
+@reader
+def get_user_env(item: Item) -> str:
+    """[TIMEOUT][L|S], which releases up to 24.05 took; later ones take no argument."""
+    if item.text is not None and not re.fullmatch(r"[0-9]*[LlSs]?", item.text):
+        raise item.error()
+    return item.value
+
+
+# ---------------------------------------------------------------- srun and salloc
+
+
+@reader
+def pty(item: Item) -> str:
+    return item.value
+
+
+@reader
+def overlap(item: Item) -> bool:
+    return True
+
+
+@reader
+def bcast(item: Item) -> str:
+    return item.value
+
+
+@reader
+def external_launcher(item: Item) -> bool:
+    return True
+
+
+@reader
+def kill_command(item: Item) -> int:
+    """Number of a signal; bare: SIGTERM."""
+    from ..language import signalspec
+
+    if item.text is None:
+        return 15
+    try:
+        return signalspec.parse_signal(item.text)
+    except LanguageError:
+        raise item.error() from None
+
+
+#: What srun's --mpi knows: names of ``node``'s process managers. "pmix" is not among them.
+MPI_TYPES = ("none", "pmi2")
+
+
+@reader
+def mpi(item: Item) -> str:
+    """The name; whether it can be had is the agent's to say."""
+    if item.value == "list":
+        raise Printed("MPI plugin types are...\n" + "".join(f"\t{name}\n" for name in MPI_TYPES))
+    return item.value
+
+
+@reader
+def gres(item: Item) -> str:
+    if item.value.lower() in ("help", "list"):
+        raise Printed("Valid gres options are:\ngpu[[:type]:count]\n")
+    return item.value
