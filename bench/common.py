@@ -102,7 +102,7 @@ class Sandbox:
         for entry in filter(str.isdigit, os.listdir("/proc")):
             try:
                 command = Path(f"/proc/{entry}/cmdline").read_bytes()
-                if b"slurmsky.controller" in command and mark in Path(f"/proc/{entry}/environ").read_bytes():
+                if command.endswith(b"\0-m\0slurmsky\0") and mark in Path(f"/proc/{entry}/environ").read_bytes():
                     return int(entry)
             except OSError:
                 continue  # gone, or another user's

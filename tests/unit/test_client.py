@@ -820,11 +820,10 @@ for _ in range(int(os.environ.get("CLIENTS", "1"))):
 def clone(tmp_path: Path) -> Path:
     """A copy of the client with a small controller of its own."""
     package = tmp_path / "clone" / "slurmsky"
-    (package / "controller").mkdir(parents=True)
+    package.mkdir(parents=True)
     for module in ["__init__", "client", "client_start", "client_relay", "client_terminal", "paths"]:
         shutil.copy(ROOT / "slurmsky" / f"{module}.py", package)
-    (package / "controller" / "__init__.py").touch()
-    (package / "controller" / "__main__.py").write_text(CONTROLLER)
+    (package / "__main__.py").write_text(CONTROLLER)
     return package.parent
 
 
@@ -887,7 +886,7 @@ def test_old_log_lines_are_not_quoted(clone: Path, tmp_path: Path) -> None:
     home = tmp_path / "state"
     home.mkdir()
     (home / "controller.log").write_text("old trouble\n")
-    (clone / "slurmsky" / "controller" / "__main__.py").write_text("import os; os._exit(3)")
+    (clone / "slurmsky" / "__main__.py").write_text("import os; os._exit(3)")
     done = call_clone(clone, home, "squeue")
     assert done.stderr.decode().splitlines()[1] == "squeue: error: the controller ended at once (exit code 3)"
 
