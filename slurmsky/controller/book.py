@@ -212,4 +212,4 @@ def job_licenses(job: Job) -> list[tuple[str, int]]:
         return []
     from ..language import licenses
 
-    return [(item.name, item.count) for item in licenses.parse(job.spec.licenses)]
+    return list(licenses.parse(job.spec.licenses).counts)

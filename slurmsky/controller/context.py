@@ -39,7 +39,10 @@ class Context:
         self._peer = peer
         self._frames: asyncio.Queue[wire.Frame | None] = asyncio.Queue()
         self.gone = asyncio.get_running_loop().create_future()
-        self._stdin_open = False
+        self._stdin = b""
+        self._stdin_ended = False
+        self._granted = False
+        self._returned: list[wire.Frame] = []
 
     # --- answering
 
@@ -98,11 +101,35 @@ class Context:
 
     async def frame(self) -> wire.Frame:
         """The next frame of the caller. Raises CallerGone."""
+        if self._returned:
+            return self._returned.pop(0)
         frame = await self._frames.get()
         if frame is None:
             self._frames.put_nowait(None)
             raise CallerGone
         return frame
+
+    def give_back(self, frame: asyncio.Future[wire.Frame]) -> None:
+        """Stop waiting for a frame that ``frame()`` was asked for; one that had just arrived is not lost."""
+        if frame.done() and not frame.cancelled() and frame.exception() is None:
+            self._returned.append(frame.result())
+        else:
+            frame.cancel()
+
+    async def read_line(self) -> str:
+        """One line of the caller's stdin; "" at its end."""
+        while b"\n" not in self._stdin and not self._stdin_ended:
+            if not self._granted:
+                self._peer.send(wire.GRANT, str(STDIN_WINDOW).encode())
+                self._granted = True
+            frame = await self.frame()
+            if frame.kind == wire.STDIN:
+                self._stdin += frame.payload
+                self._peer.send(wire.GRANT, str(len(frame.payload)).encode())
+            elif frame.kind == wire.STDIN_EOF:
+                self._stdin_ended = True
+        line, newline, self._stdin = self._stdin.partition(b"\n")
+        return (line + newline).decode("utf-8", "surrogateescape")
 
     async def read_stdin(self, limit: int) -> bytes:
         """All of the caller's stdin, at most about ``limit`` bytes."""

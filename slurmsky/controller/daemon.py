@@ -67,7 +67,7 @@ async def _serve(site: Site, home: paths.StatePaths, env: dict[str, str], find: 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stopped.set)
     loop.set_exception_handler(_report)
-    queue.service = service
+    queue.stop = service.stopped.set
     await queue.recover()
     gc.collect()
     gc.freeze()

@@ -4,15 +4,16 @@ Source: slurmctld/job_scheduler.c test_job_dependency; unknown or purged jobs sa
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Callable, Iterable
+from typing import Union
 
 from ..language import dependency
 from ..model.job import Job
 from ..model.states import JobState
 
 #: a job (or array, or element) that others depend on, as its records; empty when it is unknown
-Lookup = Callable[[int, "int | str | None"], "list[Job]"]
+Lookup = Callable[[int, Union[int, str, None]], list[Job]]
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ def _succeeded(job: Job) -> bool:
     return job.state is JobState.COMPLETED
 
 
-def _one(kind: str, target: dependency.Target, own: Job, lookup: Lookup, now: float) -> tuple[str, float | None]:
-    task: int | str | None = target.array_task
+def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: float) -> tuple[str, float | None]:
+    task: int | str | None = target.task
     if kind == "aftercorr" and own.array_job_id and task is None:
         records = lookup(target.job_id, None)
         if records and records[0].array_job_id:
@@ -46,7 +47,7 @@ def _one(kind: str, target: dependency.Target, own: Job, lookup: Lookup, now: fl
                     for job in records) and not any(job.pending_count and not job.state.finished for job in records)
         if not begun:
             return "wait", None
-        due = max(job.start_time or job.end_time for job in records) + 60 * (target.delay_min or 0)
+        due = max(job.start_time or job.end_time for job in records) + 60 * target.delay_min
         return ("met", None) if now >= due else ("wait", due)
     over = all(job.state.finished for job in records)
     if kind == "afterany" or kind == "afterburstbuffer":
@@ -73,12 +74,11 @@ def _corresponding(base: int, own: Job, lookup: Lookup) -> str:
 
 def corresponding_ready(text: str, task: int, lookup: Lookup) -> bool:
     """Whether element ``task`` of an array may start under its aftercorr dependencies."""
-    for item in dependency.parse(text).items:
-        if item.type == "aftercorr":
-            for target in item.targets:
-                records = lookup(target.job_id, task)
-                if records and not all(_succeeded(job) for job in records):
-                    return False
+    for kind, target in dependency.parse(text):
+        if kind == "aftercorr" and target is not None:
+            records = lookup(target.job_id, task)
+            if records and not all(_succeeded(job) for job in records):
+                return False
     return True
 
 
@@ -92,29 +92,22 @@ def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now
     never = met = 0
     total = 0
     recheck: float | None = None
-    for item in parsed.items:
-        if item.type == "singleton":
-            total += 1
-            waiting = any(job.job_id < own.job_id and not job.state.finished for job in singletons)
-            if waiting:
-                rest.append("singleton")
-                shown.append("singleton(unfulfilled)")
-            else:
-                met += 1
+    for kind, target in parsed:
+        total += 1
+        if target is None:
+            state, due = ("wait" if any(job.job_id < own.job_id and not job.state.finished
+                                        for job in singletons) else "met"), None
+        else:
+            state, due = _one(kind, target, own, lookup, now)
+        if due is not None:
+            recheck = due if recheck is None else min(recheck, due)
+        if state == "met":
+            met += 1
             continue
-        for target in item.targets:
-            total += 1
-            state, due = _one(item.type, target, own, lookup, now)
-            if due is not None:
-                recheck = due if recheck is None else min(recheck, due)
-            if state == "met":
-                met += 1
-                continue
-            word = f"{item.type}:{target}"
-            rest.append(word)
-            if state == "never":
-                never += 1
-            shown.append(f"{word}({'failed' if state == 'never' else 'unfulfilled'})")
+        word = kind if target is None else f"{kind}:{target}"
+        rest.append(word)
+        never += state == "never"
+        shown.append(f"{word}({'failed' if state == 'never' else 'unfulfilled'})")
     separator = "?" if parsed.any else ","
     done = met > 0 if parsed.any else met == total
     if done:

@@ -398,7 +398,7 @@ class LifeCycle:
     def resume(self, job: Job) -> None:
         """scontrol resume."""
         if job.state is not JobState.SUSPENDED:
-            raise SlurmError(Errno.JOB_PENDING if job.state is JobState.PENDING else Errno.INVALID_STATE
+            raise SlurmError(Errno.JOB_PENDING if job.state is JobState.PENDING else Errno.NOT_SUSPENDED
                              if not job.state.finished else Errno.JOB_FINISHED)
         now = self.book.clock()
         job.state = JobState.RUNNING

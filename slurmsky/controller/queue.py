@@ -13,6 +13,8 @@ from pathlib import Path
 from ..engines.base import Event
 from ..engines.local import LocalEngine
 from ..engines.local.programs import run_program
+from ..language.jobids import JobId
+from ..model.job import Job
 from ..model.states import JobFlag, JobState
 from ..paths import StatePaths
 from ..site.record import Site
@@ -51,6 +53,8 @@ class Queue:
         self._seen: dict[tuple[str, int], int] = {}
         self.store_problem: str | None = None
         self.book.on_touch = self._touched
+        #: ends the controller (slurmsky stop)
+        self.stop: Callable[[], None] = lambda: None
 
     async def recover(self) -> None:
         """After a start: find the jobs again that were running, and go on."""
@@ -137,6 +141,33 @@ class Queue:
                 asyncio.ensure_future(self.life.launch(job))
         if plan.wake is not None:
             self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
+
+    def schedule_now(self) -> None:
+        """Look at the pending jobs at once, for a caller who would else be told to wait."""
+        self._pass()
+
+    def ready(self, job: Job) -> bool:
+        """True once the job's agents have it (or it is over)."""
+        return job.state.finished or self.engine.agent_address(job.job_id) is not None
+
+    def job_variables(self, job: Job) -> dict[str, str]:
+        """What leads a command inside the allocation to its agent and to this controller."""
+        found = {"SLURMSKY_HOME": str(self.paths.home)}
+        address = self.engine.agent_address(job.job_id)
+        if address is not None:
+            found["SLURMSKY_AGENT"] = address
+        return found
+
+    def find_job(self, wanted: JobId) -> Job | None:
+        """The record that ``N``, ``N_T`` or ``N+H`` means, if it is in memory."""
+        book = self.book
+        if isinstance(wanted.task, int):
+            return book.element(wanted.job_id, wanted.task)
+        job = book.jobs.get(wanted.job_id)
+        if job is not None and wanted.het_offset is not None:
+            parts = book.components(job)
+            return parts[wanted.het_offset] if wanted.het_offset < len(parts) else None
+        return job
 
     def _event(self, event: Event) -> None:
         if "seq" in event and "job_id" in event:

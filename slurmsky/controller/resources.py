@@ -171,10 +171,6 @@ class _Offer:
     max_tasks: int
 
 
-def _cpu_ids(config: NodeConfig) -> int:
-    return config.cpus
-
-
 def _offer(use: NodeUse, demand: Demand) -> _Offer | None:
     """A node's offer, or None when it cannot take one task of the job."""
     config = use.config
@@ -183,8 +179,8 @@ def _offer(use: NodeUse, demand: Demand) -> _Offer | None:
     if config.tmp_mib < demand.tmp_mib:
         return None
     threads = config.threads
-    cores = [ids for start in range(0, config.cpus, threads)
-             if not any(cpu in use.cpu_ids for cpu in (ids := list(range(start, min(start + threads, config.cpus)))))]
+    every = (list(range(start, min(start + threads, config.cpus))) for start in range(0, config.cpus, threads))
+    cores = [ids for ids in every if use.cpu_ids.isdisjoint(ids)]
     usable = min(threads, demand.threads) if demand.threads else threads
     cpus = len(cores) * usable
     if cpus == 0 or cpus < demand.min_cpus_node:
@@ -380,7 +376,6 @@ def impossible(demand: Demand, nodes: Iterable[NodeConfig]) -> Impossible | None
     wide = [use for use in idle if use.config.name not in demand.excluded and has_features(use.config, demand)]
     if not any(_offer(use, demand) for use in wide):
         return Impossible("")
-    cpus = sum(use.config.cpus for use in wide)
     if demand.max_nodes < INFINITE and demand.max_nodes <= len(wide) and not demand.overcommit:
         biggest = sorted((use.config.cpus // demand.cpus_per_task for use in wide), reverse=True)
         if sum(biggest[:demand.max_nodes]) < demand.ntasks:
@@ -388,7 +383,6 @@ def impossible(demand: Demand, nodes: Iterable[NodeConfig]) -> Impossible | None
     gpus = sum(count for _, _, count in demand.gpus_total)
     if gpus and gpus > sum(len(_free_devices(use, name, kind)) for use in wide for name, kind, _ in demand.gpus_total):
         return Impossible("")
-    del cpus
     return None
 
 

@@ -279,8 +279,8 @@ class Scheduler:
         if not spec.licenses:
             return False
         total = dict(self.book.cluster.licenses)
-        return any(self.book.licenses_used.get(item.name, 0) + item.count > total.get(item.name, 0)
-                   for item in licenses.parse(spec.licenses))
+        return any(self.book.licenses_used.get(name, 0) + count > total.get(name, 0)
+                   for name, count in licenses.parse(spec.licenses).counts)
 
     def _unavailable(self, demand: Demand) -> str:
         """The text after ReqNodeNotAvail when a node asked for by name is down or drained."""

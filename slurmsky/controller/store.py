@@ -134,14 +134,13 @@ class Store:
     def history(self, since: float, until: float, job_ids: Iterable[int] | None = None,
                 duplicates: bool = False) -> Iterator[Job]:
         """Jobs whose life overlaps [since, until], or those of the given ids (array base ids included)."""
-        where, values = ("1=1" if duplicates else "superseded=0"), ()
+        where = "1=1" if duplicates else "superseded=0"
         if job_ids is not None:
             ids = tuple(job_ids)
             marks = ",".join("?" * len(ids))
             yield from self._jobs(f"{where} AND (job_id IN ({marks}) OR array_id IN ({marks}))", ids + ids)
             return
-        values = (until, since)
-        yield from self._jobs(f"{where} AND submit<=? AND (finish=0 OR finish>=?)", values)
+        yield from self._jobs(f"{where} AND submit<=? AND (finish=0 OR finish>=?)", (until, since))
 
     def count(self) -> int:
         """Rows of jobs, earlier runs included."""

@@ -109,7 +109,7 @@ def _check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
         wanted = licenses.parse(spec.licenses)
     except LanguageError as error:
         raise SlurmError(Errno.INVALID_LICENSES) from error
-    if any(item.count > total.get(item.name, 0) for item in wanted):
+    if any(count > total.get(name, 0) for name, count in wanted.counts):
         raise SlurmError(Errno.INVALID_LICENSES)
 
 
@@ -135,7 +135,7 @@ def _check_dependency(spec: JobSpec) -> None:
         parsed = dependency.parse(spec.dependency)
     except LanguageError as error:
         raise SlurmError(Errno.DEPENDENCY) from error
-    kinds = {item.type for item in parsed.items}
+    kinds = {condition.type for condition in parsed.conditions}
     if "expand" in kinds:
         raise SlurmError(Errno.NOT_SUPPORTED)
 
@@ -180,9 +180,8 @@ def admit(book: Book, specs: Sequence[JobSpec], payload: Payload, who: Submitter
         if len(specs) > 1:
             job = replace(job, het_job_id=first_id, het_offset=offset, het_ids=ids)
         if array is not None and len(array):
-            indices = array.indices
             job.array_job_id = job.job_id
-            job.pending_tasks = _as_ranges(indices)
+            job.pending_tasks = array.ranges
             job.array_max_running = array.max_running or None
             job.array_count = len(array)
             first = job.pending_tasks[0]
@@ -195,20 +194,6 @@ def admit(book: Book, specs: Sequence[JobSpec], payload: Payload, who: Submitter
     for job in jobs:
         book.touch(job)
     return jobs[0]
-
-
-def _as_ranges(indices: Sequence[int] | Sequence[range]) -> tuple[range, ...]:
-    parts = tuple(indices)
-    if all(isinstance(part, range) for part in parts):
-        return parts  # type: ignore[return-value]
-    found: list[range] = []
-    for index in parts:
-        assert isinstance(index, int)
-        if found and index == found[-1].stop:
-            found[-1] = range(found[-1].start, index + 1)
-        else:
-            found.append(range(index, index + 1))
-    return tuple(found)
 
 
 def _record(book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool) -> Job:
@@ -257,8 +242,7 @@ def file_path(job: Job, pattern: str, node: str = "") -> str:
     """A batch job's file pattern as an absolute path. Source: common/fname handling of slurmstepd."""
     values = filename.FilenameValues(
         job_id=job.job_id, array_job_id=job.array_job_id or job.job_id,
-        array_task_id=job.array_task_id, user=job.user, job_name=job.name, node=node, node_id=0,
-        step_id="batch", task_id=0, restarts=job.restarts)
+        array_task_id=job.array_task_id, user=job.user, job_name=job.name, node=node, restart_count=job.restarts)
     name = filename.expand(pattern, values)
     return os.path.join(job.work_dir, name)
 

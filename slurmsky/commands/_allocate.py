@@ -1,0 +1,92 @@
+"""An allocation for salloc, or for srun outside a job: asked for, waited for, and let go."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ..controller.context import CallerGone, Context
+from ..controller.errors import Errno, SlurmError
+from ..controller.submit import Payload, admit
+from ..model.job import Job
+from ..model.spec import JobSpec
+from ..model.states import JobState
+from ..node import wire
+from ._surroundings import rlimits, submitter
+from .sbatch import job_environment
+
+
+class Revoked(Exception):
+    """The allocation ended before it was granted; ``code`` is the command's exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediate_s: int | None) -> Job:
+    """Ask for nodes and wait until they are there, saying so as Slurm does.
+
+    Raises SlurmError, CallerGone, Revoked.
+    """
+    queue = ctx.queue
+    payload = Payload(None, "", (), job_environment(ctx, "ALL"), ctx.request.umask, rlimits(ctx.request.pid))
+    job = admit(queue.book, specs, payload, submitter(ctx), queue.paths.jobs, interactive=True)
+    queue.flush()
+    queue.schedule_now()
+    if job.state is JobState.PENDING:
+        if immediate_s is not None and immediate_s <= 1:
+            queue.life.cancel(job, job.uid)
+            raise SlurmError(Errno.IMMEDIATE)
+        if not quiet:
+            if ctx.command == "salloc":
+                ctx.say(f"Pending job allocation {job.job_id}")
+            ctx.say(f"job {job.job_id} queued and waiting for resources")
+        ctx.handle_signals()
+        await _granted(ctx, job, immediate_s)
+        if not quiet:
+            ctx.say(f"job {job.job_id} has been allocated resources")
+    await queue.life.wait(job, lambda one: one.state is not JobState.PENDING and queue.ready(one))
+    if job.state.finished:
+        raise Revoked(1)
+    return job
+
+
+async def _granted(ctx: Context, job: Job, immediate_s: int | None) -> None:
+    """Wait for the nodes; a signal or the caller's death gives the request up."""
+    queue = ctx.queue
+    begun = asyncio.ensure_future(queue.life.wait(job, lambda one: one.state is not JobState.PENDING))
+    loop = asyncio.get_running_loop()
+    deadline = None if immediate_s is None else loop.time() + immediate_s
+    while not begun.done():
+        frame = asyncio.ensure_future(ctx.frame())
+        left = None if deadline is None else max(0.0, deadline - loop.time())
+        done, _ = await asyncio.wait({begun, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=left)
+        if not done:
+            frame.cancel()
+            queue.life.cancel(job, job.uid)
+            raise SlurmError(Errno.IMMEDIATE)
+        if begun in done:
+            ctx.give_back(frame)
+            break
+        try:
+            got = frame.result()
+        except CallerGone:
+            if not job.state.finished:
+                queue.life.cancel(job, job.uid)
+            raise
+        if got.kind == wire.SIGNAL:
+            if ctx.command == "salloc":
+                ctx.say(f"Job allocation {job.job_id} has been revoked.")
+            else:
+                ctx.say("Force Terminated JobId=%d" % job.job_id)
+            queue.life.cancel(job, job.uid)
+            raise Revoked(1)
+    if job.state.finished:
+        raise Revoked(1)
+
+
+def let_go(ctx: Context, job: Job, state: JobState = JobState.COMPLETED, exit_code: int = 0) -> None:
+    """End the allocation, if it is still there."""
+    if job.state.active:
+        job.exit_code = exit_code
+        ctx.queue.life.terminate(job, state)

@@ -1,0 +1,66 @@
+"""How a command ends: one place turns typed errors into what the caller reads."""
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Awaitable, Callable
+from typing import Union
+
+from ..controller.context import Context
+from ..controller.errors import SlurmError
+from ..options.errors import CommandError
+
+Main = Callable[[Context], Union[int, Awaitable[int]]]
+
+
+def answer(ctx: Context, error: CommandError) -> int:
+    """Print what an option error or --help has to say; its exit code."""
+    ctx.out(error.stdout)
+    for line in error.lines:
+        ctx.err(line)
+    return error.exit_code
+
+
+def command(main: Callable[[Context], int]) -> Callable[[Context], int]:
+    """A command that answers at once."""
+
+    @functools.wraps(main)
+    def run(ctx: Context) -> int:
+        try:
+            return main(ctx)
+        except CommandError as error:
+            return answer(ctx, error)
+
+    return run
+
+
+def streaming(main: Callable[[Context], Awaitable[int]]) -> Callable[[Context], Awaitable[int]]:
+    """A command that waits for something."""
+
+    @functools.wraps(main)
+    async def run(ctx: Context) -> int:
+        try:
+            return await main(ctx)
+        except CommandError as error:
+            return answer(ctx, error)
+
+    return run
+
+
+def refused(ctx: Context, error: SlurmError, what: str) -> int:
+    """``CMD: error: details``, then ``CMD: error: what: text``; the exit code of a refusal."""
+    for detail in error.details:
+        ctx.error(detail)
+    ctx.error(f"{what}: {error.text}")
+    return error_exit(ctx)
+
+
+def error_exit(ctx: Context) -> int:
+    """1, or what SLURM_EXIT_ERROR says."""
+    text = ctx.env.get("SLURM_EXIT_ERROR", "")
+    return int(text) % 256 or 1 if text.lstrip("+-").isdigit() else 1
+
+
+def absolute(ctx: Context, name: str) -> str:
+    """A path of the caller's as an absolute one."""
+    return os.path.normpath(os.path.join(ctx.cwd, name))

@@ -1,0 +1,44 @@
+"""What reports need of the caller: clock, time format, unit scale."""
+from __future__ import annotations
+
+from datetime import tzinfo
+
+from ..controller.context import Context
+from ..options.query import Query
+from ..report.context import Context as Report
+from ..report.text import EXACT, Clock, Scale
+
+
+def report(ctx: Context, query: Query, scale: Scale = EXACT, expand_patterns: bool = False) -> Report:
+    """The report's context for one call."""
+    zone = caller_zone(ctx)
+    clock = Clock(ctx.queue.clock(), zone, query.time_format or "standard")
+    return Report(clock=clock, cluster=ctx.queue.book.cluster, scale=scale,
+                  bitstr_len=query.bitstr_len, expand_patterns=expand_patterns)
+
+
+def caller_zone(ctx: Context) -> tzinfo | None:
+    """The caller's time zone when TZ differs from the controller's; None: local time."""
+    name = ctx.env.get("TZ")
+    if not name or name == ctx.queue.environment.get("TZ"):
+        return None
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(name.lstrip(":"))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def known_cluster(ctx: Context, clusters: str | None) -> bool:
+    """-M: the one cluster there is, or ``all``; prints Slurm's lines for any other."""
+    if not clusters:
+        return True
+    name = ctx.queue.book.cluster.name
+    for word in clusters.split(","):
+        if word not in (name, "all"):
+            ctx.error(f"No cluster '{word}' known by database.")
+            ctx.error(f"'{word}' can't be reached now, or it is an invalid entry for --cluster.  "
+                      "Use 'sacctmgr list clusters' to see available clusters.")
+            return False
+    return True

@@ -1,0 +1,336 @@
+"""scontrol show: jobs, steps, nodes, partitions, configuration and the hostlist helpers.
+
+Source: src/scontrol/info_job.c, info_node.c, info_part.c, scontrol.c _show_it.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from ..controller.context import Context
+from ..controller.errors import Errno, SlurmError
+from ..language import hostlist, jobids, timelimit
+from ..language.errors import HostlistError, LanguageError
+from ..model.job import Job, Step
+from ..model.states import JobFlag
+from ..options.query import ScontrolQuery
+from ..report import show as report
+from . import _targets
+from ._report import report as report_context
+
+Words = Sequence[str]
+
+
+def show(ctx: Context, query: ScontrolQuery, words: Words) -> int:
+    """``show ENTITY [ID]``."""
+    entity = words[0].partition("=")[0].lower()
+    value = words[0].partition("=")[2] or (words[1] if len(words) > 1 else None)
+    if len(words) > 2 and not entity.startswith("host"):
+        ctx.err("too many arguments for keyword:show")
+        return 1
+    for name, least, run in ENTITIES:
+        if name.startswith(entity) and len(entity) >= least:
+            return run(ctx, query, value)
+    ctx.err(f"invalid entity:{words[0]} for keyword:show ")
+    return 1
+
+
+# --- jobs and steps
+
+def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    book = ctx.queue.book
+    if value is None:
+        jobs = [book.jobs[job_id] for job_id in sorted(book.jobs)]
+        if not jobs:
+            if not query.quiet:
+                ctx.out("No jobs in the system\n")
+            return 0
+    else:
+        jobs = []
+        for text in jobids.split(value):
+            try:
+                wanted = jobids.parse(text)
+            except LanguageError:
+                ctx.err("scontrol_print_job error: Invalid job id specified")
+                return 1
+            try:
+                jobs += _targets.records(ctx.queue, wanted, split=False)
+            except SlurmError as error:
+                if not query.quiet:
+                    if wanted.task is not None and wanted.job_id in book.jobs:
+                        ctx.out(f"Job {text} not found\n")
+                    else:
+                        ctx.err(f"slurm_load_jobs error: {error.text}")
+                return 1
+    context = report_context(ctx, query)
+    if query.json is not None or query.yaml is not None:
+        from ..report import json as structured
+
+        meta = structured.meta(ctx.command, list(ctx.args), book.cluster.name)
+        document = structured.jobs_document(jobs, meta, ctx.queue.clock(), book.cluster)
+        ctx.out(structured.dump(document, yaml=query.yaml is not None))
+        return 0
+    ctx.out("".join(report.show_job(job, context, detail=query.details, oneliner=query.oneliner) for job in jobs))
+    return 0
+
+
+def _steps(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    book = ctx.queue.book
+    wanted = None
+    if value is not None and value[:1].isdigit():
+        try:
+            wanted = jobids.parse(value)
+            records = _targets.records(ctx.queue, wanted, split=False)
+        except (SlurmError, LanguageError):
+            ctx.err("slurm_get_job_steps error: Invalid job id specified")
+            return 1
+    else:
+        records = [book.jobs[job_id] for job_id in sorted(book.jobs)]
+    found: list[tuple[Job, Step]] = [
+        (job, step) for job in records for step in job.steps.values()
+        if not step.state.finished and (wanted is None or wanted.step is None or str(wanted.step) == step.step_id)]
+    context = report_context(ctx, query)
+    if wanted is not None and wanted.step is not None and not found:
+        ctx.out(f"Job step {value} not found\n")
+        return 1
+    if not found and wanted is None:
+        ctx.out("No job steps in the system\n")
+    ctx.out("".join(report.show_step(job, step, context, oneliner=query.oneliner) for job, step in found))
+    return 0
+
+
+def completing(ctx: Context, query: ScontrolQuery) -> None:
+    """Jobs that are being cleaned up, and their nodes."""
+    context = report_context(ctx, query)
+    now = ctx.queue.clock()
+    for job in ctx.queue.book.jobs.values():
+        if JobFlag.COMPLETING in job.flags:
+            took = timelimit.format_seconds(max(0, int(now - job.end_time)))
+            ctx.out(f"JobId={job.job_id} EndTime={context.clock.text(job.end_time)} CompletingTime={took} "
+                    f"Nodes(COMPLETING)={hostlist.compress(job.nodes)} \n")
+
+
+# --- nodes, partitions, configuration
+
+def _nodes(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    book = ctx.queue.book
+    names: list[str] = list(book.nodes)
+    if value is not None and value.upper() != "ALL":
+        try:
+            names = hostlist.expand(value)
+        except HostlistError as error:
+            ctx.err(str(error))
+            return 1
+    context = report_context(ctx, query)
+    code = 0
+    for name in names:
+        node = book.nodes.get(name)
+        if node is None:
+            ctx.out(f"Node {name} not found\n")
+            code = 1
+            continue
+        ctx.out(report.show_node(node, context, detail=query.details, oneliner=query.oneliner))
+    return code
+
+
+def _partitions(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    book = ctx.queue.book
+    context = report_context(ctx, query)
+    found = [part for part in book.cluster.partitions if value is None or part.name == value]
+    if value is not None and not found:
+        ctx.out(f"Partition {value} not found\n")
+        return 1
+    for part in found:
+        state = book.partition_states.get(part.name, part.state)
+        nodes = [book.nodes[name] for name in part.nodes if name in book.nodes]
+        ctx.out(report.show_partition(part, nodes, context, state=state, oneliner=query.oneliner))
+    return 0
+
+
+def _config(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    context = report_context(ctx, query)
+    queue = ctx.queue
+    facts = {"SLURM_CONF": queue.site.source or "(no site file)", "StateSaveLocation": str(queue.paths.home),
+             "SlurmctldHost[0]": queue.host, "BOOT_TIME": context.clock.text(queue.started_at),
+             "NEXT_JOB_ID": str(queue.book.next_job_id), "SlurmctldLogFile": str(queue.paths.log)}
+    ctx.out(report.show_config(queue.book.cluster, context, facts))
+    return 0
+
+
+# --- hostlists
+
+def _hostnames(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    text = value if value is not None else ctx.env.get("SLURM_JOB_NODELIST") or ctx.env.get("SLURM_NODELIST")
+    if text is None:
+        ctx.err("scontrol: error: host list is empty")
+        return 0
+    try:
+        names = hostlist.expand(text)
+    except HostlistError as error:
+        ctx.err(str(error))
+        return 0
+    ctx.out("".join(name + "\n" for name in names))
+    return 0
+
+
+def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, ScontrolQuery, "str | None"], int]:
+    def run(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+        if value is None:
+            ctx.err("invalid encode argument")
+            return 1
+        text = value
+        if value.startswith("/"):
+            try:
+                with open(os.path.join(ctx.cwd, value), encoding="utf-8") as file:
+                    text = ",".join(file.read().split())
+            except OSError:
+                ctx.err(f"Can not open {value}")
+                return 1
+        try:
+            ctx.out(compress(hostlist.expand(text)) + "\n")
+        except HostlistError as error:
+            ctx.err(str(error))
+        return 0
+
+    return run
+
+
+# --- what this cluster has none of, or one answer for
+
+def _licenses(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    book = ctx.queue.book
+    if not book.cluster.licenses:
+        ctx.out("No licenses configured in Slurm.\n")
+        return 0
+    found = [(name, total) for name, total in book.cluster.licenses if value in (None, name)]
+    if not found:
+        ctx.out(f"License {value} not found\n")
+        return 1
+    separator = " " if query.oneliner else "\n    "
+    for name, total in found:
+        used = book.licenses_used.get(name, 0)
+        ctx.out(f"LicenseName={name}{separator}Total={total} Used={used} Free={total - used} Reserved=0 Remote=no\n")
+    return 0
+
+
+def _reservations(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    if value is not None:
+        ctx.out(f"Reservation {value} not found\n")
+        return 1
+    ctx.out("No reservations in the system\n")
+    return 0
+
+
+def _constant(out: str = "", err: str = "", code: int = 0) -> Callable[[Context, ScontrolQuery, "str | None"], int]:
+    def run(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+        ctx.out(out)
+        if err:
+            ctx.err(err)
+        return code
+
+    return run
+
+
+def _assoc(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    user = ctx.queue.environment.get("USER", "root")
+    ctx.out("Current Association Manager state\n\nUser Records\n\n"
+            f"UserName={user}({os.geteuid()}) DefAccount={user} DefWckey= AdminLevel=Administrator\n")
+    return 0
+
+
+def _hosts(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    return 0
+
+
+ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, "str | None"], int]], ...] = (
+    ("jobs", 1, _jobs),
+    ("steps", 1, _steps),
+    ("nodes", 1, _nodes),
+    ("partitions", 1, _partitions),
+    ("config", 1, _config),
+    ("hostnames", 5, _hostnames),
+    ("hostlistsorted", 9, _encode(lambda names: hostlist.compress_sorted(names))),
+    ("hostlist", 5, _encode(lambda names: hostlist.compress(names))),
+    ("licenses", 2, _licenses),
+    ("reservations", 1, _reservations),
+    ("topology", 1, _constant(err="scontrol: error: No topology information available")),
+    ("daemons", 1, _constant(out="slurmctld slurmd\n")),
+    ("aliases", 1, _hosts),
+    ("assoc_mgr", 2, _assoc),
+    ("bbstat", 2, _constant(out="No burst buffers in the system\n")),
+    ("burstbuffer", 1, _constant(out="No burst buffer information\n")),
+    ("dwstat", 2, _constant(out="")),
+    ("federation", 1, _constant(out="")),
+    ("frontend", 1, _constant(err="slurm_load_front_end error: Requested operation not supported on this system",
+                              code=1)),
+    ("slurmd", 1, _constant(err="slurm_slurmd_info: Unable to contact slurm controller (connect failure)", code=1)),
+    ("powercap", 1, _constant(out="Powercapping disabled by configuration. See PowerParameters parameter in "
+                                  "slurm.conf\n")),
+)
+
+
+# --- processes
+
+def listpids(ctx: Context, words: Words) -> int:
+    """listpids [JOBID[.STEP]]: processes of a job, found by the job's mark in their environment."""
+    wanted = words[0] if words else None
+    ctx.out(f"{'PID':<8} {'JOBID':<8} {'STEPID':<8} {'LOCALID':<7} {'GLOBALID':<8}\n")
+    if wanted is not None:
+        try:
+            _targets.records(ctx.queue, _targets.parse(wanted), split=False)
+        except SlurmError:
+            ctx.err(f"slurmstepd: error: No job steps exist on this node for job {wanted}")
+            return 1
+    for pid, env in _job_processes():
+        job, step = env.get("SLURM_JOB_ID", ""), env.get("SLURM_STEP_ID", "batch")
+        if wanted is not None and wanted not in (job, f"{job}.{step}"):
+            continue
+        ctx.out(f"{pid:<8} {job:<8} {step:<8} {env.get('SLURM_LOCALID', '-'):<7} {env.get('SLURM_PROCID', '-'):<8}\n")
+    return 0
+
+
+def pidinfo(ctx: Context, words: Words) -> int:
+    """pidinfo PID."""
+    for pid, env in _job_processes():
+        if str(pid) == words[0]:
+            job = ctx.queue.book.jobs.get(int(env.get("SLURM_JOB_ID", "0") or 0))
+            end = "UNLIMITED" if job is None or not job.end_time else str(int(job.end_time))
+            ctx.out(f"Slurm JobId={env.get('SLURM_JOB_ID')} ends at {end}\n")
+            return 0
+    ctx.err("Failed to locate job for requested pid")
+    return 1
+
+
+def _job_processes() -> list[tuple[int, dict[str, str]]]:
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                data = file.read()
+        except OSError:
+            continue
+        if b"SLURMSKY_AGENT=" in data and b"SLURM_JOB_ID=" in data:
+            pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0"))
+            found.append((int(name), {key: value for key, _, value in pairs}))
+    return sorted(found)
+
+
+def notify(ctx: Context, words: Words) -> int:
+    """notify JOBID TEXT: a line into the job's stderr."""
+    try:
+        job = _targets.records(ctx.queue, _targets.parse(words[0]), split=False)[0]
+        if not job.state.active:
+            raise SlurmError(Errno.NOT_RUNNING if not job.state.finished else Errno.ALREADY_DONE)
+    except SlurmError as error:
+        ctx.err(f"job notify failure: {error.text}")
+        return 1
+    from ..controller.submit import file_path
+
+    text = " ".join(words[1:])
+    pattern = job.stderr or job.stdout
+    if pattern and job.is_batch:
+        with open(file_path(job, pattern, job.nodes[0]), "a", encoding="utf-8") as file:
+            file.write(f"slurmstepd-{job.nodes[0]}: {text}\n")
+    return 0

@@ -1,0 +1,98 @@
+"""What the option parser and the queue need to know of a command's caller."""
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shlex
+from functools import lru_cache
+
+from ..controller.context import Context
+from ..controller.submit import Submitter
+from ..options.values import Context as Surroundings
+
+_RLIMIT_ROWS = {
+    "Max cpu time": "CPU", "Max file size": "FSIZE", "Max data size": "DATA", "Max stack size": "STACK",
+    "Max core file size": "CORE", "Max resident set": "RSS", "Max processes": "NPROC", "Max open files": "NOFILE",
+    "Max locked memory": "MEMLOCK", "Max address space": "AS",
+}
+
+
+def find_user(name: str) -> int | None:
+    """The uid of a user name or number, or None."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return int(name) if name.isdigit() else None
+
+
+def find_group(name: str) -> int | None:
+    """The gid of a group name or number, or None."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return int(name) if name.isdigit() else None
+
+
+@lru_cache(maxsize=64)
+def user_name(uid: int) -> str:
+    """The name of a uid; its number when it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+@lru_cache(maxsize=64)
+def group_name(gid: int) -> str:
+    """The name of a gid; its number when it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def surroundings(ctx: Context) -> Surroundings:
+    """The caller's surroundings as the option parser wants them."""
+
+    def read_file(name: str) -> bytes:
+        with open(os.path.join(ctx.cwd, name), "rb") as file:
+            return file.read(16 << 20)
+
+    return Surroundings(
+        now=ctx.queue.clock(), cwd=ctx.cwd, env=ctx.env, read_file=read_file, is_root=os.geteuid() == 0,
+        find_user=find_user, find_group=find_group, max_array_size=ctx.queue.site.cluster.max_array_size)
+
+
+def submitter(ctx: Context) -> Submitter:
+    """Who calls, and from where."""
+    uid, gid = os.geteuid(), os.getegid()
+    user = user_name(uid)
+    return Submitter(user=user, uid=uid, group=group_name(gid), gid=gid, account=user, cwd=ctx.cwd,
+                     host=ctx.queue.host, sid=_session(ctx.request.pid),
+                     submit_line=shlex.join([ctx.command, *ctx.args]))
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def rlimits(pid: int) -> dict[str, tuple[int, int]]:
+    """The caller's resource limits as name -> (soft, hard); -1 is unlimited.
+
+    srun and sbatch propagate them to the job (PropagateResourceLimits=ALL); /proc tells them of another process.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    try:
+        with open(f"/proc/{pid}/limits", encoding="ascii") as file:
+            for line in file:
+                name = line[:26].strip()
+                if name in _RLIMIT_ROWS:
+                    soft, hard = (-1 if word == "unlimited" else int(word) for word in line[26:].split()[:2])
+                    found[_RLIMIT_ROWS[name]] = (soft, hard)
+    except (OSError, ValueError):
+        return {}
+    return found

@@ -1,0 +1,16 @@
+"""The option table of a command with the site's own options in it."""
+from __future__ import annotations
+
+from ..controller.context import Context
+from ..options import table as tables
+
+
+def table(ctx: Context, command: str) -> tables.Table:
+    """The table that parses this command here."""
+    own = ctx.queue.site.options
+    base = tables.load(command)
+    if not own:
+        return base
+    return base.with_site_options(
+        tables.SiteOption(name=option.name, argument=option.argument, help=option.help, policy=option.policy)
+        for option in own)

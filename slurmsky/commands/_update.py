@@ -1,0 +1,466 @@
+"""scontrol update: one table row per key of a job; nodes and partitions of the local cluster.
+
+Source: src/scontrol/update_job.c scontrol_update_job, update_node.c, update_part.c; slurmctld/job_mgr.c _update_job.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..controller.context import Context
+from ..controller.errors import Errno, SlurmError
+from ..controller.submit import check, partitions_of
+from ..language import jobids, nodecount, timelimit, timespec
+from ..language.errors import LanguageError
+from ..model.job import Job
+from ..model.spec import INFINITE
+from ..model.states import JobState
+from . import _targets
+from ._verbs import report_array
+
+Set = Callable[[Context, Job, Any], None]
+
+
+class Unreadable(Exception):
+    """A value that scontrol itself refuses: the lines it prints."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """How a key of ``update JobId=`` is read and what it changes."""
+
+    read: Callable[[Context, str], Any]
+    apply: Set
+    pending_only: bool = True
+
+
+# --- reading values
+
+def _text(ctx: Context, text: str) -> str:
+    return text
+
+
+def _number(name: str, least: int = 0) -> Callable[[Context, str], int]:
+    def read(ctx: Context, text: str) -> int:
+        body = text[1:] if text[:1] in "+-" else text
+        if not body.isdigit() or int(text) < least:
+            raise Unreadable(f"scontrol: error: Invalid {name} value: {text}")
+        return int(text)
+
+    return read
+
+
+def _loose_number(ctx: Context, text: str) -> int:
+    """strtoll without a check of the rest, as Nice= is read."""
+    sign, digits = (text[:1] if text[:1] in "+-" else ""), text.lstrip("+-")
+    head = digits[: len(digits) - len(digits.lstrip("0123456789"))]
+    return int(sign + head) if head else (100 if not text else 0)
+
+
+def _yes_no(name: str) -> Callable[[Context, str], bool]:
+    def read(ctx: Context, text: str) -> bool:
+        word = text.lower()
+        if word in ("yes", "y", "1", "true"):
+            return True
+        if word in ("no", "n", "0", "false"):
+            return False
+        raise Unreadable(f"Bad {name} value: {text}")
+
+    return read
+
+
+def _minutes(name: str) -> Callable[[Context, str], tuple[str, int]]:
+    def read(ctx: Context, text: str) -> tuple[str, int]:
+        sign = text[:1] if text[:1] in "+-" else ""
+        try:
+            minutes = timelimit.parse(text[len(sign):])
+        except LanguageError:
+            raise Unreadable(f"scontrol: error: Invalid {name} value") from None
+        return sign, minutes
+
+    return read
+
+
+def _moment(name: str) -> Callable[[Context, str], int]:
+    def read(ctx: Context, text: str) -> int:
+        try:
+            return timespec.parse(text, ctx.queue.clock())
+        except LanguageError:
+            raise Unreadable(f"Invalid time specification {text}") from None
+
+    return read
+
+
+def _throttle(ctx: Context, text: str) -> int:
+    if not text.isdigit():
+        raise Unreadable("scontrol: error: Invalid ArrayTaskThrottle value")
+    return int(text)
+
+
+def _node_count(ctx: Context, text: str) -> nodecount.NodeCount:
+    try:
+        return nodecount.parse(text)
+    except LanguageError:
+        raise Unreadable(f"scontrol: error: Invalid NumNodes value: {text}") from None
+
+
+def _mail_types(ctx: Context, text: str) -> tuple[str, ...]:
+    from ..language import mailtype
+
+    try:
+        return tuple(str(mailtype.parse(text)).split(",")) if text else ()
+    except LanguageError:
+        raise Unreadable("scontrol: error: Invalid MailType value") from None
+
+
+# --- changing the job
+
+def _spec(field: str) -> Set:
+    def apply(ctx: Context, job: Job, value: Any) -> None:
+        changed = job.spec.evolve(**{field: value if value != "" else None})
+        if not job.state.finished and field in ("constraint", "nodelist", "exclude", "gres", "licenses", "mem_mib",
+                                                "mem_per_cpu_mib", "cpus_per_task", "mincpus", "tmp_mib"):
+            check(ctx.queue.book.cluster, changed, ctx.queue.clock())
+        job.spec = changed
+
+    return apply
+
+
+def _field(name: str) -> Set:
+    def apply(ctx: Context, job: Job, value: Any) -> None:
+        setattr(job, name, value)
+
+    return apply
+
+
+def _both(field: str, spec_field: str) -> Set:
+    def apply(ctx: Context, job: Job, value: Any) -> None:
+        setattr(job, field, value)
+        job.spec = job.spec.evolve(**{spec_field: value})
+
+    return apply
+
+
+def _time_limit(ctx: Context, job: Job, value: tuple[str, int]) -> None:
+    sign, minutes = value
+    now = job.time_limit_min if job.time_limit_min is not None else INFINITE
+    if sign == "+":
+        minutes = INFINITE if now >= INFINITE else now + minutes
+    elif sign == "-":
+        if now >= INFINITE or minutes > now:
+            raise SlurmError(Errno.INVALID_TIME_LIMIT)
+        minutes = now - minutes
+    if job.state is JobState.RUNNING or os.geteuid() == 0 or minutes <= now or job.state is JobState.PENDING:
+        job.spec = job.spec.evolve(time_limit_min=minutes)
+        ctx.queue.life.set_time_limit(job, minutes)
+
+
+def _nice(ctx: Context, job: Job, value: int) -> None:
+    if value < 0 and os.geteuid() != 0:
+        raise SlurmError(Errno.ACCESS_DENIED)
+    if job.priority:
+        job.priority = max(1, job.priority + job.nice - value)
+    job.nice = value
+    job.spec = job.spec.evolve(nice=value)
+
+
+def _priority(ctx: Context, job: Job, value: int) -> None:
+    if value == 0:
+        ctx.queue.life.hold(job, by_user=os.geteuid() != 0)
+        return
+    job.priority = value
+    if job.reason.startswith("JobHeld"):
+        job.reason = "None"
+        job.eligible_time = ctx.queue.clock()
+
+
+def _partition(ctx: Context, job: Job, value: str) -> None:
+    changed = job.spec.evolve(partition=value)
+    parts = partitions_of(ctx.queue.book.cluster, changed)
+    job.spec = changed
+    job.partition = ",".join(part.name for part in parts)
+
+
+def _dependency(ctx: Context, job: Job, value: str) -> None:
+    check(ctx.queue.book.cluster, job.spec.evolve(dependency=value or None, hold=True), ctx.queue.clock())
+    job.spec = job.spec.evolve(dependency=value or None)
+    job.dependency, job.dependency_shown = value, ""
+
+
+def _nodes(ctx: Context, job: Job, value: nodecount.NodeCount) -> None:
+    job.spec = job.spec.evolve(nodes=str(value), nodes_min=value.min, nodes_max=value.max)
+    job.num_nodes, job.max_nodes = value.min, value.max
+    job.num_tasks = max(job.num_tasks, value.min) if job.spec.ntasks is None else job.num_tasks
+    job.num_cpus = max(job.num_cpus, value.min)
+
+
+def _begin(ctx: Context, job: Job, value: int) -> None:
+    job.spec = job.spec.evolve(begin=value)
+    if job.priority:
+        job.eligible_time = float(max(value, int(job.submit_time)))
+
+
+def _throttle_set(ctx: Context, job: Job, value: int) -> None:
+    if not job.array_job_id:
+        raise SlurmError(Errno.INVALID_ARRAY)
+    for member in ctx.queue.book.array(job.array_job_id):
+        member.array_max_running = value or None
+        ctx.queue.book.touch(member)
+
+
+def _requeue(ctx: Context, job: Job, value: bool) -> None:
+    job.spec = job.spec.evolve(requeue=value)
+
+
+_COUNTS = {"cpuspertask": "cpus_per_task", "cpus/task": "cpus_per_task", "mincpusnode": "mincpus",
+           "minmemorynode": "mem_mib", "minmemorycpu": "mem_per_cpu_mib", "mintmpdisknode": "tmp_mib"}
+
+KEYS: dict[str, Key] = {
+    "account": Key(_text, _both("account", "account")),
+    "admincomment": Key(_text, _both("admin_comment", "admin_comment"), pending_only=False),
+    "arraytaskthrottle": Key(_throttle, _throttle_set, pending_only=False),
+    "begintime": Key(_moment("StartTime"), _begin),
+    "starttime": Key(_moment("StartTime"), _begin),
+    "comment": Key(_text, _both("comment", "comment"), pending_only=False),
+    "contiguous": Key(_yes_no("Contiguous"), _spec("contiguous")),
+    "deadline": Key(_moment("Deadline"), _spec("deadline")),
+    "dependency": Key(_text, _dependency),
+    "excnodelist": Key(_text, _spec("exclude")),
+    "features": Key(_text, _spec("constraint")),
+    "gres": Key(_text, _spec("gres")),
+    "tres-per-node": Key(_text, _spec("gres")),
+    "trespernode": Key(_text, _spec("gres")),
+    "jobname": Key(_text, _both("name", "job_name"), pending_only=False),
+    "name": Key(_text, _both("name", "job_name"), pending_only=False),
+    "licenses": Key(_text, _spec("licenses")),
+    "mailtype": Key(_mail_types, _spec("mail_type"), pending_only=False),
+    "mailuser": Key(_text, _spec("mail_user"), pending_only=False),
+    "network": Key(_text, _spec("network")),
+    "nice": Key(_loose_number, _nice, pending_only=False),
+    "nodelist": Key(_text, _spec("nodelist")),
+    "reqnodelist": Key(_text, _spec("nodelist")),
+    "numcpus": Key(_number("NumCPUs", 1), _field("num_cpus")),
+    "numnodes": Key(_node_count, _nodes),
+    "numtasks": Key(_number("NumTasks", 1), _both("num_tasks", "ntasks")),
+    "oversubscribe": Key(_yes_no("OverSubscribe"), _spec("oversubscribe")),
+    "shared": Key(_yes_no("OverSubscribe"), _spec("oversubscribe")),
+    "partition": Key(_text, _partition),
+    "priority": Key(_number("Priority"), _priority),
+    "qos": Key(_text, _both("qos", "qos")),
+    "requeue": Key(_number("Requeue"), lambda ctx, job, value: _requeue(ctx, job, bool(value)), pending_only=False),
+    "reservationname": Key(_text, _spec("reservation")),
+    "stderr": Key(_text, _both("stderr", "error")),
+    "stdin": Key(_text, _both("stdin", "input")),
+    "stdout": Key(_text, _both("stdout", "output")),
+    "timelimit": Key(_minutes("TimeLimit"), _time_limit, pending_only=False),
+    "timemin": Key(_minutes("TimeMin"), lambda ctx, job, value: _spec("time_min_min")(ctx, job, value[1])),
+    "wckey": Key(_text, _spec("wckey")),
+    "workdir": Key(_text, _both("work_dir", "chdir")),
+    "extra": Key(_text, _spec("extra"), pending_only=False),
+    **{name: Key(_number(name, 0), _spec(field)) for name, field in _COUNTS.items()},
+}
+
+
+def find_key(name: str) -> Key | None:
+    """A key by name in any case, or by a prefix of three letters and more that names one."""
+    word = name.lower()
+    if word in KEYS:
+        return KEYS[word]
+    found = {id(KEYS[key]): KEYS[key] for key in KEYS if len(word) >= 3 and key.startswith(word)}
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def update(ctx: Context, words: Sequence[str]) -> int:
+    """``scontrol update WORDS``."""
+    if not words:
+        ctx.err("too few arguments for update keyword")
+        return 1
+    pairs = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        sign = ""
+        if equals and key[-1:] in "+-":
+            key, sign = key[:-1], key[-1]
+        pairs.append((key, sign + value, word, bool(equals)))
+    kinds = {key.lower() for key, *_ in pairs}
+    for names, act in ((("nodename", "node"), _update_nodes), (("partitionname",), _update_partition),
+                       (("jobid", "job", "jobname"), update_job), (("reservation", "reservationname"), _no_reservation)):
+        if kinds & set(names) and (act is not _no_reservation or not kinds & {"jobid", "job"}):
+            return act(ctx, pairs)
+    ctx.err("No valid entity in update command")
+    ctx.err('Input line must include "NodeName", "PartitionName", "Reservation", "JobId", or "SlurmctldDebug"')
+    return 1
+
+
+Pairs = Sequence[tuple[str, str, str, bool]]
+
+
+def update_job(ctx: Context, pairs: Pairs) -> int:
+    """update JobId=IDS KEY=VALUE..."""
+    ids = ""
+    changes: list[tuple[Key, Any]] = []
+    name_filter = None
+    for key, value, word, equals in pairs:
+        lower = key.lower()
+        if lower in ("jobid", "job"):
+            ids = value
+            continue
+        if lower == "userid":
+            continue
+        if lower in ("jobname", "name") and not ids and not any(k.lower() == "jobid" for k, *_ in pairs):
+            name_filter = value
+            continue
+        found = find_key(key) if equals else None
+        if found is None:
+            ctx.err(f"Update of this parameter is not supported: {word}")
+            ctx.err("Request aborted")
+            return 1
+        try:
+            changes.append((found, found.read(ctx, value)))
+        except Unreadable as problem:
+            ctx.err(str(problem))
+            return 1
+    if not changes:
+        ctx.err("No changes specified")
+        return 1
+    if name_filter is not None:
+        ids = ",".join(str(job.job_id) for job in ctx.queue.book.jobs.values()
+                       if job.name == name_filter and not job.state.finished)
+    code = 0
+    for text in jobids.split(ids):
+        code = max(code, _change(ctx, text, changes))
+    ctx.queue.kick()
+    return code
+
+
+def _change(ctx: Context, text: str, changes: Sequence[tuple[Key, Any]]) -> int:
+    try:
+        records = _targets.records(ctx.queue, _targets.parse(text), split=True)
+    except SlurmError as error:
+        ctx.err(f"{error.text} for job {text}")
+        return 1
+    results: list[tuple[Job, SlurmError | None]] = []
+    for job in records:
+        try:
+            for key, value in changes:
+                if job.state.finished:
+                    raise SlurmError(Errno.JOB_FINISHED)
+                if key.pending_only and job.state is not JobState.PENDING:
+                    raise SlurmError(Errno.NO_LONGER_PENDING)
+                key.apply(ctx, job, value)
+            ctx.queue.book.touch(job)
+            results.append((job, None))
+        except SlurmError as error:
+            results.append((job, error))
+    problems = [problem for _, problem in results if problem is not None]
+    if not problems:
+        return 0
+    if records[0].array_job_id and (len(records) > 1 or records[0].pending_count):
+        report_array(ctx, results)
+    else:
+        for detail in problems[0].details:
+            ctx.err(detail)
+        ctx.err(f"{problems[0].text} for job {text}")
+    return 1
+
+
+_NODE_STATES = ("NoResp", "DRAIN", "FAIL", "FUTURE", "RESUME", "POWER_DOWN", "POWER_UP", "UNDRAIN")
+
+
+def _update_nodes(ctx: Context, pairs: Pairs) -> int:
+    """update NodeName=LIST State=... Reason=..."""
+    from ..language import hostlist
+
+    names: list[str] = []
+    state = reason = None
+    comment = None
+    weight = None
+    for key, value, word, _ in pairs:
+        lower = key.lower()
+        if lower in ("nodename", "node"):
+            try:
+                names = list(ctx.queue.book.nodes) if value.upper() == "ALL" else hostlist.expand(value)
+            except LanguageError:
+                names = [value]
+        elif lower == "reason":
+            reason = value.strip("'\"")
+        elif lower == "comment":
+            comment = value
+        elif lower == "weight" and value.isdigit():
+            weight = int(value)
+        elif lower == "state":
+            upper = value.upper()
+            matches = [name for name in (*_NODE_STATES, "DOWN", "IDLE", "DRAINED", "DRAINING")
+                       if len(upper) >= 3 and name.upper().startswith(upper)]
+            if not matches:
+                ctx.err(f"Invalid input: {word}")
+                ctx.err("Request aborted")
+                ctx.err("Valid states are: " + " ".join(_NODE_STATES))
+                ctx.err("Not all states are valid given a node's prior state")
+                return 1
+            state = matches[0].upper()
+        else:
+            ctx.err(f"Update of this parameter is not supported: {word}")
+            ctx.err("Request aborted")
+            return 1
+    if state in ("DRAIN", "DRAINED", "DRAINING", "DOWN", "FAIL") and not reason:
+        ctx.err('You must specify a reason when DOWNING or DRAINING a node. Request denied')
+        return 1
+    if state in ("POWER_DOWN", "POWER_UP", "FUTURE", "NORESP"):
+        ctx.err(f"slurm_update error: {Errno.NOT_SUPPORTED.text}")
+        return 1
+    unknown = [name for name in names if name not in ctx.queue.book.nodes]
+    if unknown or not names:
+        ctx.err("slurm_update error: Invalid node name specified")
+        return 1
+    if state is None and reason is None and comment is None and weight is None:
+        ctx.err("No changes specified")
+        return 1
+    from ._surroundings import user_name
+
+    for name in names:
+        node = ctx.queue.book.nodes[name]
+        if comment is not None:
+            node.comment = comment
+        if weight is not None:
+            node.config = replace(node.config, weight=weight)
+            ctx.queue.book.uses[name].config = node.config
+        ctx.queue.life.node_state(name, state or "", reason or "", user_name(os.geteuid()))
+    return 0
+
+
+def _update_partition(ctx: Context, pairs: Pairs) -> int:
+    """update PartitionName=NAME State=UP|DOWN|DRAIN|INACTIVE."""
+    name = next(value for key, value, _, _ in pairs if key.lower() == "partitionname")
+    state = None
+    for key, value, word, _ in pairs:
+        lower = key.lower()
+        if lower == "partitionname":
+            continue
+        if lower != "state":
+            ctx.err(f"Update of this parameter is not supported: {word}")
+            ctx.err("Request aborted")
+            return 1
+        if value.upper() not in ("UP", "DOWN", "DRAIN", "INACTIVE"):
+            ctx.err(f"Invalid input: {word}")
+            ctx.err("Acceptable State values are UP, DOWN, DRAIN and INACTIVE")
+            return 1
+        state = value.upper()
+    if ctx.queue.book.cluster.partition(name) is None:
+        ctx.err(f"slurm_update error: {Errno.INVALID_PARTITION.text}")
+        return 1
+    if state is None:
+        ctx.err("No changes specified")
+        return 1
+    ctx.queue.book.partition_states[name] = state
+    ctx.queue.kick()
+    return 0
+
+
+def _no_reservation(ctx: Context, pairs: Pairs) -> int:
+    ctx.err("Error updating the reservation: Requested reservation is invalid")
+    return 1
+
+

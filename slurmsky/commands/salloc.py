@@ -1,0 +1,85 @@
+"""salloc: nodes for a command, or for a shell. Source: src/salloc/salloc.c."""
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+
+from ..controller.context import CallerGone, Context
+from ..controller.errors import SlurmError
+from ..model.job import Job
+from ..model.states import JobState
+from ..node import wire
+from ..node.environment import allocation_environment
+from ..options import submit as options
+from ._allocate import Revoked, allocate, let_go
+from ._command import error_exit, refused, streaming
+from ._surroundings import surroundings
+from ._tables import table
+
+WHAT = "Job submit/allocate failed"
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """Get the nodes, run the command in the caller's terminal, give them back."""
+    request = options.parse_salloc(ctx.args, surroundings(ctx), table(ctx, "salloc"))
+    for line in request.warnings:
+        ctx.err(line)
+    quiet = bool(request.flags.quiet)
+    try:
+        job = await allocate(ctx, request.components, quiet, request.components[0].immediate_s)
+    except SlurmError as error:
+        return refused(ctx, error, WHAT)
+    except Revoked as revoked:
+        return revoked.code
+    if not quiet:
+        ctx.say(f"Granted job allocation {job.job_id}")
+    if request.flags.no_shell:
+        return 0
+    code = await _run(ctx, job, request)
+    if job.state.active and not quiet:
+        ctx.say(f"Relinquishing job allocation {job.job_id}")
+    let_go(ctx, job)
+    return code
+
+
+async def _run(ctx: Context, job: Job, request: options.Submission) -> int:
+    """The caller's command or shell, until it ends or the allocation does."""
+    queue = ctx.queue
+    argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
+    env = {**ctx.env, **allocation_environment(queue.life.launch_of(job)), **queue.job_variables(job)}
+    ctx.spawn(argv, env)
+    ended = asyncio.ensure_future(queue.life.wait(job, lambda one: not one.state.active))
+    told = False
+    try:
+        while True:
+            frame = asyncio.ensure_future(ctx.frame())
+            await asyncio.wait({frame} if told else {frame, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not frame.done():
+                # The allocation is gone; the command goes on unless --kill-command says otherwise.
+                told = True
+                ctx.give_back(frame)
+                if not request.flags.quiet:
+                    ctx.say(f"Job allocation {job.job_id} has been revoked.")
+                if request.flags.kill_command is not None:
+                    ctx.signal_child(request.flags.kill_command)
+                elif ctx.request.ttys[0] and not request.argv:
+                    ctx.signal_child(1)
+                continue
+            got = frame.result()
+            if got.kind == wire.CHILD_STATUS:
+                return _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
+    except CallerGone:
+        let_go(ctx, job, JobState.CANCELLED)
+        raise
+
+
+def _status(ctx: Context, program: str, text: str) -> int:
+    word, _, problem = text.partition(" ")
+    if problem:
+        ctx.error(f'_fork_command: Unable to find command "{program}"')
+        return error_exit(ctx)
+    code = int(word)
+    # A command that died by a signal: salloc returns 0 (WEXITSTATUS is only asked after WIFEXITED).
+    return code if code >= 0 else 0

@@ -1,0 +1,179 @@
+"""sbatch: a script becomes a job. Source: src/sbatch/sbatch.c, opt.c."""
+from __future__ import annotations
+
+import asyncio
+import os
+
+from ..controller.context import Context
+from ..controller.errors import Errno, SlurmError
+from ..controller.scheduling import predict_start
+from ..controller.store import StoreError
+from ..controller.submit import Payload, admit, check, partitions_of
+from ..language import exportspec, hostlist, timespec
+from ..model.job import Job
+from ..model.states import JobState
+from ..options import submit as options
+from ..options.errors import failure
+from ._command import absolute, error_exit, refused, streaming
+from ._surroundings import rlimits, submitter, surroundings
+from ._tables import table
+
+WHAT = "Batch job submission failed"
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """Submit, and print ``Submitted batch job N``."""
+    around = surroundings(ctx)
+    options_table = table(ctx, "sbatch")
+    choice = options.find_script(ctx.args, around, options_table)
+    script, path = await _script(ctx, choice)
+    request = options.parse_sbatch(ctx.args, script, around, options_table)
+    for line in request.warnings:
+        ctx.err(line)
+    data = options.wrap_script(choice.wrap or "") if script is None else script.data
+    flags = request.flags
+    specs = request.components
+    queue = ctx.queue
+    if flags.verbose:
+        _verbose(ctx, request)
+    if flags.test_only:
+        return _test_only(ctx, request)
+    if len(data) > queue.site.cluster.max_script_size:
+        return refused(ctx, SlurmError(Errno.PATH_TOO_LONG), WHAT)
+    payload = Payload(data, path, request.argv, job_environment(ctx, specs[0].export), ctx.request.umask,
+                      rlimits(ctx.request.pid))
+    try:
+        job = admit(queue.book, specs, payload, submitter(ctx), queue.paths.jobs)
+        queue.flush()
+    except SlurmError as error:
+        return refused(ctx, error, WHAT)
+    except (OSError, StoreError) as error:
+        # Nothing was promised: the id is not printed, and what is in memory goes.
+        ctx.error(f"{WHAT}: I/O error writing script/environment to file")
+        ctx.error(str(error))
+        return error_exit(ctx)
+    queue.kick()
+    if not flags.quiet:
+        cluster = f";{queue.site.cluster.name}" if specs[0].clusters else ""
+        if flags.parsable:
+            ctx.out(f"{job.job_id}{cluster}\n")
+        else:
+            on = f" on cluster {queue.site.cluster.name}" if specs[0].clusters else ""
+            ctx.out(f"Submitted batch job {job.job_id}{on}\n")
+    return await _wait(ctx, job) if flags.wait else 0
+
+
+async def _script(ctx: Context, choice: options.ScriptChoice) -> tuple[options.ScriptText | None, str]:
+    """The script's text and its path as scontrol shows it."""
+    if choice.wrap is not None:
+        return None, ""
+    if choice.path is None:
+        data = await ctx.read_stdin(ctx.queue.site.cluster.max_script_size)
+        return options.ScriptText("", data), ""
+    path = find_file(ctx, choice.path)
+    if path is None:
+        raise failure("sbatch", f"Unable to open file {choice.path}", exit_code=error_exit(ctx))
+    try:
+        with open(path, "rb") as file:
+            data = b"" if os.path.isdir(path) else file.read(ctx.queue.site.cluster.max_script_size + 1)
+    except IsADirectoryError:
+        data = b""
+    except OSError as error:
+        raise failure("sbatch", f"Unable to open file {choice.path}", exit_code=error_exit(ctx)) from error
+    return options.ScriptText(choice.path, data), path
+
+
+def find_file(ctx: Context, name: str) -> str | None:
+    """A script as sbatch finds it: from the current folder first, then along PATH."""
+    here = absolute(ctx, name)
+    if os.access(here, os.R_OK):
+        return here
+    if "/" not in name:
+        for folder in ctx.env.get("PATH", "").split(os.pathsep):
+            there = os.path.join(ctx.cwd, folder, name)
+            if folder and os.path.isfile(there) and os.access(there, os.R_OK):
+                return there
+    return None
+
+
+def job_environment(ctx: Context, export: str | None) -> dict[str, str]:
+    """The caller's environment as --export lets it through, without what belongs to an agent of another job."""
+    env = {name: value for name, value in ctx.env.items() if name != "SLURMSKY_AGENT"}
+    spec = exportspec.parse(export if export is not None else "ALL")
+    kept = spec.apply(env)
+    if export is not None:
+        kept["SLURM_EXPORT_ENV"] = export
+        if export.upper() != "ALL":
+            # Slurm loads the user's login environment on the node then: here the parts that every login sets.
+            kept["SLURM_GET_USER_ENV"] = "1"
+            for name in ("HOME", "PATH", "SHELL", "USER", "LOGNAME", "MAIL", "LANG"):
+                if name in env:
+                    kept.setdefault(name, env[name])
+    return kept
+
+
+def _verbose(ctx: Context, request: options.Submission) -> None:
+    rows = options.describe(request)
+    ctx.say("defined options")
+    ctx.say("-------------------- --------------------")
+    for name, value in rows:
+        ctx.say(f"{name:<20}: {value}")
+    ctx.say("-------------------- --------------------")
+    ctx.say("end of defined options")
+
+
+def _test_only(ctx: Context, request: options.Submission) -> int:
+    queue = ctx.queue
+    spec = request.components[0]
+    try:
+        check(queue.site.cluster, spec, queue.clock())
+        partition = partitions_of(queue.site.cluster, spec)[0]
+    except SlurmError as error:
+        for detail in error.details:
+            if error.errno is not Errno.NODE_CONFIG_UNAVAILABLE:
+                ctx.error(detail)
+        ctx.err(f"allocation failure: {error.text}")
+        return 1
+    job_id = queue.book.take_job_id()
+    probe = Job(job_id=job_id, spec=spec, name="", user="", uid=0, gid=0, group="", account="",
+                partition=partition.name)
+    found = predict_start(queue.scheduler, probe, partition, queue.clock)
+    if found is None:
+        ctx.err("allocation failure: Requested node configuration is not available")
+        return 1
+    start, shares = found
+    start = max(start, spec.begin or 0)
+    cpus = sum(share.cpus for share in shares)
+    ctx.say(f"Job {job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
+            f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}")
+    return 0
+
+
+async def _wait(ctx: Context, job: Job) -> int:
+    """--wait: the job's exit code; of an array the highest."""
+    queue = ctx.queue
+    done = asyncio.ensure_future(_ended(ctx, job))
+    await asyncio.wait({done, ctx.gone}, return_when=asyncio.FIRST_COMPLETED)
+    if not done.done():
+        done.cancel()
+        return 1
+    if job.array_job_id:
+        return max((_code(one) for one in queue.book.array(job.array_job_id)), default=1)
+    return _code(job)
+
+
+async def _ended(ctx: Context, job: Job) -> None:
+    queue = ctx.queue
+    while True:
+        records = list(queue.book.array(job.array_job_id)) if job.array_job_id else [job]
+        waiting = [one for one in records if not one.state.finished]
+        if not waiting:
+            return
+        await queue.life.wait(waiting[0], lambda one: one.state.finished)
+
+
+def _code(job: Job) -> int:
+    if job.state is JobState.COMPLETED or (job.state is JobState.FAILED and job.exit_code):
+        return job.exit_code
+    return 1

@@ -1,0 +1,83 @@
+"""slurmsky status|stop|doctor: the controller itself."""
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import sys
+
+from ..controller.context import Context
+from ..language import timelimit
+
+USAGE = """Usage: slurmsky COMMAND
+
+  status    what the controller is doing
+  stop      end the controller; running jobs go on and are found again
+  doctor    check this installation and say what to do about what is wrong
+  version   print the version
+"""
+
+
+async def main(ctx: Context) -> int:
+    """Dispatch on the first word."""
+    word = ctx.args[0] if ctx.args else "help"
+    if word in ("help", "-h", "--help"):
+        ctx.out(USAGE)
+        return 0
+    if word in ("version", "-V", "--version"):
+        from .. import __version__
+
+        ctx.out(f"slurmsky {__version__}\n")
+        return 0
+    if word == "status":
+        return _status(ctx)
+    if word == "stop":
+        asyncio.get_running_loop().call_later(0.02, ctx.queue.stop)
+        return 0
+    if word == "doctor":
+        return _doctor(ctx)
+    ctx.err(f"slurmsky: unknown command: {word}")
+    ctx.err("Try 'slurmsky help' for more information")
+    return 1
+
+
+def _status(ctx: Context) -> int:
+    queue = ctx.queue
+    book = queue.book
+    up = timelimit.format_seconds(int(queue.clock() - queue.started_at))
+    rows = [
+        ("controller", f"running, pid {os.getpid()}, up {up}"),
+        ("state folder", str(queue.paths.home)),
+        ("site", queue.site.source or "(no site file)"),
+        ("cluster", queue.site.cluster.name),
+        ("engine", queue.engine.name),
+        ("nodes", f"{sum(use.available for use in book.uses.values())} of {len(book.nodes)} up"),
+        ("jobs", f"{len(book.active)} running, {len(book.pending)} pending, {queue.store.count()} known"),
+        ("memory", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most"),
+    ]
+    if queue.store_problem:
+        rows.append(("problem", queue.store_problem))
+    for name, value in rows:
+        ctx.out(f"{name + ':':<14} {value}\n")
+    return 1 if queue.store_problem else 0
+
+
+def _doctor(ctx: Context) -> int:
+    queue = ctx.queue
+    findings: list[tuple[bool, str]] = []
+    findings.append((sys.version_info >= (3, 10), f"Python {sys.version.split()[0]} at {sys.executable}"))
+    free = shutil.disk_usage(queue.paths.home).free >> 20
+    findings.append((free > 100, f"{free} MiB free for the state folder {queue.paths.home}"))
+    mode = queue.paths.home.stat().st_mode & 0o777
+    findings.append((mode & 0o077 == 0, f"state folder has mode {mode:04o}"))
+    findings.append((queue.store_problem is None, queue.store_problem or "the queue database can be written"))
+    first = shutil.which("sbatch", path=ctx.env.get("PATH", ""))
+    findings.append((first is not None, f"sbatch on PATH: {first or 'none; put the bin folder first on PATH'}"))
+    mail = queue.site.cluster.mail_program or shutil.which("mail")
+    findings.append((bool(mail), f"mail program: {mail or 'none: --mail-type is recorded but nothing is sent'}"))
+    down = [name for name, use in queue.book.uses.items() if not use.available]
+    findings.append((not down, f"nodes down or drained: {', '.join(down)}" if down else "all nodes are up"))
+    for good, text in findings:
+        ctx.out(f"{'ok  ' if good else 'LOOK'}  {text}\n")
+    return 0 if all(good for good, _ in findings) else 1

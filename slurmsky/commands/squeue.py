@@ -1,0 +1,206 @@
+"""squeue: the queue as a table. Source: src/squeue/squeue.c, opts.c, print.c."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from ..controller.context import Context
+from ..language import hostlist
+from ..language.errors import LanguageError
+from ..model.job import Job
+from ..model.states import JobFlag, JobState
+from ..options import help as helps
+from ..options.query import JobId, SqueueQuery, parse_squeue
+from ..report import jobs as report
+from ..report.job_fields import StepRow
+from ._command import streaming
+from ._report import known_cluster
+from ._report import report as report_context
+from ._surroundings import find_user, surroundings
+
+_DEFAULT_STATES = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"})
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """Print once, or every --iterate seconds until interrupted."""
+    query = parse_squeue(ctx.args, surroundings(ctx))
+    for line in query.warnings:
+        ctx.err(line)
+    if query.helpformat or query.helpformat2 or query.helpstate:
+        ctx.out(helps.squeue_help(query))
+        return 0
+    if not known_cluster(ctx, query.clusters):
+        return 1
+    while True:
+        code = _print(ctx, query)
+        if not query.iterate:
+            return code
+        done, _ = await asyncio.wait({ctx.gone}, timeout=query.iterate)
+        if done:
+            return code
+        ctx.out("\n")
+        await ctx.drain()
+
+
+def _print(ctx: Context, query: SqueueQuery) -> int:
+    queue = ctx.queue
+    found, problem = _chosen(ctx, query)
+    if problem:
+        ctx.err(problem)
+        return 1
+    if query.nodelist is not None:
+        unknown = [name for name in hostlist.expand(query.nodelist)
+                   if name not in queue.book.nodes and name != "localhost"]
+        if unknown:
+            ctx.error(f"Invalid node name {unknown[0]}")
+            return 1
+    jobs = list(filter(_filter(ctx, query), found))
+    context = report_context(ctx, query, expand_patterns=query.expand_patterns)
+    if query.json is not None or query.yaml is not None:
+        return _structured(ctx, query, jobs)
+    if query.clusters:
+        ctx.out(f"CLUSTER: {queue.book.cluster.name}\n")
+    try:
+        if query.steps is not None:
+            return _steps(ctx, query, jobs)
+        letters, names = query.format, query.format2
+        if letters is None and names is None:
+            usual = (report.ONLY_STATE if query.only_job_state else report.START if query.start
+                     else report.LONG if query.long else report.DEFAULT)
+            letters, names = (usual, None) if "%" in usual else (None, usual)
+        layout, unknown_fields = report.job_layout(context, letters, names)
+        for field in unknown_fields:
+            ctx.error(f"Invalid job format specification: {field}")
+        sort = query.sort or (report.START_SORT if query.start else report.JOB_SORT)
+        rows = list(report.job_rows(jobs, context, query.array, query.priority))
+        if query.start:
+            rows = [row for row in rows if row.job.state is JobState.PENDING]
+        ctx.out(report.squeue_text(rows, layout, context, header=not query.noheader, date_line=query.long,
+                                   sort=sort, each=query.array))
+    except report.InvalidSort as error:
+        if not query.noheader:
+            ctx.out(report.squeue_text([], layout, context, date_line=query.long))
+        ctx.err(str(error))
+        return 1
+    return 0
+
+
+def _steps(ctx: Context, query: SqueueQuery, jobs: Iterable[Job]) -> int:
+    context = report_context(ctx, query)
+    layout, unknown = report.step_layout(context, query.format, query.format2)
+    for field in unknown:
+        ctx.error(f"Invalid job step format specification: {field}")
+    rows = [row for row in report.step_rows(jobs) if _step_wanted(row, query.steps or ())
+            and not row.step.state.finished]
+    ctx.out(report.squeue_steps_text(rows, layout, context, header=not query.noheader,
+                                     sort=query.sort or report.STEP_SORT))
+    return 0
+
+
+def _step_wanted(row: StepRow, wanted: Iterable[JobId]) -> bool:
+    ids = list(wanted)
+    return not ids or any(one.job_id in (row.job.job_id, row.job.array_job_id) and str(one.step) == row.step.step_id
+                          for one in ids)
+
+
+def _structured(ctx: Context, query: SqueueQuery, jobs: list[Job]) -> int:
+    from ..report import json as structured
+
+    meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
+    document = structured.jobs_document(jobs, meta, ctx.queue.clock(), ctx.queue.book.cluster)
+    ctx.out(structured.dump(document, yaml=query.yaml is not None))
+    return 0
+
+
+def _chosen(ctx: Context, query: SqueueQuery) -> tuple[list[Job], str | None]:
+    """The records that --jobs names, or all; one unknown id alone is an error."""
+    book = ctx.queue.book
+    if not query.jobs:
+        return [book.jobs[job_id] for job_id in sorted(book.jobs)], None
+    found: dict[int, Job] = {}
+    for wanted in query.jobs:
+        for job in _records(ctx, wanted):
+            found[job.job_id] = job
+    if not found and len(query.jobs) == 1:
+        return [], "slurm_load_jobs error: Invalid job id specified"
+    return [found[job_id] for job_id in sorted(found)], None
+
+
+def _records(ctx: Context, wanted: JobId) -> list[Job]:
+    book = ctx.queue.book
+    if wanted.job_id in book.members and wanted.job_id in (
+            job.array_job_id for job in book.array(wanted.job_id)):
+        members = list(book.array(wanted.job_id))
+        task = wanted.task
+        if task is None or task == "*":
+            return members
+        return [job for job in members
+                if (job.array_task_id == task if job.array_task_id is not None
+                    else any(task in part for part in job.pending_tasks))]
+    job = book.jobs.get(wanted.job_id)
+    if job is None:
+        return []
+    parts = book.components(job) if job.het_job_id == job.job_id else [job]
+    return parts if wanted.het_offset is None else parts[wanted.het_offset:wanted.het_offset + 1]
+
+
+def _filter(ctx: Context, query: SqueueQuery) -> Callable[[Job], bool]:
+    """All conditions of the query in one test."""
+    tests: list[Callable[[Job], bool]] = []
+    states = query.states
+    if states != ("all",):
+        wanted = frozenset(states) if states is not None else _DEFAULT_STATES
+        tests.append(lambda job: bool(words(job) & wanted))
+    if query.me:
+        tests.append(lambda job: job.uid == submit_uid(ctx))
+    if query.users:
+        uids = set()
+        for name in query.users:
+            uid = find_user(name)
+            if uid is None:
+                ctx.error(f"Invalid user: {name}")
+            else:
+                uids.add(uid)
+        tests.append(lambda job: (job.uid in uids) != query.notme)
+    elif query.notme:
+        tests.append(lambda job: job.uid != submit_uid(ctx))
+    for names, value in ((query.accounts, lambda job: job.account), (query.names, lambda job: job.name),
+                         (query.qos, lambda job: job.qos)):
+        if names:
+            tests.append(lambda job, names=frozenset(names), value=value: value(job) in names)  # type: ignore[misc]
+    if query.partitions:
+        parts = frozenset(query.partitions)
+        tests.append(lambda job: bool(parts & set(job.partition.split(","))))
+    if query.reservation:
+        tests.append(lambda job: job.spec.reservation in query.reservation)
+    if query.licenses:
+        tests.append(lambda job: any(item.split(":")[0].split("@")[0] in query.licenses
+                                     for item in (job.spec.licenses or "").split(",")))
+    if query.nodelist is not None:
+        try:
+            nodes = frozenset(hostlist.expand(query.nodelist))
+        except LanguageError:
+            nodes = frozenset()
+        tests.append(lambda job: bool(nodes & set(job.nodes)))
+    now = ctx.queue.clock()
+    if query.running_over is not None:
+        tests.append(lambda job: job.state.active and now - job.start_time > (query.running_over or 0))
+    if query.running_under is not None:
+        tests.append(lambda job: job.state.active and now - job.start_time < (query.running_under or 0))
+    return lambda job: all(test(job) for test in tests)
+
+
+def words(job: Job) -> set[str]:
+    """State words a job answers to: its base state and its flags."""
+    if not job.flags:
+        return {job.state.name}
+    found = {flag.name for flag in JobFlag if flag and flag in job.flags and flag.name}
+    return found | {job.state.name}
+
+
+def submit_uid(ctx: Context) -> int:
+    """The caller's uid: the controller serves one user."""
+    import os
+
+    return os.geteuid()

@@ -1,0 +1,88 @@
+"""srun outside a job: an allocation, and the agent of its first node does the rest; with --jobid in a given one.
+
+Inside a job srun never comes here: the node's agent answers. Source: src/srun/srun.c, allocate.c.
+"""
+from __future__ import annotations
+
+
+from ..controller.context import CallerGone, Context
+from ..controller.errors import SlurmError
+from ..language import jobids
+from ..language.errors import LanguageError
+from ..model.job import Job
+from ..model.spec import JobSpec
+from ..model.states import JobState
+from ..node import wire
+from ..node.environment import allocation_environment
+from ..options import submit as options
+from ._allocate import Revoked, allocate, let_go
+from ._command import error_exit, refused, streaming
+from ._surroundings import surroundings
+from ._tables import table
+
+WHAT = "Unable to allocate resources"
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """Run a step, in the named job or in one made for it."""
+    request = options.parse_srun(ctx.args, surroundings(ctx), table(ctx, "srun"))
+    text = request.step.jobid or ctx.env.get("SLURM_JOB_ID") or ctx.env.get("SLURM_JOBID")
+    if text and not request.step.no_allocate:
+        return await _attach(ctx, text)
+    for line in request.warnings:
+        ctx.err(line)
+    specs = tuple(_allocation_spec(step) for step in request.components)
+    try:
+        job = await allocate(ctx, specs, bool(request.flags.quiet), request.step.immediate_s)
+    except SlurmError as error:
+        return refused(ctx, error, WHAT)
+    except Revoked as revoked:
+        return revoked.code
+    try:
+        code = await _session(ctx, job)
+    except CallerGone:
+        let_go(ctx, job, JobState.CANCELLED)
+        raise
+    let_go(ctx, job, JobState.COMPLETED if code == 0 else JobState.FAILED, code)
+    return code
+
+
+def _allocation_spec(step: options.StepSpec) -> JobSpec:
+    """The job behind a step outside a job: named after the program."""
+    name = step.job.job_name or step.argv[0].rsplit("/", 1)[-1]
+    exclusive = step.job.exclusive if step.exclusive else None
+    return step.job.evolve(job_name=name, exclusive=exclusive)
+
+
+async def _attach(ctx: Context, text: str) -> int:
+    queue = ctx.queue
+    try:
+        wanted = jobids.parse(text)
+        job = queue.find_job(wanted)
+    except LanguageError:
+        job = None
+    if job is None or not job.state.active:
+        reason = "Invalid job id specified" if job is None or job.state.finished else "Job is pending execution"
+        ctx.error(f"Unable to confirm allocation for job {text}: {reason}")
+        ctx.say(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {text}")
+        return error_exit(ctx)
+    return await _session(ctx, job)
+
+
+async def _session(ctx: Context, job: Job) -> int:
+    """Send the caller to the job's head agent; the exit code it brings back."""
+    queue = ctx.queue
+    address = queue.engine.agent_address(job.job_id)
+    if address is None:
+        ctx.error(f"Unable to confirm allocation for job {job.job_id}: Invalid job id specified")
+        return error_exit(ctx)
+    env = {**allocation_environment(queue.life.launch_of(job)), **queue.job_variables(job)}
+    ctx.redirect(address, env)
+    while True:
+        frame = await ctx.frame()
+        if frame.kind == wire.SESSION_EXIT:
+            code = int(frame.payload)
+            return code if code >= 0 else 1
+
+
