@@ -98,11 +98,11 @@ class Sandbox:
         return self.ask("sbatch", "--parsable", "--output=/dev/null", *args, "--wrap=true").strip()
 
     def controller_pid(self) -> int:
-        mark = b"SLURMSKY_HOME=" + os.fsencode(self.home)
+        mark = b"SLURMSKY_HOME=" + os.fsencode(self.home) + b"\0"
         for entry in filter(str.isdigit, os.listdir("/proc")):
             try:
-                command = Path(f"/proc/{entry}/cmdline").read_bytes()
-                if command.endswith(b"\0-m\0slurmsky\0") and mark in Path(f"/proc/{entry}/environ").read_bytes():
+                is_controller = Path(f"/proc/{entry}/cmdline").read_bytes().endswith(b"\0-m\0slurmsky\0")
+                if is_controller and mark in Path(f"/proc/{entry}/environ").read_bytes():
                     return int(entry)
             except OSError:
                 continue  # gone, or another user's

@@ -64,6 +64,9 @@ def connect_anyway(
             raise CannotStart(f"the node's agent does not answer at {socket}: {error.strerror}")
         if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
             raise CannotStart(f"{socket}: {error.strerror}")
+        if command == "slurmsky" and args[:1] in (["stop"], ["status"]):
+            os.write(1, b"no controller is running\n")  # and none should be started to say so
+            os._exit(0)
         return _start(root, os.path.dirname(socket), path)
     except CannotStart as failure:
         _say(lament(command, args), f"{command}: error: {failure}")
@@ -138,6 +141,7 @@ def _interpreter() -> str:
 
 def _spawn(root: str, home: str, log_fd: int) -> int:
     """Start the controller as a session of its own with nothing of ours but the log; gives its pid."""
+    # The package itself: the controller is given the commands, which stand above it.
     argv = [_interpreter(), "-m", "slurmsky"]
     env = _controller_environment(root, home)
     pid = os.fork()

@@ -913,6 +913,14 @@ def test_an_unusable_state_folder_is_said(home: str, reason: str) -> None:
     assert len(lines) == 2
 
 
+@pytest.mark.parametrize("verb", ["stop", "status"])
+def test_no_controller_is_started_to_say_that_none_runs(clone: Path, tmp_path: Path, verb: str) -> None:
+    home = tmp_path / "state"
+    done = call_clone(clone, home, "slurmsky", verb)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"no controller is running\n", b"")
+    assert not home.exists()
+
+
 def test_a_dead_agent_starts_nothing(tmp_path: Path) -> None:
     home = tmp_path / "state"
     done = call(home, "srun", env={"SLURMSKY_AGENT": str(tmp_path / "gone.sock")})
