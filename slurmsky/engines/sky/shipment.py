@@ -1,0 +1,166 @@
+"""What travels with a job: settings, script, certificates, program, and a copy of the submit folder.
+
+It travels as SkyPilot file mounts, never in the task's YAML, which the API server keeps and shows.
+"""
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...model.allocation import Launch
+from ...node import files
+from ..base import EngineError
+from . import certificates, pyz
+
+REMOTE = "~/.slurmsky"
+IGNORE_FILES = (".skyignore", ".slurmskyignore")
+MAX_FILES = 200_000
+# Where HOME itself is the submit folder, these are not the job's business.
+_PRIVATE = frozenset((".ssh", ".aws", ".gnupg", ".kube", ".config", ".cache", ".local", ".sky", ".azure", ".docker"))
+
+START = r"""#!/bin/sh
+# Started by SkyPilot on every node of a job: finds a Python and gives the node to slurmsky.
+folder=$(cd "$(dirname "$0")" && pwd)
+for python in python3 /usr/bin/python3 "$HOME/skypilot-runtime/bin/python" "$HOME/sky-user-env/bin/python3" \
+    "$HOME/miniconda3/bin/python3" /opt/conda/bin/python3; do
+    if "$python" -c 'import sys, ssl; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+        "$python" -E -s "$folder/../AGENT" cloud "$folder"
+        exit
+    fi
+done
+echo "slurmsky: this node has no Python 3.9 or newer" >&2
+exit 70
+"""
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A folder made ready, and the SkyPilot task fields that bring it to the nodes."""
+
+    folder: Path
+    program: Path
+    fields: dict[str, Any]
+    manifest: dict[str, tuple[int, int]]
+
+    def local_paths(self) -> list[Path]:
+        """What a remote API server must be given."""
+        return [self.folder, self.program]
+
+
+def pack(launch: Launch, name: str, folder: Path, programs: Path, *, upload_mib: int, return_mib: int,
+         environment: dict[str, str]) -> Shipment:
+    """Make the folder for a job. Raises EngineError when the submit folder is too large to travel."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    program = pyz.build(programs)
+    certificates.make(folder / "tls", name)
+    if launch.script is not None:
+        _private(folder / "script", Path(launch.script).read_bytes())
+    manifest = archive(Path(launch.submit_dir), folder / "files.tar", upload_mib << 20,
+                       home=Path(launch.environment.get("HOME") or os.path.expanduser("~")),
+                       leave_out=folder.parents[1])
+    settings = {
+        "name": name, "agent": f"../{program.name}", "launch": launch.to_dict(),
+        "seed": int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"),
+        "host_prefix": name[:40], "environment": environment,
+        "files": {"identity": files.identity(launch.submit_dir), "archive": "files.tar",
+                  "return_bytes": return_mib << 20, "folders": _folders(launch)},
+    }
+    _private(folder / "settings.json", json.dumps(settings).encode())
+    _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
+    fields = {
+        "file_mounts": {f"{REMOTE}/{program.name}": str(program), f"{REMOTE}/{name}": str(folder)},
+        # Not exec: SkyPilot appends a wait for its uploads to buckets (task_codegen.py).
+        "run": f"sh {REMOTE}/{name}/start.sh\n",
+    }
+    return Shipment(folder, program, fields, manifest)
+
+
+def set_restart_count(folder: Path, count: int) -> None:
+    """Tell the next run on the nodes how often the job was restarted (a local API server reads mounts at recovery)."""
+    path = folder / "settings.json"
+    settings = json.loads(path.read_text())
+    settings["launch"]["restart_count"] = count
+    _private(path, json.dumps(settings).encode())
+
+
+def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path) -> dict[str, tuple[int, int]]:
+    """Tar a folder's content; relative path of every regular file in it -> (size, mtime in ns)."""
+    manifest: dict[str, tuple[int, int]] = {}
+    total = 0
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
+        os.chmod(target, 0o600)
+        for path, facts in _walk(folder, home, leave_out):
+            if stat.S_ISREG(facts.st_mode):
+                manifest[str(path.relative_to(folder))] = (facts.st_size, facts.st_mtime_ns)
+                total += facts.st_size
+            if total > limit or len(manifest) > MAX_FILES:
+                raise EngineError(
+                    f"the submit folder {folder} holds more than {limit >> 20} MiB or {MAX_FILES} files: name what a "
+                    f"job does not need in {folder / IGNORE_FILES[0]}, or map the folder in [paths] of the site file")
+            try:
+                tar.add(path, str(path.relative_to(folder)), recursive=False)
+            except (OSError, ValueError):
+                continue                # it vanished, or may not be read by its own user
+    return manifest
+
+
+def _walk(folder: Path, home: Path, leave_out: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    patterns = [line.strip().rstrip("/") for name in IGNORE_FILES if (folder / name).is_file()
+                for line in (folder / name).read_text(errors="replace").splitlines()
+                if line.strip() and not line.lstrip().startswith("#")]
+
+    def ignored(path: Path) -> bool:
+        if path == leave_out or (folder == home and path.parent == home and path.name in _PRIVATE):
+            return True
+        relative = str(path.relative_to(folder))
+        return any(fnmatch.fnmatch(relative, pattern.lstrip("/")) or (
+            "/" not in pattern and fnmatch.fnmatch(path.name, pattern)) for pattern in patterns)
+
+    for root, folders, names in os.walk(folder):
+        base = Path(root)
+        folders[:] = sorted(name for name in folders if not ignored(base / name))
+        for name in sorted([*folders, *names]):
+            path = base / name
+            if ignored(path):
+                continue
+            try:
+                facts = os.lstat(path)
+            except OSError:
+                continue
+            if stat.S_ISREG(facts.st_mode) or stat.S_ISLNK(facts.st_mode) or stat.S_ISDIR(facts.st_mode):
+                yield path, facts
+
+
+def _folders(launch: Launch) -> list[str]:
+    """Folders that exist here, so that the job may rely on them there."""
+    wanted = {launch.work_dir, *(os.path.dirname(path) for path in (launch.stdout, launch.stderr))}
+    return sorted(path for path in wanted if path.startswith("/") and os.path.isdir(path))
+
+
+def _private(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+def zip_for_upload(shipment: Shipment, target: Path) -> str:
+    """A zip of all local paths as the server's /upload_v2 takes it: absolute names without the first slash; its id."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as out:
+        for top in shipment.local_paths():
+            for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+                if path.is_file():
+                    out.write(path, str(path).lstrip("/"))
+    digest = hashlib.sha256()
+    with target.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,117 @@
+"""The submit folder on a cloud node: made, filled, and looked through for what the job changed."""
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Optional
+
+Scan = dict[str, tuple[int, int]]          # path in the folder -> size, mtime in ns
+
+
+def make_folder(path: str) -> bool:
+    """Create a folder that this account can write to, through sudo where that needs no password."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError:
+        owner = "%d:%d" % (os.geteuid(), os.getegid())
+        for command in (["mkdir", "-p", path], ["chown", owner, path]):
+            try:
+                subprocess.run(["sudo", "-n", *command], check=True, timeout=20, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            except (OSError, subprocess.SubprocessError):
+                return False
+    return os.access(path, os.W_OK | os.X_OK)
+
+
+def identity(path: str) -> list[int]:
+    """Inode numbers of a folder and of all that it lies in; empty when it does not exist."""
+    numbers = []
+    try:
+        while path != "/":
+            numbers.append(os.stat(path).st_ino)
+            path = os.path.dirname(path)
+    except OSError:
+        return []
+    return numbers
+
+
+def same_folder(path: str, there: list[int]) -> bool:
+    """True when the folder here is the very one of the submit host: it and all above it have the same numbers."""
+    return bool(there) and identity(path) == list(there)
+
+
+def unpack(archive: str, folder: str) -> None:
+    """Fill the folder from the archive that was shipped; what is there already under these names is replaced."""
+    with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "fully_trusted_filter"):
+            tar.extractall(folder, filter="fully_trusted")        # made by ourselves, of the user's own files
+        else:
+            tar.extractall(folder)
+
+
+def scan(folder: str) -> Scan:
+    """Regular files in a folder with size and time, links not followed."""
+    found: Scan = {}
+    for root, _folders, files in os.walk(folder):
+        for name in files:
+            path = os.path.join(root, name)
+            try:
+                facts = os.lstat(path)
+            except OSError:
+                continue
+            if stat.S_ISREG(facts.st_mode):
+                found[os.path.relpath(path, folder)] = (facts.st_size, facts.st_mtime_ns)
+    return found
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A file that the job made or changed."""
+
+    path: str            # in the folder
+    size: int
+    mode: int
+    mtime: float
+
+
+def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
+    """What is new or different now, smallest first; ``skip``: paths that travel otherwise."""
+    found = []
+    for path, facts in scan(folder).items():
+        if path in skip or before.get(path) == facts:
+            continue
+        try:
+            now = os.lstat(os.path.join(folder, path))
+        except OSError:
+            continue
+        found.append(Changed(path, now.st_size, stat.S_IMODE(now.st_mode), now.st_mtime))
+    return sorted(found, key=lambda file: (file.size, file.path))
+
+
+def pieces(path: str, size: int) -> Iterator[bytes]:
+    """Content of a file in pieces, at most ``size`` bytes in all."""
+    with open(path, "rb") as file:
+        left = size
+        while left:
+            piece = file.read(min(left, 1 << 16))
+            if not piece:
+                return
+            left -= len(piece)
+            yield piece
+
+
+def digest(path: str) -> Optional[str]:
+    """sha256 of a file; None when it cannot be read."""
+    total = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for piece in iter(lambda: file.read(1 << 20), b""):
+                total.update(piece)
+    except OSError:
+        return None
+    return total.hexdigest()
