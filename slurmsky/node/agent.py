@@ -42,6 +42,8 @@ class Agent:
         self.address = address
         self.controller_address = controller
         self.bin_folder = bin_folder
+        #: host:port for the agents of other nodes (TLS), where they cannot reach a unix socket
+        self.peer_address = ""
         self.tls_client: Optional[Any] = None
         self.tls_server: Optional[Any] = None
         self.jobs: dict[int, Job] = {}
@@ -51,6 +53,8 @@ class Agent:
         self.sessions: dict[int, tuple[int, str]] = {}
         #: steps hosted here for jobs whose head is another node: (job, step) -> boot time of its start
         self.hosted: dict[tuple[int, str], float] = {}
+        #: head agents of the jobs that have or had steps here: srun called by a task is passed on to it
+        self.heads: dict[int, str] = {}
         self.index = JobIndex(os.path.join(self.folder, "jobs"))
         self._controller: Optional[Channel] = None
         self._dirty: dict[int, Job] = {}
@@ -63,9 +67,11 @@ class Agent:
     # --- listening
     def listen(self) -> None:
         """Open the socket(s). Raises OSError when another agent of this node is alive."""
-        sock = transport.listen(self.address)
-        sock.setblocking(False)
-        self.loop.watch(sock.fileno(), READ, lambda _events: self._accept(sock))
+        for address in (self.address, self.peer_address):
+            if address:
+                sock = transport.listen(address)
+                sock.setblocking(False)
+                self.loop.watch(sock.fileno(), READ, lambda _events, sock=sock: self._accept(sock))  # type: ignore[misc]
         self.loop.after(5.0, self._tick)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -105,6 +111,12 @@ class Agent:
 
                 serve_agent(self, channel)
         channel.on_frame = first
+
+    def connect(self, address: str) -> Channel:
+        """A channel to another agent. Raises OSError."""
+        from .steps import connect
+
+        return connect(self, address)
 
     # --- the controller
     def _controller_came(self, channel: Channel) -> None:
@@ -342,7 +354,7 @@ def _lock(folder: str) -> bool:
 def main(argv: list[str]) -> int:
     """Run an agent until it is told to leave. 0, or 1 with a line on stderr."""
     options = {"--address": "", "--controller": "", "--node": "", "--home": "", "--bin": os.environ.get(BIN_VARIABLE, ""),
-               "--cert": "", "--key": "", "--ca": ""}
+               "--cert": "", "--key": "", "--ca": "", "--listen": ""}
     words = iter(argv)
     for word in words:
         name, equals, value = word.partition("=")
@@ -372,6 +384,7 @@ def main(argv: list[str]) -> int:
     processes.become_subreaper()
     loop = Loop()
     agent = Agent(loop, options["--node"], home, address, controller, options["--bin"])
+    agent.peer_address = options["--listen"]
     if options["--cert"]:
         agent.tls_server, agent.tls_client = transport.tls_contexts(options["--cert"], options["--key"], options["--ca"])
     signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))

@@ -1,13 +1,15 @@
 """Requests from inside a job: srun, sattach, sbcast and sstat are answered here, the rest goes to the controller."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from . import transport, wire
 from .channel import Channel
 
 if TYPE_CHECKING:
     from .agent import Agent
+
+Handler = Callable[["Agent", Channel, wire.Request, bytes], None]
 
 
 def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
@@ -19,12 +21,29 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
         channel.send(wire.EXIT, b"1")
         channel.close()
         return
-    if request.command == "srun":
-        from .srun import serve_srun
-
-        serve_srun(agent, channel, request, payload)
+    handler = _HANDLERS.get(request.command)
+    if handler is not None:
+        try:
+            handler()(agent, channel, request, payload)
+        except Exception:
+            # A user must not wait for an answer that will not come; the details are in the agent's log.
+            channel.send(wire.STDERR, ("%s: error: internal error, see the log of the agent of node %s\n" % (
+                request.command, agent.node)).encode())
+            channel.send(wire.EXIT, b"1")
+            channel.close()
+            raise
     else:
         relay(agent, channel, payload, agent.controller_address, request.command)
+
+
+def _srun() -> Handler:
+    from .srun import serve_srun
+
+    return serve_srun
+
+
+#: what the agent answers itself; imported when first needed
+_HANDLERS: dict[str, Callable[[], Handler]] = {"srun": _srun}
 
 
 def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command: str) -> None:

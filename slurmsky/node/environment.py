@@ -296,3 +296,104 @@ def share_of(launch: Launch, node: str) -> NodeShare:
         if share.name == node:
             return share
     raise KeyError(node)
+
+
+# --- tasks
+
+#: of the caller's environment, what a restricted --export still lets through
+_ALWAYS_EXPORTED = ("SLURM_", "SLURMSKY_", "SPANK_")
+
+
+def exported(env: Environment, export: Optional[str]) -> Environment:
+    """What --export sends of srun's environment to the tasks.
+
+    ALL (or nothing): everything. NONE, NIL or a list: SLURM_* and TMPDIR, and the named variables; ``ALL,A=1``:
+    everything and A. Quotes protect a comma and stay in the value.
+    """
+    if export is None or export.upper() == "ALL":
+        return dict(env)
+    words = _split_quoted(export)
+    upper = [word.upper() for word in words]
+    if "ALL" in upper:
+        result = dict(env)
+    else:
+        result = {name: value for name, value in env.items()
+                  if name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals:
+            result[name] = value
+        elif name in env and name.upper() not in ("ALL", "NONE", "NIL"):
+            result[name] = env[name]
+    return result
+
+
+def _split_quoted(text: str) -> list[str]:
+    words, word, quote = [], "", ""
+    for char in text:
+        if char == "," and not quote:
+            words.append(word)
+            word = ""
+            continue
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        word += char
+    words.append(word)
+    return [word for word in words if word]
+
+
+def job_of_task_environment(launch: Launch) -> Environment:
+    """Facts of the job that every task sees, whatever its srun's environment said."""
+    env = allocation_environment(launch)
+    for name, _value in _FROM_OPTIONS:
+        # Options travel in srun's own environment, where the user may have changed them.
+        env.pop(name, None)
+    for name in ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE", "SLURM_NNODES", *_LAUNCHER_HOOKS):
+        env.pop(name, None)
+    env.update(_node_environment(launch, ""))
+    env.update(array_environment(launch))
+    return env
+
+
+def step_environment(step_id: str, nodes: Sequence[str], ranks: Sequence[Sequence[int]], *, distribution: str,
+                     plane_size: int = 0, umask: int, port: int) -> Environment:
+    """What srun sets for all tasks of a step (env.c setup_env and env_array_for_step)."""
+    counts = run_lengths(len(here) for here in ranks)
+    total = str(sum(len(here) for here in ranks))
+    env = {
+        "SLURM_DISTRIBUTION": distribution,
+        "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
+        "SLURM_NNODES": str(len(nodes)),
+        "SLURM_NPROCS": total,
+        "SLURM_NTASKS": total,
+        "SLURM_SRUN_COMM_HOST": "127.0.0.1",
+        "SLURM_SRUN_COMM_PORT": str(port),
+        "SLURM_STEPID": step_id,
+        "SLURM_STEP_ID": step_id,
+        "SLURM_STEP_LAUNCHER_PORT": str(port),
+        "SLURM_STEP_NODELIST": node_list(tuple(nodes)),
+        "SLURM_STEP_NUM_NODES": str(len(nodes)),
+        "SLURM_STEP_NUM_TASKS": total,
+        "SLURM_STEP_TASKS_PER_NODE": counts,
+        "SLURM_TASKS_PER_NODE": counts,
+        "SLURM_UMASK": "%04o" % umask,
+        "SRUN_DEBUG": "3",
+    }
+    if plane_size:
+        env["SLURM_DIST_PLANESIZE"] = str(plane_size)
+    return env
+
+
+def task_environment(node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int) -> Environment:
+    """What differs from task to task; SLURM_TASK_PID is added by the process itself."""
+    return {
+        "SLURMD_NODENAME": node,
+        "SLURM_CPUS_ON_NODE": str(cpus_on_node),
+        "SLURM_GTIDS": ",".join(map(str, ranks)),
+        "SLURM_LOCALID": str(local_id),
+        "SLURM_NODEID": str(node_id),
+        "SLURM_PROCID": str(ranks[local_id]),
+        "SLURM_TOPOLOGY_ADDR": node,
+    }

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..model.allocation import Launch
 from ..model.job import Step, Usage
@@ -79,6 +79,7 @@ class Job:
         self.journal = Journal(os.path.join(launch.spool, "journal"))
         self.began = processes.now_boot()
         self.steps: dict[str, StepRun] = {}         # running ones
+        self.waiting: list[Callable[[], None]] = []  # sruns that wait for resources of the job
         self.next_step = 0
         self.derived_exit = 0
         self.batch: Optional[Step] = None
@@ -303,8 +304,14 @@ class Job:
     def step_over(self, step_id: str) -> None:
         """A step has ended and told so; its place is free."""
         self.steps.pop(step_id, None)
+        self._wake_waiting()
         if self.ending:
             self._finish_soon()
+
+    def _wake_waiting(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for again in waiting:
+            self.agent.loop.soon(again)
 
     def _finish_soon(self) -> None:
         """The job is over but for what is left of it: end that, then say so."""
@@ -315,6 +322,7 @@ class Job:
             return
         if not self.ending:
             self.ending = True
+            self._wake_waiting()
             if not self.cause or self.batch is not None:
                 # The script is done (also: gave up in its KillWait): Slurm kills what it left behind.
                 for step in list(self.steps.values()):

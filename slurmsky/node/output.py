@@ -94,3 +94,7 @@ def open_output(path: str, mode: Optional[str]) -> int:
 def open_input(path: str) -> int:
     """A descriptor to read from."""
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+#: exit code of a task whose files could not be opened (slurmstepd ends it before exec)
+IO_FAILED = 1

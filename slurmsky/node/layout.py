@@ -1,0 +1,110 @@
+"""Which task runs on which node. Pure. Source: slurm_step_layout.c, as observed of the oracle."""
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+Ranks = list[list[int]]
+
+
+def default_distribution(ntasks: int, nodes: int) -> str:
+    """Slurm lays tasks out in blocks when there are more of them than nodes, else one by one."""
+    return "block" if ntasks > nodes else "cyclic"
+
+
+def block(ntasks: int, room: Sequence[int]) -> Ranks:
+    """Ranks per node: counts as if dealt one by one into the room that nodes have, then numbered node after node.
+
+    >>> block(4, [3, 1])
+    [[0, 1, 2], [3]]
+    >>> block(5, [8, 8])
+    [[0, 1, 2], [3, 4]]
+    """
+    counts = [len(ranks) for ranks in cyclic(ntasks, room)]
+    result, first = [], 0
+    for count in counts:
+        result.append(list(range(first, first + count)))
+        first += count
+    return result
+
+
+def packed(ntasks: int, room: Sequence[int]) -> Ranks:
+    """``block,Pack``: every node gets one task, then nodes are filled in order; what has no room is dealt out."""
+    counts = [0] * len(room)
+    left = ntasks
+    for index in range(len(room)):
+        if left:
+            counts[index] += 1
+            left -= 1
+    for index, size in enumerate(room):
+        more = min(left, max(0, size - counts[index]))
+        counts[index] += more
+        left -= more
+    index = 0
+    while left:
+        counts[index % len(room)] += 1
+        left -= 1
+        index += 1
+    result, first = [], 0
+    for count in counts:
+        result.append(list(range(first, first + count)))
+        first += count
+    return result
+
+
+def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:
+    """Ranks per node, dealt one by one; a node that is full is passed over until all are.
+
+    >>> cyclic(5, [4, 4])
+    [[0, 2, 4], [1, 3]]
+    """
+    result: Ranks = [[] for _ in room]
+    rank = 0
+    turn = 0
+    over = False
+    while rank < ntasks:
+        left = False
+        for index, size in enumerate(room):
+            if rank >= ntasks:
+                break
+            if turn < size or over:
+                result[index].append(rank)
+                rank += 1
+                left = left or turn + 1 < size
+        if not left:
+            over = True
+        turn += 1
+    return result
+
+
+def plane(ntasks: int, room: Sequence[int], size: int) -> Ranks:
+    """Ranks per node, dealt ``size`` at a time.
+
+    >>> plane(7, [8, 8], 2)
+    [[0, 1, 4, 5], [2, 3, 6]]
+    """
+    result: Ranks = [[] for _ in room]
+    rank = 0
+    while rank < ntasks:
+        for ranks in result:
+            for _ in range(min(size, ntasks - rank)):
+                ranks.append(rank)
+                rank += 1
+    return result
+
+
+def arbitrary(hosts: Sequence[str], nodes: Sequence[str]) -> Ranks:
+    """Rank k runs on hosts[k]."""
+    return [[rank for rank, host in enumerate(hosts) if host == node] for node in nodes]
+
+
+def lay_out(ntasks: int, cpus: Sequence[int], cpus_per_task: int, distribution: str, *, plane_size: int = 0,
+            per_node: Optional[int] = None, pack: bool = False) -> Ranks:
+    """Ranks per node. ``cpus``: what the step has on each node; ``per_node`` the asked tasks per node."""
+    room = [max(1, count // max(1, cpus_per_task)) for count in cpus]
+    if per_node and distribution != "plane":
+        room = [min(size, per_node) for size in room]
+    if distribution == "plane":
+        return plane(ntasks, room, max(1, plane_size))
+    if distribution == "cyclic":
+        return cyclic(ntasks, room)
+    return packed(ntasks, room) if pack else block(ntasks, room)

@@ -1,0 +1,594 @@
+"""One srun: from its request to its exit code. Runs in the head agent of the job, whose client relays the terminal."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from ..model.job import Step
+from ..model.spec import INFINITE, StepSpec
+from . import multiprog, output, steps, wire
+from .channel import Channel
+from .environment import (
+    exported,
+    gpu_environment,
+    job_of_task_environment,
+    step_environment,
+    task_environment,
+)
+from .host import ERR, OUT, Plan
+
+if TYPE_CHECKING:
+    from .agent import Agent
+    from .jobs import Job
+    from .loop import Timer
+
+#: bytes of stdin the client may be ahead of the tasks
+STDIN_WINDOW = 1 << 18
+#: exits of a node are gathered for so long, so that they make one line, as slurmstepd sends them in one message
+_GATHER_S = 0.01
+#: how long srun waits for tasks after a cancel: KillWait and two seconds
+_ABORT_MARGIN_S = 2
+_MPI_TYPES = ("none", "pmi2")
+_MPI_LIST = "MPI plugin types are...\n" + "".join("\t%s\n" % name for name in _MPI_TYPES)
+#: signals that srun passes on to the tasks (srun_job.c, sig_array)
+_FORWARDED = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGCONT})
+
+
+def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: bytes) -> None:
+    """Run the step, or pass the request on to who can: the job's head, or the controller for a new allocation."""
+    from ..options.errors import CommandError
+    from ..options.submit import parse_srun
+
+    try:
+        parsed = parse_srun(request.args, _context(request))
+    except CommandError as error:
+        if error.stdout:
+            channel.send(wire.STDOUT, error.stdout.encode(errors="surrogateescape"))
+        _leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines))
+        return
+    step = parsed.step
+    if (step.mpi or step.job.mpi) == "list":
+        channel.send(wire.STDERR, _MPI_LIST.encode())
+        _leave(channel, 0)
+        return
+    text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
+    job = agent.jobs.get(int(text)) if text.isdigit() else None
+    if job is None or job.ended:
+        from .clients import relay
+
+        address = agent.heads.get(int(text)) if text.isdigit() else None
+        if text and address is None and not os.path.exists(agent.controller_address.partition(":")[2]):
+            _leave(channel, 1, "srun: error: Unable to confirm allocation for job %s: Invalid job id specified\n"
+                   "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job %s\n" % (text, text))
+            return
+        relay(agent, channel, payload, address or agent.controller_address, "srun")
+        return
+    Srun(agent, job, channel, request, step, tuple(parsed.warnings)).begin()
+
+
+def _context(request: wire.Request) -> Any:
+    from ..options.values import Context
+
+    def read(path: str) -> bytes:
+        with open(os.path.join(request.cwd, path), "rb") as file:
+            return file.read()
+    return Context(now=time.time(), cwd=request.cwd, env=request.env, read_file=read, is_root=os.geteuid() == 0)
+
+
+def _leave(channel: Channel, code: int, text: str = "") -> None:
+    if text:
+        channel.send(wire.STDERR, text.encode(errors="surrogateescape"))
+    channel.send(wire.EXIT, b"%d" % code)
+    channel.close()
+
+
+class _Stream:
+    """Where the tasks' stdout or stderr goes on srun's side: the terminal, a file, or nowhere."""
+
+    def __init__(self, target: str, kind: bytes) -> None:
+        self.node_pattern = ""          # the nodes open the files themselves
+        self.rank: Optional[int] = None  # only this task's output
+        self.path = ""
+        self.kind = kind
+        self.fd = -1
+        self.null = False
+        if target.startswith("all") or target.startswith("-") or not target:
+            return
+        if target.lower() == "none":
+            self.null = True
+        elif target.isdigit():
+            self.rank = int(target)
+        elif output.is_per_task(target):
+            self.node_pattern = target
+        else:
+            self.path = target
+
+
+class Srun:
+    """A client's session; watches its StepRun."""
+
+    def __init__(self, agent: Agent, job: Job, channel: Channel, request: wire.Request, spec: StepSpec,
+                 warnings: tuple[str, ...]) -> None:
+        self.agent = agent
+        self.job = job
+        self.channel = channel
+        self.request = request
+        self.spec = spec
+        self.run: Optional[steps.StepRun] = None
+        self._waiting = False
+        self._told_busy = False
+        self._exits: dict[str, dict[int, list[int]]] = {}     # node -> status -> ranks, not yet told
+        self._gathering = False
+        self._first_exit = 0.0
+        self._terminating = False
+        self._signalled = False
+        self._interrupted_at = 0.0
+        self._lines: dict[tuple[int, int], bytes] = {}
+        self._forced_code: Optional[int] = None
+        self._timers: list[Timer] = []
+        self._raw = False
+        self._over = False
+        self._stdin_open = True
+        for line in warnings:
+            self._say(line + "\n")
+
+    # --- begin
+    def begin(self) -> None:
+        """Ask for the step; wait for its resources when they are busy."""
+        self.channel.on_close = self._client_gone
+        self.channel.on_frame = self._from_client
+        self.channel.send(wire.HANDLE_SIGNALS)
+        self._try()
+
+    def _try(self) -> None:
+        self._waiting = False
+        job = self.job
+        if self._over:
+            return
+        if job.ended or job.ending or job.cause:
+            self._fail("srun: error: Unable to create step for job %d: Job/step already completing or completed\n"
+                       % job.job_id)
+            return
+        try:
+            shape = steps.choose(job, self.spec)
+        except steps.StepRefused as error:
+            text = str(error)
+            self._fail("srun: error: %s\n" % text if text.startswith("Only allocated") else
+                       "srun: error: Unable to create step for job %d: %s\n" % (job.job_id, text))
+            return
+        except steps.StepBusy as error:
+            if self.spec.immediate_s is not None or self.spec.job.immediate_s is not None:
+                self._fail("srun: error: Unable to create step for job %d: %s\n" % (job.job_id, error))
+                return
+            if not self._told_busy:
+                self._told_busy = True
+                self._say("srun: Job %d step creation temporarily disabled, retrying (%s)\n" % (job.job_id, error))
+            self._waiting = True
+            job.waiting.append(self._try)
+            return
+        if self._told_busy:
+            self._say("srun: Step created for job %d\n" % job.job_id)
+        try:
+            self._start(shape)
+        except multiprog.MultiProgError as error:
+            self._fail("srun: error: %s\n" % error)
+        except OSError as error:
+            self._fail("srun: error: Task launch for StepId=%d.%d failed on node: %s\n" % (
+                job.job_id, job.next_step - 1, error.strerror or error))
+
+    def _start(self, shape: steps.Shape) -> None:
+        job, spec, request = self.job, self.spec, self.request
+        launch = job.launch
+        ntasks = sum(map(len, shape.ranks))
+        self.ntasks = ntasks
+        self._width = len(str(ntasks - 1))
+        argvs = self._argvs(ntasks)
+        directory = os.path.join(request.cwd, spec.job.chdir) if spec.job.chdir else request.cwd
+        self.stdout = _Stream(spec.job.output or "", wire.STDOUT)
+        self.stderr = _Stream(spec.job.error or "", wire.STDERR) if spec.job.error else None
+        step_id = str(job.next_step)
+        self._names = {
+            "job_id": job.job_id, "array_job_id": launch.array_job_id, "array_task_id": launch.array_task_id,
+            "user": launch.user, "job_name": spec.job.job_name or launch.name, "restarts": launch.restart_count}
+        for stream in (self.stdout, self.stderr):
+            if stream is not None and stream.path and not self._open(stream, step_id):
+                return
+        stdin = self._stdin_plan()
+        job.next_step += 1
+        record = self._record(step_id, shape, ntasks, argvs)
+        run = self.run = steps.StepRun(job, record, spec, shape)
+        run.watchers.append(self)
+        job.steps[step_id] = run
+        common = self._common_environment(step_id, shape)
+        plans = [self._plan(index, shape, argvs, common, directory, stdin, step_id) for index in range(len(shape.ranks))]
+        self.channel.on_drain = lambda: run.resume(self)
+        run.on_stdin = self._grant
+        try:
+            run.start(plans)
+        except OSError:
+            job.steps.pop(step_id, None)
+            raise
+        if self.terminal:
+            self._raw = True
+            self.channel.send(wire.TTY, b"1")
+        if stdin[0] == "stream":
+            self._grant(STDIN_WINDOW)
+        limit = spec.job.time_limit_min
+        if limit is not None and limit not in (0, INFINITE):
+            self._timers.append(self.agent.loop.after(limit * 60, self._out_of_time))
+
+    def _argvs(self, ntasks: int) -> list[list[str]]:
+        argv = list(self.spec.argv)
+        if not self.spec.multi_prog:
+            return [argv] * ntasks
+        path = os.path.join(self.request.cwd, argv[0])
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                text = file.read()
+        except OSError:
+            raise multiprog.MultiProgError("Could not open multi_prog config file %s" % argv[0]) from None
+        return multiprog.programs(text, argv[0], ntasks)
+
+    def _open(self, stream: _Stream, step_id: str) -> bool:
+        name = output.expand(stream.path, output.NameFacts(
+            step_id=step_id, node=self.job.node, node_id=0, task_id=0, **self._names))
+        if stream is self.stderr and self.stdout.path == stream.path:
+            stream.fd = self.stdout.fd
+            return True
+        previous = os.umask(self.request.umask)
+        try:
+            stream.fd = output.open_output(os.path.join(self.request.cwd, name), self.spec.job.open_mode)
+        except OSError as error:
+            what = "stdout" if stream is self.stdout else "stderr"
+            self._fail("srun: error: Could not open %s file: %s\n" % (what, error.strerror))
+            return False
+        finally:
+            os.umask(previous)
+        return True
+
+    @property
+    def terminal(self) -> bool:
+        """True for --pty."""
+        return self.spec.pty is not None
+
+    def _stdin_plan(self) -> tuple[str, Optional[int]]:
+        """(what the tasks read, the only rank that reads it or None)."""
+        text = self.spec.job.input
+        if self.terminal:
+            return "stream", 0
+        if not text or text.startswith("all") or text.startswith("-"):
+            return "stream", None
+        if text.lower() == "none":
+            return "null", None
+        if text.isdigit():
+            return "stream", int(text)
+        return text, None
+
+    def _record(self, step_id: str, shape: steps.Shape, ntasks: int, argvs: list[list[str]]) -> Step:
+        spec = self.spec
+        name = spec.job.job_name if "job_name" in spec.typed else None
+        return Step(
+            job_id=self.job.job_id, step_id=step_id, name=name or os.path.basename(argvs[0][0]),
+            nodes=tuple(share.name for share in shape.shares), ntasks=ntasks,
+            cpus=sum(map(len, shape.cpus)), memory_mib=sum(shape.memory_mib),
+            gres="gres:gpu:%d" % sum(map(len, shape.gpus)) if any(shape.gpus) else "",
+            tasks_per_node=tuple(map(len, shape.ranks)), distribution=shape.distribution.capitalize(),
+            start_time=time.time(), time_limit_min=spec.job.time_limit_min,
+            submit_line=" ".join(["srun", *self.request.args]), srun_host=self.job.launch.submit_host,
+            srun_pid=self.request.pid, container=spec.job.container or "")
+
+    def _common_environment(self, step_id: str, shape: steps.Shape) -> dict[str, str]:
+        spec, request = self.spec, self.request
+        env = exported(dict(request.env), spec.job.export)
+        env.update(job_of_task_environment(self.job.launch))
+        env.update(step_environment(
+            step_id, [share.name for share in shape.shares], shape.ranks, distribution=shape.distribution,
+            umask=request.umask, port=request.pid % 20000 + 40000))
+        if spec.job.job_name:
+            env["SLURM_JOB_NAME"] = spec.job.job_name
+        if spec.job.cpus_per_task:
+            env["SLURM_CPUS_PER_TASK"] = str(spec.job.cpus_per_task)
+        if spec.label:
+            env["SLURM_LABELIO"] = "1"
+        if spec.job.gpus_per_task:
+            env["SLURMD_TRES_BIND"] = "gres/gpu:per_task:%s" % spec.job.gpus_per_task
+        if self.terminal and request.winsize:
+            env["SLURM_PTY_WIN_ROW"], env["SLURM_PTY_WIN_COL"] = map(str, request.winsize)
+        for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
+            env.pop(name, None)
+        mpi = spec.mpi or spec.job.mpi
+        if mpi:
+            env["SLURM_MPI_TYPE"] = mpi
+        return env
+
+    def _plan(self, index: int, shape: steps.Shape, argvs: list[list[str]], common: dict[str, str], directory: str,
+              stdin: tuple[str, Optional[int]], step_id: str) -> Plan:
+        spec, launch = self.spec, self.job.launch
+        share, ranks = shape.shares[index], shape.ranks[index]
+        task_env = []
+        for local in range(len(ranks)):
+            env = task_environment(share.name, index, ranks, local, len(shape.cpus[index]))
+            gpus = shape.gpus[index]
+            env.update(gpu_environment(gpus, "SLURM_STEP_GPUS", self._visible_gpus(gpus, local, len(ranks))))
+            task_env.append(env)
+        stdout = "stream"
+        stderr = "stream"
+        if self.stdout.null:
+            stdout = "null"
+        elif self.stdout.node_pattern:
+            stdout = os.path.join(self.request.cwd, self.stdout.node_pattern)
+            stderr = "=stdout"
+        elif self.stdout.path and self.stderr is None:
+            stderr = "stream"
+        if self.stderr is not None:
+            stderr = "null" if self.stderr.null else (
+                os.path.join(self.request.cwd, self.stderr.node_pattern) if self.stderr.node_pattern else "stream")
+        elif self.stdout.null:
+            stderr = "null"
+        prologs = [path for path in (launch.task_prolog, spec.task_prolog) if path]
+        epilogs = [path for path in (spec.task_epilog, launch.task_epilog) if path]
+        return Plan(
+            job_id=self.job.job_id, step_id=step_id, node=share.name, node_id=index, ranks=list(ranks),
+            argv=[argvs[rank] for rank in ranks], environment=common, task_environment=task_env, directory=directory,
+            umask=self.request.umask, stdin=stdin[0] if stdin[0] in ("stream", "null") else
+            os.path.join(self.request.cwd, stdin[0]), stdin_rank=stdin[1], stdout=stdout, stderr=stderr,
+            open_mode=spec.job.open_mode, terminal=list(self.request.winsize or (24, 80)) if self.terminal else None,
+            unbuffered=spec.unbuffered or self.terminal, rlimits={k: list(v) for k, v in launch.rlimits.items()},
+            task_prologs=prologs, task_epilogs=epilogs, names=self._names, head=launch.shares[0].address)
+
+    def _visible_gpus(self, gpus: tuple[int, ...], local: int, tasks: int) -> tuple[int, ...]:
+        """Devices one task sees: all of the step's, or its own when asked for per task."""
+        per_task = self.spec.job.gpus_per_task
+        if not per_task or not gpus:
+            return gpus
+        count = max(1, len(gpus) // max(1, tasks))
+        return gpus[local * count:(local + 1) * count]
+
+    # --- from the client
+    def _from_client(self, kind: bytes, payload: bytes) -> None:
+        if kind == wire.STDIN:
+            if self.run is not None:
+                self.run.write_stdin(payload)
+        elif kind == wire.STDIN_EOF:
+            if self.run is not None and self._stdin_open:
+                self._stdin_open = False
+                self.run.write_stdin(b"")
+        elif kind == wire.SIGNAL:
+            self._signal(int(payload))
+        elif kind == wire.WINSIZE and self.run is not None:
+            rows, _, columns = payload.partition(b"x")
+            self.run.set_size(int(rows), int(columns))
+
+    def _grant(self, count: int) -> None:
+        self.channel.send(wire.GRANT, b"%d" % count)
+
+    def _client_gone(self) -> None:
+        """srun was killed: its tasks die, as under Slurm."""
+        self._over = True
+        if self.run is not None:
+            self.run.resume(self)
+            if self in self.run.watchers:
+                self.run.watchers.remove(self)
+            self.run.kill()
+        self._close_files()
+
+    def _signal(self, number: int) -> None:
+        run = self.run
+        if run is None:
+            if number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+                self._forced_code = 128 + number
+                self._fail("srun: Cancelled pending job step with signal %d\nsrun: error: Unable to create step for "
+                           "job %d: Job/step already completing or completed\n" % (number, self.job.job_id))
+            return
+        if number == signal.SIGINT:
+            self._interrupt(run)
+        elif number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            self._say("srun: forcing job termination\n")
+            self._abort(run)
+        elif number in _FORWARDED:
+            run.signal(number)
+        else:
+            run.signal(number)
+
+    def _interrupt(self, run: steps.StepRun) -> None:
+        now = time.monotonic()
+        name = "StepId=%d.%s" % (self.job.job_id, run.step_id)
+        if self.spec.quit_on_interrupt or (self._interrupted_at and now - self._interrupted_at <= 1.0):
+            if not self._terminating:
+                self._say("srun: sending Ctrl-C to %s\n" % name)
+                run.signal(signal.SIGINT)
+                self._say("srun: forcing job termination\n")
+                self._abort(run)
+            return
+        self._interrupted_at = now
+        if self.spec.disable_status:
+            self._say("srun: sending Ctrl-C to %s\n" % name)
+            run.signal(signal.SIGINT)
+            return
+        self._say("srun: interrupt (one more within 1 sec to abort)\n")
+        self._tell_states(run)
+
+    def _tell_states(self, run: steps.StepRun) -> None:
+        name = "StepId=%d.%s" % (self.job.job_id, run.step_id)
+        groups: dict[str, list[int]] = {"running": [], "exited": [], "exited abnormally": []}
+        for rank in range(self.ntasks):
+            status = run.statuses.get(rank)
+            groups["running" if status is None else "exited abnormally" if status else "exited"].append(rank)
+        for word, ranks in groups.items():
+            if ranks:
+                self._say("srun: %s %s: %s\n" % (name, _tasks(ranks), word))
+
+    def _abort(self, run: steps.StepRun) -> None:
+        self._terminating = True
+        run.cancel("CANCELLED", time.time())
+        self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, run.kill))
+
+    # --- from the step
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        """A task's bytes, to the terminal or a file."""
+        target = self.stdout if stream == OUT or self.stderr is None and self._stderr_joins() else (
+            self.stderr or _TERMINAL_ERROR)
+        if target.rank is not None and target.rank != rank:
+            return
+        if self.spec.label:
+            data = self._labelled(rank, stream, data)
+        if target.fd >= 0:
+            try:
+                _write_all(target.fd, data)
+            except OSError as error:
+                self._say("srun: error: Could not write output: %s\n" % error.strerror)
+                os.close(target.fd)
+                target.fd = -1
+                target.null = True
+        elif not target.null:
+            self.channel.send(target.kind, data)
+            if self.channel.full and self.run is not None:
+                self.run.pause(self)
+
+    def _stderr_joins(self) -> bool:
+        # -o with a file and no -e: stderr follows stdout into it.
+        return bool(self.stdout.path or self.stdout.null or self.stdout.rank is not None)
+
+    def _labelled(self, rank: int, stream: int, data: bytes) -> bytes:
+        label = b"%*d: " % (self._width, rank)
+        lines = data.split(b"\n")
+        if lines[-1] == b"":
+            lines.pop()
+        return b"".join(label + line + b"\n" for line in lines)
+
+    def cancelled(self, line: str, cause: str) -> None:
+        """The step is ended from outside."""
+        if not self._terminating and not self._signalled:
+            self._signalled = True
+            if cause != "TIMEOUT" or self._forced_code is None:
+                self._say("srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n" % (
+                    self.job.launch.kill_wait_s + _ABORT_MARGIN_S))
+        self._say(line)
+
+    def exited(self, node: str, rank: int, status: int) -> None:
+        """A task has ended: tell it when it went wrong, and apply -K and -W."""
+        run = self.run
+        if run is None:
+            return
+        if status:
+            self._exits.setdefault(node, {}).setdefault(status, []).append(rank)
+            if not self._gathering:
+                self._gathering = True
+                self.agent.loop.after(_GATHER_S, self._tell_exits)
+            if self._kills_on_bad_exit() and not self._terminating and len(run.statuses) < self.ntasks:
+                self._tell_exits()
+                self._terminate_rest(run)
+        if not self._first_exit and len(run.statuses) < self.ntasks:
+            self._first_exit = time.monotonic()
+            wait = self.spec.wait_s
+            if wait:
+                self._timers.append(self.agent.loop.after(wait, self._waited))
+
+    def _kills_on_bad_exit(self) -> bool:
+        value = self.spec.kill_on_bad_exit
+        if value is None:
+            value = self.spec.job.kill_on_bad_exit
+        return bool(value)
+
+    def _terminate_rest(self, run: steps.StepRun) -> None:
+        self._terminating = True
+        self._say("srun: launch/slurm: _step_signal: Terminating StepId=%d.%s\n" % (self.job.job_id, run.step_id))
+        run.cancel("CANCELLED", time.time())
+        self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, run.kill))
+
+    def _waited(self) -> None:
+        run = self.run
+        if run is None or self._over or len(run.statuses) >= self.ntasks:
+            return
+        self._say("srun: First task exited %ds ago\n" % (self.spec.wait_s or 0))
+        self._tell_states(run)
+        self._terminate_rest(run)
+        self._say("srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n" % (
+            self.job.launch.kill_wait_s + _ABORT_MARGIN_S))
+        run.kill()
+
+    def _out_of_time(self) -> None:
+        if self.run is not None:
+            self.run.cancel("TIMEOUT", time.time())
+            self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, self.run.kill))
+
+    def _tell_exits(self) -> None:
+        self._gathering = False
+        exits, self._exits = self._exits, {}
+        for node in sorted(exits):
+            for status, ranks in exits[node].items():
+                tasks = _tasks(sorted(ranks))
+                if os.WIFSIGNALED(status):
+                    core = " (core dumped)" if os.WCOREDUMP(status) else ""
+                    self._say("srun: error: %s: %s: %s%s\n" % (node, tasks, signal.strsignal(os.WTERMSIG(status)), core))
+                else:
+                    self._say("srun: error: %s: %s: Exited with exit code %d\n" % (node, tasks, os.WEXITSTATUS(status)))
+
+    def over(self) -> None:
+        """The step is done on all nodes."""
+        if self._over:
+            return
+        self._over = True
+        self._tell_exits()
+        run = self.run
+        assert run is not None
+        code, number = steps.worst(run.statuses.values())
+        for name in run.failed_nodes:
+            self._say("srun: error: Node failure on %s\n" % name)
+        if number and not run.failed_nodes:
+            self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
+        self._end(128 + number if number else code)
+
+    # --- end
+    def _say(self, text: str) -> None:
+        if text.startswith("srun: ") and not text.startswith("srun: error") and self.spec.quiet:
+            return
+        self.channel.send(wire.STDERR, text.encode(errors="surrogateescape"))
+
+    def _fail(self, text: str) -> None:
+        self._say(text)
+        self._over = True
+        self._end(self._forced_code or int(self.request.env.get("SLURM_EXIT_ERROR") or 1))
+
+    def _end(self, code: int) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        if self._waiting and self._try in self.job.waiting:
+            self.job.waiting.remove(self._try)
+        self._close_files()
+        self.channel.on_close = lambda: None
+        self.channel.on_drain = lambda: None
+        if self._raw:
+            self.channel.send(wire.TTY, b"0")
+        self.channel.send(wire.EXIT, b"%d" % (code & 255))
+        self.channel.close()
+
+    def _close_files(self) -> None:
+        for fd in {stream.fd for stream in (getattr(self, "stdout", None), getattr(self, "stderr", None))
+                   if stream is not None and stream.fd >= 0}:
+            os.close(fd)
+
+
+_TERMINAL_ERROR = _Stream("", wire.STDERR)
+
+
+def _tasks(ranks: list[int]) -> str:
+    """"task 3" or "tasks 0-1,4"."""
+    if len(ranks) == 1:
+        return "task %d" % ranks[0]
+    runs: list[list[int]] = []
+    for rank in ranks:
+        if runs and rank == runs[-1][1] + 1:
+            runs[-1][1] = rank
+        else:
+            runs.append([rank, rank])
+    return "tasks " + ",".join(str(a) if a == b else "%d-%d" % (a, b) for a, b in runs)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
