@@ -27,7 +27,16 @@ def read(data: bytes, path: str, context: Context) -> Directives:
     """The options in the script ``path``. Raises CommandError for what is no batch script."""
     from ..language import directives
 
-    raise NotImplementedError(directives)
+    try:
+        directives.check(data)
+        found = directives.parse(data, path)
+    except directives.ScriptError as error:
+        level = "fatal" if error.fatal else "error"
+        raise failure("sbatch", *error.lines, exit_code=context.error_exit, level=level) from None
+    warnings = (*(f"sbatch: error: {text}" for text in found.errors),
+                *(f"sbatch: warning: {text}" for text in found.warnings))
+    words = tuple(tuple(str(word) for word in component) for component in found.components)
+    return Directives(words, (), warnings)
 
 
 def unreadable(path: str, context: Context) -> CommandError:

@@ -1,0 +1,96 @@
+"""sinfo: partitions and nodes as a table. Source: src/sinfo/sinfo.c, opts.c."""
+from __future__ import annotations
+
+import asyncio
+
+from ..controller.context import Context
+from ..language import hostlist
+from ..model.cluster import PartitionConfig
+from ..model.job import Node
+from ..options import help as helps
+from ..options.query import SinfoQuery, parse_sinfo
+from ..report import nodes as report
+from ..report.node_state import matches
+from ._command import streaming
+from ._report import known_cluster
+from ._report import report as report_context
+from ._surroundings import surroundings
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """Print once, or every --iterate seconds until interrupted."""
+    query = parse_sinfo(ctx.args, surroundings(ctx))
+    for line in query.warnings:
+        ctx.err(line)
+    if query.helpformat or query.helpformat2 or query.helpstate:
+        ctx.out(helps.sinfo_help(query))
+        return 0
+    if not known_cluster(ctx, query.clusters):
+        return 1
+    if query.reservation:
+        ctx.out("No reservations in the system\n")
+        return 0
+    while True:
+        if query.iterate:
+            ctx.out(report_context(ctx, query).clock.date_line() + "\n")
+        code = _print(ctx, query)
+        if not query.iterate:
+            return code
+        done, _ = await asyncio.wait({ctx.gone}, timeout=query.iterate)
+        if done:
+            return code
+        ctx.out("\n")
+        await ctx.drain()
+
+
+def _print(ctx: Context, query: SinfoQuery) -> int:
+    context = report_context(ctx, query)
+    partitions = partition_views(ctx)
+    nodes = [node for node in ctx.queue.book.nodes.values() if _wanted(query, node)]
+    if query.json is not None or query.yaml is not None:
+        from ..report import json as structured
+
+        meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
+        document = structured.sinfo_document(nodes, partitions, meta, ctx.queue.clock())
+        ctx.out(structured.dump(document, yaml=query.yaml is not None))
+        return 0
+    if query.long:
+        ctx.out(context.clock.date_line() + "\n")
+    if query.clusters:
+        ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")
+    options = report.Options(
+        letters=query.format, names=query.format2, long=query.long, summarize=query.summarize, by_node=query.node,
+        reasons=query.list_reasons, states=query.states is not None, exact=query.exact,
+        header=not query.noheader, sort=query.sort, partitions=query.partitions or None)
+    text, unknown = report.sinfo_text(nodes, partitions, options, context)
+    for field in unknown:
+        if query.format2 is not None:
+            ctx.error(f"Invalid job format specification: {field}")
+        else:
+            ctx.err(f"Invalid node format specification: {field}")
+    ctx.out(text)
+    return 0
+
+
+def partition_views(ctx: Context) -> list[PartitionConfig]:
+    """The partitions with the states that scontrol update gave them."""
+    from dataclasses import replace
+
+    book = ctx.queue.book
+    return [replace(part, state=book.partition_states.get(part.name, part.state)) for part in book.cluster.partitions]
+
+
+def _wanted(query: SinfoQuery, node: Node) -> bool:
+    """-n, -t, -r, -d."""
+    if query.nodelist is not None and node.config.name not in hostlist.expand(query.nodelist):
+        return False
+    responding = not matches(node, "no_respond") and node.state.value != "down"
+    if query.responding and not responding:
+        return False
+    if query.dead and responding:
+        return False
+    if query.states is None or "all" in query.states:
+        return True
+    return any(all(matches(node, word.lstrip("~")) != word.startswith("~") for word in entry.split("&"))
+               for entry in query.states)
