@@ -1,16 +1,18 @@
 """Values that squeue, scontrol show job, sacct and the JSON output derive from a job in the same way."""
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Optional
 
+from slurmsky.language import filename
 from slurmsky.language.arrayspec import ArraySpec, format_indices
 from slurmsky.language.hostlist import compress_sorted, expand
 from slurmsky.language.timelimit import parse_seconds
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step
-from slurmsky.model.spec import NO_VAL, JobSpec
+from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobFlag, JobState, shown_state
 
 from .context import Context
@@ -98,9 +100,7 @@ def min_cpus_per_node(spec: JobSpec) -> int:
 
 
 def min_memory(spec: JobSpec) -> tuple[str, int]:
-    """Which memory was asked, "Node", "CPU" or "TRES", and MiB of it (0: none given)."""
-    if spec.mem_per_gpu_mib is not None:
-        return "TRES", 0
+    """Which memory was asked, "Node" or "CPU", and MiB of it (0: none given, or given per GPU)."""
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0
@@ -291,53 +291,24 @@ def switch_wait_s(spec: JobSpec) -> int:
 
 
 def expand_path(pattern: str, job: Job) -> str:
-    """The file that a pattern of -o, -e or -i stands for, as far as it is known for the job as a whole.
+    """The file that a pattern of -o, -e or -i stands for; ``%N`` stays until the first node is known.
 
-    Source: print_fields.c expand_stdio_fields. ``%a`` of a job that is no element prints NO_VAL; ``%N`` stays until
-    the first node is known.
+    Source: print_fields.c expand_stdio_fields.
     """
     if not pattern:
         return ""
     if not pattern.startswith("/"):
         pattern = job.work_dir.rstrip("/") + "/" + pattern
-    if "\\" in pattern:
-        return pattern.replace("\\", "")
-    if "%" not in pattern:
-        return pattern
-    task = NO_VAL if job.array_task_id is None else job.array_task_id
-    numbers = {"A": job.array_job_id or job.job_id, "a": task, "b": task % 10, "j": job.job_id, "J": job.job_id,
-               "r": job.restarts, "n": 0, "t": 0}
-    words = {"N": job.batch_host, "s": "batch", "u": job.user, "x": job.name}
-    out, at = [], 0
-    while at < len(pattern):
-        if pattern[at] != "%":
-            stop = pattern.find("%", at)
-            stop = len(pattern) if stop < 0 else stop
-            out.append(pattern[at:stop])
-            at = stop
-            continue
-        end = at + 1
-        while end < len(pattern) and pattern[end] in "0123456789":
-            end += 1
-        letter = pattern[end:end + 1]
-        width = min(int(pattern[at + 1:end] or "0"), 10)
-        if letter in numbers and letter:
-            out.append("%0*d" % (width, numbers[letter]))
-        elif letter and words.get(letter):
-            out.append(words[letter])
-        elif letter == "%" and end == at + 1:
-            out.append("%")
-        else:
-            out.append(pattern[at:end + 1])
-        at = end + 1
-    return "".join(out)
+    if not job.batch_host:
+        pattern = _NODE_NAME.sub(r"%%\1", pattern)
+    return filename.expand(pattern, filename.FilenameValues(
+        job.job_id, user=job.user, job_name=job.name, array_job_id=job.array_job_id or None,
+        array_task_id=job.array_task_id, node=job.batch_host, restart_count=job.restarts))
+
+
+_NODE_NAME = re.compile(r"(?<!%)%([0-9]*N)")
 
 
 def stderr_pattern(job: Job) -> str:
     """Where errors go: a job without --error writes them to its output file."""
     return job.stderr or job.stdout
-
-
-def scaled_mib(size: int, context: Context) -> str:
-    """Memory in MiB in the unit that --units or --noconvert ask for."""
-    return amount(size, 2, context.scale)

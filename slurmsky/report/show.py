@@ -1,0 +1,237 @@
+"""scontrol show job and show step.
+
+A record is a list of lines, each of ``Key=value`` pairs; --oneliner joins them by a blank. Keys, order and presence
+are those of Slurm 25.11: scontrol/info_job.c _sprint_job_info and _sprint_step_info.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Optional
+
+from slurmsky.language.hostlist import compress
+from slurmsky.model.job import Job, Step
+from slurmsky.model.spec import INFINITE, JobSpec
+from slurmsky.model.states import JobState
+
+from . import facts
+from .context import Context
+from .job_fields import step_id_text
+from .text import exit_pair, format_minutes, format_seconds, mebibytes, null_if_empty, or_null
+
+# The order in which print_mail_type names them.
+MAIL_TYPES = ("ARRAY_TASKS", "INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT", "TIME_LIMIT_50",
+              "TIME_LIMIT_80", "TIME_LIMIT_90", "TIME_LIMIT")
+MAIL_ALL = ("INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT")
+
+
+def record_text(lines: list[str], oneliner: bool) -> str:
+    """The lines of one record as scontrol writes them, with what separates it from the next."""
+    return " ".join(lines) + "\n" if oneliner else "\n   ".join(lines) + "\n\n"
+
+
+def show_job(job: Job, context: Context, detail: bool = False, oneliner: bool = False) -> str:
+    """``scontrol show job`` of one record; ``detail`` is -d, ``oneliner`` is -o."""
+    lines = list(_job_lines(job, context, detail, "" if oneliner else "  "))
+    lines[-1] = lines[-1].rstrip()
+    return record_text(lines, oneliner)
+
+
+def _job_lines(job: Job, context: Context, detail: bool, indent: str) -> Iterator[str]:
+    spec = job.spec
+    yield from _identity(job, context)
+    yield "Requeue=%d Restarts=%d BatchFlag=%d Reboot=%d ExitCode=%s" % (
+        spec.requeue is not False, job.restarts, job.is_batch, spec.reboot, exit_pair(job.exit_code, job.exit_signal))
+    if detail:
+        yield "DerivedExitCode=" + exit_pair(job.derived_exit_code, job.derived_exit_signal)
+    yield from _times(job, context)
+    yield "Partition=%s AllocNode:Sid=%s:%d" % (job.partition, null_if_empty(job.alloc_node), job.alloc_sid)
+    yield "ReqNodeList=%s ExcNodeList=%s" % (or_null(spec.nodelist), or_null(spec.exclude))
+    planned = facts.node_list(job.planned_nodes)
+    yield "NodeList=" + facts.node_list(job.nodes) + (" SchedNodeList=" + planned if planned else "")
+    host = [("BatchFeatures", spec.batch_features), ("BatchHost", job.batch_host)]
+    yield from _if_any("%s=%s" % pair for pair in host if pair[1])
+    if spec.stepmgr:
+        yield "StepMgrEnabled=Yes"
+    yield from _size(job, context)
+    if detail:
+        yield from _allocation(job, indent)
+    yield from _needs(spec)
+    yield from _texts(job, context)
+    yield from _files(job)
+    yield from _options(spec)
+    yield from ("%s=%s" % pair for pair in facts.tres_per(spec).items())
+    mail = mail_types(spec)
+    if mail:
+        yield "MailUser=%s MailType=%s" % (spec.mail_user or job.user, mail)
+    if spec.ntasks_per_gpu is not None:
+        yield "NtasksPerTRES=%d" % spec.ntasks_per_gpu
+    if spec.container or spec.container_id:
+        yield "Container=%s ContainerID=%s" % (or_null(spec.container), or_null(spec.container_id))
+
+
+def _if_any(words: Iterator[str]) -> Iterator[str]:
+    line = " ".join(words)
+    if line:
+        yield line
+
+
+def _identity(job: Job, context: Context) -> Iterator[str]:
+    words = ["JobId=%d" % job.job_id]
+    if job.array_job_id:
+        tasks = facts.array_tasks(job, context.bitstr_len) if job.array_task_id is None else job.array_task_id
+        words.append("ArrayJobId=%d ArrayTaskId=%s" % (job.array_job_id, tasks))
+        if job.array_max_running:
+            words.append("ArrayTaskThrottle=%d" % job.array_max_running)
+    elif job.het_job_id:
+        words.append("HetJobId=%d HetJobOffset=%d" % (job.het_job_id, job.het_offset))
+    yield " ".join([*words, "JobName=" + job.name])
+    if job.het_ids:
+        yield "HetJobIdSet=" + facts.index_list(job.het_ids)
+    yield "UserId=%s(%d) GroupId=%s(%d) MCS_label=%s" % (job.user, job.uid, job.group, job.gid,
+                                                        job.spec.mcs_label or "N/A")
+    yield "Priority=%d Nice=%d Account=%s QOS=%s" % (job.priority, job.nice, null_if_empty(job.account),
+                                                    null_if_empty(job.qos)) + _wckey(job, context)
+    words = ["JobState=" + facts.state_words(job)[0], "Reason=" + "_".join(facts.reason(job).split(" "))]
+    if job.failed_node:
+        words.append("FailedNode=" + job.failed_node)
+    yield " ".join([*words, "Dependency=" + null_if_empty(job.dependency_shown or job.dependency)])
+
+
+def _wckey(job: Job, context: Context) -> str:
+    tracked = dict(context.cluster.parameters).get("TrackWCKey", "No").lower() == "yes"
+    return " WCKey=" + or_null(job.spec.wckey) if tracked else ""
+
+
+def _times(job: Job, context: Context) -> Iterator[str]:
+    text, spec, limit = context.clock.text, job.spec, context.time_limit(job)
+    yield "RunTime=%s TimeLimit=%s TimeMin=%s" % (
+        format_seconds(facts.run_seconds(job, context.now)), format_minutes(limit),
+        format_minutes(spec.time_min_min) if spec.time_min_min else "N/A")
+    yield "SubmitTime=%s EligibleTime=%s" % (text(job.submit_time), text(job.eligible_time))
+    yield "AccrueTime=" + text(job.accrue_time)
+    if job.resize_time:
+        yield "ResizeTime=" + text(job.resize_time)
+    endless = limit == INFINITE and job.end_time > context.now
+    yield "StartTime=%s EndTime=%s Deadline=%s" % (
+        text(job.start_time), "Unknown" if endless else text(job.end_time),
+        text(spec.deadline) if spec.deadline else "N/A")
+    if job.preempt_time:
+        yield "PreemptEligibleTime=%s PreemptTime=%s" % (text(job.start_time), text(job.preempt_time))
+    yield "SuspendTime=%s SecsPreSuspend=%d LastSchedEval=%s Scheduler=%s" % (
+        text(job.suspend_time) if job.suspend_time else "None", job.pre_suspend_s, text(job.last_sched_eval),
+        "Main" if job.sched_main else "Backfill")
+
+
+def _size(job: Job, context: Context) -> Iterator[str]:
+    spec = job.spec
+    nodes = str(job.num_nodes)
+    if job.state is JobState.PENDING and job.max_nodes:
+        nodes = "%d-%d" % (min(job.num_nodes, job.max_nodes), job.max_nodes)
+    yield "NumNodes=%s NumCPUs=%d NumTasks=%d CPUs/Task=%d ReqB:S:C:T=0:0:%s:%s" % (
+        nodes, job.num_cpus, job.num_tasks, spec.cpus_per_task or 1, facts.or_star(spec.cores_per_socket),
+        facts.or_star(spec.threads_per_core))
+    yield "ReqTRES=" + facts.tres(facts.requested(job, context))
+    yield "AllocTRES=" + (facts.tres(facts.allocated(job, context)) or "(null)")
+    special = ("ThreadSpec=%d" % spec.thread_spec if spec.thread_spec is not None
+               else "CoreSpec=" + facts.or_star(spec.core_spec))
+    yield "Socks/Node=%s NtasksPerN:B:S:C=%d:%d:%s:%s %s" % (
+        facts.or_star(spec.sockets_per_node), spec.ntasks_per_node or 0, spec.ntasks_per_board or 0,
+        facts.or_star(spec.ntasks_per_socket), facts.or_star(spec.ntasks_per_core), special)
+
+
+def _allocation(job: Job, indent: str) -> Iterator[str]:
+    """JOB_GRES and one line for each run of nodes that got the same CPUs, memory and devices."""
+    if not job.shares:
+        return
+    yield "JOB_GRES=" + facts.total_gres(job.shares)
+    runs: list[tuple[tuple[str, int, str], list[str]]] = []
+    for share in job.shares:
+        devices = ",".join(facts.device_text(*item) for item in share.gres.items() if item[1])
+        got = (facts.index_list(share.cpu_ids), share.memory_mib, devices)
+        if not runs or runs[-1][0] != got:
+            runs.append((got, []))
+        runs[-1][1].append(share.name)
+    for got, names in runs:
+        yield "%sNodes=%s CPU_IDs=%s Mem=%d GRES=%s" % (indent, compress(names), *got)
+
+
+def _needs(spec: JobSpec) -> Iterator[str]:
+    kind, memory = facts.min_memory(spec)
+    yield "MinCPUsNode=%d MinMemory%s=%s MinTmpDiskNode=%s" % (
+        facts.min_cpus_per_node(spec), kind, mebibytes(memory), mebibytes(spec.tmp_mib or 0))
+    yield "Features=%s DelayBoot=%s" % (or_null(spec.constraint), format_minutes(spec.delay_boot_min or 0))
+    optional = (("ClusterFeatures", spec.cluster_constraint), ("Prefer", spec.prefer), ("Reservation", spec.reservation))
+    yield from ("%s=%s" % pair for pair in optional if pair[1])
+
+
+def _texts(job: Job, context: Context) -> Iterator[str]:
+    spec = job.spec
+    yield "OverSubscribe=%s Contiguous=%d Licenses=%s LicensesAlloc=%s Network=%s" % (
+        facts.share_word(spec), spec.contiguous, or_null(spec.licenses),
+        or_null(spec.licenses if job.shares else None), or_null(spec.network))
+    yield "Command=" + facts.command(job)
+    yield "SubmitLine=" + null_if_empty(job.submit_line)
+    yield "WorkDir=" + job.work_dir
+    optional = (("AdminComment", job.admin_comment), ("SystemComment", job.system_comment), ("Comment", job.comment),
+                ("Extra", spec.extra))
+    yield from ("%s=%s" % pair for pair in optional if pair[1])
+
+
+def _files(job: Job) -> Iterator[str]:
+    if job.is_batch:
+        yield "StdErr=" + facts.expand_path(facts.stderr_pattern(job), job)
+        yield "StdIn=" + facts.expand_path(job.stdin or "/dev/null", job)
+        yield "StdOut=" + facts.expand_path(job.stdout, job)
+
+
+def _options(spec: JobSpec) -> Iterator[str]:
+    if spec.segment:
+        yield "SegmentSize=%d" % spec.segment
+    switches = (spec.switches or "0").partition("@")[0]
+    if switches != "0":
+        yield "Switches=%s@%s" % (switches, format_seconds(facts.switch_wait_s(spec)))
+    gres_flags = (spec.gres_flags or "").split(",")
+    words = [word for flag, word in _GRES_FLAGS if flag in gres_flags]
+    if spec.kill_on_invalid_dep is not None:
+        words.append("KillOnInvalidDependent=" + ("Yes" if spec.kill_on_invalid_dep else "No"))
+    if spec.spread_job:
+        words.append("SpreadJob=Yes")
+    yield from _if_any(iter(words))
+    if spec.oom_kill_step is not None:
+        yield "OOMKillStep=%d" % spec.oom_kill_step
+
+
+_GRES_FLAGS = (("allow-task-sharing", "GresAllowTaskSharing=Yes"), ("disable-binding", "GresEnforceBind=No"),
+               ("enforce-binding", "GresEnforceBind=Yes"), ("multiple-tasks-per-sharing", "GresOneTaskPerSharing=No"),
+               ("one-task-per-sharing", "GresOneTaskPerSharing=Yes"))
+
+
+def mail_types(spec: JobSpec) -> str:
+    """``END,FAIL`` in Slurm's order; "" for none."""
+    asked = {word.upper() for word in spec.mail_type}
+    if "ALL" in asked:
+        asked |= set(MAIL_ALL)
+    return ",".join(word for word in MAIL_TYPES if word in asked)
+
+
+def show_step(job: Job, step: Step, context: Context, oneliner: bool = False) -> str:
+    """``scontrol show step`` of one step."""
+    return record_text(list(_step_lines(job, step, context)), oneliner)
+
+
+def _step_lines(job: Job, step: Step, context: Context) -> Iterator[str]:
+    limit: Optional[int] = step.time_limit_min
+    yield "StepId=%s UserId=%d StartTime=%s TimeLimit=%s" % (
+        step_id_text(job, step), job.uid, context.clock.text(step.start_time),
+        "UNLIMITED" if limit is None else format_minutes(limit))
+    yield "State=%s Partition=%s NodeList=%s" % (step.state.name, job.partition, facts.node_list(step.nodes))
+    cpus = facts.step_cpus_shown(step)
+    yield "Nodes=%d CPUs=%d Tasks=%d Name=%s Network=(null)" % (len(step.nodes), cpus, step.ntasks, step.name)
+    yield "TRES=" + (facts.tres(facts.step_tres(step)) if cpus else "(null)")
+    yield "ResvPorts=(null)"
+    yield "CPUFreqReq=Default" + (" Dist=" + step.distribution if step.distribution else "")
+    yield "SrunHost:Pid=%s:%d" % (null_if_empty(step.srun_host), step.srun_pid)
+    optional = (("TresPerStep", facts.step_tres_per_step(step)), ("TresPerNode", facts.step_tres_per_node(step)))
+    yield from ("%s=%s" % pair for pair in optional if pair[1] != "(null)")
+    if step.container:
+        yield "Container=%s ContainerID=(null)" % step.container
