@@ -18,6 +18,7 @@ from local_engine import LocalEngine
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 AS_OTHER = "setpriv --reuid=65534 --regid=65534 --clear-groups "
+ALONE = re.compile("--test-only|completing")
 WORKERS = 4  # rows that take no nodes run side by side
 STAYS_S = 3.0  # how long a command that "kept waiting" must keep waiting
 
@@ -80,11 +81,7 @@ def rows(table: str) -> list[Row]:
 
 def answer_all(engine: LocalEngine, wanted: list[Row], with_fields: bool) -> dict[int, Answer]:
     """Every row's answer, by its number. Rows whose answer names nodes run alone, on a free cluster."""
-    alone = [
-        row
-        for row in wanted
-        if row.command[0] in ("srun", "salloc") or "--test-only" in row.argv or row.argv.endswith("completing")
-    ]
+    alone = [row for row in wanted if row.command[0] in ("srun", "salloc") or ALONE.search(row.argv)]
     beside = [row for row in wanted if row not in alone]
     found: dict[int, Answer] = {}
     with ThreadPoolExecutor(WORKERS) as pool:

@@ -76,7 +76,8 @@ def _parameters() -> list[object]:
 @pytest.mark.parametrize("row", _parameters())
 def test_bad_input(row: Row, answers: dict[int, Answer]) -> None:
     answer = answers[row.number]
-    assert [_said(row, answer.stderr), answer.code] == [_said(row, ON_A_FREE_QUEUE.get(row.argv, row.stderr)), row.code]
+    stderr = ON_A_FREE_QUEUE.get(row.argv, row.stderr)
+    assert [_said(row, answer.stderr), answer.code] == [_said(row, stderr), row.code]
     if row.argv in OWN_WORDS:
         assert answer.stdout
     else:

@@ -19,6 +19,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# All scripts run side by side at one controller: one worker.
+pytestmark = [pytest.mark.xdist_group("examples"), pytest.mark.timeout(300)]
+
 EXAMPLES = REPOSITORY / "examples" / "sbatch"
 NOT_SCRIPTS = {"env.sh", "README.md"}  # sourced by others; about them
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
