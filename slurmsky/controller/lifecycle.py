@@ -199,6 +199,8 @@ class LifeCycle:
             self._requeue(job, JobState.NODE_FAIL)
             return
         final = job.state if job.state.finished else JobState[state]
+        if final is JobState.FAILED and not job.is_batch and not exit_code:
+            exit_code = job.exit_code         # srun's own result, noted when it let the allocation go
         self.end(job, final, exit_code, exit_signal, reason=reason, at=event.get("time"))
 
     def end(self, job: Job, state: JobState, exit_code: int, exit_signal: int, reason: str | None = None,

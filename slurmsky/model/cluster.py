@@ -72,7 +72,7 @@ class ClusterConfig:
     nodes: tuple[NodeConfig, ...] = ()
     partitions: tuple[PartitionConfig, ...] = ()
     licenses: tuple[tuple[str, int], ...] = ()
-    max_array_size: int = 1001
+    max_array_size: int = 1_000_001     # slurm.conf says 1001 by default; nothing here needs so low a limit
     max_job_count: int = 200_000
     min_job_age_s: int = 300
     kill_wait_s: int = 30
