@@ -291,7 +291,7 @@ def _gpus(part: Component) -> None:
             "gres_job_state_validate: --ntasks-per-tres needs either a GRES GPU specification or a "
             "node/ntask specification"
         )
-    if reason and not (part.command == "srun" and part.get("jobid")):
+    if reason:
         raise failure(part.command, reason, _BAD_GRES, exit_code=part.context.error_exit)
 
 
@@ -319,6 +319,9 @@ def _dependency(part: Component) -> None:
         part.unset("dependency")
         return
     try:
-        part.values["dependency"] = str(dependency.parse(text)) or None
+        wanted = str(dependency.parse(text))
     except DependencyError as fault:
         raise _refuse(part, fault.message or "Job dependency problem") from None
+    if "expand:" in wanted:
+        raise _refuse(part, "Requested operation not supported on this system")
+    part.values["dependency"] = wanted or None

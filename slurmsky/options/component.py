@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Iterable, Optional
 
 from . import places, readers  # noqa: F401  (they register the readers of submit options)
-from .errors import Printed
+from .errors import CommandError, Printed, failure
 from .getopt import Words
 from .table import Option, Table
 from .values import Context, read
@@ -25,6 +25,10 @@ class Component:
         self.sources: dict[str, str] = {}
         self.given: dict[str, str] = {}
         self.warnings: list[str] = []
+        #: what was said, by option: "set" for a flag
+        self.texts: dict[str, str] = {}
+        #: typed options that change nothing here, by name: what a dry run or -v should mention
+        self.idle: dict[str, Option] = {}
 
     def next(self, table: Table) -> Component:
         """The following het component: keeps what does not start anew in each."""
@@ -41,6 +45,8 @@ class Component:
     def put(self, option: Option, text: Optional[str], source: str) -> None:
         """Set what ``option`` with ``text`` means; a later call wins. Raises CommandError for a bad text."""
         changes = read(option, text, self.context, self.command)
+        if option.policy == "refused":
+            raise not_here(self.command, option, self.context)
         self.warnings += changes.pop("warnings", ())
         counting = option.reader == "count" and source != ENVIRONMENT
         for name, value in changes.items():
@@ -51,6 +57,11 @@ class Component:
             self.values[name] = value
             self.sources[name] = source
         self.given[option.name] = source
+        if option.long:
+            said = str(self.values.get("verbose")) if option.name == "verbose" else text
+            self.texts[option.name] = "set" if said is None else said
+        if option.policy in ("recorded", "none") and source != ENVIRONMENT:
+            self.idle[option.name] = option
 
     def unset(self, *names: str) -> None:
         """Forget fields."""
@@ -109,6 +120,12 @@ class Component:
     def pick(self, fields: Iterable[str]) -> dict[str, Any]:
         """The values of those of ``fields`` that are set."""
         return {name: self.values[name] for name in fields if self.values.get(name) is not None}
+
+
+def not_here(command: str, option: Option, context: Context) -> CommandError:
+    """The refusal of an option that cannot be had here: Slurm's words for what a system lacks, then why."""
+    reason = "Requested operation not supported on this system"
+    return failure(command, reason, f"--{option.name}: {option.why}", exit_code=context.error_exit)
 
 
 def switched_on(text: str) -> bool:

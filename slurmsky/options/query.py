@@ -32,6 +32,27 @@ from .requests import (
 from .table import Table, load
 from .values import Context, leading_int
 
+__all__ = [
+    "JobId",
+    "Query",
+    "SacctQuery",
+    "SattachQuery",
+    "SbcastQuery",
+    "ScancelQuery",
+    "ScontrolQuery",
+    "SinfoQuery",
+    "SqueueQuery",
+    "SstatQuery",
+    "parse_sacct",
+    "parse_sattach",
+    "parse_sbcast",
+    "parse_scancel",
+    "parse_scontrol",
+    "parse_sinfo",
+    "parse_squeue",
+    "parse_sstat",
+]
+
 # ---------------------------------------------------------------- gathering
 
 Record = TypeVar("Record", bound=Query)

@@ -45,7 +45,13 @@ def exclusive(item: Item) -> dict[str, Any]:
         return {"exclusive": "", "oversubscribe": False}
     if word not in ("user", "mcs", "topo"):
         raise item.error()
-    return {"exclusive": word}
+    return {"exclusive": word, "oversubscribe": False}
+
+
+@reader
+def oversubscribe(item: Item) -> dict[str, Any]:
+    """The last of --oversubscribe and --exclusive counts."""
+    return {"oversubscribe": True, "exclusive": None}
 
 
 @reader

@@ -1,42 +1,48 @@
-"""A batch script as a source of options: its #SBATCH words by component, or Slurm's refusal of the script.
+"""A batch script as a source of options: its words by component, or Slurm's refusal of the script.
 
-The scan itself is ``language.directives``; here its faults get their words and exit codes.
+The scan itself is ``language.directives`` (and ``language.foreign`` for #PBS and #BSUB); here its faults get
+their prefixes and exit codes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..language import directives
 from .errors import CommandError, failure
 from .values import Context
 
 
 @dataclass(frozen=True)
 class Directives:
-    """Words of the script's option lines:
-
-    One tuple per het component, and what #PBS or #BSUB lines translate to.
-    """
+    """Words of the script's option lines, one tuple per het component, and lines to print."""
 
     components: tuple[tuple[str, ...], ...] = ((),)
-    foreign: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def read(data: bytes, path: str, context: Context) -> Directives:
     """The options in the script ``path``. Raises CommandError for what is no batch script."""
-    from ..language import directives
-
     try:
         directives.check(data)
-        found = directives.parse(data, path)
-    except directives.ScriptError as error:
-        level = "fatal" if error.fatal else "error"
-        raise failure("sbatch", *error.lines, exit_code=context.error_exit, level=level) from None
-    warnings = (*(f"sbatch: error: {text}" for text in found.errors),
-                *(f"sbatch: warning: {text}" for text in found.warnings))
-    words = tuple(tuple(str(word) for word in component) for component in found.components)
-    return Directives(words, (), warnings)
+        # A script that came through standard input has no name to show.
+        found = directives.parse(data, path or "stdin")
+    except directives.ScriptError as fault:
+        if fault.fatal:
+            raise failure("sbatch", *fault.lines, level="fatal") from None
+        raise failure("sbatch", *fault.lines, exit_code=context.error_exit) from None
+    told = [f"sbatch: error: {line}" for line in found.errors]
+    told += [f"sbatch: warning: {line}" for line in found.warnings]
+    return Directives(tuple(tuple(map(str, words)) for words in found.components), tuple(told))
+
+
+def foreign(data: bytes) -> tuple[str, ...]:
+    """What the script's #PBS or #BSUB lines mean as words of sbatch."""
+    if b"#PBS" not in data and b"#BSUB" not in data:
+        return ()
+    from ..language import foreign as language
+
+    return tuple(map(str, language.translate(data)))
 
 
 def unreadable(path: str, context: Context) -> CommandError:

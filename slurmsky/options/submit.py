@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import os.path
-from dataclasses import dataclass, field
-from typing import Mapping, Optional, Sequence
+from dataclasses import dataclass
+from typing import Optional, Sequence
 
 from ..model.spec import JobSpec, StepSpec
 from . import checks
-from .component import COMMAND_LINE, SCRIPT, Component, answer_early
+from . import script as reading
+from .component import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
 from .errors import failure
 from .getopt import Words, split
-from .table import Table, load
+from .table import Option, Table, load
 from .values import Context
 
 _JOB_FIELDS = tuple(entry.name for entry in dataclasses.fields(JobSpec))
@@ -82,6 +83,9 @@ class Submission:
     wrap: Optional[str] = None
     flags: SubmitFlags = SubmitFlags()
     warnings: tuple[str, ...] = ()  # for stderr, before anything else is done
+    idle: tuple[Option, ...] = ()  # typed options that change nothing here
+    #: options of the first component that anything set, with their texts: what -v lists
+    given: tuple[tuple[str, str], ...] = ()
 
     @property
     def script_args(self) -> tuple[str, ...]:
@@ -96,8 +100,7 @@ class StepRequest:
     components: tuple[StepSpec, ...]
     flags: SubmitFlags = SubmitFlags()
     warnings: tuple[str, ...] = ()
-    #: environment of srun that its options set for the tasks
-    settings: Mapping[str, str] = field(default_factory=dict)
+    idle: tuple[Option, ...] = ()
 
     @property
     def step(self) -> StepSpec:
@@ -142,8 +145,6 @@ def parse_sbatch(
     choice = find_script(argv, context, table)
     data = wrap_script(choice.wrap or "") if script is None else script.data
     name = script.path if script else ""
-    from . import script as reading
-
     directives = reading.read(data, name, context)
     parts: list[Component] = []
     rest: Optional[Sequence[str]] = list(argv)
@@ -152,9 +153,8 @@ def parse_sbatch(
         index = len(parts)
         if index < len(directives.components):
             _put_directives(part, table, directives.components[index])
-            ignore = part.get("ignore_pbs") or _ignores_pbs(argv, context, table)
-            if index == 0 and not ignore:
-                _put_foreign(part, table, directives.foreign)
+            if index == 0 and not (part.get("ignore_pbs") or _ignores_pbs(argv, context, table)):
+                part.put_words(split(table, reading.foreign(data)), SCRIPT)
         part.put_environment(table)
         if rest is not None:
             rest = _put_command_line(part, table, rest)
@@ -166,9 +166,11 @@ def parse_sbatch(
         checks.submission(part, het=len(parts) > 1)
     default = os.path.basename(script.path) or "sbatch" if script else "wrap"
     jobs = tuple(_job(part, context, default) for part in parts)
-    warnings = (*directives.warnings, *(line for part in parts for line in part.warnings))
+    warnings = (*directives.warnings, *_warnings(parts))
     flags = _flags(parts[0], parsable=any(part.get("parsable") for part in parts))
-    return Submission(jobs, choice.argv[1:], choice.path, choice.wrap, flags, warnings)
+    return Submission(
+        jobs, choice.argv[1:], choice.path, choice.wrap, flags, warnings, _idle(parts), _given(parts)
+    )
 
 
 def _put_command_line(part: Component, table: Table, words: Sequence[str]) -> Optional[Sequence[str]]:
@@ -186,14 +188,7 @@ def _put_directives(part: Component, table: Table, words: Sequence[str]) -> None
         raise failure("sbatch", f"Invalid directive found in batch script: {found.rest[0]}", exit_code=255)
 
 
-def _put_foreign(part: Component, table: Table, words: Sequence[str]) -> None:
-    found = split(table, words)
-    part.put_words(found, SCRIPT)
-
-
 def _ignores_pbs(argv: Sequence[str], context: Context, table: Table) -> bool:
-    from .component import switched_on
-
     text = context.env.get("SBATCH_IGNORE_PBS")
     return (text is not None and switched_on(text)) or any(
         option.long == "ignore-pbs" for option, _ in split(table, argv).found
@@ -204,9 +199,9 @@ def _ignores_pbs(argv: Sequence[str], context: Context, table: Table) -> bool:
 
 
 def parse_salloc(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> Submission:
-    """The allocation that ``argv`` (without "salloc") asks for;
+    """The allocation, with the command to run in it, that the words behind "salloc" ask for.
 
-    Its command in ``argv``. Raises CommandError.
+    Raises CommandError.
     """
     table = table or load("salloc")
     parts, commands = _components("salloc", argv, context, table)
@@ -217,7 +212,7 @@ def parse_salloc(argv: Sequence[str], context: Context, table: Optional[Table] =
     default = "no-shell" if parts[0].get("no_shell") else "interactive"
     jobs = tuple(_job(part, context, default) for part in parts)
     return Submission(
-        jobs, command, None, None, _flags(parts[0]), tuple(line for part in parts for line in part.warnings)
+        jobs, command, None, None, _flags(parts[0]), _warnings(parts), _idle(parts), _given(parts)
     )
 
 
@@ -227,18 +222,16 @@ def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = N
     parts, commands = _components("srun", argv, context, table)
     steps = []
     for index, part in enumerate(parts):
-        # A component without a program runs that of the last one that has one, as mpirun's users expect of
-        # srun.
+        # A component without a program runs that of the last one that has one.
         command = commands[index] or next((words for words in reversed(commands) if words), ())
         if not command:
             raise failure("srun", "No command given to execute.", level="fatal")
         checks.verify(part)
         _relative(part)
-        checks.submission(part, het=len(parts) > 1)
+        if not part.get("jobid"):
+            checks.submission(part, het=len(parts) > 1)
         steps.append(_step(part, context, command))
-    return StepRequest(
-        tuple(steps), _flags(parts[0]), tuple(line for part in parts for line in part.warnings)
-    )
+    return StepRequest(tuple(steps), _flags(parts[0]), _warnings(parts), _idle(parts))
 
 
 def _components(
@@ -279,6 +272,9 @@ def _job(part: Component, context: Context, default_name: str) -> JobSpec:
 
 def _step(part: Component, context: Context, argv: tuple[str, ...]) -> StepSpec:
     job_fields = part.pick(_JOB_FIELDS)
+    # Inside a job SLURM_JOB_NAME is the job's, and a step is called after its program.
+    if "job_name" not in job_fields or (part.get("jobid") and not part.typed("job-name")):
+        job_fields["job_name"] = os.path.basename(argv[0])
     step_fields = part.pick(_STEP_FIELDS)
     # Two records have fields of these names; a step's --exclusive is only a yes or no.
     step_fields["exclusive"] = part.get("exclusive") is not None
@@ -293,6 +289,23 @@ def _step(part: Component, context: Context, argv: tuple[str, ...]) -> StepSpec:
         typed=tuple(by_source.get(COMMAND_LINE, ())),
         from_env=tuple(by_source.get("environment", ())),
     )
+
+
+def describe(request: Submission) -> tuple[tuple[str, str], ...]:
+    """Name and value of every option that was given, for the listing of -v."""
+    return request.given
+
+
+def _given(parts: Sequence[Component]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(parts[0].texts.items()))
+
+
+def _warnings(parts: Sequence[Component]) -> tuple[str, ...]:
+    return tuple(line for part in parts for line in part.warnings)
+
+
+def _idle(parts: Sequence[Component]) -> tuple[Option, ...]:
+    return tuple({name: option for part in parts for name, option in part.idle.items()}.values())
 
 
 def _flags(part: Component, **more: bool) -> SubmitFlags:

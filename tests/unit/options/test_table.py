@@ -1,0 +1,92 @@
+"""The table's own promises: every reader, field and policy it names exists, and what has no effect says why."""
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from slurmsky.model.spec import JobSpec, StepSpec
+from slurmsky.options import filters, help, query, requests, submit, table, values  # noqa: F401
+from slurmsky.options.table import Option
+
+ALL = [option for command in table.COMMANDS for option in table.every(command)]
+REQUESTS = {
+    "sbatch": (JobSpec, submit.SubmitFlags), "salloc": (JobSpec, submit.SubmitFlags),
+    "srun": (JobSpec, StepSpec, submit.SubmitFlags), "squeue": (requests.SqueueQuery,),
+    "scancel": (requests.ScancelQuery,), "sinfo": (requests.SinfoQuery,), "sacct": (requests.SacctQuery,),
+    "scontrol": (requests.ScontrolQuery,), "sattach": (requests.SattachQuery,), "sbcast": (requests.SbcastQuery,),
+    "sstat": (requests.SstatQuery,),
+}
+
+
+def name(option: Option) -> str:
+    return f"{option.command}-{option.long or option.env}"
+
+
+def test_every_command_has_its_options() -> None:
+    assert len(ALL) == 629
+    assert {command: len(table.every(command)) for command in ("sbatch", "srun", "sacct")} == {
+        "sbatch": 126, "srun": 155, "sacct": 60}
+
+
+@pytest.mark.parametrize("option", ALL, ids=name)
+def test_row(option: Option) -> None:
+    assert option.argument in ("none", "required", "optional")
+    assert option.policy in table.POLICIES
+    assert bool(option.why) == (option.policy not in ("mapped", "agent"))
+    if option.later or not option.reader:
+        return
+    assert option.reader in values.READERS
+    known = {entry.name for record in REQUESTS[option.command] for entry in dataclasses.fields(record)}
+    assert set(filter(None, option.field.split(","))) <= known
+    if option.same_as:
+        other = table.load(option.command).longs[option.same_as]
+        assert (other.field, other.reader, other.argument) == (option.field, option.reader, option.argument)
+
+
+@pytest.mark.parametrize("command", table.COMMANDS)
+def test_letters_are_unique(command: str) -> None:
+    letters = [option.short for option in table.load(command).options if option.short and not option.same_as]
+    assert len(letters) == len(set(letters))
+
+
+def test_unknown_command() -> None:
+    with pytest.raises(KeyError):
+        table.load("sbogus")
+
+
+def test_find() -> None:
+    sbatch = table.load("sbatch")
+    assert sbatch.find("--time") is sbatch.find("-t") is sbatch.find("t")
+    assert sbatch.find("--bogus") is None
+
+
+@pytest.mark.parametrize("command", table.COMMANDS)
+def test_help_names_every_option(command: str) -> None:
+    loaded = table.load(command)
+    text = help.help_text(loaded)
+    for option in loaded.options:
+        if not option.hidden and not option.same_as:
+            assert f"--{option.long}" in text
+    assert max(map(len, text.splitlines())) <= 100
+    usage = help.usage_text(loaded)
+    assert usage.startswith(f"Usage: {command} ")
+    assert max(map(len, usage.splitlines())) <= 100
+
+
+def test_version() -> None:
+    assert help.version_text() == "slurm 25.11.0\n"
+
+
+def test_completions() -> None:
+    srun = table.load("srun")
+    assert help.completions(srun, "--mem-p").split() == ["--mem-per-cpu=", "--mem-per-gpu="]
+    assert help.completions(srun, "--hint=mem").split() == ["memory_bound"]
+    assert "--hold" in help.completion_words("sbatch")
+    assert "-N" in help.completion_words("sbatch")
+
+
+def test_coverage_has_a_line_for_each_row() -> None:
+    lines = [line for line in help.coverage().splitlines() if line.startswith(("| `--", "| `$"))]
+    assert len(lines) == len(ALL)
+    assert sum(help.tally(table.COMMANDS).values()) == len(ALL)
