@@ -31,7 +31,7 @@ STDIN_WINDOW = 1 << 18
 _GATHER_S = 0.01
 #: how long srun waits for tasks after a cancel: KillWait and two seconds
 _ABORT_MARGIN_S = 2
-_MPI_TYPES = ("none", "pmi2")
+_MPI_TYPES = ("none",)
 _MPI_LIST = "MPI plugin types are...\n" + "".join("\t%s\n" % name for name in _MPI_TYPES)
 #: signals that srun passes on to the tasks (srun_job.c, sig_array)
 _FORWARDED = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGCONT})
@@ -53,6 +53,14 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
     if (step.mpi or step.job.mpi) == "list":
         channel.send(wire.STDERR, _MPI_LIST.encode())
         _leave(channel, 0)
+        return
+    mpi = step.mpi or step.job.mpi
+    if mpi and mpi not in _MPI_TYPES:
+        _leave(channel, 1, "srun: error: Couldn't find the specified plugin name for mpi/%s looking at all files\n"
+               "srun: error: cannot find mpi plugin for mpi/%s\n"
+               "srun: error: MPI: Cannot create context for mpi/%s\n"
+               "srun: error: MPI: Unable to load any plugin\n"
+               "srun: error: Invalid MPI type '%s', --mpi=list for acceptable types\n" % (mpi, mpi, mpi, mpi))
         return
     text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
     job = agent.jobs.get(int(text)) if text.isdigit() else None
@@ -124,6 +132,7 @@ class Srun:
         self._gathering = False
         self._first_exit = 0.0
         self._terminating = False
+        self._killed_by_wait = False
         self._signalled = False
         self._interrupted_at = 0.0
         self._lines: dict[tuple[int, int], bytes] = {}
@@ -156,6 +165,8 @@ class Srun:
             shape = steps.choose(job, self.spec)
         except steps.StepRefused as error:
             text = str(error)
+            if text.startswith("Invalid generic") and not any(share.gres for share in job.launch.shares):
+                self._say("srun: error: Step requested GRES but job doesn't have GRES\n")
             self._fail("srun: error: %s\n" % text if text.startswith("Only allocated") else
                        "srun: error: Unable to create step for job %d: %s\n" % (job.job_id, text))
             return
@@ -505,10 +516,11 @@ class Srun:
             return
         self._say("srun: First task exited %ds ago\n" % (self.spec.wait_s or 0))
         self._tell_states(run)
-        self._terminate_rest(run)
+        self._terminating = self._killed_by_wait = True
+        self._say("srun: launch/slurm: _step_signal: Terminating StepId=%d.%s\n" % (self.job.job_id, run.step_id))
+        run.cancel("CANCELLED", time.time(), signal.SIGKILL)
         self._say("srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n" % (
             self.job.launch.kill_wait_s + _ABORT_MARGIN_S))
-        run.kill()
 
     def _out_of_time(self) -> None:
         if self.run is not None:
@@ -519,7 +531,7 @@ class Srun:
         self._gathering = False
         exits, self._exits = self._exits, {}
         for node in sorted(exits):
-            for status, ranks in exits[node].items():
+            for status, ranks in sorted(exits[node].items(), key=lambda item: min(item[1])):
                 tasks = _tasks(sorted(ranks))
                 if os.WIFSIGNALED(status):
                     core = " (core dumped)" if os.WCOREDUMP(status) else ""
@@ -538,7 +550,7 @@ class Srun:
         code, number = steps.worst(run.statuses.values())
         for name in run.failed_nodes:
             self._say("srun: error: Node failure on %s\n" % name)
-        if number and not run.failed_nodes:
+        if number and not run.failed_nodes and not self._killed_by_wait:
             self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
         self._end(128 + number if number else code)
 
