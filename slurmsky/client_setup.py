@@ -48,14 +48,17 @@ def build(root: Path, venv: Path) -> None:
     progress(f"first use of {root}: setting up a private environment (once)")
     started = time.monotonic()
     python = str(venv / "bin" / "python")
+    # By its full name (python3.11): when the system moves on to another Python, the environment's link
+    # breaks, which the launcher sees, instead of pointing to one that cannot use what is installed.
+    base = os.path.realpath(sys.executable)
     uv = shutil.which("uv")
     try:
         if uv:
             progress("installing the dependencies with uv")
-            run_step([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(venv)])
+            run_step([uv, "venv", "--quiet", "--no-project", "--python", base, str(venv)])
             run_step([uv, "pip", "install", "--quiet", "--python", python, "--editable", str(root)])
         else:
-            run_step([sys.executable, "-m", "venv", str(venv)])
+            run_step([base, "-m", "venv", str(venv)])
             progress("installing the dependencies with pip")
             run_step([python, "-m", "pip", "install", "--quiet", "--editable", str(root)])
     except BaseException:
@@ -78,9 +81,11 @@ def prepare(root: Path, cache: Path) -> str:
         client = root / "slurmsky" / "client.py"
         sources = [path for path in (client, root / "pyproject.toml") if path.exists()]
         newest = max(path.stat().st_mtime_ns for path in sources)
-        if ready.is_file() and ready.stat().st_mtime_ns >= newest and ready.read_text() == python + "\n":
+        code = cache / "client.pyc"
+        current = code.exists() and ready.exists() and ready.stat().st_mtime_ns >= newest
+        if current and ready.read_text() == python + "\n":
             return python  # whom we waited for has done it
-        compile_client(python, client, cache / "client.pyc")
+        compile_client(python, client, code)
         part = cache / "python.part"
         part.write_text(python + "\n")
         part.replace(ready)

@@ -787,6 +787,39 @@ def test_ctrl_c_reaches_the_spawned_program_only(serve: Callable[..., Server], t
     terminal.shown()
 
 
+def state(pid: int) -> str:
+    """The letter that ps prints: T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+def wait_for_state(pid: int, letters: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while state(pid) not in letters:
+        assert time.monotonic() < deadline, state(pid)
+        time.sleep(0.01)
+
+
+def test_ctrl_z_stops_both_and_they_go_on_together(serve: Callable[..., Server], tmp_path: Path) -> None:
+    def play(peer: Peer) -> None:
+        pid = peer.request().pid
+        peer.send(wire.SPAWN, spawn_frame(["sleep", "30"]))
+        time.sleep(0.4)
+        child = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        os.write(terminal.master, b"\x1a")
+        wait_for_state(pid, "T")
+        assert state(child) == "T"
+        os.kill(pid, signal.SIGCONT)
+        wait_for_state(child, "SR")
+        os.write(terminal.master, b"\x03")  # it has the terminal again
+        assert peer.expect(wire.CHILD_STATUS) == b"-2"
+        peer.exit(0)
+
+    serve(play)
+    terminal = OnTerminal(tmp_path, "salloc", "sleep", "30")
+    assert terminal.wait() == 0
+    terminal.shown()
+
+
 # Starting a controller
 
 CONTROLLER = """
