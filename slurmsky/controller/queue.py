@@ -41,6 +41,8 @@ class Queue:
         self.host = socket.gethostname()
         self.store = Store(paths.database)
         self.book = Book(site.cluster, self.store, clock)
+        # As FirstJobId: the counter goes on from it, and never back.
+        self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
         self.engine = LocalEngine(paths.home, self._event, bin_dir, environment)
         self.scheduler = Scheduler(self.book)
         self.life = LifeCycle(self.book, self.engine, paths.jobs, self.kick, self._send_mail, self.host)
