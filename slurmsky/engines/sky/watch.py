@@ -1,0 +1,136 @@
+"""One job of ours on SkyPilot: its record on disk, and what its log tells."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...node.logframes import Decoder, Event, Output
+from .returns import Returns
+
+#: (kind of an event) -> it is the agent's and goes to the controller with its seq
+AGENT_EVENTS = frozenset(("started", "step", "ended"))
+
+
+@dataclass
+class Record:
+    """What must survive us, one JSON file per run of a job."""
+
+    job_id: int
+    name: str                              # unique at the API server
+    restart: int = 0
+    managed_job_id: int = 0
+    blob_id: str = ""
+    pool: str = ""
+    submit_dir: str = "/"
+    umask: int = 0o022
+    requeue: bool = True
+    phase: str = "new"                     # new | launching | launched | over
+    status: str = ""                       # SkyPilot's, as seen last
+    cancel: str = ""                       # the state asked for by terminate(), "" = not asked
+    control: str = ""                      # host:port of the first node
+    session: int = -1
+    started: bool = False
+    ended: bool = False                    # the controller was told so
+    acked: int = 0                         # agent's seq that the controller has committed
+    positions: dict[str, Any] = field(default_factory=dict)
+    returns: dict[str, Any] = field(default_factory=dict)
+
+
+class Watch:
+    """The job's record, decoder and returns; ``tell`` passes events on to the engine."""
+
+    def __init__(self, folder: Path, record: Record, manifest: dict[str, tuple[int, int]],
+                 tell: Callable[[dict[str, Any]], None]) -> None:
+        self.folder = folder
+        self.record = record
+        self.tell = tell
+        self.returns = Returns(folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask,
+                               record.returns)
+        # Events are replayed from the start (they rebuild what is not stored); bytes go on where they were.
+        self.decoder = Decoder({"streams": record.positions.get("streams", {})})
+        self.done = False                  # the log has told its last word
+        self.following = False
+        self.last_poll = 0.0
+        self.broken: list[str] = []
+        self._early: list[tuple[str, Output]] = []
+
+    @classmethod
+    def load(cls, folder: Path, tell: Callable[[dict[str, Any]], None]) -> Watch:
+        """A watch from disk."""
+        record = Record(**json.loads((folder / "record.json").read_text()))
+        manifest_file = folder / "manifest.json"
+        manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
+        return cls(folder, record, {path: (facts[0], facts[1]) for path, facts in manifest.items()}, tell)
+
+    def save(self) -> None:
+        """Write the record; what was written to output files before is in it, not more."""
+        # Only of bytes that are in their files: what is under way when we end is taken from the log again.
+        self.record.positions = {"streams": {key: position for key, position in
+                                             self.decoder.positions["streams"].items() if key in self.returns.streams}}
+        self.record.returns = self.returns.state()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = self.folder / "record.part"
+        partial.write_text(json.dumps(asdict(self.record)))
+        os.replace(partial, self.folder / "record.json")
+
+    # --- the log
+
+    def feed(self, chunk: bytes) -> None:
+        """A piece of the log."""
+        self._take(self.decoder.feed(chunk))
+
+    def finish(self) -> None:
+        """The log has ended (or is at its present end)."""
+        self._take(self.decoder.finish())
+
+    def _take(self, items: list[Event | Output]) -> None:
+        for item in items:
+            if isinstance(item, Output):
+                key = f"{item.session}.{item.rank}.{item.stream}"
+                if not self.returns.output(key, item):
+                    self._early.append((key, item))
+            else:
+                self._event(item)
+        if items:
+            self.save()
+
+    def _event(self, item: Event) -> None:
+        body, record = dict(item.body), self.record
+        kind = body.get("ev")
+        key = f"{item.session}.{item.rank}.{body.get('stream')}"
+        if kind == "session":
+            if record.session not in (-1, item.session):
+                # SkyPilot has started the job anew on other nodes: what the former run told is history.
+                record.acked, record.started = 0, False
+            record.session = item.session
+        elif kind == "stream":
+            self.returns.open_stream(key, body)
+            self._bring_early()
+        elif kind == "file":
+            self.returns.begin_file(key, body)
+            self._bring_early()
+        elif kind == "file-end":
+            self.returns.end_file(key)
+        elif kind == "kept":
+            self.returns.kept(body)
+        elif kind == "note":
+            self.returns.say(str(body.get("text")))
+        elif kind == "broken":
+            self.broken.append(str(body.get("text")))
+        elif kind == "done":
+            self.done = True
+        elif kind in AGENT_EVENTS and body.get("seq", 0) > record.acked and item.session == record.session:
+            if kind == "started":
+                record.started = True
+                record.control = str(body.get("control", ""))
+            self.tell(body)
+
+    def _bring_early(self) -> None:
+        waiting, self._early = self._early, []
+        for key, output in waiting:
+            if not self.returns.output(key, output):
+                self._early.append((key, output))
