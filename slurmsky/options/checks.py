@@ -47,6 +47,7 @@ def verify(part: Component) -> None:
         _step(part)
     _arbitrary(part)
     _nodes_and_tasks(part)
+    _tasks_of_sockets(part)
     _plane(part)
     if part.command == "srun":
         _tasks_per_node(part)
@@ -208,6 +209,18 @@ def _nodes_and_tasks(part: Component) -> None:
         part.values["nodes_min"] = least
         part.values["nodes_max"] = most
         part.values["nodes"] = None if most is None else str(least) if least == most else f"{least}-{most}"
+
+
+def _tasks_of_sockets(part: Component) -> None:
+    """-B without a number of tasks: one for each thread, core or socket of the least nodes asked for."""
+    if part.get("ntasks") is not None or part.get("ntasks_per_node") or not part.typed("extra-node-info"):
+        return
+    least, most = part.get("nodes_min", 1), part.get("nodes_max", 0)
+    if most and least != most:
+        return
+    for name in ("sockets_per_node", "cores_per_socket", "threads_per_core"):
+        least *= part.get(name, 1)
+    part.values["ntasks"] = least
 
 
 def _keep_nodes(part: Component, names: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Optional
 
+from ..language.mailtype import EVENTS
 from . import places, readers  # noqa: F401  (they register the readers of submit options)
 from .errors import CommandError, Printed, failure
 from .getopt import Words
@@ -52,6 +53,10 @@ class Component:
         for name, value in changes.items():
             if name in _PAIRS:
                 value = tuple({**dict(self.values.get(name, ())), **dict(value)}.items())
+            elif name == "mail_type":
+                # Every --mail-type adds to the ones before, wherever they stand; NONE adds nothing.
+                wanted = {*self.values.get(name, ()), *value}
+                value = tuple(event for event in EVENTS if event in wanted)
             elif counting and self.sources.get(name) == source:
                 value += self.values[name]
             self.values[name] = value

@@ -14,7 +14,7 @@ from .values import Item, reader
 @reader
 def chdir(item: Item) -> str:
     """Absolute: a relative path starts at the caller's folder."""
-    return os.path.normpath(os.path.join(item.context.cwd, item.value)) if item.value else item.context.cwd
+    return os.path.join(item.context.cwd, item.value) if item.value else item.context.cwd
 
 
 @reader

@@ -6,6 +6,7 @@ their prefixes and exit codes.
 
 from __future__ import annotations
 
+import os.path
 from dataclasses import dataclass
 
 from ..language import directives
@@ -26,7 +27,7 @@ def read(data: bytes, path: str, context: Context) -> Directives:
     try:
         directives.check(data)
         # A script that came through standard input has no name to show.
-        found = directives.parse(data, path or "stdin")
+        found = directives.parse(data, os.path.basename(path) or "stdin")
     except directives.ScriptError as fault:
         if fault.fatal:
             raise failure("sbatch", *fault.lines, level="fatal") from None
@@ -36,13 +37,16 @@ def read(data: bytes, path: str, context: Context) -> Directives:
     return Directives(tuple(tuple(map(str, words)) for words in found.components), tuple(told))
 
 
-def foreign(data: bytes) -> tuple[str, ...]:
-    """What the script's #PBS or #BSUB lines mean as words of sbatch."""
+def foreign(data: bytes, path: str, context: Context) -> tuple[str, ...]:
+    """What the script's #PBS or #BSUB lines mean as words of sbatch. Raises CommandError."""
     if b"#PBS" not in data and b"#BSUB" not in data:
         return ()
     from ..language import foreign as language
 
-    return tuple(map(str, language.translate(data)))
+    try:
+        return language.parse(data, os.path.basename(path)).words
+    except directives.ScriptError as fault:
+        raise failure("sbatch", *fault.lines, exit_code=context.error_exit) from None
 
 
 def unreadable(path: str, context: Context) -> CommandError:

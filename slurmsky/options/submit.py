@@ -143,25 +143,25 @@ def parse_sbatch(
     """Second phase: the whole request. ``script`` None: --wrap. Raises CommandError."""
     table = table or load("sbatch")
     choice = find_script(argv, context, table)
-    data = wrap_script(choice.wrap or "") if script is None else script.data
-    name = script.path if script else ""
-    directives = reading.read(data, name, context)
+    # What --wrap makes is not searched for options.
+    directives = reading.Directives() if script is None else reading.read(script.data, script.path, context)
     parts: list[Component] = []
-    rest: Optional[Sequence[str]] = list(argv)
-    while True:
+    words, more = list(argv), True
+    while more or len(parts) < len(directives.components):
         part = parts[-1].next(table) if parts else Component("sbatch", context)
-        index = len(parts)
-        if index < len(directives.components):
-            _put_directives(part, table, directives.components[index])
-            if index == 0 and not (part.get("ignore_pbs") or _ignores_pbs(argv, context, table)):
-                part.put_words(split(table, reading.foreign(data)), SCRIPT)
+        if len(parts) < len(directives.components):
+            _put_directives(part, table, directives.components[len(parts)])
+        if script is not None and not parts and not _ignores_pbs(part, argv, table):
+            part.put_words(split(table, reading.foreign(script.data, script.path, context)), SCRIPT)
         part.put_environment(table)
-        if rest is not None:
-            rest = _put_command_line(part, table, rest)
+        # Components that only the script has get the command line's last one again: sbatch.c moves on in
+        # argv at a ":" and nowhere else.
+        found = split(table, words)
+        part.put_words(found, COMMAND_LINE)
+        more = found.rest[:1] == (":",)
+        words = list(found.rest[1:]) if more else words
         checks.verify(part)
         parts.append(part)
-        if rest is None and len(parts) >= len(directives.components):
-            break
     for part in parts:
         checks.submission(part, het=len(parts) > 1)
     default = os.path.basename(script.path) or "sbatch" if script else "wrap"
@@ -173,13 +173,6 @@ def parse_sbatch(
     )
 
 
-def _put_command_line(part: Component, table: Table, words: Sequence[str]) -> Optional[Sequence[str]]:
-    """Set one component's options; the words of the next component, or None when this was the last."""
-    found = split(table, words)
-    part.put_words(found, COMMAND_LINE)
-    return found.rest[1:] if found.rest[:1] == (":",) else None
-
-
 def _put_directives(part: Component, table: Table, words: Sequence[str]) -> None:
     found = split(table, words)
     late = tuple(entry for entry in found.found if not entry.option.early)
@@ -188,10 +181,13 @@ def _put_directives(part: Component, table: Table, words: Sequence[str]) -> None
         raise failure("sbatch", f"Invalid directive found in batch script: {found.rest[0]}", exit_code=255)
 
 
-def _ignores_pbs(argv: Sequence[str], context: Context, table: Table) -> bool:
-    text = context.env.get("SBATCH_IGNORE_PBS")
-    return (text is not None and switched_on(text)) or any(
-        option.long == "ignore-pbs" for option, _ in split(table, argv).found
+def _ignores_pbs(part: Component, argv: Sequence[str], table: Table) -> bool:
+    """Whether the script, the environment or the command line says --ignore-pbs."""
+    text = part.context.env.get("SBATCH_IGNORE_PBS")
+    return (
+        bool(part.get("ignore_pbs"))
+        or (text is not None and switched_on(text))
+        or any(option.long == "ignore-pbs" for option, _ in split(table, argv).found)
     )
 
 
