@@ -6,7 +6,7 @@ a whole thin command may take, and most commands meet two or three of these lang
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -57,7 +57,7 @@ def _text(name: str) -> str:
     return files("slurmsky").joinpath("grammar").joinpath(f"{name}.lark").read_text(encoding="utf-8")
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(name: str, transformer: object = None, start: str = "start") -> Lark:
     """The LALR parser of grammar/NAME.lark, made once; `transformer` builds values while it parses."""
     from lark import Lark

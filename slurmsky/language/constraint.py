@@ -55,7 +55,7 @@ class Group:
     @property
     def counted(self) -> bool:
         """Some term holds for a number of nodes only, so a node needs one of the terms, not all."""
-        return any(term.count or isinstance(term, Group) and term.counted for term in self.terms)
+        return any(term.count or (isinstance(term, Group) and term.counted) for term in self.terms)
 
     def matches(self, features: Collection[str]) -> bool:
         """Whether a node with these features can be a part of the job."""

@@ -131,7 +131,7 @@ class _Build:
     def singleton(self, word: str, state: Optional[str]) -> Condition:
         return Condition("singleton")
 
-    def bare(self, job: str, tasks: Optional[list[Union[int, str]]]) -> tuple[str, Condition]:
+    def bare(self, job: str, tasks: Optional[_Tasks]) -> tuple[str, Condition]:
         return job, self.condition("afterany", self.ref(job, tasks, None, None))
 
     def start(self, *parts: Union[str, Condition, tuple[str, Condition]]) -> Dependency:

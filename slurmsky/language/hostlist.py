@@ -107,11 +107,11 @@ def _runs(names: Iterable[str]) -> Iterator[_Run]:
             head, value, size = name, -1, 0
         else:
             head, value, size = name[:-digits], int(name[-digits:]), digits
-        if started and size and head == prefix and value == high + 1 and high >= low:
-            # 9 and 10 follow each other, 09 and 10 too, 09 and 010 do not: hostlist.c _width_equiv
-            if size == width or len(str(value)) == size > width:
-                high = value
-                continue
+        # 9 and 10 follow each other, 09 and 10 too, 09 and 010 do not: hostlist.c _width_equiv
+        alike = size == width or len(str(value)) == size > width
+        if started and size and head == prefix and value == high + 1 and high >= low and alike:
+            high = value
+            continue
         if started:
             yield prefix, low, high, width
         started = True

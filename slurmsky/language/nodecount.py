@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.errors import NodeCountError as NodeCountError
@@ -48,15 +48,16 @@ class _Build:
     def between(self, low: Optional[str], dash: str, high: Optional[str]) -> _Part:
         return low, high
 
-    def start(self, *children: object) -> NodeCount:
-        *parts, step = children
+    def start(self, *children: Union[_Part, str, None]) -> NodeCount:
+        parts = [child for child in children if isinstance(child, tuple)]
+        step = children[-1] if isinstance(children[-1], str) else None
         if step is None and len(parts) == 1:
-            return _single(*parts[0])  # type: ignore[misc]
+            return _single(*parts[0])
         sizes: set[int] = set()
-        stride = _listed(str(step)) if step is not None else 1
+        stride = 1 if step is None else _listed(step)
         if stride < 1 or (step is not None and len(parts) > 1):
             raise Fault(0)
-        for low, high in parts:  # type: ignore[misc]
+        for low, high in parts:
             sizes.update(range(_listed(low), _listed(high) + 1, stride))
         if not sizes:
             raise Fault(0)

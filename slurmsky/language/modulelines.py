@@ -1,0 +1,105 @@
+"""`module` and `ml` commands anywhere in a script: what a job loads from its old cluster.
+
+The text is only read.  Source: man module (Environment Modules 5), Lmod's `ml`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Union
+
+from slurmsky.language._grammar import Grammar
+from slurmsky.language._shell import Command, commands
+from slurmsky.language.errors import ModuleLineError as ModuleLineError
+
+# Other spellings -> the one that `action` has.
+_SAME = {
+    "add": "load", "try-add": "try-load", "rm": "unload", "del": "unload", "remove": "unload",
+    "sw": "swap", "switch": "swap", "li": "list", "av": "avail", "display": "show", "disp": "show",
+    "wh": "whatis", "key": "keyword", "search": "keyword", "apropos": "keyword", "isloaded": "is-loaded",
+}
+# Words that stand before a command without being one.
+_LEADING = {"if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "command", "builtin", "eval"}
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+
+
+@dataclass(frozen=True)
+class ModuleLine:
+    """One thing asked of the module system: `load` of some names, `purge`, `swap` of two, `use` of folders.
+
+    Names are as written, variables unexpanded.  `line` counts from 1.
+    """
+
+    action: str
+    names: tuple[str, ...] = ()
+    line: int = 0
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(("module", self.action, *self.options, *self.names))
+
+
+_Asked = tuple[str, tuple[str, ...], tuple[str, ...]]  # action, names, options
+
+
+class _Build:
+    def module(self, *tokens: str) -> list[_Asked]:
+        action, names, options = "list", [], []  # a bare `ml` lists; a bare `module` prints its help
+        for token in tokens:
+            kind: str = token.type  # type: ignore[attr-defined]  # a lark Token
+            if kind == "ACTION":
+                action = _SAME.get(token[1:], token[1:])
+            else:
+                (names if kind == "NAME" else options).append(token[1:])
+        return [(action, tuple(names), tuple(options))]
+
+    def unknown(self, *tokens: str) -> list[_Asked]:
+        return []
+
+    def short(self, *tokens: str) -> list[_Asked]:
+        """ml gcc -openmpi: loads and unloads."""
+        kinds: dict[str, list[str]] = {"NAME": [], "UNLOAD": [], "LONG": []}
+        for token in tokens:
+            kinds[token.type].append(token[1:])  # type: ignore[attr-defined]
+        options = tuple(kinds["LONG"])
+        unload = tuple(name[1:] for name in kinds["UNLOAD"] if len(name) > 1)
+        asked: list[_Asked] = [("unload", unload, options)] if unload else []
+        return asked + ([("load", tuple(kinds["NAME"]), options)] if kinds["NAME"] else [])
+
+
+_BUILD = _Build()
+_GRAMMARS: dict[str, Grammar[list[_Asked]]] = {
+    "module": Grammar("modulelines", _BUILD, ModuleLineError, start="module"),
+    "ml": Grammar("modulelines", _BUILD, ModuleLineError, start="ml"),
+}
+
+
+def parse(script: Union[str, bytes]) -> tuple[ModuleLine, ...]:
+    """Every module command of a script, in order; never an error, and never a look at a comment,
+    a here-document or the inside of quotes.
+
+    >>> [str(found) for found in parse("#!/bin/sh\\nmodule purge && module load gcc/12 mpi 2>/dev/null\\nml a -b\\n")]
+    ['module purge', 'module load gcc/12 mpi', 'module unload b', 'module load a']
+    """
+    if isinstance(script, bytes):
+        script = script.decode("utf-8", "surrogateescape")
+    if "module" not in script and "ml" not in script:
+        return ()
+    found: list[ModuleLine] = []
+    for command in commands(script.replace("\0", "")):
+        found.extend(_read(command))
+    return tuple(found)
+
+
+def _read(command: Command) -> list[ModuleLine]:
+    words = list(command.words)
+    while words and (words[0] in _LEADING or _ASSIGNMENT.match(words[0])):
+        del words[0]
+    if not words or words[0] not in _GRAMMARS or words == ["module"]:
+        return []
+    try:
+        asked = _GRAMMARS[words[0]].parse("".join("\0" + word for word in words[1:]))
+    except ModuleLineError:
+        return []
+    return [ModuleLine(action, names, command.line, options) for action, names, options in asked]
