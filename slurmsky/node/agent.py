@@ -255,7 +255,7 @@ class Agent:
         the last job that was here when it started.
         """
         found = []
-        for pid in processes.children(os.getpid()):
+        for pid in processes.own_children():
             if self.loop.is_child(pid):
                 continue
             fields = processes.stat(pid)
@@ -382,6 +382,7 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     processes.become_subreaper()
+    processes.raise_open_files()
     loop = Loop()
     agent = Agent(loop, options["--node"], home, address, controller, options["--bin"])
     agent.peer_address = options["--listen"]

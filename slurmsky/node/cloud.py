@@ -2,11 +2,13 @@
 
     python agent.pyz cloud FOLDER
 
-FOLDER holds what was shipped with the job (settings.json, script, files.tar, tls/). This process brings the nodes
-together, starts the node's agent, and on the first node stands in for the controller: it launches the job, writes what
-the agent tells and what the job prints into the log (logframes), takes requests of the real controller over TLS,
-sends changed files back, and ends with the job's exit code. On the others it waits for the first to end.
+FOLDER holds what was shipped with the job (settings.json, script, files.tar, tls/). This process brings the
+nodes together, starts the node's agent, and on the first node stands in for the controller: it launches the
+job, writes what the agent tells and what the job prints into the log (logframes), takes requests of the real
+controller over TLS, sends changed files back, and ends with the job's exit code. On the others it waits for
+the first to end.
 """
+
 from __future__ import annotations
 
 import json
@@ -24,19 +26,33 @@ import zipfile
 from typing import Any, Optional
 
 from ..model.allocation import Launch
-from . import cloudenv, files, output, rendezvous, transport, wire
+from . import cloudenv, files, output, rendezvous, transport
 from .channel import Channel
 from .logframes import MAX_FRAME, Encoder
 from .loop import Loop
 
-TAIL_S = 0.2              # how often output files are looked at
-FLUSH_S = 0.5             # how long a line without its end is held back
-COMMANDS = ("sacct", "salloc", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "slurmsky", "squeue",
-            "srun", "sstat")
+TAIL_S = 0.2  # how often output files are looked at
+FLUSH_S = 0.5  # how long a line without its end is held back
+COMMANDS = (
+    "sacct",
+    "salloc",
+    "sattach",
+    "sbatch",
+    "sbcast",
+    "scancel",
+    "scontrol",
+    "sinfo",
+    "slurmsky",
+    "squeue",
+    "srun",
+    "sstat",
+)
 
 
 class Log:
-    """This node's standard output as a channel of frames. One write per call; SkyPilot reads it by the line."""
+    """This node's standard output as a channel of frames. One write per call; SkyPilot reads it by the
+    line.
+    """
 
     def __init__(self, session: int, rank: int) -> None:
         self.encoder = Encoder(session, rank)
@@ -46,7 +62,7 @@ class Log:
         """Write frames; when SkyPilot has stopped reading there is nobody left to tell."""
         while data and not self.closed:
             try:
-                data = data[os.write(1, data):]
+                data = data[os.write(1, data) :]
             except BlockingIOError:
                 time.sleep(0.01)
             except OSError:
@@ -58,7 +74,9 @@ class Log:
 
 
 class Tail:
-    """A file of the job that grows, sent as a stream. ``stream`` is its number, told with its path beforehand."""
+    """A file of the job that grows, sent as a stream. ``stream`` is its number, told with its path
+    beforehand.
+    """
 
     def __init__(self, log: Log, stream: int, path: str) -> None:
         self.log, self.stream, self.path = log, stream, path
@@ -66,7 +84,9 @@ class Tail:
         self._partial_since: Optional[float] = None
 
     def look(self, final: bool = False) -> None:
-        """Send what is new. A file that was truncated is sent again from its beginning as far as it is shorter."""
+        """Send what is new. A file that was truncated is sent again from its beginning as far as it is
+        shorter.
+        """
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.position)
@@ -78,7 +98,7 @@ class Tail:
                     self.log.write(self.log.encoder.data(self.stream, data))
                     self._partial_since = None if data.endswith(b"\n") else time.monotonic()
         except OSError:
-            return                     # not there yet, or removed by the job
+            return  # not there yet, or removed by the job
         if self._partial_since is not None and (final or time.monotonic() - self._partial_since > FLUSH_S):
             self._partial_since = None
             self.log.write(self.log.encoder.flush(self.stream))
@@ -98,7 +118,7 @@ class Node:
         self.session = int(time.time()) % 8999
         name = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings["name"], self.rank)
         self.home = os.path.join(os.environ.get("TMPDIR") or "/tmp", name)
-        if len(self.home) > 60:                        # a socket's address has 108 bytes
+        if len(self.home) > 60:  # a socket's address has 108 bytes
             self.home = os.path.join("/tmp", name)
         self.tls = os.path.join(self.folder, "tls")
         account = pwd.getpwuid(os.geteuid())
@@ -120,7 +140,10 @@ class Node:
             if not files.make_folder(self.submit_dir):
                 fallback = os.path.join(self.home, "submit")
                 os.makedirs(fallback)
-                self.note = "%s cannot be made on this node, %s stands in for it" % (self.submit_dir, fallback)
+                self.note = "%s cannot be made on this node, %s stands in for it" % (
+                    self.submit_dir,
+                    fallback,
+                )
                 self._move(self.submit_dir, fallback)
             if given.get("archive"):
                 files.unpack(os.path.join(self.folder, given["archive"]), self.submit_dir)
@@ -128,14 +151,21 @@ class Node:
         home = self.launch.environment.get("HOME", "")
         if not home or not (self.same_files or files.make_folder(home)):
             home = self.environment["HOME"]
-        env = cloudenv.job_environment(self.launch.environment, self.environment, self.same_files, home,
-                                       os.path.exists)
+        env = cloudenv.job_environment(
+            self.launch.environment, self.environment, self.same_files, home, os.path.exists
+        )
         if "PWD" in self.launch.environment:
             env["PWD"] = self.launch.work_dir
         env.update(self.settings.get("environment", {}))
         self.launch.environment = env
-        for folder in {self.launch.work_dir, *(os.path.dirname(path) for path in (
-                self.launch.stdout, self.launch.stderr) if path.startswith("/"))}:
+        for folder in {
+            self.launch.work_dir,
+            *(
+                os.path.dirname(path)
+                for path in (self.launch.stdout, self.launch.stderr)
+                if path.startswith("/")
+            ),
+        }:
             # The user's folders that the script relies on; under Slurm a missing one is the user's mistake.
             if folder in given.get("folders", ()) and not self.same_files:
                 files.make_folder(folder)
@@ -145,7 +175,7 @@ class Node:
         for field in ("submit_dir", "work_dir", "stdin", "stdout", "stderr"):
             value = getattr(launch, field)
             if value == old or value.startswith(old + "/"):
-                setattr(launch, field, new + value[len(old):])
+                setattr(launch, field, new + value[len(old) :])
         self.submit_dir = new
 
     def _install(self) -> None:
@@ -159,8 +189,10 @@ class Node:
         for command in COMMANDS:
             path = os.path.join(self.bin, command)
             with open(path, "w") as file:
-                file.write('#!/bin/sh\nexec "%s" -I -S "%s/slurmsky/client.py" "%s" %s "$@"\n' % (
-                    sys.executable, library, library, command))
+                file.write(
+                    '#!/bin/sh\nexec "%s" -I -S "%s/slurmsky/client.py" "%s" %s "$@"\n'
+                    % (sys.executable, library, library, command)
+                )
             os.chmod(path, 0o755)
 
     def settings_path(self, key: str) -> str:
@@ -170,7 +202,8 @@ class Node:
     def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """(server, client) TLS contexts of the job."""
         server, client = transport.tls_contexts(
-            *(os.path.join(self.tls, name) for name in ("node.crt", "node.key", "ca.crt")))
+            *(os.path.join(self.tls, name) for name in ("node.crt", "node.key", "ca.crt"))
+        )
         return server, client
 
     # --- facts and names
@@ -183,33 +216,62 @@ class Node:
         with open("/proc/meminfo") as file:
             memory = int(file.readline().split()[1]) // 1024
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        return {"rank": self.rank, "address": self.addresses[self.rank], "port": self.port,
-                "name": os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0],
-                "cpus": len(os.sched_getaffinity(0)), "memory_mib": memory, "arch": os.uname().machine,
-                "os": "%s %s" % (os.uname().sysname, os.uname().release),
-                "gpus": [int(device) for device in devices.split(",") if device.isdigit()]}
+        return {
+            "rank": self.rank,
+            "address": self.addresses[self.rank],
+            "port": self.port,
+            "name": os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0],
+            "cpus": len(os.sched_getaffinity(0)),
+            "memory_mib": memory,
+            "arch": os.uname().machine,
+            "os": "%s %s" % (os.uname().sysname, os.uname().release),
+            "gpus": [int(device) for device in devices.split(",") if device.isdigit()],
+        }
 
     # --- the agent
     def start_agent(self) -> subprocess.Popen[bytes]:
         """Start this node's agent and wait until it listens."""
         self.socket = os.path.join(self.home, "agent.sock")
         environment = {**self.environment, "PYTHONPATH": self.library}
-        log = os.open(os.path.join(self.home, "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        command = [sys.executable, "-S", "-m", "slurmsky.node.agent", "--node", self.name, "--home", self.home,
-                   "--address", transport.UNIX + self.socket, "--bin", self.bin]
+        log = os.open(
+            os.path.join(self.home, "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        command = [
+            sys.executable,
+            "-S",
+            "-m",
+            "slurmsky.node.agent",
+            "--node",
+            self.name,
+            "--home",
+            self.home,
+            "--address",
+            transport.UNIX + self.socket,
+            "--bin",
+            self.bin,
+        ]
         if self.count > 1:
             command += ["--listen", "%s:%d" % (self.addresses[self.rank], self.port)]
             for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
                 command += [option, os.path.join(self.tls, name)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/",
-                                   start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+        )
         os.close(log)
         deadline = time.monotonic() + 60
         while not transport.answers(self.socket):
             if process.poll() is not None or time.monotonic() > deadline:
                 with open(os.path.join(self.home, "agent.log"), errors="replace") as file:
                     said = file.read()[-2000:].strip()
-                raise rendezvous.RendezvousError("the agent of node %s does not start: %s" % (self.name, said))
+                raise rendezvous.RendezvousError(
+                    "the agent of node %s does not start: %s" % (self.name, said)
+                )
             time.sleep(0.02)
         return process
 
@@ -233,16 +295,20 @@ def serve_other(node: Node) -> int:
             break
     node.prepare()
     agent = node.start_agent()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)       # the first node ends the job, then us
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first node ends the job, then us
     line.send({"ready": True})
     try:
         while not line.receive(None).get("finish"):
             continue
-        send_back(node, Log(node.session, node.rank), frozenset(),
-                  int(node.settings["files"].get("return_bytes", 0)))
+        send_back(
+            node,
+            Log(node.session, node.rank),
+            frozenset(),
+            int(node.settings["files"].get("return_bytes", 0)),
+        )
         line.send({"done": True})
     except (OSError, ValueError):
-        pass                                            # the first node is gone, and the job with it
+        pass  # the first node is gone, and the job with it
     agent.terminate()
     try:
         agent.wait(10)
@@ -252,13 +318,16 @@ def serve_other(node: Node) -> int:
     return 0
 
 
-def agree_on_names(node: Node, others: dict[int, tuple[rendezvous.Line, dict[str, Any]]],
-                   mine: dict[str, Any]) -> list[str]:
+def agree_on_names(
+    node: Node, others: dict[int, tuple[rendezvous.Line, dict[str, Any]]], mine: dict[str, Any]
+) -> list[str]:
     """Names under which every node finds every other; addresses when there are none."""
+
     def ask(message: dict[str, Any], own: bool) -> bool:
         for line, _ in others.values():
             line.send(message)
-        return all([line.receive(60).get("resolves") for line, _ in others.values()]) and own
+        answers = [line.receive(60).get("resolves") for line, _ in others.values()]
+        return all(answers) and own
 
     facts = [mine, *(others[rank][1] for rank in range(1, node.count))]
     names = [str(fact["name"]) for fact in facts]
@@ -316,32 +385,57 @@ class Head:
         node, launch = self.node, self.node.launch
         for share, name, fact in zip(launch.shares, names, facts):
             share.name = name
-            share.address = (transport.UNIX + node.socket if node.count == 1
-                             else "%s:%d" % (fact["address"], fact["port"]))
+            share.address = (
+                transport.UNIX + node.socket if node.count == 1 else "%s:%d" % (fact["address"], fact["port"])
+            )
             if not share.cpu_ids:
                 share.cpu_ids = tuple(range(int(fact["cpus"])))
             share.cpus_on_node = max(int(fact["cpus"]), len(share.cpu_ids))
             visible = fact["gpus"]
             for kind, indices in share.gres.items():
-                if len(visible) >= len(indices):        # a Slurm infra hands out some of a node's devices
-                    share.gres[kind] = tuple(visible[:len(indices)])
+                if len(visible) >= len(indices):  # a Slurm infra hands out some of a node's devices
+                    share.gres[kind] = tuple(visible[: len(indices)])
         launch.spool = os.path.join(node.home, "job")
         if launch.script is not None:
             launch.script = os.path.join(node.folder, "script")
         launch.start_time = time.time()
-        self.facts = [{"name": name, "address": str(fact["address"]), "cpus": fact["cpus"],
-                       "memory_mib": fact["memory_mib"], "arch": fact["arch"], "os": fact["os"],
-                       "gres": {kind: list(ids) for kind, ids in share.gres.items()}}
-                      for name, fact, share in zip(names, facts, launch.shares)]
-        named = output.NameFacts(launch.job_id, launch.array_job_id, launch.array_task_id, "batch", node.name, 0, 0,
-                                 launch.user, launch.name, launch.restart_count)
+        self.facts = [
+            {
+                "name": name,
+                "address": str(fact["address"]),
+                "cpus": fact["cpus"],
+                "memory_mib": fact["memory_mib"],
+                "arch": fact["arch"],
+                "os": fact["os"],
+                "gres": {kind: list(ids) for kind, ids in share.gres.items()},
+            }
+            for name, fact, share in zip(names, facts, launch.shares)
+        ]
+        named = output.NameFacts(
+            launch.job_id,
+            launch.array_job_id,
+            launch.array_task_id,
+            "batch",
+            node.name,
+            0,
+            0,
+            launch.user,
+            launch.name,
+            launch.restart_count,
+        )
         original = Launch.from_dict(node.settings["launch"])
-        for number, (path, target) in enumerate((
-                (launch.stdout, original.stdout), (launch.stderr, original.stderr))):
+        for number, (path, target) in enumerate(
+            ((launch.stdout, original.stdout), (launch.stderr, original.stderr))
+        ):
             if path and not (number and path == launch.stdout):
                 self.tails.append(Tail(self.log, number, output.expand(path, named)))
-                self.log.event(ev="stream", stream=number, path=output.expand(target, named),
-                               same=node.same_files, append=launch.spec.open_mode == "append")
+                self.log.event(
+                    ev="stream",
+                    stream=number,
+                    path=output.expand(target, named),
+                    same=node.same_files,
+                    append=launch.spec.open_mode == "append",
+                )
         sock = transport.connect(transport.UNIX + node.socket)
         self.channel = Channel(self.loop, sock)
         self.channel.on_frame = self._from_agent
@@ -367,17 +461,31 @@ class Head:
 
     def _agent_lost(self) -> None:
         if self.end is None:
-            self.end = {"ev": "ended", "job_id": self.node.launch.job_id, "time": time.time(), "state": "NODE_FAIL",
-                        "exit_code": 0, "exit_signal": 0, "reason": "NodeDown", "seq": 0}
+            self.end = {
+                "ev": "ended",
+                "job_id": self.node.launch.job_id,
+                "time": time.time(),
+                "state": "NODE_FAIL",
+                "exit_code": 0,
+                "exit_signal": 0,
+                "reason": "NodeDown",
+                "seq": 0,
+            }
             self.loop.stop()
 
     def _told_to_end(self) -> None:
         """SIGTERM: SkyPilot takes the node down, because of a cancellation or a preemption."""
         if not self.terminated:
             self.terminated = True
-            self.channel.send_json({
-                "op": "terminate", "job_id": self.node.launch.job_id, "state": "CANCELLED", "signal": signal.SIGTERM,
-                "kill_wait_s": min(self.node.launch.kill_wait_s, 20)})
+            self.channel.send_json(
+                {
+                    "op": "terminate",
+                    "job_id": self.node.launch.job_id,
+                    "state": "CANCELLED",
+                    "signal": signal.SIGTERM,
+                    "kill_wait_s": min(self.node.launch.kill_wait_s, 20),
+                }
+            )
 
     # --- others
     def _watch_others(self) -> None:
@@ -392,10 +500,13 @@ class Head:
             self.done[rank].set()
         except (OSError, ValueError):
             self.done[rank].set()
-            message = {"op": "node_lost", "job_id": self.node.launch.job_id,
-                       "node": self.node.launch.shares[rank].name}
+            message = {
+                "op": "node_lost",
+                "job_id": self.node.launch.job_id,
+                "node": self.node.launch.shares[rank].name,
+            }
             self.loop.soon(lambda: self.channel.send_json(message))
-            os.kill(os.getpid(), signal.SIGCHLD)          # wakes the loop
+            os.kill(os.getpid(), signal.SIGCHLD)  # wakes the loop
 
     def _accept_controllers(self, server: ssl.SSLContext) -> None:
         """The real controller may come over TLS, any time and more than once, with requests for the agent."""
@@ -444,7 +555,7 @@ class Head:
             try:
                 line.send({"finish": True})
             except OSError:
-                continue                          # that node is gone
+                continue  # that node is gone
         for done in self.done.values():
             done.wait(300)
         end["by_signal"] = self.terminated
@@ -480,11 +591,22 @@ def send_back(node: Node, log: Log, skip: frozenset[str], limit: int) -> None:
         total = files.digest(path)
         if total is None:
             continue
-        log.event(ev="file", stream=stream, path=file.path, size=file.size, mode=file.mode, mtime=file.mtime,
-                  sha256=total)
+        log.event(
+            ev="file",
+            stream=stream,
+            path=file.path,
+            size=file.size,
+            mode=file.mode,
+            mtime=file.mtime,
+            sha256=total,
+        )
         for piece in files.pieces(path, file.size):
-            log.write(b"".join(log.encoder.data(stream, piece[start:start + MAX_FRAME])
-                               for start in range(0, len(piece), MAX_FRAME)))
+            log.write(
+                b"".join(
+                    log.encoder.data(stream, piece[start : start + MAX_FRAME])
+                    for start in range(0, len(piece), MAX_FRAME)
+                )
+            )
         log.write(log.encoder.flush(stream))
         log.event(ev="file-end", stream=stream)
         stream += 1
@@ -498,7 +620,7 @@ def main(argv: list[str]) -> int:
     try:
         return Head(node).run() if node.rank == 0 else serve_other(node)
     except (rendezvous.RendezvousError, OSError, ValueError) as error:
-        log = Log(node.session, 4000 + node.rank)          # a rank of its own: its events are numbered apart
+        log = Log(node.session, 4000 + node.rank)  # a rank of its own: its events are numbered apart
         log.event(ev="broken", text="node %d: %s" % (node.rank, error))
         return 70
 

@@ -1,4 +1,5 @@
 """The submit folder on a cloud node: made, filled, and looked through for what the job changed."""
+
 from __future__ import annotations
 
 import hashlib
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Optional
 
-Scan = dict[str, tuple[int, int]]          # path in the folder -> size, mtime in ns
+Scan = dict[str, tuple[int, int]]  # path in the folder -> size, mtime in ns
 
 
 def make_folder(path: str) -> bool:
@@ -21,8 +22,14 @@ def make_folder(path: str) -> bool:
         owner = "%d:%d" % (os.geteuid(), os.getegid())
         for command in (["mkdir", "-p", path], ["chown", owner, path]):
             try:
-                subprocess.run(["sudo", "-n", *command], check=True, timeout=20, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                subprocess.run(
+                    ["sudo", "-n", *command],
+                    check=True,
+                    timeout=20,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
             except (OSError, subprocess.SubprocessError):
                 return False
     return os.access(path, os.W_OK | os.X_OK)
@@ -41,15 +48,19 @@ def identity(path: str) -> list[int]:
 
 
 def same_folder(path: str, there: list[int]) -> bool:
-    """True when the folder here is the very one of the submit host: it and all above it have the same numbers."""
+    """True when the folder here is the very one of the submit host: it and all above it have the same
+    numbers.
+    """
     return bool(there) and identity(path) == list(there)
 
 
 def unpack(archive: str, folder: str) -> None:
-    """Fill the folder from the archive that was shipped; what is there already under these names is replaced."""
+    """Fill the folder from the archive that was shipped; what is there already under these names is
+    replaced.
+    """
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "fully_trusted_filter"):
-            tar.extractall(folder, filter="fully_trusted")        # made by ourselves, of the user's own files
+            tar.extractall(folder, filter="fully_trusted")  # made by ourselves, of the user's own files
         else:
             tar.extractall(folder)
 
@@ -73,7 +84,7 @@ def scan(folder: str) -> Scan:
 class Changed:
     """A file that the job made or changed."""
 
-    path: str            # in the folder
+    path: str  # in the folder
     size: int
     mode: int
     mtime: float

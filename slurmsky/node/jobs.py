@@ -104,7 +104,8 @@ class Job:
         if launch.time_limit_s is not None:
             self.end_time = (launch.start_time or now) + launch.time_limit_s
         self._arm()
-        os.makedirs(launch.spool, mode=0o700, exist_ok=True)
+        if not os.path.isdir(launch.spool):
+            os.makedirs(launch.spool, mode=0o700)
         # A requeued job comes back to the same folder; what its former run said has been taken by the controller.
         self.journal.remove()
         if launch.script is None:

@@ -1,19 +1,21 @@
 """Exact bytes and events through a line-oriented, lossy text log; runs on Python 3.9.
 
-SkyPilot's log of a job is text: lines get a prefix, ``\\r`` becomes ``\\n``, bytes that are not UTF-8 become U+FFFD,
-stdout and stderr are mixed, and every reconnection starts from the beginning. So what a node writes there is
+SkyPilot's log of a job is text: lines get a prefix, ``\\r`` becomes ``\\n``, bytes that are not UTF-8 become
+U+FFFD, stdout and stderr are mixed, and every reconnection starts from the beginning. So what a node writes
+there is
 
-* a *plain* line, for every line of ordinary text: the text as it is, followed by a mark that terminals do not show,
-  an SGR sequence of numbers no terminal knows. The mark holds the stream, the offset, the text's length and a
-  checksum, so that whatever comes before the text or after the mark is cut off without knowing what it is;
-* a *framed* line for everything else (pieces without a newline, control characters, bytes that are not UTF-8, very
-  long lines): ``~slurmsky=stream@offset...=base64=``;
+* a *plain* line, for every line of ordinary text: the text as it is, followed by a mark that terminals do not
+  show, an SGR sequence of numbers no terminal knows. The mark holds the stream, the offset, the text's length
+  and a checksum, so that whatever comes before the text or after the mark is cut off without knowing what it is;
+* a *framed* line for everything else (pieces without a newline, control characters, bytes that are not UTF-8,
+  very long lines): ``~slurmsky=stream@offset...=base64=``;
 * an *event* line, one JSON object: ``~slurmsky!seq...={...}=``.
 
-A session is one run of the job on the nodes (a recovery starts another); within it each node (rank) numbers its
-streams and events itself. The decoder gives each stream's bytes and each node's events in order and once, whatever is
-replayed, cut, mixed with other lines or repeated.
+A session is one run of the job on the nodes (a recovery starts another); within it each node (rank) numbers
+its streams and events itself. The decoder gives each stream's bytes and each node's events in order and once,
+whatever is replayed, cut, mixed with other lines or repeated.
 """
+
 from __future__ import annotations
 
 import base64
@@ -23,23 +25,26 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
-MAX_PLAIN = 4000          # bytes of text in a plain line
-MAX_FRAME = 12 * 1024     # bytes of data in a framed line; base64 makes 16 KiB of it
+MAX_PLAIN = 4000  # bytes of text in a plain line
+MAX_FRAME = 12 * 1024  # bytes of data in a framed line; base64 makes 16 KiB of it
 MAX_SESSION = 8999
 
-_BASE = 9000              # numbers in a mark are written as digits 1000..9999: far from every SGR code in use
+_BASE = 9000  # numbers in a mark are written as digits 1000..9999: far from every SGR code in use
 _MAGIC = 7355
 _MARK = re.compile(rb"\x1b\[%d((?:;[1-9]\d{3}){7,})m" % _MAGIC)
 _FRAME = re.compile(rb"~slurmsky=(\d+)\.(\d+)\.(\d+)@(\d+)=([0-9a-f]{8})=([A-Za-z0-9+/]*)=")
 _EVENT = re.compile(rb"~slurmsky!(\d+)\.(\d+)\.(\d+)\.(\d+)=([0-9a-f]{8})=(\{)")
 
-# Text that may travel as it is: no control character but tab and escape, none of the separators at which a reader in
-# Python might split lines (str.splitlines), nothing that looks like our own marks.
-_NOT_PLAIN = re.compile("[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f\u2028\u2029\ufffd\ufeff]|~slurmsky[=!]|\x1b\\[%d" % _MAGIC)
-# SkyPilot's log reader drops these two lines and reads the third as a control line of its own (skylet/log_lib.py).
+# Text that may travel as it is: no control character but tab and escape, none of the separators at which a
+# reader in Python might split lines (str.splitlines), nothing that looks like our own marks.
+_NOT_PLAIN = re.compile(
+    "[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f\u2028\u2029\ufffd\ufeff]|~slurmsky[=!]|\x1b\\[%d" % _MAGIC
+)
+# SkyPilot's log reader drops these two lines and reads the third as a control line of its own
+# (skylet/log_lib.py).
 _SWALLOWED = ("bash: cannot set terminal process group", "bash: no job control in this shell", "<sky-payload")
 
-Key = Tuple[int, int, int]           # session, rank, stream
+Key = Tuple[int, int, int]  # session, rank, stream
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,13 @@ class Encoder:
         self._pending: Dict[int, bytes] = {}
 
     def data(self, stream: int, data: bytes) -> bytes:
-        """Log lines for the next bytes of a stream; an unfinished line is kept back until flush or its newline."""
+        """Log lines for the next bytes of a stream; an unfinished line is kept back until flush or its
+        newline.
+        """
         data = self._pending.pop(stream, b"") + data
         *lines, rest = data.split(b"\n")
         out: List[bytes] = []
-        framed = b""                     # neighbours that cannot be plain share frames
+        framed = b""  # neighbours that cannot be plain share frames
         for line in lines:
             plain = self._plain(stream, line, len(framed))
             if plain is None:
@@ -102,8 +109,9 @@ class Encoder:
     def flush(self, stream: Optional[int] = None) -> bytes:
         """Log lines for what data() kept back, of one stream or of all."""
         streams = list(self._pending) if stream is None else [stream]
-        return b"".join(line for number in streams
-                        for line in self._frames(number, self._pending.pop(number, b"")))
+        return b"".join(
+            line for number in streams for line in self._frames(number, self._pending.pop(number, b""))
+        )
 
     def event(self, body: Dict[str, Any]) -> bytes:
         """The log line of an event."""
@@ -111,7 +119,13 @@ class Encoder:
         # DEL passes json unescaped and is the one character of it that a viewer could take offence at
         text = text.replace(b"\x7f", b"\\u007f")
         line = b"~slurmsky!%d.%d.%d.%d=%08x=%s=\n" % (
-            self.session, self.rank, self._seq, len(text), binascii.crc32(text), text)
+            self.session,
+            self.rank,
+            self._seq,
+            len(text),
+            binascii.crc32(text),
+            text,
+        )
         self._seq += 1
         return line
 
@@ -136,7 +150,7 @@ class Encoder:
 
     def _frames(self, stream: int, data: bytes) -> Iterator[bytes]:
         for start in range(0, len(data), MAX_FRAME):
-            piece = data[start:start + MAX_FRAME]
+            piece = data[start : start + MAX_FRAME]
             offset = self._advance(stream, len(piece))
             text = base64.b64encode(piece).rstrip(b"=")
             check = _sum([self.session, self.rank, stream, len(piece)], offset, piece)
@@ -146,7 +160,7 @@ class Encoder:
 @dataclass
 class _Stream:
     position: int = 0
-    early: Dict[int, bytes] = field(default_factory=dict)      # pieces beyond a gap
+    early: Dict[int, bytes] = field(default_factory=dict)  # pieces beyond a gap
 
 
 @dataclass
@@ -158,8 +172,8 @@ class _Events:
 class Decoder:
     """Everything that a job's log says, in order and once. feed() takes it in pieces of any size.
 
-    ``reconnect()`` is called when the log is read from its beginning again. A decoder can be made with the positions
-    of an earlier one (``positions``), so that what was delivered before is not delivered again.
+    ``reconnect()`` is called when the log is read from its beginning again. A decoder can be made with the
+    positions of an earlier one (``positions``), so that what was delivered before is not delivered again.
     """
 
     def __init__(self, positions: Optional[Dict[str, Any]] = None) -> None:
@@ -176,14 +190,17 @@ class Decoder:
     @property
     def positions(self) -> Dict[str, Any]:
         """How far each stream and each node's events were delivered; JSON-ready."""
-        return {"streams": {"%d.%d.%d" % key: state.position for key, state in self._streams.items()},
-                "events": {"%d.%d" % key: state.position for key, state in self._events.items()}}
+        return {
+            "streams": {"%d.%d.%d" % key: state.position for key, state in self._streams.items()},
+            "events": {"%d.%d" % key: state.position for key, state in self._events.items()},
+        }
 
     @property
     def gaps(self) -> bool:
         """True while something has been seen that lies behind something that has not."""
         return any(state.early for state in self._streams.values()) or any(
-            state.early for state in self._events.values())
+            state.early for state in self._events.values()
+        )
 
     def reconnect(self) -> None:
         """The log is about to be replayed: a line that was cut is forgotten, it comes whole."""
@@ -207,7 +224,7 @@ class Decoder:
             session, rank, stream, length = numbers[:4]
             check, offset = _number(numbers[4:6]), _number(numbers[6:])
             start = mark.start() - length
-            text = line[max(start, 0):mark.start()]
+            text = line[max(start, 0) : mark.start()]
             if start >= 0 and check == _number(_digits(_sum(numbers[:4], offset, text), 2)):
                 yield from self._output((session, rank, stream), offset, text + b"\n")
         for frame in _FRAME.finditer(line):
@@ -220,7 +237,7 @@ class Decoder:
                 yield from self._output((session, rank, stream), offset, data)
         for found in _EVENT.finditer(line):
             session, rank, seq, length = (int(part) for part in found.group(1, 2, 3, 4))
-            text = line[found.start(6):found.start(6) + length]
+            text = line[found.start(6) : found.start(6) + length]
             if binascii.crc32(text) == int(found[5], 16) and len(text) == length:
                 yield from self._event((session, rank), seq, json.loads(text))
 
@@ -232,7 +249,7 @@ class Decoder:
             offset = min(state.early)
             if offset > state.position:
                 return
-            new = state.early.pop(offset)[state.position - offset:]
+            new = state.early.pop(offset)[state.position - offset :]
             if new:
                 yield Output(*key, state.position, new)
                 state.position += len(new)
@@ -252,7 +269,9 @@ def _sum(head: List[int], offset: int, data: bytes) -> int:
 
 
 def _digits(number: int, least: int) -> List[int]:
-    """Digits of a number in base 9000, highest first, at least (for 2: exactly, the higher ones dropped) that many."""
+    """Digits of a number in base 9000, highest first, at least (for 2: exactly, the higher ones dropped)
+    that many.
+    """
     digits: List[int] = []
     while number or not digits:
         number, digit = divmod(number, _BASE)

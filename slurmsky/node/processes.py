@@ -4,6 +4,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import signal
 import time
 from dataclasses import dataclass, field
@@ -40,9 +41,15 @@ class Process:
 def spawn(process: Process) -> int:
     """Start it, return its pid. What goes wrong after the fork is told on its stderr, its exit code is the errno.
 
-    A fork, although posix_spawn takes half the time: SLURM_TASK_PID is the process's own pid.
     Raises OSError when there can be no process.
     """
+    if not (process.terminal or process.before_exec or process.cpus):
+        for _ in range(2):
+            quick = _spawn_quickly(process)
+            if quick:
+                return quick
+            if quick is None:
+                break
     pid = os.fork()
     if pid:
         return pid
@@ -52,6 +59,98 @@ def spawn(process: Process) -> int:
         os.write(2, b"slurmstepd-%s: error: %s\n" % (process.node.encode(), str(error).encode(errors="replace")))
     finally:
         os._exit(1)
+
+
+def _spawn_quickly(process: Process) -> Optional[int]:
+    """posix_spawn: half the cost of a fork. 0: try again; None: only a fork can do it (or can tell what is wrong).
+
+    SLURM_TASK_PID is the new process's own pid, which nobody knows before. So it is guessed (the kernel counts up),
+    and the child checks it: ``/proc/self/task/PID`` opens only in the process of that pid, else the spawn fails.
+    Folder, umask and limits are inherited from us: we are a single thread and take them on for a moment.
+    """
+    limits = _limits_to_borrow(process.rlimits)
+    if limits is None:
+        return None
+    env = process.environment
+    pid = last_pid() + 1
+    env["SLURM_TASK_PID"] = str(pid)
+    try:
+        os.chdir(process.directory)
+    except OSError:
+        return None
+    path = process.executable or find_program(process.argv[0], env)
+    umask = os.umask(process.umask)
+    try:
+        for number, wanted, _ in limits:
+            resource.setrlimit(number, wanted)
+        started = os.posix_spawn(
+            path, process.argv, env, setsid=True, setsigdef=_PYTHON_IGNORES, file_actions=(
+                (os.POSIX_SPAWN_OPEN, 0, "/proc/self/task/%d/comm" % pid, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, process.stdin, 0),
+                (os.POSIX_SPAWN_DUP2, process.stdout, 1),
+                (os.POSIX_SPAWN_DUP2, process.stderr, 2)))
+    except (OSError, NotImplementedError, ValueError) as error:
+        # The same errno comes from a wrong guess and from a missing program.
+        missing = isinstance(error, OSError) and error.errno == errno.ENOENT and os.path.exists(path)
+        return 0 if missing and shebang(path) is None or missing and _interpreter_exists(path) else None
+    finally:
+        for number, _, own in limits:
+            resource.setrlimit(number, own)
+        os.umask(umask)
+        os.chdir("/")
+    return started
+
+
+def _interpreter_exists(path: str) -> bool:
+    words = (shebang(path) or "").split()
+    return bool(words) and os.path.exists(words[0])
+
+
+_loadavg = -1
+
+
+def last_pid() -> int:
+    """The pid that the kernel gave last in our namespace (the last field of /proc/loadavg)."""
+    global _loadavg
+    if _loadavg < 0:
+        _loadavg = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+    return int(os.pread(_loadavg, 128, 0).rsplit(None, 1)[1])
+
+
+#: limits that would hurt ourselves in the moment we borrow them
+_NOT_BORROWED = frozenset({"AS", "DATA", "STACK", "NPROC", "RSS", "CPU", "FSIZE"})
+#: soft limit of open files that we had before we raised it for our own many pipes
+own_open_files: Optional[tuple[int, int]] = None
+
+
+def raise_open_files() -> None:
+    """Allow ourselves as many descriptors as the hard limit does; children get what we had."""
+    global own_open_files
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    own_open_files = (soft, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+_Limit = tuple[int, tuple[int, int], tuple[int, int]]
+
+
+def _limits_to_borrow(wanted: dict[str, tuple[int, int]]) -> Optional[list[_Limit]]:
+    """(limit, for the child, our own) where they differ; None when one of them cannot be borrowed."""
+    result: list[_Limit] = []
+    if own_open_files is not None and "NOFILE" not in wanted:
+        result.append((resource.RLIMIT_NOFILE, own_open_files, resource.getrlimit(resource.RLIMIT_NOFILE)))
+    for name, (soft, _hard) in wanted.items():
+        number = getattr(resource, "RLIMIT_" + name, None)
+        if number is None:
+            continue
+        own = resource.getrlimit(number)
+        value = resource.RLIM_INFINITY if soft < 0 else soft
+        if value == own[0]:
+            continue
+        if name in _NOT_BORROWED or (own[1] != resource.RLIM_INFINITY and not 0 <= value <= own[1]):
+            return None
+        result.append((number, (value, own[1]), own))
+    return result
 
 
 def _become(process: Process) -> NoReturn:
@@ -108,10 +207,8 @@ def complain(node: str, text: str) -> None:
 
 
 def _limit(process: Process) -> None:
-    if not process.rlimits:
-        return
-    import resource
-
+    if own_open_files is not None and "NOFILE" not in process.rlimits:
+        resource.setrlimit(resource.RLIMIT_NOFILE, own_open_files)
     for name, (soft, _hard) in process.rlimits.items():
         number = getattr(resource, "RLIMIT_" + name, None)
         if number is None:
@@ -174,6 +271,26 @@ def children(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+_children_file = -1
+
+
+def own_children() -> list[int]:
+    """Our own direct children; we are a single thread, and asked often."""
+    global _children_file
+    if _children_file < 0:
+        try:
+            _children_file = os.open("/proc/self/task/%d/children" % os.getpid(), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return _children_by_scan(os.getpid())
+    data, offset = b"", 0
+    while True:
+        piece = os.pread(_children_file, 1 << 16, offset)
+        if not piece:
+            return list(map(int, data.split()))
+        data += piece
+        offset += len(piece)
 
 
 def _children_by_scan(parent: int) -> list[int]:

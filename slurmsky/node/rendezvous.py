@@ -1,8 +1,10 @@
 """How the nodes of a job find each other: the first node listens, the others come, names are agreed upon.
 
-Ports cannot be known beforehand (several jobs may share an address), so the first node takes the first free one of a
-row that all know from the job's settings, and the others try the row. Only holders of the job's certificate get in.
+Ports cannot be known beforehand (several jobs may share an address), so the first node takes the first free
+one of a row that all know from the job's settings, and the others try the row. Only holders of the job's
+certificate get in.
 """
+
 from __future__ import annotations
 
 import json
@@ -36,7 +38,9 @@ class Line:
         self.sock.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, timeout: Optional[float] = WAIT_S) -> Facts:
-        """The next object. Raises ConnectionError at the end, TimeoutError (socket.timeout) when none comes."""
+        """The next object. Raises ConnectionError at the end, TimeoutError (socket.timeout) when none
+        comes.
+        """
         self.sock.settimeout(timeout)
         while b"\n" not in self._rest:
             data = self.sock.recv(65536)
@@ -83,7 +87,7 @@ def accept_all(listener: socket.socket, tls: ssl.SSLContext, count: int) -> dict
             facts = line.receive(10)
             came[int(facts["rank"])] = (line, facts)
         except (OSError, ValueError, KeyError):
-            sock.close()                       # a stranger, a port scanner, or a node that died at once
+            sock.close()  # a stranger, a port scanner, or a node that died at once
     return came
 
 
@@ -121,15 +125,23 @@ def resolves(names: list[str], addresses: list[str]) -> bool:
 
 
 def add_hosts(names: list[str], addresses: list[str]) -> bool:
-    """Write names into /etc/hosts, as root or through sudo without a password; True when they then resolve."""
+    """Write names into /etc/hosts, as root or through sudo without a password; True when they then
+    resolve.
+    """
     text = "".join("%s %s # slurmsky\n" % pair for pair in zip(addresses, names))
     try:
         if os.access("/etc/hosts", os.W_OK):
             with open("/etc/hosts", "a") as file:
                 file.write(text)
         else:
-            subprocess.run(["sudo", "-n", "tee", "-a", "/etc/hosts"], input=text.encode(), check=True, timeout=20,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                ["sudo", "-n", "tee", "-a", "/etc/hosts"],
+                input=text.encode(),
+                check=True,
+                timeout=20,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
     except (OSError, subprocess.SubprocessError):
         return False
     return resolves(names, addresses)
