@@ -6,7 +6,7 @@ there is
 
 * a *plain* line, for every line of ordinary text: the text as it is, followed by a mark that terminals do not
   show, an SGR sequence of numbers no terminal knows. The mark holds the stream, the offset, the text's length
-  and a checksum, so that whatever comes before the text or after the mark is cut off without knowing what it is;
+  and a checksum, so that whatever comes before the text or after the mark is cut off, unknown as it is;
 * a *framed* line for everything else (pieces without a newline, control characters, bytes that are not UTF-8,
   very long lines): ``~slurmsky=stream@offset...=base64=``;
 * an *event* line, one JSON object: ``~slurmsky!seq...={...}=``.

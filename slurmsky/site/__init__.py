@@ -1,4 +1,5 @@
 """slurmsky.toml -> Site: the cluster, which engine runs what, and what the site maps to what."""
+
 from .load import default_site, load
 from .record import (
     GpuNames,
@@ -13,6 +14,15 @@ from .record import (
 )
 
 __all__ = [
-    "GpuNames", "MachineFacts", "ModuleConfig", "PartitionSky", "PathMap", "Site", "SiteError", "SiteOption",
-    "SkyConfig", "default_site", "load",
+    "GpuNames",
+    "MachineFacts",
+    "ModuleConfig",
+    "PartitionSky",
+    "PathMap",
+    "Site",
+    "SiteError",
+    "SiteOption",
+    "SkyConfig",
+    "default_site",
+    "load",
 ]

@@ -1,4 +1,5 @@
 """Text of a site file -> Site; a Site for a machine without a site file."""
+
 from __future__ import annotations
 
 import re
@@ -34,8 +35,8 @@ _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 def load(text: str, name: str, machine: MachineFacts | None = None) -> Site:
     """The Site that a file says; ``name`` is the file's name for messages.
 
-    A file without [[node]] describes the site of ``machine`` (one node, as default_site gives); without ``machine``
-    the cluster has no nodes. A file without [[partition]] has one, ``debug*`` over all nodes.
+    A file without [[node]] describes the site of ``machine`` (one node, as default_site gives); without
+    ``machine`` the cluster has no nodes. A file without [[partition]] has one, ``debug*`` over all nodes.
     Raises SiteError with line and column.
     """
     try:
@@ -51,7 +52,9 @@ def load(text: str, name: str, machine: MachineFacts | None = None) -> Site:
 
 
 def default_site(machine: MachineFacts) -> Site:
-    """The Site of a machine that has no site file: it is the one node, in one partition ``debug`` without limits."""
+    """The Site of a machine that has no site file: it is the one node, in one partition ``debug`` without
+    limits.
+    """
     return load("", "(no site file)", machine)
 
 
@@ -59,9 +62,18 @@ def machine_node(machine: MachineFacts) -> NodeConfig:
     """This machine as a node."""
     gres = tuple(("gpu", kind, number) for kind, number in Counter(machine.gpus).items())
     return NodeConfig(
-        name=machine.short_name, host_name=machine.host_name, cpus=machine.cpus, sockets=machine.sockets,
-        cores=machine.cores, threads=machine.threads, memory_mib=machine.memory_mib, tmp_mib=machine.tmp_mib,
-        gres=gres, arch=machine.arch, os=machine.os)
+        name=machine.short_name,
+        host_name=machine.host_name,
+        cpus=machine.cpus,
+        sockets=machine.sockets,
+        cores=machine.cores,
+        threads=machine.threads,
+        memory_mib=machine.memory_mib,
+        tmp_mib=machine.tmp_mib,
+        gres=gres,
+        arch=machine.arch,
+        os=machine.os,
+    )
 
 
 class _Reader:
@@ -77,25 +89,48 @@ class _Reader:
             if word not in known:
                 raise self.fault("", 0, word, _unknown(word, known))
         top = self.table("", 0, {word: data[word] for word in schema.TOP if word in data}, schema.TOP)
-        tables = {word: self.table(word, 0, self.mapping(word, data.get(word, {})), keys)
-                  for word, keys in schema.TABLES.items()}
-        lists = {word: [self.table(word, index, item, keys) for index, item in enumerate(self.items(word, data))]
-                 for word, keys in schema.LISTS.items()}
-        free = {word: self.value(word, 0, "", read, data.get(word, {})) for word, read in schema.FREE.items() if read}
+        tables = {
+            word: self.table(word, 0, self.mapping(word, data.get(word, {})), keys)
+            for word, keys in schema.TABLES.items()
+        }
+        lists = {
+            word: [self.table(word, index, item, keys) for index, item in enumerate(self.items(word, data))]
+            for word, keys in schema.LISTS.items()
+        }
+        free = {
+            word: self.value(word, 0, "", read, data.get(word, {}))
+            for word, read in schema.FREE.items()
+            if read
+        }
 
         nodes = self.nodes(lists["node"]) if lists["node"] else (machine_node(machine),) if machine else ()
         partitions, sky = self.partitions(lists["partition"], nodes)
         limits = dict(tables["limits"])
         first_job_id = limits.pop("first_job_id", 1)
         cluster = ClusterConfig(
-            nodes=nodes, partitions=partitions, licenses=free["licenses"], parameters=free["parameters"],
-            **{key: value for key, value in top.items() if key == "name"}, **limits, **tables["hooks"],
-            **tables["mail"])
+            nodes=nodes,
+            partitions=partitions,
+            licenses=free["licenses"],
+            parameters=free["parameters"],
+            **{key: value for key, value in top.items() if key == "name"},
+            **limits,
+            **tables["hooks"],
+            **tables["mail"],
+        )
         return Site(
-            cluster=cluster, engine=top.get("engine", "auto"), accounts=top.get("accounts", ()),
-            sky=SkyConfig(**tables["sky"]), partition_sky=sky, gpus=GpuNames(**tables["gpus"]),
-            modules=self.modules(data), paths=self.paths(free["paths"]), options=self.options(lists["option"]),
-            first_job_id=first_job_id, environment=free["environment"], source=self.name)
+            cluster=cluster,
+            engine=top.get("engine", "auto"),
+            accounts=top.get("accounts", ()),
+            sky=SkyConfig(**tables["sky"]),
+            partition_sky=sky,
+            gpus=GpuNames(**tables["gpus"]),
+            modules=self.modules(data),
+            paths=self.paths(free["paths"]),
+            options=self.options(lists["option"]),
+            first_job_id=first_job_id,
+            environment=free["environment"],
+            source=self.name,
+        )
 
     def nodes(self, tables: list[dict[str, Any]]) -> tuple[NodeConfig, ...]:
         nodes: dict[str, NodeConfig] = {}
@@ -109,16 +144,21 @@ class _Reader:
                 # slurm.conf: with CPUs alone each CPU is a socket of its own
                 fields["sockets"] = fields["cpus"]
             elif fields["cpus"] not in (product, product // size.threads):
-                raise self.fault("node", index, "cpus",
-                                 f"{fields['cpus']} cpus are not boards x sockets x cores x threads = {product}")
+                raise self.fault(
+                    "node",
+                    index,
+                    "cpus",
+                    f"{fields['cpus']} cpus are not boards x sockets x cores x threads = {product}",
+                )
             for name in table["names"]:
                 if name in nodes:
                     raise self.fault("node", index, "names", f"node {name} is described twice")
                 nodes[name] = NodeConfig(name=name, host_name=name, **fields)
         return tuple(nodes.values())
 
-    def partitions(self, tables: list[dict[str, Any]], nodes: tuple[NodeConfig, ...]) -> tuple[
-            tuple[PartitionConfig, ...], tuple[tuple[str, PartitionSky], ...]]:
+    def partitions(
+        self, tables: list[dict[str, Any]], nodes: tuple[NodeConfig, ...]
+    ) -> tuple[tuple[PartitionConfig, ...], tuple[tuple[str, PartitionSky], ...]]:
         if not tables:
             tables = [{"name": "debug", "default": True}]
         names = tuple(node.name for node in nodes)
@@ -131,8 +171,13 @@ class _Reader:
             if name in partitions:
                 raise self.fault("partition", index, "name", f"partition {name} is described twice")
             written = fields.setdefault("nodes_text", "ALL")
-            members = names if written.upper() == "ALL" else self.value(
-                "partition", index, "nodes", schema.hosts, written) if written else ()
+            members = (
+                names
+                if written.upper() == "ALL"
+                else self.value("partition", index, "nodes", schema.hosts, written)
+                if written
+                else ()
+            )
             for member in members:
                 if member not in names and names:
                     raise self.fault("partition", index, "nodes", f"there is no node {member}")
@@ -146,7 +191,7 @@ class _Reader:
     def modules(self, data: Mapping[str, Any]) -> tuple[ModuleConfig, ...]:
         modules = []
         for name, table in self.mapping("modules", data.get("modules", {})).items():
-            if isinstance(table, str):      # "cuda/12.1" = "docker:nvidia/cuda:..."
+            if isinstance(table, str):  # "cuda/12.1" = "docker:nvidia/cuda:..."
                 table = {"image": table}
             modules.append(ModuleConfig(name, **self.table(f"modules.{name}", 0, table, schema.MODULE)))
         return tuple(modules)
@@ -178,7 +223,9 @@ class _Reader:
             raise self.fault("", 0, word, f"{word} must be written as [[{word}]]")
         return value
 
-    def table(self, word: str, index: int, given: Mapping[str, Any], keys: Mapping[str, schema.Key]) -> dict[str, Any]:
+    def table(
+        self, word: str, index: int, given: Mapping[str, Any], keys: Mapping[str, schema.Key]
+    ) -> dict[str, Any]:
         found = {}
         for name, value in self.mapping(word, given).items():
             if name not in keys:
@@ -200,7 +247,9 @@ class _Reader:
         return SiteError(self.name, line, column, message)
 
     def where(self, word: str, index: int, key: str) -> tuple[int, int]:
-        """Line and column of a key in the index-th table of that word; of the table's head when it is not found."""
+        """Line and column of a key in the index-th table of that word; of the table's head when it is not
+        found.
+        """
         table, seen, head = "", -1, (1, 1)
         wanted = re.compile(r"^\s*(\"%s\"|'%s'|%s)\s*[.=]" % ((re.escape(key),) * 3)) if key else None
         for number, line in enumerate(self.lines, 1):

@@ -1,4 +1,5 @@
 """The records that a site file becomes."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ class MachineFacts:
     host_name: str
     cpus: int
     sockets: int = 1
-    cores: int = 1               # per socket
-    threads: int = 1             # per core
+    cores: int = 1  # per socket
+    threads: int = 1  # per core
     memory_mib: int = 1
     gpus: tuple[str, ...] = ()
     tmp_mib: int = 0
@@ -39,20 +40,22 @@ class MachineFacts:
 class PartitionSky:
     """What SkyPilot needs to know of a partition. Empty means: the site's default, or SkyPilot's."""
 
-    infra: tuple[str, ...] = ()          # "kubernetes/ctx", "aws/us-east-1", "slurm/oracle/debug"; tried in this order
+    infra: tuple[
+        str, ...
+    ] = ()  # "kubernetes/ctx", "aws/us-east-1", "slurm/oracle/debug"; tried in this order
     spot: bool | None = None
-    gpu: str = ""                        # SkyPilot's name of the GPU that an untyped --gpus means
+    gpu: str = ""  # SkyPilot's name of the GPU that an untyped --gpus means
     instance_type: str = ""
     image: str = ""
     pool: str = ""
-    volumes: tuple[tuple[str, str], ...] = ()    # (mount path, volume name)
-    price_ceiling: float | None = None           # dollars per hour and node
-    array_nodes: int | None = None               # most nodes for one packed array
-    arrays: str = ""                             # packed | jobs | pool
+    volumes: tuple[tuple[str, str], ...] = ()  # (mount path, volume name)
+    price_ceiling: float | None = None  # dollars per hour and node
+    array_nodes: int | None = None  # most nodes for one packed array
+    arrays: str = ""  # packed | jobs | pool
     kueue_queue: str = ""
     priority_class: str = ""
     labels: tuple[tuple[str, str], ...] = ()
-    features: tuple[tuple[str, str], ...] = ()   # --constraint word -> accelerator or instance type
+    features: tuple[tuple[str, str], ...] = ()  # --constraint word -> accelerator or instance type
 
 
 @dataclass(frozen=True)
@@ -72,23 +75,67 @@ class GpuNames:
 
 
 # Spellings that Slurm sites use (and nvidia-smi's, as AutoDetect=nvml writes them) -> SkyPilot catalog names.
-# Source: SkyPilot catalog common/accelerators.csv for the right column; gres.conf examples and nvml names for the left.
+# Source: SkyPilot catalog common/accelerators.csv for the right column; gres.conf examples and nvml names for
+# the left.
 KNOWN_GPUS: tuple[tuple[str, str], ...] = (
-    ("a100", "A100"), ("a100_40gb", "A100"), ("a100-40gb", "A100"), ("a100-80gb", "A100-80GB"),
-    ("a100_80gb", "A100-80GB"), ("a100-sxm4-80gb", "A100-80GB"), ("a100-sxm4-40gb", "A100"),
-    ("nvidia_a100-sxm4-80gb", "A100-80GB"), ("nvidia_a100-sxm4-40gb", "A100"),
-    ("nvidia_a100_80gb_pcie", "A100-80GB"), ("nvidia_a100-pcie-40gb", "A100"), ("a100l", "A100-80GB"),
-    ("h100", "H100"), ("h100_80gb", "H100"), ("nvidia_h100_80gb_hbm3", "H100"), ("h100-sxm", "H100"),
-    ("h200", "H200"), ("nvidia_h200", "H200"), ("b200", "B200"), ("nvidia_b200", "B200"), ("gb200", "GB200"),
-    ("gh200", "GH200"), ("v100", "V100"), ("v100-32gb", "V100-32GB"), ("v100_32gb", "V100-32GB"),
-    ("tesla_v100-sxm2-16gb", "V100"), ("tesla_v100-sxm2-32gb", "V100-32GB"), ("v100s", "V100-32GB"),
-    ("t4", "T4"), ("tesla_t4", "T4"), ("p100", "P100"), ("p4", "P4"), ("k80", "K80"), ("m60", "M60"),
-    ("l4", "L4"), ("nvidia_l4", "L4"), ("l40", "L40"), ("nvidia_l40", "L40"), ("l40s", "L40S"),
-    ("nvidia_l40s", "L40S"), ("a10", "A10"), ("a10g", "A10G"), ("a30", "A30"), ("a40", "A40"),
-    ("nvidia_a40", "A40"), ("rtxa6000", "RTXA6000"), ("a6000", "RTXA6000"), ("rtx_a6000", "RTXA6000"),
-    ("nvidia_rtx_a6000", "RTXA6000"), ("rtx6000", "RTX6000"), ("rtx6000-ada", "RTX6000-Ada"),
-    ("rtx4090", "RTX4090"), ("rtx_4090", "RTX4090"), ("rtx3090", "RTX3090"), ("rtx_3090", "RTX3090"),
-    ("mi300x", "MI300X"), ("mi250", "MI250"), ("mi100", "MI100"),
+    ("a100", "A100"),
+    ("a100_40gb", "A100"),
+    ("a100-40gb", "A100"),
+    ("a100-80gb", "A100-80GB"),
+    ("a100_80gb", "A100-80GB"),
+    ("a100-sxm4-80gb", "A100-80GB"),
+    ("a100-sxm4-40gb", "A100"),
+    ("nvidia_a100-sxm4-80gb", "A100-80GB"),
+    ("nvidia_a100-sxm4-40gb", "A100"),
+    ("nvidia_a100_80gb_pcie", "A100-80GB"),
+    ("nvidia_a100-pcie-40gb", "A100"),
+    ("a100l", "A100-80GB"),
+    ("h100", "H100"),
+    ("h100_80gb", "H100"),
+    ("nvidia_h100_80gb_hbm3", "H100"),
+    ("h100-sxm", "H100"),
+    ("h200", "H200"),
+    ("nvidia_h200", "H200"),
+    ("b200", "B200"),
+    ("nvidia_b200", "B200"),
+    ("gb200", "GB200"),
+    ("gh200", "GH200"),
+    ("v100", "V100"),
+    ("v100-32gb", "V100-32GB"),
+    ("v100_32gb", "V100-32GB"),
+    ("tesla_v100-sxm2-16gb", "V100"),
+    ("tesla_v100-sxm2-32gb", "V100-32GB"),
+    ("v100s", "V100-32GB"),
+    ("t4", "T4"),
+    ("tesla_t4", "T4"),
+    ("p100", "P100"),
+    ("p4", "P4"),
+    ("k80", "K80"),
+    ("m60", "M60"),
+    ("l4", "L4"),
+    ("nvidia_l4", "L4"),
+    ("l40", "L40"),
+    ("nvidia_l40", "L40"),
+    ("l40s", "L40S"),
+    ("nvidia_l40s", "L40S"),
+    ("a10", "A10"),
+    ("a10g", "A10G"),
+    ("a30", "A30"),
+    ("a40", "A40"),
+    ("nvidia_a40", "A40"),
+    ("rtxa6000", "RTXA6000"),
+    ("a6000", "RTXA6000"),
+    ("rtx_a6000", "RTXA6000"),
+    ("nvidia_rtx_a6000", "RTXA6000"),
+    ("rtx6000", "RTX6000"),
+    ("rtx6000-ada", "RTX6000-Ada"),
+    ("rtx4090", "RTX4090"),
+    ("rtx_4090", "RTX4090"),
+    ("rtx3090", "RTX3090"),
+    ("rtx_3090", "RTX3090"),
+    ("mi300x", "MI300X"),
+    ("mi250", "MI250"),
+    ("mi100", "MI100"),
 )
 
 
@@ -115,30 +162,30 @@ class SiteOption:
     """An option of the site's own for sbatch, salloc and srun, as a SPANK plugin adds one."""
 
     name: str
-    argument: str = "none"        # none | required | optional
-    policy: str = "recorded"      # recorded | environment | refused
+    argument: str = "none"  # none | required | optional
+    policy: str = "recorded"  # recorded | environment | refused
     help: str = ""
-    environment: str = ""         # policy environment: the variable set in the job
-    placeholder: str = ""         # shown in --help for the argument
+    environment: str = ""  # policy environment: the variable set in the job
+    placeholder: str = ""  # shown in --help for the argument
 
 
 @dataclass(frozen=True)
 class SkyConfig:
     """How this site uses SkyPilot."""
 
-    endpoint: str = ""                    # "" = as SkyPilot's own clients find it
+    endpoint: str = ""  # "" = as SkyPilot's own clients find it
     workspace: str = ""
-    infra: tuple[str, ...] = ()           # for partitions that name none; () = wherever SkyPilot likes
+    infra: tuple[str, ...] = ()  # for partitions that name none; () = wherever SkyPilot likes
     spot: bool = False
     image: str = ""
-    arrays: str = "packed"                # packed | jobs | pool
-    price_ceiling: float | None = None    # dollars per hour and node
-    budget: float | None = None           # dollars per job; held jobs beyond it need a release
-    upload_mib: int = 1024                # largest submit folder that travels to the nodes
-    return_mib: int = 32                  # largest sum of files that comes back through the log
-    bucket: str = ""                      # where larger files go, e.g. "s3://team/slurmsky"
-    queue_poll_s: int = 30                # gap between the heavy reads
-    start_server: bool = True             # start a local API server where none answers
+    arrays: str = "packed"  # packed | jobs | pool
+    price_ceiling: float | None = None  # dollars per hour and node
+    budget: float | None = None  # dollars per job; held jobs beyond it need a release
+    upload_mib: int = 1024  # largest submit folder that travels to the nodes
+    return_mib: int = 32  # largest sum of files that comes back through the log
+    bucket: str = ""  # where larger files go, e.g. "s3://team/slurmsky"
+    queue_poll_s: int = 30  # gap between the heavy reads
+    start_server: bool = True  # start a local API server where none answers
 
 
 @dataclass(frozen=True)
@@ -146,30 +193,34 @@ class Site:
     """All that the site file says."""
 
     cluster: ClusterConfig
-    engine: str = "auto"                                   # auto | sky | local
+    engine: str = "auto"  # auto | sky | local
     sky: SkyConfig = SkyConfig()
     partition_sky: tuple[tuple[str, PartitionSky], ...] = ()
     gpus: GpuNames = GpuNames()
     modules: tuple[ModuleConfig, ...] = ()
     paths: tuple[PathMap, ...] = ()
     options: tuple[SiteOption, ...] = ()
-    accounts: tuple[str, ...] = ()                         # () = any account is taken
+    accounts: tuple[str, ...] = ()  # () = any account is taken
     first_job_id: int = 1
-    source: str = ""                                       # the file's name
-    environment: tuple[tuple[str, str], ...] = field(default=())   # set in every job
+    source: str = ""  # the file's name
+    environment: tuple[tuple[str, str], ...] = field(default=())  # set in every job
 
     def sky_partition(self, name: str) -> PartitionSky:
         """SkyPilot's side of a partition, the site's defaults filled in."""
         found = dict(self.partition_sky).get(name, PartitionSky())
-        return PartitionSky(**{
-            **found.__dict__,
-            "infra": found.infra or self.sky.infra,
-            "spot": self.sky.spot if found.spot is None else found.spot,
-            "image": found.image or self.sky.image,
-            "gpu": found.gpu or self.gpus.default,
-            "arrays": found.arrays or self.sky.arrays,
-            "price_ceiling": self.sky.price_ceiling if found.price_ceiling is None else found.price_ceiling,
-        })
+        return PartitionSky(
+            **{
+                **found.__dict__,
+                "infra": found.infra or self.sky.infra,
+                "spot": self.sky.spot if found.spot is None else found.spot,
+                "image": found.image or self.sky.image,
+                "gpu": found.gpu or self.gpus.default,
+                "arrays": found.arrays or self.sky.arrays,
+                "price_ceiling": self.sky.price_ceiling
+                if found.price_ceiling is None
+                else found.price_ceiling,
+            }
+        )
 
     def engine_of(self, partition: str) -> str:
         """auto, sky or local for a partition."""

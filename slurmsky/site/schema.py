@@ -1,4 +1,5 @@
 """The tables of slurmsky.toml: every key, how its value is read and which field of a record it fills."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -83,7 +84,9 @@ def hosts(value: Any) -> tuple[str, ...]:
 
 
 def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
-    """``name[:type][:count]``, comma separated, as slurm.conf's Gres=. Socket lists in brackets are dropped."""
+    """``name[:type][:count]``, comma separated, as slurm.conf's Gres=. Socket lists in brackets are
+    dropped.
+    """
     found = []
     for word in texts(value):
         name, *rest = word.split("(", 1)[0].split(":")
@@ -112,11 +115,13 @@ def counts(value: Any) -> tuple[tuple[str, int], ...]:
 
 def one_of(*words: str) -> Callable[[Any], str]:
     """One of some words, in any case; the word as listed comes back."""
+
     def read(value: Any) -> str:
         for word in words:
             if text(value).lower() == word.lower():
                 return word
         raise Bad(f"one of {', '.join(words)} is expected")
+
     return read
 
 
@@ -141,51 +146,108 @@ ARRAYS = one_of("packed", "jobs", "pool")
 ENGINE = one_of("auto", "sky", "local")
 
 NODE = {
-    "names": Key(hosts, required=True), "address": Key(text), "cpus": Key(positive), "boards": Key(positive),
-    "sockets": Key(positive), "cores": Key(positive), "threads": Key(positive), "memory_mib": Key(positive),
-    "tmp_mib": Key(count), "weight": Key(count), "gres": Key(gres), "features": Key(texts),
-    "state": Key(one_of("UNKNOWN", "IDLE", "DOWN", "DRAIN", "FAIL", "FUTURE")), "reason": Key(text),
-    "arch": Key(text), "os": Key(text),
+    "names": Key(hosts, required=True),
+    "address": Key(text),
+    "cpus": Key(positive),
+    "boards": Key(positive),
+    "sockets": Key(positive),
+    "cores": Key(positive),
+    "threads": Key(positive),
+    "memory_mib": Key(positive),
+    "tmp_mib": Key(count),
+    "weight": Key(count),
+    "gres": Key(gres),
+    "features": Key(texts),
+    "state": Key(one_of("UNKNOWN", "IDLE", "DOWN", "DRAIN", "FAIL", "FUTURE")),
+    "reason": Key(text),
+    "arch": Key(text),
+    "os": Key(text),
 }
 
 # PartitionConfig's fields, then PartitionSky's.
 PARTITION = {
-    "name": Key(text, required=True), "nodes": Key(text, "nodes_text"), "default": Key(flag),
-    "max_time": Key(minutes, "max_time_min"), "default_time": Key(minutes, "default_time_min"),
-    "max_nodes": Key(limit), "min_nodes": Key(count), "max_cpus_per_node": Key(limit),
-    "state": Key(one_of("UP", "DOWN", "DRAIN", "INACTIVE")), "priority_tier": Key(count),
-    "priority_job_factor": Key(count), "oversubscribe": Key(oversubscribe), "hidden": Key(flag),
-    "root_only": Key(flag), "grace_time_s": Key(count), "def_mem_per_node_mib": Key(count),
-    "def_mem_per_cpu_mib": Key(count), "max_mem_per_node_mib": Key(count), "max_mem_per_cpu_mib": Key(count),
+    "name": Key(text, required=True),
+    "nodes": Key(text, "nodes_text"),
+    "default": Key(flag),
+    "max_time": Key(minutes, "max_time_min"),
+    "default_time": Key(minutes, "default_time_min"),
+    "max_nodes": Key(limit),
+    "min_nodes": Key(count),
+    "max_cpus_per_node": Key(limit),
+    "state": Key(one_of("UP", "DOWN", "DRAIN", "INACTIVE")),
+    "priority_tier": Key(count),
+    "priority_job_factor": Key(count),
+    "oversubscribe": Key(oversubscribe),
+    "hidden": Key(flag),
+    "root_only": Key(flag),
+    "grace_time_s": Key(count),
+    "def_mem_per_node_mib": Key(count),
+    "def_mem_per_cpu_mib": Key(count),
+    "max_mem_per_node_mib": Key(count),
+    "max_mem_per_cpu_mib": Key(count),
     "over_time_limit": Key(limit, "over_time_limit_min"),
-    "preempt_mode": Key(one_of("OFF", "CANCEL", "REQUEUE", "SUSPEND", "GANG")), "qos": Key(text),
-    "allow_accounts": Key(texts), "allow_qos": Key(texts), "allow_groups": Key(texts), "engine": Key(ENGINE),
+    "preempt_mode": Key(one_of("OFF", "CANCEL", "REQUEUE", "SUSPEND", "GANG")),
+    "qos": Key(text),
+    "allow_accounts": Key(texts),
+    "allow_qos": Key(texts),
+    "allow_groups": Key(texts),
+    "engine": Key(ENGINE),
 }
 PARTITION_SKY = {
-    "infra": Key(texts), "spot": Key(flag), "gpu": Key(text), "instance_type": Key(text), "image": Key(text),
-    "pool": Key(text), "volumes": Key(pairs), "price_ceiling": Key(dollars), "array_nodes": Key(positive),
-    "arrays": Key(ARRAYS), "kueue_queue": Key(text), "priority_class": Key(text), "labels": Key(pairs),
+    "infra": Key(texts),
+    "spot": Key(flag),
+    "gpu": Key(text),
+    "instance_type": Key(text),
+    "image": Key(text),
+    "pool": Key(text),
+    "volumes": Key(pairs),
+    "price_ceiling": Key(dollars),
+    "array_nodes": Key(positive),
+    "arrays": Key(ARRAYS),
+    "kueue_queue": Key(text),
+    "priority_class": Key(text),
+    "labels": Key(pairs),
     "features": Key(pairs),
 }
 
 # ClusterConfig's fields; first_job_id is Site's.
 LIMITS = {
-    "max_array_size": Key(positive), "max_job_count": Key(positive), "min_job_age_s": Key(count),
-    "kill_wait_s": Key(count), "over_time_limit_min": Key(limit), "idle_exit_s": Key(count),
-    "inactive_limit_s": Key(count), "max_script_size": Key(positive), "batch_requeue": Key(flag),
-    "enforce_part_limits": Key(one_of("NO", "ANY", "ALL")), "first_job_id": Key(positive),
+    "max_array_size": Key(positive),
+    "max_job_count": Key(positive),
+    "min_job_age_s": Key(count),
+    "kill_wait_s": Key(count),
+    "over_time_limit_min": Key(limit),
+    "idle_exit_s": Key(count),
+    "inactive_limit_s": Key(count),
+    "max_script_size": Key(positive),
+    "batch_requeue": Key(flag),
+    "enforce_part_limits": Key(one_of("NO", "ANY", "ALL")),
+    "first_job_id": Key(positive),
 }
 HOOKS = {"prolog": Key(text), "epilog": Key(text), "task_prolog": Key(text), "task_epilog": Key(text)}
 SKY = {
-    "endpoint": Key(text), "workspace": Key(text), "infra": Key(texts), "spot": Key(flag), "image": Key(text),
-    "arrays": Key(ARRAYS), "price_ceiling": Key(dollars), "budget": Key(dollars), "upload_mib": Key(count),
-    "return_mib": Key(count), "bucket": Key(text), "queue_poll_s": Key(positive), "start_server": Key(flag),
+    "endpoint": Key(text),
+    "workspace": Key(text),
+    "infra": Key(texts),
+    "spot": Key(flag),
+    "image": Key(text),
+    "arrays": Key(ARRAYS),
+    "price_ceiling": Key(dollars),
+    "budget": Key(dollars),
+    "upload_mib": Key(count),
+    "return_mib": Key(count),
+    "bucket": Key(text),
+    "queue_poll_s": Key(positive),
+    "start_server": Key(flag),
 }
 GPUS = {"default": Key(text), "names": Key(pairs)}
 MODULE = {"image": Key(text), "setup": Key(text), "environment": Key(pairs)}
 OPTION = {
-    "name": Key(text, required=True), "argument": Key(one_of("none", "required", "optional")),
-    "policy": Key(one_of("recorded", "environment", "refused")), "help": Key(text), "environment": Key(text),
+    "name": Key(text, required=True),
+    "argument": Key(one_of("none", "required", "optional")),
+    "policy": Key(one_of("recorded", "environment", "refused")),
+    "help": Key(text),
+    "environment": Key(text),
     "placeholder": Key(text),
 }
 MAIL = {"program": Key(text, "mail_program")}

@@ -1,4 +1,5 @@
 """Every field of a JobSpec and what becomes of it on SkyPilot: nothing is dropped without a word."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
@@ -6,26 +7,37 @@ from collections.abc import Iterator, Set
 from ..model.spec import JobSpec
 from .notes import Note
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 #: fields that shape the SkyPilot task (task.py, geometry.py)
-TASK = frozenset("""
-    job_name partition nodes nodes_min nodes_max ntasks ntasks_per_node ntasks_per_gpu cpus_per_task cpus_per_gpu
-    mincpus sockets_per_node cores_per_socket threads_per_core mem_mib mem_per_cpu_mib mem_per_gpu_mib tmp_mib gres
-    gpus gpus_per_node gpus_per_socket gpus_per_task tres_per_task constraint nodelist overcommit nice requeue
-    time_limit_min site_options account qos
-""".split())
+TASK = _words(
+    """
+    job_name partition nodes nodes_min nodes_max ntasks ntasks_per_node ntasks_per_gpu cpus_per_task
+    cpus_per_gpu mincpus sockets_per_node cores_per_socket threads_per_core mem_mib mem_per_cpu_mib
+    mem_per_gpu_mib tmp_mib gres gpus gpus_per_node gpus_per_socket gpus_per_task tres_per_task constraint
+    nodelist overcommit nice requeue time_limit_min site_options account qos
+    """
+)
 
 #: fields that the agent honours on the nodes, whatever the cloud
-AGENT = frozenset("""
-    chdir input output error open_mode export export_file get_user_env propagate wrap signal time_min_min cpu_bind
-    mem_bind gpu_bind tres_bind distribution hint no_kill kill_on_bad_exit ntasks_per_core ntasks_per_socket
-    ntasks_per_board wait_all_nodes mpi resv_ports oom_kill_step nodefile stepmgr
-""".split())
+AGENT = _words(
+    """
+    chdir input output error open_mode export export_file get_user_env propagate wrap signal time_min_min
+    cpu_bind mem_bind gpu_bind tres_bind distribution hint no_kill kill_on_bad_exit ntasks_per_core
+    ntasks_per_socket ntasks_per_board wait_all_nodes mpi resv_ports oom_kill_step nodefile stepmgr
+    """
+)
 
 #: fields that the controller honours before SkyPilot hears of the job, or after
-CONTROLLER = frozenset("""
+CONTROLLER = _words(
+    """
     dependency begin deadline hold priority array kill_on_invalid_dep immediate_s mail_type mail_user comment
     admin_comment extra wckey licenses recorded clusters uid gid
-""".split())
+    """
+)
 
 #: fields that mean nothing where every node is the job's own, or that no cloud can do: (text)
 WITHOUT_EFFECT = {
@@ -59,9 +71,12 @@ WITHOUT_EFFECT = {
 }
 
 #: of those, what a Slurm infra keeps, because its own sbatch gets the option
-ON_SLURM = frozenset("""
-    exclusive contiguous spread_job switches core_spec exclude reservation cluster_constraint gres_flags cpu_freq
-""".split())
+ON_SLURM = _words(
+    """
+    exclusive contiguous spread_job switches core_spec exclude reservation cluster_constraint gres_flags
+    cpu_freq
+    """
+)
 
 
 def account_for(spec: JobSpec, clouds: Set[str]) -> Iterator[Note]:

@@ -1,9 +1,10 @@
 """How large a job is: nodes, tasks, and what each node must have.
 
-Slurm places tasks on nodes that exist; SkyPilot brings nodes of the size that is asked for. So where a job leaves
-nodes open, one node is asked for that holds all its tasks, unless the partition's limits (max_cpus_per_node) or the
-number of GPUs (no node has more than eight) say that it takes more.
+Slurm places tasks on nodes that exist; SkyPilot brings nodes of the size that is asked for. So where a job
+leaves nodes open, one node is asked for that holds all its tasks, unless the partition's limits
+(max_cpus_per_node) or the number of GPUs (no node has more than eight) say that it takes more.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from ..model.cluster import PartitionConfig
 from ..model.spec import INFINITE, JobSpec
 from .notes import GRES, NODE_CONFIG, NODE_COUNT, Refused
 
-GPUS_PER_NODE = 8        # the largest node that clouds sell
+GPUS_PER_NODE = 8  # the largest node that clouds sell
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Geometry:
     ntasks: int
     cpus: int | None
     memory_mib: int | None
-    gpus: int                 # per node
-    gpu_type: str             # Slurm's word, "" when untyped
+    gpus: int  # per node
+    gpu_type: str  # Slurm's word, "" when untyped
     other_gres: tuple[str, ...] = ()
 
     @property
@@ -48,7 +49,7 @@ def gres_items(text: str | None) -> list[tuple[str, str, int]]:
         count = 1
         if rest and rest[-1][:1].isdigit():
             digits = rest.pop().lower()
-            scale = {"k": 1024, "m": 1024 ** 2, "g": 1024 ** 3}.get(digits[-1], 1)
+            scale = {"k": 1024, "m": 1024**2, "g": 1024**3}.get(digits[-1], 1)
             try:
                 count = int(digits if scale == 1 else digits[:-1]) * scale
             except ValueError:
@@ -59,8 +60,16 @@ def gres_items(text: str | None) -> list[tuple[str, str, int]]:
 
 def typed_count(text: str | None, option: str) -> tuple[str, int]:
     """``[type:]count`` of the --gpus options -> (type, count); several types cannot share a SkyPilot node."""
-    kinds = [(name if not kind else kind, kind, count) for name, kind, count in gres_items(
-        ",".join(word if ":" in word or "=" in word else f"gpu:{word}" for word in (text or "").split(",") if word))]
+    kinds = [
+        (kind if kind else name, kind, count)
+        for name, kind, count in gres_items(
+            ",".join(
+                word if ":" in word or "=" in word else f"gpu:{word}"
+                for word in (text or "").split(",")
+                if word
+            )
+        )
+    ]
     if len(kinds) > 1:
         raise Refused(NODE_CONFIG, option, "nodes with GPUs of several types do not exist on SkyPilot")
     if not kinds:
@@ -83,30 +92,48 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
     if not nodes:
         nodes = _open_nodes(spec, partition, gpus, ntasks, tpn, cpt)
     if nodes > (partition.max_nodes if partition else INFINITE):
-        raise Refused(NODE_COUNT, "nodes", f"partition {partition.name if partition else ''} allows fewer nodes")
+        raise Refused(
+            NODE_COUNT, "nodes", f"partition {partition.name if partition else ''} allows fewer nodes"
+        )
     if not ntasks:
         ntasks = nodes * (tpn or 1)
     if ntasks < nodes and spec.ntasks:
-        nodes = ntasks                      # slurm: a job gets no more nodes than tasks (sbatch adjusts -N down)
+        nodes = ntasks  # slurm: a job gets no more nodes than tasks (sbatch adjusts -N down)
     tasks_on_node = max(tpn if spec.ntasks is None else 0, -(-ntasks // nodes))
     on_node = gpus.per_node(nodes, tasks_on_node, spec)
     cpus: int | None = tasks_on_node * cpt
-    said = any(value is not None for value in (
-        spec.cpus_per_task, spec.ntasks, spec.ntasks_per_node, spec.mincpus, spec.cpus_per_gpu, spec.mem_per_cpu_mib))
+    said = any(
+        value is not None
+        for value in (
+            spec.cpus_per_task,
+            spec.ntasks,
+            spec.ntasks_per_node,
+            spec.mincpus,
+            spec.cpus_per_gpu,
+            spec.mem_per_cpu_mib,
+        )
+    )
     cpus = max(cpus or 1, spec.mincpus or 0, (spec.cpus_per_gpu or 0) * on_node, _sockets(spec))
     if spec.threads_per_core is not None and spec.cores_per_socket is not None:
         cpus = max(cpus, spec.cores_per_socket * (spec.sockets_per_node or 1) * spec.threads_per_core)
     if spec.overcommit and spec.cpus_per_task is None:
         cpus = max(1, spec.mincpus or 0)
     if on_node and not said:
-        cpus = None                         # SkyPilot's own default comes with the GPUs
-    return Geometry(nodes=nodes, ntasks=ntasks, cpus=cpus, memory_mib=_memory(spec, partition, cpus or 1, on_node),
-                    gpus=on_node, gpu_type=gpus.kind,
-                    other_gres=tuple(sorted({name for name, _, _ in gres_items(spec.gres) if name != "gpu"})))
+        cpus = None  # SkyPilot's own default comes with the GPUs
+    return Geometry(
+        nodes=nodes,
+        ntasks=ntasks,
+        cpus=cpus,
+        memory_mib=_memory(spec, partition, cpus or 1, on_node),
+        gpus=on_node,
+        gpu_type=gpus.kind,
+        other_gres=tuple(sorted({name for name, _, _ in gres_items(spec.gres) if name != "gpu"})),
+    )
 
 
-def _open_nodes(spec: JobSpec, partition: PartitionConfig | None, gpus: _Gpus, ntasks: int, tpn: int,
-                cpt: int) -> int:
+def _open_nodes(
+    spec: JobSpec, partition: PartitionConfig | None, gpus: _Gpus, ntasks: int, tpn: int, cpt: int
+) -> int:
     """Nodes for a job that names none."""
     if ntasks and tpn:
         return -(-ntasks // tpn)
@@ -131,7 +158,7 @@ def _sockets(spec: JobSpec) -> int:
 def _memory(spec: JobSpec, partition: PartitionConfig | None, cpus: int, gpus: int) -> int | None:
     """MiB a node; None: whatever the node has."""
     if spec.mem_mib is not None:
-        return spec.mem_mib or None         # --mem=0: all of the node's memory
+        return spec.mem_mib or None  # --mem=0: all of the node's memory
     if spec.mem_per_cpu_mib is not None:
         return spec.mem_per_cpu_mib * cpus or None
     if spec.mem_per_gpu_mib is not None:
@@ -170,9 +197,18 @@ class _Gpus:
                 counts["gpus_per_task"] = counts["gpus_per_task"] or count
         named = {kind for kind in kinds if kind}
         if len(named) > 1:
-            raise Refused(NODE_CONFIG, "gres", f"a SkyPilot node has GPUs of one type, not {' and '.join(sorted(named))}")
-        return cls("".join(named), counts["gpus"], counts["gpus_per_node"], counts["gpus_per_task"],
-                   counts["gpus_per_socket"])
+            raise Refused(
+                NODE_CONFIG,
+                "gres",
+                f"a SkyPilot node has GPUs of one type, not {' and '.join(sorted(named))}",
+            )
+        return cls(
+            "".join(named),
+            counts["gpus"],
+            counts["gpus_per_node"],
+            counts["gpus_per_task"],
+            counts["gpus_per_socket"],
+        )
 
     def per_node(self, nodes: int, tasks_on_node: int, spec: JobSpec) -> int:
         """GPUs that every node needs."""
@@ -181,7 +217,7 @@ class _Gpus:
         if self.total:
             if self.total < nodes:
                 raise Refused(NODE_CONFIG, "gpus", f"{self.total} GPUs do not reach {nodes} nodes")
-            return -(-self.total // nodes)      # nodes are of one size: what does not divide is rounded up
+            return -(-self.total // nodes)  # nodes are of one size: what does not divide is rounded up
         if self.each_task:
             return self.each_task * tasks_on_node
         return self.each_socket * (spec.sockets_per_node or 1)

@@ -1,17 +1,20 @@
 """What a translation has to tell: what was kept how, what was not, and refusals."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-NODE_CONFIG = "Requested node configuration is not available"     # ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
-NODE_COUNT = "Node count specification invalid"                   # ESLURM_INVALID_NODE_COUNT
-GRES = "Invalid generic resource (gres) specification"            # ESLURM_INVALID_GRES
-FEATURE = "Invalid feature specification"                         # ESLURM_INVALID_FEATURE
+NODE_CONFIG = "Requested node configuration is not available"  # ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
+NODE_COUNT = "Node count specification invalid"  # ESLURM_INVALID_NODE_COUNT
+GRES = "Invalid generic resource (gres) specification"  # ESLURM_INVALID_GRES
+FEATURE = "Invalid feature specification"  # ESLURM_INVALID_FEATURE
 
 
 @dataclass(frozen=True)
 class Note:
-    """One option's fate: ``kept`` by SkyPilot, done by slurmsky's ``agent``, ``changed``, only ``recorded``."""
+    """One option's fate: ``kept`` by SkyPilot, done by slurmsky's ``agent``, ``changed``, only
+    ``recorded``.
+    """
 
     option: str
     fate: str

@@ -2,6 +2,7 @@
 
 Source: sky/jobs/state.py of SkyPilot 0.14.1, ManagedJobStatus and its schedule states; job_reasons of Slurm.
 """
+
 from __future__ import annotations
 
 import re
@@ -44,14 +45,14 @@ _MEMORY = re.compile(r"driver on the remote cluster failed|out of memory|OOM", r
 
 
 def seen(status: str, details: str = "", schedule_state: str = "", failure: str = "") -> Seen:
-    """State, flags and reason for a managed job's status, its ``details`` and its failure's text (or event's reason).
+    """State, flags and reason for a managed job's status, its ``details`` and its failure's text.
 
     An unknown status counts as pending: a newer server must not end jobs.
     """
     state, flags, reason = _PLAIN.get(status, (_P, JobFlag.NONE, "None"))
     said = details or failure or ""
     if status == "PENDING" and schedule_state.startswith("ALIVE"):
-        reason = "Resources"                       # a launch failed and will be tried again
+        reason = "Resources"  # a launch failed and will be tried again
     elif status == "STARTING" and _ALLOCATED.search(details):
         flags, reason = JobFlag.CONFIGURING, "None"
     elif status == "FAILED":
@@ -63,8 +64,9 @@ def seen(status: str, details: str = "", schedule_state: str = "", failure: str 
 
 
 def exit_code(failure: str) -> int | None:
-    """The user program's exit code in SkyPilot's failure text. Of several nodes' codes, the first that is not that of a
-    node which was killed (137) because another one had failed. None: the text names none.
+    """The user program's exit code in SkyPilot's failure text; None: the text names none.
+
+    Of several nodes' codes, the first that is not that of a node which was killed (137) because another had failed.
     """
     found = _CODE.search(failure or "")
     if not found:

@@ -1,8 +1,9 @@
 """JobSpec + Site -> the SkyPilot task that runs it, with an account of every option.
 
-The task's fields: sky/utils/schemas.py of SkyPilot 0.14.1. ``run`` is never the user's text (SkyPilot runs it in an
-interactive bash): it starts the agent, which runs the script as it is.
+The task's fields: sky/utils/schemas.py of SkyPilot 0.14.1. ``run`` is never the user's text (SkyPilot runs it
+in an interactive bash): it starts the agent, which runs the script as it is.
 """
+
 from __future__ import annotations
 
 import re
@@ -16,7 +17,9 @@ from .geometry import Geometry, geometry
 from .notes import FEATURE, NODE_CONFIG, Note, Refused
 from .yaml import dump
 
-TIME_MARGIN_MIN = 15     # an allocation of a Slurm infra outlives the job by this: the agent keeps the limit itself
+TIME_MARGIN_MIN = (
+    15  # an allocation of a Slurm infra outlives the job by this: the agent keeps the limit itself
+)
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,23 @@ class _Draft:
         self.notes.append(Note(option, fate, text))
 
 
-def plan(spec: JobSpec, site: Site, partition: str, *, job_id: int = 0, modules: tuple[str, ...] = (),
-         account: str = "") -> SkyTask:
+def plan(
+    spec: JobSpec,
+    site: Site,
+    partition: str,
+    *,
+    job_id: int = 0,
+    modules: tuple[str, ...] = (),
+    account: str = "",
+) -> SkyTask:
     """The SkyPilot task for a job in a partition. ``modules``: what the script's ``module load`` lines name.
 
     Raises Refused with Slurm's text where SkyPilot cannot have such nodes.
     """
     config = site.cluster.partition(partition)
-    draft = _Draft(spec, site, partition, site.sky_partition(partition), geometry(spec, config), modules, site.paths)
+    draft = _Draft(
+        spec, site, partition, site.sky_partition(partition), geometry(spec, config), modules, site.paths
+    )
     _size(draft)
     _accelerators(draft)
     _place(draft)
@@ -74,17 +86,27 @@ def plan(spec: JobSpec, site: Site, partition: str, *, job_id: int = 0, modules:
     _recovery(draft)
     draft.notes.extend(fates.account_for(spec, draft.clouds))
     name = sky_name(spec.job_name or "sbatch")
-    labels = {key: value for key, value in (
-        ("slurmsky-job", str(job_id) if job_id else ""), ("slurmsky-name", name),
-        ("slurmsky-account", account or spec.account or ""), ("slurmsky-partition", partition),
-        ("slurmsky-qos", spec.qos or ""), ("slurmsky-time-min", _minutes(spec.time_limit_min)),
-        *draft.sky.labels) if value}
+    labels = {
+        key: value
+        for key, value in (
+            ("slurmsky-job", str(job_id) if job_id else ""),
+            ("slurmsky-name", name),
+            ("slurmsky-account", account or spec.account or ""),
+            ("slurmsky-partition", partition),
+            ("slurmsky-qos", spec.qos or ""),
+            ("slurmsky-time-min", _minutes(spec.time_limit_min)),
+            *draft.sky.labels,
+        )
+        if value
+    }
     draft.resources["labels"] = {key: label(value) for key, value in labels.items()}
     fields: dict[str, Any] = {"name": name}
     if draft.geometry.nodes > 1:
         fields["num_nodes"] = draft.geometry.nodes
     fields["resources"] = draft.resources
-    mounts = {path.path: {"source": path.target, "mode": "MOUNT"} for path in draft.paths if "://" in path.target}
+    mounts = {
+        path.path: {"source": path.target, "mode": "MOUNT"} for path in draft.paths if "://" in path.target
+    }
     volumes: dict[str, Any] = dict(draft.sky.volumes)
     for path in draft.paths:
         kind, _, rest = path.target.partition(":")
@@ -98,7 +120,9 @@ def plan(spec: JobSpec, site: Site, partition: str, *, job_id: int = 0, modules:
         fields["volumes"] = volumes
     if draft.config:
         fields["config"] = draft.config
-    return SkyTask(name, draft.geometry, fields, tuple(draft.notes), pool=draft.sky.pool, arrays=draft.sky.arrays)
+    return SkyTask(
+        name, draft.geometry, fields, tuple(draft.notes), pool=draft.sky.pool, arrays=draft.sky.arrays
+    )
 
 
 def sky_name(name: str, length: int = 20) -> str:
@@ -123,14 +147,18 @@ def _size(draft: _Draft) -> None:
     if size.memory_mib:
         draft.resources["memory"] = f"{-(-size.memory_mib // 1024)}+"
     if spec.mem_mib == 0:
-        draft.note("mem", "changed", "--mem=0: the node that SkyPilot picks is the job's own, with all its memory")
+        draft.note(
+            "mem", "changed", "--mem=0: the node that SkyPilot picks is the job's own, with all its memory"
+        )
     if spec.nodes_max and spec.nodes_min and spec.nodes_max > spec.nodes_min:
         draft.note("nodes", "changed", f"the smallest node count is taken: {size.nodes}")
     if spec.tmp_mib:
         if draft.clouds == {"slurm"}:
             draft.note("tmp", "recorded", "a Slurm infra has no disk size to ask for")
         else:
-            draft.resources["disk_size"] = max(50, -(-spec.tmp_mib // 1024) + 20)    # the system's own part on top
+            draft.resources["disk_size"] = max(
+                50, -(-spec.tmp_mib // 1024) + 20
+            )  # the system's own part on top
     if draft.sky.instance_type:
         draft.resources["instance_type"] = draft.sky.instance_type
     if draft.sky.price_ceiling is not None:
@@ -148,7 +176,7 @@ def _accelerators(draft: _Draft) -> None:
     for word in _features(spec.constraint):
         target = mapped.get(word, "")
         if target and not re.fullmatch(r"[A-Z0-9]+[\w-]*", target):
-            draft.resources["instance_type"] = target            # m6i.large and the like
+            draft.resources["instance_type"] = target  # m6i.large and the like
         elif target or _is_gpu(site, word):
             kind = kind or target or word
         elif draft.clouds != {"slurm"}:
@@ -158,8 +186,11 @@ def _accelerators(draft: _Draft) -> None:
     if unknown:
         draft.note("constraint", "recorded", f"the site file maps no feature {', '.join(unknown)}")
     if size.other_gres:
-        raise Refused("Invalid generic resource (gres) specification", "gres",
-                      f"SkyPilot has no {', '.join(size.other_gres)}")
+        raise Refused(
+            "Invalid generic resource (gres) specification",
+            "gres",
+            f"SkyPilot has no {', '.join(size.other_gres)}",
+        )
     if not size.gpus:
         return
     if kind:
@@ -168,8 +199,11 @@ def _accelerators(draft: _Draft) -> None:
         name = draft.sky.gpu
         draft.note("gpus", "changed", f"GPUs without a type are {name} in partition {draft.partition}")
     else:
-        raise Refused(NODE_CONFIG, "gpus",
-                      "SkyPilot needs a GPU type: name one (--gpus=h100:8), or set gpus.default in the site file")
+        raise Refused(
+            NODE_CONFIG,
+            "gpus",
+            "SkyPilot needs a GPU type: name one (--gpus=h100:8), or set gpus.default in the site file",
+        )
     draft.resources["accelerators"] = f"{name}:{size.gpus}"
     if size.gpus * size.nodes > _asked_gpus(spec, size):
         draft.note("gpus", "changed", f"nodes are of one size: {size.gpus} GPUs on each of {size.nodes}")
@@ -230,12 +264,24 @@ def docker_image(text: str) -> str:
 
 # options that a Slurm infra's own sbatch takes as they are: (field, its sbatch option)
 _SBATCH_OPTIONS = (
-    ("account", "account"), ("qos", "qos"), ("constraint", "constraint"), ("nodelist", "nodelist"),
-    ("exclude", "exclude"), ("reservation", "reservation"), ("licenses", "licenses"),
-    ("switches", "switches"), ("wckey", "wckey"), ("comment", "comment"), ("exclusive", "exclusive"),
-    ("contiguous", "contiguous"), ("spread_job", "spread-job"), ("core_spec", "core-spec"),
+    ("account", "account"),
+    ("qos", "qos"),
+    ("constraint", "constraint"),
+    ("nodelist", "nodelist"),
+    ("exclude", "exclude"),
+    ("reservation", "reservation"),
+    ("licenses", "licenses"),
+    ("switches", "switches"),
+    ("wckey", "wckey"),
+    ("comment", "comment"),
+    ("exclusive", "exclusive"),
+    ("contiguous", "contiguous"),
+    ("spread_job", "spread-job"),
+    ("core_spec", "core-spec"),
     ("cluster_constraint", "cluster-constraint"),
-    ("threads_per_core", "threads-per-core"), ("gres_flags", "gres-flags"), ("cpu_freq", "cpu-freq"),
+    ("threads_per_core", "threads-per-core"),
+    ("gres_flags", "gres-flags"),
+    ("cpu_freq", "cpu-freq"),
 )
 SLURM_INFRA_FIELDS = frozenset(name for name, _ in _SBATCH_OPTIONS)
 
@@ -268,4 +314,6 @@ def _kubernetes(draft: _Draft) -> None:
 
 def _recovery(draft: _Draft) -> None:
     if draft.spec.requeue is False:
-        draft.note("no-requeue", "agent", "SkyPilot recovers from every lost node; the job is cancelled instead")
+        draft.note(
+            "no-requeue", "agent", "SkyPilot recovers from every lost node; the job is cancelled instead"
+        )

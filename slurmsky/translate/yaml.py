@@ -1,4 +1,5 @@
 """Plain values -> YAML as people write it. (SkyPilot itself is sent JSON, which is YAML too.)"""
+
 from __future__ import annotations
 
 import json
@@ -43,8 +44,12 @@ def _entry(head: str, item: Any, indent: str) -> Iterator[str]:
 
 
 def _blockable(text: str) -> bool:
-    return not text.startswith((" ", "\n")) and not text.endswith("\n\n") and text.isascii() and all(
-        char >= " " or char in "\n\t" for char in text)
+    return (
+        not text.startswith((" ", "\n"))
+        and not text.endswith("\n\n")
+        and text.isascii()
+        and all(char >= " " or char in "\n\t" for char in text)
+    )
 
 
 def _scalar(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""Requests to a running job's first node, straight over TLS with the job's certificate, where it can be reached."""
+"""Requests to a running job's first node, straight over TLS with the job's certificate, where it can be
+reached.
+"""
+
 from __future__ import annotations
 
 import asyncio
@@ -19,12 +22,13 @@ async def send(address: str, certificates: Path, message: dict[str, Any]) -> Non
     if not address:
         raise NoControl("the node has told no address")
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(certificates / "ca.crt"))
-    context.check_hostname = False             # nodes have whatever address the cloud gave them
+    context.check_hostname = False  # nodes have whatever address the cloud gave them
     context.load_cert_chain(certificates / "node.crt", certificates / "node.key")
     host, _, port = address.rpartition(":")
     try:
         reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(host.strip("[]"), int(port), ssl=context, server_hostname=host), CONNECT_S)
+            asyncio.open_connection(host.strip("[]"), int(port), ssl=context, server_hostname=host), CONNECT_S
+        )
     except (OSError, ValueError, asyncio.TimeoutError) as error:
         raise NoControl(f"{address}: {error or 'no answer'}") from error
     try:

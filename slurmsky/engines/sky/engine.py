@@ -1,8 +1,10 @@
 """Jobs as SkyPilot managed jobs: launched once, watched cheaply, followed through their log, ended.
 
-Budget: all that this engine asks of the API server for states stays under one request a second however many jobs run
-(``PACE_S``): few jobs are asked one by one through the light /jobs/events, many together through one heavy queue read.
+Budget: all that this engine asks of the API server for states stays under one request a second however many
+jobs run (``PACE_S``): few jobs are asked one by one through the light /jobs/events, many together through one
+heavy queue read.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -28,15 +30,36 @@ from .watch import Record, Watch
 
 log = logging.getLogger("slurmsky.sky")
 
-PACE_S = 2.5             # between two reads of states; a read is two requests
-POLL_S = 5.0             # how often one job is asked about while it waits for nodes
-RUNNING_POLL_S = 30.0    # ... and while its log is followed, which tells more
-MANY = 6                 # from so many jobs on, the queue is read as a whole
+PACE_S = 2.5  # between two reads of states; a read is two requests
+POLL_S = 5.0  # how often one job is asked about while it waits for nodes
+RUNNING_POLL_S = 30.0  # ... and while its log is followed, which tells more
+MANY = 6  # from so many jobs on, the queue is read as a whole
 RETRY_S = (1, 2, 5, 10, 20, 30, 60)
-QUEUE_FIELDS = ["job_id", "job_name", "status", "schedule_state", "details", "failure_reason", "recovery_count",
-                "task_id", "infra", "end_at", "start_at", "submitted_at"]
-TERMINAL = frozenset(("SUCCEEDED", "CANCELLED", "FAILED", "FAILED_SETUP", "FAILED_PRECHECKS", "FAILED_NO_RESOURCE",
-                      "FAILED_CONTROLLER"))
+QUEUE_FIELDS = [
+    "job_id",
+    "job_name",
+    "status",
+    "schedule_state",
+    "details",
+    "failure_reason",
+    "recovery_count",
+    "task_id",
+    "infra",
+    "end_at",
+    "start_at",
+    "submitted_at",
+]
+TERMINAL = frozenset(
+    (
+        "SUCCEEDED",
+        "CANCELLED",
+        "FAILED",
+        "FAILED_SETUP",
+        "FAILED_PRECHECKS",
+        "FAILED_NO_RESOURCE",
+        "FAILED_CONTROLLER",
+    )
+)
 
 
 class SkyEngine:
@@ -60,7 +83,9 @@ class SkyEngine:
     def plan(self, launch: Launch) -> SkyTask:
         """The SkyPilot task of a launch. Raises EngineError with Slurm's text."""
         try:
-            return plan(launch.spec, self.site, launch.partition, job_id=launch.job_id, account=launch.account)
+            return plan(
+                launch.spec, self.site, launch.partition, job_id=launch.job_id, account=launch.account
+            )
         except Refused as error:
             raise EngineError(f"{error} ({error.hint})") from error
 
@@ -70,18 +95,35 @@ class SkyEngine:
         name = f"{task.name}-s{launch.job_id}-{uuid.uuid4().hex[:8]}"
         folder = self.folder / str(launch.job_id) / f"run{launch.restart_count}"
         ship = await asyncio.to_thread(
-            shipment.pack, launch, name, folder / "ship", self.folder / "programs",
-            upload_mib=self.site.sky.upload_mib, return_mib=self.site.sky.return_mib,
-            environment=dict(self.site.environment))
-        fields = {**task.fields, "name": name, **ship.fields,
-                  "file_mounts": {**task.fields.get("file_mounts", {}), **ship.fields["file_mounts"]}}
-        record = Record(job_id=launch.job_id, name=name, restart=launch.restart_count, pool=task.pool,
-                        submit_dir=launch.submit_dir, umask=launch.umask, requeue=launch.spec.requeue is not False)
+            shipment.pack,
+            launch,
+            name,
+            folder / "ship",
+            self.folder / "programs",
+            upload_mib=self.site.sky.upload_mib,
+            return_mib=self.site.sky.return_mib,
+            environment=dict(self.site.environment),
+        )
+        fields = {
+            **task.fields,
+            "name": name,
+            **ship.fields,
+            "file_mounts": {**task.fields.get("file_mounts", {}), **ship.fields["file_mounts"]},
+        }
+        record = Record(
+            job_id=launch.job_id,
+            name=name,
+            restart=launch.restart_count,
+            pool=task.pool,
+            submit_dir=launch.submit_dir,
+            umask=launch.umask,
+            requeue=launch.spec.requeue is not False,
+        )
         watch = Watch(folder, record, ship.manifest, lambda event: self._tell(launch.job_id, event))
         if not self.client.access.local:
             record.blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")
             fields["file_mounts_mapping"] = {str(path): str(path) for path in ship.local_paths()}
-        (folder / "task.yaml").write_text(json.dumps(fields))      # JSON is YAML
+        (folder / "task.yaml").write_text(json.dumps(fields))  # JSON is YAML
         (folder / "manifest.json").write_text(json.dumps(ship.manifest))
         watch.save()
         try:
@@ -106,14 +148,24 @@ class SkyEngine:
         await self._command(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time})
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """End the job: by its own node where that can be reached, which is quick and gentle; else by SkyPilot."""
+        """End the job: by its own node where that can be reached, which is quick and gentle; else by
+        SkyPilot.
+        """
         watch = self._watch(job_id)
         watch.record.cancel = state
         watch.save()
         if watch.record.started:
             try:
-                await self._command(job_id, {"op": "terminate", "job_id": job_id, "state": state, "signal": signal,
-                                             "kill_wait_s": kill_wait_s})
+                await self._command(
+                    job_id,
+                    {
+                        "op": "terminate",
+                        "job_id": job_id,
+                        "state": state,
+                        "signal": signal,
+                        "kill_wait_s": kill_wait_s,
+                    },
+                )
                 return
             except EngineError as error:
                 log.info("job %d: %s; SkyPilot is asked to cancel it", job_id, error)
@@ -134,7 +186,10 @@ class SkyEngine:
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Find the jobs of a former controller again, from their records."""
         for job in jobs:
-            runs = sorted((self.folder / str(job.job_id)).glob("run*/record.json"), key=lambda path: path.stat().st_mtime)
+            runs = sorted(
+                (self.folder / str(job.job_id)).glob("run*/record.json"),
+                key=lambda path: path.stat().st_mtime,
+            )
             if not runs or job.job_id in self._watches:
                 continue
             job_id = job.job_id
@@ -169,9 +224,13 @@ class SkyEngine:
         self._on_event(event)
 
     def _state(self, job_id: int, state: str, reason: str, comment: str = "") -> None:
-        self._on_event({"ev": "state", "job_id": job_id, "state": state, "reason": reason, "comment": comment})
+        self._on_event(
+            {"ev": "state", "job_id": job_id, "state": state, "reason": reason, "comment": comment}
+        )
 
-    def _end(self, watch: Watch, state: str, exit_code: int, exit_signal: int, reason: str, **more: Any) -> None:
+    def _end(
+        self, watch: Watch, state: str, exit_code: int, exit_signal: int, reason: str, **more: Any
+    ) -> None:
         """Tell the job's end, once."""
         if watch.record.ended:
             return
@@ -179,12 +238,25 @@ class SkyEngine:
         watch.save()
         for message in watch.returns.messages:
             watch.returns.append(f"slurmsky: {message}\n")
-        self._on_event({"ev": "ended", "time": time.time(), "seq": 0, **more, "job_id": watch.record.job_id,
-                        "state": state, "exit_code": exit_code, "exit_signal": exit_signal, "reason": reason})
+        self._on_event(
+            {
+                "ev": "ended",
+                "time": time.time(),
+                "seq": 0,
+                **more,
+                "job_id": watch.record.job_id,
+                "state": state,
+                "exit_code": exit_code,
+                "exit_signal": exit_signal,
+                "reason": reason,
+            }
+        )
 
     async def _judge_end(self, watch: Watch, event: Event) -> None:
-        """The agent says that the job has ended. A SIGTERM that nobody here asked for means that SkyPilot lost or took
-        the nodes: then its next status tells what it was.
+        """The agent says that the job has ended.
+
+        A SIGTERM that nobody here asked for means that SkyPilot lost or took the nodes: then its next status
+        tells what it was.
         """
         record = watch.record
         if event.get("by_signal") and not record.cancel:
@@ -194,12 +266,19 @@ class SkyEngine:
                     break
                 await asyncio.sleep(POLL_S)
             if record.status == "RECOVERING":
-                return                                    # _seen has dealt with it
+                return  # _seen has dealt with it
             event["state"] = "CANCELLED"
         state = record.cancel if record.cancel and event.get("by_signal") else str(event["state"])
-        self._end(watch, state, int(event.get("exit_code", 0)), int(event.get("exit_signal", 0)),
-                  str(event.get("reason", "None")), time=event.get("time"), seq=event.get("seq", 0),
-                  derived_exit_code=event.get("derived_exit_code", 0))
+        self._end(
+            watch,
+            state,
+            int(event.get("exit_code", 0)),
+            int(event.get("exit_signal", 0)),
+            str(event.get("reason", "None")),
+            time=event.get("time"),
+            seq=event.get("seq", 0),
+            derived_exit_code=event.get("derived_exit_code", 0),
+        )
 
     # --- a job's life
 
@@ -224,7 +303,7 @@ class SkyEngine:
         yaml = (watch.folder / "task.yaml").read_text()
         asked_before = record.phase == "launching"
         for attempt in range(1 << 30):
-            if record.phase == "over" or record.cancel and not asked_before:
+            if record.phase == "over" or (record.cancel and not asked_before):
                 record.phase = "over"
                 watch.save()
                 self._end(watch, record.cancel or "CANCELLED", 0, 0, "None")
@@ -237,17 +316,27 @@ class SkyEngine:
                     record.phase, asked_before = "launching", True
                     watch.save()
                     self._state(record.job_id, "PENDING", "Resources", "launching on SkyPilot")
-                    found = await self.client.launch(yaml, record.name, pool=record.pool, blob_id=record.blob_id)
+                    found = await self.client.launch(
+                        yaml, record.name, pool=record.pool, blob_id=record.blob_id
+                    )
                 if found:
                     record.managed_job_id, record.phase = found[0], "launched"
                     watch.save()
-                    self._on_event({"ev": "managed", "job_id": record.job_id, "managed_job_id": found[0],
-                                    "name": record.name})
+                    self._on_event(
+                        {
+                            "ev": "managed",
+                            "job_id": record.job_id,
+                            "managed_job_id": found[0],
+                            "name": record.name,
+                        }
+                    )
                     return True
             except SkyError as error:
                 if not error.passing:
                     kind = error.kind if isinstance(error, Rejected) else ""
-                    reason = "BadConstraints" if "Resource" in kind or "NoCloud" in kind else "JobLaunchFailure"
+                    reason = (
+                        "BadConstraints" if "Resource" in kind or "NoCloud" in kind else "JobLaunchFailure"
+                    )
                     self._end(watch, "FAILED", 1, 0, reason, comment=str(error))
                     record.phase = "over"
                     watch.save()
@@ -257,9 +346,11 @@ class SkyEngine:
         return False
 
     async def _follow(self, watch: Watch) -> None:
-        """Read the job's log, again and again, until it has told its last word or SkyPilot its last status."""
+        """Read the job's log, again and again, until it has told its last word or SkyPilot its last
+        status.
+        """
         record, attempt = watch.record, 0
-        while not (watch.done or record.ended and not record.started):
+        while not (watch.done or (record.ended and not record.started)):
             if record.status in TERMINAL:
                 await self._last_look(watch)
                 return
@@ -282,7 +373,9 @@ class SkyEngine:
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
 
     async def _last_look(self, watch: Watch) -> None:
-        """SkyPilot says that the job is over and the log has not told its end: read what is kept of it, then settle."""
+        """SkyPilot says that the job is over and the log has not told its end: read what is kept of it,
+        then settle.
+        """
         record = watch.record
         for pause in (0, 5, 15):
             await asyncio.sleep(pause)
@@ -324,8 +417,11 @@ class SkyEngine:
             self._poller = asyncio.ensure_future(self._poll())
 
     def _active(self) -> list[Watch]:
-        return [watch for watch in self._watches.values()
-                if watch.record.phase == "launched" and watch.record.status not in TERMINAL]
+        return [
+            watch
+            for watch in self._watches.values()
+            if watch.record.phase == "launched" and watch.record.status not in TERMINAL
+        ]
 
     async def _poll(self) -> None:
         last_queue = 0.0
@@ -338,8 +434,12 @@ class SkyEngine:
                         last_queue = now
                         await self._poll_all(active)
                     continue
-                due = [watch for watch in active if now - watch.last_poll >= (
-                    RUNNING_POLL_S if watch.record.started and watch.following else POLL_S)]
+                due = [
+                    watch
+                    for watch in active
+                    if now - watch.last_poll
+                    >= (RUNNING_POLL_S if watch.record.started and watch.following else POLL_S)
+                ]
                 if due:
                     await self._poll_one(min(due, key=lambda watch: watch.last_poll))
             except SkyError as error:
@@ -355,16 +455,25 @@ class SkyEngine:
             self._seen(watch, str(events[0].get("new_status", "")), str(events[0].get("reason") or ""))
 
     async def _poll_all(self, active: Sequence[Watch]) -> None:
-        records = await self.client.queue([watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS)
+        records = await self.client.queue(
+            [watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS
+        )
         by_id = {record.get("job_id"): record for record in records}
         for watch in active:
             found = by_id.get(watch.record.managed_job_id)
             if found:
-                self._seen(watch, str(found.get("status") or ""), str(found.get("failure_reason") or ""),
-                           str(found.get("details") or ""), str(found.get("schedule_state") or ""))
+                self._seen(
+                    watch,
+                    str(found.get("status") or ""),
+                    str(found.get("failure_reason") or ""),
+                    str(found.get("details") or ""),
+                    str(found.get("schedule_state") or ""),
+                )
 
     def _seen(self, watch: Watch, status: str, failure: str, details: str = "", schedule: str = "") -> None:
-        """Take a status in. The first terminal one is latched: SkyPilot may show FAILED_CONTROLLER over a success."""
+        """Take a status in. The first terminal one is latched: SkyPilot may show FAILED_CONTROLLER over a
+        success.
+        """
         record = watch.record
         if not status or record.status in TERMINAL:
             return
@@ -378,13 +487,21 @@ class SkyEngine:
         if status == "RECOVERING" and changed:
             self._lost(watch)
             return
-        found = sky_status.seen(status, details or failure if status == "STARTING" else details, schedule, failure)
+        found = sky_status.seen(
+            status, details or failure if status == "STARTING" else details, schedule, failure
+        )
         if changed and not found.state.finished and not record.started:
-            state = "CONFIGURING" if JobFlag.CONFIGURING in found.flags or found.state is JobState.RUNNING else "PENDING"
+            state = (
+                "CONFIGURING"
+                if JobFlag.CONFIGURING in found.flags or found.state is JobState.RUNNING
+                else "PENDING"
+            )
             self._state(record.job_id, state, found.reason, details)
 
     def _lost(self, watch: Watch) -> None:
-        """SkyPilot lost the nodes and starts the job again: a requeue, or the end where that is not wanted."""
+        """SkyPilot lost the nodes and starts the job again: a requeue, or the end where that is not
+        wanted.
+        """
         record = watch.record
         if not record.requeue:
             self._spawn(self._cancel(watch))
@@ -394,8 +511,16 @@ class SkyEngine:
         record.started, record.acked = False, 0
         watch.save()
         shipment.set_restart_count(watch.folder / "ship", record.restart)
-        self._on_event({"ev": "state", "job_id": record.job_id, "state": "REQUEUED", "reason": "NodeDown",
-                        "restarts": record.restart, "comment": "SkyPilot lost the nodes"})
+        self._on_event(
+            {
+                "ev": "state",
+                "job_id": record.job_id,
+                "state": "REQUEUED",
+                "reason": "NodeDown",
+                "restarts": record.restart,
+                "comment": "SkyPilot lost the nodes",
+            }
+        )
 
     # --- helpers
 
@@ -420,6 +545,7 @@ class SkyEngine:
             self._tasks.discard(done)
             if not done.cancelled() and done.exception() is not None:
                 log.error("SkyPilot engine", exc_info=done.exception())
+
         task.add_done_callback(over)
 
 

@@ -11,6 +11,7 @@ SkyError
 ├── Interrupted        the request was lost in a restart of the server: send it again
 └── Rejected           the server understood and refused; .kind is SkyPilot's exception
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -29,8 +30,8 @@ from ..base import EngineError
 from . import transport
 from .transport import TransportError
 
-API_VERSION = 62             # what this client was written for
-OLDEST_API_VERSION = 24      # what the servers of our time still take (sky/server/constants.py)
+API_VERSION = 62  # what this client was written for
+OLDEST_API_VERSION = 24  # what the servers of our time still take (sky/server/constants.py)
 DEFAULT_ENDPOINT = "http://127.0.0.1:46580"
 
 
@@ -82,9 +83,9 @@ class Access:
     """Where the server is and who we are to it."""
 
     endpoint: str = DEFAULT_ENDPOINT
-    user_id: str = ""              # 8 hex digits, ~/.sky/user_hash
+    user_id: str = ""  # 8 hex digits, ~/.sky/user_hash
     user: str = ""
-    token: str = ""                # service account, "sky_..."
+    token: str = ""  # service account, "sky_..."
     cookie_file: str = ""
     workspace: str = ""
 
@@ -111,8 +112,10 @@ class Client:
             health = self._json(answer)
             version = str(health.get("api_version") or "")
             if not version.isdigit() or int(version) < OLDEST_API_VERSION:
-                raise WrongVersion(f"the SkyPilot API server {health.get('version') or '?'} at {self.access.endpoint} "
-                                   f"is too old: API version {version or '?'}, {OLDEST_API_VERSION} is needed")
+                raise WrongVersion(
+                    f"the SkyPilot API server {health.get('version') or '?'} at {self.access.endpoint} "
+                    f"is too old: API version {version or '?'}, {OLDEST_API_VERSION} is needed"
+                )
             self._health = health
         return self._health
 
@@ -120,8 +123,9 @@ class Client:
         """Check a task's YAML, the site's admin policy included. Raises Rejected with SkyPilot's reason."""
         await self._send("POST", "/validate", {"dag": task_yaml, "request_options": None})
 
-    async def launch(self, task_yaml: str, name: str, *, num_jobs: int | None = None, pool: str = "",
-                     blob_id: str = "") -> list[int]:
+    async def launch(
+        self, task_yaml: str, name: str, *, num_jobs: int | None = None, pool: str = "", blob_id: str = ""
+    ) -> list[int]:
         """Launch a managed job; its ids. Not idempotent: after an error ask ``find`` before trying again."""
         body: dict[str, Any] = {"task": task_yaml, "name": name}
         if num_jobs:
@@ -146,7 +150,9 @@ class Client:
     async def find(self, name: str) -> list[int]:
         """Ids of the managed jobs of exactly this name."""
         found = await self.queue(name_match=name)
-        return sorted({int(job["job_id"]) for job in found if job.get("job_name") == name and job.get("job_id")})
+        return sorted(
+            {int(job["job_id"]) for job in found if job.get("job_name") == name and job.get("job_id")}
+        )
 
     async def events(self, managed_job_id: int, limit: int = 10) -> list[dict[str, Any]]:
         """The latest changes of a managed job, newest first. Light."""
@@ -158,9 +164,17 @@ class Client:
         await self.call("/jobs/cancel", {"job_ids": list(job_ids)})
 
     async def logs(self, managed_job_id: int, follow: bool, tail: int | None = None) -> AsyncIterator[bytes]:
-        """The job's log as it comes; with ``follow`` until the job is over. Raises SkyError when it is cut off."""
-        body = {"job_id": managed_job_id, "name": None, "follow": follow, "controller": False, "refresh": False,
-                "tail": tail}
+        """The job's log as it comes; with ``follow`` until the job is over. Raises SkyError when it is cut
+        off.
+        """
+        body = {
+            "job_id": managed_job_id,
+            "name": None,
+            "follow": follow,
+            "controller": False,
+            "refresh": False,
+            "tail": tail,
+        }
         try:
             async with self._open("POST", "/jobs/logs", body, head_s=300) as answer:
                 if answer.status != 200:
@@ -176,12 +190,13 @@ class Client:
         asked = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": path.stat().st_size})
         if self._json(await self._send("GET", f"/upload_v2/blob?{asked}")).get("exists"):
             return
-        size = 95 * 1024 * 1024      # the server's proxy takes no larger body: sky/server/constants.py
+        size = 95 * 1024 * 1024  # the server's proxy takes no larger body: sky/server/constants.py
         total = max(1, -(-path.stat().st_size // size))
         with path.open("rb") as file:
             for index in range(total):
-                target = urlencode({"user_hash": user, "upload_id": blob_id, "chunk_index": index,
-                                    "total_chunks": total})
+                target = urlencode(
+                    {"user_hash": user, "upload_id": blob_id, "chunk_index": index, "total_chunks": total}
+                )
                 chunk = await asyncio.to_thread(file.read, size)
                 await self._send("POST", f"/upload_v2?{target}", chunk, head_s=600)
 
@@ -204,7 +219,9 @@ class Client:
         while True:
             left = deadline - time.monotonic()
             try:
-                answer = await self._send("GET", f"/api/get?request_id={quote(request_id)}", head_s=max(left, 1))
+                answer = await self._send(
+                    "GET", f"/api/get?request_id={quote(request_id)}", head_s=max(left, 1)
+                )
                 break
             except (Unreachable, Busy):
                 if deadline - time.monotonic() < 5:
@@ -216,8 +233,9 @@ class Client:
 
     # -- sending
 
-    async def _send(self, method: str, target: str, body: dict[str, Any] | bytes | None = None,
-                    head_s: float = 60.0) -> transport.Answer:
+    async def _send(
+        self, method: str, target: str, body: dict[str, Any] | bytes | None = None, head_s: float = 60.0
+    ) -> transport.Answer:
         try:
             async with self._open(method, target, body, head_s) as answer:
                 data = await answer.read()
@@ -230,8 +248,11 @@ class Client:
     def _open(self, method: str, target: str, body: dict[str, Any] | bytes | None, head_s: float) -> Any:
         self.requests += 1
         url = urlsplit(self.access.endpoint)
-        headers = {"X-SkyPilot-API-Version": str(API_VERSION), "X-SkyPilot-Version": "0.14.1",
-                   "Accept": "application/json, text/plain, */*"}
+        headers = {
+            "X-SkyPilot-API-Version": str(API_VERSION),
+            "X-SkyPilot-Version": "0.14.1",
+            "Accept": "application/json, text/plain, */*",
+        }
         headers.update(self._credentials())
         payload = b""
         if isinstance(body, bytes):
@@ -243,11 +264,13 @@ class Client:
 
     def _common(self) -> dict[str, Any]:
         """What every body carries. Without the user's id the server would take its own: payloads.py."""
-        common: dict[str, Any] = {"env_vars": {"SKYPILOT_USER_ID": self.access.user_id,
-                                               "SKYPILOT_USER": self.access.user},
-                                  "entrypoint": "slurmsky", "entrypoint_command": "slurmsky",
-                                  "using_remote_api_server": not self.access.local,
-                                  "override_skypilot_config": {}}
+        common: dict[str, Any] = {
+            "env_vars": {"SKYPILOT_USER_ID": self.access.user_id, "SKYPILOT_USER": self.access.user},
+            "entrypoint": "slurmsky",
+            "entrypoint_command": "slurmsky",
+            "using_remote_api_server": not self.access.local,
+            "override_skypilot_config": {},
+        }
         if self.access.workspace:
             common["override_skypilot_config"] = {"active_workspace": self.access.workspace}
         return common
@@ -267,8 +290,10 @@ class Client:
         html = "text/html" in headers.get("content-type", "")
         if status in (301, 302, 303, 307, 308, 401, 403) or (status == 200 and html):
             detail = "" if html else _detail(body)[1]
-            raise LoginExpired(f"the SkyPilot API server at {self.access.endpoint} wants a login"
-                               f"{': ' + detail if detail else ''} (run: sky api login -e {self.access.endpoint})")
+            raise LoginExpired(
+                f"the SkyPilot API server at {self.access.endpoint} wants a login"
+                f"{': ' + detail if detail else ''} (run: sky api login -e {self.access.endpoint})"
+            )
         if status == 200:
             return
         kind, message = _detail(body)
@@ -284,12 +309,16 @@ class Client:
         try:
             value = json.loads(answer.body or b"null")
         except ValueError as error:
-            raise WrongVersion(f"what answers at {self.access.endpoint} is not a SkyPilot API server") from error
+            raise WrongVersion(
+                f"what answers at {self.access.endpoint} is not a SkyPilot API server"
+            ) from error
         return value if isinstance(value, dict) else {}
 
 
 def _detail(body: bytes) -> tuple[str, str]:
-    """Name of the exception and its message in an error's body: one of the four shapes that the server uses."""
+    """Name of the exception and its message in an error's body: one of the four shapes that the server
+    uses.
+    """
     try:
         data = json.loads(body)
     except ValueError:
@@ -297,7 +326,7 @@ def _detail(body: bytes) -> tuple[str, str]:
     if isinstance(data, dict) and isinstance(data.get("error"), str) and "detail" not in data:
         return data["error"], str(data.get("message", ""))
     detail = data.get("detail", data) if isinstance(data, dict) else data
-    if isinstance(detail, dict) and isinstance(detail.get("error"), str):       # a failed request's payload
+    if isinstance(detail, dict) and isinstance(detail.get("error"), str):  # a failed request's payload
         try:
             detail = json.loads(detail["error"]) or detail
         except ValueError:
@@ -315,22 +344,39 @@ def _cookies(path: str, host: str) -> str:
         jar.load(ignore_discard=True, ignore_expires=False)
     except (LoadError, OSError):
         return ""
-    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar
-                     if host == cookie.domain.lstrip(".") or host.endswith("." + cookie.domain.lstrip(".")))
+    return "; ".join(
+        f"{cookie.name}={cookie.value}"
+        for cookie in jar
+        if host == cookie.domain.lstrip(".") or host.endswith("." + cookie.domain.lstrip("."))
+    )
 
 
-def find_access(environment: Mapping[str, str], home: Path, user: str, endpoint: str = "",
-                workspace: str = "", config: Mapping[str, Any] | None = None) -> Access:
-    """Access as SkyPilot's own client finds it: environment, then ~/.sky/config.yaml (``config``, parsed), then local."""
+def find_access(
+    environment: Mapping[str, str],
+    home: Path,
+    user: str,
+    endpoint: str = "",
+    workspace: str = "",
+    config: Mapping[str, Any] | None = None,
+) -> Access:
+    """Access as SkyPilot's own client finds it: environment, then ~/.sky/config.yaml (``config``, parsed),
+    then local.
+    """
     server = dict((config or {}).get("api_server") or {})
     id_file = home / ".sky" / "user_hash"
     user_id = environment.get("SKYPILOT_USER_ID", "")
     if not user_id and id_file.exists():
         user_id = id_file.read_text().strip()
     return Access(
-        endpoint=(environment.get("SKYPILOT_API_SERVER_ENDPOINT") or endpoint or server.get("endpoint")
-                  or DEFAULT_ENDPOINT).rstrip("/"),
-        user_id=user_id, user=user,
+        endpoint=(
+            environment.get("SKYPILOT_API_SERVER_ENDPOINT")
+            or endpoint
+            or server.get("endpoint")
+            or DEFAULT_ENDPOINT
+        ).rstrip("/"),
+        user_id=user_id,
+        user=user,
         token=environment.get("SKYPILOT_SERVICE_ACCOUNT_TOKEN") or server.get("service_account_token") or "",
         cookie_file=environment.get("SKYPILOT_API_COOKIE_FILE") or str(home / ".sky" / "cookies.txt"),
-        workspace=workspace or str((config or {}).get("active_workspace") or ""))
+        workspace=workspace or str((config or {}).get("active_workspace") or ""),
+    )

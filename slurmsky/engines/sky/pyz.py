@@ -1,4 +1,7 @@
-"""The program that nodes run, as one file: the packages an agent needs and lark, for any Python from 3.9 on."""
+"""The program that nodes run, as one file: the packages an agent needs and lark, for any Python from 3.9
+on.
+"""
+
 from __future__ import annotations
 
 import hashlib
@@ -14,7 +17,7 @@ from slurmsky.node.cloud import main
 if __name__ == "__main__":
     sys.exit(main(sys.argv[2:]) if sys.argv[1:2] == ["cloud"] else "usage: agent.pyz cloud FOLDER")
 """
-_STAMP = (2020, 1, 1, 0, 0, 0)         # the same content makes the same file
+_STAMP = (2020, 1, 1, 0, 0, 0)  # the same content makes the same file
 
 
 def build(folder: Path) -> Path:
@@ -50,7 +53,7 @@ def _entries() -> Iterator[tuple[str, Path]]:
             yield f"slurmsky/{module}", package / module
     for name in PACKAGES:
         yield from _tree(package / name, f"slurmsky/{name}")
-    grammar = package / "grammar"                        # in a wheel; beside the package in a clone
+    grammar = package / "grammar"  # in a wheel; beside the package in a clone
     yield from _tree(grammar if grammar.is_dir() else package.parent / "grammar", "slurmsky/grammar")
     spec = importlib.util.find_spec("lark")
     if spec is None or spec.origin is None:

@@ -1,4 +1,7 @@
-"""What comes out of a job's log, put where the user expects it: output files as they grow, changed files at the end."""
+"""What comes out of a job's log, put where the user expects it: output files as they grow, changed files
+at the end.
+"""
+
 from __future__ import annotations
 
 import hashlib
@@ -18,7 +21,7 @@ class Stream:
 
     path: str
     base: int = 0
-    same: bool = False         # the node wrote the very file: nothing to do
+    same: bool = False  # the node wrote the very file: nothing to do
 
 
 @dataclass
@@ -33,22 +36,34 @@ class Incoming:
 class Returns:
     """Writes for one job. ``state`` is the part of the job's record that must outlive us (JSON)."""
 
-    def __init__(self, folder: Path, submit_dir: str, manifest: Manifest, job_id: int, umask: int,
-                 state: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        submit_dir: str,
+        manifest: Manifest,
+        job_id: int,
+        umask: int,
+        state: dict[str, Any],
+    ) -> None:
         self.folder = folder
         self.submit_dir = submit_dir
         self.manifest = manifest
         self.job_id = job_id
         self.umask = umask
-        self.streams: dict[str, Stream] = {key: Stream(**value) for key, value in state.get("streams", {}).items()}
-        self.returned: dict[str, str] = dict(state.get("returned", {}))     # path -> sha256
+        self.streams: dict[str, Stream] = {
+            key: Stream(**value) for key, value in state.get("streams", {}).items()
+        }
+        self.returned: dict[str, str] = dict(state.get("returned", {}))  # path -> sha256
         self.messages: list[str] = list(state.get("messages", []))
-        self._incoming: dict[str, Incoming | None] = {}              # None: has come before, in another replay
+        self._incoming: dict[str, Incoming | None] = {}  # None: has come before, in another replay
 
     def state(self) -> dict[str, Any]:
         """JSON-ready; the inverse of what __init__ takes."""
-        return {"streams": {key: stream.__dict__ for key, stream in self.streams.items()},
-                "returned": self.returned, "messages": self.messages}
+        return {
+            "streams": {key: stream.__dict__ for key, stream in self.streams.items()},
+            "returned": self.returned,
+            "messages": self.messages,
+        }
 
     # --- output
 
@@ -146,7 +161,7 @@ class Returns:
         os.utime(partial, (event["mtime"], event["mtime"]))
         try:
             partial.replace(target)
-        except OSError:                                  # another file system
+        except OSError:  # another file system
             target.write_bytes(partial.read_bytes())
             os.chmod(target, int(event["mode"]))
             partial.unlink()

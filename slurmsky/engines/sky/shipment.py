@@ -2,6 +2,7 @@
 
 It travels as SkyPilot file mounts, never in the task's YAML, which the API server keeps and shows.
 """
+
 from __future__ import annotations
 
 import fnmatch
@@ -25,7 +26,9 @@ REMOTE = "~/.slurmsky"
 IGNORE_FILES = (".skyignore", ".slurmskyignore")
 MAX_FILES = 200_000
 # Where HOME itself is the submit folder, these are not the job's business.
-_PRIVATE = frozenset((".ssh", ".aws", ".gnupg", ".kube", ".config", ".cache", ".local", ".sky", ".azure", ".docker"))
+_PRIVATE = frozenset(
+    (".ssh", ".aws", ".gnupg", ".kube", ".config", ".cache", ".local", ".sky", ".azure", ".docker")
+)
 
 START = r"""#!/bin/sh
 # Started by SkyPilot on every node of a job: finds a Python and gives the node to slurmsky.
@@ -56,23 +59,42 @@ class Shipment:
         return [self.folder, self.program]
 
 
-def pack(launch: Launch, name: str, folder: Path, programs: Path, *, upload_mib: int, return_mib: int,
-         environment: dict[str, str]) -> Shipment:
+def pack(
+    launch: Launch,
+    name: str,
+    folder: Path,
+    programs: Path,
+    *,
+    upload_mib: int,
+    return_mib: int,
+    environment: dict[str, str],
+) -> Shipment:
     """Make the folder for a job. Raises EngineError when the submit folder is too large to travel."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     program = pyz.build(programs)
     certificates.make(folder / "tls", name)
     if launch.script is not None:
         _private(folder / "script", Path(launch.script).read_bytes())
-    manifest = archive(Path(launch.submit_dir), folder / "files.tar", upload_mib << 20,
-                       home=Path(launch.environment.get("HOME") or os.path.expanduser("~")),
-                       leave_out=folder.parents[1])
+    manifest = archive(
+        Path(launch.submit_dir),
+        folder / "files.tar",
+        upload_mib << 20,
+        home=Path(launch.environment.get("HOME") or os.path.expanduser("~")),
+        leave_out=folder.parents[1],
+    )
     settings = {
-        "name": name, "agent": f"../{program.name}", "launch": launch.to_dict(),
+        "name": name,
+        "agent": f"../{program.name}",
+        "launch": launch.to_dict(),
         "seed": int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"),
-        "host_prefix": name[:40], "environment": environment,
-        "files": {"identity": files.identity(launch.submit_dir), "archive": "files.tar",
-                  "return_bytes": return_mib << 20, "folders": _folders(launch)},
+        "host_prefix": name[:40],
+        "environment": environment,
+        "files": {
+            "identity": files.identity(launch.submit_dir),
+            "archive": "files.tar",
+            "return_bytes": return_mib << 20,
+            "folders": _folders(launch),
+        },
     }
     _private(folder / "settings.json", json.dumps(settings).encode())
     _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
@@ -85,14 +107,18 @@ def pack(launch: Launch, name: str, folder: Path, programs: Path, *, upload_mib:
 
 
 def set_restart_count(folder: Path, count: int) -> None:
-    """Tell the next run on the nodes how often the job was restarted (a local API server reads mounts at recovery)."""
+    """Tell the next run on the nodes how often the job was restarted (a local API server reads mounts at
+    recovery).
+    """
     path = folder / "settings.json"
     settings = json.loads(path.read_text())
     settings["launch"]["restart_count"] = count
     _private(path, json.dumps(settings).encode())
 
 
-def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path) -> dict[str, tuple[int, int]]:
+def archive(
+    folder: Path, target: Path, limit: int, home: Path, leave_out: Path
+) -> dict[str, tuple[int, int]]:
     """Tar a folder's content; relative path of every regular file in it -> (size, mtime in ns)."""
     manifest: dict[str, tuple[int, int]] = {}
     total = 0
@@ -104,26 +130,34 @@ def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path)
                 total += facts.st_size
             if total > limit or len(manifest) > MAX_FILES:
                 raise EngineError(
-                    f"the submit folder {folder} holds more than {limit >> 20} MiB or {MAX_FILES} files: name what a "
-                    f"job does not need in {folder / IGNORE_FILES[0]}, or map the folder in [paths] of the site file")
+                    f"the submit folder {folder} holds more than {limit >> 20} MiB or {MAX_FILES} files: "
+                    f"name what a job does not need in {folder / IGNORE_FILES[0]}, or map it in [paths]"
+                )
             try:
                 tar.add(path, str(path.relative_to(folder)), recursive=False)
             except (OSError, ValueError):
-                continue                # it vanished, or may not be read by its own user
+                continue  # it vanished, or may not be read by its own user
     return manifest
 
 
 def _walk(folder: Path, home: Path, leave_out: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    patterns = [line.strip().rstrip("/") for name in IGNORE_FILES if (folder / name).is_file()
-                for line in (folder / name).read_text(errors="replace").splitlines()
-                if line.strip() and not line.lstrip().startswith("#")]
+    patterns = [
+        line.strip().rstrip("/")
+        for name in IGNORE_FILES
+        if (folder / name).is_file()
+        for line in (folder / name).read_text(errors="replace").splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
 
     def ignored(path: Path) -> bool:
         if path == leave_out or (folder == home and path.parent == home and path.name in _PRIVATE):
             return True
         relative = str(path.relative_to(folder))
-        return any(fnmatch.fnmatch(relative, pattern.lstrip("/")) or (
-            "/" not in pattern and fnmatch.fnmatch(path.name, pattern)) for pattern in patterns)
+        return any(
+            fnmatch.fnmatch(relative, pattern.lstrip("/"))
+            or ("/" not in pattern and fnmatch.fnmatch(path.name, pattern))
+            for pattern in patterns
+        )
 
     for root, folders, names in os.walk(folder):
         base = Path(root)
@@ -153,7 +187,9 @@ def _private(path: Path, data: bytes) -> None:
 
 
 def zip_for_upload(shipment: Shipment, target: Path) -> str:
-    """A zip of all local paths as the server's /upload_v2 takes it: absolute names without the first slash; its id."""
+    """A zip of all local paths as the server's /upload_v2 takes it: absolute names without the first
+    slash; its id.
+    """
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as out:
         for top in shipment.local_paths():
             for path in sorted(top.rglob("*")) if top.is_dir() else [top]:

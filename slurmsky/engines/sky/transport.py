@@ -1,7 +1,9 @@
 """A small HTTP/1.1 client on asyncio: one request per connection, answers whole or as a stream.
 
-The standard library has none that does not block; one thread per followed log would not do for hundreds of jobs.
+The standard library has none that does not block; one thread per followed log would not do for hundreds of
+jobs.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -71,21 +73,36 @@ class StreamedAnswer:
 
 
 @asynccontextmanager
-async def request(url: SplitResult, method: str, target: str, headers: Mapping[str, str], body: bytes = b"",
-                  connect_s: float = 10.0, head_s: float | None = 60.0,
-                  tls: ssl.SSLContext | None = None) -> AsyncIterator[StreamedAnswer]:
+async def request(
+    url: SplitResult,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+    connect_s: float = 10.0,
+    head_s: float | None = 60.0,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[StreamedAnswer]:
     """Send one request; the answer's head has come when the block is entered, within ``head_s`` seconds."""
     secure = url.scheme == "https"
     host = url.hostname or "127.0.0.1"
     port = url.port or (443 if secure else 80)
     try:
-        reader, writer = await asyncio.wait_for(asyncio.open_connection(
-            host, port, ssl=(tls or ssl.create_default_context()) if secure else None, limit=MAX_HEAD), connect_s)
+        reader, writer = await asyncio.wait_for(
+            asyncio.open_connection(
+                host, port, ssl=(tls or ssl.create_default_context()) if secure else None, limit=MAX_HEAD
+            ),
+            connect_s,
+        )
     except (OSError, asyncio.TimeoutError) as error:
         raise TransportError(f"cannot connect to {host}:{port}: {error or 'no answer'}") from error
     try:
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {url.netloc.rpartition('@')[2]}", "Connection: close",
-                 *(f"{name}: {value}" for name, value in headers.items())]
+        lines = [
+            f"{method} {target} HTTP/1.1",
+            f"Host: {url.netloc.rpartition('@')[2]}",
+            "Connection: close",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
         if body or method == "POST":
             lines.append(f"Content-Length: {len(body)}")
         try:

@@ -1,4 +1,5 @@
 """One job of ours on SkyPilot: its record on disk, and what its log tells."""
+
 from __future__ import annotations
 
 import json
@@ -20,7 +21,7 @@ class Record:
     """What must survive us, one JSON file per run of a job."""
 
     job_id: int
-    name: str                              # unique at the API server
+    name: str  # unique at the API server
     restart: int = 0
     managed_job_id: int = 0
     blob_id: str = ""
@@ -28,14 +29,14 @@ class Record:
     submit_dir: str = "/"
     umask: int = 0o022
     requeue: bool = True
-    phase: str = "new"                     # new | launching | launched | over
-    status: str = ""                       # SkyPilot's, as seen last
-    cancel: str = ""                       # the state asked for by terminate(), "" = not asked
-    control: str = ""                      # host:port of the first node
+    phase: str = "new"  # new | launching | launched | over
+    status: str = ""  # SkyPilot's, as seen last
+    cancel: str = ""  # the state asked for by terminate(), "" = not asked
+    control: str = ""  # host:port of the first node
     session: int = -1
     started: bool = False
-    ended: bool = False                    # the controller was told so
-    acked: int = 0                         # agent's seq that the controller has committed
+    ended: bool = False  # the controller was told so
+    acked: int = 0  # agent's seq that the controller has committed
     positions: dict[str, Any] = field(default_factory=dict)
     returns: dict[str, Any] = field(default_factory=dict)
 
@@ -43,16 +44,22 @@ class Record:
 class Watch:
     """The job's record, decoder and returns; ``tell`` passes events on to the engine."""
 
-    def __init__(self, folder: Path, record: Record, manifest: dict[str, tuple[int, int]],
-                 tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        record: Record,
+        manifest: dict[str, tuple[int, int]],
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
         self.folder = folder
         self.record = record
         self.tell = tell
-        self.returns = Returns(folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask,
-                               record.returns)
+        self.returns = Returns(
+            folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask, record.returns
+        )
         # Events are replayed from the start (they rebuild what is not stored); bytes go on where they were.
         self.decoder = Decoder({"streams": record.positions.get("streams", {})})
-        self.done = False                  # the log has told its last word
+        self.done = False  # the log has told its last word
         self.following = False
         self.last_poll = 0.0
         self.broken: list[str] = []
@@ -69,8 +76,13 @@ class Watch:
     def save(self) -> None:
         """Write the record; what was written to output files before is in it, not more."""
         # Only of bytes that are in their files: what is under way when we end is taken from the log again.
-        self.record.positions = {"streams": {key: position for key, position in
-                                             self.decoder.positions["streams"].items() if key in self.returns.streams}}
+        self.record.positions = {
+            "streams": {
+                key: position
+                for key, position in self.decoder.positions["streams"].items()
+                if key in self.returns.streams
+            }
+        }
         self.record.returns = self.returns.state()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = self.folder / "record.part"

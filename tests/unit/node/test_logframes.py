@@ -1,4 +1,5 @@
 """The log channel: exact bytes, in order, once, through what SkyPilot does to a log."""
+
 from __future__ import annotations
 
 import re
@@ -10,26 +11,57 @@ from hypothesis import strategies as st
 from slurmsky.node.logframes import Decoder, Encoder, Event, Output
 
 PREFIXES = [b"\x1b[36m(e2, pid=15909)\x1b[0m ", b"\x1b[36m(worker1, rank=1, pid=7, ip=10.0.0.2)\x1b[0m ", b""]
-NOISE = [b"Waiting for task resources on 2 nodes.", b"srun: error: n1: task 0: Exited with exit code 5",
-         b"\x1b[0m\x1b[32m\xe2\x9c\x93 Job finished (status: SUCCEEDED).\x1b[0m", b"~slurmsky=1.1.1@", b"~slurmsky!{}",
-         b"ERROR: Job 1 failed with return code list: [5]", b"plain text that is nobody's", b""]
+NOISE = [
+    b"Waiting for task resources on 2 nodes.",
+    b"srun: error: n1: task 0: Exited with exit code 5",
+    b"\x1b[0m\x1b[32m\xe2\x9c\x93 Job finished (status: SUCCEEDED).\x1b[0m",
+    b"~slurmsky=1.1.1@",
+    b"~slurmsky!{}",
+    b"ERROR: Job 1 failed with return code list: [5]",
+    b"plain text that is nobody's",
+    b"",
+]
 
 # Bytes as jobs write them: text, progress bars, binary, long lines, no newline at the end.
 pieces = st.one_of(
     st.text().map(lambda text: text.encode("utf-8", "surrogatepass")),
     st.binary(max_size=60),
-    st.sampled_from([b"epoch 1 loss 0.5\n", b"\r 10%|#", b"\r\n", b"\n", b"\n\n", b"\x1b[32mok\x1b[0m\n", b"\xff\xfe\x00\n",
-                     "grüße 日本\n".encode(), b"x" * 5000 + b"\n", b"y" * 30000, b"~slurmsky=0.0.0@0=00000000=AA=\n",
-                     b"a\x1b[7355;1000;1000;1000;1001;1000;1000;1000m\n", b"bash: no job control in this shell\n",
-                     "\u2028\ufffd\n".encode(), b"trailing  \t \n"]))
+    st.sampled_from(
+        [
+            b"epoch 1 loss 0.5\n",
+            b"\r 10%|#",
+            b"\r\n",
+            b"\n",
+            b"\n\n",
+            b"\x1b[32mok\x1b[0m\n",
+            b"\xff\xfe\x00\n",
+            "grüße 日本\n".encode(),
+            b"x" * 5000 + b"\n",
+            b"y" * 30000,
+            b"~slurmsky=0.0.0@0=00000000=AA=\n",
+            b"a\x1b[7355;1000;1000;1000;1001;1000;1000;1000m\n",
+            b"bash: no job control in this shell\n",
+            "\u2028\ufffd\n".encode(),
+            b"trailing  \t \n",
+        ]
+    ),
+)
 
 
 def skypilot(log: bytes, prefix: bytes) -> bytes:
-    """What a reader gets of a node's output: source skylet/log_lib.py, executor/slurm.py (text mode, errors=replace)."""
+    """What a reader gets of a node's output: source skylet/log_lib.py, executor/slurm.py (text mode,
+    errors=replace).
+    """
     text = log.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
     lines = [line for line in re.split(r"(?<=\n)", text) if line]
-    kept = [line for line in lines if not any(
-        word in line for word in ("bash: cannot set terminal process group", "bash: no job control in this shell"))]
+    kept = [
+        line
+        for line in lines
+        if not any(
+            word in line
+            for word in ("bash: cannot set terminal process group", "bash: no job control in this shell")
+        )
+    ]
     return b"".join(prefix + line.encode() for line in kept)
 
 
@@ -44,8 +76,12 @@ def joined(items, **where):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2), pieces, st.booleans())), st.sampled_from(PREFIXES),
-       st.integers(1, 4000), st.data())
+@given(
+    st.lists(st.tuples(st.integers(0, 2), pieces, st.booleans())),
+    st.sampled_from(PREFIXES),
+    st.integers(1, 4000),
+    st.data(),
+)
 def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
     encoder = Encoder(session=17, rank=3)
     wanted = {0: b"", 1: b"", 2: b""}
@@ -55,7 +91,7 @@ def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
         log += encoder.data(stream, piece)
         if flush:
             log += encoder.flush(stream)
-            said.append({"n": number, "text": "é\x7f\n\"=~slurmsky!"})
+            said.append({"n": number, "text": 'é\x7f\n"=~slurmsky!'})
             log += encoder.event(said[-1])
     log += encoder.flush()
     shown = skypilot(log, prefix)
@@ -69,7 +105,7 @@ def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
     for cut in [*data.draw(st.lists(st.integers(0, len(shown)), max_size=2)), len(shown)]:
         decoder.reconnect()
         for start in range(0, cut, chunk):
-            items += decoder.feed(shown[start:min(start + chunk, cut)])
+            items += decoder.feed(shown[start : min(start + chunk, cut)])
     items += decoder.finish()
     for stream, expected in wanted.items():
         assert joined(items, session=17, rank=3, stream=stream) == expected
@@ -108,17 +144,31 @@ def test_a_later_decoder_goes_on_where_an_earlier_one_was():
 
 
 def test_sessions_and_ranks_do_not_mix():
-    log = b"".join(Encoder(session, rank).data(0, b"%d/%d\n" % (session, rank)) for session in (1, 2) for rank in (0, 1))
+    log = b"".join(
+        Encoder(session, rank).data(0, b"%d/%d\n" % (session, rank)) for session in (1, 2) for rank in (0, 1)
+    )
     items = Decoder().feed(log)
     assert [(item.session, item.rank, item.offset, item.data) for item in items] == [
-        (session, rank, 0, b"%d/%d\n" % (session, rank)) for session in (1, 2) for rank in (0, 1)]
+        (session, rank, 0, b"%d/%d\n" % (session, rank)) for session in (1, 2) for rank in (0, 1)
+    ]
 
 
-@pytest.mark.parametrize("line, plain", [
-    (b"hello", True), (b"", True), ("grüße".encode(), True), (b"\x1b[31mred\x1b[0m", True), (b"a\tb", True),
-    (b"50%\r100%", False), (b"nul\0", False), (b"\xff", False), (b"x" * 4001, False),
-    (b"bash: no job control in this shell", False), ("\u2028".encode(), False),
-])
+@pytest.mark.parametrize(
+    "line, plain",
+    [
+        (b"hello", True),
+        (b"", True),
+        ("grüße".encode(), True),
+        (b"\x1b[31mred\x1b[0m", True),
+        (b"a\tb", True),
+        (b"50%\r100%", False),
+        (b"nul\0", False),
+        (b"\xff", False),
+        (b"x" * 4001, False),
+        (b"bash: no job control in this shell", False),
+        ("\u2028".encode(), False),
+    ],
+)
 def test_ordinary_text_stays_readable(line, plain):
     shown = Encoder(1, 0).data(0, line + b"\n")
     assert shown.startswith(line + b"\x1b[") is plain

@@ -1,4 +1,7 @@
-"""sbatch options -> SkyPilot task. The rows of what people are told when they move from Slurm to SkyPilot, and more."""
+"""sbatch options -> SkyPilot task. The rows of what people are told when they move from Slurm to SkyPilot,
+and more.
+"""
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,7 +15,8 @@ from slurmsky.translate.geometry import geometry
 from slurmsky.translate.notes import Refused
 from slurmsky.translate.task import SLURM_INFRA_FIELDS, docker_image, plan, sky_name
 
-SITE = load("""
+SITE = load(
+    """
 [gpus]
 default = "H100"
 names = { big = "H200" }
@@ -40,55 +44,63 @@ price_ceiling = 2.5
 name = "small"
 max_nodes = 4
 max_cpus_per_node = 16
-""", "site.toml")
+""",
+    "site.toml",
+)
 NO_GPU_SITE = load('[[partition]]\nname="gpu"\ndefault=true', "f")
 GB = 1024
 
 
-@pytest.mark.parametrize("asked, resources, nodes", [
-    # migration rows
-    ({"mem_mib": 64 * GB}, {"memory": "64+", "cpus": "1+"}, 1),
-    ({"cpus_per_task": 4}, {"cpus": "4+"}, 1),
-    ({"gpus_per_node": "8"}, {"accelerators": "H100:8"}, 1),
-    ({"nodes_min": 2, "gpus_per_node": "8", "cpus_per_task": 32, "mem_mib": 256 * GB},
-     {"accelerators": "H100:8", "cpus": "32+", "memory": "256+"}, 2),
-    # every GPU spelling
-    ({"gres": "gpu:a100:4"}, {"accelerators": "A100:4"}, 1),
-    ({"gres": "gpu:4"}, {"accelerators": "H100:4"}, 1),
-    ({"gres": "gpu"}, {"accelerators": "H100:1"}, 1),
-    ({"gres": "gres/gpu:l4:2"}, {"accelerators": "L4:2"}, 1),
-    ({"gpus": "a100:4"}, {"accelerators": "A100:4"}, 1),
-    ({"gpus": "16"}, {"accelerators": "H100:8"}, 2),
-    ({"gpus": "8", "nodes_min": 2}, {"accelerators": "H100:4"}, 2),
-    ({"gpus": "h100:16", "gpus_per_node": "h100:4"}, {"accelerators": "H100:4"}, 4),
-    ({"gpus_per_task": "1", "ntasks": 4}, {"accelerators": "H100:4", "cpus": "4+"}, 1),
-    ({"gpus_per_task": "1", "ntasks": 16}, {"accelerators": "H100:8", "cpus": "8+"}, 2),
-    ({"gpus_per_task": "1", "ntasks": 8, "nodes_min": 2}, {"accelerators": "H100:4", "cpus": "4+"}, 2),
-    ({"gpus_per_socket": "2", "sockets_per_node": 2}, {"accelerators": "H100:4"}, 1),
-    ({"gpus": "4", "ntasks_per_gpu": 2}, {"accelerators": "H100:4"}, 1),
-    ({"tres_per_task": "gres/gpu:2", "ntasks": 2}, {"accelerators": "H100:4"}, 1),
-    ({"gpus": "4", "constraint": "a100"}, {"accelerators": "A100:4"}, 1),
-    ({"gpus": "4", "constraint": "ampere"}, {"accelerators": "A100:4"}, 1),
-    ({"gpus": "big:1"}, {"accelerators": "H200:1"}, 1),
-    ({"constraint": "highmem"}, {"instance_type": "r6i.8xlarge"}, 1),
-    # nodes and tasks
-    ({"ntasks": 8}, {"cpus": "8+"}, 1),
-    ({"ntasks": 8, "ntasks_per_node": 2}, {"cpus": "2+"}, 4),
-    ({"ntasks": 7, "nodes_min": 2, "cpus_per_task": 2}, {"cpus": "8+"}, 2),
-    ({"nodes_min": 3, "ntasks_per_node": 4, "cpus_per_task": 2}, {"cpus": "8+"}, 3),
-    ({"nodes_min": 4, "ntasks": 2}, {"cpus": "1+"}, 2),
-    ({"nodelist": "a[1-3]"}, {"cpus": "1+"}, 3),
-    ({"mincpus": 6}, {"cpus": "6+"}, 1),
-    ({"gpus": "2", "cpus_per_gpu": 6}, {"cpus": "12+", "accelerators": "H100:2"}, 1),
-    # memory
-    ({"mem_per_cpu_mib": 2000, "cpus_per_task": 4}, {"memory": "8+"}, 1),
-    ({"mem_per_gpu_mib": 20 * GB, "gpus": "2"}, {"memory": "40+"}, 1),
-    ({"mem_mib": 1}, {"memory": "1+"}, 1),
-    ({"mem_mib": 1025}, {"memory": "2+"}, 1),
-    ({"tmp_mib": 100 * GB}, {"disk_size": 120}, 1),
-    ({"nice": 100}, {"priority": -100}, 1),
-    ({"nice": 5000}, {"priority": -1000}, 1),
-])
+@pytest.mark.parametrize(
+    "asked, resources, nodes",
+    [
+        # migration rows
+        ({"mem_mib": 64 * GB}, {"memory": "64+", "cpus": "1+"}, 1),
+        ({"cpus_per_task": 4}, {"cpus": "4+"}, 1),
+        ({"gpus_per_node": "8"}, {"accelerators": "H100:8"}, 1),
+        (
+            {"nodes_min": 2, "gpus_per_node": "8", "cpus_per_task": 32, "mem_mib": 256 * GB},
+            {"accelerators": "H100:8", "cpus": "32+", "memory": "256+"},
+            2,
+        ),
+        # every GPU spelling
+        ({"gres": "gpu:a100:4"}, {"accelerators": "A100:4"}, 1),
+        ({"gres": "gpu:4"}, {"accelerators": "H100:4"}, 1),
+        ({"gres": "gpu"}, {"accelerators": "H100:1"}, 1),
+        ({"gres": "gres/gpu:l4:2"}, {"accelerators": "L4:2"}, 1),
+        ({"gpus": "a100:4"}, {"accelerators": "A100:4"}, 1),
+        ({"gpus": "16"}, {"accelerators": "H100:8"}, 2),
+        ({"gpus": "8", "nodes_min": 2}, {"accelerators": "H100:4"}, 2),
+        ({"gpus": "h100:16", "gpus_per_node": "h100:4"}, {"accelerators": "H100:4"}, 4),
+        ({"gpus_per_task": "1", "ntasks": 4}, {"accelerators": "H100:4", "cpus": "4+"}, 1),
+        ({"gpus_per_task": "1", "ntasks": 16}, {"accelerators": "H100:8", "cpus": "8+"}, 2),
+        ({"gpus_per_task": "1", "ntasks": 8, "nodes_min": 2}, {"accelerators": "H100:4", "cpus": "4+"}, 2),
+        ({"gpus_per_socket": "2", "sockets_per_node": 2}, {"accelerators": "H100:4"}, 1),
+        ({"gpus": "4", "ntasks_per_gpu": 2}, {"accelerators": "H100:4"}, 1),
+        ({"tres_per_task": "gres/gpu:2", "ntasks": 2}, {"accelerators": "H100:4"}, 1),
+        ({"gpus": "4", "constraint": "a100"}, {"accelerators": "A100:4"}, 1),
+        ({"gpus": "4", "constraint": "ampere"}, {"accelerators": "A100:4"}, 1),
+        ({"gpus": "big:1"}, {"accelerators": "H200:1"}, 1),
+        ({"constraint": "highmem"}, {"instance_type": "r6i.8xlarge"}, 1),
+        # nodes and tasks
+        ({"ntasks": 8}, {"cpus": "8+"}, 1),
+        ({"ntasks": 8, "ntasks_per_node": 2}, {"cpus": "2+"}, 4),
+        ({"ntasks": 7, "nodes_min": 2, "cpus_per_task": 2}, {"cpus": "8+"}, 2),
+        ({"nodes_min": 3, "ntasks_per_node": 4, "cpus_per_task": 2}, {"cpus": "8+"}, 3),
+        ({"nodes_min": 4, "ntasks": 2}, {"cpus": "1+"}, 2),
+        ({"nodelist": "a[1-3]"}, {"cpus": "1+"}, 3),
+        ({"mincpus": 6}, {"cpus": "6+"}, 1),
+        ({"gpus": "2", "cpus_per_gpu": 6}, {"cpus": "12+", "accelerators": "H100:2"}, 1),
+        # memory
+        ({"mem_per_cpu_mib": 2000, "cpus_per_task": 4}, {"memory": "8+"}, 1),
+        ({"mem_per_gpu_mib": 20 * GB, "gpus": "2"}, {"memory": "40+"}, 1),
+        ({"mem_mib": 1}, {"memory": "1+"}, 1),
+        ({"mem_mib": 1025}, {"memory": "2+"}, 1),
+        ({"tmp_mib": 100 * GB}, {"disk_size": 120}, 1),
+        ({"nice": 100}, {"priority": -100}, 1),
+        ({"nice": 5000}, {"priority": -1000}, 1),
+    ],
+)
 def test_resources(asked, resources, nodes):
     task = plan(JobSpec(**asked), SITE, "gpu")
     assert {key: task.fields["resources"].get(key) for key in resources} == resources
@@ -100,13 +112,16 @@ def test_memory_left_open(asked):
     assert "memory" not in plan(JobSpec(**asked), SITE, "gpu").fields["resources"]
 
 
-@pytest.mark.parametrize("asked, text", [
-    ({"gres": "gpu:a100:1,gpu:h100:1"}, "Requested node configuration is not available"),
-    ({"gpus": "a100:2,h100:2"}, "Requested node configuration is not available"),
-    ({"gpus": "2", "nodes_min": 4}, "Requested node configuration is not available"),
-    ({"gres": "shard:4"}, "Invalid generic resource (gres) specification"),
-    ({"constraint": "gpu&ib"}, "Invalid feature specification"),
-])
+@pytest.mark.parametrize(
+    "asked, text",
+    [
+        ({"gres": "gpu:a100:1,gpu:h100:1"}, "Requested node configuration is not available"),
+        ({"gpus": "a100:2,h100:2"}, "Requested node configuration is not available"),
+        ({"gpus": "2", "nodes_min": 4}, "Requested node configuration is not available"),
+        ({"gres": "shard:4"}, "Invalid generic resource (gres) specification"),
+        ({"constraint": "gpu&ib"}, "Invalid feature specification"),
+    ],
+)
 def test_refused_in_slurms_words(asked, text):
     with pytest.raises(Refused) as caught:
         plan(JobSpec(**asked), SITE, "gpu")
@@ -131,11 +146,34 @@ def test_a_partitions_node_limit():
 
 
 def test_slurm_infra_gets_slurms_options():
-    task = plan(JobSpec(account="a", qos="q", constraint="ib&x", exclude="n1", comment="c", exclusive="",
-                        time_limit_min=60, contiguous=True), SITE, "slurm")
-    assert task.fields["config"] == {"slurm": {"sbatch_options": {
-        "account": "a", "qos": "q", "constraint": "ib&x", "exclude": "n1", "comment": "c", "exclusive": True,
-        "contiguous": True, "time": "75"}}}
+    task = plan(
+        JobSpec(
+            account="a",
+            qos="q",
+            constraint="ib&x",
+            exclude="n1",
+            comment="c",
+            exclusive="",
+            time_limit_min=60,
+            contiguous=True,
+        ),
+        SITE,
+        "slurm",
+    )
+    assert task.fields["config"] == {
+        "slurm": {
+            "sbatch_options": {
+                "account": "a",
+                "qos": "q",
+                "constraint": "ib&x",
+                "exclude": "n1",
+                "comment": "c",
+                "exclusive": True,
+                "contiguous": True,
+                "time": "75",
+            }
+        }
+    }
     assert task.fields["resources"]["infra"] == "slurm/oracle/debug"
     assert not [note for note in task.notes if note.option in ("exclude", "exclusive", "contiguous")]
 
@@ -159,11 +197,15 @@ def test_paths_of_the_site_are_mounted():
     assert fields["volumes"] == {"/home": "home"}
 
 
-@pytest.mark.parametrize("given, image", [
-    ("nvcr.io#nvidia/pytorch:24.01-py3", "docker:nvcr.io/nvidia/pytorch:24.01-py3"),
-    ("docker://user@ghcr.io#a/b:c", "docker:ghcr.io/a/b:c"), ("ubuntu:22.04", "docker:ubuntu:22.04"),
-    ("docker:x", "docker:x"),
-])
+@pytest.mark.parametrize(
+    "given, image",
+    [
+        ("nvcr.io#nvidia/pytorch:24.01-py3", "docker:nvcr.io/nvidia/pytorch:24.01-py3"),
+        ("docker://user@ghcr.io#a/b:c", "docker:ghcr.io/a/b:c"),
+        ("ubuntu:22.04", "docker:ubuntu:22.04"),
+        ("docker:x", "docker:x"),
+    ],
+)
 def test_images(given, image):
     spec = JobSpec(site_options=(("container-image", given),))
     assert plan(spec, SITE, "gpu").fields["resources"]["image_id"] == image == docker_image(given)
@@ -177,11 +219,22 @@ def test_an_image_file_is_refused():
 def test_modules_become_images_or_a_note():
     task = plan(JobSpec(), SITE, "gpu", modules=("cuda/12.1", "matlab"))
     assert task.fields["resources"]["image_id"] == "docker:nvidia/cuda:12.1.1-cudnn8-runtime-ubuntu22.04"
-    assert [note.text for note in task.notes if note.fate == "recorded"] == ["the site file maps no module matlab"]
+    assert [note.text for note in task.notes if note.fate == "recorded"] == [
+        "the site file maps no module matlab"
+    ]
 
 
-@pytest.mark.parametrize("name, sky", [("train", "train"), ("My Job_1.sh", "my-job-1-sh"), ("1", "j-1"), ("", "job"),
-                                       ("ü", "job"), ("x" * 40, "x" * 20)])
+@pytest.mark.parametrize(
+    "name, sky",
+    [
+        ("train", "train"),
+        ("My Job_1.sh", "my-job-1-sh"),
+        ("1", "j-1"),
+        ("", "job"),
+        ("ü", "job"),
+        ("x" * 40, "x" * 20),
+    ],
+)
 def test_names(name, sky):
     assert sky_name(name) == sky
 
@@ -195,6 +248,8 @@ def test_every_field_of_a_spec_has_a_fate():
 
 def test_the_yaml_to_keep_is_what_is_sent():
     yaml = pytest.importorskip("yaml")
-    task = plan(JobSpec(job_name="train", nodes_min=2, gpus_per_node="8", comment='a "quoted": #x'), SITE, "slurm")
+    task = plan(
+        JobSpec(job_name="train", nodes_min=2, gpus_per_node="8", comment='a "quoted": #x'), SITE, "slurm"
+    )
     more = {"run": "echo a\n\necho b\n", "envs": {"A": "1", "B": "yes", "C": "1e3", "D": "0x1", "E": ""}}
     assert yaml.safe_load(task.yaml(**more)) == {**task.fields, **more}
