@@ -71,6 +71,11 @@ def run_seconds(job: Job, now: float) -> int:
     return int(end) - int(job.start_time)
 
 
+def partition(job: Job) -> str:
+    """All that a waiting job names; afterwards the one it ran in, or the first (job_mgr.c pack_job)."""
+    return job.partition if job.state is JobState.PENDING else job.partition.partition(",")[0]
+
+
 def reason(job: Job) -> str:
     """The pending or failure reason, or the free text that replaces it."""
     return job.reason_desc or job.reason

@@ -52,7 +52,7 @@ def job_rows(jobs: Iterable[Job], context: Context, each: bool = False,
     job waits in.
     """
     for job, tasks, reason in _merged(jobs, context, each):
-        for partition, tier in _partitions(job, context) if per_partition else ((job.partition, 0),):
+        for partition, tier in _partitions(job, context) if per_partition else ((facts.partition(job), 0),):
             yield JobRow(job, partition, job.priority, reason, tasks, job.array_task_id, tier)
 
 
@@ -72,7 +72,7 @@ def elements(rows: Iterable[JobRow]) -> Iterator[JobRow]:
 
 
 def _partitions(job: Job, context: Context) -> Iterator[tuple[str, int]]:
-    for name in job.partition.split(","):
+    for name in facts.partition(job).split(","):
         partition = context.cluster.partition(name)
         yield name, partition.priority_tier if partition else 1
 

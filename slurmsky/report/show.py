@@ -44,7 +44,7 @@ def _job_lines(job: Job, context: Context, detail: bool, indent: str) -> Iterato
     if detail:
         yield "DerivedExitCode=" + exit_pair(job.derived_exit_code, job.derived_exit_signal)
     yield from _times(job, context)
-    yield "Partition=%s AllocNode:Sid=%s:%d" % (job.partition, null_if_empty(job.alloc_node), job.alloc_sid)
+    yield "Partition=%s AllocNode:Sid=%s:%d" % (facts.partition(job), null_if_empty(job.alloc_node), job.alloc_sid)
     yield "ReqNodeList=%s ExcNodeList=%s" % (or_null(spec.nodelist), or_null(spec.exclude))
     planned = facts.node_list(job.planned_nodes)
     yield "NodeList=" + facts.node_list(job.nodes) + (" SchedNodeList=" + planned if planned else "")

@@ -35,6 +35,11 @@ TEXTS = [
     ("running", "squeue_S_i", {"sort": "i"}),
     ("running", "squeue_S_M", {"sort": "-M,j"}),
     ("running", "squeue_S_S", {"sort": "S"}),
+    ("finished", "squeue_tall", {}),
+    ("finished", "squeue_srt", {"sort": "i"}),
+    ("finished", "squeue_srt2", {"sort": "-t,j"}),
+    ("finished", "squeue_w", {"letters": W}),
+    ("finished", "squeue_O20", {"names": "jobarrayid,name:4,reasonlist,nodelist:.3,statecompact:.5 x"}),
 ]
 
 
@@ -52,9 +57,10 @@ OTHER = {
     "STDOUT": "the pattern since 24.05", "STDERR": "the pattern since 24.05",
     "": "SelectJobInfo is gone",
 }
+NO_VAL = "4294967294"  # TASKS of a job that named none and was cancelled before it started: Slurm forgets the number
 
 
-@pytest.mark.parametrize("moment", ["waiting", "running"])
+@pytest.mark.parametrize("moment", ["waiting", "running", "finished"])
 def test_every_field(moment: str, golden: Any, request: pytest.FixtureRequest) -> None:
     recorded = golden(moment, "squeue_O")
     names = ",".join(item for item in recorded.command.split()[-1].split(",") if not item.startswith("SelectJobInfo"))
@@ -64,7 +70,7 @@ def test_every_field(moment: str, golden: Any, request: pytest.FixtureRequest) -
     header = theirs[0].split("|")
     for mine, other in zip(ours.splitlines(), theirs):
         wrong = [(column, a, b) for column, a, b in zip(header, mine.split("|"), other.split("|"))
-                 if a != b and column not in OTHER]
+                 if a != b and column not in OTHER and b != NO_VAL]
         assert wrong == []
 
 

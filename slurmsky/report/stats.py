@@ -1,0 +1,57 @@
+"""sstat: what running steps use so far."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Optional
+
+from slurmsky.model.job import Job, Step
+
+from . import facts
+from .context import Context
+from .print_fields import NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_text
+from .usage import usage_fields
+
+DEFAULT = default_format("sstat_fields", "default")
+PIDS = default_format("sstat_fields", "pid")
+
+
+class RunningStep(NamedTuple):
+    """One line of sstat: ``pids`` are those of one node, for --pidformat, which makes a line per node."""
+
+    job: Job
+    step: Step
+    pids: tuple[int, ...] = ()
+    nodes: Optional[tuple[str, ...]] = None
+
+
+def sstat_columns(text: str, context: Context) -> list[Column[RunningStep]]:
+    """Columns of a --format text; DEFAULT and PIDS are the formats of none and of -i. Raises InvalidField."""
+    return columns_of(text, "sstat_fields", sstat_fields(context))
+
+
+def sstat_text(steps: Iterable[RunningStep], columns: Sequence[Column[RunningStep]], look: Look) -> str:
+    """What sstat prints of these steps."""
+    return table_text(columns, steps, look)
+
+
+def sstat_fields(context: Context) -> dict[str, Field[RunningStep]]:
+    """Fields of sstat by name in lower case."""
+    def used(field: Field[Step]) -> Field[RunningStep]:
+        return Field(field.kind, lambda row: field.value(row.step))
+
+    def frequency(row: RunningStep) -> str:
+        return "0" if row.step.step_id in ("batch", "extern", "interactive") else "Unknown"
+
+    fields = {name: used(field) for name, field in usage_fields(context.scale, sacct=False).items()}
+    fields.update({
+        "alloctres": Field(TEXT, lambda row: facts.tres(sorted(facts.step_tres(row.step))) or None),
+        "consumedenergy": Field(TEXT, lambda row: "0"),
+        "consumedenergyraw": Field(NUMBER, lambda row: "0"),
+        "jobid": Field(TEXT, lambda row: "%d.%s" % (row.step.job_id, row.step.step_id)),
+        "nodelist": Field(TEXT, lambda row: facts.node_list(row.step.nodes if row.nodes is None else row.nodes)),
+        "ntasks": Field(NUMBER, lambda row: str(row.step.ntasks)),
+        "pids": Field(TEXT, lambda row: ",".join(map(str, row.pids)) or None),
+        **{name: Field(TEXT, frequency) for name in ("reqcpufreq", "reqcpufreqmin", "reqcpufreqmax",
+                                                     "reqcpufreqgov")},
+    })
+    return fields
