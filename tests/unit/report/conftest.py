@@ -199,7 +199,7 @@ def finished_jobs() -> list[Job]:
                         "-t 1-02:30:00 --nice=7 -d singleton -w n1 -x n2 -C  --mail-type=END "
                         "--mail-user=ada@example.org ok.sh", **held),
         job(70066, "heldarr", JobSpec(nodes_min=2, nodes_max=3, mem_per_cpu_mib=100), array_job_id=70066,
-            pending_tasks=(range(1, 6),), array_max_running=2, num_nodes=2, num_tasks=2,
+            pending_tasks=(range(1, 6),), array_max_running=2, num_nodes=2, max_nodes=3, num_tasks=2,
             submit_line="sbatch --parsable -H -J heldarr -a 1-5%2 -N2-3 --mem-per-cpu=100M ok.sh", **held),
         job(70067, "steps", JobSpec(nodes_min=2, nodes_max=2, ntasks=2, mem_mib=10), time_limit_min=30, num_nodes=2,
             num_cpus=2, num_tasks=2, priority=4294901754, command=f"{HOME}/steps.sh", batch_host="n1",

@@ -62,6 +62,18 @@ def test_show_job(moment: str, golden: Any, request: pytest.FixtureRequest) -> N
     same(ours, recorded.text.replace("\n   \n", "\n"), "job")
 
 
+def test_show_job_that_is_over(golden: Any, finished: list[Any]) -> None:
+    text = golden("finished", "jobs").text
+    text = "".join(line for line in text.splitlines(True) if not line.startswith("#"))
+    records = in_order(text, finished, lambda job: str(job.job_id))
+    assert len(records) == 14
+    context = golden("finished", "jobs").context
+    ours = "".join(show.show_job(job, context) for job in records)
+    # NumTasks: see NO_VAL in test_jobs.py. DerivedExitCode, ExitCode of what scancel ended: the record's.
+    theirs = text.replace("\n   \n", "\n").replace("NumTasks=N/A", "NumTasks=1")
+    same(re.sub(r"NumTasks=\d+", "NumTasks=1", ours), re.sub(r"NumTasks=\d+", "NumTasks=1", theirs), "job")
+
+
 def test_oneliner(running: Any, golden: Any) -> None:
     recorded = golden("running", "one")
     ours = show.show_job(running[0], recorded.context, oneliner=True)
