@@ -12,8 +12,10 @@ from typing import Callable, Iterable, NoReturn, Optional, Sequence
 
 PR_SET_CHILD_SUBREAPER = 36
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-#: dispositions that Python changes and that exec would pass on
-_PYTHON_IGNORES = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name))
+#: set to their default for every process: Python, nohup or we ourselves ignore some, and exec would pass that on
+_DEFAULT_SIGNALS = (
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGALRM, signal.SIGTERM, signal.SIGUSR1,
+    signal.SIGUSR2, signal.SIGCHLD, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGXCPU, signal.SIGXFSZ)
 
 
 @dataclass
@@ -84,7 +86,7 @@ def _spawn_quickly(process: Process) -> Optional[int]:
         for number, wanted, _ in limits:
             resource.setrlimit(number, wanted)
         started = os.posix_spawn(
-            path, process.argv, env, setsid=True, setsigdef=_PYTHON_IGNORES, file_actions=(
+            path, process.argv, env, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS, file_actions=(
                 (os.POSIX_SPAWN_OPEN, 0, "/proc/self/task/%d/comm" % pid, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, process.stdin, 0),
                 (os.POSIX_SPAWN_DUP2, process.stdout, 1),
@@ -155,7 +157,7 @@ def _limits_to_borrow(wanted: dict[str, tuple[int, int]]) -> Optional[list[_Limi
 
 def _become(process: Process) -> NoReturn:
     signal.set_wakeup_fd(-1)
-    for number in _PYTHON_IGNORES:
+    for number in _DEFAULT_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
     # Sources may be 0..2 themselves only for an agent started without them; they were moved up at its start.

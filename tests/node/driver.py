@@ -52,6 +52,8 @@ class Node:
     def connect(self) -> None:
         """(Re)connect as the controller."""
         deadline = time.monotonic() + 10
+        if self._sock is not None:
+            self.disconnect()
         while True:
             sock = socket.socket(socket.AF_UNIX)
             try:
@@ -117,6 +119,8 @@ class Node:
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL."""
+        if self._sock is not None:
+            self.disconnect()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
