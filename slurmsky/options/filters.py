@@ -325,6 +325,13 @@ def _flags(item: Item) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _act_as(item: Item) -> str:
+    """scontrol --uid: a user that exists."""
+    if item.context.find_user(item.value) is None:
+        raise item.error(f'--uid="{item.value}" invalid', exit_code=1)
+    return item.value
+
+
 READERS.update(
     {
         "words": _words,
@@ -343,5 +350,6 @@ READERS.update(
         "filter_task": _filter_task,
         "json": _json,
         "job_flags": _flags,
+        "act_as": _act_as,
     }
 )

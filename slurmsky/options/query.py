@@ -236,9 +236,6 @@ def parse_sstat(argv: Sequence[str], context: Context, table: Optional[Table] = 
 def parse_scontrol(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> ScontrolQuery:
     """scontrol's options and request words; the words are the command's to read."""
     part, rest = _gather("scontrol", argv, context, table)
-    uid = part.get("uid")
-    if uid is not None and context.find_user(uid) is None:
-        raise failure("scontrol", f'--uid="{uid}" invalid')
     return _record(ScontrolQuery, part, words=rest)
 
 

@@ -1,4 +1,5 @@
 """getopt_long's rules and messages. Golden: the recorded answers of sbatch, squeue and sacct."""
+
 from __future__ import annotations
 
 import pytest
@@ -73,9 +74,16 @@ def test_operands_between_options_where_getopt_permutes() -> None:
         ("sbatch", ("--wrap",), "option '--wrap' requires an argument"),
         ("sbatch", ("--hold=1",), "option '--hold' doesn't allow an argument"),
         ("sbatch", ("--ho=1",), "option '--hold' doesn't allow an argument"),
-        ("sbatch", ("--nod=1",),
-         "option '--nod=1' is ambiguous; possibilities: '--nodefile' '--nodelist' '--nodes'"),
-        ("sbatch", ("--mem-per=1",), "option '--mem-per=1' is ambiguous; possibilities: '--mem-per-cpu' '--mem-per-gpu'"),
+        (
+            "sbatch",
+            ("--nod=1",),
+            "option '--nod=1' is ambiguous; possibilities: '--nodefile' '--nodelist' '--nodes'",
+        ),
+        (
+            "sbatch",
+            ("--mem-per=1",),
+            "option '--mem-per=1' is ambiguous; possibilities: '--mem-per-cpu' '--mem-per-gpu'",
+        ),
         ("sbatch", ("--runtime=x",), "unrecognized option '--runtime=x'"),  # came with 26.11
         ("squeue", ("-Z",), "invalid option -- 'Z'"),
     ],
@@ -107,9 +115,13 @@ def test_site_options_are_options() -> None:
     assert split(mine, ["--my-t=5"]).found[0].text == "5"
 
 
-@given(st.lists(st.text("-=nNHk a1:xmet", max_size=8), max_size=6), st.sampled_from(table.COMMANDS), st.booleans())
+@given(
+    st.lists(st.text("-=nNHk a1:xmet", max_size=8), max_size=6),
+    st.sampled_from(table.COMMANDS),
+    st.booleans(),
+)
 def test_words_are_options_or_rest_or_a_fault(words: list[str], command: str, permute: bool) -> None:
     found = split(table.load(command), words, permute)
     assert all(word in words for word in found.rest)
     if found.fault is None and not permute:
-        assert found.rest == tuple(words[len(words) - len(found.rest):])
+        assert found.rest == tuple(words[len(words) - len(found.rest) :])

@@ -1,7 +1,7 @@
 """Every recorded command line of the real Slurm against our parsers: same lines, same exit code.
 
-A row that our parsers accept must be one that Slurm accepted too, or one whose answer only a controller, an agent or
-the file system can give; those answers are listed here, so that no row goes unjudged.
+A row that our parsers accept must be one that Slurm accepted too, or one whose answer only a controller, an
+agent or the file system can give; those answers are listed here, so that no row goes unjudged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,15 @@
-"""The table's own promises: every reader, field and policy it names exists, and what has no effect says why."""
+"""The table's own promises:
+
+Every reader, field and policy it names exists, and what has no effect says why.
+"""
+
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +19,16 @@ from slurmsky.options.table import Option
 
 ALL = [option for command in table.COMMANDS for option in table.every(command)]
 REQUESTS = {
-    "sbatch": (JobSpec, submit.SubmitFlags), "salloc": (JobSpec, submit.SubmitFlags),
-    "srun": (JobSpec, StepSpec, submit.SubmitFlags), "squeue": (requests.SqueueQuery,),
-    "scancel": (requests.ScancelQuery,), "sinfo": (requests.SinfoQuery,), "sacct": (requests.SacctQuery,),
-    "scontrol": (requests.ScontrolQuery,), "sattach": (requests.SattachQuery,), "sbcast": (requests.SbcastQuery,),
+    "sbatch": (JobSpec, submit.SubmitFlags),
+    "salloc": (JobSpec, submit.SubmitFlags),
+    "srun": (JobSpec, StepSpec, submit.SubmitFlags),
+    "squeue": (requests.SqueueQuery,),
+    "scancel": (requests.ScancelQuery,),
+    "sinfo": (requests.SinfoQuery,),
+    "sacct": (requests.SacctQuery,),
+    "scontrol": (requests.ScontrolQuery,),
+    "sattach": (requests.SattachQuery,),
+    "sbcast": (requests.SbcastQuery,),
     "sstat": (requests.SstatQuery,),
 }
 
@@ -26,7 +40,10 @@ def name(option: Option) -> str:
 def test_every_command_has_its_options() -> None:
     assert len(ALL) == 629
     assert {command: len(table.every(command)) for command in ("sbatch", "srun", "sacct")} == {
-        "sbatch": 126, "srun": 155, "sacct": 60}
+        "sbatch": 126,
+        "srun": 155,
+        "sacct": 60,
+    }
 
 
 @pytest.mark.parametrize("option", ALL, ids=name)
@@ -90,3 +107,24 @@ def test_coverage_has_a_line_for_each_row() -> None:
     lines = [line for line in help.coverage().splitlines() if line.startswith(("| `--", "| `$"))]
     assert len(lines) == len(ALL)
     assert sum(help.tally(table.COMMANDS).values()) == len(ALL)
+
+
+def test_the_table_loads_from_an_archive(tmp_path: Path) -> None:
+    """Agents on cloud nodes run from one .pyz."""
+    package = Path(table.__file__).parents[1]
+    archive = tmp_path / "agent.pyz"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(package / "__init__.py", "slurmsky/__init__.py")
+        for path in (package / "options").iterdir():
+            if path.suffix in (".py", ".csv"):
+                file.write(path, f"slurmsky/options/{path.name}")
+    code = "from slurmsky.options import table; print(len(table.load('srun').options), table.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = [{str(archive)!r}]; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, where = done.stdout.split()
+    assert int(count) == len(table.load("srun").options)
+    assert where.startswith(str(archive))

@@ -1,0 +1,489 @@
+"""Requests from script, environment and command line.
+
+Expected fields: `scontrol show job` of the real Slurm 22.05 for the same input, unless said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slurmsky.model.spec import INFINITE, JobSpec
+from slurmsky.options import query, submit, table
+from slurmsky.options.errors import CommandError, Printed
+from slurmsky.options.submit import ScriptText, StepRequest, Submission
+from slurmsky.options.table import SiteOption
+from slurmsky.options.values import Context
+
+HERE = Context(now=1_800_000_000, cwd="/home/user")
+
+
+def around(env: dict[str, str], **more: Any) -> Context:
+    return dataclasses.replace(HERE, env=env, **more)
+
+
+def sbatch(*argv: str, script: str = "", **env: str) -> Submission:
+    text = ScriptText("/home/user/s.sh", f"#!/bin/sh\n{script}:\n".encode())
+    return submit.parse_sbatch((*argv, "s.sh"), text, around(env))
+
+
+def srun(*argv: str, **env: str) -> StepRequest:
+    return submit.parse_srun((*argv, "prog"), around(env))
+
+
+def refusal(*argv: str, script: str = "", **env: str) -> tuple[str, ...]:
+    with pytest.raises(CommandError) as caught:
+        sbatch(*argv, script=script, **env)
+    return caught.value.lines
+
+
+def fields(spec: JobSpec) -> dict[str, Any]:
+    known = spec.to_dict()
+    for name, default in (("job_name", "s.sh"), ("chdir", "/home/user")):
+        if known.get(name) == default:
+            del known[name]
+    return known
+
+
+NODES_2 = {"nodes": "2", "nodes_min": 2, "nodes_max": 2}
+
+
+@pytest.mark.parametrize(
+    ("argv", "script", "env", "expected"),
+    [
+        (
+            (),
+            "#SBATCH -n2 -t 5 -J a\n",
+            {"SBATCH_TIMELIMIT": "7", "SBATCH_JOB_NAME": "b"},
+            {"ntasks": 2, "time_limit_min": 7, "job_name": "b"},
+        ),
+        (
+            ("-t9",),
+            "#SBATCH -n2 -t 5 -J a\n",
+            {"SBATCH_TIMELIMIT": "7"},
+            {"ntasks": 2, "time_limit_min": 9, "job_name": "a"},
+        ),
+        ((), "#SBATCH --no-requeue\n", {}, {"requeue": False}),
+        ((), "#SBATCH --no-requeue\n", {"SBATCH_REQUEUE": ""}, {"requeue": True}),
+        ((), "#SBATCH --no-requeue\n", {"SBATCH_REQUEUE": "0"}, {}),
+        ((), "#SBATCH --no-requeue\n", {"SBATCH_REQUEUE": "bogus"}, {}),
+        ((), "#SBATCH -O\n", {"SBATCH_OVERCOMMIT": "0"}, {}),
+        ((), "", {"SBATCH_OVERCOMMIT": "Yes"}, {"overcommit": True}),
+        ((), "", {"SBATCH_EXCLUSIVE": ""}, {"exclusive": ""}),
+        ((), "", {"SBATCH_EXCLUSIVE": "user"}, {"exclusive": "user"}),
+        ((), "#SBATCH --mem=10\n", {"SBATCH_MEM_PER_CPU": "5"}, {"mem_mib": 10}),
+        ((), "", {"SLURM_TIMELIMIT": "7", "SLURM_NTASKS": "3"}, {}),  # srun's variables
+        ((), "#SBATCH -n1\n#SBATCH -n3\n", {}, {"ntasks": 3}),
+        ((), "#SBATCH --job=ab\n", {}, {"job_name": "ab"}),
+        ((), "#SBATCH --help\n#SBATCH -Q -v --wrap=x\n", {}, {}),
+        (("--nice=5", "--nice"), "", {}, {"nice": 100}),
+        (("--mail-type=END",), "#SBATCH --mail-type=FAIL\n", {}, {"mail_type": ["END", "FAIL"]}),
+        (("--mail-type=NONE",), "#SBATCH --mail-type=FAIL\n", {}, {"mail_type": ["FAIL"]}),
+        (("-t", "0"), "", {}, {"time_limit_min": INFINITE}),
+        (("-D", "x"), "", {}, {"chdir": "/home/user/x"}),
+        (("-D", "../x/./y"), "", {}, {"chdir": "/home/user/../x/./y"}),
+        (("-s", "--exclusive"), "", {}, {"exclusive": ""}),
+        (("--exclusive", "-s"), "", {}, {"oversubscribe": True}),
+        (("-w", "n1,n2"), "", {}, {"nodelist": "n1,n2", "nodes_min": 2}),
+        (
+            ("-w", "n[1-2]", "-N1-2"),
+            "",
+            {},
+            {"nodelist": "n[1-2]", "nodes": "2", "nodes_min": 2, "nodes_max": 2},
+        ),
+        (("-N2", "--ntasks-per-node=3"), "", {}, {**NODES_2, "ntasks_per_node": 3}),
+        (("-n4", "-N1-2"), "", {}, {"ntasks": 4, "nodes": "1-2", "nodes_min": 1, "nodes_max": 2}),
+        (
+            ("-B", "1:2:1"),
+            "",
+            {},
+            {"ntasks": 2, "sockets_per_node": 1, "cores_per_socket": 2, "threads_per_core": 1},
+        ),
+        (
+            ("-B", "2:2:1", "-n3"),
+            "",
+            {},
+            {"ntasks": 3, "sockets_per_node": 2, "cores_per_socket": 2, "threads_per_core": 1},
+        ),
+        (("-B", "*:2"), "", {}, {"ntasks": 2, "cores_per_socket": 2}),
+        (("--cores-per-socket=2",), "", {}, {"cores_per_socket": 2}),
+        (("-o", "none", "-e", "x%j"), "", {}, {"output": "/dev/null", "error": "x%j"}),
+        (("--open-mode=Append",), "", {}, {"open_mode": "append"}),
+        (("--propagate",), "", {}, {"propagate": "ALL"}),
+        (("--priority=TOP",), "", {}, {"priority": 4294967293}),
+        (("-d", "1"), "", {}, {"dependency": "afterany:1"}),
+        (("--array=",), "", {}, {}),
+        (("--compress-not-mine",), "", {}, None),
+    ],
+)
+def test_fields(argv: tuple[str, ...], script: str, env: dict[str, str], expected: dict[str, Any]) -> None:
+    if expected is None:
+        assert refusal(*argv)[0] == f"sbatch: unrecognized option '{argv[0]}'"
+        return
+    found = fields(sbatch(*argv, script=script, **env).components[0])
+    assert {
+        name: list(value) if isinstance(value, tuple) else value for name, value in found.items()
+    } == expected
+
+
+def test_het_components_take_over_what_does_not_reset() -> None:
+    """Components that only the script has get the last words of the command line again."""
+    request = sbatch(
+        "-n4",
+        "-t6",
+        ":",
+        "-n5",
+        script="#SBATCH -J one -n2\n#SBATCH hetjob\n#SBATCH -N2\n"
+        "#SBATCH hetjob\n#SBATCH -c2\n#SBATCH hetjob\n",
+    )
+    assert [fields(spec) for spec in request.components] == [
+        {"job_name": "one", "ntasks": 4, "time_limit_min": 6},
+        {"job_name": "one", "ntasks": 5, "time_limit_min": 6, **NODES_2},
+        {"job_name": "one", "ntasks": 5, "time_limit_min": 6, "cpus_per_task": 2},
+        {"job_name": "one", "ntasks": 5, "time_limit_min": 6},
+    ]
+
+
+def test_het_script_alone() -> None:
+    script = (
+        "#SBATCH -J one -n2 -c3 --mem=7 --comment=c -t4 --nice=3 --no-requeue\n#SBATCH hetjob\n#SBATCH -N2\n"
+    )
+    kept = {"job_name": "one", "mem_mib": 7, "comment": "c", "time_limit_min": 4, "nice": 3, "requeue": False}
+    assert [fields(spec) for spec in sbatch(script=script).components] == [
+        {**kept, "ntasks": 2, "cpus_per_task": 3},
+        {**kept, **NODES_2},
+    ]
+
+
+@pytest.mark.parametrize(("argv", "count"), [((":",), 2), (("-Jx", ":", ":"), 3), (("-n1", ":", "-n2"), 2)])
+def test_components_of_the_command_line(argv: tuple[str, ...], count: int) -> None:
+    assert len(sbatch(*argv).components) == count
+
+
+def test_colons_behind_the_script_are_dropped() -> None:
+    text = ScriptText("s.sh", b"#!/bin/sh\n")
+    request = submit.parse_sbatch(["-H", "s.sh", "a", ":", "b", "-n", "3"], text, HERE)
+    assert (request.argv, len(request.components)) == (("a", "b", "-n", "3"), 1)
+
+
+def test_arrays_have_no_components() -> None:
+    assert refusal("-a", "1-3", ":") == (
+        "sbatch: error: Batch job submission failed: Invalid job array specification",
+    )
+
+
+def test_fewer_tasks_than_nodes() -> None:
+    request = sbatch("-n2", "-w", "n1,n2,n3")
+    assert request.warnings == ("sbatch: Warning: can't run 2 processes on 3 nodes, setting nnodes to 2",)
+    assert fields(request.components[0]) == {"ntasks": 2, "nodelist": "n[1-2]", **NODES_2}
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "line"),
+    [
+        (
+            ("--mem=1", "--mem-per-cpu=1"),
+            {},
+            "fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.",
+        ),
+        (
+            (),
+            {"SBATCH_MEM_PER_NODE": "50", "SBATCH_MEM_PER_CPU": "10"},
+            "fatal: SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive.",
+        ),
+        (
+            ("-S1", "--thread-spec=1"),
+            {},
+            "fatal: -S/--core-spec and --thred-spec options are mutually exclusive",
+        ),
+        (
+            ("--ntasks-per-gpu=2", "--ntasks-per-node=2"),
+            {},
+            "fatal: --ntasks-per-node is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU",
+        ),
+        (
+            ("--ntasks-per-gpu=2", "--gpus-per-task=1", "-n1"),
+            {},
+            "fatal: --gpus-per-task is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU",
+        ),
+        (("--cpus-per-gpu=2", "-c2"), {}, "error: --cpus-per-gpu is mutually exclusive with --cpus-per-task"),
+        (
+            ("--gpus-per-socket=1",),
+            {},
+            "error: --gpus-per-socket option requires --sockets-per-node specification",
+        ),
+        (
+            ("--mem-per-gpu=1G",),
+            {},
+            "error: Requested mem_per_tres=gres:gpu:1024 but did not request any GPU.",
+        ),
+        (("-w", "n1,n2,n3", "-N2"), {}, "error: invalid number of nodes (-N 3-2)"),
+        (
+            ("-m", "arbitrary"),
+            {},
+            "error: With Arbitrary distribution you need to specify a nodelist or hostfile "
+            "with the -w option",
+        ),
+        (
+            ("-m", "plane=4", "-N2", "-n2"),
+            {},
+            "error: Too few processes for the requested {plane,node} distribution",
+        ),
+        (
+            ("-t", "10", "--time-min=20"),
+            {},
+            "error: Batch job submission failed: Invalid time-min specification "
+            "(exceeds job's time or other limits)",
+        ),
+        (
+            ("-n", "9999999999999999999"),
+            {},
+            "error: Numeric argument (9223372036854775807) to big for --ntasks.",
+        ),
+        (("-n", "0x10"), {}, 'error: Invalid numeric value "0x10" for --ntasks.'),
+        (("--exclusive=foo",), {}, "error: Invalid --exclusive specification"),
+        (("--acctg-freq=x",), {}, "error: Invalid --acctg-freq specification: x"),
+        (("--propagate=FOO",), {}, "error: Bad rlimit name: FOO"),
+        (("--external",), {}, "error: Requested operation not supported on this system"),  # ours
+    ],
+)
+def test_refusals(argv: tuple[str, ...], env: dict[str, str], line: str) -> None:
+    assert refusal(*argv, **env)[0] == f"sbatch: {line}"
+
+
+def test_the_script_counts_as_typed_for_exclusions() -> None:
+    assert refusal("--mem=100", script="#SBATCH --mem-per-cpu=100\n") == (
+        "sbatch: fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (("-w", "n1,n2", "-N1"), 9),
+        (("-n0",), 1),
+        (("-N2-1",), 255),
+        (("--bogus",), 255),
+        (("--mem=1", "--mem-per-cpu=1"), 1),
+        (("-d", "bogus"), 9),
+    ],
+)
+def test_exit_code_of_late_errors(argv: tuple[str, ...], code: int) -> None:
+    with pytest.raises(CommandError) as caught:
+        sbatch(*argv, SLURM_EXIT_ERROR="9")
+    assert caught.value.exit_code == code
+
+
+def test_wrap() -> None:
+    request = submit.parse_sbatch(["--wrap", "#SBATCH -n3\necho"], None, HERE)
+    assert (request.wrap, request.script_path) == ("#SBATCH -n3\necho", None)
+    assert fields(request.components[0]) == {"job_name": "wrap", "wrap": "#SBATCH -n3\necho"}
+    assert submit.wrap_script("true").startswith(
+        b"#!/bin/sh\n# This script was created by sbatch --wrap.\n\ntrue"
+    )
+
+
+def test_name_of_a_script_from_standard_input() -> None:
+    request = submit.parse_sbatch([], ScriptText("", b"#!/bin/sh\n"), HERE)
+    assert request.components[0].job_name == "sbatch"
+    with pytest.raises(CommandError) as caught:
+        submit.parse_sbatch([], ScriptText("", b'#!/bin/sh\n#SBATCH "x\n'), HERE)
+    assert caught.value.lines == ('sbatch: fatal: stdin: line 2: Unmatched `"` in ["x]',)
+
+
+@pytest.mark.parametrize(
+    ("option", "start"),
+    [
+        ("--help", "Usage: sbatch"),
+        ("--usage", "Usage: sbatch"),
+        ("--version", "slurm 25.11"),
+        ("-V", "slurm 25.11"),
+    ],
+)
+def test_print_and_leave(option: str, start: str) -> None:
+    with pytest.raises(Printed) as caught:
+        submit.find_script([option, "--bogus"], HERE)
+    assert caught.value.stdout.startswith(start)
+    assert caught.value.exit_code == 0
+
+
+def test_node_files() -> None:
+    files = {"/home/user/hosts": b"n1,n2 # two\n#c\nn3*2\n", "/home/user/bad": b"#!/bin/sh\n:\n"}
+    ctx = around({}, read_file=files.__getitem__)
+    text = ScriptText("s", b"#!/bin/sh\n")
+    request = submit.parse_sbatch(["-F", "hosts", "s"], text, ctx)
+    assert request.components[0].nodelist == "n[1-3,3]"
+    assert (
+        submit.parse_sbatch(["-x", "./hosts", "s"], text, around({}, read_file=lambda _: b"n1\n"))
+        .components[0]
+        .exclude
+        == "n1"
+    )
+    with pytest.raises(CommandError) as caught:
+        submit.parse_sbatch(["-F", "bad", "s"], text, ctx)
+    assert caught.value.lines == (
+        "sbatch: error: Invalid hostfile bad contents on line 2",
+        "sbatch: error: Invalid --nodefile node file",
+    )
+
+
+def test_idle_options_are_told() -> None:
+    assert [option.long for option in sbatch("--reboot", "-A", "x", "-n1").idle] == ["reboot", "account"]
+
+
+def test_site_options() -> None:
+    mine = table.load("sbatch").with_site_options([SiteOption("my-tool", "optional"), SiteOption("my-flag")])
+    text = ScriptText("s", b"#!/bin/sh\n#SBATCH --my-tool=5\n")
+    request = submit.parse_sbatch(["--my-flag", "s"], text, HERE, mine)
+    assert request.components[0].site_options == (("my-tool", "5"), ("my-flag", ""))
+
+
+# ---------------------------------------------------------------- srun, salloc
+
+
+def test_step_knows_who_said_what() -> None:
+    step = srun("-n2", "-l", SLURM_JOB_ID="7", SLURM_NTASKS="9", SLURM_CPUS_PER_TASK="3").step
+    assert (step.job.ntasks, step.job.cpus_per_task, step.jobid, step.label) == (2, 3, "7", True)
+    assert set(step.typed) == {"ntasks", "label"}
+    assert set(step.from_env) == {"cpus_per_task", "jobid"}
+    assert step.argv == ("prog",)
+
+
+def test_step_name() -> None:
+    assert srun(SLURM_JOB_NAME="job").step.job.job_name == "job"
+    assert srun(SLURM_JOB_NAME="job", SLURM_JOB_ID="7").step.job.job_name == "prog"
+    assert srun("-Jx", SLURM_JOB_NAME="job", SLURM_JOB_ID="7").step.job.job_name == "x"
+
+
+def test_a_typed_memory_puts_the_inherited_one_aside() -> None:
+    job = srun("--mem-per-cpu=5", SLURM_MEM_PER_NODE="100").step.job
+    assert (job.mem_mib, job.mem_per_cpu_mib) == (None, 5)
+
+
+def test_step_smaller_than_its_job() -> None:
+    request = srun("-n1", SLURM_JOB_ID="7", SLURM_JOB_NUM_NODES="2", SLURM_NTASKS="2")
+    assert request.warnings == ("srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",)
+    assert request.step.job.nodes_max == 1
+
+
+def test_tasks_per_node_that_do_not_fit() -> None:
+    request = srun("-N2", "-n4", "--ntasks-per-node=1")
+    assert request.warnings == (
+        "srun: Warning: can't honor --ntasks-per-node set to 1 which doesn't match the requested tasks 4 "
+        "with the number of requested nodes 2. Ignoring --ntasks-per-node.",
+    )
+    assert request.step.job.ntasks_per_node is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (("--exact", "--whole"), "error: --exact and --whole are mutually exclusive."),
+        (("--exclusive", "--overlap"), "error: --exclusive and --overlap are mutually exclusive"),
+        (("--pty", "-o", "x"), "error: --error/--input/--output are incompatible with --pty"),
+        (("-r1", "-w", "n1"), "error: -r,--relative not allowed with -w,--nodelist or -x,--exclude."),
+        (("-r1",), "fatal: --relative option invalid for job allocation request"),
+        (("--jobid=abc",), 'error: Invalid numeric value "abc" for --jobid.'),
+        (("-Ix",), 'error: Invalid numeric value "x" for immediate.'),
+        (("--resv-ports=x",), 'error: Invalid numeric value "x" for --resv-port.'),
+        (("-B", "2:x"), 'error: Invalid numeric value "x" for second arg of -B.'),
+        (("--bbf=/no",), "error: Invalid --bbf specification"),
+        (("--accel-bind=z",), "error: Invalid --accel-bind specification"),
+        (("--send-libs=x",), "error: Invalid --send-libs specification"),
+        (("-d", "afterok:abc"), "error: Unable to allocate resources: Job dependency problem"),
+        (("-w", "n[2-1]"), "error: _parse_single_range: Invalid range: `2-1'"),
+    ],
+)
+def test_step_refusals(argv: tuple[str, ...], line: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        srun(*argv)
+    assert caught.value.lines[0] == f"srun: {line}"
+
+
+def test_no_command() -> None:
+    for argv in ([], ["-n1"], ["--multi-prog"]):
+        with pytest.raises(CommandError) as caught:
+            submit.parse_srun(argv, HERE)
+        assert caught.value.lines == ("srun: fatal: No command given to execute.",)
+
+
+def test_steps_over_components() -> None:
+    request = submit.parse_srun(["-n1", "a", "x", ":", "-n2", "b"], HERE)
+    assert [(step.argv, step.job.ntasks) for step in request.components] == [(("a", "x"), 1), (("b",), 2)]
+
+
+def test_salloc() -> None:
+    request = submit.parse_salloc(["-K", "--no-bell", "-t5", "sh", "-c", "true"], HERE)
+    assert request.argv == ("sh", "-c", "true")
+    assert (request.flags.kill_command, request.flags.bell) == (15, "never")
+    assert request.components[0].job_name == "interactive"
+    assert submit.parse_salloc(["--no-shell"], HERE).components[0].job_name == "no-shell"
+
+
+# ---------------------------------------------------------------- any input
+
+WORDS = st.one_of(
+    st.sampled_from(
+        [f"--{option.long}" for command in table.COMMANDS for option in table.load(command).options]
+    ),
+    st.builds(
+        lambda option, text: f"--{option.long}={text}",
+        st.sampled_from([o for command in table.COMMANDS for o in table.load(command).options if o.long]),
+        st.text(max_size=6)
+        | st.sampled_from(["1", "0", "-1", "1-2", "n[1-3]", "1:2", "gpu:1", "now", "x,y", ""]),
+    ),
+    st.text(max_size=5),
+    st.sampled_from([":", "--", "-", "1", "s.sh"]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(table.COMMANDS), st.lists(WORDS, max_size=5))
+def test_any_command_line_is_a_request_or_a_refusal(command: str, argv: list[str]) -> None:
+    parsers: dict[str, Any] = {
+        "sbatch": lambda words, ctx: submit.parse_sbatch(words, ScriptText("s", b"#!/bin/sh\n"), ctx),
+        "srun": submit.parse_srun,
+        "salloc": submit.parse_salloc,
+        **{name: getattr(query, f"parse_{name}") for name in table.COMMANDS if name not in table.SUBMIT},
+    }
+    try:
+        parsers[command](argv, HERE)
+    except CommandError as fault:
+        assert fault.lines or isinstance(fault, Printed)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            sorted({name for c in table.COMMANDS for o in table.load(c).options for name in o.env})
+        ),
+        st.text(max_size=6),
+        max_size=4,
+    ),
+    st.sampled_from(table.COMMANDS),
+)
+def test_any_environment_is_a_request_or_a_refusal(env: dict[str, str], command: str) -> None:
+    try:
+        if command == "sbatch":
+            submit.parse_sbatch(["s"], ScriptText("s", b"#!/bin/sh\n"), around(env))
+        elif command in table.SUBMIT:
+            getattr(submit, f"parse_{command}")(["x"], around(env))
+        else:
+            getattr(query, f"parse_{command}")(["1.0"], around(env))
+    except CommandError as fault:
+        assert fault.lines or isinstance(fault, Printed)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_script_is_a_request_or_a_refusal(data: bytes) -> None:
+    for script in (data, b"#!/bin/sh\n#SBATCH " + data):
+        try:
+            submit.parse_sbatch(["s"], ScriptText("s", script), HERE)
+        except CommandError as fault:
+            assert fault.lines or isinstance(fault, Printed)
