@@ -26,7 +26,8 @@ STEP_NAMES = [row["long_name"] for row in _rows("squeue_fields.csv")
 NODE_NAMES = [row["long_name"] for row in _rows("sinfo_fields.csv")
               if row["in_22.05"] == "yes" and row["long_name"].lower() not in _NODE_SKIP]  # fmt: skip
 _ACCT_SKIP = {"AssocID", "DBIndex", "Priority", "QOSRAW", "WCKeyID", "BlockID", "Layout", "SystemCPU", "UserCPU", "TotalCPU",
-              "CPUTime", "CPUTimeRAW", "ElapsedRaw", "Elapsed", "AllocTRES", "MinCPU", "MinCPUNode", "MinCPUTask"}  # fmt: skip
+              "CPUTime", "CPUTimeRAW", "ElapsedRaw", "Elapsed", "AllocTRES", "MinCPU", "MinCPUNode", "MinCPUTask",
+              "Flags"}  # fmt: skip
 ACCT_NAMES = [row["field_and_header"] for row in _rows("sacct_fields.csv")
               if not row["added"] and not row["removed"] and row["field_and_header"] not in _ACCT_SKIP
               and not row["field_and_header"].startswith(("Ave", "Max", "TRESUsage", "Consumed"))]  # fmt: skip
@@ -37,7 +38,8 @@ def _in_tens(names: list[str]) -> list[list[str]]:
 
 
 FLEET_FILES = {
-    "steps.sh": "#!/bin/sh\nsrun -J inner -n2 sleep 100 &\nsrun -J outer -N1 -n1 sleep 100 &\nwait\n",
+    "steps.sh": "#!/bin/sh\nsrun --exact --mem=50 -J inner -N1 -n1 sleep 100 &\nsleep 1\n"
+    "srun --exact --mem=50 -J outer -N1 -n1 -r1 sleep 100 &\nwait\n",
     "ok.sh": "#!/bin/sh\nsrun true\n",
     "bad.sh": "#!/bin/sh\nsrun sh -c 'exit 3'\nexit 5\n",
     "element.sh": "#!/bin/sh\ntest $SLURM_ARRAY_TASK_ID = 1 && exit 0\ntest $SLURM_ARRAY_TASK_ID = 2 && exit 7\nsleep 100\n",
@@ -105,7 +107,7 @@ SQUEUE = (
     "squeue -s -S i -o '%i|%j|%P|%u|%A|%N|%b|%l|' | grep -v extern",
     "scancel --state=PENDING --name=after", "squeue -n after", "scancel -t R -p gpu", "scancel -n long,big -v",
     "scancel ${J9}_[1-2]", "squeue -j $J9 -S i -o '%i %T %r'", "scancel ${J9}_5 ${J9}_7", "squeue -j $J9 -S i -o '%i %T %r'",
-    "scancel $J5.0", "scancel -s USR1 $J8", "scancel --user=root --nodelist=n3",
+    "scancel $J5.0", "scancel -s USR1 $J4", "scancel --user=root --nodelist=n3",
 )  # fmt: skip
 
 SINFO = (

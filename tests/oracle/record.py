@@ -98,7 +98,8 @@ def main() -> None:
         ["/usr/bin/sinfo", "--version"], capture_output=True, text=True, check=True
     ).stdout
     root = Path(tempfile.mkdtemp(prefix="so.", dir="/tmp"))
-    side = Side(REAL_PATH, root)
+    # Another configuration than the default one: a Slurm of the recording's own beside one that is in use.
+    side = Side(REAL_PATH, root, {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ})
     failed: list[str] = []
     for item in options.what:
         group, _, only = item.partition(":")
