@@ -66,7 +66,7 @@ def seen(status: str, details: str = "", schedule_state: str = "", failure: str 
 def exit_code(failure: str) -> int | None:
     """The user program's exit code in SkyPilot's failure text; None: the text names none.
 
-    Of several nodes' codes, the first that is not that of a node which was killed (137) because another had failed.
+    Of several nodes' codes, the first that is not that of a node killed (137) because another had failed.
     """
     found = _CODE.search(failure or "")
     if not found:

@@ -1,0 +1,97 @@
+"""Nodes for the stand-in API server: what SkyPilot does with a task, done on this machine.
+
+Each node is a process in a mount namespace of its own that does not see the user's folders, as a cloud node does not;
+its output goes through what SkyPilot's runner does to a log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from sky_server import ManagedJob
+
+HIDE = """
+mount -t tmpfs tmpfs "$HIDDEN" && cp /etc/hosts "$HOME/hosts" && mount --bind "$HOME/hosts" /etc/hosts || exit 99
+exec sh -c "$RUN"
+"""
+
+
+def namespaces_work() -> bool:
+    """True where this account may make mount namespaces."""
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
+def skypilots_log(chunk: bytes, prefix: bytes) -> bytes:
+    """Lines as sky/skylet/log_lib.py and executor/slurm.py leave them."""
+    text = chunk.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    return b"".join(prefix + line.encode() for line in re.split(r"(?<=\n)", text) if line)
+
+
+class Cloud:
+    """Runs the tasks of a SkyServer. ``hidden``: the folder that nodes do not see."""
+
+    def __init__(self, folder: Path, hidden: Path) -> None:
+        self.folder, self.hidden = folder, hidden
+        self.processes: dict[int, list[asyncio.subprocess.Process]] = {}
+
+    async def run(self, job: ManagedJob, run: int = 0) -> None:
+        """From STARTING to a final status."""
+        job.become("STARTING", "Launching (nodes allocated)")
+        count = int(job.task.get("num_nodes", 1))
+        addresses = [f"127.0.{job.job_id}.{rank + 1}" for rank in range(count)]
+        job.log += b"Job started. Streaming logs...\n"
+        nodes = []
+        for rank in range(count):
+            home = self.folder / f"cluster{job.job_id}-{run}-{rank}"
+            home.mkdir(parents=True)
+            for target, source in job.task["file_mounts"].items():
+                place = Path(target.replace("~", str(home)))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, place)
+            environment = {
+                "PATH": os.environ["PATH"], "HOME": str(home), "HIDDEN": str(self.hidden), "RUN": job.task["run"],
+                "SKYPILOT_NODE_RANK": str(rank), "SKYPILOT_NODE_IPS": "\n".join(addresses),
+                "SKYPILOT_NUM_NODES": str(count), "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "99",
+                "SLURMD_NODENAME": "foreign",
+            }  # fmt: skip
+            nodes.append(await asyncio.create_subprocess_exec(
+                "unshare", "-rm", "sh", "-c", HIDE, env=environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, start_new_session=True))  # fmt: skip
+        self.processes[job.job_id] = nodes
+        job.become("RUNNING")
+        readers = [self._read(job, node, rank) for rank, node in enumerate(nodes)]
+        codes = await asyncio.gather(*readers)
+        if job.status != "RUNNING":
+            return  # the test has said what became of it
+        bad = max(codes)
+        job.log += b"\x1b[0m\x1b[32m\xe2\x9c\x93 Job finished.\x1b[0m\n"
+        if job.cancelled:
+            job.become("CANCELLED")
+        elif bad:
+            job.become("FAILED", f"Job failed: Job exited with exit code {bad} (user program failure).")
+        else:
+            job.become("SUCCEEDED")
+
+    async def _read(self, job: ManagedJob, node: asyncio.subprocess.Process, rank: int) -> int:
+        assert node.stdout is not None
+        prefix = b"\x1b[36m(%s, rank=%d, pid=%d)\x1b[0m " % (b"worker1" if rank else b"head", rank, node.pid)
+        while chunk := await node.stdout.readline():
+            job.log += skypilots_log(chunk, prefix)
+        return await node.wait()
+
+    def stop(self, job_id: int, number: int) -> None:
+        """Send a signal to all nodes of a job, as a teardown or a crash does."""
+        for node in self.processes.get(job_id, ()):
+            if node.returncode is None:
+                os.killpg(node.pid, number)
+
+
+def task_of(job: ManagedJob) -> dict[str, Any]:
+    """The task that was launched."""
+    return job.task

@@ -1,0 +1,149 @@
+"""A stand-in for SkyPilot's API server: the endpoints that the engine uses, as SkyPilot 0.14.1 answers them.
+
+Faults are switched on by a test: answers that are lost, a server that is away, a log that is cut anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class ManagedJob:
+    """What the server knows of a job."""
+
+    job_id: int
+    name: str
+    task: dict[str, Any]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    log: bytes = b""
+    cancelled: bool = False
+
+    @property
+    def status(self) -> str:
+        return self.events[-1]["new_status"] if self.events else "PENDING"
+
+    def become(self, status: str, reason: str = "") -> None:
+        self.events.append({"spot_job_id": self.job_id, "new_status": status, "reason": reason})
+
+
+Fault = Callable[[str], "tuple[int, str, bytes] | None"]
+FINAL = ("SUCCEEDED", "FAILED", "CANCELLED", "FAILED_PRECHECKS", "FAILED_NO_RESOURCE", "FAILED_SETUP")
+
+
+class SkyServer:
+    """Serves on a free port of this machine while its block lasts."""
+
+    def __init__(self) -> None:
+        self.jobs: list[ManagedJob] = []
+        self.requests: list[str] = []
+        self.results: dict[str, tuple[int, bytes]] = {}
+        self.fault: Fault = lambda path: None  # an answer instead of the right one
+        self.after: Fault = lambda path: None  # ... given after the request has had its effect
+        self.cut_log_after: list[int] = []  # each reading of a log ends after so many bytes
+        self.refuse = ""
+
+    async def __aenter__(self) -> SkyServer:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            method, target, _ = head.split("\r\n")[0].split(" ")
+            length = next(
+                (int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length")), 0
+            )
+            body = json.loads(await reader.readexactly(length) or b"null") if length else {}
+            path = target.split("?")[0]
+            self.requests.append(path)
+            answer = self.fault(path)
+            if answer is None and path == "/jobs/logs":
+                await self._log(writer, body)
+                return
+            if answer is None:
+                answer = self._answer(path, target, body)
+                answer = self.after(path) or answer
+            status, kind, data = answer
+            if status:
+                extra = f"X-Skypilot-Request-ID: r{len(self.results)}\r\n" if method == "POST" else ""
+                writer.write(
+                    f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{extra}Content-Length: {len(data)}\r\n\r\n".encode()
+                    + data
+                )
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client left
+        finally:
+            writer.close()
+
+    def _answer(self, path: str, target: str, body: dict[str, Any]) -> tuple[int, str, bytes]:
+        json_type = "application/json"
+        if path == "/api/health":
+            return 200, json_type, json.dumps({"status": "healthy", "api_version": "62", "version": "0.14.1"}).encode()
+        if path == "/api/get":
+            status, data = self.results[target.rpartition("=")[2]]
+            return status, json_type, data
+        if path == "/validate":
+            if self.refuse:
+                detail = {"type": "InvalidSkyPilotConfigError", "message": self.refuse}
+                return 400, json_type, json.dumps({"detail": detail}).encode()
+            return 200, json_type, b"null"
+        value: Any = None
+        if path == "/jobs/launch":
+            job = ManagedJob(len(self.jobs) + 1, body["name"], json.loads(body["task"]))
+            job.become("PENDING")
+            self.jobs.append(job)
+            value = {"job_id": [job.job_id], "handle": "pickle"}
+        elif path == "/jobs/queue/v2":
+            wanted = body.get("job_ids")
+            value = {
+                "jobs": [
+                    {"job_id": job.job_id, "job_name": job.name, "status": job.status,
+                     "failure_reason": job.events[-1]["reason"] if job.events else ""}
+                    for job in self.jobs
+                    if (not wanted or job.job_id in wanted) and body.get("name_match", "") in job.name
+                ]
+            }  # fmt: skip
+        elif path == "/jobs/events":
+            value = self.jobs[body["job_id"] - 1].events[::-1][: body["limit"]]
+        elif path == "/jobs/cancel":
+            for job_id in body["job_ids"]:
+                self.jobs[job_id - 1].cancelled = True
+        self.results[f"r{len(self.results) + 1}"] = (200, json.dumps({"return_value": json.dumps(value)}).encode())
+        return 200, json_type, b"null"
+
+    async def _log(self, writer: asyncio.StreamWriter, body: dict[str, Any]) -> None:
+        job = self.jobs[body["job_id"] - 1]
+        cut = self.cut_log_after.pop(0) if self.cut_log_after else None
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        while True:
+            data = job.log[sent : sent + 1000]
+            if cut is not None and sent + len(data) > cut:
+                data = data[: cut - sent]
+                writer.write(b"%x\r\n%s\r\n" % (len(data), data) if data else b"")
+                await writer.drain()
+                return  # the connection breaks
+            if data:
+                writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+                await writer.drain()
+                sent += len(data)
+            elif job.status in FINAL or not body["follow"]:
+                writer.write(b"0\r\n\r\n")
+                await writer.drain()
+                return
+            else:
+                await asyncio.sleep(0.01)

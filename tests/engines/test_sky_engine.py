@@ -1,0 +1,339 @@
+"""The SkyPilot engine with the real agent on nodes of this machine, against a stand-in for the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cloud import Cloud, namespaces_work
+from sky_server import SkyServer
+
+from slurmsky.engines.base import EngineError
+from slurmsky.engines.sky import engine as engine_module
+from slurmsky.engines.sky.engine import SkyEngine
+from slurmsky.engines.sky.http import Access, Client
+from slurmsky.model.allocation import Launch, NodeShare
+from slurmsky.model.job import Job
+from slurmsky.model.spec import JobSpec
+from slurmsky.site import load
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")]
+SITE = load('[[partition]]\nname="debug"\ndefault=true\ninfra="kubernetes/x"', "site.toml")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(engine_module, "PACE_S", 0.05)
+    monkeypatch.setattr(engine_module, "POLL_S", 0.1)
+    monkeypatch.setattr(engine_module, "RETRY_S", (0.05, 0.1))
+
+
+class World:
+    """A user's folder, an API server with nodes, and an engine with what it told."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.user = tmp_path / "user"
+        self.project = self.user / "project"
+        self.project.mkdir(parents=True)
+        self.home = tmp_path / "state"
+        self.server = SkyServer()
+        self.cloud = Cloud(tmp_path / "cloud", self.user)
+        self.told: list[dict] = []
+        self.tasks: list[asyncio.Task] = []
+        self.engine: SkyEngine
+
+    def start_engine(self) -> None:
+        access = Access(self.server.endpoint, user_id="00000000", user="me")
+        self.engine = SkyEngine(self.home, self._event, SITE, Client(access))
+
+    def _event(self, event: dict) -> None:
+        self.told.append(event)
+        if event.get("seq"):
+            self.tasks.append(asyncio.ensure_future(self.engine.ack(event["job_id"], event["seq"])))
+
+    def launch(self, script: str, nodes: int = 1, job_id: int = 7, **more) -> Launch:
+        spool = self.home / "jobs" / str(job_id)
+        spool.mkdir(parents=True, exist_ok=True)
+        (spool / "script").write_text(script)
+        (spool / "script").chmod(0o700)
+        project = str(self.project)
+        facts = {
+            "job_id": job_id, "name": "job", "user": "me", "uid": os.getuid(), "gid": os.getgid(), "group": "me",
+            "account": "", "partition": "debug", "qos": "normal", "cluster": "c",
+            "spec": JobSpec(job_name="job", nodes_min=nodes), "ntasks": nodes,
+            "shares": [NodeShare(f"?{rank}", cpu_ids=(0,), tasks=1) for rank in range(nodes)],
+            "submit_dir": project, "submit_host": "laptop", "work_dir": project, "spool": "/nowhere",
+            "script": str(spool / "script"), "stdout": f"{project}/slurm-{job_id}.out",
+            "environment": {"PATH": "/opt/mine:/usr/bin:/bin", "HOME": str(self.user), "FOO": "b a r"},
+        }  # fmt: skip
+        return Launch(**{**facts, **more})
+
+    @property
+    def out(self) -> bytes:
+        return (self.project / "slurm-7.out").read_bytes()
+
+    def run_jobs(self) -> None:
+        """Give every job that was launched its nodes."""
+        while len(self.tasks_of_jobs) < len(self.server.jobs):
+            job = self.server.jobs[len(self.tasks_of_jobs)]
+            self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job)))
+
+    async def until(self, condition, patience: float = 60) -> None:
+        deadline = time.monotonic() + patience
+        while not condition():
+            assert time.monotonic() < deadline, self.told[-5:]
+            self.run_jobs()
+            await asyncio.sleep(0.02)
+
+    def ended(self) -> dict | None:
+        return next((event for event in self.told if event["ev"] == "ended"), None)
+
+    def play(self, what) -> None:
+        async def run():
+            self.tasks_of_jobs: list[asyncio.Task] = []
+            async with self.server:
+                self.start_engine()
+                try:
+                    await what(self)
+                finally:
+                    await self.engine.close()
+                    for job in self.server.jobs:
+                        self.cloud.stop(job.job_id, signal.SIGKILL)
+                    await asyncio.gather(*self.tasks_of_jobs, return_exceptions=True)
+
+        asyncio.run(run())
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+OUTPUT = b"hi\npart done\n10%\r20%\r\n\xff\x00err\n" + b"x" * 30000 + b"\nend"
+SCRIPT = r"""#!/bin/bash
+cat data.txt
+printf part; sleep 0.7; printf ' done\n10%%\r20%%\r\n\xff\x00'
+echo err >&2
+head -c 30000 /dev/zero | tr '\0' x
+printf '\nend'
+echo new > made.txt; echo more >> old.txt; mkdir sub; echo y > sub/y; chmod 750 sub/y
+exit 5
+"""
+
+
+async def check_output(world):
+    (world.project / "data.txt").write_text("hi\n")
+    (world.project / "old.txt").write_text("old\n")
+    await world.engine.start(world.launch(SCRIPT))
+    await world.until(world.ended)
+    assert world.out == OUTPUT
+    end = world.ended()
+    assert (end["state"], end["exit_code"], end["exit_signal"]) == ("FAILED", 5, 0)
+    assert (world.project / "made.txt").read_text() == "new\n"
+    assert (world.project / "old.txt").read_text() == "old\nmore\n"
+    assert (world.project / "sub" / "y").stat().st_mode & 0o777 == 0o750
+    kinds = [event["ev"] for event in world.told if event["ev"] in ("started", "step", "ended", "managed")]
+    assert kinds == ["managed", "started", "step", "step", "ended"]
+    assert len(world.server.jobs) == 1
+
+
+def test_a_jobs_output_files_and_exit_code_come_back(world):
+    world.play(check_output)
+
+
+def test_a_log_that_breaks_off_again_and_again(world):
+    world.server.cut_log_after = [0, 100, 700, 1500, 2600, 20000, 41000]
+    world.play(check_output)
+
+
+def test_a_launch_whose_answer_is_lost_is_not_repeated(world):
+    lost = ["/jobs/launch"]
+
+    def lose(path):
+        if path in lost:
+            lost.remove(path)
+            return 0, "", b""
+        return None
+
+    world.server.after = lose
+    world.play(check_output)
+
+
+def test_a_server_that_is_away_for_a_while(world):
+    away = time.monotonic() + 1
+
+    def fault(path):
+        return (503, "text/plain", b"restarting") if time.monotonic() < away else None
+
+    world.server.fault = fault
+    world.play(check_output)
+    assert any("waiting for SkyPilot" in event.get("comment", "") for event in world.told)
+
+
+def test_a_task_that_skypilot_refuses(world):
+    world.server.refuse = "no such cloud"
+
+    async def what(world):
+        with pytest.raises(EngineError, match="no such cloud"):
+            await world.engine.start(world.launch("#!/bin/sh\n"))
+
+    world.play(what)
+    assert not world.server.jobs
+
+
+def test_the_environment_is_the_users_and_not_skypilots(world):
+    async def what(world):
+        await world.engine.start(world.launch("#!/bin/sh\nenv\necho $0; pwd"))
+        await world.until(world.ended)
+
+    world.play(what)
+    lines = world.out.decode().splitlines()
+    env = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert env["FOO"] == "b a r" and env["HOME"] == str(world.user) and env["SLURM_JOB_ID"] == "7"
+    assert env["SKYPILOT_NODE_RANK"] == "0" and "OMP_NUM_THREADS" not in env
+    assert env["SLURM_SUBMIT_DIR"] == str(world.project) and env["SLURM_JOB_NODELIST"] != "foreign"
+    assert lines[-2].endswith("/slurm_script") and lines[-1] == str(world.project)
+
+
+def test_a_file_changed_on_both_sides_is_not_overwritten(world):
+    (world.project / "both.txt").write_text("before\n")
+
+    async def what(world):
+        await world.engine.start(world.launch("#!/bin/sh\nsleep 1; echo theirs > both.txt"))
+        await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        (world.project / "both.txt").write_text("mine\n")
+        await world.until(world.ended)
+
+    world.play(what)
+    assert (world.project / "both.txt").read_text() == "mine\n"
+    assert (world.project / "both.txt.slurm-7").read_text() == "theirs\n"
+    assert b"both.txt was changed here while the job ran" in world.out
+
+
+def test_a_file_beyond_the_limit_is_named(world):
+    async def what(world):
+        await world.engine.start(world.launch("#!/bin/sh\nhead -c 40000000 /dev/zero > big; echo small > small"))
+        await world.until(world.ended)
+
+    world.play(what)
+    assert not (world.project / "big").exists() and (world.project / "small").read_text() == "small\n"
+    assert b"big (40000000 bytes) was not brought back" in world.out
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_cancel_while_it_runs(world, reachable, monkeypatch):
+    """Through its own node where that is reachable, else through SkyPilot, which sends SIGTERM."""
+
+    async def what(world):
+        await world.engine.start(world.launch("#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\nsleep 60 & wait"))
+        await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        await asyncio.sleep(0.5)
+        if not reachable:
+            world.engine._watches[7].record.control = "127.0.0.1:1"
+        await world.engine.terminate(7, "CANCELLED", 15, 5)
+        if not reachable:
+            await world.until(lambda: world.server.jobs[0].cancelled)
+            world.cloud.stop(1, signal.SIGTERM)
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.ended()["state"] == "CANCELLED"
+    assert b"trapped" in world.out and b"CANCELLED AT" in world.out
+
+
+def test_cancel_before_it_has_nodes(world):
+    async def what(world):
+        world.run_jobs = lambda: None
+        await world.engine.start(world.launch("#!/bin/sh\n"))
+        await world.until(lambda: any(event["ev"] == "managed" for event in world.told))
+        await world.engine.terminate(7, "CANCELLED", 15, 5)
+        assert world.ended()["state"] == "CANCELLED"
+
+    world.play(what)
+    assert world.server.jobs[0].cancelled
+
+
+def test_signals_and_time_limit(world):
+    async def what(world):
+        script = "#!/bin/bash\ntrap 'echo usr1' USR1\ntrap 'echo term' TERM\nfor i in `seq 300`; do sleep 0.1; done"
+        await world.engine.start(world.launch(script, time_limit_s=3, kill_wait_s=1))
+        await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        await asyncio.sleep(0.5)
+        await world.engine.signal(7, signal.SIGUSR1, "batch")
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.ended()["state"] == "TIMEOUT"
+    assert b"usr1" in world.out and b"DUE TO TIME LIMIT" in world.out
+
+
+def test_a_controller_that_died_and_came_back(world):
+    script = "#!/bin/bash\nfor i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.4; done; echo x > made"
+
+    async def what(world):
+        await world.engine.start(world.launch(script))
+        await world.until(lambda: (world.project / "slurm-7.out").exists() and b"3" in world.out)
+        await world.engine.close()
+        await asyncio.sleep(0.5)
+        world.start_engine()
+        spec = JobSpec()
+        job = Job(job_id=7, spec=spec, name="job", user="me", uid=0, gid=0, group="me", account="", partition="debug")
+        await world.engine.recover([job])
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.out == b"1\n2\n3\n4\n5\n6\n7\n8\n" and (world.project / "made").exists()
+    assert [event["ev"] for event in world.told].count("started") == 1
+    assert len(world.server.jobs) == 1
+
+
+def test_lost_nodes_are_a_requeue(world):
+    async def what(world):
+        await world.engine.start(world.launch("#!/bin/bash\necho run ${SLURM_RESTART_COUNT-0}; sleep ${NAP-1}; echo end"))
+        await world.until(lambda: (world.project / "slurm-7.out").exists() and b"run" in world.out)
+        job = world.server.jobs[0]
+        job.become("RECOVERING", "Cluster preempted or failed, recovering")
+        world.cloud.stop(1, signal.SIGKILL)
+        await world.until(lambda: any(event.get("state") == "REQUEUED" for event in world.told))
+        job.log = b""
+        world.tasks_of_jobs.append(asyncio.ensure_future(world.cloud.run(job, run=1)))
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.ended()["state"] == "COMPLETED" and world.out == b"run 1\nend\n"
+    assert [event["ev"] for event in world.told].count("started") == 2
+
+
+def test_lost_nodes_end_a_job_that_does_not_want_a_requeue(world):
+    async def what(world):
+        spec = JobSpec(job_name="job", requeue=False)
+        await world.engine.start(world.launch("#!/bin/bash\nsleep 60", spec=spec))
+        await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        world.server.jobs[0].become("RECOVERING", "Cluster preempted or failed, recovering")
+        world.cloud.stop(1, signal.SIGKILL)
+        await world.until(world.ended)
+        await world.until(lambda: world.server.jobs[0].cancelled)
+
+    world.play(what)
+    assert world.ended()["state"] == "NODE_FAIL"
+
+
+def test_two_nodes_and_srun(world):
+    script = "#!/bin/bash\nscontrol show hostnames | wc -l\nsrun -l sh -c 'cat data.txt; echo $SLURM_PROCID > out.$SLURM_PROCID' | sort\n"
+    (world.project / "data.txt").write_text("hi\n")
+
+    async def what(world):
+        await world.engine.start(world.launch(script, nodes=2))
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.ended()["state"] == "COMPLETED", world.out
+    assert world.out.endswith(b"0: hi\n1: hi\n")
+    assert [(world.project / f"out.{rank}").read_text() for rank in (0, 1)] == ["0\n", "1\n"]
