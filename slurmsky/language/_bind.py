@@ -49,5 +49,3 @@ def repeated(text: str, values: tuple[str, ...]) -> tuple[str, ...]:
 
 def decimal(value: str) -> bool:
     return _DECIMAL.fullmatch(value) is not None
-
-

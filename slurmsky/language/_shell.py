@@ -51,9 +51,9 @@ class _Scanner:
         self.line = 1
         self.words: list[str] = []
         self.first_line = 1
-        self.word: list[str] = []    # pieces of the word being read
+        self.word: list[str] = []  # pieces of the word being read
         self.in_word = False
-        self.target = ""             # a redirection operator that waits for its word
+        self.target = ""  # a redirection operator that waits for its word
         self.pending: list[tuple[str, bool]] = []  # here-documents to skip at the next new line
 
     def commands(self) -> Iterator[Command]:

@@ -25,7 +25,7 @@ class ArraySpec:
     ('1-3,7-11:2%2', 6, True, [1, 2, 3, 7, 9, 11])
     """
 
-    ranges: tuple[range, ...]          # ascending, never empty, never overlapping
+    ranges: tuple[range, ...]  # ascending, never empty, never overlapping
     max_running: Optional[int] = None  # the %N part; None: no limit
 
     def __post_init__(self) -> None:

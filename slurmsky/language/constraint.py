@@ -48,7 +48,8 @@ class Group:
             raise ValueError(f"no expression: {self!r}")
 
     def __str__(self) -> str:
-        text = str(self.terms[0]) + "".join(op + str(term) for op, term in zip(self.operators, self.terms[1:]))
+        rest = zip(self.operators, self.terms[1:])
+        text = str(self.terms[0]) + "".join(operator + str(term) for operator, term in rest)
         close = {"": "", "(": ")", "[": "]"}[self.kind]
         return self.kind + text + close + (f"*{self.count}" if self.count else "")
 

@@ -31,8 +31,20 @@ class CpuBind:
         if self.help:
             return "help"
         how = f"{self.how}:{','.join(self.values)}" if self.values else self.how
-        return ",".join(filter(None, (
-            "verbose" if self.verbose else "", self.to, "one_thread" if self.one_thread else "", how))) or "quiet"
+        return (
+            ",".join(
+                filter(
+                    None,
+                    (
+                        "verbose" if self.verbose else "",
+                        self.to,
+                        "one_thread" if self.one_thread else "",
+                        how,
+                    ),
+                )
+            )
+            or "quiet"
+        )
 
 
 def parse(text: str) -> CpuBind:

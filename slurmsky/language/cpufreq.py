@@ -5,6 +5,7 @@ Source: slurm src/common/cpu_frequency.c cpu_freq_verify_cmdline.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Optional
 
@@ -19,8 +20,8 @@ _GOVERNORS = ("conservative", "ondemand", "performance", "powersave", "userspace
 class CpuFreq:
     """Frequencies in kHz or by name; `maximum` "" for one frequency; `governor` "" for none.
 
-    >>> str(parse("Low-2000000:OnDemand")), parse("performance").governor
-    ('low-2000000:ondemand', 'performance')
+    >>> str(parse("Low-High:OnDemand")), parse("performance").governor
+    ('low-high:ondemand', 'performance')
     """
 
     minimum: str = ""
@@ -49,12 +50,14 @@ def parse(text: str) -> CpuFreq:
     except CpuFreqError as exc:
         low, dash, _ = text.partition("-")
         low, colon, governor = low.partition(":")
-        message = f"gov on cpu-frec ({governor}) illegal without max" if colon and not dash and _known(low) else \
-            f'unrecognized --cpu-freq argument "{text[text.rfind("-", 0, exc.pos) + 1:].split(":")[0].split("-")[0]}"'
+        if colon and not dash and _known(low):
+            message = f"gov on cpu-frec ({governor}) illegal without max"
+        else:
+            word = re.split("[:-]", text[text.rfind("-", 0, exc.pos) + 1 :])[0]
+            message = f'unrecognized --cpu-freq argument "{word}"'
         raise CpuFreqError(text, exc.pos, message) from None
     if freq.maximum and not _order(freq.minimum) < _order(freq.maximum):
-        raise CpuFreqError(
-            text, 0, f"min cpu-frec ({freq.minimum}) must be < max cpu-freq ({freq.maximum})")
+        raise CpuFreqError(text, 0, f"min cpu-frec ({freq.minimum}) must be < max cpu-freq ({freq.maximum})")
     if freq.minimum in _GOVERNORS and not freq.maximum:
         return CpuFreq(governor=freq.minimum)
     return freq

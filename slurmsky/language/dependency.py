@@ -13,7 +13,14 @@ from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.errors import DependencyError as DependencyError
 
 TYPES = (
-    "after", "afterany", "afterok", "afternotok", "aftercorr", "afterburstbuffer", "singleton", "expand",
+    "after",
+    "afterany",
+    "afterok",
+    "afternotok",
+    "aftercorr",
+    "afterburstbuffer",
+    "singleton",
+    "expand",
 )
 # A condition may wait for this many jobs and elements: more is no dependency but an attempt on our memory.
 _MAX_REFS = 100_000
@@ -26,10 +33,11 @@ class JobRef:
     job_id: int
     task: Union[int, str, None] = None  # array element, "*" for all of them, None: not an element
     delay_min: int = 0
-    failed: bool = False                # written as (failed), which scontrol show job prints
+    failed: bool = False  # written as (failed), which scontrol show job prints
 
     def __post_init__(self) -> None:
-        if not 0 < self.job_id < 2**32 or self.delay_min < 0 or (isinstance(self.task, str) and self.task != "*"):
+        task_ok = not isinstance(self.task, str) or self.task == "*"
+        if not 0 < self.job_id < 2**32 or self.delay_min < 0 or not task_ok:
             raise ValueError(f"no job reference: {self!r}")
 
     def __str__(self) -> str:
@@ -57,10 +65,6 @@ class Condition:
 class Dependency:
     """Conditions of which all must hold, or with `any` one.
 
-    >>> str(parse("AFTEROK:1:2_3?5"))
-    Traceback (most recent call last):
-        ...
-    slurmsky.language.errors.DependencyError: Job dependency problem
     >>> str(parse("AFTEROK:1:2_3,5"))
     'afterok:1:2_3,afterany:5'
     """
@@ -124,7 +128,8 @@ class _Build:
         return JobRef(job_id, None, minutes, failed), tasks or ()
 
     def condition(self, kind: str, *refs: _Ref) -> Condition:
-        if sum(task.stop - task.start for _, tasks in refs for task in tasks if isinstance(task, range)) > _MAX_REFS:
+        spans = (task for _, tasks in refs for task in tasks if isinstance(task, range))
+        if sum(span.stop - span.start for span in spans) > _MAX_REFS:
             raise Fault(kind.start_pos)  # type: ignore[attr-defined]
         return Condition(kind.lower(), tuple(_elements(refs)))
 
@@ -169,8 +174,12 @@ def parse(text: str) -> Dependency:
         raise DependencyError(text, exc.pos, "Job dependency problem") from None
 
 
+def _unfulfilled(kind: str, job: Optional[JobRef]) -> Optional[str]:
+    return "unfulfilled"
+
+
 def format_with_state(
-    dependency: Dependency, state: Callable[[str, Optional[JobRef]], Optional[str]] = lambda type, job: "unfulfilled"
+    dependency: Dependency, state: Callable[[str, Optional[JobRef]], Optional[str]] = _unfulfilled
 ) -> str:
     """`afterok:1(unfulfilled),afterok:2(failed)` as scontrol show job and squeue %E print it.
 

@@ -89,7 +89,7 @@ class Directives:
     """The words of each het component (one for an ordinary job), as getopt gets them."""
 
     components: tuple[tuple[Word, ...], ...] = ((),)
-    errors: tuple[str, ...] = ()    # printed after `sbatch: error: `, and submission goes on
+    errors: tuple[str, ...] = ()  # printed after `sbatch: error: `, and submission goes on
     warnings: tuple[str, ...] = ()  # printed after `sbatch: Warning: `
 
 
@@ -189,11 +189,15 @@ def _words(text: str, name: str, line: int) -> tuple[list[str], str]:
         return _GRAMMAR.parse(text)
     except DirectiveError as exc:
         rest = text[len(text[: exc.pos].rstrip(_BLANK)) :]
-        wrong = f"Unexpected `:` in [{rest}]" if exc.message == ":" else f"Unmatched `{exc.message}` in [{rest}]"
+        wrong = (
+            f"Unexpected `:` in [{rest}]" if exc.message == ":" else f"Unmatched `{exc.message}` in [{rest}]"
+        )
         raise BadLine(text, line, f"{name}: line {line}: {wrong}") from None
 
 
-_SPECIAL = re.compile(r"""[\\'"#\x00-\x08\x0e-\x1f\x80-\U0010ffff]|(?:^|\s)(?::|packjob|hetjob)""", re.IGNORECASE)
+_SPECIAL = re.compile(
+    r"""[\\'"#\x00-\x08\x0e-\x1f\x80-\U0010ffff]|(?:^|\s)(?::|packjob|hetjob)""", re.IGNORECASE
+)
 
 
 def parse(script: bytes, name: str = "") -> Directives:

@@ -38,8 +38,11 @@ class Distribution:
             raise ValueError(f"no distribution: {self!r}")
 
     def __str__(self) -> str:
-        words = f"plane={self.plane_size}" if self.plane_size else ":".join(
-            filter(None, (self.nodes, self.sockets, self.cores)))
+        words = (
+            f"plane={self.plane_size}"
+            if self.plane_size
+            else ":".join(filter(None, (self.nodes, self.sockets, self.cores)))
+        )
         pack = {None: "", True: "pack", False: "nopack"}[self.pack]
         return ",".join(filter(None, (words, pack)))
 
@@ -60,7 +63,9 @@ class _Build:
     def level(self, word: str) -> str:
         return word.lower()
 
-    def levels(self, nodes: str, sockets: Optional[str], cores: Optional[str], pack: Optional[str]) -> Distribution:
+    def levels(
+        self, nodes: str, sockets: Optional[str], cores: Optional[str], pack: Optional[str]
+    ) -> Distribution:
         if nodes == "fcyclic":
             raise Fault(0)
         nodes = "block" if nodes == "*" else nodes

@@ -38,7 +38,8 @@ class ExportSpec:
     @property
     def items(self) -> tuple[tuple[str, Optional[str]], ...]:
         """(name, value) in order; value None: taken from the environment.  Without ALL, NONE, NIL."""
-        pairs = (text.partition("=") for text in self.texts if text and text.upper() not in ("ALL", "NONE", "NIL"))
+        named = (text for text in self.texts if text and text.upper() not in ("ALL", "NONE", "NIL"))
+        pairs = (text.partition("=") for text in named)
         return tuple((name, value if equals else None) for name, equals, value in pairs)
 
     @property

@@ -6,6 +6,7 @@ Source: slurm src/common/print_fields.c expand_stdio_fields, src/slurmd/common/f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
@@ -21,14 +22,14 @@ class FilenameValues:
     job_id: int
     user: str = ""
     job_name: str = ""
-    array_job_id: Optional[int] = None   # %A; None: the job's own id
+    array_job_id: Optional[int] = None  # %A; None: the job's own id
     array_task_id: Optional[int] = None  # %a, %b
-    step_id: Optional[int] = None        # %s, %J; None: the batch script
-    node: str = ""                       # %N, the short host name
-    node_id: int = 0                     # %n
-    task_id: int = 0                     # %t
-    restart_count: int = 0               # %r
-    sluid: str = ""                      # %S
+    step_id: Optional[int] = None  # %s, %J; None: the batch script
+    node: str = ""  # %N, the short host name
+    node_id: int = 0  # %n
+    task_id: int = 0  # %t
+    restart_count: int = 0  # %r
+    sluid: str = ""  # %S
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,15 @@ class _Build:
         return Field(token[-1], width)
 
     def start(self, *parts: Part) -> tuple[Part, ...]:
-        return tuple("%" if part == "%%" else part if isinstance(part, Field) else str(part) for part in parts)
+        return tuple(
+            "%" if part == "%%" else part if isinstance(part, Field) else str(part) for part in parts
+        )
 
 
 _GRAMMAR: Grammar[tuple[Part, ...]] = Grammar("filename", _Build(), FilenameError)
 
 
+@lru_cache(maxsize=1024)  # a queue of ten thousand jobs has few patterns
 def parse(pattern: str) -> tuple[Part, ...]:
     """Literal text and fields of a pattern, in order.
 

@@ -34,29 +34,86 @@ class Foreign:
 
 @dataclass(frozen=True)
 class _Family:
-    letters: str                  # as for getopt: a colon after what takes a value
-    names: dict[str, str]         # long option -> letter
-    becomes: dict[str, str]       # letter -> sbatch's word, the value is appended; absent: ignored
+    letters: str  # as for getopt: a colon after what takes a value
+    names: dict[str, str]  # long option -> letter
+    becomes: dict[str, str]  # letter -> sbatch's word, the value is appended; absent: ignored
 
 
 _FAMILIES = {
     "BSUB": _Family(
         "c:e:J:m:M:n:o:q:W:x",
-        {"cwd": "c", "error_file": "e", "job_name": "J", "hostname": "m", "memory_limit": "M",
-         "output_file": "o", "queue_name": "q", "time": "W", "exclusive": "x"},
-        {"c": "--chdir=", "e": "--error=", "J": "--job-name=", "o": "--output=", "m": "--nodelist=",
-         "M": "--mem-per-cpu=", "n": "--ntasks=", "q": "--partition=", "W": "--time=", "x": "--exclusive"},
+        {
+            "cwd": "c",
+            "error_file": "e",
+            "job_name": "J",
+            "hostname": "m",
+            "memory_limit": "M",
+            "output_file": "o",
+            "queue_name": "q",
+            "time": "W",
+            "exclusive": "x",
+        },
+        {
+            "c": "--chdir=",
+            "e": "--error=",
+            "J": "--job-name=",
+            "o": "--output=",
+            "m": "--nodelist=",
+            "M": "--mem-per-cpu=",
+            "n": "--ntasks=",
+            "q": "--partition=",
+            "W": "--time=",
+            "x": "--exclusive",
+        },
     ),
     "PBS": _Family(
         "a:A:c:C:d:e:hIj:J:k:l:m:M:N:o:p:q:r:S:t:u:v:VW:w:z",
-        {"start_time": "a", "account": "A", "checkpoint": "c", "working_dir": "C", "error": "e", "hold": "h",
-         "interactive": "I", "join": "j", "job_array": "J", "keep": "k", "resource_list": "l",
-         "mail_options": "m", "mail_user_list": "M", "job_name": "N", "out": "o", "priority": "p",
-         "destination": "q", "rerunable": "r", "script_path": "S", "array": "t", "running_user": "u",
-         "variable_list": "v", "all_env": "V", "attributes": "W", "no_std": "z"},
-        {"a": "--begin=", "A": "--account=", "e": "--error=", "o": "--output=", "w": "--chdir=", "d": "--chdir=",
-         "h": "--hold", "J": "--array=", "t": "--array=", "m": "--mail-type=", "M": "--mail-user=",
-         "N": "--job-name=", "p": "--nice=", "q": "--partition=", "v": "--export=", "l": "", "W": ""},
+        {
+            "start_time": "a",
+            "account": "A",
+            "checkpoint": "c",
+            "working_dir": "C",
+            "error": "e",
+            "hold": "h",
+            "interactive": "I",
+            "join": "j",
+            "job_array": "J",
+            "keep": "k",
+            "resource_list": "l",
+            "mail_options": "m",
+            "mail_user_list": "M",
+            "job_name": "N",
+            "out": "o",
+            "priority": "p",
+            "destination": "q",
+            "rerunable": "r",
+            "script_path": "S",
+            "array": "t",
+            "running_user": "u",
+            "variable_list": "v",
+            "all_env": "V",
+            "attributes": "W",
+            "no_std": "z",
+        },
+        {
+            "a": "--begin=",
+            "A": "--account=",
+            "e": "--error=",
+            "o": "--output=",
+            "w": "--chdir=",
+            "d": "--chdir=",
+            "h": "--hold",
+            "J": "--array=",
+            "t": "--array=",
+            "m": "--mail-type=",
+            "M": "--mail-user=",
+            "N": "--job-name=",
+            "p": "--nice=",
+            "q": "--partition=",
+            "v": "--export=",
+            "l": "",
+            "W": "",
+        },
     ),
 }
 
@@ -82,7 +139,7 @@ def _script_words(script: bytes, magic: str, name: str) -> Optional[list[str]]:
     others = 0
     for line_number, line in lines(script):
         if line.startswith(magic):
-            words = [*(words or []), *split(line[len(magic):], name, line_number)]
+            words = [*(words or []), *split(line[len(magic) :], name, line_number)]
         elif not line.startswith("#"):
             others += 1
             if others > _MAX_OTHER_LINES:
@@ -98,8 +155,9 @@ def _options(words: list[str], rules: _Family, family: str) -> Iterator[tuple[st
             word = "-c"  # LSF's long name behind one dash
         if word.startswith("--") and len(word) > 2:
             name, equals, value = word[2:].partition("=")
-            matches = [long for long in rules.names if long == name] or \
-                [long for long in rules.names if long.startswith(name)]
+            matches = [long for long in rules.names if long == name] or [
+                long for long in rules.names if long.startswith(name)
+            ]
             if len(matches) != 1:
                 raise _unknown(word)
             letter = rules.names[matches[0]]
@@ -152,7 +210,9 @@ def _mail(value: str) -> str:
     lower = value.lower()
     if "n" in lower:
         return "NONE"
-    return ",".join(event for letter, event in (("b", "BEGIN"), ("e", "END"), ("a", "FAIL")) if letter in lower)
+    return ",".join(
+        event for letter, event in (("b", "BEGIN"), ("e", "END"), ("a", "FAIL")) if letter in lower
+    )
 
 
 def _most_tasks(value: str) -> str:
@@ -181,7 +241,7 @@ def _attribute(value: str) -> Iterator[str]:
 
 class _Build:
     def nodes(self, token: str) -> tuple[str, str]:
-        return "nodes", token[len("nodes="):]
+        return "nodes", token[len("nodes=") :]
 
     def named(self, name: str, value: Optional[str]) -> tuple[str, str]:
         return str(name), str(value or "")
@@ -206,14 +266,21 @@ _BUILD = _Build()
 _RESOURCES: Grammar[tuple[tuple[str, str], ...]] = Grammar("foreign", _BUILD, DirectiveError)
 _NODES: Grammar[tuple[tuple[str, str], ...]] = Grammar("foreign", _BUILD, DirectiveError, start="nodes_of")
 
-_SIMPLE = {"nice": "--nice=", "proc": "--constraint=", "mpiprocs": "--ntasks-per-node=", "ncpus": "--mincpus=",
-           "select": "--nodes="}
+_SIMPLE = {
+    "nice": "--nice=",
+    "proc": "--constraint=",
+    "mpiprocs": "--ntasks-per-node=",
+    "ncpus": "--mincpus=",
+    "select": "--nodes=",
+}
 _ANY_CASE = {"mpiprocs", "ncpus", "select", "accelerator", "naccelerators"}
 
 
 def _resources(text: str) -> Iterator[str]:
     """The words for one -l list; names that Slurm skips (arch, host, pmem, vmem, ...) give none."""
-    pairs = [(name.lower() if name.lower() in _ANY_CASE else name, value) for name, value in _RESOURCES.parse(text)]
+    pairs = [
+        (name.lower() if name.lower() in _ANY_CASE else name, value) for name, value in _RESOURCES.parse(text)
+    ]
     said = dict(pairs)
     gpus = 0
     for name, value in pairs:

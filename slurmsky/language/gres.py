@@ -51,7 +51,9 @@ class Tres:
 
 class _Build:
     def gres(self, name: str, kind: Optional[str], count: Optional[str], place: Optional[str]) -> Gres:
-        return Gres(str(name), str(kind or ""), _count(count[1:] if count else "1"), place[1:-1] if place else "")
+        return Gres(
+            str(name), str(kind or ""), _count(count[1:] if count else "1"), place[1:-1] if place else ""
+        )
 
     def bare(self, count: str) -> Gres:
         return Gres("gpu", "", _count(count))
@@ -130,12 +132,15 @@ def format_gres(items: Iterable[Gres]) -> str:
     return ",".join(map(str, items))
 
 
-def format_tres(resources: Mapping[str, Union[int, float]], *, noconvert: bool = False, units: str = "") -> str:
+def format_tres(
+    resources: Mapping[str, Union[int, float]], *, noconvert: bool = False, units: str = ""
+) -> str:
     """The inverse of `parse_tres`, in the given order; memory in the largest unit that loses nothing.
 
     >>> format_tres({"cpu": 1, "mem": 2048, "node": 1, "billing": 1, "gres/gpu": 2})
     'cpu=1,mem=2G,node=1,billing=1,gres/gpu=2'
     """
+
     def shown(name: str, count: Union[int, float]) -> str:
         if name == "mem":
             return convert_num_unit(count, "M", to=units, exact=True, noconvert=noconvert)

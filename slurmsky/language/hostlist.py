@@ -68,8 +68,12 @@ class _Build:
 
 
 def _bad_range(pos: int, text: str, what: str = "Invalid range") -> Fault:
-    return Fault(pos, detail=f"_parse_single_range: {what}: `{text}'" if what == "Invalid range" else
-                 f"_parse_single_range: {what} `{text}'")
+    return Fault(
+        pos,
+        detail=f"_parse_single_range: {what}: `{text}'"
+        if what == "Invalid range"
+        else f"_parse_single_range: {what} `{text}'",
+    )
 
 
 _GRAMMAR: Grammar[list[str]] = Grammar("hostlist", _Build(), HostlistError)

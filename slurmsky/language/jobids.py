@@ -15,8 +15,8 @@ from slurmsky.language.errors import ArraySpecError
 from slurmsky.language.errors import JobIdError as JobIdError
 
 _MAX_JOB_ID = 0xFFFFFFFE  # NO_VAL; later versions stop at MAX_FED_JOB_ID, 67108863
-_MAX_HET = 128                # slurmctld MAX_HET_JOB_COMPONENTS
-_MAX_ARRAY = 4_000_001        # the largest MaxArraySize that Slurm allows
+_MAX_HET = 128  # slurmctld MAX_HET_JOB_COMPONENTS
+_MAX_ARRAY = 4_000_001  # the largest MaxArraySize that Slurm allows
 
 Step = Union[int, str, None]  # number, "batch", "extern", "interactive"; None: the whole job
 
@@ -36,7 +36,9 @@ class JobId:
             raise ValueError(f"no job id: {self!r}")
 
     def __str__(self) -> str:
-        task = "" if self.task is None else f"_[{self.task}]" if isinstance(self.task, ArraySpec) else f"_{self.task}"
+        task = "" if self.task is None else f"_{self.task}"
+        if isinstance(self.task, ArraySpec):
+            task = f"_[{self.task}]"
         het = "" if self.het_offset is None else f"+{self.het_offset}"
         step = "" if self.step is None else f".{self.step}"
         return f"{self.job_id}{task}{het}{step}" + ("" if self.step_het is None else f"+{self.step_het}")

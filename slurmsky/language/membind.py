@@ -28,7 +28,11 @@ class MemBind:
         if self.help:
             return "help"
         how = f"{self.how}:{','.join(self.values)}" if self.values else self.how
-        flags = ("verbose" if self.verbose else "", "prefer" if self.prefer else "", "sort" if self.sort else "")
+        flags = (
+            "verbose" if self.verbose else "",
+            "prefer" if self.prefer else "",
+            "sort" if self.sort else "",
+        )
         return ",".join(filter(None, (*flags, how))) or "quiet"
 
 

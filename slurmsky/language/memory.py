@@ -52,7 +52,12 @@ def format_mib(mib: int) -> str:
 
 
 def convert_num_unit(
-    value: Union[int, float], unit: str = "", *, to: str = "", exact: bool = False, noconvert: bool = False,
+    value: Union[int, float],
+    unit: str = "",
+    *,
+    to: str = "",
+    exact: bool = False,
+    noconvert: bool = False,
     divisor: int = 1024,
 ) -> str:
     """A number with its unit letter as sacct, squeue and scontrol write it.

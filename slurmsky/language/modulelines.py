@@ -15,12 +15,30 @@ from slurmsky.language.errors import ModuleLineError as ModuleLineError
 
 # Other spellings -> the one that `action` has.
 _SAME = {
-    "add": "load", "try-add": "try-load", "rm": "unload", "del": "unload", "remove": "unload",
-    "sw": "swap", "switch": "swap", "li": "list", "av": "avail", "display": "show", "disp": "show",
-    "wh": "whatis", "key": "keyword", "search": "keyword", "apropos": "keyword", "isloaded": "is-loaded",
+    "add": "load",
+    "try-add": "try-load",
+    "rm": "unload",
+    "del": "unload",
+    "remove": "unload",
+    "sw": "swap",
+    "switch": "swap",
+    "li": "list",
+    "av": "avail",
+    "display": "show",
+    "disp": "show",
+    "wh": "whatis",
+    "key": "keyword",
+    "search": "keyword",
+    "apropos": "keyword",
+    "isloaded": "is-loaded",
 }
 # Words that stand before a command without being one.
-_LEADING = {"if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "command", "builtin", "eval"}
+_LEADING = {
+    *("if", "then", "else", "elif", "do", "while", "until", "!", "{"),
+    *("time", "command", "builtin", "eval"),
+}
+# Most scripts hold no such word where a command could stand, and need no closer look.
+_LIKELY = re.compile(r"(?<![\w./=-])(?:module|ml)(?=[\s;&|)]|\Z)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
 
@@ -45,7 +63,9 @@ _Asked = tuple[str, tuple[str, ...], tuple[str, ...]]  # action, names, options
 
 class _Build:
     def module(self, *tokens: str) -> list[_Asked]:
-        action, names, options = "list", [], []  # a bare `ml` lists; a bare `module` prints its help
+        action = "list"  # what a bare `ml` does; a bare `module` prints its help and is left out
+        names: list[str] = []
+        options: list[str] = []
         for token in tokens:
             kind: str = token.type  # type: ignore[attr-defined]  # a lark Token
             if kind == "ACTION":
@@ -79,12 +99,12 @@ def parse(script: Union[str, bytes]) -> tuple[ModuleLine, ...]:
     """Every module command of a script, in order; never an error, and never a look at a comment,
     a here-document or the inside of quotes.
 
-    >>> [str(found) for found in parse("#!/bin/sh\\nmodule purge && module load gcc/12 mpi 2>/dev/null\\nml a -b\\n")]
+    >>> [str(found) for found in parse("module purge && module load gcc/12 mpi 2>/dev/null\\nml a -b\\n")]
     ['module purge', 'module load gcc/12 mpi', 'module unload b', 'module load a']
     """
     if isinstance(script, bytes):
         script = script.decode("utf-8", "surrogateescape")
-    if "module" not in script and "ml" not in script:
+    if not _LIKELY.search(script):
         return ()
     found: list[ModuleLine] = []
     for command in commands(script.replace("\0", "")):

@@ -24,7 +24,7 @@ class Entry:
 
     ranks: Optional[tuple[range, ...]]  # None: `*`, every task not named before
     words: tuple[tuple[Piece, ...], ...]
-    line: int                           # the first line of it, from 1
+    line: int  # the first line of it, from 1
 
     def offset(self, rank: int) -> Optional[int]:
         """The place of `rank` among this line's tasks, from 0; None if it is not one of them."""

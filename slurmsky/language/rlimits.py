@@ -41,7 +41,7 @@ def parse(text: str) -> Rlimits:
         return Rlimits(frozenset())
     names = set()
     for word, written in zip(words, userlist.parse(text)):
-        name = word[len("RLIMIT_"):] if word.startswith("RLIMIT_") else word
+        name = word[len("RLIMIT_") :] if word.startswith("RLIMIT_") else word
         if name not in NAMES:
             raise RlimitError(text, text.find(written), f"Bad rlimit name: {written}")
         names.add(name)

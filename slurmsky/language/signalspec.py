@@ -14,8 +14,24 @@ from slurmsky.language.errors import SignalError as SignalError
 DEFAULT_SECONDS = 60
 # Slurm's own table, with Linux's numbers: any other name is unknown to it, any other number is passed on.
 NUMBERS = {
-    "HUP": 1, "INT": 2, "QUIT": 3, "ABRT": 6, "KILL": 9, "ALRM": 14, "TERM": 15, "CHLD": 17, "USR1": 10,
-    "USR2": 12, "PIPE": 13, "URG": 23, "CONT": 18, "STOP": 19, "TSTP": 20, "TTIN": 21, "TTOU": 22, "XCPU": 24,
+    "HUP": 1,
+    "INT": 2,
+    "QUIT": 3,
+    "ABRT": 6,
+    "KILL": 9,
+    "ALRM": 14,
+    "TERM": 15,
+    "CHLD": 17,
+    "USR1": 10,
+    "USR2": 12,
+    "PIPE": 13,
+    "URG": 23,
+    "CONT": 18,
+    "STOP": 19,
+    "TSTP": 20,
+    "TTIN": 21,
+    "TTOU": 22,
+    "XCPU": 24,
 }
 _NAMES = {value: name for name, value in NUMBERS.items()}
 

@@ -11,7 +11,7 @@ from slurmsky.language._grammar import Grammar, int32, number
 from slurmsky.language.errors import TimeLimitError as TimeLimitError
 
 INFINITE = 0xFFFFFFFF  # slurm.h: no limit
-NO_VAL = 0xFFFFFFFE    # slurm.h: not set
+NO_VAL = 0xFFFFFFFE  # slurm.h: not set
 
 
 class _Build:

@@ -22,9 +22,9 @@ _HOURS = {"midnight": 0, "noon": 12, "elevenses": 11, "fika": 15, "teatime": 16}
 class _Moment:
     """What has been said so far; a later item overrides an earlier one."""
 
-    epoch: Optional[int] = None                 # uts1900000000
-    offset: Optional[int] = None                # now+N, seconds
-    day: Optional[int] = None                   # today 0, tomorrow 1
+    epoch: Optional[int] = None  # uts1900000000
+    offset: Optional[int] = None  # now+N, seconds
+    day: Optional[int] = None  # today 0, tomorrow 1
     date: Optional[tuple[int, int, int]] = None  # year (0: not said), month, day of month
     time: Optional[tuple[int, int, int]] = None
 
@@ -78,9 +78,7 @@ class _Build:
 _GRAMMAR: Grammar[_Moment] = Grammar("timespec", _Build(), TimeSpecError)
 
 
-def parse(
-    text: str, now: Union[datetime, float], *, past: bool = False, tz: Optional[tzinfo] = None
-) -> int:
+def parse(text: str, now: Union[datetime, float], *, past: bool = False, tz: Optional[tzinfo] = None) -> int:
     """The moment that `text` means at `now`, in seconds since 1970; 0 when it names none (`""`).
 
     Without a date, a time of day is the next one to come (`past`: today's, as sacct wants it); without
