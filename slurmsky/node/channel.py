@@ -36,6 +36,7 @@ class Channel:
         self._reading = True
         self._was_full = False
         self._closing = False
+        self._broken = False
         self.closed = False
         loop.watch(sock.fileno(), READ, self._ready)
 
@@ -49,7 +50,7 @@ class Channel:
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         """Queue one frame; frames of one round go out in one system call."""
-        if self.closed or self._closing:
+        if self.closed or self._closing or self._broken:
             return
         self._out.append(wire.header(kind, len(payload)))
         if payload:
@@ -67,6 +68,8 @@ class Channel:
 
     def send_raw(self, data: bytes) -> None:
         """Queue bytes that are already frames (a relay)."""
+        if self.closed or self._closing or self._broken:
+            return
         self._out.append(data)
         self._unsent += len(data)
         self._flush()
@@ -100,8 +103,10 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
-            self._lost()
-            return
+            # The peer reads no more, but what it said before it left may still be on its way to us.
+            self._broken = True
+            self._out.clear()
+            self._unsent = 0
         if self._out:
             self._interest()
             return

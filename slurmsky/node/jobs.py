@@ -32,6 +32,8 @@ _CAUSES = {
 }
 #: how often the remains of a job are looked for while it ends
 _SWEEP_S = 0.05
+#: how long what a cancelled script leaves behind may take to end
+_GRACE_S = 1.0
 
 
 def cancel_line(node: str, what: str, cause: str, now: float) -> str:
@@ -93,6 +95,7 @@ class Job:
         self._timers: list[Timer] = []
         self._signal_sent = False
         self._killing = False
+        self._grace_until = 0.0
         self._setup_failed = False
         self._sweeping: Optional[Timer] = None
 
@@ -230,7 +233,10 @@ class Job:
             if self.batch_pid and self.batch_status is None:
                 processes.send(processes.tree([self.batch_pid]), number)
         elif target in self.steps:
-            self.steps[target].signal(number)
+            if number == signal.SIGKILL:
+                self.steps[target].cancel("CANCELLED", time.time(), number)      # scancel JOB.STEP
+            else:
+                self.steps[target].signal(number)
 
     def terminate(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
         """End the job in ``state``: signal everything, SIGKILL what is left after kill_wait."""
@@ -324,12 +330,13 @@ class Job:
         if not self.ending:
             self.ending = True
             self._wake_waiting()
-            if not self.cause or self.batch is not None:
-                # The script is done (also: gave up in its KillWait): Slurm kills what it left behind.
-                for step in list(self.steps.values()):
-                    step.kill()
+            # What the script leaves behind is killed. When it was itself told to end, so were they: its sruns may
+            # still say how their tasks ended.
+            self._grace_until = time.monotonic() + (_GRACE_S if self.cause else 0)
         left = self.agent.orphans_of(self.job_id)
-        if self.batch is not None or self._killing:
+        if self._killing or (self.batch is not None and time.monotonic() >= self._grace_until):
+            for step in list(self.steps.values()):
+                step.kill()
             processes.send(processes.tree(left), signal.SIGKILL)
         if self.steps or left:
             if self._sweeping is None:

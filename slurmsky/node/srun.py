@@ -474,9 +474,8 @@ class Srun:
         """The step is ended from outside."""
         if not self._terminating and not self._signalled:
             self._signalled = True
-            if cause != "TIMEOUT" or self._forced_code is None:
-                self._say("srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n" % (
-                    self.job.launch.kill_wait_s + _ABORT_MARGIN_S))
+            self._say("srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n" % (
+                self.job.launch.kill_wait_s + _ABORT_MARGIN_S))
         self._say(line)
 
     def exited(self, node: str, rank: int, status: int) -> None:
@@ -524,6 +523,7 @@ class Srun:
 
     def _out_of_time(self) -> None:
         if self.run is not None:
+            self._terminating = True          # srun waits for its own limit: nothing is said of an abort
             self.run.cancel("TIMEOUT", time.time())
             self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, self.run.kill))
 
@@ -550,7 +550,7 @@ class Srun:
         code, number = steps.worst(run.statuses.values())
         for name in run.failed_nodes:
             self._say("srun: error: Node failure on %s\n" % name)
-        if number and not run.failed_nodes and not self._killed_by_wait:
+        if number and not run.failed_nodes and not self._killed_by_wait and not self._signalled:
             self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
         self._end(128 + number if number else code)
 

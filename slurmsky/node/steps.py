@@ -487,14 +487,14 @@ class StepRun:
         self.signal(signal.SIGKILL)
 
     def cancel(self, cause: str, now: float, number: int = _TERM) -> None:
-        """End the step from outside, with slurmstepd's line on each node's behalf."""
+        """End the step from outside, with slurmstepd's line."""
         if self.cause:
             return
         self.cause = cause
-        for share in self.shape.shares:
-            line = cancel_line(share.name, "STEP %d.%s" % (self.job.job_id, self.step_id), cause, now)
-            for watcher in list(self.watchers):
-                watcher.cancelled(line, cause)
+        # Of all the step's slurmstepds only the first says it.
+        line = cancel_line(self.shape.shares[0].name, "STEP %d.%s" % (self.job.job_id, self.step_id), cause, now)
+        for watcher in list(self.watchers):
+            watcher.cancelled(line, cause)
         self.signal(number)
         self.signal(signal.SIGCONT)
 
