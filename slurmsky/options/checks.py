@@ -240,17 +240,15 @@ def _plane(part: Component) -> None:
 
 
 def _tasks_per_node(part: Component) -> None:
-    """srun drops a --ntasks-per-node that does not fit -n and -N; it says so when it was typed."""
-    tasks, least, most = part.get("ntasks"), part.get("nodes_min"), part.get("nodes_max")
-    per_node = part.get("ntasks_per_node")
-    if not (tasks and least and per_node) or least != most or tasks == per_node * least:
+    """srun drops a --ntasks-per-node that is less than all tasks and not what each node gets of them."""
+    tasks, least, per_node = part.get("ntasks"), part.get("nodes_min"), part.get("ntasks_per_node")
+    if not (tasks and least and per_node) or per_node >= tasks or tasks // least == per_node:
         return
-    if part.typed("ntasks-per-node"):
-        part.warnings.append(
-            f"srun: Warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
-            f"requested tasks {tasks} with the number of requested nodes {least}. "
-            "Ignoring --ntasks-per-node."
-        )
+    part.warnings.append(
+        f"srun: Warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
+        f"requested tasks {tasks} with the number of requested nodes {least}. "
+        "Ignoring --ntasks-per-node."
+    )
     part.unset("ntasks_per_node")
 
 

@@ -416,6 +416,21 @@ def external_launcher(item: Item) -> bool:
 
 
 @reader
+def het_group(item: Item) -> str:
+    """Numbers and ranges of het components; "+" joins what shares a step's world. Source: srun/opt.c."""
+    bad = next(
+        (part for part in re.split(r"[,+]", item.value) if not re.fullmatch("[0-9]+(-[0-9]+)?", part)), None
+    )
+    if bad is not None:
+        raise item.error(
+            f"_parse_single_range: Invalid range: `{bad}'",
+            f"Invalid --het-group value: {item.value}",
+            exit_code=1,
+        )
+    return item.value
+
+
+@reader
 def kill_command(item: Item) -> int:
     """Number of a signal; bare: SIGTERM."""
     from ..language import signalspec
@@ -428,16 +443,26 @@ def kill_command(item: Item) -> int:
         raise item.error() from None
 
 
-#: What srun's --mpi knows: names of ``node``'s process managers. "pmix" is not among them.
-MPI_TYPES = ("none", "pmi2")
+#: What srun's --mpi knows; node.srun starts tasks for each of these.
+MPI_TYPES = ("none",)
 
 
 @reader
 def mpi(item: Item) -> str:
-    """The name; whether it can be had is the agent's to say."""
-    if item.value == "list":
-        raise Printed("MPI plugin types are...\n" + "".join(f"\t{name}\n" for name in MPI_TYPES))
-    return item.value
+    """One of MPI_TYPES; the lines for another are those of slurm_mpi.c and of the plugin loader."""
+    name = item.value
+    if name == "list":
+        raise Printed("MPI plugin types are...\n" + "".join(f"\t{known}\n" for known in MPI_TYPES))
+    if name and name not in MPI_TYPES:
+        raise item.error(
+            f"Couldn't find the specified plugin name for mpi/{name} looking at all files",
+            f"cannot find mpi plugin for mpi/{name}",
+            f"MPI: Cannot create context for mpi/{name}",
+            "MPI: Unable to load any plugin",
+            f"Invalid MPI type '{name}', --mpi=list for acceptable types",
+            exit_code=1,
+        )
+    return name
 
 
 @reader

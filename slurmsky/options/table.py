@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import pkgutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Iterable, Optional
 
@@ -194,8 +194,3 @@ def _option(row: dict[str, str]) -> Option:
         policy=row["policy"],
         why=row["why"],
     )
-
-
-def renamed(option: Option, **changes: str) -> Option:
-    """A copy of ``option`` with some columns replaced."""
-    return replace(option, **changes)  # type: ignore[arg-type]

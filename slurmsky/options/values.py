@@ -8,7 +8,7 @@ when it fills several. Source: slurm src/common/slurm_opt.c (arg_set_*), src/com
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, Callable, Mapping, Optional
 
@@ -27,16 +27,12 @@ class Context:
     now: float = 0.0
     timezone: Optional[tzinfo] = None
     cwd: str = "/"
-    env: Mapping[str, str] = None  # type: ignore[assignment]
+    env: Mapping[str, str] = field(default_factory=dict)
     read_file: Callable[[str], bytes] = _no_file
     is_root: bool = False
     find_user: Callable[[str], Optional[int]] = lambda name: int(name) if name.isdigit() else None
     find_group: Callable[[str], Optional[int]] = lambda name: int(name) if name.isdigit() else None
     max_array_size: int = 1001
-
-    def __post_init__(self) -> None:
-        if self.env is None:
-            object.__setattr__(self, "env", {})
 
     @property
     def error_exit(self) -> int:

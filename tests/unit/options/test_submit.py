@@ -370,13 +370,31 @@ def test_step_smaller_than_its_job() -> None:
     assert request.step.job.nodes_max == 1
 
 
-def test_tasks_per_node_that_do_not_fit() -> None:
-    request = srun("-N2", "-n4", "--ntasks-per-node=1")
+@pytest.mark.parametrize(
+    ("nodes", "tasks", "per_node", "kept"),
+    [
+        ("2", 4, 1, False),
+        ("2", 3, 2, False),
+        ("2", 2, 2, True),
+        ("2", 5, 2, True),
+        ("1-2", 5, 2, False),
+        ("", 5, 2, True),
+        ("2-3", 9, 2, False),
+        ("1", 3, 2, False),
+        ("1", 2, 3, True),
+    ],
+)
+def test_tasks_per_node_that_do_not_fit(nodes: str, tasks: int, per_node: int, kept: bool) -> None:
+    request = srun(*([f"-N{nodes}"] if nodes else []), f"-n{tasks}", f"--ntasks-per-node={per_node}")
+    assert (request.step.job.ntasks_per_node == per_node) == kept
     assert request.warnings == (
-        "srun: Warning: can't honor --ntasks-per-node set to 1 which doesn't match the requested tasks 4 "
-        "with the number of requested nodes 2. Ignoring --ntasks-per-node.",
+        ()
+        if kept
+        else (
+            f"srun: Warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
+            f"requested tasks {tasks} with the number of requested nodes {nodes[:1]}. Ignoring --ntasks-per-node.",
+        )
     )
-    assert request.step.job.ntasks_per_node is None
 
 
 @pytest.mark.parametrize(
@@ -393,6 +411,7 @@ def test_tasks_per_node_that_do_not_fit() -> None:
         (("-B", "2:x"), 'error: Invalid numeric value "x" for second arg of -B.'),
         (("--bbf=/no",), "error: Invalid --bbf specification"),
         (("--accel-bind=z",), "error: Invalid --accel-bind specification"),
+        (("--het-group=x",), "error: _parse_single_range: Invalid range: `x'"),
         (("--send-libs=x",), "error: Invalid --send-libs specification"),
         (("-d", "afterok:abc"), "error: Unable to allocate resources: Job dependency problem"),
         (("-w", "n[2-1]"), "error: _parse_single_range: Invalid range: `2-1'"),
