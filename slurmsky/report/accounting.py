@@ -34,13 +34,20 @@ class Record(NamedTuple):
 
 
 def accounting_order(jobs: Iterable[Job]) -> list[Job]:
-    """Jobs as sacct orders them: by submit time; of the same second, arrays last and their elements in order."""
-    return sorted(jobs, key=lambda job: (int(job.submit_time), job.array_job_id,
-                                         NO_VAL if job.array_task_id is None else job.array_task_id, job.job_id))
+    """Jobs as sacct orders them: by submit time; within a second, arrays last, elements in order."""
+    return sorted(
+        jobs,
+        key=lambda job: (
+            int(job.submit_time),
+            job.array_job_id,
+            NO_VAL if job.array_task_id is None else job.array_task_id,
+            job.job_id,
+        ),
+    )
 
 
 def records(jobs: Iterable[Job], allocations: bool = False, each: bool = False) -> Iterator[Record]:
-    """Lines for jobs: each is followed by its steps, .batch and .extern first, unless ``allocations`` (-X)."""
+    """Lines for jobs, each followed by its steps, .batch and .extern first, unless ``allocations`` (-X)."""
     for job in accounting_order(jobs):
         if each and job.pending_tasks and job.array_task_id is None:
             for part in job.pending_tasks:
@@ -48,7 +55,9 @@ def records(jobs: Iterable[Job], allocations: bool = False, each: bool = False) 
             continue
         yield Record(job)
         if not allocations:
-            steps = sorted(job.steps.values(), key=lambda step: _STEP_ORDER.get(step.step_id) or int(step.step_id))
+            steps = sorted(
+                job.steps.values(), key=lambda step: _STEP_ORDER.get(step.step_id) or int(step.step_id)
+            )
             yield from (Record(job, step) for step in steps)
 
 
@@ -69,7 +78,7 @@ def sacct_text(jobs: Iterable[Job], columns: Sequence[Column[Record]], look: Loo
     return table_text(columns, records(jobs, allocations, each), look)
 
 
-# --- values ---------------------------------------------------------------------------------------------------
+# --- values ----------------------------------------------------------------------------------------------
 
 
 def job_id(record: Record) -> str:
@@ -123,7 +132,9 @@ def _tres_sorted(parts: list[tuple[str, str]]) -> Optional[str]:
 
 
 def _scaled(parts: list[tuple[str, str]], memory_mib: int, context: Context) -> list[tuple[str, str]]:
-    return [(name, amount(memory_mib, MEGA, context.scale) if name == "mem" else value) for name, value in parts]
+    return [
+        (name, amount(memory_mib, MEGA, context.scale) if name == "mem" else value) for name, value in parts
+    ]
 
 
 def _time_limit(record: Record, form: Callable[[int], str]) -> Optional[str]:
@@ -207,7 +218,9 @@ def _dates(clock: Clock) -> Values:
 
     return {
         "eligible": moment(lambda job: clock.text(job.eligible_time), lambda step: step.start_time),
-        "end": moment(lambda job: clock.text(job.end_time if job.state.finished else 0), lambda step: step.end_time),
+        "end": moment(
+            lambda job: clock.text(job.end_time if job.state.finished else 0), lambda step: step.end_time
+        ),
         "start": moment(lambda job: _start(job, clock), lambda step: step.start_time),
         "submit": moment(lambda job: clock.text(job.submit_time), lambda step: step.start_time),
     }
@@ -224,7 +237,9 @@ def _numbers(context: Context) -> Values:
         return elapsed(record, now) * held_cpus(record)
 
     def waited(form: Callable[[int], str], times_cpus: bool) -> Callable[[Record], Optional[str]]:
-        return _of_job(lambda job: form(planned_seconds(job, now) * (facts.requested_cpus(job) if times_cpus else 1)))
+        return _of_job(
+            lambda job: form(planned_seconds(job, now) * (facts.requested_cpus(job) if times_cpus else 1))
+        )
 
     def nodes(record: Record) -> str:
         if record.step is not None:
@@ -283,7 +298,9 @@ def _texts(context: Context) -> Values:
         return amount(len(record.step.nodes) if record.step else facts.min_nodes_asked(record.job.spec))
 
     def req_tres(job: Job) -> Optional[str]:
-        return _tres_sorted(_scaled(facts.requested(job, context), facts.requested_memory_mib(job, context), context))
+        return _tres_sorted(
+            _scaled(facts.requested(job, context), facts.requested_memory_mib(job, context), context)
+        )
 
     def frequency(record: Record) -> str:
         return "0" if record.step and record.step.step_id in _STEP_ORDER else "Unknown"
@@ -306,15 +323,18 @@ def _texts(context: Context) -> Values:
     return {
         "account": lambda record: record.job.account or None,
         "admincomment": _of_job(lambda job: job.admin_comment),
-        "allocnodes": lambda record: str(len(record.step.nodes) if record.step else
-                                         len(record.job.shares) if started(record.job) else 0),
+        "allocnodes": lambda record: str(
+            len(record.step.nodes) if record.step else len(record.job.shares) if started(record.job) else 0
+        ),
         "alloctres": alloc_tres,
         "blockid": _nothing,
         "cluster": lambda record: record.job.cluster,
         "comment": _of_job(lambda job: job.comment),
         "constraints": _spec("constraint"),
         "consumedenergy": lambda record: "0",
-        "container": lambda record: (record.step.container if record.step else record.job.spec.container) or None,
+        "container": lambda record: (
+            (record.step.container if record.step else record.job.spec.container) or None
+        ),
         "derivedexitcode": _of_job(derived),
         "exitcode": exit_code,
         "extra": _spec("extra"),

@@ -31,8 +31,8 @@ class Item(NamedTuple):
 class Field(Generic[Row]):
     """A field that can be shown: header text and how its value is read from a row.
 
-    ``cut`` and ``cut_header`` say whether right-justified text loses what is beyond the width. ``sized`` replaces
-    ``value`` where the value depends on the width of its column.
+    ``cut`` and ``cut_header`` say whether right-justified text loses what is beyond the width.
+    ``sized`` replaces ``value`` where the value depends on the width of its column.
     """
 
     header: str
@@ -102,8 +102,8 @@ def _conversion(width: int, right: bool, cut: bool) -> str:
 def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
     """The layout of parsed items, and the names that are no field, in order (the caller words the message).
 
-    ``fields`` maps letters as they are and long names in lower case; an unknown letter leaves its source text in
-    the line, an unknown long name only its suffix.
+    ``fields`` maps letters as they are and long names in lower case; an unknown letter leaves its source
+    text in the line, an unknown long name only its suffix.
     """
     columns: list[Column[Row]] = []
     templates = ["", ""]
@@ -171,7 +171,10 @@ def items_of(fields: Mapping[str, Field[Row]], letters: Optional[str], names: st
 
 
 def items_of_names(text: str) -> list[Item]:
-    """Parts of a ``-O`` text such as ``jobid:.18 ,name:8|``; no colon means 20 columns (opts.c _parse_long_token)."""
+    """Parts of a ``-O`` text such as ``jobid:.18 ,name:8|``; no colon means 20 columns.
+
+    Source: opts.c _parse_long_token.
+    """
     items: list[Item] = []
     for token in text.split(","):
         if not token:
@@ -182,7 +185,7 @@ def items_of_names(text: str) -> list[Item]:
             continue
         right = size.startswith(".")
         size = size[right:]
-        # strtol: leading blanks, a sign, digits; what follows is the suffix, all of it when there is no number
+        # strtol: blanks, a sign, digits; what follows is the suffix, all of it when there is no number
         start = len(size) - len(size.lstrip())
         end = start + (size[start:start + 1] in ("+", "-") and len(size) > start)
         digits = end

@@ -13,7 +13,8 @@ def config_pairs(context: Context, values: Optional[Mapping[str, str]] = None) -
     """Key and value, in order.
 
     What the cluster's ``parameters`` say wins over the table, and ``values`` (facts that only the caller has:
-    BOOT_TIME, NEXT_JOB_ID, SLURM_CONF, SLURM_VERSION, SlurmUser, SlurmctldHost[0], StateSaveLocation...) over both.
+    BOOT_TIME, NEXT_JOB_ID, SLURM_CONF, SLURM_VERSION, SlurmUser, SlurmctldHost[0], StateSaveLocation...) over
+    both.
     """
     known = {**_of_cluster(context), **dict(context.cluster.parameters), **(values or {})}
     pairs = {row["key"]: null_if_empty(known.get(row["key"], row["value"])) for row in table("config")}

@@ -16,8 +16,8 @@ from .text import EXACT, Clock, Scale
 class Context:
     """Given to every report.
 
-    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns. ``uids`` has the
-    user ids of those who drained nodes.
+    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns.
+    ``uids`` has the user ids of those who drained nodes.
     """
 
     clock: Clock

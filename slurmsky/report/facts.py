@@ -16,7 +16,7 @@ from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobFlag, JobState, shown_state
 
 from .context import Context
-from .text import amount, mebibytes, or_null
+from .text import mebibytes, or_null
 
 # Since 23.11 Slurm writes "gres/gpu:2" where 22.05 wrote "gres:gpu:2"; the recorded answers have the latter.
 GRES_PREFIX = "gres:"
@@ -37,7 +37,9 @@ def array_tasks(job: Job, bitstr_len: Optional[int] = None) -> Optional[str]:
     """``1-5%2``: the elements that have no record of their own yet; None when there are none."""
     if not job.pending_tasks:
         return None
-    return format_indices(ArraySpec(job.pending_tasks), job.array_max_running, -1 if bitstr_len is None else bitstr_len)
+    return format_indices(
+        ArraySpec(job.pending_tasks), job.array_max_running, -1 if bitstr_len is None else bitstr_len
+    )
 
 
 def job_id_text(job: Job, bitstr_len: Optional[int] = None) -> str:
@@ -83,7 +85,11 @@ def reason(job: Job) -> str:
 
 def state_words(job: Job) -> tuple[str, str]:
     """Long and compact state; a flag hides the base state."""
-    return (job.state.name, job.state.compact) if job.flags is JobFlag.NONE else shown_state(job.state, job.flags)
+    return (
+        (job.state.name, job.state.compact)
+        if job.flags is JobFlag.NONE
+        else shown_state(job.state, job.flags)
+    )
 
 
 def command(job: Job) -> str:
@@ -99,7 +105,10 @@ def share_word(spec: JobSpec) -> str:
 
 
 def min_cpus_per_node(spec: JobSpec) -> int:
-    """MinCPUsNode: --mincpus, but at least what the tasks of one node need (job_mgr.c _copy_job_desc_to_job_record)."""
+    """MinCPUsNode: --mincpus, but at least what the tasks of one node need.
+
+    Source: job_mgr.c _copy_job_desc_to_job_record.
+    """
     per_task = spec.cpus_per_task or 1
     return max(spec.mincpus or 1, (spec.ntasks_per_node or 1) * per_task)
 
@@ -122,7 +131,7 @@ def or_star(value: Optional[int]) -> str:
     return "*" if value is None else str(value)
 
 
-# --- TRES texts -----------------------------------------------------------------------------------------------
+# --- TRES texts ------------------------------------------------------------------------------------------
 
 
 def tres(parts: Iterable[tuple[str, str]]) -> str:
@@ -185,7 +194,7 @@ def _requested_gres(job: Job, context: Context) -> list[tuple[str, str]]:
 
 
 def allocated(job: Job, context: Context) -> list[tuple[str, str]]:
-    """AllocTRES in the order of TRES ids; empty before the start. Memory counts where it was a consumed resource."""
+    """AllocTRES in the order of TRES ids; empty before the start. Memory counts where it is consumed."""
     if not job.shares:
         return []
     memory = sum(share.memory_mib for share in job.shares)
@@ -222,7 +231,9 @@ def tres_per(spec: JobSpec) -> dict[str, str]:
         "TresBind": spec.tres_bind or (spec.gpu_bind and GRES_PREFIX + "gpu:" + spec.gpu_bind),
         "TresFreq": spec.gpu_freq and "gpu:" + spec.gpu_freq,
         "TresPerJob": _gres(spec.gpus and _gpus(spec.gpus)),
-        "TresPerNode": _gres(",".join(filter(None, (spec.gres, spec.gpus_per_node and _gpus(spec.gpus_per_node))))),
+        "TresPerNode": _gres(
+            ",".join(filter(None, (spec.gres, spec.gpus_per_node and _gpus(spec.gpus_per_node))))
+        ),
         "TresPerSocket": _gres(spec.gpus_per_socket and _gpus(spec.gpus_per_socket)),
         "TresPerTask": spec.tres_per_task or _gres(spec.gpus_per_task and _gpus(spec.gpus_per_task)),
     }
@@ -292,7 +303,7 @@ def switch_wait_s(spec: JobSpec) -> int:
     return min(parse_seconds(wait), 300) if at else 300
 
 
-# --- paths ----------------------------------------------------------------------------------------------------
+# --- paths -----------------------------------------------------------------------------------------------
 
 
 def expand_path(pattern: str, job: Job) -> str:

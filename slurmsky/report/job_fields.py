@@ -188,8 +188,12 @@ def _job_values(context: Context) -> dict[str, JobValue]:
         job = row.job
         return (job.batch_host if job.is_batch else job.alloc_node) or "n/a"
 
-    oversubscribe: JobValue = lambda row: facts.share_word(row.job.spec)
-    cpus_per_task: JobValue = lambda row: str(row.job.spec.cpus_per_task or 1)
+    def oversubscribe(row: JobRow) -> str:
+        return facts.share_word(row.job.spec)
+
+    def cpus_per_task(row: JobRow) -> str:
+        return str(row.job.spec.cpus_per_task or 1)
+
     tres_per_node = _per("TresPerNode")
     het_id = het(lambda job: str(job.het_job_id))
     het_set = het(lambda job: facts.index_list(job.het_ids))
@@ -353,8 +357,12 @@ def _step_values(context: Context) -> dict[str, StepValue]:
 
     null = _always("(null)")
     blank = _always("")
-    per_node: StepValue = lambda row: facts.step_tres_per_node(row.step)
-    per_step: StepValue = lambda row: facts.step_tres_per_step(row.step)
+    def per_node(row: StepRow) -> str:
+        return facts.step_tres_per_node(row.step)
+
+    def per_step(row: StepRow) -> str:
+        return facts.step_tres_per_step(row.step)
+
     return {
         "arrayjobid": lambda row: str(row.job.array_job_id),
         "arraytaskid": task_id,

@@ -22,8 +22,10 @@ from .job_fields import JobRow, StepRow, job_fields, step_fields
 # The default formats, in the long-name form since 21.08 (squeue.c); --start and --steps still use letters.
 DEFAULT = ("jobarrayid:.18 ,partition:.9 ,name:.8 ,username:.8 ,statecompact:.2 ,timeused:.10 ,numnodes:.6 ,"
            "reasonlist:0")
-LONG = ("jobarrayid:.18 ,partition:.9 ,name:.8 ,username:.8 ,state:.8 ,timeused:.10 ,timelimit:.9 ,numnodes:.6 ,"
-        "reasonlist:0")
+LONG = (
+    "jobarrayid:.18 ,partition:.9 ,name:.8 ,username:.8 ,state:.8 ,timeused:.10 ,timelimit:.9 ,numnodes:.6 ,"
+    "reasonlist:0"
+)
 START = "%.18i %.9P %.8j %.8u %.2t %.19S %.6D %20Y %R"
 ONLY_STATE = "%.18i %.2t"
 STEPS = "%.15i %.8j %.9P %.8u %.9M %N"
@@ -33,23 +35,23 @@ STEP_SORT = "P,i"
 
 
 class InvalidSort(ValueError):
-    """A sort key that squeue does not know; its text is what squeue says, with exit code 1, below the header."""
+    """A sort key that squeue does not know; its text is what squeue says below the header, exit 1."""
 
     def __init__(self, letter: str) -> None:
         super().__init__("Invalid sort specification: " + letter)
         self.letter = letter
 
 
-# --- rows -----------------------------------------------------------------------------------------------------
+# --- rows ------------------------------------------------------------------------------------------------
 
 
 def job_rows(jobs: Iterable[Job], context: Context, each: bool = False,
              per_partition: bool = False) -> Iterator[JobRow]:
     """Rows in the order of the records.
 
-    A waiting array is one row, with those of its elements that have a record of their own and wait again merged
-    in, unless ``each`` (--array) is given. ``per_partition`` (--priority) makes a row for every partition that a
-    job waits in.
+    A waiting array is one row, with those of its elements that have a record of their own and wait again
+    merged in, unless ``each`` (--array) is given. ``per_partition`` (--priority) makes a row for every
+    partition that a job waits in.
     """
     for job, tasks, reason in _merged(jobs, context, each):
         for partition, tier in _partitions(job, context) if per_partition else ((facts.partition(job), 0),):
@@ -125,7 +127,7 @@ def step_rows(jobs: Iterable[Job]) -> Iterator[StepRow]:
                 yield StepRow(job, step)
 
 
-# --- order ----------------------------------------------------------------------------------------------------
+# --- order -----------------------------------------------------------------------------------------------
 
 
 def _id_key(row: JobRow) -> tuple[int, int]:
@@ -159,7 +161,10 @@ def _job_keys(context: Context) -> dict[str, Optional[Callable[[JobRow], Any]]]:
         return INFINITE if limit == INFINITE else limit * 60 - facts.run_seconds(row.job, now)
 
     sockets, cores, threads = map(_spec_key, ("sockets_per_node", "cores_per_socket", "threads_per_core"))
-    priority: Callable[[JobRow], Any] = lambda row: (row.tier, row.priority)
+
+    def priority(row: JobRow) -> tuple[int, int]:
+        return row.tier, row.priority
+
     return {
         "B": lambda row: row.job.batch_host,
         "C": lambda row: row.job.num_cpus,
@@ -265,7 +270,7 @@ def sort_steps(rows: Iterable[StepRow], context: Context, spec: str = STEP_SORT)
     return ordered
 
 
-# --- text -----------------------------------------------------------------------------------------------------
+# --- text ------------------------------------------------------------------------------------------------
 
 
 def job_layout(context: Context, letters: Optional[str] = None,

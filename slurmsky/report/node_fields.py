@@ -47,7 +47,9 @@ def _unusable(node: Node) -> bool:
 
 def gres_text(node: Node) -> str:
     """``gpu:h100:4``; "(null)" for none."""
-    return ",".join("%s:%d" % (_device(name, kind), count) for name, kind, count in node.config.gres) or "(null)"
+    return (
+        ",".join("%s:%d" % (_device(name, kind), count) for name, kind, count in node.config.gres) or "(null)"
+    )
 
 
 def _device(name: str, kind: str) -> str:
@@ -73,17 +75,47 @@ def oversubscribe(partition: PartitionConfig) -> str:
 
 # What tells lines apart when the field is in the format (opts.c fmt_data).
 MATCHES: dict[str, tuple[str, ...]] = {
-    "allocmem": ("alloc_mem",), "available": ("avail",), "comment": ("comment",), "cores": ("cores",),
-    "cpus": ("cpus",), "cpusload": ("cpu_load",), "cpusstate": ("cpus",), "defaulttime": ("default_time",),
-    "disk": ("disk",), "features": ("features",), "features_act": ("features",), "freemem": ("free_mem",),
-    "gres": ("gres",), "gresused": ("gres_used",), "groups": ("groups",), "maxcpuspernode": ("max_cpus_per_node",),
-    "memory": ("memory",), "nodeaddr": ("node_addr",), "nodehost": ("hostnames",), "partition": ("partition",),
-    "partitionname": ("partition",), "port": ("port",), "preemptmode": ("preempt_mode",),
-    "priorityjobfactor": ("priority_job_factor",), "prioritytier": ("priority_tier",), "reason": ("reason",),
-    "root": ("root",), "share": ("oversubscribe",), "size": ("job_size",), "sockets": ("sockets",),
-    "socketcorethread": ("sct",), "statecompact": ("state",), "statecomplete": ("state_complete",),
-    "statelong": ("state",), "threads": ("threads",), "time": ("max_time",), "timestamp": ("reason_time",),
-    "user": ("reason_user",), "userlong": ("reason_user",), "version": ("version",), "weight": ("weight",),
+    "allocmem": ("alloc_mem",),
+    "available": ("avail",),
+    "comment": ("comment",),
+    "cores": ("cores",),
+    "cpus": ("cpus",),
+    "cpusload": ("cpu_load",),
+    "cpusstate": ("cpus",),
+    "defaulttime": ("default_time",),
+    "disk": ("disk",),
+    "features": ("features",),
+    "features_act": ("features",),
+    "freemem": ("free_mem",),
+    "gres": ("gres",),
+    "gresused": ("gres_used",),
+    "groups": ("groups",),
+    "maxcpuspernode": ("max_cpus_per_node",),
+    "memory": ("memory",),
+    "nodeaddr": ("node_addr",),
+    "nodehost": ("hostnames",),
+    "partition": ("partition",),
+    "partitionname": ("partition",),
+    "port": ("port",),
+    "preemptmode": ("preempt_mode",),
+    "priorityjobfactor": ("priority_job_factor",),
+    "prioritytier": ("priority_tier",),
+    "reason": ("reason",),
+    "root": ("root",),
+    "share": ("oversubscribe",),
+    "size": ("job_size",),
+    "sockets": ("sockets",),
+    "socketcorethread": ("sct",),
+    "statecompact": ("state",),
+    "statecomplete": ("state_complete",),
+    "statelong": ("state",),
+    "threads": ("threads",),
+    "time": ("max_time",),
+    "timestamp": ("reason_time",),
+    "user": ("reason_user",),
+    "userlong": ("reason_user",),
+    "version": ("version",),
+    "weight": ("weight",),
 }
 for _row in table("sinfo_fields"):
     if _row["letter"] and _row["name"].lower() in MATCHES:
@@ -179,7 +211,10 @@ def _values(context: Context) -> dict[str, Value]:
 
     sockets, cores, threads = (_range(_config(name), count) for name in ("sockets", "cores", "threads"))
     features = _first(lambda node: null_if_empty(",".join(node.config.features)))
-    shared: Value = lambda row: oversubscribe(row.partition)
+
+    def shared(row: NodeRow) -> str:
+        return oversubscribe(row.partition)
+
     return {
         "allocmem": lambda row: str(row.nodes[-1].alloc_memory_mib if row.nodes else 0),
         "allocnodes": lambda row: "all",

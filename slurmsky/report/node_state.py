@@ -63,7 +63,7 @@ def state_words(node: Node) -> tuple[str, str]:
 
 
 def matches(node: Node, word: str) -> bool:
-    """Whether a node is in the state that a word of ``sinfo --states`` names. Raises KeyError for no state's word."""
+    """Whether a node is in the state that a word of --states names; KeyError for no state's word."""
     flags = node.flags
     state = state_asked(word)
     if state == "DRAIN":
@@ -86,12 +86,31 @@ _FLAG_WORDS = {
     "MAINT": None, "REBOOT": None, "CLOUD": None, "EXTERNAL": None, "PERFCTRS": None,
 }
 _ASKED = (
-    ("UNKNOWN", "UNK"), ("DOWN", "DOWN"), ("IDLE", "IDLE"), ("ALLOCATED", "ALLOC"), ("MIXED", "MIX"),
-    ("FUTURE", "FUTR"), ("BLOCKED", "BLOCK"), ("INVALID_REG", "INVAL"), ("PLANNED", "PLND"), ("DRAIN", "DRAIN"),
-    ("DRAINED", "DRAINED"), ("RESERVED", "RESV"), ("DRAINING", "DRNG"), ("COMPLETING", "COMP"),
-    ("NO_RESPOND", "NO_RESPOND"), ("POWER_UP", "POW_UP"), ("POWERING_DOWN", "POWRING_DN"),
-    ("POWERED_DOWN", "POWERED_DN"), ("POWER_DOWN", "POW_DN"), ("POWERING_UP", "POWERING_UP"), ("FAIL", "FAIL"),
-    ("MAINT", "MAINT"), ("REBOOT", "BOOT"), ("CLOUD", "CLOUD"), ("EXTERNAL", "EXT"),
+    ("UNKNOWN", "UNK"),
+    ("DOWN", "DOWN"),
+    ("IDLE", "IDLE"),
+    ("ALLOCATED", "ALLOC"),
+    ("MIXED", "MIX"),
+    ("FUTURE", "FUTR"),
+    ("BLOCKED", "BLOCK"),
+    ("INVALID_REG", "INVAL"),
+    ("PLANNED", "PLND"),
+    ("DRAIN", "DRAIN"),
+    ("DRAINED", "DRAINED"),
+    ("RESERVED", "RESV"),
+    ("DRAINING", "DRNG"),
+    ("COMPLETING", "COMP"),
+    ("NO_RESPOND", "NO_RESPOND"),
+    ("POWER_UP", "POW_UP"),
+    ("POWERING_DOWN", "POWRING_DN"),
+    ("POWERED_DOWN", "POWERED_DN"),
+    ("POWER_DOWN", "POW_DN"),
+    ("POWERING_UP", "POWERING_UP"),
+    ("FAIL", "FAIL"),
+    ("MAINT", "MAINT"),
+    ("REBOOT", "BOOT"),
+    ("CLOUD", "CLOUD"),
+    ("EXTERNAL", "EXT"),
 )
 
 

@@ -23,8 +23,10 @@ LONG = ("partition:9 ,available:.5 ,time:.10 ,size:.10 ,root:.4 ,oversubscribe:.
         "statelong:.11 ,reservation:.11 ,nodelist:0")
 SUMMARY = "partition:9 ,available:.5 ,time:.10 ,nodeaiot:.16 ,nodelist:0"
 BY_NODE = "nodelist:0 ,nodes:.6 ,partition:.9 ,statecompact:6"
-BY_NODE_LONG = ("nodelist:0 ,nodes:.6 ,partition:.9 ,statelong:.11 ,cpus:4 ,socketcorethread:.8 ,memory:.6 ,disk:.8 ,"
-                "weight:.6 ,features:.8 ,reason:20")
+BY_NODE_LONG = (
+    "nodelist:0 ,nodes:.6 ,partition:.9 ,statelong:.11 ,cpus:4 ,socketcorethread:.8 ,memory:.6 ,disk:.8 ,"
+    "weight:.6 ,features:.8 ,reason:20"
+)
 REASONS = "reason:20 ,user:9 ,timestamp:19 ,nodelist:0"
 REASONS_LONG = "reason:20 ,userlong:12 ,timestamp:19 ,statecompact:6 ,nodelist:0"
 SORT = "#P,-t"
@@ -150,9 +152,11 @@ class _Lines:
 
 def node_rows(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], items: Iterable[Item],
               options: Options) -> list[NodeRow]:
-    """The lines of sinfo, unsorted: every partition is there even without nodes, where the format names it."""
+    """The lines of sinfo, unsorted; a format that names partitions shows those without nodes too."""
     shown = {match for item in items for match in MATCHES.get(item.name, MATCHES.get(item.name.lower(), ()))}
-    by_name = {node.config.name: node for node in nodes if not options.reasons or options.states or _unfit(node)}
+    by_name = {
+        node.config.name: node for node in nodes if not options.reasons or options.states or _unfit(node)
+    }
     lines = _Lines(options, shown)
     wanted = [(index, partition) for index, partition in enumerate(partitions)
               if options.partitions is None or partition.name in options.partitions]
@@ -212,12 +216,14 @@ def _sort_keys() -> dict[str, Callable[[NodeRow], Any]]:
         "Z": least(lambda node: node.config.threads),
         "z": least(lambda node: (node.config.sockets, node.config.cores, node.config.threads)),
     }
-    keys.update({"f": keys["b"], "F": keys["A"], "R": keys["P"], "#R": keys["#P"], "T": keys["t"], "U": keys["u"]})
+    keys.update(
+        {"f": keys["b"], "F": keys["A"], "R": keys["P"], "#R": keys["#P"], "T": keys["t"], "U": keys["u"]}
+    )
     return keys
 
 
 def sort_nodes(rows: Iterable[NodeRow], spec: str = SORT) -> list[NodeRow]:
-    """Lines in sinfo's order. ``#P`` is the order of the configuration. Unknown keys are passed over, as sinfo does."""
+    """Lines in sinfo's order; ``#P`` is that of the configuration. Unknown keys are passed over."""
     ordered = list(rows)
     keys = _sort_keys()
     for letter, descending in _with_order(spec):
@@ -256,7 +262,9 @@ def _grown(items: list[Item], rows: list[NodeRow], options: Options) -> list[Ite
     """sinfo's own formats give PARTITION, and with -N NODELIST, as many columns as they need."""
     if options.reasons:
         return items
-    widths = {"partition": max([FIELD_WIDTH, *(len(row.partition.name) + row.partition.default for row in rows)])}
+    widths = {
+        "partition": max([FIELD_WIDTH, *(len(row.partition.name) + row.partition.default for row in rows)])
+    }
     if options.by_node:
         widths["nodelist"] = max([FIELD_WIDTH, *(len(row.names) for row in rows)])
     return [item._replace(width=widths.get(item.name, item.width)) for item in items]

@@ -49,7 +49,7 @@ class Look:
 
 
 def columns_of(text: str, table_name: str, fields: Mapping[str, Field[Row]]) -> list[Column[Row]]:
-    """Columns of a --format text such as ``jobid%20,state``; a name may be cut short, the first that fits counts.
+    """Columns of a --format text such as ``jobid%20,state``; the first name that begins so counts.
 
     ``fields`` is by name in lower case. Raises InvalidField.
     """

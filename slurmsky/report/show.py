@@ -1,7 +1,7 @@
 """scontrol show job and show step.
 
-A record is a list of lines, each of ``Key=value`` pairs; --oneliner joins them by a blank. Keys, order and presence
-are those of Slurm 25.11: scontrol/info_job.c _sprint_job_info and _sprint_step_info.
+A record is a list of lines, each of ``Key=value`` pairs; --oneliner joins them by a blank. Keys, order and
+presence are those of Slurm 25.11: scontrol/info_job.c _sprint_job_info and _sprint_step_info.
 """
 from __future__ import annotations
 
@@ -19,8 +19,19 @@ from .job_fields import step_id_text
 from .text import exit_pair, format_minutes, format_seconds, mebibytes, null_if_empty, or_null
 
 # The order in which print_mail_type names them.
-MAIL_TYPES = ("ARRAY_TASKS", "INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT", "TIME_LIMIT_50",
-              "TIME_LIMIT_80", "TIME_LIMIT_90", "TIME_LIMIT")
+MAIL_TYPES = (
+    "ARRAY_TASKS",
+    "INVALID_DEPEND",
+    "BEGIN",
+    "END",
+    "FAIL",
+    "REQUEUE",
+    "STAGE_OUT",
+    "TIME_LIMIT_50",
+    "TIME_LIMIT_80",
+    "TIME_LIMIT_90",
+    "TIME_LIMIT",
+)
 MAIL_ALL = ("INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT")
 
 
@@ -40,11 +51,20 @@ def _job_lines(job: Job, context: Context, detail: bool, indent: str) -> Iterato
     spec = job.spec
     yield from _identity(job, context)
     yield "Requeue=%d Restarts=%d BatchFlag=%d Reboot=%d ExitCode=%s" % (
-        spec.requeue is not False, job.restarts, job.is_batch, spec.reboot, exit_pair(job.exit_code, job.exit_signal))
+        spec.requeue is not False,
+        job.restarts,
+        job.is_batch,
+        spec.reboot,
+        exit_pair(job.exit_code, job.exit_signal),
+    )
     if detail:
         yield "DerivedExitCode=" + exit_pair(job.derived_exit_code, job.derived_exit_signal)
     yield from _times(job, context)
-    yield "Partition=%s AllocNode:Sid=%s:%d" % (facts.partition(job), null_if_empty(job.alloc_node), job.alloc_sid)
+    yield "Partition=%s AllocNode:Sid=%s:%d" % (
+        facts.partition(job),
+        null_if_empty(job.alloc_node),
+        job.alloc_sid,
+    )
     yield "ReqNodeList=%s ExcNodeList=%s" % (or_null(spec.nodelist), or_null(spec.exclude))
     planned = facts.node_list(job.planned_nodes)
     yield "NodeList=" + facts.node_list(job.nodes) + (" SchedNodeList=" + planned if planned else "")
@@ -160,7 +180,11 @@ def _needs(spec: JobSpec) -> Iterator[str]:
     yield "MinCPUsNode=%d MinMemory%s=%s MinTmpDiskNode=%s" % (
         facts.min_cpus_per_node(spec), kind, mebibytes(memory), mebibytes(spec.tmp_mib or 0))
     yield "Features=%s DelayBoot=%s" % (or_null(spec.constraint), format_minutes(spec.delay_boot_min or 0))
-    optional = (("ClusterFeatures", spec.cluster_constraint), ("Prefer", spec.prefer), ("Reservation", spec.reservation))
+    optional = (
+        ("ClusterFeatures", spec.cluster_constraint),
+        ("Prefer", spec.prefer),
+        ("Reservation", spec.reservation),
+    )
     yield from ("%s=%s" % pair for pair in optional if pair[1])
 
 
@@ -172,8 +196,12 @@ def _texts(job: Job, context: Context) -> Iterator[str]:
     yield "Command=" + facts.command(job)
     yield "SubmitLine=" + null_if_empty(job.submit_line)
     yield "WorkDir=" + job.work_dir
-    optional = (("AdminComment", job.admin_comment), ("SystemComment", job.system_comment), ("Comment", job.comment),
-                ("Extra", spec.extra))
+    optional = (
+        ("AdminComment", job.admin_comment),
+        ("SystemComment", job.system_comment),
+        ("Comment", job.comment),
+        ("Extra", spec.extra),
+    )
     yield from ("%s=%s" % pair for pair in optional if pair[1])
 
 
@@ -201,9 +229,13 @@ def _options(spec: JobSpec) -> Iterator[str]:
         yield "OOMKillStep=%d" % spec.oom_kill_step
 
 
-_GRES_FLAGS = (("allow-task-sharing", "GresAllowTaskSharing=Yes"), ("disable-binding", "GresEnforceBind=No"),
-               ("enforce-binding", "GresEnforceBind=Yes"), ("multiple-tasks-per-sharing", "GresOneTaskPerSharing=No"),
-               ("one-task-per-sharing", "GresOneTaskPerSharing=Yes"))
+_GRES_FLAGS = (
+    ("allow-task-sharing", "GresAllowTaskSharing=Yes"),
+    ("disable-binding", "GresEnforceBind=No"),
+    ("enforce-binding", "GresEnforceBind=Yes"),
+    ("multiple-tasks-per-sharing", "GresOneTaskPerSharing=No"),
+    ("one-task-per-sharing", "GresOneTaskPerSharing=Yes"),
+)
 
 
 def mail_types(spec: JobSpec) -> str:
@@ -231,7 +263,10 @@ def _step_lines(job: Job, step: Step, context: Context) -> Iterator[str]:
     yield "ResvPorts=(null)"
     yield "CPUFreqReq=Default" + (" Dist=" + step.distribution if step.distribution else "")
     yield "SrunHost:Pid=%s:%d" % (null_if_empty(step.srun_host), step.srun_pid)
-    optional = (("TresPerStep", facts.step_tres_per_step(step)), ("TresPerNode", facts.step_tres_per_node(step)))
+    optional = (
+        ("TresPerStep", facts.step_tres_per_step(step)),
+        ("TresPerNode", facts.step_tres_per_node(step)),
+    )
     yield from ("%s=%s" % pair for pair in optional if pair[1] != "(null)")
     if step.container:
         yield "Container=%s ContainerID=(null)" % step.container

@@ -1,4 +1,8 @@
-"""scontrol show node and show partition, as Slurm 25.11 writes them (api/node_info.c, api/partition_info.c)."""
+"""scontrol show node and show partition, as Slurm 25.11 writes them.
+
+Source: api/node_info.c, api/partition_info.c.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -28,7 +32,12 @@ def _node_lines(node: Node, context: Context, detail: bool) -> Iterator[str]:
     # Slurm ends some of these lines with a blank.
     arch = "Arch=%s " % config.arch if config.arch else ""
     yield "NodeName=%s %sCoresPerSocket=%d " % (config.name, arch, config.cores)
-    yield "CPUAlloc=%d CPUEfctv=%d CPUTot=%d CPULoad=%.2f" % (node.alloc_cpus, config.cpus, config.cpus, node.load)
+    yield "CPUAlloc=%d CPUEfctv=%d CPUTot=%d CPULoad=%.2f" % (
+        node.alloc_cpus,
+        config.cpus,
+        config.cpus,
+        node.load,
+    )
     features = null_if_empty(",".join(config.features))
     yield "AvailableFeatures=" + features
     yield "ActiveFeatures=" + features
@@ -38,20 +47,33 @@ def _node_lines(node: Node, context: Context, detail: bool) -> Iterator[str]:
         yield "GresUsed=" + gres_used_text(node)
     port = "Port=%d " % config.port if config.port else ""
     version = "Version=" + node.version if node.version else ""
-    yield "NodeAddr=%s NodeHostName=%s %s%s" % (config.address, config.host_name or config.name, port, version)
+    yield "NodeAddr=%s NodeHostName=%s %s%s" % (
+        config.address,
+        config.host_name or config.name,
+        port,
+        version,
+    )
     if config.os:
         yield "OS=%s " % config.os
     yield "RealMemory=%d AllocMem=%d FreeMem=%s Sockets=%d Boards=%d" % (
-        config.memory_mib, node.alloc_memory_mib, node.free_mib or "N/A", config.sockets * config.boards, config.boards)
+        config.memory_mib,
+        node.alloc_memory_mib,
+        node.free_mib or "N/A",
+        config.sockets * config.boards,
+        config.boards,
+    )
     yield "State=%s ThreadsPerCore=%d TmpDisk=%d Weight=%d Owner=N/A MCS_label=N/A" % (
         complete_state(node), config.threads, config.tmp_mib, config.weight)
     if node.partitions:
         yield "Partitions=%s " % ",".join(node.partitions)
-    yield "BootTime=%s SlurmdStartTime=%s" % (text(node.boot_time) if node.boot_time else "None",
-                                              text(node.agent_start_time) if node.agent_start_time else "None")
+    yield "BootTime=%s SlurmdStartTime=%s" % (
+        text(node.boot_time) if node.boot_time else "None",
+        text(node.agent_start_time) if node.agent_start_time else "None",
+    )
     yield "LastBusyTime=%s ResumeAfterTime=None" % text(node.last_busy_time)
-    yield "CfgTRES=" + facts.tres(_configured([config], context, with_nodes=False))
-    yield "AllocTRES=" + facts.tres(_in_use(node, context))
+    configured, in_use = node_tres(node, context)
+    yield "CfgTRES=" + facts.tres(configured)
+    yield "AllocTRES=" + facts.tres(in_use)
     yield "CurrentWatts=0 AveWatts=0"
     if node.reason:
         yield from _reason(node, context)
@@ -95,6 +117,16 @@ def _in_use(node: Node, context: Context) -> list[tuple[str, str]]:
         devices = ((*name.partition(":")[::2], count) for name, count in node.alloc_gres.items() if count)
         parts += _gres_counts(devices)
     return parts
+
+
+def node_tres(node: Node, context: Context) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """CfgTRES and AllocTRES of a node."""
+    return _configured([node.config], context, with_nodes=False), _in_use(node, context)
+
+
+def partition_tres(nodes: list[NodeConfig], context: Context) -> list[tuple[str, str]]:
+    """TRES of a partition with these nodes."""
+    return _configured(nodes, context, with_nodes=True)
 
 
 def show_partition(partition: PartitionConfig, context: Context, oneliner: bool = False) -> str:
@@ -142,6 +174,6 @@ def _partition_lines(part: PartitionConfig, nodes: list[NodeConfig], context: Co
     yield "JobDefaults=(null)"
     yield "%s %s" % (_memory_limit("Def", part.def_mem_per_cpu_mib, part.def_mem_per_node_mib),
                      _memory_limit("Max", part.max_mem_per_cpu_mib, part.max_mem_per_node_mib))
-    yield "TRES=" + (facts.tres(_configured(nodes, context, with_nodes=True)) if nodes else "(null)")
+    yield "TRES=" + (facts.tres(partition_tres(nodes, context)) if nodes else "(null)")
 
 

@@ -43,15 +43,21 @@ def sstat_fields(context: Context) -> dict[str, Field[RunningStep]]:
         return "0" if row.step.step_id in ("batch", "extern", "interactive") else "Unknown"
 
     fields = {name: used(field) for name, field in usage_fields(context.scale, sacct=False).items()}
-    fields.update({
-        "alloctres": Field(TEXT, lambda row: facts.tres(sorted(facts.step_tres(row.step))) or None),
-        "consumedenergy": Field(TEXT, lambda row: "0"),
-        "consumedenergyraw": Field(NUMBER, lambda row: "0"),
-        "jobid": Field(TEXT, lambda row: "%d.%s" % (row.step.job_id, row.step.step_id)),
-        "nodelist": Field(TEXT, lambda row: facts.node_list(row.step.nodes if row.nodes is None else row.nodes)),
-        "ntasks": Field(NUMBER, lambda row: str(row.step.ntasks)),
-        "pids": Field(TEXT, lambda row: ",".join(map(str, row.pids)) or None),
-        **{name: Field(TEXT, frequency) for name in ("reqcpufreq", "reqcpufreqmin", "reqcpufreqmax",
-                                                     "reqcpufreqgov")},
-    })
+    fields.update(
+        {
+            "alloctres": Field(TEXT, lambda row: facts.tres(sorted(facts.step_tres(row.step))) or None),
+            "consumedenergy": Field(TEXT, lambda row: "0"),
+            "consumedenergyraw": Field(NUMBER, lambda row: "0"),
+            "jobid": Field(TEXT, lambda row: "%d.%s" % (row.step.job_id, row.step.step_id)),
+            "nodelist": Field(
+                TEXT, lambda row: facts.node_list(row.step.nodes if row.nodes is None else row.nodes)
+            ),
+            "ntasks": Field(NUMBER, lambda row: str(row.step.ntasks)),
+            "pids": Field(TEXT, lambda row: ",".join(map(str, row.pids)) or None),
+            **{
+                name: Field(TEXT, frequency)
+                for name in ("reqcpufreq", "reqcpufreqmin", "reqcpufreqmax", "reqcpufreqgov")
+            },
+        }
+    )
     return fields

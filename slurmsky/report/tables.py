@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import csv
 import pkgutil
-from functools import lru_cache
+from functools import cache
 
 
-@lru_cache(maxsize=None)
+@cache
 def table(name: str) -> tuple[dict[str, str], ...]:
     """Rows of ``data/NAME.csv``, in file order; lines that start with ``#`` are the file's head."""
     # pkgutil, not a path: the package also runs from a .pyz

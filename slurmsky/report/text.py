@@ -16,7 +16,8 @@ NONE, KILO, MEGA, GIGA, TERA, PETA = range(6)
 class Clock:
     """Writes epoch seconds in one time zone and in the form that SLURM_TIME_FORMAT asks for.
 
-    ``style`` is "standard" (also ""), "relative", or a strftime text with ``%``. ``now`` is used by "relative" only.
+    ``style`` is "standard" (also ""), "relative", or a strftime text with ``%``. ``now``
+    is used by "relative" only.
     Source: slurm_make_time_str in parse_time.c.
     """
 
@@ -65,7 +66,7 @@ class Clock:
             return moment.strftime("Tomorr %H:%M")
         if days < -365 or days > 365:
             return moment.strftime("%-d %b %Y")
-        if -1 > days or days > 6:
+        if days < -1 or days > 6:
             return moment.strftime("%-d %b %H:%M")
         return moment.strftime("%a %H:%M")
 
@@ -78,7 +79,10 @@ def _parts(seconds: int) -> tuple[int, int, int, int]:
 
 
 def short_duration(seconds: float) -> str:
-    """squeue's ``M:SS``, ``H:MM:SS``, ``D-HH:MM:SS``; "INVALID" below 0 and above a year (print.c _print_secs)."""
+    """squeue's ``M:SS``, ``H:MM:SS``, ``D-HH:MM:SS``; "INVALID" below 0 and above a year.
+
+    Source: print.c _print_secs.
+    """
     if seconds < 0 or seconds > YEAR_S:
         return "INVALID"
     days, hour, minute, second = _parts(int(seconds))
@@ -91,7 +95,7 @@ def short_duration(seconds: float) -> str:
 
 def cpu_duration(seconds: float) -> str:
     """CPU time of sacct: thousandths are shown below an hour (sacct print.c _elapsed_time)."""
-    micro = int(round(seconds * 1_000_000))
+    micro = round(seconds * 1_000_000)
     whole, rest = divmod(micro, 1_000_000)
     thousandths = rest // 1000
     days, hour, minute, second = _parts(whole)
@@ -105,7 +109,7 @@ def cpu_duration(seconds: float) -> str:
 
 
 class Scale(NamedTuple):
-    """How a size is scaled: ``unit`` forces one of K M G T P (--units), ``convert`` False leaves it (--noconvert)."""
+    """How a size is scaled: ``unit`` is --units, KILO and so on; ``convert`` False is --noconvert."""
 
     unit: Optional[int] = None
     convert: bool = True

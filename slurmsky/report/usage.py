@@ -43,7 +43,9 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, StepField]:
             return amount(count, unit, scale) if count > 1 else "%.2fM" % count if count > 0 else "0"
         return text(form)
 
-    def summary(value: Callable[[Usage], list[tuple[str, str]]], unmeasured: Optional[str] = None) -> StepField:
+    def summary(
+        value: Callable[[Usage], list[tuple[str, str]]], unmeasured: Optional[str] = None
+    ) -> StepField:
         def shown(step: Step) -> Optional[str]:
             usage = _shown(step, sacct)
             if usage is not None:
@@ -52,8 +54,14 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, StepField]:
         return Field(TEXT, shown)
 
     def incoming(cpu: float, read: float, rss: float, pages: float, vmem: float) -> list[tuple[str, str]]:
-        return [("cpu", format_seconds(int(cpu))), ("energy", "0"), ("fs/disk", amount(int(read), 0, scale)),
-                ("mem", _bytes(rss, scale)), ("pages", amount(int(pages), 0, scale)), ("vmem", _bytes(vmem, scale))]
+        return [
+            ("cpu", format_seconds(int(cpu))),
+            ("energy", "0"),
+            ("fs/disk", amount(int(read), 0, scale)),
+            ("mem", _bytes(rss, scale)),
+            ("pages", amount(int(pages), 0, scale)),
+            ("vmem", _bytes(vmem, scale)),
+        ]
 
     def outgoing(written: float) -> list[tuple[str, str]]:
         return [("energy", "0"), ("fs/disk", amount(int(written), 0, scale))]
@@ -62,8 +70,14 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, StepField]:
         return usage.user_s + usage.system_s
 
     def nodes_of_max(usage: Usage) -> list[tuple[str, str]]:
-        return [("cpu", usage.min_cpu_node), ("energy", usage.min_cpu_node), ("fs/disk", usage.max_disk_read_node),
-                ("mem", usage.max_rss_node), ("pages", usage.max_pages_node), ("vmem", usage.max_vmsize_node)]
+        return [
+            ("cpu", usage.min_cpu_node),
+            ("energy", usage.min_cpu_node),
+            ("fs/disk", usage.max_disk_read_node),
+            ("mem", usage.max_rss_node),
+            ("pages", usage.max_pages_node),
+            ("vmem", usage.max_vmsize_node),
+        ]
 
     def tasks_of_max(usage: Usage) -> list[tuple[str, str]]:
         cpu = str(usage.min_cpu_task) if sacct else format_seconds(usage.min_cpu_task)
@@ -76,8 +90,10 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, StepField]:
     def written_by_task(usage: Usage) -> list[tuple[str, str]]:
         return [("fs/disk", str(usage.max_disk_write_task))]
 
-    average_in = summary(lambda u: incoming(u.ave_cpu_s, u.disk_read / u.tasks, u.ave_rss, u.ave_pages, u.ave_vmsize),
-                         "energy=0")
+    average_in = summary(
+        lambda u: incoming(u.ave_cpu_s, u.disk_read / u.tasks, u.ave_rss, u.ave_pages, u.ave_vmsize),
+        "energy=0",
+    )
     average_out = summary(lambda u: outgoing(u.disk_write / u.tasks), "energy=0")
     return {
         "avecpu": text(lambda u: cpu_duration(int(u.ave_cpu_s))),
@@ -107,16 +123,21 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, StepField]:
         "mincpunode": text(lambda u: u.min_cpu_node),
         "mincputask": number(lambda u: u.min_cpu_task),
         "tresusageinave": average_in,
-        "tresusageinmax": summary(lambda u: incoming(u.ave_cpu_s, u.max_disk_read, u.max_rss, u.max_pages,
-                                                     u.max_vmsize)),
+        "tresusageinmax": summary(
+            lambda u: incoming(u.ave_cpu_s, u.max_disk_read, u.max_rss, u.max_pages, u.max_vmsize)
+        ),
         "tresusageinmaxnode": summary(nodes_of_max),
         "tresusageinmaxtask": summary(tasks_of_max),
         # The record keeps the least of CPU time alone.
         "tresusageinmin": summary(lambda u: [("cpu", format_seconds(int(u.min_cpu_s)))]),
         "tresusageinminnode": summary(lambda u: [("cpu", u.min_cpu_node)]),
         "tresusageinmintask": summary(lambda u: [("cpu", str(u.min_cpu_task))]),
-        "tresusageintot": summary(lambda u: incoming(total_cpu(u), u.disk_read, u.ave_rss * u.tasks,
-                                                     u.ave_pages * u.tasks, u.ave_vmsize * u.tasks), "energy=0"),
+        "tresusageintot": summary(
+            lambda u: incoming(
+                total_cpu(u), u.disk_read, u.ave_rss * u.tasks, u.ave_pages * u.tasks, u.ave_vmsize * u.tasks
+            ),
+            "energy=0",
+        ),
         "tresusageoutave": average_out,
         "tresusageoutmax": summary(lambda u: outgoing(u.max_disk_write)),
         "tresusageoutmaxnode": summary(written_by),

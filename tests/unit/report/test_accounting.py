@@ -1,4 +1,5 @@
 """sacct and sstat: text against what the real commands printed."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,8 +13,10 @@ from slurmsky.report.accounting import BRIEF, DEFAULT, LONG
 from slurmsky.report.print_fields import InvalidField, Look
 from slurmsky.report.text import GIGA, KILO, Scale
 
-SMALL = ("jobid%20,jobname%-5,state%6,reqmem,alloctres%40,reqtres%60,elapsed,cputime,cputimeraw,maxrss,nnodes,ntasks,"
-         "nodelist,timelimit,submit,start,end,user,layout")
+SMALL = (
+    "jobid%20,jobname%-5,state%6,reqmem,alloctres%40,reqtres%60,elapsed,cputime,cputimeraw,maxrss,nnodes,ntasks,"
+    "nodelist,timelimit,submit,start,end,user,layout"
+)
 SHORT = "jobid%20,jobname%-5,state%6,reqmem,alloctres%40,elapsed,cputimeraw,nodelist,timelimit,start,end"
 TEXTS = [
     ("finished", "sacct", DEFAULT, Look(), {}),
@@ -27,26 +30,47 @@ TEXTS = [
 ]
 
 
-def text_of(jobs: list[Job], context: Any, form: str, look: Look = Look(), **how: Any) -> str:
+COLUMNS = Look()
+
+
+def text_of(jobs: list[Job], context: Any, form: str, look: Look = COLUMNS, **how: Any) -> str:
     return accounting.sacct_text(jobs, accounting.sacct_columns(form, context), look, **how)
 
 
 @pytest.mark.parametrize("moment, name, form, look, how", TEXTS, ids=[f"{a}-{b}" for a, b, *_ in TEXTS])
-def test_sacct_prints_what_slurm_prints(moment: str, name: str, form: str, look: Look, how: dict[str, Any],
-                                        golden: Any, request: pytest.FixtureRequest) -> None:
+def test_sacct_prints_what_slurm_prints(
+    moment: str,
+    name: str,
+    form: str,
+    look: Look,
+    how: dict[str, Any],
+    golden: Any,
+    request: pytest.FixtureRequest,
+) -> None:
     recorded = golden(moment, name)
     assert text_of(request.getfixturevalue(moment), recorded.context, form, look, **how) == recorded.text
 
 
 # Fields in which ours is another fact, or 25.11's.
 OTHER = {
-    "AssocID": "database id", "DBIndex": "database id", "WCKeyID": "database id",
-    "AveCPUFreq": "not measured", "ConsumedEnergy": "0 since 23.02, empty for a running job before",
-    "ConsumedEnergyRaw": "as ConsumedEnergy", "Flags": "StartReceived was misspelt until 23.02",
-    "TRESUsageInMin": "the least of CPU time alone is kept", "TRESUsageInMinNode": "", "TRESUsageInMinTask": "",
-    "TRESUsageOutMin": "", "TRESUsageOutMinNode": "", "TRESUsageOutMinTask": "",
-    "Reserved": "is Planned", "ResvCPU": "is PlannedCPU", "ResvCPURAW": "is PlannedCPURAW",
-    "Constraints": "an empty text is not kept", "Reason": "the last reason, which the record keeps",
+    "AssocID": "database id",
+    "DBIndex": "database id",
+    "WCKeyID": "database id",
+    "AveCPUFreq": "not measured",
+    "ConsumedEnergy": "0 since 23.02, empty for a running job before",
+    "ConsumedEnergyRaw": "as ConsumedEnergy",
+    "Flags": "StartReceived was misspelt until 23.02",
+    "TRESUsageInMin": "the least of CPU time alone is kept",
+    "TRESUsageInMinNode": "",
+    "TRESUsageInMinTask": "",
+    "TRESUsageOutMin": "",
+    "TRESUsageOutMinNode": "",
+    "TRESUsageOutMinTask": "",
+    "Reserved": "is Planned",
+    "ResvCPU": "is PlannedCPU",
+    "ResvCPURAW": "is PlannedCPURAW",
+    "Constraints": "an empty text is not kept",
+    "Reason": "the last reason, which the record keeps",
     "Eligible": "database's rounding",
 }
 # What the database did not know yet, or remembers from before a requeue or a change.
@@ -58,17 +82,23 @@ def test_every_field(moment: str, golden: Any, request: pytest.FixtureRequest) -
     recorded = golden(moment, "sacct-all")
     header, *theirs = (line.split("|") for line in recorded.text.splitlines())
     names = [name for name in header if name not in OTHER]
-    ours = text_of(request.getfixturevalue(moment), recorded.context, ",".join(names), Look(parsable=2, header=False))
-    mine = [dict(zip(names, line.split("|"))) for line in ours.splitlines()]
+    ours = text_of(
+        request.getfixturevalue(moment), recorded.context, ",".join(names), Look(parsable=2, header=False)
+    )
+    mine = [dict(zip(names, line.split("|"), strict=False)) for line in ours.splitlines()]
     if moment == "finished":
         # -D shows the run before the requeue too
         theirs = [line for line in theirs if "REQUEUED" not in line and "70076.batch" not in line]
-    assert [line["JobID"] for line in mine] == [dict(zip(header, line))["JobID"] for line in theirs]
+    place = header.index("JobID")
+    assert [line["JobID"] for line in mine] == [line[place] for line in theirs]
     wrong = []
-    for one, line in zip(mine, theirs):
-        two = dict(zip(header, line))
-        wrong += [(one["JobID"], name, one[name], two[name]) for name in names
-                  if one[name] != two[name] and (one["JobID"], name) not in STALE]
+    for one, line in zip(mine, theirs, strict=False):
+        two = dict(zip(header, line, strict=False))
+        wrong += [
+            (one["JobID"], name, one[name], two[name])
+            for name in names
+            if one[name] != two[name] and (one["JobID"], name) not in STALE
+        ]
     assert wrong == []
 
 
@@ -86,14 +116,21 @@ def test_exit_codes_above_128_are_shown_whole(golden: Any, finished: list[Job]) 
 
 
 def test_elements_of_a_waiting_rest(golden: Any, finished: list[Job]) -> None:
-    lines = text_of(finished[1:2], golden("finished", "sacct").context, "jobid", Look(2, header=False), each=True)
+    lines = text_of(
+        finished[1:2], golden("finished", "sacct").context, "jobid", Look(2, header=False), each=True
+    )
     assert lines.split() == ["70066_1", "70066_2", "70066_3", "70066_4", "70066_5"]
 
 
-@pytest.mark.parametrize("scale, reqmem, rss", [
-    (Scale(), "20M", "13828K"), (Scale(unit=KILO), "20480K", "13828K"), (Scale(unit=GIGA), "0.02G", "0.01G"),
-    (Scale(convert=False), "20M", "14159872"),
-])
+@pytest.mark.parametrize(
+    "scale, reqmem, rss",
+    [
+        (Scale(), "20M", "13828K"),
+        (Scale(unit=KILO), "20480K", "13828K"),
+        (Scale(unit=GIGA), "0.02G", "0.01G"),
+        (Scale(convert=False), "20M", "14159872"),
+    ],
+)
 def test_units(scale: Scale, reqmem: str, rss: str, golden: Any, finished: list[Job]) -> None:
     context = dataclasses.replace(golden("finished", "sacct").context, scale=scale)
     lines = text_of(finished[2:3], context, "reqmem,maxrss", Look(2, header=False)).splitlines()
@@ -109,40 +146,87 @@ def test_a_name_may_be_cut_short_and_the_first_that_fits_counts(golden: Any) -> 
         accounting.sacct_columns("jobid,bogus", context)
 
 
-@pytest.mark.parametrize("width, cell", [
-    ("%4", "hel+ "), ("%-4", "hel+ "), ("%12", "    held_one "), ("%-12", "held_one     "), ("%8", "held_one "),
-    ("%1", "+ "), ("%x", " "),
-])
+@pytest.mark.parametrize(
+    "width, cell",
+    [
+        ("%4", "hel+ "),
+        ("%-4", "hel+ "),
+        ("%12", "    held_one "),
+        ("%-12", "held_one     "),
+        ("%8", "held_one "),
+        ("%1", "+ "),
+        ("%x", " "),
+    ],
+)
 def test_widths(width: str, cell: str, golden: Any, finished: list[Job]) -> None:
     text = text_of(finished[:1], golden("finished", "sacct").context, "jobname" + width, Look(header=False))
     assert text == cell + "\n"
 
 
 def test_numbers_are_never_cut(golden: Any, finished: list[Job]) -> None:
-    text = text_of(finished[2:3], golden("finished", "sacct").context, "priority%3,elapsed%2", Look(header=False))
+    text = text_of(
+        finished[2:3], golden("finished", "sacct").context, "priority%3,elapsed%2", Look(header=False)
+    )
     assert text.splitlines()[0] == "4294901754 00:00:39 "
 
 
 def test_sstat(golden: Any, running: list[Job]) -> None:
     recorded = golden("running", "sstat")
-    batch = Usage(tasks=1, min_cpu_node="n1", ave_rss=13640 * 1024, max_rss=13640 * 1024, max_rss_node="n1",
-                  ave_vmsize=290828 * 1024, max_vmsize=290828 * 1024, max_vmsize_node="n1", max_pages_node="n1",
-                  disk_read=64879, max_disk_read=64879, max_disk_read_node="n1", disk_write=3362, max_disk_write=3362,
-                  max_disk_write_node="n1")
-    sleep = Usage(tasks=2, min_cpu_node="n1", ave_rss=1562 * 1024, max_rss=1572 * 1024, max_rss_node="n2",
-                  max_rss_task=1, ave_vmsize=2920 * 1024, max_vmsize=2920 * 1024, max_vmsize_node="n1",
-                  max_pages_node="n1", disk_read=13954, max_disk_read=6977, max_disk_read_node="n1", disk_write=2,
-                  max_disk_write=1, max_disk_write_node="n1")
-    steps = [dataclasses.replace(running[0].steps[name], usage=usage) for name, usage in (("batch", batch), ("1", sleep))]
+    batch = Usage(
+        tasks=1,
+        min_cpu_node="n1",
+        ave_rss=13640 * 1024,
+        max_rss=13640 * 1024,
+        max_rss_node="n1",
+        ave_vmsize=290828 * 1024,
+        max_vmsize=290828 * 1024,
+        max_vmsize_node="n1",
+        max_pages_node="n1",
+        disk_read=64879,
+        max_disk_read=64879,
+        max_disk_read_node="n1",
+        disk_write=3362,
+        max_disk_write=3362,
+        max_disk_write_node="n1",
+    )
+    sleep = Usage(
+        tasks=2,
+        min_cpu_node="n1",
+        ave_rss=1562 * 1024,
+        max_rss=1572 * 1024,
+        max_rss_node="n2",
+        max_rss_task=1,
+        ave_vmsize=2920 * 1024,
+        max_vmsize=2920 * 1024,
+        max_vmsize_node="n1",
+        max_pages_node="n1",
+        disk_read=13954,
+        max_disk_read=6977,
+        max_disk_read_node="n1",
+        disk_write=2,
+        max_disk_write=1,
+        max_disk_write_node="n1",
+    )
+    steps = [
+        dataclasses.replace(running[0].steps[name], usage=usage)
+        for name, usage in (("batch", batch), ("1", sleep))
+    ]
     header, *theirs = recorded.text.splitlines()
-    names = [name for name in header.split("|") if name != "AveCPUFreq" and "Min" not in name.replace("MinCPU", "")]
+    names = [
+        name for name in header.split("|") if name != "AveCPUFreq" and "Min" not in name.replace("MinCPU", "")
+    ]
     columns = stats.sstat_columns(",".join(names), recorded.context)
-    ours = stats.sstat_text([stats.RunningStep(running[0], step) for step in steps], columns, Look(2, header=False))
-    for one, two in zip(ours.splitlines(), theirs):
-        pairs = dict(zip(header.split("|"), two.split("|")))
-        assert [(n, v) for n, v in zip(names, one.split("|")) if v != pairs[n]] == [
-            # the CPU time's entry is written as a time there: a task number 0 is 00:00:00
-        ]
+    ours = stats.sstat_text(
+        [stats.RunningStep(running[0], step) for step in steps], columns, Look(2, header=False)
+    )
+    for one, two in zip(ours.splitlines(), theirs, strict=False):
+        pairs = dict(zip(header.split("|"), two.split("|"), strict=False))
+        assert (
+            [(n, v) for n, v in zip(names, one.split("|"), strict=False) if v != pairs[n]]
+            == [
+                # the CPU time's entry is written as a time there: a task number 0 is 00:00:00
+            ]
+        )
 
 
 def test_sstat_default_has_alloctres_since_25_05(golden: Any) -> None:

@@ -1,4 +1,5 @@
 """sinfo: text against what a real sinfo printed of the same nodes."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -49,7 +50,7 @@ def test_long_has_a_reservation_column_since_24_11(golden: Any, nodes: Any) -> N
 def test_by_node_long(golden: Any, nodes: Any) -> None:
     recorded = golden("running", "sinfo-Nl")
     ours = text_of(recorded, nodes, Options(by_node=True, long=True))
-    # Which partition of a node comes first is left to a race of threads in sinfo: ours is the configured order.
+    # Which partition of a node comes first is left to a race of threads in sinfo: ours is as configured.
     assert sorted(ours.splitlines()) == sorted(recorded.text.splitlines())
     assert [line.split()[2] for line in ours.splitlines() if line.startswith("n3")] == ["debug*", "gpu"]
 
@@ -68,46 +69,72 @@ def test_narrow_columns(golden: Any, nodes: Any) -> None:
 def test_partitions_without_a_matching_node_are_shown(golden: Any, nodes: Any) -> None:
     recorded = golden("running", "sinfo-default")
     assert text_of(recorded, [], Options(header=False)) == (
-        "debug*       up   infinite      0    n/a \n"
-        "gpu          up 1-00:00:00      0    n/a \n")
+        "debug*       up   infinite      0    n/a \ngpu          up 1-00:00:00      0    n/a \n"
+    )
     assert text_of(recorded, [], Options(header=False, partitions=("nosuch",))) == ""
 
 
 def test_sizes_that_differ(golden: Any, nodes: Any) -> None:
     recorded = golden("running", "sinfo-default")
-    mixed = [dataclasses.replace(nodes[0], config=dataclasses.replace(nodes[0].config, cpus=4, memory_mib=2000)),
-             *nodes[1:3]]
+    mixed = [
+        dataclasses.replace(nodes[0], config=dataclasses.replace(nodes[0].config, cpus=4, memory_mib=2000)),
+        *nodes[1:3],
+    ]
     assert text_of(recorded, mixed, Options(letters="%c %m %D %z", header=False)) == "4+ 2000+ 3 1:8:1\n"
-    assert text_of(recorded, mixed, Options(letters="%c %m %D", header=False, exact=True)) == "4 2000 1\n8 4000 2\n"
+    assert (
+        text_of(recorded, mixed, Options(letters="%c %m %D", header=False, exact=True))
+        == "4 2000 1\n8 4000 2\n"
+    )
 
 
-@pytest.mark.parametrize("state, flags, long, compact, complete", [
-    (NodeState.IDLE, NodeFlag.NONE, "IDLE", "IDLE", "IDLE"),
-    (NodeState.IDLE, NodeFlag.DRAIN, "DRAINED", "DRAIN", "IDLE+DRAIN"),
-    (NodeState.MIXED, NodeFlag.DRAIN, "DRAINING", "DRNG", "MIXED+DRAIN"),
-    (NodeState.IDLE, NodeFlag.DRAIN | NodeFlag.NOT_RESPONDING, "DRAINED*", "DRAIN*", "IDLE+DRAIN+NOT_RESPONDING"),
-    (NodeState.DOWN, NodeFlag.NOT_RESPONDING, "DOWN*", "DOWN*", "DOWN+NOT_RESPONDING"),
-    (NodeState.ALLOCATED, NodeFlag.COMPLETING, "ALLOCATED+", "ALLOC+", "ALLOCATED+COMPLETING"),
-    (NodeState.IDLE, NodeFlag.COMPLETING, "COMPLETING", "COMP", "IDLE+COMPLETING"),
-    (NodeState.MIXED, NodeFlag.COMPLETING, "COMPLETING", "COMP", "MIXED+COMPLETING"),
-    (NodeState.IDLE, NodeFlag.POWERING_UP, "IDLE#", "IDLE#", "IDLE+POWERING_UP"),
-    (NodeState.IDLE, NodeFlag.RESERVED, "RESERVED", "RESV", "IDLE+RESERVED"),
-    (NodeState.UNKNOWN, NodeFlag.NOT_RESPONDING, "UNKNOWN*", "UNK*", "UNKNOWN+NOT_RESPONDING"),
-    (NodeState.MIXED, NodeFlag.FAIL, "FAILING", "FAILG", "MIXED+FAIL"),
-])
-def test_state_words(state: NodeState, flags: NodeFlag, long: str, compact: str, complete: str, nodes: Any) -> None:
+@pytest.mark.parametrize(
+    "state, flags, long, compact, complete",
+    [
+        (NodeState.IDLE, NodeFlag.NONE, "IDLE", "IDLE", "IDLE"),
+        (NodeState.IDLE, NodeFlag.DRAIN, "DRAINED", "DRAIN", "IDLE+DRAIN"),
+        (NodeState.MIXED, NodeFlag.DRAIN, "DRAINING", "DRNG", "MIXED+DRAIN"),
+        (
+            NodeState.IDLE,
+            NodeFlag.DRAIN | NodeFlag.NOT_RESPONDING,
+            "DRAINED*",
+            "DRAIN*",
+            "IDLE+DRAIN+NOT_RESPONDING",
+        ),
+        (NodeState.DOWN, NodeFlag.NOT_RESPONDING, "DOWN*", "DOWN*", "DOWN+NOT_RESPONDING"),
+        (NodeState.ALLOCATED, NodeFlag.COMPLETING, "ALLOCATED+", "ALLOC+", "ALLOCATED+COMPLETING"),
+        (NodeState.IDLE, NodeFlag.COMPLETING, "COMPLETING", "COMP", "IDLE+COMPLETING"),
+        (NodeState.MIXED, NodeFlag.COMPLETING, "COMPLETING", "COMP", "MIXED+COMPLETING"),
+        (NodeState.IDLE, NodeFlag.POWERING_UP, "IDLE#", "IDLE#", "IDLE+POWERING_UP"),
+        (NodeState.IDLE, NodeFlag.RESERVED, "RESERVED", "RESV", "IDLE+RESERVED"),
+        (NodeState.UNKNOWN, NodeFlag.NOT_RESPONDING, "UNKNOWN*", "UNK*", "UNKNOWN+NOT_RESPONDING"),
+        (NodeState.MIXED, NodeFlag.FAIL, "FAILING", "FAILG", "MIXED+FAIL"),
+    ],
+)
+def test_state_words(
+    state: NodeState, flags: NodeFlag, long: str, compact: str, complete: str, nodes: Any
+) -> None:
     node = dataclasses.replace(nodes[0], state=state, flags=flags)
     assert (*state_words(node), complete_state(node)) == (long, compact, complete)
 
 
-@pytest.mark.parametrize("word, state, flags, cpus, answer", [
-    ("idle", NodeState.IDLE, NodeFlag.NONE, 0, True), ("id", NodeState.IDLE, NodeFlag.NONE, 0, True),
-    ("alloc", NodeState.MIXED, NodeFlag.NONE, 3, True), ("alloc", NodeState.IDLE, NodeFlag.NONE, 0, False),
-    ("drain", NodeState.IDLE, NodeFlag.DRAIN, 0, True), ("drained", NodeState.MIXED, NodeFlag.DRAIN, 1, False),
-    ("drng", NodeState.MIXED, NodeFlag.DRAIN, 1, True), ("down", NodeState.DOWN, NodeFlag.NONE, 0, True),
-    ("no_respond", NodeState.DOWN, NodeFlag.NOT_RESPONDING, 0, True), ("maint", NodeState.IDLE, NodeFlag.NONE, 0, False),
-])
-def test_states_asked_for(word: str, state: NodeState, flags: NodeFlag, cpus: int, answer: bool, nodes: Any) -> None:
+@pytest.mark.parametrize(
+    "word, state, flags, cpus, answer",
+    [
+        ("idle", NodeState.IDLE, NodeFlag.NONE, 0, True),
+        ("id", NodeState.IDLE, NodeFlag.NONE, 0, True),
+        ("alloc", NodeState.MIXED, NodeFlag.NONE, 3, True),
+        ("alloc", NodeState.IDLE, NodeFlag.NONE, 0, False),
+        ("drain", NodeState.IDLE, NodeFlag.DRAIN, 0, True),
+        ("drained", NodeState.MIXED, NodeFlag.DRAIN, 1, False),
+        ("drng", NodeState.MIXED, NodeFlag.DRAIN, 1, True),
+        ("down", NodeState.DOWN, NodeFlag.NONE, 0, True),
+        ("no_respond", NodeState.DOWN, NodeFlag.NOT_RESPONDING, 0, True),
+        ("maint", NodeState.IDLE, NodeFlag.NONE, 0, False),
+    ],
+)
+def test_states_asked_for(
+    word: str, state: NodeState, flags: NodeFlag, cpus: int, answer: bool, nodes: Any
+) -> None:
     assert matches(dataclasses.replace(nodes[0], state=state, flags=flags, alloc_cpus=cpus), word) is answer
 
 
@@ -119,9 +146,15 @@ def test_no_state(word: str, nodes: Any) -> None:
 
 def test_reasons(golden: Any, nodes: Any) -> None:
     recorded = golden("running", "sinfo-R")
-    drained = [dataclasses.replace(nodes[0], flags=NodeFlag.DRAIN, reason="bad disk", reason_time=1795249700.0,
-                                   reason_user="root"), *nodes[1:]]
+    drained = [
+        dataclasses.replace(
+            nodes[0], flags=NodeFlag.DRAIN, reason="bad disk", reason_time=1795249700.0, reason_user="root"
+        ),
+        *nodes[1:],
+    ]
     assert text_of(recorded, drained, Options(reasons=True)).splitlines()[1] == (
-        "bad disk             root      2026-11-21T08:28:20 n1")
+        "bad disk             root      2026-11-21T08:28:20 n1"
+    )
     assert text_of(recorded, drained, Options(reasons=True, long=True)).splitlines()[2] == (
-        "bad disk             root(0)      2026-11-21T08:28:20 drng   n1")
+        "bad disk             root(0)      2026-11-21T08:28:20 drng   n1"
+    )

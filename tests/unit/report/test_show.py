@@ -1,4 +1,5 @@
-"""scontrol show: line by line against what a real scontrol printed, but for keys that came or went since 22.05."""
+"""scontrol show: line by line against a real scontrol, but for keys that came or went since 22.05."""
+
 from __future__ import annotations
 
 import csv
@@ -21,8 +22,11 @@ KEYS = Path(__file__).parents[2] / "data" / "scontrol_show.csv"
 def changed(record: str, source: str, change: str) -> set[str]:
     """Keys of a record that the fact table marks."""
     with KEYS.open() as lines:
-        return {row["key"] for row in csv.DictReader(lines)
-                if (row["record"], row["source"]) == (record, source) and row["change"].startswith(change)}
+        return {
+            row["key"]
+            for row in csv.DictReader(lines)
+            if (row["record"], row["source"]) == (record, source) and row["change"].startswith(change)
+        }
 
 
 def without(text: str, keys: set[str]) -> list[list[str]]:
@@ -31,7 +35,9 @@ def without(text: str, keys: set[str]) -> list[list[str]]:
     for record in text.rstrip("\n").split("\n\n"):
         lines = []
         for line in record.split("\n"):
-            left = re.sub(r"(?:(?<=\s)|^)(?:%s)=(?:Job:.*$|[^ ]*)" % "|".join(keys), "", line) if keys else line
+            left = (
+                re.sub(r"(?:(?<=\s)|^)(?:%s)=(?:Job:.*$|[^ ]*)" % "|".join(keys), "", line) if keys else line
+            )
             if line.strip().startswith("SubmitLine="):
                 continue
             if left.strip():
@@ -44,7 +50,7 @@ def same(ours: str, theirs: str, record: str) -> None:
     mine = without(ours, changed(record, "26.11", "after 22.05") | {"ExclusiveTopo"})
     other = without(theirs, changed(record, "22.05", "dropped"))
     assert len(mine) == len(other)
-    for one, two in zip(mine, other):
+    for one, two in zip(mine, other, strict=False):
         assert one == two
 
 
@@ -86,7 +92,10 @@ def test_what_25_11_added(running: Any, waiting: Any, golden: Any) -> None:
     text = show.show_job(running[0], context)
     assert "\n   ReqTRES=cpu=2,mem=20M,node=2,billing=2\n   AllocTRES=cpu=2,node=2,billing=2\n" in text
     assert " Licenses=(null) LicensesAlloc=(null) " in text
-    assert "\n   SubmitLine=sbatch --parsable -J steps -N2 -n2 --mem=10M -t 30 --gpus-per-node=h100:2 steps.sh\n" in text
+    assert (
+        "\n   SubmitLine=sbatch --parsable -J steps -N2 -n2 --mem=10M -t 30 --gpus-per-node=h100:2 steps.sh\n"
+        in text
+    )
     assert "\n   AllocTRES=(null)\n" in show.show_job(waiting[0], context)
     assert text.endswith("TresPerNode=gres:gpu:h100:2\n\n")
 
@@ -101,16 +110,22 @@ def test_show_step(running: Any, golden: Any) -> None:
     assert ours == "\n\n".join(theirs)
 
 
-@pytest.mark.parametrize("name, detail, oneliner", [
-    ("nodesd", True, False), ("nodes", False, False), ("node1", False, True)])
+@pytest.mark.parametrize(
+    "name, detail, oneliner", [("nodesd", True, False), ("nodes", False, False), ("node1", False, True)]
+)
 def test_show_node(name: str, detail: bool, oneliner: bool, golden: Any, nodes: list[Node]) -> None:
     recorded = golden("running", name)
     busy = dict(re.findall(r"NodeName=(\S+) (?:.|\n)*?LastBusyTime=\S+T(\S+)", recorded.text))
     shown = in_order(recorded.text, nodes, lambda node: str(node.config.name))
-    ours = "".join(show_nodes.show_node(node, recorded.context, detail=detail, oneliner=oneliner) for node in shown)
+    ours = "".join(
+        show_nodes.show_node(node, recorded.context, detail=detail, oneliner=oneliner) for node in shown
+    )
     for node in shown:  # ours is not the fact that is tested here
-        ours = re.sub(r"(NodeName=%s (?:.|\n)*?LastBusyTime=)\S+" % node.config.name,
-                      r"\g<1>2026-11-21T" + busy[node.config.name], ours)
+        ours = re.sub(
+            r"(NodeName=%s (?:.|\n)*?LastBusyTime=)\S+" % node.config.name,
+            r"\g<1>2026-11-21T" + busy[node.config.name],
+            ours,
+        )
     same(ours, recorded.text, "node")
 
 
@@ -118,23 +133,42 @@ def test_lines_of_a_node_end_as_slurm_ends_them(golden: Any, nodes: list[Node]) 
     recorded = golden("running", "nodesd")
     ours = show_nodes.show_node(nodes[0], recorded.context, detail=True).split("\n")
     theirs = recorded.text.split("\n\n")[0].split("\n")
-    for begin in ("NodeName", "   CPUAlloc", "   NodeAddr", "   OS", "   RealMemory", "   State", "   Partitions"):
-        assert [line for line in ours if line.startswith(begin)] == [line for line in theirs if line.startswith(begin)]
+    for begin in (
+        "NodeName",
+        "   CPUAlloc",
+        "   NodeAddr",
+        "   OS",
+        "   RealMemory",
+        "   State",
+        "   Partitions",
+    ):
+        assert [line for line in ours if line.startswith(begin)] == [
+            line for line in theirs if line.startswith(begin)
+        ]
 
 
 def test_reason_of_a_node(golden: Any, nodes: list[Node]) -> None:
-    node = dataclasses.replace(nodes[0], flags=NodeFlag.DRAIN, reason="bad disk\nsecond", reason_user="root",
-                               reason_time=1795249700.0)
+    node = dataclasses.replace(
+        nodes[0],
+        flags=NodeFlag.DRAIN,
+        reason="bad disk\nsecond",
+        reason_user="root",
+        reason_time=1795249700.0,
+    )
     text = show_nodes.show_node(node, golden("running", "nodes").context)
     assert text.endswith("\n   Reason=bad disk [root@2026-11-21T08:28:20]\n          second\n\n")
     assert "State=MIXED+DRAIN " in text
 
 
-@pytest.mark.parametrize("name, names, oneliner", [("part", ("debug", "gpu"), False), ("part1", ("gpu",), True)])
+@pytest.mark.parametrize(
+    "name, names, oneliner", [("part", ("debug", "gpu"), False), ("part1", ("gpu",), True)]
+)
 def test_show_partition(name: str, names: tuple[str, ...], oneliner: bool, golden: Any) -> None:
     recorded = golden("finished", name)
     context = recorded.context
-    ours = "".join(show_nodes.show_partition(context.cluster.partition(each), context, oneliner) for each in names)
+    ours = "".join(
+        show_nodes.show_partition(context.cluster.partition(each), context, oneliner) for each in names
+    )
     gone = {"ExclusiveUser"}  # until 26.11 it is there
     same(ours.replace(" ExclusiveUser=NO", ""), recorded.text, "partition")
     assert gone <= changed("partition", "22.05", "dropped")
@@ -157,9 +191,25 @@ def test_config_text(golden: Any) -> None:
     lines = ours.splitlines()
     for line in recorded.text.splitlines():
         key = line.partition("=")[0].strip()
-        if key in ("ClusterName", "GresTypes", "InactiveLimit", "KillWait", "MaxArraySize", "MaxJobCount", "MinJobAge",
-                   "MaxNodeCount", "OverTimeLimit", "JobRequeue", "Licenses", "SlurmctldHost[0]", "SelectType",
-                   "SchedulerType", "AccountingStorageTRES", "BatchStartTimeout", "ReturnToService"):
+        if key in (
+            "ClusterName",
+            "GresTypes",
+            "InactiveLimit",
+            "KillWait",
+            "MaxArraySize",
+            "MaxJobCount",
+            "MinJobAge",
+            "MaxNodeCount",
+            "OverTimeLimit",
+            "JobRequeue",
+            "Licenses",
+            "SlurmctldHost[0]",
+            "SelectType",
+            "SchedulerType",
+            "AccountingStorageTRES",
+            "BatchStartTimeout",
+            "ReturnToService",
+        ):
             assert line in lines
     assert lines[0] == recorded.text.splitlines()[0]
     assert ours.endswith("\n\nSlurmctld(primary) at vm is UP\n")
@@ -168,8 +218,12 @@ def test_config_text(golden: Any) -> None:
 
 def test_gres_is_counted_where_the_site_says_so(running: Any, golden: Any) -> None:
     context = golden("running", "one").context
-    counting = dataclasses.replace(context, cluster=dataclasses.replace(
-        context.cluster, parameters=(("AccountingStorageTRES", "gres/gpu"),)))
-    assert "AllocTRES=cpu=2,node=2,billing=2,gres/gpu=4,gres/gpu:h100=4\n" in show.show_job(running[0], counting)
+    counting = dataclasses.replace(
+        context,
+        cluster=dataclasses.replace(context.cluster, parameters=(("AccountingStorageTRES", "gres/gpu"),)),
+    )
+    assert "AllocTRES=cpu=2,node=2,billing=2,gres/gpu=4,gres/gpu:h100=4\n" in show.show_job(
+        running[0], counting
+    )
     text = show_nodes.show_partition(context.cluster.partitions[1], counting)
     assert "TRES=cpu=16,mem=8000M,node=2,billing=16,gres/gpu=8,gres/gpu:h100=8\n" in text

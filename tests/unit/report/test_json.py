@@ -1,0 +1,112 @@
+"""--json: names and nesting against the table of Slurm 25.11's data parser, values against the records."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurmsky.model.job import Job, Node
+from slurmsky.report import json as report
+
+PATHS = Path(__file__).parent / "data_parser_v0.0.44.txt"
+ABOUT = report.meta(["squeue", "--json"], "root", "root", "oracle")
+
+
+def expected(record: str) -> set[str]:
+    """The paths of one record in the table."""
+    sections = PATHS.read_text().split("[")[1:]
+    table = {section.partition("]")[0]: section.partition("]")[2].split() for section in sections}
+    return set(table[record])
+
+
+def has(record: Any, path: str) -> bool:
+    for name in path.split("/"):
+        if not isinstance(record, dict) or name not in record:
+            return False
+        record = record[name]
+    return True
+
+
+@pytest.fixture
+def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any]:
+    context = golden("running", "one").context
+    return {
+        "JOB_INFO": report.job_record(running[0], context),
+        "NODE": report.node_record(nodes[0], context),
+        "PARTITION_INFO": report.partition_record(context.cluster.partitions[1], context),
+        "JOB_RES": report.job_record(running[0], context)["job_resources"],
+        "OPENAPI_META": ABOUT,
+        "OPENAPI_JOB_INFO_RESP": {
+            **report.jobs_answer([], context, ABOUT),
+            "jobs": [report.job_record(job, context) for job in running],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["JOB_INFO", "NODE", "PARTITION_INFO", "JOB_RES", "OPENAPI_META", "OPENAPI_JOB_INFO_RESP"]
+)
+def test_every_name_is_there_and_no_other(name: str, records: dict[str, Any]) -> None:
+    paths = expected(name)
+    assert [path for path in sorted(paths) if not has(records[name], path)] == []
+    assert set(records[name]) == {path.partition("/")[0] for path in paths}
+
+
+def test_values(records: dict[str, Any], waiting: list[Job], golden: Any) -> None:
+    job = records["JOB_INFO"]
+    assert (job["job_id"], job["job_state"], job["nodes"], job["user_name"]) == (
+        70538,
+        ["RUNNING"],
+        "n[1-2]",
+        "root",
+    )
+    assert job["time_limit"] == {"set": True, "infinite": False, "number": 30}
+    assert job["array_task_id"] == report.UNSET
+    assert job["start_time"]["number"] == 1795249744
+    assert job["memory_per_node"]["number"] == 10
+    assert job["memory_per_cpu"]["set"] is False
+    assert job["tres_alloc_str"] == "cpu=2,node=2,billing=2"
+    assert [node["name"] for node in job["job_resources"]["nodes"]["allocation"]] == ["n1", "n2"]
+    context = golden("waiting", "squeue_default").context
+    array = report.job_record(waiting[1], context)
+    assert (array["array_task_string"], array["hold"], array["state_reason"]) == (
+        "1-5%2",
+        True,
+        "JobHeldUser",
+    )
+    assert array["time_limit"] == {"set": True, "infinite": True, "number": 0}
+    assert records["NODE"]["state"] == ["MIXED"]
+
+
+@pytest.mark.parametrize(
+    "code, signal, status, name",
+    [(0, 0, "SUCCESS", ""), (3, 0, "ERROR", ""), (0, 15, "SIGNALED", "TERM"), (0, 99, "SIGNALED", "99")],
+)
+def test_exit_codes(code: int, signal: int, status: str, name: str) -> None:
+    record = report.exit_code(code, signal)
+    assert (record["status"], record["signal"]["name"]) == ([status], name)
+
+
+def test_json_text_is_json(records: dict[str, Any]) -> None:
+    assert json.loads(report.json_text(records["OPENAPI_JOB_INFO_RESP"])) == records["OPENAPI_JOB_INFO_RESP"]
+
+
+def test_yaml_text(records: dict[str, Any]) -> None:
+    small = {"a": [{"b": 1, "c": []}, {"d": {"e": "x: y"}}], "n": None, "t": [True, "no"], "o": {}}
+    assert report.yaml_text(small) == (
+        '%YAML 1.1\n---\na:\n  - b: 1\n    c: []\n  - d:\n      e: "x: y"\nn: null\nt:\n  - true\n  - "no"\n'
+        "o: {}\n...\n"
+    )
+
+
+def test_ten_thousand_jobs_are_quick(running: list[Job], golden: Any) -> None:
+    context = golden("running", "one").context
+    jobs = [dataclasses.replace(running[0], job_id=number) for number in range(10_000)]
+    start = time.process_time()
+    report.json_text(report.jobs_answer(jobs, context, ABOUT))
+    assert time.process_time() - start < 1.0 * 3  # the budget is a second on an idle machine
