@@ -19,13 +19,14 @@ _PAIRS = ("recorded", "site_options")
 class Component:
     """Field values by name, the source of each, and the source of each option (by its long name)."""
 
-    def __init__(self, command: str, context: Context) -> None:
+    def __init__(self, command: str, context: Context, warnings: Optional[list[str]] = None) -> None:
         self.command = command
         self.context = context
         self.values: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
         self.given: dict[str, str] = {}
-        self.warnings: list[str] = []
+        #: lines for stderr, shared by all components of a request
+        self.warnings = [] if warnings is None else warnings
         #: what was said, by option: "set" for a flag
         self.texts: dict[str, str] = {}
         #: typed options that change nothing here, by name: what a dry run or -v should mention
@@ -33,7 +34,7 @@ class Component:
 
     def next(self, table: Table) -> Component:
         """The following het component: keeps what does not start anew in each."""
-        following = Component(self.command, self.context)
+        following = Component(self.command, self.context, self.warnings)
         reset = {field for option in table.options if option.resets for field in option.field.split(",")}
         following.values = {name: value for name, value in self.values.items() if name not in reset}
         following.sources = {name: self.sources[name] for name in following.values if name in self.sources}

@@ -6,6 +6,9 @@ CommandError          bad input, in Slurm's words
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 
 class CommandError(Exception):
     """``lines`` go to stderr, ``stdout`` before them to stdout, ``exit_code`` ends the command."""
@@ -18,6 +21,16 @@ class CommandError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.lines) or self.stdout
+
+
+@contextmanager
+def behind(told: Sequence[str]) -> Iterator[None]:
+    """A refusal raised within stands behind the lines already ``told``: clients print as they go."""
+    try:
+        yield
+    except CommandError as fault:
+        fault.lines = (*told, *fault.lines)
+        raise
 
 
 class Printed(CommandError):

@@ -16,10 +16,26 @@ from ..model.spec import JobSpec, StepSpec
 from . import checks
 from . import script as reading
 from .component import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
-from .errors import failure
+from .errors import behind, failure
 from .getopt import Words, split
 from .table import Option, Table, load
 from .values import Context
+
+__all__ = [
+    "JobSpec",
+    "ScriptChoice",
+    "ScriptText",
+    "StepRequest",
+    "StepSpec",
+    "Submission",
+    "SubmitFlags",
+    "describe",
+    "find_script",
+    "parse_salloc",
+    "parse_sbatch",
+    "parse_srun",
+    "wrap_script",
+]
 
 _JOB_FIELDS = tuple(entry.name for entry in dataclasses.fields(JobSpec))
 _STEP_FIELDS = tuple(
@@ -145,14 +161,33 @@ def parse_sbatch(
     choice = find_script(argv, context, table)
     # What --wrap makes is not searched for options.
     directives = reading.Directives() if script is None else reading.read(script.data, script.path, context)
+    told = list(directives.warnings)
+    with behind(told):
+        parts = _sbatch_components(argv, script, directives, Component("sbatch", context, told), table)
+    default = os.path.basename(script.path) or "sbatch" if script else "wrap"
+    jobs = tuple(_job(part, context, default) for part in parts)
+    flags = _flags(parts[0], parsable=any(part.get("parsable") for part in parts))
+    return Submission(
+        jobs, choice.argv[1:], choice.path, choice.wrap, flags, tuple(told), _idle(parts), _given(parts)
+    )
+
+
+def _sbatch_components(
+    argv: Sequence[str],
+    script: Optional[ScriptText],
+    directives: reading.Directives,
+    first: Component,
+    table: Table,
+) -> list[Component]:
+    """All components: each has its part of the script, the environment, its part of the command line."""
     parts: list[Component] = []
     words, more = list(argv), True
     while more or len(parts) < len(directives.components):
-        part = parts[-1].next(table) if parts else Component("sbatch", context)
+        part = parts[-1].next(table) if parts else first
         if len(parts) < len(directives.components):
             _put_directives(part, table, directives.components[len(parts)])
         if script is not None and not parts and not _ignores_pbs(part, argv, table):
-            part.put_words(split(table, reading.foreign(script.data, script.path, context)), SCRIPT)
+            part.put_words(split(table, reading.foreign(script.data, script.path, part.context)), SCRIPT)
         part.put_environment(table)
         # Components that only the script has get the command line's last one again: sbatch.c moves on in
         # argv at a ":" and nowhere else.
@@ -164,13 +199,7 @@ def parse_sbatch(
         parts.append(part)
     for part in parts:
         checks.submission(part, het=len(parts) > 1)
-    default = os.path.basename(script.path) or "sbatch" if script else "wrap"
-    jobs = tuple(_job(part, context, default) for part in parts)
-    warnings = (*directives.warnings, *_warnings(parts))
-    flags = _flags(parts[0], parsable=any(part.get("parsable") for part in parts))
-    return Submission(
-        jobs, choice.argv[1:], choice.path, choice.wrap, flags, warnings, _idle(parts), _given(parts)
-    )
+    return parts
 
 
 def _put_directives(part: Component, table: Table, words: Sequence[str]) -> None:
@@ -200,45 +229,47 @@ def parse_salloc(argv: Sequence[str], context: Context, table: Optional[Table] =
     Raises CommandError.
     """
     table = table or load("salloc")
-    parts, commands = _components("salloc", argv, context, table)
-    for part in parts:
-        checks.verify(part)
-        checks.submission(part, het=len(parts) > 1)
+    told: list[str] = []
+    with behind(told):
+        parts, commands = _components(argv, Component("salloc", context, told), table)
+        for part in parts:
+            checks.verify(part)
+            checks.submission(part, het=len(parts) > 1)
     command = next((words for words in commands if words), ())
     default = "no-shell" if parts[0].get("no_shell") else "interactive"
     jobs = tuple(_job(part, context, default) for part in parts)
-    return Submission(
-        jobs, command, None, None, _flags(parts[0]), _warnings(parts), _idle(parts), _given(parts)
-    )
+    return Submission(jobs, command, None, None, _flags(parts[0]), tuple(told), _idle(parts), _given(parts))
 
 
 def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> StepRequest:
     """The step, or steps, that ``argv`` (without "srun") asks for. Raises CommandError."""
     table = table or load("srun")
-    parts, commands = _components("srun", argv, context, table)
+    told: list[str] = []
     steps = []
-    for index, part in enumerate(parts):
-        # A component without a program runs that of the last one that has one.
-        command = commands[index] or next((words for words in reversed(commands) if words), ())
-        if not command:
-            raise failure("srun", "No command given to execute.", level="fatal")
-        checks.verify(part)
-        _relative(part)
-        if not part.get("jobid"):
-            checks.submission(part, het=len(parts) > 1)
-        steps.append(_step(part, context, command))
-    return StepRequest(tuple(steps), _flags(parts[0]), _warnings(parts), _idle(parts))
+    with behind(told):
+        parts, commands = _components(argv, Component("srun", context, told), table)
+        for index, part in enumerate(parts):
+            # A component without a program runs that of the last one that has one.
+            command = commands[index] or next((words for words in reversed(commands) if words), ())
+            if not command:
+                raise failure("srun", "No command given to execute.", level="fatal")
+            checks.verify(part)
+            _relative(part)
+            if not part.get("jobid"):
+                checks.submission(part, het=len(parts) > 1)
+            steps.append(_step(part, context, command))
+    return StepRequest(tuple(steps), _flags(parts[0]), tuple(told), _idle(parts))
 
 
 def _components(
-    command: str, argv: Sequence[str], context: Context, table: Table
+    argv: Sequence[str], first: Component, table: Table
 ) -> tuple[list[Component], list[tuple[str, ...]]]:
     """Components between lone ":" words, each with its options set and the command behind them."""
     parts: list[Component] = []
     commands: list[tuple[str, ...]] = []
     rest: Optional[Sequence[str]] = list(argv)
     while rest is not None:
-        part = parts[-1].next(table) if parts else Component(command, context)
+        part = parts[-1].next(table) if parts else first
         part.put_environment(table)
         words = split(table, rest)
         answer_early(table, words)
@@ -294,10 +325,6 @@ def describe(request: Submission) -> tuple[tuple[str, str], ...]:
 
 def _given(parts: Sequence[Component]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(parts[0].texts.items()))
-
-
-def _warnings(parts: Sequence[Component]) -> tuple[str, ...]:
-    return tuple(line for part in parts for line in part.warnings)
 
 
 def _idle(parts: Sequence[Component]) -> tuple[Option, ...]:

@@ -261,6 +261,16 @@ def test_the_script_counts_as_typed_for_exclusions() -> None:
     )
 
 
+def test_warnings_stand_before_a_later_refusal() -> None:
+    """sbatch prints each as it meets it."""
+    assert refusal("-n1", "-N2", "-d", "bogus", script="#SLURM -H\n") == (
+        "sbatch: error: Change from #SLURM to #SBATCH in your script and verify the options are valid "
+        "in sbatch",
+        "sbatch: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",
+        "sbatch: error: Batch job submission failed: Job dependency problem",
+    )
+
+
 @pytest.mark.parametrize(
     ("argv", "code"),
     [
@@ -392,7 +402,8 @@ def test_tasks_per_node_that_do_not_fit(nodes: str, tasks: int, per_node: int, k
         if kept
         else (
             f"srun: Warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
-            f"requested tasks {tasks} with the number of requested nodes {nodes[:1]}. Ignoring --ntasks-per-node.",
+            f"requested tasks {tasks} with the number of requested nodes {nodes[:1]}. "
+            "Ignoring --ntasks-per-node.",
         )
     )
 
