@@ -29,7 +29,9 @@ from ..model.allocation import Launch
 from . import cloudenv, files, output, rendezvous, transport
 from .channel import Channel
 from .logframes import MAX_FRAME, Encoder
+from .desk import Desk
 from .loop import Loop
+from .tls import TlsChannel
 
 TAIL_S = 0.2  # how often output files are looked at
 FLUSH_S = 0.5  # how long a line without its end is held back
@@ -296,10 +298,20 @@ def serve_other(node: Node) -> int:
     node.prepare()
     agent = node.start_agent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first node ends the job, then us
+    loop = Loop()
+
+    def upstream() -> Optional[Channel]:
+        try:
+            up = rendezvous.join(node.addresses[0], node.settings["seed"], client, {"role": "client"}, 10)
+        except rendezvous.RendezvousError:
+            return None
+        return TlsChannel(loop, up.sock)
+
+    Desk(loop, os.path.join(node.home, "controller.sock"), upstream)
     line.send({"ready": True})
+    threading.Thread(target=await_finish, args=(line, loop), daemon=True).start()
+    loop.run()
     try:
-        while not line.receive(None).get("finish"):
-            continue
         send_back(
             node,
             Log(node.session, node.rank),
@@ -307,7 +319,7 @@ def serve_other(node: Node) -> int:
             int(node.settings["files"].get("return_bytes", 0)),
         )
         line.send({"done": True})
-    except (OSError, ValueError):
+    except OSError:
         pass  # the first node is gone, and the job with it
     agent.terminate()
     try:
@@ -316,6 +328,22 @@ def serve_other(node: Node) -> int:
         agent.kill()
     node.clean()
     return 0
+
+
+def await_finish(line: rendezvous.Line, loop: Loop) -> None:
+    """Stop the loop when the first node says so, or is gone."""
+    try:
+        while not line.receive(None).get("finish"):
+            continue
+    except (OSError, ValueError):
+        pass  # gone: nothing is left to wait for
+    loop.soon(loop.stop)
+    poke()
+
+
+def poke() -> None:
+    """Wake the loop of the main thread."""
+    os.kill(os.getpid(), signal.SIGCHLD)
 
 
 def agree_on_names(
@@ -375,6 +403,7 @@ class Head:
         signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._told_to_end))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.desk = Desk(self.loop, os.path.join(node.home, "controller.sock"))
         self._watch_others()
         threading.Thread(target=self._accept_controllers, args=(server,), daemon=True).start()
         self._look()
@@ -506,7 +535,7 @@ class Head:
                 "node": self.node.launch.shares[rank].name,
             }
             self.loop.soon(lambda: self.channel.send_json(message))
-            os.kill(os.getpid(), signal.SIGCHLD)  # wakes the loop
+            poke()
 
     def _accept_controllers(self, server: ssl.SSLContext) -> None:
         """The real controller may come over TLS, any time and more than once, with requests for the agent."""
@@ -518,24 +547,33 @@ class Head:
                 return
             threading.Thread(target=self._serve_controller, args=(sock, server), daemon=True).start()
 
-    def _serve_controller(self, sock: socket.socket, server: ssl.SSLContext) -> None:
+    def _serve_controller(self, sock: Optional[socket.socket], server: ssl.SSLContext) -> None:
+        assert sock is not None
         try:
             sock.settimeout(10)
             line = rendezvous.Line(server.wrap_socket(sock, server_side=True))
-            if line.receive(10).get("role") != "controller":
+            role = line.receive(10).get("role")
+            if role not in ("controller", "desk", "client"):
                 return
             line.send({"welcome": True})
+            if role != "controller":
+                take = self.desk.park if role == "desk" else self.desk.client
+                tls, sock = line.sock, None
+                self.loop.soon(lambda: take(TlsChannel(self.loop, tls)))
+                poke()
+                return
             while True:
                 message = line.receive(None)
                 if message.get("op") == "terminate":
                     self.terminated = True
                 self.loop.soon(lambda message=message: self.channel.send_json(message))  # type: ignore[misc]
-                os.kill(os.getpid(), signal.SIGCHLD)
+                poke()
                 line.send({"taken": message.get("id")})
         except (OSError, ValueError):
             return
         finally:
-            sock.close()
+            if sock is not None:
+                sock.close()
 
     # --- output and end
     def _look(self) -> None:

@@ -91,9 +91,9 @@ def accept_all(listener: socket.socket, tls: ssl.SSLContext, count: int) -> dict
     return came
 
 
-def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts) -> Line:
+def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: float = WAIT_S) -> Line:
     """Connect to the first node and tell our facts. It may start minutes after us."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         for port in ports(seed):
             try:

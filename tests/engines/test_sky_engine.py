@@ -22,6 +22,7 @@ from slurmsky.engines.sky.http import Access, Client
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
+from slurmsky.node import wire
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")]
@@ -325,15 +326,45 @@ def test_lost_nodes_end_a_job_that_does_not_want_a_requeue(world):
     assert world.ended()["state"] == "NODE_FAIL"
 
 
-def test_two_nodes_and_srun(world):
-    script = "#!/bin/bash\nscontrol show hostnames | wc -l\nsrun -l sh -c 'cat data.txt; echo $SLURM_PROCID > out.$SLURM_PROCID' | sort\n"
+SRUN = r"""#!/bin/bash
+scontrol show hostnames | wc -l
+squeue --me
+srun -l sh -c 'cat data.txt; echo $SLURM_PROCID > out.$SLURM_PROCID; squeue $SLURM_PROCID' | sort
+"""
+
+
+async def squeue(reader, writer):
+    """A controller that answers every command with its name and arguments."""
+    reader = FrameStream(reader)
+    request = wire.Request.from_payload((await reader.frame()).payload)
+    writer.write(wire.encode(wire.STDOUT, " ".join((request.command, *request.args, "\n")).encode()))
+    writer.write(wire.encode(wire.EXIT, b"0"))
+    await writer.drain()
+    writer.close()
+
+
+class FrameStream:
+    def __init__(self, reader):
+        self.reader, self.frames, self.decoder = reader, [], wire.FrameReader()
+
+    async def frame(self):
+        while not self.frames:
+            self.frames += self.decoder.feed(await self.reader.read(65536))
+        return self.frames.pop(0)
+
+
+def test_two_nodes_and_srun_and_commands_that_only_the_controller_can_answer(world):
     (world.project / "data.txt").write_text("hi\n")
 
     async def what(world):
-        await world.engine.start(world.launch(script, nodes=2))
+        world.home.mkdir(exist_ok=True)
+        controller = await asyncio.start_unix_server(squeue, str(world.home / "controller.sock"))
+        await world.engine.start(world.launch(SRUN, nodes=2))
         await world.until(world.ended)
+        controller.close()
 
     world.play(what)
     assert world.ended()["state"] == "COMPLETED", world.out
-    assert world.out.endswith(b"0: hi\n1: hi\n")
+    expected = b"2\nsqueue --me \n0: hi\n0: squeue 0 \n1: hi\n1: squeue 1 \n"
+    assert world.out == expected
     assert [(world.project / f"out.{rank}").read_text() for rank in (0, 1)] == ["0\n", "1\n"]

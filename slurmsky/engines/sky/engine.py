@@ -25,6 +25,7 @@ from ...translate.notes import Refused
 from ...translate.task import SkyTask, plan, sky_name
 from ..base import EngineError, Event, OnEvent
 from . import control, shipment
+from .desk import keep_parked
 from .http import Client, Rejected, SkyError, WrongVersion
 from .watch import Record, Watch
 
@@ -70,6 +71,7 @@ class SkyEngine:
 
     def __init__(self, home: Path, on_event: OnEvent, site: Site, client: Client) -> None:
         self.folder = home / "sky"
+        self.socket = home / "controller.sock"
         self.site = site
         self.client = client
         self._on_event = on_event
@@ -211,6 +213,8 @@ class SkyEngine:
         self._closing = True
         for task in [*self._tasks, *([self._poller] if self._poller else [])]:
             task.cancel()
+        for watch in self._watches.values():
+            watch.close_desk()
         await asyncio.gather(*self._tasks, *([self._poller] if self._poller else []), return_exceptions=True)
 
     # --- telling the controller
@@ -222,6 +226,15 @@ class SkyEngine:
             return
         event["job_id"] = job_id
         self._on_event(event)
+        if event.get("ev") == "started":
+            self._open_desk(watch)
+
+    def _open_desk(self, watch: Watch) -> None:
+        """Let commands inside the job reach our controller."""
+        if watch.record.control and (watch.desk is None or watch.desk.done()):
+            watch.desk = asyncio.ensure_future(
+                keep_parked(watch.record.control, watch.folder / "ship" / "tls", self.socket)
+            )
 
     def _state(self, job_id: int, state: str, reason: str, comment: str = "") -> None:
         self._on_event(
@@ -235,6 +248,7 @@ class SkyEngine:
         if watch.record.ended:
             return
         watch.record.ended = True
+        watch.close_desk()
         watch.save()
         for message in watch.returns.messages:
             watch.returns.append(f"slurmsky: {message}\n")
@@ -291,6 +305,8 @@ class SkyEngine:
             self._watch_states()
             if record.cancel and not record.started:
                 await self._cancel(watch)
+            if record.started and not record.ended:
+                self._open_desk(watch)
             await self._follow(watch)
             record.phase = "over"
             watch.save()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -61,6 +62,7 @@ class Watch:
         self.decoder = Decoder({"streams": record.positions.get("streams", {})})
         self.done = False  # the log has told its last word
         self.following = False
+        self.desk: asyncio.Task[None] | None = None
         self.last_poll = 0.0
         self.broken: list[str] = []
         self._early: list[tuple[str, Output]] = []
@@ -88,6 +90,12 @@ class Watch:
         partial = self.folder / "record.part"
         partial.write_text(json.dumps(asdict(self.record)))
         os.replace(partial, self.folder / "record.json")
+
+    def close_desk(self) -> None:
+        """Leave the node's desk."""
+        if self.desk is not None:
+            self.desk.cancel()
+            self.desk = None
 
     # --- the log
 

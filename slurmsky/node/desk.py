@@ -1,0 +1,139 @@
+"""Where a cloud node's agent turns with commands that it does not answer itself.
+
+What can be said without the controller is said here. For the rest the controller, which can reach the first node but
+cannot be reached from it, keeps a connection *parked* there: a client gets it and talks through it, and the controller
+parks another. Other nodes pass their clients on to the first.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Optional
+
+from ..language import hostlist
+from ..language.errors import LanguageError
+from . import transport, wire
+from .channel import Channel
+from .clients import join
+from .loop import READ, Loop
+
+WAIT_S = 15.0  # how long a client waits for a parked connection
+Upstream = Callable[[], Optional[Channel]]
+
+
+class Desk:
+    """Listens on a unix socket. ``upstream``: how another node reaches the first (None on the first)."""
+
+    def __init__(self, loop: Loop, path: str, upstream: Optional[Upstream] = None) -> None:
+        self.loop = loop
+        self.upstream = upstream
+        self._parked: deque[Channel] = deque()
+        self._waiting: deque[tuple[Channel, bytes]] = deque()
+        listener = transport.listen(transport.UNIX + path)
+        listener.setblocking(False)
+        loop.watch(listener.fileno(), READ, lambda _events: self._accept(listener))
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                return
+            if transport.peer_uid(sock) not in (os.geteuid(), 0):
+                sock.close()
+            else:
+                self.client(Channel(self.loop, sock))
+
+    def client(self, channel: Channel) -> None:
+        """Serve a client, of this node or passed on by another."""
+
+        def first(kind: bytes, payload: bytes) -> None:
+            channel.on_frame = lambda kind, payload: None
+            if kind != wire.REQUEST:
+                channel.close(at_once=True)
+                return
+            channel.pause()
+            try:
+                request = wire.Request.from_payload(payload)
+            except wire.WireError:
+                channel.close(at_once=True)
+                return
+            code = self.answer(request, channel)
+            if code is not None:
+                channel.send(wire.EXIT, b"%d" % code)
+                channel.close()
+            else:
+                self._pass_on(channel, payload)
+
+        channel.on_frame = first
+
+    def answer(self, request: wire.Request, channel: Channel) -> Optional[int]:
+        """The exit code of a command that needs no controller; None for all others."""
+        words = [word for word in request.args if not word.startswith("-")]
+        if request.command != "scontrol" or len(words) < 2 or words[0] != "show" or not words[1].startswith("host"):
+            return None
+        kind = words[1]
+        text = words[2] if len(words) > 2 else request.env.get("SLURM_JOB_NODELIST", "")
+        try:
+            if kind.startswith("hostn"):
+                answer = "".join("%s\n" % name for name in hostlist.expand(text))
+            else:
+                names = text.split(",")
+                answer = (hostlist.compress_sorted if kind.startswith("hostlists") else hostlist.compress)(
+                    host for name in names for host in hostlist.expand(name)
+                ) + "\n"
+        except LanguageError:
+            channel.send(wire.STDERR, ("Invalid hostlist: %s\n" % text).encode())
+            return 1
+        channel.send(wire.STDOUT, answer.encode("utf-8", "surrogateescape"))
+        return 0
+
+    # --- the way up
+    def park(self, channel: Channel) -> None:
+        """The controller has left a connection here."""
+        channel.on_close = lambda: self._lost(channel)
+        self._parked.append(channel)
+        self._match()
+
+    def _lost(self, channel: Channel) -> None:
+        if channel in self._parked:
+            self._parked.remove(channel)
+
+    def _pass_on(self, channel: Channel, payload: bytes) -> None:
+        if self.upstream is not None:
+            peer = self.upstream()
+            if peer is None:
+                self._refuse(channel)
+                return
+            self._connect(channel, peer, payload)
+            return
+        self._waiting.append((channel, payload))
+        self.loop.after(WAIT_S, lambda: self._give_up(channel))
+        self._match()
+
+    def _match(self) -> None:
+        while self._parked and self._waiting:
+            channel, payload = self._waiting.popleft()
+            if not channel.closed:
+                self._connect(channel, self._parked.popleft(), payload)
+
+    @staticmethod
+    def _connect(channel: Channel, peer: Channel, payload: bytes) -> None:
+        peer.send(wire.REQUEST, payload)
+        join(channel, peer)
+        channel.resume()
+
+    def _give_up(self, channel: Channel) -> None:
+        for entry in list(self._waiting):
+            if entry[0] is channel:
+                self._waiting.remove(entry)
+                self._refuse(channel)
+
+    @staticmethod
+    def _refuse(channel: Channel) -> None:
+        channel.send(wire.STDERR, b"slurm_receive_msg: error: Unable to contact slurm controller (connect failure)\n")
+        channel.send(wire.EXIT, b"1")
+        channel.close()
