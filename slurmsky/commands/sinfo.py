@@ -10,6 +10,7 @@ from ..model.job import Node
 from ..options import help as helps
 from ..options.query import SinfoQuery, parse_sinfo
 from ..report import nodes as report
+from ..report import tables
 from ..report.node_state import matches
 from ._command import streaming
 from ._report import known_cluster
@@ -24,7 +25,7 @@ async def main(ctx: Context) -> int:
     for line in query.warnings:
         ctx.err(line)
     if query.helpformat or query.helpformat2 or query.helpstate:
-        ctx.out(helps.sinfo_help(query))
+        ctx.out(helps.field_help(query, tables.table("sinfo_fields")))
         return 0
     if not known_cluster(ctx, query.clusters):
         return 1

@@ -12,6 +12,7 @@ from ..model.states import JobFlag, JobState
 from ..options import help as helps
 from ..options.query import JobId, SqueueQuery, parse_squeue
 from ..report import jobs as report
+from ..report import tables
 from ..report.job_fields import StepRow
 from ._command import streaming
 from ._report import known_cluster
@@ -28,7 +29,7 @@ async def main(ctx: Context) -> int:
     for line in query.warnings:
         ctx.err(line)
     if query.helpformat or query.helpformat2 or query.helpstate:
-        ctx.out(helps.squeue_help(query))
+        ctx.out(helps.field_help(query, tables.table("squeue_fields")))
         return 0
     if not known_cluster(ctx, query.clusters):
         return 1

@@ -6,8 +6,10 @@ The layout is Slurm's (a column of options, a column of meanings); the meanings 
 from __future__ import annotations
 
 import textwrap
-from typing import Iterable
+from typing import Iterable, Mapping, Sequence, Union
 
+from .filters import NODE_STATES, STATE_NAMES
+from .requests import SinfoQuery, SqueueQuery
 from .table import COMMANDS, SUBMIT, Option, Table, every, load
 
 VERSION = "25.11.0"
@@ -111,6 +113,27 @@ def usage_text(table: Table) -> str:
         " ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False
     )
     return head + ("\n" + " " * len(head)).join(wrapped).replace("\x00", " ") + "\n"
+
+
+def in_columns(words: Sequence[str], columns: int = 4, width: int = 20) -> str:
+    """Words in columns, as sacct --helpformat shows its fields."""
+    rows = [words[at : at + columns] for at in range(0, len(words), columns)]
+    return "".join("".join(word.ljust(width - 1) + " " for word in row).rstrip() + "\n" for row in rows)
+
+
+def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[str, str]]) -> str:
+    """What --helpformat (letters), --helpFormat (names) or --helpstate print.
+
+    ``fields`` are rows with name, letter and hidden, as the command's fact table has them.
+    """
+    if query.helpstate:
+        states = dict.fromkeys(NODE_STATES if isinstance(query, SinfoQuery) else STATE_NAMES)
+        return in_columns([state for state in states if state != "?"])
+    shown = [row for row in fields if not row["hidden"]]
+    if query.helpformat:
+        letters = {row["letter"]: row["name"] for row in shown if row["letter"]}
+        return "".join(f"%{letter}  {name}\n" for letter, name in sorted(letters.items()))
+    return in_columns(list(dict.fromkeys(row["name"] for row in shown)))
 
 
 def completions(table: Table, prefix: str) -> str:

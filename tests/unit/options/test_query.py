@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slurmsky.language.arrayspec import ArraySpec
-from slurmsky.options import query
+from slurmsky.options import help, query
 from slurmsky.options.errors import CommandError, Printed
 from slurmsky.options.query import JobId, Query
 from slurmsky.options.values import Context
@@ -231,3 +231,15 @@ def test_version_and_help(command: str) -> None:
 def test_noheader_is_not_help() -> None:
     assert ask("squeue", "-h").noheader
     assert ask("sinfo", "-h").noheader
+
+
+def test_lists_of_fields_and_states() -> None:
+    rows = [
+        {"name": "Account", "letter": "a", "hidden": ""},
+        {"name": "JobID", "letter": "A", "hidden": ""},
+        {"name": "Secret", "letter": "Z", "hidden": "yes"},
+    ]
+    assert help.field_help(ask("squeue", "--helpformat"), rows) == "%A  JobID\n%a  Account\n"
+    assert help.field_help(ask("squeue", "--helpFormat"), rows).split() == ["Account", "JobID"]
+    assert "OUT_OF_MEMORY" in help.field_help(ask("squeue", "--helpstate"), rows).split()
+    assert "drained" in help.field_help(ask("sinfo", "--helpstate"), rows).split()
