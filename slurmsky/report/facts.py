@@ -257,8 +257,10 @@ def device_text(name: str, indices: Sequence[int]) -> str:
     return "%s:%d(IDX:%s)" % (name, len(indices), index_list(indices))
 
 
-def index_list(indices: Iterable[int]) -> str:
+def index_list(indices: Sequence[int]) -> str:
     """Numbers as ``0-3,7``, never cut and never in steps (bitstring.c bit_fmt_full)."""
+    if not indices:
+        return ""
     runs: list[list[int]] = []
     for index in sorted(indices):
         if runs and runs[-1][1] + 1 == index:
@@ -315,6 +317,8 @@ def expand_path(pattern: str, job: Job) -> str:
         return ""
     if not pattern.startswith("/"):
         pattern = job.work_dir.rstrip("/") + "/" + pattern
+    if "%" not in pattern and "\\" not in pattern:
+        return pattern
     if not job.batch_host:
         pattern = _NODE_NAME.sub(r"%%\1", pattern)
     return filename.expand(pattern, filename.FilenameValues(

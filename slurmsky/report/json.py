@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal as signals
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from slurmsky.language.hostlist import compress
 from slurmsky.model.cluster import PartitionConfig
@@ -24,20 +24,42 @@ from .show import mail_types
 from .show_nodes import node_tres, partition_tres
 
 Record = dict[str, Any]
-UNSET: Record = {"set": False, "infinite": False, "number": 0}
-ENDLESS: Record = {"set": True, "infinite": True, "number": 0}
 
 
-def number(value: Optional[float]) -> Record:
+class Number(dict[str, Any]):
+    """The object that stands for a number."""
+
+
+class Constant(Number):
+    """An object that many records share: written once."""
+
+    text = ""
+
+
+def _constant(**items: Any) -> Constant:
+    shared = Constant(items)
+    shared.text = json.dumps(items)
+    return shared
+
+
+UNSET = _constant(set=False, infinite=False, number=0)
+ENDLESS = _constant(set=True, infinite=True, number=0)
+ZERO = _constant(set=True, infinite=False, number=0)
+SUCCESS = _constant(status=["SUCCESS"], return_code=ZERO, signal={"id": UNSET, "name": ""})
+
+
+def number(value: Optional[float]) -> Number:
     """A number that may be missing (None) or INFINITE."""
     if value is None:
         return UNSET
-    return ENDLESS if value == INFINITE else {"set": True, "infinite": False, "number": value}
+    if value == 0:
+        return ZERO
+    return ENDLESS if value == INFINITE else Number(set=True, infinite=False, number=value)
 
 
-def stamp(time: Optional[float]) -> Record:
+def stamp(time: Optional[float]) -> Number:
     """Epoch seconds; 0 stays 0."""
-    return {"set": True, "infinite": False, "number": int(time or 0)}
+    return Number(set=True, infinite=False, number=int(time)) if time else ZERO
 
 
 def exit_code(code: int, signal: int, waiting: bool = False) -> Record:
@@ -47,8 +69,9 @@ def exit_code(code: int, signal: int, waiting: bool = False) -> Record:
     if signal:
         return {"status": ["SIGNALED"], "return_code": UNSET,
                 "signal": {"id": number(signal), "name": signal_name(signal)}}
-    return {"status": ["ERROR" if code else "SUCCESS"], "return_code": number(code),
-            "signal": {"id": UNSET, "name": ""}}
+    if not code:
+        return SUCCESS
+    return {"status": ["ERROR"], "return_code": number(code), "signal": {"id": UNSET, "name": ""}}
 
 
 def signal_name(number_: int) -> str:
@@ -61,6 +84,8 @@ def signal_name(number_: int) -> str:
 
 def states(job: Job) -> list[str]:
     """Base state and flags."""
+    if not job.flags:
+        return [job.state.name]
     flags = [flag.name for flag in JobFlag if flag in job.flags and flag.name]
     return [job.state.name, *(name for name in flags if name not in ("NONE", None))]
 
@@ -82,6 +107,8 @@ def job_record(job: Job, context: Context) -> Record:
     per = facts.tres_per(spec)
     limit = context.time_limit(job)
     stdout, stderr = job.stdout, facts.stderr_pattern(job)
+    stdout_path = facts.expand_path(stdout, job)
+    stderr_path = stdout_path if stderr == stdout else facts.expand_path(stderr, job)
     return {
         "account": job.account,
         "accrue_time": stamp(job.accrue_time),
@@ -196,8 +223,8 @@ def job_record(job: Job, context: Context) -> Record:
         "standard_output": stdout,
         "standard_error": stderr,
         "stdin_expanded": facts.expand_path(job.stdin, job),
-        "stdout_expanded": facts.expand_path(stdout, job),
-        "stderr_expanded": facts.expand_path(stderr, job),
+        "stdout_expanded": stdout_path,
+        "stderr_expanded": stderr_path,
         "submit_time": stamp(job.submit_time),
         "submit_line": job.submit_line,
         "suspend_time": stamp(job.suspend_time),
@@ -443,7 +470,7 @@ def json_text(answer: Mapping[str, Any]) -> str:
     parts = []
     for key, value in answer.items():
         if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)):
-            lines = [_ENCODE(item) for item in value]
+            lines = [_encoded(item) for item in value]
             body = "[\n    %s\n  ]" % ",\n    ".join(lines) if lines else "[]"
         else:
             body = json.dumps(value, indent=2).replace("\n", "\n  ")
@@ -452,6 +479,26 @@ def json_text(answer: Mapping[str, Any]) -> str:
 
 
 _ENCODE = json.JSONEncoder(check_circular=False).encode
+_QUOTE = json.encoder.encode_basestring_ascii
+# Values of one of these types are written without the encoder's overhead: nearly all of a job's.
+_QUICK: dict[type, Callable[[Any], str]] = {
+    str: _QUOTE,
+    int: str,
+    bool: lambda value: "true" if value else "false",
+    # what is not Constant is set and not endless
+    Number: lambda value: '{"set": true, "infinite": false, "number": %s}' % value["number"],
+    Constant: lambda value: value.text,
+    list: lambda value: _ENCODE(value) if value else "[]",
+}
+
+
+def _encoded(record: Any) -> str:
+    """A record as json.dumps writes it, in half its time."""
+    if not isinstance(record, dict):
+        return _ENCODE(record)
+    quick = _QUICK.get
+    return "{%s}" % ", ".join([
+        '"%s": %s' % (key, quick(type(value), _ENCODE)(value)) for key, value in record.items()])
 
 
 def yaml_text(answer: Mapping[str, Any]) -> str:
