@@ -9,7 +9,7 @@ from typing import Optional
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.errors import BindError
 
-_MAX_VALUES = 65536
+_MAX_VALUES = 4096  # more than any node has CPUs; a short text could ask for far more
 _DECIMAL = re.compile("[0-9]+(\\*[0-9]+)?")
 
 

@@ -22,7 +22,7 @@ TYPES = (
     "singleton",
     "expand",
 )
-# A condition may wait for this many jobs and elements: more is no dependency but an attempt on our memory.
+# A job may wait for this many elements: more is no dependency but an attempt on our memory.
 _MAX_REFS = 100_000
 
 
@@ -91,15 +91,31 @@ _Tasks = tuple[Union[range, str], ...]  # of an array: elements, "*"; empty: the
 _Ref = tuple[JobRef, _Tasks]
 
 
-def _elements(refs: Iterable[_Ref]) -> Iterator[JobRef]:
-    """One reference for each element; a job named twice counts once, as in Slurm."""
-    seen: set[tuple[int, Union[int, str, None]]] = set()
-    for job, tasks in refs:
-        for part in tasks or (None,):
-            for task in part if isinstance(part, range) else (part,):
-                if (job.job_id, task) not in seen:
-                    seen.add((job.job_id, task))
-                    yield replace(job, task=task)
+@dataclass(frozen=True)
+class _Clause:
+    """A condition as written, elements not yet written out; `bare_at`: where an id without type stands."""
+
+    kind: str
+    refs: tuple[_Ref, ...]
+    bare_at: int
+
+
+def _conditions(clauses: Iterable[_Clause]) -> Iterator[Condition]:
+    """One reference for each element; what is asked twice counts once, as in Slurm."""
+    seen: set[tuple[str, int, Union[int, str, None]]] = set()
+    for clause in clauses:
+        jobs: list[JobRef] = []
+        for job, tasks in clause.refs:
+            for part in tasks or (None,):
+                for task in part if isinstance(part, range) else (part,):
+                    if (clause.kind, job.job_id, task) not in seen:
+                        seen.add((clause.kind, job.job_id, task))
+                        jobs.append(replace(job, task=task))
+        if jobs:
+            yield Condition(clause.kind, tuple(jobs))
+        elif not clause.refs and ("singleton", 0, None) not in seen:
+            seen.add(("singleton", 0, None))
+            yield Condition("singleton")
 
 
 class _Build:
@@ -127,33 +143,30 @@ class _Build:
         failed = state is not None and state.lower() == "(failed)"
         return JobRef(job_id, None, minutes, failed), tasks or ()
 
-    def condition(self, kind: str, *refs: _Ref) -> Condition:
-        spans = (task for _, tasks in refs for task in tasks if isinstance(task, range))
-        if sum(span.stop - span.start for span in spans) > _MAX_REFS:
-            raise Fault(kind.start_pos)  # type: ignore[attr-defined]
-        return Condition(kind.lower(), tuple(_elements(refs)))
+    def condition(self, kind: str, *refs: _Ref) -> _Clause:
+        return _Clause(kind.lower(), refs, -1)
 
-    def singleton(self, word: str, state: Optional[str]) -> Condition:
-        return Condition("singleton")
+    def singleton(self, word: str, state: Optional[str]) -> _Clause:
+        return _Clause("singleton", (), -1)
 
-    def bare(self, job: str, tasks: Optional[_Tasks]) -> tuple[str, Condition]:
-        return job, self.condition("afterany", self.ref(job, tasks, None, None))
+    def bare(self, job: str, tasks: Optional[_Tasks]) -> _Clause:
+        at: int = job.start_pos  # type: ignore[attr-defined]  # a lark Token
+        return _Clause("afterany", (self.ref(job, tasks, None, None),), at)
 
-    def start(self, *parts: Union[str, Condition, tuple[str, Condition]]) -> Dependency:
-        conditions: list[Condition] = []
+    def start(self, *parts: Union[str, _Clause]) -> Dependency:
+        clauses = [part for part in parts if isinstance(part, _Clause)]
         bare_at = -1
         for part in parts:
-            if isinstance(part, Condition):
-                # a bare id may follow a typed one but not come before it: the parser looks for a later `:`
-                if bare_at >= 0 and part.jobs:
-                    raise Fault(bare_at)
-                conditions.append(part)
-            elif isinstance(part, tuple):
-                bare_at = part[0].start_pos  # type: ignore[attr-defined]
-                conditions.append(part[1])
-            elif part == "?" and bare_at >= 0:
-                raise Fault(bare_at)  # only a comma may follow a bare id
-        return Dependency(tuple(dict.fromkeys(conditions)), "?" in parts)
+            # Only a comma may follow a bare id, and no typed condition: the parser looks for a later `:`
+            if bare_at >= 0 and (
+                part == "?" or (isinstance(part, _Clause) and part.refs and part.bare_at < 0)
+            ):
+                raise Fault(bare_at)
+            bare_at = max(bare_at, part.bare_at if isinstance(part, _Clause) else -1)
+        spans = (task for clause in clauses for _, tasks in clause.refs for task in tasks if task != "*")
+        if sum(span.stop - span.start for span in spans if isinstance(span, range)) > _MAX_REFS:
+            raise Fault(0)
+        return Dependency(tuple(_conditions(clauses)), "?" in parts)
 
 
 _GRAMMAR: Grammar[Dependency] = Grammar("dependency", _Build(), DependencyError)

@@ -19,8 +19,10 @@ from slurmsky.language.errors import HostlistError as HostlistError
 MAX_RANGE = 65536
 # Groups multiply, which Slurm does not guard; a list of more names than this is no list of nodes.
 MAX_NAMES = 16 * MAX_RANGE
+_MAX_TEXT = 64 * MAX_NAMES  # characters in all of them
 
 _Span = tuple[int, int, int]  # low, high, width of the zero padding
+_Host = tuple[Union[str, tuple[_Span, ...]], ...]  # text and groups in turn
 
 
 class _Build:
@@ -40,40 +42,55 @@ class _Build:
     def nothing(self) -> _Span:
         raise _bad_range(0, "")
 
-    def group(self, *spans: _Span) -> list[str]:
-        return [f"{i:0{width}d}" for low, high, width in spans for i in range(low, high + 1)]
+    def group(self, *spans: _Span) -> tuple[_Span, ...]:
+        return spans
 
     def open(self, token: str) -> None:
         return None
 
-    def host(self, *parts: Union[str, list[str], None]) -> list[str]:
+    def host(self, *parts: Union[str, tuple[_Span, ...], None]) -> _Host:
         if parts[-1] is None:  # an unclosed bracket: `n[1-3` is the one name `n]`
             parts = (*parts[:-1], "]")
         elif len(parts) > 1 and isinstance(parts[-1], str):
             raise Fault(parts[-1].start_pos)  # type: ignore[attr-defined]  # text after the last bracket
-        groups = [[part] if isinstance(part, str) else part for part in parts if part is not None]
-        if len(groups) == 1:
-            return [str(name) for name in groups[0]]
-        total = 1
-        for group in groups:
-            total *= len(group)
-        if total > MAX_NAMES:
-            raise Fault(0, detail=f"Too many hosts ({total})")
-        return ["".join(pieces) for pieces in product(*groups)]
+        return tuple(part for part in parts if part is not None)
 
-    def start(self, *hosts: list[str]) -> list[str]:
-        if sum(map(len, hosts)) > MAX_NAMES:
+    def start(self, *hosts: _Host) -> list[str]:
+        # Counted before anything is written out: a short text can stand for more than any memory holds.
+        sizes = [_size(host) for host in hosts]
+        if (
+            sum(count for count, _ in sizes) > MAX_NAMES
+            or sum(count * width for count, width in sizes) > _MAX_TEXT
+        ):
             raise Fault(0, detail="Too many hosts")
-        return [name for names in hosts for name in names]
+        return [name for host in hosts for name in _names(host)]
+
+
+def _size(host: _Host) -> tuple[int, int]:
+    """How many names, and how long each is at most."""
+    count, length = 1, 0
+    for part in host:
+        if isinstance(part, str):
+            length += len(part)
+        else:
+            count *= sum(high - low + 1 for low, high, _ in part)
+            length += max(max(width, len(str(high))) for _, high, width in part)
+    return count, length
+
+
+def _names(host: _Host) -> Iterator[str]:
+    groups = [
+        [str(part)]
+        if isinstance(part, str)
+        else [f"{i:0{width}d}" for low, high, width in part for i in range(low, high + 1)]
+        for part in host
+    ]
+    return map("".join, product(*groups))
 
 
 def _bad_range(pos: int, text: str, what: str = "Invalid range") -> Fault:
-    return Fault(
-        pos,
-        detail=f"_parse_single_range: {what}: `{text}'"
-        if what == "Invalid range"
-        else f"_parse_single_range: {what} `{text}'",
-    )
+    colon = ":" if what == "Invalid range" else ""
+    return Fault(pos, detail=f"_parse_single_range: {what}{colon} `{text}'")
 
 
 _GRAMMAR: Grammar[list[str]] = Grammar("hostlist", _Build(), HostlistError)

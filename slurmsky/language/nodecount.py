@@ -53,15 +53,17 @@ class _Build:
         step = children[-1] if isinstance(children[-1], str) else None
         if step is None and len(parts) == 1:
             return _single(*parts[0])
-        sizes: set[int] = set()
         stride = 1 if step is None else _listed(step)
         if stride < 1 or (step is not None and len(parts) > 1):
             raise Fault(0)
+        allowed = bytearray(_MAX_JOB_SIZE)
         for low, high in parts:
-            sizes.update(range(_listed(low), _listed(high) + 1, stride))
+            first, last = _listed(low), _listed(high)
+            allowed[first : last + 1 : stride] = b"\1" * len(range(first, last + 1, stride))
+        sizes = tuple(count for count, yes in enumerate(allowed) if yes)
         if not sizes:
             raise Fault(0)
-        return NodeCount(min(sizes), max(sizes), tuple(sorted(sizes)))
+        return NodeCount(sizes[0], sizes[-1], sizes)
 
 
 def _single(low: Optional[str], high: Optional[str]) -> NodeCount:

@@ -1,0 +1,511 @@
+"""For every language: what it prints it reads back, and no text makes it do anything but answer or refuse.
+
+Speed is held by sizes: texts far longer than any command line get an answer in a time that grows no
+faster than they do.
+"""
+
+from __future__ import annotations
+
+import string
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slurmsky.language import (
+    acctgfreq,
+    arrayspec,
+    constraint,
+    cpubind,
+    cpufreq,
+    cpulist,
+    dependency,
+    directives,
+    distribution,
+    exportspec,
+    filename,
+    foreign,
+    formats,
+    gpubind,
+    gres,
+    hostlist,
+    jobids,
+    licenses,
+    mailtype,
+    membind,
+    memory,
+    modulelines,
+    multiprog,
+    nodecount,
+    rlimits,
+    signalspec,
+    taskcounts,
+    timelimit,
+    timespec,
+    userlist,
+)
+from slurmsky.language.errors import LanguageError
+
+NOW = datetime(2026, 11, 21, 8, 20, 41, tzinfo=timezone.utc)
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "acctgfreq": acctgfreq.parse,
+    "arrayspec": arrayspec.parse,
+    "constraint": constraint.parse,
+    "cpubind": cpubind.parse,
+    "cpufreq": cpufreq.parse,
+    "cpulist": cpulist.parse,
+    "dependency": dependency.parse,
+    "directives": lambda text: directives.parse(
+        b"#!/bin/sh\n#SBATCH " + text.encode("utf-8", "surrogatepass")
+    ),
+    "directive-line": directives.split,
+    "distribution": distribution.parse,
+    "exportspec": exportspec.parse,
+    "filename": filename.parse,
+    "foreign-pbs": lambda text: foreign.parse(b"#PBS " + text.encode("utf-8", "surrogatepass")),
+    "foreign-pbs-l": lambda text: foreign.parse(b"#PBS -l'" + text.encode("utf-8", "surrogatepass") + b"'"),
+    "foreign-bsub": lambda text: foreign.parse(b"#BSUB " + text.encode("utf-8", "surrogatepass")),
+    "formats-short": formats.parse_short,
+    "formats-long": formats.parse_long,
+    "formats-sacct": formats.parse_sacct,
+    "gpubind": gpubind.parse,
+    "gres": gres.parse,
+    "gres-gpus": gres.parse_gpus,
+    "gres-tres": gres.parse_tres,
+    "hostlist": hostlist.expand,
+    "jobids": jobids.parse,
+    "jobids-list": jobids.parse_list,
+    "jobids-split": jobids.split,
+    "licenses": licenses.parse,
+    "mailtype": mailtype.parse,
+    "membind": membind.parse,
+    "memory": memory.parse_mib,
+    "modulelines": modulelines.parse,
+    "modulelines-load": lambda text: modulelines.parse("module load " + text),
+    "multiprog": multiprog.parse,
+    "nodecount": nodecount.parse,
+    "rlimits": rlimits.parse,
+    "signalspec": signalspec.parse,
+    "signal": signalspec.parse_signal,
+    "taskcounts": taskcounts.parse,
+    "timelimit": timelimit.parse,
+    "timespec": lambda text: timespec.parse(text, NOW),
+    "userlist": userlist.parse,
+}
+
+# Every character and word that means something to some language, in any order, and then anything at all.
+PIECES = [
+    *"0123456789 ,;:|&?%*+-_./\\'\"#@=()[]{}<>$`~!^\t\n\r\0\x1cx²٣é\udc80",
+    *(
+        "n1",
+        "n[1-3",
+        "a100",
+        "gpu",
+        "afterok:",
+        "singleton",
+        "UNLIMITED",
+        "now+",
+        "tomorrow",
+        "2030-01-01",
+        "T",
+    ),
+    *(
+        "12:30",
+        "pm",
+        "uts",
+        "hetjob",
+        "%j",
+        "%.18i",
+        "ALL",
+        "NONE",
+        "map_cpu:",
+        "plane=",
+        "99999999999999999999",
+    ),
+    *(
+        "module",
+        "ml",
+        "<<EOF\n",
+        "$(",
+        "${",
+        "nodes=",
+        "ppn=",
+        "walltime=",
+        "(x",
+        "1k",
+        "batch",
+        "USR1",
+        "verbose,",
+    ),
+]
+TEXT = st.one_of(
+    st.text(max_size=40),
+    st.lists(st.sampled_from(PIECES), max_size=20).map("".join),
+    st.lists(st.one_of(st.sampled_from(PIECES), st.characters()), max_size=12).map("".join),
+)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@settings(max_examples=80, deadline=2000)
+@given(text=TEXT)
+def test_any_text_is_read_or_refused(name: str, text: str) -> None:
+    try:
+        PARSERS[name](text)
+    except LanguageError as exc:
+        assert type(exc) is not LanguageError
+        assert isinstance(exc.text, str) and isinstance(exc.pos, int)
+        str(exc)
+
+
+LONG = [
+    *(
+        "1",
+        "0",
+        "a",
+        ",",
+        " ",
+        "[",
+        "]",
+        "(",
+        "%",
+        "'",
+        '"',
+        "\\",
+        "-",
+        ":",
+        "+",
+        "n[1-2]",
+        "n[1-60000],",
+        "1-2,",
+    ),
+    *(
+        "a,",
+        "1-1000:2,",
+        "%j",
+        "afterok:1,",
+        "afterok:1_[1-9999],",
+        "now+",
+        "${",
+        "$(",
+        "`",
+        "<<a\n",
+        "hetjob ",
+        "x=1,",
+    ),
+    *(
+        "\\\n",
+        "0*4096,",
+        "map_cpu:0*4096,",
+        "1(x999999),",
+        "a&",
+        "a|",
+        "1_[0-4000000],",
+        "1-16000,",
+        "module load a\n",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_long_texts_take_linear_time(name: str) -> None:
+    """30 kB of the same piece over and over: about a second is what a linear reader may need."""
+    parse = PARSERS[name]
+    for piece in LONG:
+        text = piece * (30_000 // len(piece))
+        started = time.process_time()
+        try:
+            parse(text)
+        except LanguageError:
+            pass  # an answer too; what counts here is when it comes
+        took = time.process_time() - started
+        assert took < 2, f"{name} took {took:.1f} s for {piece!r} over and over"
+
+
+# ---------------------------------------------------------------------------- what is printed is read
+
+NAME = st.text(string.ascii_letters + string.digits + "._", min_size=1, max_size=8)
+WORD = st.text(string.ascii_lowercase, min_size=1, max_size=6)
+SMALL = st.integers(1, 10**6)
+
+
+def asked_once(wish: dependency.Dependency) -> bool:
+    asked = [(kind, job and (job.job_id, job.task)) for kind, job in wish]
+    return len(asked) == len(set(asked))
+
+
+INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
+    "acctgfreq": (
+        acctgfreq.parse,
+        st.dictionaries(st.sampled_from(acctgfreq.KINDS), st.integers(0, 9999)).map(
+            lambda found: acctgfreq.AcctgFreq(tuple(found.items()))
+        ),
+    ),
+    "arrayspec": (
+        lambda text: arrayspec.parse(text, 10**6),
+        st.builds(
+            arrayspec.ArraySpec.of,
+            st.one_of(
+                st.sets(st.integers(0, 200), min_size=1),
+                st.builds(range, st.integers(0, 50), st.integers(60, 5000), st.integers(1, 9)),
+            ),
+            st.one_of(st.none(), SMALL),
+        ),
+    ),
+    "dependency": (
+        dependency.parse,
+        st.builds(
+            dependency.Dependency,
+            st.lists(
+                st.one_of(
+                    st.just(dependency.Condition("singleton")),
+                    st.builds(
+                        dependency.Condition,
+                        st.sampled_from([kind for kind in dependency.TYPES if kind != "singleton"]),
+                        st.lists(
+                            st.builds(
+                                dependency.JobRef,
+                                SMALL,
+                                st.one_of(st.none(), st.just("*"), st.integers(0, 4000)),
+                                st.integers(0, 1000),
+                                st.booleans(),
+                            ),
+                            min_size=1,
+                            max_size=4,
+                            unique_by=lambda ref: (ref.job_id, ref.task),
+                        ).map(tuple),
+                    ),
+                ),
+                min_size=2,
+                max_size=4,
+                unique=True,
+            ).map(tuple),
+            st.booleans(),
+        ).filter(asked_once),
+    ),
+    "nodecount": (
+        nodecount.parse,
+        st.one_of(
+            st.integers(0, 10**6).map(lambda n: nodecount.NodeCount(n, n)),
+            st.tuples(SMALL, SMALL).map(lambda pair: nodecount.NodeCount(min(pair), max(pair))),
+            st.sets(st.integers(0, 16383), min_size=2, max_size=9).map(
+                lambda sizes: nodecount.NodeCount(min(sizes), max(sizes), tuple(sorted(sizes)))
+            ),
+        ),
+    ),
+    "signalspec": (
+        signalspec.parse,
+        st.builds(
+            signalspec.SignalSpec, st.integers(1, 65535), st.integers(0, 65535), st.booleans(), st.booleans()
+        ),
+    ),
+    "mailtype": (
+        mailtype.parse,
+        st.frozensets(st.sampled_from(mailtype.EVENTS)).map(mailtype.MailType),
+    ),
+    "rlimits": (rlimits.parse, st.frozensets(st.sampled_from(rlimits.NAMES)).map(rlimits.Rlimits)),
+    "distribution": (
+        distribution.parse,
+        st.one_of(
+            st.builds(
+                distribution.Distribution,
+                st.sampled_from(["block", "cyclic"]),
+                st.sampled_from(distribution.LEVEL_WORDS),
+                st.sampled_from(["", *distribution.LEVEL_WORDS]),
+                pack=st.sampled_from([None, True, False]),
+            ),
+            SMALL.map(lambda size: distribution.Distribution("plane", plane_size=size)),
+            st.builds(
+                distribution.Distribution, st.just("arbitrary"), pack=st.sampled_from([None, True, False])
+            ),
+        ),
+    ),
+    "licenses": (
+        licenses.parse,
+        st.dictionaries(NAME, st.integers(0, 99), min_size=2).flatmap(
+            lambda counts: st.booleans().map(lambda any_: licenses.Licenses(tuple(counts.items()), any_))
+        ),
+    ),
+    "constraint": (
+        constraint.parse,
+        st.lists(st.tuples(NAME, st.integers(0, 9), st.sampled_from("&|")), min_size=1, max_size=5).map(
+            lambda found: constraint.Group(
+                (
+                    constraint.Group(
+                        tuple(constraint.Feature(name, count) for name, count, _ in found),
+                        tuple(operator for _, _, operator in found[1:]),
+                        "(",
+                    ),
+                    constraint.Feature("last"),
+                ),
+                ("&",),
+            )
+        ),
+    ),
+    "gres": (
+        lambda text: gres.parse(text)[0],
+        st.builds(
+            gres.Gres, WORD, st.one_of(st.just(""), WORD), SMALL, st.sampled_from(["", "S:0-1", "IDX:0,2"])
+        ),
+    ),
+    "jobids": (
+        jobids.parse,
+        st.one_of(
+            st.builds(
+                jobids.JobId,
+                SMALL,
+                st.one_of(
+                    st.none(),
+                    st.just("*"),
+                    st.integers(0, 9999),
+                    st.builds(arrayspec.ArraySpec.of, st.sets(st.integers(0, 99), min_size=1)),
+                ),
+                step=st.one_of(
+                    st.none(), st.integers(0, 99), st.sampled_from(["batch", "extern", "interactive"])
+                ),
+            ),
+            st.builds(jobids.JobId, SMALL, het_offset=st.integers(0, 127)),
+        ),
+    ),
+    "cpubind": (
+        cpubind.parse,
+        st.one_of(
+            st.builds(
+                cpubind.CpuBind,
+                st.sampled_from(["", "cores", "sockets", "threads", "ldoms"]),
+                st.sampled_from(["", "none", "rank_ldom"]),
+                verbose=st.booleans(),
+                one_thread=st.booleans(),
+            ),
+            st.builds(
+                cpubind.CpuBind,
+                st.sampled_from(["", "cores"]),
+                st.sampled_from(["map_cpu", "mask_ldom"]),
+                st.lists(st.integers(0, 99).map(str), min_size=1).map(tuple),
+                st.booleans(),
+            ),
+        ),
+    ),
+    "membind": (
+        membind.parse,
+        st.builds(
+            membind.MemBind,
+            st.sampled_from(["", "none", "rank", "local"]),
+            verbose=st.booleans(),
+            prefer=st.booleans(),
+            sort=st.booleans(),
+        ),
+    ),
+    "gpubind": (
+        gpubind.parse,
+        st.one_of(
+            st.builds(gpubind.GpuBind, st.sampled_from(["closest", "none"]), verbose=st.booleans()),
+            st.builds(gpubind.GpuBind, st.sampled_from(["single", "per_task"]), SMALL, verbose=st.booleans()),
+            st.builds(
+                gpubind.GpuBind,
+                st.sampled_from(["map", "mask"]),
+                values=st.lists(st.integers(0, 9).map(str), min_size=1).map(tuple),
+            ),
+        ),
+    ),
+    "cpufreq": (
+        cpufreq.parse,
+        st.one_of(
+            st.sampled_from(["low", "high", "2000"]).map(cpufreq.CpuFreq),
+            st.just(cpufreq.CpuFreq("low", "high", "ondemand")),
+            st.just(cpufreq.CpuFreq(governor="userspace")),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INVERSES)
+@settings(max_examples=100, deadline=2000)
+@given(data=st.data())
+def test_what_is_printed_is_read_back(name: str, data: st.DataObject) -> None:
+    parse, values = INVERSES[name]
+    value = data.draw(values)
+    assert parse(str(value)) == value
+
+
+@given(names=st.lists(NAME, max_size=30))
+def test_node_lists_come_back_in_order(names: list[str]) -> None:
+    assert hostlist.expand(hostlist.compress(names)) == names
+    assert sorted(hostlist.expand(hostlist.compress_sorted(names))) == sorted(names)
+
+
+@given(numbers=st.lists(st.integers(0, 1200), max_size=60), width=st.integers(0, 5))
+def test_numbered_nodes_come_back_in_order(numbers: list[int], width: int) -> None:
+    names = [f"node-{number:0{width}d}" for number in numbers]
+    assert hostlist.expand(hostlist.compress(names)) == names
+
+
+@given(indices=st.sets(st.integers(0, 300), min_size=1))
+def test_displayed_elements_are_the_elements(indices: set[int]) -> None:
+    spec = arrayspec.parse(arrayspec.format_indices(indices, bitstr_len=0))
+    assert spec is not None and set(spec) == indices == {i for i in range(301) if i in spec}
+
+
+@given(counts=st.lists(st.integers(0, 9), max_size=30))
+def test_task_counts_come_back(counts: list[int]) -> None:
+    assert list(taskcounts.parse(taskcounts.format(counts))) == counts
+
+
+@given(numbers=st.sets(st.integers(0, 300)))
+def test_cpu_lists_come_back(numbers: set[int]) -> None:
+    assert set(cpulist.parse(cpulist.format(numbers))) == numbers
+
+
+@given(minutes=st.integers(0, 10**6))
+def test_time_limits_come_back(minutes: int) -> None:
+    assert timelimit.parse(timelimit.format_minutes(minutes)) == minutes
+    assert timelimit.parse_seconds(timelimit.format_seconds(minutes)) == minutes
+
+
+@given(epoch=st.integers(86400 * 366, 4 * 10**9))
+def test_moments_come_back(epoch: int) -> None:
+    shown = timespec.format(epoch, tz=timezone.utc)
+    assert timespec.parse(shown, NOW) == epoch
+
+
+@given(mib=st.integers(0, 2**30 - 1))  # from 1P on, which is printed and not read
+def test_memory_sizes_come_back_unless_they_show_a_fraction(mib: int) -> None:
+    shown = memory.format_mib(mib)
+    assert "." in shown or memory.parse_mib(shown) == mib
+
+
+@given(
+    words=st.lists(
+        st.text(string.printable, min_size=1, max_size=8).filter(lambda word: "\n" not in word), max_size=6
+    )
+)
+def test_quoted_words_come_back(words: list[str]) -> None:
+    """Double quotes with every special character behind a backslash keep any word whole."""
+    line = " ".join(
+        '"' + "".join("\\" + char if char in "\"\\'#" else char for char in word) + '"' for word in words
+    )
+    assert directives.split(line) == words
+
+
+@given(text=st.text("AB=,'\" x", max_size=20))
+def test_export_lists_come_back(text: str) -> None:
+    spec = exportspec.parse(text)
+    assert exportspec.parse(str(spec)).items == spec.items
+
+
+@given(
+    names=st.lists(
+        st.text(string.ascii_letters + string.digits + "/._-$", min_size=1, max_size=9).filter(
+            lambda name: name[0] != "-"
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_module_lines_come_back(names: list[str]) -> None:
+    line = modulelines.ModuleLine("load", tuple(names), 1)
+    assert modulelines.parse(str(line)) == (line,)
