@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from case import Action, Case, Until, Wait
+from case import Action, Case, Run, Until, Wait
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
@@ -27,7 +27,7 @@ NODE_NAMES = [row["long_name"] for row in _rows("sinfo_fields.csv")
               if row["in_22.05"] == "yes" and row["long_name"].lower() not in _NODE_SKIP]  # fmt: skip
 _ACCT_SKIP = {"AssocID", "DBIndex", "Priority", "QOSRAW", "WCKeyID", "BlockID", "Layout", "SystemCPU", "UserCPU", "TotalCPU",
               "CPUTime", "CPUTimeRAW", "ElapsedRaw", "Elapsed", "AllocTRES", "MinCPU", "MinCPUNode", "MinCPUTask",
-              "Flags"}  # fmt: skip
+              "Flags", "Timelimit", "TimelimitRaw"}  # fmt: skip
 ACCT_NAMES = [row["field_and_header"] for row in _rows("sacct_fields.csv")
               if not row["added"] and not row["removed"] and row["field_and_header"] not in _ACCT_SKIP
               and not row["field_and_header"].startswith(("Ave", "Max", "TRESUsage", "Consumed"))]  # fmt: skip
@@ -61,7 +61,7 @@ FLEET: tuple[Action, ...] = (
     Wait("$J5", "RUNNING"),
     Until("test $(squeue -h -s -o %i | grep -c -e \"^$J5[.][01]$\") = 2"),
     "sbatch -J sweep -w n3 -a 1-9%2 --mem=10 element.sh",  # J6
-    Until("test $(squeue -h -r -j $J6 -t R -o %i | wc -l) = 2", 60),
+    Until("test \"$(squeue -h -r -j $J6 -t R -o %K | sort | tr '\\n' ' ')\" = '3 4 '", 60),
     Wait("${J6}_1", "COMPLETED"),
     Wait("${J6}_2", "FAILED"),
     "sbatch -p gpu -w n4 --exclusive --gres=gpu:4 -J whole job.sh",  # J7
@@ -136,12 +136,18 @@ SACCT = (
     *(f"sacct -P -j {_KNOWN} -o JobID,{','.join(names)}" for names in _in_tens(ACCT_NAMES)),
 )  # fmt: skip
 
+
+def _ordered(line: str) -> Run:
+    """Steps, and one node's rows of several partitions, come in no order of their own."""
+    return Run(line, free=line.startswith(("squeue -s", "sinfo -N", "sinfo -n n[3-4] -N")))
+
+
 CASES: tuple[Case, ...] = (
-    Case("squeue", (*FLEET, *SQUEUE), FLEET_FILES),
-    Case("sinfo", (*FLEET, *SINFO), FLEET_FILES),
+    Case("squeue", (*FLEET, *map(_ordered, SQUEUE)), FLEET_FILES),
+    Case("sinfo", (*FLEET, *map(_ordered, SINFO)), FLEET_FILES),
     # What the accounting daemon knows may lag a little behind.
     Case("sacct", (*FLEET, Until("sacct -n -X -j $J16 -o state | grep -q PENDING && sleep 3"), *SACCT), FLEET_FILES),
     Case("empty", ("squeue", "squeue -l | tail -n +2", "squeue -h", "squeue -s", "squeue --me", "squeue --start", "squeue -o '%i %j'",
-                   "squeue -O jobid,name", "sinfo", "sinfo -N", "sinfo -s", "sinfo -l | tail -n +2", "sinfo -R", "sinfo -o '%all' | wc -l",
+                   "squeue -O jobid,name", "sinfo", _ordered("sinfo -N"), "sinfo -s", "sinfo -l | tail -n +2", "sinfo -R", "sinfo -o '%all' | wc -l",
                    "sinfo --version | sed 's/ .*//'")),
 )  # fmt: skip

@@ -38,7 +38,7 @@ OUTSIDE: tuple[Run, ...] = tuple(Run(line, free=True) for line in (
     "srun --jobid=99999999 true", "srun -r1 true", "srun -n2 -K ./late.sh 3", "srun -n2 -W1 ./late.sh", "srun -Q -n2 ./exits.sh",
     "srun --export=NONE /usr/bin/env | grep -c ^PATH=", "srun --export=ALL,MY_A=5 sh -c 'echo $MY_A'", "srun -w n3 ./where.sh",
     "srun -x n1 ./where.sh", "srun -N2 -n2 -w n[2-4] ./where.sh", "srun -n2 -N3 ./where.sh", "srun --unbuffered -n2 ./where.sh",
-    "srun -J named sh -c 'squeue -h -s -o \"%i %j\" | grep ^$SLURM_JOB_ID[.]0'", "srun --mpi=none true", "srun --mpi=bogus true", "srun --open-mode=a -o add.txt echo 1;"
+    "srun -J named sh -c 'squeue -h -s -o \"%i %j\" | grep ^$SLURM_JOB_ID[.]0' | cut -d' ' -f2", "srun --mpi=none true", "srun --mpi=bogus true", "srun --open-mode=a -o add.txt echo 1;"
     " srun --open-mode=a -o add.txt echo 2; cat add.txt", "srun -v --bogus true", "srun -n1 : -n2 ./where.sh", "srun -n2 : true",
     "srun --pty true", "srun printf 'no newline at the end'", "srun printf '\\001\\377\\n' | od -c", "srun sh -c 'echo a b  c'",
     "srun echo 'quoted   blanks' \"it's\"", "srun --umask 022 true", "SLURM_EXIT_ERROR=9 srun -p nosuch true", "SRUN_LABELIO=1 srun -n2 echo x",
@@ -58,8 +58,7 @@ WIDE: tuple[Run, ...] = tuple(Run(line, free=True) for line in (
     "srun --mem=9G -n1 -N1 true", "srun --gres=gpu:1 -n1 -N1 sh -c 'echo $CUDA_VISIBLE_DEVICES $SLURM_STEP_GPUS'", "srun --gres=gpu:9 -n1 true",
     "srun --jobid=$SLURM_JOB_ID -n2 -N1 ./where.sh", "srun -p gpu -n1 -N1 ./where.sh",
     "for i in 1 2 3; do srun --exact --mem=50 -n1 -N1 sh -c 'sleep 1; echo done' & done; wait", "srun -n1 -N1 sleep 5 & sleep 0.5; kill $!; wait $!; echo $?",
-    "srun -n1 -N1 sh -c 'trap \"echo term; exit 4\" TERM; sleep 5 & wait' & sleep 1; scancel $SLURM_JOB_ID.$(squeue -h -s -o %i |"
-    " sed -n \"s/^$SLURM_JOB_ID[.]\\([0-9]*\\)$/\\1/p\" | tail -n1); wait $!; echo $?", "srun -n3 -N3 hostname | sort -u | wc -l", "srun -n6 -K ./late.sh 2",
+    "srun -n3 -N3 hostname | sort -u | wc -l", "srun -n6 -K ./late.sh 2",
     "srun -n6 -W1 ./late.sh", "srun -t 0:01 -n1 -N1 true", "srun -n1 -N1 -J inner sh -c 'echo $SLURM_JOB_NAME $SLURM_STEP_ID' | cut -d' ' -f1",
     "srun -n1 -N1 srun --overlap -n1 -N1 echo nested", "scontrol show hostnames", "scontrol show hostnames $SLURM_JOB_NODELIST | head -n1", "squeue -h -j $SLURM_JOB_ID -o %D",
     "SLURM_HOSTFILE=hosts srun -n4 -m arbitrary ./where.sh", "srun -N3 --multi-prog three.conf", "cat input.txt | srun -n2 -N1 -i all cat", "srun -n2 -N1 --input=0 -l cat < input.txt",
