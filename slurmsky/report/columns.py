@@ -6,9 +6,12 @@ adds one blank. printf counts bytes, and so does this.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Generic, NamedTuple, Optional, TypeVar
+
+from slurmsky.language import formats
 
 Row = TypeVar("Row")
 
@@ -127,23 +130,12 @@ def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> t
 
 
 def items_of_letters(text: str) -> list[Item]:
-    """Parts of a ``-o`` text such as ``%.18i|%8j``.
-
-    Source: opts.c parse_format and _parse_token: text before the first ``%`` is literal; the rest is split at
-    ``%``, so that an empty part (``%%``) is lost. ``%`` alone at the end is an unknown, empty letter.
-    """
-    prefix, *tokens = text.split("%")
-    items = [Item("", suffix=prefix)] if prefix else []
-    for token in tokens:
-        if not token:
-            continue
-        rest = token
-        right = rest.startswith(".")
-        rest = rest[right:]
-        digits = len(rest) - len(rest.lstrip("0123456789"))
-        letter = rest[digits:digits + 1]
-        items.append(Item(letter or "\0", int(rest[:digits] or "0"), right, rest[digits + 1:], "%" + token))
-    return items
+    """Parts of a ``-o`` text such as ``%.18i|%8j``; a ``%`` with no letter is the unknown field ``\\0``."""
+    return [
+        Item("", suffix=part) if isinstance(part, str)
+        else Item(part.name or "\0", part.width or 0, bool(part.right), part.suffix, part.text)
+        for part in formats.parse_short(text)
+    ]
 
 
 def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> str:
@@ -171,28 +163,15 @@ def items_of(fields: Mapping[str, Field[Row]], letters: Optional[str], names: st
 
 
 def items_of_names(text: str) -> list[Item]:
-    """Parts of a ``-O`` text such as ``jobid:.18 ,name:8|``; no colon means 20 columns.
+    """Parts of a ``-O`` text such as ``jobid:.18 ,name:8|``; no colon means 20 columns."""
+    return [_negative(Item(part.name, part.width or 0, bool(part.right), part.suffix, part.text))
+            for part in formats.parse_long(text)]
 
-    Source: opts.c _parse_long_token.
-    """
-    items: list[Item] = []
-    for token in text.split(","):
-        if not token:
-            continue
-        name, colon, size = token.partition(":")
-        if not colon:
-            items.append(Item(name, 20, False, "", token))
-            continue
-        right = size.startswith(".")
-        size = size[right:]
-        # strtol: blanks, a sign, digits; what follows is the suffix, all of it when there is no number
-        start = len(size) - len(size.lstrip())
-        end = start + (size[start:start + 1] in ("+", "-") and len(size) > start)
-        digits = end
-        while digits < len(size) and size[digits] in "0123456789":
-            digits += 1
-        if digits == end:
-            items.append(Item(name, 0, right, size, token))
-        else:
-            items.append(Item(name, int(size[start:digits]), right, size[digits:], token))
-    return items
+
+def _negative(item: Item) -> Item:
+    # "name:-4": Slurm reads the number with strtol and keeps its sign
+    found = _MINUS.match(item.suffix) if item.width == 0 else None
+    return item._replace(width=-int(found[1]), suffix=item.suffix[found.end():]) if found else item
+
+
+_MINUS = re.compile("-([0-9]+)")

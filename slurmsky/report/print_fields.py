@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Generic, Optional, TypeVar
 
+from slurmsky.language import formats
+
 from .tables import table
 
 Row = TypeVar("Row")
@@ -55,19 +57,20 @@ def columns_of(text: str, table_name: str, fields: Mapping[str, Field[Row]]) -> 
     """
     rows = table(table_name)
     columns: list[Column[Row]] = []
-    for item in text.split(","):
-        name, percent, size = item.lstrip().partition("%")
-        if not name:
+    for item in formats.parse_sacct(text):
+        if not item.name:
             continue
-        start = name.lower()
+        start = item.name.lower()
         if "all".startswith(start):
             found: Sequence[dict[str, str]] = rows
         else:
             found = [row for row in rows if row["name"].lower().startswith(start)][:1]
             if not found:
-                raise InvalidField(name)
+                raise InvalidField(item.name)
         for row in found:
-            width = _number(size) if percent else int(row["width"])
+            width = int(row["width"])
+            if item.width is not None:
+                width = -item.width if item.right is False else item.width
             columns.append(Column(row["name"], width, fields[row["name"].lower()]))
     return columns
 
@@ -76,14 +79,6 @@ def default_format(table_name: str, which: str) -> str:
     """The format that a column of the table numbers: "default", "brief", "long", "pid"."""
     rows = sorted((row for row in table(table_name) if row[which]), key=lambda row: int(row[which]))
     return ",".join(row["name"].lower() for row in rows)
-
-
-def _number(text: str) -> int:
-    """C's atoi."""
-    text = text.lstrip()
-    sign = text[:1] in ("+", "-")
-    digits = text[sign:len(text) - len(text[sign:].lstrip("0123456789"))]
-    return int(text[:sign] + digits) if digits else 0
 
 
 def table_text(columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look) -> str:
