@@ -12,6 +12,7 @@ import pytest
 
 from slurmsky.model.job import Job, Node
 from slurmsky.report import json as report
+from slurmsky.report.json_accounting import accounting_record
 
 PATHS = Path(__file__).parent / "data_parser_v0.0.44.txt"
 ABOUT = report.meta(["squeue", "--json"], "root", "root", "oracle")
@@ -40,6 +41,8 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
         "NODE": report.node_record(nodes[0], context),
         "PARTITION_INFO": report.partition_record(context.cluster.partitions[1], context),
         "JOB_RES": report.job_record(running[0], context)["job_resources"],
+        "JOB": accounting_record(running[0], context),
+        "STEP": accounting_record(running[0], context)["steps"][0],
         "OPENAPI_META": ABOUT,
         "OPENAPI_JOB_INFO_RESP": {
             **report.jobs_answer([], context, ABOUT),
@@ -49,7 +52,8 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
 
 
 @pytest.mark.parametrize(
-    "name", ["JOB_INFO", "NODE", "PARTITION_INFO", "JOB_RES", "OPENAPI_META", "OPENAPI_JOB_INFO_RESP"]
+    "name",
+    ["JOB_INFO", "NODE", "PARTITION_INFO", "JOB_RES", "JOB", "STEP", "OPENAPI_META", "OPENAPI_JOB_INFO_RESP"],
 )
 def test_every_name_is_there_and_no_other(name: str, records: dict[str, Any]) -> None:
     paths = expected(name)
