@@ -1,7 +1,10 @@
-"""The node's daemon: listens, knows the jobs of this node, speaks with the controller, clients and other agents.
+"""The node's daemon: listens, knows the jobs of this node, speaks with the controller, clients and other
+agents.
 
-    python -m slurmsky.node.agent --node NAME --home DIR [--address unix:/path|host:port] [--controller unix:/path]
+python -m slurmsky.node.agent --node NAME --home DIR [--address unix:/path|host:port] [--controller
+unix:/path]
 """
+
 from __future__ import annotations
 
 import fcntl
@@ -34,7 +37,9 @@ BIN_VARIABLE = "SLURMSKY_BIN"
 class Agent:
     """One node. ``folder`` (``<home>/nodes/<node>``) holds its socket, lock and index of jobs."""
 
-    def __init__(self, loop: Loop, node: str, home: str, address: str, controller: str, bin_folder: str = "") -> None:
+    def __init__(
+        self, loop: Loop, node: str, home: str, address: str, controller: str, bin_folder: str = ""
+    ) -> None:
         self.loop = loop
         self.node = node
         self.home = home
@@ -47,7 +52,7 @@ class Agent:
         self.tls_client: Optional[Any] = None
         self.tls_server: Optional[Any] = None
         self.jobs: dict[int, Job] = {}
-        self.remains: dict[int, Remains] = {}      # jobs of an agent that died here, until they are acknowledged
+        self.remains: dict[int, Remains] = {}  # jobs of an agent that died here, until they are acknowledged
         self.sampler = Sampler(loop)
         #: session leaders we started -> (job, step): the surest sign whose an orphan is
         self.sessions: dict[int, tuple[int, str]] = {}
@@ -110,6 +115,7 @@ class Agent:
                 from .host import serve_agent
 
                 serve_agent(self, channel)
+
         channel.on_frame = first
 
     def connect(self, address: str) -> Channel:
@@ -125,8 +131,10 @@ class Agent:
         channel.on_close = lambda: self._controller_left(channel)
         self._flush()
         channel.send_json(self._node_facts())
-        for record in (*self.remains.values(), *self.jobs.values()):
-            for event in record.journal.unacked:
+        for journal in [record.journal for record in self.remains.values()] + [
+            job.journal for job in self.jobs.values()
+        ]:
+            for event in journal.unacked:
                 channel.send_json(event)
 
     def _controller_left(self, channel: Channel) -> None:
@@ -153,12 +161,15 @@ class Agent:
         else:
             job = self.jobs.get(message.get("job_id", -1))
             if job is None:
-                return            # it has ended, and the event that says so is on its way
+                return  # it has ended, and the event that says so is on its way
             if operation == "signal":
                 job.signal(int(message["signal"]), str(message["target"]))
             elif operation == "terminate":
-                job.terminate(message.get("state", "CANCELLED"), int(message.get("signal", signal.SIGTERM)),
-                              message.get("kill_wait_s"))
+                job.terminate(
+                    message.get("state", "CANCELLED"),
+                    int(message.get("signal", signal.SIGTERM)),
+                    message.get("kill_wait_s"),
+                )
             elif operation == "suspend":
                 job.suspend()
             elif operation == "resume":
@@ -167,7 +178,8 @@ class Agent:
                 job.set_end_time(message["end_time"])
 
     def launch(self, launch: Launch) -> None:
-        """Start a job. One that is here already is not started again: the controller may ask twice after a crash."""
+        """Start a job. One that is here already is not started again: the controller may ask twice after a
+        crash."""
         known = self.jobs.get(launch.job_id)
         if known is not None and not known.ended:
             return
@@ -180,8 +192,17 @@ class Agent:
         except OSError as error:
             print("job %d: %s" % (launch.job_id, error), file=sys.stderr, flush=True)
             job.ended = True
-            job.emit({"ev": "ended", "time": time.time(), "state": "NODE_FAIL", "exit_code": 0, "exit_signal": 0,
-                      "reason": "NodeDown", "detail": str(error)})
+            job.emit(
+                {
+                    "ev": "ended",
+                    "time": time.time(),
+                    "state": "NODE_FAIL",
+                    "exit_code": 0,
+                    "exit_signal": 0,
+                    "reason": "NodeDown",
+                    "detail": str(error),
+                }
+            )
             return
         if job.batch_pid:
             self.sessions[job.batch_pid] = (job.job_id, "batch")
@@ -244,14 +265,22 @@ class Agent:
                         break
         except OSError:
             free = 0
-        return {"ev": "node", "node": self.node, "cpus": os.cpu_count() or 1, "load": round(os.getloadavg()[0], 2),
-                "free_mib": free, "pid": os.getpid(), "time": time.time()}
+        return {
+            "ev": "node",
+            "node": self.node,
+            "cpus": os.cpu_count() or 1,
+            "load": round(os.getloadavg()[0], 2),
+            "free_mib": free,
+            "pid": os.getpid(),
+            "time": time.time(),
+        }
 
     # --- processes
     def orphans_of(self, job_id: int, step_id: Optional[str] = None) -> list[int]:
         """Processes of a job that lost their parent and became our children.
 
-        With ``step_id`` only that step's. An orphan that hid its origin (own session, empty environment) belongs to
+        With ``step_id`` only that step's. An orphan that hid its origin (own session, empty environment)
+        belongs to
         the last job that was here when it started.
         """
         found = []
@@ -284,12 +313,13 @@ class Agent:
 
     def add_own_variables(self, env: dict[str, str]) -> None:
         """What leads a job's commands to us; the launchers come first on PATH unless they are on it."""
-        env[AGENT_VARIABLE] = self.address[len(transport.UNIX):]
+        env[AGENT_VARIABLE] = self.address[len(transport.UNIX) :]
         env[HOME_VARIABLE] = self.home
         if self.bin_folder:
             env[BIN_VARIABLE] = self.bin_folder
             path = env.get("PATH")
-            # A job without PATH (--export=NIL) stays without: `srun bash` must fail there as it does under Slurm.
+            # A job without PATH (--export=NIL) stays without: `srun bash` must fail there as it does under
+            # Slurm.
             if path is not None and self.bin_folder not in path.split(":"):
                 env["PATH"] = self.bin_folder + ":" + path
 
@@ -302,7 +332,7 @@ class Agent:
         if lost:
             from .recovery import kill_jobs
 
-            kill_jobs(lost, self.address[len(transport.UNIX):])
+            kill_jobs(lost, self.address[len(transport.UNIX) :])
         for record in list(self.remains.values()):
             record.close(self.node)
             if not record.journal.unacked:
@@ -321,7 +351,8 @@ class Agent:
             self._idle_since = time.monotonic()
             return
         if self._leave_when_idle or (
-                self._controller is None and time.monotonic() - self._idle_since > IDLE_S):
+            self._controller is None and time.monotonic() - self._idle_since > IDLE_S
+        ):
             self.loop.stop()
 
     def shut_down(self) -> None:
@@ -348,13 +379,22 @@ def _lock(folder: str) -> bool:
     except BlockingIOError:
         os.close(fd)
         return False
-    return True          # held until the process ends
+    return True  # held until the process ends
 
 
 def main(argv: list[str]) -> int:
     """Run an agent until it is told to leave. 0, or 1 with a line on stderr."""
-    options = {"--address": "", "--controller": "", "--node": "", "--home": "", "--bin": os.environ.get(BIN_VARIABLE, ""),
-               "--cert": "", "--key": "", "--ca": "", "--listen": ""}
+    options = {
+        "--address": "",
+        "--controller": "",
+        "--node": "",
+        "--home": "",
+        "--bin": os.environ.get(BIN_VARIABLE, ""),
+        "--cert": "",
+        "--key": "",
+        "--ca": "",
+        "--listen": "",
+    }
     words = iter(argv)
     for word in words:
         name, equals, value = word.partition("=")
@@ -369,7 +409,7 @@ def main(argv: list[str]) -> int:
     try:
         os.setsid()
     except PermissionError:
-        pass              # already the leader of a session
+        pass  # already the leader of a session
     home = os.path.abspath(options["--home"])
     folder = os.path.join(home, "nodes", options["--node"])
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -387,7 +427,9 @@ def main(argv: list[str]) -> int:
     agent = Agent(loop, options["--node"], home, address, controller, options["--bin"])
     agent.peer_address = options["--listen"]
     if options["--cert"]:
-        agent.tls_server, agent.tls_client = transport.tls_contexts(options["--cert"], options["--key"], options["--ca"])
+        agent.tls_server, agent.tls_client = transport.tls_contexts(
+            options["--cert"], options["--key"], options["--ca"]
+        )
     signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))
     agent.recover()
     try:
@@ -397,7 +439,7 @@ def main(argv: list[str]) -> int:
         return 1
     os.chdir("/")
     gc.collect()
-    gc.freeze()           # children of a fork share these pages for longer
+    gc.freeze()  # children of a fork share these pages for longer
     loop.run()
     return 0
 

@@ -1,4 +1,5 @@
 """A framed, non-blocking connection with bounded buffers."""
+
 from __future__ import annotations
 
 import json

@@ -1,7 +1,10 @@
-"""Requests from inside a job: srun, sattach, sbcast and sstat are answered here, the rest goes to the controller."""
+"""Requests from inside a job: srun, sattach, sbcast and sstat are answered here, the rest is passed on."""
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+import os
+import time
+from typing import TYPE_CHECKING, Any, Callable
 
 from . import transport, wire
 from .channel import Channel
@@ -17,9 +20,7 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
     try:
         request = wire.Request.from_payload(payload)
     except wire.WireError as error:
-        channel.send(wire.STDERR, ("slurmsky: error: %s\n" % error).encode())
-        channel.send(wire.EXIT, b"1")
-        channel.close()
+        leave(channel, 1, "slurmsky: error: %s\n" % error)
         return
     handler = _HANDLERS.get(request.command)
     if handler is not None:
@@ -27,10 +28,12 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
             handler()(agent, channel, request, payload)
         except Exception:
             # A user must not wait for an answer that will not come; the details are in the agent's log.
-            channel.send(wire.STDERR, ("%s: error: internal error, see the log of the agent of node %s\n" % (
-                request.command, agent.node)).encode())
-            channel.send(wire.EXIT, b"1")
-            channel.close()
+            leave(
+                channel,
+                1,
+                "%s: error: internal error, see the log of the agent of node %s\n"
+                % (request.command, agent.node),
+            )
             raise
     else:
         relay(agent, channel, payload, agent.controller_address, request.command)
@@ -42,21 +45,73 @@ def _srun() -> Handler:
     return serve_srun
 
 
+def _sbcast() -> Handler:
+    from .sbcast import serve_sbcast
+
+    return serve_sbcast
+
+
+def _sattach() -> Handler:
+    from .sattach import serve_sattach
+
+    return serve_sattach
+
+
+def _sstat() -> Handler:
+    from .sstat import serve_sstat
+
+    return serve_sstat
+
+
 #: what the agent answers itself; imported when first needed
-_HANDLERS: dict[str, Callable[[], Handler]] = {"srun": _srun}
+_HANDLERS: dict[str, Callable[[], Handler]] = {
+    "srun": _srun,
+    "sbcast": _sbcast,
+    "sattach": _sattach,
+    "sstat": _sstat,
+}
+
+
+def parse_context(request: wire.Request) -> Any:
+    """The caller's surroundings for the option parsers (options.values.Context)."""
+    from ..options.values import Context
+
+    def read(path: str) -> bytes:
+        with open(os.path.join(request.cwd, path), "rb") as file:
+            return file.read()
+
+    return Context(
+        now=time.time(), cwd=request.cwd, env=request.env, read_file=read, is_root=os.geteuid() == 0
+    )
+
+
+def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:
+    """The last words to a client."""
+    if out:
+        channel.send(wire.STDOUT, out.encode(errors="surrogateescape"))
+    if error:
+        channel.send(wire.STDERR, error.encode(errors="surrogateescape"))
+    channel.send(wire.EXIT, b"%d" % code)
+    channel.close()
+
+
+def elsewhere(agent: Agent, job_id: int) -> str:
+    """Where a request about a job that is not ours is answered: its head agent, else the controller; ""
+    nowhere."""
+    head = agent.heads.get(job_id, "")
+    if head:
+        return head
+    path = agent.controller_address
+    return path if not path.startswith(transport.UNIX) or os.path.exists(path[len(transport.UNIX) :]) else ""
 
 
 def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command: str) -> None:
     """Pass a session on to another server, frame by frame, with back-pressure both ways."""
     try:
-        sock = transport.connect(address, agent.tls_client)
+        peer = agent.connect(address)
     except OSError:
-        channel.send(wire.STDERR, (
-            "%s: error: Unable to contact slurm controller (connect failure)\n" % command).encode())
-        channel.send(wire.EXIT, b"1")
-        channel.close()
+        leave(channel, 1, "%s: error: Unable to contact slurm controller (connect failure)\n" % command)
         return
-    peer = Channel(agent.loop, sock)
     peer.send(wire.REQUEST, payload)
     join(channel, peer)
 
@@ -72,6 +127,7 @@ def _pump(source: Channel, target: Channel) -> None:
         target.send(kind, payload)
         if target.full:
             source.pause()
+
     source.on_frame = passed
     source.on_close = target.close
     target.on_drain = source.resume

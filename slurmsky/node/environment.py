@@ -3,6 +3,7 @@
 Names are those of 25.11, values computed as Slurm does; the oracle's captures are in the tests.
 Slurm overrides what the user's environment says about the same names (env_array_overwrite).
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -49,6 +50,7 @@ def _number(field: str) -> Callable[[JobSpec], Optional[str]]:
     def value(spec: JobSpec) -> Optional[str]:
         number = getattr(spec, field)
         return None if number is None else str(number)
+
     return value
 
 
@@ -76,17 +78,23 @@ def _export(spec: JobSpec) -> Optional[str]:
 def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:
     if spec.mem_bind is None:
         return None
-    return "verbose" if "verbose" in spec.mem_bind.lower().split(",") or "v" in spec.mem_bind.split(",") else "quiet"
+    return (
+        "verbose"
+        if "verbose" in spec.mem_bind.lower().split(",") or "v" in spec.mem_bind.split(",")
+        else "quiet"
+    )
 
 
 def _capital(field: str) -> Callable[[JobSpec], Optional[str]]:
     def value(spec: JobSpec) -> Optional[str]:
         text = getattr(spec, field)
         return ",".join(word[:1].upper() + word[1:].lower() for word in text.split(",")) if text else None
+
     return value
 
 
-#: variables that repeat an option: set when it was given. Source: sbatch opt.c, env.c; see tests/data/env_output.csv.
+#: variables that repeat an option: set when it was given. Source: sbatch opt.c, env.c; see
+#: tests/data/env_output.csv.
 _FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
     ("SLURM_ACCTG_FREQ", _number("acctg_freq")),
     ("SLURM_CPUS_PER_GPU", _number("cpus_per_gpu")),
@@ -95,7 +103,10 @@ _FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
     ("SLURM_DISTRIBUTION", _distribution),
     ("SLURM_DIST_PLANESIZE", _plane_size),
     ("SLURM_EXPORT_ENV", _export),
-    ("SLURM_GET_USER_ENV", lambda spec: "1" if spec.get_user_env is not None or spec.export not in (None, "ALL") else None),
+    (
+        "SLURM_GET_USER_ENV",
+        lambda spec: "1" if spec.get_user_env is not None or spec.export not in (None, "ALL") else None,
+    ),
     ("SLURM_GPUS", _number("gpus")),
     ("SLURM_GPUS_PER_NODE", _number("gpus_per_node")),
     ("SLURM_GPUS_PER_SOCKET", _number("gpus_per_socket")),
@@ -131,7 +142,9 @@ _BATCH_ONLY = frozenset({"SLURM_OPEN_MODE", "SLURM_EXPORT_ENV", "SLURM_GET_USER_
 
 def gpu_indices(gres: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     """Device numbers of all GPUs in a share, ascending."""
-    return tuple(sorted(index for name, ids in gres.items() if name.split(":", 1)[0] == "gpu" for index in ids))
+    return tuple(
+        sorted(index for name, ids in gres.items() if name.split(":", 1)[0] == "gpu" for index in ids)
+    )
 
 
 def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int]) -> Environment:
@@ -167,8 +180,9 @@ def allocation_environment(launch: Launch) -> Environment:
         "SLURM_JOB_QOS": launch.qos,
         "SLURM_JOB_START_TIME": str(int(launch.start_time)),
         # No limit shows as a year from the start: job_mgr.c gives an unlimited job such an end time.
-        "SLURM_JOB_END_TIME": str(int(launch.start_time) + (
-            365 * 86400 if launch.time_limit_s is None else launch.time_limit_s)),
+        "SLURM_JOB_END_TIME": str(
+            int(launch.start_time) + (365 * 86400 if launch.time_limit_s is None else launch.time_limit_s)
+        ),
         "SLURM_NNODES": str(len(shares)),
         "SLURM_NODELIST": nodes,
         "SLURM_SUBMIT_DIR": launch.submit_dir,
@@ -257,7 +271,8 @@ def array_environment(launch: Launch) -> Environment:
 
 
 def batch_environment(launch: Launch) -> Environment:
-    """The whole environment of the batch script but SLURM_TASK_PID, which only the shell of the script can know."""
+    """The whole environment of the batch script but SLURM_TASK_PID, which only the shell of the script can
+    know."""
     share = launch.shares[0]
     env = dict(launch.environment)
     env.setdefault("TMPDIR", "/tmp")
@@ -269,15 +284,17 @@ def batch_environment(launch: Launch) -> Environment:
             text = value(launch.spec)
             if text is not None:
                 env[name] = text
-    env.update({
-        "ENVIRONMENT": "BATCH",
-        "HOSTNAME": share.name,
-        "SLURM_CPUS_ON_NODE": str(share.cpus),
-        "SLURM_GTIDS": "0",
-        "SLURM_LOCALID": "0",
-        "SLURM_NODEID": "0",
-        "SLURM_PROCID": "0",
-    })
+    env.update(
+        {
+            "ENVIRONMENT": "BATCH",
+            "HOSTNAME": share.name,
+            "SLURM_CPUS_ON_NODE": str(share.cpus),
+            "SLURM_GTIDS": "0",
+            "SLURM_LOCALID": "0",
+            "SLURM_NODEID": "0",
+            "SLURM_PROCID": "0",
+        }
+    )
     indices = gpu_indices(share.gres)
     env.update(gpu_environment(indices, "SLURM_JOB_GPUS", indices))
     if launch.restart_count:
@@ -307,7 +324,8 @@ _ALWAYS_EXPORTED = ("SLURM_", "SLURMSKY_", "SPANK_")
 def exported(env: Environment, export: Optional[str]) -> Environment:
     """What --export sends of srun's environment to the tasks.
 
-    ALL (or nothing): everything. NONE, NIL or a list: SLURM_* and TMPDIR, and the named variables; ``ALL,A=1``:
+    ALL (or nothing): everything. NONE, NIL or a list: SLURM_* and TMPDIR, and the named variables;
+    ``ALL,A=1``:
     everything and A. Quotes protect a comma and stay in the value.
     """
     if export is None or export.upper() == "ALL":
@@ -317,8 +335,11 @@ def exported(env: Environment, export: Optional[str]) -> Environment:
     if "ALL" in upper:
         result = dict(env)
     else:
-        result = {name: value for name, value in env.items()
-                  if name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"}
+        result = {
+            name: value
+            for name, value in env.items()
+            if name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"
+        }
     for word in words:
         name, equals, value = word.partition("=")
         if equals:
@@ -357,8 +378,16 @@ def job_of_task_environment(launch: Launch) -> Environment:
     return env
 
 
-def step_environment(step_id: str, nodes: Sequence[str], ranks: Sequence[Sequence[int]], *, distribution: str,
-                     plane_size: int = 0, umask: int, port: int) -> Environment:
+def step_environment(
+    step_id: str,
+    nodes: Sequence[str],
+    ranks: Sequence[Sequence[int]],
+    *,
+    distribution: str,
+    plane_size: int = 0,
+    umask: int,
+    port: int,
+) -> Environment:
     """What srun sets for all tasks of a step (env.c setup_env and env_array_for_step)."""
     counts = run_lengths(len(here) for here in ranks)
     total = str(sum(len(here) for here in ranks))
@@ -386,7 +415,9 @@ def step_environment(step_id: str, nodes: Sequence[str], ranks: Sequence[Sequenc
     return env
 
 
-def task_environment(node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int) -> Environment:
+def task_environment(
+    node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int
+) -> Environment:
     """What differs from task to task; SLURM_TASK_PID is added by the process itself."""
     return {
         "SLURMD_NODENAME": node,

@@ -1,4 +1,5 @@
 """The tasks of one step on one node: starts them, carries their streams, says how they ended."""
+
 from __future__ import annotations
 
 import fcntl
@@ -51,24 +52,24 @@ class Plan:
     node: str
     node_id: int
     ranks: list[int]
-    argv: list[list[str]]                       # per local task
+    argv: list[list[str]]  # per local task
     environment: dict[str, str]
-    task_environment: list[dict[str, str]]      # per local task; wins
+    task_environment: list[dict[str, str]]  # per local task; wins
     directory: str
     umask: int
-    stdin: str = "stream"                       # "stream", "null", or a file name with patterns
-    stdin_rank: Optional[int] = None            # only this task reads the stream; the others have nothing
+    stdin: str = "stream"  # "stream", "null", or a file name with patterns
+    stdin_rank: Optional[int] = None  # only this task reads the stream; the others have nothing
     stdout: str = "stream"
-    stderr: str = "stream"                      # "=stdout": the same file
+    stderr: str = "stream"  # "=stdout": the same file
     open_mode: Optional[str] = None
-    terminal: Optional[list[int]] = None        # rows, columns of the pseudo terminal of task 0
+    terminal: Optional[list[int]] = None  # rows, columns of the pseudo terminal of task 0
     unbuffered: bool = False
     rlimits: dict[str, list[int]] = field(default_factory=dict)
-    cpus: Optional[list[list[int]]] = None      # per local task: CPUs it may use
+    cpus: Optional[list[list[int]]] = None  # per local task: CPUs it may use
     task_prologs: list[str] = field(default_factory=list)
     task_epilogs: list[str] = field(default_factory=list)
-    names: dict[str, Any] = field(default_factory=dict)     # NameFacts less node and task
-    head: str = ""                              # address of the job's head agent
+    names: dict[str, Any] = field(default_factory=dict)  # NameFacts less node and task
+    head: str = ""  # address of the job's head agent
 
 
 class _Task:
@@ -80,10 +81,10 @@ class _Task:
         self.status: Optional[int] = None
         self.stdin = -1
         self.stdin_queue: deque[bytes] = deque()
-        self.stdin_taken = 0                    # bytes of the broadcast it has read, or will never read
+        self.stdin_taken = 0  # bytes of the broadcast it has read, or will never read
         self.stdin_ended = False
-        self.readers: dict[int, int] = {}       # our descriptor -> OUT or ERR
-        self.held: dict[int, bytes] = {}        # descriptor -> unfinished line
+        self.readers: dict[int, int] = {}  # our descriptor -> OUT or ERR
+        self.held: dict[int, bytes] = {}  # descriptor -> unfinished line
 
 
 class StepHost:
@@ -97,8 +98,8 @@ class StepHost:
         self.key = (plan.job_id, plan.step_id)
         self._by_rank = {task.rank: task for task in self.tasks}
         self._paused = False
-        self._given = 0                         # bytes of stdin that came for all
-        self._told = 0                          # bytes of them that are told as consumed
+        self._given = 0  # bytes of stdin that came for all
+        self._told = 0  # bytes of them that are told as consumed
         self._over = False
         self._sweeping = False
         self._swept_at = 0.0
@@ -116,7 +117,9 @@ class StepHost:
                 self._spawn(local, task)
             except OSError as error:
                 self._complain(task, str(getattr(error, "complaint", None) or "fork: %s" % error.strerror))
-                task.status = (error.errno or 1) << 8 if not hasattr(error, "complaint") else output.IO_FAILED << 8
+                task.status = (
+                    (error.errno or 1) << 8 if not hasattr(error, "complaint") else output.IO_FAILED << 8
+                )
                 continue
             pids[task.rank] = task.pid
         self.sink.started(pids)
@@ -149,12 +152,22 @@ class StepHost:
                 stderr = stdout if plan.stderr == "=stdout" else self._open_stdout(task, plan.stderr, ERR)
                 theirs.append(stderr)
             prologs, node = plan.task_prologs, plan.node
-            task.pid = processes.spawn(processes.Process(
-                node=node, argv=plan.argv[local], environment=env, directory=plan.directory, umask=plan.umask,
-                stdin=stdin, stdout=stdout, stderr=stderr, terminal=terminal,
-                rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
-                cpus=frozenset(plan.cpus[local]) if plan.cpus is not None and plan.cpus[local] else None,
-                before_exec=(lambda env: run_task_prolog(prologs, env, node)) if prologs else None))
+            task.pid = processes.spawn(
+                processes.Process(
+                    node=node,
+                    argv=plan.argv[local],
+                    environment=env,
+                    directory=plan.directory,
+                    umask=plan.umask,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    terminal=terminal,
+                    rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
+                    cpus=frozenset(plan.cpus[local]) if plan.cpus is not None and plan.cpus[local] else None,
+                    before_exec=(lambda env: run_task_prolog(prologs, env, node)) if prologs else None,
+                )
+            )
         except BaseException:
             self._close(task)
             raise
@@ -166,8 +179,13 @@ class StepHost:
         self.agent.loop.child(task.pid, lambda status, usage: self._exited(task, status, usage))
 
     def _facts(self, task: _Task) -> output.NameFacts:
-        return output.NameFacts(step_id=self.plan.step_id, node=self.plan.node, node_id=self.plan.node_id,
-                                task_id=task.rank, **self.plan.names)
+        return output.NameFacts(
+            step_id=self.plan.step_id,
+            node=self.plan.node,
+            node_id=self.plan.node_id,
+            task_id=task.rank,
+            **self.plan.names,
+        )
 
     def _open_stdin(self, task: _Task) -> int:
         plan = self.plan
@@ -188,7 +206,9 @@ class StepHost:
             return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         if target != "stream":
             name = "stdout" if stream == OUT else "stderr"
-            return self._open_file(task, target, name, lambda path: output.open_output(path, self.plan.open_mode))
+            return self._open_file(
+                task, target, name, lambda path: output.open_output(path, self.plan.open_mode)
+            )
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(ours, False)
         if len(self.tasks) <= 8:
@@ -234,7 +254,7 @@ class StepHost:
         except BlockingIOError:
             return
         except OSError:
-            data = b""          # EIO: the terminal's last user is gone
+            data = b""  # EIO: the terminal's last user is gone
         stream = task.readers[fd]
         if data:
             if self._whole_lines:
@@ -304,12 +324,12 @@ class StepHost:
             self.agent.loop.change(task.stdin, WRITE)
             return
         except OSError:
-            self._close_stdin(task)       # EPIPE: it reads no more
+            self._close_stdin(task)  # EPIPE: it reads no more
             return
         if task.stdin_ended:
             if self.plan.terminal is not None and task.rank == 0:
                 task.stdin_ended = False
-                task.stdin_queue.append(b"\x04")      # what the end of input is to a terminal
+                task.stdin_queue.append(b"\x04")  # what the end of input is to a terminal
                 self._feed(task)
                 return
             self._close_stdin(task)
@@ -376,14 +396,20 @@ class StepHost:
         def told() -> None:
             self.sink.exited(task.rank, status, numbers)
             self._check_over()
+
         if self.plan.task_epilogs:
             self._epilogs += 1
 
             def epilog_over() -> None:
                 self._epilogs -= 1
                 told()
+
             local = self.tasks.index(task)
-            env = {**self.plan.environment, **self.plan.task_environment[local], "SLURM_TASK_PID": str(task.pid)}
+            env = {
+                **self.plan.environment,
+                **self.plan.task_environment[local],
+                "SLURM_TASK_PID": str(task.pid),
+            }
             start_task_epilog(self.agent.loop, self.plan.task_epilogs, env, self.plan.directory, epilog_over)
         else:
             told()
@@ -429,18 +455,22 @@ class StepHost:
 
     def look(self) -> dict[int, list[float]]:
         """Usage of the running tasks so far, for sstat."""
-        return {task.rank: self.agent.sampler.look(task.pid).to_list()
-                for task in self.tasks if task.pid and task.status is None}
+        return {
+            task.rank: self.agent.sampler.look(task.pid).to_list()
+            for task in self.tasks
+            if task.pid and task.status is None
+        }
 
 
 def _enlarge(fd: int) -> None:
     try:
         fcntl.fcntl(fd, _F_SETPIPE_SZ, CHUNK)
     except OSError:
-        return            # over the user's share of pipe memory: 64 KiB do
+        return  # over the user's share of pipe memory: 64 KiB do
 
 
 # --- for a head agent on another node
+
 
 class _Wired:
     """A sink that tells the head agent over a connection; its silence pauses the tasks' output."""
@@ -502,11 +532,14 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
         elif operation == "winsize":
             host.set_size(message["rows"], message["columns"])
         elif operation == "look":
-            channel.send_json({"ev": "look", "usage": {str(rank): usage for rank, usage in host.look().items()}})
+            channel.send_json(
+                {"ev": "look", "usage": {str(rank): usage for rank, usage in host.look().items()}}
+            )
 
     def lost() -> None:
         if sink.host is not None:
             sink.host.resume()
             sink.host.kill()
+
     channel.on_frame = received
     channel.on_close = lost

@@ -1,4 +1,5 @@
 """A job on its head agent: start, batch script, time limit, signals, end."""
+
 from __future__ import annotations
 
 import errno
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 SETUP_FAILED = 53
 #: what slurmstepd adds to its line for each cause (req.c _handle_signal_container)
 _CAUSES = {
-    "TIMEOUT": " DUE TO TIME LIMIT", "DEADLINE": " DUE TO TIME LIMIT", "PREEMPTED": " DUE TO PREEMPTION",
-    "REQUEUED": " DUE TO JOB REQUEUE", "NODE_FAIL": " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS",
+    "TIMEOUT": " DUE TO TIME LIMIT",
+    "DEADLINE": " DUE TO TIME LIMIT",
+    "PREEMPTED": " DUE TO PREEMPTION",
+    "REQUEUED": " DUE TO JOB REQUEUE",
+    "NODE_FAIL": " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS",
 }
 #: how often the remains of a job are looked for while it ends
 _SWEEP_S = 0.05
@@ -40,12 +44,19 @@ def cancel_line(node: str, what: str, cause: str, now: float) -> str:
     """slurmstepd's line for a job or step that is ended from outside. ``what``: "JOB 7" or "STEP 7.0"."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
     return "slurmstepd-%s: error: *** %s ON %s CANCELLED AT %s%s ***\n" % (
-        node, what, node, stamp, _CAUSES.get(cause, ""))
+        node,
+        what,
+        node,
+        stamp,
+        _CAUSES.get(cause, ""),
+    )
 
 
 def step_to_dict(step: Step) -> dict[str, Any]:
     """A step as events carry it: fields that have their default value are left out."""
-    data = {name: value for name, value in step.__dict__.items() if value != _STEP_DEFAULTS.get(name, _NOTHING)}
+    data = {
+        name: value for name, value in step.__dict__.items() if value != _STEP_DEFAULTS.get(name, _NOTHING)
+    }
     data["state"] = step.state.name
     data["usage"] = {name: value for name, value in step.usage.__dict__.items() if value}
     return data
@@ -53,7 +64,8 @@ def step_to_dict(step: Step) -> dict[str, Any]:
 
 _NOTHING = object()
 _STEP_DEFAULTS: dict[str, Any] = {
-    name: value for name, value in Step(job_id=-1, step_id="", name="").__dict__.items() if name != "usage"}
+    name: value for name, value in Step(job_id=-1, step_id="", name="").__dict__.items() if name != "usage"
+}
 
 
 def parse_signal(text: str) -> tuple[bool, int, int]:
@@ -80,14 +92,14 @@ class Job:
         self.node = agent.node
         self.journal = Journal(os.path.join(launch.spool, "journal"))
         self.began = processes.now_boot()
-        self.steps: dict[str, StepRun] = {}         # running ones
+        self.steps: dict[str, StepRun] = {}  # running ones
         self.waiting: list[Callable[[], None]] = []  # sruns that wait for resources of the job
         self.next_step = 0
         self.derived_exit = 0
         self.batch: Optional[Step] = None
         self.batch_pid = 0
         self.batch_status: Optional[int] = None
-        self.cause = ""                             # state it is being ended in, "" while it runs
+        self.cause = ""  # state it is being ended in, "" while it runs
         self.ending = False
         self.ended = False
         self.suspended = False
@@ -109,15 +121,24 @@ class Job:
         self._arm()
         if not os.path.isdir(launch.spool):
             os.makedirs(launch.spool, mode=0o700)
-        # A requeued job comes back to the same folder; what its former run said has been taken by the controller.
+        # A requeued job comes back to the same folder; what its former run said has been taken by the
+        # controller.
         self.journal.remove()
         if launch.script is None:
             self.emit({"ev": "started", "time": now, "pid": 0})
             return
         share = launch.shares[0]
         self.batch = Step(
-            job_id=self.job_id, step_id="batch", name="batch", nodes=(share.name,), ntasks=1, cpus=share.cpus,
-            memory_mib=share.memory_mib, tasks_per_node=(1,), start_time=now)
+            job_id=self.job_id,
+            step_id="batch",
+            name="batch",
+            nodes=(share.name,),
+            ntasks=1,
+            cpus=share.cpus,
+            memory_mib=share.memory_mib,
+            tasks_per_node=(1,),
+            start_time=now,
+        )
         try:
             self.batch_pid = self._spawn_batch(launch)
         except OSError as error:
@@ -138,8 +159,17 @@ class Job:
             place_script(launch.script, script)
         spec = launch.spec
         facts = output.NameFacts(
-            self.job_id, launch.array_job_id, launch.array_task_id, "batch", self.node, 0, 0, launch.user, launch.name,
-            launch.restart_count)
+            self.job_id,
+            launch.array_job_id,
+            launch.array_task_id,
+            "batch",
+            self.node,
+            0,
+            0,
+            launch.user,
+            launch.name,
+            launch.restart_count,
+        )
         opened: list[int] = []
         previous = os.umask(launch.umask)
         try:
@@ -156,10 +186,20 @@ class Job:
             opened.append(stdin)
             env = batch_environment(launch)
             self.agent.add_own_variables(env)
-            return processes.spawn(processes.Process(
-                node=self.node, argv=(script, *launch.argv), executable=script, environment=env,
-                directory=launch.work_dir, umask=launch.umask, stdin=stdin, stdout=stdout, stderr=stderr,
-                rlimits=launch.rlimits))
+            return processes.spawn(
+                processes.Process(
+                    node=self.node,
+                    argv=[script, *launch.argv],
+                    executable=script,
+                    environment=env,
+                    directory=launch.work_dir,
+                    umask=launch.umask,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    rlimits=launch.rlimits,
+                )
+            )
         finally:
             os.umask(previous)
             for fd in opened:
@@ -186,7 +226,7 @@ class Job:
             try:
                 fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             except OSError:
-                return        # the user removed the file; there is nobody left to tell
+                return  # the user removed the file; there is nobody left to tell
             try:
                 os.write(fd, line.encode(errors="surrogateescape"))
             except OSError as error:
@@ -208,7 +248,9 @@ class Job:
             return
         loop = self.agent.loop
         now = time.time()
-        self._timers.append(loop.after(self.end_time - now, lambda: self.terminate("TIMEOUT", signal.SIGTERM)))
+        self._timers.append(
+            loop.after(self.end_time - now, lambda: self.terminate("TIMEOUT", signal.SIGTERM))
+        )
         if self.launch.spec.signal and not self._signal_sent:
             to_batch, number, seconds = parse_signal(self.launch.spec.signal)
             target = "batch" if to_batch else "steps"
@@ -216,6 +258,7 @@ class Job:
             def warn() -> None:
                 self._signal_sent = True
                 self.signal(number, target)
+
             self._timers.append(loop.after(self.end_time - seconds - now, warn))
 
     # --- signals
@@ -234,7 +277,7 @@ class Job:
                 processes.send(processes.tree([self.batch_pid]), number)
         elif target in self.steps:
             if number == signal.SIGKILL:
-                self.steps[target].cancel("CANCELLED", time.time(), number)      # scancel JOB.STEP
+                self.steps[target].cancel("CANCELLED", time.time(), number)  # scancel JOB.STEP
             else:
                 self.steps[target].signal(number)
 
@@ -330,7 +373,8 @@ class Job:
         if not self.ending:
             self.ending = True
             self._wake_waiting()
-            # What the script leaves behind is killed. When it was itself told to end, so were they: its sruns may
+            # What the script leaves behind is killed. When it was itself told to end, so were they: its
+            # sruns may
             # still say how their tasks ended.
             self._grace_until = time.monotonic() + (_GRACE_S if self.cause else 0)
         left = self.agent.orphans_of(self.job_id)
@@ -366,8 +410,13 @@ class Job:
         """State, exit code and reason of the job. Source: the oracle, exit_and_output_rules "End states"."""
         if self.cause and self.cause != "COMPLETED":
             reason = {"TIMEOUT": "TimeLimit"}.get(self.cause, "None")
-            return {"state": self.cause, "exit_code": 0, "exit_signal": 0, "reason": reason,
-                    "derived_exit_code": self.derived_exit}
+            return {
+                "state": self.cause,
+                "exit_code": 0,
+                "exit_signal": 0,
+                "reason": reason,
+                "derived_exit_code": self.derived_exit,
+            }
         code = number = 0
         if self.batch is not None:
             code, number = self.batch.exit_code, self.batch.exit_signal
@@ -379,8 +428,13 @@ class Job:
             state, reason = "FAILED", "NonZeroExitCode"
             if number == signal.SIGKILL:
                 reason = "JobLaunchFailure"
-        return {"state": state, "exit_code": code, "exit_signal": number, "reason": reason,
-                "derived_exit_code": self.derived_exit}
+        return {
+            "state": state,
+            "exit_code": code,
+            "exit_signal": number,
+            "reason": reason,
+            "derived_exit_code": self.derived_exit,
+        }
 
 
 def place_script(source: str, target: str) -> None:

@@ -1,4 +1,5 @@
 """Events of a job: numbered, written before they are sent, kept until the controller has committed them."""
+
 from __future__ import annotations
 
 import json
@@ -14,7 +15,8 @@ def encode(event: Event) -> bytes:
 
 
 class Journal:
-    """The journal of one job: ``<spool>/journal``, JSON lines. Survives the agent's death, not the machine's."""
+    """The journal of one job: ``<spool>/journal``, JSON lines. Survives the agent's death, not the
+    machine's."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -35,7 +37,7 @@ class Journal:
             try:
                 event = json.loads(line)
             except ValueError:
-                continue          # a line torn by a full disk; the numbers show the gap
+                continue  # a line torn by a full disk; the numbers show the gap
             journal._unacked.append(event)
             journal.seq = max(journal.seq, int(event.get("seq", 0)))
         return journal
@@ -57,7 +59,7 @@ class Journal:
         try:
             view = memoryview(data)
             while view:
-                view = view[os.write(fd, view):]
+                view = view[os.write(fd, view) :]
         finally:
             os.close(fd)
         self._unwritten.clear()

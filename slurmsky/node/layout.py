@@ -1,4 +1,5 @@
 """Which task runs on which node. Pure. Source: slurm_step_layout.c, as observed of the oracle."""
+
 from __future__ import annotations
 
 from typing import Optional, Sequence
@@ -12,7 +13,8 @@ def default_distribution(ntasks: int, nodes: int) -> str:
 
 
 def block(ntasks: int, room: Sequence[int]) -> Ranks:
-    """Ranks per node: counts as if dealt one by one into the room that nodes have, then numbered node after node.
+    """Ranks per node: counts as if dealt one by one into the room that nodes have, then numbered node after
+    node.
 
     >>> block(4, [3, 1])
     [[0, 1, 2], [3]]
@@ -28,7 +30,8 @@ def block(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def packed(ntasks: int, room: Sequence[int]) -> Ranks:
-    """``block,Pack``: every node gets one task, then nodes are filled in order; what has no room is dealt out."""
+    """``block,Pack``: every node gets one task, then nodes are filled in order; what has no room is dealt
+    out."""
     counts = [0] * len(room)
     left = ntasks
     for index in range(len(room)):
@@ -97,8 +100,16 @@ def arbitrary(hosts: Sequence[str], nodes: Sequence[str]) -> Ranks:
     return [[rank for rank, host in enumerate(hosts) if host == node] for node in nodes]
 
 
-def lay_out(ntasks: int, cpus: Sequence[int], cpus_per_task: int, distribution: str, *, plane_size: int = 0,
-            per_node: Optional[int] = None, pack: bool = False) -> Ranks:
+def lay_out(
+    ntasks: int,
+    cpus: Sequence[int],
+    cpus_per_task: int,
+    distribution: str,
+    *,
+    plane_size: int = 0,
+    per_node: Optional[int] = None,
+    pack: bool = False,
+) -> Ranks:
     """Ranks per node. ``cpus``: what the step has on each node; ``per_node`` the asked tasks per node."""
     room = [max(1, count // max(1, cpus_per_task)) for count in cpus]
     if per_node and distribution != "plane":

@@ -3,6 +3,7 @@
 Why not asyncio: an agent starts hundreds of processes a second, and its own start is part of the first
 job's wait. ``selectors`` and ``asyncio`` cost more in both places than these hundred lines.
 """
+
 from __future__ import annotations
 
 import heapq
@@ -13,7 +14,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 if TYPE_CHECKING:
     import resource
@@ -61,7 +62,7 @@ class Loop:
         self.on_orphans: Callable[[], None] = lambda: None
         self._running = False
         self._wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.signal(signal.SIGCHLD, lambda *_: None)       # the C handler writes to the pipe
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # the C handler writes to the pipe
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self.watch(self._wake_read, READ, self._woken)
 
@@ -126,7 +127,7 @@ class Loop:
             if on_exit is None:
                 orphans = True
             else:
-                self._guard(lambda call=on_exit: call(status, usage))  # type: ignore[misc]
+                self._guard(on_exit, status, usage)
         if orphans:
             self._guard(self.on_orphans)
 
@@ -142,7 +143,7 @@ class Loop:
             for fd, events in self._poll.poll(self._patience(), 256):
                 handler = self._handlers.get(fd)
                 if handler is not None:
-                    self._guard(lambda call=handler: call(events))  # type: ignore[misc]
+                    self._guard(handler, events)
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 self._guard(heapq.heappop(self._timers)[2].fire)
@@ -157,10 +158,11 @@ class Loop:
         return max(0.0, self._timers[0][0] - time.monotonic())
 
     @staticmethod
-    def _guard(call: Callable[[], None]) -> None:
-        # An agent serves many jobs: what goes wrong for one of them is written to the log and must not end the rest.
+    def _guard(call: Callable[..., None], *args: Any) -> None:
+        # An agent serves many jobs: what goes wrong for one of them is written to the log and must not end
+        # the rest.
         try:
-            call()
+            call(*args)
         except Exception:
             traceback.print_exc(file=sys.stderr)
             sys.stderr.flush()

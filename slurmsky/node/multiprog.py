@@ -1,4 +1,5 @@
 """srun's --multi-prog file: which program each rank runs. Pure. Source: src/srun/libsrun/multi_prog.c."""
+
 from __future__ import annotations
 
 import shlex

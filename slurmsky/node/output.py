@@ -1,4 +1,5 @@
 """Files of a job or step: what a name means, and how it is opened."""
+
 from __future__ import annotations
 
 import os
@@ -25,7 +26,8 @@ class NameFacts:
 def expand(pattern: str, facts: NameFacts) -> str:
     """The name with its patterns replaced.
 
-    A backslash anywhere makes the whole name literal and goes away itself; ``%4j`` pads a number to at most 10 digits;
+    A backslash anywhere makes the whole name literal and goes away itself; ``%4j`` pads a number to at most
+    10 digits;
     letters that mean nothing stay as they are.
     """
     if "\\" in pattern:
@@ -34,8 +36,13 @@ def expand(pattern: str, facts: NameFacts) -> str:
         return pattern
     array_task = facts.array_task_id if facts.array_task_id is not None else 0xFFFFFFFE
     numbers = {
-        "A": str(facts.array_job_id or facts.job_id), "a": str(array_task), "b": str(array_task % 10),
-        "j": str(facts.job_id), "n": str(facts.node_id), "t": str(facts.task_id), "r": str(facts.restarts),
+        "A": str(facts.array_job_id or facts.job_id),
+        "a": str(array_task),
+        "b": str(array_task % 10),
+        "j": str(facts.job_id),
+        "n": str(facts.node_id),
+        "t": str(facts.task_id),
+        "r": str(facts.restarts),
         "s": facts.step_id,
     }
     words = {"N": facts.node, "u": facts.user, "x": facts.job_name, "%": "%"}
@@ -50,8 +57,8 @@ def expand(pattern: str, facts: NameFacts) -> str:
         end = position + 1
         while end < len(pattern) and pattern[end].isdigit():
             end += 1
-        letter = pattern[end:end + 1]
-        width = min(int(pattern[position + 1:end] or 0), 10)
+        letter = pattern[end : end + 1]
+        width = min(int(pattern[position + 1 : end] or 0), 10)
         if letter == "J":
             text = str(facts.job_id).zfill(width)
             result.append(text if facts.step_id == "batch" else "%s.%s" % (text, facts.step_id))
@@ -61,7 +68,7 @@ def expand(pattern: str, facts: NameFacts) -> str:
         elif letter in words and letter:
             result.append(words[letter])
         else:
-            result.append(pattern[position:end + 1])
+            result.append(pattern[position : end + 1])
         position = end + 1
     return "".join(result)
 
@@ -78,13 +85,14 @@ def is_per_task(pattern: str) -> bool:
         index += 1
         while index < len(pattern) and pattern[index].isdigit():
             index += 1
-        if pattern[index:index + 1] in ("t", "n", "N"):
+        if pattern[index : index + 1] in ("t", "n", "N"):
             return True
         index += 1
 
 
 def open_output(path: str, mode: Optional[str]) -> int:
-    """A descriptor to write to. ``mode``: "append", or anything else for truncate. Parent folders are not made."""
+    """A descriptor to write to. ``mode``: "append", or anything else for truncate. Parent folders are not
+    made."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     if mode is None or not mode.startswith("a"):
         flags |= os.O_TRUNC

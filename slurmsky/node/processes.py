@@ -1,4 +1,5 @@
 """Starting one process the way slurmstepd does, and finding and ending all that came of it."""
+
 from __future__ import annotations
 
 import ctypes
@@ -8,14 +9,28 @@ import resource
 import signal
 import time
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, NoReturn, Optional, Sequence
+from typing import Callable, Iterable, NoReturn, Optional
 
 PR_SET_CHILD_SUBREAPER = 36
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-#: set to their default for every process: Python, nohup or we ourselves ignore some, and exec would pass that on
+#: set to their default for every process: Python, nohup or we ourselves ignore some, and exec would pass
+#: that on
 _DEFAULT_SIGNALS = (
-    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGALRM, signal.SIGTERM, signal.SIGUSR1,
-    signal.SIGUSR2, signal.SIGCHLD, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGXCPU, signal.SIGXFSZ)
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGPIPE,
+    signal.SIGALRM,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGXCPU,
+    signal.SIGXFSZ,
+)
 
 
 @dataclass
@@ -23,7 +38,7 @@ class Process:
     """All that the new process needs to know. Descriptors stay the caller's to close."""
 
     node: str
-    argv: Sequence[str]
+    argv: list[str]
     environment: dict[str, str]
     directory: str
     umask: int
@@ -41,7 +56,8 @@ class Process:
 
 
 def spawn(process: Process) -> int:
-    """Start it, return its pid. What goes wrong after the fork is told on its stderr, its exit code is the errno.
+    """Start it, return its pid. What goes wrong after the fork is told on its stderr, its exit code is the
+    errno.
 
     Raises OSError when there can be no process.
     """
@@ -58,16 +74,21 @@ def spawn(process: Process) -> int:
     try:
         _become(process)
     except BaseException as error:
-        os.write(2, b"slurmstepd-%s: error: %s\n" % (process.node.encode(), str(error).encode(errors="replace")))
+        os.write(
+            2, b"slurmstepd-%s: error: %s\n" % (process.node.encode(), str(error).encode(errors="replace"))
+        )
     finally:
         os._exit(1)
 
 
 def _spawn_quickly(process: Process) -> Optional[int]:
-    """posix_spawn: half the cost of a fork. 0: try again; None: only a fork can do it (or can tell what is wrong).
+    """posix_spawn: half the cost of a fork. 0: try again; None: only a fork can do it (or can tell what is
+    wrong).
 
-    SLURM_TASK_PID is the new process's own pid, which nobody knows before. So it is guessed (the kernel counts up),
-    and the child checks it: ``/proc/self/task/PID`` opens only in the process of that pid, else the spawn fails.
+    SLURM_TASK_PID is the new process's own pid, which nobody knows before. So it is guessed (the kernel
+    counts up),
+    and the child checks it: ``/proc/self/task/PID`` opens only in the process of that pid, else the spawn
+    fails.
     Folder, umask and limits are inherited from us: we are a single thread and take them on for a moment.
     """
     limits = _limits_to_borrow(process.rlimits)
@@ -86,15 +107,23 @@ def _spawn_quickly(process: Process) -> Optional[int]:
         for number, wanted, _ in limits:
             resource.setrlimit(number, wanted)
         started = os.posix_spawn(
-            path, process.argv, env, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS, file_actions=(
+            path,
+            process.argv,
+            env,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+            file_actions=(
                 (os.POSIX_SPAWN_OPEN, 0, "/proc/self/task/%d/comm" % pid, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, process.stdin, 0),
                 (os.POSIX_SPAWN_DUP2, process.stdout, 1),
-                (os.POSIX_SPAWN_DUP2, process.stderr, 2)))
+                (os.POSIX_SPAWN_DUP2, process.stderr, 2),
+            ),
+        )
     except (OSError, NotImplementedError, ValueError) as error:
         # The same errno comes from a wrong guess and from a missing program.
         missing = isinstance(error, OSError) and error.errno == errno.ENOENT and os.path.exists(path)
-        return 0 if missing and shebang(path) is None or missing and _interpreter_exists(path) else None
+        return 0 if (missing and shebang(path) is None) or (missing and _interpreter_exists(path)) else None
     finally:
         for number, _, own in limits:
             resource.setrlimit(number, own)
@@ -179,7 +208,10 @@ def _become(process: Process) -> NoReturn:
     try:
         os.chdir(process.directory)
     except OSError as error:
-        complain(process.node, "couldn't chdir to `%s': %s: going to /tmp instead" % (process.directory, error.strerror))
+        complain(
+            process.node,
+            "couldn't chdir to `%s': %s: going to /tmp instead" % (process.directory, error.strerror),
+        )
         try:
             os.chdir("/tmp")
         except OSError:
@@ -223,12 +255,20 @@ def _limit(process: Process) -> None:
         try:
             resource.setrlimit(number, (wanted, hard))
         except (ValueError, OSError) as error:
-            complain(process.node, "Can't propagate RLIMIT_%s of %s from submit host: %s" % (
-                name, "unlimited" if soft < 0 else soft, getattr(error, "strerror", None) or "Operation not permitted"))
+            complain(
+                process.node,
+                "Can't propagate RLIMIT_%s of %s from submit host: %s"
+                % (
+                    name,
+                    "unlimited" if soft < 0 else soft,
+                    getattr(error, "strerror", None) or "Operation not permitted",
+                ),
+            )
 
 
 def find_program(name: str, env: dict[str, str]) -> str:
-    """The path that is executed for a task's argv[0]: looked up in the task's own PATH, else the name itself."""
+    """The path that is executed for a task's argv[0]: looked up in the task's own PATH, else the name
+    itself."""
     if "/" in name:
         return name
     for folder in env.get("PATH", "").split(":"):
@@ -256,6 +296,7 @@ def become_subreaper() -> bool:
 
 # --- finding
 
+
 def children(pid: int) -> list[int]:
     """Direct children of a process; empty when it is gone."""
     found: list[int] = []
@@ -269,7 +310,7 @@ def children(pid: int) -> list[int]:
                 found += map(int, file.read().split())
         except FileNotFoundError:
             if not os.path.exists("/proc/self/task/%d/children" % os.getpid()):
-                return _children_by_scan(pid)     # a kernel without CONFIG_PROC_CHILDREN
+                return _children_by_scan(pid)  # a kernel without CONFIG_PROC_CHILDREN
         except OSError:
             continue
     return found
@@ -340,8 +381,17 @@ def stat(pid: int) -> Optional[Stat]:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return Stat(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[11]), int(fields[12]),
-                int(fields[19]), int(fields[20]), int(fields[21]), int(fields[9]))
+    return Stat(
+        fields[0].decode(),
+        int(fields[1]),
+        int(fields[3]),
+        int(fields[11]),
+        int(fields[12]),
+        int(fields[19]),
+        int(fields[20]),
+        int(fields[21]),
+        int(fields[9]),
+    )
 
 
 def start_time(fields: Stat) -> float:

@@ -1,4 +1,6 @@
-"""Task prolog and epilog. The prolog's stdout is a small language: export NAME=VALUE, unset NAME, print TEXT."""
+"""Task prolog and epilog. The prolog's stdout is a small language: export NAME=VALUE, unset NAME, print
+TEXT."""
+
 from __future__ import annotations
 
 import os
@@ -29,7 +31,8 @@ def apply_prolog_line(line: str, env: dict[str, str]) -> str:
 
 
 def run_task_prolog(programs: Sequence[str], env: dict[str, str], node: str) -> None:
-    """Run each in the task's own process, before it becomes the user's program. A failed one ends the task."""
+    """Run each in the task's own process, before it becomes the user's program. A failed one ends the
+    task."""
     for program in programs:
         ours, theirs = os.pipe()
         pid = os.fork()
@@ -39,7 +42,9 @@ def run_task_prolog(programs: Sequence[str], env: dict[str, str], node: str) -> 
             try:
                 os.execve(program, [program], env)
             except OSError as error:
-                os.write(2, ("slurmstepd-%s: error: execve(): %s: %s\n" % (node, program, error.strerror)).encode())
+                os.write(
+                    2, ("slurmstepd-%s: error: execve(): %s: %s\n" % (node, program, error.strerror)).encode()
+                )
             os._exit(127)
         os.close(theirs)
         with os.fdopen(ours, "rb") as file:
@@ -53,8 +58,9 @@ def run_task_prolog(programs: Sequence[str], env: dict[str, str], node: str) -> 
             os._exit(1)
 
 
-def start_task_epilog(loop: Loop, programs: Sequence[str], env: dict[str, str], directory: str,
-                      done: Callable[[], None]) -> None:
+def start_task_epilog(
+    loop: Loop, programs: Sequence[str], env: dict[str, str], directory: str, done: Callable[[], None]
+) -> None:
     """Run each after the task, one after the other, then call ``done``."""
     if not programs:
         done()

@@ -1,4 +1,5 @@
 """What is left of jobs when their agent was killed: an index on disk, and the end of their processes."""
+
 from __future__ import annotations
 
 import json
@@ -57,7 +58,7 @@ class JobIndex:
                 elif line.startswith("-"):
                     self._jobs.pop(int(line[1:]), None)
             except ValueError:
-                continue          # torn by a full disk
+                continue  # torn by a full disk
         return dict(self._jobs)
 
     def rewrite(self) -> None:
@@ -93,19 +94,31 @@ class Remains:
                 else:
                     open_steps.pop(step["step_id"], None)
         for step in open_steps.values():
-            self.journal.add({"ev": "step", "job_id": self.job_id,
-                              "step": {**step, "state": "NODE_FAIL", "end_time": now}})
-        self.journal.add({"ev": "ended", "job_id": self.job_id, "time": now, "state": "NODE_FAIL", "exit_code": 0,
-                          "exit_signal": 0, "reason": "NodeDown", "node": node})
+            self.journal.add(
+                {"ev": "step", "job_id": self.job_id, "step": {**step, "state": "NODE_FAIL", "end_time": now}}
+            )
+        self.journal.add(
+            {
+                "ev": "ended",
+                "job_id": self.job_id,
+                "time": now,
+                "state": "NODE_FAIL",
+                "exit_code": 0,
+                "exit_signal": 0,
+                "reason": "NodeDown",
+                "node": node,
+            }
+        )
         self.ended = True
         try:
             self.journal.flush()
         except OSError:
-            return            # the folder is gone; the event is still sent
+            return  # the folder is gone; the event is still sent
 
 
 def kill_jobs(jobs: Iterable[int], agent_socket: str, patience_s: float = 5.0) -> int:
-    """SIGKILL every process that carries the token of these jobs and of this node's agent. How many were found.
+    """SIGKILL every process that carries the token of these jobs and of this node's agent. How many were
+    found.
 
     A process is known by its environment, its descendants by descent, its session mates by their session.
     """

@@ -1,16 +1,18 @@
-"""One srun: from its request to its exit code. Runs in the head agent of the job, whose client relays the terminal."""
+"""One srun: from its request to its exit code. Runs in the head agent of the job, whose client relays the
+terminal."""
+
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ..model.job import Step
 from ..model.spec import INFINITE, StepSpec
 from . import multiprog, output, steps, wire
 from .channel import Channel
+from .clients import elsewhere, leave, parse_context, relay
 from .environment import (
     exported,
     gpu_environment,
@@ -18,7 +20,7 @@ from .environment import (
     step_environment,
     task_environment,
 )
-from .host import ERR, OUT, Plan
+from .host import OUT, Plan
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 #: bytes of stdin the client may be ahead of the tasks
 STDIN_WINDOW = 1 << 18
-#: exits of a node are gathered for so long, so that they make one line, as slurmstepd sends them in one message
+#: exits of a node are gathered for so long, so that they make one line, as slurmstepd sends them in one
+#: message
 _GATHER_S = 0.01
 #: how long srun waits for tasks after a cancel: KillWait and two seconds
 _ABORT_MARGIN_S = 2
@@ -38,72 +41,61 @@ _FORWARDED = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.S
 
 
 def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: bytes) -> None:
-    """Run the step, or pass the request on to who can: the job's head, or the controller for a new allocation."""
+    """Run the step, or pass the request on to who can: the job's head, or the controller for a new
+    allocation."""
     from ..options.errors import CommandError
     from ..options.submit import parse_srun
 
     try:
-        parsed = parse_srun(request.args, _context(request))
+        parsed = parse_srun(request.args, parse_context(request))
     except CommandError as error:
-        if error.stdout:
-            channel.send(wire.STDOUT, error.stdout.encode(errors="surrogateescape"))
-        _leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines))
+        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
     step = parsed.step
     if (step.mpi or step.job.mpi) == "list":
         channel.send(wire.STDERR, _MPI_LIST.encode())
-        _leave(channel, 0)
+        leave(channel, 0)
         return
     mpi = step.mpi or step.job.mpi
     if mpi and mpi not in _MPI_TYPES:
-        _leave(channel, 1, "srun: error: Couldn't find the specified plugin name for mpi/%s looking at all files\n"
-               "srun: error: cannot find mpi plugin for mpi/%s\n"
-               "srun: error: MPI: Cannot create context for mpi/%s\n"
-               "srun: error: MPI: Unable to load any plugin\n"
-               "srun: error: Invalid MPI type '%s', --mpi=list for acceptable types\n" % (mpi, mpi, mpi, mpi))
+        leave(
+            channel,
+            1,
+            "srun: error: Couldn't find the specified plugin name for mpi/%s looking at all files\n"
+            "srun: error: cannot find mpi plugin for mpi/%s\n"
+            "srun: error: MPI: Cannot create context for mpi/%s\n"
+            "srun: error: MPI: Unable to load any plugin\n"
+            "srun: error: Invalid MPI type '%s', --mpi=list for acceptable types\n" % (mpi, mpi, mpi, mpi),
+        )
         return
     text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
     job = agent.jobs.get(int(text)) if text.isdigit() else None
     if job is None or job.ended:
-        from .clients import relay
-
-        address = agent.heads.get(int(text)) if text.isdigit() else None
-        if text and address is None and not os.path.exists(agent.controller_address.partition(":")[2]):
-            _leave(channel, 1, "srun: error: Unable to confirm allocation for job %s: Invalid job id specified\n"
-                   "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job %s\n" % (text, text))
+        address = elsewhere(agent, int(text) if text.isdigit() else 0)
+        if text and not address:
+            leave(
+                channel,
+                1,
+                "srun: error: Unable to confirm allocation for job %s: Invalid job id specified\n"
+                "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job %s\n" % (text, text),
+            )
             return
         relay(agent, channel, payload, address or agent.controller_address, "srun")
         return
     Srun(agent, job, channel, request, step, tuple(parsed.warnings)).begin()
 
 
-def _context(request: wire.Request) -> Any:
-    from ..options.values import Context
-
-    def read(path: str) -> bytes:
-        with open(os.path.join(request.cwd, path), "rb") as file:
-            return file.read()
-    return Context(now=time.time(), cwd=request.cwd, env=request.env, read_file=read, is_root=os.geteuid() == 0)
-
-
-def _leave(channel: Channel, code: int, text: str = "") -> None:
-    if text:
-        channel.send(wire.STDERR, text.encode(errors="surrogateescape"))
-    channel.send(wire.EXIT, b"%d" % code)
-    channel.close()
-
-
 class _Stream:
     """Where the tasks' stdout or stderr goes on srun's side: the terminal, a file, or nowhere."""
 
     def __init__(self, target: str, kind: bytes) -> None:
-        self.node_pattern = ""          # the nodes open the files themselves
+        self.node_pattern = ""  # the nodes open the files themselves
         self.rank: Optional[int] = None  # only this task's output
         self.path = ""
         self.kind = kind
         self.fd = -1
         self.null = False
-        if target.startswith("all") or target.startswith("-") or not target:
+        if target.startswith(("all", "-")) or not target:
             return
         if target.lower() == "none":
             self.null = True
@@ -118,8 +110,15 @@ class _Stream:
 class Srun:
     """A client's session; watches its StepRun."""
 
-    def __init__(self, agent: Agent, job: Job, channel: Channel, request: wire.Request, spec: StepSpec,
-                 warnings: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        job: Job,
+        channel: Channel,
+        request: wire.Request,
+        spec: StepSpec,
+        warnings: tuple[str, ...],
+    ) -> None:
         self.agent = agent
         self.job = job
         self.channel = channel
@@ -128,7 +127,7 @@ class Srun:
         self.run: Optional[steps.StepRun] = None
         self._waiting = False
         self._told_busy = False
-        self._exits: dict[str, dict[int, list[int]]] = {}     # node -> status -> ranks, not yet told
+        self._exits: dict[str, dict[int, list[int]]] = {}  # node -> status -> ranks, not yet told
         self._gathering = False
         self._first_exit = 0.0
         self._terminating = False
@@ -158,8 +157,10 @@ class Srun:
         if self._over:
             return
         if job.ended or job.ending or job.cause:
-            self._fail("srun: error: Unable to create step for job %d: Job/step already completing or completed\n"
-                       % job.job_id)
+            self._fail(
+                "srun: error: Unable to create step for job %d: Job/step already completing or completed\n"
+                % job.job_id
+            )
             return
         try:
             shape = steps.choose(job, self.spec)
@@ -167,8 +168,11 @@ class Srun:
             text = str(error)
             if text.startswith("Invalid generic") and not any(share.gres for share in job.launch.shares):
                 self._say("srun: error: Step requested GRES but job doesn't have GRES\n")
-            self._fail("srun: error: %s\n" % text if text.startswith("Only allocated") else
-                       "srun: error: Unable to create step for job %d: %s\n" % (job.job_id, text))
+            self._fail(
+                "srun: error: %s\n" % text
+                if text.startswith("Only allocated")
+                else "srun: error: Unable to create step for job %d: %s\n" % (job.job_id, text)
+            )
             return
         except steps.StepBusy as error:
             if self.spec.immediate_s is not None or self.spec.job.immediate_s is not None:
@@ -176,7 +180,9 @@ class Srun:
                 return
             if not self._told_busy:
                 self._told_busy = True
-                self._say("srun: Job %d step creation temporarily disabled, retrying (%s)\n" % (job.job_id, error))
+                self._say(
+                    "srun: Job %d step creation temporarily disabled, retrying (%s)\n" % (job.job_id, error)
+                )
             self._waiting = True
             job.waiting.append(self._try)
             return
@@ -187,8 +193,10 @@ class Srun:
         except multiprog.MultiProgError as error:
             self._fail("srun: error: %s\n" % error)
         except OSError as error:
-            self._fail("srun: error: Task launch for StepId=%d.%d failed on node: %s\n" % (
-                job.job_id, job.next_step - 1, error.strerror or error))
+            self._fail(
+                "srun: error: Task launch for StepId=%d.%d failed on node: %s\n"
+                % (job.job_id, job.next_step - 1, error.strerror or error)
+            )
 
     def _start(self, shape: steps.Shape) -> None:
         job, spec, request = self.job, self.spec, self.request
@@ -201,9 +209,14 @@ class Srun:
         self.stdout = _Stream(spec.job.output or "", wire.STDOUT)
         self.stderr = _Stream(spec.job.error or "", wire.STDERR) if spec.job.error else None
         step_id = str(job.next_step)
-        self._names = {
-            "job_id": job.job_id, "array_job_id": launch.array_job_id, "array_task_id": launch.array_task_id,
-            "user": launch.user, "job_name": spec.job.job_name or launch.name, "restarts": launch.restart_count}
+        self._names: dict[str, Any] = {
+            "job_id": job.job_id,
+            "array_job_id": launch.array_job_id,
+            "array_task_id": launch.array_task_id,
+            "user": launch.user,
+            "job_name": spec.job.job_name or launch.name,
+            "restarts": launch.restart_count,
+        }
         for stream in (self.stdout, self.stderr):
             if stream is not None and stream.path and not self._open(stream, step_id):
                 return
@@ -214,7 +227,10 @@ class Srun:
         run.watchers.append(self)
         job.steps[step_id] = run
         common = self._common_environment(step_id, shape)
-        plans = [self._plan(index, shape, argvs, common, directory, stdin, step_id) for index in range(len(shape.ranks))]
+        plans = [
+            self._plan(index, shape, argvs, common, directory, stdin, step_id)
+            for index in range(len(shape.ranks))
+        ]
         self.channel.on_drain = lambda: run.resume(self)
         run.on_stdin = self._grant
         try:
@@ -244,8 +260,10 @@ class Srun:
         return multiprog.programs(text, argv[0], ntasks)
 
     def _open(self, stream: _Stream, step_id: str) -> bool:
-        name = output.expand(stream.path, output.NameFacts(
-            step_id=step_id, node=self.job.node, node_id=0, task_id=0, **self._names))
+        name = output.expand(
+            stream.path,
+            output.NameFacts(step_id=step_id, node=self.job.node, node_id=0, task_id=0, **self._names),
+        )
         if stream is self.stderr and self.stdout.path == stream.path:
             stream.fd = self.stdout.fd
             return True
@@ -270,7 +288,7 @@ class Srun:
         text = self.spec.job.input
         if self.terminal:
             return "stream", 0
-        if not text or text.startswith("all") or text.startswith("-"):
+        if not text or text.startswith(("all", "-")):
             return "stream", None
         if text.lower() == "none":
             return "null", None
@@ -282,22 +300,38 @@ class Srun:
         spec = self.spec
         name = spec.job.job_name if "job_name" in spec.typed else None
         return Step(
-            job_id=self.job.job_id, step_id=step_id, name=name or os.path.basename(argvs[0][0]),
-            nodes=tuple(share.name for share in shape.shares), ntasks=ntasks,
-            cpus=sum(map(len, shape.cpus)), memory_mib=sum(shape.memory_mib),
+            job_id=self.job.job_id,
+            step_id=step_id,
+            name=name or os.path.basename(argvs[0][0]),
+            nodes=tuple(share.name for share in shape.shares),
+            ntasks=ntasks,
+            cpus=sum(map(len, shape.cpus)),
+            memory_mib=sum(shape.memory_mib),
             gres="gres:gpu:%d" % sum(map(len, shape.gpus)) if any(shape.gpus) else "",
-            tasks_per_node=tuple(map(len, shape.ranks)), distribution=shape.distribution.capitalize(),
-            start_time=time.time(), time_limit_min=spec.job.time_limit_min,
-            submit_line=" ".join(["srun", *self.request.args]), srun_host=self.job.launch.submit_host,
-            srun_pid=self.request.pid, container=spec.job.container or "")
+            tasks_per_node=tuple(map(len, shape.ranks)),
+            distribution=shape.distribution.capitalize(),
+            start_time=time.time(),
+            time_limit_min=spec.job.time_limit_min,
+            submit_line=" ".join(["srun", *self.request.args]),
+            srun_host=self.job.launch.submit_host,
+            srun_pid=self.request.pid,
+            container=spec.job.container or "",
+        )
 
     def _common_environment(self, step_id: str, shape: steps.Shape) -> dict[str, str]:
         spec, request = self.spec, self.request
         env = exported(dict(request.env), spec.job.export)
         env.update(job_of_task_environment(self.job.launch))
-        env.update(step_environment(
-            step_id, [share.name for share in shape.shares], shape.ranks, distribution=shape.distribution,
-            umask=request.umask, port=request.pid % 20000 + 40000))
+        env.update(
+            step_environment(
+                step_id,
+                [share.name for share in shape.shares],
+                shape.ranks,
+                distribution=shape.distribution,
+                umask=request.umask,
+                port=request.pid % 20000 + 40000,
+            )
+        )
         if spec.job.job_name:
             env["SLURM_JOB_NAME"] = spec.job.job_name
         if spec.job.cpus_per_task:
@@ -315,8 +349,16 @@ class Srun:
             env["SLURM_MPI_TYPE"] = mpi
         return env
 
-    def _plan(self, index: int, shape: steps.Shape, argvs: list[list[str]], common: dict[str, str], directory: str,
-              stdin: tuple[str, Optional[int]], step_id: str) -> Plan:
+    def _plan(
+        self,
+        index: int,
+        shape: steps.Shape,
+        argvs: list[list[str]],
+        common: dict[str, str],
+        directory: str,
+        stdin: tuple[str, Optional[int]],
+        step_id: str,
+    ) -> Plan:
         spec, launch = self.spec, self.job.launch
         share, ranks = shape.shares[index], shape.ranks[index]
         task_env = []
@@ -335,20 +377,43 @@ class Srun:
         elif self.stdout.path and self.stderr is None:
             stderr = "stream"
         if self.stderr is not None:
-            stderr = "null" if self.stderr.null else (
-                os.path.join(self.request.cwd, self.stderr.node_pattern) if self.stderr.node_pattern else "stream")
+            stderr = (
+                "null"
+                if self.stderr.null
+                else (
+                    os.path.join(self.request.cwd, self.stderr.node_pattern)
+                    if self.stderr.node_pattern
+                    else "stream"
+                )
+            )
         elif self.stdout.null:
             stderr = "null"
         prologs = [path for path in (launch.task_prolog, spec.task_prolog) if path]
         epilogs = [path for path in (spec.task_epilog, launch.task_epilog) if path]
         return Plan(
-            job_id=self.job.job_id, step_id=step_id, node=share.name, node_id=index, ranks=list(ranks),
-            argv=[argvs[rank] for rank in ranks], environment=common, task_environment=task_env, directory=directory,
-            umask=self.request.umask, stdin=stdin[0] if stdin[0] in ("stream", "null") else
-            os.path.join(self.request.cwd, stdin[0]), stdin_rank=stdin[1], stdout=stdout, stderr=stderr,
-            open_mode=spec.job.open_mode, terminal=list(self.request.winsize or (24, 80)) if self.terminal else None,
-            unbuffered=spec.unbuffered or self.terminal, rlimits={k: list(v) for k, v in launch.rlimits.items()},
-            task_prologs=prologs, task_epilogs=epilogs, names=self._names, head=launch.shares[0].address)
+            job_id=self.job.job_id,
+            step_id=step_id,
+            node=share.name,
+            node_id=index,
+            ranks=list(ranks),
+            argv=[argvs[rank] for rank in ranks],
+            environment=common,
+            task_environment=task_env,
+            directory=directory,
+            umask=self.request.umask,
+            stdin=stdin[0] if stdin[0] in ("stream", "null") else os.path.join(self.request.cwd, stdin[0]),
+            stdin_rank=stdin[1],
+            stdout=stdout,
+            stderr=stderr,
+            open_mode=spec.job.open_mode,
+            terminal=list(self.request.winsize or (24, 80)) if self.terminal else None,
+            unbuffered=spec.unbuffered or self.terminal,
+            rlimits={k: list(v) for k, v in launch.rlimits.items()},
+            task_prologs=prologs,
+            task_epilogs=epilogs,
+            names=self._names,
+            head=launch.shares[0].address,
+        )
 
     def _visible_gpus(self, gpus: tuple[int, ...], local: int, tasks: int) -> tuple[int, ...]:
         """Devices one task sees: all of the step's, or its own when asked for per task."""
@@ -356,7 +421,7 @@ class Srun:
         if not per_task or not gpus:
             return gpus
         count = max(1, len(gpus) // max(1, tasks))
-        return gpus[local * count:(local + 1) * count]
+        return gpus[local * count : (local + 1) * count]
 
     # --- from the client
     def _from_client(self, kind: bytes, payload: bytes) -> None:
@@ -391,8 +456,10 @@ class Srun:
         if run is None:
             if number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
                 self._forced_code = 128 + number
-                self._fail("srun: Cancelled pending job step with signal %d\nsrun: error: Unable to create step for "
-                           "job %d: Job/step already completing or completed\n" % (number, self.job.job_id))
+                self._fail(
+                    "srun: Cancelled pending job step with signal %d\nsrun: error: Unable to create step for "
+                    "job %d: Job/step already completing or completed\n" % (number, self.job.job_id)
+                )
             return
         if number == signal.SIGINT:
             self._interrupt(run)
@@ -440,8 +507,11 @@ class Srun:
     # --- from the step
     def output(self, rank: int, stream: int, data: bytes) -> None:
         """A task's bytes, to the terminal or a file."""
-        target = self.stdout if stream == OUT or self.stderr is None and self._stderr_joins() else (
-            self.stderr or _TERMINAL_ERROR)
+        target = (
+            self.stdout
+            if stream == OUT or (self.stderr is None and self._stderr_joins())
+            else (self.stderr or _TERMINAL_ERROR)
+        )
         if target.rank is not None and target.rank != rank:
             return
         if self.spec.label:
@@ -474,8 +544,10 @@ class Srun:
         """The step is ended from outside."""
         if not self._terminating and not self._signalled:
             self._signalled = True
-            self._say("srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n" % (
-                self.job.launch.kill_wait_s + _ABORT_MARGIN_S))
+            self._say(
+                "srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n"
+                % (self.job.launch.kill_wait_s + _ABORT_MARGIN_S)
+            )
         self._say(line)
 
     def exited(self, node: str, rank: int, status: int) -> None:
@@ -505,7 +577,9 @@ class Srun:
 
     def _terminate_rest(self, run: steps.StepRun) -> None:
         self._terminating = True
-        self._say("srun: launch/slurm: _step_signal: Terminating StepId=%d.%s\n" % (self.job.job_id, run.step_id))
+        self._say(
+            "srun: launch/slurm: _step_signal: Terminating StepId=%d.%s\n" % (self.job.job_id, run.step_id)
+        )
         run.cancel("CANCELLED", time.time())
         self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, run.kill))
 
@@ -516,14 +590,18 @@ class Srun:
         self._say("srun: First task exited %ds ago\n" % (self.spec.wait_s or 0))
         self._tell_states(run)
         self._terminating = self._killed_by_wait = True
-        self._say("srun: launch/slurm: _step_signal: Terminating StepId=%d.%s\n" % (self.job.job_id, run.step_id))
+        self._say(
+            "srun: launch/slurm: _step_signal: Terminating StepId=%d.%s\n" % (self.job.job_id, run.step_id)
+        )
         run.cancel("CANCELLED", time.time(), signal.SIGKILL)
-        self._say("srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n" % (
-            self.job.launch.kill_wait_s + _ABORT_MARGIN_S))
+        self._say(
+            "srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n"
+            % (self.job.launch.kill_wait_s + _ABORT_MARGIN_S)
+        )
 
     def _out_of_time(self) -> None:
         if self.run is not None:
-            self._terminating = True          # srun waits for its own limit: nothing is said of an abort
+            self._terminating = True  # srun waits for its own limit: nothing is said of an abort
             self.run.cancel("TIMEOUT", time.time())
             self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, self.run.kill))
 
@@ -535,9 +613,15 @@ class Srun:
                 tasks = _tasks(sorted(ranks))
                 if os.WIFSIGNALED(status):
                     core = " (core dumped)" if os.WCOREDUMP(status) else ""
-                    self._say("srun: error: %s: %s: %s%s\n" % (node, tasks, signal.strsignal(os.WTERMSIG(status)), core))
+                    self._say(
+                        "srun: error: %s: %s: %s%s\n"
+                        % (node, tasks, signal.strsignal(os.WTERMSIG(status)), core)
+                    )
                 else:
-                    self._say("srun: error: %s: %s: Exited with exit code %d\n" % (node, tasks, os.WEXITSTATUS(status)))
+                    self._say(
+                        "srun: error: %s: %s: Exited with exit code %d\n"
+                        % (node, tasks, os.WEXITSTATUS(status))
+                    )
 
     def over(self) -> None:
         """The step is done on all nodes."""
@@ -579,8 +663,11 @@ class Srun:
         self.channel.close()
 
     def _close_files(self) -> None:
-        for fd in {stream.fd for stream in (getattr(self, "stdout", None), getattr(self, "stderr", None))
-                   if stream is not None and stream.fd >= 0}:
+        for fd in {
+            stream.fd
+            for stream in (getattr(self, "stdout", None), getattr(self, "stderr", None))
+            if stream is not None and stream.fd >= 0
+        }:
             os.close(fd)
 
 
@@ -588,7 +675,7 @@ _TERMINAL_ERROR = _Stream("", wire.STDERR)
 
 
 def _tasks(ranks: list[int]) -> str:
-    """"task 3" or "tasks 0-1,4"."""
+    """ "task 3" or "tasks 0-1,4"."""
     if len(ranks) == 1:
         return "task %d" % ranks[0]
     runs: list[list[int]] = []
@@ -603,4 +690,4 @@ def _tasks(ranks: list[int]) -> str:
 def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view):]
+        view = view[os.write(fd, view) :]

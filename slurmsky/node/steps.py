@@ -1,4 +1,5 @@
 """Steps on the head agent: which nodes and CPUs of the job one gets, and its life over the nodes."""
+
 from __future__ import annotations
 
 import json
@@ -39,8 +40,8 @@ class StepBusy(Exception):
 class Shape:
     """What a step gets."""
 
-    shares: list[NodeShare]                 # the job's shares it runs on, in step order
-    cpus: list[tuple[int, ...]]             # CPUs of the step on each
+    shares: list[NodeShare]  # the job's shares it runs on, in step order
+    cpus: list[tuple[int, ...]]  # CPUs of the step on each
     memory_mib: list[int]
     gpus: list[tuple[int, ...]]
     ranks: list[list[int]]
@@ -88,8 +89,11 @@ def candidates(job: Job, step: StepSpec) -> list[NodeShare]:
             raise StepRefused("Requested node configuration is not available")
         # -w of fewer nodes than the step has: these must be among them, so they come first.
         first = [share for share in shares if share.name in wanted]
-        shares = first if not (spec.nodes_min and spec.nodes_min > len(first)) else (
-            first + [share for share in shares if share.name not in wanted])
+        shares = (
+            first
+            if not (spec.nodes_min and spec.nodes_min > len(first))
+            else (first + [share for share in shares if share.name not in wanted])
+        )
     if spec.exclude:
         from ..language.hostlist import expand
 
@@ -98,7 +102,7 @@ def candidates(job: Job, step: StepSpec) -> list[NodeShare]:
     if step.relative is not None:
         if step.relative >= len(job.launch.shares):
             raise StepRefused("Requested node configuration is not available")
-        shares = shares[step.relative:] + shares[:step.relative]
+        shares = shares[step.relative :] + shares[: step.relative]
     if not shares:
         raise StepRefused("Requested node configuration is not available")
     return shares
@@ -106,6 +110,7 @@ def candidates(job: Job, step: StepSpec) -> list[NodeShare]:
 
 def gpus_per_node(spec: JobSpec, tasks: int) -> Optional[int]:
     """GPUs that a step asks for on a node with so many of its tasks; None: all that the job has there."""
+
     def number(text: Optional[str]) -> Optional[int]:
         if not text:
             return None
@@ -116,10 +121,13 @@ def gpus_per_node(spec: JobSpec, tasks: int) -> Optional[int]:
                 words = words[1:] or ["1"]
             total += int(words[-1]) if words[-1].isdigit() else 1
         return total
+
     if spec.gres is not None:
         if spec.gres.lower() == "none":
             return 0
-        gpus = [part for part in spec.gres.split(",") if part.split(":")[0].split("=")[0] in ("gpu", "gres/gpu")]
+        gpus = [
+            part for part in spec.gres.split(",") if part.split(":")[0].split("=")[0] in ("gpu", "gres/gpu")
+        ]
         return number(",".join(gpus)) if gpus else None
     per_task = number(spec.gpus_per_task)
     if per_task is not None:
@@ -130,7 +138,8 @@ def gpus_per_node(spec: JobSpec, tasks: int) -> Optional[int]:
 def choose(job: Job, step: StepSpec) -> Shape:
     """Nodes, CPUs, memory and layout for a step. Raises StepRefused, StepBusy.
 
-    Without --exact (which -c implies) a step has all CPUs of its nodes; without --overlap it does not share them
+    Without --exact (which -c implies) a step has all CPUs of its nodes; without --overlap it does not share
+    them
     with other steps. Source: step_mgr.c _pick_step_nodes, the oracle.
     """
     spec = step.job
@@ -142,7 +151,6 @@ def choose(job: Job, step: StepSpec) -> Shape:
     ntasks = task_count(spec, len(launch.shares), launch.ntasks)
     exact = step.exact or step.exclusive or bool(spec.cpus_per_task)
     per_task = spec.cpus_per_task or 1
-    limited = not (step.overlap and False)
     use = _in_use(job)
     free: list[tuple[int, ...]] = []
     for share in shares:
@@ -150,15 +158,18 @@ def choose(job: Job, step: StepSpec) -> Shape:
         free.append(tuple(cpu for cpu in share.cpu_ids if cpu not in taken))
     overcommit = spec.overcommit
     total = sum(len(share.cpu_ids) // per_task for share in shares)
-    if limited and not overcommit and total < ntasks and not _arbitrary(spec):
+    if not overcommit and total < ntasks and not _arbitrary(spec):
         raise StepRefused("More processors requested than permitted")
     # Nodes that have room now, in the job's order; all of the wanted ones when nothing says how many.
     chosen: list[int] = []
     room = 0
     want = least or (1 if exact else 0)
     for index, share in enumerate(shares):
-        usable = len(free[index]) // per_task if exact else (
-            len(free[index]) // per_task if len(free[index]) == len(share.cpu_ids) else 0)
+        usable = (
+            len(free[index]) // per_task
+            if exact
+            else (len(free[index]) // per_task if len(free[index]) == len(share.cpu_ids) else 0)
+        )
         if overcommit:
             usable = max(usable, 1) if (free[index] or step.overlap) else usable
         if usable < 1 and not step.overlap:
@@ -171,7 +182,9 @@ def choose(job: Job, step: StepSpec) -> Shape:
             break
         chosen.append(index)
         room += max(usable, 1 if step.overlap else 0)
-    if len(chosen) < max(1, least) or (room < ntasks and not overcommit and not step.overlap and not _arbitrary(spec)):
+    if len(chosen) < max(1, least) or (
+        room < ntasks and not overcommit and not step.overlap and not _arbitrary(spec)
+    ):
         raise StepBusy("Requested nodes are busy")
     picked = [shares[index] for index in chosen]
     have = [free[index] if not step.overlap else shares[index].cpu_ids for index in chosen]
@@ -182,27 +195,40 @@ def choose(job: Job, step: StepSpec) -> Shape:
         have = [share.cpu_ids for share in picked]
         ranks = layout.arbitrary(hosts, [share.name for share in picked])
     else:
-        ranks = layout.lay_out(ntasks, [len(cpus) for cpus in have], per_task, distribution, plane_size=plane_size,
-                               per_node=spec.ntasks_per_node, pack=pack)
+        ranks = layout.lay_out(
+            ntasks,
+            [len(cpus) for cpus in have],
+            per_task,
+            distribution,
+            plane_size=plane_size,
+            per_node=spec.ntasks_per_node,
+            pack=pack,
+        )
     cpus: list[tuple[int, ...]] = []
     memory: list[int] = []
     gpus: list[tuple[int, ...]] = []
     for share, ids, here in zip(picked, have, ranks):
-        cpus.append(tuple(ids[:max(1, len(here) * per_task)]) if exact else tuple(ids))
+        cpus.append(tuple(ids[: max(1, len(here) * per_task)]) if exact else tuple(ids))
         amount = spec.mem_mib or (spec.mem_per_cpu_mib or 0) * len(cpus[-1])
         if not amount and exact and "mem_per_cpu_mib" in launch.spec.to_dict():
             amount = (launch.spec.mem_per_cpu_mib or 0) * len(cpus[-1])
         memory.append(amount)
         if share.memory_mib and amount > share.memory_mib:
             raise StepRefused("Memory required by task is not available")
-        if share.memory_mib and amount and not step.overlap and \
-                use[share.name].memory_mib + amount > share.memory_mib:
+        if (
+            share.memory_mib
+            and amount
+            and not step.overlap
+            and use[share.name].memory_mib + amount > share.memory_mib
+        ):
             raise StepBusy("Requested nodes are busy")
         gpus.append(_choose_gpus(spec, share, len(here), use[share.name].gpus, step.overlap))
     return Shape(picked, cpus, memory, gpus, ranks, distribution, per_task, step.overlap)
 
 
-def _choose_gpus(spec: JobSpec, share: NodeShare, tasks: int, taken: set[int], overlap: bool) -> tuple[int, ...]:
+def _choose_gpus(
+    spec: JobSpec, share: NodeShare, tasks: int, taken: set[int], overlap: bool
+) -> tuple[int, ...]:
     from .environment import gpu_indices
 
     have = gpu_indices(share.gres)
@@ -241,7 +267,9 @@ def _in_use(job: Job) -> dict[str, _Use]:
     for run in job.steps.values():
         if run.shape.overlap:
             continue
-        for share, cpus, memory, gpus in zip(run.shape.shares, run.shape.cpus, run.shape.memory_mib, run.shape.gpus):
+        for share, cpus, memory, gpus in zip(
+            run.shape.shares, run.shape.cpus, run.shape.memory_mib, run.shape.gpus
+        ):
             held = use[share.name]
             held.cpus.update(cpus)
             held.memory_mib += memory
@@ -251,6 +279,7 @@ def _in_use(job: Job) -> dict[str, _Use]:
 
 
 # --- the life of a step
+
 
 class Watcher(Protocol):
     """Who looks at a step: its srun, or an sattach."""
@@ -453,8 +482,9 @@ class StepRun:
         record.end_time = time.time()
         code, number = worst(self.statuses.values())
         record.exit_code, record.exit_signal = code, number
-        record.state = JobState.CANCELLED if number or self.cause else (
-            JobState.FAILED if code else JobState.COMPLETED)
+        record.state = (
+            JobState.CANCELLED if number or self.cause else (JobState.FAILED if code else JobState.COMPLETED)
+        )
         if self.cause == "TIMEOUT":
             record.state = JobState.TIMEOUT
         if self.failed_nodes:
@@ -492,7 +522,9 @@ class StepRun:
             return
         self.cause = cause
         # Of all the step's slurmstepds only the first says it.
-        line = cancel_line(self.shape.shares[0].name, "STEP %d.%s" % (self.job.job_id, self.step_id), cause, now)
+        line = cancel_line(
+            self.shape.shares[0].name, "STEP %d.%s" % (self.job.job_id, self.step_id), cause, now
+        )
         for watcher in list(self.watchers):
             watcher.cancelled(line, cause)
         self.signal(number)

@@ -41,7 +41,7 @@ class TlsChannel(Channel):
 def accept(
     loop: Loop, sock: socket.socket, context: ssl.SSLContext | None, greet: Callable[[Channel], None]
 ) -> None:
-    """Shake hands without blocking the loop, then greet the channel; who has no certificate is turned away."""
+    """Shake hands without blocking the loop, then greet; who has no certificate is turned away."""
     if context is None:
         sock.close()
         return

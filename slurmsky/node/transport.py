@@ -1,4 +1,5 @@
 """How agents and clients reach each other: unix sockets, or TCP with mutual TLS."""
+
 from __future__ import annotations
 
 import os
@@ -14,7 +15,8 @@ class TransportError(OSError):
 
 
 def listen(address: str) -> socket.socket:
-    """A listening socket. ``unix:/path`` is created with mode 0600; a stale one is replaced, a live one is an error."""
+    """A listening socket. ``unix:/path`` is created with mode 0600; a stale one is replaced, a live one is
+    an error."""
     if not address.startswith(UNIX):
         host, _, port = address.rpartition(":")
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -22,7 +24,7 @@ def listen(address: str) -> socket.socket:
         sock.bind((host.strip("[]"), int(port)))
         sock.listen(128)
         return sock
-    path = address[len(UNIX):]
+    path = address[len(UNIX) :]
     if answers(path):
         raise TransportError("another agent answers at %s" % path)
     try:
@@ -53,12 +55,13 @@ def answers(path: str) -> bool:
 
 
 def connect(address: str, tls: Optional[Any] = None, timeout: float = 10.0) -> socket.socket:
-    """A connected, blocking socket. ``tls`` is an ssl.SSLContext for ``host:port`` addresses. Raises OSError."""
+    """A connected, blocking socket. ``tls`` is an ssl.SSLContext for ``host:port`` addresses. Raises
+    OSError."""
     if address.startswith(UNIX):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(timeout)
         try:
-            sock.connect(address[len(UNIX):])
+            sock.connect(address[len(UNIX) :])
         except OSError:
             sock.close()
             raise
@@ -80,7 +83,8 @@ def peer_uid(sock: socket.socket) -> int:
 
 
 def tls_contexts(certificate: str, key: str, authority: str) -> tuple[Any, Any]:
-    """(server, client) contexts for one job's own certificate authority: both sides must hold its certificate."""
+    """(server, client) contexts for one job's own certificate authority: both sides must hold its
+    certificate."""
     import ssl
 
     contexts = []

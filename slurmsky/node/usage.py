@@ -1,4 +1,5 @@
 """What processes used: wait4's numbers for those that ended, samples of /proc for those that run."""
+
 from __future__ import annotations
 
 import os
@@ -35,7 +36,15 @@ class TaskUsage:
 
     def to_list(self) -> list[float]:
         """In the order of the fields, for the wire."""
-        return [self.user_s, self.system_s, self.max_rss, self.max_vmsize, self.pages, self.disk_read, self.disk_write]
+        return [
+            self.user_s,
+            self.system_s,
+            self.max_rss,
+            self.max_vmsize,
+            self.pages,
+            self.disk_read,
+            self.disk_write,
+        ]
 
     @classmethod
     def from_list(cls, values: list[float]) -> TaskUsage:
@@ -63,12 +72,13 @@ def sample(pid: int) -> Optional[TaskUsage]:
             total.disk_read += int(values[b"rchar"])
             total.disk_write += int(values[b"wchar"])
         except (OSError, KeyError, ValueError):
-            continue          # not ours to read, or gone meanwhile
+            continue  # not ours to read, or gone meanwhile
     return total if found else None
 
 
 class Sampler:
-    """Looks at the watched tasks from time to time and keeps their maxima. Costs nothing while nothing runs."""
+    """Looks at the watched tasks from time to time and keeps their maxima. Costs nothing while nothing
+    runs."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -106,7 +116,8 @@ class Sampler:
         kept.system_s = max(kept.system_s, rusage.ru_stime)
         kept.max_rss = max(kept.max_rss, rusage.ru_maxrss * 1024)
         kept.pages = max(kept.pages, rusage.ru_majflt)
-        # Blocks of 512 bytes that really went to a device: less than what was read, but all there is for a short task.
+        # Blocks of 512 bytes that really went to a device: less than what was read, but all there is for a
+        # short task.
         kept.disk_read = max(kept.disk_read, rusage.ru_inblock * 512)
         kept.disk_write = max(kept.disk_write, rusage.ru_oublock * 512)
         return kept
@@ -129,8 +140,13 @@ def combine(tasks: Iterable[tuple[int, str, TaskUsage]]) -> Usage:
     total.ave_cpu_s = (total.user_s + total.system_s) / count
     rank, node, least = min(items, key=lambda item: item[2].user_s + item[2].system_s)
     total.min_cpu_s, total.min_cpu_node, total.min_cpu_task = least.user_s + least.system_s, node, rank
-    for name, field in (("max_rss", "max_rss"), ("max_vmsize", "max_vmsize"), ("max_pages", "pages"),
-                        ("max_disk_read", "disk_read"), ("max_disk_write", "disk_write")):
+    for name, field in (
+        ("max_rss", "max_rss"),
+        ("max_vmsize", "max_vmsize"),
+        ("max_pages", "pages"),
+        ("max_disk_read", "disk_read"),
+        ("max_disk_write", "disk_write"),
+    ):
         rank, node, most = max(items, key=lambda item: getattr(item[2], field))
         setattr(total, name, getattr(most, field))
         setattr(total, name + "_node", node)

@@ -1,4 +1,5 @@
 """Agents without a controller: starts 1..n of them in a temporary home and plays the controller's part."""
+
 from __future__ import annotations
 
 import json
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
@@ -21,6 +23,7 @@ from slurmsky.node import wire
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "bin"
 Event = dict[str, Any]
+NOTHING_ASKED = JobSpec()
 
 
 class Node:
@@ -32,8 +35,8 @@ class Node:
         self.socket_path = home / "nodes" / name / "agent.sock"
         self.events: list[Event] = []
         self.acknowledge = True
-        self.process: Optional[subprocess.Popen[bytes]] = None
-        self._sock: Optional[socket.socket] = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self._sock: socket.socket | None = None
         self._reader = wire.FrameReader()
 
     def start(self) -> None:
@@ -42,11 +45,26 @@ class Node:
         self.home.mkdir(parents=True, exist_ok=True)
         with open(self.home / (self.name + ".log"), "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-S", "-E", "-c",
-                 "import sys; sys.path[:0] = %r; import runpy; sys.argv[0] = 'agent'; "
-                 "runpy.run_module('slurmsky.node.agent', run_name='__main__')" % (path.split(os.pathsep),),
-                 "--node", self.name, "--home", str(self.home), "--bin", str(BIN)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+                [
+                    sys.executable,
+                    "-S",
+                    "-E",
+                    "-c",
+                    "import sys; sys.path[:0] = %r; import runpy; sys.argv[0] = 'agent'; "
+                    "runpy.run_module('slurmsky.node.agent', run_name='__main__')"
+                    % (path.split(os.pathsep),),
+                    "--node",
+                    self.name,
+                    "--home",
+                    str(self.home),
+                    "--bin",
+                    str(BIN),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+            )
         self.connect()
 
     def connect(self) -> None:
@@ -132,7 +150,7 @@ class Node:
 class Cluster:
     """n agents named n1..n; jobs are launched on the first of their shares."""
 
-    def __init__(self, count: int = 1, cpus: int = 8, home: Optional[Path] = None) -> None:
+    def __init__(self, count: int = 1, cpus: int = 8, home: Path | None = None) -> None:
         self._own_home = tempfile.TemporaryDirectory(prefix="sky") if home is None else None
         self.home = Path(self._own_home.name) if self._own_home is not None else Path(str(home))
         self.work = self.home / "work"
@@ -152,8 +170,15 @@ class Cluster:
         if self._own_home is not None:
             self._own_home.cleanup()
 
-    def prepare(self, script: Optional[str], *, tasks: tuple[int, ...] = (1,), spec: JobSpec = JobSpec(),
-                first_node: int = 0, **changes: Any) -> Launch:
+    def prepare(
+        self,
+        script: str | None,
+        *,
+        tasks: tuple[int, ...] = (1,),
+        spec: JobSpec = NOTHING_ASKED,
+        first_node: int = 0,
+        **changes: Any,
+    ) -> Launch:
         """A launch of a job with that many tasks (and CPUs) on each node."""
         self._last_job += 1
         job_id = self._last_job
@@ -166,18 +191,45 @@ class Cluster:
             path.chmod(0o700)
         cpus_per_task = spec.cpus_per_task or 1
         shares = [
-            NodeShare(name=node.name, address="unix:%s" % node.socket_path,
-                      cpu_ids=tuple(range(count * cpus_per_task)), memory_mib=1000, tasks=count, cpus_on_node=self.cpus)
-            for node, count in zip(self.nodes[first_node:], tasks)]
+            NodeShare(
+                name=node.name,
+                address="unix:%s" % node.socket_path,
+                cpu_ids=tuple(range(count * cpus_per_task)),
+                memory_mib=1000,
+                tasks=count,
+                cpus_on_node=self.cpus,
+            )
+            for node, count in zip(self.nodes[first_node:], tasks, strict=False)
+        ]
         user = pwd.getpwuid(os.getuid())
         values: dict[str, Any] = {
-            "job_id": job_id, "name": "test", "user": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid,
-            "group": "root", "account": "root", "partition": "debug", "qos": "normal", "cluster": "oracle", "spec": spec,
-            "shares": shares, "ntasks": sum(tasks), "submit_dir": str(self.work), "submit_host": "vm",
-            "work_dir": str(self.work), "spool": str(folder), "script": None if path is None else str(path),
-            "environment": {"PATH": os.environ["PATH"], "HOME": str(self.home), "USER": user.pw_name,
-                            "SLURMSKY_PYTHON": sys.executable},
-            "stdout": str(self.work / ("slurm-%d.out" % job_id)), "start_time": time.time(), "kill_wait_s": 2,
+            "job_id": job_id,
+            "name": "test",
+            "user": user.pw_name,
+            "uid": user.pw_uid,
+            "gid": user.pw_gid,
+            "group": "root",
+            "account": "root",
+            "partition": "debug",
+            "qos": "normal",
+            "cluster": "oracle",
+            "spec": spec,
+            "shares": shares,
+            "ntasks": sum(tasks),
+            "submit_dir": str(self.work),
+            "submit_host": "vm",
+            "work_dir": str(self.work),
+            "spool": str(folder),
+            "script": None if path is None else str(path),
+            "environment": {
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.home),
+                "USER": user.pw_name,
+                "SLURMSKY_PYTHON": sys.executable,
+            },
+            "stdout": str(self.work / ("slurm-%d.out" % job_id)),
+            "start_time": time.time(),
+            "kill_wait_s": 2,
         }
         values.update(changes)
         return Launch(**values)
@@ -196,7 +248,8 @@ class Cluster:
     def finish(self, launch: Launch, timeout: float = 20.0) -> Event:
         """Wait for the job's last event."""
         return self.head(launch).wait(
-            lambda event: event["ev"] == "ended" and event["job_id"] == launch.job_id, timeout)
+            lambda event: event["ev"] == "ended" and event["job_id"] == launch.job_id, timeout
+        )
 
     def run(self, script: str, **options: Any) -> tuple[Event, str]:
         """Run a batch job: its last event and its output."""
@@ -211,17 +264,31 @@ class Cluster:
 
     def steps(self, launch: Launch) -> dict[str, Event]:
         """The last word about each step of a job."""
-        return {event["step"]["step_id"]: event["step"] for event in self.head(launch).events
-                if event["ev"] == "step" and event["job_id"] == launch.job_id}
+        return {
+            event["step"]["step_id"]: event["step"]
+            for event in self.head(launch).events
+            if event["ev"] == "step" and event["job_id"] == launch.job_id
+        }
 
     def command(self, launch: Launch, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run one of our commands from outside the job, as the command of salloc would."""
-        return subprocess.run([str(BIN / argv[0]), *argv[1:]], env=self.client_environment(launch), text=True,
-                              capture_output=True, cwd=self.work, timeout=options.pop("timeout", 30), **options)
+        return subprocess.run(
+            [str(BIN / argv[0]), *argv[1:]],
+            env=self.client_environment(launch),
+            text=True,
+            capture_output=True,
+            cwd=self.work,
+            timeout=options.pop("timeout", 30),
+            **options,
+        )
 
     def client_environment(self, launch: Launch) -> dict[str, str]:
         """The environment that salloc's command has."""
         from slurmsky.node.environment import allocation_environment
 
-        return {**launch.environment, **allocation_environment(launch), "SLURMSKY_HOME": str(self.home),
-                "SLURMSKY_AGENT": str(self.head(launch).socket_path)}
+        return {
+            **launch.environment,
+            **allocation_environment(launch),
+            "SLURMSKY_HOME": str(self.home),
+            "SLURMSKY_AGENT": str(self.head(launch).socket_path),
+        }

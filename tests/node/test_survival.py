@@ -1,4 +1,5 @@
 """What happens when somebody dies: the controller, the agent, an srun."""
+
 from __future__ import annotations
 
 import subprocess
@@ -51,7 +52,9 @@ def test_a_second_launch_of_a_running_job_changes_nothing(fresh: Cluster) -> Non
 def test_killed_agent(fresh: Cluster) -> None:
     """Its processes die with the next agent of the node, which reports the job's end."""
     node = fresh.nodes[0]
-    launch = fresh.start(fresh.prepare("#!/bin/bash\n(setsid sleep 4712 &)\nsrun -N1 -n1 sleep 4712 &\nsleep 4712\n"))
+    launch = fresh.start(
+        fresh.prepare("#!/bin/bash\n(setsid sleep 4712 &)\nsrun -N1 -n1 sleep 4712 &\nsleep 4712\n")
+    )
     wait_for(lambda: len(processes_of("4712")) >= 4)
     node.kill()
     node.events.clear()
