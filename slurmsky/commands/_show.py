@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
@@ -14,7 +15,9 @@ from ..language.errors import HostlistError, LanguageError
 from ..model.job import Job, Step
 from ..model.states import JobFlag
 from ..options.query import ScontrolQuery
+from ..report import config as report_config
 from ..report import show as report
+from ..report import show_nodes as report_nodes
 from . import _targets
 from ._report import report as report_context
 
@@ -54,7 +57,7 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
                 ctx.err("scontrol_print_job error: Invalid job id specified")
                 return 1
             try:
-                jobs += _targets.records(ctx.queue, wanted, split=False)
+                jobs += _newest_first(_targets.records(ctx.queue, wanted, split=False))
             except SlurmError as error:
                 if not query.quiet:
                     if wanted.task is not None and wanted.job_id in book.jobs:
@@ -72,6 +75,14 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         return 0
     ctx.out("".join(report.show_job(job, context, detail=query.details, oneliner=query.oneliner) for job in jobs))
     return 0
+
+
+def _newest_first(jobs: list[Job]) -> list[Job]:
+    """slurmctld keeps an array's records as a chain: the base record, then the one split off last."""
+    if len(jobs) < 2 or not jobs[0].array_job_id:
+        return jobs
+    base = [job for job in jobs if job.job_id == job.array_job_id]
+    return base + sorted((job for job in jobs if job.job_id != job.array_job_id), key=lambda job: -job.job_id)
 
 
 def _steps(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
@@ -129,7 +140,7 @@ def _nodes(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
             ctx.out(f"Node {name} not found\n")
             code = 1
             continue
-        ctx.out(report.show_node(node, context, detail=query.details, oneliner=query.oneliner))
+        ctx.out(report_nodes.show_node(node, context, detail=query.details, oneliner=query.oneliner))
     return code
 
 
@@ -141,9 +152,8 @@ def _partitions(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         ctx.out(f"Partition {value} not found\n")
         return 1
     for part in found:
-        state = book.partition_states.get(part.name, part.state)
-        nodes = [book.nodes[name] for name in part.nodes if name in book.nodes]
-        ctx.out(report.show_partition(part, nodes, context, state=state, oneliner=query.oneliner))
+        shown = replace(part, state=book.partition_states.get(part.name, part.state))
+        ctx.out(report_nodes.show_partition(shown, context, oneliner=query.oneliner))
     return 0
 
 
@@ -153,7 +163,7 @@ def _config(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     facts = {"SLURM_CONF": queue.site.source or "(no site file)", "StateSaveLocation": str(queue.paths.home),
              "SlurmctldHost[0]": queue.host, "BOOT_TIME": context.clock.text(queue.started_at),
              "NEXT_JOB_ID": str(queue.book.next_job_id), "SlurmctldLogFile": str(queue.paths.log)}
-    ctx.out(report.show_config(queue.book.cluster, context, facts))
+    ctx.out(report_config.show_config(context, facts, queue.host))
     return 0
 
 
@@ -167,7 +177,7 @@ def _hostnames(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     try:
         names = hostlist.expand(text)
     except HostlistError as error:
-        ctx.err(str(error))
+        ctx.err(f"scontrol: error: {error.detail or error.message}")
         return 0
     ctx.out("".join(name + "\n" for name in names))
     return 0
@@ -189,7 +199,7 @@ def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, Scontrol
         try:
             ctx.out(compress(hostlist.expand(text)) + "\n")
         except HostlistError as error:
-            ctx.err(str(error))
+            ctx.err(f"scontrol: error: {error.detail or error.message}")
         return 0
 
     return run

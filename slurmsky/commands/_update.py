@@ -12,7 +12,7 @@ from typing import Any
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
 from ..controller.submit import check, partitions_of
-from ..language import jobids, nodecount, timelimit, timespec
+from ..language import dependency, jobids, nodecount, timelimit, timespec
 from ..language.errors import LanguageError
 from ..model.job import Job
 from ..model.spec import INFINITE
@@ -186,20 +186,26 @@ def _partition(ctx: Context, job: Job, value: str) -> None:
 def _dependency(ctx: Context, job: Job, value: str) -> None:
     check(ctx.queue.book.cluster, job.spec.evolve(dependency=value or None, hold=True), ctx.queue.clock())
     job.spec = job.spec.evolve(dependency=value or None)
-    job.dependency, job.dependency_shown = value, ""
+    job.dependency = value
+    job.dependency_shown = dependency.format_with_state(dependency.parse(value))
 
 
 def _nodes(ctx: Context, job: Job, value: nodecount.NodeCount) -> None:
     job.spec = job.spec.evolve(nodes=str(value), nodes_min=value.min, nodes_max=value.max)
-    job.num_nodes, job.max_nodes = value.min, value.max
+    job.num_nodes, job.max_nodes = value.min, 0
     job.num_tasks = max(job.num_tasks, value.min) if job.spec.ntasks is None else job.num_tasks
     job.num_cpus = max(job.num_cpus, value.min)
 
 
+def _tasks(ctx: Context, job: Job, value: int) -> None:
+    job.spec = job.spec.evolve(ntasks=value)
+    job.num_tasks = value
+    job.num_cpus = value * (job.spec.cpus_per_task or 1)
+
+
 def _begin(ctx: Context, job: Job, value: int) -> None:
     job.spec = job.spec.evolve(begin=value)
-    if job.priority:
-        job.eligible_time = float(max(value, int(job.submit_time)))
+    job.eligible_time = job.start_time = float(max(value, int(job.submit_time)))
 
 
 def _throttle_set(ctx: Context, job: Job, value: int) -> None:
@@ -243,7 +249,7 @@ KEYS: dict[str, Key] = {
     "reqnodelist": Key(_text, _spec("nodelist")),
     "numcpus": Key(_number("NumCPUs", 1), _field("num_cpus")),
     "numnodes": Key(_node_count, _nodes),
-    "numtasks": Key(_number("NumTasks", 1), _both("num_tasks", "ntasks")),
+    "numtasks": Key(_number("NumTasks", 1), _tasks),
     "oversubscribe": Key(_yes_no("OverSubscribe"), _spec("oversubscribe")),
     "shared": Key(_yes_no("OverSubscribe"), _spec("oversubscribe")),
     "partition": Key(_text, _partition),
@@ -278,6 +284,10 @@ def update(ctx: Context, words: Sequence[str]) -> int:
         ctx.err("too few arguments for update keyword")
         return 1
     pairs = []
+    if len(words) > 1 and "=" not in words[0] and words[0].lower() in ("job", "jobid", "node", "partition"):
+        # "update job 7 ..." is "update jobid=7 ..."
+        entity = {"job": "jobid", "node": "nodename", "partition": "partitionname"}.get(words[0].lower(), words[0])
+        words = [f"{entity}={words[1]}", *words[2:]]
     for word in words:
         key, equals, value = word.partition("=")
         sign = ""
@@ -360,8 +370,6 @@ def _change(ctx: Context, text: str, changes: Sequence[tuple[Key, Any]]) -> int:
     if records[0].array_job_id and (len(records) > 1 or records[0].pending_count):
         report_array(ctx, results)
     else:
-        for detail in problems[0].details:
-            ctx.err(detail)
         ctx.err(f"{problems[0].text} for job {text}")
     return 1
 

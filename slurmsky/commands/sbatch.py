@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
@@ -11,6 +12,7 @@ from ..controller.store import StoreError
 from ..controller.submit import Payload, admit, check, partitions_of
 from ..language import exportspec, hostlist, timespec
 from ..model.job import Job
+from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..options import submit as options
 from ..options.errors import failure
@@ -33,7 +35,7 @@ async def main(ctx: Context) -> int:
         ctx.err(line)
     data = options.wrap_script(choice.wrap or "") if script is None else script.data
     flags = request.flags
-    specs = request.components
+    specs = without_specialization(ctx, request.components)
     queue = ctx.queue
     if flags.verbose:
         _verbose(ctx, request)
@@ -62,6 +64,17 @@ async def main(ctx: Context) -> int:
             on = f" on cluster {queue.site.cluster.name}" if specs[0].clusters else ""
             ctx.out(f"Submitted batch job {job.job_id}{on}\n")
     return await _wait(ctx, job) if flags.wait else 0
+
+
+def without_specialization(ctx: Context, specs: Sequence[JobSpec]) -> tuple[JobSpec, ...]:
+    """The specs without --core-spec and --thread-spec, which AllowSpecResourcesUsage=No has slurm_opt.c drop."""
+    kept = []
+    for spec in specs:
+        for given, option in ((spec.core_spec, "-S"), (spec.thread_spec, "--thread-spec")):
+            if given is not None:
+                ctx.error(f"Ignoring {option} since it's not allowed by configuration (AllowSpecResourcesUsage = No)")
+        kept.append(spec.evolve(core_spec=None, thread_spec=None))
+    return tuple(kept)
 
 
 async def _script(ctx: Context, choice: options.ScriptChoice) -> tuple[options.ScriptText | None, str]:

@@ -56,8 +56,6 @@ def _print(ctx: Context, query: SinfoQuery) -> int:
         document = structured.sinfo_document(nodes, partitions, meta, ctx.queue.clock())
         ctx.out(structured.dump(document, yaml=query.yaml is not None))
         return 0
-    if query.long:
-        ctx.out(context.clock.date_line() + "\n")
     if query.clusters:
         ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")
     options = report.Options(

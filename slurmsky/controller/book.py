@@ -15,11 +15,17 @@ from .resources import NodeUse
 from .store import Store
 
 
+#: the Slurm release whose behaviour is kept
+RELEASE = "25.11.0"
+
+
 class Book:
     """The present state of the queue; every change passes through here."""
 
-    def __init__(self, cluster: ClusterConfig, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, cluster: ClusterConfig, store: Store, clock: Callable[[], float] = time.time,
+                 accounts: tuple[str, ...] = ()) -> None:
         self.cluster = cluster
+        self.accounts = accounts
         self.store = store
         self.clock = clock
         self.jobs: dict[int, Job] = {}
@@ -35,9 +41,11 @@ class Book:
         self._touched: dict[int, Job] = {}
         self._steps: list[tuple[Job, Step]] = []
         self._superseded: list[Job] = []
+        self._dropped: list[int] = []                   # to leave memory once they are committed
         self._finished: list[tuple[float, int]] = []    # (end time, job id) in order of ending
         self.on_touch: Callable[[], None] = lambda: None
         for node in self.nodes.values():
+            node.version = RELEASE
             node.partitions = tuple(p.name for p in cluster.partitions if node.config.name in p.nodes)
             self._apply_configured_state(node)
         for job in store.current(clock() - cluster.min_job_age_s):
@@ -97,6 +105,10 @@ class Book:
         """Keep a finished run of a job that is about to run again (sacct --duplicates)."""
         self._superseded.append(job)
 
+    def drop(self, job: Job) -> None:
+        """Let a job that is over leave memory as soon as it is committed."""
+        self._dropped.append(job.job_id)
+
     def finished(self, job: Job) -> None:
         """Note that a job is over, so that it can leave memory after MinJobAge."""
         self._finished.append((job.end_time, job.job_id))
@@ -108,6 +120,11 @@ class Book:
         self.store.write(self._touched.values(), self._steps, self._superseded,
                          {"next_job_id": self.next_job_id, "next_priority": self.next_priority})
         self._touched.clear()
+        for job_id in self._dropped:
+            job = self.jobs.pop(job_id, None)
+            if job is not None:
+                self.members.get(job.array_job_id, set()).discard(job_id)
+        self._dropped.clear()
         self._steps.clear()
         self._superseded.clear()
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from .. import paths
@@ -20,13 +21,21 @@ from .service import FindCommand, Service
 from .store import StoreError
 
 
+#: SlurmdPort's default; shown, never listened on
+SLURMD_PORT = 6818
+
+
 def read_site(env: dict[str, str]) -> Site:
     """The site of this user: the file, or this machine. Raises SiteError, OSError."""
     file = paths.site_file(env)
     facts = machine.facts()
     if file is None:
         return default_site(facts)
-    return load(file.read_text("utf-8"), str(file), facts)
+    site = load(file.read_text("utf-8"), str(file), facts)
+    # Nodes of the site file stand for this machine where they do not say otherwise.
+    nodes = tuple(replace(node, arch=node.arch or facts.arch, os=node.os or facts.os, port=node.port or SLURMD_PORT,
+                          host_name=node.host_name or facts.host_name) for node in site.cluster.nodes)
+    return replace(site, cluster=replace(site.cluster, nodes=nodes))
 
 
 def main(find: FindCommand) -> int:

@@ -20,6 +20,9 @@ from .mail import Mail, mail_for
 from .records import step_from_dict
 from .submit import Surroundings, file_path, read_surroundings, split_element
 
+#: exit signal of a batch script whose files or folder could not be opened ("0:53")
+SETUP_FAILED = 53
+
 log = logging.getLogger("slurmsky.controller")
 
 #: seconds that a requeued job waits before it may start again (slurmctld waits for the credential to expire)
@@ -216,9 +219,14 @@ class LifeCycle:
             job.end_time = at or self.book.clock()
         if not (was_cancelled and job.end_time):
             job.end_time = at or self.book.clock()
+        batch = job.steps.get("batch")
+        if batch is not None and not (exit_code or exit_signal):
+            exit_signal = batch.exit_signal       # a cancelled job shows what its script died of
         job.exit_code, job.exit_signal = exit_code, exit_signal
         if reason:
             job.reason = reason
+        elif state is JobState.FAILED and exit_signal == SETUP_FAILED:
+            job.reason = "JobLaunchFailure"
         elif state is JobState.FAILED and exit_code:
             job.reason = "NonZeroExitCode"
         elif state is JobState.FAILED and exit_signal:
@@ -235,7 +243,7 @@ class LifeCycle:
         self.changed(job)
         if job.het_job_id and not job.het_offset:
             for part in self.book.components(job):
-                if part is not job and not part.state.finished:
+                if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
                     self.end(part, state, exit_code, exit_signal, reason, at)
         good = state is JobState.COMPLETED
         mail = mail_for("END", job, self.book.clock()) or (None if good else mail_for("FAIL", job, self.book.clock()))
@@ -263,6 +271,9 @@ class LifeCycle:
                     reason = part.reason
                     self.end(part, JobState.CANCELLED, 0, 0)
                     part.reason = reason
+                    if part.array_task_id is not None and not part.restarts:
+                        # slurmctld only clears the element's bit: it never had a record in memory
+                        self.book.drop(part)
             return
         self.terminate(job, JobState.CANCELLED)
 
@@ -311,7 +322,7 @@ class LifeCycle:
         job.reason, job.reason_desc = ("JobHeldUser" if by_user else "JobHeldAdmin"), ""
         if job.state is not JobState.PENDING:
             job.reason = "None"
-        else:
+        elif not job.spec.begin:
             job.eligible_time = 0.0
         self.book.touch(job)
         self.kick()
@@ -373,6 +384,7 @@ class LifeCycle:
         if how == "requeue":
             job.priority = self.book.take_priority() if job.priority == 0 else job.priority
             job.reason, job.reason_desc = "BeginTime", ""
+            job.start_time = job.eligible_time
         else:
             job.priority = 0
             job.reason, job.reason_desc = "JobHeldAdmin" if how == "special" else "job_requeued_in_held_state", ""
@@ -389,11 +401,12 @@ class LifeCycle:
         if job.state is JobState.PENDING:
             raise SlurmError(Errno.JOB_PENDING)
         if job.state is not JobState.RUNNING:
-            raise SlurmError(Errno.JOB_FINISHED if job.state.finished else Errno.SUSPENDED)
+            raise SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.NOT_SUPPORTED)
         now = self.book.clock()
         job.state = JobState.SUSPENDED
         job.suspend_time = now
         job.pre_suspend_s = now - job.start_time - job.suspended_s
+        job.priority = 0
         self.book.touch(job)
         self._to_engine(job, self.engine.suspend(job.job_id))
 
@@ -406,6 +419,7 @@ class LifeCycle:
         job.state = JobState.RUNNING
         gap = now - job.suspend_time
         job.suspended_s += gap
+        job.priority = self.book.take_priority()
         job.suspend_time = now
         if job.time_limit_min is not None and job.time_limit_min < INFINITE:
             job.end_time += gap

@@ -40,7 +40,7 @@ class Queue:
         self.clock = clock
         self.host = socket.gethostname()
         self.store = Store(paths.database)
-        self.book = Book(site.cluster, self.store, clock)
+        self.book = Book(site.cluster, self.store, clock, site.accounts)
         # As FirstJobId: the counter goes on from it, and never back.
         self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
         self.engine = LocalEngine(paths.home, self._event, bin_dir, environment)

@@ -84,10 +84,21 @@ class Demand:
 
     @property
     def num_cpus(self) -> int:
-        """CPUs of the whole job, as a pending job shows them."""
+        """CPUs of the whole job, as a pending job shows them: --mincpus does not count, a node range neither."""
         if self.overcommit:
             return max(self.min_nodes, 1)
-        return max(self.ntasks * self.cpus_per_task, self.min_nodes, self.min_cpus_node)
+        if not self.ntasks_given and not self.tasks_per_node and self.min_nodes != self.max_nodes:
+            return self.cpus_per_task
+        return max(self.ntasks * self.cpus_per_task, self.min_nodes)
+
+    def nodes_shown(self, cpus_per_node: int) -> int:
+        """NumNodes of a pending job: at least as many as its tasks need. Source: job_mgr.c pack_pending_job_details."""
+        if self.max_nodes < INFINITE:
+            return self.min_nodes
+        need = -(-self.ntasks * self.cpus_per_task // max(1, cpus_per_node)) if self.ntasks_given else 1
+        if self.tasks_per_node and self.ntasks_given:
+            need = max(need, -(-self.ntasks // self.tasks_per_node))
+        return max(self.min_nodes, need, 1)
 
 
 def _gpu_list(text: str | None) -> tuple[tuple[str, str, int], ...]:
@@ -144,7 +155,7 @@ def demand_of(spec: JobSpec) -> Demand:
         exclusive=spec.exclusive is not None and spec.exclusive not in ("user", "mcs"), overcommit=spec.overcommit,
         required=required, excluded=frozenset(hostlist.expand(spec.exclude)) if spec.exclude else frozenset(),
         features=spec.constraint or "", sockets=spec.sockets_per_node or 0, cores=spec.cores_per_socket or 0,
-        threads=spec.threads_per_core or 0, contiguous=spec.contiguous, arbitrary=arbitrary)
+        threads=spec.threads_per_core or (1 if spec.hint == "nomultithread" else 0), contiguous=spec.contiguous, arbitrary=arbitrary)
 
 
 def _free_devices(use: NodeUse, name: str, kind: str) -> list[tuple[str, int]]:

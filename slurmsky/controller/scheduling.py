@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..language import licenses
+from ..language import hostlist, licenses
 from ..model.allocation import NodeShare
 from ..model.cluster import PartitionConfig
 from ..model.job import Job
@@ -247,6 +247,7 @@ class Scheduler:
         begin = max(job.spec.begin or 0, job.eligible_time if job.restarts else 0)
         if begin > now:
             self._wake(plan, begin)
+            job.start_time = float(begin)
             return ("BeginTime", "")
         if job.pending_tasks and job.array_max_running \
                 and self.book.running_elements(job.array_job_id) >= job.array_max_running:
@@ -287,7 +288,7 @@ class Scheduler:
         gone = [name for name in demand.required
                 if (node := self.book.nodes.get(name)) is not None and not self.book.uses[name].available
                 and (node.flags & NodeFlag.DRAIN or node.state.value == "down")]
-        return f"(ReqNodeNotAvail, UnavailableNodes:{','.join(gone)})" if gone else ""
+        return f"ReqNodeNotAvail, UnavailableNodes:{hostlist.compress(gone)}" if gone else ""
 
     # --- dependencies
 

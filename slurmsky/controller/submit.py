@@ -207,25 +207,47 @@ def _record(book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: fl
     elif spec.nice:
         priority = max(1, priority - spec.nice)
     requeue = spec.requeue if spec.requeue is not None else cluster.batch_requeue
-    nodes_min = max(spec.nodes_min or 1, demand.min_nodes)
+    largest = max((node.cpus for node in partition_nodes(cluster, parts[0])), default=1)
+    nodes_min = demand.nodes_shown(largest)
+    spec = _canonical(spec)
+    begin = max(now, spec.begin or 0)
+    waits = bool(spec.dependency) or (held and not spec.begin)
     job = Job(
         job_id=book.take_job_id(), spec=replace(spec, requeue=requeue and not interactive),
         name=spec.job_name or ("interactive" if interactive else "sbatch"),
-        user=who.user, uid=who.uid, gid=who.gid, group=who.group, account=spec.account or who.account,
+        user=who.user, uid=who.uid, gid=who.gid, group=who.group, account=account_of(book, spec, who),
         partition=",".join(part.name for part in parts), qos=spec.qos or "normal", cluster=cluster.name,
         priority=0 if held else priority, nice=spec.nice or 0,
         reason="JobHeldUser" if held else "None",
-        dependency=spec.dependency or "", dependency_shown="",
-        submit_time=now, eligible_time=0.0 if held else max(now, spec.begin or 0),
-        accrue_time=0.0 if held or spec.dependency else max(now, spec.begin or 0),
+        dependency=spec.dependency or "",
+        dependency_shown=dependency.format_with_state(dependency.parse(spec.dependency)) if spec.dependency else "",
+        submit_time=now, eligible_time=0.0 if waits else begin, start_time=float(spec.begin or 0) if begin > now else 0.0,
+        accrue_time=0.0 if held or spec.dependency else begin,
         time_limit_min=time_limit(spec, parts[0]),
-        num_nodes=nodes_min, max_nodes=spec.nodes_max or 0, num_cpus=max(demand.num_cpus, nodes_min),
+        num_nodes=nodes_min, max_nodes=spec.nodes_max or 0, num_cpus=demand.num_cpus,
         num_tasks=demand.ntasks,
         is_batch=not interactive, command=payload.script_path, argv=payload.argv,
         work_dir=spec.chdir or who.cwd, submit_dir=who.cwd, submit_line=who.submit_line,
         alloc_node=who.host, alloc_sid=who.sid, comment=spec.comment or "",
         admin_comment=spec.admin_comment or "")
     return job
+
+
+def account_of(book: Book, spec: JobSpec, who: Submitter) -> str:
+    """The account charged: the one asked for, unless the site has a list and it is not there (no enforcement)."""
+    if spec.account and (not book.accounts or spec.account in book.accounts):
+        return spec.account
+    return who.account
+
+
+def _canonical(spec: JobSpec) -> JobSpec:
+    """Node lists in the form in which slurmctld shows them."""
+    changes = {}
+    if spec.nodelist and not (spec.distribution or "").startswith("arbitrary"):
+        changes["nodelist"] = hostlist.compress_sorted(dict.fromkeys(hostlist.expand(spec.nodelist)))
+    if spec.exclude:
+        changes["exclude"] = hostlist.compress_sorted(dict.fromkeys(hostlist.expand(spec.exclude)))
+    return spec.evolve(**changes) if changes else spec
 
 
 def _expand_files(job: Job, spec: JobSpec) -> None:
