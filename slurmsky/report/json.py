@@ -1,438 +1,46 @@
-"""--json and --yaml: the layout of Slurm 25.11's data parser, v0.0.44.
+"""--json and --yaml: whole answers, in the layout of Slurm 25.11's data parser v0.0.44.
 
-Names and nesting are those of plugins/data_parser/v0.0.44/parsers.c; a ``/`` there is a nested object here.
-A number that may be missing or endless is ``{"set": ..., "infinite": ..., "number": ...}``.
+    about = meta("squeue", ["--json"], "oracle")
+    text = dump(jobs_document(jobs, about, now, cluster))
 """
 from __future__ import annotations
 
 import json
-import signal as signals
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
-from slurmsky.language.hostlist import compress
-from slurmsky.model.cluster import PartitionConfig
+from slurmsky.model.cluster import ClusterConfig, PartitionConfig
 from slurmsky.model.job import Job, Node
-from slurmsky.model.spec import INFINITE
-from slurmsky.model.states import JobFlag, JobState
 
-from . import facts
+from .accounting import accounting_order
+from .columns import items_of_names
 from .context import Context
-from .node_fields import gres_text, gres_used_text
-from .node_state import complete_state
-from .show import mail_types
-from .show_nodes import node_tres, partition_tres
+from .json_accounting import accounting_record
+from .json_records import (
+    Constant,
+    Number,
+    Record,
+    job_record,
+    node_record,
+    partition_record,
+    sinfo_record,
+    stamp,
+)
+from .nodes import Options, node_rows, sort_nodes
+from .text import Clock
 
-Record = dict[str, Any]
-
-
-class Number(dict[str, Any]):
-    """The object that stands for a number."""
-
-
-class Constant(Number):
-    """An object that many records share: written once."""
-
-    text = ""
-
-
-def _constant(**items: Any) -> Constant:
-    shared = Constant(items)
-    shared.text = json.dumps(items)
-    return shared
+# sinfo --json makes a record of the nodes of a partition that are alike in these.
+SINFO_FIELDS = "partition,available,time,nodes,statecompact,nodelist,gresused"
 
 
-UNSET = _constant(set=False, infinite=False, number=0)
-ENDLESS = _constant(set=True, infinite=True, number=0)
-ZERO = _constant(set=True, infinite=False, number=0)
-SUCCESS = _constant(status=["SUCCESS"], return_code=ZERO, signal={"id": UNSET, "name": ""})
-
-
-def number(value: Optional[float]) -> Number:
-    """A number that may be missing (None) or INFINITE."""
-    if value is None:
-        return UNSET
-    if value == 0:
-        return ZERO
-    return ENDLESS if value == INFINITE else Number(set=True, infinite=False, number=value)
-
-
-def stamp(time: Optional[float]) -> Number:
-    """Epoch seconds; 0 stays 0."""
-    return Number(set=True, infinite=False, number=int(time)) if time else ZERO
-
-
-def exit_code(code: int, signal: int, waiting: bool = False) -> Record:
-    """How a process ended."""
-    if waiting:
-        return {"status": ["PENDING"], "return_code": number(0), "signal": {"id": UNSET, "name": ""}}
-    if signal:
-        return {"status": ["SIGNALED"], "return_code": UNSET,
-                "signal": {"id": number(signal), "name": signal_name(signal)}}
-    if not code:
-        return SUCCESS
-    return {"status": ["ERROR"], "return_code": number(code), "signal": {"id": UNSET, "name": ""}}
-
-
-def signal_name(number_: int) -> str:
-    """``TERM``; the number itself for one without a name."""
-    try:
-        return signals.Signals(number_).name[3:]
-    except ValueError:
-        return str(number_)
-
-
-def states(job: Job) -> list[str]:
-    """Base state and flags."""
-    if not job.flags:
-        return [job.state.name]
-    flags = [flag.name for flag in JobFlag if flag in job.flags and flag.name]
-    return [job.state.name, *(name for name in flags if name not in ("NONE", None))]
-
-
-_SHARED = {
-    "NO": ["none"],
-    "YES": ["oversubscribe"],
-    "USER": ["user"],
-    "MCS": ["mcs"],
-    "TOPO": ["topo"],
-    "OK": [],
-}
-
-
-def job_record(job: Job, context: Context) -> Record:
-    """A job as squeue and scontrol show job write it."""
-    spec, waiting = job.spec, job.state is JobState.PENDING
-    kind, memory = facts.min_memory(spec)
-    per = facts.tres_per(spec)
-    limit = context.time_limit(job)
-    stdout, stderr = job.stdout, facts.stderr_pattern(job)
-    stdout_path = facts.expand_path(stdout, job)
-    stderr_path = stdout_path if stderr == stdout else facts.expand_path(stderr, job)
-    return {
-        "account": job.account,
-        "accrue_time": stamp(job.accrue_time),
-        "admin_comment": job.admin_comment,
-        "allocating_node": job.alloc_node,
-        "array_job_id": number(job.array_job_id),
-        "array_task_id": number(job.array_task_id),
-        "array_max_tasks": number(job.array_max_running or 0),
-        "array_task_string": facts.array_tasks(job, 0) or "",
-        "association_id": 0,
-        "batch_features": spec.batch_features or "",
-        "batch_flag": job.is_batch,
-        "batch_host": job.batch_host,
-        "flags": _job_flags(job),
-        "burst_buffer": "",
-        "burst_buffer_state": "",
-        "cluster": job.cluster,
-        "cluster_features": spec.cluster_constraint or "",
-        "command": "" if not job.command else facts.command(job),
-        "comment": job.comment,
-        "container": spec.container or "",
-        "container_id": spec.container_id or "",
-        "contiguous": spec.contiguous,
-        "core_spec": spec.core_spec or 0,
-        "thread_spec": spec.thread_spec if spec.thread_spec is not None else 32766,
-        "cores_per_socket": number(spec.cores_per_socket),
-        "billable_tres": number(float(job.num_cpus) if job.shares else None),
-        "cpus_per_task": number(spec.cpus_per_task or 1),
-        "cpu_frequency_minimum": UNSET,
-        "cpu_frequency_maximum": UNSET,
-        "cpu_frequency_governor": UNSET,
-        "cpus_per_tres": per.get("CpusPerTres", ""),
-        "cron": "",
-        "deadline": stamp(spec.deadline),
-        "delay_boot": number((spec.delay_boot_min or 0) * 60),
-        "dependency": job.dependency_shown or job.dependency,
-        "derived_exit_code": exit_code(job.derived_exit_code, job.derived_exit_signal),
-        "eligible_time": stamp(job.eligible_time),
-        "end_time": stamp(job.end_time),
-        "excluded_nodes": spec.exclude or "",
-        "exit_code": exit_code(job.exit_code, job.exit_signal),
-        "extra": spec.extra or "",
-        "failed_node": job.failed_node,
-        "features": spec.constraint or "",
-        "federation_origin": "",
-        "federation_siblings_active": "",
-        "federation_siblings_viable": "",
-        "gres_detail": [",".join(facts.device_text(*item) for item in share.gres.items() if item[1])
-                        for share in job.shares if share.gres],
-        "group_id": job.gid,
-        "group_name": job.group,
-        "het_job_id": number(job.het_job_id),
-        "het_job_id_set": facts.index_list(job.het_ids),
-        "het_job_offset": number(job.het_offset),
-        "job_id": job.job_id,
-        "job_resources": _resources(job),
-        "job_size_str": [],
-        "job_state": states(job),
-        "last_sched_evaluation": stamp(job.last_sched_eval),
-        "licenses": spec.licenses or "",
-        "licenses_allocated": (spec.licenses or "") if job.shares else "",
-        "mail_type": [word for word in mail_types(spec).split(",") if word] if spec.mail_type else [],
-        "mail_user": spec.mail_user or job.user,
-        "max_cpus": number(0),
-        "max_nodes": number(job.max_nodes if waiting else 0),
-        "mcs_label": spec.mcs_label or "",
-        "memory_per_tres": per.get("MemPerTres", ""),
-        "name": job.name,
-        "network": spec.network or "",
-        "nodes": facts.node_list(job.nodes),
-        "nice": job.nice,
-        "tasks_per_core": number(spec.ntasks_per_core),
-        "tasks_per_tres": number(spec.ntasks_per_gpu or 0),
-        "tasks_per_node": number(spec.ntasks_per_node or 0),
-        "tasks_per_socket": number(spec.ntasks_per_socket),
-        "tasks_per_board": number(spec.ntasks_per_board or 0),
-        "cpus": number(job.num_cpus),
-        "node_count": number(job.num_nodes),
-        "tasks": number(job.num_tasks),
-        "partition": facts.partition(job),
-        "prefer": spec.prefer or "",
-        "memory_per_cpu": number(memory if kind == "CPU" else None),
-        "memory_per_node": number(memory if kind == "Node" else None),
-        "minimum_cpus_per_node": number(facts.min_cpus_per_node(spec)),
-        "minimum_tmp_disk_per_node": number(spec.tmp_mib or 0),
-        "preempt_time": stamp(job.preempt_time),
-        "preemptable_time": stamp(0),
-        "pre_sus_time": stamp(job.pre_suspend_s),
-        "hold": job.priority == 0,
-        "priority": number(job.priority),
-        "priority_by_partition": [],
-        "profile": ["NOT_SET"],
-        "qos": job.qos,
-        "reboot": spec.reboot,
-        "required_nodes": spec.nodelist or "",
-        "required_switches": int((spec.switches or "0").partition("@")[0] or 0),
-        "requeue": spec.requeue is not False,
-        "resize_time": stamp(job.resize_time),
-        "restart_cnt": job.restarts,
-        "resv_name": spec.reservation or "",
-        "scheduled_nodes": facts.node_list(job.planned_nodes),
-        "segment_size": spec.segment or 0,
-        "selinux_context": "",
-        "shared": _SHARED[facts.share_word(spec)],
-        "step_id": {"sluid": "", "job_id": job.job_id, "step_het_component": UNSET, "step_id": "TBD"},
-        "sockets_per_board": 0,
-        "sockets_per_node": number(spec.sockets_per_node),
-        "start_time": stamp(job.start_time),
-        "state_description": job.reason_desc,
-        "state_reason": job.reason,
-        "standard_input": job.stdin,
-        "standard_output": stdout,
-        "standard_error": stderr,
-        "stdin_expanded": facts.expand_path(job.stdin, job),
-        "stdout_expanded": stdout_path,
-        "stderr_expanded": stderr_path,
-        "submit_time": stamp(job.submit_time),
-        "submit_line": job.submit_line,
-        "suspend_time": stamp(job.suspend_time),
-        "system_comment": job.system_comment,
-        "time_limit": number(limit),
-        "time_minimum": number(spec.time_min_min or 0),
-        "threads_per_core": number(spec.threads_per_core),
-        "tres_bind": per.get("TresBind", ""),
-        "tres_freq": per.get("TresFreq", ""),
-        "tres_per_job": per.get("TresPerJob", ""),
-        "tres_per_node": per.get("TresPerNode", ""),
-        "tres_per_socket": per.get("TresPerSocket", ""),
-        "tres_per_task": per.get("TresPerTask", ""),
-        "tres_req_str": facts.tres(facts.requested(job, context)),
-        "tres_alloc_str": facts.tres(facts.allocated(job, context)),
-        "user_id": job.uid,
-        "user_name": job.user,
-        "maximum_switch_wait_time": facts.switch_wait_s(spec),
-        "wckey": spec.wckey or "",
-        "current_working_directory": job.work_dir,
-    }
-
-
-def _job_flags(job: Job) -> list[str]:
-    spec = job.spec
-    words = (
-        ("KILL_INVALID_DEPENDENCY", spec.kill_on_invalid_dep is True),
-        ("NO_KILL_INVALID_DEPENDENCY", spec.kill_on_invalid_dep is False),
-        ("SPREAD_JOB", spec.spread_job),
-        ("PREFER_MINIMUM_NODE_COUNT", spec.use_min_nodes),
-        ("HETEROGENEOUS_JOB", bool(job.het_job_id)),
-        ("EXACT_TASK_COUNT_REQUESTED", spec.ntasks is not None),
-        ("EXACT_CPU_COUNT_REQUESTED", spec.cpus_per_task is not None),
-        ("EXACT_MEMORY_REQUESTED", spec.mem_mib is not None or spec.mem_per_cpu_mib is not None),
-        ("USING_DEFAULT_ACCOUNT", spec.account is None),
-        ("USING_DEFAULT_PARTITION", spec.partition is None),
-        ("USING_DEFAULT_QOS", spec.qos is None),
-        ("USING_DEFAULT_WCKEY", spec.wckey is None),
-        ("DEPENDENT", bool(job.dependency) and job.state is JobState.PENDING),
-        ("PARTITION_ASSIGNED", bool(job.shares)),
-        ("BACKFILL_ATTEMPTED", not job.sched_main),
-        ("STEPMGR_ENABLED", spec.stepmgr),
-    )
-    return [word for word, there in words if there]
-
-
-def _resources(job: Job) -> Optional[Record]:
-    if not job.shares:
-        return None
-    return {
-        "select_type": ["CPU", "CORE"]
-        if not any(share.memory_mib for share in job.shares)
-        else ["CPU", "CORE", "MEMORY"],
-        "nodes": {
-            "count": len(job.shares),
-            "select_type": ["EXCLUSIVE" if job.spec.exclusive is not None else "AVAILABLE"],
-            "list": facts.node_list(job.nodes),
-            "whole": job.spec.exclusive is not None,
-            "allocation": [
-                {
-                    "index": index,
-                    "name": share.name,
-                    "cpus": {"count": share.cpus, "used": 0},
-                    "memory": {"used": 0, "allocated": share.memory_mib},
-                    "sockets": [
-                        {
-                            "index": 0,
-                            "cores": [{"index": cpu, "status": ["ALLOCATED"]} for cpu in share.cpu_ids],
-                        }
-                    ],
-                }
-                for index, share in enumerate(job.shares)
-            ],
-        },
-        "cpus": job.num_cpus,
-        "threads_per_core": number(job.spec.threads_per_core),
-    }
-
-
-def node_record(node: Node, context: Context) -> Record:
-    """A node as scontrol show node writes it."""
-    config = node.config
-    free = config.cpus - node.alloc_cpus
-    return {
-        "architecture": config.arch,
-        "burstbuffer_network_address": "",
-        "boards": config.boards,
-        "boot_time": stamp(node.boot_time),
-        "tls_cert_last_renewal": stamp(0),
-        "cert_flags": [],
-        "cluster_name": "",
-        "cores": config.cores,
-        "specialized_cores": 0,
-        "cpu_binding": 0,
-        "cpu_load": round(node.load * 100),
-        "free_mem": number(node.free_mib),
-        "cpus": config.cpus,
-        "effective_cpus": config.cpus,
-        "specialized_cpus": "",
-        "energy": {
-            "average_watts": 0,
-            "base_consumed_energy": 0,
-            "consumed_energy": 0,
-            "current_watts": number(0),
-            "previous_consumed_energy": 0,
-            "last_collected": 0,
-        },
-        "extra": "",
-        "features": list(config.features),
-        "active_features": list(config.features),
-        "gpu_spec": "",
-        "gres": gres_text(node) if config.gres else "",
-        "gres_drained": "N/A",
-        "gres_used": gres_used_text(node) if config.gres else "",
-        "instance_id": "",
-        "instance_type": "",
-        "last_busy": stamp(node.last_busy_time),
-        "mcs_label": "",
-        "specialized_memory": 0,
-        "name": config.name,
-        "next_state_after_reboot": ["INVALID"],
-        "address": config.address,
-        "hostname": config.host_name or config.name,
-        "state": complete_state(node).split("+"),
-        "operating_system": config.os,
-        "owner": "",
-        "partitions": list(node.partitions),
-        "port": config.port,
-        "real_memory": config.memory_mib,
-        "res_cores_per_gpu": 0,
-        "comment": node.comment,
-        "reason": node.reason,
-        "reason_changed_at": stamp(node.reason_time),
-        "reason_set_by_user": node.reason_user,
-        "resume_after": stamp(0),
-        "reservation": "",
-        "alloc_memory": node.alloc_memory_mib,
-        "alloc_cpus": node.alloc_cpus,
-        "alloc_idle_cpus": free,
-        "tres_used": facts.tres(node_tres(node, context)[1]),
-        "slurmd_start_time": stamp(node.agent_start_time),
-        "sockets": config.sockets * config.boards,
-        "threads": config.threads,
-        "temporary_disk": config.tmp_mib,
-        "weight": config.weight,
-        "topology": "",
-        "tres": facts.tres(node_tres(node, context)[0]),
-        "version": node.version,
-    }
-
-
-def partition_record(part: PartitionConfig, context: Context) -> Record:
-    """A partition as scontrol show partition writes it."""
-    known = {node.name: node for node in context.cluster.nodes}
-    nodes = [known[name] for name in part.nodes if name in known]
-    word, _, shares = part.oversubscribe.upper().partition(":")
-    count = {"NO": 1, "EXCLUSIVE": 0}.get(word, int(shares or 4))
-    return {
-        "nodes": {"allowed_allocation": "", "configured": compress(part.nodes), "total": len(nodes)},
-        "accounts": {"allowed": ",".join(part.allow_accounts), "deny": ""},
-        "groups": {"allowed": ",".join(part.allow_groups)},
-        "qos": {"allowed": ",".join(part.allow_qos), "deny": "", "assigned": part.qos},
-        "alternate": "",
-        "tres": {"billing_weights": "", "configured": facts.tres(partition_tres(nodes, context))},
-        "cluster": "",
-        "select_type": [],
-        "cpus": {"task_binding": 0, "total": sum(node.cpus for node in nodes)},
-        "defaults": {
-            "memory_per_cpu": part.def_mem_per_cpu_mib or 0,
-            "partition_memory_per_cpu": number(part.def_mem_per_cpu_mib),
-            "partition_memory_per_node": number(part.def_mem_per_node_mib or 0),
-            "time": number(part.default_time_min),
-            "job": "",
-        },
-        "grace_time": part.grace_time_s,
-        "maximums": {
-            "cpus_per_node": number(part.max_cpus_per_node),
-            "cpus_per_socket": ENDLESS,
-            "memory_per_cpu": part.max_mem_per_cpu_mib or 0,
-            "partition_memory_per_cpu": number(part.max_mem_per_cpu_mib),
-            "partition_memory_per_node": number(part.max_mem_per_node_mib or 0),
-            "nodes": number(part.max_nodes),
-            "shares": count,
-            "oversubscribe": {"jobs": count, "flags": ["force"] if word == "FORCE" else []},
-            "time": number(part.max_time_min),
-            "over_time_limit": number(part.over_time_limit_min),
-        },
-        "minimums": {"nodes": part.min_nodes},
-        "name": part.name,
-        "node_sets": "",
-        "priority": {"job_factor": part.priority_job_factor, "tier": part.priority_tier},
-        "timeouts": {"resume": UNSET, "suspend": UNSET},
-        "topology": "",
-        "partition": {"state": [part.state]},
-        "suspend_time": UNSET,
-    }
-
-
-# --- the whole answer ------------------------------------------------------------------------------------
-
-
-def meta(command: Sequence[str], user: str, group: str, cluster: str, version: str = "25.11.0") -> Record:
-    """The part of an answer that says who asked and who answers; ``command`` is the command line."""
-    major, minor, micro = ([*version.split("."), "0", "0"])[:3]
+def meta(command: str, arguments: Sequence[str], cluster: str, user: str = "", group: str = "",
+         version: str = "25.11.0") -> Record:
+    """The part of an answer that says who asked and who answers."""
+    major, minor, micro = [*version.split("."), "0", "0"][:3]
     return {
         "plugin": {"type": "", "name": "", "data_parser": "data_parser/v0.0.44", "accounting_storage": ""},
         "client": {"source": "", "user": user, "group": group},
-        "command": list(command),
+        "command": [command, *arguments],
         "slurm": {"version": {"major": major, "micro": micro, "minor": minor}, "release": version,
                   "cluster": cluster},
     }
@@ -446,23 +54,49 @@ def answer(name: str, records: Iterable[Record], about: Record, **more: Any) -> 
     return {name: records, **more, "meta": about, "errors": [], "warnings": []}
 
 
-def jobs_answer(jobs: Iterable[Job], context: Context, about: Record) -> Record:
+def _context(now: float, cluster: ClusterConfig) -> Context:
+    return Context(Clock(now), cluster)
+
+
+def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Record:
     """Answer of squeue --json and scontrol show job --json."""
+    context = _context(now, cluster)
     return answer("jobs", (job_record(job, context) for job in jobs), about,
-                  last_backfill=stamp(context.now), last_update=stamp(context.now))
+                  last_backfill=stamp(now), last_update=stamp(now))
 
 
-def nodes_answer(nodes: Iterable[Node], context: Context, about: Record) -> Record:
+def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: ClusterConfig) -> Record:
     """Answer of scontrol show node --json."""
-    return answer(
-        "nodes", (node_record(node, context) for node in nodes), about, last_update=stamp(context.now)
-    )
+    context = _context(now, cluster)
+    return answer("nodes", (node_record(node, context) for node in nodes), about, last_update=stamp(now))
 
 
-def partitions_answer(partitions: Iterable[PartitionConfig], context: Context, about: Record) -> Record:
+def partitions_document(partitions: Iterable[PartitionConfig], about: Record, now: float,
+                        cluster: ClusterConfig) -> Record:
     """Answer of scontrol show partition --json."""
-    return answer("partitions", (partition_record(part, context) for part in partitions), about,
-                  last_update=stamp(context.now))
+    context = _context(now, cluster)
+    records = (partition_record(part, context) for part in partitions)
+    return answer("partitions", records, about, last_update=stamp(now))
+
+
+def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], about: Record,
+                   now: float) -> Record:
+    """Answer of sinfo --json."""
+    known = list(nodes)
+    context = _context(now, ClusterConfig(nodes=tuple(node.config for node in known)))
+    rows = sort_nodes(node_rows(known, partitions, items_of_names(SINFO_FIELDS), Options()))
+    return answer("sinfo", (sinfo_record(row, context) for row in rows), about)
+
+
+def accounting_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Record:
+    """Answer of sacct --json."""
+    context = _context(now, cluster)
+    return answer("jobs", (accounting_record(job, context) for job in accounting_order(jobs)), about)
+
+
+def dump(document: Mapping[str, Any], yaml: bool = False) -> str:
+    """A document as text."""
+    return yaml_text(document) if yaml else json_text(document)
 
 
 def json_text(answer: Mapping[str, Any]) -> str:

@@ -1,18 +1,18 @@
-"""sacct --json: jobs and their steps in the layout of Slurm 25.11's data parser v0.0.44, JOB and STEP there."""
+"""sacct --json: jobs and steps as the parsers JOB and STEP of 25.11's data parser v0.0.44 write them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Optional
 
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.states import JobState
 
 from . import facts
-from .accounting import Record, accounting_order, elapsed, planned_seconds, started
+from .accounting import Record, elapsed, planned_seconds, started
 from .context import Context
-from .json import Record as Object
-from .json import answer, exit_code, number, states
+from .json_records import Record as Object
+from .json_records import exit_code, number, states
 
 # The ids that accounting gives to what it counts.
 _TRES_IDS = {"cpu": 1, "mem": 2, "energy": 3, "node": 4, "billing": 5, "fs/disk": 6, "vmem": 7, "pages": 8}
@@ -199,8 +199,3 @@ def _peaks(usage: Optional[Usage], incoming: bool) -> list[Object]:
             ("pages", usage.max_pages, usage.max_pages_node, usage.max_pages_task)]
     return [{**item, "node": node, "task": task}
             for item, (_, _, node, task) in zip(_tres((name, count) for name, count, _, _ in rows), rows)]
-
-
-def accounting_answer(jobs: Iterable[Job], context: Context, about: Object) -> dict[str, Any]:
-    """Answer of sacct --json."""
-    return answer("jobs", (accounting_record(job, context) for job in accounting_order(jobs)), about)

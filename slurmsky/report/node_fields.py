@@ -41,8 +41,16 @@ def _in_use(node: Node) -> bool:
     return node.state in (NodeState.ALLOCATED, NodeState.MIXED) or NodeFlag.COMPLETING in node.flags
 
 
-def _unusable(node: Node) -> bool:
-    return NodeFlag.DRAIN in node.flags or node.state is NodeState.DOWN
+def node_usable(node: Node) -> bool:
+    """False for a node that is down or drained, or about to be."""
+    return NodeFlag.DRAIN not in node.flags and node.state is not NodeState.DOWN
+
+
+def nodes_aiot(row: NodeRow) -> tuple[int, int, int, int]:
+    """Nodes allocated, idle, other, in all."""
+    used = row.count_allocated
+    other = sum(1 for node in row.nodes if not node_usable(node) and not _in_use(node))
+    return used, len(row.nodes) - used - other, other, len(row.nodes)
 
 
 def gres_text(node: Node) -> str:
@@ -192,14 +200,9 @@ def _values(context: Context) -> dict[str, Value]:
     def state(form: Callable[[Node], str]) -> Value:
         return lambda row: form(row.nodes[0]).lower() if row.nodes else "n/a"
 
-    def nodes_aiot(row: NodeRow) -> tuple[int, int, int, int]:
-        used = row.count_allocated
-        other = sum(1 for node in row.nodes if _unusable(node) and not _in_use(node))
-        return used, len(row.nodes) - used - other, other, len(row.nodes)
-
     def cpus_aiot(row: NodeRow) -> str:
         used = sum(node.alloc_cpus for node in row.nodes)
-        other = sum(node.config.cpus - node.alloc_cpus for node in row.nodes if _unusable(node))
+        other = sum(node.config.cpus - node.alloc_cpus for node in row.nodes if not node_usable(node))
         total = sum(node.config.cpus for node in row.nodes)
         return "%d/%d/%d/%d" % (used, total - used - other, other, total)
 

@@ -13,9 +13,10 @@ import pytest
 from slurmsky.model.job import Job, Node
 from slurmsky.report import json as report
 from slurmsky.report.json_accounting import accounting_record
+from slurmsky.report.json_records import UNSET, exit_code, job_record, node_record, partition_record
 
 PATHS = Path(__file__).parent / "data_parser_v0.0.44.txt"
-ABOUT = report.meta(["squeue", "--json"], "root", "root", "oracle")
+ABOUT = report.meta("squeue", ["--json"], "oracle")
 
 
 def expected(record: str) -> set[str]:
@@ -37,23 +38,25 @@ def has(record: Any, path: str) -> bool:
 def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any]:
     context = golden("running", "one").context
     return {
-        "JOB_INFO": report.job_record(running[0], context),
-        "NODE": report.node_record(nodes[0], context),
-        "PARTITION_INFO": report.partition_record(context.cluster.partitions[1], context),
-        "JOB_RES": report.job_record(running[0], context)["job_resources"],
+        "JOB_INFO": job_record(running[0], context),
+        "NODE": node_record(nodes[0], context),
+        "PARTITION_INFO": partition_record(context.cluster.partitions[1], context),
+        "JOB_RES": job_record(running[0], context)["job_resources"],
         "JOB": accounting_record(running[0], context),
         "STEP": accounting_record(running[0], context)["steps"][0],
+        "SINFO_DATA": next(iter(report.sinfo_document(nodes, context.cluster.partitions, ABOUT, 0)["sinfo"])),
         "OPENAPI_META": ABOUT,
         "OPENAPI_JOB_INFO_RESP": {
-            **report.jobs_answer([], context, ABOUT),
-            "jobs": [report.job_record(job, context) for job in running],
+            **report.jobs_document([], ABOUT, context.now, context.cluster),
+            "jobs": [job_record(job, context) for job in running],
         },
     }
 
 
 @pytest.mark.parametrize(
     "name",
-    ["JOB_INFO", "NODE", "PARTITION_INFO", "JOB_RES", "JOB", "STEP", "OPENAPI_META", "OPENAPI_JOB_INFO_RESP"],
+    ["JOB_INFO", "NODE", "PARTITION_INFO", "JOB_RES", "JOB", "STEP", "SINFO_DATA", "OPENAPI_META",
+     "OPENAPI_JOB_INFO_RESP"],
 )
 def test_every_name_is_there_and_no_other(name: str, records: dict[str, Any]) -> None:
     paths = expected(name)
@@ -70,14 +73,14 @@ def test_values(records: dict[str, Any], waiting: list[Job], golden: Any) -> Non
         "root",
     )
     assert job["time_limit"] == {"set": True, "infinite": False, "number": 30}
-    assert job["array_task_id"] == report.UNSET
+    assert job["array_task_id"] == UNSET
     assert job["start_time"]["number"] == 1795249744
     assert job["memory_per_node"]["number"] == 10
     assert job["memory_per_cpu"]["set"] is False
     assert job["tres_alloc_str"] == "cpu=2,node=2,billing=2"
     assert [node["name"] for node in job["job_resources"]["nodes"]["allocation"]] == ["n1", "n2"]
     context = golden("waiting", "squeue_default").context
-    array = report.job_record(waiting[1], context)
+    array = job_record(waiting[1], context)
     assert (array["array_task_string"], array["hold"], array["state_reason"]) == (
         "1-5%2",
         True,
@@ -92,7 +95,7 @@ def test_values(records: dict[str, Any], waiting: list[Job], golden: Any) -> Non
     [(0, 0, "SUCCESS", ""), (3, 0, "ERROR", ""), (0, 15, "SIGNALED", "TERM"), (0, 99, "SIGNALED", "99")],
 )
 def test_exit_codes(code: int, signal: int, status: str, name: str) -> None:
-    record = report.exit_code(code, signal)
+    record = exit_code(code, signal)
     assert (record["status"], record["signal"]["name"]) == ([status], name)
 
 
@@ -112,5 +115,5 @@ def test_ten_thousand_jobs_are_quick(running: list[Job], golden: Any) -> None:
     context = golden("running", "one").context
     jobs = [dataclasses.replace(running[0], job_id=number) for number in range(10_000)]
     start = time.process_time()
-    report.json_text(report.jobs_answer(jobs, context, ABOUT))
+    report.json_text(report.jobs_document(jobs, ABOUT, context.now, context.cluster))
     assert time.process_time() - start < 1.0 * 3  # the budget is a second on an idle machine
