@@ -1,8 +1,8 @@
 """Where a cloud node's agent turns with commands that it does not answer itself.
 
-What can be said without the controller is said here. For the rest the controller, which can reach the first node but
-cannot be reached from it, keeps a connection *parked* there: a client gets it and talks through it, and the controller
-parks another. Other nodes pass their clients on to the first.
+What can be said without the controller is said here. For the rest the controller, which can reach the first
+node but cannot be reached from it, keeps a connection *parked* there: a client gets it and talks through it,
+and the controller parks another. Other nodes pass their clients on to the first.
 """
 
 from __future__ import annotations
@@ -73,7 +73,12 @@ class Desk:
     def answer(self, request: wire.Request, channel: Channel) -> Optional[int]:
         """The exit code of a command that needs no controller; None for all others."""
         words = [word for word in request.args if not word.startswith("-")]
-        if request.command != "scontrol" or len(words) < 2 or words[0] != "show" or not words[1].startswith("host"):
+        if (
+            request.command != "scontrol"
+            or len(words) < 2
+            or words[0] != "show"
+            or not words[1].startswith("host")
+        ):
             return None
         kind = words[1]
         text = words[2] if len(words) > 2 else request.env.get("SLURM_JOB_NODELIST", "")
@@ -134,6 +139,8 @@ class Desk:
 
     @staticmethod
     def _refuse(channel: Channel) -> None:
-        channel.send(wire.STDERR, b"slurm_receive_msg: error: Unable to contact slurm controller (connect failure)\n")
+        channel.send(
+            wire.STDERR, b"slurm_receive_msg: error: Unable to contact slurm controller (connect failure)\n"
+        )
         channel.send(wire.EXIT, b"1")
         channel.close()

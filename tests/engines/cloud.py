@@ -1,7 +1,7 @@
 """Nodes for the stand-in API server: what SkyPilot does with a task, done on this machine.
 
-Each node is a process in a mount namespace of its own that does not see the user's folders, as a cloud node does not;
-its output goes through what SkyPilot's runner does to a log.
+Each node is a process in a mount namespace of its own that does not see the user's folders, as a cloud node
+does not; its output goes through what SkyPilot's runner does to a log.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 from sky_server import ManagedJob
 
 HIDE = """
-mount -t tmpfs tmpfs "$HIDDEN" && cp /etc/hosts "$HOME/hosts" && mount --bind "$HOME/hosts" /etc/hosts || exit 99
+mount -t tmpfs tmpfs "$HIDDEN" && cp /etc/hosts "$HOME/hosts" && mount --bind "$HOME/hosts" /etc/hosts ||
+    exit 99
 exec sh -c "$RUN"
 """
 
@@ -55,7 +56,8 @@ class Cloud:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, place)
             environment = {
-                "PATH": os.environ["PATH"], "HOME": str(home), "HIDDEN": str(self.hidden), "RUN": job.task["run"],
+                "PATH": os.environ["PATH"], "HOME": str(home), "HIDDEN": str(self.hidden),
+                "RUN": job.task["run"],
                 "SKYPILOT_NODE_RANK": str(rank), "SKYPILOT_NODE_IPS": "\n".join(addresses),
                 "SKYPILOT_NUM_NODES": str(count), "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "99",
                 "SLURMD_NODENAME": "foreign",

@@ -64,7 +64,12 @@ class SkyServer:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             method, target, _ = head.split("\r\n")[0].split(" ")
             length = next(
-                (int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length")), 0
+                (
+                    int(line.split(":")[1])
+                    for line in head.split("\r\n")
+                    if line.lower().startswith("content-length")
+                ),
+                0,
             )
             body = json.loads(await reader.readexactly(length) or b"null") if length else {}
             path = target.split("?")[0]
@@ -80,7 +85,8 @@ class SkyServer:
             if status:
                 extra = f"X-Skypilot-Request-ID: r{len(self.results)}\r\n" if method == "POST" else ""
                 writer.write(
-                    f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{extra}Content-Length: {len(data)}\r\n\r\n".encode()
+                    f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{extra}"
+                    f"Content-Length: {len(data)}\r\n\r\n".encode()
                     + data
                 )
                 await writer.drain()
@@ -92,7 +98,11 @@ class SkyServer:
     def _answer(self, path: str, target: str, body: dict[str, Any]) -> tuple[int, str, bytes]:
         json_type = "application/json"
         if path == "/api/health":
-            return 200, json_type, json.dumps({"status": "healthy", "api_version": "62", "version": "0.14.1"}).encode()
+            return (
+                200,
+                json_type,
+                json.dumps({"status": "healthy", "api_version": "62", "version": "0.14.1"}).encode(),
+            )
         if path == "/api/get":
             status, data = self.results[target.rpartition("=")[2]]
             return status, json_type, data
@@ -122,7 +132,10 @@ class SkyServer:
         elif path == "/jobs/cancel":
             for job_id in body["job_ids"]:
                 self.jobs[job_id - 1].cancelled = True
-        self.results[f"r{len(self.results) + 1}"] = (200, json.dumps({"return_value": json.dumps(value)}).encode())
+        self.results[f"r{len(self.results) + 1}"] = (
+            200,
+            json.dumps({"return_value": json.dumps(value)}).encode(),
+        )
         return 200, json_type, b"null"
 
     async def _log(self, writer: asyncio.StreamWriter, body: dict[str, Any]) -> None:

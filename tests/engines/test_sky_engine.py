@@ -66,7 +66,8 @@ class World:
         (spool / "script").chmod(0o700)
         project = str(self.project)
         facts = {
-            "job_id": job_id, "name": "job", "user": "me", "uid": os.getuid(), "gid": os.getgid(), "group": "me",
+            "job_id": job_id, "name": "job", "user": "me", "uid": os.getuid(), "gid": os.getgid(),
+            "group": "me",
             "account": "", "partition": "debug", "qos": "normal", "cluster": "c",
             "spec": JobSpec(job_name="job", nodes_min=nodes), "ntasks": nodes,
             "shares": [NodeShare(f"?{rank}", cpu_ids=(0,), tasks=1) for rank in range(nodes)],
@@ -220,7 +221,9 @@ def test_a_file_changed_on_both_sides_is_not_overwritten(world):
 
 def test_a_file_beyond_the_limit_is_named(world):
     async def what(world):
-        await world.engine.start(world.launch("#!/bin/sh\nhead -c 40000000 /dev/zero > big; echo small > small"))
+        await world.engine.start(
+            world.launch("#!/bin/sh\nhead -c 40000000 /dev/zero > big; echo small > small")
+        )
         await world.until(world.ended)
 
     world.play(what)
@@ -233,7 +236,9 @@ def test_cancel_while_it_runs(world, reachable, monkeypatch):
     """Through its own node where that is reachable, else through SkyPilot, which sends SIGTERM."""
 
     async def what(world):
-        await world.engine.start(world.launch("#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\nsleep 60 & wait"))
+        await world.engine.start(
+            world.launch("#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\nsleep 60 & wait")
+        )
         await world.until(lambda: any(event["ev"] == "started" for event in world.told))
         await asyncio.sleep(0.5)
         if not reachable:
@@ -261,10 +266,16 @@ def test_cancel_before_it_has_nodes(world):
     assert world.server.jobs[0].cancelled
 
 
+TRAPS = """#!/bin/bash
+trap 'echo usr1' USR1
+trap 'echo term' TERM
+for i in `seq 300`; do sleep 0.1; done
+"""
+
+
 def test_signals_and_time_limit(world):
     async def what(world):
-        script = "#!/bin/bash\ntrap 'echo usr1' USR1\ntrap 'echo term' TERM\nfor i in `seq 300`; do sleep 0.1; done"
-        await world.engine.start(world.launch(script, time_limit_s=3, kill_wait_s=1))
+        await world.engine.start(world.launch(TRAPS, time_limit_s=3, kill_wait_s=1))
         await world.until(lambda: any(event["ev"] == "started" for event in world.told))
         await asyncio.sleep(0.5)
         await world.engine.signal(7, signal.SIGUSR1, "batch")
@@ -285,7 +296,17 @@ def test_a_controller_that_died_and_came_back(world):
         await asyncio.sleep(0.5)
         world.start_engine()
         spec = JobSpec()
-        job = Job(job_id=7, spec=spec, name="job", user="me", uid=0, gid=0, group="me", account="", partition="debug")
+        job = Job(
+            job_id=7,
+            spec=spec,
+            name="job",
+            user="me",
+            uid=0,
+            gid=0,
+            group="me",
+            account="",
+            partition="debug",
+        )
         await world.engine.recover([job])
         await world.until(world.ended)
 
@@ -297,7 +318,9 @@ def test_a_controller_that_died_and_came_back(world):
 
 def test_lost_nodes_are_a_requeue(world):
     async def what(world):
-        await world.engine.start(world.launch("#!/bin/bash\necho run ${SLURM_RESTART_COUNT-0}; sleep ${NAP-1}; echo end"))
+        await world.engine.start(
+            world.launch("#!/bin/bash\necho run ${SLURM_RESTART_COUNT-0}; sleep ${NAP-1}; echo end")
+        )
         await world.until(lambda: (world.project / "slurm-7.out").exists() and b"run" in world.out)
         job = world.server.jobs[0]
         job.become("RECOVERING", "Cluster preempted or failed, recovering")

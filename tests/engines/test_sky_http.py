@@ -62,8 +62,18 @@ PAYLOAD = {"error": json.dumps({"type": "RequestInterruptedError", "message": "r
         ((200, "text/html", b"<html>Sign in"), LoginExpired, True, "sky api login"),
         ((302, "text/html", b""), LoginExpired, True, "sky api login"),
         ((401, "application/json", b'{"detail": "who?"}'), LoginExpired, True, "who?"),
-        ((400, "application/json", b'{"error": "version_mismatch", "message": "too old"}'), WrongVersion, False, "too old"),
-        ((400, "application/json", b'{"detail": {"type": "X", "message": "no\\n good"}}'), Rejected, False, "no good"),
+        (
+            (400, "application/json", b'{"error": "version_mismatch", "message": "too old"}'),
+            WrongVersion,
+            False,
+            "too old",
+        ),
+        (
+            (400, "application/json", b'{"detail": {"type": "X", "message": "no\\n good"}}'),
+            Rejected,
+            False,
+            "no good",
+        ),
         ((500, "application/json", json.dumps({"detail": PAYLOAD}).encode()), Interrupted, True, "restarted"),
         ((500, "text/plain", b"Internal Server Error"), Rejected, False, "Internal Server Error"),
         ((0, "", b""), Unreachable, True, "no answer"),
@@ -126,7 +136,10 @@ def test_who_we_are(tmp_path):
     (tmp_path / ".sky" / "user_hash").write_text("abcd1234\n")
     access = find_access({}, tmp_path, "me", config={"api_server": {"endpoint": "https://sky.example.org/"}})
     assert (access.endpoint, access.user_id, access.local) == ("https://sky.example.org", "abcd1234", False)
-    environment = {"SKYPILOT_API_SERVER_ENDPOINT": "http://localhost:1", "SKYPILOT_SERVICE_ACCOUNT_TOKEN": "sky_x"}
+    environment = {
+        "SKYPILOT_API_SERVER_ENDPOINT": "http://localhost:1",
+        "SKYPILOT_SERVICE_ACCOUNT_TOKEN": "sky_x",
+    }
     access = find_access(environment, tmp_path, "me", endpoint="http://site")
     assert (access.endpoint, access.token, access.local) == ("http://localhost:1", "sky_x", True)
     assert find_access({}, tmp_path, "me", endpoint="http://site").endpoint == "http://site"

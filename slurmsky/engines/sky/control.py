@@ -1,4 +1,6 @@
-"""Connections to a running job's first node, straight over TLS with the job's certificate, where it can be reached."""
+"""Connections to a running job's first node, straight over TLS with the job's certificate, where it can be
+reached.
+"""
 
 from __future__ import annotations
 

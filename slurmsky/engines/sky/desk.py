@@ -1,4 +1,6 @@
-"""The other end of a cloud node's desk: a connection kept parked there, through which its clients reach our socket."""
+"""The other end of a cloud node's desk: a connection kept parked there, through which its clients reach
+our socket.
+"""
 
 from __future__ import annotations
 

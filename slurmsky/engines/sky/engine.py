@@ -92,10 +92,18 @@ class SkyEngine:
             raise EngineError(f"{error} ({error.hint})") from error
 
     async def start(self, launch: Launch) -> None:
-        """Make the job ready to travel, have SkyPilot check it, and launch it in the background."""
-        task = self.plan(launch)
-        name = f"{task.name}-s{launch.job_id}-{uuid.uuid4().hex[:8]}"
+        """Make the job ready to travel, have SkyPilot check it, and launch it in the background.
+
+        A run that was started before (by a controller that is gone) is found again instead.
+        """
         folder = self.folder / str(launch.job_id) / f"run{launch.restart_count}"
+        if launch.job_id in self._watches and not self._watches[launch.job_id].record.ended:
+            return
+        if (folder / "record.json").exists():
+            self._find_again(folder)
+            return
+        task = self.plan(launch)
+        name = unique_name(task.name, launch.job_id)
         ship = await asyncio.to_thread(
             shipment.pack,
             launch,
@@ -185,20 +193,27 @@ class SkyEngine:
             watch.record.acked = max(watch.record.acked, seq)
             watch.save()
 
+    def ack_to(self, node: str, job_id: int, seq: int) -> None:
+        """As ack, for a caller that keeps the node's name of an event."""
+        self._spawn(self.ack(job_id, seq))
+
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Find the jobs of a former controller again, from their records."""
         for job in jobs:
-            runs = sorted(
-                (self.folder / str(job.job_id)).glob("run*/record.json"),
-                key=lambda path: path.stat().st_mtime,
-            )
-            if not runs or job.job_id in self._watches:
-                continue
-            job_id = job.job_id
-            watch = Watch.load(runs[-1].parent, lambda event, job_id=job_id: self._tell(job_id, event))  # type: ignore[misc]
-            self._watches[job_id] = watch
-            if watch.record.phase != "over":
-                self._spawn(self._live(watch))
+            folder = self.folder / str(job.job_id)
+            runs = sorted(folder.glob("run*/record.json"), key=lambda path: path.stat().st_mtime)
+            if runs and job.job_id not in self._watches:
+                self._find_again(runs[-1].parent)
+
+    def _find_again(self, folder: Path) -> None:
+        job_id = int(folder.parent.name)
+        watch = self._watches[job_id] = Watch.load(folder, lambda event: self._tell(job_id, event))
+        if watch.record.phase != "over":
+            self._spawn(self._live(watch))
+        elif watch.record.ended:
+            # It ended before, but who was told may have died with the message.
+            watch.record.ended = False
+            self._spawn(self._last_look(watch))
 
     def agent_address(self, job_id: int) -> str | None:
         """None: a cloud node's agent is not on this machine."""
@@ -566,5 +581,5 @@ class SkyEngine:
 
 
 def unique_name(job_name: str, job_id: int) -> str:
-    """A name that no other managed job has."""
+    """A name that no other managed job has: jobs are found again by it."""
     return f"{sky_name(job_name)}-s{job_id}-{uuid.uuid4().hex[:8]}"

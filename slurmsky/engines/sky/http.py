@@ -200,14 +200,14 @@ class Client:
                 chunk = await asyncio.to_thread(file.read, size)
                 await self._send("POST", f"/upload_v2?{target}", chunk, head_s=600)
 
-    async def call(self, path: str, body: dict[str, Any], wait_s: float = 600.0) -> Any:
-        """POST a request and wait for its result."""
-        request_id = await self.post(path, body)
+    async def call(self, path: str, body: dict[str, Any], wait_s: float = 600.0, method: str = "POST") -> Any:
+        """Send a request and wait for its result."""
+        request_id = await self.post(path, body, method)
         return await self.result(request_id, wait_s)
 
-    async def post(self, path: str, body: dict[str, Any]) -> str:
-        """POST a request; its id."""
-        answer = await self._send("POST", path, body)
+    async def post(self, path: str, body: dict[str, Any], method: str = "POST") -> str:
+        """Send a request; its id."""
+        answer = await self._send(method, path, body if method == "POST" else None)
         request_id = answer.headers.get("x-skypilot-request-id") or answer.headers.get("x-request-id")
         if not request_id:
             raise WrongVersion(f"the server at {self.access.endpoint} gave no request id for {path}")

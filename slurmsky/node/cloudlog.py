@@ -1,0 +1,105 @@
+"""A cloud node's standard output: frames of what the job prints and of files that it leaves."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Optional
+
+from . import files
+from .logframes import MAX_FRAME, Encoder
+
+if TYPE_CHECKING:
+    from .cloudnode import Node
+
+FLUSH_S = 0.5  # how long a line without its end is held back
+
+
+class Log:
+    """This node's standard output as a channel of frames. One write per call; SkyPilot reads it by the
+    line.
+    """
+
+    def __init__(self, session: int, rank: int) -> None:
+        self.encoder = Encoder(session, rank)
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        """Write frames; when SkyPilot has stopped reading there is nobody left to tell."""
+        while data and not self.closed:
+            try:
+                data = data[os.write(1, data) :]
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:
+                self.closed = True
+
+    def event(self, **body: Any) -> None:
+        """Tell an event."""
+        self.write(self.encoder.event(body))
+
+
+class Tail:
+    """A file of the job that grows, sent as a stream. ``stream`` is its number, told with its path
+    beforehand.
+    """
+
+    def __init__(self, log: Log, stream: int, path: str) -> None:
+        self.log, self.stream, self.path = log, stream, path
+        self.position = 0
+        self._partial_since: Optional[float] = None
+
+    def look(self, final: bool = False) -> None:
+        """Send what is new. A file that was truncated is sent again from its beginning as far as it is
+        shorter.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.position)
+                while True:
+                    data = file.read(1 << 16)
+                    if not data:
+                        break
+                    self.position += len(data)
+                    self.log.write(self.log.encoder.data(self.stream, data))
+                    self._partial_since = None if data.endswith(b"\n") else time.monotonic()
+        except OSError:
+            return  # not there yet, or removed by the job
+        if self._partial_since is not None and (final or time.monotonic() - self._partial_since > FLUSH_S):
+            self._partial_since = None
+            self.log.write(self.log.encoder.flush(self.stream))
+
+
+def send_back(node: Node, log: Log, skip: frozenset[str], limit: int) -> None:
+    """Files of the submit folder that the job made or changed, smallest first, as far as the limit goes."""
+    stream, left = 16, limit
+    if node.same_files or not limit:
+        return
+    for file in files.changes(node.before, node.submit_dir, skip):
+        if file.size > left:
+            log.event(ev="kept", path=file.path, size=file.size)
+            continue
+        left -= file.size
+        path = os.path.join(node.submit_dir, file.path)
+        total = files.digest(path)
+        if total is None:
+            continue
+        log.event(
+            ev="file",
+            stream=stream,
+            path=file.path,
+            size=file.size,
+            mode=file.mode,
+            mtime=file.mtime,
+            sha256=total,
+        )
+        for piece in files.pieces(path, file.size):
+            log.write(
+                b"".join(
+                    log.encoder.data(stream, piece[start : start + MAX_FRAME])
+                    for start in range(0, len(piece), MAX_FRAME)
+                )
+            )
+        log.write(log.encoder.flush(stream))
+        log.event(ev="file-end", stream=stream)
+        stream += 1

@@ -1,0 +1,209 @@
+"""One node of a cloud job: its private folder, program, submit folder, environment and agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import zipfile
+from typing import Any
+
+from ..model.allocation import Launch
+from . import cloudenv, files, rendezvous, transport
+
+COMMANDS = (
+    "sacct",
+    "salloc",
+    "sattach",
+    "sbatch",
+    "sbcast",
+    "scancel",
+    "scontrol",
+    "sinfo",
+    "slurmsky",
+    "squeue",
+    "srun",
+    "sstat",
+)
+
+
+class Node:
+    """What one node of the job is and has."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = os.path.abspath(folder)
+        with open(os.path.join(self.folder, "settings.json")) as file:
+            self.settings: dict[str, Any] = json.load(file)
+        self.launch = Launch.from_dict(self.settings["launch"])
+        self.rank = int(os.environ.get("SKYPILOT_NODE_RANK", "0"))
+        self.addresses = os.environ.get("SKYPILOT_NODE_IPS", "127.0.0.1").split()
+        self.count = len(self.addresses)
+        self.session = int(time.time()) % 8999
+        name = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings["name"], self.rank)
+        self.home = os.path.join(os.environ.get("TMPDIR") or "/tmp", name)
+        if len(self.home) > 60:  # a socket's address has 108 bytes
+            self.home = os.path.join("/tmp", name)
+        self.tls = os.path.join(self.folder, "tls")
+        account = pwd.getpwuid(os.geteuid())
+        self.environment = cloudenv.node_environment(os.environ, account.pw_dir)
+        self.name = ""
+        self.port = 0
+
+    # --- the node made ready
+    def prepare(self) -> None:
+        """Private folder, program, submit folder, environment."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        os.makedirs(self.home, mode=0o700)
+        self._install()
+        given = self.settings["files"]
+        self.submit_dir = self.launch.submit_dir
+        self.same_files = files.same_folder(self.submit_dir, given.get("identity", []))
+        self.note = ""
+        if not self.same_files:
+            if not files.make_folder(self.submit_dir):
+                fallback = os.path.join(self.home, "submit")
+                os.makedirs(fallback)
+                self.note = "%s cannot be made on this node, %s stands in for it" % (
+                    self.submit_dir,
+                    fallback,
+                )
+                self._move(self.submit_dir, fallback)
+            if given.get("archive"):
+                files.unpack(os.path.join(self.folder, given["archive"]), self.submit_dir)
+        self.before = {} if self.same_files else files.scan(self.submit_dir)
+        home = self.launch.environment.get("HOME", "")
+        if not home or not (self.same_files or files.make_folder(home)):
+            home = self.environment["HOME"]
+        env = cloudenv.job_environment(
+            self.launch.environment, self.environment, self.same_files, home, os.path.exists
+        )
+        if "PWD" in self.launch.environment:
+            env["PWD"] = self.launch.work_dir
+        env.update(self.settings.get("environment", {}))
+        self.launch.environment = env
+        for folder in {
+            self.launch.work_dir,
+            *(
+                os.path.dirname(path)
+                for path in (self.launch.stdout, self.launch.stderr)
+                if path.startswith("/")
+            ),
+        }:
+            # The user's folders that the script relies on; under Slurm a missing one is the user's mistake.
+            if folder in given.get("folders", ()) and not self.same_files:
+                files.make_folder(folder)
+
+    def _move(self, old: str, new: str) -> None:
+        launch = self.launch
+        for field in ("submit_dir", "work_dir", "stdin", "stdout", "stderr"):
+            value = getattr(launch, field)
+            if value == old or value.startswith(old + "/"):
+                setattr(launch, field, new + value[len(old) :])
+        self.submit_dir = new
+
+    def _install(self) -> None:
+        """Unpack the program, and launchers for the commands that scripts call."""
+        library = os.path.join(self.home, "lib")
+        with zipfile.ZipFile(self.settings_path("agent")) as archive:
+            archive.extractall(library)
+        self.library = library
+        self.bin = os.path.join(self.home, "bin")
+        os.makedirs(self.bin)
+        for command in COMMANDS:
+            path = os.path.join(self.bin, command)
+            with open(path, "w") as file:
+                file.write(
+                    '#!/bin/sh\nexec "%s" -I -S "%s/slurmsky/client.py" "%s" %s "$@"\n'
+                    % (sys.executable, library, library, command)
+                )
+            os.chmod(path, 0o755)
+
+    def settings_path(self, key: str) -> str:
+        """A shipped file's path; relative ones lie in the job's folder."""
+        return os.path.join(self.folder, os.path.expanduser(self.settings[key]))
+
+    def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """(server, client) TLS contexts of the job."""
+        server, client = transport.tls_contexts(
+            *(os.path.join(self.tls, name) for name in ("node.crt", "node.key", "ca.crt"))
+        )
+        return server, client
+
+    # --- facts and names
+    def facts(self) -> dict[str, Any]:
+        """What the first node must know of this one."""
+        probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        probe.bind((self.addresses[self.rank], 0))
+        self.port = probe.getsockname()[1]
+        probe.close()
+        with open("/proc/meminfo") as file:
+            memory = int(file.readline().split()[1]) // 1024
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return {
+            "rank": self.rank,
+            "address": self.addresses[self.rank],
+            "port": self.port,
+            "name": os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0],
+            "cpus": len(os.sched_getaffinity(0)),
+            "memory_mib": memory,
+            "arch": os.uname().machine,
+            "os": "%s %s" % (os.uname().sysname, os.uname().release),
+            "gpus": [int(device) for device in devices.split(",") if device.isdigit()],
+        }
+
+    # --- the agent
+    def start_agent(self) -> subprocess.Popen[bytes]:
+        """Start this node's agent and wait until it listens."""
+        self.socket = os.path.join(self.home, "agent.sock")
+        environment = {**self.environment, "PYTHONPATH": self.library}
+        log = os.open(
+            os.path.join(self.home, "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        command = [
+            sys.executable,
+            "-S",
+            "-m",
+            "slurmsky.node.agent",
+            "--node",
+            self.name,
+            "--home",
+            self.home,
+            "--address",
+            transport.UNIX + self.socket,
+            "--bin",
+            self.bin,
+        ]
+        if self.count > 1:
+            command += ["--listen", "%s:%d" % (self.addresses[self.rank], self.port)]
+            for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
+                command += [option, os.path.join(self.tls, name)]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+        )
+        os.close(log)
+        deadline = time.monotonic() + 60
+        while not transport.answers(self.socket):
+            if process.poll() is not None or time.monotonic() > deadline:
+                with open(os.path.join(self.home, "agent.log"), errors="replace") as file:
+                    said = file.read()[-2000:].strip()
+                raise rendezvous.RendezvousError(
+                    "the agent of node %s does not start: %s" % (self.name, said)
+                )
+            time.sleep(0.02)
+        return process
+
+    def clean(self) -> None:
+        """Remove the private folder."""
+        shutil.rmtree(self.home, ignore_errors=True)
