@@ -16,14 +16,12 @@ from .accounting import accounting_order
 from .columns import items_of_names
 from .context import Context
 from .json_accounting import accounting_record
+from .json_nodes import node_record, partition_record, sinfo_record
 from .json_records import (
     Constant,
     Number,
     Record,
     job_record,
-    node_record,
-    partition_record,
-    sinfo_record,
     stamp,
 )
 from .nodes import Options, node_rows, sort_nodes

@@ -13,7 +13,8 @@ import pytest
 from slurmsky.model.job import Job, Node
 from slurmsky.report import json as report
 from slurmsky.report.json_accounting import accounting_record
-from slurmsky.report.json_records import UNSET, exit_code, job_record, node_record, partition_record
+from slurmsky.report.json_nodes import node_record, partition_record
+from slurmsky.report.json_records import UNSET, exit_code, job_record
 
 PATHS = Path(__file__).parent / "data_parser_v0.0.44.txt"
 ABOUT = report.meta("squeue", ["--json"], "oracle")
