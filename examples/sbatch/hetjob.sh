@@ -8,4 +8,4 @@
 
 echo "components: $SLURM_HET_SIZE"
 echo "ocean on $SLURM_JOB_NODELIST_HET_GROUP_0, atmosphere on $SLURM_JOB_NODELIST_HET_GROUP_1"
-srun --label --het-group=0,1 bash -c 'echo "task $SLURM_PROCID has $SLURM_CPUS_PER_TASK"' | sort
+srun --label --het-group=0,1 bash -c 'echo "task $SLURM_PROCID, $SLURM_CPUS_ON_NODE CPUs here"' | sort

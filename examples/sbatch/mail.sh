@@ -1,7 +1,7 @@
 #!/bin/bash
 #SBATCH --job-name=nightly
 #SBATCH --mail-type=BEGIN,END,FAIL
-#SBATCH --mail-type=END,FAIL          # the last one counts
+#SBATCH --mail-type=END,FAIL          # of this option all count; of others the last
 #SBATCH --mail-user=ada@example.org
 #SBATCH --time=00:01:00
 #SBATCH --comment="nightly build, see wiki"

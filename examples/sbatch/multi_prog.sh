@@ -6,8 +6,8 @@
 #SBATCH --time=5
 
 cat > roles_$SLURM_JOB_ID.conf <<EOF
-0    bash -c 'echo server is task %t'
-1-3  bash -c 'echo client %o of task %t'
+0    echo server is task %t
+1-3  echo client %o of task %t
 EOF
 srun --label --multi-prog roles_$SLURM_JOB_ID.conf | sort
 rm roles_$SLURM_JOB_ID.conf
