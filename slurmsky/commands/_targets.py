@@ -25,13 +25,14 @@ def records(queue: Queue, wanted: jobids.JobId, split: bool) -> list[Job]:
     book = queue.book
     task = wanted.task
     if task is not None and task != "*":
-        tasks = (task,) if isinstance(task, int) else tuple(task)
+        tasks: tuple[object, ...] = (task,) if isinstance(task, int) else tuple(task)
         base = book.jobs.get(wanted.job_id)
         found = []
-        for task in tasks:
-            job = book.element(wanted.job_id, task)
-            if job is None and base is not None and any(task in part for part in base.pending_tasks):
-                job = queue.life.element(base, task) if split else base
+        for index in tasks:
+            assert isinstance(index, int)
+            job = book.element(wanted.job_id, index)
+            if job is None and base is not None and any(index in part for part in base.pending_tasks):
+                job = queue.life.element(base, index) if split else base
             if job is not None and job not in found:
                 found.append(job)
         if not found:

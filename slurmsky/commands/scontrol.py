@@ -5,7 +5,7 @@ import inspect
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Union
+from typing import Any, Union
 
 from ..controller.context import Context
 from ..options import help as helps
@@ -171,8 +171,8 @@ VERBS: dict[str, Verb] = {
 }
 
 #: words that only switch how later requests print, in the interactive form
-MODES = {"oneliner": ("oneliner", True), "details": ("details", True), "all": ("all", True), "hide": ("hide", True),
-         "quiet": ("quiet", 1), "verbose": ("verbose", 1)}
+MODES: dict[str, dict[str, Any]] = {"oneliner": {"oneliner": True}, "details": {"details": True}, "all": {"all": True},
+                                    "hide": {"hide": True}, "quiet": {"quiet": 1}, "verbose": {"verbose": 1}}
 
 
 def find_verb(word: str) -> tuple[str, Verb] | None:
@@ -237,7 +237,6 @@ async def _interactive(ctx: Context, query: ScontrolQuery) -> int:
         if words[0] in ("exit", "quit"):
             return code
         if words[0] in MODES:
-            field, value = MODES[words[0]]
-            query = replace(query, **{field: value})
+            query = replace(query, **MODES[words[0]])
             continue
         code = await request(ctx, query, words)

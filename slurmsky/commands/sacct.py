@@ -1,0 +1,196 @@
+"""sacct: what became of jobs, from the store. Source: src/sacct/sacct.c, options.c, process.c."""
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from ..controller.context import Context
+from ..language import hostlist
+from ..model.job import Job
+from ..model.spec import INFINITE
+from ..model.states import JobState
+from ..options import help as helps
+from ..options.filters import STATE_NAMES
+from ..options.query import JobId, SacctQuery, parse_sacct
+from ..report import accounting as report
+from ..report.print_fields import InvalidField, Look
+from ..report.tables import table as facts
+from ..report.text import KILO, Scale
+from ._command import streaming
+from ._report import known_cluster
+from ._report import report as report_context
+from ._surroundings import find_group, find_user, surroundings
+from ._tables import table
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """Select, and print."""
+    query = parse_sacct(ctx.args, surroundings(ctx), table(ctx, "sacct"))
+    for line in query.warnings:
+        ctx.err(line)
+    if query.helpformat or query.helpstate or query.helpreason:
+        if query.helpreason:
+            names = [row["printed_name"] for row in facts("job_reasons") if row["printed_name"]]
+        else:
+            names = list(STATE_NAMES) if query.helpstate else [
+                row["name"] for row in facts("sacct_fields")]
+        ctx.out(helps.in_columns(list(dict.fromkeys(names))))
+        return 0
+    if not known_cluster(ctx, query.clusters):
+        return 1
+    jobs = list(select(ctx, query))
+    if query.batch_script or query.env_vars:
+        return _stored(ctx, query, jobs)
+    context = report_context(ctx, query, _scale(query), query.expand_patterns)
+    if query.json is not None or query.yaml is not None:
+        from ..report import json as structured
+
+        meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
+        document = structured.accounting_document(jobs, meta, ctx.queue.clock(), ctx.queue.book.cluster)
+        ctx.out(structured.dump(document, yaml=query.yaml is not None))
+        return 0
+    text = query.format or (report.BRIEF if query.brief else report.LONG if query.long else report.DEFAULT)
+    try:
+        columns = report.sacct_columns(text, context)
+    except InvalidField as error:
+        ctx.error(str(error))
+        return 1
+    parsable = 2 if query.parsable2 else 1 if query.parsable else 0
+    look = Look(parsable=parsable, delimiter=query.delimiter or "|", header=not query.noheader)
+    ctx.out(report.sacct_text(jobs, columns, look, query.allocations, query.array))
+    return 0
+
+
+def _scale(query: SacctQuery) -> Scale:
+    """--units and --noconvert."""
+    unit = None if query.units is None else KILO + "KMGTP".index(query.units.upper())
+    return Scale(unit, not query.noconvert)
+
+
+def select(ctx: Context, query: SacctQuery) -> Iterator[Job]:
+    """The jobs that the query means, their steps already narrowed to those asked for."""
+    queue = ctx.queue
+    queue.flush()
+    now = queue.clock()
+    if query.jobs:
+        found: Iterable[Job] = queue.store.history(0, now, {one.job_id for one in query.jobs}, query.duplicates)
+        found = _het_leaders(ctx, query, found)
+    else:
+        start = query.starttime if query.starttime is not None else _midnight(now)
+        end = query.endtime if query.endtime is not None else int(now)
+        found = queue.store.history(start, end, None, query.duplicates)
+    test = _filter(ctx, query)
+    for job in found:
+        if query.jobs:
+            wanted = [one for one in query.jobs if _means(one, job)]
+            if not wanted:
+                continue
+            steps = {str(one.step) for one in wanted if one.step is not None}
+            if steps and all(one.step is not None for one in wanted):
+                job.steps = {name: step for name, step in job.steps.items() if name in steps}
+        if test(job):
+            yield job
+
+
+def _het_leaders(ctx: Context, query: SacctQuery, found: Iterable[Job]) -> Iterator[Job]:
+    """A het leader's id means all its components."""
+    seen: set[tuple[int, int]] = set()
+    more: set[int] = set()
+    for job in found:
+        seen.add((job.job_id, job.restarts))
+        if job.het_job_id == job.job_id:
+            more.update(job.het_ids)
+        yield job
+    if more:
+        for job in ctx.queue.store.history(0, ctx.queue.clock(), more, query.duplicates):
+            if (job.job_id, job.restarts) not in seen:
+                yield job
+
+
+def _means(wanted: JobId, job: Job) -> bool:
+    """Whether an id of -j means this record."""
+    if wanted.het_offset is not None:
+        return job.het_job_id == wanted.job_id and job.het_offset == wanted.het_offset
+    if isinstance(wanted.task, int):
+        return job.array_job_id == wanted.job_id and (
+            job.array_task_id == wanted.task or any(wanted.task in part for part in job.pending_tasks))
+    return wanted.job_id in (job.job_id, job.array_job_id, job.het_job_id)
+
+
+def _midnight(now: float) -> int:
+    local = time.localtime(now)
+    return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
+
+
+def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:
+    tests: list[Callable[[Job], bool]] = []
+    if query.users:
+        uids = {find_user(name) for name in query.users}
+        tests.append(lambda job: job.uid in uids)
+    if query.groups:
+        gids = {find_group(name) for name in query.groups}
+        tests.append(lambda job: job.gid in gids)
+    for names, value in ((query.accounts, lambda job: job.account), (query.names, lambda job: job.name),
+                         (query.qos, lambda job: job.qos), (query.wckeys, lambda job: job.spec.wckey)):
+        if names:
+            tests.append(lambda job, names=frozenset(names), value=value: value(job) in names)  # type: ignore[misc]
+    if query.partitions:
+        parts = frozenset(query.partitions)
+        tests.append(lambda job: bool(parts & set(job.partition.split(","))))
+    if query.constraints:
+        wanted = frozenset(query.constraints)
+        tests.append(lambda job: job.spec.constraint is not None and bool(
+            wanted & set(job.spec.constraint.replace("&", ",").split(","))))
+    if query.reasons:
+        tests.append(lambda job: job.reason in query.reasons)
+    if query.nodelist is not None:
+        nodes = frozenset(hostlist.expand(query.nodelist))
+        tests.append(lambda job: bool(nodes & set(job.nodes)))
+    if query.states:
+        states = frozenset(query.states)
+        if "all" not in states:
+            start, end = query.starttime, query.endtime
+            now = ctx.queue.clock()
+            tests.append(lambda job: _in_state(job, states, start, end if end is not None else now))
+    for span, count in ((query.nnodes, lambda job: job.num_nodes), (query.ncpus, lambda job: job.num_cpus)):
+        if span is not None:
+            tests.append(lambda job, span=span, count=count: span[0] <= count(job) <= (span[1] or INFINITE))  # type: ignore[misc]
+    if query.timelimit_min is not None:
+        low, high = query.timelimit_min, query.timelimit_max
+        tests.append(lambda job: job.time_limit_min is not None and (
+            job.time_limit_min == low if high is None else low <= job.time_limit_min <= high))
+    if os.geteuid() != 0 and not query.users and not query.allusers:
+        tests.append(lambda job: job.uid == os.geteuid())
+    return lambda job: all(test(job) for test in tests)
+
+
+def _in_state(job: Job, states: frozenset[str], start: float | None, end: float) -> bool:
+    """-s: states that last are looked for inside the window, ends at their end. Source: as_mysql_jobacct_process.c."""
+    if job.state.name in states:
+        return True
+    if job.state.finished and start is not None:
+        ran = bool(job.start_time) and job.state is not JobState.PENDING
+        if "RUNNING" in states and ran and job.start_time <= end and job.end_time >= start:
+            return True
+        if "PENDING" in states and job.submit_time <= end and (job.start_time or job.end_time) >= start:
+            return True
+    return "REQUEUED" in states and bool(job.restarts) and not job.state.finished
+
+
+def _stored(ctx: Context, query: SacctQuery, jobs: Iterable[Job]) -> int:
+    """--batch-script and --env-vars: what was spooled."""
+    queue = ctx.queue
+    for job in jobs:
+        folder = queue.paths.jobs / str(queue.life.spool_id(job))
+        what = "Batch Script" if query.batch_script else "Environment used"
+        ctx.out(f"{what} for {job.job_id}\n" + "-" * 80 + "\n")
+        try:
+            if query.batch_script:
+                ctx.out_bytes((folder / "slurm_script").read_bytes() + b"\n")
+            else:
+                ctx.out_bytes((folder / "environment").read_bytes().replace(b"\0", b"\n") + b"\n")
+        except OSError:
+            ctx.out("NONE\n")
+    return 0

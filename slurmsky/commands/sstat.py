@@ -1,0 +1,37 @@
+"""sstat outside the job. Source: src/sstat/sstat.c."""
+from __future__ import annotations
+
+from ..controller.context import Context
+from ..options import help as helps
+from ..options.query import parse_sstat
+from ..report import stats as report
+from ..report.tables import table as facts
+from ..report.print_fields import InvalidField, Look
+from ._agent import hand_over
+from ._command import streaming
+from ._report import report as report_context
+from ._surroundings import surroundings
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """Ask the agent of the first job that runs; of those that do not, say so."""
+    query = parse_sstat(ctx.args, surroundings(ctx))
+    if query.helpformat:
+        ctx.out(helps.in_columns([row["name"] for row in facts("sstat_fields")]))
+        return 0
+    for wanted in query.jobs:
+        code = await hand_over(ctx, wanted)
+        if code is not None:
+            return code
+    for wanted in query.jobs:
+        ctx.error(f"couldn't get steps for job {wanted.job_id}")
+    try:
+        columns = report.sstat_columns(query.format or (report.PIDS if query.pidformat else report.DEFAULT),
+                                       report_context(ctx, query))
+    except InvalidField as error:
+        ctx.error(str(error))
+        return 1
+    parsable = 2 if query.parsable2 else 1 if query.parsable else 0
+    ctx.out(report.sstat_text([], columns, Look(parsable=parsable, header=not query.noheader)))
+    return 0
