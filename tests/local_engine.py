@@ -53,12 +53,11 @@ def local_engine(site: Path, **extra: str) -> Iterator[LocalEngine]:
     finally:
         engine.run(["scancel", "--me"])
         stopped = engine.run(["slurmsky", "stop"])
-        log = home / "controller.log"
-        faults = [line for line in _text(log).splitlines() if line.startswith("Traceback")]
+        _, *faults = _text(home / "controller.log").split("Traceback ")
         shutil.rmtree(root, ignore_errors=True)
         shutil.rmtree(home, ignore_errors=True)
         assert stopped.returncode == 0, f"slurmsky stop: {stopped}"
-        assert not faults, f"the controller raised {len(faults)} times"
+        assert not faults, f"the controller raised {len(faults)} times, last: {faults[-1][-2000:]}"
 
 
 def _text(path: Path) -> str:

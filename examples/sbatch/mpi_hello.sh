@@ -7,4 +7,5 @@
 #SBATCH --hint=nomultithread
 
 echo "launching $SLURM_NTASKS ranks on $SLURM_NNODES nodes ($SLURM_TASKS_PER_NODE)"
-srun --mpi=${MPI_TYPE:-pmi2} python3 src/mpi_hello.py | sort -t' ' -k2n
+# MPI_TYPE=pmi2 or pmix where mpi4py and its MPI are installed.
+srun --mpi=${MPI_TYPE:-none} python3 src/mpi_hello.py | sort -t' ' -k2n

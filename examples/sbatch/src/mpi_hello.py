@@ -1,11 +1,11 @@
-"""One line from each rank. With mpi4py the ranks are MPI's; without it, srun's."""
+"""One line from each rank: MPI's, where srun offers a PMI to mpi4py, else srun's own."""
 
 import os
 
-try:
+if "PMI_RANK" in os.environ or "PMIX_RANK" in os.environ:
     from mpi4py import MPI
-except ImportError:
-    rank, size = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
-else:
+
     rank, size = MPI.COMM_WORLD.Get_rank(), MPI.COMM_WORLD.Get_size()
+else:
+    rank, size = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
 print(f"rank {rank} of {size} on {os.environ['SLURMD_NODENAME']}")
