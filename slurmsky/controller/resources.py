@@ -95,7 +95,13 @@ class Demand:
         """NumNodes of a pending job: at least as many as its tasks need. Source: job_mgr.c pack_pending_job_details."""
         if self.max_nodes < INFINITE:
             return self.min_nodes
-        need = -(-self.ntasks * self.cpus_per_task // max(1, cpus_per_node)) if self.ntasks_given else 1
+        need = 1
+        if self.cpus_per_task > 1:
+            # slurmctld rounds up twice: three tasks where four fit on a node are shown as two nodes.
+            fit = max(1, cpus_per_node // self.cpus_per_task)
+            need = max(1, self.ntasks // fit) + (self.ntasks % fit > 0)
+        elif self.ntasks_given:
+            need = -(-self.ntasks // max(1, cpus_per_node))
         if self.tasks_per_node and self.ntasks_given:
             need = max(need, -(-self.ntasks // self.tasks_per_node))
         return max(self.min_nodes, need, 1)
