@@ -73,7 +73,10 @@ def _doctor(ctx: Context) -> int:
     findings.append((mode & 0o077 == 0, f"state folder has mode {mode:04o}"))
     findings.append((queue.store_problem is None, queue.store_problem or "the queue database can be written"))
     first = shutil.which("sbatch", path=ctx.env.get("PATH", ""))
-    findings.append((first is not None, f"sbatch on PATH: {first or 'none; put the bin folder first on PATH'}"))
+    ours = queue.bin_dir is not None and first is not None and (
+        os.path.dirname(os.path.realpath(first)) == os.path.realpath(queue.bin_dir))
+    hint = "" if ours else f"; put {queue.bin_dir} first on PATH for tools that call Slurm's commands"
+    findings.append((ours, f"sbatch on PATH: {first or 'none'}{hint}"))
     mail = queue.site.cluster.mail_program or shutil.which("mail")
     findings.append((bool(mail), f"mail program: {mail or 'none: --mail-type is recorded but nothing is sent'}"))
     down = [name for name, use in queue.book.uses.items() if not use.available]

@@ -36,6 +36,7 @@ class Queue:
                  clock: Callable[[], float]) -> None:
         self.site = site
         self.paths = paths
+        self.bin_dir = bin_dir
         self.environment = environment
         self.clock = clock
         self.host = socket.gethostname()
