@@ -6,9 +6,9 @@ A number that may be missing or endless is ``{"set": ..., "infinite": ..., "numb
 from __future__ import annotations
 
 import json
-import signal as signals
 from typing import Any, Optional
 
+from slurmsky.language.signalspec import name_of
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE
 from slurmsky.model.states import JobFlag, JobState
@@ -62,18 +62,11 @@ def exit_code(code: int, signal: int, waiting: bool = False) -> Record:
         return {"status": ["PENDING"], "return_code": number(0), "signal": {"id": UNSET, "name": ""}}
     if signal:
         return {"status": ["SIGNALED"], "return_code": UNSET,
-                "signal": {"id": number(signal), "name": signal_name(signal)}}
+                "signal": {"id": number(signal), "name": name_of(signal)}}
     if not code:
         return SUCCESS
     return {"status": ["ERROR"], "return_code": number(code), "signal": {"id": UNSET, "name": ""}}
 
-
-def signal_name(number_: int) -> str:
-    """``TERM``; the number itself for one without a name."""
-    try:
-        return signals.Signals(number_).name[3:]
-    except ValueError:
-        return str(number_)
 
 
 def states(job: Job) -> list[str]:
