@@ -58,6 +58,25 @@ def test_output_folder_is_missing(one: Cluster) -> None:
     assert (event["state"], event["exit_code"], event["exit_signal"]) == ("FAILED", 0, 53)
 
 
+def test_output_folder_is_made_after_the_submission(one: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    launch = one.prepare("#!/bin/sh\necho here\n", stdout=str(folder / "out"))
+    one.head(launch).send({"op": "launch", "launch": launch.to_dict()})
+    time.sleep(0.3)
+    folder.mkdir()
+    assert one.finish(launch)["state"] == "COMPLETED"
+    assert (folder / "out").read_text() == "here\n"
+
+
+def test_cancelled_while_the_output_folder_is_missing(one: Cluster) -> None:
+    launch = one.prepare("#!/bin/sh\ntrue\n", stdout="/no/such/folder/out")
+    one.head(launch).send({"op": "launch", "launch": launch.to_dict()})
+    time.sleep(0.2)
+    one.head(launch).send({"op": "terminate", "job_id": launch.job_id, "state": "CANCELLED",
+                           "signal": 15, "kill_wait_s": 30})  # fmt: skip
+    assert one.finish(launch)["state"] == "CANCELLED"
+
+
 def test_work_dir_is_missing(one: Cluster) -> None:
     event, text = one.run("#!/bin/sh\npwd\n", work_dir="/no/such/dir")
     assert event["state"] == "COMPLETED"
