@@ -10,6 +10,8 @@ import ssl
 import subprocess
 import threading
 import time
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..model.allocation import Launch
@@ -22,6 +24,7 @@ from .loop import Loop
 from .tls import TlsChannel
 
 TAIL_S = 0.2  # how often output files are looked at
+MANY_FILES = 2000  # above, a packed array's folder is looked through once, at the end
 
 
 def poke() -> None:
@@ -50,15 +53,32 @@ def agree_on_names(
     return node.addresses
 
 
+@dataclass
+class Member:
+    """One job of those that run here: the job itself, or an element of a packed array."""
+
+    launch: Launch
+    shown: Launch  # with the paths of the submit host
+    slot: int = -1  # -1: it waits for one
+    tails: list[Tail] = field(default_factory=list)
+    ended: bool = False
+
+
 class Head:
-    """The first node: stands in for the controller."""
+    """The first node: stands in for the controller. Runs one job, or the elements of an array, some at a
+    time.
+    """
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.log = Log(node.session, node.rank)
         self.loop = Loop()
-        self.tails: list[Tail] = []
-        self.end: Optional[dict[str, Any]] = None
+        self.members: dict[int, Member] = {}
+        self.waiting: deque[int] = deque()
+        self.free = list(range(int(node.settings.get("slots", 1))))
+        self.packed = "elements" in node.settings
+        self.streams = 0
+        self.exit_code = 0
         self.terminated = False
         self.others: dict[int, tuple[rendezvous.Line, dict[str, Any]]] = {}
         self.done: dict[int, threading.Event] = {}
@@ -68,7 +88,9 @@ class Head:
         node = self.node
         server, _client = node.contexts()
         self.listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
-        self.log.event(ev="session", session=node.session, restart=node.launch.restart_count)
+        self.log.event(
+            ev="session", session=node.session, restart=node.launch.restart_count, control=self.control
+        )
         mine = node.facts()
         self.others = rendezvous.accept_all(self.listener, server, node.count - 1)
         for line, _ in self.others.values():
@@ -82,7 +104,11 @@ class Head:
         for rank, (line, _) in self.others.items():
             if not line.receive(120).get("ready"):
                 raise rendezvous.RendezvousError("node %s is not ready" % names[rank])
-        self._launch(names, [mine, *(self.others[rank][1] for rank in range(1, node.count))])
+        self.names = names
+        self.node_facts = [mine, *(self.others[rank][1] for rank in range(1, node.count))]
+        self._connect_agent()
+        for element in node.settings.get("elements", [{}]):
+            self.add(element)
         signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._told_to_end))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -93,36 +119,66 @@ class Head:
         self.loop.run()
         return self._finish(agent)
 
-    def _launch(self, names: list[str], facts: list[dict[str, Any]]) -> None:
-        node, launch = self.node, self.node.launch
-        for share, name, fact in zip(launch.shares, names, facts):
+    @property
+    def control(self) -> str:
+        """Where the controller finds us."""
+        return "%s:%d" % (self.node.addresses[0], self.listener.getsockname()[1])
+
+    def _connect_agent(self) -> None:
+        sock = transport.connect(transport.UNIX + self.node.socket)
+        self.channel = Channel(self.loop, sock)
+        self.channel.on_frame = self._from_agent
+        self.channel.on_close = self._agent_lost
+        self.channel.send_json({"op": "hello", "role": "controller", "jobs": []})
+        if self.node.note:
+            self.log.event(ev="note", text=self.node.note)
+
+    # --- members
+    def add(self, element: dict[str, Any]) -> None:
+        """A job to run as soon as a slot is free. ``element``: the fields in which it differs from the
+        settings'.
+        """
+        launch = Launch.from_dict({**self.node.launch.to_dict(), **self.node.moved(element)})
+        if launch.job_id in self.members:
+            return
+        shown = Launch.from_dict({**self.node.settings["launch"], **element})
+        self.members[launch.job_id] = Member(launch, shown)
+        self.waiting.append(launch.job_id)
+        self._fill()
+
+    def _fill(self) -> None:
+        while self.free and self.waiting:
+            member = self.members[self.waiting.popleft()]
+            member.slot = self.free.pop(0)
+            self._begin(member)
+
+    def _begin(self, member: Member) -> None:
+        node, launch = self.node, member.launch
+        for share, name, fact in zip(launch.shares, self.names, self.node_facts):
             share.name = name
             share.address = (
                 transport.UNIX + node.socket if node.count == 1 else "%s:%d" % (fact["address"], fact["port"])
             )
             if not share.cpu_ids:
                 share.cpu_ids = tuple(range(int(fact["cpus"])))
+            elif self.packed:
+                first = member.slot * len(share.cpu_ids)
+                share.cpu_ids = tuple(range(first, first + len(share.cpu_ids)))
             share.cpus_on_node = max(int(fact["cpus"]), len(share.cpu_ids))
-            visible = fact["gpus"]
             for kind, indices in share.gres.items():
-                if len(visible) >= len(indices):  # a Slurm infra hands out some of a node's devices
-                    share.gres[kind] = tuple(visible[: len(indices)])
-        launch.spool = os.path.join(node.home, "job")
+                # A Slurm infra hands out some of a node's devices; a slot gets its part of them.
+                devices = fact["gpus"] or list(range(len(indices) * (member.slot + 1)))
+                part = devices[member.slot * len(indices) :][: len(indices)]
+                share.gres[kind] = tuple(part) if len(part) == len(indices) else indices
+        launch.spool = os.path.join(node.home, "job-%d" % launch.job_id)
         if launch.script is not None:
             launch.script = os.path.join(node.folder, "script")
         launch.start_time = time.time()
-        self.facts = [
-            {
-                "name": name,
-                "address": str(fact["address"]),
-                "cpus": fact["cpus"],
-                "memory_mib": fact["memory_mib"],
-                "arch": fact["arch"],
-                "os": fact["os"],
-                "gres": {kind: list(ids) for kind, ids in share.gres.items()},
-            }
-            for name, fact, share in zip(names, facts, launch.shares)
-        ]
+        self._open_tails(member)
+        self.channel.send_json({"op": "launch", "launch": launch.to_dict()})
+
+    def _open_tails(self, member: Member) -> None:
+        launch, node = member.launch, self.node
         named = output.NameFacts(
             launch.job_id,
             launch.array_job_id,
@@ -135,69 +191,118 @@ class Head:
             launch.name,
             launch.restart_count,
         )
-        original = Launch.from_dict(node.settings["launch"])
-        for number, (path, target) in enumerate(
-            ((launch.stdout, original.stdout), (launch.stderr, original.stderr))
-        ):
-            if path and not (number and path == launch.stdout):
-                self.tails.append(Tail(self.log, number, output.expand(path, named)))
-                self.log.event(
-                    ev="stream",
-                    stream=number,
-                    path=output.expand(target, named),
-                    same=node.same_files,
-                    append=launch.spec.open_mode == "append",
-                )
-        sock = transport.connect(transport.UNIX + node.socket)
-        self.channel = Channel(self.loop, sock)
-        self.channel.on_frame = self._from_agent
-        self.channel.on_close = self._agent_lost
-        self.channel.send_json({"op": "hello", "role": "controller", "jobs": [launch.job_id]})
-        self.channel.send_json({"op": "launch", "launch": launch.to_dict()})
-        if node.note:
-            self.log.event(ev="note", text=node.note)
+        pairs = ((launch.stdout, member.shown.stdout), (launch.stderr, member.shown.stderr))
+        for number, (path, target) in enumerate(pairs):
+            if not path or (number and path == launch.stdout):
+                continue
+            tail = Tail(self.log, self.new_stream(), output.expand(path, named))
+            member.tails.append(tail)
+            self.log.event(
+                ev="stream",
+                stream=tail.stream,
+                path=output.expand(target, named),
+                same=node.same_files,
+                append=launch.spec.open_mode == "append",
+                job_id=launch.job_id,
+            )
+
+    def new_stream(self) -> int:
+        """A number that no stream of this node has had."""
+        self.streams += 1
+        return self.streams - 1
+
+    def _ended(self, member: Member, event: dict[str, Any]) -> None:
+        """A member is over: its last output, its files, then the news of it."""
+        member.ended = True
+        for tail in member.tails:
+            tail.look(final=True)
+        last = all(other.ended for other in self.members.values())
+        if last or len(self.node.before) < MANY_FILES:
+            self._send_files()
+        if last:
+            self._finish_others()
+        event["by_signal"] = self.terminated
+        self.log.write(self.log.encoder.event(event))
+        number, code = int(event.get("exit_signal", 0)), int(event.get("exit_code", 0))
+        if not self.packed:
+            self.exit_code = 128 + number if number else code or int(event.get("state") != "COMPLETED")
+        if member.slot >= 0:
+            self.free.append(member.slot)
+        if last:
+            self.loop.stop()
+        elif not self.terminated:
+            self._fill()
+
+    def _send_files(self) -> None:
+        node = self.node
+        skip = frozenset(
+            os.path.relpath(tail.path, node.submit_dir)
+            for member in self.members.values()
+            for tail in member.tails
+        )
+        send_back(node, self.log, skip, self.new_stream)
 
     # --- the agent
     def _from_agent(self, kind: bytes, payload: bytes) -> None:
         event = json.loads(payload)
-        if event.get("ev") == "started":
-            event["nodes"] = self.facts
-            event["control"] = "%s:%d" % (self.node.addresses[0], self.listener.getsockname()[1])
-        if event.get("ev") == "ended":
-            self.end = event
-            self.loop.stop()
+        member = self.members.get(int(event.get("job_id", -1)))
+        if member is None or member.ended:
             return
-        self.log.write(self.log.encoder.event(event))
+        if event.get("ev") == "started":
+            event["nodes"] = [
+                {
+                    "name": share.name,
+                    "address": str(fact["address"]),
+                    "cpus": fact["cpus"],
+                    "memory_mib": fact["memory_mib"],
+                    "arch": fact["arch"],
+                    "os": fact["os"],
+                    "gres": {kind: list(ids) for kind, ids in share.gres.items()},
+                }
+                for share, fact in zip(member.launch.shares, self.node_facts)
+            ]
+        if event.get("ev") == "ended":
+            self._ended(member, event)
+        else:
+            self.log.write(self.log.encoder.event(event))
         if "seq" in event:
             self.channel.send_json({"op": "ack", "job_id": event["job_id"], "seq": event["seq"]})
 
     def _agent_lost(self) -> None:
-        if self.end is None:
-            self.end = {
-                "ev": "ended",
-                "job_id": self.node.launch.job_id,
-                "time": time.time(),
-                "state": "NODE_FAIL",
-                "exit_code": 0,
-                "exit_signal": 0,
-                "reason": "NodeDown",
-                "seq": 0,
-            }
-            self.loop.stop()
+        for member in list(self.members.values()):
+            if not member.ended:
+                self._ended(member, end_event(member.launch.job_id, "NODE_FAIL", "NodeDown"))
+
+    def request(self, message: dict[str, Any]) -> None:
+        """What the controller wants: a further element, or something for the agent."""
+        if message.get("op") == "launch":
+            self.add(message["element"])
+            return
+        member = self.members.get(int(message.get("job_id", -1)))
+        if member is not None and member.slot < 0 and message.get("op") == "terminate":
+            self.waiting.remove(member.launch.job_id)
+            self._ended(member, end_event(member.launch.job_id, str(message.get("state")), "None"))
+            return
+        self.channel.send_json(message)
 
     def _told_to_end(self) -> None:
         """SIGTERM: SkyPilot takes the node down, because of a cancellation or a preemption."""
-        if not self.terminated:
-            self.terminated = True
-            self.channel.send_json(
-                {
+        if self.terminated:
+            return
+        self.terminated = True
+        for member in self.members.values():
+            if member.slot < 0:
+                member.ended = True  # never began, and nothing is told of it
+        self.waiting.clear()
+        for job_id, member in list(self.members.items()):
+            if not member.ended:
+                message = {
                     "op": "terminate",
-                    "job_id": self.node.launch.job_id,
+                    "job_id": job_id,
                     "state": "CANCELLED",
                     "signal": signal.SIGTERM,
-                    "kill_wait_s": min(self.node.launch.kill_wait_s, 20),
                 }
-            )
+                self.channel.send_json({**message, "kill_wait_s": min(member.launch.kill_wait_s, 20)})
 
     # --- others
     def _watch_others(self) -> None:
@@ -215,7 +320,7 @@ class Head:
             message = {
                 "op": "node_lost",
                 "job_id": self.node.launch.job_id,
-                "node": self.node.launch.shares[rank].name,
+                "node": self.names[rank],
             }
             self.loop.soon(lambda: self.channel.send_json(message))
             poke()
@@ -247,9 +352,7 @@ class Head:
                 return
             while True:
                 message = line.receive(None)
-                if message.get("op") == "terminate":
-                    self.terminated = True
-                self.loop.soon(lambda message=message: self.channel.send_json(message))  # type: ignore[misc]
+                self.loop.soon(lambda message=message: self.request(message))  # type: ignore[misc]
                 poke()
                 line.send({"taken": message.get("id")})
         except (OSError, ValueError):
@@ -260,18 +363,14 @@ class Head:
 
     # --- output and end
     def _look(self) -> None:
-        for tail in self.tails:
-            tail.look()
+        for member in self.members.values():
+            if member.slot >= 0 and not member.ended:
+                for tail in member.tails:
+                    tail.look()
         self.loop.after(TAIL_S, self._look)
 
-    def _finish(self, agent: subprocess.Popen[bytes]) -> int:
-        end = self.end or {}
-        for tail in self.tails:
-            tail.look(final=True)
-        node = self.node
-        if not node.same_files:
-            skip = frozenset(os.path.relpath(tail.path, node.submit_dir) for tail in self.tails)
-            send_back(node, self.log, skip, int(node.settings["files"].get("return_bytes", 0)))
+    def _finish_others(self) -> None:
+        """The other nodes send their files, too, before the end is told."""
         for line, _ in self.others.values():
             try:
                 line.send({"finish": True})
@@ -279,9 +378,9 @@ class Head:
                 continue  # that node is gone
         for done in self.done.values():
             done.wait(300)
-        end["by_signal"] = self.terminated
-        self.log.write(self.log.encoder.event(end))
-        self.log.event(ev="done", ranks=node.count)
+
+    def _finish(self, agent: subprocess.Popen[bytes]) -> int:
+        self.log.event(ev="done", ranks=self.node.count)
         for line, _ in self.others.values():
             line.sock.close()
         self.channel.on_close = lambda: None
@@ -290,9 +389,19 @@ class Head:
             agent.wait(10)
         except subprocess.TimeoutExpired:
             agent.kill()
-        node.clean()
-        number = int(end.get("exit_signal", 0))
-        code = int(end.get("exit_code", 0))
-        if number:
-            return 128 + number
-        return code or int(end.get("state") != "COMPLETED")
+        self.node.clean()
+        return self.exit_code
+
+
+def end_event(job_id: int, state: str, reason: str) -> dict[str, Any]:
+    """The end of a job that no agent tells."""
+    return {
+        "ev": "ended",
+        "job_id": job_id,
+        "time": time.time(),
+        "state": state,
+        "exit_code": 0,
+        "exit_signal": 0,
+        "reason": reason,
+        "seq": 1 << 30,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional
 
 from . import files
@@ -70,36 +71,32 @@ class Tail:
             self.log.write(self.log.encoder.flush(self.stream))
 
 
-def send_back(node: Node, log: Log, skip: frozenset[str], limit: int) -> None:
-    """Files of the submit folder that the job made or changed, smallest first, as far as the limit goes."""
-    stream, left = 16, limit
-    if node.same_files or not limit:
+def send_back(node: Node, log: Log, skip: frozenset[str], new_stream: Callable[[], int]) -> None:
+    """Files of the submit folder that the job made or changed since the last time, smallest first, as far as
+    the limit goes.
+    """
+    if node.same_files or not node.return_left:
         return
     for file in files.changes(node.before, node.submit_dir, skip):
-        if file.size > left:
-            log.event(ev="kept", path=file.path, size=file.size)
-            continue
-        left -= file.size
+        node.before[file.path] = (file.size, file.mtime_ns)
         path = os.path.join(node.submit_dir, file.path)
         total = files.digest(path)
-        if total is None:
+        if file.size > node.return_left or total is None:
+            log.event(ev="kept", path=file.path, size=file.size)
             continue
+        node.return_left -= file.size
+        stream = new_stream()
         log.event(
             ev="file",
             stream=stream,
             path=file.path,
             size=file.size,
             mode=file.mode,
-            mtime=file.mtime,
+            mtime=file.mtime_ns / 1e9,
             sha256=total,
         )
         for piece in files.pieces(path, file.size):
-            log.write(
-                b"".join(
-                    log.encoder.data(stream, piece[start : start + MAX_FRAME])
-                    for start in range(0, len(piece), MAX_FRAME)
-                )
-            )
+            for start in range(0, len(piece), MAX_FRAME):
+                log.write(log.encoder.data(stream, piece[start : start + MAX_FRAME]))
         log.write(log.encoder.flush(stream))
         log.event(ev="file-end", stream=stream)
-        stream += 1

@@ -31,6 +31,7 @@ COMMANDS = (
     "srun",
     "sstat",
 )
+PATH_FIELDS = frozenset(("submit_dir", "work_dir", "stdin", "stdout", "stderr"))
 
 
 class Node:
@@ -53,6 +54,8 @@ class Node:
         account = pwd.getpwuid(os.geteuid())
         self.environment = cloudenv.node_environment(os.environ, account.pw_dir)
         self.name = ""
+        self._moved = ("", "")
+        self.return_left = int(self.settings["files"].get("return_bytes", 0))
         self.port = 0
 
     # --- the node made ready
@@ -100,12 +103,21 @@ class Node:
                 files.make_folder(folder)
 
     def _move(self, old: str, new: str) -> None:
-        launch = self.launch
-        for field in ("submit_dir", "work_dir", "stdin", "stdout", "stderr"):
-            value = getattr(launch, field)
-            if value == old or value.startswith(old + "/"):
-                setattr(launch, field, new + value[len(old) :])
+        self._moved = (old, new)
+        for field, value in self.moved(self.launch.to_dict()).items():
+            if field in PATH_FIELDS:
+                setattr(self.launch, field, value)
         self.submit_dir = new
+
+    def moved(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Fields of a launch with their paths as they are on this node."""
+        old, new = self._moved
+        return {
+            name: new + value[len(old) :]
+            if name in PATH_FIELDS and old and (value == old or value.startswith(old + "/"))
+            else value
+            for name, value in fields.items()
+        }
 
     def _install(self) -> None:
         """Unpack the program, and launchers for the commands that scripts call."""

@@ -87,7 +87,7 @@ class Changed:
     path: str  # in the folder
     size: int
     mode: int
-    mtime: float
+    mtime_ns: int
 
 
 def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
@@ -100,7 +100,7 @@ def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
             now = os.lstat(os.path.join(folder, path))
         except OSError:
             continue
-        found.append(Changed(path, now.st_size, stat.S_IMODE(now.st_mode), now.st_mtime))
+        found.append(Changed(path, now.st_size, stat.S_IMODE(now.st_mode), now.st_mtime_ns))
     return sorted(found, key=lambda file: (file.size, file.path))
 
 

@@ -135,7 +135,7 @@ class Encoder:
         return offset
 
     def _plain(self, stream: int, line: bytes, ahead: int) -> Optional[bytes]:
-        if len(line) > MAX_PLAIN:
+        if len(line) > MAX_PLAIN or stream > MAX_SESSION:
             return None
         try:
             text = line.decode("utf-8")

@@ -391,3 +391,128 @@ def test_two_nodes_and_srun_and_commands_that_only_the_controller_can_answer(wor
     expected = b"2\nsqueue --me \n0: hi\n0: squeue 0 \n1: hi\n1: squeue 1 \n"
     assert world.out == expected
     assert [(world.project / f"out.{rank}").read_text() for rank in (0, 1)] == ["0\n", "1\n"]
+
+
+ELEMENT = """#!/bin/bash
+echo $SLURM_ARRAY_JOB_ID $SLURM_ARRAY_TASK_ID $SLURM_ARRAY_TASK_COUNT
+echo $SLURM_ARRAY_TASK_ID > made.$SLURM_ARRAY_TASK_ID
+sleep ${NAP-0.2}
+exit $((SLURM_ARRAY_TASK_ID % 3))
+"""
+
+
+def elements(world, count, script=ELEMENT, throttle=""):
+    for index in range(count):
+        yield world.launch(
+            script,
+            job_id=100 + index,
+            array_job_id=100,
+            array_task_id=index,
+            array_count=count,
+            array_max=count - 1,
+            stdout=f"{world.project}/slurm-100_{index}.out",
+            spec=JobSpec(job_name="job", array=f"0-{count - 1}{throttle}"),
+        )
+
+
+async def start_all(world, launches):
+    await asyncio.gather(*(world.engine.start(launch) for launch in launches))
+
+
+def ends(world):
+    return {event["job_id"]: event for event in world.told if event["ev"] == "ended"}
+
+
+def most_at_once(world):
+    """How many elements ran at the same time, by their own clocks."""
+    moments = [(event["time"], 1) for event in world.told if event["ev"] == "started"]
+    moments += [(event["time"], -1) for event in world.told if event["ev"] == "ended"]
+    running = peak = 0
+    for _, change in sorted(moments):
+        running += change
+        peak = max(peak, running)
+    return peak
+
+
+@pytest.mark.parametrize("throttle, peak", [("", 8), ("%3", 3)])
+def test_an_array_is_one_managed_job(world, throttle, peak):
+    async def what(world):
+        world.engine.site = load('[[partition]]\nname="debug"\ndefault=true\narray_nodes=1', "site.toml")
+        await start_all(world, elements(world, 20, throttle=throttle))
+        await world.until(lambda: len(ends(world)) == 20)
+
+    world.play(what)
+    assert len(world.server.jobs) == 1
+    assert world.server.jobs[0].task["resources"]["cpus"] == f"{peak}+"
+    assert most_at_once(world) == peak
+    for index in range(20):
+        assert (world.project / f"slurm-100_{index}.out").read_text() == f"100 {index} 20\n"
+        assert (world.project / f"made.{index}").read_text() == f"{index}\n"
+        assert ends(world)[100 + index]["exit_code"] == index % 3
+
+
+def test_a_large_array_shares_several_nodes(world):
+    async def what(world):
+        await start_all(world, elements(world, 40))
+        await world.until(lambda: len(ends(world)) == 40)
+
+    world.play(what)
+    assert len(world.server.jobs) == 4
+    assert {event["exit_code"] for event in ends(world).values()} == {0, 1, 2}
+
+
+def test_elements_are_cancelled_one_by_one(world):
+    async def what(world):
+        await start_all(world, elements(world, 3, "#!/bin/bash\nexec sleep 300\n", "%2"))
+        await world.until(lambda: sum(event["ev"] == "started" for event in world.told) == 2)
+        await asyncio.sleep(0.3)
+        await world.engine.terminate(102, "CANCELLED", 15, 5)  # waits for a slot
+        await world.until(lambda: 102 in ends(world))
+        await world.engine.terminate(100, "CANCELLED", 15, 5)  # runs
+        await world.until(lambda: 100 in ends(world))
+        assert 101 not in ends(world)
+        await world.engine.terminate(101, "CANCELLED", 15, 5)
+        await world.until(lambda: 101 in ends(world))
+
+    world.play(what)
+    assert {event["state"] for event in ends(world).values()} == {"CANCELLED"}
+    assert not any(event["job_id"] == 102 for event in world.told if event["ev"] == "started")
+
+
+def test_only_unfinished_elements_run_again(world):
+    script = """#!/bin/bash
+echo run ${SLURM_RESTART_COUNT-0}
+[ $SLURM_ARRAY_TASK_ID = 1 ] && [ ${SLURM_RESTART_COUNT-0} = 0 ] && sleep 300
+exit 0
+"""
+
+    async def what(world):
+        await start_all(world, elements(world, 3, script))
+        await world.until(lambda: len(ends(world)) == 2)
+        job = world.server.jobs[0]
+        job.become("RECOVERING", "Cluster preempted or failed, recovering")
+        world.cloud.stop(1, signal.SIGKILL)
+        await world.until(lambda: any(event.get("state") == "REQUEUED" for event in world.told))
+        job.log = b""
+        world.tasks_of_jobs.append(asyncio.ensure_future(world.cloud.run(job, run=1)))
+        await world.until(lambda: len(ends(world)) == 3)
+
+    world.play(what)
+    runs = [(world.project / f"slurm-100_{index}.out").read_text() for index in range(3)]
+    assert runs == ["run 0\n", "run 1\n", "run 0\n"]
+    assert {event["state"] for event in ends(world).values()} == {"COMPLETED"}
+
+
+def test_a_server_that_goes_away_while_a_job_runs(world):
+    async def what(world):
+        await world.engine.start(world.launch("#!/bin/bash\necho one; sleep 3; echo two\n"))
+        await world.until(lambda: (world.project / "slurm-7.out").exists() and b"one" in world.out)
+        away = time.monotonic() + 1
+        world.server.cut_log_after = [0, 0, 0]
+        world.server.fault = lambda path: (
+            (503, "text/plain", b"restarting") if time.monotonic() < away else None
+        )
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.ended()["state"] == "COMPLETED" and world.out == b"one\ntwo\n"

@@ -24,10 +24,10 @@ from ...translate import status as sky_status
 from ...translate.notes import Refused
 from ...translate.task import SkyTask, plan, sky_name
 from ..base import EngineError, Event, OnEvent
-from . import control, shipment
+from . import control, packs, shipment
 from .desk import keep_parked
 from .http import Client, Rejected, SkyError, WrongVersion
-from .watch import Record, Watch
+from .watch import Member, Record, Watch
 
 log = logging.getLogger("slurmsky.sky")
 
@@ -76,6 +76,7 @@ class SkyEngine:
         self.client = client
         self._on_event = on_event
         self._watches: dict[int, Watch] = {}
+        self._packers: dict[int, packs.Packer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._poller: asyncio.Task[None] | None = None
         self._closing = False
@@ -94,16 +95,40 @@ class SkyEngine:
     async def start(self, launch: Launch) -> None:
         """Make the job ready to travel, have SkyPilot check it, and launch it in the background.
 
-        A run that was started before (by a controller that is gone) is found again instead.
+        A run that was started before (by a controller that is gone) is found again instead. Elements of an
+        array that come together, and need one node each, share nodes: they are a pack, one managed job.
         """
-        folder = self.folder / str(launch.job_id) / f"run{launch.restart_count}"
-        if launch.job_id in self._watches and not self._watches[launch.job_id].record.ended:
+        known = self._watches.get(launch.job_id)
+        if known is not None and not known.record.member(launch.job_id).ended:
             return
-        if (folder / "record.json").exists():
-            self._find_again(folder)
+        pointer = self._pointer(launch.job_id, launch.restart_count)
+        if pointer.exists():
+            self._find_again(Path(pointer.read_text()))
             return
         task = self.plan(launch)
-        name = unique_name(task.name, launch.job_id)
+        if packs.packable(launch, task):
+            await self._packer(launch).add(launch)
+        else:
+            await self._prepare(launch, task, [launch])
+
+    def _packer(self, launch: Launch) -> packs.Packer:
+        """What gathers the elements of the launch's array."""
+        packer = self._packers.get(launch.array_job_id)
+        if packer is None:
+            packer = self._packers[launch.array_job_id] = packs.Packer(self._start_pack)
+        return packer
+
+    async def _start_pack(self, elements: list[Launch]) -> None:
+        task = self.plan(elements[0])
+        partition = self.site.cluster.partition(elements[0].partition)
+        for part, slots in packs.split(elements, task, partition, self.site):
+            await self._prepare(part[0], packs.sized(task, slots), part, slots)
+
+    async def _prepare(self, launch: Launch, task: SkyTask, members: list[Launch], slots: int = 0) -> None:
+        """Everything up to the launch, which goes on by itself."""
+        base = launch.array_job_id if slots else launch.job_id
+        name = unique_name(task.name, base)
+        folder = self.folder / str(launch.job_id) / f"run{launch.restart_count}"
         ship = await asyncio.to_thread(
             shipment.pack,
             launch,
@@ -113,6 +138,8 @@ class SkyEngine:
             upload_mib=self.site.sky.upload_mib,
             return_mib=self.site.sky.return_mib,
             environment=dict(self.site.environment),
+            elements=members if slots else (),
+            slots=max(slots, 1),
         )
         fields = {
             **task.fields,
@@ -121,29 +148,38 @@ class SkyEngine:
             "file_mounts": {**task.fields.get("file_mounts", {}), **ship.fields["file_mounts"]},
         }
         record = Record(
-            job_id=launch.job_id,
+            job_id=base,
             name=name,
             restart=launch.restart_count,
             pool=task.pool,
             submit_dir=launch.submit_dir,
             umask=launch.umask,
             requeue=launch.spec.requeue is not False,
+            members={str(member.job_id): Member() for member in members},
         )
-        watch = Watch(folder, record, ship.manifest, lambda event: self._tell(launch.job_id, event))
+        watch = Watch(folder, record, ship.manifest, self._tell)
         if not self.client.access.local:
             record.blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")
             fields["file_mounts_mapping"] = {str(path): str(path) for path in ship.local_paths()}
         (folder / "task.yaml").write_text(json.dumps(fields))  # JSON is YAML
         (folder / "manifest.json").write_text(json.dumps(ship.manifest))
-        watch.save()
         try:
             await self.client.validate((folder / "task.yaml").read_text())
         except (Rejected, WrongVersion) as error:
             raise EngineError(f"SkyPilot refused the job: {error}") from error
         except SkyError as error:
-            self._state(record.job_id, "PENDING", "Resources", f"waiting for SkyPilot: {error}")
-        self._watches[launch.job_id] = watch
+            self._state(record, "PENDING", "Resources", f"waiting for SkyPilot: {error}")
+        watch.save()
+        for member in members:
+            pointer = self._pointer(member.job_id, member.restart_count)
+            pointer.parent.mkdir(parents=True, exist_ok=True)
+            pointer.write_text(str(folder))
+            self._watches[member.job_id] = watch
         self._spawn(self._live(watch))
+
+    def _pointer(self, job_id: int, restart: int) -> Path:
+        """The file that names the folder of a job's run: its own, or that of the pack it is in."""
+        return self.folder / str(job_id) / f"where{restart}"
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
         await self._command(job_id, {"op": "signal", "job_id": job_id, "signal": signal, "target": target})
@@ -162,36 +198,33 @@ class SkyEngine:
         SkyPilot.
         """
         watch = self._watch(job_id)
-        watch.record.cancel = state
+        member = watch.record.member(job_id)
+        member.cancel = state
         watch.save()
-        if watch.record.started:
+        if watch.record.control:
+            message = {"op": "terminate", "job_id": job_id, "state": state, "signal": signal}
             try:
-                await self._command(
-                    job_id,
-                    {
-                        "op": "terminate",
-                        "job_id": job_id,
-                        "state": state,
-                        "signal": signal,
-                        "kill_wait_s": kill_wait_s,
-                    },
-                )
+                await self._command(job_id, {**message, "kill_wait_s": kill_wait_s})
                 return
             except EngineError as error:
-                log.info("job %d: %s; SkyPilot is asked to cancel it", job_id, error)
-        if watch.record.managed_job_id:
-            await self._cancel(watch)
-        elif watch.record.phase == "new":
-            watch.record.phase = "over"
-        if not watch.record.started:
-            self._end(watch, state, 0, 0, "None")
+                log.info("job %d: %s", job_id, error)
+        if watch.record.unwanted:
+            if watch.record.managed_job_id:
+                await self._cancel(watch)
+            elif watch.record.phase == "new":
+                watch.record.phase = "over"
+        if not member.started:
+            self._end(watch, job_id, state, 0, 0, "None")
+        elif not watch.record.unwanted:
+            raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
 
     async def ack(self, job_id: int, seq: int) -> None:
         """The controller has committed the job's events up to seq."""
         watch = self._watches.get(job_id)
         if watch is not None:
-            watch.record.acked = max(watch.record.acked, seq)
-            watch.save()
+            member = watch.record.member(job_id)
+            member.acked = max(member.acked, seq)
+            watch.save_soon()
 
     def ack_to(self, node: str, job_id: int, seq: int) -> None:
         """As ack, for a caller that keeps the node's name of an event."""
@@ -200,20 +233,23 @@ class SkyEngine:
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Find the jobs of a former controller again, from their records."""
         for job in jobs:
-            folder = self.folder / str(job.job_id)
-            runs = sorted(folder.glob("run*/record.json"), key=lambda path: path.stat().st_mtime)
-            if runs and job.job_id not in self._watches:
-                self._find_again(runs[-1].parent)
+            pointers = sorted(
+                (self.folder / str(job.job_id)).glob("where*"), key=lambda path: path.stat().st_mtime
+            )
+            if pointers and job.job_id not in self._watches:
+                self._find_again(Path(pointers[-1].read_text()))
 
     def _find_again(self, folder: Path) -> None:
-        job_id = int(folder.parent.name)
-        watch = self._watches[job_id] = Watch.load(folder, lambda event: self._tell(job_id, event))
-        if watch.record.phase != "over":
-            self._spawn(self._live(watch))
-        elif watch.record.ended:
+        watch = Watch.load(folder, self._tell)
+        for job_id in watch.record.members:
+            self._watches[int(job_id)] = watch
+        if watch.record.phase == "over":
             # It ended before, but who was told may have died with the message.
-            watch.record.ended = False
+            for member in watch.record.members.values():
+                member.ended = False
             self._spawn(self._last_look(watch))
+        else:
+            self._spawn(self._live(watch))
 
     def agent_address(self, job_id: int) -> str | None:
         """None: a cloud node's agent is not on this machine."""
@@ -234,15 +270,20 @@ class SkyEngine:
 
     # --- telling the controller
 
-    def _tell(self, job_id: int, event: Event) -> None:
+    def _tell(self, event: Event) -> None:
+        job_id = int(event["job_id"])
         watch = self._watches[job_id]
+        member = watch.record.member(job_id)
+        if member.ended:
+            return
         if event.get("ev") == "ended":
             self._spawn(self._judge_end(watch, event))
             return
-        event["job_id"] = job_id
-        self._on_event(event)
         if event.get("ev") == "started":
             self._open_desk(watch)
+            if member.cancel:
+                self._spawn(self.terminate(job_id, member.cancel, 15, 30))
+        self._on_event(event)
 
     def _open_desk(self, watch: Watch) -> None:
         """Let commands inside the job reach our controller."""
@@ -251,35 +292,34 @@ class SkyEngine:
                 keep_parked(watch.record.control, watch.folder / "ship" / "tls", self.socket)
             )
 
-    def _state(self, job_id: int, state: str, reason: str, comment: str = "") -> None:
-        self._on_event(
-            {"ev": "state", "job_id": job_id, "state": state, "reason": reason, "comment": comment}
-        )
+    def _state(self, record: Record, state: str, reason: str, comment: str = "", **more: Any) -> None:
+        """Tell a state of all members that have not begun."""
+        for job_id in record.open:
+            if not record.member(job_id).started:
+                facts = {"state": state, "reason": reason, "comment": comment, **more}
+                self._on_event({"ev": "state", "job_id": job_id, **facts})
 
     def _end(
-        self, watch: Watch, state: str, exit_code: int, exit_signal: int, reason: str, **more: Any
+        self, watch: Watch, job_id: int, state: str, code: int, exit_signal: int, reason: str, **more: Any
     ) -> None:
-        """Tell the job's end, once."""
-        if watch.record.ended:
+        """Tell a member's end, once."""
+        member = watch.record.member(job_id)
+        if member.ended:
             return
-        watch.record.ended = True
-        watch.close_desk()
+        member.ended = True
         watch.save()
-        for message in watch.returns.messages:
-            watch.returns.append(f"slurmsky: {message}\n")
-        self._on_event(
-            {
-                "ev": "ended",
-                "time": time.time(),
-                "seq": 0,
-                **more,
-                "job_id": watch.record.job_id,
-                "state": state,
-                "exit_code": exit_code,
-                "exit_signal": exit_signal,
-                "reason": reason,
-            }
-        )
+        if not watch.record.open:
+            watch.close_desk()
+            for message in watch.returns.messages:
+                watch.returns.append(f"slurmsky: {message}\n")
+        facts = {"state": state, "exit_code": code, "exit_signal": exit_signal, "reason": reason}
+        self._on_event({"ev": "ended", "time": time.time(), "seq": 0, **more, "job_id": job_id, **facts})
+
+    def _end_all(self, watch: Watch, state: str, exit_code: int, reason: str, comment: str = "") -> None:
+        """Tell the end of all members that have not ended."""
+        for job_id in watch.record.open:
+            asked = watch.record.member(job_id).cancel
+            self._end(watch, job_id, asked or state, exit_code, 0, reason, comment=comment)
 
     async def _judge_end(self, watch: Watch, event: Event) -> None:
         """The agent says that the job has ended.
@@ -287,20 +327,21 @@ class SkyEngine:
         A SIGTERM that nobody here asked for means that SkyPilot lost or took the nodes: then its next status
         tells what it was.
         """
-        record = watch.record
-        if event.get("by_signal") and not record.cancel:
+        record, job_id = watch.record, int(event["job_id"])
+        asked = record.member(job_id).cancel
+        if event.get("by_signal") and not asked:
             for _ in range(24):
-                await self._poll_one(watch)
+                await self._poll_gently(watch)
                 if record.status in ("RECOVERING", "CANCELLING") or record.status in TERMINAL:
                     break
                 await asyncio.sleep(POLL_S)
             if record.status == "RECOVERING":
                 return  # _seen has dealt with it
             event["state"] = "CANCELLED"
-        state = record.cancel if record.cancel and event.get("by_signal") else str(event["state"])
         self._end(
             watch,
-            state,
+            job_id,
+            asked if asked and event.get("by_signal") else str(event["state"]),
             int(event.get("exit_code", 0)),
             int(event.get("exit_signal", 0)),
             str(event.get("reason", "None")),
@@ -318,15 +359,15 @@ class SkyEngine:
             if record.phase in ("new", "launching") and not await self._launch(watch):
                 return
             self._watch_states()
-            if record.cancel and not record.started:
+            if record.unwanted and not record.started:
                 await self._cancel(watch)
-            if record.started and not record.ended:
+            if record.started and record.open:
                 self._open_desk(watch)
             await self._follow(watch)
             record.phase = "over"
             watch.save()
         except EngineError as error:
-            self._end(watch, "FAILED", 1, 0, "JobLaunchFailure", comment=str(error))
+            self._end_all(watch, "FAILED", 1, "JobLaunchFailure", str(error))
 
     async def _launch(self, watch: Watch) -> bool:
         """Launch, exactly once whatever happens on the way. False: it is over already."""
@@ -334,10 +375,10 @@ class SkyEngine:
         yaml = (watch.folder / "task.yaml").read_text()
         asked_before = record.phase == "launching"
         for attempt in range(1 << 30):
-            if record.phase == "over" or (record.cancel and not asked_before):
+            if record.phase == "over" or (record.unwanted and not asked_before):
                 record.phase = "over"
                 watch.save()
-                self._end(watch, record.cancel or "CANCELLED", 0, 0, "None")
+                self._end_all(watch, "CANCELLED", 0, "None")
                 return False
             try:
                 found = await self.client.find(record.name) if asked_before else []
@@ -346,21 +387,16 @@ class SkyEngine:
                         await self.client.upload(record.blob_id, watch.folder / "ship.zip")
                     record.phase, asked_before = "launching", True
                     watch.save()
-                    self._state(record.job_id, "PENDING", "Resources", "launching on SkyPilot")
+                    self._state(record, "PENDING", "Resources", "launching on SkyPilot")
                     found = await self.client.launch(
                         yaml, record.name, pool=record.pool, blob_id=record.blob_id
                     )
                 if found:
                     record.managed_job_id, record.phase = found[0], "launched"
                     watch.save()
-                    self._on_event(
-                        {
-                            "ev": "managed",
-                            "job_id": record.job_id,
-                            "managed_job_id": found[0],
-                            "name": record.name,
-                        }
-                    )
+                    for job_id in record.open:
+                        facts = {"managed_job_id": found[0], "name": record.name}
+                        self._on_event({"ev": "managed", "job_id": job_id, **facts})
                     return True
             except SkyError as error:
                 if not error.passing:
@@ -368,11 +404,11 @@ class SkyEngine:
                     reason = (
                         "BadConstraints" if "Resource" in kind or "NoCloud" in kind else "JobLaunchFailure"
                     )
-                    self._end(watch, "FAILED", 1, 0, reason, comment=str(error))
+                    self._end_all(watch, "FAILED", 1, reason, str(error))
                     record.phase = "over"
                     watch.save()
                     return False
-                self._state(record.job_id, "PENDING", "Resources", f"waiting for SkyPilot: {error}")
+                self._state(record, "PENDING", "Resources", f"waiting for SkyPilot: {error}")
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
         return False
 
@@ -381,7 +417,7 @@ class SkyEngine:
         status.
         """
         record, attempt = watch.record, 0
-        while not (watch.done or (record.ended and not record.started)):
+        while not watch.done and (record.open or record.started):
             if record.status in TERMINAL:
                 await self._last_look(watch)
                 return
@@ -400,7 +436,7 @@ class SkyEngine:
             watch.finish()
             if not watch.done:
                 attempt = 0 if time.monotonic() - began > 60 else attempt + 1
-                await self._poll_one(watch)
+                await self._poll_gently(watch)
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
 
     async def _last_look(self, watch: Watch) -> None:
@@ -417,12 +453,11 @@ class SkyEngine:
                 watch.finish()
             except SkyError as error:
                 log.info("job %d: log: %s", record.job_id, error)
-            if watch.done or record.ended:
+            if watch.done or not record.open:
                 return
         seen = sky_status.seen(record.status, failure=self._failures.get(record.managed_job_id, ""))
         comment = "; ".join([*watch.broken, seen.comment]).strip("; ")
-        state = record.cancel or seen.state.name
-        self._end(watch, state, seen.exit_code or 0, 0, seen.reason, comment=comment)
+        self._end_all(watch, seen.state.name, seen.exit_code or 0, seen.reason, comment)
 
     async def _cancel(self, watch: Watch) -> None:
         for pause in (0, *RETRY_S):
@@ -475,9 +510,15 @@ class SkyEngine:
                     await self._poll_one(min(due, key=lambda watch: watch.last_poll))
             except SkyError as error:
                 for watch in active:
-                    if not watch.record.started:
-                        self._state(watch.record.job_id, "PENDING", "Resources", str(error))
+                    self._state(watch.record, "PENDING", "Resources", str(error))
                 await asyncio.sleep(10)
+
+    async def _poll_gently(self, watch: Watch) -> None:
+        """As _poll_one, where a server that is away is no reason to give up."""
+        try:
+            await self._poll_one(watch)
+        except SkyError as error:
+            log.info("job %d: %s", watch.record.job_id, error)
 
     async def _poll_one(self, watch: Watch) -> None:
         watch.last_poll = time.monotonic()
@@ -513,7 +554,7 @@ class SkyEngine:
             self._failures[record.managed_job_id] = failure
         if changed:
             watch.save()
-        if record.ended:
+        if not record.open:
             return
         if status == "RECOVERING" and changed:
             self._lost(watch)
@@ -521,13 +562,9 @@ class SkyEngine:
         found = sky_status.seen(
             status, details or failure if status == "STARTING" else details, schedule, failure
         )
-        if changed and not found.state.finished and not record.started:
-            state = (
-                "CONFIGURING"
-                if JobFlag.CONFIGURING in found.flags or found.state is JobState.RUNNING
-                else "PENDING"
-            )
-            self._state(record.job_id, state, found.reason, details)
+        if changed and not found.state.finished:
+            coming = JobFlag.CONFIGURING in found.flags or found.state is JobState.RUNNING
+            self._state(record, "CONFIGURING" if coming else "PENDING", found.reason, details)
 
     def _lost(self, watch: Watch) -> None:
         """SkyPilot lost the nodes and starts the job again: a requeue, or the end where that is not
@@ -536,22 +573,16 @@ class SkyEngine:
         record = watch.record
         if not record.requeue:
             self._spawn(self._cancel(watch))
-            self._end(watch, "NODE_FAIL", 0, 0, "NodeDown")
+            self._end_all(watch, "NODE_FAIL", 0, "NodeDown")
             return
         record.restart += 1
-        record.started, record.acked = False, 0
+        record.control = ""
+        for job_id in record.open:
+            member = record.member(job_id)
+            member.started, member.acked = False, 0
         watch.save()
-        shipment.set_restart_count(watch.folder / "ship", record.restart)
-        self._on_event(
-            {
-                "ev": "state",
-                "job_id": record.job_id,
-                "state": "REQUEUED",
-                "reason": "NodeDown",
-                "restarts": record.restart,
-                "comment": "SkyPilot lost the nodes",
-            }
-        )
+        shipment.prepare_restart(watch.folder / "ship", record.restart, record.open)
+        self._state(record, "REQUEUED", "NodeDown", "SkyPilot lost the nodes", restarts=record.restart)
 
     # --- helpers
 

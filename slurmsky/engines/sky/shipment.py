@@ -12,7 +12,7 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,13 @@ def pack(
     upload_mib: int,
     return_mib: int,
     environment: dict[str, str],
+    elements: Sequence[Launch] = (),
+    slots: int = 1,
 ) -> Shipment:
-    """Make the folder for a job. Raises EngineError when the submit folder is too large to travel."""
+    """Make the folder for a job, or for ``elements`` of an array, ``slots`` of which run at a time.
+
+    Raises EngineError when the submit folder is too large to travel.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     program = pyz.build(programs)
     certificates.make(folder / "tls", name)
@@ -96,6 +101,9 @@ def pack(
             "folders": _folders(launch),
         },
     }
+    if elements:
+        settings["elements"] = [difference(launch, element) for element in elements]
+        settings["slots"] = slots
     _private(folder / "settings.json", json.dumps(settings).encode())
     _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
     fields = {
@@ -106,13 +114,28 @@ def pack(
     return Shipment(folder, program, fields, manifest)
 
 
-def set_restart_count(folder: Path, count: int) -> None:
-    """Tell the next run on the nodes how often the job was restarted (a local API server reads mounts at
-    recovery).
+def difference(launch: Launch, element: Launch) -> dict[str, Any]:
+    """The fields of an element in which it differs from the launch that was shipped; JSON-ready."""
+    base = launch.to_dict()
+    return {name: value for name, value in element.to_dict().items() if value != base[name]} | {
+        "job_id": element.job_id
+    }
+
+
+def prepare_restart(folder: Path, count: int, unfinished: Collection[int]) -> None:
+    """Settings for the next run on other nodes: how often the job was restarted, and which elements remain.
+
+    A local API server reads what was shipped again at a recovery.
     """
     path = folder / "settings.json"
     settings = json.loads(path.read_text())
     settings["launch"]["restart_count"] = count
+    if "elements" in settings:
+        settings["elements"] = [
+            {**element, "restart_count": count}
+            for element in settings["elements"]
+            if element["job_id"] in unfinished
+        ]
     _private(path, json.dumps(settings).encode())
 
 

@@ -18,10 +18,20 @@ AGENT_EVENTS = frozenset(("started", "step", "ended"))
 
 
 @dataclass
-class Record:
-    """What must survive us, one JSON file per run of a job."""
+class Member:
+    """One job of a run: the job itself, or an element of a packed array."""
 
-    job_id: int
+    started: bool = False
+    ended: bool = False  # the controller was told so
+    cancel: str = ""  # the state asked for by terminate(), "" = not asked
+    acked: int = 0  # agent's seq that the controller has committed
+
+
+@dataclass
+class Record:
+    """What must survive us, one JSON file per run of a job or of a pack of array elements."""
+
+    job_id: int  # of an array: its base id
     name: str  # unique at the API server
     restart: int = 0
     managed_job_id: int = 0
@@ -32,14 +42,30 @@ class Record:
     requeue: bool = True
     phase: str = "new"  # new | launching | launched | over
     status: str = ""  # SkyPilot's, as seen last
-    cancel: str = ""  # the state asked for by terminate(), "" = not asked
     control: str = ""  # host:port of the first node
     session: int = -1
-    started: bool = False
-    ended: bool = False  # the controller was told so
-    acked: int = 0  # agent's seq that the controller has committed
+    members: dict[str, Member] = field(default_factory=dict)  # job id -> what became of it
     positions: dict[str, Any] = field(default_factory=dict)
     returns: dict[str, Any] = field(default_factory=dict)
+
+    def member(self, job_id: int) -> Member:
+        """The member of that id."""
+        return self.members[str(job_id)]
+
+    @property
+    def open(self) -> list[int]:
+        """Members that have not ended."""
+        return [int(job_id) for job_id, member in self.members.items() if not member.ended]
+
+    @property
+    def started(self) -> bool:
+        """True when any member has."""
+        return any(member.started for member in self.members.values())
+
+    @property
+    def unwanted(self) -> bool:
+        """True when every member that has not ended is to be ended."""
+        return all(member.cancel for member in self.members.values() if not member.ended)
 
 
 class Watch:
@@ -64,13 +90,16 @@ class Watch:
         self.following = False
         self.desk: asyncio.Task[None] | None = None
         self.last_poll = 0.0
+        self._saving: asyncio.TimerHandle | None = None
         self.broken: list[str] = []
         self._early: list[tuple[str, Output]] = []
 
     @classmethod
     def load(cls, folder: Path, tell: Callable[[dict[str, Any]], None]) -> Watch:
         """A watch from disk."""
-        record = Record(**json.loads((folder / "record.json").read_text()))
+        data = json.loads((folder / "record.json").read_text())
+        data["members"] = {job_id: Member(**member) for job_id, member in data["members"].items()}
+        record = Record(**data)
         manifest_file = folder / "manifest.json"
         manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
         return cls(folder, record, {path: (facts[0], facts[1]) for path, facts in manifest.items()}, tell)
@@ -90,6 +119,15 @@ class Watch:
         partial = self.folder / "record.part"
         partial.write_text(json.dumps(asdict(self.record)))
         os.replace(partial, self.folder / "record.json")
+
+    def save_soon(self) -> None:
+        """Write the record once for all that happens in the next moment."""
+        if self._saving is None:
+            self._saving = asyncio.get_running_loop().call_later(0.2, self._save_now)
+
+    def _save_now(self) -> None:
+        self._saving = None
+        self.save()
 
     def close_desk(self) -> None:
         """Leave the node's desk."""
@@ -116,17 +154,20 @@ class Watch:
             else:
                 self._event(item)
         if items:
-            self.save()
+            self.save_soon()
 
     def _event(self, item: Event) -> None:
         body, record = dict(item.body), self.record
         kind = body.get("ev")
         key = f"{item.session}.{item.rank}.{body.get('stream')}"
         if kind == "session":
-            if record.session not in (-1, item.session):
-                # SkyPilot has started the job anew on other nodes: what the former run told is history.
-                record.acked, record.started = 0, False
-            record.session = item.session
+            if item.session != record.session:
+                # After the first: SkyPilot has started the job anew on other nodes. What the former run told
+                # is history, but for the members that have ended.
+                for member in record.members.values():
+                    if not member.ended:
+                        member.acked, member.started = 0, False
+            record.session, record.control = item.session, str(body.get("control", ""))
         elif kind == "stream":
             self.returns.open_stream(key, body)
             self._bring_early()
@@ -143,11 +184,12 @@ class Watch:
             self.broken.append(str(body.get("text")))
         elif kind == "done":
             self.done = True
-        elif kind in AGENT_EVENTS and body.get("seq", 0) > record.acked and item.session == record.session:
-            if kind == "started":
-                record.started = True
-                record.control = str(body.get("control", ""))
-            self.tell(body)
+        elif kind in AGENT_EVENTS and item.session == record.session:
+            known = record.members.get(str(body.get("job_id")))
+            if known is not None and body.get("seq", 0) > known.acked:
+                if kind == "started":
+                    known.started = True
+                self.tell(body)
 
     def _bring_early(self) -> None:
         waiting, self._early = self._early, []

@@ -1,0 +1,89 @@
+"""Array elements packed onto nodes: one managed job runs many; each alone would cost a minute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from ...language import arrayspec
+from ...model.allocation import Launch
+from ...model.cluster import PartitionConfig
+from ...model.spec import INFINITE
+from ...site import Site
+from ...translate.task import SkyTask
+
+GATHER_S = 0.3  # elements that come within this time belong together
+MAX_ELEMENTS = 2000  # of one pack: its settings and its log stay handy
+NODE_CPUS = 8  # what a node of a pack has at most, where the partition names no limit
+NODE_GPUS = 8
+NODES = 4  # managed jobs that share an array, where the partition names no number
+
+
+class Packer:
+    """Gathers the elements of one array that are started together."""
+
+    def __init__(self, start: Callable[[list[Launch]], Awaitable[None]]) -> None:
+        self._start = start
+        self._gathered: list[Launch] = []
+        self._flush: asyncio.Task[None] | None = None
+
+    async def add(self, launch: Launch) -> None:
+        """Returns when the pack with this element is on its way. Raises what starting it raised."""
+        self._gathered.append(launch)
+        if self._flush is None:
+            self._flush = asyncio.ensure_future(self._soon())
+        await asyncio.shield(self._flush)
+
+    async def _soon(self) -> None:
+        await asyncio.sleep(GATHER_S)
+        gathered, self._gathered, self._flush = self._gathered, [], None
+        await self._start(gathered)
+
+
+def packable(launch: Launch, task: SkyTask) -> bool:
+    """True for an element that runs on one node, where the site packs."""
+    return (
+        launch.array_task_id is not None
+        and task.arrays == "packed"
+        and task.geometry.nodes == 1
+        and launch.restart_count == 0
+        and launch.spec.exclusive is None
+    )
+
+
+def split(
+    elements: list[Launch], task: SkyTask, partition: PartitionConfig | None, site: Site
+) -> Iterator[tuple[list[Launch], int]]:
+    """(elements, how many of them run at a time) for each managed job. %N holds over all of them."""
+    size = task.geometry
+    most = partition.max_cpus_per_node if partition and partition.max_cpus_per_node != INFINITE else NODE_CPUS
+    room = max(1, most // (size.cpus or 1))
+    if size.gpus:
+        room = max(1, min(room, NODE_GPUS // size.gpus))
+    spec = arrayspec.parse(elements[0].spec.array or "", 1 << 22)
+    throttle = (spec.max_running if spec else None) or len(elements)
+    sky = site.sky_partition(elements[0].partition)
+    wanted = min(throttle, len(elements))
+    nodes = min(sky.array_nodes or NODES, -(-wanted // room))
+    nodes = max(nodes, -(-len(elements) // MAX_ELEMENTS))
+    for node in range(nodes):
+        slots = min(room, wanted // nodes + (node < wanted % nodes))
+        part = elements[node::nodes]
+        if part:
+            yield part, max(1, min(slots, len(part)))
+
+
+def sized(task: SkyTask, slots: int) -> SkyTask:
+    """The task of a node with room for so many elements."""
+    resources: dict[str, Any] = dict(task.fields["resources"])
+    size = task.geometry
+    if size.cpus is not None:
+        resources["cpus"] = f"{size.cpus * slots}+"
+    if size.memory_mib:
+        resources["memory"] = f"{-(-size.memory_mib * slots // 1024)}+"
+    if size.gpus:
+        name = str(resources["accelerators"]).rpartition(":")[0]
+        resources["accelerators"] = f"{name}:{size.gpus * slots}"
+    return replace(task, fields={**task.fields, "resources": resources})
