@@ -21,6 +21,8 @@ NOT_HERE: dict[str, str] = {
     "scontrol show assoc": "lists the associations of the recording's accounting database",
     "srun --mpi=list": "lists the plugins that one build was made with",
     "srun --slurmd-debug=9 true": "prints the log of that build's step daemon",
+    "sbatch -H -N1,2 SCRIPT": "a list of node counts is accepted since 23.02",
+    "squeue --json=bogus": "the option takes an argument since 23.02",
 }
 for _row in ROWS:
     if _row.other_user and ("1343" in _row.argv or "nodename" in _row.argv or "partitionname" in _row.argv):
@@ -32,6 +34,7 @@ OWN_WORDS = {
     "scontrol show hostlist": "prints the whole help",
     "squeue --json -o %i": "the recorded layout is 22.05's; 25.11's is in other tests",
     "scontrol version": "tells the version",
+    "sstat -e x": "lists the fields, and newer releases have more of them",
     "scontrol show step": "lists the steps of the recorded queue",
     "scontrol show step abc": "lists the steps of the recorded queue",
 }
