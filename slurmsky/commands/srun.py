@@ -4,6 +4,8 @@ Inside a job srun never comes here: the node's agent answers. Source: src/srun/s
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from ..controller.context import CallerGone, Context
 from ..controller.errors import SlurmError
@@ -14,6 +16,7 @@ from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..node import wire
 from ..node.environment import allocation_environment
+from ..node.srun import ALLOCATED_VARIABLE
 from ..options import submit as options
 from ._allocate import Revoked, allocate, let_go
 from ._command import error_exit, refused, streaming
@@ -40,7 +43,7 @@ async def main(ctx: Context) -> int:
     except Revoked as revoked:
         return revoked.code
     try:
-        code = await _session(ctx, job)
+        code = await _session(ctx, job, {ALLOCATED_VARIABLE: "1"})
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise
@@ -70,14 +73,14 @@ async def _attach(ctx: Context, text: str) -> int:
     return await _session(ctx, job)
 
 
-async def _session(ctx: Context, job: Job) -> int:
-    """Send the caller to the job's head agent; the exit code it brings back."""
+async def _session(ctx: Context, job: Job, more: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Send the caller to the job's head agent (``more`` variables for it); the exit code it brings back."""
     queue = ctx.queue
     address = queue.engine.agent_address(job.job_id)
     if address is None:
         ctx.error(f"Unable to confirm allocation for job {job.job_id}: Invalid job id specified")
         return error_exit(ctx)
-    env = {**allocation_environment(queue.life.launch_of(job)), **queue.job_variables(job)}
+    env = {**allocation_environment(queue.life.launch_of(job)), **queue.job_variables(job), **more}
     ctx.redirect(address, env)
     while True:
         frame = await ctx.frame()

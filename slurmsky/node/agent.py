@@ -204,9 +204,6 @@ class Agent:
                 }
             )
             return
-        if job.batch_pid:
-            self.sessions[job.batch_pid] = (job.job_id, "batch")
-            self.sampler.watch(job.batch_pid)
 
     # --- events
     def changed(self, job: Job) -> None:

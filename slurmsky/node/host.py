@@ -111,7 +111,10 @@ class StepHost:
         """Start all tasks. Files that cannot be opened end the step as slurmstepd would end it."""
         self.agent.hosted[self.key] = processes.now_boot()
         pids: dict[int, int] = {}
-        self.sink_errors: list[str] = []
+        fault = processes.chdir_fault(self.plan.directory)
+        if fault and self.tasks:
+            # The step's manager tries it too, once on each node.
+            self._complain(self.tasks[0], fault)
         for local, task in enumerate(self.tasks):
             try:
                 self._spawn(local, task)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 #: exit_signal of a job whose files could not be opened. Source: the oracle, "0:53".
 SETUP_FAILED = 53
+#: For so long a folder of the output may be missing: submitit, for one, makes it when sbatch has told it the
+#: job's number. Under Slurm it wins this race by the time that a launch through slurmctld and slurmd takes.
+FOLDER_WAIT_S = 2.0
+_FOLDER_LOOK_S = 0.02
 #: what slurmstepd adds to its line for each cause (req.c _handle_signal_container)
 _CAUSES = {
     "TIMEOUT": " DUE TO TIME LIMIT",
@@ -109,6 +113,7 @@ class Job:
         self._killing = False
         self._grace_until = 0.0
         self._setup_failed = False
+        self.output_path = ""
         self._sweeping: Optional[Timer] = None
 
     # --- start
@@ -139,18 +144,41 @@ class Job:
             tasks_per_node=(1,),
             start_time=now,
         )
+        self._start_batch(time.monotonic() + FOLDER_WAIT_S)
+
+    def _start_batch(self, patience: float) -> None:
+        """Start the script; ``patience``: until when (monotonic) its output's folder may still appear."""
+        batch = self.batch
+        assert batch is not None
         try:
-            self.batch_pid = self._spawn_batch(launch)
+            if self.cause:
+                raise OSError("ended (%s) before its output could be opened" % self.cause)
+            self.batch_pid = self._spawn_batch(self.launch)
         except OSError as error:
+            if self._folder_missing(error) and time.monotonic() < patience:
+                self.agent.loop.after(_FOLDER_LOOK_S, lambda: self._start_batch(patience))
+                return
             self._log("cannot start: %s" % error)
-            self._setup_failed = True
-            self.emit({"ev": "started", "time": now, "pid": 0})
-            self.emit({"ev": "step", "step": step_to_dict(self.batch)})
-            self._batch_ended(SETUP_FAILED, None)
+            self._setup_failed = not self.cause
+            self.emit({"ev": "started", "time": batch.start_time, "pid": 0})
+            self.emit_step(batch)
+            self._batch_ended(SETUP_FAILED if self._setup_failed else signal.SIGTERM, None)
             return
-        self.emit({"ev": "started", "time": now, "pid": self.batch_pid})
-        self.emit({"ev": "step", "step": step_to_dict(self.batch)})
+        self.emit({"ev": "started", "time": batch.start_time, "pid": self.batch_pid})
+        self.emit_step(batch)
+        self.agent.sessions[self.batch_pid] = (self.job_id, "batch")
+        self.agent.sampler.watch(self.batch_pid)
         self.agent.loop.child(self.batch_pid, self._batch_ended)
+
+    def _folder_missing(self, error: OSError) -> bool:
+        """Whether an output file could not be opened because the folder it belongs in does not exist."""
+        name = error.filename
+        return (
+            isinstance(error, FileNotFoundError)
+            and isinstance(name, str)
+            and name == self.output_path
+            and not os.path.exists(os.path.dirname(name))
+        )
 
     def _spawn_batch(self, launch: Launch) -> int:
         script = os.path.join(launch.spool, "slurm_script")
@@ -158,32 +186,24 @@ class Job:
         if launch.script != script:
             place_script(launch.script, script)
         spec = launch.spec
-        facts = output.NameFacts(
-            self.job_id,
-            launch.array_job_id,
-            launch.array_task_id,
-            "batch",
-            self.node,
-            0,
-            0,
-            launch.user,
-            launch.name,
-            launch.restart_count,
-        )
         opened: list[int] = []
         previous = os.umask(launch.umask)
         try:
-            stdout_path = output.expand(launch.stdout, facts)
-            stdout = output.open_output(stdout_path, spec.open_mode)
+            self.output_path = output.expand_node(launch.stdout, self.node)
+            stdout = output.open_output(self.output_path, spec.open_mode)
             opened.append(stdout)
-            self.stderr_path = stdout_path
+            self.stderr_path = self.output_path
             stderr = stdout
             if launch.stderr and launch.stderr != launch.stdout:
-                self.stderr_path = output.expand(launch.stderr, facts)
+                self.output_path = self.stderr_path = output.expand_node(launch.stderr, self.node)
                 stderr = output.open_output(self.stderr_path, spec.open_mode)
                 opened.append(stderr)
-            stdin = output.open_input(output.expand(launch.stdin, facts))
+            stdin = output.open_input(output.expand_node(launch.stdin, self.node))
             opened.append(stdin)
+            fault = processes.chdir_fault(launch.work_dir)
+            if fault:
+                # The step's manager tries it too and says so, before the task does.
+                self.complain("slurmstepd-%s: error: %s\n" % (self.node, fault))
             env = batch_environment(launch)
             self.agent.add_own_variables(env)
             return processes.spawn(

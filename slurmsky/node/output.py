@@ -24,70 +24,40 @@ class NameFacts:
 
 
 def expand(pattern: str, facts: NameFacts) -> str:
-    """The name with its patterns replaced.
-
-    A backslash anywhere makes the whole name literal and goes away itself; ``%4j`` pads a number to at most
-    10 digits;
-    letters that mean nothing stay as they are.
-    """
-    if "\\" in pattern:
-        return pattern.replace("\\", "")
-    if "%" not in pattern:
+    """The name with its patterns replaced (language.filename)."""
+    if "%" not in pattern and "\\" not in pattern and pattern.lower() != "none":
         return pattern
-    array_task = facts.array_task_id if facts.array_task_id is not None else 0xFFFFFFFE
-    numbers = {
-        "A": str(facts.array_job_id or facts.job_id),
-        "a": str(array_task),
-        "b": str(array_task % 10),
-        "j": str(facts.job_id),
-        "n": str(facts.node_id),
-        "t": str(facts.task_id),
-        "r": str(facts.restarts),
-        "s": facts.step_id,
-    }
-    words = {"N": facts.node, "u": facts.user, "x": facts.job_name, "%": "%"}
-    result: list[str] = []
-    position = 0
-    while position < len(pattern):
-        char = pattern[position]
-        if char != "%":
-            result.append(char)
-            position += 1
-            continue
-        end = position + 1
-        while end < len(pattern) and pattern[end].isdigit():
-            end += 1
-        letter = pattern[end : end + 1]
-        width = min(int(pattern[position + 1 : end] or 0), 10)
-        if letter == "J":
-            text = str(facts.job_id).zfill(width)
-            result.append(text if facts.step_id == "batch" else "%s.%s" % (text, facts.step_id))
-        elif letter in numbers and letter:
-            text = numbers[letter]
-            result.append(text.zfill(width) if text.isdigit() else text)
-        elif letter in words and letter:
-            result.append(words[letter])
-        else:
-            result.append(pattern[position : end + 1])
-        position = end + 1
-    return "".join(result)
+    from ..language import filename
+
+    return filename.expand(
+        pattern,
+        filename.FilenameValues(
+            job_id=facts.job_id,
+            user=facts.user,
+            job_name=facts.job_name,
+            array_job_id=facts.array_job_id or None,
+            array_task_id=facts.array_task_id,
+            step_id=int(facts.step_id) if facts.step_id.isdigit() else None,
+            node=facts.node,
+            node_id=facts.node_id,
+            task_id=facts.task_id,
+            restart_count=facts.restarts,
+        ),
+    )
+
+
+def expand_node(path: str, node: str) -> str:
+    """What the controller leaves of a batch job's name: the node's own, where it cannot know that before."""
+    return path.replace("%N", node) if "%N" in path else path
 
 
 def is_per_task(pattern: str) -> bool:
     """True when each task, or each node, has a file of its own: its node opens it."""
-    if "\\" in pattern:
+    if "%" not in pattern:
         return False
-    index = 0
-    while True:
-        index = pattern.find("%", index)
-        if index < 0:
-            return False
-        index += 1
-        while index < len(pattern) and pattern[index].isdigit():
-            index += 1
-        if pattern[index : index + 1] in ("t", "n", "N"):
-            return True
-        index += 1
+    from ..language import filename
+
+    return filename.is_per_task(pattern) or filename.is_per_node(pattern)
 
 
 def open_output(path: str, mode: Optional[str]) -> int:

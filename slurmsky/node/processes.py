@@ -101,14 +101,14 @@ def _spawn_quickly(process: Process) -> Optional[int]:
         os.chdir(process.directory)
     except OSError:
         return None
-    path = process.executable or find_program(process.argv[0], env)
+    path, argv = _program(process, env)
     umask = os.umask(process.umask)
     try:
         for number, wanted, _ in limits:
             resource.setrlimit(number, wanted)
         started = os.posix_spawn(
             path,
-            process.argv,
+            argv,
             env,
             setsid=True,
             setsigmask=(),
@@ -208,10 +208,7 @@ def _become(process: Process) -> NoReturn:
     try:
         os.chdir(process.directory)
     except OSError as error:
-        complain(
-            process.node,
-            "couldn't chdir to `%s': %s: going to /tmp instead" % (process.directory, error.strerror),
-        )
+        complain(process.node, _CHDIR_FAULT % (process.directory, error.strerror))
         try:
             os.chdir("/tmp")
         except OSError:
@@ -221,9 +218,9 @@ def _become(process: Process) -> NoReturn:
     env["SLURM_TASK_PID"] = str(os.getpid())
     if process.before_exec is not None:
         process.before_exec(env)
-    path = process.executable or find_program(process.argv[0], env)
+    path, argv = _program(process, env)
     try:
-        os.execve(path, process.argv, env)
+        os.execve(path, argv, env)
     except OSError as error:
         code = error.errno or 1
     reason = os.strerror(code)
@@ -233,6 +230,19 @@ def _become(process: Process) -> NoReturn:
     else:
         complain(process.node, "execve(): %s: %s" % (path, reason))
     os._exit(code)
+
+
+_CHDIR_FAULT = "couldn't chdir to `%s': %s: going to /tmp instead"
+
+
+def chdir_fault(directory: str) -> str:
+    """slurmstepd's complaint about a working folder that cannot be entered; "" when it can."""
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        return _CHDIR_FAULT % (directory, error.strerror)
+    os.chdir("/")
+    return ""
 
 
 def complain(node: str, text: str) -> None:
@@ -264,6 +274,14 @@ def _limit(process: Process) -> None:
                     getattr(error, "strerror", None) or "Operation not permitted",
                 ),
             )
+
+
+def _program(process: Process, env: dict[str, str]) -> tuple[str, list[str]]:
+    """What is executed, and its arguments: slurmstepd gives a program its whole path as argv[0]."""
+    if process.executable is not None:
+        return process.executable, process.argv
+    path = find_program(process.argv[0], env)
+    return path, [path, *process.argv[1:]]
 
 
 def find_program(name: str, env: dict[str, str]) -> str:

@@ -168,7 +168,10 @@ class _Copy:
                 os.close(self._fd)
                 self._fd = -1
                 if self._local is not None and self._local.error:
-                    self._failed(self.agent.node, self._local.error)
+                    # What stands in the way on one virtual node of this machine does so on all.
+                    for share in self.job.launch.shares:
+                        if share.name == self.agent.node or share.address.startswith(transport.UNIX):
+                            self._failed(share.name, self._local.error)
         self._check()
 
     def _check(self) -> None:

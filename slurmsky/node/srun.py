@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ..model.job import Step
 from ..model.spec import INFINITE, StepSpec
-from . import multiprog, output, steps, wire
+from . import choice, output, steps, wire
 from .channel import Channel
 from .clients import elsewhere, leave, parse_context, relay
 from .environment import (
@@ -31,13 +31,17 @@ if TYPE_CHECKING:
 STDIN_WINDOW = 1 << 18
 #: exits of a node are gathered for so long, so that they make one line, as slurmstepd sends them in one
 #: message
-_GATHER_S = 0.01
+_GATHER_S = 0.1
 #: how long srun waits for tasks after a cancel: KillWait and two seconds
 _ABORT_MARGIN_S = 2
 _MPI_TYPES = ("none",)
 _MPI_LIST = "MPI plugin types are...\n" + "".join("\t%s\n" % name for name in _MPI_TYPES)
 #: signals that srun passes on to the tasks (srun_job.c, sig_array)
 _FORWARDED = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGCONT})
+
+
+#: set by the controller for an srun that it made an allocation for; the tasks do not see it
+ALLOCATED_VARIABLE = "SLURMSKY_ALLOCATED"
 
 
 def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: bytes) -> None:
@@ -82,7 +86,9 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
             return
         relay(agent, channel, payload, address or agent.controller_address, "srun")
         return
-    Srun(agent, job, channel, request, step, tuple(parsed.warnings)).begin()
+    # Outside a job the controller made the allocation, and said what there was to say of the options.
+    told = request.env.get(ALLOCATED_VARIABLE) == "1"
+    Srun(agent, job, channel, request, step, () if told else tuple(parsed.warnings)).begin()
 
 
 class _Stream:
@@ -105,6 +111,10 @@ class _Stream:
             self.node_pattern = target
         else:
             self.path = target
+
+
+class BadRequest(Exception):
+    """The step cannot be started as it was asked for; the arguments are Slurm's lines."""
 
 
 class Srun:
@@ -140,6 +150,7 @@ class Srun:
         self._raw = False
         self._over = False
         self._stdin_open = True
+        self._input = -1
         for line in warnings:
             self._say(line + "\n")
 
@@ -163,18 +174,14 @@ class Srun:
             )
             return
         try:
-            shape = steps.choose(job, self.spec)
-        except steps.StepRefused as error:
-            text = str(error)
-            if text.startswith("Invalid generic") and not any(share.gres for share in job.launch.shares):
-                self._say("srun: error: Step requested GRES but job doesn't have GRES\n")
-            self._fail(
-                "srun: error: %s\n" % text
-                if text.startswith("Only allocated")
-                else "srun: error: Unable to create step for job %d: %s\n" % (job.job_id, text)
-            )
+            shape = choice.choose(job, self.spec)
+        except choice.StepRefused as error:
+            for note in error.notes:
+                self._say("srun: error: %s\n" % note)
+            start = "" if error.plain else "Unable to create step for job %d: " % job.job_id
+            self._fail("srun: error: %s%s\n" % (start, error))
             return
-        except steps.StepBusy as error:
+        except choice.StepBusy as error:
             if self.spec.immediate_s is not None or self.spec.job.immediate_s is not None:
                 self._fail("srun: error: Unable to create step for job %d: %s\n" % (job.job_id, error))
                 return
@@ -186,19 +193,24 @@ class Srun:
             self._waiting = True
             job.waiting.append(self._try)
             return
+        if self.spec.pty is not None and not self.request.ttys[0]:
+            self._say(
+                "srun: error: ioctl(TIOCGWINSZ): Inappropriate ioctl for device\n"
+                "srun: error: Not using a pseudo-terminal, disregarding --pty option\n"
+            )
         if self._told_busy:
             self._say("srun: Step created for job %d\n" % job.job_id)
         try:
             self._start(shape)
-        except multiprog.MultiProgError as error:
-            self._fail("srun: error: %s\n" % error)
+        except BadRequest as error:
+            self._fail("".join("srun: error: %s\n" % line for line in error.args))
         except OSError as error:
             self._fail(
                 "srun: error: Task launch for StepId=%d.%d failed on node: %s\n"
                 % (job.job_id, job.next_step - 1, error.strerror or error)
             )
 
-    def _start(self, shape: steps.Shape) -> None:
+    def _start(self, shape: choice.Shape) -> None:
         job, spec, request = self.job, self.spec, self.request
         launch = job.launch
         ntasks = sum(map(len, shape.ranks))
@@ -250,14 +262,27 @@ class Srun:
     def _argvs(self, ntasks: int) -> list[list[str]]:
         argv = list(self.spec.argv)
         if not self.spec.multi_prog:
+            if argv[0].startswith("."):
+                # srun makes such names absolute before it sends them (search_path).
+                argv[0] = "%s/%s" % (self.request.cwd, argv[0])
             return [argv] * ntasks
         path = os.path.join(self.request.cwd, argv[0])
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read()
         except OSError:
-            raise multiprog.MultiProgError("Could not open multi_prog config file %s" % argv[0]) from None
-        return multiprog.programs(text, argv[0], ntasks)
+            raise BadRequest("Could not open multi_prog config file %s" % argv[0]) from None
+        from ..language import multiprog
+
+        try:
+            programs = multiprog.parse(text)
+        except multiprog.MultiProgError as error:
+            line = "Line %d of configuration file %s invalid" % (error.pos, argv[0])
+            raise BadRequest(*([error.message] if error.message else []), line) from None
+        missing = programs.missing(ntasks)
+        if missing is not None:
+            raise BadRequest("Configuration file %s invalid, no record for task id %d" % (argv[0], missing))
+        return [programs.argv(rank) or [] for rank in range(ntasks)]
 
     def _open(self, stream: _Stream, step_id: str) -> bool:
         name = output.expand(
@@ -280,8 +305,8 @@ class Srun:
 
     @property
     def terminal(self) -> bool:
-        """True for --pty."""
-        return self.spec.pty is not None
+        """True for --pty, where the caller has a terminal."""
+        return self.spec.pty is not None and self.request.ttys[0]
 
     def _stdin_plan(self) -> tuple[str, Optional[int]]:
         """(what the tasks read, the only rank that reads it or None)."""
@@ -294,9 +319,19 @@ class Srun:
             return "null", None
         if text.isdigit():
             return "stream", int(text)
-        return text, None
+        if output.is_per_task(text):
+            return text, None
+        # A file for all: srun reads it and sends it to the tasks.
+        try:
+            name = output.expand(
+                text, output.NameFacts(step_id="0", node=self.job.node, node_id=0, task_id=0, **self._names)
+            )
+            self._input = output.open_input(os.path.join(self.request.cwd, name))
+        except OSError as error:
+            raise BadRequest("Could not open stdin file: %s" % error.strerror) from None
+        return "stream", None
 
-    def _record(self, step_id: str, shape: steps.Shape, ntasks: int, argvs: list[list[str]]) -> Step:
+    def _record(self, step_id: str, shape: choice.Shape, ntasks: int, argvs: list[list[str]]) -> Step:
         spec = self.spec
         name = spec.job.job_name if "job_name" in spec.typed else None
         return Step(
@@ -318,9 +353,10 @@ class Srun:
             container=spec.job.container or "",
         )
 
-    def _common_environment(self, step_id: str, shape: steps.Shape) -> dict[str, str]:
+    def _common_environment(self, step_id: str, shape: choice.Shape) -> dict[str, str]:
         spec, request = self.spec, self.request
         env = exported(dict(request.env), spec.job.export)
+        env.pop(ALLOCATED_VARIABLE, None)
         env.update(job_of_task_environment(self.job.launch))
         env.update(
             step_environment(
@@ -352,7 +388,7 @@ class Srun:
     def _plan(
         self,
         index: int,
-        shape: steps.Shape,
+        shape: choice.Shape,
         argvs: list[list[str]],
         common: dict[str, str],
         directory: str,
@@ -439,6 +475,18 @@ class Srun:
             self.run.set_size(int(rows), int(columns))
 
     def _grant(self, count: int) -> None:
+        """The tasks have read so much: more may come, from the file of -i or from the client."""
+        if self._input >= 0:
+            assert self.run is not None
+            data = os.read(self._input, count)
+            if not data:
+                os.close(self._input)
+                self._input = -1
+                self._stdin_open = False
+            self.run.write_stdin(data)
+            return
+        if not self._stdin_open:
+            return
         self.channel.send(wire.GRANT, b"%d" % count)
 
     def _client_gone(self) -> None:
@@ -500,9 +548,8 @@ class Srun:
                 self._say("srun: %s %s: %s\n" % (name, _tasks(ranks), word))
 
     def _abort(self, run: steps.StepRun) -> None:
+        run.cancel("CANCELLED", time.time(), signal.SIGKILL)
         self._terminating = True
-        run.cancel("CANCELLED", time.time())
-        self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, run.kill))
 
     # --- from the step
     def output(self, rank: int, stream: int, data: bytes) -> None:
@@ -634,7 +681,8 @@ class Srun:
         code, number = steps.worst(run.statuses.values())
         for name in run.failed_nodes:
             self._say("srun: error: Node failure on %s\n" % name)
-        if number and not run.failed_nodes and not self._killed_by_wait and not self._signalled:
+        forced = number in (signal.SIGKILL, signal.SIGTERM)  # what Slurm itself ends steps with
+        if forced and not run.failed_nodes and not self._killed_by_wait and not self._signalled:
             self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
         self._end(128 + number if number else code)
 
@@ -663,6 +711,9 @@ class Srun:
         self.channel.close()
 
     def _close_files(self) -> None:
+        if self._input >= 0:
+            os.close(self._input)
+            self._input = -1
         for fd in {
             stream.fd
             for stream in (getattr(self, "stdout", None), getattr(self, "stderr", None))

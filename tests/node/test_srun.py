@@ -131,7 +131,7 @@ ONE_NODE = [
         ("-n1", "-D", "/nonexist", "pwd"),
         "/tmp\n",
         "slurmstepd-n1: error: couldn't chdir to `/nonexist': "
-        "No such file or directory: going to /tmp instead\n",
+        "No such file or directory: going to /tmp instead\n" * 2,
         0,
     ),
     (("-n2", "--multi-prog", "nosuch"), "", "srun: error: Could not open multi_prog config file nosuch\n", 1),
