@@ -46,6 +46,7 @@ class SkyServer:
         self.after: Fault = lambda path: None  # ... given after the request has had its effect
         self.cut_log_after: list[int] = []  # each reading of a log ends after so many bytes
         self.refuse = ""
+        self.enabled = ["kubernetes"]
 
     async def __aenter__(self) -> SkyServer:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -62,7 +63,7 @@ class SkyServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            method, target, _ = head.split("\r\n")[0].split(" ")
+            _, target, _ = head.split("\r\n")[0].split(" ")
             length = next(
                 (
                     int(line.split(":")[1])
@@ -83,7 +84,7 @@ class SkyServer:
                 answer = self.after(path) or answer
             status, kind, data = answer
             if status:
-                extra = f"X-Skypilot-Request-ID: r{len(self.results)}\r\n" if method == "POST" else ""
+                extra = f"X-Skypilot-Request-ID: r{len(self.results)}\r\n" if path != "/api/get" else ""
                 writer.write(
                     f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{extra}"
                     f"Content-Length: {len(data)}\r\n\r\n".encode()
@@ -117,6 +118,8 @@ class SkyServer:
             job.become("PENDING")
             self.jobs.append(job)
             value = {"job_id": [job.job_id], "handle": "pickle"}
+        elif path == "/enabled_clouds":
+            value = self.enabled
         elif path == "/jobs/queue/v2":
             wanted = body.get("job_ids")
             value = {

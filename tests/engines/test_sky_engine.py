@@ -87,7 +87,7 @@ class World:
             job = self.server.jobs[len(self.tasks_of_jobs)]
             self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job)))
 
-    async def until(self, condition, patience: float = 60) -> None:
+    async def until(self, condition, patience: float = 100) -> None:
         deadline = time.monotonic() + patience
         while not condition():
             assert time.monotonic() < deadline, self.told[-5:]

@@ -22,10 +22,11 @@ _STAMP = (2020, 1, 1, 0, 0, 0)  # the same content makes the same file
 
 def build(folder: Path) -> Path:
     """The program's file in ``folder``, named after its content; made unless it is there."""
-    entries = sorted(_entries())
+    # Read once: a clone may change under our hands.
+    entries = [(name, source.read_bytes()) for name, source in sorted(_entries())]
     digest = hashlib.sha256()
-    for name, source in entries:
-        digest.update(name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for name, data in entries:
+        digest.update(name.encode() + b"\0" + data + b"\0")
     digest.update(MAIN.encode())
     target = folder / f"agent-{digest.hexdigest()[:16]}.pyz"
     if not target.exists():
@@ -33,8 +34,8 @@ def build(folder: Path) -> Path:
         partial = target.with_suffix(".part")
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             _add(archive, "__main__.py", MAIN.encode())
-            for name, source in entries:
-                _add(archive, name, source.read_bytes())
+            for name, data in entries:
+                _add(archive, name, data)
         partial.replace(target)
     return target
 

@@ -1,0 +1,325 @@
+"""The SkyPilot engine's smaller parts: what travels, what comes back, what a node makes of its
+environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sky_server import SkyServer
+
+from slurmsky.engines.base import EngineError
+from slurmsky.engines.sky import certificates, packs, pyz, setup, shipment
+from slurmsky.engines.sky.http import Access, Client
+from slurmsky.engines.sky.returns import Returns
+from slurmsky.model.allocation import Launch, NodeShare
+from slurmsky.model.spec import JobSpec
+from slurmsky.node import cloudenv, files, transport
+from slurmsky.node.logframes import Output
+from slurmsky.site import load
+from slurmsky.translate.task import plan
+
+SITE = load('[[partition]]\nname="debug"\ndefault=true\n[gpus]\ndefault="H100"', "site.toml")
+
+
+def launch(folder: Path, **more) -> Launch:
+    facts = {
+        "job_id": 7, "name": "job", "user": "me", "uid": 1, "gid": 1, "group": "me", "account": "",
+        "partition": "debug", "qos": "normal", "cluster": "c", "spec": JobSpec(), "ntasks": 1,
+        "shares": [NodeShare("?", cpu_ids=(0,))], "submit_dir": str(folder), "submit_host": "h",
+        "work_dir": str(folder), "spool": "/x", "environment": {"HOME": "/home/me"},
+    }  # fmt: skip
+    return Launch(**{**facts, **more})
+
+
+# --- what travels
+
+
+def test_the_program_is_the_same_file_for_the_same_content(tmp_path, monkeypatch):
+    entries = list(pyz._entries())
+    monkeypatch.setattr(pyz, "_entries", lambda: iter(entries))
+    one, two = pyz.build(tmp_path / "a"), pyz.build(tmp_path / "b")
+    assert one.name == two.name and one.read_bytes() == two.read_bytes()
+    names = zipfile.ZipFile(one).namelist()
+    assert {
+        "__main__.py",
+        "slurmsky/node/agent.py",
+        "slurmsky/grammar/hostlist.lark",
+        "lark/__init__.py",
+    } <= set(names)
+    assert not any(
+        name.startswith(("slurmsky/controller", "slurmsky/commands", "slurmsky/engines")) for name in names
+    )
+
+
+def test_the_program_needs_nothing_but_the_standard_library(tmp_path):
+    program = pyz.build(tmp_path)
+    check = (
+        f"import sys; sys.path[:] = [{str(program)!r}] + [p for p in sys.path if 'site-packages' not in p]; "
+    )
+    check += "import slurmsky.node.cloud, slurmsky.node.agent, slurmsky.node.srun, slurmsky.report"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", check], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "project"
+    (folder / "data").mkdir(parents=True)
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
+    (folder / "data" / "big.bin").write_bytes(b"x" * 3000)
+    (folder / "notes.log").write_text("log\n")
+    (folder / "link").symlink_to("run.sh")
+    (folder / "empty").mkdir()
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+def names_in(archive: Path) -> set[str]:
+    with tarfile.open(archive) as tar:
+        return set(tar.getnames())
+
+
+def test_a_folder_travels_with_its_links_and_modes(project, tmp_path):
+    manifest = shipment.archive(project, tmp_path / "a.tar", 1 << 20, Path("/home/me"), tmp_path / "state")
+    assert set(manifest) == {"run.sh", "data/big.bin", "notes.log"}
+    assert names_in(tmp_path / "a.tar") == {"run.sh", "data", "data/big.bin", "notes.log", "link", "empty"}
+    files.unpack(str(tmp_path / "a.tar"), str(tmp_path / "there"))
+    assert os.readlink(tmp_path / "there" / "link") == "run.sh"
+    assert (tmp_path / "there" / "run.sh").stat().st_mode & 0o777 == 0o755
+    # What arrives counts as unchanged.
+    assert files.scan(str(tmp_path / "there")).keys() == manifest.keys()
+
+
+@pytest.mark.parametrize(
+    "ignored, stays",
+    [
+        ("*.log\n", {"notes.log"}),
+        ("data/\n# a comment\n", {"data", "data/big.bin"}),
+        ("/data/*.bin", {"data/big.bin"}),
+    ],
+)
+def test_what_skyignore_names_stays(project, tmp_path, ignored, stays):
+    (project / ".skyignore").write_text(ignored)
+    shipment.archive(project, tmp_path / "a.tar", 1 << 20, Path("/home/me"), tmp_path / "state")
+    everything = {"run.sh", "data", "data/big.bin", "notes.log", "link", "empty", ".skyignore"}
+    assert names_in(tmp_path / "a.tar") == everything - stays
+
+
+def test_keys_in_a_home_folder_do_not_travel(project, tmp_path):
+    (project / ".ssh").mkdir()
+    (project / ".ssh" / "id_rsa").write_text("secret")
+    shipment.archive(project, tmp_path / "a.tar", 1 << 20, project, tmp_path / "state")
+    assert not any(name.startswith(".ssh") for name in names_in(tmp_path / "a.tar"))
+
+
+def test_a_folder_that_is_too_large_is_refused_with_a_way_out(project, tmp_path):
+    with pytest.raises(EngineError, match=r"\.skyignore"):
+        shipment.archive(project, tmp_path / "a.tar", 2000, Path("/home/me"), tmp_path / "state")
+
+
+def test_nothing_secret_is_in_the_task(project, tmp_path):
+    ship = shipment.pack(
+        launch(project, environment={"WANDB_API_KEY": "s3cret"}),
+        "job-s7-0",
+        tmp_path / "state" / "7" / "run0" / "ship",
+        tmp_path / "programs",
+        upload_mib=10,
+        return_mib=32,
+        environment={},
+    )
+    assert "s3cret" not in str(ship.fields)
+    for name in ("settings.json", "tls/node.key", "files.tar"):
+        assert (ship.folder / name).stat().st_mode & 0o077 == 0
+
+
+def test_only_a_jobs_own_certificates_open_its_doors(tmp_path):
+    for name in ("mine", "other"):
+        certificates.make(tmp_path / name, name)
+
+    def contexts(name):
+        return transport.tls_contexts(
+            *(str(tmp_path / name / part) for part in ("node.crt", "node.key", "ca.crt"))
+        )
+
+    async def connects(client):
+        server = await asyncio.start_server(hello, "127.0.0.1", 0, ssl=contexts("mine")[0])
+        port = server.sockets[0].getsockname()[1]
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname="x")
+        except OSError:
+            return False
+        finally:
+            server.close()
+        try:
+            return await reader.read(2) == b"hi"
+        except OSError:
+            return False
+        finally:
+            writer.close()
+
+    async def hello(reader, writer):
+        writer.write(b"hi")
+        writer.close()
+
+    assert asyncio.run(connects(contexts("mine")[1]))
+    assert not asyncio.run(connects(contexts("other")[1]))
+
+
+# --- what comes back
+
+
+def returned(returns: Returns, path: str, data: bytes, key: str = "1.0.9") -> None:
+    event = {
+        "path": path,
+        "size": len(data),
+        "mode": 0o644,
+        "mtime": 1e9,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    returns.begin_file(key, event)
+    returns.output(key, Output(1, 0, 9, 0, data))
+    returns.end_file(key)
+
+
+@pytest.mark.parametrize("path", ["../evil", "/etc/evil", "a/../../evil", "out/evil"])
+def test_a_node_cannot_write_outside_of_the_submit_folder(tmp_path, path):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "out").symlink_to(tmp_path)
+    returns = Returns(tmp_path / "in", str(project), {}, 7, 0o022, {})
+    returned(returns, path, b"data")
+    assert not (tmp_path / "evil").exists() and returns.messages
+
+
+def test_appended_output_goes_behind_what_was_there(tmp_path):
+    out = tmp_path / "out"
+    out.write_text("before\n")
+    returns = Returns(tmp_path / "in", str(tmp_path), {}, 7, 0o022, {})
+    for _ in range(2):  # a replay changes nothing
+        returns.open_stream("1.0.0", {"path": str(out), "append": True})
+        returns.output("1.0.0", Output(1, 0, 0, 0, b"one\n"))
+        returns.output("1.0.0", Output(1, 0, 0, 4, b"two\n"))
+    assert out.read_text() == "before\none\ntwo\n"
+
+
+# --- a node's environment
+
+SEEN = {
+    "HOME": "/root/.sky_clusters/x", "PATH": "/root/.sky_clusters/x/sky-user-env/bin:/opt/cuda/bin:/usr/bin",
+    "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "99", "SLURMD_NODENAME": "n1", "VIRTUAL_ENV": "/x", "PS1": "$",
+    "SKYPILOT_NODE_RANK": "0", "CUDA_VISIBLE_DEVICES": "2,3", "LD_LIBRARY_PATH": "/opt/cuda/lib",
+}  # fmt: skip
+
+
+def test_a_node_without_what_skypilot_added():
+    env = cloudenv.node_environment(SEEN, "/home/cloud")
+    assert env["HOME"] == "/home/cloud" and env["PATH"].startswith("/opt/cuda/bin:/usr/bin")
+    assert "sky-user-env" not in env["PATH"] and env["LD_LIBRARY_PATH"] == "/opt/cuda/lib"
+    assert not set(env) & {"OMP_NUM_THREADS", "SLURM_JOB_ID", "SLURMD_NODENAME", "VIRTUAL_ENV", "PS1"}
+
+
+@pytest.mark.parametrize(
+    "user, same, expected",
+    [
+        ({"FOO": "1", "PATH": "/mine:/gone", "OMP_NUM_THREADS": "4"}, False,
+         {"FOO": "1", "PATH": "/mine:/usr/bin", "OMP_NUM_THREADS": "4", "HOME": "/home/me"}),
+        ({"CUDA_VISIBLE_DEVICES": "0", "DISPLAY": ":0", "XDG_RUNTIME_DIR": "/run/1"}, False,
+         {"CUDA_VISIBLE_DEVICES": "2,3", "DISPLAY": None, "XDG_RUNTIME_DIR": None}),
+        ({"PATH": "/mine:/gone", "HOME": "/home/me"}, True, {"PATH": "/mine:/gone", "HOME": "/home/me"}),
+        ({}, False, {"PATH": None, "SKYPILOT_NODE_RANK": "0"}),
+    ],
+)  # fmt: skip
+def test_a_jobs_environment_on_a_node(user, same, expected):
+    node = {
+        "PATH": "/usr/bin",
+        "HOME": "/home/cloud",
+        "SKYPILOT_NODE_RANK": "0",
+        "CUDA_VISIBLE_DEVICES": "2,3",
+    }
+    env = cloudenv.job_environment(user, node, same, "/home/me", lambda path: path != "/gone")
+    assert {name: env.get(name) for name in expected} == expected
+
+
+# --- packs and the choice of engine
+
+
+@pytest.mark.parametrize(
+    "count, spec, nodes, slots",
+    [
+        (20, {}, 3, [7, 7, 6]),
+        (4, {"cpus_per_task": 8}, 4, [1, 1, 1, 1]),
+        (100, {}, 4, [8, 8, 8, 8]),
+        (100, {"array": "0-99%4"}, 1, [4]),
+        (8, {"gpus": "2"}, 2, [4, 4]),
+        (5000, {"array": "0-4999%1"}, 3, [1, 1, 1]),
+    ],
+)
+def test_how_an_array_is_split(tmp_path, count, spec, nodes, slots):
+    whole = JobSpec(**{"array": f"0-{count - 1}", **spec})
+    elements = [launch(tmp_path, spec=whole, job_id=index, array_task_id=index) for index in range(count)]
+    parts = list(packs.split(elements, plan(whole, SITE, "debug"), None, SITE))
+    assert len(parts) == nodes and [part[1] for part in parts] == slots
+    assert sorted(element.job_id for part, _ in parts for element in part) == list(range(count))
+
+
+CONFIG = """
+# api_server: no
+jobs:
+  controller:
+    endpoint: wrong
+api_server:
+  endpoint: "https://sky.example.org"   # ours
+  service_account_token: sky_abc
+admin_policy: x
+"""
+
+
+def test_the_servers_address_in_skypilots_config():
+    assert setup.api_server(CONFIG) == {
+        "endpoint": "https://sky.example.org",
+        "service_account_token": "sky_abc",
+    }
+    assert setup.api_server("") == {}
+
+
+@pytest.mark.parametrize(
+    "wanted, engine, used_before, enabled, answer",
+    [
+        ("", "auto", False, ["slurm"], "local"),
+        ("", "auto", True, ["slurm"], "sky"),
+        ("", "auto", True, [], "local"),
+        ("", "local", True, ["slurm"], "local"),
+        ("", "sky", False, [], "sky"),
+        ("local", "sky", True, ["slurm"], "local"),
+        ("sky", "local", False, [], "sky"),
+        ("", "auto", True, None, "local"),
+    ],
+)
+def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
+    if used_before:
+        (tmp_path / ".sky").mkdir()
+    site = load(f'engine = "{engine}"', "site.toml")
+    server = SkyServer()
+    server.enabled = enabled or []
+    if enabled is None:
+        server.fault = lambda path: (503, "text/plain", b"restarting")
+
+    async def ask():
+        async with server:
+            return await setup.choose({"HOME": str(tmp_path)}, site, Client(Access(server.endpoint)), wanted)
+
+    assert asyncio.run(ask())[0] == answer
