@@ -1,14 +1,16 @@
 """The commands: one module each, with ``main(ctx) -> exit code`` (or a coroutine of one)."""
+
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 NAMES = frozenset(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
-def find(name: str) -> Optional[Callable[[Any], Any]]:
+def find(name: str) -> Callable[[Any], Any] | None:
     """The main function of a command, imported on first use; None for a name that is no command."""
     if name not in NAMES:
         return None

@@ -4,13 +4,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Awaitable, Callable
-from typing import Union
 
 from ..controller.context import Context
 from ..controller.errors import SlurmError
 from ..options.errors import CommandError
 
-Main = Callable[[Context], Union[int, Awaitable[int]]]
+Main = Callable[[Context], int | Awaitable[int]]
 
 
 def answer(ctx: Context, error: CommandError) -> int:

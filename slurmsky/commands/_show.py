@@ -2,6 +2,7 @@
 
 Source: src/scontrol/info_job.c, info_node.c, info_part.c, scontrol.c _show_it.
 """
+
 from __future__ import annotations
 
 import os
@@ -40,6 +41,7 @@ def show(ctx: Context, query: ScontrolQuery, words: Words) -> int:
 
 # --- jobs and steps
 
+
 def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     book = ctx.queue.book
     if value is None:
@@ -73,7 +75,9 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         document = structured.jobs_document(jobs, meta, ctx.queue.clock(), book.cluster)
         ctx.out(structured.dump(document, yaml=query.yaml is not None))
         return 0
-    ctx.out("".join(report.show_job(job, context, detail=query.details, oneliner=query.oneliner) for job in jobs))
+    ctx.out(
+        "".join(report.show_job(job, context, detail=query.details, oneliner=query.oneliner) for job in jobs)
+    )
     return 0
 
 
@@ -98,8 +102,12 @@ def _steps(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     else:
         records = [book.jobs[job_id] for job_id in sorted(book.jobs)]
     found: list[tuple[Job, Step]] = [
-        (job, step) for job in records for step in job.steps.values()
-        if not step.state.finished and (wanted is None or wanted.step is None or str(wanted.step) == step.step_id)]
+        (job, step)
+        for job in records
+        for step in job.steps.values()
+        if not step.state.finished
+        and (wanted is None or wanted.step is None or str(wanted.step) == step.step_id)
+    ]
     context = report_context(ctx, query)
     if wanted is not None and wanted.step is not None and not found:
         ctx.out(f"Job step {value} not found\n")
@@ -117,11 +125,14 @@ def completing(ctx: Context, query: ScontrolQuery) -> None:
     for job in ctx.queue.book.jobs.values():
         if JobFlag.COMPLETING in job.flags:
             took = timelimit.format_seconds(max(0, int(now - job.end_time)))
-            ctx.out(f"JobId={job.job_id} EndTime={context.clock.text(job.end_time)} CompletingTime={took} "
-                    f"Nodes(COMPLETING)={hostlist.compress(job.nodes)} \n")
+            ctx.out(
+                f"JobId={job.job_id} EndTime={context.clock.text(job.end_time)} CompletingTime={took} "
+                f"Nodes(COMPLETING)={hostlist.compress(job.nodes)} \n"
+            )
 
 
 # --- nodes, partitions, configuration
+
 
 def _nodes(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     book = ctx.queue.book
@@ -160,14 +171,20 @@ def _partitions(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
 def _config(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     context = report_context(ctx, query)
     queue = ctx.queue
-    facts = {"SLURM_CONF": queue.site.source or "(no site file)", "StateSaveLocation": str(queue.paths.home),
-             "SlurmctldHost[0]": queue.host, "BOOT_TIME": context.clock.text(queue.started_at),
-             "NEXT_JOB_ID": str(queue.book.next_job_id), "SlurmctldLogFile": str(queue.paths.log)}
+    facts = {
+        "SLURM_CONF": queue.site.source or "(no site file)",
+        "StateSaveLocation": str(queue.paths.home),
+        "SlurmctldHost[0]": queue.host,
+        "BOOT_TIME": context.clock.text(queue.started_at),
+        "NEXT_JOB_ID": str(queue.book.next_job_id),
+        "SlurmctldLogFile": str(queue.paths.log),
+    }
     ctx.out(report_config.show_config(context, facts, queue.host))
     return 0
 
 
 # --- hostlists
+
 
 def _hostnames(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     text = value if value is not None else ctx.env.get("SLURM_JOB_NODELIST") or ctx.env.get("SLURM_NODELIST")
@@ -183,7 +200,7 @@ def _hostnames(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     return 0
 
 
-def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, ScontrolQuery, "str | None"], int]:
+def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, ScontrolQuery, str | None], int]:
     def run(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         if value is None:
             ctx.err("invalid encode argument")
@@ -207,6 +224,7 @@ def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, Scontrol
 
 # --- what this cluster has none of, or one answer for
 
+
 def _licenses(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     book = ctx.queue.book
     if not book.cluster.licenses:
@@ -219,7 +237,9 @@ def _licenses(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     separator = " " if query.oneliner else "\n    "
     for name, total in found:
         used = book.licenses_used.get(name, 0)
-        ctx.out(f"LicenseName={name}{separator}Total={total} Used={used} Free={total - used} Reserved=0 Remote=no\n")
+        ctx.out(
+            f"LicenseName={name}{separator}Total={total} Used={used} Free={total - used} Reserved=0 Remote=no\n"
+        )
     return 0
 
 
@@ -231,7 +251,9 @@ def _reservations(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     return 0
 
 
-def _constant(out: str = "", err: str = "", code: int = 0) -> Callable[[Context, ScontrolQuery, "str | None"], int]:
+def _constant(
+    out: str = "", err: str = "", code: int = 0
+) -> Callable[[Context, ScontrolQuery, str | None], int]:
     def run(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         ctx.out(out)
         if err:
@@ -243,8 +265,10 @@ def _constant(out: str = "", err: str = "", code: int = 0) -> Callable[[Context,
 
 def _assoc(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     user = ctx.queue.environment.get("USER", "root")
-    ctx.out("Current Association Manager state\n\nUser Records\n\n"
-            f"UserName={user}({os.geteuid()}) DefAccount={user} DefWckey= AdminLevel=Administrator\n")
+    ctx.out(
+        "Current Association Manager state\n\nUser Records\n\n"
+        f"UserName={user}({os.geteuid()}) DefAccount={user} DefWckey= AdminLevel=Administrator\n"
+    )
     return 0
 
 
@@ -252,7 +276,7 @@ def _hosts(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     return 0
 
 
-ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, "str | None"], int]], ...] = (
+ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, str | None], int]], ...] = (
     ("jobs", 1, _jobs),
     ("steps", 1, _steps),
     ("nodes", 1, _nodes),
@@ -271,15 +295,28 @@ ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, "str | None"],
     ("burstbuffer", 1, _constant(out="No burst buffer information\n")),
     ("dwstat", 2, _constant(out="")),
     ("federation", 1, _constant(out="")),
-    ("frontend", 1, _constant(err="slurm_load_front_end error: Requested operation not supported on this system",
-                              code=1)),
-    ("slurmd", 1, _constant(err="slurm_slurmd_info: Unable to contact slurm controller (connect failure)", code=1)),
-    ("powercap", 1, _constant(out="Powercapping disabled by configuration. See PowerParameters parameter in "
-                                  "slurm.conf\n")),
+    (
+        "frontend",
+        1,
+        _constant(err="slurm_load_front_end error: Requested operation not supported on this system", code=1),
+    ),
+    (
+        "slurmd",
+        1,
+        _constant(err="slurm_slurmd_info: Unable to contact slurm controller (connect failure)", code=1),
+    ),
+    (
+        "powercap",
+        1,
+        _constant(
+            out="Powercapping disabled by configuration. See PowerParameters parameter in slurm.conf\n"
+        ),
+    ),
 )
 
 
 # --- processes
+
 
 def listpids(ctx: Context, words: Words) -> int:
     """listpids [JOBID[.STEP]]: processes of a job, found by the job's mark in their environment."""
@@ -295,7 +332,9 @@ def listpids(ctx: Context, words: Words) -> int:
         job, step = env.get("SLURM_JOB_ID", ""), env.get("SLURM_STEP_ID", "batch")
         if wanted is not None and wanted not in (job, f"{job}.{step}"):
             continue
-        ctx.out(f"{pid:<8} {job:<8} {step:<8} {env.get('SLURM_LOCALID', '-'):<7} {env.get('SLURM_PROCID', '-'):<8}\n")
+        ctx.out(
+            f"{pid:<8} {job:<8} {step:<8} {env.get('SLURM_LOCALID', '-'):<7} {env.get('SLURM_PROCID', '-'):<8}\n"
+        )
     return 0
 
 

@@ -1,4 +1,5 @@
 """What the option parser and the queue need to know of a command's caller."""
+
 from __future__ import annotations
 
 import grp
@@ -12,9 +13,16 @@ from ..controller.submit import Submitter
 from ..options.values import Context as Surroundings
 
 _RLIMIT_ROWS = {
-    "Max cpu time": "CPU", "Max file size": "FSIZE", "Max data size": "DATA", "Max stack size": "STACK",
-    "Max core file size": "CORE", "Max resident set": "RSS", "Max processes": "NPROC", "Max open files": "NOFILE",
-    "Max locked memory": "MEMLOCK", "Max address space": "AS",
+    "Max cpu time": "CPU",
+    "Max file size": "FSIZE",
+    "Max data size": "DATA",
+    "Max stack size": "STACK",
+    "Max core file size": "CORE",
+    "Max resident set": "RSS",
+    "Max processes": "NPROC",
+    "Max open files": "NOFILE",
+    "Max locked memory": "MEMLOCK",
+    "Max address space": "AS",
 }
 
 
@@ -60,17 +68,32 @@ def surroundings(ctx: Context) -> Surroundings:
             return file.read(16 << 20)
 
     return Surroundings(
-        now=ctx.queue.clock(), cwd=ctx.cwd, env=ctx.env, read_file=read_file, is_root=os.geteuid() == 0,
-        find_user=find_user, find_group=find_group, max_array_size=ctx.queue.site.cluster.max_array_size)
+        now=ctx.queue.clock(),
+        cwd=ctx.cwd,
+        env=ctx.env,
+        read_file=read_file,
+        is_root=os.geteuid() == 0,
+        find_user=find_user,
+        find_group=find_group,
+        max_array_size=ctx.queue.site.cluster.max_array_size,
+    )
 
 
 def submitter(ctx: Context) -> Submitter:
     """Who calls, and from where."""
     uid, gid = os.geteuid(), os.getegid()
     user = user_name(uid)
-    return Submitter(user=user, uid=uid, group=group_name(gid), gid=gid, account=user, cwd=ctx.cwd,
-                     host=ctx.queue.host, sid=_session(ctx.request.pid),
-                     submit_line=shlex.join([ctx.command, *ctx.args]))
+    return Submitter(
+        user=user,
+        uid=uid,
+        group=group_name(gid),
+        gid=gid,
+        account=user,
+        cwd=ctx.cwd,
+        host=ctx.queue.host,
+        sid=_session(ctx.request.pid),
+        submit_line=shlex.join([ctx.command, *ctx.args]),
+    )
 
 
 def _session(pid: int) -> int:

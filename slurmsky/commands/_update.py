@@ -2,6 +2,7 @@
 
 Source: src/scontrol/update_job.c scontrol_update_job, update_node.c, update_part.c; slurmctld/job_mgr.c _update_job.
 """
+
 from __future__ import annotations
 
 import os
@@ -37,6 +38,7 @@ class Key:
 
 
 # --- reading values
+
 
 def _text(ctx: Context, text: str) -> str:
     return text
@@ -75,7 +77,7 @@ def _minutes(name: str) -> Callable[[Context, str], tuple[str, int]]:
     def read(ctx: Context, text: str) -> tuple[str, int]:
         sign = text[:1] if text[:1] in "+-" else ""
         try:
-            minutes = timelimit.parse(text[len(sign):])
+            minutes = timelimit.parse(text[len(sign) :])
         except LanguageError:
             raise Unreadable(f"scontrol: error: Invalid {name} value") from None
         return sign, minutes
@@ -117,11 +119,22 @@ def _mail_types(ctx: Context, text: str) -> tuple[str, ...]:
 
 # --- changing the job
 
+
 def _spec(field: str) -> Set:
     def apply(ctx: Context, job: Job, value: Any) -> None:
         changed = job.spec.evolve(**{field: value if value != "" else None})
-        if not job.state.finished and field in ("constraint", "nodelist", "exclude", "gres", "licenses", "mem_mib",
-                                                "mem_per_cpu_mib", "cpus_per_task", "mincpus", "tmp_mib"):
+        if not job.state.finished and field in (
+            "constraint",
+            "nodelist",
+            "exclude",
+            "gres",
+            "licenses",
+            "mem_mib",
+            "mem_per_cpu_mib",
+            "cpus_per_task",
+            "mincpus",
+            "tmp_mib",
+        ):
             check(ctx.queue.book.cluster, changed, ctx.queue.clock())
         job.spec = changed
 
@@ -220,8 +233,14 @@ def _requeue(ctx: Context, job: Job, value: bool) -> None:
     job.spec = job.spec.evolve(requeue=value)
 
 
-_COUNTS = {"cpuspertask": "cpus_per_task", "cpus/task": "cpus_per_task", "mincpusnode": "mincpus",
-           "minmemorynode": "mem_mib", "minmemorycpu": "mem_per_cpu_mib", "mintmpdisknode": "tmp_mib"}
+_COUNTS = {
+    "cpuspertask": "cpus_per_task",
+    "cpus/task": "cpus_per_task",
+    "mincpusnode": "mincpus",
+    "minmemorynode": "mem_mib",
+    "minmemorycpu": "mem_per_cpu_mib",
+    "mintmpdisknode": "tmp_mib",
+}
 
 KEYS: dict[str, Key] = {
     "account": Key(_text, _both("account", "account")),
@@ -255,7 +274,9 @@ KEYS: dict[str, Key] = {
     "partition": Key(_text, _partition),
     "priority": Key(_number("Priority"), _priority),
     "qos": Key(_text, _both("qos", "qos")),
-    "requeue": Key(_number("Requeue"), lambda ctx, job, value: _requeue(ctx, job, bool(value)), pending_only=False),
+    "requeue": Key(
+        _number("Requeue"), lambda ctx, job, value: _requeue(ctx, job, bool(value)), pending_only=False
+    ),
     "reservationname": Key(_text, _spec("reservation")),
     "stderr": Key(_text, _both("stderr", "error")),
     "stdin": Key(_text, _both("stdin", "input")),
@@ -286,7 +307,9 @@ def update(ctx: Context, words: Sequence[str]) -> int:
     pairs = []
     if len(words) > 1 and "=" not in words[0] and words[0].lower() in ("job", "jobid", "node", "partition"):
         # "update job 7 ..." is "update jobid=7 ..."
-        entity = {"job": "jobid", "node": "nodename", "partition": "partitionname"}.get(words[0].lower(), words[0])
+        entity = {"job": "jobid", "node": "nodename", "partition": "partitionname"}.get(
+            words[0].lower(), words[0]
+        )
         words = [f"{entity}={words[1]}", *words[2:]]
     for word in words:
         key, equals, value = word.partition("=")
@@ -295,12 +318,18 @@ def update(ctx: Context, words: Sequence[str]) -> int:
             key, sign = key[:-1], key[-1]
         pairs.append((key, sign + value, word, bool(equals)))
     kinds = {key.lower() for key, *_ in pairs}
-    for names, act in ((("nodename", "node"), _update_nodes), (("partitionname",), _update_partition),
-                       (("jobid", "job", "jobname"), update_job), (("reservation", "reservationname"), _no_reservation)):
+    for names, act in (
+        (("nodename", "node"), _update_nodes),
+        (("partitionname",), _update_partition),
+        (("jobid", "job", "jobname"), update_job),
+        (("reservation", "reservationname"), _no_reservation),
+    ):
         if kinds & set(names) and (act is not _no_reservation or not kinds & {"jobid", "job"}):
             return act(ctx, pairs)
     ctx.err("No valid entity in update command")
-    ctx.err('Input line must include "NodeName", "PartitionName", "Reservation", "JobId", or "SlurmctldDebug"')
+    ctx.err(
+        'Input line must include "NodeName", "PartitionName", "Reservation", "JobId", or "SlurmctldDebug"'
+    )
     return 1
 
 
@@ -336,8 +365,11 @@ def update_job(ctx: Context, pairs: Pairs) -> int:
         ctx.err("No changes specified")
         return 1
     if name_filter is not None:
-        ids = ",".join(str(job.job_id) for job in ctx.queue.book.jobs.values()
-                       if job.name == name_filter and not job.state.finished)
+        ids = ",".join(
+            str(job.job_id)
+            for job in ctx.queue.book.jobs.values()
+            if job.name == name_filter and not job.state.finished
+        )
     code = 0
     for text in jobids.split(ids):
         code = max(code, _change(ctx, text, changes))
@@ -400,8 +432,11 @@ def _update_nodes(ctx: Context, pairs: Pairs) -> int:
             weight = int(value)
         elif lower == "state":
             upper = value.upper()
-            matches = [name for name in (*_NODE_STATES, "DOWN", "IDLE", "DRAINED", "DRAINING")
-                       if len(upper) >= 3 and name.upper().startswith(upper)]
+            matches = [
+                name
+                for name in (*_NODE_STATES, "DOWN", "IDLE", "DRAINED", "DRAINING")
+                if len(upper) >= 3 and name.upper().startswith(upper)
+            ]
             if not matches:
                 ctx.err(f"Invalid input: {word}")
                 ctx.err("Request aborted")
@@ -414,7 +449,7 @@ def _update_nodes(ctx: Context, pairs: Pairs) -> int:
             ctx.err("Request aborted")
             return 1
     if state in ("DRAIN", "DRAINED", "DRAINING", "DOWN", "FAIL") and not reason:
-        ctx.err('You must specify a reason when DOWNING or DRAINING a node. Request denied')
+        ctx.err("You must specify a reason when DOWNING or DRAINING a node. Request denied")
         return 1
     if state in ("POWER_DOWN", "POWER_UP", "FUTURE", "NORESP"):
         ctx.err(f"slurm_update error: {Errno.NOT_SUPPORTED.text}")
@@ -470,5 +505,3 @@ def _update_partition(ctx: Context, pairs: Pairs) -> int:
 def _no_reservation(ctx: Context, pairs: Pairs) -> int:
     ctx.err("Error updating the reservation: Requested reservation is invalid")
     return 1
-
-

@@ -1,4 +1,5 @@
 """sacct: what became of jobs, from the store. Source: src/sacct/sacct.c, options.c, process.c."""
+
 from __future__ import annotations
 
 import os
@@ -34,8 +35,7 @@ async def main(ctx: Context) -> int:
         if query.helpreason:
             names = [row["printed_name"] for row in facts("job_reasons") if row["printed_name"]]
         else:
-            names = list(STATE_NAMES) if query.helpstate else [
-                row["name"] for row in facts("sacct_fields")]
+            names = list(STATE_NAMES) if query.helpstate else [row["name"] for row in facts("sacct_fields")]
         ctx.out(helps.in_columns(list(dict.fromkeys(names))))
         return 0
     if not known_cluster(ctx, query.clusters):
@@ -75,7 +75,9 @@ def select(ctx: Context, query: SacctQuery) -> Iterator[Job]:
     queue.flush()
     now = queue.clock()
     if query.jobs:
-        found: Iterable[Job] = queue.store.history(0, now, {one.job_id for one in query.jobs}, query.duplicates)
+        found: Iterable[Job] = queue.store.history(
+            0, now, {one.job_id for one in query.jobs}, query.duplicates
+        )
         found = _het_leaders(ctx, query, found)
     else:
         start = query.starttime if query.starttime is not None else _midnight(now)
@@ -115,7 +117,8 @@ def _means(wanted: JobId, job: Job) -> bool:
         return job.het_job_id == wanted.job_id and job.het_offset == wanted.het_offset
     if isinstance(wanted.task, int):
         return job.array_job_id == wanted.job_id and (
-            job.array_task_id == wanted.task or any(wanted.task in part for part in job.pending_tasks))
+            job.array_task_id == wanted.task or any(wanted.task in part for part in job.pending_tasks)
+        )
     return wanted.job_id in (job.job_id, job.array_job_id, job.het_job_id)
 
 
@@ -132,8 +135,12 @@ def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:
     if query.groups:
         gids = {find_group(name) for name in query.groups}
         tests.append(lambda job: job.gid in gids)
-    for names, value in ((query.accounts, lambda job: job.account), (query.names, lambda job: job.name),
-                         (query.qos, lambda job: job.qos), (query.wckeys, lambda job: job.spec.wckey)):
+    for names, value in (
+        (query.accounts, lambda job: job.account),
+        (query.names, lambda job: job.name),
+        (query.qos, lambda job: job.qos),
+        (query.wckeys, lambda job: job.spec.wckey),
+    ):
         if names:
             tests.append(lambda job, names=frozenset(names), value=value: value(job) in names)  # type: ignore[misc]
     if query.partitions:
@@ -141,8 +148,12 @@ def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:
         tests.append(lambda job: bool(parts & set(job.partition.split(","))))
     if query.constraints:
         wanted = frozenset(query.constraints)
-        tests.append(lambda job: job.spec.constraint is not None and bool(
-            wanted & set(job.spec.constraint.replace("&", ",").split(","))))
+        tests.append(
+            lambda job: (
+                job.spec.constraint is not None
+                and bool(wanted & set(job.spec.constraint.replace("&", ",").split(",")))
+            )
+        )
     if query.reasons:
         tests.append(lambda job: job.reason in query.reasons)
     if query.nodelist is not None:
@@ -159,8 +170,12 @@ def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:
             tests.append(lambda job, span=span, count=count: span[0] <= count(job) <= (span[1] or INFINITE))  # type: ignore[misc]
     if query.timelimit_min is not None:
         low, high = query.timelimit_min, query.timelimit_max
-        tests.append(lambda job: job.time_limit_min is not None and (
-            job.time_limit_min == low if high is None else low <= job.time_limit_min <= high))
+        tests.append(
+            lambda job: (
+                job.time_limit_min is not None
+                and (job.time_limit_min == low if high is None else low <= job.time_limit_min <= high)
+            )
+        )
     if os.geteuid() != 0 and not query.users and not query.allusers:
         tests.append(lambda job: job.uid == os.geteuid())
     return lambda job: all(test(job) for test in tests)

@@ -1,4 +1,5 @@
 """sbatch: a script becomes a job. Source: src/sbatch/sbatch.c, opt.c."""
+
 from __future__ import annotations
 
 import asyncio
@@ -43,8 +44,14 @@ async def main(ctx: Context) -> int:
         return _test_only(ctx, request)
     if len(data) > queue.site.cluster.max_script_size:
         return refused(ctx, SlurmError(Errno.PATH_TOO_LONG), WHAT)
-    payload = Payload(data, path, request.argv, job_environment(ctx, specs[0].export), ctx.request.umask,
-                      rlimits(ctx.request.pid))
+    payload = Payload(
+        data,
+        path,
+        request.argv,
+        job_environment(ctx, specs[0].export),
+        ctx.request.umask,
+        rlimits(ctx.request.pid),
+    )
     try:
         job = admit(queue.book, specs, payload, submitter(ctx), queue.paths.jobs)
         queue.flush()
@@ -72,7 +79,9 @@ def without_specialization(ctx: Context, specs: Sequence[JobSpec]) -> tuple[JobS
     for spec in specs:
         for given, option in ((spec.core_spec, "-S"), (spec.thread_spec, "--thread-spec")):
             if given is not None:
-                ctx.error(f"Ignoring {option} since it's not allowed by configuration (AllowSpecResourcesUsage = No)")
+                ctx.error(
+                    f"Ignoring {option} since it's not allowed by configuration (AllowSpecResourcesUsage = No)"
+                )
         kept.append(spec.evolve(core_spec=None, thread_spec=None))
     return tuple(kept)
 
@@ -149,8 +158,17 @@ def _test_only(ctx: Context, request: options.Submission) -> int:
         ctx.err(f"allocation failure: {error.text}")
         return 1
     job_id = queue.book.take_job_id()
-    probe = Job(job_id=job_id, spec=spec, name="", user="", uid=0, gid=0, group="", account="",
-                partition=partition.name)
+    probe = Job(
+        job_id=job_id,
+        spec=spec,
+        name="",
+        user="",
+        uid=0,
+        gid=0,
+        group="",
+        account="",
+        partition=partition.name,
+    )
     found = predict_start(queue.scheduler, probe, partition, queue.clock)
     if found is None:
         ctx.err("allocation failure: Requested node configuration is not available")
@@ -158,8 +176,10 @@ def _test_only(ctx: Context, request: options.Submission) -> int:
     start, shares = found
     start = max(start, spec.begin or 0)
     cpus = sum(share.cpus for share in shares)
-    ctx.say(f"Job {job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
-            f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}")
+    ctx.say(
+        f"Job {job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
+        f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}"
+    )
     return 0
 
 

@@ -1,4 +1,5 @@
 """scancel: signals, or ends, jobs and steps. Source: src/scancel/scancel.c."""
+
 from __future__ import annotations
 
 import os
@@ -44,7 +45,9 @@ async def main(ctx: Context) -> int:
     return code
 
 
-async def _one_id(ctx: Context, query: ScancelQuery, wanted: JobId, targets: list[tuple[JobId | None, Job]]) -> int:
+async def _one_id(
+    ctx: Context, query: ScancelQuery, wanted: JobId, targets: list[tuple[JobId | None, Job]]
+) -> int:
     """Resolve one id; unknown ones are silent unless a filter, a signal or -i asks to look at them."""
     try:
         found = _targets.records(ctx.queue, wanted, split=True)
@@ -66,8 +69,11 @@ async def _one_id(ctx: Context, query: ScancelQuery, wanted: JobId, targets: lis
 
 def _by_filter(ctx: Context, query: ScancelQuery) -> list[Job]:
     book = ctx.queue.book
-    return [job for job in sorted(book.jobs.values(), key=lambda job: job.job_id)
-            if not job.state.finished and _passes(ctx, query, job)]
+    return [
+        job
+        for job in sorted(book.jobs.values(), key=lambda job: job.job_id)
+        if not job.state.finished and _passes(ctx, query, job)
+    ]
 
 
 def _passes(ctx: Context, query: ScancelQuery, job: Job) -> bool:
@@ -76,8 +82,13 @@ def _passes(ctx: Context, query: ScancelQuery, job: Job) -> bool:
         state = query.state
         if job.state.name != state and not (state == "COMPLETING" and job.flags):
             return False
-    checks = ((query.account, job.account), (query.name, job.name), (query.qos, job.qos),
-              (query.reservation, job.spec.reservation), (query.wckey, job.spec.wckey))
+    checks = (
+        (query.account, job.account),
+        (query.name, job.name),
+        (query.qos, job.qos),
+        (query.reservation, job.spec.reservation),
+        (query.wckey, job.spec.wckey),
+    )
     if any(wanted is not None and wanted != value for wanted, value in checks):
         return False
     if query.partition is not None and query.partition not in job.partition.split(","):
@@ -113,7 +124,9 @@ def _act(ctx: Context, query: ScancelQuery, job: Job, wanted: JobId | None) -> i
             if job.state.finished or str(step) not in job.steps or job.steps[str(step)].state.finished:
                 raise SlurmError(Errno.ALREADY_DONE if job.steps.get(str(step)) else Errno.INVALID_STEP)
             life.signal(job, query.signal or signal.SIGKILL, str(step))
-        elif query.signal is not None and not (query.signal == signal.SIGKILL and not query.batch and not query.full):
+        elif query.signal is not None and not (
+            query.signal == signal.SIGKILL and not query.batch and not query.full
+        ):
             if job.state is JobState.PENDING and query.signal != signal.SIGKILL:
                 raise SlurmError(Errno.JOB_PENDING)
             life.signal(job, query.signal, "full" if query.full else "batch" if query.batch else "steps")

@@ -1,11 +1,12 @@
 """scontrol: show, change, and the small verbs. Source: src/scontrol/scontrol.c _process_command."""
+
 from __future__ import annotations
 
 import inspect
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Union
+from typing import Any
 
 from ..controller.context import Context
 from ..options import help as helps
@@ -17,7 +18,7 @@ from ._report import known_cluster
 from ._surroundings import surroundings
 
 Words = Sequence[str]
-Answer = Union[int, Awaitable[int]]
+Answer = int | Awaitable[int]
 Run = Callable[[Context, ScontrolQuery, Words], Answer]
 
 
@@ -28,7 +29,7 @@ class Verb:
     least: int
     most: int | None
     run: Run
-    short: int = 3          # letters that suffice
+    short: int = 3  # letters that suffice
 
 
 def _ping(ctx: Context, query: ScontrolQuery, words: Words) -> int:
@@ -58,8 +59,18 @@ def _refused(text: str) -> Run:
 def _setdebug(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     import logging
 
-    levels = {"quiet": 60, "fatal": 50, "error": 40, "info": 20, "verbose": 15, "debug": 10, "debug2": 9,
-              "debug3": 8, "debug4": 7, "debug5": 6}
+    levels = {
+        "quiet": 60,
+        "fatal": 50,
+        "error": 40,
+        "info": 20,
+        "verbose": 15,
+        "debug": 10,
+        "debug2": 9,
+        "debug3": 8,
+        "debug4": 7,
+        "debug5": 6,
+    }
     names = list(levels)
     word = words[0].lower()
     if word.isdigit() and int(word) < len(names):
@@ -77,7 +88,9 @@ def _errnumstr(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     if not words[0].isdigit():
         ctx.err("numeric arguments required for keyword:errnumstr")
         return 1
-    found = next((errno.text for errno in Errno if errno.number == int(words[0])), f"Unknown error {words[0]}")
+    found = next(
+        (errno.text for errno in Errno if errno.number == int(words[0])), f"Unknown error {words[0]}"
+    )
     ctx.out(found + "\n")
     return 0
 
@@ -109,7 +122,11 @@ def _delete(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     key, _, name = words[0].partition("=")
     if key.lower() == "partitionname":
         known = ctx.queue.book.cluster.partition(name) is not None
-        what = "Requested operation not supported on this system" if known else "Invalid partition name specified"
+        what = (
+            "Requested operation not supported on this system"
+            if known
+            else "Invalid partition name specified"
+        )
         ctx.err(f"delete_partition {words[0]}: {what}")
         return 1
     if key.lower().startswith("reservation"):
@@ -171,8 +188,14 @@ VERBS: dict[str, Verb] = {
 }
 
 #: words that only switch how later requests print, in the interactive form
-MODES: dict[str, dict[str, Any]] = {"oneliner": {"oneliner": True}, "details": {"details": True}, "all": {"all": True},
-                                    "hide": {"hide": True}, "quiet": {"quiet": 1}, "verbose": {"verbose": 1}}
+MODES: dict[str, dict[str, Any]] = {
+    "oneliner": {"oneliner": True},
+    "details": {"details": True},
+    "all": {"all": True},
+    "hide": {"hide": True},
+    "quiet": {"quiet": 1},
+    "verbose": {"verbose": 1},
+}
 
 
 def find_verb(word: str) -> tuple[str, Verb] | None:
@@ -205,7 +228,7 @@ async def request(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     if found is None:
         ctx.err(f"invalid keyword: {words[0]}")
         return 1
-    name, verb = found
+    _, verb = found
     rest = words[1:]
     if len(rest) < verb.least:
         if not query.quiet:

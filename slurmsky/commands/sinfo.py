@@ -1,4 +1,5 @@
 """sinfo: partitions and nodes as a table. Source: src/sinfo/sinfo.c, opts.c."""
+
 from __future__ import annotations
 
 import asyncio
@@ -59,9 +60,18 @@ def _print(ctx: Context, query: SinfoQuery) -> int:
     if query.clusters:
         ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")
     options = report.Options(
-        letters=query.format, names=query.format2, long=query.long, summarize=query.summarize, by_node=query.node,
-        reasons=query.list_reasons, states=query.states is not None, exact=query.exact,
-        header=not query.noheader, sort=query.sort, partitions=query.partitions or None)
+        letters=query.format,
+        names=query.format2,
+        long=query.long,
+        summarize=query.summarize,
+        by_node=query.node,
+        reasons=query.list_reasons,
+        states=query.states is not None,
+        exact=query.exact,
+        header=not query.noheader,
+        sort=query.sort,
+        partitions=query.partitions or None,
+    )
     text, unknown = report.sinfo_text(nodes, partitions, options, context)
     for field in unknown:
         if query.format2 is not None:
@@ -77,7 +87,10 @@ def partition_views(ctx: Context) -> list[PartitionConfig]:
     from dataclasses import replace
 
     book = ctx.queue.book
-    return [replace(part, state=book.partition_states.get(part.name, part.state)) for part in book.cluster.partitions]
+    return [
+        replace(part, state=book.partition_states.get(part.name, part.state))
+        for part in book.cluster.partitions
+    ]
 
 
 def _wanted(query: SinfoQuery, node: Node) -> bool:
@@ -91,5 +104,7 @@ def _wanted(query: SinfoQuery, node: Node) -> bool:
         return False
     if query.states is None or "all" in query.states:
         return True
-    return any(all(matches(node, word.lstrip("~")) != word.startswith("~") for word in entry.split("&"))
-               for entry in query.states)
+    return any(
+        all(matches(node, word.lstrip("~")) != word.startswith("~") for word in entry.split("&"))
+        for entry in query.states
+    )

@@ -2,6 +2,7 @@
 
 Inside a job srun never comes here: the node's agent answers. Source: src/srun/srun.c, allocate.c.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -66,7 +67,9 @@ async def _attach(ctx: Context, text: str) -> int:
     except LanguageError:
         job = None
     if job is None or not job.state.active:
-        reason = "Invalid job id specified" if job is None or job.state.finished else "Job is pending execution"
+        reason = (
+            "Invalid job id specified" if job is None or job.state.finished else "Job is pending execution"
+        )
         ctx.error(f"Unable to confirm allocation for job {text}: {reason}")
         ctx.say(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {text}")
         return error_exit(ctx)
@@ -87,5 +90,3 @@ async def _session(ctx: Context, job: Job, more: Mapping[str, str] = MappingProx
         if frame.kind == wire.SESSION_EXIT:
             code = int(frame.payload)
             return code if code >= 0 else 1
-
-

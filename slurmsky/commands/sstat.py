@@ -5,8 +5,8 @@ from ..controller.context import Context
 from ..options import help as helps
 from ..options.query import parse_sstat
 from ..report import stats as report
-from ..report.tables import table as facts
 from ..report.print_fields import InvalidField, Look
+from ..report.tables import table as facts
 from ._agent import hand_over
 from ._command import streaming
 from ._report import report as report_context

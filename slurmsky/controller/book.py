@@ -3,9 +3,11 @@
 Whoever changes a job says so with ``touch``; ``flush`` commits everything touched in one transaction. Jobs
 that ended longer than MinJobAge ago live only in the store, as they leave slurmctld's memory.
 """
+
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from ..model.cluster import ClusterConfig
@@ -14,7 +16,6 @@ from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from .resources import NodeUse
 from .store import Store
 
-
 #: the Slurm release whose behaviour is kept
 RELEASE = "25.11.0"
 
@@ -22,16 +23,21 @@ RELEASE = "25.11.0"
 class Book:
     """The present state of the queue; every change passes through here."""
 
-    def __init__(self, cluster: ClusterConfig, store: Store, clock: Callable[[], float] = time.time,
-                 accounts: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        accounts: tuple[str, ...] = (),
+    ) -> None:
         self.cluster = cluster
         self.accounts = accounts
         self.store = store
         self.clock = clock
         self.jobs: dict[int, Job] = {}
-        self.members: dict[int, set[int]] = {}          # array base id -> ids of its records
+        self.members: dict[int, set[int]] = {}  # array base id -> ids of its records
         self.pending: set[int] = set()
-        self.active: set[int] = set()                   # hold an allocation (running, suspended, completing)
+        self.active: set[int] = set()  # hold an allocation (running, suspended, completing)
         self.uses: dict[str, NodeUse] = {node.name: NodeUse(node) for node in cluster.nodes}
         self.nodes: dict[str, Node] = {node.name: Node(node) for node in cluster.nodes}
         self.partition_states: dict[str, str] = {}
@@ -41,8 +47,8 @@ class Book:
         self._touched: dict[int, Job] = {}
         self._steps: list[tuple[Job, Step]] = []
         self._superseded: list[Job] = []
-        self._dropped: list[int] = []                   # to leave memory once they are committed
-        self._finished: list[tuple[float, int]] = []    # (end time, job id) in order of ending
+        self._dropped: list[int] = []  # to leave memory once they are committed
+        self._finished: deque[tuple[float, int]] = deque()  # (end time, job id) in order of ending
         self.on_touch: Callable[[], None] = lambda: None
         for node in self.nodes.values():
             node.version = RELEASE
@@ -54,7 +60,7 @@ class Book:
                 self._finished.append((job.end_time, job.job_id))
             elif holds_allocation(job):
                 self.book_shares(job)
-        self._finished.sort()
+        self._finished = deque(sorted(self._finished))
 
     def _apply_configured_state(self, node: Node) -> None:
         word = node.config.state.upper()
@@ -117,8 +123,12 @@ class Book:
         """Commit all that was touched. Raises StoreError; nothing is forgotten then."""
         if not (self._touched or self._steps or self._superseded):
             return
-        self.store.write(self._touched.values(), self._steps, self._superseded,
-                         {"next_job_id": self.next_job_id, "next_priority": self.next_priority})
+        self.store.write(
+            self._touched.values(),
+            self._steps,
+            self._superseded,
+            {"next_job_id": self.next_job_id, "next_priority": self.next_priority},
+        )
         self._touched.clear()
         for job_id in self._dropped:
             job = self.jobs.pop(job_id, None)
@@ -131,10 +141,11 @@ class Book:
     def forget_old(self) -> float | None:
         """Drop jobs that ended longer than MinJobAge ago; the epoch second when the next one is due."""
         horizon = self.clock() - self.cluster.min_job_age_s
-        keep = 0
-        for keep, (ended, job_id) in enumerate(self._finished):
+        while self._finished:
+            ended, job_id = self._finished[0]
             if ended > horizon:
-                break
+                return ended + self.cluster.min_job_age_s
+            self._finished.popleft()
             job = self.jobs.get(job_id)
             if job is None or not job.state.finished or job.end_time > horizon:
                 continue
@@ -144,11 +155,7 @@ class Book:
                 members.discard(job_id)
                 if not members:
                     del self.members[job.array_job_id]
-        else:
-            self._finished.clear()
-            return None
-        del self._finished[:keep]
-        return self._finished[0][0] + self.cluster.min_job_age_s
+        return None
 
     # --- lookups
 
@@ -209,8 +216,11 @@ class Book:
         node.alloc_gres = {key: len(ids) for key, ids in use.gres.items() if ids}
         node.alloc_gres_ids = {key: tuple(sorted(ids)) for key, ids in use.gres.items() if ids}
         node.jobs = frozenset(use.jobs)
-        use.available = node.state is not NodeState.DOWN and node.state is not NodeState.FUTURE \
+        use.available = (
+            node.state is not NodeState.DOWN
+            and node.state is not NodeState.FUTURE
             and not node.flags & (NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING)
+        )
         if node.state in (NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED, NodeState.UNKNOWN):
             if use.exclusive or node.alloc_cpus >= node.config.cpus:
                 node.state = NodeState.ALLOCATED

@@ -1,4 +1,5 @@
 """The resident process behind the commands of one user."""
+
 from __future__ import annotations
 
 import asyncio
@@ -20,7 +21,6 @@ from .queue import Queue
 from .service import FindCommand, Service
 from .store import StoreError
 
-
 #: SlurmdPort's default; shown, never listened on
 SLURMD_PORT = 6818
 
@@ -33,8 +33,16 @@ def read_site(env: dict[str, str]) -> Site:
         return default_site(facts)
     site = load(file.read_text("utf-8"), str(file), facts)
     # Nodes of the site file stand for this machine where they do not say otherwise.
-    nodes = tuple(replace(node, arch=node.arch or facts.arch, os=node.os or facts.os, port=node.port or SLURMD_PORT,
-                          host_name=node.host_name or facts.host_name) for node in site.cluster.nodes)
+    nodes = tuple(
+        replace(
+            node,
+            arch=node.arch or facts.arch,
+            os=node.os or facts.os,
+            port=node.port or SLURMD_PORT,
+            host_name=node.host_name or facts.host_name,
+        )
+        for node in site.cluster.nodes
+    )
     return replace(site, cluster=replace(site.cluster, nodes=nodes))
 
 
@@ -87,7 +95,8 @@ async def _serve(site: Site, home: paths.StatePaths, env: dict[str, str], find: 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     error = context.get("exception")
     logging.getLogger("slurmsky.controller").error(
-        "%s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None)
+        "%s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None
+    )
 
 
 def _bin_dir() -> Path | None:

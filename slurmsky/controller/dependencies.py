@@ -2,18 +2,18 @@
 
 Source: slurmctld/job_scheduler.c test_job_dependency; unknown or purged jobs satisfy any dependency.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Union
 
 from ..language import dependency
 from ..model.job import Job
 from ..model.states import JobState
 
 #: a job (or array, or element) that others depend on, as its records; empty when it is unknown
-Lookup = Callable[[int, Union[int, str, None]], list[Job]]
+Lookup = Callable[[int, int | str | None], list[Job]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ def _succeeded(job: Job) -> bool:
     return job.state is JobState.COMPLETED
 
 
-def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: float) -> tuple[str, float | None]:
+def _one(
+    kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: float
+) -> tuple[str, float | None]:
     task: int | str | None = target.task
     if kind == "aftercorr" and own.array_job_id and task is None:
         records = lookup(target.job_id, None)
@@ -43,8 +45,9 @@ def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: fl
     if not records:
         return "met", None
     if kind == "after":
-        begun = all(job.start_time and job.state is not JobState.PENDING or job.state.finished
-                    for job in records) and not any(job.pending_count and not job.state.finished for job in records)
+        begun = all(
+            (job.start_time and job.state is not JobState.PENDING) or job.state.finished for job in records
+        ) and not any(job.pending_count and not job.state.finished for job in records)
         if not begun:
             return "wait", None
         due = max(job.start_time or job.end_time for job in records) + 60 * target.delay_min
@@ -95,8 +98,14 @@ def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now
     for kind, target in parsed:
         total += 1
         if target is None:
-            state, due = ("wait" if any(job.job_id < own.job_id and not job.state.finished
-                                        for job in singletons) else "met"), None
+            state, due = (
+                (
+                    "wait"
+                    if any(job.job_id < own.job_id and not job.state.finished for job in singletons)
+                    else "met"
+                ),
+                None,
+            )
         else:
             state, due = _one(kind, target, own, lookup, now)
         if due is not None:

@@ -1,4 +1,5 @@
 """A job's way through its states: start, events of the engine, end, requeue, and what users do to it."""
+
 from __future__ import annotations
 
 import asyncio
@@ -9,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..engines.base import Engine, EngineError, Event
+from ..engines.base import Engine, EngineError, Event, background
 from ..model.allocation import HetComponent, Launch, NodeShare
 from ..model.job import Job
 from ..model.spec import INFINITE
@@ -32,8 +33,15 @@ REQUEUE_DELAY_S = 2
 class LifeCycle:
     """Changes jobs; every change is touched in the book and committed by the service's flush."""
 
-    def __init__(self, book: Book, engine: Engine, jobs_dir: Path, kick: Callable[[], None],
-                 send_mail: Callable[[Mail], None], host: str) -> None:
+    def __init__(
+        self,
+        book: Book,
+        engine: Engine,
+        jobs_dir: Path,
+        kick: Callable[[], None],
+        send_mail: Callable[[Mail], None],
+        host: str,
+    ) -> None:
         self.book = book
         self.engine = engine
         self.jobs_dir = jobs_dir
@@ -42,7 +50,7 @@ class LifeCycle:
         self.host = host
         self._surroundings: dict[int, Surroundings] = {}
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
-        self._requeue_asked: dict[int, str] = {}          # job id -> "requeue" | "hold" | "special"
+        self._requeue_asked: dict[int, str] = {}  # job id -> "requeue" | "hold" | "special"
 
     # --- waiting for a job
 
@@ -90,23 +98,53 @@ class LifeCycle:
         components = book.components(job) if job.het_job_id else []
         around = self.surroundings(job)
         return Launch(
-            job_id=job.job_id, name=job.name, user=job.user, uid=job.uid, gid=job.gid, group=job.group,
-            account=job.account, partition=job.partition, qos=job.qos, cluster=job.cluster, spec=job.spec,
-            shares=job.shares, ntasks=job.num_tasks, submit_dir=job.submit_dir, submit_host=self.host,
-            work_dir=job.work_dir, spool=str(self.jobs_dir / str(job.job_id) / f"run{job.restarts}"),
-            script=str(folder / "slurm_script") if job.is_batch else None, argv=job.argv,
-            environment=around.environment, stdin=file_path(job, job.stdin, node) if job.is_batch else "/dev/null",
-            stdout=stdout, stderr="" if stderr == stdout else stderr,
-            umask=around.umask, rlimits=around.rlimits, start_time=job.start_time,
+            job_id=job.job_id,
+            name=job.name,
+            user=job.user,
+            uid=job.uid,
+            gid=job.gid,
+            group=job.group,
+            account=job.account,
+            partition=job.partition,
+            qos=job.qos,
+            cluster=job.cluster,
+            spec=job.spec,
+            shares=job.shares,
+            ntasks=job.num_tasks,
+            submit_dir=job.submit_dir,
+            submit_host=self.host,
+            work_dir=job.work_dir,
+            spool=str(self.jobs_dir / str(job.job_id) / f"run{job.restarts}"),
+            script=str(folder / "slurm_script") if job.is_batch else None,
+            argv=job.argv,
+            environment=around.environment,
+            stdin=file_path(job, job.stdin, node) if job.is_batch else "/dev/null",
+            stdout=stdout,
+            stderr="" if stderr == stdout else stderr,
+            umask=around.umask,
+            rlimits=around.rlimits,
+            start_time=job.start_time,
             time_limit_s=None if limit is None or limit >= INFINITE else (limit + over) * 60,
-            kill_wait_s=book.cluster.kill_wait_s, restart_count=job.restarts,
-            array_job_id=job.array_job_id, array_task_id=job.array_task_id, array_count=job.array_count,
-            array_min=job.array_min, array_max=job.array_max, array_step=job.array_step,
-            het_job_id=job.het_job_id, het_offset=job.het_offset,
-            het=[HetComponent(part.job_id, part.name, part.account, part.partition, part.qos, part.spec, part.shares)
-                 for part in components],
-            task_prolog=book.cluster.task_prolog, task_epilog=book.cluster.task_epilog,
-            exclusive=job.spec.exclusive is not None and job.spec.exclusive not in ("user", "mcs"))
+            kill_wait_s=book.cluster.kill_wait_s,
+            restart_count=job.restarts,
+            array_job_id=job.array_job_id,
+            array_task_id=job.array_task_id,
+            array_count=job.array_count,
+            array_min=job.array_min,
+            array_max=job.array_max,
+            array_step=job.array_step,
+            het_job_id=job.het_job_id,
+            het_offset=job.het_offset,
+            het=[
+                HetComponent(
+                    part.job_id, part.name, part.account, part.partition, part.qos, part.spec, part.shares
+                )
+                for part in components
+            ],
+            task_prolog=book.cluster.task_prolog,
+            task_epilog=book.cluster.task_epilog,
+            exclusive=job.spec.exclusive is not None and job.spec.exclusive not in ("user", "mcs"),
+        )
 
     def begin(self, job: Job, shares: list[NodeShare]) -> None:
         """Fill in what a job knows once it has nodes; ``launch`` follows after the commit."""
@@ -130,7 +168,7 @@ class LifeCycle:
     async def launch(self, job: Job) -> None:
         """Hand a begun job to the engine; a failure requeues or fails it."""
         if job.het_job_id and job.het_offset:
-            self.changed(job)         # its leader's agent starts steps here; nothing of its own runs
+            self.changed(job)  # its leader's agent starts steps here; nothing of its own runs
             return
         try:
             await self.engine.start(self.launch_of(job))
@@ -163,7 +201,7 @@ class LifeCycle:
 
     def _real_nodes(self, job: Job, event: dict[str, Any]) -> None:
         """An engine without places of its own tells which nodes it got."""
-        for share, node in zip(job.shares, event["nodes"]):
+        for share, node in zip(job.shares, event["nodes"], strict=False):
             share.name, share.address = node["name"], node.get("address", "")
         job.batch_host = job.nodes[0]
         self.book.touch(job)
@@ -173,8 +211,7 @@ class LifeCycle:
         job.steps[step.step_id] = step
         if step.state.finished and step.step_id not in ("batch", "extern"):
             # DerivedExitCode: the largest exit code of the steps (job_mgr.c)
-            if step.exit_code >= job.derived_exit_code:
-                job.derived_exit_code = step.exit_code
+            job.derived_exit_code = max(job.derived_exit_code, step.exit_code)
         self.book.touch_step(job, step)
         self.book.touch(job)
         self.changed(job)
@@ -189,7 +226,7 @@ class LifeCycle:
 
     def _ended(self, job: Job, event: dict[str, Any]) -> None:
         if not (job.state.active or JobFlag.COMPLETING in job.flags):
-            return                        # told twice: the first time counts
+            return  # told twice: the first time counts
         state = str(event.get("state", "FAILED"))
         exit_code, exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
         reason = event.get("reason")
@@ -203,11 +240,19 @@ class LifeCycle:
             return
         final = job.state if job.state.finished else JobState[state]
         if final is JobState.FAILED and not job.is_batch and not exit_code:
-            exit_code = job.exit_code         # srun's own result, noted when it let the allocation go
+            exit_code = job.exit_code  # srun's own result, noted when it let the allocation go
         self.end(job, final, exit_code, exit_signal, reason=reason, at=event.get("time"))
 
-    def end(self, job: Job, state: JobState, exit_code: int, exit_signal: int, reason: str | None = None,
-            at: float | None = None, comment: str = "") -> None:
+    def end(
+        self,
+        job: Job,
+        state: JobState,
+        exit_code: int,
+        exit_signal: int,
+        reason: str | None = None,
+        at: float | None = None,
+        comment: str = "",
+    ) -> None:
         """The job is over: free its nodes, settle its record."""
         had_nodes = bool(job.shares) and (job.state.active or JobFlag.COMPLETING in job.flags)
         if had_nodes:
@@ -221,7 +266,7 @@ class LifeCycle:
             job.end_time = at or self.book.clock()
         batch = job.steps.get("batch")
         if batch is not None and not (exit_code or exit_signal):
-            exit_signal = batch.exit_signal       # a cancelled job shows what its script died of
+            exit_signal = batch.exit_signal  # a cancelled job shows what its script died of
         job.exit_code, job.exit_signal = exit_code, exit_signal
         if reason:
             job.reason = reason
@@ -246,7 +291,9 @@ class LifeCycle:
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
                     self.end(part, state, exit_code, exit_signal, reason, at)
         good = state is JobState.COMPLETED
-        mail = mail_for("END", job, self.book.clock()) or (None if good else mail_for("FAIL", job, self.book.clock()))
+        mail = mail_for("END", job, self.book.clock()) or (
+            None if good else mail_for("FAIL", job, self.book.clock())
+        )
         if mail is not None:
             self.send_mail(mail)
         self.kick()
@@ -264,7 +311,7 @@ class LifeCycle:
                 return
         job.cancelled_by = uid
         if job.state is JobState.PENDING:
-            for part in (self.book.components(job) if job.het_job_id else [job]):
+            for part in self.book.components(job) if job.het_job_id else [job]:
                 if part.state is JobState.PENDING:
                     part.cancelled_by = uid
                     part.start_time = part.end_time = 0.0
@@ -301,7 +348,7 @@ class LifeCycle:
             except EngineError as error:
                 log.warning("job %d: %s", job.job_id, error)
 
-        asyncio.ensure_future(send())
+        background(send())
 
     def signal(self, job: Job, number: int, target: str) -> None:
         """scancel --signal."""
@@ -359,16 +406,18 @@ class LifeCycle:
             return
         job.flags |= JobFlag.COMPLETING
         self.book.touch(job)
-        self._to_engine(job, self.engine.terminate(job.job_id, "REQUEUED", signals.SIGTERM,
-                                                   self.book.cluster.kill_wait_s))
+        self._to_engine(
+            job, self.engine.terminate(job.job_id, "REQUEUED", signals.SIGTERM, self.book.cluster.kill_wait_s)
+        )
 
     def _requeue(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
         how = self._requeue_asked.pop(job.job_id, "requeue")
         now = self.book.clock()
         if job.state.active or JobFlag.COMPLETING in job.flags:
             self.book.free_shares(job)
-        earlier = replace(job, steps={}, flags=JobFlag.REQUEUED,
-                          state=old_state if old_state.finished else JobState.PENDING)
+        earlier = replace(
+            job, steps={}, flags=JobFlag.REQUEUED, state=old_state if old_state.finished else JobState.PENDING
+        )
         if not earlier.state.finished:
             earlier.end_time = now
         self.book.supersede(earlier)
@@ -387,7 +436,10 @@ class LifeCycle:
             job.start_time = job.eligible_time
         else:
             job.priority = 0
-            job.reason, job.reason_desc = "JobHeldAdmin" if how == "special" else "job_requeued_in_held_state", ""
+            job.reason, job.reason_desc = (
+                "JobHeldAdmin" if how == "special" else "job_requeued_in_held_state",
+                "",
+            )
             job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.REQUEUE_HOLD
             job.eligible_time = 0.0
         self.book.touch(job)
@@ -413,8 +465,13 @@ class LifeCycle:
     def resume(self, job: Job) -> None:
         """scontrol resume."""
         if job.state is not JobState.SUSPENDED:
-            raise SlurmError(Errno.JOB_PENDING if job.state is JobState.PENDING else Errno.NOT_SUSPENDED
-                             if not job.state.finished else Errno.JOB_FINISHED)
+            raise SlurmError(
+                Errno.JOB_PENDING
+                if job.state is JobState.PENDING
+                else Errno.NOT_SUSPENDED
+                if not job.state.finished
+                else Errno.JOB_FINISHED
+            )
         now = self.book.clock()
         job.state = JobState.RUNNING
         gap = now - job.suspend_time

@@ -1,4 +1,5 @@
 """The whole controller but its sockets: book, scheduler, life cycle and engine, wired together."""
+
 from __future__ import annotations
 
 import asyncio
@@ -10,7 +11,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from ..engines.base import Event
+from ..engines.base import Event, background
 from ..engines.local import LocalEngine
 from ..engines.local.programs import run_program
 from ..language.jobids import JobId
@@ -32,8 +33,14 @@ RETRY_FLUSH_S = 1.0
 class Queue:
     """What commands act on."""
 
-    def __init__(self, site: Site, paths: StatePaths, bin_dir: Path | None, environment: dict[str, str],
-                 clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        paths: StatePaths,
+        bin_dir: Path | None,
+        environment: dict[str, str],
+        clock: Callable[[], float],
+    ) -> None:
         self.site = site
         self.paths = paths
         self.bin_dir = bin_dir
@@ -102,7 +109,9 @@ class Queue:
                 self.engine.ack_to(node, job_id, seq)
             self._seen.clear()
         if self._forget is None:
-            self._forget = self._loop.call_later(min(60.0, self.book.cluster.min_job_age_s + 1.0), self._forget_old)
+            self._forget = self._loop.call_later(
+                min(60.0, self.book.cluster.min_job_age_s + 1.0), self._forget_old
+            )
 
     def _forget_old(self) -> None:
         self._forget = None
@@ -135,13 +144,13 @@ class Queue:
             self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine")
         if plan.starts:
             try:
-                self.flush()          # a start must be known before it happens: else a crash starts it twice
+                self.flush()  # a start must be known before it happens: else a crash starts it twice
             except StoreError as error:
                 log.error("%s", error)
                 self.store_problem = str(error)
                 self._touched()
             for job, _ in plan.starts:
-                asyncio.ensure_future(self.life.launch(job))
+                background(self.life.launch(job))
         if plan.wake is not None:
             self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
 
@@ -188,8 +197,10 @@ class Queue:
         book = self.book
         if book.active:
             return True
-        return any(job.priority and job.reason != "DependencyNeverSatisfied"
-                   for job in (book.jobs[job_id] for job_id in book.pending))
+        return any(
+            job.priority and job.reason != "DependencyNeverSatisfied"
+            for job in (book.jobs[job_id] for job_id in book.pending)
+        )
 
     def _send_mail(self, mail: Mail) -> None:
         program = self.site.cluster.mail_program
@@ -206,12 +217,10 @@ class Queue:
             if problem:
                 log.warning("mail to %s failed: %s", mail.to, problem)
 
-        asyncio.ensure_future(send())
+        background(send())
 
     async def close(self) -> None:
         """Leave: commit, let the agents be."""
         await self.engine.close()
         self.flush()
         self.store.close()
-
-

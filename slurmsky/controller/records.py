@@ -9,7 +9,7 @@ from ..model.job import Job, Step, Usage
 from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState
 
-_JOB_DEFAULTS = {name: value for name, value in Job.__dataclass_fields__.items()}
+_JOB_DEFAULTS = dict(Job.__dataclass_fields__)
 
 
 def job_to_json(job: Job) -> str:

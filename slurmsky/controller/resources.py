@@ -4,6 +4,7 @@ The order of choice is that of Slurm's select/cons_tres with CR_Core and no topo
 as configured; each node takes as many tasks as it can while one task is kept back for every further node that is
 still needed ("-N2 -n4" gives 3,1). Source: src/plugins/select/cons_tres/job_test.c and gres_sched.c.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -20,17 +21,24 @@ class NodeUse:
     """What is taken on one node."""
 
     config: NodeConfig
-    available: bool = True                 # up and not drained
+    available: bool = True  # up and not drained
     cpu_ids: set[int] = field(default_factory=set)
     memory_mib: int = 0
     gres: dict[str, set[int]] = field(default_factory=dict)
     jobs: set[int] = field(default_factory=set)
-    exclusive: bool = False                # held by a job that shares with nobody
+    exclusive: bool = False  # held by a job that shares with nobody
 
     def copy(self) -> NodeUse:
         """An independent copy, for "what if"."""
-        return NodeUse(self.config, self.available, set(self.cpu_ids), self.memory_mib,
-                       {key: set(ids) for key, ids in self.gres.items()}, set(self.jobs), self.exclusive)
+        return NodeUse(
+            self.config,
+            self.available,
+            set(self.cpu_ids),
+            self.memory_mib,
+            {key: set(ids) for key, ids in self.gres.items()},
+            set(self.jobs),
+            self.exclusive,
+        )
 
     def take(self, job_id: int, share: NodeShare, exclusive: bool) -> None:
         """Book a job's share."""
@@ -61,10 +69,10 @@ class Demand:
     min_nodes: int
     max_nodes: int
     cpus_per_task: int
-    tasks_per_node: int                  # 0: free
+    tasks_per_node: int  # 0: free
     min_cpus_node: int
     cpus_per_gpu: int
-    mem_node_mib: int                    # 0: not asked; -1: all memory of the node
+    mem_node_mib: int  # 0: not asked; -1: all memory of the node
     mem_cpu_mib: int
     mem_gpu_mib: int
     tmp_mib: int
@@ -80,7 +88,7 @@ class Demand:
     cores: int
     threads: int
     contiguous: bool
-    arbitrary: tuple[str, ...]           # --distribution=arbitrary: host of each task
+    arbitrary: tuple[str, ...]  # --distribution=arbitrary: host of each task
 
     @property
     def num_cpus(self) -> int:
@@ -147,21 +155,39 @@ def demand_of(spec: JobSpec) -> Demand:
     gres_node = _gres_list(spec.gres) + _gpu_list(spec.gpus_per_node)
     if spec.gpus_per_socket:
         sockets = spec.sockets_per_node or 1
-        gres_node += tuple((name, kind, count * sockets) for name, kind, count in _gpu_list(spec.gpus_per_socket))
+        gres_node += tuple(
+            (name, kind, count * sockets) for name, kind, count in _gpu_list(spec.gpus_per_socket)
+        )
     arbitrary: tuple[str, ...] = ()
     if spec.distribution and spec.distribution.startswith("arbitrary") and spec.nodelist:
         arbitrary = tuple(hostlist.expand(spec.nodelist))
     return Demand(
-        ntasks=ntasks, ntasks_given=spec.ntasks is not None, min_nodes=min_nodes, max_nodes=max_nodes,
-        cpus_per_task=spec.cpus_per_task or 1, tasks_per_node=per_node,
-        min_cpus_node=spec.mincpus or 0, cpus_per_gpu=spec.cpus_per_gpu or 0,
+        ntasks=ntasks,
+        ntasks_given=spec.ntasks is not None,
+        min_nodes=min_nodes,
+        max_nodes=max_nodes,
+        cpus_per_task=spec.cpus_per_task or 1,
+        tasks_per_node=per_node,
+        min_cpus_node=spec.mincpus or 0,
+        cpus_per_gpu=spec.cpus_per_gpu or 0,
         mem_node_mib=-1 if spec.mem_mib == 0 else spec.mem_mib or 0,
-        mem_cpu_mib=spec.mem_per_cpu_mib or 0, mem_gpu_mib=spec.mem_per_gpu_mib or 0, tmp_mib=spec.tmp_mib or 0,
-        gres_node=gres_node, gpus_total=_gpu_list(spec.gpus), gpus_task=_gpu_list(spec.gpus_per_task),
-        exclusive=spec.exclusive is not None and spec.exclusive not in ("user", "mcs"), overcommit=spec.overcommit,
-        required=required, excluded=frozenset(hostlist.expand(spec.exclude)) if spec.exclude else frozenset(),
-        features=spec.constraint or "", sockets=spec.sockets_per_node or 0, cores=spec.cores_per_socket or 0,
-        threads=spec.threads_per_core or (1 if spec.hint == "nomultithread" else 0), contiguous=spec.contiguous, arbitrary=arbitrary)
+        mem_cpu_mib=spec.mem_per_cpu_mib or 0,
+        mem_gpu_mib=spec.mem_per_gpu_mib or 0,
+        tmp_mib=spec.tmp_mib or 0,
+        gres_node=gres_node,
+        gpus_total=_gpu_list(spec.gpus),
+        gpus_task=_gpu_list(spec.gpus_per_task),
+        exclusive=spec.exclusive is not None and spec.exclusive not in ("user", "mcs"),
+        overcommit=spec.overcommit,
+        required=required,
+        excluded=frozenset(hostlist.expand(spec.exclude)) if spec.exclude else frozenset(),
+        features=spec.constraint or "",
+        sockets=spec.sockets_per_node or 0,
+        cores=spec.cores_per_socket or 0,
+        threads=spec.threads_per_core or (1 if spec.hint == "nomultithread" else 0),
+        contiguous=spec.contiguous,
+        arbitrary=arbitrary,
+    )
 
 
 def _free_devices(use: NodeUse, name: str, kind: str) -> list[tuple[str, int]]:
@@ -179,12 +205,40 @@ def _free_devices(use: NodeUse, name: str, kind: str) -> list[tuple[str, int]]:
     return free
 
 
+class _Devices:
+    """Devices picked on one node for one job."""
+
+    def __init__(self, use: NodeUse) -> None:
+        self._use = use
+        self._ids: dict[str, list[int]] = {}
+        self.gpus = 0
+
+    def grab(self, name: str, kind: str, count: int) -> bool:
+        """Pick the lowest free ones; False when there are too few."""
+        free = [
+            (key, index)
+            for key, index in _free_devices(self._use, name, kind)
+            if index not in self._ids.get(key, [])
+        ]
+        if len(free) < count:
+            return False
+        for key, index in free[:count]:
+            self._ids.setdefault(key, []).append(index)
+        self.gpus += count if name == "gpu" else 0
+        return True
+
+    @property
+    def taken(self) -> dict[str, tuple[int, ...]]:
+        """Indices by gres key."""
+        return {key: tuple(sorted(ids)) for key, ids in self._ids.items()}
+
+
 @dataclass
 class _Offer:
     """What one node could give."""
 
     use: NodeUse
-    cores: list[list[int]]               # free cores, each its free CPU ids
+    cores: list[list[int]]  # free cores, each its free CPU ids
     max_tasks: int
 
 
@@ -196,7 +250,9 @@ def _offer(use: NodeUse, demand: Demand) -> _Offer | None:
     if config.tmp_mib < demand.tmp_mib:
         return None
     threads = config.threads
-    every = (list(range(start, min(start + threads, config.cpus))) for start in range(0, config.cpus, threads))
+    every = (
+        list(range(start, min(start + threads, config.cpus))) for start in range(0, config.cpus, threads)
+    )
     cores = [ids for ids in every if use.cpu_ids.isdisjoint(ids)]
     usable = min(threads, demand.threads) if demand.threads else threads
     cpus = len(cores) * usable
@@ -227,8 +283,11 @@ def _offer(use: NodeUse, demand: Demand) -> _Offer | None:
 
 def fits_shape(config: NodeConfig, demand: Demand) -> bool:
     """Whether the node's sockets, cores and threads satisfy the job's."""
-    return (config.sockets * config.boards >= demand.sockets and config.cores >= demand.cores
-            and config.threads >= demand.threads)
+    return (
+        config.sockets * config.boards >= demand.sockets
+        and config.cores >= demand.cores
+        and config.threads >= demand.threads
+    )
 
 
 def has_features(config: NodeConfig, demand: Demand) -> bool:
@@ -238,12 +297,20 @@ def has_features(config: NodeConfig, demand: Demand) -> bool:
 
 def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
     """Shares for the job on these nodes (the partition's, in order), or None when they do not suffice now."""
-    usable = [use for use in nodes if use.available and use.config.name not in demand.excluded
-              and fits_shape(use.config, demand) and has_features(use.config, demand)]
+    usable = [
+        use
+        for use in nodes
+        if use.available
+        and use.config.name not in demand.excluded
+        and fits_shape(use.config, demand)
+        and has_features(use.config, demand)
+    ]
     by_name = {use.config.name: use for use in usable}
     if any(name not in by_name for name in demand.required):
         return None
-    offers = [offer for use in sorted(usable, key=lambda u: u.config.weight) if (offer := _offer(use, demand))]
+    offers = [
+        offer for use in sorted(usable, key=lambda u: u.config.weight) if (offer := _offer(use, demand))
+    ]
     offered = {offer.use.config.name: offer for offer in offers}
     if any(name not in offered for name in demand.required):
         return None
@@ -301,46 +368,33 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
     for position, (offer, tasks) in enumerate(chosen):
         use, config = offer.use, offer.use.config
         share = NodeShare(config.name, config.address, tasks=tasks, cpus_on_node=config.cpus)
-        devices: dict[str, list[int]] = {}
-        gpus_here = 0
-
-        def grab(name: str, kind: str, count: int) -> bool:
-            nonlocal gpus_here
-            free = [item for item in _free_devices(use, name, kind)  # noqa: B023 - called within this turn only
-                    if item[1] not in devices.get(item[0], [])]      # noqa: B023
-            if len(free) < count:
-                return False
-            for key, index in free[:count]:
-                devices.setdefault(key, []).append(index)            # noqa: B023
-            gpus_here += count if name == "gpu" else 0
-            return True
-
+        devices = _Devices(use)
         for name, kind, count in demand.gres_node:
-            if not grab(name, kind, count):
+            if not devices.grab(name, kind, count):
                 return None
         for name, kind, count in demand.gpus_task:
-            if not grab(name, kind, count * tasks):
+            if not devices.grab(name, kind, count * tasks):
                 return None
         for (name, kind), left in wanted_total.items():
             later = len(chosen) - position - 1
             count = min(len(_free_devices(use, name, kind)), max(1, left - later)) if left > 0 else 0
-            if not grab(name, kind, count):
+            if not devices.grab(name, kind, count):
                 return None
             wanted_total[name, kind] = left - count
-        share.gres = {key: tuple(sorted(ids)) for key, ids in devices.items()}
+        share.gres = devices.taken
         threads = min(config.threads, demand.threads) if demand.threads else config.threads
         if demand.exclusive:
             cpus = config.cpus
         elif demand.overcommit:
             cpus = 1
         else:
-            cpus = max(tasks * demand.cpus_per_task, demand.min_cpus_node, gpus_here * demand.cpus_per_gpu, 1)
+            cpus = max(tasks * demand.cpus_per_task, demand.min_cpus_node, devices.gpus * demand.cpus_per_gpu, 1)
         cores = -(-cpus // threads)
         if cores > len(offer.cores):
             return None
         share.cpu_ids = tuple(cpu for core in offer.cores[:cores] for cpu in core[:threads])
         if consume_memory:
-            share.memory_mib = _memory(demand, config, len(share.cpu_ids), gpus_here)
+            share.memory_mib = _memory(demand, config, len(share.cpu_ids), devices.gpus)
             if share.memory_mib > config.memory_mib - use.memory_mib:
                 return None
         shares.append(share)
@@ -356,6 +410,7 @@ def _memory(demand: Demand, config: NodeConfig, cpus: int, gpus: int) -> int:
 
 
 # --- checks at submit
+
 
 @dataclass(frozen=True)
 class Impossible:
@@ -377,11 +432,15 @@ def impossible(demand: Demand, nodes: Iterable[NodeConfig]) -> Impossible | None
         return Impossible("Socket, core and/or thread specification can not be satisfied")
     per_node = max(demand.cpus_per_task, demand.min_cpus_node)
     if demand.tasks_per_node and not demand.overcommit:
-        per_node = max(per_node, demand.tasks_per_node * demand.cpus_per_task
-                       if demand.ntasks >= demand.tasks_per_node else 0)
+        per_node = max(
+            per_node,
+            demand.tasks_per_node * demand.cpus_per_task if demand.ntasks >= demand.tasks_per_node else 0,
+        )
     if all(node.cpus < max(demand.cpus_per_task, demand.min_cpus_node) for node in shaped):
         return Impossible("CPU count per node can not be satisfied")
-    memory = max(demand.mem_node_mib, demand.mem_cpu_mib * (demand.cpus_per_task if demand.mem_cpu_mib else 0))
+    memory = max(
+        demand.mem_node_mib, demand.mem_cpu_mib * (demand.cpus_per_task if demand.mem_cpu_mib else 0)
+    )
     if all(node.memory_mib < demand.mem_node_mib for node in shaped):
         return Impossible("Memory specification can not be satisfied")
     if all(node.tmp_mib < demand.tmp_mib for node in shaped):
@@ -390,15 +449,19 @@ def impossible(demand: Demand, nodes: Iterable[NodeConfig]) -> Impossible | None
     names = {use.config.name for use in idle}
     if any(name not in names for name in demand.required):
         return Impossible("")
-    wide = [use for use in idle if use.config.name not in demand.excluded and has_features(use.config, demand)]
+    wide = [
+        use for use in idle if use.config.name not in demand.excluded and has_features(use.config, demand)
+    ]
     if not any(_offer(use, demand) for use in wide):
         return Impossible("")
     if demand.max_nodes < INFINITE and demand.max_nodes <= len(wide) and not demand.overcommit:
         biggest = sorted((use.config.cpus // demand.cpus_per_task for use in wide), reverse=True)
-        if sum(biggest[:demand.max_nodes]) < demand.ntasks:
+        if sum(biggest[: demand.max_nodes]) < demand.ntasks:
             return Impossible("")
     gpus = sum(count for _, _, count in demand.gpus_total)
-    if gpus and gpus > sum(len(_free_devices(use, name, kind)) for use in wide for name, kind, _ in demand.gpus_total):
+    if gpus and gpus > sum(
+        len(_free_devices(use, name, kind)) for use in wide for name, kind, _ in demand.gpus_total
+    ):
         return Impossible("")
     return None
 
@@ -419,6 +482,11 @@ def node_range(spec: JobSpec) -> tuple[int, int]:
 
 def gres_names(spec: JobSpec) -> set[str]:
     """Names of the generic resources a spec asks for. Raises LanguageError."""
-    lists = (_gres_list(spec.gres), _gpu_list(spec.gpus), _gpu_list(spec.gpus_per_node),
-             _gpu_list(spec.gpus_per_task), _gpu_list(spec.gpus_per_socket))
+    lists = (
+        _gres_list(spec.gres),
+        _gpu_list(spec.gpus),
+        _gpu_list(spec.gpus_per_node),
+        _gpu_list(spec.gpus_per_task),
+        _gpu_list(spec.gpus_per_socket),
+    )
     return {name for items in lists for name, _, _ in items}

@@ -5,6 +5,7 @@ start from the ends of the running jobs; a later job may start if that plan stil
 Slurm's sched/backfill with bf_max_job_test=1 per partition). Every other reason is the first in Slurm's order that
 is true of the job: held, dependency, begin time, array limit, partition, limits, licences, resources.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -100,8 +101,9 @@ class Scheduler:
                     break
         return plan
 
-    def _try(self, job: Job, now: float, plan: Plan, blocked: dict[str, _Blocked],
-             failed: set[tuple[int, str]]) -> bool:
+    def _try(
+        self, job: Job, now: float, plan: Plan, blocked: dict[str, _Blocked], failed: set[tuple[int, str]]
+    ) -> bool:
         """Start the job or one of its elements now; False when it has to wait (reason set)."""
         reason = ("Resources", "")
         for name in job.partition.split(","):
@@ -185,8 +187,11 @@ class Scheduler:
                 reason = self._partition_limit(part, partition)
                 if reason is None and not self._lacking_license(part.spec):
                     shares = place(self.demand(part.spec), self.uses(name), self.consume_memory)
-                    if shares is not None and name in blocked \
-                            and not self._harmless(part, shares, now, blocked[name], name):
+                    if (
+                        shares is not None
+                        and name in blocked
+                        and not self._harmless(part, shares, now, blocked[name], name)
+                    ):
                         shares = None
             if shares is None:
                 for other, _ in taken:
@@ -222,14 +227,18 @@ class Scheduler:
                 return ("DeadLine", "")
             self._wake(plan, job.spec.deadline)
         if job.priority == 0:
-            return (job.reason if job.reason.startswith("JobHeld") or job.reason in _HOLD_REASONS
-                    else "JobHeldUser", "")
+            return (
+                job.reason
+                if job.reason.startswith("JobHeld") or job.reason in _HOLD_REASONS
+                else "JobHeldUser",
+                "",
+            )
         if job.dependency:
             verdict = dependencies.evaluate(job.dependency, job, self.lookup, self._singletons(job), now)
             if verdict.recheck is not None:
                 self._wake(plan, verdict.recheck)
             if verdict.state != "met":
-                if (job.dependency_shown, ) != (verdict.shown, ):
+                if (job.dependency_shown,) != (verdict.shown,):
                     job.dependency_shown = verdict.shown
                     if "aftercorr" not in job.dependency:
                         job.dependency = verdict.rest
@@ -249,8 +258,11 @@ class Scheduler:
             self._wake(plan, begin)
             job.start_time = float(begin)
             return ("BeginTime", "")
-        if job.pending_tasks and job.array_max_running \
-                and self.book.running_elements(job.array_job_id) >= job.array_max_running:
+        if (
+            job.pending_tasks
+            and job.array_max_running
+            and self.book.running_elements(job.array_job_id) >= job.array_max_running
+        ):
             return ("JobArrayTaskLimit", "")
         return None
 
@@ -280,14 +292,20 @@ class Scheduler:
         if not spec.licenses:
             return False
         total = dict(self.book.cluster.licenses)
-        return any(self.book.licenses_used.get(name, 0) + count > total.get(name, 0)
-                   for name, count in licenses.parse(spec.licenses).counts)
+        return any(
+            self.book.licenses_used.get(name, 0) + count > total.get(name, 0)
+            for name, count in licenses.parse(spec.licenses).counts
+        )
 
     def _unavailable(self, demand: Demand) -> str:
         """The text after ReqNodeNotAvail when a node asked for by name is down or drained."""
-        gone = [name for name in demand.required
-                if (node := self.book.nodes.get(name)) is not None and not self.book.uses[name].available
-                and (node.flags & NodeFlag.DRAIN or node.state.value == "down")]
+        gone = [
+            name
+            for name in demand.required
+            if (node := self.book.nodes.get(name)) is not None
+            and not self.book.uses[name].available
+            and (node.flags & NodeFlag.DRAIN or node.state.value == "down")
+        ]
         return f"ReqNodeNotAvail, UnavailableNodes:{hostlist.compress(gone)}" if gone else ""
 
     # --- dependencies
@@ -298,8 +316,11 @@ class Scheduler:
         if job_id in book.members:
             records = list(book.array(job_id))
             if isinstance(task, int):
-                return [job for job in records if job.array_task_id == task
-                        or any(task in part for part in job.pending_tasks)]
+                return [
+                    job
+                    for job in records
+                    if job.array_task_id == task or any(task in part for part in job.pending_tasks)
+                ]
             return records
         job = book.jobs.get(job_id)
         if job is None:
@@ -309,9 +330,14 @@ class Scheduler:
     def _singletons(self, job: Job) -> list[Job]:
         if "singleton" not in job.dependency:
             return []
-        return [other for other in self.book.jobs.values()
-                if other.name == job.name and other.user == job.user and other.job_id != job.job_id
-                and (not job.array_job_id or other.array_job_id != job.array_job_id)]
+        return [
+            other
+            for other in self.book.jobs.values()
+            if other.name == job.name
+            and other.user == job.user
+            and other.job_id != job.job_id
+            and (not job.array_job_id or other.array_job_id != job.array_job_id)
+        ]
 
     # --- backfill
 
@@ -332,8 +358,15 @@ class Scheduler:
         ends.sort(key=lambda pair: pair[0])
         return ends
 
-    def _block(self, job: Job, demand: Demand, nodes: list[NodeUse], now: float, blocked: dict[str, _Blocked],
-               name: str) -> float | None:
+    def _block(
+        self,
+        job: Job,
+        demand: Demand,
+        nodes: list[NodeUse],
+        now: float,
+        blocked: dict[str, _Blocked],
+        name: str,
+    ) -> float | None:
         """Plan the start of the first job of a partition that finds no room."""
         future = {use.config.name: use.copy() for use in nodes}
         for end, running in self._ends(now, set(future)):
@@ -367,8 +400,9 @@ class Scheduler:
 _HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue")
 
 
-def predict_start(scheduler: Scheduler, job_like: Job, partition: PartitionConfig,
-                  now: Callable[[], float]) -> tuple[float, list[NodeShare]] | None:
+def predict_start(
+    scheduler: Scheduler, job_like: Job, partition: PartitionConfig, now: Callable[[], float]
+) -> tuple[float, list[NodeShare]] | None:
     """When and where a job would start (--test-only): now if it fits, else at the end of enough running jobs."""
     demand = scheduler.demand(job_like.spec)
     nodes = scheduler.uses(partition.name)

@@ -9,7 +9,6 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Union
 
 from ..node import wire
 from .context import CallerGone, Context
@@ -17,7 +16,7 @@ from .queue import Queue
 
 log = logging.getLogger("slurmsky.controller")
 
-Command = Callable[[Context], Union[int, Awaitable[int]]]
+Command = Callable[[Context], int | Awaitable[int]]
 FindCommand = Callable[[str], "Command | None"]
 
 

@@ -3,6 +3,7 @@
 A commit survives the death of any process (synchronous=NORMAL: the last commits may be lost only
 when the machine itself loses power). Only the controller that holds the lock file opens the store.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -69,23 +70,52 @@ class Store:
 
     # --- writing
 
-    def write(self, jobs: Iterable[Job], steps: Iterable[tuple[Job, Step]], superseded: Iterable[Job],
-              counters: dict[str, int]) -> None:
+    def write(
+        self,
+        jobs: Iterable[Job],
+        steps: Iterable[tuple[Job, Step]],
+        superseded: Iterable[Job],
+        counters: dict[str, int],
+    ) -> None:
         """Commit new states in one transaction; ``superseded`` are earlier runs of requeued jobs."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("UPDATE meta SET value=? WHERE name=?",
-                                 [(str(value), name) for name, value in counters.items()])
+            self._db.executemany(
+                "UPDATE meta SET value=? WHERE name=?",
+                [(str(value), name) for name, value in counters.items()],
+            )
             for old, rows in ((1, superseded), (0, jobs)):
                 self._db.executemany(
                     "INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-                    [(job.job_id, job.restarts, job.array_job_id, job.state.value, old, job.user, job.submit_time,
-                      job.start_time, job.end_time if job.state.finished or old else 0.0, self._spec_id(job.spec),
-                      job_to_json(job)) for job in rows])
+                    [
+                        (
+                            job.job_id,
+                            job.restarts,
+                            job.array_job_id,
+                            job.state.value,
+                            old,
+                            job.user,
+                            job.submit_time,
+                            job.start_time,
+                            job.end_time if job.state.finished or old else 0.0,
+                            self._spec_id(job.spec),
+                            job_to_json(job),
+                        )
+                        for job in rows
+                    ],
+                )
             self._db.executemany(
                 "INSERT OR REPLACE INTO steps VALUES (?,?,?,?)",
-                [(job.job_id, job.restarts, step.step_id, json.dumps(step_to_dict(step), separators=(",", ":")))
-                 for job, step in steps])
+                [
+                    (
+                        job.job_id,
+                        job.restarts,
+                        step.step_id,
+                        json.dumps(step_to_dict(step), separators=(",", ":")),
+                    )
+                    for job, step in steps
+                ],
+            )
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
@@ -118,21 +148,26 @@ class Store:
 
     def _jobs(self, where: str, values: tuple[object, ...]) -> Iterator[Job]:
         rows = self._db.execute(
-            f"SELECT restarts, spec_id, record FROM jobs WHERE {where} ORDER BY job_id, restarts", values).fetchall()
+            f"SELECT restarts, spec_id, record FROM jobs WHERE {where} ORDER BY job_id, restarts", values
+        ).fetchall()
         for restarts, spec_id, record in rows:
             job = job_from_json(record, self._spec(spec_id))
-            for step_record, in self._db.execute(
-                    "SELECT record FROM steps WHERE job_id=? AND restarts=?", (job.job_id, restarts)):
+            for (step_record,) in self._db.execute(
+                "SELECT record FROM steps WHERE job_id=? AND restarts=?", (job.job_id, restarts)
+            ):
                 step = step_from_dict(json.loads(step_record))
                 job.steps[step.step_id] = step
             yield job
 
     def current(self, finished_since: float) -> Iterator[Job]:
         """Jobs that are not over, and those that ended at or after an epoch second."""
-        yield from self._jobs("superseded=0 AND (state<? OR finish>=?)", (JobState.COMPLETED.value, finished_since))
+        yield from self._jobs(
+            "superseded=0 AND (state<? OR finish>=?)", (JobState.COMPLETED.value, finished_since)
+        )
 
-    def history(self, since: float, until: float, job_ids: Iterable[int] | None = None,
-                duplicates: bool = False) -> Iterator[Job]:
+    def history(
+        self, since: float, until: float, job_ids: Iterable[int] | None = None, duplicates: bool = False
+    ) -> Iterator[Job]:
         """Jobs whose life overlaps [since, until], or those of the given ids (array base ids included)."""
         where = "1=1" if duplicates else "superseded=0"
         if job_ids is not None:

@@ -1,4 +1,5 @@
 """Admission: from the specs of a submission to job records, or Slurm's refusal."""
+
 from __future__ import annotations
 
 import json
@@ -37,7 +38,7 @@ class Payload:
     """What is spooled with a job: the script, its arguments and the environment after --export."""
 
     script: bytes | None
-    script_path: str                 # as scontrol's Command=; "" for none
+    script_path: str  # as scontrol's Command=; "" for none
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     umask: int
@@ -55,7 +56,9 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
     for name in spec.partition.split(","):
         partition = cluster.partition(name)
         if partition is None:
-            raise SlurmError(Errno.INVALID_PARTITION, f"invalid partition specified: {spec.partition or '(null)'}")
+            raise SlurmError(
+                Errno.INVALID_PARTITION, f"invalid partition specified: {spec.partition or '(null)'}"
+            )
         found.append(partition)
     return found
 
@@ -154,8 +157,15 @@ def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
     return partition.max_time_min
 
 
-def admit(book: Book, specs: Sequence[JobSpec], payload: Payload, who: Submitter, jobs_dir: Path,
-          interactive: bool = False, defer: bool = False) -> Job:
+def admit(
+    book: Book,
+    specs: Sequence[JobSpec],
+    payload: Payload,
+    who: Submitter,
+    jobs_dir: Path,
+    interactive: bool = False,
+    defer: bool = False,
+) -> Job:
     """Create the job records (one per het component) and spool the payload; the first record is returned.
 
     ``defer``: only check (--test-only). Raises SlurmError; nothing is created then.
@@ -196,7 +206,9 @@ def admit(book: Book, specs: Sequence[JobSpec], payload: Payload, who: Submitter
     return jobs[0]
 
 
-def _record(book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool) -> Job:
+def _record(
+    book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool
+) -> Job:
     cluster = book.cluster
     parts = partitions_of(cluster, spec)
     demand = demand_of(spec)
@@ -213,23 +225,44 @@ def _record(book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: fl
     begin = max(now, spec.begin or 0)
     waits = bool(spec.dependency) or (held and not spec.begin)
     job = Job(
-        job_id=book.take_job_id(), spec=replace(spec, requeue=requeue and not interactive),
+        job_id=book.take_job_id(),
+        spec=replace(spec, requeue=requeue and not interactive),
         name=spec.job_name or ("interactive" if interactive else "sbatch"),
-        user=who.user, uid=who.uid, gid=who.gid, group=who.group, account=account_of(book, spec, who),
-        partition=",".join(part.name for part in parts), qos=spec.qos or "normal", cluster=cluster.name,
-        priority=0 if held else priority, nice=spec.nice or 0,
+        user=who.user,
+        uid=who.uid,
+        gid=who.gid,
+        group=who.group,
+        account=account_of(book, spec, who),
+        partition=",".join(part.name for part in parts),
+        qos=spec.qos or "normal",
+        cluster=cluster.name,
+        priority=0 if held else priority,
+        nice=spec.nice or 0,
         reason="JobHeldUser" if held else "None",
         dependency=spec.dependency or "",
-        dependency_shown=dependency.format_with_state(dependency.parse(spec.dependency)) if spec.dependency else "",
-        submit_time=now, eligible_time=0.0 if waits else begin, start_time=float(spec.begin or 0) if begin > now else 0.0,
+        dependency_shown=dependency.format_with_state(dependency.parse(spec.dependency))
+        if spec.dependency
+        else "",
+        submit_time=now,
+        eligible_time=0.0 if waits else begin,
+        start_time=float(spec.begin or 0) if begin > now else 0.0,
         accrue_time=0.0 if held or spec.dependency else begin,
         time_limit_min=time_limit(spec, parts[0]),
-        num_nodes=nodes_min, max_nodes=spec.nodes_max or 0, num_cpus=demand.num_cpus,
+        num_nodes=nodes_min,
+        max_nodes=spec.nodes_max or 0,
+        num_cpus=demand.num_cpus,
         num_tasks=demand.ntasks,
-        is_batch=not interactive, command=payload.script_path, argv=payload.argv,
-        work_dir=spec.chdir or who.cwd, submit_dir=who.cwd, submit_line=who.submit_line,
-        alloc_node=who.host, alloc_sid=who.sid, comment=spec.comment or "",
-        admin_comment=spec.admin_comment or "")
+        is_batch=not interactive,
+        command=payload.script_path,
+        argv=payload.argv,
+        work_dir=spec.chdir or who.cwd,
+        submit_dir=who.cwd,
+        submit_line=who.submit_line,
+        alloc_node=who.host,
+        alloc_sid=who.sid,
+        comment=spec.comment or "",
+        admin_comment=spec.admin_comment or "",
+    )
     return job
 
 
@@ -263,8 +296,14 @@ def _expand_files(job: Job, spec: JobSpec) -> None:
 def file_path(job: Job, pattern: str, node: str = "") -> str:
     """A batch job's file pattern as an absolute path. Source: common/fname handling of slurmstepd."""
     values = filename.FilenameValues(
-        job_id=job.job_id, array_job_id=job.array_job_id or job.job_id,
-        array_task_id=job.array_task_id, user=job.user, job_name=job.name, node=node, restart_count=job.restarts)
+        job_id=job.job_id,
+        array_job_id=job.array_job_id or job.job_id,
+        array_task_id=job.array_task_id,
+        user=job.user,
+        job_name=job.name,
+        node=node,
+        restart_count=job.restarts,
+    )
     name = filename.expand(pattern, values)
     return os.path.join(job.work_dir, name)
 
@@ -288,7 +327,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     try:
         view = memoryview(data)
         while view:
-            view = view[os.write(handle, view):]
+            view = view[os.write(handle, view) :]
     finally:
         os.close(handle)
 
@@ -307,8 +346,11 @@ def read_surroundings(folder: Path) -> Surroundings:
     data = (folder / "environment").read_bytes()
     pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0") if item)
     limits = json.loads((folder / "limits").read_bytes())
-    return Surroundings({key: value for key, _, value in pairs}, limits["umask"],
-                        {name: (pair[0], pair[1]) for name, pair in limits["rlimits"].items()})
+    return Surroundings(
+        {key: value for key, _, value in pairs},
+        limits["umask"],
+        {name: (pair[0], pair[1]) for name, pair in limits["rlimits"].items()},
+    )
 
 
 def split_element(book: Book, base: Job, task: int) -> Job:
@@ -319,7 +361,9 @@ def split_element(book: Book, base: Job, task: int) -> Job:
         base.array_task_id = task
         book.touch(base)
         return base
-    element = replace(base, job_id=book.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
+    element = replace(
+        base, job_id=book.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={}
+    )
     base.pending_tasks = left
     book.touch(base)
     book.touch(element)
@@ -330,6 +374,4 @@ def _without(whole: range, task: int) -> list[range]:
     if task not in whole:
         return [whole]
     position = whole.index(task)
-    return [part for part in (whole[:position], whole[position + 1:]) if part]
-
-
+    return [part for part in (whole[:position], whole[position + 1 :]) if part]

@@ -6,7 +6,8 @@ All coroutines return when the request was handed over, not when it took effect.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from ..model.allocation import Launch
@@ -14,6 +15,16 @@ from ..model.job import Job
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
+
+
+_BACKGROUND: set[asyncio.Task[None]] = set()
+
+
+def background(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that nobody waits for; the event loop itself would keep no reference to it."""
+    task = asyncio.ensure_future(work)
+    _BACKGROUND.add(task)
+    task.add_done_callback(_BACKGROUND.discard)
 
 
 class EngineError(Exception):

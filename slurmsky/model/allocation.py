@@ -1,4 +1,5 @@
 """What a job got: nodes with CPUs, memory and devices; and the letter that starts it on an agent."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -12,12 +13,12 @@ class NodeShare:
     """One node's part of an allocation, in the order of the job's node list."""
 
     name: str
-    address: str = ""                      # how agents reach it: "unix:/path" or "host:port"
-    cpu_ids: tuple[int, ...] = ()          # logical CPU numbers on that node (abstract: core-major), ascending
-    memory_mib: int = 0                    # 0: not limited
-    gres: dict[str, tuple[int, ...]] = field(default_factory=dict)   # "gpu:h100" or "gpu" -> device indices
-    tasks: int = 0                         # tasks of the job laid out here
-    cpus_on_node: int = 0                  # node's configured CPUs
+    address: str = ""  # how agents reach it: "unix:/path" or "host:port"
+    cpu_ids: tuple[int, ...] = ()  # logical CPU numbers on that node (abstract: core-major), ascending
+    memory_mib: int = 0  # 0: not limited
+    gres: dict[str, tuple[int, ...]] = field(default_factory=dict)  # "gpu:h100" or "gpu" -> device indices
+    tasks: int = 0  # tasks of the job laid out here
+    cpus_on_node: int = 0  # node's configured CPUs
 
     @property
     def cpus(self) -> int:
@@ -63,17 +64,17 @@ class Launch:
     submit_dir: str
     submit_host: str
     work_dir: str
-    spool: str                              # folder on the node for this job (journal, script copy), 0700
-    script: Optional[str] = None            # path of the spooled script
-    argv: tuple[str, ...] = ()              # arguments of the script
+    spool: str  # folder on the node for this job (journal, script copy), 0700
+    script: Optional[str] = None  # path of the spooled script
+    argv: tuple[str, ...] = ()  # arguments of the script
     environment: dict[str, str] = field(default_factory=dict)
-    stdin: str = "/dev/null"                # expanded by the controller but for node/task patterns
+    stdin: str = "/dev/null"  # expanded by the controller but for node/task patterns
     stdout: str = ""
-    stderr: str = ""                        # "" = same as stdout
+    stderr: str = ""  # "" = same as stdout
     umask: int = 0o022
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
     start_time: float = 0.0
-    time_limit_s: Optional[int] = None      # None: unlimited
+    time_limit_s: Optional[int] = None  # None: unlimited
     kill_wait_s: int = 30
     restart_count: int = 0
     array_job_id: int = 0
@@ -89,7 +90,7 @@ class Launch:
     reservation: str = ""
     task_prolog: str = ""
     task_epilog: str = ""
-    exclusive: bool = False                 # whole nodes were given
+    exclusive: bool = False  # whole nodes were given
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -109,8 +110,13 @@ class Launch:
         data["spec"] = JobSpec.from_dict(data["spec"])
         data["shares"] = [share_from_dict(share) for share in data["shares"]]
         data["het"] = [
-            HetComponent(**{**part, "spec": JobSpec.from_dict(part["spec"]),
-                            "shares": [share_from_dict(s) for s in part["shares"]]})
+            HetComponent(
+                **{
+                    **part,
+                    "spec": JobSpec.from_dict(part["spec"]),
+                    "shares": [share_from_dict(s) for s in part["shares"]],
+                }
+            )
             for part in data.get("het", [])
         ]
         data["argv"] = tuple(data.get("argv", ()))
@@ -120,11 +126,19 @@ class Launch:
 
 def share_to_dict(share: NodeShare) -> dict[str, Any]:
     """JSON-ready dict of a node share."""
-    return {**share.__dict__, "cpu_ids": list(share.cpu_ids),
-            "gres": {name: list(ids) for name, ids in share.gres.items()}}
+    return {
+        **share.__dict__,
+        "cpu_ids": list(share.cpu_ids),
+        "gres": {name: list(ids) for name, ids in share.gres.items()},
+    }
 
 
 def share_from_dict(data: dict[str, Any]) -> NodeShare:
     """Inverse of share_to_dict."""
-    return NodeShare(**{**data, "cpu_ids": tuple(data["cpu_ids"]),
-                        "gres": {name: tuple(ids) for name, ids in data["gres"].items()}})
+    return NodeShare(
+        **{
+            **data,
+            "cpu_ids": tuple(data["cpu_ids"]),
+            "gres": {name: tuple(ids) for name, ids in data["gres"].items()},
+        }
+    )

@@ -1,4 +1,5 @@
 """Nodes, partitions and the cluster, as a slurm.conf describes them."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,17 +16,17 @@ class NodeConfig:
     address: str = "127.0.0.1"
     host_name: str = ""
     port: int = 0
-    cpus: int = 1                 # logical CPUs = boards * sockets * cores * threads, unless only cpus was given
+    cpus: int = 1  # logical CPUs = boards * sockets * cores * threads, unless only cpus was given
     boards: int = 1
-    sockets: int = 1              # per board
-    cores: int = 1                # per socket
-    threads: int = 1              # per core
+    sockets: int = 1  # per board
+    cores: int = 1  # per socket
+    threads: int = 1  # per core
     memory_mib: int = 1
     tmp_mib: int = 0
     weight: int = 1
     features: tuple[str, ...] = ()
-    gres: tuple[tuple[str, str, int], ...] = ()   # (name, type or "", count)
-    state: str = "UNKNOWN"        # configured State=
+    gres: tuple[tuple[str, str, int], ...] = ()  # (name, type or "", count)
+    state: str = "UNKNOWN"  # configured State=
     reason: str = ""
     arch: str = ""
     os: str = ""
@@ -43,10 +44,10 @@ class PartitionConfig:
     max_nodes: int = INFINITE
     min_nodes: int = 0
     max_cpus_per_node: int = INFINITE
-    state: str = "UP"             # UP | DOWN | DRAIN | INACTIVE
+    state: str = "UP"  # UP | DOWN | DRAIN | INACTIVE
     priority_tier: int = 1
     priority_job_factor: int = 1
-    oversubscribe: str = "NO"     # NO | EXCLUSIVE | YES:n | FORCE:n
+    oversubscribe: str = "NO"  # NO | EXCLUSIVE | YES:n | FORCE:n
     hidden: bool = False
     root_only: bool = False
     grace_time_s: int = 0
@@ -60,8 +61,8 @@ class PartitionConfig:
     allow_accounts: tuple[str, ...] = ()
     allow_qos: tuple[str, ...] = ()
     allow_groups: tuple[str, ...] = ()
-    nodes_text: str = ""          # as configured, e.g. "ALL"
-    engine: str = ""              # "" = the site's engine
+    nodes_text: str = ""  # as configured, e.g. "ALL"
+    engine: str = ""  # "" = the site's engine
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class ClusterConfig:
     nodes: tuple[NodeConfig, ...] = ()
     partitions: tuple[PartitionConfig, ...] = ()
     licenses: tuple[tuple[str, int], ...] = ()
-    max_array_size: int = 1_000_001     # slurm.conf says 1001 by default; nothing here needs so low a limit
+    max_array_size: int = 1_000_001  # slurm.conf says 1001 by default; nothing here needs so low a limit
     max_job_count: int = 200_000
     min_job_age_s: int = 300
     kill_wait_s: int = 30
@@ -87,7 +88,7 @@ class ClusterConfig:
     task_epilog: str = ""
     inactive_limit_s: int = 0
     max_script_size: int = 4 * 1024 * 1024
-    parameters: tuple[tuple[str, str], ...] = ()   # further slurm.conf words shown by scontrol show config
+    parameters: tuple[tuple[str, str], ...] = ()  # further slurm.conf words shown by scontrol show config
 
     def node(self, name: str) -> NodeConfig:
         """The node of that name; KeyError when there is none."""

@@ -1,4 +1,5 @@
 """Job, step and node as the controller knows them; report renders these, store keeps them."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Usage:
     ave_pages: int = 0
     max_pages_node: str = ""
     max_pages_task: int = 0
-    disk_read: int = 0          # total over tasks
+    disk_read: int = 0  # total over tasks
     max_disk_read: int = 0
     max_disk_read_node: str = ""
     max_disk_read_task: int = 0
@@ -57,12 +58,12 @@ class Step:
     memory_mib: int = 0
     gres: str = ""
     tasks_per_node: tuple[int, ...] = ()
-    distribution: str = ""            # "Block" | "Cyclic" | "Plane" | "Arbitrary"; sacct Layout
+    distribution: str = ""  # "Block" | "Cyclic" | "Plane" | "Arbitrary"; sacct Layout
     start_time: float = 0.0
     end_time: float = 0.0
     suspended_s: float = 0.0
     time_limit_min: Optional[int] = None
-    exit_code: int = 0                # 0..255
+    exit_code: int = 0  # 0..255
     exit_signal: int = 0
     cancelled_by: Optional[int] = None
     usage: Usage = field(default_factory=Usage)
@@ -88,28 +89,28 @@ class Job:
     gid: int
     group: str
     account: str
-    partition: str                    # the partition it runs or waits in (comma list while pending in several)
+    partition: str  # the partition it runs or waits in (comma list while pending in several)
     qos: str = "normal"
     cluster: str = "slurmsky"
     state: JobState = JobState.PENDING
     flags: JobFlag = JobFlag.NONE
-    reason: str = "None"              # one of job_reasons.csv
-    reason_desc: str = ""             # free text shown instead of the reason, as state_desc in slurmctld
-    priority: int = 0                 # 0 = held
+    reason: str = "None"  # one of job_reasons.csv
+    reason_desc: str = ""  # free text shown instead of the reason, as state_desc in slurmctld
+    priority: int = 0  # 0 = held
     nice: int = 0
-    dependency: str = ""              # what is still unfulfilled, canonical
-    dependency_shown: str = ""        # with "(unfulfilled)"/"(failed)" marks, as scontrol prints
+    dependency: str = ""  # what is still unfulfilled, canonical
+    dependency_shown: str = ""  # with "(unfulfilled)"/"(failed)" marks, as scontrol prints
     submit_time: float = 0.0
     eligible_time: float = 0.0
     accrue_time: float = 0.0
-    start_time: float = 0.0           # real, or planned while pending (0.0 none)
-    end_time: float = 0.0             # real, or expected while running
+    start_time: float = 0.0  # real, or planned while pending (0.0 none)
+    end_time: float = 0.0  # real, or expected while running
     suspend_time: float = 0.0
-    pre_suspend_s: float = 0.0        # run seconds before the last suspend
-    suspended_s: float = 0.0          # seconds spent suspended in all
+    pre_suspend_s: float = 0.0  # run seconds before the last suspend
+    suspended_s: float = 0.0  # seconds spent suspended in all
     last_sched_eval: float = 0.0
-    sched_main: bool = True           # Scheduler=Main | Backfill
-    time_limit_min: Optional[int] = None     # effective limit in minutes; INFINITE; None = partition default
+    sched_main: bool = True  # Scheduler=Main | Backfill
+    time_limit_min: Optional[int] = None  # effective limit in minutes; INFINITE; None = partition default
     preempt_time: float = 0.0
     resize_time: float = 0.0
     restarts: int = 0
@@ -117,10 +118,10 @@ class Job:
     exit_signal: int = 0
     derived_exit_code: int = 0
     derived_exit_signal: int = 0
-    cancelled_by: Optional[int] = None       # uid, for sacct's "CANCELLED by UID"
+    cancelled_by: Optional[int] = None  # uid, for sacct's "CANCELLED by UID"
     # size and place
-    num_nodes: int = 1                # asked minimum while pending, real afterwards
-    max_nodes: int = 0                # 0 = none given
+    num_nodes: int = 1  # asked minimum while pending, real afterwards
+    max_nodes: int = 0  # 0 = none given
     num_cpus: int = 1
     num_tasks: int = 1
     shares: list[NodeShare] = field(default_factory=list)
@@ -129,7 +130,7 @@ class Job:
     failed_node: str = ""
     # files
     is_batch: bool = True
-    command: str = ""                 # script path, "" = (null)
+    command: str = ""  # script path, "" = (null)
     argv: tuple[str, ...] = ()
     work_dir: str = "/"
     submit_dir: str = "/"
@@ -140,22 +141,24 @@ class Job:
     alloc_node: str = ""
     alloc_sid: int = 0
     # arrays
-    array_job_id: int = 0             # 0 = not an array
+    array_job_id: int = 0  # 0 = not an array
     array_task_id: Optional[int] = None
-    pending_tasks: tuple[range, ...] = ()     # ascending, non-overlapping: elements without a record of their own
+    pending_tasks: tuple[
+        range, ...
+    ] = ()  # ascending, non-overlapping: elements without a record of their own
     array_max_running: Optional[int] = None
     array_count: int = 0
     array_min: int = 0
     array_max: int = 0
     array_step: int = 1
     # het jobs
-    het_job_id: int = 0               # leader's id; 0 = not a het job
+    het_job_id: int = 0  # leader's id; 0 = not a het job
     het_offset: int = 0
     het_ids: tuple[int, ...] = ()
     # SkyPilot
     engine: str = "local"
     managed_job_id: Optional[int] = None
-    cost: float = 0.0                 # dollars
+    cost: float = 0.0  # dollars
     comment: str = ""
     admin_comment: str = ""
     system_comment: str = ""
@@ -184,7 +187,7 @@ class Node:
     reason_user: str = ""
     alloc_cpus: int = 0
     alloc_memory_mib: int = 0
-    alloc_gres: dict[str, int] = field(default_factory=dict)     # "gpu:h100" -> devices in use
+    alloc_gres: dict[str, int] = field(default_factory=dict)  # "gpu:h100" -> devices in use
     alloc_gres_ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     load: float = 0.0
     free_mib: int = 0

@@ -5,6 +5,7 @@ str), already checked by the option table, in the canonical text of their langua
 a spec is stored and shipped as JSON. None means "not given"; Slurm's defaults are applied
 where the value is used, because most of them depend on partition or node.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -25,7 +26,7 @@ class JobSpec:
     # --- who and what
     job_name: OptStr = None
     account: OptStr = None
-    partition: OptStr = None             # comma list allowed
+    partition: OptStr = None  # comma list allowed
     qos: OptStr = None
     reservation: OptStr = None
     wckey: OptStr = None
@@ -40,7 +41,7 @@ class JobSpec:
     gid: OptStr = None
     uid: OptStr = None
     # --- size
-    nodes: OptStr = None                 # canonical node count text: "2", "2-4"
+    nodes: OptStr = None  # canonical node count text: "2", "2-4"
     nodes_min: OptInt = None
     nodes_max: OptInt = None
     ntasks: OptInt = None
@@ -57,7 +58,7 @@ class JobSpec:
     threads_per_core: OptInt = None
     core_spec: OptInt = None
     thread_spec: OptInt = None
-    mem_mib: OptInt = None               # per node; 0 = all memory of each node
+    mem_mib: OptInt = None  # per node; 0 = all memory of each node
     mem_per_cpu_mib: OptInt = None
     mem_per_gpu_mib: OptInt = None
     tmp_mib: OptInt = None
@@ -72,11 +73,11 @@ class JobSpec:
     # --- where
     constraint: OptStr = None
     prefer: OptStr = None
-    batch_features: OptStr = None        # --batch
+    batch_features: OptStr = None  # --batch
     nodelist: OptStr = None
-    nodefile: OptStr = None              # path as given; its content is in nodelist
+    nodefile: OptStr = None  # path as given; its content is in nodelist
     exclude: OptStr = None
-    exclusive: OptStr = None             # "" | user | mcs | topo: the word given; "" for a bare --exclusive
+    exclusive: OptStr = None  # "" | user | mcs | topo: the word given; "" for a bare --exclusive
     oversubscribe: bool = False
     overcommit: bool = False
     contiguous: bool = False
@@ -88,27 +89,27 @@ class JobSpec:
     network: OptStr = None
     power: OptStr = None
     # --- when
-    time_limit_min: OptInt = None        # INFINITE for none
-    time_min_min: OptInt = None          # --time-min
-    begin: OptInt = None                 # epoch seconds
-    deadline: OptInt = None              # epoch seconds
+    time_limit_min: OptInt = None  # INFINITE for none
+    time_min_min: OptInt = None  # --time-min
+    begin: OptInt = None  # epoch seconds
+    deadline: OptInt = None  # epoch seconds
     delay_boot_min: OptInt = None
     immediate_s: OptInt = None
     hold: bool = False
     priority: OptInt = None
     nice: OptInt = None
-    dependency: OptStr = None            # canonical text
+    dependency: OptStr = None  # canonical text
     kill_on_invalid_dep: Optional[bool] = None
-    array: OptStr = None                 # as given, checked; language.arrayspec reads it
+    array: OptStr = None  # as given, checked; language.arrayspec reads it
     requeue: Optional[bool] = None
     reboot: bool = False
-    signal: OptStr = None                # canonical: [R][B]:NAME@SEC
+    signal: OptStr = None  # canonical: [R][B]:NAME@SEC
     # --- files and environment
-    chdir: OptStr = None                 # absolute
-    input: OptStr = None                 # pattern as given
+    chdir: OptStr = None  # absolute
+    input: OptStr = None  # pattern as given
     output: OptStr = None
     error: OptStr = None
-    open_mode: OptStr = None             # "append" | "truncate"
+    open_mode: OptStr = None  # "append" | "truncate"
     export: OptStr = None
     export_file: OptStr = None
     get_user_env: OptStr = None
@@ -150,7 +151,9 @@ class JobSpec:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> JobSpec:
         """Inverse of to_dict; JSON lists become tuples again."""
-        return cls(**{key: _tuples(value) if isinstance(value, list) else value for key, value in data.items()})
+        return cls(
+            **{key: _tuples(value) if isinstance(value, list) else value for key, value in data.items()}
+        )
 
 
 def _tuples(value: Any) -> Any:
@@ -170,7 +173,7 @@ class StepSpec:
 
     job: JobSpec = JobSpec()
     argv: tuple[str, ...] = ()
-    jobid: OptStr = None                 # --jobid text
+    jobid: OptStr = None  # --jobid text
     het_group: OptStr = None
     relative: OptInt = None
     exact: bool = False
@@ -183,7 +186,7 @@ class StepSpec:
     kill_on_bad_exit: OptInt = None
     label: bool = False
     unbuffered: bool = False
-    pty: OptStr = None                   # None: no pty; "" task 0; or the task number
+    pty: OptStr = None  # None: no pty; "" task 0; or the task number
     multi_prog: bool = False
     preserve_env: bool = False
     disable_status: bool = False

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import resource
 
     from .agent import Agent
+    from .pmi import PmiNode
 
 #: how much of a task's unfinished line is held back before it is passed on as it is
 LINE_LIMIT = 1 << 16
@@ -40,6 +41,7 @@ class Sink(Protocol):
     def output(self, rank: int, stream: int, data: bytes) -> None: ...
     def consumed(self, count: int) -> None: ...
     def exited(self, rank: int, status: int, usage: list[float]) -> None: ...
+    def mpi(self, message: dict[str, Any]) -> None: ...
     def over(self) -> None: ...
 
 
@@ -70,6 +72,7 @@ class Plan:
     task_epilogs: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)  # NameFacts less node and task
     head: str = ""  # address of the job's head agent
+    mpi: Optional[dict[str, Any]] = None  # what tasks find each other by: see pmi.plan
 
 
 class _Task:
@@ -105,6 +108,11 @@ class StepHost:
         self._swept_at = 0.0
         self._whole_lines = not plan.unbuffered and len(plan.ranks) > 1
         self._epilogs = 0
+        self._mpi: Optional[PmiNode] = None
+        if plan.mpi is not None:
+            from .pmi import PmiNode
+
+            self._mpi = PmiNode(agent.loop, plan.mpi, plan.ranks, self)
 
     # --- start
     def start(self) -> None:
@@ -132,6 +140,19 @@ class StepHost:
         self._account_stdin()
         self._check_over()
 
+    def mpi(self, message: dict[str, Any]) -> None:
+        """What the tasks' PMI server has to say to the head agent."""
+        self.sink.mpi(message)
+
+    def mpi_heard(self, message: dict[str, Any]) -> None:
+        """What the head agent says to it."""
+        if self._mpi is not None:
+            self._mpi.heard(message)
+
+    def complain(self, rank: int, text: str) -> None:
+        """A line of slurmstepd on a task's stderr."""
+        self._complain(self._by_rank[rank], text)
+
     def _complain(self, task: _Task, text: str) -> None:
         self.sink.output(task.rank, ERR, ("slurmstepd-%s: error: %s\n" % (self.plan.node, text)).encode())
 
@@ -143,6 +164,10 @@ class StepHost:
         theirs: list[int] = []
         terminal = plan.terminal is not None and task.rank == 0
         try:
+            if self._mpi is not None:
+                more, fd = self._mpi.open(task.rank)
+                env.update(more)
+                theirs.append(fd)
             if terminal:
                 assert plan.terminal is not None
                 stdin = stdout = stderr = self._open_terminal(task, plan.terminal)
@@ -442,6 +467,8 @@ class StepHost:
         for task in self.tasks:
             self._close(task)
             self.agent.sessions.pop(task.pid, None)
+        if self._mpi is not None:
+            self._mpi.close()
         self.agent.hosted.pop(self.key, None)
         self.sink.over()
 
@@ -496,6 +523,9 @@ class _Wired:
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
         self.channel.send_json({"ev": "exit", "rank": rank, "status": status, "usage": usage})
 
+    def mpi(self, message: dict[str, Any]) -> None:
+        self.channel.send_json({"ev": "mpi", "message": message})
+
     def over(self) -> None:
         self.channel.on_close = lambda: None
         self.channel.send_json({"ev": "over"})
@@ -532,6 +562,8 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
             return
         elif operation == "signal":
             host.signal(int(message["signal"]))
+        elif operation == "mpi":
+            host.mpi_heard(message["message"])
         elif operation == "winsize":
             host.set_size(message["rows"], message["columns"])
         elif operation == "look":

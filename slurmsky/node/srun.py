@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ..model.job import Step
 from ..model.spec import INFINITE, StepSpec
-from . import choice, output, steps, wire
+from . import choice, output, pmi, pmi_wire, steps, wire
 from .channel import Channel
 from .clients import elsewhere, leave, parse_context, relay
 from .environment import (
@@ -34,8 +34,6 @@ STDIN_WINDOW = 1 << 18
 _GATHER_S = 0.1
 #: how long srun waits for tasks after a cancel: KillWait and two seconds
 _ABORT_MARGIN_S = 2
-_MPI_TYPES = ("none",)
-_MPI_LIST = "MPI plugin types are...\n" + "".join("\t%s\n" % name for name in _MPI_TYPES)
 #: signals that srun passes on to the tasks (srun_job.c, sig_array)
 _FORWARDED = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGCONT})
 
@@ -56,22 +54,6 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
         leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
     step = parsed.step
-    if (step.mpi or step.job.mpi) == "list":
-        channel.send(wire.STDERR, _MPI_LIST.encode())
-        leave(channel, 0)
-        return
-    mpi = step.mpi or step.job.mpi
-    if mpi and mpi not in _MPI_TYPES:
-        leave(
-            channel,
-            1,
-            "srun: error: Couldn't find the specified plugin name for mpi/%s looking at all files\n"
-            "srun: error: cannot find mpi plugin for mpi/%s\n"
-            "srun: error: MPI: Cannot create context for mpi/%s\n"
-            "srun: error: MPI: Unable to load any plugin\n"
-            "srun: error: Invalid MPI type '%s', --mpi=list for acceptable types\n" % (mpi, mpi, mpi, mpi),
-        )
-        return
     text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
     job = agent.jobs.get(int(text)) if text.isdigit() else None
     if job is None or job.ended:
@@ -449,7 +431,15 @@ class Srun:
             task_epilogs=epilogs,
             names=self._names,
             head=launch.shares[0].address,
+            mpi=self._mpi_plan(shape, step_id),
         )
+
+    def _mpi_plan(self, shape: choice.Shape, step_id: str) -> Optional[dict[str, Any]]:
+        mpi = self.spec.mpi or self.spec.job.mpi
+        if mpi in (None, "", "none"):
+            return None
+        mapping = pmi_wire.process_mapping(shape.ranks)
+        return pmi.plan(self.job.job_id, step_id, mapping, self.ntasks)
 
     def _visible_gpus(self, gpus: tuple[int, ...], local: int, tasks: int) -> tuple[int, ...]:
         """Devices one task sees: all of the step's, or its own when asked for per task."""

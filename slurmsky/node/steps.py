@@ -18,6 +18,7 @@ from .channel import Channel
 from .choice import Shape
 from .host import TASK_INPUT, TASK_OUTPUT, Plan, StepHost
 from .jobs import cancel_line
+from .pmi import FenceHead
 from .usage import TaskUsage, combine
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class _Part:
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
         self.run.task_exited(self, rank, status, usage)
 
+    def mpi(self, message: dict[str, Any]) -> None:
+        self.run.mpi(self.index, message)
+
     def over(self) -> None:
         self.ended = True
         self.run.part_over()
@@ -79,6 +83,7 @@ class _Local(_Part):
         self.pause = self.host.pause
         self.resume = self.host.resume
         self.set_size = self.host.set_size
+        self.mpi_heard = self.host.mpi_heard
 
     def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
         """Usage so far."""
@@ -117,6 +122,10 @@ class _Remote(_Part):
         """Pass the terminal's size on."""
         self.channel.send_json({"op": "winsize", "rows": rows, "columns": columns})
 
+    def mpi_heard(self, message: dict[str, Any]) -> None:
+        """Pass a message on to the tasks' PMI server."""
+        self.channel.send_json({"op": "mpi", "message": message})
+
     def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
         """Ask for the usage so far."""
         self._on_look = done
@@ -138,6 +147,8 @@ class _Remote(_Part):
             self.started({int(rank): pid for rank, pid in message["pids"].items()})
         elif event == "consumed":
             self.consumed(message["count"])
+        elif event == "mpi":
+            self.mpi(message["message"])
         elif event == "look" and self._on_look is not None:
             self._on_look({int(rank): usage for rank, usage in message["usage"].items()})
         elif event == "over":
@@ -176,6 +187,7 @@ class StepRun:
         self._consumed: list[int] = []
         self._told = 0
         self._paused: set[object] = set()
+        self._fence = FenceHead(len(shape.shares), lambda index, message: self.parts[index].mpi_heard(message))
         self._over = False
 
     @property
@@ -210,6 +222,13 @@ class StepRun:
         if done > self._told:
             count, self._told = done - self._told, done
             self.on_stdin(count)
+
+    def mpi(self, part: int, message: dict[str, Any]) -> None:
+        """A node's PMI server: its tasks are in a fence, or one of them ends the step."""
+        if "fence" in message:
+            self._fence.heard(part, message["fence"])
+        elif "abort" in message:
+            self.cancel("CANCELLED", time.time(), signal.SIGKILL)
 
     def task_exited(self, part: Any, rank: int, status: int, usage: list[float]) -> None:
         """A task has ended."""

@@ -444,7 +444,7 @@ def kill_command(item: Item) -> int:
 
 
 #: What srun's --mpi knows; node.srun starts tasks for each of these.
-MPI_TYPES = ("none",)
+MPI_TYPES = ("none", "pmi2")
 
 
 @reader

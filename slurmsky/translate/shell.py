@@ -19,6 +19,8 @@ from ..language.shellwords import Part
 
 #: How far ``$( )`` and ``bash -c`` are followed.
 MAX_DEPTH = 6
+#: How deep loops and conditions are kept apart; nobody nests them deeper.
+MAX_BLOCKS = 50
 #: Stands for a backslash that a pair of double quotes took away, so that places stay the same.
 FILLER = "\ue000"
 
@@ -439,8 +441,9 @@ class _Parser:
         elif raw in _OPENERS:
             self._open(_OPENERS[raw], end)
         elif raw in _LOOPS or raw == "case":
+            opened = len(self.stack)
             self._open("case" if raw == "case" else raw, end)
-            self.loop = self.stack[-1]
+            self.loop = self.stack[-1] if len(self.stack) > opened else None
         elif raw == "function":
             self._mark(end)
             name = _BLANK.sub("", self.source[end : end + 1])
@@ -480,6 +483,8 @@ class _Parser:
         start = self.at
         self._mark(end)
         name, self.function = self.function, ""
+        if len(self.stack) >= MAX_BLOCKS:
+            return
         if name and kind in ("group", "subshell"):
             kind = "function"
         block = Block(kind, self.base + start, name=name)

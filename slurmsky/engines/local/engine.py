@@ -1,4 +1,5 @@
 """Agents on this machine: one process per node, started when a job needs it, found again after a restart."""
+
 from __future__ import annotations
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Any
 from ...model.allocation import Launch
 from ...model.job import Job
 from ...node import wire
-from ..base import EngineError, Event, OnEvent
+from ..base import EngineError, Event, OnEvent, background
 
 START_TIMEOUT_S = 30.0
 
@@ -21,7 +22,9 @@ START_TIMEOUT_S = 30.0
 class AgentLink(asyncio.Protocol):
     """The controller's connection to one agent."""
 
-    def __init__(self, node: str, on_event: Callable[[str, Event], None], on_lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, node: str, on_event: Callable[[str, Event], None], on_lost: Callable[[str], None]
+    ) -> None:
         self.node = node
         self._on_event = on_event
         self._on_lost = on_lost
@@ -64,7 +67,9 @@ class LocalEngine:
     name = "local"
     places = True
 
-    def __init__(self, home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str]) -> None:
+    def __init__(
+        self, home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str]
+    ) -> None:
         self._home = home
         self._on_event = on_event
         self._bin = bin_dir
@@ -119,16 +124,35 @@ class LocalEngine:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._processes = [process for process in self._processes if process.poll() is None]
         paths = [entry for entry in sys.path if entry and not entry.endswith(".zip")]
-        environment = {**self._environment, "PYTHONPATH": os.pathsep.join(paths), "SLURMSKY_HOME": str(self._home)}
+        environment = {
+            **self._environment,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "SLURMSKY_HOME": str(self._home),
+        }
         if self._bin is not None:
             environment["SLURMSKY_BIN"] = str(self._bin)
         log = os.open(folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-S", "-m", "slurmsky.node.agent", "--node", node, "--home", str(self._home),
-                 "--controller", f"unix:{self._home / 'controller.sock'}"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/",
-                start_new_session=True)
+                [
+                    sys.executable,
+                    "-S",
+                    "-m",
+                    "slurmsky.node.agent",
+                    "--node",
+                    node,
+                    "--home",
+                    str(self._home),
+                    "--controller",
+                    f"unix:{self._home / 'controller.sock'}",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
         finally:
             os.close(log)
         self._processes.append(process)
@@ -142,8 +166,9 @@ class LocalEngine:
                 return await self._connect(node)
             except OSError:
                 if process.poll() is not None:
-                    raise EngineError(f"the agent of node {node} ended at once: {_last_line(folder / 'agent.log')}"
-                                      ) from None
+                    raise EngineError(
+                        f"the agent of node {node} ended at once: {_last_line(folder / 'agent.log')}"
+                    ) from None
         raise EngineError(f"the agent of node {node} does not answer")
 
     def _event(self, node: str, event: Event) -> None:
@@ -158,15 +183,27 @@ class LocalEngine:
         """An agent went away. If it served jobs, a new one takes its place and settles what is left of them."""
         self._links.pop(node, None)
         if not self._closing and any(node in nodes for nodes in self._nodes_of.values()):
-            asyncio.ensure_future(self._settle(node))
+            background(self._settle(node))
 
     async def _settle(self, node: str) -> None:
         try:
             link = await self.link(node)
         except EngineError as error:
             for job_id in [job for job, nodes in self._nodes_of.items() if node in nodes]:
-                self._event(node, {"ev": "ended", "job_id": job_id, "seq": 0, "state": "NODE_FAIL", "exit_code": 0,
-                                   "exit_signal": 0, "time": None, "reason": "NodeDown", "detail": str(error)})
+                self._event(
+                    node,
+                    {
+                        "ev": "ended",
+                        "job_id": job_id,
+                        "seq": 0,
+                        "state": "NODE_FAIL",
+                        "exit_code": 0,
+                        "exit_signal": 0,
+                        "time": None,
+                        "reason": "NodeDown",
+                        "detail": str(error),
+                    },
+                )
             return
         # Jobs whose head ran elsewhere lose this node: their head must be told, and ends them.
         for job_id, nodes in list(self._nodes_of.items()):
@@ -197,8 +234,15 @@ class LocalEngine:
         self._head(job_id).send({"op": "signal", "job_id": job_id, "signal": signal, "target": target})
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        self._head(job_id).send({"op": "terminate", "job_id": job_id, "state": state, "signal": signal,
-                                 "kill_wait_s": kill_wait_s})
+        self._head(job_id).send(
+            {
+                "op": "terminate",
+                "job_id": job_id,
+                "state": state,
+                "signal": signal,
+                "kill_wait_s": kill_wait_s,
+            }
+        )
 
     async def suspend(self, job_id: int) -> None:
         self._head(job_id).send({"op": "suspend", "job_id": job_id})

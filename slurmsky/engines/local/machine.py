@@ -1,11 +1,12 @@
 """Facts of this machine, as psutil and nvidia-smi see them."""
+
 from __future__ import annotations
 
 import os
 import platform
 import shutil
 import socket
-import subprocess  # noqa: S404 - nvidia-smi is asked once, at start
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -27,10 +28,17 @@ def facts() -> MachineFacts:
     memory = psutil.virtual_memory().total
     limit = _cgroup_memory()
     return MachineFacts(
-        host_name=socket.gethostname(), cpus=logical, sockets=sockets, cores=cores // sockets, threads=threads,
-        memory_mib=min(memory, limit or memory) >> 20, gpus=_gpus(),
+        host_name=socket.gethostname(),
+        cpus=logical,
+        sockets=sockets,
+        cores=cores // sockets,
+        threads=threads,
+        memory_mib=min(memory, limit or memory) >> 20,
+        gpus=_gpus(),
         tmp_mib=shutil.disk_usage("/tmp").total >> 20,
-        arch=platform.machine(), os=f"{platform.system()} {platform.release()} {platform.version()}")
+        arch=platform.machine(),
+        os=f"{platform.system()} {platform.release()} {platform.version()}",
+    )
 
 
 def _sockets() -> int:
@@ -53,8 +61,15 @@ def _gpus() -> tuple[str, ...]:
     if program is None:
         return ()
     try:
-        answer = subprocess.run([program, "--query-gpu=name", "--format=csv,noheader"], capture_output=True,
-                                text=True, timeout=20, check=True)
+        answer = subprocess.run(
+            [program, "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(line.strip().lower().replace(" ", "_") for line in answer.stdout.splitlines() if line.strip())
+    return tuple(
+        line.strip().lower().replace(" ", "_") for line in answer.stdout.splitlines() if line.strip()
+    )

@@ -1,4 +1,5 @@
 """Running a site's helper program (the mail program) without waiting for it."""
+
 from __future__ import annotations
 
 import asyncio
@@ -6,12 +7,19 @@ import subprocess
 from collections.abc import Sequence
 
 
-async def run_program(argv: Sequence[str], environment: dict[str, str], timeout_s: float = 60.0) -> str | None:
+async def run_program(
+    argv: Sequence[str], environment: dict[str, str], timeout_s: float = 60.0
+) -> str | None:
     """Run to the end with empty stdin; the reason when it failed, else None."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            env=environment, start_new_session=True)
+            *argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
     except OSError as error:
         return f"{argv[0]}: {error.strerror}"
     try:
