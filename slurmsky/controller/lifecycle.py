@@ -30,6 +30,10 @@ log = logging.getLogger("slurmsky.controller")
 REQUEUE_DELAY_S = 2
 
 
+_REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
+_REQUEUE_ASKED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
+
+
 class LifeCycle:
     """Changes jobs; every change is touched in the book and committed by the service's flush."""
 
@@ -50,7 +54,6 @@ class LifeCycle:
         self.host = host
         self._surroundings: dict[int, Surroundings] = {}
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
-        self._requeue_asked: dict[int, str] = {}  # job id -> "requeue" | "hold" | "special"
 
     # --- waiting for a job
 
@@ -88,10 +91,7 @@ class LifeCycle:
         book = self.book
         folder = self.jobs_dir / str(self.spool_id(job))
         limit = job.time_limit_min
-        partition = book.cluster.partition(job.partition)
-        over = book.cluster.over_time_limit_min
-        if partition is not None and partition.over_time_limit_min is not None:
-            over = partition.over_time_limit_min
+        over = self._over_time_limit_min(job)
         node = job.nodes[0] if job.shares else ""
         stdout = file_path(job, job.stdout, node) if job.is_batch else ""
         stderr = file_path(job, job.stderr, node) if job.is_batch and job.stderr else ""
@@ -136,15 +136,19 @@ class LifeCycle:
             het_job_id=job.het_job_id,
             het_offset=job.het_offset,
             het=[
-                HetComponent(
-                    part.job_id, part.name, part.account, part.partition, part.qos, part.spec, part.shares
-                )
+                HetComponent(part.job_id, part.name, part.account, part.partition, part.qos, part.spec, part.shares)
                 for part in components
             ],
             task_prolog=book.cluster.task_prolog,
             task_epilog=book.cluster.task_epilog,
             exclusive=job.spec.exclusive is not None and job.spec.exclusive not in ("user", "mcs"),
         )
+
+    def _over_time_limit_min(self, job: Job) -> int:
+        partition = self.book.cluster.partition(job.partition)
+        if partition is not None and partition.over_time_limit_min is not None:
+            return partition.over_time_limit_min
+        return self.book.cluster.over_time_limit_min
 
     def begin(self, job: Job, shares: list[NodeShare]) -> None:
         """Fill in what a job knows once it has nodes; ``launch`` follows after the commit."""
@@ -189,15 +193,33 @@ class LifeCycle:
             self._node_facts(event)
             return
         job = self.book.jobs.get(int(event.get("job_id", 0)))
-        if job is None:
-            return
-        if kind == "step":
+        if job is None or event.get("run", job.restarts) != job.restarts:
+            return  # of a run that is over and known to be
+        if kind == "missing":
+            self._missing(job)
+        elif kind == "here":
+            self.changed(job)
+        elif kind == "step":
             self._step(job, event["step"])
         elif kind == "started":
             if event.get("nodes"):
                 self._real_nodes(job, event)
+            if event.get("step"):
+                # Kept in memory alone where nothing else is to be committed: the event is not acknowledged
+                # before the job's next one is.
+                step = step_from_dict(event["step"])
+                job.steps.setdefault(step.step_id, step)
+                if event.get("nodes"):
+                    self.book.touch_step(job, step)
         elif kind == "ended":
             self._ended(job, event)
+
+    def _missing(self, job: Job) -> None:
+        """The job's node does not know it: the letter was lost, with its sender or its reader."""
+        if job.state.active:
+            background(self.launch(job))
+        elif JobFlag.COMPLETING in job.flags:
+            self._ended(job, {"state": job.state.name})  # cancelled before it arrived
 
     def _real_nodes(self, job: Job, event: dict[str, Any]) -> None:
         """An engine without places of its own tells which nodes it got."""
@@ -227,15 +249,16 @@ class LifeCycle:
     def _ended(self, job: Job, event: dict[str, Any]) -> None:
         if not (job.state.active or JobFlag.COMPLETING in job.flags):
             return  # told twice: the first time counts
+        if event.get("step"):
+            self._step(job, event["step"])
         state = str(event.get("state", "FAILED"))
         exit_code, exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
         reason = event.get("reason")
-        if state == "REQUEUED" or job.job_id in self._requeue_asked:
-            self._requeue(job)
+        if (state == "REQUEUED" or job.flags & _REQUEUE_ASKED) and job.state is not JobState.CANCELLED:
+            self._requeue(job, job.state)
             return
         if state == "NODE_FAIL" and job.spec.requeue and not job.state.finished:
             job.failed_node = str(event.get("node", ""))
-            self._requeue_asked[job.job_id] = "requeue"
             self._requeue(job, JobState.NODE_FAIL)
             return
         final = job.state if job.state.finished else JobState[state]
@@ -291,9 +314,7 @@ class LifeCycle:
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
                     self.end(part, state, exit_code, exit_signal, reason, at)
         good = state is JobState.COMPLETED
-        mail = mail_for("END", job, self.book.clock()) or (
-            None if good else mail_for("FAIL", job, self.book.clock())
-        )
+        mail = mail_for("END", job, self.book.clock()) or (None if good else mail_for("FAIL", job, self.book.clock()))
         if mail is not None:
             self.send_mail(mail)
         self.kick()
@@ -399,19 +420,40 @@ class LifeCycle:
                 raise SlurmError(Errno.JOB_PENDING)
             self.hold(job, by_user=False)
             return
-        self._requeue_asked[job.job_id] = how
+        # Asked for in the record itself: a controller that starts again knows what becomes of the job.
+        job.flags = job.flags & ~_REQUEUE_ASKED | _REQUEUE_FLAGS[how]
         if job.state.finished:
             if JobFlag.COMPLETING not in job.flags:
                 self._requeue(job, job.state)
             return
         job.flags |= JobFlag.COMPLETING
         self.book.touch(job)
+        self._end_run(job)
+
+    def _end_run(self, job: Job) -> None:
         self._to_engine(
-            job, self.engine.terminate(job.job_id, "REQUEUED", signals.SIGTERM, self.book.cluster.kill_wait_s)
+            job,
+            self.engine.terminate(
+                job.job_id,
+                "REQUEUED" if job.state.active else job.state.name,
+                signals.SIGTERM,
+                self.book.cluster.kill_wait_s,
+            ),
         )
 
+    def repeat_wishes(self, job: Job) -> None:
+        """After a restart: tell the agent again what users wanted of a job; it may have missed the first time."""
+        if JobFlag.COMPLETING in job.flags:
+            self._end_run(job)
+            return
+        if job.state is JobState.SUSPENDED:
+            self._to_engine(job, self.engine.suspend(job.job_id))
+        if job.time_limit_min is not None and job.time_limit_min < INFINITE and job.end_time:
+            over = self._over_time_limit_min(job) * 60
+            self._to_engine(job, self.engine.limit(job.job_id, job.end_time + over))
+
     def _requeue(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
-        how = self._requeue_asked.pop(job.job_id, "requeue")
+        how = next((word for word, flag in _REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
         now = self.book.clock()
         if job.state.active or JobFlag.COMPLETING in job.flags:
             self.book.free_shares(job)

@@ -16,7 +16,7 @@ from ..engines.local import LocalEngine
 from ..engines.local.programs import run_program
 from ..language.jobids import JobId
 from ..model.job import Job
-from ..model.states import JobFlag, JobState
+from ..model.states import JobState
 from ..paths import StatePaths
 from ..site.record import Site
 from .book import Book
@@ -60,7 +60,8 @@ class Queue:
         self._flushing = False
         self._wake: asyncio.TimerHandle | None = None
         self._forget: asyncio.TimerHandle | None = None
-        self._seen: dict[tuple[str, int], int] = {}
+        self._seen: dict[tuple[str, int, int], int] = {}
+        self._launches: list[Job] = []  # begun, to be launched once that is committed
         self.store_problem: str | None = None
         self.book.on_touch = self._touched
         #: ends the controller (slurmsky stop)
@@ -70,16 +71,11 @@ class Queue:
         """After a start: find the jobs again that were running, and go on."""
         running = [self.book.jobs[job_id] for job_id in sorted(self.book.active)]
         heads = [job for job in running if not (job.het_job_id and job.het_offset)]
+        # Their agents tell what happened meanwhile, and which jobs never reached them: those are launched again.
+        await self.engine.recover(heads)
         for job in heads:
-            try:
-                # An agent that already has the job (its journal says so) only tells what happened meanwhile.
-                await self.engine.start(self.life.launch_of(job))
-            except Exception as error:
-                log.error("job %d could not be found again: %s", job.job_id, error)
-                self.life.end(job, JobState.NODE_FAIL, 0, 0, reason="NodeDown", comment=str(error))
-                continue
-            if JobFlag.COMPLETING in job.flags and job.state.finished:
-                await self.engine.terminate(job.job_id, job.state.name, 15, self.book.cluster.kill_wait_s)
+            if job.job_id in self.book.active:
+                self.life.repeat_wishes(job)
         self.kick()
 
     # --- committing
@@ -91,6 +87,8 @@ class Queue:
 
     def _flush_soon(self) -> None:
         self._flushing = False
+        if self._kicked:
+            return  # the pass over the pending jobs commits its starts with all this
         try:
             self.flush()
         except StoreError as error:
@@ -105,13 +103,17 @@ class Queue:
         self.book.flush()
         self.store_problem = None
         if self._seen:
-            for (node, job_id), seq in self._seen.items():
-                self.engine.ack_to(node, job_id, seq)
+            acks: dict[str, list[tuple[int, int, int]]] = {}
+            for (node, job_id, run), seq in self._seen.items():
+                acks.setdefault(node, []).append((job_id, run, seq))
             self._seen.clear()
+            for node, several in acks.items():
+                self.engine.acks(node, several)
+        launches, self._launches = self._launches, []
+        for job in launches:
+            background(self.life.launch(job))
         if self._forget is None:
-            self._forget = self._loop.call_later(
-                min(60.0, self.book.cluster.min_job_age_s + 1.0), self._forget_old
-            )
+            self._forget = self._loop.call_later(min(60.0, self.book.cluster.min_job_age_s + 1.0), self._forget_old)
 
     def _forget_old(self) -> None:
         self._forget = None
@@ -142,15 +144,9 @@ class Queue:
             job.reason = "DependencyNeverSatisfied"
         for job in plan.expired:
             self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine")
-        if plan.starts:
-            try:
-                self.flush()  # a start must be known before it happens: else a crash starts it twice
-            except StoreError as error:
-                log.error("%s", error)
-                self.store_problem = str(error)
-                self._touched()
-            for job, _ in plan.starts:
-                background(self.life.launch(job))
+        # A start must be known before it happens: ``flush`` launches what it has committed.
+        self._launches += [job for job, _ in plan.starts]
+        self._flush_soon()
         if plan.wake is not None:
             self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
 
@@ -182,8 +178,8 @@ class Queue:
         return job
 
     def _event(self, event: Event) -> None:
-        if "seq" in event and "job_id" in event:
-            key = (str(event.get("node", "")), int(event["job_id"]))
+        if "seq" in event and "job_id" in event and (event["ev"] != "started" or event.get("nodes")):
+            key = (str(event.get("node", "")), int(event["job_id"]), int(event.get("run", 0)))
             self._seen[key] = max(self._seen.get(key, 0), int(event["seq"]))
             if not self._flushing:
                 self._touched()
@@ -221,6 +217,9 @@ class Queue:
 
     async def close(self) -> None:
         """Leave: commit, let the agents be."""
+        try:
+            self.flush()  # first, so that the agents hear what is committed and may forget it
+        except StoreError as error:
+            log.error("%s", error)
         await self.engine.close()
-        self.flush()
         self.store.close()

@@ -56,9 +56,7 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
     for name in spec.partition.split(","):
         partition = cluster.partition(name)
         if partition is None:
-            raise SlurmError(
-                Errno.INVALID_PARTITION, f"invalid partition specified: {spec.partition or '(null)'}"
-            )
+            raise SlurmError(Errno.INVALID_PARTITION, f"invalid partition specified: {spec.partition or '(null)'}")
         found.append(partition)
     return found
 
@@ -206,9 +204,7 @@ def admit(
     return jobs[0]
 
 
-def _record(
-    book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool
-) -> Job:
+def _record(book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool) -> Job:
     cluster = book.cluster
     parts = partitions_of(cluster, spec)
     demand = demand_of(spec)
@@ -240,9 +236,7 @@ def _record(
         nice=spec.nice or 0,
         reason="JobHeldUser" if held else "None",
         dependency=spec.dependency or "",
-        dependency_shown=dependency.format_with_state(dependency.parse(spec.dependency))
-        if spec.dependency
-        else "",
+        dependency_shown=dependency.format_with_state(dependency.parse(spec.dependency)) if spec.dependency else "",
         submit_time=now,
         eligible_time=0.0 if waits else begin,
         start_time=float(spec.begin or 0) if begin > now else 0.0,
@@ -315,7 +309,9 @@ def spool(folder: Path, payload: Payload) -> None:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if payload.script is not None:
-        _write(folder / "slurm_script", payload.script, 0o700)
+        # Run under the one name, kept under the other: a script may delete itself.
+        _write(folder / "script", payload.script, 0o700)
+        os.link(folder / "script", folder / "slurm_script")
     text = b"\0".join(os.fsencode(f"{key}={value}") for key, value in payload.environment.items())
     _write(folder / "environment", text, 0o600)
     limits = {"umask": payload.umask, "rlimits": dict(payload.rlimits)}
@@ -361,9 +357,7 @@ def split_element(book: Book, base: Job, task: int) -> Job:
         base.array_task_id = task
         book.touch(base)
         return base
-    element = replace(
-        base, job_id=book.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={}
-    )
+    element = replace(base, job_id=book.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
     base.pending_tasks = left
     book.touch(base)
     book.touch(element)

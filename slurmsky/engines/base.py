@@ -4,6 +4,7 @@ An engine gets a Launch (model.allocation), has agents run it, and reports what 
 callback it was made with: ``on_event(event)`` with the agent's event dicts (docs/design.md, "Wire").
 All coroutines return when the request was handed over, not when it took effect.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -56,11 +57,13 @@ class Engine(Protocol):
     async def limit(self, job_id: int, end_time: float | None) -> None:
         """Move the job's time limit to an epoch second; None: no limit."""
 
-    async def ack(self, job_id: int, seq: int) -> None:
-        """All events up to seq are committed."""
+    def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
+        """(job, run, number): all events of these runs up to these numbers, which came from ``node``, are
+        committed."""
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """After a restart of the controller: find these running jobs again; their missed events follow."""
+        """After a restart of the controller: find these running jobs again; their missed events follow. A job
+        that never reached its node is told as ``{"ev":"missing"}``, and is to be started once more."""
 
     def agent_address(self, job_id: int) -> str | None:
         """Unix socket path through which a client reaches the job's head agent, if there is one."""

@@ -21,13 +21,20 @@ from ..model.allocation import Launch
 from . import processes, transport, wire
 from .channel import Channel
 from .jobs import Job
-from .loop import READ, Loop
-from .recovery import JobIndex, Remains
+from .journal import JobLog, Journal, Key
+from .launches import Reader
+from .loop import READ, Loop, Timer
 from .usage import Sampler
 
+#: a job's start is told together with its end when that comes within so many seconds
+START_TOLD_S = 0.005
 #: an agent without jobs and without a controller leaves after so many seconds
 IDLE_S = 120.0
 NODE_FACTS_S = 60.0
+#: how long a new agent waits for its predecessor to be gone
+LOCK_PATIENCE_S = 2.0
+#: in the journal, the run of a job whose head is another node
+_HOSTED = -1
 #: variables that lead the commands inside a job to us
 AGENT_VARIABLE = "SLURMSKY_AGENT"
 HOME_VARIABLE = "SLURMSKY_HOME"
@@ -37,9 +44,7 @@ BIN_VARIABLE = "SLURMSKY_BIN"
 class Agent:
     """One node. ``folder`` (``<home>/nodes/<node>``) holds its socket, lock and index of jobs."""
 
-    def __init__(
-        self, loop: Loop, node: str, home: str, address: str, controller: str, bin_folder: str = ""
-    ) -> None:
+    def __init__(self, loop: Loop, node: str, home: str, address: str, controller: str, bin_folder: str = "") -> None:
         self.loop = loop
         self.node = node
         self.home = home
@@ -52,7 +57,7 @@ class Agent:
         self.tls_client: Optional[Any] = None
         self.tls_server: Optional[Any] = None
         self.jobs: dict[int, Job] = {}
-        self.remains: dict[int, Remains] = {}  # jobs of an agent that died here, until they are acknowledged
+        self.remains: dict[Key, JobLog] = {}  # jobs of an agent that died here, until they are acknowledged
         self.sampler = Sampler(loop)
         #: session leaders we started -> (job, step): the surest sign whose an orphan is
         self.sessions: dict[int, tuple[int, str]] = {}
@@ -60,7 +65,10 @@ class Agent:
         self.hosted: dict[tuple[int, str], float] = {}
         #: head agents of the jobs that have or had steps here: srun called by a task is passed on to it
         self.heads: dict[int, str] = {}
-        self.index = JobIndex(os.path.join(self.folder, "jobs"))
+        self.journal = Journal(os.path.join(self.folder, "journal"))
+        self._launches = Reader()
+        self._arrived: list[Job] = []
+        self._later: Optional[Timer] = None
         self._controller: Optional[Channel] = None
         self._dirty: dict[int, Job] = {}
         self._flushing = False
@@ -126,16 +134,21 @@ class Agent:
 
     # --- the controller
     def _controller_came(self, channel: Channel) -> None:
+        if self._controller is not None:
+            # Its successor speaks, so it is dead: what it still said counts, and comes first.
+            self._controller.drain()
+        self._flush()
         self._controller = channel
+        self._launches = Reader()
         channel.on_frame = self._from_controller
         channel.on_close = lambda: self._controller_left(channel)
-        self._flush()
         channel.send_json(self._node_facts())
-        for journal in [record.journal for record in self.remains.values()] + [
-            job.journal for job in self.jobs.values()
-        ]:
-            for event in journal.unacked:
-                channel.send_json(event)
+        known = [log for log in self.journal.logs.values() if log.head]
+        for log in known:
+            for _, line in log.unacked:
+                channel.send(wire.JSON, line)
+        # Whoever is not in this list is not here: its launch was lost and may be repeated.
+        channel.send_json({"ev": "jobs", "node": self.node, "jobs": [list(log.key) for log in known]})
 
     def _controller_left(self, channel: Channel) -> None:
         if self._controller is channel:
@@ -148,13 +161,13 @@ class Agent:
         message = json.loads(payload)
         operation = message.get("op")
         if operation == "launch":
-            self.launch(Launch.from_dict(message["launch"]))
+            self.launch(self._launches.launch(message))
         elif operation == "ack":
-            self._ack(message["job_id"], message["seq"])
-        elif operation == "jobs":
-            if self._controller is not None:
-                running = [job_id for job_id, job in self.jobs.items() if not job.ended]
-                self._controller.send_json({"ev": "jobs", "jobs": running})
+            for log in [log for log in self.journal.logs.values() if log.key[0] == message["job_id"] and log.head]:
+                self._ack(log.key, message["seq"])
+        elif operation == "acks":
+            for job_id, run, seq in message["acks"]:
+                self._ack((job_id, run), seq)
         elif operation == "exit":
             self._leave_when_idle = True
             self._leave_if_idle()
@@ -176,21 +189,38 @@ class Agent:
                 job.resume()
             elif operation == "limit":
                 job.set_end_time(message["end_time"])
+            elif operation == "node_lost" and not job.launch.spec.no_kill:
+                job.terminate("NODE_FAIL", signal.SIGTERM)
 
     def launch(self, launch: Launch) -> None:
-        """Start a job. One that is here already is not started again: the controller may ask twice after a
-        crash."""
-        known = self.jobs.get(launch.job_id)
-        if known is not None and not known.ended:
+        """Take a job on. A run that is here already, or was, is not started again: the controller may ask twice."""
+        key = (launch.job_id, launch.restart_count)
+        if key in self.journal.logs:
             return
-        self.remains.pop(launch.job_id, None)
-        job = Job(self, launch)
+        # The controller knows that an earlier run is over.
+        known = self.jobs.pop(launch.job_id, None)
+        if known is not None:
+            if not known.ended:
+                known.abandon()
+            self._forget(known.log)
+        for log in [log for log in self.remains.values() if log.key[0] == launch.job_id]:
+            self._forget(log)
+        job = Job(self, launch, self.journal.come(*key, processes.now_boot()))
         self.jobs[launch.job_id] = job
-        self.index.add(launch.job_id, launch.spool)
+        self._arrived.append(job)
+        self._flush_soon()
+
+    def batch_environment(self, launch: Launch) -> dict[str, str]:
+        """The environment of a batch script here."""
+        return self._launches.environment(launch, self.add_own_variables)
+
+    def _start(self, job: Job) -> None:
+        if job.cause or job.ended:
+            return  # cancelled between its coming and its start
         try:
             job.start()
         except OSError as error:
-            print("job %d: %s" % (launch.job_id, error), file=sys.stderr, flush=True)
+            print("job %d: %s" % (job.job_id, error), file=sys.stderr, flush=True)
             job.ended = True
             job.emit(
                 {
@@ -206,10 +236,13 @@ class Agent:
             return
 
     # --- events
-    def changed(self, job: Job) -> None:
-        """The job has a new event: written and sent at the end of this round, one write per job."""
+    def changed(self, job: Job, soon: bool = True) -> None:
+        """The job has a new event: written and sent at the end of this round, or a little later."""
         self._dirty[job.job_id] = job
-        self._flush_soon()
+        if soon:
+            self._flush_soon()
+        elif self._later is None:
+            self._later = self.loop.after(START_TOLD_S, self._flush)
 
     def _flush_soon(self) -> None:
         if not self._flushing:
@@ -218,38 +251,58 @@ class Agent:
 
     def _flush(self) -> None:
         self._flushing = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         dirty, self._dirty = self._dirty, {}
-        self.index.flush()
+        try:
+            self.journal.flush()
+        except OSError as error:
+            # Better told without a journal than not told: the controller commits it all the same.
+            print("%s: %s" % (self.journal.path, error.strerror), file=sys.stderr, flush=True)
         for job in dirty.values():
-            events = job.journal.unwritten
-            try:
-                job.journal.flush()
-            except OSError as error:
-                # Better told without a journal than not told: the controller commits it all the same.
-                print("journal of job %d: %s" % (job.job_id, error), file=sys.stderr, flush=True)
-            if self._controller is not None:
-                for line in events:
+            for line in job.log.take_unsent():
+                if self._controller is not None:
                     self._controller.send(wire.JSON, line)
+        # Only now, when a successor of ours would know of them.
+        arrived, self._arrived = self._arrived, []
+        for job in arrived:
+            self._start(job)
 
-    def _ack(self, job_id: int, seq: int) -> None:
-        record = self.jobs.get(job_id) or self.remains.get(job_id)
-        if record is None:
-            return
-        record.journal.ack(seq)
-        if record.ended and seq >= record.journal.seq:
-            record.journal.remove()
-            self.jobs.pop(job_id, None)
-            self.remains.pop(job_id, None)
-            self.index.remove(job_id)
-            self._flush_soon()
+    def _ack(self, key: Key, seq: int) -> None:
+        log = self.journal.logs.get(key)
+        if log is not None and log.ack(seq):
+            job = self.jobs.get(key[0])
+            if job is not None and job.log is log:
+                del self.jobs[key[0]]
+            self._forget(log)
             if self._leave_when_idle:
                 self._leave_if_idle()
+
+    def _forget(self, log: JobLog) -> None:
+        self.remains.pop(log.key, None)
+        self.journal.gone(log)
+        if not self.journal.logs:
+            self._flush_soon()  # else with the next events; a lost line only makes a successor tell twice
 
     def job_ended(self, job: Job) -> None:
         """Forget the job's processes; its events stay until they are acknowledged."""
         for pid, owner in list(self.sessions.items()):
             if owner[0] == job.job_id:
                 del self.sessions[pid]
+
+    def hosting(self, job_id: int, head: str) -> None:
+        """A step of a job whose head is another node comes here."""
+        self.heads[job_id] = head
+        self.journal.come(job_id, _HOSTED, processes.now_boot(), head=False)
+        self._flush()
+
+    def hosted_no_more(self, key: tuple[int, str]) -> None:
+        """A step has ended here; with the job's last one the job is gone, too."""
+        self.hosted.pop(key, None)
+        log = self.journal.logs.get((key[0], _HOSTED))
+        if log is not None and not any(job_id == key[0] for job_id, _ in self.hosted):
+            self._forget(log)
 
     def _node_facts(self) -> dict[str, Any]:
         self._facts_due = time.monotonic() + NODE_FACTS_S
@@ -323,19 +376,23 @@ class Agent:
     # --- life
     def recover(self) -> None:
         """End what a dead agent of this node left behind; its jobs ended with it."""
-        for job_id, spool in self.index.read().items():
-            self.remains[job_id] = Remains(job_id, spool)
-        lost = {record.job_id for record in self.remains.values() if not record.ended}
+        logs = self.journal.recover()
+        lost = [log for log in logs if not log.ended]
         if lost:
-            from .recovery import kill_jobs
+            from .recovery import close, kill_jobs, leaders
 
-            kill_jobs(lost, self.address[len(transport.UNIX) :])
-        for record in list(self.remains.values()):
-            record.close(self.node)
-            if not record.journal.unacked:
-                del self.remains[record.job_id]
-                self.index.remove(record.job_id)
-        self.index.rewrite()
+            kill_jobs({log.key[0] for log in lost}, self.address[len(transport.UNIX) :], leaders(lost))
+            for log in lost:
+                if log.head:
+                    close(log, self.node)
+                    log.take_unsent()  # told with all the others when the controller comes
+                else:
+                    self.journal.gone(log)
+        self.remains = dict(self.journal.logs)
+        try:
+            self.journal.flush()
+        except OSError as error:
+            print("%s: %s" % (self.journal.path, error.strerror), file=sys.stderr, flush=True)
 
     def _tick(self) -> None:
         self.loop.after(5.0 if self.jobs else 15.0, self._tick)
@@ -344,12 +401,11 @@ class Agent:
         self._leave_if_idle()
 
     def _leave_if_idle(self) -> None:
-        if self.jobs or self.hosted or self.remains:
+        # What is over but not acknowledged stands in the journal; the next agent tells it.
+        if self.hosted or any(not job.ended for job in self.jobs.values()):
             self._idle_since = time.monotonic()
             return
-        if self._leave_when_idle or (
-            self._controller is None and time.monotonic() - self._idle_since > IDLE_S
-        ):
+        if self._leave_when_idle or (self._controller is None and time.monotonic() - self._idle_since > IDLE_S):
             self.loop.stop()
 
     def shut_down(self) -> None:
@@ -371,12 +427,16 @@ def _keep_standard_descriptors() -> None:
 
 def _lock(folder: str) -> bool:
     fd = os.open(os.path.join(folder, "agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return False
-    return True  # held until the process ends
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True  # held until the process ends
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                return False
+            time.sleep(0.01)  # one that is about to leave
 
 
 def main(argv: list[str]) -> int:

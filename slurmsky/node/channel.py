@@ -161,6 +161,22 @@ class Channel:
     def _receive(self) -> bytes:
         return self.sock.recv(READ_SIZE)
 
+    def drain(self) -> None:
+        """Take in what a dead peer had sent, then close."""
+        while not self.closed:
+            try:
+                data = self._receive()
+            except OSError:
+                data = b""  # nothing more, or broken
+            if not data:
+                break
+            try:
+                for kind, payload in self._reader.feed(data):
+                    self.on_frame(kind, payload)
+            except wire.WireError:
+                break
+        self._lost()
+
     # --- ending
     def close(self, at_once: bool = False) -> None:
         """Close when everything was sent (or at once). ``on_close`` is called in either case."""

@@ -78,11 +78,7 @@ def _export(spec: JobSpec) -> Optional[str]:
 def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:
     if spec.mem_bind is None:
         return None
-    return (
-        "verbose"
-        if "verbose" in spec.mem_bind.lower().split(",") or "v" in spec.mem_bind.split(",")
-        else "quiet"
-    )
+    return "verbose" if "verbose" in spec.mem_bind.lower().split(",") or "v" in spec.mem_bind.split(",") else "quiet"
 
 
 def _capital(field: str) -> Callable[[JobSpec], Optional[str]]:
@@ -142,9 +138,7 @@ _BATCH_ONLY = frozenset({"SLURM_OPEN_MODE", "SLURM_EXPORT_ENV", "SLURM_GET_USER_
 
 def gpu_indices(gres: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     """Device numbers of all GPUs in a share, ascending."""
-    return tuple(
-        sorted(index for name, ids in gres.items() if name.split(":", 1)[0] == "gpu" for index in ids)
-    )
+    return tuple(sorted(index for name, ids in gres.items() if name.split(":", 1)[0] == "gpu" for index in ids))
 
 
 def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int]) -> Environment:
@@ -162,6 +156,22 @@ def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int
     }
 
 
+def _own_environment(launch: Launch) -> Environment:
+    start = int(launch.start_time)
+    return {
+        "SLURM_JOBID": str(launch.job_id),
+        "SLURM_JOB_ID": str(launch.job_id),
+        "SLURM_JOB_START_TIME": str(start),
+        # No limit shows as a year from the start: job_mgr.c gives an unlimited job such an end time.
+        "SLURM_JOB_END_TIME": str(start + (365 * 86400 if launch.time_limit_s is None else launch.time_limit_s)),
+    }
+
+
+def element_environment(launch: Launch) -> Environment:
+    """In what the environments of two elements of an array differ when they got alike nodes."""
+    return {**_own_environment(launch), "SLURM_ARRAY_TASK_ID": str(launch.array_task_id)}
+
+
 def allocation_environment(launch: Launch) -> Environment:
     """What Slurm adds for salloc's command: the allocation, no node or process facts (env_array_for_job)."""
     shares = launch.shares
@@ -169,8 +179,7 @@ def allocation_environment(launch: Launch) -> Environment:
     spec = launch.spec
     env: Environment = {
         "SLURM_CLUSTER_NAME": launch.cluster,
-        "SLURM_JOBID": str(launch.job_id),
-        "SLURM_JOB_ID": str(launch.job_id),
+        **_own_environment(launch),
         "SLURM_JOB_ACCOUNT": launch.account,
         "SLURM_JOB_CPUS_PER_NODE": run_lengths(share.cpus for share in shares),
         "SLURM_JOB_NAME": launch.name,
@@ -178,11 +187,6 @@ def allocation_environment(launch: Launch) -> Environment:
         "SLURM_JOB_NUM_NODES": str(len(shares)),
         "SLURM_JOB_PARTITION": launch.partition,
         "SLURM_JOB_QOS": launch.qos,
-        "SLURM_JOB_START_TIME": str(int(launch.start_time)),
-        # No limit shows as a year from the start: job_mgr.c gives an unlimited job such an end time.
-        "SLURM_JOB_END_TIME": str(
-            int(launch.start_time) + (365 * 86400 if launch.time_limit_s is None else launch.time_limit_s)
-        ),
         "SLURM_NNODES": str(len(shares)),
         "SLURM_NODELIST": nodes,
         "SLURM_SUBMIT_DIR": launch.submit_dir,
@@ -335,11 +339,7 @@ def exported(env: Environment, export: Optional[str]) -> Environment:
     if "ALL" in upper:
         result = dict(env)
     else:
-        result = {
-            name: value
-            for name, value in env.items()
-            if name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"
-        }
+        result = {name: value for name, value in env.items() if name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"}
     for word in words:
         name, equals, value = word.partition("=")
         if equals:
@@ -415,9 +415,7 @@ def step_environment(
     return env
 
 
-def task_environment(
-    node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int
-) -> Environment:
+def task_environment(node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int) -> Environment:
     """What differs from task to task; SLURM_TASK_PID is added by the process itself."""
     return {
         "SLURMD_NODENAME": node,

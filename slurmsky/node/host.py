@@ -128,9 +128,7 @@ class StepHost:
                 self._spawn(local, task)
             except OSError as error:
                 self._complain(task, str(getattr(error, "complaint", None) or "fork: %s" % error.strerror))
-                task.status = (
-                    (error.errno or 1) << 8 if not hasattr(error, "complaint") else output.IO_FAILED << 8
-                )
+                task.status = (error.errno or 1) << 8 if not hasattr(error, "complaint") else output.IO_FAILED << 8
                 continue
             pids[task.rank] = task.pid
         self.sink.started(pids)
@@ -234,9 +232,7 @@ class StepHost:
             return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         if target != "stream":
             name = "stdout" if stream == OUT else "stderr"
-            return self._open_file(
-                task, target, name, lambda path: output.open_output(path, self.plan.open_mode)
-            )
+            return self._open_file(task, target, name, lambda path: output.open_output(path, self.plan.open_mode))
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(ours, False)
         if len(self.tasks) <= 8:
@@ -469,7 +465,7 @@ class StepHost:
             self.agent.sessions.pop(task.pid, None)
         if self._mpi is not None:
             self._mpi.close()
-        self.agent.hosted.pop(self.key, None)
+        self.agent.hosted_no_more(self.key)
         self.sink.over()
 
     def _sweep(self) -> None:
@@ -549,9 +545,7 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
         if operation == "step":
             plan = Plan(**message["plan"])
             host = sink.host = StepHost(agent, plan, sink)
-            agent.index.add(plan.job_id, "")
-            agent.index.flush()
-            agent.heads[plan.job_id] = plan.head
+            agent.hosting(plan.job_id, plan.head)
             channel.on_drain = host.resume
             host.start()
         elif operation == "file":
@@ -567,9 +561,7 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
         elif operation == "winsize":
             host.set_size(message["rows"], message["columns"])
         elif operation == "look":
-            channel.send_json(
-                {"ev": "look", "usage": {str(rank): usage for rank, usage in host.look().items()}}
-            )
+            channel.send_json({"ev": "look", "usage": {str(rank): usage for rank, usage in host.look().items()}})
 
     def lost() -> None:
         if sink.host is not None:

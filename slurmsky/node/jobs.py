@@ -14,8 +14,7 @@ from ..model.allocation import Launch
 from ..model.job import Step, Usage
 from ..model.states import JobState
 from . import output, processes
-from .environment import batch_environment
-from .journal import Event, Journal
+from .journal import Event, JobLog
 from .loop import Timer
 
 if TYPE_CHECKING:
@@ -58,9 +57,7 @@ def cancel_line(node: str, what: str, cause: str, now: float) -> str:
 
 def step_to_dict(step: Step) -> dict[str, Any]:
     """A step as events carry it: fields that have their default value are left out."""
-    data = {
-        name: value for name, value in step.__dict__.items() if value != _STEP_DEFAULTS.get(name, _NOTHING)
-    }
+    data = {name: value for name, value in step.__dict__.items() if value != _STEP_DEFAULTS.get(name, _NOTHING)}
     data["state"] = step.state.name
     data["usage"] = {name: value for name, value in step.usage.__dict__.items() if value}
     return data
@@ -89,13 +86,14 @@ def parse_signal(text: str) -> tuple[bool, int, int]:
 class Job:
     """One job this agent is the head of. Lives from launch until the controller has taken its last event."""
 
-    def __init__(self, agent: Agent, launch: Launch) -> None:
+    def __init__(self, agent: Agent, launch: Launch, log: JobLog) -> None:
         self.agent = agent
         self.launch = launch
         self.job_id = launch.job_id
+        self.run = launch.restart_count
         self.node = agent.node
-        self.journal = Journal(os.path.join(launch.spool, "journal"))
-        self.began = processes.now_boot()
+        self.log = log
+        self.began = log.began
         self.steps: dict[str, StepRun] = {}  # running ones
         self.waiting: list[Callable[[], None]] = []  # sruns that wait for resources of the job
         self.next_step = 0
@@ -124,11 +122,6 @@ class Job:
         if launch.time_limit_s is not None:
             self.end_time = (launch.start_time or now) + launch.time_limit_s
         self._arm()
-        if not os.path.isdir(launch.spool):
-            os.makedirs(launch.spool, mode=0o700)
-        # A requeued job comes back to the same folder; what its former run said has been taken by the
-        # controller.
-        self.journal.remove()
         if launch.script is None:
             self.emit({"ev": "started", "time": now, "pid": 0})
             return
@@ -158,14 +151,12 @@ class Job:
             if self._folder_missing(error) and time.monotonic() < patience:
                 self.agent.loop.after(_FOLDER_LOOK_S, lambda: self._start_batch(patience))
                 return
-            self._log("cannot start: %s" % error)
+            self._note("cannot start: %s" % error)
             self._setup_failed = not self.cause
-            self.emit({"ev": "started", "time": batch.start_time, "pid": 0})
-            self.emit_step(batch)
+            self.emit({"ev": "started", "time": batch.start_time, "pid": 0, "step": step_to_dict(batch)})
             self._batch_ended(SETUP_FAILED if self._setup_failed else signal.SIGTERM, None)
             return
-        self.emit({"ev": "started", "time": batch.start_time, "pid": self.batch_pid})
-        self.emit_step(batch)
+        self.emit({"ev": "started", "time": batch.start_time, "pid": self.batch_pid, "step": step_to_dict(batch)})
         self.agent.sessions[self.batch_pid] = (self.job_id, "batch")
         self.agent.sampler.watch(self.batch_pid)
         self.agent.loop.child(self.batch_pid, self._batch_ended)
@@ -181,10 +172,7 @@ class Job:
         )
 
     def _spawn_batch(self, launch: Launch) -> int:
-        script = os.path.join(launch.spool, "slurm_script")
-        assert launch.script is not None
-        if launch.script != script:
-            place_script(launch.script, script)
+        script = self._script()
         spec = launch.spec
         opened: list[int] = []
         previous = os.umask(launch.umask)
@@ -204,8 +192,7 @@ class Job:
             if fault:
                 # The step's manager tries it too and says so, before the task does.
                 self.complain("slurmstepd-%s: error: %s\n" % (self.node, fault))
-            env = batch_environment(launch)
-            self.agent.add_own_variables(env)
+            env = self.agent.batch_environment(launch)
             return processes.spawn(
                 processes.Process(
                     node=self.node,
@@ -225,18 +212,33 @@ class Job:
             for fd in opened:
                 os.close(fd)
 
+    def _script(self) -> str:
+        """The file that is executed. A spooled script is run where it is: a copy costs more than a short job."""
+        source = self.launch.script
+        assert source is not None
+        folder, name = os.path.split(source)
+        if name == "slurm_script":
+            if not os.path.exists(source):
+                # Scripts may delete themselves; the other elements of the array, or the next run, need it again.
+                os.link(os.path.join(folder, "script"), source)
+            return source
+        os.makedirs(self.launch.spool, mode=0o700, exist_ok=True)
+        script = os.path.join(self.launch.spool, "slurm_script")
+        if source != script:
+            place_script(source, script)
+        return script
+
     # --- events
     def emit(self, event: Event) -> None:
         """Number, journal and send an event of this job."""
-        event["job_id"] = self.job_id
-        self.journal.add(event)
-        self.agent.changed(self)
+        self.log.add(event)
+        self.agent.changed(self, soon=event["ev"] != "started")
 
     def emit_step(self, step: Step) -> None:
         """Tell a step's present state."""
         self.emit({"ev": "step", "step": step_to_dict(step)})
 
-    def _log(self, text: str) -> None:
+    def _note(self, text: str) -> None:
         print("job %d: %s" % (self.job_id, text), file=sys.stderr, flush=True)
 
     def complain(self, line: str) -> None:
@@ -250,7 +252,7 @@ class Job:
             try:
                 os.write(fd, line.encode(errors="surrogateescape"))
             except OSError as error:
-                self._log("stderr file: %s" % error)
+                self._note("stderr file: %s" % error)
             finally:
                 os.close(fd)
 
@@ -268,9 +270,7 @@ class Job:
             return
         loop = self.agent.loop
         now = time.time()
-        self._timers.append(
-            loop.after(self.end_time - now, lambda: self.terminate("TIMEOUT", signal.SIGTERM))
-        )
+        self._timers.append(loop.after(self.end_time - now, lambda: self.terminate("TIMEOUT", signal.SIGTERM)))
         if self.launch.spec.signal and not self._signal_sent:
             to_batch, number, seconds = parse_signal(self.launch.spec.signal)
             target = "batch" if to_batch else "steps"
@@ -421,9 +421,21 @@ class Job:
         self.ended = True
         for timer in self._timers:
             timer.cancel()
+        last: Event = {"ev": "ended", "time": time.time(), **self._verdict()}
         if self.batch is not None:
-            self.emit_step(self.batch)
-        self.emit({"ev": "ended", "time": time.time(), **self._verdict()})
+            last["step"] = step_to_dict(self.batch)
+        self.emit(last)
+        self.agent.job_ended(self)
+
+    def abandon(self) -> None:
+        """The controller has given this run up and starts another: end it without a word."""
+        self.cause = self.cause or "NODE_FAIL"
+        self.ended = True
+        for timer in self._timers:
+            timer.cancel()
+        for step in list(self.steps.values()):
+            step.kill()
+        processes.send(self.members(), signal.SIGKILL)
         self.agent.job_ended(self)
 
     def _verdict(self) -> dict[str, Any]:

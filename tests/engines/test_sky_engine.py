@@ -142,7 +142,8 @@ async def check_output(world):
     assert (world.project / "old.txt").read_text() == "old\nmore\n"
     assert (world.project / "sub" / "y").stat().st_mode & 0o777 == 0o750
     kinds = [event["ev"] for event in world.told if event["ev"] in ("started", "step", "ended", "managed")]
-    assert kinds == ["managed", "started", "step", "step", "ended"]
+    assert kinds == ["managed", "started", "ended"]
+    assert end["step"]["step_id"] == "batch"
     assert len(world.server.jobs) == 1
 
 

@@ -267,7 +267,7 @@ class Cluster:
         return {
             event["step"]["step_id"]: event["step"]
             for event in self.head(launch).events
-            if event["ev"] == "step" and event["job_id"] == launch.job_id
+            if "step" in event and event["job_id"] == launch.job_id
         }
 
     def command(self, launch: Launch, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:

@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...model.allocation import Launch
 from ...model.job import Job
 from ...node import wire
+from ...node.launches import Writer
 from ..base import EngineError, Event, OnEvent, background
 
 START_TIMEOUT_S = 30.0
@@ -22,14 +24,16 @@ START_TIMEOUT_S = 30.0
 class AgentLink(asyncio.Protocol):
     """The controller's connection to one agent."""
 
-    def __init__(
-        self, node: str, on_event: Callable[[str, Event], None], on_lost: Callable[[str], None]
-    ) -> None:
+    def __init__(self, node: str, on_event: Callable[[str, Event], None], on_lost: Callable[[str], None]) -> None:
         self.node = node
         self._on_event = on_event
         self._on_lost = on_lost
         self._reader = wire.FrameReader()
         self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._launches = Writer()
+        #: (job, run) of every launch that went out here
+        self.launched: set[tuple[int, int]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -53,12 +57,35 @@ class AgentLink(asyncio.Protocol):
         """Send one message; raises EngineError when the agent is gone."""
         if self._transport is None or self._transport.is_closing():
             raise EngineError(f"the agent of node {self.node} is gone")
-        self._transport.write(wire.encode(wire.JSON, json.dumps(message, separators=(",", ":")).encode()))
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)  # one system call for all of this round
+        self._out.append(wire.encode(wire.JSON, json.dumps(message, separators=(",", ":")).encode()))
+
+    def launch(self, launch: Launch) -> None:
+        """Send a job there."""
+        self.send(self._launches.message(launch))
+        self.launched.add((launch.job_id, launch.restart_count))
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is not None and out:
+            self._transport.write(b"".join(out))
 
     def close(self) -> None:
         """Leave the agent to itself."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()
+
+
+@dataclass
+class _Placed:
+    """A job that has nodes: where, which run of it, and what to tell its head once that has it."""
+
+    run: int
+    nodes: tuple[str, ...]
+    ready: bool = False
+    waiting: list[dict[str, Any]] = field(default_factory=list)
 
 
 class LocalEngine:
@@ -67,17 +94,14 @@ class LocalEngine:
     name = "local"
     places = True
 
-    def __init__(
-        self, home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str]
-    ) -> None:
+    def __init__(self, home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str]) -> None:
         self._home = home
         self._on_event = on_event
         self._bin = bin_dir
         self._environment = environment
         self._links: dict[str, AgentLink] = {}
         self._starting: dict[str, asyncio.Task[AgentLink]] = {}
-        self._heads: dict[int, str] = {}
-        self._nodes_of: dict[int, tuple[str, ...]] = {}
+        self._placed: dict[int, _Placed] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
 
@@ -96,8 +120,7 @@ class LocalEngine:
             await loop.create_unix_connection(lambda: link, f"/proc/self/fd/{folder}/{path.name}")
         finally:
             os.close(folder)
-        jobs = [job_id for job_id, nodes in self._nodes_of.items() if node in nodes]
-        link.send({"op": "hello", "role": "controller", "jobs": jobs})
+        link.send({"op": "hello", "role": "controller"})
         return link
 
     async def link(self, node: str) -> AgentLink:
@@ -173,116 +196,157 @@ class LocalEngine:
 
     def _event(self, node: str, event: Event) -> None:
         event.setdefault("node", node)
-        if event.get("ev") == "ended":
+        kind = event.get("ev")
+        if kind == "jobs":
+            self._listed(node, {(int(job_id), int(run)) for job_id, run in event["jobs"]})
+            return
+        if kind == "ended":
             job_id = int(event["job_id"])
-            self._heads.pop(job_id, None)
-            self._nodes_of.pop(job_id, None)
+            placed = self._placed.get(job_id)
+            if placed is not None and placed.run == event.get("run", placed.run):
+                del self._placed[job_id]
         self._on_event(event)
+
+    def _listed(self, node: str, here: set[tuple[int, int]]) -> None:
+        """An agent says which jobs it has: whatever else should be there never arrived."""
+        link = self._links.get(node)
+        for job_id, placed in list(self._placed.items()):
+            key = (job_id, placed.run)
+            if placed.nodes[0] != node or placed.ready:
+                continue
+            if key in here:
+                self._has_it(job_id, placed)
+            elif link is not None and key not in link.launched:
+                self._on_event({"ev": "missing", "job_id": job_id, "run": placed.run, "node": node})
+
+    def _has_it(self, job_id: int, placed: _Placed) -> None:
+        placed.ready = True
+        for message in placed.waiting:
+            self._to_head(job_id, message)
+        placed.waiting.clear()
+        self._on_event({"ev": "here", "job_id": job_id, "run": placed.run})
 
     def _lost(self, node: str) -> None:
         """An agent went away. If it served jobs, a new one takes its place and settles what is left of them."""
         self._links.pop(node, None)
-        if not self._closing and any(node in nodes for nodes in self._nodes_of.values()):
-            background(self._settle(node))
+        here = {job_id: placed for job_id, placed in self._placed.items() if node in placed.nodes}
+        if self._closing or not here:
+            return
+        for job_id, placed in here.items():
+            if placed.nodes[0] == node:
+                placed.ready = False  # until the next agent says that it knows of it
+            else:
+                self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": node})
+        background(self._settle(node))
 
     async def _settle(self, node: str) -> None:
+        """An agent on the node, who says what became of the jobs there (``_listed``); without one they have failed."""
         try:
-            link = await self.link(node)
-        except EngineError as error:
-            for job_id in [job for job, nodes in self._nodes_of.items() if node in nodes]:
-                self._event(
-                    node,
-                    {
-                        "ev": "ended",
-                        "job_id": job_id,
-                        "seq": 0,
-                        "state": "NODE_FAIL",
-                        "exit_code": 0,
-                        "exit_signal": 0,
-                        "time": None,
-                        "reason": "NodeDown",
-                        "detail": str(error),
-                    },
-                )
-            return
-        # Jobs whose head ran elsewhere lose this node: their head must be told, and ends them.
-        for job_id, nodes in list(self._nodes_of.items()):
-            if node in nodes and self._heads.get(job_id) != node:
-                head = await self.link(self._heads[job_id])
-                head.send({"op": "node_lost", "job_id": job_id, "node": node})
-        del link
+            await self.link(node)
+        except (EngineError, OSError) as error:
+            for job_id, placed in list(self._placed.items()):
+                if placed.nodes[0] == node:
+                    self._event(
+                        node,
+                        {
+                            "ev": "ended",
+                            "job_id": job_id,
+                            "run": placed.run,
+                            "state": "NODE_FAIL",
+                            "exit_code": 0,
+                            "exit_signal": 0,
+                            "time": None,
+                            "reason": "NodeDown",
+                            "detail": str(error),
+                        },
+                    )
 
     # --- Engine
 
     async def start(self, launch: Launch) -> None:
         nodes = tuple(share.name for share in launch.shares)
-        links = [await self.link(node) for node in nodes]
+        address = f"unix:{self._home}/nodes/"
         for share in launch.shares:
-            share.address = f"unix:{self._socket(share.name)}"
-        self._heads[launch.job_id] = nodes[0]
-        self._nodes_of[launch.job_id] = nodes
-        links[0].send({"op": "launch", "launch": launch.to_dict()})
+            share.address = f"{address}{share.name}/agent.sock"
+        key = (launch.job_id, launch.restart_count)
+        placed = self._placed.get(launch.job_id)
+        if placed is None or placed.run != launch.restart_count:
+            placed = self._placed[launch.job_id] = _Placed(launch.restart_count, nodes)
+        try:
+            links = [await self.link(node) for node in nodes]
+        except (EngineError, OSError) as error:
+            if self._placed.get(launch.job_id) is placed:
+                del self._placed[launch.job_id]
+            raise EngineError(str(error)) from None
+        # The way of a launch is open to accidents: whoever ended or repeated it meanwhile has the say.
+        if (
+            self._placed.get(launch.job_id) is placed
+            and not placed.ready
+            and links[0].alive
+            and key not in links[0].launched
+        ):
+            links[0].launch(launch)
+            self._has_it(launch.job_id, placed)
 
-    def _head(self, job_id: int) -> AgentLink:
-        node = self._heads.get(job_id)
-        link = self._links.get(node) if node else None
-        if link is None:
+    def _tell(self, job_id: int, message: dict[str, Any]) -> None:
+        """To the head of a job, as soon as that has it. Raises EngineError for a job without nodes."""
+        placed = self._placed.get(job_id)
+        if placed is None:
             raise EngineError(f"job {job_id} has no agent")
-        return link
+        if placed.ready:
+            self._to_head(job_id, message)
+        else:
+            placed.waiting.append(message)
+
+    def _to_head(self, job_id: int, message: dict[str, Any]) -> None:
+        placed = self._placed.get(job_id)
+        link = self._links.get(placed.nodes[0]) if placed is not None else None
+        if placed is not None and (link is None or not link.alive):
+            placed.waiting.append(message)
+        elif link is not None:
+            link.send(message)
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
-        self._head(job_id).send({"op": "signal", "job_id": job_id, "signal": signal, "target": target})
+        self._tell(job_id, {"op": "signal", "job_id": job_id, "signal": signal, "target": target})
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        self._head(job_id).send(
-            {
-                "op": "terminate",
-                "job_id": job_id,
-                "state": state,
-                "signal": signal,
-                "kill_wait_s": kill_wait_s,
-            }
+        self._tell(
+            job_id, {"op": "terminate", "job_id": job_id, "state": state, "signal": signal, "kill_wait_s": kill_wait_s}
         )
 
     async def suspend(self, job_id: int) -> None:
-        self._head(job_id).send({"op": "suspend", "job_id": job_id})
+        self._tell(job_id, {"op": "suspend", "job_id": job_id})
 
     async def resume(self, job_id: int) -> None:
-        self._head(job_id).send({"op": "resume", "job_id": job_id})
+        self._tell(job_id, {"op": "resume", "job_id": job_id})
 
     async def limit(self, job_id: int, end_time: float | None) -> None:
-        self._head(job_id).send({"op": "limit", "job_id": job_id, "end_time": end_time})
+        self._tell(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time})
 
-    async def ack(self, job_id: int, seq: int) -> None:
-        node = self._heads.get(job_id)
-        link = self._links.get(node) if node else None
-        if link is not None and link.alive:
-            link.send({"op": "ack", "job_id": job_id, "seq": seq})
-
-    def ack_to(self, node: str, job_id: int, seq: int) -> None:
-        """Acknowledge to the agent that sent the event (an ended job has no head any more)."""
+    def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
+        """Acknowledge (job, run, number) to the agent that sent the events; ended jobs have no head any more."""
         link = self._links.get(node)
         if link is not None and link.alive:
-            link.send({"op": "ack", "job_id": job_id, "seq": seq})
+            link.send({"op": "acks", "acks": acks})
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        by_node: dict[str, None] = {}
+        """Reach the agents of these jobs. Each then repeats what is not acknowledged, and lists the jobs it has; the
+        others are reported as ``{"ev":"missing"}``, and a launch of those is right."""
+        nodes: dict[str, None] = {}
         for job in jobs:
             if job.shares:
-                self._heads[job.job_id] = job.nodes[0]
-                self._nodes_of[job.job_id] = job.nodes
-                by_node.update(dict.fromkeys(job.nodes))
-        for node in by_node:
-            await self._settle(node)
+                self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
+                nodes.update(dict.fromkeys(job.nodes))
+        await asyncio.gather(*(self._settle(node) for node in nodes))
 
     def agent_address(self, job_id: int) -> str | None:
-        node = self._heads.get(job_id)
-        return str(self._socket(node)) if node else None
+        placed = self._placed.get(job_id)
+        return str(self._socket(placed.nodes[0])) if placed is not None and placed.ready else None
 
     async def close(self) -> None:
         """Leave the agents: those with jobs go on, idle ones are told to exit."""
         self._closing = True
-        busy = {node for nodes in self._nodes_of.values() for node in nodes}
+        busy = {node for placed in self._placed.values() for node in placed.nodes}
         for node, link in list(self._links.items()):
             if node not in busy and link.alive:
                 link.send({"op": "exit"})

@@ -86,9 +86,7 @@ class SkyEngine:
     def plan(self, launch: Launch) -> SkyTask:
         """The SkyPilot task of a launch. Raises EngineError with Slurm's text."""
         try:
-            return plan(
-                launch.spec, self.site, launch.partition, job_id=launch.job_id, account=launch.account
-            )
+            return plan(launch.spec, self.site, launch.partition, job_id=launch.job_id, account=launch.account)
         except Refused as error:
             raise EngineError(f"{error} ({error.hint})") from error
 
@@ -226,18 +224,19 @@ class SkyEngine:
             member.acked = max(member.acked, seq)
             watch.save_soon()
 
-    def ack_to(self, node: str, job_id: int, seq: int) -> None:
-        """As ack, for a caller that keeps the node's name of an event."""
-        self._spawn(self.ack(job_id, seq))
+    def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
+        """As ack, of several (job, run, number) that one node told."""
+        for job_id, _run, seq in acks:
+            self._spawn(self.ack(job_id, seq))
 
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Find the jobs of a former controller again, from their records."""
         for job in jobs:
-            pointers = sorted(
-                (self.folder / str(job.job_id)).glob("where*"), key=lambda path: path.stat().st_mtime
-            )
+            pointers = sorted((self.folder / str(job.job_id)).glob("where*"), key=lambda path: path.stat().st_mtime)
             if pointers and job.job_id not in self._watches:
                 self._find_again(Path(pointers[-1].read_text()))
+            elif not pointers:
+                self._on_event({"ev": "missing", "job_id": job.job_id, "run": job.restarts})
 
     def _find_again(self, folder: Path) -> None:
         watch = Watch.load(folder, self._tell)
@@ -348,6 +347,7 @@ class SkyEngine:
             time=event.get("time"),
             seq=event.get("seq", 0),
             derived_exit_code=event.get("derived_exit_code", 0),
+            step=event.get("step"),
         )
 
     # --- a job's life
@@ -388,9 +388,7 @@ class SkyEngine:
                     record.phase, asked_before = "launching", True
                     watch.save()
                     self._state(record, "PENDING", "Resources", "launching on SkyPilot")
-                    found = await self.client.launch(
-                        yaml, record.name, pool=record.pool, blob_id=record.blob_id
-                    )
+                    found = await self.client.launch(yaml, record.name, pool=record.pool, blob_id=record.blob_id)
                 if found:
                     record.managed_job_id, record.phase = found[0], "launched"
                     watch.save()
@@ -401,9 +399,7 @@ class SkyEngine:
             except SkyError as error:
                 if not error.passing:
                     kind = error.kind if isinstance(error, Rejected) else ""
-                    reason = (
-                        "BadConstraints" if "Resource" in kind or "NoCloud" in kind else "JobLaunchFailure"
-                    )
+                    reason = "BadConstraints" if "Resource" in kind or "NoCloud" in kind else "JobLaunchFailure"
                     self._end_all(watch, "FAILED", 1, reason, str(error))
                     record.phase = "over"
                     watch.save()
@@ -503,8 +499,7 @@ class SkyEngine:
                 due = [
                     watch
                     for watch in active
-                    if now - watch.last_poll
-                    >= (RUNNING_POLL_S if watch.record.started and watch.following else POLL_S)
+                    if now - watch.last_poll >= (RUNNING_POLL_S if watch.record.started and watch.following else POLL_S)
                 ]
                 if due:
                     await self._poll_one(min(due, key=lambda watch: watch.last_poll))
@@ -527,9 +522,7 @@ class SkyEngine:
             self._seen(watch, str(events[0].get("new_status", "")), str(events[0].get("reason") or ""))
 
     async def _poll_all(self, active: Sequence[Watch]) -> None:
-        records = await self.client.queue(
-            [watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS
-        )
+        records = await self.client.queue([watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS)
         by_id = {record.get("job_id"): record for record in records}
         for watch in active:
             found = by_id.get(watch.record.managed_job_id)
@@ -559,9 +552,7 @@ class SkyEngine:
         if status == "RECOVERING" and changed:
             self._lost(watch)
             return
-        found = sky_status.seen(
-            status, details or failure if status == "STARTING" else details, schedule, failure
-        )
+        found = sky_status.seen(status, details or failure if status == "STARTING" else details, schedule, failure)
         if changed and not found.state.finished:
             coming = JobFlag.CONFIGURING in found.flags or found.state is JobState.RUNNING
             self._state(record, "CONFIGURING" if coming else "PENDING", found.reason, details)
