@@ -81,7 +81,7 @@ def select(ctx: Context, query: SacctQuery) -> Iterator[Job]:
         found = _het_leaders(ctx, query, found)
     else:
         start = query.starttime if query.starttime is not None else _midnight(now)
-        end = query.endtime if query.endtime is not None else int(now)
+        end = query.endtime if query.endtime is not None else now
         found = queue.store.history(start, end, None, query.duplicates)
     test = _filter(ctx, query)
     for job in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from ...model.job import Job
 from ...node import wire
 from ...node.launches import Writer
 from ..base import EngineError, Event, OnEvent, background
+
+log = logging.getLogger("slurmsky.controller")
 
 START_TIMEOUT_S = 30.0
 
@@ -338,6 +341,17 @@ class LocalEngine:
                 self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
                 nodes.update(dict.fromkeys(job.nodes))
         await asyncio.gather(*(self._settle(node) for node in nodes))
+        for path in self._home.glob("nodes/*/agent.sock"):
+            if path.parent.name not in nodes:
+                await self._greet(path.parent.name)
+
+    async def _greet(self, node: str) -> None:
+        """Reach an agent that serves none of our jobs, if there is one: it may have an end to tell again, and it
+        leaves when we do."""
+        try:
+            self._links[node] = await self._connect(node)
+        except OSError:
+            log.debug("no agent runs on node %s", node)
 
     def agent_address(self, job_id: int) -> str | None:
         placed = self._placed.get(job_id)

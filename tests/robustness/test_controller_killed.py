@@ -1,0 +1,129 @@
+"""kill -9 of the controller at random moments: no job lost, none run twice, no output byte missing.
+
+SLURMSKY_KILLS sets the number of kills (200 for the full test), SLURMSKY_KILL_SEED the moments.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from .conftest import Engine, wait_for
+
+KILLS = int(os.environ.get("SLURMSKY_KILLS", "40"))
+SEED = int(os.environ.get("SLURMSKY_KILL_SEED", "20221"))
+BUDGET_S = float(os.environ.get("SLURMSKY_KILL_BUDGET_S", "45" if KILLS <= 40 else "600"))
+JOBS = 50
+ELEMENTS = 40
+
+SCRIPT = """#!/bin/bash
+token=$2${SLURM_ARRAY_TASK_ID:+-$SLURM_ARRAY_TASK_ID}
+echo "begin $SLURM_JOB_ID" >> "$1/$token"
+for line in {1..5}; do
+    echo "$token line $line"
+    sleep 0.$((RANDOM % 3))
+done
+echo "end $SLURM_JOB_ID" >> "$1/$token"
+exit "$3"
+"""
+
+
+class Submitter(threading.Thread):
+    """Submits jobs while the controller dies again and again; remembers what it was told."""
+
+    def __init__(self, run: Callable[..., object], marks: Path, pause_s: float) -> None:
+        super().__init__()
+        self.run_command = run
+        self.marks = marks
+        self.pause_s = pause_s
+        self.told: dict[str, tuple[str, int]] = {}  # token -> job id, exit code
+        self.untold: list[str] = []  # the controller died before it answered
+        self.problems: list[str] = []
+
+    def run(self) -> None:
+        number = 0
+        while len(self.told) < JOBS:
+            number += 1
+            token, code = f"job{number}", number % 4 and 3 * (number % 2)
+            self.submit(token, code)
+            time.sleep(self.pause_s)
+
+    def submit(self, token: str, code: int, *options: str) -> None:
+        """One sbatch; its answer counts."""
+        line = ["--parsable", *options, "job.sh", str(self.marks), token, str(code)]
+        got, out, err = self.run_command("sbatch", *line)  # type: ignore[misc]
+        if got == 0:
+            self.told[token] = (out.strip(), code)
+        else:
+            self.untold.append(token)
+            if "lost connection" not in err and "Unable to contact" not in err:
+                self.problems.append(err)
+
+
+def test_controller_killed(engine: Engine, run: Callable[..., object], tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "job.sh").write_text(SCRIPT)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    dice = random.Random(SEED)
+    submitter = Submitter(run, marks, pause_s=0.1 if KILLS <= 40 else 0.8)
+    submitter.submit("array", 0, f"--array=0-{ELEMENTS - 1}")
+    assert "array" in submitter.told
+    submitter.start()
+    deadline = time.monotonic() + BUDGET_S
+    kills = 0
+    while kills < KILLS and time.monotonic() < deadline:
+        if dice.random() < 0.75:
+            run("squeue")  # there is one, and it answers
+            time.sleep(dice.uniform(0, 0.25))
+        else:
+            wait_for(engine.controller)  # one that somebody is just starting
+            time.sleep(dice.uniform(0, 0.1))
+        if engine.controller():
+            engine.kill_controller()
+            kills += 1
+        if not submitter.is_alive() and dice.random() < 0.5:
+            run("squeue")
+    submitter.join()
+    assert submitter.problems == []
+    wait_for(lambda: run("squeue", "--noheader")[1] == "", 90, "an empty queue")  # type: ignore[index]
+    assert engine.faults() == []
+    print(f"{kills} kills, {len(submitter.told)} jobs, {len(submitter.untold)} unanswered submissions")
+
+    # Every mark file tells of exactly one run, whoever was told about it.
+    twice = {}
+    for mark in marks.iterdir():
+        words = Counter(line.split()[0] for line in mark.read_text().splitlines())
+        if words != {"begin": 1, "end": 1}:
+            twice[mark.name] = mark.read_text()
+    assert twice == {}
+
+    expected = {}
+    for token, (job, code) in submitter.told.items():
+        for element in range(ELEMENTS) if token == "array" else [None]:
+            name = token if element is None else f"{token}-{element}"
+            number = job if element is None else f"{job}_{element}"
+            assert (marks / name).exists(), f"{name} ({number}) never ran"
+            output = work / f"slurm-{number}.out"
+            lines = "".join(f"{name} line {line}\n" for line in range(1, 6))
+            assert output.read_text() == lines, f"{output.name}: {output.read_text()!r}"
+            expected[number] = ("FAILED" if code else "COMPLETED", f"{code}:0")
+
+    answer = run("sacct", "-X", "-n", "-P", "-o", "JobID,State,ExitCode")[1]  # type: ignore[index]
+    rows = [line.split("|") for line in answer.splitlines()]
+    found = {row[0]: (row[1], row[2]) for row in rows}
+    assert len(found) == len(rows), "a job has two records"
+    assert {number: found.get(number) for number in expected} == expected
+    show = run("scontrol", "show", "job", "-o")[1]  # type: ignore[index]
+    shown = {}
+    for line in show.splitlines():
+        fields = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
+        number = fields["JobId"] if "ArrayTaskId" not in fields else f"{fields['ArrayJobId']}_{fields['ArrayTaskId']}"
+        shown[number] = (fields["JobState"], fields["ExitCode"])
+    assert {number: shown.get(number) for number in expected} == expected
+    assert kills >= min(KILLS, 20), f"only {kills} kills in {BUDGET_S} s"
