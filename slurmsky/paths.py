@@ -17,6 +17,8 @@ HOME = "SLURMSKY_HOME"
 SITE = "SLURMSKY_SITE"
 #: Set inside jobs: the unix socket of the node's agent, which answers instead of the controller.
 AGENT = "SLURMSKY_AGENT"
+#: "sky", "local" or "auto": wins over the site file's engine.
+ENGINE = "SLURMSKY_ENGINE"
 #: The interpreter the launchers use instead of a private environment; it must have the dependencies.
 PYTHON = "SLURMSKY_PYTHON"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..controller.context import CallerGone, Context
 from ..controller.errors import Errno, SlurmError
-from ..controller.submit import Payload, admit
+from ..controller.submit import Payload, admit, partitions_of
 from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
@@ -30,14 +30,23 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
     """
     queue = ctx.queue
     payload = Payload(None, "", (), job_environment(ctx, "ALL"), ctx.request.umask, rlimits(ctx.request.pid))
+    for part in partitions_of(queue.book.cluster, specs[0]):
+        if not queue.engine.places_in(part.name):
+            hint = f"{ctx.command} holds nodes of this machine only so far; SkyPilot runs batch jobs (sbatch)"
+            raise SlurmError(Errno.NOT_SUPPORTED, f"partition {part.name} is on SkyPilot: {hint}")
     job = admit(queue.book, specs, payload, submitter(ctx), queue.paths.jobs, interactive=True)
     queue.flush()
     queue.schedule_now()
     if job.state is JobState.PENDING:
+        why = waits_for(job)
         if immediate_s is not None and immediate_s <= 1:
             queue.life.cancel(job, job.uid)
-            raise SlurmError(Errno.IMMEDIATE)
+            if job.priority == 0 or why is None and job.reason in ("BeginTime", "Dependency"):
+                raise SlurmError(Errno.DEPENDENCY)
+            raise SlurmError(why or Errno.IMMEDIATE)
         if not quiet:
+            if why is not None:
+                ctx.say(why.text)
             if ctx.command == "salloc":
                 ctx.say(f"Pending job allocation {job.job_id}")
             ctx.say(f"job {job.job_id} queued and waiting for resources")
@@ -49,6 +58,13 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
     if job.state.finished:
         raise Revoked(1)
     return job
+
+
+def waits_for(job: Job) -> Errno | None:
+    """What slurmctld says of a request that must wait for more than its turn."""
+    if job.reason.startswith("Partition"):
+        return Errno.PART_CONFIG_UNAVAILABLE
+    return Errno.HELD if job.priority == 0 else None
 
 
 async def _granted(ctx: Context, job: Job, immediate_s: int | None) -> None:

@@ -15,7 +15,9 @@ from ..language import hostlist, jobids, timelimit
 from ..language.errors import HostlistError, LanguageError
 from ..model.job import Job, Step
 from ..model.states import JobFlag
+from ..options.help import help_text
 from ..options.query import ScontrolQuery
+from ..options.table import load
 from ..report import config as report_config
 from ..report import show as report
 from ..report import show_nodes as report_nodes
@@ -203,6 +205,7 @@ def _hostnames(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
 def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, ScontrolQuery, str | None], int]:
     def run(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         if value is None:
+            ctx.out(help_text(load("scontrol")))
             ctx.err("invalid encode argument")
             return 1
         text = value

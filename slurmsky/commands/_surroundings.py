@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shlex
 from functools import lru_cache
 
 from ..controller.context import Context
@@ -92,7 +91,7 @@ def submitter(ctx: Context) -> Submitter:
         cwd=ctx.cwd,
         host=ctx.queue.host,
         sid=_session(ctx.request.pid),
-        submit_line=shlex.join([ctx.command, *ctx.args]),
+        submit_line=" ".join([ctx.command, *ctx.args]),
     )
 
 

@@ -135,7 +135,7 @@ def _spec(field: str) -> Set:
             "mincpus",
             "tmp_mib",
         ):
-            check(ctx.queue.book.cluster, changed, ctx.queue.clock())
+            check(ctx.queue.book.cluster, changed, ctx.queue.clock(), ctx.queue.book.judge)
         job.spec = changed
 
     return apply
@@ -197,7 +197,8 @@ def _partition(ctx: Context, job: Job, value: str) -> None:
 
 
 def _dependency(ctx: Context, job: Job, value: str) -> None:
-    check(ctx.queue.book.cluster, job.spec.evolve(dependency=value or None, hold=True), ctx.queue.clock())
+    book = ctx.queue.book
+    check(book.cluster, job.spec.evolve(dependency=value or None, hold=True), ctx.queue.clock(), book.judge)
     job.spec = job.spec.evolve(dependency=value or None)
     job.dependency = value
     job.dependency_shown = dependency.format_with_state(dependency.parse(value))

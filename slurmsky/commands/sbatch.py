@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Sequence
 
 from ..controller.context import Context
@@ -41,12 +42,12 @@ async def main(ctx: Context) -> int:
     if flags.verbose:
         _verbose(ctx, request)
     if flags.test_only:
-        return _test_only(ctx, request)
+        return test_only(ctx, request.components[0])
     if len(data) > queue.site.cluster.max_script_size:
         return refused(ctx, SlurmError(Errno.PATH_TOO_LONG), WHAT)
     payload = Payload(
         data,
-        path,
+        _command(ctx, choice, path, specs[0]),
         request.argv,
         job_environment(ctx, specs[0].export),
         ctx.request.umask,
@@ -93,22 +94,45 @@ async def _script(ctx: Context, choice: options.ScriptChoice) -> tuple[options.S
     if choice.path is None:
         data = await ctx.read_stdin(ctx.queue.site.cluster.max_script_size)
         return options.ScriptText("", data), ""
-    path = find_file(ctx, choice.path)
+    limit = ctx.queue.site.cluster.max_script_size + 1
+    descriptor = _own_descriptor(choice.path)
+    if descriptor == 0:
+        return options.ScriptText(choice.path, await ctx.read_stdin(limit)), choice.path
+    path = find_file(ctx, choice.path) if descriptor is None else choice.path
     if path is None:
         raise failure("sbatch", f"Unable to open file {choice.path}", exit_code=error_exit(ctx))
+    source = path if descriptor is None else f"/proc/{ctx.request.pid}/fd/{descriptor}"
     try:
-        with open(path, "rb") as file:
-            data = b"" if os.path.isdir(path) else file.read(ctx.queue.site.cluster.max_script_size + 1)
-    except IsADirectoryError:
-        data = b""
+        # In a thread: the writer of a pipe may take its time.
+        data = b"" if os.path.isdir(source) else await asyncio.to_thread(_read, source, limit)
     except OSError as error:
         raise failure("sbatch", f"Unable to open file {choice.path}", exit_code=error_exit(ctx)) from error
     return options.ScriptText(choice.path, data), path
 
 
-def find_file(ctx: Context, name: str) -> str | None:
-    """A script as sbatch finds it: from the current folder first, then along PATH."""
-    here = absolute(ctx, name)
+def _own_descriptor(path: str) -> int | None:
+    """The number when a path names an open file of the caller's process: /dev/stdin, and what <(...) gives."""
+    if path == "/dev/stdin":
+        return 0
+    found = re.fullmatch(r"(?:/dev|/proc/self)/fd/(\d+)", path)
+    return int(found[1]) if found else None
+
+
+def _read(path: str, limit: int) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(limit)
+
+
+def _command(ctx: Context, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
+    """The script as scontrol shows it: searched for from --chdir, whatever was read; as typed when not there."""
+    if not path or choice.path is None or spec.chdir in (None, ctx.cwd):
+        return path
+    return find_file(ctx, choice.path, spec.chdir or "") or choice.path
+
+
+def find_file(ctx: Context, name: str, folder: str = "") -> str | None:
+    """A script as sbatch finds it: from ``folder`` (or the current one) first, then along PATH."""
+    here = os.path.normpath(os.path.join(ctx.cwd, folder, name))
     if os.access(here, os.R_OK):
         return here
     if "/" not in name:
@@ -145,11 +169,11 @@ def _verbose(ctx: Context, request: options.Submission) -> None:
     ctx.say("end of defined options")
 
 
-def _test_only(ctx: Context, request: options.Submission) -> int:
+def test_only(ctx: Context, spec: JobSpec) -> int:
+    """--test-only: say when and where the job would start."""
     queue = ctx.queue
-    spec = request.components[0]
     try:
-        check(queue.site.cluster, spec, queue.clock())
+        check(queue.site.cluster, spec, queue.clock(), queue.book.judge)
         partition = partitions_of(queue.site.cluster, spec)[0]
     except SlurmError as error:
         for detail in error.details:

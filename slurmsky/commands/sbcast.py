@@ -12,6 +12,8 @@ from ._surroundings import surroundings
 async def main(ctx: Context) -> int:
     """Copy a file to the nodes of a job."""
     query = parse_sbcast(ctx.args, surroundings(ctx))
+    for line in query.warnings:
+        ctx.err(line)
     assert query.jobid is not None
     code = await hand_over(ctx, query.jobid)
     if code is None:

@@ -82,7 +82,7 @@ def _print(ctx: Context, query: SqueueQuery) -> int:
     except report.InvalidSort as error:
         if not query.noheader:
             ctx.out(report.squeue_text([], layout, context, date_line=query.long))
-        ctx.err(str(error))
+        ctx.error(str(error))
         return 1
     return 0
 
@@ -160,7 +160,7 @@ def _filter(ctx: Context, query: SqueueQuery) -> Callable[[Job], bool]:
         for name in query.users:
             uid = find_user(name)
             if uid is None:
-                ctx.error(f"Invalid user: {name}")
+                ctx.error(f"Invalid user: {name}\n")
             else:
                 uids.add(uid)
         tests.append(lambda job: (job.uid in uids) != query.notme)

@@ -6,7 +6,6 @@ Inside a job srun never comes here: the node's agent answers. Source: src/srun/s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from ..controller.context import CallerGone, Context
 from ..controller.errors import SlurmError
@@ -23,6 +22,7 @@ from ._allocate import Revoked, allocate, let_go
 from ._command import error_exit, refused, streaming
 from ._surroundings import surroundings
 from ._tables import table
+from .sbatch import test_only
 
 WHAT = "Unable to allocate resources"
 
@@ -37,6 +37,8 @@ async def main(ctx: Context) -> int:
     for line in request.warnings:
         ctx.err(line)
     specs = tuple(_allocation_spec(step) for step in request.components)
+    if request.step.test_only:
+        return test_only(ctx, specs[0])
     try:
         job = await allocate(ctx, specs, bool(request.flags.quiet), request.step.immediate_s)
     except SlurmError as error:
@@ -44,7 +46,8 @@ async def main(ctx: Context) -> int:
     except Revoked as revoked:
         return revoked.code
     try:
-        code = await _session(ctx, job, {ALLOCATED_VARIABLE: "1"})
+        variables = {**allocation_environment(ctx.queue.life.launch_of(job)), ALLOCATED_VARIABLE: "1"}
+        code = await _session(ctx, job, variables)
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise
@@ -73,18 +76,18 @@ async def _attach(ctx: Context, text: str) -> int:
         ctx.error(f"Unable to confirm allocation for job {text}: {reason}")
         ctx.say(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {text}")
         return error_exit(ctx)
-    return await _session(ctx, job)
+    # Of a job that it is not in srun knows no more than the number: what to run how often is for its own options.
+    return await _session(ctx, job, {"SLURM_JOB_ID": str(job.job_id)})
 
 
-async def _session(ctx: Context, job: Job, more: Mapping[str, str] = MappingProxyType({})) -> int:
-    """Send the caller to the job's head agent (``more`` variables for it); the exit code it brings back."""
+async def _session(ctx: Context, job: Job, variables: Mapping[str, str]) -> int:
+    """Send the caller, with these variables, to the job's head agent; the exit code it brings back."""
     queue = ctx.queue
     address = queue.engine.agent_address(job.job_id)
     if address is None:
         ctx.error(f"Unable to confirm allocation for job {job.job_id}: Invalid job id specified")
         return error_exit(ctx)
-    env = {**allocation_environment(queue.life.launch_of(job)), **queue.job_variables(job), **more}
-    ctx.redirect(address, env)
+    ctx.redirect(address, {**variables, **queue.job_variables(job)})
     while True:
         frame = await ctx.frame()
         if frame.kind == wire.SESSION_EXIT:

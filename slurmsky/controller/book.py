@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ..model.cluster import ClusterConfig
 from ..model.job import Job, Node, Step
+from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from .resources import NodeUse
 from .store import Store
@@ -49,6 +50,8 @@ class Book:
         self._superseded: list[Job] = []
         self._dropped: list[int] = []  # to leave memory once they are committed
         self._finished: deque[tuple[float, int]] = deque()  # (end time, job id) in order of ending
+        #: asked at submit of partitions whose nodes an engine makes (submit.Judge)
+        self.judge: Callable[[JobSpec, str], bool] = lambda spec, partition: False
         self.on_touch: Callable[[], None] = lambda: None
         for node in self.nodes.values():
             node.version = RELEASE
@@ -230,7 +233,7 @@ class Book:
 
 def holds_allocation(job: Job) -> bool:
     """True while nodes are booked for the job: running, suspended, or ended but not yet cleaned up."""
-    return bool(job.shares) and (job.state.active or JobFlag.COMPLETING in job.flags)
+    return bool(job.shares) and (job.state.active or job.launched or JobFlag.COMPLETING in job.flags)
 
 
 def job_licenses(job: Job) -> list[tuple[str, int]]:

@@ -85,6 +85,7 @@ async def _serve(site: Site, home: paths.StatePaths, env: dict[str, str], find: 
         loop.add_signal_handler(number, service.stopped.set)
     loop.set_exception_handler(_report)
     queue.stop = service.stopped.set
+    await queue.choose_engine()
     await queue.recover()
     gc.collect()
     gc.freeze()

@@ -48,6 +48,8 @@ class Errno(enum.Enum):
     NOT_SUSPENDED = (2102, "Job is not suspended")
     INVALID_CLUSTER = (2049, "Invalid cluster name")
     UNEXPECTED = (1002, "Unexpected message received")
+    PART_CONFIG_UNAVAILABLE = (2009, "Requested partition configuration not available now")
+    HELD = (2011, "Job is in held state, pending scheduler release")
     NOT_RUNNING = (2092, "Job/step is not running")
     SUSPENDED = (2053, "Job is currently suspended")
     INVALID_STATE = (2100, "Job state prevents the operation")

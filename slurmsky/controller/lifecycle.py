@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..engines.base import Engine, EngineError, Event, background
+from ..engines.base import EngineError, Event, background
+from ..engines.router import Router
 from ..model.allocation import HetComponent, Launch, NodeShare
 from ..model.job import Job
 from ..model.spec import INFINITE
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
-from .book import Book
+from .book import Book, holds_allocation
 from .errors import Errno, SlurmError
 from .mail import Mail, mail_for
 from .records import step_from_dict
@@ -40,7 +41,7 @@ class LifeCycle:
     def __init__(
         self,
         book: Book,
-        engine: Engine,
+        engine: Router,
         jobs_dir: Path,
         kick: Callable[[], None],
         send_mail: Callable[[Mail], None],
@@ -154,6 +155,12 @@ class LifeCycle:
         """Fill in what a job knows once it has nodes; ``launch`` follows after the commit."""
         now = self.book.clock()
         job.shares = shares
+        job.engine = self.engine.engine_name(job.partition)
+        if job.launched:
+            job.reason, job.reason_desc = "None", ""
+            job.num_nodes = len(shares)
+            self.book.touch(job)  # it runs once its nodes are there
+            return
         job.state = JobState.RUNNING
         job.flags = JobFlag.NONE
         job.reason, job.reason_desc = "None", ""
@@ -181,7 +188,7 @@ class LifeCycle:
             self.end(job, JobState.FAILED, 1, 0, reason="JobLaunchFailure", comment=str(error))
             return
         self.changed(job)
-        if (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
+        if not job.launched and (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
             self.send_mail(mail)
 
     # --- events of the engine
@@ -204,6 +211,8 @@ class LifeCycle:
         elif kind == "started":
             if event.get("nodes"):
                 self._real_nodes(job, event)
+            if job.launched:
+                self._running(job, float(event.get("time") or self.book.clock()))
             if event.get("step"):
                 # Kept in memory alone where nothing else is to be committed: the event is not acknowledged
                 # before the job's next one is.
@@ -211,15 +220,63 @@ class LifeCycle:
                 job.steps.setdefault(step.step_id, step)
                 if event.get("nodes"):
                     self.book.touch_step(job, step)
+        elif kind == "state":
+            self._engine_state(job, event)
         elif kind == "ended":
             self._ended(job, event)
 
     def _missing(self, job: Job) -> None:
         """The job's node does not know it: the letter was lost, with its sender or its reader."""
-        if job.state.active:
+        if job.state.active or job.launched:
             background(self.launch(job))
         elif JobFlag.COMPLETING in job.flags:
             self._ended(job, {"state": job.state.name})  # cancelled before it arrived
+
+    def _running(self, job: Job, since: float) -> None:
+        """A launched job's nodes are there and its script has begun."""
+        job.launched = False
+        job.state, job.flags = JobState.RUNNING, JobFlag.NONE
+        job.reason, job.reason_desc = "None", ""
+        job.start_time, job.end_time = since, 0.0
+        if job.time_limit_min is not None and job.time_limit_min < INFINITE:
+            job.end_time = since + job.time_limit_min * 60
+        self.book.touch(job)
+        self.changed(job)
+        if (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
+            self.send_mail(mail)
+
+    def _engine_state(self, job: Job, event: dict[str, Any]) -> None:
+        """An engine that brings its own nodes says how far it is."""
+        if job.state.finished:
+            return
+        word = str(event.get("state", "PENDING"))
+        job.system_comment = str(event.get("comment") or job.system_comment)
+        if event.get("managed_job_id"):
+            job.managed_job_id = int(event["managed_job_id"])
+        if word == "REQUEUED":
+            self._started_over(job, int(event.get("restarts", job.restarts + 1)), str(event.get("reason", "NodeDown")))
+        elif word == "CONFIGURING" and job.launched:
+            job.state, job.flags = JobState.RUNNING, JobFlag.CONFIGURING
+            job.reason = "None"
+            job.start_time = job.start_time or self.book.clock()
+        elif job.launched:
+            job.state, job.flags = JobState.PENDING, JobFlag.NONE
+            job.reason = str(event.get("reason", "Resources"))
+            job.start_time = 0.0
+        self.book.touch(job)
+        self.changed(job)
+
+    def _started_over(self, job: Job, restarts: int, reason: str) -> None:
+        """The engine lost the nodes and starts the job again by itself."""
+        now = self.book.clock()
+        self.book.supersede(replace(job, steps={}, flags=JobFlag.REQUEUED, end_time=now, state=JobState.NODE_FAIL))
+        job.restarts = restarts
+        job.launched = True
+        job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
+        job.start_time = job.end_time = 0.0
+        job.steps = {}
+        if (mail := mail_for("REQUEUE", job, now)) is not None:
+            self.send_mail(mail)
 
     def _real_nodes(self, job: Job, event: dict[str, Any]) -> None:
         """An engine without places of its own tells which nodes it got."""
@@ -247,7 +304,7 @@ class LifeCycle:
             node.agent_start_time = float(event.get("start_time", node.agent_start_time))
 
     def _ended(self, job: Job, event: dict[str, Any]) -> None:
-        if not (job.state.active or JobFlag.COMPLETING in job.flags):
+        if not (job.state.active or job.launched or JobFlag.COMPLETING in job.flags):
             return  # told twice: the first time counts
         if event.get("step"):
             self._step(job, event["step"])
@@ -277,9 +334,9 @@ class LifeCycle:
         comment: str = "",
     ) -> None:
         """The job is over: free its nodes, settle its record."""
-        had_nodes = bool(job.shares) and (job.state.active or JobFlag.COMPLETING in job.flags)
-        if had_nodes:
+        if holds_allocation(job):
             self.book.free_shares(job)
+        job.launched = False
         was_cancelled = job.state is JobState.CANCELLED
         job.state = state
         job.flags = JobFlag.NONE
@@ -331,6 +388,9 @@ class LifeCycle:
                 self.cancel(leader, uid)
                 return
         job.cancelled_by = uid
+        if job.launched:
+            self.terminate(job, JobState.CANCELLED)
+            return
         if job.state is JobState.PENDING:
             for part in self.book.components(job) if job.het_job_id else [job]:
                 if part.state is JobState.PENDING:
@@ -455,8 +515,9 @@ class LifeCycle:
     def _requeue(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
         how = next((word for word, flag in _REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
         now = self.book.clock()
-        if job.state.active or JobFlag.COMPLETING in job.flags:
+        if holds_allocation(job):
             self.book.free_shares(job)
+        job.launched = False
         earlier = replace(
             job, steps={}, flags=JobFlag.REQUEUED, state=old_state if old_state.finished else JobState.PENDING
         )

@@ -11,15 +11,18 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from ..engines.base import Event, background
+from ..engines.base import Engine, Event, Unable, background
 from ..engines.local import LocalEngine
 from ..engines.local.programs import run_program
+from ..engines.router import Router
 from ..language.jobids import JobId
 from ..model.job import Job
+from ..model.spec import JobSpec
 from ..model.states import JobState
-from ..paths import StatePaths
+from ..paths import ENGINE, StatePaths
 from ..site.record import Site
 from .book import Book
+from .errors import Errno, SlurmError
 from .lifecycle import LifeCycle
 from .mail import Mail, mail_for
 from .scheduling import Scheduler
@@ -51,8 +54,14 @@ class Queue:
         self.book = Book(site.cluster, self.store, clock, site.accounts)
         # As FirstJobId: the counter goes on from it, and never back.
         self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
-        self.engine = LocalEngine(paths.home, self._event, bin_dir, environment)
-        self.scheduler = Scheduler(self.book)
+        local = LocalEngine(paths.home, self._event, bin_dir, environment)
+        self.engines: dict[str, Engine] = {"local": local}
+        #: the engine of partitions that name none: decided by choose_engine before the first job
+        self.usual_engine = "local"
+        self.engine_reason = "nothing else was looked for yet"
+        self.engine = Router(self.engines, self._engine_of)
+        self.scheduler = Scheduler(self.book, self.engine.places_in)
+        self.book.judge = self._judge
         self.life = LifeCycle(self.book, self.engine, paths.jobs, self.kick, self._send_mail, self.host)
         self.started_at = clock()
         self._loop = asyncio.get_running_loop()
@@ -66,6 +75,34 @@ class Queue:
         self.book.on_touch = self._touched
         #: ends the controller (slurmsky stop)
         self.stop: Callable[[], None] = lambda: None
+
+    def _engine_of(self, partition: str) -> str:
+        wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
+        return wanted if wanted in self.engines else self.usual_engine
+
+    def _judge(self, spec: JobSpec, partition: str) -> bool:
+        """submit.Judge: nodes that an engine makes are judged by that engine."""
+        if self.engine.places_in(partition):
+            return False
+        try:
+            self.engine.check(spec, partition)
+        except Unable as error:
+            errno = next((errno for errno in Errno if errno.text == str(error)), Errno.NODE_CONFIG_UNAVAILABLE)
+            raise SlurmError(errno, error.hint) from error
+        return True
+
+    async def choose_engine(self) -> None:
+        """Decide between SkyPilot and this machine, by SLURMSKY_ENGINE, the site file, or what there is."""
+        from ..engines.sky import setup
+
+        client = setup.connect(self.environment, self.site, self.environment.get("USER", ""))
+        wanted = self.environment.get(ENGINE, "")
+        self.usual_engine, self.engine_reason = await setup.choose(self.environment, self.site, client, wanted, 5.0)
+        if "sky" in (self.usual_engine, *(part.engine for part in self.site.cluster.partitions)):
+            from ..engines.sky.engine import SkyEngine
+
+            self.engines["sky"] = SkyEngine(self.paths.home, self._event, self.site, client)
+        log.info("engine: %s (%s)", self.usual_engine, self.engine_reason)
 
     async def recover(self) -> None:
         """After a start: find the jobs again that were running, and go on."""

@@ -46,8 +46,9 @@ class _Blocked:
 class Scheduler:
     """Decides; the life cycle acts. ``free_slots`` says how many jobs an engine without places still takes."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, places_in: Callable[[str], bool] = lambda partition: True) -> None:
         self.book = book
+        self.places_in = places_in
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         names = {p.name: [n.name for n in partition_nodes(book.cluster, p)] for p in book.cluster.partitions}
         self._partition_nodes = names
@@ -78,6 +79,7 @@ class Scheduler:
         pending = [book.jobs[job_id] for job_id in book.pending]
         pending.sort(key=lambda job: (-job.priority, job.submit_time, job.job_id))
         done_het: set[int] = set()
+        pending = [job for job in pending if not job.launched]
         for job in pending:
             if job.state is not JobState.PENDING:
                 continue
@@ -122,6 +124,14 @@ class Scheduler:
                 reason = ("Licenses", "")
                 continue
             demand = self.demand(job.spec)
+            if not self.places_in(name):
+                element = self._element(job)
+                if element is None:
+                    self._wait(job, "Dependency", "")
+                    return False
+                element.partition = name
+                self._take(element, cloud_shares(demand, element.job_id), plan, launched=True)
+                return True
             nodes = self.uses(name)
             shares = place(demand, nodes, self.consume_memory)
             if shares is None:
@@ -153,9 +163,11 @@ class Scheduler:
         self._wait(job, *reason)
         return False
 
-    def _take(self, job: Job, shares: list[NodeShare], plan: Plan) -> None:
+    def _take(self, job: Job, shares: list[NodeShare], plan: Plan, launched: bool = False) -> None:
         job.shares = shares
-        job.state = JobState.RUNNING
+        job.launched = launched
+        if not launched:
+            job.state = JobState.RUNNING
         self.book.book_shares(job)
         self.book.touch(job)
         plan.starts.append((job, shares))
@@ -272,6 +284,8 @@ class Scheduler:
             return ("PartitionDown", "")
         if state == "INACTIVE":
             return ("PartitionInactive", "")
+        if not self.places_in(partition.name):
+            return self._cloud_limit(job, partition)
         total = len(self._partition_nodes[partition.name])
         demand = self.demand(job.spec)
         least = max(demand.min_nodes, partition.min_nodes)
@@ -282,6 +296,16 @@ class Scheduler:
             return ("PartitionConfig", "")
         if least > total:
             return ("PartitionNodeLimit", "")
+        return self._time_limit(job, partition)
+
+    def _cloud_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
+        """Limits that also hold where nodes are made to order: those that the site wrote down."""
+        demand = self.demand(job.spec)
+        if max(demand.min_nodes, partition.min_nodes) > partition.max_nodes:
+            return ("PartitionNodeLimit", "")
+        return self._time_limit(job, partition)
+
+    def _time_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         limit = job.time_limit_min
         minimum = job.spec.time_min_min or limit
         if minimum is not None and partition.max_time_min != INFINITE and minimum > partition.max_time_min:
@@ -398,6 +422,38 @@ class Scheduler:
 
 
 _HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue")
+
+
+def cloud_shares(demand: Demand, job_id: int) -> list[NodeShare]:
+    """Shares on nodes that do not exist yet: their number and size; the engine brings names and addresses."""
+    nodes = demand.min_nodes
+    if demand.tasks_per_node and demand.ntasks_given:
+        nodes = max(nodes, -(-demand.ntasks // demand.tasks_per_node))
+    shares = []
+    for index in range(nodes):
+        tasks = demand.ntasks // nodes + (index < demand.ntasks % nodes)
+        cpus = max(tasks * demand.cpus_per_task, demand.min_cpus_node, 1)
+        gres: dict[str, tuple[int, ...]] = {}
+        wanted = [
+            *demand.gres_node,
+            *((name, kind, count * tasks) for name, kind, count in demand.gpus_task),
+            *((name, kind, -(-count // nodes)) for name, kind, count in demand.gpus_total),
+        ]
+        for name, kind, count in wanted:
+            key = f"{name}:{kind}" if kind else name
+            have = gres.get(key, ())
+            gres[key] = (*have, *range(len(have), len(have) + count))
+        shares.append(
+            NodeShare(
+                f"sky-{job_id}-{index}",
+                cpu_ids=tuple(range(cpus)),
+                memory_mib=max(demand.mem_node_mib, demand.mem_cpu_mib * cpus, 0),
+                gres=gres,
+                tasks=tasks,
+                cpus_on_node=cpus,
+            )
+        )
+    return shares
 
 
 def predict_start(

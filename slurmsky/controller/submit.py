@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,11 +61,33 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
     return found
 
 
-def check(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
+#: says of a spec in a partition whose nodes are made to order that they can be made (True), that the partition has
+#: nodes of its own (False), or raises SlurmError
+Judge = Callable[[JobSpec, str], bool]
+
+
+def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lambda spec, name: False) -> None:
     """Raise SlurmError where slurmctld would refuse the job at submit."""
     parts = partitions_of(cluster, spec)
-    if spec.nodes_min == 0 and not spec.hold:
-        raise SlurmError(Errno.INVALID_NODE_COUNT)
+    _check_request(cluster, spec, now)
+    for partition in parts:
+        if judge(spec, partition.name):
+            return
+    _check_nodes(cluster, spec)
+    if spec.hold:
+        return
+    demand = demand_of(spec)
+    problem = None
+    for partition in parts:
+        problem = impossible(demand, partition_nodes(cluster, partition))
+        if problem is None:
+            return
+    assert problem is not None
+    raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, *([problem.detail] if problem.detail else []))
+
+
+def _check_nodes(cluster: ClusterConfig, spec: JobSpec) -> None:
+    """Names of nodes, features and devices, against the nodes that there are."""
     known = {node.name for node in cluster.nodes}
     try:
         wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
@@ -81,8 +103,14 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
                 raise SlurmError(Errno.INVALID_FEATURE)
         except LanguageError as error:
             raise SlurmError(Errno.INVALID_FEATURE) from error
-    _check_licenses(cluster, spec)
     _check_gres_names(cluster, spec)
+
+
+def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
+    """What does not depend on nodes."""
+    if spec.nodes_min == 0 and not spec.hold:
+        raise SlurmError(Errno.INVALID_NODE_COUNT)
+    _check_licenses(cluster, spec)
     if spec.reservation:
         raise SlurmError(Errno.INVALID_RESERVATION)
     _check_dependency(spec)
@@ -90,16 +118,6 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
         raise SlurmError(Errno.INVALID_TIME_LIMIT)
     if spec.nice is not None and spec.nice < 0 and os.geteuid() != 0:
         raise SlurmError(Errno.INVALID_NICE)
-    if spec.hold:
-        return
-    demand = demand_of(spec)
-    problem = None
-    for partition in parts:
-        problem = impossible(demand, partition_nodes(cluster, partition))
-        if problem is None:
-            return
-    assert problem is not None
-    raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, *([problem.detail] if problem.detail else []))
 
 
 def _check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
@@ -179,7 +197,7 @@ def admit(
                 raise SlurmError(Errno.INVALID_ARRAY) from error
             if len(specs) > 1:
                 raise SlurmError(Errno.INVALID_ARRAY)
-        check(cluster, spec, now)
+        check(cluster, spec, now, book.judge)
     jobs: list[Job] = []
     first_id = book.next_job_id
     ids = tuple(first_id + offset for offset in range(len(specs)))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ..model.allocation import Launch
 from ..model.job import Job
+from ..model.spec import JobSpec
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
@@ -30,6 +31,14 @@ def background(work: Coroutine[Any, Any, None]) -> None:
 
 class EngineError(Exception):
     """The engine could not take a request; the text says why, in one line."""
+
+
+class Unable(EngineError):
+    """The engine can never run a job like this: Slurm's text for it, and a hint in the engine's words."""
+
+    def __init__(self, text: str, hint: str) -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 class Engine(Protocol):
@@ -56,6 +65,9 @@ class Engine(Protocol):
 
     async def limit(self, job_id: int, end_time: float | None) -> None:
         """Move the job's time limit to an epoch second; None: no limit."""
+
+    def check(self, spec: JobSpec, partition: str) -> None:
+        """Raise Unable where it is plain at submit that the engine cannot run such a job."""
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
         """(job, run, number): all events of these runs up to these numbers, which came from ``node``, are

@@ -95,6 +95,7 @@ class Job:
     state: JobState = JobState.PENDING
     flags: JobFlag = JobFlag.NONE
     reason: str = "None"  # one of job_reasons.csv
+    blocked_reason: str = ""  # the last reason to wait but Priority and Resources (sacct)
     reason_desc: str = ""  # free text shown instead of the reason, as state_desc in slurmctld
     priority: int = 0  # 0 = held
     nice: int = 0
@@ -157,6 +158,7 @@ class Job:
     het_ids: tuple[int, ...] = ()
     # SkyPilot
     engine: str = "local"
+    launched: bool = False  # handed to an engine that brings its own nodes; they are not there yet
     managed_job_id: Optional[int] = None
     cost: float = 0.0  # dollars
     comment: str = ""

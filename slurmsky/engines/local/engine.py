@@ -15,6 +15,7 @@ from typing import Any
 
 from ...model.allocation import Launch
 from ...model.job import Job
+from ...model.spec import JobSpec
 from ...node import wire
 from ...node.launches import Writer
 from ..base import EngineError, Event, OnEvent, background
@@ -325,6 +326,9 @@ class LocalEngine:
 
     async def limit(self, job_id: int, end_time: float | None) -> None:
         self._tell(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time})
+
+    def check(self, spec: JobSpec, partition: str) -> None:
+        """Whatever has nodes can run here."""
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
         """Acknowledge (job, run, number) to the agent that sent the events; ended jobs have no head any more."""

@@ -18,12 +18,13 @@ from typing import Any
 
 from ...model.allocation import Launch
 from ...model.job import Job, Node
+from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState
 from ...site import Site
 from ...translate import status as sky_status
 from ...translate.notes import Refused
 from ...translate.task import SkyTask, plan, sky_name
-from ..base import EngineError, Event, OnEvent
+from ..base import EngineError, Event, OnEvent, Unable
 from . import control, packs, shipment
 from .desk import keep_parked
 from .http import Client, Rejected, SkyError, WrongVersion
@@ -216,6 +217,13 @@ class SkyEngine:
         elif not watch.record.unwanted:
             raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
 
+    def check(self, spec: JobSpec, partition: str) -> None:
+        """Raise Unable for what no SkyPilot node can be."""
+        try:
+            plan(spec, self.site, partition)
+        except Refused as error:
+            raise Unable(str(error), error.hint) from error
+
     async def ack(self, job_id: int, seq: int) -> None:
         """The controller has committed the job's events up to seq."""
         watch = self._watches.get(job_id)
@@ -226,8 +234,10 @@ class SkyEngine:
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
         """As ack, of several (job, run, number) that one node told."""
-        for job_id, _run, seq in acks:
-            self._spawn(self.ack(job_id, seq))
+        for job_id, run, seq in acks:
+            watch = self._watches.get(job_id)
+            if watch is not None and watch.record.restart == run:
+                self._spawn(self.ack(job_id, seq))
 
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Find the jobs of a former controller again, from their records."""
@@ -282,7 +292,8 @@ class SkyEngine:
             self._open_desk(watch)
             if member.cancel:
                 self._spawn(self.terminate(job_id, member.cancel, 15, 30))
-        self._on_event(event)
+        # As we count: what was shipped to a remote server cannot be told of a restart by SkyPilot.
+        self._on_event({**event, "run": watch.record.restart, "node": ""})
 
     def _open_desk(self, watch: Watch) -> None:
         """Let commands inside the job reach our controller."""
@@ -312,6 +323,7 @@ class SkyEngine:
             for message in watch.returns.messages:
                 watch.returns.append(f"slurmsky: {message}\n")
         facts = {"state": state, "exit_code": code, "exit_signal": exit_signal, "reason": reason}
+        facts["run"], facts["node"] = watch.record.restart, ""
         self._on_event({"ev": "ended", "time": time.time(), "seq": 0, **more, "job_id": job_id, **facts})
 
     def _end_all(self, watch: Watch, state: str, exit_code: int, reason: str, comment: str = "") -> None:

@@ -1,0 +1,85 @@
+"""Several engines behind one interface: each job goes to the engine of its partition, and stays with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from ..model.allocation import Launch
+from ..model.job import Job
+from ..model.spec import JobSpec
+from .base import Engine, EngineError
+
+
+class Router:
+    """Implements base.Engine over ``engines``; ``choose`` names the engine of a partition."""
+
+    name = "router"
+    places = True
+
+    def __init__(self, engines: Mapping[str, Engine], choose: Callable[[str], str]) -> None:
+        self._engines = engines
+        self._choose = choose
+        self._of: dict[int, str] = {}
+
+    def engine_name(self, partition: str) -> str:
+        """The engine that takes a partition's jobs; of a list of partitions the first one counts."""
+        return self._choose(partition.split(",")[0])
+
+    def places_in(self, partition: str) -> bool:
+        """Whether the controller picks the nodes of the partition's jobs."""
+        return self._engines[self.engine_name(partition)].places
+
+    def _engine(self, job_id: int) -> Engine:
+        name = self._of.get(job_id)
+        if name is None:
+            raise EngineError(f"job {job_id} is not known to any engine")
+        return self._engines[name]
+
+    async def start(self, launch: Launch) -> None:
+        name = self._of[launch.job_id] = self.engine_name(launch.partition)
+        await self._engines[name].start(launch)
+
+    def check(self, spec: JobSpec, partition: str) -> None:
+        """Raise Unable where the partition's engine can never run such a job."""
+        self._engines[self.engine_name(partition)].check(spec, partition)
+
+    async def signal(self, job_id: int, signal: int, target: str) -> None:
+        await self._engine(job_id).signal(job_id, signal, target)
+
+    async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
+        await self._engine(job_id).terminate(job_id, state, signal, kill_wait_s)
+
+    async def suspend(self, job_id: int) -> None:
+        await self._engine(job_id).suspend(job_id)
+
+    async def resume(self, job_id: int) -> None:
+        await self._engine(job_id).resume(job_id)
+
+    async def limit(self, job_id: int, end_time: float | None) -> None:
+        await self._engine(job_id).limit(job_id, end_time)
+
+    def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
+        by_engine: dict[str, list[tuple[int, int, int]]] = {}
+        for ack in acks:
+            name = self._of.get(ack[0])
+            if name is not None:
+                by_engine.setdefault(name, []).append(ack)
+        for name, theirs in by_engine.items():
+            self._engines[name].acks(node, theirs)
+
+    async def recover(self, jobs: Iterable[Job]) -> None:
+        by_engine: dict[str, list[Job]] = {}
+        for job in jobs:
+            name = job.engine if job.engine in self._engines else self.engine_name(job.partition)
+            self._of[job.job_id] = name
+            by_engine.setdefault(name, []).append(job)
+        for name, theirs in by_engine.items():
+            await self._engines[name].recover(theirs)
+
+    def agent_address(self, job_id: int) -> str | None:
+        name = self._of.get(job_id)
+        return self._engines[name].agent_address(job_id) if name is not None else None
+
+    async def close(self) -> None:
+        for engine in self._engines.values():
+            await engine.close()
