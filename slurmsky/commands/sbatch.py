@@ -18,7 +18,7 @@ from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..options import submit as options
 from ..options.errors import failure
-from ._command import absolute, error_exit, refused, streaming
+from ._command import error_exit, refused, streaming
 from ._surroundings import rlimits, submitter, surroundings
 from ._tables import table
 

@@ -98,6 +98,8 @@ def _argument(option: Option) -> str:
 def usage_text(table: Table) -> str:
     """What --usage prints: every option once, in brackets."""
     head = f"Usage: {table.command} "
+    if table.command == "sattach":
+        return head + "[options] <jobid.stepid>\n"
     words = []
     for option in table.options:
         if option.hidden or option.same_as or option.reader in ("help", "usage", "version"):
@@ -118,7 +120,7 @@ def usage_text(table: Table) -> str:
 def in_columns(words: Sequence[str], columns: int = 4, width: int = 20) -> str:
     """Words in columns, as sacct --helpformat shows its fields."""
     rows = [words[at : at + columns] for at in range(0, len(words), columns)]
-    return "".join("".join(word.ljust(width - 1) + " " for word in row).rstrip() + "\n" for row in rows)
+    return "".join(" ".join(word.ljust(width - 1) for word in row) + "\n" for row in rows)
 
 
 def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[str, str]]) -> str:

@@ -329,7 +329,8 @@ def _texts(context: Context) -> Values:
         "alloctres": alloc_tres,
         "blockid": _nothing,
         "cluster": lambda record: record.job.cluster,
-        "comment": _of_job(lambda job: job.comment),
+        # slurmctld sends a comment with the end of the job
+        "comment": _of_job(lambda job: job.comment if job.state.finished else ""),
         "constraints": _spec("constraint"),
         "consumedenergy": lambda record: "0",
         "container": lambda record: (
@@ -351,7 +352,7 @@ def _texts(context: Context) -> Values:
         "partition": _of_job(lambda job: job.partition),
         "qos": _of_job(lambda job: job.qos),
         "qosreq": _spec("qos"),
-        "reason": _of_job(lambda job: "None" if started(job) else job.reason),
+        "reason": _of_job(lambda job: job.blocked_reason or "None"),
         "reqcpufreq": frequency,
         "reqcpufreqgov": frequency,
         "reqcpufreqmax": frequency,

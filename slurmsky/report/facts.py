@@ -8,11 +8,12 @@ from typing import Optional
 
 from slurmsky.language import filename
 from slurmsky.language.arrayspec import ArraySpec, format_indices
+from slurmsky.language.errors import TimeLimitError
 from slurmsky.language.hostlist import compress_sorted, expand
 from slurmsky.language.timelimit import parse_seconds
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step
-from slurmsky.model.spec import JobSpec
+from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobFlag, JobState, shown_state
 
 from .context import Context
@@ -71,6 +72,16 @@ def run_seconds(job: Job, now: float) -> int:
     if job.suspend_time:
         return int(int(end) - int(job.suspend_time) + job.pre_suspend_s)
     return int(end) - int(job.start_time)
+
+
+def end_time(job: Job, limit_min: int) -> float:
+    """When a job ended or is to end, 0 unknown, INFINITE never; of a waiting job from its planned start.
+
+    Source: job_mgr.c pack_job, "report expected start time".
+    """
+    if job.state is JobState.PENDING and job.start_time:
+        return INFINITE if limit_min == INFINITE else job.start_time + limit_min * 60
+    return INFINITE if job.state.active and limit_min == INFINITE else job.end_time
 
 
 def partition(job: Job) -> str:
@@ -302,7 +313,10 @@ def switch_wait_s(spec: JobSpec) -> int:
     if not spec.switches:
         return 0
     _, at, wait = spec.switches.partition("@")
-    return min(parse_seconds(wait), 300) if at else 300
+    try:
+        return min(parse_seconds(wait), 300) if at else 300
+    except TimeLimitError:
+        return 300
 
 
 # --- paths -----------------------------------------------------------------------------------------------

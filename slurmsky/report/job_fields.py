@@ -14,7 +14,7 @@ from . import facts
 from .columns import Field
 from .context import Context
 from .tables import table
-from .text import amount, exit_pair, null_if_empty, or_null, short_duration
+from .text import amount, null_if_empty, or_null, raw_status, short_duration
 
 # FORMAT_STRING_SIZE of squeue is 32: ids are cut to what fits, "1976_[1-3,10-12,20,30,40,50,60," is one.
 ID_LENGTH = 31
@@ -66,8 +66,10 @@ def step_fields(context: Context) -> dict[str, Field[StepRow]]:
 
 # Fields whose right-justified values, and headers, are printed whole.
 UNCUT_JOB = {"nodelist": (False, False), "reqnodes": (False, True), "excnodes": (False, True),
-             "schednodes": (False, False), "timeleft": (False, True), "timelimit": (False, True),
+             "schednodes": (False, False), "reasonlist": (False, False), "timeleft": (False, True), "timelimit": (False, True),
              "timeused": (False, True)}
+# Of NODELIST(REASON) the nodes are printed whole, and the reason is not.
+SIZED: dict[str, Callable[[int], Callable[..., str]]] = {"reasonlist": lambda width: _cut_reason(width)}
 UNCUT_STEP = {"nodes": (False, False), "timelimit": (False, True), "timeused": (False, True)}
 
 
@@ -78,7 +80,7 @@ def _fields(record: str, values: dict[str, Callable[[Row], str]],
         if row["record"] == record:
             name = row["name"].lower()
             cut, cut_header = uncut.get(name, (True, True))
-            field = Field(row["header"], values[name], cut, cut_header)
+            field = Field(row["header"], values[name], cut, cut_header, SIZED.get(name))
             fields[name] = field
             if row["letter"]:
                 fields.setdefault(row["letter"], field)
@@ -104,6 +106,13 @@ def nodes_or_reason(row: JobRow) -> str:
     if JobFlag.COMPLETING not in job.flags and (job.state in REASON_STATES or JobFlag.STAGE_OUT in job.flags):
         return "(%s)" % row.reason
     return facts.node_list(job.nodes)
+
+
+def _cut_reason(width: int) -> JobValue:
+    def value(row: JobRow) -> str:
+        text = nodes_or_reason(row)
+        return text[:width] if text.startswith("(") else text
+    return value if width > 0 else nodes_or_reason
 
 
 def _sorted_list(text: Optional[str]) -> str:
@@ -159,10 +168,8 @@ def _job_values(context: Context) -> dict[str, JobValue]:
         return "UNLIMITED" if minutes == INFINITE else short_duration(minutes * 60)
 
     def end_time(row: JobRow) -> str:
-        job = row.job
-        if job.state.active and limit(row) == INFINITE:
-            return "NONE"
-        return clock.or_na(job.end_time)
+        end = facts.end_time(row.job, limit(row))
+        return "NONE" if end == INFINITE else clock.or_na(end)
 
     def pending_time(row: JobRow) -> str:
         job = row.job
@@ -231,11 +238,11 @@ def _job_values(context: Context) -> dict[str, JobValue]:
         "deadline": lambda row: clock.or_na(row.job.spec.deadline or 0),
         "delayboot": lambda row: short_duration((row.job.spec.delay_boot_min or 0) * 60),
         "dependency": lambda row: null_if_empty(row.job.dependency_shown or row.job.dependency),
-        "derivedec": lambda row: exit_pair(row.job.derived_exit_code, row.job.derived_exit_signal),
+        "derivedec": lambda row: raw_status(row.job.derived_exit_code, row.job.derived_exit_signal),
         "eligibletime": stamp("eligible_time"),
         "endtime": end_time,
         "excnodes": lambda row: _sorted_list(row.job.spec.exclude),
-        "exit_code": lambda row: exit_pair(row.job.exit_code, row.job.exit_signal),
+        "exit_code": lambda row: raw_status(row.job.exit_code, row.job.exit_signal),
         "feature": _spec("constraint"),
         "gres": tres_per_node,
         "groupid": lambda row: str(row.job.gid),

@@ -279,7 +279,7 @@ def job_layout(context: Context, letters: Optional[str] = None,
 
     Each of these is ``squeue: error: Invalid job format specification: X`` on stderr; squeue goes on.
     """
-    return layout_of(job_fields(context), letters, names or DEFAULT)
+    return layout_of(job_fields(context), letters, DEFAULT if names is None else names)
 
 
 def step_layout(context: Context, letters: Optional[str] = None,
@@ -294,7 +294,7 @@ def squeue_text(rows: Sequence[JobRow], layout: Layout[JobRow], context: Context
 
     Raises InvalidSort.
     """
-    first = context.clock.date_line() + "\n" if date_line else ""
+    first = context.clock.date_line() + "\n" if date_line and header else ""
     ordered = sort_jobs(rows, context, sort)
     return first + layout.text(elements(ordered) if each else ordered, header)
 

@@ -153,7 +153,8 @@ class _Lines:
 def node_rows(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], items: Iterable[Item],
               options: Options) -> list[NodeRow]:
     """The lines of sinfo, unsorted; a format that names partitions shows those without nodes too."""
-    shown = {match for item in items for match in MATCHES.get(item.name, MATCHES.get(item.name.lower(), ()))}
+    shown = {match for item in items
+             for match in MATCHES.get(item.name if len(item.name) == 1 else item.name.lower(), ())}
     by_name = {
         node.config.name: node for node in nodes if not options.reasons or options.states or _unfit(node)
     }
@@ -254,7 +255,7 @@ def sinfo_text(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], opt
     if own:
         items = _grown(items, rows, options)
     layout, unknown = compile_layout(items, fields)
-    first = context.clock.date_line() + "\n" if options.long else ""
+    first = context.clock.date_line() + "\n" if options.long and options.header else ""
     return first + layout.text(rows, options.header), unknown
 
 
@@ -265,6 +266,6 @@ def _grown(items: list[Item], rows: list[NodeRow], options: Options) -> list[Ite
     widths = {
         "partition": max([FIELD_WIDTH, *(len(row.partition.name) + row.partition.default for row in rows)])
     }
-    if options.by_node:
+    if options.by_node and not options.summarize:
         widths["nodelist"] = max([FIELD_WIDTH, *(len(row.names) for row in rows)])
     return [item._replace(width=widths.get(item.name, item.width)) for item in items]

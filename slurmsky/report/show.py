@@ -131,9 +131,8 @@ def _times(job: Job, context: Context) -> Iterator[str]:
     yield "AccrueTime=" + text(job.accrue_time)
     if job.resize_time:
         yield "ResizeTime=" + text(job.resize_time)
-    endless = limit == INFINITE and job.end_time > context.now
     yield "StartTime=%s EndTime=%s Deadline=%s" % (
-        text(job.start_time), "Unknown" if endless else text(job.end_time),
+        text(job.start_time), text(facts.end_time(job, limit)),
         text(spec.deadline) if spec.deadline else "N/A")
     if job.preempt_time:
         yield "PreemptEligibleTime=%s PreemptTime=%s" % (text(job.start_time), text(job.preempt_time))

@@ -9,6 +9,8 @@ from slurmsky.language.timelimit import format_seconds as format_seconds
 from slurmsky.model.spec import INFINITE, NO_VAL
 
 YEAR_S = 365 * 24 * 3600
+_CYCLE_S = 146097 * 86400
+_LAST_SECOND = 253402300799 - 86400
 UNITS = " KMGTP?"
 NONE, KILO, MEGA, GIGA, TERA, PETA = range(6)
 
@@ -48,7 +50,13 @@ class Clock:
             return "Unknown"
         if second == NO_VAL:
             return "None"
-        moment = datetime.fromtimestamp(second, self.zone)
+        # A calendar of 400 years repeats, and datetime ends with the year 9999.
+        cycles = max(0, second - _LAST_SECOND) // _CYCLE_S + (second > _LAST_SECOND)
+        moment = datetime.fromtimestamp(second - cycles * _CYCLE_S, self.zone)
+        if cycles:
+            year = str(moment.year + 400 * cycles)
+            style = self.style if "%" in self.style else "%Y-%m-%dT%H:%M:%S"
+            return moment.strftime(style.replace("%Y", year))
         if self.style == "relative":
             return self._relative(moment)
         if "%" in self.style:
@@ -147,6 +155,11 @@ def mebibytes(size: int) -> str:
 def exit_pair(code: int, signal: int) -> str:
     """``CODE:SIGNAL``; a signal hides the code, since a wait status holds one of them."""
     return "0:%d" % signal if signal else "%d:0" % code
+
+
+def raw_status(code: int, signal: int) -> str:
+    """A wait status as one number, which squeue prints as it is."""
+    return str(signal or code << 8)
 
 
 def or_null(value: Optional[str]) -> str:
