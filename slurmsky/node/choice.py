@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Sequence
 
-from ..model.allocation import NodeShare
+from ..model.allocation import Launch, NodeShare
 from ..model.spec import JobSpec, StepSpec
 from . import layout
 
@@ -114,14 +115,72 @@ def pick_nodes(
     return None
 
 
-def choose(job: Job, step: StepSpec) -> Shape:
+def het_launches(launch: Launch, text: Optional[str]) -> list[Launch]:
+    """The components that --het-group names, each as a launch of its own under the leader's number.
+
+    Without --het-group the job's own. Raises StepRefused.
+    """
+    if text is None:
+        return [launch]
+    groups: list[int] = []
+    for item in text.replace("+", ",").split(","):
+        first, _, last = item.partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            raise StepRefused("Invalid --het-group specification", plain=True)
+        groups += range(int(first), int(last or first) + 1)
+    highest = max(len(launch.het) - 1, 0)
+    if max(groups) > highest:
+        raise StepRefused(
+            "Requested het-group offset exceeds highest hetjob index (%d > %d)" % (max(groups), highest),
+            plain=True,
+        )
+    if not launch.het:
+        raise StepRefused("No directives to start application on any available hetjob components", plain=True)
+    return [
+        dataclasses.replace(
+            launch,
+            name=part.name,
+            account=part.account,
+            partition=part.partition,
+            qos=part.qos,
+            spec=part.spec,
+            shares=part.shares,
+            ntasks=sum(share.tasks for share in part.shares),
+        )
+        for part in (launch.het[group] for group in sorted(set(groups)))
+    ]
+
+
+def merge(shapes: Sequence[Shape]) -> Shape:
+    """One step over several components: ranks count on from one to the next."""
+    if len(shapes) == 1:
+        return shapes[0]
+    ranks: list[list[int]] = []
+    for shape in shapes:
+        first = sum(map(len, ranks))
+        ranks += [[first + rank for rank in here] for here in shape.ranks]
+    return Shape(
+        [share for shape in shapes for share in shape.shares],
+        [cpus for shape in shapes for cpus in shape.cpus],
+        [memory for shape in shapes for memory in shape.memory_mib],
+        [gpus for shape in shapes for gpus in shape.gpus],
+        ranks,
+        layout.default_distribution(sum(map(len, ranks)), len(ranks)),
+        shapes[0].cpus_per_task,
+        shapes[0].overlap,
+    )
+
+
+def choose(job: Job, step: StepSpec, launch: Optional[Launch] = None) -> Shape:
     """Nodes, CPUs, memory and layout for a step. Raises StepRefused, StepBusy.
 
     Without --exact (which -c implies) a step has all CPUs of its nodes; without --overlap it does not share
-    them with other steps. Source: step_mgr.c _pick_step_nodes, the oracle.
+    them with other steps. ``launch``: a component of a het job instead of the job's own.
+    Source: step_mgr.c _pick_step_nodes, the oracle.
     """
     spec = step.job
-    all_shares = job.launch.shares
+    launch = launch or job.launch
+    all_shares = launch.shares
     if (spec.nodes_min or 0) > len(all_shares):
         raise StepRefused(
             "Only allocated %d nodes asked for %d" % (len(all_shares), spec.nodes_min or 0), plain=True
@@ -156,7 +215,7 @@ def choose(job: Job, step: StepSpec) -> Shape:
     for share, ids, here in zip(picked, free, ranks):
         held = use[share.name]
         cpus.append(ids[: max(1, len(here) * per_task)] if exact else ids)
-        memory.append(_memory(job, step, share, len(cpus[-1]), exact, held))
+        memory.append(_memory(launch, step, share, len(cpus[-1]), exact, held))
         gpus.append(_choose_gpus(spec, share, len(here), held.gpus, step.overlap))
     return Shape(picked, cpus, memory, gpus, ranks, distribution, per_task, step.overlap)
 
@@ -196,12 +255,12 @@ def _pick(
     return [shares[index] for index in chosen]
 
 
-def _memory(job: Job, step: StepSpec, share: NodeShare, cpus: int, exact: bool, held: _Use) -> int:
+def _memory(launch: Launch, step: StepSpec, share: NodeShare, cpus: int, exact: bool, held: _Use) -> int:
     """MiB of a step on one node; 0: no limit of its own."""
     spec = step.job
     amount = spec.mem_mib or (spec.mem_per_cpu_mib or 0) * cpus
     if not amount and exact:
-        amount = (job.launch.spec.mem_per_cpu_mib or 0) * cpus
+        amount = (launch.spec.mem_per_cpu_mib or 0) * cpus
     if share.memory_mib and amount > share.memory_mib:
         raise StepRefused("Memory required by task is not available")
     if share.memory_mib and not step.overlap and amount and held.memory_mib + amount > share.memory_mib:
@@ -279,7 +338,8 @@ def _distribution(spec: JobSpec, ntasks: int, nodes: int) -> tuple[str, int, boo
 
 
 def _in_use(job: Job) -> dict[str, _Use]:
-    use = {share.name: _Use() for share in job.launch.shares}
+    shares = [*job.launch.shares, *(share for part in job.launch.het for share in part.shares)]
+    use = {share.name: _Use() for share in shares}
     for run in job.steps.values():
         if run.shape.overlap:
             continue

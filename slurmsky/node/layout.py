@@ -80,16 +80,18 @@ def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def plane(ntasks: int, room: Sequence[int], size: int) -> Ranks:
-    """Ranks per node, dealt ``size`` at a time.
+    """Ranks per node, dealt ``size`` at a time; a node that is full is passed over until all are.
 
-    >>> plane(7, [8, 8], 2)
-    [[0, 1, 4, 5], [2, 3, 6]]
+    >>> plane(7, [8, 8], 2), plane(7, [6, 1], 4)
+    ([[0, 1, 4, 5], [2, 3, 6]], [[0, 1, 2, 3, 5, 6], [4]])
     """
     result: Ranks = [[] for _ in room]
     rank = 0
     while rank < ntasks:
-        for ranks in result:
-            for _ in range(min(size, ntasks - rank)):
+        full = all(len(ranks) >= limit for ranks, limit in zip(result, room))
+        for ranks, limit in zip(result, room):
+            count = size if full else min(size, max(0, limit - len(ranks)))
+            for _ in range(min(count, ntasks - rank)):
                 ranks.append(rank)
                 rank += 1
     return result

@@ -3,11 +3,13 @@ terminal."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
 from typing import TYPE_CHECKING, Any, Optional
 
+from ..model.allocation import Launch
 from ..model.job import Step
 from ..model.spec import INFINITE, StepSpec
 from . import choice, output, pmi, pmi_wire, steps, wire
@@ -133,6 +135,7 @@ class Srun:
         self._over = False
         self._stdin_open = True
         self._input = -1
+        self._shown = job.launch  # what the tasks are told of the job
         for line in warnings:
             self._say(line + "\n")
 
@@ -156,7 +159,15 @@ class Srun:
             )
             return
         try:
-            shape = choice.choose(job, self.spec)
+            launches = choice.het_launches(job.launch, self.spec.het_group)
+            shape = choice.merge([choice.choose(job, self._own(part), part) for part in launches])
+            self._shown = (
+                launches[-1]
+                if len(launches) == 1
+                else dataclasses.replace(
+                    launches[-1], shares=[share for part in launches for share in part.shares]
+                )
+            )
         except choice.StepRefused as error:
             for note in error.notes:
                 self._say("srun: error: %s\n" % note)
@@ -191,6 +202,17 @@ class Srun:
                 "srun: error: Task launch for StepId=%d.%d failed on node: %s\n"
                 % (job.job_id, job.next_step - 1, error.strerror or error)
             )
+
+    def _own(self, launch: Launch) -> StepSpec:
+        """The step as one component sees it: sizes that stand in srun's environment are the leader's."""
+        if launch is self.job.launch:
+            return self.spec
+        typed, spec = self.spec.typed, self.spec.job
+        if "nodes" not in typed and "nodes_min" not in typed:
+            spec = spec.evolve(nodes_min=None, nodes_max=None)
+        if "ntasks" not in typed:
+            spec = spec.evolve(ntasks=launch.ntasks)
+        return dataclasses.replace(self.spec, job=spec)
 
     def _start(self, shape: choice.Shape) -> None:
         job, spec, request = self.job, self.spec, self.request
@@ -339,7 +361,7 @@ class Srun:
         spec, request = self.spec, self.request
         env = exported(dict(request.env), spec.job.export)
         env.pop(ALLOCATED_VARIABLE, None)
-        env.update(job_of_task_environment(self.job.launch))
+        env.update(job_of_task_environment(self._shown))
         env.update(
             step_environment(
                 step_id,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.model.allocation import Launch
+from slurmsky.model.allocation import HetComponent, Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 
 from .driver import BIN, Cluster
@@ -208,7 +208,7 @@ PLACES = [
     (("-m", "cyclic", "-n4", "-l", *BASH, "echo $SLURMD_NODENAME"), ["0: n1", "1: n2", "2: n1", "3: n1"]),
     (
         ("-m", "plane=2", "-O", "-n4", "-l", *BASH, "echo $SLURMD_NODENAME"),
-        ["0: n1", "1: n1", "2: n2", "3: n2"],
+        ["0: n1", "1: n1", "2: n2", "3: n1"],
     ),
     ((*BASH, "echo $SLURM_STEP_TASKS_PER_NODE $SLURM_TASKS_PER_NODE"), ["3,1 3,1"] * 4),
 ]
@@ -473,3 +473,27 @@ def test_terminal(four: Allocation) -> None:
     os.close(master)
     assert b"not-here" not in text
     assert os.WEXITSTATUS(status) == 130
+
+
+def test_components_of_a_het_job(two: Cluster) -> None:
+    body = "echo $SLURM_PROCID/$SLURM_NTASKS $SLURMD_NODENAME $SLURM_GTIDS $SLURM_JOB_NODELIST $SLURM_STEP_ID"
+    script = "#!/bin/bash\n" + "".join(
+        "srun %s bash -c '%s' | sort\n" % (group, body) for group in ("", "--het-group=1", "--het-group=0,1")
+    )
+    launch = two.prepare(script, tasks=(1,), spec=JobSpec(ntasks=1))
+    other = NodeShare(name="n2", address="unix:%s" % two.nodes[1].socket_path, cpu_ids=(0, 1), tasks=2)
+    facts = {"account": "root", "partition": "debug", "qos": "normal"}
+    launch.het = [
+        HetComponent(job_id=launch.job_id, name="a", spec=launch.spec, shares=launch.shares, **facts),
+        HetComponent(job_id=launch.job_id + 1, name="b", spec=JobSpec(ntasks=2), shares=[other], **facts),
+    ]
+    two.start(launch)
+    assert two.finish(launch)["state"] == "COMPLETED"
+    assert two.output(launch).splitlines() == [
+        "0/1 n1 0 n1 0",
+        "0/2 n2 0,1 n2 1",
+        "1/2 n2 0,1 n2 1",
+        "0/3 n1 0 n[1-2] 2",
+        "1/3 n2 1,2 n[1-2] 2",
+        "2/3 n2 1,2 n[1-2] 2",
+    ]
