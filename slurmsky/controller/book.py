@@ -99,6 +99,8 @@ class Book:
 
     def touch(self, job: Job) -> None:
         """Note that a job is new or changed."""
+        if job.reason not in ("None", "Priority", "Resources") and job.state is JobState.PENDING:
+            job.blocked_reason = job.reason
         self._index(job)
         if not self._touched and not self._steps:
             self.on_touch()

@@ -222,6 +222,10 @@ class LifeCycle:
                     self.book.touch_step(job, step)
         elif kind == "state":
             self._engine_state(job, event)
+        elif kind == "managed":
+            job.managed_job_id = int(event["managed_job_id"])
+            job.system_comment = f"SkyPilot managed job {job.managed_job_id} ({event['name']})"
+            self.book.touch(job)
         elif kind == "ended":
             self._ended(job, event)
 
@@ -321,7 +325,8 @@ class LifeCycle:
         final = job.state if job.state.finished else JobState[state]
         if final is JobState.FAILED and not job.is_batch and not exit_code:
             exit_code = job.exit_code  # srun's own result, noted when it let the allocation go
-        self.end(job, final, exit_code, exit_signal, reason=reason, at=event.get("time"))
+        said = str(event.get("comment") or "")
+        self.end(job, final, exit_code, exit_signal, reason=reason, at=event.get("time"), comment=said)
 
     def end(
         self,

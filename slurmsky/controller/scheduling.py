@@ -275,7 +275,9 @@ class Scheduler:
             and job.array_max_running
             and self.book.running_elements(job.array_job_id) >= job.array_max_running
         ):
+            job.eligible_time = 0.0
             return ("JobArrayTaskLimit", "")
+        job.eligible_time = job.eligible_time or now
         return None
 
     def _partition_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
