@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pwd
 import shlex
 import shutil
 import socket
@@ -95,7 +96,7 @@ class Queue:
         """Decide between SkyPilot and this machine, by SLURMSKY_ENGINE, the site file, or what there is."""
         from ..engines.sky import setup
 
-        client = setup.connect(self.environment, self.site, self.environment.get("USER", ""))
+        client = setup.connect(self.environment, self.site, pwd.getpwuid(os.geteuid()).pw_name)
         wanted = self.environment.get(ENGINE, "")
         self.usual_engine, self.engine_reason = await setup.choose(self.environment, self.site, client, wanted, 5.0)
         if "sky" in (self.usual_engine, *(part.engine for part in self.site.cluster.partitions)):
