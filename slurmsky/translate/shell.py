@@ -154,12 +154,15 @@ class Script:
     @cached_property
     def commands(self) -> tuple[Command, ...]:
         """All commands, in order, those in ``$( )`` and ``bash -c`` behind the one that holds them."""
-        return tuple(
-            found
-            for statement in self.statements
-            for command in statement.commands
-            for found in descend(command)
-        )
+        found: list[Command] = []
+        for statement in self.statements:
+            for block in statement.blocks:
+                for word in block.words:
+                    for script in _substituted(word, 1):
+                        found += script.commands
+            for command in statement.commands:
+                found += descend(command)
+        return tuple(found)
 
 
 def parse(source: str, base: int = 0, first_line: int = 1, depth: int = 0) -> Script:
@@ -181,13 +184,16 @@ def descend(command: Command) -> Iterator[Command]:
 def inner_scripts(command: Command) -> Iterator[Script]:
     """The scripts in a command's words: ``$( )``, backquotes, the text behind ``bash -c``."""
     for word in (*command.words, *(given.value for given in command.assignments)):
-        if "$(" in word.raw or "`" in word.raw:
-            for part in shellwords.nested(word.parts):
-                text = word.raw[part.inside : part.end - 1]
-                yield parse(text, word.start + part.inside, word.line, command.depth + 1)
+        yield from _substituted(word, command.depth + 1)
     program = inline_program(command)
     if program is not None:
         yield program
+
+
+def _substituted(word: Word, depth: int) -> Iterator[Script]:
+    if "$(" in word.raw or "`" in word.raw:
+        for part in shellwords.nested(word.parts):
+            yield parse(word.raw[part.inside : part.end - 1], word.start + part.inside, word.line, depth)
 
 
 SHELLS = frozenset(("bash", "sh", "zsh", "dash", "ksh"))
@@ -324,7 +330,7 @@ class _Parser:
             if char == "#":
                 self._comment()
                 continue
-            if self.test and char in "&|()<>;" :
+            if self.test and char in "&|()<>;":
                 self.at += 1
                 continue
             redirect = _REDIRECT.match(source, self.at)
@@ -341,9 +347,7 @@ class _Parser:
             self._word()
         self._end_command("")
         self._end_statement()
-        return Script(
-            self.source, tuple(self.statements), tuple(self.comments), tuple(self.bodies)
-        )
+        return Script(self.source, tuple(self.statements), tuple(self.comments), tuple(self.bodies))
 
     def line(self, at: int) -> int:
         return self.first_line + bisect_right(self.newlines, at - 1)
@@ -417,11 +421,7 @@ class _Parser:
                 at = min(at + 2, end)
             elif char == "$":
                 following = source[at + 1 : at + 2]
-                at = (
-                    balanced(source, at + 2, ")" if following == "(" else "}")
-                    if following in ("(", "{")
-                    else at + 1
-                )
+                at = balanced(source, at + 2, ")" if following == "(" else "}") if following in ("(", "{") else at + 1
             elif char == "(" and at > start and at - start < 200 and _ARRAY.match(source[start:at]):
                 at = balanced(source, at + 1, ")")
             elif char in "<>" and source[at + 1 : at + 2] == "(" and at == start:

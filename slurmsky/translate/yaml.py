@@ -47,8 +47,7 @@ def _blockable(text: str) -> bool:
     return (
         not text.startswith((" ", "\n"))
         and not text.endswith("\n\n")
-        and text.isascii()
-        and all(char >= " " or char in "\n\t" for char in text)
+        and text.replace("\n", "").replace("\t", "").isprintable()  # no other line breaks, no controls
     )
 
 

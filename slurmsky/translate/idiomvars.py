@@ -1,0 +1,280 @@
+"""``SLURM_*`` in a script -> SkyPilot's variables, or the value that the directives already say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..language import shellwords
+from ..language.shellwords import Part
+from ..model.spec import JobSpec
+from .shell import FILLER, Script, Word
+
+if TYPE_CHECKING:
+    from .idiom import Reading
+
+#: SkyPilot has the same under another name. Source: SkyPilot's docs, environment variables of a task.
+RENAMED = {
+    "SLURM_JOB_ID": "SKYPILOT_TASK_ID",
+    "SLURM_JOBID": "SKYPILOT_TASK_ID",
+    "SLURM_JOB_NODELIST": "SKYPILOT_NODE_IPS",
+    "SLURM_NODELIST": "SKYPILOT_NODE_IPS",
+    "SLURM_STEP_NODELIST": "SKYPILOT_NODE_IPS",
+    "SLURM_NNODES": "SKYPILOT_NUM_NODES",
+    "SLURM_JOB_NUM_NODES": "SKYPILOT_NUM_NODES",
+    "SLURM_STEP_NUM_NODES": "SKYPILOT_NUM_NODES",
+    "SLURM_NODEID": "SKYPILOT_NODE_RANK",
+    "SLURM_PROCID": "SKYPILOT_NODE_RANK",
+    "SLURM_GPUS_ON_NODE": "SKYPILOT_NUM_GPUS_PER_NODE",
+    "SLURM_GPUS_PER_NODE": "SKYPILOT_NUM_GPUS_PER_NODE",
+    "SLURM_JOB_USER": "SKYPILOT_USER",
+    "SLURM_ARRAY_TASK_ID": "TASK_ID",
+}
+#: ... as a shell expression
+EXPRESSIONS = {
+    "SLURM_CPUS_ON_NODE": "$(nproc)",
+    "SLURM_JOB_CPUS_PER_NODE": "$(nproc)",
+    "SLURMD_NODENAME": "$(hostname)",
+    "SLURM_SUBMIT_DIR": "$HOME/sky_workdir",
+    "SLURM_TMPDIR": "/tmp",
+}
+_NAME = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_[A-Z0-9_]+\b")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the directives say of a job, as far as a script may ask for it."""
+
+    spec: JobSpec
+    name: str
+    nodes: int
+    ntasks: int
+    tasks_per_node: int
+    gpus: int
+    partition: str = ""
+    array: tuple[int, ...] = ()  # all indices
+
+    @property
+    def constants(self) -> Mapping[str, str]:
+        """Variables whose values are known before the job runs."""
+        spec = self.spec
+        known: dict[str, object] = {
+            "SLURM_NTASKS": self.ntasks,
+            "SLURM_NPROCS": self.ntasks,
+            "SLURM_JOB_NAME": spec.job_name or self.name,
+            "SLURM_LOCALID": 0 if self.tasks_per_node == 1 else None,
+            "SLURM_NTASKS_PER_NODE": self.tasks_per_node,
+            "SLURM_TASKS_PER_NODE": f"{self.tasks_per_node}(x{self.nodes})" if self.nodes > 1 else self.tasks_per_node,
+            "SLURM_CPUS_PER_TASK": spec.cpus_per_task,
+            "SRUN_CPUS_PER_TASK": spec.cpus_per_task,
+            "SLURM_CPUS_PER_GPU": spec.cpus_per_gpu,
+            "SLURM_MEM_PER_NODE": spec.mem_mib,
+            "SLURM_MEM_PER_CPU": spec.mem_per_cpu_mib,
+            "SLURM_JOB_ACCOUNT": spec.account,
+            "SLURM_JOB_PARTITION": self.partition,
+            "SLURM_JOB_QOS": spec.qos,
+            "SLURM_CLUSTER_NAME": "skypilot",
+        }
+        if self.array:
+            known.update(
+                SLURM_ARRAY_TASK_COUNT=len(self.array),
+                SLURM_ARRAY_TASK_MIN=min(self.array),
+                SLURM_ARRAY_TASK_MAX=max(self.array),
+                SLURM_ARRAY_TASK_STEP=self.array[1] - self.array[0] if len(self.array) > 1 else 1,
+                # elements are launches of their own: the name is what they share
+                SLURM_ARRAY_JOB_ID=self.name,
+            )
+        return {name: str(value) for name, value in known.items() if value not in (None, "")}
+
+
+def value(word: Word, facts: Facts, values: Mapping[str, str]) -> str | None:
+    """The text of a word whose variables the directives or the script itself settle; else None."""
+    if word.text is not None:
+        return word.text
+    constants = facts.constants
+    pieces = []
+    for part in word.parts:
+        if part.kind == "text":
+            pieces.append(part.text)
+        elif part.kind == "variable" and not part.parts:
+            known = values.get(part.name, constants.get(part.name))
+            if part.name in ("SLURM_NNODES", "SLURM_JOB_NUM_NODES"):
+                known = str(facts.nodes)
+            if known is None:
+                return None
+            pieces.append(known)
+        elif part.kind == "arithmetic":
+            number = _sum(part, word.raw, facts, values)
+            if number is None:
+                return None
+            pieces.append(number)
+        else:
+            return None
+    return "".join(pieces).replace(FILLER, "")
+
+
+def _sum(part: Part, raw: str, facts: Facts, values: Mapping[str, str]) -> str | None:
+    """``$(( 4 * SLURM_NNODES / 2 ))`` with all names known: one operator after the other, no parentheses."""
+    text = raw[part.start + 3 : part.end - 2].replace("$", "").replace("{", "").replace("}", "")
+    tokens = re.findall(r"[A-Za-z_]\w*|\d{1,9}|[-+*/%]|\S", text)
+    numbers: list[int] = []
+    signs: list[str] = []
+    for index, token in enumerate(tokens):
+        if index % 2:
+            if token not in "+-*/%":
+                return None
+            signs.append(token)
+            continue
+        if token in ("SLURM_NNODES", "SLURM_JOB_NUM_NODES"):
+            token = str(facts.nodes)
+        else:
+            token = values.get(token, facts.constants.get(token, token))
+        if not token.isdigit() or len(token) > 9:
+            return None
+        numbers.append(int(token))
+    if len(numbers) != len(signs) + 1:
+        return None
+    total = [numbers[0]]
+    for sign, number in zip(signs, numbers[1:], strict=True):
+        if sign in "/%" and number == 0:
+            return None
+        if sign == "*":
+            total[-1] *= number
+        elif sign == "/":
+            total[-1] //= number
+        elif sign == "%":
+            total[-1] %= number
+        else:
+            total.append(number if sign == "+" else -number)
+    return str(sum(total)) if abs(sum(total)) < 10**12 else None
+
+
+def harmless(word: Word) -> bool:
+    """Whether giving a variable this value does nothing beyond that."""
+    return "$(" not in word.raw and "`" not in word.raw
+
+
+def replacement(name: str, facts: Facts) -> str | None:
+    """What stands for a variable: "$NAME", an expression, or a value; None: nothing does."""
+    if name == "SLURM_ARRAY_TASK_ID" and not facts.array:
+        return None
+    if name == "SLURM_PROCID" and facts.tasks_per_node > 1:
+        return None
+    if name in ("SLURM_LOCALID",) and facts.tasks_per_node > 1:
+        return None
+    constants = facts.constants
+    if name in RENAMED:
+        return "$" + RENAMED[name]
+    if name in ("SLURM_NTASKS", "SLURM_NPROCS") and facts.ntasks == facts.nodes > 1:
+        return "$SKYPILOT_NUM_NODES"
+    return EXPRESSIONS.get(name, constants.get(name))
+
+
+def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple[int, int]]) -> None:
+    """Edits for every variable of Slurm's in the script; ``needs`` for those that nothing replaces."""
+    gone = [*removed, *((at, at + len(text)) for at, text in script.comments)]
+    seen: set[int] = set()
+    for word, part in _all_variables(script):
+        at = word.start + part.start
+        if at in seen or not _NAME.fullmatch(part.name) or any(start <= at < end for start, end in gone):
+            continue
+        seen.add(at)
+        _rename_one(script.source[at : word.start + part.end], at, word.line, part.name, facts, found)
+    for start, end, expanded in script.documents:
+        for match in _VARIABLE.finditer(script.source, start, end):
+            if expanded and _NAME.fullmatch(match["name"]) and match.start() not in seen:
+                seen.add(match.start())
+                line = script.source.count("\n", 0, match.start()) + 1
+                _rename_one(match[0], match.start(), line, match["name"], facts, found)
+    covered = {at + offset for at in seen for offset in (0, 1, 2)}
+    for match in _NAME.finditer(script.source):
+        at = match.start()
+        if at in covered or any(start <= at < end for start, end in gone):
+            continue
+        _unseen(script, match, facts, found)
+
+
+_VARIABLE = re.compile(r"(?<!\\)\$\{?(?P<name>[A-Za-z_]\w*)\}?", re.ASCII)
+
+
+def _all_variables(script: Script) -> Iterable[tuple[Word, Part]]:
+    for command in script.commands:
+        words = [
+            *command.words,
+            *(given.value for given in command.assignments),
+            *(word for _, word in command.redirects),
+        ]
+        for word in words:
+            for part in word.variables:
+                yield word, part
+            if word.raw.startswith("("):  # an array: its elements are words of their own
+                for part in shellwords.variables(shellwords.parse(word.raw[1:-1])):
+                    yield Word(word.raw[1:-1], word.start + 1, word.line), part
+    for statement in script.statements:
+        for block in statement.blocks:
+            for word in block.words:
+                for part in word.variables:
+                    yield word, part
+
+
+def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) -> None:
+    """A name that no word's grammar told of: in (( )), in awk or Python text, set by the script itself."""
+    source, at, name = script.source, match.start(), match[0]
+    line = source.count("\n", 0, at) + 1
+    text = source[source.rfind("\n", 0, at) + 1 : source.find("\n", at) if source.find("\n", at) >= 0 else len(source)]
+    if source[match.end() : match.end() + 1] == "=" or re.search(r"\b(unset|export)\b[^;\n]*%s" % name, text):
+        return  # the script sets it for itself
+    new = replacement(name, facts)
+    if new is not None and (source[at - 1 : at] == "$" or source[at - 2 : at] == "${"):
+        if source[at - 1 : at] == "{":
+            end = match.end() + 1
+            if source[match.end() : end] == "}":
+                found.edit(at - 2, end, new)
+                return
+        else:
+            found.edit(at - 1, match.end(), new)
+            return
+    if new is not None and new.startswith("$S") and re.search(r"\(\([^\n]*%s" % name, text):
+        found.edit(at, match.end(), new[1:])
+        return
+    found.need(line, text, f"{name} is read where no shell expands it")
+
+
+def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: Reading) -> None:
+    new = replacement(name, facts)
+    if new is None:
+        default = re.match(r"\$\{\w+:?-([^{}$`]*)\}\Z", text)
+        if default and name not in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_RESTART_COUNT"):
+            return  # the script says itself what holds without it
+        found.need(line, text, f"SkyPilot has nothing like {name}")
+        return
+    if new.startswith("$") and re.fullmatch(r"\$\w+", new):
+        target = new[1:]
+        if not text.startswith("$") and target == "SKYPILOT_TASK_ID":
+            target = "SKYPILOT_MANAGED_JOB_ID"  # a number; the task id is a text
+        found.edit(at, at + len(text), text.replace(name, target, 1))
+        return
+    operator = re.match(r"\$\{[#!]?\w+(.*)\}\Z", text, re.DOTALL)
+    if operator and operator[1] and not operator[1].startswith((":-", "-", "[")):
+        # ${NAME:+...} and the like need a variable: it is given
+        if new.startswith("$"):
+            if f"export {name}={new}" not in found.activate:
+                found.activate.append(f"export {name}={new}")
+        else:
+            found.envs[name] = new
+        return
+    found.edit(at, at + len(text), new)
+
+
+def rename_text(text: str, facts: Facts, found: Reading) -> str:
+    """The same for a piece of script text that is moved."""
+    for match in reversed(list(_VARIABLE.finditer(text))):
+        if _NAME.fullmatch(match["name"]):
+            new = replacement(match["name"], facts)
+            if new is None:
+                found.need(0, text, f"SkyPilot has nothing like {match['name']}")
+            else:
+                text = text[: match.start()] + new + text[match.end() :]
+    return text
