@@ -35,6 +35,8 @@ log = logging.getLogger("slurmsky.sky")
 PACE_S = 2.5  # between two reads of states; a read is two requests
 POLL_S = 5.0  # how often one job is asked about while it waits for nodes
 RUNNING_POLL_S = 30.0  # ... and while its log is followed, which tells more
+FOLLOWERS = 40  # logs read at a time; a server has 128 threads for all its users (requests/executor.py)
+HOLD_S = 60.0  # how long one of them is held while other jobs wait for their turn
 MANY = 6  # from so many jobs on, the queue is read as a whole
 RETRY_S = (1, 2, 5, 10, 20, 30, 60)
 QUEUE_FIELDS = [
@@ -80,6 +82,8 @@ class SkyEngine:
         self._packers: dict[int, packs.Packer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._poller: asyncio.Task[None] | None = None
+        self._followers = asyncio.Semaphore(FOLLOWERS)
+        self._wait_to_follow = 0
         self._closing = False
 
     # --- what the controller asks
@@ -429,23 +433,34 @@ class SkyEngine:
             if record.status in TERMINAL:
                 await self._last_look(watch)
                 return
-            watch.decoder.reconnect()
-            watch.following = True
+            if record.status in ("", "PENDING", "SUBMITTED") and not record.started:
+                await asyncio.sleep(PACE_S)  # there is no log before there are nodes
+                continue
             began = time.monotonic()
-            try:
-                async for chunk in self.client.logs(record.managed_job_id, follow=True):
-                    watch.feed(chunk)
-                    if watch.done:
-                        break
-            except SkyError as error:
-                log.info("job %d: log: %s", record.job_id, error)
-            finally:
-                watch.following = False
-            watch.finish()
+            self._wait_to_follow += 1
+            async with self._followers:
+                self._wait_to_follow -= 1
+                await self._read_log(watch)
             if not watch.done:
                 attempt = 0 if time.monotonic() - began > 60 else attempt + 1
                 await self._poll_gently(watch)
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+
+    async def _read_log(self, watch: Watch) -> None:
+        """Follow the log from its beginning until it ends, breaks, or is due for another job's."""
+        watch.decoder.reconnect()
+        watch.following = True
+        began = time.monotonic()
+        try:
+            async for chunk in self.client.logs(watch.record.managed_job_id, follow=True):
+                watch.feed(chunk)
+                if watch.done or (self._wait_to_follow and time.monotonic() - began > HOLD_S):
+                    break
+        except SkyError as error:
+            log.info("job %d: log: %s", watch.record.job_id, error)
+        finally:
+            watch.following = False
+        watch.finish()
 
     async def _last_look(self, watch: Watch) -> None:
         """SkyPilot says that the job is over and the log has not told its end: read what is kept of it,
