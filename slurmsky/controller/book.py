@@ -192,7 +192,7 @@ class Book:
 
     def book_shares(self, job: Job) -> None:
         """Take the nodes, CPUs, devices and licences of a starting job."""
-        exclusive = job.spec.exclusive is not None and job.spec.exclusive not in ("user", "mcs")
+        exclusive = job.spec.whole_nodes
         for share in job.shares:
             use = self.uses.get(share.name)
             if use is not None:

@@ -93,7 +93,7 @@ class LifeCycle:
         folder = self.jobs_dir / str(self.spool_id(job))
         limit = job.time_limit_min
         over = self._over_time_limit_min(job)
-        node = job.nodes[0] if job.shares else ""
+        node = job.nodes[0] if job.nodes else ""
         stdout = file_path(job, job.stdout, node) if job.is_batch else ""
         stderr = file_path(job, job.stderr, node) if job.is_batch and job.stderr else ""
         components = book.components(job) if job.het_job_id else []
@@ -142,7 +142,7 @@ class LifeCycle:
             ],
             task_prolog=book.cluster.task_prolog,
             task_epilog=book.cluster.task_epilog,
-            exclusive=job.spec.exclusive is not None and job.spec.exclusive not in ("user", "mcs"),
+            exclusive=job.spec.whole_nodes,
         )
 
     def _over_time_limit_min(self, job: Job) -> int:
@@ -353,10 +353,10 @@ class LifeCycle:
         if batch is not None and not (exit_code or exit_signal):
             exit_signal = batch.exit_signal  # a cancelled job shows what its script died of
         job.exit_code, job.exit_signal = exit_code, exit_signal
-        if reason:
-            job.reason = reason
-        elif state is JobState.FAILED and exit_signal == SETUP_FAILED:
+        if state is JobState.FAILED and exit_signal == SETUP_FAILED:
             job.reason = "JobLaunchFailure"
+        elif reason:
+            job.reason = reason
         elif state is JobState.FAILED and exit_code:
             job.reason = "NonZeroExitCode"
         elif state is JobState.FAILED and exit_signal:
@@ -538,18 +538,18 @@ class LifeCycle:
         job.batch_host = ""
         job.cancelled_by = None
         job.eligible_time = now + REQUEUE_DELAY_S
+        job.start_time = job.eligible_time
         if how == "requeue":
             job.priority = self.book.take_priority() if job.priority == 0 else job.priority
             job.reason, job.reason_desc = "BeginTime", ""
-            job.start_time = job.eligible_time
         else:
             job.priority = 0
             job.reason, job.reason_desc = (
                 "JobHeldAdmin" if how == "special" else "job_requeued_in_held_state",
                 "",
             )
-            job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.REQUEUE_HOLD
-            job.eligible_time = 0.0
+            # JOB_REQUEUE_HOLD goes once the job is back in the queue; JOB_SPECIAL_EXIT stays to be seen.
+            job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.NONE
         self.book.touch(job)
         self.changed(job)
         if (mail := mail_for("REQUEUE", job, now)) is not None:

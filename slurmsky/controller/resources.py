@@ -95,7 +95,7 @@ class Demand:
         """CPUs of the whole job, as a pending job shows them: --mincpus does not count, a node range neither."""
         if self.overcommit:
             return max(self.min_nodes, 1)
-        if not self.ntasks_given and not self.tasks_per_node and self.min_nodes != self.max_nodes:
+        if not self.ntasks_given and not self.tasks_per_node and self.min_nodes != self.max_nodes < INFINITE:
             return self.cpus_per_task
         return max(self.ntasks * self.cpus_per_task, self.min_nodes)
 
@@ -177,7 +177,7 @@ def demand_of(spec: JobSpec) -> Demand:
         gres_node=gres_node,
         gpus_total=_gpu_list(spec.gpus),
         gpus_task=_gpu_list(spec.gpus_per_task),
-        exclusive=spec.exclusive is not None and spec.exclusive not in ("user", "mcs"),
+        exclusive=spec.whole_nodes,
         overcommit=spec.overcommit,
         required=required,
         excluded=frozenset(hostlist.expand(spec.exclude)) if spec.exclude else frozenset(),
@@ -242,7 +242,7 @@ class _Offer:
     max_tasks: int
 
 
-def _offer(use: NodeUse, demand: Demand) -> _Offer | None:
+def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:
     """A node's offer, or None when it cannot take one task of the job."""
     config = use.config
     if use.exclusive or (demand.exclusive and use.jobs):
@@ -264,7 +264,9 @@ def _offer(use: NodeUse, demand: Demand) -> _Offer | None:
     if demand.mem_node_mib > free_mib:
         return None
     tasks = INFINITE if demand.overcommit else cpus // demand.cpus_per_task
-    if demand.mem_cpu_mib:
+    if demand.mem_cpu_mib > config.memory_mib:
+        return None
+    if demand.mem_cpu_mib and consume_memory:
         tasks = min(tasks, free_mib // (demand.mem_cpu_mib * demand.cpus_per_task))
     for name, kind, count in demand.gres_node:
         if len(_free_devices(use, name, kind)) < count:
@@ -420,7 +422,7 @@ class Impossible:
     text: str = "Requested node configuration is not available"
 
 
-def impossible(demand: Demand, nodes: Iterable[NodeConfig]) -> Impossible | None:
+def impossible(demand: Demand, nodes: Iterable[NodeConfig], consume_memory: bool = True) -> Impossible | None:
     """The reason why even these nodes, idle, could not run the job, or None.
 
     Only what concerns a single node is judged here; too many nodes or tasks wait with a reason of the partition.
@@ -452,7 +454,7 @@ def impossible(demand: Demand, nodes: Iterable[NodeConfig]) -> Impossible | None
     wide = [
         use for use in idle if use.config.name not in demand.excluded and has_features(use.config, demand)
     ]
-    if not any(_offer(use, demand) for use in wide):
+    if not any(_offer(use, demand, consume_memory) for use in wide):
         return Impossible("")
     if demand.max_nodes < INFINITE and demand.max_nodes <= len(wide) and not demand.overcommit:
         biggest = sorted((use.config.cpus // demand.cpus_per_task for use in wide), reverse=True)
@@ -464,6 +466,11 @@ def impossible(demand: Demand, nodes: Iterable[NodeConfig]) -> Impossible | None
     ):
         return Impossible("")
     return None
+
+
+def consumes_memory(cluster: ClusterConfig) -> bool:
+    """Whether jobs take memory away from each other: SelectTypeParameters names it."""
+    return "MEMORY" in dict(cluster.parameters).get("SelectTypeParameters", "CR_Core_Memory").upper()
 
 
 def partition_nodes(cluster: ClusterConfig, partition: PartitionConfig) -> list[NodeConfig]:

@@ -190,15 +190,19 @@ class Scheduler:
         if any(part.state is not JobState.PENDING or part.priority == 0 for part in components):
             return
         taken: list[tuple[Job, list[NodeShare]]] = []
+        # Components get nodes of their own (backfill.c _het_job_start_now), where there are that many at all.
+        apart = sum(self.demand(part.spec).min_nodes for part in components) <= len(self.book.nodes)
         for part in components:
             name = part.partition.split(",")[0]
             partition = self.book.cluster.partition(name)
             shares = None
+            used = {share.name for _, others in taken for share in others} if apart else set()
             reason: tuple[str, str] | None = None
             if partition is not None:
                 reason = self._partition_limit(part, partition)
                 if reason is None and not self._lacking_license(part.spec):
-                    shares = place(self.demand(part.spec), self.uses(name), self.consume_memory)
+                    uses = [use for use in self.uses(name) if use.config.name not in used]
+                    shares = place(self.demand(part.spec), uses, self.consume_memory)
                     if (
                         shares is not None
                         and name in blocked
@@ -423,7 +427,7 @@ class Scheduler:
         return True
 
 
-_HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue")
+_HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue", "job_requeued_in_held_state")
 
 
 def cloud_shares(demand: Demand, job_id: int) -> list[NodeShare]:

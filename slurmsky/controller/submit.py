@@ -237,7 +237,7 @@ def _record(book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: fl
     nodes_min = demand.nodes_shown(largest)
     spec = _canonical(spec)
     begin = max(now, spec.begin or 0)
-    waits = bool(spec.dependency) or (held and not spec.begin)
+    waits = bool(spec.dependency) or (held and begin <= now)
     job = Job(
         job_id=book.take_job_id(),
         spec=replace(spec, requeue=requeue and not interactive),

@@ -168,8 +168,8 @@ class Job:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the allocated nodes, in the job's order."""
-        return tuple(share.name for share in self.shares)
+        """Names of the allocated nodes, in the job's order; none while an engine is still making them."""
+        return () if self.launched else tuple(share.name for share in self.shares)
 
     @property
     def pending_count(self) -> int:

@@ -140,6 +140,11 @@ class JobSpec:
     recorded: tuple[tuple[str, str], ...] = ()
     site_options: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def whole_nodes(self) -> bool:
+        """Whether the job shares its nodes with no other; a job that has them rebooted never does."""
+        return self.reboot or (self.exclusive is not None and self.exclusive not in ("user", "mcs"))
+
     def evolve(self, **changes: Any) -> JobSpec:
         """A copy with some fields replaced."""
         return dataclasses.replace(self, **changes)
