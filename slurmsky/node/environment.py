@@ -78,7 +78,11 @@ def _export(spec: JobSpec) -> Optional[str]:
 def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:
     if spec.mem_bind is None:
         return None
-    return "verbose" if "verbose" in spec.mem_bind.lower().split(",") or "v" in spec.mem_bind.split(",") else "quiet"
+    return (
+        "verbose"
+        if "verbose" in spec.mem_bind.lower().split(",") or "v" in spec.mem_bind.split(",")
+        else "quiet"
+    )
 
 
 def _capital(field: str) -> Callable[[JobSpec], Optional[str]]:
@@ -138,7 +142,9 @@ _BATCH_ONLY = frozenset({"SLURM_OPEN_MODE", "SLURM_EXPORT_ENV", "SLURM_GET_USER_
 
 def gpu_indices(gres: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     """Device numbers of all GPUs in a share, ascending."""
-    return tuple(sorted(index for name, ids in gres.items() if name.split(":", 1)[0] == "gpu" for index in ids))
+    return tuple(
+        sorted(index for name, ids in gres.items() if name.split(":", 1)[0] == "gpu" for index in ids)
+    )
 
 
 def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int]) -> Environment:
@@ -163,7 +169,9 @@ def _own_environment(launch: Launch) -> Environment:
         "SLURM_JOB_ID": str(launch.job_id),
         "SLURM_JOB_START_TIME": str(start),
         # No limit shows as a year from the start: job_mgr.c gives an unlimited job such an end time.
-        "SLURM_JOB_END_TIME": str(start + (365 * 86400 if launch.time_limit_s is None else launch.time_limit_s)),
+        "SLURM_JOB_END_TIME": str(
+            start + (365 * 86400 if launch.time_limit_s is None else launch.time_limit_s)
+        ),
     }
 
 
@@ -203,8 +211,10 @@ def allocation_environment(launch: Launch) -> Environment:
             if text is not None:
                 env[name] = text
     if spec.mem_mib == 0:
-        # --mem=0 means all of the node; Slurm tells the amount.
+        # --mem=0 means all of the node: the amount is told where there is a limit, else nothing.
         env["SLURM_MEM_PER_NODE"] = str(shares[0].memory_mib)
+        if not shares[0].memory_mib:
+            del env["SLURM_MEM_PER_NODE"]
     if launch.reservation:
         env["SLURM_JOB_RESERVATION"] = launch.reservation
     if launch.het:
@@ -339,7 +349,11 @@ def exported(env: Environment, export: Optional[str]) -> Environment:
     if "ALL" in upper:
         result = dict(env)
     else:
-        result = {name: value for name, value in env.items() if name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"}
+        result = {
+            name: value
+            for name, value in env.items()
+            if name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"
+        }
     for word in words:
         name, equals, value = word.partition("=")
         if equals:
@@ -415,7 +429,9 @@ def step_environment(
     return env
 
 
-def task_environment(node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int) -> Environment:
+def task_environment(
+    node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int
+) -> Environment:
     """What differs from task to task; SLURM_TASK_PID is added by the process itself."""
     return {
         "SLURMD_NODENAME": node,

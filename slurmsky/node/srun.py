@@ -72,6 +72,9 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
         return
     # Outside a job the controller made the allocation, and said what there was to say of the options.
     told = request.env.get(ALLOCATED_VARIABLE) == "1"
+    if told:
+        # --exclusive asked for whole nodes then, which the step has all of; it is not meant for the step itself.
+        step = dataclasses.replace(step, exclusive=False)
     Srun(agent, job, channel, request, step, () if told else tuple(parsed.warnings)).begin()
 
 
@@ -361,6 +364,7 @@ class Srun:
         spec, request = self.spec, self.request
         env = exported(dict(request.env), spec.job.export)
         env.pop(ALLOCATED_VARIABLE, None)
+        env.setdefault("TMPDIR", "/tmp")
         env.update(job_of_task_environment(self._shown))
         env.update(
             step_environment(
@@ -372,7 +376,11 @@ class Srun:
                 port=request.pid % 20000 + 40000,
             )
         )
-        if spec.job.job_name:
+        if request.env.get(ALLOCATED_VARIABLE) == "1" and not spec.job.distribution:
+            del env[
+                "SLURM_DISTRIBUTION"
+            ]  # an srun that makes its own job tells only a layout that was asked for
+        if spec.job.job_name and "job_name" in spec.typed:
             env["SLURM_JOB_NAME"] = spec.job.job_name
         if spec.job.cpus_per_task:
             env["SLURM_CPUS_PER_TASK"] = str(spec.job.cpus_per_task)
@@ -382,7 +390,7 @@ class Srun:
             env["SLURMD_TRES_BIND"] = "gres/gpu:per_task:%s" % spec.job.gpus_per_task
         if self.terminal and request.winsize:
             env["SLURM_PTY_WIN_ROW"], env["SLURM_PTY_WIN_COL"] = map(str, request.winsize)
-        for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
+        for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
             env.pop(name, None)
         mpi = spec.mpi or spec.job.mpi
         if mpi:
