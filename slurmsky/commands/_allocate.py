@@ -41,7 +41,7 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
         why = waits_for(job)
         if immediate_s is not None and immediate_s <= 1:
             queue.life.cancel(job, job.uid)
-            if job.priority == 0 or why is None and job.reason in ("BeginTime", "Dependency"):
+            if job.priority == 0 or (why is None and job.reason in ("BeginTime", "Dependency")):
                 raise SlurmError(Errno.DEPENDENCY)
             raise SlurmError(why or Errno.IMMEDIATE)
         if not quiet:

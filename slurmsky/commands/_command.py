@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from ..controller.context import Context
-from ..controller.errors import SlurmError
+from ..controller.errors import Errno, SlurmError
 from ..options.errors import CommandError
 
 Main = Callable[[Context], int | Awaitable[int]]
@@ -50,7 +50,8 @@ def refused(ctx: Context, error: SlurmError, what: str) -> int:
     """``CMD: error: details``, then ``CMD: error: what: text``; the exit code of a refusal."""
     for detail in error.details:
         ctx.error(detail)
-    ctx.error(f"{what}: {error.text}")
+    # A refusal by the gres plugins comes as a message of its own, without the command's introduction.
+    ctx.error(error.text if error.errno is Errno.INVALID_GRES else f"{what}: {error.text}")
     return error_exit(ctx)
 
 

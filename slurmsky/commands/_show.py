@@ -61,7 +61,8 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
                 ctx.err("scontrol_print_job error: Invalid job id specified")
                 return 1
             try:
-                jobs += _newest_first(_targets.records(ctx.queue, wanted, split=False))
+                found = _newest_first(_targets.records(ctx.queue, wanted, split=False))
+                jobs += [_alone(job, wanted.task) for job in found]
             except SlurmError as error:
                 if not query.quiet:
                     if wanted.task is not None and wanted.job_id in book.jobs:
@@ -81,6 +82,11 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         "".join(report.show_job(job, context, detail=query.details, oneliner=query.oneliner) for job in jobs)
     )
     return 0
+
+
+def _alone(job: Job, task: object) -> Job:
+    """A waiting element that was asked for by number: the array's record with that number alone."""
+    return replace(job, array_task_id=task, pending_tasks=()) if isinstance(task, int) and job.pending_tasks else job
 
 
 def _newest_first(jobs: list[Job]) -> list[Job]:
@@ -196,10 +202,16 @@ def _hostnames(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     try:
         names = hostlist.expand(text)
     except HostlistError as error:
-        ctx.err(f"scontrol: error: {error.detail or error.message}")
+        _bad_hostlist(ctx, error)
         return 0
     ctx.out("".join(name + "\n" for name in names))
     return 0
+
+
+def _bad_hostlist(ctx: Context, error: HostlistError) -> None:
+    if error.detail:
+        ctx.error(error.detail)
+    ctx.err(str(error))
 
 
 def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, ScontrolQuery, str | None], int]:
@@ -219,7 +231,8 @@ def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, Scontrol
         try:
             ctx.out(compress(hostlist.expand(text)) + "\n")
         except HostlistError as error:
-            ctx.err(f"scontrol: error: {error.detail or error.message}")
+            _bad_hostlist(ctx, error)
+            return 1
         return 0
 
     return run

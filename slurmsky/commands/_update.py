@@ -183,10 +183,12 @@ def _priority(ctx: Context, job: Job, value: int) -> None:
     if value == 0:
         ctx.queue.life.hold(job, by_user=os.geteuid() != 0)
         return
-    job.priority = value
+    # A priority of its own leaves nothing of --nice (job_mgr.c _update_job).
+    job.priority, job.nice = value, 0
+    job.spec = job.spec.evolve(nice=None)
     if job.reason.startswith("JobHeld"):
         job.reason = "None"
-        job.eligible_time = ctx.queue.clock()
+        job.eligible_time = max(ctx.queue.clock(), job.spec.begin or 0)
 
 
 def _partition(ctx: Context, job: Job, value: str) -> None:

@@ -19,7 +19,6 @@ from ..report.print_fields import InvalidField, Look
 from ..report.tables import table as facts
 from ..report.text import KILO, Scale
 from ._command import streaming
-from ._report import known_cluster
 from ._report import report as report_context
 from ._surroundings import find_group, find_user, surroundings
 from ._tables import table
@@ -38,7 +37,10 @@ async def main(ctx: Context) -> int:
             names = list(STATE_NAMES) if query.helpstate else [row["name"] for row in facts("sacct_fields")]
         ctx.out(helps.in_columns(list(dict.fromkeys(names))))
         return 0
-    if not known_cluster(ctx, query.clusters):
+    problem = _unknown(ctx, query)
+    if problem:
+        for line in problem:
+            ctx.err(line)
         return 1
     jobs = list(select(ctx, query))
     if query.batch_script or query.env_vars:
@@ -59,8 +61,26 @@ async def main(ctx: Context) -> int:
         return 1
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
     look = Look(parsable=parsable, delimiter=query.delimiter or "|", header=not query.noheader)
-    ctx.out(report.sacct_text(jobs, columns, look, query.allocations, query.array))
+    ctx.out(report.sacct_text(jobs, columns, look, query.allocations, query.array, _only_steps(query, jobs)))
     return 0
+
+
+def _unknown(ctx: Context, query: SacctQuery) -> tuple[str, ...]:
+    """Slurm's lines for a filter that names what does not exist; () when all is well."""
+    for kind, names, find in (("user", query.users, find_user), ("group", query.groups, find_group)):
+        for name in names:
+            if find(name) is None:
+                return (f"sacct: error: Invalid {kind} id: {name}",)
+    if query.qos:
+        known = {"normal", *(job.qos for job in ctx.queue.store.history(0, ctx.queue.clock()))}
+        for name in query.qos:
+            if name not in known:
+                return (f"sacct: error: You gave a bad qos '{name}'. Valid QOS's are {','.join(sorted(known))}",
+                        "sacct: fatal: problem processing qos list")
+    if query.file is not None and not os.path.isfile(os.path.join(ctx.cwd, query.file)):
+        return (f"{query.file} is not a valid file",)
+    # There is no job completion log, neither as a file nor in the store.
+    return ("Slurm job completion is disabled",) if query.completion or query.file is not None else ()
 
 
 def _scale(query: SacctQuery) -> Scale:
@@ -74,6 +94,8 @@ def select(ctx: Context, query: SacctQuery) -> Iterator[Job]:
     queue = ctx.queue
     queue.flush()
     now = queue.clock()
+    if query.clusters and not {queue.book.cluster.name, "all", "-1"} & set(query.clusters.split(",")):
+        return
     if query.jobs:
         found: Iterable[Job] = queue.store.history(
             0, now, {one.job_id for one in query.jobs}, query.duplicates
@@ -89,11 +111,17 @@ def select(ctx: Context, query: SacctQuery) -> Iterator[Job]:
             wanted = [one for one in query.jobs if _means(one, job)]
             if not wanted:
                 continue
-            steps = {str(one.step) for one in wanted if one.step is not None}
-            if steps and all(one.step is not None for one in wanted):
+            if all(one.step is not None for one in wanted):
+                steps = {str(one.step) for one in wanted}
                 job.steps = {name: step for name, step in job.steps.items() if name in steps}
         if test(job):
             yield job
+
+
+def _only_steps(query: SacctQuery, jobs: Iterable[Job]) -> frozenset[int]:
+    """Ids of jobs of which only steps were asked for."""
+    return frozenset(job.job_id for job in jobs if query.jobs and all(
+        one.step is not None for one in query.jobs if _means(one, job)))
 
 
 def _het_leaders(ctx: Context, query: SacctQuery, found: Iterable[Job]) -> Iterator[Job]:

@@ -117,7 +117,8 @@ def _structured(ctx: Context, query: SqueueQuery, jobs: list[Job]) -> int:
 def _chosen(ctx: Context, query: SqueueQuery) -> tuple[list[Job], str | None]:
     """The records that --jobs names, or all; one unknown id alone is an error."""
     book = ctx.queue.book
-    if not query.jobs:
+    # With --steps the jobs themselves are not asked for.
+    if not query.jobs or query.steps:
         return [book.jobs[job_id] for job_id in sorted(book.jobs)], None
     found: dict[int, Job] = {}
     for wanted in query.jobs:

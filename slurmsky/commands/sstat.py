@@ -20,18 +20,18 @@ async def main(ctx: Context) -> int:
     if query.helpformat:
         ctx.out(helps.in_columns([row["name"] for row in facts("sstat_fields")]))
         return 0
-    for wanted in query.jobs:
-        code = await hand_over(ctx, wanted)
-        if code is not None:
-            return code
-    for wanted in query.jobs:
-        ctx.error(f"couldn't get steps for job {wanted.job_id}")
     try:
         columns = report.sstat_columns(query.format or (report.PIDS if query.pidformat else report.DEFAULT),
                                        report_context(ctx, query))
     except InvalidField as error:
         ctx.error(str(error))
         return 1
+    for wanted in query.jobs:
+        code = await hand_over(ctx, wanted)
+        if code is not None:
+            return code
+    for wanted in query.jobs:
+        ctx.error(f"couldn't get steps for job {wanted.job_id}")
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
     ctx.out(report.sstat_text([], columns, Look(parsable=parsable, header=not query.noheader)))
     return 0

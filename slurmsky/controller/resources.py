@@ -311,7 +311,7 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
     if any(name not in by_name for name in demand.required):
         return None
     offers = [
-        offer for use in sorted(usable, key=lambda u: u.config.weight) if (offer := _offer(use, demand))
+        offer for use in sorted(usable, key=lambda u: u.config.weight) if (offer := _offer(use, demand, consume_memory))
     ]
     offered = {offer.use.config.name: offer for offer in offers}
     if any(name not in offered for name in demand.required):
@@ -441,7 +441,7 @@ def impossible(demand: Demand, nodes: Iterable[NodeConfig], consume_memory: bool
     if all(node.cpus < max(demand.cpus_per_task, demand.min_cpus_node) for node in shaped):
         return Impossible("CPU count per node can not be satisfied")
     memory = max(
-        demand.mem_node_mib, demand.mem_cpu_mib * (demand.cpus_per_task if demand.mem_cpu_mib else 0)
+        demand.mem_node_mib, demand.mem_cpu_mib * (demand.cpus_per_task if consume_memory else 1)
     )
     if all(node.memory_mib < demand.mem_node_mib for node in shaped):
         return Impossible("Memory specification can not be satisfied")

@@ -19,7 +19,7 @@ from ..model.spec import INFINITE, JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag
 from . import dependencies
 from .book import Book
-from .resources import Demand, NodeUse, demand_of, partition_nodes, place
+from .resources import Demand, NodeUse, consumes_memory, demand_of, partition_nodes, place
 from .submit import split_element, time_limit
 
 
@@ -52,8 +52,7 @@ class Scheduler:
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         names = {p.name: [n.name for n in partition_nodes(book.cluster, p)] for p in book.cluster.partitions}
         self._partition_nodes = names
-        select = dict(book.cluster.parameters).get("SelectTypeParameters", "CR_Core_Memory")
-        self.consume_memory = "MEMORY" in select.upper()
+        self.consume_memory = consumes_memory(book.cluster)
 
     def demand(self, spec: JobSpec) -> Demand:
         """The demand of a spec, remembered while the spec lives."""

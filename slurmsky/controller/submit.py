@@ -15,7 +15,7 @@ from ..model.job import Job
 from ..model.spec import INFINITE, JobSpec
 from .book import Book
 from .errors import Errno, SlurmError
-from .resources import demand_of, impossible, partition_nodes
+from .resources import consumes_memory, demand_of, impossible, partition_nodes
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lamb
     demand = demand_of(spec)
     problem = None
     for partition in parts:
-        problem = impossible(demand, partition_nodes(cluster, partition))
+        problem = impossible(demand, partition_nodes(cluster, partition), consumes_memory(cluster))
         if problem is None:
             return
     assert problem is not None

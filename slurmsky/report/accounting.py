@@ -7,7 +7,7 @@ Source of every rule: print.c of sacct. A value that a job and a step do not sha
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
 from slurmsky.model.job import Job, Step
@@ -46,14 +46,19 @@ def accounting_order(jobs: Iterable[Job]) -> list[Job]:
     )
 
 
-def records(jobs: Iterable[Job], allocations: bool = False, each: bool = False) -> Iterator[Record]:
-    """Lines for jobs, each followed by its steps, .batch and .extern first, unless ``allocations`` (-X)."""
+def records(jobs: Iterable[Job], allocations: bool = False, each: bool = False,
+            only_steps: Container[int] = ()) -> Iterator[Record]:
+    """Lines for jobs, each followed by its steps, .batch and .extern first, unless ``allocations`` (-X).
+
+    ``only_steps``: ids of jobs that have no line of their own.
+    """
     for job in accounting_order(jobs):
         if each and job.pending_tasks and job.array_task_id is None:
             for part in job.pending_tasks:
                 yield from (Record(job, None, index) for index in part)
             continue
-        yield Record(job)
+        if job.job_id not in only_steps:
+            yield Record(job)
         if not allocations:
             steps = sorted(
                 job.steps.values(), key=lambda step: _STEP_ORDER.get(step.step_id) or int(step.step_id)
@@ -73,9 +78,9 @@ def sacct_columns(text: str, context: Context) -> list[Column[Record]]:
 
 
 def sacct_text(jobs: Iterable[Job], columns: Sequence[Column[Record]], look: Look, allocations: bool = False,
-               each: bool = False) -> str:
+               each: bool = False, only_steps: Container[int] = ()) -> str:
     """What sacct prints of these jobs."""
-    return table_text(columns, records(jobs, allocations, each), look)
+    return table_text(columns, records(jobs, allocations, each, only_steps), look)
 
 
 # --- values ----------------------------------------------------------------------------------------------
@@ -284,7 +289,8 @@ def _numbers(context: Context) -> Values:
 def _texts(context: Context) -> Values:
     def alloc_tres(record: Record) -> Optional[str]:
         if record.step is not None:
-            return _tres_sorted(_scaled(facts.step_tres(record.step), record.step.memory_mib, context))
+            memory = record.step.memory_mib if context.consumes_memory else 0
+            return _tres_sorted(_scaled(facts.step_tres(record.step, context), memory, context))
         if not started(record.job):
             return None
         memory = sum(share.memory_mib for share in record.job.shares)

@@ -37,6 +37,12 @@ class Context:
         """Whether devices are counted in TRES texts: AccountingStorageTRES names them."""
         return "gres/" in dict(self.cluster.parameters).get("AccountingStorageTRES", "")
 
+    @property
+    def consumes_memory(self) -> bool:
+        """Whether memory is a resource that jobs and steps take away: SelectTypeParameters names it."""
+        select = dict(self.cluster.parameters).get("SelectTypeParameters", "CR_Core_Memory")
+        return "MEMORY" in select.upper()
+
     def partition_of(self, job: Job) -> Optional[PartitionConfig]:
         """The first partition that the job names; None when the cluster has none of that name."""
         return self.cluster.partition(job.partition.partition(",")[0])

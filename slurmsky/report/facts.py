@@ -112,7 +112,7 @@ def share_word(spec: JobSpec) -> str:
     """OverSubscribe (job_share_string)."""
     if spec.exclusive is not None:
         return {"user": "USER", "mcs": "MCS", "topo": "TOPO"}.get(spec.exclusive, "NO")
-    return "YES" if spec.oversubscribe else "OK"
+    return "NO" if spec.reboot else "YES" if spec.oversubscribe else "OK"
 
 
 def min_cpus_per_node(spec: JobSpec) -> int:
@@ -129,6 +129,11 @@ def min_memory(spec: JobSpec) -> tuple[str, int]:
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0
+
+
+def threads_per_core(spec: JobSpec) -> Optional[int]:
+    """--threads-per-core, which --hint=nomultithread stands for, too."""
+    return 1 if spec.threads_per_core is None and spec.hint == "nomultithread" else spec.threads_per_core
 
 
 def min_nodes_asked(spec: JobSpec) -> int:
@@ -227,11 +232,12 @@ def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
     return [("gres/" + name, str(count)) for name, count in sorted(totals.items())]
 
 
-def step_tres(step: Step) -> list[tuple[str, str]]:
-    """What a step holds; its memory is always counted."""
+def step_tres(step: Step, context: Context) -> list[tuple[str, str]]:
+    """What a step holds; memory is counted as 0 where it is not consumed."""
     if not step.cpus:
         return []
-    return [("cpu", str(step.cpus)), ("mem", mebibytes(step.memory_mib)), ("node", str(len(step.nodes)))]
+    memory = step.memory_mib if context.consumes_memory else 0
+    return [("cpu", str(step.cpus)), ("mem", mebibytes(memory)), ("node", str(len(step.nodes)))]
 
 
 def tres_per(spec: JobSpec) -> dict[str, str]:
@@ -239,7 +245,7 @@ def tres_per(spec: JobSpec) -> dict[str, str]:
     texts = {
         "CpusPerTres": spec.cpus_per_gpu and "%sgpu:%d" % (GRES_PREFIX, spec.cpus_per_gpu),
         "MemPerTres": spec.mem_per_gpu_mib and "%sgpu:%d" % (GRES_PREFIX, spec.mem_per_gpu_mib),
-        "TresBind": spec.tres_bind or (spec.gpu_bind and GRES_PREFIX + "gpu:" + spec.gpu_bind),
+        "TresBind": spec.tres_bind or (spec.gpu_bind and "gpu:" + spec.gpu_bind),
         "TresFreq": spec.gpu_freq and "gpu:" + spec.gpu_freq,
         "TresPerJob": _gres(spec.gpus and _gpus(spec.gpus)),
         "TresPerNode": _gres(

@@ -66,8 +66,8 @@ def step_fields(context: Context) -> dict[str, Field[StepRow]]:
 
 # Fields whose right-justified values, and headers, are printed whole.
 UNCUT_JOB = {"nodelist": (False, False), "reqnodes": (False, True), "excnodes": (False, True),
-             "schednodes": (False, False), "reasonlist": (False, False), "timeleft": (False, True), "timelimit": (False, True),
-             "timeused": (False, True)}
+             "schednodes": (False, False), "reasonlist": (False, False), "timeleft": (False, True),
+             "timelimit": (False, True), "timeused": (False, True)}
 # Of NODELIST(REASON) the nodes are printed whole, and the reason is not.
 SIZED: dict[str, Callable[[int], Callable[..., str]]] = {"reasonlist": lambda width: _cut_reason(width)}
 UNCUT_STEP = {"nodes": (False, False), "timelimit": (False, True), "timeused": (False, True)}

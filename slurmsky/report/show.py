@@ -10,7 +10,7 @@ from typing import Optional
 
 from slurmsky.language.hostlist import compress
 from slurmsky.model.job import Job, Step
-from slurmsky.model.spec import INFINITE, JobSpec
+from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 
 from . import facts
@@ -146,9 +146,11 @@ def _size(job: Job, context: Context) -> Iterator[str]:
     nodes = str(job.num_nodes)
     if job.state is JobState.PENDING and job.max_nodes:
         nodes = "%d-%d" % (min(job.num_nodes, job.max_nodes), job.max_nodes)
-    yield "NumNodes=%s NumCPUs=%d NumTasks=%d CPUs/Task=%d ReqB:S:C:T=0:0:%s:%s" % (
-        nodes, job.num_cpus, job.num_tasks, spec.cpus_per_task or 1, facts.or_star(spec.cores_per_socket),
-        facts.or_star(spec.threads_per_core))
+    # The count of tasks goes with the request of a job that ended before it ran.
+    tasks = "N/A" if job.state.finished and not job.shares else str(job.num_tasks)
+    yield "NumNodes=%s NumCPUs=%d NumTasks=%s CPUs/Task=%d ReqB:S:C:T=0:0:%s:%s" % (
+        nodes, job.num_cpus, tasks, spec.cpus_per_task or 1, facts.or_star(spec.cores_per_socket),
+        facts.or_star(facts.threads_per_core(spec)))
     yield "ReqTRES=" + facts.tres(facts.requested(job, context))
     yield "AllocTRES=" + (facts.tres(facts.allocated(job, context)) or "(null)")
     special = ("ThreadSpec=%d" % spec.thread_spec if spec.thread_spec is not None
@@ -258,7 +260,7 @@ def _step_lines(job: Job, step: Step, context: Context) -> Iterator[str]:
     yield "State=%s Partition=%s NodeList=%s" % (step.state.name, job.partition, facts.node_list(step.nodes))
     cpus = facts.step_cpus_shown(step)
     yield "Nodes=%d CPUs=%d Tasks=%d Name=%s Network=(null)" % (len(step.nodes), cpus, step.ntasks, step.name)
-    yield "TRES=" + (facts.tres(facts.step_tres(step)) if cpus else "(null)")
+    yield "TRES=" + (facts.tres(facts.step_tres(step, context)) if cpus else "(null)")
     yield "ResvPorts=(null)"
     yield "CPUFreqReq=Default" + (" Dist=" + step.distribution if step.distribution else "")
     yield "SrunHost:Pid=%s:%d" % (null_if_empty(step.srun_host), step.srun_pid)

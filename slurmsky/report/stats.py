@@ -45,7 +45,7 @@ def sstat_fields(context: Context) -> dict[str, Field[RunningStep]]:
     fields = {name: used(field) for name, field in usage_fields(context.scale, sacct=False).items()}
     fields.update(
         {
-            "alloctres": Field(TEXT, lambda row: facts.tres(sorted(facts.step_tres(row.step))) or None),
+            "alloctres": Field(TEXT, lambda row: facts.tres(sorted(facts.step_tres(row.step, context))) or None),
             "consumedenergy": Field(TEXT, lambda row: "0"),
             "consumedenergyraw": Field(NUMBER, lambda row: "0"),
             "jobid": Field(TEXT, lambda row: "%d.%s" % (row.step.job_id, row.step.step_id)),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from local_engine import LocalEngine
+from local_engine import REPOSITORY, LocalEngine
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 AS_OTHER = "setpriv --reuid=65534 --regid=65534 --clear-groups "
@@ -121,6 +125,7 @@ def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
             os.chown(path, 65534, 65534)
         engine.root.chmod(0o755)
         env.update(SLURMSKY_HOME=str(theirs), HOME=str(theirs), USER="nobody", LOGNAME="nobody")
+        env.update(_for_others(engine.root))
         command = [*AS_OTHER.split(), *command]
     try:
         code, out, err = _run(
@@ -139,6 +144,27 @@ def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
         fields = dict(re.findall(r"(?:^|\s)([A-Za-z][\w/:]*)=(\S*)", first))
         engine.run(["scancel", job[1]], cwd=folder)
     return Answer(out, err, code, fields)
+
+
+@cache
+def _for_others(root: Path) -> dict[str, str]:
+    """Variables with which another user can run the launchers, whoever owns this clone and its Python.
+
+    A system interpreter of the same release can be executed by anybody; the packages are copied to where
+    anybody can read them.
+    """
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    python = next(path for path in (f"/usr/bin/{version}", "/usr/bin/python3", sys.executable) if Path(path).exists())
+    place = root / "shared"
+    shutil.copytree(REPOSITORY / "bin", place / "bin", symlinks=True)
+    for name in ("slurmsky", "grammar"):
+        shutil.copytree(REPOSITORY / name, place / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    for package in ("lark", "psutil"):
+        found = importlib.util.find_spec(package)
+        assert found is not None and found.origin is not None
+        shutil.copytree(Path(found.origin).parent, place / package)
+    subprocess.run(["chmod", "-R", "a+rX", place], check=True)
+    return {"PATH": f"{place}/bin:/usr/local/bin:/usr/bin:/bin", "SLURMSKY_PYTHON": python}
 
 
 def _run(

@@ -28,7 +28,12 @@ NOT_COMPARED: dict[tuple[str, str], str] = {
         "sbatch -d afterok:999999999 SCRIPT",
         "Dependency",
     ): "dropped at the next scheduling pass: a matter of timing",
+    ("sbatch -N2-1k SCRIPT", "NumNodes"): "recorded of a job that waits; this one runs at once",
+    ("sbatch -N2-1k SCRIPT", "NumCPUs"): "recorded of a job that waits; this one runs at once",
 }
+
+#: argv -> why the row is not asked here.
+NOT_HERE = {"sbatch --gid=nogroup -H SCRIPT": "refused: jobs run as their owner"}
 
 #: argv -> why the messages are not compared.
 OTHER_WORDS = {
@@ -38,11 +43,16 @@ OTHER_WORDS = {
 
 @pytest.fixture(scope="module")
 def answers(engine: LocalEngine) -> dict[int, Answer]:
-    return answer_all(engine, ROWS, with_fields=True)
+    return answer_all(engine, [row for row in ROWS if row.argv not in NOT_HERE], with_fields=True)
 
 
 def _parameters() -> list[object]:
-    return [pytest.param(row, id=f"{row.number}: {row.argv}") for row in ROWS]
+    return [
+        pytest.param(row, id=f"{row.number}: {row.argv}", marks=[pytest.mark.skip(reason=NOT_HERE[row.argv])])
+        if row.argv in NOT_HERE
+        else pytest.param(row, id=f"{row.number}: {row.argv}")
+        for row in ROWS
+    ]
 
 
 @pytest.mark.parametrize("row", _parameters())

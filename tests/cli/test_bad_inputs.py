@@ -22,6 +22,8 @@ NOT_HERE: dict[str, str] = {
     "srun --mpi=list": "lists the plugins that one build was made with",
     "srun --slurmd-debug=9 true": "prints the log of that build's step daemon",
     "sbatch -H -N1,2 SCRIPT": "a list of node counts is accepted since 23.02",
+    "sacct -R bogus": "the option is there since 25.11",
+    "srun -D /no/such/dir pwd": "said twice in 22.05: by the step's manager and again by its task",
     "squeue --json=bogus": "the option takes an argument since 23.02",
 }
 for _row in ROWS:
@@ -35,6 +37,10 @@ OWN_WORDS = {
     "squeue --json -o %i": "the recorded layout is 22.05's; 25.11's is in other tests",
     "scontrol version": "tells the version",
     "sstat -e x": "lists the fields, and newer releases have more of them",
+    "sstat -j 999999": "the default columns are those of newer releases",
+    "sstat -j 999999.0": "the default columns are those of newer releases",
+    "squeue extra": "prints the usage",
+    "squeue -h extra words": "prints the usage",
     "scontrol show step": "lists the steps of the recorded queue",
     "scontrol show step abc": "lists the steps of the recorded queue",
 }
