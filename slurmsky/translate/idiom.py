@@ -20,6 +20,11 @@ from . import idiomvars
 from .idiomvars import Facts
 from .shell import FILLER, Block, Command, Script, Statement, Word, parse, script_in
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 #: pyxis' options of srun and sbatch. Source: NVIDIA/pyxis args.c.
 PYXIS = tuple(
     SiteOption(name, argument)
@@ -42,107 +47,25 @@ PYXIS = tuple(
     )
 )
 #: commands of Slurm that need slurmsky to answer them
-CLIENTS = frozenset(
-    ["sbatch", "squeue", "sacct", "scancel", "sinfo", "salloc", "sattach", "sstat", "sprio", "sacctmgr", "sreport"]
+CLIENTS = _words(
+    """
+    sbatch squeue sacct scancel sinfo salloc sattach sstat sprio sacctmgr sreport
+    """
 )
 #: what may run on every node as well as on one
-_ANYWHERE = frozenset(
-    [
-        ":",
-        "[",
-        "[[",
-        "test",
-        "true",
-        "false",
-        "export",
-        "set",
-        "unset",
-        "shopt",
-        "ulimit",
-        "umask",
-        "cd",
-        "pushd",
-        "popd",
-        "pwd",
-        "echo",
-        "printf",
-        "source",
-        ".",
-        "eval",
-        "trap",
-        "hostname",
-        "date",
-        "uname",
-        "whoami",
-        "id",
-        "nvidia-smi",
-        "rocm-smi",
-        "lscpu",
-        "free",
-        "df",
-        "nproc",
-        "which",
-        "type",
-        "command",
-        "env",
-        "printenv",
-        "sleep",
-        "wait",
-        "local",
-        "declare",
-        "typeset",
-        "readonly",
-        "read",
-        "mapfile",
-        "readarray",
-        "return",
-        "break",
-        "continue",
-        "shift",
-        "exit",
-        "let",
-        "mkdir",
-        "ls",
-        "module",
-        "ml",
-        "conda",
-        "alias",
-        "head",
-        "tail",
-        "cut",
-        "tr",
-        "sed",
-        "awk",
-        "grep",
-        "sort",
-        "uniq",
-        "wc",
-        "seq",
-        "basename",
-        "dirname",
-        "realpath",
-        "readlink",
-        "cat",
-        "rm",
-        "touch",
-    ]
+_ANYWHERE = _words(
+    """
+    : [ [[ test true false export set unset shopt ulimit umask cd pushd popd pwd echo printf source
+    . eval trap hostname date uname whoami id nvidia-smi rocm-smi lscpu free df nproc which type
+    command env printenv sleep wait local declare typeset readonly read mapfile readarray return
+    break continue shift exit let mkdir ls module ml conda alias head tail cut tr sed awk grep sort
+    uniq wc seq basename dirname realpath readlink cat rm touch
+    """
 )
-_WRAPPERS = frozenset(
-    [
-        "xargs",
-        "parallel",
-        "timeout",
-        "time",
-        "env",
-        "nice",
-        "nohup",
-        "numactl",
-        "exec",
-        "command",
-        "stdbuf",
-        "taskset",
-        "sudo",
-    ]
+_WRAPPERS = _words(
+    """
+    xargs parallel timeout time env nice nohup numactl exec command stdbuf taskset sudo
+    """
 )
 _LAUNCHERS = frozenset(("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun"))
 _SECRET = re.compile(r"(API_?KEY|TOKEN|SECRET|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
