@@ -286,7 +286,7 @@ class LifeCycle:
         """An engine without places of its own tells which nodes it got."""
         for share, node in zip(job.shares, event["nodes"], strict=False):
             share.name, share.address = node["name"], node.get("address", "")
-        job.batch_host = job.nodes[0]
+        job.batch_host = job.shares[0].name
         self.book.touch(job)
 
     def _step(self, job: Job, data: dict[str, Any]) -> None:
