@@ -130,6 +130,14 @@ def explain(
     )
 
 
+def _with_some_gpu(spec: JobSpec, site: Site, partition: str) -> SkyTask | None:
+    """The task as it would be with a GPU type; None where that is not what is missing."""
+    try:
+        return plan(spec, replace(site, gpus=replace(site.gpus, default="GPU_TYPE")), partition)
+    except (Refused, LanguageError):
+        return None
+
+
 def _task_yaml(task: SkyTask, file: str) -> str:
     return f"# what sbatch launches; run starts slurmsky's agent, which runs {one_line(file)} as it is\n" + task.yaml(
         run=f"sh ~/.slurmsky/{task.name}/start.sh\n"
@@ -243,7 +251,8 @@ class _Draft:
             gpus = {word.lower() for word, _ in (*site.gpus.names, *KNOWN_GPUS)}
             words = [w for w in re.findall(r"[A-Za-z_][\w.-]*", value) if w not in mapped and w.lower() not in gpus]
             if words:
-                lines = f'[[partition]]\nname = "{_toml(self.partition)}"\nfeatures = {{ {_toml(words[0])} = "INSTANCE TYPE OR GPU" }}'
+                lines = f'[[partition]]\nname = "{_toml(self.partition)}"\n'
+                lines += f'features = {{ {_toml(words[0])} = "INSTANCE TYPE OR GPU" }}'
                 return f"no feature {one_line(words[0])} is mapped", lines
         return None
 

@@ -75,8 +75,8 @@ def table_text(pages: Sequence[Page]) -> str:
     for page in pages:
         counts = [page.count(fate) for fate in FATES]
         lines.append(
-            f"{one_line(page.file, width):<{width}}  {counts[0]:>4}  {counts[1]:>7}  {counts[2]:>9}  {counts[3]:>6}  {counts[4]:>7}  "
-            f"{verdict(page)}"
+            f"{one_line(page.file, width):<{width}}  {counts[0]:>4}  {counts[1]:>7}  {counts[2]:>9}  "
+            f"{counts[3]:>6}  {counts[4]:>7}  {verdict(page)}"
         )
     lines += ["", share(pages)]
     settle = dict.fromkeys(text for page in pages for text in page.settle)
@@ -142,7 +142,8 @@ def to_html(pages: Sequence[Page]) -> str:
     out.append(f"<title>slurmsky explain</title><style>{_STYLE}</style><h1>slurmsky explain</h1>")
     if len(pages) > 1:
         out.append(
-            f"<p>{cell(share(pages))}</p><table><tr><th>script<th>kept<th>changed<th>no effect<th>to decide<th>refused<th>verdict"
+            f"<p>{cell(share(pages))}</p><table><tr><th>script<th>kept<th>changed<th>no effect<th>to decide"
+            "<th>refused<th>verdict"
         )
         for number, page in enumerate(pages):
             cells = "".join(f"<td>{page.count(fate)}" for fate in FATES)
@@ -156,7 +157,8 @@ def to_html(pages: Sequence[Page]) -> str:
         for found in page.findings:
             kind = found.fate.replace(" ", "-")
             out.append(
-                f"<tr><td>{found.line}<td><code>{cell(found.text)}</code><td class='{kind}'>{found.fate}<td>{cell(found.reason)}"
+                f"<tr><td>{found.line}<td><code>{cell(found.text)}</code><td class='{kind}'>{found.fate}"
+                f"<td>{cell(found.reason)}"
             )
         out.append("</table>")
         if page.task_yaml:

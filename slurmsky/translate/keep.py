@@ -245,7 +245,7 @@ class _Draft:
         if "%" in (self.spec.array or ""):
             most = (self.spec.array or "").rpartition("%")[2]
             document.comment(
-                f"  at most {one_line(most)} at once: sky jobs pool apply --workers {one_line(most)}, and launch with --pool"
+                f"  at most {one_line(most)} at once: a pool of so many workers (sky jobs pool apply), and --pool"
             )
 
     def _needs_workdir(self) -> bool:
@@ -442,9 +442,9 @@ class _Draft:
             document.comment(f"  and {len(shown) - 8} more")
         folder = f"{self.task.name}.slurmsky"
         document.comment(
-            f"`sbatch {one_line(self.file)}` does the same and needs no file. `slurmsky translate -o {self._yaml_name()}`"
+            f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
         )
-        document.comment(f"writes this beside the folder {folder}, which holds the script and what runs it.")
+        document.comment(f"beside it, which `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes.")
         document.put("name", self.task.name)
         if self.facts.nodes > 1:
             document.put("num_nodes", self.facts.nodes)
