@@ -1,4 +1,4 @@
-"""slurmsky status|stop|doctor: the controller itself."""
+"""slurmsky status|stop|doctor: the controller itself; explain|translate|site: moving from another cluster."""
 from __future__ import annotations
 
 import asyncio
@@ -15,6 +15,9 @@ USAGE = """Usage: slurmsky COMMAND
   status    what the controller is doing
   stop      end the controller; running jobs go on and are found again
   doctor    check this installation and say what to do about what is wrong
+  explain   what each line of a batch script, or of a folder of them, becomes here
+  translate the SkyPilot YAML for a batch script, to keep
+  site      check | init: the site file, proved or written
   version   print the version
 """
 
@@ -37,6 +40,18 @@ async def main(ctx: Context) -> int:
         return 0
     if word == "doctor":
         return _doctor(ctx)
+    if word == "explain":
+        from ._explain import main as explain
+
+        return await explain(ctx)
+    if word == "translate":
+        from ._translate import main as translate
+
+        return await translate(ctx)
+    if word == "site":
+        from ._site import main as site
+
+        return await site(ctx)
     ctx.err(f"slurmsky: unknown command: {word}")
     ctx.err("Try 'slurmsky help' for more information")
     return 1

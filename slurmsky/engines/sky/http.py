@@ -123,6 +123,18 @@ class Client:
         """Check a task's YAML, the site's admin policy included. Raises Rejected with SkyPilot's reason."""
         await self._send("POST", "/validate", {"dag": task_yaml, "request_options": None})
 
+    async def optimize(self, task_yaml: str) -> str:
+        """The optimizer's report on a task, as text with its table of what could run it at which price.
+
+        Its result is null by design; the table is in the request's stream (sky/server/server.py).
+        """
+        request_id = await self.post("/optimize", {"dag": task_yaml, "request_options": None})
+        answer = await self._send("GET", f"/api/stream?request_id={quote(request_id)}&format=plain", head_s=60)
+        text = answer.body.decode("utf-8", "replace")
+        if "Considered resources" not in text:
+            await self.result(request_id, 30)  # raises what went wrong
+        return text
+
     async def launch(
         self, task_yaml: str, name: str, *, num_jobs: int | None = None, pool: str = "", blob_id: str = ""
     ) -> list[int]:

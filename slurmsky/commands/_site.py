@@ -1,0 +1,179 @@
+"""slurmsky site check|init: the site file proved, or written from what is known of the old cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from dataclasses import dataclass
+
+from .. import paths
+from ..controller.context import Context
+from ..engines.local import machine
+from ..engines.sky import setup
+from ..engines.sky.http import Client, Rejected, SkyError
+from ..model.spec import JobSpec
+from ..site.init import Old, read_module_avail, read_sinfo, read_slurm_conf, render
+from ..site.load import load
+from ..site.record import Site, SiteError
+from ..translate.notes import Refused
+from ..translate.task import plan
+from ._command import absolute
+from ._explain import split, write
+
+USAGE = """Usage: slurmsky site check [FILE]
+       slurmsky site init [-o FILE] [--slurm-conf=FILE] [--sinfo=FILE] [--modules=FILE]
+
+check  reads the site file and proves it against SkyPilot: FILE:LINE:COLUMN: what is wrong
+init   writes one: from slurm.conf, sinfo's output and `module avail` of the old cluster, else by asking
+"""
+PATIENCE_S = 60.0
+
+
+async def main(ctx: Context) -> int:
+    """Dispatch on the second word."""
+    word = ctx.args[1] if len(ctx.args) > 1 else ""
+    if word == "check":
+        return await _check(ctx)
+    if word == "init":
+        return await _init(ctx)
+    ctx.out(USAGE)
+    return 0 if word in ("help", "-h", "--help") else 1
+
+
+# --- check
+
+
+@dataclass
+class _Told:
+    ctx: Context
+    faults: int = 0
+
+    def good(self, text: str) -> None:
+        self.ctx.out(f"ok    {text}\n")
+
+    def fault(self, text: str) -> None:
+        self.faults += 1
+        self.ctx.out(f"LOOK  {text}\n")
+
+
+async def _check(ctx: Context) -> int:
+    words = ctx.args[2:]
+    found = absolute(ctx, words[0]) if words else str(paths.site_file(ctx.env) or "")
+    if not found:
+        ctx.out("ok    no site file: this machine is the cluster\n")
+        return 0
+    try:
+        with open(found, encoding="utf-8") as file:
+            text = file.read()
+        site = load(text, found, machine.facts())
+    except (OSError, UnicodeDecodeError) as error:
+        ctx.err(f"slurmsky: {found}: {getattr(error, 'strerror', None) or error}")
+        return 1
+    except SiteError as error:
+        ctx.err(str(error))
+        return 1
+    told = _Told(ctx)
+    names = ", ".join(part.name for part in site.cluster.partitions)
+    told.good(f"{found}: cluster {site.cluster.name}, partitions {names}")
+    client = setup.connect(ctx.env, site, ctx.env.get("USER", ""))
+    sky = [part.name for part in site.cluster.partitions if site.engine_of(part.name) != "local"]
+    if not sky:
+        told.good("all partitions are on this machine: SkyPilot is not asked")
+    elif not setup.is_set_up(ctx.env, site):
+        told.good("SkyPilot is not set up for you: not proved against it")
+    else:
+        try:
+            await asyncio.wait_for(_against_sky(told, site, client, sky, text, found), PATIENCE_S)
+        except (SkyError, asyncio.TimeoutError) as error:
+            told.fault(f"SkyPilot at {client.access.endpoint}: {error or 'no answer'}")
+    return 1 if told.faults else 0
+
+
+async def _against_sky(told: _Told, site: Site, client: Client, names: list[str], text: str, file: str) -> None:
+    enabled = await setup.enabled_infra(client)
+    told.good(f"SkyPilot at {client.access.endpoint} has {', '.join(enabled) or 'no infra enabled'}")
+    for name in names:
+        place = _place(text, file, name)
+        here = site.sky_partition(name)
+        missing = [infra for infra in here.infra if infra.split("/")[0].replace("k8s", "kubernetes") not in enabled]
+        for infra in missing:
+            told.fault(f"{place}: partition {name}: SkyPilot has not enabled {infra} (sky check)")
+        try:
+            spec = JobSpec(gpus="1") if here.gpu else JobSpec()
+            await client.validate(plan(spec, site, name).yaml(run="true"))
+        except Refused as error:
+            told.fault(f"{place}: partition {name}: {error} ({error.hint})")
+        except Rejected as error:
+            told.fault(f"{place}: partition {name}: {error}")
+        else:
+            if not missing:
+                told.good(f"partition {name}: SkyPilot takes its tasks")
+
+
+def _place(text: str, file: str, partition: str) -> str:
+    """Where a partition is named, as FILE:LINE:COLUMN."""
+    for number, line in enumerate(text.splitlines(), 1):
+        found = re.match(r"\s*name\s*=\s*[\"']%s[\"']" % re.escape(partition), line)
+        if found:
+            return f"{file}:{number}:{len(line) - len(line.lstrip()) + 1}"
+    return f"{file}:1:1"
+
+
+# --- init
+
+_SOURCES = {"--slurm-conf": read_slurm_conf, "--sinfo": read_sinfo, "--modules": read_module_avail}
+
+
+async def _init(ctx: Context) -> int:
+    call = split(ctx.args[2:], frozenset(("-h", "--help")), frozenset(("-o", *_SOURCES)))
+    if call.flags or call.rest:
+        ctx.out(USAGE)
+        return 0 if call.flags else 1
+    target = call.values.get("-o", "")
+    if target and os.path.exists(absolute(ctx, target)):
+        ctx.err(f"slurmsky: {target} exists already")
+        return 1
+    old = Old()
+    try:
+        for option, read in _SOURCES.items():
+            if option in call.values:
+                with open(absolute(ctx, call.values[option]), encoding="utf-8", errors="replace") as file:
+                    read(file.read(), old)
+    except OSError as error:
+        ctx.err(f"slurmsky: {error.filename}: {error.strerror}")
+        return 1
+    for problem in old.problems:
+        ctx.err(f"slurmsky: {problem}")
+    infra: list[str] = []
+    gpu = ""
+    if not set(call.values) - {"-o"}:
+        infra, gpu = await _ask(ctx, old)
+    text = render(old, infra=infra, gpu=gpu)
+    load(text, target or "slurmsky.toml", machine.facts())  # what is written can be read
+    return write(ctx, text, target)
+
+
+async def _ask(ctx: Context, old: Old) -> tuple[list[str], str]:
+    """The few things that matter, with what is known as the default."""
+    known = ""
+    if setup.is_set_up(ctx.env, ctx.queue.site):
+        try:
+            client = setup.connect(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+            known = ",".join(await asyncio.wait_for(setup.enabled_infra(client), 15))
+        except (SkyError, asyncio.TimeoutError):
+            known = ""
+    old.cluster = await _answer(ctx, "Name of the cluster", "cluster")
+    infra = await _answer(ctx, "Where jobs run, in order (kubernetes/CONTEXT, aws, slurm/NAME...)", known)
+    gpu = await _answer(ctx, "GPU that --gpus without a type means", "")
+    from ..site.init import OldPartition
+
+    for name in (await _answer(ctx, "Partitions that scripts name", "main")).replace(",", " ").split():
+        old.partitions[name] = OldPartition(name, default=not old.partitions)
+    return [word.strip() for word in infra.split(",") if word.strip()], gpu
+
+
+async def _answer(ctx: Context, question: str, default: str) -> str:
+    """One line of the caller's; the default for an empty one or at the end of input. Questions go to stderr."""
+    ctx.err(f"{question}{f' [{default}]' if default else ''}:")
+    return (await ctx.read_line()).strip() or default
