@@ -501,6 +501,7 @@ def _update_partition(ctx: Context, pairs: Pairs) -> int:
         ctx.err("No changes specified")
         return 1
     ctx.queue.book.partition_states[name] = state
+    ctx.queue.book.keep_states()
     ctx.queue.kick()
     return 0
 

@@ -6,6 +6,7 @@ that ended longer than MinJobAge ago live only in the store, as they leave slurm
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -57,6 +58,7 @@ class Book:
             node.version = RELEASE
             node.partitions = tuple(p.name for p in cluster.partitions if node.config.name in p.nodes)
             self._apply_configured_state(node)
+        self._restore_states()
         for job in store.current(clock() - cluster.min_job_age_s):
             self._index(job)
             if job.state.finished and not holds_allocation(job):
@@ -75,6 +77,32 @@ class Book:
             node.state = NodeState.FUTURE
         node.reason = node.config.reason
         self.refresh_node(node)
+
+    # --- what scontrol update said of nodes and partitions
+
+    def keep_states(self) -> None:
+        """Commit the states that were given to nodes and partitions by hand. Raises StoreError."""
+        nodes = {
+            name: [node.state is NodeState.DOWN, node.flags.value, node.reason, node.reason_time, node.reason_user]
+            for name, node in self.nodes.items()
+            if node.state is NodeState.DOWN or node.flags or node.reason
+        }
+        self.store.put_note("states", json.dumps({"nodes": nodes, "partitions": self.partition_states}))
+
+    def _restore_states(self) -> None:
+        text = self.store.note("states")
+        if text is None:
+            return
+        kept = json.loads(text)
+        names = {partition.name for partition in self.cluster.partitions}
+        self.partition_states.update({name: word for name, word in kept["partitions"].items() if name in names})
+        for name, (down, flags, reason, since, user) in kept["nodes"].items():
+            node = self.nodes.get(name)
+            if node is not None:
+                node.state = NodeState.DOWN if down else node.state
+                node.flags |= NodeFlag(flags)
+                node.reason, node.reason_time, node.reason_user = reason, since, user
+                self.refresh_node(node)
 
     # --- ids
 

@@ -633,6 +633,7 @@ class LifeCycle:
         if reason:
             node.reason, node.reason_user, node.reason_time = reason, user, self.book.clock()
         self.book.refresh_node(node)
+        self.book.keep_states()
         self.kick()
 
 

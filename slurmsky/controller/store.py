@@ -68,6 +68,18 @@ class Store:
         (value,) = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
         return int(value)
 
+    def note(self, name: str) -> str | None:
+        """A text kept under a name (put_note), or None."""
+        row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put_note(self, name: str, text: str) -> None:
+        """Keep a small text; raises StoreError."""
+        try:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, text))
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
     # --- writing
 
     def write(
