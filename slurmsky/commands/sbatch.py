@@ -18,6 +18,7 @@ from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..options import submit as options
 from ..options.errors import failure
+from ..site import modulecommand
 from ._command import error_exit, refused, streaming
 from ._surroundings import rlimits, submitter, surroundings
 from ._tables import table
@@ -45,11 +46,13 @@ async def main(ctx: Context) -> int:
         return test_only(ctx, request.components[0])
     if len(data) > queue.site.cluster.max_script_size:
         return refused(ctx, SlurmError(Errno.PATH_TOO_LONG), WHAT)
+    environment = job_environment(ctx, specs[0].export)
+    environment.update(modulecommand.job_variables(queue.site, data, environment))
     payload = Payload(
         data,
         _command(ctx, choice, path, specs[0]),
         request.argv,
-        job_environment(ctx, specs[0].export),
+        environment,
         ctx.request.umask,
         rlimits(ctx.request.pid),
     )

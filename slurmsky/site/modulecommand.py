@@ -1,0 +1,62 @@
+"""`module` and `ml` in a job: what its environment must hold so that they exist on every node. Pure."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from .modules import find, shipped
+from .record import Site
+
+#: Only scripts that say so get the functions; the others' environment stays as Slurm makes it.
+_SAYS = re.compile(rb"(?<![\w./=-])(?:module|ml)[ \t]+[\w\"'$-]")
+_FUNCTION = re.compile(r"^(module|ml)\(\) (\{\n.*?^\})$", re.DOTALL | re.MULTILINE)
+SHIMS = Path(__file__).with_name("shims")
+
+
+@cache
+def functions() -> Mapping[str, str]:
+    """The functions' environment variables, as bash exports functions (variables.c, since its 4.3 patch 27)."""
+    data = pkgutil.get_data("slurmsky.site", "module.bash")
+    assert data is not None, "module.bash is missing from the package"
+    return {f"BASH_FUNC_{name}%%": f"() {body}" for name, body in _FUNCTION.findall(data.decode("utf-8"))}
+
+
+def listing(site: Site) -> str:
+    """SLURMSKY_MODULES: NAME|what it stands for|VARIABLE=VALUE... a line, the site's own names first."""
+    rows = []
+    for config in site.modules:
+        meaning = config.image or config.setup or "this site's"
+        rows.append([config.name, meaning, *(f"{name}={value}" for name, value in config.environment)])
+    for row in shipped().values():
+        name = str(row["names"][0])
+        found = find(site, name)
+        if found is not None and found.source == "shipped":
+            for spelling in row["names"]:
+                rows.append([str(spelling), found.image or found.setup or found.note])
+    seen: dict[str, str] = {}
+    for fields in rows:
+        seen.setdefault(fields[0], "|".join(re.sub(r"[|\n]", " ", field) for field in fields))
+    return "\n".join(seen.values())
+
+
+def job_variables(site: Site, script: bytes, environment: Mapping[str, str]) -> dict[str, str]:
+    """What to add to the environment of a job whose script calls `module` or `ml`; {} for any other.
+
+    A caller whose shell has exported a module system's own functions keeps them.
+    """
+    if not _SAYS.search(script):
+        return {}
+    own = environment.get("BASH_FUNC_module%%", "")
+    if own and (environment.get("LMOD_CMD") or environment.get("MODULES_CMD")):
+        return {}
+    found = {**functions(), "SLURMSKY_MODULES": listing(site)}
+    wanted = dict(site.environment).get("SLURMSKY_UNKNOWN_MODULES")
+    if wanted:
+        found["SLURMSKY_UNKNOWN_MODULES"] = wanted
+    if "PATH" in environment and not script.startswith(b"#!/bin/bash"):
+        found["PATH"] = f"{environment['PATH']}:{SHIMS}"
+    return found
