@@ -64,15 +64,18 @@ FLEET: tuple[Action, ...] = (
     Until("test \"$(squeue -h -r -j $J6 -t R -o %K | sort | tr '\\n' ' ')\" = '3 4 '", 60),
     Wait("${J6}_1", "COMPLETED"),
     Wait("${J6}_2", "FAILED"),
+    Until("sleep 1.1"),  # sacct orders by the second of submission: the same seconds on both sides
     "sbatch -p gpu -w n4 --exclusive --gres=gpu:4 -J whole job.sh",  # J7
     Wait("$J7", "RUNNING"),
     "sbatch -J a-very-long-name-that-no-column-holds -H -n3 -c2 --mem-per-cpu=50 --nice=5 job.sh",  # J8
+    Until("sleep 1.1; while test $(date +%1N) -gt 2; do sleep 0.05; done"),
     "sbatch -J grün -H -a 1-3,5-9:2%1 job.sh",  # J9
     "sbatch -J after -d afterok:$J4 -n2 --gpus=1 job.sh",  # J10
     "sbatch -J never -d afterok:$J2 job.sh",  # J11
     "sbatch -J later -b 2031-05-06T07:08:09 -t 1:00 job.sh",  # J12
     "sbatch -J big -p gpu -N3 -t 12:00:00 job.sh",  # J13
     "sbatch -J long -p gpu -t 3-0 job.sh",  # J14
+    Until("sleep 1.1"),
     "sbatch -J pair -H --mem=10 het.sh",  # J15
     "sbatch -J here -w n4 -n2 job.sh",  # J16
     Wait("$J10", "Dependency"),
@@ -138,15 +141,15 @@ SACCT = (
 
 
 def _ordered(line: str) -> Run:
-    """Steps, and one node's rows of several partitions, come in no order of their own."""
-    return Run(line, free=line.startswith(("squeue -s", "sinfo -N", "sinfo -n n[3-4] -N")))
+    """Steps, one node's rows of several partitions, and jobs of one second in sacct come in no order of their own."""
+    return Run(line, free=line.startswith(("squeue -s", "sinfo -N", "sinfo -n n[3-4] -N")) or _KNOWN in line)
 
 
 CASES: tuple[Case, ...] = (
     Case("squeue", (*FLEET, *map(_ordered, SQUEUE)), FLEET_FILES),
     Case("sinfo", (*FLEET, *map(_ordered, SINFO)), FLEET_FILES),
     # What the accounting daemon knows may lag a little behind.
-    Case("sacct", (*FLEET, Until("sacct -n -X -j $J16 -o state | grep -q PENDING && sleep 3"), *SACCT), FLEET_FILES),
+    Case("sacct", (*FLEET, Until("sacct -n -X -j $J16 -o state | grep -q PENDING && sleep 3"), *map(_ordered, SACCT)), FLEET_FILES),
     Case("empty", ("squeue", "squeue -l | tail -n +2", "squeue -h", "squeue -s", "squeue --me", "squeue --start", "squeue -o '%i %j'",
                    "squeue -O jobid,name", "sinfo", _ordered("sinfo -N"), "sinfo -s", "sinfo -l | tail -n +2", "sinfo -R", "sinfo -o '%all' | wc -l",
                    "sinfo --version | sed 's/ .*//'")),
