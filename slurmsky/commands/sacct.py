@@ -102,11 +102,16 @@ def select(ctx: Context, query: SacctQuery) -> Iterator[Job]:
         )
         found = _het_leaders(ctx, query, found)
     else:
-        start = query.starttime if query.starttime is not None else _midnight(now)
+        # With --state and no times the window is the present moment (sacct's manual, DEFAULT TIME WINDOW).
+        usual = now if query.states and query.endtime is None else _midnight(now)
+        start = query.starttime if query.starttime is not None else usual
         end = query.endtime if query.endtime is not None else now
         found = queue.store.history(start, end, None, query.duplicates)
     test = _filter(ctx, query)
     for job in found:
+        live = queue.book.jobs.get(job.job_id)
+        if live is not None and live.restarts == job.restarts:
+            job.steps = dict(live.steps)  # a batch step that runs is not in the store
         if query.jobs:
             wanted = [one for one in query.jobs if _means(one, job)]
             if not wanted:
@@ -190,9 +195,12 @@ def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:
     if query.states:
         states = frozenset(query.states)
         if "all" not in states:
-            start, end = query.starttime, query.endtime
             now = ctx.queue.clock()
-            tests.append(lambda job: _in_state(job, states, start, end if end is not None else now))
+            start = query.starttime
+            if start is None and not query.jobs:
+                start = int(now if query.endtime is None else _midnight(now))
+            end = now if query.endtime is None else query.endtime
+            tests.append(lambda job: _in_state(job, states, start, end))
     for span, count in ((query.nnodes, lambda job: job.num_nodes), (query.ncpus, lambda job: job.num_cpus)):
         if span is not None:
             tests.append(lambda job, span=span, count=count: span[0] <= count(job) <= (span[1] or INFINITE))  # type: ignore[misc]
@@ -211,13 +219,16 @@ def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:
 
 def _in_state(job: Job, states: frozenset[str], start: float | None, end: float) -> bool:
     """-s: states that last are looked for inside the window, ends at their end. Source: as_mysql_jobacct_process.c."""
-    if job.state.name in states:
+    if "PENDING" in states:
+        # Jobs that could have run: one that is held, or waits for another, never waited in this sense.
+        began = job.start_time if report.started(job) else None
+        if 0 < job.eligible_time <= end and (began is None or began >= (start or 0)):
+            return True
+    if job.state.name in states and job.state is not JobState.PENDING:
         return True
     if job.state.finished and start is not None:
         ran = bool(job.start_time) and job.state is not JobState.PENDING
         if "RUNNING" in states and ran and job.start_time <= end and job.end_time >= start:
-            return True
-        if "PENDING" in states and job.submit_time <= end and (job.start_time or job.end_time) >= start:
             return True
     return "REQUEUED" in states and bool(job.restarts) and not job.state.finished
 

@@ -35,6 +35,8 @@ async def main(ctx: Context) -> int:
             code = max(code, await _one_id(ctx, query, wanted, targets))
     else:
         targets = [(None, job) for job in _by_filter(ctx, query)]
+        if not targets and query.verbose:
+            ctx.error("No active jobs match ALL job filters, including: " + _filters(query))
     seen: set[tuple[int, object]] = set()
     for wanted_id, job in targets:
         key = (job.job_id, wanted_id.step if wanted_id else None)
@@ -43,6 +45,14 @@ async def main(ctx: Context) -> int:
         seen.add(key)
         code = max(code, _act(ctx, query, job, wanted_id))
     return code
+
+
+def _filters(query: ScancelQuery) -> str:
+    """The filters that were given, as scancel lists them."""
+    named = (("account", query.account), ("job_name", query.name), ("nodelist", query.nodelist),
+             ("partition", query.partition), ("qos", query.qos), ("reservation", query.reservation),
+             ("state", query.state), ("user_name", query.user), ("wckey", query.wckey))
+    return "".join(f"{name}={value} " for name, value in named if value is not None)
 
 
 async def _one_id(

@@ -364,6 +364,8 @@ class LifeCycle:
             job.reason_desc = f"RaisedSignal:{exit_signal}({signal_name(exit_signal)})"
         elif state is JobState.TIMEOUT:
             job.reason = "TimeLimit"
+        elif state is JobState.COMPLETED:
+            job.reason, job.reason_desc = "None", ""
         if comment:
             job.system_comment = comment
         if job.start_time == 0.0:
@@ -453,9 +455,7 @@ class LifeCycle:
             raise SlurmError(Errno.JOB_FINISHED)
         job.priority = 0
         job.reason, job.reason_desc = ("JobHeldUser" if by_user else "JobHeldAdmin"), ""
-        if job.state is not JobState.PENDING:
-            job.reason = "None"
-        elif not job.spec.begin:
+        if job.state is JobState.PENDING and not job.spec.begin:
             job.eligible_time = 0.0
         self.book.touch(job)
         self.kick()

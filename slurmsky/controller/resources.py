@@ -104,7 +104,7 @@ class Demand:
         if self.max_nodes < INFINITE:
             return self.min_nodes
         need = 1
-        if self.cpus_per_task > 1:
+        if self.cpus_per_task > 1 and self.ntasks_given:
             # slurmctld rounds up twice: three tasks where four fit on a node are shown as two nodes.
             fit = max(1, cpus_per_node // self.cpus_per_task)
             need = max(1, self.ntasks // fit) + (self.ntasks % fit > 0)

@@ -147,7 +147,7 @@ def _time_limit(record: Record, form: Callable[[int], str]) -> Optional[str]:
         limit = record.step.time_limit_min
         return None if limit is None or limit == INFINITE else form(limit)
     limit = record.job.time_limit_min
-    if limit is None:
+    if limit is None or (record.job.spec.time_limit_min is None and not started(record.job)):
         return "Partition_Limit"
     return "UNLIMITED" if limit == INFINITE else form(limit)
 
