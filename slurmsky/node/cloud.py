@@ -59,7 +59,9 @@ def serve_other(node: Node) -> int:
     threading.Thread(target=await_finish, args=(line, loop), daemon=True).start()
     loop.run()
     try:
-        send_back(node, Log(node.session, node.rank), frozenset(), itertools.count().__next__)
+        log = Log(node.session, node.rank)
+        send_back(node, log, frozenset(), itertools.count().__next__)
+        log.event(ev="last")
         line.send({"done": True})
     except OSError:
         pass  # the first node is gone, and the job with it

@@ -82,6 +82,7 @@ class Head:
         self.terminated = False
         self.others: dict[int, tuple[rendezvous.Line, dict[str, Any]]] = {}
         self.done: dict[int, threading.Event] = {}
+        self.told_all: set[int] = {0}  # ranks whose last word is in the log
 
     def run(self) -> int:
         """From the first to the last; the job's exit code."""
@@ -89,7 +90,11 @@ class Head:
         server, _client = node.contexts()
         self.listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
         self.log.event(
-            ev="session", session=node.session, restart=node.launch.restart_count, control=self.control
+            ev="session",
+            session=node.session,
+            restart=node.launch.restart_count,
+            control=self.control,
+            ranks=node.count,
         )
         mine = node.facts()
         self.others = rendezvous.accept_all(self.listener, server, node.count - 1)
@@ -236,9 +241,7 @@ class Head:
     def _send_files(self) -> None:
         node = self.node
         skip = frozenset(
-            os.path.relpath(tail.path, node.submit_dir)
-            for member in self.members.values()
-            for tail in member.tails
+            os.path.relpath(tail.path, node.submit_dir) for member in self.members.values() for tail in member.tails
         )
         send_back(node, self.log, skip, self.new_stream)
 
@@ -314,6 +317,7 @@ class Head:
         try:
             while not line.receive(None).get("done"):
                 continue
+            self.told_all.add(rank)
             self.done[rank].set()
         except (OSError, ValueError):
             self.done[rank].set()
@@ -380,7 +384,7 @@ class Head:
             done.wait(300)
 
     def _finish(self, agent: subprocess.Popen[bytes]) -> int:
-        self.log.event(ev="done", ranks=self.node.count)
+        self.log.event(ev="done", ranks=sorted(self.told_all))
         for line, _ in self.others.values():
             line.sock.close()
         self.channel.on_close = lambda: None

@@ -39,6 +39,7 @@ class Cloud:
 
     def __init__(self, folder: Path, hidden: Path) -> None:
         self.folder, self.hidden = folder, hidden
+        self.lag: dict[int, float] = {}  # rank -> how late its lines come, in seconds
         self.processes: dict[int, list[asyncio.subprocess.Process]] = {}
 
     async def run(self, job: ManagedJob, run: int = 0) -> None:
@@ -84,6 +85,7 @@ class Cloud:
         assert node.stdout is not None
         prefix = b"\x1b[36m(%s, rank=%d, pid=%d)\x1b[0m " % (b"worker1" if rank else b"head", rank, node.pid)
         while chunk := await node.stdout.readline():
+            await asyncio.sleep(self.lag.get(rank, 0))
             job.log += skypilots_log(chunk, prefix)
         return await node.wait()
 

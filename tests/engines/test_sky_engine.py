@@ -34,6 +34,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(engine_module, "PACE_S", 0.05)
     monkeypatch.setattr(engine_module, "POLL_S", 0.1)
     monkeypatch.setattr(engine_module, "RETRY_S", (0.05, 0.1))
+    monkeypatch.setattr(engine_module, "LOG_FETCH_S", (0, 0.5, 1, 5))
 
 
 class World:
@@ -379,6 +380,7 @@ class FrameStream:
 
 def test_two_nodes_and_srun_and_commands_that_only_the_controller_can_answer(world):
     (world.project / "data.txt").write_text("hi\n")
+    world.cloud.lag[1] = 0.7  # the second node's files come when the first has said its last word
 
     async def what(world):
         world.home.mkdir(exist_ok=True)

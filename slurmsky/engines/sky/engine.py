@@ -39,6 +39,7 @@ FOLLOWERS = 40  # logs read at a time; a server has 128 threads for all its user
 HOLD_S = 60.0  # how long one of them is held while other jobs wait for their turn
 MANY = 6  # from so many jobs on, the queue is read as a whole
 RETRY_S = (1, 2, 5, 10, 20, 30, 60)
+LOG_FETCH_S = (0, 5, 15, 30, 60)
 QUEUE_FIELDS = [
     "job_id",
     "job_name",
@@ -467,7 +468,8 @@ class SkyEngine:
         then settle.
         """
         record = watch.record
-        for pause in (0, 5, 15):
+        # SkyPilot fetches the log of an ended job after it has said that it ended.
+        for pause in LOG_FETCH_S if record.status in ("SUCCEEDED", "FAILED") or record.started else (0,):
             await asyncio.sleep(pause)
             try:
                 watch.decoder.reconnect()
@@ -478,6 +480,8 @@ class SkyEngine:
                 log.info("job %d: log: %s", record.job_id, error)
             if watch.done or not record.open:
                 return
+        if watch.release():
+            await asyncio.sleep(PACE_S)  # they are judged by now
         seen = sky_status.seen(record.status, failure=self._failures.get(record.managed_job_id, ""))
         comment = "; ".join([*watch.broken, seen.comment]).strip("; ")
         self._end_all(watch, seen.state.name, seen.exit_code or 0, seen.reason, comment)

@@ -93,6 +93,11 @@ class Watch:
         self._saving: asyncio.TimerHandle | None = None
         self.broken: list[str] = []
         self._early: list[tuple[str, Output]] = []
+        # Nodes' lines are mixed in any order: an end is told when the last word of every node has come.
+        self._ranks = 1
+        self._last_words: set[tuple[int, int]] = set()  # (session, rank)
+        self._expected: set[tuple[int, int]] | None = None
+        self._held: list[dict[str, Any]] = []
 
     @classmethod
     def load(cls, folder: Path, tell: Callable[[dict[str, Any]], None]) -> Watch:
@@ -168,6 +173,8 @@ class Watch:
                     if not member.ended:
                         member.acked, member.started = 0, False
             record.session, record.control = item.session, str(body.get("control", ""))
+            self._ranks = int(body.get("ranks", 1))
+            self._held.clear()
         elif kind == "stream":
             self.returns.open_stream(key, body)
             self._bring_early()
@@ -182,14 +189,34 @@ class Watch:
             self.returns.say(str(body.get("text")))
         elif kind == "broken":
             self.broken.append(str(body.get("text")))
+        elif kind == "last":
+            self._last_words.add((item.session, item.rank))
+            self._check_done()
         elif kind == "done":
-            self.done = True
+            self._last_words.add((item.session, item.rank))
+            self._expected = {(item.session, int(rank)) for rank in body.get("ranks", ())}
+            self._check_done()
         elif kind in AGENT_EVENTS and item.session == record.session:
             known = record.members.get(str(body.get("job_id")))
             if known is not None and body.get("seq", 0) > known.acked:
                 if kind == "started":
                     known.started = True
-                self.tell(body)
+                if kind == "ended" and self._ranks > 1:
+                    self._held.append(body)
+                else:
+                    self.tell(body)
+
+    def _check_done(self) -> None:
+        if self._expected is not None and self._expected <= self._last_words:
+            self.done = True
+            self.release()
+
+    def release(self) -> bool:
+        """Tell the ends that were held back: all that the log has to say is there. True when there were any."""
+        held, self._held = self._held, []
+        for body in held:
+            self.tell(body)
+        return bool(held)
 
     def _bring_early(self) -> None:
         waiting, self._early = self._early, []
