@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..controller.context import CallerGone, Context
 from ..controller.errors import Errno, SlurmError
-from ..controller.submit import Payload, admit, partitions_of
+from ..controller.submit import Payload, partitions_of
 from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
@@ -34,8 +34,7 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
         if not queue.engine.places_in(part.name):
             hint = f"{ctx.command} holds nodes of this machine only so far; SkyPilot runs batch jobs (sbatch)"
             raise SlurmError(Errno.NOT_SUPPORTED, f"partition {part.name} is on SkyPilot: {hint}")
-    job = admit(queue.book, specs, payload, submitter(ctx), queue.paths.jobs, interactive=True)
-    queue.flush()
+    job = queue.submit(specs, payload, submitter(ctx), interactive=True)
     queue.schedule_now()
     if job.state is JobState.PENDING:
         why = waits_for(job)

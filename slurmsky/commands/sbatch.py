@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
 from ..controller.scheduling import predict_start
-from ..controller.store import StoreError
-from ..controller.submit import Payload, admit, check, partitions_of
+from ..controller.submit import Payload, check, partitions_of
 from ..language import exportspec, hostlist, timespec
 from ..model.job import Job
 from ..model.spec import JobSpec
@@ -57,15 +56,9 @@ async def main(ctx: Context) -> int:
         rlimits(ctx.request.pid),
     )
     try:
-        job = admit(queue.book, specs, payload, submitter(ctx), queue.paths.jobs)
-        queue.flush()
+        job = queue.submit(specs, payload, submitter(ctx))
     except SlurmError as error:
         return refused(ctx, error, WHAT)
-    except (OSError, StoreError) as error:
-        # Nothing was promised: the id is not printed, and what is in memory goes.
-        ctx.error(f"{WHAT}: I/O error writing script/environment to file")
-        ctx.error(str(error))
-        return error_exit(ctx)
     queue.kick()
     if not flags.quiet:
         cluster = f";{queue.site.cluster.name}" if specs[0].clusters else ""

@@ -134,6 +134,17 @@ class Book:
             self.on_touch()
         self._touched[job.job_id] = job
 
+    def unadmit(self, job: Job) -> None:
+        """Forget a pending job that was never committed."""
+        self.jobs.pop(job.job_id, None)
+        self.pending.discard(job.job_id)
+        self._touched.pop(job.job_id, None)
+        members = self.members.get(job.array_job_id)
+        if members is not None:
+            members.discard(job.job_id)
+            if not members:
+                del self.members[job.array_job_id]
+
     def touch_step(self, job: Job, step: Step) -> None:
         """Note that a step is new or changed."""
         if not self._touched and not self._steps:

@@ -1,8 +1,9 @@
 """What the controller refuses, in Slurm's words.
 
-    SlurmError
-    +-- every answer of slurmctld: text, number (errno of slurm_errno.h) and detail lines
+SlurmError
++-- every answer of slurmctld: text, number (errno of slurm_errno.h) and detail lines
 """
+
 from __future__ import annotations
 
 import enum
@@ -18,6 +19,7 @@ class Errno(enum.Enum):
     NODE_CONFIG_UNAVAILABLE = (2014, "Requested node configuration is not available")
     NODES_BUSY = (2016, "Requested nodes are busy")
     INVALID_JOB_ID = (2017, "Invalid job id specified")
+    WRITING_TO_FILE = (2019, "I/O error writing script/environment to file")
     ALREADY_DONE = (2021, "Job/step already completing or completed")
     ACCESS_DENIED = (2002, "Access/permission denied")
     CANNOT_BE_ALTERED = (2020, "Job can not be altered now, try again later")

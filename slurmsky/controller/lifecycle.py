@@ -524,7 +524,11 @@ class LifeCycle:
             self.book.free_shares(job)
         job.launched = False
         earlier = replace(
-            job, steps={}, flags=JobFlag.REQUEUED, state=old_state if old_state.finished else JobState.PENDING
+            job,
+            steps={},
+            # A node's failure shows as itself, a user's wish as REQUEUED (job_mgr.c).
+            flags=JobFlag.NONE if old_state.finished else JobFlag.REQUEUED,
+            state=old_state if old_state.finished else JobState.PENDING,
         )
         if not earlier.state.finished:
             earlier.end_time = now

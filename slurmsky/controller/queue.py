@@ -9,7 +9,7 @@ import pwd
 import shlex
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..engines.base import Engine, Event, Unable, background
@@ -28,6 +28,7 @@ from .lifecycle import LifeCycle
 from .mail import Mail, mail_for
 from .scheduling import Scheduler
 from .store import Store, StoreError
+from .submit import Payload, Submitter, admit, withdraw
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -125,16 +126,35 @@ class Queue:
 
     def _flush_soon(self) -> None:
         self._flushing = False
-        if self._kicked:
-            return  # the pass over the pending jobs commits its starts with all this
+        if not self._kicked:  # else the pass over the pending jobs commits its starts with all this
+            self.flush_or_retry()
+
+    def flush_or_retry(self) -> None:
+        """Commit now, or else later: what cannot be written stays in memory and is tried again."""
         try:
             self.flush()
         except StoreError as error:
             if self.store_problem is None:
                 log.error("%s", error)
             self.store_problem = str(error)
-            self._flushing = True
-            self._loop.call_later(RETRY_FLUSH_S, self._flush_soon)
+            if not self._flushing:
+                self._flushing = True
+                self._loop.call_later(RETRY_FLUSH_S, self._flush_soon)
+
+    def submit(
+        self, specs: Sequence[JobSpec], payload: Payload, who: Submitter, interactive: bool = False
+    ) -> Job:
+        """Take a job in: it is committed when this returns. Raises SlurmError; then there is none."""
+        try:
+            job = admit(self.book, specs, payload, who, self.paths.jobs, interactive)
+        except OSError as error:
+            raise SlurmError(Errno.WRITING_TO_FILE, f"{error.filename}: {error.strerror}") from error
+        try:
+            self.flush()
+        except StoreError as error:
+            withdraw(self.book, job, self.paths.jobs)
+            raise SlurmError(Errno.WRITING_TO_FILE, str(error)) from error
+        return job
 
     def flush(self) -> None:
         """Commit now. Raises StoreError; the changes stay in memory and are tried again."""
@@ -184,7 +204,7 @@ class Queue:
             self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine")
         # A start must be known before it happens: ``flush`` launches what it has committed.
         self._launches += [job for job, _ in plan.starts]
-        self._flush_soon()
+        self.flush_or_retry()
         if plan.wake is not None:
             self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
 

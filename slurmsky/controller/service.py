@@ -1,4 +1,5 @@
 """The controller's socket: requests in, commands run, answers out; and its own life."""
+
 from __future__ import annotations
 
 import asyncio
@@ -102,7 +103,8 @@ class Session(asyncio.Protocol):
         self._writable.set()
 
     def finish(self, code: int) -> None:
-        """Send the exit code; the client closes."""
+        """Send the exit code, once all that the command changed is committed; the client closes."""
+        self._service.queue.flush_or_retry()
         self.send(wire.EXIT, str(code & 0xFF).encode())
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -30,6 +30,9 @@ class Store:
         self.path = path
         self._spec_ids: dict[JobSpec, int] = {}
         self._specs: dict[int, JobSpec] = {}
+        if path.exists() and not path.stat().st_size and any(path.with_name("jobs").glob("[0-9]*")):
+            # SQLite would take it for a new one and give ids again that were given.
+            raise StoreError(f"{path}: the database is empty, but there are jobs in {path.with_name('jobs')}")
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -173,9 +176,7 @@ class Store:
 
     def current(self, finished_since: float) -> Iterator[Job]:
         """Jobs that are not over, and those that ended at or after an epoch second."""
-        yield from self._jobs(
-            "superseded=0 AND (state<? OR finish>=?)", (JobState.COMPLETED.value, finished_since)
-        )
+        yield from self._jobs("superseded=0 AND (state<? OR finish>=?)", (JobState.COMPLETED.value, finished_since))
 
     def history(
         self, since: float, until: float, job_ids: Iterable[int] | None = None, duplicates: bool = False

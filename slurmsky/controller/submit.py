@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -216,7 +217,11 @@ def admit(
             job.array_step = first.step if len(first) > 1 else 1
         _expand_files(job, spec)
         jobs.append(job)
-    spool(jobs_dir / str(first_id), payload)
+    try:
+        spool(jobs_dir / str(first_id), payload)
+    except OSError:
+        shutil.rmtree(jobs_dir / str(first_id), ignore_errors=True)
+        raise
     for job in jobs:
         book.touch(job)
     return jobs[0]
@@ -325,7 +330,9 @@ def spool(folder: Path, payload: Payload) -> None:
 
     Raises OSError (full disk, no permission): the job does not exist then.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)  # of a submission that died before it was committed; its id was never told
+    folder.mkdir(mode=0o700, parents=True)
     if payload.script is not None:
         # Run under the one name, kept under the other: a script may delete itself.
         _write(folder / "script", payload.script, 0o700)
@@ -334,6 +341,13 @@ def spool(folder: Path, payload: Payload) -> None:
     _write(folder / "environment", text, 0o600)
     limits = {"umask": payload.umask, "rlimits": dict(payload.rlimits)}
     _write(folder / "limits", json.dumps(limits).encode(), 0o600)
+
+
+def withdraw(book: Book, job: Job, jobs_dir: Path) -> None:
+    """Undo an ``admit`` whose commit failed: nobody was told of the job, so it must not start later."""
+    for part in book.components(job):
+        book.unadmit(part)
+    shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

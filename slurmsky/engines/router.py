@@ -61,19 +61,20 @@ class Router:
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
         by_engine: dict[str, list[tuple[int, int, int]]] = {}
         for ack in acks:
-            name = self._of.get(ack[0])
-            if name is not None:
+            known = self._of.get(ack[0])
+            # An end that is told again after our own: any engine may have it.
+            for name in [known] if known is not None else self._engines:
                 by_engine.setdefault(name, []).append(ack)
         for name, theirs in by_engine.items():
             self._engines[name].acks(node, theirs)
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        by_engine: dict[str, list[Job]] = {}
+        by_engine: dict[str, list[Job]] = {name: [] for name in self._engines}
         for job in jobs:
             name = job.engine if job.engine in self._engines else self.engine_name(job.partition)
             self._of[job.job_id] = name
-            by_engine.setdefault(name, []).append(job)
-        for name, theirs in by_engine.items():
+            by_engine[name].append(job)
+        for name, theirs in by_engine.items():  # without jobs, too: an engine looks for what else is left
             await self._engines[name].recover(theirs)
 
     def agent_address(self, job_id: int) -> str | None:

@@ -65,6 +65,9 @@ class Agent:
         self.hosted: dict[tuple[int, str], float] = {}
         #: head agents of the jobs that have or had steps here: srun called by a task is passed on to it
         self.heads: dict[int, str] = {}
+        #: connections of head agents whose jobs have a part of this node: for so long we stay
+        self._held: set[Channel] = set()
+        self._holds: dict[int, list[Channel]] = {}
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = Reader()
         self._arrived: list[Job] = []
@@ -119,10 +122,16 @@ class Agent:
                 channel.close(at_once=True)
             elif hello.get("role") == "controller":
                 self._controller_came(channel)
+            elif hello.get("role") == "holder":
+                held()
             else:
                 from .host import serve_agent
 
                 serve_agent(self, channel)
+
+        def held() -> None:
+            self._held.add(channel)
+            channel.on_close = lambda: self._held.discard(channel)
 
         channel.on_frame = first
 
@@ -139,6 +148,7 @@ class Agent:
             self._controller.drain()
         self._flush()
         self._controller = channel
+        self._leave_when_idle = False
         self._launches = Reader()
         channel.on_frame = self._from_controller
         channel.on_close = lambda: self._controller_left(channel)
@@ -217,6 +227,7 @@ class Agent:
     def _start(self, job: Job) -> None:
         if job.cause or job.ended:
             return  # cancelled between its coming and its start
+        self._hold(job)
         try:
             job.start()
         except OSError as error:
@@ -234,6 +245,17 @@ class Agent:
                 }
             )
             return
+
+    def _hold(self, job: Job) -> None:
+        """Keep the agents of the job's other nodes from leaving while it has no step there."""
+        for share in job.launch.shares[1:]:
+            try:
+                channel = self.connect(share.address)
+            except OSError as error:
+                print("job %d: %s: %s" % (job.job_id, share.address, error), file=sys.stderr, flush=True)
+                continue
+            channel.send_json({"op": "hello", "role": "holder"})
+            self._holds.setdefault(job.job_id, []).append(channel)
 
     # --- events
     def changed(self, job: Job, soon: bool = True) -> None:
@@ -268,6 +290,8 @@ class Agent:
         arrived, self._arrived = self._arrived, []
         for job in arrived:
             self._start(job)
+        if self._leave_when_idle:
+            self._leave_if_idle()
 
     def _ack(self, key: Key, seq: int) -> None:
         log = self.journal.logs.get(key)
@@ -287,6 +311,8 @@ class Agent:
 
     def job_ended(self, job: Job) -> None:
         """Forget the job's processes; its events stay until they are acknowledged."""
+        for channel in self._holds.pop(job.job_id, ()):
+            channel.close()
         for pid, owner in list(self.sessions.items()):
             if owner[0] == job.job_id:
                 del self.sessions[pid]
@@ -402,7 +428,7 @@ class Agent:
 
     def _leave_if_idle(self) -> None:
         # What is over but not acknowledged stands in the journal; the next agent tells it.
-        if self.hosted or any(not job.ended for job in self.jobs.values()):
+        if self.hosted or self._held or any(not job.ended for job in self.jobs.values()):
             self._idle_since = time.monotonic()
             return
         if self._leave_when_idle or (self._controller is None and time.monotonic() - self._idle_since > IDLE_S):

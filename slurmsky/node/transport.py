@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from typing import Any, Optional
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional
 
 UNIX = "unix:"
+#: bytes of a path in a unix socket's address (sockaddr_un.sun_path less its NUL)
+_SUN_PATH_MAX = 107
 
 
 class TransportError(OSError):
@@ -34,11 +37,27 @@ def listen(address: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous = os.umask(0o177)
     try:
-        sock.bind(path)
+        with _short(path) as name:
+            sock.bind(name)
     finally:
         os.umask(previous)
     sock.listen(512)
     return sock
+
+
+@contextmanager
+def _short(path: str) -> Iterator[str]:
+    """A name for a socket's path that fits into an address: a long one is reached through its folder's
+    descriptor."""
+    if len(os.fsencode(path)) <= _SUN_PATH_MAX:
+        yield path
+        return
+    folder, name = os.path.split(path)
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield "/proc/self/fd/%d/%s" % (fd, name)
+    finally:
+        os.close(fd)
 
 
 def answers(path: str) -> bool:
@@ -46,7 +65,8 @@ def answers(path: str) -> bool:
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.settimeout(2)
     try:
-        probe.connect(path)
+        with _short(path) as name:
+            probe.connect(name)
     except OSError:
         return False
     finally:
@@ -61,7 +81,8 @@ def connect(address: str, tls: Optional[Any] = None, timeout: float = 10.0) -> s
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(timeout)
         try:
-            sock.connect(address[len(UNIX) :])
+            with _short(address[len(UNIX) :]) as name:
+                sock.connect(name)
         except OSError:
             sock.close()
             raise

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .conftest import Engine, wait_for
 
 KILLS = int(os.environ.get("SLURMSKY_KILLS", "40"))
@@ -41,7 +43,8 @@ class Submitter(threading.Thread):
         self.run_command = run
         self.marks = marks
         self.pause_s = pause_s
-        self.told: dict[str, tuple[str, int]] = {}  # token -> job id, exit code
+        #: token -> job id, exit code, number of elements (0: no array)
+        self.told: dict[str, tuple[str, int, int]] = {}
         self.untold: list[str] = []  # the controller died before it answered
         self.problems: list[str] = []
 
@@ -49,30 +52,33 @@ class Submitter(threading.Thread):
         number = 0
         while len(self.told) < JOBS:
             number += 1
-            token, code = f"job{number}", number % 4 and 3 * (number % 2)
-            self.submit(token, code)
+            code = 3 if number % 4 == 1 else 0
+            self.submit(f"job{number}", code, 5 if number % 10 == 5 else 0)
             time.sleep(self.pause_s)
 
-    def submit(self, token: str, code: int, *options: str) -> None:
+    def submit(self, token: str, code: int, elements: int) -> None:
         """One sbatch; its answer counts."""
-        line = ["--parsable", *options, "job.sh", str(self.marks), token, str(code)]
+        array = [f"--array=0-{elements - 1}"] if elements else []
+        line = ["--parsable", *array, "job.sh", str(self.marks), token, str(code)]
         got, out, err = self.run_command("sbatch", *line)  # type: ignore[misc]
         if got == 0:
-            self.told[token] = (out.strip(), code)
+            self.told[token] = (out.strip(), code, elements)
         else:
             self.untold.append(token)
             if "lost connection" not in err and "Unable to contact" not in err:
                 self.problems.append(err)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(BUDGET_S + 150)
 def test_controller_killed(engine: Engine, run: Callable[..., object], tmp_path: Path) -> None:
     work = tmp_path / "work"
     (work / "job.sh").write_text(SCRIPT)
     marks = tmp_path / "marks"
     marks.mkdir()
     dice = random.Random(SEED)
-    submitter = Submitter(run, marks, pause_s=0.1 if KILLS <= 40 else 0.8)
-    submitter.submit("array", 0, f"--array=0-{ELEMENTS - 1}")
+    submitter = Submitter(run, marks, pause_s=0.1 if KILLS <= 40 else KILLS * 0.008)
+    submitter.submit("array", 0, ELEMENTS)
     assert "array" in submitter.told
     submitter.start()
     deadline = time.monotonic() + BUDGET_S
@@ -104,8 +110,8 @@ def test_controller_killed(engine: Engine, run: Callable[..., object], tmp_path:
     assert twice == {}
 
     expected = {}
-    for token, (job, code) in submitter.told.items():
-        for element in range(ELEMENTS) if token == "array" else [None]:
+    for token, (job, code, elements) in submitter.told.items():
+        for element in range(elements) if elements else [None]:
             name = token if element is None else f"{token}-{element}"
             number = job if element is None else f"{job}_{element}"
             assert (marks / name).exists(), f"{name} ({number}) never ran"

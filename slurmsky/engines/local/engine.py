@@ -362,11 +362,12 @@ class LocalEngine:
         return str(self._socket(placed.nodes[0])) if placed is not None and placed.ready else None
 
     async def close(self) -> None:
-        """Leave the agents: those with jobs go on, idle ones are told to exit."""
+        """Leave the agents: each exits as soon as it has no job."""
         self._closing = True
-        busy = {node for placed in self._placed.values() for node in placed.nodes}
-        for node, link in list(self._links.items()):
-            if node not in busy and link.alive:
+        if self._starting:
+            await asyncio.wait(list(self._starting.values()), timeout=5.0)  # else it waits for us in vain
+        for link in list(self._links.values()):
+            if link.alive:
                 link.send({"op": "exit"})
             link.close()
 

@@ -1,0 +1,153 @@
+"""kill -9 of an agent, and what must never be left behind by a job however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Engine, pids_with, wait_for
+
+Run = Callable[..., Any]
+
+
+def submit(run: Run, *words: str) -> str:
+    """sbatch's job id."""
+    code, out, err = run("sbatch", "--parsable", *words)
+    assert code == 0, err
+    return str(out.strip())
+
+
+def field(run: Run, job: str, name: str) -> str:
+    """One field of `scontrol show job`."""
+    out = run("scontrol", "show", "job", "-o", job)[1]
+    return next((word.partition("=")[2] for word in out.split() if word.startswith(name + "=")), "")
+
+
+def state(run: Run, job: str) -> str:
+    return field(run, job, "JobState")
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> str:
+    """A number of seconds by which the sleeps of this test are known."""
+    return f"4{os.getpid()}{abs(hash(str(tmp_path))) % 1000:03d}"
+
+
+def kill_agent(engine: Engine, node: str) -> None:
+    (pid,) = engine.agents(node)
+    os.kill(pid, signal.SIGKILL)
+
+
+TREE = "(setsid nohup sleep {0} >/dev/null 2>&1 &); srun -n1 sleep {0} & env -i sleep {0} & sleep {0}"
+
+
+def test_requeued_after_its_agent_died(engine: Engine, run: Run, sleeper: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    body = f"echo run $SLURM_RESTART_COUNT >> {mark}; [ $SLURM_RESTART_COUNT ] && exit 0; " + TREE.format(sleeper)
+    job = submit(run, "-wn1", "--wrap", body)
+    wait_for(lambda: len(pids_with("sleep", sleeper)) >= 4)
+    before = pids_with("sleep", sleeper)
+    kill_agent(engine, "n1")
+    wait_for(lambda: not set(before) & set(pids_with("sleep", sleeper)), why="processes of the dead agent's job")
+    wait_for(lambda: state(run, job) == "COMPLETED", why=f"the second run: {run('scontrol', 'show', 'job', job)[1]}")
+    assert mark.read_text() == "run\nrun 1\n"
+    assert field(run, job, "Restarts") == "1"
+    rows = run("sacct", "-D", "-X", "-n", "-P", "-o", "State", "-j", job)[1].split()
+    assert rows == ["NODE_FAIL", "COMPLETED"]
+    assert engine.faults() == []
+
+
+def test_not_requeued_when_the_job_forbids_it(engine: Engine, run: Run, sleeper: str) -> None:
+    job = submit(run, "--no-requeue", "-wn1", "--wrap", TREE.format(sleeper))
+    wait_for(lambda: len(pids_with("sleep", sleeper)) >= 4)
+    kill_agent(engine, "n1")
+    wait_for(lambda: state(run, job) == "NODE_FAIL")
+    assert pids_with("sleep", sleeper) == []
+    assert run("squeue", "-h")[1] == ""
+
+
+def test_steps_on_other_nodes_end_with_the_head(engine: Engine, run: Run, sleeper: str) -> None:
+    job = submit(run, "--no-requeue", "-N2", "--wrap", f"srun sleep {sleeper}")
+    wait_for(lambda: len(pids_with("sleep", sleeper)) >= 2)
+    kill_agent(engine, "n1")
+    wait_for(lambda: state(run, job) == "NODE_FAIL")
+    wait_for(lambda: pids_with("sleep", sleeper) == [])
+
+
+def test_a_job_ends_with_any_of_its_nodes(engine: Engine, run: Run, sleeper: str) -> None:
+    job = submit(run, "--no-requeue", "-N2", "--wrap", f"sleep {sleeper}")
+    wait_for(lambda: pids_with("sleep", sleeper))
+    kill_agent(engine, "n2")
+    wait_for(lambda: state(run, job) == "NODE_FAIL")
+    wait_for(lambda: pids_with("sleep", sleeper) == [])
+
+
+def test_agent_and_controller_killed_together(engine: Engine, run: Run, sleeper: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    body = f"echo run >> {mark}; [ $SLURM_RESTART_COUNT ] || sleep {sleeper}"
+    jobs = [submit(run, "--wrap", body) for _ in range(3)]
+    wait_for(lambda: mark.exists() and mark.read_text() == "run\n" * 3)
+    for pid in [*engine.agents(), engine.controller()]:
+        os.kill(pid, signal.SIGKILL)
+    run("squeue")
+    wait_for(lambda: all(state(run, job) == "COMPLETED" for job in jobs))
+    assert mark.read_text() == "run\n" * 6
+    assert pids_with("sleep", sleeper) == []
+
+
+def test_cancelled_while_its_agent_is_starting(engine: Engine, run: Run, sleeper: str) -> None:
+    job = submit(run, "--wrap", f"sleep {sleeper}")
+    run("scancel", job)  # the node's agent takes a while to come
+    wait_for(lambda: state(run, job) == "CANCELLED" and not run("squeue", "-h")[1])
+    assert pids_with("sleep", sleeper) == []
+
+
+def test_cancelled_while_the_controller_is_dead(engine: Engine, run: Run, sleeper: str) -> None:
+    job = submit(run, "--wrap", f"sleep {sleeper}")
+    wait_for(lambda: pids_with("sleep", sleeper))
+    run("scancel", job)
+    engine.kill_controller()
+    wait_for(lambda: state(run, job) == "CANCELLED" and not run("squeue", "-h")[1])
+    assert pids_with("sleep", sleeper) == []
+
+
+def test_requeue_asked_for_and_the_controller_dies(engine: Engine, run: Run, sleeper: str) -> None:
+    job = submit(run, "--wrap", f"trap 'sleep 0.5; exit' TERM; sleep {sleeper} & wait")
+    wait_for(lambda: pids_with("sleep", sleeper))
+    assert run("scontrol", "requeuehold", job)[0] == 0
+    engine.kill_controller()
+    wait_for(
+        lambda: state(run, job) in ("PENDING", "REQUEUE_HOLD") and field(run, job, "Restarts") == "1",
+        12,
+        str(run("scontrol", "show", "job", job)),
+    )
+    assert field(run, job, "Priority") == "0"
+    wait_for(lambda: pids_with("sleep", sleeper) == [])
+
+
+@pytest.mark.parametrize(
+    "options, end",
+    [((), "sleep 0.2"), (("--signal=KILL@60", "-t1"), "sleep {0}"), ((), "cancel")],
+    ids=["normal", "timeout", "cancel"],
+)
+def test_a_daemonised_grandchild_dies_with_its_job(
+    engine: Engine, run: Run, sleeper: str, options: tuple[str, ...], end: str
+) -> None:
+    hidden = f"(setsid nohup sleep {sleeper} >/dev/null 2>&1 &); (env -i setsid sleep {sleeper} &); sleep 0.3; "
+    body = hidden + (f"sleep {sleeper}" if end == "cancel" else end.format(sleeper))
+    job = submit(run, *[word for word in options if word != "--signal=KILL@60"], "--wrap", body)
+    if end == "cancel":
+        wait_for(lambda: len(pids_with("sleep", sleeper)) == 3)
+        run("scancel", job)
+    elif options:
+        wait_for(lambda: len(pids_with("sleep", sleeper)) == 3)
+        # A limit in the past, as an operator would set it: nobody waits a minute here.
+        assert run("scontrol", "update", f"JobId={job}", "TimeLimit=0:01")[0] == 0
+    wanted = {"sleep 0.2": "COMPLETED", "sleep {0}": "TIMEOUT", "cancel": "CANCELLED"}[end]
+    wait_for(lambda: state(run, job) == wanted and not run("squeue", "-h")[1], 75, f"{wanted}, not {state(run, job)}")
+    assert pids_with("sleep", sleeper) == []

@@ -1,0 +1,193 @@
+"""One controller out of many first calls; jobs that outlive it; leaving when idle; states that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Engine, pids_with, wait_for
+from .test_agent_killed import state, submit
+
+Run = Callable[..., Any]
+
+
+def test_ten_first_calls_start_one_controller(engine: Engine, run: Run) -> None:
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda number: run("sbatch", "--parsable", "--wrap", "true"), range(10)))
+    assert [(code, err) for code, _, err in answers] == [(0, "")] * 10
+    assert sorted(int(out) for _, out, _ in answers) == list(range(1, 11))
+    assert len(pids_with("-m slurmsky", "python")) >= 1
+    mark = b"SLURMSKY_HOME=" + os.fsencode(engine.home) + b"\0"
+    controllers = [pid for pid in pids_with("-m slurmsky") if mark in Path(f"/proc/{pid}/environ").read_bytes()
+                   and b"slurmsky.node.agent" not in Path(f"/proc/{pid}/cmdline").read_bytes()]  # fmt: skip
+    assert controllers == [engine.controller()]
+
+
+def test_a_job_outlives_stop(engine: Engine, run: Run, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    job = submit(run, "-N2", "--wrap", f"until [ -e {go} ]; do sleep 0.1; done; srun -N2 true; echo rc=$?; exit 3")
+    wait_for(lambda: state(run, job) == "RUNNING")
+    assert run("slurmsky", "stop")[0] == 0
+    wait_for(lambda: not engine.controller())
+    assert state(run, job) == "RUNNING"
+    run("slurmsky", "stop")
+    wait_for(lambda: not engine.controller())
+    go.touch()
+    wait_for(lambda: not engine.agents(), 15, "agents that nobody needs leave")
+    assert state(run, job) == "FAILED"
+    assert "ExitCode=3:0" in run("scontrol", "show", "job", job)[1]
+    assert (tmp_path / "work" / f"slurm-{job}.out").read_text() == "rc=0\n"
+
+
+class TestIdle:
+    @pytest.fixture
+    def limits(self) -> str:
+        return "idle_exit_s = 1"
+
+    def test_leaves_with_finished_and_held_jobs(self, engine: Engine, run: Run) -> None:
+        done = submit(run, "--wrap", "true")
+        held = submit(run, "--hold", "--wrap", "true")
+        wait_for(lambda: not engine.controller(), 20, "the controller leaves")
+        wait_for(lambda: not engine.agents(), 5, "and its agents")
+        assert (state(run, done), state(run, held)) == ("COMPLETED", "PENDING")
+
+    def test_stays_for_a_job_that_will_start_by_itself(self, engine: Engine, run: Run, tmp_path: Path) -> None:
+        mark = tmp_path / "mark"
+        submit(run, "--begin=now+4", "--wrap", f"touch {mark}; sleep 2")
+        first = engine.controller()
+        wait_for(mark.exists, 20)
+        assert engine.controller() == first
+        time.sleep(1.5)
+        assert engine.controller() == first
+        wait_for(lambda: not engine.controller(), 20)
+
+
+# --- states that cannot be used
+
+
+def refused(answer: Any, *words: str) -> None:
+    """Slurm's line and one that names the cause; nothing more, no traceback."""
+    code, out, err = answer
+    lines = err.splitlines()
+    assert (code, out, len(lines)) == (1, "", 2), answer
+    assert "Unable to contact slurm controller" in lines[0]
+    assert all(word in lines[1] for word in words), err
+
+
+@pytest.mark.parametrize("damage", ["middle", "text", "random"])
+def test_a_damaged_database_is_left_alone(engine: Engine, run: Run, damage: str) -> None:
+    for _ in range(3):
+        submit(run, "--hold", "--wrap", "true")
+    run("slurmsky", "stop")
+    wait_for(lambda: not engine.controller())
+    database = engine.home / "queue.db"
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    data = bytearray(database.read_bytes())
+    if damage == "middle":
+        data[len(data) // 3 : 2 * len(data) // 3] = random.Random(1).randbytes(len(data) // 3)
+    elif damage == "text":
+        data = bytearray(b"this is not a database\n" * 100)
+    else:
+        data = bytearray(random.Random(2).randbytes(len(data)))
+    database.write_bytes(data)
+    for command in (["squeue"], ["sbatch", "--wrap", "true"]):
+        refused(run(*command), "queue.db")
+    assert database.read_bytes() == bytes(data)
+
+
+def test_an_empty_database_is_not_taken_for_a_new_one(engine: Engine, run: Run) -> None:
+    submit(run, "--hold", "--wrap", "true")
+    run("slurmsky", "stop")
+    wait_for(lambda: not engine.controller())
+    for path in engine.home.glob("queue.db-*"):
+        path.unlink()
+    (engine.home / "queue.db").write_bytes(b"")
+    refused(run("squeue"), "queue.db")
+
+
+def test_a_stale_socket_is_replaced(engine: Engine, run: Run) -> None:
+    engine.home.mkdir()
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(engine.home / "controller.sock"))
+    assert run("squeue", "-h") == (0, "", "")
+
+
+def test_a_very_long_path(engine: Engine, run: Run, tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d" * 60] * 5)
+    run.env["SLURMSKY_HOME"] = str(deep)  # type: ignore[attr-defined]
+    try:
+        code, out, err = run("salloc", "-Q", "srun", "echo", "here")
+        assert (code, out, err) == (0, "here\n", "")
+    finally:
+        run("slurmsky", "stop")
+        wait_for(lambda: not Engine(deep).agents() and not Engine(deep).controller())
+
+
+def test_a_folder_that_cannot_be_written(environment: dict[str, str], run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run.env["SLURMSKY_HOME"] = str(tmp_path / "file" / "state")  # type: ignore[attr-defined]
+    refused(run("squeue"), "state")
+
+
+# --- a full disk
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs root's mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk(engine: Engine, small: Path, run: Run, tmp_path: Path) -> None:
+    home = small / "state"
+    run.env["SLURMSKY_HOME"] = str(home)  # type: ignore[attr-defined]
+    engine = Engine(home)
+    try:
+        go = tmp_path / "go"
+        first = submit(run, "--wrap", f"until [ -e {go} ]; do sleep 0.1; done; exit 2")
+        wait_for(lambda: state(run, first) == "RUNNING")
+        ballast = small / "ballast"
+        handle = os.open(ballast, os.O_WRONLY | os.O_CREAT)
+        with pytest.raises(OSError, match="No space left"):
+            while True:
+                os.write(handle, b"x" * 4096)
+        os.close(handle)
+        code, out, err = run("sbatch", "--wrap", "true")
+        assert (code, out) == (1, "")
+        assert len(err.splitlines()) <= 2, err
+        assert "sbatch: error: Batch job submission failed" in err
+        go.touch()  # the running job ends while nothing can be written
+        time.sleep(1)
+        assert run("squeue", "-h")[0] == 0
+        ballast.unlink()
+        wait_for(lambda: state(run, first) == "FAILED")
+        second = wait_for(lambda: run("sbatch", "--parsable", "--wrap", "exit 4")[1].strip(), 10)
+        wait_for(lambda: state(run, str(second)) == "FAILED")
+        engine.kill_controller()  # all of it was really written
+        assert state(run, first) == "FAILED"
+        assert "ExitCode=4:0" in run("scontrol", "show", "job", str(second))[1]
+        ids = run("sacct", "-X", "-n", "-P", "-o", "JobID")[1].split()
+        assert ids == [first, second]
+        assert engine.faults() == []
+    finally:
+        run("slurmsky", "stop")
+        wait_for(lambda: not engine.agents() and not engine.controller())
