@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -29,6 +29,7 @@ from .shell import Script, parse
 from .task import SkyTask, plan
 
 KEPT, CHANGED, NOTHING, REFUSED, DECISION = "kept", "changed", "no effect", "refused", "decision"
+_LOADS = ("load", "try-load", "load-any", "swap")
 FATES = (KEPT, CHANGED, NOTHING, DECISION, REFUSED)
 #: Longer scripts are not explained line by line; sbatch itself takes 4 MiB.
 MAX_SOURCE = 1 << 20
@@ -72,8 +73,27 @@ class Page:
 
     @property
     def settle(self) -> tuple[str, ...]:
-        """Site-file lines, each once."""
-        return tuple(dict.fromkeys(found.settle for found in self.findings if found.settle))
+        """Site-file lines, each once, under one heading for each table."""
+        return merged(found.settle for found in self.findings)
+
+
+def merged(pieces: Iterable[str]) -> tuple[str, ...]:
+    """Pieces of a site file as one: TOML takes the heading of a table once only."""
+    tables: dict[str, dict[str, None]] = {}
+    for piece in pieces:
+        heading = ""
+        for line in piece.splitlines():
+            if line.startswith("[["):
+                heading = piece  # a table of its own for each
+                tables.setdefault(heading, {})
+                continue
+            if line.startswith("["):
+                heading = line
+                tables.setdefault(heading, {})
+            elif not heading.startswith("[["):
+                tables.setdefault(heading, {})[line] = None
+    ordered = sorted(tables, key=lambda heading: heading != "")  # keys without a heading come first
+    return tuple("\n".join(filter(None, (heading, *tables[heading]))) for heading in ordered)
 
 
 @cache
@@ -104,7 +124,7 @@ def explain(
     task: SkyTask | None = None
     if engine == "sky" and specs:
         try:
-            task = plan(spec, site, partition)
+            task = plan(spec, site, partition, modules=tuple(_loaded(text)))
         except Refused as error:
             draft.refused = error
             task = _with_some_gpu(spec, site, partition)
@@ -128,6 +148,12 @@ def explain(
         nodes=task.geometry.nodes if task else 0,
         time_limit_min=spec.time_limit_min,
     )
+
+
+def _loaded(text: str) -> Iterator[str]:
+    for asked in modulelines.parse(text):
+        if asked.action in _LOADS:
+            yield from asked.names
 
 
 def _with_some_gpu(spec: JobSpec, site: Site, partition: str) -> SkyTask | None:
@@ -260,7 +286,7 @@ class _Draft:
 
     def modules(self, text: str) -> Iterator[Finding]:
         for asked in modulelines.parse(text):
-            if asked.action not in ("load", "try-load", "load-any", "swap"):
+            if asked.action not in _LOADS:
                 reason = self.sentence("command", "module")
                 yield Finding(asked.line, "module", one_line(str(asked)), KEPT, reason)
                 continue
@@ -283,12 +309,12 @@ class _Draft:
             return Finding(line, "module", shown, CHANGED if self.sky else KEPT, what)
         if not self.sky:
             return Finding(line, "module", shown, KEPT, "the machine's own modules, or counted as loaded")
-        parts = [
-            f"image {module.image}" if module.image else "",
-            f"setup: {module.setup}" if module.setup else "",
-            module.note,
-        ]
-        return Finding(line, "module", shown, CHANGED, "; ".join(part for part in parts if part))
+        if module.image or module.setup:
+            key, what = _toml(name), _toml(module.image or module.setup, 200)
+            settle = f'[modules]\n"{key}" = "{what}"' if module.image else f'[modules."{key}"]\nsetup = "{what}"'
+            why = f"counts as loaded, but what it stands for must be on the node; {module.note}".rstrip("; ")
+            return Finding(line, "module", shown, DECISION, why, settle)
+        return Finding(line, "module", shown, NOTHING, module.note)
 
     # --- variables
 
@@ -408,9 +434,9 @@ _OF_THE_SYSTEM = frozenset(
 _STORES = frozenset(("SCRATCH", "WORK", "PROJECT", "LOCAL_SCRATCH", "WORKDIR", "PSCRATCH", "CFS", "SCRATCHDIR", "DATA"))
 
 
-def _toml(text: str) -> str:
+def _toml(text: str, limit: int = 60) -> str:
     """A text for within TOML's double quotes, of printable characters."""
-    return one_line(text, 60).replace("\\", "\\\\").replace('"', '\\"')
+    return one_line(text, limit).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def with_prices(page: Page, prices: Sequence[Mapping[str, str]], note: str) -> Page:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..model.spec import INFINITE
-from .explain import FATES, Page
+from .explain import FATES, Page, merged
 from .idiom import one_line
 
 
@@ -79,7 +79,7 @@ def table_text(pages: Sequence[Page]) -> str:
             f"{counts[3]:>6}  {counts[4]:>7}  {verdict(page)}"
         )
     lines += ["", share(pages)]
-    settle = dict.fromkeys(text for page in pages for text in page.settle)
+    settle = merged(found.settle for page in pages for found in page.findings)
     if settle:
         lines += ["", "Lines for the site file that would settle what is open:"]
         lines += [f"  {line}" for text in settle for line in text.splitlines()]

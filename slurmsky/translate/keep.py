@@ -454,6 +454,9 @@ class _Draft:
         )
         if self.task.fields.get("config"):
             document.put("config", self.task.fields["config"])
+        setup = list(dict.fromkeys(module.setup for module in self.reading.modules if module.setup))
+        if setup:
+            document.put("setup", "\n".join(setup) + "\n", comments=["what its modules were for"])
         document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
         return document.text(), document.fields
 

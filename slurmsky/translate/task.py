@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.spec import INFINITE, JobSpec
+from ..site.modules import find as find_module
 from ..site.record import KNOWN_GPUS, PartitionSky, PathMap, Site
 from . import fates
 from .geometry import Geometry, geometry
@@ -50,6 +51,7 @@ class _Draft:
     resources: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    setup: list[str] = field(default_factory=list)  # of the site's modules
 
     @property
     def clouds(self) -> set[str]:
@@ -120,6 +122,8 @@ def plan(
         fields["volumes"] = volumes
     if draft.config:
         fields["config"] = draft.config
+    if draft.setup:
+        fields["setup"] = "\n".join(draft.setup) + "\n"
     return SkyTask(
         name, draft.geometry, fields, tuple(draft.notes), pool=draft.sky.pool, arrays=draft.sky.arrays
     )
@@ -239,14 +243,16 @@ def _image(draft: _Draft) -> None:
     if image:
         draft.resources["image_id"] = docker_image(image)
         return
-    modules = {module.name: module for module in draft.site.modules}
     for name in draft.modules:
-        module = modules.get(name) or modules.get(name.split("/", 1)[0])
-        if module is None:
+        module = find_module(draft.site, name)
+        if module is None or module.source != "site":
             draft.note("module load", "recorded", f"the site file maps no module {name}")
-        elif module.image and "image_id" not in draft.resources:
+            continue
+        if module.image and "image_id" not in draft.resources:
             draft.resources["image_id"] = docker_image(module.image)
             draft.note("module load", "kept", f"{name} is image {module.image}")
+        if module.setup and module.setup not in draft.setup:
+            draft.setup.append(module.setup)
     if "image_id" not in draft.resources and draft.sky.image:
         draft.resources["image_id"] = docker_image(draft.sky.image)
 

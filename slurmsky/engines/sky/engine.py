@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...language import modulelines
 from ...model.allocation import Launch
 from ...model.job import Job, Node
 from ...model.spec import JobSpec
@@ -92,7 +93,14 @@ class SkyEngine:
     def plan(self, launch: Launch) -> SkyTask:
         """The SkyPilot task of a launch. Raises EngineError with Slurm's text."""
         try:
-            return plan(launch.spec, self.site, launch.partition, job_id=launch.job_id, account=launch.account)
+            return plan(
+                launch.spec,
+                self.site,
+                launch.partition,
+                job_id=launch.job_id,
+                account=launch.account,
+                modules=_modules(launch) if self.site.modules else (),
+            )
         except Refused as error:
             raise EngineError(f"{error} ({error.hint})") from error
 
@@ -631,6 +639,18 @@ class SkyEngine:
                 log.error("SkyPilot engine", exc_info=done.exception())
 
         task.add_done_callback(over)
+
+
+def _modules(launch: Launch) -> tuple[str, ...]:
+    """Names that the job's script loads: the site file may say an image or setup commands for them."""
+    if launch.script is None:
+        return ()
+    try:
+        lines = modulelines.parse(Path(launch.script).read_bytes())
+    except OSError:
+        return ()
+    loads = ("load", "try-load", "load-any", "swap")
+    return tuple(name for line in lines if line.action in loads for name in line.names)
 
 
 def unique_name(job_name: str, job_id: int) -> str:

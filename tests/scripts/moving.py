@@ -1,0 +1,54 @@
+"""Scripts read for explain and translate as the commands do it, without a controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from slurmsky.options import submit
+from slurmsky.options.errors import CommandError
+from slurmsky.options.table import load as options
+from slurmsky.options.values import Context
+from slurmsky.site.record import Site
+from slurmsky.translate.explain import Page, explain
+from slurmsky.translate.keep import Kept, keep
+
+
+def surroundings() -> Context:
+    """A caller without a past."""
+    return Context(
+        now=0,
+        cwd="/submit",
+        env={},
+        read_file=lambda name: b"",
+        is_root=False,
+        find_user=lambda name: 0,
+        find_group=lambda name: 0,
+        max_array_size=1001,
+    )
+
+
+def request(data: bytes, name: str, *words: str) -> submit.Submission:
+    """What sbatch reads of a script."""
+    return submit.parse_sbatch([*words, name], submit.ScriptText(name, data), surroundings())
+
+
+def kept(data: bytes, site: Site, name: str = "job.sh", *words: str) -> Kept:
+    """translate."""
+    asked = request(data, name, *words)
+    default = site.cluster.default_partition
+    partition = asked.components[0].partition or (default.name if default else "")
+    return keep(data.decode("utf-8", "surrogateescape"), asked.components, site, partition, file=name, arguments=asked.argv)
+
+
+def explained(data: bytes, site: Site, name: str = "job.sh", engine: str = "sky") -> Page:
+    """explain."""
+    try:
+        specs, refusal = request(data, name).components, ""
+    except CommandError as error:
+        specs, refusal = (), "\n".join(error.lines)
+    return explain(data, specs, site, options("sbatch"), file=name, engine=engine, refusal=refusal)
+
+
+def scripts(folder: Path) -> list[Path]:
+    """The batch scripts of a folder of examples."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.read_bytes()[:2] == b"#!")

@@ -1,0 +1,63 @@
+"""What explain and translate say of every example, as reviewed; and that SkyPilot takes the YAML."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import moving
+
+from slurmsky.site import load
+from slurmsky.translate.explainprint import page_text
+
+HERE = Path(__file__).parent
+SNAPSHOTS = HERE / "snapshots"
+EXAMPLES = HERE.parents[1] / "examples" / "sbatch"
+SITE = load((SNAPSHOTS / "site.toml").read_text(), "site.toml")
+SCRIPTS = moving.scripts(EXAMPLES)
+
+
+def _same(path: Path, text: str) -> None:
+    if os.environ.get("SLURMSKY_BLESS"):
+        path.write_text(text)
+    assert path.read_text() == text, f"read the difference, then SLURMSKY_BLESS=1 writes {path.name}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_explained(script: Path) -> None:
+    page = moving.explained(script.read_bytes(), SITE, script.name)
+    _same(SNAPSHOTS / f"{script.name}.explain.txt", page_text(page))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_translated(script: Path) -> None:
+    found = moving.kept(script.read_bytes(), SITE, script.name)
+    _same(SNAPSHOTS / f"{script.name}.yaml", found.yaml)
+
+
+def test_no_snapshot_is_left_over() -> None:
+    names = {f"{script.name}.{kind}" for script in SCRIPTS for kind in ("explain.txt", "yaml")}
+    assert {path.name for path in SNAPSHOTS.iterdir()} - names == {"README.md", "site.toml"}
+
+
+@pytest.mark.rig
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_skypilot_takes_the_yaml(script: Path) -> None:
+    import asyncio
+
+    from slurmsky.engines.sky.http import Access, Client, Unreachable
+
+    async def check() -> None:
+        client = Client(Access(user_id="abcdef12", user="tests"))
+        try:
+            await client.health()
+        except Unreachable:
+            pytest.skip("no SkyPilot API server here")
+        await client.validate((SNAPSHOTS / f"{script.name}.yaml").read_text())
+
+    asyncio.run(check())
