@@ -63,6 +63,9 @@ def normalise(text: str, context: Context, first_id: int | None) -> str:
     text = re.sub(r"(?<![=\w:-])[01]:\d\d(?![\w:])", "0:SS", text)
     text = _ISO.sub(lambda match: _relative(match[0], context.began), text)
     text = _CTIME.sub("<date>", text)
+    # The backfill scheduler gives a year to a job without limit; which scheduler came first is timing.
+    text = text.replace("TimeLimit=365-00:00:00", "TimeLimit=UNLIMITED")
+    text = re.sub(r"EndTime=<now\+8760:00>\.*", "EndTime=Unknown", text)
     text = _PRIORITY.sub("<priority>", text)
     if first_id is not None:
         text = _NUMBER.sub(lambda match: _job(match, first_id), text)
