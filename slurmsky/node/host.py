@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import resource
 
     from .agent import Agent
-    from .pmi import PmiNode
+    from .pmi import NodeServer
 
 #: how much of a task's unfinished line is held back before it is passed on as it is
 LINE_LIMIT = 1 << 16
@@ -108,16 +108,53 @@ class StepHost:
         self._swept_at = 0.0
         self._whole_lines = not plan.unbuffered and len(plan.ranks) > 1
         self._epilogs = 0
-        self._mpi: Optional[PmiNode] = None
-        if plan.mpi is not None:
-            from .pmi import PmiNode
+        self._mpi = self._mpi_server(plan)
+        self._started = False
+        self._early_signal = 0  # came before the tasks could be started
+        self._early_stdin: list[bytes] = []
 
-            self._mpi = PmiNode(agent.loop, plan.mpi, plan.ranks, self)
+    def _mpi_server(self, plan: Plan) -> Optional[NodeServer]:
+        if plan.mpi is None:
+            return None
+        if plan.mpi["type"] == "pmix":
+            from .pmix import PmixNode
+
+            return PmixNode(self.agent.loop, plan.mpi, plan.node_id, plan.environment, self)
+        from .pmi import PmiNode
+
+        return PmiNode(self.agent.loop, plan.mpi, plan.ranks, self)
 
     # --- start
     def start(self) -> None:
         """Start all tasks. Files that cannot be opened end the step as slurmstepd would end it."""
         self.agent.hosted[self.key] = processes.now_boot()
+        if self._mpi is None:
+            self._start_tasks()
+        else:
+            self._mpi.prepare(self._start_tasks, self._cannot_start)
+
+    def _cannot_start(self, why: str) -> None:
+        if self._started:
+            self._complain(self.tasks[0], why)
+            self.kill()
+            return
+        self._started = True
+        self._complain(self.tasks[0], why)
+        self._give_up(1 << 8)
+
+    def _give_up(self, status: int) -> None:
+        self.sink.started({})
+        for task in self.tasks:
+            task.status = status
+            self.sink.exited(task.rank, status, [0.0] * 7)
+        self._account_stdin()
+        self._check_over()
+
+    def _start_tasks(self) -> None:
+        self._started = True
+        if self._early_signal:
+            self._give_up(self._early_signal)
+            return
         pids: dict[int, int] = {}
         fault = processes.chdir_fault(self.plan.directory)
         if fault and self.tasks:
@@ -132,6 +169,9 @@ class StepHost:
                 continue
             pids[task.rank] = task.pid
         self.sink.started(pids)
+        early, self._early_stdin = self._early_stdin, []
+        for data in early:
+            self.write_stdin(data)
         for task in self.tasks:
             if task.status is not None:
                 self.sink.exited(task.rank, task.status, [0.0] * 7)
@@ -151,6 +191,10 @@ class StepHost:
         """A line of slurmstepd on a task's stderr."""
         self._complain(self._by_rank[rank], text)
 
+    def say(self, rank: int, text: str) -> None:
+        """What a task's MPI tells the user in its name."""
+        self.sink.output(rank, ERR, text.encode(errors="replace"))
+
     def _complain(self, task: _Task, text: str) -> None:
         self.sink.output(task.rank, ERR, ("slurmstepd-%s: error: %s\n" % (self.plan.node, text)).encode())
 
@@ -165,7 +209,8 @@ class StepHost:
             if self._mpi is not None:
                 more, fd = self._mpi.open(task.rank)
                 env.update(more)
-                theirs.append(fd)
+                if fd >= 0:
+                    theirs.append(fd)
             if terminal:
                 assert plan.terminal is not None
                 stdin = stdout = stderr = self._open_terminal(task, plan.terminal)
@@ -318,6 +363,9 @@ class StepHost:
     # --- stdin
     def write_stdin(self, data: bytes) -> None:
         """Give bytes to all tasks that read the stream; empty: the stream has ended."""
+        if not self._started:
+            self._early_stdin.append(data)
+            return
         self._given += len(data)
         for task in self.tasks:
             if task.stdin >= 0:
@@ -399,6 +447,9 @@ class StepHost:
     # --- signals
     def signal(self, number: int) -> None:
         """To all processes of the step here."""
+        if not self._started and number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            self._early_signal = self._early_signal or number
+            return
         processes.send(self.members(), number)
 
     def kill(self) -> None:

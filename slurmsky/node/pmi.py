@@ -1,4 +1,4 @@
-"""PMI-1 and PMI-2 for the tasks of one step: a server on each of its nodes, and the fence over them.
+"""PMI-1 and PMI-2 for the tasks of one step: a server on each of its nodes, and the exchange between them.
 
 Each task has a socket to its node's agent (``PMI_FD``). What tasks put is kept on their node until the
 fence; then each node sends one message to the step's head agent, and gets one back with what all have
@@ -30,6 +30,16 @@ class Uplink(Protocol):
 
     def mpi(self, message: dict[str, Any]) -> None: ...
     def complain(self, rank: int, text: str) -> None: ...
+    def say(self, rank: int, text: str) -> None: ...
+
+
+class NodeServer(Protocol):
+    """What a step's host asks of its server, PMI's or PMIx's."""
+
+    def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None: ...
+    def open(self, rank: int) -> tuple[dict[str, str], int]: ...
+    def heard(self, message: dict[str, Any]) -> None: ...
+    def close(self) -> None: ...
 
 
 def plan(job_id: int, step_id: str, mapping: str, size: int) -> dict[str, Any]:
@@ -63,6 +73,10 @@ class PmiNode:
         self._fenced: list[_Task] = []  # wait for the fence
         self._node: dict[str, str] = {}  # attributes of this node
         self._wait: list[tuple[_Task, str, Pairs]] = []  # wait for an attribute of this node
+
+    def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Call ready() when tasks may be started: at once."""
+        ready()
 
     # --- a task's end of it
     def open(self, rank: int) -> tuple[dict[str, str], int]:
@@ -159,11 +173,12 @@ class PmiNode:
         self._fenced.append(task)
         if len(self._fenced) == len(self._ranks):
             put, self._put = self._put, {}
-            self._uplink.mpi({"fence": put})
+            self._uplink.mpi({"fence": "*", "data": put})
 
     def heard(self, message: dict[str, Any]) -> None:
         """The head agent's message: every node is in the fence, and this is what they brought."""
-        self._kvs.update(message["fence"])
+        for put in message["parts"]:
+            self._kvs.update(put)
         tasks, self._fenced = self._fenced, []
         for task in tasks:
             if task.reader.version == 1:
@@ -327,22 +342,29 @@ _TWO: dict[str, Callable[[PmiNode, _Task, dict[str, str], Pairs], None]] = {
 }
 
 
-class FenceHead:
-    """The step's head agent's part: one fence at a time, over all nodes."""
+class Exchange:
+    """The step's head agent's part: carries what the nodes' servers say to each other.
+
+    ``{"fence": who, "nodes": indices (or all), "data": anything}`` is gathered until all those nodes are in it;
+    then each of them gets ``{"fence": who, "parts": [...]}``. ``{"to": index, ...}`` goes to that node.
+    """
 
     def __init__(self, nodes: int, tell: Callable[[int, dict[str, Any]], None]) -> None:
-        self._nodes = nodes
+        self._all = list(range(nodes))
         self._tell = tell
-        self._in: dict[int, dict[str, str]] = {}
+        self._fences: dict[str, dict[int, Any]] = {}
 
-    def heard(self, node: int, put: dict[str, str]) -> None:
-        """A node's tasks are all in the fence."""
-        self._in[node] = put
-        if len(self._in) < self._nodes:
+    def heard(self, node: int, message: dict[str, Any]) -> None:
+        """A node's server has said something."""
+        if "to" in message:
+            self._tell(message["to"], message)
             return
-        together: dict[str, str] = {}
-        for index in sorted(self._in):
-            together.update(self._in[index])
-        self._in = {}
-        for index in range(self._nodes):
-            self._tell(index, {"fence": together})
+        who = message["fence"]
+        nodes = message.get("nodes", self._all)
+        data = self._fences.setdefault(who, {})
+        data[node] = message["data"]
+        if len(data) < len(nodes):
+            return
+        del self._fences[who]
+        for index in nodes:
+            self._tell(index, {"fence": who, "parts": [data[each] for each in nodes]})

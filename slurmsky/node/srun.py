@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from ..model.allocation import Launch
 from ..model.job import Step
 from ..model.spec import INFINITE, StepSpec
-from . import choice, output, pmi, pmi_wire, steps, wire
+from . import choice, output, pmi, pmi_wire, pmix, pmix_library, steps, wire
 from .channel import Channel
 from .clients import elsewhere, leave, parse_context, relay
 from .environment import (
@@ -224,6 +224,7 @@ class Srun:
         self.ntasks = ntasks
         self._width = len(str(ntasks - 1))
         argvs = self._argvs(ntasks)
+        self._check_mpi()
         directory = os.path.join(request.cwd, spec.job.chdir) if spec.job.chdir else request.cwd
         self.stdout = _Stream(spec.job.output or "", wire.STDOUT)
         self.stderr = _Stream(spec.job.error or "", wire.STDERR) if spec.job.error else None
@@ -464,10 +465,25 @@ class Srun:
             mpi=self._mpi_plan(shape, step_id),
         )
 
+    def _check_mpi(self) -> None:
+        mpi = self.spec.mpi or self.spec.job.mpi or ""
+        if mpi.startswith("pmix") and pmix_library.find(self.request.env) is None:
+            raise BadRequest(
+                " mpi/%s: init: can not load PMIx library" % mpi,
+                "Couldn't load specified plugin name for mpi/%s: Plugin init() callback failed" % mpi,
+                "MPI: Cannot create context for mpi/%s" % mpi,
+                "MPI: Unable to load any plugin",
+                "Invalid MPI type '%s', --mpi=list for acceptable types" % mpi,
+                "No %s beside an mpirun on PATH, in LD_LIBRARY_PATH or on the system: use --mpi=pmi2 for MPICH, "
+                "or mpirun inside the job" % pmix_library.NAME,
+            )
+
     def _mpi_plan(self, shape: choice.Shape, step_id: str) -> Optional[dict[str, Any]]:
         mpi = self.spec.mpi or self.spec.job.mpi
         if mpi in (None, "", "none"):
             return None
+        if mpi.startswith("pmix"):
+            return pmix.plan(self.job.job_id, step_id, [share.name for share in shape.shares], shape.ranks)
         mapping = pmi_wire.process_mapping(shape.ranks)
         return pmi.plan(self.job.job_id, step_id, mapping, self.ntasks)
 

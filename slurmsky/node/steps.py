@@ -18,7 +18,7 @@ from .channel import Channel
 from .choice import Shape
 from .host import TASK_INPUT, TASK_OUTPUT, Plan, StepHost
 from .jobs import cancel_line
-from .pmi import FenceHead
+from .pmi import Exchange
 from .usage import TaskUsage, combine
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class StepRun:
         self._consumed: list[int] = []
         self._told = 0
         self._paused: set[object] = set()
-        self._fence = FenceHead(len(shape.shares), lambda index, message: self.parts[index].mpi_heard(message))
+        self._exchange = Exchange(len(shape.shares), self._tell_mpi)
         self._over = False
 
     @property
@@ -224,11 +224,15 @@ class StepRun:
             self.on_stdin(count)
 
     def mpi(self, part: int, message: dict[str, Any]) -> None:
-        """A node's PMI server: its tasks are in a fence, or one of them ends the step."""
-        if "fence" in message:
-            self._fence.heard(part, message["fence"])
-        elif "abort" in message:
+        """A node's PMI server: something for those of other nodes, or a task of it ends the step."""
+        if "abort" in message:
             self.cancel("CANCELLED", time.time(), signal.SIGKILL)
+        else:
+            self._exchange.heard(part, message)
+
+    def _tell_mpi(self, part: int, message: dict[str, Any]) -> None:
+        if not self.parts[part].ended:
+            self.parts[part].mpi_heard(message)
 
     def task_exited(self, part: Any, rank: int, status: int, usage: list[float]) -> None:
         """A task has ended."""

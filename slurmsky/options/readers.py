@@ -444,7 +444,9 @@ def kill_command(item: Item) -> int:
 
 
 #: What srun's --mpi knows; node.srun starts tasks for each of these.
-MPI_TYPES = ("none", "pmi2")
+MPI_TYPES = ("pmix", "none", "pmi2")
+#: other names for pmix: which release it is depends on the library that the program's MPI brings
+PMIX_VERSIONS = ("pmix_v4", "pmix_v5")
 
 
 @reader
@@ -452,8 +454,12 @@ def mpi(item: Item) -> str:
     """One of MPI_TYPES; the lines for another are those of slurm_mpi.c and of the plugin loader."""
     name = item.value
     if name == "list":
-        raise Printed("MPI plugin types are...\n" + "".join(f"\t{known}\n" for known in MPI_TYPES))
-    if name and name not in MPI_TYPES:
+        known = "".join(f"\t{known}\n" for known in MPI_TYPES)
+        versions = ",".join(PMIX_VERSIONS)
+        raise Printed(
+            f"MPI plugin types are...\n{known}specific pmix plugin versions available: {versions}\n"
+        )
+    if name and name not in MPI_TYPES + PMIX_VERSIONS:
         raise item.error(
             f"Couldn't find the specified plugin name for mpi/{name} looking at all files",
             f"cannot find mpi plugin for mpi/{name}",

@@ -1,6 +1,7 @@
 """Says the lines of a file to PMI_FD and prints what was answered: one JSON object per task.
 
-Usage: dialogue.py VERSION FILE. `{rank}` and `{job}` in a line are this task's, `\\n` is an end of line; `@2 ` before a line: only task 2.
+Usage: dialogue.py VERSION FILE. In a line `{rank}` and `{job}` are this task's and `\\n` ends a line; `@2 ` before it:
+only task 2 says it.
 """
 
 import json

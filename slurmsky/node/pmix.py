@@ -1,0 +1,119 @@
+"""``srun --mpi=pmix``: the agent's side of a step's PMIx server on one node (see pmix_server)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn, Optional
+
+from . import pmix_library
+from .channel import Channel
+
+if TYPE_CHECKING:
+    from .loop import Loop
+    from .pmi import Uplink
+
+
+def plan(job_id: int, step_id: str, nodes: list[str], ranks: list[list[int]]) -> dict[str, Any]:
+    """What each node must know of the step, JSON-ready (``host.Plan.mpi``)."""
+    return {"type": "pmix", "nspace": "slurm.pmix.%d.%s" % (job_id, step_id), "nodes": nodes, "ranks": ranks}
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        return  # the one that listed them
+
+
+class PmixNode:
+    """Starts the server's process, and carries its messages."""
+
+    def __init__(self, loop: Loop, facts: dict[str, Any], node_id: int, env: Mapping[str, str], uplink: Uplink) -> None:
+        self._loop = loop
+        self._facts = facts
+        self._node_id = node_id
+        self._env = env
+        self._uplink = uplink
+        self._variables: dict[str, dict[str, str]] = {}
+        self._channel: Optional[Channel] = None
+        self._folder = ""
+        self._ready: Callable[[], None] = lambda: None
+        self._failed: Callable[[str], None] = lambda text: None
+
+    def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Call ready() when tasks may be started, or failed(why)."""
+        path = pmix_library.find(self._env)
+        if path is None:
+            failed("mpi/pmix: can not load PMIx library")
+            return
+        self._ready, self._failed = ready, failed
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if not pid:
+            self._become_server(theirs, path)
+        theirs.close()
+        self._loop.child(pid, lambda status, usage: self._fail("mpi/pmix: the PMIx server has ended"))
+        self._channel = Channel(self._loop, ours)
+        self._channel.on_frame = self._heard_server
+
+    def _become_server(self, sock: socket.socket, path: str) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            fd = os.dup2(sock.fileno(), 3, inheritable=False) if sock.fileno() != 3 else 3
+            for other in map(int, os.listdir("/proc/self/fd")):
+                if other > 3:
+                    _close(other)
+            # MCA parameters of the caller are for the server, too; the agent's are not.
+            for name in [name for name in os.environ if name.startswith(("PMIX_", "OMPI_", "PRTE_"))]:
+                del os.environ[name]
+            os.environ.update({name: value for name, value in self._env.items() if name.startswith("PMIX_MCA_")})
+            from .pmix_server import serve
+
+            folder = tempfile.mkdtemp(prefix="slurmsky.pmix.")
+            serve(socket.socket(fileno=fd), self._facts, self._node_id, path, folder)
+        except BaseException:
+            traceback.print_exc(file=sys.stderr)
+        finally:
+            os._exit(0)
+
+    def _heard_server(self, _kind: bytes, payload: bytes) -> None:
+        message = json.loads(payload)
+        if "ready" in message:
+            self._variables, self._folder = message["ready"], message["folder"]
+            self._ready()
+        elif "failed" in message:
+            self._fail("mpi/pmix: %s" % message["failed"])
+        elif "say" in message:
+            self._uplink.say(message["say"], message["text"])
+        else:
+            self._uplink.mpi(message)
+
+    def _fail(self, text: str) -> None:
+        failed, self._failed = self._failed, lambda text: None
+        failed(text)
+
+    def open(self, rank: int) -> tuple[dict[str, str], int]:
+        """(variables, no descriptor) for a new task."""
+        return self._variables[str(rank)], -1
+
+    def heard(self, message: dict[str, Any]) -> None:
+        """A message for this node, from the head agent."""
+        if self._channel is not None:
+            self._channel.send_json(message)
+
+    def close(self) -> None:
+        """The step is over here."""
+        self._failed = lambda text: None
+        if self._channel is not None:
+            self._channel.close(at_once=True)  # the server ends, and takes its folder with it
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)  # unless it was killed
