@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..language import hostlist
+from ..language import hostlist, timelimit
 from ..language.errors import LanguageError
 from .modules import shipped
 from .record import KNOWN_GPUS
@@ -192,9 +192,12 @@ def _partition_lines(part: OldPartition) -> list[str]:
     lines = ["[[partition]]", f'name = "{_clean(part.name)}"']
     if part.default:
         lines.append("default = true")
-    time = part.max_time.upper()
-    if time and time not in ("INFINITE", "UNLIMITED", "N/A"):
-        lines.append(f'max_time = "{_clean(part.max_time)}"')
+    if part.max_time.upper() not in ("", "INFINITE", "UNLIMITED", "N/A"):
+        try:
+            timelimit.parse(part.max_time)
+            lines.append(f'max_time = "{_clean(part.max_time)}"')
+        except LanguageError:
+            lines.append(f"# the time limit was {_clean(part.max_time)}")
     if part.max_nodes.isdigit():
         lines.append(f"max_nodes = {part.max_nodes}")
     if part.cpus:

@@ -37,7 +37,9 @@ def kept(data: bytes, site: Site, name: str = "job.sh", *words: str) -> Kept:
     asked = request(data, name, *words)
     default = site.cluster.default_partition
     partition = asked.components[0].partition or (default.name if default else "")
-    return keep(data.decode("utf-8", "surrogateescape"), asked.components, site, partition, file=name, arguments=asked.argv)
+    return keep(
+        data.decode("utf-8", "surrogateescape"), asked.components, site, partition, file=name, arguments=asked.argv
+    )
 
 
 def explained(data: bytes, site: Site, name: str = "job.sh", engine: str = "sky") -> Page:

@@ -1,0 +1,241 @@
+"""Each directive, module, variable, command and path, and what a person is told of it."""
+
+from __future__ import annotations
+
+import html.parser
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from slurmsky.options.table import load as options
+from slurmsky.site import load
+from slurmsky.translate import fates
+from slurmsky.translate.explain import FATES, Finding, Page, read_prices, sentences, with_prices
+from slurmsky.translate.explainprint import page_text, table_text, to_html, to_json
+
+_PATH = Path(__file__).resolve().parents[2] / "scripts" / "moving.py"
+_SPEC = importlib.util.spec_from_file_location("moving", _PATH)
+assert _SPEC is not None and _SPEC.loader is not None
+moving = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(moving)
+
+SITE = load(
+    """
+accounts = ["ml"]
+[gpus]
+default = "H100"
+[paths]
+"/data" = "s3://team/data"
+[modules]
+"tool" = "docker:team/tool:1"
+[[partition]]
+name = "main"
+default = true
+features = { highmem = "r6i.8xlarge" }
+""",
+    "site.toml",
+)
+BARE = load("", "none")
+
+#: options in the directives of 1,887 public batch scripts, most used first, each as it is usually written
+DIRECTIVES = """
+--job-name=x --nodes=2 --time=1:00:00 --output=%x-%j.out --partition=main --cpus-per-task=4 --ntasks=2
+--ntasks-per-node=2 --error=e --account=ml --mem=4G --gres=gpu:4 --qos=normal --hint=nomultithread --exclusive
+--mem-per-cpu=2G --constraint=highmem --mail-type=END --gpus-per-node=4 --mail-user=a@b --reservation=r --array=1-3
+--gpus=4 --no-requeue --gpus-per-task=1 --export=ALL --tasks-per-node=2 --mem-per-gpu=4G --gpu-bind=closest
+--wait-all-nodes=1 --open-mode=append --overcommit --requeue --cpus-per-gpu=4 --ntasks-per-socket=1 --comment=c
+--ntasks-per-core=1 --nodelist=n1 --dependency=singleton --signal=USR1@60 --chdir=/submit --cluster=c --segment=2
+--parsable --distribution=cyclic --exclude=n2 --threads-per-core=1 --deadline=2030-01-01 --licenses=l --nice=5
+--no-kill --time-min=10 --propagate=ALL --tmp=10G --ntasks-per-gpu=1
+""".split()  # noqa: SIM905
+
+COMMANDS = """
+srun python conda scontrol sbatch mpirun git nvidia-smi curl wget make enroot pip singularity ssh mpiexec ulimit
+docker Rscript uv julia apptainer torchrun sacct envsubst ray snakemake jupyter matlab cmake mamba accelerate scancel
+nextflow deepspeed spack numactl sbcast parallel scp podman squeue wandb rsync nvcc ibrun timeout rocm-smi nsys
+taskset sudo hostname shifter
+""".split()  # noqa: SIM905
+
+VARIABLES = """
+SLURM_JOB_NODELIST SLURM_JOB_ID SLURM_JOBID SLURM_PROCID SLURM_JOB_NUM_NODES SLURM_NNODES SLURM_SUBMIT_DIR
+SLURM_ARRAY_TASK_ID SLURM_NTASKS SLURM_CPUS_PER_TASK SLURM_NODEID SLURM_JOB_NAME SLURM_LOCALID SLURM_CPUS_ON_NODE
+SLURMD_NODENAME SLURM_JOB_ACCOUNT SLURM_GPUS_PER_NODE SLURM_NPROCS SLURM_NTASKS_PER_NODE SLURM_NODELIST
+SLURM_TASKS_PER_NODE SLURM_TMPDIR SLURM_ARRAY_JOB_ID SLURM_MPI_TYPE SLURM_GPUS_ON_NODE SLURM_SUBMIT_HOST
+SLURM_ARRAY_TASK_MAX SLURM_TASK_PID SLURM_JOB_DEPENDENCY SLURM_LOGS SLURM_MEM_PER_CPU SRUN_CPUS_PER_TASK
+SLURM_ARRAY_TASK_COUNT SLURM_RESTART_COUNT SLURM_JOB_PARTITION SLURM_JOB_CPUS_PER_NODE SLURM_STEP_GPUS
+SLURM_JOB_GPUS SLURM_CLUSTER_NAME SBATCH_NETWORK SRUN_KILL_ON_BAD_EXIT SLURM_JOB_NODELIST_HET_GROUP_1
+""".split()  # noqa: SIM905
+
+
+def explain(text: str, engine: str = "sky", site: object = SITE) -> Page:
+    page: Page = moving.explained(text.encode("utf-8", "surrogateescape"), site, "job.sh", engine)
+    return page
+
+
+def one(text: str, kind: str, engine: str = "sky", site: object = SITE) -> Finding:
+    found = [entry for entry in explain(text, engine, site).findings if entry.kind == kind]
+    assert found, explain(text, engine, site)
+    return found[-1]
+
+
+@pytest.mark.parametrize("engine", ["local", "sky"])
+@pytest.mark.parametrize("line", DIRECTIVES)
+def test_every_directive_has_its_line(line: str, engine: str) -> None:
+    found = one(f"#!/bin/bash\n#SBATCH {line}\n", "directive", engine)
+    assert found.line == 2
+    assert found.fate in FATES
+    assert found.reason
+
+
+@pytest.mark.parametrize("engine", ["local", "sky"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_line(name: str, engine: str) -> None:
+    found = one(f"#!/bin/bash\n{name} x\n", "command", engine)
+    assert found.reason and found.text.startswith(name)
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_every_variable_has_its_line(name: str) -> None:
+    found = one(f"#!/bin/bash\necho ${name}\n", "variable")
+    assert (found.text, found.line) == (name, 2)
+    assert found.fate in ("kept", "changed")
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "fate", "reason"),
+    [
+        ("#SBATCH -N 2", "directive", "kept", "num_nodes: 2 (nodes that SkyPilot starts)"),
+        ("#SBATCH --gres=gpu:a100:4", "directive", "changed", "accelerators: A100:4 (of a node)"),
+        ("#SBATCH --mem=64G", "directive", "changed", "memory: 64+ (GB a node)"),
+        ("#SBATCH --exclusive", "directive", "no effect", "a SkyPilot node is the job's own"),
+        ("#SBATCH -p nowhere", "directive", "decision", "there is no partition nowhere here"),
+        ("#SBATCH -A other", "directive", "decision", "account other is not in the site file"),
+        ("#SBATCH -C weird", "directive", "decision", "no feature weird is mapped"),
+        ("#SBATCH --image=x", "directive", "decision", "unrecognized option '--image=x'"),
+        ("#SBATCH -N2 placeholder", "directive", "refused", "Invalid directive found in batch script: placeholder"),
+        ("#SBATCH --gpus=a100:1 --gres=gpu:h100:1", "directive", "refused", None),
+        ("module load tool/1", "module", "changed", "image docker:team/tool:1"),
+        ("module load nosuch/1", "module", "decision", "no map knows it; the job is warned and goes on"),
+        ("module load matlab", "module", "decision", None),
+        ("module load rhel7", "module", "no effect", None),
+        ("module load $M", "module", "changed", "its name is known when the job runs; then as the map says"),
+        ("module purge", "module", "kept", None),
+        ("./a /data/x", "path", "kept", "/data is mounted"),
+        ("./a /gpfs/x", "path", "decision", "on the nodes only if it lies in the submit folder or is mounted"),
+        ("cp x $SCRATCH/y", "variable", "decision", "a storage of the old cluster: say where its content is"),
+        ("export SLURM_LOGS=x", "variable", "kept", "the script sets it itself"),
+    ],
+)
+def test_findings(script: str, kind: str, fate: str, reason: str | None) -> None:
+    found = one(f"#!/bin/bash\n{script}\n", kind)
+    assert found.fate == fate
+    assert reason is None or found.reason == reason
+
+
+def test_an_untyped_gpu_is_a_decision_and_shows_the_task_all_the_same() -> None:
+    page = explain("#!/bin/bash\n#SBATCH --gpus=2\n", site=BARE)
+    assert [found.fate for found in page.findings] == ["decision"]
+    assert "accelerators: GPU_TYPE:2" in page.task_yaml
+    assert not page.unchanged
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "#SBATCH -p a\n#SBATCH -C weird\n#SBATCH --gpus=1\n#SBATCH --environment=x\n"
+        "module load nosuch/1 gcc cuda/12.1\n"
+        "module load 'odd\"name'\ncp $SCRATCH/x /gpfs/y /lustre/z",
+    ],
+)
+def test_lines_that_settle_are_a_site_file(script: str) -> None:
+    page = explain(f"#!/bin/bash\n{script}\n", site=BARE)
+    text = "\n".join(page.settle)
+    assert load(text, "settled").options[0].name == "environment"
+    assert "/lustre" in text and "nosuch/1" in text
+
+
+def test_what_is_no_batch_script_is_refused_in_slurms_words() -> None:
+    page = explain("echo hi\n")
+    assert page.refusal.startswith("sbatch: error: This does not look like a batch script.")
+    assert not page.unchanged
+
+
+def test_no_option_of_sbatch_is_without_a_reason() -> None:
+    silent = [
+        option.long
+        for option in options("sbatch").options
+        if option.policy in ("recorded", "none") and not option.why and ("option", option.name) not in sentences()
+    ]
+    assert silent == []
+
+
+def test_fields_without_effect_are_explained_where_they_are_options() -> None:
+    known = {option.field for option in options("sbatch").options}
+    assert {name for name in fates.WITHOUT_EFFECT if name not in known} <= {"x11"}
+
+
+OPTIMIZER = """\x1b[33mnoise\x1b[0m
+Considered resources (2 nodes):
+--------------------------------------------------------------------------------------------
+ INFRA               INSTANCE        vCPUs   Mem(GB)   GPUS     COST ($)   CHOSEN
+--------------------------------------------------------------------------------------------
+ AWS (us-east-1)     p4d.24xlarge    96      1152      A100:8   65.54      \x1b[32m   \u2714\x1b[0m
+ Slurm (oracle)      -               1       0         -        0.00
+--------------------------------------------------------------------------------------------
+"""
+
+
+def test_prices() -> None:
+    rows = read_prices(OPTIMIZER)
+    assert [row["infra"] for row in rows] == ["AWS (us-east-1)", "Slurm (oracle)"]
+    page = with_prices(explain("#!/bin/bash\n#SBATCH --time=2:00:00\n"), rows, "")
+    assert (
+        "* AWS (us-east-1), p4d.24xlarge, GPUs A100:8: $65.54 an hour for all nodes, $131.08 for the time limit"
+        in page_text(page)
+    )
+    assert read_prices("nothing") == []
+
+
+class _Tags(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag in ("script", "img", "iframe") or any(name.startswith("on") for name, _ in attrs)
+
+
+HOSTILE = [
+    "#!/bin/bash\n#SBATCH -J '<script>alert(1)</script>'\nmodule load '<img src=x onerror=y>'\n",
+    '#!/bin/bash\n#SBATCH -J "never\n',
+    "#!/bin/bash\n#SBATCH -o $(rm -rf /)\n#SBATCH -p '\x1b[31mred'\necho\n",
+    "#!/bin/bash\n" + "y" * 1_000_000 + "\n",
+    "#!/bin/bash\n\udcff\udcfe $(\n",
+    "#!/bin/bash\n#SBATCH --container-image=x --mounts=../../etc\n",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_scripts_are_explained(text: str) -> None:
+    start = time.process_time()
+    page = explain(text)
+    shown = page_text(page)
+    assert "\x1b" not in shown
+    tags = _Tags()
+    tags.feed(to_html([page, page]))
+    assert tags.scripts == 0
+    assert json.loads(to_json([page], False))["file"] == "job.sh"
+    assert table_text([page]).count("job.sh") == 1
+    assert time.process_time() - start < 5
+
+
+def test_two_hundred_scripts_take_less_than_five_seconds() -> None:
+    examples = Path(__file__).resolve().parents[3] / "examples" / "sbatch"
+    texts = [path.read_text() for path in moving.scripts(examples)]
+    start = time.process_time()
+    for number in range(200):
+        explain(texts[number % len(texts)].replace("python", f"python{number % 7}"))
+    assert time.process_time() - start < 5

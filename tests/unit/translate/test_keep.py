@@ -1,0 +1,295 @@
+"""The YAML to keep: idioms of batch scripts as a SkyPilot user writes them, and what cannot be."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurmsky.site import load
+from slurmsky.translate.keep import Kept
+
+_PATH = Path(__file__).resolve().parents[2] / "scripts" / "moving.py"
+_SPEC = importlib.util.spec_from_file_location("moving", _PATH)
+assert _SPEC is not None and _SPEC.loader is not None
+moving = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(moving)
+
+SITE = load('[gpus]\ndefault = "H100"\n[[partition]]\nname = "main"\ndefault = true', "site")
+
+
+def keep(text: str, *words: str, name: str = "job.sh", site: Any = SITE) -> Kept:
+    found: Kept = moving.kept(text.encode(), site, name, *words)
+    return found
+
+
+def script(body: str, directives: str = "") -> str:
+    lines = "".join(f"#SBATCH {line}\n" for line in directives.split(";") if line)
+    return f"#!/bin/bash\n{lines}\n{body}\n"
+
+
+TWO = "-N2 --ntasks-per-node=1"
+
+# --- the worked examples that people are given when they move
+
+TRAIN = """#!/bin/bash
+#SBATCH --job-name=train
+#SBATCH --nodes=2
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=32
+#SBATCH --mem=256G
+#SBATCH --partition=gpu
+
+module load cuda/12.1
+source ~/venv/bin/activate
+
+srun python train.py --epochs 100
+"""
+
+
+def test_the_two_node_training_job() -> None:
+    found = keep(TRAIN, site=load("", "none"))
+    assert not found.needs
+    fields = found.fields
+    assert fields["name"] == "train"
+    assert fields["num_nodes"] == 2
+    assert fields["resources"] == {
+        "accelerators": "H100:8",
+        "cpus": "32+",
+        "memory": "256+",
+        "image_id": "docker:nvidia/cuda:12.1.1-cudnn8-runtime-ubuntu22.04",
+    }
+    assert "pip install" in fields["setup"]
+    assert fields["run"] == "python train.py --epochs 100\n"
+
+
+def test_an_array_is_a_launch_for_each_task_id() -> None:
+    found = keep(script("python train.py --seed $SLURM_ARRAY_TASK_ID", "-J sweep;--array=1-100;--gpus=1"))
+    assert found.fields["envs"] == {"TASK_ID": "1"}
+    assert found.fields["run"] == "python train.py --seed $TASK_ID\n"
+    assert "for i in $(seq 1 1 100); do sky jobs launch -y -d --env TASK_ID=$i sweep.yaml; done" in found.yaml
+
+
+RAY = """#!/bin/bash
+#SBATCH --job-name=glm4
+#SBATCH --nodes=8
+#SBATCH --gpus-per-node=h100:8
+
+pkill -9 ray
+sleep 3
+ray stop --force
+set -ex
+export WANDB_API_KEY=abc123
+nodes=($(scontrol show hostnames "$SLURM_JOB_NODELIST"))
+export MASTER_ADDR=${nodes[0]}
+ray start --head --node-ip-address ${MASTER_ADDR} --num-gpus 8
+for WORKER_IP in "${nodes[@]:1}"; do
+  ssh root@"${WORKER_IP}" "pkill -9 ray ; ray start --address=${MASTER_ADDR}:6379 --num-gpus 8" &
+done
+wait
+ray job submit --address="http://127.0.0.1:8265" \\
+   --runtime-env-json='{"env_vars": {"PYTHONPATH": "/root/Megatron-LM/", "NCCL_NVLS_ENABLE": "1", "X_TOKEN": "s"}}' \\
+   -- python3 train.py --actor-num-nodes 8 --save /slime_checkpoints/run1
+"""
+
+
+def test_a_ray_cluster_started_over_ssh_becomes_the_plain_program() -> None:
+    found = keep(RAY)
+    assert not found.needs
+    fields = found.fields
+    assert fields["num_nodes"] == 8
+    assert fields["resources"] == {"accelerators": "H100:8"}
+    assert fields["envs"] == {"PYTHONPATH": "/root/Megatron-LM/", "NCCL_NVLS_ENABLE": "1"}
+    assert fields["secrets"] == {"X_TOKEN": None, "WANDB_API_KEY": None}
+    assert fields["file_mounts"] == {"/slime_checkpoints": {"name": "glm4-slime-checkpoints", "mode": "MOUNT"}}
+    run = fields["run"]
+    assert "python3 train.py --actor-num-nodes 8 --save /slime_checkpoints/run1" in run
+    assert not re.search(r"ray (start|job|stop)|ssh|pkill|abc123", found.yaml.partition("name:")[2])
+    assert "~/sky_templates/ray/start_cluster" in run
+    assert run.index('if [ "$SKYPILOT_NODE_RANK" = 0 ]') < run.index("python3 train.py") < run.index("\nfi")
+
+
+def test_ray_on_one_node_needs_no_cluster() -> None:
+    found = keep(script("ray start --head --num-gpus 8\nray job submit -- python t.py --x 1", "--gpus=8"))
+    assert found.fields["run"] == "python t.py --x 1\n"
+
+
+# --- idioms, each with its run
+
+
+@pytest.mark.parametrize(
+    ("body", "directives", "run"),
+    [
+        # steps
+        ("srun python a.py", "", "python a.py"),
+        ("srun -n1 --cpu-bind=none python a.py", "", "python a.py"),
+        ("srun --mpi=none -l -N2 -n2 python a.py", TWO, "python a.py"),
+        ("X=1 srun -u ./a > /tmp/o", "", "X=1 ./a > /tmp/o"),
+        ("srun bash -c 'python a.py $SLURM_PROCID'", TWO, "python a.py $SKYPILOT_NODE_RANK"),
+        ('srun bash -c "python a.py \\$SLURM_NODEID"', TWO, "python a.py $SKYPILOT_NODE_RANK"),
+        ("srun --ntasks=$SLURM_NNODES python a.py", TWO, "python a.py"),
+        # variables
+        ("echo $SLURM_JOB_ID ${SLURM_JOBID}", "", "echo $SKYPILOT_TASK_ID ${SKYPILOT_TASK_ID}"),
+        ("echo $SLURM_JOB_NUM_NODES $SLURM_NNODES", TWO, "echo $SKYPILOT_NUM_NODES $SKYPILOT_NUM_NODES"),
+        ("echo $SLURM_GPUS_ON_NODE", "--gpus=2", "echo $SKYPILOT_NUM_GPUS_PER_NODE"),
+        ("echo $SLURM_CPUS_PER_TASK $SLURM_NTASKS", "-c4", "echo 4 1"),
+        ("echo $SLURM_JOB_NAME", "-J x", "echo x"),
+        ("echo ${SLURM_ARRAY_TASK_COUNT:-1}", "--array=3-9:2", "echo 4"),
+        # a text for another shell, most often (trap, ssh, --wrap)
+        ("trap 'echo $SLURM_JOB_ID' EXIT", "", "trap 'echo $SKYPILOT_TASK_ID' EXIT"),
+        ("seed=$((SLURM_JOB_ID % 7))", "", "seed=$((SKYPILOT_MANAGED_JOB_ID % 7))"),
+        ("cat <<E\n$SLURM_JOB_ID\nE", "", "cat <<E\n$SKYPILOT_TASK_ID\nE"),
+        ("cd $SLURM_SUBMIT_DIR\n./a", "", "./a"),
+        ("cd $SLURM_SUBMIT_DIR/x", "", "cd $HOME/sky_workdir/x"),
+        # addresses
+        (
+            'M=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+            TWO,
+            'M=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)',
+        ),
+        (
+            "for h in `scontrol show hostname $SLURM_NODELIST`; do echo $h; done",
+            TWO,
+            'for h in `echo "$SKYPILOT_NODE_IPS"`; do echo $h; done',
+        ),
+        # loops over the nodes
+        (
+            'for h in $(scontrol show hostnames $SLURM_NODELIST); do ssh $h "cd $PWD; torchrun -r 1 a.py" & done\nwait',
+            TWO,
+            "torchrun -r 1 a.py",
+        ),
+        # head only
+        (
+            "echo a\npython a.py\necho b",
+            TWO,
+            'echo a\nif [ "$SKYPILOT_NODE_RANK" = 0 ]; then\n    python a.py\nfi\necho b',
+        ),
+        # chores
+        ("source /etc/profile.d/modules.sh\n./a", "", "./a"),
+        ("source activate env\n./a", "", "conda activate env\n./a"),
+        ("module purge; module list\n./a", "", "./a"),
+    ],
+)
+def test_idioms(body: str, directives: str, run: str) -> None:
+    found = keep(script(body, directives))
+    assert not found.needs, found.needs
+    assert found.fields["run"] == run + "\n"
+
+
+def test_torchrun_gets_skypilots_names() -> None:
+    body = (
+        "export MASTER_PORT=$((12000 + SLURM_JOBID % 1000))\n"
+        "srun torchrun --nnodes $SLURM_NNODES --node_rank $SLURM_NODEID --nproc_per_node $SLURM_GPUS_ON_NODE t.py"
+    )
+    found = keep(script(body, TWO + ";--gpus-per-node=8"))
+    assert found.fields["envs"] == {"MASTER_PORT": "29500"}
+    assert found.fields["run"] == (
+        "torchrun --nnodes $SKYPILOT_NUM_NODES --node_rank $SKYPILOT_NODE_RANK "
+        "--nproc_per_node $SKYPILOT_NUM_GPUS_PER_NODE t.py\n"
+    )
+
+
+def test_mpirun_is_told_the_nodes() -> None:
+    found = keep(script("mpirun ./a.out", "-N2 --ntasks-per-node=4"))
+    assert "-H $(echo \"$SKYPILOT_NODE_IPS\" | sed 's/$/:4/' | paste -sd, -) -np 8 ./a.out" in found.fields["run"]
+
+
+@pytest.mark.parametrize(
+    ("body", "directives", "why"),
+    [
+        ("srun python a.py", "-n4", "4 tasks on 1 node"),
+        ("srun --mpi=pmix ./a", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
+        ("srun --multi-prog roles", "", "multi-prog"),
+        ("srun --het-group=0 ./a", "", "het-group"),
+        ("srun -w $n ./a", TWO, "nodelist"),
+        ("srun $SRUN_ARGS ./a", "", "from a variable"),
+        ("x=$(sbatch --parsable b.sh)", "", "sbatch needs"),
+        ("squeue --me", "", "squeue needs"),
+        ("scontrol requeue $SLURM_JOB_ID", "", "scontrol needs"),
+        ("echo ${SLURM_RESTART_COUNT:-0}", "", "nothing like SLURM_RESTART_COUNT"),
+        ("echo $SLURM_PROCID", "-n2", "nothing like SLURM_PROCID"),
+        ("seq 3 | xargs -P2 srun -n1 echo", "", "xargs starts srun"),
+        ("awk '{print ENVIRON[\"SLURM_JOB_ID\"]}'", "", "no shell expands it"),
+    ],
+)
+def test_what_needs_slurmsky_on_the_nodes(body: str, directives: str, why: str) -> None:
+    found = keep(script(body, directives))
+    assert any(why in entry.why for entry in found.needs), found.needs
+    assert re.fullmatch(r"sh ~/\.slurmsky/[\w-]+/start\.sh\n", found.fields["run"])
+
+
+@pytest.mark.parametrize(
+    ("body", "setup"),
+    [
+        ("pip install -r requirements.txt\npython a.py", "pip install -r requirements.txt"),
+        ("python -m pip install x", "python -m pip install x"),
+        ("git clone https://example.org/x.git", "git clone https://example.org/x.git"),
+        ("cd sub\npip install -e .", "(cd sub && pip install -e .)"),
+        ("V=2\npip install x==$V", "V=2; pip install x==$V"),
+        ("module load samtools/1.17", "bioconda samtools=1.17"),
+        ("module load python/3.11.4", "conda create -y -n job python=3.11"),
+    ],
+)
+def test_setup(body: str, setup: str) -> None:
+    assert setup in keep(script(body)).fields["setup"]
+
+
+def test_secrets_do_not_reach_the_file() -> None:
+    found = keep(script("export HF_TOKEN=hf_abcdef\nexport WANDB_API_KEY='k y'\n./a"))
+    assert "hf_abcdef" not in found.yaml and "k y" not in found.yaml
+    assert found.fields["secrets"] == {"HF_TOKEN": None, "WANDB_API_KEY": None}
+
+
+def test_pyxis() -> None:
+    body = "srun --container-image=user@nvcr.io#nvidia/pytorch:24.01-py3 --container-mounts=/fsx:/fsx python t.py"
+    found = keep(script(body, "--gpus=8"))
+    assert found.fields["resources"]["image_id"] == "docker:nvcr.io/nvidia/pytorch:24.01-py3"
+    assert "/fsx is on the old cluster" in found.yaml
+
+
+def test_mapped_paths_are_mounted_where_they_are_used() -> None:
+    site = load('[paths]\n"/scratch" = "s3://team/scratch"\n"/home" = "volume:home"\n', "site")
+    found = keep(script("./a /scratch/x/y"), site=site)
+    assert found.fields["file_mounts"] == {"/scratch": {"source": "s3://team/scratch", "mode": "MOUNT"}}
+    assert "volumes" not in found.fields
+
+
+@pytest.mark.parametrize(
+    "line", ["--time=1:00:00", "--mail-type=END", "--dependency=singleton", "--signal=USR1@60", "--exclusive", "-o x"]
+)
+def test_nothing_is_left_out_in_silence(line: str) -> None:
+    found = keep(script("./a", line))
+    assert found.dropped, line
+
+
+def test_first_lines() -> None:
+    assert keep("#!/bin/bash -eu\n./a\n").fields["run"] == "set -eu\n./a\n"
+    assert keep("#!/bin/sh\necho wow!x\n").fields["run"].startswith("set +H")
+    assert keep("#!/usr/bin/env python3\nprint(1)\n", name="a.py").fields["run"] == "python3 a.py\n"
+
+
+def test_arguments() -> None:
+    text = script("corpus=$1\nawk '{print $2}' f")
+    assert "set --" in keep(text).fields["run"]
+    assert "set --" not in keep(script("awk '{print $2}' f\nf() { echo $1; }")).fields["run"]
+
+
+HOSTILE = [
+    '#!/bin/bash\n#SBATCH -J "x: {y}: #"\n#SBATCH --comment="a\\nrun: |"\necho\n',
+    '#!/bin/bash\nmodule load "x\nrun: !!python/object"\nexport A="q\nsetup: 1"\necho "never ends\n',
+    "#!/bin/bash\nexport X=$'\\x00\\n- a'\necho $(rm -rf /) \u2028 run: x\n",
+    "#!/bin/bash\nsrun --container-image='a\nsetup: evil' --container-mounts=../../etc:/etc ./a\n",
+    "#!/bin/bash\npython t.py --save '/ckpt/a: b\n  c: d'\nexport 'a b'=c\n",
+    "#!/bin/bash\n" + "x" * 300_000 + "\n",
+    "#!/bin/bash\ncat <<'E'\n  indented first\n\ttab\n#SBATCH -N9\n\u0085x\nE\n",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_scripts_stay_data(text: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    found = keep(text)
+    assert yaml.safe_load(found.yaml) == found.fields
