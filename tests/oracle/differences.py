@@ -17,7 +17,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 #: fail; once it passes, its entry has to go.
 _ONE_HOST = "all nodes of the recording live on one host and are grouped by its name"
 _PLANNED = "backfill had not yet planned the waiting job when it was recorded; here it is planned at once"
-_NEWER_COLUMN = "sinfo -l has a column RESERVATION since 23.11"
+_NEWER_COLUMN = "newer releases have a column RESERVATION in sinfo -l"
 _BATCH_END = "22.05 took the end of the cancelled job's script for a failure of its own (exit code 15), by a race"
 KNOWN: dict[str, str] = {
     # hosts
@@ -29,7 +29,7 @@ KNOWN: dict[str, str] = {
     "show:hostnames-job:0": "22.05 looks at SLURM_NODELIST alone; SLURM_JOB_NODELIST came later",
     "show:pending-node-drained:3": "22.05 prints lines on power before Reason=, and head cuts it off",
     "query:squeue:65": "%s is SLUID now; it was a field of Cray systems, with no header",
-    "query:squeue:93": "file names are printed as patterns since 24.11, unless --expand-patterns is given",
+    "query:squeue:93": "newer releases print file names as patterns, unless --expand-patterns is given",
     "query:squeue:97": "22.05 heads the column ContainerID of steps with CONTAINER",
     "query:sinfo:19": _NEWER_COLUMN,
     "query:empty:11": _NEWER_COLUMN,
