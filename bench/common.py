@@ -56,6 +56,7 @@ class Sandbox:
         foreign = ("SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         self.env["SLURMSKY_HOME"] = str(self.home)
+        self.env["SLURMSKY_ENGINE"] = "local"  # also where SkyPilot is enabled
         self.env["XDG_CONFIG_HOME"] = str(folder / "config")
 
     def seconds(self, command: str, *args: str) -> float:

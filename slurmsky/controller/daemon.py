@@ -89,6 +89,9 @@ async def _serve(site: Site, home: paths.StatePaths, env: dict[str, str], find: 
     await queue.recover()
     gc.collect()
     gc.freeze()
+    # Jobs stay for minutes and hold no cycles: looking through them for garbage at every 700th new object would
+    # cost as much as a tenth of all work when many start and end.
+    gc.set_threshold(20_000, 20, 50)
     await service.run(home.socket)
     return 0
 

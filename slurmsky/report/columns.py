@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Callable, Generic, NamedTuple, Optional, TypeVar
 
 from slurmsky.language import formats
@@ -164,8 +165,14 @@ def items_of(fields: Mapping[str, Field[Row]], letters: Optional[str], names: st
 
 def items_of_names(text: str) -> list[Item]:
     """Parts of a ``-O`` text such as ``jobid:.18 ,name:8|``; no colon means 20 columns."""
-    return [_negative(Item(part.name, part.width or 0, bool(part.right), part.suffix, part.text))
-            for part in formats.parse_long(text)]
+    return list(_items_of_names(text))
+
+
+@lru_cache(maxsize=64)
+def _items_of_names(text: str) -> tuple[Item, ...]:
+    # Nearly every call asks for the default: reading that took as long as all the rest of an squeue.
+    return tuple(_negative(Item(part.name, part.width or 0, bool(part.right), part.suffix, part.text))
+                 for part in formats.parse_long(text))
 
 
 def _negative(item: Item) -> Item:
