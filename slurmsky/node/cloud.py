@@ -40,7 +40,7 @@ def serve_other(node: Node) -> int:
         elif "hosts" in message:
             line.send({"resolves": rendezvous.add_hosts(message["hosts"], node.addresses)})
         elif "names" in message:
-            node.name = message["names"][node.rank]
+            node.name, node.session = message["names"][node.rank], int(message["session"])
             break
     node.prepare()
     agent = node.start_agent()

@@ -103,7 +103,7 @@ class Head:
         names = agree_on_names(node, self.others, mine)
         node.name = names[0]
         for line, _ in self.others.values():
-            line.send({"names": names})
+            line.send({"names": names, "session": node.session})
         node.prepare()
         agent = node.start_agent()
         for rank, (line, _) in self.others.items():
@@ -201,6 +201,9 @@ class Head:
             if not path or (number and path == launch.stdout):
                 continue
             tail = Tail(self.log, self.new_stream(), output.expand(path, named))
+            if not node.same_files:
+                # A file of an earlier job, which has travelled with the submit folder: none of its bytes are ours.
+                tail.position = start_afresh(tail.path, launch.spec.open_mode == "append")
             member.tails.append(tail)
             self.log.event(
                 ev="stream",
@@ -395,6 +398,17 @@ class Head:
             agent.kill()
         self.node.clean()
         return self.exit_code
+
+
+def start_afresh(path: str, append: bool) -> int:
+    """Where the job's own bytes will begin in its output file."""
+    try:
+        if append:
+            return os.stat(path).st_size
+        os.truncate(path, 0)
+    except OSError:
+        pass  # it is not there, or is no file: the agent says so if that is wrong
+    return 0
 
 
 def end_event(job_id: int, state: str, reason: str) -> dict[str, Any]:

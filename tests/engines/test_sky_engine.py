@@ -519,3 +519,15 @@ def test_a_server_that_goes_away_while_a_job_runs(world):
 
     world.play(what)
     assert world.ended()["state"] == "COMPLETED" and world.out == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("mode, out", [(None, b"new\n"), ("append", b"of an earlier job\nnew\n")])
+def test_an_output_file_that_was_there_before(world, mode, out):
+    (world.project / "slurm-7.out").write_text("of an earlier job\n")
+
+    async def what(world):
+        await world.engine.start(world.launch("#!/bin/sh\necho new\n", spec=JobSpec(open_mode=mode)))
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.out == out
