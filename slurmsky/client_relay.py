@@ -78,6 +78,7 @@ class Relay:
         self._stdin_ended = False
         self._terminal = Terminal()
         self._child: Child | None = None
+        self._child_of = channel  # who asked for it, and hears how it ended
         self._reporting = False
         self._code: int | None = None
         self._sending = False
@@ -145,6 +146,7 @@ class Relay:
         elif kind == TTY:
             self._set_raw(bytes(payload) == b"1")
         elif kind == SPAWN:
+            self._child_of = channel
             self._spawn(unpack(payload))
         elif kind == CHILD_SIGNAL:
             if self._child is not None:
@@ -268,7 +270,7 @@ class Relay:
             self._child = Child(args, dict(entry.split(b"=", 1) for entry in env))
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "EIO")
-            self._send(self._first, frame(CHILD_STATUS, f"127 {name} {error.strerror}".encode()))
+            self._send(self._child_of, frame(CHILD_STATUS, f"127 {name} {error.strerror}".encode()))
             return
         self._reap()  # it may have ended before self._child was there for the handler
 
@@ -281,4 +283,4 @@ class Relay:
         code = child.poll() if child is not None else None
         if code is not None:
             self._child = None
-            self._send(self._first, frame(CHILD_STATUS, b"%d" % code))
+            self._send(self._child_of, frame(CHILD_STATUS, b"%d" % code))

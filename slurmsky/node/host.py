@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Optional, Protocol
 
-from . import output, processes, wire
+from . import binding, output, processes, topology, wire
+from .binding import BindError, Binding
 from .channel import Channel
 from .loop import READ, WRITE
 from .prologs import run_task_prolog, start_task_epilog
@@ -67,9 +68,9 @@ class Plan:
     terminal: Optional[list[int]] = None  # rows, columns of the pseudo terminal of task 0
     unbuffered: bool = False
     rlimits: dict[str, list[int]] = field(default_factory=dict)
-    cpus: Optional[list[list[int]]] = None  # per local task: CPUs it may use
-    task_prologs: list[str] = field(default_factory=list)
-    task_epilogs: list[str] = field(default_factory=list)
+    bind: Optional[dict[str, Any]] = None  # CPUs and memory of the tasks: see binding.request
+    task_prologs: list[list[str]] = field(default_factory=list)
+    task_epilogs: list[list[str]] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)  # NameFacts less node and task
     head: str = ""  # address of the job's head agent
     mpi: Optional[dict[str, Any]] = None  # what tasks find each other by: see pmi.plan
@@ -112,6 +113,7 @@ class StepHost:
         self._started = False
         self._early_signal = 0  # came before the tasks could be started
         self._early_stdin: list[bytes] = []
+        self._bindings: list[Binding] = []  # per task; empty: none is bound
 
     def _mpi_server(self, plan: Plan) -> Optional[NodeServer]:
         if plan.mpi is None:
@@ -155,6 +157,12 @@ class StepHost:
         if self._early_signal:
             self._give_up(self._early_signal)
             return
+        try:
+            self._bindings = self._bind()
+        except BindError as error:
+            self._complain(self.tasks[0], str(error))
+            self._give_up(1 << 8)
+            return
         pids: dict[int, int] = {}
         fault = processes.chdir_fault(self.plan.directory)
         if fault and self.tasks:
@@ -177,6 +185,14 @@ class StepHost:
                 self.sink.exited(task.rank, task.status, [0.0] * 7)
         self._account_stdin()
         self._check_over()
+
+    def _bind(self) -> list[Binding]:
+        plan = self.plan
+        if plan.bind is None:
+            return []
+        return binding.of_step(
+            plan.bind, topology.node(plan.bind["count"]), plan.bind["cpus"], plan.node, plan.ranks
+        )
 
     def mpi(self, message: dict[str, Any]) -> None:
         """What the tasks' PMI server has to say to the head agent."""
@@ -223,6 +239,13 @@ class StepHost:
                 stderr = stdout if plan.stderr == "=stdout" else self._open_stdout(task, plan.stderr, ERR)
                 theirs.append(stderr)
             prologs, node = plan.task_prologs, plan.node
+            bound = self._bindings[local] if self._bindings else None
+
+            def before(env: dict[str, str]) -> None:
+                if bound is not None:
+                    bound.apply()
+                run_task_prolog(prologs, env, node)
+
             task.pid = processes.spawn(
                 processes.Process(
                     node=node,
@@ -235,8 +258,7 @@ class StepHost:
                     stderr=stderr,
                     terminal=terminal,
                     rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
-                    cpus=frozenset(plan.cpus[local]) if plan.cpus is not None and plan.cpus[local] else None,
-                    before_exec=(lambda env: run_task_prolog(prologs, env, node)) if prologs else None,
+                    before_exec=before if prologs or bound is not None else None,
                 )
             )
         except BaseException:
@@ -485,7 +507,11 @@ class StepHost:
                 **self.plan.task_environment[local],
                 "SLURM_TASK_PID": str(task.pid),
             }
-            start_task_epilog(self.agent.loop, self.plan.task_epilogs, env, self.plan.directory, epilog_over)
+
+            def complain(text: str) -> None:
+                self._complain(task, text)
+
+            start_task_epilog(self.agent.loop, self.plan.task_epilogs, env, complain, epilog_over)
         else:
             told()
 

@@ -30,10 +30,27 @@ def apply_prolog_line(line: str, env: dict[str, str]) -> str:
     return ""
 
 
-def run_task_prolog(programs: Sequence[str], env: dict[str, str], node: str) -> None:
+#: (whose program it is, its path): the site's TaskProlog, or the user's --task-prolog
+Script = Sequence[str]
+SITE, USER = "site", "user"
+
+
+def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -> None:
     """Run each in the task's own process, before it becomes the user's program. A failed one ends the
-    task."""
-    for program in programs:
+    task, with its exit code."""
+
+    def complain(text: str) -> None:
+        os.write(2, ("slurmstepd-%s: error: %s\n" % (node, text)).encode(errors="surrogateescape"))
+
+    for whose, program in scripts:
+        option = "--task-prolog" if whose == USER else "TaskProlog"
+        if not os.access(program, os.R_OK | os.X_OK):
+            reason = "Permission denied" if os.path.exists(program) else "No such file or directory"
+            name = "%s task_prolog" % ("user" if whose == USER else "slurm")
+            complain("run_command: %s can not be executed (%s) %s" % (name, program, reason))
+            complain("%s did not exit normally. reason: Run command failed - configuration error" % name)
+            complain("%s failed status=1" % option)
+            os._exit(1)
         ours, theirs = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -42,9 +59,7 @@ def run_task_prolog(programs: Sequence[str], env: dict[str, str], node: str) -> 
             try:
                 os.execve(program, [program], env)
             except OSError as error:
-                os.write(
-                    2, ("slurmstepd-%s: error: execve(): %s: %s\n" % (node, program, error.strerror)).encode()
-                )
+                complain("execve(): %s: %s" % (program, error.strerror))
             os._exit(127)
         os.close(theirs)
         with os.fdopen(ours, "rb") as file:
@@ -54,20 +69,38 @@ def run_task_prolog(programs: Sequence[str], env: dict[str, str], node: str) -> 
                     os.write(1, text.encode(errors="surrogateescape"))
         _, status = os.waitpid(pid, 0)
         if status:
-            os.write(2, ("slurmstepd-%s: error: TaskProlog failed status=%d\n" % (node, status)).encode())
-            os._exit(1)
+            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+            complain("%s failed status=%d" % (option, code))
+            os._exit(code)
 
 
 def start_task_epilog(
-    loop: Loop, programs: Sequence[str], env: dict[str, str], directory: str, done: Callable[[], None]
+    loop: Loop,
+    scripts: Sequence[Script],
+    env: dict[str, str],
+    complain: Callable[[str], None],
+    done: Callable[[], None],
 ) -> None:
-    """Run each after the task, one after the other, then call ``done``."""
-    if not programs:
+    """Run each after the task, one after the other, then call ``done``; ``complain`` gets what goes wrong."""
+    if not scripts:
         done()
         return
+
+    def next_one() -> None:
+        start_task_epilog(loop, scripts[1:], env, complain, done)
+
+    def ended(status: int, usage: object) -> None:
+        if status:
+            complain("TaskEpilog failed status=%d" % (os.WEXITSTATUS(status) or os.WTERMSIG(status)))
+        next_one()
+
+    whose, program = scripts[0]
     try:
-        pid = os.posix_spawn(programs[0], [programs[0]], env)
+        pid = os.posix_spawn(program, [program], env)
     except OSError:
-        start_task_epilog(loop, programs[1:], env, directory, done)
+        name = "user" if whose == USER else "slurm"
+        complain("Could not run %s task_epilog [%s]: access denied" % (name, program))
+        complain("TaskEpilog failed status=-1")
+        next_one()
         return
-    loop.child(pid, lambda status, usage: start_task_epilog(loop, programs[1:], env, directory, done))
+    loop.child(pid, ended)

@@ -6,13 +6,15 @@ import errno
 import json
 import os
 import stat
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from . import transport, wire
 from .channel import Channel
 from .host import TASK_INPUT
 
 if TYPE_CHECKING:
+    from ..model.allocation import NodeShare
+    from ..options.requests import SbcastQuery
     from .agent import Agent
     from .jobs import Job
 
@@ -22,13 +24,15 @@ BLOCK = 1 << 18
 class Writer:
     """The copy on one node: written beside its place, put there when it is whole."""
 
-    def __init__(self, path: str, mode: int, force: bool, times: Optional[list[float]]) -> None:
+    def __init__(self, path: str, mode: int, force: bool, times: Optional[list[float]], folder: bool = False) -> None:
         self.path = path
         self.times = times
         self.error = 0
         self._fd = -1
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if force else os.O_EXCL)
         try:
+            if folder:
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             if force:
                 # A program that is being executed cannot be written to; its name can be given to a new file.
                 try:
@@ -60,7 +64,7 @@ class Writer:
 
 def serve_file(channel: Channel, message: dict[str, Any]) -> None:
     """The receiving half on another node; answers with the errno, 0 for success."""
-    writer = Writer(message["path"], message["mode"], message["force"], message["times"])
+    writer = Writer(message["path"], message["mode"], message["force"], message["times"], message["folder"])
 
     def received(kind: bytes, payload: bytes) -> None:
         if kind == TASK_INPUT:
@@ -73,50 +77,46 @@ def serve_file(channel: Channel, message: dict[str, Any]) -> None:
     channel.on_close = lambda: writer.write(b"")
 
 
-class _Copy:
-    """One sbcast."""
+class Copy:
+    """One file to all nodes; ``say`` gets lines without the command's name, ``done`` the last errno, 0 for success."""
 
-    def __init__(self, agent: Agent, channel: Channel, job: Job, request: wire.Request, query: Any) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        shares: Sequence[NodeShare],
+        say: Callable[[str], None],
+        done: Callable[[int], None],
+    ) -> None:
         self.agent = agent
-        self.channel = channel
-        self.job = job
-        self.request = request
-        self.query = query
+        self.shares = shares
         self.code = 0
         self.waiting = 0
+        self._say = say
+        self._tell_done: Optional[Callable[[int], None]] = done
         self._fd = -1
-        self._local: Optional[Writer] = None
+        self._local: dict[str, tuple[Writer, list[str]]] = {}  # path -> and the nodes of this machine
         self._peers: list[Channel] = []
-        self._done = False
 
-    def start(self) -> None:
-        """Open the source, say hello to all nodes, begin to copy."""
-        path = os.path.join(self.request.cwd, self.query.source)
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            facts = os.fstat(self._fd)
-        except OSError as error:
-            self._finish("sbcast: error: Can't open `%s`: %s\n" % (self.query.source, error.strerror), 255)
-            return
+    def start(self, source: str, target: Callable[[str], str], force: bool, preserve: bool, folder: bool) -> None:
+        """Begin. ``target``: the path on a node of that name; ``folder``: make its folder where there is none.
+
+        Raises OSError when the source cannot be opened, ValueError when it is no regular file.
+        """
+        self._fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        facts = os.fstat(self._fd)
         if not stat.S_ISREG(facts.st_mode):
-            self._finish("sbcast: error: Can't mmap file `%s`, No such device.\n" % self.query.source, 255)
-            return
-        target = os.path.join(self.request.cwd, self.query.destination)
+            os.close(self._fd)
+            raise ValueError(source)
         mode = stat.S_IMODE(facts.st_mode)
-        times = [facts.st_atime, facts.st_mtime] if self.query.preserve else None
-        message = {
-            "op": "file",
-            "path": target,
-            "mode": mode,
-            "force": bool(self.query.force),
-            "times": times,
-        }
-        for share in self.job.launch.shares:
-            if share.name == self.agent.node:
-                self._local = Writer(target, mode, bool(self.query.force), times)
+        times = [facts.st_atime, facts.st_mtime] if preserve else None
+        for share in self.shares:
+            path = target(share.name)
+            if share.name == self.agent.node or share.address.startswith(transport.UNIX):
+                # A virtual node of this machine has the same files.
+                if path not in self._local:
+                    self._local[path] = Writer(path, mode, force, times, folder), []
+                self._local[path][1].append(share.name)
                 continue
-            if share.address.startswith(transport.UNIX):
-                continue  # a virtual node of this machine has the same files
             try:
                 peer = self.agent.connect(share.address)
             except OSError as error:
@@ -128,7 +128,7 @@ class _Copy:
             peer.on_close = self._lost(share.name)
             peer.on_drain = self._pump
             peer.send_json({"op": "hello", "role": "agent"})
-            peer.send_json(message)
+            peer.send_json({"op": "file", "path": path, "mode": mode, "force": force, "times": times, "folder": folder})
         self._pump()
 
     def _answer(self, node: str, peer: Channel) -> Callable[[bytes, bytes], None]:
@@ -152,40 +152,87 @@ class _Copy:
 
     def _failed(self, node: str, number: int) -> None:
         self.code = number
-        self.channel.send(
-            wire.STDERR,
-            ("sbcast: error: REQUEST_FILE_BCAST(%s): %s\n" % (node, os.strerror(number))).encode(),
-        )
+        self._say("error: REQUEST_FILE_BCAST(%s): %s\n" % (node, os.strerror(number)))
 
     def _pump(self) -> None:
         while self._fd >= 0 and not any(peer.full for peer in self._peers):
             data = os.read(self._fd, BLOCK)
-            if self._local is not None:
-                self._local.write(data)
+            for writer, _ in self._local.values():
+                writer.write(data)
             for peer in self._peers:
                 peer.send(TASK_INPUT, data)
             if not data:
                 os.close(self._fd)
                 self._fd = -1
-                if self._local is not None and self._local.error:
-                    # What stands in the way on one virtual node of this machine does so on all.
-                    for share in self.job.launch.shares:
-                        if share.name == self.agent.node or share.address.startswith(transport.UNIX):
-                            self._failed(share.name, self._local.error)
+                for writer, nodes in self._local.values():
+                    for node in nodes if writer.error else ():
+                        self._failed(node, writer.error)
         self._check()
 
     def _check(self) -> None:
-        if self._fd < 0 and self.waiting == 0:
-            self._finish("", self.code)
+        done = self._tell_done
+        if self._fd < 0 and self.waiting == 0 and done is not None:
+            self._tell_done = None
+            done(self.code)
 
-    def _finish(self, text: str, code: int) -> None:
-        if self._done:
+
+#: folders whose libraries are taken to be on every node (BcastExclude)
+EXCLUDED = "/lib,/usr/lib,/lib64,/usr/lib64"
+
+
+def find_libraries(agent: Agent, path: str, exclude: Optional[str], done: Callable[[list[str]], None]) -> None:
+    """Shared libraries that a program is linked with and that are not in an excluded folder, by way of ldd."""
+    folders = (exclude if exclude is not None else EXCLUDED).split(",")
+    if folders[0].lower() == "none":
+        folders = []
+    listing = os.memfd_create("ldd")
+    try:
+        pid = os.posix_spawnp("ldd", ["ldd", path], dict(os.environ), file_actions=((os.POSIX_SPAWN_DUP2, listing, 1),))
+    except OSError:
+        os.close(listing)
+        done([])
+        return
+
+    def listed(_status: int, _usage: Any) -> None:
+        with os.fdopen(listing, "rb") as file:
+            file.seek(0)
+            text = file.read().decode(errors="surrogateescape")
+        found = [
+            words[2]
+            for words in map(str.split, text.splitlines())
+            if len(words) > 2 and words[1] == "=>" and words[2].startswith("/")
+        ]
+        done([name for name in found if not any(name.startswith(folder.rstrip("/") + "/") for folder in folders)])
+
+    agent.loop.child(pid, listed)
+
+
+def copy_all(
+    agent: Agent,
+    shares: Sequence[NodeShare],
+    source: str,
+    target: Callable[[str], str],
+    libraries: Sequence[str],
+    say: Callable[[str], None],
+    done: Callable[[int], None],
+) -> None:
+    """The program, then each library into the folder ``<target>_libs`` beside it; ends at the first failure."""
+    left = list(libraries)
+
+    def go_on(code: int) -> None:
+        if code or not left:
+            done(code)
             return
-        self._done = True
-        if text:
-            self.channel.send(wire.STDERR, text.encode(errors="surrogateescape"))
-        self.channel.send(wire.EXIT, b"%d" % code)
-        self.channel.close()
+        name = left.pop(0)
+        try:
+            Copy(agent, shares, say, go_on).start(
+                name, lambda node: "%s_libs/%s" % (target(node), os.path.basename(name)), True, True, True
+            )
+        except OSError as error:
+            say("error: Can't open `%s`: %s\n" % (name, error.strerror))
+            done(error.errno or errno.EIO)
+
+    Copy(agent, shares, say, go_on).start(source, target, True, True, False)
 
 
 def serve_sbcast(agent: Agent, channel: Channel, request: wire.Request, payload: bytes) -> None:
@@ -206,8 +253,34 @@ def serve_sbcast(agent: Agent, channel: Channel, request: wire.Request, payload:
         if address:
             relay(agent, channel, payload, address, "sbcast")
         else:
-            leave(
-                channel, 255, "sbcast: error: Slurm job %d lookup error: Invalid job id specified\n" % job_id
-            )
+            leave(channel, 255, "sbcast: error: Slurm job %d lookup error: Invalid job id specified\n" % job_id)
         return
-    _Copy(agent, channel, job, request, query).start()
+    _serve(agent, channel, job, request, query)
+
+
+def _serve(agent: Agent, channel: Channel, job: Job, request: wire.Request, query: SbcastQuery) -> None:
+    def say(text: str) -> None:
+        channel.send(wire.STDERR, ("sbcast: " + text).encode(errors="surrogateescape"))
+
+    def finish(code: int) -> None:
+        channel.send(wire.EXIT, b"%d" % code)
+        channel.close()
+
+    path = os.path.join(request.cwd, query.source)
+    target = os.path.join(request.cwd, query.destination)
+    try:
+        if query.send_libs:
+
+            def found(libraries: list[str]) -> None:
+                copy_all(agent, job.launch.shares, path, lambda node: target, libraries, say, finish)
+
+            os.close(os.open(path, os.O_RDONLY))
+            find_libraries(agent, path, query.exclude, found)
+            return
+        Copy(agent, job.launch.shares, say, finish).start(path, lambda node: target, query.force, query.preserve, False)
+    except OSError as error:
+        say("error: Can't open `%s`: %s\n" % (query.source, error.strerror))
+        finish(255)
+    except ValueError:
+        say("error: Can't mmap file `%s`, No such device.\n" % query.source)
+        finish(255)

@@ -7,12 +7,28 @@ import dataclasses
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..model.allocation import Launch
 from ..model.job import Step
 from ..model.spec import INFINITE, StepSpec
-from . import choice, output, pmi, pmi_wire, pmix, pmix_library, steps, wire
+from . import (
+    aside,
+    binding,
+    choice,
+    devices,
+    output,
+    pmi,
+    pmi_wire,
+    pmix,
+    pmix_library,
+    processes,
+    sbcast,
+    steps,
+    topology,
+    transport,
+    wire,
+)
 from .channel import Channel
 from .clients import elsewhere, leave, parse_context, relay
 from .environment import (
@@ -23,6 +39,7 @@ from .environment import (
     task_environment,
 )
 from .host import OUT, Plan
+from .prologs import SITE, USER
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -241,9 +258,11 @@ class Srun:
             if stream is not None and stream.path and not self._open(stream, step_id):
                 return
         stdin = self._stdin_plan()
+        self._check_binding(shape, step_id)
         job.next_step += 1
         record = self._record(step_id, shape, ntasks, argvs)
         run = self.run = steps.StepRun(job, record, spec, shape)
+        run.argv0 = argvs[0][0]
         run.watchers.append(self)
         job.steps[step_id] = run
         common = self._common_environment(step_id, shape)
@@ -253,19 +272,104 @@ class Srun:
         ]
         self.channel.on_drain = lambda: run.resume(self)
         run.on_stdin = self._grant
+        self._aside = aside.Aside(self.channel, self._say, common, [spec.argv[0], *spec.argv[1:]])
+
+        def begin_tasks() -> None:
+            if spec.prolog is None or not self._may_start():
+                self._launch(run, plans, stdin[0])
+            else:
+                self._aside.run("prolog", spec.prolog, prolog_over)
+
+        def prolog_over(code: int) -> None:
+            if code == 0:
+                self._launch(run, plans, stdin[0])
+                return
+            self._say(
+                "srun: error: srun prolog failed rc = %d. Aborting step.\n"
+                "srun: launch/slurm: launch_p_step_launch: StepId=%d.%s aborted before step completely launched.\n"
+                % (code, job.job_id, step_id)
+            )
+            self._never_started()
+
+        if spec.bcast is not None and not spec.multi_prog:
+            self._broadcast(plans, begin_tasks)
+        else:
+            begin_tasks()
+
+    def _may_start(self) -> bool:
+        return not (self._over or self.job.cause or self.job.ended or (self.run is not None and self.run.cause))
+
+    def _never_started(self) -> None:
+        """The step ends without a task; nothing of it runs anywhere."""
+        assert self.run is not None
+        self.run.abandon()
+        if not self._over:
+            self._fail("")
+
+    def _launch(self, run: steps.StepRun, plans: list[Plan], stdin: str) -> None:
+        """Start the tasks on all nodes."""
+        if not self._may_start():
+            self._never_started()
+            return
         try:
             run.start(plans)
-        except OSError:
-            job.steps.pop(step_id, None)
-            raise
+        except OSError as error:
+            self._say(
+                "srun: error: Task launch for StepId=%d.%s failed on node: %s\n"
+                % (self.job.job_id, run.step_id, error.strerror or error)
+            )
+            self._never_started()
+            return
         if self.terminal:
             self._raw = True
             self.channel.send(wire.TTY, b"1")
-        if stdin[0] == "stream":
+        if stdin == "stream":
             self._grant(STDIN_WINDOW)
-        limit = spec.job.time_limit_min
+        limit = self.spec.job.time_limit_min
         if limit is not None and limit not in (0, INFINITE):
             self._timers.append(self.agent.loop.after(limit * 60, self._out_of_time))
+
+    def _broadcast(self, plans: list[Plan], done: Callable[[], None]) -> None:
+        """--bcast: the program is copied to every node, and run from there."""
+        spec, run = self.spec, self.run
+        assert run is not None and spec.bcast is not None
+        source = processes.find_program(run.argv0, dict(self.request.env))
+        source = os.path.join(self.request.cwd, source)
+        if not (os.path.isfile(source) and os.access(source, os.X_OK)):
+            self._say("srun: fatal: Can not execute %s\n" % run.argv0)
+            self._never_started()
+            return
+        # Only an absolute path is taken as one; a folder gets a file of this name.
+        place = spec.bcast if spec.bcast.startswith("/") else self.request.cwd + "/"
+        name = "slurm_bcast_%d.%s" % (self.job.job_id, run.step_id)
+
+        def target(node: str) -> str:
+            return place + "%s_%s" % (name, node) if place.endswith("/") else place
+
+        def copied(code: int) -> None:
+            if code:
+                self._say("srun: fatal: Failed to broadcast '%s'. Step launch aborted.\n" % source)
+                self._never_started()
+                return
+            for plan in plans:
+                path = target(plan.node)
+                plan.argv = [[path, *argv[1:]] for argv in plan.argv]
+                if spec.send_libs == "yes":
+                    before = plan.environment.get("LD_LIBRARY_PATH")
+                    folder = path + "_libs" + (":" + before if before else "")
+                    plan.environment = {**plan.environment, "LD_LIBRARY_PATH": folder}
+            done()
+
+        def found(libraries: list[str]) -> None:
+            shares = run.shape.shares
+            sbcast.copy_all(
+                self.agent, shares, source, target, libraries, lambda text: self._say("srun: " + text), copied
+            )
+
+        if spec.send_libs == "yes":
+            sbcast.find_libraries(self.agent, source, spec.bcast_exclude, found)
+        else:
+            found([])
 
     def _argvs(self, ntasks: int) -> list[list[str]]:
         argv = list(self.spec.argv)
@@ -387,10 +491,11 @@ class Srun:
             env["SLURM_CPUS_PER_TASK"] = str(spec.job.cpus_per_task)
         if spec.label:
             env["SLURM_LABELIO"] = "1"
-        if spec.job.gpus_per_task:
-            env["SLURMD_TRES_BIND"] = "gres/gpu:per_task:%s" % spec.job.gpus_per_task
+        if devices.bind_text(spec.job):
+            env["SLURMD_TRES_BIND"] = "gres/gpu:%s" % devices.bind_text(spec.job)
         if self.terminal and request.winsize:
             env["SLURM_PTY_WIN_ROW"], env["SLURM_PTY_WIN_COL"] = map(str, request.winsize)
+        env.update(binding.environment(spec.job))
         for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
             env.pop(name, None)
         mpi = spec.mpi or spec.job.mpi
@@ -414,7 +519,10 @@ class Srun:
         for local in range(len(ranks)):
             env = task_environment(share.name, index, ranks, local, len(shape.cpus[index]))
             gpus = shape.gpus[index]
-            env.update(gpu_environment(gpus, "SLURM_STEP_GPUS", self._visible_gpus(gpus, local, len(ranks))))
+            seen, complaint = devices.visible(devices.bind_text(spec.job), gpus, local, len(ranks))
+            if complaint:
+                self._say("slurmstepd-%s: error: %s\n" % (share.name, complaint))
+            env.update(gpu_environment(gpus, "SLURM_STEP_GPUS", seen))
             task_env.append(env)
         stdout = "stream"
         stderr = "stream"
@@ -437,8 +545,8 @@ class Srun:
             )
         elif self.stdout.null:
             stderr = "null"
-        prologs = [path for path in (launch.task_prolog, spec.task_prolog) if path]
-        epilogs = [path for path in (spec.task_epilog, launch.task_epilog) if path]
+        prologs = [[SITE, launch.task_prolog or ""], [USER, spec.task_prolog or ""]]
+        epilogs = [[USER, spec.task_epilog or ""], [SITE, launch.task_epilog or ""]]
         return Plan(
             job_id=self.job.job_id,
             step_id=step_id,
@@ -458,12 +566,38 @@ class Srun:
             terminal=list(self.request.winsize or (24, 80)) if self.terminal else None,
             unbuffered=spec.unbuffered or self.terminal,
             rlimits={k: list(v) for k, v in launch.rlimits.items()},
-            task_prologs=prologs,
-            task_epilogs=epilogs,
+            task_prologs=[script for script in prologs if script[1]],
+            task_epilogs=[script for script in epilogs if script[1]],
             names=self._names,
             head=launch.shares[0].address,
             mpi=self._mpi_plan(shape, step_id),
+            bind=self._bind(shape, index),
         )
+
+    def _bind(self, shape: choice.Shape, index: int) -> Optional[dict[str, Any]]:
+        """How tasks are bound on a node. Raises BadRequest where it can be seen from here that they cannot."""
+        ask = binding.request(self.spec.job)
+        if ask is None:
+            return None
+        share, cpus = shape.shares[index], shape.cpus[index]
+        ask.update(count=max(share.cpus_on_node, max(cpus, default=0) + 1), cpus=list(cpus))
+        return ask
+
+    def _check_binding(self, shape: choice.Shape, step_id: str) -> None:
+        for index, share in enumerate(shape.shares):
+            ask = self._bind(shape, index)
+            if ask is None or not share.address.startswith(transport.UNIX):
+                continue  # another machine knows its own CPUs
+            try:
+                binding.lay_out(ask, topology.node(ask["count"]), ask["cpus"], len(shape.ranks[index]))
+            except binding.BindError as error:
+                cannot = "Unable to satisfy cpu bind request"
+                raise BadRequest(
+                    str(error),
+                    "Task launch for StepId=%d.%s failed on node %s: %s"
+                    % (self.job.job_id, step_id, share.name, cannot),
+                    "Application launch failed: " + cannot,
+                ) from None
 
     def _check_mpi(self) -> None:
         mpi = self.spec.mpi or self.spec.job.mpi or ""
@@ -487,14 +621,6 @@ class Srun:
         mapping = pmi_wire.process_mapping(shape.ranks)
         return pmi.plan(self.job.job_id, step_id, mapping, self.ntasks)
 
-    def _visible_gpus(self, gpus: tuple[int, ...], local: int, tasks: int) -> tuple[int, ...]:
-        """Devices one task sees: all of the step's, or its own when asked for per task."""
-        per_task = self.spec.job.gpus_per_task
-        if not per_task or not gpus:
-            return gpus
-        count = max(1, len(gpus) // max(1, tasks))
-        return gpus[local * count : (local + 1) * count]
-
     # --- from the client
     def _from_client(self, kind: bytes, payload: bytes) -> None:
         if kind == wire.STDIN:
@@ -509,6 +635,8 @@ class Srun:
         elif kind == wire.WINSIZE and self.run is not None:
             rows, _, columns = payload.partition(b"x")
             self.run.set_size(int(rows), int(columns))
+        elif kind == wire.CHILD_STATUS:
+            self._aside.ended(payload)
 
     def _grant(self, count: int) -> None:
         """The tasks have read so much: more may come, from the file of -i or from the client."""
@@ -533,6 +661,8 @@ class Srun:
             if self in self.run.watchers:
                 self.run.watchers.remove(self)
             self.run.kill()
+            if not self.run.parts:
+                self.run.abandon()
         self._close_files()
 
     def _signal(self, number: int) -> None:
@@ -625,6 +755,8 @@ class Srun:
 
     def cancelled(self, line: str, cause: str) -> None:
         """The step is ended from outside."""
+        if self.run is not None and not self.run.parts:
+            self._aside.signal(signal.SIGTERM)
         if not self._terminating and not self._signalled:
             self._signalled = True
             self._say(
@@ -720,12 +852,23 @@ class Srun:
         forced = number in (signal.SIGKILL, signal.SIGTERM)  # what Slurm itself ends steps with
         if forced and not run.failed_nodes and not self._killed_by_wait and not self._signalled:
             self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
-        self._end(128 + number if number else code)
+        final = 128 + number if number else code
+        if self.spec.epilog is None:
+            self._end(final)
+        else:
+            self._aside.run("epilog", self.spec.epilog, lambda status: self._epilog_over(status, final))
+
+    def _epilog_over(self, status: int, final: int) -> None:
+        if status:
+            self._say("srun: error: srun epilog failed status=%d\n" % status)
+        self._end(final)
 
     # --- end
     def _say(self, text: str) -> None:
         if text.startswith("srun: ") and not text.startswith("srun: error") and self.spec.quiet:
             return
+        if self._raw:
+            text = text.replace("\n", "\r\n")  # the caller's terminal does not do it now
         self.channel.send(wire.STDERR, text.encode(errors="surrogateescape"))
 
     def _fail(self, text: str) -> None:

@@ -183,6 +183,7 @@ class StepRun:
         self.on_stdin: Callable[[int], None] = lambda count: None
         self.failed_nodes: list[str] = []
         self.cause = ""
+        self.argv0 = record.name  # the program of its first task, as it was named
         self._given = 0
         self._consumed: list[int] = []
         self._told = 0
@@ -204,6 +205,17 @@ class StepRun:
         self.job.emit_step(self.record)
         for part in sorted(self.parts, key=lambda part: isinstance(part, _Local)):
             part.start()
+
+    def abandon(self) -> None:
+        """It ends before any task was started: a broadcast or the prolog of srun failed."""
+        if self._over:
+            return
+        self._over = True
+        self.record.end_time = time.time()
+        self.record.state = JobState.CANCELLED if self.cause else JobState.FAILED
+        self.record.exit_code = 1
+        self.job.emit_step(self.record)
+        self.job.step_over(self.step_id)
 
     # --- from the nodes
     def output(self, rank: int, stream: int, data: bytes) -> None:
