@@ -232,7 +232,8 @@ class Srun:
             spec = spec.evolve(nodes_min=None, nodes_max=None)
         if "ntasks" not in typed:
             spec = spec.evolve(ntasks=launch.ntasks)
-        return dataclasses.replace(self.spec, job=spec)
+        own = {name: getattr(launch.spec, name) for name in _PER_COMPONENT if name not in typed}
+        return dataclasses.replace(self.spec, job=spec.evolve(**own))
 
     def _start(self, shape: choice.Shape) -> None:
         job, spec, request = self.job, self.spec, self.request
@@ -900,6 +901,17 @@ class Srun:
         }:
             os.close(fd)
 
+
+#: what srun's environment says for the leader alone: another component has its own
+_PER_COMPONENT = (
+    "cpus_per_task",
+    "ntasks_per_node",
+    "mem_mib",
+    "mem_per_cpu_mib",
+    "mem_per_gpu_mib",
+    "gpus_per_task",
+    "cpus_per_gpu",
+)
 
 _TERMINAL_ERROR = _Stream("", wire.STDERR)
 

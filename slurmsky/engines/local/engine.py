@@ -268,10 +268,11 @@ class LocalEngine:
     # --- Engine
 
     async def start(self, launch: Launch) -> None:
-        nodes = tuple(share.name for share in launch.shares)
-        address = f"unix:{self._home}/nodes/"
-        for share in launch.shares:
-            share.address = f"{address}{share.name}/agent.sock"
+        # A het job is started by its leader: the nodes of all components are its nodes, its own ones first.
+        shares = launch.shares + [share for part in launch.het for share in part.shares]
+        nodes = tuple(dict.fromkeys(share.name for share in shares))
+        for share in shares:
+            share.address = f"unix:{self._home}/nodes/{share.name}/agent.sock"
         key = (launch.job_id, launch.restart_count)
         placed = self._placed.get(launch.job_id)
         if placed is None or placed.run != launch.restart_count:
