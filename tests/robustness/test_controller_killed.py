@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ exit "$3"
 class Submitter(threading.Thread):
     """Submits jobs while the controller dies again and again; remembers what it was told."""
 
-    def __init__(self, run: Callable[..., object], marks: Path, pause_s: float) -> None:
+    def __init__(self, run: Any, marks: Path, pause_s: float) -> None:
         super().__init__()
         self.run_command = run
         self.marks = marks
@@ -60,7 +61,7 @@ class Submitter(threading.Thread):
         """One sbatch; its answer counts."""
         array = [f"--array=0-{elements - 1}"] if elements else []
         line = ["--parsable", *array, "job.sh", str(self.marks), token, str(code)]
-        got, out, err = self.run_command("sbatch", *line)  # type: ignore[misc]
+        got, out, err = self.run_command("sbatch", *line)
         if got == 0:
             self.told[token] = (out.strip(), code, elements)
         else:
@@ -71,7 +72,7 @@ class Submitter(threading.Thread):
 
 @pytest.mark.slow
 @pytest.mark.timeout(BUDGET_S + 150)
-def test_controller_killed(engine: Engine, run: Callable[..., object], tmp_path: Path) -> None:
+def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
     work = tmp_path / "work"
     (work / "job.sh").write_text(SCRIPT)
     marks = tmp_path / "marks"
@@ -83,21 +84,26 @@ def test_controller_killed(engine: Engine, run: Callable[..., object], tmp_path:
     submitter.start()
     deadline = time.monotonic() + BUDGET_S
     kills = 0
+    first = None
     while kills < KILLS and time.monotonic() < deadline:
         if dice.random() < 0.75:
             run("squeue")  # there is one, and it answers
             time.sleep(dice.uniform(0, 0.25))
         else:
-            wait_for(engine.controller)  # one that somebody is just starting
+            first = run.start("squeue", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_for(engine.controller)  # one that is just starting
             time.sleep(dice.uniform(0, 0.1))
         if engine.controller():
             engine.kill_controller()
             kills += 1
+        if first is not None:
+            first.wait()  # it may have lost its controller, or found another
+            first = None
         if not submitter.is_alive() and dice.random() < 0.5:
             run("squeue")
     submitter.join()
     assert submitter.problems == []
-    wait_for(lambda: run("squeue", "--noheader")[1] == "", 90, "an empty queue")  # type: ignore[index]
+    wait_for(lambda: run("squeue", "--noheader")[1] == "", 90, "an empty queue")
     assert engine.faults() == []
     print(f"{kills} kills, {len(submitter.told)} jobs, {len(submitter.untold)} unanswered submissions")
 
@@ -120,12 +126,12 @@ def test_controller_killed(engine: Engine, run: Callable[..., object], tmp_path:
             assert output.read_text() == lines, f"{output.name}: {output.read_text()!r}"
             expected[number] = ("FAILED" if code else "COMPLETED", f"{code}:0")
 
-    answer = run("sacct", "-X", "-n", "-P", "-o", "JobID,State,ExitCode")[1]  # type: ignore[index]
+    answer = run("sacct", "-X", "-n", "-P", "-o", "JobID,State,ExitCode")[1]
     rows = [line.split("|") for line in answer.splitlines()]
     found = {row[0]: (row[1], row[2]) for row in rows}
     assert len(found) == len(rows), "a job has two records"
     assert {number: found.get(number) for number in expected} == expected
-    show = run("scontrol", "show", "job", "-o")[1]  # type: ignore[index]
+    show = run("scontrol", "show", "job", "-o")[1]
     shown = {}
     for line in show.splitlines():
         fields = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
