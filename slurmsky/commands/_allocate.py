@@ -35,6 +35,8 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
             hint = f"{ctx.command} holds nodes of this machine only so far; SkyPilot runs batch jobs (sbatch)"
             raise SlurmError(Errno.NOT_SUPPORTED, f"partition {part.name} is on SkyPilot: {hint}")
     job = queue.submit(specs, payload, submitter(ctx), interactive=True)
+    job.alloc_pid = ctx.request.pid
+    queue.book.touch(job)
     queue.schedule_now()
     if job.state is JobState.PENDING:
         why = waits_for(job)

@@ -20,6 +20,7 @@ from ..language.jobids import JobId
 from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
+from ..node import processes
 from ..paths import ENGINE, StatePaths
 from ..site.record import Site
 from .book import Book
@@ -33,6 +34,7 @@ from .submit import Payload, Submitter, admit, withdraw
 log = logging.getLogger("slurmsky.controller")
 
 RETRY_FLUSH_S = 1.0
+ORPHAN_LOOK_S = 1.0
 
 
 class Queue:
@@ -115,7 +117,21 @@ class Queue:
         for job in heads:
             if job.job_id in self.book.active:
                 self.life.repeat_wishes(job)
+            if not job.is_batch and job.state.active:
+                background(self._let_go_of(job))
         self.kick()
+
+    async def _let_go_of(self, job: Job) -> None:
+        """End an allocation whose salloc or srun lost its controller, once that process and its steps are over."""
+        owner = processes.stat(job.alloc_pid) if job.alloc_pid else None
+        while job.state.active:
+            now = processes.stat(job.alloc_pid) if owner is not None else None
+            gone = now is None or owner is None or now.start_ticks != owner.start_ticks
+            if gone and all(step.state.finished for step in job.steps.values()):
+                job.exit_code = max((step.exit_code for step in job.steps.values()), default=0)
+                self.life.terminate(job, JobState.FAILED if job.exit_code else JobState.COMPLETED)
+                return
+            await asyncio.sleep(ORPHAN_LOOK_S)
 
     # --- committing
 

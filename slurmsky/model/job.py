@@ -141,6 +141,7 @@ class Job:
     submit_line: str = ""
     alloc_node: str = ""
     alloc_sid: int = 0
+    alloc_pid: int = 0  # of salloc or srun: the allocation lives as long as that process
     # arrays
     array_job_id: int = 0  # 0 = not an array
     array_task_id: Optional[int] = None
