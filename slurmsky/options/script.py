@@ -33,7 +33,7 @@ def read(data: bytes, path: str, context: Context) -> Directives:
             raise failure("sbatch", *fault.lines, level="fatal") from None
         raise failure("sbatch", *fault.lines, exit_code=context.error_exit) from None
     told = [f"sbatch: error: {line}" for line in found.errors]
-    told += [f"sbatch: warning: {line}" for line in found.warnings]
+    told += [f"sbatch: Warning: {line}" for line in found.warnings]
     return Directives(tuple(tuple(map(str, words)) for words in found.components), tuple(told))
 
 

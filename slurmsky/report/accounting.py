@@ -146,8 +146,11 @@ def _time_limit(record: Record, form: Callable[[int], str]) -> Optional[str]:
     if record.step is not None:
         limit = record.step.time_limit_min
         return None if limit is None or limit == INFINITE else form(limit)
-    limit = record.job.time_limit_min
-    if limit is None or (record.job.spec.time_limit_min is None and not started(record.job)):
+    job = record.job
+    limit = job.time_limit_min
+    # A held job has not been given the partition's limit yet.
+    held = job.state is JobState.PENDING and not job.priority and job.spec.time_limit_min is None
+    if limit is None or (held and limit == INFINITE):
         return "Partition_Limit"
     return "UNLIMITED" if limit == INFINITE else form(limit)
 

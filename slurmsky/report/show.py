@@ -146,8 +146,9 @@ def _size(job: Job, context: Context) -> Iterator[str]:
     nodes = str(job.num_nodes)
     if job.state is JobState.PENDING and job.max_nodes:
         nodes = "%d-%d" % (min(job.num_nodes, job.max_nodes), job.max_nodes)
-    # The count of tasks goes with the request of a job that ended before it ran.
-    tasks = "N/A" if job.state.finished and not job.shares else str(job.num_tasks)
+    # A count that nobody gave goes with a job that ended before it ran.
+    gone = job.state.finished and not job.shares and spec.ntasks is None
+    tasks = "N/A" if gone else str(job.num_tasks)
     yield "NumNodes=%s NumCPUs=%d NumTasks=%s CPUs/Task=%d ReqB:S:C:T=0:0:%s:%s" % (
         nodes, job.num_cpus, tasks, spec.cpus_per_task or 1, facts.or_star(spec.cores_per_socket),
         facts.or_star(facts.threads_per_core(spec)))

@@ -24,6 +24,7 @@ NOT_HERE: dict[str, str] = {
     "sbatch -H -N1,2 SCRIPT": "a list of node counts is accepted since 23.02",
     "sacct -R bogus": "the option is there since 25.11",
     "srun -D /no/such/dir pwd": "said twice in 22.05: by the step's manager and again by its task",
+    "sacct -q nosuch": "other rows submit with --qos=nosuch, which is a QOS then; see test_unknown_qos",
     "squeue --json=bogus": "the option takes an argument since 23.02",
 }
 for _row in ROWS:
@@ -97,6 +98,13 @@ def test_no_crash_on_a_huge_width(engine: LocalEngine) -> None:
     done = engine.run(["squeue", "-h", "-j", "1", "-o", "%999999999i"])
     assert done.returncode in (0, 1)
     assert "Traceback" not in done.stderr
+
+
+def test_unknown_qos(engine: LocalEngine) -> None:
+    done = engine.run(["sacct", "-q", "neverasked"])
+    first, second = done.stderr.splitlines()
+    assert first.startswith("sacct: error: You gave a bad qos 'neverasked'. Valid QOS's are normal")
+    assert (second, done.returncode) == ("sacct: fatal: problem processing qos list", 1)
 
 
 def test_tables_name_rows() -> None:
