@@ -92,7 +92,8 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
     if told:
         # --exclusive asked for whole nodes then, which the step has all of; it is not meant for the step itself.
         step = dataclasses.replace(step, exclusive=False)
-    Srun(agent, job, channel, request, step, () if told else tuple(parsed.warnings)).begin()
+    components = (step, *parsed.components[1:])
+    Srun(agent, job, channel, request, components, () if told else tuple(parsed.warnings)).begin()
 
 
 class _Stream:
@@ -130,14 +131,16 @@ class Srun:
         job: Job,
         channel: Channel,
         request: wire.Request,
-        spec: StepSpec,
+        components: tuple[StepSpec, ...],
         warnings: tuple[str, ...],
     ) -> None:
         self.agent = agent
         self.job = job
         self.channel = channel
         self.request = request
-        self.spec = spec
+        self.spec = components[0]  # its options are those of the step as a whole
+        self.components = components
+        self._programs: list[tuple[StepSpec, int]] = []  # each component and its number of tasks
         self.run: Optional[steps.StepRun] = None
         self._waiting = False
         self._told_busy = False
@@ -179,8 +182,7 @@ class Srun:
             )
             return
         try:
-            launches = choice.het_launches(job.launch, self.spec.het_group)
-            shape = choice.merge([choice.choose(job, self._own(part), part) for part in launches])
+            launches, shape = self._choose()
             self._shown = (
                 launches[-1]
                 if len(launches) == 1
@@ -223,17 +225,56 @@ class Srun:
                 % (job.job_id, job.next_step - 1, error.strerror or error)
             )
 
-    def _own(self, launch: Launch) -> StepSpec:
+    def _choose(self) -> tuple[list[Launch], choice.Shape]:
+        """(the components of the job, what the step gets of them). Raises StepRefused, StepBusy."""
+        job, many = self.job, len(self.components) > 1
+        launches: list[Launch] = []
+        shapes: list[choice.Shape] = []
+        self._programs = []
+        for index, step in enumerate(self.components):
+            if many and not job.launch.het:
+                launches, parts = [job.launch], [self._apart(step, shapes)]
+            else:
+                # Without --het-group the components of the command line are those of the job, one by one.
+                parts = choice.het_launches(job.launch, step.het_group or (str(index) if many else None))
+                launches += parts
+            for part in parts:
+                shapes.append(choice.choose(job, self._own(step, part), part))
+                self._programs.append((step, sum(map(len, shapes[-1].ranks))))
+        return launches, choice.merge(shapes)
+
+    def _apart(self, step: StepSpec, before: list[choice.Shape]) -> Launch:
+        """The nodes of a plain job that earlier components of the command line have left."""
+        launch = self.job.launch
+        taken = {share.name for shape in before for share in shape.shares}
+        left = [share for share in launch.shares if share.name not in taken]
+        wanted = (step.job.nodes_min if {"nodes", "nodes_min"} & set(step.typed) else None) or 1
+        if wanted > len(left):
+            raise choice.StepRefused(
+                "Allocation failure of %d nodes: job size of %d, already allocated %d nodes to previous components."
+                % (wanted, len(launch.shares), len(taken)),
+                plain=True,
+            )
+        return dataclasses.replace(launch, shares=left)
+
+    def _own(self, step: StepSpec, launch: Launch) -> StepSpec:
         """The step as one component sees it: sizes that stand in srun's environment are the leader's."""
         if launch is self.job.launch:
-            return self.spec
-        typed, spec = self.spec.typed, self.spec.job
+            return step
+        typed, spec = step.typed, step.job
+        if launch.job_id == self.job.job_id and not self.job.launch.het:
+            # Nodes of a plain job: one unless more are asked for.
+            if "nodes_min" not in typed and "nodes" not in typed:
+                spec = spec.evolve(nodes_min=1, nodes_max=1)
+            if "ntasks" not in typed:
+                spec = spec.evolve(ntasks=None)
+            return dataclasses.replace(step, job=spec)
         if "nodes" not in typed and "nodes_min" not in typed:
             spec = spec.evolve(nodes_min=None, nodes_max=None)
         if "ntasks" not in typed:
             spec = spec.evolve(ntasks=launch.ntasks)
         own = {name: getattr(launch.spec, name) for name in _PER_COMPONENT if name not in typed}
-        return dataclasses.replace(self.spec, job=spec.evolve(**own))
+        return dataclasses.replace(step, job=spec.evolve(**own))
 
     def _start(self, shape: choice.Shape) -> None:
         job, spec, request = self.job, self.spec, self.request
@@ -241,7 +282,7 @@ class Srun:
         ntasks = sum(map(len, shape.ranks))
         self.ntasks = ntasks
         self._width = len(str(ntasks - 1))
-        argvs = self._argvs(ntasks)
+        argvs = [argv for step, count in self._programs for argv in self._argvs(step, count)]
         self._check_mpi()
         directory = os.path.join(request.cwd, spec.job.chdir) if spec.job.chdir else request.cwd
         self.stdout = _Stream(spec.job.output or "", wire.STDOUT)
@@ -372,9 +413,9 @@ class Srun:
         else:
             found([])
 
-    def _argvs(self, ntasks: int) -> list[list[str]]:
-        argv = list(self.spec.argv)
-        if not self.spec.multi_prog:
+    def _argvs(self, step: StepSpec, ntasks: int) -> list[list[str]]:
+        argv = list(step.argv)
+        if not step.multi_prog:
             if argv[0].startswith("."):
                 # srun makes such names absolute before it sends them (search_path).
                 argv[0] = "%s/%s" % (self.request.cwd, argv[0])

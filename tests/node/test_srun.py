@@ -480,6 +480,7 @@ def test_components_of_a_het_job(two: Cluster) -> None:
     script = "#!/bin/bash\n" + "".join(
         "srun %s bash -c '%s' | sort\n" % (group, body) for group in ("", "--het-group=1", "--het-group=0,1")
     )
+    script += "srun bash -c '%s' : -n2 bash -c 'echo second $SLURM_PROCID' | sort\n" % body
     launch = two.prepare(script, tasks=(1,), spec=JobSpec(ntasks=1))
     other = NodeShare(name="n2", address="unix:%s" % two.nodes[1].socket_path, cpu_ids=(0, 1), tasks=2)
     facts = {"account": "root", "partition": "debug", "qos": "normal"}
@@ -496,4 +497,7 @@ def test_components_of_a_het_job(two: Cluster) -> None:
         "0/3 n1 0 n[1-2] 2",
         "1/3 n2 1,2 n[1-2] 2",
         "2/3 n2 1,2 n[1-2] 2",
+        "0/3 n1 0 n[1-2] 3",
+        "second 1",
+        "second 2",
     ]

@@ -176,3 +176,20 @@ def test_broadcast_takes_libraries_along(job: tuple[Cluster, Launch], tmp_path: 
         0,
     )
     assert any(name.startswith("libc.so") for name in os.listdir("%s_libs" % place))
+
+
+SHOW = ("bash", "-c", "echo $0 $SLURM_PROCID $SLURM_NTASKS $SLURM_NODEID $SLURMD_NODENAME")
+
+
+def test_components_on_the_nodes_of_a_plain_job(job: tuple[Cluster, Launch]) -> None:
+    out, err, code = run(job, "-N1", "-n2", *SHOW, "A", ":", "-N1", "-n1", *SHOW, "B")
+    assert (sorted(out.splitlines()), err, code) == (["A 0 3 0 n1", "A 1 3 0 n1", "B 2 3 1 n2"], "", 0)
+
+
+def test_no_nodes_are_left_for_a_component(job: tuple[Cluster, Launch]) -> None:
+    assert run(job, "-N1", "-n1", "true", ":", "-N2", "-n2", "true") == (
+        "",
+        "srun: error: Allocation failure of 2 nodes: job size of 2, already allocated 1 nodes to previous "
+        "components.\n",
+        1,
+    )
