@@ -161,7 +161,6 @@ def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = 
         f"infra = {_list(infra)}"
         if infra
         else '# infra = ["kubernetes/CONTEXT", "aws"]  # () = wherever SkyPilot likes',
-        "# budget = 100.0  # dollars a job may cost without a release",
         "",
     ]
     kinds = [part.gpu for part in old.partitions.values() if part.gpu]

@@ -183,6 +183,8 @@ class _Reader:
             and statement.commands
             and all(command.name in ("module", "ml") for command in statement.commands)
         ):
+            for command in statement.commands:
+                self._modules(command)
             self._remove(statement)
             return
         for command in self._commands(statement):

@@ -230,6 +230,8 @@ def test_what_needs_slurmsky_on_the_nodes(body: str, directives: str, why: str) 
         ("cd sub\npip install -e .", "(cd sub && pip install -e .)"),
         ("V=2\npip install x==$V", "V=2; pip install x==$V"),
         ("module load samtools/1.17", "bioconda samtools=1.17"),
+        ("module load gcc/12 && ml minimap2/2.1", "bioconda minimap2=2.1"),
+        ("if true; then module load bcftools; fi", "bioconda bcftools"),
         ("module load python/3.11.4", "conda create -y -n job python=3.11"),
     ],
 )

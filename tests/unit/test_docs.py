@@ -1,0 +1,61 @@
+"""The pages say what the code does: generated parts, links, site files, messages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slurmsky.site import MachineFacts, load
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+MACHINE = MachineFacts("host.example", 8)
+
+
+def test_the_coverage_table_is_what_the_option_table_says() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "docs", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]*)(?:#[\w-]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_anchors_exist(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([\w-]+)\)", page.read_text()):
+        text = (page.parent / target if target else page).read_text()
+        heads = {re.sub(r"[^\w-]", "", head.lower().replace(" ", "-")) for head in re.findall(r"(?m)^#+ (.*)$", text)}
+        assert anchor in heads, anchor
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_site_files_in_pages_can_be_read(page: Path) -> None:
+    for number, text in enumerate(re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)):
+        load(text, f"{page.name}:{number}", MACHINE)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples" / "site").glob("*.toml")), ids=lambda file: file.name)
+def test_example_site_files_can_be_read(file: Path) -> None:
+    site = load(file.read_text(), str(file), MACHINE)
+    assert site.cluster.partitions
+
+
+def test_messages_of_the_troubleshooting_page_exist() -> None:
+    source = "".join(
+        path.read_text(errors="replace")
+        for path in (ROOT / "slurmsky").rglob("*")
+        if path.suffix in (".py", ".bash", "") and path.is_file()
+    )
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    for message in re.findall(r"^\| `([^`]+)`", page, re.MULTILINE):
+        words = re.split(r"\.\.\.|[A-Z]{4,}(?::[A-Z:]+)?|: ", message.replace(r"(\r\n)", ""))
+        longest = max(words, key=len).strip()
+        assert longest in source, message
