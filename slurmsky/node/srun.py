@@ -509,7 +509,10 @@ class Srun:
 
     def _common_environment(self, step_id: str, shape: choice.Shape) -> dict[str, str]:
         spec, request = self.spec, self.request
-        env = exported(dict(request.env), spec.job.export)
+        # The launchers are scripts of a plain sh, which passes no functions on: those of the job (module, ml, and
+        # what the user exported) are put back, as Slurm's srun has them.
+        functions = {name: text for name, text in self.job.launch.environment.items() if name.startswith("BASH_FUNC_")}
+        env = exported({**functions, **request.env}, spec.job.export)
         env.pop(ALLOCATED_VARIABLE, None)
         env.setdefault("TMPDIR", "/tmp")
         env.update(job_of_task_environment(self._shown))

@@ -1,0 +1,74 @@
+"""slurmsky explain, translate and site through the launchers; module in a job and its steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from local_engine import LocalEngine
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "out", "err"),
+    [
+        ("slurmsky explain", 1, "Usage: slurmsky explain", ""),
+        ("slurmsky explain --engine=x a.sh", 1, "", "--engine is local or sky, not x"),
+        ("slurmsky explain nosuch.sh", 0, "refused", ""),
+        ("slurmsky explain -p nowhere a.sh", 0, "runs unchanged", ""),
+        ("slurmsky explain a.sh --json", 0, '"unchanged": true', ""),
+        ("slurmsky explain --html .", 0, "<!doctype html>", ""),
+        ("slurmsky explain .", 0, "1 of 1 scripts run unchanged (100 %)", ""),
+        ("slurmsky explain empty", 1, "", "no batch scripts in empty"),
+        ("slurmsky explain --engine=sky --no-prices a.sh", 0, "cpus: 2+", ""),
+        ("slurmsky translate", 1, "Usage: slurmsky translate", ""),
+        ("slurmsky translate nosuch.sh", 1, "", "slurmsky: translate: nosuch.sh: "),
+        ("slurmsky translate a.sh", 0, "run: |\n  python train.py\n", ""),
+        ("slurmsky translate bad.txt", 1, "", "sbatch: error: This does not look like a batch script."),
+        ("slurmsky translate -o out.yaml a.sh && cat out.yaml", 0, "name: moved", ""),
+        ("slurmsky site", 1, "Usage: slurmsky site", ""),
+        ("slurmsky site check nosuch.toml", 1, "", "nosuch.toml: No such file"),
+        ("slurmsky site check bad.toml", 1, "", "bad.toml:2:1: enginee is not known here; is engine meant?"),
+        ("slurmsky site check laptop.toml", 0, "ok    all partitions are on this machine", ""),
+        ("slurmsky site init -o a.sh", 1, "", "a.sh exists already"),
+        ("printf 'old\\naws\\nL4\\nx,y\\n' | slurmsky site init", 0, 'name = "y"', ""),
+    ],
+)
+def test_answers(line: str, code: int, out: str, err: str, engine: LocalEngine, tmp_path: Path) -> None:
+    (tmp_path / "a.sh").write_text("#!/bin/bash\n#SBATCH -J moved -c2\nsrun python train.py\n")
+    (tmp_path / "bad.txt").write_text("echo\n")
+    (tmp_path / "bad.toml").write_text('cluster = "x"\nenginee = "sky"\n')
+    (tmp_path / "laptop.toml").write_text((EXAMPLES / "site" / "laptop.toml").read_text())
+    (tmp_path / "empty").mkdir()
+    done = engine.run(line, cwd=tmp_path)
+    assert done.returncode == code, done
+    assert out in done.stdout
+    assert err in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_script_for_the_agent_gets_its_folder(engine: LocalEngine, tmp_path: Path) -> None:
+    (tmp_path / "t.sh").write_text("#!/bin/bash\n#SBATCH -J ranks -n2\nsrun hostname\n")
+    done = engine.run("slurmsky translate -o ranks.yaml t.sh", cwd=tmp_path)
+    assert done.returncode == 0, done
+    folder = tmp_path / "ranks.slurmsky"
+    settings = json.loads((folder / "job" / "settings.json").read_text())
+    program = Path(settings["agent"]).name
+    yaml = (tmp_path / "ranks.yaml").read_text()
+    assert (folder / program).exists() and f"~/.slurmsky/{program}" in yaml
+    assert (folder / "job" / "script").read_text() == (tmp_path / "t.sh").read_text()
+    assert (folder.stat().st_mode & 0o077, (folder / "job" / "settings.json").stat().st_mode & 0o077) == (0, 0)
+    assert engine.run("slurmsky translate -o ranks.yaml t.sh", cwd=tmp_path).returncode == 0  # again
+
+
+def test_module_in_a_job_and_its_steps(engine: LocalEngine, tmp_path: Path) -> None:
+    text = "#!/bin/bash\nset -e\nmodule load gcc/12 nosuch\necho batch $LOADEDMODULES\n"
+    text += "srun bash -c 'module load mkl; echo step $LOADEDMODULES'\n"
+    (tmp_path / "m.sh").write_text(text)
+    done = engine.run("sbatch -W -o out m.sh", cwd=tmp_path)
+    out = (tmp_path / "out").read_text()
+    assert done.returncode == 0, out
+    assert "batch gcc/12\n" in out and "step gcc/12:mkl\n" in out
+    assert out.count("nosuch is not known here") == 1
