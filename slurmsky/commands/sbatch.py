@@ -206,17 +206,18 @@ def test_only(ctx: Context, spec: JobSpec) -> int:
 async def _wait(ctx: Context, job: Job) -> int:
     """--wait: the job's exit code; of an array the highest."""
     queue = ctx.queue
-    done = asyncio.ensure_future(_ended(ctx, job))
+    done = asyncio.ensure_future(ended(ctx, job))
     await asyncio.wait({done, ctx.gone}, return_when=asyncio.FIRST_COMPLETED)
     if not done.done():
         done.cancel()
         return 1
     if job.array_job_id:
-        return max((_code(one) for one in queue.book.array(job.array_job_id)), default=1)
-    return _code(job)
+        return max((end_code(one) for one in queue.book.array(job.array_job_id)), default=1)
+    return end_code(job)
 
 
-async def _ended(ctx: Context, job: Job) -> None:
+async def ended(ctx: Context, job: Job) -> None:
+    """Return when a job, or every element of its array, is over."""
     queue = ctx.queue
     while True:
         records = list(queue.book.array(job.array_job_id)) if job.array_job_id else [job]
@@ -226,7 +227,8 @@ async def _ended(ctx: Context, job: Job) -> None:
         await queue.life.wait(waiting[0], lambda one: one.state.finished)
 
 
-def _code(job: Job) -> int:
+def end_code(job: Job) -> int:
+    """The exit code that --wait takes over from a job."""
     if job.state is JobState.COMPLETED or (job.state is JobState.FAILED and job.exit_code):
         return job.exit_code
     return 1

@@ -15,6 +15,7 @@ from ..model.cluster import ClusterConfig
 from ..model.job import Job, Node, Step
 from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
+from ..report.diag import Counters
 from .resources import NodeUse
 from .store import Store
 
@@ -54,6 +55,7 @@ class Book:
         #: asked at submit of partitions whose nodes an engine makes (submit.Judge)
         self.judge: Callable[[JobSpec, str], bool] = lambda spec, partition: False
         self.on_touch: Callable[[], None] = lambda: None
+        self.counters = Counters(since=clock())
         for node in self.nodes.values():
             node.version = RELEASE
             node.partitions = tuple(p.name for p in cluster.partitions if node.config.name in p.nodes)

@@ -20,6 +20,7 @@ from .book import Book, holds_allocation
 from .errors import Errno, SlurmError
 from .mail import Mail, mail_for
 from .records import step_from_dict
+from .store import StoreError
 from .submit import Surroundings, file_path, read_surroundings, split_element
 
 #: exit signal of a batch script whose files or folder could not be opened ("0:53")
@@ -53,6 +54,10 @@ class LifeCycle:
         self.kick = kick
         self.send_mail = send_mail
         self.host = host
+        #: told of each job that begins or ends: ("began" | "ended", job)
+        self.listeners: list[Callable[[str, Job], None]] = []
+        #: told of each node whose state a user sets: (name, word)
+        self.node_listeners: list[Callable[[str, str], None]] = []
         self._surroundings: dict[int, Surroundings] = {}
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
 
@@ -175,6 +180,8 @@ class LifeCycle:
         job.batch_host = shares[0].name
         job.suspended_s = job.pre_suspend_s = 0.0
         self.book.touch(job)
+        self.book.counters.started += 1
+        self._tell("began", job)
 
     async def launch(self, job: Job) -> None:
         """Hand a begun job to the engine; a failure requeues or fails it."""
@@ -381,6 +388,14 @@ class LifeCycle:
         mail = mail_for("END", job, self.book.clock()) or (None if good else mail_for("FAIL", job, self.book.clock()))
         if mail is not None:
             self.send_mail(mail)
+        # As slurmctld counts: a job that failed by itself has completed.
+        if state is JobState.CANCELLED:
+            self.book.counters.cancelled += 1
+        elif state in (JobState.NODE_FAIL, JobState.BOOT_FAIL):
+            self.book.counters.failed += 1
+        else:
+            self.book.counters.completed += 1
+        self._tell("ended", job)
         self.kick()
 
     # --- what users do
@@ -518,6 +533,10 @@ class LifeCycle:
             self._to_engine(job, self.engine.limit(job.job_id, job.end_time + over))
 
     def _requeue(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
+        try:
+            self.book.flush()  # steps that were told so far belong to the run that ends here
+        except StoreError as error:
+            log.warning("%s", error)
         how = next((word for word, flag in _REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
         now = self.book.clock()
         if holds_allocation(job):
@@ -559,6 +578,17 @@ class LifeCycle:
         if (mail := mail_for("REQUEUE", job, now)) is not None:
             self.send_mail(mail)
         self.kick()
+
+    def again_at(self, job: Job, start: int) -> None:
+        """A job that has just ended comes back, not before an epoch second (scrontab)."""
+        self._requeue(job, job.state)
+        job.spec = job.spec.evolve(begin=start)
+        job.eligible_time = job.start_time = float(start)
+        self.book.touch(job)
+
+    def _tell(self, event: str, job: Job) -> None:
+        for listener in tuple(self.listeners):
+            listener(event, job)
 
     def suspend(self, job: Job) -> None:
         """scontrol suspend."""
@@ -638,6 +668,8 @@ class LifeCycle:
             node.reason, node.reason_user, node.reason_time = reason, user, self.book.clock()
         self.book.refresh_node(node)
         self.book.keep_states()
+        for listener in tuple(self.node_listeners):
+            listener(name, word)
         self.kick()
 
 

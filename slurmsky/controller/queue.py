@@ -9,6 +9,7 @@ import pwd
 import shlex
 import shutil
 import socket
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,12 +25,14 @@ from ..node import processes
 from ..paths import ENGINE, StatePaths
 from ..site.record import Site
 from .book import Book
+from .cron import Crontab
 from .errors import Errno, SlurmError
 from .lifecycle import LifeCycle
 from .mail import Mail, mail_for
 from .scheduling import Scheduler
 from .store import Store, StoreError
 from .submit import Payload, Submitter, admit, withdraw
+from .triggers import Triggers
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -68,6 +71,8 @@ class Queue:
         self.book.judge = self._judge
         self.life = LifeCycle(self.book, self.engine, paths.jobs, self.kick, self._send_mail, self.host)
         self.started_at = clock()
+        self.crontab = Crontab(self.store, self.book, self.life, clock)
+        self.triggers = Triggers(self.store, self.book, self.life, clock, self._run_program)
         self._loop = asyncio.get_running_loop()
         self._kicked = False
         self._flushing = False
@@ -208,7 +213,9 @@ class Queue:
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
+        waiting, before = len(self.book.pending), time.perf_counter()
         plan = self.scheduler.run()
+        self.book.counters.cycles.add(int((time.perf_counter() - before) * 1e6), waiting)
         for job, shares in plan.starts:
             self.life.begin(job, shares)
         for job in plan.hopeless:
@@ -271,6 +278,11 @@ class Queue:
             job.priority and job.reason != "DependencyNeverSatisfied"
             for job in (book.jobs[job_id] for job_id in book.pending)
         )
+
+    async def _run_program(self, argv: list[str]) -> None:
+        problem = await run_program(argv, self.environment)
+        if problem:
+            log.warning("trigger: %s", problem)
 
     def _send_mail(self, mail: Mail) -> None:
         program = self.site.cluster.mail_program

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -21,6 +22,10 @@ Command = Callable[[Context], int | Awaitable[int]]
 FindCommand = Callable[[str], "Command | None"]
 
 
+#: commands whose caller waits for jobs
+_WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
+
+
 class Session(asyncio.Protocol):
     """One client's connection."""
 
@@ -30,6 +35,7 @@ class Session(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._context: Context | None = None
         self._task: asyncio.Task[None] | None = None
+        self._began = 0.0  # when the command was called; 0.0: it has answered
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -62,6 +68,8 @@ class Session(asyncio.Protocol):
             self._context.err(f"slurmsky: no such command: {request.command}")
             self.finish(1)
             return
+        self._began = time.perf_counter()
+        self._service.queue.book.counters.threads += 1
         try:
             answer = command(self._context)
         except Exception:
@@ -105,11 +113,23 @@ class Session(asyncio.Protocol):
     def finish(self, code: int) -> None:
         """Send the exit code, once all that the command changed is committed; the client closes."""
         self._service.queue.flush_or_retry()
+        self._count()
         self.send(wire.EXIT, str(code & 0xFF).encode())
+
+    def _count(self) -> None:
+        """For sdiag. Commands that keep their caller waiting are counted without their time."""
+        if self._context is None or not self._began:
+            return
+        counters = self._service.queue.book.counters
+        counters.threads -= 1
+        waits = self._context.command in _WAITING
+        counters.called(self._context.command, 0 if waits else int((time.perf_counter() - self._began) * 1e6))
+        self._began = 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._writable.set()
+        self._count()
         if self._context is not None:
             self._context.feed(None)
         self._service.closed(self)

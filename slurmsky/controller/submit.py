@@ -224,6 +224,7 @@ def admit(
         raise
     for job in jobs:
         book.touch(job)
+    book.counters.submitted += len(jobs)
     return jobs[0]
 
 

@@ -77,6 +77,12 @@ class CpuListError(LanguageError):
     language = "CPU list"
 
 
+class CronSpecError(LanguageError):
+    """entries of scrontab"""
+
+    language = "scrontab entry"
+
+
 class DependencyError(LanguageError):
     """--dependency"""
 

@@ -131,6 +131,7 @@ class Job:
     failed_node: str = ""
     # files
     is_batch: bool = True
+    cron: str = ""  # times of its scrontab entry; it comes back at these
     command: str = ""  # script path, "" = (null)
     argv: tuple[str, ...] = ()
     work_dir: str = "/"

@@ -58,7 +58,7 @@ __all__ = [
 Record = TypeVar("Record", bound=Query)
 
 
-def _gather(
+def gather(
     command: str, argv: Sequence[str], context: Context, table: Optional[Table]
 ) -> tuple[Component, tuple[str, ...]]:
     """Options set from environment and command line; the operands."""
@@ -137,7 +137,7 @@ _EXCLUSIVE = "Options -o(--format) and -l(--long) are mutually exclusive. Please
 
 def parse_squeue(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SqueueQuery:
     """squeue's request. --jobs and --steps may have their list in the next word."""
-    part, rest = _gather("squeue", argv, context, table)
+    part, rest = gather("squeue", argv, context, table)
     for first, second, said in (
         ("format", "format2", "-O (--Format) is incompatible with -o (--format)"),
         ("format2", "format", "-o (--format) is incompatible with -O (--Format)"),
@@ -167,7 +167,7 @@ def parse_squeue(argv: Sequence[str], context: Context, table: Optional[Table] =
 
 def parse_scancel(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> ScancelQuery:
     """scancel's request: ids and filters, at least one of them."""
-    part, rest = _gather("scancel", argv, context, table)
+    part, rest = gather("scancel", argv, context, table)
     query = _record(ScancelQuery, part, jobs=scancel_jobs(rest))
     if not query.jobs and not any(
         name in part.values
@@ -190,7 +190,7 @@ def parse_scancel(argv: Sequence[str], context: Context, table: Optional[Table] 
 
 def parse_sinfo(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SinfoQuery:
     """sinfo's request; operands are not looked at."""
-    part, _ = _gather("sinfo", argv, context, table)
+    part, _ = gather("sinfo", argv, context, table)
     if part.get("long") and (part.get("format") is not None or part.get("format2") is not None):
         raise failure("sinfo", _EXCLUSIVE, level="fatal")
     return _record(SinfoQuery, part, **_formats(part, "SINFO"))
@@ -198,7 +198,7 @@ def parse_sinfo(argv: Sequence[str], context: Context, table: Optional[Table] = 
 
 def parse_sacct(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SacctQuery:
     """sacct's request; defaults of the time window are the command's, which knows who asks."""
-    part, rest = _gather("sacct", argv, context, table)
+    part, rest = gather("sacct", argv, context, table)
     if rest:
         raise failure("sacct", "Unknown arguments:", *(f" {word}" for word in rest))
     jobs = step_or_job("sacct", part.get("jobs", ""))
@@ -224,7 +224,7 @@ def parse_sacct(argv: Sequence[str], context: Context, table: Optional[Table] = 
 
 def parse_sstat(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SstatQuery:
     """sstat's request; operands are further job ids."""
-    part, rest = _gather("sstat", argv, context, table)
+    part, rest = gather("sstat", argv, context, table)
     if part.get("helpformat"):
         return _record(SstatQuery, part, jobs=())
     jobs = step_or_job("sstat", ",".join([part.get("jobs", ""), *rest]))
@@ -235,13 +235,13 @@ def parse_sstat(argv: Sequence[str], context: Context, table: Optional[Table] = 
 
 def parse_scontrol(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> ScontrolQuery:
     """scontrol's options and request words; the words are the command's to read."""
-    part, rest = _gather("scontrol", argv, context, table)
+    part, rest = gather("scontrol", argv, context, table)
     return _record(ScontrolQuery, part, words=rest)
 
 
 def parse_sattach(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SattachQuery:
     """sattach's one step."""
-    part, rest = _gather("sattach", argv, context, table)
+    part, rest = gather("sattach", argv, context, table)
     usage = help.usage_text(load("sattach"))
     if len(rest) != 1:
         raise CommandError(("sattach: error: too many parameters",), 1, usage)
@@ -254,7 +254,7 @@ def parse_sattach(argv: Sequence[str], context: Context, table: Optional[Table] 
 
 def parse_sbcast(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SbcastQuery:
     """sbcast's file and where it goes."""
-    part, rest = _gather("sbcast", argv, context, table)
+    part, rest = gather("sbcast", argv, context, table)
     if len(rest) != 2:
         raise CommandError(
             (f"Need two file names, have {len(rest)} names", 'Try "sbcast --help" for more information'), 1

@@ -234,7 +234,7 @@ def _job_values(context: Context) -> dict[str, JobValue]:
         "cpuspertask": cpus_per_task,
         "cpus-per-task": cpus_per_task,
         "cpus-per-tres": _per("CpusPerTres"),
-        "cronjob": _always("No"),
+        "cronjob": lambda row: "Yes" if row.job.cron else "No",
         "deadline": lambda row: clock.or_na(row.job.spec.deadline or 0),
         "delayboot": lambda row: short_duration((row.job.spec.delay_boot_min or 0) * 60),
         "dependency": lambda row: null_if_empty(row.job.dependency_shown or row.job.dependency),

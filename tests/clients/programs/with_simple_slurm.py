@@ -26,8 +26,8 @@ assert "--array" in str(many)
 slow = Slurm(job_name="slow", output="slow.out").sbatch("sleep 300", verbose=False)
 reach(slow, "RUNNING")
 queue = Slurm().squeue
-queue.update()
-shown = queue.jobs[slow]
+queue.update_squeue()
+shown = queue.get_filtered_jobs("slow")[slow]
 assert (shown["NAME"], shown["ST"], shown["NODES"], shown["CPUS"]) == ("slow", "R", "1", "1"), shown
 Slurm().scancel.cancel_job(slow)
 reach(slow, "CANCELLED")

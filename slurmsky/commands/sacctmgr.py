@@ -1,0 +1,166 @@
+"""sacctmgr: what there is of accounts, users and QOS can be shown; it cannot be changed.
+
+Source: src/sacctmgr/sacctmgr.c. Changes are answered as slurmdbd answers a user without privileges: the records are what the site file says.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..controller.context import Context
+from ..options import help as helps
+from ..options.errors import failure
+from ..options.family import Request, parse
+from ..report import manager as report
+from ..report import matching
+from ..report.print_fields import Look
+from ._accounts import records
+from ._command import streaming
+from ._surroundings import surroundings
+
+_DENIED = "Access/permission denied"
+_NO_PRIVILEGE = "Your user doesn't have privilege to perform this action"
+_ADD = ("Account", "Cluster", "Coordinator", "Federation", "QOS", "Resource", "User", "Transactions")
+#: What slurmdbd's refusal calls the entities of "add".
+_ADDED = {"Account": "accounts", "Cluster": "clusters", "QOS": "QOS", "User": "users", "Federation": "federations",
+          "Resource": "resources", "Coordinator": "coordinators"}  # fmt: skip
+_VERBS = (
+    ("add", 3, "add"), ("create", 3, "add"), ("archive", 1, "archive"), ("associations", 3, "associations"),
+    ("clear", 2, "clear"), ("delete", 3, "delete"), ("remove", 3, "delete"), ("dump", 3, "dump"), ("exit", 1, "exit"),
+    ("help", 2, "help"), ("list", 3, "show"), ("show", 3, "show"), ("load", 2, "load"), ("modify", 1, "modify"),
+    ("update", 1, "modify"), ("nonparsable", 4, "nonparsable"), ("oneliner", 1, "flag"), ("parsable", 9, "flag"),
+    ("parsable2", 9, "flag"), ("ping", 2, "ping"), ("quiet", 4, "flag"), ("quit", 4, "exit"),
+    ("readonly", 4, "readonly"), ("reconfigure", 4, "reconfigure"), ("rollup", 2, "rollup"),
+    ("shutdown", 4, "shutdown"), ("verbose", 4, "flag"), ("version", 4, "version"))  # fmt: skip
+
+
+@dataclass
+class _Mood:
+    """What options and verbs have set so far."""
+
+    look: Look
+    associations: bool
+    readonly: bool
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """One verb, or those on stdin, line by line."""
+    request = parse("sacctmgr", ctx.args, surroundings(ctx))
+    if "json" in request.values or "yaml" in request.values:
+        raise failure("sacctmgr", "Requested operation not supported on this system",
+                      "--json: sacctmgr prints tables only")  # fmt: skip
+    mood = _Mood(Look(parsable=request.parsable, header=not request.get("noheader")),
+                 bool(request.get("associations")), bool(request.get("readonly")))  # fmt: skip
+    if request.words:
+        return _run(ctx, request, request.words, mood)
+    code = 0
+    while True:
+        ctx.out("sacctmgr: ")
+        await ctx.drain()
+        line = await ctx.read_line()
+        if not line:
+            ctx.out("\n")
+            return code
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            words = line.split()
+        if not words:
+            continue
+        if matching.choose(words[0], _VERBS) == "exit":
+            return code
+        code = _run(ctx, request, words, mood) or code
+
+
+def _run(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> int:
+    verb = matching.choose(words[0], _VERBS)
+    rest = words[1:]
+    if verb is None:
+        ctx.err(f"invalid keyword: {words[0]}")
+        return 1
+    if verb == "show":
+        return _show(ctx, request, rest, mood)
+    if verb in ("add", "delete", "modify", "archive"):
+        return _change(ctx, verb, rest, mood)
+    if verb == "help":
+        from ..options.table import load
+
+        ctx.out(helps.help_text(load("sacctmgr")))
+    elif verb == "version":
+        ctx.out(helps.version_text())
+    elif verb == "readonly":
+        mood.readonly = True
+    elif verb == "associations":
+        mood.associations = True
+    elif verb == "ping":
+        ctx.out(f"slurmdbd(primary) at {ctx.queue.host} is UP\n")
+    elif verb == "shutdown":
+        ctx.err(f" Problem shutting down server: {_DENIED}")
+        return 1
+    elif verb in ("clear", "reconfigure", "rollup", "load", "dump"):
+        ctx.error(_NO_PRIVILEGE)
+        return 1
+    return 0
+
+
+def _show(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> int:
+    wanted = report.entity(words[0]) if words else None
+    if wanted is None:
+        for line in report.UNKNOWN_ENTITY:
+            ctx.err(line)
+        return 1
+    known = records(ctx, request.time_format)
+    if wanted.name == "RunAwayJobs":
+        ctx.out(f"Runaway Jobs: No runaway jobs found on cluster {known.cluster.name}\n")
+        return 0
+    if wanted.name == "Configuration":
+        ctx.out(report.configuration(_parameters(ctx), known.clock))
+        return 0
+    if wanted.name == "Stats":
+        ctx.error(f"accounting_storage/slurmdbd: acct_storage_p_get_stats: RC:2002 {_NO_PRIVILEGE}")
+        return 1
+    more = ["withassoc"] if mood.associations and wanted.with_associations else []
+    try:
+        ctx.out(report.show(known, wanted, [*words[1:], *more], mood.look))
+    except report.BadRequest as error:
+        for line in error.args:
+            ctx.err(line)
+        return 1
+    return 0
+
+
+def _parameters(ctx: Context) -> list[tuple[str, str]]:
+    from ..report.tables import table
+
+    given = dict(ctx.queue.book.cluster.parameters)
+    return [(row["key"], given.get(row["key"], row["value"])) for row in table("config")]
+
+
+def _change(ctx: Context, verb: str, words: Sequence[str], mood: _Mood) -> int:
+    """add, delete, modify, archive: refused, in the order in which sacctmgr finds fault."""
+    if mood.readonly:
+        ctx.err("Can't run this command in readonly mode.")
+        return 1
+    what = matching.choose(words[0], ((name, 1, name) for name in _ADD)) if words else None
+    if verb == "archive":
+        ctx.error(_NO_PRIVILEGE)
+        ctx.err(f" Problem dumping archive: {_DENIED}")
+        return 1
+    if what is None or what == "Transactions":
+        ctx.err(f"No valid entity in {verb} command")
+        names = [name for name in _ADD[:-1] if verb != "modify" or name != "Coordinator"]
+        ctx.err("Input line must include " + ", ".join(f'"{name}"' for name in names[:-1]) + f', or "{names[-1]}"')
+        return 1
+    if verb == "add":
+        ctx.err(f" Problem adding {_ADDED[what]}: {_DENIED}")
+        return 1
+    if what == "Account" and verb == "delete" and "root" in matching.conditions(words[1:]).bare:
+        ctx.err(" You are not allowed to remove the root account.")
+        ctx.err(" Use remove cluster instead.")
+        return 1
+    ctx.error(_NO_PRIVILEGE)
+    ctx.err(f" Error with request: {_DENIED}")
+    return 1

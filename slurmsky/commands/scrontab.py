@@ -1,0 +1,269 @@
+"""scrontab: jobs that come back at their times. Source: src/scrontab/scrontab.c, opt.c, env.c."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ..controller.context import Context
+from ..controller.cron import Entry
+from ..controller.errors import SlurmError
+from ..controller.store import StoreError
+from ..controller.submit import Payload, admit, check
+from ..language import cronspec
+from ..model.spec import JobSpec
+from ..node import wire
+from ..options import submit as options
+from ..options.errors import CommandError, Printed, failure
+from ..options.family import parse
+from ._command import absolute, streaming
+from ._surroundings import find_user, submitter, surroundings
+from ._tables import table
+from .sbatch import job_environment
+
+_USAGE = """Usage:
+ scrontab [options] file
+ scrontab [options]
+
+ Manage recurring jobs.
+
+Options:
+ -e         edit your crontab
+ -l         show your crontab
+ -r         remove your crontab
+ -u <user>  the user whose crontab is meant
+ -v         say more
+"""
+#: What the editor shows when there is no table yet.
+_EMPTY = """# Lines that begin with # are comments, but for #SCRON lines: they hold options as of sbatch
+# for the one entry that follows them.
+#
+# minute hour day-of-month month day-of-week command
+"""
+_HEAD = "#!/bin/sh\n# This job was submitted through scrontab\n"
+_VARIABLE = re.compile(r"[ \t]*(\w+)[ \t]*=[ \t]*(?:(['\"])(.*?)\2[ \t]*|([^'\"].*))\Z")
+_MOST = 4 << 20
+
+
+class _Bad(Exception):
+    """Lines (from 1) that cannot be taken, and what to say of them."""
+
+    def __init__(self, lines: range, *said: str) -> None:
+        super().__init__(*said)
+        self.lines = lines
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An entry with its options, ready to be submitted."""
+
+    spec: JobSpec
+    when: cronspec.CronSpec
+    script: str
+    lines: range
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """Show, remove, edit or install the table."""
+    try:
+        request = parse("scrontab", ctx.args, surroundings(ctx))
+    except Printed:
+        raise
+    except CommandError:
+        ctx.err(_USAGE.rstrip("\n"))
+        return 1
+    user = request.get("user")
+    if user is not None:
+        uid = find_user(user)
+        if uid is None:
+            raise failure("scrontab", f"Could not find user {user}", level="fatal")
+        if uid != os.geteuid():
+            verb = "request" if request.get("list") else "remove" if request.get("remove") else "update"
+            raise failure("scrontab", f"slurm_{verb}_crontab failed: Access/permission denied", level="fatal")
+    crontab = ctx.queue.crontab
+    terminal = ctx.request.ttys[0]
+    modes = [mode for mode in ("edit", "list", "remove") if request.get(mode)]
+    if (modes and request.words) or len(request.words) > 1:
+        ctx.err(_USAGE.rstrip("\n"))
+        return 1
+    if "edit" in modes and not terminal:
+        raise failure("scrontab", "Standard input is not a TTY", level="fatal")
+    if "remove" in modes:
+        crontab.remove()
+        return 0
+    if "list" in modes:
+        text = crontab.shown()
+        if text is None:
+            ctx.out(f"no crontab for {pwd.getpwuid(os.geteuid()).pw_name}\n")
+            return 1
+        ctx.out(text)
+        return 0
+    if not modes and (request.words or not terminal):
+        return _install(ctx, await _given(ctx, request.words[0] if request.words else "-"))
+    return await _edit(ctx)
+
+
+async def _given(ctx: Context, name: str) -> str:
+    if name == "-":
+        return (await ctx.read_stdin(_MOST)).decode("utf-8", "surrogateescape")
+    try:
+        with open(absolute(ctx, name), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read(_MOST)
+    except OSError:
+        raise failure("scrontab", f"failed to open {name}", level="fatal") from None
+
+
+async def _edit(ctx: Context) -> int:
+    """The caller's editor on a copy, again and again while it has errors and the caller wants to go on."""
+    before = ctx.queue.crontab.shown()
+    text = before if before is not None else _EMPTY
+    while True:
+        text = await _edited(ctx, text)
+        if text == before:
+            ctx.say("No modification made")
+            return 0
+        try:
+            return _replace(ctx, text)
+        except _Bad as bad:
+            text = "".join(("#BAD: " if number in bad.lines else "") + line + "\n"
+                           for number, line in enumerate(text.splitlines(), 1))  # fmt: skip
+            before = None
+            for line in bad.args:
+                ctx.err(line)
+            answer = ""
+            while answer not in ("y", "n"):
+                ctx.out("There are errors in your crontab.\nThe failed line(s) is commented out with #BAD:\n"
+                        "Do you want to retry the edit? (y/n) ")  # fmt: skip
+                line = await ctx.read_line()
+                answer = line.strip()[:1].lower() if line else "n"
+            if answer == "n":
+                return 0
+
+
+async def _edited(ctx: Context, text: str) -> str:
+    folder = ctx.env.get("TMPDIR") or "/tmp"
+    try:
+        handle, name = tempfile.mkstemp(prefix="scrontab-", dir=folder)
+    except OSError as error:
+        raise failure("scrontab", f"error creating temp crontab file '{folder}/scrontab-XXXXXX': {error.strerror}",
+                      level="fatal") from None  # fmt: skip
+    try:
+        with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        editor = ctx.env.get("VISUAL") or ctx.env.get("EDITOR") or "vi"
+        ctx.spawn([editor, name], ctx.env)
+        while True:
+            frame = await ctx.frame()
+            if frame.kind == wire.CHILD_STATUS:
+                break
+        if frame.payload != b"0":
+            raise failure("scrontab", "editor returned non-zero exit code", level="fatal")
+        with open(name, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read(_MOST)
+    finally:
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            pass  # the editor moved it away
+
+
+def _install(ctx: Context, text: str) -> int:
+    try:
+        return _replace(ctx, text)
+    except _Bad as bad:
+        for line in bad.args:
+            ctx.err(line)
+        ctx.out("There are errors in your crontab.\n")
+        return 1
+
+
+def _replace(ctx: Context, text: str) -> int:
+    """Make the jobs of a table and put it in place of the old one. Raises _Bad; nothing has changed then."""
+    queue = ctx.queue
+    jobs = _jobs(ctx, text)
+    now = queue.clock()
+    for job in jobs:
+        try:
+            check(queue.book.cluster, job.spec, now, queue.book.judge)
+        except SlurmError as error:
+            raise _Bad(job.lines, *(f"scrontab: error: {line}" for line in error.details),
+                       f"There was an issue with the job submission on lines {job.lines[0]}-{job.lines[-1]}",
+                       f"The error message was: {error.text}") from error  # fmt: skip
+    entries: list[Entry] = []
+    environment = job_environment(ctx, "NONE")
+    environment.pop("SLURM_EXPORT_ENV", None)
+    who = replace(submitter(ctx), cwd=pwd.getpwuid(os.geteuid()).pw_dir)
+    try:
+        for job in jobs:
+            start = job.when.after(datetime.fromtimestamp(now))
+            assert start is not None  # the entry was checked to be due some day
+            spec = job.spec.evolve(begin=int(start.timestamp()))
+            payload = Payload(job.script.encode("utf-8", "surrogateescape"), "", (), environment, 0o022, {})
+            record = admit(queue.book, [spec], payload, who, queue.paths.jobs)
+            record.cron = job.when.text
+            queue.book.touch(record)
+            entries.append(Entry(record.job_id, job.lines[0], job.lines[-1]))
+        queue.flush()
+        queue.crontab.replace(text, entries)
+    except (OSError, StoreError) as error:
+        raise failure("scrontab", f"slurm_update_crontab failed: {error}", level="fatal") from error
+    queue.kick()
+    return 0
+
+
+def _jobs(ctx: Context, text: str) -> list[_Job]:
+    """The entries of a table, with their options and variables. Raises _Bad."""
+    variables: dict[str, str] = {}
+    found: list[_Job] = []
+    pending: list[str] = []  # #SCRON lines of the entry that follows
+    first = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.lstrip(" \t")
+        if not stripped:
+            continue
+        if stripped.startswith("#SCRON"):
+            first = first or number
+            pending.append(line)
+            continue
+        if stripped.startswith("#"):
+            continue
+        variable = _VARIABLE.match(stripped)
+        if variable:
+            variables[variable[1]] = variable[3] if variable[2] else variable[4]
+            continue
+        lines = range(first or number, number + 1)
+        try:
+            when = cronspec.parse(stripped)
+        except cronspec.CronSpecError as error:
+            said = (f"scrontab: error: {error.message}",) if error.message else ()
+            raise _Bad(lines, *said, "scrontab: error: something is broken") from error
+        for name, value in variables.items():
+            when = replace(when, command=when.command.replace(f"${name}", value))
+        script = (f"{_HEAD}{''.join(option + chr(10) for option in pending)}"
+                  f"# crontab time request was: '{when.text}'\n{when.command}\n")  # fmt: skip
+        found.append(_Job(_spec(ctx, pending, when, lines), when, script, lines))
+        pending, first = [], 0
+    return found
+
+
+def _spec(ctx: Context, pending: Sequence[str], when: cronspec.CronSpec, lines: range) -> JobSpec:
+    directives = "".join("#SBATCH" + line.lstrip(" \t")[len("#SCRON"):] + "\n" for line in pending)
+    program = when.command.partition(" ")[0]
+    script = options.ScriptText(program, f"#!/bin/sh\n{directives}\n".encode("utf-8", "surrogateescape"))
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    around = replace(surroundings(ctx), env={}, cwd=home)  # the caller's SBATCH_* do not count
+    try:
+        request = options.parse_sbatch([], script, around, table(ctx, "sbatch"))
+    except CommandError as error:
+        raise _Bad(lines, *(re.sub(r"^sbatch:", "scrontab:", line) for line in error.lines)) from error
+    spec = request.components[0]
+    if spec.array or len(request.components) > 1:
+        raise _Bad(lines, "scrontab: error: Invalid job array specification")
+    # Without -J sbatch names a job after its script's file; here the whole first word is the name.
+    return spec.evolve(job_name=program) if spec.job_name == os.path.basename(program) else spec

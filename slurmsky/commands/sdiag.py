@@ -1,0 +1,45 @@
+"""sdiag: what the controller has done. Source: src/sdiag/sdiag.c, opts.c."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..controller.context import Context
+from ..options.errors import failure
+from ..options.family import parse
+from ..report.diag import Counters, sdiag_text
+from ..report.text import Clock
+from ._command import command
+from ._report import caller_zone, known_cluster
+from ._surroundings import surroundings, user_name
+
+
+@command
+def main(ctx: Context) -> int:
+    """Print, or set to zero."""
+    request = parse("sdiag", ctx.args, surroundings(ctx))
+    if "json" in request.values or "yaml" in request.values:
+        raise failure("sdiag", "Requested operation not supported on this system", "--json: sdiag prints text only")
+    if not known_cluster(ctx, request.get("clusters")):
+        return 1
+    queue = ctx.queue
+    if request.get("reset"):
+        queue.book.counters = Counters(since=queue.clock())
+        ctx.out("Reset scheduling statistics\n")
+        return 0
+    orders = (("by_id", "id"), ("by_time", "time"), ("by_average", "average"))
+    order = next((word for field, word in orders if request.get(field)), "count")
+    uid = os.geteuid()
+    pending = sum(max(1, queue.book.jobs[job].pending_count) for job in queue.book.pending)
+    clock, running = Clock(queue.clock(), caller_zone(ctx)), len(queue.book.active)
+    who = (user_name(uid), uid)
+    ctx.out(sdiag_text(queue.book.counters, clock, pending, running, who, _latency(), order))
+    return 0
+
+
+def _latency() -> int:
+    start = time.perf_counter()
+    for _ in range(1000):
+        time.time()
+    return int((time.perf_counter() - start) * 1e6)

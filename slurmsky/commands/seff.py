@@ -1,0 +1,54 @@
+"""seff: the efficiency of a job that ran. Source: contribs/seff/seff (arguments, lines, exit codes)."""
+
+from __future__ import annotations
+
+from ..controller.context import Context
+from ..language.errors import LanguageError
+from ..options.errors import CommandError, Printed
+from ..options.family import parse
+from ..options.ids import step_or_job
+from ..report.context import Context as Report
+from ..report.efficiency import seff_text
+from ..report.text import Clock
+from ._command import command
+from ._report import caller_zone
+from ._surroundings import surroundings
+
+_USAGE = """Usage: seff [Options] <Jobid>
+       Options:
+       -h    Help menu
+       -v    Version
+       -d    Debug mode: display raw Slurm data
+"""
+
+
+@command
+def main(ctx: Context) -> int:
+    """The summary of one job."""
+    try:
+        request = parse("seff", ctx.args, surroundings(ctx))
+    except Printed as shown:
+        # Perl's seff leaves with 1 after -h and -v.
+        ctx.out("seff Version 2.1\n" if shown.stdout.startswith("slurm ") else _USAGE)
+        return 1
+    if len(request.words) != 1:
+        ctx.out(_USAGE)
+        return 1
+    try:
+        wanted = step_or_job("seff", request.words[0])
+    except (CommandError, LanguageError):
+        wanted = ()
+    queue = ctx.queue
+    queue.flush()
+    jobs = queue.store.history(0, queue.clock(), {one.job_id for one in wanted}) if wanted else []
+    for job in jobs:
+        one = wanted[0]
+        if isinstance(one.task, int) and job.array_task_id != one.task:
+            continue
+        if one.task is None and job.array_job_id and one.job_id not in (job.job_id, job.array_job_id):
+            continue
+        clock = Clock(queue.clock(), caller_zone(ctx))
+        ctx.out(seff_text(job, Report(clock=clock, cluster=queue.book.cluster), bool(request.get("debug"))))
+        return 0
+    ctx.err("Job not found.")
+    return 2

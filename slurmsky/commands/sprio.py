@@ -1,0 +1,31 @@
+"""sprio: there are no priority factors here, as under priority/basic. Source: src/sprio/sprio.c."""
+
+from __future__ import annotations
+
+from ..controller.context import Context
+from ..options import help as helps
+from ..options.errors import CommandError, failure
+from ..options.family import parse
+from ..options.table import load
+from ..report.priority import NO_FACTORS
+from ._command import command
+from ._report import known_cluster
+from ._surroundings import surroundings
+
+
+@command
+def main(ctx: Context) -> int:
+    """Refuse what sprio refuses, then say that there is nothing to show."""
+    request = parse("sprio", ctx.args, surroundings(ctx))
+    if request.get("long") and request.get("format") is not None:
+        said = "Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry."
+        raise failure("sprio", said, level="fatal")
+    # -j may have its list in the next word.
+    words = request.words[1:] if "jobs" in request.values and request.values["jobs"] is None else request.words
+    if words:
+        raise CommandError((f"sprio: error: Unrecognized option: {words[0]}",), 1, helps.usage_text(load("sprio")))
+    if not known_cluster(ctx, request.get("clusters")):
+        return 1
+    for line in NO_FACTORS:
+        ctx.err(line)
+    return 1

@@ -1,0 +1,136 @@
+"""strigger: programs run when something happens to a job or a node. Source: src/strigger/strigger.c, opts.c."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ..controller.context import Context
+from ..controller.triggers import Refused, Trigger
+from ..options.errors import failure
+from ..options.family import Request, parse
+from ._command import command
+from ._report import known_cluster
+from ._surroundings import find_user, surroundings, user_name
+
+_HEADER = "TRIG_ID RES_TYPE   RES_ID TYPE                                OFFSET USER     FLAGS PROGRAM\n"
+_JOB = ("fini", "time")
+_NODE = ("down", "drained", "draining", "fail", "idle", "up", "resume", "reconfig")
+_SLURMCTLD = ("primary_slurmctld_failure", "primary_slurmctld_resumed_operation", "primary_slurmctld_resumed_control",
+              "primary_slurmctld_acct_buffer_full", "backup_slurmctld_failure", "backup_slurmctld_resumed_operation",
+              "backup_slurmctld_assumed_control")  # fmt: skip
+_SLURMDBD = ("primary_slurmdbd_failure", "primary_slurmdbd_resumed_operation")
+_DATABASE = ("primary_database_failure", "primary_database_resumed_operation")
+_TYPES = (*_JOB, *_NODE, "burst_buffer", *_SLURMCTLD, *_SLURMDBD, *_DATABASE)
+_LIMIT_S = 32000
+
+
+@command
+def main(ctx: Context) -> int:
+    """Set, get or clear."""
+    request = parse("strigger", ctx.args, surroundings(ctx))
+    types = tuple(name for name in _TYPES if request.get(name))
+    job = _number(request, "jobid", "Invalid jobid: {}")
+    number = _number(request, "id", "Invalid id: {}")
+    uid = None
+    if request.get("user") is not None:
+        uid = find_user(request.get("user"))
+        if uid is None:
+            raise failure("strigger", f"Invalid user: {request.get('user')}")
+    offset = _offset(request)
+    _check(ctx, request, types, job, number, uid, offset)
+    if not known_cluster(ctx, request.get("clusters")):
+        return 1
+    try:
+        if request.get("set"):
+            _set(ctx, request, types, job, offset)
+        elif request.get("get"):
+            _get(ctx, request, types, job, number, uid)
+        else:
+            ctx.queue.triggers.clear(
+                lambda one: (not number or one.number == number) and (uid is None or one.uid == uid)
+                and (not job or (one.resource == "job" and one.name == str(job))))  # fmt: skip
+    except Refused as error:
+        if request.get("quiet") and request.get("clear"):
+            return 0
+        ctx.err(f"slurm_{'set' if request.get('set') else 'clear'}_trigger: {error}")
+        return 1
+    return 0
+
+
+def _number(request: Request, field: str, text: str) -> int:
+    given = request.get(field)
+    if given is None:
+        return 0
+    if not given.isdigit() or not int(given):
+        raise failure("strigger", text.format(given))
+    return int(given)
+
+
+def _offset(request: Request) -> int:
+    given = str(request.get("offset", "0"))
+    try:
+        return int(given)
+    except ValueError:
+        raise failure("strigger", f"Invalid offset: {given}") from None
+
+
+def _check(ctx: Context, request: Request, types: tuple[str, ...], job: int, number: int, uid: int | None,
+           offset: int) -> None:  # fmt: skip
+    """What strigger itself refuses, in its order."""
+    if sum(bool(request.get(mode)) for mode in ("set", "get", "clear")) != 1:
+        raise failure("strigger", "You must use exactly one of the following options: --set, --get or --clear")
+    if request.get("clear") and uid is None and not number and not job:
+        raise failure("strigger", "You must specify a --id, --jobid, or --user to clear")
+    if request.get("set") and not types:
+        raise failure("strigger", "You must specify a trigger")
+    program = request.get("program")
+    if request.get("set") and program is None:
+        raise failure("strigger", "You must specify a --program value")
+    if any(name in types for name in _JOB) and not job:
+        raise failure("strigger", "You must specify a --jobid value")
+    flags = request.get("flags")
+    if flags is not None and flags.lower() != "perm":
+        raise failure("strigger", f'Unrecognized flag option "{flags}"')
+    if program is not None:
+        if not program.startswith("/"):
+            raise failure("strigger", 'The --program value must start with "/"')
+        try:
+            mode = os.stat(program.split()[0]).st_mode
+        except OSError:
+            raise failure("strigger", "Invalid --program value, file not found") from None
+        if not stat.S_ISREG(mode):
+            raise failure("strigger", "Invalid --program value, not regular file")
+    if abs(offset) > _LIMIT_S:
+        raise failure("strigger", "The --offset parameter must be between +/-32000")
+
+
+def _set(ctx: Context, request: Request, types: tuple[str, ...], job: int, offset: int) -> None:
+    if job:
+        resource, name, chosen = "job", str(job), tuple(one for one in types if one in _JOB)
+    elif any(one in types for one in (*_SLURMCTLD, *_SLURMDBD, *_DATABASE, "burst_buffer")):
+        resource = ("slurmctld" if any(one in _SLURMCTLD for one in types) else
+                    "slurmdbd" if any(one in _SLURMDBD for one in types) else
+                    "database" if any(one in _DATABASE for one in types) else "other")  # fmt: skip
+        name, chosen = "", types
+    else:
+        resource, name, chosen = "node", request.get("node") or "*", types
+    uid = os.geteuid()
+    permanent = request.get("flags") is not None
+    ctx.queue.triggers.add(resource, name, chosen, offset, request.get("program"), permanent, uid, user_name(uid))
+
+
+def _get(ctx: Context, request: Request, types: tuple[str, ...], job: int, number: int, uid: int | None) -> None:
+    def shown(one: Trigger) -> bool:
+        return ((not types or one.type in types) and (not number or one.number == number)
+                and (uid is None or one.uid == uid)
+                and (not job or (one.resource == "job" and one.name == str(job)))
+                and ("node" not in request.values or one.resource == "node"))  # fmt: skip
+
+    found = [one for one in ctx.queue.triggers.triggers if shown(one)]
+    if found and not request.get("noheader"):
+        ctx.out(_HEADER)
+    for one in found:
+        ctx.out("%7u %-9s %7s %-35s %6d %-8s %-5s %s\n" % (
+            one.number, one.resource, one.name, one.type, one.offset_s, one.user,
+            "PERM" if one.permanent else "", one.program))  # fmt: skip

@@ -1,0 +1,68 @@
+"""swait JOB...: return when the jobs are over, with the highest of their exit codes, as ``sbatch --wait`` does.
+
+Slurm has no such command; sites do. It says nothing but for what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..controller.context import Context
+from ..language.jobids import JobId
+from ..model.job import Job
+from ..options import help as helps
+from ..options.errors import CommandError
+from ..options.family import parse
+from ..options.ids import step_or_job
+from ..options.table import load
+from ._command import streaming
+from ._surroundings import surroundings
+from .sbatch import end_code, ended
+
+#: exit code of a wait that took too long, as timeout(1) has it
+TIMED_OUT = 124
+
+
+@streaming
+async def main(ctx: Context) -> int:
+    """Wait for all jobs that are named."""
+    request = parse("swait", ctx.args, surroundings(ctx))
+    wanted = step_or_job("swait", ",".join(request.words))
+    if not wanted:
+        raise CommandError(("swait: error: No job identification provided",), 1, helps.usage_text(load("swait")))
+    waiting = asyncio.ensure_future(_all(ctx, wanted))
+    limit = request.get("timeout")
+    done, _ = await asyncio.wait({waiting, ctx.gone}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+    if waiting in done:
+        return waiting.result()
+    waiting.cancel()
+    if not done:
+        ctx.error(f"jobs have not ended after {limit} seconds")
+    return TIMED_OUT
+
+
+async def _all(ctx: Context, wanted: tuple[JobId, ...]) -> int:
+    code = 0
+    for one in wanted:
+        found = await _ended(ctx, one)
+        if not found:
+            ctx.error(f"Invalid job id specified: {one.job_id}")
+        code = max(code, *(end_code(job) for job in found)) if found else max(code, 1)
+    return code
+
+
+async def _ended(ctx: Context, wanted: JobId) -> list[Job]:
+    """The records that an id means, when all are over; those that have left memory come from the store."""
+    queue = ctx.queue
+    job = queue.find_job(wanted)
+    if job is not None and isinstance(wanted.task, int):
+        await queue.life.wait(job, lambda one: one.state.finished)
+        return [job]
+    if job is not None:
+        await ended(ctx, job)
+        if not job.array_job_id:
+            return [job]
+        wanted = JobId(job.array_job_id)
+    queue.flush()
+    past = queue.store.history(0, queue.clock(), {wanted.job_id})
+    return [one for one in past if not isinstance(wanted.task, int) or one.array_task_id == wanted.task]

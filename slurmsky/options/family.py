@@ -1,0 +1,44 @@
+"""sprio, sshare, sreport, sacctmgr, sdiag, strigger, scrontab, seff, swait: their command lines.
+
+They have few options and read their words themselves, so a request is the fields of the option table by name and the
+operands, not a class of its own each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional, Sequence
+
+from .query import gather
+from .table import Table
+from .values import Context
+
+#: Commands that these rows describe.
+FAMILY = ("sprio", "sshare", "sreport", "sacctmgr", "sdiag", "strigger", "scrontab", "seff", "swait")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked: ``values`` by the table's field, ``words`` the operands."""
+
+    values: Mapping[str, Any]
+    words: tuple[str, ...]
+    time_format: str = ""
+    bitstr_len: Optional[int] = None
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """A field's value, or ``default`` where nothing set it."""
+        value = self.values.get(field)
+        return default if value is None else value
+
+    @property
+    def parsable(self) -> int:
+        """0 for columns, 1 for -p, 2 for -P."""
+        return 2 if self.get("parsable2") else 1 if self.get("parsable") else 0
+
+
+def parse(command: str, argv: Sequence[str], context: Context, table: Optional[Table] = None) -> Request:
+    """The request of one of FAMILY. Raises CommandError (Printed for --help and its kin)."""
+    part, words = gather(command, argv, context, table)
+    return Request(dict(part.values), words, context.env.get("SLURM_TIME_FORMAT", ""))

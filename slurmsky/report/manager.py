@@ -1,0 +1,253 @@
+"""sacctmgr show: the accounting records of a cluster that has one user, as tables.
+
+There are no limits and one QOS: the records say so, in the fields and widths that sacctmgr has. Source:
+src/sacctmgr/*_functions.c (default formats), common.c (fields).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from slurmsky.model.cluster import ClusterConfig
+from slurmsky.model.job import Node
+from slurmsky.model.states import NodeFlag, NodeState
+
+from . import matching
+from .matching import Cells
+from .print_fields import Column, Look, table_text
+from .tables import table
+from .text import Clock
+
+#: Slurm's protocol version of the release that is emulated (SLURM_25_11_PROTOCOL_VERSION).
+RPC_VERSION = 44 << 8
+#: Rows that every database has (accounting_storage/as_mysql_tres.c).
+TRES = (("cpu", "", 1), ("mem", "", 2), ("energy", "", 3), ("node", "", 4), ("billing", "", 5), ("fs", "disk", 6),
+        ("vmem", "", 7), ("pages", "", 8))  # fmt: skip
+FIRST_OTHER_TRES = 1001
+_QOS = "normal"
+
+
+@dataclass(frozen=True)
+class Association:
+    """An account's share of the cluster (``user`` "") or a user's of an account."""
+
+    number: int
+    cluster: str
+    account: str
+    user: str = ""
+
+    @property
+    def root(self) -> bool:
+        """Of the root account, which every cluster has."""
+        return self.account == "root"
+
+
+def associations(cluster: str, accounts: Iterable[str], user: str) -> list[Association]:
+    """The root account, then the user's own accounts, each with the user below it."""
+    found = [Association(1, cluster, "root")]
+    if user == "root":
+        found.append(Association(2, cluster, "root", "root"))
+    for account in dict.fromkeys(accounts):
+        if account != "root":
+            found.append(Association(len(found) + 1, cluster, account))
+            found.append(Association(len(found) + 1, cluster, account, user))
+    return found
+
+
+@dataclass(frozen=True)
+class Entity:
+    """Something that ``show`` lists: its fields, and those with WithAssoc."""
+
+    name: str
+    least: int
+    format: str
+    with_associations: str = ""
+    primary: str = ""  # header that a bare word is looked for in
+
+
+_ASSOCIATION = "Cluster,Account,User,Part"
+_LIMITS = ("Share,Priority,GrpJ,GrpTRES,GrpS,GrpWall,GrpTRESMins,MaxJ,MaxTRES,MaxTRESPerN,MaxS,MaxW,MaxTRESMins,QOS,"
+           "DefaultQOS,GrpTRESRunMins")  # fmt: skip
+#: In the order in which a short word is looked up (sacctmgr.c, _show_it).
+ENTITIES = (
+    Entity("Accounts", 2, "Acc,Des,O", "Cl,ParentN,U,Share,Priority,GrpJ,GrpN,GrpCPUs,GrpMEM,GrpS,GrpWall,GrpCPUMins,"
+           "MaxJ,MaxN,MaxCPUs,MaxS,MaxW,MaxCPUMins,QOS,DefaultQOS", "Account"),
+    Entity("Associations", 2, f"{_ASSOCIATION},{_LIMITS}"),
+    Entity("Clusters", 2, "Cl,Controlh,Controlp,RPC,Fa,GrpJ,GrpTRES,GrpS,MaxJ,MaxTRES,MaxS,MaxW,QOS,DefaultQOS",
+           primary="Cluster"),
+    Entity("Configuration", 2, ""),
+    Entity("Events", 1, "Cluster,NodeName,Start,End,State,Reason,User"),
+    Entity("Federation", 1, "Federation,Cluster,ID%2,Features,FedState"),
+    Entity("Instances", 1, "Cluster,NodeName,Start,End,InstanceId,InstanceType,Extra"),
+    Entity("Problems", 1, "Cl,Acct,User,Problem"),
+    Entity("QOS", 1, "Name,Prio,GraceT,Preempt,PreemptE,PreemptM,Flags%40,UsageThres,UsageFactor,GrpTRES,GrpTRESMins,"
+           "GrpTRESRunMins,GrpJ,GrpS,GrpW,MaxTRES,MaxTRESPerN,MaxTRESMins,MaxW,MaxTRESPerUser,MaxJobsPerUser,"
+           "MaxSubmitJobsPerUser,MaxTRESPerAcct,MaxTRESRunMinsPerAcct,MaxTRESRunMinsPerUser,MaxJobsPerAcct,"
+           "MaxSubmitJobsPerAcct,MinTRES", primary="Name"),
+    Entity("Resource", 4, "Name,Server,Type,Count,LastConsumed,Allocated,ServerType,Flags", primary="Name"),
+    Entity("Reservations", 4, "Cluster,Name%15,TRES%30,TimeStart,TimeEnd,Unused", primary="Name"),
+    Entity("RunAwayJobs", 2, ""),
+    Entity("Stats", 1, ""),
+    Entity("Transactions", 1, "Time,Action,Actor,Where,Info"),
+        Entity("Users", 1, "U,DefaultA,Ad", "Cl,Acc,Part,Share,Priority,MaxJ,MaxN,MaxCPUs,MaxS,MaxW,MaxCPUMins,QOS,"
+           "DefaultQOS", "User"),
+    Entity("WCKeys", 1, "Name,Cluster,User", primary="Name"),
+    Entity("TRES", 2, "Type,Name%15,ID", primary="Type"),
+)  # fmt: skip
+UNKNOWN_ENTITY = (
+    "No valid entity in list command",
+    'Input line must include "Account", "Association", "Cluster", "Configuration",',
+    '"Event", "Federation", "Problem", "QOS", "Resource", "Reservation",',
+    '"RunAwayJobs", "Stats", "Transaction", "TRES", "User", or "WCKey"',
+)
+#: Words that change what is shown, with the fewest letters that count.
+FLAGS = (("WithAssociations", 5), ("WithCoordinators", 5), ("WithDeleted", 5), ("WithRawQOSLevel", 5),
+         ("WithSubAccounts", 5), ("WithClusters", 5), ("WithUsage", 5), ("WOPInfo", 4), ("WOPLimits", 4), ("Tree", 4),
+         ("OnlyDefaults", 4), ("All_Clusters", 3), ("All_Time", 3))  # fmt: skip
+#: Conditions and the header whose cell they choose by; "" for those that choose nothing here.
+_CONDITIONS = (
+    ("Accounts", 3, "Account"), ("Acct", 4, "Account"), ("AdminLevel", 2, "Admin"), ("Clusters", 3, "Cluster"),
+    ("DefaultAccount", 8, "Def Acct"), ("DefaultQOS", 8, "Def QOS"), ("Descriptions", 3, "Descr"),
+    ("Organizations", 1, "Org"), ("Parents", 4, "ParentName"), ("Partitions", 3, "Partition"), ("QOSLevel", 1, "QOS"),
+    ("Users", 1, "User"), ("Nodes", 2, "NodeName"), ("States", 4, "State"), ("Type", 2, "Type"), ("Ids", 1, "ID"),
+    ("Start", 2, ""), ("End", 1, ""), ("Event", 2, ""), ("Reason", 1, "Reason"), ("Actions", 4, "Action"),
+    ("Actors", 4, "Actor"), ("Flags", 2, ""), ("Servers", 2, "Server"), ("Federations", 3, "Federation"),
+    ("MinCpus", 4, ""), ("MaxCpus", 4, ""), ("PreemptMode", 8, "PreemptMode"))  # fmt: skip
+
+
+class BadRequest(ValueError):
+    """The lines that sacctmgr prints on stderr before it leaves with 1."""
+
+
+def entity(word: str) -> Optional[Entity]:
+    """The entity that a word means."""
+    return matching.choose(word, ((one.name, one.least, one) for one in ENTITIES))
+
+
+def tres_count(cluster: ClusterConfig) -> str:
+    """The cluster's trackable resources, as ``show cluster format=TRES`` has them."""
+    cpus = sum(node.cpus for node in cluster.nodes)
+    memory = sum(node.memory_mib for node in cluster.nodes)
+    return (f"billing={cpus},cpu={cpus},energy=0,fs/disk=0,mem={memory}M,node={len(cluster.nodes)},"
+            "pages=0,vmem=0")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Records:
+    """What there is to list."""
+
+    cluster: ClusterConfig
+    host: str
+    user: str
+    accounts: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    clock: Clock
+
+    def rows(self, wanted: Entity, with_associations: bool) -> list[Cells]:
+        """All records of an entity, cells by header; none for what this cluster does not have."""
+        make = {
+            "Accounts": self._accounts, "Associations": self._associations, "Clusters": self._clusters,
+            "Events": self._events, "QOS": self._qos, "TRES": self._tres, "Users": self._users,
+        }.get(wanted.name)  # fmt: skip
+        if make is None:
+            return []
+        rows = make()
+        if not with_associations or not wanted.with_associations:
+            return rows
+        return [{**row, **cells} for row in rows for cells in self._associations()
+                if all(row.get(key, cells[key]) == cells[key] for key in ("Account", "User"))]  # fmt: skip
+
+    def _associations(self) -> list[Cells]:
+        return [{"Cluster": one.cluster, "Account": one.account, "User": one.user, "Partition": "", "Share": "1",
+                 "QOS": _QOS, "Def QOS": "", "ID": str(one.number),
+                 "ParentName": "" if one.user or one.root else "root"}
+                for one in associations(self.cluster.name, self.accounts, self.user)]  # fmt: skip
+
+    def _accounts(self) -> list[Cells]:
+        names = dict.fromkeys(cells["Account"] for cells in self._associations())
+        return [{"Account": name, "Descr": "default root account" if name == "root" else name,
+                 "Org": "root" if name == "root" else name} for name in names]  # fmt: skip
+
+    def _clusters(self) -> list[Cells]:
+        return [{"Cluster": self.cluster.name, "ControlHost": self.host, "ControlPort": "6817",
+                 "RPC": str(RPC_VERSION), "Share": "1", "QOS": _QOS, "Def QOS": "", "TRES": tres_count(self.cluster),
+                 "NodeCount": str(len(self.cluster.nodes))}]  # fmt: skip
+
+    def _users(self) -> list[Cells]:
+        return [{"User": self.user, "Def Acct": self.accounts[0], "Coord Accounts": "",
+                 "Admin": "Administrator" if self.user == "root" else "None"}]  # fmt: skip
+
+    def _qos(self) -> list[Cells]:
+        return [{"Name": _QOS, "Priority": "0", "GraceTime": "00:00:00", "PreemptMode": "cluster",
+                 "UsageFactor": "1.000000", "ID": "1", "Descr": "Normal QOS default"}]  # fmt: skip
+
+    def _tres(self) -> list[Cells]:
+        rows: list[Cells] = [{"Type": kind, "Name": name, "ID": str(number)} for kind, name, number in TRES]
+        extra = [item for item in dict(self.cluster.parameters).get("AccountingStorageTRES", "").split(",") if item]
+        known = {kind if not name else f"{kind}/{name}" for kind, name, _ in TRES}
+        for offset, item in enumerate(item for item in extra if item not in known):
+            kind, _, name = item.partition("/")
+            rows.append({"Type": kind, "Name": name, "ID": str(FIRST_OTHER_TRES + offset)})
+        return rows
+
+    def _events(self) -> list[Cells]:
+        """Nodes that are down or drained now, since when and why."""
+        rows: list[Cells] = []
+        for node in self.nodes:
+            if node.reason and (node.state is NodeState.DOWN or node.flags & NodeFlag.DRAIN):
+                state = "DOWN" if node.state is NodeState.DOWN else "DRAIN"
+                rows.append({"Cluster": self.cluster.name, "NodeName": node.config.name, "State": state,
+                             "TimeStart": self.clock.text(node.reason_time), "TimeEnd": "Unknown",
+                             "Reason": node.reason, "User": node.reason_user})  # fmt: skip
+        return rows
+
+
+def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> str:
+    """The table of an entity. Raises BadRequest for a word that means nothing."""
+    asked = matching.conditions(words)
+    text, with_associations = "", False
+    tests: list[tuple[str, frozenset[str]]] = []
+    for word in asked.bare:
+        flag = matching.choose(word, ((name, least, name) for name, least in FLAGS))
+        if flag is not None:
+            with_associations |= flag == "WithAssociations"
+        elif wanted.primary:
+            tests.append((wanted.primary, frozenset(word.lower().split(","))))
+        else:
+            raise BadRequest(f" Unknown condition: {word}", " Use keyword 'set' to modify value")
+    for name, value in asked.pairs:
+        if matching.means(name, "Format", 1):
+            text = text + "," + value
+            continue
+        header = wanted.primary if matching.means(name, "Names", 1) else matching.choose(name, _CONDITIONS)
+        if header is None:
+            raise BadRequest(f" Unknown condition: {name}={value}", " Use keyword 'set' to modify value")
+        if header:
+            tests.append((header, frozenset(value.lower().split(","))))
+    text = text.strip(",") or ",".join(
+        part for part in (wanted.format, wanted.with_associations if with_associations else "") if part)
+    try:
+        columns = matching.columns(text, table("sacctmgr_fields"))
+    except matching.UnknownField as error:
+        raise BadRequest(f"Unknown field '{error}'") from error
+    if wanted.name == "WCKeys":
+        columns = [Column("WCKey" if column.name == "Name" else column.name, column.width, column.field)
+                   for column in columns]  # fmt: skip
+    rows = [row for row in records.rows(wanted, with_associations)
+            if all(row.get(header, "").lower() in values for header, values in tests)]  # fmt: skip
+    return table_text(columns, rows, look)
+
+
+def configuration(parameters: Iterable[tuple[str, str]], clock: Clock) -> str:
+    """``show configuration``: what the accounting side of the configuration says."""
+    names = ("AccountingStorageBackupHost", "AccountingStorageHost", "AccountingStorageParameters",
+             "AccountingStoragePass", "AccountingStoragePort", "AccountingStorageType", "AccountingStorageUser",
+             "AuthType", "MessageTimeout", "PluginDir", "PrivateData")  # fmt: skip
+    known = dict(parameters)
+    lines = [f"Configuration data as of {clock.text(clock.now)}"]
+    lines += [f"{name:<22} = {known.get(name, '(null)')}" for name in names]
+    return "\n".join(lines) + "\n"
+
+

@@ -1,0 +1,12 @@
+"""sprio's one answer: jobs are started in the order of their submission, so their priority has no factors.
+
+Source: src/sprio/sprio.c, main.
+"""
+
+from __future__ import annotations
+
+NO_FACTORS = (
+    "You are not running a supported priority plugin",
+    "(priority/basic).",
+    "Only 'priority/multifactor' is supported.",
+)
