@@ -27,6 +27,7 @@ from . import (
     steps,
     topology,
     transport,
+    verbose,
     wire,
 )
 from .channel import Channel
@@ -93,7 +94,10 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
         # --exclusive asked for whole nodes then, which the step has all of; it is not meant for the step itself.
         step = dataclasses.replace(step, exclusive=False)
     components = (step, *parsed.components[1:])
-    Srun(agent, job, channel, request, components, () if told else tuple(parsed.warnings)).begin()
+    srun = Srun(agent, job, channel, request, components, () if told else tuple(parsed.warnings))
+    if step.verbose:
+        srun.note(*verbose.options(parsed.given), verbose.job(job.job_id, job.launch.shares))
+    srun.begin()
 
 
 class _Stream:
@@ -362,6 +366,7 @@ class Srun:
             )
             self._never_started()
             return
+        self.note(*verbose.launching(self._step_name, run.shape.shares, run.shape.ranks))
         if self.terminal:
             self._raw = True
             self.channel.send(wire.TTY, b"1")
@@ -815,12 +820,12 @@ class Srun:
         run = self.run
         if run is None:
             return
-        if status:
+        if status or self.spec.verbose:
             self._exits.setdefault(node, {}).setdefault(status, []).append(rank)
             if not self._gathering:
                 self._gathering = True
                 self.agent.loop.after(_GATHER_S, self._tell_exits)
-            if self._kills_on_bad_exit() and not self._terminating and len(run.statuses) < self.ntasks:
+            if status and self._kills_on_bad_exit() and not self._terminating and len(run.statuses) < self.ntasks:
                 self._tell_exits()
                 self._terminate_rest(run)
         if not self._first_exit and len(run.statuses) < self.ntasks:
@@ -871,7 +876,10 @@ class Srun:
         for node in sorted(exits):
             for status, ranks in sorted(exits[node].items(), key=lambda item: min(item[1])):
                 tasks = _tasks(sorted(ranks))
-                if os.WIFSIGNALED(status):
+                self.note(verbose.finished(self._step_name, len(ranks), status))
+                if status == 0:
+                    self.note("launch/slurm: _task_finish: %s: %s: Completed" % (node, tasks))
+                elif os.WIFSIGNALED(status):
                     core = " (core dumped)" if os.WCOREDUMP(status) else ""
                     self._say(
                         "srun: error: %s: %s: %s%s\n"
@@ -907,6 +915,15 @@ class Srun:
         if status:
             self._say("srun: error: srun epilog failed status=%d\n" % status)
         self._end(final)
+
+    def note(self, *lines: str) -> None:
+        """What only -v tells."""
+        if self.spec.verbose:
+            self._say("".join("srun: %s\n" % line for line in lines))
+
+    @property
+    def _step_name(self) -> str:
+        return "%d.%s" % (self.job.job_id, self.run.step_id if self.run is not None else "")
 
     # --- end
     def _say(self, text: str) -> None:

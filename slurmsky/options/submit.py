@@ -117,6 +117,8 @@ class StepRequest:
     flags: SubmitFlags = SubmitFlags()
     warnings: tuple[str, ...] = ()
     idle: tuple[Option, ...] = ()
+    #: options of the first component that anything set, with their texts: what -v lists
+    given: tuple[tuple[str, str], ...] = ()
 
     @property
     def step(self) -> StepSpec:
@@ -258,7 +260,7 @@ def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = N
             if not part.get("jobid"):
                 checks.submission(part, het=len(parts) > 1)
             steps.append(_step(part, context, command))
-    return StepRequest(tuple(steps), _flags(parts[0]), tuple(told), _idle(parts))
+    return StepRequest(tuple(steps), _flags(parts[0]), tuple(told), _idle(parts), _given(parts))
 
 
 def _components(

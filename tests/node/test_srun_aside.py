@@ -193,3 +193,26 @@ def test_no_nodes_are_left_for_a_component(job: tuple[Cluster, Launch]) -> None:
         "components.\n",
         1,
     )
+
+
+def test_verbose_tells_of_the_steps_life(job: tuple[Cluster, Launch]) -> None:
+    out, err, code = run(job, "-v", "-N2", "-n3", "bash", "-c", "exit $SLURM_NODEID")
+    lines = [re.sub(r"jobid \d+:", "jobid J:", line) for line in err.splitlines()]
+    assert lines[0] == "srun: defined options" and "srun: verbose             : 1" in lines
+    assert (out, code) == ("", 1)
+    known = lines[lines.index("srun: end of defined options") + 1 :]
+    # The ends of two nodes may come in any order.
+    assert known[:3] == [
+        "srun: jobid J: nodes(2):`n[1-2]', cpu counts: 2(x1),1(x1)",
+        "srun: launching StepId=J.S on host n1, 2 tasks: [0-1]",
+        "srun: launching StepId=J.S on host n2, 1 tasks: 2",
+    ]
+    end = "srun: launch/slurm: _task_finish: "
+    assert sorted(known[3:]) == sorted(
+        [
+            end + "Received task exit notification for 2 tasks of StepId=J.S (status=0x0000).",
+            end + "n1: tasks 0-1: Completed",
+            end + "Received task exit notification for 1 task of StepId=J.S (status=0x0100).",
+            "srun: error: n2: task 2: Exited with exit code 1",
+        ]
+    )
