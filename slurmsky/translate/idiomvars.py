@@ -13,7 +13,7 @@ from ..model.spec import JobSpec
 from .shell import FILLER, Script, Word
 
 if TYPE_CHECKING:
-    from .idiom import Reading
+    from .idiomtables import Reading
 
 #: SkyPilot has the same under another name. Source: SkyPilot's docs, environment variables of a task.
 RENAMED = {

@@ -1,0 +1,265 @@
+"""One simple command on a line of its own: what goes to setup, envs, secrets, an image, or away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..language import modulelines
+from ..options.getopt import split
+from ..options.table import load
+from ..site.modules import find
+from ..site.record import Site
+from . import idiomvars
+from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, MODULE_INIT, SECRET, Reading, quoted, with_pyxis
+from .idiomvars import Facts
+from .shell import Command, Script, Statement, Word, parse
+
+
+class Base:
+    """The script, what is known of the job, and what came of it so far."""
+
+    def __init__(self, script: Script, facts: Facts, site: Site) -> None:
+        self.script = script
+        self.facts = facts
+        self.site = site
+        self.found = Reading()
+        self.everywhere: set[Statement] = set()  # run on all nodes under Slurm, too
+        self.taken: set[int] = set()  # starts of commands that an idiom has dealt with
+        self.removed: list[tuple[int, int]] = []
+        self.values: dict[str, str] = {}  # variables of the script that can be known
+        self.folders: list[str] = []  # of cd, so far
+        self.table = with_pyxis(load("srun"))
+
+    def _commands(self, statement: Statement) -> list[Command]:
+        return [command for command in self.script.commands if statement.start <= command.start < statement.end]
+
+    def _remove(self, statement: Statement) -> None:
+        self.removed.append((statement.start, statement.end))
+        self.found.edit(statement.start, statement.end, "")
+
+    def _is_removed(self, at: int) -> bool:
+        return any(start <= at < end for start, end in self.removed)
+
+    def _is_gone(self, statement: Statement) -> bool:
+        return any(start <= statement.start and statement.end <= end for start, end in self.removed)
+
+    def _is_read(self, name: str) -> bool:
+        """Whether what stays, or what was put in its place, speaks of a variable."""
+        rest, at = "", 0
+        for start, end in sorted(self.removed):
+            rest += self.script.source[at:start]
+            at = max(at, end)
+        rest += self.script.source[at:] + "".join(text for _, _, text in self.found.edits)
+        return len(re.findall(r"\b%s\b" % re.escape(name), rest)) > 1
+
+    def _arrays(self, command: Command) -> None:
+        """ARGS=(--save DIR ...): read as the command line that they become."""
+        for given in command.assignments:
+            if given.array:
+                inner = parse(given.value.raw[1:-1].replace("\n", " "), given.value.start + 1, given.value.line)
+                for statement in inner.statements:
+                    for part in statement.commands:
+                        self._paths(part.words)
+
+    def _program(self, command: Command) -> int:
+        """Index of the program's word: behind srun's options."""
+        if command.name != "srun":
+            return 0
+        rest = split(self.table, [word.shown for word in command.words[1:]]).rest
+        return len(command.words) - len(rest)
+
+    def _paths(self, words: Sequence[Word]) -> None:
+        """Absolute paths of the old cluster; where results are written, a bucket must be."""
+        texts = [idiomvars.value(word, self.facts, self.values) or "" for word in words]
+        for index, text in enumerate(texts):
+            option, equals, given = text.partition("=")
+            path, named = (
+                (given, option) if equals and option.startswith("-") else (text, texts[index - 1] if index else "")
+            )
+            if not re.match(r"/[\w.-]+/?[^\s:]*$", path) or path.startswith(
+                ("/bin/", "/usr/", "/etc/", "/dev/", "/tmp", "/proc/", "/opt/", "/sys/")
+            ):
+                continue
+            if named.startswith("-") and CHECKPOINT.search(named.lower()) and not INPUT.search(named.lower()):
+                if path not in self.found.checkpoints:
+                    self.found.checkpoints.append(path)
+            elif index:
+                self.found.paths.append((words[index].line, path))
+
+
+class Lines(Base):
+    """Commands that prepare: variables, modules, environments, installations."""
+
+    def _line(self, statement: Statement, command: Command) -> bool:
+        """A statement that is one simple command; True when nothing of it stays in run as it is."""
+        name, words = command.name, command.texts
+        if not command.words:
+            self._arrays(command)
+            for given in command.assignments:
+                known = idiomvars.value(given.value, self.facts, self.values)
+                if known is not None and not given.array and not given.append:
+                    self.values[given.name] = known
+                else:
+                    self.values.pop(given.name, None)
+            return self._port(statement, command)
+        if name == "export":
+            return self._export(statement, command)
+        if name in ("module", "ml"):
+            self._modules(command)
+            self._remove(statement)
+            return True
+        if name in ("source", ".") and len(words) > 1:
+            return self._source(statement, command, words[1])
+        if name == "eval" and len(words) > 1 and "conda" in words[1] and "hook" in words[1]:
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
+            return True
+        if name == "conda" and words[1:2] == ["activate"]:
+            self._conda(command, words[2:3])
+            return False
+        if name == "cd":
+            if command.words[1:] and command.words[1].variable() in ("SLURM_SUBMIT_DIR", "PBS_O_WORKDIR"):
+                self._remove(statement)
+                return True
+            if command.words[1:]:
+                self.folders.append(self.script.text(command))
+            return False
+        if self._installs(command):
+            return self._to_setup(statement, command)
+        return False
+
+    def _port(self, statement: Statement, command: Command) -> bool:
+        """MASTER_PORT made from the job's id: a SkyPilot node is the job's own, any port is free."""
+        given = command.assignments[0] if command.assignments else None
+        if given is None or len(command.assignments) > 1 or not re.search("PORT", given.name, re.IGNORECASE):
+            return False
+        if not re.search(r"SLURM_JOB_?ID", given.value.raw) and "comm" not in given.value.raw:
+            return False
+        self.removed.append((given.value.start, given.value.end))
+        self.found.edit(given.value.start, given.value.end, "29500")
+        self.values[given.name] = "29500"
+        self.found.drop(command.line, self.script.text(command), "the nodes are the job's own, so a fixed port is free")
+        return False
+
+    def _export(self, statement: Statement, command: Command) -> bool:
+        """``export NAME=value``: what can be known goes to envs, secrets to secrets."""
+        pairs: list[tuple[str, Word]] = []
+        for word in command.arguments:
+            name, equals, _ = word.raw.partition("=")
+            if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+                return False
+            pairs.append((name, Word(word.raw[len(name) + 1 :], word.start + len(name) + 1, word.line)))
+        moved = 0
+        for name, value in pairs:
+            if len(pairs) == 1 and re.search("PORT", name) and re.search(r"SLURM_JOB_?ID", value.raw):
+                known: str | None = "29500"
+                self.found.drop(
+                    command.line, self.script.text(command), "the nodes are the job's own, so a fixed port is free"
+                )
+            else:
+                known = idiomvars.value(value, self.facts, self.values)
+            self.values.pop(name, None)
+            if SECRET.search(name) and known is not None:
+                if name not in self.found.secrets:
+                    self.found.secrets.append(name)
+                self.found.drop(
+                    command.line, f"export {name}=...", f"pass it with --secret {name}; it does not belong in a file"
+                )
+                moved += 1
+            elif known is not None and not known.startswith("~") and name not in self.found.envs:
+                self.values[name] = known
+                moved += 1
+        if moved < len(pairs):
+            return False
+        for name, _ in pairs:
+            if name not in self.found.secrets:
+                self.found.envs[name] = self.values[name]
+        self._remove(statement)
+        return True
+
+    def _source(self, statement: Statement, command: Command, target: str) -> bool:
+        if MODULE_INIT.search(target):
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(statement), "there is no module system to set up")
+            return True
+        if target.endswith("conda.sh"):
+            self._remove(statement)
+            self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
+            return True
+        if target == "activate":
+            self._conda(command, command.texts[2:3])
+            self.found.edit(command.words[0].start, command.words[1].end, "conda activate")
+            return False
+        if target.endswith("/bin/activate"):
+            self._remove(statement)
+            self.found.setup.append("pip install -r requirements.txt")
+            self.found.drop(
+                command.line,
+                self.script.text(statement),
+                "that virtual environment is on the old cluster; requirements.txt (pip freeze) makes it anew",
+            )
+            return True
+        return False
+
+    def _conda(self, command: Command, names: list[str]) -> None:
+        name = names[0] if names else "base"
+        if name == "base" or self.script.source.find(f"conda create -n {name}") >= 0:
+            return
+        if re.fullmatch(r"[\w.-]+", name, re.ASCII):
+            self.found.setup.append(
+                f"conda env list | grep -q '^{name} ' || conda env create -n {name} -f environment.yml"
+            )
+            self.found.setup.append(f"conda activate {name}")
+            self.found.notes.append(f"environment.yml: conda env export -n {name}, on the old cluster")
+        else:
+            self.found.drop(
+                command.line, f"conda activate {name}", "that environment lies on the old cluster; make it in setup"
+            )
+
+    def _modules(self, command: Command) -> None:
+        for asked in modulelines.parse(self.script.text(command)):
+            if asked.action in ("load", "try-load", "load-any", "swap"):
+                for name in asked.names[-1:] if asked.action == "swap" else asked.names:
+                    self._module(command.line, name)
+
+    def _module(self, line: int, name: str) -> None:
+        module = find(self.site, name)
+        if module is None:
+            self.found.unknown_modules.append((line, name))
+            return
+        self.found.modules.append(module)
+        self.found.envs.update(module.environment)
+        if module.setup and module.setup not in self.found.setup:
+            self.found.setup.append(module.setup)
+        if module.activate and module.activate not in self.found.activate:
+            self.found.activate.append(module.activate)
+
+    def _installs(self, command: Command) -> bool:
+        texts = command.texts
+        if texts[:1] == ["sudo"]:
+            texts = texts[1:]
+        if len(texts) > 2 and texts[0].startswith("python") and texts[1:3] == ["-m", "pip"]:
+            texts = ["pip", *texts[3:]]
+        if not texts or texts[0] not in INSTALLERS:
+            return False
+        verbs = INSTALLERS[texts[0]]
+        return verbs is None or any(word in verbs for word in texts[1:3])
+
+    def _to_setup(self, statement: Statement, command: Command) -> bool:
+        """Downloads and installations belong in setup, unless they use what only run knows."""
+        text = self.script.text(statement).strip().rstrip(";&").strip()
+        for word in command.words:
+            for part in word.variables:
+                if part.name not in self.values and part.name not in ("HOME", "USER", "PWD"):
+                    return False
+            if "$(" in word.raw or "`" in word.raw:
+                return False
+        for name, known in self.values.items():
+            if name not in self.found.envs and re.search(r"\$\{?%s\b" % re.escape(name), text):
+                text = f"{name}={quoted(known)}; {text}"
+        if self.folders:
+            text = f"({' && '.join([*self.folders, text])})"
+        self.found.setup.append(text)
+        self._remove(statement)
+        return True

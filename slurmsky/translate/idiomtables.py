@@ -1,0 +1,137 @@
+"""What the idioms of batch scripts are made of: programs by kind, and the record of what came of a script."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ..options.table import SiteOption, Table
+from ..site.modules import Module
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: pyxis' options of srun and sbatch. Source: NVIDIA/pyxis args.c.
+PYXIS = tuple(
+    SiteOption(name, argument)
+    for name, argument in (
+        ("container-image", "required"),
+        ("container-mounts", "required"),
+        ("container-workdir", "required"),
+        ("container-name", "required"),
+        ("container-save", "required"),
+        ("container-env", "required"),
+        ("container-mount-home", "none"),
+        ("no-container-mount-home", "none"),
+        ("container-remap-root", "none"),
+        ("no-container-remap-root", "none"),
+        ("container-entrypoint", "none"),
+        ("no-container-entrypoint", "none"),
+        ("container-entrypoint-log", "none"),
+        ("container-writable", "none"),
+        ("container-readonly", "none"),
+    )
+)
+#: commands of Slurm that need slurmsky to answer them
+CLIENTS = _words(
+    """
+    sbatch squeue sacct scancel sinfo salloc sattach sstat sprio sacctmgr sreport
+    """
+)
+#: what may run on every node as well as on one
+ANYWHERE = _words(
+    """
+    : [ [[ test true false export set unset shopt ulimit umask cd pushd popd pwd echo printf source
+    . eval trap hostname date uname whoami id nvidia-smi rocm-smi lscpu free df nproc which type
+    command env printenv sleep wait local declare typeset readonly read mapfile readarray return
+    break continue shift exit let mkdir ls module ml conda alias head tail cut tr sed awk grep sort
+    uniq wc seq basename dirname realpath readlink cat rm touch
+    """
+)
+WRAPPERS = _words(
+    """
+    xargs parallel timeout time env nice nohup numactl exec command stdbuf taskset sudo
+    """
+)
+LAUNCHERS = frozenset(("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun"))
+SECRET = re.compile(r"(API_?KEY|TOKEN|SECRET|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
+INSTALLERS: dict[str, tuple[str, ...] | None] = {
+    "pip": ("install",),
+    "pip3": ("install",),
+    "conda": ("create", "install", "env"),
+    "mamba": ("create", "install", "env"),
+    "uv": ("pip", "sync", "venv"),
+    "apt-get": ("install", "update"),
+    "apt": ("install", "update"),
+    "git": ("clone",),
+    "huggingface-cli": ("download", "login"),
+    "hf": ("download",),
+    "wget": None,
+    "curl": None,
+    "poetry": ("install",),
+}
+MODULE_INIT = re.compile(r"(modules\.sh|/lmod/|/modules/init/|lmod\.sh|modules/[\d.]+/init)")
+CHECKPOINT = re.compile(
+    r"^--?(save|load|ckpt|checkpoint|output|out|resume|log)[-_]?(dir|path|folder)?s?$|ckpt|checkpoint"
+)
+
+
+INPUT = re.compile(r"hf|init|pretrain|from|model|data|ref")
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Something of the script that the YAML does not hold, and why."""
+
+    line: int
+    text: str
+    why: str
+
+
+@dataclass
+class Reading:
+    """What came of a script. ``edits`` are (start, end, new text); ``needs`` is why slurmsky must be there."""
+
+    edits: list[tuple[int, int, str]] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    needs: list[Dropped] = field(default_factory=list)
+    setup: list[str] = field(default_factory=list)
+    activate: list[str] = field(default_factory=list)
+    envs: dict[str, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
+    modules: list[Module] = field(default_factory=list)
+    unknown_modules: list[tuple[int, str]] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    checkpoints: list[str] = field(default_factory=list)
+    paths: list[tuple[int, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # comments at the head of run
+
+    def drop(self, line: int, text: str, why: str) -> None:
+        entry = Dropped(line, one_line(text), why)
+        if entry not in self.dropped:
+            self.dropped.append(entry)
+
+    def need(self, line: int, text: str, why: str) -> None:
+        self.needs.append(Dropped(line, one_line(text), why))
+
+    def edit(self, start: int, end: int, text: str) -> None:
+        self.edits.append((start, end, text))
+
+
+def one_line(text: str, limit: int = 100) -> str:
+    """A text as it may stand in a comment: one line, nothing that a terminal or YAML would act on."""
+    clean = "".join(char if char.isprintable() else " " for char in text)
+    clean = " ".join(clean.split())
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def quoted(text: str) -> str:
+    """A text as one shell word."""
+    return text if re.fullmatch(r"[\w./:@%+=,-]+", text, re.ASCII) else "'" + text.replace("'", "'\\''") + "'"
+
+
+def with_pyxis(table: Table) -> Table:
+    """An option table with pyxis' options in it."""
+    return table.with_site_options(PYXIS)
