@@ -67,7 +67,7 @@ def test_variables_within_sums_and_defaults() -> None:
 
 
 def test_places_are_offsets_in_the_whole() -> None:
-    text = "a\nsrun bash -c \"echo \\$X $(b $Y)\"\n"
+    text = 'a\nsrun bash -c "echo \\$X $(b $Y)"\n'
     for command in parse(text).commands:
         for word in command.words:
             assert text[word.start : word.end].replace("\\", "") == word.raw.replace("\ue000", "").replace("\\", "")
