@@ -251,8 +251,8 @@ def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = N
     with behind(told):
         parts, commands = _components(argv, Component("srun", context, told), table)
         for index, part in enumerate(parts):
-            # A component without a program runs that of the last one that has one.
-            command = commands[index] or next((words for words in reversed(commands) if words), ())
+            # A component without a program runs that of the last one, which must have one.
+            command = commands[-1] and (commands[index] or commands[-1])
             if not command:
                 raise failure("srun", "No command given to execute.", level="fatal")
             checks.verify(part)
