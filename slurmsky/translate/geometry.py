@@ -14,7 +14,8 @@ from ..model.cluster import PartitionConfig
 from ..model.spec import INFINITE, JobSpec
 from .notes import GRES, NODE_CONFIG, NODE_COUNT, Refused
 
-GPUS_PER_NODE = 8  # the largest node that clouds sell
+GPUS_PER_NODE = 8  # what most clouds' largest nodes have
+MOST_GPUS = 16  # what any has (A100:16 in SkyPilot's catalogs)
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
         nodes = ntasks  # slurm: a job gets no more nodes than tasks (sbatch adjusts -N down)
     tasks_on_node = max(tpn if spec.ntasks is None else 0, -(-ntasks // nodes))
     on_node = gpus.per_node(nodes, tasks_on_node, spec)
+    if on_node > MOST_GPUS:
+        raise Refused(NODE_CONFIG, "gpus-per-node", f"no cloud has nodes with {on_node} GPUs")
     cpus: int | None = tasks_on_node * cpt
     said = any(
         value is not None
