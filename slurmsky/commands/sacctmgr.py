@@ -1,6 +1,7 @@
 """sacctmgr: what there is of accounts, users and QOS can be shown; it cannot be changed.
 
-Source: src/sacctmgr/sacctmgr.c. Changes are answered as slurmdbd answers a user without privileges: the records are what the site file says.
+Source: src/sacctmgr/sacctmgr.c. Changes are answered as slurmdbd answers a user without privileges: the records are
+what the site file says.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def main(ctx: Context) -> int:
         said = "Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry."
         raise failure("sprio", said, level="fatal")
     # -j may have its list in the next word.
-    words = request.words[1:] if "jobs" in request.values and request.values["jobs"] is None else request.words
+    words = request.words[1:] if "jobs" in request.values and not request.values["jobs"] else request.words
     if words:
         raise CommandError((f"sprio: error: Unrecognized option: {words[0]}",), 1, helps.usage_text(load("sprio")))
     if not known_cluster(ctx, request.get("clusters")):

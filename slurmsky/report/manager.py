@@ -84,7 +84,7 @@ ENTITIES = (
     Entity("Problems", 1, "Cl,Acct,User,Problem"),
     Entity("QOS", 1, "Name,Prio,GraceT,Preempt,PreemptE,PreemptM,Flags%40,UsageThres,UsageFactor,GrpTRES,GrpTRESMins,"
            "GrpTRESRunMins,GrpJ,GrpS,GrpW,MaxTRES,MaxTRESPerN,MaxTRESMins,MaxW,MaxTRESPerUser,MaxJobsPerUser,"
-           "MaxSubmitJobsPerUser,MaxTRESPerAcct,MaxTRESRunMinsPerAcct,MaxTRESRunMinsPerUser,MaxJobsPerAcct,"
+           "MaxSubmitJobsPerUser,MaxTRESPerAcct,MaxTRESRunMinsPerAcct%22,MaxTRESRunMinsPerUser%22,MaxJobsPerAcct,"
            "MaxSubmitJobsPerAcct,MinTRES", primary="Name"),
     Entity("Resource", 4, "Name,Server,Type,Count,LastConsumed,Allocated,ServerType,Flags", primary="Name"),
     Entity("Reservations", 4, "Cluster,Name%15,TRES%30,TimeStart,TimeEnd,Unused", primary="Name"),

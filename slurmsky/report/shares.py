@@ -7,6 +7,7 @@ so it is here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from .manager import Association
 from .print_fields import Column, Field, InvalidField, Look, table_text
@@ -45,12 +46,20 @@ def columns(text: str) -> list[Column[Association]]:
 
 
 def sshare_text(rows: Iterable[Association], chosen: Sequence[Column[Association]], look: Look) -> str:
-    """The table."""
-    return table_text(chosen, rows, look)
+    """The table. Accounts are indented below those of their parents that are shown, too."""
+    listed = list(rows)
+    above = {row.account for row in listed if not row.user}
+    deep = [replace(row, account=" " * _depth(row, above) + row.account) for row in listed]
+    return table_text(chosen, deep, look)
+
+
+def _depth(row: Association, above: set[str]) -> int:
+    below_root = not row.root and "root" in above
+    return int(below_root) + int(bool(row.user) and row.account in above)
 
 
 _VALUES = {
-    "Account": lambda row: (" " if row.user or not row.root else "") + row.account,
+    "Account": lambda row: row.account,
     "Cluster": lambda row: row.cluster,
     "EffectvUsage": lambda row: "0.000000",
     "FairShare": lambda row: "0.000000" if row.user else None,
@@ -61,7 +70,7 @@ _VALUES = {
     "NormShares": lambda row: None,
     "NormUsage": lambda row: None,
     "Partition": lambda row: "",
-    "RawShares": lambda row: None if row.root and not row.user else "1",
+    "RawShares": lambda row: None if row.account == "root" and not row.user else "1",
     "RawUsage": lambda row: "0",
     "TRESRunMins": lambda row: _NO_RUN_MINS,
     "User": lambda row: row.user,

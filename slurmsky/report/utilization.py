@@ -154,8 +154,7 @@ def _columns(query: Query, text: str, rows: Sequence[Cells]) -> list[Column[Cell
     if query.kind == "job":
         columns += [Column(header, 20 if query.time.wide else 13, Field("text", _get(header)))
                     for header in _groups(query)]  # fmt: skip
-        if not query.count_jobs:
-            columns.append(Column("% of cluster", 12, Field("text", _get("% of cluster"))))
+        columns.append(Column("% of cluster", 12, Field("text", _get("% of cluster"))))
     return columns
 
 

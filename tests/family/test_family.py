@@ -1,0 +1,224 @@
+"""sprio, sshare, sreport, sacctmgr, sdiag, strigger, scrontab, seff, swait."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from local_engine import LocalEngine
+
+HERE = Path(__file__).parent
+
+
+def _answers() -> list[tuple[str, str, int]]:
+    text = (HERE / "answers.txt").read_text()
+    found = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*?)= (\d+)$", text, re.MULTILINE)
+    return [(line, said, int(code)) for line, said, code in found]
+
+
+
+
+def _plain(line: str, text: str) -> list[str]:
+    """What is compared: words, for the columns that 25.11 made wider; else the lines."""
+    text = text.replace(" Allocate ", " Allocated ").replace("PLND Dow ", "PLND Down ")
+    if line.startswith("sreport"):
+        rows = [row.split() for row in text.splitlines()]
+        return [" ".join(row) for row in rows if not all(set(word) == {"-"} for word in row)]
+    return text.splitlines()
+
+
+def test_all_lines_have_an_answer() -> None:
+    assert [line for line, _, _ in _answers()] == (HERE / "lines.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("line", "said", "code"), _answers(), ids=[line for line, _, _ in _answers()])
+def test_answers_as_slurm(line: str, said: str, code: int, engine: LocalEngine) -> None:
+    done = engine.run(line + " 2>&1")
+    ours = done.stdout
+    if line == "sacctmgr show cluster":
+        host = ours.splitlines()[2].split()[1]
+        ours = ours.replace(f"{host:>15}", f"{'127.0.0.1':>15}").replace(f"{44 << 8:>5}", f"{38 << 8:>5}")
+    assert (_plain(line, ours), done.returncode) == (_plain(line, said), code)
+
+
+def _wait(path: Path, text: str, limit_s: float = 30) -> None:
+    end = time.monotonic() + limit_s
+    while not path.exists() or text not in path.read_text():
+        assert time.monotonic() < end, path.read_text() if path.exists() else "nothing was written"
+        time.sleep(0.1)
+
+
+def test_sums_of_what_jobs_used(engine: LocalEngine) -> None:
+    engine.run("sbatch -W -n4 -o /dev/null --wrap 'sleep 3'")
+    seconds = int(engine.run("sacct -nXPo cputimeraw | sort -n | tail -n 1").stdout)
+    assert seconds >= 12
+    day = "start=today end=now+1minute -t seconds"
+    used = engine.run(f"sreport -nP user top {day} format=login,account,used").stdout.split("|")
+    assert int(used[-1]) >= seconds
+    shown = engine.run(f"sreport -nP cluster util {day} format=alloc,idle,planned,reported").stdout.strip().split("|")
+    allocated, idle, planned, reported = map(int, shown)
+    assert allocated >= seconds
+    assert abs(allocated + idle + planned - reported) <= 2
+    assert engine.run("sreport -nP job sizesbyaccount printjobcount grouping=4 start=today end=now+1minute").stdout
+
+
+def test_seff(engine: LocalEngine) -> None:
+    script = "'python3 -c \"x=bytearray(80<<20)\"; exit 3'"
+    number = engine.run(f"sbatch --parsable -W -n2 -o /dev/null --wrap {script}").stdout.strip()
+    lines = dict(line.split(": ", 1) for line in engine.run(["seff", number]).stdout.splitlines())
+    assert lines["Job ID"] == number
+    assert lines["State"] == "FAILED (exit code 3)"
+    assert (lines["Nodes"], lines["Cores per node"]) == ("1", "2")
+    assert 80 <= float(lines["Memory Utilized"].removesuffix(" MB")) < 200
+    assert re.fullmatch(r"[\d.]+% of 3.91 GB \(3.91 GB/node\)", lines["Memory Efficiency"])
+    assert re.fullmatch(r"[\d.]+% of 00:0\d:\d\d core-walltime", lines["CPU Efficiency"])
+    gone = engine.run("seff 99999999")
+    assert (gone.returncode, gone.stderr) == (2, "Job not found.\n")
+    assert engine.run("seff").returncode == 1
+
+
+def test_swait(engine: LocalEngine) -> None:
+    submit = "sbatch --parsable -o /dev/null"
+    numbers = [engine.run(f"{submit} --wrap 'sleep {n}; exit {n}'").stdout.strip() for n in (1, 2)]
+    assert engine.run(["swait", *numbers]).returncode == 2
+    array = engine.run(f"{submit} -a 1-3 --wrap 'exit $SLURM_ARRAY_TASK_ID'").stdout.strip()
+    assert engine.run(["swait", array]).returncode == 3
+    assert engine.run(["swait", array]).returncode == 3
+    slow = engine.run(f"{submit} --wrap 'sleep 60'").stdout.strip()
+    assert engine.run(["swait", "-t", "0:01", slow]).returncode == 124
+    engine.run(["scancel", slow])
+    assert engine.run(["swait", slow]).returncode == 1
+    unknown = engine.run(["swait", "99999999"])
+    assert (unknown.returncode, unknown.stderr) == (1, "swait: error: Invalid job id specified: 99999999\n")
+
+
+def test_sdiag_counts(engine: LocalEngine) -> None:
+    def numbers() -> dict[str, int]:
+        return {name: int(value) for name, value in
+                re.findall(r"^(Jobs \w+): +(\d+)$", engine.run(["sdiag"]).stdout, re.MULTILINE)}  # fmt: skip
+
+    assert engine.run(["sdiag", "-r"]).stdout == "Reset scheduling statistics\n"
+    engine.run("sbatch -W -o /dev/null --wrap true")
+    engine.run(["scancel", engine.run("sbatch -H --parsable --wrap true").stdout.strip()])
+    engine.run("squeue; squeue")
+    counted = numbers()
+    assert (counted["Jobs submitted"], counted["Jobs started"], counted["Jobs completed"]) == (2, 1, 1)
+    assert counted["Jobs canceled"] == 1
+    assert re.search(r"^\tsqueue +\( *\d+\) count:2 ", engine.run(["sdiag", "-i"]).stdout, re.MULTILINE)
+
+
+def test_triggers(engine: LocalEngine, tmp_path: Path) -> None:
+    program, diary = tmp_path / "program", tmp_path / "diary"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{diary}\n')
+    program.chmod(0o755)
+    job = engine.run("sbatch --parsable -o /dev/null --wrap 'sleep 1'").stdout.strip()
+    for words in (f"-f -j {job} -p '{program} over'", f"--down --flags=perm -p '{program} down'",
+                  f"-u -nn2 -p '{program} up'"):  # fmt: skip
+        assert engine.run(f"strigger --set {words}").returncode == 0
+    listed = engine.run(["strigger", "--get"]).stdout.splitlines()
+    assert listed[0] == "TRIG_ID RES_TYPE   RES_ID TYPE                                OFFSET USER     FLAGS PROGRAM"
+    shown = [row.split()[1:4] for row in listed[1:]]
+    assert shown == [["job", job, "fini"], ["node", "*", "down"], ["node", "n2", "up"]]
+    again = engine.run(f"strigger --set -f -j {job} -p '{program} over'")
+    assert (again.returncode, again.stderr) == (1, "slurm_set_trigger: Duplicate event trigger\n")
+    _wait(diary, f"over {job}\n")
+    engine.run("scontrol update nodename=n2 state=down reason=test; scontrol update nodename=n2 state=resume")
+    _wait(diary, "down n2\n")
+    _wait(diary, "up n2\n")
+    left = engine.run(["strigger", "--get", "-N"]).stdout.split()
+    assert left[1:4] == ["node", "*", "down"]
+    assert engine.run(["strigger", "--clear", "--id", left[0]]).returncode == 0
+    assert engine.run(["strigger", "--get"]).stdout == ""
+
+
+TABLE = """# mine
+WORD=tick
+#SCRON -t 5 -J clock
+#SCRON -o {dir}/%j.out
+* * * * * echo $WORD $SLURM_JOB_NAME
+@yearly {dir}/never
+"""
+
+
+@pytest.fixture
+def table(engine: LocalEngine, tmp_path: Path) -> Iterator[str]:
+    text = TABLE.format(dir=tmp_path)
+    done = engine.run(["scrontab", "-"], stdin=text)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    yield text
+    engine.run(["scrontab", "-r"])
+    assert engine.run("squeue -h").stdout == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_scrontab_runs_again_and_again(engine: LocalEngine, table: str, tmp_path: Path) -> None:
+    assert engine.run(["scrontab", "-l"]).stdout == table
+    shown = dict(row.split()[::-1] for row in engine.run("squeue -h -O JobID,Name").stdout.splitlines())
+    job = shown["clock"]
+    assert engine.run(f"squeue -h -j {job} -O CronJob,Reason").stdout.split() == ["Yes", "BeginTime"]
+    output = tmp_path / f"{job}.out"
+    _wait(output, "tick clock\n", 90)
+    first = output.stat().st_mtime
+    end = time.monotonic() + 90
+    while output.stat().st_mtime == first:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    runs = engine.run(f"sacct -DnXPj {job} -o state").stdout.split()
+    assert runs[:2] == ["COMPLETED", "COMPLETED"]
+    engine.run(["scancel", job])
+    lines = table.splitlines()
+    wanted = [*lines[:2], *(f"#DISABLED: {line}" for line in lines[2:5]), lines[5]]
+    assert engine.run(["scrontab", "-l"]).stdout.splitlines() == wanted
+    assert engine.run(f"squeue -h -j {job}").stdout == ""
+
+
+def test_scrontab_outlives_the_controller(engine: LocalEngine, table: str) -> None:
+    before = engine.run("squeue -h -O JobID,StartTime:30,CronJob").stdout
+    engine.run("slurmsky stop; sleep 1")
+    assert engine.run("squeue -h -O JobID,StartTime:30,CronJob").stdout == before
+    assert engine.run(["scrontab", "-l"]).stdout == table
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("* * * x\n", "scrontab: error: something is broken\n"),
+        ("@noon x\n", "scrontab: error: invalid @ line\nscrontab: error: something is broken\n"),
+        ("*/1 * * * * x\n", "scrontab: error: bad step value\nscrontab: error: something is broken\n"),
+        ("#SCRON --time=foo\n* * * * * x\n", "scrontab: error: Invalid --time specification\n"),
+        ("#SCRON --nosuch\n* * * * * x\n", "scrontab: unrecognized option '--nosuch'\n"),
+        ("#SCRON -p nosuch\n* * * * * x\n", "scrontab: error: invalid partition specified: nosuch\n"),
+    ],
+)
+def test_scrontab_refuses(text: str, said: str, engine: LocalEngine) -> None:
+    done = engine.run(["scrontab", "-"], stdin=text)
+    assert (done.returncode, done.stdout) == (1, "There are errors in your crontab.\n")
+    assert done.stderr.startswith(said)
+    none = engine.run(["scrontab", "-l"])
+    assert (none.returncode, none.stdout.startswith("no crontab for ")) == (1, True)
+
+
+def test_scrontab_edits_in_the_terminal(engine: LocalEngine, table: str, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\necho "0 5 * * * later" >>"$1"\n')
+    editor.chmod(0o755)
+    assert engine.run("scrontab -e").stderr == "scrontab: fatal: Standard input is not a TTY\n"
+    pid, screen = pty.fork()
+    if not pid:
+        os.execvpe("scrontab", ["scrontab", "-e"], {**engine.env, "EDITOR": str(editor)})
+    with os.fdopen(screen, "rb", buffering=0) as terminal:
+        try:
+            while terminal.read(1024):
+                pass
+        except OSError:
+            pass  # the terminal is gone with its program
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert engine.run(["scrontab", "-l"]).stdout == f"{table}0 5 * * * later\n"
+    assert len(engine.run("squeue -h").stdout.splitlines()) == 3
