@@ -144,14 +144,13 @@ def job_environment(ctx: Context, export: str | None) -> dict[str, str]:
     env = {name: value for name, value in ctx.env.items() if name != "SLURMSKY_AGENT"}
     spec = exportspec.parse(export if export is not None else "ALL")
     kept = spec.apply(env)
-    if export is not None:
+    if export is not None and export.upper() != "ALL":
         kept["SLURM_EXPORT_ENV"] = export
-        if export.upper() != "ALL":
-            # Slurm loads the user's login environment on the node then: here the parts that every login sets.
-            kept["SLURM_GET_USER_ENV"] = "1"
-            for name in ("HOME", "PATH", "SHELL", "USER", "LOGNAME", "MAIL", "LANG"):
-                if name in env:
-                    kept.setdefault(name, env[name])
+        # Slurm loads the user's login environment on the node then: here the parts that every login sets.
+        kept["SLURM_GET_USER_ENV"] = "1"
+        for name in ("HOME", "PATH", "SHELL", "USER", "LOGNAME", "MAIL", "LANG"):
+            if name in env:
+                kept.setdefault(name, env[name])
     return kept
 
 

@@ -15,7 +15,7 @@ from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..node import wire
-from ..node.environment import allocation_environment
+from ..node.environment import srun_environment
 from ..node.srun import ALLOCATED_VARIABLE
 from ..options import submit as options
 from ._allocate import Revoked, allocate, let_go
@@ -46,7 +46,7 @@ async def main(ctx: Context) -> int:
     except Revoked as revoked:
         return revoked.code
     try:
-        variables = {**allocation_environment(ctx.queue.life.launch_of(job)), ALLOCATED_VARIABLE: "1"}
+        variables = {**srun_environment(ctx.queue.life.launch_of(job)), ALLOCATED_VARIABLE: "1"}
         code = await _session(ctx, job, variables)
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)

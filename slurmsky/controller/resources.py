@@ -8,7 +8,7 @@ still needed ("-N2 -n4" gives 3,1). Source: src/plugins/select/cons_tres/job_tes
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..language import constraint, gres, hostlist, nodecount
 from ..model.allocation import NodeShare
@@ -89,6 +89,7 @@ class Demand:
     threads: int
     contiguous: bool
     arbitrary: tuple[str, ...]  # --distribution=arbitrary: host of each task
+    wide: bool = False  # of a range of nodes, as many as there are now
 
     @property
     def num_cpus(self) -> int:
@@ -187,6 +188,7 @@ def demand_of(spec: JobSpec) -> Demand:
         threads=spec.threads_per_core or (1 if spec.hint == "nomultithread" else 0),
         contiguous=spec.contiguous,
         arbitrary=arbitrary,
+        wide=not spec.use_min_nodes and min_nodes < max_nodes < INFINITE,
     )
 
 
@@ -215,17 +217,18 @@ class _Devices:
 
     def grab(self, name: str, kind: str, count: int) -> bool:
         """Pick the lowest free ones; False when there are too few."""
-        free = [
-            (key, index)
-            for key, index in _free_devices(self._use, name, kind)
-            if index not in self._ids.get(key, [])
-        ]
+        free = self.left(name, kind)
         if len(free) < count:
             return False
         for key, index in free[:count]:
             self._ids.setdefault(key, []).append(index)
         self.gpus += count if name == "gpu" else 0
         return True
+
+    def left(self, name: str, kind: str = "") -> list[tuple[str, int]]:
+        """What could still be picked."""
+        free = _free_devices(self._use, name, kind)
+        return [(key, index) for key, index in free if index not in self._ids.get(key, [])]
 
     @property
     def taken(self) -> dict[str, tuple[int, ...]]:
@@ -298,7 +301,18 @@ def has_features(config: NodeConfig, demand: Demand) -> bool:
 
 
 def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-    """Shares for the job on these nodes (the partition's, in order), or None when they do not suffice now."""
+    """Shares for the job on these nodes (the partition's, in order), or None when they do not suffice now.
+
+    -N2-4 takes four nodes where they are free, but never more than there are tasks.
+    """
+    if demand.wide:
+        most = min(demand.max_nodes, len(nodes), demand.ntasks if demand.ntasks_given else INFINITE)
+        for count in range(most, demand.min_nodes, -1):
+            by_node = not demand.ntasks_given and demand.ntasks == demand.min_nodes
+            ntasks = count if by_node else demand.ntasks
+            shares = place(replace(demand, wide=False, min_nodes=count, ntasks=ntasks), nodes, consume_memory)
+            if shares is not None:
+                return shares
     usable = [
         use
         for use in nodes
@@ -383,6 +397,10 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
             if not devices.grab(name, kind, count):
                 return None
             wanted_total[name, kind] = left - count
+        if demand.exclusive:
+            # A whole node comes with its devices, asked for or not. Source: gres.c, job_select_whole_node.
+            for name in dict.fromkeys(name for name, _, _ in config.gres):
+                devices.grab(name, "", len(devices.left(name)))
         share.gres = devices.taken
         threads = min(config.threads, demand.threads) if demand.threads else config.threads
         if demand.exclusive:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -214,7 +215,9 @@ def admit(
             first = job.pending_tasks[0]
             last = job.pending_tasks[-1]
             job.array_min, job.array_max = first[0], last[-1]
-            job.array_step = first.step if len(first) > 1 else 1
+            # The number behind the first colon of the list as it was typed. Source: job_mgr.c _create_job_array.
+            step = re.search(r":(\d+)", specs[0].array or "")
+            job.array_step = int(step[1]) if step else 1
         _expand_files(job, spec)
         jobs.append(job)
     try:

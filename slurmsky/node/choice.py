@@ -43,6 +43,7 @@ class Shape:
     distribution: str
     cpus_per_task: int
     overlap: bool = False
+    plane_size: int = 0
 
 
 @dataclass
@@ -216,8 +217,8 @@ def choose(job: Job, step: StepSpec, launch: Optional[Launch] = None) -> Shape:
         held = use[share.name]
         cpus.append(ids[: max(1, len(here) * per_task)] if exact else ids)
         memory.append(_memory(launch, step, share, len(cpus[-1]), exact, held))
-        gpus.append(_choose_gpus(spec, share, len(here), held.gpus, step.overlap))
-    return Shape(picked, cpus, memory, gpus, ranks, distribution, per_task, step.overlap)
+        gpus.append(_choose_gpus(spec, share, len(here), held.gpus, step.overlap, asks_for_gpus(launch.spec)))
+    return Shape(picked, cpus, memory, gpus, ranks, distribution, per_task, step.overlap, plane_size)
 
 
 def _free(share: NodeShare, use: dict[str, _Use], overlap: bool) -> tuple[int, ...]:
@@ -295,15 +296,21 @@ def gpus_per_node(spec: JobSpec, tasks: int) -> Optional[int]:
     return number(spec.gpus_per_node)
 
 
+def asks_for_gpus(spec: JobSpec) -> bool:
+    """Whether a job asked for GPUs; those that --exclusive brings along are not its steps' by default."""
+    wishes = (spec.gpus, spec.gpus_per_node, spec.gpus_per_task, spec.gpus_per_socket)
+    return any(wishes) or "gpu" in (spec.gres or "") or "gpu" in (spec.tres_per_task or "")
+
+
 def _choose_gpus(
-    spec: JobSpec, share: NodeShare, tasks: int, taken: set[int], overlap: bool
+    spec: JobSpec, share: NodeShare, tasks: int, taken: set[int], overlap: bool, by_default: bool
 ) -> tuple[int, ...]:
     from .environment import gpu_indices
 
     have = gpu_indices(share.gres)
     count = gpus_per_node(spec, tasks)
     if count is None:
-        return have
+        return have if by_default else ()
     if count > len(have):
         note = "Step requested GRES but job doesn't have GRES"
         if have:

@@ -75,6 +75,12 @@ def _export(spec: JobSpec) -> Optional[str]:
     return spec.export if spec.export is not None and spec.export.upper() != "ALL" else None
 
 
+def _threads_per_core(spec: JobSpec) -> Optional[str]:
+    # --hint=nomultithread stands for it. Source: proc_args.c verify_hint.
+    threads = 1 if spec.threads_per_core is None and spec.hint == "nomultithread" else spec.threads_per_core
+    return None if threads is None else str(threads)
+
+
 def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:
     if spec.mem_bind is None:
         return None
@@ -105,7 +111,7 @@ _FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
     ("SLURM_EXPORT_ENV", _export),
     (
         "SLURM_GET_USER_ENV",
-        lambda spec: "1" if spec.get_user_env is not None or spec.export not in (None, "ALL") else None,
+        lambda spec: "1" if spec.get_user_env is not None or _export(spec) else None,
     ),
     ("SLURM_GPUS", _number("gpus")),
     ("SLURM_GPUS_PER_NODE", _number("gpus_per_node")),
@@ -131,7 +137,7 @@ _FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
     ("SLURM_OPEN_MODE", lambda spec: spec.open_mode[0] if spec.open_mode else None),
     ("SLURM_OVERCOMMIT", lambda spec: "1" if spec.overcommit else None),
     ("SLURM_PROFILE", _capital("profile")),
-    ("SLURM_THREADS_PER_CORE", _number("threads_per_core")),
+    ("SLURM_THREADS_PER_CORE", _threads_per_core),
     ("SLURM_TRES_PER_TASK", _tres_per_task),
     ("SLURM_CONTAINER", _number("container")),
     ("SLURM_CONTAINER_ID", _number("container_id")),
@@ -147,18 +153,22 @@ def gpu_indices(gres: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     )
 
 
+#: what programs look at to find their GPUs
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+
+
 def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int]) -> Environment:
-    """What gres/gpu sets. ``variable`` is SLURM_JOB_GPUS (batch) or SLURM_STEP_GPUS (task)."""
+    """What gres/gpu sets. ``variable`` is SLURM_JOB_GPUS (batch) or SLURM_STEP_GPUS (task).
+
+    Only what is visible is listed, but all are counted. Source: gres_common.c common_gres_set_env.
+    """
     if not indices:
         return {}
     shown = ",".join(map(str, visible))
     return {
-        variable: ",".join(map(str, indices)),
+        variable: shown,
         "SLURM_GPUS_ON_NODE": str(len(indices)),
-        "CUDA_VISIBLE_DEVICES": shown,
-        "ROCR_VISIBLE_DEVICES": shown,
-        "GPU_DEVICE_ORDINAL": shown,
-        "ZE_AFFINITY_MASK": shown,
+        **dict.fromkeys(VISIBLE, shown),
     }
 
 
@@ -199,7 +209,7 @@ def allocation_environment(launch: Launch) -> Environment:
         "SLURM_NODELIST": nodes,
         "SLURM_SUBMIT_DIR": launch.submit_dir,
         "SLURM_SUBMIT_HOST": launch.submit_host,
-        "SLURM_TASKS_PER_NODE": run_lengths(share.tasks for share in shares),
+        "SLURM_TASKS_PER_NODE": _tasks_per_node(spec, shares),
     }
     for name in _LAUNCHER_HOOKS:
         env[name] = "--external-launcher"
@@ -222,6 +232,16 @@ def allocation_environment(launch: Launch) -> Environment:
     return env
 
 
+#: what only sbatch and salloc tell; srun has these options on its command line again
+_NOT_OF_SRUN = ("SLURM_MEM_PER_", "SLURM_GPU", "SLURM_CPUS_PER_GPU")
+
+
+def srun_environment(launch: Launch) -> Environment:
+    """What an srun that made its own job knows of it."""
+    own = allocation_environment(launch)
+    return {name: text for name, text in own.items() if not name.startswith(_NOT_OF_SRUN)}
+
+
 def het_environment(launch: Launch) -> Environment:
     """Facts of all components, under the names of today (HET_GROUP) and of before (PACK_GROUP)."""
     env: Environment = {"SLURM_HET_SIZE": str(len(launch.het)), "SLURM_PACK_SIZE": str(len(launch.het))}
@@ -230,6 +250,39 @@ def het_environment(launch: Launch) -> Environment:
             env["%s_HET_GROUP_%d" % (name, offset)] = text
             env["%s_PACK_GROUP_%d" % (name, offset)] = text
     return env
+
+
+def salloc_environment(launch: Launch) -> Environment:
+    """What salloc tells its command. Of a het job only the names of components: salloc.c, env_array_for_job."""
+    env = allocation_environment(launch)
+    if not launch.het:
+        return env
+    kept = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_SUBMIT_DIR", "SLURM_SUBMIT_HOST", *_LAUNCHER_HOOKS)
+    own = {name: env[name] for name in kept}
+    own.update(het_environment(launch))
+    for offset, part in enumerate(launch.het):
+        nodes = node_list(tuple(share.name for share in part.shares))
+        also = {"SLURM_JOBID": str(part.job_id), "SLURM_NNODES": str(len(part.shares)), "SLURM_NODELIST": nodes}
+        for name, text in also.items():
+            own["%s_HET_GROUP_%d" % (name, offset)] = own["%s_PACK_GROUP_%d" % (name, offset)] = text
+    total = str(sum(share.tasks for part in launch.het for share in part.shares))
+    own["SLURM_NTASKS"] = own["SLURM_NPROCS"] = total
+    return own
+
+
+def _tasks_per_node(spec: JobSpec, shares: Sequence[NodeShare]) -> str:
+    """Tasks dealt to the CPUs of the nodes; as many as these hold when no number was given.
+
+    Source: env_array_for_job, env_array_for_batch_job. What --overcommit adds is dealt out evenly.
+    """
+    if (spec.distribution or "").startswith("arbitrary"):
+        return run_lengths(share.tasks for share in shares)
+    from .layout import block
+
+    room = [max(1, share.cpus // (spec.cpus_per_task or 1)) for share in shares]
+    given = spec.ntasks or spec.ntasks_per_node or spec.ntasks_per_gpu or (spec.gpus and spec.gpus_per_task)
+    ntasks = sum(share.tasks for share in shares) if given else sum(room)
+    return run_lengths(map(len, block(ntasks, room)))
 
 
 def _component(part: HetComponent) -> Environment:
@@ -245,7 +298,7 @@ def _component(part: HetComponent) -> Environment:
         "SLURM_JOB_QOS": part.qos,
         "SLURM_NPROCS": str(tasks),
         "SLURM_NTASKS": str(tasks),
-        "SLURM_TASKS_PER_NODE": run_lengths(share.tasks for share in part.shares),
+        "SLURM_TASKS_PER_NODE": _tasks_per_node(part.spec, part.shares),
     }
     for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_PER_TASK"):
         text = dict(_FROM_OPTIONS)[name](part.spec)
@@ -422,7 +475,6 @@ def step_environment(
         "SLURM_STEP_TASKS_PER_NODE": counts,
         "SLURM_TASKS_PER_NODE": counts,
         "SLURM_UMASK": "%04o" % umask,
-        "SRUN_DEBUG": "3",
     }
     if plane_size:
         env["SLURM_DIST_PLANESIZE"] = str(plane_size)

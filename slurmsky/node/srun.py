@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..model.allocation import Launch
 from ..model.job import Step
-from ..model.spec import INFINITE, StepSpec
+from ..model.spec import INFINITE, JobSpec, StepSpec
 from . import (
     aside,
     binding,
@@ -33,8 +33,10 @@ from . import (
 from .channel import Channel
 from .clients import elsewhere, leave, parse_context, relay
 from .environment import (
+    VISIBLE,
     exported,
     gpu_environment,
+    gpu_indices,
     job_of_task_environment,
     step_environment,
     task_environment,
@@ -124,6 +126,10 @@ class _Stream:
 
 class BadRequest(Exception):
     """The step cannot be started as it was asked for; the arguments are Slurm's lines."""
+
+
+def _limits_memory(spec: JobSpec) -> bool:
+    return bool(spec.mem_mib or spec.mem_per_cpu_mib or spec.mem_per_gpu_mib)
 
 
 class Srun:
@@ -517,9 +523,9 @@ class Srun:
         # The launchers are scripts of a plain sh, which passes no functions on: those of the job (module, ml, and
         # what the user exported) are put back, as Slurm's srun has them.
         functions = {name: text for name, text in self.job.launch.environment.items() if name.startswith("BASH_FUNC_")}
-        env = exported({**functions, **request.env}, spec.job.export)
+        # SRUN_DEBUG is srun's own variable: --export decides whether the tasks have it.
+        env = exported({"SRUN_DEBUG": "3", **functions, **request.env}, spec.job.export)
         env.pop(ALLOCATED_VARIABLE, None)
-        env.setdefault("TMPDIR", "/tmp")
         env.update(job_of_task_environment(self._shown))
         env.update(
             step_environment(
@@ -527,14 +533,14 @@ class Srun:
                 [share.name for share in shape.shares],
                 shape.ranks,
                 distribution=shape.distribution,
+                plane_size=shape.plane_size,
                 umask=request.umask,
                 port=request.pid % 20000 + 40000,
             )
         )
-        if request.env.get(ALLOCATED_VARIABLE) == "1" and not spec.job.distribution:
-            del env[
-                "SLURM_DISTRIBUTION"
-            ]  # an srun that makes its own job tells only a layout that was asked for
+        if request.env.get(ALLOCATED_VARIABLE) == "1" and not (spec.job.distribution or _limits_memory(spec.job)):
+            # An srun that makes its own job leaves the layout to the controller, unless told --mem: launch.c.
+            del env["SLURM_DISTRIBUTION"]
         if spec.job.job_name and "job_name" in spec.typed:
             env["SLURM_JOB_NAME"] = spec.job.job_name
         if spec.job.cpus_per_task:
@@ -548,6 +554,9 @@ class Srun:
         env.update(binding.environment(spec.job))
         for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
             env.pop(name, None)
+        if not any(shape.gpus) and any(gpu_indices(share.gres) for share in shape.shares):
+            for name in VISIBLE:  # the job's GPUs, which the step did not get
+                env.pop(name, None)
         mpi = spec.mpi or spec.job.mpi
         if mpi:
             env["SLURM_MPI_TYPE"] = mpi
@@ -568,6 +577,8 @@ class Srun:
         task_env = []
         for local in range(len(ranks)):
             env = task_environment(share.name, index, ranks, local, len(shape.cpus[index]))
+            if local == 0 and "TMPDIR" not in common:
+                env["TMPDIR"] = "/tmp"  # Of tasks, only the first one of a node is given it: slurmstepd's task.c.
             gpus = shape.gpus[index]
             seen, complaint = devices.visible(devices.bind_text(spec.job), gpus, local, len(ranks))
             if complaint:

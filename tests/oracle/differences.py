@@ -1,7 +1,7 @@
 """What is set aside when text of Slurm 22.05 is compared with ours, as 25.11; and what differs still.
 
 Two tables of facts decide what is set aside: `scontrol_show.csv` (its column `change`) and `env_output.csv`
-(its column `added`). Nothing else is: what differs beyond them stands in KNOWN, with the reason.
+(its columns `added` and `dropped`). Nothing else is: what differs beyond them stands in KNOWN, with the reason.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 _ONE_HOST = "all nodes of the recording live on one host and are grouped by its name"
 _PLANNED = "backfill had not yet planned the waiting job when it was recorded; here it is planned at once"
 _NEWER_COLUMN = "newer releases have a column RESERVATION in sinfo -l"
+_THREE_CPUS = "22.05 refuses a step of tasks of three or five CPUs each on nodes that were given for just these"
 _BATCH_END = "22.05 took the end of the cancelled job's script for a failure of its own (exit code 15), by a race"
 KNOWN: dict[str, str] = {
     # hosts
@@ -33,11 +34,14 @@ KNOWN: dict[str, str] = {
     "query:squeue:97": "22.05 heads the column ContainerID of steps with CONTAINER",
     "query:sinfo:19": _NEWER_COLUMN,
     "query:empty:11": _NEWER_COLUMN,
+    "env:batch-socket-core:2": "srun of 22.05 does not read SLURM_NTASKS_PER_CORE; opt.c of 25.11 has it",
     # one build
     "show:config:0": "MULTIPLE_SLURMD is listed by a build made for several daemons on a host",
     "query:squeue:105": "names the plugins of one build before the message, which is the same",
     "query:empty:14": "Debian's name of the package",
     # faults of 22.05
+    "env:placement-16:0": _THREE_CPUS,
+    "env:placement-17:0": _THREE_CPUS,
     "show:updated-refused:7": "timelimit+=10 of UNLIMITED overflows to 9 minutes",
     "show:running-step:3": "asked for the batch step it shows step 0",
     # the moment of the recording
@@ -58,6 +62,8 @@ REWORDED: tuple[tuple[str, str], ...] = (
     # starts a job is a matter of the moment.
     (r"\bTimeLimit=365-00:00:00", "TimeLimit=UNLIMITED"),
     (r"\bEndTime=<now\+8760:00>\.+", "EndTime=Unknown"),
+    # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.
+    (r"^SLURMD_TRES_BIND=gpu:", "SLURMD_TRES_BIND=gres/gpu:"),
 )
 
 #: Keys that 25.11 has under another name than the newest release, which the table describes: ours -> newest.
@@ -91,6 +97,15 @@ def added_variables() -> frozenset[str]:
         return frozenset(row["name"] for row in csv.DictReader(lines) if row["added"])
 
 
+@cache
+def dropped_variables(het: bool) -> frozenset[str]:
+    """Variables that 22.05 set and 25.11 does not, in the environment of a het job or of another one."""
+    with (DATA / "env_output.csv").open(newline="", encoding="utf-8") as lines:
+        rows = [(row["name"], row["dropped"]) for row in csv.DictReader(lines)]
+    return frozenset(name for name, since in rows if since and not (het and "hetjobs" in since))
+
+
+_GROUP = re.compile(r"_(?:HET|PACK)_GROUP_\d+$")
 _RECORD = re.compile(r"scontrol (?:-\w+ )*show?\w* (job|step|node|part|config)")
 
 
@@ -99,7 +114,10 @@ def comparable(line: str, text: list[str]) -> list[str]:
     match = _RECORD.search(line)
     if match is None:
         gone = added_variables() | NOT_HERE.keys()
-        return [row for row in text if row.partition("=")[0] not in gone]
+        gone |= dropped_variables(any(row.startswith("SLURM_HET_SIZE=") for row in text))
+        names = [row.partition("=")[0] for row in text]
+        return [row for row, name in zip(text, names, strict=True)
+                if name not in gone and _GROUP.sub("", name) not in gone]  # fmt: skip
     record = {"part": "partition"}.get(match[1], match[1])
     gone = changed_keys(record)
     if record == "config":
