@@ -16,6 +16,15 @@ SCRIPT, ENVIRONMENT, COMMAND_LINE = "script", "environment", "command line"
 _PAIRS = ("recorded", "site_options")
 
 
+#: lists to which every further use of the option adds (sacct.c and sstat.c: slurm_addto_*_list, xstrfmtcat)
+_ADDING: dict[str, frozenset[str]] = {
+    "sacct": frozenset(
+        ("accounts", "format", "groups", "jobs", "names", "partitions", "qos", "states", "users", "wckeys")
+    ),
+    "sstat": frozenset(("format", "jobs")),
+}
+
+
 class Component:
     """Field values by name, the source of each, and the source of each option (by its long name)."""
 
@@ -60,6 +69,9 @@ class Component:
                 value = tuple(event for event in EVENTS if event in wanted)
             elif counting and self.sources.get(name) == source:
                 value += self.values[name]
+            elif name in _ADDING.get(self.command, ()) and self.sources.get(name) == source:
+                before = self.values[name]
+                value = f"{before},{value}" if isinstance(value, str) else (*before, *value)
             self.values[name] = value
             self.sources[name] = source
         self.given[option.name] = source

@@ -14,7 +14,7 @@ from .table import COMMANDS, SUBMIT, Option, Table, every, load
 
 VERSION = "25.11.0"
 
-_OPERANDS = {
+OPERANDS = {
     "sbatch": "script [args...]",
     "srun": "executable [args...]",
     "salloc": "[command [args...]]",
@@ -22,8 +22,13 @@ _OPERANDS = {
     "scontrol": "[command]",
     "sattach": "<jobid.stepid>",
     "sbcast": "SOURCE DEST",
+    "sacctmgr": "[command [specs...]]",
+    "sreport": "[report [options...]]",
+    "scrontab": "[file|-]",
+    "seff": "jobid",
+    "swait": "jobid...",
 }
-_HEADINGS = (
+HEADINGS = (
     ("mapped", "Options:"),
     ("agent", "Options that act inside the job:"),
     ("recorded", "Kept and shown, without effect on the job:"),
@@ -54,10 +59,10 @@ def version_text() -> str:
 
 def help_text(table: Table) -> str:
     """What --help prints: usage line, then options by what becomes of them, in the table's order."""
-    operands = _OPERANDS.get(table.command, "")
+    operands = OPERANDS.get(table.command, "")
     lines = [f"Usage: {table.command} [OPTIONS...] {operands}".rstrip()]
     last = [option for option in table.options if option.reader in ("help", "usage", "version")]
-    for policy, heading in _HEADINGS:
+    for policy, heading in HEADINGS:
         chosen = [
             option
             for option in table.options
@@ -110,7 +115,7 @@ def usage_text(table: Table) -> str:
             if short
             else f"[--{option.long}{_argument(option)}]"
         )
-    words.append(_OPERANDS.get(table.command, "").replace(" ", "\x00"))
+    words.append(OPERANDS.get(table.command, "").replace(" ", "\x00"))
     wrapped = textwrap.wrap(
         " ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False
     )

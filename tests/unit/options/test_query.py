@@ -243,3 +243,13 @@ def test_lists_of_fields_and_states() -> None:
     assert help.field_help(ask("squeue", "--helpFormat"), rows).split() == ["Account", "JobID"]
     assert "OUT_OF_MEMORY" in help.field_help(ask("squeue", "--helpstate"), rows).split()
     assert "drained" in help.field_help(ask("sinfo", "--helpstate"), rows).split()
+
+
+def test_lists_of_sacct_and_sstat_add_up() -> None:
+    """Every -j and -o adds to those before, as submitit counts on; a command line's -o replaces SACCT_FORMAT."""
+    found = query.parse_sacct(["-j", "7", "-o", "jobid", "-j", "9_2", "-o", "state", "-s", "R", "-s", "PD"],
+                        Context(env={"SACCT_FORMAT": "user"}))
+    assert [str(job) for job in found.jobs] == ["7", "9_2"]
+    assert found.format == "jobid,state"
+    assert found.states == ("RUNNING", "PENDING")
+    assert [str(job) for job in query.parse_sstat(["-j", "7", "-j", "8.0"], Context()).jobs] == ["7", "8.0"]
