@@ -18,6 +18,8 @@ USAGE = """Usage: slurmsky COMMAND
   explain   what each line of a batch script, or of a folder of them, becomes here
   translate the SkyPilot YAML for a batch script, to keep
   site      check | init: the site file, proved or written
+  completion bash   a script that completes the words of all commands: source <(slurmsky completion bash)
+  man       COMMAND: its manual page, for man -l -
   version   print the version
 """
 
@@ -52,9 +54,23 @@ async def main(ctx: Context) -> int:
         from ._site import main as site
 
         return await site(ctx)
-    ctx.err(f"slurmsky: unknown command: {word}")
+    if word == "completion" and list(ctx.args[1:]) == ["bash"]:
+        from ..options import completion
+
+        ctx.out(completion.bash())
+        return 0
+    if word == "man" and len(ctx.args) == 2 and f"{ctx.args[1]}.1" in (pages := _pages()):
+        ctx.out(pages[f"{ctx.args[1]}.1"])
+        return 0
+    ctx.err(f"slurmsky: unknown command: {' '.join(ctx.args)}")
     ctx.err("Try 'slurmsky help' for more information")
     return 1
+
+
+def _pages() -> dict[str, str]:
+    from ..options import manual
+
+    return manual.pages()
 
 
 def _status(ctx: Context) -> int:

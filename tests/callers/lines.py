@@ -228,8 +228,8 @@ cat "$PSIJ_NODEFILE"
                "--mem-per-cpu=500 --wrap \"/bin/bash {script}\"", "echo $SLURM_CPUS_PER_TASK\n",
                r"Submitted batch job (?P<id>\d+).*", "{dir}/stdout", "2\n"),
     Submission("snakemake", "sbatch --parsable --job-name 1b8f --output {dir}/%j.log --export=ALL --comment rule_a "
-               "-p debug -t 5 --mem 100 --ntasks=1 --cpus-per-task=1 -D {dir} /dev/stdin", "#!/bin/sh\necho from a pipe\n",
-               _PARSABLE, "{dir}/%j.log", "from a pipe\n", stdin=True),
+               "-p debug -t 5 --mem 100 --ntasks=1 --cpus-per-task=1 -D {dir} /dev/stdin",
+               "#!/bin/sh\necho from a pipe\n", _PARSABLE, "{dir}/%j.log", "from a pipe\n", stdin=True),
 )  # fmt: skip
 
 #: How they cancel; {victim} is a job of its own that must be gone from the queue then.

@@ -1,0 +1,94 @@
+"""Manual pages and completion, made from the option table."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from local_engine import LocalEngine
+
+from slurmsky.options import completion, manual, table
+
+MAN = Path(__file__).resolve().parents[2] / "docs" / "man"
+
+
+def test_every_command_has_its_page() -> None:
+    assert {path.name: path.read_text() for path in MAN.glob("*.1")} == manual.pages()
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
+@pytest.mark.parametrize("name", manual.pages())
+def test_pages_are_good_man(name: str) -> None:
+    text = manual.pages()[name].encode()
+    done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", "-P-c"], input=text, capture_output=True, check=True)
+    assert not done.stderr
+    plain = re.sub(".\b", "", done.stdout.decode())  # bold is printed twice
+    for option in table.load(name.removesuffix(".1")).options:
+        if not option.hidden and not option.same_as:
+            assert f"--{option.long}" in plain
+
+
+def complete(engine: LocalEngine, line: str) -> list[str]:
+    """What a tab behind the line offers: COMP_WORDS as readline makes it, "=" and ":" being words of their own."""
+    program = r"""
+    source /dev/stdin
+    line=$1 COMP_WORDS=() word=
+    for ((at = 0; at < ${#line}; at++)); do
+        char=${line:at:1}
+        case $char in
+        ' ') COMP_WORDS+=("$word") word= ;;
+        '=') [[ $word ]] && COMP_WORDS+=("$word"); COMP_WORDS+=("=") word= ;;
+        *) word+=$char ;;
+        esac
+    done
+    [[ $word || $char != '=' ]] && COMP_WORDS+=("$word")
+    COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+    _slurmsky "${COMP_WORDS[0]}" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+    printf '%s\n' "${COMPREPLY[@]}"
+    """
+    done = engine.run(["bash", "-c", program, "bash", line], stdin=completion.bash())
+    assert done.returncode == 0, done
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("sbatch --arr", ["--array="]),
+        ("sbatch --no-r", ["--no-requeue"]),
+        ("sbatch --open-mode=", ["append", "truncate"]),
+        ("sbatch --open-mode=t", ["truncate"]),
+        ("sbatch --partition=", ["debug", "gpu"]),
+        ("sbatch -p g", ["gpu"]),
+        ("sbatch --partition debug,g", ["debug,gpu"]),
+        ("srun -w n", ["n1", "n2", "n3", "n4"]),
+        ("squeue -t PEN", ["PENDING"]),
+        ("scontrol sh", ["show", "shutdown"]),
+        ("scontrol show no", ["node"]),
+        ("sacctmgr show q", ["qos"]),
+        ("sreport user T", ["TopUsage"]),
+        ("strigger --dra", ["--drained", "--draining"]),
+        ("sbatch --dependency=sing", ["singleton"]),
+    ],
+)
+def test_completion(line: str, offered: list[str], engine: LocalEngine) -> None:
+    assert sorted(complete(engine, line)) == offered
+
+
+def test_job_ids_are_completed(engine: LocalEngine) -> None:
+    number = engine.run("sbatch --parsable -H --wrap true").stdout.strip()
+    for line in ("scancel ", "scontrol release ", "squeue -j ", "sbatch --dependency=afterok:"):
+        assert number in complete(engine, line), line
+    engine.run(["scancel", number])
+
+
+@pytest.mark.parametrize("command", completion.ALL)
+def test_autocomplete(command: str, engine: LocalEngine) -> None:
+    if command == "seff":
+        return  # Perl's, has no --autocomplete
+    words = engine.run([command, "--autocomplete=--ver"]).stdout.split()
+    assert words == [f"--{option.long}" for option in table.load(command).options
+                     if option.long.startswith("ver") and not option.hidden]  # fmt: skip
