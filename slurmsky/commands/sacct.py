@@ -106,7 +106,9 @@ def select(ctx: Context, query: SacctQuery) -> Iterator[Job]:
         usual = now if query.states and query.endtime is None else _midnight(now)
         start = query.starttime if query.starttime is not None else usual
         end = query.endtime if query.endtime is not None else now
-        found = queue.store.history(start, end, None, query.duplicates)
+        # slurmdbd looks for jobs by the time since which they could have run: one that is held never could.
+        stored = queue.store.history(start, end, None, query.duplicates)
+        found = (job for job in stored if 0 < job.eligible_time <= end)
     test = _filter(ctx, query)
     for job in found:
         live = queue.book.jobs.get(job.job_id)
