@@ -80,18 +80,30 @@ def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def plane(ntasks: int, room: Sequence[int], size: int) -> Ranks:
-    """Ranks per node, dealt ``size`` at a time; a node that is full is passed over until all are.
+    """Ranks per node, dealt ``size`` at a time, up to a count for each node.
 
-    >>> plane(7, [8, 8], 2), plane(7, [6, 1], 4)
-    ([[0, 1, 4, 5], [2, 3, 6]], [[0, 1, 2, 3, 5, 6], [4]])
+    Counts: every node has one task first, then planes go to nodes with room. A round that leaves no node with
+    room for more, and the first one of planes of one task, end the respect for room. Source: _task_layout_plane.
+
+    >>> plane(7, [8, 8], 2), plane(7, [6, 1], 4), plane(6, [4, 1, 1], 1)
+    ([[0, 1, 4, 5], [2, 3, 6]], [[0, 1, 2, 3, 5, 6], [4]], [[0, 3], [1, 4], [2, 5]])
     """
+    counts = [1 if index < ntasks else 0 for index in range(len(room))]
+    left, over, begun = ntasks - sum(counts), False, 1
+    while left:
+        more = False
+        for index, limit in enumerate(room):
+            for _ in range(min(size - begun, left)):
+                if over or counts[index] < limit:
+                    counts[index] += 1
+                    left -= 1
+                    more = more or counts[index] < limit
+        over, begun = over or not more, 0
     result: Ranks = [[] for _ in room]
     rank = 0
     while rank < ntasks:
-        full = all(len(ranks) >= limit for ranks, limit in zip(result, room))
-        for ranks, limit in zip(result, room):
-            count = size if full else min(size, max(0, limit - len(ranks)))
-            for _ in range(min(count, ntasks - rank)):
+        for ranks, count in zip(result, counts):
+            for _ in range(min(size, count - len(ranks))):
                 ranks.append(rank)
                 rank += 1
     return result

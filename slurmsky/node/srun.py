@@ -93,8 +93,9 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
     # Outside a job the controller made the allocation, and said what there was to say of the options.
     told = request.env.get(ALLOCATED_VARIABLE) == "1"
     if told:
-        # --exclusive asked for whole nodes then, which the step has all of; it is not meant for the step itself.
-        step = dataclasses.replace(step, exclusive=False)
+        # --exclusive asked for whole nodes then, which the step has all of unless it says how many tasks it is.
+        counted = step.job.ntasks is not None or step.job.cpus_per_task is not None
+        step = dataclasses.replace(step, exclusive=step.exclusive and counted)
     components = (step, *parsed.components[1:])
     srun = Srun(agent, job, channel, request, components, () if told else tuple(parsed.warnings))
     if step.verbose:

@@ -40,6 +40,7 @@ KNOWN: dict[str, str] = {
     "query:squeue:105": "names the plugins of one build before the message, which is the same",
     "query:empty:14": "Debian's name of the package",
     # faults of 22.05
+    "env:placement-29:0": "22.05 gives -m arbitrary CPUs as if it were block: 5 and 1 for three tasks on each node",
     "env:placement-16:0": _THREE_CPUS,
     "env:placement-17:0": _THREE_CPUS,
     "show:updated-refused:7": "timelimit+=10 of UNLIMITED overflows to 9 minutes",
