@@ -34,7 +34,13 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
         if not queue.engine.places_in(part.name):
             hint = f"{ctx.command} holds nodes of this machine only so far; SkyPilot runs batch jobs (sbatch)"
             raise SlurmError(Errno.NOT_SUPPORTED, f"partition {part.name} is on SkyPilot: {hint}")
-    job = queue.submit(specs, payload, submitter(ctx), interactive=True)
+    try:
+        job = queue.submit(specs, payload, submitter(ctx), interactive=True)
+    except SlurmError as error:
+        if immediate_s is not None and error.errno is Errno.NODE_CONFIG_UNAVAILABLE:
+            # Who wants nodes at once is told of the partition as it is now, not of what could never be.
+            raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE) from error
+        raise
     job.alloc_pid = ctx.request.pid
     queue.book.touch(job)
     queue.schedule_now()

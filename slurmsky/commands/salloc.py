@@ -69,7 +69,9 @@ async def _run(ctx: Context, job: Job, request: options.Submission) -> int:
                 continue
             got = frame.result()
             if got.kind == wire.CHILD_STATUS:
-                return _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
+                code = _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
+                # A command that --kill-command ended has failed; of any other signal salloc says nothing.
+                return 1 if code == 0 and told and request.flags.kill_command is not None else code
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise
