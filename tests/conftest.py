@@ -75,6 +75,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     # The interpreter of the tests: the launchers need no private environment then.
     env["SLURMSKY_PYTHON"] = os.environ.get("SLURMSKY_PYTHON", sys.executable)
     env["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+    # Where the rig's SkyPilot is up, a fresh user's jobs would go there.
+    env["SLURMSKY_ENGINE"] = "local"
     env["PATH"] = f"{BIN}{os.pathsep}{env.get('PATH', os.defpath)}"
     return env
 
