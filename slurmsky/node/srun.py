@@ -125,6 +125,30 @@ class _Stream:
             self.path = target
 
 
+class _Files:
+    """Where the output of the tasks of one component of the command line goes."""
+
+    def __init__(self, spec: StepSpec) -> None:
+        self.stdout = _Stream(spec.job.output or "", wire.STDOUT)
+        self.stderr = _Stream(spec.job.error or "", wire.STDERR) if spec.job.error else None
+
+    def target(self, stream: int) -> _Stream:
+        """Where bytes of OUT or ERR go. With -o and no -e stderr follows stdout."""
+        out = self.stdout
+        if stream == OUT or (self.stderr is None and (out.path or out.null or out.rank is not None)):
+            return out
+        return self.stderr or _TERMINAL_ERROR
+
+    def on_nodes(self, folder: str) -> tuple[str, str]:
+        """What the nodes are told of stdout and stderr: "stream", "null", "=stdout" or a file of theirs."""
+        out, err = self.stdout, self.stderr
+        stdout = "null" if out.null else os.path.join(folder, out.node_pattern) if out.node_pattern else "stream"
+        if err is not None:
+            pattern = os.path.join(folder, err.node_pattern) if err.node_pattern else "stream"
+            return stdout, "null" if err.null else pattern
+        return stdout, "null" if out.null else "=stdout" if out.node_pattern else "stream"
+
+
 class BadRequest(Exception):
     """The step cannot be started as it was asked for; the arguments are Slurm's lines."""
 
@@ -151,6 +175,7 @@ class Srun:
         self.request = request
         self.spec = components[0]  # its options are those of the step as a whole
         self.components = components
+        self._files: list[_Files] = []
         self._programs: list[tuple[StepSpec, int]] = []  # each component and its number of tasks
         self.run: Optional[steps.StepRun] = None
         self._waiting = False
@@ -296,8 +321,9 @@ class Srun:
         argvs = [argv for step, count in self._programs for argv in self._argvs(step, count)]
         self._check_mpi()
         directory = os.path.join(request.cwd, spec.job.chdir) if spec.job.chdir else request.cwd
-        self.stdout = _Stream(spec.job.output or "", wire.STDOUT)
-        self.stderr = _Stream(spec.job.error or "", wire.STDERR) if spec.job.error else None
+        # Each component of the command line has files and an environment of its own.
+        self._files = [_Files(step) for step, _ in self._programs]
+        self._component = [index for index, (_, count) in enumerate(self._programs) for _ in range(count)]
         step_id = str(job.next_step)
         self._names: dict[str, Any] = {
             "job_id": job.job_id,
@@ -307,9 +333,11 @@ class Srun:
             "job_name": spec.job.job_name or launch.name,
             "restarts": launch.restart_count,
         }
-        for stream in (self.stdout, self.stderr):
-            if stream is not None and stream.path and not self._open(stream, step_id):
-                return
+        opened: dict[str, int] = {}
+        for files in self._files:
+            for stream in (files.stdout, files.stderr):
+                if stream is not None and stream.path and not self._open(stream, step_id, opened):
+                    return
         stdin = self._stdin_plan()
         self._check_binding(shape, step_id)
         job.next_step += 1
@@ -318,10 +346,11 @@ class Srun:
         run.argv0 = argvs[0][0]
         run.watchers.append(self)
         job.steps[step_id] = run
-        common = self._common_environment(step_id, shape)
+        commons = [self._common_environment(step_id, shape, step.job.export) for step, _ in self._programs]
+        common = commons[0]
         plans = [
-            self._plan(index, shape, argvs, common, directory, stdin, step_id)
-            for index in range(len(shape.ranks))
+            self._plan(index, shape, argvs, commons[self._component[ranks[0]]], directory, stdin, step_id)
+            for index, ranks in enumerate(shape.ranks)
         ]
         self.channel.on_drain = lambda: run.resume(self)
         run.on_stdin = self._grant
@@ -450,19 +479,18 @@ class Srun:
             raise BadRequest("Configuration file %s invalid, no record for task id %d" % (argv[0], missing))
         return [programs.argv(rank) or [] for rank in range(ntasks)]
 
-    def _open(self, stream: _Stream, step_id: str) -> bool:
-        name = output.expand(
-            stream.path,
-            output.NameFacts(step_id=step_id, node=self.job.node, node_id=0, task_id=0, **self._names),
-        )
-        if stream is self.stderr and self.stdout.path == stream.path:
-            stream.fd = self.stdout.fd
+    def _open(self, stream: _Stream, step_id: str, opened: dict[str, int]) -> bool:
+        """Open a file of ours; one name is opened once. ``opened``: name -> descriptor."""
+        facts = output.NameFacts(step_id=step_id, node=self.job.node, node_id=0, task_id=0, **self._names)
+        name = os.path.join(self.request.cwd, output.expand(stream.path, facts))
+        if name in opened:
+            stream.fd = opened[name]
             return True
         previous = os.umask(self.request.umask)
         try:
-            stream.fd = output.open_output(os.path.join(self.request.cwd, name), self.spec.job.open_mode)
+            stream.fd = opened[name] = output.open_output(name, self.spec.job.open_mode)
         except OSError as error:
-            what = "stdout" if stream is self.stdout else "stderr"
+            what = "stdout" if stream.kind == wire.STDOUT else "stderr"
             self._fail("srun: error: Could not open %s file: %s\n" % (what, error.strerror))
             return False
         finally:
@@ -519,13 +547,13 @@ class Srun:
             container=spec.job.container or "",
         )
 
-    def _common_environment(self, step_id: str, shape: choice.Shape) -> dict[str, str]:
+    def _common_environment(self, step_id: str, shape: choice.Shape, export: Optional[str]) -> dict[str, str]:
         spec, request = self.spec, self.request
         # The launchers are scripts of a plain sh, which passes no functions on: those of the job (module, ml, and
         # what the user exported) are put back, as Slurm's srun has them.
         functions = {name: text for name, text in self.job.launch.environment.items() if name.startswith("BASH_FUNC_")}
         # SRUN_DEBUG is srun's own variable: --export decides whether the tasks have it.
-        env = exported({"SRUN_DEBUG": "3", **functions, **request.env}, spec.job.export)
+        env = exported({"SRUN_DEBUG": "3", **functions, **request.env}, export)
         env.pop(ALLOCATED_VARIABLE, None)
         env.update(job_of_task_environment(self._shown))
         env.update(
@@ -586,27 +614,7 @@ class Srun:
                 self._say("slurmstepd-%s: error: %s\n" % (share.name, complaint))
             env.update(gpu_environment(gpus, "SLURM_STEP_GPUS", seen))
             task_env.append(env)
-        stdout = "stream"
-        stderr = "stream"
-        if self.stdout.null:
-            stdout = "null"
-        elif self.stdout.node_pattern:
-            stdout = os.path.join(self.request.cwd, self.stdout.node_pattern)
-            stderr = "=stdout"
-        elif self.stdout.path and self.stderr is None:
-            stderr = "stream"
-        if self.stderr is not None:
-            stderr = (
-                "null"
-                if self.stderr.null
-                else (
-                    os.path.join(self.request.cwd, self.stderr.node_pattern)
-                    if self.stderr.node_pattern
-                    else "stream"
-                )
-            )
-        elif self.stdout.null:
-            stderr = "null"
+        stdout, stderr = self._files[self._component[ranks[0]]].on_nodes(self.request.cwd)
         prologs = [[SITE, launch.task_prolog or ""], [USER, spec.task_prolog or ""]]
         epilogs = [[USER, spec.task_epilog or ""], [SITE, launch.task_epilog or ""]]
         return Plan(
@@ -782,11 +790,7 @@ class Srun:
     # --- from the step
     def output(self, rank: int, stream: int, data: bytes) -> None:
         """A task's bytes, to the terminal or a file."""
-        target = (
-            self.stdout
-            if stream == OUT or (self.stderr is None and self._stderr_joins())
-            else (self.stderr or _TERMINAL_ERROR)
-        )
+        target = self._files[self._component[rank]].target(stream)
         if target.rank is not None and target.rank != rank:
             return
         if self.spec.label:
@@ -796,17 +800,19 @@ class Srun:
                 _write_all(target.fd, data)
             except OSError as error:
                 self._say("srun: error: Could not write output: %s\n" % error.strerror)
-                os.close(target.fd)
-                target.fd = -1
-                target.null = True
+                self._give_up(target.fd)
         elif not target.null:
             self.channel.send(target.kind, data)
             if self.channel.full and self.run is not None:
                 self.run.pause(self)
 
-    def _stderr_joins(self) -> bool:
-        # -o with a file and no -e: stderr follows stdout into it.
-        return bool(self.stdout.path or self.stdout.null or self.stdout.rank is not None)
+    def _give_up(self, fd: int) -> None:
+        """A file that cannot be written is closed; what goes to it is dropped."""
+        for files in self._files:
+            for stream in (files.stdout, files.stderr):
+                if stream is not None and stream.fd == fd:
+                    stream.fd, stream.null = -1, True
+        os.close(fd)
 
     def _labelled(self, rank: int, stream: int, data: bytes) -> bytes:
         label = b"%*d: " % (self._width, rank)
@@ -967,11 +973,8 @@ class Srun:
         if self._input >= 0:
             os.close(self._input)
             self._input = -1
-        for fd in {
-            stream.fd
-            for stream in (getattr(self, "stdout", None), getattr(self, "stderr", None))
-            if stream is not None and stream.fd >= 0
-        }:
+        streams = (stream for files in self._files for stream in (files.stdout, files.stderr))
+        for fd in {stream.fd for stream in streams if stream is not None and stream.fd >= 0}:
             os.close(fd)
 
 

@@ -1,7 +1,7 @@
 """A virtual environment per client, made once per machine, and an engine for the session.
 
-These tests install the clients from the package index: they run when they are asked for (``-m clients``, or SLURMSKY_CLIENTS=1), and a
-client that cannot be installed is a failure then.
+These tests install the clients from the package index: they run when they are asked for (``-m clients``, or
+SLURMSKY_CLIENTS=1), and a client that cannot be installed is a failure then.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slur
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "clients" not in (config.option.markexpr or "") and os.environ.get("SLURMSKY_CLIENTS") != "1":
+    asked = "clients" in (config.option.markexpr or "") or os.environ.get("SLURMSKY_CLIENTS") == "1"
+    if not asked:
         for item in items:
             if item.get_closest_marker("clients"):
-                item.add_marker(pytest.mark.skip(reason="installs programs by others: pytest -m clients, or SLURMSKY_CLIENTS=1"))
+                item.add_marker(pytest.mark.skip(reason="installs clients: pytest -m clients, or SLURMSKY_CLIENTS=1"))
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,8 @@ def main() -> None:
     for job in jobs:
         wait(f"the end of {job}", lambda: state(job) in ("CANCELLED", "COMPLETED"))  # noqa: B023
 
-    Path("runner.sh").write_text(f"#!/bin/bash\n#SBATCH -n 4 -o runner.out\nsrun {sys.executable} -B {__file__} inside\n")
+    line = f"srun {sys.executable} -B {__file__} inside"
+    Path("runner.sh").write_text(f"#!/bin/bash\n#SBATCH -n 4 -o runner.out\n{line}\n")
     line = ["sbatch", "--parsable", "runner.sh"]
     job = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     reach(job, "COMPLETED")

@@ -12,7 +12,8 @@ HEAD = """#!/bin/bash
 nodes=( $(scontrol show hostnames $SLURM_JOB_NODELIST) )
 address=$(srun --nodes=1 --ntasks=1 -w "${{nodes[0]}}" hostname --ip-address | awk '{{print $1}}')
 """
-LIGHTNING = HEAD.format(tasks=2) + f"MASTER_ADDR=$address srun --kill-on-bad-exit=1 {sys.executable} -B {__file__} rank\n"
+LIGHTNING = HEAD.format(tasks=2) + (
+    f"MASTER_ADDR=$address srun --kill-on-bad-exit=1 {sys.executable} -B {__file__} rank\n")  # fmt: skip
 TORCHRUN = HEAD.format(tasks=1) + (
     f"srun {sys.executable} -m torch.distributed.run --nnodes 2 --nproc-per-node 2 --rdzv-id $SLURM_JOB_ID "
     f"--rdzv-backend c10d --rdzv-endpoint $address:29517 {__file__} rank\n")  # fmt: skip
