@@ -1,5 +1,6 @@
 """simple_slurm: a script from a here-document, an array, a dependency, its squeue, a cancel."""
 
+import subprocess
 from pathlib import Path
 
 from common import reach
@@ -32,4 +33,8 @@ assert (shown["NAME"], shown["ST"], shown["NODES"], shown["CPUS"]) == ("slow", "
 Slurm().scancel.cancel_job(slow)
 reach(slow, "CANCELLED")
 
-assert Slurm(ntasks=2, output="step.out").srun("sh -c 'exit $((SLURM_PROCID * 3))'") == 3
+try:
+    Slurm(ntasks=2, output="step.out").srun("sh -c 'exit $((SLURM_PROCID * 3))'")
+    raise SystemExit("an exit code was lost")
+except subprocess.CalledProcessError as error:
+    assert error.returncode == 3, error
