@@ -19,6 +19,7 @@ from typing import Any, Optional
 
 from ..model.allocation import Launch
 from . import processes, transport, wire
+from .cgroup import Cgroup
 from .channel import Channel
 from .jobs import Job
 from .journal import JobLog, Journal, Key
@@ -506,6 +507,8 @@ def main(argv: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     processes.become_subreaper()
     processes.raise_open_files()
+    group = Cgroup(address)
+    group.take_over()
     loop = Loop()
     agent = Agent(loop, options["--node"], home, address, controller, options["--bin"])
     agent.peer_address = options["--listen"]
@@ -524,6 +527,7 @@ def main(argv: list[str]) -> int:
     gc.collect()
     gc.freeze()  # children of a fork share these pages for longer
     loop.run()
+    group.leave()
     return 0
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from slurmsky.node.cgroup import own_group
+
 from .conftest import Engine, pids_with, wait_for
 
 Run = Callable[..., Any]
@@ -128,6 +130,17 @@ def test_requeue_asked_for_and_the_controller_dies(engine: Engine, run: Run, sle
     )
     assert field(run, job, "Priority") == "0"
     wait_for(lambda: pids_with("sleep", sleeper) == [])
+
+
+def test_not_even_a_hidden_process_survives_its_agent(engine: Engine, run: Run, sleeper: str) -> None:
+    """Own session, no environment, no parent: only its cgroup tells whose it is."""
+    if own_group() is None:
+        pytest.skip("no cgroup v2 that this user may write")
+    job = submit(run, "-wn1", "--no-requeue", "--wrap", f"(env -i setsid sleep {sleeper} &); sleep {sleeper}")
+    wait_for(lambda: len(pids_with("sleep", sleeper)) == 2)
+    kill_agent(engine, "n1")
+    wait_for(lambda: state(run, job) == "NODE_FAIL", why=state(run, job))
+    wait_for(lambda: pids_with("sleep", sleeper) == [], why="hidden processes of the dead agent's job")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""One cgroup v2 per agent, where this user may make one: whatever a job's processes do to their session and
+environment, they stay in it, and after the agent's death one write ends them all.
+
+While the agent lives it finds a job's processes by descent (it is a subreaper), session and environment. Its jobs die
+with it, so one group for all of them is enough, and costs nothing per job: children inherit it.
+Source: the kernel's admin-guide/cgroup-v2 (cgroup.procs; cgroup.kill since Linux 5.14).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from typing import Optional
+
+
+class Cgroup:
+    """The group of the agent that listens at ``agent_socket``; without effect where none can be made."""
+
+    def __init__(self, agent_socket: str) -> None:
+        self._parent = own_group()
+        self._folder: Optional[str] = None
+        if self._parent is None:
+            return
+        mark = hashlib.sha256(os.fsencode(agent_socket)).hexdigest()[:12]
+        folder = os.path.join(self._parent, "slurmsky-%d-%s" % (os.geteuid(), mark))
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError:
+            return  # not ours to make
+        self._folder = folder
+
+    def take_over(self) -> None:
+        """Kill what an agent before us left in the group, then be in it."""
+        if self._folder is None:
+            return
+        if self._members():
+            if not _write(os.path.join(self._folder, "cgroup.kill"), b"1"):
+                for pid in self._members():
+                    _kill(pid)
+            deadline = time.monotonic() + 5
+            while self._members() and time.monotonic() < deadline:
+                time.sleep(0.01)
+        _write(os.path.join(self._folder, "cgroup.procs"), b"0")
+
+    def leave(self) -> None:
+        """Be where we were before, and remove the group when nothing is in it."""
+        if self._folder is None or self._parent is None:
+            return
+        _write(os.path.join(self._parent, "cgroup.procs"), b"0")
+        try:
+            os.rmdir(self._folder)
+        except OSError:
+            return  # a process is on its way out; the next agent of the node finds the group empty
+
+    def _members(self) -> list[int]:
+        assert self._folder is not None
+        try:
+            with open(os.path.join(self._folder, "cgroup.procs"), encoding="ascii") as lines:
+                return [int(line) for line in lines]
+        except OSError:
+            return []
+
+
+def own_group() -> Optional[str]:
+    """The folder of this process's cgroup v2, when its mount is there and it may be written."""
+    try:
+        with open("/proc/self/cgroup", encoding="ascii") as lines:
+            paths = [line.rstrip("\n")[3:] for line in lines if line.startswith("0::")]
+        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as lines:
+            fields = [line.split() for line in lines]
+    except OSError:
+        return None
+    for mount in (words[1] for words in fields if len(words) > 2 and words[2] == "cgroup2"):
+        for path in paths:
+            # An agent may be started by a controller that another agent's job started: the groups do not nest.
+            outside = [part for part in path.split("/") if part and not part.startswith("slurmsky-")]
+            folder = os.path.join(mount, *outside)
+            if os.access(os.path.join(folder, "cgroup.procs"), os.W_OK):
+                return folder
+    return None
+
+
+def _write(path: str, data: bytes) -> bool:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.write(fd, data)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return  # gone
