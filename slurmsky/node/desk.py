@@ -20,7 +20,7 @@ from .channel import Channel
 from .clients import join
 from .loop import READ, Loop
 
-WAIT_S = 15.0  # how long a client waits for a parked connection
+WAIT_S = 45.0  # how long a client waits for a parked connection
 Upstream = Callable[[], Optional[Channel]]
 
 
