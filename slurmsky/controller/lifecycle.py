@@ -26,6 +26,9 @@ from .submit import Surroundings, file_path, read_surroundings, split_element
 #: exit signal of a batch script whose files or folder could not be opened ("0:53")
 SETUP_FAILED = 53
 
+#: parts of the time limit at which a mail may be asked for
+_LIMIT_MAILS = ((0.5, "TIME_LIMIT_50"), (0.8, "TIME_LIMIT_80"), (0.9, "TIME_LIMIT_90"), (1.0, "TIME_LIMIT"))
+
 log = logging.getLogger("slurmsky.controller")
 
 #: seconds that a requeued job waits before it may start again (slurmctld waits for the credential to expire)
@@ -195,8 +198,29 @@ class LifeCycle:
             self.end(job, JobState.FAILED, 1, 0, reason="JobLaunchFailure", comment=str(error))
             return
         self.changed(job)
+        self.watch_limit(job)
         if not job.launched and (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
             self.send_mail(mail)
+
+    def watch_limit(self, job: Job) -> None:
+        """Arm the next mail that --mail-type=TIME_LIMIT, _50, _80 or _90 asks for."""
+        asked = [(part, event) for part, event in _LIMIT_MAILS if event in job.spec.mail_type]
+        if not asked or not job.end_time or job.state is not JobState.RUNNING:
+            return
+        now, run = self.book.clock(), job.restarts
+        span = job.end_time - job.start_time
+        coming = [(job.start_time + span * part, event) for part, event in asked]
+        due, event = min((pair for pair in coming if pair[0] > now), default=(0.0, ""))
+        if not due:
+            return
+
+        def tell() -> None:
+            if job.state is JobState.RUNNING and job.restarts == run:
+                if self.book.clock() >= due - 1 and (mail := mail_for(event, job, self.book.clock())) is not None:
+                    self.send_mail(mail)
+                self.watch_limit(job)
+
+        asyncio.get_running_loop().call_later(min(due - now + 0.5, 86400.0), tell)
 
     # --- events of the engine
 
@@ -253,6 +277,7 @@ class LifeCycle:
             job.end_time = since + job.time_limit_min * 60
         self.book.touch(job)
         self.changed(job)
+        self.watch_limit(job)
         if (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
             self.send_mail(mail)
 

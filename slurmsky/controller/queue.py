@@ -122,6 +122,7 @@ class Queue:
         for job in heads:
             if job.job_id in self.book.active:
                 self.life.repeat_wishes(job)
+                self.life.watch_limit(job)
             if not job.is_batch and job.state.active:
                 background(self._let_go_of(job))
         self.kick()

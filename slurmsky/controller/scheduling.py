@@ -146,9 +146,12 @@ class Scheduler:
                     if start is not None:
                         job.start_time = start
                 continue
+            shortened = None
             if name in blocked and not self._harmless(job, shares, now, blocked[name], name):
-                reason = ("Priority", "")
-                continue
+                shortened = _shortened(job, now, blocked[name].start)
+                if shortened is None:
+                    reason = ("Priority", "")
+                    continue
             element = self._element(job)
             if element is None:
                 self._wait(job, "Dependency", "")
@@ -156,6 +159,7 @@ class Scheduler:
             if "," in element.partition or element.partition != name:
                 element.partition = name
                 element.time_limit_min = time_limit(element.spec, partition)
+            element.time_limit_min = shortened or element.time_limit_min
             element.sched_main = name not in blocked
             self._take(element, shares, plan)
             return True
@@ -424,6 +428,16 @@ class Scheduler:
             return False
         first.nodes = list(future.values())
         return True
+
+
+def _shortened(job: Job, now: float, until: float) -> int | None:
+    """The limit in minutes with which a --time-min job ends before a planned start, or None when it cannot.
+
+    Source: backfill.c, which lowers the limit of such a job as far as --time-min to start it earlier.
+    """
+    least = job.spec.time_min_min
+    room = int(until - now) // 60
+    return room if least and room >= least else None
 
 
 _HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue", "job_requeued_in_held_state")

@@ -1,0 +1,253 @@
+"""What the scheduler decides: a world of four nodes, a clock that stands, no process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurmsky.controller.book import Book
+from slurmsky.controller.errors import SlurmError
+from slurmsky.controller.scheduling import Plan, Scheduler
+from slurmsky.controller.store import Store
+from slurmsky.controller.submit import Payload, Submitter, admit
+from slurmsky.model.job import Job
+from slurmsky.model.spec import JobSpec
+from slurmsky.model.states import JobState, NodeFlag
+from slurmsky.site import load
+
+SITE = """cluster = "small"
+[[node]]
+names = "n[1-4]"
+cpus = 8
+cores = 8
+memory_mib = 4000
+gres = "gpu:h100:4"
+features = "fast"
+[[partition]]
+name = "debug"
+nodes = "ALL"
+default = true
+[[partition]]
+name = "short"
+nodes = "n[3-4]"
+max_time = "1:00:00"
+[licenses]
+matlab = 2
+"""
+WHO = Submitter("ada", 1000, "ada", 1000, "ada", "/home/ada", "host", 1, "sbatch x")
+
+
+class World:
+    """A book with a clock of its own; ``submit`` admits, ``pass_`` schedules and begins what may start."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 1_000_000.0
+        self.folder = folder
+        self.book = Book(load(SITE, "site.toml").cluster, Store(folder / "queue.db"), lambda: self.now)
+        self.scheduler = Scheduler(self.book)
+
+    def submit(self, *specs: JobSpec, **fields: Any) -> Job:
+        wanted = specs or (JobSpec(**fields),)
+        payload = Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {})
+        return admit(self.book, [replace(spec, job_name=spec.job_name or "x") for spec in wanted], payload, WHO,
+                     self.folder / "jobs")
+
+    def pass_(self) -> Plan:
+        plan = self.scheduler.run()
+        for job, _ in plan.starts:
+            job.start_time = self.now
+        return plan
+
+    def end(self, job: Job, state: JobState = JobState.COMPLETED) -> None:
+        self.book.free_shares(job)
+        job.state, job.end_time = state, self.now
+        self.book.touch(job)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shares"),
+    [
+        ({}, [("n1", 1, 1)]),
+        ({"nodes_min": 2, "nodes_max": 2, "ntasks": 4}, [("n1", 3, 3), ("n2", 1, 1)]),
+        ({"ntasks": 12}, [("n1", 8, 8), ("n2", 4, 4)]),
+        ({"nodes_min": 2, "nodes_max": 2, "ntasks_per_node": 2, "cpus_per_task": 2}, [("n1", 2, 4), ("n2", 2, 4)]),
+        ({"nodelist": "n3"}, [("n3", 1, 1)]),
+        ({"exclude": "n1", "ntasks": 2}, [("n2", 2, 2)]),
+        ({"exclusive": ""}, [("n1", 1, 8)]),
+        ({"gres": "gpu:h100:4", "nodes_min": 2, "nodes_max": 2}, [("n1", 1, 1), ("n2", 1, 1)]),
+        ({"partition": "short"}, [("n3", 1, 1)]),
+    ],
+)
+def test_nodes_and_cpus(world: World, fields: dict[str, Any], shares: list[tuple[str, int, int]]) -> None:
+    job = world.submit(**fields)
+    world.pass_()
+    assert [(share.name, share.tasks, share.cpus) for share in job.shares] == shares
+
+
+def test_devices_are_not_given_twice(world: World) -> None:
+    first, second, third = (world.submit(gres="gpu:2", nodelist="n1") for _ in range(3))
+    world.pass_()
+    assert [job.shares[0].gres for job in (first, second)] == [{"gpu:h100": (0, 1)}, {"gpu:h100": (2, 3)}]
+    assert (third.state, third.reason) == (JobState.PENDING, "Resources")
+
+
+def test_memory_is_consumed(world: World) -> None:
+    world.submit(mem_mib=3000, nodelist="n1")
+    waits = world.submit(mem_mib=2000, nodelist="n1")
+    world.pass_()
+    assert waits.reason == "Resources"
+
+
+def test_backfill_starts_what_delays_nobody(world: World) -> None:
+    long = world.submit(nodes_min=3, nodes_max=3, exclusive="", time_limit_min=60)
+    world.pass_()
+    first = world.submit(nodes_min=4, nodes_max=4, exclusive="", time_limit_min=10)
+    harmless = world.submit(time_limit_min=60)
+    harmful = world.submit(time_limit_min=61)
+    world.pass_()
+    assert long.state is JobState.RUNNING and harmless.state is JobState.RUNNING
+    assert (first.reason, harmful.reason) == ("Resources", "Priority")
+    assert first.start_time == world.now + 3600
+
+
+def test_time_min_lets_a_job_in(world: World) -> None:
+    world.submit(nodes_min=3, nodes_max=3, exclusive="", time_limit_min=60)
+    world.pass_()
+    world.submit(nodes_min=4, nodes_max=4, exclusive="", time_limit_min=10)
+    job = world.submit(time_limit_min=600, time_min_min=30)
+    world.pass_()
+    assert (job.state, job.time_limit_min) == (JobState.RUNNING, 60)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"hold": True}, "JobHeldUser"),
+        ({"begin": 1_000_060}, "BeginTime"),
+        ({"partition": "short", "time_limit_min": 61}, "PartitionTimeLimit"),
+        ({"partition": "short", "nodes_min": 3, "nodes_max": 3}, "PartitionNodeLimit"),
+        ({"ntasks": 33}, "PartitionConfig"),
+        ({"dependency": "afterok:{first}"}, "Dependency"),
+        ({"nodelist": "n4"}, "ReqNodeNotAvail"),
+        ({"licenses": "matlab:2"}, "Licenses"),
+    ],
+)
+def test_why_a_job_waits(world: World, fields: dict[str, Any], reason: str) -> None:
+    first = world.submit(licenses="matlab:1")
+    world.book.nodes["n4"].flags |= NodeFlag.DRAIN
+    world.book.refresh_node(world.book.nodes["n4"])
+    world.pass_()
+    text = {name: value.format(first=first.job_id) if isinstance(value, str) else value
+            for name, value in fields.items()}
+    job = world.submit(**text)
+    world.pass_()
+    assert (job.state, job.reason) == (JobState.PENDING, reason)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ended", "outcome"),
+    [
+        ("afterok", JobState.COMPLETED, "RUNNING"),
+        ("afterok", JobState.FAILED, "DependencyNeverSatisfied"),
+        ("afternotok", JobState.FAILED, "RUNNING"),
+        ("afternotok", JobState.COMPLETED, "DependencyNeverSatisfied"),
+        ("afterany", JobState.CANCELLED, "RUNNING"),
+        ("after", None, "RUNNING"),
+        ("afterany", None, "Dependency"),
+    ],
+)
+def test_dependencies(world: World, kind: str, ended: JobState | None, outcome: str) -> None:
+    first = world.submit()
+    world.pass_()
+    job = world.submit(dependency=f"{kind}:{first.job_id}")
+    if ended is not None:
+        world.end(first, ended)
+    world.pass_()
+    assert (job.reason if job.state is JobState.PENDING else job.state.name) == outcome
+
+
+def test_any_of_several_dependencies(world: World) -> None:
+    first, second = world.submit(), world.submit()
+    world.pass_()
+    job = world.submit(dependency=f"afterok:{first.job_id}?afterok:{second.job_id}")
+    world.end(first, JobState.FAILED)
+    world.end(second)
+    world.pass_()
+    assert job.state is JobState.RUNNING
+
+
+def test_array_limit_and_ids(world: World) -> None:
+    base = world.submit(array="1-4%2")
+    world.pass_()
+    members = list(world.book.array(base.job_id))
+    assert [(job.job_id - base.job_id, job.array_task_id) for job in members] == [(0, None), (1, 1), (2, 2)]
+    assert (base.reason, base.pending_count) == ("JobArrayTaskLimit", 2)
+    for job in members[1:]:
+        world.end(job)
+    world.pass_()
+    # The last element takes the base record.
+    assert (base.array_task_id, base.state, base.pending_count) == (4, JobState.RUNNING, 0)
+
+
+def test_a_large_array_is_one_row(world: World) -> None:
+    world.submit(array="0-99999", hold=True)
+    world.book.flush()
+    assert world.book.store.count() == 1
+
+
+def test_het_components_start_together_or_not(world: World) -> None:
+    world.submit(nodes_min=3, nodes_max=3, exclusive="")
+    world.pass_()
+    leader = world.submit(JobSpec(exclusive=""), JobSpec(exclusive=""))
+    world.pass_()
+    parts = world.book.components(leader)
+    assert [part.state for part in parts] == [JobState.PENDING, JobState.PENDING]
+    assert world.book.uses["n4"].jobs == set()
+
+
+def test_priority_and_nice(world: World) -> None:
+    world.submit(nodes_min=4, nodes_max=4, exclusive="")
+    world.pass_()
+    nicer = world.submit(exclusive="", nodelist="n1", nice=10)
+    later = world.submit(exclusive="", nodelist="n1")
+    assert later.priority > nicer.priority
+    for job in list(world.book.jobs.values()):
+        if job.state is JobState.RUNNING:
+            world.end(job)
+    world.pass_()
+    assert (later.state, nicer.state) == (JobState.RUNNING, JobState.PENDING)
+
+
+def test_deadline_expires(world: World) -> None:
+    job = world.submit(deadline=int(world.now) + 60, begin=int(world.now) + 3600)
+    assert world.pass_().wake == world.now + 60
+    world.now += 61
+    assert world.pass_().expired == [job]
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"partition": "nosuch"}, "Invalid partition name specified"),
+        ({"nodelist": "n9"}, "Invalid node name specified"),
+        ({"constraint": "slow"}, "Invalid feature specification"),
+        ({"licenses": "matlab:3"}, "Invalid license specification"),
+        ({"cpus_per_task": 9}, "Requested node configuration is not available"),
+        ({"mem_mib": 5000}, "Requested node configuration is not available"),
+        ({"gres": "gpu:a100:1"}, "Requested node configuration is not available"),
+        ({"dependency": "expand:1"}, "Requested operation not supported on this system"),
+    ],
+)
+def test_refused_at_submit(world: World, fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(SlurmError) as caught:
+        world.submit(**fields)
+    assert caught.value.text == text
+    assert world.book.jobs == {}
