@@ -42,9 +42,9 @@ class NodeServer(Protocol):
     def close(self) -> None: ...
 
 
-def plan(job_id: int, step_id: str, mapping: str, size: int) -> dict[str, Any]:
+def plan(name: str, mapping: str, size: int) -> dict[str, Any]:
     """What each node must know of the step, JSON-ready (``host.Plan.mpi``)."""
-    return {"type": "pmi2", "name": "%d.%s" % (job_id, step_id), "size": size, "mapping": mapping}
+    return {"type": "pmi2", "name": name, "size": size, "mapping": mapping}
 
 
 class _Task:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .pmi import Uplink
 
 
-def plan(job_id: int, step_id: str, nodes: list[str], ranks: list[list[int]]) -> dict[str, Any]:
+def plan(name: str, nodes: list[str], ranks: list[list[int]]) -> dict[str, Any]:
     """What each node must know of the step, JSON-ready (``host.Plan.mpi``)."""
-    return {"type": "pmix", "nspace": "slurm.pmix.%d.%s" % (job_id, step_id), "nodes": nodes, "ranks": ranks}
+    return {"type": "pmix", "nspace": "slurm.pmix." + name, "nodes": nodes, "ranks": ranks}
 
 
 def _close(fd: int) -> None:

@@ -193,6 +193,8 @@ class Srun:
         self._raw = False
         self._over = False
         self._stdin_open = True
+        # MPI libraries name shared memory by job and step; other engines of this machine have them, too.
+        self._world = os.urandom(4).hex()
         self._input = -1
         self._shown = job.launch  # what the tasks are told of the job
         for line in warnings:
@@ -686,10 +688,10 @@ class Srun:
         mpi = self.spec.mpi or self.spec.job.mpi
         if mpi in (None, "", "none"):
             return None
+        name = "%d.%s.%s" % (self.job.job_id, step_id, self._world)
         if mpi.startswith("pmix"):
-            return pmix.plan(self.job.job_id, step_id, [share.name for share in shape.shares], shape.ranks)
-        mapping = pmi_wire.process_mapping(shape.ranks)
-        return pmi.plan(self.job.job_id, step_id, mapping, self.ntasks)
+            return pmix.plan(name, [share.name for share in shape.shares], shape.ranks)
+        return pmi.plan(name, pmi_wire.process_mapping(shape.ranks), self.ntasks)
 
     # --- from the client
     def _from_client(self, kind: bytes, payload: bytes) -> None:

@@ -25,7 +25,7 @@ NODES = """#!/bin/bash
 #SBATCH -N2 -n2 -t 20 -J nodes
 echo "job $SLURM_JOB_ID on $SLURM_JOB_NUM_NODES nodes"
 srun -l bash -c 'echo task $SLURM_PROCID of $SLURM_NTASKS' | sort
-squeue -h -o '%i %j %T'
+squeue -h -j $SLURM_JOB_ID -o '%i %j %T'
 echo made > result.txt
 exit 3
 """

@@ -141,17 +141,22 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
     assert kills >= min(KILLS, 20), f"only {kills} kills in {BUDGET_S} s"
 
 
-def test_srun_and_salloc_outlive_it(engine: Engine, run: Any) -> None:
+def test_srun_and_salloc_outlive_it(engine: Engine, run: Any, tmp_path: Path) -> None:
     """Their programs go on; the allocations end with them, though nobody tells the next controller."""
+    go = tmp_path / "go"
+    until = f"until [ -e {go} ]; do sleep 0.1; done;"
     work = {
-        ("srun", "-Q", "sh", "-c", "sleep 2; echo out; exit 3"): (3, "out\n"),
-        ("salloc", "-Q", "sh", "-c", "sleep 2; srun -n1 echo in"): (1, "in\n"),
+        ("srun", "-Q", "sh", "-c", f"{until} echo out; exit 3"): (3, "out\n"),
+        ("salloc", "-Q", "sh", "-c", f"{until} srun -n1 echo in"): (1, "in\n"),
     }
-    started = [run.start(*line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for line in work]
-    wait_for(lambda: run("squeue", "-h", "-tR", "-o%i")[1].split() == ["1", "2"])
+    started = []
+    for job_id, line in enumerate(work, 1):
+        started.append(run.start(*line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+        wait_for(lambda job_id=job_id: run("squeue", "-h", "-tR", f"-j{job_id}", "-o%i")[1].split())
     wait_for(lambda: "1.0" in run("squeue", "-h", "-s", "-o%i")[1])
     engine.kill_controller()
     assert len(run("squeue", "-h")[1].splitlines()) == 2
+    go.touch()
     answers = [(process.communicate(timeout=30)[0].decode(), process.returncode) for process in started]
     assert [(code, out) for out, code in answers] == list(work.values())
     wait_for(lambda: not run("squeue", "-h")[1])
