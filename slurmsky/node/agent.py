@@ -423,6 +423,12 @@ class Agent:
 
     def _tick(self) -> None:
         self.loop.after(5.0 if self.jobs else 15.0, self._tick)
+        if self._controller is None and not os.path.exists(self.folder):
+            # State removed under us: no controller will find us again, and an allocation that only waits for
+            # a word from it would wait for ever. What runs a program goes on to its end.
+            self._leave_when_idle = True
+            for job in [job for job in self.jobs.values() if job.batch is None and not job.ended]:
+                job.terminate("CANCELLED", signal.SIGTERM)
         if self._controller is not None and self.jobs and time.monotonic() >= self._facts_due:
             self._controller.send_json(self._node_facts())
         self._leave_if_idle()

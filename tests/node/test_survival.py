@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 
@@ -47,6 +48,21 @@ def test_a_second_launch_of_a_running_job_changes_nothing(fresh: Cluster) -> Non
     fresh.nodes[0].send({"op": "launch", "launch": launch.to_dict()})
     fresh.finish(launch)
     assert fresh.output(launch) == "once\n"
+
+
+def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
+    """A batch script runs to its end; an allocation without one ends, as nobody is left who would end it."""
+    node = fresh.nodes[0]
+    output = fresh.home.parent / f"{fresh.home.name}.out"
+    fresh.start(fresh.prepare(None))
+    fresh.start(fresh.prepare(f"#!/bin/bash\nsleep 6\necho whole > {output}\n"))
+    node.disconnect()
+    shutil.rmtree(fresh.home)
+    try:
+        wait_for(lambda: node.process.poll() is not None, 60)
+        assert output.read_text() == "whole\n"
+    finally:
+        output.unlink(missing_ok=True)
 
 
 def test_killed_agent(fresh: Cluster) -> None:
