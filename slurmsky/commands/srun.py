@@ -16,7 +16,7 @@ from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..node import wire
 from ..node.environment import srun_environment
-from ..node.srun import ALLOCATED_VARIABLE
+from ..node.srun_plan import ALLOCATED_VARIABLE
 from ..options import submit as options
 from ._allocate import Revoked, allocate, let_go
 from ._command import error_exit, refused, streaming

@@ -126,7 +126,7 @@ class Agent:
             elif hello.get("role") == "holder":
                 held()
             else:
-                from .host import serve_agent
+                from .remote import serve_agent
 
                 serve_agent(self, channel)
 

@@ -27,6 +27,10 @@ class StepRefused(Exception):
         self.plain = plain
 
 
+class BadRequest(Exception):
+    """The step cannot be started as it was asked for; the arguments are Slurm's lines."""
+
+
 class StepBusy(Exception):
     """Its resources are in use by other steps; the text is Slurm's reason."""
 

@@ -8,7 +8,7 @@ from . import wire
 from .channel import Channel
 from .clients import elsewhere, leave, parse_context, relay
 from .environment import node_list
-from .host import OUT
+from .plan import OUT
 
 if TYPE_CHECKING:
     from .agent import Agent

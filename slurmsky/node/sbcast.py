@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from . import transport, wire
 from .channel import Channel
-from .host import TASK_INPUT
+from .plan import TASK_INPUT
 
 if TYPE_CHECKING:
     from ..model.allocation import NodeShare

@@ -16,8 +16,9 @@ from ..model.states import JobState
 from . import transport, wire
 from .channel import Channel
 from .choice import Shape
-from .host import TASK_INPUT, TASK_OUTPUT, Plan, StepHost
+from .host import StepHost
 from .jobs import cancel_line
+from .plan import TASK_INPUT, TASK_OUTPUT, Plan
 from .pmi import Exchange
 from .usage import TaskUsage, combine
 

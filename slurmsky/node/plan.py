@@ -1,0 +1,52 @@
+"""What the head agent tells a node of a step, and what it hears of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional, Protocol
+
+OUT, ERR = 1, 2
+#: frames between agents: task output, stdin for tasks
+TASK_OUTPUT = b"d"
+TASK_INPUT = b"n"
+
+
+class Sink(Protocol):
+    """Who hears of a node's tasks."""
+
+    def started(self, pids: dict[int, int]) -> None: ...
+    def output(self, rank: int, stream: int, data: bytes) -> None: ...
+    def consumed(self, count: int) -> None: ...
+    def exited(self, rank: int, status: int, usage: list[float]) -> None: ...
+    def mpi(self, message: dict[str, Any]) -> None: ...
+    def over(self) -> None: ...
+
+
+@dataclass
+class Plan:
+    """What one node has to do for a step; JSON-ready."""
+
+    job_id: int
+    step_id: str
+    node: str
+    node_id: int
+    ranks: list[int]
+    argv: list[list[str]]  # per local task
+    environment: dict[str, str]
+    task_environment: list[dict[str, str]]  # per local task; wins
+    directory: str
+    umask: int
+    stdin: str = "stream"  # "stream", "null", or a file name with patterns
+    stdin_rank: Optional[int] = None  # only this task reads the stream; the others have nothing
+    stdout: str = "stream"
+    stderr: str = "stream"  # "=stdout": the same file
+    open_mode: Optional[str] = None
+    terminal: Optional[list[int]] = None  # rows, columns of the pseudo terminal of task 0
+    unbuffered: bool = False
+    rlimits: dict[str, list[int]] = field(default_factory=dict)
+    bind: Optional[dict[str, Any]] = None  # CPUs and memory of the tasks: see binding.request
+    task_prologs: list[list[str]] = field(default_factory=list)
+    task_epilogs: list[list[str]] = field(default_factory=list)
+    names: dict[str, Any] = field(default_factory=dict)  # NameFacts less node and task
+    head: str = ""  # address of the job's head agent
+    mpi: Optional[dict[str, Any]] = None  # what tasks find each other by: see pmi.plan

@@ -1,0 +1,189 @@
+"""Where the bytes of a step come from and go to at srun's end: the terminal, files, nowhere."""
+
+from __future__ import annotations
+
+import os
+from typing import Callable, Optional, Sequence
+
+from ..model.spec import StepSpec
+from . import output, wire
+from .channel import Channel
+from .choice import BadRequest
+from .plan import OUT
+
+
+class Stream:
+    """Where the tasks' stdout or stderr goes on srun's side: the terminal, a file, or nowhere."""
+
+    def __init__(self, target: str, kind: bytes) -> None:
+        self.node_pattern = ""  # the nodes open the files themselves
+        self.rank: Optional[int] = None  # only this task's output
+        self.path = ""
+        self.kind = kind
+        self.fd = -1
+        self.null = False
+        if target.startswith(("all", "-")) or not target:
+            return
+        if target.lower() == "none":
+            self.null = True
+        elif target.isdigit():
+            self.rank = int(target)
+        elif output.is_per_task(target):
+            self.node_pattern = target
+        else:
+            self.path = target
+
+
+class Files:
+    """Where the output of the tasks of one component of the command line goes."""
+
+    def __init__(self, spec: StepSpec) -> None:
+        self.stdout = Stream(spec.job.output or "", wire.STDOUT)
+        self.stderr = Stream(spec.job.error or "", wire.STDERR) if spec.job.error else None
+
+    def target(self, stream: int) -> Stream:
+        """Where bytes of OUT or ERR go. With -o and no -e stderr follows stdout."""
+        out = self.stdout
+        if stream == OUT or (self.stderr is None and (out.path or out.null or out.rank is not None)):
+            return out
+        return self.stderr or _TERMINAL_ERROR
+
+    def on_nodes(self, folder: str) -> tuple[str, str]:
+        """What the nodes are told of stdout and stderr: "stream", "null", "=stdout" or a file of theirs."""
+        out, err = self.stdout, self.stderr
+        stdout = "null" if out.null else os.path.join(folder, out.node_pattern) if out.node_pattern else "stream"
+        if err is not None:
+            pattern = os.path.join(folder, err.node_pattern) if err.node_pattern else "stream"
+            return stdout, "null" if err.null else pattern
+        return stdout, "null" if out.null else "=stdout" if out.node_pattern else "stream"
+
+
+_TERMINAL_ERROR = Stream("", wire.STDERR)
+
+
+class Outputs:
+    """The files of all components, and the terminal. ``component``: of each rank, which one it belongs to."""
+
+    def __init__(
+        self, channel: Channel, specs: Sequence[StepSpec], component: Sequence[int], say: Callable[[str], None]
+    ) -> None:
+        self._channel = channel
+        self._say = say
+        self._files = [Files(spec) for spec in specs]
+        self._component = component
+        self._label = specs[0].label
+        self._width = len(str(len(component) - 1))
+
+    def of(self, rank: int) -> Files:
+        """The files of a rank's component."""
+        return self._files[self._component[rank]]
+
+    def open(self, folder: str, umask: int, mode: Optional[str], facts: output.NameFacts) -> None:
+        """Open the files that are srun's to open, each name once. Raises BadRequest."""
+        opened: dict[str, int] = {}
+        for stream in self._streams():
+            if not stream.path:
+                continue
+            name = os.path.join(folder, output.expand(stream.path, facts))
+            if name in opened:
+                stream.fd = opened[name]
+                continue
+            previous = os.umask(umask)
+            try:
+                stream.fd = opened[name] = output.open_output(name, mode)
+            except OSError as error:
+                what = "stdout" if stream.kind == wire.STDOUT else "stderr"
+                raise BadRequest("Could not open %s file: %s" % (what, error.strerror)) from None
+            finally:
+                os.umask(previous)
+
+    def write(self, rank: int, stream: int, data: bytes) -> bool:
+        """A task's bytes, to the terminal or a file. False: the terminal's end is slow, no more for now."""
+        target = self.of(rank).target(stream)
+        if target.rank is not None and target.rank != rank:
+            return True
+        if self._label:
+            data = self._labelled(rank, data)
+        if target.fd >= 0:
+            try:
+                _write_all(target.fd, data)
+            except OSError as error:
+                self._say("srun: error: Could not write output: %s\n" % error.strerror)
+                self._give_up(target.fd)
+        elif not target.null:
+            self._channel.send(target.kind, data)
+            return not self._channel.full
+        return True
+
+    def _labelled(self, rank: int, data: bytes) -> bytes:
+        label = b"%*d: " % (self._width, rank)
+        lines = data.split(b"\n")
+        if lines[-1] == b"":
+            lines.pop()
+        return b"".join(label + line + b"\n" for line in lines)
+
+    def _give_up(self, fd: int) -> None:
+        """A file that cannot be written is closed; what goes to it is dropped."""
+        for stream in self._streams():
+            if stream.fd == fd:
+                stream.fd, stream.null = -1, True
+        os.close(fd)
+
+    def close(self) -> None:
+        """Close all files."""
+        for fd in {stream.fd for stream in self._streams() if stream.fd >= 0}:
+            os.close(fd)
+        for stream in self._streams():
+            stream.fd = -1
+
+    def _streams(self) -> list[Stream]:
+        pairs = [(files.stdout, files.stderr) for files in self._files]
+        return [stream for pair in pairs for stream in pair if stream is not None]
+
+
+class Input:
+    """What the tasks read: srun's own stdin, a file that it opens for them, or something the nodes see to.
+
+    ``source`` is what the nodes are told: "stream", "null" or a name with patterns; ``rank`` the only task that
+    reads the stream, or None. Raises BadRequest.
+    """
+
+    def __init__(self, text: Optional[str], terminal: bool, folder: str, facts: output.NameFacts) -> None:
+        self.source = "stream"
+        self.rank: Optional[int] = None
+        self.fd = -1
+        if terminal:
+            self.rank = 0
+        elif not text or text.startswith(("all", "-")):
+            pass
+        elif text.lower() == "none":
+            self.source = "null"
+        elif text.isdigit():
+            self.rank = int(text)
+        elif output.is_per_task(text):
+            self.source = os.path.join(folder, text)
+        else:
+            # A file for all: srun reads it and sends it to the tasks.
+            try:
+                self.fd = output.open_input(os.path.join(folder, output.expand(text, facts)))
+            except OSError as error:
+                raise BadRequest("Could not open stdin file: %s" % error.strerror) from None
+
+    def read(self, count: int) -> bytes:
+        """The next bytes of the file; empty at its end, where it is closed."""
+        data = os.read(self.fd, count)
+        if not data:
+            self.close()
+        return data
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

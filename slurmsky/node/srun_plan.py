@@ -1,0 +1,273 @@
+"""What one srun asks of the nodes: arguments, environments and files of its tasks, and the step's record."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from ..model.job import Step
+from ..model.spec import JobSpec, StepSpec
+from . import binding, devices, output, pmi, pmi_wire, pmix, pmix_library, topology, transport, wire
+from .choice import BadRequest
+from .components import Chosen
+from .environment import (
+    VISIBLE,
+    exported,
+    gpu_environment,
+    gpu_indices,
+    job_of_task_environment,
+    step_environment,
+    task_environment,
+)
+from .plan import Plan
+from .prologs import SITE, USER
+from .srun_files import Input, Outputs
+
+if TYPE_CHECKING:
+    from .jobs import Job
+
+#: set by the controller for an srun that it made an allocation for; the tasks do not see it
+ALLOCATED_VARIABLE = "SLURMSKY_ALLOCATED"
+
+
+def _limits_memory(spec: JobSpec) -> bool:
+    return bool(spec.mem_mib or spec.mem_per_cpu_mib or spec.mem_per_gpu_mib)
+
+
+class Planner:
+    """One step as it will be: ``say`` takes the complaints that do not stop it. Raises BadRequest."""
+
+    def __init__(
+        self, job: Job, request: wire.Request, spec: StepSpec, chosen: Chosen, say: Callable[[str], None]
+    ) -> None:
+        self.job = job
+        self.request = request
+        self.spec = spec  # the leader's: its options are those of the step as a whole
+        self.shape = chosen.shape
+        self._shown = chosen.shown
+        self._say = say
+        self.step_id = str(job.next_step)
+        self.programs = chosen.programs
+        #: of each rank, the component it belongs to
+        self.component = [index for index, (_, count) in enumerate(chosen.programs) for _ in range(count)]
+        self.ntasks = len(self.component)
+        self.argvs = [argv for step, count in chosen.programs for argv in self._argvs(step, count)]
+        self._check_mpi()
+        # MPI libraries name shared memory by job and step; other engines of this machine have them, too.
+        self._world = os.urandom(4).hex()
+        self.names: dict[str, Any] = {
+            "job_id": job.job_id,
+            "array_job_id": job.launch.array_job_id,
+            "array_task_id": job.launch.array_task_id,
+            "user": job.launch.user,
+            "job_name": spec.job.job_name or job.launch.name,
+            "restarts": job.launch.restart_count,
+        }
+
+    @property
+    def facts(self) -> output.NameFacts:
+        """For the names of srun's own files."""
+        return output.NameFacts(step_id=self.step_id, node=self.job.node, node_id=0, task_id=0, **self.names)
+
+    @property
+    def terminal(self) -> bool:
+        """True for --pty, where the caller has a terminal."""
+        return self.spec.pty is not None and self.request.ttys[0]
+
+    def environments(self) -> list[dict[str, str]]:
+        """What the tasks of each component have in common."""
+        return [self._common_environment(step.job.export) for step, _ in self.programs]
+
+    def plans(self, commons: list[dict[str, str]], outputs: Outputs, source: Input) -> list[Plan]:
+        """One per node."""
+        return [
+            self._plan(index, commons[self.component[ranks[0]]], outputs, source)
+            for index, ranks in enumerate(self.shape.ranks)
+        ]
+
+    def record(self) -> Step:
+        """The step as sacct and squeue will show it."""
+        spec, shape = self.spec, self.shape
+        name = spec.job.job_name if "job_name" in spec.typed else None
+        return Step(
+            job_id=self.job.job_id,
+            step_id=self.step_id,
+            name=name or os.path.basename(self.argvs[0][0]),
+            nodes=tuple(share.name for share in shape.shares),
+            ntasks=self.ntasks,
+            cpus=sum(map(len, shape.cpus)),
+            memory_mib=sum(shape.memory_mib),
+            gres="gres:gpu:%d" % sum(map(len, shape.gpus)) if any(shape.gpus) else "",
+            tasks_per_node=tuple(map(len, shape.ranks)),
+            distribution=shape.distribution.capitalize(),
+            start_time=time.time(),
+            time_limit_min=spec.job.time_limit_min,
+            submit_line=" ".join(["srun", *self.request.args]),
+            srun_host=self.job.launch.submit_host,
+            srun_pid=self.request.pid,
+            container=spec.job.container or "",
+        )
+
+    def _common_environment(self, export: Optional[str]) -> dict[str, str]:
+        spec, request, shape = self.spec, self.request, self.shape
+        # The launchers are scripts of a plain sh, which passes no functions on: those of the job (module, ml, and
+        # what the user exported) are put back, as Slurm's srun has them.
+        functions = {name: text for name, text in self.job.launch.environment.items() if name.startswith("BASH_FUNC_")}
+        # SRUN_DEBUG is srun's own variable: --export decides whether the tasks have it.
+        env = exported({"SRUN_DEBUG": "3", **functions, **request.env}, export)
+        env.pop(ALLOCATED_VARIABLE, None)
+        env.update(job_of_task_environment(self._shown))
+        env.update(
+            step_environment(
+                self.step_id,
+                [share.name for share in shape.shares],
+                shape.ranks,
+                distribution=shape.distribution,
+                plane_size=shape.plane_size,
+                umask=request.umask,
+                port=request.pid % 20000 + 40000,
+            )
+        )
+        if request.env.get(ALLOCATED_VARIABLE) == "1" and not (spec.job.distribution or _limits_memory(spec.job)):
+            # An srun that makes its own job leaves the layout to the controller, unless told --mem: launch.c.
+            del env["SLURM_DISTRIBUTION"]
+        if spec.job.job_name and "job_name" in spec.typed:
+            env["SLURM_JOB_NAME"] = spec.job.job_name
+        if spec.job.cpus_per_task:
+            env["SLURM_CPUS_PER_TASK"] = str(spec.job.cpus_per_task)
+        if spec.label:
+            env["SLURM_LABELIO"] = "1"
+        if devices.bind_text(spec.job):
+            env["SLURMD_TRES_BIND"] = "gres/gpu:%s" % devices.bind_text(spec.job)
+        if self.terminal and request.winsize:
+            env["SLURM_PTY_WIN_ROW"], env["SLURM_PTY_WIN_COL"] = map(str, request.winsize)
+        env.update(binding.environment(spec.job))
+        for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
+            env.pop(name, None)
+        if not any(shape.gpus) and any(gpu_indices(share.gres) for share in shape.shares):
+            for name in VISIBLE:  # the job's GPUs, which the step did not get
+                env.pop(name, None)
+        mpi = spec.mpi or spec.job.mpi
+        if mpi:
+            env["SLURM_MPI_TYPE"] = mpi
+        return env
+
+    def _plan(self, index: int, common: dict[str, str], outputs: Outputs, source: Input) -> Plan:
+        shape = self.shape
+        spec, launch = self.spec, self.job.launch
+        share, ranks = shape.shares[index], shape.ranks[index]
+        task_env = []
+        for local in range(len(ranks)):
+            env = task_environment(share.name, index, ranks, local, len(shape.cpus[index]))
+            if local == 0 and "TMPDIR" not in common:
+                env["TMPDIR"] = "/tmp"  # Of tasks, only the first one of a node is given it: slurmstepd's task.c.
+            gpus = shape.gpus[index]
+            seen, complaint = devices.visible(devices.bind_text(spec.job), gpus, local, len(ranks))
+            if complaint:
+                self._say("slurmstepd-%s: error: %s\n" % (share.name, complaint))
+            env.update(gpu_environment(gpus, "SLURM_STEP_GPUS", seen))
+            task_env.append(env)
+        stdout, stderr = outputs.of(ranks[0]).on_nodes(self.request.cwd)
+        prologs = [[SITE, launch.task_prolog or ""], [USER, spec.task_prolog or ""]]
+        epilogs = [[USER, spec.task_epilog or ""], [SITE, launch.task_epilog or ""]]
+        return Plan(
+            job_id=self.job.job_id,
+            step_id=self.step_id,
+            node=share.name,
+            node_id=index,
+            ranks=list(ranks),
+            argv=[self.argvs[rank] for rank in ranks],
+            environment=common,
+            task_environment=task_env,
+            directory=os.path.join(self.request.cwd, spec.job.chdir) if spec.job.chdir else self.request.cwd,
+            umask=self.request.umask,
+            stdin=source.source,
+            stdin_rank=source.rank,
+            stdout=stdout,
+            stderr=stderr,
+            open_mode=spec.job.open_mode,
+            terminal=list(self.request.winsize or (24, 80)) if self.terminal else None,
+            unbuffered=spec.unbuffered or self.terminal,
+            rlimits={k: list(v) for k, v in launch.rlimits.items()},
+            task_prologs=[script for script in prologs if script[1]],
+            task_epilogs=[script for script in epilogs if script[1]],
+            names=self.names,
+            head=launch.shares[0].address,
+            mpi=self._mpi_plan(),
+            bind=self._bind(index),
+        )
+
+    def _bind(self, index: int) -> Optional[dict[str, Any]]:
+        """How tasks are bound on a node. Raises BadRequest where it can be seen from here that they cannot."""
+        ask = binding.request(self.spec.job)
+        if ask is None:
+            return None
+        share, cpus = self.shape.shares[index], self.shape.cpus[index]
+        ask.update(count=max(share.cpus_on_node, max(cpus, default=0) + 1), cpus=list(cpus))
+        return ask
+
+    def check_binding(self) -> None:
+        """Raises BadRequest where it can be seen from here that tasks cannot be bound."""
+        shape = self.shape
+        for index, share in enumerate(shape.shares):
+            ask = self._bind(index)
+            if ask is None or not share.address.startswith(transport.UNIX):
+                continue  # another machine knows its own CPUs
+            try:
+                binding.lay_out(ask, topology.node(ask["count"]), ask["cpus"], len(shape.ranks[index]))
+            except binding.BindError as error:
+                cannot = "Unable to satisfy cpu bind request"
+                raise BadRequest(
+                    str(error),
+                    "Task launch for StepId=%d.%s failed on node %s: %s"
+                    % (self.job.job_id, self.step_id, share.name, cannot),
+                    "Application launch failed: " + cannot,
+                ) from None
+
+    def _check_mpi(self) -> None:
+        mpi = self.spec.mpi or self.spec.job.mpi or ""
+        if mpi.startswith("pmix") and pmix_library.find(self.request.env) is None:
+            raise BadRequest(
+                " mpi/%s: init: can not load PMIx library" % mpi,
+                "Couldn't load specified plugin name for mpi/%s: Plugin init() callback failed" % mpi,
+                "MPI: Cannot create context for mpi/%s" % mpi,
+                "MPI: Unable to load any plugin",
+                "Invalid MPI type '%s', --mpi=list for acceptable types" % mpi,
+                "No %s beside an mpirun on PATH, in LD_LIBRARY_PATH or on the system: use --mpi=pmi2 for MPICH, "
+                "or mpirun inside the job" % pmix_library.NAME,
+            )
+
+    def _mpi_plan(self) -> Optional[dict[str, Any]]:
+        mpi = self.spec.mpi or self.spec.job.mpi
+        if mpi in (None, "", "none"):
+            return None
+        name = "%d.%s.%s" % (self.job.job_id, self.step_id, self._world)
+        if mpi.startswith("pmix"):
+            return pmix.plan(name, [share.name for share in self.shape.shares], self.shape.ranks)
+        return pmi.plan(name, pmi_wire.process_mapping(self.shape.ranks), self.ntasks)
+
+    def _argvs(self, step: StepSpec, ntasks: int) -> list[list[str]]:
+        argv = list(step.argv)
+        if not step.multi_prog:
+            if argv[0].startswith("."):
+                # srun makes such names absolute before it sends them (search_path).
+                argv[0] = "%s/%s" % (self.request.cwd, argv[0])
+            return [argv] * ntasks
+        path = os.path.join(self.request.cwd, argv[0])
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                text = file.read()
+        except OSError:
+            raise BadRequest("Could not open multi_prog config file %s" % argv[0]) from None
+        from ..language import multiprog
+
+        try:
+            programs = multiprog.parse(text)
+        except multiprog.MultiProgError as error:
+            line = "Line %d of configuration file %s invalid" % (error.pos, argv[0])
+            raise BadRequest(*([error.message] if error.message else []), line) from None
+        missing = programs.missing(ntasks)
+        if missing is not None:
+            raise BadRequest("Configuration file %s invalid, no record for task id %d" % (argv[0], missing))
+        return [programs.argv(rank) or [] for rank in range(ntasks)]
