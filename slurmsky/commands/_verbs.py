@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
+from ..controller.letters import spool_id
 from ..language import arrayspec, jobids
 from ..model.job import Job
 from ..model.states import JobState
@@ -180,7 +181,7 @@ def write(ctx: Context, words: Sequence[str]) -> int:
     queue = ctx.queue
     try:
         job = _targets.records(queue, _targets.parse(words[1]), split=False)[0]
-        path = queue.paths.jobs / str(queue.life.spool_id(job)) / "slurm_script"
+        path = queue.paths.jobs / str(spool_id(job)) / "slurm_script"
         data = path.read_bytes()
     except SlurmError as error:
         ctx.err(f"job script retrieval failed: {error.text}")

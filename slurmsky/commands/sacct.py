@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from ..controller.context import Context
+from ..controller.letters import spool_id
 from ..language import hostlist
 from ..model.job import Job
 from ..model.spec import INFINITE
@@ -239,7 +240,7 @@ def _stored(ctx: Context, query: SacctQuery, jobs: Iterable[Job]) -> int:
     """--batch-script and --env-vars: what was spooled."""
     queue = ctx.queue
     for job in jobs:
-        folder = queue.paths.jobs / str(queue.life.spool_id(job))
+        folder = queue.paths.jobs / str(spool_id(job))
         what = "Batch Script" if query.batch_script else "Environment used"
         ctx.out(f"{what} for {job.job_id}\n" + "-" * 80 + "\n")
         try:

@@ -48,7 +48,7 @@ async def _run(ctx: Context, job: Job, request: options.Submission) -> int:
     """The caller's command or shell, until it ends or the allocation does."""
     queue = ctx.queue
     argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
-    env = {**ctx.env, **salloc_environment(queue.life.launch_of(job)), **queue.job_variables(job)}
+    env = {**ctx.env, **salloc_environment(queue.letters.launch_of(job)), **queue.job_variables(job)}
     ctx.spawn(argv, env)
     ended = asyncio.ensure_future(queue.life.wait(job, lambda one: not one.state.active))
     told = False

@@ -46,7 +46,7 @@ async def main(ctx: Context) -> int:
     except Revoked as revoked:
         return revoked.code
     try:
-        variables = {**srun_environment(ctx.queue.life.launch_of(job)), ALLOCATED_VARIABLE: "1"}
+        variables = {**srun_environment(ctx.queue.letters.launch_of(job)), ALLOCATED_VARIABLE: "1"}
         code = await _session(ctx, job, variables)
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)

@@ -1,4 +1,4 @@
-"""A job's way through its states: start, events of the engine, end, requeue, and what users do to it."""
+"""A job's way through its states: start, end, requeue, and what users do to it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import logging
 import signal as signals
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from ..engines.base import EngineError, Event, background
+from ..engines.base import EngineError, background
 from ..engines.router import Router
-from ..model.allocation import HetComponent, Launch, NodeShare
+from ..model.allocation import NodeShare
 from ..model.job import Job
 from ..model.spec import INFINITE
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from .book import Book, holds_allocation
 from .errors import Errno, SlurmError
+from .letters import Letters
 from .mail import Mail, mail_for
-from .records import step_from_dict
 from .store import StoreError
-from .submit import Surroundings, file_path, read_surroundings, split_element
+from .submit import split_element
 
 #: exit signal of a batch script whose files or folder could not be opened ("0:53")
 SETUP_FAILED = 53
@@ -36,7 +35,7 @@ REQUEUE_DELAY_S = 2
 
 
 _REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
-_REQUEUE_ASKED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
+REQUEUE_ASKED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
 
 
 class LifeCycle:
@@ -46,22 +45,19 @@ class LifeCycle:
         self,
         book: Book,
         engine: Router,
-        jobs_dir: Path,
+        letters: Letters,
         kick: Callable[[], None],
         send_mail: Callable[[Mail], None],
-        host: str,
     ) -> None:
         self.book = book
         self.engine = engine
-        self.jobs_dir = jobs_dir
+        self.letters = letters
         self.kick = kick
         self.send_mail = send_mail
-        self.host = host
         #: told of each job that begins or ends: ("began" | "ended", job)
         self.listeners: list[Callable[[str, Job], None]] = []
         #: told of each node whose state a user sets: (name, word)
         self.node_listeners: list[Callable[[str, str], None]] = []
-        self._surroundings: dict[int, Surroundings] = {}
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
 
     # --- waiting for a job
@@ -80,84 +76,6 @@ class LifeCycle:
             await waiter
 
     # --- starting
-
-    def spool_id(self, job: Job) -> int:
-        """The id under which script and environment are spooled."""
-        return job.array_job_id or job.het_job_id or job.job_id
-
-    def surroundings(self, job: Job) -> Surroundings:
-        """What the job inherits from its submitter; kept in memory for the elements of an array."""
-        spool_id = self.spool_id(job)
-        known = self._surroundings.get(spool_id)
-        if known is None:
-            if len(self._surroundings) > 64:
-                self._surroundings.clear()
-            known = self._surroundings[spool_id] = read_surroundings(self.jobs_dir / str(spool_id))
-        return known
-
-    def launch_of(self, job: Job) -> Launch:
-        """The letter for the agents."""
-        book = self.book
-        folder = self.jobs_dir / str(self.spool_id(job))
-        limit = job.time_limit_min
-        over = self._over_time_limit_min(job)
-        node = job.nodes[0] if job.nodes else ""
-        stdout = file_path(job, job.stdout, node) if job.is_batch else ""
-        stderr = file_path(job, job.stderr, node) if job.is_batch and job.stderr else ""
-        components = book.components(job) if job.het_job_id else []
-        around = self.surroundings(job)
-        return Launch(
-            job_id=job.job_id,
-            name=job.name,
-            user=job.user,
-            uid=job.uid,
-            gid=job.gid,
-            group=job.group,
-            account=job.account,
-            partition=job.partition,
-            qos=job.qos,
-            cluster=job.cluster,
-            spec=job.spec,
-            shares=job.shares,
-            ntasks=job.num_tasks,
-            submit_dir=job.submit_dir,
-            submit_host=self.host,
-            work_dir=job.work_dir,
-            spool=str(self.jobs_dir / str(job.job_id) / f"run{job.restarts}"),
-            script=str(folder / "slurm_script") if job.is_batch else None,
-            argv=job.argv,
-            environment=around.environment,
-            stdin=file_path(job, job.stdin, node) if job.is_batch else "/dev/null",
-            stdout=stdout,
-            stderr="" if stderr == stdout else stderr,
-            umask=around.umask,
-            rlimits=around.rlimits,
-            start_time=job.start_time,
-            time_limit_s=None if limit is None or limit >= INFINITE else (limit + over) * 60,
-            kill_wait_s=book.cluster.kill_wait_s,
-            restart_count=job.restarts,
-            array_job_id=job.array_job_id,
-            array_task_id=job.array_task_id,
-            array_count=job.array_count,
-            array_min=job.array_min,
-            array_max=job.array_max,
-            array_step=job.array_step,
-            het_job_id=job.het_job_id,
-            het_offset=job.het_offset,
-            het=[
-                HetComponent(part.job_id, part.name, part.account, part.partition, part.qos, part.spec, part.shares)
-                for part in components
-            ],
-            task_prolog=book.cluster.task_prolog,
-            task_epilog=book.cluster.task_epilog,
-            exclusive=job.spec.whole_nodes,
-        )
-
-    def _over_time_limit_min(self, job: Job) -> int:
-        partition = self.book.cluster.partition(job.partition)
-        if partition is not None and partition.over_time_limit_min is not None:
-            return partition.over_time_limit_min
-        return self.book.cluster.over_time_limit_min
 
     def begin(self, job: Job, shares: list[NodeShare]) -> None:
         """Fill in what a job knows once it has nodes; ``launch`` follows after the commit."""
@@ -192,7 +110,7 @@ class LifeCycle:
             self.changed(job)  # its leader's agent starts steps here; nothing of its own runs
             return
         try:
-            await self.engine.start(self.launch_of(job))
+            await self.engine.start(self.letters.launch_of(job))
         except (EngineError, OSError) as error:
             log.error("job %d could not be started: %s", job.job_id, error)
             self.end(job, JobState.FAILED, 1, 0, reason="JobLaunchFailure", comment=str(error))
@@ -222,144 +140,6 @@ class LifeCycle:
 
         asyncio.get_running_loop().call_later(min(due - now + 0.5, 86400.0), tell)
 
-    # --- events of the engine
-
-    def on_event(self, event: Event) -> None:
-        """Take one event of an agent in."""
-        kind = event.get("ev")
-        if kind == "node":
-            self._node_facts(event)
-            return
-        job = self.book.jobs.get(int(event.get("job_id", 0)))
-        if job is None or event.get("run", job.restarts) != job.restarts:
-            return  # of a run that is over and known to be
-        if kind == "missing":
-            self._missing(job)
-        elif kind == "here":
-            self.changed(job)
-        elif kind == "step":
-            self._step(job, event["step"])
-        elif kind == "started":
-            if event.get("nodes"):
-                self._real_nodes(job, event)
-            if job.launched:
-                self._running(job, float(event.get("time") or self.book.clock()))
-            if event.get("step"):
-                # Kept in memory alone where nothing else is to be committed: the event is not acknowledged
-                # before the job's next one is.
-                step = step_from_dict(event["step"])
-                job.steps.setdefault(step.step_id, step)
-                if event.get("nodes"):
-                    self.book.touch_step(job, step)
-        elif kind == "state":
-            self._engine_state(job, event)
-        elif kind == "managed":
-            job.managed_job_id = int(event["managed_job_id"])
-            job.system_comment = f"SkyPilot managed job {job.managed_job_id} ({event['name']})"
-            self.book.touch(job)
-        elif kind == "ended":
-            self._ended(job, event)
-
-    def _missing(self, job: Job) -> None:
-        """The job's node does not know it: the letter was lost, with its sender or its reader."""
-        if job.state.active or job.launched:
-            background(self.launch(job))
-        elif JobFlag.COMPLETING in job.flags:
-            self._ended(job, {"state": job.state.name})  # cancelled before it arrived
-
-    def _running(self, job: Job, since: float) -> None:
-        """A launched job's nodes are there and its script has begun."""
-        job.launched = False
-        job.state, job.flags = JobState.RUNNING, JobFlag.NONE
-        job.reason, job.reason_desc = "None", ""
-        job.start_time, job.end_time = since, 0.0
-        if job.time_limit_min is not None and job.time_limit_min < INFINITE:
-            job.end_time = since + job.time_limit_min * 60
-        self.book.touch(job)
-        self.changed(job)
-        self.watch_limit(job)
-        if (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
-            self.send_mail(mail)
-
-    def _engine_state(self, job: Job, event: dict[str, Any]) -> None:
-        """An engine that brings its own nodes says how far it is."""
-        if job.state.finished:
-            return
-        word = str(event.get("state", "PENDING"))
-        job.system_comment = str(event.get("comment") or job.system_comment)
-        if event.get("managed_job_id"):
-            job.managed_job_id = int(event["managed_job_id"])
-        if word == "REQUEUED":
-            self._started_over(job, int(event.get("restarts", job.restarts + 1)), str(event.get("reason", "NodeDown")))
-        elif word == "CONFIGURING" and job.launched:
-            job.state, job.flags = JobState.RUNNING, JobFlag.CONFIGURING
-            job.reason = "None"
-            job.start_time = job.start_time or self.book.clock()
-        elif job.launched:
-            job.state, job.flags = JobState.PENDING, JobFlag.NONE
-            job.reason = str(event.get("reason", "Resources"))
-            job.start_time = 0.0
-        self.book.touch(job)
-        self.changed(job)
-
-    def _started_over(self, job: Job, restarts: int, reason: str) -> None:
-        """The engine lost the nodes and starts the job again by itself."""
-        now = self.book.clock()
-        self.book.supersede(replace(job, steps={}, flags=JobFlag.REQUEUED, end_time=now, state=JobState.NODE_FAIL))
-        job.restarts = restarts
-        job.launched = True
-        job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
-        job.start_time = job.end_time = 0.0
-        job.steps = {}
-        if (mail := mail_for("REQUEUE", job, now)) is not None:
-            self.send_mail(mail)
-
-    def _real_nodes(self, job: Job, event: dict[str, Any]) -> None:
-        """An engine without places of its own tells which nodes it got."""
-        for share, node in zip(job.shares, event["nodes"], strict=False):
-            share.name, share.address = node["name"], node.get("address", "")
-        job.batch_host = job.shares[0].name
-        self.book.touch(job)
-
-    def _step(self, job: Job, data: dict[str, Any]) -> None:
-        step = step_from_dict(data)
-        job.steps[step.step_id] = step
-        if step.state.finished and step.step_id not in ("batch", "extern"):
-            # DerivedExitCode: the largest exit code of the steps (job_mgr.c)
-            job.derived_exit_code = max(job.derived_exit_code, step.exit_code)
-        self.book.touch_step(job, step)
-        self.book.touch(job)
-        self.changed(job)
-
-    def _node_facts(self, event: dict[str, Any]) -> None:
-        node = self.book.nodes.get(str(event.get("node", "")))
-        if node is not None:
-            node.load = float(event.get("load", node.load))
-            node.free_mib = int(event.get("free_mib", node.free_mib))
-            node.boot_time = float(event.get("boot_time", node.boot_time))
-            node.agent_start_time = float(event.get("start_time", node.agent_start_time))
-
-    def _ended(self, job: Job, event: dict[str, Any]) -> None:
-        if not (job.state.active or job.launched or JobFlag.COMPLETING in job.flags):
-            return  # told twice: the first time counts
-        if event.get("step"):
-            self._step(job, event["step"])
-        state = str(event.get("state", "FAILED"))
-        exit_code, exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
-        reason = event.get("reason")
-        if (state == "REQUEUED" or job.flags & _REQUEUE_ASKED) and job.state is not JobState.CANCELLED:
-            self._requeue(job, job.state)
-            return
-        if state == "NODE_FAIL" and job.spec.requeue and not job.state.finished:
-            job.failed_node = str(event.get("node", ""))
-            self._requeue(job, JobState.NODE_FAIL)
-            return
-        final = job.state if job.state.finished else JobState[state]
-        if final is JobState.FAILED and not job.is_batch and not exit_code:
-            exit_code = job.exit_code  # srun's own result, noted when it let the allocation go
-        said = str(event.get("comment") or "")
-        self.end(job, final, exit_code, exit_signal, reason=reason, at=event.get("time"), comment=said)
-
     def end(
         self,
         job: Job,
@@ -377,8 +157,6 @@ class LifeCycle:
         was_cancelled = job.state is JobState.CANCELLED
         job.state = state
         job.flags = JobFlag.NONE
-        if not was_cancelled or not job.end_time:
-            job.end_time = at or self.book.clock()
         if not (was_cancelled and job.end_time):
             job.end_time = at or self.book.clock()
         batch = job.steps.get("batch")
@@ -526,10 +304,10 @@ class LifeCycle:
             self.hold(job, by_user=False)
             return
         # Asked for in the record itself: a controller that starts again knows what becomes of the job.
-        job.flags = job.flags & ~_REQUEUE_ASKED | _REQUEUE_FLAGS[how]
+        job.flags = job.flags & ~REQUEUE_ASKED | _REQUEUE_FLAGS[how]
         if job.state.finished:
             if JobFlag.COMPLETING not in job.flags:
-                self._requeue(job, job.state)
+                self.run_again(job, job.state)
             return
         job.flags |= JobFlag.COMPLETING
         self.book.touch(job)
@@ -554,10 +332,11 @@ class LifeCycle:
         if job.state is JobState.SUSPENDED:
             self._to_engine(job, self.engine.suspend(job.job_id))
         if job.time_limit_min is not None and job.time_limit_min < INFINITE and job.end_time:
-            over = self._over_time_limit_min(job) * 60
+            over = self.letters.over_time_limit_min(job) * 60
             self._to_engine(job, self.engine.limit(job.job_id, job.end_time + over))
 
-    def _requeue(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
+    def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
+        """This run is over and another is due: its record becomes a duplicate, the job pends again."""
         try:
             self.book.flush()  # steps that were told so far belong to the run that ends here
         except StoreError as error:
@@ -606,7 +385,7 @@ class LifeCycle:
 
     def again_at(self, job: Job, start: int) -> None:
         """A job that has just ended comes back, not before an epoch second (scrontab)."""
-        self._requeue(job, job.state)
+        self.run_again(job, job.state)
         job.spec = job.spec.evolve(begin=start)
         job.eligible_time = job.start_time = float(start)
         self.book.touch(job)

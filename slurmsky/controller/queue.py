@@ -27,6 +27,8 @@ from ..site.record import Site
 from .book import Book
 from .cron import Crontab
 from .errors import Errno, SlurmError
+from .events import Events
+from .letters import Letters
 from .lifecycle import LifeCycle
 from .mail import Mail, mail_for
 from .scheduling import Scheduler
@@ -69,7 +71,9 @@ class Queue:
         self.engine = Router(self.engines, self._engine_of)
         self.scheduler = Scheduler(self.book, self.engine.places_in)
         self.book.judge = self._judge
-        self.life = LifeCycle(self.book, self.engine, paths.jobs, self.kick, self._send_mail, self.host)
+        self.letters = Letters(self.book, paths.jobs, self.host)
+        self.life = LifeCycle(self.book, self.engine, self.letters, self.kick, self._send_mail)
+        self.events = Events(self.book, self.life)
         self.started_at = clock()
         self.crontab = Crontab(self.store, self.book, self.life, clock)
         self.triggers = Triggers(self.store, self.book, self.life, clock, self._run_program)
@@ -265,7 +269,7 @@ class Queue:
             self._seen[key] = max(self._seen.get(key, 0), int(event["seq"]))
             if not self._flushing:
                 self._touched()
-        self.life.on_event(event)
+        self.events.take(event)
 
     # --- the rest
 
