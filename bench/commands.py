@@ -101,18 +101,21 @@ def main() -> int:
         subprocess.run(["/usr/bin/scancel", "--name=slurmsky-bench,job.sh"], capture_output=True)
 
         box.ask("scancel", "--state=PENDING")
+        # All of them wait for one that has the machine, so that the scheduler has them to think of, too.
+        box.ask("sbatch", "--exclusive", "--output=/dev/null", "--wrap=sleep 7200")
         for _ in range(options.known - QUEUED):
-            box.submit("--hold")
-        queued = side_by_side({"squeue": lambda: box.seconds("squeue")}, options.rounds)
-        box.ask("scancel", "--state=PENDING")
+            box.submit()
+        queued = side_by_side(bare | ours(box), options.rounds)
+        box.ask("scancel", "--me")
         for _ in range(QUEUED):
             box.submit("--hold")
         medians = side_by_side(bare | ours(box), options.rounds)
         over += show(f"{options.known} known jobs of which {QUEUED} are queued", medians)
-        table(
-            f"{options.known - QUEUED} queued jobs, all of them listed",
-            [("", "ms"), ("squeue", f"{queued['squeue'] * 1000:.1f}")],
-        )
+        # Listing them all is beyond the limit: a line of 80 characters each.
+        listing = queued.pop("squeue")
+        title = f"{options.known - QUEUED} queued jobs"
+        over += show(title, queued)
+        table(f"{title}, all of them listed", [("", "ms"), ("squeue", f"{listing * 1000:.1f}")])
     if sky := shutil.which("sky"):
         show("SkyPilot", side_by_side(bare | {"sky jobs queue": lambda: seconds([sky, "jobs", "queue"])}, 3))
     for name in over:

@@ -41,6 +41,11 @@ log = logging.getLogger("slurmsky.controller")
 RETRY_FLUSH_S = 1.0
 ORPHAN_LOOK_S = 1.0
 
+#: a pass over the pending jobs that took longer is followed by a pause of so many times its length, in which
+#: commands are answered: the controller gives a long queue at most a fifth of its time (slurmctld: sched_min_interval)
+_SHORT_PASS_S = 0.005
+_PASS_PAUSE = 4
+
 
 class Queue:
     """What commands act on."""
@@ -79,6 +84,7 @@ class Queue:
         self.triggers = Triggers(self.store, self.book, self.life, clock, self._run_program)
         self._loop = asyncio.get_running_loop()
         self._kicked = False
+        self._next_pass = 0.0  # not before, on the loop's clock
         self._flushing = False
         self._wake: asyncio.TimerHandle | None = None
         self._forget: asyncio.TimerHandle | None = None
@@ -152,7 +158,8 @@ class Queue:
 
     def _flush_soon(self) -> None:
         self._flushing = False
-        if not self._kicked:  # else the pass over the pending jobs commits its starts with all this
+        # A pass over the pending jobs that is about to come commits its starts with all this.
+        if not self._kicked or self._loop.time() < self._next_pass:
             self.flush_or_retry()
 
     def flush_or_retry(self) -> None:
@@ -208,10 +215,10 @@ class Queue:
     # --- scheduling
 
     def kick(self) -> None:
-        """Look at the pending jobs soon."""
+        """Look at the pending jobs soon: at once where the queue is short."""
         if not self._kicked:
             self._kicked = True
-            self._loop.call_soon(self._pass)
+            self._loop.call_at(max(self._loop.time(), self._next_pass), self._pass)
 
     def _pass(self) -> None:
         self._kicked = False
@@ -220,7 +227,9 @@ class Queue:
             self._wake = None
         waiting, before = len(self.book.pending), time.perf_counter()
         plan = self.scheduler.run()
-        self.book.counters.cycles.add(int((time.perf_counter() - before) * 1e6), waiting)
+        took = time.perf_counter() - before
+        self._next_pass = self._loop.time() + (took * _PASS_PAUSE if took > _SHORT_PASS_S else 0.0)
+        self.book.counters.cycles.add(int(took * 1e6), waiting)
         for job, shares in plan.starts:
             self.life.begin(job, shares)
         for job in plan.hopeless:
