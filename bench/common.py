@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 import socket
 import statistics
@@ -17,7 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from slurmsky.node import wire  # noqa: E402  # the clone's, whatever else is installed
+# the clone's, whatever else is installed
+from slurmsky.controller.store import Store  # noqa: E402
+from slurmsky.model.job import Job  # noqa: E402
+from slurmsky.model.spec import JobSpec  # noqa: E402
+from slurmsky.node import wire  # noqa: E402
 
 BIN = ROOT / "bin"
 
@@ -110,11 +116,33 @@ class Sandbox:
         raise RuntimeError("no controller runs")
 
 
+def fill(home: Path, known: int) -> None:
+    """Held jobs 1 to `known`, as sbatch leaves them in the store; the controller is not running yet."""
+    home.mkdir(mode=0o700)
+    user, now = pwd.getpwuid(os.geteuid()), time.time()
+    group = grp.getgrgid(os.getegid()).gr_name
+    spec = JobSpec(job_name="wrap", hold=True, output="/dev/null", requeue=True, wrap="true")
+    jobs = (
+        Job(
+            number, spec, "wrap", user.pw_name, os.geteuid(), os.getegid(), group, user.pw_name, "debug",
+            reason="JobHeldUser", submit_time=now, eligible_time=now, stdout="/dev/null", work_dir=str(home.parent),
+            submit_dir=str(home.parent), submit_line="sbatch --hold --output=/dev/null --wrap=true",
+            alloc_node=socket.gethostname(),
+        )
+        for number in range(1, known + 1)
+    )  # fmt: skip
+    store = Store(home / "queue.db")
+    store.write(jobs, (), (), {"next_job_id": known + 1})
+    store.close()
+
+
 @contextmanager
-def sandbox() -> Iterator[Sandbox]:
-    """A fresh state folder with a running controller; all of it is gone afterwards."""
+def sandbox(known: int = 0) -> Iterator[Sandbox]:
+    """A fresh state folder, with so many held jobs, and a running controller; all of it is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="slurmsky-bench-"))
     box = Sandbox(folder)
+    if known:
+        fill(box.home, known)
     try:
         box.output("squeue")
         yield box

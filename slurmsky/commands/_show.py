@@ -76,7 +76,7 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
 
         meta = structured.meta(ctx.command, list(ctx.args), book.cluster.name)
         document = structured.jobs_document(jobs, meta, ctx.queue.clock(), book.cluster)
-        ctx.out(structured.dump(document, yaml=query.yaml is not None))
+        ctx.out("".join(structured.dump(document, yaml=query.yaml is not None)))
         return 0
     ctx.out(
         "".join(report.show_job(job, context, detail=query.details, oneliner=query.oneliner) for job in jobs)

@@ -52,7 +52,9 @@ async def main(ctx: Context) -> int:
 
         meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
         document = structured.accounting_document(jobs, meta, ctx.queue.clock(), ctx.queue.book.cluster)
-        ctx.out(structured.dump(document, yaml=query.yaml is not None))
+        for piece in structured.dump(document, yaml=query.yaml is not None):
+            ctx.out(piece)
+            await ctx.drain()
         return 0
     text = query.format or (report.BRIEF if query.brief else report.LONG if query.long else report.DEFAULT)
     try:

@@ -55,7 +55,7 @@ def _print(ctx: Context, query: SinfoQuery) -> int:
 
         meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
         document = structured.sinfo_document(nodes, partitions, meta, ctx.queue.clock())
-        ctx.out(structured.dump(document, yaml=query.yaml is not None))
+        ctx.out("".join(structured.dump(document, yaml=query.yaml is not None)))
         return 0
     if query.clusters:
         ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")

@@ -34,7 +34,7 @@ async def main(ctx: Context) -> int:
     if not known_cluster(ctx, query.clusters):
         return 1
     while True:
-        code = _print(ctx, query)
+        code = await _print(ctx, query)
         if not query.iterate:
             return code
         done, _ = await asyncio.wait({ctx.gone}, timeout=query.iterate)
@@ -44,7 +44,7 @@ async def main(ctx: Context) -> int:
         await ctx.drain()
 
 
-def _print(ctx: Context, query: SqueueQuery) -> int:
+async def _print(ctx: Context, query: SqueueQuery) -> int:
     queue = ctx.queue
     found, problem = _chosen(ctx, query)
     if problem:
@@ -59,7 +59,7 @@ def _print(ctx: Context, query: SqueueQuery) -> int:
     jobs = list(filter(_filter(ctx, query), found))
     context = report_context(ctx, query, expand_patterns=query.expand_patterns)
     if query.json is not None or query.yaml is not None:
-        return _structured(ctx, query, jobs)
+        return await _structured(ctx, query, jobs)
     if query.clusters:
         ctx.out(f"CLUSTER: {queue.book.cluster.name}\n")
     try:
@@ -105,12 +105,14 @@ def _step_wanted(row: StepRow, wanted: Iterable[JobId]) -> bool:
                           for one in ids)
 
 
-def _structured(ctx: Context, query: SqueueQuery, jobs: list[Job]) -> int:
+async def _structured(ctx: Context, query: SqueueQuery, jobs: list[Job]) -> int:
     from ..report import json as structured
 
     meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
     document = structured.jobs_document(jobs, meta, ctx.queue.clock(), ctx.queue.book.cluster)
-    ctx.out(structured.dump(document, yaml=query.yaml is not None))
+    for piece in structured.dump(document, yaml=query.yaml is not None):
+        ctx.out(piece)
+        await ctx.drain()
     return 0
 
 

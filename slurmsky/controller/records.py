@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING
 from typing import Any
 
 from ..model.allocation import share_from_dict, share_to_dict
@@ -10,6 +11,8 @@ from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState
 
 _JOB_DEFAULTS = dict(Job.__dataclass_fields__)
+_PLAIN = {name: field.default for name, field in _JOB_DEFAULTS.items() if field.default is not MISSING}
+_STATES = {state.value: state for state in JobState}
 
 
 def job_to_json(job: Job) -> str:
@@ -31,14 +34,18 @@ def job_from_json(text: str, spec: JobSpec) -> Job:
     """Inverse of job_to_json."""
     data = json.loads(text)
     data["spec"] = spec
-    data["state"] = JobState(data["state"])
-    data["flags"] = JobFlag(data["flags"])
+    data["state"] = _STATES[data["state"]]
+    data["flags"] = JobFlag(data["flags"]) if data["flags"] else JobFlag.NONE
     data["shares"] = [share_from_dict(share) for share in data["shares"]]
-    data["pending_tasks"] = tuple(range(*part) for part in data["pending_tasks"])
+    data["pending_tasks"] = tuple([range(*part) for part in data["pending_tasks"]])
     for name in ("argv", "planned_nodes", "het_ids"):
         if name in data:
             data[name] = tuple(data[name])
-    return Job(**data)
+    # sacct reads ten thousand of them: a call with a hundred arguments would take most of its time.
+    job = object.__new__(Job)
+    job.__dict__.update(_PLAIN)
+    job.__dict__.update(data, steps={})
+    return job
 
 
 def step_to_dict(step: Step) -> dict[str, Any]:

@@ -163,13 +163,17 @@ class Store:
 
     def _jobs(self, where: str, values: tuple[object, ...]) -> Iterator[Job]:
         rows = self._db.execute(
-            f"SELECT restarts, spec_id, record FROM jobs WHERE {where} ORDER BY job_id, restarts", values
+            f"SELECT job_id, restarts, spec_id, record FROM jobs WHERE {where} ORDER BY job_id, restarts", values
         ).fetchall()
-        for restarts, spec_id, record in rows:
+        steps: dict[tuple[int, int], list[str]] = {}
+        for job_id, restarts, record in self._db.execute(
+            "SELECT s.job_id, s.restarts, s.record FROM jobs JOIN steps s USING (job_id, restarts)"
+            f" WHERE {where}", values
+        ):
+            steps.setdefault((job_id, restarts), []).append(record)
+        for job_id, restarts, spec_id, record in rows:
             job = job_from_json(record, self._spec(spec_id))
-            for (step_record,) in self._db.execute(
-                "SELECT record FROM steps WHERE job_id=? AND restarts=?", (job.job_id, restarts)
-            ):
+            for step_record in steps.get((job_id, restarts), ()):
                 step = step_from_dict(json.loads(step_record))
                 job.steps[step.step_id] = step
             yield job

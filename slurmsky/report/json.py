@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Callable
 
 from slurmsky.model.cluster import ClusterConfig, PartitionConfig
@@ -19,9 +20,9 @@ from .json_accounting import accounting_record
 from .json_nodes import node_record, partition_record, sinfo_record
 from .json_records import (
     Constant,
+    JobRecords,
     Number,
     Record,
-    job_record,
     stamp,
 )
 from .nodes import Options, node_rows, sort_nodes
@@ -58,8 +59,7 @@ def _context(now: float, cluster: ClusterConfig) -> Context:
 
 def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Record:
     """Answer of squeue --json and scontrol show job --json."""
-    context = _context(now, cluster)
-    return answer("jobs", (job_record(job, context) for job in jobs), about,
+    return answer("jobs", map(JobRecords(_context(now, cluster)), jobs), about,
                   last_backfill=stamp(now), last_update=stamp(now))
 
 
@@ -92,50 +92,112 @@ def accounting_document(jobs: Iterable[Job], about: Record, now: float, cluster:
     return answer("jobs", (accounting_record(job, context) for job in accounting_order(jobs)), about)
 
 
-def dump(document: Mapping[str, Any], yaml: bool = False) -> str:
-    """A document as text."""
-    return yaml_text(document) if yaml else json_text(document)
+def dump(document: Mapping[str, Any], yaml: bool = False) -> Iterator[str]:
+    """A document as text, in pieces: that of ten thousand jobs is fifty megabytes."""
+    return yaml_pieces(document) if yaml else json_pieces(document)
 
 
 def json_text(answer: Mapping[str, Any]) -> str:
+    """An answer as JSON."""
+    return "".join(json_pieces(answer))
+
+
+def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
     """An answer as JSON: a record a line, since indenting ten thousand jobs would take seconds."""
-    parts = []
+    start = "{\n"
     for key, value in answer.items():
+        head = "%s  %s: " % (start, json.dumps(key))
+        start = ",\n"
         if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)):
-            lines = [_encoded(item) for item in value]
-            body = "[\n    %s\n  ]" % ",\n    ".join(lines) if lines else "[]"
+            records = map(_Alike(_json_entry, "{", ", ", "}", _encode), value)
+            first = next(records, None)
+            if first is None:
+                yield head + "[]"
+                continue
+            yield head + "[\n    " + first
+            yield from _several(",\n    " + record for record in records)
+            yield "\n  ]"
         else:
-            body = json.dumps(value, indent=2).replace("\n", "\n  ")
-        parts.append("  %s: %s" % (json.dumps(key), body))
-    return "{\n%s\n}\n" % ",\n".join(parts)
+            yield head + json.dumps(value, indent=2).replace("\n", "\n  ")
+    yield "\n}\n"
 
 
-_ENCODE = json.JSONEncoder(check_circular=False).encode
-_QUOTE = json.encoder.encode_basestring_ascii
+def _several(pieces: Iterator[str]) -> Iterator[str]:
+    """The same text in larger pieces."""
+    while several := "".join(islice(pieces, 50)):
+        yield several
+
+
+class _Alike:
+    """Writes records that are much alike: a value that is that of the record before is not written anew."""
+
+    def __init__(self, entry: Callable[[str, Any], str], start: str, between: str, end: str,
+                 other: Callable[[Any], str]) -> None:
+        self._entry, self._other = entry, other
+        self._start, self._between, self._end = start, between, end
+        self._keys: list[str] = []
+        self._values: list[Any] = []
+        self._texts: list[str] = []
+
+    def __call__(self, record: Any) -> str:
+        if not isinstance(record, dict) or not record:
+            return self._other(record)
+        keys, values, entry = list(record), list(record.values()), self._entry
+        if keys == self._keys:
+            # 1 and True are equal and are not written alike.
+            self._texts = [
+                text if value is old or (value == old and type(value) is type(old)) else entry(key, value)
+                for key, value, old, text in zip(keys, values, self._values, self._texts)]
+        else:
+            self._keys = keys
+            self._texts = [entry(key, value) for key, value in record.items()]
+        self._values = values
+        return self._start + self._between.join(self._texts) + self._end
+
+
+_encode = json.JSONEncoder(check_circular=False).encode
+_quote = json.encoder.encode_basestring_ascii
 # Values of one of these types are written without the encoder's overhead: nearly all of a job's.
 _QUICK: dict[type, Callable[[Any], str]] = {
-    str: _QUOTE,
+    str: _quote,
     int: str,
     bool: lambda value: "true" if value else "false",
     # what is not Constant is set and not endless
     Number: lambda value: '{"set": true, "infinite": false, "number": %s}' % value["number"],
     Constant: lambda value: value.text,
-    list: lambda value: _ENCODE(value) if value else "[]",
+    list: lambda value: _encode(value) if value else "[]",
 }
 
 
-def _encoded(record: Any) -> str:
-    """A record as json.dumps writes it, in half its time."""
-    if not isinstance(record, dict):
-        return _ENCODE(record)
-    quick = _QUICK.get
-    return "{%s}" % ", ".join([
-        '"%s": %s' % (key, quick(type(value), _ENCODE)(value)) for key, value in record.items()])
+def _json_entry(key: str, value: Any) -> str:
+    return '"%s": %s' % (key, _QUICK.get(type(value), _encode)(value))
 
 
 def yaml_text(answer: Mapping[str, Any]) -> str:
     """An answer as YAML 1.1, in block form."""
-    return "%YAML 1.1\n---\n" + "\n".join(_yaml(answer, "")) + "\n...\n"
+    return "".join(yaml_pieces(answer))
+
+
+def yaml_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
+    """An answer as YAML 1.1, in block form."""
+    yield "%YAML 1.1\n---\n"
+    for key, value in answer.items():
+        if isinstance(value, Iterable) and not isinstance(value, (str, Mapping, list)):
+            records = map(_Alike(_yaml_entry, "  - ", "    ", "", _yaml_item), value)
+            first = next(records, None)
+            yield "%s: []\n" % key if first is None else "%s:\n%s" % (key, first)
+            yield from _several(records)
+        else:
+            yield "\n".join(_entry("%s:" % key, value, "  ")) + "\n"
+    yield "...\n"
+
+
+def _yaml_entry(key: str, value: Any) -> str:
+    return "\n".join(_entry("%s:" % key, value, "      ")) + "\n"
+
+
+def _yaml_item(value: Any) -> str:
+    return "\n".join(_yaml([value], "  ")) + "\n"
 
 
 def _yaml(value: Any, indent: str) -> list[str]:

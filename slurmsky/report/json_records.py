@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from slurmsky.language.signalspec import name_of
 from slurmsky.model.job import Job
-from slurmsky.model.spec import INFINITE
+from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobFlag, JobState
 
 from . import facts
@@ -87,11 +87,127 @@ _SHARED = {
 }
 
 
+#: the keys of a job in the order of the parser's fields
+_LAYOUT = """
+    account accrue_time admin_comment allocating_node array_job_id array_task_id array_max_tasks
+    array_task_string association_id batch_features batch_flag batch_host flags burst_buffer burst_buffer_state
+    cluster cluster_features command comment container container_id contiguous core_spec thread_spec
+    cores_per_socket billable_tres cpus_per_task cpu_frequency_minimum cpu_frequency_maximum
+    cpu_frequency_governor cpus_per_tres cron deadline delay_boot dependency derived_exit_code eligible_time
+    end_time excluded_nodes exit_code extra failed_node features federation_origin federation_siblings_active
+    federation_siblings_viable gres_detail group_id group_name het_job_id het_job_id_set het_job_offset job_id
+    job_resources job_size_str job_state last_sched_evaluation licenses licenses_allocated mail_type mail_user
+    max_cpus max_nodes mcs_label memory_per_tres name network nodes nice tasks_per_core tasks_per_tres
+    tasks_per_node tasks_per_socket tasks_per_board cpus node_count tasks partition prefer memory_per_cpu
+    memory_per_node minimum_cpus_per_node minimum_tmp_disk_per_node preempt_time preemptable_time pre_sus_time
+    hold priority priority_by_partition profile qos reboot required_nodes required_switches requeue resize_time
+    restart_cnt resv_name scheduled_nodes segment_size selinux_context shared step_id sockets_per_board
+    sockets_per_node start_time state_description state_reason standard_input standard_output standard_error
+    stdin_expanded stdout_expanded stderr_expanded submit_time submit_line suspend_time system_comment
+    time_limit time_minimum threads_per_core tres_bind tres_freq tres_per_job tres_per_node tres_per_socket
+    tres_per_task tres_req_str tres_alloc_str user_id user_name maximum_switch_wait_time wckey
+    current_working_directory
+""".split()  # noqa: SIM905  # read as a list of words
+
+
+class JobRecords:
+    """Makes the records of jobs; what depends on the spec alone is worked out once for all jobs that share it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._forms: dict[int, tuple[JobSpec, Record]] = {}
+
+    def __call__(self, job: Job) -> Record:
+        """A job as squeue and scontrol show job write it."""
+        spec, form = self._forms.get(id(job.spec), (None, {}))
+        if spec is not job.spec:
+            form = dict.fromkeys(_LAYOUT)
+            form.update(_of_spec(job.spec))
+            self._forms[id(job.spec)] = job.spec, form
+        record = form.copy()
+        record.update(_of_job(job, self._context))
+        return record
+
+
 def job_record(job: Job, context: Context) -> Record:
     """A job as squeue and scontrol show job write it."""
-    spec, waiting = job.spec, job.state is JobState.PENDING
+    return JobRecords(context)(job)
+
+
+def _of_spec(spec: JobSpec) -> Record:
     kind, memory = facts.min_memory(spec)
     per = facts.tres_per(spec)
+    return {
+        "association_id": 0,
+        "batch_features": spec.batch_features or "",
+        "burst_buffer": "",
+        "burst_buffer_state": "",
+        "cluster_features": spec.cluster_constraint or "",
+        "container": spec.container or "",
+        "container_id": spec.container_id or "",
+        "contiguous": spec.contiguous,
+        "core_spec": spec.core_spec or 0,
+        "thread_spec": spec.thread_spec if spec.thread_spec is not None else 32766,
+        "cores_per_socket": number(spec.cores_per_socket),
+        "cpus_per_task": number(spec.cpus_per_task or 1),
+        "cpu_frequency_minimum": UNSET,
+        "cpu_frequency_maximum": UNSET,
+        "cpu_frequency_governor": UNSET,
+        "cpus_per_tres": per.get("CpusPerTres", ""),
+        "cron": "",
+        "deadline": stamp(spec.deadline),
+        "delay_boot": number((spec.delay_boot_min or 0) * 60),
+        "excluded_nodes": spec.exclude or "",
+        "extra": spec.extra or "",
+        "features": spec.constraint or "",
+        "federation_origin": "",
+        "federation_siblings_active": "",
+        "federation_siblings_viable": "",
+        "job_size_str": [],
+        "licenses": spec.licenses or "",
+        "mail_type": [word for word in mail_types(spec).split(",") if word] if spec.mail_type else [],
+        "max_cpus": number(0),
+        "mcs_label": spec.mcs_label or "",
+        "memory_per_tres": per.get("MemPerTres", ""),
+        "network": spec.network or "",
+        "tasks_per_core": number(spec.ntasks_per_core),
+        "tasks_per_tres": number(spec.ntasks_per_gpu or 0),
+        "tasks_per_node": number(spec.ntasks_per_node or 0),
+        "tasks_per_socket": number(spec.ntasks_per_socket),
+        "tasks_per_board": number(spec.ntasks_per_board or 0),
+        "prefer": spec.prefer or "",
+        "memory_per_cpu": number(memory if kind == "CPU" else None),
+        "memory_per_node": number(memory if kind == "Node" else None),
+        "minimum_cpus_per_node": number(facts.min_cpus_per_node(spec)),
+        "minimum_tmp_disk_per_node": number(spec.tmp_mib or 0),
+        "preemptable_time": stamp(0),
+        "priority_by_partition": [],
+        "profile": ["NOT_SET"],
+        "reboot": spec.reboot,
+        "required_nodes": spec.nodelist or "",
+        "required_switches": int((spec.switches or "0").partition("@")[0] or 0),
+        "requeue": spec.requeue is not False,
+        "resv_name": spec.reservation or "",
+        "segment_size": spec.segment or 0,
+        "selinux_context": "",
+        "shared": _SHARED[facts.share_word(spec)],
+        "sockets_per_board": 0,
+        "sockets_per_node": number(spec.sockets_per_node),
+        "time_minimum": number(spec.time_min_min or 0),
+        "threads_per_core": number(spec.threads_per_core),
+        "tres_bind": per.get("TresBind", ""),
+        "tres_freq": per.get("TresFreq", ""),
+        "tres_per_job": per.get("TresPerJob", ""),
+        "tres_per_node": per.get("TresPerNode", ""),
+        "tres_per_socket": per.get("TresPerSocket", ""),
+        "tres_per_task": per.get("TresPerTask", ""),
+        "maximum_switch_wait_time": facts.switch_wait_s(spec),
+        "wckey": spec.wckey or "",
+    }
+
+
+def _of_job(job: Job, context: Context) -> Record:
+    spec, waiting = job.spec, job.state is JobState.PENDING
     limit = context.time_limit(job)
     stdout, stderr = job.stdout, facts.stderr_pattern(job)
     stdout_path = facts.expand_path(stdout, job)
@@ -105,44 +221,19 @@ def job_record(job: Job, context: Context) -> Record:
         "array_task_id": number(job.array_task_id),
         "array_max_tasks": number(job.array_max_running or 0),
         "array_task_string": facts.array_tasks(job, 0) or "",
-        "association_id": 0,
-        "batch_features": spec.batch_features or "",
         "batch_flag": job.is_batch,
         "batch_host": job.batch_host,
         "flags": _job_flags(job),
-        "burst_buffer": "",
-        "burst_buffer_state": "",
         "cluster": job.cluster,
-        "cluster_features": spec.cluster_constraint or "",
         "command": "" if not job.command else facts.command(job),
         "comment": job.comment,
-        "container": spec.container or "",
-        "container_id": spec.container_id or "",
-        "contiguous": spec.contiguous,
-        "core_spec": spec.core_spec or 0,
-        "thread_spec": spec.thread_spec if spec.thread_spec is not None else 32766,
-        "cores_per_socket": number(spec.cores_per_socket),
         "billable_tres": number(float(job.num_cpus) if job.shares else None),
-        "cpus_per_task": number(spec.cpus_per_task or 1),
-        "cpu_frequency_minimum": UNSET,
-        "cpu_frequency_maximum": UNSET,
-        "cpu_frequency_governor": UNSET,
-        "cpus_per_tres": per.get("CpusPerTres", ""),
-        "cron": "",
-        "deadline": stamp(spec.deadline),
-        "delay_boot": number((spec.delay_boot_min or 0) * 60),
         "dependency": job.dependency_shown or job.dependency,
         "derived_exit_code": exit_code(job.derived_exit_code, job.derived_exit_signal),
         "eligible_time": stamp(job.eligible_time),
         "end_time": stamp(job.end_time),
-        "excluded_nodes": spec.exclude or "",
         "exit_code": exit_code(job.exit_code, job.exit_signal),
-        "extra": spec.extra or "",
         "failed_node": job.failed_node,
-        "features": spec.constraint or "",
-        "federation_origin": "",
-        "federation_siblings_active": "",
-        "federation_siblings_viable": "",
         "gres_detail": [",".join(facts.device_text(*item) for item in share.gres.items() if item[1])
                         for share in job.shares if share.gres],
         "group_id": job.gid,
@@ -152,57 +243,27 @@ def job_record(job: Job, context: Context) -> Record:
         "het_job_offset": number(job.het_offset),
         "job_id": job.job_id,
         "job_resources": _resources(job),
-        "job_size_str": [],
         "job_state": states(job),
         "last_sched_evaluation": stamp(job.last_sched_eval),
-        "licenses": spec.licenses or "",
         "licenses_allocated": (spec.licenses or "") if job.shares else "",
-        "mail_type": [word for word in mail_types(spec).split(",") if word] if spec.mail_type else [],
         "mail_user": spec.mail_user or job.user,
-        "max_cpus": number(0),
         "max_nodes": number(job.max_nodes if waiting else 0),
-        "mcs_label": spec.mcs_label or "",
-        "memory_per_tres": per.get("MemPerTres", ""),
         "name": job.name,
-        "network": spec.network or "",
         "nodes": facts.node_list(job.nodes),
         "nice": job.nice,
-        "tasks_per_core": number(spec.ntasks_per_core),
-        "tasks_per_tres": number(spec.ntasks_per_gpu or 0),
-        "tasks_per_node": number(spec.ntasks_per_node or 0),
-        "tasks_per_socket": number(spec.ntasks_per_socket),
-        "tasks_per_board": number(spec.ntasks_per_board or 0),
         "cpus": number(job.num_cpus),
         "node_count": number(job.num_nodes),
         "tasks": number(job.num_tasks),
         "partition": facts.partition(job),
-        "prefer": spec.prefer or "",
-        "memory_per_cpu": number(memory if kind == "CPU" else None),
-        "memory_per_node": number(memory if kind == "Node" else None),
-        "minimum_cpus_per_node": number(facts.min_cpus_per_node(spec)),
-        "minimum_tmp_disk_per_node": number(spec.tmp_mib or 0),
         "preempt_time": stamp(job.preempt_time),
-        "preemptable_time": stamp(0),
         "pre_sus_time": stamp(job.pre_suspend_s),
         "hold": job.priority == 0,
         "priority": number(job.priority),
-        "priority_by_partition": [],
-        "profile": ["NOT_SET"],
         "qos": job.qos,
-        "reboot": spec.reboot,
-        "required_nodes": spec.nodelist or "",
-        "required_switches": int((spec.switches or "0").partition("@")[0] or 0),
-        "requeue": spec.requeue is not False,
         "resize_time": stamp(job.resize_time),
         "restart_cnt": job.restarts,
-        "resv_name": spec.reservation or "",
         "scheduled_nodes": facts.node_list(job.planned_nodes),
-        "segment_size": spec.segment or 0,
-        "selinux_context": "",
-        "shared": _SHARED[facts.share_word(spec)],
         "step_id": {"sluid": "", "job_id": job.job_id, "step_het_component": UNSET, "step_id": "TBD"},
-        "sockets_per_board": 0,
-        "sockets_per_node": number(spec.sockets_per_node),
         "start_time": stamp(job.start_time),
         "state_description": job.reason_desc,
         "state_reason": job.reason,
@@ -217,20 +278,10 @@ def job_record(job: Job, context: Context) -> Record:
         "suspend_time": stamp(job.suspend_time),
         "system_comment": job.system_comment,
         "time_limit": number(limit),
-        "time_minimum": number(spec.time_min_min or 0),
-        "threads_per_core": number(spec.threads_per_core),
-        "tres_bind": per.get("TresBind", ""),
-        "tres_freq": per.get("TresFreq", ""),
-        "tres_per_job": per.get("TresPerJob", ""),
-        "tres_per_node": per.get("TresPerNode", ""),
-        "tres_per_socket": per.get("TresPerSocket", ""),
-        "tres_per_task": per.get("TresPerTask", ""),
         "tres_req_str": facts.tres(facts.requested(job, context)),
         "tres_alloc_str": facts.tres(facts.allocated(job, context)),
         "user_id": job.uid,
         "user_name": job.user,
-        "maximum_switch_wait_time": facts.switch_wait_s(spec),
-        "wckey": spec.wckey or "",
         "current_working_directory": job.work_dir,
     }
 

@@ -1,0 +1,127 @@
+"""What each query costs with thousands of jobs in the store, against the bare interpreter.
+
+    python bench/queries.py [--rounds 7] [--known 10000] [--check] [--real]
+
+A query may cost three times the bare interpreter and 20 ms for each thousand rows it prints; `squeue --json` of ten
+thousand jobs less than a second. `--check` fails when one is over. `--real` submits as many held jobs to the real
+Slurm of this machine, where one answers, and times its commands beside ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import real, sandbox, seconds, side_by_side, table
+
+TIMES_BARE = 3.0
+PER_ROW_S = 20e-6
+JSON_S = 1.0
+BARE = "python3 -I -S -c pass"
+
+
+@dataclass(frozen=True)
+class Query:
+    """A command line; `{job}` is a job's id. A document's rows are its records, which have a limit of their own."""
+
+    line: str
+    limit_s: float | None = None
+
+
+QUERIES = (
+    Query("squeue"),
+    Query("squeue -h -o %i -j {job}"),
+    Query("squeue -l --sort=-i"),
+    Query("squeue -r -O jobarrayid,name,state,reason,timeleft,tres-alloc"),
+    Query("squeue --start"),
+    Query("squeue -t all -u root"),
+    Query("squeue --json", JSON_S),
+    Query("squeue --json -j {job}"),
+    Query("sinfo"),
+    Query("sinfo -N -l"),
+    Query("sinfo --json"),
+    Query("sacct -X -n -P"),
+    Query("sacct -j {job}"),
+    Query("sacct -X --json", JSON_S),
+    Query("scontrol show job {job}"),
+    Query("scontrol -o show job"),
+    Query("scontrol show node"),
+    Query("scontrol show partition"),
+    Query("sshare"),
+    Query("sdiag"),
+    Query("sreport cluster utilization"),
+    Query("sreport job sizesbyaccount"),
+    Query("sreport user topusage"),
+)
+
+
+def limit(query: Query, rows: int, bare: float) -> float:
+    """How long the query may take, in seconds."""
+    return query.limit_s if query.limit_s is not None else TIMES_BARE * bare + PER_ROW_S * rows
+
+
+def theirs(known: int) -> tuple[Callable[[str], list[str]], str] | None:
+    """Lines for the real Slurm with that many held jobs, and the id of one of them."""
+    squeue = real("squeue")
+    if squeue is None:
+        return None
+    place = os.path.dirname(squeue)
+    with tempfile.TemporaryDirectory() as folder:
+        line = [f"{place}/sbatch", "--parsable", "--hold", "-o/dev/null", "-Jslurmsky-bench", "--wrap=true"]
+        for _ in range(known):
+            job = subprocess.run(line, capture_output=True, text=True, check=True, cwd=folder).stdout.strip()
+    return (lambda text: [f"{place}/{text.split()[0]}", *text.split()[1:]]), job
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--known", type=int, default=10_000)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--real", action="store_true")
+    options = parser.parse_args()
+    bare = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
+    over = []
+    job = str(options.known)
+    with sandbox(options.known) as box:
+        other = theirs(options.known) if options.real else None
+        rows = [("", "rows", "ms", "limit", "real ms")]
+        try:
+            for query in QUERIES:
+                words = query.line.format(job=job).split()
+                printed = box.output(words[0], *words[1:]).count("\n")
+                measures: dict[str, Callable[[], float]] = {
+                    BARE: lambda: seconds(bare),
+                    "ours": lambda words=words: box.seconds(*words),  # type: ignore[misc]
+                }
+                if other is not None and "json" not in query.line:
+                    command = other[0](query.line.format(job=other[1]))
+                    if Path(command[0]).exists():
+                        measures["real"] = lambda command=command: seconds(command)  # type: ignore[misc]
+                medians = side_by_side(measures, options.rounds)
+                most = limit(query, printed, medians[BARE])
+                theirs_ms = f"{medians['real'] * 1000:.1f}" if "real" in medians else ""
+                rows.append(
+                    (query.line, str(printed), f"{medians['ours'] * 1000:.1f}", f"{most * 1000:.1f}", theirs_ms)
+                )
+                if medians["ours"] > most:
+                    over.append(query.line)
+        finally:
+            if other is not None:
+                subprocess.run([*other[0]("scancel"), "--name=slurmsky-bench"], capture_output=True)
+        table(f"{options.known} jobs, medians of {options.rounds}", rows)
+    for name in over:
+        print(f"over its limit: {name}", file=sys.stderr)
+    return 1 if over and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
