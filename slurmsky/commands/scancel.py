@@ -7,6 +7,7 @@ import signal
 
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
+from ..engines.sky.foreign import NAME as FOREIGN
 from ..language import hostlist
 from ..model.job import Job
 from ..model.states import JobState
@@ -83,6 +84,9 @@ def _by_filter(ctx: Context, query: ScancelQuery) -> list[Job]:
         job
         for job in sorted(book.jobs.values(), key=lambda job: job.job_id)
         if not job.state.finished and _passes(ctx, query, job)
+        # What sbatch did not launch is ended by its id or its name alone: "scancel -u me" in a script written for
+        # Slurm does not mean somebody's service on SkyPilot.
+        and (job.engine != FOREIGN or query.name is not None)
     ]
 
 

@@ -23,7 +23,7 @@ from ._surroundings import surroundings, user_name
 
 _DAY = 86400
 _VERBS = (
-    ("cluster", 2, "cluster"), ("exit", 1, "exit"), ("help", 2, "help"), ("job", 1, "job"),
+    ("cluster", 2, "cluster"), ("cost", 3, "cost"), ("exit", 1, "exit"), ("help", 2, "help"), ("job", 1, "job"),
     ("nonparsable", 4, "columns"), ("quiet", 4, "quiet"), ("quit", 4, "exit"), ("parsable", 9, "parsable"),
     ("parsable2", 9, "parsable2"), ("reservation", 2, "reservation"), ("resv", 4, "reservation"),
     ("sort", 1, "sort"), ("time", 1, "time"), ("user", 1, "user"), ("verbose", 4, "verbose"),
@@ -31,6 +31,7 @@ _VERBS = (
 _LISTS = {
     "cluster": '"AccountUtilizationByUser", "AccountUtilizationByQOS", "UserUtilizationByAccount", '
                '"UserUtilizationByWckey", "Utilization", and "WCKeyUtilizationByUser"',
+    "cost": ", ".join(f'"{name}"' for name, _ in utilization.REPORTS["cost"]),
     "job": '"SizesByAccount, SizesByAccountAndWcKey, and SizesByWckey"',
     "reservation": '"Utilization"', "user": '"TopUsage"',
 }  # fmt: skip
@@ -122,7 +123,10 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
     today = _midnight(now)
     tres = utilization.known_tres(request.get("tres", ())) or ("cpu",)
     user = user_name(os.geteuid())
-    query = utilization.Query(kind, name, today - _DAY, today, tres=tres, tres_given="tres" in request.values,
+    start, end = today - _DAY, today
+    if kind == "cost":  # ours: this month, up to now
+        start, end = _month(now), int(now) + 1
+    query = utilization.Query(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
                               time=mood.time, look=mood.look, proper={user: _proper(user)})  # fmt: skip
     code = 0
     asked = matching.conditions(words[1:])
@@ -168,6 +172,11 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
 def _midnight(now: float) -> int:
     local = time.localtime(now)
     return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
+
+
+def _month(now: float) -> int:
+    local = time.localtime(now)
+    return int(time.mktime((local.tm_year, local.tm_mon, 1, 0, 0, 0, 0, 0, -1)))
 
 
 def _proper(user: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..engines.base import EngineError, background
 from ..engines.router import Router
+from ..engines.sky.foreign import NAME as FOREIGN
 from ..model.allocation import NodeShare
 from ..model.job import Job
 from ..model.spec import INFINITE
@@ -256,10 +257,19 @@ class LifeCycle:
 
         background(send())
 
+    def _ours(self, job: Job) -> None:
+        """Raise SlurmError for a job that others launched: all that can be done with it is to cancel it."""
+        if job.engine == FOREIGN:
+            raise SlurmError(Errno.NOT_SUPPORTED)
+
     def signal(self, job: Job, number: int, target: str) -> None:
         """scancel --signal."""
         if job.state.finished:
             raise SlurmError(Errno.ALREADY_DONE)
+        if number == signals.SIGKILL and job.engine == FOREIGN:
+            self.cancel(job, job.uid)
+            return
+        self._ours(job)
         if job.state is JobState.PENDING:
             if number == signals.SIGKILL:
                 self.cancel(job, job.uid)
@@ -269,6 +279,7 @@ class LifeCycle:
 
     def hold(self, job: Job, by_user: bool) -> None:
         """scontrol hold/uhold. Raises SlurmError for a finished job; a running one keeps running."""
+        self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
         job.priority = 0
@@ -280,6 +291,7 @@ class LifeCycle:
 
     def release(self, job: Job) -> None:
         """scontrol release."""
+        self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
         if job.state is not JobState.PENDING:
@@ -294,6 +306,7 @@ class LifeCycle:
 
     def requeue(self, job: Job, how: str = "requeue") -> None:
         """scontrol requeue/requeuehold. ``how``: requeue, hold or special."""
+        self._ours(job)
         if not job.is_batch:
             raise SlurmError(Errno.DISABLED)
         if job.spec.requeue is False:
@@ -396,6 +409,7 @@ class LifeCycle:
 
     def suspend(self, job: Job) -> None:
         """scontrol suspend."""
+        self._ours(job)
         if job.state is JobState.PENDING:
             raise SlurmError(Errno.JOB_PENDING)
         if job.state is not JobState.RUNNING:
@@ -432,6 +446,7 @@ class LifeCycle:
 
     def set_time_limit(self, job: Job, minutes: int) -> None:
         """A new time limit, of a pending or running job."""
+        self._ours(job)
         job.time_limit_min = minutes
         if job.state.active:
             job.end_time = job.start_time + job.suspended_s + minutes * 60 if minutes < INFINITE else 0.0

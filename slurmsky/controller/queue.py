@@ -17,6 +17,8 @@ from ..engines.base import Engine, Event, Unable, background
 from ..engines.local import LocalEngine
 from ..engines.local.programs import run_program
 from ..engines.router import Router
+from ..engines.sky.foreign import NAME as FOREIGN
+from ..engines.sky.foreign import ForeignJobs
 from ..language.jobids import JobId
 from ..model.job import Job
 from ..model.spec import JobSpec
@@ -31,6 +33,8 @@ from .events import Events
 from .letters import Letters
 from .lifecycle import LifeCycle
 from .mail import Mail, mail_for
+from .managed import ManagedJobs, caller
+from .money import Treasury
 from .scheduling import Scheduler
 from .store import Store, StoreError
 from .submit import Payload, Submitter, admit, withdraw
@@ -69,12 +73,19 @@ class Queue:
         # As FirstJobId: the counter goes on from it, and never back.
         self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
         local = LocalEngine(paths.home, self._event, bin_dir, environment)
-        self.engines: dict[str, Engine] = {"local": local}
+        foreign = ForeignJobs(lambda job_id: self.managed.managed_id(job_id) if self.managed else None)
+        self.engines: dict[str, Engine] = {"local": local, FOREIGN: foreign}
+        #: reads SkyPilot's managed jobs; None where no partition is on SkyPilot
+        self.managed: ManagedJobs | None = None
+        self._foreign = foreign
+        self._reading: asyncio.Task[None] | None = None
         #: the engine of partitions that name none: decided by choose_engine before the first job
         self.usual_engine = "local"
         self.engine_reason = "nothing else was looked for yet"
         self.engine = Router(self.engines, self._engine_of)
         self.scheduler = Scheduler(self.book, self.engine.places_in)
+        self.treasury = Treasury(self.book, site, self.kick)
+        self.scheduler.money = self.treasury.verdict
         self.book.judge = self._judge
         self.letters = Letters(self.book, paths.jobs, self.host)
         self.life = LifeCycle(self.book, self.engine, self.letters, self.kick, self._send_mail)
@@ -97,7 +108,7 @@ class Queue:
 
     def _engine_of(self, partition: str) -> str:
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
-        return wanted if wanted in self.engines else self.usual_engine
+        return wanted if wanted in self.engines and wanted != FOREIGN else self.usual_engine
 
     def _judge(self, spec: JobSpec, partition: str) -> bool:
         """submit.Judge: nodes that an engine makes are judged by that engine."""
@@ -120,7 +131,15 @@ class Queue:
         if "sky" in (self.usual_engine, *(part.engine for part in self.site.cluster.partitions)):
             from ..engines.sky.engine import SkyEngine
 
-            self.engines["sky"] = SkyEngine(self.paths.home, self._event, self.site, client)
+            sky = self.engines["sky"] = SkyEngine(self.paths.home, self._event, self.site, client)
+            self._foreign.client = client
+            self.managed = ManagedJobs(
+                self.book, self.life, self.site, client, self._foreign, caller(client.access.user),
+                self.flush_or_retry, lambda job_id: self.engine.adopt(job_id, FOREIGN),
+            )  # fmt: skip
+            self.managed.live_names = sky.names
+            self.managed.on_cost = self.treasury.note
+            self.treasury.ask = sky.price_question
         log.info("engine: %s (%s)", self.usual_engine, self.engine_reason)
 
     async def recover(self) -> None:
@@ -135,7 +154,14 @@ class Queue:
                 self.life.watch_limit(job)
             if not job.is_batch and job.state.active:
                 background(self._let_go_of(job))
+        if self.managed is not None:
+            self._reading = asyncio.ensure_future(self.managed.run())
         self.kick()
+
+    def looked(self) -> None:
+        """Somebody calls a command: what SkyPilot knows may be worth a fresh read, in the background."""
+        if self.managed is not None:
+            self.managed.wanted()
 
     async def _let_go_of(self, job: Job) -> None:
         """End an allocation whose salloc or srun lost its controller, once that process and its steps are over."""
@@ -286,10 +312,11 @@ class Queue:
     def busy(self) -> bool:
         """True while something may happen by itself: a running job, or a pending one that may start."""
         book = self.book
-        if book.active:
+        # Jobs that others launched do not keep us here: the next controller reads what became of them.
+        if any(book.jobs[job_id].engine != FOREIGN for job_id in book.active):
             return True
         return any(
-            job.priority and job.reason != "DependencyNeverSatisfied"
+            job.priority and job.reason != "DependencyNeverSatisfied" and job.engine != FOREIGN
             for job in (book.jobs[job_id] for job_id in book.pending)
         )
 
@@ -321,5 +348,8 @@ class Queue:
             self.flush()  # first, so that the agents hear what is committed and may forget it
         except StoreError as error:
             log.error("%s", error)
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         await self.engine.close()
         self.store.close()

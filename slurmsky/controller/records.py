@@ -2,13 +2,29 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING
+from dataclasses import MISSING, dataclass
 from typing import Any
 
 from ..model.allocation import share_from_dict, share_to_dict
 from ..model.job import Job, Step, Usage
 from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState
+
+
+@dataclass
+class Managed:
+    """A SkyPilot managed job as it was read last; ``job_id`` 0: one of ours, of the jobs that its name tells."""
+
+    managed_job_id: int
+    job_id: int = 0
+    name: str = ""
+    status: str = ""
+    over: float = 0.0  # end time, 0.0 while it is not over
+    clusters: tuple[str, ...] = ()
+    cost: float = 0.0  # dollars so far
+    hourly: float = 0.0  # dollars an hour while it runs
+    settled: bool = False  # the cost is final
+
 
 _JOB_DEFAULTS = dict(Job.__dataclass_fields__)
 _PLAIN = {name: field.default for name, field in _JOB_DEFAULTS.items() if field.default is not MISSING}

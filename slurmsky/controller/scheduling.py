@@ -49,6 +49,8 @@ class Scheduler:
     def __init__(self, book: Book, places_in: Callable[[str], bool] = lambda partition: True) -> None:
         self.book = book
         self.places_in = places_in
+        #: why a job whose nodes are paid for must wait for money, (reason, text); None: it may start
+        self.money: Callable[[Job, PartitionConfig], tuple[str, str] | None] = lambda job, partition: None
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         names = {p.name: [n.name for n in partition_nodes(book.cluster, p)] for p in book.cluster.partitions}
         self._partition_nodes = names
@@ -312,7 +314,7 @@ class Scheduler:
         demand = self.demand(job.spec)
         if max(demand.min_nodes, partition.min_nodes) > partition.max_nodes:
             return ("PartitionNodeLimit", "")
-        return self._time_limit(job, partition)
+        return self._time_limit(job, partition) or self.money(job, partition)
 
     def _time_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         limit = job.time_limit_min

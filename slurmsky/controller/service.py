@@ -69,6 +69,7 @@ class Session(asyncio.Protocol):
             self.finish(1)
             return
         self._began = time.perf_counter()
+        self._service.queue.looked()
         self._service.queue.book.counters.threads += 1
         try:
             answer = command(self._context)

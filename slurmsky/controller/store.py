@@ -16,7 +16,7 @@ from pathlib import Path
 from ..model.job import Job, Step
 from ..model.spec import JobSpec
 from ..model.states import JobState
-from .records import job_from_json, job_to_json, step_from_dict, step_to_dict
+from .records import Managed, job_from_json, job_to_json, step_from_dict, step_to_dict
 
 
 class StoreError(Exception):
@@ -101,7 +101,7 @@ class Store:
             )
             for old, rows in ((1, superseded), (0, jobs)):
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                    "INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                     [
                         (
                             job.job_id,
@@ -115,6 +115,7 @@ class Store:
                             job.end_time if job.state.finished or old else 0.0,
                             self._spec_id(job.spec),
                             job_to_json(job),
+                            job.cost,
                         )
                         for job in rows
                     ],
@@ -163,7 +164,7 @@ class Store:
 
     def _jobs(self, where: str, values: tuple[object, ...]) -> Iterator[Job]:
         rows = self._db.execute(
-            f"SELECT job_id, restarts, spec_id, record FROM jobs WHERE {where} ORDER BY job_id, restarts", values
+            f"SELECT job_id, restarts, spec_id, record, cost FROM jobs WHERE {where} ORDER BY job_id, restarts", values
         ).fetchall()
         steps: dict[tuple[int, int], list[str]] = {}
         for job_id, restarts, record in self._db.execute(
@@ -171,8 +172,9 @@ class Store:
             f" WHERE {where}", values
         ):
             steps.setdefault((job_id, restarts), []).append(record)
-        for job_id, restarts, spec_id, record in rows:
+        for job_id, restarts, spec_id, record, cost in rows:
             job = job_from_json(record, self._spec(spec_id))
+            job.cost = cost
             for step_record in steps.get((job_id, restarts), ()):
                 step = step_from_dict(json.loads(step_record))
                 job.steps[step.step_id] = step
@@ -193,6 +195,48 @@ class Store:
             yield from self._jobs(f"{where} AND (job_id IN ({marks}) OR array_id IN ({marks}))", ids + ids)
             return
         yield from self._jobs(f"{where} AND submit<=? AND (finish=0 OR finish>=?)", (until, since))
+
+    # --- what SkyPilot's jobs are and cost
+
+    def charged(self, since: float) -> Iterator[Job]:
+        """Runs of jobs that cost something and were not over before an epoch second."""
+        yield from self._jobs("cost>0 AND (finish=0 OR finish>=?)", (since,))
+
+    def charge(self, costs: Iterable[tuple[int, int, float]]) -> None:
+        """Commit (job id, restarts, dollars) of runs that may have left memory. Raises StoreError."""
+        self._many("UPDATE jobs SET cost=? WHERE job_id=? AND restarts=?",
+                   [(dollars, job_id, restarts) for job_id, restarts, dollars in costs])  # fmt: skip
+
+    def managed(self, server: str) -> dict[int, Managed]:
+        """SkyPilot's managed jobs of a server as they were read last, by SkyPilot's id."""
+        columns = "managed_job_id, job_id, name, status, over, clusters, cost, hourly, settled"
+        rows = self._db.execute(f"SELECT {columns} FROM managed WHERE server=?", (server,))
+        return {
+            number: Managed(number, job_id, name, status, over, tuple(json.loads(names)), cost, hourly, bool(settled))
+            for number, job_id, name, status, over, names, cost, hourly, settled in rows
+        }
+
+    def put_managed(self, server: str, rows: Iterable[Managed]) -> None:
+        """Commit what was read. Raises StoreError."""
+        self._many("INSERT OR REPLACE INTO managed VALUES (?,?,?,?,?,?,?,?,?,?)",
+                   [(server, row.managed_job_id, row.job_id, row.name, row.status, row.over,
+                     json.dumps(row.clusters), row.cost, row.hourly, int(row.settled)) for row in rows])  # fmt: skip
+
+    def managed_ids(self) -> set[int]:
+        """Job ids under which managed jobs of any server are shown."""
+        return {row[0] for row in self._db.execute("SELECT job_id FROM managed WHERE job_id>0")}
+
+    def _many(self, statement: str, rows: list[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(statement, rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"{self.path}: {error}") from error
 
     def count(self) -> int:
         """Rows of jobs, earlier runs included."""

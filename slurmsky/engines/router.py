@@ -29,6 +29,10 @@ class Router:
         """Whether the controller picks the nodes of the partition's jobs."""
         return self._engines[self.engine_name(partition)].places
 
+    def adopt(self, job_id: int, engine: str) -> None:
+        """A job that this router has not started is that engine's."""
+        self._of[job_id] = engine
+
     def _engine(self, job_id: int) -> Engine:
         name = self._of.get(job_id)
         if name is None:

@@ -162,7 +162,8 @@ class Job:
     engine: str = "local"
     launched: bool = False  # handed to an engine that brings its own nodes; they are not there yet
     managed_job_id: Optional[int] = None
-    cost: float = 0.0  # dollars
+    cost: float = 0.0  # dollars, as SkyPilot's cost report says; of one that runs: so far
+    hourly_cost: float = 0.0  # dollars an hour for the whole job, 0.0 unknown
     comment: str = ""
     admin_comment: str = ""
     system_comment: str = ""

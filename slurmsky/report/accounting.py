@@ -17,6 +17,7 @@ from slurmsky.model.states import JobState
 from . import facts
 from .context import Context
 from .print_fields import DATE, NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_text
+from .spending import cost_text
 from .text import MEGA, Clock, amount, cpu_duration, exit_pair, format_minutes, format_seconds
 from .usage import usage_fields
 
@@ -264,6 +265,7 @@ def _numbers(context: Context) -> Values:
         "alloccpus": count["alloccpus"],
         "associd": lambda record: "0",
         "consumedenergyraw": lambda record: "0",
+        "cost": _of_job(cost_text),
         "cputime": time_of(cpu_seconds),
         "cputimeraw": lambda record: str(cpu_seconds(record)),
         "dbindex": lambda record: str(record.job.job_id),

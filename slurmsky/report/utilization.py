@@ -13,7 +13,7 @@ from typing import Optional
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Job
 
-from . import matching
+from . import matching, spending
 from .matching import Cells
 from .print_fields import Column, Field, Look, table_text
 from .tables import table
@@ -90,6 +90,7 @@ REPORTS = {
                 ("UserUtilizationByWckey", 18), ("Utilization", 2), ("WCKeyUtilizationByUser", 1)),
     "job": (("SizesByAccount", 1), ("SizesByAccountAndWcKey", 15), ("SizesByWcKey", 8)),
     "reservation": (("Utilization", 1),),
+    "cost": tuple((name, least) for name, least, _ in spending.REPORTS),
     "user": (("TopUsage", 1),),
 }  # fmt: skip
 
@@ -131,7 +132,8 @@ def capacity(cluster: ClusterConfig) -> dict[str, float]:
 def text(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clock) -> str:
     """The report. Raises matching.UnknownField."""
     chosen = [job for job in jobs if _wanted(query, job)]
-    make = {"cluster": _cluster, "job": _sizes, "reservation": _reservations, "user": _cluster}[query.kind]
+    make = {"cluster": _cluster, "cost": _cost, "job": _sizes, "reservation": _reservations,
+            "user": _cluster}[query.kind]  # fmt: skip
     heading, default, rows = make(query, cluster, chosen, clock)
     columns = _columns(query, query.format or default, rows)
     return heading + table_text(columns, rows, query.look)
@@ -296,6 +298,14 @@ def _sizes(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clo
         rows.append(cells)
     default = {"SizesByAccount": "Cl,a", "SizesByWcKey": "Cl,wc", "SizesByAccountAndWcKey": "Cl,a%-20"}[query.name]
     return _heading(query, title, unit), default, rows
+
+
+def _cost(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clock) -> tuple[str, str, list[Cells]]:
+    """Dollars that jobs on SkyPilot cost; a report of ours."""
+    by = next(fields for name, _, fields in spending.REPORTS if name == query.name)
+    heading = _heading(query, f"Cost {query.name} " + _period(query, clock, True), "Cost reported in US dollars")
+    rows = spending.sums(jobs, by, query.start, query.end, clock, cluster.name)
+    return heading, ",".join(("Cluster", *by, "Jobs", "Hours", "Cost")), rows
 
 
 _RESERVATION = (

@@ -12,6 +12,7 @@ from typing import Any
 from ..model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from . import schema
 from .record import (
+    Budget,
     GpuNames,
     MachineFacts,
     ModuleConfig,
@@ -127,6 +128,7 @@ class _Reader:
             modules=self.modules(data),
             paths=self.paths(free["paths"]),
             options=self.options(lists["option"]),
+            budgets=self.budgets(lists["budget"]),
             first_job_id=first_job_id,
             environment=free["environment"],
             source=self.name,
@@ -209,6 +211,12 @@ class _Reader:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", table["name"]):
                 raise self.fault("option", index, "name", f"{table['name']!r} cannot be an option's name")
         return tuple(SiteOption(**table) for table in tables)
+
+    def budgets(self, tables: list[dict[str, Any]]) -> tuple[Budget, ...]:
+        for index, table in enumerate(tables):
+            if not {"month", "hourly"} & set(table):
+                raise self.fault("budget", index, "", "month or hourly is missing")
+        return tuple(Budget(**table) for table in tables)
 
     # -- reading by schema
 

@@ -50,6 +50,7 @@ class PartitionSky:
     pool: str = ""
     volumes: tuple[tuple[str, str], ...] = ()  # (mount path, volume name)
     price_ceiling: float | None = None  # dollars per hour and node
+    max_hourly_cost: float | None = None  # dollars per hour and job
     array_nodes: int | None = None  # most nodes for one packed array
     arrays: str = ""  # packed | jobs | pool
     kueue_queue: str = ""
@@ -180,12 +181,25 @@ class SkyConfig:
     image: str = ""
     arrays: str = "packed"  # packed | jobs | pool
     price_ceiling: float | None = None  # dollars per hour and node
-    budget: float | None = None  # dollars per job; held jobs beyond it need a release
+    max_hourly_cost: float | None = None  # dollars per hour and job
+    budget: float | None = None  # dollars per job until its time limit; one beyond it waits
     upload_mib: int = 1024  # largest submit folder that travels to the nodes
     return_mib: int = 32  # largest sum of files that comes back through the log
     bucket: str = ""  # where larger files go, e.g. "s3://team/slurmsky"
     queue_poll_s: int = 30  # gap between the heavy reads
     start_server: bool = True  # start a local API server where none answers
+    foreign: bool = True  # show managed jobs that were launched without sbatch
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Dollars that jobs may cost together: those of an account, a user, a QOS, or all where it names none."""
+
+    account: str = ""
+    user: str = ""
+    qos: str = ""
+    month: float | None = None  # dollars per calendar month
+    hourly: float | None = None  # dollars per hour of all that run at once
 
 
 @dataclass(frozen=True)
@@ -200,6 +214,7 @@ class Site:
     modules: tuple[ModuleConfig, ...] = ()
     paths: tuple[PathMap, ...] = ()
     options: tuple[SiteOption, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     accounts: tuple[str, ...] = ()  # () = any account is taken
     first_job_id: int = 1
     source: str = ""  # the file's name
@@ -216,6 +231,9 @@ class Site:
                 "image": found.image or self.sky.image,
                 "gpu": found.gpu or self.gpus.default,
                 "arrays": found.arrays or self.sky.arrays,
+                "max_hourly_cost": self.sky.max_hourly_cost
+                if found.max_hourly_cost is None
+                else found.max_hourly_cost,
                 "price_ceiling": self.sky.price_ceiling
                 if found.price_ceiling is None
                 else found.price_ceiling,

@@ -202,6 +202,7 @@ PARTITION_SKY = {
     "pool": Key(text),
     "volumes": Key(pairs),
     "price_ceiling": Key(dollars),
+    "max_hourly_cost": Key(dollars),
     "array_nodes": Key(positive),
     "arrays": Key(ARRAYS),
     "kueue_queue": Key(text),
@@ -233,12 +234,14 @@ SKY = {
     "image": Key(text),
     "arrays": Key(ARRAYS),
     "price_ceiling": Key(dollars),
+    "max_hourly_cost": Key(dollars),
     "budget": Key(dollars),
     "upload_mib": Key(count),
     "return_mib": Key(count),
     "bucket": Key(text),
     "queue_poll_s": Key(positive),
     "start_server": Key(flag),
+    "foreign": Key(flag),
 }
 GPUS = {"default": Key(text), "names": Key(pairs)}
 MODULE = {"image": Key(text), "setup": Key(text), "environment": Key(pairs)}
@@ -250,12 +253,19 @@ OPTION = {
     "environment": Key(text),
     "placeholder": Key(text),
 }
+BUDGET = {
+    "account": Key(text),
+    "user": Key(text),
+    "qos": Key(text),
+    "month": Key(dollars),
+    "hourly": Key(dollars),
+}
 MAIL = {"program": Key(text, "mail_program")}
 TOP = {"cluster": Key(text, "name"), "engine": Key(ENGINE), "accounts": Key(texts)}
 
 #: one table each, of these keys
 TABLES = {"limits": LIMITS, "hooks": HOOKS, "sky": SKY, "gpus": GPUS, "mail": MAIL}
 #: arrays of tables, [[word]]
-LISTS = {"node": NODE, "partition": {**PARTITION, **PARTITION_SKY}, "option": OPTION}
+LISTS = {"node": NODE, "partition": {**PARTITION, **PARTITION_SKY}, "option": OPTION, "budget": BUDGET}
 #: tables whose keys are the site's own
 FREE = {"licenses": counts, "paths": pairs, "parameters": pairs, "environment": pairs, "modules": None}

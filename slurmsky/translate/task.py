@@ -165,8 +165,11 @@ def _size(draft: _Draft) -> None:
             )  # the system's own part on top
     if draft.sky.instance_type:
         draft.resources["instance_type"] = draft.sky.instance_type
-    if draft.sky.price_ceiling is not None:
-        draft.resources["max_hourly_cost"] = draft.sky.price_ceiling
+    ceilings = [draft.sky.price_ceiling] if draft.sky.price_ceiling is not None else []
+    if draft.sky.max_hourly_cost is not None:
+        ceilings.append(round(draft.sky.max_hourly_cost / max(size.nodes, 1), 6))  # SkyPilot counts by the node
+    if ceilings:
+        draft.resources["max_hourly_cost"] = min(ceilings)
 
 
 def _features(constraint: str | None) -> list[str]:

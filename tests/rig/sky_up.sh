@@ -74,7 +74,11 @@ CONF
 grep -qs consolidation_mode ~/.sky/config.yaml ||
     printf 'jobs:\n  controller:\n    consolidation_mode: true\n' >>~/.sky/config.yaml
 
+# Time on these nodes costs, so that costs can be seen.
+grep -qs '^slurm:' ~/.sky/config.yaml || printf 'slurm:\n  pricing: {cpu: 0.04, memory: 0.005}\n' >>~/.sky/config.yaml
+
 export PATH="$venv/bin:$PATH" SKYPILOT_DISABLE_USAGE_COLLECTION=1
+cd / # the server must not live in a folder that its starter may remove
 alive || sky api start
 for _ in $(seq 60); do alive && break; sleep 1; done
 sky check slurm

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ...translate import status as sky_status
 from ...translate.notes import Refused
 from ...translate.task import SkyTask, plan, sky_name
 from ..base import EngineError, Event, OnEvent, Unable
-from . import control, packs, shipment
+from . import control, packs, prices, shipment
 from .desk import keep_parked
 from .http import Client, Rejected, SkyError, WrongVersion
 from .watch import Member, Record, Watch
@@ -276,6 +276,19 @@ class SkyEngine:
     def agent_address(self, job_id: int) -> str | None:
         """None: a cloud node's agent is not on this machine."""
         return None
+
+    def price_question(self, job: Job, partition: str) -> tuple[str, Callable[[], Awaitable[float | None]]] | None:
+        """What tells the price of a job from that of others, and how SkyPilot is asked for it; None: it cannot run."""
+        try:
+            task = plan(job.spec, self.site, partition)
+        except Refused:
+            return None
+        text = prices.question(task.fields)
+        return text, lambda: prices.hourly_price(self.client, text)
+
+    def names(self) -> set[str]:
+        """The names at SkyPilot of all that this engine has launched, or is about to, and still follows."""
+        return {watch.record.name for watch in self._watches.values()}
 
     def nodes(self) -> list[Node]:
         """SkyPilot's nodes exist as long as their jobs; the controller knows those from ``started``."""

@@ -1,0 +1,100 @@
+"""What SkyPilot's clusters cost, and what a task would cost.
+
+A managed job's record has no price. What it spent is in the cost report of its clusters, which are named after its
+tasks; what it would spend by the hour is in the optimizer's table. Sources: sky/core.py cost_report,
+sky/jobs/utils.py generate_managed_job_cluster_name, sky/utils/common_utils.py make_cluster_name_on_cloud (0.14.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...translate.explain import read_prices
+from .http import Client, Rejected
+
+CLUSTERS_AT_ONCE = 100
+_LENGTH, _HASH = 25, 2  # of a cluster's name before its job's id; of the hash that ends a shortened one
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a cluster cost so far in dollars, by the hour, and whether it still costs."""
+
+    dollars: float = 0.0
+    hourly: float = 0.0
+    open: bool = False
+
+
+def cluster_name(task: str, managed_job_id: int) -> str:
+    """SkyPilot's name of the cluster that runs a managed job's task."""
+    plain = re.sub(r"[._]", "-", task).lower()
+    if len(plain) > _LENGTH:
+        digest = int(hashlib.md5(task.encode(), usedforsecurity=False).hexdigest(), 16)
+        plain = plain[: _LENGTH - _HASH - 1].rstrip("-") + "-" + _base36(digest)[:_HASH]
+    return f"{plain}-{managed_job_id}"
+
+
+def _base36(number: int) -> str:
+    text = ""
+    while number:
+        number, digit = divmod(number, 36)
+        text = _DIGITS[digit] + text
+    return text or "0"
+
+
+def bills(report: Iterable[Mapping[str, Any]]) -> dict[str, Bill]:
+    """By cluster name; a name that was used again, as after a preemption, has one bill for all its lives."""
+    found: dict[str, Bill] = {}
+    for row in report:
+        name, dollars = str(row.get("name") or ""), float(row.get("total_cost") or 0.0)
+        seconds = float(row.get("duration") or 0.0)
+        intervals = row.get("usage_intervals") or []
+        alive = bool(row.get("status")) or any(not span[1] for span in intervals if len(span) > 1)
+        before = found.get(name, Bill())
+        hourly = dollars / seconds * 3600 if seconds > 0 else 0.0
+        found[name] = Bill(
+            before.dollars + dollars,
+            # Of several lives the present one tells the price; else the last that is listed with one.
+            hourly if alive or not before.hourly else before.hourly,
+            before.open or alive,
+        )
+    return found
+
+
+async def read_bills(client: Client, clusters: Sequence[str]) -> dict[str, Bill]:
+    """What these clusters cost; one that never came up is not in the answer. Raises SkyError."""
+    found: dict[str, Bill] = {}
+    for start in range(0, len(clusters), CLUSTERS_AT_ONCE):
+        names = list(clusters[start : start + CLUSTERS_AT_ONCE])
+        report = await client.call("/cost_report", {"cluster_names": names, "days": None})
+        found.update(bills(row for row in report or () if isinstance(row, Mapping)))
+    return found
+
+
+def question(fields: Mapping[str, Any]) -> str:
+    """The task that the optimizer is asked about: what a price depends on, without a ceiling of ours, which would
+    hide the price that is above it.
+    """
+    resources = {
+        key: value for key, value in fields.get("resources", {}).items() if key not in ("labels", "max_hourly_cost")
+    }
+    size = {"num_nodes": fields["num_nodes"]} if fields.get("num_nodes") else {}
+    return json.dumps({**size, "resources": resources, "run": "true"}, sort_keys=True)
+
+
+async def hourly_price(client: Client, task_yaml: str) -> float | None:
+    """Dollars an hour for all nodes of a task, where SkyPilot would run it; None: it could run nowhere, or no price is
+    known. Raises SkyError when nobody can tell now.
+    """
+    try:
+        rows = read_prices(await client.optimize(task_yaml))
+    except Rejected:
+        return None
+    chosen = next((row for row in rows if row["chosen"]), rows[0] if rows else None)
+    return None if chosen is None or chosen["cost"] in ("", "-") else float(chosen["cost"])
