@@ -159,6 +159,7 @@ class ManagedJobs:
         row.status = sighting.status
         if sighting.over:
             row.over = sighting.end_time or self.book.clock()
+            self._billed.pop(number, None)
         if row.job_id:
             self._mirror(row, sighting)
         return row if row != before else None

@@ -22,6 +22,7 @@ class ManagedJob:
     events: list[dict[str, Any]] = field(default_factory=list)
     log: bytes = b""
     cancelled: bool = False
+    record: dict[str, Any] = field(default_factory=dict)  # what the queue tells of it besides name and status
 
     @property
     def status(self) -> str:
@@ -47,6 +48,9 @@ class SkyServer:
         self.cut_log_after: list[int] = []  # each reading of a log ends after so many bytes
         self.refuse = ""
         self.enabled = ["kubernetes"]
+        self.report: list[dict[str, Any]] = []  # of costs, a row per cluster
+        self.prices = ""  # the optimizer's text
+        self.answers: dict[str, Any] = {}  # path -> result of endpoints that only tell something
 
     async def __aenter__(self) -> SkyServer:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -122,19 +126,30 @@ class SkyServer:
             value = self.enabled
         elif path == "/jobs/queue/v2":
             wanted = body.get("job_ids")
-            value = {
-                "jobs": [
-                    {"job_id": job.job_id, "job_name": job.name, "status": job.status,
-                     "failure_reason": job.events[-1]["reason"] if job.events else ""}
-                    for job in self.jobs
-                    if (not wanted or job.job_id in wanted) and body.get("name_match", "") in job.name
-                ]
-            }  # fmt: skip
+            records = [
+                {"job_id": job.job_id, "task_id": 0, "job_name": job.name, "task_name": job.name,
+                 "status": job.status, "failure_reason": job.events[-1]["reason"] if job.events else "", **job.record}
+                for job in self.jobs
+                if (not wanted or job.job_id in wanted) and body.get("name_match", "") in job.name
+                and not (body["skip_finished"] and job.status in FINAL)
+            ]  # fmt: skip
+            if body.get("sort_order") == "desc":
+                records.reverse()
+            if body.get("limit"):
+                first = (body["page"] - 1) * body["limit"]
+                records = records[first : first + body["limit"]]
+            value = {"jobs": records}
+        elif path == "/cost_report":
+            value = [row for row in self.report if row["name"] in body["cluster_names"]]
         elif path == "/jobs/events":
             value = self.jobs[body["job_id"] - 1].events[::-1][: body["limit"]]
         elif path == "/jobs/cancel":
             for job_id in body["job_ids"]:
                 self.jobs[job_id - 1].cancelled = True
+        elif path == "/api/stream":
+            return 200, "text/plain", self.prices.encode()
+        elif path in self.answers:
+            value = self.answers[path]
         self.results[f"r{len(self.results) + 1}"] = (
             200,
             json.dumps({"return_value": json.dumps(value)}).encode(),

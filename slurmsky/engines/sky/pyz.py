@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,8 @@ def build(folder: Path) -> Path:
     target = folder / f"agent-{digest.hexdigest()[:16]}.pyz"
     if not target.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = target.with_suffix(".part")
+        # Several jobs may start at once, each in a thread of its own.
+        partial = folder / f"{target.stem}.{uuid.uuid4().hex}.part"
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             _add(archive, "__main__.py", MAIN.encode())
             for name, data in entries:

@@ -1,0 +1,445 @@
+"""Managed jobs that others launched, costs and budgets: a whole controller against a stand-in for the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sky_server import ManagedJob, SkyServer
+
+from slurmsky.commands import find
+from slurmsky.controller.context import Context
+from slurmsky.controller.queue import Queue
+from slurmsky.engines.sky import foreign, prices
+from slurmsky.model.job import Job
+from slurmsky.model.spec import JobSpec
+from slurmsky.model.states import JobState
+from slurmsky.node import wire
+from slurmsky.paths import StatePaths
+from slurmsky.site import MachineFacts, load
+
+SITE = """engine = "sky"
+[[partition]]
+name = "debug"
+default = true
+infra = "slurm/oracle/debug"
+"""
+
+
+# --- what the queue's records mean
+
+
+def record(job_id: int, status: str, **more: Any) -> dict[str, Any]:
+    return {"job_id": job_id, "task_id": 0, "job_name": "train", "task_name": "train", "status": status, **more}
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([record(1, "PENDING", schedule_state="WAITING")], ("PENDING", "NONE", "Priority", False)),
+        ([record(1, "PENDING", schedule_state="ALIVE_BACKOFF")], ("PENDING", "NONE", "Resources", False)),
+        ([record(1, "STARTING", details="Launching (nodes allocated)")], ("PENDING", "CONFIGURING", "None", False)),
+        ([record(1, "RUNNING")], ("RUNNING", "NONE", "None", False)),
+        ([record(1, "ManagedJobStatus.RUNNING")], ("RUNNING", "NONE", "None", False)),
+        ([record(1, "RECOVERING")], ("PENDING", "REQUEUED", "NodeDown", False)),
+        ([record(1, "CANCELLING")], ("CANCELLED", "COMPLETING", "None", False)),
+        ([record(1, "FAILED", failure_reason="exit code 5")], ("FAILED", "NONE", "NonZeroExitCode", True)),
+        ([record(1, "SUCCEEDED")], ("COMPLETED", "NONE", "None", True)),
+        # A pipeline: the task that is at work; when all is over, the one that went wrong.
+        ([record(1, "SUCCEEDED"), record(1, "RUNNING", task_id=1)], ("RUNNING", "NONE", "None", False)),
+        ([record(1, "RUNNING"), record(1, "PENDING", task_id=1)], ("RUNNING", "NONE", "None", False)),
+        ([record(1, "FAILED"), record(1, "CANCELLED", task_id=1)], ("FAILED", "NONE", "NonZeroExitCode", True)),
+        ([record(1, "a word of 2030")], ("PENDING", "NONE", "None", False)),
+    ],
+)
+def test_states(records: list[dict[str, Any]], expected: tuple[str, str, str, bool]) -> None:
+    (found,) = foreign.sightings(records)
+    assert (found.seen.state.name, found.seen.flags.name, found.seen.reason, found.over) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"resources": "2x[CPU:1+]"}, (2, 1, "")),
+        ({"resources": "1x[CPU:4+, Mem:16+, H100:8]"}, (1, 4, "h100:8")),
+        ({"resources": "1x[CPU:4+]", "cluster_resources": "3x[CPU:8, A100-80GB:2]"}, (3, 8, "a100-80gb:2")),
+        ({"resources": "1x[CPU:4+]", "cluster_resources": "-", "accelerators": {"L4": 1.0}}, (1, 4, "l4:1")),
+        ({"resources": None}, (1, 1, "")),
+    ],
+)
+def test_sizes(fields: dict[str, Any], expected: tuple[int, int, str]) -> None:
+    (found,) = foreign.sightings([record(1, "RUNNING", **fields)])
+    assert (found.nodes, found.cpus, found.gpus) == expected
+
+
+def test_a_job_group_is_one_job_on_all_its_nodes() -> None:
+    group = {"execution": "parallel", "status": "RUNNING", "start_at": 20.0}
+    (found,) = foreign.sightings(
+        [
+            {**record(7, "RUNNING", task_name="b", task_id=1, resources="1x[CPU:2]", node_names="n3"), **group},
+            {**record(7, "RUNNING", task_name="a", resources="2x[CPU:1]", node_names="n1,n2"), **group},
+        ]
+    )
+    assert (found.nodes, found.node_names, found.tasks, found.start_time) == (3, ("n1", "n2", "n3"), ("a", "b"), 20.0)
+
+
+@pytest.mark.parametrize(
+    ("infra", "expected"),
+    [
+        ("slurm/oracle/gpu", "gpu"),
+        ("slurm/oracle/debug", "any"),
+        ("aws/us-east-1/us-east-1a", "aws/us-east-1"),
+        ("slurm/oracle", "any"),
+        ("kubernetes/Big", "kube"),
+        ("", "sky"),
+    ],
+)
+def test_the_partition_is_the_one_of_the_infra(infra: str, expected: str) -> None:
+    choices = [("gpu", ["slurm/oracle/gpu"]), ("kube", ["k8s/big", "kubernetes/*"]), ("any", ["slurm/oracle"])]
+    assert foreign.site_partition(infra, choices) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        # As SkyPilot 0.14.1 named them.
+        ("output-s1-967974cd", "output-s1-967974cd-62"),
+        ("My_Task.v1", "my-task-v1-62"),
+    ],
+)
+def test_names_of_clusters(task: str, expected: str) -> None:
+    assert prices.cluster_name(task, 62) == expected
+
+
+def test_a_long_name_ends_in_a_hash() -> None:
+    name = prices.cluster_name("a-task-with-a-very-long-name-indeed", 9)
+    assert name.startswith("a-task-with-a-very-lon") and name.endswith("-9") and len(name) == 27
+
+
+def test_bills() -> None:
+    found = prices.bills(
+        [
+            {"name": "a-1", "total_cost": 2.0, "duration": 3600, "usage_intervals": [[0, 3600]], "status": None},
+            {"name": "a-1", "total_cost": 1.0, "duration": 1800, "usage_intervals": [[9, None]], "status": "UP"},
+            {"name": "b-2", "total_cost": None, "duration": None},
+        ]
+    )
+    assert found == {"a-1": prices.Bill(3.0, 2.0, True), "b-2": prices.Bill()}
+
+
+# --- the controller
+
+
+class Peer:
+    """A caller that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said = {wire.STDOUT: "", wire.STDERR: ""}
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        if kind in self.said:
+            self.said[kind] += payload.decode()
+
+    async def drain(self) -> None:
+        pass
+
+
+class World:
+    """A controller on an API server; ``run`` is a user's command line."""
+
+    def __init__(self, folder: Path, server: SkyServer, site: str) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "jobs").mkdir(exist_ok=True)
+        self.server = server
+        self.work = folder.parent / "work"
+        self.work.mkdir(exist_ok=True)
+        env = {"HOME": str(folder), "SKYPILOT_API_SERVER_ENDPOINT": server.endpoint, "PATH": os.environ["PATH"],
+               "SKYPILOT_USER_ID": "00000000"}  # fmt: skip
+        machine = MachineFacts("host.example", 2, cores=2, memory_mib=2000)
+        self.queue = Queue(load(site, "site.toml", machine), StatePaths(folder), None, env, time.time)
+
+    async def __aenter__(self) -> World:
+        await self.queue.choose_engine()
+        assert self.queue.managed is not None
+        self.managed = self.queue.managed
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.queue.close()
+
+    async def run(self, *words: str) -> tuple[int, str, str]:
+        peer = Peer()
+        request = wire.Request(words[0], words[1:], str(self.work), 0o022, (False,) * 3, None, os.getpid(), {})
+        main = find(words[0])
+        assert main is not None
+        code = main(Context(request, self.queue, peer))
+        if not isinstance(code, int):
+            code = await code
+        self.queue.flush()
+        return code, peer.said[wire.STDOUT], peer.said[wire.STDERR]
+
+    async def out(self, *words: str) -> str:
+        code, out, err = await self.run(*words)
+        assert (code, err) == (0, ""), (words, err)
+        return out
+
+    def launch(self, name: str, status: str, **record: Any) -> ManagedJob:
+        """Somebody launches a managed job, not through us."""
+        facts = {"resources": "2x[CPU:1+]", "cloud": "-", "submitted_at": time.time() - 100, **record}
+        job = ManagedJob(len(self.server.jobs) + 1, name, {}, record=facts)
+        job.become(status)
+        self.server.jobs.append(job)
+        return job
+
+
+def world(tmp_path: Path, body: Callable[[World], Awaitable[None]], site: str = SITE) -> None:
+    async def go() -> None:
+        async with SkyServer() as server, World(tmp_path / "home", server, site) as inside:
+            await body(inside)
+
+    asyncio.run(asyncio.wait_for(go(), 60))
+
+
+def test_a_managed_job_of_others_from_start_to_end(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        began = time.time() - 50
+        launched = world.launch("train", "PENDING")
+        world.launch("old", "FAILED", start_at=began, end_at=began + 20).events[-1]["reason"] = "exit code 5"
+        assert await world.out("squeue", "-h") == ""
+        await world.managed.read()
+        assert await world.out("squeue", "-h", "-o", "%i|%P|%j|%T|%D|%r") == "60000001|sky|train|PENDING|2|Priority\n"
+        launched.become("RUNNING")
+        launched.record.update(cloud="Slurm", region="oracle", zone="debug", start_at=began, node_names="n7,n8")
+        await world.managed.read()
+        row = await world.out("squeue", "-h", "-o", "%i|%P|%j|%u|%T|%D|%N|%l")
+        user = (await world.out("squeue", "-h", "-o", "%u")).strip()
+        assert row == f"60000001|debug|train|{user}|RUNNING|2|n[7-8]|UNLIMITED\n"
+        assert int((await world.out("squeue", "-h", "-O", "TimeUsed")).strip().replace(":", "")) >= 49
+        launched.become("SUCCEEDED")
+        launched.record.update(end_at=began + 40, cloud="-", node_names=None)
+        world.server.report = [{"name": "train-1", "total_cost": 0.25, "duration": 100, "usage_intervals": [[1, 2]]}]
+        await world.managed.read()
+        assert await world.out("squeue", "-h") == ""
+        form = "jobid,jobname,partition,state,exitcode,elapsedraw,nnodes,nodelist,cost"
+        said = await world.out("sacct", "-nPX", "-S", "now-1hour", "-o", form)
+        assert sorted(said.splitlines()) == [
+            "60000001|train|debug|COMPLETED|0:0|40|2|n[7-8]|0.2500",
+            "60000002|old|sky|FAILED|5:0|20|2|sky-60000002-[0-1]|0.0000",
+        ]
+        launched.become("FAILED_CONTROLLER")  # said over a success; the first end counts
+        await world.managed.read()
+        assert "COMPLETED" in await world.out("sacct", "-nXj", "60000001", "-o", "state")
+        assert (await world.out("sbatch", "--parsable", "--hold", "--wrap", "true")).strip() == "1"
+
+    world(tmp_path, story)
+
+
+def test_what_a_controller_read_the_next_one_knows(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with SkyServer() as server:
+            async with World(tmp_path / "home", server, SITE) as first:
+                first.launch("train", "RUNNING", start_at=time.time())
+                first.launch("gone", "RUNNING", start_at=time.time())
+                await first.managed.read()
+            server.jobs[0].become("CANCELLED")
+            server.jobs[0].record["end_at"] = time.time()
+            async with World(tmp_path / "home", server, SITE) as second:
+                await second.queue.recover()
+                assert not second.queue.busy  # it does not stay for jobs that are not ours
+                assert (await second.out("squeue", "-h", "-o", "%i %T", "-S", "i")).split()[:2] == ["60000001", "RUNNING"]
+                del server.jobs[1]
+                await second.managed.read()
+                said = await second.out("sacct", "-nXP", "-o", "jobid,state", "-S", "now-1hour")
+                assert said == "60000001|CANCELLED\n60000002|NODE_FAIL\n"
+                assert not [path for path in server.requests if path == "/jobs/launch"]
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_scancel_by_id_or_name_and_what_cannot_be_done(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        for name in ("one", "two", "three"):
+            world.launch(name, "RUNNING", start_at=time.time())
+        await world.managed.read()
+        assert await world.run("scancel", "-u", os.environ.get("USER", "root")) == (0, "", "")
+        assert await world.run("scancel", "60000001") == (0, "", "")
+        assert await world.run("scancel", "--name", "two") == (0, "", "")
+        await asyncio.sleep(0)
+        deadline = time.monotonic() + 20
+        while [job.cancelled for job in world.server.jobs] != [True, True, False]:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        assert await world.out("squeue", "-h", "-o", "%i %t", "-S", "i") == "60000001 CG\n60000002 CG\n60000003 R\n"
+        unsupported = "Requested operation not supported on this system"
+        for words in (("scancel", "-s", "USR1", "60000003"), ("scontrol", "hold", "60000003"),
+                      ("scontrol", "suspend", "60000003"), ("scontrol", "requeue", "60000003"),
+                      ("scontrol", "update", "jobid=60000003", "timelimit=5")):  # fmt: skip
+            code, _, err = await world.run(*words)
+            assert code == 1 and unsupported in err, (words, err)
+        world.server.jobs[0].become("CANCELLED")
+        await world.managed.read()
+        assert await world.out("sacct", "-nXPj", "60000001", "-o", "state") == f"CANCELLED by {os.geteuid()}\n"
+
+    world(tmp_path, story)
+
+
+def test_a_cancellation_is_sent_when_the_server_is_back(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.launch("one", "RUNNING", start_at=time.time())
+        await world.managed.read()
+        world.server.fault = lambda path: (503, "application/json", b'{"detail": "restarting"}')
+        assert await world.run("scancel", "60000001") == (0, "", "")
+        await asyncio.sleep(0.1)
+        assert not world.server.jobs[0].cancelled
+        world.server.fault = lambda path: None
+        await world.managed.read()
+        assert world.server.jobs[0].cancelled
+
+    world(tmp_path, story)
+
+
+def test_a_server_that_is_away_costs_no_command_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slurmsky.controller import managed
+
+    monkeypatch.setattr(managed, "LEAST_GAP_S", 0.01)
+
+    async def story(world: World) -> None:
+        world.launch("one", "RUNNING", start_at=time.time())
+        await world.managed.read()
+        world.server.fault = lambda path: (503, "application/json", b'{"detail": "restarting"}')
+        reading = asyncio.ensure_future(world.managed.run())
+        while not world.managed.problem:
+            world.managed.wanted()
+            await asyncio.sleep(0.01)
+        began = time.perf_counter()
+        assert await world.out("squeue", "-h", "-o", "%i %T") == "60000001 RUNNING\n"
+        assert time.perf_counter() - began < 1
+        reading.cancel()
+
+    world(tmp_path, story)
+
+
+def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        queue, now = world.queue, time.time()
+        facts: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me", "account": "me",
+                                 "partition": "debug", "spec": JobSpec(), "state": JobState.COMPLETED,
+                                 "submit_time": now - 90, "eligible_time": now - 90, "array_job_id": 7,
+                                 "managed_job_id": 1, "engine": "sky"}  # fmt: skip
+        for task, seconds in enumerate((10, 30)):
+            job = Job(job_id=7 + task, array_task_id=task, start_time=now - 60, end_time=now - 60 + seconds, **facts)
+            queue.book.touch(job)
+            if task:
+                queue.book.drop(job)  # it has left memory
+        queue.flush()
+        world.launch("a-s7-0123abcd", "SUCCEEDED", start_at=now - 60, end_at=now)
+        world.launch("a-s9-0123abcd", "RUNNING", start_at=now)  # another slurmsky's
+        world.server.report = [
+            {"name": "a-s7-0123abcd-1", "total_cost": 4.0, "duration": 60, "usage_intervals": [[1, 2]]},
+            {"name": "a-s9-0123abcd-2", "total_cost": 1.0, "duration": 1800, "usage_intervals": [[1, None]]},
+        ]
+        await world.managed.read()
+        said = await world.out("sacct", "-nXP", "-S", "now-1hour", "-o", "jobid,cost")
+        assert sorted(said.split()) == ["60000002|1.0000", "7_0|1.0000", "7_1|3.0000"]
+        said = await world.out("sreport", "-nP", "cost", "byuser", "start=now-1day", "end=now+1hour", "format=jobs,cost")
+        assert sorted(line for line in said.splitlines()) == ["1|1.0000", "2|4.0000"]
+
+    world(tmp_path, story)
+
+
+def test_a_site_may_hide_them(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.launch("one", "RUNNING", start_at=time.time())
+        await world.managed.read()
+        assert await world.out("squeue", "-h") == ""
+
+    world(tmp_path, story, SITE + "[sky]\nforeign = false\n")
+
+
+# --- money
+
+PRICES = """Considered resources (1 node):
+---------------------------------------------------------------------
+ INFRA             INSTANCE    vCPUs   Mem(GB)   GPUS   COST ($)   CHOSEN
+---------------------------------------------------------------------
+ AWS (us-east-1)   m6i.large   2       8         -      3.00          \x1b[32m✔\x1b[0m
+ AWS (us-east-2)   m6i.large   2       8         -      3.50
+---------------------------------------------------------------------
+"""
+
+
+async def settled(world: World) -> str:
+    """squeue's rows, once no job waits for its price."""
+    deadline = time.monotonic() + 20
+    while True:
+        said = await world.out("squeue", "-h", "-o", "%i %r", "-S", "i")
+        if "None" not in said or time.monotonic() > deadline:
+            return said
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("money", "options", "reason"),
+    [
+        ("[sky]\nmax_hourly_cost = 2.5", ["-t60"], "QOSMaxBillingPerJob"),
+        ("[sky]\nbudget = 5", ["-t120"], "AssocMaxBillingMinutesPerJob"),
+        ("[sky]\nbudget = 5", [], "AssocMaxBillingMinutesPerJob"),  # no time limit, so no end to its cost
+        ("[[budget]]\naccount = 'vision'\nmonth = 5", ["-t120", "-Avision"], "AssocGrpBillingMinutes"),
+        ("[[budget]]\naccount = 'vision'\nhourly = 2", ["-t10", "-Avision"], "AssocGrpBilling"),
+        ("[[budget]]\nqos = 'long'\nmonth = 5", ["-t120", "-qlong"], "QOSGrpBillingMinutes"),
+        ("[[budget]]\nuser = 'USER'\nhourly = 2", ["-t10"], "QOSMaxBillingPerUser"),
+        ("[[budget]]\nuser = 'USER'\nmonth = 5", ["-t120"], "QOSMaxBillingPerUser"),
+        ("[[budget]]\nmonth = 5", ["-t120"], "AssocGrpBillingMinutes"),
+    ],
+)
+def test_a_job_that_would_cost_too_much_waits(tmp_path: Path, money: str, options: list[str], reason: str) -> None:
+    import pwd
+
+    async def story(world: World) -> None:
+        world.server.prices = PRICES
+        assert (await world.out("sbatch", *options, "--wrap", "true")).startswith("Submitted")
+        assert (await settled(world)).split() == ["1", reason]
+        assert not world.server.jobs
+
+    world(tmp_path, story, SITE + money.replace("USER", pwd.getpwuid(os.geteuid()).pw_name))
+
+
+def test_a_budget_is_for_those_it_names_and_what_is_promised_counts(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.server.prices = PRICES
+        for account in ("vision", "vision", "speech"):
+            await world.out("sbatch", "-t120", "-A", account, "--wrap", "true")  # $6 each
+        deadline = time.monotonic() + 20
+        while len(world.server.jobs) < 2:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert await world.out("squeue", "-h", "-o", "%i %r", "-j2") == "2 AssocGrpBillingMinutes\n"
+        assert len([path for path in world.server.requests if path == "/optimize"]) == 1
+        # Its time limit is what it may cost.
+        assert (await world.run("scontrol", "update", "jobid=2", "timelimit=20"))[0] == 0
+        while len(world.server.jobs) < 3:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    world(tmp_path, story, SITE + "[[budget]]\naccount = 'vision'\nmonth = 10\n")
+
+
+def test_what_was_spent_this_month_counts(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.launch("theirs", "RUNNING", start_at=time.time() - 5)
+        world.server.report = [{"name": "theirs-1", "total_cost": 40, "duration": 9, "usage_intervals": [[1, None]]}]
+        await world.managed.read()
+        await world.out("sbatch", "-t1", "--wrap", "true")
+        world.queue.schedule_now()
+        assert await world.out("squeue", "-h", "-o", "%i %r", "-j1") == "1 AssocGrpBillingMinutes\n"
+        assert "/optimize" not in world.server.requests  # nothing to ask for where nothing is left
+
+    world(tmp_path, story, SITE + "[[budget]]\nmonth = 40\n")
