@@ -10,8 +10,8 @@ from ..controller.submit import Payload, partitions_of
 from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
-from ..node import wire
-from ._surroundings import rlimits, submitter
+from ..node import limits, wire
+from ._surroundings import submitter
 from .sbatch import job_environment
 
 
@@ -29,7 +29,7 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
     Raises SlurmError, CallerGone, Revoked.
     """
     queue = ctx.queue
-    payload = Payload(None, "", (), job_environment(ctx, "ALL"), ctx.request.umask, rlimits(ctx.request.pid))
+    payload = Payload(None, "", (), job_environment(ctx, "ALL"), ctx.request.umask, limits.of_process(ctx.request.pid))
     for part in partitions_of(queue.book.cluster, specs[0]):
         if not queue.engine.places_in(part.name):
             hint = f"{ctx.command} holds nodes of this machine only so far; SkyPilot runs batch jobs (sbatch)"

@@ -11,19 +11,6 @@ from ..controller.context import Context
 from ..controller.submit import Submitter
 from ..options.values import Context as Surroundings
 
-_RLIMIT_ROWS = {
-    "Max cpu time": "CPU",
-    "Max file size": "FSIZE",
-    "Max data size": "DATA",
-    "Max stack size": "STACK",
-    "Max core file size": "CORE",
-    "Max resident set": "RSS",
-    "Max processes": "NPROC",
-    "Max open files": "NOFILE",
-    "Max locked memory": "MEMLOCK",
-    "Max address space": "AS",
-}
-
 
 def find_user(name: str) -> int | None:
     """The uid of a user name or number, or None."""
@@ -100,21 +87,3 @@ def _session(pid: int) -> int:
         return os.getsid(pid)
     except OSError:
         return 0
-
-
-def rlimits(pid: int) -> dict[str, tuple[int, int]]:
-    """The caller's resource limits as name -> (soft, hard); -1 is unlimited.
-
-    srun and sbatch propagate them to the job (PropagateResourceLimits=ALL); /proc tells them of another process.
-    """
-    found: dict[str, tuple[int, int]] = {}
-    try:
-        with open(f"/proc/{pid}/limits", encoding="ascii") as file:
-            for line in file:
-                name = line[:26].strip()
-                if name in _RLIMIT_ROWS:
-                    soft, hard = (-1 if word == "unlimited" else int(word) for word in line[26:].split()[:2])
-                    found[_RLIMIT_ROWS[name]] = (soft, hard)
-    except (OSError, ValueError):
-        return {}
-    return found

@@ -15,11 +15,13 @@ from ..language import exportspec, hostlist, timespec
 from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
+from ..node import limits
 from ..options import submit as options
 from ..options.errors import failure
 from ..site import modulecommand
 from ._command import error_exit, refused, streaming
-from ._surroundings import rlimits, submitter, surroundings
+from ._report import known_cluster
+from ._surroundings import submitter, surroundings
 from ._tables import table
 
 WHAT = "Batch job submission failed"
@@ -35,6 +37,8 @@ async def main(ctx: Context) -> int:
     request = options.parse_sbatch(ctx.args, script, around, options_table)
     for line in request.warnings:
         ctx.err(line)
+    if not known_cluster(ctx, request.components[0].clusters):
+        return 1
     data = options.wrap_script(choice.wrap or "") if script is None else script.data
     flags = request.flags
     specs = without_specialization(ctx, request.components)
@@ -53,7 +57,7 @@ async def main(ctx: Context) -> int:
         request.argv,
         environment,
         ctx.request.umask,
-        rlimits(ctx.request.pid),
+        limits.of_process(ctx.request.pid),
     )
     try:
         job = queue.submit(specs, payload, submitter(ctx))

@@ -20,6 +20,7 @@ from ..node.srun_plan import ALLOCATED_VARIABLE
 from ..options import submit as options
 from ._allocate import Revoked, allocate, let_go
 from ._command import error_exit, refused, streaming
+from ._report import known_cluster
 from ._surroundings import surroundings
 from ._tables import table
 from .sbatch import test_only
@@ -32,10 +33,12 @@ async def main(ctx: Context) -> int:
     """Run a step, in the named job or in one made for it."""
     request = options.parse_srun(ctx.args, surroundings(ctx), table(ctx, "srun"))
     text = request.step.jobid or ctx.env.get("SLURM_JOB_ID") or ctx.env.get("SLURM_JOBID")
-    if text and not request.step.no_allocate:
+    if text and not request.step.test_only:
         return await _attach(ctx, text)
     for line in request.warnings:
         ctx.err(line)
+    if not known_cluster(ctx, request.step.job.clusters):
+        return error_exit(ctx)
     specs = tuple(_allocation_spec(step) for step in request.components)
     if request.step.test_only:
         return test_only(ctx, specs[0])

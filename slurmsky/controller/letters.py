@@ -7,6 +7,7 @@ from pathlib import Path
 from ..model.allocation import HetComponent, Launch
 from ..model.job import Job
 from ..model.spec import INFINITE
+from ..node import limits
 from .book import Book
 from .submit import Surroundings, file_path, read_surroundings
 
@@ -74,7 +75,7 @@ class Letters:
             stdout=stdout,
             stderr="" if stderr == stdout else stderr,
             umask=around.umask,
-            rlimits=around.rlimits,
+            rlimits=limits.propagated(around.rlimits, job.spec.propagate),
             start_time=job.start_time,
             time_limit_s=None if limit is None or limit >= INFINITE else (limit + over) * 60,
             kill_wait_s=book.cluster.kill_wait_s,

@@ -90,6 +90,8 @@ class Demand:
     contiguous: bool
     arbitrary: tuple[str, ...]  # --distribution=arbitrary: host of each task
     wide: bool = False  # of a range of nodes, as many as there are now
+    tasks_per_socket: int = 0  # 0: free
+    tasks_per_core: int = 0
 
     @property
     def num_cpus(self) -> int:
@@ -188,7 +190,9 @@ def demand_of(spec: JobSpec) -> Demand:
         threads=spec.threads_per_core or (1 if spec.hint == "nomultithread" else 0),
         contiguous=spec.contiguous,
         arbitrary=arbitrary,
-        wide=not spec.use_min_nodes and min_nodes < max_nodes < INFINITE,
+        wide=spec.spread_job or (not spec.use_min_nodes and min_nodes < max_nodes < INFINITE),
+        tasks_per_socket=spec.ntasks_per_socket or 0,
+        tasks_per_core=spec.ntasks_per_core or 0,
     )
 
 
@@ -267,6 +271,10 @@ def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer 
     if demand.mem_node_mib > free_mib:
         return None
     tasks = INFINITE if demand.overcommit else cpus // demand.cpus_per_task
+    if demand.tasks_per_socket:
+        tasks = min(tasks, demand.tasks_per_socket * config.sockets * config.boards)
+    if demand.tasks_per_core:
+        tasks = min(tasks, demand.tasks_per_core * len(cores))
     if demand.mem_cpu_mib > config.memory_mib:
         return None
     if demand.mem_cpu_mib and consume_memory:
@@ -303,10 +311,11 @@ def has_features(config: NodeConfig, demand: Demand) -> bool:
 def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
     """Shares for the job on these nodes (the partition's, in order), or None when they do not suffice now.
 
-    -N2-4 takes four nodes where they are free, but never more than there are tasks.
+    -N2-4 takes four nodes where they are free, --spread-job all, but never more than there are tasks.
     """
     if demand.wide:
-        most = min(demand.max_nodes, len(nodes), demand.ntasks if demand.ntasks_given else INFINITE)
+        counted = demand.ntasks_given or demand.max_nodes >= INFINITE
+        most = min(demand.max_nodes, len(nodes), demand.ntasks if counted else INFINITE)
         for count in range(most, demand.min_nodes, -1):
             by_node = not demand.ntasks_given and demand.ntasks == demand.min_nodes
             ntasks = count if by_node else demand.ntasks

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _NOT_AVAILABLE = "Requested node configuration is not available"
 _BUSY = "Requested nodes are busy"
+_BAD_GRES = "Invalid generic resource (gres) specification"
 
 
 class StepRefused(Exception):
@@ -194,13 +195,15 @@ def choose(job: Job, step: StepSpec, launch: Optional[Launch] = None) -> Shape:
     ntasks = task_count(spec, len(all_shares))
     per_task = spec.cpus_per_task or 1
     exact = step.exact or step.exclusive or bool(spec.cpus_per_task)
+    # An MPI's own launcher, which starts the tasks, stands beside the steps.
+    overlap = step.overlap or step.external
     use = _in_use(job)
     hosts = _arbitrary(spec)
     if hosts:
         picked = [share for share in all_shares if share.name in hosts]
     else:
-        picked = _pick(shares, wanted, step, ntasks, per_task, exact, use)
-    free = [_free(share, use, step.overlap) for share in picked]
+        picked = _pick(shares, wanted, step, ntasks, per_task, exact, overlap, use)
+    free = [_free(share, use, overlap) for share in picked]
     distribution, plane_size, pack = _distribution(spec, ntasks, len(picked))
     if hosts:
         ranks = layout.arbitrary(hosts, [share.name for share in picked])
@@ -217,12 +220,13 @@ def choose(job: Job, step: StepSpec, launch: Optional[Launch] = None) -> Shape:
     cpus: list[tuple[int, ...]] = []
     memory: list[int] = []
     gpus: list[tuple[int, ...]] = []
-    for share, ids, here in zip(picked, free, ranks):
+    counts = _gpu_counts(step, launch, picked, ranks)
+    for share, ids, here, count in zip(picked, free, ranks, counts):
         held = use[share.name]
         cpus.append(ids[: max(1, len(here) * per_task)] if exact else ids)
-        memory.append(_memory(launch, step, share, len(cpus[-1]), exact, held))
-        gpus.append(_choose_gpus(spec, share, len(here), held.gpus, step.overlap, asks_for_gpus(launch.spec)))
-    return Shape(picked, cpus, memory, gpus, ranks, distribution, per_task, step.overlap, plane_size)
+        memory.append(_memory(launch, spec, share, len(cpus[-1]), exact, overlap, held))
+        gpus.append(_choose_gpus(spec, share, count, held.gpus, overlap or not _names_gpus(step)))
+    return Shape(picked, cpus, memory, gpus, ranks, distribution, per_task, overlap, plane_size)
 
 
 def _free(share: NodeShare, use: dict[str, _Use], overlap: bool) -> tuple[int, ...]:
@@ -237,6 +241,7 @@ def _pick(
     ntasks: int,
     per_task: int,
     exact: bool,
+    overlap: bool,
     use: dict[str, _Use],
 ) -> list[NodeShare]:
     spec = step.job
@@ -247,7 +252,7 @@ def _pick(
         raise StepRefused("More processors requested than permitted")
     room = []
     for share in shares:
-        free = len(_free(share, use, step.overlap))
+        free = len(_free(share, use, overlap))
         size = free // per_task
         if free == len(share.cpu_ids):
             size = max(1, size)  # a whole node takes a task, however many CPUs that asks for
@@ -260,44 +265,88 @@ def _pick(
     return [shares[index] for index in chosen]
 
 
-def _memory(launch: Launch, step: StepSpec, share: NodeShare, cpus: int, exact: bool, held: _Use) -> int:
+def _memory(
+    launch: Launch, spec: JobSpec, share: NodeShare, cpus: int, exact: bool, overlap: bool, held: _Use
+) -> int:
     """MiB of a step on one node; 0: no limit of its own."""
-    spec = step.job
     amount = spec.mem_mib or (spec.mem_per_cpu_mib or 0) * cpus
     if not amount and exact:
         amount = (launch.spec.mem_per_cpu_mib or 0) * cpus
     if share.memory_mib and amount > share.memory_mib:
         raise StepRefused("Memory required by task is not available")
-    if share.memory_mib and not step.overlap and amount and held.memory_mib + amount > share.memory_mib:
+    if share.memory_mib and not overlap and amount and held.memory_mib + amount > share.memory_mib:
         raise StepBusy(_BUSY)
     return amount
 
 
+def gpu_number(text: Optional[str]) -> Optional[int]:
+    """Devices in "2", "h100:2" or "gres/gpu:h100=2"; None for no text.
+
+    >>> gpu_number("h100:2,a100:1"), gpu_number("gres/gpu=4"), gpu_number("gpu")
+    (3, 4, 1)
+    """
+    if not text:
+        return None
+    total = 0
+    for part in text.split(","):
+        words = part.replace("=", ":").split(":")
+        if words and words[0] in ("gres/gpu", "gpu"):
+            words = words[1:] or ["1"]
+        total += int(words[-1]) if words[-1].isdigit() else 1
+    return total
+
+
 def gpus_per_node(spec: JobSpec, tasks: int) -> Optional[int]:
     """GPUs that a step asks for on a node with so many of its tasks; None: all that the job has there."""
-
-    def number(text: Optional[str]) -> Optional[int]:
-        if not text:
-            return None
-        total = 0
-        for part in text.split(","):
-            words = part.split("=")[0].split(":") if "=" not in part else part.replace("=", ":").split(":")
-            if words and words[0] in ("gres/gpu", "gpu"):
-                words = words[1:] or ["1"]
-            total += int(words[-1]) if words[-1].isdigit() else 1
-        return total
-
     if spec.gres is not None:
         if spec.gres.lower() == "none":
             return 0
-        gpus = [
-            part for part in spec.gres.split(",") if part.split(":")[0].split("=")[0] in ("gpu", "gres/gpu")
-        ]
-        return number(",".join(gpus)) if gpus else None
-    per_task = number(spec.gpus_per_task)
+        gpus = [part for part in spec.gres.split(",") if part.split(":")[0].split("=")[0] in ("gpu", "gres/gpu")]
+        return gpu_number(",".join(gpus)) if gpus else None
+    per_task = gpu_number(spec.gpus_per_task)
     if per_task is not None:
         return per_task * tasks
-    return number(spec.gpus_per_node)
+    return gpu_number(spec.gpus_per_node)
+
+
+def _gpus_of_step(step: StepSpec) -> Optional[int]:
+    """--gpus: of all nodes together. SLURM_GPUS is the job's own wish, of which the step has its nodes' part."""
+    return gpu_number(step.job.gpus) if "gpus" in step.typed else None
+
+
+def _names_gpus(step: StepSpec) -> bool:
+    """Whether a step has GPUs of its own, which others may not use meanwhile."""
+    by_tasks = "ntasks_per_gpu" in step.typed
+    return by_tasks or _gpus_of_step(step) is not None or gpus_per_node(step.job, 1) is not None
+
+
+def _gpu_counts(
+    step: StepSpec, launch: Launch, shares: Sequence[NodeShare], ranks: Sequence[Sequence[int]]
+) -> list[int]:
+    """GPUs of the step on each of its nodes. Raises StepRefused.
+
+    --gpus are taken from the first nodes, but each has one at least. Source: the oracle, gres.c _step_alloc.
+    """
+    from .environment import gpu_indices
+
+    spec = step.job
+    have = [len(gpu_indices(share.gres)) for share in shares]
+    total = _gpus_of_step(step)
+    if total is not None:
+        if total < len(shares):
+            note = "Step requested gres=gpu:%d is less than the requested min nodes=%d" % (total, len(shares))
+            raise StepRefused(_BAD_GRES, [note])
+        counts: list[int] = []
+        for left, there in zip(range(len(shares) - 1, -1, -1), have):
+            counts.append(min(there, total - sum(counts) - left))
+        if sum(counts) < total:
+            raise StepRefused(_BAD_GRES)
+        return counts
+    if not _names_gpus(step):
+        return have if asks_for_gpus(launch.spec) else [0] * len(have)
+    per_gpu = spec.ntasks_per_gpu
+    asked = [gpus_per_node(spec, len(here)) for here in ranks]
+    return [-(-len(here) // (per_gpu or 1)) if count is None else count for here, count in zip(ranks, asked)]
 
 
 def asks_for_gpus(spec: JobSpec) -> bool:
@@ -306,15 +355,10 @@ def asks_for_gpus(spec: JobSpec) -> bool:
     return any(wishes) or "gpu" in (spec.gres or "") or "gpu" in (spec.tres_per_task or "")
 
 
-def _choose_gpus(
-    spec: JobSpec, share: NodeShare, tasks: int, taken: set[int], overlap: bool, by_default: bool
-) -> tuple[int, ...]:
+def _choose_gpus(spec: JobSpec, share: NodeShare, count: int, taken: set[int], shared: bool) -> tuple[int, ...]:
     from .environment import gpu_indices
 
     have = gpu_indices(share.gres)
-    count = gpus_per_node(spec, tasks)
-    if count is None:
-        return have if by_default else ()
     if count > len(have):
         note = "Step requested GRES but job doesn't have GRES"
         if have:
@@ -322,10 +366,10 @@ def _choose_gpus(
                 spec.gres or "gpu:%d" % count,
                 len(have),
             )
-        raise StepRefused("Invalid generic resource (gres) specification", [note])
-    free = have if overlap else tuple(index for index in have if index not in taken)
+        raise StepRefused(_BAD_GRES, [note])
+    free = have if shared else tuple(index for index in have if index not in taken)
     if count > len(free):
-        raise StepBusy("Requested nodes are busy")
+        raise StepBusy(_BUSY)
     return free[:count]
 
 
@@ -360,6 +404,6 @@ def _in_use(job: Job) -> dict[str, _Use]:
             held = use[share.name]
             held.cpus.update(cpus)
             held.memory_mib += memory
-            if gpus_per_node(run.spec.job, 1) is not None:
+            if _names_gpus(run.spec):
                 held.gpus.update(gpus)
     return use

@@ -1,4 +1,4 @@
-"""--gpu-bind and --gpus-per-task: which of its step's GPUs a task sees. Pure.
+"""--gpu-bind, --tres-bind, --gpus-per-task and --ntasks-per-gpu: which of its step's GPUs a task sees. Pure.
 
 Device numbers are the node's own, as Slurm counts them where devices are not constrained by a cgroup.
 Source: gres.c _get_usable_gres, srun's manual.
@@ -16,10 +16,18 @@ _OUTSIDE = (
 )
 
 
+_GPUS = "gres/gpu:"
+
+
 def bind_text(spec: JobSpec) -> Optional[str]:
-    """How the step's tasks are bound to GPUs; --gpus-per-task means per_task unless it is overruled."""
+    """How the step's tasks are bound to GPUs; --gpus-per-task and --ntasks-per-gpu imply it."""
     if spec.gpu_bind:
         return spec.gpu_bind
+    for item in (spec.tres_bind or "").split("+"):
+        if item.startswith(_GPUS):
+            return item[len(_GPUS) :]
+    if spec.ntasks_per_gpu:
+        return "single:%d" % spec.ntasks_per_gpu
     if spec.gpus_per_task:
         return "per_task:" + spec.gpus_per_task.replace("=", ":").rpartition(":")[2]
     return None

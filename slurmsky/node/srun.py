@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Optional
 
 from ..model.spec import INFINITE, StepSpec
-from . import aside, bcast, choice, components, steps, verbose, wire
+from . import aside, bcast, choice, components, limits, steps, verbose, wire
 from .channel import Channel
 from .choice import BadRequest
 from .clients import elsewhere, leave, parse_context, relay
@@ -43,6 +43,9 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
         leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
     step = parsed.step
+    if step.test_only:
+        relay(agent, channel, payload, agent.controller_address, "srun")
+        return
     text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
     job = agent.jobs.get(int(text)) if text.isdigit() else None
     if job is None or job.ended:
@@ -55,7 +58,7 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
                 "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job %s\n" % (text, text),
             )
             return
-        relay(agent, channel, payload, address or agent.controller_address, "srun")
+        relay(agent, channel, limits.passed_on(channel, request), address or agent.controller_address, "srun")
         return
     # Outside a job the controller made the allocation, and said what there was to say of the options.
     told = request.env.get(ALLOCATED_VARIABLE) == "1"
@@ -102,6 +105,8 @@ class Srun:
         self._over = False
         self._stdin_open = True
         self._outputs: Optional[Outputs] = None
+        # The caller may be gone when a step that waits is started.
+        self._limits = limits.of_caller(channel, request)
         self._input: Optional[Input] = None
         for line in warnings:
             self._say(line + "\n")
@@ -164,7 +169,7 @@ class Srun:
 
     def _start(self, chosen: components.Chosen) -> None:
         job, spec, request = self.job, self.spec, self.request
-        planner = Planner(job, request, spec, chosen, self._say)
+        planner = Planner(job, request, spec, chosen, self._limits, self._say)
         self.ntasks, self.terminal = planner.ntasks, planner.terminal
         # Each component of the command line has files and an environment of its own.
         outputs = self._outputs = Outputs(

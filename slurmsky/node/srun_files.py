@@ -170,8 +170,11 @@ class Input:
                 raise BadRequest("Could not open stdin file: %s" % error.strerror) from None
 
     def read(self, count: int) -> bytes:
-        """The next bytes of the file; empty at its end, where it is closed."""
-        data = os.read(self.fd, count)
+        """The next bytes of the file; empty at its end, where it is closed. What cannot be read (a folder) is empty."""
+        try:
+            data = os.read(self.fd, count)
+        except OSError:
+            data = b""
         if not data:
             self.close()
         return data

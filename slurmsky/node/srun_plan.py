@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..model.job import Step
 from ..model.spec import JobSpec, StepSpec
-from . import binding, devices, output, pmi, pmi_wire, pmix, pmix_library, topology, transport, wire
+from . import binding, devices, limits, output, pmi, pmi_wire, pmix, pmix_library, topology, transport, wire
 from .choice import BadRequest
 from .components import Chosen
 from .environment import (
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 ALLOCATED_VARIABLE = "SLURMSKY_ALLOCATED"
 
 
+#: what --preserve-env keeps of srun's own environment
+_PRESERVED = ("SLURM_NNODES", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE")
+
+
 def _limits_memory(spec: JobSpec) -> bool:
     return bool(spec.mem_mib or spec.mem_per_cpu_mib or spec.mem_per_gpu_mib)
 
@@ -39,7 +43,13 @@ class Planner:
     """One step as it will be: ``say`` takes the complaints that do not stop it. Raises BadRequest."""
 
     def __init__(
-        self, job: Job, request: wire.Request, spec: StepSpec, chosen: Chosen, say: Callable[[str], None]
+        self,
+        job: Job,
+        request: wire.Request,
+        spec: StepSpec,
+        chosen: Chosen,
+        own_limits: Optional[limits.Limits],
+        say: Callable[[str], None],
     ) -> None:
         self.job = job
         self.request = request
@@ -47,12 +57,19 @@ class Planner:
         self.shape = chosen.shape
         self._shown = chosen.shown
         self._say = say
+        known = job.launch.rlimits if own_limits is None else own_limits
+        self._rlimits = limits.propagated(known, spec.job.propagate)
         self.step_id = str(job.next_step)
         self.programs = chosen.programs
         #: of each rank, the component it belongs to
         self.component = [index for index, (_, count) in enumerate(chosen.programs) for _ in range(count)]
         self.ntasks = len(self.component)
         self.argvs = [argv for step, count in chosen.programs for argv in self._argvs(step, count)]
+        if spec.job.resv_ports:
+            # MpiParams names no ports here. Source: the oracle; step_mgr.c, port_mgr.c.
+            raise BadRequest(
+                "Unable to create step for job %d: Requires more ports than can be reserved" % job.job_id
+            )
         self._check_mpi()
         # MPI libraries name shared memory by job and step; other engines of this machine have them, too.
         self._world = os.urandom(4).hex()
@@ -116,7 +133,8 @@ class Planner:
         functions = {name: text for name, text in self.job.launch.environment.items() if name.startswith("BASH_FUNC_")}
         # SRUN_DEBUG is srun's own variable: --export decides whether the tasks have it.
         env = exported({"SRUN_DEBUG": "3", **functions, **request.env}, export)
-        env.pop(ALLOCATED_VARIABLE, None)
+        for name in (ALLOCATED_VARIABLE, limits.VARIABLE):
+            env.pop(name, None)
         env.update(job_of_task_environment(self._shown))
         env.update(
             step_environment(
@@ -132,6 +150,9 @@ class Planner:
         if request.env.get(ALLOCATED_VARIABLE) == "1" and not (spec.job.distribution or _limits_memory(spec.job)):
             # An srun that makes its own job leaves the layout to the controller, unless told --mem: launch.c.
             del env["SLURM_DISTRIBUTION"]
+        if spec.preserve_env:
+            # Source: env.c setup_env; what srun itself was told of the size stays.
+            env.update({name: request.env[name] for name in _PRESERVED if name in request.env})
         if spec.job.job_name and "job_name" in spec.typed:
             env["SLURM_JOB_NAME"] = spec.job.job_name
         if spec.job.cpus_per_task:
@@ -189,7 +210,7 @@ class Planner:
             open_mode=spec.job.open_mode,
             terminal=list(self.request.winsize or (24, 80)) if self.terminal else None,
             unbuffered=spec.unbuffered or self.terminal,
-            rlimits={k: list(v) for k, v in launch.rlimits.items()},
+            rlimits={name: list(pair) for name, pair in self._rlimits.items()},
             task_prologs=[script for script in prologs if script[1]],
             task_epilogs=[script for script in epilogs if script[1]],
             names=self.names,

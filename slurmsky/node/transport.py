@@ -103,6 +103,15 @@ def peer_uid(sock: socket.socket) -> int:
     return int(uid)
 
 
+def peer_pid(sock: socket.socket) -> int:
+    """Pid of the process at the other end of a unix socket; 0 for a connection from another machine."""
+    if sock.family != socket.AF_UNIX:
+        return 0
+    size = struct.calcsize("3i")
+    pid, _uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(pid)
+
+
 def tls_contexts(certificate: str, key: str, authority: str) -> tuple[Any, Any]:
     """(server, client) contexts for one job's own certificate authority: both sides must hold its
     certificate."""

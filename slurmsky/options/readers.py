@@ -339,6 +339,24 @@ def gpu_bind(item: Item) -> str:
 
 
 @reader
+def tres_bind(item: Item) -> str:
+    """gres/NAME:HOW, joined by "+"; of GPUs as --gpu-bind has it. Source: tres_bind.c tres_bind_verify_cmdline."""
+    from ..language import gpubind
+    from ..language.errors import BindError
+
+    for part in item.value.split("+"):
+        name, _, how = part.partition(":")
+        try:
+            if not name.startswith("gres/") or not how:
+                raise BindError(part, 0, "")
+            if name == "gres/gpu":
+                gpubind.parse(how)
+        except BindError:
+            raise item.error(f"Invalid --tres-bind argument: {item.value}") from None
+    return item.value
+
+
+@reader
 def gpu_freq(item: Item) -> str:
     """[type=]value[,verbose];
 

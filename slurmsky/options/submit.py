@@ -257,6 +257,8 @@ def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = N
                 raise failure("srun", "No command given to execute.", level="fatal")
             checks.verify(part)
             _relative(part)
+            if part.get("jobid") and part.get("begin") is not None:
+                told.append("srun: error: --begin is ignored because nodes are already allocated.")
             if not part.get("jobid"):
                 checks.submission(part, het=len(parts) > 1)
             steps.append(_step(part, context, command))

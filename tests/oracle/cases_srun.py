@@ -74,12 +74,32 @@ NARROW: tuple[Run, ...] = tuple(Run(line, free=True) for line in (
     "srun sh -c 'echo $SLURM_STEP_ID' | sort -u | wc -l", "srun -c2 ./where.sh", "srun --immediate=1 -n2 true",
 ))  # fmt: skip
 
+# Options that were once accepted and did nothing: limits, sizes that stay, devices of a step.
+OPTIONS: tuple[Run, ...] = tuple(Run(line, free=True) for line in (
+    "srun -n1 -N1 --whole -c1 sh -c 'echo $SLURM_CPUS_ON_NODE'", "srun -n1 -N1 --whole --exact true",
+    "srun -E -n1 -N1 sh -c 'echo $SLURM_NTASKS $SLURM_NPROCS $SLURM_NNODES $SLURM_STEP_NUM_TASKS $SLURM_TASKS_PER_NODE'",
+    "SLURM_NTASKS=77 SLURM_NNODES=1 srun -E -n2 -N1 sh -c 'echo $SLURM_NTASKS $SLURM_NNODES $SLURM_NPROCS'",
+    "srun --resv-ports -n1 -N1 true", "srun --resv-ports=4 -n1 -N1 true",
+    "ulimit -Sn 512; srun -n1 -N1 sh -c 'ulimit -Sn'", "ulimit -Sn 512; srun -n2 -N2 sh -c 'ulimit -Sn'", "ulimit -Sn 512; srun --propagate -n1 -N1 sh -c 'ulimit -Sn'",
+    "ulimit -Sn 512; srun --propagate=NONE -n1 -N1 sh -c '[ `ulimit -Sn` = 512 ] || echo other'",
+    "ulimit -Sn 512; ulimit -Sc 0; srun --propagate=CORE -n1 -N1 sh -c '[ `ulimit -Sn` = 512 ] || echo other; ulimit -Sc'",
+    "srun -n1 -N1 -G1 sh -c 'echo $CUDA_VISIBLE_DEVICES $SLURM_STEP_GPUS'", "srun -n3 -N3 -G3 sh -c 'echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES'",
+    "srun -n2 -N2 -G3 sh -c 'echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES'", "srun -n2 -N2 -G4 true", "srun -n3 -N3 -G2 sh -c 'echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES'", "srun -n1 -N1 -G9 true",
+    "srun -n2 -N1 --gpus-per-task=1 sh -c 'echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES'", "srun -n1 -N1 --gpus-per-node=1 sh -c 'echo $CUDA_VISIBLE_DEVICES'",
+    "srun -N1 -n2 --ntasks-per-gpu=1 sh -c 'echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES'", "srun -N1 -n1 --ntasks-per-gpu=1 sh -c 'echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES'",
+    "srun -N1 -n2 --ntasks-per-gpu=2 sh -c 'echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES'",
+    "srun -n2 -N1 --gpu-bind=single:1 --gres=gpu:2 sh -c 'echo $SLURM_PROCID $CUDA_VISIBLE_DEVICES'",
+    "srun -i /tmp -n1 -N1 cat; echo $?", "srun -o /tmp -n1 -N1 true", "srun --begin=now+1hour -n1 -N1 true", "srun --hold -n1 -N1 echo held",
+    "srun -t 0 -n1 -N1 true",
+))  # fmt: skip
+
 IN_FILES = {**FILES, "hosts": "n2\nn1\nn2\nn3\n", "three.conf": "0-2 echo low %t %o\n3-5 echo high %t %o\n"}
 
 CASES: tuple[Case, ...] = (
     *(Case(f"outside-{number}", (run,), FILES) for number, run in enumerate(OUTSIDE)),
     Case("inside-wide", (Inside("-N3 -n6 --mem=300 --gres=gpu:2", WIDE),), IN_FILES),
     Case("inside-narrow", (Inside("-n2", NARROW),), IN_FILES),
+    Case("inside-options", (Inside("-N3 -n6 --mem=300 --gres=gpu:2", OPTIONS),), IN_FILES),
     Case("inside-batch", (Inside("-n2", NARROW, via="sbatch"),), IN_FILES),
     Case("salloc", (
         "salloc true", "salloc false", "salloc sh -c 'exit 7'", "salloc sh -c 'kill -9 $$'", "salloc /no/such/command", "salloc -n2 srun ./where.sh",

@@ -19,6 +19,7 @@ _ONE_HOST = "all nodes of the recording live on one host and are grouped by its 
 _PLANNED = "backfill had not yet planned the waiting job when it was recorded; here it is planned at once"
 _NEWER_COLUMN = "newer releases have a column RESERVATION in sinfo -l"
 _THREE_CPUS = "22.05 refuses a step of tasks of three or five CPUs each on nodes that were given for just these"
+_ALL_GPUS = "22.05 runs as many tasks as --ntasks-per-gpu puts on all GPUs of the node, whatever -n says"
 _BATCH_END = "22.05 took the end of the cancelled job's script for a failure of its own (exit code 15), by a race"
 KNOWN: dict[str, str] = {
     # hosts
@@ -43,6 +44,8 @@ KNOWN: dict[str, str] = {
     "env:placement-29:0": "22.05 gives -m arbitrary CPUs as if it were block: 5 and 1 for three tasks on each node",
     "env:placement-16:0": _THREE_CPUS,
     "env:placement-17:0": _THREE_CPUS,
+    "srun:inside-options:20": _ALL_GPUS,
+    "srun:inside-options:21": _ALL_GPUS,
     "show:updated-refused:7": "timelimit+=10 of UNLIMITED overflows to 9 minutes",
     "show:running-step:3": "asked for the batch step it shows step 0",
     # the moment of the recording
