@@ -38,7 +38,7 @@ async def main(ctx: Context) -> int:
             names = list(STATE_NAMES) if query.helpstate else [row["name"] for row in facts("sacct_fields")]
         ctx.out(helps.in_columns(list(dict.fromkeys(names))))
         return 0
-    problem = _unknown(ctx, query)
+    problem = unknown(ctx, query)
     if problem:
         for line in problem:
             ctx.err(line)
@@ -68,7 +68,7 @@ async def main(ctx: Context) -> int:
     return 0
 
 
-def _unknown(ctx: Context, query: SacctQuery) -> tuple[str, ...]:
+def unknown(ctx: Context, query: SacctQuery) -> tuple[str, ...]:
     """Slurm's lines for a filter that names what does not exist; () when all is well."""
     for kind, names, find in (("user", query.users, find_user), ("group", query.groups, find_group)):
         for name in names:
@@ -92,8 +92,11 @@ def _scale(query: SacctQuery) -> Scale:
     return Scale(unit, not query.noconvert)
 
 
-def select(ctx: Context, query: SacctQuery) -> Iterator[Job]:
-    """The jobs that the query means, their steps already narrowed to those asked for."""
+def select(ctx: Context, query: SacctQuery, held: bool = False) -> Iterator[Job]:
+    """The jobs that the query means, their steps already narrowed to those asked for.
+
+    ``held``: in a window, too, those that could not have run yet.
+    """
     queue = ctx.queue
     queue.flush()
     now = queue.clock()
@@ -111,7 +114,7 @@ def select(ctx: Context, query: SacctQuery) -> Iterator[Job]:
         end = query.endtime if query.endtime is not None else now
         # slurmdbd looks for jobs by the time since which they could have run: one that is held never could.
         stored = queue.store.history(start, end, None, query.duplicates)
-        found = (job for job in stored if 0 < job.eligible_time <= end)
+        found = (job for job in stored if held or 0 < job.eligible_time <= end)
     test = _filter(ctx, query)
     for job in found:
         live = queue.book.jobs.get(job.job_id)

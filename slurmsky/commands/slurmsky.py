@@ -17,6 +17,7 @@ USAGE = """Usage: slurmsky COMMAND
   doctor    check this installation and say what to do about what is wrong
   explain   what each line of a batch script, or of a folder of them, becomes here
   translate the SkyPilot YAML for a batch script, to keep
+  report    JOB... | --since WHEN: one HTML page with a timeline, use, waiting, cost
   site      check | init: the site file, proved or written
   completion bash   a script that completes the words of all commands: source <(slurmsky completion bash)
   man       COMMAND: its manual page, for man -l -
@@ -50,6 +51,10 @@ async def main(ctx: Context) -> int:
         from ._translate import main as translate
 
         return await translate(ctx)
+    if word == "report":
+        from ._page import main as report
+
+        return await report(ctx)
     if word == "site":
         from ._site import main as site
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from . import binding, output, processes, topology
 from .binding import BindError, Binding
+from .course import Course
 from .plan import ERR, Plan, Sink
 from .prologs import run_task_prolog, start_task_epilog
 from .streams import Streams, Task
@@ -37,6 +38,7 @@ class StepHost:
         self.key = (plan.job_id, plan.step_id)
         self._by_rank = {task.rank: task for task in self.tasks}
         self._over = False
+        self._course: Optional[Course] = None
         self._sweeping = False
         self._swept_at = 0.0
         self._epilogs = 0
@@ -45,6 +47,15 @@ class StepHost:
         self._early_signal = 0  # came before the tasks could be started
         self._early_stdin: list[bytes] = []
         self._bindings: list[Binding] = []  # per task; empty: none is bound
+
+    def _devices(self) -> list[int]:
+        """The node's GPUs that the step holds."""
+        found = {
+            word
+            for env in (self.plan.environment, *self.plan.task_environment)
+            for word in env.get("SLURM_STEP_GPUS", "").split(",")
+        }
+        return sorted(int(word) for word in found if word.isdigit())
 
     def _mpi_server(self, plan: Plan) -> Optional[NodeServer]:
         if plan.mpi is None:
@@ -61,6 +72,7 @@ class StepHost:
     def start(self) -> None:
         """Start all tasks. Files that cannot be opened end the step as slurmstepd would end it."""
         self.agent.hosted[self.key] = processes.now_boot()
+        self._course = self.agent.sampler.course(self._devices())
         if self._mpi is None:
             self._start_tasks()
         else:
@@ -189,7 +201,8 @@ class StepHost:
             for fd in set(theirs):
                 os.close(fd)
         self.agent.sessions[task.pid] = self.key
-        self.agent.sampler.watch(task.pid)
+        if self._course is not None:
+            self.agent.sampler.watch(task.pid, self._course)
         self.agent.loop.child(task.pid, lambda status, usage: self._exited(task, status, usage))
 
     # --- streams
@@ -277,7 +290,7 @@ class StepHost:
         if self._mpi is not None:
             self._mpi.close()
         self.agent.hosted_no_more(self.key)
-        self.sink.over()
+        self.sink.over(self.agent.sampler.close(self._course) if self._course is not None else {})
 
     def _sweep(self) -> None:
         self._sweeping = False

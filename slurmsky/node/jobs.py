@@ -14,6 +14,8 @@ from ..model.allocation import Launch
 from ..model.job import Step, Usage
 from ..model.states import JobState
 from . import output, processes
+from .course import Course, merge
+from .environment import gpu_indices
 from .journal import Event, JobLog
 from .loop import Timer
 
@@ -113,6 +115,7 @@ class Job:
         self._setup_failed = False
         self.output_path = ""
         self._sweeping: Optional[Timer] = None
+        self._course: Optional[Course] = None
 
     # --- start
     def start(self) -> None:
@@ -158,7 +161,8 @@ class Job:
             return
         self.emit({"ev": "started", "time": batch.start_time, "pid": self.batch_pid, "step": step_to_dict(batch)})
         self.agent.sessions[self.batch_pid] = (self.job_id, "batch")
-        self.agent.sampler.watch(self.batch_pid)
+        self._course = self.agent.sampler.course(gpu_indices(self.launch.shares[0].gres))
+        self.agent.sampler.watch(self.batch_pid, self._course)
         self.agent.loop.child(self.batch_pid, self._batch_ended)
 
     def _folder_missing(self, error: OSError) -> bool:
@@ -369,6 +373,8 @@ class Job:
             batch.state = JobState.FAILED if batch.exit_code else JobState.COMPLETED
         if usage is not None:
             batch.usage = self.agent.sampler.finish(self.batch_pid, usage, self.node)
+            if self._course is not None:
+                batch.usage.series = merge([self.agent.sampler.close(self._course)])
         self._finish_soon()
 
     def step_over(self, step_id: str) -> None:

@@ -390,6 +390,8 @@ class Stat:
     vsize: int
     rss_pages: int
     major_faults: int
+    ended_user_ticks: int  # of children that ended and were waited for, and of theirs
+    ended_system_ticks: int
 
 
 def stat(pid: int) -> Optional[Stat]:
@@ -409,6 +411,8 @@ def stat(pid: int) -> Optional[Stat]:
         int(fields[20]),
         int(fields[21]),
         int(fields[9]),
+        int(fields[13]),
+        int(fields[14]),
     )
 
 

@@ -40,9 +40,9 @@ class _Wired:
     def mpi(self, message: dict[str, Any]) -> None:
         self.channel.send_json({"ev": "mpi", "message": message})
 
-    def over(self) -> None:
+    def over(self, course: dict[str, Any]) -> None:
         self.channel.on_close = lambda: None
-        self.channel.send_json({"ev": "over"})
+        self.channel.send_json({"ev": "over", "course": course})
         self.channel.close()
 
 

@@ -16,6 +16,7 @@ from ..model.states import JobState
 from . import transport, wire
 from .channel import Channel
 from .choice import Shape
+from .course import merge
 from .host import StepHost
 from .jobs import cancel_line
 from .plan import TASK_INPUT, TASK_OUTPUT, Plan
@@ -67,8 +68,9 @@ class _Part:
     def mpi(self, message: dict[str, Any]) -> None:
         self.run.mpi(self.index, message)
 
-    def over(self) -> None:
+    def over(self, course: dict[str, Any]) -> None:
         self.ended = True
+        self.run.courses.append(course)
         self.run.part_over()
 
 
@@ -153,19 +155,19 @@ class _Remote(_Part):
         elif event == "look" and self._on_look is not None:
             self._on_look({int(rank): usage for rank, usage in message["usage"].items()})
         elif event == "over":
-            self._finished()
+            self._finished(message.get("course", {}))
 
-    def _finished(self) -> None:
+    def _finished(self, course: dict[str, Any]) -> None:
         self.channel.on_close = lambda: None
         self.channel.close()
-        self.over()
+        self.over(course)
 
     def _lost(self) -> None:
         # The node's agent is gone, and with it the tasks.
         self.run.node_failed(self.name)
         for rank in sorted(self.left):
             self.exited(rank, signal.SIGKILL, [0.0] * 7)
-        self.over()
+        self.over({})
 
 
 class StepRun:
@@ -182,6 +184,7 @@ class StepRun:
         self.statuses: dict[int, int] = {}
         self.usage: list[tuple[int, str, TaskUsage]] = []
         self.on_stdin: Callable[[int], None] = lambda count: None
+        self.courses: list[dict[str, Any]] = []  # of the nodes that are done
         self.failed_nodes: list[str] = []
         self.cause = ""
         self.argv0 = record.name  # the program of its first task, as it was named
@@ -276,6 +279,7 @@ class StepRun:
         if self.failed_nodes:
             record.state = JobState.NODE_FAIL
         record.usage = combine(self.usage)
+        record.usage.series = merge(self.courses)
         self.job.derived_exit = max(self.job.derived_exit, code)
         self.job.emit_step(record)
         self.job.step_over(self.step_id)

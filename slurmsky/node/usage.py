@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Iterable, Optional
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
 
 from ..model.job import Usage
 from . import processes
+from .course import Course
+from .gpus import GpuWatch
 
 if TYPE_CHECKING:
     import resource
@@ -61,8 +64,8 @@ def sample(pid: int) -> Optional[TaskUsage]:
         if fields is None or fields.state == "Z":
             continue
         found = True
-        total.user_s += fields.user_ticks / _TICKS
-        total.system_s += fields.system_ticks / _TICKS
+        total.user_s += (fields.user_ticks + fields.ended_user_ticks) / _TICKS
+        total.system_s += (fields.system_ticks + fields.ended_system_ticks) / _TICKS
         total.max_rss += fields.rss_pages * _PAGE
         total.max_vmsize += fields.vsize
         total.pages += fields.major_faults
@@ -83,21 +86,52 @@ class Sampler:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._tasks: dict[int, TaskUsage] = {}
+        self._courses: dict[int, Course] = {}  # by the pids of their tasks
+        self._gpus = GpuWatch(loop, INTERVAL_S)
         self._timer: Optional[Timer] = None
 
-    def watch(self, pid: int) -> None:
-        """Sample this task from now on."""
+    def course(self, gpus: Sequence[int] = ()) -> Course:
+        """A step begins here that holds these devices; ``close`` ends it."""
+        if gpus:
+            self._gpus.use()
+        return Course(time.monotonic(), gpus)
+
+    def close(self, course: Course) -> dict[str, Any]:
+        """The step has ended here; what became of it (``Course.record``)."""
+        if course.gpus:
+            self._gpus.done()
+        for pid in course.pids:
+            self._courses.pop(pid, None)
+        return course.record(time.monotonic())
+
+    def watch(self, pid: int, course: Course) -> None:
+        """Sample this task of a step from now on."""
         self._tasks[pid] = TaskUsage()
+        self._courses[pid] = course
+        course.pids.add(pid)
         if self._timer is None:
             self._timer = self._loop.after(FIRST_S, self._tick)
 
     def _tick(self) -> None:
+        sums: dict[Course, list[float]] = {}
         for pid in list(self._tasks):
-            self.look(pid)
+            now = self._look(pid)
+            course = self._courses.get(pid)
+            if now is not None and course is not None:
+                held = sums.setdefault(course, [0.0, 0.0])
+                held[0] += now.user_s + now.system_s
+                held[1] += now.max_rss
+        for course, (cpu_s, memory) in sums.items():
+            course.look(time.monotonic(), cpu_s, memory, *self._gpus.sum(course.gpus))
         self._timer = self._loop.after(INTERVAL_S, self._tick) if self._tasks else None
 
     def look(self, pid: int) -> TaskUsage:
         """Sample now; the usage so far."""
+        self._look(pid)
+        return self._tasks.get(pid) or TaskUsage()
+
+    def _look(self, pid: int) -> Optional[TaskUsage]:
+        """Sample now; what there is at this moment, None when the task is gone."""
         kept = self._tasks.setdefault(pid, TaskUsage())
         now = sample(pid)
         if now is not None:
@@ -107,7 +141,7 @@ class Sampler:
             kept.pages = max(kept.pages, now.pages)
             kept.disk_read = max(kept.disk_read, now.disk_read)
             kept.disk_write = max(kept.disk_write, now.disk_write)
-        return kept
+        return now
 
     def end(self, pid: int, rusage: resource.struct_rusage) -> TaskUsage:
         """The last word on a task: wait4's times and maximum, the samples' rest."""
@@ -120,6 +154,9 @@ class Sampler:
         # short task.
         kept.disk_read = max(kept.disk_read, rusage.ru_inblock * 512)
         kept.disk_write = max(kept.disk_write, rusage.ru_oublock * 512)
+        course = self._courses.pop(pid, None)
+        if course is not None:
+            course.ended_cpu_s += kept.user_s + kept.system_s
         return kept
 
     def finish(self, pid: int, rusage: resource.struct_rusage, node: str) -> Usage:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "slurmsky"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
-PURE = ("language", "model", "options", "report", "site", "translate")
+PURE = ("language", "model", "options", "page", "report", "site", "translate")
 
 # Who may do what; paths below slurmsky/, folders with a slash at the end.
 STARTS_PROCESSES = (

@@ -1,0 +1,139 @@
+"""slurmsky report: pages of jobs that ran, and how a browser shows them."""
+
+from __future__ import annotations
+
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from local_engine import LocalEngine
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import browser
+
+pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(300)]  # one engine for all
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+SCRIPT = """#!/bin/bash
+#SBATCH -J train -N2 -n4 --mem=800 -t 10 --gpus-per-node=2 -o /dev/null
+srun -n4 python3 -c '
+import time
+block, end = bytearray(30 << 20), time.monotonic() + 7
+while time.monotonic() < end: sum(range(20000))'
+srun -n1 -N1 false
+exit 3
+"""
+LONG = "a-name-without-any-place-to-break-" * 8
+
+
+@pytest.fixture(scope="module")
+def jobs(engine: LocalEngine) -> dict[str, int]:
+    """Jobs of all sorts, run; their ids by what they are."""
+    (engine.root / "train.sh").write_text(SCRIPT)
+    ids = {}
+
+    def submit(name: str, *words: str) -> None:
+        done = engine.run(["sbatch", "--parsable", *words])
+        assert done.returncode == 0, done.stderr
+        ids[name] = int(done.stdout)
+
+    submit("train", "train.sh")
+    submit("array", "-J", "sweep", "--array=0-4%2", "-o", "/dev/null", "--wrap", "exit $((SLURM_ARRAY_TASK_ID == 3))")
+    submit("hostile", "-J", HOSTILE, "--comment", HOSTILE + "\nü", "-o", "/dev/null", "--wrap", "kill -9 $$")
+    submit("long", "-J", LONG, "--comment", LONG, "-D", "/tmp", "-o", "/dev/null", "--wrap", "true")
+    submit("held", "-H", "-J", "later", "-o", "/dev/null", "--wrap", "true")
+    end = time.monotonic() + 100
+    while engine.run("squeue -h -t R,PD -o %T | grep -v PENDING; squeue -h -t PD -o %r | grep -v JobHeldUser").stdout:
+        assert time.monotonic() < end, engine.run("squeue").stdout
+        time.sleep(0.3)
+    return ids
+
+
+@pytest.fixture(scope="module")
+def pages(engine: LocalEngine, jobs: dict[str, int]) -> dict[str, str]:
+    found = {name: engine.run(["slurmsky", "report", str(job)]).stdout for name, job in jobs.items()}
+    found["all"] = engine.run(["slurmsky", "report", "--since", "now-1hour"]).stdout
+    return found
+
+
+def test_a_job_and_its_steps(pages: dict[str, str], jobs: dict[str, int]) -> None:
+    page = pages["train"]
+    for text in (f"Job {jobs['train']} ", "FAILED", "exit 3", "Step 1 (false) ended with exit 1.", "0 python3",
+                 "n[1-2]", "GPUs busy", 'class="spark"', "sbatch --parsable train.sh"):  # fmt: skip
+        assert text in page, text
+
+
+def test_an_array_and_a_window(pages: dict[str, str], jobs: dict[str, int]) -> None:
+    for page in (pages["array"], pages["all"]):
+        for task in range(5):
+            assert f">{jobs['array']}_{task} sweep<" in page
+        assert "exit 1" in page
+    assert "JobHeldUser" in pages["all"] and "signal 9 (KILL)" in pages["all"]
+
+
+def test_names_stay_names(pages: dict[str, str]) -> None:
+    for page in (pages["hostile"], pages["all"]):
+        assert "<script" not in page and "<img" not in page and "&lt;script&gt;alert(1)" in page
+
+
+def test_what_the_agent_saw_over_time(engine: LocalEngine, pages: dict[str, str]) -> None:
+    """The GPUs of the two nodes were half busy, as this machine's nvidia-smi says; the CPUs at times."""
+    assert "CPUs busy" in pages["train"] and "memory in use" in pages["train"]
+    assert "peak" in pages["train"] and ">held: 4 GPUs<" in pages["train"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "a job or --since is needed"),
+        ("7 --since now", "a job or --since, not both"),
+        ("--until now", "a job or --since is needed"),
+        ("--since", "option '--since' requires an argument"),
+        ("--since=noday", "Invalid time specification (pos=0): noday"),
+        ("--since now -u nobody-of-this-name", "Invalid user id: nobody-of-this-name"),
+        ("99", "slurmsky: report: Invalid job id specified"),
+        ("x7", "Bad job/step specified: x7"),
+        ("--colour=red 7", "unrecognized option '--colour=red'"),
+        ("--since now-1hour -o /nowhere/x.html", "slurmsky: report: /nowhere/x.html: No such file or directory"),
+    ],
+)
+def test_bad_calls(words: str, said: str, engine: LocalEngine) -> None:
+    done = engine.run("slurmsky report " + words)
+    assert (done.returncode, done.stdout) == (1, "") and said in done.stderr
+
+
+def test_where_it_is_written(engine: LocalEngine, jobs: dict[str, int]) -> None:
+    job = jobs["train"]
+    assert engine.run(f"slurmsky report {job} -o page.html").stdout == ""
+    file = engine.root / "page.html"
+    assert file.read_text().startswith("<!doctype html>") and stat.S_IMODE(file.stat().st_mode) == 0o600
+    typed = engine.run(f"script -qec 'slurmsky report {job}' /dev/null")
+    assert typed.stdout.strip() == f"report-{job}.html" and (engine.root / f"report-{job}.html").exists()
+    assert "--since WHEN" in engine.run("slurmsky report --help").stdout
+    assert "No job waited or ran" in engine.run("slurmsky report -S 2001-01-01 -E 2001-01-02").stdout
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_pages_look_right(dark: bool, pages: dict[str, str], tmp_path: Path, jobs: dict[str, int]) -> None:
+    """At the width of a screen and of a telephone everything can be read and nothing stands over the edge."""
+    browser.needed()
+    some = {name: pages[name] for name in ("train", "long", "hostile", "all")}
+    looks = browser.look(tmp_path, some, (1280, 400), dark)
+    for (name, width), look in looks.items():
+        assert (look.found, look.dark, look.wide) == ([], dark, width), (name, width)
+    for width in (1280, 400):
+        assert f"Job {jobs['train']} FAILED train" in looks["train", width].text
+        assert "What stands out" in looks["train", width].text
+        assert " ".join(HOSTILE.split()) in looks["hostile", width].text
+        assert "All jobs" in looks["all", width].text
+
+
+def test_a_picture_of_it(pages: dict[str, str], tmp_path: Path) -> None:
+    browser.needed()
+    file = tmp_path / "page.html"
+    file.write_text(pages["train"])
+    pixels = browser.picture(tmp_path, file, 1280, 1400)
+    assert len(set(pixels)) > 100
