@@ -10,7 +10,8 @@ LanguageError
 ├── DependencyError     ├── LicenseError       ├── UserListError
 ├── DirectiveError      ├── MailTypeError      └── (DirectiveError has its own children,
 ├── DistributionError   ├── MemoryError_            see directives.py)
-└── ModuleLineError     └── MultiProgError
+├── ModuleLineError     └── MultiProgError
+└── ContainerError (containers.py)
 
 The command's edge turns them into Slurm's words: the same bad number is ``Invalid --mem
 specification`` for sbatch and something else for scontrol.  Where the real parser prints a line of

@@ -91,6 +91,7 @@ class Launch:
     task_prolog: str = ""
     task_epilog: str = ""
     exclusive: bool = False  # whole nodes were given
+    image: str = ""  # the nodes are this image already (SkyPilot's image_id)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

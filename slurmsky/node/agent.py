@@ -50,6 +50,7 @@ class Agent:
         self.node = node
         self.home = home
         self.folder = os.path.join(home, "nodes", node)
+        self.images = os.path.join(home, "containers")  # shared by the virtual nodes of a machine
         self.address = address
         self.controller_address = controller
         self.bin_folder = bin_folder

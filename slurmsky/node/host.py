@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import resource
 
     from .agent import Agent
+    from .containers import Container
     from .pmi import NodeServer
 
 #: how long a task's pipes are read after its last known process is gone
@@ -47,6 +48,8 @@ class StepHost:
         self._early_signal = 0  # came before the tasks could be started
         self._early_stdin: list[bytes] = []
         self._bindings: list[Binding] = []  # per task; empty: none is bound
+        self._container: Optional[Container] = None
+        self._contained = False  # the container, if there is to be one, is ready
 
     def _devices(self) -> list[int]:
         """The node's GPUs that the step holds."""
@@ -73,7 +76,26 @@ class StepHost:
         """Start all tasks. Files that cannot be opened end the step as slurmstepd would end it."""
         self.agent.hosted[self.key] = processes.now_boot()
         self._course = self.agent.sampler.course(self._devices())
-        if self._mpi is None:
+        if self.plan.container is None:
+            self._prepare_mpi()
+            return
+        from .containers import Container
+
+        first, agent = self.tasks[0].rank, self.agent
+        self._container = Container(
+            agent.loop, self.plan.container, agent.images, lambda text: self.say(first, text + "\n")
+        )
+        self._container.prepare(self.plan.environment, self._prepare_mpi, self._no_container)
+
+    def _no_container(self, lines: tuple[str, ...]) -> None:
+        self._started = True
+        for line in (*lines, "Failed to invoke spank plugin stack"):
+            self._complain(self.tasks[0], line)
+        self._give_up(1 << 8)
+
+    def _prepare_mpi(self) -> None:
+        self._contained = True
+        if self._early_signal or self._mpi is None:
             self._start_tasks()
         else:
             self._mpi.prepare(self._start_tasks, self._cannot_start)
@@ -174,15 +196,19 @@ class StepHost:
             prologs, node = plan.task_prologs, plan.node
             bound = self._bindings[local] if self._bindings else None
 
+            container = self._container
+
             def before(env: dict[str, str]) -> None:
                 if bound is not None:
                     bound.apply()
                 run_task_prolog(prologs, env, node)
+                if container is not None:
+                    container.enter(env)
 
             task.pid = processes.spawn(
                 processes.Process(
                     node=node,
-                    argv=plan.argv[local],
+                    argv=plan.argv[local] if container is None else container.argv(plan.argv[local]),
                     environment=env,
                     directory=plan.directory,
                     umask=plan.umask,
@@ -191,7 +217,7 @@ class StepHost:
                     stderr=stderr,
                     terminal=terminal,
                     rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
-                    before_exec=before if prologs or bound is not None else None,
+                    before_exec=before if prologs or bound is not None or container is not None else None,
                 )
             )
         except BaseException:
@@ -218,6 +244,10 @@ class StepHost:
         """To all processes of the step here."""
         if not self._started and number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
             self._early_signal = self._early_signal or number
+            if self._container is not None and not self._contained:
+                self._container.close()
+                self._started = True
+                self._give_up(number)
             return
         processes.send(self.members(), number)
 
@@ -289,6 +319,8 @@ class StepHost:
             self.agent.sessions.pop(task.pid, None)
         if self._mpi is not None:
             self._mpi.close()
+        if self._container is not None:
+            self._container.close()
         self.agent.hosted_no_more(self.key)
         self.sink.over(self.agent.sampler.close(self._course) if self._course is not None else {})
 

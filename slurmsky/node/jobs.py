@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import resource
 
     from .agent import Agent
+    from .containers import Container
     from .steps import StepRun
 
 #: exit_signal of a job whose files could not be opened. Source: the oracle, "0:53".
@@ -39,6 +40,7 @@ _CAUSES = {
     "REQUEUED": " DUE TO JOB REQUEUE",
     "NODE_FAIL": " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS",
 }
+_NO_CONTAINER = "Failed to invoke spank plugin stack"
 #: how often the remains of a job are looked for while it ends
 _SWEEP_S = 0.05
 #: how long what a cancelled script leaves behind may take to end
@@ -85,6 +87,10 @@ def parse_signal(text: str) -> tuple[bool, int, int]:
     return "B" in flags.upper(), number, int(seconds or 60)
 
 
+class _NoContainer(Exception):
+    """The batch script's container could not be made; its stderr says why."""
+
+
 class Job:
     """One job this agent is the head of. Lives from launch until the controller has taken its last event."""
 
@@ -116,6 +122,10 @@ class Job:
         self.output_path = ""
         self._sweeping: Optional[Timer] = None
         self._course: Optional[Course] = None
+        self._container: Optional[Container] = None  # of the batch script
+        self._container_said: list[str] = []  # what there was to tell while it was made
+        self._preparing = False
+        self._no_container = False
 
     # --- start
     def start(self) -> None:
@@ -140,7 +150,34 @@ class Job:
             tasks_per_node=(1,),
             start_time=now,
         )
-        self._start_batch(time.monotonic() + FOLDER_WAIT_S)
+        from . import containers
+
+        asked = containers.of_batch(launch)
+        if asked is None:
+            self._start_batch(time.monotonic() + FOLDER_WAIT_S)
+            return
+
+        def ready() -> None:
+            if self._preparing:
+                self._preparing = False
+                self._start_batch(time.monotonic() + FOLDER_WAIT_S)
+
+        def failed(lines: tuple[str, ...]) -> None:
+            said.extend("slurmstepd-%s: error: %s" % (self.node, line) for line in (*lines, _NO_CONTAINER))
+            self._no_container = True
+            ready()
+
+        said = self._container_said
+        self._preparing = True
+        self._container = containers.Container(self.agent.loop, asked, self.agent.images, said.append)
+        self._container.prepare(launch.environment, ready, failed)
+
+    def _give_up_container(self) -> None:
+        """The job ends while the container of its script is still being made."""
+        if self._preparing and self._container is not None:
+            self._preparing = False
+            self._container.close()
+            self._start_batch(0)
 
     def _start_batch(self, patience: float) -> None:
         """Start the script; ``patience``: until when (monotonic) its output's folder may still appear."""
@@ -150,6 +187,10 @@ class Job:
             if self.cause:
                 raise OSError("ended (%s) before its output could be opened" % self.cause)
             self.batch_pid = self._spawn_batch(self.launch)
+        except _NoContainer:
+            self.emit({"ev": "started", "time": batch.start_time, "pid": 0, "step": step_to_dict(batch)})
+            self._batch_ended(1 << 8, None)
+            return
         except OSError as error:
             if self._folder_missing(error) and time.monotonic() < patience:
                 self.agent.loop.after(_FOLDER_LOOK_S, lambda: self._start_batch(patience))
@@ -196,12 +237,17 @@ class Job:
             if fault:
                 # The step's manager tries it too and says so, before the task does.
                 self.complain("slurmstepd-%s: error: %s\n" % (self.node, fault))
+            for line in self._container_said:
+                os.write(stderr, (line + "\n").encode(errors="surrogateescape"))
+            if self._no_container:
+                raise _NoContainer
             env = self.agent.batch_environment(launch)
             return processes.spawn(
                 processes.Process(
                     node=self.node,
                     argv=[script, *launch.argv],
                     executable=script,
+                    before_exec=self._container.enter if self._container is not None else None,
                     environment=env,
                     directory=launch.work_dir,
                     umask=launch.umask,
@@ -330,6 +376,7 @@ class Job:
             self._kill()
         else:
             self._timers.append(self.agent.loop.after(wait, self._kill))
+        self._give_up_container()
         if self.batch is None or self.batch_status is not None:
             self._finish_soon()
 
@@ -362,6 +409,8 @@ class Job:
     # --- end
     def _batch_ended(self, status: int, usage: Optional[resource.struct_rusage]) -> None:
         self.batch_status = status
+        if self._container is not None:
+            self._container.close()
         batch = self.batch
         assert batch is not None
         batch.end_time = time.time()

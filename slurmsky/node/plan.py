@@ -50,3 +50,4 @@ class Plan:
     names: dict[str, Any] = field(default_factory=dict)  # NameFacts less node and task
     head: str = ""  # address of the job's head agent
     mpi: Optional[dict[str, Any]] = None  # what tasks find each other by: see pmi.plan
+    container: Optional[dict[str, Any]] = None  # see containers.request

@@ -217,7 +217,20 @@ class Planner:
             head=launch.shares[0].address,
             mpi=self._mpi_plan(),
             bind=self._bind(index),
+            container=self._container(self.component[ranks[0]]),
         )
+
+    def _container(self, component: int) -> Optional[dict[str, Any]]:
+        """pyxis' options of this srun; those of the allocation where it names neither image nor container."""
+        own = dict(self.programs[component][0].site_options)
+        launch = self.job.launch
+        named = "container-image" in own or "container-name" in own
+        options = own if named else {**dict(launch.spec.site_options), **own}
+        if not any(name.startswith("container-") for name in options):
+            return None
+        from . import containers
+
+        return containers.request(options.items(), self.request.cwd, launch.image)
 
     def _bind(self, index: int) -> Optional[dict[str, Any]]:
         """How tasks are bound on a node. Raises BadRequest where it can be seen from here that they cannot."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Optional
 
 from ..language.errors import ArraySpecError, DependencyError, HostlistError
+from . import containers
 from .component import Component
 from .errors import CommandError, failure
 
@@ -43,6 +44,9 @@ def verify(part: Component) -> None:
     _special_cores(part)
     _hint(part)
     _burst_buffer(part)
+    ignored = containers.idle(part.get("site_options", ()))
+    if ignored is not None:
+        part.warnings.append(f"{part.command}: error: {ignored}")
     if part.command == "srun":
         _step(part)
     _arbitrary(part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Iterable, Optional
 
 from ..language.mailtype import EVENTS
-from . import places, readers  # noqa: F401  (they register the readers of submit options)
+from . import containers, places, readers  # noqa: F401  (they register the readers of submit options)
 from .errors import CommandError, Printed, failure
 from .getopt import Words
 from .table import Option, Table

@@ -18,12 +18,13 @@ from ..language.errors import LanguageError
 from ..model.spec import JobSpec
 from ..options.errors import CommandError
 from ..options.getopt import split
-from ..options.table import Option, Table
+from ..options.table import Option, Table, load
 from ..site.modules import find
 from ..site.record import KNOWN_GPUS, Site
 from . import fates
 from .idiom import one_line
 from .idiomvars import RENAMED
+from .images import of_steps
 from .notes import Note, Refused
 from .shell import Script, parse
 from .task import SkyTask, plan
@@ -124,7 +125,7 @@ def explain(
     task: SkyTask | None = None
     if engine == "sky" and specs:
         try:
-            task = plan(spec, site, partition, modules=tuple(_loaded(text)))
+            task = plan(spec, site, partition, modules=tuple(_loaded(text)), images=of_steps(text))
         except Refused as error:
             draft.refused = error
             task = _with_some_gpu(spec, site, partition)
@@ -134,8 +135,8 @@ def explain(
     draft.notes = {note.option: note for note in task.notes} if task else {}
     script = parse(text)
     found = [*draft.directives(source), *draft.modules(text), *draft.variables(script)]
-    found += [*draft.commands(script), *draft.paths(script)]
-    rank = {"directive": 0, "module": 1, "command": 2, "variable": 3, "path": 4}
+    found += [*draft.commands(script), *draft.steps(script), *draft.paths(script)]
+    rank = {"directive": 0, "module": 1, "command": 2, "step": 3, "variable": 4, "path": 5}
     found.sort(key=lambda entry: (entry.line, rank[entry.kind]))
     return Page(
         file=file,
@@ -340,7 +341,30 @@ class _Draft:
             return CHANGED, "set by some sites only; [environment] of the site file can set it"
         return KEPT, f"set as Slurm sets it{beside}"
 
-    # --- commands and paths
+    # --- commands, options of their steps, and paths
+
+    def steps(self, script: Script) -> Iterator[Finding]:
+        """What becomes of the options of srun, each told once."""
+        seen: set[str] = set()
+        for command in script.commands:
+            if command.name != "srun":
+                continue
+            for option, text in split(load("srun"), command.texts[1:]).found:
+                if option.name not in seen:
+                    seen.add(option.name)
+                    shown = f"srun --{option.name}" + ("" if text is None else f"={one_line(text, 60)}")
+                    yield Finding(command.line, "step", shown, *self._step(option))
+
+    def _step(self, option: Option) -> tuple[str, str]:
+        name = option.name
+        if option.policy == "refused":
+            return REFUSED, option.why
+        reason = self.sentence("step", name)
+        if name == "container-image" and self.sky and "image_id" in self.fields:
+            return CHANGED, f"image_id: {self.fields['image_id']}"
+        if option.policy in ("recorded", "none"):
+            return NOTHING, reason or option.why
+        return KEPT, reason or ("done by slurmsky's srun on the nodes" if self.sky else "as in Slurm")
 
     def commands(self, script: Script) -> Iterator[Finding]:
         seen: set[str] = set()

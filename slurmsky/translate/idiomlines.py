@@ -11,7 +11,7 @@ from ..options.table import load
 from ..site.modules import find
 from ..site.record import Site
 from . import idiomvars
-from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, MODULE_INIT, SECRET, Reading, quoted, with_pyxis
+from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, MODULE_INIT, SECRET, Reading, quoted
 from .idiomvars import Facts
 from .shell import Command, Script, Statement, Word, parse
 
@@ -29,7 +29,7 @@ class Base:
         self.removed: list[tuple[int, int]] = []
         self.values: dict[str, str] = {}  # variables of the script that can be known
         self.folders: list[str] = []  # of cd, so far
-        self.table = with_pyxis(load("srun"))
+        self.table = load("srun")
 
     def _commands(self, statement: Statement) -> list[Command]:
         return [command for command in self.script.commands if statement.start <= command.start < statement.end]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ..options.table import SiteOption, Table
 from ..site.modules import Module
 
 
@@ -13,27 +12,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: pyxis' options of srun and sbatch. Source: NVIDIA/pyxis args.c.
-PYXIS = tuple(
-    SiteOption(name, argument)
-    for name, argument in (
-        ("container-image", "required"),
-        ("container-mounts", "required"),
-        ("container-workdir", "required"),
-        ("container-name", "required"),
-        ("container-save", "required"),
-        ("container-env", "required"),
-        ("container-mount-home", "none"),
-        ("no-container-mount-home", "none"),
-        ("container-remap-root", "none"),
-        ("no-container-remap-root", "none"),
-        ("container-entrypoint", "none"),
-        ("no-container-entrypoint", "none"),
-        ("container-entrypoint-log", "none"),
-        ("container-writable", "none"),
-        ("container-readonly", "none"),
-    )
-)
 #: commands of Slurm that need slurmsky to answer them
 CLIENTS = _words(
     """
@@ -130,8 +108,3 @@ def one_line(text: str, limit: int = 100) -> str:
 def quoted(text: str) -> str:
     """A text as one shell word."""
     return text if re.fullmatch(r"[\w./:@%+=,-]+", text, re.ASCII) else "'" + text.replace("'", "'\\''") + "'"
-
-
-def with_pyxis(table: Table) -> Table:
-    """An option table with pyxis' options in it."""
-    return table.with_site_options(PYXIS)

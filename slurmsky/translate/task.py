@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..language import containers
 from ..model.spec import INFINITE, JobSpec
 from ..site.modules import find as find_module
 from ..site.record import KNOWN_GPUS, PartitionSky, PathMap, Site
@@ -47,6 +48,7 @@ class _Draft:
     sky: PartitionSky
     geometry: Geometry
     modules: tuple[str, ...]
+    images: tuple[str, ...]
     paths: tuple[PathMap, ...]
     resources: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
@@ -69,15 +71,18 @@ def plan(
     *,
     job_id: int = 0,
     modules: tuple[str, ...] = (),
+    images: tuple[str, ...] = (),
     account: str = "",
 ) -> SkyTask:
-    """The SkyPilot task for a job in a partition. ``modules``: what the script's ``module load`` lines name.
+    """The SkyPilot task for a job in a partition.
+
+    ``modules``: what the script's ``module load`` lines name. ``images``: what its srun lines name (pyxis).
 
     Raises Refused with Slurm's text where SkyPilot cannot have such nodes.
     """
     config = site.cluster.partition(partition)
     draft = _Draft(
-        spec, site, partition, site.sky_partition(partition), geometry(spec, config), modules, site.paths
+        spec, site, partition, site.sky_partition(partition), geometry(spec, config), modules, images, site.paths
     )
     _size(draft)
     _accelerators(draft)
@@ -246,6 +251,13 @@ def _image(draft: _Draft) -> None:
     if image:
         draft.resources["image_id"] = docker_image(image)
         return
+    if len(draft.images) == 1:
+        # Nodes that are the image need no container of their own; the agent knows, and starts the steps plainly.
+        draft.resources["image_id"] = docker_image(draft.images[0])
+        draft.note("container-image", "kept", f"all of the job runs in {draft.images[0]}, which its steps name")
+        return
+    if draft.images:
+        draft.note("container-image", "agent", "steps name several images: the nodes need podman, docker or apptainer")
     for name in draft.modules:
         module = find_module(draft.site, name)
         if module is None or module.source != "site":
@@ -262,13 +274,9 @@ def _image(draft: _Draft) -> None:
 
 def docker_image(text: str) -> str:
     """Pyxis' or docker's image name as SkyPilot's image_id. Enroot separates the registry with ``#``."""
-    text = text.removeprefix("docker://").removeprefix("dockerd://").removeprefix("docker:")
-    if text.startswith(("/", "./", "~")) or text.endswith(".sqsh"):
+    if text.startswith(("/", ".", "~")) or text.endswith(".sqsh"):
         raise Refused(NODE_CONFIG, "container-image", f"SkyPilot cannot start from the image file {text}")
-    user_registry, hash_sign, rest = text.partition("#")
-    if hash_sign:
-        text = f"{user_registry.rpartition('@')[2]}/{rest}"
-    return f"docker:{text}"
+    return f"docker:{containers.reference(text)}"
 
 
 # options that a Slurm infra's own sbatch takes as they are: (field, its sbatch option)

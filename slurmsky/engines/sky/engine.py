@@ -93,14 +93,17 @@ class SkyEngine:
     def plan(self, launch: Launch) -> SkyTask:
         """The SkyPilot task of a launch. Raises EngineError with Slurm's text."""
         try:
-            return plan(
+            task = plan(
                 launch.spec,
                 self.site,
                 launch.partition,
                 job_id=launch.job_id,
                 account=launch.account,
                 modules=_modules(launch) if self.site.modules else (),
+                images=_images(launch),
             )
+            launch.image = str(task.fields["resources"].get("image_id", "")).removeprefix("docker:")
+            return task
         except Refused as error:
             raise EngineError(f"{error} ({error.hint})") from error
 
@@ -664,6 +667,19 @@ def _modules(launch: Launch) -> tuple[str, ...]:
         return ()
     loads = ("load", "try-load", "load-any", "swap")
     return tuple(name for line in lines if line.action in loads for name in line.names)
+
+
+def _images(launch: Launch) -> tuple[str, ...]:
+    """Images that the steps of the job's script name."""
+    try:
+        data = Path(launch.script).read_bytes() if launch.script is not None else b""
+    except OSError:
+        return ()
+    if b"container-image" not in data:
+        return ()
+    from ...translate.images import of_steps
+
+    return of_steps(data.decode(errors="replace"))
 
 
 def unique_name(job_name: str, job_id: int) -> str:
