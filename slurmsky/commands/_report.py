@@ -1,9 +1,12 @@
 """What reports need of the caller: clock, time format, unit scale."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import tzinfo
 
 from ..controller.context import Context
+from ..model.cluster import ClusterConfig
+from ..model.job import Node
 from ..options.query import Query
 from ..report.context import Context as Report
 from ..report.text import EXACT, Clock, Scale
@@ -28,6 +31,17 @@ def caller_zone(ctx: Context) -> tzinfo | None:
         return ZoneInfo(name.lstrip(":"))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return None
+
+
+def nodes_and_cluster(ctx: Context) -> tuple[Mapping[str, Node], ClusterConfig]:
+    """The nodes that there are, and the cluster with them: where partitions are on SkyPilot, those of its infras as
+    they were read last.
+    """
+    infra = ctx.queue.infra
+    if infra is None:
+        return ctx.queue.book.nodes, ctx.queue.book.cluster
+    infra.wanted()
+    return infra.nodes(), infra.cluster()
 
 
 def known_cluster(ctx: Context, clusters: str | None) -> bool:

@@ -22,6 +22,7 @@ from ..report import config as report_config
 from ..report import show as report
 from ..report import show_nodes as report_nodes
 from . import _targets
+from ._report import nodes_and_cluster
 from ._report import report as report_context
 
 Words = Sequence[str]
@@ -143,8 +144,8 @@ def completing(ctx: Context, query: ScontrolQuery) -> None:
 
 
 def _nodes(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
-    book = ctx.queue.book
-    names: list[str] = list(book.nodes)
+    nodes, _ = nodes_and_cluster(ctx)
+    names: list[str] = list(nodes)
     if value is not None and value.upper() != "ALL":
         try:
             names = hostlist.expand(value)
@@ -154,7 +155,7 @@ def _nodes(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     context = report_context(ctx, query)
     code = 0
     for name in names:
-        node = book.nodes.get(name)
+        node = nodes.get(name)
         if node is None:
             ctx.out(f"Node {name} not found\n")
             code = 1
@@ -165,8 +166,9 @@ def _nodes(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
 
 def _partitions(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     book = ctx.queue.book
-    context = report_context(ctx, query)
-    found = [part for part in book.cluster.partitions if value is None or part.name == value]
+    _, cluster = nodes_and_cluster(ctx)
+    context = replace(report_context(ctx, query), cluster=cluster)
+    found = [part for part in cluster.partitions if value is None or part.name == value]
     if value is not None and not found:
         ctx.out(f"Partition {value} not found\n")
         return 1

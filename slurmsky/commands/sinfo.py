@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from ..controller.context import Context
 from ..language import hostlist
-from ..model.cluster import PartitionConfig
+from ..model.cluster import ClusterConfig, PartitionConfig
 from ..model.job import Node
 from ..options import help as helps
 from ..options.query import SinfoQuery, parse_sinfo
@@ -14,7 +15,7 @@ from ..report import nodes as report
 from ..report import tables
 from ..report.node_state import matches
 from ._command import streaming
-from ._report import known_cluster
+from ._report import known_cluster, nodes_and_cluster
 from ._report import report as report_context
 from ._surroundings import surroundings
 
@@ -48,8 +49,9 @@ async def main(ctx: Context) -> int:
 
 def _print(ctx: Context, query: SinfoQuery) -> int:
     context = report_context(ctx, query)
-    partitions = partition_views(ctx)
-    nodes = [node for node in ctx.queue.book.nodes.values() if _wanted(query, node)]
+    everything, cluster = nodes_and_cluster(ctx)
+    partitions = partition_views(ctx, cluster)
+    nodes = [node for node in everything.values() if _wanted(query, node)]
     if query.json is not None or query.yaml is not None:
         from ..report import json as structured
 
@@ -82,15 +84,10 @@ def _print(ctx: Context, query: SinfoQuery) -> int:
     return 0
 
 
-def partition_views(ctx: Context) -> list[PartitionConfig]:
+def partition_views(ctx: Context, cluster: ClusterConfig) -> list[PartitionConfig]:
     """The partitions with the states that scontrol update gave them."""
-    from dataclasses import replace
-
-    book = ctx.queue.book
-    return [
-        replace(part, state=book.partition_states.get(part.name, part.state))
-        for part in book.cluster.partitions
-    ]
+    states = ctx.queue.book.partition_states
+    return [replace(part, state=states.get(part.name, part.state)) for part in cluster.partitions]
 
 
 def _wanted(query: SinfoQuery, node: Node) -> bool:

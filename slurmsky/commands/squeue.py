@@ -15,7 +15,7 @@ from ..report import jobs as report
 from ..report import tables
 from ..report.job_fields import StepRow
 from ._command import streaming
-from ._report import known_cluster
+from ._report import known_cluster, nodes_and_cluster
 from ._report import report as report_context
 from ._surroundings import find_user, surroundings
 
@@ -51,8 +51,8 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
         ctx.err(problem)
         return 1
     if query.nodelist is not None:
-        unknown = [name for name in hostlist.expand(query.nodelist)
-                   if name not in queue.book.nodes and name != "localhost"]
+        known = {*nodes_and_cluster(ctx)[0], *(name for job in found for name in job.nodes), "localhost"}
+        unknown = [name for name in hostlist.expand(query.nodelist) if name not in known]
         if unknown:
             ctx.error(f"Invalid node name {unknown[0]}")
             return 1

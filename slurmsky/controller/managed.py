@@ -28,6 +28,7 @@ from ..model.spec import INFINITE, JobSpec
 from ..model.states import JobFlag, JobState
 from ..site import Site
 from .book import Book
+from .infra import Infra
 from .lifecycle import LifeCycle
 from .records import Managed
 from .store import StoreError
@@ -76,6 +77,8 @@ class ManagedJobs:
         self.live_names: Callable[[], set[str]] = set
         #: told of each job whose cost has changed
         self.on_cost: Callable[[Job], None] = lambda job: None
+        #: what else is read in the same round
+        self.infra: Infra | None = None
         self.server = f"{client.access.endpoint} {client.access.user_id}"
         self.rows = book.store.managed(self.server)
         self._taken = book.store.managed_ids()
@@ -104,6 +107,8 @@ class ManagedJobs:
             self._asked.clear()
             try:
                 await self.read()
+                if self.infra is not None:
+                    await self.infra.refresh()
                 self.problem = ""
             except (EngineError, StoreError) as error:
                 if str(error) != self.problem:

@@ -30,6 +30,7 @@ from .book import Book
 from .cron import Crontab
 from .errors import Errno, SlurmError
 from .events import Events
+from .infra import Infra
 from .letters import Letters
 from .lifecycle import LifeCycle
 from .mail import Mail, mail_for
@@ -77,6 +78,8 @@ class Queue:
         self.engines: dict[str, Engine] = {"local": local, FOREIGN: foreign}
         #: reads SkyPilot's managed jobs; None where no partition is on SkyPilot
         self.managed: ManagedJobs | None = None
+        #: the nodes of its infras; None there, too
+        self.infra: Infra | None = None
         self._foreign = foreign
         self._reading: asyncio.Task[None] | None = None
         #: the engine of partitions that name none: decided by choose_engine before the first job
@@ -139,6 +142,9 @@ class Queue:
             )  # fmt: skip
             self.managed.live_names = sky.names
             self.managed.on_cost = self.treasury.note
+            self.infra = self.managed.infra = Infra(
+                self.book, self.site, client, lambda part: self.engine.engine_name(part) == "sky"
+            )
             self.treasury.ask = sky.price_question
         log.info("engine: %s (%s)", self.usual_engine, self.engine_reason)
 

@@ -115,3 +115,5 @@ class NodeFlag(enum.Flag):
     FAIL = 8
     POWERING_UP = 16
     RESERVED = 32
+    CLOUD = 64
+    POWERED_DOWN = 128

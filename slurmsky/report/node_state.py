@@ -18,11 +18,13 @@ _BASE = {
 }
 # Slurm's bit and the word that the complete state has for it, in the order in which they are appended.
 _FLAGS = (
+    (NodeFlag.CLOUD, 1 << 7, "CLOUD"),
     (NodeFlag.COMPLETING, 1 << 10, "COMPLETING"),
     (NodeFlag.DRAIN, 1 << 9, "DRAIN"),
     (NodeFlag.FAIL, 1 << 13, "FAIL"),
     (NodeFlag.RESERVED, 1 << 5, "RESERVED"),
     (NodeFlag.NOT_RESPONDING, 1 << 11, "NOT_RESPONDING"),
+    (NodeFlag.POWERED_DOWN, 1 << 12, "POWERED_DOWN"),
     (NodeFlag.POWERING_UP, 1 << 14, "POWERING_UP"),
 )
 _IN_USE = (NodeState.ALLOCATED, NodeState.MIXED)
@@ -41,7 +43,7 @@ def complete_state(node: Node) -> str:
 def state_words(node: Node) -> tuple[str, str]:
     """The long and the compact word, in capitals, with the suffix that tells of a flag."""
     flags, used = node.flags, node.state in _IN_USE or NodeFlag.COMPLETING in node.flags
-    suffix = "*" if NodeFlag.NOT_RESPONDING in flags else ""
+    suffix = "*" if NodeFlag.NOT_RESPONDING in flags else "~" if NodeFlag.POWERED_DOWN in flags else ""
     powered = "#" if NodeFlag.POWERING_UP in flags else suffix
     if NodeFlag.DRAIN in flags:
         long, compact = ("DRAINING", "DRNG") if used else ("DRAINED", "DRAIN")
@@ -82,8 +84,8 @@ def matches(node: Node, word: str) -> bool:
 _FLAG_WORDS = {
     "COMPLETING": NodeFlag.COMPLETING, "FAIL": NodeFlag.FAIL, "NO_RESPOND": NodeFlag.NOT_RESPONDING,
     "POWERING_UP": NodeFlag.POWERING_UP, "RESERVED": NodeFlag.RESERVED, "BLOCKED": None, "INVALID_REG": None,
-    "PLANNED": None, "POWER_UP": None, "POWERING_DOWN": None, "POWERED_DOWN": None, "POWER_DOWN": None,
-    "MAINT": None, "REBOOT": None, "CLOUD": None, "EXTERNAL": None, "PERFCTRS": None,
+    "PLANNED": None, "POWER_UP": None, "POWERING_DOWN": None, "POWERED_DOWN": NodeFlag.POWERED_DOWN, "POWER_DOWN": None,
+    "MAINT": None, "REBOOT": None, "CLOUD": NodeFlag.CLOUD, "EXTERNAL": None, "PERFCTRS": None,
 }
 _ASKED = (
     ("UNKNOWN", "UNK"),

@@ -1,0 +1,79 @@
+"""A managed job that was not launched by sbatch, on the real SkyPilot: seen, cancelled, accounted for, and paid."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from local_engine import LocalEngine, local_engine
+
+from slurmsky.engines.sky import setup
+from slurmsky.engines.sky.http import Client
+from slurmsky.site import load
+
+pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
+PATIENCE_S = 1200
+SITE = """engine = "sky"
+[[partition]]
+name = "debug"
+default = true
+infra = "slurm/oracle/debug"
+[[budget]]
+account = "poor"
+hourly = 0.001
+"""
+
+
+def wait(engine: LocalEngine, command: list[str], states: set[str]) -> str:
+    """What a command says, once it is one of these; it never waits for SkyPilot itself."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        said = engine.run(command).stdout.strip()
+        if said.split(" ")[0] in states:
+            return said
+        time.sleep(2)
+    raise AssertionError(f"{command}: {said} after {PATIENCE_S} s")
+
+
+def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(SITE)
+    client: Client = setup.connect(os.environ, load(SITE, "site.toml"), "root")
+    name = f"elsewhere-{os.getpid()}"
+    task = {"name": name, "resources": {"infra": "slurm/oracle/debug", "cpus": "1+"}, "run": "sleep 900"}
+    (managed,) = asyncio.run(client.launch(json.dumps(task), name))
+    endpoint = {"SKYPILOT_API_SERVER_ENDPOINT": client.access.endpoint}
+    try:
+        with local_engine(site, **endpoint) as engine:
+            job = str(60_000_000 + managed)
+            # Held before anything is launched: the optimizer says that an hour costs more.
+            held = engine.run(["sbatch", "--parsable", "-A", "poor", "-t", "10", "--wrap", "true"], cwd=rig)
+            poor = held.stdout.strip()
+            wait(engine, ["squeue", "-h", "-j", job, "-o", "%T"], {"RUNNING"})
+            row = engine.run(["squeue", "-h", "-j", job, "-o", "%i %P %j %T %D"]).stdout
+            assert row == f"{job} debug {name} RUNNING 1\n"
+            assert "SkyPilot managed job" in engine.run(["scontrol", "show", "job", job]).stdout
+            wait(engine, ["squeue", "-h", "-j", poor, "-o", "%r"], {"AssocGrpBilling"})
+            assert engine.run(["scancel", poor, job]).returncode == 0
+            assert wait(engine, ["squeue", "-h", "-j", job, "-o", "%T", "-t", "all"], {"COMPLETING", "CANCELLED"})
+            deadline = time.monotonic() + PATIENCE_S
+            while True:
+                facts = engine.run(["sacct", "-nXPj", job, "-o", "jobname,partition,nnodes,state,cost"]).stdout.strip()
+                *known, state, cost = facts.split("|")
+                if float(cost) > 0 and not engine.run(["squeue", "-h", "-j", job]).stdout:
+                    break
+                assert time.monotonic() < deadline, facts
+                time.sleep(2)
+            assert (known, state.split(" ")[0]) == ([name, "debug", "1"], "CANCELLED")
+            spent = engine.run(["sreport", "-nP", "cost", "bypartition", "format=partition,cost"]).stdout
+            assert any(line.startswith("debug|0.") for line in spent.splitlines()), spent
+    finally:
+        asyncio.run(client.cancel([managed]))
