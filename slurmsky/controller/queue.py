@@ -354,8 +354,9 @@ class Queue:
             self.flush()  # first, so that the agents hear what is committed and may forget it
         except StoreError as error:
             log.error("%s", error)
-        if self._reading is not None:
+        while self._reading is not None and not self._reading.done():
+            # Until Python 3.12 a wait_for that ends in the same moment swallows a cancellation (bpo-37658).
             self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
+            await asyncio.wait({self._reading}, timeout=0.2)
         await self.engine.close()
         self.store.close()
