@@ -20,6 +20,7 @@ from ..report.print_fields import InvalidField, Look
 from ..report.tables import table as facts
 from ..report.text import KILO, Scale
 from ._command import streaming
+from ._filters import in_partition, one_of
 from ._report import report as report_context
 from ._surroundings import find_group, find_user, surroundings
 from ._tables import table
@@ -176,17 +177,11 @@ def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:
     if query.groups:
         gids = {find_group(name) for name in query.groups}
         tests.append(lambda job: job.gid in gids)
-    for names, value in (
-        (query.accounts, lambda job: job.account),
-        (query.names, lambda job: job.name),
-        (query.qos, lambda job: job.qos),
-        (query.wckeys, lambda job: job.spec.wckey),
-    ):
-        if names:
-            tests.append(lambda job, names=frozenset(names), value=value: value(job) in names)  # type: ignore[misc]
-    if query.partitions:
-        parts = frozenset(query.partitions)
-        tests.append(lambda job: bool(parts & set(job.partition.split(","))))
+    tests += one_of(query.accounts, lambda job: job.account)
+    tests += one_of(query.names, lambda job: job.name)
+    tests += one_of(query.qos, lambda job: job.qos)
+    tests += one_of(query.wckeys, lambda job: job.spec.wckey)
+    tests += in_partition(query.partitions)
     if query.constraints:
         wanted = frozenset(query.constraints)
         tests.append(

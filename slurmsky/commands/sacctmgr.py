@@ -19,6 +19,7 @@ from ..report import matching
 from ..report.print_fields import Look
 from ._accounts import records
 from ._command import streaming
+from ._repeat import typed_lines
 from ._surroundings import surroundings
 
 _DENIED = "Access/permission denied"
@@ -58,13 +59,7 @@ async def main(ctx: Context) -> int:
     if request.words:
         return _run(ctx, request, request.words, mood)
     code = 0
-    while True:
-        ctx.out("sacctmgr: ")
-        await ctx.drain()
-        line = await ctx.read_line()
-        if not line:
-            ctx.out("\n")
-            return code
+    async for line in typed_lines(ctx, "sacctmgr: "):
         try:
             words = shlex.split(line, comments=True)
         except ValueError:
@@ -72,8 +67,9 @@ async def main(ctx: Context) -> int:
         if not words:
             continue
         if matching.choose(words[0], _VERBS) == "exit":
-            return code
+            break
         code = _run(ctx, request, words, mood) or code
+    return code
 
 
 def _run(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from ..controller.context import Context
@@ -15,6 +14,7 @@ from ..report import nodes as report
 from ..report import tables
 from ..report.node_state import matches
 from ._command import streaming
+from ._repeat import repeat
 from ._report import known_cluster, nodes_and_cluster
 from ._report import report as report_context
 from ._surroundings import surroundings
@@ -34,17 +34,13 @@ async def main(ctx: Context) -> int:
     if query.reservation:
         ctx.out("No reservations in the system\n")
         return 0
-    while True:
+
+    async def show() -> int:
         if query.iterate:
             ctx.out(report_context(ctx, query).clock.date_line() + "\n")
-        code = _print(ctx, query)
-        if not query.iterate:
-            return code
-        done, _ = await asyncio.wait({ctx.gone}, timeout=query.iterate)
-        if done:
-            return code
-        ctx.out("\n")
-        await ctx.drain()
+        return _print(ctx, query)
+
+    return await repeat(ctx, query.iterate, show)
 
 
 def _print(ctx: Context, query: SinfoQuery) -> int:

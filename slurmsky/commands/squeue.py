@@ -1,7 +1,6 @@
 """squeue: the queue as a table. Source: src/squeue/squeue.c, opts.c, print.c."""
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 
 from ..controller.context import Context
@@ -15,6 +14,8 @@ from ..report import jobs as report
 from ..report import tables
 from ..report.job_fields import StepRow
 from ._command import streaming
+from ._filters import in_partition, one_of
+from ._repeat import repeat
 from ._report import known_cluster, nodes_and_cluster
 from ._report import report as report_context
 from ._surroundings import find_user, surroundings
@@ -33,15 +34,7 @@ async def main(ctx: Context) -> int:
         return 0
     if not known_cluster(ctx, query.clusters):
         return 1
-    while True:
-        code = await _print(ctx, query)
-        if not query.iterate:
-            return code
-        done, _ = await asyncio.wait({ctx.gone}, timeout=query.iterate)
-        if done:
-            return code
-        ctx.out("\n")
-        await ctx.drain()
+    return await repeat(ctx, query.iterate, lambda: _print(ctx, query))
 
 
 async def _print(ctx: Context, query: SqueueQuery) -> int:
@@ -181,13 +174,10 @@ def _filter(ctx: Context, query: SqueueQuery) -> Callable[[Job], bool]:
         tests.append(lambda job: (job.uid in uids) != query.notme)
     elif query.notme:
         tests.append(lambda job: job.uid != submit_uid(ctx))
-    for names, value in ((query.accounts, lambda job: job.account), (query.names, lambda job: job.name),
-                         (query.qos, lambda job: job.qos)):
-        if names:
-            tests.append(lambda job, names=frozenset(names), value=value: value(job) in names)  # type: ignore[misc]
-    if query.partitions:
-        parts = frozenset(query.partitions)
-        tests.append(lambda job: bool(parts & set(job.partition.split(","))))
+    tests += one_of(query.accounts, lambda job: job.account)
+    tests += one_of(query.names, lambda job: job.name)
+    tests += one_of(query.qos, lambda job: job.qos)
+    tests += in_partition(query.partitions)
     if query.reservation:
         tests.append(lambda job: job.spec.reservation in query.reservation)
     if query.licenses:

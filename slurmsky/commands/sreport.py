@@ -18,6 +18,7 @@ from ..report import matching, utilization
 from ..report.print_fields import Look
 from ..report.text import Clock
 from ._command import streaming
+from ._repeat import typed_lines
 from ._report import caller_zone, known_cluster
 from ._surroundings import surroundings, user_name
 
@@ -63,19 +64,14 @@ async def main(ctx: Context) -> int:
     if request.words:
         return _run(ctx, request, request.words, mood)
     code = 0
-    while True:
-        ctx.out("sreport: ")
-        await ctx.drain()
-        line = await ctx.read_line()
-        if not line:
-            ctx.out("\n")
-            return code
+    async for line in typed_lines(ctx, "sreport: "):
         words = shlex.split(line) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else line.split()
         if not words:
             continue
         if matching.choose(words[0], _VERBS) == "exit":
-            return code
+            break
         code = _run(ctx, request, words, mood) or code
+    return code
 
 
 def _set_time(ctx: Context, mood: _Mood, word: str) -> None:

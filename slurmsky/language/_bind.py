@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Optional
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Optional, TypeVar
 
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.errors import BindError
@@ -33,6 +34,58 @@ class _Build:
 
 
 ITEMS: Grammar[tuple[Item, ...]] = Grammar("bind", _Build(), BindError)
+
+
+@dataclass(frozen=True)
+class Bind:
+    """`how` is a word, or the name of a list with its `values`."""
+
+    how: str = ""
+    values: tuple[str, ...] = ()
+    verbose: bool = False
+    help: bool = False
+
+    def spelled(self, *flags: str) -> str:
+        """The whole text, with the words of a subclass's own fields before `how`."""
+        if self.help:
+            return "help"
+        how = f"{self.how}:{','.join(self.values)}" if self.values else self.how
+        return ",".join(filter(None, ("verbose" if self.verbose else "", *flags, how))) or "quiet"
+
+
+_Bind = TypeVar("_Bind", bound=Bind)
+_COMMON: dict[str, dict[str, Any]] = {
+    **{word: {"verbose": False} for word in ("q", "quiet")},
+    **{word: {"verbose": True} for word in ("v", "verbose")},
+    **{word: {"how": "none", "values": ()} for word in ("no", "none")},
+}
+
+
+def read(text: str, option: str, bind: _Bind, lists: Sequence[str], words: Mapping[str, dict[str, Any]]) -> _Bind:
+    """What an option asks for: each word changes fields, later ones override.
+
+    `words` are those of this option alone. Raises BindError with the line that Slurm prints.
+    """
+    unknown = f'unrecognized --{option} argument "%s"'
+    try:
+        items = ITEMS.parse(text)
+    except BindError as exc:
+        raise BindError(text, exc.pos, unknown % text) from None
+    known = {**_COMMON, **words}
+    for item in items:
+        word = item.word.lower()
+        kind = word if "_" in word else word.replace("map", "map_", 1).replace("mask", "mask_", 1)
+        if word == "help":
+            return replace(type(bind)(), help=True)
+        if kind in lists:
+            if not item.values:
+                raise BindError(text, 0, f'missing list for "--{option}={kind}:<list>"')
+            bind = replace(bind, how=kind, values=repeated(text, item.values))
+        elif item.values is not None or word not in known:
+            raise BindError(text, 0, unknown % item.word)
+        else:
+            bind = replace(bind, **known[word])
+    return bind
 
 
 def repeated(text: str, values: tuple[str, ...]) -> tuple[str, ...]:

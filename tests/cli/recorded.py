@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import os
 import re
@@ -19,8 +18,8 @@ from functools import cache
 from pathlib import Path
 
 from local_engine import REPOSITORY, LocalEngine
+from recorded_tables import read_table
 
-DATA = Path(__file__).resolve().parent.parent / "data"
 AS_OTHER = "setpriv --reuid=65534 --regid=65534 --clear-groups "
 ALONE = re.compile("--test-only|completing")
 WORKERS = 4  # rows that take no nodes run side by side
@@ -75,12 +74,11 @@ class Answer:
 
 
 def rows(table: str) -> list[Row]:
-    with (DATA / table).open(newline="", encoding="utf-8") as lines:
-        return [
-            Row(number, row["argv"], row["input_kind"], row["stdin_or_script"], row["env"], row["stderr"],
-                row.get("stdout_first_400", ""), row["exit_code"], dict(row))
-            for number, row in enumerate(csv.DictReader(lines))
-        ]  # fmt: skip
+    return [
+        Row(number, row["argv"], row["input_kind"], row["stdin_or_script"], row["env"], row["stderr"],
+            row.get("stdout_first_400", ""), row["exit_code"], row)
+        for number, row in enumerate(read_table(table))
+    ]  # fmt: skip
 
 
 def answer_all(engine: LocalEngine, wanted: list[Row], with_fields: bool) -> dict[int, Answer]:

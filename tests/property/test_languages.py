@@ -376,17 +376,17 @@ INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
         st.one_of(
             st.builds(
                 cpubind.CpuBind,
-                st.sampled_from(["", "cores", "sockets", "threads", "ldoms"]),
-                st.sampled_from(["", "none", "rank_ldom"]),
+                to=st.sampled_from(["", "cores", "sockets", "threads", "ldoms"]),
+                how=st.sampled_from(["", "none", "rank_ldom"]),
                 verbose=st.booleans(),
                 one_thread=st.booleans(),
             ),
             st.builds(
                 cpubind.CpuBind,
-                st.sampled_from(["", "cores"]),
-                st.sampled_from(["map_cpu", "mask_ldom"]),
-                st.lists(st.integers(0, 99).map(str), min_size=1).map(tuple),
-                st.booleans(),
+                to=st.sampled_from(["", "cores"]),
+                how=st.sampled_from(["map_cpu", "mask_ldom"]),
+                values=st.lists(st.integers(0, 99).map(str), min_size=1).map(tuple),
+                verbose=st.booleans(),
             ),
         ),
     ),

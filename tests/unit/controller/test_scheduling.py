@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.now = 1_000_000.0
         self.folder = folder
-        self.book = Book(load(SITE, "site.toml").cluster, Store(folder / "queue.db"), lambda: self.now)
+        self.store = Store(folder / "queue.db")
+        self.book = Book(load(SITE, "site.toml").cluster, self.store, lambda: self.now)
         self.scheduler = Scheduler(self.book)
 
     def submit(self, *specs: JobSpec, **fields: Any) -> Job:
@@ -68,8 +70,10 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.store.close()
 
 
 @pytest.mark.parametrize(

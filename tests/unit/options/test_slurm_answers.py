@@ -6,19 +6,21 @@ agent or the file system can give; those answers are listed here, so that no row
 
 from __future__ import annotations
 
-import csv
 import re
 import shlex
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from recorded_tables import read_table
+
 from slurmsky.options import query, script, submit
 from slurmsky.options.errors import CommandError, Printed
 from slurmsky.options.values import Context
 
-DATA = Path(__file__).parents[2] / "data"
 NOW = datetime(2026, 11, 21, 6, 20, 10, tzinfo=timezone.utc).timestamp()
 PARSERS = {
     "srun": submit.parse_srun,
@@ -78,11 +80,6 @@ LATER = (
 LATER_COMMANDS = ("scontrol",)  # its words are read by the command itself
 
 
-def rows(name: str) -> list[dict[str, str]]:
-    with open(DATA / name, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def context(command: str, row: dict[str, str], uid: int = 0) -> Context:
     environment = dict(pair.split("=", 1) for pair in shlex.split(row.get("env", "")))
 
@@ -135,8 +132,8 @@ def run(row: dict[str, str]) -> CommandError | None:
     return None
 
 
-BAD = rows("bad_inputs.csv")
-ACCEPTED = rows("accepted_inputs.csv")
+BAD = read_table("bad_inputs.csv")
+ACCEPTED = read_table("accepted_inputs.csv")
 
 
 @pytest.mark.parametrize("row", BAD, ids=[f"{number}-{row['argv']}" for number, row in enumerate(BAD)])
