@@ -77,6 +77,8 @@ class ManagedJobs:
         self.live_names: Callable[[], set[str]] = set
         #: told of each job whose cost has changed
         self.on_cost: Callable[[Job], None] = lambda job: None
+        #: told after each round
+        self.on_round: Callable[[], None] = lambda: None
         #: what else is read in the same round
         self.infra: Infra | None = None
         self.server = f"{client.access.endpoint} {client.access.user_id}"
@@ -117,6 +119,7 @@ class ManagedJobs:
             except Exception:  # what a server of another time answers must not end the reading
                 log.exception("managed jobs")
                 self.problem = "internal error"
+            self.on_round()
             await asyncio.sleep(LEAST_GAP_S)
             try:
                 await asyncio.wait_for(self._asked.wait(), self._gap())

@@ -52,6 +52,17 @@ class _Price:
     known_at: float
 
 
+@dataclass(frozen=True)
+class Use:
+    """What a budget bears: dollars of this calendar month, those that what runs may still cost until its time limits,
+    and dollars an hour of all that runs.
+    """
+
+    spent: float
+    promised: float
+    hourly: float
+
+
 class Treasury:
     """Keeps this month's spending and the prices; ``verdict`` is what the scheduler asks."""
 
@@ -64,6 +75,8 @@ class Treasury:
         self._questions: dict[tuple[JobSpec, str], Question | None] = {}
         self._prices: dict[str, _Price] = {}
         self._asking: dict[str, Callable[[], Awaitable[float | None]]] = {}
+        self._uses: dict[Budget, Use] = {}
+        self._holding = False  # the last pass made a job wait for money
         self._month = (0.0, 0.0)
         self._charges: dict[tuple[int, int], tuple[Job, float]] = {}  # (job id, run) -> job, dollars this month
 
@@ -75,10 +88,29 @@ class Treasury:
         self._turn_page(now)
         self._charges[job.job_id, job.restarts] = (job, job.cost * part_in(job, *self._month, now))
 
-    def spent(self, budget: Budget) -> float:
-        """Dollars of this calendar month that a budget has to bear."""
-        self._turn_page(self.book.clock())
-        return sum(dollars for job, dollars in self._charges.values() if covers(budget, job))
+    def begin_pass(self) -> None:
+        """The scheduler looks at the pending jobs anew: what was summed up may have changed."""
+        self._uses.clear()
+        self._holding = False
+
+    def look_again(self) -> None:
+        """Called now and then: a month may have begun since jobs were told to wait."""
+        if self._holding:
+            self.kick()
+
+    def use(self, budget: Budget) -> Use:
+        """What a budget has to bear; summed up once per pass and start, not for each pending job."""
+        known = self._uses.get(budget)
+        if known is None:
+            self._turn_page(self.book.clock())
+            running = [job for job in self._running() if covers(budget, job)]
+            bounded = (job for job in running if _bounded(job))
+            known = self._uses[budget] = Use(
+                sum(dollars for job, dollars in self._charges.values() if covers(budget, job)),
+                sum(max(0.0, estimate(job, job.hourly_cost) - job.cost) for job in bounded),
+                sum(job.hourly_cost for job in running),
+            )
+        return known
 
     def _turn_page(self, now: float) -> None:
         if self._month[0] <= now < self._month[1]:
@@ -90,18 +122,10 @@ class Treasury:
             kept = live if live is not None and live.restarts == job.restarts else job
             self._charges[job.job_id, job.restarts] = (kept, job.cost * part_in(job, *self._month, now))
 
-    def promised(self, budget: Budget) -> float:
-        """Dollars that what runs may still spend until its time limits."""
-        bounded = (job for job in self._running(budget) if _bounded(job))
-        return sum(max(0.0, estimate(job, job.hourly_cost) - job.cost) for job in bounded)
-
-    def rate(self, budget: Budget) -> float:
-        """Dollars an hour of all that runs."""
-        return sum(job.hourly_cost for job in self._running(budget))
-
-    def _running(self, budget: Budget) -> Iterable[Job]:
+    def _running(self) -> Iterable[Job]:
+        """Jobs whose nodes are paid for: what this machine runs costs nothing."""
         found = (self.book.jobs[job_id] for job_id in self.book.active)
-        return (job for job in found if covers(budget, job) and not job.state.finished)
+        return (job for job in found if (job.launched or job.engine != "local") and not job.state.finished)
 
     # --- what may be spent
 
@@ -112,24 +136,34 @@ class Treasury:
         most = self.site.sky.budget
         if not budgets and ceiling is None and most is None:
             return None
+        word = self._objection(job, partition.name, budgets, ceiling, most)
+        if word is None:
+            self._uses.clear()  # it starts
+            return None
+        self._holding = True
+        return (word, "")
+
+    def _objection(
+        self, job: Job, partition: str, budgets: list[Budget], ceiling: float | None, most: float | None
+    ) -> str | None:
         for budget in budgets:  # needs no price, and so no question
-            if budget.month is not None and self.spent(budget) >= budget.month:
-                return (reason(budget, "month"), "")
-        hourly = self._price(job, partition.name)
+            if budget.month is not None and self.use(budget).spent >= budget.month:
+                return reason(budget, "month")
+        hourly = self._price(job, partition)
         if hourly is None:
-            return ("None", "")
+            return "None"
         job.hourly_cost = hourly
         whole = estimate(job, hourly)
         if ceiling is not None and hourly > ceiling:
-            return (JOB_HOURLY, "")
+            return JOB_HOURLY
         if most is not None and whole > most:
-            return (JOB_TOTAL, "")
+            return JOB_TOTAL
         for budget in budgets:
-            if budget.hourly is not None and self.rate(budget) + hourly > budget.hourly:
-                return (reason(budget, "hourly"), "")
-            month = budget.month
-            if month is not None and self.spent(budget) + self.promised(budget) + whole > month:
-                return (reason(budget, "month"), "")
+            use = self.use(budget)
+            if budget.hourly is not None and use.hourly + hourly > budget.hourly:
+                return reason(budget, "hourly")
+            if budget.month is not None and use.spent + use.promised + whole > budget.month:
+                return reason(budget, "month")
         return None
 
     def _price(self, job: Job, partition: str) -> float | None:

@@ -89,6 +89,7 @@ class Queue:
         self.scheduler = Scheduler(self.book, self.engine.places_in)
         self.treasury = Treasury(self.book, site, self.kick)
         self.scheduler.money = self.treasury.verdict
+        self.scheduler.on_pass = self.treasury.begin_pass
         self.book.judge = self._judge
         self.letters = Letters(self.book, paths.jobs, self.host)
         self.life = LifeCycle(self.book, self.engine, self.letters, self.kick, self._send_mail)
@@ -142,6 +143,7 @@ class Queue:
             )  # fmt: skip
             self.managed.live_names = sky.names
             self.managed.on_cost = self.treasury.note
+            self.managed.on_round = self.treasury.look_again
             self.infra = self.managed.infra = Infra(
                 self.book, self.site, client, lambda part: self.engine.engine_name(part) == "sky"
             )

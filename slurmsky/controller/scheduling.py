@@ -51,6 +51,8 @@ class Scheduler:
         self.places_in = places_in
         #: why a job whose nodes are paid for must wait for money, (reason, text); None: it may start
         self.money: Callable[[Job, PartitionConfig], tuple[str, str] | None] = lambda job, partition: None
+        #: told at the beginning of each pass
+        self.on_pass: Callable[[], None] = lambda: None
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         names = {p.name: [n.name for n in partition_nodes(book.cluster, p)] for p in book.cluster.partitions}
         self._partition_nodes = names
@@ -74,6 +76,7 @@ class Scheduler:
     def run(self) -> Plan:
         """One pass over the pending jobs."""
         book, now = self.book, self.book.clock()
+        self.on_pass()
         plan = Plan()
         blocked: dict[str, _Blocked] = {}
         failed: set[tuple[int, str]] = set()

@@ -12,6 +12,7 @@ from slurmsky.model.job import Job, Step
 from slurmsky.model.states import JobState
 
 from .context import Context
+from .spending import cost_text
 from .text import format_seconds
 
 _LETTERS = "KMGTPE"
@@ -108,6 +109,9 @@ def seff_text(job: Job, context: Context, debug: bool = False) -> str:
         lines.append(f"The task which had the largest memory consumption differs by "
                      f"{100 * found.largest_kib / found.average_kib:.02f}% from the average task max memory "
                      "consumption")  # fmt: skip
+    cost = cost_text(job)
+    if cost is not None:
+        lines.append(f"Cost: ${cost}")  # ours, of jobs whose nodes are paid for
     if job.state is JobState.RUNNING:
         lines.append("WARNING: Efficiency statistics can only be obtained after the job has ended as seff tool is "
                      "based on the accounting database data.")  # fmt: skip

@@ -16,6 +16,7 @@ from slurmsky.model.states import JobState
 from . import facts
 from .context import Context
 from .job_fields import step_id_text
+from .spending import dollars
 from .text import exit_pair, format_minutes, format_seconds, mebibytes, null_if_empty, or_null
 
 # The order in which print_mail_type names them.
@@ -87,6 +88,9 @@ def _job_lines(job: Job, context: Context, detail: bool, indent: str) -> Iterato
         yield "NtasksPerTRES=%d" % spec.ntasks_per_gpu
     if spec.container or spec.container_id:
         yield "Container=%s ContainerID=%s" % (or_null(spec.container), or_null(spec.container_id))
+    # Ours: only jobs whose nodes are paid for have it.
+    if job.managed_job_id is not None or job.hourly_cost:
+        yield "Cost=%s HourlyCost=%s" % (dollars(job.cost), dollars(job.hourly_cost))
 
 
 def _if_any(words: Iterator[str]) -> Iterator[str]:

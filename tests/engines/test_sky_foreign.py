@@ -237,6 +237,7 @@ def test_a_managed_job_of_others_from_start_to_end(tmp_path: Path) -> None:
         launched.become("FAILED_CONTROLLER")  # said over a success; the first end counts
         await world.managed.read()
         assert "COMPLETED" in await world.out("sacct", "-nXj", "60000001", "-o", "state")
+        assert "\nCost: $0.2500\n" in await world.out("seff", "60000001")
         assert (await world.out("sbatch", "--parsable", "--hold", "--wrap", "true")).strip() == "1"
 
     world(tmp_path, story)
@@ -409,6 +410,7 @@ def test_a_job_that_would_cost_too_much_waits(tmp_path: Path, money: str, option
         assert (await world.out("sbatch", *options, "--wrap", "true")).startswith("Submitted")
         assert (await settled(world)).split() == ["1", reason]
         assert not world.server.jobs
+        assert "Cost=0.0000 HourlyCost=3.0000" in await world.out("scontrol", "show", "job", "1")
 
     world(tmp_path, story, SITE + money.replace("USER", pwd.getpwuid(os.geteuid()).pw_name))
 
