@@ -1,0 +1,89 @@
+"""The pages: every ```console block is run and answers as it says; the site builds without a warning."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from local_engine import LocalEngine, local_engine
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if "```console" in page.read_text(encoding="utf-8")
+]
+#: what the examples of the pages were run on
+SITE = """
+cluster = "laptop"
+engine = "local"
+
+[[node]]
+names = "laptop"
+cpus = 8
+memory_mib = 16000
+gres = "gpu:h100:2"
+
+[[partition]]
+name = "main"
+nodes = "ALL"
+default = true
+"""
+_BLOCK = re.compile(r"(?:<!-- until: (?P<until>.*?) -->\n)?```console\n(?P<text>.*?)```", re.DOTALL)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def test_some_pages_have_examples() -> None:
+    assert {"README.md", "guide.md", "going-to-yaml.md"} <= {page.name for page in PAGES}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[LocalEngine]:
+    site = tmp_path / "site.toml"
+    site.write_text(SITE)
+    with local_engine(site, USER="ada", LOGNAME="ada", BASH_ENV="/dev/null") as engine:
+        shutil.copytree(ROOT / "examples", engine.root / "examples")
+        yield engine
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """(command, what it prints) of a block; lines of a here-document begin with "> "."""
+    for piece in re.split(r"(?m)^\$ ", text)[1:]:
+        lines = piece.splitlines(keepends=True)
+        more = next((at for at, line in enumerate(lines) if at and not line.startswith("> ")), len(lines))
+        yield "".join([lines[0], *(line[2:] for line in lines[1:more])]), "".join(lines[more:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples(page: Path, engine: LocalEngine) -> None:
+    checker = doctest.OutputChecker()
+    for block in _BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if block["until"]:
+            deadline = time.monotonic() + 60
+            while engine.run(block["until"]).returncode:
+                assert time.monotonic() < deadline, block["until"]
+                time.sleep(0.1)
+        for command, wanted in commands(block["text"]):
+            done = engine.run(f"exec 2>&1\n{command}")
+            # Terminals show no trailing blanks, and a page holds none.
+            found = re.sub(r"[ \t]+$", "", done.stdout, flags=re.MULTILINE).replace(str(engine.root), "/home/ada")
+            if not checker.check_output(wanted, found, FLAGS):
+                pytest.fail(f"{page.name}: $ {command}{wanted}--- answered:\n{found}", pytrace=False)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs mkdocs-material (group dev)")
+def test_the_site_builds(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in (ROOT / "docs").glob("*.md"):
+        made = tmp_path / "site" / ("index.html" if page.stem == "index" else f"{page.stem}/index.html")
+        assert made.exists(), page.name
