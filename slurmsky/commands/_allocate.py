@@ -2,17 +2,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..controller.context import CallerGone, Context
 from ..controller.errors import Errno, SlurmError
-from ..controller.submit import Payload, partitions_of
+from ..controller.submit import Payload
+from ..language import hostlist
 from ..model.job import Job
 from ..model.spec import JobSpec
-from ..model.states import JobState
+from ..model.states import JobFlag, JobState
 from ..node import limits, wire
 from ._surroundings import submitter
 from .sbatch import job_environment
+
+SETTLE_S = 300.0  # how long a command waits for the files of the nodes that it has let go
 
 
 class Revoked(Exception):
@@ -30,10 +33,6 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
     """
     queue = ctx.queue
     payload = Payload(None, "", (), job_environment(ctx, "ALL"), ctx.request.umask, limits.of_process(ctx.request.pid))
-    for part in partitions_of(queue.book.cluster, specs[0]):
-        if not queue.engine.places_in(part.name):
-            hint = f"{ctx.command} holds nodes of this machine only so far; SkyPilot runs batch jobs (sbatch)"
-            raise SlurmError(Errno.NOT_SUPPORTED, f"partition {part.name} is on SkyPilot: {hint}")
     try:
         job = queue.submit(specs, payload, submitter(ctx), interactive=True)
     except SlurmError as error:
@@ -57,13 +56,22 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
             if ctx.command == "salloc":
                 ctx.say(f"Pending job allocation {job.job_id}")
             ctx.say(f"job {job.job_id} queued and waiting for resources")
-        ctx.handle_signals()
-        await _granted(ctx, job, immediate_s)
+        await _until(ctx, job, lambda one: one.state is not JobState.PENDING, immediate_s)
         if not quiet:
             ctx.say(f"job {job.job_id} has been allocated resources")
-    await queue.life.wait(job, lambda one: one.state is not JobState.PENDING and queue.ready(one))
-    if job.state.finished:
-        raise Revoked(1)
+    booting = JobFlag.CONFIGURING in job.flags
+    if not booting:
+        await _until(ctx, job, lambda one: one.state is not JobState.PENDING and queue.ready(one))
+    if ctx.command == "salloc" and not quiet:
+        ctx.say(f"Granted job allocation {job.job_id}")
+    if booting:
+        # As for nodes that slurmctld has to boot (salloc.c, _wait_nodes_ready).
+        told = ctx.command == "salloc" and not quiet
+        if told:
+            ctx.say("Waiting for resource configuration")
+        await _until(ctx, job, lambda one: one.state is JobState.RUNNING and queue.ready(one))
+        if told:
+            ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
     return job
 
 
@@ -74,10 +82,15 @@ def waits_for(job: Job) -> Errno | None:
     return Errno.HELD if job.priority == 0 else None
 
 
-async def _granted(ctx: Context, job: Job, immediate_s: int | None) -> None:
-    """Wait for the nodes; a signal or the caller's death gives the request up."""
+async def _until(
+    ctx: Context, job: Job, reached: Callable[[Job], bool], immediate_s: int | None = None
+) -> None:
+    """Wait for the nodes; a signal or the caller's death gives the request up, as does an end of the job."""
     queue = ctx.queue
-    begun = asyncio.ensure_future(queue.life.wait(job, lambda one: one.state is not JobState.PENDING))
+    begun = asyncio.ensure_future(queue.life.wait(job, lambda one: one.state.finished or reached(one)))
+    await asyncio.sleep(0)
+    if not begun.done():
+        ctx.handle_signals()
     loop = asyncio.get_running_loop()
     deadline = None if immediate_s is None else loop.time() + immediate_s
     while not begun.done():
@@ -106,6 +119,27 @@ async def _granted(ctx: Context, job: Job, immediate_s: int | None) -> None:
             raise Revoked(1)
     if job.state.finished:
         raise Revoked(1)
+
+
+async def settle(ctx: Context, job: Job) -> None:
+    """On nodes that do not share our files: wait until what the job made there has come back, with its end. A
+    signal ends the wait."""
+    if ctx.queue.engine.places_in(job.partition):
+        return
+    over = asyncio.ensure_future(ctx.queue.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
+    try:
+        deadline = asyncio.get_running_loop().time() + SETTLE_S
+        while not over.done():
+            frame = asyncio.ensure_future(ctx.frame())
+            left = deadline - asyncio.get_running_loop().time()
+            done, _ = await asyncio.wait({over, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=max(left, 0.0))
+            if frame not in done:
+                ctx.give_back(frame)
+                return
+            if frame.result().kind == wire.SIGNAL:
+                return
+    finally:
+        over.cancel()
 
 
 def let_go(ctx: Context, job: Job, state: JobState = JobState.COMPLETED, exit_code: int = 0) -> None:

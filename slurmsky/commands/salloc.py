@@ -12,7 +12,7 @@ from ..model.states import JobState
 from ..node import wire
 from ..node.environment import salloc_environment
 from ..options import submit as options
-from ._allocate import Revoked, allocate, let_go
+from ._allocate import Revoked, allocate, let_go, settle
 from ._command import error_exit, refused, streaming
 from ._surroundings import surroundings
 from ._tables import table
@@ -33,14 +33,15 @@ async def main(ctx: Context) -> int:
         return refused(ctx, error, WHAT)
     except Revoked as revoked:
         return revoked.code
-    if not quiet:
-        ctx.say(f"Granted job allocation {job.job_id}")
     if request.flags.no_shell:
+        job.alloc_pid = 0  # nobody whose end would be the allocation's
+        ctx.queue.book.touch(job)
         return 0
     code = await _run(ctx, job, request)
     if job.state.active and not quiet:
         ctx.say(f"Relinquishing job allocation {job.job_id}")
     let_go(ctx, job)
+    await settle(ctx, job)
     return code
 
 

@@ -18,7 +18,7 @@ from ..node import wire
 from ..node.environment import srun_environment
 from ..node.srun_plan import ALLOCATED_VARIABLE
 from ..options import submit as options
-from ._allocate import Revoked, allocate, let_go
+from ._allocate import Revoked, allocate, let_go, settle
 from ._command import error_exit, refused, streaming
 from ._report import known_cluster
 from ._surroundings import surroundings
@@ -55,6 +55,7 @@ async def main(ctx: Context) -> int:
         let_go(ctx, job, JobState.CANCELLED)
         raise
     let_go(ctx, job, JobState.COMPLETED if code == 0 else JobState.FAILED, code)
+    await settle(ctx, job)
     return code
 
 

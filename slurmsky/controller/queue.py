@@ -160,7 +160,7 @@ class Queue:
             if job.job_id in self.book.active:
                 self.life.repeat_wishes(job)
                 self.life.watch_limit(job)
-            if not job.is_batch and job.state.active:
+            if not job.is_batch and job.state.active and job.alloc_pid:
                 background(self._let_go_of(job))
         if self.managed is not None:
             self._reading = asyncio.ensure_future(self.managed.run())

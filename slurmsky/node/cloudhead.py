@@ -22,6 +22,7 @@ from .cloudnode import Node
 from .desk import Desk
 from .loop import Loop
 from .tls import TlsChannel
+from .visitors import Visitors
 
 TAIL_S = 0.2  # how often output files are looked at
 MANY_FILES = 2000  # above, a packed array's folder is looked through once, at the end
@@ -80,6 +81,7 @@ class Head:
         self.streams = 0
         self.exit_code = 0
         self.terminated = False
+        self.alone = False
         self.others: dict[int, tuple[rendezvous.Line, dict[str, Any]]] = {}
         self.done: dict[int, threading.Event] = {}
         self.told_all: set[int] = {0}  # ranks whose last word is in the log
@@ -118,6 +120,8 @@ class Head:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.desk = Desk(self.loop, os.path.join(node.home, "controller.sock"))
+        self.visitors = Visitors(self.loop, node)
+        self.seen_someone = time.monotonic()
         self._watch_others()
         threading.Thread(target=self._accept_controllers, args=(server,), daemon=True).start()
         self._look()
@@ -284,6 +288,9 @@ class Head:
         if message.get("op") == "launch":
             self.add(message["element"])
             return
+        self.seen_someone = time.monotonic()
+        if message.get("op") == "here":
+            return  # it is there, and has no wish
         member = self.members.get(int(message.get("job_id", -1)))
         if member is not None and member.slot < 0 and message.get("op") == "terminate":
             self.waiting.remove(member.launch.job_id)
@@ -348,11 +355,11 @@ class Head:
             sock.settimeout(10)
             line = rendezvous.Line(server.wrap_socket(sock, server_side=True))
             role = line.receive(10).get("role")
-            if role not in ("controller", "desk", "client"):
+            if role not in ("controller", "desk", "client", "agent"):
                 return
             line.send({"welcome": True})
             if role != "controller":
-                take = self.desk.park if role == "desk" else self.desk.client
+                take = {"desk": self.desk.park, "client": self.desk.client, "agent": self.visitors.admit}[role]
                 tls, sock = line.sock, None
                 self.loop.soon(lambda: take(TlsChannel(self.loop, tls)))
                 poke()
@@ -374,7 +381,18 @@ class Head:
             if member.slot >= 0 and not member.ended:
                 for tail in member.tails:
                     tail.look()
+        self._look_for_company()
         self.loop.after(TAIL_S, self._look)
+
+    def _look_for_company(self) -> None:
+        """An allocation must not cost for ever because its controller's machine was switched off."""
+        limit = int(self.node.settings.get("alone_s", 0))
+        if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
+            self.alone = True
+            self.log.event(ev="note", text="nobody was to be seen for %d minutes: the nodes are let go" % (limit // 60))
+            for job_id, member in self.members.items():
+                message = {"op": "terminate", "job_id": job_id, "state": "TIMEOUT", "signal": signal.SIGTERM}
+                self.channel.send_json({**message, "kill_wait_s": member.launch.kill_wait_s})
 
     def _finish_others(self) -> None:
         """The other nodes send their files, too, before the end is told."""

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 from ..model.allocation import Launch
@@ -83,12 +84,10 @@ class Node:
         home = self.launch.environment.get("HOME", "")
         if not home or not (self.same_files or files.make_folder(home)):
             home = self.environment["HOME"]
-        env = cloudenv.job_environment(
-            self.launch.environment, self.environment, self.same_files, home, os.path.exists
-        )
+        self.user_home = home
+        env = self.environment_here(self.launch.environment)
         if "PWD" in self.launch.environment:
             env["PWD"] = self.launch.work_dir
-        env.update(self.settings.get("environment", {}))
         self.launch.environment = env
         for folder in {
             self.launch.work_dir,
@@ -102,6 +101,16 @@ class Node:
             if folder in given.get("folders", ()) and not self.same_files:
                 files.make_folder(folder)
 
+    def environment_here(self, user: Mapping[str, str]) -> dict[str, str]:
+        """The user's environment as it is on this node, with what the site sets in every job."""
+        env = cloudenv.job_environment(user, self.environment, self.same_files, self.user_home, os.path.exists)
+        return {**env, **self.settings.get("environment", {})}
+
+    def path_here(self, path: str) -> str:
+        """A path of the submit host as it is on this node."""
+        old, new = self._moved
+        return new + path[len(old) :] if old and (path == old or path.startswith(old + "/")) else path
+
     def _move(self, old: str, new: str) -> None:
         self._moved = (old, new)
         for field, value in self.moved(self.launch.to_dict()).items():
@@ -111,12 +120,8 @@ class Node:
 
     def moved(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Fields of a launch with their paths as they are on this node."""
-        old, new = self._moved
         return {
-            name: new + value[len(old) :]
-            if name in PATH_FIELDS and old and (value == old or value.startswith(old + "/"))
-            else value
-            for name, value in fields.items()
+            name: self.path_here(value) if name in PATH_FIELDS else value for name, value in fields.items()
         }
 
     def _install(self) -> None:

@@ -187,6 +187,8 @@ class SkyConfig:
     return_mib: int = 32  # largest sum of files that comes back through the log
     bucket: str = ""  # where larger files go, e.g. "s3://team/slurmsky"
     queue_poll_s: int = 30  # gap between the heavy reads
+    reach: str = "auto"  # how a job's first node is reached: direct | ssh (through SkyPilot) | auto (either)
+    idle_minutes: int = 60  # an allocation (salloc, srun) that nobody can be seen at ends after so long; 0 = never
     start_server: bool = True  # start a local API server where none answers
     foreign: bool = True  # show managed jobs that were launched without sbatch
 

@@ -143,6 +143,7 @@ class Key:
 
 
 ARRAYS = one_of("packed", "jobs", "pool")
+REACH = one_of("auto", "direct", "ssh")
 ENGINE = one_of("auto", "sky", "local")
 
 NODE = {
@@ -240,6 +241,8 @@ SKY = {
     "return_mib": Key(count),
     "bucket": Key(text),
     "queue_poll_s": Key(positive),
+    "reach": Key(REACH),
+    "idle_minutes": Key(count),
     "start_server": Key(flag),
     "foreign": Key(flag),
 }

@@ -38,6 +38,7 @@ _PLAIN: dict[str, tuple[JobState, JobFlag, str]] = {
     "FAILED_PRECHECKS": (JobState.FAILED, JobFlag.NONE, "BadConstraints"),
     "FAILED_NO_RESOURCE": (JobState.BOOT_FAIL, JobFlag.NONE, "Resources"),
     "FAILED_CONTROLLER": (JobState.NODE_FAIL, JobFlag.NONE, "SystemFailure"),
+    "GONE": (JobState.NODE_FAIL, JobFlag.NONE, "NodeDown"),  # our word for a cluster that is no more
 }
 _CODE = re.compile(r"exit codes? (?:(\d+)|\[([\d, ]+)\])")
 _ALLOCATED = re.compile(r"nodes allocated|provision|starting up|setting up|instance is up", re.IGNORECASE)

@@ -23,6 +23,8 @@ class ManagedJob:
     log: bytes = b""
     cancelled: bool = False
     record: dict[str, Any] = field(default_factory=dict)  # what the queue tells of it besides name and status
+    cluster: bool = False  # launched as a cluster: its one job has number 1 there
+    up: bool = True  # the cluster has not been taken down
 
     @property
     def status(self) -> str:
@@ -80,7 +82,7 @@ class SkyServer:
             path = target.split("?")[0]
             self.requests.append(path)
             answer = self.fault(path)
-            if answer is None and path == "/jobs/logs":
+            if answer is None and path in ("/jobs/logs", "/logs"):
                 await self._log(writer, body)
                 return
             if answer is None:
@@ -143,6 +145,18 @@ class SkyServer:
             value = [row for row in self.report if row["name"] in body["cluster_names"]]
         elif path == "/jobs/events":
             value = self.jobs[body["job_id"] - 1].events[::-1][: body["limit"]]
+        elif path == "/launch":
+            job = ManagedJob(len(self.jobs) + 1, body["cluster_name"], json.loads(body["task"]), cluster=True)
+            job.become("PENDING")
+            self.jobs.append(job)
+            value = {"job_id": 1, "handle": "pickle"}
+        elif path == "/status":
+            clusters = [job for job in self.jobs if job.cluster and job.up and job.name in body["cluster_names"]]
+            value = [{"name": job.name, "status": "UP"} for job in clusters]
+        elif path == "/job_status":
+            value = {"1": self._cluster(body).status}
+        elif path == "/down":
+            self._cluster(body).up = False
         elif path == "/jobs/cancel":
             for job_id in body["job_ids"]:
                 self.jobs[job_id - 1].cancelled = True
@@ -156,8 +170,11 @@ class SkyServer:
         )
         return 200, json_type, b"null"
 
+    def _cluster(self, body: dict[str, Any]) -> ManagedJob:
+        return next(job for job in self.jobs if job.cluster and job.name == body["cluster_name"])
+
     async def _log(self, writer: asyncio.StreamWriter, body: dict[str, Any]) -> None:
-        job = self.jobs[body["job_id"] - 1]
+        job = self._cluster(body) if "cluster_name" in body else self.jobs[body["job_id"] - 1]
         cut = self.cut_log_after.pop(0) if self.cut_log_after else None
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
         sent = 0

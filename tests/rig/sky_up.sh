@@ -44,7 +44,9 @@ esac
 WRAP
 chmod +x "$rig/uv-local" /usr/local/sbin/curl
 probe=$("$venv/bin/python" -c 'import sky.backends.backend_utils as module; print(module.__file__)')
-sed -i "s#^_TEST_IP_LIST = .*#_TEST_IP_LIST = ['$endpoint/api/health']#" "$probe"
+# Once: SkyPilot builds the wheel for its nodes anew whenever a file of it has changed.
+grep -q "^_TEST_IP_LIST = \['$endpoint" "$probe" ||
+    sed -i "s#^_TEST_IP_LIST = .*#_TEST_IP_LIST = ['$endpoint/api/health']#" "$probe"
 
 catalog=~/.sky/catalogs/v8/common
 if [ ! -f $catalog/accelerators.csv ]; then

@@ -7,11 +7,16 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 CONNECT_S = 5.0
+ANSWER_S = 15.0
+UNIX = "unix:"
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+#: opens a line with a hello of ours; raises NoControl
+OpenLine = Callable[[dict[str, Any]], Awaitable[Line]]
 
 
 class NoControl(Exception):
@@ -19,7 +24,9 @@ class NoControl(Exception):
 
 
 async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> Line:
-    """A connection that the node has welcomed. Raises NoControl."""
+    """A connection that the node has welcomed. ``address``: host:port, or unix:/path of a tunnel that ends
+    there. Raises NoControl.
+    """
     if not address:
         raise NoControl("the node has told no address")
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(certificates / "ca.crt"))
@@ -27,9 +34,13 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
     context.load_cert_chain(certificates / "node.crt", certificates / "node.key")
     host, _, port = address.rpartition(":")
     try:
-        reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(host.strip("[]"), int(port), ssl=context, server_hostname=host), CONNECT_S
-        )
+        if address.startswith(UNIX):
+            connecting = asyncio.open_unix_connection(address[len(UNIX) :], ssl=context, server_hostname="node")
+            patience = ANSWER_S  # the far end of the tunnel must be reached first
+        else:
+            connecting = asyncio.open_connection(host.strip("[]"), int(port), ssl=context, server_hostname=host)
+            patience = CONNECT_S
+        reader, writer = await asyncio.wait_for(connecting, patience)
     except (OSError, ValueError, asyncio.TimeoutError) as error:
         raise NoControl(f"{address}: {error or 'no answer'}") from error
     try:
@@ -48,7 +59,7 @@ async def exchange(line: Line, message: dict[str, Any]) -> dict[str, Any]:
     try:
         writer.write(json.dumps(message).encode() + b"\n")
         await writer.drain()
-        answer = json.loads(await asyncio.wait_for(reader.readline(), CONNECT_S) or b"null")
+        answer = json.loads(await asyncio.wait_for(reader.readline(), ANSWER_S) or b"null")
     except (OSError, ValueError, asyncio.TimeoutError) as error:
         raise NoControl(str(error) or "no answer") from error
     if not isinstance(answer, dict):
@@ -56,9 +67,9 @@ async def exchange(line: Line, message: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-async def send(address: str, certificates: Path, message: dict[str, Any]) -> None:
+async def send(open_one: OpenLine, message: dict[str, Any]) -> None:
     """Send one request and wait until the node has taken it. Raises NoControl."""
-    line = await open_line(address, certificates, {"role": "controller"})
+    line = await open_one({"role": "controller"})
     try:
         await exchange(line, message)
     finally:

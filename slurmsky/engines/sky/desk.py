@@ -8,19 +8,20 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from .control import NoControl, open_line
+from .control import Line, NoControl, OpenLine, send
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
+HERE_S = 60.0
 
 
-async def keep_parked(address: str, certificates: Path, socket: Path) -> None:
+async def keep_parked(open_one: OpenLine, socket: Path) -> None:
     """Until cancelled: one idle connection at the node's desk, more for the clients being served."""
     pause = FIRST_RETRY_S
     serving: set[asyncio.Task[None]] = set()
     try:
         while True:
             try:
-                reader, writer = await open_line(address, certificates, {"role": "desk"})
+                reader, writer = await open_one({"role": "desk"})
                 pause = FIRST_RETRY_S
                 first = b""
                 try:
@@ -42,6 +43,14 @@ async def keep_parked(address: str, certificates: Path, socket: Path) -> None:
             task.cancel()
 
 
+async def keep_showing(open_one: OpenLine) -> None:
+    """Until cancelled: let the node see now and then that its allocation has a controller."""
+    while True:
+        with contextlib.suppress(NoControl):
+            await send(open_one, {"op": "here"})
+        await asyncio.sleep(HERE_S)
+
+
 async def _serve(
     first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, socket: Path
 ) -> None:
@@ -52,14 +61,19 @@ async def _serve(
         writer.close()
         return
     here.write(first)
-    pumps = [asyncio.ensure_future(_pump(reader, here)), asyncio.ensure_future(_pump(there, writer))]
+    await join((reader, writer), (there, here))
+
+
+async def join(one: Line, other: Line) -> None:
+    """What comes from one goes to the other, until either closes; then both are closed."""
+    pumps = [asyncio.ensure_future(_pump(one[0], other[1])), asyncio.ensure_future(_pump(other[0], one[1]))]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for pump in pumps:
             pump.cancel()
-        for end in (here, writer):
-            end.close()
+        for end in (one, other):
+            end[1].close()
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -27,8 +27,11 @@ from ...translate.notes import Refused
 from ...translate.task import SkyTask, plan, sky_name
 from ..base import EngineError, Event, OnEvent, Unable
 from . import control, packs, prices, shipment
-from .desk import keep_parked
+from .carriers import Carrier, Clusters, ManagedJobs
+from .desk import keep_parked, keep_showing
+from .door import Door
 from .http import Client, Rejected, SkyError, WrongVersion
+from .reach import Reach
 from .watch import Member, Record, Watch
 
 log = logging.getLogger("slurmsky.sky")
@@ -64,6 +67,7 @@ TERMINAL = frozenset(
         "FAILED_PRECHECKS",
         "FAILED_NO_RESOURCE",
         "FAILED_CONTROLLER",
+        "GONE",
     )
 )
 
@@ -80,6 +84,7 @@ class SkyEngine:
         self.site = site
         self.client = client
         self._on_event = on_event
+        self._managed_jobs, self._clusters = ManagedJobs(client), Clusters(client)
         self._watches: dict[int, Watch] = {}
         self._packers: dict[int, packs.Packer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,6 +157,7 @@ class SkyEngine:
             self.folder / "programs",
             upload_mib=self.site.sky.upload_mib,
             return_mib=self.site.sky.return_mib,
+            alone_min=self.site.sky.idle_minutes if launch.script is None else 0,
             environment=dict(self.site.environment),
             elements=members if slots else (),
             slots=max(slots, 1),
@@ -170,8 +176,11 @@ class SkyEngine:
             submit_dir=launch.submit_dir,
             umask=launch.umask,
             requeue=launch.spec.requeue is not False,
+            cluster=launch.script is None,
             members={str(member.job_id): Member() for member in members},
         )
+        if record.cluster:
+            fields = Clusters.fields(fields)
         watch = Watch(folder, record, ship.manifest, self._tell)
         if not self.client.access.local:
             record.blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")
@@ -224,7 +233,7 @@ class SkyEngine:
             except EngineError as error:
                 log.info("job %d: %s", job_id, error)
         if watch.record.unwanted:
-            if watch.record.managed_job_id:
+            if watch.record.managed_job_id or watch.record.request_id:
                 await self._cancel(watch)
             elif watch.record.phase == "new":
                 watch.record.phase = "over"
@@ -277,8 +286,11 @@ class SkyEngine:
             self._spawn(self._live(watch))
 
     def agent_address(self, job_id: int) -> str | None:
-        """None: a cloud node's agent is not on this machine."""
-        return None
+        """A socket of this machine behind which the job's first node is, once that has told where it is."""
+        watch = self._watches.get(job_id)
+        if watch is None or watch.door is None or not watch.door.is_open:
+            return None
+        return str(watch.door.path)
 
     def price_question(self, job: Job, partition: str) -> tuple[str, Callable[[], Awaitable[float | None]]] | None:
         """What tells the price of a job from that of others, and how SkyPilot is asked for it; None: it cannot run."""
@@ -303,7 +315,7 @@ class SkyEngine:
         for task in [*self._tasks, *([self._poller] if self._poller else [])]:
             task.cancel()
         for watch in self._watches.values():
-            watch.close_desk()
+            watch.leave()
         await asyncio.gather(*self._tasks, *([self._poller] if self._poller else []), return_exceptions=True)
 
     # --- telling the controller
@@ -325,11 +337,32 @@ class SkyEngine:
         self._on_event({**event, "run": watch.record.restart, "node": ""})
 
     def _open_desk(self, watch: Watch) -> None:
-        """Let commands inside the job reach our controller."""
-        if watch.record.control and (watch.desk is None or watch.desk.done()):
-            watch.desk = asyncio.ensure_future(
-                keep_parked(watch.record.control, watch.folder / "ship" / "tls", self.socket)
-            )
+        """Let commands inside the job reach our controller, and those of this machine the job."""
+        record = watch.record
+        if not record.control:
+            return
+        reach = self._reach(watch)
+        if watch.desk is None or watch.desk.done():
+            watch.desk = asyncio.ensure_future(keep_parked(reach.line, self.socket))
+        if record.cluster and watch.showing is None:
+            watch.showing = asyncio.ensure_future(keep_showing(reach.line))
+        if watch.door is None:
+            watch.door = Door(watch.folder / "door.sock", reach.line, self.socket)
+            self._spawn(self._open_door(watch, watch.door))
+
+    async def _open_door(self, watch: Watch, door: Door) -> None:
+        await door.open()
+        for job_id in watch.record.open:
+            self._on_event({"ev": "here", "job_id": job_id, "run": watch.record.restart})
+
+    def _reach(self, watch: Watch) -> Reach:
+        """The way to the job's first node as it is now."""
+        record = watch.record
+        if watch.reach is None or watch.reach.address != record.control:
+            watch.close_reach()
+            cluster = record.name if record.cluster else ""
+            watch.reach = Reach(record.control, watch.folder, cluster, self.site.sky.reach)
+        return watch.reach
 
     def _state(self, record: Record, state: str, reason: str, comment: str = "", **more: Any) -> None:
         """Tell a state of all members that have not begun."""
@@ -348,7 +381,7 @@ class SkyEngine:
         member.ended = True
         watch.save()
         if not watch.record.open:
-            watch.close_desk()
+            watch.leave()
             for message in watch.returns.messages:
                 watch.returns.append(f"slurmsky: {message}\n")
         facts = {"state": state, "exit_code": code, "exit_signal": exit_signal, "reason": reason}
@@ -405,14 +438,13 @@ class SkyEngine:
             if record.started and record.open:
                 self._open_desk(watch)
             await self._follow(watch)
-            record.phase = "over"
-            watch.save()
+            await self._release(watch)
         except EngineError as error:
             self._end_all(watch, "FAILED", 1, "JobLaunchFailure", str(error))
 
     async def _launch(self, watch: Watch) -> bool:
         """Launch, exactly once whatever happens on the way. False: it is over already."""
-        record = watch.record
+        record, carrier = watch.record, self._carrier(watch.record)
         yaml = (watch.folder / "task.yaml").read_text()
         asked_before = record.phase == "launching"
         for attempt in range(1 << 30):
@@ -422,32 +454,52 @@ class SkyEngine:
                 self._end_all(watch, "CANCELLED", 0, "None")
                 return False
             try:
-                found = await self.client.find(record.name) if asked_before else []
+                found = await carrier.find(record) if asked_before else 0
+                if not found and record.unwanted and asked_before:
+                    await self._release(watch)
+                    return False
                 if not found:
                     if record.blob_id:
                         await self.client.upload(record.blob_id, watch.folder / "ship.zip")
                     record.phase, asked_before = "launching", True
                     watch.save()
                     self._state(record, "PENDING", "Resources", "launching on SkyPilot")
-                    found = await self.client.launch(yaml, record.name, pool=record.pool, blob_id=record.blob_id)
+                    found = await carrier.launch(record, yaml, watch.save)
                 if found:
-                    record.managed_job_id, record.phase = found[0], "launched"
+                    record.managed_job_id, record.phase = found, "launched"
                     watch.save()
-                    for job_id in record.open:
-                        facts = {"managed_job_id": found[0], "name": record.name}
-                        self._on_event({"ev": "managed", "job_id": job_id, **facts})
+                    self._launched(record)
                     return True
             except SkyError as error:
                 if not error.passing:
                     kind = error.kind if isinstance(error, Rejected) else ""
                     reason = "BadConstraints" if "Resource" in kind or "NoCloud" in kind else "JobLaunchFailure"
                     self._end_all(watch, "FAILED", 1, reason, str(error))
-                    record.phase = "over"
-                    watch.save()
+                    await self._release(watch)
                     return False
                 self._state(record, "PENDING", "Resources", f"waiting for SkyPilot: {error}")
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
         return False
+
+    def _carrier(self, record: Record) -> Carrier:
+        """What carries a job's nodes."""
+        return self._clusters if record.cluster else self._managed_jobs
+
+    def _launched(self, record: Record) -> None:
+        """Tell what the job is on SkyPilot."""
+        if record.cluster:
+            record.status = "RUNNING"  # nobody says so later
+            self._state(record, "CONFIGURING", "None", f"SkyPilot cluster {record.name}")
+            return
+        for job_id in record.open:
+            facts = {"managed_job_id": record.managed_job_id, "name": record.name}
+            self._on_event({"ev": "managed", "job_id": job_id, **facts})
+
+    async def _release(self, watch: Watch) -> None:
+        """It is over: what it had is given back, now or when the server answers again."""
+        await self._insist(watch, self._carrier(watch.record).release)
+        watch.record.phase = "over"
+        watch.save()
 
     async def _follow(self, watch: Watch) -> None:
         """Read the job's log, again and again, until it has told its last word or SkyPilot its last
@@ -477,7 +529,7 @@ class SkyEngine:
         watch.following = True
         began = time.monotonic()
         try:
-            async for chunk in self.client.logs(watch.record.managed_job_id, follow=True):
+            async for chunk in self._carrier(watch.record).logs(watch.record, follow=True):
                 watch.feed(chunk)
                 if watch.done or (self._wait_to_follow and time.monotonic() - began > HOLD_S):
                     break
@@ -493,11 +545,12 @@ class SkyEngine:
         """
         record = watch.record
         # SkyPilot fetches the log of an ended job after it has said that it ended.
-        for pause in LOG_FETCH_S if record.status in ("SUCCEEDED", "FAILED") or record.started else (0,):
+        kept = record.status in ("SUCCEEDED", "FAILED") or (record.started and record.status != "GONE")
+        for pause in LOG_FETCH_S if kept else (0,):
             await asyncio.sleep(pause)
             try:
                 watch.decoder.reconnect()
-                async for chunk in self.client.logs(record.managed_job_id, follow=False):
+                async for chunk in self._carrier(record).logs(record, follow=False):
                     watch.feed(chunk)
                 watch.finish()
             except SkyError as error:
@@ -506,15 +559,18 @@ class SkyEngine:
                 return
         if watch.release():
             await asyncio.sleep(PACE_S)  # they are judged by now
-        seen = sky_status.seen(record.status, failure=self._failures.get(record.managed_job_id, ""))
+        seen = sky_status.seen(record.status, failure=self._failures.get(record.name, ""))
         comment = "; ".join([*watch.broken, seen.comment]).strip("; ")
         self._end_all(watch, seen.state.name, seen.exit_code or 0, seen.reason, comment)
 
     async def _cancel(self, watch: Watch) -> None:
+        await self._insist(watch, self._carrier(watch.record).cancel)
+
+    async def _insist(self, watch: Watch, what: Callable[[Record], Awaitable[None]]) -> None:
         for pause in (0, *RETRY_S):
             await asyncio.sleep(pause)
             try:
-                await self.client.cancel([watch.record.managed_job_id])
+                await what(watch.record)
                 return
             except SkyError as error:
                 if not error.passing:
@@ -524,9 +580,9 @@ class SkyEngine:
     # --- states
 
     @property
-    def _failures(self) -> dict[int, str]:
+    def _failures(self) -> dict[str, str]:
         if not hasattr(self, "_failure_texts"):
-            self._failure_texts: dict[int, str] = {}
+            self._failure_texts: dict[str, str] = {}
         return self._failure_texts
 
     def _watch_states(self) -> None:
@@ -546,16 +602,13 @@ class SkyEngine:
             await asyncio.sleep(PACE_S)
             now = time.monotonic()
             try:
-                if len(active) >= MANY:
+                managed = [watch for watch in active if not watch.record.cluster]
+                if len(managed) >= MANY:
                     if now - last_queue >= self.site.sky.queue_poll_s:
                         last_queue = now
-                        await self._poll_all(active)
-                    continue
-                due = [
-                    watch
-                    for watch in active
-                    if now - watch.last_poll >= (RUNNING_POLL_S if watch.record.started and watch.following else POLL_S)
-                ]
+                        await self._poll_all(managed)
+                    active = [watch for watch in active if watch.record.cluster]
+                due = [watch for watch in active if now - watch.last_poll >= _gap_s(watch)]
                 if due:
                     await self._poll_one(min(due, key=lambda watch: watch.last_poll))
             except SkyError as error:
@@ -572,9 +625,7 @@ class SkyEngine:
 
     async def _poll_one(self, watch: Watch) -> None:
         watch.last_poll = time.monotonic()
-        events = await self.client.events(watch.record.managed_job_id, limit=1)
-        if events:
-            self._seen(watch, str(events[0].get("new_status", "")), str(events[0].get("reason") or ""))
+        self._seen(watch, *await self._carrier(watch.record).status(watch.record, not watch.following))
 
     async def _poll_all(self, active: Sequence[Watch]) -> None:
         records = await self.client.queue([watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS)
@@ -599,7 +650,7 @@ class SkyEngine:
             return
         changed, record.status = status != record.status, status
         if status in TERMINAL:
-            self._failures[record.managed_job_id] = failure
+            self._failures[record.name] = failure
         if changed:
             watch.save()
         if not record.open:
@@ -623,6 +674,7 @@ class SkyEngine:
             return
         record.restart += 1
         record.control = ""
+        watch.leave()
         for job_id in record.open:
             member = record.member(job_id)
             member.started, member.acked = False, 0
@@ -641,7 +693,7 @@ class SkyEngine:
     async def _command(self, job_id: int, message: dict[str, Any]) -> None:
         watch = self._watch(job_id)
         try:
-            await control.send(watch.record.control, watch.folder / "ship" / "tls", message)
+            await control.send(self._reach(watch).line, message)
         except control.NoControl as error:
             raise EngineError(f"the nodes of job {job_id} cannot be reached from here: {error}") from error
 
@@ -655,6 +707,13 @@ class SkyEngine:
                 log.error("SkyPilot engine", exc_info=done.exception())
 
         task.add_done_callback(over)
+
+
+def _gap_s(watch: Watch) -> float:
+    """How long after one question for a job's state the next one is due."""
+    if watch.record.cluster or (watch.record.started and watch.following):
+        return RUNNING_POLL_S
+    return POLL_S
 
 
 def _modules(launch: Launch) -> tuple[str, ...]:

@@ -187,8 +187,18 @@ class Client:
             "refresh": False,
             "tail": tail,
         }
+        async for chunk in self._stream("/jobs/logs", body):
+            yield chunk
+
+    async def cluster_logs(self, cluster: str, job_id: int, follow: bool) -> AsyncIterator[bytes]:
+        """As ``logs``, of a job on a cluster."""
+        body = {"cluster_name": cluster, "job_id": job_id, "follow": follow, "tail": 0}
+        async for chunk in self._stream("/logs", body):
+            yield chunk
+
+    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[bytes]:
         try:
-            async with self._open("POST", "/jobs/logs", body, head_s=300) as answer:
+            async with self._open("POST", path, body, head_s=300) as answer:
                 if answer.status != 200:
                     self._check(answer.status, answer.headers, await answer.read())
                 async for chunk in answer.chunks():

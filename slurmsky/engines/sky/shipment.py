@@ -70,8 +70,11 @@ def pack(
     environment: dict[str, str],
     elements: Sequence[Launch] = (),
     slots: int = 1,
+    alone_min: int = 0,
 ) -> Shipment:
     """Make the folder for a job, or for ``elements`` of an array, ``slots`` of which run at a time.
+
+    ``alone_min``: the nodes end it when nobody has been there for so many minutes; 0: never.
 
     Raises EngineError when the submit folder is too large to travel.
     """
@@ -94,6 +97,7 @@ def pack(
         "seed": int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"),
         "host_prefix": name[:40],
         "environment": environment,
+        "alone_s": alone_min * 60,
         "files": {
             "identity": files.identity(launch.submit_dir),
             "archive": "files.tar",

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...node.logframes import Decoder, Event, Output
+from .door import Door
+from .reach import Reach
 from .returns import Returns
 
 #: (kind of an event) -> it is the agent's and goes to the controller with its seq
@@ -43,6 +45,8 @@ class Record:
     phase: str = "new"  # new | launching | launched | over
     status: str = ""  # SkyPilot's, as seen last
     control: str = ""  # host:port of the first node
+    cluster: bool = False  # its nodes are a cluster (an allocation), not a managed job (a batch job)
+    request_id: str = ""  # of the cluster's launch
     session: int = -1
     members: dict[str, Member] = field(default_factory=dict)  # job id -> what became of it
     positions: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +93,9 @@ class Watch:
         self.done = False  # the log has told its last word
         self.following = False
         self.desk: asyncio.Task[None] | None = None
+        self.showing: asyncio.Task[None] | None = None
+        self.door: Door | None = None
+        self.reach: Reach | None = None
         self.last_poll = 0.0
         self._saving: asyncio.TimerHandle | None = None
         self.broken: list[str] = []
@@ -134,11 +141,22 @@ class Watch:
         self._saving = None
         self.save()
 
-    def close_desk(self) -> None:
-        """Leave the node's desk."""
-        if self.desk is not None:
-            self.desk.cancel()
-            self.desk = None
+    def leave(self) -> None:
+        """Leave the node's desk, close our door to it, and the way there."""
+        for task in (self.desk, self.showing):
+            if task is not None:
+                task.cancel()
+        self.desk = self.showing = None
+        if self.door is not None:
+            self.door.close()
+            self.door = None
+        self.close_reach()
+
+    def close_reach(self) -> None:
+        """Forget the way to the first node."""
+        if self.reach is not None:
+            self.reach.close()
+            self.reach = None
 
     # --- the log
 

@@ -1,0 +1,188 @@
+"""salloc, srun outside a job and its reuse on a SkyPilot partition: the real commands and the real agent on nodes of
+this machine, against a stand-in for the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from cloud import Cloud, namespaces_work
+from local_engine import LocalEngine, local_engine
+from sky_server import SkyServer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces"),
+]
+SITE = 'engine = "sky"\n[[partition]]\nname = "debug"\ndefault = true\ninfra = "kubernetes/x"\n'
+PATIENCE_S = 120
+
+
+class World:
+    """A user's folder, a server with nodes, and the commands."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.user = tmp_path / "user"
+        self.project = self.user / "project"
+        (self.project / "sub").mkdir(parents=True)
+        (self.project / "data.txt").write_text("hi\n")
+        self.site = tmp_path / "site.toml"
+        self.site.write_text(SITE)
+        self.server = SkyServer()
+        self.cloud = Cloud(tmp_path / "cloud", self.user)
+        self.engine: LocalEngine
+
+    async def run(self, *argv: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        """A command in the project's folder, while the server works."""
+        return await asyncio.to_thread(
+            self.engine.run, list(argv), cwd=self.project, env=env, stdin=stdin, limit_s=2 * PATIENCE_S
+        )
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while not condition():
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.05)
+
+    async def _give_nodes(self) -> None:
+        begun: list[asyncio.Task[None]] = []
+        try:
+            while True:
+                while len(begun) < len(self.server.jobs):
+                    begun.append(asyncio.ensure_future(self.cloud.run(self.server.jobs[len(begun)])))
+                await asyncio.sleep(0.02)
+        finally:
+            for job in self.server.jobs:
+                self.cloud.stop(job.job_id, signal.SIGKILL)
+            await asyncio.gather(*begun, return_exceptions=True)
+
+    def play(self, what) -> None:
+        async def run() -> None:
+            async with self.server:
+                nodes = asyncio.ensure_future(self._give_nodes())
+                endpoint = {"SKYPILOT_API_SERVER_ENDPOINT": self.server.endpoint}
+                with local_engine(self.site, **endpoint) as self.engine:
+                    try:
+                        await what(self)
+                    finally:
+                        nodes.cancel()
+                        await asyncio.gather(nodes, return_exceptions=True)
+
+        asyncio.run(run())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+IN_SALLOC = r"""
+echo "$SLURM_JOB_ID $SLURM_NNODES $SLURM_NTASKS"
+echo abc | srun -l sh -c 'echo $SLURM_PROCID; cat data.txt; echo $SLURM_PROCID > made.$SLURM_PROCID; cat' | sort
+cd sub; srun -n1 pwd
+srun -n1 sh -c 'exit 7'; echo code $?
+srun -n1 sh -c 'kill -9 $$'; echo code $?
+squeue -h -j $SLURM_JOB_ID -o '%i %j %T'
+scontrol show hostnames | wc -l
+exit 3
+"""
+
+
+def test_salloc_runs_steps_on_the_nodes_of_a_cluster(world: World) -> None:
+    async def play(world: World) -> None:
+        (world.project / "inside.sh").write_text(IN_SALLOC)
+        done = await world.run("salloc", "-N2", "-n2", "bash", "inside.sh")
+        assert done.stdout.splitlines() == [
+            "1 2 2", "0: 0", "0: abc", "0: hi", "1: 1", "1: abc", "1: hi", str(world.project / "sub"), "code 7",
+            "code 137", "1 interactive RUNNING", "2",
+        ]  # fmt: skip
+        assert done.returncode == 3
+        said = [line for line in done.stderr.splitlines() if line.startswith("salloc")]
+        assert said[-1] == "salloc: Relinquishing job allocation 1", done.stderr
+        assert "salloc: Granted job allocation 1" in said
+        assert (world.project / "made.1").read_text() == "1\n"
+        await world.until(lambda: not world.server.jobs[0].up)
+        assert world.server.jobs[0].task["resources"]["autostop"]["down"] is True
+        rows = (await world.run("sacct", "-nXP", "-o", "jobid,state")).stdout.split()
+        assert rows == ["1|COMPLETED"]
+
+    world.play(play)
+
+
+def test_srun_outside_a_job(world: World) -> None:
+    async def play(world: World) -> None:
+        done = await world.run("srun", "-N2", "sh", "-c", "cat; echo out; echo err >&2; exit 5", stdin="typed\n")
+        assert sorted(done.stdout.splitlines()) == ["out", "out", "typed", "typed"]
+        assert done.stderr.count("err\n") == 2 and done.returncode == 5
+        await world.until(lambda: not world.server.jobs[0].up)
+        rows = (await world.run("sacct", "-nXP", "-o", "jobid,state,exitcode")).stdout.split()
+        assert rows == ["1|FAILED|5:0"]
+
+    world.play(play)
+
+
+def test_an_allocation_without_a_shell_stays_until_it_is_cancelled(world: World) -> None:
+    async def play(world: World) -> None:
+        done = await world.run("salloc", "--no-shell", "-N1")
+        assert done.returncode == 0 and "Granted job allocation 1" in done.stderr
+        assert (await world.run("srun", "--jobid=1", "cat", "data.txt")).stdout == "hi\n"
+        inside = await world.run("srun", "sh", "-c", "echo $SLURM_JOB_ID.$SLURM_STEP_ID", SLURM_JOB_ID="1")
+        assert inside.stdout == "1.1\n"
+        assert world.server.jobs[0].up
+        assert (await world.run("scancel", "1")).returncode == 0
+        await world.until(lambda: not world.server.jobs[0].up)
+        assert (await world.run("sacct", "-nXP", "-o", "state")).stdout.startswith("CANCELLED")
+        late = await world.run("srun", "--jobid=1", "true")
+        assert late.returncode == 1 and "Invalid job id specified" in late.stderr
+
+    world.play(play)
+
+
+def test_ctrl_c_reaches_the_tasks_and_a_terminal_is_one(world: World) -> None:
+    async def play(world: World) -> None:
+        await world.run("salloc", "--no-shell", "-N1")
+        script = "srun --jobid=1 --pty sh -c 'tty -s && stty size; trap \"echo got; exit 4\" INT; echo go; read x'"
+        process = await asyncio.create_subprocess_exec(
+            "script", "-qec", f"stty rows 33 cols 99; {script}", "/dev/null",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=world.engine.env, cwd=world.project,
+        )  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        seen = b""
+        while b"go" not in seen:
+            seen += await asyncio.wait_for(process.stdout.read(100), PATIENCE_S)
+        process.stdin.write(b"\x03")
+        seen += await asyncio.wait_for(process.stdout.read(), PATIENCE_S)
+        assert b"33 99" in seen and b"got" in seen
+        assert await process.wait() == 4
+        await world.run("scancel", "1")
+        await world.until(lambda: not world.server.jobs[0].up)
+
+    world.play(play)
+
+
+def test_a_signal_before_the_nodes_come_gives_them_up(world: World) -> None:
+    async def play(world: World) -> None:
+        world.server.fault = lambda path: (503, "application/json", b"{}") if path == "/api/get" else None
+        process = await asyncio.create_subprocess_exec(
+            "salloc", "-N1", "true", stderr=subprocess.PIPE, env=world.engine.env, cwd=world.project
+        )
+        assert process.stderr is not None
+        while b"queued" not in (line := await asyncio.wait_for(process.stderr.readline(), PATIENCE_S)):
+            assert line
+        await world.until(lambda: bool(world.server.jobs))
+        process.send_signal(signal.SIGINT)
+        rest = await asyncio.wait_for(process.stderr.read(), PATIENCE_S)
+        assert b"has been revoked" in rest and await process.wait() == 1
+        world.server.fault = lambda path: None
+        await world.until(lambda: not world.server.jobs[0].up)
+
+    world.play(play)
