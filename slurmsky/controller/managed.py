@@ -84,6 +84,7 @@ class ManagedJobs:
         self.server = f"{client.access.endpoint} {client.access.user_id}"
         self.rows = book.store.managed(self.server)
         self._taken = book.store.managed_ids()
+        self._live: dict[int, list[Job]] = {}
         self._asked = asyncio.Event()
         self._looked = time.monotonic()
         self._billed: dict[int, float] = {}  # managed job id -> when its cost was read
@@ -138,7 +139,14 @@ class ManagedJobs:
         known = dict(self.rows)
         open_ids = {number for number, row in known.items() if not row.over}
         found = await foreign.read(self.client, open_ids, max(known, default=0))
-        changed = [row for sighting in found if (row := self._take_in(sighting)) is not None]
+        self._find_live()
+        changed = []
+        for count, sighting in enumerate(found):
+            row = self._take_in(sighting)
+            if row is not None:
+                changed.append(row)
+            if count % 20 == 19:
+                await asyncio.sleep(0)  # a first read may bring a thousand: commands come first
         for number in open_ids - {sighting.managed_job_id for sighting in found}:
             changed.append(self._forgotten(self.rows[number]))
         self._commit()
@@ -186,10 +194,16 @@ class ManagedJobs:
             for job in self.book.store.history(0, self.book.clock(), {base}, True)
             if job.managed_job_id == managed_job_id
         }
-        for job in self.book.jobs.values():
-            if job.managed_job_id == managed_job_id and job.engine != FOREIGN:
-                found[job.job_id, job.restarts] = job
+        for job in self._live.get(managed_job_id, ()):
+            found[job.job_id, job.restarts] = job
         return list(found.values())
+
+    def _find_live(self) -> None:
+        """Our jobs in memory by SkyPilot's id: looked up once per round, because there may be very many."""
+        self._live.clear()
+        for job in self.book.jobs.values():
+            if job.managed_job_id is not None and job.engine != FOREIGN:
+                self._live.setdefault(job.managed_job_id, []).append(job)
 
     def _new_id(self, number: int) -> int:
         wanted = FIRST_ID + number
@@ -332,6 +346,7 @@ class ManagedJobs:
         if not due:
             return
         bills = await prices.read_bills(self.client, [name for row in due for name in row.clusters])
+        self._find_live()
         changed = []
         for row in due:
             before = replace(row)

@@ -25,7 +25,7 @@ from .book import Book
 log = logging.getLogger("slurmsky.money")
 
 PRICE_AGE_S = 3600.0  # how long a price is believed
-ASK_GAP_S = 2.0  # between two questions to the optimizer, each of which is two requests
+ASK_GAP_S = 4.0  # between two questions to the optimizer, each of which is two requests
 RETRY_S = 30.0  # after SkyPilot did not answer
 
 #: (who a budget is for, what it limits) -> Slurm's reason

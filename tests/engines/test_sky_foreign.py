@@ -446,3 +446,24 @@ def test_what_was_spent_this_month_counts(tmp_path: Path) -> None:
         assert "/optimize" not in world.server.requests  # nothing to ask for where nothing is left
 
     world(tmp_path, story, SITE + "[[budget]]\nmonth = 40\n")
+
+
+def test_a_history_of_a_thousand_jobs_and_what_reading_it_asks(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        now = time.time()
+        for number in range(1200):
+            ended = number != 3
+            world.launch(f"job{number}", "SUCCEEDED" if ended else "RUNNING", start_at=now - 50,
+                         end_at=now - 10 if ended else None)  # fmt: skip
+        await world.managed.read()
+        assert await world.out("squeue", "-h", "-o", "%j") == "job3\n"  # old, but not over
+        said = await world.out("sacct", "-nXP", "-o", "jobid", "-S", "now-1hour")
+        assert len(said.split()) == 1001
+        world.server.requests.clear()
+        world.launch("new", "RUNNING", start_at=now)
+        await world.managed.read()
+        assert sorted((await world.out("squeue", "-h", "-o", "%j")).split()) == ["job3", "new"]
+        # The newest, the old one by its id, and costs: six requests at most, in twenty seconds at least.
+        assert len(world.server.requests) <= 6, world.server.requests
+
+    world(tmp_path, story)
