@@ -34,6 +34,8 @@ USAGE = """Usage: slurmsky report [OPTIONS] JOB...
 One HTML file that needs nothing else: a timeline of jobs and steps, what was used of the CPUs, memory and GPUs that
 were held, waiting, cost, exit codes and reasons. Without -o, and with stdout not a terminal, it goes to stdout.
 """
+#: beyond so many jobs, a curve of their averages looks no different
+MOST_WITH_SERIES = 1000
 _VALUES = {"-S": "since", "--since": "since", "-E": "until", "--until": "until", "-u": "user", "--user": "user",
            "-o": "output", "--output": "output"}  # fmt: skip
 _FLAGS = {"-a": "allusers", "--allusers": "allusers", "-h": "help", "--help": "help"}
@@ -101,6 +103,8 @@ async def main(ctx: Context) -> int:
     if call.jobs and not jobs:
         ctx.err("slurmsky: report: Invalid job id specified")
         return 1
+    if len(jobs) <= MOST_WITH_SERIES:
+        ctx.queue.store.add_series(jobs)
     clock = Clock(ctx.queue.clock(), caller_zone(ctx))
     context = Report(clock=clock, cluster=ctx.queue.book.cluster)
     # Records are read; the rest is arithmetic, and no other command has to wait for it.

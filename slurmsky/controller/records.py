@@ -65,8 +65,9 @@ def job_from_json(text: str, spec: JobSpec) -> Job:
 
 
 def step_to_dict(step: Step) -> dict[str, Any]:
-    """JSON-ready dict of a step; also the form in which agents report steps."""
-    return {**step.__dict__, "state": step.state.value, "usage": dict(step.usage.__dict__)}
+    """JSON-ready dict of a step without its series, which have a table of their own."""
+    usage = {name: value for name, value in step.usage.__dict__.items() if name != "series"}
+    return {**step.__dict__, "state": step.state.value, "usage": usage}
 
 
 def step_from_dict(data: dict[str, Any]) -> Step:

@@ -93,6 +93,7 @@ class Store:
         counters: dict[str, int],
     ) -> None:
         """Commit new states in one transaction; ``superseded`` are earlier runs of requeued jobs."""
+        steps = list(steps)
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
@@ -130,6 +131,14 @@ class Store:
                         json.dumps(step_to_dict(step), separators=(",", ":")),
                     )
                     for job, step in steps
+                ],
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO series VALUES (?,?,?,?)",
+                [
+                    (job.job_id, job.restarts, step.step_id, json.dumps(step.usage.series, separators=(",", ":")))
+                    for job, step in steps
+                    if step.usage.series
                 ],
             )
             self._db.execute("COMMIT")
@@ -195,6 +204,16 @@ class Store:
             yield from self._jobs(f"{where} AND (job_id IN ({marks}) OR array_id IN ({marks}))", ids + ids)
             return
         yield from self._jobs(f"{where} AND submit<=? AND (finish=0 OR finish>=?)", (until, since))
+
+    def add_series(self, jobs: Iterable[Job]) -> None:
+        """What the steps of these jobs used over time, which ``history`` leaves out."""
+        for job in jobs:
+            for step_id, text in self._db.execute(
+                "SELECT step_id, series FROM series WHERE job_id=? AND restarts=?", (job.job_id, job.restarts)
+            ):
+                step = job.steps.get(step_id)
+                if step is not None and not step.usage.series:
+                    step.usage.series = json.loads(text)
 
     # --- what SkyPilot's jobs are and cost
 

@@ -42,6 +42,7 @@ class Usage:
     max_disk_write: int = 0
     max_disk_write_node: str = ""
     max_disk_write_task: int = 0
+    gpu_s: Optional[float] = None  # GPU seconds busy, of all nodes; None: nobody looked
     #: over the step's life, in equal parts, all tasks together: "cpu" CPUs busy, "mem" MiB, and where GPUs
     #: are watched "gpu" GPUs busy and "gpumem" MiB; empty for a step too short to be looked at
     series: dict[str, list[float]] = field(default_factory=dict)

@@ -7,7 +7,10 @@ to be looked at twice.
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
+
+if TYPE_CHECKING:
+    from ..model.job import Usage
 
 #: values of each kind in a record
 PARTS = 60
@@ -26,6 +29,7 @@ class Course:
         self.gpus = tuple(gpus)
         self.pids: set[int] = set()
         self.ended_cpu_s = 0.0  # CPU seconds of tasks that are over
+        self.watched = False  # whether anything is known of the devices
         self._every = 0.0
         self._next: Optional[list[float]] = None  # sums since the last point: looks, mem, gpu, gpumem
         # time and CPU seconds at its end; mem, gpu, gpumem on average since the last one
@@ -66,7 +70,7 @@ class Course:
             "cpu": [(after - before) / width for before, after in zip(cpu, cpu[1:])],
             "mem": _averages(points, 2, bounds),
         }
-        if self.gpus and any(point[3] or point[4] for point in points):
+        if self.watched:
             found["gpu"] = _averages(points, 3, bounds)
             found["gpumem"] = _averages(points, 4, bounds)
         return found
@@ -102,6 +106,14 @@ def _spread(pieces: Iterable[tuple[float, float, float]], bounds: Sequence[float
                 break
             sums[index] += value * max(0.0, min(end, bounds[index + 1]) - max(start, bounds[index]))
     return [value / width for value in sums]
+
+
+def keep(usage: Usage, records: Sequence[dict[str, Any]]) -> None:
+    """Put what became of a step on its nodes into its record."""
+    usage.series = merge(records)
+    if "gpu" in usage.series:
+        watched = [record for record in records if "gpu" in record]
+        usage.gpu_s = round(sum(sum(one["gpu"]) / len(one["gpu"]) * one["seconds"] for one in watched), 2)
 
 
 def merge(records: Sequence[dict[str, Any]]) -> dict[str, list[float]]:

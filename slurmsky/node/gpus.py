@@ -45,6 +45,10 @@ class GpuWatch:
         if not self._users:
             self._stop()
 
+    def knows(self, devices: Sequence[int]) -> bool:
+        """Whether any of these devices has said something."""
+        return any(device in self.seen for device in devices)
+
     def sum(self, devices: Sequence[int]) -> tuple[float, float]:
         """GPUs busy and bytes in use of these devices."""
         found = [self.seen[device] for device in devices if device in self.seen]

@@ -14,7 +14,7 @@ from ..model.allocation import Launch
 from ..model.job import Step, Usage
 from ..model.states import JobState
 from . import output, processes
-from .course import Course, merge
+from .course import Course, keep
 from .environment import gpu_indices
 from .journal import Event, JobLog
 from .loop import Timer
@@ -63,11 +63,12 @@ def step_to_dict(step: Step) -> dict[str, Any]:
     """A step as events carry it: fields that have their default value are left out."""
     data = {name: value for name, value in step.__dict__.items() if value != _STEP_DEFAULTS.get(name, _NOTHING)}
     data["state"] = step.state.name
-    data["usage"] = {name: value for name, value in step.usage.__dict__.items() if value}
+    data["usage"] = {name: value for name, value in step.usage.__dict__.items() if value != _USAGE_DEFAULTS[name]}
     return data
 
 
 _NOTHING = object()
+_USAGE_DEFAULTS = Usage().__dict__
 _STEP_DEFAULTS: dict[str, Any] = {
     name: value for name, value in Step(job_id=-1, step_id="", name="").__dict__.items() if name != "usage"
 }
@@ -423,7 +424,7 @@ class Job:
         if usage is not None:
             batch.usage = self.agent.sampler.finish(self.batch_pid, usage, self.node)
             if self._course is not None:
-                batch.usage.series = merge([self.agent.sampler.close(self._course)])
+                keep(batch.usage, [self.agent.sampler.close(self._course)])
         self._finish_soon()
 
     def step_over(self, step_id: str) -> None:

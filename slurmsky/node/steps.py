@@ -16,7 +16,7 @@ from ..model.states import JobState
 from . import transport, wire
 from .channel import Channel
 from .choice import Shape
-from .course import merge
+from .course import keep
 from .host import StepHost
 from .jobs import cancel_line
 from .plan import TASK_INPUT, TASK_OUTPUT, Plan
@@ -279,7 +279,7 @@ class StepRun:
         if self.failed_nodes:
             record.state = JobState.NODE_FAIL
         record.usage = combine(self.usage)
-        record.usage.series = merge(self.courses)
+        keep(record.usage, self.courses)
         self.job.derived_exit = max(self.job.derived_exit, code)
         self.job.emit_step(record)
         self.job.step_over(self.step_id)

@@ -122,6 +122,7 @@ class Sampler:
                 held[0] += now.user_s + now.system_s
                 held[1] += now.max_rss
         for course, (cpu_s, memory) in sums.items():
+            course.watched = course.watched or self._gpus.knows(course.gpus)
             course.look(time.monotonic(), cpu_s, memory, *self._gpus.sum(course.gpus))
         self._timer = self._loop.after(INTERVAL_S, self._tick) if self._tasks else None
 

@@ -84,7 +84,8 @@ def used_gpus(curve: Curve, lives: Sequence[Life], now: float) -> Curve:
     """Add the GPUs that jobs kept busy."""
     for life in lives:
         for step in gpu_steps(life.job):
-            curve.add_parts(step.start_time, step_end(step, now), step.usage.series["gpu"])
+            average = (step.usage.gpu_s or 0.0) / (step.end_time - step.start_time)
+            curve.add_parts(step.start_time, step.end_time, step.usage.series.get("gpu") or [average])
     return curve
 
 

@@ -233,7 +233,7 @@ def _steps(one: Life, context: Context) -> Html | None:
     steps = steps_of(one.job)
     if not steps:
         return None
-    gpus = any(step.usage.series.get("gpu") for step in steps)
+    gpus = any(step.usage.gpu_s is not None for step in steps)
     heads = ["Step", "State", "Exit", "Ran", "Nodes", "Tasks", "CPUs", "CPU use", "Over time", "Peak memory"]
     rows = [_step_row(step, one, gpus) for step in steps[:MOST_STEPS]]
     note = None
@@ -264,8 +264,7 @@ def _step_row(step: Step, one: Life, gpus: bool) -> list[object]:
         words.memory(curves.memory_peak(step)) if usage.tasks else "–",
     ]
     if gpus:
-        series = usage.series.get("gpu")
-        row.append(words.amount(round(sum(series) / len(series), 2)) if series else "–")
+        row.append("–" if usage.gpu_s is None else words.amount(round(usage.gpu_s / long, 2)))
     return row
 
 

@@ -120,7 +120,7 @@ def life(job: Job, context: Context) -> Life:
 def gpu_steps(job: Job) -> list[Step]:
     """The steps whose GPU use adds up to the job's: the script sees all that its node has for the whole time, and the
     other steps see the same devices once more."""
-    looked = [step for step in job.steps.values() if step.usage.series.get("gpu") and step.end_time]
+    looked = [step for step in job.steps.values() if step.usage.gpu_s is not None and step.end_time > step.start_time]
     script = [step for step in looked if step.step_id == "batch" and len(job.shares) == 1]
     return script or [step for step in looked if step.step_id != "batch"] or looked
 
@@ -130,8 +130,7 @@ def _gpu_seconds(job: Job) -> float | None:
     steps = gpu_steps(job)
     if not steps:
         return None
-    series = [(step.usage.series["gpu"], step.end_time - step.start_time) for step in steps]
-    return sum(sum(values) / len(values) * seconds for values, seconds in series)
+    return sum(step.usage.gpu_s or 0.0 for step in steps)
 
 
 def ended_with(code: int, signal: int) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.node.course import MOST, PARTS, Course, merge
+from slurmsky.model.job import Step, Usage
+from slurmsky.node.course import MOST, PARTS, Course, keep, merge
 from slurmsky.node.gpus import GpuWatch
+from slurmsky.node.jobs import step_to_dict
 from slurmsky.node.loop import Loop
 
 MIB = 1 << 20
@@ -20,6 +22,7 @@ MIB = 1 << 20
 def ran(seconds: int, every: int = 5, gpus: tuple[int, ...] = ()) -> Course:
     """Two CPUs in the first half of its life and none in the second; its memory grows by a MiB a second."""
     course = Course(1000.0, gpus)
+    course.watched = bool(gpus)
     for second in range(every, seconds, every):
         cpu = 2.0 * min(second, seconds / 2)
         course.look(1000.0 + second, cpu, second * MIB, 1.5 if gpus else 0.0, 10 * MIB if gpus else 0.0)
@@ -53,6 +56,20 @@ def test_a_short_step_has_no_series() -> None:
     assert course.record(0.1) == {}
     course.look(0.5, 0.4, MIB)
     assert course.record(0.7) == {} and merge([{}, {}]) == {}
+
+
+def test_gpus_that_were_idle_all_the_time_are_known() -> None:
+    course = Course(0.0, (0,))
+    course.watched = True
+    for second in range(5, 60, 5):
+        course.look(float(second), 1.0, MIB, 0.0, 0.0)
+    usage = Usage()
+    keep(usage, [course.record(60.0)])
+    assert (usage.gpu_s, set(usage.series["gpu"])) == (0.0, {0.0})
+    assert step_to_dict(Step(1, "0", "x", usage=usage))["usage"]["gpu_s"] == 0.0
+    none = Usage()
+    keep(none, [ran(60).record(1060.0)])
+    assert none.gpu_s is None and "gpu" not in none.series
 
 
 def test_nodes_add_up() -> None:

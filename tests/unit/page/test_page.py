@@ -172,9 +172,9 @@ def test_gpus_count_once(make_job: MakeJob, context: Context) -> None:
     """The script sees the devices that the steps use."""
     share = NodeShare("n1", cpu_ids=(0,), gres={"gpu:h100": (0, 1)})
     job = make_job(shares=[share])
-    job.steps["batch"].usage.series = {"cpu": [1.0], "mem": [1.0], "gpu": [1.0, 2.0], "gpumem": [9.0, 9.0]}
+    job.steps["batch"].usage.gpu_s = 900.0
     job.steps["0"] = Step(7, "0", "x", JobState.COMPLETED, ("n1",), start_time=NOW - 4200, end_time=NOW - 3600,
-                          usage=Usage(tasks=1, series={"gpu": [1.0, 2.0]}))  # fmt: skip
+                          usage=Usage(tasks=1, gpu_s=900.0))  # fmt: skip
     one = life(job, context)
     assert (one.gpus, one.gpu_s, one.gpu_share) == (2, 900, 0.75)
 

@@ -1,0 +1,8 @@
+-- What a step used over time, kept apart: sacct reads all steps of a period and never needs it.
+CREATE TABLE series (
+    job_id   INTEGER NOT NULL,
+    restarts INTEGER NOT NULL,
+    step_id  TEXT NOT NULL,
+    series   TEXT NOT NULL,     -- JSON: Usage.series
+    PRIMARY KEY (job_id, restarts, step_id)
+) WITHOUT ROWID;
