@@ -189,7 +189,8 @@ class LifeCycle:
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
                     self.end(part, state, exit_code, exit_signal, reason, at)
         good = state is JobState.COMPLETED
-        mail = mail_for("END", job, self.book.clock()) or (None if good else mail_for("FAIL", job, self.book.clock()))
+        now, cluster = self.book.clock(), self.book.cluster
+        mail = mail_for("END", job, now, cluster) or (None if good else mail_for("FAIL", job, now, cluster))
         if mail is not None:
             self.send_mail(mail)
         # As slurmctld counts: a job that failed by itself has completed.

@@ -1,14 +1,20 @@
 """--mail-type: which events of a job make a mail, and what its subject says.
 
 Source: slurmctld/agent.c mail_job_info and _mail_body; the site's mail program is called as ``PROG -s SUBJECT USER``.
+Slurm's mails have no body; sites that want one put contribs/seff/smail in between, which mails what seff says of the
+job. Here it is on the program's stdin without that.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ..language import timelimit
+from ..model.cluster import ClusterConfig
 from ..model.job import Job
 from ..model.states import JobState
+from ..report.context import Context
+from ..report.efficiency import seff_text
+from ..report.text import Clock
 
 #: event -> words of --mail-type that ask for it
 EVENTS: dict[str, frozenset[str]] = {
@@ -35,10 +41,11 @@ class Mail:
 
     to: str
     subject: str
+    body: str = ""
 
 
-def mail_for(event: str, job: Job, now: float) -> Mail | None:
-    """The mail that an event of a job asks for, or None."""
+def mail_for(event: str, job: Job, now: float, cluster: ClusterConfig | None = None) -> Mail | None:
+    """The mail that an event of a job asks for, or None; with the ``cluster``, that of an end has seff's summary."""
     asked = {word.upper() for word in job.spec.mail_type}
     if not asked & EVENTS[event]:
         return None
@@ -60,4 +67,8 @@ def mail_for(event: str, job: Job, now: float) -> Mail | None:
         subject += f", Run time {timelimit.format_seconds(run)}, {job.state.name}"
         if job.state in (JobState.COMPLETED, JobState.FAILED):
             subject += f", ExitCode {job.exit_code}"
-    return Mail(job.spec.mail_user or job.user, subject)
+    body = ""
+    if cluster is not None and event in ("END", "FAIL"):
+        body = seff_text(job, Context(Clock(now), cluster))
+    # A name may hold anything, and a line of its own would be a header.
+    return Mail(job.spec.mail_user or job.user, " ".join(subject.splitlines()), body)

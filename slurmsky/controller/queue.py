@@ -344,7 +344,9 @@ class Queue:
             argv = [found]
 
         async def send() -> None:
-            problem = await run_program([*argv, "-s", mail.subject, mail.to], self.environment)
+            problem = await run_program(
+                [*argv, "-s", mail.subject, mail.to], self.environment, stdin=mail.body.encode("utf-8", "replace")
+            )
             if problem:
                 log.warning("mail to %s failed: %s", mail.to, problem)
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 
 async def run_program(
-    argv: Sequence[str], environment: dict[str, str], timeout_s: float = 60.0
+    argv: Sequence[str], environment: dict[str, str], timeout_s: float = 60.0, stdin: bytes = b""
 ) -> str | None:
-    """Run to the end with empty stdin; the reason when it failed, else None."""
+    """Run to the end; the reason when it failed, else None. A program need not read its stdin."""
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=environment,
@@ -23,7 +23,7 @@ async def run_program(
     except OSError as error:
         return f"{argv[0]}: {error.strerror}"
     try:
-        _, noise = await asyncio.wait_for(process.communicate(), timeout_s)
+        _, noise = await asyncio.wait_for(process.communicate(stdin or None), timeout_s)
     except asyncio.TimeoutError:
         process.kill()
         return f"{argv[0]}: no end after {timeout_s:.0f} s"
