@@ -38,7 +38,7 @@ from .managed import ManagedJobs, caller
 from .money import Treasury
 from .scheduling import Scheduler
 from .store import Store, StoreError
-from .submit import Payload, Submitter, admit, withdraw
+from .submit import Payload, Submitter, admit, partitions_of, withdraw
 from .triggers import Triggers
 
 log = logging.getLogger("slurmsky.controller")
@@ -212,6 +212,8 @@ class Queue:
         self, specs: Sequence[JobSpec], payload: Payload, who: Submitter, interactive: bool = False
     ) -> Job:
         """Take a job in: it is committed when this returns. Raises SlurmError; then there is none."""
+        if len(specs) > 1:
+            self._refuse_mixed(specs)
         try:
             job = admit(self.book, specs, payload, who, self.paths.jobs, interactive)
         except OSError as error:
@@ -222,6 +224,14 @@ class Queue:
             withdraw(self.book, job, self.paths.jobs)
             raise SlurmError(Errno.WRITING_TO_FILE, str(error)) from error
         return job
+
+    def _refuse_mixed(self, specs: Sequence[JobSpec]) -> None:
+        """Components of a het job need nodes that are there together: an engine that brings its own has none such."""
+        for spec in specs:
+            for part in partitions_of(self.book.cluster, spec):
+                if not self.engine.places_in(part.name):
+                    hint = f"partition {part.name} is on SkyPilot, where heterogeneous jobs do not run"
+                    raise SlurmError(Errno.NOT_SUPPORTED, hint)
 
     def flush(self) -> None:
         """Commit now. Raises StoreError; the changes stay in memory and are tried again."""

@@ -186,3 +186,16 @@ def test_a_signal_before_the_nodes_come_gives_them_up(world: World) -> None:
         await world.until(lambda: not world.server.jobs[0].up)
 
     world.play(play)
+
+
+@pytest.mark.parametrize(
+    "command", [["sbatch", "-N1", "--wrap=true", ":", "-N2"], ["salloc", "-N1", ":", "-N2", "true"]]
+)
+def test_components_of_a_het_job_are_refused_at_submit(world: World, command: list[str]) -> None:
+    async def play(world: World) -> None:
+        done = await world.run(*command)
+        assert done.returncode == 1 and "where heterogeneous jobs do not run" in done.stderr
+        assert done.stderr.splitlines()[-1].endswith("Requested operation not supported on this system")
+        assert not world.server.jobs and (await world.run("squeue", "-h")).stdout == ""
+
+    world.play(play)
