@@ -21,6 +21,11 @@ def text(value: Any) -> str:
     return value
 
 
+def not_run(value: Any) -> str:
+    """Nothing: a hook that would be set and never called is worse than none."""
+    raise Bad("nothing runs it here: jobs run as you; task_prolog and task_epilog are run for each task")
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """A list of strings, or one string with commas."""
     if isinstance(value, str):
@@ -226,7 +231,7 @@ LIMITS = {
     "enforce_part_limits": Key(one_of("NO", "ANY", "ALL")),
     "first_job_id": Key(positive),
 }
-HOOKS = {"prolog": Key(text), "epilog": Key(text), "task_prolog": Key(text), "task_epilog": Key(text)}
+HOOKS = {"prolog": Key(not_run), "epilog": Key(not_run), "task_prolog": Key(text), "task_epilog": Key(text)}
 SKY = {
     "endpoint": Key(text),
     "workspace": Key(text),

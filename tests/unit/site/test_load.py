@@ -169,3 +169,10 @@ def test_a_fault_is_named_with_its_place(text, where, words):
         load(text, "site.toml")
     assert str(caught.value).startswith(f"site.toml:{where}: ")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["prolog", "epilog"])
+def test_hooks_that_nothing_would_run_are_refused(key: str) -> None:
+    with pytest.raises(SiteError) as caught:
+        load(f'cluster = "c"\n[hooks]\n{key} = "/etc/x"\n', "site.toml")
+    assert str(caught.value).startswith(f"site.toml:3:1: {key}: nothing runs it here")
