@@ -75,6 +75,8 @@ class ManagedJobs:
         self._adopt = adopt  # tells the router that a job is the foreign engine's
         #: names of what our own engine is about to launch or has launched
         self.live_names: Callable[[], set[str]] = set
+        #: clusters that salloc and srun hold: the job's id and the cluster's name
+        self.held_clusters: Callable[[], dict[int, str]] = dict
         #: told of each job whose cost has changed
         self.on_cost: Callable[[Job], None] = lambda job: None
         #: told after each round
@@ -137,8 +139,9 @@ class ManagedJobs:
         """One read of the queue, and of the costs that are due. Raises SkyError, EngineError, StoreError."""
         await self.engine.retry()
         known = dict(self.rows)
-        open_ids = {number for number, row in known.items() if not row.over}
-        found = await foreign.read(self.client, open_ids, max(known, default=0))
+        open_ids = {number for number, row in known.items() if number > 0 and not row.over}
+        newest = max((number for number in known if number > 0), default=0)
+        found = await foreign.read(self.client, open_ids, newest)
         self._find_live()
         changed = []
         for count, sighting in enumerate(found):
@@ -149,6 +152,7 @@ class ManagedJobs:
                 await asyncio.sleep(0)  # a first read may bring a thousand: commands come first
         for number in open_ids - {sighting.managed_job_id for sighting in found}:
             changed.append(self._forgotten(self.rows[number]))
+        changed += self._clusters()
         self._commit()
         self.book.store.put_managed(self.server, changed)
         self.read_at = self.book.clock()
@@ -189,6 +193,9 @@ class ManagedJobs:
 
     def _members(self, base: int, managed_job_id: int) -> list[Job]:
         """Our jobs that ran as one managed job: one, or the packed elements of the array ``base``."""
+        if managed_job_id < 0:  # a cluster's
+            live = self.book.jobs.get(-managed_job_id)
+            return [live] if live else list(self.book.store.history(0, self.book.clock(), {-managed_job_id}))
         found = {
             (job.job_id, job.restarts): job
             for job in self.book.store.history(0, self.book.clock(), {base}, True)
@@ -246,6 +253,7 @@ class ManagedJobs:
             job.state, job.flags, job.reason = JobState.RUNNING, seen.flags, "None"
             job.launched = JobFlag.CONFIGURING in seen.flags
             job.start_time = sighting.start_time or job.start_time or self.book.clock()
+            job.batch_host = "" if job.launched or not job.shares else job.shares[0].name
         else:
             # As "launched": it waits for SkyPilot, and is nothing for our own scheduler.
             job.state, job.flags, job.launched = JobState.PENDING, JobFlag.NONE, True
@@ -319,7 +327,6 @@ class ManagedJobs:
                 NodeShare(name, cpu_ids=cpus, gres=dict(devices), tasks=1, cpus_on_node=sighting.cpus)
                 for name in names
             ]
-            job.batch_host = names[0]
 
     def _forgotten(self, row: Managed) -> Managed:
         """SkyPilot does not list a job any more that was not over."""
@@ -329,6 +336,22 @@ class ManagedJobs:
             self.life.end(job, JobState.NODE_FAIL, 0, 0, reason="SystemFailure",
                           comment=f"SkyPilot does not know managed job {row.managed_job_id} any more")  # fmt: skip
         return row
+
+    def _clusters(self) -> list[Managed]:
+        """Rows for the clusters of salloc and srun, which have no managed job: under minus the job's id."""
+        changed = []
+        for job_id, name in self.held_clusters().items():
+            if -job_id not in self.rows:
+                row = self.rows[-job_id] = Managed(-job_id, 0, name, "RUNNING", clusters=(name,))
+                changed.append(row)
+        for number, row in self.rows.items():
+            if number < 0 and not row.over:
+                job = next(iter(self._members(-number, number)), None)
+                if job is None or (job.state.finished and JobFlag.COMPLETING not in job.flags):
+                    row.over, row.status = (job.end_time if job else 0.0) or self.book.clock(), "SUCCEEDED"
+                    self._billed.pop(number, None)
+                    changed.append(row)
+        return changed
 
     # --- what it costs
 
@@ -369,7 +392,8 @@ class ManagedJobs:
             jobs = [live] if live else list(self.book.store.history(0, self.book.clock(), {row.job_id}))
         else:
             named = _OURS.search(row.name)
-            jobs = self._members(int(named[1]), row.managed_job_id) if named else []
+            base = int(named[1]) if named else 0
+            jobs = self._members(base, row.managed_job_id) if base or row.managed_job_id < 0 else []
         away = []
         for job, part in shares(jobs, self.book.clock()):
             job.cost, job.hourly_cost = round(row.cost * part, 6), round(row.hourly * part, 6)

@@ -142,6 +142,7 @@ class Queue:
                 self.flush_or_retry, lambda job_id: self.engine.adopt(job_id, FOREIGN),
             )  # fmt: skip
             self.managed.live_names = sky.names
+            self.managed.held_clusters = sky.clusters
             self.managed.on_cost = self.treasury.note
             self.managed.on_round = self.treasury.look_again
             self.infra = self.managed.infra = Infra(

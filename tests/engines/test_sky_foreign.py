@@ -357,6 +357,32 @@ def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path
     world(tmp_path, story)
 
 
+def test_the_cluster_of_an_allocation_costs_too(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        queue, now = world.queue, time.time()
+        facts: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
+                                 "account": "me", "partition": "debug", "spec": JobSpec(), "submit_time": now - 90,
+                                 "eligible_time": now - 90, "start_time": now - 60, "engine": "sky"}  # fmt: skip
+        job = Job(job_id=7, state=JobState.RUNNING, **facts)
+        queue.book.touch(job)
+        queue.flush()
+        world.managed.held_clusters = lambda: {7: "a-s7-0123abcd"}
+        bill = {"name": "a-s7-0123abcd", "total_cost": 0.5, "duration": 900, "usage_intervals": [[1, None]]}
+        world.server.report = [bill]
+        await world.managed.read()
+        assert (job.cost, job.hourly_cost) == (0.5, 2.0)
+        job.state, job.end_time = JobState.COMPLETED, now
+        queue.book.touch(job)
+        queue.book.drop(job)
+        queue.flush()
+        bill.update(total_cost=0.75, usage_intervals=[[1, 2]])
+        await world.managed.read()
+        assert await world.out("sacct", "-nXP", "-S", "now-1hour", "-o", "jobid,cost") == "7|0.7500\n"
+        assert world.managed.rows[-7].settled
+
+    world(tmp_path, story)
+
+
 def test_a_site_may_hide_them(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.launch("one", "RUNNING", start_at=time.time())

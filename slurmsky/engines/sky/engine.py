@@ -301,6 +301,10 @@ class SkyEngine:
         text = prices.question(task.fields)
         return text, lambda: prices.hourly_price(self.client, text)
 
+    def clusters(self) -> dict[int, str]:
+        """Jobs that hold a SkyPilot cluster of their own, with its name."""
+        return {job_id: watch.record.name for job_id, watch in self._watches.items() if watch.record.cluster}
+
     def names(self) -> set[str]:
         """The names at SkyPilot of all that this engine has launched, or is about to, and still follows."""
         return {watch.record.name for watch in self._watches.values()}
