@@ -19,7 +19,7 @@ from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from .book import Book, holds_allocation
 from .errors import Errno, SlurmError
 from .letters import Letters
-from .mail import Mail, mail_for
+from .mail import Mail, asks_for, is_told_as_one, mail_for
 from .store import StoreError
 from .submit import split_element
 
@@ -121,6 +121,25 @@ class LifeCycle:
         if not job.launched and (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
             self.send_mail(mail)
 
+    def _tell_of_end(self, job: Job) -> None:
+        """The mail of a job that is over; of an array that is told of as one, with its last element."""
+        if not (asks_for("END", job) or asks_for("FAIL", job)):
+            return
+        now, book = self.book.clock(), self.book
+        elements: list[Job] = []
+        if is_told_as_one(job):
+            live = {one.job_id: one for one in book.array(job.array_job_id)}
+            if not all(one.state.finished for one in live.values()):
+                return
+            gone = {one.job_id: one for one in book.store.history(0, now, {job.array_job_id})}
+            elements = list({**gone, **live}.values())
+        failed = any(one.state is not JobState.COMPLETED for one in elements or [job])
+        mail = mail_for("END", job, now, book.cluster, elements)
+        if mail is None and failed:
+            mail = mail_for("FAIL", job, now, book.cluster, elements)
+        if mail is not None:
+            self.send_mail(mail)
+
     def watch_limit(self, job: Job) -> None:
         """Arm the next mail that --mail-type=TIME_LIMIT, _50, _80 or _90 asks for."""
         asked = [(part, event) for part, event in _LIMIT_MAILS if event in job.spec.mail_type]
@@ -188,11 +207,7 @@ class LifeCycle:
             for part in self.book.components(job):
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
                     self.end(part, state, exit_code, exit_signal, reason, at)
-        good = state is JobState.COMPLETED
-        now, cluster = self.book.clock(), self.book.cluster
-        mail = mail_for("END", job, now, cluster) or (None if good else mail_for("FAIL", job, now, cluster))
-        if mail is not None:
-            self.send_mail(mail)
+        self._tell_of_end(job)
         # As slurmctld counts: a job that failed by itself has completed.
         if state is JobState.CANCELLED:
             self.book.counters.cancelled += 1

@@ -6,6 +6,7 @@ job. Here it is on the program's stdin without that.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..language import timelimit
@@ -44,28 +45,54 @@ class Mail:
     body: str = ""
 
 
-def mail_for(event: str, job: Job, now: float, cluster: ClusterConfig | None = None) -> Mail | None:
-    """The mail that an event of a job asks for, or None; with the ``cluster``, that of an end has seff's summary."""
-    asked = {word.upper() for word in job.spec.mail_type}
-    if not asked & EVENTS[event]:
+def asks_for(event: str, job: Job) -> bool:
+    """Whether --mail-type names an event."""
+    return bool({word.upper() for word in job.spec.mail_type} & EVENTS[event])
+
+
+def is_told_as_one(job: Job) -> bool:
+    """Whether a job is an element of an array whose mails are about the whole."""
+    return bool(job.array_job_id) and "ARRAY_TASKS" not in {word.upper() for word in job.spec.mail_type}
+
+
+def _summary(elements: Sequence[Job]) -> str:
+    """How an array ended: the least and the largest exit code of its elements."""
+    signals = [job.exit_signal for job in elements if job.exit_signal]
+    if signals:
+        return f", Mixed, MaxSignal [{max(signals)}]"
+    low, high = min(job.exit_code for job in elements), max(job.exit_code for job in elements)
+    return f", {'Mixed' if high and not low else elements[-1].state.name}, ExitCode [{low}-{high}]"
+
+
+def mail_for(
+    event: str, job: Job, now: float, cluster: ClusterConfig | None = None, elements: Sequence[Job] = ()
+) -> Mail | None:
+    """The mail that an event of a job asks for, or None; with the ``cluster``, that of an end has seff's summary.
+
+    ``elements``: those of an array that is told of as one, when all of them are over.
+    """
+    if not asks_for(event, job):
         return None
-    each = "ARRAY_TASKS" in asked
-    if job.array_job_id and not each:
+    as_one = is_told_as_one(job)
+    if as_one:
         # Without ARRAY_TASKS an array is told of as one: when its first element begins and its last one ends.
-        if event in ("END", "FAIL") and job.pending_tasks:
+        if event == "BEGIN" and job.array_task_id not in (None, job.array_min):
             return None
-        who = f"Slurm Array Summary Job_id={job.array_job_id}_* ({job.job_id})"
+        who = f"Slurm Array Summary Job_id={job.array_job_id}_* ({job.array_job_id})"
     elif job.array_job_id:
         who = f"Slurm Array Task Job_id={job.array_job_id}_{job.array_task_id} ({job.job_id})"
     else:
         who = f"Slurm Job_id={job.job_id}"
     subject = f"{who} Name={job.name} {_WORDS[event]}"
-    if event == "BEGIN":
+    if as_one:
+        subject += _summary(elements or (job,)) if event in ("END", "FAIL") else ""
+    elif event == "BEGIN":
         subject += f", Queued time {timelimit.format_seconds(int(max(0, now - job.submit_time)))}"
     elif event in ("END", "FAIL"):
         run = int(max(0, (job.end_time or now) - (job.start_time or now)))
         subject += f", Run time {timelimit.format_seconds(run)}, {job.state.name}"
-        if job.state in (JobState.COMPLETED, JobState.FAILED):
+        # A job out of time counts as one that a signal ended.
+        if not job.exit_signal and job.state is not JobState.TIMEOUT:
             subject += f", ExitCode {job.exit_code}"
     body = ""
     if cluster is not None and event in ("END", "FAIL"):

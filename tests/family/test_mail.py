@@ -77,3 +77,10 @@ def test_arrays_are_told_of_as_one_or_each(post: tuple[LocalEngine, Path]) -> No
     each = engine.run(line % "eve" + " --mail-type=END,ARRAY_TASKS --wrap true").stdout.strip()
     assert {re.sub(r" \(\d+\).*", "", subject) for subject, _ in mails(log, "eve@x.example", 3)} == {
         f"Slurm Array Task Job_id={each}_{task}" for task in (1, 2, 3)}  # fmt: skip
+    one = engine.run(line % "kim" + " --mail-type=BEGIN,END --wrap 'exit $((SLURM_ARRAY_TASK_ID == 2))'").stdout.strip()
+    assert sorted(subject for subject, _ in mails(log, "kim@x.example", 2)) == [
+        f"Slurm Array Summary Job_id={one}_* ({one}) Name=sweep Began",
+        f"Slurm Array Summary Job_id={one}_* ({one}) Name=sweep Ended, Mixed, ExitCode [0-1]"]  # fmt: skip
+    bad = engine.run(line % "bea" + " --mail-type=FAIL --wrap 'kill -9 $$'").stdout.strip()
+    assert [subject for subject, _ in mails(log, "bea@x.example", 1)] == [
+        f"Slurm Array Summary Job_id={bad}_* ({bad}) Name=sweep Failed, Mixed, MaxSignal [9]"]  # fmt: skip
