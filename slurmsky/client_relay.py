@@ -13,7 +13,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from slurmsky.client import EXIT, REQUEST, STDERR, STDOUT, complain, connect, die_of, frame, pack, write
-from slurmsky.client_terminal import Child, Terminal
+from slurmsky.client_terminal import Child, Terminal, become
 
 if TYPE_CHECKING:
     from slurmsky.client import Channel
@@ -28,6 +28,7 @@ GRANT = b"I"
 SPAWN = b"S"
 CHILD_SIGNAL = b"k"
 REDIRECT = b"F"
+BECOME = b"P"
 TTY = b"T"
 HANDLE_SIGNALS = b"H"
 
@@ -153,6 +154,8 @@ class Relay:
                 self._child.signal(int(payload))
         elif kind == REDIRECT:
             self._redirect(unpack(payload))
+        elif kind == BECOME:
+            self._become(unpack(payload))
         else:
             complain(self._command, f"the controller speaks another protocol (frame {kind!r})")
             self._code = 1
@@ -273,6 +276,16 @@ class Relay:
             self._send(self._child_of, frame(CHILD_STATUS, f"127 {name} {error.strerror}".encode()))
             return
         self._reap()  # it may have ended before self._child was there for the handler
+
+    def _become(self, fields: list[bytes]) -> None:
+        """Give way to a program; only a failure to start it comes back."""
+        count = int(fields[0])
+        self._terminal.restore()
+        try:
+            become(fields[1 : 1 + count], dict(entry.split(b"=", 1) for entry in fields[1 + count :]))
+        except OSError as error:
+            complain(self._command, f"{os.fsdecode(fields[1])}: {error.strerror}")
+            self._code = 127
 
     def _on_child(self, _signum: int, _frame: object) -> None:
         if self._child is not None:

@@ -52,15 +52,16 @@ def build(root: Path, venv: Path) -> None:
     # breaks, which the launcher sees, instead of pointing to one that cannot use what is installed.
     base = os.path.realpath(sys.executable)
     uv = shutil.which("uv")
+    wanted = f"{root}[top]"  # small, and whoever tries a clone tries the live view
     try:
         if uv:
             progress("installing the dependencies with uv")
             run_step([uv, "venv", "--quiet", "--no-project", "--python", base, str(venv)])
-            run_step([uv, "pip", "install", "--quiet", "--python", python, "--editable", str(root)])
+            run_step([uv, "pip", "install", "--quiet", "--python", python, "--editable", wanted])
         else:
             run_step([base, "-m", "venv", str(venv)])
             progress("installing the dependencies with pip")
-            run_step([python, "-m", "pip", "install", "--quiet", "--editable", str(root)])
+            run_step([python, "-m", "pip", "install", "--quiet", "--editable", wanted])
     except BaseException:
         shutil.rmtree(venv, ignore_errors=True)
         raise

@@ -67,7 +67,7 @@ def connect_anyway(
         if command == "slurmsky" and args[:1] in (["stop"], ["status"]):
             os.write(1, b"no controller is running\n")  # and none should be started to say so
             os._exit(0)
-        return _start(root, os.path.dirname(socket), path)
+        return start(root, os.path.dirname(socket), path)
     except CannotStart as failure:
         _say(lament(command, args), f"{command}: error: {failure}")
     os._exit(1)
@@ -80,8 +80,10 @@ def _say(*lines: str) -> None:
         pass  # nobody listens on stderr; the exit code still tells
 
 
-def _start(root: str, home: str, path: bytes) -> _socket.socket:
-    """Start a controller unless one answers by now; only one client at a time gets past the lock."""
+def start(root: str, home: str, path: bytes) -> _socket.socket:
+    """A connection to a controller, which is started unless one answers by now. Raises CannotStart.
+
+    Only one client at a time gets past the lock."""
     try:
         os.makedirs(home, mode=0o700, exist_ok=True)
         lock = os.open(os.path.join(home, paths.LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,4 @@
-"""What a relayed session may do to the caller's terminal: raw mode, and a program in the foreground."""
+"""What a relayed session may do to the caller's terminal: raw mode, a program in the foreground, or give it away."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import termios
+from typing import NoReturn
 
 
 class Terminal:
@@ -38,6 +39,27 @@ class Terminal:
             self._saved = None
 
 
+def find(name: bytes, path: bytes) -> bytes:
+    """A program's file, as a shell would find it. Raises FileNotFoundError."""
+    if b"/" in name:
+        return name
+    for folder in path.split(b":"):
+        candidate = os.path.join(folder or b".", name)
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+            return candidate
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def become(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
+    """Be this program from now on: same process, same terminal. Raises OSError when it cannot be executed."""
+    program = find(args[0], env.get(b"PATH", os.fsencode(os.defpath)))
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # ignored signals stay ignored over an exec
+    try:
+        os.execve(program, args, env)
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
 class Child:
     """A program in the caller's terminal: salloc's shell or command.
 
@@ -46,7 +68,7 @@ class Child:
 
     def __init__(self, args: list[bytes], env: dict[bytes, bytes]) -> None:
         """Start it. Raises OSError when it cannot be found or executed."""
-        self._program = self._find(args[0], env.get(b"PATH", os.fsencode(os.defpath)))
+        self._program = find(args[0], env.get(b"PATH", os.fsencode(os.defpath)))
         self._foreground = os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
         # The terminal's keys are for the child now, and tcsetpgrp from the background stops its caller.
         self._before = {
@@ -65,16 +87,6 @@ class Child:
             os.waitpid(self.pid, 0)
             self._take_back()
             raise OSError(int(reason), os.strerror(int(reason)))
-
-    @staticmethod
-    def _find(name: bytes, path: bytes) -> bytes:
-        if b"/" in name:
-            return name
-        for folder in path.split(b":"):
-            candidate = os.path.join(folder or b".", name)
-            if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
-                return candidate
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _own_group(self, pid: int) -> None:
         """Parent and child both do this, so that neither runs before it is done."""

@@ -1,4 +1,4 @@
-"""slurmsky status|stop|doctor: the controller itself; explain|translate|site: moving from another cluster."""
+"""slurmsky status|stop|doctor: the controller itself; top: the live view; explain|translate|site: moving here."""
 from __future__ import annotations
 
 import asyncio
@@ -14,6 +14,7 @@ USAGE = """Usage: slurmsky COMMAND
 
   status    what the controller is doing
   stop      end the controller; running jobs go on and are found again
+  top       the queue, the nodes and a job's output, live in this terminal
   doctor    check this installation and say what to do about what is wrong
   explain   what each line of a batch script, or of a folder of them, becomes here
   translate the SkyPilot YAML for a batch script, to keep
@@ -43,6 +44,10 @@ async def main(ctx: Context) -> int:
         return 0
     if word == "doctor":
         return _doctor(ctx)
+    if word == "top":
+        from ._top import main as top
+
+        return top(ctx)
     if word == "explain":
         from ._explain import main as explain
 

@@ -78,9 +78,11 @@ class Context:
 
     def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Run a program in the caller's terminal; its status comes as a CHILD_STATUS frame."""
-        fields = [str(len(argv)).encode(), *(_bytes(word) for word in argv),
-                  *(_bytes(f"{key}={value}") for key, value in env.items())]
-        self._peer.send(wire.SPAWN, wire.encode_list(fields))
+        self._peer.send(wire.SPAWN, _program(argv, env))
+
+    def become(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Let the caller's process become this program: nothing that is sent later arrives."""
+        self._peer.send(wire.BECOME, _program(argv, env))
 
     def signal_child(self, number: int) -> None:
         """Forward a signal to the spawned program."""
@@ -143,6 +145,11 @@ class Context:
             elif frame.kind == wire.STDIN_EOF:
                 break
         return bytes(data)
+
+
+def _program(argv: Sequence[str], env: Mapping[str, str]) -> bytes:
+    return wire.encode_list([str(len(argv)).encode(), *(_bytes(word) for word in argv),
+                             *(_bytes(f"{key}={value}") for key, value in env.items())])
 
 
 def _bytes(text: str) -> bytes:

@@ -12,6 +12,7 @@ the client's half, because it may import nothing; a test keeps the two the same.
     w  the terminal's new size, b"ROWSxCOLS"        S  run this in the caller's terminal (list)
     c  wait status of what S started                k  a signal for what S started
     x  exit code of the session that F named        F  go on over there (list: socket, K=V...)
+                                                    P  become this program: the end (list, as S)
                                                     T  raw terminal: b"1" on, b"0" off
                                                     H  from now on report signals
 Controller and agents speak with each other in J frames, which carry one JSON object.
@@ -40,6 +41,7 @@ GRANT = b"I"
 SPAWN = b"S"
 CHILD_SIGNAL = b"k"
 REDIRECT = b"F"
+BECOME = b"P"
 TTY = b"T"
 HANDLE_SIGNALS = b"H"
 

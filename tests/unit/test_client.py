@@ -587,6 +587,39 @@ def test_a_signal_for_the_spawned_program_and_its_group(serve: Callable[..., Ser
 # Redirected sessions
 
 
+@pytest.mark.parametrize("ending", ["exit 7", "kill -PIPE $$"])
+def test_the_client_becomes_a_program(
+    serve: Callable[..., Server], started: Callable[..., subprocess.Popen[bytes]], ending: str
+) -> None:
+    """Same process, and nobody is missed who was there before."""
+    got: list[int] = []
+
+    def play(peer: Peer) -> None:
+        got.append(peer.request().pid)
+        script = f"cat; echo $$ $SLURM_JOB_ID; {ending}"
+        peer.send(wire.BECOME, spawn_frame(["sh", "-c", script], {"SLURM_JOB_ID": "12"}))
+        peer.exit(3)  # not read by anybody
+        assert peer.receive() is None
+
+    serve(play)
+    process = started("slurmsky", stdin=subprocess.PIPE)
+    out, _ = process.communicate(b"typed ", timeout=WAIT_S)
+    assert out == b"typed %d 12\n" % process.pid
+    assert got == [process.pid]
+    assert process.returncode == (7 if ending == "exit 7" else -signal.SIGPIPE)
+
+
+def test_a_program_that_one_cannot_become(serve: Callable[..., Server], tmp_path: Path) -> None:
+    def play(peer: Peer) -> None:
+        peer.request()
+        peer.send(wire.BECOME, spawn_frame(["/no/such"]))
+        assert peer.receive() is None
+
+    serve(play)
+    done = call(tmp_path, "slurmsky")
+    assert (done.returncode, done.stderr) == (127, b"slurmsky: error: /no/such: No such file or directory\n")
+
+
 def redirect_frame(path: Path, *extra: str) -> bytes:
     return wire.encode_list([os.fsencode(path), *map(os.fsencode, extra)])
 

@@ -1,0 +1,526 @@
+"""The screen: two tables above, the chosen job or node below, and the keys."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.text import Text
+from textual import events
+from textual.app import App, ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static
+
+from .. import paths
+from . import bars
+from .ask import Controller
+from .columns import JOBS, NODES
+from .job import Details, Line, detail_lines, efficiency_lines
+from .keys import ACTIONS, help_text
+from .lines import Lines
+from .plain import plain
+from .rows import Job, Node
+from .table import Table
+from .tail import Look
+from .watch import Acted, Broken, JobSeen, Lost, NodeSeen, OutputSeen, TablesSeen, Watch
+
+#: from here on a job's output and its details stand side by side
+WIDE = 110
+MESSAGE_S = 8.0
+_TABS = {"output": "o Output", "details": "d Details", "efficiency": "e Efficiency"}
+
+
+class Top(App[None]):
+    """``slurmsky top``."""
+
+    ENABLE_COMMAND_PALETTE = False
+    # The view has no widgets that take keys: it sees each key itself, in the order of typing, so that what is
+    # typed ahead over a slow line means what it means to the one who types.
+    CSS = """
+    Screen { background: ansi_default; color: ansi_default; layers: base over; }
+    .bar { height: 1; width: 100%; }
+    #upper, #lower { height: 1fr; }
+    #main { width: 7fr; }
+    #side { width: 5fr; margin-left: 1; }
+    #box { layer: over; display: none; position: absolute; width: auto; height: auto; padding: 0 1;
+           border: solid ansi_cyan; background: ansi_default; }
+    """
+
+    def __init__(self, interval_s: float, controller: Controller | None = None) -> None:
+        super().__init__(ansi_color=True)
+        self.animation_level = "none"
+        self._controller = controller or Controller()
+        self._watch = Watch(self._controller, self, interval_s)
+        self._job_table: Table[Job] = Table(JOBS, "asking the controller...", id="queue")
+        self._node_table: Table[Node] = Table(NODES, "asking the controller...", id="nodes")
+        self._table: Table[Any] = self._job_table
+        self._pane: Table[Any] | Lines = self._job_table
+        self._typing: str | None = None  # a filter that is being typed
+        self._box: Callable[[], None] | None = None  # what y does while something lies on top
+        self._tab = "output"
+        self._errors = False
+        self._zoomed = False
+        self._lost = ""
+        self._problem = ""
+        self._details: Details | None = None
+        self._node: NodeSeen | None = None
+        self._output: tuple[str, Look] | None = None
+        self._showing: tuple[object, ...] = ()
+        self._message: tuple[str, bool] | None = None
+        self._trace = ""
+        self._line = bars.rule(os.environ)
+
+    def show(self) -> int:
+        """Run until the caller leaves; the exit code."""
+        self.run(mouse=False)
+        if not self._trace:
+            return self.return_code or 0
+        log = paths.state(os.environ).home / "top.log"
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+            file.write(self._trace)
+        sys.stderr.write(f"slurmsky: error: top: internal error, see {log}\n")
+        return 1
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A bug of ours: the log gets the traceback, the caller one line."""
+        if self.is_headless:
+            super()._handle_exception(error)
+        else:
+            self._trace = "".join(traceback.format_exception(error))
+            self.exit()
+
+    # --- the parts
+
+    def compose(self) -> ComposeResult:
+        """Head, tables, the lower pane, foot."""
+        yield Static(id="head", classes="bar")
+        with Vertical(id="upper"):
+            yield Static(id="views", classes="bar")
+            yield self._job_table
+            yield self._node_table
+        with Vertical(id="lower"):
+            yield Static(id="tabs", classes="bar")
+            with Horizontal():
+                yield Lines(id="main")
+                yield Lines(id="side")
+        yield Static(id="foot", classes="bar")
+        yield Static(id="box")
+
+    def on_mount(self) -> None:
+        """Begin."""
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            # Whoever ends us finds the terminal as it was.
+            self._loop_handler(signum)
+        self._node_table.display = False
+        self.set_interval(1.0, self._draw_bars)
+        self._draw_bars()
+        self._draw_lower()
+        self._watch.begin()
+
+    def _loop_handler(self, signum: int) -> None:
+        import asyncio
+
+        asyncio.get_running_loop().add_signal_handler(signum, lambda: self.exit(return_code=128 + signum))
+
+    @property
+    def _wide(self) -> bool:
+        return self.size.width >= WIDE
+
+    @property
+    def _lower(self) -> tuple[Lines, Lines]:
+        return self.query_one("#main", Lines), self.query_one("#side", Lines)
+
+    def on_resize(self) -> None:
+        """Another size: perhaps another layout."""
+        self._draw_bars()
+        self._draw_lower()
+
+    # --- what the threads found
+
+    def on_tables_seen(self, seen: TablesSeen) -> None:
+        self._lost, self._problem = "", plain(seen.problem)
+        self._job_table.say("the queue is empty" if not self._watch.ended else "no job is known")
+        self._node_table.say("there are no nodes")
+        if seen.jobs is not None:
+            self._job_table.show(seen.jobs)
+        if seen.nodes is not None:
+            self._node_table.show(seen.nodes)
+        self._draw_bars()
+
+    def on_lost(self, seen: Lost) -> None:
+        self._lost = plain(seen.why)
+        for table in (self._job_table, self._node_table):
+            table.say(self._lost)
+        self._draw_bars()
+
+    def on_job_seen(self, seen: JobSeen) -> None:
+        row = self._table.current
+        if self._table is not self._job_table or row is None or row.key != seen.details.key:
+            return  # the cursor has moved on
+        before = self._details
+        if not seen.details.record and before is not None and before.key == seen.details.key:
+            # It has left the queue: what was known last, and how well it did.
+            self._details = Details(before.key, before.record, seen.details.efficiency)
+        else:
+            self._details = seen.details
+        self._follow_output()
+        self._draw_lower()
+
+    def on_node_seen(self, seen: NodeSeen) -> None:
+        self._node = seen
+        self._draw_lower()
+
+    def on_output_seen(self, seen: OutputSeen) -> None:
+        self._output = seen.path, seen.look
+        self._draw_lower()
+
+    def on_acted(self, seen: Acted) -> None:
+        if seen.text:
+            self._say(" ".join(plain(line) for line in seen.text.splitlines()), seen.failed)
+
+    def on_broken(self, seen: Broken) -> None:
+        self._trace = seen.trace
+        self.exit()
+
+    def on_table_moved(self, moved: Table.Moved) -> None:
+        if moved.table is self._table:
+            self._choose()
+
+    def _choose(self) -> None:
+        row = self._table.current
+        self._watch.choose(row)
+        if row is None or (self._details is not None and self._details.key != row.key):
+            self._details = None
+            self._watch.follow("")
+            self._output = None
+        self._draw_bars()
+        self._draw_lower()
+
+    def _follow_output(self) -> None:
+        details = self._details
+        path = "" if details is None else details.stderr if self._errors else details.stdout
+        if self._output is not None and self._output[0] != path:
+            self._output = None
+        self._watch.follow(path)
+
+    # --- drawing
+
+    def _draw_bars(self) -> None:
+        if not self.is_running:
+            return
+        lost = self._lost
+        if lost and not self._controller.inside_job:
+            lost += ": Ctrl-L starts one"
+        jobs, nodes = self._job_table.all_rows, self._node_table.all_rows
+        head = bars.head(self.size.width, jobs, nodes, lost or self._problem, bool(lost))
+        self.query_one("#head", Static).update(head)
+        self.query_one("#views", Static).update(self._views())
+        self.query_one("#tabs", Static).update(self._tab_bar())
+        self.query_one("#foot", Static).update(bars.foot(self.size.width, self._typing, self._message))
+
+    def _views(self) -> Text:
+        table = self._table
+        focused = table.active
+        views = [(f"{key} {word} {one.known}", one is table)
+                 for key, word, one in ((1, "Queue", self._job_table), (2, "Nodes", self._node_table))]  # fmt: skip
+        order = f"by {table.order}" if table.order else ""
+        if table.reverse:
+            order += " reversed"
+        right = [order.strip(), f"filter: {plain(table.filter)} ({table.shown})" if table.filter else "",
+                 "with ended jobs" if self._watch.ended and table is self._job_table else ""]  # fmt: skip
+        return bars.ruled(self.size.width, self._line, views, right, focused)
+
+    def _tab_bar(self) -> Text:
+        focused = any(lines.active for lines in self._lower)
+        row = self._table.current
+        if self._table is self._node_table:
+            return bars.ruled(self.size.width, self._line, [(f"Node {row.name}" if row else "Node", True)], (), focused)
+        if row is None:
+            return bars.ruled(self.size.width, self._line, [("Job", True)], (), focused)
+        title = f"Job {row.id if len(row.id) < 20 else row.number}"
+        output = " ".join(("o", "Errors" if self._errors else "Output"))
+        if self._wide:
+            side = self._lower[1].active
+            words = [(output, not side), ("d Details  e Efficiency", side)]
+        else:
+            words = [(output if tab == "output" else word, tab == self._tab) for tab, word in _TABS.items()]
+        path = self._output[0] if self._output and (self._tab == "output" or self._wide) else ""
+        return bars.ruled(self.size.width, self._line, [(title, False), *words], [plain(path or row.name)], focused)
+
+    def _draw_lower(self) -> None:
+        if not self.is_running:
+            return
+        main, side = self._lower
+        row = self._table.current
+        key = row.key if row else ""
+        both = self._wide and self._table is self._job_table
+        side.display = both
+        showing = (self._table.id, key, "" if both else self._tab, self._errors)
+        fresh = showing != self._showing
+        self._showing = showing
+        if self._table is self._node_table:
+            main.show(self._node_lines(), False, fresh)
+        elif both:
+            main.show(self._output_lines(), True, fresh)
+            side.show([*self._text_lines("details"), (), *self._text_lines("efficiency")], False, fresh)
+        elif self._tab == "output":
+            main.show(self._output_lines(), True, fresh)
+        else:
+            main.show(self._text_lines(self._tab), False, fresh)
+        self._draw_bars()
+
+    def _node_lines(self) -> Sequence[str | Line]:
+        row = self._table.current
+        if row is None or self._node is None or self._node.key != row.key:
+            return ()
+        jobs = [plain(line) for line in self._node.jobs.splitlines()]
+        lines = [plain(line) for line in self._node.text.splitlines() if line.strip()]
+        return [*lines, *(["", *jobs] if len(jobs) > 1 else [])]
+
+    def _text_lines(self, tab: str) -> list[Line]:
+        if self._details is None:
+            return []
+        return detail_lines(self._details) if tab == "details" else efficiency_lines(self._details)
+
+    def _output_lines(self) -> Sequence[str | Line]:
+        details = self._details
+        if details is None:
+            return ()
+        if details.record and details.pending:
+            reason = str(details.record.get("state_reason") or "")
+            return (f"Waiting ({plain(reason)}): there is no output yet.",)
+        if details.record and not details.record.get("batch_flag"):
+            return ("An interactive job: its output is in the terminal that it was started in.",)
+        if self._output is None:
+            return () if details.record else ("This job is no longer in the queue.",)
+        path, look = self._output
+        if look.problem:
+            return (f"{plain(path)}: {look.problem}",)
+        return look.lines or ("(empty so far)",)
+
+    def _say(self, text: str, failed: bool = False) -> None:
+        message = (text, failed)
+        self._message = message
+        self.set_timer(MESSAGE_S, lambda: self._unsay(message))
+        self._draw_bars()
+
+    def _unsay(self, message: tuple[str, bool]) -> None:
+        if self._message is message:
+            self._message = None
+            self._draw_bars()
+
+    # --- keys
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys and pasted text are ours, and nobody else's."""
+        if isinstance(event, events.Key):
+            self._typed(event)
+        elif isinstance(event, events.Paste):
+            if self._typing is not None:
+                self._type(self._typing + " ".join(event.text.split()))
+        else:
+            await super().on_event(event)
+
+    def _typed(self, event: events.Key) -> None:
+        key = event.key
+        if self._box:
+            then, self._box = self._box, None
+            self.query_one("#box").display = False
+            if key in ("y", "Y"):
+                then()
+            elif key == "ctrl+c":
+                self.exit()
+        elif self._typing is not None:
+            self._edit(key, event.character if event.is_printable else None)
+        elif not self._pane.press(key) and key in ACTIONS:
+            action, _, argument = ACTIONS[key].partition(":")
+            getattr(self, f"do_{action}")(*([argument] if argument else []))
+
+    def _edit(self, key: str, character: str | None) -> None:
+        """The line that a filter is typed on."""
+        words = self._typing or ""
+        if key in ("enter", "escape"):
+            if key == "escape":
+                self._type("")
+            self._typing = None
+            self._draw_bars()
+        elif key == "ctrl+c":
+            self.exit()
+        elif key in ("backspace", "ctrl+h"):
+            self._type(words[:-1])
+        elif key in ("ctrl+u", "ctrl+w"):
+            self._type("" if key == "ctrl+u" else words.rstrip().rpartition(" ")[0])
+        elif character is not None:
+            self._type(words + character)
+        elif key in ("up", "down"):
+            self._table.press(key)
+
+    def _type(self, words: str) -> None:
+        self._typing = words
+        self._table.filter = words
+        self._draw_bars()
+
+    def _show_box(self, text: Text, then: Callable[[], None]) -> None:
+        """Something to read on top; the next key closes it, and ``y`` also does ``then``."""
+        box = self.query_one("#box", Static)
+        width = min(self.size.width, max(line.cell_len for line in text.split()) + 4)
+        lines = sum(-(-max(1, line.cell_len) // max(1, width - 4)) for line in text.split())
+        box.update(text)
+        box.styles.width = width
+        box.styles.max_height = self.size.height
+        box.styles.offset = (self.size.width - width) // 2, max(0, (self.size.height - lines - 2) // 2)
+        box.display = True
+        self._box = then
+
+    def _go(self, pane: Table[Any] | Lines) -> None:
+        """Keys for moving are for this pane now."""
+        for one in (self._job_table, self._node_table, *self._lower):
+            one.active = one is pane
+            one.refresh()
+        self._pane = pane
+        self._draw_bars()
+
+    def do_pane(self) -> None:
+        """The next pane."""
+        main, side = self._lower
+        panes = [pane for pane in (None if self._zoomed else self._table, main, side if side.display else None) if pane]
+        self._go(panes[(panes.index(self._pane) + 1) % len(panes)] if self._pane in panes else panes[0])
+
+    def do_view(self, name: str) -> None:
+        """The queue or the nodes."""
+        self._table = self._job_table if name == "queue" else self._node_table
+        for table in (self._job_table, self._node_table):
+            table.display = table is self._table
+        if self._zoomed:
+            self.do_zoom()
+        self._go(self._table)
+        self._choose()
+
+    def do_tab(self, name: str) -> None:
+        """What of the job is shown below."""
+        self._tab = name
+        if self._table is self._node_table:
+            self.do_view("queue")
+        if self._wide:
+            self._go(self._lower[0 if name == "output" else 1])
+        self._draw_lower()
+
+    def do_errors(self) -> None:
+        """Standard error instead of output, or back."""
+        details = self._details
+        if details is not None and details.stdout == details.stderr and not self._errors:
+            self._say("its errors go to the same file as its output")
+            return
+        self._errors = not self._errors
+        self._tab = "output"
+        self._follow_output()
+        self._draw_lower()
+
+    def do_zoom(self) -> None:
+        """The lower pane alone, or both."""
+        self._zoomed = not self._zoomed
+        self.query_one("#upper").display = not self._zoomed
+        self._go(self._lower[0] if self._zoomed else self._table)
+        self._draw_lower()
+
+    def do_leave(self) -> None:
+        """Out of whatever one is in."""
+        if self._zoomed:
+            self.do_zoom()
+        elif self._pane is not self._table:
+            self._go(self._table)
+        elif self._table.filter:
+            self._table.filter = ""
+            self._draw_bars()
+
+    def do_filter(self) -> None:
+        """Take words; rows follow as they are typed."""
+        if self._zoomed:
+            self.do_zoom()
+        self._go(self._table)
+        self._typing = self._table.filter
+        self._draw_bars()
+
+    def do_sort(self) -> None:
+        """The next order."""
+        self._table.next_order()
+        self._draw_bars()
+
+    def do_turn(self) -> None:
+        """The other way round."""
+        self._table.turn_order()
+        self._draw_bars()
+
+    def do_ended(self) -> None:
+        """Jobs that are over, too."""
+        self._watch.ended = not self._watch.ended
+        self._watch.again()
+        self._draw_bars()
+
+    def do_again(self) -> None:
+        """Ask now; as a command would, start a controller where there is none."""
+        self._watch.act("")
+
+    def do_help(self) -> None:
+        """The keys."""
+        self._show_box(Text(help_text()), lambda: None)
+
+    def do_quit(self) -> None:
+        """Leave."""
+        self.exit()
+
+    def do_suspend(self) -> None:
+        """Give the terminal back to the shell for a while."""
+        self.action_suspend_process()
+
+    # --- what is done to a job
+
+    def _job(self) -> Job | None:
+        row = self._table.current
+        if self._table is not self._job_table or row is None:
+            self._say("choose a job first (1: the queue)", True)
+            return None
+        return self._job_table.current
+
+    def _describe(self, job: Job) -> str:
+        name = plain(job.name)
+        name = name if len(name) <= 40 else name[:39] + "…"
+        what = "the waiting elements of array" if job.is_rest else "job"
+        since = f" for {job.time}" if job.state == "R" else ""
+        return f"{what} {job.name_for_commands} ({name}, {job.state_name.lower()}{since})"
+
+    def do_cancel(self) -> None:
+        """scancel, after a question."""
+        job = self._job()
+        if job is not None:
+            name = job.name_for_commands
+            # Of an array's waiting rest the elements that run are no part.
+            states = ("-t", "PENDING") if job.is_rest else ()
+            self._ask(f"Cancel {self._describe(job)}?", f"cancelled {name}", "scancel", *states, name)
+
+    def do_requeue(self) -> None:
+        """scontrol requeue, after a question."""
+        job = self._job()
+        if job is not None:
+            name = job.name_for_commands
+            self._ask(f"Stop and requeue {self._describe(job)}?", f"requeued {name}", "scontrol", "requeue", name)
+
+    def do_hold(self) -> None:
+        """scontrol hold."""
+        job = self._job()
+        if job is not None:
+            self._watch.act(f"held {job.name_for_commands}", "scontrol", "hold", job.name_for_commands)
+
+    def do_release(self) -> None:
+        """scontrol release."""
+        job = self._job()
+        if job is not None:
+            self._watch.act(f"released {job.name_for_commands}", "scontrol", "release", job.name_for_commands)
+
+    def _ask(self, question: str, done: str, *line: str) -> None:
+        text = Text.assemble(question, "\n\n", ("y", "bold"), " yes    ", ("n", "bold"), " no")
+        self._show_box(text, lambda: self._watch.act(done, *line))

@@ -1,0 +1,67 @@
+"""The lines between the panes, the head and the foot, as text of a given width."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from .keys import hints
+from .plain import plain
+from .rows import Job, Node
+
+
+def rule(env: Mapping[str, str]) -> str:
+    """The character that lines are drawn with: a proper one where the locale has it."""
+    name = next((env[var] for var in ("LC_ALL", "LC_CTYPE", "LANG") if env.get(var)), "")
+    return "─" if "utf" in name.lower() else "-"
+
+
+def head(width: int, jobs: Sequence[Job], nodes: Sequence[Node], problem: str, alarming: bool) -> Text:
+    """The first line: how much there is of everything, or what is wrong; and the time."""
+    states = Counter(job.state for job in jobs)
+    parts = [f"{states.pop(state, 0)} {word}" for state, word in (("R", "running"), ("PD", "waiting"))]
+    if states:
+        parts.append(f"{sum(states.values())} other")
+    parts.append(f"CPUs {sum(node.cpus_used for node in nodes)}/{sum(node.cpus for node in nodes)}")
+    if gpus := sum(node.gpus for node in nodes):
+        parts.append(f"GPUs {sum(node.gpus_used for node in nodes)}/{gpus}")
+    clock = datetime.now().strftime(" %H:%M:%S ")
+    line = Text(" slurmsky top   " + (problem or "   ".join(parts)), no_wrap=True)
+    line.truncate(max(0, width - len(clock)), overflow="ellipsis", pad=True)
+    line.append(clock)
+    line.stylize("reverse bold red" if alarming else "reverse bold")
+    return line
+
+
+def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Sequence[str], focused: bool) -> Text:
+    """A line with words on it; of the chosen one one sees which it is, and whether keys go there."""
+    text = Text(line, no_wrap=True)
+    for word, chosen in items:
+        text.append(f" {word} ", ("reverse bold" if focused else "bold underline") if chosen else "")
+        text.append(line)
+    room = max(0, width - text.cell_len)
+    end = "".join(f" {word} {line}" for word in right if word)
+    if len(end) > room:
+        end = " .." + end[len(end) - max(0, room - 3):]  # of a path the end says more
+    text.append(line * max(0, room - cell_len(end)))
+    text.append(end)
+    text.truncate(width)
+    return text
+
+
+def foot(width: int, typing: str | None, message: tuple[str, bool] | None) -> Text:
+    """The last line: what is being typed, what has just been done, or the keys."""
+    if typing is not None:
+        return Text.assemble(("filter: ", "bold cyan"), plain(typing), (" ", "reverse"), no_wrap=True)
+    if message is not None:
+        text, failed = message
+        return Text(" " + text, "bold red" if failed else "bold", no_wrap=True, overflow="ellipsis")
+    line = Text(no_wrap=True)
+    for key, word in hints(width):
+        line.append(key, "bold cyan")
+        line.append(f" {word}  ")
+    return line

@@ -1,0 +1,58 @@
+"""The keys: one table for what they do, for the line at the bottom and for the help page."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rich.cells import cell_len
+
+
+class Key(NamedTuple):
+    """One thing to do. ``keys``: Textual's names; ``hint``: the word at the bottom, "" for none."""
+
+    keys: str
+    shown: str
+    action: str  # the view's method do_ACTION, with what follows the colon as its argument
+    hint: str
+    help: str
+
+
+KEYS = (
+    Key("c", "c", "cancel", "Cancel", "cancel the job; asks first"),
+    Key("h", "h", "hold", "Hold", "keep a waiting job from starting"),
+    Key("u", "u", "release", "Release", "let a held job start"),
+    Key("r", "r", "requeue", "Requeue", "stop the job and put it back into the queue; asks first"),
+    Key("slash", "/", "filter", "Filter", "show rows with all of these words; an empty line shows all"),
+    Key("s", "s", "sort", "Sort", "sort by the next column, at last as squeue does"),
+    Key("S", "S", "turn", "", "sort the other way round"),
+    Key("a", "a", "ended", "", "show also jobs that have ended lately, or not"),
+    Key("1", "1", "view:queue", "", "the queue"),
+    Key("2", "2", "view:nodes", "", "the nodes"),
+    Key("o", "o", "tab:output", "", "the job's output, live"),
+    Key("E", "E", "errors", "", "its standard error, or its output again"),
+    Key("d", "d", "tab:details", "", "its details"),
+    Key("e", "e", "tab:efficiency", "", "its efficiency"),
+    Key("tab", "Tab", "pane", "Pane", "go to the next pane; arrows and PgUp, PgDn, Home, End scroll there"),
+    Key("enter z", "Enter", "zoom", "Zoom", "the lower pane alone; again, or Esc: both"),
+    Key("ctrl+l f5", "Ctrl-L", "again", "", "ask now; starts a controller where none is running"),
+    Key("question_mark f1", "?", "help", "Help", "this page"),
+    Key("q ctrl+c ctrl+q", "q", "quit", "Quit", "leave; jobs go on"),
+    Key("ctrl+z", "Ctrl-Z", "suspend", "", "back to the shell; fg comes back"),
+    Key("escape", "Esc", "leave", "", "out of the lower pane, out of a filter"),
+)
+
+#: what each key of the keyboard does
+ACTIONS = {name: key.action for key in KEYS for name in key.keys.split()}
+
+
+def hints(width: int) -> list[tuple[str, str]]:
+    """Key and word for the line at the bottom, as many as fit; help and the way out always."""
+    wanted = [(key.shown, key.hint) for key in KEYS if key.hint]
+    while len(wanted) > 2 and sum(cell_len(f"{key} {word}  ") for key, word in wanted) > width:
+        del wanted[-3]
+    return wanted
+
+
+def help_text() -> str:
+    """The help page; for 80x24."""
+    return "\n".join(f"{key.shown:>6}  {key.help}" for key in KEYS)

@@ -1,0 +1,164 @@
+"""The queue and the nodes as squeue and sinfo tell them, one record per line of the tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from .ask import Answer, Controller
+
+# Names of jobs may hold any character: a record begins with one separator, its fields with another, the name is last.
+_RECORD, _FIELD = "\x1e", "\x1f"
+_JOB_FORMAT = _RECORD + _FIELD.join(("%i", "%A", "%P", "%u", "%t", "%T", "%M", "%D", "%R", "%j"))
+_NODE_FIELDS = ("NodeList", "Partition", "StateLong", "CPUsState", "Memory", "AllocMem", "CPUsLoad", "Gres", "GresUsed",
+                "Reason")  # fmt: skip
+
+
+class Job(NamedTuple):
+    """A line of squeue."""
+
+    id: str  # as shown: 12, 12_3, 12_[4-9%2], 12+1
+    number: int  # the id of the record behind it
+    partition: str
+    user: str
+    state: str  # two letters
+    state_name: str
+    time: str
+    nodes: str
+    where: str  # the nodes, or the reason in brackets
+    name: str
+
+    @property
+    def key(self) -> str:
+        """What stays the same while an array's waiting rest becomes smaller."""
+        return self.name_for_commands if not self.is_rest else f"{self.number}[]"
+
+    @property
+    def is_rest(self) -> bool:
+        """The waiting elements of an array, on one line."""
+        return "[" in self.id
+
+    @property
+    def name_for_commands(self) -> str:
+        return str(self.number) if self.is_rest else self.id
+
+
+class Node(NamedTuple):
+    """A node with all its partitions."""
+
+    name: str
+    partitions: str
+    state: str
+    cpus_used: int
+    cpus: int
+    memory_mib: int
+    memory_used_mib: int
+    load: str
+    gpus_used: int
+    gpus: int
+    gpu_type: str
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+def ask_jobs(controller: Controller, ended: bool) -> Answer:
+    """squeue's answer; with ``ended`` also the jobs that are over and still remembered."""
+    return controller.ask("squeue", "-h", *(["-t", "all"] if ended else []), "-o", _JOB_FORMAT)
+
+
+def ask_nodes(controller: Controller) -> Answer:
+    """sinfo's answer, a line per node and partition."""
+    fields = ",".join(f"{name}:0{_FIELD}" for name in _NODE_FIELDS)
+    return controller.ask("sinfo", "-N", "-h", "-O", fields)
+
+
+def jobs(text: str) -> list[Job]:
+    """The records in squeue's answer, in its order."""
+    found = []
+    for record in text.removesuffix("\n").split("\n" + _RECORD):
+        fields = record.removeprefix(_RECORD).split(_FIELD, 9)
+        if len(fields) == 10 and fields[1].isdigit():
+            found.append(Job(fields[0], int(fields[1]), *fields[2:]))
+    return found
+
+
+def nodes(text: str) -> list[Node]:
+    """The records in sinfo's answer, one per node."""
+    found: dict[str, Node] = {}
+    for line in text.split("\n"):  # not splitlines: a reason may hold other separators
+        fields = line.split(_FIELD)
+        if len(fields) <= len(_NODE_FIELDS) or fields[3].count("/") != 3:
+            continue
+        name, partition, state, cpus, memory, allocated, load, gres, used, reason = fields[:-1]
+        before = found.get(name)
+        if before is not None:
+            found[name] = before._replace(partitions=f"{before.partitions},{partition}")
+            continue
+        counts = cpus.split("/")
+        found[name] = Node(
+            name, partition, state, _number(counts[0]), _number(counts[3]), _number(memory), _number(allocated), load,
+            _gpus(used), _gpus(gres), _gpu_type(gres), "" if reason == "none" else reason,
+        )  # fmt: skip
+    return list(found.values())
+
+
+_GPU = re.compile(r"gpu(?::([^:,(]*[^\d:,(][^:,(]*))?(?::(\d+))?(?:\(|,|$)")
+
+
+def _gpu_entries(gres: str) -> Iterator[tuple[str, int]]:
+    for found in _GPU.finditer(gres):
+        yield found[1] or "", int(found[2] or 1)
+
+
+def _gpus(gres: str) -> int:
+    """How many GPUs a GRES text holds.
+
+    >>> _gpus("gpu:h100:4"), _gpus("gpu:h100:2(IDX:0-1)"), _gpus("gpu:2,license:3"), _gpus("(null)")
+    (4, 2, 2, 0)
+    """
+    return sum(count for _, count in _gpu_entries(gres))
+
+
+def _gpu_type(gres: str) -> str:
+    return "/".join(sorted({name for name, _ in _gpu_entries(gres) if name}))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+# --- order
+
+
+def seconds(text: str) -> int:
+    """Of a time as squeue prints it: M:SS, H:MM:SS, D-HH:MM:SS; -1 for anything else.
+
+    >>> seconds("0:07"), seconds("1-02:00:00"), seconds("INVALID")
+    (7, 93600, -1)
+    """
+    days, dash, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in parts) or (dash and not days.isdigit()):
+        return -1
+    total = 0
+    for part in parts:
+        total = total * 60 + int(part)
+    return total + 86400 * int(days or 0)
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A sort key that puts n2 before n10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
+
+
+# --- choice
+
+
+def matches(words: Sequence[str], fields: Sequence[object]) -> bool:
+    """Whether each word is in one of the fields, whatever the case."""
+    text = _FIELD.join(map(str, fields)).casefold()
+    return all(word in text for word in words)

@@ -1,0 +1,81 @@
+"""The end of a job's output file, looked at again and again."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from .plain import output_line
+
+#: how much of the end is shown
+MOST_BYTES = 256 << 10
+MOST_LINES = 2000
+_PIECE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Look:
+    """The last lines, ready to be shown; or why there are none."""
+
+    lines: tuple[str, ...] = ()
+    problem: str = ""
+    size: int = 0
+
+
+class Tail:
+    """One file by its name; another file under the same name (a requeued job's) is seen at the next look."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._known: tuple[int, ...] = ()
+        self._last = Look()
+
+    def look(self) -> Look:
+        """What is there now; the very same object as before where the file has not changed."""
+        try:
+            # A FIFO or a terminal must neither block nor be taken from its readers.
+            fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as error:
+            return self._problem("no such file (yet)" if isinstance(error, FileNotFoundError) else str(error.strerror))
+        except ValueError:
+            return self._problem("no file has such a name")
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return self._problem("not a regular file")
+            known = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if known != self._known:
+                self._last = Look(_lines(_end(fd, status.st_size), status.st_size > MOST_BYTES), size=status.st_size)
+                self._known = known
+            return self._last
+        except OSError as error:
+            return self._problem(str(error.strerror))
+        finally:
+            os.close(fd)
+
+    def _problem(self, text: str) -> Look:
+        self._known = ()
+        if self._last.problem != text:
+            self._last = Look(problem=text)
+        return self._last
+
+
+def _end(fd: int, size: int) -> bytes:
+    position = max(0, size - MOST_BYTES)
+    pieces = []
+    while piece := os.pread(fd, _PIECE, position):
+        pieces.append(piece)
+        position += len(piece)
+        if position - size > MOST_BYTES:
+            break  # it grows quicker than we read; the next look goes on
+    return b"".join(pieces)
+
+
+def _lines(data: bytes, cut: bool) -> tuple[str, ...]:
+    lines = data.split(b"\n")
+    if cut and len(lines) > 1:
+        del lines[0]  # its beginning is not there
+    if not lines[-1]:
+        del lines[-1]
+    return tuple(output_line(line.decode("utf-8", "replace")) for line in lines[-MOST_LINES:])

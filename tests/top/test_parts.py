@@ -1,0 +1,305 @@
+"""The parts of `slurmsky top` by themselves: text made safe, the end of files, rows, and 10,000 of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from slurmsky.commands import _top
+from slurmsky.top import rows
+from slurmsky.top.app import Top
+from slurmsky.top.ask import Answer, Controller, NoController
+from slurmsky.top.job import Details, detail_lines, efficiency_lines
+from slurmsky.top.keys import KEYS, hints
+from slurmsky.top.plain import output_line, plain
+from slurmsky.top.tail import MOST_BYTES, MOST_LINES, Tail
+
+# --- text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("größe 日本", "größe 日本"),
+        ("a\nb\tc", "a b c"),
+        ("a\x1b[31m\x07", "a\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}"),
+        ("\x9b31m", "\N{REPLACEMENT CHARACTER}31m"),
+        ("bytes \udcff", "bytes \N{REPLACEMENT CHARACTER}"),
+        ("right \u202eto\u2066 left\u200f", "right to left"),
+        ("family \U0001f468\u200d\U0001f469", "family \U0001f468\U0001f469"),
+        ("heart \u2764\ufe0f", "heart \u2764"),
+    ],
+)
+def test_plain(text: str, shown: str) -> None:
+    assert plain(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b]52;c;ZXZpbA==", ""),
+        ("\x1bP1;2|dcs\x1b\\after", "after"),
+        ("\x1b(B\x1b[?25l\x1b=x", "x"),
+        ("\x9b2Jcleared", "cleared"),
+        ("\x1b", ""),
+        ("  3%\r 50%\r100%\r", "100%"),
+        ("windows\r", "windows"),
+        ("ab\b\b\b\bc", "c"),
+        ("a\tb", "a       b"),
+        ("a\x00b", "a\N{REPLACEMENT CHARACTER}b"),
+    ],
+)
+def test_output_line(line: str, shown: str) -> None:
+    assert output_line(line) == shown
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
+    for shown in (plain(text), output_line(text)):
+        assert shown.isprintable()
+        assert plain(shown) == shown
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_output(data: bytes) -> None:
+    for line in data.split(b"\n"):
+        assert output_line(line.decode("utf-8", "replace")).isprintable()
+
+
+# --- files
+
+
+def test_tail_of_a_growing_file(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    tail = Tail(str(path))
+    assert tail.look().problem == "no such file (yet)"
+    assert tail.look() is tail.look()
+    path.write_text("one\ntwo")
+    assert tail.look().lines == ("one", "two")
+    assert tail.look() is tail.look()
+    with path.open("a") as file:
+        file.write("!\nthree\n")
+    assert tail.look().lines == ("one", "two!", "three")
+    path.write_text("")
+    assert tail.look().lines == ()
+    path.unlink()
+    assert tail.look().problem == "no such file (yet)"
+
+
+def test_tail_of_a_large_file_costs_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with path.open("wb") as file:
+        file.truncate(20 << 30)  # a hole
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nlast\n")
+    look = Tail(str(path)).look()
+    assert look.lines[-1] == "last"
+    assert look.size == (20 << 30) + 6
+    path.write_bytes(b"x" * 50 + b"\n" + b"y\n" * MOST_BYTES)
+    look = Tail(str(path)).look()
+    assert set(look.lines) == {"y"}
+    assert len(look.lines) == MOST_LINES
+
+
+def test_tail_of_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, Path("/dev/null")):
+        assert Tail(str(path)).look().problem == "not a regular file"
+    assert Tail("nul\0").look().problem == "no file has such a name"
+    assert Tail(f"/{'n' * 300}").look().problem == "File name too long"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_tail_of_what_one_may_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.touch(0)
+    assert Tail(str(path)).look().problem == "Permission denied"
+
+
+# --- rows
+
+
+def job_text(*jobs: tuple[str, ...]) -> str:
+    return "".join("\x1e" + "\x1f".join(job) + "\n" for job in jobs)
+
+
+def test_jobs_with_any_name() -> None:
+    names = ["plain", "with\nnewline", "with \x1f separators \x1f", "", " ", "ü日"]
+    text = job_text(*((f"{n}", f"{n}", "debug", "me", "R", "RUNNING", "1:00", "1", "n1", name)
+                      for n, name in enumerate(names, 1)))  # fmt: skip
+    assert [job.name for job in rows.jobs(text)] == names
+    assert rows.jobs("") == []
+    assert rows.jobs("squeue says something else\n") == []
+
+
+def test_an_arrays_rest_is_one_thing_while_it_shrinks() -> None:
+    text = job_text(("7_[2-9%1]", "7", "p", "u", "PD", "PENDING", "0:00", "1", "(Resources)", "x"),
+                    ("7_[3-9%1]", "7", "p", "u", "PD", "PENDING", "0:00", "1", "(Resources)", "x"),
+                    ("7_2", "8", "p", "u", "R", "RUNNING", "0:01", "1", "n1", "x"))  # fmt: skip
+    one, other, element = rows.jobs(text)
+    assert one.key == other.key != element.key
+    assert (one.name_for_commands, element.name_for_commands) == ("7", "7_2")
+
+
+def test_nodes_of_several_partitions_are_one() -> None:
+    fields = ("n1", "{}", "mixed", "3/5/0/8", "4000", "100", "0.50", "gpu:a100:4", "gpu:a100:1(IDX:0)", "none", "")
+    line = "\x1f".join(fields)
+    (node,) = rows.nodes(f"{line.format('debug*')}\n{line.format('gpu')}\n\n")
+    assert node == rows.Node("n1", "debug*,gpu", "mixed", 3, 8, 4000, 100, "0.50", 1, 4, "a100", "")
+
+
+@pytest.mark.parametrize(
+    ("gres", "count", "kind"),
+    [
+        ("gpu:h100:4", 4, "h100"),
+        ("gpu:2", 2, ""),
+        ("gpu", 1, ""),
+        ("gpu:h100:2(IDX:0-1)", 2, "h100"),
+        ("gpu:a100:2(S:0),gpu:v100:1(S:1),shard:3", 3, "a100/v100"),
+        ("(null)", 0, ""),
+        ("gpu:h100:0(IDX:N/A)", 0, "h100"),
+    ],
+)
+def test_gpus(gres: str, count: int, kind: str) -> None:
+    assert (rows._gpus(gres), rows._gpu_type(gres)) == (count, kind)
+
+
+# --- a job
+
+
+def line_texts(lines: Any) -> list[str]:
+    return ["".join(text for text, _ in line).rstrip() for line in lines]
+
+
+SEFF = """Job ID: 7
+Cluster: c
+State: RUNNING
+Cores: 2
+CPU Utilized: 00:00:10
+CPU Efficiency: 5.00% of 00:03:20 core-walltime
+Job Wall-clock time: 00:01:40
+Memory Utilized: 0.00 MB
+Memory Efficiency: 0.00% of 2.00 GB (2.00 GB/node)
+WARNING: Efficiency statistics can only be obtained after the job has ended
+"""
+
+
+def test_efficiency_adds_what_runs() -> None:
+    details = Details("7", {"job_state": ["RUNNING"]}, SEFF,
+                      "7.batch|cpu=00:00:30,mem=1024M\n7.0|cpu=00:01:00,mem=1.5G,vmem=9G\n")  # fmt: skip
+    lines = line_texts(efficiency_lines(details))
+    assert lines[0] == "CPU    ######......  50.00% of 00:03:20 core time"
+    assert lines[1] == "Memory #########...  75.00% of 2.00 GB"
+    assert lines[2].startswith("so far")
+    assert not [line for line in lines if line.startswith(("WARNING", "CPU Util", "Memory Eff"))]
+    ended = line_texts(efficiency_lines(Details("7", {}, SEFF)))
+    assert ended[0] == "CPU    #...........   5.00% of 00:03:20 core time"
+    assert "Memory Efficiency: 0.00% of 2.00 GB (2.00 GB/node)" in ended
+
+
+def test_details_of_a_job_that_is_gone() -> None:
+    assert line_texts(detail_lines(Details("7", {}))) == ["This job is no longer in the queue."]
+
+
+# --- keys
+
+
+def test_hints_fit() -> None:
+    for width in (20, 40, 80, 120):
+        line = "".join(f"{key} {word}  " for key, word in hints(width))
+        assert line.endswith("? Help  q Quit  ")
+        assert cell_len(line) <= max(width, 16)
+    assert ("c", "Cancel") in hints(80)
+    assert len({key.shown for key in KEYS}) == len(KEYS)
+
+
+# --- without textual
+
+
+def test_says_how_to_get_textual(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Caller:
+        env = {"TERM": "xterm"}  # noqa: RUF012
+
+        class request:
+            ttys = (True, True, True)
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    assert _top._problem(Caller) == ""  # type: ignore[arg-type]
+    for version in (missing, lambda name: "0.89.1"):
+        monkeypatch.setattr(_top, "version", version)
+        told = _top._problem(Caller)  # type: ignore[arg-type]
+        assert told.startswith("needs textual, which is not installed here: ")
+        assert told.endswith(" 'textual>=8'")
+
+
+# --- 10,000 jobs
+
+
+class Thousands(Controller):
+    """A controller with many jobs, whose answers are never quite the same."""
+
+    def __init__(self, count: int) -> None:
+        self.inside_job = False
+        self.count = count
+        self.asked: list[tuple[str, ...]] = []
+        self.gone = False
+
+    def start(self) -> None:
+        self.gone = False
+
+    def ask(self, command: str, *args: str, **extra: str) -> Answer:
+        self.asked.append((command, *args))
+        if self.gone:
+            raise NoController("no controller is running")
+        if command == "squeue" and "-o" in args:
+            return Answer(0, job_text(*(
+                (str(n), str(n), "debug", "someone", "R" if n < 100 else "PD", "RUNNING" if n < 100 else "PENDING",
+                 f"{len(self.asked) % 60}:00", "1", "n1" if n < 100 else "(Resources)", f"job {n} ü")
+                for n in range(1, self.count + 1))), "")  # fmt: skip
+        if command == "squeue" and "--json" in args:
+            return Answer(0, f'{{"jobs": [{{"job_id": {args[-1]}, "job_state": ["PENDING"], "name": "x"}}]}}', "")
+        return Answer(0, "", "")
+
+
+def test_ten_thousand_jobs_stay_quick() -> None:
+    async def drive() -> None:
+        controller = Thousands(10_000)
+        app = Top(0.5, controller)
+        async with app.run_test(size=(80, 24)) as pilot:
+            table = app._job_table
+            while table.known < 10_000:
+                await pilot.pause(0.05)
+            began = time.thread_time()
+            await pilot.press("end", "pageup", *["up"] * 15, "home", *["down"] * 15, *["pagedown"] * 10)
+            keys_s = time.thread_time() - began
+            assert table.current is not None
+            place = [job.key for job in table.all_rows].index(table.current.key)
+            assert place == 15 + 10 * table._page
+            # Each key repaints the screen and nothing more.
+            assert keys_s < 5.0, keys_s
+            began = time.thread_time()
+            await pilot.press("s", "s", "s", "S", "slash", *"9999", "enter")
+            assert time.thread_time() - began < 5.0
+            assert table.shown == 1
+            assert table.current.id == "9999"
+            controller.gone = True
+            while not app._lost:
+                await pilot.pause(0.05)
+            assert table.shown == 1  # what was known stays
+
+    asyncio.run(drive())

@@ -1,0 +1,426 @@
+"""`slurmsky top` in a terminal, with real jobs of a local engine: what it shows, and what its keys do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Top = Callable[..., Any]
+WAIT_S = 90.0
+
+
+def submit(queue: Any, *words: str) -> str:
+    done = queue.run(["sbatch", "--parsable", *words])
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def wait_until(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not what():
+        assert time.monotonic() < deadline, f"not within {WAIT_S:.0f} s"
+        time.sleep(0.1)
+
+
+def record(queue: Any, job: str) -> dict[str, Any]:
+    """The job as squeue --json tells it."""
+    return json.loads(queue.run(["squeue", "--json", "-t", "all", "-j", job]).stdout)["jobs"][-1]
+
+
+def state(queue: Any, job: str) -> str:
+    return " ".join(record(queue, job)["job_state"])
+
+
+LOGS = "for i in $(seq 40); do echo line $i; done; echo 'last words: ä日本'; sleep 600"
+
+
+def test_at_80_by_24(queue: Any, top: Top) -> None:
+    running = submit(queue, "-J", "größe 日本", "--mem=100M", "--wrap", LOGS)
+    held = submit(queue, "-H", "-J", "held-job", "-p", "gpu", "--gres=gpu:1", "--wrap", "true")
+    array = submit(queue, "-a", "1-9%1", "-J", "sweep", "--wrap", "sleep 600")
+    wait_until(lambda: state(queue, f"{array}_1") == "RUNNING")
+    view = top(80, 24)
+    view.until("2 running")
+    view.press("/", "größe", "enter")
+    view.until("last words")
+    view.press("escape")
+    text = view.until(lambda text: "held-job" in text and f"Job {running} " in text, "all, and the cursor still there")
+    lines = text.splitlines()
+    assert len(view.screen.display) == 24
+    assert "2 running   2 waiting   CPUs 2/16   GPUs 0/2" in lines[0]
+    assert re.search(r"\d\d:\d\d:\d\d $", view.screen.display[0])
+    assert "1 Queue 4" in lines[1]
+    assert "2 Nodes 3" in lines[1]
+    assert lines[2].split() == ["JOBID", "PARTITION", "NAME", "USER", "ST", "TIME", "NODES", "NODELIST(REASON)"]
+    assert re.search(rf"^ *{held} gpu +held-job +\w+ +PD +0:00 +1 \(JobHeldUser\)", text, re.MULTILINE), text
+    assert re.search(rf"^ *{array}_\[2-9%1\] debug +sweep +\w+ +PD +0:00 +1 \(JobArrayTaskLimit\)", text, re.MULTILINE)
+    assert re.search(rf"^ *{array}_1 debug +sweep +\w+ +R +\d+:\d\d +1 n[12]", text, re.MULTILINE), text
+    assert re.search(rf"^ *{running} debug +größe 日 ?本", text, re.MULTILINE), text
+    assert f"Job {running}" in lines[12]
+    assert f"slurm-{running}.out" in lines[12]
+    assert "line 40" in text
+    assert "line 1\n" not in text  # the end is what one wants to see
+    assert lines[23].startswith("c Cancel  h Hold  u Release  r Requeue  / Filter  s Sort")
+    assert lines[23].endswith("? Help  q Quit")
+    view.press("d")
+    text = view.until("Submitted")
+    assert re.search(r"^Name +größe 日 ?本", text, re.MULTILINE), text
+    assert re.search(r"^State +RUNNING", text, re.MULTILINE), text
+    assert re.search(r"^Nodes +1 n[12] +Uses +cpu 1, mem 100M", text, re.MULTILINE)
+    view.press("e")
+    text = view.until("core time")
+    assert re.search(r"^CPU +[#.]{12} +\d+\.\d\d% of 00:0\d:\d\d core time", text, re.MULTILINE)
+    text = view.until(lambda text: re.search(r"^Memory +[#.]{12} +[1-9]\d*\.\d\d% of 100.00 MB", text, re.MULTILINE),
+                      "what sstat says")  # fmt: skip
+    assert "so far" in text
+    view.press("q")
+    assert view.end() == 0
+
+
+def test_at_120_by_40_output_and_details_stand_side_by_side(queue: Any, top: Top) -> None:
+    job = submit(queue, "-J", "wide", "--wrap", LOGS)
+    view = top(120, 40)
+    text = view.until(lambda text: "last words" in text and "Submitted" in text and "core time" in text, "all")
+    lines = text.splitlines()
+    assert len(lines) == 40
+    assert re.search(rf"^ *{job} +debug +wide +", text, re.MULTILINE), text
+    assert any(re.match(r"line \d+ +Name +wide", line) for line in lines)
+    assert "Job ID: " + job in text
+    assert "Enter Zoom" in lines[-1]
+
+
+def test_nodes(queue: Any, top: Top) -> None:
+    job = submit(queue, "-p", "gpu", "-J", "on-gpu", "--gres=gpu:h100:2", "--mem=1000", "-c3", "--wrap", "sleep 99")
+    wait_until(lambda: state(queue, job) == "RUNNING")
+    queue.run(["scontrol", "update", "nodename=n2", "state=drain", "reason=bad fan"])
+    try:
+        view = top()
+        view.until("1 running")
+        view.press("2")
+        text = view.until(lambda text: "mixed" in text and "3/8" in text, "the nodes")
+        assert re.search(r"^g1 +gpu +mixed +3/8 +[\d.]+ +1\.0G/3\.9G +2/2 +h100", text, re.MULTILINE), text
+        assert re.search(r"^n2 +debug\* +drained +0/4 +[\d.]+ +0\.0G/2\.0G +- +bad fan", text, re.MULTILINE), text
+        view.press("/", "g1", "enter")
+        text = view.until("NodeName=g1")
+        view.press("enter", "end")
+        view.until("on-gpu")  # the jobs on that node
+        view.press("escape", "escape", "1")
+        view.until(lambda text: re.search(rf"^ *{job} ", text, re.MULTILINE), "the queue")
+    finally:
+        queue.run(["scontrol", "update", "nodename=n2", "state=resume"])
+
+
+# --- keys that change something
+
+
+def test_cancel_asks_first(queue: Any, top: Top) -> None:
+    job = submit(queue, "-J", "victim", "--wrap", "sleep 600")
+    wait_until(lambda: state(queue, job) == "RUNNING")
+    view = top()
+    view.until("victim")
+    view.press("c")
+    text = view.until("Cancel job " + job)
+    assert "victim, running" in text
+    view.press("n")
+    view.until(lambda text: "Cancel job" not in text, "no question")
+    assert state(queue, job) == "RUNNING"
+    view.press("c")
+    view.until("Cancel job " + job)
+    view.press("y")
+    view.until(f"cancelled {job}")
+    wait_until(lambda: state(queue, job) == "CANCELLED")
+    view.until("the queue is empty")
+
+
+def test_cancel_of_an_arrays_rest_leaves_what_runs(queue: Any, top: Top) -> None:
+    array = submit(queue, "-a", "1-5%1", "-J", "rest", "--wrap", "sleep 600")
+    wait_until(lambda: state(queue, f"{array}_1") == "RUNNING")
+    view = top()
+    view.until(f"{array}_[2-5%1]")
+    view.press("home", "c")
+    view.until(f"the waiting elements of array {array}")
+    view.press("y")
+    view.until(lambda text: f"{array}_[" not in text and f"{array}_1 " in text, "the rest gone")
+    assert state(queue, f"{array}_1") == "RUNNING"
+
+
+def test_hold_and_release(queue: Any, top: Top) -> None:
+    job = submit(queue, "--begin=now+1hour", "-J", "later", "--wrap", "true")
+    view = top()
+    view.until("(BeginTime)")
+    view.press("h")
+    view.until(lambda text: "(JobHeld" in text and f"held {job}" in text, "held")
+    assert record(queue, job)["hold"] is True
+    view.press("u")
+    view.until(lambda text: "(BeginTime)" in text and f"released {job}" in text, "released")
+    assert record(queue, job)["hold"] is False
+
+
+def test_hold_of_an_arrays_rest(queue: Any, top: Top) -> None:
+    array = submit(queue, "-a", "1,3,5,7-9%1", "--wrap", "sleep 600")
+    wait_until(lambda: state(queue, f"{array}_1") == "RUNNING")
+    view = top()
+    view.until(f"{array}_[3,5,7-9%1]")
+    view.press("home", "h")
+    view.until(lambda text: "(JobHeld" in text and f"held {array}" in text, "held")
+    view.press("home", "u")
+    view.until(lambda text: "(JobArrayTaskLimit)" in text and f"released {array}" in text, "released")
+    assert f"{array}_[3,5,7-9%1]" in view.text  # still one row
+
+
+def test_requeue(queue: Any, top: Top) -> None:
+    job = submit(queue, "--requeue", "-J", "again", "--wrap", "sleep 600")
+    wait_until(lambda: state(queue, job) == "RUNNING")
+    view = top()
+    view.until("again")
+    view.press("r")
+    view.until("Stop and requeue job " + job)
+    view.press("y")
+    view.until(f"requeued {job}")
+    wait_until(lambda: record(queue, job)["restart_cnt"] == 1)
+
+
+def test_what_is_refused_is_told_in_slurms_words(queue: Any, top: Top) -> None:
+    submit(queue, "--no-requeue", "-H", "-J", "stay", "--wrap", "sleep 600")
+    view = top()
+    view.until("stay")
+    view.press("r")
+    view.until("Stop and requeue")
+    view.press("y")
+    text = view.until("Requested operation is presently disabled")
+    assert "Requested operation" in text.splitlines()[-1]
+    view.until("c Cancel")  # and the keys come back
+
+
+def test_filter_and_sort(queue: Any, top: Top) -> None:
+    names = {name: submit(queue, "-H", "-J", name, "--wrap", "true") for name in ("cherry", "apple", "Banana")}
+    view = top()
+    view.until("3 waiting")
+    view.press("s")
+    view.until("by JOBID")
+    order = [line.split()[0] for line in view.text.splitlines()[3:6]]
+    assert order == sorted(names.values(), key=int)
+    view.press("S")
+    view.until("by JOBID reversed")
+    assert [line.split()[0] for line in view.text.splitlines()[3:6]] == order[::-1]
+    view.press("s", "s")
+    view.until("by NAME reversed")
+    assert [line.split()[2] for line in view.text.splitlines()[3:6]] == ["cherry", "apple", "Banana"]
+    view.press("/", "banana pd")
+    text = view.until(lambda text: "filter: banana pd (1)" in text, "one left")
+    assert "Banana" in text
+    assert "apple" not in text
+    view.press("enter", "/", "x", "enter")
+    view.until("nothing matches 'banana pdx'")
+    view.press("escape")
+    view.until("cherry")
+
+
+def test_keys_typed_ahead_mean_what_they_meant(queue: Any, top: Top) -> None:
+    """A word for the filter must not cancel anything, however slow the line is."""
+    job = submit(queue, "-J", "cyclone", "--wrap", "sleep 600")
+    wait_until(lambda: state(queue, job) == "RUNNING")
+    view = top()
+    view.until("cyclone")
+    os.write(view.master, b"/cy\r")
+    view.until("filter: cy (1)")
+    os.write(view.master, b"cnq")
+    assert view.end() == 0
+    assert state(queue, job) == "RUNNING"
+
+
+def test_jobs_that_have_ended(queue: Any, top: Top) -> None:
+    job = submit(queue, "-J", "short", "--wrap", "echo over and out; exit 3")
+    wait_until(lambda: state(queue, job) == "FAILED")
+    view = top()
+    view.until("the queue is empty")
+    view.press("a", "/", job, "enter")
+    view.until(lambda text: re.search(rf"^ *{job} .* F ", text, re.MULTILINE) and "over and out" in text, "the job")
+    view.press("e")
+    view.until("State: FAILED (exit code 3)")
+
+
+# --- the output
+
+
+def test_output_is_live_and_never_obeyed(queue: Any, top: Top) -> None:
+    evil = r"printf '\033]0;owned\007\033[2J\033[31mred\033[0m\tx\rtab %s\b\b\342\200\256\302\233\n' abcd; "
+    script = evil + "while [ ! -e go ]; do sleep 0.1; done; echo went; sleep 600"
+    job = submit(queue, "-J", "a\tb\x1b[31mc\x07", "--wrap", script)
+    view = top()
+    view.until(lambda text: "tab ab" in text, "the cleaned line")
+    assert re.search(r"^tab ab\W?$", view.text, re.MULTILINE), view.text
+    assert re.search(rf"^ *{job} debug +a b�\[31mc�", view.text, re.MULTILINE), view.text
+    (queue.root / "go").touch()
+    view.until("went")
+    (queue.root / "go").unlink()
+    view.press("q")
+    assert view.end() == 0
+    assert b"owned" not in view.raw
+    assert b"\x07" not in re.sub(rb"\x1b\]22;\w*\x07", b"", view.raw)  # the mouse pointer's usual shape, by Textual
+    assert "\u202e".encode() not in view.raw
+    assert "\x9b".encode() not in view.raw
+
+
+def test_errors_have_a_file_of_their_own(queue: Any, top: Top) -> None:
+    submit(queue, "-o", "one.out", "-e", "two.err", "--wrap", "echo to out; echo to err >&2; sleep 600")
+    view = top()
+    view.until("to out")
+    view.press("E")
+    text = view.until("to err")
+    assert "two.err" in text.splitlines()[12]
+    view.press("E")
+    view.until("to out")
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda path: None, "no such file (yet)"),
+        (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+        (lambda path: os.mkfifo(path), "not a regular file"),
+        (lambda path: path.mkdir(), "not a regular file"),
+    ],
+    ids=["missing", "unreadable", "fifo", "folder"],
+)
+def test_output_that_cannot_be_read(queue: Any, top: Top, make: Callable[[Path], None], told: str) -> None:
+    job = submit(queue, "-o", "gone.%j", "--wrap", "echo seen; sleep 600")
+    output = queue.root / f"gone.{job}"
+    wait_until(lambda: output.exists() and output.read_text() == "seen\n")
+    output.unlink()
+    make(output)
+    view = top()
+    view.until(f"{output}: {told}")
+    if output.is_dir():
+        output.rmdir()
+    elif os.path.lexists(output):
+        output.unlink()
+    output.write_text("back\n")
+    view.until(lambda text: re.search(r"^back$", text, re.MULTILINE), "the file")
+
+
+# --- the terminal
+
+
+def test_leaves_the_terminal_as_it_was(queue: Any, top: Top) -> None:
+    for way in ("q", "ctrl-c", signal.SIGTERM):
+        view = top()
+        view.until("the queue is empty")
+        assert view.settings()[3] & termios.ICANON == 0
+        if isinstance(way, str):
+            view.press(way)
+        else:
+            os.kill(view.process.pid, way)
+        assert view.end() == (128 + way if isinstance(way, int) else 0)
+        assert view.settings() == view.before
+        assert view.raw.rindex(b"\x1b[?1049l") > view.raw.rindex(b"\x1b[?1049h")
+        assert view.raw.rindex(b"\x1b[?25h") > view.raw.rindex(b"\x1b[?25l")
+
+
+def _colours(raw: bytes) -> set[bytes]:
+    codes = {code for found in re.findall(rb"\x1b\[([\d;]*)m", raw) for code in re.split(rb";(?!5;)", found)}
+    return {code for code in codes if re.fullmatch(rb"3[0-8].*|4[0-8].*|9[0-7]|10[0-7]", code)}
+
+
+def test_colours_are_those_of_any_terminal_or_none(queue: Any, top: Top) -> None:
+    submit(queue, "-H", "--wrap", "true")
+    raw = []
+    for env in ({"TERM": "xterm"}, {"COLORTERM": "truecolor"}, {"NO_COLOR": "1"}):
+        view = top(80, 24, **env)
+        view.until("JobHeldUser")
+        view.press("c")
+        view.until("Cancel job")
+        view.press("n", "q")
+        assert view.end() == 0
+        raw.append(view.raw)
+    for used in (_colours(raw[0]), _colours(raw[1])):
+        assert used
+        assert all(re.fullmatch(rb"3[0-7]|4[0-7]|9[0-7]|10[0-7]", code) for code in used), used
+    assert not _colours(raw[2])
+    assert re.search(rb"\x1b\[(\d+;)*7(;\d+)*m +\d+", raw[2])  # the cursor is seen without colours
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(40, 10), (20, 5), (200, 60)])
+def test_any_size(queue: Any, top: Top, columns: int, rows: int) -> None:
+    submit(queue, "-H", "-J", "small", "--wrap", "true")
+    view = top(columns, rows)
+    view.until("slurmsky")
+    view.press("down", "d", "e", "o", "2", "1", "?", "x", "z", "z", "q")
+    assert view.end() == 0
+
+
+def test_without_a_terminal_or_with_a_bad_option(queue: Any) -> None:
+    for args, told in (
+        ([], "slurmsky: top needs a terminal; squeue --iterate=2 repeats itself anywhere"),
+        (["-i", "x"], "slurmsky: top: Invalid --iterate specification: x"),
+        (["-i", "nan"], "slurmsky: top: Invalid --iterate specification: nan"),
+    ):
+        done = queue.run(["slurmsky", "top", *args])
+        assert (done.returncode, done.stdout, done.stderr.rstrip()) == (1, "", told)
+    assert "--iterate" in queue.run(["slurmsky", "top", "--help"]).stdout
+
+
+# --- the controller
+
+
+def test_a_controller_that_was_stopped(queue: Any, top: Top) -> None:
+    submit(queue, "-H", "-J", "stays", "--wrap", "true")
+    view = top()
+    view.until("stays")
+    assert queue.run(["slurmsky", "stop"]).returncode == 0
+    text = view.until("no controller is running: Ctrl-L starts one")
+    assert "stays" in text  # what was known last
+    view.press("ctrl-l")
+    view.until(lambda text: "0 running   1 waiting" in text, "the queue again")
+    view.press("q")
+    assert view.end() == 0
+    assert b"lost connection" not in view.raw
+
+
+def test_a_controller_that_was_killed_and_one_that_a_command_starts(queue: Any, top: Top) -> None:
+    job = submit(queue, "-J", "survivor", "--wrap", "sleep 600")
+    view = top()
+    view.until("survivor")
+    pid = int((queue.home / "controller.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    view.until("Ctrl-L starts one")
+    wait_until(lambda: state(queue, job) == "RUNNING")
+    view.until("1 running")
+    view.press("c")
+    view.until("Cancel job")
+    view.press("y")
+    view.until("the queue is empty")
+
+
+def test_inside_a_job(queue: Any, top: Top) -> None:
+    """The node's agent passes the questions on."""
+    view = top(80, 24, before=("srun", "--pty", "-J", "inside"))
+    view.until("inside")
+    view.press("q")
+    assert view.end() == 0
+
+
+def test_idle_costs_little(queue: Any, top: Top) -> None:
+    submit(queue, "-J", "talks", "--wrap", "while sleep 0.2; do date; done")
+    view = top()
+    view.until(lambda text: re.search(r"^\w+ \w+ +\d+ ", text, re.MULTILINE), "output")
+    pid = view.process.pid
+
+    def cpu_s() -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before, began = cpu_s(), time.monotonic()
+    while time.monotonic() < began + 4:
+        view.read(0.2)
+    # Asking twice a second, four times as often as usual, and a file that changes each second.
+    assert cpu_s() - before < 2.0
