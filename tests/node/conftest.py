@@ -4,25 +4,41 @@ from collections.abc import Iterator
 
 import pytest
 
+from .apart import ApartCluster, possible
 from .driver import Cluster
+
+#: a suite with ``kind = pytest.fixture(...)`` over these runs on both: agents of one machine, which share everything,
+#: and agents in namespaces of their own, as on cloud nodes
+KINDS = (
+    pytest.param(Cluster, id="here"),
+    pytest.param(
+        ApartCluster, id="apart", marks=pytest.mark.skipif(not possible(), reason="needs namespaces and a bridge")
+    ),
+)
 
 
 @pytest.fixture(scope="module")
-def one() -> Iterator[Cluster]:
+def kind() -> type[Cluster]:
+    """The class of clusters; a module's own fixture of this name has its tests run on several."""
+    return Cluster
+
+
+@pytest.fixture(scope="module")
+def one(kind: type[Cluster]) -> Iterator[Cluster]:
     """A cluster of one node."""
-    with Cluster(1) as cluster:
+    with kind(1) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Cluster]:
+def two(kind: type[Cluster]) -> Iterator[Cluster]:
     """A cluster of two nodes."""
-    with Cluster(2) as cluster:
+    with kind(2) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def fresh() -> Iterator[Cluster]:
+def fresh(kind: type[Cluster]) -> Iterator[Cluster]:
     """A cluster of two nodes that the test may break."""
-    with Cluster(2) as cluster:
+    with kind(2) as cluster:
         yield cluster

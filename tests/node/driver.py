@@ -39,33 +39,30 @@ class Node:
         self._sock: socket.socket | None = None
         self._reader = wire.FrameReader()
 
+    def command(self) -> list[str]:
+        """What starts the agent."""
+        path = [str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))]
+        code = (
+            "import sys; sys.path[:0] = %r; import runpy; sys.argv[0] = 'agent'; "
+            "runpy.run_module('slurmsky.node.agent', run_name='__main__')" % (path,)
+        )
+        options = ["--node", self.name, "--home", str(self.home), "--bin", str(BIN)]
+        return [sys.executable, "-S", "-E", "-c", code, *options]
+
     def start(self) -> None:
         """Start the agent and connect."""
-        path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
         self.home.mkdir(parents=True, exist_ok=True)
         with open(self.home / (self.name + ".log"), "ab") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-S",
-                    "-E",
-                    "-c",
-                    "import sys; sys.path[:0] = %r; import runpy; sys.argv[0] = 'agent'; "
-                    "runpy.run_module('slurmsky.node.agent', run_name='__main__')"
-                    % (path.split(os.pathsep),),
-                    "--node",
-                    self.name,
-                    "--home",
-                    str(self.home),
-                    "--bin",
-                    str(BIN),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
             )
         self.connect()
+
+    @property
+    def agent_pid(self) -> int:
+        """The agent's process."""
+        assert self.process is not None
+        return self.process.pid
 
     def connect(self) -> None:
         """(Re)connect as the controller."""
@@ -183,17 +180,18 @@ class Cluster:
         self._last_job += 1
         job_id = self._last_job
         folder = self.home / "jobs" / str(job_id)
-        folder.mkdir(parents=True, mode=0o700)
+        spool = self.outside(self.nodes[first_node], folder)
+        spool.mkdir(parents=True, mode=0o700)
         path = None
         if script is not None:
             path = folder / "script"
-            path.write_text(script)
-            path.chmod(0o700)
+            (spool / "script").write_text(script)
+            (spool / "script").chmod(0o700)
         cpus_per_task = spec.cpus_per_task or 1
         shares = [
             NodeShare(
                 name=node.name,
-                address="unix:%s" % node.socket_path,
+                address=self.address_of(node),
                 cpu_ids=tuple(range(count * cpus_per_task)),
                 memory_mib=1000,
                 tasks=count,
@@ -234,6 +232,27 @@ class Cluster:
         values.update(changes)
         return Launch(**values)
 
+    def outside(self, node: Node, path: Path) -> Path:
+        """Where a file of a node lies for who is not in it."""
+        return path
+
+    def address_of(self, node: Node) -> str:
+        """How the other agents reach a node's."""
+        return "unix:%s" % node.socket_path
+
+    def inside(self, node: Node) -> list[str]:
+        """The words that make a command run on a node."""
+        return []
+
+    def socket_of(self, node: Node) -> Path:
+        """The agent's socket as the node's programs see it."""
+        return node.socket_path
+
+    @property
+    def srun(self) -> list[str]:
+        """The words of an srun on the first node, for who starts it himself."""
+        return [*self.inside(self.nodes[0]), str(BIN / "srun")]
+
     def head(self, launch: Launch) -> Node:
         """The node that runs the batch script."""
         return next(node for node in self.nodes if node.name == launch.shares[0].name)
@@ -259,7 +278,7 @@ class Cluster:
 
     def output(self, launch: Launch) -> str:
         """What the job wrote to its stdout file."""
-        path = Path(launch.stdout)
+        path = self.outside(self.head(launch), Path(launch.stdout))
         return path.read_text(errors="replace") if path.exists() else ""
 
     def steps(self, launch: Launch) -> dict[str, Event]:
@@ -273,7 +292,7 @@ class Cluster:
     def command(self, launch: Launch, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run one of our commands from outside the job, as the command of salloc would."""
         return subprocess.run(
-            [str(BIN / argv[0]), *argv[1:]],
+            [*self.inside(self.head(launch)), str(BIN / argv[0]), *argv[1:]],
             env=self.client_environment(launch),
             text=True,
             capture_output=True,
@@ -290,5 +309,5 @@ class Cluster:
             **launch.environment,
             **allocation_environment(launch),
             "SLURMSKY_HOME": str(self.home),
-            "SLURMSKY_AGENT": str(self.head(launch).socket_path),
+            "SLURMSKY_AGENT": str(self.socket_of(self.head(launch))),
         }

@@ -16,10 +16,17 @@ import pytest
 from slurmsky.model.allocation import HetComponent, Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 
-from .driver import BIN, Cluster
+from .conftest import KINDS
+from .driver import Cluster
 from .test_batch import processes_of
 
 Allocation = tuple[Cluster, Launch]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> type[Cluster]:
+    """All of this holds on nodes that share nothing, too."""
+    return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -260,22 +267,28 @@ def test_multi_prog(spread: Allocation, tmp_path: Path) -> None:
 def test_steps_wait_for_each_other(four: Allocation) -> None:
     cluster, launch = four
     env = cluster.client_environment(launch)
-    first = subprocess.Popen([str(BIN / "srun"), "-n1", "sleep", "1"], env=env)
-    time.sleep(0.3)
-    out, error, code = run(four, "-n1", "echo", "second")
-    assert (out, code) == ("second\n", 0)
-    assert error == (
-        "srun: Job %d step creation temporarily disabled, retrying (Requested nodes are busy)\n"
-        "srun: Step created for job J\n" % launch.job_id
-    )
-    assert first.wait() == 0
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": env}
+    with subprocess.Popen([*cluster.srun, "-n1", "bash", "-c", "echo up; cat"], text=True, **pipes) as first:
+        assert first.stdin is not None and first.stdout is not None
+        assert first.stdout.readline() == "up\n"
+        with subprocess.Popen([*cluster.srun, "-n1", "echo", "second"], text=True, **pipes) as second:
+            assert second.stderr is not None and second.stdout is not None
+            assert second.stderr.readline() == (
+                "srun: Job %d step creation temporarily disabled, retrying (Requested nodes are busy)\n"
+                % launch.job_id
+            )
+            first.stdin.close()
+            assert (second.stdout.read(), second.wait(), first.wait()) == ("second\n", 0, 0)
+            assert second.stderr.read() == "srun: Step created for job %d\n" % launch.job_id
 
 
 def test_immediate_overlap_and_exact_beside_a_running_step(four: Allocation) -> None:
     cluster, launch = four
     env = cluster.client_environment(launch)
-    with subprocess.Popen([str(BIN / "srun"), "--exact", "-n3", "sleep", "2"], env=env) as first:
-        time.sleep(0.4)
+    long = [*cluster.srun, "--exact", "-n3", "bash", "-c", "echo up; exec sleep 30"]
+    with subprocess.Popen(long, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as first:
+        assert first.stdout is not None
+        assert [first.stdout.readline() for _ in range(3)] == ["up\n"] * 3
         assert run(four, "-I", "-n1", "true")[1] == (
             "srun: error: Unable to create step for job J: Requested nodes are busy\n"
         )
@@ -288,17 +301,18 @@ def test_immediate_overlap_and_exact_beside_a_running_step(four: Allocation) -> 
 def test_interrupt_once_and_twice(four: Allocation) -> None:
     cluster, launch = four
     with subprocess.Popen(
-        [str(BIN / "srun"), "-n2", "sleep", "30"],
+        [*cluster.srun, "-n2", "bash", "-c", "echo up; exec sleep 30"],
         env=cluster.client_environment(launch),
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as client:
-        time.sleep(0.5)
+        assert client.stdout is not None and client.stderr is not None
+        assert [client.stdout.readline() for _ in range(2)] == ["up\n"] * 2
         client.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        lines = [client.stderr.readline().rstrip() for _ in range(2)]
         client.send_signal(signal.SIGINT)
-        _, error = client.communicate(timeout=10)
-    lines = error.splitlines()
+        lines += client.stderr.read().splitlines()
     assert lines[0] == "srun: interrupt (one more within 1 sec to abort)"
     assert re.fullmatch(r"srun: StepId=\d+\.\d+ tasks 0-1: running", lines[1])
     assert re.fullmatch(r"srun: sending Ctrl-C to StepId=\d+\.\d+", lines[2])
@@ -310,7 +324,7 @@ def test_signals_are_passed_on(four: Allocation) -> None:
     cluster, launch = four
     with subprocess.Popen(
         [
-            str(BIN / "srun"),
+            *cluster.srun,
             "-n1",
             "bash",
             "-c",
@@ -337,15 +351,14 @@ def test_output_is_complete_and_memory_bounded(four: Allocation, tmp_path: Path)
     cluster, launch = four
     size = 200_000_000
     client = subprocess.Popen(
-        [str(BIN / "srun"), "-n1", "head", "-c", str(size), "/dev/zero"],
+        [*cluster.srun, "-n1", "head", "-c", str(size), "/dev/zero"],
         env=cluster.client_environment(launch),
         stdout=subprocess.PIPE,
     )
     assert client.stdout is not None
     time.sleep(1)  # nobody reads: everything must come to rest
-    agent = cluster.nodes[0].process
-    assert agent is not None
-    resident = int(Path("/proc/%d/statm" % agent.pid).read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    pages = int(Path("/proc/%d/statm" % cluster.nodes[0].agent_pid).read_text().split()[1])
+    resident = pages * os.sysconf("SC_PAGE_SIZE")
     assert resident < 80_000_000
     total = 0
     while True:
@@ -362,7 +375,7 @@ def test_many_steps_at_once(spread: Allocation) -> None:
     env = cluster.client_environment(launch)
     clients = [
         subprocess.Popen(
-            [str(BIN / "srun"), "--overlap", "-N1", "-n1", "echo", str(index)],
+            [*cluster.srun, "--overlap", "-N1", "-n1", "echo", str(index)],
             env=env,
             stdout=subprocess.PIPE,
             text=True,
@@ -436,10 +449,10 @@ def test_terminal(four: Allocation) -> None:
     cluster, launch = four
     pid, master = pty.fork()
     if pid == 0:
-        os.execve(
-            str(BIN / "srun"),
+        os.execvpe(
+            cluster.srun[0],
             [
-                "srun",
+                *cluster.srun,
                 "--pty",
                 "-n1",
                 "bash",
@@ -482,7 +495,7 @@ def test_components_of_a_het_job(two: Cluster) -> None:
     )
     script += "srun bash -c '%s' : -n2 bash -c 'echo second $SLURM_PROCID' | sort\n" % body
     launch = two.prepare(script, tasks=(1,), spec=JobSpec(ntasks=1))
-    other = NodeShare(name="n2", address="unix:%s" % two.nodes[1].socket_path, cpu_ids=(0, 1), tasks=2)
+    other = NodeShare(name="n2", address=two.address_of(two.nodes[1]), cpu_ids=(0, 1), tasks=2)
     facts = {"account": "root", "partition": "debug", "qos": "normal"}
     launch.het = [
         HetComponent(job_id=launch.job_id, name="a", spec=launch.spec, shares=launch.shares, **facts),
@@ -501,3 +514,17 @@ def test_components_of_a_het_job(two: Cluster) -> None:
         "second 1",
         "second 2",
     ]
+
+
+def test_files_are_of_the_node_that_opens_them(spread: Allocation) -> None:
+    """With patterns the nodes open the files, in the folder as they have it; one for all is srun's."""
+    cluster, _ = spread
+    run(spread, "-o", "part.%t", "bash", "-c", "echo $SLURM_PROCID")
+    run(spread, "-o", "whole", "bash", "-c", "echo $SLURM_PROCID")
+    node_of = dict(zip(range(4), [cluster.nodes[0]] * 3 + [cluster.nodes[1]], strict=True))
+    for rank, node in node_of.items():
+        assert cluster.outside(node, cluster.work / f"part.{rank}").read_text() == f"{rank}\n"
+    whole = cluster.outside(cluster.nodes[0], cluster.work / "whole")
+    assert sorted(whole.read_text().split()) == ["0", "1", "2", "3"]
+    apart = cluster.outside(cluster.nodes[1], cluster.work) != cluster.outside(cluster.nodes[0], cluster.work)
+    assert cluster.outside(cluster.nodes[1], cluster.work / "whole").exists() is not apart

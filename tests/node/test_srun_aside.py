@@ -13,7 +13,8 @@ import pytest
 
 from slurmsky.model.allocation import Launch
 
-from .driver import BIN, Cluster
+from .conftest import KINDS
+from .driver import Cluster
 from .test_srun import _allocation
 
 SCRIPTS = {
@@ -23,13 +24,20 @@ SCRIPTS = {
 }
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> type[Cluster]:
+    """All of this holds on nodes that share nothing, too."""
+    return request.param  # type: ignore[no-any-return]
+
+
 @pytest.fixture(scope="module")
 def job(two: Cluster) -> Iterator[tuple[Cluster, Launch]]:
     """salloc -N2, 2 and 1 CPUs, with the scripts in its folder."""
     for name, text in SCRIPTS.items():
-        path = two.work / name
-        path.write_text("#!/bin/bash\n%s\n" % text)
-        path.chmod(0o755)
+        for node in two.nodes:
+            path = two.outside(node, two.work / name)
+            path.write_text("#!/bin/bash\n%s\n" % text)
+            path.chmod(0o755)
     yield from _allocation(two, (2, 1))
 
 
@@ -37,7 +45,7 @@ def run(job: tuple[Cluster, Launch], *argv: str, **env: str) -> tuple[str, str, 
     cluster, launch = job
     words = [word.replace("@", str(cluster.work)) for word in argv]
     done = subprocess.run(
-        [str(BIN / "srun"), *words],
+        [*cluster.srun, *words],
         env={**cluster.client_environment(launch), **env},
         text=True,
         capture_output=True,
