@@ -21,6 +21,10 @@ AGENT = "SLURMSKY_AGENT"
 ENGINE = "SLURMSKY_ENGINE"
 #: The interpreter the launchers use instead of a private environment; it must have the dependencies.
 PYTHON = "SLURMSKY_PYTHON"
+#: Set by a cloud node for the controller, never seen by a job: the script that ``sbatch`` read there.
+SCRIPT = "SLURMSKY_SCRIPT"
+#: Likewise: the job id that ``sbatch`` has promised there.
+GIVEN_ID = "SLURMSKY_GIVEN_ID"
 
 XDG_STATE_HOME = "XDG_STATE_HOME"
 XDG_CONFIG_HOME = "XDG_CONFIG_HOME"

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 
+from .. import paths
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
 from ..controller.scheduling import predict_start
@@ -59,8 +60,11 @@ async def main(ctx: Context) -> int:
         ctx.request.umask,
         limits.of_process(ctx.request.pid),
     )
+    given = int(ctx.env.get(paths.GIVEN_ID) or 0)
+    if given in queue.book.jobs:
+        return 0  # a letter that was delivered twice
     try:
-        job = queue.submit(specs, payload, submitter(ctx))
+        job = queue.submit(specs, payload, submitter(ctx), first_id=given)
     except SlurmError as error:
         return refused(ctx, error, WHAT)
     queue.kick()
@@ -91,9 +95,14 @@ async def _script(ctx: Context, choice: options.ScriptChoice) -> tuple[options.S
     """The script's text and its path as scontrol shows it."""
     if choice.wrap is not None:
         return None, ""
+    if choice.path is None and paths.SCRIPT in ctx.env:
+        return options.ScriptText("", ctx.env[paths.SCRIPT].encode("utf-8", "surrogateescape")), ""
     if choice.path is None:
         data = await ctx.read_stdin(ctx.queue.site.cluster.max_script_size)
         return options.ScriptText("", data), ""
+    if paths.SCRIPT in ctx.env:  # read where the command was typed, on a node whose files we do not see
+        data = ctx.env[paths.SCRIPT].encode("utf-8", "surrogateescape")
+        return options.ScriptText(choice.path, data), os.path.normpath(os.path.join(ctx.cwd, choice.path))
     limit = ctx.queue.site.cluster.max_script_size + 1
     descriptor = _own_descriptor(choice.path)
     if descriptor == 0:
@@ -145,7 +154,8 @@ def find_file(ctx: Context, name: str, folder: str = "") -> str | None:
 
 def job_environment(ctx: Context, export: str | None) -> dict[str, str]:
     """The caller's environment as --export lets it through, without what belongs to an agent of another job."""
-    env = {name: value for name, value in ctx.env.items() if name != "SLURMSKY_AGENT"}
+    ours = (paths.AGENT, paths.SCRIPT, paths.GIVEN_ID)
+    env = {name: value for name, value in ctx.env.items() if name not in ours}
     spec = exportspec.parse(export if export is not None else "ALL")
     kept = spec.apply(env)
     if export is not None and export.upper() != "ALL":

@@ -86,7 +86,7 @@ class Queue:
         self.usual_engine = "local"
         self.engine_reason = "nothing else was looked for yet"
         self.engine = Router(self.engines, self._engine_of)
-        self.scheduler = Scheduler(self.book, self.engine.places_in)
+        self.scheduler = Scheduler(self.book, self.engine.places_in, self.engine.packs)
         self.treasury = Treasury(self.book, site, self.kick)
         self.scheduler.money = self.treasury.verdict
         self.scheduler.on_pass = self.treasury.begin_pass
@@ -210,13 +210,14 @@ class Queue:
                 self._loop.call_later(RETRY_FLUSH_S, self._flush_soon)
 
     def submit(
-        self, specs: Sequence[JobSpec], payload: Payload, who: Submitter, interactive: bool = False
+        self, specs: Sequence[JobSpec], payload: Payload, who: Submitter, interactive: bool = False, first_id: int = 0
     ) -> Job:
-        """Take a job in: it is committed when this returns. Raises SlurmError; then there is none."""
+        """Take a job in: it is committed when this returns. Raises SlurmError; then there is none. ``first_id``: an
+        id that was promised to the submitter; 0: the next one."""
         if len(specs) > 1:
             self._refuse_mixed(specs)
         try:
-            job = admit(self.book, specs, payload, who, self.paths.jobs, interactive)
+            job = admit(self.book, specs, payload, who, self.paths.jobs, interactive, first_id=first_id)
         except OSError as error:
             raise SlurmError(Errno.WRITING_TO_FILE, f"{error.filename}: {error.strerror}") from error
         try:

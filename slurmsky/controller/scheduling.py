@@ -46,13 +46,19 @@ class _Blocked:
 class Scheduler:
     """Decides; the life cycle acts. ``free_slots`` says how many jobs an engine without places still takes."""
 
-    def __init__(self, book: Book, places_in: Callable[[str], bool] = lambda partition: True) -> None:
+    def __init__(
+        self,
+        book: Book,
+        places_in: Callable[[str], bool] = lambda partition: True,
+        packs: Callable[[JobSpec, str], bool] = lambda spec, partition: False,
+    ) -> None:
         self.book = book
         self.places_in = places_in
         #: why a job whose nodes are paid for must wait for money, (reason, text); None: it may start
         self.money: Callable[[Job, PartitionConfig], tuple[str, str] | None] = lambda job, partition: None
         #: told at the beginning of each pass
         self.on_pass: Callable[[], None] = lambda: None
+        self.packs = packs  # an array's engine keeps its %N itself, and is given all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         names = {p.name: [n.name for n in partition_nodes(book.cluster, p)] for p in book.cluster.partitions}
         self._partition_nodes = names
@@ -286,6 +292,7 @@ class Scheduler:
             job.pending_tasks
             and job.array_max_running
             and self.book.running_elements(job.array_job_id) >= job.array_max_running
+            and not self.packs(job.spec, job.partition)
         ):
             job.eligible_time = 0.0
             return ("JobArrayTaskLimit", "")

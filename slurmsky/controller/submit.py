@@ -183,6 +183,7 @@ def admit(
     jobs_dir: Path,
     interactive: bool = False,
     defer: bool = False,
+    first_id: int = 0,
 ) -> Job:
     """Create the job records (one per het component) and spool the payload; the first record is returned.
 
@@ -201,10 +202,12 @@ def admit(
                 raise SlurmError(Errno.INVALID_ARRAY)
         check(cluster, spec, now, book.judge)
     jobs: list[Job] = []
-    first_id = book.next_job_id
+    promised = bool(first_id)
+    first_id = first_id or book.next_job_id
     ids = tuple(first_id + offset for offset in range(len(specs)))
     for offset, spec in enumerate(specs):
-        job = _record(book, spec, payload, who, now, interactive)
+        job_id = first_id + offset if promised else book.take_job_id()
+        job = _record(book, job_id, spec, payload, who, now, interactive)
         if len(specs) > 1:
             job = replace(job, het_job_id=first_id, het_offset=offset, het_ids=ids)
         if array is not None and len(array):
@@ -231,7 +234,9 @@ def admit(
     return jobs[0]
 
 
-def _record(book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool) -> Job:
+def _record(
+    book: Book, job_id: int, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool
+) -> Job:
     cluster = book.cluster
     parts = partitions_of(cluster, spec)
     demand = demand_of(spec)
@@ -248,7 +253,7 @@ def _record(book: Book, spec: JobSpec, payload: Payload, who: Submitter, now: fl
     begin = max(now, spec.begin or 0)
     waits = bool(spec.dependency) or (held and begin <= now)
     job = Job(
-        job_id=book.take_job_id(),
+        job_id=job_id,
         spec=replace(spec, requeue=requeue and not interactive),
         name=spec.job_name or ("interactive" if interactive else "sbatch"),
         user=who.user,

@@ -69,6 +69,9 @@ class Engine(Protocol):
     def check(self, spec: JobSpec, partition: str) -> None:
         """Raise Unable where it is plain at submit that the engine cannot run such a job."""
 
+    def packs(self, spec: JobSpec, partition: str) -> bool:
+        """Whether elements of such an array may all be started at once: the engine then keeps %N itself."""
+
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
         """(job, run, number): all events of these runs up to these numbers, which came from ``node``, are
         committed."""

@@ -33,6 +33,10 @@ class Router:
         """A job that this router has not started is that engine's."""
         self._of[job_id] = engine
 
+    def packs(self, spec: JobSpec, partition: str) -> bool:
+        """Whether the partition's engine takes the elements of such an array all at once, and keeps %N itself."""
+        return self._engines[self.engine_name(partition)].packs(spec, partition.split(",")[0])
+
     def _engine(self, job_id: int) -> Engine:
         name = self._of.get(job_id)
         if name is None:

@@ -18,7 +18,7 @@ import time
 from typing import Any, Optional
 
 from ..model.allocation import Launch
-from . import processes, transport, wire
+from . import output, processes, transport, wire
 from .cgroup import Cgroup
 from .channel import Channel
 from .jobs import Job
@@ -502,6 +502,8 @@ def main(argv: list[str]) -> int:
     except PermissionError:
         pass  # already the leader of a session
     home = os.path.abspath(options["--home"])
+    if os.path.exists(os.path.join(home, output.NOTE)):
+        output.note_in(os.path.join(home, output.NOTE))
     folder = os.path.join(home, "nodes", options["--node"])
     os.makedirs(folder, mode=0o700, exist_ok=True)
     os.umask(0o077)

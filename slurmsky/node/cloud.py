@@ -21,11 +21,12 @@ from typing import Optional
 
 from . import rendezvous
 from .channel import Channel
-from .cloudhead import Head, poke
+from .cloudhead import TAIL_S, Head, poke
 from .cloudlog import Log, send_back
 from .cloudnode import Node
 from .desk import Desk
 from .loop import Loop
+from .stepfiles import StepFiles
 from .tls import TlsChannel
 
 
@@ -55,12 +56,20 @@ def serve_other(node: Node) -> int:
         return TlsChannel(loop, up.sock)
 
     Desk(loop, os.path.join(node.home, "controller.sock"), upstream)
+    log, new_stream = Log(node.session, node.rank), itertools.count().__next__
+    step_files = StepFiles(node, log, new_stream)
+
+    def look() -> None:
+        step_files.look()
+        loop.after(TAIL_S, look)
+
+    look()
     line.send({"ready": True})
     threading.Thread(target=await_finish, args=(line, loop), daemon=True).start()
     loop.run()
     try:
-        log = Log(node.session, node.rank)
-        send_back(node, log, frozenset(), itertools.count().__next__)
+        step_files.look(final=True)
+        send_back(node, log, step_files.whole(), new_stream)
         log.event(ev="last")
         line.send({"done": True})
     except OSError:

@@ -86,6 +86,7 @@ def job_environment(
         },
     }
     mine = [part for part in user.get("PATH", "").split(":") if part.startswith("/") and exists(part)]
+    env.update(sky)  # a job that was submitted by another job must not see that one's nodes
     env["PATH"] = ":".join(dict.fromkeys([*mine, *node.get("PATH", "").split(":")]))
     env["HOME"] = home
     shell = user.get("SHELL", "")

@@ -20,7 +20,9 @@ from .channel import Channel
 from .cloudlog import Log, Tail, send_back
 from .cloudnode import Node
 from .desk import Desk
+from .letters import Letters
 from .loop import Loop
+from .stepfiles import StepFiles
 from .tls import TlsChannel
 from .visitors import Visitors
 
@@ -113,6 +115,7 @@ class Head:
                 raise rendezvous.RendezvousError("node %s is not ready" % names[rank])
         self.names = names
         self.node_facts = [mine, *(self.others[rank][1] for rank in range(1, node.count))]
+        self.step_files = StepFiles(node, self.log, self.new_stream, self._batch_files)
         self._connect_agent()
         for element in node.settings.get("elements", [{}]):
             self.add(element)
@@ -122,6 +125,12 @@ class Head:
         self.desk = Desk(self.loop, os.path.join(node.home, "controller.sock"))
         self.visitors = Visitors(self.loop, node)
         self.seen_someone = time.monotonic()
+        given = node.settings.get("letters")
+        if given:
+            key, (first, count) = bytes.fromhex(given["key"]), given["ids"]
+            self.desk.letters = Letters(
+                self.log, self.new_stream, key, (first, count), self.runs, self.end, float(given["after_s"])
+            )
         self._watch_others()
         threading.Thread(target=self._accept_controllers, args=(server,), daemon=True).start()
         self._look()
@@ -218,6 +227,17 @@ class Head:
                 job_id=launch.job_id,
             )
 
+    def runs(self, job_id: int) -> bool:
+        """True for a job that runs here now."""
+        member = self.members.get(job_id)
+        return member is not None and member.slot >= 0 and not member.ended
+
+    def end(self, job_id: int, state: str) -> None:
+        """End a job that runs here, at its own wish: by a letter it has told its controller."""
+        wait = self.members[job_id].launch.kill_wait_s
+        message = {"op": "terminate", "job_id": job_id, "state": state, "signal": signal.SIGTERM}
+        self.request({**message, "kill_wait_s": wait})
+
     def new_stream(self) -> int:
         """A number that no stream of this node has had."""
         self.streams += 1
@@ -245,12 +265,13 @@ class Head:
         elif not self.terminated:
             self._fill()
 
+    def _batch_files(self) -> set[str]:
+        return {tail.path for member in self.members.values() for tail in member.tails}
+
     def _send_files(self) -> None:
-        node = self.node
-        skip = frozenset(
-            os.path.relpath(tail.path, node.submit_dir) for member in self.members.values() for tail in member.tails
-        )
-        send_back(node, self.log, skip, self.new_stream)
+        self.step_files.look(final=True)
+        skip = frozenset(os.path.relpath(path, self.node.submit_dir) for path in self._batch_files())
+        send_back(self.node, self.log, skip | self.step_files.whole(), self.new_stream)
 
     # --- the agent
     def _from_agent(self, kind: bytes, payload: bytes) -> None:
@@ -382,6 +403,7 @@ class Head:
                 for tail in member.tails:
                     tail.look()
         self._look_for_company()
+        self.step_files.look()
         self.loop.after(TAIL_S, self._look)
 
     def _look_for_company(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -45,8 +46,9 @@ class Tail:
     beforehand.
     """
 
-    def __init__(self, log: Log, stream: int, path: str) -> None:
+    def __init__(self, log: Log, stream: int, path: str, digest: bool = False) -> None:
         self.log, self.stream, self.path = log, stream, path
+        self.digest = hashlib.sha256() if digest else None  # of what was sent
         self.position = 0
         self._partial_since: Optional[float] = None
 
@@ -62,6 +64,8 @@ class Tail:
                     if not data:
                         break
                     self.position += len(data)
+                    if self.digest is not None:
+                        self.digest.update(data)
                     self.log.write(self.log.encoder.data(self.stream, data))
                     self._partial_since = None if data.endswith(b"\n") else time.monotonic()
         except OSError:

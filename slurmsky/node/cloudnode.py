@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..model.allocation import Launch
-from . import cloudenv, files, rendezvous, transport
+from . import cloudenv, files, output, rendezvous, transport
 
 COMMANDS = (
     "sacct",
@@ -64,7 +64,8 @@ class Node:
         """Private folder, program, submit folder, environment."""
         shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home, mode=0o700)
-        self._install()
+        with open(os.path.join(self.home, output.NOTE), "x"):
+            self._install()
         given = self.settings["files"]
         self.submit_dir = self.launch.submit_dir
         self.same_files = files.same_folder(self.submit_dir, given.get("identity", []))

@@ -1,14 +1,16 @@
 """Where a cloud node's agent turns with commands that it does not answer itself.
 
-What can be said without the controller is said here. For the rest the controller, which can reach the first
+What can be said without the controller is said here. For the rest the controller, which can often reach the first
 node but cannot be reached from it, keeps a connection *parked* there: a client gets it and talks through it,
-and the controller parks another. Other nodes pass their clients on to the first.
+and the controller parks another. Other nodes pass their clients on to the first. Where no controller comes, letters
+(node/letters.py) are left for it.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Optional
@@ -18,6 +20,7 @@ from ..language.errors import LanguageError
 from . import transport, wire
 from .channel import Channel
 from .clients import join
+from .letters import UNREACHABLE, Letters, with_script
 from .loop import READ, Loop
 
 WAIT_S = 45.0  # how long a client waits for a parked connection
@@ -30,6 +33,8 @@ class Desk:
     def __init__(self, loop: Loop, path: str, upstream: Optional[Upstream] = None) -> None:
         self.loop = loop
         self.upstream = upstream
+        self.letters: Optional[Letters] = None
+        self._last_seen = time.monotonic()  # when a controller was here, or could first have been
         self._parked: deque[Channel] = deque()
         self._waiting: deque[tuple[Channel, bytes]] = deque()
         listener = transport.listen(transport.UNIX + path)
@@ -66,7 +71,7 @@ class Desk:
                 channel.send(wire.EXIT, b"%d" % code)
                 channel.close()
             else:
-                self._pass_on(channel, payload)
+                self._pass_on(channel, with_script(request))
 
         channel.on_frame = first
 
@@ -100,14 +105,17 @@ class Desk:
     def park(self, channel: Channel) -> None:
         """The controller has left a connection here."""
         channel.on_close = lambda: self._lost(channel)
+        self._last_seen = time.monotonic()
         self._parked.append(channel)
         self._match()
 
     def _lost(self, channel: Channel) -> None:
         if channel in self._parked:
             self._parked.remove(channel)
+            self._last_seen = time.monotonic()
 
-    def _pass_on(self, channel: Channel, payload: bytes) -> None:
+    def _pass_on(self, channel: Channel, request: wire.Request) -> None:
+        payload = request.to_payload()
         if self.upstream is not None:
             peer = self.upstream()
             if peer is None:
@@ -116,13 +124,18 @@ class Desk:
             self._connect(channel, peer, payload)
             return
         self._waiting.append((channel, payload))
-        self.loop.after(WAIT_S, lambda: self._give_up(channel))
+        patience = WAIT_S
+        if self.letters is not None:
+            patience = self.letters.after_s * (1 if self.letters.takes(request) else 3)
         self._match()
+        left = max(0.0, self._last_seen + patience - time.monotonic())
+        self.loop.after(left, lambda: self._give_up(channel, request))
 
     def _match(self) -> None:
         while self._parked and self._waiting:
             channel, payload = self._waiting.popleft()
             if not channel.closed:
+                self._last_seen = time.monotonic()
                 self._connect(channel, self._parked.popleft(), payload)
 
     @staticmethod
@@ -131,16 +144,17 @@ class Desk:
         join(channel, peer)
         channel.resume()
 
-    def _give_up(self, channel: Channel) -> None:
+    def _give_up(self, channel: Channel, request: wire.Request) -> None:
         for entry in list(self._waiting):
             if entry[0] is channel:
                 self._waiting.remove(entry)
-                self._refuse(channel)
+                if self.letters is not None and self.letters.takes(request) and not channel.closed:
+                    self.letters.take(request, channel)
+                else:
+                    self._refuse(channel)
 
     @staticmethod
     def _refuse(channel: Channel) -> None:
-        channel.send(
-            wire.STDERR, b"slurm_receive_msg: error: Unable to contact slurm controller (connect failure)\n"
-        )
+        channel.send(wire.STDERR, UNREACHABLE.encode())
         channel.send(wire.EXIT, b"1")
         channel.close()

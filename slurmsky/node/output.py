@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from typing import Optional
@@ -66,7 +67,24 @@ def open_output(path: str, mode: Optional[str]) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     if mode is None or not mode.startswith("a"):
         flags |= os.O_TRUNC
-    return os.open(path, flags, 0o666)
+    descriptor = os.open(path, flags, 0o666)
+    if _note:
+        note = os.open(_note, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.write(note, json.dumps([os.path.abspath(path), os.fstat(descriptor).st_size]).encode() + b"\n")
+        os.close(note)
+    return descriptor
+
+
+#: in a cloud node's private folder: the file in which its agent notes output files
+NOTE = "outputs"
+_note = ""
+
+
+def note_in(path: str) -> None:
+    """From now on, note in this file each output file that is opened, with its size then: a cloud node's are sent to
+    the user as they grow."""
+    global _note
+    _note = path
 
 
 def open_input(path: str) -> int:

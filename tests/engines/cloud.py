@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ from sky_server import ManagedJob
 HIDE = """
 mount -t tmpfs tmpfs "$HIDDEN" && cp /etc/hosts "$HOME/hosts" && mount --bind "$HOME/hosts" /etc/hosts ||
     exit 99
+[ -z "$APART" ] || "$PYTHON" -c "$LOOPBACK" || exit 98
 exec sh -c "$RUN"
+"""
+
+
+# What `ip link set lo up` does, where there is no ip.
+LOOPBACK = """
+import fcntl, socket, struct
+request = struct.pack("16sh14x", b"lo", 1)
+fcntl.ioctl(socket.socket(), 0x8914, request)
 """
 
 
@@ -39,6 +49,7 @@ class Cloud:
 
     def __init__(self, folder: Path, hidden: Path) -> None:
         self.folder, self.hidden = folder, hidden
+        self.apart = False  # nodes have a network of their own, which this machine does not reach
         self.lag: dict[int, float] = {}  # rank -> how late its lines come, in seconds
         self.processes: dict[int, list[asyncio.subprocess.Process]] = {}
 
@@ -58,13 +69,14 @@ class Cloud:
                 (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, place)
             environment = {
                 "PATH": os.environ["PATH"], "HOME": str(home), "HIDDEN": str(self.hidden),
-                "RUN": job.task["run"],
+                "RUN": job.task["run"], "APART": "1" if self.apart else "", "PYTHON": sys.executable,
+                "LOOPBACK": LOOPBACK,
                 "SKYPILOT_NODE_RANK": str(rank), "SKYPILOT_NODE_IPS": "\n".join(addresses),
                 "SKYPILOT_NUM_NODES": str(count), "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "99",
                 "SLURMD_NODENAME": "foreign",
             }  # fmt: skip
             nodes.append(await asyncio.create_subprocess_exec(
-                "unshare", "-rm", "sh", "-c", HIDE, env=environment, stdin=subprocess.DEVNULL,
+                "unshare", "-rmn" if self.apart else "-rm", "sh", "-c", HIDE, env=environment, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, start_new_session=True))  # fmt: skip
         self.processes[job.job_id] = nodes
         job.become("RUNNING")

@@ -78,7 +78,8 @@ class SkyServer:
                 ),
                 0,
             )
-            body = json.loads(await reader.readexactly(length) or b"null") if length else {}
+            raw = await reader.readexactly(length)
+            body = json.loads(raw) if raw.startswith(b"{") else {}
             path = target.split("?")[0]
             self.requests.append(path)
             answer = self.fault(path)

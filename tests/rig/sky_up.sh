@@ -14,6 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 rig=${RIG_DIR:-$HOME/.cache/slurmsky-rig}
 venv=$rig/sky
 endpoint=http://127.0.0.1:46580
+cd / # the server outlives whoever starts it, and the folder they stand in
 mkdir -p "$rig" ~/.ssh ~/.slurm ~/.sky /run/sshd
 alive() { curl -sf -m 5 -o /dev/null $endpoint/api/health; }
 

@@ -331,6 +331,10 @@ class LocalEngine:
     def check(self, spec: JobSpec, partition: str) -> None:
         """Whatever has nodes can run here."""
 
+    def packs(self, spec: JobSpec, partition: str) -> bool:
+        """Elements start one by one, where there is room."""
+        return False
+
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
         """Acknowledge (job, run, number) to the agent that sent the events; ended jobs have no head any more."""
         link = self._links.get(node)

@@ -26,7 +26,7 @@ from ...translate import status as sky_status
 from ...translate.notes import Refused
 from ...translate.task import SkyTask, plan, sky_name
 from ..base import EngineError, Event, OnEvent, Unable
-from . import control, packs, prices, shipment
+from . import control, letters, packs, prices, shipment
 from .carriers import Carrier, Clusters, ManagedJobs
 from .desk import keep_parked, keep_showing
 from .door import Door
@@ -124,6 +124,7 @@ class SkyEngine:
         pointer = self._pointer(launch.job_id, launch.restart_count)
         if pointer.exists():
             self._find_again(Path(pointer.read_text()))
+            self._watches[launch.job_id].record.member(launch.job_id).ended = False
             return
         task = self.plan(launch)
         if packs.packable(launch, task):
@@ -161,6 +162,7 @@ class SkyEngine:
             environment=dict(self.site.environment),
             elements=members if slots else (),
             slots=max(slots, 1),
+            letter_ids=letters.set_aside(self.folder),
         )
         fields = {
             **task.fields,
@@ -182,6 +184,7 @@ class SkyEngine:
         if record.cluster:
             fields = Clusters.fields(fields)
         watch = Watch(folder, record, ship.manifest, self._tell)
+        self._take_letters(watch)
         if not self.client.access.local:
             record.blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")
             fields["file_mounts_mapping"] = {str(path): str(path) for path in ship.local_paths()}
@@ -249,6 +252,13 @@ class SkyEngine:
         except Refused as error:
             raise Unable(str(error), error.hint) from error
 
+    def packs(self, spec: JobSpec, partition: str) -> bool:
+        """Elements that share nodes come together: the nodes take one after the other, %N at a time."""
+        try:
+            return packs.packs(spec, plan(spec, self.site, partition))
+        except Refused:
+            return False
+
     async def ack(self, job_id: int, seq: int) -> None:
         """The controller has committed the job's events up to seq."""
         watch = self._watches.get(job_id)
@@ -272,15 +282,16 @@ class SkyEngine:
                 self._find_again(Path(pointers[-1].read_text()))
             elif not pointers:
                 self._on_event({"ev": "missing", "job_id": job.job_id, "run": job.restarts})
+            if job.job_id in self._watches:
+                # It may have ended before, but who was told may have died with the message.
+                self._watches[job.job_id].record.member(job.job_id).ended = False
 
     def _find_again(self, folder: Path) -> None:
         watch = Watch.load(folder, self._tell)
+        self._take_letters(watch)
         for job_id in watch.record.members:
             self._watches[int(job_id)] = watch
         if watch.record.phase == "over":
-            # It ended before, but who was told may have died with the message.
-            for member in watch.record.members.values():
-                member.ended = False
             self._spawn(self._last_look(watch))
         else:
             self._spawn(self._live(watch))
@@ -320,6 +331,8 @@ class SkyEngine:
             task.cancel()
         for watch in self._watches.values():
             watch.leave()
+            if watch.mail is not None:
+                watch.mail.cancel()
         await asyncio.gather(*self._tasks, *([self._poller] if self._poller else []), return_exceptions=True)
 
     # --- telling the controller
@@ -335,6 +348,9 @@ class SkyEngine:
             return
         if event.get("ev") == "started":
             self._open_desk(watch)
+            if not watch.record.slots_taken:
+                watch.record.slots_taken = True
+                self._state(watch.record, "PENDING", "JobArrayTaskLimit", watch.record.said)
             if member.cancel:
                 self._spawn(self.terminate(job_id, member.cancel, 15, 30))
         # As we count: what was shipped to a remote server cannot be told of a restart by SkyPilot.
@@ -367,6 +383,24 @@ class SkyEngine:
             cluster = record.name if record.cluster else ""
             watch.reach = Reach(record.control, watch.folder, cluster, self.site.sky.reach)
         return watch.reach
+
+    def _take_letters(self, watch: Watch) -> None:
+        """Carry out, one after the other, what the job asks for in its log."""
+
+        def post(letter: bytes, key: str) -> None:
+            watch.mail = asyncio.ensure_future(self._deliver(watch, letter, key, watch.mail))
+
+        watch.post = post
+        watch.recovered = lambda: self._count_restart(watch)
+
+    async def _deliver(self, watch: Watch, letter: bytes, key: str, earlier: asyncio.Task[None] | None) -> None:
+        if earlier is not None:
+            await earlier
+        code, said = await letters.deliver(self.socket, letter)
+        if code:
+            watch.returns.say(f"what the job asked for was refused: {said}")
+        watch.record.letters.append(key)
+        watch.save()
 
     def _state(self, record: Record, state: str, reason: str, comment: str = "", **more: Any) -> None:
         """Tell a state of all members that have not begun."""
@@ -405,6 +439,8 @@ class SkyEngine:
         tells what it was.
         """
         record, job_id = watch.record, int(event["job_id"])
+        if watch.mail is not None:
+            await watch.mail  # it may say what the end means
         asked = record.member(job_id).cancel
         if event.get("by_signal") and not asked:
             for _ in range(24):
@@ -521,7 +557,13 @@ class SkyEngine:
             self._wait_to_follow += 1
             async with self._followers:
                 self._wait_to_follow -= 1
-                await self._read_log(watch)
+                watch.reading = asyncio.ensure_future(self._read_log(watch))
+                try:
+                    await asyncio.wait([watch.reading])
+                finally:
+                    watch.reading.cancel()
+                if not watch.reading.cancelled():
+                    watch.reading.result()
             if not watch.done:
                 attempt = 0 if time.monotonic() - began > 60 else attempt + 1
                 await self._poll_gently(watch)
@@ -629,14 +671,20 @@ class SkyEngine:
 
     async def _poll_one(self, watch: Watch) -> None:
         watch.last_poll = time.monotonic()
-        self._seen(watch, *await self._carrier(watch.record).status(watch.record, not watch.following))
+        record = watch.record
+        asked = record.managed_job_id
+        if record.phase != "launched":
+            return
+        found = await self._carrier(record).status(record, not watch.following)
+        if (record.phase, record.managed_job_id) == ("launched", asked):
+            self._seen(watch, *found)
 
     async def _poll_all(self, active: Sequence[Watch]) -> None:
         records = await self.client.queue([watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS)
         by_id = {record.get("job_id"): record for record in records}
         for watch in active:
             found = by_id.get(watch.record.managed_job_id)
-            if found:
+            if found and watch.record.phase == "launched":
                 self._seen(
                     watch,
                     str(found.get("status") or ""),
@@ -652,31 +700,68 @@ class SkyEngine:
         record = watch.record
         if not status or record.status in TERMINAL:
             return
-        changed, record.status = status != record.status, status
+        said = details or failure
+        changed = (status, said) != (record.status, record.said)
+        news = status != record.status
+        record.status, record.said = status, said
         if status in TERMINAL:
             self._failures[record.name] = failure
         if changed:
             watch.save()
         if not record.open:
             return
-        if status == "RECOVERING" and changed:
-            self._lost(watch)
+        if status == "RECOVERING":
+            if news:
+                self._lost(watch)
             return
         found = sky_status.seen(status, details or failure if status == "STARTING" else details, schedule, failure)
-        if changed and not found.state.finished:
+        if changed and not found.state.finished and not record.started:
             coming = JobFlag.CONFIGURING in found.flags or found.state is JobState.RUNNING
-            self._state(record, "CONFIGURING" if coming else "PENDING", found.reason, details)
+            self._state(record, "CONFIGURING" if coming else "PENDING", found.reason, said)
 
     def _lost(self, watch: Watch) -> None:
         """SkyPilot lost the nodes and starts the job again: a requeue, or the end where that is not
         wanted.
         """
-        record = watch.record
-        if not record.requeue:
+        if not watch.record.requeue:
             self._spawn(self._cancel(watch))
             self._end_all(watch, "NODE_FAIL", 0, "NodeDown")
             return
+        self._count_restart(watch)
+        if not self.client.access.local and not watch.record.cluster:
+            self._spawn(self._launch_anew(watch))
+
+    async def _launch_anew(self, watch: Watch) -> None:
+        """The job's next run as a managed job of its own.
+
+        What a remote server was given stays as it was: only another shipment can tell the nodes how often the job
+        was restarted, and which elements are left.
+        """
+        record = watch.record
+        before = record.managed_job_id
+        # Whatever becomes of that one is not to be taken for the job's end.
+        record.phase, record.status = "launching", ""
+        try:
+            await self._cancel(watch)
+        except EngineError as error:
+            log.warning("job %d: %s; it goes on as SkyPilot started it", record.job_id, error)
+            record.phase = "launched"
+            return
+        await asyncio.to_thread(shipment.ship_again, watch.folder, record)
+        record.phase, record.managed_job_id = "new", 0
+        if watch.reading is not None:
+            watch.reading.cancel()
+        watch.decoder.reconnect()
+        watch.save()
+        log.info("job %d: managed job %d lost its nodes and is launched again", record.job_id, before)
+        await self._launch(watch)
+        self._watch_states()
+
+    def _count_restart(self, watch: Watch) -> None:
+        """One more run, which has not begun."""
+        record = watch.record
         record.restart += 1
+        record.slots_taken = False
         record.control = ""
         watch.leave()
         for job_id in record.open:

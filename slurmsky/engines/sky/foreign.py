@@ -236,6 +236,10 @@ class ForeignJobs:
     async def limit(self, job_id: int, end_time: float | None) -> None:
         raise EngineError("SkyPilot's managed jobs have no time limit")
 
+    def packs(self, spec: JobSpec, partition: str) -> bool:
+        """Nothing is started here."""
+        return False
+
     def check(self, spec: JobSpec, partition: str) -> None:
         """Nothing is submitted here."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from ...language import arrayspec
 from ...model.allocation import Launch
 from ...model.cluster import PartitionConfig
-from ...model.spec import INFINITE
+from ...model.spec import INFINITE, JobSpec
 from ...site import Site
 from ...translate.task import SkyTask
 
@@ -43,14 +43,13 @@ class Packer:
 
 
 def packable(launch: Launch, task: SkyTask) -> bool:
-    """True for an element that runs on one node, where the site packs."""
-    return (
-        launch.array_task_id is not None
-        and task.arrays == "packed"
-        and task.geometry.nodes == 1
-        and launch.restart_count == 0
-        and launch.spec.exclusive is None
-    )
+    """True for an element that may share a node with others, and begins for the first time."""
+    return launch.array_task_id is not None and launch.restart_count == 0 and packs(launch.spec, task)
+
+
+def packs(spec: JobSpec, task: SkyTask) -> bool:
+    """True for an array of elements that run on one node each, where the site packs."""
+    return task.arrays == "packed" and task.geometry.nodes == 1 and spec.exclusive is None
 
 
 def split(

@@ -176,6 +176,8 @@ class Returns:
             return False
         if self.manifest.get(path) == (facts.st_size, facts.st_mtime_ns):
             return False
+        if any(stream.path == str(target) for stream in self.streams.values()):
+            return False  # it is we who have written there, as a step's output came
         return not (target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == digest)
 
     def kept(self, event: dict[str, Any]) -> None:

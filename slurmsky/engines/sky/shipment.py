@@ -20,7 +20,8 @@ from typing import Any
 from ...model.allocation import Launch
 from ...node import files
 from ..base import EngineError
-from . import certificates, pyz
+from . import certificates, letters, pyz
+from .watch import Record
 
 REMOTE = "~/.slurmsky"
 IGNORE_FILES = (".skyignore", ".slurmskyignore")
@@ -71,6 +72,7 @@ def pack(
     elements: Sequence[Launch] = (),
     slots: int = 1,
     alone_min: int = 0,
+    letter_ids: tuple[int, int] = (0, 0),
 ) -> Shipment:
     """Make the folder for a job, or for ``elements`` of an array, ``slots`` of which run at a time.
 
@@ -98,6 +100,7 @@ def pack(
         "host_prefix": name[:40],
         "environment": environment,
         "alone_s": alone_min * 60,
+        "letters": letters.settings(os.urandom(32), letter_ids),
         "files": {
             "identity": files.identity(launch.submit_dir),
             "archive": "files.tar",
@@ -141,6 +144,15 @@ def prepare_restart(folder: Path, count: int, unfinished: Collection[int]) -> No
             if element["job_id"] in unfinished
         ]
     _private(path, json.dumps(settings).encode())
+
+
+def ship_again(folder: Path, record: Record) -> None:
+    """Make a run's folder ready to be launched once more, under another name, with what it holds now."""
+    fields = json.loads((folder / "task.yaml").read_text())
+    record.name = fields["name"] = f"{record.name.partition('_')[0]}_{record.restart}"
+    (folder / "task.yaml").write_text(json.dumps(fields))
+    paths = [Path(path) for path in fields["file_mounts_mapping"]]
+    record.blob_id = _zip(paths, folder / "ship.zip")
 
 
 def archive(
@@ -217,8 +229,12 @@ def zip_for_upload(shipment: Shipment, target: Path) -> str:
     """A zip of all local paths as the server's /upload_v2 takes it: absolute names without the first
     slash; its id.
     """
+    return _zip(shipment.local_paths(), target)
+
+
+def _zip(tops: Sequence[Path], target: Path) -> str:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as out:
-        for top in shipment.local_paths():
+        for top in tops:
             for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
                 if path.is_file():
                     out.write(path, str(path).lstrip("/"))

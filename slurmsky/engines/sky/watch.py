@@ -12,6 +12,7 @@ from typing import Any
 
 from ...node.logframes import Decoder, Event, Output
 from .door import Door
+from .letters import Inbox
 from .reach import Reach
 from .returns import Returns
 
@@ -44,13 +45,17 @@ class Record:
     requeue: bool = True
     phase: str = "new"  # new | launching | launched | over
     status: str = ""  # SkyPilot's, as seen last
+    said: str = ""  # ... and what it said with it
     control: str = ""  # host:port of the first node
     cluster: bool = False  # its nodes are a cluster (an allocation), not a managed job (a batch job)
     request_id: str = ""  # of the cluster's launch
     session: int = -1
+    session_restart: int = 0  # the restart count when that session was first seen
     members: dict[str, Member] = field(default_factory=dict)  # job id -> what became of it
     positions: dict[str, Any] = field(default_factory=dict)
     returns: dict[str, Any] = field(default_factory=dict)
+    slots_taken: bool = False  # the first elements of a pack have begun, the rest wait for them
+    letters: list[str] = field(default_factory=list)  # keys of those that were delivered
 
     def member(self, job_id: int) -> Member:
         """The member of that id."""
@@ -88,6 +93,11 @@ class Watch:
         self.returns = Returns(
             folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask, record.returns
         )
+        self.inbox = Inbox(folder / "ship" / "settings.json", record.letters)
+        #: hands a job's request to our own commands; the engine's
+        #: told of a recovery that no status has told of; the engine's
+        self.recovered: Callable[[], None] = lambda: None
+        self.post: Callable[[bytes, str], None] = lambda letter, key: None
         # Events are replayed from the start (they rebuild what is not stored); bytes go on where they were.
         self.decoder = Decoder({"streams": record.positions.get("streams", {})})
         self.done = False  # the log has told its last word
@@ -96,6 +106,8 @@ class Watch:
         self.showing: asyncio.Task[None] | None = None
         self.door: Door | None = None
         self.reach: Reach | None = None
+        self.reading: asyncio.Task[None] | None = None  # of the log
+        self.mail: asyncio.Task[None] | None = None  # the last letter on its way
         self.last_poll = 0.0
         self._saving: asyncio.TimerHandle | None = None
         self.broken: list[str] = []
@@ -172,7 +184,7 @@ class Watch:
         for item in items:
             if isinstance(item, Output):
                 key = f"{item.session}.{item.rank}.{item.stream}"
-                if not self.returns.output(key, item):
+                if not self._goes(key, item):
                     self._early.append((key, item))
             else:
                 self._event(item)
@@ -185,6 +197,9 @@ class Watch:
         key = f"{item.session}.{item.rank}.{body.get('stream')}"
         if kind == "session":
             if item.session != record.session:
+                if record.session != -1 and record.restart == record.session_restart:
+                    self.recovered()
+                record.session_restart = record.restart
                 # After the first: SkyPilot has started the job anew on other nodes. What the former run told
                 # is history, but for the members that have ended.
                 for member in record.members.values():
@@ -201,6 +216,13 @@ class Watch:
             self._bring_early()
         elif kind == "file-end":
             self.returns.end_file(key)
+        elif kind == "letter":
+            self.inbox.begin(key)
+            self._bring_early()
+        elif kind == "letter-end":
+            letter = self.inbox.end(key)
+            if letter is not None:
+                self.post(letter, key)
         elif kind == "kept":
             self.returns.kept(body)
         elif kind == "note":
@@ -216,7 +238,9 @@ class Watch:
             self._check_done()
         elif kind in AGENT_EVENTS and item.session == record.session:
             known = record.members.get(str(body.get("job_id")))
-            if known is not None and body.get("seq", 0) > known.acked:
+            # An end that we are still asked about was not heard, whatever was acknowledged.
+            heard = 0 if known is None or (kind == "ended" and not known.ended) else known.acked
+            if known is not None and body.get("seq", 0) > heard:
                 if kind == "started":
                     known.started = True
                 if kind == "ended" and self._ranks > 1:
@@ -236,8 +260,11 @@ class Watch:
             self.tell(body)
         return bool(held)
 
+    def _goes(self, key: str, item: Output) -> bool:
+        return self.inbox.output(key, item) or self.returns.output(key, item)
+
     def _bring_early(self) -> None:
         waiting, self._early = self._early, []
         for key, output in waiting:
-            if not self.returns.output(key, output):
+            if not self._goes(key, output):
                 self._early.append((key, output))

@@ -1,0 +1,23 @@
+"""A world for the SkyPilot engine whose clocks go quickly."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sky_world import World
+
+from slurmsky.engines.sky import engine as engine_module
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Its API server, nodes and engine live as long as ``play``."""
+    monkeypatch.setattr(engine_module, "PACE_S", 0.05)
+    monkeypatch.setattr(engine_module, "POLL_S", 0.1)
+    monkeypatch.setattr(engine_module, "RETRY_S", (0.05, 0.1))
+    monkeypatch.setattr(engine_module, "LOG_FETCH_S", (0, 0.5, 1, 5))
+    return World(tmp_path)

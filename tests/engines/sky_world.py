@@ -1,0 +1,97 @@
+"""A user's folder, a stand-in API server with nodes on this machine, and the SkyPilot engine between them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from cloud import Cloud
+from sky_server import SkyServer
+
+from slurmsky.engines.sky.engine import SkyEngine
+from slurmsky.engines.sky.http import Access, Client
+from slurmsky.model.allocation import Launch, NodeShare
+from slurmsky.model.spec import JobSpec
+from slurmsky.site import load
+
+SITE = load('[[partition]]\nname="debug"\ndefault=true\ninfra="kubernetes/x"', "site.toml")
+
+
+class World:
+    """A user's folder, an API server with nodes, and an engine with what it told."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.user = tmp_path / "user"
+        self.project = self.user / "project"
+        self.project.mkdir(parents=True)
+        self.home = tmp_path / "state"
+        self.server = SkyServer()
+        self.cloud = Cloud(tmp_path / "cloud", self.user)
+        self.told: list[dict] = []
+        self.tasks: list[asyncio.Task] = []
+        self.engine: SkyEngine
+
+    def start_engine(self) -> None:
+        access = Access(self.server.endpoint, user_id="00000000", user="me")
+        self.engine = SkyEngine(self.home, self._event, SITE, Client(access))
+
+    def _event(self, event: dict) -> None:
+        self.told.append(event)
+        if event.get("seq"):
+            self.tasks.append(asyncio.ensure_future(self.engine.ack(event["job_id"], event["seq"])))
+
+    def launch(self, script: str, nodes: int = 1, job_id: int = 7, **more) -> Launch:
+        spool = self.home / "jobs" / str(job_id)
+        spool.mkdir(parents=True, exist_ok=True)
+        (spool / "script").write_text(script)
+        (spool / "script").chmod(0o700)
+        project = str(self.project)
+        facts = {
+            "job_id": job_id, "name": "job", "user": "me", "uid": os.getuid(), "gid": os.getgid(),
+            "group": "me",
+            "account": "", "partition": "debug", "qos": "normal", "cluster": "c",
+            "spec": JobSpec(job_name="job", nodes_min=nodes), "ntasks": nodes,
+            "shares": [NodeShare(f"?{rank}", cpu_ids=(0,), tasks=1) for rank in range(nodes)],
+            "submit_dir": project, "submit_host": "laptop", "work_dir": project, "spool": "/nowhere",
+            "script": str(spool / "script"), "stdout": f"{project}/slurm-{job_id}.out",
+            "environment": {"PATH": "/opt/mine:/usr/bin:/bin", "HOME": str(self.user), "FOO": "b a r"},
+        }  # fmt: skip
+        return Launch(**{**facts, **more})
+
+    @property
+    def out(self) -> bytes:
+        return (self.project / "slurm-7.out").read_bytes()
+
+    def run_jobs(self) -> None:
+        """Give every job that was launched its nodes."""
+        while len(self.tasks_of_jobs) < len(self.server.jobs):
+            job = self.server.jobs[len(self.tasks_of_jobs)]
+            self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job)))
+
+    async def until(self, condition, patience: float = 100) -> None:
+        deadline = time.monotonic() + patience
+        while not condition():
+            assert time.monotonic() < deadline, self.told[-5:]
+            self.run_jobs()
+            await asyncio.sleep(0.02)
+
+    def ended(self) -> dict | None:
+        return next((event for event in self.told if event["ev"] == "ended"), None)
+
+    def play(self, what) -> None:
+        async def run():
+            self.tasks_of_jobs: list[asyncio.Task] = []
+            async with self.server:
+                self.start_engine()
+                try:
+                    await what(self)
+                finally:
+                    await self.engine.close()
+                    for job in self.server.jobs:
+                        self.cloud.stop(job.job_id, signal.SIGKILL)
+                    await asyncio.gather(*self.tasks_of_jobs, return_exceptions=True)
+
+        asyncio.run(run())

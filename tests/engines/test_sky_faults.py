@@ -1,0 +1,209 @@
+"""What may go wrong between us, SkyPilot and its nodes: no job is lost or run twice, and the reason can be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cloud import namespaces_work
+from sky_world import World
+
+from slurmsky.engines.sky.http import Access
+from slurmsky.model.job import Job
+from slurmsky.model.spec import JobSpec
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")]
+
+GO = {"PATH": "/usr/bin:/bin", "HOME": "/root"}
+THE_JOB = Job(job_id=7, spec=JobSpec(), name="job", user="me", uid=0, gid=0, group="me", account="", partition="debug")
+TWICE = """#!/bin/bash
+echo run ${SLURM_RESTART_COUNT-0}
+[ ${SLURM_RESTART_COUNT-0} != 0 ] || sleep 300
+"""
+
+
+def states(world: World) -> list[str]:
+    return [event["state"] for event in world.told if event["ev"] == "state"]
+
+
+def comments(world: World) -> str:
+    return "; ".join(str(event.get("comment", "")) for event in world.told)
+
+
+async def begun(world: World, script: str, word: bytes = b"run", **more: object) -> None:
+    await world.engine.start(world.launch(script, **more))
+    await world.until(lambda: (world.project / "slurm-7.out").exists() and word in world.out)
+
+
+def test_lost_nodes_under_a_remote_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server was given cannot change: the next run is launched with a shipment of its own."""
+    monkeypatch.setattr(Access, "local", False)
+
+    async def what(world: World) -> None:
+        await begun(world, TWICE)
+        world.server.jobs[0].become("RECOVERING", "Cluster preempted or failed, recovering")
+        world.cloud.stop(1, signal.SIGKILL)
+        await world.until(world.ended)
+
+    world.play(what)
+    first, second = world.server.jobs
+    assert first.cancelled and second.name == first.name + "_1"
+    assert world.ended()["state"] == "COMPLETED" and world.ended()["run"] == 1
+    assert world.out == b"run 1\n" and "REQUEUED" in states(world)
+
+
+def test_a_recovery_that_nobody_saw(world: World) -> None:
+    """The machine was asleep: nodes were lost and replaced meanwhile, which the log's new session tells."""
+
+    async def what(world: World) -> None:
+        await begun(world, "#!/bin/bash\necho run; [ -e $GO ] || sleep 300\n", environment=GO | {"GO": str(go)})
+        await world.engine.close()
+        job = world.server.jobs[0]
+        job.become("RECOVERING")
+        world.cloud.stop(1, signal.SIGKILL)
+        await asyncio.gather(*world.tasks_of_jobs)
+        job.log = b""
+        go.touch()
+        world.tasks_of_jobs.append(asyncio.ensure_future(world.cloud.run(job, run=1)))
+        world.start_engine()
+        await world.engine.recover([THE_JOB])
+        await world.until(world.ended)
+
+    go = world.home / "go"
+    world.play(what)
+    assert states(world).count("REQUEUED") == 1
+    assert world.ended()["state"] == "COMPLETED" and world.ended()["run"] == 1 and world.out == b"run\n"
+
+
+def test_login_expired_for_a_while(world: World) -> None:
+    """An HTML page with status 200, at submit and in the middle."""
+    page = (200, "text/html", b"<html>Sign in with SSO")
+    away = [True]
+
+    def fault(path: str) -> tuple[int, str, bytes] | None:
+        return page if away[0] else None
+
+    world.server.fault = fault
+
+    async def what(world: World) -> None:
+        await world.engine.start(world.launch("#!/bin/bash\necho run; sleep 2; echo end\n"))
+        await world.until(lambda: "sky api login" in comments(world))
+        assert world.told[-1]["state"] == "PENDING"
+        away[0] = False
+        await world.until(lambda: (world.project / "slurm-7.out").exists() and b"run" in world.out)
+        away[0] = True
+        await asyncio.sleep(1)
+        away[0] = False
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.ended()["state"] == "COMPLETED" and world.out == b"run\nend\n" and len(world.server.jobs) == 1
+
+
+def test_a_server_of_another_version(world: World) -> None:
+    """It will not understand us tomorrow either."""
+    body = b'{"error": "version_mismatch", "message": "your client is too old"}'
+
+    def fault(path: str) -> tuple[int, str, bytes] | None:
+        return (400, "application/json", body) if path == "/jobs/launch" else None
+
+    world.server.fault = fault
+
+    async def what(world: World) -> None:
+        await world.engine.start(world.launch("#!/bin/sh\n"))
+        await world.until(world.ended)
+
+    world.play(what)
+    end = world.ended()
+    assert (end["state"], end["reason"]) == ("FAILED", "JobLaunchFailure") and "too old" in end["comment"]
+
+
+@pytest.mark.parametrize(
+    "status, failure, state, reason",
+    [
+        ("FAILED_PRECHECKS", "No cloud can do that", "FAILED", "BadConstraints"),
+        ("FAILED_NO_RESOURCE", "tried everything", "BOOT_FAIL", "Resources"),
+        ("FAILED_CONTROLLER", "the controller crashed", "NODE_FAIL", "SystemFailure"),
+        ("FAILED_SETUP", "pip failed", "BOOT_FAIL", "JobLaunchFailure"),
+        ("CANCELLED", "", "CANCELLED", "None"),
+    ],
+)
+def test_a_job_that_skypilot_gives_up(world: World, status: str, failure: str, state: str, reason: str) -> None:
+    async def what(world: World) -> None:
+        world.run_jobs = lambda: None  # type: ignore[method-assign]
+        await world.engine.start(world.launch("#!/bin/sh\n"))
+        await world.until(lambda: world.server.jobs)
+        world.server.jobs[0].become("STARTING")
+        world.server.jobs[0].become(status, failure)
+        await world.until(world.ended)
+
+    world.play(what)
+    end = world.ended()
+    assert (end["state"], end["reason"]) == (state, reason) and failure in end["comment"]
+
+
+def test_infra_that_is_full_keeps_the_job_waiting(world: World) -> None:
+    async def what(world: World) -> None:
+        world.run_jobs = lambda: None  # type: ignore[method-assign]
+        await world.engine.start(world.launch("#!/bin/sh\n"))
+        await world.until(lambda: world.server.jobs)
+        world.server.jobs[0].become("STARTING", "No H100 in any zone; trying again in 60 s")
+        await world.until(lambda: "No H100" in comments(world))
+
+    world.play(what)
+    assert not world.ended() and set(states(world)) == {"PENDING"}
+    assert {event["reason"] for event in world.told if event["ev"] == "state"} <= {"Resources", "Priority", "None"}
+    assert world.told[-1]["reason"] == "Resources"
+
+
+def test_a_success_that_skypilot_calls_a_failure_afterwards(world: World) -> None:
+    """Cleaning up went wrong: the first terminal status counts."""
+
+    async def what(world: World) -> None:
+        await world.engine.start(world.launch("#!/bin/sh\necho run\n"))
+        await world.until(world.ended)
+        world.server.jobs[0].become("FAILED_CONTROLLER", "resources may have leaked")
+        await asyncio.sleep(0.5)
+
+    world.play(what)
+    assert [event["state"] for event in world.told if event["ev"] == "ended"] == ["COMPLETED"]
+
+
+@pytest.mark.parametrize("when", ["new", "launching", "launched", "ended"])
+def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> None:
+    """Wherever it was: one managed job, one start, one end, the whole output."""
+
+    async def what(world: World) -> None:
+        if when == "new":
+            world.server.fault = lambda path: (503, "text/plain", b"busy") if path == "/jobs/launch" else None
+        if when == "launching":
+            world.server.after = lambda path: (0, "", b"") if path == "/jobs/launch" else None
+        await world.engine.start(world.launch("#!/bin/bash\necho run; sleep 1; echo end; exit 3\n"))
+        if when == "launching":
+            await world.until(lambda: world.server.jobs)
+        elif when == "launched":
+            await world.until(lambda: any(event["ev"] == "started" for event in world.told))
+        elif when == "ended":
+            await world.until(world.ended)
+        await world.engine.close()
+        world.server.fault = world.server.after = lambda path: None
+        before = len(world.told)
+        if when != "ended":
+            # The day goes by: SkyPilot does its part alone.
+            deadline = asyncio.get_running_loop().time() + (100 if world.server.jobs else 0)
+            while asyncio.get_running_loop().time() < deadline and world.server.jobs[0].status != "FAILED":
+                world.run_jobs()
+                await asyncio.sleep(0.05)
+        world.start_engine()
+        await world.engine.recover([THE_JOB])
+        await world.until(lambda: any(event["ev"] == "ended" for event in world.told[before:]))
+
+    world.play(what)
+    assert len(world.server.jobs) == 1 and world.out == b"run\nend\n"
+    ends = {(event["state"], event["exit_code"]) for event in world.told if event["ev"] == "ended"}
+    assert ends == {("FAILED", 3)}
