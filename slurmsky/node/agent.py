@@ -38,6 +38,7 @@ LOCK_PATIENCE_S = 2.0
 _HOSTED = -1
 #: variables that lead the commands inside a job to us
 AGENT_VARIABLE = "SLURMSKY_AGENT"
+NODE_RANK = "SKYPILOT_NODE_RANK"  # SkyPilot's, which it gives each node
 HOME_VARIABLE = "SLURMSKY_HOME"
 BIN_VARIABLE = "SLURMSKY_BIN"
 
@@ -393,6 +394,8 @@ class Agent:
         """What leads a job's commands to us; the launchers come first on PATH unless they are on it."""
         env[AGENT_VARIABLE] = self.address[len(transport.UNIX) :]
         env[HOME_VARIABLE] = self.home
+        if NODE_RANK in env:  # the batch script's environment comes with a step; this is another node of the job
+            env[NODE_RANK] = os.environ.get(NODE_RANK, env[NODE_RANK])
         if self.bin_folder:
             env[BIN_VARIABLE] = self.bin_folder
             path = env.get("PATH")

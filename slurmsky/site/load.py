@@ -118,7 +118,7 @@ class _Reader:
             **tables["hooks"],
             **tables["mail"],
         )
-        return Site(
+        site = Site(
             cluster=cluster,
             engine=top.get("engine", "auto"),
             accounts=top.get("accounts", ()),
@@ -133,6 +133,12 @@ class _Reader:
             environment=free["environment"],
             source=self.name,
         )
+        for index, partition in enumerate(cluster.partitions):
+            found = site.sky_partition(partition.name)
+            if found.arrays == "pool" and not found.pool:
+                text = f"arrays = \"pool\" needs the name of a pool for partition {partition.name}: pool = ..."
+                raise self.fault("partition", index, "arrays", text)
+        return site
 
     def nodes(self, tables: list[dict[str, Any]]) -> tuple[NodeConfig, ...]:
         nodes: dict[str, NodeConfig] = {}

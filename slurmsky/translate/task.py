@@ -115,6 +115,9 @@ def plan(
         path.path: {"source": path.target, "mode": "MOUNT"} for path in draft.paths if "://" in path.target
     }
     volumes: dict[str, Any] = dict(draft.sky.volumes)
+    if draft.sky.pool and (mounts or volumes or draft.setup or draft.paths):
+        # jobs/recovery_strategy.py: of a job in a pool only workdir, envs, secrets and run count.
+        draft.note("pool", "changed", "buckets, volumes and modules' setup must be those of the pool's own workers")
     for path in draft.paths:
         kind, _, rest = path.target.partition(":")
         if kind == "volume":

@@ -63,7 +63,12 @@ class Cloud:
         for rank in range(count):
             home = self.folder / f"cluster{job.job_id}-{run}-{rank}"
             home.mkdir(parents=True)
-            for target, source in job.task["file_mounts"].items():
+            mounts = dict(job.task.get("file_mounts", {}))
+            if "workdir" in job.task:
+                mounts["~/sky_workdir"] = job.task["workdir"]
+            else:
+                (home / "sky_workdir").mkdir()
+            for target, source in mounts.items():
                 place = Path(target.replace("~", str(home)))
                 place.parent.mkdir(parents=True, exist_ok=True)
                 (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, place)
@@ -72,11 +77,13 @@ class Cloud:
                 "RUN": job.task["run"], "APART": "1" if self.apart else "", "PYTHON": sys.executable,
                 "LOOPBACK": LOOPBACK,
                 "SKYPILOT_NODE_RANK": str(rank), "SKYPILOT_NODE_IPS": "\n".join(addresses),
+                "SKYPILOT_TASK_ID": f"sky-managed_{job.job_id}-0", "SKYPILOT_NUM_GPUS_PER_NODE": "0",
                 "SKYPILOT_NUM_NODES": str(count), "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "99",
                 "SLURMD_NODENAME": "foreign",
             }  # fmt: skip
             nodes.append(await asyncio.create_subprocess_exec(
-                "unshare", "-rmn" if self.apart else "-rm", "sh", "-c", HIDE, env=environment, stdin=subprocess.DEVNULL,
+                "unshare", "-rmn" if self.apart else "-rm", "sh", "-c", HIDE, env=environment,
+                cwd=home / "sky_workdir", stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, start_new_session=True))  # fmt: skip
         self.processes[job.job_id] = nodes
         job.become("RUNNING")

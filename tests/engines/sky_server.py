@@ -22,6 +22,7 @@ class ManagedJob:
     events: list[dict[str, Any]] = field(default_factory=list)
     log: bytes = b""
     cancelled: bool = False
+    pool: str = ""
     record: dict[str, Any] = field(default_factory=dict)  # what the queue tells of it besides name and status
     cluster: bool = False  # launched as a cluster: its one job has number 1 there
     up: bool = True  # the cluster has not been taken down
@@ -122,6 +123,7 @@ class SkyServer:
         value: Any = None
         if path == "/jobs/launch":
             job = ManagedJob(len(self.jobs) + 1, body["name"], json.loads(body["task"]))
+            job.pool = body.get("pool") or ""
             job.become("PENDING")
             self.jobs.append(job)
             value = {"job_id": [job.job_id], "handle": "pickle"}

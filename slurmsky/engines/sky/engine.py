@@ -164,12 +164,11 @@ class SkyEngine:
             slots=max(slots, 1),
             letter_ids=letters.set_aside(self.folder),
         )
-        fields = {
-            **task.fields,
-            "name": name,
-            **ship.fields,
-            "file_mounts": {**task.fields.get("file_mounts", {}), **ship.fields["file_mounts"]},
-        }
+        if task.pool:
+            ship = await asyncio.to_thread(ship.in_workdir)
+        fields = {**task.fields, "name": name, **ship.fields}
+        if not task.pool:
+            fields["file_mounts"] = {**task.fields.get("file_mounts", {}), **ship.fields["file_mounts"]}
         record = Record(
             job_id=base,
             name=name,

@@ -9,11 +9,12 @@ import fnmatch
 import hashlib
 import json
 import os
+import shutil
 import stat
 import tarfile
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,19 @@ class Shipment:
 
     def local_paths(self) -> list[Path]:
         """What a remote API server must be given."""
-        return [self.folder, self.program]
+        return [Path(self.fields["workdir"])] if "workdir" in self.fields else [self.folder, self.program]
+
+    def in_workdir(self) -> Shipment:
+        """The same as a task's workdir: a pool's workers were set up before, and take no file mounts of a job.
+
+        Workers keep what earlier jobs brought, so it lies there under the job's unique name.
+        """
+        name = self.fields["run"].split("/")[-2]
+        root = self.folder.parent / "workdir"
+        # The very files, not copies: a restart renews the settings in them.
+        shutil.copytree(self.folder, root / name, copy_function=os.link)
+        os.link(self.program, root / self.program.name)
+        return replace(self, fields={"workdir": str(root), "run": f"sh {name}/start.sh\n"})
 
 
 def pack(
@@ -151,7 +164,7 @@ def ship_again(folder: Path, record: Record) -> None:
     fields = json.loads((folder / "task.yaml").read_text())
     record.name = fields["name"] = f"{record.name.partition('_')[0]}_{record.restart}"
     (folder / "task.yaml").write_text(json.dumps(fields))
-    paths = [Path(path) for path in fields["file_mounts_mapping"]]
+    paths = [Path(fields["workdir"])] if "workdir" in fields else [Path(path) for path in fields["file_mounts_mapping"]]
     record.blob_id = _zip(paths, folder / "ship.zip")
 
 
