@@ -43,6 +43,7 @@ FOLLOWERS = 40  # logs read at a time; a server has 128 threads for all its user
 HOLD_S = 60.0  # how long one of them is held while other jobs wait for their turn
 MANY = 6  # from so many jobs on, the queue is read as a whole
 RETRY_S = (1, 2, 5, 10, 20, 30, 60)
+LOG_END_S = 60.0  # a log that does not end so long after its job is left: who kept it open may be dead
 LOG_FETCH_S = (0, 5, 15, 30, 60)
 QUEUE_FIELDS = [
     "job_id",
@@ -705,6 +706,8 @@ class SkyEngine:
         record.status, record.said = status, said
         if status in TERMINAL:
             self._failures[record.name] = failure
+            if watch.reading is not None:
+                asyncio.get_running_loop().call_later(LOG_END_S, watch.reading.cancel)
         if changed:
             watch.save()
         if not record.open:

@@ -19,8 +19,8 @@ from ...node.seal import BrokenSeal, unseal
 
 log = logging.getLogger("slurmsky.sky")
 
-#: ids that are set aside for what jobs submit: below Slurm's own MaxJobId, above what a queue counts up to
-FIRST_ID, LAST_ID = 50_000_000, 67_000_000
+#: ids that are set aside for what jobs submit: above what a queue counts up to, below those of managed jobs of others
+FIRST_ID, LAST_ID = 50_000_000, 60_000_000
 IDS = 100  # for each run on nodes
 AFTER_S = 15.0  # how long a node waits for us to come before it writes
 MAX_LETTER = 64 << 20

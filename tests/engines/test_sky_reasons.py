@@ -1,0 +1,164 @@
+"""Where a cloud job hangs, and why it ended, as a user sees it: squeue, scontrol show job and sbatch's own words."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sky_server import SkyServer
+from test_sky_foreign import Peer, World
+
+from slurmsky import paths
+from slurmsky.commands import find
+from slurmsky.controller.context import Context
+from slurmsky.engines.sky import engine as engine_module
+from slurmsky.engines.sky.letters import FIRST_ID
+from slurmsky.node import wire
+
+SITE = 'engine = "sky"\n[[partition]]\nname = "debug"\ndefault = true\ninfra = "kubernetes/x"\n'
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "PACE_S", 0.05)
+    monkeypatch.setattr(engine_module, "POLL_S", 0.1)
+    monkeypatch.setattr(engine_module, "RETRY_S", (0.05, 0.1))
+    monkeypatch.setattr(engine_module, "LOG_FETCH_S", (0,))
+    monkeypatch.setattr(engine_module, "LOG_END_S", 0.5)
+
+
+def play(tmp_path: Path, story: Callable[[World], Awaitable[None]], server: SkyServer | None = None) -> None:
+    async def go() -> None:
+        async with server or SkyServer() as running, World(tmp_path / "home", running, SITE) as world:
+            world.queue.kick()
+            await story(world)
+
+    asyncio.run(asyncio.wait_for(go(), 100))
+
+
+async def shown(world: World, *words: str) -> str:
+    """scontrol show job 1, once it has all these words."""
+    while True:
+        text = await world.out("scontrol", "show", "job", "1")
+        if all(word in text for word in words):
+            return text
+        await asyncio.sleep(0.05)
+
+
+BUSY = (503, "text/plain", b"restarting")
+PAGE = (200, "text/html", b"<html>Sign in")
+GONE = (0, "", b"")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(BUSY, "is busy: restarting"), (PAGE, "wants a login (run: sky api login"), (GONE, "no answer from")],
+)
+def test_a_server_that_does_not_take_the_job_now(tmp_path: Path, fault: tuple[int, str, bytes], words: str) -> None:
+    """The job is in the queue, says what it waits for, and is launched when that is over."""
+    server = SkyServer()
+
+    async def story(world: World) -> None:
+        server.fault = lambda path: fault
+        assert await world.out("sbatch", "--wrap", "true") == "Submitted batch job 1\n"
+        await shown(world, "JobState=PENDING Reason=Resources", "SystemComment=waiting for SkyPilot", words)
+        assert not server.jobs
+        server.fault = lambda path: None
+        await shown(world, "SystemComment=SkyPilot managed job 1 (wrap-s1-")
+
+    play(tmp_path, story, server)
+    assert len(server.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "words"),
+    [
+        (
+            (400, "application/json", b'{"error": "version_mismatch", "message": "upgrade your client"}'),
+            "JobLaunchFailure",
+            "upgrade your client",
+        ),
+        (
+            (500, "application/json", b'{"detail": {"type": "NoCloudAccessError", "message": "No infra is enabled"}}'),
+            "BadConstraints",
+            "No infra is enabled",
+        ),
+        (
+            (500, "application/json", b'{"detail": {"type": "ResourcesUnavailableError", "message": "No such GPU"}}'),
+            "BadConstraints",
+            "No such GPU",
+        ),
+    ],
+)
+def test_a_job_that_will_never_be_taken(
+    tmp_path: Path, fault: tuple[int, str, bytes], reason: str, words: str
+) -> None:
+    server = SkyServer()
+    server.fault = lambda path: fault if path == "/jobs/launch" else None
+
+    async def story(world: World) -> None:
+        await world.out("sbatch", "--wrap", "true")
+        await shown(world, f"JobState=FAILED Reason={reason}", words)
+
+    play(tmp_path, story, server)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "state", "reason"),
+    [
+        ("STARTING", "No A100 in any zone, trying again in 60 s", "PENDING", "Resources"),
+        ("FAILED_CONTROLLER", "the controller crashed", "NODE_FAIL", "SystemFailure"),
+        ("FAILED_PRECHECKS", "no cloud offers that", "FAILED", "BadConstraints"),
+        ("RECOVERING", "preempted", "PENDING", "NodeDown"),
+    ],
+)
+def test_what_skypilot_says_is_shown(tmp_path: Path, status: str, said: str, state: str, reason: str) -> None:
+    server = SkyServer()
+
+    async def story(world: World) -> None:
+        await world.out("sbatch", "--no-requeue" if state == "NODE_FAIL" else "--requeue", "--wrap", "true")
+        await shown(world, "SkyPilot managed job 1")
+        server.jobs[0].become("STARTING", "Launching")
+        await shown(world, "Launching")
+        server.jobs[0].become(status, said)
+        await shown(world, f"JobState={state} Reason={reason}", "Restarts=1" if status == "RECOVERING" else said)
+
+    play(tmp_path, story, server)
+
+
+def test_what_no_node_can_be_is_refused_at_once(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        code, out, err = await world.run("sbatch", "--gpus-per-node=a100:99", "--wrap", "true")
+        assert (code, out) == (1, "") and "Requested node configuration is not available" in err
+
+    play(tmp_path, story)
+
+
+def test_a_letter_becomes_the_job_that_was_promised(tmp_path: Path) -> None:
+    """The script that the node read, under the id that it gave; once, however often the letter comes."""
+
+    async def story(world: World) -> None:
+        env = {paths.SCRIPT: "#!/bin/sh\n#SBATCH -J later -H\necho \udcff\n", paths.GIVEN_ID: str(FIRST_ID), "A": "b"}
+        request = wire.Request("sbatch", ("there.sh", "1"), str(world.work), 0o22, (False,) * 3, None, 0, env)
+        for turn in (request, request, replace(request, env={**env, paths.GIVEN_ID: str(FIRST_ID + 1)})):
+            peer = Peer()
+            main = find("sbatch")
+            assert main is not None and await main(Context(turn, world.queue, peer)) == 0, peer.said
+        assert await world.out("squeue", "-h", "-o", "%i %j %o") == "".join(
+            f"{FIRST_ID + number} later {world.work}/there.sh 1\n" for number in (1, 0)
+        )
+        spool = world.queue.paths.job(FIRST_ID)
+        assert (spool / "script").read_bytes() == b"#!/bin/sh\n#SBATCH -J later -H\necho \xff\n"
+        texts = b"".join(path.read_bytes() for path in spool.iterdir() if path.is_file() and path.name != "script")
+        assert b"SLURMSKY_SCRIPT" not in texts and b"SLURMSKY_GIVEN_ID" not in texts
+        assert await world.out("sbatch", "-H", "--parsable", "--wrap", "true") == "1\n"
+
+    play(tmp_path, story)
+
+
