@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 #: an answer that took a second is asked for again after twenty at the earliest
 SHARE = 20
-#: keys held down wake a poller many times a second
 #: however slow the answers are
 LONGEST_S = 30.0
+#: keys held down wake a poller many times a second
 SETTLE_S = 0.08
 
 

@@ -276,6 +276,7 @@ class Thousands(Controller):
         return Answer(0, "", "")
 
 
+@pytest.mark.timeout(300)
 def test_ten_thousand_jobs_stay_quick() -> None:
     async def drive() -> None:
         controller = Thousands(10_000)

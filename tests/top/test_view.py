@@ -16,6 +16,7 @@ import pytest
 
 Top = Callable[..., Any]
 WAIT_S = 90.0
+pytestmark = pytest.mark.timeout(300)  # several waits in each, and a busy machine
 
 
 def submit(queue: Any, *words: str) -> str:
