@@ -137,10 +137,16 @@ def fill(home: Path, known: int) -> None:
 
 
 @contextmanager
-def sandbox(known: int = 0) -> Iterator[Sandbox]:
-    """A fresh state folder, with so many held jobs, and a running controller; all of it is gone afterwards."""
+def sandbox(known: int = 0, site: str = "") -> Iterator[Sandbox]:
+    """A fresh state folder, with so many held jobs, and a running controller; all of it is gone afterwards.
+
+    ``site``: the text of a site file.
+    """
     folder = Path(tempfile.mkdtemp(prefix="slurmsky-bench-"))
     box = Sandbox(folder)
+    if site:
+        (folder / "site.toml").write_text(site)
+        box.env["SLURMSKY_SITE"] = str(folder / "site.toml")
     if known:
         fill(box.home, known)
     try:
