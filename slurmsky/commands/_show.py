@@ -14,11 +14,12 @@ from ..controller.errors import Errno, SlurmError
 from ..language import hostlist, jobids, timelimit
 from ..language.errors import HostlistError, LanguageError
 from ..model.job import Job, Step
-from ..model.states import JobFlag
+from ..model.states import JobFlag, NodeState
 from ..options.help import help_text
 from ..options.query import ScontrolQuery
 from ..options.table import load
 from ..report import config as report_config
+from ..report import reservations as report_reservations
 from ..report import show as report
 from ..report import show_nodes as report_nodes
 from . import _targets
@@ -156,6 +157,10 @@ def _nodes(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     code = 0
     for name in names:
         node = nodes.get(name)
+        if node is not None and node.state is NodeState.FUTURE and not query.future:
+            if value is None or value.upper() == "ALL":
+                continue
+            node = None
         if node is None:
             ctx.out(f"Node {name} not found\n")
             code = 1
@@ -262,10 +267,15 @@ def _licenses(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
 
 
 def _reservations(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
-    if value is not None:
+    known = ctx.queue.book.reservations.all
+    if value is not None and value not in known:
         ctx.out(f"Reservation {value} not found\n")
         return 1
-    ctx.out("No reservations in the system\n")
+    if not known:
+        ctx.out("No reservations in the system\n")
+    context = report_context(ctx, query)
+    for one in [known[value]] if value is not None else known.values():
+        ctx.out(report_reservations.show_reservation(one, context, query.oneliner))
     return 0
 
 
@@ -305,6 +315,7 @@ ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, str | None], i
     ("hostlist", 5, _encode(lambda names: hostlist.compress(names))),
     ("licenses", 2, _licenses),
     ("reservations", 1, _reservations),
+    ("reservationname", 1, _reservations),
     ("topology", 1, _constant(err="scontrol: error: No topology information available")),
     ("daemons", 1, _constant(out="slurmctld slurmd\n")),
     ("aliases", 1, _hosts),

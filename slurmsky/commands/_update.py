@@ -18,7 +18,7 @@ from ..language.errors import LanguageError
 from ..model.job import Job
 from ..model.spec import INFINITE
 from ..model.states import JobState
-from . import _targets
+from . import _reservations, _targets
 from ._verbs import report_array
 
 Set = Callable[[Context, Job, Any], None]
@@ -224,6 +224,14 @@ def _begin(ctx: Context, job: Job, value: int) -> None:
     job.eligible_time = job.start_time = float(max(value, int(job.submit_time)))
 
 
+def _reservation(ctx: Context, job: Job, value: str) -> None:
+    changed = job.spec.evolve(reservation=value or None)
+    checked = ctx.queue.book.reservations.check(changed, job.user, job.account)
+    if job.state is not JobState.PENDING:
+        raise SlurmError(Errno.NO_LONGER_PENDING)
+    job.spec = checked
+
+
 def _throttle_set(ctx: Context, job: Job, value: int) -> None:
     if not job.array_job_id:
         raise SlurmError(Errno.INVALID_ARRAY)
@@ -280,7 +288,7 @@ KEYS: dict[str, Key] = {
     "requeue": Key(
         _number("Requeue"), lambda ctx, job, value: _requeue(ctx, job, bool(value)), pending_only=False
     ),
-    "reservationname": Key(_text, _spec("reservation")),
+    "reservationname": Key(_text, _reservation, pending_only=False),
     "stderr": Key(_text, _both("stderr", "error")),
     "stdin": Key(_text, _both("stdin", "input")),
     "stdout": Key(_text, _both("stdout", "output")),
@@ -321,13 +329,15 @@ def update(ctx: Context, words: Sequence[str]) -> int:
             key, sign = key[:-1], key[-1]
         pairs.append((key, sign + value, word, bool(equals)))
     kinds = {key.lower() for key, *_ in pairs}
+    # A job may be given another reservation, and a reservation another partition.
+    if not kinds & {"jobid", "job"} and any("reservationname".startswith(key) and len(key) >= 3 for key in kinds):
+        return _reservations.update(ctx, words)
     for names, act in (
         (("nodename", "node"), _update_nodes),
         (("partitionname",), _update_partition),
         (("jobid", "job", "jobname"), update_job),
-        (("reservation", "reservationname"), _no_reservation),
     ):
-        if kinds & set(names) and (act is not _no_reservation or not kinds & {"jobid", "job"}):
+        if kinds & set(names):
             return act(ctx, pairs)
     ctx.err("No valid entity in update command")
     ctx.err(
@@ -504,8 +514,3 @@ def _update_partition(ctx: Context, pairs: Pairs) -> int:
     ctx.queue.book.keep_states()
     ctx.queue.kick()
     return 0
-
-
-def _no_reservation(ctx: Context, pairs: Pairs) -> int:
-    ctx.err("Error updating the reservation: Requested reservation is invalid")
-    return 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from ..controller.context import Context
 from ..controller.letters import spool_id
 from ..language import hostlist
-from ..model.job import Job
+from ..model.job import Job, Step
 from ..model.spec import INFINITE
 from ..model.states import JobState
 from ..options import help as helps
@@ -107,7 +108,7 @@ def select(ctx: Context, query: SacctQuery, held: bool = False) -> Iterator[Job]
         found: Iterable[Job] = queue.store.history(
             0, now, {one.job_id for one in query.jobs}, query.duplicates
         )
-        found = _het_leaders(ctx, query, found)
+        found = _het_components(ctx, query, found)
     else:
         # With --state and no times the window is the present moment (sacct's manual, DEFAULT TIME WINDOW).
         usual = now if query.states and query.endtime is None else _midnight(now)
@@ -122,29 +123,43 @@ def select(ctx: Context, query: SacctQuery, held: bool = False) -> Iterator[Job]
         if live is not None and live.restarts == job.restarts:
             job.steps = dict(live.steps)  # a batch step that runs is not in the store
         if query.jobs:
-            wanted = [one for one in query.jobs if _means(one, job)]
+            wanted = [one for one in query.jobs if _means(one, job, query.whole_hetjob)]
             if not wanted:
                 continue
             if all(one.step is not None for one in wanted):
                 steps = {str(one.step) for one in wanted}
                 job.steps = {name: step for name, step in job.steps.items() if name in steps}
         if test(job):
-            yield job
+            yield _truncated(job, query) if query.truncate else job
+
+
+def _truncated(job: Job, query: SacctQuery) -> Job:
+    """--truncate: what lay outside the window asked for did not happen."""
+    since, until = query.starttime or 0, query.endtime or INFINITE
+
+    def start(part: Job | Step) -> float:
+        return max(part.start_time, since) if part.start_time else 0.0
+
+    def end(part: Job | Step) -> float:
+        return min(part.end_time, until)
+
+    steps = {name: replace(step, start_time=start(step), end_time=end(step)) for name, step in job.steps.items()}
+    return replace(job, steps=steps, start_time=start(job), end_time=end(job))
 
 
 def _only_steps(query: SacctQuery, jobs: Iterable[Job]) -> frozenset[int]:
     """Ids of jobs of which only steps were asked for."""
     return frozenset(job.job_id for job in jobs if query.jobs and all(
-        one.step is not None for one in query.jobs if _means(one, job)))
+        one.step is not None for one in query.jobs if _means(one, job, query.whole_hetjob)))
 
 
-def _het_leaders(ctx: Context, query: SacctQuery, found: Iterable[Job]) -> Iterator[Job]:
-    """A het leader's id means all its components."""
+def _het_components(ctx: Context, query: SacctQuery, found: Iterable[Job]) -> Iterator[Job]:
+    """A het leader's id means all its components, and so does any component's with --whole-hetjob."""
     seen: set[tuple[int, int]] = set()
     more: set[int] = set()
     for job in found:
         seen.add((job.job_id, job.restarts))
-        if job.het_job_id == job.job_id:
+        if query.whole_hetjob if query.whole_hetjob is not None else job.het_job_id == job.job_id:
             more.update(job.het_ids)
         yield job
     if more:
@@ -153,8 +168,12 @@ def _het_leaders(ctx: Context, query: SacctQuery, found: Iterable[Job]) -> Itera
                 yield job
 
 
-def _means(wanted: JobId, job: Job) -> bool:
-    """Whether an id of -j means this record."""
+def _means(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
+    """Whether an id of -j means this record; ``whole`` is --whole-hetjob."""
+    if whole and job.het_job_id:
+        return wanted.job_id in (job.het_job_id, *job.het_ids)
+    if whole is False and job.het_job_id and wanted.het_offset is None:
+        return wanted.job_id == job.job_id
     if wanted.het_offset is not None:
         return job.het_job_id == wanted.job_id and job.het_offset == wanted.het_offset
     if isinstance(wanted.task, int):
@@ -190,6 +209,11 @@ def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:
                 and bool(wanted & set(job.spec.constraint.replace("&", ",").split(",")))
             )
         )
+    if query.flags:
+        tests.append(lambda job: bool(_flags(job) & set(query.flags)))
+    if query.associations:
+        # There is one association, and its id is what AssocID prints of each job.
+        tests.append(lambda job: report.ASSOCIATION in query.associations)
     if query.reasons:
         tests.append(lambda job: job.reason in query.reasons)
     if query.nodelist is not None:
@@ -218,6 +242,13 @@ def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:
     if os.geteuid() != 0 and not query.users and not query.allusers:
         tests.append(lambda job: job.uid == os.geteuid())
     return lambda job: all(test(job) for test in tests)
+
+
+def _flags(job: Job) -> set[str]:
+    """-F: how a job was scheduled, and that its start is known."""
+    if not report.started(job):
+        return {"NotSet"}
+    return {"SchedMain" if job.sched_main else "SchedBackfill", "StartReceived"}
 
 
 def _in_state(job: Job, states: frozenset[str], start: float | None, end: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import time
 
 from ..controller.context import CallerGone, Context
 from ..controller.errors import SlurmError
@@ -17,6 +18,8 @@ from ._command import error_exit, refused, streaming
 from ._surroundings import surroundings
 from ._tables import table
 
+#: who waited longer than this hears a bell (salloc.c DEFAULT_BELL_DELAY)
+BELL_DELAY_S = 10.0
 WHAT = "Job submit/allocate failed"
 
 
@@ -27,12 +30,16 @@ async def main(ctx: Context) -> int:
     for line in request.warnings:
         ctx.err(line)
     quiet = bool(request.flags.quiet)
+    asked = time.monotonic()
     try:
         job = await allocate(ctx, request.components, quiet, request.components[0].immediate_s)
     except SlurmError as error:
         return refused(ctx, error, WHAT)
     except Revoked as revoked:
         return revoked.code
+    waited = time.monotonic() - asked > BELL_DELAY_S
+    if ctx.request.ttys[1] and (request.flags.bell == "always" or (waited and request.flags.bell != "never")):
+        ctx.out("\a")
     if request.flags.no_shell:
         job.alloc_pid = 0  # nobody whose end would be the allocation's
         ctx.queue.book.touch(job)

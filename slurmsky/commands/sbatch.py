@@ -11,7 +11,7 @@ from .. import paths
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
 from ..controller.scheduling import predict_start
-from ..controller.submit import Payload, check, partitions_of
+from ..controller.submit import Payload, account_of, check, partitions_of
 from ..language import exportspec, hostlist, timespec
 from ..model.job import Job
 from ..model.spec import JobSpec
@@ -25,6 +25,8 @@ from ._report import known_cluster
 from ._surroundings import submitter, surroundings
 from ._tables import table
 
+#: bytes of --export-file that are read
+ENVIRONMENT_SIZE = 16 << 20
 WHAT = "Batch job submission failed"
 
 
@@ -51,6 +53,8 @@ async def main(ctx: Context) -> int:
     if len(data) > queue.site.cluster.max_script_size:
         return refused(ctx, SlurmError(Errno.PATH_TOO_LONG), WHAT)
     environment = job_environment(ctx, specs[0].export)
+    if specs[0].export_file:
+        environment = _from_file(ctx, specs[0].export_file) | ({} if specs[0].export is None else environment)
     environment.update(modulecommand.job_variables(queue.site, data, environment))
     payload = Payload(
         data,
@@ -168,6 +172,19 @@ def job_environment(ctx: Context, export: str | None) -> dict[str, str]:
     return kept
 
 
+def _from_file(ctx: Context, source: str) -> dict[str, str]:
+    """--export-file: NAME=VALUE between NUL bytes, in a file or under a number that the caller has open."""
+    path = os.path.join(ctx.cwd, source)
+    if source.isdigit() and int(source) > 2:
+        path = f"/proc/{ctx.request.pid}/fd/{source}"
+    try:
+        text = _read(path, ENVIRONMENT_SIZE)
+    except OSError as error:
+        raise failure("sbatch", f"Could not open user environment file {source}", exit_code=error_exit(ctx)) from error
+    pairs = (os.fsdecode(item).partition("=") for item in text.split(b"\0") if b"=" in item)
+    return {name: value for name, _, value in pairs if name}
+
+
 def _verbose(ctx: Context, request: options.Submission) -> None:
     rows = options.describe(request)
     ctx.say("defined options")
@@ -181,7 +198,9 @@ def _verbose(ctx: Context, request: options.Submission) -> None:
 def test_only(ctx: Context, spec: JobSpec) -> int:
     """--test-only: say when and where the job would start."""
     queue = ctx.queue
+    who = submitter(ctx)
     try:
+        spec = queue.book.reservations.check(spec, who.user, account_of(queue.book, spec, who))
         check(queue.site.cluster, spec, queue.clock(), queue.book.judge)
         partition = partitions_of(queue.site.cluster, spec)[0]
     except SlurmError as error:

@@ -12,7 +12,7 @@ from ..controller.context import Context
 from ..options import help as helps
 from ..options.query import ScontrolQuery, parse_scontrol
 from ..options.table import load
-from . import _show, _update, _verbs
+from . import _reservations, _show, _update, _verbs
 from ._command import streaming
 from ._report import known_cluster
 from ._surroundings import surroundings
@@ -112,14 +112,18 @@ def _create(ctx: Context, query: ScontrolQuery, words: Words) -> int:
         ctx.err("Error creating the partition: Requested operation not supported on this system")
         return 1
     if kind.startswith("res"):
-        ctx.err("Error creating the reservation: Requested operation not supported on this system")
-        return 1
+        return _reservations.create(ctx, words)
     ctx.err(f"scontrol: error: Invalid creation entity: {words[0]}")
     return 1
 
 
 def _delete(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-    key, _, name = words[0].partition("=")
+    key, equals, name = words[0].partition("=")
+    if not equals:
+        if len(words) < 2:
+            ctx.err("scontrol: error: Proper format is 'delete <ENTITY>=<ID>' or 'delete <ENTITY> <ID>'")
+            return 1
+        name = words[1]
     if key.lower() == "partitionname":
         known = ctx.queue.book.cluster.partition(name) is not None
         what = (
@@ -129,9 +133,8 @@ def _delete(ctx: Context, query: ScontrolQuery, words: Words) -> int:
         )
         ctx.err(f"delete_partition {words[0]}: {what}")
         return 1
-    if key.lower().startswith("reservation"):
-        ctx.err(f"delete_reservation {words[0]}: Requested reservation is invalid")
-        return 1
+    if len(key) >= 3 and "reservationname".startswith(key.lower()):
+        return _reservations.delete(ctx, words[0], name)
     ctx.err(f"Invalid deletion entity: {words[0]}")
     return 1
 

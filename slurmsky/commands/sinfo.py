@@ -8,11 +8,14 @@ from ..controller.context import Context
 from ..language import hostlist
 from ..model.cluster import ClusterConfig, PartitionConfig
 from ..model.job import Node
+from ..model.states import NodeState
 from ..options import help as helps
 from ..options.query import SinfoQuery, parse_sinfo
 from ..report import nodes as report
 from ..report import tables
 from ..report.node_state import matches
+from ..report.reservations import reservations_text
+from ..report.text import Scale
 from ._command import streaming
 from ._repeat import repeat
 from ._report import known_cluster, nodes_and_cluster
@@ -32,7 +35,9 @@ async def main(ctx: Context) -> int:
     if not known_cluster(ctx, query.clusters):
         return 1
     if query.reservation:
-        ctx.out("No reservations in the system\n")
+        known = ctx.queue.book.reservations.all
+        ctx.out(reservations_text(known.values(), report_context(ctx, query), header=not query.noheader)
+                if known else "No reservations in the system\n")
         return 0
 
     async def show() -> int:
@@ -44,7 +49,7 @@ async def main(ctx: Context) -> int:
 
 
 def _print(ctx: Context, query: SinfoQuery) -> int:
-    context = report_context(ctx, query)
+    context = report_context(ctx, query, Scale(None, not query.noconvert))
     everything, cluster = nodes_and_cluster(ctx)
     partitions = partition_views(ctx, cluster)
     nodes = [node for node in everything.values() if _wanted(query, node)]
@@ -88,6 +93,8 @@ def partition_views(ctx: Context, cluster: ClusterConfig) -> list[PartitionConfi
 
 def _wanted(query: SinfoQuery, node: Node) -> bool:
     """-n, -t, -r, -d."""
+    if node.state is NodeState.FUTURE and not query.future:
+        return False
     if query.nodelist is not None and node.config.name not in hostlist.expand(query.nodelist):
         return False
     responding = not matches(node, "no_respond") and node.state.value != "down"

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ..controller.context import Context
 from ..language import hostlist
@@ -13,6 +14,7 @@ from ..options.query import JobId, SqueueQuery, parse_squeue
 from ..report import jobs as report
 from ..report import tables
 from ..report.job_fields import StepRow
+from ..report.text import Scale
 from ._command import streaming
 from ._filters import in_partition, one_of
 from ._repeat import repeat
@@ -50,7 +52,7 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
             ctx.error(f"Invalid node name {unknown[0]}")
             return 1
     jobs = list(filter(_filter(ctx, query), found))
-    context = report_context(ctx, query, expand_patterns=query.expand_patterns)
+    context = report_context(ctx, query, Scale(None, not query.noconvert), query.expand_patterns)
     if query.json is not None or query.yaml is not None:
         return await _structured(ctx, query, jobs)
     if query.clusters:
@@ -67,7 +69,7 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
         for field in unknown_fields:
             ctx.error(f"Invalid job format specification: {field}")
         sort = query.sort or (report.START_SORT if query.start else report.JOB_SORT)
-        rows = list(report.job_rows(jobs, context, query.array, query.priority))
+        rows = list(report.job_rows(jobs, context, query.array or query.array_unique, query.priority))
         if query.start:
             rows = [row for row in rows if row.job.state is JobState.PENDING]
         ctx.out(report.squeue_text(rows, layout, context, header=not query.noheader, date_line=query.long,
@@ -144,7 +146,10 @@ def _records(ctx: Context, wanted: JobId) -> list[Job]:
         task = wanted.task
         if task is None or task == "*":
             return members
-        return [job for job in members
+        if not isinstance(task, int):
+            return []
+        return [job if job.array_task_id is not None else replace(job, array_task_id=task, pending_tasks=())
+                for job in members
                 if (job.array_task_id == task if job.array_task_id is not None
                     else any(task in part for part in job.pending_tasks))]
     job = book.jobs.get(wanted.job_id)
@@ -159,8 +164,12 @@ def _filter(ctx: Context, query: SqueueQuery) -> Callable[[Job], bool]:
     tests: list[Callable[[Job], bool]] = []
     states = query.states
     if states != ("all",):
-        wanted = frozenset(states) if states is not None else _DEFAULT_STATES
-        tests.append(lambda job: bool(words(job) & wanted))
+        if states is None:
+            tests.append(lambda job: bool(words(job) & _DEFAULT_STATES))
+        else:
+            # A base state that is asked for means jobs without a flag over it (opts.c, _filter_job).
+            wanted = frozenset(states)
+            tests.append(lambda job: bool((words(job) - {job.state.name} if job.flags else words(job)) & wanted))
     if query.me:
         tests.append(lambda job: job.uid == submit_uid(ctx))
     if query.users:

@@ -12,6 +12,8 @@ from ._command import streaming
 from ._report import report as report_context
 from ._surroundings import surroundings
 
+_NO_JOB = "couldn't get steps"
+
 
 @streaming
 async def main(ctx: Context) -> int:
@@ -31,7 +33,8 @@ async def main(ctx: Context) -> int:
         if code is not None:
             return code
     for wanted in query.jobs:
-        ctx.error(f"couldn't get steps for job {wanted.job_id}")
+        known = wanted.job_id in ctx.queue.book.jobs
+        ctx.error(f"{'No steps running' if known else _NO_JOB} for job {wanted.job_id}")
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
     ctx.out(report.sstat_text([], columns, Look(parsable=parsable, header=not query.noheader)))
     return 0

@@ -6,6 +6,7 @@ Slurm has no such command; sites do. It says nothing but for what is wrong.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from ..controller.context import Context
 from ..language.jobids import JobId
@@ -30,23 +31,24 @@ async def main(ctx: Context) -> int:
     wanted = step_or_job("swait", ",".join(request.words))
     if not wanted:
         raise CommandError(("swait: error: No job identification provided",), 1, helps.usage_text(load("swait")))
-    waiting = asyncio.ensure_future(_all(ctx, wanted))
+    say = (lambda text: None) if request.get("quiet") else ctx.error
+    waiting = asyncio.ensure_future(_all(ctx, wanted, say))
     limit = request.get("timeout")
     done, _ = await asyncio.wait({waiting, ctx.gone}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
     if waiting in done:
         return waiting.result()
     waiting.cancel()
     if not done:
-        ctx.error(f"jobs have not ended after {limit} seconds")
+        say(f"jobs have not ended after {limit} seconds")
     return TIMED_OUT
 
 
-async def _all(ctx: Context, wanted: tuple[JobId, ...]) -> int:
+async def _all(ctx: Context, wanted: tuple[JobId, ...], say: Callable[[str], None]) -> int:
     code = 0
     for one in wanted:
         found = await _ended(ctx, one)
         if not found:
-            ctx.error(f"Invalid job id specified: {one.job_id}")
+            say(f"Invalid job id specified: {one.job_id}")
         code = max(code, *(end_code(job) for job in found)) if found else max(code, 1)
     return code
 

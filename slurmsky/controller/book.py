@@ -16,6 +16,7 @@ from ..model.job import Job, Node, Step
 from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from ..report.diag import Counters
+from .reservations import Reservations
 from .resources import NodeUse
 from .store import Store
 
@@ -43,6 +44,7 @@ class Book:
         self.active: set[int] = set()  # hold an allocation (running, suspended, completing)
         self.uses: dict[str, NodeUse] = {node.name: NodeUse(node) for node in cluster.nodes}
         self.nodes: dict[str, Node] = {node.name: Node(node) for node in cluster.nodes}
+        self.reservations = Reservations(store, cluster, clock)
         self.partition_states: dict[str, str] = {}
         self.licenses_used: dict[str, int] = {}
         self.next_job_id = store.counter("next_job_id")
@@ -253,6 +255,13 @@ class Book:
                 self.refresh_node(node)
         for name, count in job_licenses(job):
             self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
+
+    def mark_reserved(self) -> None:
+        """Flag the nodes that are reserved now."""
+        marks = self.reservations.marks(self.clock())
+        for name, node in self.nodes.items():
+            flags, node.reservation = marks.get(name, (NodeFlag.NONE, ""))
+            node.flags = node.flags & ~(NodeFlag.RESERVED | NodeFlag.MAINT) | flags
 
     def refresh_node(self, node: Node) -> None:
         """Recompute a node's shown use and state from its bookings."""

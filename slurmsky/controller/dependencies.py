@@ -6,7 +6,7 @@ Source: slurmctld/job_scheduler.c test_job_dependency; unknown or purged jobs sa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..language import dependency
 from ..model.job import Job
@@ -53,12 +53,13 @@ def _one(
         due = max(job.start_time or job.end_time for job in records) + 60 * target.delay_min
         return ("met", None) if now >= due else ("wait", due)
     over = all(job.state.finished for job in records)
+    # slurmctld takes afterburstbuffer also where there are no burst buffers: nothing is staged out after the end.
     if kind == "afterany" or kind == "afterburstbuffer":
         return ("met" if over else "wait"), None
     if kind in ("afterok", "aftercorr"):
-        if any(job.state.finished and not _succeeded(job) for job in records):
-            return "never", None
-        return ("met" if over else "wait"), None
+        # Of a whole array, too, it is only told when all have ended (job_scheduler.c test_job_dependency).
+        good = all(_succeeded(job) for job in records)
+        return ("wait" if not over else "met" if good else "never"), None
     # afternotok: one bad element suffices, but it is only known when all have ended
     if any(job.state.finished and not _succeeded(job) for job in records):
         return ("met" if over else "wait"), None
@@ -83,6 +84,12 @@ def corresponding_ready(text: str, task: int, lookup: Lookup) -> bool:
             if records and not all(_succeeded(job) for job in records):
                 return False
     return True
+
+
+def _whole(target: dependency.JobRef, lookup: Lookup) -> dependency.JobRef:
+    """An array is shown as all its elements: ``7_*``."""
+    records = lookup(target.job_id, None) if target.task is None else []
+    return replace(target, task="*") if records and records[0].array_job_id else target
 
 
 def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now: float) -> Verdict:
@@ -113,7 +120,7 @@ def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now
         if state == "met":
             met += 1
             continue
-        word = kind if target is None else f"{kind}:{target}"
+        word = kind if target is None else f"{kind}:{_whole(target, lookup)}"
         rest.append(word)
         never += state == "never"
         shown.append(f"{word}({'failed' if state == 'never' else 'unfulfilled'})")

@@ -52,6 +52,7 @@ class Letters:
         around = self.surroundings(job)
         return Launch(
             job_id=job.job_id,
+            reservation=job.spec.reservation or "",
             name=job.name,
             user=job.user,
             uid=job.uid,

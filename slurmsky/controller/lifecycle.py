@@ -14,12 +14,14 @@ from ..engines.router import Router
 from ..engines.sky.foreign import NAME as FOREIGN
 from ..model.allocation import NodeShare
 from ..model.job import Job
+from ..model.reservation import Reservation
 from ..model.spec import INFINITE
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from .book import Book, holds_allocation
 from .errors import Errno, SlurmError
 from .letters import Letters
 from .mail import Mail, asks_for, is_told_as_one, mail_for
+from .reservations import names_of, running_in
 from .store import StoreError
 from .submit import split_element
 
@@ -182,20 +184,20 @@ class LifeCycle:
         batch = job.steps.get("batch")
         if batch is not None and not (exit_code or exit_signal):
             exit_signal = batch.exit_signal  # a cancelled job shows what its script died of
+        if state is JobState.NODE_FAIL:
+            exit_code = exit_signal = 0  # nobody was there to tell
         job.exit_code, job.exit_signal = exit_code, exit_signal
         if state is JobState.FAILED and exit_signal == SETUP_FAILED:
             job.reason = "JobLaunchFailure"
-        elif reason:
+        elif reason and reason != "None":
             job.reason = reason
         elif state is JobState.FAILED and exit_code:
             job.reason = "NonZeroExitCode"
         elif state is JobState.FAILED and exit_signal:
             job.reason = "RaisedSignal"
             job.reason_desc = f"RaisedSignal:{exit_signal}({signal_name(exit_signal)})"
-        elif state is JobState.TIMEOUT:
-            job.reason = "TimeLimit"
-        elif state is JobState.COMPLETED:
-            job.reason, job.reason_desc = "None", ""
+        elif state in _REASONS:
+            job.reason, job.reason_desc = _REASONS[state], ""
         if comment:
             job.system_comment = comment
         if job.start_time == 0.0:
@@ -293,6 +295,20 @@ class LifeCycle:
             raise SlurmError(Errno.NOT_RUNNING)
         self._to_engine(job, self.engine.signal(job.job_id, number, target))
 
+    def reservation_over(self, one: Reservation) -> None:
+        """Jobs that run in it end with it (ResvOverRun=0); those that wait for it alone are held."""
+        for job in running_in(one, self.book.jobs.values()):
+            self.terminate(job, JobState.TIMEOUT)
+        if one.name in self.book.reservations.all:
+            return  # it comes again
+        for job in [self.book.jobs[job_id] for job_id in self.book.pending]:
+            if names_of(job.spec) == (one.name,):
+                if "NO_HOLD_JOBS_AFTER_END" in one.flags:
+                    job.spec = job.spec.evolve(reservation=None)
+                else:
+                    job.priority, job.reason, job.reason_desc = 0, "ReservationDeleted", ""
+                self.book.touch(job)
+
     def hold(self, job: Job, by_user: bool) -> None:
         """scontrol hold/uhold. Raises SlurmError for a finished job; a running one keeps running."""
         self._ours(job)
@@ -386,6 +402,7 @@ class LifeCycle:
             earlier.end_time = now
         self.book.supersede(earlier)
         job.restarts += 1
+        job.submit_time = now  # the runs of a job have been submitted one after the other (job_mgr.c _job_requeue_op)
         job.state = JobState.PENDING
         job.flags = JobFlag.NONE
         job.shares, job.steps = [], {}
@@ -400,10 +417,7 @@ class LifeCycle:
             job.reason, job.reason_desc = "BeginTime", ""
         else:
             job.priority = 0
-            job.reason, job.reason_desc = (
-                "JobHeldAdmin" if how == "special" else "job_requeued_in_held_state",
-                "",
-            )
+            job.reason, job.reason_desc = "job requeued in held state", ""
             # JOB_REQUEUE_HOLD goes once the job is back in the queue; JOB_SPECIAL_EXIT stays to be seen.
             job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.NONE
         self.book.touch(job)
@@ -506,6 +520,10 @@ class LifeCycle:
         for listener in tuple(self.node_listeners):
             listener(name, word)
         self.kick()
+
+
+#: why a job is over, where its state says it
+_REASONS = {JobState.TIMEOUT: "TimeLimit", JobState.NODE_FAIL: "NodeDown", JobState.COMPLETED: "None"}
 
 
 def signal_name(number: int) -> str:

@@ -272,6 +272,8 @@ class Queue:
             self._wake.cancel()
             self._wake = None
         waiting, before = len(self.book.pending), time.perf_counter()
+        for over in self.book.reservations.advance(self.clock()):
+            self.life.reservation_over(over)
         plan = self.scheduler.run()
         took = time.perf_counter() - before
         self._next_pass = self._loop.time() + (took * _PASS_PAUSE if took > _SHORT_PASS_S else 0.0)

@@ -19,6 +19,7 @@ from ..model.spec import INFINITE, JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag
 from . import dependencies
 from .book import Book
+from .reservations import RESERVED
 from .resources import Demand, NodeUse, consumes_memory, demand_of, partition_nodes, place
 from .submit import split_element, time_limit
 
@@ -84,6 +85,10 @@ class Scheduler:
         book, now = self.book, self.book.clock()
         self.on_pass()
         plan = Plan()
+        book.mark_reserved()
+        change = book.reservations.next_change(now)
+        if change is not None:
+            self._wake(plan, change)
         blocked: dict[str, _Blocked] = {}
         failed: set[tuple[int, str]] = set()
         pending = [book.jobs[job_id] for job_id in book.pending]
@@ -142,8 +147,12 @@ class Scheduler:
                 element.partition = name
                 self._take(element, cloud_shares(demand, element.job_id), plan, launched=True)
                 return True
-            nodes = self.uses(name)
+            every = self.uses(name)
+            nodes = self.book.reservations.open_to(job, every, now)
             shares = place(demand, nodes, self.consume_memory)
+            if shares is None and len(nodes) < len(every) and place(demand, every, self.consume_memory) is not None:
+                reason = (RESERVED, "")
+                continue
             if shares is None:
                 failed.add((id(job.spec), name))
                 missing = self._unavailable(demand)
@@ -215,7 +224,8 @@ class Scheduler:
             if partition is not None:
                 reason = self._partition_limit(part, partition)
                 if reason is None and not self._lacking_license(part.spec):
-                    uses = [use for use in self.uses(name) if use.config.name not in used]
+                    free = self.book.reservations.open_to(part, self.uses(name), now)
+                    uses = [use for use in free if use.config.name not in used]
                     shares = place(self.demand(part.spec), uses, self.consume_memory)
                     if (
                         shares is not None
@@ -283,6 +293,9 @@ class Scheduler:
                 job.eligible_time = max(now, job.eligible_time)
                 job.accrue_time = job.accrue_time or job.eligible_time
                 self.book.touch(job)
+        reserved = self.book.reservations.waits(job, now)
+        if reserved is not None:
+            return (reserved[0], "")
         begin = max(job.spec.begin or 0, job.eligible_time if job.restarts else 0)
         if begin > now:
             self._wake(plan, begin)
@@ -452,7 +465,7 @@ def _shortened(job: Job, now: float, until: float) -> int | None:
     return room if least and room >= least else None
 
 
-_HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue", "job_requeued_in_held_state")
+_HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue", "job requeued in held state", "ReservationDeleted")
 
 
 def cloud_shares(demand: Demand, job_id: int) -> list[NodeShare]:

@@ -113,8 +113,6 @@ def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
     if spec.nodes_min == 0 and not spec.hold:
         raise SlurmError(Errno.INVALID_NODE_COUNT)
     _check_licenses(cluster, spec)
-    if spec.reservation:
-        raise SlurmError(Errno.INVALID_RESERVATION)
     _check_dependency(spec)
     if spec.deadline is not None and spec.deadline < now:
         raise SlurmError(Errno.INVALID_TIME_LIMIT)
@@ -192,6 +190,7 @@ def admit(
     now = book.clock()
     cluster = book.cluster
     array: arrayspec.ArraySpec | None = None
+    specs = [book.reservations.check(spec, who.user, account_of(book, spec, who)) for spec in specs]
     for spec in specs:
         if spec.array:
             try:

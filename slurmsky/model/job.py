@@ -206,4 +206,5 @@ class Node:
     version: str = ""
     comment: str = ""
     partitions: tuple[str, ...] = ()
+    reservation: str = ""  # names of the reservations that hold it now
     jobs: frozenset[int] = frozenset()

@@ -117,3 +117,4 @@ class NodeFlag(enum.Flag):
     RESERVED = 32
     CLOUD = 64
     POWERED_DOWN = 128
+    MAINT = 256

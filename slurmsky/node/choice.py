@@ -186,6 +186,8 @@ def choose(job: Job, step: StepSpec, launch: Optional[Launch] = None) -> Shape:
     """
     spec = step.job
     launch = launch or job.launch
+    if spec.resv_ports:
+        raise StepRefused("Requires more ports than can be reserved")  # as without MpiParams=ports
     all_shares = launch.shares
     if (spec.nodes_min or 0) > len(all_shares):
         raise StepRefused(

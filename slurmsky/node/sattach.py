@@ -77,6 +77,8 @@ class _Attached:
         self.channel.on_close = self._gone
         self.channel.on_frame = self._from_client
         self.channel.on_drain = lambda: self.run.resume(self)
+        if self.query.pty:
+            self.channel.send(wire.TTY, b"1")
         self.channel.send(wire.GRANT, b"%d" % _STDIN_WINDOW)
 
     def _from_client(self, kind: bytes, payload: bytes) -> None:
@@ -84,6 +86,9 @@ class _Attached:
         if kind == wire.STDIN:
             self.run.write_stdin(payload)
             self.channel.send(wire.GRANT, b"%d" % len(payload))
+        elif kind == wire.WINSIZE and self.query.pty:
+            rows, _, columns = payload.partition(b"x")
+            self.run.set_size(int(rows), int(columns))
 
     def _gone(self) -> None:
         if self in self.run.watchers:
@@ -115,4 +120,6 @@ class _Attached:
     def over(self) -> None:
         """The step has ended."""
         self.channel.on_close = lambda: None
+        if self.query.pty:
+            self.channel.send(wire.TTY, b"0")
         leave(self.channel, 0)

@@ -66,7 +66,10 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.Request, payload: b
         # --exclusive asked for whole nodes then, which the step has all of unless it says how many tasks it is.
         counted = step.job.ntasks is not None or step.job.cpus_per_task is not None
         step = dataclasses.replace(step, exclusive=step.exclusive and counted)
-    components = (step, *parsed.components[1:])
+    # Whoever launches through an external launcher has all of the allocation, beside other steps.
+    components = tuple(
+        dataclasses.replace(part, overlap=True) if part.external else part for part in (step, *parsed.components[1:])
+    )
     srun = Srun(agent, job, channel, request, components, () if told else tuple(parsed.warnings))
     if step.verbose:
         srun.note(*verbose.options(parsed.given), verbose.job(job.job_id, job.launch.shares))

@@ -184,7 +184,7 @@ class SacctQuery(Query):
     truncate: bool = False
     users: tuple[str, ...] = ()
     wckeys: tuple[str, ...] = ()
-    whole_hetjob: bool = False
+    whole_hetjob: Optional[bool] = None  # None: a leader's id means all components, another one its own
     associations: tuple[str, ...] = ()
 
 

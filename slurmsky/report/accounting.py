@@ -12,7 +12,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import INFINITE, NO_VAL
-from slurmsky.model.states import JobState
+from slurmsky.model.states import JobFlag, JobState
 
 from . import facts
 from .context import Context
@@ -67,6 +67,10 @@ def records(jobs: Iterable[Job], allocations: bool = False, each: bool = False,
             yield from (Record(job, step) for step in steps)
 
 
+#: ended by a signal that is the batch step's exit code and not the job's
+KILLED = (JobState.CANCELLED, JobState.TIMEOUT)
+#: AssocID: the user of the queue is its one association
+ASSOCIATION = "0"
 _STEP_ORDER = {"batch": -3, "extern": -2, "interactive": -1}
 
 
@@ -124,7 +128,10 @@ def held_cpus(record: Record) -> int:
 def state(record: Record) -> str:
     """State; of a cancelled job also by whom."""
     shown = record.step or record.job
-    word = facts.state_words(record.job)[0] if record.step is None else record.step.state.name
+    # slurmdbd knows the base state, and of the flags that a run was requeued.
+    job = record.job
+    requeued = record.step is None and JobFlag.REQUEUED in job.flags
+    word = "REQUEUED" if requeued else (record.step or job).state.name
     if shown.state is JobState.CANCELLED and shown.cancelled_by is not None:
         return "%s by %d" % (word, shown.cancelled_by)
     if record.step is not None and record.job.state is JobState.SUSPENDED and not record.step.state.finished:
@@ -263,7 +270,7 @@ def _numbers(context: Context) -> Values:
 
     values: Values = {
         "alloccpus": count["alloccpus"],
-        "associd": lambda record: "0",
+        "associd": lambda record: ASSOCIATION,
         "consumedenergyraw": lambda record: "0",
         "cost": _of_job(cost_text),
         "cputime": time_of(cpu_seconds),
@@ -318,8 +325,8 @@ def _texts(context: Context) -> Values:
 
     def exit_code(record: Record) -> str:
         shown = record.step or record.job
-        # scancel's signal is the batch step's exit code, not the job's
-        if record.step is None and record.job.state is JobState.CANCELLED:
+        # The signal of scancel, or of the time limit, is the batch step's exit code, not the job's
+        if record.step is None and record.job.state in KILLED:
             return "0:0"
         return exit_pair(shown.exit_code, shown.exit_signal)
 

@@ -70,6 +70,8 @@ UNCUT_JOB = {"nodelist": (False, False), "reqnodes": (False, True), "excnodes": 
              "timelimit": (False, True), "timeused": (False, True)}
 # Of NODELIST(REASON) the nodes are printed whole, and the reason is not.
 SIZED: dict[str, Callable[[int], Callable[..., str]]] = {"reasonlist": lambda width: _cut_reason(width)}
+#: times that are printed whole, and a word in their place that is not
+_CUT_WORD = ("timelimit", "timeleft")
 UNCUT_STEP = {"nodes": (False, False), "timelimit": (False, True), "timeused": (False, True)}
 
 
@@ -80,7 +82,8 @@ def _fields(record: str, values: dict[str, Callable[[Row], str]],
         if row["record"] == record:
             name = row["name"].lower()
             cut, cut_header = uncut.get(name, (True, True))
-            field = Field(row["header"], values[name], cut, cut_header, SIZED.get(name))
+            sized = _cut_word(values[name]) if name in _CUT_WORD else SIZED.get(name)
+            field = Field(row["header"], values[name], cut, cut_header, sized)
             fields[name] = field
             if row["letter"]:
                 fields.setdefault(row["letter"], field)
@@ -113,6 +116,15 @@ def _cut_reason(width: int) -> JobValue:
         text = nodes_or_reason(row)
         return text[:width] if text.startswith("(") else text
     return value if width > 0 else nodes_or_reason
+
+
+def _cut_word(value: Callable[[Row], str]) -> Callable[[int], Callable[[Row], str]]:
+    def sized(width: int) -> Callable[[Row], str]:
+        def cut(row: Row) -> str:
+            text = value(row)
+            return text[:width] if text == "UNLIMITED" else text
+        return cut if width > 0 else value
+    return sized
 
 
 def _sorted_list(text: Optional[str]) -> str:
@@ -205,8 +217,11 @@ def _job_values(context: Context) -> dict[str, JobValue]:
     het_id = het(lambda job: str(job.het_job_id))
     het_set = het(lambda job: facts.index_list(job.het_ids))
     het_offset = het(lambda job: str(job.het_offset))
-    sockets, cores, threads = (_count(name, "*") for name in
-                               ("sockets_per_node", "cores_per_socket", "threads_per_core"))
+    sockets, cores = _count("sockets_per_node", "*"), _count("cores_per_socket", "*")
+
+    def threads(row: JobRow) -> str:
+        return facts.or_star(facts.threads_per_core(row.job.spec))
+
     return {
         "account": lambda row: null_if_empty(row.job.account),
         "accruetime": stamp("accrue_time"),

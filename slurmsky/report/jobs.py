@@ -160,7 +160,10 @@ def _job_keys(context: Context) -> dict[str, Optional[Callable[[JobRow], Any]]]:
         limit = context.time_limit(row.job)
         return INFINITE if limit == INFINITE else limit * 60 - facts.run_seconds(row.job, now)
 
-    sockets, cores, threads = map(_spec_key, ("sockets_per_node", "cores_per_socket", "threads_per_core"))
+    sockets, cores = map(_spec_key, ("sockets_per_node", "cores_per_socket"))
+
+    def threads(row: JobRow) -> int:
+        return facts.threads_per_core(row.job.spec) or 0xFFFE
 
     def priority(row: JobRow) -> tuple[int, int]:
         return row.tier, row.priority
@@ -182,7 +185,6 @@ def _job_keys(context: Context) -> dict[str, Optional[Callable[[JobRow], Any]]]:
         "L": time_left,
         "m": lambda row: facts.min_memory(row.job.spec)[1],
         "M": lambda row: facts.run_seconds(row.job, now),
-        "N": lambda row: host_key(row.job.nodes),
         "p": priority,
         "P": lambda row: row.partition,
         "Q": priority,
@@ -191,7 +193,7 @@ def _job_keys(context: Context) -> dict[str, Optional[Callable[[JobRow], Any]]]:
         "u": lambda row: row.job.user,
         "U": lambda row: row.job.uid,
         "v": lambda row: row.job.spec.reservation or "",
-        "V": lambda row: row.job.submit_time,
+        "V": lambda row: int(row.job.submit_time),
         "z": lambda row: (sockets(row), cores(row), threads(row)),
         # accepted, and sort nothing
         "b": None, "c": None, "f": None, "h": None, "n": None, "O": None,
@@ -241,6 +243,13 @@ def _by_start(rows: list[JobRow], now: float, descending: bool) -> list[JobRow]:
     return known + [row for row in rows if not row.job.start_time][::-1]
 
 
+def _by_nodes(rows: list[JobRow], descending: bool) -> list[JobRow]:
+    # As for the start time: two jobs without nodes are always "out of order" (sort.c _sort_job_by_node_list).
+    placed = sorted((row for row in rows if row.job.nodes), key=lambda row: host_key(row.job.nodes), reverse=descending)
+    waiting = [row for row in rows if not row.job.nodes]
+    return waiting + placed if descending else placed + waiting[::-1]
+
+
 def sort_jobs(rows: Iterable[JobRow], context: Context, spec: str = JOB_SORT) -> list[JobRow]:
     """Rows in squeue's order; ``spec`` is -S or SQUEUE_SORT. Raises InvalidSort."""
     ordered = _by_start(list(rows), context.now, True)
@@ -248,6 +257,8 @@ def sort_jobs(rows: Iterable[JobRow], context: Context, spec: str = JOB_SORT) ->
     for letter, descending in sort_keys(spec):
         if letter == "S":
             ordered = _by_start(ordered, context.now, descending)
+        elif letter == "N":
+            ordered = _by_nodes(ordered, descending)
         elif letter == "cluster":
             ordered.sort(key=lambda row: row.job.cluster, reverse=descending)
         elif letter not in keys:

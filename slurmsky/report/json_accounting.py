@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Optional
 
 from slurmsky.model.job import Job, Step, Usage
-from slurmsky.model.states import JobState
 
 from . import facts
-from .accounting import Record, elapsed, planned_seconds, started
+from .accounting import KILLED, Record, elapsed, planned_seconds, started
 from .context import Context
 from .json_records import Record as Object
 from .json_records import exit_code, number, states
@@ -85,7 +84,7 @@ def accounting_record(job: Job, context: Context) -> Object:
             "limit": number(limit),
             **_cpu_times(job.steps.values()),
         },
-        "exit_code": exit_code(job.exit_code, 0 if job.state is JobState.CANCELLED else job.exit_signal),
+        "exit_code": exit_code(job.exit_code, 0 if job.state in KILLED else job.exit_signal),
         "extra": spec.extra or "",
         "failed_node": job.failed_node,
         "flags": ["STARTED_ON_SCHEDULE" if job.sched_main else "STARTED_ON_BACKFILL", "START_RECEIVED"]

@@ -69,7 +69,7 @@ def node_record(node: Node, context: Context) -> Record:
         "reason_changed_at": stamp(node.reason_time),
         "reason_set_by_user": node.reason_user,
         "resume_after": stamp(0),
-        "reservation": "",
+        "reservation": node.reservation,
         "alloc_memory": node.alloc_memory_mib,
         "alloc_cpus": node.alloc_cpus,
         "alloc_idle_cpus": free,
@@ -192,7 +192,7 @@ def sinfo_record(row: NodeRow, context: Context) -> Record:
             "time": int(first.reason_time) if first else 0,
             "user": first.reason_user if first else "",
         },
-        "reservation": "",
+        "reservation": first.reservation if first else "",
         "resource_spec": {"cpus": "", "memory": 0},
         "partition": partition_record(row.partition, context),
     }

@@ -254,7 +254,7 @@ def _values(context: Context) -> dict[str, Value]:
         "priorityjobfactor": lambda row: count(row.partition.priority_job_factor),
         "prioritytier": lambda row: count(row.partition.priority_tier),
         "reason": _first(lambda node: node.reason or "none", "none"),
-        "reservation": lambda row: "",
+        "reservation": lambda row: row.nodes[0].reservation if row.nodes else "",
         "root": lambda row: "yes" if row.partition.root_only else "no",
         "share": shared,
         "size": lambda row: size(row.partition),

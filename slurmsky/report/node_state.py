@@ -22,6 +22,7 @@ _FLAGS = (
     (NodeFlag.COMPLETING, 1 << 10, "COMPLETING"),
     (NodeFlag.DRAIN, 1 << 9, "DRAIN"),
     (NodeFlag.FAIL, 1 << 13, "FAIL"),
+    (NodeFlag.MAINT, 1 << 8, "MAINTENANCE"),
     (NodeFlag.RESERVED, 1 << 5, "RESERVED"),
     (NodeFlag.NOT_RESPONDING, 1 << 11, "NOT_RESPONDING"),
     (NodeFlag.POWERED_DOWN, 1 << 12, "POWERED_DOWN"),
@@ -51,6 +52,8 @@ def state_words(node: Node) -> tuple[str, str]:
     if NodeFlag.FAIL in flags:
         long, compact = ("FAILING", "FAILG") if used else ("FAIL", "FAIL")
         return long + suffix, compact + suffix
+    if NodeFlag.MAINT in flags and node.state is NodeState.IDLE:
+        return "MAINT" + suffix, "MAINT" + suffix
     long, compact = node.state.name, _BASE[node.state][1]
     if node.state is NodeState.UNKNOWN:
         return long + suffix, compact + suffix
@@ -85,7 +88,7 @@ _FLAG_WORDS = {
     "COMPLETING": NodeFlag.COMPLETING, "FAIL": NodeFlag.FAIL, "NO_RESPOND": NodeFlag.NOT_RESPONDING,
     "POWERING_UP": NodeFlag.POWERING_UP, "RESERVED": NodeFlag.RESERVED, "BLOCKED": None, "INVALID_REG": None,
     "PLANNED": None, "POWER_UP": None, "POWERING_DOWN": None, "POWERED_DOWN": NodeFlag.POWERED_DOWN, "POWER_DOWN": None,
-    "MAINT": None, "REBOOT": None, "CLOUD": NodeFlag.CLOUD, "EXTERNAL": None, "PERFCTRS": None,
+    "MAINT": NodeFlag.MAINT, "REBOOT": None, "CLOUD": NodeFlag.CLOUD, "EXTERNAL": None, "PERFCTRS": None,
 }
 _ASKED = (
     ("UNKNOWN", "UNK"),

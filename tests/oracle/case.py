@@ -67,6 +67,15 @@ class Case:
     actions: tuple[Action, ...]
     files: Mapping[str, str] = field(default_factory=dict)
     slow: bool = False  # takes a minute or more
+    minutes: int = 2  # its jobs are younger than this, on a busy machine too
+
+    def free(self) -> list[bool]:
+        """For each of `lines()`, whether the order of its answer's lines is not part of it."""
+        found: list[bool] = []
+        for action in self.actions:
+            runs = action.lines if isinstance(action, Inside) else (action,) if isinstance(action, str | Run) else ()
+            found.extend(isinstance(run, Run) and run.free for run in runs)
+        return found
 
     def lines(self) -> list[str]:
         """The command lines that are noted, in order, as a reader would type them."""

@@ -21,6 +21,14 @@ _NEWER_COLUMN = "newer releases have a column RESERVATION in sinfo -l"
 _THREE_CPUS = "22.05 refuses a step of tasks of three or five CPUs each on nodes that were given for just these"
 _ALL_GPUS = "22.05 runs as many tasks as --ntasks-per-gpu puts on all GPUs of the node, whatever -n says"
 _BATCH_END = "22.05 took the end of the cancelled job's script for a failure of its own (exit code 15), by a race"
+_LAST_ELEMENT = "squeue -r of 22.05 leaves out the last element of a list with a step"
+_HET_NODES = "slurmctld keeps the nodes of a het job's other components in ExcNodeList"
+_BY_END = "sorted by an end time that is not shown of jobs that wait"
+_SUSPENDED = "the CPUs of a suspended job are free there; here it keeps them, so that it can always go on"
+_SHELL_TELLS = "whether the shell lives to report how its child ended, or is ended by the same signal, is a race"
+_CUT_ELEMENTS = "22.05 keeps no account of elements that were cancelled while their array was held"
+_EARLIER_RUN = "an earlier run of a job that waits again is listed with --duplicates here"
+_FALLEN = "the batch step of a job whose node is lost has no record here: nobody was left to report it"
 KNOWN: dict[str, str] = {
     # hosts
     "show:running-nodes-seen:6": _ONE_HOST,
@@ -57,6 +65,22 @@ KNOWN: dict[str, str] = {
     "query:sacct:48": "one of its two schedulers says PartitionConfig, the other which limit it is",
     "show:updated:11": "shown before the next pass of the scheduler, which looks at the changed dependency",
     "show:updated-array:5": "the element that was released had not yet started when the array was held again",
+    # the fleet
+    **{f"fleet:fleet:{number}": _LAST_ELEMENT for number in (43, 46)},
+    **{f"fleet:fleet:{number}": _HET_NODES for number in (115, 300, 356, 362)},
+    **{f"fleet:fleet:{number}": _BY_END for number in (138, 166)},
+    "fleet:fleet:208": "newer releases print file names as patterns, unless --expand-patterns is given",
+    "fleet:fleet:259": _NEWER_COLUMN,
+    **{f"fleet:fleet:{number}": _SUSPENDED for number in (271, 272, 274)},
+    "fleet:fleet:322": _SHELL_TELLS,
+    "fleet:fleet:366": "22.05 takes one id, later releases a list",
+    "fleet:fleet:378": "when slurmdbd is told the partition's limit of a waiting job depends on the scheduler",
+    "fleet:fleet:375": "slurmdbd of 22.05 turns the quotes in a name into backticks",
+    **{f"fleet:fleet:{number}": _CUT_ELEMENTS for number in (376, 377, 383)},
+    **{f"fleet:fleet:{number}": _EARLIER_RUN for number in (379, 380)},
+    **{f"fleet:fleet:{number}": _SHELL_TELLS for number in (402, 413)},
+    **{f"fleet:fleet:{number}": _FALLEN for number in (404, 415)},
+    "fleet:fleet:421": "sacct of 22.05 has no --array",
     **{f"query:sacct:{number}": _BATCH_END for number in (17, 19, 20, 21, 46, 49)},
 }
 
@@ -66,6 +90,7 @@ REWORDED: tuple[tuple[str, str], ...] = (
     # starts a job is a matter of the moment.
     (r"\bTimeLimit=365-00:00:00", "TimeLimit=UNLIMITED"),
     (r"\bEndTime=<now\+8760:00>\.+", "EndTime=Unknown"),
+    (r"\b365-00:00:00\b", "UNLIMITED"),
     # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.
     (r"^SLURMD_TRES_BIND=gpu:", "SLURMD_TRES_BIND=gres/gpu:"),
 )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from case import Case
 from cases_env import CASES as ENV
+from cases_fleet import CASES as FLEET
 from cases_query import CASES as QUERY
+from cases_reservation import CASES as RESERVATION
 from cases_show import CASES as SHOW
 from cases_srun import CASES as SRUN
 
-GROUPS: dict[str, tuple[Case, ...]] = {"show": SHOW, "query": QUERY, "env": ENV, "srun": SRUN}
+GROUPS: dict[str, tuple[Case, ...]] = {"show": SHOW, "query": QUERY, "env": ENV, "srun": SRUN, "fleet": FLEET,
+                                       "reservation": RESERVATION}

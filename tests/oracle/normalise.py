@@ -47,10 +47,14 @@ _NUMBER = re.compile(r"(?<![\w.])(\d{5})(?!\d)|(?<=slurm-)(\d{5})(?!\d)|(?<=job)
 
 @dataclass(frozen=True)
 class Context:
-    """What a case's answers are read against: its folder, and when it began (seconds since the epoch)."""
+    """What a case's answers are read against: its folder, and when it began (seconds since the epoch).
+
+    A time of less than `minutes` is how long something has run.
+    """
 
     folder: str
     began: float
+    minutes: int = 2
 
 
 def normalise(text: str, context: Context, first_id: int | None) -> str:
@@ -59,8 +63,9 @@ def normalise(text: str, context: Context, first_id: int | None) -> str:
     text = _REVOKED.sub(r"\1", _TIMING_LINES.sub("", text))
     text = _FACT.sub(lambda match: f"{match[1]}=<{match[1]}>", text)
     text = re.sub(r"\bRunTime=\S+", "RunTime=<elapsed>", text)
-    text = re.sub(r"(?<![=\w:-])00:0[01]:\d\d\b", "00:00:SS", text)  # columns of jobs that live for seconds
-    text = re.sub(r"(?<![=\w:-])[01]:\d\d(?![\w:])", "0:SS", text)
+    young = f"[0-{context.minutes - 1}]"
+    text = re.sub(rf"(?<![=\w:-])00:0{young}:\d\d\b", "00:00:SS", text)  # columns of jobs that live for seconds
+    text = re.sub(rf"(?<![=\w:-]){young}:\d\d(?![\w:])", "0:SS", text)
     text = _ISO.sub(lambda match: _relative(match[0], context.began), text)
     text = _CTIME.sub("<date>", text)
     # The backfill scheduler gives a year to a job without limit; which scheduler came first is timing.

@@ -70,7 +70,7 @@ def record(side: Side, case: Case) -> list[dict[str, object]] | None:
         if foreign:
             print(f"  {case.name}: foreign jobs {sorted(foreign)}; again", file=sys.stderr)
             continue
-        return plain(case, answers, Context(str(folder), began))
+        return plain(case, answers, Context(str(folder), began, case.minutes))
     return None
 
 

@@ -1,0 +1,54 @@
+"""Reservations as scontrol show reservation and sinfo --reservation print them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from slurmsky.language.hostlist import compress_sorted
+from slurmsky.model.reservation import Reservation
+
+from .context import Context
+from .show import record_text
+from .text import format_seconds, null_if_empty
+
+
+def _state(one: Reservation, context: Context) -> str:
+    return "ACTIVE" if one.active(context.now) else "INACTIVE"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return null_if_empty(",".join(names))
+
+
+def show_reservation(one: Reservation, context: Context, oneliner: bool = False) -> str:
+    """One record. Source: api/reservation_info.c slurm_sprint_reservation_info."""
+    text = context.clock.text
+    delay = "(null)" if one.max_start_delay_s is None else format_seconds(one.max_start_delay_s)
+    lines = [
+        "ReservationName=%s StartTime=%s EndTime=%s Duration=%s"
+        % (one.name, text(one.start), text(one.end), format_seconds(one.end - one.start)),
+        "Nodes=%s NodeCnt=%d CoreCnt=%d Features=%s PartitionName=%s Flags=%s"
+        % (compress_sorted(one.nodes), len(one.nodes), one.cores, null_if_empty(one.features),
+           null_if_empty(one.partition), ",".join(one.flags)),
+        "TRES=cpu=%d" % one.cores,
+        "Users=%s Groups=%s Accounts=%s Licenses=(null) State=%s BurstBuffer=(null)"
+        % (_listed(one.users), _listed(one.groups), _listed(one.accounts), _state(one, context)),
+        "MaxStartDelay=" + delay,
+    ]
+    if one.comment:
+        lines.append("Comment=" + one.comment)
+    return record_text(lines, oneliner)
+
+
+def reservations_text(every: Iterable[Reservation], context: Context, header: bool = True) -> str:
+    """sinfo --reservation. Source: sinfo/print.c print_sinfo_reservation."""
+    form = "%-*s  %8s  %19s  %19s  %11s  %s"
+    known = list(every)
+    width = max((len(one.name) for one in known), default=0)
+    width = max(width, len("RESV_NAME"))
+    rows = [form % (width, "RESV_NAME", "STATE", "START_TIME", "END_TIME", "DURATION", "NODELIST")] if header else []
+    for one in known:
+        rows.append(form % (width, one.name, _state(one, context), context.clock.text(one.start),
+                            context.clock.text(one.end), format_seconds(one.end - one.start),
+                            compress_sorted(one.nodes)))
+    return "".join(row + "\n" for row in rows)

@@ -1,0 +1,102 @@
+"""Options that are easily accepted and forgotten: each changes what is done or printed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+from pathlib import Path
+
+from local_engine import LocalEngine
+
+
+def _job(said: str) -> str:
+    return re.findall(r"\d+", said)[-1]
+
+
+def test_export_file(engine: LocalEngine, tmp_path: Path) -> None:
+    (tmp_path / "vars").write_bytes(b"FIRST=one two\0SECOND=a\nb\0no-variable\0")
+    line = "sbatch -W --export-file={} -o out --wrap 'echo \"$FIRST|$SECOND|$OWN\"'"
+    engine.run(line.format("vars"), cwd=tmp_path, env={"OWN": "x"})
+    assert (tmp_path / "out").read_text() == "one two|a\nb|\n"
+    engine.run(line.format("5") + " 5<vars", cwd=tmp_path)
+    assert (tmp_path / "out").read_text() == "one two|a\nb|\n"
+    missing = engine.run(line.format("/no/such"), cwd=tmp_path)
+    assert (missing.returncode, missing.stderr) == (1, "sbatch: error: Could not open user environment file /no/such\n")
+
+
+def test_propagate(engine: LocalEngine, tmp_path: Path) -> None:
+    line = "ulimit -S -n 333; sbatch -W --propagate={} -o out --wrap 'ulimit -S -n'"
+    for word, same in (("ALL", True), ("NOFILE", True), ("NONE", False), ("CPU", False)):
+        engine.run(line.format(word), cwd=tmp_path)
+        assert ((tmp_path / "out").read_text() == "333\n") is same, word
+
+
+def test_preserve_env(engine: LocalEngine) -> None:
+    line = "salloc -Q -n4 -N2 srun {} -n1 -N1 sh -c 'echo $SLURM_NTASKS $SLURM_NNODES $SLURM_STEP_NUM_TASKS'"
+    assert engine.run(line.format("")).stdout == "1 1 1\n"
+    assert engine.run(line.format("-E")).stdout == "4 2 1\n"
+
+
+def test_ports_are_refused(engine: LocalEngine) -> None:
+    done = engine.run("srun -Q --resv-ports=2 true")
+    assert done.returncode == 1
+    assert "Requires more ports than can be reserved" in done.stderr
+
+
+def test_bell(engine: LocalEngine) -> None:
+    for option, rung in (("--bell", True), ("--no-bell", False), ("", False)):
+        leader, follower = pty.openpty()
+        engine_env = {**engine.env}
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(follower, 1)
+            os.execvpe("bash", ["bash", "-c", f"salloc -Q {option} true </dev/null 2>/dev/null"], engine_env)
+        os.close(follower)
+        said = b""
+        while select.select([leader], [], [], 60)[0]:
+            try:
+                data = os.read(leader, 100)
+            except OSError:  # the other side is closed
+                break
+            if not data:
+                break
+            said += data
+        os.waitpid(pid, 0)
+        os.close(leader)
+        assert (b"\a" in said) is rung, option
+
+
+def test_swait_quiet(engine: LocalEngine) -> None:
+    assert engine.run("swait 999999").stderr
+    quiet = engine.run("swait -q 999999")
+    assert (quiet.returncode, quiet.stderr) == (1, "")
+
+
+def test_squeue_noconvert(engine: LocalEngine) -> None:
+    job = _job(engine.run("sbatch -H --mem=2G --wrap true").stdout)
+    assert engine.run(f"squeue -h -j {job} -o %m").stdout == "2G\n"
+    assert engine.run(f"squeue -h -j {job} -o %m --noconvert").stdout == "2048M\n"
+    engine.run(f"scancel {job}")
+
+
+def test_sacct_filters(engine: LocalEngine, tmp_path: Path) -> None:
+    (tmp_path / "het.sh").write_text("#!/bin/sh\n#SBATCH -n1\n#SBATCH hetjob\n#SBATCH -n1\nsleep 1\n")
+    job = int(_job(engine.run("sbatch -W -o /dev/null het.sh", cwd=tmp_path).stdout))
+    ids = "sacct -n -X -P -o jobid -j "
+
+    def listed(line: str) -> list[str]:
+        return engine.run(ids + line).stdout.split()
+
+    both, first, second = [f"{job}+0", f"{job}+1"], [f"{job}+0"], [f"{job}+1"]
+    assert listed(f"{job}") == both
+    assert listed(f"{job} --whole-hetjob=no") == first
+    assert listed(f"{job}+1") == second
+    assert listed(f"{job}+1 --whole-hetjob") == both
+    assert listed(f"{job} -F StartReceived") == both
+    assert listed(f"{job} -F NotSet") == []
+    assert listed(f"{job} -x 0") == both
+    assert listed(f"{job} -x 7") == []
+    cut = engine.run(f"sacct -n -X -P -T -S 2031-01-01 -E 2031-01-02 -o start -j {job}").stdout.split()
+    assert cut == ["2031-01-01T00:00:00"] * 2

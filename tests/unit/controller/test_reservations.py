@@ -1,0 +1,127 @@
+"""Reservations as decisions: who is let in, which nodes are open when, what comes again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slurmsky.controller.errors import Errno, SlurmError
+from slurmsky.controller.reservations import Reservations, _next
+from slurmsky.controller.resources import NodeUse
+from slurmsky.controller.store import Store
+from slurmsky.model.cluster import ClusterConfig, NodeConfig, PartitionConfig
+from slurmsky.model.job import Job
+from slurmsky.model.reservation import DAY_S, Reservation
+from slurmsky.model.spec import JobSpec
+from slurmsky.model.states import NodeFlag
+
+NOW = 1_800_000_000.0
+NODES = tuple(NodeConfig(f"n{number}", cpus=8, threads=2) for number in range(1, 5))
+CLUSTER = ClusterConfig(
+    nodes=NODES, partitions=(PartitionConfig("all", tuple(node.name for node in NODES), default=True),)
+)
+ONE = Reservation("one", int(NOW), int(NOW) + 3600, ("n1", "n2"), users=("ada",))
+LATER = Reservation("later", int(NOW) + 7200, int(NOW) + 10800, ("n3",), users=("ada",))
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Reservations:
+    return Reservations(Store(tmp_path / "queue.db"), CLUSTER, lambda: NOW)
+
+
+def _job(minutes: int = 60, reservation: str | None = None) -> Job:
+    return Job(7, JobSpec(reservation=reservation), "j", "ada", 1, 1, "g", "acct", "all", time_limit_min=minutes)
+
+
+def _open(kept: Reservations, job: Job, now: float = NOW) -> list[str]:
+    return [use.config.name for use in kept.open_to(job, [NodeUse(node) for node in NODES], now)]
+
+
+@pytest.mark.parametrize(
+    ("lists", "admitted"),
+    [
+        ({"users": ("ada",)}, True),
+        ({"users": ("bob",)}, False),
+        ({"users": ("-ada",)}, False),
+        ({"users": ("-bob",)}, True),
+        ({"accounts": ("acct",), "users": ("ada",)}, True),
+        ({"accounts": ("other",), "users": ("ada",)}, False),
+        ({"groups": ("staff",)}, True),
+        ({"groups": ("wheel",)}, False),
+    ],
+)
+def test_who_is_let_in(lists: dict[str, tuple[str, ...]], admitted: bool) -> None:
+    one = replace(ONE, **{"users": (), **lists})  # type: ignore[arg-type]
+    assert one.admits("ada", frozenset({"staff"}), "acct") is admitted
+
+
+def test_nodes_open_to_a_job(kept: Reservations) -> None:
+    kept.create(ONE, 0, [])
+    kept.create(LATER, 0, [])
+    assert _open(kept, _job()) == ["n3", "n4"]
+    assert _open(kept, _job(180)) == ["n4"], "it would still run when n3 is reserved"
+    assert _open(kept, _job(reservation="one")) == ["n1", "n2"]
+    assert _open(kept, _job(), NOW + 4000) == ["n1", "n2", "n4"]
+    assert kept.waits(_job(reservation="later"), NOW) == ("Reservation", LATER.start)
+    assert kept.waits(_job(reservation="one,later"), NOW) is None
+    assert kept.waits(_job(reservation="gone"), NOW) == ("ReservationDeleted", None)
+    assert kept.next_change(NOW) == ONE.end
+
+
+@pytest.mark.parametrize(
+    ("flag", "job", "nodes"),
+    [
+        ("FLEX", _job(reservation="one"), ["n1", "n2", "n3", "n4"]),
+        ("MAGNETIC", _job(), ["n1", "n2", "n3", "n4"]),
+        ("MAINT", _job(), ["n3", "n4"]),
+    ],
+)
+def test_flags(kept: Reservations, flag: str, job: Job, nodes: list[str]) -> None:
+    kept.create(replace(ONE, flags=(flag,)), 0, [])
+    assert _open(kept, job) == nodes
+    mark = kept.marks(NOW)["n1"]
+    assert mark[1] == "one"
+    assert (NodeFlag.MAINT in mark[0]) is (flag == "MAINT")
+
+
+def test_conflicts(kept: Reservations) -> None:
+    kept.create(ONE, 0, [])
+    with pytest.raises(SlurmError) as overlap:
+        kept.create(replace(ONE, name="two"), 0, [])
+    assert overlap.value.errno is Errno.RESERVATION_OVERLAP
+    kept.create(replace(ONE, name="two", flags=("OVERLAP",)), 0, [])
+    with pytest.raises(SlurmError) as busy:
+        kept.delete("one", [_job(reservation="one")])
+    assert busy.value.errno is Errno.RESERVATION_BUSY
+    kept.delete("one", [])
+    chosen = kept.create(replace(LATER, name="", nodes=()), 2, [])
+    assert (chosen.nodes, chosen.cores, chosen.partition, chosen.name) == (("n1", "n2"), 8, "all", "ada_3")
+    with pytest.raises(SlurmError) as few:
+        kept.create(replace(LATER, name="five", nodes=()), 5, [])
+    assert few.value.errno is Errno.NODES_BUSY
+
+
+def test_kept_over_a_restart(tmp_path: Path) -> None:
+    store = Store(tmp_path / "queue.db")
+    first = Reservations(store, CLUSTER, lambda: NOW)
+    made = first.create(replace(ONE, flags=("DAILY",), max_start_delay_s=60), 0, [])
+    assert Reservations(store, CLUSTER, lambda: NOW).all == {"one": made}
+
+
+def test_over_and_again(kept: Reservations) -> None:
+    kept.create(ONE, 0, [])
+    kept.create(replace(LATER, flags=("DAILY",)), 0, [])
+    assert [one.name for one in kept.advance(NOW + 20000)] == ["one", "later"]
+    assert [(one.name, one.start) for one in kept.all.values()] == [("later", LATER.start + DAY_S)]
+
+
+@pytest.mark.parametrize(("flag", "days"), [("WEEKDAY", range(5)), ("WEEKEND", range(5, 7)), ("WEEKLY", range(7))])
+def test_days_of_the_week(flag: str, days: range) -> None:
+    one: Reservation | None = replace(ONE, flags=(flag,))
+    for _ in range(9):
+        assert one is not None
+        before, one = one.start, _next(one, one.end)
+        assert one is not None and one.start > before and time.localtime(one.start).tm_wday in days

@@ -1,0 +1,90 @@
+"""Every option that the table calls honoured has code that reads it: the field is used where the command is done."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from slurmsky.options.family import FAMILY
+from slurmsky.options.table import COMMANDS, SUBMIT, Option, load
+
+PACKAGE = Path(__file__).resolve().parents[3] / "slurmsky"
+
+#: Modules that do the rest of a command, beyond commands/NAME.py and what every query uses.
+ALSO = {
+    "scontrol": ("commands/_show.py", "commands/_verbs.py", "commands/_update.py"),
+    "sattach": ("node/sattach.py",),
+    "sbcast": ("node/sbcast.py",),
+    "sstat": ("node/sstat.py", "report/stats.py"),
+}
+SHARED = ("commands/_report.py", "commands/_command.py")
+#: What the parser itself answers or acts on: help pages, and what decides how the rest is read.
+IN_THE_PARSER = {"help", "usage", "version", "autocomplete", "ignore-pbs"}
+#: Fields of a submission that the option parser turns into others, or that are taken from these: field -> the other.
+BECOMES = {
+    "nodefile": "nodelist",  # its content
+    "nodes": "nodes_min",  # the text is kept for what prints it
+}
+
+
+@cache
+def words_of(module: str, of_query: bool = False) -> frozenset[str]:
+    """Attributes and texts in a module of the package; ``of_query``: only attributes of what is called query."""
+    path = PACKAGE / module
+    if not path.exists():
+        return frozenset()
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            owner = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
+            if not of_query or owner == "query":
+                found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not of_query:
+            found.add(node.value)
+    return frozenset(found)
+
+
+@cache
+def query_words(command: str) -> frozenset[str]:
+    """What the modules of a query ask of its request."""
+    if command in FAMILY:
+        return words_of(f"commands/{command}.py") | words_of("options/family.py")
+    modules = (f"commands/{command}.py", *SHARED, *ALSO.get(command, ()))
+    return frozenset().union(*(words_of(module, of_query=True) for module in modules))
+
+
+@cache
+def submit_words() -> frozenset[str]:
+    """What anything but the option parser asks of a job or step."""
+    modules = (path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+    return frozenset().union(
+        *(words_of(name) for name in modules
+          if not name.startswith(("options/", "model/")) and name not in ("translate/fates.py", "translate/explain.py"))
+    )  # fmt: skip
+
+
+def honoured() -> list[Option]:
+    return [option for command in (*COMMANDS, *FAMILY) for option in load(command).options
+            if option.policy in ("mapped", "agent") and not option.later]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", honoured(), ids=lambda option: f"{option.command}--{option.long}{option.env}")
+def test_a_reader_exists(option: Option) -> None:
+    if option.reader in IN_THE_PARSER or option.long in IN_THE_PARSER:
+        return
+    words = submit_words() if option.command in SUBMIT else query_words(option.command)
+    if not option.long and not option.field:
+        assert words.intersection(option.env), "nothing reads the variable"
+        return
+    fields = [BECOMES.get(field, field) for field in option.field.split(",")]
+    assert fields != [""], "no field: nobody can read it"
+    missing = [field for field in fields if field not in words]
+    assert not missing, f"{option.policy}, and nothing reads {missing}"
+
+
+def test_the_exceptions_are_used() -> None:
+    fields = {field for option in honoured() for field in option.field.split(",")}
+    assert set(BECOMES) <= fields
