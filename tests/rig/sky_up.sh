@@ -81,7 +81,6 @@ grep -qs consolidation_mode ~/.sky/config.yaml ||
 grep -qs '^slurm:' ~/.sky/config.yaml || printf 'slurm:\n  pricing: {cpu: 0.04, memory: 0.005}\n' >>~/.sky/config.yaml
 
 export PATH="$venv/bin:$PATH" SKYPILOT_DISABLE_USAGE_COLLECTION=1
-cd / # the server must not live in a folder that its starter may remove
 alive || sky api start
 for _ in $(seq 60); do alive && break; sleep 1; done
 sky check slurm
