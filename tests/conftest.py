@@ -22,6 +22,7 @@ _STOP_TIMEOUT_S = 20
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR", "VIRTUAL_ENV", "XDG_CACHE_HOME")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests against the real Slurm and SkyPilot run where SLURMSKY_RIG says that these are up, one by one."""
     for item in items:

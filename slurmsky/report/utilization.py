@@ -96,12 +96,15 @@ REPORTS = {
 
 
 def use_in(job: Job, start: float, end: float, now: float) -> float:
-    """Seconds that a job ran within a period, suspension set aside in proportion."""
+    """Seconds that a job ran within a period, suspension set aside in proportion.
+
+    Times are whole seconds, as slurmdbd keeps them: the sums agree with what sacct says of each job.
+    """
     if not job.start_time or job.start_time > now or not (job.state.active or job.state.finished):
         return 0.0
-    until = job.end_time if job.state.finished else now
-    whole = until - job.start_time
-    inside = min(until, end) - max(job.start_time, start)
+    began, until = int(job.start_time), int(job.end_time if job.state.finished else now)
+    whole = until - began
+    inside = min(until, end) - max(began, start)
     if whole <= 0 or inside <= 0:
         return 0.0
     return inside * max(0.0, whole - job.suspended_s) / whole
