@@ -172,6 +172,20 @@ def test_cancel_before_it_has_nodes(world):
     assert world.server.jobs[0].cancelled
 
 
+def test_cancel_while_it_is_packed(world):
+    async def what(world):
+        world.run_jobs = lambda: None
+        starting = asyncio.ensure_future(world.engine.start(world.launch("#!/bin/sh\n")))
+        await asyncio.sleep(0)
+        await world.engine.terminate(7, "CANCELLED", 15, 5)
+        await starting
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.ended()["state"] == "CANCELLED"
+    assert all(job.cancelled for job in world.server.jobs)
+
+
 TRAPS = """#!/bin/bash
 trap 'echo usr1' USR1
 trap 'echo term' TERM

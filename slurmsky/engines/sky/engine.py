@@ -88,6 +88,7 @@ class SkyEngine:
         self._managed_jobs, self._clusters = ManagedJobs(client), Clusters(client)
         self._watches: dict[int, Watch] = {}
         self._packers: dict[int, packs.Packer] = {}
+        self._starting: dict[int, asyncio.Future[None]] = {}  # jobs that are being packed
         self._tasks: set[asyncio.Task[None]] = set()
         self._poller: asyncio.Task[None] | None = None
         self._followers = asyncio.Semaphore(FOLLOWERS)
@@ -119,6 +120,16 @@ class SkyEngine:
         A run that was started before (by a controller that is gone) is found again instead. Elements of an
         array that come together, and need one node each, share nodes: they are a pack, one managed job.
         """
+        while launch.job_id in self._starting:
+            await self._starting[launch.job_id]
+        begun = self._starting[launch.job_id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._start(launch)
+        finally:
+            del self._starting[launch.job_id]
+            begun.set_result(None)
+
+    async def _start(self, launch: Launch) -> None:
         known = self._watches.get(launch.job_id)
         if known is not None and not known.record.member(launch.job_id).ended:
             return
@@ -224,6 +235,8 @@ class SkyEngine:
         """End the job: by its own node where that can be reached, which is quick and gentle; else by
         SkyPilot.
         """
+        if job_id in self._starting:
+            await self._starting[job_id]  # a cancellation that comes while the job is packed must not be lost
         watch = self._watch(job_id)
         member = watch.record.member(job_id)
         member.cancel = state
