@@ -18,13 +18,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NoReturn, Optional
 
 from ..language import containers as language
 from . import wire
-from .channel import Channel
+from .helper import Helper
 from .rootfs import Image, ImageError, Store, remove_tree
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class Container:
         self._asked = asked
         self._store = store
         self._say = say
-        self._channel: Optional[Channel] = None
+        self._keeper: Optional[Helper] = None
         self._ready: Callable[[], None] = lambda: None
         self._failed: Callable[[tuple[str, ...]], None] = lambda lines: None
         self._holder = 0
@@ -135,17 +134,14 @@ class Container:
                 ready()
             return
         self._ready, self._failed = ready, failed
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if not pid:
-            _become_keeper(theirs, self._asked, self._store, environment)
-        theirs.close()
-        self._loop.child(pid, lambda status, usage: self._fail(("pyxis: the container's keeper has ended",)))
-        self._channel = Channel(self._loop, ours)
-        self._channel.on_frame = self._heard
+        self._keeper = Helper(
+            self._loop,
+            lambda sock: _keep(sock, self._asked, self._store, environment),
+            self._heard,
+            lambda: self._fail(("pyxis: the container's keeper has ended",)),
+        )
 
-    def _heard(self, _kind: bytes, payload: bytes) -> None:
-        message = json.loads(payload)
+    def _heard(self, message: dict[str, Any]) -> None:
         if "say" in message:
             self._say(message["say"])
         elif "failed" in message:
@@ -185,9 +181,9 @@ class Container:
     def close(self) -> None:
         """Nothing runs in it any more."""
         self._failed = lambda lines: None
-        if self._channel is not None:
-            self._channel.close(at_once=True)  # the keeper ends it, and removes what is not to be kept
-            self._channel = None
+        if self._keeper is not None:
+            self._keeper.close()  # it ends the container, and removes what is not to be kept
+            self._keeper = None
 
 
 def _inside(mounts: list[list[Any]]) -> list[str]:
@@ -207,25 +203,6 @@ def _inside(mounts: list[list[Any]]) -> list[str]:
 
 
 # --- the keeper
-
-
-def _become_keeper(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[str, str]) -> NoReturn:
-    try:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        fd = os.dup2(sock.fileno(), 3, inheritable=False) if sock.fileno() != 3 else 3
-        for other in map(int, os.listdir("/proc/self/fd")):
-            if other > 3:
-                try:
-                    os.close(other)
-                except OSError:
-                    continue  # the one that listed them
-        _keep(socket.socket(fileno=fd), asked, store, env)
-    except BaseException as error:
-        print("container: %r" % error, file=sys.stderr, flush=True)
-    finally:
-        os._exit(0)
 
 
 def _tell(sock: socket.socket, message: dict[str, Any]) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import socket
-import sys
 import tempfile
-import traceback
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional
 
 from . import pmix_library
-from .channel import Channel
+from .helper import Helper
 
 if TYPE_CHECKING:
     from .loop import Loop
@@ -23,13 +19,6 @@ if TYPE_CHECKING:
 def plan(name: str, nodes: list[str], ranks: list[list[int]]) -> dict[str, Any]:
     """What each node must know of the step, JSON-ready (``host.Plan.mpi``)."""
     return {"type": "pmix", "nspace": "slurm.pmix." + name, "nodes": nodes, "ranks": ranks}
-
-
-def _close(fd: int) -> None:
-    try:
-        os.close(fd)
-    except OSError:
-        return  # the one that listed them
 
 
 class PmixNode:
@@ -42,7 +31,7 @@ class PmixNode:
         self._env = env
         self._uplink = uplink
         self._variables: dict[str, dict[str, str]] = {}
-        self._channel: Optional[Channel] = None
+        self._server: Optional[Helper] = None
         self._folder = ""
         self._ready: Callable[[], None] = lambda: None
         self._failed: Callable[[str], None] = lambda text: None
@@ -54,39 +43,25 @@ class PmixNode:
             failed("mpi/pmix: can not load PMIx library")
             return
         self._ready, self._failed = ready, failed
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if not pid:
-            self._become_server(theirs, path)
-        theirs.close()
-        self._loop.child(pid, lambda status, usage: self._fail("mpi/pmix: the PMIx server has ended"))
-        self._channel = Channel(self._loop, ours)
-        self._channel.on_frame = self._heard_server
+        self._server = Helper(
+            self._loop,
+            lambda sock: self._serve(sock, path),
+            self._heard_server,
+            lambda: self._fail("mpi/pmix: the PMIx server has ended"),
+        )
 
-    def _become_server(self, sock: socket.socket, path: str) -> NoReturn:
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            fd = os.dup2(sock.fileno(), 3, inheritable=False) if sock.fileno() != 3 else 3
-            for other in map(int, os.listdir("/proc/self/fd")):
-                if other > 3:
-                    _close(other)
-            # MCA parameters of the caller are for the server, too; the agent's are not.
-            for name in [name for name in os.environ if name.startswith(("PMIX_", "OMPI_", "PRTE_"))]:
-                del os.environ[name]
-            os.environ.update({name: value for name, value in self._env.items() if name.startswith("PMIX_MCA_")})
-            from .pmix_server import serve
+    def _serve(self, sock: socket.socket, path: str) -> None:
+        """In the server's process: the library at ``path`` serves the step's tasks on this node."""
+        # MCA parameters of the caller are for the server, too; the agent's are not.
+        for name in [name for name in os.environ if name.startswith(("PMIX_", "OMPI_", "PRTE_"))]:
+            del os.environ[name]
+        os.environ.update({name: value for name, value in self._env.items() if name.startswith("PMIX_MCA_")})
+        from .pmix_server import serve
 
-            folder = tempfile.mkdtemp(prefix="slurmsky.pmix.")
-            serve(socket.socket(fileno=fd), self._facts, self._node_id, path, folder)
-        except BaseException:
-            traceback.print_exc(file=sys.stderr)
-        finally:
-            os._exit(0)
+        folder = tempfile.mkdtemp(prefix="slurmsky.pmix.")
+        serve(sock, self._facts, self._node_id, path, folder)
 
-    def _heard_server(self, _kind: bytes, payload: bytes) -> None:
-        message = json.loads(payload)
+    def _heard_server(self, message: dict[str, Any]) -> None:
         if "ready" in message:
             self._variables, self._folder = message["ready"], message["folder"]
             self._ready()
@@ -107,13 +82,13 @@ class PmixNode:
 
     def heard(self, message: dict[str, Any]) -> None:
         """A message for this node, from the head agent."""
-        if self._channel is not None:
-            self._channel.send_json(message)
+        if self._server is not None:
+            self._server.send(message)
 
     def close(self) -> None:
         """The step is over here."""
         self._failed = lambda text: None
-        if self._channel is not None:
-            self._channel.close(at_once=True)  # the server ends, and takes its folder with it
+        if self._server is not None:
+            self._server.close()  # it takes its folder with it
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)  # unless it was killed

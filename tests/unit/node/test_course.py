@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,15 +95,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    """An agent's loop; what it did to this process's signals is undone."""
-    handler = signal.getsignal(signal.SIGCHLD)
-    yield Loop()
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, handler)
 
 
 def spin(loop: Loop, until: object, limit_s: float = 60.0) -> None:
