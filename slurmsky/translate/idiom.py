@@ -14,7 +14,8 @@ from . import idiomvars
 from .idiomsteps import Steps
 from .idiomtables import ANYWHERE, SECRET, Dropped, Reading, one_line, quoted
 from .idiomvars import Facts
-from .shell import Block, Command, Script, Statement, parse
+from .shell import Script, parse
+from .shellcommands import Block, Command, Statement
 
 __all__ = ["Dropped", "Facts", "Reading", "one_line", "quoted", "read"]
 

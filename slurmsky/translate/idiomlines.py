@@ -13,7 +13,8 @@ from ..site.record import Site
 from . import idiomvars
 from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, MODULE_INIT, SECRET, Reading, quoted
 from .idiomvars import Facts
-from .shell import Command, Script, Statement, Word, parse
+from .shell import Script, parse
+from .shellcommands import Command, Statement, Word
 
 
 class Base:

@@ -8,7 +8,8 @@ from ..options.getopt import split
 from . import idiomvars
 from .idiomlines import Lines
 from .idiomtables import CLIENTS, LAUNCHERS, WRAPPERS, one_line
-from .shell import FILLER, Command, Statement, Word, script_in
+from .shell import script_in
+from .shellcommands import FILLER, Command, Statement, Word
 
 
 class Steps(Lines):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ..language import shellwords
 from ..language.shellwords import Part
 from ..model.spec import JobSpec
-from .shell import FILLER, Script, Word
+from .shell import Script
+from .shellcommands import FILLER, Word
 
 if TYPE_CHECKING:
     from .idiomtables import Reading

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..language import containers
 from ..options.getopt import split
 from ..options.table import load
-from .shell import Script, Word, parse
+from .shell import Script, parse
+from .shellcommands import Word
 
 _OPTION = "container-image"
 
