@@ -24,10 +24,13 @@ _REDIRECT = re.compile(r"(?:[0-9]+|\{[A-Za-z_]\w*\})?(?:<<<|<<-?|<>|<&|>&|>>|>\|
 _PLAIN = re.compile(r"[^\s'\"\\$`;&|()<>]+")
 _ASSIGN = re.compile(r"([A-Za-z_]\w*)(\[[^\]]*\])?(\+?)=", re.ASCII)
 _ARRAY = re.compile(r"[A-Za-z_]\w*(?:\[[^\]]*\])?\+?=\Z", re.ASCII)
+_FUNCTION_NAME = re.compile(r"[ \t]+([^\s(){}]+)")
+_CLOSING = re.compile(r"[ \t]*\)")
 _OPENERS = {"if": "if", "while": "while", "until": "until", "{": "group"}
-_CLOSERS = {"fi": "if", "done": "", "esac": "case", "}": "group"}
-_LOOPS = frozenset(("for", "select"))
+_CLOSERS = frozenset(("fi", "done", "esac", "}"))
+_WITH_HEAD = frozenset(("for", "select", "case"))
 _GO_ON = frozenset(("then", "else", "elif", "do", "!", "time"))
+_JOINS = frozenset(("|", "|&", "&&", "||"))
 
 # Within an open quote or bracket: what to look for next, and the end of it.
 _UNTIL = {
@@ -228,15 +231,14 @@ class Parser:
             self._mark(end)
         elif raw in _OPENERS:
             self._open(_OPENERS[raw], end)
-        elif raw in _LOOPS or raw == "case":
+        elif raw in _WITH_HEAD:
             opened = len(self.stack)
-            self._open("case" if raw == "case" else raw, end)
+            self._open(raw, end)
             self.loop = self.stack[-1] if len(self.stack) > opened else None
         elif raw == "function":
             self._mark(end)
-            name = _BLANK.sub("", self.source[end : end + 1])
-            found = re.compile(r"[ \t]+([^\s(){}]+)").match(self.source, end)
-            if found and not name:
+            found = _FUNCTION_NAME.match(self.source, end)
+            if found:
                 self.function = found[1]
                 self.at = found.end()
         elif raw in _CLOSERS and top is not None:
@@ -327,7 +329,7 @@ class Parser:
             self.at = start
             self._mark(end)
             return
-        closing = re.compile(r"[ \t]*\)").match(source, start + 1)
+        closing = _CLOSING.match(source, start + 1)
         if len(draft.words) == 1 and closing and not draft.assignments:
             self.function, self.draft = draft.words[0].raw, _Draft()
             self._mark(closing.end())
@@ -378,9 +380,9 @@ class Parser:
                     self.depth,
                 )
             )
-            self.before = operator if operator in ("|", "|&", "&&", "||") else ""
+            self.before = operator if operator in _JOINS else ""
         elif operator and operator != "\n":
-            self.before = operator if operator in ("|", "|&", "&&", "||") else ""
+            self.before = operator if operator in _JOINS else ""
 
     def _end_statement(self) -> None:
         if self.started >= 0:
