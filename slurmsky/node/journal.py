@@ -12,6 +12,8 @@ import json
 import os
 from typing import Any, Optional
 
+from ..model.job import Step, Usage
+
 Event = dict[str, Any]
 Key = tuple[int, int]  # job id, run
 
@@ -19,6 +21,20 @@ Key = tuple[int, int]  # job id, run
 COMPACT_BYTES = 4 << 20
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+_NOTHING = object()
+_USAGE_DEFAULTS = Usage().__dict__
+_STEP_DEFAULTS: dict[str, Any] = {
+    name: value for name, value in Step(job_id=-1, step_id="", name="").__dict__.items() if name != "usage"
+}
+
+
+def step_to_dict(step: Step) -> dict[str, Any]:
+    """A step as events carry it: fields that have their default value are left out."""
+    data = {name: value for name, value in step.__dict__.items() if value != _STEP_DEFAULTS.get(name, _NOTHING)}
+    data["state"] = step.state.name
+    data["usage"] = {name: value for name, value in step.usage.__dict__.items() if value != _USAGE_DEFAULTS[name]}
+    return data
 
 
 class JobLog:

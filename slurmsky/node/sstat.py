@@ -65,7 +65,7 @@ class _Sstat:
         self._check()
 
     def _steps(self, job: Job, step: Any) -> list[str]:
-        running = (["batch"] if job.batch is not None and job.batch_status is None else []) + sorted(
+        running = (["batch"] if job.batch is not None and not job.batch.over else []) + sorted(
             job.steps, key=int
         )
         if step is not None:
@@ -80,10 +80,10 @@ class _Sstat:
         self.rows.append(None)
         if name == "batch":
             assert job.batch is not None
-            usage = copy.copy(self.agent.sampler.look(job.batch_pid))
-            step = copy.copy(job.batch)
+            usage = copy.copy(self.agent.sampler.look(job.batch.pid))
+            step = copy.copy(job.batch.step)
             step.usage = combine([(0, job.node, usage)])
-            self.rows[place] = (job, step, [(job.node, processes.tree([job.batch_pid]))])
+            self.rows[place] = (job, step, [(job.node, processes.tree([job.batch.pid]))])
             return
         run = job.steps[name]
         found: list[tuple[int, str, TaskUsage]] = list(run.usage)

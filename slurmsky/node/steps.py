@@ -17,8 +17,8 @@ from . import transport, wire
 from .channel import Channel
 from .choice import Shape
 from .course import keep
+from .ends import cancel_line
 from .host import StepHost
-from .jobs import cancel_line
 from .plan import TASK_INPUT, TASK_OUTPUT, Plan
 from .pmi import Exchange
 from .usage import TaskUsage, combine

@@ -11,7 +11,7 @@ import pytest
 from slurmsky.model.job import Step, Usage
 from slurmsky.node.course import MOST, PARTS, Course, keep, merge
 from slurmsky.node.gpus import GpuWatch
-from slurmsky.node.jobs import step_to_dict
+from slurmsky.node.journal import step_to_dict
 from slurmsky.node.loop import Loop
 
 MIB = 1 << 20

@@ -1,0 +1,266 @@
+"""The batch script of a job on its first node: its container, its files, its process and that one's end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Optional
+
+from ..model.job import Step
+from ..model.states import JobState
+from . import output, processes
+from .course import Course, keep
+from .ends import SETUP_FAILED
+from .environment import gpu_indices
+from .journal import step_to_dict
+
+if TYPE_CHECKING:
+    import resource
+
+    from .containers import Container
+    from .jobs import Job
+
+#: For so long a folder of the output may be missing: submitit, for one, makes it when sbatch has told it the
+#: job's number. Under Slurm it wins this race by the time that a launch through slurmctld and slurmd takes.
+FOLDER_WAIT_S = 2.0
+_FOLDER_LOOK_S = 0.02
+_NO_CONTAINER = "Failed to invoke spank plugin stack"
+
+
+class _NoContainer(Exception):
+    """The script's container could not be made; its stderr says why."""
+
+
+class BatchScript:
+    """Runs the script; its end is told to the job (``batch_over``)."""
+
+    def __init__(self, job: Job, now: float) -> None:
+        self._job = job
+        self._agent = job.agent
+        self._launch = job.launch
+        self._node = job.node
+        share = job.launch.shares[0]
+        self.step = Step(
+            job_id=job.job_id,
+            step_id="batch",
+            name="batch",
+            nodes=(share.name,),
+            ntasks=1,
+            cpus=share.cpus,
+            memory_mib=share.memory_mib,
+            tasks_per_node=(1,),
+            start_time=now,
+        )
+        self.pid = 0
+        self.over = False
+        self._output_path = ""  # of the file that is opened, or was last
+        self._stderr_path = ""
+        self._setup_failed = False
+        self._course: Optional[Course] = None
+        self._container: Optional[Container] = None
+        self._container_said: list[str] = []  # what there was to tell while it was made
+        self._preparing = False
+        self._no_container = False
+
+    def shell(self) -> list[int]:
+        """The script's own process, while there is one."""
+        return [self.pid] if self.pid and not self.over else []
+
+    # --- start
+    def start(self) -> None:
+        """Run it, in its container where it asks for one."""
+        from . import containers
+
+        asked = containers.of_batch(self._launch)
+        if asked is None:
+            self._start(time.monotonic() + FOLDER_WAIT_S)
+            return
+
+        def ready() -> None:
+            if self._preparing:
+                self._preparing = False
+                self._start(time.monotonic() + FOLDER_WAIT_S)
+
+        def failed(lines: tuple[str, ...]) -> None:
+            said.extend("slurmstepd-%s: error: %s" % (self._node, line) for line in (*lines, _NO_CONTAINER))
+            self._no_container = True
+            ready()
+
+        said = self._container_said
+        self._preparing = True
+        self._container = containers.Container(self._agent.loop, asked, self._agent.images, said.append)
+        self._container.prepare(self._launch.environment, ready, failed)
+
+    def give_up_container(self) -> None:
+        """The job ends, perhaps while the container is still being made."""
+        if self._preparing and self._container is not None:
+            self._preparing = False
+            self._container.close()
+            self._start(0)
+
+    def _start(self, patience: float) -> None:
+        """``patience``: until when (monotonic) the output's folder may still appear."""
+        cause = self._job.cause
+        try:
+            if cause:
+                raise OSError("ended (%s) before its output could be opened" % cause)
+            self.pid = self._spawn()
+        except _NoContainer:
+            self._tell_started()
+            self._ended(1 << 8, None)
+            return
+        except OSError as error:
+            if self._folder_missing(error) and time.monotonic() < patience:
+                self._agent.loop.after(_FOLDER_LOOK_S, lambda: self._start(patience))
+                return
+            self._note("cannot start: %s" % error)
+            self._setup_failed = not cause
+            self._tell_started()
+            self._ended(SETUP_FAILED if self._setup_failed else signal.SIGTERM, None)
+            return
+        self._tell_started()
+        self._agent.sessions[self.pid] = (self._job.job_id, "batch")
+        self._course = self._agent.sampler.course(gpu_indices(self._launch.shares[0].gres))
+        self._agent.sampler.watch(self.pid, self._course)
+        self._agent.loop.child(self.pid, self._ended)
+
+    def _tell_started(self) -> None:
+        step = self.step
+        self._job.emit({"ev": "started", "time": step.start_time, "pid": self.pid, "step": step_to_dict(step)})
+
+    def _folder_missing(self, error: OSError) -> bool:
+        """Whether an output file could not be opened because the folder it belongs in does not exist."""
+        name = error.filename
+        return (
+            isinstance(error, FileNotFoundError)
+            and isinstance(name, str)
+            and name == self._output_path
+            and not os.path.exists(os.path.dirname(name))
+        )
+
+    def _spawn(self) -> int:
+        launch = self._launch
+        script = self._script()
+        opened: list[int] = []
+        previous = os.umask(launch.umask)
+        try:
+            stdin, stdout, stderr = self._open_files(opened)
+            fault = processes.chdir_fault(launch.work_dir)
+            if fault:
+                # The step's manager tries it too and says so, before the task does.
+                self.complain("slurmstepd-%s: error: %s\n" % (self._node, fault))
+            for line in self._container_said:
+                os.write(stderr, (line + "\n").encode(errors="surrogateescape"))
+            if self._no_container:
+                raise _NoContainer
+            env = self._agent.batch_environment(launch)
+            return processes.spawn(
+                processes.Process(
+                    node=self._node,
+                    argv=[script, *launch.argv],
+                    executable=script,
+                    before_exec=self._container.enter if self._container is not None else None,
+                    environment=env,
+                    directory=launch.work_dir,
+                    umask=launch.umask,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    rlimits=launch.rlimits,
+                )
+            )
+        finally:
+            os.umask(previous)
+            for fd in opened:
+                os.close(fd)
+
+    def _open_files(self, opened: list[int]) -> tuple[int, int, int]:
+        """stdin, stdout and stderr; what is opened is put into ``opened``, also when the next one fails."""
+        launch = self._launch
+        self._output_path = output.expand_node(launch.stdout, self._node)
+        stdout = output.open_output(self._output_path, launch.spec.open_mode)
+        opened.append(stdout)
+        self._stderr_path = self._output_path
+        stderr = stdout
+        if launch.stderr and launch.stderr != launch.stdout:
+            self._output_path = self._stderr_path = output.expand_node(launch.stderr, self._node)
+            stderr = output.open_output(self._stderr_path, launch.spec.open_mode)
+            opened.append(stderr)
+        stdin = output.open_input(output.expand_node(launch.stdin, self._node))
+        opened.append(stdin)
+        return stdin, stdout, stderr
+
+    def _script(self) -> str:
+        """The file that is executed. A spooled script is run where it is: a copy costs more than a short job."""
+        source = self._launch.script
+        assert source is not None
+        folder, name = os.path.split(source)
+        if name == "slurm_script":
+            if not os.path.exists(source):
+                # Scripts may delete themselves; the other elements of the array, or the next run, need it again.
+                os.link(os.path.join(folder, "script"), source)
+            return source
+        os.makedirs(self._launch.spool, mode=0o700, exist_ok=True)
+        script = os.path.join(self._launch.spool, "slurm_script")
+        if source != script:
+            _place_script(source, script)
+        return script
+
+    # --- what is said of it
+    def complain(self, line: str) -> None:
+        """Append a line to its stderr file, as slurmstepd does."""
+        if not self._stderr_path:
+            return
+        try:
+            fd = os.open(self._stderr_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except OSError:
+            return  # the user removed the file; there is nobody left to tell
+        try:
+            os.write(fd, line.encode(errors="surrogateescape"))
+        except OSError as error:
+            self._note("stderr file: %s" % error)
+        finally:
+            os.close(fd)
+
+    def _note(self, text: str) -> None:
+        print("job %d: %s" % (self._job.job_id, text), file=sys.stderr, flush=True)
+
+    # --- end
+    def _ended(self, status: int, usage: Optional[resource.struct_rusage]) -> None:
+        self.over = True
+        if self._container is not None:
+            self._container.close()
+        step = self.step
+        step.end_time = time.time()
+        if self._setup_failed or os.WIFSIGNALED(status):
+            step.exit_signal = SETUP_FAILED if self._setup_failed else os.WTERMSIG(status)
+            step.state = JobState.CANCELLED
+        else:
+            step.exit_code = os.WEXITSTATUS(status)
+            step.state = JobState.FAILED if step.exit_code else JobState.COMPLETED
+        if usage is not None:
+            step.usage = self._agent.sampler.finish(self.pid, usage, self._node)
+            if self._course is not None:
+                keep(step.usage, [self._agent.sampler.close(self._course)])
+        self._job.batch_over()
+
+
+def _place_script(source: str, target: str) -> None:
+    """Put the spooled script where ``$0`` shows it: a link where that is possible, else a copy; mode 0700."""
+    try:
+        os.unlink(target)
+    except FileNotFoundError:
+        pass
+    try:
+        if os.stat(source).st_mode & 0o777 == 0o700:
+            os.link(source, target)
+            return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            raise
+    shutil.copyfile(source, target)
+    os.chmod(target, 0o700)
