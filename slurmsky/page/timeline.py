@@ -109,22 +109,19 @@ def lanes(period: Period, rows: Sequence[Lane], name: str) -> Html:
     for lane in rows:
         label = el("a", lane.name, href="#" + lane.link) if lane.link else el("span", lane.name)
         tracks = (el("div", (_bar(period, bar) for bar in row), cls="row") for row in lane.rows or [[]])
-        body.append(
-            el(
-                "div",
-                el("div", el("bdi", label, title=lane.name), el("small", lane.note) if lane.note else None, cls="name"),
-                el("div", lines, tracks, cls="track"),
-                cls="lane",
-            )
-        )
-    return el(
-        "div",
-        el("div", el("div", cls="name"), axis(period), cls="lane head"),
-        body,
-        cls="lanes",
-        role="img",
-        aria_label=name,
-    )
+        note = el("small", lane.note) if lane.note else None
+        body.append(_lane(el("bdi", label, title=lane.name), note, lines, tracks))
+    return _picture(period, body, name)
+
+
+def _lane(label: Html, note: Html | None, *track: object) -> Html:
+    return el("div", el("div", label, note, cls="name"), el("div", *track, cls="track"), cls="lane")
+
+
+def _picture(period: Period, body: Sequence[Html], name: str) -> Html:
+    """Lanes below the period's marks."""
+    head = el("div", el("div", cls="name"), axis(period), cls="lane head")
+    return el("div", head, body, cls="lanes", role="img", aria_label=name)
 
 
 def strips(period: Period, rows: Sequence[tuple[str, str, Sequence[float]]], name: str) -> Html:
@@ -144,19 +141,5 @@ def strips(period: Period, rows: Sequence[tuple[str, str, Sequence[float]]], nam
                 drawn.append(el("rect", x=index, y=0, width=to - index, height=1, opacity=f"{levels[index] / 10:g}"))
             index = to
         picture = el("svg", drawn, viewBox=f"0 0 {len(values)} 1", preserveAspectRatio="none", cls="strip")
-        body.append(
-            el(
-                "div",
-                el("div", el("bdi", label, title=label), el("small", note), cls="name"),
-                el("div", grid(period), picture, cls="track"),
-                cls="lane",
-            )
-        )
-    return el(
-        "div",
-        el("div", el("div", cls="name"), axis(period), cls="lane head"),
-        body,
-        cls="lanes",
-        role="img",
-        aria_label=name,
-    )
+        body.append(_lane(el("bdi", label, title=label), el("small", note), grid(period), picture))
+    return _picture(period, body, name)

@@ -10,14 +10,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sky_world import World
 
-from slurmsky.engines.sky import engine as engine_module
+from slurmsky.engines.sky import pace
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Its API server, nodes and engine live as long as ``play``."""
-    monkeypatch.setattr(engine_module, "PACE_S", 0.05)
-    monkeypatch.setattr(engine_module, "POLL_S", 0.1)
-    monkeypatch.setattr(engine_module, "RETRY_S", (0.05, 0.1))
-    monkeypatch.setattr(engine_module, "LOG_FETCH_S", (0, 0.5, 1, 5))
+    monkeypatch.setattr(pace, "PACE_S", 0.05)
+    monkeypatch.setattr(pace, "POLL_S", 0.1)
+    monkeypatch.setattr(pace, "RETRY_S", (0.05, 0.1))
+    monkeypatch.setattr(pace, "LOG_FETCH_S", (0, 0.5, 1, 5))
     return World(tmp_path)

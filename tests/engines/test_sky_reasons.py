@@ -17,7 +17,7 @@ from test_sky_foreign import Peer, World
 from slurmsky import paths
 from slurmsky.commands import find
 from slurmsky.controller.context import Context
-from slurmsky.engines.sky import engine as engine_module
+from slurmsky.engines.sky import pace
 from slurmsky.engines.sky.letters import FIRST_ID
 from slurmsky.node import wire
 
@@ -26,11 +26,11 @@ SITE = 'engine = "sky"\n[[partition]]\nname = "debug"\ndefault = true\ninfra = "
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "PACE_S", 0.05)
-    monkeypatch.setattr(engine_module, "POLL_S", 0.1)
-    monkeypatch.setattr(engine_module, "RETRY_S", (0.05, 0.1))
-    monkeypatch.setattr(engine_module, "LOG_FETCH_S", (0,))
-    monkeypatch.setattr(engine_module, "LOG_END_S", 0.5)
+    monkeypatch.setattr(pace, "PACE_S", 0.05)
+    monkeypatch.setattr(pace, "POLL_S", 0.1)
+    monkeypatch.setattr(pace, "RETRY_S", (0.05, 0.1))
+    monkeypatch.setattr(pace, "LOG_FETCH_S", (0,))
+    monkeypatch.setattr(pace, "LOG_END_S", 0.5)
 
 
 def play(tmp_path: Path, story: Callable[[World], Awaitable[None]], server: SkyServer | None = None) -> None:

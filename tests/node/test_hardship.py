@@ -73,7 +73,7 @@ def test_a_flood_of_output_does_not_fill_the_memory(fresh: Cluster) -> None:
 def test_a_task_that_ignores_sigterm_is_killed_after_kill_wait(one: Cluster) -> None:
     script = "#!/bin/bash\ntrap '' TERM\nsrun bash -c 'trap \"\" TERM; echo up; while :; do sleep 30.0417; done'\n"
     launch = one.start(one.prepare(script, kill_wait_s=1))
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while "up" not in one.output(launch) and time.monotonic() < deadline:
         time.sleep(0.05)
     began = time.monotonic()
@@ -81,7 +81,7 @@ def test_a_task_that_ignores_sigterm_is_killed_after_kill_wait(one: Cluster) -> 
         {"op": "terminate", "job_id": launch.job_id, "state": "CANCELLED", "signal": 15, "kill_wait_s": 1}
     )
     assert one.finish(launch)["state"] == "CANCELLED"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25  # not the 30 s that are usual
     assert not processes_of("30.0417")
 
 

@@ -20,7 +20,8 @@ from .conftest import Engine, wait_for
 
 KILLS = int(os.environ.get("SLURMSKY_KILLS", "40"))
 SEED = int(os.environ.get("SLURMSKY_KILL_SEED", "20221"))
-BUDGET_S = float(os.environ.get("SLURMSKY_KILL_BUDGET_S", "45" if KILLS <= 40 else "600"))
+ENOUGH = min(KILLS, 20)  # so many there are, however slow the machine
+BUDGET_S = float(os.environ.get("SLURMSKY_KILL_BUDGET_S", "45" if KILLS <= 40 else "600"))  # for the others
 JOBS = 50
 ELEMENTS = 40
 
@@ -71,7 +72,7 @@ class Submitter(threading.Thread):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(BUDGET_S + 150)
+@pytest.mark.timeout(BUDGET_S + 600)
 def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
     work = tmp_path / "work"
     (work / "job.sh").write_text(SCRIPT)
@@ -85,7 +86,7 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
     deadline = time.monotonic() + BUDGET_S
     kills = 0
     first = None
-    while kills < KILLS and time.monotonic() < deadline:
+    while kills < ENOUGH or (kills < KILLS and time.monotonic() < deadline):
         if dice.random() < 0.75:
             run("squeue")  # there is one, and it answers
             time.sleep(dice.uniform(0, 0.25))
@@ -138,7 +139,6 @@ def test_controller_killed(engine: Engine, run: Any, tmp_path: Path) -> None:
         number = fields["JobId"] if "ArrayTaskId" not in fields else f"{fields['ArrayJobId']}_{fields['ArrayTaskId']}"
         shown[number] = (fields["JobState"], fields["ExitCode"])
     assert {number: shown.get(number) for number in expected} == expected
-    assert kills >= min(KILLS, 20), f"only {kills} kills in {BUDGET_S} s"
 
 
 def test_srun_and_salloc_outlive_it(engine: Engine, run: Any, tmp_path: Path) -> None:

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...node.logframes import Decoder, Event, Output
-from .door import Door
 from .letters import Inbox
-from .reach import Reach
 from .returns import Returns
 
 #: (kind of an event) -> it is the agent's and goes to the controller with its seq
@@ -71,6 +69,13 @@ class Record:
         """True when any member has."""
         return any(member.started for member in self.members.values())
 
+    def write(self, folder: Path) -> None:
+        """Write it into the folder of the run, which is made if need be."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = folder / "record.part"
+        partial.write_text(json.dumps(asdict(self)))
+        os.replace(partial, folder / "record.json")
+
     @property
     def unwanted(self) -> bool:
         """True when every member that has not ended is to be ended."""
@@ -94,18 +99,14 @@ class Watch:
             folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask, record.returns
         )
         self.inbox = Inbox(folder / "ship" / "settings.json", record.letters)
-        #: hands a job's request to our own commands; the engine's
         #: told of a recovery that no status has told of; the engine's
         self.recovered: Callable[[], None] = lambda: None
+        #: hands a job's request to our own commands; the engine's
         self.post: Callable[[bytes, str], None] = lambda letter, key: None
         # Events are replayed from the start (they rebuild what is not stored); bytes go on where they were.
         self.decoder = Decoder({"streams": record.positions.get("streams", {})})
         self.done = False  # the log has told its last word
         self.following = False
-        self.desk: asyncio.Task[None] | None = None
-        self.showing: asyncio.Task[None] | None = None
-        self.door: Door | None = None
-        self.reach: Reach | None = None
         self.reading: asyncio.Task[None] | None = None  # of the log
         self.mail: asyncio.Task[None] | None = None  # the last letter on its way
         self.last_poll = 0.0
@@ -139,10 +140,7 @@ class Watch:
             }
         }
         self.record.returns = self.returns.state()
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = self.folder / "record.part"
-        partial.write_text(json.dumps(asdict(self.record)))
-        os.replace(partial, self.folder / "record.json")
+        self.record.write(self.folder)
 
     def save_soon(self) -> None:
         """Write the record once for all that happens in the next moment."""
@@ -152,23 +150,6 @@ class Watch:
     def _save_now(self) -> None:
         self._saving = None
         self.save()
-
-    def leave(self) -> None:
-        """Leave the node's desk, close our door to it, and the way there."""
-        for task in (self.desk, self.showing):
-            if task is not None:
-                task.cancel()
-        self.desk = self.showing = None
-        if self.door is not None:
-            self.door.close()
-            self.door = None
-        self.close_reach()
-
-    def close_reach(self) -> None:
-        """Forget the way to the first node."""
-        if self.reach is not None:
-            self.reach.close()
-            self.reach = None
 
     # --- the log
 

@@ -1,0 +1,93 @@
+"""What SkyPilot must be asked until it answers, however long its server is away: to launch, cancel, release."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+
+from ..base import EngineError
+from . import pace
+from .carriers import Carrier
+from .http import Client, Rejected, SkyError
+from .watch import Record, Watch
+
+log = logging.getLogger("slurmsky.sky")
+
+
+class NotLaunched(EngineError):
+    """SkyPilot will never launch it; ``reason`` in Slurm's words."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class Launcher:
+    """Asks for jobs, and for their ends. ``carrier``: what a job is asked of."""
+
+    def __init__(self, client: Client, carrier: Callable[[Record], Carrier]) -> None:
+        self._client = client
+        self._carrier = carrier
+
+    async def launch(self, watch: Watch, say: Callable[[str], None]) -> bool:
+        """Launch, exactly once whatever happens on the way. ``say`` is told how it goes.
+
+        False: nobody wants it any more. Raises NotLaunched.
+        """
+        record, carrier = watch.record, self._carrier(watch.record)
+        yaml = (watch.folder / "task.yaml").read_text()
+        asked_before = record.phase == "launching"
+        for attempt in itertools.count():
+            if record.phase == "over" or (record.unwanted and not asked_before):
+                break
+            try:
+                found = await carrier.find(record) if asked_before else 0
+                if not found:
+                    if record.unwanted:
+                        break
+                    if record.blob_id:
+                        await self._client.upload(record.blob_id, watch.folder / "ship.zip")
+                    record.phase, asked_before = "launching", True
+                    watch.save()
+                    say("launching on SkyPilot")
+                    found = await carrier.launch(record, yaml, watch.save)
+                if found:
+                    record.managed_job_id, record.phase = found, "launched"
+                    watch.save()
+                    return True
+            except SkyError as error:
+                if not error.passing:
+                    kind = error.kind if isinstance(error, Rejected) else ""
+                    fits = "Resource" not in kind and "NoCloud" not in kind
+                    raise NotLaunched(str(error), "JobLaunchFailure" if fits else "BadConstraints") from error
+                say(f"waiting for SkyPilot: {error}")
+            await asyncio.sleep(pace.retry_s(attempt))
+        if asked_before:
+            await self.release(watch)
+        record.phase = "over"
+        watch.save()
+        return False
+
+    async def cancel(self, watch: Watch) -> None:
+        """End it, with all that runs there. Raises SkyError when SkyPilot refuses."""
+        await self._insist(watch, self._carrier(watch.record).cancel)
+
+    async def release(self, watch: Watch) -> None:
+        """It is over: what it had is given back, now or when the server answers again. Raises SkyError."""
+        await self._insist(watch, self._carrier(watch.record).release)
+        watch.record.phase = "over"
+        watch.save()
+
+    async def _insist(self, watch: Watch, what: Callable[[Record], Awaitable[None]]) -> None:
+        """Nodes cost money until there is an answer."""
+        for attempt in itertools.count():
+            try:
+                await what(watch.record)
+                return
+            except SkyError as error:
+                if not error.passing:
+                    raise
+                log.info("job %d: %s", watch.record.job_id, error)
+            await asyncio.sleep(pace.retry_s(attempt))

@@ -1,0 +1,119 @@
+"""From a launch to a job that can travel: its SkyPilot task, and a folder with all that it takes along."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...language import modulelines
+from ...model.allocation import Launch
+from ...site import Site
+from ...translate.notes import Refused
+from ...translate.task import SkyTask, plan, sky_name
+from ..base import EngineError
+from . import letters, shipment
+from .carriers import Clusters
+from .watch import Member, Record
+
+
+def task_of(launch: Launch, site: Site) -> SkyTask:
+    """The SkyPilot task of a launch. Raises EngineError with Slurm's text."""
+    try:
+        task = plan(
+            launch.spec,
+            site,
+            launch.partition,
+            job_id=launch.job_id,
+            account=launch.account,
+            modules=_modules(launch) if site.modules else (),
+            images=_images(launch),
+        )
+    except Refused as error:
+        raise EngineError(f"{error} ({error.hint})") from error
+    launch.image = str(task.fields["resources"].get("image_id", "")).removeprefix("docker:")
+    return task
+
+
+async def prepare(
+    launch: Launch, task: SkyTask, members: Sequence[Launch], slots: int, *, home: Path, site: Site, upload: bool
+) -> Path:
+    """Make the folder of a run, below ``home``: record.json, task.yaml, manifest.json and what is shipped.
+
+    ``slots``: how many of a pack's ``members`` run at a time; 0: no pack. ``upload``: the API server is not on
+    this machine, and gets files in an archive.
+    """
+    base = launch.array_job_id if slots else launch.job_id
+    name = unique_name(task.name, base)
+    folder = home / str(launch.job_id) / f"run{launch.restart_count}"
+    ship = await asyncio.to_thread(
+        shipment.pack,
+        launch,
+        name,
+        folder / "ship",
+        home / "programs",
+        upload_mib=site.sky.upload_mib,
+        return_mib=site.sky.return_mib,
+        alone_min=site.sky.idle_minutes if launch.script is None else 0,
+        environment=dict(site.environment),
+        elements=members if slots else (),
+        slots=max(slots, 1),
+        letter_ids=letters.set_aside(home),
+    )
+    if task.pool:
+        ship = await asyncio.to_thread(ship.in_workdir)
+    fields = {**task.fields, "name": name, **ship.fields}
+    if not task.pool:
+        fields["file_mounts"] = {**task.fields.get("file_mounts", {}), **ship.fields["file_mounts"]}
+    record = Record(
+        job_id=base,
+        name=name,
+        restart=launch.restart_count,
+        pool=task.pool,
+        submit_dir=launch.submit_dir,
+        umask=launch.umask,
+        requeue=launch.spec.requeue is not False,
+        cluster=launch.script is None,
+        members={str(member.job_id): Member() for member in members},
+    )
+    if record.cluster:
+        fields = Clusters.fields(fields)
+    if upload:
+        record.blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")
+        fields["file_mounts_mapping"] = {str(path): str(path) for path in ship.local_paths()}
+    (folder / "task.yaml").write_text(json.dumps(fields))  # JSON is YAML
+    (folder / "manifest.json").write_text(json.dumps(ship.manifest))
+    record.write(folder)
+    return folder
+
+
+def unique_name(job_name: str, job_id: int) -> str:
+    """A name that no other managed job has: jobs are found again by it."""
+    return f"{sky_name(job_name)}-s{job_id}-{uuid.uuid4().hex[:8]}"
+
+
+def _modules(launch: Launch) -> tuple[str, ...]:
+    """Names that the job's script loads: the site file may say an image or setup commands for them."""
+    if launch.script is None:
+        return ()
+    try:
+        lines = modulelines.parse(Path(launch.script).read_bytes())
+    except OSError:
+        return ()
+    loads = ("load", "try-load", "load-any", "swap")
+    return tuple(name for line in lines if line.action in loads for name in line.names)
+
+
+def _images(launch: Launch) -> tuple[str, ...]:
+    """Images that the steps of the job's script name."""
+    try:
+        data = Path(launch.script).read_bytes() if launch.script is not None else b""
+    except OSError:
+        return ()
+    if b"container-image" not in data:
+        return ()
+    from ...translate.images import of_steps
+
+    return of_steps(data.decode(errors="replace"))

@@ -1,0 +1,183 @@
+"""How jobs are, as SkyPilot says: asked within the budget of ``pace``, each answer taken in once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from ...translate import status as sky_status
+from . import pace
+from .carriers import Carrier
+from .http import Client, SkyError
+from .watch import Record, Watch
+
+log = logging.getLogger("slurmsky.sky")
+
+QUEUE_FIELDS = [
+    "job_id",
+    "job_name",
+    "status",
+    "schedule_state",
+    "details",
+    "failure_reason",
+    "recovery_count",
+    "task_id",
+    "infra",
+    "end_at",
+    "start_at",
+    "submitted_at",
+]
+TERMINAL = frozenset(
+    (
+        "SUCCEEDED",
+        "CANCELLED",
+        "FAILED",
+        "FAILED_SETUP",
+        "FAILED_PRECHECKS",
+        "FAILED_NO_RESOURCE",
+        "FAILED_CONTROLLER",
+        "GONE",
+    )
+)
+
+
+class Answer(NamedTuple):
+    """What SkyPilot says of a job."""
+
+    status: str  # "": nothing new
+    failure: str = ""
+    details: str = ""
+    schedule: str = ""  # the managed job controller's own state of it
+
+    @property
+    def said(self) -> str:
+        """Its words, for people."""
+        return self.details or self.failure
+
+    @property
+    def seen(self) -> sky_status.Seen:
+        """The same in Slurm's words."""
+        details = self.said if self.status == "STARTING" else self.details
+        return sky_status.seen(self.status, details, self.schedule, self.failure)
+
+
+class States:
+    """Keeps the statuses in the records of ``watches`` up to date.
+
+    ``on_news(watch, answer, moved)`` is told of every answer that is another than the one before, of jobs that
+    have not ended for us; ``moved``: its status is another, too. ``on_silence(watch, why)``: SkyPilot was asked
+    and does not answer.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        queue_poll_s: float,
+        watches: Mapping[int, Watch],
+        carrier: Callable[[Record], Carrier],
+        on_news: Callable[[Watch, Answer, bool], None],
+        on_silence: Callable[[Watch, str], None],
+    ) -> None:
+        self._client = client
+        self._queue_poll_s = queue_poll_s
+        self._watches = watches
+        self._carrier = carrier
+        self._on_news = on_news
+        self._on_silence = on_silence
+        self._failures: dict[str, str] = {}  # by name: what SkyPilot said of those that ended
+        self._poller: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Ask about jobs from now on, as long as there are any to ask about."""
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.ensure_future(self._poll())
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+
+    def verdict(self, record: Record) -> sky_status.Seen:
+        """What a job that SkyPilot calls over has become."""
+        return sky_status.seen(record.status, failure=self._failures.get(record.name, ""))
+
+    async def ask(self, watch: Watch) -> None:
+        """Ask about one job. A server that is away is no reason to give up."""
+        try:
+            await self._ask_one(watch)
+        except SkyError as error:
+            log.info("job %d: %s", watch.record.job_id, error)
+
+    def _active(self) -> list[Watch]:
+        return [
+            watch
+            for watch in self._watches.values()
+            if watch.record.phase == "launched" and watch.record.status not in TERMINAL
+        ]
+
+    async def _poll(self) -> None:
+        last_queue = 0.0
+        while active := self._active():
+            await asyncio.sleep(pace.PACE_S)
+            now = time.monotonic()
+            try:
+                managed = [watch for watch in active if not watch.record.cluster]
+                if len(managed) >= pace.MANY:
+                    if now - last_queue >= self._queue_poll_s:
+                        last_queue = now
+                        await self._ask_all(managed)
+                    active = [watch for watch in active if watch.record.cluster]
+                due = [watch for watch in active if now - watch.last_poll >= _gap_s(watch)]
+                if due:
+                    await self._ask_one(min(due, key=lambda watch: watch.last_poll))
+            except SkyError as error:
+                for watch in active:
+                    self._on_silence(watch, str(error))
+                await asyncio.sleep(10)
+
+    async def _ask_one(self, watch: Watch) -> None:
+        watch.last_poll = time.monotonic()
+        record = watch.record
+        asked = record.managed_job_id
+        if record.phase != "launched":
+            return
+        found = await self._carrier(record).status(record, not watch.following)
+        if (record.phase, record.managed_job_id) == ("launched", asked):
+            self._take(watch, Answer(*found))
+
+    async def _ask_all(self, active: Sequence[Watch]) -> None:
+        records = await self._client.queue([watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS)
+        by_id = {record.get("job_id"): record for record in records}
+        for watch in active:
+            found = by_id.get(watch.record.managed_job_id)
+            if found and watch.record.phase == "launched":
+                words = (found.get(name) for name in ("status", "failure_reason", "details", "schedule_state"))
+                self._take(watch, Answer(*(str(word or "") for word in words)))
+
+    def _take(self, watch: Watch, answer: Answer) -> None:
+        """The first terminal status is latched: SkyPilot may show FAILED_CONTROLLER over a success."""
+        record = watch.record
+        if not answer.status or record.status in TERMINAL:
+            return
+        if (answer.status, answer.said) == (record.status, record.said):
+            return
+        moved = answer.status != record.status
+        record.status, record.said = answer.status, answer.said
+        if answer.status in TERMINAL:
+            self._failures[record.name] = answer.failure
+            if watch.reading is not None:
+                asyncio.get_running_loop().call_later(pace.LOG_END_S, watch.reading.cancel)
+        watch.save()
+        if record.open:
+            self._on_news(watch, answer, moved)
+
+
+def _gap_s(watch: Watch) -> float:
+    """How long after one question for a job's state the next one is due."""
+    if watch.record.cluster or (watch.record.started and watch.following):
+        return pace.RUNNING_POLL_S
+    return pace.POLL_S
