@@ -7,7 +7,6 @@ unix:/path]
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import json
 import os
@@ -15,16 +14,17 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 from ..model.allocation import Launch
-from . import output, processes, transport, wire
+from . import daemon, output, processes, transport, wire
 from .cgroup import Cgroup
 from .channel import Channel
-from .jobs import Job
+from .jobs import ORDERS, Job
 from .journal import JobLog, Journal, Key
 from .launches import Reader
 from .loop import READ, Loop, Timer
+from .orphans import Orphans, Owner
 from .usage import Sampler
 
 #: a job's start is told together with its end when that comes within so many seconds
@@ -32,8 +32,6 @@ START_TOLD_S = 0.005
 #: an agent without jobs and without a controller leaves after so many seconds
 IDLE_S = 120.0
 NODE_FACTS_S = 60.0
-#: how long a new agent waits for its predecessor to be gone
-LOCK_PATIENCE_S = 2.0
 #: in the journal, the run of a job whose head is another node
 _HOSTED = -1
 #: variables that lead the commands inside a job to us
@@ -62,8 +60,7 @@ class Agent:
         self.jobs: dict[int, Job] = {}
         self.remains: dict[Key, JobLog] = {}  # jobs of an agent that died here, until they are acknowledged
         self.sampler = Sampler(loop)
-        #: session leaders we started -> (job, step): the surest sign whose an orphan is
-        self.sessions: dict[int, tuple[int, str]] = {}
+        self.orphans = Orphans(loop.is_child, self._owners)
         #: steps hosted here for jobs whose head is another node: (job, step) -> boot time of its start
         self.hosted: dict[tuple[int, str], float] = {}
         #: head agents of the jobs that have or had steps here: srun called by a task is passed on to it
@@ -178,6 +175,9 @@ class Agent:
         elif operation == "ack":
             for log in [log for log in self.journal.logs.values() if log.key[0] == message["job_id"] and log.head]:
                 self._ack(log.key, message["seq"])
+        elif operation == "ack":
+            for log in [log for log in self.journal.logs.values() if log.key[0] == message["job_id"] and log.head]:
+                self._ack(log.key, message["seq"])
         elif operation == "acks":
             for job_id, run, seq in message["acks"]:
                 self._ack((job_id, run), seq)
@@ -186,24 +186,9 @@ class Agent:
             self._leave_if_idle()
         else:
             job = self.jobs.get(message.get("job_id", -1))
-            if job is None:
-                return  # it has ended, and the event that says so is on its way
-            if operation == "signal":
-                job.signal(int(message["signal"]), str(message["target"]))
-            elif operation == "terminate":
-                job.terminate(
-                    message.get("state", "CANCELLED"),
-                    int(message.get("signal", signal.SIGTERM)),
-                    message.get("kill_wait_s"),
-                )
-            elif operation == "suspend":
-                job.suspend()
-            elif operation == "resume":
-                job.resume()
-            elif operation == "limit":
-                job.set_end_time(message["end_time"])
-            elif operation == "node_lost" and not job.launch.spec.no_kill:
-                job.terminate("NODE_FAIL", signal.SIGTERM)
+            order = ORDERS.get(operation)
+            if job is not None and order is not None:  # else it has ended, and the event that says so is on its way
+                order(job, message)
 
     def launch(self, launch: Launch) -> None:
         """Take a job on. A run that is here already, or was, is not started again: the controller may ask twice."""
@@ -247,7 +232,6 @@ class Agent:
                     "detail": str(error),
                 }
             )
-            return
 
     def _hold(self, job: Job) -> None:
         """Keep the agents of the job's other nodes from leaving while it has no step there."""
@@ -316,9 +300,7 @@ class Agent:
         """Forget the job's processes; its events stay until they are acknowledged."""
         for channel in self._holds.pop(job.job_id, ()):
             channel.close()
-        for pid, owner in list(self.sessions.items()):
-            if owner[0] == job.job_id:
-                del self.sessions[pid]
+        self.orphans.forget(job.job_id)
 
     def hosting(self, job_id: int, head: str) -> None:
         """A step of a job whose head is another node comes here."""
@@ -355,36 +337,12 @@ class Agent:
         }
 
     # --- processes
-    def orphans_of(self, job_id: int, step_id: Optional[str] = None) -> list[int]:
-        """Processes of a job that lost their parent and became our children.
-
-        With ``step_id`` only that step's. An orphan that hid its origin (own session, empty environment)
-        belongs to
-        the last job that was here when it started.
-        """
-        found = []
-        for pid in processes.own_children():
-            if self.loop.is_child(pid):
-                continue
-            fields = processes.stat(pid)
-            if fields is None or fields.state == "Z":
-                continue
-            owner = self._owner(pid, fields)
-            if owner is not None and owner[0] == job_id and step_id in (None, owner[1]):
-                found.append(pid)
-        return found
-
-    def _owner(self, pid: int, fields: processes.Stat) -> Optional[tuple[int, str]]:
-        owner = self.sessions.get(fields.session)
-        if owner is not None:
-            return owner
-        env = processes.environment_of(pid)
-        if env.get(b"SLURM_JOB_ID", b"").isdigit():
-            return int(env[b"SLURM_JOB_ID"]), env.get(b"SLURM_STEP_ID", b"batch").decode(errors="replace")
-        started = processes.start_time(fields) + 0.05
-        here = {(job.job_id, "batch") for job in self.jobs.values() if not job.ended and job.began <= started}
-        here |= {key for key, began in self.hosted.items() if began <= started}
-        return here.pop() if len({job_id for job_id, _ in here}) == 1 else None
+    def _owners(self) -> Iterator[tuple[Owner, float]]:
+        """Whose processes may be here, each with the boot time of its coming."""
+        for job in self.jobs.values():
+            if not job.ended:
+                yield (job.job_id, "batch"), job.began
+        yield from self.hosted.items()
 
     def _orphans_reaped(self) -> None:
         for job in list(self.jobs.values()):
@@ -454,56 +412,19 @@ class Agent:
         self.loop.stop()
 
 
-def _keep_standard_descriptors() -> None:
-    while True:
-        fd = os.open("/dev/null", os.O_RDWR)
-        if fd > 2:
-            os.close(fd)
-            return
-
-
-def _lock(folder: str) -> bool:
-    fd = os.open(os.path.join(folder, "agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True  # held until the process ends
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(fd)
-                return False
-            time.sleep(0.01)  # one that is about to leave
+_OPTIONS = ("--address", "--controller", "--node", "--home", "--bin", "--cert", "--key", "--ca", "--listen")
 
 
 def main(argv: list[str]) -> int:
     """Run an agent until it is told to leave. 0, or 1 with a line on stderr."""
-    options = {
-        "--address": "",
-        "--controller": "",
-        "--node": "",
-        "--home": "",
-        "--bin": os.environ.get(BIN_VARIABLE, ""),
-        "--cert": "",
-        "--key": "",
-        "--ca": "",
-        "--listen": "",
-    }
-    words = iter(argv)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in options:
-            print("agent: unknown option %s" % word, file=sys.stderr)
-            return 1
-        options[name] = value if equals else next(words, "")
+    known = dict.fromkeys(_OPTIONS, "")
+    options = daemon.options(argv, {**known, "--bin": os.environ.get(BIN_VARIABLE, "")})
+    if options is None:
+        return 1
     if not options["--node"] or not options["--home"]:
         print("agent: --node and --home are needed", file=sys.stderr)
         return 1
-    _keep_standard_descriptors()
-    try:
-        os.setsid()
-    except PermissionError:
-        pass  # already the leader of a session
+    daemon.detach()
     home = os.path.abspath(options["--home"])
     if os.path.exists(os.path.join(home, output.NOTE)):
         output.note_in(os.path.join(home, output.NOTE))
@@ -512,7 +433,7 @@ def main(argv: list[str]) -> int:
     os.umask(0o077)
     address = options["--address"] or transport.UNIX + os.path.join(folder, "agent.sock")
     controller = options["--controller"] or transport.UNIX + os.path.join(home, "controller.sock")
-    if not _lock(folder):
+    if not daemon.lock(os.path.join(folder, "agent.lock")):
         print("agent: another agent of node %s runs in %s" % (options["--node"], folder), file=sys.stderr)
         return 1
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):

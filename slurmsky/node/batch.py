@@ -123,7 +123,7 @@ class BatchScript:
             self._ended(SETUP_FAILED if self._setup_failed else signal.SIGTERM, None)
             return
         self._tell_started()
-        self._agent.sessions[self.pid] = (self._job.job_id, "batch")
+        self._agent.orphans.expect(self.pid, (self._job.job_id, "batch"))
         self._course = self._agent.sampler.course(gpu_indices(self._launch.shares[0].gres))
         self._agent.sampler.watch(self.pid, self._course)
         self._agent.loop.child(self.pid, self._ended)

@@ -226,7 +226,7 @@ class StepHost:
         finally:
             for fd in set(theirs):
                 os.close(fd)
-        self.agent.sessions[task.pid] = self.key
+        self.agent.orphans.expect(task.pid, self.key)
         if self._course is not None:
             self.agent.sampler.watch(task.pid, self._course)
         self.agent.loop.child(task.pid, lambda status, usage: self._exited(task, status, usage))
@@ -258,7 +258,7 @@ class StepHost:
     def members(self) -> list[int]:
         """Processes of the step on this node."""
         roots = [task.pid for task in self.tasks if task.pid and task.status is None]
-        return processes.tree(roots + self.agent.orphans_of(*self.key))
+        return processes.tree(roots + self.agent.orphans.of(*self.key))
 
     # --- end
     def _exited(self, task: Task, status: int, usage: resource.struct_rusage) -> None:
@@ -295,7 +295,7 @@ class StepHost:
     def _check_over(self) -> None:
         if self._over or self._epilogs or any(task.status is None for task in self.tasks):
             return
-        left = processes.tree(self.agent.orphans_of(*self.key))
+        left = processes.tree(self.agent.orphans.of(*self.key))
         if left:
             processes.send(left, signal.SIGKILL)
         reading = self._streams.reading
@@ -316,7 +316,7 @@ class StepHost:
         self._over = True
         for task in self.tasks:
             self._streams.close(task)
-            self.agent.sessions.pop(task.pid, None)
+            self.agent.orphans.over(task.pid)
         if self._mpi is not None:
             self._mpi.close()
         if self._container is not None:

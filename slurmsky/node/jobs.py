@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..model.allocation import Launch
 from ..model.job import Step
@@ -162,6 +162,11 @@ class Job:
         if self.batch is None or self.batch.over:
             self._finish_soon()
 
+    def node_lost(self) -> None:
+        """One of the job's nodes is gone."""
+        if not self.launch.spec.no_kill:
+            self.terminate("NODE_FAIL", signal.SIGTERM)
+
     def _kill(self) -> None:
         self._killing = True
         for step in list(self.steps.values()):
@@ -185,7 +190,7 @@ class Job:
 
     def members(self) -> list[int]:
         """Processes of this job on this node that are not tasks of a running step's own tree."""
-        return processes.tree(self._shell() + self.agent.orphans_of(self.job_id))
+        return processes.tree(self._shell() + self.agent.orphans.of(self.job_id))
 
     def _shell(self) -> list[int]:
         return self.batch.shell() if self.batch is not None else []
@@ -220,7 +225,7 @@ class Job:
             # What the script leaves behind is killed. When it was itself told to end, so were they: its
             # sruns may still say how their tasks ended.
             self._grace_until = time.monotonic() + (_GRACE_S if self.cause else 0)
-        left = self.agent.orphans_of(self.job_id)
+        left = self.agent.orphans.of(self.job_id)
         if self._killing or (self.batch is not None and time.monotonic() >= self._grace_until):
             for step in list(self.steps.values()):
                 step.kill()
@@ -261,3 +266,16 @@ class Job:
             step.kill()
         processes.send(self.members(), signal.SIGKILL)
         self.agent.job_ended(self)
+
+
+#: what the controller may ask of a job that runs
+ORDERS: dict[str, Callable[[Job, dict[str, Any]], None]] = {
+    "signal": lambda job, order: job.signal(int(order["signal"]), str(order["target"])),
+    "terminate": lambda job, order: job.terminate(
+        order.get("state", "CANCELLED"), int(order.get("signal", signal.SIGTERM)), order.get("kill_wait_s")
+    ),
+    "suspend": lambda job, _order: job.suspend(),
+    "resume": lambda job, _order: job.resume(),
+    "limit": lambda job, order: job.set_end_time(order["end_time"]),
+    "node_lost": lambda job, _order: job.node_lost(),
+}

@@ -1,0 +1,53 @@
+"""What a daemon needs of its process: options, descriptors, a session of its own, and to be the only one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from typing import Optional
+
+#: how long a new daemon waits for its predecessor to be gone
+LOCK_PATIENCE_S = 2.0
+
+
+def options(argv: list[str], known: dict[str, str]) -> Optional[dict[str, str]]:
+    """``--name value`` and ``--name=value`` over the defaults in ``known``; for others None, and a line on stderr."""
+    found = dict(known)
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in found:
+            print("agent: unknown option %s" % word, file=sys.stderr)
+            return None
+        found[name] = value if equals else next(words, "")
+    return found
+
+
+def detach() -> None:
+    """Be the leader of a session, with something open as stdin, stdout and stderr."""
+    while True:
+        fd = os.open("/dev/null", os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            break
+    try:
+        os.setsid()
+    except PermissionError:
+        return  # already the leader of a session
+
+
+def lock(path: str) -> bool:
+    """Have the lock until the process ends; False when another one keeps it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                return False
+            time.sleep(0.01)  # one that is about to leave
