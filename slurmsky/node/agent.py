@@ -175,9 +175,6 @@ class Agent:
         elif operation == "ack":
             for log in [log for log in self.journal.logs.values() if log.key[0] == message["job_id"] and log.head]:
                 self._ack(log.key, message["seq"])
-        elif operation == "ack":
-            for log in [log for log in self.journal.logs.values() if log.key[0] == message["job_id"] and log.head]:
-                self._ack(log.key, message["seq"])
         elif operation == "acks":
             for job_id, run, seq in message["acks"]:
                 self._ack((job_id, run), seq)
