@@ -11,7 +11,6 @@ from ..model.spec import INFINITE
 from ..model.states import JobFlag, JobState
 from .book import Book
 from .lifecycle import REQUEUE_ASKED, LifeCycle
-from .mail import mail_for
 from .records import step_from_dict
 
 
@@ -73,9 +72,8 @@ class Events:
             job.end_time = since + job.time_limit_min * 60
         self.book.touch(job)
         self.life.changed(job)
-        self.life.watch_limit(job)
-        if (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
-            self.life.send_mail(mail)
+        self.life.mailer.watch_limit(job)
+        self.life.mailer.tell("BEGIN", job)
 
     def _engine_state(self, job: Job, event: Event) -> None:
         """An engine that brings its own nodes says how far it is."""
@@ -107,8 +105,7 @@ class Events:
         job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
         job.start_time = job.end_time = 0.0
         job.steps = {}
-        if (mail := mail_for("REQUEUE", job, now)) is not None:
-            self.life.send_mail(mail)
+        self.life.mailer.tell("REQUEUE", job)
 
     def _real_nodes(self, job: Job, event: Event) -> None:
         """An engine without places of its own tells which nodes it got."""

@@ -17,25 +17,19 @@ from ..model.job import Job
 from ..model.reservation import Reservation
 from ..model.spec import INFINITE
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
+from ..node.ends import SETUP_FAILED
 from .book import Book, holds_allocation
 from .errors import Errno, SlurmError
 from .letters import Letters
-from .mail import Mail, asks_for, is_told_as_one, mail_for
+from .mailing import Mailer
 from .reservations import names_of, running_in
 from .store import StoreError
 from .submit import split_element
-
-#: exit signal of a batch script whose files or folder could not be opened ("0:53")
-SETUP_FAILED = 53
-
-#: parts of the time limit at which a mail may be asked for
-_LIMIT_MAILS = ((0.5, "TIME_LIMIT_50"), (0.8, "TIME_LIMIT_80"), (0.9, "TIME_LIMIT_90"), (1.0, "TIME_LIMIT"))
 
 log = logging.getLogger("slurmsky.controller")
 
 #: seconds that a requeued job waits before it may start again (slurmctld waits for the credential to expire)
 REQUEUE_DELAY_S = 2
-
 
 _REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
 REQUEUE_ASKED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
@@ -50,13 +44,13 @@ class LifeCycle:
         engine: Router,
         letters: Letters,
         kick: Callable[[], None],
-        send_mail: Callable[[Mail], None],
+        mailer: Mailer,
     ) -> None:
         self.book = book
         self.engine = engine
         self.letters = letters
         self.kick = kick
-        self.send_mail = send_mail
+        self.mailer = mailer
         #: told of each job that begins or ends: ("began" | "ended", job)
         self.listeners: list[Callable[[str, Job], None]] = []
         #: told of each node whose state a user sets: (name, word)
@@ -119,48 +113,9 @@ class LifeCycle:
             self.end(job, JobState.FAILED, 1, 0, reason="JobLaunchFailure", comment=str(error))
             return
         self.changed(job)
-        self.watch_limit(job)
-        if not job.launched and (mail := mail_for("BEGIN", job, self.book.clock())) is not None:
-            self.send_mail(mail)
-
-    def _tell_of_end(self, job: Job) -> None:
-        """The mail of a job that is over; of an array that is told of as one, with its last element."""
-        if not (asks_for("END", job) or asks_for("FAIL", job)):
-            return
-        now, book = self.book.clock(), self.book
-        elements: list[Job] = []
-        if is_told_as_one(job):
-            live = {one.job_id: one for one in book.array(job.array_job_id)}
-            if not all(one.state.finished for one in live.values()):
-                return
-            gone = {one.job_id: one for one in book.store.history(0, now, {job.array_job_id})}
-            elements = list({**gone, **live}.values())
-        failed = any(one.state is not JobState.COMPLETED for one in elements or [job])
-        mail = mail_for("END", job, now, book.cluster, elements)
-        if mail is None and failed:
-            mail = mail_for("FAIL", job, now, book.cluster, elements)
-        if mail is not None:
-            self.send_mail(mail)
-
-    def watch_limit(self, job: Job) -> None:
-        """Arm the next mail that --mail-type=TIME_LIMIT, _50, _80 or _90 asks for."""
-        asked = [(part, event) for part, event in _LIMIT_MAILS if event in job.spec.mail_type]
-        if not asked or not job.end_time or job.state is not JobState.RUNNING:
-            return
-        now, run = self.book.clock(), job.restarts
-        span = job.end_time - job.start_time
-        coming = [(job.start_time + span * part, event) for part, event in asked]
-        due, event = min((pair for pair in coming if pair[0] > now), default=(0.0, ""))
-        if not due:
-            return
-
-        def tell() -> None:
-            if job.state is JobState.RUNNING and job.restarts == run:
-                if self.book.clock() >= due - 1 and (mail := mail_for(event, job, self.book.clock())) is not None:
-                    self.send_mail(mail)
-                self.watch_limit(job)
-
-        asyncio.get_running_loop().call_later(min(due - now + 0.5, 86400.0), tell)
+        self.mailer.watch_limit(job)
+        if not job.launched:
+            self.mailer.tell("BEGIN", job)
 
     def end(
         self,
@@ -187,17 +142,7 @@ class LifeCycle:
         if state is JobState.NODE_FAIL:
             exit_code = exit_signal = 0  # nobody was there to tell
         job.exit_code, job.exit_signal = exit_code, exit_signal
-        if state is JobState.FAILED and exit_signal == SETUP_FAILED:
-            job.reason = "JobLaunchFailure"
-        elif reason and reason != "None":
-            job.reason = reason
-        elif state is JobState.FAILED and exit_code:
-            job.reason = "NonZeroExitCode"
-        elif state is JobState.FAILED and exit_signal:
-            job.reason = "RaisedSignal"
-            job.reason_desc = f"RaisedSignal:{exit_signal}({signal_name(exit_signal)})"
-        elif state in _REASONS:
-            job.reason, job.reason_desc = _REASONS[state], ""
+        _give_reason(job, reason)
         if comment:
             job.system_comment = comment
         if job.start_time == 0.0:
@@ -209,14 +154,8 @@ class LifeCycle:
             for part in self.book.components(job):
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
                     self.end(part, state, exit_code, exit_signal, reason, at)
-        self._tell_of_end(job)
-        # As slurmctld counts: a job that failed by itself has completed.
-        if state is JobState.CANCELLED:
-            self.book.counters.cancelled += 1
-        elif state in (JobState.NODE_FAIL, JobState.BOOT_FAIL):
-            self.book.counters.failed += 1
-        else:
-            self.book.counters.completed += 1
+        self.mailer.tell_end(job)
+        self.book.counters.job_over(state)
         self._tell("ended", job)
         self.kick()
 
@@ -422,8 +361,7 @@ class LifeCycle:
             job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.NONE
         self.book.touch(job)
         self.changed(job)
-        if (mail := mail_for("REQUEUE", job, now)) is not None:
-            self.send_mail(mail)
+        self.mailer.tell("REQUEUE", job)
         self.kick()
 
     def again_at(self, job: Job, start: int) -> None:
@@ -455,13 +393,9 @@ class LifeCycle:
     def resume(self, job: Job) -> None:
         """scontrol resume."""
         if job.state is not JobState.SUSPENDED:
-            raise SlurmError(
-                Errno.JOB_PENDING
-                if job.state is JobState.PENDING
-                else Errno.NOT_SUSPENDED
-                if not job.state.finished
-                else Errno.JOB_FINISHED
-            )
+            if job.state.finished:
+                raise SlurmError(Errno.JOB_FINISHED)
+            raise SlurmError(Errno.JOB_PENDING if job.state is JobState.PENDING else Errno.NOT_SUSPENDED)
         now = self.book.clock()
         job.state = JobState.RUNNING
         gap = now - job.suspend_time
@@ -524,6 +458,22 @@ class LifeCycle:
 
 #: why a job is over, where its state says it
 _REASONS = {JobState.TIMEOUT: "TimeLimit", JobState.NODE_FAIL: "NodeDown", JobState.COMPLETED: "None"}
+
+
+def _give_reason(job: Job, told: str | None) -> None:
+    """Why a job is over, in its record: from what its agent or engine ``told``, its state and its exit status."""
+    failed = job.state is JobState.FAILED
+    if failed and job.exit_signal == SETUP_FAILED:
+        job.reason = "JobLaunchFailure"
+    elif told and told != "None":
+        job.reason = told
+    elif failed and job.exit_code:
+        job.reason = "NonZeroExitCode"
+    elif failed and job.exit_signal:
+        job.reason = "RaisedSignal"
+        job.reason_desc = f"RaisedSignal:{job.exit_signal}({signal_name(job.exit_signal)})"
+    elif job.state in _REASONS:
+        job.reason, job.reason_desc = _REASONS[job.state], ""
 
 
 def signal_name(number: int) -> str:

@@ -6,8 +6,6 @@ import asyncio
 import logging
 import os
 import pwd
-import shlex
-import shutil
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +31,7 @@ from .events import Events
 from .infra import Infra
 from .letters import Letters
 from .lifecycle import LifeCycle
-from .mail import Mail, mail_for
+from .mailing import Mailer
 from .managed import ManagedJobs, caller
 from .money import Treasury
 from .scheduling import Scheduler
@@ -92,7 +90,8 @@ class Queue:
         self.scheduler.on_pass = self.treasury.begin_pass
         self.book.judge = self._judge
         self.letters = Letters(self.book, paths.jobs, self.host)
-        self.life = LifeCycle(self.book, self.engine, self.letters, self.kick, self._send_mail)
+        self.mailer = Mailer(self.book, site.cluster.mail_program, self.environment)
+        self.life = LifeCycle(self.book, self.engine, self.letters, self.kick, self.mailer)
         self.events = Events(self.book, self.life)
         self.started_at = clock()
         self.crontab = Crontab(self.store, self.book, self.life, clock)
@@ -160,7 +159,7 @@ class Queue:
         for job in heads:
             if job.job_id in self.book.active:
                 self.life.repeat_wishes(job)
-                self.life.watch_limit(job)
+                self.mailer.watch_limit(job)
             if not job.is_batch and job.state.active and job.alloc_pid:
                 background(self._let_go_of(job))
         if self.managed is not None:
@@ -281,8 +280,7 @@ class Queue:
         for job, shares in plan.starts:
             self.life.begin(job, shares)
         for job in plan.hopeless:
-            if (mail := mail_for("INVALID_DEPEND", job, self.clock())) is not None:
-                self._send_mail(mail)
+            self.mailer.tell("INVALID_DEPEND", job)
             self.life.end(job, JobState.CANCELLED, 0, 0)
             job.reason = "DependencyNeverSatisfied"
         for job in plan.expired:
@@ -346,25 +344,6 @@ class Queue:
         problem = await run_program(argv, self.environment)
         if problem:
             log.warning("trigger: %s", problem)
-
-    def _send_mail(self, mail: Mail) -> None:
-        program = self.site.cluster.mail_program
-        argv = shlex.split(program) if program else []
-        if not argv:
-            found = shutil.which("mail", path=self.environment.get("PATH", os.defpath))
-            if found is None:
-                log.warning("no mail program: %s to %s not sent", mail.subject, mail.to)
-                return
-            argv = [found]
-
-        async def send() -> None:
-            problem = await run_program(
-                [*argv, "-s", mail.subject, mail.to], self.environment, stdin=mail.body.encode("utf-8", "replace")
-            )
-            if problem:
-                log.warning("mail to %s failed: %s", mail.to, problem)
-
-        background(send())
 
     async def close(self) -> None:
         """Leave: commit, let the agents be."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..model.states import JobState
 from .text import Clock
 
 _RULE = "*" * 55
@@ -55,6 +56,15 @@ class Counters:
     cycles: Cycles = field(default_factory=Cycles)
     messages: dict[str, Calls] = field(default_factory=dict)
     threads: int = 0  # calls that are being answered
+
+    def job_over(self, state: JobState) -> None:
+        """Note a job's end, as slurmctld does: one that failed by itself has completed."""
+        if state is JobState.CANCELLED:
+            self.cancelled += 1
+        elif state in (JobState.NODE_FAIL, JobState.BOOT_FAIL):
+            self.failed += 1
+        else:
+            self.completed += 1
 
     def called(self, message: str, micros: int) -> None:
         """Note that a command has been answered."""

@@ -24,7 +24,6 @@ STARTS_PROCESSES = (
     "client_setup.py",  # installers, at the first call of a clone
     "client_terminal.py",  # salloc's program, in the caller's own terminal
     "engines/sky/",  # hands files and commands to SkyPilot's own tools
-    "controller/mail.py",  # the site's mail program
 )
 OPENS_DATABASE = ("controller/store.py", "controller/store/")
 TALKS_TO_SKYPILOT = ("engines/sky/",)
