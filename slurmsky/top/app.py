@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from rich.text import Text
@@ -18,14 +18,14 @@ from textual.widgets import Static
 from .. import paths
 from . import bars
 from .ask import Controller
+from .chosen import Chosen
 from .columns import JOBS, NODES
-from .job import Details, Line, detail_lines, efficiency_lines
+from .deeds import DEEDS
 from .keys import ACTIONS, help_text
 from .lines import Lines
 from .plain import plain
 from .rows import Job, Node
 from .table import Table
-from .tail import Look
 from .watch import Acted, Broken, JobSeen, Lost, NodeSeen, OutputSeen, TablesSeen, Watch
 
 #: from here on a job's output and its details stand side by side
@@ -62,13 +62,10 @@ class Top(App[None]):
         self._typing: str | None = None  # a filter that is being typed
         self._box: Callable[[], None] | None = None  # what y does while something lies on top
         self._tab = "output"
-        self._errors = False
         self._zoomed = False
         self._lost = ""
         self._problem = ""
-        self._details: Details | None = None
-        self._node: NodeSeen | None = None
-        self._output: tuple[str, Look] | None = None
+        self._chosen = Chosen()
         self._showing: tuple[object, ...] = ()
         self._message: tuple[str, bool] | None = None
         self._trace = ""
@@ -161,21 +158,16 @@ class Top(App[None]):
         row = self._table.current
         if self._table is not self._job_table or row is None or row.key != seen.details.key:
             return  # the cursor has moved on
-        before = self._details
-        if not seen.details.record and before is not None and before.key == seen.details.key:
-            # It has left the queue: what was known last, and how well it did.
-            self._details = Details(before.key, before.record, seen.details.efficiency)
-        else:
-            self._details = seen.details
-        self._follow_output()
+        self._chosen.job_seen(seen.details)
+        self._watch.follow(self._chosen.wanted_path())
         self._draw_lower()
 
     def on_node_seen(self, seen: NodeSeen) -> None:
-        self._node = seen
+        self._chosen.node = seen
         self._draw_lower()
 
     def on_output_seen(self, seen: OutputSeen) -> None:
-        self._output = seen.path, seen.look
+        self._chosen.output_seen(seen.path, seen.look)
         self._draw_lower()
 
     def on_acted(self, seen: Acted) -> None:
@@ -193,19 +185,12 @@ class Top(App[None]):
     def _choose(self) -> None:
         row = self._table.current
         self._watch.choose(row)
-        if row is None or (self._details is not None and self._details.key != row.key):
-            self._details = None
+        details = self._chosen.details
+        if row is None or (details is not None and details.key != row.key):
+            self._chosen.forget()
             self._watch.follow("")
-            self._output = None
         self._draw_bars()
         self._draw_lower()
-
-    def _follow_output(self) -> None:
-        details = self._details
-        path = "" if details is None else details.stderr if self._errors else details.stdout
-        if self._output is not None and self._output[0] != path:
-            self._output = None
-        self._watch.follow(path)
 
     # --- drawing
 
@@ -242,13 +227,13 @@ class Top(App[None]):
         if row is None:
             return bars.ruled(self.size.width, self._line, [("Job", True)], (), focused)
         title = f"Job {row.id if len(row.id) < 20 else row.number}"
-        output = " ".join(("o", "Errors" if self._errors else "Output"))
+        output = " ".join(("o", "Errors" if self._chosen.errors else "Output"))
         if self._wide:
             side = self._lower[1].active
             words = [(output, not side), ("d Details  e Efficiency", side)]
         else:
             words = [(output if tab == "output" else word, tab == self._tab) for tab, word in _TABS.items()]
-        path = self._output[0] if self._output and (self._tab == "output" or self._wide) else ""
+        path = self._chosen.path if self._tab == "output" or self._wide else ""
         return bars.ruled(self.size.width, self._line, [(title, False), *words], [plain(path or row.name)], focused)
 
     def _draw_lower(self) -> None:
@@ -259,48 +244,19 @@ class Top(App[None]):
         key = row.key if row else ""
         both = self._wide and self._table is self._job_table
         side.display = both
-        showing = (self._table.id, key, "" if both else self._tab, self._errors)
+        showing = (self._table.id, key, "" if both else self._tab, self._chosen.errors)
         fresh = showing != self._showing
         self._showing = showing
         if self._table is self._node_table:
-            main.show(self._node_lines(), False, fresh)
+            main.show(self._chosen.node_lines(key), False, fresh)
         elif both:
-            main.show(self._output_lines(), True, fresh)
-            side.show([*self._text_lines("details"), (), *self._text_lines("efficiency")], False, fresh)
+            main.show(self._chosen.output_lines(), True, fresh)
+            side.show([*self._chosen.text_lines("details"), (), *self._chosen.text_lines("efficiency")], False, fresh)
         elif self._tab == "output":
-            main.show(self._output_lines(), True, fresh)
+            main.show(self._chosen.output_lines(), True, fresh)
         else:
-            main.show(self._text_lines(self._tab), False, fresh)
+            main.show(self._chosen.text_lines(self._tab), False, fresh)
         self._draw_bars()
-
-    def _node_lines(self) -> Sequence[str | Line]:
-        row = self._table.current
-        if row is None or self._node is None or self._node.key != row.key:
-            return ()
-        jobs = [plain(line) for line in self._node.jobs.splitlines()]
-        lines = [plain(line) for line in self._node.text.splitlines() if line.strip()]
-        return [*lines, *(["", *jobs] if len(jobs) > 1 else [])]
-
-    def _text_lines(self, tab: str) -> list[Line]:
-        if self._details is None:
-            return []
-        return detail_lines(self._details) if tab == "details" else efficiency_lines(self._details)
-
-    def _output_lines(self) -> Sequence[str | Line]:
-        details = self._details
-        if details is None:
-            return ()
-        if details.record and details.pending:
-            reason = str(details.record.get("state_reason") or "")
-            return (f"Waiting ({plain(reason)}): there is no output yet.",)
-        if details.record and not details.record.get("batch_flag"):
-            return ("An interactive job: its output is in the terminal that it was started in.",)
-        if self._output is None:
-            return () if details.record else ("This job is no longer in the queue.",)
-        path, look = self._output
-        if look.problem:
-            return (f"{plain(path)}: {look.problem}",)
-        return look.lines or ("(empty so far)",)
 
     def _say(self, text: str, failed: bool = False) -> None:
         message = (text, failed)
@@ -411,13 +367,13 @@ class Top(App[None]):
 
     def do_errors(self) -> None:
         """Standard error instead of output, or back."""
-        details = self._details
-        if details is not None and details.stdout == details.stderr and not self._errors:
+        details = self._chosen.details
+        if details is not None and details.stdout == details.stderr and not self._chosen.errors:
             self._say("its errors go to the same file as its output")
             return
-        self._errors = not self._errors
+        self._chosen.errors = not self._chosen.errors
         self._tab = "output"
-        self._follow_output()
+        self._watch.follow(self._chosen.wanted_path())
         self._draw_lower()
 
     def do_zoom(self) -> None:
@@ -486,41 +442,14 @@ class Top(App[None]):
             return None
         return self._job_table.current
 
-    def _describe(self, job: Job) -> str:
-        name = plain(job.name)
-        name = name if len(name) <= 40 else name[:39] + "…"
-        what = "the waiting elements of array" if job.is_rest else "job"
-        since = f" for {job.time}" if job.state == "R" else ""
-        return f"{what} {job.name_for_commands} ({name}, {job.state_name.lower()}{since})"
-
-    def do_cancel(self) -> None:
-        """scancel, after a question."""
+    def do_job(self, name: str) -> None:
+        """Cancel, requeue, hold or release it, perhaps after a question."""
         job = self._job()
-        if job is not None:
-            name = job.name_for_commands
-            # Of an array's waiting rest the elements that run are no part.
-            states = ("-t", "PENDING") if job.is_rest else ()
-            self._ask(f"Cancel {self._describe(job)}?", f"cancelled {name}", "scancel", *states, name)
-
-    def do_requeue(self) -> None:
-        """scontrol requeue, after a question."""
-        job = self._job()
-        if job is not None:
-            name = job.name_for_commands
-            self._ask(f"Stop and requeue {self._describe(job)}?", f"requeued {name}", "scontrol", "requeue", name)
-
-    def do_hold(self) -> None:
-        """scontrol hold."""
-        job = self._job()
-        if job is not None:
-            self._watch.act(f"held {job.name_for_commands}", "scontrol", "hold", job.name_for_commands)
-
-    def do_release(self) -> None:
-        """scontrol release."""
-        job = self._job()
-        if job is not None:
-            self._watch.act(f"released {job.name_for_commands}", "scontrol", "release", job.name_for_commands)
-
-    def _ask(self, question: str, done: str, *line: str) -> None:
-        text = Text.assemble(question, "\n\n", ("y", "bold"), " yes    ", ("n", "bold"), " no")
-        self._show_box(text, lambda: self._watch.act(done, *line))
+        if job is None:
+            return
+        deed = DEEDS[name](job)
+        if not deed.question:
+            self._watch.act(deed.done, *deed.line)
+            return
+        text = Text.assemble(deed.question, "\n\n", ("y", "bold"), " yes    ", ("n", "bold"), " no")
+        self._show_box(text, lambda: self._watch.act(deed.done, *deed.line))

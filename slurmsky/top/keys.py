@@ -18,10 +18,10 @@ class Key(NamedTuple):
 
 
 KEYS = (
-    Key("c", "c", "cancel", "Cancel", "cancel the job; asks first"),
-    Key("h", "h", "hold", "Hold", "keep a waiting job from starting"),
-    Key("u", "u", "release", "Release", "let a held job start"),
-    Key("r", "r", "requeue", "Requeue", "stop the job and put it back into the queue; asks first"),
+    Key("c", "c", "job:cancel", "Cancel", "cancel the job; asks first"),
+    Key("h", "h", "job:hold", "Hold", "keep a waiting job from starting"),
+    Key("u", "u", "job:release", "Release", "let a held job start"),
+    Key("r", "r", "job:requeue", "Requeue", "stop the job and put it back into the queue; asks first"),
     Key("slash", "/", "filter", "Filter", "show rows with all of these words; an empty line shows all"),
     Key("s", "s", "sort", "Sort", "sort by the next column, at last as squeue does"),
     Key("S", "S", "turn", "", "sort the other way round"),
