@@ -79,6 +79,7 @@ def submitter(ctx: Context) -> Submitter:
         host=ctx.queue.host,
         sid=_session(ctx.request.pid),
         submit_line=" ".join([ctx.command, *ctx.args]),
+        groups=frozenset(group_name(number) for number in {gid, *os.getgroups()}),
     )
 
 

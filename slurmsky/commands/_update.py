@@ -198,6 +198,19 @@ def _partition(ctx: Context, job: Job, value: str) -> None:
     job.partition = ",".join(part.name for part in parts)
 
 
+def _qos(ctx: Context, job: Job, value: str) -> None:
+    job.qos = ctx.queue.book.policy.qos_of(value or None, job.account)
+    job.spec = job.spec.evolve(qos=value or None)
+
+
+def _account(ctx: Context, job: Job, value: str) -> None:
+    policy = ctx.queue.book.policy
+    account = policy.account_of(value or None, job.user)
+    job.qos = policy.qos_of(job.spec.qos, account)
+    job.account = account
+    job.spec = job.spec.evolve(account=value or None)
+
+
 def _dependency(ctx: Context, job: Job, value: str) -> None:
     book = ctx.queue.book
     check(book.cluster, job.spec.evolve(dependency=value or None, hold=True), ctx.queue.clock(), book.judge)
@@ -254,7 +267,7 @@ _COUNTS = {
 }
 
 KEYS: dict[str, Key] = {
-    "account": Key(_text, _both("account", "account")),
+    "account": Key(_text, _account),
     "admincomment": Key(_text, _both("admin_comment", "admin_comment"), pending_only=False),
     "arraytaskthrottle": Key(_throttle, _throttle_set, pending_only=False),
     "begintime": Key(_moment("StartTime"), _begin),
@@ -284,7 +297,7 @@ KEYS: dict[str, Key] = {
     "shared": Key(_yes_no("OverSubscribe"), _spec("oversubscribe")),
     "partition": Key(_text, _partition),
     "priority": Key(_number("Priority"), _priority),
-    "qos": Key(_text, _both("qos", "qos")),
+    "qos": Key(_text, _qos),
     "requeue": Key(
         _number("Requeue"), lambda ctx, job, value: _requeue(ctx, job, bool(value)), pending_only=False
     ),

@@ -77,7 +77,8 @@ def unknown(ctx: Context, query: SacctQuery) -> tuple[str, ...]:
             if find(name) is None:
                 return (f"sacct: error: Invalid {kind} id: {name}",)
     if query.qos:
-        known = {"normal", *(job.qos for job in ctx.queue.store.history(0, ctx.queue.clock()))}
+        seen = (job.qos for job in ctx.queue.store.history(0, ctx.queue.clock()))
+        known = {"normal", *ctx.queue.book.policy.qos, *seen}
         for name in query.qos:
             if name not in known:
                 return (f"sacct: error: You gave a bad qos '{name}'. Valid QOS's are {','.join(sorted(known))}",

@@ -11,7 +11,7 @@ from .. import paths
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
 from ..controller.scheduling import predict_start
-from ..controller.submit import Payload, account_of, check, partitions_of
+from ..controller.submit import Payload, draft, partitions_of
 from ..language import exportspec, hostlist, timespec
 from ..model.job import Job
 from ..model.spec import JobSpec
@@ -200,27 +200,15 @@ def test_only(ctx: Context, spec: JobSpec) -> int:
     queue = ctx.queue
     who = submitter(ctx)
     try:
-        spec = queue.book.reservations.check(spec, who.user, account_of(queue.book, spec, who))
-        check(queue.site.cluster, spec, queue.clock(), queue.book.judge)
-        partition = partitions_of(queue.site.cluster, spec)[0]
+        nothing = Payload(None, "", (), {}, 0, {})
+        probe = draft(queue.book, [spec.evolve(array=None)], nothing, who)[0]
+        spec, partition = probe.spec, partitions_of(queue.site.cluster, spec)[0]
     except SlurmError as error:
         for detail in error.details:
             if error.errno is not Errno.NODE_CONFIG_UNAVAILABLE:
                 ctx.error(detail)
         ctx.err(f"allocation failure: {error.text}")
         return 1
-    job_id = queue.book.take_job_id()
-    probe = Job(
-        job_id=job_id,
-        spec=spec,
-        name="",
-        user="",
-        uid=0,
-        gid=0,
-        group="",
-        account="",
-        partition=partition.name,
-    )
     found = predict_start(queue.scheduler, probe, partition, queue.clock)
     if found is None:
         ctx.err("allocation failure: Requested node configuration is not available")
@@ -229,7 +217,7 @@ def test_only(ctx: Context, spec: JobSpec) -> int:
     start = max(start, spec.begin or 0)
     cpus = sum(share.cpus for share in shares)
     ctx.say(
-        f"Job {job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
+        f"Job {probe.job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
         f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}"
     )
     return 0

@@ -16,6 +16,7 @@ from ..model.job import Job, Node, Step
 from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from ..report.diag import Counters
+from .policy import Policy
 from .reservations import Reservations
 from .resources import NodeUse
 from .store import Store
@@ -45,6 +46,7 @@ class Book:
         self.uses: dict[str, NodeUse] = {node.name: NodeUse(node) for node in cluster.nodes}
         self.nodes: dict[str, Node] = {node.name: Node(node) for node in cluster.nodes}
         self.reservations = Reservations(store, cluster, clock)
+        self.policy = Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active])
         self.partition_states: dict[str, str] = {}
         self.licenses_used: dict[str, int] = {}
         self.next_job_id = store.counter("next_job_id")

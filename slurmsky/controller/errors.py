@@ -56,6 +56,7 @@ class Errno(enum.Enum):
     INVALID_STEP = (2022, "Invalid job step id specified")
     NO_LONGER_PENDING = (2021, "Job is no longer pending execution")
     NOT_SUSPENDED = (2102, "Job is not suspended")
+    PARTITION_GROUP = (2064, "User's group not permitted to use this partition")
     INVALID_CLUSTER = (2049, "Invalid cluster name")
     UNEXPECTED = (1002, "Unexpected message received")
     PART_CONFIG_UNAVAILABLE = (2009, "Requested partition configuration not available now")

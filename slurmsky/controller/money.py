@@ -132,7 +132,9 @@ class Treasury:
     def verdict(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         """The reason why a job must wait, or None: it may start."""
         budgets = [budget for budget in self.site.budgets if covers(budget, job)]
-        ceiling = self.site.sky_partition(partition.name).max_hourly_cost
+        ceilings = (self.site.sky_partition(partition.name).max_hourly_cost,
+                    self.site.routes(job.qos, job.account)[0].max_hourly_cost)  # fmt: skip
+        ceiling = min((dollars for dollars in ceilings if dollars is not None), default=None)
         most = self.site.sky.budget
         if not budgets and ceiling is None and most is None:
             return None

@@ -17,11 +17,12 @@ from ..model.cluster import PartitionConfig
 from ..model.job import Job
 from ..model.spec import INFINITE, JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag
-from . import dependencies
+from . import admission, dependencies
 from .book import Book
+from .madetoorder import cloud_shares
 from .reservations import RESERVED
 from .resources import Demand, NodeUse, consumes_memory, demand_of, partition_nodes, place
-from .submit import split_element, time_limit
+from .submit import limit_in, split_element
 
 
 @dataclass
@@ -63,6 +64,8 @@ class Scheduler:
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         names = {p.name: [n.name for n in partition_nodes(book.cluster, p)] for p in book.cluster.partitions}
         self._partition_nodes = names
+        # Without tiers and QOS every job ranks by its own priority: a long queue is sorted by less.
+        self._ranked = book.policy.active or any(part.priority_tier != 1 for part in book.cluster.partitions)
         self.consume_memory = consumes_memory(book.cluster)
 
     def demand(self, spec: JobSpec) -> Demand:
@@ -84,6 +87,7 @@ class Scheduler:
         """One pass over the pending jobs."""
         book, now = self.book, self.book.clock()
         self.on_pass()
+        book.policy.begin_pass()
         plan = Plan()
         book.mark_reserved()
         change = book.reservations.next_change(now)
@@ -92,7 +96,7 @@ class Scheduler:
         blocked: dict[str, _Blocked] = {}
         failed: set[tuple[int, str]] = set()
         pending = [book.jobs[job_id] for job_id in book.pending]
-        pending.sort(key=lambda job: (-job.priority, job.submit_time, job.job_id))
+        pending.sort(key=self._rank if self._ranked else _age)
         done_het: set[int] = set()
         pending = [job for job in pending if not job.launched]
         for job in pending:
@@ -117,6 +121,11 @@ class Scheduler:
                     self._wait(job, *reason)
                     break
         return plan
+
+    def _rank(self, job: Job) -> tuple[float, ...]:
+        """Which job is looked at first: by its partition's tier, its QOS, its own priority, its age."""
+        tiers = [part.priority_tier for name in job.partition.split(",") if (part := self.book.cluster.partition(name))]
+        return (-max(tiers, default=1), -self.book.policy.priority(job), *_age(job))
 
     def _try(
         self, job: Job, now: float, plan: Plan, blocked: dict[str, _Blocked], failed: set[tuple[int, str]]
@@ -166,6 +175,10 @@ class Scheduler:
                     if start is not None:
                         job.start_time = start
                 continue
+            objection = self.book.policy.objection(job, partition, shares)
+            if objection:
+                reason = (objection, "")
+                continue
             shortened = None
             if name in blocked and not self._harmless(job, shares, now, blocked[name], name):
                 shortened = _shortened(job, now, blocked[name].start)
@@ -178,7 +191,7 @@ class Scheduler:
                 return False
             if "," in element.partition or element.partition != name:
                 element.partition = name
-                element.time_limit_min = time_limit(element.spec, partition)
+                element.time_limit_min = limit_in(self.book, element, partition)
             element.time_limit_min = shortened or element.time_limit_min
             element.sched_main = name not in blocked
             self._take(element, shares, plan)
@@ -189,6 +202,7 @@ class Scheduler:
     def _take(self, job: Job, shares: list[NodeShare], plan: Plan, launched: bool = False) -> None:
         job.shares = shares
         job.launched = launched
+        self.book.policy.took(job)
         if not launched:
             job.state = JobState.RUNNING
         self.book.book_shares(job)
@@ -237,11 +251,13 @@ class Scheduler:
                 for other, _ in taken:
                     self.book.free_shares(other)
                     other.shares = []
+                self.book.policy.begin_pass()  # counted anew, without those
                 for other in components:
                     self._wait(other, *(reason or ("Resources", "")))
                 return
             part.shares = shares
             self.book.book_shares(part)
+            self.book.policy.took(part)
             taken.append((part, shares))
         for part, shares in taken:
             part.state = JobState.RUNNING
@@ -318,6 +334,9 @@ class Scheduler:
             return ("PartitionDown", "")
         if state == "INACTIVE":
             return ("PartitionInactive", "")
+        refused = admission.not_permitted(job, partition)
+        if refused:
+            return refused
         if not self.places_in(partition.name):
             return self._cloud_limit(job, partition)
         total = len(self._partition_nodes[partition.name])
@@ -330,14 +349,22 @@ class Scheduler:
             return ("PartitionConfig", "")
         if least > total:
             return ("PartitionNodeLimit", "")
-        return self._time_limit(job, partition)
+        return self._time_limit(job, partition) or self._policy(job, partition)
+
+    def _policy(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
+        """What QOS and account say of the job as it was asked for; what it gets is looked at once it is known."""
+        if not self.book.policy.active:
+            return None
+        shares = cloud_shares(self.demand(job.spec), job.job_id)
+        reason = self.book.policy.objection(job, partition, shares)
+        return (reason, "") if reason else None
 
     def _cloud_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         """Limits that also hold where nodes are made to order: those that the site wrote down."""
         demand = self.demand(job.spec)
         if max(demand.min_nodes, partition.min_nodes) > partition.max_nodes:
             return ("PartitionNodeLimit", "")
-        return self._time_limit(job, partition) or self.money(job, partition)
+        return self._time_limit(job, partition) or self._policy(job, partition) or self.money(job, partition)
 
     def _time_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         limit = job.time_limit_min
@@ -455,6 +482,10 @@ class Scheduler:
         return True
 
 
+def _age(job: Job) -> tuple[float, ...]:
+    return (-job.priority, job.submit_time, job.job_id)
+
+
 def _shortened(job: Job, now: float, until: float) -> int | None:
     """The limit in minutes with which a --time-min job ends before a planned start, or None when it cannot.
 
@@ -466,38 +497,6 @@ def _shortened(job: Job, now: float, until: float) -> int | None:
 
 
 _HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue", "job requeued in held state", "ReservationDeleted")
-
-
-def cloud_shares(demand: Demand, job_id: int) -> list[NodeShare]:
-    """Shares on nodes that do not exist yet: their number and size; the engine brings names and addresses."""
-    nodes = demand.min_nodes
-    if demand.tasks_per_node and demand.ntasks_given:
-        nodes = max(nodes, -(-demand.ntasks // demand.tasks_per_node))
-    shares = []
-    for index in range(nodes):
-        tasks = demand.ntasks // nodes + (index < demand.ntasks % nodes)
-        cpus = max(tasks * demand.cpus_per_task, demand.min_cpus_node, 1)
-        gres: dict[str, tuple[int, ...]] = {}
-        wanted = [
-            *demand.gres_node,
-            *((name, kind, count * tasks) for name, kind, count in demand.gpus_task),
-            *((name, kind, -(-count // nodes)) for name, kind, count in demand.gpus_total),
-        ]
-        for name, kind, count in wanted:
-            key = f"{name}:{kind}" if kind else name
-            have = gres.get(key, ())
-            gres[key] = (*have, *range(len(have), len(have) + count))
-        shares.append(
-            NodeShare(
-                f"sky-{job_id}-{index}",
-                cpu_ids=tuple(range(cpus)),
-                memory_mib=max(demand.mem_node_mib, demand.mem_cpu_mib * cpus, 0),
-                gres=gres,
-                tasks=tasks,
-                cpus_on_node=cpus,
-            )
-        )
-    return shares
 
 
 def predict_start(

@@ -15,8 +15,10 @@ from ..language.errors import LanguageError
 from ..model.cluster import ClusterConfig, PartitionConfig
 from ..model.job import Job
 from ..model.spec import INFINITE, JobSpec
+from .admission import check_caller
 from .book import Book
 from .errors import Errno, SlurmError
+from .madetoorder import cloud_shares
 from .resources import consumes_memory, demand_of, impossible, partition_nodes
 
 
@@ -33,6 +35,7 @@ class Submitter:
     host: str
     sid: int
     submit_line: str
+    groups: frozenset[str] = frozenset()  # names of all groups of the user
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,15 @@ def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
     return partition.max_time_min
 
 
+def limit_in(book: Book, job: Job, partition: PartitionConfig) -> int | None:
+    """The effective limit of a job in a partition: one that asks for none gets no more than its QOS has."""
+    limit = time_limit(job.spec, partition)
+    if job.spec.time_limit_min is not None:
+        return limit
+    wall = book.policy.wall(job.qos, job.account, partition)
+    return wall if limit is None else min(limit, wall)
+
+
 def admit(
     book: Book,
     specs: Sequence[JobSpec],
@@ -180,17 +192,39 @@ def admit(
     who: Submitter,
     jobs_dir: Path,
     interactive: bool = False,
-    defer: bool = False,
     first_id: int = 0,
 ) -> Job:
     """Create the job records (one per het component) and spool the payload; the first record is returned.
 
-    ``defer``: only check (--test-only). Raises SlurmError; nothing is created then.
+    Raises SlurmError; nothing is created then.
     """
+    jobs = draft(book, specs, payload, who, interactive, first_id)
+    first_id = jobs[0].job_id
+    try:
+        spool(jobs_dir / str(first_id), payload)
+    except OSError:
+        shutil.rmtree(jobs_dir / str(first_id), ignore_errors=True)
+        raise
+    for job in jobs:
+        book.touch(job)
+    book.counters.submitted += len(jobs)
+    return jobs[0]
+
+
+def draft(
+    book: Book,
+    specs: Sequence[JobSpec],
+    payload: Payload,
+    who: Submitter,
+    interactive: bool = False,
+    first_id: int = 0,
+) -> list[Job]:
+    """The records that a submission would become, with ids of their own. Raises SlurmError where it is refused."""
     now = book.clock()
     cluster = book.cluster
     array: arrayspec.ArraySpec | None = None
     specs = [book.reservations.check(spec, who.user, account_of(book, spec, who)) for spec in specs]
+    specs = [_alone(cluster, spec) for spec in specs]
     for spec in specs:
         if spec.array:
             try:
@@ -199,6 +233,9 @@ def admit(
                 raise SlurmError(Errno.INVALID_ARRAY) from error
             if len(specs) > 1:
                 raise SlurmError(Errno.INVALID_ARRAY)
+        book.policy.qos_of(spec.qos, account_of(book, spec, who))
+        for partition in partitions_of(cluster, spec):
+            check_caller(partition, who.uid, who.groups)
         check(cluster, spec, now, book.judge)
     jobs: list[Job] = []
     promised = bool(first_id)
@@ -223,14 +260,17 @@ def admit(
         _expand_files(job, spec)
         jobs.append(job)
     try:
-        spool(jobs_dir / str(first_id), payload)
-    except OSError:
-        shutil.rmtree(jobs_dir / str(first_id), ignore_errors=True)
+        book.policy.refuse(jobs, book.jobs.values(), lambda job: cloud_shares(demand_of(job.spec), job.job_id))
+    except SlurmError:
+        book.next_job_id = min(book.next_job_id, first_id) if not promised else book.next_job_id
         raise
-    for job in jobs:
-        book.touch(job)
-    book.counters.submitted += len(jobs)
-    return jobs[0]
+    return jobs
+
+
+def _alone(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
+    """In a partition with OverSubscribe=EXCLUSIVE a job has its nodes for itself."""
+    first = partitions_of(cluster, spec)[0]
+    return spec.evolve(exclusive="") if first.oversubscribe == "EXCLUSIVE" and spec.exclusive is None else spec
 
 
 def _record(
@@ -251,6 +291,8 @@ def _record(
     spec = _canonical(spec)
     begin = max(now, spec.begin or 0)
     waits = bool(spec.dependency) or (held and begin <= now)
+    account = account_of(book, spec, who)
+    qos = book.policy.qos_of(spec.qos, account)
     job = Job(
         job_id=job_id,
         spec=replace(spec, requeue=requeue and not interactive),
@@ -259,9 +301,9 @@ def _record(
         uid=who.uid,
         gid=who.gid,
         group=who.group,
-        account=account_of(book, spec, who),
+        account=account,
         partition=",".join(part.name for part in parts),
-        qos=spec.qos or "normal",
+        qos=qos,
         cluster=cluster.name,
         priority=0 if held else priority,
         nice=spec.nice or 0,
@@ -288,11 +330,17 @@ def _record(
         comment=spec.comment or "",
         admin_comment=spec.admin_comment or "",
     )
+    job.time_limit_min = limit_in(book, job, parts[0])
     return job
 
 
 def account_of(book: Book, spec: JobSpec, who: Submitter) -> str:
-    """The account charged: the one asked for, unless the site has a list and it is not there (no enforcement)."""
+    """The account charged: the one asked for, unless the site has a list and it is not there (no enforcement).
+
+    Raises SlurmError where the site describes its accounts and that is none of them.
+    """
+    if book.policy.accounts:
+        return book.policy.account_of(spec.account, who.account)
     if spec.account and (not book.accounts or spec.account in book.accounts):
         return spec.account
     return who.account

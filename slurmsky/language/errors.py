@@ -10,7 +10,8 @@ LanguageError
 ├── DependencyError     ├── LicenseError       ├── UserListError
 ├── DirectiveError      ├── MailTypeError      └── (DirectiveError has its own children,
 ├── DistributionError   ├── MemoryError_            see directives.py)
-├── ModuleLineError     └── MultiProgError
+├── ModuleLineError     ├── MultiProgError
+├── TresError
 └── ContainerError (containers.py)
 
 The command's edge turns them into Slurm's words: the same bad number is ``Invalid --mem
@@ -207,6 +208,12 @@ class TimeSpecError(LanguageError):
     """--begin, --deadline, sacct -S and -E"""
 
     language = "time specification"
+
+
+class TresError(LanguageError):
+    """limits of QOS and accounts"""
+
+    language = "list of trackable resources"
 
 
 class UserListError(LanguageError):

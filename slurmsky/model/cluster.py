@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
+from .policy import AccountConfig, QosConfig
 from .spec import INFINITE
 
 
@@ -89,6 +90,8 @@ class ClusterConfig:
     inactive_limit_s: int = 0
     max_script_size: int = 4 * 1024 * 1024
     parameters: tuple[tuple[str, str], ...] = ()  # further slurm.conf words shown by scontrol show config
+    qos: tuple[QosConfig, ...] = ()  # () = any is taken, and none means anything
+    accounts: tuple[AccountConfig, ...] = ()  # () = they have no limits
 
     def node(self, name: str) -> NodeConfig:
         """The node of that name; KeyError when there is none."""

@@ -14,7 +14,7 @@ from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import INFINITE, NO_VAL
 from slurmsky.model.states import JobFlag, JobState
 
-from . import facts
+from . import facts, limits
 from .context import Context
 from .print_fields import DATE, NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_text
 from .spending import cost_text
@@ -286,7 +286,7 @@ def _numbers(context: Context) -> Values:
         "plannedcpu": waited(format_seconds, True),
         "plannedcpuraw": waited(str, True),
         "priority": _of_job(lambda job: str(job.priority)),
-        "qosraw": _of_job(lambda job: "1"),
+        "qosraw": _of_job(lambda job: str(limits.number(context.cluster, job.qos))),
         "reqcpus": lambda record: str(record.step.cpus if record.step else facts.requested_cpus(record.job)),
         "reservationid": _nothing,
         "restarts": _of_job(lambda job: str(job.restarts)),

@@ -1,6 +1,6 @@
 """sacctmgr show: the accounting records of a cluster that has one user, as tables.
 
-There are no limits and one QOS: the records say so, in the fields and widths that sacctmgr has. Source:
+QOS, accounts and their limits are the site file's, in the fields and widths that sacctmgr has. Source:
 src/sacctmgr/*_functions.c (default formats), common.c (fields).
 """
 
@@ -12,9 +12,10 @@ from typing import Optional
 
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Node
+from slurmsky.model.policy import NORMAL
 from slurmsky.model.states import NodeFlag, NodeState
 
-from . import matching
+from . import limits, matching
 from .matching import Cells
 from .print_fields import Column, Look, table_text
 from .tables import table
@@ -26,7 +27,6 @@ RPC_VERSION = 44 << 8
 TRES = (("cpu", "", 1), ("mem", "", 2), ("energy", "", 3), ("node", "", 4), ("billing", "", 5), ("fs", "disk", 6),
         ("vmem", "", 7), ("pages", "", 8))  # fmt: skip
 FIRST_OTHER_TRES = 1001
-_QOS = "normal"
 
 
 @dataclass(frozen=True)
@@ -161,27 +161,27 @@ class Records:
 
     def _associations(self) -> list[Cells]:
         return [{"Cluster": one.cluster, "Account": one.account, "User": one.user, "Partition": "", "Share": "1",
-                 "QOS": _QOS, "Def QOS": "", "ID": str(one.number),
-                 "ParentName": "" if one.user or one.root else "root"}
+                 "ID": str(one.number), "ParentName": "" if one.user or one.root else "root",
+                 **limits.account(self.cluster, one.account)}
                 for one in associations(self.cluster.name, self.accounts, self.user)]  # fmt: skip
 
     def _accounts(self) -> list[Cells]:
         names = dict.fromkeys(cells["Account"] for cells in self._associations())
-        return [{"Account": name, "Descr": "default root account" if name == "root" else name,
+        said = {one.name: one.description for one in self.cluster.accounts if one.description}
+        return [{"Account": name, "Descr": said.get(name) or ("default root account" if name == "root" else name),
                  "Org": "root" if name == "root" else name} for name in names]  # fmt: skip
 
     def _clusters(self) -> list[Cells]:
         return [{"Cluster": self.cluster.name, "ControlHost": self.host, "ControlPort": "6817",
-                 "RPC": str(RPC_VERSION), "Share": "1", "QOS": _QOS, "Def QOS": "", "TRES": tres_count(self.cluster),
-                 "NodeCount": str(len(self.cluster.nodes))}]  # fmt: skip
+                 "RPC": str(RPC_VERSION), "Share": "1", "QOS": NORMAL.name, "Def QOS": "",
+                 "TRES": tres_count(self.cluster), "NodeCount": str(len(self.cluster.nodes))}]  # fmt: skip
 
     def _users(self) -> list[Cells]:
         return [{"User": self.user, "Def Acct": self.accounts[0], "Coord Accounts": "",
                  "Admin": "Administrator" if self.user == "root" else "None"}]  # fmt: skip
 
     def _qos(self) -> list[Cells]:
-        return [{"Name": _QOS, "Priority": "0", "GraceTime": "00:00:00", "PreemptMode": "cluster",
-                 "UsageFactor": "1.000000", "ID": "1", "Descr": "Normal QOS default"}]  # fmt: skip
+        return limits.qos(self.cluster)
 
     def _tres(self) -> list[Cells]:
         rows: list[Cells] = [{"Type": kind, "Name": name, "ID": str(number)} for kind, name, number in TRES]

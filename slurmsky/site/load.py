@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ..model.cluster import ClusterConfig, NodeConfig, PartitionConfig
+from ..model.policy import NORMAL, AccountConfig, Limits, QosConfig
 from . import schema
 from .record import (
     Budget,
@@ -18,6 +19,7 @@ from .record import (
     ModuleConfig,
     PartitionSky,
     PathMap,
+    Route,
     Site,
     SiteError,
     SiteOption,
@@ -106,6 +108,13 @@ class _Reader:
 
         nodes = self.nodes(lists["node"]) if lists["node"] else (machine_node(machine),) if machine else ()
         partitions, sky = self.partitions(lists["partition"], nodes)
+        qos, qos_routes = self.qos(lists["qos"])
+        accounts, account_routes = self.accounts(lists["account"], {one.name for one in qos})
+        for index, partition in enumerate(partitions):
+            for word in filter(None, (partition.qos, *partition.allow_qos)):
+                if qos and word not in {one.name for one in qos}:
+                    key = "qos" if word == partition.qos else "allow_qos"
+                    raise self.fault("partition", index, key, f"there is no QOS {word}")
         limits = dict(tables["limits"])
         first_job_id = limits.pop("first_job_id", 1)
         cluster = ClusterConfig(
@@ -113,6 +122,8 @@ class _Reader:
             partitions=partitions,
             licenses=free["licenses"],
             parameters=free["parameters"],
+            qos=qos,
+            accounts=accounts,
             **{key: value for key, value in top.items() if key == "name"},
             **limits,
             **tables["hooks"],
@@ -121,7 +132,9 @@ class _Reader:
         site = Site(
             cluster=cluster,
             engine=top.get("engine", "auto"),
-            accounts=top.get("accounts", ()),
+            accounts=tuple(dict.fromkeys((*top.get("accounts", ()), *(one.name for one in accounts)))),
+            qos_routes=qos_routes,
+            account_routes=account_routes,
             sky=SkyConfig(**tables["sky"]),
             partition_sky=sky,
             gpus=GpuNames(**tables["gpus"]),
@@ -195,6 +208,42 @@ class _Reader:
         if sum(part.default for part in partitions.values()) > 1:
             raise self.fault("partition", len(tables) - 1, "default", "only one partition can be the default")
         return tuple(partitions.values()), tuple(sky)
+
+    def qos(
+        self, tables: list[dict[str, Any]]
+    ) -> tuple[tuple[QosConfig, ...], tuple[tuple[str, Route], ...]]:
+        """Those of the file and ``normal``, which there always is; none where the file has none."""
+        found: dict[str, QosConfig] = {NORMAL.name: NORMAL} if tables else {}
+        routes = []
+        for index, table in enumerate(tables):
+            rest = dict(table)
+            if found.get(rest["name"], NORMAL) is not NORMAL:
+                raise self.fault("qos", index, "name", f"QOS {rest['name']} is described twice")
+            limits, route = _taken(rest, schema.QOS_LIMITS), _taken(rest, {**schema.ROUTE, "max_hourly_cost": None})
+            found[rest["name"]] = QosConfig(**rest, limits=Limits(**limits))
+            routes.append((rest["name"], Route(**route)))
+        return tuple(found.values()), tuple(routes)
+
+    def accounts(
+        self, tables: list[dict[str, Any]], qos: set[str]
+    ) -> tuple[tuple[AccountConfig, ...], tuple[tuple[str, Route], ...]]:
+        found: dict[str, AccountConfig] = {}
+        routes = []
+        for index, table in enumerate(tables):
+            rest = dict(table)
+            if rest["name"] in found:
+                raise self.fault("account", index, "name", f"account {rest['name']} is described twice")
+            limits, route = _taken(rest, schema.ACCOUNT_LIMITS), _taken(rest, schema.ROUTE)
+            account = found[rest["name"]] = AccountConfig(**rest, limits=Limits(**limits))
+            routes.append((account.name, Route(**route)))
+            for word in account.qos:
+                if word not in qos:
+                    raise self.fault("account", index, "qos", f"there is no QOS {word}")
+            if account.default_qos and account.default_qos not in (account.qos or qos):
+                raise self.fault("account", index, "default_qos", f"QOS {account.default_qos} is not one of its own")
+        if sum(account.default for account in found.values()) > 1:
+            raise self.fault("account", len(tables) - 1, "default", "only one account can be the default")
+        return tuple(found.values()), tuple(routes)
 
     def modules(self, data: Mapping[str, Any]) -> tuple[ModuleConfig, ...]:
         modules = []
@@ -276,6 +325,12 @@ class _Reader:
             elif wanted and table == word and (not word or seen == index) and (found := wanted.match(line)):
                 return number, found.start(1) + 1
         return head
+
+
+def _taken(table: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of some keys, taken out of a table that was read."""
+    fields = {key.field or name if isinstance(key, schema.Key) else name for name, key in keys.items()}
+    return {field: table.pop(field) for field in fields if field in table}
 
 
 def _unknown(word: str, known: Any) -> str:

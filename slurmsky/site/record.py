@@ -205,6 +205,16 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Route:
+    """What a QOS or an account becomes in a SkyPilot task, before what the partition says."""
+
+    kueue_queue: str = ""
+    priority_class: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    max_hourly_cost: float | None = None  # dollars per hour and job; of a QOS
+
+
+@dataclass(frozen=True)
 class Site:
     """All that the site file says."""
 
@@ -218,6 +228,8 @@ class Site:
     options: tuple[SiteOption, ...] = ()
     budgets: tuple[Budget, ...] = ()
     accounts: tuple[str, ...] = ()  # () = any account is taken
+    qos_routes: tuple[tuple[str, Route], ...] = ()
+    account_routes: tuple[tuple[str, Route], ...] = ()
     first_job_id: int = 1
     source: str = ""  # the file's name
     environment: tuple[tuple[str, str], ...] = field(default=())  # set in every job
@@ -241,6 +253,10 @@ class Site:
                 else found.price_ceiling,
             }
         )
+
+    def routes(self, qos: str, account: str) -> tuple[Route, Route]:
+        """Those of a QOS and of an account; what a QOS says comes first."""
+        return dict(self.qos_routes).get(qos, Route()), dict(self.account_routes).get(account, Route())
 
     def engine_of(self, partition: str) -> str:
         """auto, sky or local for a partition."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..language import hostlist, timelimit
+from ..language import tres as tres_text
+from ..model.policy import QOS_FLAGS
 from ..model.spec import INFINITE
 
 
@@ -24,6 +26,17 @@ def text(value: Any) -> str:
 def not_run(value: Any) -> str:
     """Nothing: a hook that would be set and never called is worse than none."""
     raise Bad("nothing runs it here: jobs run as you; task_prolog and task_epilog are run for each task")
+
+
+def only(value: str | int, why: str) -> Callable[[Any], Any]:
+    """The one value that says how it is here; a setting that nothing follows is worse than none."""
+
+    def read(given: Any) -> Any:
+        if (given.upper() if isinstance(given, str) else given) != value or isinstance(given, bool):
+            raise Bad(why)
+        return value
+
+    return read
 
 
 def texts(value: Any) -> tuple[str, ...]:
@@ -104,6 +117,20 @@ def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
     return tuple(found)
 
 
+def tres(value: Any) -> tuple[tuple[str, int], ...]:
+    """Resources as sacctmgr takes them for a limit. What they cost is a budget's to limit."""
+    try:
+        return tres_text.parse(text(value))
+    except ValueError as error:
+        raise Bad('resources are expected, such as "cpu=64,mem=256G,node=4,gres/gpu=8"') from error
+
+
+def flags(value: Any) -> tuple[str, ...]:
+    """Flags of a QOS, as listed."""
+    read = one_of(*QOS_FLAGS)
+    return tuple(read(word) for word in texts(value))
+
+
 def pairs(value: Any) -> tuple[tuple[str, str], ...]:
     """A table of texts."""
     if not isinstance(value, Mapping):
@@ -131,11 +158,13 @@ def one_of(*words: str) -> Callable[[Any], str]:
 
 
 def oversubscribe(value: Any) -> str:
-    """NO, EXCLUSIVE, YES[:n] or FORCE[:n]. Source: slurm.conf OverSubscribe."""
-    word, _, number = text(value).upper().partition(":")
-    if word not in ("NO", "EXCLUSIVE", "YES", "FORCE") or (number and not number.isdigit()):
-        raise Bad("NO, EXCLUSIVE, YES[:count] or FORCE[:count] is expected")
-    return f"{word}:{number or 4}" if word in ("YES", "FORCE") else word
+    """NO or EXCLUSIVE. Source: slurm.conf OverSubscribe; its YES and FORCE would give a CPU to several jobs."""
+    word = text(value).upper()
+    if word.partition(":")[0] in ("YES", "FORCE"):
+        raise Bad("a CPU is never given to several jobs here: NO or EXCLUSIVE")
+    if word not in ("NO", "EXCLUSIVE"):
+        raise Bad("NO or EXCLUSIVE is expected")
+    return word
 
 
 @dataclass(frozen=True)
@@ -182,17 +211,17 @@ PARTITION = {
     "max_cpus_per_node": Key(limit),
     "state": Key(one_of("UP", "DOWN", "DRAIN", "INACTIVE")),
     "priority_tier": Key(count),
-    "priority_job_factor": Key(count),
+    "priority_job_factor": Key(only(1, "jobs have no priority factors here: priority_tier, or the priority of a QOS")),
     "oversubscribe": Key(oversubscribe),
     "hidden": Key(flag),
     "root_only": Key(flag),
-    "grace_time_s": Key(count),
+    "grace_time_s": Key(only(0, "no job is preempted here")),
     "def_mem_per_node_mib": Key(count),
     "def_mem_per_cpu_mib": Key(count),
     "max_mem_per_node_mib": Key(count),
     "max_mem_per_cpu_mib": Key(count),
     "over_time_limit": Key(limit, "over_time_limit_min"),
-    "preempt_mode": Key(one_of("OFF", "CANCEL", "REQUEUE", "SUSPEND", "GANG")),
+    "preempt_mode": Key(only("OFF", "no job is preempted here")),
     "qos": Key(text),
     "allow_accounts": Key(texts),
     "allow_qos": Key(texts),
@@ -225,10 +254,10 @@ LIMITS = {
     "kill_wait_s": Key(count),
     "over_time_limit_min": Key(limit),
     "idle_exit_s": Key(count),
-    "inactive_limit_s": Key(count),
+    "inactive_limit_s": Key(only(0, "an allocation ends with its salloc or srun; on SkyPilot also after idle_minutes")),
     "max_script_size": Key(positive),
     "batch_requeue": Key(flag),
-    "enforce_part_limits": Key(one_of("NO", "ANY", "ALL")),
+    "enforce_part_limits": Key(only("NO", "a job over its partition's limits waits; DenyOnLimit of a QOS refuses it")),
     "first_job_id": Key(positive),
 }
 HOOKS = {"prolog": Key(not_run), "epilog": Key(not_run), "task_prolog": Key(text), "task_epilog": Key(text)}
@@ -250,6 +279,43 @@ SKY = {
     "idle_minutes": Key(count),
     "start_server": Key(flag),
     "foreign": Key(flag),
+}
+# Limits' fields; for an account those that an association has.
+_GROUP = {"grp_jobs": Key(count), "grp_submit_jobs": Key(count), "grp_tres": Key(tres)}
+_JOB = {"max_wall": Key(minutes, "max_wall_min"), "max_tres": Key(tres), "max_tres_per_node": Key(tres),
+        "max_tres_mins": Key(tres)}  # fmt: skip
+QOS_LIMITS = {
+    **_GROUP,
+    **_JOB,
+    "max_jobs_per_user": Key(count),
+    "max_jobs_per_account": Key(count),
+    "max_submit_jobs_per_user": Key(count),
+    "max_submit_jobs_per_account": Key(count),
+    "max_tres_per_user": Key(tres),
+    "max_tres_per_account": Key(tres),
+    "min_tres": Key(tres),
+}
+ACCOUNT_LIMITS = {
+    **_GROUP,
+    **_JOB,
+    "max_jobs": Key(count, "max_jobs_per_user"),
+    "max_submit_jobs": Key(count, "max_submit_jobs_per_user"),
+}
+#: what QOS and accounts become in a SkyPilot task: Route's fields
+ROUTE = {"kueue_queue": Key(text), "priority_class": Key(text), "labels": Key(pairs)}
+QOS = {
+    "name": Key(text, required=True),
+    "description": Key(text),
+    "priority": Key(count),
+    "flags": Key(flags),
+    "max_hourly_cost": Key(dollars),
+}
+ACCOUNT = {
+    "name": Key(text, required=True),
+    "description": Key(text),
+    "default": Key(flag),
+    "qos": Key(texts),
+    "default_qos": Key(text),
 }
 GPUS = {"default": Key(text), "names": Key(pairs)}
 MODULE = {"image": Key(text), "setup": Key(text), "environment": Key(pairs)}
@@ -274,6 +340,13 @@ TOP = {"cluster": Key(text, "name"), "engine": Key(ENGINE), "accounts": Key(text
 #: one table each, of these keys
 TABLES = {"limits": LIMITS, "hooks": HOOKS, "sky": SKY, "gpus": GPUS, "mail": MAIL}
 #: arrays of tables, [[word]]
-LISTS = {"node": NODE, "partition": {**PARTITION, **PARTITION_SKY}, "option": OPTION, "budget": BUDGET}
+LISTS = {
+    "node": NODE,
+    "partition": {**PARTITION, **PARTITION_SKY},
+    "qos": {**QOS, **QOS_LIMITS, **ROUTE},
+    "account": {**ACCOUNT, **ACCOUNT_LIMITS, **ROUTE},
+    "option": OPTION,
+    "budget": BUDGET,
+}
 #: tables whose keys are the site's own
 FREE = {"licenses": counts, "paths": pairs, "parameters": pairs, "environment": pairs, "modules": None}

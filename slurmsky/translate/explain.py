@@ -268,6 +268,8 @@ class _Draft:
                 return f"there is no partition {one_line(missing[0])} here", lines
         if name == "account" and site.accounts and value not in site.accounts:
             return f"account {one_line(value)} is not in the site file", f'accounts = ["{_toml(value)}"]'
+        if name == "qos" and site.cluster.qos and value not in {one.name for one in site.cluster.qos}:
+            return f"there is no QOS {one_line(value)} here", f'[[qos]]\nname = "{_toml(value)}"'
         if not self.sky:
             return None
         wants_gpus = name in ("gpus", "gres", "gpus-per-node", "gpus-per-task")

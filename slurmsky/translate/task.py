@@ -13,7 +13,7 @@ from typing import Any
 from ..language import containers
 from ..model.spec import INFINITE, JobSpec
 from ..site.modules import find as find_module
-from ..site.record import KNOWN_GPUS, PartitionSky, PathMap, Site
+from ..site.record import KNOWN_GPUS, PartitionSky, PathMap, Route, Site
 from . import fates
 from .geometry import Geometry, geometry
 from .notes import FEATURE, NODE_CONFIG, Note, Refused
@@ -50,6 +50,8 @@ class _Draft:
     modules: tuple[str, ...]
     images: tuple[str, ...]
     paths: tuple[PathMap, ...]
+    qos: str = ""
+    account: str = ""
     resources: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
@@ -59,6 +61,11 @@ class _Draft:
     def clouds(self) -> set[str]:
         """First parts of the infra names; empty: SkyPilot chooses."""
         return {infra.split("/", 1)[0] for infra in self.sky.infra}
+
+    @property
+    def routes(self) -> tuple[Route, Route]:
+        """What the QOS and the account say."""
+        return self.site.routes(self.qos, self.account)
 
     def note(self, option: str, fate: str, text: str) -> None:
         self.notes.append(Note(option, fate, text))
@@ -73,17 +80,20 @@ def plan(
     modules: tuple[str, ...] = (),
     images: tuple[str, ...] = (),
     account: str = "",
+    qos: str = "",
 ) -> SkyTask:
     """The SkyPilot task for a job in a partition.
 
+    ``account``, ``qos``: the job's own, where they are known; else what the script asks for.
     ``modules``: what the script's ``module load`` lines name. ``images``: what its srun lines name (pyxis).
 
     Raises Refused with Slurm's text where SkyPilot cannot have such nodes.
     """
     config = site.cluster.partition(partition)
     draft = _Draft(
-        spec, site, partition, site.sky_partition(partition), geometry(spec, config), modules, images, site.paths
-    )
+        spec, site, partition, site.sky_partition(partition), geometry(spec, config), modules, images, site.paths,
+        qos or spec.qos or "", account or spec.account or "",
+    )  # fmt: skip
     _size(draft)
     _accelerators(draft)
     _place(draft)
@@ -98,11 +108,12 @@ def plan(
         for key, value in (
             ("slurmsky-job", str(job_id) if job_id else ""),
             ("slurmsky-name", name),
-            ("slurmsky-account", account or spec.account or ""),
+            ("slurmsky-account", draft.account),
             ("slurmsky-partition", partition),
-            ("slurmsky-qos", spec.qos or ""),
+            ("slurmsky-qos", draft.qos),
             ("slurmsky-time-min", _minutes(spec.time_limit_min)),
             *draft.sky.labels,
+            *(pair for route in reversed(draft.routes) for pair in route.labels),
         )
         if value
     }
@@ -174,8 +185,9 @@ def _size(draft: _Draft) -> None:
     if draft.sky.instance_type:
         draft.resources["instance_type"] = draft.sky.instance_type
     ceilings = [draft.sky.price_ceiling] if draft.sky.price_ceiling is not None else []
-    if draft.sky.max_hourly_cost is not None:
-        ceilings.append(round(draft.sky.max_hourly_cost / max(size.nodes, 1), 6))  # SkyPilot counts by the node
+    for ceiling in (draft.sky.max_hourly_cost, draft.routes[0].max_hourly_cost):
+        if ceiling is not None:
+            ceilings.append(round(ceiling / max(size.nodes, 1), 6))  # SkyPilot counts by the node
     if ceilings:
         draft.resources["max_hourly_cost"] = min(ceilings)
 
@@ -326,10 +338,12 @@ def _slurm_infra(draft: _Draft) -> None:
 def _kubernetes(draft: _Draft) -> None:
     if draft.clouds - {"kubernetes", "k8s", "ssh"}:
         return
-    if draft.sky.kueue_queue:
-        draft.config["kubernetes"] = {"kueue": {"local_queue_name": draft.sky.kueue_queue}}
-    if draft.sky.priority_class:
-        draft.resources["priority_class"] = draft.sky.priority_class
+    queue = next(filter(None, (*(route.kueue_queue for route in draft.routes), draft.sky.kueue_queue)), "")
+    if queue:
+        draft.config["kubernetes"] = {"kueue": {"local_queue_name": queue}}
+    priority = next(filter(None, (*(route.priority_class for route in draft.routes), draft.sky.priority_class)), "")
+    if priority:
+        draft.resources["priority_class"] = priority
 
 
 def _recovery(draft: _Draft) -> None:

@@ -418,6 +418,7 @@ async def settled(world: World) -> str:
     ("money", "options", "reason"),
     [
         ("[sky]\nmax_hourly_cost = 2.5", ["-t60"], "QOSMaxBillingPerJob"),
+        ("[[qos]]\nname = 'big'\nmax_hourly_cost = 2.5", ["-t60", "-qbig"], "QOSMaxBillingPerJob"),
         ("[sky]\nbudget = 5", ["-t120"], "AssocMaxBillingMinutesPerJob"),
         ("[sky]\nbudget = 5", [], "AssocMaxBillingMinutesPerJob"),  # no time limit, so no end to its cost
         ("[[budget]]\naccount = 'vision'\nmonth = 5", ["-t120", "-Avision"], "AssocGrpBillingMinutes"),

@@ -28,6 +28,7 @@ def task_of(launch: Launch, site: Site) -> SkyTask:
             launch.partition,
             job_id=launch.job_id,
             account=launch.account,
+            qos=launch.qos if site.cluster.qos else "",
             modules=_modules(launch) if site.modules else (),
             images=_images(launch),
         )

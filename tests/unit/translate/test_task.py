@@ -253,3 +253,38 @@ def test_the_yaml_to_keep_is_what_is_sent():
     )
     more = {"run": "echo a\n\necho b\n", "envs": {"A": "1", "B": "yes", "C": "1e3", "D": "0x1", "E": ""}}
     assert yaml.safe_load(task.yaml(**more)) == {**task.fields, **more}
+
+
+def test_qos_and_account_come_before_the_partition() -> None:
+    site = load(
+        """
+[[partition]]
+name = "main"
+default = true
+infra = "kubernetes/lab"
+kueue_queue = "part-queue"
+priority_class = "part-class"
+labels = { team = "part", place = "lab" }
+[[qos]]
+name = "long"
+kueue_queue = "long-queue"
+max_hourly_cost = 8
+labels = { tier = "batch" }
+[[account]]
+name = "vision"
+priority_class = "vision-class"
+kueue_queue = "vision-queue"
+labels = { team = "vision" }
+""",
+        "site.toml",
+    )
+    fields = plan(JobSpec(nodes_min=2, nodes_max=2), site, "main", qos="long", account="vision").fields
+    assert fields["config"] == {"kubernetes": {"kueue": {"local_queue_name": "long-queue"}}}
+    resources = fields["resources"]
+    assert (resources["priority_class"], resources["max_hourly_cost"]) == ("vision-class", 4.0)
+    assert {key: resources["labels"][key] for key in ("team", "place", "tier", "slurmsky-qos", "slurmsky-account")} == {
+        "team": "vision", "place": "lab", "tier": "batch", "slurmsky-qos": "long", "slurmsky-account": "vision",
+    }  # fmt: skip
+    plain = plan(JobSpec(), site, "main").fields
+    assert plain["config"] == {"kubernetes": {"kueue": {"local_queue_name": "part-queue"}}}
+    assert "max_hourly_cost" not in plain["resources"]

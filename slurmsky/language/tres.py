@@ -1,0 +1,57 @@
+"""Limits in trackable resources: ``cpu=4,mem=500M,gres/gpu:h100=8`` <-> names and counts.
+
+Source: slurm src/common/slurmdb_defs.c, slurmdb_format_tres_str.
+"""
+
+from __future__ import annotations
+
+from slurmsky.language import memory
+from slurmsky.language._grammar import Fault, Grammar
+from slurmsky.language.errors import LanguageError, TresError
+
+#: In which order limits are looked at: by TRES id; gres and licences come behind.
+ORDER = ("cpu", "mem", "node")
+
+
+class _Build:
+    def resource(self, name: str, value: str) -> tuple[str, int]:
+        word = name.strip()
+        word = word.lower() if word.lower() in ORDER else word
+        digits = value.strip()
+        if word != "mem":
+            if not digits.isdigit():
+                raise Fault(value.start_pos)  # type: ignore[attr-defined]  # a lark Token
+            return word, int(digits)
+        try:
+            return word, memory.parse_mib(digits)
+        except LanguageError as error:
+            raise Fault(value.start_pos) from error  # type: ignore[attr-defined]  # a lark Token
+
+    def start(self, *resources: tuple[str, int]) -> tuple[tuple[str, int], ...]:
+        return tuple(sorted(dict(resources).items(), key=lambda pair: (rank(pair[0]), pair[0])))
+
+
+_GRAMMAR: Grammar[tuple[tuple[str, int], ...]] = Grammar("tres", _Build(), TresError)
+
+
+def parse(text: str) -> tuple[tuple[str, int], ...]:
+    """(name, count) by TRES id, memory in MiB; the last of a name that is given twice. Raises TresError.
+
+    >>> parse("gres/gpu=8,mem=2G,cpu=4")
+    (('cpu', 4), ('mem', 2048), ('gres/gpu', 8))
+    """
+    return _GRAMMAR.parse(text)
+
+
+def rank(name: str) -> int:
+    """Where a resource stands among the others."""
+    return ORDER.index(name) if name in ORDER else len(ORDER)
+
+
+def format_tres(tres: tuple[tuple[str, int], ...]) -> str:
+    """As sacctmgr prints it: by name, memory in M.
+
+    >>> format_tres(parse("node=2,mem=1G,cpu=2"))
+    'cpu=2,mem=1024M,node=2'
+    """
+    return ",".join(f"{name}={count}{'M' if name == 'mem' else ''}" for name, count in sorted(tres))

@@ -1,0 +1,281 @@
+"""QOS and accounts: the same submissions were made to a Slurm 22.05 with AccountingStorageEnforce=limits,qos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurmsky.controller.book import Book
+from slurmsky.controller.errors import SlurmError
+from slurmsky.controller.policy import RUNNING, SIZES, SUBMITTED, WALL
+from slurmsky.controller.scheduling import Scheduler
+from slurmsky.controller.store import Store
+from slurmsky.controller.submit import Payload, Submitter, admit
+from slurmsky.model.job import Job
+from slurmsky.model.spec import INFINITE, JobSpec
+from slurmsky.model.states import JobState
+from slurmsky.report.tables import table
+from slurmsky.site import load
+
+SITE = """cluster = "mov"
+[[node]]
+names = "m[1-2]"
+cpus = 8
+cores = 8
+memory_mib = 4000
+gres = "gpu:h100:4"
+[[partition]]
+name = "debug"
+default = true
+[[partition]]
+name = "vis"
+allow_accounts = "vision"
+[[partition]]
+name = "lq"
+allow_qos = "long"
+[[partition]]
+name = "mm"
+max_mem_per_node_mib = 1000
+[[partition]]
+name = "pq"
+qos = "part"
+[[partition]]
+name = "staff"
+allow_groups = "staff"
+[[partition]]
+name = "rt"
+root_only = true
+[[partition]]
+name = "ex"
+oversubscribe = "EXCLUSIVE"
+[[partition]]
+name = "first"
+priority_tier = 5
+
+[[qos]]
+name = "long"
+max_wall = 60
+priority = 10
+[[qos]]
+name = "deny"
+max_wall = 60
+flags = ["DenyOnLimit"]
+max_tres = "cpu=2,mem=500M,gres/gpu=1"
+[[qos]]
+name = "part"
+max_tres = "cpu=2"
+[[qos]]
+name = "over"
+max_tres = "cpu=6"
+flags = ["OverPartQOS"]
+[[qos]]
+name = "jobs1"
+max_jobs_per_user = 1
+[[qos]]
+name = "sub1"
+max_submit_jobs_per_user = 1
+[[qos]]
+name = "user4"
+max_tres_per_user = "cpu=4,gres/gpu=2,node=1"
+[[qos]]
+name = "acct4"
+max_tres_per_account = "cpu=4"
+[[qos]]
+name = "grp4"
+grp_tres = "cpu=4,mem=1000"
+[[qos]]
+name = "minc"
+min_tres = "cpu=2"
+[[qos]]
+name = "grpj"
+grp_jobs = 1
+[[qos]]
+name = "grpsub"
+grp_submit_jobs = 1
+[[qos]]
+name = "mins"
+max_tres_mins = "cpu=60"
+[[qos]]
+name = "nodes"
+max_tres = "node=1,gres/gpu=2"
+max_tres_per_node = "cpu=6"
+[[qos]]
+name = "ajobs"
+max_jobs_per_account = 1
+[[qos]]
+name = "asub"
+max_submit_jobs_per_account = 1
+
+[[account]]
+name = "root2"
+default = true
+[[account]]
+name = "vision"
+max_jobs = 1
+[[account]]
+name = "language"
+qos = ["long"]
+default_qos = "long"
+grp_tres = "cpu=4"
+"""
+POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+
+
+class World:
+    """A book whose clock stands; ``submit`` admits and ``reasons`` says why what was submitted waits."""
+
+    def __init__(self, folder: Path, site: str = SITE) -> None:
+        self.folder = folder
+        self.store = Store(folder / "queue.db")
+        self.book = Book(load(site, "site.toml").cluster, self.store, lambda: 1_000_000.0)
+        self.scheduler = Scheduler(self.book)
+
+    def submit(self, uid: int = 1000, user: str = "ada", groups: str = "ada", **fields: Any) -> Job:
+        who = Submitter(user, uid, user, uid, user, "/home", "host", 1, "sbatch x", frozenset(groups.split(",")))
+        payload = Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {})
+        return admit(self.book, [JobSpec(job_name="x", **fields)], payload, who, self.folder / "jobs")
+
+    def pass_(self) -> None:
+        for job, _ in self.scheduler.run().starts:
+            job.start_time = 1_000_000.0
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+
+
+#: submissions one after the other, and what the last one waits for ("" = it runs)
+WAITING: list[tuple[list[dict[str, Any]], str]] = [
+    ([{"qos": "long", "time_limit_min": 90}], "QOSMaxWallDurationPerJobLimit"),
+    ([{"qos": "jobs1"}], ""),
+    ([{"qos": "jobs1"}, {"qos": "jobs1"}], "QOSMaxJobsPerUserLimit"),
+    ([{"qos": "user4", "ntasks": 3}, {"qos": "user4", "ntasks": 2}], "QOSMaxCpuPerUserLimit"),
+    ([{"qos": "user4", "ntasks": 5}], "QOSMaxCpuPerUserLimit"),
+    ([{"qos": "user4", "gres": "gpu:3"}], "QOSMaxGRESPerUser"),
+    ([{"qos": "user4", "nodes_min": 2, "nodes_max": 2}], "QOSMaxNodePerUserLimit"),
+    ([{"qos": "acct4", "ntasks": 3}, {"qos": "acct4", "ntasks": 2}], "MaxCpuPerAccount"),
+    ([{"qos": "grp4", "ntasks": 3, "mem_mib": 100}, {"qos": "grp4", "ntasks": 2, "mem_mib": 100}], "QOSGrpCpuLimit"),
+    ([{"qos": "grp4", "mem_mib": 100}, {"qos": "grp4", "mem_mib": 950}], "QOSGrpMemLimit"),
+    ([{"qos": "grpj"}, {"qos": "grpj"}], "QOSGrpJobsLimit"),
+    ([{"qos": "ajobs"}, {"qos": "ajobs"}], "MaxJobsPerAccount"),
+    ([{"qos": "minc"}], "QOSMinCpuNotSatisfied"),
+    ([{"qos": "mins", "ntasks": 4, "time_limit_min": 30}], "QOSMaxCpuMinutesPerJobLimit"),
+    ([{"qos": "mins", "ntasks": 1, "time_limit_min": 30}], ""),
+    ([{"qos": "nodes", "nodes_min": 2, "nodes_max": 2}], "QOSMaxNodePerJobLimit"),
+    ([{"qos": "nodes", "gres": "gpu:3"}], "QOSMaxGRESPerJob"),
+    ([{"qos": "nodes", "ntasks": 7}], "QOSMaxCpuPerNode"),
+    ([{"partition": "pq", "ntasks": 3}], "QOSMaxCpuPerJobLimit"),
+    ([{"partition": "pq", "ntasks": 3, "qos": "over"}], ""),
+    ([{"partition": "vis"}], "AccountNotAllowed"),
+    ([{"partition": "vis", "account": "vision"}], ""),
+    ([{"account": "vision"}, {"account": "vision"}], "AssocMaxJobsLimit"),
+    ([{"account": "language", "ntasks": 5}], "AssocGrpCpuLimit"),
+    ([{"partition": "lq"}], "QOSNotAllowed"),
+    ([{"partition": "lq", "qos": "long"}], ""),
+    ([{"partition": "mm", "mem_mib": 2000}], "MaxMemPerLimit"),
+]
+
+
+@pytest.mark.parametrize(("jobs", "reason"), WAITING)
+def test_why_a_job_waits(world: World, jobs: list[dict[str, Any]], reason: str) -> None:
+    records = [world.submit(**fields) for fields in jobs]
+    world.pass_()
+    last = records[-1]
+    assert (last.state, last.reason) == ((JobState.PENDING, reason) if reason else (JobState.RUNNING, "None"))
+    assert all(job.state is JobState.RUNNING for job in records[:-1])
+
+
+@pytest.mark.parametrize(
+    ("jobs", "text", "detail"),
+    [
+        ([{"qos": "nosuch"}], "Invalid qos specification", ()),
+        ([{"account": "language", "qos": "deny"}], "Invalid qos specification", ()),
+        ([{"account": "nosuch"}], "Invalid account or account/partition combination specified", ()),
+        ([{"qos": "deny", "time_limit_min": 90}], POLICY, ("QOSMaxWallDurationPerJobLimit",)),
+        ([{"qos": "deny", "ntasks": 3}], POLICY, ("QOSMaxCpuPerJobLimit",)),
+        ([{"qos": "deny", "mem_mib": 600}], POLICY, ("QOSMaxMemoryPerJob",)),
+        ([{"qos": "deny", "mem_mib": 100, "gres": "gpu:2"}], POLICY, ("QOSMaxGRESPerJob",)),
+        ([{"qos": "sub1"}, {"qos": "sub1"}], POLICY, ("QOSMaxSubmitJobPerUserLimit",)),
+        ([{"qos": "sub1", "array": "1-3"}], POLICY, ("QOSMaxSubmitJobPerUserLimit",)),
+        ([{"qos": "grpsub"}, {"qos": "grpsub"}], POLICY, ("QOSGrpSubmitJobsLimit",)),
+        ([{"qos": "asub"}, {"qos": "asub"}], POLICY, ("MaxSubmitJobsPerAccount",)),
+        ([{"partition": "staff"}], "User's group not permitted to use this partition", ()),
+        ([{"partition": "rt"}], "Access/permission denied", ()),
+    ],
+)
+def test_what_is_refused(world: World, jobs: list[dict[str, Any]], text: str, detail: tuple[str, ...]) -> None:
+    for fields in jobs[:-1]:
+        world.submit(**fields)
+    before = world.book.next_job_id
+    with pytest.raises(SlurmError) as caught:
+        world.submit(**jobs[-1])
+    assert (caught.value.text, caught.value.details) == (text, detail)
+    assert world.book.next_job_id == before, "a refused job has no id"
+
+
+def test_who_may_use_a_partition(world: World) -> None:
+    world.submit(partition="staff", groups="ada,staff")
+    world.submit(partition="staff", uid=0, user="root")
+    world.submit(partition="rt", uid=0, user="root")
+
+
+def test_the_account_and_qos_of_a_job_that_names_none(world: World) -> None:
+    job = world.submit()
+    assert (job.account, job.qos, job.time_limit_min) == ("root2", "normal", INFINITE)
+    job = world.submit(account="language")
+    assert (job.qos, job.time_limit_min) == ("long", 60), "without a limit of its own it gets its QOS' MaxWall"
+
+
+def test_a_limit_is_free_again_when_a_job_ends(world: World) -> None:
+    first, second = world.submit(qos="jobs1"), world.submit(qos="jobs1")
+    world.pass_()
+    world.book.free_shares(first)
+    first.state, first.shares = JobState.COMPLETED, []
+    world.book.touch(first)
+    world.pass_()
+    assert second.state is JobState.RUNNING
+
+
+def test_an_array_starts_as_many_elements_as_its_qos_has_room_for(world: World) -> None:
+    job = world.submit(qos="jobs1", array="1-3")
+    world.pass_()
+    assert (len(world.book.active), job.pending_count, job.reason) == (1, 2, "QOSMaxJobsPerUserLimit")
+
+
+def test_tier_then_qos_then_age_decide_who_is_first(world: World) -> None:
+    old = world.submit(ntasks=16)
+    quick = world.submit(ntasks=16, qos="long")
+    world.pass_()
+    assert (old.state, quick.state) == (JobState.PENDING, JobState.RUNNING)
+    world.book.free_shares(quick)
+    quick.state, quick.shares = JobState.COMPLETED, []
+    world.book.touch(quick)
+    tier = world.submit(ntasks=16, partition="first")
+    world.pass_()
+    assert (old.state, tier.state) == (JobState.PENDING, JobState.RUNNING)
+
+
+def test_an_exclusive_partition_gives_whole_nodes(world: World) -> None:
+    job = world.submit(partition="ex")
+    world.pass_()
+    assert [share.cpus for share in job.shares] == [8]
+
+
+def test_without_qos_in_the_site_file_any_is_taken(tmp_path: Path) -> None:
+    world = World(tmp_path, 'cluster = "c"\n[[node]]\nnames = "n1"\ncpus = 4\nmemory_mib = 100\n')
+    job = world.submit(qos="anything", account="anyone")
+    world.pass_()
+    assert (job.qos, job.account, job.state) == ("anything", "anyone", JobState.RUNNING)
+    world.store.close()
+
+
+def test_every_reason_is_one_of_slurms() -> None:
+    said = {word for pair in SIZES.values() for words in pair for word in words if word}
+    said |= {word for _, *words in (*RUNNING.values(), *SUBMITTED.values()) for word in words if word}
+    said |= {*WALL, "AccountNotAllowed", "QOSNotAllowed", "MaxMemPerLimit"}
+    assert said - {row["printed_name"] for row in table("job_reasons")} == set()
