@@ -13,7 +13,16 @@ from ..engines.local import machine
 from ..engines.sky import setup
 from ..engines.sky.http import Client, Rejected, SkyError
 from ..model.spec import JobSpec
-from ..site.init import Old, read_module_avail, read_sinfo, read_slurm_conf, render
+from ..site.init import (
+    Old,
+    OldPartition,
+    read_module_avail,
+    read_sacctmgr,
+    read_sinfo,
+    read_sky_check,
+    read_slurm_conf,
+    render,
+)
 from ..site.load import load
 from ..site.record import Site, SiteError
 from ..translate.notes import Refused
@@ -22,10 +31,13 @@ from ._command import absolute
 from ._explain import split, write
 
 USAGE = """Usage: slurmsky site check [FILE]
-       slurmsky site init [-o FILE] [--slurm-conf=FILE] [--sinfo=FILE] [--modules=FILE]
+       slurmsky site init [-o FILE] [--slurm-conf=FILE] [--sinfo=FILE] [--modules=FILE] [--sacctmgr=FILE]
+                          [--sky-check[=FILE]]
 
 check  reads the site file and proves it against SkyPilot: FILE:LINE:COLUMN: what is wrong
-init   writes one: from slurm.conf, sinfo's output and `module avail` of the old cluster, else by asking
+init   writes one: from slurm.conf and the output of sinfo, `module avail`, `sacctmgr -P show qos` and
+       `sacctmgr -P show account` of the old cluster, and from what `sky check` says has been enabled (without a
+       file SkyPilot is asked); without any of them by asking you
 """
 PATIENCE_S = 60.0
 
@@ -122,11 +134,14 @@ def _place(text: str, file: str, partition: str) -> str:
 
 # --- init
 
-_SOURCES = {"--slurm-conf": read_slurm_conf, "--sinfo": read_sinfo, "--modules": read_module_avail}
+_SOURCES = {"--slurm-conf": read_slurm_conf, "--sinfo": read_sinfo, "--modules": read_module_avail,
+            "--sacctmgr": read_sacctmgr, "--sky-check": read_sky_check}  # fmt: skip
 
 
 async def _init(ctx: Context) -> int:
-    call = split(ctx.args[2:], frozenset(("-h", "--help")), frozenset(("-o", *_SOURCES)))
+    ask_sky = "--sky-check" in ctx.args[2:]
+    words = [word for word in ctx.args[2:] if word != "--sky-check"]
+    call = split(words, frozenset(("-h", "--help")), frozenset(("-o", *_SOURCES)))
     if call.flags or call.rest:
         ctx.out(USAGE)
         return 0 if call.flags else 1
@@ -147,7 +162,13 @@ async def _init(ctx: Context) -> int:
         ctx.err(f"slurmsky: {problem}")
     infra: list[str] = []
     gpu = ""
-    if not set(call.values) - {"-o"}:
+    if ask_sky:
+        try:
+            old.infra = await _enabled(ctx)
+        except (SkyError, asyncio.TimeoutError) as error:
+            ctx.err(f"slurmsky: SkyPilot: {error or 'no answer'}")
+            return 1
+    if not set(call.values) - {"-o"} and not ask_sky:
         infra, gpu = await _ask(ctx, old)
     text = render(old, infra=infra, gpu=gpu)
     load(text, target or "slurmsky.toml", machine.facts())  # what is written can be read
@@ -159,18 +180,21 @@ async def _ask(ctx: Context, old: Old) -> tuple[list[str], str]:
     known = ""
     if setup.is_set_up(ctx.env, ctx.queue.site):
         try:
-            client = setup.connect(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
-            known = ",".join(await asyncio.wait_for(setup.enabled_infra(client), 15))
+            known = ",".join(await _enabled(ctx))
         except (SkyError, asyncio.TimeoutError):
             known = ""
     old.cluster = await _answer(ctx, "Name of the cluster", "cluster")
     infra = await _answer(ctx, "Where jobs run, in order (kubernetes/CONTEXT, aws, slurm/NAME...)", known)
     gpu = await _answer(ctx, "GPU that --gpus without a type means", "")
-    from ..site.init import OldPartition
-
     for name in (await _answer(ctx, "Partitions that scripts name", "main")).replace(",", " ").split():
         old.partitions[name] = OldPartition(name, default=not old.partitions)
     return [word.strip() for word in infra.split(",") if word.strip()], gpu
+
+
+async def _enabled(ctx: Context) -> list[str]:
+    """The infra that SkyPilot's server has enabled. Raises SkyError, TimeoutError."""
+    client = setup.connect(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+    return await asyncio.wait_for(setup.enabled_infra(client), 15)
 
 
 async def _answer(ctx: Context, question: str, default: str) -> str:

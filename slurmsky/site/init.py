@@ -1,13 +1,16 @@
-"""A first site file, from what is known of the old cluster: slurm.conf, sinfo's output, `module avail`. Pure."""
+"""A first site file, from what is known of the old cluster: slurm.conf, sinfo's output, `module avail`, its QOS and
+accounts; and of the new place: what `sky check` says. Pure.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..language import hostlist, timelimit
 from ..language.errors import LanguageError
+from . import schema
 from .modules import shipped
 from .record import KNOWN_GPUS
 
@@ -24,6 +27,7 @@ class OldPartition:
     cpus: int = 0  # of its largest node
     gpu: str = ""  # Slurm's type of its GPUs
     gpus: int = 0
+    more: dict[str, str] = field(default_factory=dict)  # further keys of [[partition]] and their texts
 
 
 @dataclass
@@ -38,6 +42,9 @@ class Old:
     max_array_size: int = 0
     mail_program: str = ""
     problems: list[str] = field(default_factory=list)
+    qos: dict[str, dict[str, str]] = field(default_factory=dict)  # name -> keys of [[qos]] and their texts
+    accounts: dict[str, str] = field(default_factory=dict)  # name -> description
+    infra: list[str] = field(default_factory=list)  # what SkyPilot has enabled
 
 
 _PAIR = re.compile(r'([A-Za-z]+)=("[^"]*"|\S+)')
@@ -49,8 +56,14 @@ def read_slurm_conf(text: str, old: Old) -> None:
     Source: man slurm.conf.
     """
     nodes: dict[str, tuple[int, str, int]] = {}  # cpus, GPU type, GPUs
+    usual: dict[str, dict[str, str]] = {"nodename": {}, "partitionname": {}}  # of the DEFAULT lines so far
     for number, line in enumerate(text.replace("\\\n", " ").splitlines(), 1):
         pairs = {name.lower(): value.strip('"') for name, value in _PAIR.findall(line.split("#", 1)[0])}
+        for what, default in usual.items():
+            if pairs.get(what, "").upper() == "DEFAULT":
+                default.update({key: value for key, value in pairs.items() if key != what})
+            elif what in pairs:
+                pairs = {**default, **pairs}
         try:
             if "nodename" in pairs:
                 _node(pairs, nodes, old)
@@ -70,15 +83,25 @@ def _node(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], old: Ol
         cpus = 1
         for key in ("sockets", "corespersocket", "threadspercore", "boards"):
             cpus *= int(pairs.get(key, "1"))
-    kind, count = "", 0
-    for word in pairs.get("gres", "").split(","):
-        parts = word.split("(")[0].split(":")
-        if parts[0] == "gpu":
-            count = int(parts[-1]) if parts[-1].isdigit() else 1
-            kind = parts[1] if len(parts) > 2 or (len(parts) == 2 and not parts[1].isdigit()) else ""
+    kind, count = _gpus(pairs.get("gres", ""))
     for name in hostlist.expand(pairs["nodename"]):
         nodes[name] = (cpus, kind, count)
-    for feature in re.split(r"[,&]", pairs.get("feature", "") or pairs.get("features", "")):
+    _note_features(pairs.get("feature", "") or pairs.get("features", ""), old)
+
+
+def _gpus(gres: str) -> tuple[str, int]:
+    """Type and number of the GPUs in a node's gres."""
+    kind, count = "", 0
+    for word in re.sub(r"\([^)]*\)", "", gres).split(","):
+        parts = word.split(":")
+        if parts[0] == "gpu":
+            count = int(parts[-1]) if parts[-1].isdecimal() else 1
+            kind = parts[1] if len(parts) > 2 or (len(parts) == 2 and not parts[1].isdecimal()) else ""
+    return kind, count
+
+
+def _note_features(text: str, old: Old) -> None:
+    for feature in re.split(r"[,&]", text):
         if feature and feature not in old.features:
             old.features.append(feature)
 
@@ -100,32 +123,104 @@ def _partition(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], ol
         cpus=max((fact[0] for fact in facts), default=0),
         gpu=with_gpus[0][1] if with_gpus else "",
         gpus=max((fact[2] for fact in facts), default=0),
+        more={key: pairs[word] for word, key in _PARTITION_KEYS.items() if pairs.get(word, "ALL").upper() != "ALL"},
     )
+
+
+#: further words of a PartitionName line -> keys of [[partition]]
+_PARTITION_KEYS = {"defaulttime": "default_time", "allowaccounts": "allow_accounts", "allowqos": "allow_qos",
+                   "allowgroups": "allow_groups", "qos": "qos", "prioritytier": "priority_tier",
+                   "maxmempernode": "max_mem_per_node_mib", "oversubscribe": "oversubscribe"}  # fmt: skip
 
 
 def _setting(pairs: dict[str, str], old: Old) -> None:
     old.cluster = pairs.get("clustername", old.cluster)
     old.mail_program = pairs.get("mailprog", old.mail_program)
-    if pairs.get("maxarraysize", "").isdigit():
+    if pairs.get("maxarraysize", "").isdecimal():
         old.max_array_size = int(pairs["maxarraysize"])
     for word in pairs.get("licenses", "").split(","):
         name, _, count = word.replace("*", ":").partition(":")
         if name:
-            old.licenses.append((name, int(count) if count.isdigit() else 1))
+            old.licenses.append((name, int(count) if count.isdecimal() else 1))
+
+
+#: headings of sinfo's columns -> what is taken of them
+_SINFO = {"PARTITION": "name", "TIMELIMIT": "time", "NODELIST": "nodes", "CPUS": "cpus", "GRES": "gres",
+          "AVAIL_FEATURES": "features", "ACTIVE_FEATURES": "features", "FEATURES": "features"}  # fmt: skip
+_NONE = ("(null)", "N/A", "n/a", "")
 
 
 def read_sinfo(text: str, old: Old) -> None:
-    """sinfo's default columns: PARTITION AVAIL TIMELIMIT NODES STATE NODELIST."""
+    """sinfo's columns, by their headings; those of a plain ``sinfo`` where there are none."""
+    columns = ["name", "", "time", "", "", "nodes"]
     for line in text.splitlines():
         words = line.split()
-        if len(words) < 4 or words[0] in ("PARTITION", "CLUSTER:") or words[0].startswith("-"):
+        if words and words[0] == "PARTITION":
+            columns = [_SINFO.get(word, "") for word in words]
             continue
-        name = words[0].rstrip("*")
-        part = old.partitions.setdefault(name, OldPartition(name))
-        part.default = part.default or words[0].endswith("*")
-        part.max_time = part.max_time or words[2]
-        if len(words) > 5 and words[5] not in part.nodes:
-            part.nodes = ",".join(filter(None, (part.nodes, words[5])))
+        if len(words) < 3 or words[0] == "CLUSTER:" or words[0].startswith("-"):
+            continue
+        cells = {key: word for key, word in zip(columns, words, strict=False) if key and word not in _NONE}
+        shown = cells.get("name", "")
+        if not shown.rstrip("*"):
+            continue
+        part = old.partitions.setdefault(shown.rstrip("*"), OldPartition(shown.rstrip("*")))
+        part.default = part.default or shown.endswith("*")
+        part.max_time = part.max_time or cells.get("time", "")
+        if cells.get("nodes", "") not in part.nodes:
+            part.nodes = ",".join(filter(None, (part.nodes, cells["nodes"])))
+        digits = cells.get("cpus", "").rstrip("+")
+        part.cpus = max(part.cpus, int(digits) if digits.isdecimal() else 0)
+        kind, count = _gpus(cells.get("gres", ""))
+        part.gpu, part.gpus = part.gpu or kind, max(part.gpus, count)
+        _note_features(cells.get("features", ""), old)
+
+
+def read_sacctmgr(text: str, old: Old) -> None:
+    """``sacctmgr -P show qos`` and ``sacctmgr -P show account``, one after the other: their columns tell them apart."""
+    columns: list[str] = []
+    for line in text.splitlines():
+        cells = ["".join(char for char in cell if char.isprintable()) for cell in line.split("|")]
+        if cells[0] in ("Name", "Account"):
+            columns = cells
+        elif columns[:1] == ["Account"] and cells[0] not in (*_NONE, "root"):
+            old.accounts[cells[0]] = dict(zip(columns, cells, strict=False)).get("Descr", "")
+        elif columns and cells[0] not in _NONE:
+            row = dict(zip(columns, cells, strict=False))
+            old.qos[cells[0]] = {key: row[name] for name, key in _QOS_COLUMNS.items() if row.get(name)}
+
+
+#: columns of ``sacctmgr show qos`` -> keys of [[qos]]
+_QOS_COLUMNS = {
+    "Descr": "description", "Priority": "priority", "Flags": "flags", "GrpTRES": "grp_tres", "GrpJobs": "grp_jobs",
+    "GrpSubmit": "grp_submit_jobs", "MaxTRES": "max_tres", "MaxTRESPerNode": "max_tres_per_node",
+    "MaxTRESMins": "max_tres_mins", "MaxWall": "max_wall", "MaxTRESPU": "max_tres_per_user",
+    "MaxJobsPU": "max_jobs_per_user", "MaxSubmitPU": "max_submit_jobs_per_user", "MaxTRESPA": "max_tres_per_account",
+    "MaxJobsPA": "max_jobs_per_account", "MaxSubmitPA": "max_submit_jobs_per_account", "MinTRES": "min_tres",
+}  # fmt: skip
+_ENABLED = re.compile(r"\s*([A-Za-z][\w ()-]*?) \[([\w, ]*)\]\s*$")
+_CONTEXT = re.compile(r"\s*[\u2500-\u257f]+\s*(\S+?):?(?:\s.*)?$")
+#: clouds whose jobs go to a context, a cluster or a pool of machines: NAME/CONTEXT
+_WITH_CONTEXTS = {"kubernetes": "kubernetes", "slurm": "slurm", "ssh": "ssh", "ssh node pools": "ssh"}
+
+
+def read_sky_check(text: str, old: Old) -> None:
+    """What ``sky check`` lists under "Enabled infra": clouds that can compute, and their contexts.
+
+    Source: sky/check.py, _summary_message.
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).partition("Enabled infra")[2]
+    cloud, contexts = "", 0
+    for line in [*plain.splitlines()[1:], "end [compute]"]:
+        title, context = _ENABLED.match(line), _CONTEXT.match(line)
+        if title:
+            if cloud and not contexts:
+                old.infra.append(cloud)
+            name = title[1].lower()
+            cloud, contexts = (_WITH_CONTEXTS.get(name, name) if "compute" in title[2] else ""), 0
+        elif context and cloud in _WITH_CONTEXTS.values():
+            old.infra.append(f"{cloud}/{context[1]}")
+            contexts += 1
 
 
 _MODULE = re.compile(r"(?<![\w./+-])([A-Za-z][\w.+-]*(?:/[\w.+-]+)*)(?:\s*[(<][^)>]*[)>])*")
@@ -158,8 +253,8 @@ def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = 
         lines += ["[mail]", f'program = "{_clean(old.mail_program)}"', ""]
     lines += [
         "[sky]",
-        f"infra = {_list(infra)}"
-        if infra
+        f"infra = {_list(infra or old.infra)}"
+        if infra or old.infra
         else '# infra = ["kubernetes/CONTEXT", "aws"]  # () = wherever SkyPilot likes',
         "",
     ]
@@ -171,7 +266,11 @@ def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = 
         "",
     ]
     for part in old.partitions.values():
-        lines += _partition_lines(part)
+        lines += _partition_lines(part, old)
+    for name, keys in old.qos.items():
+        lines += ["[[qos]]", f'name = "{_clean(name)}"', *_keys(keys, schema.LISTS["qos"]), ""]
+    for name, said in old.accounts.items():
+        lines += ["[[account]]", f'name = "{_clean(name)}"', *([f'description = "{_clean(said)}"'] if said else []), ""]
     if old.features:
         lines += ['# Features of the old nodes; in a partition: features = { NAME = "GPU or instance type" }']
         lines += [f"#   {_clean(name)}" for name in old.features[:40]]
@@ -187,7 +286,25 @@ def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = 
     return "\n".join(lines)
 
 
-def _partition_lines(part: OldPartition) -> list[str]:
+def _keys(texts: Mapping[str, str], keys: Mapping[str, schema.Key]) -> list[str]:
+    """Lines of a table; what the key does not take is left as a comment."""
+    lines = []
+    for key, text in texts.items():
+        value: object = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
+        if key in ("max_wall", "description", "default_time"):
+            value = text
+        if key == "priority" and not value:
+            continue
+        shown = str(value) if isinstance(value, int) else f'"{_clean(text)}"'
+        try:
+            keys[key].read(value)
+            lines.append(f"{key} = {shown}")
+        except schema.Bad as error:
+            lines.append(f"# {key} was {_clean(text)}: {error}")
+    return lines
+
+
+def _partition_lines(part: OldPartition, old: Old) -> list[str]:
     lines = ["[[partition]]", f'name = "{_clean(part.name)}"']
     if part.default:
         lines.append("default = true")
@@ -197,12 +314,19 @@ def _partition_lines(part: OldPartition) -> list[str]:
             lines.append(f'max_time = "{_clean(part.max_time)}"')
         except LanguageError:
             lines.append(f"# the time limit was {_clean(part.max_time)}")
-    if part.max_nodes.isdigit():
+    if part.max_nodes.isascii() and part.max_nodes.isdecimal():
         lines.append(f"max_nodes = {part.max_nodes}")
     if part.cpus:
         lines.append(f"max_cpus_per_node = {part.cpus}")
     if part.gpu:
         lines.append(f'gpu = "{_clean(_sky_gpu(part.gpu))}"  # {_clean(part.gpu)}:{part.gpus} on the old nodes')
+    more = dict(part.more)
+    known = {"normal", *old.qos} if old.qos else None
+    for key in ("qos", "allow_qos"):
+        words = more.get(key, "").split(",")
+        if known is not None and any(word not in known for word in words if word):
+            lines.append(f"# {key} was {_clean(more.pop(key))}")
+    lines += _keys(more, schema.PARTITION)
     if part.nodes:
         lines.append(f"# was {_clean(part.nodes)}")
     return [*lines, '# infra = "kubernetes/CONTEXT"', ""]

@@ -21,7 +21,7 @@ from ..options.getopt import split
 from ..options.table import Option, Table, load
 from ..site.modules import find
 from ..site.record import KNOWN_GPUS, Site
-from . import fates
+from . import explainforms, fates
 from .idiom import one_line
 from .idiomvars import RENAMED
 from .images import of_steps
@@ -31,6 +31,7 @@ from .task import SkyTask, plan
 
 KEPT, CHANGED, NOTHING, REFUSED, DECISION = "kept", "changed", "no effect", "refused", "decision"
 _LOADS = ("load", "try-load", "load-any", "swap")
+_KINDS = ("form", "directive", "module", "command", "step", "variable", "path")
 FATES = (KEPT, CHANGED, NOTHING, DECISION, REFUSED)
 #: Longer scripts are not explained line by line; sbatch itself takes 4 MiB.
 MAX_SOURCE = 1 << 20
@@ -41,7 +42,7 @@ class Finding:
     """One thing in the script. ``settle``: lines of the site file that would settle it."""
 
     line: int
-    kind: str  # directive | module | variable | command | path
+    kind: str  # form | directive | module | command | step | variable | path
     text: str
     fate: str
     reason: str
@@ -134,17 +135,18 @@ def explain(
     draft.fields = {**task.fields, **task.fields["resources"]} if task else {}
     draft.notes = {note.option: note for note in task.notes} if task else {}
     script = parse(text)
-    found = [*draft.directives(source), *draft.modules(text), *draft.variables(script)]
+    found = [Finding(one.line, "form", one.text, one.fate, one.reason)
+             for one in explainforms.forms(source[:MAX_SOURCE], table, engine == "sky")]  # fmt: skip
+    found += [*draft.directives(source), *draft.modules(text), *draft.variables(script)]
     found += [*draft.commands(script), *draft.steps(script), *draft.paths(script)]
-    rank = {"directive": 0, "module": 1, "command": 2, "step": 3, "variable": 4, "path": 5}
-    found.sort(key=lambda entry: (entry.line, rank[entry.kind]))
+    found.sort(key=lambda entry: (entry.line, _KINDS.index(entry.kind)))
     return Page(
         file=file,
         findings=tuple(found),
         engine=engine,
         partition=partition,
         refusal=refusal,
-        task_yaml=_task_yaml(task, file) if task else "",
+        task_yaml=_task_yaml(task, file) if task and len(specs) == 1 else "",
         infra=draft.infra,
         nodes=task.geometry.nodes if task else 0,
         time_limit_min=spec.time_limit_min,
@@ -323,7 +325,7 @@ class _Draft:
 
     def variables(self, script: Script) -> Iterator[Finding]:
         seen: set[str] = set()
-        for match in re.finditer(r"\b(?:SLURMD?|SBATCH|SRUN)_[A-Z0-9_]+\b", script.source):
+        for match in re.finditer(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b", script.source):
             name = match[0]
             start = script.source.rfind("\n", 0, match.start()) + 1
             if name in seen or script.source[start : start + 1] == "#":
@@ -331,6 +333,20 @@ class _Draft:
             seen.add(name)
             line = script.source.count("\n", 0, match.start()) + 1
             yield Finding(line, "variable", name, *self._variable(name, script.source))
+        yield from self._usual(script)
+
+    def _usual(self, script: Script) -> Iterator[Finding]:
+        """Variables that are nobody's in particular, where a person should know what they hold."""
+        seen: set[str] = set()
+        for match in _USUAL.finditer(script.source):
+            start = script.source.rfind("\n", 0, match.start()) + 1
+            if match[0] in seen or script.source[start : start + 1] == "#":
+                continue
+            seen.add(match[0])
+            name = match[0] if ("variable", match[0]) in sentences() else "NCCL_"
+            reason = self.sentence("variable", name)
+            line = script.source.count("\n", 0, match.start()) + 1
+            yield Finding(line, "variable", match[0], CHANGED if self.sky and "leave" in reason else KEPT, reason)
 
     def _variable(self, name: str, source: str) -> tuple[str, str]:
         if re.search(r"(?m)^\s*(?:export\s+)?%s=" % name, source):
@@ -385,8 +401,6 @@ class _Draft:
             yield Finding(command.line, "command", shown, CHANGED if changed else KEPT, reason)
 
     def paths(self, script: Script) -> Iterator[Finding]:
-        if not self.sky:
-            return
         seen: set[str] = set()
         mounted = [path.path for path in self.site.paths]
         mounted += [path for path, _ in self.site.sky_partition(self.partition).volumes]
@@ -410,6 +424,8 @@ class _Draft:
 
     def _path(self, line: int, path: str, top: str, mounted: Sequence[str]) -> Finding:
         shown = one_line(path, 60)
+        if not self.sky:
+            return Finding(line, "path", shown, KEPT, "as this machine has it")
         for place in mounted:
             if path == place or path.startswith(place.rstrip("/") + "/"):
                 return Finding(line, "path", shown, KEPT, f"{place} is mounted")
@@ -421,6 +437,8 @@ class _Draft:
     def _store(self, line: int, name: str, source: str) -> Finding:
         if re.search(r"(?m)^\s*(?:export\s+)?%s=" % name, source) or name in dict(self.site.environment):
             return Finding(line, "variable", name, KEPT, "the script or the site file sets it")
+        if not self.sky:
+            return Finding(line, "variable", name, KEPT, "as your environment has it")
         settle = f'[environment]\n{name} = "/{name.lower()}"\n[paths]\n"/{name.lower()}" = "s3://BUCKET/{name.lower()}"'
         return Finding(
             line, "variable", name, DECISION, "a storage of the old cluster: say where its content is", settle
@@ -452,6 +470,10 @@ _KNOWN = re.compile(
     r"|STEP.*|SUBMIT_(DIR|HOST)|TASKS_PER_NODE|TASK_PID|THREADS_PER_CORE|TMPDIR|LOGS|TOPOLOGY_.*|TRES_PER_TASK"
     r"|UMASK|WCKEY|WORKING_CLUSTER|EXPORT_ENV|HOSTFILE|CONF|CONTAINER.*|ACCTG_FREQ|DISTRIBUTION|EXIT_.*)"
     r"|SLURMD_NODENAME|SLURMD_.*|SBATCH_[A-Z_]+|SRUN_(CPUS_PER_TASK|DEBUG|KILL_ON_BAD_EXIT)"
+)
+_USUAL = re.compile(
+    r"(?<![\w.-])(?:(?:NCCL|GLOO|UCX|FI)_[A-Z0-9_]+|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES"
+    r"|TMPDIR|HOME|USER|PWD)\b"
 )
 _PATH = re.compile(r"(?<![\w./$}~:*-])/(?:[A-Za-z0-9_][\w.@+-]*)(?:/[\w.@+-]+)*")
 _OF_THE_SYSTEM = frozenset(

@@ -137,7 +137,7 @@ def test_findings(script: str, kind: str, fate: str, reason: str | None) -> None
 
 def test_an_untyped_gpu_is_a_decision_and_shows_the_task_all_the_same() -> None:
     page = explain("#!/bin/bash\n#SBATCH --gpus=2\n", site=BARE)
-    assert [found.fate for found in page.findings] == ["decision"]
+    assert [found.fate for found in page.findings] == ["kept", "decision"]
     assert "accelerators: GPU_TYPE:2" in page.task_yaml
     assert not page.unchanged
 

@@ -1,0 +1,112 @@
+"""What of a script's form sbatch reads, and what it does not: the first line, switched off directives, values that
+stay as they are typed. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..language import directives
+from ..options.getopt import split
+from ..options.table import Table
+from .idiom import one_line
+
+#: fates of explain
+KEPT, NOTHING, DECISION, REFUSED, CHANGED = "kept", "no effect", "decision", "refused", "changed"
+_SHELLS = frozenset(("bash", "sh", "python", "python3", "env"))  # in every image
+_FOREIGN = re.compile(r"#(?:\$ |(PBS|BSUB|FLUX|MSUB|DW|BB|COBALT|OAR|PJM)\b)")
+_OFF = re.compile(r"##+\s*SBATCH\b")
+_MISSPELT = re.compile(r"#\s+SBATCH\b|#[Ss][Bb][Aa][Tt][Cc][Hh]\b")
+_PLACEHOLDER = re.compile(r"<[^<>]+>|\bYOUR[_A-Z]|\byour[-_ ]|CHANGE_?ME|\bTODO\b|\bXXX+\b|^\.\.\.$")
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]|^~")
+#: options that may be given twice: each counts
+_EACH = frozenset(("export-file",))
+
+
+@dataclass(frozen=True)
+class Form:
+    """A finding of this module."""
+
+    line: int
+    text: str
+    fate: str
+    reason: str
+
+
+def forms(source: bytes, table: Table, sky: bool) -> Iterator[Form]:
+    """What to say of a script beyond its options, in no order. Nothing for one that sbatch cannot read."""
+    components: Sequence[Sequence[directives.Word]]
+    try:
+        components = directives.parse(source).components
+    except directives.ScriptError:
+        components = ()
+    yield from _lines(source, sky)
+    for words in components:
+        yield from _values(words, table)
+
+
+def _lines(source: bytes, sky: bool) -> Iterator[Form]:
+    has_own = b"#SBATCH" in source
+    reading = True
+    for number, line in directives.lines(source[: 1 << 20]):
+        shown = one_line(line.rstrip("\r"), 60)
+        if number == 1 and line.startswith("#!"):
+            yield Form(1, shown, *_interpreter(line, sky))
+        elif _OFF.match(line):
+            yield Form(number, shown, NOTHING, "switched off: a comment to sbatch")
+        elif not line.startswith("#SBATCH") and _MISSPELT.match(line):
+            yield Form(number, shown, NOTHING, "not read: a directive begins with #SBATCH, without a blank")
+        elif line.startswith("#SBATCH"):
+            rest = line[7:].strip()
+            if not reading:
+                yield Form(number, shown, NOTHING, "behind the first command, where sbatch reads no directives")
+            elif not rest:
+                yield Form(number, shown, NOTHING, "empty")
+            elif rest.split()[0].lower() in ("hetjob", "packjob"):
+                fate, reason = (KEPT, "the next component of the job begins")
+                if sky:
+                    fate, reason = (REFUSED, "heterogeneous jobs do not run on SkyPilot: a job for each component")
+                yield Form(number, shown, fate, reason)
+        elif _FOREIGN.match(line):
+            yield Form(number, shown, *_foreign(line, has_own))
+        elif line.strip()[:1] not in ("", "#"):
+            reading = False
+
+
+def _interpreter(line: str, sky: bool) -> tuple[str, str]:
+    words = line[2:].split()
+    name = words[0].rpartition("/")[2] if words else ""
+    if name == "env" and len(words) > 1:
+        name = words[1]
+    if sky and name not in _SHELLS:
+        return CHANGED, f"runs the script as it is: {one_line(name, 30) or 'it'} must be in the image at that path"
+    return KEPT, "runs the script as it is, with all that the shell does itself"
+
+
+def _foreign(line: str, has_own: bool) -> tuple[str, str]:
+    if line.startswith(("#PBS", "#BSUB")) and not has_own:
+        return KEPT, "read as sbatch reads it, because there is no #SBATCH line"
+    if line.startswith(("#DW", "#BB")):
+        return NOTHING, "there are no burst buffers"
+    return NOTHING, "another scheduler's: sbatch does not read it"
+
+
+def _values(words: Sequence[directives.Word], table: Table) -> Iterator[Form]:
+    """Options that are given again, and values that mean less than they seem to."""
+    lines: dict[int, list[str]] = {}
+    for word in words:
+        lines.setdefault(word.line, []).append(word.text)
+    given: dict[str, tuple[int, str]] = {}
+    for line, texts in lines.items():
+        for option, text in split(table, texts).found:
+            shown = f"--{option.name}" + ("" if text is None else f"={one_line(text, 60)}")
+            if option.name in given and option.name not in _EACH:
+                before, earlier = given[option.name]
+                yield Form(before, earlier, NOTHING, f"given again in line {line}: the last one counts")
+            given[option.name] = (line, shown)
+            if text and _PLACEHOLDER.search(text):
+                yield Form(line, shown, DECISION, "looks like a placeholder: write what is meant")
+            elif text and _VARIABLE.search(text) and option.name not in ("wrap", "export"):
+                yield Form(line, shown, KEPT, "taken as it is typed: sbatch expands no variables and no ~")

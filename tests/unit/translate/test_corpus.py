@@ -1,0 +1,93 @@
+"""Everything that was found in public batch scripts (tests/data/corpus.csv): sbatch takes it, explain has a line for
+it, and translate makes YAML of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from slurmsky.site import load
+from slurmsky.translate.explain import FATES
+from slurmsky.translate.notes import Refused
+
+_TESTS = Path(__file__).resolve().parents[2]
+_SPEC = importlib.util.spec_from_file_location("moving", _TESTS / "scripts" / "moving.py")
+assert _SPEC is not None and _SPEC.loader is not None
+moving = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(moving)
+
+SITE = load(
+    """
+accounts = ["ml"]
+[gpus]
+default = "H100"
+[[partition]]
+name = "main"
+default = true
+features = { highmem = "r6i.8xlarge" }
+""",
+    "site.toml",
+)
+#: what sbatch itself refuses, in its own words
+REFUSED = {
+    "stray word in directives": "Invalid directive found in batch script: a",
+    "directives that stand after a stray word (refused)": "Invalid directive found in batch script: a",
+    "no shebang in line 1": "This does not look like a batch script",
+    "(none)": "This does not look like a batch script",
+    "CRLF line ends": "Batch script contains DOS line breaks",
+    "unknown: image": "unrecognized option",
+    "unknown: module": "unrecognized option",
+    "unknown: environment": "unrecognized option",
+    "unknown: gpu-per-node": "unrecognized option",
+}
+
+
+def rows() -> list[dict[str, str]]:
+    lines = (_TESTS / "data" / "corpus.csv").read_text(encoding="utf-8").splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("# ")))
+
+
+def script(row: dict[str, str]) -> bytes:
+    """The row's example as a whole script."""
+    text = row["script"].replace("\\n", "\n").replace("\\t", "\t").replace("\\r", "\r").replace("\\\\", "\\")
+    if text.startswith("<NOSHEBANG>"):
+        text = text.removeprefix("<NOSHEBANG>")
+    elif text.startswith("<BANG>"):
+        text = text.removeprefix("<BANG>")
+    else:
+        text = "#!/bin/bash\n" + text
+    return (text.removesuffix("<EOF>") + ("" if text.endswith("<EOF>") else "\n")).encode()
+
+
+def test_the_tables_are_whole() -> None:
+    counts = Counter(row["table"] for row in rows())
+    assert len(rows()) == 702
+    assert (counts["option (long name)"], counts["module name"], counts["command"], counts["body"]) == (55, 100, 53, 85)
+    assert (counts["variable read"], counts["variable set"], counts["srun option"]) == (52, 20, 60)
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['table']}: {row['entry']}")
+def test_what_people_write(row: dict[str, str]) -> None:
+    data = script(row)
+    for engine in ("local", "sky"):
+        page = moving.explained(data, SITE, "job.sh", engine)
+        if row["entry"] in REFUSED:
+            assert REFUSED[row["entry"]] in page.refusal
+            continue
+        assert page.refusal == ""
+        found = [one for one in page.findings if one.kind == row["kind"] and one.text.startswith(row["shown"])]
+        assert found, [(one.kind, one.text) for one in page.findings]
+        assert found[0].fate in FATES and found[0].reason
+    if row["entry"] not in REFUSED:
+        try:
+            kept = moving.kept(data, SITE)
+        except Refused as refused:  # in Slurm's words, as explain says it, too
+            assert any(str(refused) in one.reason for one in page.findings), refused
+        else:
+            assert isinstance(yaml.safe_load(kept.yaml), dict)
