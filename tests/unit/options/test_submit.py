@@ -342,7 +342,7 @@ def test_node_files() -> None:
 
 
 def test_idle_options_are_told() -> None:
-    assert [option.long for option in sbatch("--reboot", "-A", "x", "-n1").idle] == ["reboot", "account"]
+    assert [option.long for option in sbatch("--reboot", "-A", "x", "--wckey=w").idle] == ["reboot", "wckey"]
 
 
 def test_site_options() -> None:
