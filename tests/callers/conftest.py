@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS / "callers")]
+sys.path.insert(0, str(TESTS / "callers"))
 
 from lines import JOBS  # noqa: E402
 from local_engine import LocalEngine, local_engine  # noqa: E402

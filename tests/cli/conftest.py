@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS / "cli")]
+sys.path.insert(0, str(TESTS / "cli"))
 
 from local_engine import LocalEngine, local_engine  # noqa: E402
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cloud import Cloud, namespaces_work
 from local_engine import LocalEngine, local_engine
 from sky_server import SkyServer

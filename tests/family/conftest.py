@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from local_engine import LocalEngine, local_engine
 
 TESTS = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(TESTS))
-
-from local_engine import LocalEngine, local_engine  # noqa: E402
 
 
 @pytest.fixture(scope="session")

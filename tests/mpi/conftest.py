@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from local_engine import LocalEngine, local_engine
 
 _MPI4PY = "mpi4py==4.1.2"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from local_engine import LocalEngine, local_engine
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]

@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from local_engine import LocalEngine, local_engine
 
 from slurmsky.engines.sky import setup

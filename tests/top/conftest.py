@@ -16,11 +16,9 @@ from pathlib import Path
 
 import pyte
 import pytest
+from local_engine import BIN, LocalEngine, local_engine
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-from local_engine import BIN, LocalEngine, local_engine  # noqa: E402
 
 WAIT_S = 90.0
 KEYS = {

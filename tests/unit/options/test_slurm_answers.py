@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from datetime import datetime, timezone
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from recorded_tables import read_table
 
 from slurmsky.options import query, script, submit
