@@ -71,6 +71,15 @@ class World:
             job = self.server.jobs[len(self.tasks_of_jobs)]
             self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job)))
 
+    async def preempt(self) -> None:
+        """The first job's nodes are lost, and SkyPilot starts it again."""
+        job = self.server.jobs[0]
+        job.become("RECOVERING", "preempted")
+        self.cloud.stop(1, signal.SIGKILL)
+        await self.until(lambda: any(event.get("state") == "REQUEUED" for event in self.told))
+        job.log = b""
+        self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job, run=1)))
+
     async def until(self, condition, patience: float = 100) -> None:
         deadline = time.monotonic() + patience
         while not condition():

@@ -242,12 +242,7 @@ def test_lost_nodes_are_a_requeue(world):
             world.launch("#!/bin/bash\necho run ${SLURM_RESTART_COUNT-0}; sleep ${NAP-1}; echo end")
         )
         await world.until(lambda: (world.project / "slurm-7.out").exists() and b"run" in world.out)
-        job = world.server.jobs[0]
-        job.become("RECOVERING", "Cluster preempted or failed, recovering")
-        world.cloud.stop(1, signal.SIGKILL)
-        await world.until(lambda: any(event.get("state") == "REQUEUED" for event in world.told))
-        job.log = b""
-        world.tasks_of_jobs.append(asyncio.ensure_future(world.cloud.run(job, run=1)))
+        await world.preempt()
         await world.until(world.ended)
 
     world.play(what)
@@ -410,12 +405,7 @@ exit 0
     async def what(world):
         await start_all(world, elements(world, 3, script))
         await world.until(lambda: len(ends(world)) == 2)
-        job = world.server.jobs[0]
-        job.become("RECOVERING", "Cluster preempted or failed, recovering")
-        world.cloud.stop(1, signal.SIGKILL)
-        await world.until(lambda: any(event.get("state") == "REQUEUED" for event in world.told))
-        job.log = b""
-        world.tasks_of_jobs.append(asyncio.ensure_future(world.cloud.run(job, run=1)))
+        await world.preempt()
         await world.until(lambda: len(ends(world)) == 3)
 
     world.play(what)

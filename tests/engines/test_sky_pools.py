@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 from pathlib import Path
 
@@ -32,12 +30,7 @@ def test_a_job_in_a_pool(world: World) -> None:
         script += "[ ${SLURM_RESTART_COUNT-0} = 1 ] || sleep 300\n"
         await world.engine.start(world.launch(script))
         await world.until(lambda: (world.project / "slurm-7.out").exists() and b"hi" in world.out)
-        job = world.server.jobs[0]
-        job.become("RECOVERING", "preempted")
-        world.cloud.stop(1, signal.SIGKILL)
-        await world.until(lambda: any(event.get("state") == "REQUEUED" for event in world.told))
-        job.log = b""
-        world.tasks_of_jobs.append(asyncio.ensure_future(world.cloud.run(job, run=1)))
+        await world.preempt()
         await world.until(world.ended)
 
     world.play(what)
