@@ -13,15 +13,16 @@ from typing import Any
 
 from ..language import arrayspec
 from ..language.errors import LanguageError
-from ..model.spec import INFINITE, JobSpec
+from ..model.spec import JobSpec
 from ..site.record import Site
 from . import idiom
-from .fates import WITHOUT_EFFECT
 from .geometry import Geometry, geometry
 from .idiom import Dropped, Reading, one_line
 from .idiomvars import Facts
 from .keepyaml import Document
+from .leftout import left_out
 from .notes import Note, Refused
+from .scriptfiles import leaves_files, names_files_beside, takes_arguments
 from .shell import Script, parse
 from .task import SkyTask, docker_image, plan, sky_name
 
@@ -29,12 +30,6 @@ DEFAULT_GPU = "H100"
 REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
 _SHELL = re.compile(r"#!\s*(?:/usr/bin/env\s+(?:-S\s*)?)?(?:\S*/)?(\w+)(.*)")
 _BASH = frozenset(("bash", "sh", "dash"))
-_BESIDE = re.compile(
-    r"(?:\./)?[\w.-]+/[\w./-]+$"
-    r"|[\w.-]+\.(?:py|sh|R|jl|pl|m|yaml|yml|json|txt|cfg|toml|ini|sif|nml|conf|csh|exe|in|dat|csv)$"
-)
-_ARGUMENTS = frozenset("123456789@*#")
-_RESULT = re.compile(r"^--?(out|output|save|results?|log)([-_]?(dir|path|file|folder))?$")
 
 
 @dataclass(frozen=True)
@@ -199,7 +194,7 @@ class _Draft:
     def _head(self, document: Document) -> None:
         document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky jobs launch {self._yaml_name()}")
         self.left_out += self.reading.dropped
-        self.left_out += _left_out(self.spec)
+        self.left_out += left_out(self.spec)
         if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):
             self.left_out.append(
                 Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
@@ -249,17 +244,11 @@ class _Draft:
             )
 
     def _needs_workdir(self) -> bool:
-        """Whether the script names files beside it."""
+        """Whether the script wants the files beside it."""
         program, _ = interpreter(self.source)
         if program not in _BASH and program:
             return True
-        for command in self.script.commands:
-            if command.name in ("echo", "printf", "export", "set", "cat"):
-                continue
-            named = [*command.words, *(word for _, word in command.redirects)]
-            if any(_BESIDE.match(word.text or "") for word in named):
-                return True
-        return False
+        return names_files_beside(self.script)
 
     def _resources(self, document: Document) -> None:
         wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
@@ -369,38 +358,11 @@ class _Draft:
                 f"  file_mounts: {{{one_line(path)}: {{source: s3://BUCKET{one_line(path)}, mode: MOUNT}}}}"
             )
 
-    def _takes_arguments(self) -> bool:
-        """Whether the script reads $1, $@ and the like outside of its functions."""
-        return any(
-            part.name in _ARGUMENTS
-            for command in self.script.commands
-            if not command.depth and not any(block.kind == "function" for block in command.blocks)
-            for word in (*command.words, *(given.value for given in command.assignments))
-            for part in word.variables
-        )
-
-    def _writes(self) -> bool:
-        """Whether the script leaves files in the folder it runs in."""
-        for command in self.script.commands:
-            for operator, word in command.redirects:
-                # by name: what a variable names may lie anywhere
-                if operator in (">", ">>", "&>", "1>") and re.match(r"[\w.]", word.shown.strip("\"'")):
-                    return True
-            texts = command.texts
-            if command.name in ("cp", "mv", "rsync") and "SLURM_SUBMIT_DIR" in texts[-1]:
-                return True
-            if any(
-                _RESULT.match(text.partition("=")[0]) and not (text.partition("=")[2] or following).startswith("/")
-                for text, following in zip(texts, [*texts[1:], ""], strict=False)
-            ):
-                return True
-        return False
-
     def _run_comments(self) -> list[str]:
         found = [one_line(note) for note in self.reading.notes]
         if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
             found.append("run starts on every node; what Slurm did on the first one only is behind NODE_RANK 0")
-        if self._writes():
+        if leaves_files(self.script):
             found.append("files that it writes stay on the node and go with it; to keep them, write below a bucket:")
             found.append(f"  file_mounts: {{/results: {{name: {self.task.name}-results, mode: MOUNT}}}}")
         return list(dict.fromkeys(found))
@@ -418,7 +380,7 @@ class _Draft:
             lines.append("set " + " ".join(flags))
         if re.search(r"![^\s=(\"']", text.replace("$!", "")):
             lines.append("set +H  # SkyPilot's bash is an interactive one, where ! means history")
-        if self._takes_arguments():
+        if takes_arguments(self.script):
             given = " ".join(idiom.quoted(word) for word in self.arguments)
             lines.append(f"set -- {given}".rstrip() + "  # the arguments of the script")
         lines += self.reading.activate
@@ -459,54 +421,6 @@ class _Draft:
             document.put("setup", "\n".join(setup) + "\n", comments=["what its modules were for"])
         document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
         return document.text(), document.fields
-
-
-def _left_out(spec: JobSpec) -> list[Dropped]:
-    """Options of the directives that a YAML cannot hold."""
-    found = []
-
-    def out(option: str, why: str) -> None:
-        found.append(Dropped(0, one_line(option), why))
-
-    if spec.time_limit_min not in (None, 0, INFINITE):
-        minutes = int(spec.time_limit_min or 0)
-        out(
-            f"--time={minutes // 60}:{minutes % 60:02}:00",
-            f"SkyPilot has no wall-clock limit; `timeout {minutes}m` before the program is one",
-        )
-    for name in ("output", "error"):
-        if getattr(spec, name):
-            out(f"--{name}={getattr(spec, name)}", "sky jobs logs shows all output")
-    if spec.mail_type:
-        out(f"--mail-type={','.join(spec.mail_type)}", "event_callback can tell you")
-    if spec.dependency:
-        out(f"--dependency={spec.dependency}", "launch the tasks one after the other, or as one pipeline YAML")
-    if spec.signal:
-        out(f"--signal={spec.signal}", "SkyPilot sends no warning; write checkpoints at a pace")
-    if spec.requeue:
-        out("--requeue", "managed jobs recover from lost nodes by themselves")
-    if spec.requeue is False:
-        out(
-            "--no-requeue",
-            "managed jobs recover from lost nodes; job_recovery: {max_restarts_on_errors: 0} is about errors only",
-        )
-    if spec.begin:
-        out("--begin", "SkyPilot starts jobs at once")
-    if spec.comment:
-        out(f"--comment={spec.comment}", "a label may hold it")
-    if spec.export and spec.export.upper() != "ALL":
-        out(f"--export={spec.export}", "only envs reach the task anyway")
-    if spec.partition:
-        out(f"--partition={spec.partition}", "infra says where; the site file can map partitions")
-    if spec.constraint:
-        out(f"--constraint={spec.constraint}", "accelerators and instance_type are what can be asked for")
-    if spec.hint:
-        out(f"--hint={spec.hint}", "nodes have their threads as the cloud sells them")
-    for name, why in WITHOUT_EFFECT.items():
-        if name in spec.to_dict() and name not in ("requeue",):
-            value = getattr(spec, name)
-            out(f"--{name.replace('_', '-')}" + ("" if value in (True, "") else f"={value}"), why)
-    return found
 
 
 def _below(path: str, tops: Sequence[str]) -> bool:
