@@ -94,8 +94,19 @@ def merged(pieces: Iterable[str]) -> tuple[str, ...]:
                 tables.setdefault(heading, {})
             elif not heading.startswith("[["):
                 tables.setdefault(heading, {})[line] = None
+    if "" in tables:
+        tables[""] = _united(tables[""])
     ordered = sorted(tables, key=lambda heading: heading != "")  # keys without a heading come first
     return tuple("\n".join(filter(None, (heading, *tables[heading]))) for heading in ordered)
+
+
+def _united(lines: Iterable[str]) -> dict[str, None]:
+    """Keys without a heading, the items of the same list in one line."""
+    lists: dict[str, dict[str, None]] = {}
+    for line in lines:
+        key, _, items = line.partition(" = [")
+        lists.setdefault(key, {}).update(dict.fromkeys(re.findall(r'"(?:[^"\\]|\\.)*"', items)))
+    return {f"{key} = [{', '.join(items)}]": None for key, items in lists.items()}
 
 
 @cache
@@ -269,7 +280,10 @@ class _Draft:
                 lines = f'[[partition]]\nname = "{_toml(missing[0])}"{infra}'
                 return f"there is no partition {one_line(missing[0])} here", lines
         if name == "account" and site.accounts and value not in site.accounts:
-            return f"account {one_line(value)} is not in the site file", f'accounts = ["{_toml(value)}"]'
+            described = f'[[account]]\nname = "{_toml(value)}"'
+            names = ", ".join(f'"{_toml(word)}"' for word in (*site.accounts, value))
+            lines = described if site.cluster.accounts else f"accounts = [{names}]"
+            return f"account {one_line(value)} is not in the site file", lines
         if name == "qos" and site.cluster.qos and value not in {one.name for one in site.cluster.qos}:
             return f"there is no QOS {one_line(value)} here", f'[[qos]]\nname = "{_toml(value)}"'
         if not self.sky:
@@ -283,7 +297,8 @@ class _Draft:
             words = [w for w in re.findall(r"[A-Za-z_][\w.-]*", value) if w not in mapped and w.lower() not in gpus]
             if words:
                 lines = f'[[partition]]\nname = "{_toml(self.partition)}"\n'
-                lines += f'features = {{ {_toml(words[0])} = "INSTANCE TYPE OR GPU" }}'
+                key = words[0] if re.fullmatch(r"[\w-]+", words[0], re.ASCII) else f'"{_toml(words[0])}"'
+                lines += f'features = {{ {key} = "INSTANCE TYPE OR GPU" }}'
                 return f"no feature {one_line(words[0])} is mapped", lines
         return None
 

@@ -15,14 +15,16 @@ from .idiom import one_line
 def page_text(page: Page) -> str:
     """One script, for a terminal."""
     rows = [(str(found.line), found.text, found.fate, found.reason) for found in page.findings]
-    lines = [f"{page.file}: {verdict(page)}", f"engine: {page.engine}, partition: {page.partition or '(none)'}", ""]
+    where = f"engine: {page.engine}, partition: {one_line(page.partition, 60) or '(none)'}"
+    lines = [f"{one_line(page.file)}: {verdict(page)}", where, ""]
     if page.refusal:
-        lines += ["sbatch refuses it:", *(f"  {line}" for line in page.refusal.splitlines()), ""]
+        lines += ["sbatch refuses it:", *(f"  {one_line(line, 500)}" for line in page.refusal.splitlines()), ""]
     if rows:
         first, second = max(len(row[0]) for row in rows), min(44, max(len(row[1]) for row in rows))
         lines += [f"{'line':>{max(4, first)}}  {'what':<{second}}  {'fate':<9}  why"]
         for line, text, fate, reason in rows:
-            lines.append(f"{line:>{max(4, first)}}  {one_line(text, second):<{second}}  {fate:<9}  {reason}")
+            what, why = one_line(text, second), one_line(reason, 400)
+            lines.append(f"{line:>{max(4, first)}}  {what:<{second}}  {fate:<9}  {why}")
         lines.append("")
     if page.task_yaml:
         lines += ["The SkyPilot task:", *(f"  {line}".rstrip() for line in page.task_yaml.splitlines()), ""]

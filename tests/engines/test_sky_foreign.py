@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -440,6 +441,18 @@ def test_a_job_that_would_cost_too_much_waits(tmp_path: Path, money: str, option
         assert "Cost=0.0000 HourlyCost=3.0000" in await world.out("scontrol", "show", "job", "1")
 
     world(tmp_path, story, SITE + money.replace("USER", pwd.getpwuid(os.geteuid()).pw_name))
+
+
+def test_test_only_answers_for_nodes_that_are_made_to_order(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        words = ("--test-only", "-N2", "-n8", "-c2", "--gpus-per-node=h100:4")
+        code, _, said = await world.run("sbatch", *words, "--wrap", "true")
+        assert (code, world.server.jobs) == (0, [])
+        found = re.fullmatch(r"sbatch: Job (\d+) to start at (\S+) using 16 processors on nodes (\S+) in .*\n", said)
+        assert found and found[3] == f"sky-{found[1]}-[0-1]"
+        assert (await world.run("sbatch", "-q", "nosuch", "--test-only", "--wrap", "true"))[0] == 1
+
+    world(tmp_path, story, SITE + "[[qos]]\nname = 'long'\n")
 
 
 def test_a_budget_is_for_those_it_names_and_what_is_promised_counts(tmp_path: Path) -> None:

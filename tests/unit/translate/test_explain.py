@@ -239,3 +239,12 @@ def test_two_hundred_scripts_take_less_than_five_seconds() -> None:
     for number in range(200):
         explain(texts[number % len(texts)].replace("python", f"python{number % 7}"))
     assert time.process_time() - start < 5
+
+
+def test_accounts_to_add_are_one_list_with_those_that_there_are() -> None:
+    page = explain("#!/bin/bash\n#SBATCH -A other\n#SBATCH -A 'third one'\n")
+    (line,) = [text for text in page.settle if text.startswith("accounts")]
+    assert line == 'accounts = ["ml", "other", "third one"]'
+    described = load('[[account]]\nname = "ml"\n', "site.toml")
+    page = explain("#!/bin/bash\n#SBATCH -A other\n", site=described)
+    assert page.settle == ('[[account]]\nname = "other"',)
