@@ -17,9 +17,11 @@ class Terminal:
 
     @property
     def raw(self) -> bool:
+        """Whether it is in raw mode by us."""
         return self._saved is not None
 
     def set_raw(self) -> None:
+        """Pass each key on as it is typed, where stdin is a terminal."""
         import tty
 
         try:
@@ -31,6 +33,7 @@ class Terminal:
             self._saved = before
 
     def restore(self) -> None:
+        """As it was before."""
         if self._saved is not None:
             try:
                 termios.tcsetattr(0, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type]
@@ -145,6 +148,7 @@ class Child:
             signal.signal(signum, handler)
 
     def signal(self, signum: int) -> None:
+        """To the program and all of its group."""
         try:
             os.killpg(self.pid, signum)
         except ProcessLookupError:

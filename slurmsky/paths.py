@@ -74,6 +74,7 @@ class StatePaths:
 
     @property
     def database(self) -> Path:
+        """The queue and its history (controller/store.py)."""
         return self.home / "queue.db"
 
     @property
@@ -82,6 +83,7 @@ class StatePaths:
         return self.home / "jobs"
 
     def job(self, job_id: int) -> Path:
+        """One job's folder."""
         return self.jobs / str(job_id)
 
     @property
@@ -90,6 +92,7 @@ class StatePaths:
         return self.home / "nodes"
 
     def agent_socket(self, node: str) -> Path:
+        """Of a node's agent."""
         return self.nodes / node / "agent.sock"
 
 

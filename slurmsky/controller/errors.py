@@ -67,10 +67,12 @@ class Errno(enum.Enum):
 
     @property
     def number(self) -> int:
+        """Slurm's number of it (slurm_errno.h)."""
         return self.value[0]
 
     @property
     def text(self) -> str:
+        """slurm_strerror's text."""
         return self.value[1]
 
 

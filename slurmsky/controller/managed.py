@@ -127,7 +127,7 @@ class ManagedJobs:
             try:
                 await asyncio.wait_for(self._asked.wait(), self._gap())
             except asyncio.TimeoutError:
-                pass
+                pass  # nobody asked: the next look is due
 
     def _gap(self) -> float:
         """Seconds to wait beyond the least while nobody asks."""

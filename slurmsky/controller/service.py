@@ -99,10 +99,12 @@ class Session(asyncio.Protocol):
         self.finish(1)
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
+        """One frame to the client, if it is still there."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(wire.encode(kind, payload))
 
     async def drain(self) -> None:
+        """Wait until the client has read enough for more."""
         await self._writable.wait()
 
     def pause_writing(self) -> None:
@@ -148,9 +150,11 @@ class Service:
         self.stopped = asyncio.Event()
 
     def opened(self, session: Session) -> None:
+        """A client is connected."""
         self._sessions.add(session)
 
     def closed(self, session: Session) -> None:
+        """A client has left."""
         self._sessions.discard(session)
         self._last_use = asyncio.get_running_loop().time()
 

@@ -79,6 +79,7 @@ class Grammar(Generic[Value]):
         self.start = start
 
     def parse(self, text: str) -> Value:
+        """The value that the text means. Raises the language's own error, which holds the text and the place."""
         parser = load(self.name, self.builder, self.start)
         from lark.exceptions import UnexpectedInput, UnexpectedToken
 

@@ -25,6 +25,7 @@ class AcctgFreq:
     intervals: tuple[tuple[str, int], ...] = ()
 
     def seconds(self, kind: str) -> Optional[int]:
+        """The interval of a kind; None: it was not named."""
         return dict(self.intervals).get(kind)
 
     def __str__(self) -> str:

@@ -38,10 +38,12 @@ class ArraySpec:
 
     @classmethod
     def of(cls, indices: Iterable[int], max_running: Optional[int] = None) -> ArraySpec:
+        """Of indices in any order."""
         return cls(tuple(_progressions(sorted(set(indices)))), max_running)
 
     @property
     def indices(self) -> tuple[int, ...]:
+        """All of them, in ascending order."""
         return tuple(self)
 
     def __len__(self) -> int:

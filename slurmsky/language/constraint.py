@@ -24,9 +24,11 @@ class Feature:
         return self.name + (f"*{self.count}" if self.count else "")
 
     def matches(self, features: Collection[str]) -> bool:
+        """Whether a node with these features has it."""
         return self.name in features
 
     def names(self) -> Iterator[str]:
+        """The name of the feature."""
         yield self.name
 
 
@@ -68,6 +70,7 @@ class Group:
         return result
 
     def names(self) -> Iterator[str]:
+        """The names of all features in it."""
         for term in self.terms:
             yield from term.names()
 

@@ -34,18 +34,26 @@ class ScriptError(DirectiveError):
 
 
 class ScriptTooLarge(ScriptError):
+    """Longer than slurmctld takes."""
+
     lines = ("Batch job submission failed: Pathname of a file, directory or other parameter too long",)
 
 
 class EmptyScript(ScriptError):
+    """Nothing at all."""
+
     lines = ("Batch script is empty!",)
 
 
 class BlankScript(ScriptError):
+    """White space alone."""
+
     lines = ("Batch script contains only whitespace!",)
 
 
 class NoShebang(ScriptError):
+    """The first line names no interpreter."""
+
     lines = (
         "This does not look like a batch script.  The first",
         "line must start with #! followed by the path to an interpreter.",
@@ -54,6 +62,8 @@ class NoShebang(ScriptError):
 
 
 class NulInScript(ScriptError):
+    """A NUL character."""
+
     lines = (
         "The Slurm controller does not allow scripts that",
         r"contain a NULL character '\0'.",
@@ -61,6 +71,8 @@ class NulInScript(ScriptError):
 
 
 class DosLineBreaks(ScriptError):
+    """Lines that end as in DOS."""
+
     lines = (
         r"Batch script contains DOS line breaks (\r\n)",
         r"instead of expected UNIX line breaks (\n).",

@@ -129,6 +129,7 @@ def parse_tres(text: str) -> dict[str, Union[int, float]]:
 
 
 def format_gres(items: Iterable[Gres]) -> str:
+    """The inverse of ``parse``."""
     return ",".join(map(str, items))
 
 

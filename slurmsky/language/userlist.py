@@ -29,4 +29,5 @@ def parse(text: str) -> tuple[str, ...]:
 
 
 def format(names: tuple[str, ...]) -> str:
+    """The inverse of ``parse``."""
     return ",".join(names)

@@ -102,7 +102,7 @@ class Channel:
                         self._out[0] = piece[sent:]
                         sent = 0
         except (BlockingIOError, InterruptedError):
-            pass
+            pass  # the rest goes when the loop says that it can
         except OSError:
             # The peer reads no more, but what it said before it left may still be on its way to us.
             self._broken = True

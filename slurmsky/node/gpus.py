@@ -117,7 +117,7 @@ class GpuWatch:
             try:
                 os.kill(self._pid, signal.SIGTERM)
             except ProcessLookupError:
-                pass
+                pass  # it has ended by itself
 
     def _close(self) -> None:
         if self._fd >= 0:

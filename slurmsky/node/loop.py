@@ -110,7 +110,7 @@ class Loop:
         try:
             os.read(self._wake_read, 4096)
         except BlockingIOError:
-            pass
+            pass  # read already; looking for children does no harm
         self.reap()
 
     def reap(self) -> None:

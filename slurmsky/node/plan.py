@@ -14,12 +14,23 @@ TASK_INPUT = b"n"
 class Sink(Protocol):
     """Who hears of a node's tasks."""
 
-    def started(self, pids: dict[int, int]) -> None: ...
-    def output(self, rank: int, stream: int, data: bytes) -> None: ...
-    def consumed(self, count: int) -> None: ...
-    def exited(self, rank: int, status: int, usage: list[float]) -> None: ...
-    def mpi(self, message: dict[str, Any]) -> None: ...
-    def over(self, course: dict[str, Any]) -> None: ...
+    def started(self, pids: dict[int, int]) -> None:
+        """The tasks run: rank -> pid."""
+
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        """A task wrote to its OUT or ERR."""
+
+    def consumed(self, count: int) -> None:
+        """So many bytes of stdin were taken: as many may follow."""
+
+    def exited(self, rank: int, status: int, usage: list[float]) -> None:
+        """A task has ended, with a wait status and a TaskUsage as a list."""
+
+    def mpi(self, message: dict[str, Any]) -> None:
+        """Its PMI or PMIx server has something for the head agent."""
+
+    def over(self, course: dict[str, Any]) -> None:
+        """Nothing of the step is left on the node; ``course``: what it used over time."""
 
 
 @dataclass

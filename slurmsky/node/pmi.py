@@ -28,18 +28,30 @@ _REFUSED = "slurmsky starts no tasks and keeps no names for a running step"
 class Uplink(Protocol):
     """Where a node's messages go: to the step's head agent."""
 
-    def mpi(self, message: dict[str, Any]) -> None: ...
-    def complain(self, rank: int, text: str) -> None: ...
-    def say(self, rank: int, text: str) -> None: ...
+    def mpi(self, message: dict[str, Any]) -> None:
+        """Something for the servers of the other nodes."""
+
+    def complain(self, rank: int, text: str) -> None:
+        """A line of slurmstepd on a task's stderr."""
+
+    def say(self, rank: int, text: str) -> None:
+        """What a task's MPI tells the user in its name."""
 
 
 class NodeServer(Protocol):
     """What a step's host asks of its server, PMI's or PMIx's."""
 
-    def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None: ...
-    def open(self, rank: int) -> tuple[dict[str, str], int]: ...
-    def heard(self, message: dict[str, Any]) -> None: ...
-    def close(self) -> None: ...
+    def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Call ready() when tasks may be started, or failed(why)."""
+
+    def open(self, rank: int) -> tuple[dict[str, str], int]:
+        """For a new task: its variables, and the descriptor that it inherits (-1: none)."""
+
+    def heard(self, message: dict[str, Any]) -> None:
+        """A message for this node, from the head agent."""
+
+    def close(self) -> None:
+        """The step is over here."""
 
 
 def plan(name: str, mapping: str, size: int) -> dict[str, Any]:

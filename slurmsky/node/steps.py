@@ -37,10 +37,17 @@ _TERM = int(signal.SIGTERM)
 class Watcher(Protocol):
     """Who looks at a step: its srun, or an sattach."""
 
-    def output(self, rank: int, stream: int, data: bytes) -> None: ...
-    def exited(self, node: str, rank: int, status: int) -> None: ...
-    def cancelled(self, line: str, cause: str) -> None: ...
-    def over(self) -> None: ...
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        """A task wrote to its OUT or ERR."""
+
+    def exited(self, node: str, rank: int, status: int) -> None:
+        """A task has ended, with a wait status."""
+
+    def cancelled(self, line: str, cause: str) -> None:
+        """The step is ended from outside; ``line`` is slurmstepd's."""
+
+    def over(self) -> None:
+        """The step has ended."""
 
 
 class _Part:

@@ -61,6 +61,8 @@ class WireError(ValueError):
 
 
 class Frame(NamedTuple):
+    """One message of a connection."""
+
     kind: bytes  # one of the constants above
     payload: bytes
 
@@ -71,6 +73,7 @@ def header(kind: bytes, length: int) -> bytes:
 
 
 def encode(kind: bytes, payload: bytes = b"") -> bytes:
+    """A whole frame."""
     return header(kind, len(payload)) + payload
 
 
@@ -80,6 +83,7 @@ def encode_int(kind: bytes, number: int) -> bytes:
 
 
 def encode_list(fields: Iterable[bytes]) -> bytes:
+    """A list payload; the inverse is ``decode_list``."""
     return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
 
 

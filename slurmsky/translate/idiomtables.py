@@ -87,14 +87,17 @@ class Reading:
     notes: list[str] = field(default_factory=list)  # comments at the head of run
 
     def drop(self, line: int, text: str, why: str) -> None:
+        """Something of the script is left out; said once."""
         entry = Dropped(line, one_line(text), why)
         if entry not in self.dropped:
             self.dropped.append(entry)
 
     def need(self, line: int, text: str, why: str) -> None:
+        """Something works with Slurm's own machinery only: slurmsky must be on the nodes."""
         self.needs.append(Dropped(line, one_line(text), why))
 
     def edit(self, start: int, end: int, text: str) -> None:
+        """The script from ``start`` to ``end`` becomes ``text``."""
         self.edits.append((start, end, text))
 
 

@@ -26,6 +26,7 @@ class Word:
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
+        """What stands within the word: texts and expansions."""
         return shellwords.parse(self.raw)
 
     @cached_property
@@ -41,6 +42,7 @@ class Word:
 
     @cached_property
     def variables(self) -> tuple[Part, ...]:
+        """The variables that it expands."""
         return tuple(shellwords.variables(self.parts)) if "$" in self.raw else ()
 
     def variable(self) -> str:
@@ -107,6 +109,7 @@ class Command:
 
     @property
     def arguments(self) -> tuple[Word, ...]:
+        """All words but the program."""
         return self.words[1:]
 
     @property

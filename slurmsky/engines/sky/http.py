@@ -352,7 +352,7 @@ def _detail(body: bytes) -> tuple[str, str]:
         try:
             detail = json.loads(detail["error"]) or detail
         except ValueError:
-            pass
+            pass  # a text of its own: read as it is
     if isinstance(detail, dict):
         return str(detail.get("type", "")), str(detail.get("message", ""))
     return "", str(detail)

@@ -68,7 +68,7 @@ async def read(client: Client) -> list[Offer]:
         try:
             found += catalog_offers(await client.call("/list_accelerators", body))
         except Rejected:
-            pass
+            pass  # a server without that catalogue: what was found elsewhere counts
     unique = {(offer.infra, offer.name): offer for offer in found}
     return list(unique.values())
 
