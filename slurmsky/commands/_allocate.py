@@ -15,6 +15,11 @@ from ..node import limits, wire
 from ._surroundings import submitter
 from .sbatch import job_environment
 
+#: what the caller hears whose request is given up by a signal (salloc.c; srun's allocate.c, _job_complete_handler)
+_GIVEN_UP = {
+    "salloc": ("Job allocation {} has been revoked.", "Job aborted due to signal"),
+    "srun": ("Job allocation {} has been revoked", "Force Terminated JobId={}"),
+}
 SETTLE_S = 300.0  # how long a command waits for the files of the nodes that it has let go
 
 
@@ -50,18 +55,19 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
             if job.priority == 0 or (why is None and job.reason in ("BeginTime", "Dependency")):
                 raise SlurmError(Errno.DEPENDENCY)
             raise SlurmError(why or Errno.IMMEDIATE)
+        ctx.handle_signals()  # whoever reads that it waits may give it up
         if not quiet:
             if why is not None:
                 ctx.say(why.text)
             if ctx.command == "salloc":
                 ctx.say(f"Pending job allocation {job.job_id}")
             ctx.say(f"job {job.job_id} queued and waiting for resources")
-        await _until(ctx, job, lambda one: one.state is not JobState.PENDING, immediate_s)
+        await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
         if not quiet:
             ctx.say(f"job {job.job_id} has been allocated resources")
     booting = JobFlag.CONFIGURING in job.flags
     if not booting:
-        await _until(ctx, job, lambda one: one.state is not JobState.PENDING and queue.ready(one))
+        await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING and queue.ready(one))
     if ctx.command == "salloc" and not quiet:
         ctx.say(f"Granted job allocation {job.job_id}")
     if booting:
@@ -69,7 +75,7 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
         told = ctx.command == "salloc" and not quiet
         if told:
             ctx.say("Waiting for resource configuration")
-        await _until(ctx, job, lambda one: one.state is JobState.RUNNING and queue.ready(one))
+        await _until(ctx, job, quiet, lambda one: one.state is JobState.RUNNING and queue.ready(one))
         if told:
             ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
     return job
@@ -83,7 +89,7 @@ def waits_for(job: Job) -> Errno | None:
 
 
 async def _until(
-    ctx: Context, job: Job, reached: Callable[[Job], bool], immediate_s: int | None = None
+    ctx: Context, job: Job, quiet: bool, reached: Callable[[Job], bool], immediate_s: int | None = None
 ) -> None:
     """Wait for the nodes; a signal or the caller's death gives the request up, as does an end of the job."""
     queue = ctx.queue
@@ -111,10 +117,8 @@ async def _until(
                 queue.life.cancel(job, job.uid)
             raise
         if got.kind == wire.SIGNAL:
-            if ctx.command == "salloc":
-                ctx.say(f"Job allocation {job.job_id} has been revoked.")
-            else:
-                ctx.say("Force Terminated JobId=%d" % job.job_id)
+            for line in () if quiet else _GIVEN_UP[ctx.command]:
+                ctx.say(line.format(job.job_id))
             queue.life.cancel(job, job.uid)
             raise Revoked(1)
     if job.state.finished:

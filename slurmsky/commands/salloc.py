@@ -15,6 +15,7 @@ from ..node.environment import salloc_environment
 from ..options import submit as options
 from ._allocate import Revoked, allocate, let_go, settle
 from ._command import error_exit, refused, streaming
+from ._report import known_cluster
 from ._surroundings import surroundings
 from ._tables import table
 
@@ -29,6 +30,8 @@ async def main(ctx: Context) -> int:
     request = options.parse_salloc(ctx.args, surroundings(ctx), table(ctx, "salloc"))
     for line in request.warnings:
         ctx.err(line)
+    if not known_cluster(ctx, request.components[0].clusters):
+        return error_exit(ctx)
     quiet = bool(request.flags.quiet)
     asked = time.monotonic()
     try:

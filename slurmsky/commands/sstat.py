@@ -32,9 +32,9 @@ async def main(ctx: Context) -> int:
         code = await hand_over(ctx, wanted)
         if code is not None:
             return code
+    parsable = 2 if query.parsable2 else 1 if query.parsable else 0
+    ctx.out(report.sstat_text([], columns, Look(parsable=parsable, header=not query.noheader)))
     for wanted in query.jobs:
         known = wanted.job_id in ctx.queue.book.jobs
         ctx.error(f"{'No steps running' if known else _NO_JOB} for job {wanted.job_id}")
-    parsable = 2 if query.parsable2 else 1 if query.parsable else 0
-    ctx.out(report.sstat_text([], columns, Look(parsable=parsable, header=not query.noheader)))
     return 0

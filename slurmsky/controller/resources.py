@@ -271,9 +271,9 @@ def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer 
     if demand.mem_node_mib > free_mib:
         return None
     tasks = INFINITE if demand.overcommit else cpus // demand.cpus_per_task
-    if demand.tasks_per_socket:
+    if demand.tasks_per_socket and not demand.overcommit:
         tasks = min(tasks, demand.tasks_per_socket * config.sockets * config.boards)
-    if demand.tasks_per_core:
+    if demand.tasks_per_core and not demand.overcommit:
         tasks = min(tasks, demand.tasks_per_core * len(cores))
     if demand.mem_cpu_mib > config.memory_mib:
         return None
@@ -481,11 +481,15 @@ def impossible(demand: Demand, nodes: Iterable[NodeConfig], consume_memory: bool
     wide = [
         use for use in idle if use.config.name not in demand.excluded and has_features(use.config, demand)
     ]
-    if not any(_offer(use, demand, consume_memory) for use in wide):
+    offers = [offer for use in wide if (offer := _offer(use, demand, consume_memory))]
+    if not offers:
         return Impossible("")
-    if demand.max_nodes < INFINITE and demand.max_nodes <= len(wide) and not demand.overcommit:
-        biggest = sorted((use.config.cpus // demand.cpus_per_task for use in wide), reverse=True)
-        if sum(biggest[: demand.max_nodes]) < demand.ntasks:
+    # Whoever asks for more nodes or CPUs than there are waits (PartitionConfig); for more than may be had of them
+    # (-x, -N, the tasks that sockets, devices or memory bear) is refused.
+    enough = demand.overcommit or demand.ntasks <= sum(node.cpus // demand.cpus_per_task for node in every)
+    if enough and demand.min_nodes <= len(every):
+        most = sorted((offer.max_tasks for offer in offers), reverse=True)
+        if sum(most[: demand.max_nodes]) < demand.ntasks:
             return Impossible("")
     gpus = sum(count for _, _, count in demand.gpus_total)
     if gpus and gpus > sum(

@@ -38,6 +38,7 @@ max_time = "1:00:00"
 [licenses]
 matlab = 2
 """
+NOT_AVAILABLE = "Requested node configuration is not available"
 WHO = Submitter("ada", 1000, "ada", 1000, "ada", "/home/ada", "host", 1, "sbatch x")
 
 
@@ -244,9 +245,14 @@ def test_deadline_expires(world: World) -> None:
         ({"nodelist": "n9"}, "Invalid node name specified"),
         ({"constraint": "slow"}, "Invalid feature specification"),
         ({"licenses": "matlab:3"}, "Invalid license specification"),
-        ({"cpus_per_task": 9}, "Requested node configuration is not available"),
-        ({"mem_mib": 5000}, "Requested node configuration is not available"),
-        ({"gres": "gpu:a100:1"}, "Requested node configuration is not available"),
+        ({"cpus_per_task": 9}, NOT_AVAILABLE),
+        ({"mem_mib": 5000}, NOT_AVAILABLE),
+        ({"gres": "gpu:a100:1"}, NOT_AVAILABLE),
+        ({"ntasks": 4, "ntasks_per_socket": 1, "nodes_min": 1, "nodes_max": 1}, NOT_AVAILABLE),
+        ({"ntasks": 8, "ntasks_per_socket": 1}, NOT_AVAILABLE),
+        ({"ntasks": 8, "gpus_per_task": "1", "nodes_min": 1, "nodes_max": 1}, NOT_AVAILABLE),
+        ({"ntasks": 8, "gpus_per_task": "1", "nodes_min": 1, "nodes_max": 1, "overcommit": True}, NOT_AVAILABLE),
+        ({"ntasks": 30, "exclude": "n1"}, NOT_AVAILABLE),
         ({"dependency": "expand:1"}, "Requested operation not supported on this system"),
     ],
 )
@@ -255,3 +261,17 @@ def test_refused_at_submit(world: World, fields: dict[str, Any], text: str) -> N
         world.submit(**fields)
     assert caught.value.text == text
     assert world.book.jobs == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ntasks": 40, "ntasks_per_socket": 1},
+        {"ntasks": 40, "gpus_per_task": "1", "nodes_min": 4, "nodes_max": 4},
+        {"ntasks": 5, "nodes_min": 5, "ntasks_per_socket": 1},
+        {"ntasks": 6, "nodes_min": 1, "nodes_max": 1, "ntasks_per_socket": 1, "overcommit": True},
+    ],
+)
+def test_waits_though_it_asks_for_more_than_there_is(world: World, fields: dict[str, Any]) -> None:
+    """As the real one answers on nodes of the same shape."""
+    world.submit(**fields)

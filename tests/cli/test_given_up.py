@@ -1,0 +1,67 @@
+"""Requests that cannot be kept at once: what salloc and srun say of them, word for word as a real Slurm.
+
+Recorded by hand from Slurm 22.05.8 on nodes of the same shape. What srun says there when it is given up is one of its
+two lines or both, by a race; here it is both.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+
+import pytest
+from local_engine import LocalEngine
+
+UNKNOWN = """{0}: error: No cluster 'nosuch' known by database.
+{0}: error: 'nosuch' can't be reached now, or it is an invalid entry for --cluster.  \
+Use 'sacctmgr list clusters' to see available clusters.
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (
+            "salloc",
+            "salloc: Requested partition configuration not available now\nsalloc: Pending job allocation N\n"
+            "salloc: job N queued and waiting for resources\nsalloc: Job allocation N has been revoked.\n"
+            "salloc: Job aborted due to signal\n",
+        ),
+        (
+            "srun",
+            "srun: Requested partition configuration not available now\n"
+            "srun: job N queued and waiting for resources\nsrun: Job allocation N has been revoked\n"
+            "srun: Force Terminated JobId=N\n",
+        ),
+    ],
+)
+def test_given_up_by_a_signal(engine: LocalEngine, command: str, told: str) -> None:
+    with subprocess.Popen(
+        [command, "-N9", "true"],
+        env=dict(engine.env),
+        cwd=engine.root,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        assert waiting.stderr is not None
+        said = ""
+        while "queued and waiting" not in said and (line := waiting.stderr.readline()):
+            said += line
+        waiting.send_signal(signal.SIGTERM)
+        said += waiting.stderr.read()
+    assert re.sub(r"\b\d+\b", "N", said) == told
+    assert waiting.returncode == 1
+    assert engine.run(["squeue", "-h", "-n", "true"]).stdout == ""
+
+
+@pytest.mark.parametrize("command", [["salloc"], ["srun"], ["sbatch", "--wrap"]], ids=lambda command: command[0])
+def test_clusters_that_are_not_there(engine: LocalEngine, command: list[str]) -> None:
+    done = engine.run([command[0], "-M", "nosuch", *command[1:], "true"])
+    assert (done.stderr, done.returncode) == (UNKNOWN.format(command[0]), 1)
+
+
+def test_sstat_heads_its_answer_before_it_says_what_is_missing(engine: LocalEngine) -> None:
+    done = engine.run("sstat -j 99999 -o JobID 2>&1")
+    assert done.stdout == "JobID        \n------------ \nsstat: error: couldn't get steps for job 99999\n"
