@@ -22,6 +22,12 @@ _STOP_TIMEOUT_S = 20
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR", "VIRTUAL_ENV", "XDG_CACHE_HOME")
 
 
+def pytest_configure() -> None:
+    """A shell's background job ignores SIGINT, and so would every command that a test means to interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests against the real Slurm and SkyPilot run where SLURMSKY_RIG says that these are up, one by one."""
