@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..controller.context import Context
+from ..controller.errors import SlurmError
+from ..controller.submit import account_of, check
 from ..engines.sky import setup
 from ..engines.sky.http import SkyError
 from ..model.spec import JobSpec
@@ -16,9 +18,9 @@ from ..options.errors import CommandError
 from ..translate import explain as pages
 from ..translate import explainprint
 from ._command import absolute
-from ._surroundings import surroundings
+from ._surroundings import submitter, surroundings
 from ._tables import table
-from .sbatch import find_file
+from .sbatch import WHAT, find_file
 
 USAGE = """Usage: slurmsky explain [OPTIONS] [sbatch options] SCRIPT|FOLDER
 
@@ -179,7 +181,22 @@ def _page(ctx: Context, words: Sequence[str], name: str, engine: str) -> pages.P
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
     chosen = engine or ctx.queue.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
-    return pages.explain(data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal)
+    page = pages.explain(data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal)
+    return replace(page, refusal=_objection(ctx, specs)) if page.unchanged and chosen == "local" else page
+
+
+def _objection(ctx: Context, specs: Sequence[JobSpec]) -> str:
+    """What sbatch would say where the queue does not take the job on this machine's nodes; "" where it does."""
+    who = submitter(ctx)
+    try:
+        for spec in specs:
+            account = account_of(ctx.queue.book, spec, who)
+            ctx.queue.book.policy.qos_of(spec.qos, account)
+            check(ctx.queue.site.cluster, spec, ctx.queue.clock())
+    except SlurmError as error:
+        lines = [*error.details, f"{WHAT}: {error.text}"]
+        return "\n".join(f"sbatch: error: {line}" for line in lines)
+    return ""
 
 
 async def _prices(ctx: Context, page: pages.Page) -> pages.Page:

@@ -17,7 +17,9 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
         ("slurmsky explain", 1, "Usage: slurmsky explain", ""),
         ("slurmsky explain --engine=x a.sh", 1, "", "--engine is local or sky, not x"),
         ("slurmsky explain nosuch.sh", 0, "refused", ""),
-        ("slurmsky explain -p nowhere a.sh", 0, "runs unchanged", ""),
+        ("slurmsky explain -p nowhere a.sh", 0, "sbatch: error: invalid partition specified: nowhere", ""),
+        ("slurmsky explain -c9999 a.sh", 0, "Requested node configuration is not available", ""),
+        ("slurmsky explain a.sh", 0, "runs unchanged", ""),
         ("slurmsky explain a.sh --json", 0, '"unchanged": true', ""),
         ("slurmsky explain --html .", 0, "<!doctype html>", ""),
         ("slurmsky explain .", 0, "1 of 1 scripts run unchanged (100 %)", ""),
@@ -72,3 +74,48 @@ def test_module_in_a_job_and_its_steps(engine: LocalEngine, tmp_path: Path) -> N
     assert done.returncode == 0, out
     assert "batch gcc/12\n" in out and "step gcc/12:mkl\n" in out
     assert out.count("nosuch is not known here") == 1
+
+
+def test_hostile_directives_are_texts_to_every_command(engine: LocalEngine, tmp_path: Path) -> None:
+    name = """a'b"c$(touch canary)`touch canary`;touch canary"""
+    script = tmp_path / "it's $(touch canary) \n\"x\".sh"
+    script.write_text(
+        "#!/bin/bash\n#SBATCH -o 'out-$(touch canary);%j'\n#SBATCH --comment='$(touch canary)'\n"
+        "#SBATCH --mail-user='x;touch canary'\n#SBATCH --mail-type=ALL\n#SBATCH --wckey='`touch canary`'\n"
+        'module load "$(printf %s gcc)"\necho "$SLURM_JOB_NAME"\n'
+    )
+    done = engine.run(["sbatch", "-W", f"--job-name={name}", str(script)], cwd=tmp_path)
+    assert done.returncode == 0, done
+    job = done.stdout.split()[-1]
+    assert (tmp_path / f"out-$(touch canary);{job}").read_text() == name + "\n"
+    for line in (
+        ["squeue", "-t", "all", "-j", job, "-o", "%j|%k"], ["squeue", "-t", "all", "--json"],
+        ["scontrol", "show", "job", job], ["scontrol", "write", "batch_script", job, "-"],
+        ["sacct", "-j", job, "-o", "all", "-P"], ["seff", job], ["slurmsky", "explain", str(script)],
+        ["slurmsky", "explain", "--html", "."], ["slurmsky", "translate", str(script)],
+        ["slurmsky", "translate", f"--job-name={name}", "-o", "x'y.yaml", str(script)], ["slurmsky", "report", job],
+        ["scancel", "-n", name],
+    ):  # fmt: skip
+        done = engine.run(line, cwd=tmp_path)
+        assert "Traceback" not in done.stdout + done.stderr, done
+    for field in ("--json", "-o%j"):
+        assert engine.run(["squeue", "-t", "all", "-j", job, field], cwd=tmp_path).returncode == 0
+    assert [path.name for path in tmp_path.rglob("canary")] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("#!/bin/bash\n#SBATCH -J 'never\n", "Unmatched `'`"),
+        ('#!/bin/bash\n#SBATCH -J "never\n', 'Unmatched `"`'),
+        ("#!/bin/bash\n#SBATCH -J " + "x" * 1_000_000 + "\n", "Submitted"),
+        ("#!/bin/bash\n#SBATCH --container-mounts=../..:/etc --container-image=/nonexistent\n", "Submitted"),
+        ("#!/bin/bash\n#SBATCH -D ../../..\0\n", "NULL character"),
+    ],
+)
+def test_hostile_scripts_are_taken_or_refused(engine: LocalEngine, tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "h.sh").write_text(text + "true\n")
+    done = engine.run(["sbatch", "h.sh"], cwd=tmp_path)
+    assert words in done.stdout + done.stderr
+    both = "slurmsky explain h.sh && slurmsky explain --engine=sky --no-prices h.sh"
+    assert engine.run(both, cwd=tmp_path).returncode == 0
