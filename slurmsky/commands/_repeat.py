@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 from ..controller.context import Context
+from ..report import matching
 
 
 async def repeat(ctx: Context, seconds: int | None, show: Callable[[], Awaitable[int]]) -> int:
@@ -21,7 +22,26 @@ async def repeat(ctx: Context, seconds: int | None, show: Callable[[], Awaitable
         await ctx.drain()
 
 
-async def typed_lines(ctx: Context, prompt: str) -> AsyncIterator[str]:
+async def dialogue(
+    ctx: Context,
+    prompt: str,
+    split: Callable[[str], list[str]],
+    verbs: Iterable[tuple[str, int, str]],
+    run: Callable[[Sequence[str]], int],
+) -> int:
+    """Run each line that is typed at a prompt, until one of the ``verbs`` is "exit"; the last exit code but 0."""
+    code = 0
+    async for line in _typed_lines(ctx, prompt):
+        words = split(line)
+        if not words:
+            continue
+        if matching.choose(words[0], verbs) == "exit":
+            break
+        code = run(words) or code
+    return code
+
+
+async def _typed_lines(ctx: Context, prompt: str) -> AsyncIterator[str]:
     """What is typed at a prompt, line by line, until the end of the input."""
     while True:
         ctx.out(prompt)

@@ -19,7 +19,7 @@ from ..report import matching
 from ..report.print_fields import Look
 from ._accounts import records
 from ._command import streaming
-from ._repeat import typed_lines
+from ._repeat import dialogue
 from ._surroundings import surroundings
 
 _DENIED = "Access/permission denied"
@@ -58,18 +58,14 @@ async def main(ctx: Context) -> int:
                  bool(request.get("associations")), bool(request.get("readonly")))  # fmt: skip
     if request.words:
         return _run(ctx, request, request.words, mood)
-    code = 0
-    async for line in typed_lines(ctx, "sacctmgr: "):
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError:
-            words = line.split()
-        if not words:
-            continue
-        if matching.choose(words[0], _VERBS) == "exit":
-            break
-        code = _run(ctx, request, words, mood) or code
-    return code
+    return await dialogue(ctx, "sacctmgr: ", _split, _VERBS, lambda words: _run(ctx, request, words, mood))
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:
+        return line.split()
 
 
 def _run(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> int:

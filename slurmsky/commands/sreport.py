@@ -18,7 +18,7 @@ from ..report import matching, utilization
 from ..report.print_fields import Look
 from ..report.text import Clock
 from ._command import streaming
-from ._repeat import typed_lines
+from ._repeat import dialogue
 from ._report import caller_zone, known_cluster
 from ._surroundings import surroundings, user_name
 
@@ -63,15 +63,11 @@ async def main(ctx: Context) -> int:
         _set_time(ctx, mood, request.get("time_format"))
     if request.words:
         return _run(ctx, request, request.words, mood)
-    code = 0
-    async for line in typed_lines(ctx, "sreport: "):
-        words = shlex.split(line) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else line.split()
-        if not words:
-            continue
-        if matching.choose(words[0], _VERBS) == "exit":
-            break
-        code = _run(ctx, request, words, mood) or code
-    return code
+    return await dialogue(ctx, "sreport: ", _split, _VERBS, lambda words: _run(ctx, request, words, mood))
+
+
+def _split(line: str) -> list[str]:
+    return shlex.split(line) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else line.split()
 
 
 def _set_time(ctx: Context, mood: _Mood, word: str) -> None:
