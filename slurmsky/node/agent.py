@@ -91,15 +91,8 @@ class Agent:
         self.loop.after(5.0, self._tick)
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionError):
-                return
+        for sock in transport.accept(listener):
             if sock.family == socket.AF_UNIX:
-                if transport.peer_uid(sock) not in (os.geteuid(), 0):
-                    sock.close()
-                    continue
                 self._greet(Channel(self.loop, sock))
             else:
                 from .tls import accept

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..model.allocation import Launch
-from . import cloudenv, files, output, rendezvous, transport
+from . import cloudenv, daemon, files, output, rendezvous, transport
 
 COMMANDS = (
     "sacct",
@@ -180,9 +180,6 @@ class Node:
         """Start this node's agent and wait until it listens."""
         self.socket = os.path.join(self.home, "agent.sock")
         environment = {**self.environment, "PYTHONPATH": self.library}
-        log = os.open(
-            os.path.join(self.home, "agent.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
         command = [
             sys.executable,
             "-S",
@@ -201,20 +198,12 @@ class Node:
             command += ["--listen", "%s:%d" % (self.addresses[self.rank], self.port)]
             for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
                 command += [option, os.path.join(self.tls, name)]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            cwd="/",
-            start_new_session=True,
-        )
-        os.close(log)
+        log = os.path.join(self.home, "agent.log")
+        process = daemon.start(command, environment, log)
         deadline = time.monotonic() + 60
         while not transport.answers(self.socket):
             if process.poll() is not None or time.monotonic() > deadline:
-                with open(os.path.join(self.home, "agent.log"), errors="replace") as file:
+                with open(log, errors="replace") as file:
                     said = file.read()[-2000:].strip()
                 raise rendezvous.RendezvousError(
                     "the agent of node %s does not start: %s" % (self.name, said)

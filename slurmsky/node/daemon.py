@@ -6,7 +6,10 @@ import fcntl
 import os
 import sys
 import time
-from typing import Optional
+from typing import TYPE_CHECKING, Mapping, Optional
+
+if TYPE_CHECKING:
+    import subprocess
 
 #: how long a new daemon waits for its predecessor to be gone
 LOCK_PATIENCE_S = 2.0
@@ -23,6 +26,25 @@ def options(argv: list[str], known: dict[str, str]) -> Optional[dict[str, str]]:
             return None
         found[name] = value if equals else next(words, "")
     return found
+
+
+def start(argv: list[str], environment: Mapping[str, str], log: str) -> subprocess.Popen[bytes]:
+    """A program of our own in the background: in a session of its own, what it says goes to the file ``log``."""
+    import subprocess  # a daemon itself needs it seldom, and starts sooner without
+
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+        )
+    finally:
+        os.close(output)
 
 
 def detach() -> None:

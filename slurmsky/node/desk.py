@@ -8,7 +8,6 @@ and the controller parks another. Other nodes pass their clients on to the first
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections import deque
@@ -42,15 +41,8 @@ class Desk:
         loop.watch(listener.fileno(), READ, lambda _events: self._accept(listener))
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionError):
-                return
-            if transport.peer_uid(sock) not in (os.geteuid(), 0):
-                sock.close()
-            else:
-                self.client(Channel(self.loop, sock))
+        for sock in transport.accept(listener):
+            self.client(Channel(self.loop, sock))
 
     def client(self, channel: Channel) -> None:
         """Serve a client, of this node or passed on by another."""

@@ -33,7 +33,7 @@ def listen(address: str) -> socket.socket:
     try:
         os.unlink(path)
     except FileNotFoundError:
-        pass
+        pass  # the usual case
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous = os.umask(0o177)
     try:
@@ -43,6 +43,19 @@ def listen(address: str) -> socket.socket:
         os.umask(previous)
     sock.listen(512)
     return sock
+
+
+def accept(listener: socket.socket) -> Iterator[socket.socket]:
+    """What has come to a non-blocking listener; on a unix socket only what our own user, or root, sent."""
+    while True:
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionError):
+            return
+        if sock.family == socket.AF_UNIX and peer_uid(sock) not in (os.geteuid(), 0):
+            sock.close()
+        else:
+            yield sock
 
 
 @contextmanager

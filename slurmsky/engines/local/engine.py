@@ -16,7 +16,7 @@ from typing import Any
 from ...model.allocation import Launch
 from ...model.job import Job
 from ...model.spec import JobSpec
-from ...node import wire
+from ...node import daemon, wire
 from ...node.launches import Writer
 from ..base import EngineError, Event, OnEvent, background
 
@@ -158,30 +158,10 @@ class LocalEngine:
         }
         if self._bin is not None:
             environment["SLURMSKY_BIN"] = str(self._bin)
-        log = os.open(folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-S",
-                    "-m",
-                    "slurmsky.node.agent",
-                    "--node",
-                    node,
-                    "--home",
-                    str(self._home),
-                    "--controller",
-                    f"unix:{self._home / 'controller.sock'}",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd="/",
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
+        program = [sys.executable, "-S", "-m", "slurmsky.node.agent"]
+        command = [*program, "--node", node, "--home", str(self._home)]
+        command += ["--controller", f"unix:{self._home / 'controller.sock'}"]
+        process = daemon.start(command, environment, str(folder / "agent.log"))
         self._processes.append(process)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_TIMEOUT_S
