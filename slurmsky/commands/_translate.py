@@ -105,6 +105,7 @@ def _pack(
         spooled = work / "script"
         spooled.write_bytes(script.data)
         launch = _launch(ctx, specs[0], str(spooled), script, argv)
+        launch.image = str(kept.fields["resources"].get("image_id", "")).removeprefix("docker:")
         site = ctx.queue.site
         shipped = shipment.pack(
             launch,

@@ -395,6 +395,8 @@ class _Draft:
         reason = self.sentence("step", name)
         if name == "container-image" and self.sky and "image_id" in self.fields:
             return CHANGED, f"image_id: {self.fields['image_id']}"
+        if name == "container-image" and self.sky:
+            return DECISION, f"several images, or one that is a file: {reason}"
         if option.policy in ("recorded", "none"):
             return NOTHING, reason or option.why
         return KEPT, reason or ("done by slurmsky's srun on the nodes" if self.sky else "as in Slurm")

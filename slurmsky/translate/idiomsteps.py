@@ -137,6 +137,8 @@ class Steps(Lines):
         image = said.get("container-image")
         if image and image not in self.found.images:
             self.found.images.append(image)
+            if len(self.found.images) > 1:
+                self.found.need(command.line, f"--container-image={one_line(image)}", "a task has one image")
         for mount in (said.get("container-mounts") or "").split(","):
             source, _, rest = mount.partition(":")
             if source.startswith("/"):

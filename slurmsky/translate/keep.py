@@ -284,11 +284,8 @@ class _Draft:
 
     def _image(self) -> tuple[str, str] | None:
         options = dict(self.spec.site_options)
-        asked = options.get("container-image") or (self.reading.images[0] if self.reading.images else "")
-        if len(self.reading.images) > 1:
-            self.left_out.append(
-                Dropped(0, f"--container-image={one_line(self.reading.images[1])}", "a task has one image")
-            )
+        # Steps with several images bring them themselves.
+        asked = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
         if asked:
             try:
                 return docker_image(asked), "--container-image"

@@ -248,3 +248,17 @@ def test_accounts_to_add_are_one_list_with_those_that_there_are() -> None:
     described = load('[[account]]\nname = "ml"\n', "site.toml")
     page = explain("#!/bin/bash\n#SBATCH -A other\n", site=described)
     assert page.settle == ('[[account]]\nname = "other"',)
+
+
+def test_a_qos_that_the_site_file_does_not_describe_is_a_decision() -> None:
+    site = load('[[qos]]\nname = "long"\n', "site.toml")
+    for asked, fate in (("long", "kept"), ("normal", "kept"), ("short", "decision")):
+        assert one(f"#!/bin/bash\n#SBATCH -q {asked}\n", "directive", "local", site).fate == fate
+    page = explain("#!/bin/bash\n#SBATCH -q short\n", site=site)
+    assert page.settle == ('[[qos]]\nname = "short"',)
+
+
+def test_several_images_are_a_decision() -> None:
+    page = explain("#!/bin/bash\nsrun --container-image=a/b x\nsrun --container-image=c/d y\n")
+    (step,) = [found for found in page.findings if found.text.startswith("srun --container-image=")]
+    assert step.fate == "decision" and "podman, docker or apptainer" in step.reason

@@ -295,3 +295,11 @@ def test_hostile_scripts_stay_data(text: str) -> None:
     yaml = pytest.importorskip("yaml")
     found = keep(text)
     assert yaml.safe_load(found.yaml) == found.fields
+
+
+def test_steps_with_several_images_bring_them_themselves() -> None:
+    found = keep(script("srun --container-image=a/b:1 x\nsrun --container-image=c/d:1 y"))
+    assert [(need.line, need.why) for need in found.needs] == [(4, "a task has one image")]
+    assert "image_id" not in found.fields["resources"]
+    found = keep(script("srun --container-image=a/b:1 x\nsrun --container-image=a/b:1 y"))
+    assert (found.needs, found.fields["resources"]["image_id"]) == ((), "docker:a/b:1")
