@@ -103,28 +103,40 @@ def plan(
     _recovery(draft)
     draft.notes.extend(fates.account_for(spec, draft.clouds))
     name = sky_name(spec.job_name or "sbatch")
-    labels = {
-        key: value
-        for key, value in (
-            ("slurmsky-job", str(job_id) if job_id else ""),
-            ("slurmsky-name", name),
-            ("slurmsky-account", draft.account),
-            ("slurmsky-partition", partition),
-            ("slurmsky-qos", draft.qos),
-            ("slurmsky-time-min", _minutes(spec.time_limit_min)),
-            *draft.sky.labels,
-            *(pair for route in reversed(draft.routes) for pair in route.labels),
-        )
-        if value
-    }
-    draft.resources["labels"] = {key: label(value) for key, value in labels.items()}
+    draft.resources["labels"] = _labels(draft, name, job_id)
     fields: dict[str, Any] = {"name": name}
     if draft.geometry.nodes > 1:
         fields["num_nodes"] = draft.geometry.nodes
     fields["resources"] = draft.resources
-    mounts = {
-        path.path: {"source": path.target, "mode": "MOUNT"} for path in draft.paths if "://" in path.target
+    fields.update(_storage(draft))
+    if draft.config:
+        fields["config"] = draft.config
+    if draft.setup:
+        fields["setup"] = "\n".join(draft.setup) + "\n"
+    return SkyTask(
+        name, draft.geometry, fields, tuple(draft.notes), pool=draft.sky.pool, arrays=draft.sky.arrays
+    )
+
+
+def _labels(draft: _Draft, name: str, job_id: int) -> dict[str, str]:
+    """What the job's resources are marked with: whose they are, and what the site adds."""
+    labels = {
+        "slurmsky-job": str(job_id) if job_id else "",
+        "slurmsky-name": name,
+        "slurmsky-account": draft.account,
+        "slurmsky-partition": draft.partition,
+        "slurmsky-qos": draft.qos,
+        "slurmsky-time-min": _minutes(draft.spec.time_limit_min),
     }
+    for key, value in (*draft.sky.labels, *(pair for route in reversed(draft.routes) for pair in route.labels)):
+        if value:
+            labels[key] = value
+    return {key: label(value) for key, value in labels.items() if value}
+
+
+def _storage(draft: _Draft) -> dict[str, Any]:
+    """Buckets and volumes at the paths that the site names."""
+    mounts = {path.path: {"source": path.target, "mode": "MOUNT"} for path in draft.paths if "://" in path.target}
     volumes: dict[str, Any] = dict(draft.sky.volumes)
     if draft.sky.pool and (mounts or volumes or draft.setup or draft.paths):
         # jobs/recovery_strategy.py: of a job in a pool only workdir, envs, secrets and run count.
@@ -135,17 +147,8 @@ def plan(
             volumes[path.path] = rest
         elif kind == "host":
             volumes[path.path] = {"host_path": rest, "mode": "rw"}
-    if mounts:
-        fields["file_mounts"] = mounts
-    if volumes:
-        fields["volumes"] = volumes
-    if draft.config:
-        fields["config"] = draft.config
-    if draft.setup:
-        fields["setup"] = "\n".join(draft.setup) + "\n"
-    return SkyTask(
-        name, draft.geometry, fields, tuple(draft.notes), pool=draft.sky.pool, arrays=draft.sky.arrays
-    )
+    found = {"file_mounts": mounts, "volumes": volumes}
+    return {key: value for key, value in found.items() if value}
 
 
 def sky_name(name: str, length: int = 20) -> str:
