@@ -8,7 +8,7 @@ DenyOnLimit what the job could never have is refused at submit. Source: slurmctl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -130,6 +130,7 @@ class Policy:
         self.accounts = {one.name: one for one in cluster.accounts}
         self.active = bool(self.qos or self.accounts)
         self._used: dict[_Key, _Used] | None = None
+        self._sources: dict[tuple[str, str, str], list[Source]] = {}
 
     # --- which ones a job has
 
@@ -164,6 +165,14 @@ class Policy:
 
     def sources(self, qos: str, account: str, partition: PartitionConfig) -> list[Source]:
         """Those whose limits hold for a job, the first to look at first."""
+        key = (qos, account, partition.name)
+        if key not in self._sources:
+            if len(self._sources) > 5000:
+                self._sources.clear()
+            self._sources[key] = self._find_sources(qos, account, partition)
+        return self._sources[key]
+
+    def _find_sources(self, qos: str, account: str, partition: PartitionConfig) -> list[Source]:
         both = [self.qos.get(partition.qos), self.qos.get(qos)]
         found = list(dict.fromkeys(one for one in both if one is not None))
         if len(found) == 2 and "OverPartQOS" in found[1].flags:
@@ -179,26 +188,26 @@ class Policy:
 
     # --- at submit
 
-    def refuse(self, jobs: Sequence[Job], present: Iterable[Job], shares: Callable[[Job], list[NodeShare]]) -> None:
+    def refuse(self, jobs: Sequence[Job], present: Collection[Job], shares: Callable[[Job], list[NodeShare]]) -> None:
         """Raise SlurmError, with the limit's reason, where the jobs of one submission may not come in."""
         if not self.active:
             return
-        waiting = [job for job in present if not job.state.finished]
         for job in jobs:
             partition = self.cluster.partition(job.partition.partition(",")[0])
             assert partition is not None, "admission has looked"
             for source in self.sources(job.qos, job.account, partition):
-                reason = self._too_many(source, job, waiting, jobs)
+                reason = self._too_many(source, job, present, jobs)
                 if not reason and source.deny:
                     reason = self._never(source, job, use_of(job.spec, shares(job)), shares(job))
                 if reason:
                     raise SlurmError(Errno.JOB_LIMIT, reason)
 
-    def _too_many(self, source: Source, job: Job, present: list[Job], coming: Sequence[Job]) -> str:
+    def _too_many(self, source: Source, job: Job, present: Collection[Job], coming: Sequence[Job]) -> str:
         for name, (whose, *words) in SUBMITTED.items():
             if source.has(name):
                 # One that is refused counts with those that come with it.
-                count = sum(_records(one) for one in (*present, *coming) if self._counts(source, whose, one, job))
+                known = (one for one in (*present, *coming) if not one.state.finished)
+                count = sum(_records(one) for one in known if self._counts(source, whose, one, job))
                 if count > getattr(source.limits, name):
                     return source.word(words)
         return ""
@@ -223,18 +232,21 @@ class Policy:
         if self.active and self._used is not None:
             self._add(self._used, job)
 
-    def objection(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare]) -> str:
-        """The reason why a job must not start on these shares; "" where there is none."""
+    def objection(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
+        """The reason why a job must not start on its shares; "" where there is none."""
         if not self.active:
             return ""
         sources = self.sources(job.qos, job.account, partition)
+        for source in sources:
+            reason = self._numbers(source, job)
+            if reason:
+                return reason
+        shares = find_shares()
         use = use_of(job.spec, shares)
-        checks = (self._numbers, lambda source, job: self._sizes(source, job, use, shares))
-        for check in checks:
-            for source in sources:
-                reason = check(source, job)
-                if reason:
-                    return reason
+        for source in sources:
+            reason = self._sizes(source, job, use, shares)
+            if reason:
+                return reason
         return ""
 
     def _numbers(self, source: Source, job: Job) -> str:

@@ -175,7 +175,7 @@ class Scheduler:
                     if start is not None:
                         job.start_time = start
                 continue
-            objection = self.book.policy.objection(job, partition, shares)
+            objection = self._refused(job, partition, shares)
             if objection:
                 reason = (objection, "")
                 continue
@@ -351,12 +351,15 @@ class Scheduler:
             return ("PartitionNodeLimit", "")
         return self._time_limit(job, partition) or self._policy(job, partition)
 
+    def _refused(self, job: Job, partition: PartitionConfig, shares: list[NodeShare]) -> str:
+        return self.book.policy.objection(job, partition, lambda: shares)
+
     def _policy(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         """What QOS and account say of the job as it was asked for; what it gets is looked at once it is known."""
         if not self.book.policy.active:
             return None
-        shares = cloud_shares(self.demand(job.spec), job.job_id)
-        reason = self.book.policy.objection(job, partition, shares)
+        asked = self.demand(job.spec)
+        reason = self.book.policy.objection(job, partition, lambda: cloud_shares(asked, job.job_id))
         return (reason, "") if reason else None
 
     def _cloud_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:

@@ -32,6 +32,8 @@ else:
     import tomli as tomllib
 
 _LINE_COLUMN = re.compile(r"^(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)$", re.DOTALL)
+#: what scontrol show config says of a site that describes its QOS or accounts
+_ENFORCED = (("AccountingStorageEnforce", "associations,limits,qos"),)
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 
 
@@ -121,7 +123,7 @@ class _Reader:
             nodes=nodes,
             partitions=partitions,
             licenses=free["licenses"],
-            parameters=free["parameters"],
+            parameters=(*(_ENFORCED if qos or accounts else ()), *free["parameters"]),
             qos=qos,
             accounts=accounts,
             **{key: value for key, value in top.items() if key == "name"},
