@@ -122,6 +122,8 @@ async def _until(
             queue.life.cancel(job, job.uid)
             raise Revoked(1)
     if job.state.finished:
+        if job.system_comment and not queue.engine.places_in(job.partition):
+            ctx.error(f"Job allocation {job.job_id} failed: {job.system_comment}")
         raise Revoked(1)
 
 

@@ -4,6 +4,7 @@ this machine, against a stand-in for the API server."""
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -183,6 +184,19 @@ def test_a_signal_before_the_nodes_come_gives_them_up(world: World) -> None:
         assert b"has been revoked" in rest and await process.wait() == 1
         world.server.fault = lambda path: None
         await world.until(lambda: not world.server.jobs[0].up)
+
+    world.play(play)
+
+
+def test_salloc_says_why_it_gets_no_nodes(world: World) -> None:
+    async def play(world: World) -> None:
+        detail = {"type": "ResourcesUnavailableError", "message": "no such GPU anywhere"}
+        answer = (500, "application/json", json.dumps({"detail": detail}).encode())
+        world.server.fault = lambda path: answer if path == "/api/get" else None
+        done = await world.run("salloc", "-N1", "true")
+        assert done.returncode == 1 and not done.stdout
+        assert "salloc: error: Job allocation 1 failed: no such GPU anywhere" in done.stderr.splitlines()
+        world.server.fault = lambda path: None
 
     world.play(play)
 

@@ -52,6 +52,7 @@ def test_launch_find_events_queue():
 
 
 PAYLOAD = {"error": json.dumps({"type": "RequestInterruptedError", "message": "restarted"})}
+KILLED = {"error": json.dumps({"type": "BrokenProcessPool", "message": "a worker died"})}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,7 @@ PAYLOAD = {"error": json.dumps({"type": "RequestInterruptedError", "message": "r
             "no good",
         ),
         ((500, "application/json", json.dumps({"detail": PAYLOAD}).encode()), Interrupted, True, "restarted"),
+        ((500, "application/json", json.dumps({"detail": KILLED}).encode()), Interrupted, True, "a worker died"),
         ((500, "text/plain", b"Internal Server Error"), Rejected, False, "Internal Server Error"),
         ((0, "", b""), Unreachable, True, "no answer"),
     ],

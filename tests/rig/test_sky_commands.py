@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
-from local_engine import LocalEngine, local_engine
+from on_skypilot import LocalEngine, commands, wait
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
-PATIENCE_S = 1200
 
-SITE = """engine = "sky"
-[[partition]]
-name = "debug"
-default = true
-infra = "slurm/oracle/debug"
-"""
 NODES = """#!/bin/bash
 #SBATCH -N2 -n2 -t 20 -J nodes
 echo "job $SLURM_JOB_ID on $SLURM_JOB_NUM_NODES nodes"
@@ -27,22 +19,14 @@ exit 3
 """
 
 
-def wait(engine: LocalEngine, job_id: str, states: set[str]) -> str:
-    """The job's state as sacct says it, once it is one of these."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        state = engine.run(["sacct", "-nXPj", job_id, "-o", "state"]).stdout.strip()
-        if state.split(" ")[0] in states:
-            return state
-        time.sleep(3)
-    raise AssertionError(f"job {job_id} is {state} after {PATIENCE_S} s")
+def end(engine: LocalEngine, job_id: str) -> str:
+    """The job's state as sacct says it, once it is over."""
+    return wait(engine, ["sacct", "-nXPj", job_id, "-o", "state"], {"FAILED", "COMPLETED", "CANCELLED"})
 
 
 def test_commands(rig: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site.toml"
-    site.write_text(SITE)
     (rig / "nodes.sh").write_text(NODES)
-    with local_engine(site) as engine:
+    with commands(tmp_path) as engine:
         said = engine.run(["sbatch", "nodes.sh"], cwd=rig)
         assert (said.stdout, said.returncode) == ("Submitted batch job 1\n", 0), said.stderr
         late = engine.run(["sbatch", "--parsable", "-d", "afterok:1", "--wrap", "true"], cwd=rig).stdout.strip()
@@ -50,7 +34,7 @@ def test_commands(rig: Path, tmp_path: Path) -> None:
         refused = engine.run(["sbatch", "--gpus-per-node=a100:99", "--wrap", "true"], cwd=rig)
         assert refused.returncode == 1 and "Requested node configuration is not available" in refused.stderr
         assert engine.run(["scancel", never]).returncode == 0
-        assert wait(engine, "1", {"FAILED", "COMPLETED", "CANCELLED"}) == "FAILED"
+        assert end(engine, "1") == "FAILED"
         rows = engine.run(["sacct", "-nPj", "1", "-o", "jobid,state,exitcode"]).stdout.split()
         assert rows == ["1|FAILED|3:0", "1.batch|FAILED|3:0", "1.0|COMPLETED|0:0"]
         output = (rig / "slurm-1.out").read_text()
@@ -58,4 +42,4 @@ def test_commands(rig: Path, tmp_path: Path) -> None:
         assert (rig / "result.txt").read_text() == "made\n"
         assert engine.run(["squeue", "-h", "-j", late, "-o", "%r"]).stdout == "DependencyNeverSatisfied\n"
         assert engine.run(["scancel", late]).returncode == 0
-        assert wait(engine, never, {"CANCELLED"}).startswith("CANCELLED")
+        assert end(engine, never).startswith("CANCELLED")

@@ -9,46 +9,27 @@ import time
 from pathlib import Path
 
 import pytest
-from local_engine import LocalEngine, local_engine
+from on_skypilot import PATIENCE_S, SITE, commands, wait
 
 from slurmsky.engines.sky import setup
 from slurmsky.engines.sky.http import Client
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
-PATIENCE_S = 1200
-SITE = """engine = "sky"
-[[partition]]
-name = "debug"
-default = true
-infra = "slurm/oracle/debug"
+BUDGET = """
 [[budget]]
 account = "poor"
 hourly = 0.001
 """
 
 
-def wait(engine: LocalEngine, command: list[str], states: set[str]) -> str:
-    """What a command says, once it is one of these; it never waits for SkyPilot itself."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        said = engine.run(command).stdout.strip()
-        if said.split(" ")[0] in states:
-            return said
-        time.sleep(2)
-    raise AssertionError(f"{command}: {said} after {PATIENCE_S} s")
-
-
 def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site.toml"
-    site.write_text(SITE)
-    client: Client = setup.connect(os.environ, load(SITE, "site.toml"), "root")
+    client: Client = setup.connect(os.environ, load(SITE + BUDGET, "site.toml"), "root")
     name = f"elsewhere-{os.getpid()}"
     task = {"name": name, "resources": {"infra": "slurm/oracle/debug", "cpus": "1+"}, "run": "sleep 900"}
     (managed,) = asyncio.run(client.launch(json.dumps(task), name))
-    endpoint = {"SKYPILOT_API_SERVER_ENDPOINT": client.access.endpoint}
     try:
-        with local_engine(site, **endpoint) as engine:
+        with commands(tmp_path, BUDGET) as engine:
             job = str(60_000_000 + managed)
             # Held before anything is launched: the optimizer says that an hour costs more.
             held = engine.run(["sbatch", "--parsable", "-A", "poor", "-t", "10", "--wrap", "true"], cwd=rig)

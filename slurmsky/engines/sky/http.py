@@ -323,7 +323,7 @@ class Client:
             raise Busy(f"the SkyPilot API server is busy: {message or status}")
         if kind == "version_mismatch":
             raise WrongVersion(message)
-        if kind == "RequestInterruptedError":
+        if kind in ("RequestInterruptedError", "BrokenProcessPool"):  # the latter: a worker of the server was killed
             raise Interrupted(message)
         raise Rejected(kind or f"HTTP {status}", message or f"HTTP {status}")
 

@@ -1,0 +1,56 @@
+"""What tests of the commands on the real SkyPilot share: a site that sends every job there, and much patience."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from local_engine import BIN, LocalEngine, local_engine
+
+__all__ = ["BIN", "ENDPOINT", "PATIENCE_S", "SITE", "SKY_BIN", "LocalEngine", "answers", "commands", "wait"]
+
+#: a server elsewhere can be named as for SkyPilot's own commands
+ENDPOINT = os.environ.setdefault("SKYPILOT_API_SERVER_ENDPOINT", "http://127.0.0.1:46580")
+PATIENCE_S = 1200
+#: where sky_up.sh puts SkyPilot's own commands, its ssh to a cluster's nodes among them
+SKY_BIN = Path(os.environ.get("RIG_DIR") or Path.home() / ".cache" / "slurmsky-rig") / "sky" / "bin"
+
+SITE = """engine = "sky"
+[[partition]]
+name = "debug"
+default = true
+infra = "slurm/oracle/debug"
+"""
+
+
+def answers() -> bool:
+    """An API server is there."""
+    try:
+        with urllib.request.urlopen(f"{ENDPOINT}/api/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def commands(folder: Path, more: str = "", **env: str) -> Iterator[LocalEngine]:
+    """Our commands with a site file in ``folder``, which says ``more``."""
+    site = folder / "site.toml"
+    site.write_text(SITE + more)
+    with local_engine(site, SKYPILOT_API_SERVER_ENDPOINT=ENDPOINT, **env) as engine:
+        yield engine
+
+
+def wait(engine: LocalEngine, command: list[str], words: set[str]) -> str:
+    """What a command says, once its first word is one of these; it never waits for SkyPilot itself."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        said = engine.run(command).stdout.strip()
+        if said.split(" ")[0] in words:
+            return said
+        time.sleep(2)
+    raise AssertionError(f"{command}: {said} after {PATIENCE_S} s")

@@ -1,0 +1,90 @@
+"""salloc and srun outside a job on the real SkyPilot: clusters that are held, reached, and gone afterwards.
+
+A cluster takes SkyPilot about a minute, so the allocations are side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from on_skypilot import BIN, PATIENCE_S, SITE, SKY_BIN, LocalEngine, commands
+
+from slurmsky.engines.sky import setup
+from slurmsky.site import load
+
+pytestmark = [pytest.mark.rig, pytest.mark.timeout(2400)]
+INSIDE = r"""
+echo "$SLURM_NNODES $SLURM_NTASKS"
+echo abc | srun -l sh -c 'cat data.txt; echo $SLURM_PROCID > made.$SLURM_PROCID; cat' | sort
+srun -n1 sh -c 'exit 7'; echo code $?
+exit 3
+"""
+
+
+def clusters() -> set[str]:
+    """Names of SkyPilot's clusters that have nodes."""
+    client = setup.connect(os.environ, load(SITE, "site.toml"), "root")
+    body = {"include_credentials": False, "include_handle": False, "summary_response": True}
+    return {row["name"] for row in asyncio.run(client.call("/status", body)) or ()}
+
+
+def until_gone(engine: LocalEngine) -> None:
+    """Wait until none of the engine's clusters is there."""
+    comments = engine.run(["sacct", "-nXPD", "-o", "systemcomment"], limit_s=120).stdout.split()
+    mine = {word for word in comments if "-s" in word}
+    assert mine
+    deadline = time.monotonic() + PATIENCE_S
+    while clusters() & mine:
+        assert time.monotonic() < deadline, clusters()
+        time.sleep(5)
+
+
+def salloc_with_a_command(work: Path, folder: Path) -> None:
+    with commands(folder) as engine:
+        done = engine.run(["salloc", "-N2", "-n2", "bash", "inside.sh"], cwd=work, limit_s=PATIENCE_S)
+        assert done.stdout.splitlines() == ["2 2", "0: abc", "0: hi", "1: abc", "1: hi", "code 7"], done.stderr
+        assert done.returncode == 3 and "salloc: Relinquishing job allocation 1" in done.stderr
+        assert (work / "made.1").read_text() == "1\n"
+        until_gone(engine)
+
+
+def srun_outside_a_job(work: Path, folder: Path) -> None:
+    with commands(folder) as engine:
+        command = ["srun", "-N1", "sh", "-c", "cat; echo err >&2; exit 5"]
+        done = engine.run(command, cwd=work, stdin="typed\n", limit_s=PATIENCE_S)
+        assert done.stdout == "typed\n" and "err\n" in done.stderr and done.returncode == 5, done.stderr
+        until_gone(engine)
+
+
+def no_shell_through_ssh(work: Path, folder: Path) -> None:
+    path = f"{BIN}:{SKY_BIN}:/usr/local/bin:/usr/bin:/bin"
+    with commands(folder, '[sky]\nreach = "ssh"\n', PATH=path) as engine:
+        done = engine.run(["salloc", "--no-shell", "-N1"], cwd=work, limit_s=PATIENCE_S)
+        assert done.returncode == 0 and "salloc: Granted job allocation 1" in done.stderr, done.stderr
+        step = engine.run(["srun", "--jobid=1", "cat", "data.txt"], cwd=work, limit_s=PATIENCE_S)
+        assert (step.stdout, step.returncode) == ("hi\n", 0), step.stderr
+        again = engine.run(["srun", "sh", "-c", "echo $SLURM_STEP_ID; exit 4"], cwd=work,
+                           env={"SLURM_JOB_ID": "1"}, limit_s=PATIENCE_S)  # fmt: skip
+        assert (again.stdout, again.returncode) == ("1\n", 4), again.stderr
+        assert engine.run(["scancel", "1"]).returncode == 0
+        until_gone(engine)
+
+
+def test_allocations(rig: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        running: list[Future[None]] = []
+        for use in (salloc_with_a_command, srun_outside_a_job, no_shell_through_ssh):
+            # One for each: jobs of one submit folder that share a node would see each other's files.
+            work, folder = rig / use.__name__, tmp_path / use.__name__
+            work.mkdir()
+            folder.mkdir()
+            (work / "data.txt").write_text("hi\n")
+            (work / "inside.sh").write_text(INSIDE)
+            running.append(pool.submit(use, work, folder))
+        for one in running:
+            one.result()
