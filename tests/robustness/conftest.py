@@ -13,6 +13,7 @@ import pytest
 SITE = """
 cluster = "robust"
 engine = "local"
+min_job_age_s = 7200
 
 [[node]]
 names = "n[1-2]"
