@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -26,6 +26,7 @@ from .idiom import one_line
 from .idiomvars import RENAMED
 from .images import of_steps
 from .notes import Note, Refused
+from .settle import merged, toml
 from .shell import Script, parse
 from .task import SkyTask, plan
 
@@ -77,36 +78,6 @@ class Page:
     def settle(self) -> tuple[str, ...]:
         """Site-file lines, each once, under one heading for each table."""
         return merged(found.settle for found in self.findings)
-
-
-def merged(pieces: Iterable[str]) -> tuple[str, ...]:
-    """Pieces of a site file as one: TOML takes the heading of a table once only."""
-    tables: dict[str, dict[str, None]] = {}
-    for piece in pieces:
-        heading = ""
-        for line in piece.splitlines():
-            if line.startswith("[["):
-                heading = piece  # a table of its own for each
-                tables.setdefault(heading, {})
-                continue
-            if line.startswith("["):
-                heading = line
-                tables.setdefault(heading, {})
-            elif not heading.startswith("[["):
-                tables.setdefault(heading, {})[line] = None
-    if "" in tables:
-        tables[""] = _united(tables[""])
-    ordered = sorted(tables, key=lambda heading: heading != "")  # keys without a heading come first
-    return tuple("\n".join(filter(None, (heading, *tables[heading]))) for heading in ordered)
-
-
-def _united(lines: Iterable[str]) -> dict[str, None]:
-    """Keys without a heading, the items of the same list in one line."""
-    lists: dict[str, dict[str, None]] = {}
-    for line in lines:
-        key, _, items = line.partition(" = [")
-        lists.setdefault(key, {}).update(dict.fromkeys(re.findall(r'"(?:[^"\\]|\\.)*"', items)))
-    return {f"{key} = [{', '.join(items)}]": None for key, items in lists.items()}
 
 
 @cache
@@ -277,15 +248,15 @@ class _Draft:
             missing = [word for word in value.split(",") if not site.cluster.partition(word)]
             if missing and len(missing) == len(value.split(",")):
                 infra = '\ninfra = "kubernetes/CONTEXT"' if self.sky else ""
-                lines = f'[[partition]]\nname = "{_toml(missing[0])}"{infra}'
+                lines = f'[[partition]]\nname = "{toml(missing[0])}"{infra}'
                 return f"there is no partition {one_line(missing[0])} here", lines
         if name == "account" and site.accounts and value not in site.accounts:
-            described = f'[[account]]\nname = "{_toml(value)}"'
-            names = ", ".join(f'"{_toml(word)}"' for word in (*site.accounts, value))
+            described = f'[[account]]\nname = "{toml(value)}"'
+            names = ", ".join(f'"{toml(word)}"' for word in (*site.accounts, value))
             lines = described if site.cluster.accounts else f"accounts = [{names}]"
             return f"account {one_line(value)} is not in the site file", lines
         if name == "qos" and site.cluster.qos and value not in {one.name for one in site.cluster.qos}:
-            return f"there is no QOS {one_line(value)} here", f'[[qos]]\nname = "{_toml(value)}"'
+            return f"there is no QOS {one_line(value)} here", f'[[qos]]\nname = "{toml(value)}"'
         if not self.sky:
             return None
         wants_gpus = name in ("gpus", "gres", "gpus-per-node", "gpus-per-task")
@@ -296,8 +267,8 @@ class _Draft:
             gpus = {word.lower() for word, _ in (*site.gpus.names, *KNOWN_GPUS)}
             words = [w for w in re.findall(r"[A-Za-z_][\w.-]*", value) if w not in mapped and w.lower() not in gpus]
             if words:
-                lines = f'[[partition]]\nname = "{_toml(self.partition)}"\n'
-                key = words[0] if re.fullmatch(r"[\w-]+", words[0], re.ASCII) else f'"{_toml(words[0])}"'
+                lines = f'[[partition]]\nname = "{toml(self.partition)}"\n'
+                key = words[0] if re.fullmatch(r"[\w-]+", words[0], re.ASCII) else f'"{toml(words[0])}"'
                 lines += f'features = {{ {key} = "INSTANCE TYPE OR GPU" }}'
                 return f"no feature {one_line(words[0])} is mapped", lines
         return None
@@ -319,10 +290,10 @@ class _Draft:
             return Finding(line, "module", shown, CHANGED, "its name is known when the job runs; then as the map says")
         module = find(self.site, name)
         if module is None:
-            settle = f'[modules]\n"{_toml(name)}" = "docker:IMAGE"'
+            settle = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
             return Finding(line, "module", shown, DECISION, "no map knows it; the job is warned and goes on", settle)
         if module.kind == "licensed":
-            settle = f'[modules]\n"{_toml(name)}" = "docker:IMAGE"'
+            settle = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
             return Finding(line, "module", shown, DECISION, module.note, settle)
         if module.source == "site":
             what = f"image {module.image}" if module.image else "setup and variables of the site file"
@@ -330,7 +301,7 @@ class _Draft:
         if not self.sky:
             return Finding(line, "module", shown, KEPT, "the machine's own modules, or counted as loaded")
         if module.image or module.setup:
-            key, what = _toml(name), _toml(module.image or module.setup, 200)
+            key, what = toml(name), toml(module.image or module.setup, 200)
             settle = f'[modules]\n"{key}" = "{what}"' if module.image else f'[modules."{key}"]\nsetup = "{what}"'
             why = f"counts as loaded, but what it stands for must be on the node; {module.note}".rstrip("; ")
             return Finding(line, "module", shown, DECISION, why, settle)
@@ -446,7 +417,7 @@ class _Draft:
         for place in mounted:
             if path == place or path.startswith(place.rstrip("/") + "/"):
                 return Finding(line, "path", shown, KEPT, f"{place} is mounted")
-        settle = f'[paths]\n"{_toml(top)}" = "s3://BUCKET{_toml(top)}"'
+        settle = f'[paths]\n"{toml(top)}" = "s3://BUCKET{toml(top)}"'
         return Finding(
             line, "path", shown, DECISION, "on the nodes only if it lies in the submit folder or is mounted", settle
         )
@@ -497,11 +468,6 @@ _OF_THE_SYSTEM = frozenset(
     ("/bin", "/usr", "/etc", "/dev", "/tmp", "/proc", "/sys", "/opt", "/var", "/lib", "/lib64", "/sbin", "/run")
 )
 _STORES = frozenset(("SCRATCH", "WORK", "PROJECT", "LOCAL_SCRATCH", "WORKDIR", "PSCRATCH", "CFS", "SCRATCHDIR", "DATA"))
-
-
-def _toml(text: str, limit: int = 60) -> str:
-    """A text for within TOML's double quotes, of printable characters."""
-    return one_line(text, limit).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def with_prices(page: Page, prices: Sequence[Mapping[str, str]], note: str) -> Page:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..model.spec import INFINITE
-from .explain import FATES, Page, merged
+from .explain import FATES, Page
 from .idiom import one_line
+from .settle import merged
 
 
 def page_text(page: Page) -> str:

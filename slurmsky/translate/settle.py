@@ -1,0 +1,43 @@
+"""Lines of a site file that settle what explain leaves open. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from .idiom import one_line
+
+
+def toml(text: str, limit: int = 60) -> str:
+    """A text for within TOML's double quotes, of printable characters."""
+    return one_line(text, limit).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def merged(pieces: Iterable[str]) -> tuple[str, ...]:
+    """Pieces of a site file as one: TOML takes the heading of a table once only."""
+    tables: dict[str, dict[str, None]] = {}
+    for piece in pieces:
+        heading = ""
+        for line in piece.splitlines():
+            if line.startswith("[["):
+                heading = piece  # a table of its own for each
+                tables.setdefault(heading, {})
+                continue
+            if line.startswith("["):
+                heading = line
+                tables.setdefault(heading, {})
+            elif not heading.startswith("[["):
+                tables.setdefault(heading, {})[line] = None
+    if "" in tables:
+        tables[""] = _united(tables[""])
+    ordered = sorted(tables, key=lambda heading: heading != "")  # keys without a heading come first
+    return tuple("\n".join(filter(None, (heading, *tables[heading]))) for heading in ordered)
+
+
+def _united(lines: Iterable[str]) -> dict[str, None]:
+    """Keys without a heading, the items of the same list in one line."""
+    lists: dict[str, dict[str, None]] = {}
+    for line in lines:
+        key, _, items = line.partition(" = [")
+        lists.setdefault(key, {}).update(dict.fromkeys(re.findall(r'"(?:[^"\\]|\\.)*"', items)))
+    return {f"{key} = [{', '.join(items)}]": None for key, items in lists.items()}
