@@ -16,6 +16,12 @@ def parse(text: str) -> jobids.JobId:
         raise SlurmError(Errno.INVALID_JOB_ID) from error
 
 
+def heads(jobs: list[Job]) -> list[Job]:
+    """Without the components of het jobs whose leader is among them: what is asked of that is asked of all."""
+    here = {job.job_id for job in jobs}
+    return [job for job in jobs if not job.het_offset or job.het_job_id not in here]
+
+
 def records(queue: Queue, wanted: jobids.JobId, split: bool) -> list[Job]:
     """All records that an id means, an array's base id meaning the whole array and a het leader its components.
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..controller.context import Context
-from ..controller.madetoorder import cloud_shares
+from ..controller.madetoorder import ordered_shares
 from ..controller.resources import demand_of
 from ..engines.base import EngineError
 from ..engines.sky import setup, shipment
 from ..engines.sky.http import Rejected, SkyError
-from ..model.allocation import Launch
+from ..model.allocation import HetComponent, Launch
 from ..model.spec import INFINITE, JobSpec
 from ..options import submit as options
 from ..options.errors import CommandError
@@ -104,7 +104,7 @@ def _pack(
         work.mkdir(mode=0o700, parents=True)
         spooled = work / "script"
         spooled.write_bytes(script.data)
-        launch = _launch(ctx, specs[0], str(spooled), script, argv)
+        launch = _launch(ctx, specs, str(spooled), script, argv)
         launch.image = str(kept.fields["resources"].get("image_id", "")).removeprefix("docker:")
         site = ctx.queue.site
         shipped = shipment.pack(
@@ -127,11 +127,26 @@ def _pack(
     )
 
 
-def _launch(ctx: Context, spec: JobSpec, spooled: str, script: options.ScriptText, argv: Sequence[str]) -> Launch:
+def _launch(
+    ctx: Context, specs: Sequence[JobSpec], spooled: str, script: options.ScriptText, argv: Sequence[str]
+) -> Launch:
     """The letter to the agents, as the controller would write it for job 1."""
-    who = submitter(ctx)
+    who, site, spec = submitter(ctx), ctx.queue.site, specs[0]
     limit = spec.time_limit_min
     demand = demand_of(spec)
+    components = [
+        HetComponent(
+            job_id,
+            part.job_name or "sbatch",
+            part.account or who.account,
+            _partition(site, part),
+            part.qos or "normal",
+            part,
+            ordered_shares(demand_of(part), part, site.cluster.partition(_partition(site, part)), job_id),
+        )
+        for job_id, part in enumerate(specs, 1)
+    ]
+    shares = components[0].shares
     return Launch(
         job_id=1,
         name=spec.job_name or "sbatch",
@@ -144,7 +159,9 @@ def _launch(ctx: Context, spec: JobSpec, spooled: str, script: options.ScriptTex
         qos=spec.qos or "normal",
         cluster=ctx.queue.site.cluster.name,
         spec=spec,
-        shares=cloud_shares(demand, 1),
+        shares=shares,
+        het=components if len(specs) > 1 else [],
+        het_job_id=int(len(specs) > 1),
         ntasks=demand.ntasks,
         submit_dir=ctx.cwd,
         submit_host=socket.gethostname(),

@@ -18,14 +18,16 @@ from . import _targets
 Act = Callable[[Job], None]
 
 
-def _each(ctx: Context, text: str, act: Act) -> tuple[list[tuple[Job, SlurmError | None]], SlurmError | None]:
-    """Do it to every record of one id; what became of each."""
+def _each(
+    ctx: Context, text: str, act: Act, whole: bool = False
+) -> tuple[list[tuple[Job, SlurmError | None]], SlurmError | None]:
+    """Do it to every record of one id, of a het job to all of it at once where it is ``whole``; what became of each."""
     try:
         found = _targets.records(ctx.queue, _targets.parse(text), split=True)
     except SlurmError as error:
         return [], error
     results: list[tuple[Job, SlurmError | None]] = []
-    for job in found:
+    for job in _targets.heads(found) if whole else found:
         try:
             act(job)
             results.append((job, None))
@@ -55,7 +57,7 @@ def _run(ctx: Context, ids: Sequence[str], act: Act, trailer: bool) -> int:
     code = 0
     for word in ids:
         for text in jobids.split(word):
-            results, error = _each(ctx, text, act)
+            results, error = _each(ctx, text, act, whole=not trailer)
             problems = [problem for _, problem in results if problem]
             if error is None and results and results[0][0].array_job_id and len(results) > 1 and problems:
                 report_array(ctx, results)
@@ -118,7 +120,7 @@ def resume(ctx: Context, ids: Sequence[str]) -> int:
     code = 0
     for word in ids:
         for text in jobids.split(word):
-            results, error = _each(ctx, text, ctx.queue.life.resume)
+            results, error = _each(ctx, text, ctx.queue.life.resume, whole=True)
             if error is not None:
                 ctx.err(f"Unexpected message received for job {text}")
                 code = 1

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .. import paths
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
-from ..controller.madetoorder import cloud_shares
+from ..controller.madetoorder import ordered_shares
 from ..controller.scheduling import predict_start
 from ..controller.submit import Payload, draft, partitions_of
 from ..language import exportspec, hostlist, timespec
@@ -213,7 +213,7 @@ def test_only(ctx: Context, spec: JobSpec) -> int:
     if queue.engine.places_in(partition.name):
         found = predict_start(queue.scheduler, probe, partition, queue.clock)
     else:  # nodes are made when they are wanted; they have the names that squeue would show
-        found = (queue.clock(), cloud_shares(queue.scheduler.demand(spec), probe.job_id))
+        found = (queue.clock(), ordered_shares(queue.scheduler.demand(spec), spec, partition, probe.job_id))
     if found is None:
         ctx.err("allocation failure: Requested node configuration is not available")
         return 1

@@ -74,13 +74,17 @@ async def _one_id(
             ctx.say(f"Terminating job {wanted}")
             ctx.error(f"Kill job error on job id {wanted}: {error.text}")
         return 0
+    if wanted.step is not None:
+        found = [job for job in found if str(wanted.step) in job.steps][:1] or found[:1]
+    elif query.signal is not None:
+        found = _targets.heads(found)
     targets += [(wanted, job) for job in found if _passes(ctx, query, job)]
     return 0
 
 
 def _by_filter(ctx: Context, query: ScancelQuery) -> list[Job]:
     book = ctx.queue.book
-    return [
+    found = [
         job
         for job in sorted(book.jobs.values(), key=lambda job: job.job_id)
         if not job.state.finished and _passes(ctx, query, job)
@@ -88,6 +92,7 @@ def _by_filter(ctx: Context, query: ScancelQuery) -> list[Job]:
         # Slurm does not mean somebody's service on SkyPilot.
         and (job.engine != FOREIGN or query.name is not None)
     ]
+    return found if query.signal is None else _targets.heads(found)
 
 
 def _passes(ctx: Context, query: ScancelQuery, job: Job) -> bool:

@@ -51,9 +51,10 @@ class Events:
                 self.book.touch_step(job, step)
 
     def _managed(self, job: Job, event: Event) -> None:
-        job.managed_job_id = int(event["managed_job_id"])
-        job.system_comment = f"SkyPilot managed job {job.managed_job_id} ({event['name']})"
-        self.book.touch(job)
+        for part in self.book.components(job):
+            part.managed_job_id = int(event["managed_job_id"])
+            part.system_comment = f"SkyPilot managed job {part.managed_job_id} ({event['name']})"
+            self.book.touch(part)
 
     def _missing(self, job: Job, event: Event) -> None:
         """The job's node does not know it: the letter was lost, with its sender or its reader."""
@@ -64,14 +65,15 @@ class Events:
 
     def _running(self, job: Job, since: float) -> None:
         """A launched job's nodes are there and its script has begun."""
-        job.launched = False
-        job.state, job.flags = JobState.RUNNING, JobFlag.NONE
-        job.reason, job.reason_desc = "None", ""
-        job.start_time, job.end_time = since, 0.0
-        if job.time_limit_min is not None and job.time_limit_min < INFINITE:
-            job.end_time = since + job.time_limit_min * 60
-        self.book.touch(job)
-        self.life.changed(job)
+        for part in self.book.components(job):
+            part.launched = False
+            part.state, part.flags = JobState.RUNNING, JobFlag.NONE
+            part.reason, part.reason_desc = "None", ""
+            part.start_time, part.end_time = since, 0.0
+            if part.time_limit_min is not None and part.time_limit_min < INFINITE:
+                part.end_time = since + part.time_limit_min * 60
+            self.book.touch(part)
+            self.life.changed(part)
         self.life.mailer.watch_limit(job)
         self.life.mailer.tell("BEGIN", job)
 
@@ -79,6 +81,12 @@ class Events:
         """An engine that brings its own nodes says how far it is."""
         if job.state.finished:
             return
+        for part in self.book.components(job):
+            self._engine_state_of(part, event)
+        if event.get("state") == "REQUEUED":
+            self.life.mailer.tell("REQUEUE", job)
+
+    def _engine_state_of(self, job: Job, event: Event) -> None:
         word = str(event.get("state", "PENDING"))
         job.system_comment = str(event.get("comment") or job.system_comment)
         if event.get("managed_job_id"):
@@ -105,17 +113,21 @@ class Events:
         job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
         job.start_time = job.end_time = 0.0
         job.steps = {}
-        self.life.mailer.tell("REQUEUE", job)
 
     def _real_nodes(self, job: Job, event: Event) -> None:
         """An engine without places of its own tells which nodes it got."""
-        for share, node in zip(job.shares, event["nodes"], strict=False):
+        parts = self.book.components(job)
+        shares = [share for part in parts for share in part.shares]
+        for share, node in zip(shares, event["nodes"], strict=False):
             share.name, share.address = node["name"], node.get("address", "")
-        job.batch_host = job.shares[0].name
-        self.book.touch(job)
+        for part in parts:
+            part.batch_host = part.shares[0].name
+            self.book.touch(part)
 
     def _step(self, job: Job, event: Event) -> None:
         step = step_from_dict(event["step"])
+        # The agent of a het job's leader tells the steps of all components.
+        job = self.book.jobs.get(step.job_id, job) if job.het_job_id else job
         job.steps[step.step_id] = step
         if step.state.finished and step.step_id not in ("batch", "extern"):
             # DerivedExitCode: the largest exit code of the steps (job_mgr.c)

@@ -43,7 +43,9 @@ class Letters:
         """The letter for the agents."""
         book = self.book
         folder = self.jobs_dir / str(spool_id(job))
-        limit = job.time_limit_min
+        # Where one component's time is over, all are.
+        spans = [part.time_limit_min for part in book.components(job) if part.time_limit_min is not None]
+        limit = min(spans, default=None)
         over = self.over_time_limit_min(job)
         node = job.nodes[0] if job.nodes else ""
         stdout = file_path(job, job.stdout, node) if job.is_batch else ""

@@ -165,11 +165,12 @@ class LifeCycle:
         """scancel without a signal. Raises SlurmError(ALREADY_DONE) for a finished job."""
         if job.state.finished:
             raise SlurmError(Errno.ALREADY_DONE)
-        if job.het_job_id and job.het_offset and job.state.active:
-            leader = self.book.jobs.get(job.het_job_id)
-            if leader is not None and leader.state.active:
-                self.cancel(leader, uid)
-                return
+        leader = self.leader(job)
+        if leader is not job and job.state is JobState.PENDING:
+            raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
+        if leader is not job and leader.state.active:
+            self.cancel(leader, uid)  # one component's end is the end of all
+            return
         job.cancelled_by = uid
         if job.launched:
             self.terminate(job, JobState.CANCELLED)
@@ -199,11 +200,19 @@ class LifeCycle:
         self._to_engine(job, self.engine.terminate(job.job_id, state.name, signals.SIGTERM, wait))
         if job.het_job_id and not job.het_offset:
             for part in self.book.components(job):
-                if part is not job and part.state.active:
+                if part is not job and (part.state.active or part.launched):
                     part.state, part.end_time = state, job.end_time
                     part.flags |= JobFlag.COMPLETING
                     part.cancelled_by = job.cancelled_by
                     self.book.touch(part)
+
+    def leader(self, job: Job) -> Job:
+        """Whose agents run the job: a component of a het job runs nothing of its own."""
+        return self.book.jobs.get(job.het_job_id, job) if job.het_job_id else job
+
+    def _end_of_all(self, job: Job) -> float | None:
+        """When the first time limit of its components is over; None: there is no limit."""
+        return min((part.end_time for part in self.book.components(job) if part.end_time), default=None)
 
     def _to_engine(self, job: Job, request: Any) -> None:
         async def send() -> None:
@@ -232,7 +241,8 @@ class LifeCycle:
                 self.cancel(job, job.uid)
                 return
             raise SlurmError(Errno.NOT_RUNNING)
-        self._to_engine(job, self.engine.signal(job.job_id, number, target))
+        # The steps of all components, whichever is named (slurm 22.05).
+        self._to_engine(job, self.engine.signal(self.leader(job).job_id, number, target))
 
     def reservation_over(self, one: Reservation) -> None:
         """Jobs that run in it end with it (ResvOverRun=0); those that wait for it alone are held."""
@@ -278,6 +288,8 @@ class LifeCycle:
     def requeue(self, job: Job, how: str = "requeue") -> None:
         """scontrol requeue/requeuehold. ``how``: requeue, hold or special."""
         self._ours(job)
+        if self.leader(job) is not job:
+            raise SlurmError(Errno.INVALID_JOB_ID)
         if not job.is_batch:
             raise SlurmError(Errno.DISABLED)
         if job.spec.requeue is False:
@@ -293,8 +305,9 @@ class LifeCycle:
             if JobFlag.COMPLETING not in job.flags:
                 self.run_again(job, job.state)
             return
-        job.flags |= JobFlag.COMPLETING
-        self.book.touch(job)
+        for part in self.book.components(job):
+            part.flags |= JobFlag.COMPLETING
+            self.book.touch(part)
         self._end_run(job)
 
     def _end_run(self, job: Job) -> None:
@@ -317,14 +330,23 @@ class LifeCycle:
             self._to_engine(job, self.engine.suspend(job.job_id))
         if job.time_limit_min is not None and job.time_limit_min < INFINITE and job.end_time:
             over = self.letters.over_time_limit_min(job) * 60
-            self._to_engine(job, self.engine.limit(job.job_id, job.end_time + over))
+            self._to_engine(job, self.engine.limit(job.job_id, (self._end_of_all(job) or job.end_time) + over))
 
     def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
-        """This run is over and another is due: its record becomes a duplicate, the job pends again."""
+        """This run is over and another is due: its record becomes a duplicate, the job pends again, with all its
+        components."""
         try:
             self.book.flush()  # steps that were told so far belong to the run that ends here
         except StoreError as error:
             log.warning("%s", error)
+        asked = job.flags & REQUEUE_ASKED
+        for part in self.book.components(job):
+            part.flags = part.flags & ~REQUEUE_ASKED | asked
+            self._run_again(part, old_state)
+        self.mailer.tell("REQUEUE", job)
+        self.kick()
+
+    def _run_again(self, job: Job, old_state: JobState) -> None:
         how = next((word for word, flag in _REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
         now = self.book.clock()
         if holds_allocation(job):
@@ -361,8 +383,6 @@ class LifeCycle:
             job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.NONE
         self.book.touch(job)
         self.changed(job)
-        self.mailer.tell("REQUEUE", job)
-        self.kick()
 
     def again_at(self, job: Job, start: int) -> None:
         """A job that has just ended comes back, not before an epoch second (scrontab)."""
@@ -378,35 +398,45 @@ class LifeCycle:
     def suspend(self, job: Job) -> None:
         """scontrol suspend."""
         self._ours(job)
+        self._whole(job)
         if job.state is JobState.PENDING:
             raise SlurmError(Errno.JOB_PENDING)
         if job.state is not JobState.RUNNING:
             raise SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.NOT_SUPPORTED)
         now = self.book.clock()
-        job.state = JobState.SUSPENDED
-        job.suspend_time = now
-        job.pre_suspend_s = now - job.start_time - job.suspended_s
-        job.priority = 0
-        self.book.touch(job)
+        for part in self.book.components(job):
+            part.state = JobState.SUSPENDED
+            part.suspend_time = now
+            part.pre_suspend_s = now - part.start_time - part.suspended_s
+            part.priority = 0
+            self.book.touch(part)
         self._to_engine(job, self.engine.suspend(job.job_id))
 
     def resume(self, job: Job) -> None:
         """scontrol resume."""
+        self._whole(job)
         if job.state is not JobState.SUSPENDED:
             if job.state.finished:
                 raise SlurmError(Errno.JOB_FINISHED)
             raise SlurmError(Errno.JOB_PENDING if job.state is JobState.PENDING else Errno.NOT_SUSPENDED)
         now = self.book.clock()
-        job.state = JobState.RUNNING
         gap = now - job.suspend_time
-        job.suspended_s += gap
-        job.priority = self.book.take_priority()
-        job.suspend_time = now
+        for part in self.book.components(job):
+            part.state = JobState.RUNNING
+            part.suspended_s += gap
+            part.priority = self.book.take_priority()
+            part.suspend_time = now
+            if part.time_limit_min is not None and part.time_limit_min < INFINITE:
+                part.end_time += gap
+            self.book.touch(part)
         if job.time_limit_min is not None and job.time_limit_min < INFINITE:
-            job.end_time += gap
-            self._to_engine(job, self.engine.limit(job.job_id, job.end_time))
-        self.book.touch(job)
+            self._to_engine(job, self.engine.limit(job.job_id, self._end_of_all(job)))
         self._to_engine(job, self.engine.resume(job.job_id))
+
+    def _whole(self, job: Job) -> None:
+        """Raise SlurmError for a component of a het job, where only all of it can be meant."""
+        if self.leader(job) is not job:
+            raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
 
     def set_time_limit(self, job: Job, minutes: int) -> None:
         """A new time limit, of a pending or running job."""
@@ -414,7 +444,7 @@ class LifeCycle:
         job.time_limit_min = minutes
         if job.state.active:
             job.end_time = job.start_time + job.suspended_s + minutes * 60 if minutes < INFINITE else 0.0
-            self._to_engine(job, self.engine.limit(job.job_id, job.end_time or None))
+            self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
         self.book.touch(job)
         self.kick()
 

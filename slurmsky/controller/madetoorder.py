@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from ..model.allocation import NodeShare
+from ..model.cluster import PartitionConfig
+from ..model.spec import JobSpec
+from ..translate.geometry import geometry
+from ..translate.notes import Refused
 from .resources import Demand
 
 
-def cloud_shares(demand: Demand, job_id: int) -> list[NodeShare]:
-    """Shares on nodes that do not exist yet: their number and size; the engine brings names and addresses."""
-    nodes = demand.min_nodes
-    if demand.tasks_per_node and demand.ntasks_given:
-        nodes = max(nodes, -(-demand.ntasks // demand.tasks_per_node))
+def ordered_shares(
+    demand: Demand, spec: JobSpec, partition: PartitionConfig | None, job_id: int
+) -> list[NodeShare]:
+    """``cloud_shares`` on as many nodes as SkyPilot is asked for, which goes by what its nodes can have."""
+    try:
+        return cloud_shares(demand, job_id, geometry(spec, partition).nodes)
+    except Refused:  # changed since it was judged: the engine says so when it is launched
+        return cloud_shares(demand, job_id)
+
+
+def cloud_shares(demand: Demand, job_id: int, nodes: int = 0) -> list[NodeShare]:
+    """Shares on nodes that do not exist yet: their number and size; the engine brings names and addresses.
+
+    ``nodes``: how many; 0: as few as the job's own words allow.
+    """
+    if not nodes:
+        nodes = demand.min_nodes
+        if demand.tasks_per_node and demand.ntasks_given:
+            nodes = max(nodes, -(-demand.ntasks // demand.tasks_per_node))
     shares = []
     for index in range(nodes):
         tasks = demand.ntasks // nodes + (index < demand.ntasks % nodes)

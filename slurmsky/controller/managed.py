@@ -192,18 +192,26 @@ class ManagedJobs:
         return named is not None and bool(self._members(int(named[1]), sighting.managed_job_id))
 
     def _members(self, base: int, managed_job_id: int) -> list[Job]:
-        """Our jobs that ran as one managed job: one, or the packed elements of the array ``base``."""
+        """Our jobs that ran as one managed job: one, the components of a het job, or the packed elements of the
+        array ``base``."""
         if managed_job_id < 0:  # a cluster's
             live = self.book.jobs.get(-managed_job_id)
-            return [live] if live else list(self.book.store.history(0, self.book.clock(), {-managed_job_id}))
+            return self.book.components(live) if live else self._history(-managed_job_id)
         found = {
             (job.job_id, job.restarts): job
-            for job in self.book.store.history(0, self.book.clock(), {base}, True)
+            for job in self._history(base, True)
             if job.managed_job_id == managed_job_id
         }
         for job in self._live.get(managed_job_id, ()):
             found[job.job_id, job.restarts] = job
         return list(found.values())
+
+    def _history(self, base: int, duplicates: bool = False) -> list[Job]:
+        """A job that has left memory, the elements of its array or its other components."""
+        store, now = self.book.store, self.book.clock()
+        found = list(store.history(0, now, {base}, duplicates))
+        others = {job_id for job in found for job_id in job.het_ids} - {base}
+        return [*found, *store.history(0, now, others, duplicates)] if others else found
 
     def _find_live(self) -> None:
         """Our jobs in memory by SkyPilot's id: looked up once per round, because there may be very many."""
@@ -406,11 +414,13 @@ class ManagedJobs:
 
 
 def shares(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:
-    """Jobs with their parts of what they cost together: by the seconds that they ran, one at least."""
+    """Jobs with their parts of what they cost together: by the nodes that they had (those of a het job's components
+    are of one size) and the seconds that they ran, one at least."""
     weights = []
     for job in jobs:
         until = job.end_time if job.state.finished and job.end_time else now
-        weights.append((job, max(1.0, until - job.start_time) if job.start_time else 1.0))
+        seconds = max(1.0, until - job.start_time) if job.start_time else 1.0
+        weights.append((job, seconds * max(1, job.num_nodes)))
     whole = sum(weight for _, weight in weights)
     return [(job, weight / whole) for job, weight in weights]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -72,7 +72,7 @@ class Treasury:
         self.kick = kick
         #: how a price is asked; set where SkyPilot is in use
         self.ask: Ask = lambda job, partition: None
-        self._questions: dict[tuple[JobSpec, str], Question | None] = {}
+        self._questions: dict[tuple[tuple[JobSpec, ...], str], Question | None] = {}
         self._prices: dict[str, _Price] = {}
         self._asking: dict[str, Callable[[], Awaitable[float | None]]] = {}
         self._uses: dict[Budget, Use] = {}
@@ -154,7 +154,8 @@ class Treasury:
         hourly = self._price(job, partition)
         if hourly is None:
             return "None"
-        job.hourly_cost = hourly
+        for part, share in divided(self.book.components(job)):
+            part.hourly_cost = hourly * share
         whole = estimate(job, hourly)
         if ceiling is not None and hourly > ceiling:
             return JOB_HOURLY
@@ -169,10 +170,10 @@ class Treasury:
         return None
 
     def _price(self, job: Job, partition: str) -> float | None:
-        """Dollars an hour; None: not known yet, and asked for."""
+        """Dollars an hour, of a het job for all its components; None: not known yet, and asked for."""
         if len(self._questions) > 5000:
             self._questions.clear()
-        case = (job.spec, partition)
+        case = (tuple(part.spec for part in self.book.components(job)), partition)
         if case not in self._questions:
             self._questions[case] = self.ask(job, partition)
         question = self._questions[case]
@@ -202,6 +203,12 @@ class Treasury:
             del self._asking[key]
             self.kick()
             await asyncio.sleep(ASK_GAP_S)
+
+
+def divided(components: Sequence[Job]) -> list[tuple[Job, float]]:
+    """Jobs whose nodes are alike and are paid for together, with their parts of the price: by their nodes."""
+    whole = sum(max(1, job.num_nodes) for job in components)
+    return [(job, max(1, job.num_nodes) / whole) for job in components]
 
 
 def covers(budget: Budget, job: Job) -> bool:

@@ -117,12 +117,16 @@ class Queue:
         """submit.Judge: nodes that an engine makes are judged by that engine."""
         if self.engine.places_in(partition):
             return False
+        self._can_run([(spec, partition)])
+        return True
+
+    def _can_run(self, components: Sequence[tuple[JobSpec, str]]) -> None:
+        """Raise SlurmError where no engine can ever run such a job."""
         try:
-            self.engine.check(spec, partition)
+            self.engine.check(components)
         except Unable as error:
             errno = next((errno for errno in Errno if errno.text == str(error)), Errno.NODE_CONFIG_UNAVAILABLE)
             raise SlurmError(errno, error.hint) from error
-        return True
 
     async def choose_engine(self) -> None:
         """Decide between SkyPilot and this machine, by SLURMSKY_ENGINE, the site file, or what there is."""
@@ -147,7 +151,9 @@ class Queue:
             self.infra = self.managed.infra = Infra(
                 self.book, self.site, client, lambda part: self.engine.engine_name(part) == "sky"
             )
-            self.treasury.ask = sky.price_question
+            self.treasury.ask = lambda job, partition: sky.price_question(
+                [(part.spec, partition if part is job else part.partition) for part in self.book.components(job)]
+            )
         log.info("engine: %s (%s)", self.usual_engine, self.engine_reason)
 
     async def recover(self) -> None:
@@ -214,7 +220,8 @@ class Queue:
         """Take a job in: it is committed when this returns. Raises SlurmError; then there is none. ``first_id``: an
         id that was promised to the submitter; 0: the next one."""
         if len(specs) > 1:
-            self._refuse_mixed(specs)
+            # Together: each component alone is judged as any job is.
+            self._can_run([(spec, partitions_of(self.book.cluster, spec)[0].name) for spec in specs])
         try:
             job = admit(self.book, specs, payload, who, self.paths.jobs, interactive, first_id=first_id)
         except OSError as error:
@@ -225,14 +232,6 @@ class Queue:
             withdraw(self.book, job, self.paths.jobs)
             raise SlurmError(Errno.WRITING_TO_FILE, str(error)) from error
         return job
-
-    def _refuse_mixed(self, specs: Sequence[JobSpec]) -> None:
-        """Components of a het job need nodes that are there together: an engine that brings its own has none such."""
-        for spec in specs:
-            for part in partitions_of(self.book.cluster, spec):
-                if not self.engine.places_in(part.name):
-                    hint = f"partition {part.name} is on SkyPilot, where heterogeneous jobs do not run"
-                    raise SlurmError(Errno.NOT_SUPPORTED, hint)
 
     def flush(self) -> None:
         """Commit now. Raises StoreError; the changes stay in memory and are tried again."""

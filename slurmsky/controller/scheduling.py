@@ -8,7 +8,7 @@ is true of the job: held, dependency, begin time, array limit, partition, limits
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..language import hostlist, licenses
@@ -19,7 +19,7 @@ from ..model.spec import INFINITE, JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag
 from . import admission, dependencies
 from .book import Book
-from .madetoorder import cloud_shares
+from .madetoorder import cloud_shares, ordered_shares
 from .reservations import RESERVED
 from .resources import Demand, NodeUse, consumes_memory, demand_of, partition_nodes, place
 from .submit import limit_in, split_element
@@ -154,7 +154,8 @@ class Scheduler:
                     self._wait(job, "Dependency", "")
                     return False
                 element.partition = name
-                self._take(element, cloud_shares(demand, element.job_id), plan, launched=True)
+                ordered = ordered_shares(demand, element.spec, partition, element.job_id)
+                self._take(element, ordered, plan, launched=True)
                 return True
             every = self.uses(name)
             nodes = self.book.reservations.open_to(job, every, now)
@@ -226,6 +227,9 @@ class Scheduler:
         components = self.book.components(leader)
         if any(part.state is not JobState.PENDING or part.priority == 0 for part in components):
             return
+        if not self.places_in(leader.partition):
+            self._het_on_cloud(components, plan)
+            return
         taken: list[tuple[Job, list[NodeShare]]] = []
         # Components get nodes of their own (backfill.c _het_job_start_now), where there are that many at all.
         apart = sum(self.demand(part.spec).min_nodes for part in components) <= len(self.book.nodes)
@@ -263,6 +267,27 @@ class Scheduler:
             part.state = JobState.RUNNING
             self.book.touch(part)
             plan.starts.append((part, shares))
+
+    def _het_on_cloud(self, components: Sequence[Job], plan: Plan) -> None:
+        """Nodes made to order: they all come together, or wait together."""
+        for number, part in enumerate(components):
+            part.partition = part.partition.split(",")[0]
+            partition = self.book.cluster.partition(part.partition)
+            reason = self._partition_limit(part, partition) if partition is not None else ("Resources", "")
+            if reason is None and self._lacking_license(part.spec):
+                reason = ("Licenses", "")
+            if reason is not None:
+                for other in components[:number]:
+                    self.book.free_shares(other)
+                    other.shares, other.launched = [], False
+                    self.book.touch(other)
+                del plan.starts[len(plan.starts) - number :]
+                self.book.policy.begin_pass()  # counted anew, without those
+                for other in components:
+                    self._wait(other, *reason)
+                return
+            shares = ordered_shares(self.demand(part.spec), part.spec, partition, part.job_id)
+            self._take(part, shares, plan, launched=True)
 
     # --- reasons
 
@@ -358,8 +383,14 @@ class Scheduler:
         """What QOS and account say of the job as it was asked for; what it gets is looked at once it is known."""
         if not self.book.policy.active:
             return None
-        asked = self.demand(job.spec)
-        reason = self.book.policy.objection(job, partition, lambda: cloud_shares(asked, job.job_id))
+        demand = self.demand(job.spec)
+
+        def asked() -> list[NodeShare]:
+            if self.places_in(partition.name):
+                return cloud_shares(demand, job.job_id)
+            return ordered_shares(demand, job.spec, partition, job.job_id)
+
+        reason = self.book.policy.objection(job, partition, asked)
         return (reason, "") if reason else None
 
     def _cloud_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:

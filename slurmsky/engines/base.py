@@ -8,7 +8,7 @@ All coroutines return when the request was handed over, not when it took effect.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from ..model.allocation import Launch
@@ -66,8 +66,9 @@ class Engine(Protocol):
     async def limit(self, job_id: int, end_time: float | None) -> None:
         """Move the job's time limit to an epoch second; None: no limit."""
 
-    def check(self, spec: JobSpec, partition: str) -> None:
-        """Raise Unable where it is plain at submit that the engine cannot run such a job."""
+    def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
+        """Raise Unable where it is plain at submit that the engine cannot run such a job. ``components``: (spec,
+        partition) of each; of a job that is not heterogeneous there is one."""
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
         """Whether elements of such an array may all be started at once: the engine then keeps %N itself."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..model.allocation import Launch
 from ..model.job import Job
 from ..model.spec import JobSpec
-from .base import Engine, EngineError
+from .base import Engine, EngineError, Unable
+
+NOT_SUPPORTED = "Requested operation not supported on this system"  # ESLURM_NOT_SUPPORTED
 
 
 class Router:
@@ -47,9 +49,13 @@ class Router:
         name = self._of[launch.job_id] = self.engine_name(launch.partition)
         await self._engines[name].start(launch)
 
-    def check(self, spec: JobSpec, partition: str) -> None:
-        """Raise Unable where the partition's engine can never run such a job."""
-        self._engines[self.engine_name(partition)].check(spec, partition)
+    def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
+        """Raise Unable where the partitions' engine can never run such a job, or they have not one engine."""
+        names = {self.engine_name(partition) for _, partition in components}
+        if len(names) > 1:
+            hint = "components of one job in partitions of this machine and of SkyPilot do not reach each other"
+            raise Unable(NOT_SUPPORTED, hint)
+        self._engines[names.pop()].check(components)
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
         await self._engine(job_id).signal(job_id, signal, target)

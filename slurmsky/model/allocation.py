@@ -93,6 +93,11 @@ class Launch:
     exclusive: bool = False  # whole nodes were given
     image: str = ""  # the nodes are this image already (SkyPilot's image_id)
 
+    @property
+    def every_share(self) -> list[NodeShare]:
+        """The nodes of the job; of a het job those of all its components, the leader's first."""
+        return [share for part in self.het for share in part.shares] if self.het else self.shares
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         data = dict(self.__dict__)

@@ -152,8 +152,9 @@ def het_launches(launch: Launch, text: Optional[str]) -> list[Launch]:
             spec=part.spec,
             shares=part.shares,
             ntasks=sum(share.tasks for share in part.shares),
+            het_offset=group,
         )
-        for part in (launch.het[group] for group in sorted(set(groups)))
+        for group, part in ((group, launch.het[group]) for group in sorted(set(groups)))
     ]
 
 
@@ -395,8 +396,7 @@ def _distribution(spec: JobSpec, ntasks: int, nodes: int) -> tuple[str, int, boo
 
 
 def _in_use(job: Job) -> dict[str, _Use]:
-    shares = [*job.launch.shares, *(share for part in job.launch.het for share in part.shares)]
-    use = {share.name: _Use() for share in shares}
+    use = {share.name: _Use() for share in (*job.launch.shares, *job.launch.every_share)}
     for run in job.steps.values():
         if run.shape.overlap:
             continue

@@ -172,7 +172,9 @@ class Head:
 
     def _begin(self, member: Member) -> None:
         node, launch = self.node, member.launch
-        for share, name, fact in zip(launch.shares, self.names, self.node_facts):
+        if launch.het:
+            launch.shares = launch.het[0].shares  # a letter repeats them; they are one and the same here
+        for share, name, fact in zip(launch.every_share, self.names, self.node_facts):
             share.name = name
             share.address = (
                 transport.UNIX + node.socket if node.count == 1 else "%s:%d" % (fact["address"], fact["port"])
@@ -290,7 +292,7 @@ class Head:
                     "os": fact["os"],
                     "gres": {kind: list(ids) for kind, ids in share.gres.items()},
                 }
-                for share, fact in zip(member.launch.shares, self.node_facts)
+                for share, fact in zip(member.launch.every_share, self.node_facts)
             ]
         if event.get("ev") == "ended":
             self._ended(member, event)

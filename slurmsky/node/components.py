@@ -32,6 +32,7 @@ class Chosen:
     shape: choice.Shape
     programs: list[tuple[StepSpec, int]]  # each component and its number of tasks
     shown: Launch  # what the tasks are told of the job
+    owners: list[tuple[int, int]]  # components of a het job in step order: (job id, nodes); of any other, the job
 
 
 def choose(job: Job, components: Sequence[StepSpec]) -> Chosen:
@@ -40,6 +41,7 @@ def choose(job: Job, components: Sequence[StepSpec]) -> Chosen:
     launches: list[Launch] = []
     shapes: list[choice.Shape] = []
     programs: list[tuple[StepSpec, int]] = []
+    owners: list[tuple[int, int]] = []
     for index, step in enumerate(components):
         if many and not job.launch.het:
             launches, parts = [job.launch], [_apart(job.launch, step, shapes)]
@@ -50,10 +52,13 @@ def choose(job: Job, components: Sequence[StepSpec]) -> Chosen:
         for part in parts:
             shapes.append(choice.choose(job, _own(job, step, part), part))
             programs.append((step, sum(map(len, shapes[-1].ranks))))
+            owners.append((part.het[part.het_offset].job_id if part.het else job.job_id, len(shapes[-1].shares)))
     shown = launches[-1]
     if len(launches) > 1:
         shown = dataclasses.replace(shown, shares=[share for part in launches for share in part.shares])
-    return Chosen(choice.merge(shapes), programs, shown)
+    if not job.launch.het:
+        owners = [(job.job_id, sum(nodes for _, nodes in owners))]
+    return Chosen(choice.merge(shapes), programs, shown, owners)
 
 
 def _apart(launch: Launch, step: StepSpec, before: list[choice.Shape]) -> Launch:

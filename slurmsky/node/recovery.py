@@ -19,15 +19,16 @@ def close(log: JobLog, node: str) -> None:
     if log.ended:
         return
     now = time.time()
-    open_steps: dict[str, dict[str, object]] = {}
+    open_steps: dict[tuple[int, str], dict[str, object]] = {}  # a het step has one for each component
     for event in log.events():
         step = event.get("step")
         if step is not None:
+            key = (step["job_id"], step["step_id"])
             if step["state"] == "RUNNING":
-                open_steps[step["step_id"]] = step
+                open_steps[key] = step
             else:
-                open_steps.pop(step["step_id"], None)
-    batch = open_steps.pop("batch", None)
+                open_steps.pop(key, None)
+    batch = open_steps.pop((log.key[0], "batch"), None)
     for step in open_steps.values():
         log.add({"ev": "step", "step": {**step, "state": "NODE_FAIL", "end_time": now}})
     last = {

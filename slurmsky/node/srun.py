@@ -182,7 +182,7 @@ class Srun:
         source = self._input = Input(spec.job.input, self.terminal, request.cwd, planner.facts)
         planner.check_binding()
         job.next_step += 1
-        run = self.run = steps.StepRun(job, planner.record(), spec, chosen.shape)
+        run = self.run = steps.StepRun(job, planner.records(), spec, chosen.shape)
         run.argv0 = planner.argvs[0][0]
         run.watchers.append(self)
         job.steps[run.step_id] = run

@@ -56,6 +56,7 @@ class Planner:
         self.spec = spec  # the leader's: its options are those of the step as a whole
         self.shape = chosen.shape
         self._shown = chosen.shown
+        self._owners = chosen.owners
         self._say = say
         known = job.launch.rlimits if own_limits is None else own_limits
         self._rlimits = limits.propagated(known, spec.job.propagate)
@@ -103,20 +104,29 @@ class Planner:
             for index, ranks in enumerate(self.shape.ranks)
         ]
 
-    def record(self) -> Step:
-        """The step as sacct and squeue will show it."""
+    def records(self) -> list[tuple[Step, list[int]]]:
+        """The step as sacct and squeue will show it, with its ranks: one row for each component of a het job."""
+        found, first = [], 0
+        for job_id, count in self._owners:
+            here = slice(first, first + count)
+            found.append((self._record(job_id, here), [rank for ranks in self.shape.ranks[here] for rank in ranks]))
+            first += count
+        return found
+
+    def _record(self, job_id: int, here: slice) -> Step:
         spec, shape = self.spec, self.shape
         name = spec.job.job_name if "job_name" in spec.typed else None
+        ranks, gpus = shape.ranks[here], sum(map(len, shape.gpus[here]))
         return Step(
-            job_id=self.job.job_id,
+            job_id=job_id,
             step_id=self.step_id,
-            name=name or os.path.basename(self.argvs[0][0]),
-            nodes=tuple(share.name for share in shape.shares),
-            ntasks=self.ntasks,
-            cpus=sum(map(len, shape.cpus)),
-            memory_mib=sum(shape.memory_mib),
-            gres="gres:gpu:%d" % sum(map(len, shape.gpus)) if any(shape.gpus) else "",
-            tasks_per_node=tuple(map(len, shape.ranks)),
+            name=name or os.path.basename(self.argvs[ranks[0][0]][0]),
+            nodes=tuple(share.name for share in shape.shares[here]),
+            ntasks=sum(map(len, ranks)),
+            cpus=sum(map(len, shape.cpus[here])),
+            memory_mib=sum(shape.memory_mib[here]),
+            gres="gres:gpu:%d" % gpus if gpus else "",
+            tasks_per_node=tuple(map(len, ranks)),
             distribution=shape.distribution.capitalize(),
             start_time=time.time(),
             time_limit_min=spec.job.time_limit_min,

@@ -180,9 +180,10 @@ class _Remote(_Part):
 class StepRun:
     """A running step on its head agent."""
 
-    def __init__(self, job: Job, record: Step, spec: StepSpec, shape: Shape) -> None:
+    def __init__(self, job: Job, records: list[tuple[Step, list[int]]], spec: StepSpec, shape: Shape) -> None:
         self.job = job
-        self.record = record
+        self._records = records  # with their ranks; several where the step runs on components of a het job
+        record = self.record = records[0][0]
         self.spec = spec
         self.shape = shape
         self.watchers: list[Watcher] = []
@@ -213,7 +214,7 @@ class StepRun:
             here = share.name == self.job.node
             self.parts.append((_Local if here else _Remote)(self, index, share, plan))
         self._consumed = [0] * len(self.parts)
-        self.job.emit_step(self.record)
+        self._tell()
         for part in sorted(self.parts, key=lambda part: isinstance(part, _Local)):
             part.start()
 
@@ -222,10 +223,11 @@ class StepRun:
         if self._over:
             return
         self._over = True
-        self.record.end_time = time.time()
-        self.record.state = JobState.CANCELLED if self.cause else JobState.FAILED
-        self.record.exit_code = 1
-        self.job.emit_step(self.record)
+        for record, _ in self._records:
+            record.end_time = time.time()
+            record.state = JobState.CANCELLED if self.cause else JobState.FAILED
+            record.exit_code = 1
+        self._tell()
         self.job.step_over(self.step_id)
 
     # --- from the nodes
@@ -274,9 +276,18 @@ class StepRun:
         if self._over or not all(part.ended for part in self.parts):
             return
         self._over = True
-        record = self.record
+        for record, ranks in self._records:
+            self._settle(record, frozenset(ranks))
+        keep(self.record.usage, self.courses)  # of all nodes together
+        self.job.derived_exit = max(self.job.derived_exit, *(record.exit_code for record, _ in self._records))
+        self._tell()
+        self.job.step_over(self.step_id)
+        for watcher in list(self.watchers):
+            watcher.over()
+
+    def _settle(self, record: Step, ranks: frozenset[int]) -> None:
         record.end_time = time.time()
-        code, number = worst(self.statuses.values())
+        code, number = worst(status for rank, status in self.statuses.items() if rank in ranks)
         record.exit_code, record.exit_signal = code, number
         record.state = (
             JobState.CANCELLED if number or self.cause else (JobState.FAILED if code else JobState.COMPLETED)
@@ -285,13 +296,11 @@ class StepRun:
             record.state = JobState.TIMEOUT
         if self.failed_nodes:
             record.state = JobState.NODE_FAIL
-        record.usage = combine(self.usage)
-        keep(record.usage, self.courses)
-        self.job.derived_exit = max(self.job.derived_exit, code)
-        self.job.emit_step(record)
-        self.job.step_over(self.step_id)
-        for watcher in list(self.watchers):
-            watcher.over()
+        record.usage = combine(item for item in self.usage if item[0] in ranks)
+
+    def _tell(self) -> None:
+        for record, _ in self._records:
+            self.job.emit_step(record)
 
     # --- to the nodes
     def write_stdin(self, data: bytes) -> None:

@@ -22,6 +22,7 @@ from ..options.table import Option, Table, load
 from ..site.modules import find
 from ..site.record import KNOWN_GPUS, Site
 from . import explainforms, fates
+from .components import plan_all
 from .idiom import one_line
 from .idiomvars import RENAMED
 from .images import of_steps
@@ -108,17 +109,22 @@ def explain(
     task: SkyTask | None = None
     if engine == "sky" and specs:
         try:
-            task = plan(spec, site, partition, modules=tuple(_loaded(text)), images=of_steps(text))
+            task = plan_all(
+                [(part, (part.partition or partition).split(",")[0]) for part in specs],
+                site,
+                modules=tuple(_loaded(text)),
+                images=of_steps(text),
+            )
         except Refused as error:
             draft.refused = error
-            task = _with_some_gpu(spec, site, partition)
+            task = _with_some_gpu(spec, site, partition) if len(specs) == 1 else None
         except LanguageError:
             task = None  # the directive's own finding tells
     draft.fields = {**task.fields, **task.fields["resources"]} if task else {}
     draft.notes = {note.option: note for note in task.notes} if task else {}
     script = parse(text)
     found = [Finding(one.line, "form", one.text, one.fate, one.reason)
-             for one in explainforms.forms(source[:MAX_SOURCE], table, engine == "sky")]  # fmt: skip
+             for one in explainforms.forms(source[:MAX_SOURCE], table, draft.sky, draft.next_component())]  # fmt: skip
     found += [*draft.directives(source), *draft.modules(text), *draft.variables(script)]
     found += [*draft.commands(script), *draft.steps(script), *draft.paths(script)]
     found.sort(key=lambda entry: (entry.line, _KINDS.index(entry.kind)))
@@ -128,7 +134,7 @@ def explain(
         engine=engine,
         partition=partition,
         refusal=refusal,
-        task_yaml=_task_yaml(task, file) if task and len(specs) == 1 else "",
+        task_yaml=_task_yaml(task, file) if task else "",
         infra=draft.infra,
         nodes=task.geometry.nodes if task else 0,
         time_limit_min=spec.time_limit_min,
@@ -192,6 +198,13 @@ class _Draft:
                 lines.setdefault(word.line, []).append(word.text)
             for line, texts in lines.items():
                 yield from self._line(line, texts)
+
+    def next_component(self) -> tuple[str, str]:
+        """Fate and reason of a line that begins another component."""
+        if self.refused is not None and self.refused.option == "hetjob":
+            return REFUSED, f"{self.refused}: {self.refused.hint}"
+        note = self.notes.get("hetjob")
+        return explainforms.NEXT_COMPONENT if note is None else (CHANGED, note.text)
 
     def _line(self, line: int, texts: list[str]) -> Iterator[Finding]:
         found = split(self.table, texts)

@@ -14,7 +14,8 @@ from ..options.table import Table
 from .idiom import one_line
 
 #: fates of explain
-KEPT, NOTHING, DECISION, REFUSED, CHANGED = "kept", "no effect", "decision", "refused", "changed"
+KEPT, NOTHING, DECISION, CHANGED = "kept", "no effect", "decision", "changed"
+NEXT_COMPONENT = (KEPT, "the next component of the job begins")
 _SHELLS = frozenset(("bash", "sh", "python", "python3", "env"))  # in every image
 _FOREIGN = re.compile(r"#(?:\$ |(PBS|BSUB|FLUX|MSUB|DW|BB|COBALT|OAR|PJM)\b)")
 _OFF = re.compile(r"##+\s*SBATCH\b")
@@ -35,19 +36,22 @@ class Form:
     reason: str
 
 
-def forms(source: bytes, table: Table, sky: bool) -> Iterator[Form]:
-    """What to say of a script beyond its options, in no order. Nothing for one that sbatch cannot read."""
+def forms(source: bytes, table: Table, sky: bool, component: tuple[str, str] = NEXT_COMPONENT) -> Iterator[Form]:
+    """What to say of a script beyond its options, in no order. Nothing for one that sbatch cannot read.
+
+    ``component``: fate and reason of a line that begins the next component of a het job.
+    """
     components: Sequence[Sequence[directives.Word]]
     try:
         components = directives.parse(source).components
     except directives.ScriptError:
         components = ()
-    yield from _lines(source, sky)
+    yield from _lines(source, sky, component)
     for words in components:
         yield from _values(words, table)
 
 
-def _lines(source: bytes, sky: bool) -> Iterator[Form]:
+def _lines(source: bytes, sky: bool, component: tuple[str, str]) -> Iterator[Form]:
     has_own = b"#SBATCH" in source
     reading = True
     for number, line in directives.lines(source[: 1 << 20]):
@@ -65,10 +69,7 @@ def _lines(source: bytes, sky: bool) -> Iterator[Form]:
             elif not rest:
                 yield Form(number, shown, NOTHING, "empty")
             elif rest.split()[0].lower() in ("hetjob", "packjob"):
-                fate, reason = (KEPT, "the next component of the job begins")
-                if sky:
-                    fate, reason = (REFUSED, "heterogeneous jobs do not run on SkyPilot: a job for each component")
-                yield Form(number, shown, fate, reason)
+                yield Form(number, shown, *component)
         elif _FOREIGN.match(line):
             yield Form(number, shown, *_foreign(line, has_own))
         elif line.strip()[:1] not in ("", "#"):

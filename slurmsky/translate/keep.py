@@ -16,6 +16,7 @@ from ..language.errors import LanguageError
 from ..model.spec import JobSpec
 from ..site.record import Site
 from . import idiom
+from .components import plan_all
 from .geometry import Geometry, geometry
 from .idiom import Dropped, Reading, one_line
 from .idiomvars import Facts
@@ -24,7 +25,7 @@ from .leftout import left_out
 from .notes import Note, Refused
 from .scriptfiles import leaves_files, names_files_beside, takes_arguments
 from .shell import Script, parse
-from .task import SkyTask, docker_image, plan, sky_name
+from .task import SkyTask, docker_image, sky_name
 
 DEFAULT_GPU = "H100"
 REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
@@ -67,13 +68,15 @@ def keep(
         partition_of_plan = partition
     if spec.job_name == file and "." in file:
         spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
-    task = plan(spec, site, partition_of_plan)
+    # Of a het job the other components have their own partitions, where they name any.
+    others = [(part, (part.partition or partition_of_plan).split(",")[0]) for part in specs[1:]]
+    task = plan_all([(spec, partition_of_plan), *others], site)
     size = geometry(spec, site.cluster.partition(partition_of_plan))
     facts = _facts(spec, task, size, partition, file)
     script = parse(source)
     reading = _read(script, source, facts, site)
     if len(specs) > 1:
-        reading.need(1, "hetjob", "components of different shape: SkyPilot's nodes of one task are alike")
+        reading.need(1, "hetjob", "components of different shape, which SkyPilot's nodes of one task do not know of")
     draft = _Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed)
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
     return Kept(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
@@ -177,8 +180,8 @@ class _Draft:
         document = Document()
         self._head(document)
         document.put("name", self.task.name)
-        if self.facts.nodes > 1:
-            document.put("num_nodes", self.facts.nodes)
+        if self.task.geometry.nodes > 1:
+            document.put("num_nodes", self.task.geometry.nodes)
         if self._needs_workdir():
             document.put("workdir", ".", comments=("the folder that sbatch was called in",))
         self._resources(document)
@@ -405,8 +408,8 @@ class _Draft:
         )
         document.comment(f"beside it, which `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes.")
         document.put("name", self.task.name)
-        if self.facts.nodes > 1:
-            document.put("num_nodes", self.facts.nodes)
+        if self.task.geometry.nodes > 1:
+            document.put("num_nodes", self.task.geometry.nodes)
         self._resources(document)
         self._mounts(
             document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}

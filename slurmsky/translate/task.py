@@ -81,18 +81,20 @@ def plan(
     images: tuple[str, ...] = (),
     account: str = "",
     qos: str = "",
+    size: Geometry | None = None,
 ) -> SkyTask:
     """The SkyPilot task for a job in a partition.
 
     ``account``, ``qos``: the job's own, where they are known; else what the script asks for.
     ``modules``: what the script's ``module load`` lines name. ``images``: what its srun lines name (pyxis).
+    ``size``: its nodes, where they are not those that the spec alone asks for.
 
     Raises Refused with Slurm's text where SkyPilot cannot have such nodes.
     """
     config = site.cluster.partition(partition)
     draft = _Draft(
-        spec, site, partition, site.sky_partition(partition), geometry(spec, config), modules, images, site.paths,
-        qos or spec.qos or "", account or spec.account or "",
+        spec, site, partition, site.sky_partition(partition), size or geometry(spec, config), modules, images,
+        site.paths, qos or spec.qos or "", account or spec.account or "",
     )  # fmt: skip
     _size(draft)
     _accelerators(draft)

@@ -358,6 +358,34 @@ def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path
     world(tmp_path, story)
 
 
+def test_components_of_a_het_job_share_its_cost_by_their_nodes(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        queue, now = world.queue, time.time()
+        facts: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
+                                 "account": "me", "partition": "debug", "spec": JobSpec(), "state": JobState.COMPLETED,
+                                 "submit_time": now - 90, "eligible_time": now - 90, "start_time": now - 60,
+                                 "end_time": now, "engine": "sky", "het_job_id": 7, "het_ids": (7, 8)}  # fmt: skip
+        bills = []
+        for number, gone in ((1, False), (2, True)):  # while they are in memory, and later
+            base = 7 if number == 1 else 17
+            for offset, nodes in enumerate((1, 3)):
+                ids = {"het_job_id": base, "het_ids": (base, base + 1), "managed_job_id": number}
+                job = Job(job_id=base + offset, het_offset=offset, num_nodes=nodes, **{**facts, **ids})
+                queue.book.touch(job)
+                if gone:
+                    queue.book.drop(job)
+            world.launch(f"a-s{base}-0123abcd", "SUCCEEDED", start_at=now - 60, end_at=now)
+            bills.append({"name": f"a-s{base}-0123abcd-{number}", "total_cost": 4.0, "duration": 60,
+                          "usage_intervals": [[1, 2]]})  # fmt: skip
+        queue.flush()
+        world.server.report = bills
+        await world.managed.read()
+        said = await world.out("sacct", "-nXP", "-S", "now-1hour", "-o", "jobid,cost")
+        assert sorted(said.split()) == ["17+0|1.0000", "17+1|3.0000", "7+0|1.0000", "7+1|3.0000"]
+
+    world(tmp_path, story)
+
+
 def test_the_cluster_of_an_allocation_costs_too(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         queue, now = world.queue, time.time()
@@ -453,6 +481,19 @@ def test_test_only_answers_for_nodes_that_are_made_to_order(tmp_path: Path) -> N
         assert (await world.run("sbatch", "-q", "nosuch", "--test-only", "--wrap", "true"))[0] == 1
 
     world(tmp_path, story, SITE + "[[qos]]\nname = 'long'\n")
+
+
+def test_the_components_of_a_het_job_have_one_price(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.server.prices = PRICES
+        options = ["-t10", "-N1", "--wrap", "true", ":", "-N2", "-c4"]
+        assert (await world.out("sbatch", *options)).startswith("Submitted")
+        assert (await settled(world)).splitlines() == ["1+0 QOSMaxBillingPerJob", "1+1 QOSMaxBillingPerJob"]
+        assert not world.server.jobs
+        shown = await world.out("scontrol", "show", "job", "1")
+        assert "HourlyCost=1.0000" in shown and "HourlyCost=2.0000" in shown
+
+    world(tmp_path, story, SITE + "[sky]\nmax_hourly_cost = 2.5\n")
 
 
 def test_a_budget_is_for_those_it_names_and_what_is_promised_counts(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -249,7 +249,7 @@ class LocalEngine:
 
     async def start(self, launch: Launch) -> None:
         # A het job is started by its leader: the nodes of all components are its nodes, its own ones first.
-        shares = launch.shares + [share for part in launch.het for share in part.shares]
+        shares = launch.shares + (launch.every_share if launch.het else [])
         nodes = tuple(dict.fromkeys(share.name for share in shares))
         for share in shares:
             share.address = f"unix:{self._home}/nodes/{share.name}/agent.sock"
@@ -308,7 +308,7 @@ class LocalEngine:
     async def limit(self, job_id: int, end_time: float | None) -> None:
         self._tell(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time})
 
-    def check(self, spec: JobSpec, partition: str) -> None:
+    def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Whatever has nodes can run here."""
 
     def packs(self, spec: JobSpec, partition: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ...model.job import Job, Node
 from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState
 from ...site import Site
+from ...translate.components import plan_all
 from ...translate.notes import Refused
 from ...translate.task import SkyTask, plan
 from ..base import EngineError, Event, OnEvent, Unable
@@ -160,10 +161,10 @@ class SkyEngine:
         elif not watch.record.unwanted:
             raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
 
-    def check(self, spec: JobSpec, partition: str) -> None:
+    def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Raise Unable for what no SkyPilot node can be."""
         try:
-            plan(spec, self.site, partition)
+            plan_all(components, self.site)
         except Refused as error:
             raise Unable(str(error), error.hint) from error
 
@@ -217,10 +218,12 @@ class SkyEngine:
         contact = self._contacts.get(watch.record.name) if watch is not None else None
         return contact.door if contact is not None else None
 
-    def price_question(self, job: Job, partition: str) -> tuple[str, Callable[[], Awaitable[float | None]]] | None:
+    def price_question(
+        self, components: Sequence[tuple[JobSpec, str]]
+    ) -> tuple[str, Callable[[], Awaitable[float | None]]] | None:
         """What tells the price of a job from that of others, and how SkyPilot is asked for it; None: it cannot run."""
         try:
-            task = plan(job.spec, self.site, partition)
+            task = plan_all(components, self.site)
         except Refused:
             return None
         text = prices.question(task.fields)

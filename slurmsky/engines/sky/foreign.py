@@ -240,7 +240,7 @@ class ForeignJobs:
         """Nothing is started here."""
         return False
 
-    def check(self, spec: JobSpec, partition: str) -> None:
+    def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Nothing is submitted here."""
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from ...language import modulelines
 from ...model.allocation import Launch
 from ...site import Site
+from ...translate.components import plan_all
 from ...translate.notes import Refused
-from ...translate.task import SkyTask, plan, sky_name
+from ...translate.task import SkyTask, sky_name
 from ..base import EngineError
 from . import letters, shipment
 from .carriers import Clusters
@@ -22,10 +23,9 @@ from .watch import Member, Record
 def task_of(launch: Launch, site: Site) -> SkyTask:
     """The SkyPilot task of a launch. Raises EngineError with Slurm's text."""
     try:
-        task = plan(
-            launch.spec,
+        task = plan_all(
+            [(part.spec, part.partition) for part in launch.het] or [(launch.spec, launch.partition)],
             site,
-            launch.partition,
             job_id=launch.job_id,
             account=launch.account,
             qos=launch.qos if site.cluster.qos else "",
@@ -34,6 +34,9 @@ def task_of(launch: Launch, site: Site) -> SkyTask:
         )
     except Refused as error:
         raise EngineError(f"{error} ({error.hint})") from error
+    if launch.het:
+        # Ranks are dealt to the components in turn: as many nodes as the controller has written down for them.
+        task.fields["num_nodes"] = len(launch.every_share)
     launch.image = str(task.fields["resources"].get("image_id", "")).removeprefix("docker:")
     return task
 

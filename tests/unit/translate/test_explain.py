@@ -135,6 +135,17 @@ def test_findings(script: str, kind: str, fate: str, reason: str | None) -> None
     assert reason is None or found.reason == reason
 
 
+def test_a_het_job_is_one_task_with_nodes_of_one_size() -> None:
+    page = explain("#!/bin/bash\n#SBATCH -N1 -c2\n#SBATCH hetjob\n#SBATCH -N3 --gpus-per-node=h100:4\nsrun a\n")
+    found = next(entry for entry in page.findings if entry.text == "#SBATCH hetjob")
+    assert (found.line, found.fate) == (3, "changed")
+    assert "all 4 nodes have the size of the largest component" in found.reason and "4 GPUs" in found.reason
+    assert page.nodes == 4 and "H100:4" in page.task_yaml
+    page = explain("#!/bin/bash\n#SBATCH --gpus=a100:1\n#SBATCH hetjob\n#SBATCH --gpus=h100:1\n")
+    found = next(entry for entry in page.findings if entry.text == "#SBATCH hetjob")
+    assert found.fate == "refused" and "A100 and H100" in found.reason
+
+
 def test_an_untyped_gpu_is_a_decision_and_shows_the_task_all_the_same() -> None:
     page = explain("#!/bin/bash\n#SBATCH --gpus=2\n", site=BARE)
     assert [found.fate for found in page.findings] == ["kept", "decision"]

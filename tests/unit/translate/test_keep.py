@@ -221,6 +221,12 @@ def test_what_needs_slurmsky_on_the_nodes(body: str, directives: str, why: str) 
     assert re.fullmatch(r"sh ~/\.slurmsky/[\w-]+/start\.sh\n", found.fields["run"])
 
 
+def test_a_het_job_has_the_nodes_of_all_components() -> None:
+    found = keep("#!/bin/bash\n#SBATCH -N1 -c2\n#SBATCH hetjob\n#SBATCH -N2 -c4\nsrun --het-group=0,1 ./a\n")
+    assert any("different shape" in entry.why for entry in found.needs)
+    assert found.fields["num_nodes"] == 3 and found.fields["resources"]["cpus"] == "4+"
+
+
 @pytest.mark.parametrize(
     ("body", "setup"),
     [
