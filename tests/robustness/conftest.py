@@ -13,7 +13,6 @@ import pytest
 SITE = """
 cluster = "robust"
 engine = "local"
-min_job_age_s = 7200
 
 [[node]]
 names = "n[1-2]"
@@ -29,6 +28,7 @@ default = true
 
 [limits]
 kill_wait_s = 2
+min_job_age_s = 7200
 {limits}
 """
 
