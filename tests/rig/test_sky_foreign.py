@@ -51,7 +51,7 @@ def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path) -> None:
                 time.sleep(2)
             assert (known, state.split(" ")[0]) == ([name, "debug", "1"], "CANCELLED")
             spent = engine.run(["sreport", "-nP", "cost", "bypartition", "format=partition,cost"]).stdout
-            # ... of all that ran on the rig today, this job among it
-            assert any(float(row.removeprefix("debug|")) > 0 for row in spent.split() if row.startswith("debug|")), spent
+            sums = dict(row.split("|") for row in spent.split())  # of all that ran on the rig, this job among it
+            assert float(sums["debug"]) > 0, spent
     finally:
         asyncio.run(client.cancel([managed]))
