@@ -21,8 +21,10 @@ sys.path.insert(0, str(ROOT))
 
 # the clone's, whatever else is installed
 from slurmsky.controller.store import Store  # noqa: E402
-from slurmsky.model.job import Job  # noqa: E402
+from slurmsky.model.allocation import NodeShare  # noqa: E402
+from slurmsky.model.job import Job, Step, Usage  # noqa: E402
 from slurmsky.model.spec import JobSpec  # noqa: E402
+from slurmsky.model.states import JobState  # noqa: E402
 from slurmsky.node import wire  # noqa: E402
 
 BIN = ROOT / "bin"
@@ -116,6 +118,39 @@ class Sandbox:
         raise RuntimeError("no controller runs")
 
 
+def fill_over(home: Path, known: int) -> None:
+    """Jobs 1 to `known` that are over since some minutes, each of another call: with a batch step and one of srun."""
+    home.mkdir(mode=0o700)
+    user, end = pwd.getpwuid(os.geteuid()), time.time() - 900
+    group, host = grp.getgrgid(os.getegid()).gr_name, socket.gethostname()
+    jobs: list[Job] = []
+    steps: list[tuple[Job, Step]] = []
+    for number in range(1, known + 1):
+        line, start = f"python train.py --seed {number}", end - 30 - number % 60
+        spec = JobSpec(job_name=f"sweep{number}", ntasks=1, mem_mib=100, time_limit_min=60, requeue=True, wrap=line)
+        job = Job(
+            number, spec, f"sweep{number}", user.pw_name, os.geteuid(), os.getegid(), group, user.pw_name, "debug",
+            state=JobState.COMPLETED, priority=4294901760 - number, submit_time=start, eligible_time=start,
+            start_time=start, end_time=end, time_limit_min=60, stdout=f"/tmp/{number}.out", work_dir="/tmp",
+            submit_dir="/tmp", submit_line=f"sbatch --wrap={line}", alloc_node=host, batch_host=host,
+            shares=[NodeShare(host, cpu_ids=(number % 2,), memory_mib=100, tasks=1, cpus_on_node=2)],
+        )  # fmt: skip
+        jobs.append(job)
+        for step_id, name in (("batch", "batch"), ("0", "python")):
+            size = 120_000_000 + number
+            usage = Usage(
+                user_s=20.5 + number % 7, system_s=0.5, tasks=1, ave_cpu_s=20.0, min_cpu_s=20.0, min_cpu_node=host,
+                max_rss=size, ave_rss=size, max_rss_node=host, max_vmsize=2 * size, ave_vmsize=2 * size,
+                max_vmsize_node=host, disk_read=size, max_disk_read=size, max_disk_read_node=host, disk_write=number,
+                max_disk_write=number, max_disk_write_node=host,
+            )  # fmt: skip
+            steps.append((job, Step(number, step_id, name, JobState.COMPLETED, (host,), cpus=1, memory_mib=100,
+                                    start_time=start, end_time=end, usage=usage)))  # fmt: skip
+    store = Store(home / "queue.db")
+    store.write(jobs, steps, (), {"next_job_id": known + 1})
+    store.close()
+
+
 def fill(home: Path, known: int) -> None:
     """Held jobs 1 to `known`, as sbatch leaves them in the store; the controller is not running yet."""
     home.mkdir(mode=0o700)
@@ -137,10 +172,10 @@ def fill(home: Path, known: int) -> None:
 
 
 @contextmanager
-def sandbox(known: int = 0, site: str = "") -> Iterator[Sandbox]:
+def sandbox(known: int = 0, site: str = "", over: bool = False) -> Iterator[Sandbox]:
     """A fresh state folder, with so many held jobs, and a running controller; all of it is gone afterwards.
 
-    ``site``: the text of a site file.
+    ``site``: the text of a site file. ``over``: the jobs are over, and not held.
     """
     folder = Path(tempfile.mkdtemp(prefix="slurmsky-bench-"))
     box = Sandbox(folder)
@@ -148,7 +183,7 @@ def sandbox(known: int = 0, site: str = "") -> Iterator[Sandbox]:
         (folder / "site.toml").write_text(site)
         box.env["SLURMSKY_SITE"] = str(folder / "site.toml")
     if known:
-        fill(box.home, known)
+        (fill_over if over else fill)(box.home, known)
     try:
         box.output("squeue")
         yield box

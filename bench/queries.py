@@ -3,7 +3,8 @@
     python bench/queries.py [--rounds 7] [--known 10000] [--check] [--real]
 
 A query may cost three times the bare interpreter and 20 ms for each thousand rows it prints; `squeue --json` of ten
-thousand jobs less than a second. `--check` fails when one is over. `--real` submits as many held jobs to the real
+thousand jobs less than a second. The jobs are held; then the queries of accounting are asked again of as many jobs
+that are over, with two steps each. `--check` fails when one is over. `--real` submits as many held jobs to the real
 Slurm of this machine, where one answers, and times its commands beside ours.
 """
 
@@ -14,11 +15,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import real, sandbox, seconds, side_by_side, table
+from common import Sandbox, real, sandbox, seconds, side_by_side, table
 
 TIMES_BARE = 3.0
 PER_ROW_S = 20e-6
@@ -47,6 +48,7 @@ QUERIES = (
     Query("sinfo -N -l"),
     Query("sinfo --json"),
     Query("sacct -X -n -P"),
+    Query("sacct -X -l"),
     Query("sacct -j {job}"),
     Query("sacct -X --json", JSON_S),
     Query("scontrol show job {job}"),
@@ -59,6 +61,16 @@ QUERIES = (
     Query("sreport job sizesbyaccount"),
     Query("sreport user topusage"),
 )
+#: of jobs that are over
+PAST = (
+    Query("sacct -X"),
+    Query("sacct -X -n -P -o jobid,jobname,state,elapsed,totalcpu"),
+    Query("sacct -X -l"),
+    Query("sacct"),
+    Query("sacct -j {job}"),
+    Query("sreport user topusage start=today end=now"),
+    Query("seff {job}"),
+)
 
 
 def limit(query: Query, rows: int, bare: float) -> float:
@@ -66,7 +78,11 @@ def limit(query: Query, rows: int, bare: float) -> float:
     return query.limit_s if query.limit_s is not None else TIMES_BARE * bare + PER_ROW_S * rows
 
 
-def theirs(known: int) -> tuple[Callable[[str], list[str]], str] | None:
+#: makes our line one for the real Slurm, and one of its job ids
+Theirs = tuple[Callable[[str], list[str]], str]
+
+
+def theirs(known: int) -> Theirs | None:
     """Lines for the real Slurm with that many held jobs, and the id of one of them."""
     squeue = real("squeue")
     if squeue is None:
@@ -79,6 +95,33 @@ def theirs(known: int) -> tuple[Callable[[str], list[str]], str] | None:
     return (lambda text: [f"{place}/{text.split()[0]}", *text.split()[1:]]), job
 
 
+def measure(
+    title: str, box: Sandbox, queries: Sequence[Query], options: argparse.Namespace, other: Theirs | None = None
+) -> list[str]:
+    """Ask them all, and print what each takes; those that take too long."""
+    bare = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
+    rows, over = [("", "rows", "ms", "limit", "real ms")], []
+    for query in queries:
+        words = query.line.format(job=options.known).split()
+        printed = box.output(words[0], *words[1:]).count("\n")
+        measures: dict[str, Callable[[], float]] = {
+            BARE: lambda: seconds(bare),
+            "ours": lambda words=words: box.seconds(*words),  # type: ignore[misc]
+        }
+        if other is not None and "json" not in query.line:
+            command = other[0](query.line.format(job=other[1]))
+            if Path(command[0]).exists():
+                measures["real"] = lambda command=command: seconds(command)  # type: ignore[misc]
+        medians = side_by_side(measures, options.rounds)
+        most = limit(query, printed, medians[BARE])
+        theirs_ms = f"{medians['real'] * 1000:.1f}" if "real" in medians else ""
+        rows.append((query.line, str(printed), f"{medians['ours'] * 1000:.1f}", f"{most * 1000:.1f}", theirs_ms))
+        if medians["ours"] > most:
+            over.append(query.line)
+    table(f"{title}, medians of {options.rounds}", rows)
+    return over
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -88,36 +131,16 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--real", action="store_true")
     options = parser.parse_args()
-    bare = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
     over = []
-    job = str(options.known)
     with sandbox(options.known) as box:
         other = theirs(options.known) if options.real else None
-        rows = [("", "rows", "ms", "limit", "real ms")]
         try:
-            for query in QUERIES:
-                words = query.line.format(job=job).split()
-                printed = box.output(words[0], *words[1:]).count("\n")
-                measures: dict[str, Callable[[], float]] = {
-                    BARE: lambda: seconds(bare),
-                    "ours": lambda words=words: box.seconds(*words),  # type: ignore[misc]
-                }
-                if other is not None and "json" not in query.line:
-                    command = other[0](query.line.format(job=other[1]))
-                    if Path(command[0]).exists():
-                        measures["real"] = lambda command=command: seconds(command)  # type: ignore[misc]
-                medians = side_by_side(measures, options.rounds)
-                most = limit(query, printed, medians[BARE])
-                theirs_ms = f"{medians['real'] * 1000:.1f}" if "real" in medians else ""
-                rows.append(
-                    (query.line, str(printed), f"{medians['ours'] * 1000:.1f}", f"{most * 1000:.1f}", theirs_ms)
-                )
-                if medians["ours"] > most:
-                    over.append(query.line)
+            over += measure(f"{options.known} held jobs", box, QUERIES, options, other)
         finally:
             if other is not None:
                 subprocess.run([*other[0]("scancel"), "--name=slurmsky-bench"], capture_output=True)
-        table(f"{options.known} jobs, medians of {options.rounds}", rows)
+    with sandbox(options.known, over=True) as box:
+        over += measure(f"{options.known} jobs that are over", box, PAST, options)
     for name in over:
         print(f"over its limit: {name}", file=sys.stderr)
     return 1 if over and options.check else 0

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
 from ..language import hostlist, jobids, timelimit
 from ..language.errors import HostlistError, LanguageError
-from ..model.job import Job, Step
+from ..model.job import Job, Node, Step
 from ..model.states import JobFlag, NodeState
 from ..options.help import help_text
 from ..options.query import ScontrolQuery
@@ -33,14 +35,42 @@ def show(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     """``show ENTITY [ID]``."""
     entity = words[0].partition("=")[0].lower()
     value = words[0].partition("=")[2] or (words[1] if len(words) > 1 else None)
+    if len(entity) >= 2 and ("assoc_mgr".startswith(entity) or "cache".startswith(entity)):
+        return _text_only(ctx, "assoc_mgr") if as_data(query) else _assoc(ctx, query, words[1:])
     if len(words) > 2 and not entity.startswith("host"):
         ctx.err("too many arguments for keyword:show")
         return 1
     for name, least, run in ENTITIES:
         if name.startswith(entity) and len(entity) >= least:
+            if as_data(query) and run not in AS_DATA and not name.startswith("host"):
+                return _text_only(ctx, name)
             return run(ctx, query, value)
     ctx.err(f"invalid entity:{words[0]} for keyword:show ")
     return 1
+
+
+# --- --json and --yaml
+
+
+def as_data(query: ScontrolQuery) -> bool:
+    """Whether a document is asked for."""
+    return query.json is not None or query.yaml is not None
+
+
+def _text_only(ctx: Context, name: str) -> int:
+    ctx.error("Requested operation not supported on this system")
+    ctx.error(f"--json, --yaml: show {name} prints text only")
+    return 1
+
+
+def answer(ctx: Context, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
+    """Print a document that is made of the module of documents, what stands about it, and the time."""
+    from ..report import json as structured
+
+    about = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
+    made = document(structured, about, ctx.queue.clock())
+    ctx.out("".join(structured.dump(made, yaml=query.yaml is not None)))
+    return 0
 
 
 # --- jobs and steps
@@ -72,18 +102,17 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
                     else:
                         ctx.err(f"slurm_load_jobs error: {error.text}")
                 return 1
+    if as_data(query):
+        return answer(ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, book.cluster))
     context = report_context(ctx, query)
-    if query.json is not None or query.yaml is not None:
-        from ..report import json as structured
-
-        meta = structured.meta(ctx.command, list(ctx.args), book.cluster.name)
-        document = structured.jobs_document(jobs, meta, ctx.queue.clock(), book.cluster)
-        ctx.out("".join(structured.dump(document, yaml=query.yaml is not None)))
-        return 0
-    ctx.out(
-        "".join(report.show_job(job, context, detail=query.details, oneliner=query.oneliner) for job in jobs)
-    )
+    shown = report.show_jobs(jobs, context, detail=query.details, oneliner=query.oneliner)
+    while text := "".join(islice(shown, _TOGETHER)):
+        ctx.out(text)  # the caller reads while the next ones are written
     return 0
+
+
+#: jobs whose text is sent together
+_TOGETHER = 200
 
 
 def _alone(job: Job, task: object) -> Job:
@@ -118,6 +147,8 @@ def _steps(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         if not step.state.finished
         and (wanted is None or wanted.step is None or str(wanted.step) == step.step_id)
     ]
+    if as_data(query):
+        return answer(ctx, query, lambda form, about, now: form.steps_document(found, about, now, book.cluster))
     context = report_context(ctx, query)
     if wanted is not None and wanted.step is not None and not found:
         ctx.out(f"Job step {value} not found\n")
@@ -145,28 +176,35 @@ def completing(ctx: Context, query: ScontrolQuery) -> None:
 
 
 def _nodes(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
-    nodes, _ = nodes_and_cluster(ctx)
+    nodes, cluster = nodes_and_cluster(ctx)
     names: list[str] = list(nodes)
-    if value is not None and value.upper() != "ALL":
+    every = value is None or value.upper() == "ALL"
+    if value is not None and not every:
         try:
             names = hostlist.expand(value)
         except HostlistError as error:
             ctx.err(str(error))
             return 1
-    context = report_context(ctx, query)
-    code = 0
+    shown: list[Node] = []
+    missing: list[str] = []
     for name in names:
         node = nodes.get(name)
-        if node is not None and node.state is NodeState.FUTURE and not query.future:
-            if value is None or value.upper() == "ALL":
-                continue
-            node = None
-        if node is None:
+        future = node is not None and node.state is NodeState.FUTURE and not query.future
+        if node is not None and not future:
+            shown.append(node)
+        elif not every:
+            missing.append(name)
+    if as_data(query):
+        answer(ctx, query, lambda form, about, now: form.nodes_document(shown, about, now, cluster))
+        return 1 if missing else 0
+    context = report_context(ctx, query)
+    known = {node.config.name: node for node in shown}
+    for name in names:
+        if name in known:
+            ctx.out(report_nodes.show_node(known[name], context, detail=query.details, oneliner=query.oneliner))
+        elif name in missing:
             ctx.out(f"Node {name} not found\n")
-            code = 1
-            continue
-        ctx.out(report_nodes.show_node(node, context, detail=query.details, oneliner=query.oneliner))
-    return code
+    return 1 if missing else 0
 
 
 def _partitions(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
@@ -177,9 +215,11 @@ def _partitions(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     if value is not None and not found:
         ctx.out(f"Partition {value} not found\n")
         return 1
-    for part in found:
-        shown = replace(part, state=book.partition_states.get(part.name, part.state))
-        ctx.out(report_nodes.show_partition(shown, context, oneliner=query.oneliner))
+    shown = [replace(part, state=book.partition_states.get(part.name, part.state)) for part in found]
+    if as_data(query):
+        return answer(ctx, query, lambda form, about, now: form.partitions_document(shown, about, now, cluster))
+    for part in shown:
+        ctx.out(report_nodes.show_partition(part, context, oneliner=query.oneliner))
     return 0
 
 
@@ -224,8 +264,8 @@ def _bad_hostlist(ctx: Context, error: HostlistError) -> None:
 def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, ScontrolQuery, str | None], int]:
     def run(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         if value is None:
-            ctx.out(help_text(load("scontrol")))
             ctx.err("invalid encode argument")
+            ctx.out(help_text(load("scontrol")))
             return 1
         text = value
         if value.startswith("/"):
@@ -250,6 +290,10 @@ def _encode(compress: Callable[[list[str]], str]) -> Callable[[Context, Scontrol
 
 def _licenses(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     book = ctx.queue.book
+    if as_data(query):
+        rows = [(name, total, book.licenses_used.get(name, 0)) for name, total in book.cluster.licenses
+                if value in (None, name)]  # fmt: skip
+        return answer(ctx, query, lambda form, about, now: form.licenses_document(rows, about, now))
     if not book.cluster.licenses:
         ctx.out("No licenses configured in Slurm.\n")
         return 0
@@ -271,10 +315,13 @@ def _reservations(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     if value is not None and value not in known:
         ctx.out(f"Reservation {value} not found\n")
         return 1
+    shown = [known[value]] if value is not None else list(known.values())
+    if as_data(query):
+        return answer(ctx, query, lambda form, about, now: form.reservations_document(shown, about, now))
     if not known:
         ctx.out("No reservations in the system\n")
     context = report_context(ctx, query)
-    for one in [known[value]] if value is not None else known.values():
+    for one in shown:
         ctx.out(report_reservations.show_reservation(one, context, query.oneliner))
     return 0
 
@@ -291,16 +338,30 @@ def _constant(
     return run
 
 
-def _assoc(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
-    user = ctx.queue.environment.get("USER", "root")
-    ctx.out(
-        "Current Association Manager state\n\nUser Records\n\n"
-        f"UserName={user}({os.geteuid()}) DefAccount={user} DefWckey= AdminLevel=Administrator\n"
-    )
+def _assoc(ctx: Context, query: ScontrolQuery, words: Words) -> int:
+    from ..report import assoc
+    from ._accounts import records
+
+    try:
+        chosen = assoc.choice(words)
+    except assoc.BadWord as problem:
+        ctx.err(str(problem))
+        return problem.code
+    known = records(ctx)
+    jobs = ctx.queue.book.jobs.values()
+    ctx.out(assoc.show(known.cluster, known.user, os.geteuid(), known.accounts, chosen, query.oneliner, jobs))
     return 0
 
 
-def _hosts(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+def _aliases(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    """The names of the nodes that are on this host, or on the one that was named."""
+    book = ctx.queue.book
+    here = {ctx.queue.host, ctx.queue.host.partition(".")[0], "localhost"}
+    if value is None or value in here:
+        found = [node.name for node in book.cluster.nodes if not node.host_name or node.host_name in here | {node.name}]
+    else:
+        found = [node.name for node in book.cluster.nodes if node.host_name == value != node.name]
+    ctx.out(" ".join(found) + "\n" if found else "")
     return 0
 
 
@@ -318,30 +379,21 @@ ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, str | None], i
     ("reservationname", 1, _reservations),
     ("topology", 1, _constant(err="scontrol: error: No topology information available")),
     ("daemons", 1, _constant(out="slurmctld slurmd\n")),
-    ("aliases", 1, _hosts),
-    ("assoc_mgr", 2, _assoc),
-    ("bbstat", 2, _constant(out="No burst buffers in the system\n")),
-    ("burstbuffer", 1, _constant(out="No burst buffer information\n")),
+    ("aliases", 1, _aliases),
+    ("bbstat", 2, _constant()),
+    ("burstbuffer", 2, _constant()),
     ("dwstat", 2, _constant(out="")),
     ("federation", 1, _constant(out="")),
-    (
-        "frontend",
-        1,
-        _constant(err="slurm_load_front_end error: Requested operation not supported on this system", code=1),
-    ),
     (
         "slurmd",
         1,
         _constant(err="slurm_slurmd_info: Unable to contact slurm controller (connect failure)", code=1),
     ),
-    (
-        "powercap",
-        1,
-        _constant(
-            out="Powercapping disabled by configuration. See PowerParameters parameter in slurm.conf\n"
-        ),
-    ),
 )
+
+
+#: those that can answer with a document, as in 25.11
+AS_DATA = (_jobs, _steps, _nodes, _partitions, _licenses, _reservations)
 
 
 # --- processes
@@ -350,14 +402,19 @@ ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, str | None], i
 def listpids(ctx: Context, words: Words) -> int:
     """listpids [JOBID[.STEP]]: processes of a job, found by the job's mark in their environment."""
     wanted = words[0] if words else None
-    ctx.out(f"{'PID':<8} {'JOBID':<8} {'STEPID':<8} {'LOCALID':<7} {'GLOBALID':<8}\n")
+    head = f"{'PID':<8} {'JOBID':<8} {'STEPID':<8} {'LOCALID':<7} {'GLOBALID':<8}\n"
     if wanted is not None:
         try:
             _targets.records(ctx.queue, _targets.parse(wanted), split=False)
         except SlurmError:
-            ctx.err(f"slurmstepd: error: No job steps exist on this node for job {wanted}")
+            node = words[1] if len(words) > 1 else "(null)"
+            busy = bool(_job_processes(ctx))
+            ctx.err(f"There are no steps for job {wanted} on node {node}." if busy
+                    else f"JobId={wanted} does not exist on node {node}.")  # fmt: skip
+            ctx.out(head)
             return 1
-    for pid, env in _job_processes():
+    ctx.out(head)
+    for pid, env in _job_processes(ctx):
         job, step = env.get("SLURM_JOB_ID", ""), env.get("SLURM_STEP_ID", "batch")
         if wanted is not None and wanted not in (job, f"{job}.{step}"):
             continue
@@ -369,7 +426,7 @@ def listpids(ctx: Context, words: Words) -> int:
 
 def pidinfo(ctx: Context, words: Words) -> int:
     """pidinfo PID."""
-    for pid, env in _job_processes():
+    for pid, env in _job_processes(ctx):
         if str(pid) == words[0]:
             job = ctx.queue.book.jobs.get(int(env.get("SLURM_JOB_ID", "0") or 0))
             end = "UNLIMITED" if job is None or not job.end_time else str(int(job.end_time))
@@ -379,8 +436,10 @@ def pidinfo(ctx: Context, words: Words) -> int:
     return 1
 
 
-def _job_processes() -> list[tuple[int, dict[str, str]]]:
+def _job_processes(ctx: Context) -> list[tuple[int, dict[str, str]]]:
+    """Processes of this queue's jobs on this machine, each with its environment."""
     found = []
+    mark = b"SLURMSKY_AGENT=" + os.fsencode(ctx.queue.paths.home) + b"/"  # another queue's jobs have its folder
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -389,7 +448,7 @@ def _job_processes() -> list[tuple[int, dict[str, str]]]:
                 data = file.read()
         except OSError:
             continue
-        if b"SLURMSKY_AGENT=" in data and b"SLURM_JOB_ID=" in data:
+        if mark in data and b"SLURM_JOB_ID=" in data:
             pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0"))
             found.append((int(name), {key: value for key, _, value in pairs}))
     return sorted(found)

@@ -13,108 +13,25 @@ from typing import Any
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
 from ..controller.submit import check, partitions_of
-from ..language import dependency, jobids, nodecount, timelimit, timespec
+from ..language import dependency, jobids, nodecount
 from ..language.errors import LanguageError
 from ..model.job import Job
 from ..model.spec import INFINITE
 from ..model.states import JobState
 from . import _reservations, _targets
+from . import _update_read as read
 from ._verbs import report_array
 
 Set = Callable[[Context, Job, Any], None]
-
-
-class Unreadable(Exception):
-    """A value that scontrol itself refuses: the lines it prints."""
 
 
 @dataclass(frozen=True)
 class Key:
     """How a key of ``update JobId=`` is read and what it changes."""
 
-    read: Callable[[Context, str], Any]
+    reader: Callable[[Context, str], Any]
     apply: Set
     pending_only: bool = True
-
-
-# --- reading values
-
-
-def _text(ctx: Context, text: str) -> str:
-    return text
-
-
-def _number(name: str, least: int = 0) -> Callable[[Context, str], int]:
-    def read(ctx: Context, text: str) -> int:
-        body = text[1:] if text[:1] in "+-" else text
-        if not body.isdigit() or int(text) < least:
-            raise Unreadable(f"scontrol: error: Invalid {name} value: {text}")
-        return int(text)
-
-    return read
-
-
-def _loose_number(ctx: Context, text: str) -> int:
-    """strtoll without a check of the rest, as Nice= is read."""
-    sign, digits = (text[:1] if text[:1] in "+-" else ""), text.lstrip("+-")
-    head = digits[: len(digits) - len(digits.lstrip("0123456789"))]
-    return int(sign + head) if head else (100 if not text else 0)
-
-
-def _yes_no(name: str) -> Callable[[Context, str], bool]:
-    def read(ctx: Context, text: str) -> bool:
-        word = text.lower()
-        if word in ("yes", "y", "1", "true"):
-            return True
-        if word in ("no", "n", "0", "false"):
-            return False
-        raise Unreadable(f"Bad {name} value: {text}")
-
-    return read
-
-
-def _minutes(name: str) -> Callable[[Context, str], tuple[str, int]]:
-    def read(ctx: Context, text: str) -> tuple[str, int]:
-        sign = text[:1] if text[:1] in "+-" else ""
-        try:
-            minutes = timelimit.parse(text[len(sign) :])
-        except LanguageError:
-            raise Unreadable(f"scontrol: error: Invalid {name} value") from None
-        return sign, minutes
-
-    return read
-
-
-def _moment(name: str) -> Callable[[Context, str], int]:
-    def read(ctx: Context, text: str) -> int:
-        try:
-            return timespec.parse(text, ctx.queue.clock())
-        except LanguageError:
-            raise Unreadable(f"Invalid time specification {text}") from None
-
-    return read
-
-
-def _throttle(ctx: Context, text: str) -> int:
-    if not text.isdigit():
-        raise Unreadable("scontrol: error: Invalid ArrayTaskThrottle value")
-    return int(text)
-
-
-def _node_count(ctx: Context, text: str) -> nodecount.NodeCount:
-    try:
-        return nodecount.parse(text)
-    except LanguageError:
-        raise Unreadable(f"scontrol: error: Invalid NumNodes value: {text}") from None
-
-
-def _mail_types(ctx: Context, text: str) -> tuple[str, ...]:
-    from ..language import mailtype
-
-    try:
-        return tuple(str(mailtype.parse(text)).split(",")) if text else ()
-    except LanguageError:
-        raise Unreadable("scontrol: error: Invalid MailType value") from None
 
 
 # --- changing the job
@@ -220,9 +137,14 @@ def _dependency(ctx: Context, job: Job, value: str) -> None:
 
 
 def _nodes(ctx: Context, job: Job, value: nodecount.NodeCount) -> None:
-    job.spec = job.spec.evolve(nodes=str(value), nodes_min=value.min, nodes_max=value.max)
-    job.num_nodes, job.max_nodes = value.min, 0
-    job.num_tasks = max(job.num_tasks, value.min) if job.spec.ntasks is None else job.num_tasks
+    spec = job.spec.evolve(nodes=str(value), nodes_min=value.min, nodes_max=value.max)
+    parts = partitions_of(ctx.queue.book.cluster, spec)
+    if not ctx.queue.book.judge(spec, job.partition) and not any(value.min <= len(part.nodes) for part in parts):
+        raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE if len(parts) == 1 else Errno.INVALID_NODE_COUNT)
+    job.spec = spec
+    job.num_nodes, job.max_nodes = value.min, value.max if value.max and value.max > value.min else 0
+    if spec.ntasks is None:
+        job.num_tasks = value.min * (spec.ntasks_per_node or 1)
     job.num_cpus = max(job.num_cpus, value.min)
 
 
@@ -230,6 +152,47 @@ def _tasks(ctx: Context, job: Job, value: int) -> None:
     job.spec = job.spec.evolve(ntasks=value)
     job.num_tasks = value
     job.num_cpus = value * (job.spec.cpus_per_task or 1)
+
+
+def _deadline(ctx: Context, job: Job, value: int) -> None:
+    if value < ctx.queue.clock():
+        raise SlurmError(Errno.INVALID_TIME)
+    job.spec = job.spec.evolve(deadline=value)
+
+
+def _end_time(ctx: Context, job: Job, value: int) -> None:
+    if job.state is not JobState.RUNNING:
+        raise SlurmError(Errno.IS_NOT_RUNNING)
+    if value < ctx.queue.clock():
+        raise SlurmError(Errno.INVALID_TIME)
+    _time_limit(ctx, job, ("", max(1, -int((job.start_time + job.suspended_s - value) // 60))))
+
+
+def _reset_accrue(ctx: Context, job: Job, value: str) -> None:
+    if job.accrue_time:
+        job.accrue_time = ctx.queue.clock()
+
+
+def _share(ctx: Context, job: Job, value: bool) -> None:
+    # As --oversubscribe and --exclusive: whoever shares with nobody has whole nodes.
+    job.spec = job.spec.evolve(oversubscribe=value, exclusive=None if value else "")
+
+
+def _prefer(ctx: Context, job: Job, value: str) -> None:
+    book = ctx.queue.book
+    wished = job.spec.evolve(constraint=value or None)
+    try:
+        check(book.cluster, wished, ctx.queue.clock(), book.judge)
+    except SlurmError as error:
+        raise SlurmError(Errno.INVALID_PREFER) if error.errno is Errno.INVALID_FEATURE else error from None
+    job.spec = job.spec.evolve(prefer=value or None)
+
+
+def _refused(errno: Errno) -> Set:
+    def apply(ctx: Context, job: Job, value: Any) -> None:
+        raise SlurmError(errno)
+
+    return apply
 
 
 def _begin(ctx: Context, job: Job, value: int) -> None:
@@ -257,61 +220,80 @@ def _requeue(ctx: Context, job: Job, value: bool) -> None:
     job.spec = job.spec.evolve(requeue=value)
 
 
+#: counts by the name that scontrol calls them by when one cannot be read
 _COUNTS = {
-    "cpuspertask": "cpus_per_task",
-    "cpus/task": "cpus_per_task",
-    "mincpusnode": "mincpus",
-    "minmemorynode": "mem_mib",
-    "minmemorycpu": "mem_per_cpu_mib",
-    "mintmpdisknode": "tmp_mib",
+    "CPUsPerTask": "cpus_per_task",
+    "CPUs/Task": "cpus_per_task",
+    "MinCPUsNode": "mincpus",
+    "MinMemoryNode": "mem_mib",
+    "MinMemoryCPU": "mem_per_cpu_mib",
+    "MinTmpDiskNode": "tmp_mib",
+    "ReqCores": "cores_per_socket",
+    "ReqSockets": "sockets_per_node",
+    "ReqThreads": "threads_per_core",
+    "TasksPerNode": "ntasks_per_node",
 }
 
 KEYS: dict[str, Key] = {
-    "account": Key(_text, _account),
-    "admincomment": Key(_text, _both("admin_comment", "admin_comment"), pending_only=False),
-    "arraytaskthrottle": Key(_throttle, _throttle_set, pending_only=False),
-    "begintime": Key(_moment("StartTime"), _begin),
-    "starttime": Key(_moment("StartTime"), _begin),
-    "comment": Key(_text, _both("comment", "comment"), pending_only=False),
-    "contiguous": Key(_yes_no("Contiguous"), _spec("contiguous")),
-    "deadline": Key(_moment("Deadline"), _spec("deadline")),
-    "dependency": Key(_text, _dependency),
-    "excnodelist": Key(_text, _spec("exclude")),
-    "features": Key(_text, _spec("constraint")),
-    "gres": Key(_text, _spec("gres")),
-    "tres-per-node": Key(_text, _spec("gres")),
-    "trespernode": Key(_text, _spec("gres")),
-    "jobname": Key(_text, _both("name", "job_name"), pending_only=False),
-    "name": Key(_text, _both("name", "job_name"), pending_only=False),
-    "licenses": Key(_text, _spec("licenses")),
-    "mailtype": Key(_mail_types, _spec("mail_type"), pending_only=False),
-    "mailuser": Key(_text, _spec("mail_user"), pending_only=False),
-    "network": Key(_text, _spec("network")),
-    "nice": Key(_loose_number, _nice, pending_only=False),
-    "nodelist": Key(_text, _spec("nodelist")),
-    "reqnodelist": Key(_text, _spec("nodelist")),
-    "numcpus": Key(_number("NumCPUs", 1), _field("num_cpus")),
-    "numnodes": Key(_node_count, _nodes),
-    "numtasks": Key(_number("NumTasks", 1), _tasks),
-    "oversubscribe": Key(_yes_no("OverSubscribe"), _spec("oversubscribe")),
-    "shared": Key(_yes_no("OverSubscribe"), _spec("oversubscribe")),
-    "partition": Key(_text, _partition),
-    "priority": Key(_number("Priority"), _priority),
-    "qos": Key(_text, _qos),
+    "account": Key(read.text, _account),
+    "admincomment": Key(read.text, _both("admin_comment", "admin_comment"), pending_only=False),
+    "arraytaskthrottle": Key(read.throttle, _throttle_set, pending_only=False),
+    "begintime": Key(read.moment("No changes specified"), _begin),
+    "starttime": Key(read.moment("No changes specified"), _begin),
+    "comment": Key(read.text, _both("comment", "comment"), pending_only=False),
+    "contiguous": Key(read.yes_no("Contiguous"), _spec("contiguous")),
+    "burstbuffer": Key(read.text, _refused(Errno.NOT_SUPPORTED)),
+    # Cores for the system are the site's: nobody is let change them (AllowSpecResourcesUsage).
+    "corespec": Key(read.text, _refused(Errno.ACCESS_DENIED)),
+    "threadspec": Key(read.text, _refused(Errno.ACCESS_DENIED)),
+    "deadline": Key(read.moment("No changes specified"), _deadline),
+    "delayboot": Key(read.minutes("DelayBoot"), lambda ctx, job, value: _spec("delay_boot_min")(ctx, job, value[1])),
+    "eligibletime": Key(read.moment("No changes specified"), _begin),
+    "endtime": Key(read.moment(), _end_time, pending_only=False),
+    "prefer": Key(read.text, _prefer),
+    "resetaccruetime": Key(read.text, _reset_accrue),
+    "switches": Key(read.switches, _spec("switches")),
+    "dependency": Key(read.text, _dependency),
+    "excnodelist": Key(read.text, _spec("exclude")),
+    "features": Key(read.text, _spec("constraint")),
+    "gres": Key(read.text, _spec("gres")),
+    "tres-per-node": Key(read.text, _spec("gres")),
+    "trespernode": Key(read.text, _spec("gres")),
+    "jobname": Key(read.text, _both("name", "job_name"), pending_only=False),
+    "name": Key(read.text, _both("name", "job_name"), pending_only=False),
+    "licenses": Key(read.text, _spec("licenses")),
+    "mailtype": Key(read.mail_types, _spec("mail_type"), pending_only=False),
+    "mailuser": Key(read.text, _spec("mail_user"), pending_only=False),
+    "network": Key(read.text, _spec("network")),
+    "nice": Key(read.loose_number, _nice, pending_only=False),
+    "nodelist": Key(read.text, _spec("nodelist")),
+    "reqnodelist": Key(read.text, _spec("nodelist")),
+    "numcpus": Key(read.number("NumCPUs", 1), _field("num_cpus")),
+    "numnodes": Key(read.node_count, _nodes),
+    "numtasks": Key(read.number("NumTasks", 1), _tasks),
+    "oversubscribe": Key(read.yes_no("OverSubscribe"), _share),
+    "shared": Key(read.yes_no("OverSubscribe"), _share),
+    "partition": Key(read.text, _partition),
+    "priority": Key(read.number("Priority"), _priority),
+    "qos": Key(read.text, _qos),
     "requeue": Key(
-        _number("Requeue"), lambda ctx, job, value: _requeue(ctx, job, bool(value)), pending_only=False
+        read.number("Requeue"), lambda ctx, job, value: _requeue(ctx, job, bool(value)), pending_only=False
     ),
-    "reservationname": Key(_text, _reservation, pending_only=False),
-    "stderr": Key(_text, _both("stderr", "error")),
-    "stdin": Key(_text, _both("stdin", "input")),
-    "stdout": Key(_text, _both("stdout", "output")),
-    "timelimit": Key(_minutes("TimeLimit"), _time_limit, pending_only=False),
-    "timemin": Key(_minutes("TimeMin"), lambda ctx, job, value: _spec("time_min_min")(ctx, job, value[1])),
-    "wckey": Key(_text, _spec("wckey")),
-    "workdir": Key(_text, _both("work_dir", "chdir")),
-    "extra": Key(_text, _spec("extra"), pending_only=False),
-    **{name: Key(_number(name, 0), _spec(field)) for name, field in _COUNTS.items()},
+    "reservationname": Key(read.text, _reservation, pending_only=False),
+    "stderr": Key(read.text, _both("stderr", "error")),
+    "stdin": Key(read.text, _both("stdin", "input")),
+    "stdout": Key(read.text, _both("stdout", "output")),
+    "timelimit": Key(read.minutes("TimeLimit"), _time_limit, pending_only=False),
+    "timemin": Key(read.minutes("TimeMin"), lambda ctx, job, value: _spec("time_min_min")(ctx, job, value[1])),
+    "wckey": Key(read.text, _spec("wckey")),
+    "workdir": Key(read.text, _both("work_dir", "chdir")),
+    "extra": Key(read.text, _spec("extra"), pending_only=False),
+    **{name.lower(): Key(read.number(name, 0), _spec(field)) for name, field in _COUNTS.items()},
 }
+
+
+#: keys that need no value
+_BARE = ("nice", "resetaccruetime")
 
 
 def find_key(name: str) -> Key | None:
@@ -377,16 +359,17 @@ def update_job(ctx: Context, pairs: Pairs) -> int:
         if lower in ("jobname", "name") and not ids and not any(k.lower() == "jobid" for k, *_ in pairs):
             name_filter = value
             continue
-        found = find_key(key) if equals else None
+        found = find_key(key) if equals or lower in _BARE else None
         if found is None:
             ctx.err(f"Update of this parameter is not supported: {word}")
             ctx.err("Request aborted")
             return 1
         try:
-            changes.append((found, found.read(ctx, value)))
-        except Unreadable as problem:
-            ctx.err(str(problem))
-            return 1
+            changes.append((found, found.reader(ctx, value)))
+        except read.Unreadable as problem:
+            for line in problem.lines:
+                ctx.err(line)
+            return problem.code
     if not changes:
         ctx.err("No changes specified")
         return 1

@@ -45,14 +45,14 @@ async def main(ctx: Context) -> int:
         for line in problem:
             ctx.err(line)
         return 1
-    jobs = list(select(ctx, query))
     if query.batch_script or query.env_vars:
-        return _stored(ctx, query, jobs)
+        return _stored(ctx, query, select(ctx, query))
     context = report_context(ctx, query, _scale(query), query.expand_patterns)
     if query.json is not None or query.yaml is not None:
         from ..report import json as structured
 
         meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
+        jobs = list(select(ctx, query))
         document = structured.accounting_document(jobs, meta, ctx.queue.clock(), ctx.queue.book.cluster)
         for piece in structured.dump(document, yaml=query.yaml is not None):
             ctx.out(piece)
@@ -64,9 +64,14 @@ async def main(ctx: Context) -> int:
     except InvalidField as error:
         ctx.error(str(error))
         return 1
+    summed = any(column.name.lower() in report.STEP_SUMS for column in columns)
+    jobs = list(select(ctx, query, with_steps=summed or not query.allocations))
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
     look = Look(parsable=parsable, delimiter=query.delimiter or "|", header=not query.noheader)
-    ctx.out(report.sacct_text(jobs, columns, look, query.allocations, query.array, _only_steps(query, jobs)))
+    only_steps = _only_steps(query, jobs)
+    await ctx.out_lines(
+        report.sacct_pieces(jobs, columns, context, look, query.allocations, query.array, only_steps)
+    )
     return 0
 
 
@@ -95,10 +100,10 @@ def _scale(query: SacctQuery) -> Scale:
     return Scale(unit, not query.noconvert)
 
 
-def select(ctx: Context, query: SacctQuery, held: bool = False) -> Iterator[Job]:
+def select(ctx: Context, query: SacctQuery, held: bool = False, with_steps: bool = True) -> Iterator[Job]:
     """The jobs that the query means, their steps already narrowed to those asked for.
 
-    ``held``: in a window, too, those that could not have run yet.
+    ``held``: in a window, too, those that could not have run yet. ``with_steps`` False: nobody looks at the steps.
     """
     queue = ctx.queue
     queue.flush()
@@ -107,7 +112,7 @@ def select(ctx: Context, query: SacctQuery, held: bool = False) -> Iterator[Job]
         return
     if query.jobs:
         found: Iterable[Job] = queue.store.history(
-            0, now, {one.job_id for one in query.jobs}, query.duplicates
+            0, now, {one.job_id for one in query.jobs}, query.duplicates, with_steps
         )
         found = _het_components(ctx, query, found)
     else:
@@ -116,7 +121,7 @@ def select(ctx: Context, query: SacctQuery, held: bool = False) -> Iterator[Job]
         start = query.starttime if query.starttime is not None else usual
         end = query.endtime if query.endtime is not None else now
         # slurmdbd looks for jobs by the time since which they could have run: one that is held never could.
-        stored = queue.store.history(start, end, None, query.duplicates)
+        stored = queue.store.history(start, end, None, query.duplicates, with_steps)
         found = (job for job in stored if held or 0 < job.eligible_time <= end)
     test = _filter(ctx, query)
     for job in found:

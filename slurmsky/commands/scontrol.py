@@ -33,6 +33,8 @@ class Verb:
 
 
 def _ping(ctx: Context, query: ScontrolQuery, words: Words) -> int:
+    if _show.as_data(query):
+        return _show.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.queue.host, about))
     ctx.out(f"Slurmctld(primary) at {ctx.queue.host} is UP\n")
     return 0
 
@@ -201,6 +203,14 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
+#: what some say in place of the usual line
+_TOO_FEW = {
+    "create": "too few arguments for {} keyword",
+    "delete": "too few arguments for {} keyword",
+    "pidinfo": "missing argument for keyword:{}",
+}
+
+
 def find_verb(word: str) -> tuple[str, Verb] | None:
     """A keyword by its name or a prefix that is long enough."""
     lower = word.lower()
@@ -231,11 +241,11 @@ async def request(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     if found is None:
         ctx.err(f"invalid keyword: {words[0]}")
         return 1
-    _, verb = found
+    name, verb = found
     rest = words[1:]
     if len(rest) < verb.least:
         if not query.quiet:
-            ctx.err(f"too few arguments for keyword:{words[0]}")
+            ctx.err(_TOO_FEW.get(name, "too few arguments for keyword:{}").format(words[0]))
         return 1
     if verb.most is not None and len(rest) > verb.most:
         ctx.err(f"too many arguments for keyword:{words[0]}")

@@ -60,7 +60,7 @@ def _print(ctx: Context, query: SinfoQuery) -> int:
         document = structured.sinfo_document(nodes, partitions, meta, ctx.queue.clock())
         ctx.out("".join(structured.dump(document, yaml=query.yaml is not None)))
         return 0
-    if query.clusters:
+    if query.clusters and not query.noheader:
         ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")
     options = report.Options(
         letters=query.format,

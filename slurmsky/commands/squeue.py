@@ -55,7 +55,7 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
     context = report_context(ctx, query, Scale(None, not query.noconvert), query.expand_patterns)
     if query.json is not None or query.yaml is not None:
         return await _structured(ctx, query, jobs)
-    if query.clusters:
+    if query.clusters and not query.noheader:
         ctx.out(f"CLUSTER: {queue.book.cluster.name}\n")
     try:
         if query.steps is not None:

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
 from ..node import wire
@@ -24,6 +25,8 @@ class Peer(Protocol):
 
 
 STDIN_WINDOW = 1 << 18
+#: lines that are sent together
+_LINES = 200
 
 
 class Context:
@@ -50,6 +53,13 @@ class Context:
         """Write to the caller's stdout."""
         if text:
             self._peer.send(wire.STDOUT, text.encode("utf-8", "surrogateescape"))
+
+    async def out_lines(self, lines: Iterator[str]) -> None:
+        """Write to the caller's stdout as fast as it reads; meanwhile others are served."""
+        while text := "".join(islice(lines, _LINES)):
+            self.out(text)
+            await self._peer.drain()
+            await asyncio.sleep(0)
 
     def out_bytes(self, data: bytes) -> None:
         """Write bytes to the caller's stdout."""

@@ -31,6 +31,7 @@ class Errno(enum.Enum):
     DISABLED = (2037, "Requested operation is presently disabled")
     INVALID_TIME_LIMIT = (2051, "Requested time limit is invalid (missing or exceeds some limit)")
     INVALID_FEATURE = (2047, "Invalid feature specification")
+    INVALID_PREFER = (2129, "Invalid preferred feature specification")
     INVALID_LICENSES = (2048, "Invalid license specification")
     INVALID_RESERVATION = (2053, "Requested reservation is invalid")
     INVALID_TIME = (2054, "Invalid time specified")
@@ -63,6 +64,7 @@ class Errno(enum.Enum):
     PART_CONFIG_UNAVAILABLE = (2009, "Requested partition configuration not available now")
     HELD = (2011, "Job is in held state, pending scheduler release")
     NOT_RUNNING = (2092, "Job/step is not running")
+    IS_NOT_RUNNING = (2063, "Job is not running")
     SUSPENDED = (2053, "Job is currently suspended")
     INVALID_STATE = (2100, "Job state prevents the operation")
 

@@ -155,10 +155,17 @@ class JobSpec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> JobSpec:
-        """Inverse of to_dict; JSON lists become tuples again."""
-        return cls(
-            **{key: _tuples(value) if isinstance(value, list) else value for key, value in data.items()}
+        """Inverse of to_dict; JSON lists become tuples again. Raises TypeError for what is no field."""
+        for name in data:
+            if name not in _DEFAULTS:
+                raise TypeError(f"{name} is no field of a spec")
+        # A queue has thousands. What is not said is found at the class; a call with a hundred arguments takes longer
+        # than all else that is done to read a job.
+        spec = object.__new__(cls)
+        spec.__dict__.update(
+            {key: _tuples(value) if isinstance(value, list) else value for key, value in data.items()}
         )
+        return spec
 
 
 def _tuples(value: Any) -> Any:

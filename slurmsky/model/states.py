@@ -27,17 +27,17 @@ class JobState(enum.Enum):
     @property
     def compact(self) -> str:
         """The two-letter form of squeue's ``%t``."""
-        return _COMPACT[self]
+        return _COMPACT_BY_NUMBER[self._value_]
 
     @property
     def finished(self) -> bool:
         """True for the states a job never leaves (but by requeue)."""
-        return self.value >= JobState.COMPLETED.value
+        return self._value_ >= 3  # a report asks thousands of times: no look at other members, no ``value``
 
     @property
     def active(self) -> bool:
         """True while the job holds an allocation."""
-        return self in (JobState.RUNNING, JobState.SUSPENDED)
+        return self is JobState.RUNNING or self is JobState.SUSPENDED
 
 
 _COMPACT = {
@@ -54,6 +54,7 @@ _COMPACT = {
     JobState.DEADLINE: "DL",
     JobState.OUT_OF_MEMORY: "OOM",
 }
+_COMPACT_BY_NUMBER = {state.value: text for state, text in _COMPACT.items()}
 
 
 class JobFlag(enum.Flag):

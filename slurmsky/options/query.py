@@ -214,6 +214,8 @@ def parse_sacct(argv: Sequence[str], context: Context, table: Optional[Table] = 
     if part.get("long") and part.get("format") is not None:
         raise failure("sacct", _EXCLUSIVE, level="fatal")
     start, end = part.get("starttime"), part.get("endtime")
+    if end is None and start is not None:
+        end = int(context.now)
     if start is not None and end is not None and start > end:
         from ..language import timespec
 

@@ -7,7 +7,8 @@ Source of every rule: print.c of sacct. A value that a job and a step do not sha
 """
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Callable, NamedTuple, Optional
 
 from slurmsky.model.job import Job, Step
@@ -16,7 +17,7 @@ from slurmsky.model.states import JobFlag, JobState
 
 from . import facts, limits
 from .context import Context
-from .print_fields import DATE, NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_text
+from .print_fields import DATE, NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_pieces
 from .spending import cost_text
 from .text import MEGA, Clock, amount, cpu_duration, exit_pair, format_minutes, format_seconds
 from .usage import usage_fields
@@ -82,10 +83,21 @@ def sacct_columns(text: str, context: Context) -> list[Column[Record]]:
     return columns_of(text, "sacct_fields", sacct_fields(context))
 
 
-def sacct_text(jobs: Iterable[Job], columns: Sequence[Column[Record]], look: Look, allocations: bool = False,
-               each: bool = False, only_steps: Container[int] = ()) -> str:
+def sacct_pieces(jobs: Iterable[Job], columns: Sequence[Column[Record]], context: Context, look: Look,
+                 allocations: bool = False, each: bool = False, only_steps: Container[int] = ()) -> Iterator[str]:
+    """What sacct prints of these jobs, line by line."""
+    kind = context.kinds.of
+
+    def alike(record: Record) -> Optional[Hashable]:
+        return kind(record.job) if record.step is None else None
+
+    return table_pieces(columns, records(jobs, allocations, each, only_steps), look, alike)
+
+
+def sacct_text(jobs: Iterable[Job], columns: Sequence[Column[Record]], context: Context, look: Look,
+               allocations: bool = False, each: bool = False, only_steps: Container[int] = ()) -> str:
     """What sacct prints of these jobs."""
-    return table_text(columns, records(jobs, allocations, each, only_steps), look)
+    return "".join(sacct_pieces(jobs, columns, context, look, allocations, each, only_steps))
 
 
 # --- values ----------------------------------------------------------------------------------------------
@@ -211,18 +223,27 @@ def _step_path(record: Record, pattern: Callable[[Job], str], context: Context) 
     return facts.expand_path(text, record.job) if context.expand_patterns else text or None
 
 
+#: fields that read what is a job's own (``kinds``); all others are shared by jobs that are alike
+OWN_FIELDS = frozenset((
+    "comment", "cost", "cputime", "cputimeraw", "dbindex", "elapsed", "elapsedraw", "eligible", "end", "extra",
+    "jobid", "jobidraw", "jobname", "planned", "plannedcpu", "plannedcpuraw", "priority", "start", "stderr", "stdin",
+    "stdout", "submit", "submitline", "suspended", "systemcomment", "systemcpu", "timelimit", "timelimitraw",
+    "totalcpu", "usercpu", "workdir",
+))  # fmt: skip
+
+
+#: fields of a job that are sums over its steps
+STEP_SUMS = frozenset(("systemcpu", "totalcpu", "usercpu"))
+
+
 def sacct_fields(context: Context) -> dict[str, Field[Record]]:
     """Fields of sacct by name in lower case."""
     fields: dict[str, Field[Record]] = {}
     for kind, values in ((TEXT, _texts(context)), (NUMBER, _numbers(context)), (DATE, _dates(context.clock))):
-        fields.update({name: Field(kind, value) for name, value in values.items()})
-    fields.update({name: Field(field.kind, _measured(field.value))
+        fields.update({name: Field(kind, value, name not in OWN_FIELDS) for name, value in values.items()})
+    fields.update({name: replace(field, shared=True)
                    for name, field in usage_fields(context.scale, sacct=True).items()})
     return fields
-
-
-def _measured(value: Callable[[Step], Optional[str]]) -> Callable[[Record], Optional[str]]:
-    return lambda record: value(record.step) if record.step is not None else None
 
 
 Values = dict[str, Callable[[Record], Optional[str]]]

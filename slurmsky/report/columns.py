@@ -7,7 +7,7 @@ adds one blank. printf counts bytes, and so does this.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Callable, Generic, NamedTuple, Optional, TypeVar
@@ -36,7 +36,8 @@ class Field(Generic[Row]):
     """A field that can be shown: header text and how its value is read from a row.
 
     ``cut`` and ``cut_header`` say whether right-justified text loses what is beyond the width.
-    ``sized`` replaces ``value`` where the value depends on the width of its column.
+    ``sized`` replaces ``value`` where the value depends on the width of its column. ``shared`` is not 0 where
+    rows that are alike (``kinds``) have the same value, and says what it costs to make in terms of a simple one.
     """
 
     header: str
@@ -44,6 +45,7 @@ class Field(Generic[Row]):
     cut: bool = True
     cut_header: bool = True
     sized: Optional[Callable[[int], Callable[[Row], str]]] = None
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,24 +71,46 @@ class Layout(Generic[Row]):
         """The header line, without newline."""
         return self.header_template % tuple(column.field.header for column in self.columns)
 
-    def lines(self, rows: Iterable[Row]) -> Iterator[str]:
-        """One line per row, without newline."""
-        template, values = self.template, self.values
-        for row in rows:
-            cells = [value(row) for value in values]
+    def lines(self, rows: Iterable[Row], alike: Optional[Callable[[Row], Hashable]] = None) -> Iterator[str]:
+        """One line per row, without newline. ``alike`` gives equal things for rows with equal shared values."""
+        template = self.template
+        for cells in self._cells(rows, alike):
             line = template % tuple(cells)
             if not line.isascii():
                 # Measured and cut in bytes, as printf does: one latin-1 character stands for one byte.
-                line = template.encode().decode("latin-1") % tuple(_bytes(cell) for cell in cells)
+                line = template.encode().decode("latin-1") % tuple([_bytes(cell) for cell in cells])
                 line = line.encode("latin-1").decode("utf-8", "surrogateescape")
             yield line
 
-    def text(self, rows: Iterable[Row], header: bool = True) -> str:
+    def _cells(self, rows: Iterable[Row], alike: Optional[Callable[[Row], Hashable]]) -> Iterator[list[str]]:
+        values = self.values
+        own = [(at, column.value) for at, column in enumerate(self.columns) if not column.field.shared]
+        if alike is None or sum(column.field.shared for column in self.columns) < _WORTHWHILE:
+            for row in rows:
+                yield [value(row) for value in values]
+            return
+        known: dict[Hashable, list[str]] = {}
+        for row in rows:
+            kind = alike(row)
+            cells = known.get(kind)
+            if cells is None:
+                cells = known[kind] = [value(row) for value in values]
+            else:
+                for at, value in own:
+                    cells[at] = value(row)
+            yield cells
+
+    def text(self, rows: Iterable[Row], header: bool = True,
+             alike: Optional[Callable[[Row], Hashable]] = None) -> str:
         """Header line (unless switched off) and rows, each with its newline."""
         parts = [self.header()] if header else []
-        parts.extend(self.lines(rows))
+        parts.extend(self.lines(rows, alike))
         parts.append("")
         return "\n".join(parts)
+
+
+#: from so many simple shared columns on it pays to look up what rows that are alike have in common
+_WORTHWHILE = 8
 
 
 def _bytes(cell: str) -> str:

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Optional
 
 from slurmsky.model.cluster import ClusterConfig, PartitionConfig
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE
 
+from .kinds import Kinds
 from .text import EXACT, Clock, Scale
 
 
@@ -17,7 +19,7 @@ class Context:
     """Given to every report.
 
     ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns.
-    ``uids`` has the user ids of those who drained nodes.
+    ``uids`` has the user ids of those who drained nodes. ``kinds`` are the alike jobs of this report.
     """
 
     clock: Clock
@@ -26,22 +28,32 @@ class Context:
     bitstr_len: Optional[int] = None
     expand_patterns: bool = False
     uids: Mapping[str, int] = field(default_factory=lambda: {"root": 0})
+    kinds: Kinds = field(default_factory=Kinds)
 
     @property
     def now(self) -> float:
         """Epoch seconds."""
         return self.clock.now
 
-    @property
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """What the site says beyond what has a place of its own, by slurm.conf's names."""
+        return dict(self.cluster.parameters)
+
+    @cached_property
     def counts_gres(self) -> bool:
         """Whether devices are counted in TRES texts: AccountingStorageTRES names them."""
-        return "gres/" in dict(self.cluster.parameters).get("AccountingStorageTRES", "")
+        return "gres/" in self.parameters.get("AccountingStorageTRES", "")
 
-    @property
+    @cached_property
     def consumes_memory(self) -> bool:
         """Whether memory is a resource that jobs and steps take away: SelectTypeParameters names it."""
-        select = dict(self.cluster.parameters).get("SelectTypeParameters", "CR_Core_Memory")
-        return "MEMORY" in select.upper()
+        return "MEMORY" in self.parameters.get("SelectTypeParameters", "CR_Core_Memory").upper()
+
+    @cached_property
+    def tracks_wckey(self) -> bool:
+        """Whether jobs are shown with their workload characterisation key."""
+        return self.parameters.get("TrackWCKey", "No").lower() == "yes"
 
     def partition_of(self, job: Job) -> Optional[PartitionConfig]:
         """The first partition that the job names; None when the cluster has none of that name."""

@@ -4,6 +4,7 @@ Source of every rule here: print.c of squeue; one function per field there, one 
 """
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Callable, NamedTuple, Optional, TypeVar
 
 from slurmsky.model.job import Job, Step
@@ -56,7 +57,7 @@ StepValue = Callable[[StepRow], str]
 
 def job_fields(context: Context) -> dict[str, Field[JobRow]]:
     """Fields of a job by letter and by long name in lower case."""
-    return _fields("job", _job_values(context), UNCUT_JOB)
+    return _fields("job", _job_values(context), UNCUT_JOB, OWN_JOB_FIELDS)
 
 
 def step_fields(context: Context) -> dict[str, Field[StepRow]]:
@@ -75,15 +76,29 @@ _CUT_WORD = ("timelimit", "timeleft")
 UNCUT_STEP = {"nodes": (False, False), "timelimit": (False, True), "timeused": (False, True)}
 
 
-def _fields(record: str, values: dict[str, Callable[[Row], str]],
-            uncut: dict[str, tuple[bool, bool]]) -> dict[str, Field[Row]]:
+#: fields that read what is a job's own (``kinds``), or its row's; all others are shared by jobs that are alike
+OWN_JOB_FIELDS = frozenset((
+    "accruetime", "arrayjobid", "arraytaskid", "command", "comment", "dependency", "eligibletime", "endtime",
+    "jobarrayid", "jobid", "lastschedeval", "name", "partition", "pendingtime", "preempttime", "priority",
+    "prioritylong", "reason", "reasonlist", "resizetime", "starttime", "stderr", "stdin", "stdout", "submittime",
+    "system_comment", "timeleft", "timeused", "workdir",
+))  # fmt: skip
+
+
+#: what a shared field costs that is not just read from the record
+_COSTLY = {"tres": 12, "tres-alloc": 12, "reqnodes": 4, "excnodes": 4, "timelimit": 3}
+
+
+def _fields(record: str, values: dict[str, Callable[[Row], str]], uncut: dict[str, tuple[bool, bool]],
+            own: Optional[Container[str]] = None) -> dict[str, Field[Row]]:
     fields: dict[str, Field[Row]] = {}
     for row in table("squeue_fields"):
         if row["record"] == record:
             name = row["name"].lower()
             cut, cut_header = uncut.get(name, (True, True))
+            shared = 0 if own is None or name in own else _COSTLY.get(name, 1)
             sized = _cut_word(values[name]) if name in _CUT_WORD else SIZED.get(name)
-            field = Field(row["header"], values[name], cut, cut_header, sized)
+            field = Field(row["header"], values[name], cut, cut_header, sized, shared)
             fields[name] = field
             if row["letter"]:
                 fields.setdefault(row["letter"], field)

@@ -307,7 +307,9 @@ def squeue_text(rows: Sequence[JobRow], layout: Layout[JobRow], context: Context
     """
     first = context.clock.date_line() + "\n" if date_line and header else ""
     ordered = sort_jobs(rows, context, sort)
-    return first + layout.text(elements(ordered) if each else ordered, header)
+    return first + layout.text(
+        elements(ordered) if each else ordered, header, lambda row: context.kinds.of(row.job)
+    )
 
 
 def squeue_steps_text(rows: Sequence[StepRow], layout: Layout[StepRow], context: Context, header: bool = True,

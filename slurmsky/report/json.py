@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any, Callable
 
 from slurmsky.model.cluster import ClusterConfig, PartitionConfig
-from slurmsky.model.job import Job, Node
+from slurmsky.model.job import Job, Node, Step
+from slurmsky.model.reservation import Reservation
 
 from .accounting import accounting_order
 from .columns import items_of_names
@@ -25,6 +26,7 @@ from .json_records import (
     Record,
     stamp,
 )
+from .json_rest import license_record, ping_records, reservation_record, step_record
 from .nodes import Options, node_rows, sort_nodes
 from .text import Clock
 
@@ -75,6 +77,27 @@ def partitions_document(partitions: Iterable[PartitionConfig], about: Record, no
     context = _context(now, cluster)
     records = (partition_record(part, context) for part in partitions)
     return answer("partitions", records, about, last_update=stamp(now))
+
+
+def reservations_document(known: Iterable[Reservation], about: Record, now: float) -> Record:
+    """Answer of scontrol show reservation --json."""
+    return answer("reservations", map(reservation_record, known), about, last_update=stamp(now))
+
+
+def steps_document(steps: Iterable[tuple[Job, Step]], about: Record, now: float, cluster: ClusterConfig) -> Record:
+    """Answer of scontrol show step --json."""
+    context = _context(now, cluster)
+    return answer("steps", (step_record(job, step, context) for job, step in steps), about, last_update=stamp(now))
+
+
+def licenses_document(known: Iterable[tuple[str, int, int]], about: Record, now: float) -> Record:
+    """Answer of scontrol show license --json, of (name, total, used)."""
+    return answer("licenses", (license_record(*one) for one in known), about, last_update=stamp(now))
+
+
+def ping_document(host: str, about: Record) -> Record:
+    """Answer of scontrol ping --json."""
+    return answer("pings", ping_records(host), about)
 
 
 def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], about: Record,

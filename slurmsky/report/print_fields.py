@@ -4,8 +4,10 @@ Source: common/print_fields.c. Numbers and durations are never cut, dates are cu
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Callable, Generic, Optional, TypeVar
 
 from slurmsky.language import formats
@@ -26,10 +28,14 @@ class InvalidField(ValueError):
 
 @dataclass(frozen=True)
 class Field(Generic[Row]):
-    """A field: its kind says how it is cut; a value of None is an empty cell."""
+    """A field: its kind says how it is cut; a value of None is an empty cell.
+
+    ``shared``: rows that are alike (``kinds``) have the same value.
+    """
 
     kind: str
     value: Callable[[Row], Optional[str]]
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,53 +87,125 @@ def default_format(table_name: str, which: str) -> str:
     return ",".join(row["name"].lower() for row in rows)
 
 
-def table_text(columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look) -> str:
-    """Header and rows, each with its newline."""
+#: from so many shared columns on it pays to look up what rows that are alike have in common
+_WORTHWHILE = 8
+Alike = Callable[[Row], Optional[Hashable]]
+
+
+def table_text(
+    columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look, alike: Optional[Alike[Row]] = None
+) -> str:
+    """Header and rows, each with its newline.
+
+    ``alike`` tells which rows have equal values in the shared columns: those for which it gives equal things;
+    None for a row that is like no other.
+    """
+    return "".join(table_pieces(columns, rows, look, alike))
+
+
+def table_pieces(
+    columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look, alike: Optional[Alike[Row]] = None
+) -> Iterator[str]:
+    """The same line by line."""
     if look.parsable:
-        return "".join(_delimited(columns, rows, look))
-    lines = [_line(line) for line in _columned(columns, rows, look)]
-    lines.append("")
-    return "\n".join(lines)
-
-
-def _delimited(columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look) -> Iterator[str]:
-    end = (look.delimiter if look.parsable == 1 else "") + "\n"
+        end = (look.delimiter if look.parsable == 1 else "") + "\n"
+        if look.header:
+            yield look.delimiter.join(column.name for column in columns) + end
+        for line in _lines(columns, lambda run: _delimited(run, look.delimiter), look.delimiter, rows, alike):
+            yield line + end
+        return
     if look.header:
-        yield look.delimiter.join(column.name for column in columns) + end
+        yield "".join(["%*.*s " % (column.width, abs(column.width), column.name) for column in columns]) + "\n"
+        yield "".join(["-" * abs(column.width) + " " for column in columns]) + "\n"
+    for line in _lines(columns, _padded, "", rows, alike):
+        yield (line if line.isascii() else line.encode("latin-1").decode("utf-8", "surrogateescape")) + "\n"
+
+
+Writer = Callable[[Row], str]
+
+
+def _lines(columns: Sequence[Column[Row]], compiled: Callable[[Sequence[Column[Row]]], Writer[Row]], glue: str,
+           rows: Iterable[Row], alike: Optional[Alike[Row]]) -> Iterator[str]:
+    """The cells of each row, joined; shared ones that stand side by side are written once for rows that are alike."""
+    whole = compiled(columns)
+    if alike is None or sum(column.field.shared for column in columns) < _WORTHWHILE:
+        yield from map(whole, rows)
+        return
+    runs = [(shared, compiled(list(run))) for shared, run in groupby(columns, lambda column: column.field.shared)]
+    own = [(at, write) for at, (shared, write) in enumerate(runs) if not shared]
+    known: dict[Hashable, list[str]] = {}
+    for row in rows:
+        kind = alike(row)
+        if kind is None:
+            yield whole(row)
+            continue
+        parts = known.get(kind)
+        if parts is None:
+            parts = known[kind] = [write(row) if shared else "" for shared, write in runs]
+        for at, write in own:
+            parts[at] = write(row)
+        yield glue.join(parts)
+
+
+def _delimited(columns: Sequence[Column[Row]], delimiter: str) -> Writer[Row]:
     values = [column.field.value for column in columns]
-    for row in rows:
-        yield look.delimiter.join([value(row) or "" for value in values]) + end
+    return lambda row: delimiter.join([value(row) or "" for value in values])
 
 
-def _columned(columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look) -> Iterator[list[str]]:
-    if look.header:
-        yield ["%*.*s " % (column.width, abs(column.width), column.name) for column in columns]
-        yield ["-" * abs(column.width) + " " for column in columns]
-    cells = [_cell(column) for column in columns]
-    for row in rows:
-        yield [cell(row) for cell in cells]
+def _padded(columns: Sequence[Column[Row]]) -> Writer[Row]:
+    """Cells side by side; bytes stand as latin-1 characters where one is not ASCII."""
+    forms = [_form(column) for column in columns]
+    values = [column.field.value for column in columns]
+    template = "".join(["%%%ds " % column.width for column in columns])
+    width = sum([abs(column.width) + 1 for column in columns])
+    roomy = all(column.width for column in columns)
+    cuts = [_cut(column) for column in columns]
+
+    fits = roomy
+
+    def write(row: Row) -> str:
+        nonlocal fits
+        texts = [value(row) for value in values]
+        if fits:
+            line = template % tuple([text or "" for text in texts])
+            fits = len(line) == width and line.isascii()
+            if fits:  # nothing is longer than its column
+                return line
+        if roomy and not any(text is not None and not text.isascii() for text in texts):
+            return template % tuple([
+                "" if text is None else text if len(text) <= most else text[:kept] + mark
+                for text, (most, kept, mark) in zip(texts, cuts)
+            ])  # fmt: skip
+        return "".join([form(text) for form, text in zip(forms, texts)])
+
+    return write
 
 
-def _line(cells: list[str]) -> str:
-    line = "".join(cells)
-    return line if line.isascii() else line.encode("latin-1").decode("utf-8", "surrogateescape")
+def _cut(column: Column[Row]) -> tuple[int, int, str]:
+    """How long a text may be, how much is left of a longer one, and what marks it."""
+    size = abs(column.width)
+    if column.field.kind == NUMBER:
+        return sys.maxsize, 0, ""
+    return (size, size, "") if column.field.kind == DATE else (size, size - 1, "+")
 
 
-def _cell(column: Column[Row]) -> Callable[[Row], str]:
-    width, value, kind = column.width, column.field.value, column.field.kind
+def _form(column: Column[Row]) -> Callable[[Optional[str]], str]:
+    """How a value becomes a cell."""
+    width, kind = column.width, column.field.kind
     size = abs(width)
     # A number's empty cell is as wide as the column and at least one blank wide.
     empty = "%*s " % (width, " ") if kind == NUMBER else " " * size + " "
+    conversion = "%%%ds " % width if kind == NUMBER else "%%%d.%ds " % (width, size)
+    cut = kind == TEXT
 
-    def cell(row: Row) -> str:
-        text = value(row)
+    def form(text: Optional[str]) -> str:
         if text is None:
             return empty
         if not text.isascii():
             # printf counts bytes: one latin-1 character stands for each
             text = text.encode("utf-8", "surrogateescape").decode("latin-1")
-        if kind == TEXT and len(text) > size:
+        if cut and len(text) > size:
             text = text[:max(size - 1, 0)] + "+"
-        return "%*s " % (width, text) if kind == NUMBER else "%*.*s " % (width, size, text)
+        return conversion % text
 
-    return cell
+    return form

@@ -5,8 +5,8 @@ presence are those of Slurm 25.11: scontrol/info_job.c _sprint_job_info and _spr
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Optional
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Callable, Optional
 
 from slurmsky.language.hostlist import compress
 from slurmsky.model.job import Job, Step
@@ -17,7 +17,7 @@ from . import facts
 from .context import Context
 from .job_fields import step_id_text
 from .spending import dollars
-from .text import exit_pair, format_minutes, format_seconds, mebibytes, null_if_empty, or_null
+from .text import exit_pair, format_seconds, mebibytes, minutes_text, null_if_empty, or_null
 
 # The order in which print_mail_type names them.
 MAIL_TYPES = (
@@ -43,24 +43,124 @@ def record_text(lines: list[str], oneliner: bool) -> str:
 
 def show_job(job: Job, context: Context, detail: bool = False, oneliner: bool = False) -> str:
     """``scontrol show job`` of one record; ``detail`` is -d, ``oneliner`` is -o."""
-    lines = list(_job_lines(job, context, detail, "" if oneliner else "  "))
-    lines[-1] = lines[-1].rstrip()
-    return record_text(lines, oneliner)
+    return next(show_jobs([job], context, detail, oneliner))
 
 
-def _job_lines(job: Job, context: Context, detail: bool, indent: str) -> Iterator[str]:
-    spec = job.spec
-    yield from _identity(job, context)
+def show_jobs(jobs: Iterable[Job], context: Context, detail: bool = False, oneliner: bool = False) -> Iterator[str]:
+    """``scontrol show job`` of each record. What jobs that are alike have in common is written once (``kinds``)."""
+    separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
+    groups = _job_groups(detail, "" if oneliner else "  ")
+    own = [(at, lines) for at, (is_own, lines) in enumerate(groups) if is_own]
+    known: dict[Hashable, list[str]] = {}
+    for job in jobs:
+        kind = context.kinds.of(job)
+        parts = known.get(kind)
+        if parts is None:
+            parts = known[kind] = [
+                "" if is_own else separator.join(lines(job, context)) for is_own, lines in groups
+            ]
+        for at, lines in own:
+            parts[at] = separator.join(lines(job, context))
+        yield separator.join(filter(None, parts)).rstrip() + end
+
+
+Lines = Callable[[Job, Context], Iterable[str]]
+
+
+def _job_groups(detail: bool, indent: str) -> tuple[tuple[bool, Lines], ...]:
+    """The lines of a job, in order, as groups: whether a group says what is the job's own, and its lines."""
+    details = ((False, lambda job, context: _allocation(job, indent)),) if detail else ()
+    return (
+        (True, _identity),
+        (False, lambda job, context: _owner(job)),
+        (True, _standing),
+        (False, lambda job, context: _run(job, detail)),
+        (True, _times),
+        (False, _place),
+        *details,
+        (False, lambda job, context: _needs(job)),
+        (True, lambda job, context: _texts(job)),
+        (False, _options),
+        (True, lambda job, context: _cost(job)),
+    )
+
+
+def _if_any(words: Iterator[str]) -> Iterator[str]:
+    line = " ".join(words)
+    if line:
+        yield line
+
+
+def _identity(job: Job, context: Context) -> list[str]:
+    if not (job.array_job_id or job.het_job_id or job.het_ids):
+        return ["JobId=%d JobName=%s" % (job.job_id, job.name)]
+    words = ["JobId=%d" % job.job_id]
+    if job.array_job_id:
+        tasks = facts.array_tasks(job, context.bitstr_len) if job.array_task_id is None else job.array_task_id
+        words.append("ArrayJobId=%d ArrayTaskId=%s" % (job.array_job_id, tasks))
+        if job.array_max_running:
+            words.append("ArrayTaskThrottle=%d" % job.array_max_running)
+    elif job.het_job_id:
+        words.append("HetJobId=%d HetJobOffset=%d" % (job.het_job_id, job.het_offset))
+    lines = [" ".join([*words, "JobName=" + job.name])]
+    if job.het_ids:
+        lines.append("HetJobIdSet=" + facts.index_list(job.het_ids))
+    return lines
+
+
+def _owner(job: Job) -> Iterator[str]:
+    yield "UserId=%s(%d) GroupId=%s(%d) MCS_label=%s" % (job.user, job.uid, job.group, job.gid,
+                                                        job.spec.mcs_label or "N/A")
+
+
+def _standing(job: Job, context: Context) -> list[str]:
+    failed = " FailedNode=" + job.failed_node if job.failed_node else ""
+    return [
+        "Priority=%d Nice=%d Account=%s QOS=%s%s"
+        % (job.priority, job.nice, job.account or "(null)", job.qos or "(null)", _wckey(job, context)),
+        "JobState=%s Reason=%s%s Dependency=%s"
+        % (facts.state_words(job)[0], facts.reason(job).replace(" ", "_"), failed,
+           job.dependency_shown or job.dependency or "(null)"),
+    ]  # fmt: skip
+
+
+def _wckey(job: Job, context: Context) -> str:
+    return " WCKey=" + or_null(job.spec.wckey) if context.tracks_wckey else ""
+
+
+def _run(job: Job, detail: bool) -> Iterator[str]:
     yield "Requeue=%d Restarts=%d BatchFlag=%d Reboot=%d ExitCode=%s" % (
-        spec.requeue is not False,
+        job.spec.requeue is not False,
         job.restarts,
         job.is_batch,
-        spec.reboot,
+        job.spec.reboot,
         exit_pair(job.exit_code, job.exit_signal),
     )
     if detail:
         yield "DerivedExitCode=" + exit_pair(job.derived_exit_code, job.derived_exit_signal)
-    yield from _times(job, context)
+
+
+def _times(job: Job, context: Context) -> list[str]:
+    text, spec, limit = context.clock.text, job.spec, context.time_limit(job)
+    return [
+        "RunTime=%s TimeLimit=%s TimeMin=%s"
+        % (format_seconds(facts.run_seconds(job, context.now)), minutes_text(limit),
+           minutes_text(spec.time_min_min) if spec.time_min_min else "N/A"),
+        "SubmitTime=%s EligibleTime=%s" % (text(job.submit_time), text(job.eligible_time)),
+        "AccrueTime=" + text(job.accrue_time),
+        *(["ResizeTime=" + text(job.resize_time)] if job.resize_time else ()),
+        "StartTime=%s EndTime=%s Deadline=%s"
+        % (text(job.start_time), text(facts.end_time(job, limit)), text(spec.deadline) if spec.deadline else "N/A"),
+        *(["PreemptEligibleTime=%s PreemptTime=%s" % (text(job.start_time), text(job.preempt_time))]
+          if job.preempt_time else ()),
+        "SuspendTime=%s SecsPreSuspend=%d LastSchedEval=%s Scheduler=%s"
+        % (text(job.suspend_time) if job.suspend_time else "None", job.pre_suspend_s, text(job.last_sched_eval),
+           "Main" if job.sched_main else "Backfill"),
+    ]  # fmt: skip
+
+
+def _place(job: Job, context: Context) -> Iterator[str]:
+    spec = job.spec
     yield "Partition=%s AllocNode:Sid=%s:%d" % (
         facts.partition(job),
         null_if_empty(job.alloc_node),
@@ -74,75 +174,6 @@ def _job_lines(job: Job, context: Context, detail: bool, indent: str) -> Iterato
     if spec.stepmgr:
         yield "StepMgrEnabled=Yes"
     yield from _size(job, context)
-    if detail:
-        yield from _allocation(job, indent)
-    yield from _needs(spec)
-    yield from _texts(job, context)
-    yield from _files(job)
-    yield from _options(spec)
-    yield from ("%s=%s" % pair for pair in facts.tres_per(spec).items())
-    mail = mail_types(spec)
-    if mail:
-        yield "MailUser=%s MailType=%s" % (spec.mail_user or job.user, mail)
-    if spec.ntasks_per_gpu is not None:
-        yield "NtasksPerTRES=%d" % spec.ntasks_per_gpu
-    if spec.container or spec.container_id:
-        yield "Container=%s ContainerID=%s" % (or_null(spec.container), or_null(spec.container_id))
-    # Ours: only jobs whose nodes are paid for have it.
-    if job.managed_job_id is not None or job.hourly_cost:
-        yield "Cost=%s HourlyCost=%s" % (dollars(job.cost), dollars(job.hourly_cost))
-
-
-def _if_any(words: Iterator[str]) -> Iterator[str]:
-    line = " ".join(words)
-    if line:
-        yield line
-
-
-def _identity(job: Job, context: Context) -> Iterator[str]:
-    words = ["JobId=%d" % job.job_id]
-    if job.array_job_id:
-        tasks = facts.array_tasks(job, context.bitstr_len) if job.array_task_id is None else job.array_task_id
-        words.append("ArrayJobId=%d ArrayTaskId=%s" % (job.array_job_id, tasks))
-        if job.array_max_running:
-            words.append("ArrayTaskThrottle=%d" % job.array_max_running)
-    elif job.het_job_id:
-        words.append("HetJobId=%d HetJobOffset=%d" % (job.het_job_id, job.het_offset))
-    yield " ".join([*words, "JobName=" + job.name])
-    if job.het_ids:
-        yield "HetJobIdSet=" + facts.index_list(job.het_ids)
-    yield "UserId=%s(%d) GroupId=%s(%d) MCS_label=%s" % (job.user, job.uid, job.group, job.gid,
-                                                        job.spec.mcs_label or "N/A")
-    yield "Priority=%d Nice=%d Account=%s QOS=%s" % (job.priority, job.nice, null_if_empty(job.account),
-                                                    null_if_empty(job.qos)) + _wckey(job, context)
-    words = ["JobState=" + facts.state_words(job)[0], "Reason=" + "_".join(facts.reason(job).split(" "))]
-    if job.failed_node:
-        words.append("FailedNode=" + job.failed_node)
-    yield " ".join([*words, "Dependency=" + null_if_empty(job.dependency_shown or job.dependency)])
-
-
-def _wckey(job: Job, context: Context) -> str:
-    tracked = dict(context.cluster.parameters).get("TrackWCKey", "No").lower() == "yes"
-    return " WCKey=" + or_null(job.spec.wckey) if tracked else ""
-
-
-def _times(job: Job, context: Context) -> Iterator[str]:
-    text, spec, limit = context.clock.text, job.spec, context.time_limit(job)
-    yield "RunTime=%s TimeLimit=%s TimeMin=%s" % (
-        format_seconds(facts.run_seconds(job, context.now)), format_minutes(limit),
-        format_minutes(spec.time_min_min) if spec.time_min_min else "N/A")
-    yield "SubmitTime=%s EligibleTime=%s" % (text(job.submit_time), text(job.eligible_time))
-    yield "AccrueTime=" + text(job.accrue_time)
-    if job.resize_time:
-        yield "ResizeTime=" + text(job.resize_time)
-    yield "StartTime=%s EndTime=%s Deadline=%s" % (
-        text(job.start_time), text(facts.end_time(job, limit)),
-        text(spec.deadline) if spec.deadline else "N/A")
-    if job.preempt_time:
-        yield "PreemptEligibleTime=%s PreemptTime=%s" % (text(job.start_time), text(job.preempt_time))
-    yield "SuspendTime=%s SecsPreSuspend=%d LastSchedEval=%s Scheduler=%s" % (
-        text(job.suspend_time) if job.suspend_time else "None", job.pre_suspend_s, text(job.last_sched_eval),
-        "Main" if job.sched_main else "Backfill")
 
 
 def _size(job: Job, context: Context) -> Iterator[str]:
@@ -181,44 +212,42 @@ def _allocation(job: Job, indent: str) -> Iterator[str]:
         yield "%sNodes=%s CPU_IDs=%s Mem=%d GRES=%s" % (indent, compress(names), *got)
 
 
-def _needs(spec: JobSpec) -> Iterator[str]:
+def _needs(job: Job) -> Iterator[str]:
+    spec = job.spec
     kind, memory = facts.min_memory(spec)
     yield "MinCPUsNode=%d MinMemory%s=%s MinTmpDiskNode=%s" % (
         facts.min_cpus_per_node(spec), kind, mebibytes(memory), mebibytes(spec.tmp_mib or 0))
-    yield "Features=%s DelayBoot=%s" % (or_null(spec.constraint), format_minutes(spec.delay_boot_min or 0))
+    yield "Features=%s DelayBoot=%s" % (or_null(spec.constraint), minutes_text(spec.delay_boot_min or 0))
     optional = (
         ("ClusterFeatures", spec.cluster_constraint),
         ("Prefer", spec.prefer),
         ("Reservation", spec.reservation),
     )
     yield from ("%s=%s" % pair for pair in optional if pair[1])
-
-
-def _texts(job: Job, context: Context) -> Iterator[str]:
-    spec = job.spec
     yield "OverSubscribe=%s Contiguous=%d Licenses=%s LicensesAlloc=%s Network=%s" % (
         facts.share_word(spec), spec.contiguous, or_null(spec.licenses),
         or_null(spec.licenses if job.shares else None), or_null(spec.network))
-    yield "Command=" + facts.command(job)
-    yield "SubmitLine=" + null_if_empty(job.submit_line)
-    yield "WorkDir=" + job.work_dir
-    optional = (
-        ("AdminComment", job.admin_comment),
-        ("SystemComment", job.system_comment),
-        ("Comment", job.comment),
-        ("Extra", spec.extra),
-    )
-    yield from ("%s=%s" % pair for pair in optional if pair[1])
 
 
-def _files(job: Job) -> Iterator[str]:
+def _texts(job: Job) -> list[str]:
+    lines = ["Command=" + facts.command(job), "SubmitLine=" + (job.submit_line or "(null)"), "WorkDir=" + job.work_dir]
+    if job.admin_comment:
+        lines.append("AdminComment=" + job.admin_comment)
+    if job.system_comment:
+        lines.append("SystemComment=" + job.system_comment)
+    if job.comment:
+        lines.append("Comment=" + job.comment)
+    if job.spec.extra:
+        lines.append("Extra=" + job.spec.extra)
     if job.is_batch:
-        yield "StdErr=" + facts.expand_path(facts.stderr_pattern(job), job)
-        yield "StdIn=" + facts.expand_path(job.stdin or "/dev/null", job)
-        yield "StdOut=" + facts.expand_path(job.stdout, job)
+        lines.append("StdErr=" + facts.expand_path(facts.stderr_pattern(job), job))
+        lines.append("StdIn=" + facts.expand_path(job.stdin or "/dev/null", job))
+        lines.append("StdOut=" + facts.expand_path(job.stdout, job))
+    return lines
 
 
-def _options(spec: JobSpec) -> Iterator[str]:
+def _options(job: Job, context: Context) -> Iterator[str]:
+    spec = job.spec
     if spec.segment:
         yield "SegmentSize=%d" % spec.segment
     switches = (spec.switches or "0").partition("@")[0]
@@ -233,6 +262,21 @@ def _options(spec: JobSpec) -> Iterator[str]:
     yield from _if_any(iter(words))
     if spec.oom_kill_step is not None:
         yield "OOMKillStep=%d" % spec.oom_kill_step
+    yield from ("%s=%s" % pair for pair in facts.tres_per(spec).items())
+    mail = mail_types(spec)
+    if mail:
+        yield "MailUser=%s MailType=%s" % (spec.mail_user or job.user, mail)
+    if spec.ntasks_per_gpu is not None:
+        yield "NtasksPerTRES=%d" % spec.ntasks_per_gpu
+    if spec.container or spec.container_id:
+        yield "Container=%s ContainerID=%s" % (or_null(spec.container), or_null(spec.container_id))
+
+
+def _cost(job: Job) -> tuple[str, ...]:
+    # Ours: only jobs whose nodes are paid for have it.
+    if job.managed_job_id is None and not job.hourly_cost:
+        return ()
+    return ("Cost=%s HourlyCost=%s" % (dollars(job.cost), dollars(job.hourly_cost)),)
 
 
 _GRES_FLAGS = (
@@ -261,7 +305,7 @@ def _step_lines(job: Job, step: Step, context: Context) -> Iterator[str]:
     limit: Optional[int] = step.time_limit_min
     yield "StepId=%s UserId=%d StartTime=%s TimeLimit=%s" % (
         step_id_text(job, step), job.uid, context.clock.text(step.start_time),
-        "UNLIMITED" if limit is None else format_minutes(limit))
+        "UNLIMITED" if limit is None else minutes_text(limit))
     yield "State=%s Partition=%s NodeList=%s" % (step.state.name, job.partition, facts.node_list(step.nodes))
     cpus = facts.step_cpus_shown(step)
     yield "Nodes=%d CPUs=%d Tasks=%d Name=%s Network=(null)" % (len(step.nodes), cpus, step.ntasks, step.name)

@@ -36,13 +36,10 @@ def sstat_text(steps: Iterable[RunningStep], columns: Sequence[Column[RunningSte
 
 def sstat_fields(context: Context) -> dict[str, Field[RunningStep]]:
     """Fields of sstat by name in lower case."""
-    def used(field: Field[Step]) -> Field[RunningStep]:
-        return Field(field.kind, lambda row: field.value(row.step))
-
     def frequency(row: RunningStep) -> str:
         return "0" if row.step.step_id in ("batch", "extern", "interactive") else "Unknown"
 
-    fields = {name: used(field) for name, field in usage_fields(context.scale, sacct=False).items()}
+    fields: dict[str, Field[RunningStep]] = usage_fields(context.scale, sacct=False)
     fields.update(
         {
             "alloctres": Field(TEXT, lambda row: facts.tres(sorted(facts.step_tres(row.step, context))) or None),

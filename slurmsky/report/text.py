@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import NamedTuple, Optional
 
 from slurmsky.language.timelimit import format_minutes as format_minutes
 from slurmsky.language.timelimit import format_seconds as format_seconds
 from slurmsky.model.spec import INFINITE, NO_VAL
+
+#: format_minutes for reports: the limits of thousands of jobs are few
+minutes_text = lru_cache(maxsize=1024)(format_minutes)
 
 YEAR_S = 365 * 24 * 3600
 _CYCLE_S = 146097 * 86400

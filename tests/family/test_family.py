@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -44,6 +45,29 @@ def test_answers_as_slurm(line: str, said: str, code: int, engine: LocalEngine) 
         host = ours.splitlines()[2].split()[1]
         ours = ours.replace(f"{host:>15}", f"{'127.0.0.1':>15}").replace(f"{44 << 8:>5}", f"{38 << 8:>5}")
     assert (_plain(line, ours), done.returncode) == (_plain(line, said), code)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "count"),
+    [("show node", "nodes", 4), ("show node n1,n3", "nodes", 2), ("show partition gpu", "partitions", 1),
+     ("show reservation", "reservations", 1), ("show licenses", "licenses", 0), ("ping", "pings", 1),
+     ("show step $J", "steps", 1), ("show job $J", "jobs", 1)],
+)  # fmt: skip
+def test_documents_of_scontrol(words: str, name: str, count: int, engine: LocalEngine) -> None:
+    make = "scontrol create reservation reservationname=doc starttime=now+1day duration=5 nodes=n4 users=root"
+    start = "J=$(sbatch --parsable -t 5 -o /dev/null --wrap 'touch up; sleep 60'); until test -e up; do sleep 0.1; done"
+    done = engine.run(f"{make} >/dev/null; {start}; scontrol {words} --json; scontrol {words} --yaml;"
+                      " scancel $J; rm up; scontrol delete reservation=doc")  # fmt: skip
+    text, _, yaml = done.stdout.partition("%YAML 1.1\n")
+    document = json.loads(text)
+    assert len(document[name]) == count
+    assert not document["errors"]
+    assert yaml.startswith(f"---\n{name}:") and yaml.endswith("...\n")
+
+
+def test_documents_there_are_not(engine: LocalEngine) -> None:
+    done = engine.run("scontrol show topology --json")
+    assert done.returncode == 1 and not done.stdout and "prints text only" in done.stderr
 
 
 def _wait(path: Path, text: str, limit_s: float = 30) -> None:
@@ -113,10 +137,10 @@ def test_sdiag_counts(engine: LocalEngine) -> None:
 
 
 def test_triggers(engine: LocalEngine, tmp_path: Path) -> None:
-    program, diary = tmp_path / "program", tmp_path / "diary"
+    program, diary, go = tmp_path / "program", tmp_path / "diary", tmp_path / "go"
     program.write_text(f'#!/bin/sh\necho "$@" >>{diary}\n')
     program.chmod(0o755)
-    job = engine.run("sbatch --parsable -o /dev/null --wrap 'sleep 1'").stdout.strip()
+    job = engine.run(f"sbatch --parsable -o /dev/null --wrap 'until test -e {go}; do sleep 0.1; done'").stdout.strip()
     for words in (f"-f -j {job} -p '{program} over'", f"--down --flags=perm -p '{program} down'",
                   f"-u -nn2 -p '{program} up'"):  # fmt: skip
         assert engine.run(f"strigger --set {words}").returncode == 0
@@ -126,6 +150,7 @@ def test_triggers(engine: LocalEngine, tmp_path: Path) -> None:
     assert shown == [["job", job, "fini"], ["node", "*", "down"], ["node", "n2", "up"]]
     again = engine.run(f"strigger --set -f -j {job} -p '{program} over'")
     assert (again.returncode, again.stderr) == (1, "slurm_set_trigger: Duplicate event trigger\n")
+    go.touch()
     _wait(diary, f"over {job}\n")
     engine.run("scontrol update nodename=n2 state=down reason=test; scontrol update nodename=n2 state=resume")
     _wait(diary, "down n2\n")

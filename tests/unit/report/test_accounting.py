@@ -34,7 +34,7 @@ COLUMNS = Look()
 
 
 def text_of(jobs: list[Job], context: Any, form: str, look: Look = COLUMNS, **how: Any) -> str:
-    return accounting.sacct_text(jobs, accounting.sacct_columns(form, context), look, **how)
+    return accounting.sacct_text(jobs, accounting.sacct_columns(form, context), context, look, **how)
 
 
 @pytest.mark.parametrize("moment, name, form, look, how", TEXTS, ids=[f"{a}-{b}" for a, b, *_ in TEXTS])

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from slurmsky.model.job import Job, Node
+from slurmsky.model.reservation import Reservation
 from slurmsky.report import json as report
 from slurmsky.report.json_accounting import accounting_record
 from slurmsky.report.json_nodes import node_record, partition_record
 from slurmsky.report.json_records import _LAYOUT, UNSET, _of_job, _of_spec, exit_code, job_record
+from slurmsky.report.json_rest import license_record, ping_records, reservation_record, step_record
 
 PATHS = Path(__file__).parent / "data_parser_v0.0.44.txt"
 ABOUT = report.meta("squeue", ["--json"], "oracle")
@@ -46,6 +48,10 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
         "JOB": accounting_record(running[0], context),
         "STEP": accounting_record(running[0], context)["steps"][0],
         "SINFO_DATA": next(iter(report.sinfo_document(nodes, context.cluster.partitions, ABOUT, 0)["sinfo"])),
+        "RESERVATION_INFO": reservation_record(Reservation("r", 1, 2, ("n1",))),
+        "STEP_INFO": step_record(running[0], next(iter(running[0].steps.values())), context),
+        "LICENSE": license_record("matlab", 5, 2),
+        "CONTROLLER_PING": next(iter(ping_records("vm"))),
         "OPENAPI_META": ABOUT,
         "OPENAPI_JOB_INFO_RESP": {
             **report.jobs_document([], ABOUT, context.now, context.cluster),
@@ -57,6 +63,7 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
 @pytest.mark.parametrize(
     "name",
     ["JOB_INFO", "NODE", "PARTITION_INFO", "JOB_RES", "JOB", "STEP", "SINFO_DATA", "OPENAPI_META",
+     "RESERVATION_INFO", "STEP_INFO", "LICENSE", "CONTROLLER_PING",
      "OPENAPI_JOB_INFO_RESP"],
 )
 def test_every_name_is_there_and_no_other(name: str, records: dict[str, Any]) -> None:

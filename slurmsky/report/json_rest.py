@@ -1,0 +1,113 @@
+"""The records of scontrol show reservation, step and license, and of scontrol ping, for --json."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from slurmsky.language.hostlist import compress_sorted
+from slurmsky.model.job import Job, Step
+from slurmsky.model.reservation import Reservation
+from slurmsky.model.spec import INFINITE
+
+from . import facts
+from .context import Context
+from .job_fields import step_id_text, step_seconds
+from .json_records import ENDLESS, UNSET, Record, number, stamp
+
+
+def reservation_record(one: Reservation) -> Record:
+    """RESERVATION_INFO."""
+    return {
+        "accounts": ",".join(one.accounts),
+        "burst_buffer": "",
+        "core_count": one.cores,
+        "core_specializations": [],
+        "end_time": stamp(one.end),
+        "features": one.features,
+        "flags": list(one.flags),
+        "groups": ",".join(one.groups),
+        "licenses": "",
+        "max_start_delay": one.max_start_delay_s or 0,
+        "name": one.name,
+        "node_count": len(one.nodes),
+        "node_list": compress_sorted(one.nodes),
+        "partition": one.partition,
+        "purge_completed": {"time": UNSET},
+        "start_time": stamp(one.start),
+        "watts": UNSET,
+        "tres": "cpu=%d" % one.cores,
+        "users": ",".join(one.users),
+    }
+
+
+def step_record(job: Job, step: Step, context: Context) -> Record:
+    """STEP_INFO: a step that runs."""
+    def text(value: str) -> str:
+        return "" if value == "(null)" else value
+
+    cpus = facts.step_cpus_shown(step)
+    limit = ENDLESS if step.time_limit_min in (None, INFINITE) else number(step.time_limit_min)
+    return {
+        "array": {"job_id": job.array_job_id, "task_id": job.array_task_id or 0},
+        "cluster": job.cluster,
+        "container": step.container,
+        "container_id": "",
+        "cpu": {"frequency": {"min": UNSET, "max": UNSET, "governor": UNSET}},
+        "tres": {
+            "per": {
+                "cpu": "",
+                "memory": "",
+                "step": text(facts.step_tres_per_step(step)),
+                "node": text(facts.step_tres_per_node(step)),
+                "socket": "",
+                "task": "",
+            },
+            "allocation": facts.tres(facts.step_tres(step, context)) if cpus else "",
+            "binding": "",
+            "frequency": "",
+        },
+        "name": step.name,
+        "network": "",
+        "nodes": facts.node_list(step.nodes),
+        "number_cpus": cpus,
+        "number_tasks": step.ntasks,
+        "partition": job.partition,
+        "reserved_ports": "",
+        "time": {
+            "running": number(step_seconds(step, context.now)),
+            "start": stamp(step.start_time),
+            "limit": limit,
+        },
+        "srun": {"host": step.srun_host, "pid": step.srun_pid},
+        "state": [step.state.name],
+        "id": step_id_text(job, step),
+        "stderr": "",
+        "stdin": "",
+        "stdout": "",
+        "stdin_expanded": "",
+        "stdout_expanded": "",
+        "stderr_expanded": "",
+        "submit_line": step.submit_line,
+        "task": {"distribution": step.distribution or "Unknown"},
+        "user": job.user,
+    }
+
+
+def license_record(name: str, total: int, used: int) -> Record:
+    """LICENSE: one of the cluster's own."""
+    return {
+        "LicenseName": name,
+        "Total": total,
+        "Used": used,
+        "Free": total - used,
+        "Remote": False,
+        "Reserved": 0,
+        "LastConsumed": 0,
+        "LastDeficit": 0,
+        "LastUpdate": stamp(0),
+        "Nodes": "",
+    }
+
+
+def ping_records(host: str) -> Iterable[Record]:
+    """CONTROLLER_PING: whoever writes this answers."""
+    return [{"hostname": host, "pinged": "UP", "responding": True, "latency": 0, "mode": "primary", "primary": True}]

@@ -1,0 +1,107 @@
+"""What reports write once for jobs that are alike is what they would have written for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from slurmsky.model.job import Job
+from slurmsky.model.spec import JobSpec
+from slurmsky.report import accounting, jobs, kinds, show
+from slurmsky.report.context import Context
+from slurmsky.report.job_fields import job_fields
+from slurmsky.report.print_fields import Look, table_text
+
+
+@pytest.fixture
+def fleet(waiting: list[Job], running: list[Job], finished: list[Job]) -> list[Job]:
+    """Jobs of all moments, each with two that are like it: other ids, names, times and files."""
+    ids = count(9000)
+    found: list[Job] = []
+    for job in [*waiting, *running, *finished]:
+        found.append(job)
+        for number in (1, 2):
+            job_id = next(ids)
+            found.append(replace(
+                job, job_id=job_id, name=f"twin{job_id}", priority=number, steps={}, comment=f"c{number}",
+                submit_time=job.submit_time + number, start_time=job.start_time and job.start_time + number,
+                stdout=f"/tmp/%j.{number}", work_dir=f"/tmp/{number}", submit_line=f"sbatch {number}",
+                spec=replace(job.spec, job_name=f"twin{job_id}", wrap=str(number)),
+            ))  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def context(golden: Any) -> Context:
+    found: Context = golden("running", "jobd_all").context
+    return found
+
+
+def test_twins_are_alike(fleet: list[Job], context: Context) -> None:
+    found = [context.kinds.of(job) for job in fleet]
+    assert all(found[at] == found[at + 1] == found[at + 2] for at in range(0, len(fleet), 3))
+    assert 5 < len(set(found)) <= len(fleet) // 3
+
+
+@pytest.mark.parametrize("parsable", [0, 2])
+@pytest.mark.parametrize("form", ["all", accounting.LONG, accounting.DEFAULT])
+def test_sacct(form: str, parsable: int, fleet: list[Job], context: Context) -> None:
+    columns, look = accounting.sacct_columns(form, context), Look(parsable=parsable)
+    each = table_text(columns, list(accounting.records(fleet)), look)
+    assert accounting.sacct_text(fleet, columns, context, look) == each
+
+
+def test_squeue(fleet: list[Job], context: Context) -> None:
+    layout, _ = jobs.job_layout(context, "%all")
+    rows = list(jobs.job_rows(fleet, context))
+    assert jobs.squeue_text(rows, layout, context) == layout.text(jobs.sort_jobs(rows, context))
+
+
+@pytest.mark.parametrize("detail", [False, True])
+@pytest.mark.parametrize("oneliner", [False, True])
+def test_scontrol(detail: bool, oneliner: bool, fleet: list[Job], context: Context) -> None:
+    each = [show.show_job(job, replace(context, kinds=kinds.Kinds()), detail, oneliner) for job in fleet]
+    assert list(show.show_jobs(fleet, context, detail, oneliner)) == each
+
+
+def watched(job: Job, seen: set[str]) -> Job:
+    """The job, noting what is read of its own."""
+
+    class WatchedJob(Job):
+        def __getattribute__(self, name: str) -> Any:
+            if name in kinds.OWN:
+                seen.add(name)
+            return super().__getattribute__(name)
+
+    class WatchedSpec(JobSpec):
+        def __getattribute__(self, name: str) -> Any:
+            if name in kinds.OWN_SPEC:
+                seen.add(f"spec.{name}")
+            return super().__getattribute__(name)
+
+    spec, found = object.__new__(WatchedSpec), object.__new__(WatchedJob)
+    spec.__dict__.update(job.spec.__dict__)
+    found.__dict__.update(job.__dict__, spec=spec)
+    return found
+
+
+def test_shared_values_read_nothing_of_a_jobs_own(fleet: list[Job], context: Context) -> None:
+    for job in fleet:
+        seen: set[str] = set()
+        record = accounting.Record(watched(job, seen))
+        for name, field in accounting.sacct_fields(context).items():
+            seen.clear()
+            field.value(record)
+            assert not (field.shared and seen), f"sacct {name} reads {seen}"
+        row = jobs.JobRow(record.job, "p", 1, "None", None, None)
+        for name, column in job_fields(context).items():
+            seen.clear()
+            column.value(row)
+            assert not (column.shared and seen), f"squeue {name} reads {seen}"
+        for is_own, lines in show._job_groups(True, "  "):
+            seen.clear()
+            text = list(lines(record.job, context))
+            assert is_own or not seen, f"scontrol {text} reads {seen}"
