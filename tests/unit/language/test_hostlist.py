@@ -112,8 +112,8 @@ def test_nobody_can_ask_for_more_names_than_there_is_memory() -> None:
 
 def test_ten_thousand_names_cost_nothing_worth_noticing() -> None:
     expand("n[1-2]")  # the grammar loads once
-    started = time.perf_counter()
+    started = time.process_time()
     names = expand("node[00001-10000]")
     assert compress(names) == "node[00001-10000]"
     assert expand(",".join(names)) == names
-    assert time.perf_counter() - started < 0.2  # 15 ms where it was written
+    assert time.process_time() - started < 0.2  # 15 ms where it was written
