@@ -79,7 +79,12 @@ async def ends(client: Client, ids: dict[str, int]) -> dict[str, Ended]:
     rows = {row["job_id"]: row for row in await client.queue(list(ids.values()))}
     found = {}
     for name, number in ids.items():
-        log = b"".join([chunk async for chunk in client.logs(number, follow=False)])
+        log = b""
+        for _ in range(24):  # SkyPilot fetches the log of an ended job after it has said that it ended
+            log = b"".join([chunk async for chunk in client.logs(number, follow=False)])
+            if all(re.search(pattern, log.decode(errors="replace")) for pattern in RUNS[name].log):
+                break
+            await asyncio.sleep(5)
         found[name] = Ended(rows[number]["status"], rows[number]["failure_reason"] or "", log.decode(errors="replace"))
     return found
 
