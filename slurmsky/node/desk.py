@@ -22,7 +22,9 @@ from .clients import join
 from .letters import UNREACHABLE, Letters, with_script
 from .loop import READ, Loop
 
-WAIT_S = 45.0  # how long a client waits for a parked connection
+LETTER_S = 15.0  # how long a client waits for a parked connection, if a letter would do
+ANSWER = 3  # ... so many times longer if it needs an answer
+FIRST_ANSWER = 8  # ... and for the first of all: the controller learns from the job's log where we are
 Upstream = Callable[[], Optional[Channel]]
 
 
@@ -34,6 +36,7 @@ class Desk:
         self.upstream = upstream
         self.letters: Optional[Letters] = None
         self._last_seen = time.monotonic()  # when a controller was here, or could first have been
+        self._met = False  # a controller was here once
         self._parked: deque[Channel] = deque()
         self._waiting: deque[tuple[Channel, bytes]] = deque()
         listener = transport.listen(transport.UNIX + path)
@@ -97,7 +100,7 @@ class Desk:
     def park(self, channel: Channel) -> None:
         """The controller has left a connection here."""
         channel.on_close = lambda: self._lost(channel)
-        self._last_seen = time.monotonic()
+        self._last_seen, self._met = time.monotonic(), True
         self._parked.append(channel)
         self._match()
 
@@ -116,9 +119,9 @@ class Desk:
             self._connect(channel, peer, payload)
             return
         self._waiting.append((channel, payload))
-        patience = WAIT_S
-        if self.letters is not None:
-            patience = self.letters.after_s * (1 if self.letters.takes(request) else 3)
+        patience = LETTER_S if self.letters is None else self.letters.after_s
+        if self.letters is None or not self.letters.takes(request):
+            patience *= ANSWER if self._met else FIRST_ANSWER
         self._match()
         left = max(0.0, self._last_seen + patience - time.monotonic())
         self.loop.after(left, lambda: self._give_up(channel, request))
