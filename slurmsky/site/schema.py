@@ -219,7 +219,7 @@ PARTITION = {
     "def_mem_per_node_mib": Key(count),
     "def_mem_per_cpu_mib": Key(count),
     "max_mem_per_node_mib": Key(count),
-    "max_mem_per_cpu_mib": Key(count),
+    "max_mem_per_cpu_mib": Key(only(0, "not followed: max_mem_per_node_mib, or max_tres_per_node of a [[qos]]")),
     "over_time_limit": Key(limit, "over_time_limit_min"),
     "preempt_mode": Key(only("OFF", "no job is preempted here")),
     "qos": Key(text),
@@ -249,7 +249,7 @@ PARTITION_SKY = {
 # ClusterConfig's fields; first_job_id is Site's.
 LIMITS = {
     "max_array_size": Key(positive),
-    "max_job_count": Key(positive),
+    "max_job_count": Key(only(200_000, "nothing here follows it: max_submit_jobs of a [[qos]] does")),
     "min_job_age_s": Key(count),
     "kill_wait_s": Key(count),
     "over_time_limit_min": Key(limit),

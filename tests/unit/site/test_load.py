@@ -151,6 +151,7 @@ help = "charged project"
         ('[[partition]]\nname="a"\npreempt_mode="CANCEL"', "3:1", "no job is preempted here"),
         ('[[partition]]\nname="a"\noversubscribe="FORCE:2"', "3:1", "never given to several jobs"),
         ('[limits]\nenforce_part_limits="ALL"', "2:1", "waits"),
+        ("[limits]\nmax_job_count=10", "2:1", "max_submit_jobs"),
         ('[[node]]\nnames="n[x-y]"', "2:1", "a host list is expected"),
         ('[[node]]\nnames="n[1-2]"\n[[node]]\nnames="n2"', "4:1", "node n2 is described twice"),
         (
