@@ -124,6 +124,8 @@ def _controller_environment(root: str, home: str) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     env.pop(paths.AGENT, None)
     env[paths.HOME] = home
+    if env.get(paths.SITE):
+        env[paths.SITE] = os.path.abspath(env[paths.SITE])  # as the caller, who is in another folder, means it
     env["PWD"] = "/"
     if not root.endswith(("site-packages", "dist-packages")):
         # A clone run by an interpreter of the caller's choice, where the package is not installed.

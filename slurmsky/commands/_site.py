@@ -71,7 +71,8 @@ class _Told:
 
 async def _check(ctx: Context) -> int:
     words = ctx.args[2:]
-    found = absolute(ctx, words[0]) if words else str(paths.site_file(ctx.env) or "")
+    named = words[0] if words else str(paths.site_file(ctx.env) or "")
+    found = absolute(ctx, named) if named else ""
     if not found:
         ctx.out("ok    no site file: this machine is the cluster\n")
         return 0

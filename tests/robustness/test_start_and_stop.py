@@ -191,3 +191,10 @@ def test_a_full_disk(engine: Engine, small: Path, run: Run, tmp_path: Path) -> N
     finally:
         run("slurmsky", "stop")
         wait_for(lambda: not engine.agents() and not engine.controller())
+
+
+def test_a_site_file_may_be_named_from_where_its_user_is(engine: Engine, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "work" / "mine.toml").write_text('engine = "local"\n[[partition]]\nname = "mine"\n')
+    assert run("sinfo", "-h", "-o", "%R", env={"SLURMSKY_SITE": "mine.toml"})[:2] == (0, "mine\n")
+    code, out, _ = run("slurmsky", "site", "check", env={"SLURMSKY_SITE": "mine.toml"})
+    assert "mine.toml" in out and code == 0, out
