@@ -13,6 +13,8 @@ from .book import Book
 from .lifecycle import REQUEUE_ASKED, LifeCycle
 from .records import step_from_dict
 
+_MANAGED = "SkyPilot managed job"
+
 
 class Events:
     """Takes events in."""
@@ -53,7 +55,7 @@ class Events:
     def _managed(self, job: Job, event: Event) -> None:
         for part in self.book.components(job):
             part.managed_job_id = int(event["managed_job_id"])
-            part.system_comment = f"SkyPilot managed job {part.managed_job_id} ({event['name']})"
+            part.system_comment = f"{_MANAGED} {part.managed_job_id} ({event['name']})"
             self.book.touch(part)
 
     def _missing(self, job: Job, event: Event) -> None:
@@ -70,6 +72,8 @@ class Events:
             part.state, part.flags = JobState.RUNNING, JobFlag.NONE
             part.reason, part.reason_desc = "None", ""
             part.start_time, part.end_time = since, 0.0
+            if part.managed_job_id and not part.system_comment.startswith(_MANAGED):
+                part.system_comment = f"{_MANAGED} {part.managed_job_id}"  # how far its launch was is history
             if part.time_limit_min is not None and part.time_limit_min < INFINITE:
                 part.end_time = since + part.time_limit_min * 60
             self.book.touch(part)

@@ -109,6 +109,20 @@ def test_a_job_that_will_never_be_taken(
     play(tmp_path, story, server)
 
 
+def test_how_far_the_launch_was_is_history_once_it_runs(tmp_path: Path) -> None:
+    server = SkyServer()
+
+    async def story(world: World) -> None:
+        await world.out("sbatch", "--wrap", "true")
+        await shown(world, "SkyPilot managed job 1")
+        server.jobs[0].become("STARTING", "Launching")
+        await shown(world, "SystemComment=Launching")
+        world.queue.events.take({"ev": "started", "job_id": 1, "run": 0, "node": "", "nodes": [{"name": "c1"}], "seq": 1})
+        await shown(world, "JobState=RUNNING", "SystemComment=SkyPilot managed job 1")
+
+    play(tmp_path, story, server)
+
+
 @pytest.mark.parametrize(
     ("status", "said", "state", "reason"),
     [
