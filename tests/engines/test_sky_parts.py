@@ -20,6 +20,8 @@ from sky_server import SkyServer
 
 from slurmsky.engines.base import EngineError
 from slurmsky.engines.sky import certificates, packs, pyz, setup, shipment
+from slurmsky.engines.sky.control import Line, NoControl
+from slurmsky.engines.sky.door import Door
 from slurmsky.engines.sky.http import Access, Client
 from slurmsky.engines.sky.returns import Returns
 from slurmsky.model.allocation import Launch, NodeShare
@@ -323,3 +325,23 @@ def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
             return await setup.choose({"HOME": str(tmp_path)}, site, Client(Access(server.endpoint)), wanted)
 
     assert asyncio.run(ask())[0] == answer
+
+
+def test_a_door_that_is_given_up_while_it_opens_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A socket closed behind the loop's back would take the next connection with its number along."""
+
+    async def open_one(_hello: dict[str, object]) -> Line:
+        raise NoControl("nobody is there")
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        watched = loop._selector.get_map()  # type: ignore[attr-defined]
+        before = set(watched)
+        opening = asyncio.ensure_future(Door(tmp_path / "door.sock", open_one, tmp_path / "none").open())
+        while set(watched) == before:
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        assert set(watched) == before
+
+    asyncio.run(play())

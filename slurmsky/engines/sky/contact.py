@@ -47,7 +47,8 @@ class Contact:
     @staticmethod
     async def _open_door(door: Door, on_open: Callable[[], None]) -> None:
         await door.open()
-        on_open()
+        if door.is_open:  # else it was closed meanwhile
+            on_open()
 
     async def send(self, address: str, cluster: str, message: dict[str, Any]) -> None:
         """Have the node do something. Raises control.NoControl."""
@@ -72,10 +73,10 @@ class Contact:
 
     def close(self) -> None:
         """Leave the node, and whoever is here for it."""
-        for task in (self._parked, self._showing, self._opening):
+        for task in (self._parked, self._showing):
             if task is not None:
                 task.cancel()
-        self._parked = self._showing = self._opening = None
+        self._parked = self._showing = None
         if self._door is not None:
             self._door.close()
             self._door = None

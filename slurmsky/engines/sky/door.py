@@ -61,6 +61,9 @@ class Door:
         try:
             server = await asyncio.start_unix_server(self._came, sock=listener, backlog=512)
         except BaseException:
+            # It may listen already. Closed behind the loop's back, its number would be taken for a known one when
+            # another connection gets it, and that would never be read.
+            asyncio.get_running_loop().remove_reader(listener)
             listener.close()
             raise
         if self._closed:  # meanwhile the job has ended
