@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,8 @@ pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces"),
 ]
+
+WAIT_S = 150  # a running job is asked about every 30 s
 
 SITE = """
 engine = "sky"
@@ -91,7 +94,8 @@ def state(row: list[str]) -> str:
 
 async def wait_for(world: World, *wanted: str, shown: Callable[[list[str]], str] = state) -> None:
     """Until squeue shows that of the components."""
-    for _ in range(600):
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
         if tuple(map(shown, await listed(world, "-t", "all"))) == wanted:
             return
     raise AssertionError(await listed(world, "-t", "all"))
