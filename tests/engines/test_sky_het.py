@@ -96,7 +96,9 @@ async def wait_for(world: World, *wanted: str, shown: Callable[[list[str]], str]
     """Until squeue shows that of the components."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        if tuple(map(shown, await listed(world, "-t", "all"))) == wanted:
+        done = await world.run("squeue", "-h", "-o", "%i|%T|%D|%N|%r", "-t", "all")
+        # A controller that was just killed answers nobody.
+        if done.returncode == 0 and tuple(map(shown, rows(done))) == wanted:
             return
     raise AssertionError(await listed(world, "-t", "all"))
 
