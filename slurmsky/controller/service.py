@@ -115,10 +115,7 @@ class Session(asyncio.Protocol):
 
     def finish(self, code: int) -> None:
         """Send the exit code, once all that the command changed is committed; the client closes."""
-        try:
-            self._service.queue.flush_or_retry()
-        except Exception:  # a bug of ours; nobody is to wait for ever for it
-            log.exception("the changes could not be passed on")
+        self._service.queue.flush_or_retry()
         self._count()
         self.send(wire.EXIT, str(code & 0xFF).encode())
 

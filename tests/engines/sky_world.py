@@ -31,7 +31,6 @@ class World:
         self.server = SkyServer()
         self.cloud = Cloud(tmp_path / "cloud", self.user)
         self.told: list[dict] = []
-        self.tasks: list[asyncio.Task] = []
         self.engine: SkyEngine
 
     def start_engine(self) -> None:
@@ -41,7 +40,7 @@ class World:
     def _event(self, event: dict) -> None:
         self.told.append(event)
         if event.get("seq"):
-            self.tasks.append(asyncio.ensure_future(self.engine.ack(event["job_id"], event["seq"])))
+            self.engine.acks("", [(event["job_id"], event["run"], event["seq"])])
 
     def launch(self, script: str, nodes: int = 1, job_id: int = 7, **more) -> Launch:
         spool = self.home / "jobs" / str(job_id)

@@ -63,8 +63,8 @@ def normalise(text: str, context: Context, first_id: int | None) -> str:
     text = _REVOKED.sub(r"\1", _TIMING_LINES.sub("", text))
     text = _FACT.sub(lambda match: f"{match[1]}=<{match[1]}>", text)
     text = re.sub(r"\bRunTime=\S+", "RunTime=<elapsed>", text)
-    # Of two commands that both say "now", the later one may come a second later.
-    text = re.sub(r"(\bDuration=(?:\d+-)?\d\d:\d\d):\d\d", r"\1:00", text)
+    # Of two commands that both say "now", the later one may come some seconds later.
+    text = re.sub(r"(\bDuration=(?:\d+-)?\d\d:\d\d):0\d", r"\1:00", text)
     young = f"[0-{context.minutes - 1}]"
     text = re.sub(rf"(?<![=\w:-])00:0{young}:\d\d\b", "00:00:SS", text)  # columns of jobs that live for seconds
     text = re.sub(rf"(?<![=\w:-]){young}:\d\d(?![\w:])", "0:SS", text)

@@ -111,7 +111,7 @@ async def run_all(home: Path) -> dict[str, Ran]:
     def on_event(event):
         by_id[event["job_id"]].told.append({**event, "seen": time.time()})
         if event.get("seq"):
-            start(engine.ack(event["job_id"], event["seq"]))
+            engine.acks("", [(event["job_id"], event["run"], event["seq"])])
         if (event["ev"], event["job_id"]) in (("started", 5), ("managed", 6)):
             start(cancel_soon(event["job_id"]))
 

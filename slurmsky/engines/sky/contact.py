@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from . import control
 from .desk import keep_parked, keep_showing
 from .door import Door
 from .reach import Reach
+
+log = logging.getLogger("slurmsky.sky")
 
 
 class Contact:
@@ -46,7 +49,10 @@ class Contact:
 
     @staticmethod
     async def _open_door(door: Door, on_open: Callable[[], None]) -> None:
-        await door.open()
+        try:
+            await door.open()
+        except OSError as error:
+            log.warning("%s: %s", door.path, error)
         if door.is_open:  # else it was closed meanwhile
             on_open()
 

@@ -175,20 +175,14 @@ class SkyEngine:
         except Refused:
             return False
 
-    async def ack(self, job_id: int, seq: int) -> None:
-        """The controller has committed the job's events up to seq."""
-        watch = self._watches.get(job_id)
-        if watch is not None:
-            member = watch.record.member(job_id)
-            member.acked = max(member.acked, seq)
-            watch.save_soon()
-
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """As ack, of several (job, run, number) that one node told."""
+        """The controller has committed the events of these jobs' runs up to these numbers."""
         for job_id, run, seq in acks:
             watch = self._watches.get(job_id)
             if watch is not None and watch.record.restart == run:
-                self._spawn(self.ack(job_id, seq))
+                member = watch.record.member(job_id)
+                member.acked = max(member.acked, seq)
+                watch.save_soon()
 
     async def recover(self, jobs: Iterable[Job]) -> None:
         """Find the jobs of a former controller again, from their records."""
