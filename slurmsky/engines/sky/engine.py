@@ -242,9 +242,9 @@ class SkyEngine:
             task.cancel()
         for watch in self._watches.values():
             self._leave(watch)
-            if watch.mail is not None:
-                watch.mail.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for watch in self._watches.values():
+            watch.close()
 
     # --- telling the controller
 

@@ -151,6 +151,14 @@ class Watch:
         self._saving = None
         self.save()
 
+    def close(self) -> None:
+        """Leave nothing unwritten, and nothing to come."""
+        if self.mail is not None:
+            self.mail.cancel()
+        if self._saving is not None:
+            self._saving.cancel()
+            self._save_now()
+
     # --- the log
 
     def feed(self, chunk: bytes) -> None:
@@ -189,6 +197,7 @@ class Watch:
             record.session, record.control = item.session, str(body.get("control", ""))
             self._ranks = int(body.get("ranks", 1))
             self._held.clear()
+            self.save()  # at once: the next session is known as another run by this one
         elif kind == "stream":
             self.returns.open_stream(key, body)
             self._bring_early()
