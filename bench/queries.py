@@ -67,6 +67,8 @@ PAST = (
     Query("sacct -X -n -P -o jobid,jobname,state,elapsed,totalcpu"),
     Query("sacct -X -l"),
     Query("sacct"),
+    Query("sacct -l"),
+    Query("sacct -l -P"),
     Query("sacct -j {job}"),
     Query("sreport user topusage start=today end=now"),
     Query("seff {job}"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
 
 from ..controller.context import Context
 from ..controller.letters import spool_id
+from ..controller.pages import Page
 from ..language import hostlist
 from ..model.job import Job, Step
 from ..model.spec import INFINITE
@@ -65,13 +69,24 @@ async def main(ctx: Context) -> int:
         ctx.error(str(error))
         return 1
     summed = any(column.name.lower() in report.STEP_SUMS for column in columns)
-    jobs = list(select(ctx, query, with_steps=summed or not query.allocations))
+    with_steps = summed or not query.allocations
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
     look = Look(parsable=parsable, delimiter=query.delimiter or "|", header=not query.noheader)
-    only_steps = _only_steps(query, jobs)
-    await ctx.out_lines(
-        report.sacct_pieces(jobs, columns, context, look, query.allocations, query.array, only_steps)
-    )
+    if query.jobs:
+        jobs = list(select(ctx, query, with_steps=with_steps))
+        only_steps = _only_steps(query, jobs)
+        await ctx.out_lines(
+            report.sacct_pieces(jobs, columns, context, look, query.allocations, query.array, only_steps)
+        )
+        return 0
+    ctx.out(report.sacct_text([], columns, context, look))
+    body = replace(look, header=False)
+    for page in pages(ctx, query, with_steps, lambda jobs: report.sacct_text(
+        jobs, columns, context, body, query.allocations, query.array
+    )):  # fmt: skip
+        ctx.out_bytes(page)
+        await ctx.drain()
+        await asyncio.sleep(0)
     return 0
 
 
@@ -108,7 +123,7 @@ def select(ctx: Context, query: SacctQuery, held: bool = False, with_steps: bool
     queue = ctx.queue
     queue.flush()
     now = queue.clock()
-    if query.clusters and not {queue.book.cluster.name, "all", "-1"} & set(query.clusters.split(",")):
+    if not _meant(ctx, query):
         return
     if query.jobs:
         found: Iterable[Job] = queue.store.history(
@@ -116,18 +131,13 @@ def select(ctx: Context, query: SacctQuery, held: bool = False, with_steps: bool
         )
         found = _het_components(ctx, query, found)
     else:
-        # With --state and no times the window is the present moment (sacct's manual, DEFAULT TIME WINDOW).
-        usual = now if query.states and query.endtime is None else _midnight(now)
-        start = query.starttime if query.starttime is not None else usual
-        end = query.endtime if query.endtime is not None else now
+        start, end = _window(query, now)
         # slurmdbd looks for jobs by the time since which they could have run: one that is held never could.
         stored = queue.store.history(start, end, None, query.duplicates, with_steps)
         found = (job for job in stored if held or 0 < job.eligible_time <= end)
     test = _filter(ctx, query)
     for job in found:
-        live = queue.book.jobs.get(job.job_id)
-        if live is not None and live.restarts == job.restarts:
-            job.steps = dict(live.steps)  # a batch step that runs is not in the store
+        _take_live_steps(ctx, job)
         if query.jobs:
             wanted = [one for one in query.jobs if _means(one, job, query.whole_hetjob)]
             if not wanted:
@@ -137,6 +147,61 @@ def select(ctx: Context, query: SacctQuery, held: bool = False, with_steps: bool
                 job.steps = {name: step for name, step in job.steps.items() if name in steps}
         if test(job):
             yield _truncated(job, query) if query.truncate else job
+
+
+def pages(
+    ctx: Context, query: SacctQuery, with_steps: bool, render: Callable[[list[Job]], str]
+) -> Iterator[bytes]:
+    """What is printed of the jobs in the query's window, page by page; where all are over, as it was printed before."""
+    queue, store = ctx.queue, ctx.queue.store
+    queue.flush()
+    if not _meant(ctx, query):
+        return
+    start, end = _window(query, queue.clock())
+    test = _filter(ctx, query)
+    asked = None
+    if not (query.truncate or query.time_format == "relative" or _MOMENTARY & set(query.states)):
+        asked = repr((replace(query, starttime=None, endtime=None), ctx.env.get("TZ")))
+    for number, group in groupby(store.runs(start, end, query.duplicates), lambda run: store.page_of(run.job_id)):
+        runs, key = list(group), None
+        if asked is not None and all(run.finish for run in runs):
+            which = hashlib.blake2b(repr(runs).encode(), digest_size=16).digest()
+            key = (asked, number, store.edition(number), which)
+        page = queue.pages.get(key, end)
+        if page is None:
+            found = list(store.jobs_of(runs, with_steps))
+            jobs = [job for job in found if 0 < job.eligible_time <= end]
+            for job in jobs:
+                _take_live_steps(ctx, job)
+            jobs = [_truncated(job, query) if query.truncate else job for job in jobs if test(job)]
+            page = Page.of(render(jobs), latest=max([job.eligible_time for job in found], default=0.0))
+            if key is not None and page.latest <= end:
+                queue.pages.put(key, page)
+        yield page.text()
+
+
+#: what -s asks of a moment or a window, and not of a job that is over
+_MOMENTARY = {"PENDING", "RUNNING", "SUSPENDED", "REQUEUED"}
+
+
+def _meant(ctx: Context, query: SacctQuery) -> bool:
+    """Whether -M means this cluster."""
+    return not query.clusters or bool({ctx.queue.book.cluster.name, "all", "-1"} & set(query.clusters.split(",")))
+
+
+def _window(query: SacctQuery, now: float) -> tuple[float, float]:
+    """The times asked for. With --state and no times it is the present moment (sacct's manual, DEFAULT TIME WINDOW)."""
+    usual = now if query.states and query.endtime is None else _midnight(now)
+    return (
+        query.starttime if query.starttime is not None else usual,
+        query.endtime if query.endtime is not None else now,
+    )
+
+
+def _take_live_steps(ctx: Context, job: Job) -> None:
+    live = ctx.queue.book.jobs.get(job.job_id)
+    if live is not None and live.restarts == job.restarts:
+        job.steps = dict(live.steps)  # a batch step that runs is not in the store
 
 
 def _truncated(job: Job, query: SacctQuery) -> Job:

@@ -34,6 +34,7 @@ from .lifecycle import LifeCycle
 from .mailing import Mailer
 from .managed import ManagedJobs, caller
 from .money import Treasury
+from .pages import Pages
 from .scheduling import Scheduler
 from .store import Store, StoreError
 from .submit import Payload, Submitter, admit, partitions_of, withdraw
@@ -68,6 +69,7 @@ class Queue:
         self.clock = clock
         self.host = socket.gethostname()
         self.store = Store(paths.database)
+        self.pages = Pages()
         self.book = Book(site.cluster, self.store, clock, site.accounts)
         # As FirstJobId: the counter goes on from it, and never back.
         self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)

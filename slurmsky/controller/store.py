@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..model.job import Job, Step
-from ..model.spec import JobSpec
+from ..model.spec import NO_VAL, JobSpec
 from ..model.states import JobState
 from .records import Managed, job_from_dict, job_to_json, step_from_dict, step_to_dict
 
@@ -38,6 +39,14 @@ def _decoded(rows: list[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], dic
         yield from zip(part, json.loads("[%s]" % ",".join([row[-1] for row in part])), strict=True)
 
 
+class Run(NamedTuple):
+    """One run of a job, by its key; ``finish`` is 0.0 while it is not over."""
+
+    job_id: int
+    restarts: int
+    finish: float
+
+
 class Store:
     """All persistent facts about jobs."""
 
@@ -45,6 +54,7 @@ class Store:
         self.path = path
         self._spec_ids: dict[JobSpec, int] = {}
         self._specs: dict[int, JobSpec] = {}
+        self._editions: Counter[int] = Counter()
         if path.exists() and not path.stat().st_size and any(path.with_name("jobs").glob("[0-9]*")):
             # SQLite would take it for a new one and give ids again that were given.
             raise StoreError(f"{path}: the database is empty, but there are jobs in {path.with_name('jobs')}")
@@ -108,7 +118,8 @@ class Store:
         counters: dict[str, int],
     ) -> None:
         """Commit new states in one transaction; ``superseded`` are earlier runs of requeued jobs."""
-        steps = list(steps)
+        jobs, steps, superseded = list(jobs), list(steps), list(superseded)
+        self._editions.update({self.page_of(job.job_id) for job in (*jobs, *superseded, *(job for job, _ in steps))})
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
@@ -234,6 +245,34 @@ class Store:
             return
         yield from self._jobs(f"{where} AND submit<=? AND (finish=0 OR finish>=?)", (until, since), with_steps)
 
+    # --- the past in pages
+
+    @staticmethod
+    def page_of(job_id: int) -> int:
+        """The number of the page that a job id is on."""
+        return job_id >> 8
+
+    def edition(self, page: int) -> int:
+        """Changes when anything of a job on this page is committed."""
+        return self._editions[page]
+
+    def runs(self, since: float, until: float, duplicates: bool = False) -> list[Run]:
+        """What ``history`` finds in a window, in the order of sacct (``accounting_order``)."""
+        rows = self._db.execute(
+            "SELECT CAST(submit AS INTEGER), array_id,"
+            " CASE WHEN array_id>0 THEN json_extract(record, '$.array_task_id') END, job_id, restarts, finish FROM jobs"
+            f" WHERE {'1=1' if duplicates else 'superseded=0'} AND submit<=? AND (finish=0 OR finish>=?)",
+            (until, since),
+        ).fetchall()
+        rows.sort(key=lambda row: (row[0], row[1], NO_VAL if row[2] is None else row[2], row[3], row[4]))
+        return [Run(*row[3:]) for row in rows]
+
+    def jobs_of(self, runs: Sequence[Run], with_steps: bool = True) -> Iterator[Job]:
+        """The jobs of some hundred runs."""
+        marks = ",".join(["(?,?)"] * len(runs))
+        keys = tuple([value for run in runs for value in run[:2]])
+        yield from self._jobs(f"(job_id, restarts) IN (VALUES {marks})", keys, with_steps)
+
     def add_series(self, jobs: Iterable[Job]) -> None:
         """What the steps of these jobs used over time, which ``history`` leaves out."""
         for job in jobs:
@@ -252,6 +291,8 @@ class Store:
 
     def charge(self, costs: Iterable[tuple[int, int, float]]) -> None:
         """Commit (job id, restarts, dollars) of runs that may have left memory. Raises StoreError."""
+        costs = list(costs)
+        self._editions.update({self.page_of(job_id) for job_id, _, _ in costs})
         self._many("UPDATE jobs SET cost=? WHERE job_id=? AND restarts=?",
                    [(dollars, job_id, restarts) for job_id, restarts, dollars in costs])  # fmt: skip
 

@@ -8,7 +8,6 @@ Source of every rule: print.c of sacct. A value that a job and a step do not sha
 from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Callable, NamedTuple, Optional
 
 from slurmsky.model.job import Job, Step
@@ -20,7 +19,7 @@ from .context import Context
 from .print_fields import DATE, NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_pieces
 from .spending import cost_text
 from .text import MEGA, Clock, amount, cpu_duration, exit_pair, format_minutes, format_seconds
-from .usage import usage_fields
+from .usage import NO_USAGE, shown_usage, usage_fields
 
 DEFAULT = default_format("sacct_fields", "default")
 BRIEF = default_format("sacct_fields", "brief")
@@ -33,6 +32,8 @@ class Record(NamedTuple):
     job: Job
     step: Optional[Step] = None
     task_id: Optional[int] = None
+    #: what is shown of the step's use: of one that runs sstat tells
+    usage: Any = NO_USAGE
 
 
 def accounting_order(jobs: Iterable[Job]) -> list[Job]:
@@ -65,7 +66,8 @@ def records(jobs: Iterable[Job], allocations: bool = False, each: bool = False,
             steps = sorted(
                 job.steps.values(), key=lambda step: _STEP_ORDER.get(step.step_id) or int(step.step_id)
             )
-            yield from (Record(job, step) for step in steps)
+            for step in steps:
+                yield Record(job, step, None, shown_usage(step) if step.state.finished else NO_USAGE)
 
 
 #: ended by a signal that is the batch step's exit code and not the job's
@@ -86,10 +88,10 @@ def sacct_columns(text: str, context: Context) -> list[Column[Record]]:
 def sacct_pieces(jobs: Iterable[Job], columns: Sequence[Column[Record]], context: Context, look: Look,
                  allocations: bool = False, each: bool = False, only_steps: Container[int] = ()) -> Iterator[str]:
     """What sacct prints of these jobs, line by line."""
-    kind = context.kinds.of
+    kinds = context.kinds
 
-    def alike(record: Record) -> Optional[Hashable]:
-        return kind(record.job) if record.step is None else None
+    def alike(record: Record) -> Hashable:
+        return kinds.of(record.job) if record.step is None else kinds.of_step(record.job, record.step)
 
     return table_pieces(columns, records(jobs, allocations, each, only_steps), look, alike)
 
@@ -223,7 +225,7 @@ def _step_path(record: Record, pattern: Callable[[Job], str], context: Context) 
     return facts.expand_path(text, record.job) if context.expand_patterns else text or None
 
 
-#: fields that read what is a job's own (``kinds``); all others are shared by jobs that are alike
+#: fields that read what is a job's or a step's own (``kinds``); all others are shared by those that are alike
 OWN_FIELDS = frozenset((
     "comment", "cost", "cputime", "cputimeraw", "dbindex", "elapsed", "elapsedraw", "eligible", "end", "extra",
     "jobid", "jobidraw", "jobname", "planned", "plannedcpu", "plannedcpuraw", "priority", "start", "stderr", "stdin",
@@ -241,8 +243,7 @@ def sacct_fields(context: Context) -> dict[str, Field[Record]]:
     fields: dict[str, Field[Record]] = {}
     for kind, values in ((TEXT, _texts(context)), (NUMBER, _numbers(context)), (DATE, _dates(context.clock))):
         fields.update({name: Field(kind, value, name not in OWN_FIELDS) for name, value in values.items()})
-    fields.update({name: replace(field, shared=True)
-                   for name, field in usage_fields(context.scale, sacct=True).items()})
+    fields.update(usage_fields(context.scale, sacct=True))
     return fields
 
 

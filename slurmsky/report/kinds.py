@@ -13,7 +13,7 @@ from dataclasses import fields
 from operator import attrgetter
 
 from slurmsky.model.allocation import NodeShare
-from slurmsky.model.job import Job
+from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 
 #: fields of a job that are its own: no value that is said to be shared reads them
@@ -31,12 +31,23 @@ OWN_SPEC = frozenset((
     "error", "export", "export_file", "wrap",
 ))  # fmt: skip
 
+#: fields of a step that are its own
+OWN_STEP = frozenset((
+    "job_id", "step_id", "name", "start_time", "end_time", "suspended_s", "time_limit_min", "usage", "submit_line",
+    "srun_host", "srun_pid",
+))  # fmt: skip
+
 # By their numbers, because hashing a member of an enumeration runs Python code.
 _ENUMS = {"state": "state._value_", "flags": "flags._value_"}
 _rest = attrgetter(*(
     _ENUMS.get(field.name, field.name) for field in fields(Job) if field.name not in OWN | {"spec", "shares"}
 ))
 _rest_of_spec = attrgetter(*(field.name for field in fields(JobSpec) if field.name not in OWN_SPEC))
+
+
+_rest_of_step = attrgetter(*(
+    _ENUMS.get(field.name, field.name) for field in fields(Step) if field.name not in OWN_STEP
+))
 
 
 def _share(share: NodeShare) -> Hashable:
@@ -54,7 +65,14 @@ class Kinds:
         """Equal for jobs of one kind."""
         known = self._specs.get(id(job.spec))
         if known is None:
-            number = self._alike.setdefault(_rest_of_spec(job.spec), len(self._alike))
+            number = self._number(_rest_of_spec(job.spec))
             known = self._specs[id(job.spec)] = (job.spec, number)
         shares = tuple([_share(share) for share in job.shares]) if job.shares else ()
-        return known[1], shares, _rest(job)
+        return self._number((known[1], shares, _rest(job)))
+
+    def of_step(self, job: Job, step: Step) -> Hashable:
+        """Equal for steps of one kind, of jobs of one kind; numbered steps are not alike to the batch step."""
+        return self._number((self.of(job), step.step_id.isdigit(), _rest_of_step(step)))
+
+    def _number(self, key: Hashable) -> int:
+        return self._alike.setdefault(key, len(self._alike))

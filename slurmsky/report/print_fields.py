@@ -1,14 +1,17 @@
 """The tables of sacct and sstat: header, dashes, cells with ``+`` where text is cut, or delimiters.
 
 Source: common/print_fields.c. Numbers and durations are never cut, dates are cut without a mark.
+
+A table of thousands of rows is made column by column, some hundred rows at a time, and a cell is made once for what
+it is made of: of rows that are alike (``kinds``), of the same text, of the same number in a step's use.
 """
 from __future__ import annotations
 
-import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Callable, Generic, Optional, TypeVar
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import Any, Callable, Generic, Optional, TypeVar
 
 from slurmsky.language import formats
 
@@ -30,12 +33,15 @@ class InvalidField(ValueError):
 class Field(Generic[Row]):
     """A field: its kind says how it is cut; a value of None is an empty cell.
 
-    ``shared``: rows that are alike (``kinds``) have the same value.
+    ``shared``: rows that are alike (``kinds``) have the same value. ``reads``: attributes of the row's ``usage`` that
+    the value is made of, by ``form``: of the one, or of a tuple of them.
     """
 
     kind: str
     value: Callable[[Row], Optional[str]]
     shared: bool = False
+    reads: tuple[str, ...] = ()
+    form: Optional[Callable[[Any], Optional[str]]] = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,12 @@ def default_format(table_name: str, which: str) -> str:
 
 #: from so many shared columns on it pays to look up what rows that are alike have in common
 _WORTHWHILE = 8
-Alike = Callable[[Row], Optional[Hashable]]
+#: rows that are made together
+_BATCH = 250
+#: cells that a column remembers
+_KEPT = 20_000
+Alike = Callable[[Row], Hashable]
+Form = Callable[[Optional[str]], str]
 
 
 def table_text(
@@ -97,8 +108,7 @@ def table_text(
 ) -> str:
     """Header and rows, each with its newline.
 
-    ``alike`` tells which rows have equal values in the shared columns: those for which it gives equal things;
-    None for a row that is like no other.
+    ``alike`` tells which rows have equal values in the shared columns: those for which it gives equal things.
     """
     return "".join(table_pieces(columns, rows, look, alike))
 
@@ -111,82 +121,83 @@ def table_pieces(
         end = (look.delimiter if look.parsable == 1 else "") + "\n"
         if look.header:
             yield look.delimiter.join(column.name for column in columns) + end
-        for line in _lines(columns, lambda run: _delimited(run, look.delimiter), look.delimiter, rows, alike):
+        for line in _lines(columns, [_plain] * len(columns), look.delimiter, rows, alike):
             yield line + end
         return
     if look.header:
         yield "".join(["%*.*s " % (column.width, abs(column.width), column.name) for column in columns]) + "\n"
         yield "".join(["-" * abs(column.width) + " " for column in columns]) + "\n"
-    for line in _lines(columns, _padded, "", rows, alike):
+    for line in _lines(columns, [_form(column) for column in columns], "", rows, alike):
         yield (line if line.isascii() else line.encode("latin-1").decode("utf-8", "surrogateescape")) + "\n"
 
 
-Writer = Callable[[Row], str]
+class _Cells(dict[Any, str]):
+    """Cells by what they are made of."""
+
+    def __init__(self, make: Callable[[Any], str]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: Any) -> str:
+        if len(self) >= _KEPT:
+            self.clear()
+        cell = self[key] = self._make(key)
+        return cell
 
 
-def _lines(columns: Sequence[Column[Row]], compiled: Callable[[Sequence[Column[Row]]], Writer[Row]], glue: str,
-           rows: Iterable[Row], alike: Optional[Alike[Row]]) -> Iterator[str]:
-    """The cells of each row, joined; shared ones that stand side by side are written once for rows that are alike."""
-    whole = compiled(columns)
-    if alike is None or sum(column.field.shared for column in columns) < _WORTHWHILE:
-        yield from map(whole, rows)
-        return
-    runs = [(shared, compiled(list(run))) for shared, run in groupby(columns, lambda column: column.field.shared)]
-    own = [(at, write) for at, (shared, write) in enumerate(runs) if not shared]
-    known: dict[Hashable, list[str]] = {}
-    for row in rows:
-        kind = alike(row)
-        if kind is None:
-            yield whole(row)
-            continue
-        parts = known.get(kind)
-        if parts is None:
-            parts = known[kind] = [write(row) if shared else "" for shared, write in runs]
-        for at, write in own:
-            parts[at] = write(row)
-        yield glue.join(parts)
+#: the cells of one place in the lines of some rows: rows, the kind of each, what is read of their use by its name
+Place = Callable[[Sequence[Row], Sequence[Hashable], Mapping[str, Sequence[Any]]], Iterable[str]]
 
 
-def _delimited(columns: Sequence[Column[Row]], delimiter: str) -> Writer[Row]:
-    values = [column.field.value for column in columns]
-    return lambda row: delimiter.join([value(row) or "" for value in values])
+def _lines(columns: Sequence[Column[Row]], forms: Sequence[Form], glue: str, rows: Iterable[Row],
+           alike: Optional[Alike[Row]]) -> Iterator[str]:
+    """The cells of each row, joined; shared ones that stand side by side are one place."""
+    if sum(column.field.shared for column in columns) < _WORTHWHILE:
+        alike = None
+    places: list[Place[Row]] = []
+    for shared, group in groupby(zip(columns, forms), lambda pair: alike is not None and pair[0].field.shared):
+        run = list(group)
+        places += [_shared(run, glue)] if shared else [_own(column.field, form) for column, form in run]
+    reads = {name: attrgetter(name) for column in columns for name in column.field.reads}
+    rows = iter(rows)
+    while batch := list(islice(rows, _BATCH)):
+        kinds = [alike(row) for row in batch] if alike is not None else []
+        used = [row.usage for row in batch] if reads else []  # type: ignore[attr-defined]
+        values = {name: list(map(read, used)) for name, read in reads.items()}
+        yield from map(glue.join, zip(*[place(batch, kinds, values) for place in places]))
 
 
-def _padded(columns: Sequence[Column[Row]]) -> Writer[Row]:
-    """Cells side by side; bytes stand as latin-1 characters where one is not ASCII."""
-    forms = [_form(column) for column in columns]
-    values = [column.field.value for column in columns]
-    template = "".join(["%%%ds " % column.width for column in columns])
-    width = sum([abs(column.width) + 1 for column in columns])
-    roomy = all(column.width for column in columns)
-    cuts = [_cut(column) for column in columns]
+def _shared(run: Sequence[tuple[Column[Row], Form]], glue: str) -> Place[Row]:
+    known: dict[Hashable, str] = {}
 
-    fits = roomy
+    def place(rows: Sequence[Row], kinds: Sequence[Hashable], values: object) -> list[str]:
+        if len(known) >= _KEPT:
+            known.clear()
+        cells = []
+        for row, kind in zip(rows, kinds):
+            text = known.get(kind)
+            if text is None:
+                text = known[kind] = glue.join([form(column.field.value(row)) for column, form in run])
+            cells.append(text)
+        return cells
 
-    def write(row: Row) -> str:
-        nonlocal fits
-        texts = [value(row) for value in values]
-        if fits:
-            line = template % tuple([text or "" for text in texts])
-            fits = len(line) == width and line.isascii()
-            if fits:  # nothing is longer than its column
-                return line
-        if roomy and not any(text is not None and not text.isascii() for text in texts):
-            return template % tuple([
-                "" if text is None else text if len(text) <= most else text[:kept] + mark
-                for text, (most, kept, mark) in zip(texts, cuts)
-            ])  # fmt: skip
-        return "".join([form(text) for form, text in zip(forms, texts)])
-
-    return write
+    return place
 
 
-def _cut(column: Column[Row]) -> tuple[int, int, str]:
-    """How long a text may be, how much is left of a longer one, and what marks it."""
-    size = abs(column.width)
-    if column.field.kind == NUMBER:
-        return sys.maxsize, 0, ""
-    return (size, size, "") if column.field.kind == DATE else (size, size - 1, "+")
+def _own(field: Field[Row], form: Form) -> Place[Row]:
+    made_of, value, names = field.form, field.value, field.reads
+    if made_of is None:
+        cell = _Cells(form).__getitem__
+        return lambda rows, kinds, values: map(cell, map(value, rows))
+    made = made_of
+    cell = _Cells(lambda key: form(made(key))).__getitem__
+    if len(names) == 1:
+        return lambda rows, kinds, values: map(cell, values[names[0]])
+    return lambda rows, kinds, values: map(cell, zip(*[values[name] for name in names]))
+
+
+def _plain(text: Optional[str]) -> str:
+    return text or ""
 
 
 def _form(column: Column[Row]) -> Callable[[Optional[str]], str]:

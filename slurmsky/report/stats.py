@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from slurmsky.model.job import Job, Step
 
 from . import facts
 from .context import Context
 from .print_fields import NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_text
-from .usage import usage_fields
+from .usage import shown_usage, usage_fields
 
 DEFAULT = default_format("sstat_fields", "default")
 PIDS = default_format("sstat_fields", "pid")
@@ -22,6 +22,11 @@ class RunningStep(NamedTuple):
     step: Step
     pids: tuple[int, ...] = ()
     nodes: Optional[tuple[str, ...]] = None
+
+    @property
+    def usage(self) -> Any:
+        """What is shown of the step's use."""
+        return shown_usage(self.step)
 
 
 def sstat_columns(text: str, context: Context) -> list[Column[RunningStep]]:

@@ -5,12 +5,25 @@ sstat shows a running one, and its disk numbers in bytes where sacct shows MiB.
 """
 from __future__ import annotations
 
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Callable, Optional
 
-from slurmsky.model.job import Usage
+from slurmsky.model.job import Step, Usage
 
 from .print_fields import NUMBER, TEXT, Field
 from .text import MEGA, Scale, amount, cpu_duration, format_seconds
+
+_NAMES = [field.name for field in fields(Usage)]
+_UNKNOWN = object()
+#: what rows have as their use that show none, and those of steps that nobody measured
+NO_USAGE: Any = type("NoUsage", (), dict.fromkeys(_NAMES))()
+UNMEASURED: Any = type("Unmeasured", (), dict.fromkeys(_NAMES, _UNKNOWN))()
+
+
+def shown_usage(step: Step) -> Any:
+    """What is shown of a step's use."""
+    return step.usage if step.usage.tasks else UNMEASURED
 
 
 class _Sizes(dict[float, str]):
@@ -26,32 +39,44 @@ class _Sizes(dict[float, str]):
 
 
 def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:
-    """Fields of what a step used, by name in lower case, for rows that have it as ``step`` (None: of a job)."""
+    """Fields of what a step used, by name in lower case, for rows that have it as ``usage``."""
     sizes = _Sizes(scale)
 
-    def text(value: Callable[[Usage], str], unmeasured: Optional[str] = None, kind: str = TEXT) -> Field[Any]:
-        def shown(row: Any) -> Optional[str]:
-            step = row.step
-            if step is None:
+    def text(reads: str, form: Callable[..., str], unmeasured: Optional[str] = None, kind: str = TEXT) -> Field[Any]:
+        names = tuple(reads.split())
+        read, several = attrgetter(*names), len(names) > 1
+
+        def made(values: Any) -> Optional[str]:
+            first = values[0] if several else values
+            if first is None:
                 return None
-            if sacct and not step.state.finished:
-                return None
-            return value(step.usage) or None if step.usage.tasks else unmeasured
+            if first is _UNKNOWN:
+                return unmeasured
+            return (form(*values) if several else form(values)) or None
 
-        return Field(kind, shown)
+        return Field(kind, lambda row: made(read(row.usage)), reads=names, form=made)
 
-    def number(value: Callable[[Usage], int]) -> Field[Any]:
-        return text(lambda usage: str(value(usage)), kind=NUMBER)
+    def number(reads: str) -> Field[Any]:
+        return text(reads, str, kind=NUMBER)
 
-    def size(value: Callable[[Usage], float]) -> Field[Any]:
-        return text(lambda usage: sizes[value(usage)])
+    def name(reads: str) -> Field[Any]:
+        return text(reads, str)
 
-    def disk(value: Callable[[Usage], float]) -> Field[Any]:
-        def form(usage: Usage) -> str:
-            count = value(usage)
+    def size(reads: str) -> Field[Any]:
+        return text(reads, sizes.__getitem__)
+
+    def pages(reads: str) -> Field[Any]:
+        return text(reads, lambda count: amount(count, 0, scale))
+
+    def seconds(reads: str) -> Field[Any]:
+        return text(reads, lambda time: cpu_duration(int(time)))
+
+    def disk(reads: str) -> Field[Any]:
+        def form(count: float, tasks: int = 1) -> str:
+            count = count / tasks
             count, unit = (count / (1 << 20), MEGA) if sacct else (count, 0)
             return amount(count, unit, scale) if count > 1 else "%.2fM" % count if count > 0 else "0"
-        return text(form)
+        return text(reads, form)
 
     # The parts of a TRES text stand in the order of their names.
 
@@ -59,82 +84,69 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:
         return "cpu=%s,energy=0,fs/disk=%s,mem=%s,pages=%s,vmem=%s" % (
             format_seconds(int(cpu)), sizes[int(read)], sizes[int(rss)], sizes[int(pages)], sizes[int(vmem)])
 
-    def outgoing(written: float) -> str:
-        return "energy=0,fs/disk=" + sizes[int(written)]
+    def outgoing(written: float, tasks: int = 1) -> str:
+        return "energy=0,fs/disk=" + sizes[int(written / tasks)]
 
-    def total_cpu(usage: Usage) -> float:
-        return usage.user_s + usage.system_s
+    def average(tasks: int, cpu: float, read: float, rss: float, pages: float, vmem: float) -> str:
+        return incoming(cpu, read / tasks, rss, pages, vmem)
 
-    def nodes_of_max(usage: Usage) -> str:
-        return "cpu=%s,energy=%s,fs/disk=%s,mem=%s,pages=%s,vmem=%s" % (
-            usage.min_cpu_node, usage.min_cpu_node, usage.max_disk_read_node, usage.max_rss_node,
-            usage.max_pages_node, usage.max_vmsize_node)
+    def total(tasks: int, user: float, system: float, read: float, rss: float, pages: float, vmem: float) -> str:
+        return incoming(user + system, read, rss * tasks, pages * tasks, vmem * tasks)
 
-    def tasks_of_max(usage: Usage) -> str:
-        cpu = str(usage.min_cpu_task) if sacct else format_seconds(usage.min_cpu_task)
-        return "cpu=%s,fs/disk=%d,mem=%d,pages=%d,vmem=%d" % (
-            cpu, usage.max_disk_read_task, usage.max_rss_task, usage.max_pages_task, usage.max_vmsize_task)
+    def nodes_of_max(cpu: str, read: str, rss: str, pages: str, vmem: str) -> str:
+        return f"cpu={cpu},energy={cpu},fs/disk={read},mem={rss},pages={pages},vmem={vmem}"
 
-    def written_by(usage: Usage) -> str:
-        return "energy=%s,fs/disk=%s" % (usage.max_disk_write_node, usage.max_disk_write_node)
+    def tasks_of_max(cpu: int, read: int, rss: int, pages: int, vmem: int) -> str:
+        shown = str(cpu) if sacct else format_seconds(cpu)
+        return "cpu=%s,fs/disk=%d,mem=%d,pages=%d,vmem=%d" % (shown, read, rss, pages, vmem)
 
-    def written_by_task(usage: Usage) -> str:
-        return "fs/disk=%d" % usage.max_disk_write_task
-
-    average_in = text(
-        lambda u: incoming(u.ave_cpu_s, u.disk_read / u.tasks, u.ave_rss, u.ave_pages, u.ave_vmsize),
-        "energy=0",
-    )
-    average_out = text(lambda u: outgoing(u.disk_write / u.tasks), "energy=0")
+    nothing = text("tasks", lambda tasks: "")
     return {
-        "avecpu": text(lambda u: cpu_duration(int(u.ave_cpu_s))),
+        "avecpu": seconds("ave_cpu_s"),
         # No frequency is measured.
-        "avecpufreq": Field(TEXT, lambda row: "0" if row.step is not None else None),
-        "avediskread": disk(lambda u: u.disk_read / u.tasks),
-        "avediskwrite": disk(lambda u: u.disk_write / u.tasks),
-        "avepages": text(lambda u: amount(u.ave_pages, 0, scale)),
-        "averss": size(lambda u: u.ave_rss),
-        "avevmsize": size(lambda u: u.ave_vmsize),
-        "maxdiskread": disk(lambda u: u.max_disk_read),
-        "maxdiskreadnode": text(lambda u: u.max_disk_read_node),
-        "maxdiskreadtask": number(lambda u: u.max_disk_read_task),
-        "maxdiskwrite": disk(lambda u: u.max_disk_write),
-        "maxdiskwritenode": text(lambda u: u.max_disk_write_node),
-        "maxdiskwritetask": number(lambda u: u.max_disk_write_task),
-        "maxpages": text(lambda u: amount(u.max_pages, 0, scale)),
-        "maxpagesnode": text(lambda u: u.max_pages_node),
-        "maxpagestask": number(lambda u: u.max_pages_task),
-        "maxrss": size(lambda u: u.max_rss),
-        "maxrssnode": text(lambda u: u.max_rss_node),
-        "maxrsstask": number(lambda u: u.max_rss_task),
-        "maxvmsize": size(lambda u: u.max_vmsize),
-        "maxvmsizenode": text(lambda u: u.max_vmsize_node),
-        "maxvmsizetask": number(lambda u: u.max_vmsize_task),
-        "mincpu": text(lambda u: cpu_duration(int(u.min_cpu_s))),
-        "mincpunode": text(lambda u: u.min_cpu_node),
-        "mincputask": number(lambda u: u.min_cpu_task),
-        "tresusageinave": average_in,
-        "tresusageinmax": text(
-            lambda u: incoming(u.ave_cpu_s, u.max_disk_read, u.max_rss, u.max_pages, u.max_vmsize)
+        "avecpufreq": Field(TEXT, lambda row: "0" if row.step is not None else None, shared=True),
+        "avediskread": disk("disk_read tasks"),
+        "avediskwrite": disk("disk_write tasks"),
+        "avepages": pages("ave_pages"),
+        "averss": size("ave_rss"),
+        "avevmsize": size("ave_vmsize"),
+        "maxdiskread": disk("max_disk_read"),
+        "maxdiskreadnode": name("max_disk_read_node"),
+        "maxdiskreadtask": number("max_disk_read_task"),
+        "maxdiskwrite": disk("max_disk_write"),
+        "maxdiskwritenode": name("max_disk_write_node"),
+        "maxdiskwritetask": number("max_disk_write_task"),
+        "maxpages": pages("max_pages"),
+        "maxpagesnode": name("max_pages_node"),
+        "maxpagestask": number("max_pages_task"),
+        "maxrss": size("max_rss"),
+        "maxrssnode": name("max_rss_node"),
+        "maxrsstask": number("max_rss_task"),
+        "maxvmsize": size("max_vmsize"),
+        "maxvmsizenode": name("max_vmsize_node"),
+        "maxvmsizetask": number("max_vmsize_task"),
+        "mincpu": seconds("min_cpu_s"),
+        "mincpunode": name("min_cpu_node"),
+        "mincputask": number("min_cpu_task"),
+        "tresusageinave": text("tasks ave_cpu_s disk_read ave_rss ave_pages ave_vmsize", average, "energy=0"),
+        "tresusageinmax": text("ave_cpu_s max_disk_read max_rss max_pages max_vmsize", incoming),
+        "tresusageinmaxnode": text(
+            "min_cpu_node max_disk_read_node max_rss_node max_pages_node max_vmsize_node", nodes_of_max
         ),
-        "tresusageinmaxnode": text(nodes_of_max),
-        "tresusageinmaxtask": text(tasks_of_max),
+        "tresusageinmaxtask": text(
+            "min_cpu_task max_disk_read_task max_rss_task max_pages_task max_vmsize_task", tasks_of_max
+        ),
         # The record keeps the least of CPU time alone.
-        "tresusageinmin": text(lambda u: "cpu=" + format_seconds(int(u.min_cpu_s))),
-        "tresusageinminnode": text(lambda u: "cpu=" + u.min_cpu_node),
-        "tresusageinmintask": text(lambda u: "cpu=%d" % u.min_cpu_task),
-        "tresusageintot": text(
-            lambda u: incoming(
-                total_cpu(u), u.disk_read, u.ave_rss * u.tasks, u.ave_pages * u.tasks, u.ave_vmsize * u.tasks
-            ),
-            "energy=0",
-        ),
-        "tresusageoutave": average_out,
-        "tresusageoutmax": text(lambda u: outgoing(u.max_disk_write)),
-        "tresusageoutmaxnode": text(written_by),
-        "tresusageoutmaxtask": text(written_by_task),
-        "tresusageoutmin": text(lambda u: ""),
-        "tresusageoutminnode": text(lambda u: ""),
-        "tresusageoutmintask": text(lambda u: ""),
-        "tresusageouttot": text(lambda u: outgoing(u.disk_write), "energy=0"),
+        "tresusageinmin": text("min_cpu_s", lambda cpu: "cpu=" + format_seconds(int(cpu))),
+        "tresusageinminnode": text("min_cpu_node", lambda node: "cpu=" + node),
+        "tresusageinmintask": text("min_cpu_task", lambda task: "cpu=%d" % task),
+        "tresusageintot": text("tasks user_s system_s disk_read ave_rss ave_pages ave_vmsize", total, "energy=0"),
+        "tresusageoutave": text("disk_write tasks", outgoing, "energy=0"),
+        "tresusageoutmax": text("max_disk_write", outgoing),
+        "tresusageoutmaxnode": text("max_disk_write_node", lambda node: f"energy={node},fs/disk={node}"),
+        "tresusageoutmaxtask": text("max_disk_write_task", lambda task: "fs/disk=%d" % task),
+        "tresusageoutmin": nothing,
+        "tresusageoutminnode": nothing,
+        "tresusageoutmintask": nothing,
+        "tresusageouttot": text("disk_write", outgoing, "energy=0"),
     }

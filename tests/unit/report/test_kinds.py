@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 
-from slurmsky.model.job import Job
+from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.report import accounting, jobs, kinds, show
 from slurmsky.report.context import Context
 from slurmsky.report.job_fields import job_fields
 from slurmsky.report.print_fields import Look, table_text
+
+
+def _twins(job: Job, number: int) -> dict[str, Step]:
+    return {name: replace(step, start_time=step.start_time + number, name=f"{step.name}{number}",
+                          usage=replace(step.usage, max_rss=step.usage.max_rss + number, user_s=number / 7))
+            for name, step in job.steps.items()}  # fmt: skip
 
 
 @pytest.fixture
@@ -26,8 +32,9 @@ def fleet(waiting: list[Job], running: list[Job], finished: list[Job]) -> list[J
         for number in (1, 2):
             job_id = next(ids)
             found.append(replace(
-                job, job_id=job_id, name=f"twin{job_id}", priority=number, steps={}, comment=f"c{number}",
-                submit_time=job.submit_time + number, start_time=job.start_time and job.start_time + number,
+                job, job_id=job_id, name=f"twin{job_id}", priority=number, comment=f"c{number}",
+                steps=_twins(job, number), submit_time=job.submit_time + number,
+                start_time=job.start_time and job.start_time + number,
                 stdout=f"/tmp/%j.{number}", work_dir=f"/tmp/{number}", submit_line=f"sbatch {number}",
                 spec=replace(job.spec, job_name=f"twin{job_id}", wrap=str(number)),
             ))  # fmt: skip
