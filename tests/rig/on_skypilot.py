@@ -50,7 +50,7 @@ def wait(engine: LocalEngine, command: list[str], words: set[str]) -> str:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         said = engine.run(command).stdout.strip()
-        if said.split(" ")[0] in words:
+        if (said.split() or [""])[0] in words:
             return said
         time.sleep(2)
     raise AssertionError(f"{command}: {said} after {PATIENCE_S} s")

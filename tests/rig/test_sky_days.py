@@ -1,5 +1,5 @@
-"""What a user's longer day holds, on the real SkyPilot: an array that loses its nodes, a chain, steps, a requeue by the
-job itself, and a server that is killed in mid-job.
+"""What a user's longer day holds, on the real SkyPilot: an array that loses its nodes, a chain, a het job's steps, a
+requeue by the job itself, a server that is killed in mid-job, and what is cancelled or refused.
 
 A launch costs SkyPilot a minute of a busy machine, so three jobs, side by side, hold all of it; the tests look at
 what came out.
@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
-from on_skypilot import PATIENCE_S, LocalEngine, answers, commands, wait
+from on_skypilot import PATIENCE_S, SKY_BIN, LocalEngine, answers, commands, wait
 
-pytestmark = [
-    pytest.mark.rig,
-    pytest.mark.timeout(3000),
-    pytest.mark.skipif("SLURMSKY_RIG_DAY" not in os.environ, reason="takes a quarter of an hour: SLURMSKY_RIG_DAY=1"),
-]
+pytestmark = [pytest.mark.rig, pytest.mark.timeout(3000)]
 DAY_S = 1800  # six launches on a machine that has other things to do
-HERE = Path(__file__).parent
 REAL = {"PATH": "/usr/bin:/bin"}  # Slurm's own commands, which end SkyPilot's allocation as an administrator would
+REAL_QUEUE = ("squeue", "-h", "-o", "%j|%i")
+REAL_HISTORY = ("sacct", "-nXP", "-S", "now-3hours", "-o", "jobname,jobid")
 
 SCRIPTS = {
     # Its last element stays until the nodes are taken.
@@ -48,9 +46,11 @@ export MAKER=$SLURM_JOB_ID
 sbatch --parsable -J made -o made.out -d afterok:$SLURM_JOB_ID made.sh
 for i in $(seq 600); do sleep 0.5; done
 """,
-    # Steps, of which each line tells one thing: "NAME what came out"; then the job waits to be told.
+    # Two components. Each line tells one thing: "NAME what came out"; then the job waits to be told.
     "steps": r"""#!/bin/bash
-#SBATCH -N2 -n2 -J steps -o steps.out
+#SBATCH -N2 -n2 -t 60 -J steps -o steps.out
+#SBATCH hetjob
+#SBATCH -N1 -n1
 tell() { echo "$1 $(sort | tr '\n' ' ')"; }
 srun -l sh -c 'echo $SLURM_NODEID.$SLURM_LOCALID/$SLURM_NTASKS' | tell places
 [ "$(srun -r1 -N1 -n1 printenv SLURMD_NODENAME)" = "$(scontrol show hostnames | tail -n1)" ] && echo relative yes
@@ -64,6 +64,15 @@ srun -o part.%t sh -c 'echo $SLURM_PROCID'; echo files $?
 srun head -c 20000000 /dev/zero | wc -c | tell bytes
 srun --mpi=pmi2 sh -c 'echo $PMI_RANK/$PMI_SIZE' | tell pmi
 (ulimit -Sn 512; srun -n1 -N1 sh -c 'ulimit -Sn') | tell limits
+srun -l --het-group=0,1 sh -c 'echo $SLURM_PROCID/$SLURM_NTASKS $SKYPILOT_NODE_RANK/$SKYPILOT_NUM_NODES' | tell both
+srun --het-group=1 sh -c 'echo $SLURM_NODEID/$SLURM_NNODES; exit 6' 2> /dev/null | tell second
+echo its-code ${PIPESTATUS[0]}
+[ "$(srun --het-group=1 printenv SLURMD_NODENAME)" = "$SLURM_JOB_NODELIST_HET_GROUP_1" ] && echo named yes
+echo sizes $SLURM_HET_SIZE $SLURM_JOB_NUM_NODES_HET_GROUP_0 $SLURM_JOB_NUM_NODES_HET_GROUP_1
+for node in $(scontrol show hostnames; scontrol show hostnames $SLURM_JOB_NODELIST_HET_GROUP_1); do
+    getent ahostsv4 $node | awk 'NR == 1 { print $1 }'
+done | diff - <(echo "$SKYPILOT_NODE_IPS") > /dev/null && echo addresses yes
+squeue -h -j $SLURM_JOB_ID -o '%j %T %D' | tell queue
 echo "run ${SLURM_RESTART_COUNT:-0}"
 trap 'told=1' USR1
 while [ -z "$told" ]; do echo $((++line)); sleep 0.5; done
@@ -84,8 +93,21 @@ STEPS = {
     "bytes": "40000000",
     "pmi": "0/2 1/2",
     "limits": "512",
+    "both": "0: 0/3 0/3 1: 1/3 1/3 2: 2/3 2/3",
+    "second": "0/1",
+    "its-code": "6",
+    "named": "yes",
+    "sizes": "2 2 1",
+    "addresses": "yes",
+    "queue": "steps RUNNING 1 steps RUNNING 2",
 }
+WAITS = "#!/bin/bash\nsleep 600\n"
 ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
+
+
+def submission(job_id: str) -> str:
+    """The id that sbatch said, of one that an element of an array or a component of a het job is listed under."""
+    return re.split(r"[_+]", job_id)[0]
 
 
 @dataclass
@@ -96,16 +118,18 @@ class Day:
     engine: LocalEngine
     ids: dict[str, str] = field(default_factory=dict)
     rows: list[list[str]] = field(default_factory=list)  # of sacct, at the end
+    earlier: set[str] = field(default_factory=lambda: {job_id for _, job_id in real_jobs(REAL_HISTORY)})
     recorded: int = 0  # lines of the job that saw the server die, before that
 
-    def submit(self, name: str, script: str) -> None:
+    def submit(self, name: str, script: str, *options: str) -> None:
         """sbatch, from a folder of that name."""
         folder = self.folder / name
         folder.mkdir(parents=True)
         (folder / "job.sh").write_text(script)
-        said = self.engine.run(["sbatch", "--parsable", "job.sh"], cwd=folder)
-        assert said.returncode == 0, said.stderr
-        self.ids[name] = said.stdout.strip()
+        said = self.engine.run(["sbatch", *options, "job.sh"], cwd=folder)
+        told = re.fullmatch(r"Submitted batch job (\d+)\n", said.stdout)
+        assert told and said.returncode == 0, said.stderr
+        self.ids[name] = told[1]
 
     def look(self) -> None:
         """Ask sacct for all jobs."""
@@ -115,7 +139,7 @@ class Day:
     def states(self, name: str) -> dict[str, str]:
         """Job id as sacct prints it -> "STATE exit code", of one submission."""
         base = self.ids[name]
-        return {row[0]: f"{row[1]} {row[2]}" for row in self.rows if row[0].split("_")[0] == base}
+        return {row[0]: f"{row[1]} {row[2]}" for row in self.rows if submission(row[0]) == base}
 
     def text(self, name: str, file: str) -> str:
         """What a file holds by now; nothing while it is not there."""
@@ -131,20 +155,25 @@ class Day:
         return [line for line in self.text("steps", "steps.out").splitlines() if line.isdigit()]
 
     def open(self) -> set[str]:
-        """Ids of our jobs and arrays in the queue: SkyPilot's other managed jobs have higher ones."""
-        listed = self.engine.run(["squeue", "-h", "-o", "%F"]).stdout.split()
-        return {job_id for job_id in listed if int(job_id) < 60_000_000}
+        """What of ours is in the queue, by what sbatch said: SkyPilot's other managed jobs have higher ids."""
+        listed = self.engine.run(["squeue", "-h", "-o", "%i"]).stdout.split()
+        return {job_id for job_id in map(submission, listed) if int(job_id) < 60_000_000}
 
-    def allocations(self, name: str, *command: str) -> list[str]:
-        """The lines, without that word, that a real Slurm command has for a submission's nodes."""
-        done = subprocess.run(command, env=REAL, capture_output=True, text=True, check=True)
-        pairs = [line.partition(" ") for line in done.stdout.splitlines()]
-        return [rest for word, _, rest in pairs if word.startswith(f"{name}-s{self.ids[name]}-")]
+    def allocations(self, name: str, command: Sequence[str]) -> list[str]:
+        """Ids of the real Slurm's jobs under a submission, in what a command lists; those of earlier days left out."""
+        return [job_id for job, job_id in real_jobs(command)
+                if job.startswith(f"{name}-s{self.ids[name]}-") and job_id not in self.earlier]  # fmt: skip
+
+
+def real_jobs(command: Sequence[str]) -> list[list[str]]:
+    """Name and id of the real Slurm's jobs."""
+    done = subprocess.run(command, env=REAL, capture_output=True, text=True, check=True)
+    return [line.rsplit("|", 1) for line in done.stdout.splitlines()]
 
 
 def take_nodes(day: Day) -> None:
     """End the real Slurm's jobs under the array's nodes: to SkyPilot, a preemption."""
-    under = day.allocations("array", "squeue", "-h", "-o", "%j %i")
+    under = day.allocations("array", REAL_QUEUE)
     assert under, day.ids
     subprocess.run(["scancel", *under], env=REAL, check=True)
 
@@ -157,8 +186,9 @@ def kill_server() -> None:
             process.kill()
     server.wait(60)
     assert not answers()
-    started = subprocess.run([HERE / "sky_up.sh"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    assert started.returncode == 0 and answers(), started.stdout.decode(errors="replace")[-3000:]
+    env = {**os.environ, "PATH": f"{SKY_BIN}:{os.environ['PATH']}", "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    started = subprocess.run([SKY_BIN / "sky", "api", "start"], env=env, cwd="/", capture_output=True, text=True)
+    assert started.returncode == 0 and answers(), started
 
 
 def live_on(day: Day) -> None:
@@ -183,6 +213,7 @@ def go_through(day: Day) -> None:
     grown(day, 0)
     kill_server()
     day.recorded = len(day.numbers())
+    day.submit("late", WAITS, "-d", f"afterok:{day.ids['steps']}")  # which will not be
     grown(day, day.recorded)
     told = day.engine.run(["scancel", "-b", "-s", "USR1", day.ids["steps"]])
     assert told.returncode == 0, told.stderr
@@ -203,6 +234,8 @@ def day(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         day = Day(rig / "days", engine)
         for name, script in SCRIPTS.items():
             day.submit(name, script)
+        day.submit("never", WAITS)
+        assert engine.run(["scancel", day.ids["never"]]).returncode == 0
         live_on(day)
         go_through(day)
         day.look()
@@ -245,7 +278,7 @@ def test_a_chain(day: Day) -> None:
 
 
 def test_steps(day: Day) -> None:
-    """A short list of what tests/node holds everywhere, once where it counts."""
+    """A short list of what tests/node holds everywhere, once where it counts; the last ones are of two components."""
     base = day.ids["steps"]
     lines = day.text("steps", "steps.out").splitlines()
     pairs = [line.partition(" ") for line in lines[: lines.index("run 0")]]
@@ -253,17 +286,28 @@ def test_steps(day: Day) -> None:
     assert [day.text("steps", f"part.{rank}") for rank in (0, 1)] == ["0\n", "1\n"]
     rows = day.engine.run(["sacct", "-nPj", base, "-o", "jobid,state"]).stdout.splitlines()
     told = dict(row.split("|") for row in rows)
-    assert set(told) >= {f"{base}.batch", *(f"{base}.{step}" for step in range(11))}
+    assert set(told) >= {f"{base}+0.batch", *(f"{base}+0.{step}" for step in range(13))}
+    assert {step for step in told if step.startswith(f"{base}+1.")} == {f"{base}+1.{step}" for step in (12, 13, 14)}
     assert {state.split(" ")[0] for state in told.values()} <= ENDED
 
 
 def test_a_job_goes_on_while_the_server_is_killed_and_started_again(day: Day) -> None:
     """Its output is complete, what is sent to it arrives, its end is known, and it ran once."""
-    assert day.states("steps") == {day.ids["steps"]: "FAILED 3:0"}
+    base = day.ids["steps"]
+    assert day.states("steps") == {f"{base}+0": "FAILED 3:0", f"{base}+1": "FAILED 3:0"}
     lines = day.text("steps", "steps.out").splitlines()
     assert [line for line in lines if line.startswith("run")] == ["run 0"] and lines[-1] == "told"
     numbers = day.numbers()
     assert len(numbers) > day.recorded > 0
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
-    listed = day.allocations("steps", "sacct", "-nXP", "--delimiter= ", "-S", "now-3hours", "-o", "jobname,jobid")
-    assert len(listed) == 1
+    assert len(day.allocations("steps", REAL_HISTORY)) == 1
+
+
+def test_what_gets_no_nodes(day: Day) -> None:
+    """Cancelled at once, waiting for a success that did not come, refused."""
+    (state,) = day.states("never").values()
+    assert state.startswith("CANCELLED")
+    assert day.engine.run(["squeue", "-h", "-j", day.ids["late"], "-o", "%r"]).stdout == "DependencyNeverSatisfied\n"
+    assert day.engine.run(["scancel", day.ids["late"]]).returncode == 0
+    refused = day.engine.run(["sbatch", "--gpus-per-node=a100:99", "--wrap", "true"])
+    assert refused.returncode == 1 and "Requested node configuration is not available" in refused.stderr
