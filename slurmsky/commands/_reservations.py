@@ -13,6 +13,7 @@ from ..language import hostlist, timelimit, timespec
 from ..language.errors import LanguageError
 from ..model.reservation import FLAGS, Reservation
 from ..model.spec import INFINITE
+from ..report.manager import TRES
 from ._surroundings import find_group, find_user, submitter
 
 YEAR_S = 365 * 86400
@@ -85,11 +86,23 @@ def _count(what: str) -> Read:
     return read
 
 
+def _cores(ctx: Context, text: str, sign: str, word: str) -> Any:
+    if "," in text:
+        raise _Bad("Using a comma separated array for CoreCnt is no longer valid.", whole=True)
+    return _count("core")(ctx, text, sign, word)
+
+
 def _tres(ctx: Context, text: str, sign: str, word: str) -> Any:
-    kinds = dict(item.partition("=")[::2] for item in text.split(","))
-    if kinds.keys() == {"node"} and kinds["node"].isdigit():
-        return int(kinds["node"])
-    return -1  # parts of nodes
+    """Counts by kind: those that can be reserved here."""
+    found = {}
+    for item in text.split(","):
+        kind, _, count = item.partition("=")
+        if kind not in {"".join((name, name and detail and "/", detail)) for name, detail, _ in TRES}:
+            raise _Bad(f"couldn't identify configured TRES '{kind}'", whole=True)
+        if kind not in ("cpu", "node"):
+            raise _Bad(f"TRES type '{kind}' not supported with reservations", whole=True)
+        found[kind] = int(count) if count.isdigit() else 0
+    return found
 
 
 def _text(ctx: Context, text: str, sign: str, word: str) -> Any:
@@ -105,7 +118,7 @@ _KEYS: tuple[tuple[str, int, str, Read, bool], ...] = (
     ("flags", 2, "flags", _flags, True),
     ("nodes", 5, "nodes", _names, True),
     ("nodecnt", 5, "count", _count("node"), False),
-    ("corecnt", 5, "cores", _count("core"), False),
+    ("corecnt", 5, "cores", _cores, False),
     ("tres", 1, "tres", _tres, False),
     ("features", 2, "features", _text, False),
     ("partitionname", 1, "partition", _text, False),
@@ -139,6 +152,12 @@ def _parse(ctx: Context, words: Sequence[str]) -> dict[str, Any]:
                 break
         else:
             raise _Bad(f"Unknown parameter {word}.")
+    asked = wanted.pop("tres", {})
+    if "node" in asked:
+        wanted["count"] = asked["node"]
+    if "cpu" in asked:
+        threads = max([node.threads for node in ctx.queue.book.cluster.nodes], default=1)
+        wanted["cores"] = -(-asked["cpu"] // threads)
     return wanted
 
 
@@ -190,7 +209,7 @@ def create(ctx: Context, words: Sequence[str]) -> int:
     try:
         one, count = _changed(ctx, one, wanted)
         _check_names(ctx, one)
-        made = book.reservations.create(one, count, book.jobs.values())
+        made = book.reservations.create(one, count, book.jobs.values(), wanted.get("cores"))
     except SlurmError as error:
         ctx.err(f"Error creating the reservation: {error.text}")
         if error.errno is Errno.NODES_BUSY:
@@ -212,7 +231,7 @@ def _complete(wanted: dict[str, Any]) -> None:
     every = ",".join(wanted.get("nodes", ("", ()))[1]).upper() == "ALL"
     if "PART_NODES" in wanted.get("flags", ("", ()))[1] and not (every and wanted.get("partition")):
         raise _Bad("PART_NODES flag requires specifying a Partition and ALL nodes.")
-    if not {"nodes", "count", "cores", "tres", "licenses", "burst"} & wanted.keys():
+    if not {"nodes", "count", "cores", "licenses", "burst"} & wanted.keys():
         raise _Bad("CoreCnt, Nodes, NodeCnt, BurstBuffer, Licenses or Watts must be specified.")
     if not {"users", "groups", "accounts"} & wanted.keys():
         raise _Bad("Either Users/Groups and/or Accounts must be specified.")
@@ -222,8 +241,8 @@ def _changed(ctx: Context, one: Reservation, wanted: dict[str, Any]) -> tuple[Re
     """The reservation with what was asked for, and how many nodes are to be chosen. Raises SlurmError."""
     if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(ctx.queue.book.cluster.licenses):
         raise SlurmError(Errno.INVALID_LICENSES)
-    if {"cores", "licenses", "burst"} & wanted.keys() or wanted.get("tres") == -1:
-        raise SlurmError(Errno.NOT_SUPPORTED)  # only whole nodes are reserved
+    if {"licenses", "burst"} & wanted.keys():
+        raise SlurmError(Errno.NOT_SUPPORTED)  # nodes and cores are reserved
     changes: dict[str, Any] = {key: wanted[key] for key in ("features", "partition", "comment") if key in wanted}
     if "delay" in wanted:
         changes["max_start_delay_s"] = wanted["delay"][1]
@@ -233,7 +252,7 @@ def _changed(ctx: Context, one: Reservation, wanted: dict[str, Any]) -> tuple[Re
             changes[key] = _merged(getattr(one, key), sign, names, lists=True)
     sign, given = wanted.get("flags", ("", ()))
     flags = _merged(one.flags, sign or "+", given)  # what an update names is added
-    count = wanted.get("count") or wanted.get("tres") or 0
+    count = wanted.get("count") or 0
     named = {"SPEC_NODES", "ALL_NODES"}
     if "nodes" in wanted:
         sign, names = wanted["nodes"]
@@ -272,6 +291,8 @@ def update(ctx: Context, words: Sequence[str]) -> int:
     try:
         if one is None:
             raise SlurmError(Errno.INVALID_RESERVATION)
+        if "cores" in wanted or (one.parts and {"nodes", "count"} & wanted.keys()):
+            raise SlurmError(Errno.CORE_RESERVATION)
         changed, count = _changed(ctx, one, wanted)
         changed = _moved(changed, wanted)
         _check_names(ctx, changed)

@@ -317,7 +317,8 @@ def _reservations(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         return 1
     shown = [known[value]] if value is not None else list(known.values())
     if as_data(query):
-        return answer(ctx, query, lambda form, about, now: form.reservations_document(shown, about, now))
+        return answer(ctx, query, lambda form, about, now: form.reservations_document(
+            shown, about, now, ctx.queue.book.cluster))
     if not known:
         ctx.out("No reservations in the system\n")
     context = report_context(ctx, query)

@@ -41,6 +41,8 @@ class Errno(enum.Enum):
     RESERVATION_ACCESS = (2052, "Access denied to requested reservation")
     RESERVATION_BUSY = (2055, "Requested reservation is in use")
     RESERVATION_OVERLAP = (2058, "Requested reservation overlaps with another reservation")
+    INVALID_CORE_COUNT = (2111, "Core count for reservation node list is not consistent!")
+    CORE_RESERVATION = (2109, "Core-based reservation can not be updated")
     RESERVATION_EMPTY = (2080, "Reservation request lacks users, groups or accounts")
     INVALID_GRES = (2072, "Invalid generic resource (gres) specification")
     INVALID_ARRAY = (2083, "Invalid job array specification")

@@ -55,13 +55,16 @@ class Reservations:
 
     # --- what administrators do
 
-    def create(self, wanted: Reservation, node_count: int, jobs: Iterable[Job]) -> Reservation:
-        """Make it; ``node_count``: choose so many nodes. Raises SlurmError."""
+    def create(
+        self, wanted: Reservation, node_count: int, jobs: Iterable[Job], cores: int | None = None
+    ) -> Reservation:
+        """Make it. ``node_count``: choose so many nodes. ``cores``: keep only so many cores. Raises SlurmError.
+        """
         now = self._clock()
         if wanted.start < now - LATE_S:
             raise SlurmError(Errno.INVALID_TIME)
-        made = self._settled(wanted, node_count, list(jobs))
-        self._made += 1
+        settled = self._settled(wanted, node_count, list(jobs), cores)
+        made, self._made = settled, self._made + 1
         if not made.name:
             owner = (*made.accounts, *made.users, *made.groups)[0].lstrip("-")
             made = replace(made, name=f"{owner}_{self._made}")
@@ -77,7 +80,24 @@ class Reservations:
             raise SlurmError(Errno.RESERVATION_EMPTY)
         if changed.end <= changed.start:
             raise SlurmError(Errno.INVALID_TIME)
+        if changed.parts:
+            self._hold_parts(changed, list(jobs))
+            return
         self.all[changed.name] = self._settled(changed, node_count, list(jobs))
+        self._keep()
+
+    def _hold_parts(self, changed: Reservation, jobs: list[Job]) -> None:
+        """Replace one of cores, which stay the same: they must be free at its new times, too."""
+        others = [job for job in jobs if changed.name not in names_of(job.spec)]
+        before = self.all.pop(changed.name)
+        try:
+            for name, cpus in changed.parts:
+                if not set(cpus) <= {cpu for core in self._free_cores(changed, name, others) for cpu in core}:
+                    raise SlurmError(Errno.NODES_BUSY)
+        except SlurmError:
+            self.all[changed.name] = before
+            raise
+        self.all[changed.name] = changed
         self._keep()
 
     def delete(self, name: str, jobs: Iterable[Job]) -> None:
@@ -89,7 +109,9 @@ class Reservations:
         del self.all[name]
         self._keep()
 
-    def _settled(self, wanted: Reservation, count: int, jobs: list[Job]) -> Reservation:
+    def _settled(
+        self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None
+    ) -> Reservation:
         """With its nodes and cores, if these are free then."""
         partition = self._cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:
@@ -98,23 +120,67 @@ class Reservations:
         if refused:
             raise SlurmError(Errno.NOT_SUPPORTED)
         features = set(filter(None, wanted.features.replace("&", ",").split(",")))
-        if count:
+        if count or (cores is not None and not wanted.nodes):
             chosen = partition or self._cluster.default_partition
             if chosen is None:
                 raise SlurmError(Errno.INVALID_PARTITION)
-            free = [node.name for node in self._cluster.nodes if node.name in chosen.nodes
-                    and features.issubset(node.features)
-                    and self._conflict(replace(wanted, nodes=(node.name,)), jobs) is None]  # fmt: skip
+            suited = [node.name for node in self._cluster.nodes
+                      if node.name in chosen.nodes and features.issubset(node.features)]  # fmt: skip
+            if cores is not None:
+                return self._parted(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
+            free = [name for name in suited if self._conflict(replace(wanted, nodes=(name,)), jobs) is None]
             if len(free) < count:
                 raise SlurmError(Errno.NODES_BUSY)
             wanted = replace(wanted, nodes=tuple(free[:count]), partition=chosen.name)
         known = {node.name: node for node in self._cluster.nodes}
         if not wanted.nodes or any(name not in known for name in wanted.nodes):
             raise SlurmError(Errno.INVALID_NODE_NAME)
+        if cores is not None:
+            if not cores:
+                raise SlurmError(Errno.INVALID_CORE_COUNT)
+            usual = self._cluster.default_partition
+            if not wanted.partition and usual is not None and set(wanted.nodes) <= set(usual.nodes):
+                wanted = replace(wanted, partition=usual.name)
+            return self._parted(wanted, list(wanted.nodes), len(wanted.nodes), cores, jobs)
         conflict = self._conflict(wanted, jobs)
         if conflict is not None:
             raise SlurmError(conflict)
         return replace(wanted, cores=sum(known[name].cpus // known[name].threads for name in wanted.nodes))
+
+    def _parted(self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]) -> Reservation:
+        """With so many cores in all, of ``count`` nodes, one at least of each, or of as few as there is need for."""
+        free = {name: found for name in suited if (found := self._free_cores(wanted, name, jobs))}
+        chosen = list(free)[:count] if count else list(free)
+        left = max(cores, count)
+        if not cores or len(chosen) < count or sum(len(free[name]) for name in chosen) < left:
+            raise SlurmError(Errno.NODES_BUSY)
+        taken = dict.fromkeys(chosen if count else (), 1)
+        left -= len(taken)
+        for name in chosen:
+            more = min(left, len(free[name]) - taken.get(name, 0))
+            if more:
+                taken[name], left = taken.get(name, 0) + more, left - more
+        order = [node.name for node in self._cluster.nodes if node.name in taken]
+        parts = tuple((name, tuple([cpu for core in free[name][: taken[name]] for cpu in core])) for name in order)
+        return replace(wanted, nodes=tuple(order), parts=parts, cores=sum(taken.values()))
+
+    def _free_cores(self, wanted: Reservation, name: str, jobs: list[Job]) -> list[range]:
+        """Cores of a node, as their CPUs, that neither another reservation nor a running job has then."""
+        node = self._cluster.node(name)
+        every = set(range(node.cpus))
+        taken: set[int] = set()
+        if not {"MAINT", "OVERLAP"} & set(wanted.flags):
+            for other in self.all.values():
+                if name in other.nodes and other.overlaps(wanted.start, wanted.end):
+                    taken |= set(dict(other.parts).get(name, every))
+        if "IGNORE_JOBS" not in wanted.flags:
+            for job in jobs:
+                if job.state.active and _end(job, job.start_time) > wanted.start:
+                    for share in job.shares:
+                        if share.name == name:
+                            taken |= every if job.spec.whole_nodes else set(share.cpu_ids)
+        cores = [range(first, min(first + node.threads, node.cpus)) for first in range(0, node.cpus, node.threads)]
+        return [core for core in cores if taken.isdisjoint(core)]
 
     def _conflict(self, wanted: Reservation, jobs: list[Job]) -> Errno | None:
         nodes = set(wanted.nodes)
@@ -163,23 +229,33 @@ class Reservations:
         return "Reservation", min(one.start for one in known)
 
     def open_to(self, job: Job, uses: Sequence[NodeUse], now: float) -> list[NodeUse]:
-        """The nodes that a job which starts now may have."""
+        """The nodes that a job which starts now may have; of some only cores are open, and the others taken."""
         if not self.all:
             return list(uses)
         names = names_of(job.spec)
         until = _end(job, now)
         own: set[str] = set()
         others: set[str] = set()
+        own_parts: dict[str, set[int]] = {}
+        other_parts: dict[str, set[int]] = {}
         flexible = not names
         for one in self.all.values():
             mine = one.name in names or ("MAGNETIC" in one.flags and one.admits(job.user, own_groups(), job.account))
             if mine and one.active(now):
-                own.update(one.nodes)
+                _note_nodes(one, own, own_parts)
                 flexible = flexible or "FLEX" in one.flags
             elif one.overlaps(now, until) and one.name not in names:
-                others.update(one.nodes)
-        return [use for use in uses
-                if use.config.name in own or (flexible and use.config.name not in others)]  # fmt: skip
+                _note_nodes(one, others, other_parts)
+        found = []
+        for use in uses:
+            name = use.config.name
+            every = set(range(use.config.cpus))
+            inside = every if name in own else own_parts.get(name, set())
+            closed = every if name in others else other_parts.get(name, set())
+            opened = inside | (every - closed) if flexible else inside
+            if opened:
+                found.append(use if opened == every else _partly(use, every - opened))
+        return found
 
     def next_change(self, now: float) -> float | None:
         """When the next one begins or ends."""
@@ -189,7 +265,7 @@ class Reservations:
         """Flags and reservation of the nodes that are reserved now."""
         found: dict[str, tuple[NodeFlag, str]] = {}
         for one in self.all.values():
-            if one.active(now):
+            if one.active(now) and not one.parts:
                 flag = NodeFlag.RESERVED | (NodeFlag.MAINT if "MAINT" in one.flags else NodeFlag.NONE)
                 for name in one.nodes:
                     flags, names = found.get(name, (NodeFlag.NONE, ""))
@@ -212,7 +288,23 @@ class Reservations:
 
 def _read(row: dict[str, Any]) -> Reservation:
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    values["parts"] = tuple((name, tuple(cpus)) for name, cpus in row.get("parts", ()))
     return Reservation(**values)
+
+
+def _note_nodes(one: Reservation, whole: set[str], parts: dict[str, set[int]]) -> None:
+    if not one.parts:
+        whole.update(one.nodes)
+    for name, cpus in one.parts:
+        parts.setdefault(name, set()).update(cpus)
+
+
+def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
+    """A node of which some CPUs are not open to a job, which cannot have all of it then."""
+    found = use.copy()
+    found.cpu_ids |= closed
+    found.jobs.add(0)  # no job's id
+    return found
 
 
 def _next(one: Reservation, now: float) -> Reservation | None:

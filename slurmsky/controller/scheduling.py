@@ -160,7 +160,7 @@ class Scheduler:
             every = self.uses(name)
             nodes = self.book.reservations.open_to(job, every, now)
             shares = place(demand, nodes, self.consume_memory)
-            if shares is None and len(nodes) < len(every) and place(demand, every, self.consume_memory) is not None:
+            if shares is None and nodes != every and place(demand, every, self.consume_memory) is not None:
                 reason = (RESERVED, "")
                 continue
             if shares is None:

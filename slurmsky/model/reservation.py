@@ -26,6 +26,8 @@ class Reservation:
     comment: str = ""
     max_start_delay_s: Optional[int] = None
     cores: int = 0
+    #: (node, its CPUs), where not whole nodes are kept but some cores of them
+    parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def active(self, now: float) -> bool:
         """Whether it holds now."""

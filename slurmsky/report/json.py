@@ -79,9 +79,11 @@ def partitions_document(partitions: Iterable[PartitionConfig], about: Record, no
     return answer("partitions", records, about, last_update=stamp(now))
 
 
-def reservations_document(known: Iterable[Reservation], about: Record, now: float) -> Record:
+def reservations_document(known: Iterable[Reservation], about: Record, now: float, cluster: ClusterConfig) -> Record:
     """Answer of scontrol show reservation --json."""
-    return answer("reservations", map(reservation_record, known), about, last_update=stamp(now))
+    context = _context(now, cluster)
+    return answer("reservations", (reservation_record(one, context) for one in known), about,
+                  last_update=stamp(now))
 
 
 def steps_document(steps: Iterable[tuple[Job, Step]], about: Record, now: float, cluster: ClusterConfig) -> Record:

@@ -12,15 +12,16 @@ from . import facts
 from .context import Context
 from .job_fields import step_id_text, step_seconds
 from .json_records import ENDLESS, UNSET, Record, number, stamp
+from .reservations import core_ids
 
 
-def reservation_record(one: Reservation) -> Record:
+def reservation_record(one: Reservation, context: Context) -> Record:
     """RESERVATION_INFO."""
     return {
         "accounts": ",".join(one.accounts),
         "burst_buffer": "",
         "core_count": one.cores,
-        "core_specializations": [],
+        "core_specializations": [{"node": node, "core": cores} for node, cores in core_ids(one, context)],
         "end_time": stamp(one.end),
         "features": one.features,
         "flags": list(one.flags),

@@ -8,6 +8,7 @@ from slurmsky.language.hostlist import compress_sorted
 from slurmsky.model.reservation import Reservation
 
 from .context import Context
+from .facts import index_list
 from .show import record_text
 from .text import format_seconds, null_if_empty
 
@@ -30,6 +31,7 @@ def show_reservation(one: Reservation, context: Context, oneliner: bool = False)
         "Nodes=%s NodeCnt=%d CoreCnt=%d Features=%s PartitionName=%s Flags=%s"
         % (compress_sorted(one.nodes), len(one.nodes), one.cores, null_if_empty(one.features),
            null_if_empty(one.partition), ",".join(one.flags)),
+        *["  NodeName=%s CoreIDs=%s" % pair for pair in core_ids(one, context)],
         "TRES=cpu=%d" % one.cores,
         "Users=%s Groups=%s Accounts=%s Licenses=(null) State=%s BurstBuffer=(null)"
         % (_listed(one.users), _listed(one.groups), _listed(one.accounts), _state(one, context)),
@@ -38,6 +40,13 @@ def show_reservation(one: Reservation, context: Context, oneliner: bool = False)
     if one.comment:
         lines.append("Comment=" + one.comment)
     return record_text(lines, oneliner)
+
+
+def core_ids(one: Reservation, context: Context) -> list[tuple[str, str]]:
+    """(node, its cores) of a reservation of cores that holds now; before, slurmctld does not tell them."""
+    threads = {node.name: node.threads for node in context.cluster.nodes}
+    return [(name, index_list(sorted({cpu // threads.get(name, 1) for cpu in cpus})))
+            for name, cpus in one.parts if one.active(context.now)]  # fmt: skip
 
 
 def reservations_text(every: Iterable[Reservation], context: Context, header: bool = True) -> str:

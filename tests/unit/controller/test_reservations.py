@@ -10,13 +10,14 @@ import pytest
 
 from slurmsky.controller.errors import Errno, SlurmError
 from slurmsky.controller.reservations import Reservations, _next
-from slurmsky.controller.resources import NodeUse
+from slurmsky.controller.resources import NodeUse, demand_of, place
 from slurmsky.controller.store import Store
+from slurmsky.model.allocation import NodeShare
 from slurmsky.model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from slurmsky.model.job import Job
 from slurmsky.model.reservation import DAY_S, Reservation
 from slurmsky.model.spec import JobSpec
-from slurmsky.model.states import NodeFlag
+from slurmsky.model.states import JobState, NodeFlag
 
 NOW = 1_800_000_000.0
 NODES = tuple(NodeConfig(f"n{number}", cpus=8, threads=2) for number in range(1, 5))
@@ -125,3 +126,65 @@ def test_days_of_the_week(flag: str, days: range) -> None:
         assert one is not None
         before, one = one.start, _next(one, one.end)
         assert one is not None and one.start > before and time.localtime(one.start).tm_wday in days
+
+
+def _cores(kept: Reservations, job: Job, now: float = NOW) -> dict[str, set[int]]:
+    """The CPUs that are open to a job, by node."""
+    uses = kept.open_to(job, [NodeUse(node) for node in NODES], now)
+    return {use.config.name: set(range(use.config.cpus)) - use.cpu_ids for use in uses}
+
+
+PARTS = Reservation("parts", int(NOW), int(NOW) + 3600, (), users=("ada",))
+
+
+def test_cores_are_kept(kept: Reservations, tmp_path: Path) -> None:
+    made = kept.create(PARTS, 0, [], cores=2)
+    assert (made.parts, made.cores, made.nodes, made.partition) == ((("n1", (0, 1, 2, 3)),), 2, ("n1",), "all")
+    every = set(range(8))
+    assert _cores(kept, _job()) == {"n1": {4, 5, 6, 7}, "n2": every, "n3": every, "n4": every}
+    assert _cores(kept, _job(reservation="parts")) == {"n1": {0, 1, 2, 3}}
+    assert _cores(kept, _job(), NOW + 4000)["n1"] == every
+    assert kept.marks(NOW) == {}, "the node is not reserved as a whole"
+    more = kept.create(replace(PARTS, name="more"), 2, [], cores=3)
+    assert more.parts == (("n1", (4, 5, 6, 7)), ("n2", (0, 1))) and more.cores == 3
+    assert _cores(kept, _job()) == {"n2": every - {0, 1}, "n3": every, "n4": every}
+    again = Reservations(Store(tmp_path / "queue.db"), CLUSTER, lambda: NOW)
+    assert again.all == kept.all
+
+
+def test_whole_nodes_are_no_longer_open_where_cores_are_kept(kept: Reservations) -> None:
+    kept.create(replace(PARTS, nodes=("n2",)), 0, [], cores=1)
+    uses = {use.config.name: use for use in kept.open_to(_job(), [NodeUse(node) for node in NODES], NOW)}
+    demand = demand_of(JobSpec(exclusive="", nodelist="n2"))
+    assert demand.exclusive and place(demand, [uses["n2"]]) is None and place(demand_of(JobSpec()), [uses["n2"]])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "count", "cores", "errno"),
+    [((), 0, 12, Errno.NODES_BUSY), ((), 0, 11, None), (("n4",), 0, 5, Errno.NODES_BUSY), ((), 0, 0, Errno.NODES_BUSY),
+     (("n1",), 0, 2, Errno.NODES_BUSY), (("n2",), 0, 0, Errno.INVALID_CORE_COUNT), ((), 5, 2, Errno.NODES_BUSY)],
+)  # fmt: skip
+def test_cores_that_there_are(
+    kept: Reservations, nodes: tuple[str, ...], count: int, cores: int, errno: Errno | None
+) -> None:
+    kept.create(replace(ONE, nodes=("n1",)), 0, [])
+    running = _job()
+    running.state, running.start_time = JobState.RUNNING, NOW
+    running.shares = [NodeShare("n2", cpu_ids=(0, 1))]
+    # four cores each of n3 and n4 are free, and three of n2
+    try:
+        made = kept.create(replace(PARTS, nodes=nodes), count, [running], cores=cores)
+    except SlurmError as error:
+        assert error.errno is errno
+    else:
+        assert errno is None and made.cores == cores
+
+
+def test_one_of_cores_moves_in_time(kept: Reservations) -> None:
+    made = kept.create(replace(PARTS, nodes=("n3",)), 0, [], cores=2)
+    kept.create(replace(LATER, nodes=("n3",)), 0, [])
+    kept.update(replace(made, end=made.end + 60), 0, [])
+    assert kept.all["parts"].parts == made.parts
+    with pytest.raises(SlurmError) as caught:
+        kept.update(replace(made, end=LATER.start + 60), 0, [])
+    assert caught.value.errno is Errno.NODES_BUSY and kept.all["parts"].end == made.end + 60
