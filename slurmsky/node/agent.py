@@ -31,6 +31,8 @@ from .usage import Sampler
 START_TOLD_S = 0.005
 #: an agent without jobs and without a controller leaves after so many seconds
 IDLE_S = 120.0
+#: how long one that leaves waits for those who came and have not said who they are
+LEAVE_S = 5.0
 NODE_FACTS_S = 60.0
 #: in the journal, the run of a job whose head is another node
 _HOSTED = -1
@@ -67,6 +69,9 @@ class Agent:
         self.heads: dict[int, str] = {}
         #: connections of head agents whose jobs have a part of this node: for so long we stay
         self._held: set[Channel] = set()
+        self._unknown: set[Channel] = set()  # came, and have not said who they are
+        self._listeners: list[socket.socket] = []
+        self._leave_by = 0.0
         self._holds: dict[int, list[Channel]] = {}
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = Reader()
@@ -87,6 +92,7 @@ class Agent:
             if address:
                 sock = transport.listen(address)
                 sock.setblocking(False)
+                self._listeners.append(sock)
                 self.loop.watch(sock.fileno(), READ, lambda _events, sock=sock: self._accept(sock))  # type: ignore[misc]
         self.loop.after(5.0, self._tick)
 
@@ -102,6 +108,7 @@ class Agent:
     def _greet(self, channel: Channel) -> None:
         def first(kind: bytes, payload: bytes) -> None:
             channel.on_frame = lambda kind, payload: None
+            self._unknown.discard(channel)
             if kind == wire.REQUEST:
                 from .clients import serve
 
@@ -124,8 +131,15 @@ class Agent:
 
         def held() -> None:
             self._held.add(channel)
-            channel.on_close = lambda: self._held.discard(channel)
+            channel.on_close = let_go
 
+        def let_go() -> None:
+            self._held.discard(channel)
+            if self._leave_when_idle:
+                self._leave_if_idle()
+
+        self._unknown.add(channel)
+        channel.on_close = lambda: self._unknown.discard(channel)
         channel.on_frame = first
 
     def connect(self, address: str) -> Channel:
@@ -141,7 +155,7 @@ class Agent:
             self._controller.drain()
         self._flush()
         self._controller = channel
-        self._leave_when_idle = False
+        self._leave_when_idle, self._leave_by = False, 0.0
         self._launches = Reader()
         channel.on_frame = self._from_controller
         channel.on_close = lambda: self._controller_left(channel)
@@ -389,9 +403,17 @@ class Agent:
         # What is over but not acknowledged stands in the journal; the next agent tells it.
         if self.hosted or self._held or any(not job.ended for job in self.jobs.values()):
             self._idle_since = time.monotonic()
+            self._leave_by = 0.0
             return
         if self._leave_when_idle or (self._controller is None and time.monotonic() - self._idle_since > IDLE_S):
-            self.loop.stop()
+            # A head agent that came before we were told to leave holds us, but may not have been heard yet.
+            for listener in self._listeners:
+                self._accept(listener)
+            self._leave_by = self._leave_by or time.monotonic() + LEAVE_S
+            if self._unknown and time.monotonic() < self._leave_by:
+                self.loop.after(0.05, self._leave_if_idle)
+            else:
+                self.loop.stop()
 
     def shut_down(self) -> None:
         """End by SIGTERM: the node goes down, with all that runs on it."""

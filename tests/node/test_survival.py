@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import time
 
 import pytest
+
+from slurmsky.node import wire
 
 from .conftest import KINDS
 from .driver import Cluster
@@ -74,6 +79,21 @@ def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
         assert output.read_text() == "whole\n"
     finally:
         output.unlink(missing_ok=True)
+
+
+def test_an_agent_that_is_told_to_leave_hears_who_came_before(fresh: Cluster) -> None:
+    """The head agent of a job that has just begun: it was there first, though its word was not read yet."""
+    node = fresh.nodes[0]
+    os.kill(node.agent_pid, signal.SIGSTOP)
+    with socket.socket(socket.AF_UNIX) as head:
+        head.connect(str(node.socket_path))
+        head.sendall(wire.encode(wire.JSON, b'{"op": "hello", "role": "holder"}'))
+        node.send({"op": "exit"})
+        os.kill(node.agent_pid, signal.SIGCONT)
+        node.disconnect()
+        with pytest.raises(subprocess.TimeoutExpired):
+            node.process.wait(1)
+    wait_for(lambda: node.process.poll() is not None, 60)
 
 
 def test_killed_agent(fresh: Cluster) -> None:
