@@ -47,8 +47,8 @@ RUNNING_BILL_S = 120.0  # how often the cost of what runs is asked
 ENDED_BILL_S = 45.0  # ... of what is over and still has its cluster
 NO_BILL_S = 600.0  # after so long a job that is over and has no bill cost nothing
 
-#: how SkyEngine names what it launches: the id of a job of ours, and eight hex digits
-_OURS = re.compile(r"-s(\d+)-[0-9a-f]{8}$")
+#: how SkyEngine names what it launches: the id of a job of ours, eight hex digits, and what tells later attempts apart
+_OURS = re.compile(r"-s(\d+)-[0-9a-f]{8}(?:_\d+)*$")
 
 
 class ManagedJobs:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..model.allocation import Launch
 from . import cloudenv, daemon, files, output, rendezvous, transport
+from .launches import settings_of
 
 COMMANDS = (
     "sacct",
@@ -41,7 +42,10 @@ class Node:
     def __init__(self, folder: str) -> None:
         self.folder = os.path.abspath(folder)
         with open(os.path.join(self.folder, "settings.json")) as file:
-            self.settings: dict[str, Any] = json.load(file)
+            settings: dict[str, Any] = json.load(file)
+        if "ranks" in settings:
+            settings = settings_of(settings, int(os.environ["SKYPILOT_JOB_RANK"]))
+        self.settings = settings
         self.launch = Launch.from_dict(self.settings["launch"])
         self.rank = int(os.environ.get("SKYPILOT_NODE_RANK", "0"))
         self.addresses = os.environ.get("SKYPILOT_NODE_IPS", "127.0.0.1").split()

@@ -126,6 +126,21 @@ class Reader:
         return {**template.environment, **element_environment(launch)}
 
 
+def settings_of(settings: dict[str, Any], rank: int) -> dict[str, Any]:
+    """The settings of one of the jobs that were launched on the cloud together, from those that all were given: its
+    own launch, name, row of ports and ids for what it submits.
+    """
+    first, count = settings["letters"]["ids"]
+    return {
+        **{name: value for name, value in settings.items() if name != "ranks"},
+        "launch": {**settings["launch"], **settings["ranks"][rank]},
+        "name": "%s-%d" % (settings["name"], rank),
+        "host_prefix": "%s-%d" % (settings["host_prefix"], rank),
+        "seed": settings["seed"] + rank,
+        "letters": {**settings["letters"], "ids": [first + rank * count, count]},
+    }
+
+
 def _keep(templates: dict[int, Any], key: int, value: Any) -> None:
     templates.pop(key, None)
     templates[key] = value

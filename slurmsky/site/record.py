@@ -52,7 +52,7 @@ class PartitionSky:
     price_ceiling: float | None = None  # dollars per hour and node
     max_hourly_cost: float | None = None  # dollars per hour and job
     array_nodes: int | None = None  # most nodes for one packed array
-    arrays: str = ""  # packed | jobs | pool
+    arrays: str = ""  # packed | num_jobs | pool
     kueue_queue: str = ""
     priority_class: str = ""
     labels: tuple[tuple[str, str], ...] = ()
@@ -179,7 +179,7 @@ class SkyConfig:
     infra: tuple[str, ...] = ()  # for partitions that name none; () = wherever SkyPilot likes
     spot: bool = False
     image: str = ""
-    arrays: str = "packed"  # packed | jobs | pool
+    arrays: str = "packed"  # packed | num_jobs | pool
     price_ceiling: float | None = None  # dollars per hour and node
     max_hourly_cost: float | None = None  # dollars per hour and job
     budget: float | None = None  # dollars per job until its time limit; one beyond it waits

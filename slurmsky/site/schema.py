@@ -176,7 +176,7 @@ class Key:
     required: bool = False
 
 
-ARRAYS = one_of("packed", "jobs", "pool")
+ARRAYS = one_of("packed", "num_jobs", "pool")
 REACH = one_of("auto", "direct", "ssh")
 ENGINE = one_of("auto", "sky", "local")
 

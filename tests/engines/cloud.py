@@ -7,11 +7,14 @@ does not; its output goes through what SkyPilot's runner does to a log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,7 @@ class Cloud:
         self.apart = False  # nodes have a network of their own, which this machine does not reach
         self.lag: dict[int, float] = {}  # rank -> how late its lines come, in seconds
         self.processes: dict[int, list[asyncio.subprocess.Process]] = {}
+        self.closed = False
 
     async def run(self, job: ManagedJob, run: int = 0) -> None:
         """From STARTING to a final status."""
@@ -59,7 +63,7 @@ class Cloud:
         count = int(job.task.get("num_nodes", 1))
         addresses = [f"127.0.{job.job_id}.{rank + 1}" for rank in range(count)]
         job.log += b"Job started. Streaming logs...\n"
-        nodes = []
+        nodes = self.processes[job.job_id] = []
         for rank in range(count):
             home = self.folder / f"cluster{job.job_id}-{run}-{rank}"
             home.mkdir(parents=True)
@@ -77,20 +81,23 @@ class Cloud:
                 "RUN": job.task["run"], "APART": "1" if self.apart else "", "PYTHON": sys.executable,
                 "LOOPBACK": LOOPBACK,
                 "SKYPILOT_NODE_RANK": str(rank), "SKYPILOT_NODE_IPS": "\n".join(addresses),
+                "SKYPILOT_JOB_RANK": str(job.rank), "SKYPILOT_NUM_JOBS": str(job.num_jobs),
+                "SKYPILOT_MANAGED_JOB_ID": str(job.job_id),
                 "SKYPILOT_TASK_ID": f"sky-managed_{job.job_id}-0", "SKYPILOT_NUM_GPUS_PER_NODE": "0",
                 "SKYPILOT_NUM_NODES": str(count), "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "99",
                 "SLURMD_NODENAME": "foreign",
             }  # fmt: skip
+            if self.closed:
+                break
             nodes.append(await asyncio.create_subprocess_exec(
                 "unshare", "-rmn" if self.apart else "-rm", "sh", "-c", HIDE, env=environment,
                 cwd=home / "sky_workdir", stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, start_new_session=True))  # fmt: skip
-        self.processes[job.job_id] = nodes
         job.become("RUNNING")
         readers = [self._read(job, node, rank) for rank, node in enumerate(nodes)]
         codes = await asyncio.gather(*readers)
-        if job.status != "RUNNING":
-            return  # the test has said what became of it
+        if job.status != "RUNNING" or not codes:
+            return  # the test has said what became of it, or is over
         bad = max(codes)
         job.log += b"\x1b[0m\x1b[32m\xe2\x9c\x93 Job finished.\x1b[0m\n"
         if job.cancelled:
@@ -108,11 +115,47 @@ class Cloud:
             job.log += skypilots_log(chunk, prefix)
         return await node.wait()
 
+    async def close(self, runs: Sequence[asyncio.Task[None]]) -> None:
+        """The world is over: kill all that runs, and what was just about to be started, until nothing does."""
+        self.closed = True
+        left = set(runs)
+        while left:
+            for job_id in self.processes:
+                self.stop(job_id, signal.SIGKILL)
+            _, left = await asyncio.wait(left, timeout=0.2)
+        await asyncio.gather(*runs, return_exceptions=True)
+
     def stop(self, job_id: int, number: int) -> None:
         """Send a signal to all nodes of a job, as a teardown or a crash does."""
         for node in self.processes.get(job_id, ()):
             if node.returncode is None:
-                os.killpg(node.pid, number)
+                if number == signal.SIGKILL:
+                    crash(node.pid)
+                else:
+                    _signal(node.pid, number)
+
+
+def _signal(leader: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it is just gone, and asyncio does not know yet
+        os.killpg(leader, number)
+
+
+def crash(leader: int) -> None:
+    """Kill all that runs on a node, as nothing of a lost machine goes on: the processes of its mount namespace."""
+
+    def namespace(pid: object) -> str:
+        try:
+            return os.readlink(f"/proc/{pid}/ns/mnt")
+        except OSError:
+            return ""  # it is gone, or somebody else's
+
+    node = namespace(leader)
+    if node and node != namespace("self"):
+        for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
+            if namespace(pid) == node:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    _signal(leader, signal.SIGKILL)
 
 
 def task_of(job: ManagedJob) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class ManagedJob:
     log: bytes = b""
     cancelled: bool = False
     pool: str = ""
+    rank: int = 0  # among those of one request
+    num_jobs: int = 1
     record: dict[str, Any] = field(default_factory=dict)  # what the queue tells of it besides name and status
     cluster: bool = False  # launched as a cluster: its one job has number 1 there
     up: bool = True  # the cluster has not been taken down
@@ -49,6 +51,9 @@ class SkyServer:
         self.fault: Fault = lambda path: None  # an answer instead of the right one
         self.after: Fault = lambda path: None  # ... given after the request has had its effect
         self.cut_log_after: list[int] = []  # each reading of a log ends after so many bytes
+        self.launch_s = 0.0  # how long a launch takes
+        self.underway: dict[str, dict[str, Any]] = {}  # launches that are not over: their request, and what it asks
+        self.takes_in = 1 << 30  # so many jobs of one launch, then the server is stopped
         self.refuse = ""
         self.enabled = ["kubernetes"]
         self.report: list[dict[str, Any]] = []  # of costs, a row per cluster
@@ -83,6 +88,8 @@ class SkyServer:
             body = json.loads(raw) if raw.startswith(b"{") else {}
             path = target.split("?")[0]
             self.requests.append(path)
+            while path == "/api/get" and target.rpartition("=")[2] in self.underway:
+                await asyncio.sleep(0.01)
             answer = self.fault(path)
             if answer is None and path in ("/jobs/logs", "/logs"):
                 await self._log(writer, body)
@@ -122,11 +129,17 @@ class SkyServer:
             return 200, json_type, b"null"
         value: Any = None
         if path == "/jobs/launch":
-            job = ManagedJob(len(self.jobs) + 1, body["name"], json.loads(body["task"]))
-            job.pool = body.get("pool") or ""
-            job.become("PENDING")
-            self.jobs.append(job)
-            value = {"job_id": [job.job_id], "handle": "pickle"}
+            if self.launch_s:
+                asyncio.get_running_loop().call_later(self.launch_s, self._launched_late, body)
+                self.underway[f"r{len(self.results) + 1}"] = body
+            else:
+                value = self._launch(body)
+        elif path == "/api/status":
+            rows = [
+                {"request_id": number, "name": "sky.jobs.launch", "status": "RUNNING", "request_body": json.dumps(body)}
+                for number, body in self.underway.items()
+            ]
+            return 200, json_type, json.dumps(rows).encode()
         elif path == "/enabled_clouds":
             value = self.enabled
         elif path == "/jobs/queue/v2":
@@ -173,6 +186,26 @@ class SkyServer:
         )
         return 200, json_type, b"null"
 
+    def _launch(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A managed job for each of ``num_jobs``, which share task and name: sky/jobs/server/core.py."""
+        count = body.get("num_jobs") or 1
+        ids = []
+        for rank in range(min(count, self.takes_in)):
+            job = ManagedJob(len(self.jobs) + 1, body["name"], json.loads(body["task"]), rank=rank, num_jobs=count)
+            job.pool = body.get("pool") or ""
+            job.become("PENDING")
+            self.jobs.append(job)
+            ids.append(job.job_id)
+        if len(ids) < count:
+            for job in self.jobs[-len(ids) :]:
+                job.record["schedule_state"] = "INACTIVE"  # nobody has told its scheduler
+        return {"job_id": ids, "handle": "pickle"}
+
+    def _launched_late(self, body: dict[str, Any]) -> None:
+        number = next(number for number, known in self.underway.items() if known is body)
+        self.results[number] = 200, json.dumps({"return_value": json.dumps(self._launch(body))}).encode()
+        del self.underway[number]
+
     def _cluster(self, body: dict[str, Any]) -> ManagedJob:
         return next(job for job in self.jobs if job.cluster and job.name == body["cluster_name"])
 
@@ -182,6 +215,8 @@ class SkyServer:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
         sent = 0
         while True:
+            if len(job.log) < sent:
+                sent = 0  # recovered: it goes on with the log of the new nodes
             data = job.log[sent : sent + 1000]
             if cut is not None and sent + len(data) > cut:
                 data = data[: cut - sent]

@@ -65,16 +65,19 @@ class World:
         return (self.project / "slurm-7.out").read_bytes()
 
     def run_jobs(self) -> None:
-        """Give every job that was launched its nodes."""
+        """Give every job that was launched its nodes, unless it was cancelled before, or will never be scheduled."""
         while len(self.tasks_of_jobs) < len(self.server.jobs):
             job = self.server.jobs[len(self.tasks_of_jobs)]
-            self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job)))
+            runs = not job.cancelled and job.record.get("schedule_state") != "INACTIVE"
+            if job.cancelled:
+                job.become("CANCELLED")
+            self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job) if runs else asyncio.sleep(0)))
 
-    async def preempt(self) -> None:
-        """The first job's nodes are lost, and SkyPilot starts it again."""
-        job = self.server.jobs[0]
+    async def preempt(self, number: int = 1) -> None:
+        """A managed job's nodes are lost, and SkyPilot starts it again."""
+        job = self.server.jobs[number - 1]
         job.become("RECOVERING", "preempted")
-        self.cloud.stop(1, signal.SIGKILL)
+        self.cloud.stop(number, signal.SIGKILL)
         await self.until(lambda: any(event.get("state") == "REQUEUED" for event in self.told))
         job.log = b""
         self.tasks_of_jobs.append(asyncio.ensure_future(self.cloud.run(job, run=1)))
@@ -98,8 +101,6 @@ class World:
                     await what(self)
                 finally:
                     await self.engine.close()
-                    for job in self.server.jobs:
-                        self.cloud.stop(job.job_id, signal.SIGKILL)
-                    await asyncio.gather(*self.tasks_of_jobs, return_exceptions=True)
+                    await self.cloud.close(self.tasks_of_jobs)
 
         asyncio.run(run())

@@ -66,9 +66,7 @@ class World:
                     begun.append(asyncio.ensure_future(self.cloud.run(self.server.jobs[len(begun)])))
                 await asyncio.sleep(0.02)
         finally:
-            for job in self.server.jobs:
-                self.cloud.stop(job.job_id, signal.SIGKILL)
-            await asyncio.gather(*begun, *self._again, return_exceptions=True)
+            await self.cloud.close([*begun, *self._again])
 
     def play(self, what) -> None:
         async def run() -> None:

@@ -7,33 +7,19 @@ import os
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sky_server import ManagedJob, SkyServer
+from sky_controller import SITE, World, world
+from sky_server import SkyServer
 
-from slurmsky.commands import find
-from slurmsky.controller.context import Context
-from slurmsky.controller.queue import Queue
 from slurmsky.engines.sky import foreign, prices
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.node import wire
-from slurmsky.paths import StatePaths
-from slurmsky.site import MachineFacts, load
-
-SITE = """engine = "sky"
-[[partition]]
-name = "debug"
-default = true
-infra = "slurm/oracle/debug"
-"""
-
 
 # --- what the queue's records mean
 
@@ -137,76 +123,6 @@ def test_bills() -> None:
 
 
 # --- the controller
-
-
-class Peer:
-    """A caller that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said = {wire.STDOUT: "", wire.STDERR: ""}
-
-    def send(self, kind: bytes, payload: bytes = b"") -> None:
-        if kind in self.said:
-            self.said[kind] += payload.decode()
-
-    async def drain(self) -> None:
-        pass
-
-
-class World:
-    """A controller on an API server; ``run`` is a user's command line."""
-
-    def __init__(self, folder: Path, server: SkyServer, site: str) -> None:
-        folder.mkdir(exist_ok=True)
-        (folder / "jobs").mkdir(exist_ok=True)
-        self.server = server
-        self.work = folder.parent / "work"
-        self.work.mkdir(exist_ok=True)
-        env = {"HOME": str(folder), "SKYPILOT_API_SERVER_ENDPOINT": server.endpoint, "PATH": os.environ["PATH"],
-               "SKYPILOT_USER_ID": "00000000"}  # fmt: skip
-        machine = MachineFacts("host.example", 2, cores=2, memory_mib=2000)
-        self.queue = Queue(load(site, "site.toml", machine), StatePaths(folder), None, env, time.time)
-
-    async def __aenter__(self) -> World:
-        await self.queue.choose_engine()
-        assert self.queue.managed is not None
-        self.managed = self.queue.managed
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.queue.close()
-
-    async def run(self, *words: str) -> tuple[int, str, str]:
-        peer = Peer()
-        request = wire.Request(words[0], words[1:], str(self.work), 0o022, (False,) * 3, None, os.getpid(), {})
-        main = find(words[0])
-        assert main is not None
-        code = main(Context(request, self.queue, peer))
-        if not isinstance(code, int):
-            code = await code
-        self.queue.flush()
-        return code, peer.said[wire.STDOUT], peer.said[wire.STDERR]
-
-    async def out(self, *words: str) -> str:
-        code, out, err = await self.run(*words)
-        assert (code, err) == (0, ""), (words, err)
-        return out
-
-    def launch(self, name: str, status: str, **record: Any) -> ManagedJob:
-        """Somebody launches a managed job, not through us."""
-        facts = {"resources": "2x[CPU:1+]", "cloud": "-", "submitted_at": time.time() - 100, **record}
-        job = ManagedJob(len(self.server.jobs) + 1, name, {}, record=facts)
-        job.become(status)
-        self.server.jobs.append(job)
-        return job
-
-
-def world(tmp_path: Path, body: Callable[[World], Awaitable[None]], site: str = SITE) -> None:
-    async def go() -> None:
-        async with SkyServer() as server, World(tmp_path / "home", server, site) as inside:
-            await body(inside)
-
-    asyncio.run(asyncio.wait_for(go(), 150))
 
 
 def test_a_managed_job_of_others_from_start_to_end(tmp_path: Path) -> None:
@@ -329,7 +245,10 @@ def test_a_server_that_is_away_costs_no_command_its_time(tmp_path: Path, monkeyp
     world(tmp_path, story)
 
 
-def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a-s7-0123abcd", "a-s7-0123abcd_1", "a-s7-0123abcd_1_4"])
+def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path: Path, name: str) -> None:
+    """Also those that were launched again after their nodes were lost."""
+
     async def story(world: World) -> None:
         queue, now = world.queue, time.time()
         facts: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
@@ -342,10 +261,10 @@ def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path
             if task:
                 queue.book.drop(job)  # it has left memory
         queue.flush()
-        world.launch("a-s7-0123abcd", "SUCCEEDED", start_at=now - 60, end_at=now)
+        world.launch(name, "SUCCEEDED", start_at=now - 60, end_at=now)
         world.launch("a-s9-0123abcd", "RUNNING", start_at=now)  # another slurmsky's
         world.server.report = [
-            {"name": "a-s7-0123abcd-1", "total_cost": 4.0, "duration": 60, "usage_intervals": [[1, 2]]},
+            {"name": prices.cluster_name(name, 1), "total_cost": 4.0, "duration": 60, "usage_intervals": [[1, 2]]},
             {"name": "a-s9-0123abcd-2", "total_cost": 1.0, "duration": 1800, "usage_intervals": [[1, None]]},
         ]
         await world.managed.read()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_sky_foreign import World, world
+from sky_controller import World, world
 
 from slurmsky.engines.sky import inventory
 from slurmsky.engines.sky.inventory import Offer

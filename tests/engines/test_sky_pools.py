@@ -1,4 +1,4 @@
-"""Jobs in a SkyPilot pool, whose workers take a workdir and no file mounts; arrays of a managed job each."""
+"""Jobs in a SkyPilot pool, whose workers take a workdir and no file mounts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cloud import namespaces_work
 from sky_world import World
 
-from slurmsky.model.spec import JobSpec
 from slurmsky.site import SiteError, load
 
 needs_nodes = pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")
@@ -38,28 +37,6 @@ def test_a_job_in_a_pool(world: World) -> None:
     assert job.pool == "gpus" and "file_mounts" not in job.task
     assert world.ended()["state"] == "COMPLETED" and world.out == b"hi\n"
     assert (world.project / "made").read_text() == "1\n"
-
-
-@pytest.mark.slow
-@needs_nodes
-@pytest.mark.parametrize("how", ["jobs", "pool"])
-def test_each_element_a_managed_job(world: World, how: str) -> None:
-    async def what(world: World) -> None:
-        pool = 'pool="gpus"' if how == "pool" else ""
-        world.engine.site = load(PARTITION + f'arrays="{how}"\n{pool}', "site.toml")
-        for index in (3, 5):
-            spec = JobSpec(job_name="job", array="3,5")
-            more = {"array_job_id": 103, "array_task_id": index, "array_count": 2, "spec": spec}
-            out = f"{world.project}/{index}.out"
-            await world.engine.start(
-                world.launch("#!/bin/sh\necho $SLURM_ARRAY_TASK_ID\n", job_id=100 + index, stdout=out, **more)
-            )
-        await world.until(lambda: sum(event["ev"] == "ended" for event in world.told) == 2)
-        assert not world.engine.packs(spec, "debug")
-
-    world.play(what)
-    assert [job.pool for job in world.server.jobs] == ["gpus" if how == "pool" else ""] * 2
-    assert [(world.project / f"{index}.out").read_text() for index in (3, 5)] == ["3\n", "5\n"]
 
 
 @pytest.mark.parametrize("text", [PARTITION + 'arrays="pool"', '[sky]\narrays="pool"\n' + PARTITION])

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from sky_controller import Peer, World
 from sky_server import SkyServer
-from test_sky_foreign import Peer, World
 
 from slurmsky import paths
 from slurmsky.commands import find

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
+from .gather import Gatherer
 from .http import Client, Interrupted, Rejected, SkyError
 from .watch import Record
 
@@ -36,8 +38,10 @@ class Carrier(Protocol):
     async def find(self, record: Record) -> int:
         """The id of the job that an earlier attempt has launched; 0: there is none. Raises SkyError."""
 
-    async def launch(self, record: Record, yaml: str, save: Callable[[], None]) -> int:
-        """Launch; the id. Not idempotent: after an error ``find`` comes first. ``save`` keeps the record."""
+    async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
+        """Launch what lies in the run's folder; the id. Not idempotent: after an error ``find`` comes first.
+        ``save`` keeps the record.
+        """
 
     async def cancel(self, record: Record) -> None:
         """End it, with all that runs there. Raises SkyError."""
@@ -60,17 +64,26 @@ class ManagedJobs:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.cancelled: Gatherer[int] = Gatherer(client.cancel)  # each request is a process on the server
 
     async def find(self, record: Record) -> int:
-        return next(iter(await self.client.find(record.name)), 0)
+        return next(iter(await self.client.launched(record.name)), 0)
 
-    async def launch(self, record: Record, yaml: str, save: Callable[[], None]) -> int:
-        found = await self.client.launch(yaml, record.name, pool=record.pool, blob_id=record.blob_id)
-        return next(iter(found), 0)
+    async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
+        return next(iter(await self.ask(record, folder)), 0)
+
+    async def ask(self, record: Record, folder: Path, num_jobs: int | None = None) -> list[int]:
+        """Have what lies in the folder launched; the ids. Raises SkyError."""
+        if record.blob_id:
+            await self.client.upload(record.blob_id, folder / "ship.zip")
+        yaml = (folder / "task.yaml").read_text()
+        return await self.client.launch(
+            yaml, record.name, num_jobs=num_jobs, pool=record.pool, blob_id=record.blob_id
+        )
 
     async def cancel(self, record: Record) -> None:
         if record.managed_job_id:
-            await self.client.cancel([record.managed_job_id])
+            await self.cancelled.add(record.managed_job_id)
 
     async def release(self, record: Record) -> None:
         """SkyPilot does it by itself."""
@@ -112,9 +125,11 @@ class Clusters:
         jobs = await self.client.call("/queue", {"cluster_name": record.name, "skip_finished": False})
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
-    async def launch(self, record: Record, yaml: str, save: Callable[[], None]) -> int:
+    async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
+        yaml = (folder / "task.yaml").read_text()
         body = {"task": yaml, "cluster_name": record.name, "retry_until_up": True, "quiet_optimizer": True}
         if record.blob_id:
+            await self.client.upload(record.blob_id, folder / "ship.zip")
             body["file_mounts_blob_id"] = record.blob_id
         record.request_id = await self.client.post("/launch", body)
         save()

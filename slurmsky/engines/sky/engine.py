@@ -22,10 +22,12 @@ from . import control, letters, pace, packs, prices, shipment
 from .carriers import Carrier, Clusters, ManagedJobs
 from .contact import Contact
 from .following import Followers
+from .gather import Gatherer
 from .http import Client, Rejected, SkyError, WrongVersion
 from .launching import Launcher, NotLaunched
-from .preparing import prepare, task_of
+from .preparing import prepare, prepare_together, task_of
 from .states import TERMINAL, Answer, States
+from .together import Together
 from .watch import Record, Watch
 
 log = logging.getLogger("slurmsky.sky")
@@ -44,15 +46,16 @@ class SkyEngine:
         self.client = client
         self._on_event = on_event
         self._managed_jobs, self._clusters = ManagedJobs(client), Clusters(client)
+        self._together = Together(client, self._managed_jobs)
         self._watches: dict[int, Watch] = {}
-        self._contacts: dict[str, Contact] = {}  # by the run's name
-        self._packers: dict[int, packs.Packer] = {}
+        self._contacts: dict[Path, Contact] = {}  # by the run's folder
+        self._arrays: dict[int, Gatherer[Launch]] = {}  # elements that begin together, by their array
         self._starting: dict[int, asyncio.Future[None]] = {}  # jobs that are being packed
         self._tasks: set[asyncio.Task[None]] = set()
         self._states = States(
             client, site.sky.queue_poll_s, self._watches, self._carrier, self._heard, self._heard_nothing
         )
-        self._launcher = Launcher(client, self._carrier)
+        self._launcher = Launcher(self._carrier)
         self._followers = Followers(self._carrier, self._states)
 
     # --- what the controller asks
@@ -61,7 +64,8 @@ class SkyEngine:
         """Make the job ready to travel, have SkyPilot check it, and launch it in the background.
 
         A run that was started before (by a controller that is gone) is found again instead. Elements of an
-        array that come together, and need one node each, share nodes: they are a pack, one managed job.
+        array that come together are launched together: those that need one node each share nodes, as a pack, which
+        is one managed job; the others are a managed job each, of one request.
         """
         while launch.job_id in self._starting:
             await self._starting[launch.job_id]
@@ -81,44 +85,61 @@ class SkyEngine:
             self._find_again(Path(pointer.read_text()))
             self._watches[launch.job_id].record.member(launch.job_id).ended = False
             return
-        task = task_of(launch, self.site)
-        if packs.packable(launch, task):
-            await self._packer(launch).add(launch)
+        if packs.first_run(launch):
+            gatherer = self._arrays.setdefault(launch.array_job_id, Gatherer(self._start_elements))
+            await gatherer.add(launch)
         else:
-            await self._prepare(launch, task, [launch])
+            await self._prepare(launch, task_of(launch, self.site), [launch])
 
-    def _packer(self, launch: Launch) -> packs.Packer:
-        """What gathers the elements of the launch's array."""
-        packer = self._packers.get(launch.array_job_id)
-        if packer is None:
-            packer = self._packers[launch.array_job_id] = packs.Packer(self._start_pack)
-        return packer
-
-    async def _start_pack(self, elements: list[Launch]) -> None:
-        task = task_of(elements[0], self.site)
-        partition = self.site.cluster.partition(elements[0].partition)
-        for part, slots in packs.split(elements, task, partition, self.site):
-            await self._prepare(part[0], packs.sized(task, slots), part, slots)
+    async def _start_elements(self, elements: list[Launch]) -> None:
+        for group in packs.alike(elements):
+            task = task_of(group[0], self.site)
+            partition = self.site.cluster.partition(group[0].partition)
+            if packs.packs(group[0].spec, task):
+                for part, slots in packs.split(group, task, partition, self.site):
+                    await self._prepare(part[0], packs.sized(task, slots), part, slots)
+            elif len(group) > 1:
+                await self._prepare_together(group, task)
+            else:
+                await self._prepare(group[0], task, group)
 
     async def _prepare(self, launch: Launch, task: SkyTask, members: list[Launch], slots: int = 0) -> None:
         """Everything up to the launch, which goes on by itself."""
         upload = not self.client.access.local
         folder = await prepare(launch, task, members, slots, home=self.folder, site=self.site, upload=upload)
-        watch = Watch.load(folder, self._tell)
-        self._take_letters(watch)
+        await self._go(folder, [(folder, members)])
+
+    async def _prepare_together(self, elements: list[Launch], task: SkyTask) -> None:
+        """The same for elements that are a managed job each."""
+        upload = not self.client.access.local
+        shared, folders = await prepare_together(elements, task, home=self.folder, site=self.site, upload=upload)
+        await self._go(shared, [(folder, [element]) for folder, element in zip(folders, elements, strict=True)])
+
+    async def _go(self, about: Path, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> None:
+        """Have SkyPilot check a task, that in the folder ``about``, and launch it. ``runs``: folder and members of
+        each job that it is for.
+        """
+        problem = ""
         try:
-            await self.client.validate((folder / "task.yaml").read_text())
+            await self.client.validate((about / "task.yaml").read_text())
         except (Rejected, WrongVersion) as error:
             raise EngineError(f"SkyPilot refused the job: {error}") from error
         except SkyError as error:
-            self._state(watch.record, "PENDING", "Resources", f"waiting for SkyPilot: {error}")
-        watch.save()
-        for member in members:
-            pointer = self._pointer(member.job_id, member.restart_count)
-            pointer.parent.mkdir(parents=True, exist_ok=True)
-            pointer.write_text(str(folder))
-            self._watches[member.job_id] = watch
-        self._spawn(self._live(watch))
+            problem = f"waiting for SkyPilot: {error}"
+        watches = []
+        for folder, members in runs:
+            watch = Watch.load(folder, self._tell)
+            self._take_letters(watch)
+            if problem:
+                self._state(watch.record, "PENDING", "Resources", problem)
+            for member in members:
+                pointer = self._pointer(member.job_id, member.restart_count)
+                pointer.parent.mkdir(parents=True, exist_ok=True)
+                pointer.write_text(str(folder))
+                self._watches[member.job_id] = watch
+            watches.append(watch)
+        for watch in watches:
+            self._spawn(self._live(watch))
 
     def _pointer(self, job_id: int, restart: int) -> Path:
         """The file that names the folder of a job's run: its own, or that of the pack it is in."""
@@ -209,8 +230,15 @@ class SkyEngine:
     def agent_address(self, job_id: int) -> str | None:
         """A socket of this machine behind which the job's first node is, once that has told where it is."""
         watch = self._watches.get(job_id)
-        contact = self._contacts.get(watch.record.name) if watch is not None else None
+        contact = self._contacts.get(watch.folder) if watch is not None else None
         return contact.door if contact is not None else None
+
+    def out_of_reach(self, job_id: int) -> str:
+        watch = self._watches.get(job_id)
+        contact = self._contacts.get(watch.folder) if watch is not None else None
+        if contact is None or not contact.problem:
+            return ""
+        return f"the nodes of job {job_id} cannot be reached from this machine ({contact.problem}): only scancel works"
 
     def price_question(
         self, components: Sequence[tuple[JobSpec, str]]
@@ -279,14 +307,14 @@ class SkyEngine:
 
     def _contact(self, watch: Watch) -> Contact:
         """With the first node of a job's run."""
-        contact = self._contacts.get(watch.record.name)
+        contact = self._contacts.get(watch.folder)
         if contact is None:
             contact = Contact(watch.folder, self.socket, self.site.sky.reach)
-            self._contacts[watch.record.name] = contact
+            self._contacts[watch.folder] = contact
         return contact
 
     def _leave(self, watch: Watch) -> None:
-        contact = self._contacts.pop(watch.record.name, None)
+        contact = self._contacts.pop(watch.folder, None)
         if contact is not None:
             contact.close()
 
@@ -410,7 +438,9 @@ class SkyEngine:
 
     def _carrier(self, record: Record) -> Carrier:
         """What carries a job's nodes."""
-        return self._clusters if record.cluster else self._managed_jobs
+        if record.cluster:
+            return self._clusters
+        return self._together if record.together else self._managed_jobs
 
     def _launched(self, record: Record) -> None:
         """Tell what the job is on SkyPilot."""
@@ -501,7 +531,7 @@ class SkyEngine:
             member = record.member(job_id)
             member.started, member.acked = False, 0
         watch.save()
-        shipment.prepare_restart(watch.folder / "ship", record.restart, record.open)
+        shipment.prepare_restart(watch.folder / "ship", record.restart, record.open, record.rank)
         self._state(record, "REQUEUED", "NodeDown", "SkyPilot lost the nodes", restarts=record.restart)
 
     # --- helpers

@@ -146,9 +146,7 @@ class Client:
             body["pool"] = pool
         if blob_id:
             body["file_mounts_blob_id"] = blob_id
-        value = await self.call("/jobs/launch", body)
-        ids = value.get("job_id") if isinstance(value, dict) else None
-        return [int(ids)] if isinstance(ids, int) else [int(number) for number in ids or ()]
+        return _ids(await self.call("/jobs/launch", body))
 
     async def queue(self, job_ids: Sequence[int] | None = None, **more: Any) -> list[dict[str, Any]]:
         """Records of managed jobs, one per SkyPilot task. Heavy: it starts a process on the controller."""
@@ -165,6 +163,32 @@ class Client:
         return sorted(
             {int(job["job_id"]) for job in found if job.get("job_name") == name and job.get("job_id")}
         )
+
+    async def launched(self, name: str) -> list[int]:
+        """Ids of the managed jobs that a launch under this name has made, or will have made once it is over: the
+        server may still be at a request whose answer was lost.
+        """
+        request_id = await self._underway(name)
+        if request_id:
+            return sorted(_ids(await self.result(request_id)))
+        return await self.find(name)
+
+    async def _underway(self, name: str) -> str:
+        """The id of a launch under this name that is not over; "" where there is none, or it is not shown to us."""
+        try:
+            answer = await self._send("GET", "/api/status")
+            requests = json.loads(answer.body or b"null")
+        except (Rejected, ValueError):
+            return ""
+        for request in requests if isinstance(requests, list) else ():
+            if str(request.get("name", "")).endswith("jobs.launch"):
+                try:
+                    body = json.loads(request.get("request_body") or "null")
+                except ValueError:
+                    continue
+                if isinstance(body, dict) and body.get("name") == name:
+                    return str(request.get("request_id", ""))
+        return ""
 
     async def events(self, managed_job_id: int, limit: int = 10) -> list[dict[str, Any]]:
         """The latest changes of a managed job, newest first. Light."""
@@ -335,6 +359,12 @@ class Client:
                 f"what answers at {self.access.endpoint} is not a SkyPilot API server"
             ) from error
         return value if isinstance(value, dict) else {}
+
+
+def _ids(value: Any) -> list[int]:
+    """The ids in a launch's result."""
+    ids = value.get("job_id") if isinstance(value, dict) else None
+    return [int(ids)] if isinstance(ids, int) else [int(number) for number in ids or ()]
 
 
 def _detail(body: bytes) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from ..base import EngineError
 from . import pace
 from .carriers import Carrier
-from .http import Client, Rejected, SkyError
+from .http import Rejected, SkyError
 from .watch import Record, Watch
 
 log = logging.getLogger("slurmsky.sky")
@@ -27,8 +27,7 @@ class NotLaunched(EngineError):
 class Launcher:
     """Asks for jobs, and for their ends. ``carrier``: what a job is asked of."""
 
-    def __init__(self, client: Client, carrier: Callable[[Record], Carrier]) -> None:
-        self._client = client
+    def __init__(self, carrier: Callable[[Record], Carrier]) -> None:
         self._carrier = carrier
 
     async def launch(self, watch: Watch, say: Callable[[str], None]) -> bool:
@@ -37,7 +36,6 @@ class Launcher:
         False: nobody wants it any more. Raises NotLaunched.
         """
         record, carrier = watch.record, self._carrier(watch.record)
-        yaml = (watch.folder / "task.yaml").read_text()
         asked_before = record.phase == "launching"
         for attempt in itertools.count():
             if record.phase == "over" or (record.unwanted and not asked_before):
@@ -47,12 +45,10 @@ class Launcher:
                 if not found:
                     if record.unwanted:
                         break
-                    if record.blob_id:
-                        await self._client.upload(record.blob_id, watch.folder / "ship.zip")
                     record.phase, asked_before = "launching", True
                     watch.save()
                     say("launching on SkyPilot")
-                    found = await carrier.launch(record, yaml, watch.save)
+                    found = await carrier.launch(record, watch.folder, watch.save)
                 if found:
                     record.managed_job_id, record.phase = found, "launched"
                     watch.save()
@@ -64,7 +60,7 @@ class Launcher:
                     raise NotLaunched(str(error), "JobLaunchFailure" if fits else "BadConstraints") from error
                 say(f"waiting for SkyPilot: {error}")
             await asyncio.sleep(pace.retry_s(attempt))
-        if asked_before:
+        if asked_before or record.together:
             await self.release(watch)
         record.phase = "over"
         watch.save()

@@ -28,14 +28,16 @@ RETRY_S = 5.0
 PATIENCE_S = 600.0
 
 
-def set_aside(folder: Path) -> tuple[int, int]:
-    """(first, count) of job ids that no other run got. ``folder``: where the last one is noted."""
+def set_aside(folder: Path, runs: int = 1) -> tuple[int, int]:
+    """(first, count) of job ids that no other run got; of ``runs`` the first, the others' follow. ``folder``: where
+    the last one is noted.
+    """
     note = folder / "letter-ids"
     first = int(note.read_text()) if note.exists() else FIRST_ID
-    if first + IDS > LAST_ID:
+    if first + runs * IDS > LAST_ID:
         first = FIRST_ID
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    note.write_text(str(first + IDS))
+    note.write_text(str(first + runs * IDS))
     return first, IDS
 
 

@@ -1,9 +1,10 @@
-"""Array elements packed onto nodes: one managed job runs many; each alone would cost a minute."""
+"""Array elements that go to SkyPilot together: packed onto nodes, where one managed job runs many (each alone would
+cost a minute), or as a managed job each, of one request.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,37 +15,32 @@ from ...model.spec import INFINITE, JobSpec
 from ...site import Site
 from ...translate.task import SkyTask
 
-GATHER_S = 0.3  # elements that come within this time belong together
 MAX_ELEMENTS = 2000  # of one pack: its settings and its log stay handy
 NODE_CPUS = 8  # what a node of a pack has at most, where the partition names no limit
 NODE_GPUS = 8
 NODES = 4  # managed jobs that share an array, where the partition names no number
+MAX_JOBS = 500  # of one request; also, a node's row of ports is its element's own up to 750 (node/rendezvous.py)
 
 
-class Packer:
-    """Gathers the elements of one array that are started together."""
-
-    def __init__(self, start: Callable[[list[Launch]], Awaitable[None]]) -> None:
-        self._start = start
-        self._gathered: list[Launch] = []
-        self._flush: asyncio.Task[None] | None = None
-
-    async def add(self, launch: Launch) -> None:
-        """Returns when the pack with this element is on its way. Raises what starting it raised."""
-        self._gathered.append(launch)
-        if self._flush is None:
-            self._flush = asyncio.ensure_future(self._soon())
-        await asyncio.shield(self._flush)
-
-    async def _soon(self) -> None:
-        await asyncio.sleep(GATHER_S)
-        gathered, self._gathered, self._flush = self._gathered, [], None
-        await self._start(gathered)
+def first_run(launch: Launch) -> bool:
+    """True for an array's element that begins for the first time: others begin with it."""
+    return launch.array_task_id is not None and launch.restart_count == 0
 
 
-def packable(launch: Launch, task: SkyTask) -> bool:
-    """True for an element that may share a node with others, and begins for the first time."""
-    return launch.array_task_id is not None and launch.restart_count == 0 and packs(launch.spec, task)
+def alike(elements: Sequence[Launch]) -> Iterator[list[Launch]]:
+    """Elements that one task may be for: as many as one request launches, of one description (scontrol may have
+    changed that of some).
+    """
+    groups: list[list[Launch]] = []
+    for element in elements:
+        for group in groups:
+            known = group[0]
+            if (known.spec, known.partition) == (element.spec, element.partition) and len(group) < MAX_JOBS:
+                group.append(element)
+                break
+        else:
+            groups.append([element])
+    yield from groups
 
 
 def packs(spec: JobSpec, task: SkyTask) -> bool:

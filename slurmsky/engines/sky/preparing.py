@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...language import modulelines
 from ...model.allocation import Launch
@@ -17,6 +18,7 @@ from ...translate.task import SkyTask, sky_name
 from ..base import EngineError
 from . import letters, shipment
 from .carriers import Clusters
+from .together import Request
 from .watch import Member, Record
 
 
@@ -50,8 +52,59 @@ async def prepare(
     this machine, and gets files in an archive.
     """
     base = launch.array_job_id if slots else launch.job_id
-    name = unique_name(task.name, base)
-    folder = home / str(launch.job_id) / f"run{launch.restart_count}"
+    folder = run_folder(home, launch)
+    about: dict[str, Any] = {"elements": members, "slots": slots} if slots else {}
+    record = _record(launch, unique_name(task.name, base), task, members)
+    record.job_id = base
+    record.blob_id = await _make(folder, launch, task, record.name, about, home=home, site=site, upload=upload)
+    record.write(folder)
+    return folder
+
+
+async def prepare_together(
+    elements: Sequence[Launch], task: SkyTask, *, home: Path, site: Site, upload: bool
+) -> tuple[Path, list[Path]]:
+    """As prepare, for elements of an array that are a managed job each, of one request: the folder with what they
+    share, and those of their runs.
+    """
+    first = elements[0]
+    folders = [run_folder(home, element) for element in elements]
+    shared = folders[0] / "together"
+    name = unique_name(task.name, first.array_job_id)
+    blob_id = await _make(shared, first, task, name, {"ranks": elements}, home=home, site=site, upload=upload)
+
+    def write() -> None:
+        Request([str(folder) for folder in folders], name).write(shared)
+        for rank, (element, folder) in enumerate(zip(elements, folders, strict=True)):
+            record = _record(element, name, task, [element])
+            record.together, record.rank, record.blob_id = str(shared), rank, blob_id
+            record.write(folder)
+            for part in ("ship", "manifest.json"):
+                (folder / part).symlink_to(shared / part)
+
+    await asyncio.to_thread(write)
+    return shared, folders
+
+
+def run_folder(home: Path, launch: Launch) -> Path:
+    """The folder of a job's run."""
+    return home / str(launch.job_id) / f"run{launch.restart_count}"
+
+
+async def _make(
+    folder: Path,
+    launch: Launch,
+    task: SkyTask,
+    name: str,
+    about: dict[str, Any],
+    *,
+    home: Path,
+    site: Site,
+    upload: bool,
+) -> str:
+    """Make what travels, in the folder; the id of its archive where there is one. ``about``: as shipment.pack takes it
+    of array elements.
+    """
     ship = await asyncio.to_thread(
         shipment.pack,
         launch,
@@ -62,17 +115,28 @@ async def prepare(
         return_mib=site.sky.return_mib,
         alone_min=site.sky.idle_minutes if launch.script is None else 0,
         environment=dict(site.environment),
-        elements=members if slots else (),
-        slots=max(slots, 1),
-        letter_ids=letters.set_aside(home),
+        letter_ids=letters.set_aside(home, len(about.get("ranks", "1"))),
+        **about,
     )
     if task.pool:
         ship = await asyncio.to_thread(ship.in_workdir)
     fields = {**task.fields, "name": name, **ship.fields}
     if not task.pool:
         fields["file_mounts"] = {**task.fields.get("file_mounts", {}), **ship.fields["file_mounts"]}
-    record = Record(
-        job_id=base,
+    if launch.script is None:
+        fields = Clusters.fields(fields)
+    blob_id = ""
+    if upload:
+        blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")
+        fields["file_mounts_mapping"] = {str(path): str(path) for path in ship.local_paths()}
+    (folder / "task.yaml").write_text(json.dumps(fields))  # JSON is YAML
+    (folder / "manifest.json").write_text(json.dumps(ship.manifest))
+    return blob_id
+
+
+def _record(launch: Launch, name: str, task: SkyTask, members: Sequence[Launch]) -> Record:
+    return Record(
+        job_id=launch.job_id,
         name=name,
         restart=launch.restart_count,
         pool=task.pool,
@@ -82,15 +146,6 @@ async def prepare(
         cluster=launch.script is None,
         members={str(member.job_id): Member() for member in members},
     )
-    if record.cluster:
-        fields = Clusters.fields(fields)
-    if upload:
-        record.blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")
-        fields["file_mounts_mapping"] = {str(path): str(path) for path in ship.local_paths()}
-    (folder / "task.yaml").write_text(json.dumps(fields))  # JSON is YAML
-    (folder / "manifest.json").write_text(json.dumps(ship.manifest))
-    record.write(folder)
-    return folder
 
 
 def unique_name(job_name: str, job_id: int) -> str:

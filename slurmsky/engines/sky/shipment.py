@@ -20,6 +20,7 @@ from typing import Any
 
 from ...model.allocation import Launch
 from ...node import files
+from ...node.launches import settings_of
 from ..base import EngineError
 from . import certificates, letters, pyz
 from .watch import Record
@@ -66,11 +67,18 @@ class Shipment:
         Workers keep what earlier jobs brought, so it lies there under the job's unique name.
         """
         name = self.fields["run"].split("/")[-2]
-        root = self.folder.parent / "workdir"
-        # The very files, not copies: a restart renews the settings in them.
-        shutil.copytree(self.folder, root / name, copy_function=os.link)
-        os.link(self.program, root / self.program.name)
+        root = _workdir(self.folder, name, self.program)
         return replace(self, fields={"workdir": str(root), "run": f"sh {name}/start.sh\n"})
+
+
+def _workdir(folder: Path, name: str, program: Path) -> Path:
+    """Move a shipment's folder into a workdir. What is renewed for a restart is still found in its old place."""
+    root = folder.parent / "workdir"
+    root.mkdir(mode=0o700, exist_ok=True)
+    folder.rename(root / name)
+    folder.symlink_to(Path("workdir") / name)
+    os.link(program, root / program.name)
+    return root
 
 
 def pack(
@@ -84,10 +92,12 @@ def pack(
     environment: dict[str, str],
     elements: Sequence[Launch] = (),
     slots: int = 1,
+    ranks: Sequence[Launch] = (),
     alone_min: int = 0,
     letter_ids: tuple[int, int] = (0, 0),
 ) -> Shipment:
-    """Make the folder for a job, or for ``elements`` of an array, ``slots`` of which run at a time.
+    """Make the folder for a job; or for ``elements`` of an array, ``slots`` of which run at a time; or for elements
+    that are a managed job each, ``ranks``.
 
     ``alone_min``: the nodes end it when nobody has been there for so many minutes; 0: never.
 
@@ -124,6 +134,8 @@ def pack(
     if elements:
         settings["elements"] = [difference(launch, element) for element in elements]
         settings["slots"] = slots
+    if ranks:
+        settings["ranks"] = [difference(launch, element) for element in ranks]
     _private(folder / "settings.json", json.dumps(settings).encode())
     _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
     fields = {
@@ -142,14 +154,15 @@ def difference(launch: Launch, element: Launch) -> dict[str, Any]:
     }
 
 
-def prepare_restart(folder: Path, count: int, unfinished: Collection[int]) -> None:
+def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank: int = 0) -> None:
     """Settings for the next run on other nodes: how often the job was restarted, and which elements remain.
+    ``rank``: of the job among those that were launched together.
 
     A local API server reads what was shipped again at a recovery.
     """
     path = folder / "settings.json"
     settings = json.loads(path.read_text())
-    settings["launch"]["restart_count"] = count
+    (settings["ranks"][rank] if "ranks" in settings else settings["launch"])["restart_count"] = count
     if "elements" in settings:
         settings["elements"] = [
             {**element, "restart_count": count}
@@ -161,11 +174,37 @@ def prepare_restart(folder: Path, count: int, unfinished: Collection[int]) -> No
 
 def ship_again(folder: Path, record: Record) -> None:
     """Make a run's folder ready to be launched once more, under another name, with what it holds now."""
-    fields = json.loads((folder / "task.yaml").read_text())
+    fields = json.loads((Path(record.together or folder) / "task.yaml").read_text())
     record.name = fields["name"] = f"{record.name.partition('_')[0]}_{record.restart}"
+    if record.together:
+        # Another one of them may be lost in the same moment.
+        record.name = fields["name"] = f"{record.name}_{record.rank}"
+        fields |= _leave(folder, record, fields)
     (folder / "task.yaml").write_text(json.dumps(fields))
     paths = [Path(fields["workdir"])] if "workdir" in fields else [Path(path) for path in fields["file_mounts_mapping"]]
     record.blob_id = _zip(paths, folder / "ship.zip")
+
+
+def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, Any]:
+    """Give a job that was launched together with others a shipment of its own, in its run's folder; the task's fields
+    that bring it to the nodes.
+    """
+    shared, own = (folder / "ship").resolve(), folder / "ship"
+    own.unlink()
+    shutil.copytree(shared, own, copy_function=os.link)
+    settings = settings_of(json.loads((shared / "settings.json").read_text()), record.rank)
+    _private(own / "settings.json", json.dumps(settings).encode())
+    record.together, record.rank = "", 0
+    if "workdir" in fields:
+        program = Path(fields["workdir"]) / Path(settings["agent"]).name
+        return {"workdir": str(_workdir(own, shared.name, program))}
+
+    def moved(path: str) -> str:
+        return str(own) if Path(path).resolve() == shared else path
+
+    mounts = {there: moved(here) for there, here in fields["file_mounts"].items()}
+    paths = map(moved, fields["file_mounts_mapping"])
+    return {"file_mounts": mounts, "file_mounts_mapping": {path: path for path in paths}}
 
 
 def archive(
@@ -233,9 +272,12 @@ def _folders(launch: Launch) -> list[str]:
 
 
 def _private(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    """Write a file as a whole: SkyPilot may be reading the one that was there."""
+    partial = path.with_name(f".{path.name}.part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
+    os.replace(partial, path)
 
 
 def zip_for_upload(shipment: Shipment, target: Path) -> str:

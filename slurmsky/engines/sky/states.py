@@ -87,7 +87,6 @@ class States:
         self._carrier = carrier
         self._on_news = on_news
         self._on_silence = on_silence
-        self._failures: dict[str, str] = {}  # by name: what SkyPilot said of those that ended
         self._poller: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -103,7 +102,7 @@ class States:
 
     def verdict(self, record: Record) -> sky_status.Seen:
         """What a job that SkyPilot calls over has become."""
-        return sky_status.seen(record.status, failure=self._failures.get(record.name, ""))
+        return sky_status.seen(record.status, failure=record.failure)
 
     async def ask(self, watch: Watch) -> None:
         """Ask about one job. A server that is away is no reason to give up."""
@@ -115,7 +114,7 @@ class States:
     def _active(self) -> list[Watch]:
         return [
             watch
-            for watch in self._watches.values()
+            for watch in dict.fromkeys(self._watches.values())  # those of many jobs once
             if watch.record.phase == "launched" and watch.record.status not in TERMINAL
         ]
 
@@ -168,7 +167,7 @@ class States:
         moved = answer.status != record.status
         record.status, record.said = answer.status, answer.said
         if answer.status in TERMINAL:
-            self._failures[record.name] = answer.failure
+            record.failure = answer.failure
             if watch.reading is not None:
                 asyncio.get_running_loop().call_later(pace.LOG_END_S, watch.reading.cancel)
         watch.save()

@@ -44,7 +44,10 @@ class Record:
     phase: str = "new"  # new | launching | launched | over
     status: str = ""  # SkyPilot's, as seen last
     said: str = ""  # ... and what it said with it
+    failure: str = ""  # ... of its end
     control: str = ""  # host:port of the first node
+    together: str = ""  # folder that it shares with others of one request, "" = it is launched alone
+    rank: int = 0  # ... and its place among them
     cluster: bool = False  # its nodes are a cluster (an allocation), not a managed job (a batch job)
     request_id: str = ""  # of the cluster's launch
     session: int = -1
