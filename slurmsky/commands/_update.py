@@ -20,7 +20,7 @@ from ..model.spec import INFINITE
 from ..model.states import JobState
 from . import _reservations, _targets
 from . import _update_read as read
-from ._verbs import report_array
+from ._verbs import details, report_array
 
 Set = Callable[[Context, Job, Any], None]
 
@@ -83,8 +83,8 @@ def _time_limit(ctx: Context, job: Job, value: tuple[str, int]) -> None:
             raise SlurmError(Errno.INVALID_TIME_LIMIT)
         minutes = now - minutes
     if job.state is JobState.RUNNING or os.geteuid() == 0 or minutes <= now or job.state is JobState.PENDING:
-        job.spec = job.spec.evolve(time_limit_min=minutes)
         ctx.queue.life.set_time_limit(job, minutes)
+        job.spec = job.spec.evolve(time_limit_min=minutes)
 
 
 def _nice(ctx: Context, job: Job, value: int) -> None:
@@ -408,6 +408,7 @@ def _change(ctx: Context, text: str, changes: Sequence[tuple[Key, Any]]) -> int:
     problems = [problem for _, problem in results if problem is not None]
     if not problems:
         return 0
+    details(ctx, problems)
     if records[0].array_job_id and (len(records) > 1 or records[0].pending_count):
         report_array(ctx, results)
     else:

@@ -46,6 +46,12 @@ def report_array(ctx: Context, results: Sequence[tuple[Job, SlurmError | None]])
         ctx.err(f"{jobs[0].array_job_id}_{arrayspec.format_indices(tasks)}: {text}")
 
 
+def details(ctx: Context, problems: Iterable[SlurmError]) -> None:
+    """What there is to say before the refusals themselves, once each."""
+    for line in dict.fromkeys(line for problem in problems for line in problem.details):
+        ctx.err(line)
+
+
 def _tasks(job: Job) -> Iterable[int]:
     if job.array_task_id is not None:
         return [job.array_task_id]
@@ -59,6 +65,7 @@ def _run(ctx: Context, ids: Sequence[str], act: Act, trailer: bool) -> int:
         for text in jobids.split(word):
             results, error = _each(ctx, text, act, whole=not trailer)
             problems = [problem for _, problem in results if problem]
+            details(ctx, problems)
             if error is None and results and results[0][0].array_job_id and len(results) > 1 and problems:
                 report_array(ctx, results)
                 code = 1
@@ -126,6 +133,7 @@ def resume(ctx: Context, ids: Sequence[str]) -> int:
                 code = 1
             for _, problem in results:
                 if problem is not None:
+                    details(ctx, [problem])
                     ctx.err(f"{problem.text} for job {text}")
                     code = 1
     return code

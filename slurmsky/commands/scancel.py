@@ -159,6 +159,8 @@ def _act(ctx: Context, query: ScancelQuery, job: Job, wanted: JobId | None) -> i
         finished = error.errno in (Errno.ALREADY_DONE,)
         if finished and not query.verbose:
             return 0
+        for detail in error.details:
+            ctx.error(detail)
         if step is not None:
             ctx.error(f"Kill job error on job step id {shown}: {error.text}")
         else:

@@ -220,8 +220,16 @@ class LifeCycle:
                 await request
             except EngineError as error:
                 log.warning("job %d: %s", job.job_id, error)
+                job.system_comment = str(error)
+                self.book.touch(job)
 
         background(send())
+
+    def _in_reach(self, job: Job) -> None:
+        """Raise SlurmError for a running job whose nodes cannot be told anything: nothing would come of it."""
+        problem = self.engine.out_of_reach(self.leader(job).job_id) if job.state.active else ""
+        if problem:
+            raise SlurmError(Errno.UNREACHABLE, problem)
 
     def _ours(self, job: Job) -> None:
         """Raise SlurmError for a job that others launched: all that can be done with it is to cancel it."""
@@ -241,6 +249,7 @@ class LifeCycle:
                 self.cancel(job, job.uid)
                 return
             raise SlurmError(Errno.NOT_RUNNING)
+        self._in_reach(job)
         # The steps of all components, whichever is named (slurm 22.05).
         self._to_engine(job, self.engine.signal(self.leader(job).job_id, number, target))
 
@@ -403,6 +412,7 @@ class LifeCycle:
             raise SlurmError(Errno.JOB_PENDING)
         if job.state is not JobState.RUNNING:
             raise SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.NOT_SUPPORTED)
+        self._in_reach(job)
         now = self.book.clock()
         for part in self.book.components(job):
             part.state = JobState.SUSPENDED
@@ -419,6 +429,7 @@ class LifeCycle:
             if job.state.finished:
                 raise SlurmError(Errno.JOB_FINISHED)
             raise SlurmError(Errno.JOB_PENDING if job.state is JobState.PENDING else Errno.NOT_SUSPENDED)
+        self._in_reach(job)
         now = self.book.clock()
         gap = now - job.suspend_time
         for part in self.book.components(job):
@@ -441,6 +452,7 @@ class LifeCycle:
     def set_time_limit(self, job: Job, minutes: int) -> None:
         """A new time limit, of a pending or running job."""
         self._ours(job)
+        self._in_reach(job)
         job.time_limit_min = minutes
         if job.state.active:
             job.end_time = job.start_time + job.suspended_s + minutes * 60 if minutes < INFINITE else 0.0

@@ -84,5 +84,8 @@ class Engine(Protocol):
     def agent_address(self, job_id: int) -> str | None:
         """Unix socket path through which a client reaches the job's head agent, if there is one."""
 
+    def out_of_reach(self, job_id: int) -> str:
+        """Why the nodes of a running job cannot be told anything, as far as is known; "" where they can."""
+
     async def close(self) -> None:
         """Leave the engine; jobs go on."""

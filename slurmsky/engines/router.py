@@ -95,6 +95,10 @@ class Router:
         name = self._of.get(job_id)
         return self._engines[name].agent_address(job_id) if name is not None else None
 
+    def out_of_reach(self, job_id: int) -> str:
+        name = self._of.get(job_id)
+        return self._engines[name].out_of_reach(job_id) if name is not None else ""
+
     async def close(self) -> None:
         for engine in self._engines.values():
             await engine.close()

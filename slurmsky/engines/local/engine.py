@@ -346,6 +346,10 @@ class LocalEngine:
         placed = self._placed.get(job_id)
         return str(self._socket(placed.nodes[0])) if placed is not None and placed.ready else None
 
+    def out_of_reach(self, job_id: int) -> str:
+        """Agents of this machine can be told, or are started for it."""
+        return ""
+
     async def close(self) -> None:
         """Leave the agents: each exits as soon as it has no job."""
         self._closing = True

@@ -61,6 +61,11 @@ class Contact:
         await control.send(self._way(address, cluster).line, message)
 
     @property
+    def problem(self) -> str:
+        """Why the last attempt to reach the node failed; "" when it did not, or is not over."""
+        return self._reach.problem if self._reach is not None else ""
+
+    @property
     def door(self) -> str | None:
         """A socket of this machine behind which the node is, once there is one."""
         return str(self._door.path) if self._door is not None and self._door.is_open else None

@@ -253,6 +253,10 @@ class ForeignJobs:
         """None: there is no agent."""
         return None
 
+    def out_of_reach(self, job_id: int) -> str:
+        """They are not told anything anyway."""
+        return ""
+
     async def close(self) -> None:
         """Jobs go on."""
 

@@ -47,9 +47,19 @@ class Reach:
         self._certificates = folder / "ship" / "tls"
         self._tunnel = Tunnel(cluster, address, folder) if cluster and how != "direct" else None
         self._direct = how != "ssh" or self._tunnel is None
+        self.problem = ""  # why the last attempt failed
 
     async def line(self, hello: dict[str, Any]) -> Line:
         """A connection that the node has welcomed. Raises NoControl."""
+        try:
+            line = await self._line(hello)
+        except NoControl as error:
+            self.problem = str(error)
+            raise
+        self.problem = ""
+        return line
+
+    async def _line(self, hello: dict[str, Any]) -> Line:
         problem: NoControl | None = None
         if self._direct:
             try:
