@@ -86,7 +86,7 @@ def send_back(node: Node, log: Log, skip: frozenset[str], new_stream: Callable[[
         path = os.path.join(node.submit_dir, file.path)
         total = files.digest(path)
         if file.size > node.return_left or total is None:
-            log.event(ev="kept", path=file.path, size=file.size)
+            log.event(ev="kept", path=file.path, size=file.size, at=node.keep(path, file.path))
             continue
         node.return_left -= file.size
         stream = new_stream()

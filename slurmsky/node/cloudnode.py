@@ -62,6 +62,8 @@ class Node:
         self._moved = ("", "")
         self.return_left = int(self.settings["files"].get("return_bytes", 0))
         self.port = 0
+        self._bucket = str(self.settings["files"].get("bucket", ""))
+        self._mounted = os.path.expanduser(self.settings["files"].get("mounted", ""))
 
     # --- the node made ready
     def prepare(self) -> None:
@@ -128,6 +130,18 @@ class Node:
         return {
             name: self.path_here(value) if name in PATH_FIELDS else value for name, value in fields.items()
         }
+
+    def keep(self, path: str, name: str) -> str:
+        """Put a file into the site's bucket, under its name in the submit folder; where it is there, "" if nowhere."""
+        if not self._bucket:
+            return ""
+        try:
+            target = os.path.join(self._mounted, name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copyfile(path, target)
+        except OSError:
+            return ""
+        return "%s/%s" % (self._bucket, name)
 
     def _install(self) -> None:
         """Unpack the program, and launchers for the commands that scripts call."""

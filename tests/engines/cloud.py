@@ -75,6 +75,11 @@ class Cloud:
             for target, source in mounts.items():
                 place = Path(target.replace("~", str(home)))
                 place.parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(source, dict):  # a bucket
+                    bucket = self.bucket(source["source"])
+                    bucket.mkdir(parents=True, exist_ok=True)
+                    place.symlink_to(bucket)
+                    continue
                 (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, place)
             environment = {
                 "PATH": os.environ["PATH"], "HOME": str(home), "HIDDEN": str(self.hidden),
@@ -114,6 +119,10 @@ class Cloud:
             await asyncio.sleep(self.lag.get(rank, 0))
             job.log += skypilots_log(chunk, prefix)
         return await node.wait()
+
+    def bucket(self, url: str) -> Path:
+        """The content of a bucket."""
+        return self.folder / "buckets" / url.replace("://", "-")
 
     async def close(self, runs: Sequence[asyncio.Task[None]]) -> None:
         """The world is over: kill all that runs, and what was just about to be started, until nothing does."""

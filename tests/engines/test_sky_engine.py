@@ -137,6 +137,24 @@ def test_a_file_beyond_the_limit_is_named(world):
     assert b"big (40000000 bytes) was not brought back" in world.out
 
 
+def test_a_file_beyond_the_limit_goes_to_the_sites_bucket(world):
+    async def what(world):
+        world.engine.site = load(
+            '[sky]\nbucket="s3://team/slurmsky"\n[[partition]]\nname="debug"\ndefault=true', "site.toml"
+        )
+        script = "#!/bin/sh\nmkdir out; head -c 40000000 /dev/zero > out/big; echo x > small"
+        await world.engine.start(world.launch(script))
+        await world.until(world.ended)
+
+    world.play(what)
+    job = world.server.jobs[0]
+    assert {"source": "s3://team/slurmsky", "mode": "MOUNT"} in job.task["file_mounts"].values()
+    said = "out/big (40000000 bytes) was not brought back: more than [sky] return_mib; it is at s3://team/slurmsky"
+    assert f"{said}/{job.name}/out/big\n".encode() in world.out
+    assert (world.cloud.bucket("s3://team/slurmsky") / job.name / "out" / "big").stat().st_size == 40_000_000
+    assert not (world.project / "out" / "big").exists() and (world.project / "small").exists()
+
+
 @pytest.mark.parametrize("reachable", [True, False])
 def test_cancel_while_it_runs(world, reachable, monkeypatch):
     """Through its own node where that is reachable, else through SkyPilot, which sends SIGTERM."""

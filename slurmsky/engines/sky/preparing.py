@@ -114,6 +114,7 @@ async def _make(
         upload_mib=site.sky.upload_mib,
         return_mib=site.sky.return_mib,
         alone_min=site.sky.idle_minutes if launch.script is None else 0,
+        bucket="" if task.pool else site.sky.bucket,  # of a job in a pool SkyPilot mounts nothing
         environment=dict(site.environment),
         letter_ids=letters.set_aside(home, len(about.get("ranks", "1"))),
         **about,

@@ -182,7 +182,8 @@ class Returns:
 
     def kept(self, event: dict[str, Any]) -> None:
         """A file that was too large to come."""
-        self.say(f"{event['path']} ({event['size']} bytes) was not brought back: more than [sky] return_mib")
+        place = f"it is at {event['at']}" if event.get("at") else "[sky] bucket of the site file would keep it"
+        self.say(f"{event['path']} ({event['size']} bytes) was not brought back: more than [sky] return_mib; {place}")
 
     def say(self, text: str) -> None:
         if text not in self.messages:

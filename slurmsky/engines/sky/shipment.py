@@ -26,6 +26,7 @@ from . import certificates, letters, pyz
 from .watch import Record
 
 REMOTE = "~/.slurmsky"
+KEPT = "~/.slurmsky-kept"  # where the site's bucket is mounted
 IGNORE_FILES = (".skyignore", ".slurmskyignore")
 MAX_FILES = 200_000
 # Where HOME itself is the submit folder, these are not the job's business.
@@ -94,12 +95,14 @@ def pack(
     slots: int = 1,
     ranks: Sequence[Launch] = (),
     alone_min: int = 0,
+    bucket: str = "",
     letter_ids: tuple[int, int] = (0, 0),
 ) -> Shipment:
     """Make the folder for a job; or for ``elements`` of an array, ``slots`` of which run at a time; or for elements
     that are a managed job each, ``ranks``.
 
-    ``alone_min``: the nodes end it when nobody has been there for so many minutes; 0: never.
+    ``alone_min``: the nodes end it when nobody has been there for so many minutes; 0: never. ``bucket``: where files
+    go that are too large to come back through the log; "": nowhere.
 
     Raises EngineError when the submit folder is too large to travel.
     """
@@ -129,6 +132,8 @@ def pack(
             "archive": "files.tar",
             "return_bytes": return_mib << 20,
             "folders": _folders(launch),
+            "bucket": f"{bucket.rstrip('/')}/{name}" if bucket else "",
+            "mounted": f"{KEPT}/{name}" if bucket else "",
         },
     }
     if elements:
@@ -138,11 +143,13 @@ def pack(
         settings["ranks"] = [difference(launch, element) for element in ranks]
     _private(folder / "settings.json", json.dumps(settings).encode())
     _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
-    fields = {
+    fields: dict[str, Any] = {
         "file_mounts": {f"{REMOTE}/{program.name}": str(program), f"{REMOTE}/{name}": str(folder)},
         # Not exec: SkyPilot appends a wait for its uploads to buckets (task_codegen.py).
         "run": f"sh {REMOTE}/{name}/start.sh\n",
     }
+    if bucket:
+        fields["file_mounts"] |= {KEPT: {"source": bucket, "mode": "MOUNT"}}
     return Shipment(folder, program, fields, manifest)
 
 
@@ -202,7 +209,9 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
     def moved(path: str) -> str:
         return str(own) if Path(path).resolve() == shared else path
 
-    mounts = {there: moved(here) for there, here in fields["file_mounts"].items()}
+    mounts = {
+        there: moved(here) if isinstance(here, str) else here for there, here in fields["file_mounts"].items()
+    }
     paths = map(moved, fields["file_mounts_mapping"])
     return {"file_mounts": mounts, "file_mounts_mapping": {path: path for path in paths}}
 
