@@ -154,6 +154,10 @@ def _tasks(ctx: Context, job: Job, value: int) -> None:
     job.num_cpus = value * (job.spec.cpus_per_task or 1)
 
 
+def _cpus(ctx: Context, job: Job, value: tuple[int, int]) -> None:
+    job.num_cpus, job.max_cpus = value[0], value[1] or job.max_cpus
+
+
 def _deadline(ctx: Context, job: Job, value: int) -> None:
     if value < ctx.queue.clock():
         raise SlurmError(Errno.INVALID_TIME)
@@ -268,7 +272,7 @@ KEYS: dict[str, Key] = {
     "nice": Key(read.loose_number, _nice, pending_only=False),
     "nodelist": Key(read.text, _spec("nodelist")),
     "reqnodelist": Key(read.text, _spec("nodelist")),
-    "numcpus": Key(read.number("NumCPUs", 1), _field("num_cpus")),
+    "numcpus": Key(read.cpu_count, _cpus),
     "numnodes": Key(read.node_count, _nodes),
     "numtasks": Key(read.number("NumTasks", 1), _tasks),
     "oversubscribe": Key(read.yes_no("OverSubscribe"), _share),
@@ -280,6 +284,8 @@ KEYS: dict[str, Key] = {
         read.number("Requeue"), lambda ctx, job, value: _requeue(ctx, job, bool(value)), pending_only=False
     ),
     "reservationname": Key(read.text, _reservation, pending_only=False),
+    # priority/basic, as here, adds nothing to a priority
+    "sitefactor": Key(read.site_factor, lambda ctx, job, value: None, pending_only=False),
     "stderr": Key(read.text, _both("stderr", "error")),
     "stdin": Key(read.text, _both("stdin", "input")),
     "stdout": Key(read.text, _both("stdout", "output")),

@@ -91,6 +91,28 @@ def node_count(ctx: Context, text: str) -> nodecount.NodeCount:
         ) from None
 
 
+def cpu_count(ctx: Context, text: str) -> tuple[int, int]:
+    """MIN[-MAX]; 0 for no MAX."""
+    first, dash, last = text.partition("-")
+    bad = f"scontrol: error: Invalid NumCPUs value: {text}"
+    if not first.isdigit() or (dash and not last.isdigit()):
+        raise Unreadable(f'scontrol: error: Invalid numeric value "{text}" for NumCPUs.', bad)
+    if not int(first) or (dash and int(last) < int(first)):
+        raise Unreadable(bad)
+    return int(first), int(last) if dash else 0
+
+
+def site_factor(ctx: Context, text: str) -> int:
+    """strtoll without a check of the rest."""
+    value = loose_number(ctx, text or "0")
+    if abs(value) > _SITE_FACTOR:
+        raise Unreadable(f"scontrol: error: SiteFactor value out of range (+/- {_SITE_FACTOR}). Value ignored")
+    return value
+
+
+_SITE_FACTOR = 2147483645
+
+
 def mail_types(ctx: Context, text: str) -> tuple[str, ...]:
     from ..language import mailtype
 

@@ -14,6 +14,7 @@ from ..language import arrayspec, jobids
 from ..model.job import Job
 from ..model.states import JobState
 from . import _targets
+from ._administer import write_config
 
 Act = Callable[[Job], None]
 
@@ -178,10 +179,15 @@ async def wait_job(ctx: Context, text: str) -> int:
 
 
 def write(ctx: Context, words: Sequence[str]) -> int:
-    """write batch_script ID [FILE|-]; its errors do not change the exit code, as in Slurm."""
+    """write config [FILE], write batch_script ID [FILE|-]; as in Slurm its errors leave the exit code 0."""
     if not words:
         ctx.err("too few arguments for keyword:write")
         return 1
+    if words[0].lower() == "config":
+        if len(words) > 2:
+            ctx.err("too many arguments for keyword:write")
+            return 1
+        return write_config(ctx, words[1:])
     if not "batch_script".startswith(words[0].lower()):
         ctx.err(f"invalid write argument:{words[0]}")
         return 1

@@ -12,7 +12,7 @@ from ..controller.context import Context
 from ..options import help as helps
 from ..options.query import ScontrolQuery, parse_scontrol
 from ..options.table import load
-from . import _reservations, _show, _update, _verbs
+from . import _administer, _reservations, _show, _update, _verbs
 from ._command import streaming
 from ._report import known_cluster
 from ._surroundings import surroundings
@@ -56,32 +56,6 @@ def _refused(text: str) -> Run:
         return 1
 
     return run
-
-
-def _setdebug(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-    import logging
-
-    levels = {
-        "quiet": 60,
-        "fatal": 50,
-        "error": 40,
-        "info": 20,
-        "verbose": 15,
-        "debug": 10,
-        "debug2": 9,
-        "debug3": 8,
-        "debug4": 7,
-        "debug5": 6,
-    }
-    names = list(levels)
-    word = words[0].lower()
-    if word.isdigit() and int(word) < len(names):
-        word = names[int(word)]
-    if word not in levels:
-        ctx.err(f"invalid debug level: {words[0]}")
-        return 1
-    logging.getLogger("slurmsky").setLevel(levels[word])
-    return 0
 
 
 def _errnumstr(ctx: Context, query: ScontrolQuery, words: Words) -> int:
@@ -177,18 +151,22 @@ VERBS: dict[str, Verb] = {
     "pidinfo": Verb(1, 1, _pidinfo, 3),
     "create": Verb(1, None, _create, 2),
     "delete": Verb(1, None, _delete, 2),
-    "setdebug": Verb(1, 1, _setdebug, 2),
-    "setdebugflags": Verb(1, None, lambda ctx, query, words: 0, 9),
+    "setdebug": Verb(1, 1, _job_verb(_administer.setdebug), 2),
+    "setdebugflags": Verb(1, None, _job_verb(_administer.setdebugflags), 9),
     "errnumstr": Verb(1, 1, _errnumstr, 2),
     "help": Verb(0, None, _usage, 2),
-    "schedloglevel": Verb(1, 1, lambda ctx, query, words: 0, 3),
-    "reconfigure": Verb(0, 0, _refused("slurm_reconfigure error"), 3),
+    "schedloglevel": Verb(1, 1, _job_verb(_administer.schedloglevel), 3),
+    "reconfigure": Verb(0, 1, lambda ctx, query, words: _administer.reconfigure(ctx), 3),
     "shutdown": Verb(0, 1, _refused("slurm_shutdown error"), 8),
     "takeover": Verb(0, 1, _refused("slurm_takeover error"), 8),
     "reboot": Verb(0, None, _refused("slurm_reboot_nodes error"), 3),
     "cancel_reboot": Verb(1, None, _refused("slurm_cancel_reboot error"), 3),
     "crontab": Verb(0, None, _refused("scontrol crontab error"), 2),
-    "fsdampeningfactor": Verb(1, 1, _refused("slurm_set_fs_dampeningfactor error"), 3),
+    "fsdampeningfactor": Verb(1, 1, _job_verb(_administer.dampening), 3),
+    "token": Verb(0, None, _job_verb(_administer.token), 3),
+    "callerid": Verb(4, 5, _job_verb(_administer.callerid), 3),
+    "listjobs": Verb(0, 1, _job_verb(lambda ctx, words: _administer.listjobs(ctx, words, steps=False)), 5),
+    "liststeps": Verb(0, 1, _job_verb(lambda ctx, words: _administer.listjobs(ctx, words, steps=True)), 5),
     "abort": Verb(0, 0, _refused("slurm_shutdown error"), 5),
 }
 

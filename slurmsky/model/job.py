@@ -128,6 +128,7 @@ class Job:
     num_nodes: int = 1  # asked minimum while pending, real afterwards
     max_nodes: int = 0  # 0 = none given
     num_cpus: int = 1
+    max_cpus: int = 0  # 0 = none given
     num_tasks: int = 1
     shares: list[NodeShare] = field(default_factory=list)
     batch_host: str = ""

@@ -26,7 +26,7 @@ _OPERANDS = {
     "sbcast": "files", "sstat": "jobs", "seff": "jobs", "swait": "jobs", "scrontab": "files",
 }  # fmt: skip
 _VERBS = {
-    "scontrol": "cancel_reboot completing create delete getaddrs hold listjobs liststeps listpids notify ping "
+    "scontrol": "callerid cancel_reboot completing create delete getaddrs hold listjobs liststeps listpids notify ping "
                 "reconfigure release requeue requeuehold resume schedloglevel setdebug setdebugflags show shutdown "
                 "suspend takeover token top uhold update version wait_job write",
     "sacctmgr": "add archive clear delete dump help list load modify ping reconfigure show shutdown version",

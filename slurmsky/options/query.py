@@ -237,8 +237,10 @@ def parse_sstat(argv: Sequence[str], context: Context, table: Optional[Table] = 
 
 def parse_scontrol(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> ScontrolQuery:
     """scontrol's options and request words; the words are the command's to read."""
-    part, rest = gather("scontrol", argv, context, table)
-    return _record(ScontrolQuery, part, words=rest)
+    # What follows "setdebugflags" are no options: "-NAME" takes a flag away.
+    end = next((at for at, word in enumerate(argv) if word.lower().startswith("setdebug") and len(word) > 8), len(argv))
+    part, rest = gather("scontrol", argv[:end], context, table)
+    return _record(ScontrolQuery, part, words=(*rest, *argv[end:]))
 
 
 def parse_sattach(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SattachQuery:

@@ -184,8 +184,11 @@ def _size(job: Job, context: Context) -> Iterator[str]:
     # A count that nobody gave goes with a job that ended before it ran.
     gone = job.state.finished and not job.shares and spec.ntasks is None
     tasks = "N/A" if gone else str(job.num_tasks)
-    yield "NumNodes=%s NumCPUs=%d NumTasks=%s CPUs/Task=%d ReqB:S:C:T=0:0:%s:%s" % (
-        nodes, job.num_cpus, tasks, spec.cpus_per_task or 1, facts.or_star(spec.cores_per_socket),
+    cpus = str(job.num_cpus)
+    if job.state is JobState.PENDING and job.max_cpus:
+        cpus = "%d-%d" % (job.num_cpus, job.max_cpus)
+    yield "NumNodes=%s NumCPUs=%s NumTasks=%s CPUs/Task=%d ReqB:S:C:T=0:0:%s:%s" % (
+        nodes, cpus, tasks, spec.cpus_per_task or 1, facts.or_star(spec.cores_per_socket),
         facts.or_star(facts.threads_per_core(spec)))
     yield "ReqTRES=" + facts.tres(facts.requested(job, context))
     yield "AllocTRES=" + (facts.tres(facts.allocated(job, context)) or "(null)")

@@ -1,0 +1,205 @@
+"""scontrol's verbs for administrators: reconfigure, write config, token, callerid, the logs' levels, listjobs.
+
+Source: src/scontrol/scontrol.c, info_job.c, api/config_info.c slurm_write_ctl_conf.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+from ..controller.context import Context
+from ..model.cluster import NodeConfig, PartitionConfig
+from ..model.spec import INFINITE
+from ..report import config as report_config
+from ..report.context import Context as Report
+from ..report.text import Clock, format_minutes
+
+Words = Sequence[str]
+
+_UNSUPPORTED = "Requested operation not supported on this system"
+#: levels by name, and by their place
+_LEVELS = {"quiet": 60, "fatal": 50, "error": 40, "info": 20, "verbose": 15, "debug": 10, "debug2": 9, "debug3": 8,
+           "debug4": 7, "debug5": 6}  # fmt: skip
+#: Source: read_config.c debug_str2flags
+_DEBUG_FLAGS = frozenset("""
+    accrue agent auditrpcs audittls backfill backfillmap burstbuffer cgroup cpu_bind data dbd_agent db_archive db_assoc
+    db_tres db_event db_job db_qos db_query db_reservation db_resource db_step db_usage db_wckey dependency energy
+    federation gang glob_silence gres hetjob interconnect jobaccountgather jag jobcomp elasticsearch jobcontainer
+    license metrics mpi namespace network net networkraw netraw no_conf_hash nodefeatures priority profile protocol
+    reservation
+    route sack script selecttype steps switch task tls tracejobs trigger triggers cpufrequency power powersave workqueue
+    workq conmgr
+""".split())  # noqa: SIM905  # read as a list of words
+
+
+def setdebug(ctx: Context, words: Words) -> int:
+    """setdebug LEVEL: of the controller's log."""
+    word, names = words[0].lower(), list(_LEVELS)
+    if word.isdigit() and int(word) < len(names):
+        word = names[int(word)]
+    if word not in _LEVELS:
+        ctx.err(f"invalid debug level: {words[0]}")
+        return 1
+    logging.getLogger("slurmsky").setLevel(_LEVELS[word])
+    return 0
+
+
+def setdebugflags(ctx: Context, words: Words) -> int:
+    """setdebugflags {+|-}NAME...: the controller's log has no such parts; names are judged."""
+    for word in words:
+        names = word[1:].lower().split(",")
+        if word[:1] in ("+", "-") and _DEBUG_FLAGS.issuperset(names):
+            continue
+        if word is words[-1] and word.lower().startswith(("node=", "nodes=")):
+            continue
+        ctx.err(f"invalid debug flag: {word}")
+        if word[:1] not in ("+", "-"):
+            ctx.err("Usage: setdebugflags {+|-}NAME [{+|-}NAME] [nodes=<NODES>]")
+        return 1
+    return 0
+
+
+def schedloglevel(ctx: Context, words: Words) -> int:
+    """schedloglevel 0|1|disable|enable: there is no log of the scheduler apart."""
+    if words[0].lower() not in ("0", "1", "disable", "enable"):
+        ctx.err(f"invalid schedlog level: {words[0]}")
+        return 1
+    return 0
+
+
+def dampening(ctx: Context, words: Words) -> int:
+    """fsdampeningfactor N: no usage decays here."""
+    if not words[0].isdigit() or not int(words[0]):
+        ctx.err(f"invalid dampening factor: {words[0]}")
+        return 1
+    ctx.err(f"slurm_set_fs_dampeningfactor error: {_UNSUPPORTED}")
+    return 1
+
+
+def token(ctx: Context, words: Words) -> int:
+    """token: there is no AuthAltType that takes one."""
+    for word in words:
+        if not word.lower().startswith(("lifespan=", "username=")):
+            ctx.err(f"Invalid option: `{word}`")
+            return 1
+    ctx.error("slurm_fetch_token: error with request: Requested operation is presently disabled")
+    return 1
+
+
+def callerid(ctx: Context, words: Words) -> int:
+    """callerid SOURCE PORT DESTINATION PORT [4|6]: no slurmd keeps connections' owners."""
+    problem = _not_addresses(words)
+    if problem:
+        ctx.error(problem)
+    else:
+        ctx.err("slurm_network_callerid: unable to retrieve callerid data from remote slurmd")
+    ctx.err("callerid failure: Unspecified error")
+    return 1
+
+
+def _not_addresses(words: Words) -> str:
+    source, source_port, target, target_port, *rest = words
+    if rest and not rest[0].isdigit():
+        return "Address family not an integer"
+    if rest and rest[0] not in ("4", "6"):
+        return f"Invalid address family: {rest[0]}"
+    family = socket.AF_INET6 if rest == ["6"] else socket.AF_INET
+    for text, port, start, side in (
+        (source, source_port, "", "Source"), (target, target_port, "scontrol_callerid: ", "Destination")
+    ):  # fmt: skip
+        try:
+            socket.inet_pton(family, text)
+        except OSError:
+            return f"{start}inet_pton failed for '{text}'"
+        if not port.isdigit():
+            return f"{side} port not an integer"
+    return ""
+
+
+def listjobs(ctx: Context, words: Words, steps: bool) -> int:
+    """listjobs, liststeps [NODE]: what runs on this machine, or on a node of it."""
+    node = words[0] if words else None
+    rows = []
+    for job_id in sorted(ctx.queue.book.active):
+        job = ctx.queue.book.jobs[job_id]
+        running = [step for step in job.steps.values() if not step.state.finished and (not node or node in step.nodes)]
+        rows += [(str(job_id), step.step_id) for step in running]
+    if not rows:
+        ctx.err("No slurmstepd's found on this node")
+        return 1
+    if steps:
+        ctx.out("".join("%-8s %-8s\n" % row for row in [("JOBID", "STEPID"), *rows]))
+    else:
+        ctx.out("".join(["JOBID\n", *("%-8s\n" % job for job in dict.fromkeys(job for job, _ in rows))]))
+    return 0
+
+
+def reconfigure(ctx: Context) -> int:
+    """reconfigure: the next command finds a controller that has read the site file anew; jobs go on."""
+    from ..controller.daemon import read_site
+    from ..site.record import SiteError
+
+    try:
+        changed = read_site(dict(ctx.queue.environment)) != ctx.queue.site
+    except (SiteError, OSError, UnicodeError) as error:
+        ctx.err("slurm_reconfigure error: Unable to process configuration file")
+        ctx.error(str(error))
+        return 1
+    if not changed:
+        return 0
+    if ctx.queue.book.counters.threads > 1:
+        ctx.err("slurm_reconfigure error: Resource temporarily unavailable")
+        ctx.error("srun, salloc or another command waits for the controller: try again when it has its answer")
+        return 1
+    asyncio.get_running_loop().call_later(0.02, ctx.queue.stop)
+    return 0
+
+
+def write_config(ctx: Context, words: Words) -> int:
+    """write config [FILE]: what the cluster is, as a slurm.conf; the time is added to the file's name."""
+    clock = Clock(ctx.queue.clock())
+    place = words[0] if words else str(ctx.queue.paths.home / "slurm.conf")
+    name = f"{os.path.join(ctx.cwd, place)}.{clock.text(clock.now)}"
+    text = "".join(line + "\n" for line in _slurm_conf(ctx, clock))
+    try:
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+    except OSError as error:
+        ctx.error(f"Could not create file {name}: {error.strerror}")
+        return 0
+    ctx.out(f"Slurm config saved to {place}.{clock.text(clock.now)}\n")
+    return 0
+
+
+def _slurm_conf(ctx: Context, clock: Clock) -> Iterator[str]:
+    head = f"#  Configuration file for Slurm - {clock.text(clock.now)}  #"
+    yield from ("#" * len(head), head, "#" * len(head), "#")
+    cluster = ctx.queue.book.cluster
+    facts = {"SlurmctldHost[0]": ctx.queue.host, "StateSaveLocation": str(ctx.queue.paths.home)}
+    for key, value in report_config.config_pairs(Report(clock, cluster), facts).items():
+        if key in ("BOOT_TIME", "NEXT_JOB_ID", "HASH_VAL", "SLURM_CONF", "SLURM_VERSION"):
+            continue
+        word = value.removesuffix(" sec").removesuffix(" min")
+        yield f"#{key}=" if word in ("(null)", "") else f"{key.partition('[')[0]}={word}"
+    yield from ("#", *map(_node_line, cluster.nodes), "#", *map(_partition_line, cluster.partitions))
+
+
+def _node_line(node: NodeConfig) -> str:
+    gres = ",".join(":".join(filter(None, (name, kind, str(count)))) for name, kind, count in node.gres)
+    pairs = {
+        "NodeName": node.name, "CPUs": node.cpus, "Boards": node.boards, "SocketsPerBoard": node.sockets,
+        "CoresPerSocket": node.cores, "ThreadsPerCore": node.threads, "RealMemory": node.memory_mib,
+        "TmpDisk": node.tmp_mib, "Weight": node.weight, "Feature": ",".join(node.features), "Gres": gres,
+    }  # fmt: skip
+    return " ".join(f"{key}={value}" for key, value in pairs.items() if value not in ("", 0))
+
+
+def _partition_line(part: PartitionConfig) -> str:
+    limit = "UNLIMITED" if part.max_time_min == INFINITE else format_minutes(part.max_time_min)
+    default = " Default=YES" if part.default else ""
+    return f"PartitionName={part.name} Nodes={','.join(part.nodes)}{default} MaxTime={limit} State={part.state.upper()}"
