@@ -9,16 +9,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from ..controller.context import Context
 from ..options import help as helps
-from ..options.errors import failure
 from ..options.family import Request, parse
 from ..report import manager as report
 from ..report import matching
+from ..report.json_manager import MANAGED, database_pings
 from ..report.print_fields import Look
 from ._accounts import records
 from ._command import streaming
+from ._documents import as_data, document
 from ._repeat import dialogue
 from ._surroundings import surroundings
 
@@ -51,9 +53,6 @@ class _Mood:
 async def main(ctx: Context) -> int:
     """One verb, or those on stdin, line by line."""
     request = parse("sacctmgr", ctx.args, surroundings(ctx))
-    if "json" in request.values or "yaml" in request.values:
-        raise failure("sacctmgr", "Requested operation not supported on this system",
-                      "--json: sacctmgr prints tables only")  # fmt: skip
     mood = _Mood(Look(parsable=request.parsable, header=not request.get("noheader")),
                  bool(request.get("associations")), bool(request.get("readonly")))  # fmt: skip
     if request.words:
@@ -89,6 +88,8 @@ def _run(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> i
     elif verb == "associations":
         mood.associations = True
     elif verb == "ping":
+        if as_data(request):
+            return document(ctx, request, "pings", database_pings(ctx.queue.host))
         ctx.out(f"slurmdbd(primary) at {ctx.queue.host} is UP\n")
     elif verb == "shutdown":
         ctx.err(f" Problem shutting down server: {_DENIED}")
@@ -106,6 +107,15 @@ def _show(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> 
             ctx.err(line)
         return 1
     known = records(ctx, request.time_format)
+    if as_data(request) and wanted.name in MANAGED:
+        name, make = MANAGED[wanted.name]
+        try:
+            meant = report.meant(known, wanted, words[1:])
+        except report.BadRequest as error:
+            for line in error.args:
+                ctx.err(line)
+            return 1
+        return document(ctx, request, name, list(compress(make(known), meant)))
     if wanted.name == "RunAwayJobs":
         ctx.out(f"Runaway Jobs: No runaway jobs found on cluster {known.cluster.name}\n")
         return 0

@@ -6,11 +6,12 @@ import os
 import time
 
 from ..controller.context import Context
-from ..options.errors import failure
 from ..options.family import parse
 from ..report.diag import Counters, sdiag_text
+from ..report.json_manager import statistics_record
 from ..report.text import Clock
 from ._command import command
+from ._documents import as_data, document
 from ._report import caller_zone, known_cluster
 from ._surroundings import surroundings, user_name
 
@@ -19,8 +20,6 @@ from ._surroundings import surroundings, user_name
 def main(ctx: Context) -> int:
     """Print, or set to zero."""
     request = parse("sdiag", ctx.args, surroundings(ctx))
-    if "json" in request.values or "yaml" in request.values:
-        raise failure("sdiag", "Requested operation not supported on this system", "--json: sdiag prints text only")
     if not known_cluster(ctx, request.get("clusters")):
         return 1
     queue = ctx.queue
@@ -34,6 +33,9 @@ def main(ctx: Context) -> int:
     pending = sum(max(1, queue.book.jobs[job].pending_count) for job in queue.book.pending)
     clock, running = Clock(queue.clock(), caller_zone(ctx)), len(queue.book.active)
     who = (user_name(uid), uid)
+    if as_data(request):
+        one = statistics_record(queue.book.counters, clock.now, pending, running, who, _latency())
+        return document(ctx, request, "statistics", one)
     ctx.out(sdiag_text(queue.book.counters, clock, pending, running, who, _latency(), order))
     return 0
 

@@ -7,10 +7,12 @@ from ..options import help as helps
 from ..options.errors import failure
 from ..options.family import parse
 from ..report import shares as report
+from ..report.json_manager import shares_record
 from ..report.manager import associations
 from ..report.print_fields import InvalidField, Look
 from ._accounts import records
 from ._command import command
+from ._documents import as_data, document
 from ._report import known_cluster
 from ._surroundings import find_user, surroundings
 
@@ -22,8 +24,6 @@ def main(ctx: Context) -> int:
     if request.get("helpformat"):
         ctx.out(helps.in_columns(report.field_names()))
         return 0
-    if "json" in request.values or "yaml" in request.values:
-        raise failure("sshare", "Requested operation not supported on this system", "--json: there is no usage to list")
     for name in request.get("users", ()):
         if find_user(name) is None:
             raise failure("sshare", f"Invalid user id: {name}", level="fatal")
@@ -38,6 +38,8 @@ def main(ctx: Context) -> int:
         rows = [row for row in rows if not row.user or row.user in users]
     if request.get("users_only"):
         rows = [row for row in rows if row.user]
+    if as_data(request):
+        return document(ctx, request, "shares", shares_record(rows))
     text = request.get("format") or report.default_format(bool(request.get("long")), bool(request.get("partition")))
     try:
         columns = report.columns(text)

@@ -102,6 +102,11 @@ def ping_document(host: str, about: Record) -> Record:
     return answer("pings", ping_records(host), about)
 
 
+def managed_document(name: str, records: Any, about: Record) -> Record:
+    """Answer of sdiag, sshare and sacctmgr show --json: records, or one, under their name."""
+    return answer(name, records, about)
+
+
 def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], about: Record,
                    now: float) -> Record:
     """Answer of sinfo --json."""

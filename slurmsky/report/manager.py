@@ -204,11 +204,14 @@ class Records:
         return rows
 
 
-def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> str:
-    """The table of an entity. Raises BadRequest for a word that means nothing."""
+Tests = list[tuple[str, frozenset[str]]]
+
+
+def _asked(wanted: Entity, words: Sequence[str]) -> tuple[str, bool, Tests]:
+    """The format, whether with associations, and the headers whose cells must be one of some texts."""
     asked = matching.conditions(words)
     text, with_associations = "", False
-    tests: list[tuple[str, frozenset[str]]] = []
+    tests: Tests = []
     for word in asked.bare:
         flag = matching.choose(word, ((name, least, name) for name, least in FLAGS))
         if flag is not None:
@@ -226,6 +229,22 @@ def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> 
             raise BadRequest(f" Unknown condition: {name}={value}", " Use keyword 'set' to modify value")
         if header:
             tests.append((header, frozenset(value.lower().split(","))))
+    return text, with_associations, tests
+
+
+def _passes(row: Cells, tests: Tests) -> bool:
+    return all(row.get(header, "").lower() in values for header, values in tests)
+
+
+def meant(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
+    """Which records of an entity the words mean. Raises BadRequest for a word that means nothing."""
+    tests = _asked(wanted, words)[2]
+    return [_passes(row, tests) for row in records.rows(wanted, False)]
+
+
+def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> str:
+    """The table of an entity. Raises BadRequest for a word that means nothing."""
+    text, with_associations, tests = _asked(wanted, words)
     text = text.strip(",") or ",".join(
         part for part in (wanted.format, wanted.with_associations if with_associations else "") if part)
     try:
@@ -235,8 +254,7 @@ def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> 
     if wanted.name == "WCKeys":
         columns = [Column("WCKey" if column.name == "Name" else column.name, column.width, column.field)
                    for column in columns]  # fmt: skip
-    rows = [row for row in records.rows(wanted, with_associations)
-            if all(row.get(header, "").lower() in values for header, values in tests)]  # fmt: skip
+    rows = [row for row in records.rows(wanted, with_associations) if _passes(row, tests)]
     return table_text(columns, rows, look)
 
 

@@ -13,10 +13,14 @@ import pytest
 from slurmsky.model.job import Job, Node
 from slurmsky.model.reservation import Reservation
 from slurmsky.report import json as report
+from slurmsky.report import json_manager
+from slurmsky.report.context import Context
+from slurmsky.report.diag import Calls, Counters
 from slurmsky.report.json_accounting import accounting_record
 from slurmsky.report.json_nodes import node_record, partition_record
 from slurmsky.report.json_records import _LAYOUT, UNSET, _of_job, _of_spec, exit_code, job_record
 from slurmsky.report.json_rest import license_record, ping_records, reservation_record, step_record
+from slurmsky.report.manager import Records, associations
 
 PATHS = Path(__file__).parent / "data_parser_v0.0.44.txt"
 ABOUT = report.meta("squeue", ["--json"], "oracle")
@@ -37,6 +41,22 @@ def has(record: Any, path: str) -> bool:
     return True
 
 
+def managed(context: Context) -> dict[str, Any]:
+    """One record each of sdiag, sshare and sacctmgr."""
+    counters = Counters(1.0, messages={"squeue": Calls(3, 30)})
+    statistics = json_manager.statistics_record(counters, 100.0, 2, 1, ("ada", 7), 12)
+    known = Records(context.cluster, "vm", "ada", ("ada", "physics"), (), context.clock)
+    shares = json_manager.shares_record(associations("oracle", ("ada",), "ada"))
+    return {
+        "STATS_MSG": statistics, "STATS_MSG_RPC_TYPE": statistics["rpcs_by_message_type"][0],
+        "STATS_MSG_RPC_USER": statistics["rpcs_by_user"][0], "SHARES_RESP_MSG": shares,
+        "ASSOC_SHARES_OBJ_WRAP": shares["shares"][1],
+        **{name: json_manager.MANAGED[entity][1](known)[-1] for name, entity in (
+            ("ACCOUNT", "Accounts"), ("ASSOC", "Associations"), ("CLUSTER_REC", "Clusters"), ("QOS", "QOS"),
+            ("TRES", "TRES"), ("USER", "Users"))},
+    }  # fmt: skip
+
+
 @pytest.fixture
 def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any]:
     context = golden("running", "one").context
@@ -53,6 +73,7 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
         "LICENSE": license_record("matlab", 5, 2),
         "CONTROLLER_PING": next(iter(ping_records("vm"))),
         "OPENAPI_META": ABOUT,
+        **managed(context),
         "OPENAPI_JOB_INFO_RESP": {
             **report.jobs_document([], ABOUT, context.now, context.cluster),
             "jobs": [job_record(job, context) for job in running],
@@ -63,7 +84,9 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
 @pytest.mark.parametrize(
     "name",
     ["JOB_INFO", "NODE", "PARTITION_INFO", "JOB_RES", "JOB", "STEP", "SINFO_DATA", "OPENAPI_META",
-     "RESERVATION_INFO", "STEP_INFO", "LICENSE", "CONTROLLER_PING",
+     "RESERVATION_INFO", "STEP_INFO", "LICENSE", "CONTROLLER_PING", "STATS_MSG", "STATS_MSG_RPC_TYPE",
+     "STATS_MSG_RPC_USER", "SHARES_RESP_MSG", "ASSOC_SHARES_OBJ_WRAP", "ACCOUNT", "ASSOC", "CLUSTER_REC", "QOS", "TRES",
+     "USER",
      "OPENAPI_JOB_INFO_RESP"],
 )
 def test_every_name_is_there_and_no_other(name: str, records: dict[str, Any]) -> None:
