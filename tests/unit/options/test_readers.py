@@ -19,6 +19,7 @@ ALSO = {
     "sattach": ("node/sattach.py",),
     "sbcast": ("node/sbcast.py",),
     "sstat": ("node/sstat.py", "report/stats.py"),
+    **dict.fromkeys(("sacctmgr", "sdiag", "sshare"), ("commands/_documents.py",)),
 }
 SHARED = ("commands/_report.py", "commands/_command.py")
 #: What the parser itself answers or acts on: help pages, and what decides how the rest is read.
@@ -51,7 +52,8 @@ def words_of(module: str, of_query: bool = False) -> frozenset[str]:
 def query_words(command: str) -> frozenset[str]:
     """What the modules of a query ask of its request."""
     if command in FAMILY:
-        return words_of(f"commands/{command}.py") | words_of("options/family.py")
+        modules = (f"commands/{command}.py", "options/family.py", *ALSO.get(command, ()))
+        return frozenset().union(*(words_of(module) for module in modules))
     modules = (f"commands/{command}.py", *SHARED, *ALSO.get(command, ()))
     return frozenset().union(*(words_of(module, of_query=True) for module in modules))
 
