@@ -199,23 +199,11 @@ class Head:
 
     def _open_tails(self, member: Member) -> None:
         launch, node = member.launch, self.node
-        named = output.NameFacts(
-            launch.job_id,
-            launch.array_job_id,
-            launch.array_task_id,
-            "batch",
-            node.name,
-            0,
-            0,
-            launch.user,
-            launch.name,
-            launch.restart_count,
-        )
         pairs = ((launch.stdout, member.shown.stdout), (launch.stderr, member.shown.stderr))
         for number, (path, target) in enumerate(pairs):
             if not path or (number and path == launch.stdout):
                 continue
-            tail = Tail(self.log, self.new_stream(), output.expand(path, named))
+            tail = Tail(self.log, self.new_stream(), output.expand_node(path, node.name))
             if not node.same_files:
                 # A file of an earlier job, which has travelled with the submit folder: none of its bytes are ours.
                 tail.position = start_afresh(tail.path, launch.spec.open_mode == "append")
@@ -223,7 +211,7 @@ class Head:
             self.log.event(
                 ev="stream",
                 stream=tail.stream,
-                path=output.expand(target, named),
+                path=output.expand_node(target, node.name),
                 same=node.same_files,
                 append=launch.spec.open_mode == "append",
                 job_id=launch.job_id,

@@ -56,6 +56,37 @@ def test_a_jobs_output_files_and_exit_code_come_back(world):
     world.play(check_output)
 
 
+def test_standard_error_apart(world):
+    """A percent sign that the controller has left in its name is one."""
+
+    async def what(world):
+        script = "#!/bin/bash\necho one; echo two >&2; printf 'x\\ry' >&2; echo three\n"
+        await world.engine.start(world.launch(script, stderr=f"{world.project}/100%x.err"))
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.out == b"one\nthree\n" and (world.project / "100%x.err").read_bytes() == b"two\nx\ry"
+
+
+def test_nodes_that_see_the_submit_folder_use_it_in_place(world):
+    """As on a cluster with its file system: nothing is copied there or brought back."""
+    world.cloud.hidden = world.cloud.folder / "hidden"
+    world.cloud.hidden.mkdir(parents=True)
+    (world.project / "data.txt").write_text("hi\n")
+
+    async def what(world):
+        await world.engine.start(
+            world.launch("#!/bin/bash\ncat data.txt; echo new > data.txt; until [ -e go ]; do sleep 0.1; done\n")
+        )
+        await world.until(lambda: (world.project / "data.txt").read_text() == "new\n")
+        (world.project / "go").touch()
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.ended()["state"] == "COMPLETED" and world.out == b"hi\n"
+    assert not any(b'"file"' in line for line in world.server.jobs[0].log.splitlines())
+
+
 def test_a_log_that_breaks_off_again_and_again(world):
     world.server.cut_log_after = [0, 100, 700, 1500, 2600, 20000, 41000]
     world.play(check_output)
