@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..engines.base import Engine, Event, Unable, background
 from ..engines.local import LocalEngine
@@ -39,6 +40,9 @@ from .scheduling import Scheduler
 from .store import Store, StoreError
 from .submit import Payload, Submitter, admit, partitions_of, withdraw
 from .triggers import Triggers
+
+if TYPE_CHECKING:
+    from ..engines.sky.setup import LocalServer
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -99,6 +103,7 @@ class Queue:
         self.crontab = Crontab(self.store, self.book, self.life, clock)
         self.triggers = Triggers(self.store, self.book, self.life, clock, self._run_program)
         self._loop = asyncio.get_running_loop()
+        self._local_server: LocalServer | None = None
         self._kicked = False
         self._next_pass = 0.0  # not before, on the loop's clock
         self._flushing = False
@@ -142,6 +147,9 @@ class Queue:
 
             sky = self.engines["sky"] = SkyEngine(self.paths.home, self._event, self.site, client)
             self._foreign.client = client
+            if self.site.sky.start_server:
+                self._local_server = setup.LocalServer(client, self.environment)
+                client.absent = self._local_server.wake
             self.managed = ManagedJobs(
                 self.book, self.life, self.site, client, self._foreign, caller(client.access.user),
                 self.flush_or_retry, lambda job_id: self.engine.adopt(job_id, FOREIGN),
@@ -357,4 +365,6 @@ class Queue:
             self._reading.cancel()
             await asyncio.wait({self._reading}, timeout=0.2)
         await self.engine.close()
+        if self._local_server is not None:
+            self._local_server.close()
         self.store.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,9 +62,14 @@ class SkyServer:
         self.answers: dict[str, Any] = {}  # path -> result of endpoints that only tell something
 
     async def __aenter__(self) -> SkyServer:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self.listen()
         return self
+
+    async def listen(self, at: socket.socket | None = None) -> None:
+        """Serve at a bound socket, else on any port."""
+        where: dict[str, Any] = {"sock": at} if at else {"host": "127.0.0.1", "port": 0}
+        self._server = await asyncio.start_server(self._serve, **where)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -17,7 +19,7 @@ from sky_server import SkyServer
 from slurmsky import paths
 from slurmsky.commands import find
 from slurmsky.controller.context import Context
-from slurmsky.engines.sky import pace
+from slurmsky.engines.sky import pace, setup
 from slurmsky.engines.sky.letters import FIRST_ID
 from slurmsky.node import wire
 
@@ -74,6 +76,41 @@ def test_a_server_that_does_not_take_the_job_now(tmp_path: Path, fault: tuple[in
 
     play(tmp_path, story, server)
     assert len(server.jobs) == 1
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_server_of_this_machine_that_is_not_there_is_started_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    sky = tmp_path / "bin" / "sky"
+    sky.parent.mkdir()
+    sky.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/started\n' + ("" if works else "echo no disk >&2; exit 1\n"))
+    sky.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sky.parent}:{os.environ['PATH']}")
+
+    async def go() -> None:
+        server = SkyServer()
+        with socket.socket() as bound:  # nobody listens there yet
+            bound.bind(("127.0.0.1", 0))
+            server.port = bound.getsockname()[1]
+            monkeypatch.setattr(setup, "DEFAULT_ENDPOINT", server.endpoint)
+            async with World(tmp_path / "home", server, SITE) as world:
+                assert await world.out("sbatch", "--wrap", "true") == "Submitted batch job 1\n"
+                waits = "SystemComment=waiting for SkyPilot: cannot connect to 127.0.0.1"
+                if works:
+                    await shown(world, waits, "; it is being started (sky api start)")
+                    while not (tmp_path / "started").exists():
+                        await asyncio.sleep(0.05)
+                    await server.listen(bound)
+                    await shown(world, "SystemComment=SkyPilot managed job 1 (wrap-s1-")
+                else:
+                    await shown(world, waits, "; sky api start failed: no disk")
+                    await asyncio.sleep(0.5)
+            assert (tmp_path / "started").read_text() == "api start\n"
+            if works:
+                await server.__aexit__()
+
+    asyncio.run(asyncio.wait_for(go(), 100))
 
 
 @pytest.mark.parametrize(

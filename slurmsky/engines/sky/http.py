@@ -19,8 +19,9 @@ import base64
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from errno import ECONNREFUSED
 from http.cookiejar import LoadError, MozillaCookieJar
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ class Client:
 
     access: Access
     requests: int = 0
+    #: told that nothing listens at the endpoint; answers what is done about that, "" if nothing
+    absent: Callable[[], str] = lambda: ""
     _health: dict[str, Any] = field(default_factory=dict)
 
     # -- the calls
@@ -228,7 +231,7 @@ class Client:
                 async for chunk in answer.chunks():
                     yield chunk
         except TransportError as error:
-            raise Unreachable(str(error)) from error
+            raise self._unreachable(error) from error
 
     async def upload(self, blob_id: str, path: Path) -> None:
         """Bring a zip of file mounts to a remote server, unless it has it. ``blob_id``: 64 hex digits."""
@@ -287,9 +290,15 @@ class Client:
                 data = await answer.read()
         except TransportError as error:
             self._health = {}
-            raise Unreachable(str(error)) from error
+            raise self._unreachable(error) from error
         self._check(answer.status, answer.headers, data)
         return transport.Answer(answer.status, answer.headers, data)
+
+    def _unreachable(self, error: TransportError) -> Unreachable:
+        cause = error.__cause__
+        refused = isinstance(cause, OSError) and ("Connect call failed" in str(cause) or cause.errno == ECONNREFUSED)
+        done = self.absent() if refused else ""
+        return Unreachable(f"{error}; {done}" if done else str(error))
 
     def _open(self, method: str, target: str, body: dict[str, Any] | bytes | None, head_s: float) -> Any:
         self.requests += 1

@@ -9,13 +9,15 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ...site import Site
-from .http import Client, SkyError, Unreachable, find_access
+from .http import DEFAULT_ENDPOINT, Client, SkyError, Unreachable, find_access
 
 log = logging.getLogger("slurmsky.sky")
 
 START_S = 120.0
+AGAIN_S = 600.0  # how long after one attempt to start a server the next one is due
 #: variables by which a user says that there is a SkyPilot server
 ENDPOINT = "SKYPILOT_API_SERVER_ENDPOINT"
 
@@ -111,3 +113,37 @@ async def start_server(client: Client, environment: Mapping[str, str]) -> None:
     raise Unreachable(
         f"the SkyPilot API server at {client.access.endpoint} did not start within {START_S:.0f} s"
     )
+
+
+class LocalServer:
+    """This machine's API server, which is started when nothing listens where it should be."""
+
+    def __init__(self, client: Client, environment: Mapping[str, str]) -> None:
+        self._client = client
+        self._environment = environment
+        self._starting: asyncio.Task[None] | None = None
+        self._began = 0.0
+        self._problem = ""
+
+    def wake(self) -> str:
+        """Have it started, at most once in AGAIN_S; how that goes."""
+        access = self._client.access
+        usual = urlsplit(access.endpoint).port == urlsplit(DEFAULT_ENDPOINT).port
+        if not (usual and access.local and shutil.which("sky", path=self._environment.get("PATH", ""))):
+            return ""
+        if self._starting is None or (self._starting.done() and time.monotonic() - self._began > AGAIN_S):
+            self._began, self._problem = time.monotonic(), ""
+            self._starting = asyncio.ensure_future(self._start())
+        return self._problem if self._starting.done() else "it is being started (sky api start)"
+
+    async def _start(self) -> None:
+        try:
+            await start_server(self._client, self._environment)
+        except (SkyError, OSError) as error:
+            self._problem = str(error)
+            log.warning("%s", error)
+
+    def close(self) -> None:
+        """Wait for it no longer."""
+        if self._starting is not None:
+            self._starting.cancel()
