@@ -63,7 +63,7 @@ def srun_outside_a_job(work: Path, folder: Path) -> None:
 
 def no_shell_through_ssh(work: Path, folder: Path) -> None:
     path = f"{BIN}:{SKY_BIN}:/usr/local/bin:/usr/bin:/bin"
-    with commands(folder, '[sky]\nreach = "ssh"\n', PATH=path) as engine:
+    with commands(folder, '[sky]\nreach = "ssh"\nstart_server = false\n', PATH=path) as engine:
         done = engine.run(["salloc", "--no-shell", "-N1"], cwd=work, limit_s=PATIENCE_S)
         assert done.returncode == 0 and "salloc: Granted job allocation 1" in done.stderr, done.stderr
         step = engine.run(["srun", "--jobid=1", "cat", "data.txt"], cwd=work, limit_s=PATIENCE_S)
