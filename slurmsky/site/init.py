@@ -107,8 +107,8 @@ def _note_features(text: str, old: Old) -> None:
 
 
 def _partition(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], old: Old) -> None:
-    name = pairs["partitionname"]
-    if name.upper() == "DEFAULT":
+    name = _printable(pairs["partitionname"])
+    if not name or name.upper() == "DEFAULT":
         return
     wanted = pairs.get("nodes", "")
     members = list(nodes) if wanted.upper() == "ALL" else hostlist.expand(wanted) if wanted else []
@@ -161,7 +161,7 @@ def read_sinfo(text: str, old: Old) -> None:
         if len(words) < 3 or words[0] == "CLUSTER:" or words[0].startswith("-"):
             continue
         cells = {key: word for key, word in zip(columns, words, strict=False) if key and word not in _NONE}
-        shown = cells.get("name", "")
+        shown = _printable(cells.get("name", ""))
         if not shown.rstrip("*"):
             continue
         part = old.partitions.setdefault(shown.rstrip("*"), OldPartition(shown.rstrip("*")))
@@ -180,7 +180,7 @@ def read_sacctmgr(text: str, old: Old) -> None:
     """``sacctmgr -P show qos`` and ``sacctmgr -P show account``, one after the other: their columns tell them apart."""
     columns: list[str] = []
     for line in text.splitlines():
-        cells = ["".join(char for char in cell if char.isprintable()) for cell in line.split("|")]
+        cells = [_printable(cell) for cell in line.split("|")]
         if cells[0] in ("Name", "Account"):
             columns = cells
         elif columns[:1] == ["Account"] and cells[0] not in (*_NONE, "root"):
@@ -352,5 +352,9 @@ def _list(words: Sequence[str]) -> str:
 
 def _clean(text: str) -> str:
     """A text for within TOML's double quotes or a comment."""
-    kept = "".join(char for char in text if char.isprintable())
-    return kept.replace("\\", "\\\\").replace('"', '\\"')
+    return _printable(text).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _printable(text: str) -> str:
+    """A text without control characters: names that look alike are one."""
+    return "".join(char for char in text if char.isprintable())
