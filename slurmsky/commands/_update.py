@@ -110,7 +110,10 @@ def _priority(ctx: Context, job: Job, value: int) -> None:
 
 def _partition(ctx: Context, job: Job, value: str) -> None:
     changed = job.spec.evolve(partition=value)
-    parts = partitions_of(ctx.queue.book.cluster, changed)
+    try:
+        parts = partitions_of(ctx.queue.book.cluster, changed)
+    except SlurmError as error:
+        raise SlurmError(error.errno) from None  # which one it was is said by sbatch alone
     job.spec = changed
     job.partition = ",".join(part.name for part in parts)
 
