@@ -172,13 +172,17 @@ def fill(home: Path, known: int) -> None:
 
 
 @contextmanager
-def sandbox(known: int = 0, site: str = "", over: bool = False) -> Iterator[Sandbox]:
+def sandbox(
+    known: int = 0, site: str = "", over: bool = False, environment: Mapping[str, str] | None = None
+) -> Iterator[Sandbox]:
     """A fresh state folder, with so many held jobs, and a running controller; all of it is gone afterwards.
 
-    ``site``: the text of a site file. ``over``: the jobs are over, and not held.
+    ``site``: the text of a site file. ``over``: the jobs are over, and not held. ``environment``: variables of every
+    command.
     """
     folder = Path(tempfile.mkdtemp(prefix="slurmsky-bench-"))
     box = Sandbox(folder)
+    box.env.update(environment or {})
     if site:
         (folder / "site.toml").write_text(site)
         box.env["SLURMSKY_SITE"] = str(folder / "site.toml")
