@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..controller.context import Context
 from ..controller.errors import SlurmError
-from ..controller.submit import account_of, check
+from ..controller.submit import account_of, check, outgrown
 from ..engines.sky import setup
 from ..engines.sky.http import SkyError
 from ..model.spec import JobSpec
@@ -193,6 +193,9 @@ def _objection(ctx: Context, specs: Sequence[JobSpec]) -> str:
             account = account_of(ctx.queue.book, spec, who)
             ctx.queue.book.policy.qos_of(spec.qos, account)
             check(ctx.queue.site.cluster, spec, ctx.queue.clock())
+            reason = outgrown(ctx.queue.site.cluster, spec)
+            if reason:
+                return f"would wait for ever ({reason}): its partition has fewer nodes or CPUs than it asks for"
     except SlurmError as error:
         lines = [*error.details, f"{WHAT}: {error.text}"]
         return "\n".join(f"sbatch: error: {line}" for line in lines)

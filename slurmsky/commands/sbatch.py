@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Sequence
 
 from .. import paths
 from ..controller.context import Context
@@ -45,7 +44,7 @@ async def main(ctx: Context) -> int:
         return 1
     data = options.wrap_script(choice.wrap or "") if script is None else script.data
     flags = request.flags
-    specs = without_specialization(ctx, request.components)
+    specs = request.components
     queue = ctx.queue
     if flags.verbose:
         _verbose(ctx, request)
@@ -81,19 +80,6 @@ async def main(ctx: Context) -> int:
             on = f" on cluster {queue.site.cluster.name}" if specs[0].clusters else ""
             ctx.out(f"Submitted batch job {job.job_id}{on}\n")
     return await _wait(ctx, job) if flags.wait else 0
-
-
-def without_specialization(ctx: Context, specs: Sequence[JobSpec]) -> tuple[JobSpec, ...]:
-    """The specs without --core-spec and --thread-spec, which AllowSpecResourcesUsage=No has slurm_opt.c drop."""
-    kept = []
-    for spec in specs:
-        for given, option in ((spec.core_spec, "-S"), (spec.thread_spec, "--thread-spec")):
-            if given is not None:
-                ctx.error(
-                    f"Ignoring {option} since it's not allowed by configuration (AllowSpecResourcesUsage = No)"
-                )
-        kept.append(spec.evolve(core_spec=None, thread_spec=None))
-    return tuple(kept)
 
 
 async def _script(ctx: Context, choice: options.ScriptChoice) -> tuple[options.ScriptText | None, str]:

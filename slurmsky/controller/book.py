@@ -241,7 +241,7 @@ class Book:
         for share in job.shares:
             use = self.uses.get(share.name)
             if use is not None:
-                use.take(job.job_id, share, exclusive)
+                use.take(job.job_id, share, exclusive, job.partition)
                 self.refresh_node(self.nodes[share.name])
         for name, count in job_licenses(job):
             self.licenses_used[name] = self.licenses_used.get(name, 0) + count
@@ -251,7 +251,7 @@ class Book:
         for share in job.shares:
             use = self.uses.get(share.name)
             if use is not None and job.job_id in use.jobs:
-                use.give(job.job_id, share)
+                use.give(job.job_id, share, job.partition)
                 node = self.nodes[share.name]
                 node.last_busy_time = self.clock()
                 self.refresh_node(node)

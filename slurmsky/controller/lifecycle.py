@@ -95,6 +95,8 @@ class LifeCycle:
             job.end_time = now + limit * 60
         job.num_nodes = len(shares)
         job.num_cpus = sum(share.cpus for share in shares)
+        if job.spec.ntasks is None:
+            job.num_tasks = sum(share.tasks for share in shares) or job.num_tasks
         job.batch_host = shares[0].name
         job.suspended_s = job.pre_suspend_s = 0.0
         self.book.touch(job)

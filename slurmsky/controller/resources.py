@@ -7,7 +7,7 @@ still needed ("-N2 -n4" gives 3,1). Source: src/plugins/select/cons_tres/job_tes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..language import constraint, gres, hostlist, nodecount
@@ -27,6 +27,7 @@ class NodeUse:
     gres: dict[str, set[int]] = field(default_factory=dict)
     jobs: set[int] = field(default_factory=set)
     exclusive: bool = False  # held by a job that shares with nobody
+    partitions: dict[str, int] = field(default_factory=dict)  # CPUs that each one's jobs hold
 
     def copy(self) -> NodeUse:
         """An independent copy, for "what if"."""
@@ -38,20 +39,23 @@ class NodeUse:
             {key: set(ids) for key, ids in self.gres.items()},
             set(self.jobs),
             self.exclusive,
+            dict(self.partitions),
         )
 
-    def take(self, job_id: int, share: NodeShare, exclusive: bool) -> None:
+    def take(self, job_id: int, share: NodeShare, exclusive: bool, partition: str = "") -> None:
         """Book a job's share."""
         self.jobs.add(job_id)
+        self.partitions[partition] = self.partitions.get(partition, 0) + len(share.cpu_ids)
         self.cpu_ids.update(share.cpu_ids)
         self.memory_mib += share.memory_mib
         for key, ids in share.gres.items():
             self.gres.setdefault(key, set()).update(ids)
         self.exclusive = self.exclusive or exclusive
 
-    def give(self, job_id: int, share: NodeShare) -> None:
+    def give(self, job_id: int, share: NodeShare, partition: str = "") -> None:
         """Free a job's share."""
         self.jobs.discard(job_id)
+        self.partitions[partition] = max(0, self.partitions.get(partition, 0) - len(share.cpu_ids))
         self.cpu_ids.difference_update(share.cpu_ids)
         self.memory_mib = max(0, self.memory_mib - share.memory_mib)
         for key, ids in share.gres.items():
@@ -92,6 +96,20 @@ class Demand:
     wide: bool = False  # of a range of nodes, as many as there are now
     tasks_per_socket: int = 0  # 0: free
     tasks_per_core: int = 0
+    partition: str = ""
+    cpus_of_partition: int = INFINITE  # MaxCPUsPerNode: of a node, for all jobs of the partition
+
+    @property
+    def least_cpus(self) -> int:
+        """CPUs that every node must have. Source: job_mgr.c _copy_job_desc_to_job_record, pn_min_cpus."""
+        tasks = 1 if self.overcommit or self.ntasks <= 1 else max(1, self.tasks_per_node)
+        return max(self.min_cpus_node, self.cpus_per_task * tasks)
+
+    def within(self, partition: PartitionConfig) -> Demand:
+        """The same in a partition that gives its jobs only a part of every node."""
+        if partition.max_cpus_per_node >= INFINITE:
+            return self
+        return replace(self, partition=partition.name, cpus_of_partition=partition.max_cpus_per_node)
 
     @property
     def num_cpus(self) -> int:
@@ -104,17 +122,17 @@ class Demand:
 
     def nodes_shown(self, cpus_per_node: int) -> int:
         """NumNodes of a pending job: at least as many as its tasks need. Source: job_mgr.c pack_pending_job_details."""
-        if self.max_nodes < INFINITE:
-            return self.min_nodes
         need = 1
-        if self.cpus_per_task > 1 and self.ntasks_given:
+        if self.tasks_per_node and self.ntasks_given:
+            need = -(-self.ntasks // self.tasks_per_node)
+        elif self.max_nodes < INFINITE:
+            return self.min_nodes
+        elif self.cpus_per_task > 1 and self.ntasks_given:
             # slurmctld rounds up twice: three tasks where four fit on a node are shown as two nodes.
             fit = max(1, cpus_per_node // self.cpus_per_task)
             need = max(1, self.ntasks // fit) + (self.ntasks % fit > 0)
         elif self.ntasks_given:
             need = -(-self.ntasks // max(1, cpus_per_node))
-        if self.tasks_per_node and self.ntasks_given:
-            need = max(need, -(-self.ntasks // self.tasks_per_node))
         return max(self.min_nodes, need, 1)
 
 
@@ -130,16 +148,28 @@ def _gres_list(text: str | None) -> tuple[tuple[str, str, int], ...]:
     return tuple((item.name, item.type or "", item.count) for item in gres.parse(text))
 
 
+def _nodes_of_devices(spec: JobSpec) -> int:
+    """Nodes that follow from so many devices of a kind in all, so many on each; 0: none do. Source: gres.c."""
+    per_node = {(name, kind): count for name, kind, count in (*_gpu_list(spec.gpus_per_node), *_gres_list(spec.gres))}
+    return next(
+        (count // per_node[name, kind] for name, kind, count in _gpu_list(spec.gpus) if per_node.get((name, kind))), 0
+    )
+
+
 def task_count(spec: JobSpec) -> int:
     """Tasks of a job: given, or per node times nodes, or one per node (slurm_opt.c, validate and defaults)."""
-    nodes = spec.nodes_min or (len(hostlist.expand(spec.nodelist)) if spec.nodelist else 1) or 1
+    named = len(hostlist.expand(spec.nodelist)) if spec.nodelist else 1
+    nodes = _nodes_of_devices(spec) or spec.nodes_min or named or 1
+    gpus = sum(count for _, _, count in _gpu_list(spec.gpus))
+    if spec.ntasks_per_gpu and not gpus:
+        per_node = (*_gres_list(spec.gres), *_gpu_list(spec.gpus_per_node))
+        gpus = nodes * sum(count for name, _, count in per_node if name == "gpu")
+    if spec.ntasks_per_gpu and gpus:
+        return spec.ntasks_per_gpu * gpus
     if spec.ntasks is not None:
         return spec.ntasks
     if spec.ntasks_per_node:
         return spec.ntasks_per_node * nodes
-    gpus = sum(count for _, _, count in _gpu_list(spec.gpus))
-    if spec.ntasks_per_gpu and gpus:
-        return spec.ntasks_per_gpu * gpus
     per_task = sum(count for _, _, count in _gpu_list(spec.gpus_per_task))
     if per_task and gpus:
         return max(1, gpus // per_task)
@@ -152,15 +182,26 @@ def demand_of(spec: JobSpec) -> Demand:
     ntasks = task_count(spec)
     min_nodes = max(spec.nodes_min or 1, len(required) if spec.nodes_min is None else 1)
     max_nodes = spec.nodes_max if spec.nodes_max else INFINITE
-    per_node = spec.ntasks_per_node or 0
-    if per_node and spec.ntasks is not None:
-        min_nodes = max(min_nodes, -(-ntasks // per_node)) if max_nodes == INFINITE else min_nodes
+    tasks_per_node = spec.ntasks_per_node or 0
+    if tasks_per_node and spec.ntasks is not None and max_nodes == INFINITE:
+        min_nodes = max(min_nodes, -(-ntasks // tasks_per_node))
     gres_node = _gres_list(spec.gres) + _gpu_list(spec.gpus_per_node)
     if spec.gpus_per_socket:
         sockets = spec.sockets_per_node or 1
         gres_node += tuple(
             (name, kind, count * sockets) for name, kind, count in _gpu_list(spec.gpus_per_socket)
         )
+    gpus = _gpu_list(spec.gpus)
+    if spec.ntasks_per_gpu and spec.ntasks and not (gpus or any(name == "gpu" for name, _, _ in gres_node)):
+        gpus = (("gpu", "", spec.ntasks // spec.ntasks_per_gpu),)
+    settled = _nodes_of_devices(spec)
+    if settled:
+        min_nodes = max_nodes = settled
+        gpus = ()
+    elif gpus:
+        max_nodes = min(max_nodes, sum(count for _, _, count in gpus)) if max_nodes < INFINITE else max_nodes
+    per_task = sum(count for _, _, count in _gpu_list(spec.gpus_per_task))
+    least = spec.use_min_nodes or spec.whole_nodes or bool(gpus)  # seen: these get no more nodes than they need
     arbitrary: tuple[str, ...] = ()
     if spec.distribution and spec.distribution.startswith("arbitrary") and spec.nodelist:
         arbitrary = tuple(hostlist.expand(spec.nodelist))
@@ -169,8 +210,8 @@ def demand_of(spec: JobSpec) -> Demand:
         ntasks_given=spec.ntasks is not None,
         min_nodes=min_nodes,
         max_nodes=max_nodes,
-        cpus_per_task=spec.cpus_per_task or 1,
-        tasks_per_node=per_node,
+        cpus_per_task=spec.cpus_per_task or (spec.cpus_per_gpu or 0) * per_task or 1,
+        tasks_per_node=tasks_per_node,
         min_cpus_node=spec.mincpus or 0,
         cpus_per_gpu=spec.cpus_per_gpu or 0,
         mem_node_mib=-1 if spec.mem_mib == 0 else spec.mem_mib or 0,
@@ -178,7 +219,7 @@ def demand_of(spec: JobSpec) -> Demand:
         mem_gpu_mib=spec.mem_per_gpu_mib or 0,
         tmp_mib=spec.tmp_mib or 0,
         gres_node=gres_node,
-        gpus_total=_gpu_list(spec.gpus),
+        gpus_total=gpus,
         gpus_task=_gpu_list(spec.gpus_per_task),
         exclusive=spec.whole_nodes,
         overcommit=spec.overcommit,
@@ -186,11 +227,11 @@ def demand_of(spec: JobSpec) -> Demand:
         excluded=frozenset(hostlist.expand(spec.exclude)) if spec.exclude else frozenset(),
         features=spec.constraint or "",
         sockets=spec.sockets_per_node or 0,
-        cores=spec.cores_per_socket or 0,
-        threads=spec.threads_per_core or (1 if spec.hint == "nomultithread" else 0),
+        cores=spec.cores_asked or 0,
+        threads=spec.threads_asked or 0,
         contiguous=spec.contiguous,
         arbitrary=arbitrary,
-        wide=spec.spread_job or (not spec.use_min_nodes and min_nodes < max_nodes < INFINITE),
+        wide=spec.spread_job or (not least and min_nodes < max_nodes < INFINITE),
         tasks_per_socket=spec.ntasks_per_socket or 0,
         tasks_per_core=spec.ntasks_per_core or 0,
     )
@@ -261,6 +302,8 @@ def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer 
         list(range(start, min(start + threads, config.cpus))) for start in range(0, config.cpus, threads)
     )
     cores = [ids for ids in every if use.cpu_ids.isdisjoint(ids)]
+    if demand.cpus_of_partition < INFINITE:
+        cores = cores[: max(0, demand.cpus_of_partition - use.partitions.get(demand.partition, 0)) // threads]
     usable = min(threads, demand.threads) if demand.threads else threads
     cpus = len(cores) * usable
     if cpus == 0 or cpus < demand.min_cpus_node:
@@ -272,6 +315,8 @@ def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer 
         return None
     tasks = INFINITE if demand.overcommit else cpus // demand.cpus_per_task
     if demand.tasks_per_socket and not demand.overcommit:
+        if tasks < demand.tasks_per_socket:
+            return None  # however few tasks there are: job_test.c asks each node for a whole socket's
         tasks = min(tasks, demand.tasks_per_socket * config.sockets * config.boards)
     if demand.tasks_per_core and not demand.overcommit:
         tasks = min(tasks, demand.tasks_per_core * len(cores))
@@ -288,7 +333,7 @@ def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer 
         if not _free_devices(use, name, kind):
             return None
     if demand.tasks_per_node:
-        if tasks < min(demand.tasks_per_node, demand.ntasks):
+        if tasks < demand.tasks_per_node:
             return None
         tasks = min(tasks, demand.tasks_per_node)
     return _Offer(use, cores, tasks) if tasks > 0 else None
@@ -314,7 +359,7 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
     -N2-4 takes four nodes where they are free, --spread-job all, but never more than there are tasks.
     """
     if demand.wide:
-        counted = demand.ntasks_given or demand.max_nodes >= INFINITE
+        counted = demand.ntasks_given or demand.tasks_per_node or demand.max_nodes >= INFINITE
         most = min(demand.max_nodes, len(nodes), demand.ntasks if counted else INFINITE)
         for count in range(most, demand.min_nodes, -1):
             by_node = not demand.ntasks_given and demand.ntasks == demand.min_nodes
@@ -449,54 +494,58 @@ class Impossible:
     text: str = "Requested node configuration is not available"
 
 
-def impossible(demand: Demand, nodes: Iterable[NodeConfig], consume_memory: bool = True) -> Impossible | None:
-    """The reason why even these nodes, idle, could not run the job, or None.
+def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConfig], all_nodes: int) -> str:
+    """The reason of a partition that has too few nodes or CPUs for the job, which waits for more; "" where it has them.
 
-    Only what concerns a single node is judged here; too many nodes or tasks wait with a reason of the partition.
-    Source: job_scheduler/node_scheduler.c _build_node_list messages.
+    Source: job_mgr.c _part_access_check, by job_limits_check.
     """
-    every = list(nodes)
-    shaped = [node for node in every if fits_shape(node, demand)]
-    if not shaped:
-        return Impossible("Socket, core and/or thread specification can not be satisfied")
-    per_node = max(demand.cpus_per_task, demand.min_cpus_node)
-    if demand.tasks_per_node and not demand.overcommit:
-        per_node = max(
-            per_node,
-            demand.tasks_per_node * demand.cpus_per_task if demand.ntasks >= demand.tasks_per_node else 0,
-        )
-    if all(node.cpus < max(demand.cpus_per_task, demand.min_cpus_node) for node in shaped):
-        return Impossible("CPU count per node can not be satisfied")
-    memory = max(
-        demand.mem_node_mib, demand.mem_cpu_mib * (demand.cpus_per_task if consume_memory else 1)
-    )
-    if all(node.memory_mib < demand.mem_node_mib for node in shaped):
-        return Impossible("Memory specification can not be satisfied")
-    if all(node.tmp_mib < demand.tmp_mib for node in shaped):
-        return Impossible("Temporary disk specification can not be satisfied")
-    idle = [NodeUse(node) for node in shaped if node.cpus >= per_node and node.memory_mib >= memory]
-    names = {use.config.name for use in idle}
+    least = max(demand.min_nodes, partition.min_nodes)
+    if least > min(partition.max_nodes, INFINITE):
+        return "PartitionNodeLimit"
+    cpus = min(sum(node.cpus for node in nodes), partition.max_cpus_per_node * len(nodes))
+    if demand.num_cpus > cpus or (least > len(nodes) and demand.min_nodes > all_nodes):
+        return "PartitionConfig"
+    return "PartitionNodeLimit" if least > len(nodes) else ""
+
+
+def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool = True) -> Impossible | None:
+    """The reason why even these nodes, idle, could not run the job, or None; for jobs that are not ``too_big``.
+
+    Source: node_scheduler.c _build_node_list and _set_err_msg: the detail is that of the last node.
+    """
+    usable = [node for node in nodes if node.name not in demand.excluded]
+    checked = {node.name: _lacking(node, demand) for node in usable}
+    if checked and all(checked.values()):
+        return Impossible([text for text in checked.values() if text][-1])
+    fit = [node for node in usable if not checked[node.name] and has_features(node, demand)]
+    names = {node.name for node in fit}
     if any(name not in names for name in demand.required):
         return Impossible("")
-    wide = [
-        use for use in idle if use.config.name not in demand.excluded and has_features(use.config, demand)
-    ]
-    offers = [offer for use in wide if (offer := _offer(use, demand, consume_memory))]
-    if not offers:
+    idle = [NodeUse(node) for node in fit]
+    most = sorted((offer.max_tasks for use in idle if (offer := _offer(use, demand, consume_memory))), reverse=True)
+    # Tasks of several CPUs that no nodes can share out wait with all the rest: slurmctld counts CPUs alone here.
+    tasks = demand.ntasks if demand.ntasks <= sum(node.cpus // demand.cpus_per_task for node in nodes) else 0
+    if len(most) < max(1, demand.min_nodes) or sum(most[: demand.max_nodes]) < tasks:
         return Impossible("")
-    # Whoever asks for more nodes or CPUs than there are waits (PartitionConfig); for more than may be had of them
-    # (-x, -N, the tasks that sockets, devices or memory bear) is refused.
-    enough = demand.overcommit or demand.ntasks <= sum(node.cpus // demand.cpus_per_task for node in every)
-    if enough and demand.min_nodes <= len(every):
-        most = sorted((offer.max_tasks for offer in offers), reverse=True)
-        if sum(most[: demand.max_nodes]) < demand.ntasks:
+    for name, kind, count in demand.gpus_total:
+        devices = sorted((len(_free_devices(use, name, kind)) for use in idle), reverse=True)
+        if sum(devices[: demand.max_nodes]) < count:
             return Impossible("")
-    gpus = sum(count for _, _, count in demand.gpus_total)
-    if gpus and gpus > sum(
-        len(_free_devices(use, name, kind)) for use in wide for name, kind, _ in demand.gpus_total
-    ):
-        return Impossible("")
     return None
+
+
+def _lacking(node: NodeConfig, demand: Demand) -> str:
+    """What the node's configuration has too little of, in Slurm's words."""
+    cpus = node.cpus
+    if demand.tasks_per_core:
+        cpus = max(cpus, node.sockets * node.boards * node.cores * demand.tasks_per_core * demand.cpus_per_task)
+    if demand.least_cpus > cpus:
+        return "CPU count per node can not be satisfied"
+    if max(demand.mem_node_mib, demand.mem_cpu_mib) > node.memory_mib:
+        return "Memory specification can not be satisfied"
+    if demand.tmp_mib > node.tmp_mib:
+        return "Temporary disk specification can not be satisfied"
+    return "" if fits_shape(node, demand) else "Socket, core and/or thread specification can not be satisfied"
 
 
 def consumes_memory(cluster: ClusterConfig) -> bool:

@@ -21,7 +21,7 @@ from . import admission, dependencies
 from .book import Book
 from .madetoorder import cloud_shares, ordered_shares
 from .reservations import RESERVED
-from .resources import Demand, NodeUse, consumes_memory, demand_of, partition_nodes, place
+from .resources import Demand, NodeUse, consumes_memory, demand_of, partition_nodes, place, too_big
 from .submit import limit_in, split_element
 
 
@@ -62,8 +62,7 @@ class Scheduler:
         self.on_pass: Callable[[], None] = lambda: None
         self.packs = packs  # an array's engine keeps its %N itself, and is given all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
-        names = {p.name: [n.name for n in partition_nodes(book.cluster, p)] for p in book.cluster.partitions}
-        self._partition_nodes = names
+        self._nodes = {part.name: partition_nodes(book.cluster, part) for part in book.cluster.partitions}
         # Without tiers and QOS every job ranks by its own priority: a long queue is sorted by less.
         self._ranked = book.policy.active or any(part.priority_tier != 1 for part in book.cluster.partitions)
         self.consume_memory = consumes_memory(book.cluster)
@@ -79,7 +78,7 @@ class Scheduler:
 
     def uses(self, partition: str) -> list[NodeUse]:
         """The partition's nodes with their present use."""
-        return [self.book.uses[name] for name in self._partition_nodes[partition]]
+        return [self.book.uses[node.name] for node in self._nodes[partition]]
 
     # --- the pass
 
@@ -147,7 +146,7 @@ class Scheduler:
             if lacking:
                 reason = ("Licenses", "")
                 continue
-            demand = self.demand(job.spec)
+            demand = self.demand(job.spec).within(partition)
             if not self.places_in(name):
                 element = self._element(job)
                 if element is None:
@@ -244,7 +243,7 @@ class Scheduler:
                 if reason is None and not self._lacking_license(part.spec):
                     free = self.book.reservations.open_to(part, self.uses(name), now)
                     uses = [use for use in free if use.config.name not in used]
-                    shares = place(self.demand(part.spec), uses, self.consume_memory)
+                    shares = place(self.demand(part.spec).within(partition), uses, self.consume_memory)
                     if (
                         shares is not None
                         and name in blocked
@@ -364,16 +363,9 @@ class Scheduler:
             return refused
         if not self.places_in(partition.name):
             return self._cloud_limit(job, partition)
-        total = len(self._partition_nodes[partition.name])
-        demand = self.demand(job.spec)
-        least = max(demand.min_nodes, partition.min_nodes)
-        if least > min(partition.max_nodes, INFINITE):
-            return ("PartitionNodeLimit", "")
-        cpus = sum(self.book.uses[name].config.cpus for name in self._partition_nodes[partition.name])
-        if demand.num_cpus > cpus or (least > total and demand.min_nodes > len(self.book.cluster.nodes)):
-            return ("PartitionConfig", "")
-        if least > total:
-            return ("PartitionNodeLimit", "")
+        reason = too_big(self.demand(job.spec), partition, self._nodes[partition.name], len(self.book.cluster.nodes))
+        if reason:
+            return (reason, "")
         return self._time_limit(job, partition) or self._policy(job, partition)
 
     def _refused(self, job: Job, partition: PartitionConfig, shares: list[NodeShare]) -> str:
@@ -492,7 +484,7 @@ class Scheduler:
             for share in running.shares:
                 use = future.get(share.name)
                 if use is not None:
-                    use.give(running.job_id, share)
+                    use.give(running.job_id, share, running.partition)
             shares = place(demand, list(future.values()), self.consume_memory)
             if shares is not None:
                 blocked[name] = _Blocked(demand, end, list(future.values()))
@@ -509,7 +501,7 @@ class Scheduler:
         future = {use.config.name: use.copy() for use in first.nodes}
         for share in shares:
             if share.name in future:
-                future[share.name].take(job.job_id, share, self.demand(job.spec).exclusive)
+                future[share.name].take(job.job_id, share, self.demand(job.spec).exclusive, name)
         if place(first.demand, list(future.values()), self.consume_memory) is None:
             return False
         first.nodes = list(future.values())
@@ -537,7 +529,7 @@ def predict_start(
     scheduler: Scheduler, job_like: Job, partition: PartitionConfig, now: Callable[[], float]
 ) -> tuple[float, list[NodeShare]] | None:
     """When and where a job would start (--test-only): now if it fits, else at the end of enough running jobs."""
-    demand = scheduler.demand(job_like.spec)
+    demand = scheduler.demand(job_like.spec).within(partition)
     nodes = scheduler.uses(partition.name)
     shares = place(demand, nodes, scheduler.consume_memory)
     if shares is not None:
@@ -546,7 +538,7 @@ def predict_start(
     for end, running in scheduler._ends(now(), set(future)):
         for share in running.shares:
             if share.name in future:
-                future[share.name].give(running.job_id, share)
+                future[share.name].give(running.job_id, share, running.partition)
         shares = place(demand, list(future.values()), scheduler.consume_memory)
         if shares is not None:
             return end, shares

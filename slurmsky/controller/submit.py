@@ -19,7 +19,7 @@ from .admission import check_caller
 from .book import Book
 from .errors import Errno, SlurmError
 from .madetoorder import cloud_shares
-from .resources import consumes_memory, demand_of, impossible, partition_nodes
+from .resources import NodeUse, consumes_memory, demand_of, impossible, partition_nodes, place, too_big
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,27 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lamb
     _check_nodes(cluster, spec)
     if spec.hold:
         return
+    if outgrown(cluster, spec):
+        return
     demand = demand_of(spec)
     problem = None
     for partition in parts:
-        problem = impossible(demand, partition_nodes(cluster, partition), consumes_memory(cluster))
+        nodes = partition_nodes(cluster, partition)
+        problem = impossible(demand.within(partition), nodes, consumes_memory(cluster))
         if problem is None:
             return
     assert problem is not None
     raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, *([problem.detail] if problem.detail else []))
+
+
+def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
+    """Why a job is taken, and waits for a partition to grow: the reason it gets, or ""."""
+    demand = demand_of(spec)
+    reasons = [
+        too_big(demand, partition, partition_nodes(cluster, partition), len(cluster.nodes))
+        for partition in partitions_of(cluster, spec)
+    ]
+    return next(filter(None, reasons), "")
 
 
 def _check_nodes(cluster: ClusterConfig, spec: JobSpec) -> None:
@@ -287,10 +300,14 @@ def _record(
         priority = max(1, priority - spec.nice)
     requeue = spec.requeue if spec.requeue is not None else cluster.batch_requeue
     largest = max((node.cpus for node in partition_nodes(cluster, parts[0])), default=1)
-    nodes_min = demand.nodes_shown(largest)
     spec = _canonical(spec)
     begin = max(now, spec.begin or 0)
     waits = bool(spec.dependency) or (held and begin <= now)
+    shares = None
+    if not held and (spec.dependency or begin > now):
+        # slurmctld tries such a job on idle nodes, and shows what it would get. Source: select_nodes, node_cnt_wag.
+        idle = [NodeUse(node) for node in partition_nodes(cluster, parts[0])]
+        shares = place(demand.within(parts[0]), idle, consumes_memory(cluster))
     account = account_of(book, spec, who)
     qos = book.policy.qos_of(spec.qos, account)
     job = Job(
@@ -315,8 +332,8 @@ def _record(
         start_time=float(spec.begin or 0) if begin > now else 0.0,
         accrue_time=0.0 if held or spec.dependency else begin,
         time_limit_min=time_limit(spec, parts[0]),
-        num_nodes=nodes_min,
-        max_nodes=spec.nodes_max or 0,
+        num_nodes=len(shares) if shares else demand.nodes_shown(largest),
+        max_nodes=demand.max_nodes if demand.max_nodes < INFINITE else 0,
         num_cpus=demand.num_cpus,
         num_tasks=demand.ntasks,
         is_batch=not interactive,

@@ -145,6 +145,17 @@ class JobSpec:
         """Whether the job shares its nodes with no other; a job that has them rebooted never does."""
         return self.reboot or (self.exclusive is not None and self.exclusive not in ("user", "mcs"))
 
+    @property
+    def threads_asked(self) -> OptInt:
+        """--threads-per-core, for which most hints stand, too. Source: proc_args.c verify_hint."""
+        hinted = self.hint in ("compute_bound", "memory_bound", "nomultithread")
+        return 1 if self.threads_per_core is None and hinted else self.threads_per_core
+
+    @property
+    def cores_asked(self) -> OptInt:
+        """--cores-per-socket, for which a hint may stand, too."""
+        return 1 if self.cores_per_socket is None and self.hint == "memory_bound" else self.cores_per_socket
+
     def evolve(self, **changes: Any) -> JobSpec:
         """A copy with some fields replaced."""
         return dataclasses.replace(self, **changes)

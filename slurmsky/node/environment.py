@@ -76,9 +76,7 @@ def _export(spec: JobSpec) -> Optional[str]:
 
 
 def _threads_per_core(spec: JobSpec) -> Optional[str]:
-    # --hint=nomultithread stands for it. Source: proc_args.c verify_hint.
-    threads = 1 if spec.threads_per_core is None and spec.hint == "nomultithread" else spec.threads_per_core
-    return None if threads is None else str(threads)
+    return None if spec.threads_asked is None else str(spec.threads_asked)
 
 
 def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:

@@ -8,10 +8,11 @@ controller is asked.
 
 from __future__ import annotations
 
+import math
 from typing import Optional
 
 from ..language.errors import ArraySpecError, DependencyError, HostlistError
-from . import containers
+from . import containers, devices
 from .component import Component
 from .errors import CommandError, failure
 
@@ -39,10 +40,10 @@ def _error(part: Component, *messages: str) -> CommandError:
 def verify(part: Component) -> None:
     """All checks of one component, in Slurm's order."""
     _verbosity(part)
-    _memory(part)
     _tasks_per_gpu(part)
     _special_cores(part)
     _hint(part)
+    _memory(part)
     _burst_buffer(part)
     ignored = containers.idle(part.get("site_options", ()))
     if ignored is not None:
@@ -109,10 +110,14 @@ def _special_cores(part: Component) -> None:
             "Both --core-spec and --thread-spec set using environment variables. "
             "Those options are mutually exclusive.",
         )
-    if part.typed(*core):
-        part.unset("thread_spec")
-    if part.typed(*thread):
-        part.unset("core_spec")
+    for option, field in (("--thread-spec", "thread_spec"), ("-S", "core_spec")):
+        if part.get(field) is not None:
+            part.warnings.append(
+                f"{part.command}: error: Ignoring {option} since it's not allowed by configuration "
+                "(AllowSpecResourcesUsage = No)"
+            )
+            break
+    part.unset("core_spec", "thread_spec")
 
 
 def _hint(part: Component) -> None:
@@ -189,6 +194,8 @@ def _nodes_and_tasks(part: Component) -> None:
     least: Optional[int] = part.get("nodes_min")
     most: Optional[int] = part.get("nodes_max")
     tasks: Optional[int] = part.get("ntasks")
+    if tasks is not None and most is not None and least is not None and least <= tasks < most:
+        most = tasks
     if names:
         if part.command == "srun" and most and len(names) > most:
             part.warnings.append(
@@ -216,15 +223,16 @@ def _nodes_and_tasks(part: Component) -> None:
 
 
 def _tasks_of_sockets(part: Component) -> None:
-    """-B without a number of tasks: one for each thread, core or socket of the least nodes asked for."""
-    if part.get("ntasks") is not None or part.get("ntasks_per_node") or not part.typed("extra-node-info"):
+    """-B, or -N, without a number of tasks: one for each thread, core or socket of them that was asked for."""
+    if part.get("ntasks") is not None or part.get("ntasks_per_node"):
+        return
+    if not part.typed("extra-node-info") and part.get("nodes_min") is None:
         return
     least, most = part.get("nodes_min", 1), part.get("nodes_max", 0)
-    if most and least != most:
+    counts = [part.get(name) for name in ("sockets_per_node", "cores_per_socket", "threads_per_core")]
+    if (most and least != most) or not any(counts):
         return
-    for name in ("sockets_per_node", "cores_per_socket", "threads_per_core"):
-        least *= part.get(name, 1)
-    part.values["ntasks"] = least
+    part.values["ntasks"] = math.prod(filter(None, counts), start=least)
 
 
 def _keep_nodes(part: Component, names: list[str]) -> None:
@@ -258,13 +266,10 @@ def _tasks_per_node(part: Component) -> None:
 
 # ---------------------------------------------------------------- what slurmctld refuses by the request alone
 
-_BAD_GRES = "Invalid generic resource (gres) specification"
-_GPUS = ("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task")
-
 
 def submission(part: Component, het: bool = False) -> None:
     """Refusals that need no knowledge of nodes; dependency and array get their canonical text."""
-    _gpus(part)
+    devices.check(part)
     _array(part, het)
     _dependency(part)
     now = part.context.now
@@ -277,37 +282,6 @@ def submission(part: Component, het: bool = False) -> None:
 
 def _refuse(part: Component, reason: str) -> CommandError:
     return rejected(part.command, reason, exit_code=part.context.error_exit)
-
-
-def _gpus(part: Component) -> None:
-    """Source:
-
-    Gres.c gres_job_state_validate (its own lines come bare, without the command's introduction).
-    """
-    asks = (
-        any(part.get(name) for name in _GPUS)
-        or "gpu" in part.get("gres", "")
-        or "gpu" in part.get("tres_per_task", "")
-    )
-    reason = ""
-    if part.get("cpus_per_gpu") and part.get("cpus_per_task"):
-        reason = "--cpus-per-gpu is mutually exclusive with --cpus-per-task"
-    elif part.get("gpus_per_socket") and not part.get("sockets_per_node"):
-        reason = "--gpus-per-socket option requires --sockets-per-node specification"
-    elif part.get("gpus_per_task") and not part.get("ntasks") and not part.get("gpus"):
-        reason = (
-            "Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks "
-            "is not allowed."
-        )
-    elif part.get("mem_per_gpu_mib") is not None and not asks:
-        reason = f"Requested mem_per_tres=gres:gpu:{part.get('mem_per_gpu_mib')} but did not request any GPU."
-    elif part.get("ntasks_per_gpu") and not asks and not (part.get("ntasks") or part.get("nodes_min")):
-        reason = (
-            "gres_job_state_validate: --ntasks-per-tres needs either a GRES GPU specification or a "
-            "node/ntask specification"
-        )
-    if reason:
-        raise failure(part.command, reason, _BAD_GRES, exit_code=part.context.error_exit)
 
 
 def _array(part: Component, het: bool) -> None:

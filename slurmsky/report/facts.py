@@ -120,8 +120,8 @@ def min_cpus_per_node(spec: JobSpec) -> int:
 
     Source: job_mgr.c _copy_job_desc_to_job_record.
     """
-    per_task = spec.cpus_per_task or 1
-    return max(spec.mincpus or 1, (spec.ntasks_per_node or 1) * per_task)
+    tasks = 1 if spec.ntasks == 1 or spec.overcommit else spec.ntasks_per_node or 1
+    return max(spec.mincpus or 1, tasks * (spec.cpus_per_task or 1))
 
 
 def min_memory(spec: JobSpec) -> tuple[str, int]:
@@ -129,11 +129,6 @@ def min_memory(spec: JobSpec) -> tuple[str, int]:
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0
-
-
-def threads_per_core(spec: JobSpec) -> Optional[int]:
-    """--threads-per-core, which --hint=nomultithread stands for, too."""
-    return 1 if spec.threads_per_core is None and spec.hint == "nomultithread" else spec.threads_per_core
 
 
 def min_nodes_asked(spec: JobSpec) -> int:
@@ -249,7 +244,7 @@ def tres_per(spec: JobSpec) -> dict[str, str]:
         "TresFreq": spec.gpu_freq and "gpu:" + spec.gpu_freq,
         "TresPerJob": _gres(spec.gpus and _gpus(spec.gpus)),
         "TresPerNode": _gres(
-            ",".join(filter(None, (spec.gres, spec.gpus_per_node and _gpus(spec.gpus_per_node))))
+            ",".join(filter(None, (spec.gpus_per_node and _gpus(spec.gpus_per_node), spec.gres)))
         ),
         "TresPerSocket": _gres(spec.gpus_per_socket and _gpus(spec.gpus_per_socket)),
         "TresPerTask": spec.tres_per_task or _gres(spec.gpus_per_task and _gpus(spec.gpus_per_task)),

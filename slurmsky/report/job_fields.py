@@ -232,10 +232,10 @@ def _job_values(context: Context) -> dict[str, JobValue]:
     het_id = het(lambda job: str(job.het_job_id))
     het_set = het(lambda job: facts.index_list(job.het_ids))
     het_offset = het(lambda job: str(job.het_offset))
-    sockets, cores = _count("sockets_per_node", "*"), _count("cores_per_socket", "*")
+    sockets, cores = _count("sockets_per_node", "*"), _count("cores_asked", "*")
 
     def threads(row: JobRow) -> str:
-        return facts.or_star(facts.threads_per_core(row.job.spec))
+        return facts.or_star(row.job.spec.threads_asked)
 
     return {
         "account": lambda row: null_if_empty(row.job.account),

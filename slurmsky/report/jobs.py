@@ -160,10 +160,10 @@ def _job_keys(context: Context) -> dict[str, Optional[Callable[[JobRow], Any]]]:
         limit = context.time_limit(row.job)
         return INFINITE if limit == INFINITE else limit * 60 - facts.run_seconds(row.job, now)
 
-    sockets, cores = map(_spec_key, ("sockets_per_node", "cores_per_socket"))
+    sockets, cores = map(_spec_key, ("sockets_per_node", "cores_asked"))
 
     def threads(row: JobRow) -> int:
-        return facts.threads_per_core(row.job.spec) or 0xFFFE
+        return row.job.spec.threads_asked or 0xFFFE
 
     def priority(row: JobRow) -> tuple[int, int]:
         return row.tier, row.priority

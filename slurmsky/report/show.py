@@ -188,8 +188,8 @@ def _size(job: Job, context: Context) -> Iterator[str]:
     if job.state is JobState.PENDING and job.max_cpus:
         cpus = "%d-%d" % (job.num_cpus, job.max_cpus)
     yield "NumNodes=%s NumCPUs=%s NumTasks=%s CPUs/Task=%d ReqB:S:C:T=0:0:%s:%s" % (
-        nodes, cpus, tasks, spec.cpus_per_task or 1, facts.or_star(spec.cores_per_socket),
-        facts.or_star(facts.threads_per_core(spec)))
+        nodes, cpus, tasks, spec.cpus_per_task or 1, facts.or_star(spec.cores_asked),
+        facts.or_star(spec.threads_asked))
     yield "ReqTRES=" + facts.tres(facts.requested(job, context))
     yield "AllocTRES=" + (facts.tres(facts.allocated(job, context)) or "(null)")
     special = ("ThreadSpec=%d" % spec.thread_spec if spec.thread_spec is not None

@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
         ("slurmsky explain --engine=x a.sh", 1, "", "--engine is local or sky, not x"),
         ("slurmsky explain nosuch.sh", 0, "refused", ""),
         ("slurmsky explain -p nowhere a.sh", 0, "sbatch: error: invalid partition specified: nowhere", ""),
-        ("slurmsky explain -c9999 a.sh", 0, "Requested node configuration is not available", ""),
+        ("slurmsky explain -c9999 a.sh", 0, "would wait for ever (PartitionConfig)", ""),
         ("slurmsky explain a.sh", 0, "runs unchanged", ""),
         ("slurmsky explain a.sh --json", 0, '"unchanged": true', ""),
         ("slurmsky explain --html .", 0, "<!doctype html>", ""),

@@ -35,6 +35,10 @@ default = true
 name = "short"
 nodes = "n[3-4]"
 max_time = "1:00:00"
+[[partition]]
+name = "part"
+nodes = "n[3-4]"
+max_cpus_per_node = 4
 [licenses]
 matlab = 2
 """
@@ -89,6 +93,14 @@ def world(tmp_path: Path) -> Iterator[World]:
         ({"exclusive": ""}, [("n1", 1, 8)]),
         ({"gres": "gpu:h100:4", "nodes_min": 2, "nodes_max": 2}, [("n1", 1, 1), ("n2", 1, 1)]),
         ({"partition": "short"}, [("n3", 1, 1)]),
+        ({"partition": "part", "ntasks": 6}, [("n3", 4, 4), ("n4", 2, 2)]),
+        # A range of nodes, all idle: as many as there are tasks for, but where devices or whole nodes were asked for.
+        ({"nodes_min": 1, "nodes_max": 2}, [("n1", 1, 1), ("n2", 1, 1)]),
+        ({"nodes_min": 1, "nodes_max": 2, "exclusive": ""}, [("n1", 1, 8)]),
+        ({"nodes_min": 1, "nodes_max": 2, "gpus": "4"}, [("n1", 1, 1)]),
+        ({"nodes_min": 1, "nodes_max": 3, "ntasks_per_node": 2}, [("n1", 2, 2), ("n2", 2, 2)]),
+        ({"gpus": "8", "gpus_per_node": "4"}, [("n1", 1, 1), ("n2", 1, 1)]),
+        ({"ntasks": 4, "ntasks_per_gpu": 2}, [("n1", 4, 4)]),
     ],
 )
 def test_nodes_and_cpus(world: World, fields: dict[str, Any], shares: list[tuple[str, int, int]]) -> None:
@@ -102,6 +114,29 @@ def test_devices_are_not_given_twice(world: World) -> None:
     world.pass_()
     assert [job.shares[0].gres for job in (first, second)] == [{"gpu:h100": (0, 1)}, {"gpu:h100": (2, 3)}]
     assert (third.state, third.reason) == (JobState.PENDING, "Resources")
+
+
+def test_a_partition_has_a_part_of_each_node(world: World) -> None:
+    """MaxCPUsPerNode is for all jobs of the partition; others take what is left."""
+    one = {"nodelist": "n3", "nodes_min": 1, "nodes_max": 1}
+    first, second, third = (world.submit(partition="part", ntasks=3, **one) for _ in range(3))
+    world.pass_()
+    assert [job.state for job in (first, second, third)] == [JobState.RUNNING, JobState.PENDING, JobState.PENDING]
+    assert second.reason == "Resources"
+    other = world.submit(ntasks=5, **one)
+    world.end(first)
+    world.pass_()
+    assert (second.state, other.state) == (JobState.RUNNING, JobState.RUNNING)
+    with pytest.raises(SlurmError) as caught:
+        world.submit(partition="part", cpus_per_task=5)
+    assert caught.value.text == NOT_AVAILABLE
+    assert world.submit(partition="part", ntasks=9).state is JobState.PENDING
+
+
+def test_tasks_on_gpus_have_these(world: World) -> None:
+    job = world.submit(ntasks=4, ntasks_per_gpu=2)
+    world.pass_()
+    assert job.shares[0].gres == {"gpu:h100": (0, 1)}
 
 
 def test_memory_is_consumed(world: World) -> None:

@@ -210,7 +210,11 @@ def test_fewer_tasks_than_nodes() -> None:
             {},
             "fatal: --gpus-per-task is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU",
         ),
-        (("--cpus-per-gpu=2", "-c2"), {}, "error: --cpus-per-gpu is mutually exclusive with --cpus-per-task"),
+        (
+            ("--cpus-per-gpu=2", "-c2", "--gpus=1"),
+            {},
+            "error: --cpus-per-gpu is mutually exclusive with --cpus-per-task",
+        ),
         (
             ("--gpus-per-socket=1",),
             {},
