@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..controller.context import Context
+from ..controller.demand import demand_of
 from ..controller.madetoorder import ordered_shares
-from ..controller.resources import demand_of
 from ..engines.base import EngineError
 from ..engines.sky import setup, shipment
 from ..engines.sky.http import Rejected, SkyError

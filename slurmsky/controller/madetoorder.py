@@ -7,7 +7,7 @@ from ..model.cluster import PartitionConfig
 from ..model.spec import JobSpec
 from ..translate.geometry import geometry
 from ..translate.notes import Refused
-from .resources import Demand
+from .demand import Demand
 
 
 def ordered_shares(

@@ -18,8 +18,9 @@ from ..model.job import Job
 from ..model.reservation import FLAGS, Reservation
 from ..model.spec import INFINITE, JobSpec
 from ..model.states import JobState, NodeFlag
+from .demand import demand_of
 from .errors import Errno, SlurmError
-from .resources import NodeUse, demand_of
+from .resources import NodeUse
 from .store import Store
 
 #: how far in the past a reservation may begin (reservation.c MAX_RESV_DELAY)

@@ -19,9 +19,10 @@ from ..model.spec import INFINITE, JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag
 from . import admission, dependencies
 from .book import Book
+from .demand import Demand, demand_of
 from .madetoorder import cloud_shares, ordered_shares
 from .reservations import RESERVED
-from .resources import Demand, NodeUse, consumes_memory, demand_of, partition_nodes, place, too_big
+from .resources import NodeUse, consumes_memory, partition_nodes, place, too_big
 from .submit import limit_in, split_element
 
 

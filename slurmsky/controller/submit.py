@@ -17,9 +17,10 @@ from ..model.job import Job
 from ..model.spec import INFINITE, JobSpec
 from .admission import check_caller
 from .book import Book
+from .demand import demand_of, gres_names
 from .errors import Errno, SlurmError
 from .madetoorder import cloud_shares
-from .resources import NodeUse, consumes_memory, demand_of, impossible, partition_nodes, place, too_big
+from .resources import NodeUse, consumes_memory, impossible, partition_nodes, place, too_big
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,6 @@ def _check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
 
 
 def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
-    from .resources import gres_names
-
     known = {name for node in cluster.nodes for name, _, _ in node.gres}
     try:
         names = gres_names(spec)

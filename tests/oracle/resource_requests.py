@@ -84,7 +84,8 @@ def main() -> None:
         env = {"PATH": "/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8"}
         return subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd="/")
 
-    print(json.dumps([{"options": words, **answer(run, words)} for words in lines()], indent=0))
+    rows = [json.dumps({"options": words, **answer(run, words)}) for words in lines()]
+    print("[\n" + ",\n".join(rows) + "\n]")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import pytest
 
 from slurmsky.controller.errors import Errno, SlurmError
 from slurmsky.controller.reservations import Reservations, _next
-from slurmsky.controller.resources import NodeUse, demand_of, place
+from slurmsky.controller.demand import demand_of
+from slurmsky.controller.resources import NodeUse, place
 from slurmsky.controller.store import Store
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.cluster import ClusterConfig, NodeConfig, PartitionConfig

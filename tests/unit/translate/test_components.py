@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from slurmsky.controller.demand import demand_of
 from slurmsky.controller.madetoorder import ordered_shares
-from slurmsky.controller.resources import demand_of
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load
 from slurmsky.translate.components import plan_all
