@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from slurmsky.controller.demand import demand_of
 from slurmsky.controller.errors import Errno, SlurmError
 from slurmsky.controller.reservations import Reservations, _next
-from slurmsky.controller.demand import demand_of
 from slurmsky.controller.resources import NodeUse, place
 from slurmsky.controller.store import Store
 from slurmsky.model.allocation import NodeShare
