@@ -29,6 +29,7 @@ NOT_COMPARED: dict[tuple[str, str], str] = {
         "Dependency",
     ): "dropped at the next scheduling pass: a matter of timing",
     ("sbatch -N2-1k SCRIPT", "NumNodes"): "recorded of a job that waits; this one runs at once",
+    ("sbatch -N2-1k SCRIPT", "NumTasks"): "the same",
     ("sbatch -N2-1k SCRIPT", "NumCPUs"): "recorded of a job that waits; this one runs at once",
 }
 

@@ -102,7 +102,7 @@ CASES: tuple[Case, ...] = (
     Case("inside-options", (Inside("-N3 -n6 --mem=300 --gres=gpu:2", OPTIONS),), IN_FILES),
     Case("inside-batch", (Inside("-n2", NARROW, via="sbatch"),), IN_FILES),
     Case("salloc", (
-        "salloc true", "salloc false", "salloc sh -c 'exit 7'", "salloc sh -c 'kill -9 $$'", "salloc /no/such/command", "salloc -n2 srun ./where.sh",
+        "salloc true", "salloc false", "salloc sh -c 'exit 7'", "salloc sh -c 'kill -9 $$'", "salloc /no/such/command", Run("salloc -n2 srun ./where.sh", free=True),
         "salloc -Q echo quiet", "salloc -J held sh -c 'echo $SLURM_JOB_NAME'",), FILES),
     Case("salloc-no-shell", ("salloc --no-shell -n2", Run("srun --jobid=$J1 ./where.sh", free=True), "scancel $J1"), FILES),
     Case("salloc-cancelled", (

@@ -16,4 +16,7 @@ from local_engine import LocalEngine, local_engine
 @pytest.fixture(scope="session")
 def engine() -> Iterator[LocalEngine]:
     with local_engine(Path(__file__).with_name("site.toml")) as started:
+        # A job without its submitter's environment finds our own, which its first user would be told about.
+        ready = started.run(["env", "-u", "SLURMSKY_PYTHON", "squeue", "--version"], limit_s=600)
+        assert ready.returncode == 0, ready.stderr
         yield started
