@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,33 @@ def call(tmp_path: Path, *command: str, **options: object) -> subprocess.Complet
     if "input" in options:
         del settings["stdin"]
     return subprocess.run(argv(*command), env=env, **(settings | options))  # type: ignore[call-overload,no-any-return]
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what a busy machine may take long to do."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for this signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def running(pid: int) -> list[tuple[int, str]]:
+    """The children of a process, each with the name of its program."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [(int(child), Path(f"/proc/{child}/comm").read_text().strip()) for child in children]
+
+
+def child_named(pid: int, name: str) -> int:
+    """Wait for the child that runs this program."""
+    until(lambda: name in dict(map(reversed, running(pid))))
+    return next(child for child, program in running(pid) if program == name)
 
 
 def resize(fd: int, rows: int, columns: int) -> None:

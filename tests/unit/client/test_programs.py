@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from thin_client import WAIT_S, Peer, Server, call, spawn_frame
+from thin_client import WAIT_S, Peer, Server, call, child_named, running, spawn_frame, until
 
 from slurmsky.node import wire
 
@@ -62,9 +62,9 @@ def test_a_signal_for_the_spawned_program_and_its_group(serve: Callable[..., Ser
     def play(peer: Peer) -> None:
         pid = peer.request().pid
         peer.send(wire.SPAWN, spawn_frame(["sh", "-c", "echo up; sleep 30 | sleep 30; exit 1"]))
-        time.sleep(0.3)
+        shell = child_named(pid, "sh")
+        until(lambda: [name for _, name in running(shell)] == ["sleep", "sleep"])
         os.kill(pid, signal.SIGINT)  # Ctrl-C is the program's business while it has the terminal
-        time.sleep(0.1)
         peer.send(wire.CHILD_SIGNAL, b"15")
         assert peer.expect(wire.CHILD_STATUS) == b"-15"
         peer.exit(0)

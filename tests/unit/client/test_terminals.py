@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from thin_client import WAIT_S, Peer, Server, argv, resize, spawn_frame
+from thin_client import WAIT_S, Peer, Server, argv, catches, child_named, resize, spawn_frame, until
 
 from slurmsky.node import wire
 
@@ -52,8 +51,6 @@ class OnTerminal:
 
 @pytest.mark.parametrize("end", ["exit", "off", "lost", "SIGTERM", "SIGTERM handled"])
 def test_raw_mode_and_its_end(serve: Callable[..., Server], tmp_path: Path, end: str) -> None:
-    states: list[bool] = []
-
     def play(peer: Peer) -> None:
         pid = peer.request().pid
         if end == "SIGTERM handled":
@@ -61,8 +58,9 @@ def test_raw_mode_and_its_end(serve: Callable[..., Server], tmp_path: Path, end:
         peer.send(wire.TTY, b"1")
         peer.send(wire.GRANT, b"100")
         peer.send(wire.STDOUT, b"?")
-        time.sleep(0.3)
-        states.append(terminal.raw())
+        until(terminal.raw)
+        if end == "SIGTERM handled":
+            until(lambda: catches(pid, signal.SIGTERM))
         os.write(terminal.master, b"\x03\r")  # neither a signal nor a newline in raw mode
         assert peer.expect(wire.STDIN) == b"\x03\r"
         if end == "SIGTERM":
@@ -74,28 +72,26 @@ def test_raw_mode_and_its_end(serve: Callable[..., Server], tmp_path: Path, end:
         elif end == "off":
             peer.send(wire.TTY, b"0")
             peer.send(wire.STDOUT, b"!")
-            time.sleep(0.3)
-            states.append(terminal.raw())
+            until(lambda: not terminal.raw())
         if end not in ("lost", "SIGTERM"):
             peer.exit(2)
 
     server = serve(play)
     terminal = OnTerminal(tmp_path, "srun", "--pty", "sh")
     code = terminal.wait()
-    states.append(terminal.raw())
+    left_raw = terminal.raw()
     terminal.shown()
     server.finish()
-    assert states[0] is True
-    assert not any(states[1:])
+    assert not left_raw
     assert code == {"SIGTERM": -signal.SIGTERM, "lost": 1}.get(end, 2)
 
 
 def test_a_resized_terminal_is_reported(serve: Callable[..., Server], tmp_path: Path) -> None:
     def play(peer: Peer) -> None:
-        peer.request()
+        pid = peer.request().pid
         peer.send(wire.HANDLE_SIGNALS)
         peer.send(wire.STDOUT, b"ready\n")
-        time.sleep(0.3)
+        until(lambda: catches(pid, signal.SIGWINCH))
         resize(terminal.master, 50, 200)
         assert peer.expect(wire.WINSIZE) == b"50x200"
         peer.exit()
@@ -125,10 +121,10 @@ def test_a_spawned_program_has_the_terminal_and_gives_it_back(serve: Callable[..
 
 def test_ctrl_c_reaches_the_spawned_program_only(serve: Callable[..., Server], tmp_path: Path) -> None:
     def play(peer: Peer) -> None:
-        peer.request()
+        pid = peer.request().pid
         peer.send(wire.HANDLE_SIGNALS)
         peer.send(wire.SPAWN, spawn_frame(["sleep", "30"]))
-        time.sleep(0.4)
+        child_named(pid, "sleep")
         os.write(terminal.master, b"\x03")
         assert peer.expect(wire.CHILD_STATUS) == b"-2"
         peer.exit(0)
@@ -145,18 +141,14 @@ def state(pid: int) -> str:
 
 
 def wait_for_state(pid: int, letters: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while state(pid) not in letters:
-        assert time.monotonic() < deadline, state(pid)
-        time.sleep(0.01)
+    until(lambda: state(pid) in letters)
 
 
 def test_ctrl_z_stops_both_and_they_go_on_together(serve: Callable[..., Server], tmp_path: Path) -> None:
     def play(peer: Peer) -> None:
         pid = peer.request().pid
         peer.send(wire.SPAWN, spawn_frame(["sleep", "30"]))
-        time.sleep(0.4)
-        child = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        child = child_named(pid, "sleep")
         os.write(terminal.master, b"\x1a")
         wait_for_state(pid, "T")
         assert state(child) == "T"
