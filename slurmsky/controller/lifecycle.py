@@ -19,6 +19,7 @@ from ..model.spec import INFINITE
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from ..node.ends import SETUP_FAILED
 from .book import Book, holds_allocation
+from .callers import hear_out
 from .errors import Errno, SlurmError
 from .letters import Letters
 from .mailing import Mailer
@@ -218,6 +219,7 @@ class LifeCycle:
 
     def _to_engine(self, job: Job, request: Any) -> None:
         async def send() -> None:
+            await hear_out(job.job_id)
             try:
                 await request
             except EngineError as error:

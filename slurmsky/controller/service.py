@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from ..node import wire
+from .callers import CALLER, Caller
 from .context import CallerGone, Context
 from .queue import Queue
 
@@ -35,6 +36,7 @@ class Session(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._context: Context | None = None
         self._task: asyncio.Task[None] | None = None
+        self._caller: Caller | None = None
         self._began = 0.0  # when the command was called; 0.0: it has answered
         self._writable = asyncio.Event()
         self._writable.set()
@@ -71,14 +73,18 @@ class Session(asyncio.Protocol):
         self._began = time.perf_counter()
         self._service.queue.looked()
         self._service.queue.book.counters.threads += 1
+        self._caller = Caller(request.env.get("SLURM_JOB_ID", ""))
+        token = CALLER.set(self._caller)
         try:
             answer = command(self._context)
+            if inspect.isawaitable(answer):
+                self._task = asyncio.ensure_future(self._wait(answer))
         except Exception:
             self._crashed()
             return
-        if inspect.isawaitable(answer):
-            self._task = asyncio.ensure_future(self._wait(answer))
-        else:
+        finally:
+            CALLER.reset(token)
+        if not inspect.isawaitable(answer):
             self.finish(answer)
 
     async def _wait(self, answer: Awaitable[int]) -> None:
@@ -135,6 +141,8 @@ class Session(asyncio.Protocol):
         self._count()
         if self._context is not None:
             self._context.feed(None)
+        if self._caller is not None:
+            self._caller.left.set()
         self._service.closed(self)
 
 
