@@ -65,3 +65,18 @@ def test_clusters_that_are_not_there(engine: LocalEngine, command: list[str]) ->
 def test_sstat_heads_its_answer_before_it_says_what_is_missing(engine: LocalEngine) -> None:
     done = engine.run("sstat -j 99999 -o JobID 2>&1")
     assert done.stdout == "JobID        \n------------ \nsstat: error: couldn't get steps for job 99999\n"
+
+
+@pytest.mark.parametrize("command", ["scontrol requeuehold", "scancel"])
+def test_a_job_that_asks_for_its_own_end_hears_the_answer(engine: LocalEngine, command: str) -> None:
+    """The signal that ends it does not end the command that asked for it."""
+    (engine.root / "own.sh").write_text(
+        f"#!/bin/bash\ntrap : TERM\n{command} $SLURM_JOB_ID\necho told $? > own.$SLURM_JOB_ID\n"
+    )
+    for _ in range(5):
+        job = engine.run(["sbatch", "--parsable", "--requeue", "-o", "/dev/null", "own.sh"]).stdout.strip()
+        ended = engine.run(
+            f"until [ \"$(squeue -h -j {job} -t R,CG,CF -o %T 2>&1)\" = '' ]; do sleep 0.1; done; cat own.{job}"
+        )
+        assert ended.stdout == "told 0\n", ended
+        engine.run(["scancel", job])
