@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
 from ..controller.context import Context
 from ..controller.letters import spool_id
 from ..controller.pages import Page
+from ..controller.store import Run
 from ..language import hostlist
 from ..model.job import Job, Step
 from ..model.spec import INFINITE
@@ -169,7 +170,7 @@ def pages(
             key = (asked, number, store.edition(number), which)
         page = queue.pages.get(key, end)
         if page is None:
-            found = list(store.jobs_of(runs, with_steps))
+            found = _recall(ctx, runs, with_steps)
             jobs = [job for job in found if 0 < job.eligible_time <= end]
             for job in jobs:
                 _take_live_steps(ctx, job)
@@ -178,6 +179,19 @@ def pages(
             if key is not None and page.latest <= end:
                 queue.pages.put(key, page)
         yield page.text()
+
+
+def _recall(ctx: Context, runs: Sequence[Run], with_steps: bool) -> list[Job]:
+    """The jobs of these runs, in this order: those that wait as they are in memory, the others from the store."""
+    found: dict[tuple[int, int], Job] = {}
+    for run in runs:
+        live = ctx.queue.book.jobs.get(run.job_id)
+        if live is not None and live.state is JobState.PENDING and live.restarts == run.restarts:
+            found[run.job_id, run.restarts] = live
+    stored = [run for run in runs if run[:2] not in found]
+    if stored:
+        found.update({(job.job_id, job.restarts): job for job in ctx.queue.store.jobs_of(stored, with_steps)})
+    return [found[run[:2]] for run in runs]
 
 
 #: what -s asks of a moment or a window, and not of a job that is over
