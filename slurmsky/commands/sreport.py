@@ -152,7 +152,7 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
             query = replace(query, **{field: tuple(value.split(","))})  # type: ignore[arg-type]
     query = replace(query, end=query.end if query.end > query.start else query.start + 3600)
     queue.flush()
-    jobs = list(queue.store.history(query.start, query.end, None, True))
+    jobs = list(queue.store.history(query.start, query.end, duplicates=True, with_steps=False))
     try:
         ctx.out(utilization.text(query, queue.book.cluster, jobs, Clock(now, zone, request.time_format or "standard")))
     except matching.UnknownField as error:
