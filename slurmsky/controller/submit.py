@@ -300,6 +300,8 @@ def _record(
     requeue = spec.requeue if spec.requeue is not None else cluster.batch_requeue
     largest = max((node.cpus for node in partition_nodes(cluster, parts[0])), default=1)
     spec = _canonical(spec)
+    if spec.deadline and spec.time_limit_min is None and spec.time_min_min is None:
+        spec = spec.evolve(time_min_min=1)  # it may be cut short to end in time. Source: job_mgr.c _job_create
     begin = max(now, spec.begin or 0)
     waits = bool(spec.dependency) or (held and begin <= now)
     shares = None

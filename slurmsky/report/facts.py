@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Optional
 
-from slurmsky.language import filename
+from slurmsky.language import cpufreq, filename
 from slurmsky.language.arrayspec import ArraySpec, format_indices
 from slurmsky.language.errors import TimeLimitError
 from slurmsky.language.hostlist import compress_sorted, expand
@@ -129,6 +129,18 @@ def min_memory(spec: JobSpec) -> tuple[str, int]:
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0
+
+
+_CAPITALS = {"ondemand": "OnDemand", "powersave": "PowerSave", "userspace": "UserSpace", "schedutil": "SchedUtil"}
+
+
+def cpu_frequency(text: str) -> str:
+    """What --cpu-freq asked for. Source: cpu_frequency.c cpu_freq_debug, which leaves a blank behind the maximum."""
+    freq = cpufreq.parse(text)
+    least, most = (freq.minimum, freq.maximum) if freq.maximum else ("", freq.minimum)
+    shown = "CPU_min_freq=%s " % least.capitalize() if least else ""
+    shown += "CPU_max_freq=%s " % most.capitalize() if most else ""
+    return shown + ("Governor=" + _CAPITALS.get(freq.governor, freq.governor.capitalize()) if freq.governor else "")
 
 
 def min_nodes_asked(spec: JobSpec) -> int:

@@ -256,6 +256,11 @@ def _options(job: Job, context: Context) -> Iterator[str]:
     switches = (spec.switches or "0").partition("@")[0]
     if switches != "0":
         yield "Switches=%s@%s" % (switches, format_seconds(facts.switch_wait_s(spec)))
+    recorded = dict(spec.recorded)
+    if recorded.get("bb"):
+        yield "BurstBuffer=" + recorded["bb"]
+    if spec.cpu_freq:
+        yield facts.cpu_frequency(spec.cpu_freq)
     gres_flags = (spec.gres_flags or "").split(",")
     words = [word for flag, word in _GRES_FLAGS if flag in gres_flags]
     if spec.kill_on_invalid_dep is not None:

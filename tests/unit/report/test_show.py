@@ -13,7 +13,7 @@ import pytest
 
 from slurmsky.model.job import Node
 from slurmsky.model.states import NodeFlag
-from slurmsky.report import show, show_nodes
+from slurmsky.report import facts, show, show_nodes
 from slurmsky.report.config import config_pairs, show_config
 
 KEYS = Path(__file__).parents[2] / "data" / "scontrol_show.csv"
@@ -227,3 +227,16 @@ def test_gres_is_counted_where_the_site_says_so(running: Any, golden: Any) -> No
     )
     text = show_nodes.show_partition(context.cluster.partitions[1], counting)
     assert "TRES=cpu=16,mem=8000M,node=2,billing=16,gres/gpu=8,gres/gpu:h100=8\n" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("low", "CPU_max_freq=Low "),
+        ("1000-2000:ondemand", "CPU_min_freq=1000 CPU_max_freq=2000 Governor=OnDemand"),
+        ("performance", "Governor=Performance"),
+        ("highm1", "CPU_max_freq=Highm1 "),
+    ],
+)
+def test_frequencies_as_the_real_one_shows_them(asked: str, shown: str) -> None:
+    assert facts.cpu_frequency(asked) == shown
