@@ -38,6 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs the rig: SLURMSKY_RIG=1 scripts/test"))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tests of one group must run in one worker: side by side they would take each other's nodes."""
+    if hasattr(session.config, "workerinput") and session.config.getoption("loadgroup", False):
+        grouped = (item.nodeid for item in session.items if item.get_closest_marker("xdist_group"))
+        lost = [nodeid for nodeid in grouped if "@" not in nodeid]
+        if lost:
+            pytest.exit(f"this pytest and this pytest-xdist do not keep groups together: {lost[0]}", 3)
+
+
 class Result(NamedTuple):
     """What a command gave back."""
 
