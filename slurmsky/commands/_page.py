@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 from ..controller.context import Context
@@ -99,7 +100,8 @@ async def main(ctx: Context) -> int:
         for line in error.lines:
             ctx.err(line.replace("sacct: ", "slurmsky: report: ", 1))
         return 1
-    jobs = list(select(ctx, query, held=True))
+    # In copies: those that wait are the queue's own, and the page is made beside its work.
+    jobs = [_copied(job) for job in select(ctx, query, held=True)]
     if call.jobs and not jobs:
         ctx.err("slurmsky: report: Invalid job id specified")
         return 1
@@ -110,6 +112,12 @@ async def main(ctx: Context) -> int:
     # Records are read; the rest is arithmetic, and no other command has to wait for it.
     page = await asyncio.to_thread(_page, jobs, query, context, call)
     return _write(ctx, page, call)
+
+
+def _copied(job: Job) -> Job:
+    job = copy(job)
+    job.steps = dict(job.steps)
+    return job
 
 
 def _query(ctx: Context, call: Call) -> SacctQuery:

@@ -8,9 +8,10 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 
 from ..controller.context import Context
+from ..controller.facts import Where, among, in_states
 from ..controller.letters import spool_id
 from ..controller.pages import Page
 from ..controller.store import Run
@@ -98,8 +99,7 @@ def unknown(ctx: Context, query: SacctQuery) -> tuple[str, ...]:
             if find(name) is None:
                 return (f"sacct: error: Invalid {kind} id: {name}",)
     if query.qos:
-        seen = (job.qos for job in ctx.queue.store.history(0, ctx.queue.clock()))
-        known = {"normal", *ctx.queue.book.policy.qos, *seen}
+        known = {"normal", *ctx.queue.book.policy.qos, *ctx.queue.store.known("qos")}
         for name in query.qos:
             if name not in known:
                 return (f"sacct: error: You gave a bad qos '{name}'. Valid QOS's are {','.join(sorted(known))}",
@@ -134,7 +134,9 @@ def select(ctx: Context, query: SacctQuery, held: bool = False, with_steps: bool
     else:
         start, end = _window(query, now)
         # slurmdbd looks for jobs by the time since which they could have run: one that is held never could.
-        stored = queue.store.history(start, end, None, query.duplicates, with_steps)
+        runs = sorted(queue.store.runs(start, end, query.duplicates, _where(query)))
+        parts = (runs[first : first + _TOGETHER] for first in range(0, len(runs), _TOGETHER))
+        stored = chain.from_iterable(_recall(ctx, part, with_steps) for part in parts)
         found = (job for job in stored if held or 0 < job.eligible_time <= end)
     test = _filter(ctx, query)
     for job in found:
@@ -163,7 +165,8 @@ def pages(
     asked = None
     if not (query.truncate or query.time_format == "relative" or _MOMENTARY & set(query.states)):
         asked = repr((replace(query, starttime=None, endtime=None), ctx.env.get("TZ")))
-    for number, group in groupby(store.runs(start, end, query.duplicates), lambda run: store.page_of(run.job_id)):
+    chosen = store.runs(start, end, query.duplicates, _where(query))
+    for number, group in groupby(chosen, lambda run: store.page_of(run.job_id)):
         runs, key = list(group), None
         if asked is not None and all(run.finish for run in runs):
             which = hashlib.blake2b(repr(runs).encode(), digest_size=16).digest()
@@ -194,6 +197,8 @@ def _recall(ctx: Context, runs: Sequence[Run], with_steps: bool) -> list[Job]:
     return [found[run[:2]] for run in runs]
 
 
+#: jobs that are read together
+_TOGETHER = 500
 #: what -s asks of a moment or a window, and not of a job that is over
 _MOMENTARY = {"PENDING", "RUNNING", "SUSPENDED", "REQUEUED"}
 
@@ -271,6 +276,16 @@ def _means(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
 def _midnight(now: float) -> int:
     local = time.localtime(now)
     return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
+
+
+def _where(query: SacctQuery) -> Where:
+    """What facts tell of ``_filter``: no other job passes it, and its record need not be read."""
+    uids: Iterable[object] = [find_user(name) for name in query.users]
+    if not uids and os.geteuid() != 0 and not query.allusers:
+        uids = [os.geteuid()]
+    return (among("uid", uids) & among("gid", [find_group(name) for name in query.groups])
+            & among("account", query.accounts) & among("name", query.names) & among("qos", query.qos)
+            & among("wckey", query.wckeys) & in_states(query.states))  # fmt: skip
 
 
 def _filter(ctx: Context, query: SacctQuery) -> Callable[[Job], bool]:

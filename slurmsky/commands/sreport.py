@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..controller.context import Context
+from ..controller.facts import among
 from ..language import timespec
 from ..language.errors import LanguageError
 from ..options import help as helps
@@ -152,9 +153,13 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
             query = replace(query, **{field: tuple(value.split(","))})  # type: ignore[arg-type]
     query = replace(query, end=query.end if query.end > query.start else query.start + 3600)
     queue.flush()
-    jobs = list(queue.store.history(query.start, query.end, duplicates=True, with_steps=False))
+    chosen = (among("account", query.accounts) & among("user", query.users) & among("partition", query.partitions)
+              & among("job_id", query.jobs))  # fmt: skip
+    store = queue.store
+    past = utilization.Past(store.uses(query.start, query.end, now, chosen),
+                            lambda start, end: store.charges(start, end, now, chosen))  # fmt: skip
     try:
-        ctx.out(utilization.text(query, queue.book.cluster, jobs, Clock(now, zone, request.time_format or "standard")))
+        ctx.out(utilization.text(query, queue.book.cluster, past, Clock(now, zone, request.time_format or "standard")))
     except matching.UnknownField as error:
         ctx.err(f" Unknown field '{error}'")
         return 1

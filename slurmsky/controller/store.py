@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..model.job import Job, Step
-from ..model.spec import NO_VAL, JobSpec
+from ..model.spec import JobSpec
 from ..model.states import JobState
+from ..report.spending import Charge
+from ..report.utilization import Use
+from . import facts
 from .records import Managed, job_from_dict, job_to_json, step_from_dict, step_to_dict
 
 
@@ -25,6 +28,8 @@ class StoreError(Exception):
     """The database cannot be opened or written; the text names the file and the cause."""
 
 
+#: which facts are kept; another text has those of all jobs made anew
+_FACTS = "1"
 #: records that are decoded together
 _BATCH = 500
 
@@ -65,6 +70,7 @@ class Store:
             self._db.execute("PRAGMA cache_size=-4000")
             self._check()
             self._migrate()
+            self._fill_facts()
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
         path.chmod(0o600)
@@ -84,6 +90,18 @@ class Store:
             if number > version:
                 text = (folder / name).read_text("utf-8")
                 self._db.executescript(f"BEGIN;\n{text}\nPRAGMA user_version={number};\nCOMMIT;")
+
+    def _fill_facts(self) -> None:
+        """Facts of jobs that were committed before there was the table of facts."""
+        if self.note("facts") == _FACTS:
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("DELETE FROM facts")
+        for superseded in (0, 1):
+            found = self._jobs("superseded=?", (superseded,), with_steps=False)
+            self._db.executemany(facts.INSERT, (facts.row(job, bool(superseded)) for job in found))
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('facts',?)", (_FACTS,))
+        self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Fold the log into the database and close it."""
@@ -147,6 +165,7 @@ class Store:
                         for job in rows
                     ],
                 )
+                self._db.executemany(facts.INSERT, [facts.row(job, bool(old)) for job in rows])
             self._db.executemany(
                 "INSERT OR REPLACE INTO steps VALUES (?,?,?,?)",
                 [
@@ -236,14 +255,27 @@ class Store:
         with_steps: bool = True,
     ) -> Iterator[Job]:
         """Jobs whose life overlaps [since, until], or those of the given ids (array base ids included)."""
-        where = "1=1" if duplicates else "superseded=0"
-        if job_ids is not None:
-            ids = tuple(job_ids)
-            marks = ",".join("?" * len(ids))
-            where += f" AND (job_id IN ({marks}) OR array_id IN ({marks}))"
-            yield from self._jobs(where, ids + ids, with_steps)
+        if job_ids is None:
+            chosen = facts.window(since, until, duplicates)
+            keys = f"(job_id, restarts) IN (SELECT job_id, restarts FROM facts WHERE {chosen.text})"
+            yield from self._jobs(keys, chosen.values, with_steps)
             return
-        yield from self._jobs(f"{where} AND submit<=? AND (finish=0 OR finish>=?)", (until, since), with_steps)
+        ids = tuple(job_ids)
+        marks = ",".join("?" * len(ids))
+        where = f"{'1' if duplicates else 'superseded=0'} AND (job_id IN ({marks}) OR array_id IN ({marks}))"
+        yield from self._jobs(where, ids + ids, with_steps)
+
+    def uses(self, start: float, end: float, now: float, where: facts.Where) -> list[Use]:
+        """What runs used in a period."""
+        return facts.uses(self._db.execute, start, end, now, where)
+
+    def charges(self, start: float, end: float, now: float, where: facts.Where) -> list[Charge]:
+        """What runs cost in a period."""
+        return facts.charges(self._db.execute, start, end, now, where)
+
+    def known(self, column: str) -> set[str]:
+        """All values of a fact that is a text."""
+        return {str(value) for (value,) in self._db.execute(f"SELECT DISTINCT {column} FROM facts")}
 
     # --- the past in pages
 
@@ -256,16 +288,15 @@ class Store:
         """Changes when anything of a job on this page is committed."""
         return self._editions[page]
 
-    def runs(self, since: float, until: float, duplicates: bool = False) -> list[Run]:
-        """What ``history`` finds in a window, in the order of sacct (``accounting_order``)."""
+    def runs(
+        self, since: float, until: float, duplicates: bool = False, where: facts.Where = facts.ANY
+    ) -> list[Run]:
+        """Runs in a window of which all conditions hold, in the order of sacct (``accounting_order``)."""
+        chosen = facts.window(since, until, duplicates) & where
         rows = self._db.execute(
-            "SELECT CAST(submit AS INTEGER), array_id,"
-            " CASE WHEN array_id>0 THEN json_extract(record, '$.array_task_id') END, job_id, restarts, finish FROM jobs"
-            f" WHERE {'1=1' if duplicates else 'superseded=0'} AND submit<=? AND (finish=0 OR finish>=?)",
-            (until, since),
-        ).fetchall()
-        rows.sort(key=lambda row: (row[0], row[1], NO_VAL if row[2] is None else row[2], row[3], row[4]))
-        return [Run(*row[3:]) for row in rows]
+            f"SELECT job_id, restarts, finish FROM facts WHERE {chosen.text} ORDER BY {facts.ORDER}", chosen.values
+        )
+        return list(map(Run._make, rows))
 
     def jobs_of(self, runs: Sequence[Run], with_steps: bool = True) -> Iterator[Job]:
         """The jobs of some hundred runs."""
@@ -293,8 +324,8 @@ class Store:
         """Commit (job id, restarts, dollars) of runs that may have left memory. Raises StoreError."""
         costs = list(costs)
         self._editions.update({self.page_of(job_id) for job_id, _, _ in costs})
-        self._many("UPDATE jobs SET cost=? WHERE job_id=? AND restarts=?",
-                   [(dollars, job_id, restarts) for job_id, restarts, dollars in costs])  # fmt: skip
+        rows = [(dollars, job_id, restarts) for job_id, restarts, dollars in costs]
+        self._many("UPDATE %s SET cost=? WHERE job_id=? AND restarts=?", rows, "jobs", "facts")
 
     def managed(self, server: str) -> dict[int, Managed]:
         """SkyPilot's managed jobs of a server as they were read last, by SkyPilot's id."""
@@ -315,12 +346,14 @@ class Store:
         """Job ids under which managed jobs of any server are shown."""
         return {row[0] for row in self._db.execute("SELECT job_id FROM managed WHERE job_id>0")}
 
-    def _many(self, statement: str, rows: list[tuple[object, ...]]) -> None:
+    def _many(self, statement: str, rows: Sequence[tuple[object, ...]], *tables: str) -> None:
+        """Commit a statement, for each of the tables, with each of the rows."""
         if not rows:
             return
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(statement, rows)
+            for text in [statement % table for table in tables] or [statement]:
+                self._db.executemany(text, rows)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:

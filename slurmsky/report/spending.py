@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from slurmsky.model.job import Job
 
@@ -56,22 +56,34 @@ def months(start: float, end: float, clock: Clock) -> list[tuple[str, float, flo
     return found
 
 
-def sums(jobs: Sequence[Job], by: Sequence[str], start: float, end: float, clock: Clock, cluster: str) -> list[Cells]:
+class Charge(NamedTuple):
+    """What runs of jobs that agree in these cost in a period."""
+
+    account: str
+    user: str
+    qos: str
+    partition: str  # those it asked for
+    jobs: int
+    hours: float
+    dollars: float
+
+
+#: what was charged between two epoch seconds
+Charges = Callable[[float, float], Iterable[Charge]]
+
+
+def sums(charges: Charges, by: Sequence[str], start: float, end: float, clock: Clock, cluster: str) -> list[Cells]:
     """One row per group with what it cost in the period, the dearest first within a month."""
     spans = months(start, end, clock) if "Month" in by else [("", start, end)]
     totals: dict[tuple[str, ...], list[float]] = {}
     for month, first, last in spans:
-        for job in jobs:
-            part = part_in(job, max(first, start), min(last, end), clock.now)
-            if not part or cost_text(job) is None:
-                continue
-            values = {"Account": job.account, "Login": job.user, "Partition": job.partition.partition(",")[0],
-                      "QOS": job.qos, "Month": month}  # fmt: skip
+        for charge in charges(max(first, start), min(last, end)):
+            values = {"Account": charge.account, "Login": charge.user, "QOS": charge.qos, "Month": month,
+                      "Partition": charge.partition.partition(",")[0]}  # fmt: skip
             held = totals.setdefault(tuple(values[name] for name in by), [0.0, 0.0, 0.0])
-            until = job.end_time if job.state.finished else clock.now
-            held[0] += job.cost * part
-            held[1] += 1
-            held[2] += max(0.0, until - job.start_time) * part / 3600 if job.start_time else 0.0
+            held[0] += charge.dollars
+            held[1] += charge.jobs
+            held[2] += charge.hours
     order = sorted(totals, key=lambda key: (key[0] if by[0] == "Month" else "", -totals[key][0], key))
     return [{"Cluster": cluster, **dict(zip(by, key)), "Cost": dollars(totals[key][0]), "Jobs": "%d" % totals[key][1],
              "Hours": "%.2f" % totals[key][2]} for key in order]  # fmt: skip

@@ -1,6 +1,6 @@
-"""sreport: what a cluster, its accounts and its users used in a period, from the records of jobs.
+"""sreport: what a cluster, its accounts and its users used in a period.
 
-slurmdbd sums whole hours up in tables of its own; here the sums are made from the jobs each time, to the second.
+slurmdbd sums whole hours up in tables of its own; here the sums are made from the facts of jobs, to the second.
 Source: src/sreport/cluster_reports.c, job_reports.c, user_reports.c, common.c.
 """
 
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from slurmsky.model.cluster import ClusterConfig
-from slurmsky.model.job import Job
 
 from . import matching, spending
 from .matching import Cells
@@ -95,34 +94,33 @@ REPORTS = {
 }  # fmt: skip
 
 
-def use_in(job: Job, start: float, end: float, now: float) -> float:
-    """Seconds that a job ran within a period, suspension set aside in proportion.
+class Use(NamedTuple):
+    """What runs of jobs that agree in these used in a period; ``cpus`` is what each of them held."""
 
-    Times are whole seconds, as slurmdbd keeps them: the sums agree with what sacct says of each job.
-    """
-    if not job.start_time or job.start_time > now or not (job.state.active or job.state.finished):
-        return 0.0
-    began, until = int(job.start_time), int(job.end_time if job.state.finished else now)
-    whole = until - began
-    inside = min(until, end) - max(began, start)
-    if whole <= 0 or inside <= 0:
-        return 0.0
-    return inside * max(0.0, whole - job.suspended_s) / whole
+    account: str
+    user: str
+    qos: str
+    wckey: str
+    cpus: int
+    submitted: float  # when the first of them was
+    ran: int  # how many of them ran in the period
+    seconds: float
+    node_seconds: float
+    memory_seconds: float  # MiB
+    waited: float  # seconds in which they waited for resources
 
-
-def wait_in(job: Job, start: float, end: float, now: float) -> float:
-    """Seconds that a job waited for resources within a period, though it might have run."""
-    if not job.eligible_time or (not job.start_time and job.state.finished):
-        return 0.0
-    started = job.start_time if job.state.active or job.state.finished else now
-    return max(0.0, min(started, end, now) - max(job.eligible_time, start))
+    def amounts(self) -> dict[str, float]:
+        """Seconds of each trackable resource."""
+        cpu_seconds = self.cpus * self.seconds
+        return {"cpu": cpu_seconds, "mem": self.memory_seconds, "node": self.node_seconds, "billing": cpu_seconds}
 
 
-def amounts(job: Job) -> dict[str, float]:
-    """What a job holds of each trackable resource."""
-    memory = sum(share.memory_mib for share in job.shares)
-    return {"cpu": float(job.num_cpus), "mem": float(memory), "node": float(job.num_nodes),
-            "billing": float(job.num_cpus)}  # fmt: skip
+@dataclass(frozen=True)
+class Past:
+    """What the jobs of a period add up to; ``charges`` are asked for by the reports of cost alone."""
+
+    uses: Sequence[Use] = ()
+    charges: spending.Charges = lambda start, end: ()
 
 
 def capacity(cluster: ClusterConfig) -> dict[str, float]:
@@ -132,20 +130,13 @@ def capacity(cluster: ClusterConfig) -> dict[str, float]:
             "billing": cpus}  # fmt: skip
 
 
-def text(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clock) -> str:
+def text(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> str:
     """The report. Raises matching.UnknownField."""
-    chosen = [job for job in jobs if _wanted(query, job)]
     make = {"cluster": _cluster, "cost": _cost, "job": _sizes, "reservation": _reservations,
             "user": _cluster}[query.kind]  # fmt: skip
-    heading, default, rows = make(query, cluster, chosen, clock)
+    heading, default, rows = make(query, cluster, past, clock)
     columns = _columns(query, query.format or default, rows)
     return heading + table_text(columns, rows, query.look)
-
-
-def _wanted(query: Query, job: Job) -> bool:
-    return all(not names or value in names for names, value in (
-        (query.accounts, job.account), (query.users, job.user), (query.partitions, job.partition),
-        (query.jobs, job.job_id)))  # fmt: skip
 
 
 def _columns(query: Query, text: str, rows: Sequence[Cells]) -> list[Column[Cells]]:
@@ -182,7 +173,7 @@ def _reported_in(query: Query) -> str:
     return f"Usage reported in {heading}" if not query.time.divisor else f"Usage reported in {name} {heading}"
 
 
-def _cluster(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clock) -> tuple[str, str, list[Cells]]:
+def _cluster(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
     """The reports of what was used, by account, user or QOS, or of the cluster as a whole."""
     name = query.name
     tres_name = "TresName," if query.tres_given else ""
@@ -190,7 +181,7 @@ def _cluster(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: C
     if name == "Utilization":
         heading = _heading(query, "Cluster Utilization " + _period(query, clock, False), _reported_in(query))
         default = f"Cluster,{tres_name}Allocated,Down,PlannedD,Idle,Planned,Reported"
-        return heading, default, _utilization(query, cluster, jobs, clock)
+        return heading, default, _utilization(query, cluster, past.uses, clock)
     titles = {
         "AccountUtilizationByUser": ("Cluster/Account/User Utilization", "Ac,Login,Proper", energy),
         "AccountUtilizationByQOS": ("Cluster/Account/QOS Utilization", "Ac,QOS", energy),
@@ -202,12 +193,12 @@ def _cluster(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: C
     title, who, more = titles[name]
     default = f"Cluster,{who},{tres_name}Used{more}"
     heading = _heading(query, f"{title} {_period(query, clock, True)}", _reported_in(query))
-    return heading, default, _by_association(query, cluster, jobs, clock)
+    return heading, default, _by_association(query, cluster, past.uses)
 
 
-def _utilization(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clock) -> list[Cells]:
+def _utilization(query: Query, cluster: ClusterConfig, uses: Sequence[Use], clock: Clock) -> list[Cells]:
     """One row per resource: all seconds since the first job that is known count as reported."""
-    began = min((job.submit_time for job in jobs), default=clock.now)
+    began = min((use.submitted for use in uses), default=clock.now)
     seconds = max(0.0, min(query.end, clock.now) - max(query.start, began))
     if not seconds:
         return []
@@ -215,11 +206,10 @@ def _utilization(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], cloc
     has = capacity(cluster)
     for name in query.tres:
         total = has.get(name, 0.0) * seconds
-        used = sum(amounts(job).get(name, 0.0) * use_in(job, query.start, query.end, clock.now) for job in jobs)
-        used = min(used, total)
+        used = min(sum(use.amounts().get(name, 0.0) for use in uses), total)
         waited = 0.0
         if name == "cpu":
-            waited = sum(job.num_cpus * wait_in(job, query.start, query.end, clock.now) for job in jobs)
+            waited = sum(use.cpus * use.waited for use in uses)
         planned = min(waited, total - used)
         whole = has.get(name, 0.0) * (query.end - query.start)
         rows.append({"Cluster": cluster.name, "TRES Name": name, "TRES Count": "%d" % has.get(name, 0.0),
@@ -231,24 +221,23 @@ def _utilization(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], cloc
     return rows
 
 
-def _by_association(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clock) -> list[Cells]:
+def _by_association(query: Query, cluster: ClusterConfig, uses: Sequence[Use]) -> list[Cells]:
     sums: dict[tuple[str, str, str], dict[str, float]] = {}
-    for job in jobs:
-        seconds = use_in(job, query.start, query.end, clock.now)
-        if not seconds:
+    for use in uses:
+        if not use.ran:
             continue
-        last = job.spec.wckey or "" if "WC" in query.name.upper() else job.qos if "QOS" in query.name else ""
+        last = use.wckey if "WC" in query.name.upper() else use.qos if "QOS" in query.name else ""
         if "WC" in query.name.upper() and not last:
             continue
-        keys = [(job.account, job.user, last)]
+        keys = [(use.account, use.user, last)]
         if query.name == "AccountUtilizationByUser":
-            keys.append((job.account, "", ""))
+            keys.append((use.account, "", ""))
         elif query.name == "AccountUtilizationByQOS":
-            keys = [(job.account, "", last)]
+            keys = [(use.account, "", last)]
         for key in keys:
             held = sums.setdefault(key, {})
-            for name, count in amounts(job).items():
-                held[name] = held.get(name, 0.0) + count * seconds
+            for name, seconds in use.amounts().items():
+                held[name] = held.get(name, 0.0) + seconds
     total = {name: count * (query.end - query.start) for name, count in capacity(cluster).items()}
     order = sorted(sums)
     if query.name == "TopUsage":
@@ -273,22 +262,20 @@ def _groups(query: Query) -> list[str]:
     return [*found, f">= {last} CPUs"]
 
 
-def _sizes(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clock) -> tuple[str, str, list[Cells]]:
+def _sizes(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
     """Jobs by how many CPUs they had."""
     title = "Job Sizes " + ("by Wckey " if query.name == "SizesByWcKey" else "") + _period(query, clock, True)
     unit = "Units are in number of jobs ran" if query.count_jobs else f"Time reported in {query.time.heading}"
     headers = _groups(query)
     sums: dict[tuple[str, str], list[float]] = {}
-    for job in jobs:
-        seconds = use_in(job, query.start, query.end, clock.now)
-        if not seconds:
+    for use in past.uses:
+        if not use.ran:
             continue
-        wckey = job.spec.wckey or ""
-        key = ("" if query.name == "SizesByWcKey" else job.account,
-               wckey if "WcKey" in query.name else "")  # fmt: skip
-        group = sum(job.num_cpus >= size for size in query.grouping)
+        key = ("" if query.name == "SizesByWcKey" else use.account,
+               use.wckey if "WcKey" in query.name else "")  # fmt: skip
+        group = sum(use.cpus >= size for size in query.grouping)
         held = sums.setdefault(key, [0.0] * len(headers))
-        held[group] += 1 if query.count_jobs else job.num_cpus * seconds
+        held[group] += use.ran if query.count_jobs else use.cpus * use.seconds
     whole = sum(map(sum, sums.values()))
     rows: list[Cells] = []
     for (account, wckey), held in sorted(sums.items()):
@@ -303,11 +290,11 @@ def _sizes(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clo
     return _heading(query, title, unit), default, rows
 
 
-def _cost(query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clock) -> tuple[str, str, list[Cells]]:
+def _cost(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
     """Dollars that jobs on SkyPilot cost; a report of ours."""
     by = next(fields for name, _, fields in spending.REPORTS if name == query.name)
     heading = _heading(query, f"Cost {query.name} " + _period(query, clock, True), "Cost reported in US dollars")
-    rows = spending.sums(jobs, by, query.start, query.end, clock, cluster.name)
+    rows = spending.sums(past.charges, by, query.start, query.end, clock, cluster.name)
     return heading, ",".join(("Cluster", *by, "Jobs", "Hours", "Cost")), rows
 
 
@@ -319,7 +306,7 @@ _RESERVATION = (
 
 
 def _reservations(
-    query: Query, cluster: ClusterConfig, jobs: Sequence[Job], clock: Clock
+    query: Query, cluster: ClusterConfig, past: Past, clock: Clock
 ) -> tuple[str, str, list[Cells]]:
     """There are no reservations."""
     heading = _heading(query, "Reservation Utilization " + _period(query, clock, False),

@@ -1,0 +1,166 @@
+"""Facts of each run of a job, in columns of their own beside its record.
+
+To read a record costs the controller some fifty microseconds, SQLite needs one to look at a row of facts. So a query
+chooses its jobs by facts and reads the records of those alone, and sums (sreport) are SQLite's. A row of facts is
+committed together with its record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.job import Job
+from ..model.spec import NO_VAL
+from ..model.states import JobState
+from ..report.spending import Charge
+from ..report.utilization import Use
+
+COLUMNS = (
+    "job_id", "restarts", "superseded", "array_id", "task", "state", "uid", "gid", "user", "account", "partition",
+    "qos", "wckey", "name", "submit", "eligible", "start", "finish", "suspended", "cpus", "nodes", "memory_mib",
+    "managed", "cost",
+)  # fmt: skip
+INSERT = f"INSERT OR REPLACE INTO facts ({','.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"
+
+#: sacct's order: by submit time; within a second arrays last, elements in order
+ORDER = f"CAST(submit AS INTEGER), array_id, ifnull(task, {NO_VAL}), job_id, restarts"
+
+
+def row(job: Job, superseded: bool) -> tuple[object, ...]:
+    """The facts of a run, in the order of COLUMNS."""
+    return (
+        job.job_id, job.restarts, int(superseded), job.array_job_id, job.array_task_id, job.state.value, job.uid,
+        job.gid, _text(job.user), _text(job.account), _text(job.partition), _text(job.qos),
+        _text(job.spec.wckey or ""), _text(job.name), job.submit_time, job.eligible_time, job.start_time,
+        job.end_time if job.state.finished or superseded else 0.0, job.suspended_s, job.num_cpus, job.num_nodes,
+        sum([share.memory_mib for share in job.shares]), int(job.managed_job_id is not None), job.cost,
+    )  # fmt: skip
+
+
+def _text(value: str) -> str | bytes:
+    """What SQLite keeps of a text: its bytes where they are not UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def _back(value: Any) -> Any:
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Conditions on facts, all of which hold."""
+
+    terms: tuple[str, ...] = ()
+    values: tuple[object, ...] = ()
+
+    def __and__(self, other: Where) -> Where:
+        return Where(self.terms + other.terms, self.values + other.values)
+
+    @property
+    def text(self) -> str:
+        """The condition in SQL."""
+        return " AND ".join(self.terms) or "1"
+
+
+#: runs a statement with values by their names
+Ask = Callable[[str, dict[str, object]], Iterable[tuple[Any, ...]]]
+#: no condition
+ANY = Where()
+
+
+def among(column: str, values: Iterable[object]) -> Where:
+    """A fact is one of these; ``values`` () is no condition."""
+    found = tuple([_text(value) if isinstance(value, str) else value for value in values])
+    return Where((f"{column} IN ({','.join('?' * len(found))})",), found) if found else ANY
+
+
+def in_states(names: Iterable[str]) -> Where:
+    """The only runs that sacct may mean by these words of -s: some are of a time and not of the present state."""
+    words = set(names)
+    if not words or "all" in words:
+        return ANY
+    found = among("state", [state.value for state in JobState if state.name in words])
+    terms = [*found.terms]
+    if "PENDING" in words:
+        terms.append("eligible>0")
+    if "RUNNING" in words:
+        terms.append(f"start>0 AND state>={JobState.COMPLETED.value}")
+    if "REQUEUED" in words:
+        terms.append("restarts>0")
+    return Where((f"({' OR '.join(terms) or '0'})",), found.values)
+
+
+def window(since: float, until: float, duplicates: bool) -> Where:
+    """Runs whose life overlaps [since, until]."""
+    life = Where(("submit<=?", "(finish=0 OR finish>=?)"), (until, since))
+    return life if duplicates else Where(("superseded=0",)) & life
+
+
+_OVER = f"(superseded OR state>={JobState.COMPLETED.value})"
+_RAN = f"(superseded OR state>{JobState.PENDING.value})"
+# Times are whole seconds, as slurmdbd keeps them: the sums agree with what sacct says of each job. Suspension is set
+# aside in proportion. A run has waited for resources from when it could have run until it started.
+_USES = f"""
+WITH lives AS (
+    SELECT *, CAST(start AS INTEGER) AS began, CAST(CASE WHEN {_OVER} THEN finish ELSE :now END AS INTEGER) AS until,
+        CASE WHEN {_RAN} THEN start ELSE :now END AS started
+    FROM facts WHERE %s
+), uses AS (
+    SELECT *,
+        CASE WHEN {_RAN} AND start>0 AND start<=:now AND until>began AND min(until, :end)>max(began, :start)
+            THEN (min(until, :end) - max(began, :start)) * max(0.0, until - began - suspended) / (until - began)
+            ELSE 0.0 END AS seconds,
+        CASE WHEN eligible>0 AND NOT (start=0 AND {_OVER})
+            THEN max(0.0, min(started, :end, :now) - max(eligible, :start)) ELSE 0.0 END AS waited
+    FROM lives
+)
+SELECT account, user, qos, wckey, cpus, min(submit), sum(seconds>0), total(seconds), total(nodes*seconds),
+    total(memory_mib*seconds), total(waited)
+FROM uses GROUP BY account, user, qos, wckey, cpus ORDER BY min(job_id)
+"""
+
+
+def uses(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Use]:
+    """What runs of a period used in it, by account, user, QOS, wckey and CPUs."""
+    rows = _within(ask, _USES, start, end, now, where)
+    return [Use._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
+
+
+# The part of a run's time that lies in a period is the part of its cost that is counted there; one without a time of
+# its own counts where it ended.
+_CHARGES = f"""
+WITH lives AS (
+    SELECT *, CASE WHEN {_OVER} AND finish>0 THEN finish ELSE :now END AS until,
+        CASE WHEN start>0 THEN start WHEN finish>0 THEN finish WHEN submit>0 THEN submit ELSE :now END AS moment
+    FROM facts WHERE (managed OR cost>0) AND %s
+), parts AS (
+    SELECT *, CASE WHEN start>0 AND until>start
+        THEN max(0.0, min(until, :end) - max(start, :start)) / (until - start)
+        ELSE :start<=moment AND moment<:end END AS part
+    FROM lives
+)
+SELECT account, user, qos, partition, count(*), total(CASE WHEN start>0 THEN max(0.0, until - start) * part END) / 3600,
+    total(cost*part)
+FROM parts WHERE part>0 GROUP BY account, user, qos, partition ORDER BY min(job_id)
+"""
+
+
+def charges(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Charge]:
+    """What runs cost in a period, by account, user, QOS and partition."""
+    rows = _within(ask, _CHARGES, start, end, now, where)
+    return [Charge._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
+
+
+def _within(ask: Ask, statement: str, start: float, end: float, now: float, where: Where) -> list[tuple[Any, ...]]:
+    chosen = window(start, end, duplicates=True) & where
+    # Names and numbers do not mix in one statement: the marks of the conditions get names, too.
+    text, names = chosen.text, {f"v{number}": value for number, value in enumerate(chosen.values)}
+    for name in names:
+        text = text.replace("?", f":{name}", 1)
+    return list(ask(statement % text, {"start": start, "end": end, "now": now, **names}))
