@@ -4,9 +4,9 @@
 
 FOLDER holds what was shipped with the job (settings.json, script, files.tar, tls/). This process brings the
 nodes together, starts the node's agent, and on the first node stands in for the controller: it launches the
-job, writes what the agent tells and what the job prints into the log (logframes), takes requests of the real
-controller over TLS, sends changed files back, and ends with the job's exit code. On the others it waits for
-the first to end.
+job (once, however often SkyPilot starts us for it: ``once``), writes what the agent tells and what the job prints
+into the log (logframes), takes requests of the real controller over TLS, sends changed files back, and ends with the
+job's exit code. On the others it waits for the first to end.
 """
 
 from __future__ import annotations
@@ -14,37 +14,145 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
+import time
 from typing import Optional
 
 from . import rendezvous
 from .channel import Channel
-from .cloudhead import TAIL_S, Head, poke
+from .cloudhead import TAIL_S, Head, end_event, poke
 from .cloudlog import Log, send_back
 from .cloudnode import Node
+from .company import PATIENCE_S, Company
 from .desk import Desk
 from .loop import Loop
+from .once import LOOK_S, Once, Verdict, judge
 from .stepfiles import StepFiles
 from .tls import TlsChannel
 
 
+def serve_first(node: Node) -> int:
+    """The first node's life: it runs the job, or tells what an earlier run of it on this node tells."""
+    once, out = Once(node.home), Log(0, 0)
+    listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
+    company: Optional[Company] = None
+    shipped, told_to_end = node.launch.restart_count, threading.Event()
+
+    def pass_on(*_: object) -> None:
+        told_to_end.set()
+        once.signal_holder(signal.SIGTERM)
+
+    while not once.take():
+        earlier = once.earlier()
+        if earlier is not None and shipped > earlier.restart:
+            once.displace()  # SkyPilot lost sight of it, and our controller counts another run
+            break
+        if company is None and earlier is not None:
+            signal.signal(signal.SIGTERM, pass_on)
+            company = Company(node, listener)
+        once.pour(out.write)
+        time.sleep(LOOK_S)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    once.pour(out.write)
+    told, earlier = once.told(), once.earlier()
+    if earlier is not None and earlier.cut:
+        out.write(b"slurmsky: an earlier run's output is in SkyPilot's log of the cluster's former job alone\n")
+    jobs = [int(element.get("job_id", node.launch.job_id)) for element in node.settings.get("elements", [{}])]
+    code = told.code(jobs)
+    may_run = node.launch.script is not None and node.launch.spec.requeue is not False
+    verdict, restart = judge(earlier, code >= 0, shipped, may_run)
+    if told_to_end.is_set():
+        verdict = Verdict.REPEAT  # SkyPilot takes the nodes: what it means by that it tells our controller
+    if verdict is Verdict.RUN:
+        if company is not None:
+            company.dismiss("again")
+        once.clear()
+        node.launch.restart_count = restart
+        node.session = fresh_session(node.session, told.session)
+        once.begin(restart)
+        return Head(node, once, listener, told.ends).run()
+    if verdict is Verdict.REFUSE:
+        once.clear()
+        once.begin(restart)
+        once.note(begun=True)
+        refuse(Log(told.session, 0, once.keep, told.seq), [job_id for job_id in jobs if job_id not in told.ends])
+        code = 1
+        once.note(code=code)
+    elif code < 0 and earlier is not None:
+        code = earlier.code
+    if node.count > 1:
+        (company or Company(node, listener)).dismiss("finish", 0.0 if told_to_end.is_set() else PATIENCE_S)
+    return code if code >= 0 else 128 + signal.SIGTERM
+
+
+def fresh_session(session: int, before: int) -> int:
+    """A session's number that is not the one before it."""
+    return session if session != before else (session + 1) % 8999
+
+
+def refuse(log: Log, jobs: list[int]) -> None:
+    """The end of jobs that were cut off and must not run again, told in the session that they ran in."""
+    for job_id in jobs:
+        log.event(**end_event(job_id, "NODE_FAIL", "NodeDown"))
+    log.event(ev="done", ranks=[0])
+
+
+def meet(node: Node, once: Once, client: ssl.SSLContext) -> Optional[tuple[rendezvous.Line, int]]:
+    """Every other node's way to the first: the line to it, once names are agreed upon, and the run's restart count.
+    None: there is nothing to run, and all that an earlier run wrote here was handed out.
+    """
+    while True:
+        line = rendezvous.join(node.addresses[0], node.settings["seed"], client, node.facts())
+        while True:
+            message = line.receive(None)
+            if "check" in message:
+                line.send({"resolves": rendezvous.resolves(message["check"], node.addresses)})
+            elif "hosts" in message:
+                line.send({"resolves": rendezvous.add_hosts(message["hosts"], node.addresses)})
+            elif "names" in message:
+                node.name, node.session = message["names"][node.rank], int(message["session"])
+                return line, int(message["restart"])
+            elif "follow" in message:
+                if hand_out(line, once):
+                    break
+                return None
+
+
+def hand_out(line: rendezvous.Line, once: Once) -> bool:
+    """What an earlier run writes on this node, until the first node has a word: True when there is another run."""
+    out = Log(0, 0)
+    while True:
+        once.pour(out.write)
+        try:
+            return "again" in line.receive(LOOK_S)
+        except socket.timeout:
+            continue
+        except (OSError, ValueError):
+            return False
+        finally:
+            once.pour(out.write)
+
+
 def serve_other(node: Node) -> int:
     """The life of every node but the first."""
+    once = Once(node.home)
     _server, client = node.contexts()
-    line = rendezvous.join(node.addresses[0], node.settings["seed"], client, node.facts())
-    while True:
-        message = line.receive(None)
-        if "check" in message:
-            line.send({"resolves": rendezvous.resolves(message["check"], node.addresses)})
-        elif "hosts" in message:
-            line.send({"resolves": rendezvous.add_hosts(message["hosts"], node.addresses)})
-        elif "names" in message:
-            node.name, node.session = message["names"][node.rank], int(message["session"])
-            break
+    met = meet(node, once, client)
+    if met is None:
+        return 0
+    line, restart = met
+    if not once.take():
+        once.displace()  # it had no first node any more
+    once.pour(Log(0, 0).write)
+    once.clear()
+    once.begin(restart)
     node.prepare()
     agent = node.start_agent()
+    once.note_start(agent.pid)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first node ends the job, then us
     loop = Loop()
 
@@ -56,7 +164,7 @@ def serve_other(node: Node) -> int:
         return TlsChannel(loop, up.sock)
 
     Desk(loop, os.path.join(node.home, "controller.sock"), upstream)
-    log, new_stream = Log(node.session, node.rank), itertools.count().__next__
+    log, new_stream = Log(node.session, node.rank, once.keep), itertools.count().__next__
     step_files = StepFiles(node, log, new_stream)
 
     def look() -> None:
@@ -100,7 +208,7 @@ def main(argv: list[str]) -> int:
     os.umask(0o077)
     log = Log(node.session, node.rank)
     try:
-        return Head(node).run() if node.rank == 0 else serve_other(node)
+        return serve_first(node) if node.rank == 0 else serve_other(node)
     except (rendezvous.RendezvousError, OSError, ValueError) as error:
         log = Log(node.session, 4000 + node.rank)  # a rank of its own: its events are numbered apart
         log.event(ev="broken", text="node %d: %s" % (node.rank, error))

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -22,6 +23,7 @@ from .cloudnode import Node
 from .desk import Desk
 from .letters import Letters
 from .loop import Loop
+from .once import Once, exit_code
 from .stepfiles import StepFiles
 from .tls import TlsChannel
 from .visitors import Visitors
@@ -69,12 +71,15 @@ class Member:
 
 class Head:
     """The first node: stands in for the controller. Runs one job, or the elements of an array, some at a
-    time.
+    time. ``listener``: where the other nodes come to; ``over``: jobs that ended in an earlier run on this node.
     """
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.log = Log(node.session, node.rank)
+    def __init__(
+        self, node: Node, once: Once, listener: socket.socket, over: Container[int] = frozenset()
+    ) -> None:
+        self.node, self.once, self.over = node, once, over
+        self.listener = listener
+        self.log = Log(node.session, node.rank, once.keep)
         self.loop = Loop()
         self.members: dict[int, Member] = {}
         self.waiting: deque[int] = deque()
@@ -92,7 +97,6 @@ class Head:
         """From the first to the last; the job's exit code."""
         node = self.node
         server, _client = node.contexts()
-        self.listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
         self.log.event(
             ev="session",
             session=node.session,
@@ -101,13 +105,13 @@ class Head:
             ranks=node.count,
         )
         mine = node.facts()
-        self.others = rendezvous.accept_all(self.listener, server, node.count - 1)
+        self.others = rendezvous.accept_all(self.listener, server, node.count - 1, node.given)
         for line, _ in self.others.values():
             line.send({"welcome": True})
         names = agree_on_names(node, self.others, mine)
         node.name = names[0]
         for line, _ in self.others.values():
-            line.send({"names": names, "session": node.session})
+            line.send({"names": names, "session": node.session, "restart": node.launch.restart_count})
         node.prepare()
         agent = node.start_agent()
         for rank, (line, _) in self.others.items():
@@ -117,6 +121,7 @@ class Head:
         self.node_facts = [mine, *(self.others[rank][1] for rank in range(1, node.count))]
         self.step_files = StepFiles(node, self.log, self.new_stream, self._batch_files)
         self._connect_agent()
+        self.once.note_start(agent.pid)
         for element in node.settings.get("elements", [{}]):
             self.add(element)
         signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._told_to_end))
@@ -157,8 +162,9 @@ class Head:
         settings'.
         """
         launch = Launch.from_dict({**self.node.launch.to_dict(), **self.node.moved(element)})
-        if launch.job_id in self.members:
+        if launch.job_id in self.members or launch.job_id in self.over:
             return
+        launch.restart_count = max(launch.restart_count, self.node.launch.restart_count)
         shown = Launch.from_dict({**self.node.settings["launch"], **element})
         self.members[launch.job_id] = Member(launch, shown)
         self.waiting.append(launch.job_id)
@@ -245,9 +251,8 @@ class Head:
             self._finish_others()
         event["by_signal"] = self.terminated
         self.log.write(self.log.encoder.event(event))
-        number, code = int(event.get("exit_signal", 0)), int(event.get("exit_code", 0))
         if not self.packed:
-            self.exit_code = 128 + number if number else code or int(event.get("state") != "COMPLETED")
+            self.exit_code = exit_code(event)
         if member.slot >= 0:
             self.free.append(member.slot)
         if last:
@@ -417,7 +422,8 @@ class Head:
             done.wait(300)
 
     def _finish(self, agent: subprocess.Popen[bytes]) -> int:
-        self.log.event(ev="done", ranks=sorted(self.told_all))
+        self.log.event(ev="done", ranks=sorted(self.told_all), by_signal=self.terminated)
+        self.once.note(code=self.exit_code, by_signal=self.terminated)
         for line, _ in self.others.values():
             line.sock.close()
         self.channel.on_close = lambda: None

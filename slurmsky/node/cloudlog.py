@@ -19,15 +19,20 @@ FLUSH_S = 0.5  # how long a line without its end is held back
 
 class Log:
     """This node's standard output as a channel of frames. One write per call; SkyPilot reads it by the
-    line.
+    line. ``keep`` is given everything before that.
     """
 
-    def __init__(self, session: int, rank: int) -> None:
-        self.encoder = Encoder(session, rank)
+    def __init__(
+        self, session: int, rank: int, keep: Callable[[bytes], None] = lambda data: None, seq: int = 0
+    ) -> None:
+        self.encoder = Encoder(session, rank, seq)
+        self.keep = keep
         self.closed = False
 
     def write(self, data: bytes) -> None:
         """Write frames; when SkyPilot has stopped reading there is nobody left to tell."""
+        if data:
+            self.keep(data)
         while data and not self.closed:
             try:
                 data = data[os.write(1, data) :]

@@ -50,6 +50,8 @@ class Node:
         self.rank = int(os.environ.get("SKYPILOT_NODE_RANK", "0"))
         self.addresses = os.environ.get("SKYPILOT_NODE_IPS", "127.0.0.1").split()
         self.count = len(self.addresses)
+        #: the number of SkyPilot's job on the cluster that started us
+        self.given = os.environ.get("SKYPILOT_INTERNAL_JOB_ID", "")
         self.session = int(time.time()) % 8999
         name = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings["name"], self.rank)
         self.home = os.path.join(os.environ.get("TMPDIR") or "/tmp", name)
@@ -183,6 +185,7 @@ class Node:
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         return {
             "rank": self.rank,
+            "given": self.given,
             "address": self.addresses[self.rank],
             "port": self.port,
             "name": os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0],

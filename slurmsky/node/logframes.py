@@ -33,6 +33,7 @@ _BASE = 9000  # numbers in a mark are written as digits 1000..9999: far from eve
 _MAGIC = 7355
 _MARK = re.compile(rb"\x1b\[%d((?:;[1-9]\d{3}){7,})m" % _MAGIC)
 _FRAME = re.compile(rb"~slurmsky=(\d+)\.(\d+)\.(\d+)@(\d+)=([0-9a-f]{8})=([A-Za-z0-9+/]*)=")
+EVENT = b"~slurmsky!"  # how an event's line begins
 _EVENT = re.compile(rb"~slurmsky!(\d+)\.(\d+)\.(\d+)\.(\d+)=([0-9a-f]{8})=(\{)")
 
 # Text that may travel as it is: no control character but tab and escape, none of the separators at which a
@@ -69,13 +70,15 @@ class Event:
 
 
 class Encoder:
-    """One node's side of one session. What the methods return is written to the log as it is."""
+    """One node's side of one session. What the methods return is written to the log as it is. ``seq``: the next
+    event's number.
+    """
 
-    def __init__(self, session: int, rank: int) -> None:
+    def __init__(self, session: int, rank: int, seq: int = 0) -> None:
         if not (0 <= session <= MAX_SESSION and 0 <= rank <= MAX_SESSION):
             raise ValueError((session, rank))
         self.session, self.rank = session, rank
-        self._seq = 0
+        self._seq = seq
         self._offsets: Dict[int, int] = {}
         self._pending: Dict[int, bytes] = {}
 

@@ -70,8 +70,12 @@ def listen(address: str, seed: int) -> socket.socket:
     raise RendezvousError("no port of %s is free on %s" % (ports(seed), address))
 
 
-def accept_all(listener: socket.socket, tls: ssl.SSLContext, count: int) -> dict[int, tuple[Line, Facts]]:
-    """Wait for the other nodes: rank -> (line, what it told). Strangers are turned away."""
+def accept_all(
+    listener: socket.socket, tls: ssl.SSLContext, count: int, given: str = ""
+) -> dict[int, tuple[Line, Facts]]:
+    """Wait for the other nodes: rank -> (line, what it told). Strangers are turned away, and those that SkyPilot has
+    started with another first node (``given``: the number of its job, which a cluster may be given twice).
+    """
     came: dict[int, tuple[Line, Facts]] = {}
     deadline = time.monotonic() + WAIT_S
     while len(came) < count:
@@ -81,14 +85,25 @@ def accept_all(listener: socket.socket, tls: ssl.SSLContext, count: int) -> dict
         except socket.timeout:
             missing = sorted(set(range(1, count + 1)) - set(came))
             raise RendezvousError("nodes %s did not come within %d s" % (missing, WAIT_S)) from None
-        try:
-            sock.settimeout(10)
-            line = Line(tls.wrap_socket(sock, server_side=True))
-            facts = line.receive(10)
-            came[int(facts["rank"])] = (line, facts)
-        except (OSError, ValueError, KeyError):
-            sock.close()  # a stranger, a port scanner, or a node that died at once
+        node = admit(sock, tls, given)
+        if node is not None:
+            came[int(node[1]["rank"])] = node
     return came
+
+
+def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, Facts]]:
+    """The line to a node that has connected, and what it told; None for one that is turned away."""
+    try:
+        sock.settimeout(10)
+        line = Line(tls.wrap_socket(sock, server_side=True))
+        facts = line.receive(10)
+        if int(facts["rank"]) > 0 and facts.get("given", "") == given:
+            return line, facts
+        line.sock.close()
+    except (OSError, ValueError, KeyError):
+        pass  # a stranger, a port scanner, or a node that died at once
+    sock.close()
+    return None
 
 
 def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: float = WAIT_S) -> Line:

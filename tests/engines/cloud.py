@@ -66,32 +66,8 @@ class Cloud:
         nodes = self.processes[job.job_id] = []
         for rank in range(count):
             home = self.folder / f"cluster{job.job_id}-{run}-{rank}"
-            home.mkdir(parents=True)
-            mounts = dict(job.task.get("file_mounts", {}))
-            if "workdir" in job.task:
-                mounts["~/sky_workdir"] = job.task["workdir"]
-            else:
-                (home / "sky_workdir").mkdir()
-            for target, source in mounts.items():
-                place = Path(target.replace("~", str(home)))
-                place.parent.mkdir(parents=True, exist_ok=True)
-                if isinstance(source, dict):  # a bucket
-                    bucket = self.bucket(source["source"])
-                    bucket.mkdir(parents=True, exist_ok=True)
-                    place.symlink_to(bucket)
-                    continue
-                (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, place)
-            environment = {
-                "PATH": os.environ["PATH"], "HOME": str(home), "HIDDEN": str(self.hidden),
-                "RUN": job.task["run"], "APART": "1" if self.apart else "", "PYTHON": sys.executable,
-                "LOOPBACK": LOOPBACK,
-                "SKYPILOT_NODE_RANK": str(rank), "SKYPILOT_NODE_IPS": "\n".join(addresses),
-                "SKYPILOT_JOB_RANK": str(job.rank), "SKYPILOT_NUM_JOBS": str(job.num_jobs),
-                "SKYPILOT_MANAGED_JOB_ID": str(job.job_id),
-                "SKYPILOT_TASK_ID": f"sky-managed_{job.job_id}-0", "SKYPILOT_NUM_GPUS_PER_NODE": "0",
-                "SKYPILOT_NUM_NODES": str(count), "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "99",
-                "SLURMD_NODENAME": "foreign",
-            }  # fmt: skip
+            self.bring(job, home)
+            environment = self.environment(job, home, rank, addresses)
             if self.closed:
                 break
             nodes.append(await asyncio.create_subprocess_exec(
@@ -111,6 +87,40 @@ class Cloud:
             job.become("FAILED", f"Job failed: Job exited with exit code {bad} (user program failure).")
         else:
             job.become("SUCCEEDED")
+
+    def bring(self, job: ManagedJob, home: Path) -> None:
+        """Put what the task mounts into a node's home folder, over what an earlier job has brought."""
+        home.mkdir(parents=True, exist_ok=True)
+        mounts = dict(job.task.get("file_mounts", {}))
+        if "workdir" in job.task:
+            mounts["~/sky_workdir"] = job.task["workdir"]
+        else:
+            (home / "sky_workdir").mkdir(exist_ok=True)
+        for target, source in mounts.items():
+            place = Path(target.replace("~", str(home)))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(source, dict):  # a bucket
+                bucket = self.bucket(source["source"])
+                bucket.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(bucket)
+            elif os.path.isdir(source):
+                shutil.copytree(source, place, dirs_exist_ok=True)
+            else:
+                shutil.copy(source, place)
+
+    def environment(self, job: ManagedJob, home: Path, rank: int, addresses: list[str]) -> dict[str, str]:
+        """What SkyPilot's runner starts a task in."""
+        return {
+            "PATH": os.environ["PATH"], "HOME": str(home), "HIDDEN": str(self.hidden),
+            "RUN": job.task["run"], "APART": "1" if self.apart else "", "PYTHON": sys.executable,
+            "LOOPBACK": LOOPBACK,
+            "SKYPILOT_NODE_RANK": str(rank), "SKYPILOT_NODE_IPS": "\n".join(addresses),
+            "SKYPILOT_JOB_RANK": str(job.rank), "SKYPILOT_NUM_JOBS": str(job.num_jobs),
+            "SKYPILOT_MANAGED_JOB_ID": str(job.job_id), "SKYPILOT_INTERNAL_JOB_ID": "1",
+            "SKYPILOT_TASK_ID": f"sky-managed_{job.job_id}-0", "SKYPILOT_NUM_GPUS_PER_NODE": "0",
+            "SKYPILOT_NUM_NODES": str(len(addresses)), "OMP_NUM_THREADS": "1", "SLURM_JOB_ID": "99",
+            "SLURMD_NODENAME": "foreign",
+        }  # fmt: skip
 
     async def _read(self, job: ManagedJob, node: asyncio.subprocess.Process, rank: int) -> int:
         assert node.stdout is not None

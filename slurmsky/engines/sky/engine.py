@@ -325,7 +325,7 @@ class SkyEngine:
             watch.mail = asyncio.ensure_future(self._deliver(watch, letter, key, watch.mail))
 
         watch.post = post
-        watch.recovered = lambda: self._count_restart(watch)
+        watch.recovered = lambda: self._recovered(watch)
 
     async def _deliver(self, watch: Watch, letter: bytes, key: str, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
@@ -377,8 +377,11 @@ class SkyEngine:
             await watch.mail  # it may say what the end means
         asked = record.member(job_id).cancel
         if event.get("by_signal") and not asked:
+            session = record.session
             for _ in range(24):
                 await self._states.ask(watch)
+                if record.session != session:
+                    return  # SkyPilot has given the run to the same nodes again, without a word
                 if record.status in ("RECOVERING", "CANCELLING") or record.status in TERMINAL:
                     break
                 await asyncio.sleep(pace.POLL_S)
@@ -486,13 +489,17 @@ class SkyEngine:
         """SkyPilot lost the nodes and starts the job again: a requeue, or the end where that is not
         wanted.
         """
-        if not watch.record.requeue:
-            self._spawn(self._launcher.cancel(watch))
-            self._end_all(watch, "NODE_FAIL", 0, "NodeDown")
-            return
-        self._count_restart(watch)
-        if not self.client.access.local and not watch.record.cluster:
+        if self._recovered(watch) and not self.client.access.local and not watch.record.cluster:
             self._spawn(self._launch_anew(watch))
+
+    def _recovered(self, watch: Watch) -> bool:
+        """Another run begins; False: that is not wanted, and the job is over."""
+        if watch.record.requeue:
+            self._count_restart(watch)
+            return True
+        self._spawn(self._launcher.cancel(watch))
+        self._end_all(watch, "NODE_FAIL", 0, "NodeDown")
+        return False
 
     async def _launch_anew(self, watch: Watch) -> None:
         """The job's next run as a managed job of its own.

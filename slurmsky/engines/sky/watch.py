@@ -52,6 +52,7 @@ class Record:
     request_id: str = ""  # of the cluster's launch
     session: int = -1
     session_restart: int = 0  # the restart count when that session was first seen
+    sessions: list[int] = field(default_factory=list)  # all that were seen: those before are history
     members: dict[str, Member] = field(default_factory=dict)  # job id -> what became of it
     positions: dict[str, Any] = field(default_factory=dict)
     returns: dict[str, Any] = field(default_factory=dict)
@@ -85,6 +86,11 @@ class Record:
         return all(member.cancel for member in self.members.values() if not member.ended)
 
 
+def _holds(body: dict[str, Any]) -> bool:
+    """True for the end of a job that came from itself: it holds whatever run comes after."""
+    return body["ev"] == "ended" and not body.get("by_signal")
+
+
 class Watch:
     """The job's record, decoder and returns; ``tell`` passes events on to the engine."""
 
@@ -103,7 +109,7 @@ class Watch:
         )
         self.inbox = Inbox(folder / "ship" / "settings.json", record.letters)
         #: told of a recovery that no status has told of; the engine's
-        self.recovered: Callable[[], None] = lambda: None
+        self.recovered: Callable[[], object] = lambda: None
         #: hands a job's request to our own commands; the engine's
         self.post: Callable[[bytes, str], None] = lambda letter, key: None
         # Events are replayed from the start (they rebuild what is not stored); bytes go on where they were.
@@ -120,6 +126,7 @@ class Watch:
         self._ranks = 1
         self._last_words: set[tuple[int, int]] = set()  # (session, rank)
         self._expected: set[tuple[int, int]] | None = None
+        self._taken = False  # the last word came because of SkyPilot's
         self._held: list[dict[str, Any]] = []
 
     @classmethod
@@ -188,7 +195,11 @@ class Watch:
         kind = body.get("ev")
         key = f"{item.session}.{item.rank}.{body.get('stream')}"
         if kind == "session":
+            if item.session in record.sessions and item.session != record.session:
+                return  # nodes that are given a run twice tell again what the former one told
             if item.session != record.session:
+                self.done, self._expected = False, None
+                record.sessions.append(item.session)
                 if record.session != -1 and record.restart == record.session_restart:
                     self.recovered()
                 record.session_restart = record.restart
@@ -227,9 +238,12 @@ class Watch:
             self._check_done()
         elif kind == "done":
             self._last_words.add((item.session, item.rank))
-            self._expected = {(item.session, int(rank)) for rank in body.get("ranks", ())}
-            self._check_done()
-        elif kind in AGENT_EVENTS and item.session == record.session:
+            if item.session == record.session:
+                self._expected = {(item.session, int(rank)) for rank in body.get("ranks", ())}
+                # SkyPilot took the nodes, for a reason of its own: another run may follow.
+                self._taken = bool(body.get("by_signal")) and not record.unwanted
+                self._check_done()
+        elif kind in AGENT_EVENTS and (item.session == record.session or _holds(body)):
             known = record.members.get(str(body.get("job_id")))
             # An end that we are still asked about was not heard, whatever was acknowledged.
             heard = 0 if known is None or (kind == "ended" and not known.ended) else known.acked
@@ -243,7 +257,7 @@ class Watch:
 
     def _check_done(self) -> None:
         if self._expected is not None and self._expected <= self._last_words:
-            self.done = True
+            self.done = not self._taken
             self.release()
 
     def release(self) -> bool:
