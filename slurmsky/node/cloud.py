@@ -101,8 +101,8 @@ def refuse(log: Log, jobs: list[int]) -> None:
     log.event(ev="done", ranks=[0])
 
 
-def meet(node: Node, once: Once, client: ssl.SSLContext) -> Optional[tuple[rendezvous.Line, int]]:
-    """Every other node's way to the first: the line to it, once names are agreed upon, and the run's restart count.
+def meet(node: Node, once: Once, client: ssl.SSLContext) -> Optional[tuple[rendezvous.Line, list[str], int]]:
+    """Every other node's way to the first: the line to it, the names that were agreed upon, the run's restart count.
     None: there is nothing to run, and all that an earlier run wrote here was handed out.
     """
     while True:
@@ -115,7 +115,7 @@ def meet(node: Node, once: Once, client: ssl.SSLContext) -> Optional[tuple[rende
                 line.send({"resolves": rendezvous.add_hosts(message["hosts"], node.addresses)})
             elif "names" in message:
                 node.name, node.session = message["names"][node.rank], int(message["session"])
-                return line, int(message["restart"])
+                return line, message["names"], int(message["restart"])
             elif "follow" in message:
                 if hand_out(line, once):
                     break
@@ -144,13 +144,13 @@ def serve_other(node: Node) -> int:
     met = meet(node, once, client)
     if met is None:
         return 0
-    line, restart = met
+    line, names, restart = met
     if not once.take():
         once.displace()  # it had no first node any more
     once.pour(Log(0, 0).write)
     once.clear()
     once.begin(restart)
-    node.prepare()
+    node.prepare(names)
     agent = node.start_agent()
     once.note_start(agent.pid)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first node ends the job, then us

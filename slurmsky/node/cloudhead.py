@@ -112,7 +112,7 @@ class Head:
         node.name = names[0]
         for line, _ in self.others.values():
             line.send({"names": names, "session": node.session, "restart": node.launch.restart_count})
-        node.prepare()
+        node.prepare(names)
         agent = node.start_agent()
         for rank, (line, _) in self.others.items():
             if not line.receive(120).get("ready"):

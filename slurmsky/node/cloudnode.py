@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..model.allocation import Launch
-from . import cloudenv, daemon, files, output, rendezvous, transport
+from . import cloudenv, daemon, files, output, rendezvous, sshnames, transport
 from .launches import settings_of
 
 COMMANDS = (
@@ -59,6 +59,7 @@ class Node:
             self.home = os.path.join("/tmp", name)
         self.tls = os.path.join(self.folder, "tls")
         account = pwd.getpwuid(os.geteuid())
+        self.ssh = os.path.join(account.pw_dir, ".ssh")  # where ssh looks, whatever HOME is
         self.environment = cloudenv.node_environment(os.environ, account.pw_dir)
         self.name = ""
         self._moved = ("", "")
@@ -68,10 +69,12 @@ class Node:
         self._mounted = os.path.expanduser(self.settings["files"].get("mounted", ""))
 
     # --- the node made ready
-    def prepare(self) -> None:
-        """Private folder, program, submit folder, environment."""
+    def prepare(self, names: Sequence[str]) -> None:
+        """Private folder, program, submit folder, environment. ``names``: of all nodes."""
         shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home, mode=0o700)
+        if self.count > 1:
+            sshnames.add(self.ssh, self.home, names)
         with open(os.path.join(self.home, output.NOTE), "x"):
             self._install()
         given = self.settings["files"]
@@ -233,5 +236,7 @@ class Node:
         return process
 
     def clean(self) -> None:
-        """Remove the private folder."""
+        """Remove the private folder, and what was written elsewhere."""
+        if self.count > 1:
+            sshnames.remove(self.ssh, self.home)
         shutil.rmtree(self.home, ignore_errors=True)
