@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import sys
 
-from .commands import find
+from .commands import find, in_idle_time
 from .controller.daemon import main
 
 if __name__ == "__main__":
-    sys.exit(main(find))
+    sys.exit(main(find, in_idle_time))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,3 +16,9 @@ def find(name: str) -> Callable[[Any], Any] | None:
         return None
     main: Callable[[Any], Any] = importlib.import_module(f".{name}", __name__).main
     return main
+
+
+def in_idle_time(queue: Any) -> AsyncGenerator[None, None]:
+    """What the controller may do when it has nothing else to do, in small pieces."""
+    pieces: AsyncGenerator[None, None] = importlib.import_module(".sacct", __name__).prepare(queue)
+    return pieces

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 
-from ..controller.context import Context
+from ..controller.context import Context, Nobody
 from ..controller.facts import Where, among, in_states
 from ..controller.letters import spool_id
-from ..controller.pages import Page
-from ..controller.store import Run
+from ..controller.pages import Key, Page, digest
+from ..controller.queue import Queue
+from ..controller.store import Run, Store
 from ..language import hostlist
 from ..model.job import Job, Step
 from ..model.spec import INFINITE
 from ..model.states import JobState
+from ..node.wire import Request
 from ..options import help as helps
 from ..options.filters import STATE_NAMES
 from ..options.query import JobId, SacctQuery, parse_sacct
 from ..report import accounting as report
-from ..report.print_fields import InvalidField, Look
+from ..report.context import Context as Report
+from ..report.print_fields import Column, InvalidField, Look
 from ..report.tables import table as facts
 from ..report.text import KILO, Scale
 from ._command import streaming
 from ._filters import in_partition, one_of
+from ._report import caller_zone
 from ._report import report as report_context
 from ._surroundings import find_group, find_user, surroundings
 from ._tables import table
@@ -53,7 +56,6 @@ async def main(ctx: Context) -> int:
         return 1
     if query.batch_script or query.env_vars:
         return _stored(ctx, query, select(ctx, query))
-    context = report_context(ctx, query, _scale(query), query.expand_patterns)
     if query.json is not None or query.yaml is not None:
         from ..report import json as structured
 
@@ -64,32 +66,52 @@ async def main(ctx: Context) -> int:
             ctx.out(piece)
             await ctx.drain()
         return 0
-    text = query.format or (report.BRIEF if query.brief else report.LONG if query.long else report.DEFAULT)
     try:
-        columns = report.sacct_columns(text, context)
+        form = _form(ctx, query)
     except InvalidField as error:
         ctx.error(str(error))
         return 1
-    summed = any(column.name.lower() in report.STEP_SUMS for column in columns)
-    with_steps = summed or not query.allocations
-    parsable = 2 if query.parsable2 else 1 if query.parsable else 0
-    look = Look(parsable=parsable, delimiter=query.delimiter or "|", header=not query.noheader)
     if query.jobs:
-        jobs = list(select(ctx, query, with_steps=with_steps))
-        only_steps = _only_steps(query, jobs)
-        await ctx.out_lines(
-            report.sacct_pieces(jobs, columns, context, look, query.allocations, query.array, only_steps)
-        )
+        jobs = list(select(ctx, query, with_steps=form.with_steps))
+        await ctx.out_lines(form.lines(jobs, _only_steps(query, jobs), header=True))
         return 0
-    ctx.out(report.sacct_text([], columns, context, look))
-    body = replace(look, header=False)
-    for page in pages(ctx, query, with_steps, lambda jobs: report.sacct_text(
-        jobs, columns, context, body, query.allocations, query.array
-    )):  # fmt: skip
+    ctx.out("".join(form.lines([], header=True)))
+    for page in pages(ctx, query, form):
         ctx.out_bytes(page)
         await ctx.drain()
         await asyncio.sleep(0)
     return 0
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a query's jobs are printed."""
+
+    query: SacctQuery
+    columns: Sequence[Column[report.Record]]
+    context: Report
+
+    @property
+    def with_steps(self) -> bool:
+        """Whether anything is read of steps."""
+        return not self.query.allocations or any(one.name.lower() in report.STEP_SUMS for one in self.columns)
+
+    def lines(self, jobs: Iterable[Job], only_steps: frozenset[int] = frozenset(), header: bool = False
+              ) -> Iterator[str]:  # fmt: skip
+        """What is printed of them."""
+        query = self.query
+        parsable = 2 if query.parsable2 else 1 if query.parsable else 0
+        look = Look(parsable=parsable, delimiter=query.delimiter or "|", header=header and not query.noheader)
+        return report.sacct_pieces(
+            jobs, self.columns, self.context, look, query.allocations, query.array, only_steps
+        )
+
+
+def _form(ctx: Context, query: SacctQuery) -> _Form:
+    """The form that the query asks for. Raises InvalidField."""
+    context = report_context(ctx, query, _scale(query), query.expand_patterns)
+    text = query.format or (report.BRIEF if query.brief else report.LONG if query.long else report.DEFAULT)
+    return _Form(query, report.sacct_columns(text, context), context)
 
 
 def unknown(ctx: Context, query: SacctQuery) -> tuple[str, ...]:
@@ -152,9 +174,7 @@ def select(ctx: Context, query: SacctQuery, held: bool = False, with_steps: bool
             yield _truncated(job, query) if query.truncate else job
 
 
-def pages(
-    ctx: Context, query: SacctQuery, with_steps: bool, render: Callable[[list[Job]], str]
-) -> Iterator[bytes]:
+def pages(ctx: Context, query: SacctQuery, form: _Form) -> Iterator[bytes]:
     """What is printed of the jobs in the query's window, page by page; where all are over, as it was printed before."""
     queue, store = ctx.queue, ctx.queue.store
     queue.flush()
@@ -162,26 +182,88 @@ def pages(
         return
     start, end = _window(query, queue.clock())
     test = _filter(ctx, query)
-    asked = None
-    if not (query.truncate or query.time_format == "relative" or _MOMENTARY & set(query.states)):
-        asked = repr((replace(query, starttime=None, endtime=None), ctx.env.get("TZ")))
+    words = _words(ctx, query)
     chosen = store.runs(start, end, query.duplicates, _where(query))
-    for number, group in groupby(chosen, lambda run: store.page_of(run.job_id)):
-        runs, key = list(group), None
-        if asked is not None and all(run.finish for run in runs):
-            which = hashlib.blake2b(repr(runs).encode(), digest_size=16).digest()
-            key = (asked, number, store.edition(number), which)
-        page = queue.pages.get(key, end)
-        if page is None:
-            found = _recall(ctx, runs, with_steps)
-            jobs = [job for job in found if 0 < job.eligible_time <= end]
-            for job in jobs:
-                _take_live_steps(ctx, job)
-            jobs = [_truncated(job, query) if query.truncate else job for job in jobs if test(job)]
-            page = Page.of(render(jobs), latest=max([job.eligible_time for job in found], default=0.0))
-            if key is not None and page.latest <= end:
+    for runs in _leaves(chosen):
+        key = None
+        if words is not None and len(runs) >= _WORTHWHILE and all(run.finish for run in runs):
+            key = _key(words, runs)
+            page = queue.pages.get(key, end)
+            if page is not None:
+                yield page.text()
+                continue
+        found = _recall(ctx, runs, form.with_steps)
+        jobs = [job for job in found if 0 < job.eligible_time <= end]
+        for job in jobs:
+            _take_live_steps(ctx, job)
+        text = "".join(form.lines([_truncated(job, query) if query.truncate else job for job in jobs if test(job)]))
+        if key is not None:
+            page = Page.of(text, _latest(found))
+            if page.latest <= end:
                 queue.pages.put(key, page)
-        yield page.text()
+        yield text.encode("utf-8", "surrogateescape")
+
+
+#: a page of fewer runs is not worth keeping
+_WORTHWHILE = 8
+
+
+def _leaves(runs: Iterable[Run]) -> Iterator[list[Run]]:
+    """Runs in their order, cut where another page or another array begins."""
+    for _, group in groupby(runs, lambda run: (Store.page_of(run.job_id), run.array_id)):
+        yield list(group)
+
+
+def _key(words: bytes, runs: Sequence[Run]) -> Key:
+    return Key(Store.page_of(runs[0].job_id), words, digest([tuple(run) for run in runs]))
+
+
+def _words(ctx: Context, query: SacctQuery) -> bytes | None:
+    """A query's name for its pages, whatever its window is; None where nothing of them stays as it is."""
+    if query.truncate or query.time_format == "relative" or _MOMENTARY & set(query.states):
+        return None
+    return ctx.queue.pages.words((replace(query, starttime=None, endtime=None), str(caller_zone(ctx))))
+
+
+def _latest(jobs: Iterable[Job]) -> float:
+    """When the last of them could have run."""
+    return max([job.eligible_time for job in jobs], default=0.0)
+
+
+#: what most people ask for
+_USUAL = ((), ("-l",), ("-X",), ("-X", "-l"))
+#: lines that are made together in idle time
+_LINES = 64
+
+
+async def prepare(queue: Queue) -> AsyncGenerator[None, None]:
+    """Make the pages of usual queries, of ids whose jobs are all over; one piece of work at a time."""
+    store = queue.store
+    for args in _USUAL:
+        ctx = Context(Request("sacct", args, "/", 0o022, (False,) * 3, None, os.getpid(), {}), queue, Nobody())
+        query = parse_sacct(args, surroundings(ctx), table(ctx, "sacct"))
+        form, words = _form(ctx, query), _words(ctx, query)
+        if words is None:
+            continue
+        for number in store.unprinted(words, store.page_of(queue.book.next_job_id)):
+            if queue.pages.full:
+                return
+            edition, now = store.edition(number), queue.clock()
+            for runs in _leaves(store.runs(0, now, where=store.ids_of(number) & _where(query))):
+                found = _recall(ctx, runs, form.with_steps)
+                for job in found:
+                    _take_live_steps(ctx, job)
+                yield
+                lines: list[str] = []
+                for line in form.lines([job for job in found if 0 < job.eligible_time <= now]):
+                    lines.append(line)
+                    if len(lines) % _LINES == 0:
+                        yield
+                # Others had their turn: what was committed meanwhile may not be in it.
+                if store.edition(number) != edition or _latest(found) > now:
+                    break
+                queue.pages.put(_key(words, runs), Page.of("".join(lines), _latest(found)))
+                yield
 
 
 def _recall(ctx: Context, runs: Sequence[Run], with_steps: bool) -> list[Job]:

@@ -24,6 +24,16 @@ class Peer(Protocol):
         """Wait until the caller has taken most of what was sent."""
 
 
+class Nobody:
+    """A peer for what the controller asks itself."""
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        """Nobody listens."""
+
+    async def drain(self) -> None:
+        """Nobody has to catch up."""
+
+
 STDIN_WINDOW = 1 << 18
 #: lines that are sent together
 _LINES = 200

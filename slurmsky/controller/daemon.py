@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def read_site(env: dict[str, str]) -> Site:
     return replace(site, cluster=replace(site.cluster, nodes=nodes))
 
 
-def main(find: FindCommand) -> int:
+def main(find: FindCommand, in_idle_time: Callable[[Queue], AsyncGenerator[None, None]]) -> int:
     """Run until idle, stopped, or something makes it impossible (then one line on stderr)."""
     env = dict(os.environ)
     home = paths.state(env)
@@ -64,7 +65,7 @@ def main(find: FindCommand) -> int:
         os.ftruncate(guard, 0)
         os.pwrite(guard, f"{os.getpid()}\n".encode(), 0)
         site = read_site(env)
-        return asyncio.run(_serve(site, home, env, find))
+        return asyncio.run(_serve(site, home, env, find, in_idle_time))
     except SiteError as error:
         print(f"slurmsky: {error}", file=sys.stderr)
     except StoreError as error:
@@ -74,7 +75,10 @@ def main(find: FindCommand) -> int:
     return 1
 
 
-async def _serve(site: Site, home: paths.StatePaths, env: dict[str, str], find: FindCommand) -> int:
+async def _serve(
+    site: Site, home: paths.StatePaths, env: dict[str, str], find: FindCommand,
+    in_idle_time: Callable[[Queue], AsyncGenerator[None, None]],
+) -> int:  # fmt: skip
     for name in ("SLURMSKY_AGENT", "SLURM_JOB_ID", "SLURM_JOBID"):
         env.pop(name, None)
     bin_dir = Path(env["SLURMSKY_BIN"]) if env.get("SLURMSKY_BIN") else _bin_dir()
@@ -87,6 +91,7 @@ async def _serve(site: Site, home: paths.StatePaths, env: dict[str, str], find: 
     queue.stop = service.stopped.set
     await queue.choose_engine()
     await queue.recover()
+    queue.idle_time.work = lambda: in_idle_time(queue)
     gc.collect()
     gc.freeze()
     # Jobs stay for minutes and hold no cycles: looking through them for garbage at every 700th new object would

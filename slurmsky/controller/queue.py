@@ -35,7 +35,7 @@ from .lifecycle import LifeCycle
 from .mailing import Mailer
 from .managed import ManagedJobs, caller
 from .money import Treasury
-from .pages import Pages
+from .pages import IdleTime, Pages
 from .scheduling import Scheduler
 from .store import Store, StoreError
 from .submit import Payload, Submitter, admit, partitions_of, withdraw
@@ -73,7 +73,8 @@ class Queue:
         self.clock = clock
         self.host = socket.gethostname()
         self.store = Store(paths.database)
-        self.pages = Pages()
+        self.pages = Pages(self.store, site.cluster)
+        self.idle_time = IdleTime(self.store)
         self.book = Book(site.cluster, self.store, clock, site.accounts)
         # As FirstJobId: the counter goes on from it, and never back.
         self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
@@ -247,6 +248,7 @@ class Queue:
         """Commit now. Raises StoreError; the changes stay in memory and are tried again."""
         self.book.flush()
         self.store_problem = None
+        self.idle_time.look()
         if self._seen:
             acks: dict[str, list[tuple[int, int, int]]] = {}
             for (node, job_id, run), seq in self._seen.items():
@@ -360,6 +362,7 @@ class Queue:
             self.flush()  # first, so that the agents hear what is committed and may forget it
         except StoreError as error:
             log.error("%s", error)
+        await self.idle_time.close()
         while self._reading is not None and not self._reading.done():
             # Until Python 3.12 a wait_for that ends in the same moment swallows a cancellation (bpo-37658).
             self._reading.cancel()

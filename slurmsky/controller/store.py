@@ -30,6 +30,9 @@ class StoreError(Exception):
 
 #: which facts are kept; another text has those of all jobs made anew
 _FACTS = "1"
+#: ids of a page, as a power of two
+_PAGE_BITS = 8
+_NO_PAGE = "DELETE FROM pages WHERE number=?"
 #: records that are decoded together
 _BATCH = 500
 
@@ -50,6 +53,7 @@ class Run(NamedTuple):
     job_id: int
     restarts: int
     finish: float
+    array_id: int = 0
 
 
 class Store:
@@ -60,6 +64,7 @@ class Store:
         self._spec_ids: dict[JobSpec, int] = {}
         self._specs: dict[int, JobSpec] = {}
         self._editions: Counter[int] = Counter()
+        self.commits = 0  # rises with each
         if path.exists() and not path.stat().st_size and any(path.with_name("jobs").glob("[0-9]*")):
             # SQLite would take it for a new one and give ids again that were given.
             raise StoreError(f"{path}: the database is empty, but there are jobs in {path.with_name('jobs')}")
@@ -137,9 +142,12 @@ class Store:
     ) -> None:
         """Commit new states in one transaction; ``superseded`` are earlier runs of requeued jobs."""
         jobs, steps, superseded = list(jobs), list(steps), list(superseded)
-        self._editions.update({self.page_of(job.job_id) for job in (*jobs, *superseded, *(job for job, _ in steps))})
+        numbers = {self.page_of(job.job_id) for job in (*jobs, *superseded, *(job for job, _ in steps))}
+        self._editions.update(numbers)
+        self.commits += 1
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(_NO_PAGE, [(number,) for number in numbers])
             self._db.executemany(
                 "UPDATE meta SET value=? WHERE name=?",
                 [(str(value), name) for name, value in counters.items()],
@@ -282,11 +290,48 @@ class Store:
     @staticmethod
     def page_of(job_id: int) -> int:
         """The number of the page that a job id is on."""
-        return job_id >> 8
+        return job_id >> _PAGE_BITS
+
+    @staticmethod
+    def ids_of(page: int) -> facts.Where:
+        """The condition that a run is on this page."""
+        return facts.Where(("job_id BETWEEN ? AND ?",), (page << _PAGE_BITS, ((page + 1) << _PAGE_BITS) - 1))
 
     def edition(self, page: int) -> int:
         """Changes when anything of a job on this page is committed."""
         return self._editions[page]
+
+    def page(self, number: int, words: bytes, runs: bytes) -> tuple[float, bytes] | None:
+        """What ``put_page`` kept under this name."""
+        found: tuple[float, bytes] | None = self._db.execute(
+            "SELECT latest, packed FROM pages WHERE number=? AND words=? AND runs=?", (number, words, runs)
+        ).fetchone()
+        return found
+
+    def put_page(self, number: int, words: bytes, runs: bytes, latest: float, packed: bytes) -> None:
+        """Keep a page until anything of a job on it is committed. Raises StoreError."""
+        self._commit(("INSERT OR REPLACE INTO pages VALUES (?,?,?,?,?)", [(number, words, runs, latest, packed)]))
+
+    def size_of_pages(self, overhead: int) -> int:
+        """Bytes of all pages."""
+        (size,) = self._db.execute("SELECT total(length(packed)+?) FROM pages", (overhead,)).fetchone()
+        return int(size)
+
+    def trim_pages(self, room: int, overhead: int) -> None:
+        """Drop the pages that were kept first, beyond so many bytes in all. Raises StoreError."""
+        kept = ("SELECT rowid FROM (SELECT rowid, sum(length(packed)+?) OVER (ORDER BY rowid DESC) AS size FROM pages)"
+                " WHERE size>?")  # fmt: skip
+        if self.size_of_pages(overhead) > room:
+            self._commit((f"DELETE FROM pages WHERE rowid IN ({kept})", [(overhead, room)]))
+
+    def unprinted(self, words: bytes, before: int) -> list[int]:
+        """Pages of smaller numbers whose runs are all over, and of which none is kept for a query; the last first."""
+        rows = self._db.execute(
+            "SELECT job_id>>? AS number FROM facts GROUP BY number HAVING number<? AND min(superseded OR finish>0)"
+            " AND number NOT IN (SELECT number FROM pages WHERE words=?) ORDER BY number DESC",
+            (_PAGE_BITS, before, words),
+        )  # fmt: skip
+        return [number for (number,) in rows]
 
     def runs(
         self, since: float, until: float, duplicates: bool = False, where: facts.Where = facts.ANY
@@ -294,7 +339,8 @@ class Store:
         """Runs in a window of which all conditions hold, in the order of sacct (``accounting_order``)."""
         chosen = facts.window(since, until, duplicates) & where
         rows = self._db.execute(
-            f"SELECT job_id, restarts, finish FROM facts WHERE {chosen.text} ORDER BY {facts.ORDER}", chosen.values
+            f"SELECT job_id, restarts, finish, array_id FROM facts WHERE {chosen.text} ORDER BY {facts.ORDER}",
+            chosen.values,
         )
         return list(map(Run._make, rows))
 
@@ -323,9 +369,12 @@ class Store:
     def charge(self, costs: Iterable[tuple[int, int, float]]) -> None:
         """Commit (job id, restarts, dollars) of runs that may have left memory. Raises StoreError."""
         costs = list(costs)
-        self._editions.update({self.page_of(job_id) for job_id, _, _ in costs})
+        numbers = {self.page_of(job_id) for job_id, _, _ in costs}
+        self._editions.update(numbers)
+        self.commits += 1
         rows = [(dollars, job_id, restarts) for job_id, restarts, dollars in costs]
-        self._many("UPDATE %s SET cost=? WHERE job_id=? AND restarts=?", rows, "jobs", "facts")
+        update = "UPDATE %s SET cost=? WHERE job_id=? AND restarts=?"
+        self._commit((_NO_PAGE, [(number,) for number in numbers]), (update % "jobs", rows), (update % "facts", rows))
 
     def managed(self, server: str) -> dict[int, Managed]:
         """SkyPilot's managed jobs of a server as they were read last, by SkyPilot's id."""
@@ -346,14 +395,16 @@ class Store:
         """Job ids under which managed jobs of any server are shown."""
         return {row[0] for row in self._db.execute("SELECT job_id FROM managed WHERE job_id>0")}
 
-    def _many(self, statement: str, rows: Sequence[tuple[object, ...]], *tables: str) -> None:
-        """Commit a statement, for each of the tables, with each of the rows."""
-        if not rows:
-            return
+    def _many(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            self._commit((statement, rows))
+
+    def _commit(self, *parts: tuple[str, Sequence[tuple[object, ...]]]) -> None:
+        """Commit statements, each with each of its rows. Raises StoreError."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for text in [statement % table for table in tables] or [statement]:
-                self._db.executemany(text, rows)
+            for statement, rows in parts:
+                self._db.executemany(statement, rows)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
