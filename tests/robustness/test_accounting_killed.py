@@ -21,11 +21,13 @@ def test_accounting_outlives_the_controller(engine: Engine, run: Any) -> None:
         return sorted(out.split())
 
     def sums() -> str:
-        code, out, err = run("sreport", "-nP", "job", "sizesbyaccount", "printjobcount", "start=today", "end=now+1hour")
+        # Of those that are over: what runs counts from its first whole second on.
+        those = f"jobs={','.join(over)}"
+        code, out, err = run("sreport", "-nP", "job", "sizesbyaccount", "printjobcount", those, "start=now-1hour")
         assert code == 0, err
         return str(out)
 
-    over = [sbatch("--wait", "-Jover", "--wrap=srun sleep 1"), sbatch("--wait", "-Jover", "--wrap=true")]
+    over = [sbatch("--wait", "-Jover", "--wrap=srun sleep 1"), sbatch("--wait", "-Jover", "--wrap=sleep 1")]
     again = sbatch("-Jagain", "--requeue", "-N2", "--exclusive", "--wrap=sleep 1000")
     wait_for(lambda: run("squeue", "-h", "-tR", "-oX", f"-j{again}")[1] == "X\n")
     waits = sbatch("-Jwaits", "--wrap=sleep 1000")
