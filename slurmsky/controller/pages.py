@@ -115,12 +115,14 @@ def program() -> tuple[tuple[str, int, int], ...]:
 Work = Callable[[], AsyncGenerator[None, None]]
 #: begun when the queue was left alone for so long
 _REST_S = 3.0
+#: where it never is: after so many times
+_PATIENCE = 20
 #: a piece of work is followed by a pause of so many times its length
 _PAUSE = 4
 
 
 class IdleTime:
-    """Does work in small pieces some time after something was committed, at most a fifth of the time."""
+    """Does work in small pieces once nothing is committed any more, at most a fifth of the time."""
 
     def __init__(self, store: Store, rest_s: float = _REST_S) -> None:
         self.work: Work | None = None
@@ -136,7 +138,11 @@ class IdleTime:
 
     async def _run(self, work: Work) -> None:
         try:
-            await asyncio.sleep(self._rest_s)
+            for _ in range(_PATIENCE):
+                seen = self._store.commits
+                await asyncio.sleep(self._rest_s)
+                if seen == self._store.commits:
+                    break
             self._done = self._store.commits
             began = time.perf_counter()
             async with aclosing(work()) as pieces:
