@@ -71,7 +71,8 @@ def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
         pytest.skip("the folder is a mount there, which does not go")
     output = fresh.home.parent / f"{fresh.home.name}.out"
     fresh.start(fresh.prepare(None))
-    fresh.start(fresh.prepare(f"#!/bin/bash\nsleep 6\necho whole > {output}\n"))
+    fresh.start(fresh.prepare(f"#!/bin/bash\n> {output}\nsleep 6\necho whole > {output}\n"))
+    wait_for(output.exists)  # the shell reads the script from that folder
     node.disconnect()
     shutil.rmtree(fresh.home)
     try:

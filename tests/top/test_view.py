@@ -240,11 +240,11 @@ def test_keys_typed_ahead_mean_what_they_meant(queue: Any, top: Top) -> None:
 
 
 def test_jobs_that_have_ended(queue: Any, top: Top) -> None:
-    job = submit(queue, "-J", "short", "--wrap", "echo over and out; exit 3")
+    job = submit(queue, "-J", "shortlived", "--wrap", "echo over and out; exit 3")
     wait_until(lambda: state(queue, job) == "FAILED")
     view = top()
     view.until("the queue is empty")
-    view.press("a", "/", job, "enter")
+    view.press("a", "/", "shortlived", "enter")  # its id may stand in the list of an array, too
     view.until(lambda text: re.search(rf"^ *{job} .* F ", text, re.MULTILINE) and "over and out" in text, "the job")
     view.press("e")
     view.until("State: FAILED (exit code 3)")
