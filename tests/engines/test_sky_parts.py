@@ -20,7 +20,8 @@ from sky_server import SkyServer
 
 from slurmsky.engines.base import EngineError
 from slurmsky.engines.sky import certificates, packs, pyz, setup, shipment
-from slurmsky.engines.sky.control import Line, NoControl
+from slurmsky.engines.sky.control import Line, NoControl, open_line
+from slurmsky.engines.sky.desk import keep_parked
 from slurmsky.engines.sky.door import Door
 from slurmsky.engines.sky.http import Access, Client
 from slurmsky.engines.sky.returns import Returns
@@ -179,6 +180,40 @@ def test_only_a_jobs_own_certificates_open_its_doors(tmp_path):
 
     assert asyncio.run(connects(contexts("mine")[1]))
     assert not asyncio.run(connects(contexts("other")[1]))
+
+
+def test_lines_that_are_left_with_the_loop_are_closed(tmp_path):
+    """A controller that leaves has an idle line to each job's node; TLS would take its time to say goodbye."""
+    certificates.make(tmp_path / "tls", "job")
+
+    async def welcomed(reader, writer):
+        await reader.readline()
+        writer.write(b"{}\n")
+        await reader.read()
+        writer.close()
+
+    async def parked():
+        own = [str(tmp_path / "tls" / part) for part in ("node.crt", "node.key", "ca.crt")]
+        server = await asyncio.start_server(welcomed, "127.0.0.1", 0, ssl=transport.tls_contexts(*own)[0])
+        port = server.sockets[0].getsockname()[1]
+        opened = asyncio.Event()
+        sockets = []
+
+        async def open_one(hello):
+            line = await open_line(f"127.0.0.1:{port}", tmp_path / "tls", hello)
+            sockets.append(line[1].get_extra_info("socket"))
+            opened.set()
+            return line
+
+        task = asyncio.ensure_future(keep_parked(open_one, tmp_path / "none"))
+        await opened.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)  # as much as asyncio.run() leaves to what was begun
+        server.close()
+        return [left.fileno() for left in sockets]
+
+    assert asyncio.run(parked()) == [-1]
 
 
 # --- what comes back

@@ -46,11 +46,16 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
     try:
         await exchange((reader, writer), hello)
     except BaseException as error:  # a cancelled wait closes it too
-        writer.close()
+        hang_up((reader, writer))
         if isinstance(error, NoControl):
             raise NoControl(f"{address}: {error}") from error
         raise
     return reader, writer
+
+
+def hang_up(line: Line) -> None:
+    """Close a line on which nothing is under way: at once, as TLS's own goodbye may outlive the loop."""
+    line[1].transport.abort()
 
 
 async def exchange(line: Line, message: dict[str, Any]) -> dict[str, Any]:
@@ -73,4 +78,4 @@ async def send(open_one: OpenLine, message: dict[str, Any]) -> None:
     try:
         await exchange(line, message)
     finally:
-        line[1].close()
+        hang_up(line)

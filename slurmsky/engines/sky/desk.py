@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from .control import Line, NoControl, OpenLine, send
+from .control import Line, NoControl, OpenLine, hang_up, send
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 HERE_S = 60.0
@@ -28,7 +28,7 @@ async def keep_parked(open_one: OpenLine, socket: Path) -> None:
                     first = await reader.read(65536)
                 finally:
                     if not first:
-                        writer.close()
+                        hang_up((reader, writer))
                 if not first:
                     raise NoControl("closed")
             except (NoControl, OSError):
