@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..language import gres, hostlist
+from ..language import hostlist
 from ..model.cluster import PartitionConfig
 from ..model.spec import INFINITE, JobSpec
+from ..options import devices
 
 
 @dataclass(frozen=True)
@@ -81,81 +82,39 @@ class Demand:
         return max(self.min_nodes, need, 1)
 
 
-def _gpu_list(text: str | None) -> tuple[tuple[str, str, int], ...]:
-    if not text:
-        return ()
-    return tuple((item.name, item.type or "", item.count) for item in gres.parse_gpus(text))
-
-
-def _gres_list(text: str | None) -> tuple[tuple[str, str, int], ...]:
-    if not text or text.upper() == "NONE":
-        return ()
-    return tuple((item.name, item.type or "", item.count) for item in gres.parse(text))
-
-
-def _nodes_of_devices(spec: JobSpec) -> int:
-    """Nodes that follow from so many devices of a kind in all, so many on each; 0: none do. Source: gres.c."""
-    per_node = {(name, kind): count for name, kind, count in (*_gpu_list(spec.gpus_per_node), *_gres_list(spec.gres))}
-    return next(
-        (count // per_node[name, kind] for name, kind, count in _gpu_list(spec.gpus) if per_node.get((name, kind))), 0
-    )
-
-
-def task_count(spec: JobSpec) -> int:
-    """Tasks of a job: given, or per node times nodes, or one per node (slurm_opt.c, validate and defaults)."""
-    named = len(hostlist.expand(spec.nodelist)) if spec.nodelist else 1
-    nodes = _nodes_of_devices(spec) or spec.nodes_min or named or 1
-    gpus = sum(count for _, _, count in _gpu_list(spec.gpus))
-    if spec.ntasks_per_gpu and not gpus:
-        per_node = (*_gres_list(spec.gres), *_gpu_list(spec.gpus_per_node))
-        gpus = nodes * sum(count for name, _, count in per_node if name == "gpu")
-    if spec.ntasks_per_gpu and gpus:
-        return spec.ntasks_per_gpu * gpus
-    if spec.ntasks is not None:
-        return spec.ntasks
-    if spec.ntasks_per_node:
-        return spec.ntasks_per_node * nodes
-    per_task = sum(count for _, _, count in _gpu_list(spec.gpus_per_task))
-    if per_task and gpus:
-        return max(1, gpus // per_task)
-    return nodes
-
-
 def demand_of(spec: JobSpec) -> Demand:
-    """The numbers behind a spec."""
+    """The numbers behind a spec. Raises GresError."""
+    request = devices.settled(spec)
+    numbers = request.numbers
     required = tuple(dict.fromkeys(hostlist.expand(spec.nodelist))) if spec.nodelist else ()
-    ntasks = task_count(spec)
-    min_nodes = max(spec.nodes_min or 1, len(required) if spec.nodes_min is None else 1)
-    max_nodes = spec.nodes_max if spec.nodes_max else INFINITE
-    tasks_per_node = spec.ntasks_per_node or 0
-    if tasks_per_node and spec.ntasks is not None and max_nodes == INFINITE:
+    named = len(hostlist.expand(spec.nodelist)) if spec.nodelist else 1
+    min_nodes = max(numbers.least or 1, len(required) if numbers.least is None else 1)
+    max_nodes = numbers.most or INFINITE
+    tasks_per_node = numbers.tasks_per_node or 0
+    ntasks = numbers.tasks
+    if ntasks is None:  # so many per node, or one (slurm_opt.c, validate and defaults)
+        ntasks = (tasks_per_node or 1) * (numbers.least or named)
+    elif tasks_per_node and max_nodes == INFINITE:
         min_nodes = max(min_nodes, -(-ntasks // tasks_per_node))
-    gres_node = _gres_list(spec.gres) + _gpu_list(spec.gpus_per_node)
-    if spec.gpus_per_socket:
-        sockets = spec.sockets_per_node or 1
-        gres_node += tuple(
-            (name, kind, count * sockets) for name, kind, count in _gpu_list(spec.gpus_per_socket)
-        )
-    gpus = _gpu_list(spec.gpus)
-    if spec.ntasks_per_gpu and spec.ntasks and not (gpus or any(name == "gpu" for name, _, _ in gres_node)):
-        gpus = (("gpu", "", spec.ntasks // spec.ntasks_per_gpu),)
-    settled = _nodes_of_devices(spec)
-    if settled:
-        min_nodes = max_nodes = settled
-        gpus = ()
-    elif gpus:
-        max_nodes = min(max_nodes, sum(count for _, _, count in gpus)) if max_nodes < INFINITE else max_nodes
-    per_task = sum(count for _, _, count in _gpu_list(spec.gpus_per_task))
-    least = spec.use_min_nodes or spec.whole_nodes or bool(gpus)  # seen: these get no more nodes than they need
+    # Devices are counted by the smallest part that was asked for: what follows from it is not asked for again.
+    per_node = request.counts("per_node")
+    per_task = () if per_node else request.counts("per_task")
+    per_job = () if per_node or per_task else request.counts("per_job")
+    per_node += tuple(
+        (name, kind, count * (spec.sockets_per_node or 1)) for name, kind, count in request.counts("per_socket")
+    )
+    if per_job and max_nodes < INFINITE:
+        max_nodes = min(max_nodes, request.gpus("per_job"))
+    least = spec.use_min_nodes or spec.whole_nodes or bool(per_job)  # seen: these get no more nodes than they need
     arbitrary: tuple[str, ...] = ()
     if spec.distribution and spec.distribution.startswith("arbitrary") and spec.nodelist:
         arbitrary = tuple(hostlist.expand(spec.nodelist))
     return Demand(
         ntasks=ntasks,
-        ntasks_given=spec.ntasks is not None,
+        ntasks_given=numbers.tasks is not None,
         min_nodes=min_nodes,
         max_nodes=max_nodes,
-        cpus_per_task=spec.cpus_per_task or (spec.cpus_per_gpu or 0) * per_task or 1,
+        cpus_per_task=spec.cpus_per_task or (spec.cpus_per_gpu or 0) * request.gpus("per_task") or 1,
         tasks_per_node=tasks_per_node,
         min_cpus_node=spec.mincpus or 0,
         cpus_per_gpu=spec.cpus_per_gpu or 0,
@@ -163,9 +122,9 @@ def demand_of(spec: JobSpec) -> Demand:
         mem_cpu_mib=spec.mem_per_cpu_mib or 0,
         mem_gpu_mib=spec.mem_per_gpu_mib or 0,
         tmp_mib=spec.tmp_mib or 0,
-        gres_node=gres_node,
-        gpus_total=gpus,
-        gpus_task=_gpu_list(spec.gpus_per_task),
+        gres_node=per_node,
+        gpus_total=per_job,
+        gpus_task=per_task,
         exclusive=spec.whole_nodes,
         overcommit=spec.overcommit,
         required=required,
@@ -177,18 +136,11 @@ def demand_of(spec: JobSpec) -> Demand:
         contiguous=spec.contiguous,
         arbitrary=arbitrary,
         wide=spec.spread_job or (not least and min_nodes < max_nodes < INFINITE),
-        tasks_per_socket=spec.ntasks_per_socket or 0,
+        tasks_per_socket=spec.ntasks_per_socket or numbers.tasks_per_socket or 0,
         tasks_per_core=spec.ntasks_per_core or 0,
     )
 
 
 def gres_names(spec: JobSpec) -> set[str]:
-    """Names of the generic resources a spec asks for. Raises LanguageError."""
-    lists = (
-        _gres_list(spec.gres),
-        _gpu_list(spec.gpus),
-        _gpu_list(spec.gpus_per_node),
-        _gpu_list(spec.gpus_per_task),
-        _gpu_list(spec.gpus_per_socket),
-    )
-    return {name for items in lists for name, _, _ in items}
+    """Names of the generic resources a spec asks for. Raises GresError."""
+    return {name for name, _ in devices.settled(spec).asked}

@@ -156,6 +156,15 @@ class JobSpec:
         """--cores-per-socket, for which a hint may stand, too."""
         return 1 if self.cores_per_socket is None and self.hint == "memory_bound" else self.cores_per_socket
 
+    @property
+    def tres_of_task(self) -> OptStr:
+        """--tres-per-task, which -c and --gpus-per-task say, too. Source: slurm_opt.c _validate_tres_per_task."""
+        if self.tres_per_task:
+            return self.tres_per_task
+        gpus = (item.replace("=", ":").rpartition(":") for item in (self.gpus_per_task or "").split(",") if item)
+        told = [f"gres/gpu{colon}{kind}={count}" for kind, colon, count in gpus][::-1]
+        return ",".join([f"cpu={self.cpus_per_task}"] * bool(self.cpus_per_task) + told) or None
+
     def evolve(self, **changes: Any) -> JobSpec:
         """A copy with some fields replaced."""
         return dataclasses.replace(self, **changes)

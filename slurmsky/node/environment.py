@@ -64,13 +64,6 @@ def _plane_size(spec: JobSpec) -> Optional[str]:
     return text.split("=", 1)[1].split(",")[0] if text.lower().startswith("plane=") else None
 
 
-def _tres_per_task(spec: JobSpec) -> Optional[str]:
-    # From 24.11 on -c is also told as TRES.
-    if spec.tres_per_task:
-        return spec.tres_per_task
-    return "cpu=%d" % spec.cpus_per_task if spec.cpus_per_task else None
-
-
 def _export(spec: JobSpec) -> Optional[str]:
     return spec.export if spec.export is not None and spec.export.upper() != "ALL" else None
 
@@ -136,7 +129,7 @@ _FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
     ("SLURM_OVERCOMMIT", lambda spec: "1" if spec.overcommit else None),
     ("SLURM_PROFILE", _capital("profile")),
     ("SLURM_THREADS_PER_CORE", _threads_per_core),
-    ("SLURM_TRES_PER_TASK", _tres_per_task),
+    ("SLURM_TRES_PER_TASK", _number("tres_of_task")),
     ("SLURM_CONTAINER", _number("container")),
     ("SLURM_CONTAINER_ID", _number("container_id")),
 )

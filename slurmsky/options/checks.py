@@ -12,21 +12,9 @@ import math
 from typing import Optional
 
 from ..language.errors import ArraySpecError, DependencyError, HostlistError
-from . import containers, devices
+from . import containers, devices, per_task
 from .component import Component
-from .errors import CommandError, failure
-
-#: How each command introduces a refusal of the controller.
-REFUSED = {
-    "sbatch": "Batch job submission failed: ",
-    "salloc": "Job submit/allocate failed: ",
-    "srun": "Unable to allocate resources: ",
-}
-
-
-def rejected(command: str, reason: str, *details: str, exit_code: int = 1) -> CommandError:
-    """The controller's ``reason`` in the words of ``command``, behind the ``details`` it sent."""
-    return failure(command, *details, REFUSED[command] + reason, exit_code=exit_code)
+from .errors import CommandError, failure, rejected
 
 
 def _fatal(part: Component, message: str) -> CommandError:
@@ -44,6 +32,9 @@ def verify(part: Component) -> None:
     _special_cores(part)
     _hint(part)
     _memory(part)
+    _sharing(part)
+    per_task.settle(part)
+    per_task.settle_with_gpus(part)
     _burst_buffer(part)
     ignored = containers.idle(part.get("site_options", ()))
     if ignored is not None:
@@ -91,9 +82,11 @@ def _tasks_per_gpu(part: Component) -> None:
         part.typed("ntasks-per-gpu", "ntasks-per-tres") or part.inherited("ntasks-per-gpu", "ntasks-per-tres")
     ):
         return
-    for name in ("gpus-per-task", "gpus-per-socket", "ntasks-per-node"):
+    for name in ("tres-per-task", "gpus-per-task", "gpus-per-socket", "ntasks-per-node"):
         shown = f"--{name}" if part.typed(name) else "SLURM_" + name.upper().replace("-", "_")
-        if part.typed(name) or part.inherited(name):
+        # The variable holds CPUs, too, which do not matter here.
+        matters = name != "tres-per-task" or "gres/gpu" in part.get("tres_per_task", "")
+        if part.typed(name) or (part.inherited(name) and matters):
             raise _fatal(
                 part, f"{shown} is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU"
             )
@@ -129,6 +122,12 @@ def _hint(part: Component) -> None:
         part.unset("hint")
 
 
+def _sharing(part: Component) -> None:
+    """Source: _validate_share_options."""
+    if part.command != "srun" and part.typed("exclusive") and part.typed("oversubscribe"):
+        raise _fatal(part, "--exclusive and --oversubscribe options are mutually exclusive")
+
+
 def _burst_buffer(part: Component) -> None:
     if part.typed("bb") and part.typed("bbf"):
         raise _error(part, "Cannot specify both --burst-buffer and --bbf")
@@ -153,7 +152,11 @@ def _step(part: Component) -> None:
 
 def _arbitrary(part: Component) -> None:
     """Task places written down need the writing: -w, or a file in SLURM_HOSTFILE."""
-    if not part.get("distribution", "").startswith("arbitrary") or part.get("nodelist"):
+    if not part.get("distribution", "").startswith("arbitrary"):
+        return
+    if part.typed("nodes"):
+        raise _error(part, "--nodes is incompatible with --distribution=arbitrary")
+    if part.get("nodelist"):
         return
     name = part.context.env.get("SLURM_HOSTFILE")
     if not name:
@@ -270,6 +273,7 @@ def _tasks_per_node(part: Component) -> None:
 def submission(part: Component, het: bool = False) -> None:
     """Refusals that need no knowledge of nodes; dependency and array get their canonical text."""
     devices.check(part)
+    per_task.check(part)
     _array(part, het)
     _dependency(part)
     now = part.context.now

@@ -1,18 +1,22 @@
-"""Whether the numbers of devices agree: with each other, and with those of tasks, nodes, sockets and CPUs.
+"""What numbers of devices say together: with each other, and with those of tasks, nodes, sockets and CPUs.
 
-What was asked of one kind of device (--gpus, --gpus-per-node, --gres, ...) is one record, as in Slurm, whose clients
-settle this before they ask the controller. Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
+What was asked of one kind of device (--gpus, --gpus-per-node, --gres, ...) is one record, as in Slurm. ``check``
+refuses what does not agree; ``settled`` gives the numbers that follow from the others, for whoever looks for nodes:
+four GPUs a node of which each task wants two are two tasks a node.
+Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Iterator, Optional
+from typing import Any, Callable, Optional
 
 from ..language import gres
 from ..language.errors import GresError
+from ..model.spec import JobSpec
+from . import per_task
 from .component import Component
-from .errors import CommandError, failure
+from .errors import failure
 
 BAD_GRES = "Invalid generic resource (gres) specification"
 WITH_AND_WITHOUT_TYPE = "Invalid GRES specification (with and without type identification)"
@@ -46,7 +50,6 @@ class Numbers:
     tasks_per_socket: Optional[int]
     tasks_per_gpu: Optional[int]
     cpus_per_task: Optional[int]
-    cpus_per_gpu: Optional[int]
     sockets: Optional[int]
 
 
@@ -54,80 +57,93 @@ class Disagreement(Exception):
     """The line that Slurm says of it."""
 
 
+@dataclass
+class Request:
+    """All that was asked of devices, by name and type in the order in which Slurm reads the options, and the counts."""
+
+    asked: dict[tuple[str, str], Asked]
+    numbers: Numbers
+
+    def counts(self, field: str) -> tuple[tuple[str, str, int], ...]:
+        """(name, type, count) of what was counted so: per_job, per_node, per_socket or per_task."""
+        found = ((name, kind, getattr(record, field)) for (name, kind), record in self.asked.items())
+        return tuple(item for item in found if item[2])
+
+    def gpus(self, field: str) -> int:
+        """GPUs of all types that were counted so."""
+        return sum(count for name, _, count in self.counts(field) if name == "gpu")
+
+
+def settled(spec: JobSpec) -> Request:
+    """What a spec asks for, with the counts that follow from others. Raises GresError.
+
+    A spec that was accepted agrees with itself; one that was changed afterwards is taken as far as it agrees.
+    """
+    request = _read(lambda field: getattr(spec, field))
+    try:
+        _settle(request)
+    except Disagreement:
+        return _read(lambda field: getattr(spec, field))
+    return request
+
+
 def check(part: Component) -> None:
     """Raise CommandError where the devices asked for contradict each other or the rest; warn as Slurm does."""
     try:
-        asked = _records(part)
+        request = _read(part.get)
     except GresError:
         return  # no number: a type that no node has, which is for whoever knows the nodes
-    numbers = _numbers(part)
-    bare = [name for name in ("cpus_per_gpu", "mem_per_gpu_mib") if part.get(name) is not None]
     try:
-        if part.get("gpus_per_task") or part.get("tres_per_task") or numbers.tasks_per_gpu:
-            _tasks_of_nodes(numbers)
-        if numbers.tasks_per_gpu:
-            _gpus_of_tasks(asked, numbers, part)
-        if not any(record.counted for (name, _), record in asked.items() if name == "gpu"):
-            for field in reversed(bare):
-                kind = "mem" if field == "mem_per_gpu_mib" else "cpus"
-                text = f"{kind}_per_tres=gres:gpu:{part.get(field)}"
-                raise Disagreement(f"Requested {text} but did not request any GPU.")
-            return
-        for record in asked.values():
-            _agree(record, numbers)
+        warning = _settle(request)
+        if not any(record.counted for (name, _), record in request.asked.items() if name == "gpu"):
+            for kind, field in (("mem", "mem_per_gpu_mib"), ("cpus", "cpus_per_gpu")):
+                if part.get(field) is not None:
+                    text = f"{kind}_per_tres=gres:gpu:{part.get(field)}"
+                    raise Disagreement(f"Requested {text} but did not request any GPU.")
     except Disagreement as fault:
         raise failure(part.command, str(fault), BAD_GRES, exit_code=part.context.error_exit) from None
-    if _mixed(asked):
-        raise _refusal(part, WITH_AND_WITHOUT_TYPE)
+    if warning:
+        part.warnings.append(f"{part.command}: error: {warning}")
+    if _mixed(request.asked):
+        raise failure(part.command, WITH_AND_WITHOUT_TYPE, exit_code=part.context.error_exit)
 
 
-def _refusal(part: Component, reason: str) -> CommandError:
-    return failure(part.command, reason, exit_code=part.context.error_exit)
-
-
-def _records(part: Component) -> dict[tuple[str, str], Asked]:
-    """By name and type, in the order in which Slurm reads the options. Raises GresError."""
+def _read(get: Callable[[str], Any]) -> Request:
+    """What fields say, each by its own option. Raises GresError."""
     asked: dict[tuple[str, str], Asked] = {}
-
-    def put(field: str, items: tuple[gres.Gres, ...]) -> None:
-        for item in items:
-            record = asked.setdefault((item.name, item.type), Asked(item.name))
-            setattr(record, field, item.count)
-
-    for field, option in (
-        ("per_job", "gpus"), ("per_node", "gpus_per_node"), ("per_node", "gres"),
-        ("per_socket", "gpus_per_socket"), ("per_task", "gpus_per_task"), ("per_task", "tres_per_task"),
+    for count, field, parse in (
+        ("per_job", "gpus", gres.parse_gpus), ("per_node", "gpus_per_node", gres.parse_gpus),
+        ("per_node", "gres", gres.parse), ("per_socket", "gpus_per_socket", gres.parse_gpus),
+        ("per_task", "gpus_per_task", gres.parse_gpus), ("per_task", "tres_per_task", per_task.devices),
     ):  # fmt: skip
-        text = part.get(option, "")
+        text = get(field)
         if text and text.upper() != "NONE":
-            put(field, tuple(_of_tres(text)) if option == "tres_per_task" else _read(option)(text))
-    return asked
-
-
-def _read(option: str) -> Callable[[str], tuple[gres.Gres, ...]]:
-    return gres.parse if option == "gres" else gres.parse_gpus
-
-
-def _of_tres(text: str) -> Iterator[gres.Gres]:
-    """The devices of --tres-per-task=cpu:2,gres/gpu:1."""
-    for item in text.split(","):
-        group, _, rest = item.replace("gres:", "gres/", 1).partition("/")
-        if group == "gres" and rest:
-            yield from gres.parse(rest.replace("=", ":"))
-
-
-def _numbers(part: Component) -> Numbers:
-    return Numbers(
-        tasks=part.get("ntasks"),
-        least=part.get("nodes_min"),
-        most=part.get("nodes_max"),
-        tasks_per_node=part.get("ntasks_per_node"),
-        tasks_per_socket=part.get("ntasks_per_socket"),
-        tasks_per_gpu=part.get("ntasks_per_gpu"),
-        cpus_per_task=part.get("cpus_per_task"),
-        cpus_per_gpu=part.get("cpus_per_gpu"),
-        sockets=part.get("sockets_per_node"),
+            for item in parse(text):
+                setattr(asked.setdefault((item.name, item.type), Asked(item.name)), count, item.count)
+    numbers = Numbers(
+        tasks=get("ntasks"),
+        least=get("nodes_min"),
+        most=get("nodes_max"),
+        tasks_per_node=get("ntasks_per_node"),
+        tasks_per_socket=get("ntasks_per_socket"),
+        tasks_per_gpu=get("ntasks_per_gpu"),
+        cpus_per_task=get("cpus_per_task"),
+        sockets=get("sockets_per_node"),
     )
+    return Request(asked, numbers)
+
+
+def _settle(request: Request) -> str:
+    """Fill in what follows; what Slurm warns of. Raises Disagreement."""
+    asked, numbers = request.asked, request.numbers
+    warning = ""
+    if numbers.tasks_per_gpu or request.counts("per_task"):
+        _tasks_of_nodes(numbers)
+    if numbers.tasks_per_gpu:
+        warning = _gpus_of_tasks(asked, numbers)
+    for record in asked.values():
+        _agree(record, numbers)
+    return warning
 
 
 def _tasks_of_nodes(numbers: Numbers) -> None:
@@ -142,8 +158,8 @@ def _tasks_of_nodes(numbers: Numbers) -> None:
         numbers.tasks = numbers.least
 
 
-def _gpus_of_tasks(asked: dict[tuple[str, str], Asked], numbers: Numbers, part: Component) -> None:
-    """--ntasks-per-gpu: tasks by the GPUs asked for, or else GPUs by the tasks."""
+def _gpus_of_tasks(asked: dict[tuple[str, str], Asked], numbers: Numbers) -> str:
+    """--ntasks-per-gpu: tasks by the GPUs asked for, or else GPUs by the tasks; what Slurm warns of."""
     per_gpu = numbers.tasks_per_gpu or 1
     gpus = sum(_total(record, numbers) for (name, _), record in asked.items() if name == "gpu")
     if gpus:
@@ -157,15 +173,15 @@ def _gpus_of_tasks(asked: dict[tuple[str, str], Asked], numbers: Numbers, part: 
                     "Failed to validate job spec, -n/--ntasks has to be a multiple of --ntasks-per-gpu."
                 )
         else:
-            part.warnings.append(
-                f"{part.command}: error: gres_job_state_validate: Failed to add generated GRES gres:gpu:0 "
-                "(via ntasks_per_tres) to gres_list"
+            return (
+                "gres_job_state_validate: Failed to add generated GRES gres:gpu:0 (via ntasks_per_tres) to gres_list"
             )
     else:
         raise Disagreement(
             "gres_job_state_validate: --ntasks-per-tres needs either a GRES GPU specification or a "
             "node/ntask specification"
         )
+    return ""
 
 
 def _total(record: Asked, numbers: Numbers) -> int:
@@ -189,8 +205,6 @@ def _agree(record: Asked, numbers: Numbers) -> None:
         raise Disagreement(f"Failed to ensure --{name}s >= --{name}s-per-task")
     if socket and numbers.sockets is None:
         raise Disagreement(f"--{name}s-per-socket option requires --sockets-per-node specification")
-    if name == "gpu" and numbers.cpus_per_gpu and numbers.cpus_per_task is not None:
-        raise Disagreement("--cpus-per-gpu is mutually exclusive with --cpus-per-task")
     if job and node:
         if job % node:
             raise Disagreement(f"{failed}, --{name}s is not multiple of {of_node}")
@@ -251,13 +265,10 @@ def _tasks_agree(record: Asked, numbers: Numbers) -> None:
             raise Disagreement(
                 f"{failed}. Based on {whole} and {of_task} requested number of tasks per {per} differ from {option}."
             )
-    if name == "gpu" and numbers.cpus_per_gpu:
-        cpus = numbers.cpus_per_gpu * task
-        if numbers.cpus_per_task and numbers.cpus_per_task != cpus:
-            raise Disagreement(
-                f"{failed}. Based on --cpus-per-{name} and {of_task} requested number of cpus differ from "
-                "-c/--cpus-per-task."
-            )
+    if record.per_node:
+        numbers.tasks_per_node = record.per_node // task
+    if record.per_socket:
+        numbers.tasks_per_socket = record.per_socket // task
 
 
 def _mixed(asked: dict[tuple[str, str], Asked]) -> bool:

@@ -47,3 +47,16 @@ USAGE = 255
 def failure(command: str, *messages: str, exit_code: int = 1, level: str = "error") -> CommandError:
     """``command: level: message`` for each message, as Slurm's log functions print them."""
     return CommandError(tuple(f"{command}: {level}: {message}" for message in messages), exit_code)
+
+
+#: How each command introduces a refusal of the controller.
+REFUSED = {
+    "sbatch": "Batch job submission failed: ",
+    "salloc": "Job submit/allocate failed: ",
+    "srun": "Unable to allocate resources: ",
+}
+
+
+def rejected(command: str, reason: str, *details: str, exit_code: int = 1) -> CommandError:
+    """The controller's ``reason`` in the words of ``command``, behind the ``details`` it sent."""
+    return failure(command, *details, REFUSED[command] + reason, exit_code=exit_code)

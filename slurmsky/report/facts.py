@@ -202,7 +202,7 @@ def gpu_count(job: Job) -> int:
     if spec.gres:
         items = [item for item in spec.gres.split(",") if _plain_gres(item).split(":")[0] == "gpu"]
         return sum(gres_number(item) for item in items) * min_nodes_asked(spec)
-    return 0
+    return max(job.num_tasks, 1) // spec.ntasks_per_gpu if spec.ntasks_per_gpu else 0
 
 
 def gres_number(item: str) -> int:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..language import hostlist
+from ..language.errors import GresError
 from ..model.cluster import PartitionConfig
 from ..model.spec import INFINITE, JobSpec
+from ..options import devices
 from .notes import GRES, NODE_CONFIG, NODE_COUNT, Refused
 
 GPUS_PER_NODE = 8  # what most clouds' largest nodes have
@@ -82,14 +84,16 @@ def typed_count(text: str | None, option: str) -> tuple[str, int]:
 def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometry:
     """The size of a job. Raises Refused where no node count can hold it."""
     gpus = _Gpus.of(spec)
+    try:
+        numbers = devices.settled(spec).numbers
+    except GresError as fault:
+        raise Refused(GRES, "gres", f"{fault.text} is not a count of devices") from None
     cpt = spec.cpus_per_task or 1
-    nodes = spec.nodes_min or 0
+    nodes = numbers.least or 0
     if not nodes and spec.nodelist:
         nodes = len(set(hostlist.expand(spec.nodelist)))
-    tpn = spec.ntasks_per_node or 0
-    ntasks = spec.ntasks or 0
-    if not ntasks and spec.ntasks_per_gpu and gpus.total:
-        ntasks = spec.ntasks_per_gpu * gpus.total
+    tpn = numbers.tasks_per_node or 0
+    ntasks = numbers.tasks or 0
     if not nodes:
         nodes = _open_nodes(spec, partition, gpus, ntasks, tpn, cpt)
     if nodes > (partition.max_nodes if partition else INFINITE):
@@ -194,10 +198,6 @@ class _Gpus:
             if name == "gpu":
                 kinds.append(kind)
                 counts["gpus_per_node"] += count
-        for name, kind, count in gres_items(spec.tres_per_task):
-            if name == "gpu":
-                kinds.append(kind)
-                counts["gpus_per_task"] = counts["gpus_per_task"] or count
         named = {kind for kind in kinds if kind}
         if len(named) > 1:
             raise Refused(

@@ -86,8 +86,6 @@ NODES_2 = {"nodes": "2", "nodes_min": 2, "nodes_max": 2}
         (("-t", "0"), "", {}, {"time_limit_min": INFINITE}),
         (("-D", "x"), "", {}, {"chdir": "/home/user/x"}),
         (("-D", "../x/./y"), "", {}, {"chdir": "/home/user/../x/./y"}),
-        (("-s", "--exclusive"), "", {}, {"exclusive": ""}),
-        (("--exclusive", "-s"), "", {}, {"oversubscribe": True}),
         (("-w", "n1,n2"), "", {}, {"nodelist": "n1,n2", "nodes_min": 2}),
         (
             ("-w", "n[1-2]", "-N1-2"),
@@ -213,7 +211,44 @@ def test_fewer_tasks_than_nodes() -> None:
         (
             ("--cpus-per-gpu=2", "-c2", "--gpus=1"),
             {},
-            "error: --cpus-per-gpu is mutually exclusive with --cpus-per-task",
+            "fatal: --cpus-per-task, --tres-per-task=cpu:#, and --cpus-per-gpu are mutually exclusive",
+        ),
+        (
+            ("--tres-per-task=cpu=2", "--cpus-per-gpu=2", "--gpus=1"),
+            {},
+            "fatal: --cpus-per-task, --tres-per-task=cpu:#, and --cpus-per-gpu are mutually exclusive",
+        ),
+        (
+            ("--tres-per-task=cpu:2", "-c3"),
+            {},
+            "fatal: You can not have --tres-per-task=cpu= and --cpus-per-task please use one or the other",
+        ),
+        (
+            ("--tres-per-task=gres:gpu:h100:2", "--gpus-per-task=h100:1", "-n1"),
+            {},
+            "fatal: You can not have --tres-per-task=gres/gpu:h100= and --gpus-per-task please use one or the other",
+        ),
+        (("--tres-per-task=cpu=0",), {}, "fatal: Invalid --tres-per-task=cpu=0"),
+        (("--tres-per-task=cpu=1,mem=2G",), {}, "fatal: Invalid TRES for --tres-per-task: mem"),
+        (
+            ("--tres-per-task=foo=1", "-n1"),
+            {},
+            "error: Batch job submission failed: Invalid Trackable RESource (TRES) specification",
+        ),
+        (
+            ("--tres-per-task=gres/gpu=1", "--ntasks-per-gpu=2"),
+            {},
+            "fatal: --tres-per-task is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU",
+        ),
+        (
+            ("-s", "--exclusive"),
+            {},
+            "fatal: --exclusive and --oversubscribe options are mutually exclusive",
+        ),
+        (
+            ("-N2", "-n3", "-m", "arbitrary", "-w", "n1,n2,n2"),
+            {},
+            "error: --nodes is incompatible with --distribution=arbitrary",
         ),
         (
             ("--gpus-per-socket=1",),

@@ -77,7 +77,7 @@ GB = 1024
         ({"gpus_per_task": "1", "ntasks": 8, "nodes_min": 2}, {"accelerators": "H100:4", "cpus": "4+"}, 2),
         ({"gpus_per_socket": "2", "sockets_per_node": 2}, {"accelerators": "H100:4"}, 1),
         ({"gpus": "4", "ntasks_per_gpu": 2}, {"accelerators": "H100:4"}, 1),
-        ({"tres_per_task": "gres/gpu:2", "ntasks": 2}, {"accelerators": "H100:4"}, 1),
+        ({"gpus_per_task": "2", "ntasks": 2}, {"accelerators": "H100:4"}, 1),
         ({"gpus": "4", "constraint": "a100"}, {"accelerators": "A100:4"}, 1),
         ({"gpus": "4", "constraint": "ampere"}, {"accelerators": "A100:4"}, 1),
         ({"gpus": "big:1"}, {"accelerators": "H200:1"}, 1),
@@ -138,6 +138,21 @@ def test_a_gpu_without_a_type_needs_a_default():
 def test_a_partitions_node_size_decides_how_many_are_needed(asked, nodes):
     partition = dataclasses.replace(SITE.cluster.partition("small"), max_nodes=INFINITE)
     assert geometry(JobSpec(**asked), partition).nodes == nodes
+
+
+@pytest.mark.parametrize(
+    "asked, nodes, ntasks, gpus",
+    [
+        ({"gpus": "8", "gpus_per_task": "2"}, 1, 4, 8),
+        ({"gpus": "8", "gpus_per_node": "4", "gpus_per_task": "2"}, 2, 4, 4),
+        ({"ntasks": 4, "gpus_per_node": "2", "gpus_per_task": "1"}, 2, 4, 2),
+        ({"gpus": "16", "gpus_per_node": "8"}, 2, 2, 8),
+        ({"gpus": "4", "ntasks_per_gpu": 2}, 1, 8, 4),
+    ],
+)
+def test_numbers_that_follow_from_devices(asked, nodes, ntasks, gpus):
+    size = geometry(JobSpec(**asked), SITE.cluster.partition("gpu"))
+    assert (size.nodes, size.ntasks, size.gpus) == (nodes, ntasks, gpus)
 
 
 def test_a_partitions_node_limit():

@@ -1,0 +1,122 @@
+"""--tres-per-task and the options that say parts of the same: --cpus-per-task and --gpus-per-task.
+
+Whichever was given, both hold it afterwards: tres_per_task is what records and variables tell, cpus_per_task and
+gpus_per_task are what is counted with. Source: slurm_opt.c _validate_tres_per_task, tres_bind too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from ..language import gres
+from ..language.errors import GresError
+from .component import Component
+from .errors import CommandError, failure, rejected
+
+#: What is counted for jobs and nodes, but cannot be asked for each task.
+_NOT_PER_TASK = ("mem", "energy", "node", "billing", "fs", "vmem", "pages", "bb")
+_INVALID_TRES = "Invalid Trackable RESource (TRES) specification"
+_KNOWN = re.compile(r"cpu[=:]\d+|(gres|license)/[^,]+", re.IGNORECASE)
+_LICENSES = re.compile(r"(?:^|,)license/([^,=:]+)(?:[=:](\d+))?", re.IGNORECASE)
+
+
+def settle(part: Component) -> None:
+    """Bring the three options together. Raises CommandError where two of them were typed for one thing."""
+    text = part.get("tres_per_task")
+    if not text:
+        return
+    for name in _NOT_PER_TASK:
+        if re.search(f"(^|,){name}", text, re.IGNORECASE):
+            raise _fatal(part, f"Invalid TRES for --tres-per-task: {name}")
+    text = re.sub(r"(^|,)(gres|license):", r"\1\2/", text)
+    for kind, count in _gpus(part.get("gpus_per_task")):
+        text = _one_of(part, text, f"gres/gpu:{kind}" if kind else "gres/gpu", count, "gpus-per-task")
+    text = _one_of(part, text, "cpu", part.get("cpus_per_task"), "cpus-per-task")
+    part.values["tres_per_task"] = text
+    cpus = _count(text, "cpu")
+    if cpus:
+        part.values["cpus_per_task"] = cpus
+    try:
+        gpus = [item.gpus for item in devices(text) if item.name == "gpu"]
+    except GresError:
+        return  # for ``check``
+    if gpus:
+        part.values["gpus_per_task"] = ",".join(gpus)
+
+
+def settle_with_gpus(part: Component) -> None:
+    """CPUs are counted for each task or for each GPU; what was typed puts aside what the environment holds.
+
+    Source: slurm_opt.c _validate_cpus_per_tres.
+    """
+    by_task = ("cpus-per-task", "tres-per-task") if _count(part.get("tres_per_task", ""), "cpu") else ("cpus-per-task",)
+    typed, inherited = part.typed(*by_task), part.inherited(*by_task)
+    if (typed and part.typed("cpus-per-gpu")) or (inherited and part.inherited("cpus-per-gpu")):
+        raise _fatal(part, "--cpus-per-task, --tres-per-task=cpu:#, and --cpus-per-gpu are mutually exclusive")
+    if typed:
+        part.unset("cpus_per_gpu")
+    elif part.typed("cpus-per-gpu") and inherited:
+        part.unset("cpus_per_task")
+        text = _item("cpu").sub("", part.get("tres_per_task", "")).lstrip(",")
+        part.unset("tres_per_task") if not text else part.values.update(tres_per_task=text)
+
+
+def check(part: Component) -> None:
+    """What slurmctld refuses; licences of tasks become those of the job. Raises CommandError."""
+    text = part.get("tres_per_task")
+    if not text:
+        return
+    if not all(_KNOWN.fullmatch(item) for item in text.split(",")):
+        raise rejected(part.command, _INVALID_TRES, exit_code=part.context.error_exit)
+    tasks = part.get("ntasks") or part.get("nodes_min", 1) * part.get("ntasks_per_node", 1)
+    of_tasks = ",".join(f"{name}:{int(count or 1) * tasks}" for name, count in _LICENSES.findall(text))
+    if of_tasks:
+        part.values["licenses"] = ",".join(filter(None, (part.get("licenses"), of_tasks)))
+
+
+def _one_of(part: Component, text: str, name: str, count: Optional[int], option: str) -> str:
+    """The text with a resource as the option has it, unless the text has the last word on it."""
+    asked = _count(text, name)
+    if asked is None:
+        return text if count is None else f"{name}={count},{text}"
+    if part.typed(option) and part.typed("tres-per-task"):
+        raise _fatal(part, f"You can not have --tres-per-task={name}= and --{option} please use one or the other")
+    if part.typed(option):
+        return _item(name).sub(lambda found: f"{found[1]}{name}={count}", text)
+    if asked <= 0:
+        raise _fatal(part, f"Invalid --tres-per-task={name}={asked}")
+    if part.inherited(option) and part.inherited("tres-per-task") and name == "cpu" and asked != count:
+        raise _fatal(
+            part,
+            f"{option} set by two different environment variables "
+            f"SLURM_CPUS_PER_TASK={count} != SLURM_TRES_PER_TASK=cpu={asked}",
+        )
+    return text
+
+
+def _fatal(part: Component, message: str) -> CommandError:
+    return failure(part.command, message, level="fatal")
+
+
+def _item(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(^|,){re.escape(name)}(?:[=:](\d*)(?=,|$)|(?=,|$))", re.IGNORECASE)
+
+
+def _count(text: str, name: str) -> Optional[int]:
+    """How much of a resource the text has for each task; None: it is not in it."""
+    found = _item(name).search(text)
+    return None if found is None else int(found[2] or 0) if found[2] is not None else 1
+
+
+def _gpus(text: Optional[str]) -> list[tuple[str, int]]:
+    """(type, count) of --gpus-per-task; what is no such list is for its own check."""
+    found = (re.fullmatch(r"(?:(.*)[:=])?(\d+)", item) for item in (text or "").split(","))
+    return [(item[1] or "", int(item[2])) for item in found if item]
+
+
+def devices(text: str) -> tuple[gres.Gres, ...]:
+    """The generic resources of ``cpu=2,gres/gpu:a100=1``. Raises GresError."""
+    items = (item.partition("/") for item in text.split(","))
+    wanted = ",".join(name.replace("=", ":") for group, _, name in items if group == "gres")
+    return gres.parse(wanted) if wanted else ()
