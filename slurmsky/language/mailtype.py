@@ -24,7 +24,7 @@ EVENTS = (
     "TIME_LIMIT_90",
     "TIME_LIMIT",
 )
-_ALL = frozenset({"INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT"})
+ALL = frozenset({"INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT"})
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def parse(text: str) -> MailType:
         if word == "NONE":
             return MailType()
         if word == "ALL":
-            events |= _ALL
+            events |= ALL
         elif word in EVENTS:
             events.add(word)
     if not events:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Callable, Optional
 
+from slurmsky.language import mailtype
 from slurmsky.language.hostlist import compress
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
@@ -18,22 +19,6 @@ from .context import Context
 from .job_fields import step_id_text
 from .spending import dollars
 from .text import exit_pair, format_seconds, mebibytes, minutes_text, null_if_empty, or_null
-
-# The order in which print_mail_type names them.
-MAIL_TYPES = (
-    "ARRAY_TASKS",
-    "INVALID_DEPEND",
-    "BEGIN",
-    "END",
-    "FAIL",
-    "REQUEUE",
-    "STAGE_OUT",
-    "TIME_LIMIT_50",
-    "TIME_LIMIT_80",
-    "TIME_LIMIT_90",
-    "TIME_LIMIT",
-)
-MAIL_ALL = ("INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT")
 
 
 def record_text(lines: list[str], oneliner: bool) -> str:
@@ -300,8 +285,8 @@ def mail_types(spec: JobSpec) -> str:
     """``END,FAIL`` in Slurm's order; "" for none."""
     asked = {word.upper() for word in spec.mail_type}
     if "ALL" in asked:
-        asked |= set(MAIL_ALL)
-    return ",".join(word for word in MAIL_TYPES if word in asked)
+        asked |= mailtype.ALL
+    return ",".join(word for word in mailtype.EVENTS if word in asked)
 
 
 def show_step(job: Job, step: Step, context: Context, oneliner: bool = False) -> str:
