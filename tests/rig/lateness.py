@@ -1,0 +1,81 @@
+"""How much later than in SkyPilot's own stream of a job's log the lines of the job appear in the user's file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from slurmsky.engines.sky import setup
+from slurmsky.engines.sky.http import Client, SkyError
+from slurmsky.site import Site
+
+#: what `date +%s.%N` prints; in the log a mark of ours follows, or the end of the line
+STAMP = re.compile(rb"(?<!\d)\d{10}\.\d{9}(?=\x1b\[|\n)")
+CATCH_UP_S = 60.0  # for so long a stream may show what was printed before it began
+
+
+class Lateness(threading.Thread):
+    """Reads the stream of a managed job as `sky jobs logs` does, and the file beside it, from a thread of its own."""
+
+    def __init__(self, managed_job_id: int, path: Path, environ: Mapping[str, str], site: Site) -> None:
+        super().__init__(daemon=True)
+        self._job, self._path, self._site, self._environ = managed_job_id, path, site, environ
+        self.shown: dict[bytes, float] = {}  # stamp -> when the stream had it
+        self.there: dict[bytes, float] = {}  # ... and the file
+        self._live = float("inf")  # when the stream had caught up: what was printed before comes late by it
+        self._over = False
+
+    def run(self) -> None:
+        asyncio.run(self._both())
+
+    async def _both(self) -> None:
+        client = setup.connect(self._environ, self._site, "root")
+        watching = asyncio.ensure_future(self._watch())
+        while not self._over:
+            with contextlib.suppress(SkyError):  # a stream that breaks off is begun anew, as by any reader
+                await self._read(client)
+            await asyncio.sleep(1)
+        await watching
+
+    async def _read(self, client: Client) -> None:
+        rest = b""
+        async for chunk in client.logs(self._job, follow=True):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                for stamp in STAMP.findall(line + b"\n"):
+                    self.shown.setdefault(stamp, time.time())
+                    if time.time() - float(stamp) < 2 or time.time() - min(self.shown.values()) > CATCH_UP_S:
+                        self._live = min(self._live, float(stamp))
+            if self._over:
+                return
+
+    async def _watch(self) -> None:
+        position, rest = 0, b""
+        while not self._over:
+            await asyncio.sleep(0.02)
+            if self._path.exists() and os.path.getsize(self._path) > position:
+                with self._path.open("rb") as file:
+                    file.seek(position)
+                    data = file.read()
+                position += len(data)
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    for stamp in STAMP.findall(line + b"\n"):
+                        self.there.setdefault(stamp, time.time())
+
+    def stop(self) -> None:
+        """The job is over and the file complete."""
+        time.sleep(0.1)
+        self._over = True
+
+    @property
+    def late_s(self) -> list[float]:
+        """For every line that was printed when the stream had caught up, and was seen on both sides."""
+        live = [stamp for stamp in list(self.shown) if float(stamp) > self._live and stamp in self.there]
+        return [self.there[stamp] - self.shown[stamp] for stamp in live]
