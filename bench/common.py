@@ -127,10 +127,11 @@ def fill_over(home: Path, known: int) -> None:
     steps: list[tuple[Job, Step]] = []
     for number in range(1, known + 1):
         line, start = f"python train.py --seed {number}", end - 30 - number % 60
+        submit = end - 700 + 600 * number / known  # ids rise with the time of submission
         spec = JobSpec(job_name=f"sweep{number}", ntasks=1, mem_mib=100, time_limit_min=60, requeue=True, wrap=line)
         job = Job(
             number, spec, f"sweep{number}", user.pw_name, os.geteuid(), os.getegid(), group, user.pw_name, "debug",
-            state=JobState.COMPLETED, priority=4294901760 - number, submit_time=start, eligible_time=start,
+            state=JobState.COMPLETED, priority=4294901760 - number, submit_time=submit, eligible_time=submit,
             start_time=start, end_time=end, time_limit_min=60, stdout=f"/tmp/{number}.out", work_dir="/tmp",
             submit_dir="/tmp", submit_line=f"sbatch --wrap={line}", alloc_node=host, batch_host=host,
             shares=[NodeShare(host, cpu_ids=(number % 2,), memory_mib=100, tasks=1, cpus_on_node=2)],

@@ -186,7 +186,7 @@ def pages(ctx: Context, query: SacctQuery, form: _Form) -> Iterator[bytes]:
     chosen = store.runs(start, end, query.duplicates, _where(query))
     for runs in _leaves(chosen):
         key = None
-        if words is not None and len(runs) >= _WORTHWHILE and all(run.finish for run in runs):
+        if words is not None and all(run.finish for run in runs):
             key = _key(words, runs)
             page = queue.pages.get(key, end)
             if page is not None:
@@ -202,10 +202,6 @@ def pages(ctx: Context, query: SacctQuery, form: _Form) -> Iterator[bytes]:
             if page.latest <= end:
                 queue.pages.put(key, page)
         yield text.encode("utf-8", "surrogateescape")
-
-
-#: a page of fewer runs is not worth keeping
-_WORTHWHILE = 8
 
 
 def _leaves(runs: Iterable[Run]) -> Iterator[list[Run]]:
