@@ -12,11 +12,10 @@ from ..controller.errors import SlurmError
 from ..language import jobids
 from ..language.errors import LanguageError
 from ..model.job import Job
-from ..model.spec import JobSpec
+from ..model.spec import ALLOCATED_VARIABLE, JobSpec
 from ..model.states import JobState
 from ..node import wire
 from ..node.environment import srun_environment
-from ..node.srun_plan import ALLOCATED_VARIABLE
 from ..options import submit as options
 from ._allocate import Revoked, allocate, let_go, settle
 from ._command import error_exit, refused, streaming

@@ -58,6 +58,28 @@ class MultiProg:
                 return ["".join(values.get(piece, piece[1:]) for piece in word) for word in entry.words]
         return None
 
+    def claim(self, ntasks: Optional[int]) -> int:
+        """The number of tasks: as given, else as many as the lines name. Raises MultiProgError.
+
+        >>> parse("0-1 true\\n4 true").claim(None), parse("* true").claim(None)
+        (5, 1)
+        """
+        count, free, grown = ntasks or 1, ntasks is None, False
+        before: list[range] = []
+        for entry in self.entries:
+            free = free and entry.ranks is not None
+            for span in entry.ranks or ():
+                if span.stop > count:
+                    if not (free or grown):
+                        raise MultiProgError("", entry.line, f"Invalid task id, {span.stop - 1} >= ntasks")
+                    count, free, grown = span.stop, False, True
+                both = [range(max(span.start, one.start), min(span.stop, one.stop)) for one in before]
+                if any(both):
+                    twice = min(ranks.start for ranks in both if ranks)
+                    raise MultiProgError("", entry.line, f"Duplicate record for task {twice}")
+                before.append(span)
+        return count
+
     def missing(self, ntasks: int) -> Optional[int]:
         """The first of `ntasks` tasks without a line: `no record for task id N`."""
         named: set[int] = set()

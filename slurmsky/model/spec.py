@@ -14,6 +14,8 @@ from typing import Any, Optional
 
 INFINITE = 0xFFFFFFFF
 NO_VAL = 0xFFFFFFFE
+#: set by the controller for an srun that it made an allocation for; the tasks do not see it
+ALLOCATED_VARIABLE = "SLURMSKY_ALLOCATED"
 
 OptInt = Optional[int]
 OptStr = Optional[str]

@@ -53,7 +53,8 @@ def _wish(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
     unit, single = _HINTS.get(spec.hint or "", ("", False))
     single = single or spec.threads_per_core == 1
     if not unit:
-        unit = "threads" if spec.threads_per_core else "cores" if spec.ntasks_per_core else ""
+        tasks = (("cores", spec.ntasks_per_core), ("sockets", spec.ntasks_per_socket))
+        unit = "threads" if spec.threads_per_core else next((unit for unit, number in tasks if number), "")
     if not spec.cpu_bind or spec.cpu_bind == "quiet":
         return unit, "", (), False, single
     bind = cpubind.parse(spec.cpu_bind)

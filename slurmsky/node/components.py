@@ -47,12 +47,17 @@ def choose(job: Job, components: Sequence[StepSpec]) -> Chosen:
             launches, parts = [job.launch], [_apart(job.launch, step, shapes)]
         else:
             # Without --het-group the components of the command line are those of the job, one by one.
-            parts = choice.het_launches(job.launch, step.het_group or (str(index) if many else None))
+            parts = choice.het_launches(job.launch, step.het_group or (str(index) if many else None), many)
             launches += parts
         for part in parts:
-            shapes.append(choice.choose(job, _own(job, step, part), part))
+            owner = part.het[part.het_offset].job_id if part.het else job.job_id
+            try:
+                shapes.append(choice.choose(job, _own(job, step, part), part))
+            except (choice.StepRefused, choice.StepBusy) as refusal:
+                refusal.job_id = owner
+                raise
             programs.append((step, sum(map(len, shapes[-1].ranks))))
-            owners.append((part.het[part.het_offset].job_id if part.het else job.job_id, len(shapes[-1].shares)))
+            owners.append((owner, len(shapes[-1].shares)))
     shown = launches[-1]
     if len(launches) > 1:
         shown = dataclasses.replace(shown, shares=[share for part in launches for share in part.shares])
@@ -77,7 +82,7 @@ def _apart(launch: Launch, step: StepSpec, before: list[choice.Shape]) -> Launch
 
 def _own(job: Job, step: StepSpec, launch: Launch) -> StepSpec:
     """The step as one component sees it: sizes that stand in srun's environment are the leader's."""
-    if launch is job.launch:
+    if launch is job.launch and not launch.het:
         return step
     typed, spec = step.typed, step.job
     if launch.job_id == job.job_id and not job.launch.het:

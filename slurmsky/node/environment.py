@@ -6,6 +6,7 @@ Slurm overrides what the user's environment says about the same names (env_array
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Callable, Iterable, Optional, Sequence
 
@@ -388,22 +389,23 @@ def exported(env: Environment, export: Optional[str]) -> Environment:
     """
     if export is None or export.upper() == "ALL":
         return dict(env)
-    words = _split_quoted(export)
-    upper = [word.upper() for word in words]
-    if "ALL" in upper:
-        result = dict(env)
-    else:
-        result = {
-            name: value
-            for name, value in env.items()
-            if name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"
-        }
-    for word in words:
+    result: Environment = {}
+    everything = False
+    for word in _split_quoted(export):
+        if word.upper() == "NONE":
+            break
+        everything = everything or word.upper() == "ALL"
         name, equals, value = word.partition("=")
         if equals:
             result[name] = value
-        elif name in env and name.upper() not in ("ALL", "NONE", "NIL"):
+        elif name in env and name.upper() not in ("ALL", "NIL"):
             result[name] = env[name]
+    # What srun's environment says wins over what --export sets. Source: launch.c _build_user_env.
+    result.update(
+        (name, value)
+        for name, value in env.items()
+        if everything or name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"
+    )
     return result
 
 
@@ -469,6 +471,27 @@ def step_environment(
     }
     if plane_size:
         env["SLURM_DIST_PLANESIZE"] = str(plane_size)
+    return env
+
+
+#: options of srun that its tasks are told of. Source: env.c setup_env
+_STEP_OPTIONS = (
+    ("SLURM_CPUS_PER_TASK", "cpus_per_task"),
+    ("SLURM_NTASKS_PER_CORE", "ntasks_per_core"),
+    ("SLURM_NTASKS_PER_NODE", "ntasks_per_node"),
+    ("SLURM_NTASKS_PER_SOCKET", "ntasks_per_socket"),
+    ("SLURM_NTASKS_PER_TRES", "ntasks_per_gpu"),
+    ("SLURM_THREADS_PER_CORE", "threads_per_core"),
+)
+
+
+def step_options(spec: JobSpec) -> Environment:
+    """What srun repeats of its options for the tasks, whether typed or from its own environment."""
+    env = {name: str(getattr(spec, field)) for name, field in _STEP_OPTIONS if getattr(spec, field) is not None}
+    if spec.overcommit:
+        env["SLURM_OVERCOMMIT"] = "1"
+    if spec.distribution:
+        env["SLURM_DISTRIBUTION"] = re.sub("=[0-9]+", "", spec.distribution)
     return env
 
 

@@ -11,7 +11,7 @@ from .loop import Loop
 
 #: exits of a node are gathered for so long, so that they make one line, as slurmstepd sends them in one
 #: message
-_GATHER_S = 0.1
+GATHER_S = 0.1
 
 
 class Exits:
@@ -30,7 +30,7 @@ class Exits:
         self._untold.setdefault(node, {}).setdefault(status, []).append(rank)
         if not self._gathering:
             self._gathering = True
-            self._loop.after(_GATHER_S, self.tell)
+            self._loop.after(GATHER_S, self.tell)
 
     def tell(self) -> None:
         """Tell what has come together."""
@@ -41,7 +41,7 @@ class Exits:
                 tasks = tasks_text(sorted(ranks))
                 self._note(verbose.finished(self._step, len(ranks), status))
                 if status == 0:
-                    self._note("launch/slurm: _task_finish: %s: %s: Completed" % (node, tasks))
+                    self._note("%s: %s: Completed" % (node, tasks))
                 elif os.WIFSIGNALED(status):
                     core = " (core dumped)" if os.WCOREDUMP(status) else ""
                     self._say(

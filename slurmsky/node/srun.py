@@ -8,15 +8,15 @@ import signal
 import time
 from typing import TYPE_CHECKING, Optional
 
-from ..model.spec import INFINITE, StepSpec
+from ..model.spec import ALLOCATED_VARIABLE, INFINITE, StepSpec
 from . import aside, bcast, choice, components, limits, steps, verbose, wire
 from .channel import Channel
 from .choice import BadRequest
 from .clients import elsewhere, leave, parse_context, relay
-from .exits import Exits, states
+from .exits import GATHER_S, Exits, states
 from .plan import Plan
 from .srun_files import Input, Outputs
-from .srun_plan import ALLOCATED_VARIABLE, Planner
+from .srun_plan import Planner
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -99,6 +99,7 @@ class Srun:
         self._told_busy = False
         self._first_exit = 0.0
         self._terminating = False
+        self._bad_exit = self._bad_exit_told = False
         self._killed_by_wait = False
         self._signalled = False
         self._interrupted_at = 0.0
@@ -138,12 +139,13 @@ class Srun:
         except choice.StepRefused as error:
             for note in error.notes:
                 self._say("srun: error: %s\n" % note)
-            start = "" if error.plain else "Unable to create step for job %d: " % job.job_id
+            start = "" if error.plain else "Unable to create step for job %d: " % (error.job_id or job.job_id)
             self._fail("srun: error: %s%s\n" % (start, error))
             return
         except choice.StepBusy as error:
             if self.spec.immediate_s is not None or self.spec.job.immediate_s is not None:
-                self._fail("srun: error: Unable to create step for job %d: %s\n" % (job.job_id, error))
+                number = error.job_id or job.job_id
+                self._fail("srun: error: Unable to create step for job %d: %s\n" % (number, error))
                 return
             if not self._told_busy:
                 self._told_busy = True
@@ -158,6 +160,8 @@ class Srun:
                 "srun: error: ioctl(TIOCGWINSZ): Inappropriate ioctl for device\n"
                 "srun: error: Not using a pseudo-terminal, disregarding --pty option\n"
             )
+        for note in chosen.shape.notes:
+            self._say("srun: error: %s\n" % note)
         if self._told_busy:
             self._say("srun: Step created for job %d\n" % job.job_id)
         try:
@@ -205,7 +209,7 @@ class Srun:
                 return
             self._say(
                 "srun: error: srun prolog failed rc = %d. Aborting step.\n"
-                "srun: launch/slurm: launch_p_step_launch: StepId=%d.%s aborted before step completely launched.\n"
+                "srun: StepId=%d.%s aborted before step completely launched.\n"
                 % (code, job.job_id, run.step_id)
             )
             self._never_started()
@@ -361,9 +365,11 @@ class Srun:
             return
         if status or self.spec.verbose:
             self._exits.add(node, rank, status)
-            if status and self._kills_on_bad_exit() and not self._terminating and len(run.statuses) < self.ntasks:
-                self._exits.tell()
-                self._terminate_rest(run)
+            ended = self._terminating and not self._killed_by_wait
+            if status and self._kills_on_bad_exit() and not (ended or self._bad_exit):
+                # Tasks that end at the same time are told together, and none of them is killed.
+                self._bad_exit = True
+                self._timers.append(self.agent.loop.after(GATHER_S, self._end_on_bad_exit))
         if not self._first_exit and len(run.statuses) < self.ntasks:
             self._first_exit = time.monotonic()
             wait = self.spec.wait_s
@@ -376,11 +382,16 @@ class Srun:
             value = self.spec.job.kill_on_bad_exit
         return bool(value)
 
-    def _terminate_rest(self, run: steps.StepRun) -> None:
-        self._terminating = True
-        self._say(
-            "srun: launch/slurm: _step_signal: Terminating StepId=%d.%s\n" % (self.job.job_id, run.step_id)
-        )
+    def _end_on_bad_exit(self) -> None:
+        """-K: what still runs is ended; that it should be is said even if nothing does."""
+        run = self.run
+        if run is None or self._over or self._bad_exit_told or (self._terminating and not self._killed_by_wait):
+            return
+        self._exits.tell()
+        self._terminating = self._bad_exit_told = True
+        self._say("srun: Terminating StepId=%s\n" % self._step_name)
+        if len(run.statuses) >= self.ntasks:
+            return
         run.cancel("CANCELLED", time.time())
         self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, run.kill))
 
@@ -391,9 +402,7 @@ class Srun:
         self._say("srun: First task exited %ds ago\n" % (self.spec.wait_s or 0))
         self._tell_states(run)
         self._terminating = self._killed_by_wait = True
-        self._say(
-            "srun: launch/slurm: _step_signal: Terminating StepId=%d.%s\n" % (self.job.job_id, run.step_id)
-        )
+        self._say("srun: Terminating StepId=%s\n" % self._step_name)
         run.cancel("CANCELLED", time.time(), signal.SIGKILL)
         self._say(
             "srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n"
@@ -410,6 +419,8 @@ class Srun:
         """The step is done on all nodes."""
         if self._over:
             return
+        if self._bad_exit:
+            self._end_on_bad_exit()
         self._over = True
         self._exits.tell()
         run = self.run

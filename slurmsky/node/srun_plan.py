@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..model.job import Step
-from ..model.spec import JobSpec, StepSpec
+from ..model.spec import ALLOCATED_VARIABLE, JobSpec, StepSpec
 from . import binding, devices, limits, output, pmi, pmi_wire, pmix, pmix_library, topology, transport, wire
 from .choice import BadRequest
 from .components import Chosen
@@ -18,6 +18,7 @@ from .environment import (
     gpu_indices,
     job_of_task_environment,
     step_environment,
+    step_options,
     task_environment,
 )
 from .plan import Plan
@@ -27,12 +28,8 @@ from .srun_files import Input, Outputs
 if TYPE_CHECKING:
     from .jobs import Job
 
-#: set by the controller for an srun that it made an allocation for; the tasks do not see it
-ALLOCATED_VARIABLE = "SLURMSKY_ALLOCATED"
-
-
 #: what --preserve-env keeps of srun's own environment
-_PRESERVED = ("SLURM_NNODES", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE")
+_PRESERVED = ("SLURM_NNODES", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE", "SLURM_THREADS_PER_CORE")
 
 
 def _limits_memory(spec: JobSpec) -> bool:
@@ -87,6 +84,12 @@ class Planner:
     def facts(self) -> output.NameFacts:
         """For the names of srun's own files."""
         return output.NameFacts(step_id=self.step_id, node=self.job.node, node_id=0, task_id=0, **self.names)
+
+    @property
+    def _directory(self) -> str:
+        """Where the tasks start."""
+        cwd = self.request.cwd
+        return os.path.normpath(os.path.join(cwd, self.spec.job.chdir)) if self.spec.job.chdir else cwd
 
     @property
     def terminal(self) -> bool:
@@ -159,14 +162,17 @@ class Planner:
         )
         if request.env.get(ALLOCATED_VARIABLE) == "1" and not (spec.job.distribution or _limits_memory(spec.job)):
             # An srun that makes its own job leaves the layout to the controller, unless told --mem: launch.c.
-            del env["SLURM_DISTRIBUTION"]
+            env.pop("SLURM_DISTRIBUTION")
+        env.update(step_options(spec.job))
+        if 0 in (spec.job.mem_mib, spec.job.mem_per_cpu_mib) and not spec.job.distribution:
+            env.pop("SLURM_DISTRIBUTION", None)  # with all of the memory srun leaves the layout to the controller
         if spec.preserve_env:
             # Source: env.c setup_env; what srun itself was told of the size stays.
             env.update({name: request.env[name] for name in _PRESERVED if name in request.env})
         if spec.job.job_name and "job_name" in spec.typed:
             env["SLURM_JOB_NAME"] = spec.job.job_name
-        if spec.job.cpus_per_task:
-            env["SLURM_CPUS_PER_TASK"] = str(spec.job.cpus_per_task)
+        elif "SLURM_JOB_NAME" in request.env:
+            env["SLURM_JOB_NAME"] = request.env["SLURM_JOB_NAME"]
         if spec.label:
             env["SLURM_LABELIO"] = "1"
         if devices.bind_text(spec.job):
@@ -211,7 +217,7 @@ class Planner:
             argv=[self.argvs[rank] for rank in ranks],
             environment=common,
             task_environment=task_env,
-            directory=os.path.join(self.request.cwd, spec.job.chdir) if spec.job.chdir else self.request.cwd,
+            directory=self._directory,
             umask=self.request.umask,
             stdin=source.source,
             stdin_rank=source.rank,
@@ -295,8 +301,8 @@ class Planner:
         argv = list(step.argv)
         if not step.multi_prog:
             if argv[0].startswith("."):
-                # srun makes such names absolute before it sends them (search_path).
-                argv[0] = "%s/%s" % (self.request.cwd, argv[0])
+                # The task looks for such names from its own folder.
+                argv[0] = "%s/%s" % (self._directory, argv[0])
             return [argv] * ntasks
         path = os.path.join(self.request.cwd, argv[0])
         try:

@@ -43,6 +43,7 @@ class Streams:
         self._sink = sink
         self._ended = ended
         self.paused = False
+        self._opened: set[str] = set()  # files that tasks write to
         self._given = 0  # bytes of stdin that came for all
         self._told = 0  # bytes of them that are told as consumed
         self._whole_lines = not plan.unbuffered and len(plan.ranks) > 1
@@ -87,7 +88,7 @@ class Streams:
             return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         if target != "stream":
             name = "stdout" if stream == OUT else "stderr"
-            return self._open_file(task, target, name, lambda path: output.open_output(path, self._plan.open_mode))
+            return self._open_file(task, target, name, self._open_output)
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(ours, False)
         if len(self._tasks) <= 8:
@@ -105,6 +106,12 @@ class Streams:
             raise
         finally:
             os.umask(previous)
+
+    def _open_output(self, path: str) -> int:
+        """Tasks that share a file (a name with ``%n``) keep what the others wrote."""
+        mode = "append" if path in self._opened else self._plan.open_mode
+        self._opened.add(path)
+        return output.open_output(path, mode)
 
     def _open_terminal(self, task: Task, size: list[int]) -> int:
         import termios

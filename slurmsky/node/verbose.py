@@ -54,7 +54,7 @@ def _ranks(ranks: Sequence[int]) -> str:
 
 def finished(step: str, tasks: int, status: int) -> str:
     """Tasks of one node have ended with this wait status."""
-    return "launch/slurm: _task_finish: Received task exit notification for %d task%s of StepId=%s (status=0x%04x)." % (
+    return "Received task exit notification for %d task%s of StepId=%s (status=0x%04x)." % (
         tasks,
         "" if tasks == 1 else "s",
         step,

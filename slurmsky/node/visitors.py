@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..model.spec import ALLOCATED_VARIABLE
 from . import transport, wire
 from .channel import Channel
 from .clients import join, leave
 from .cloudnode import Node
 from .loop import Loop
-from .srun_plan import ALLOCATED_VARIABLE
 
 #: of our own variables, those that tell the agent what the command is about
 _TOLD = frozenset((ALLOCATED_VARIABLE, "SLURMSKY_JOB_ID"))

@@ -12,8 +12,9 @@ import math
 from typing import Optional
 
 from ..language.errors import ArraySpecError, DependencyError, HostlistError
+from ..model.spec import ALLOCATED_VARIABLE
 from . import containers, devices, per_task
-from .component import Component
+from .component import COMMAND_LINE, Component
 from .errors import CommandError, failure, rejected
 
 
@@ -27,6 +28,7 @@ def _error(part: Component, *messages: str) -> CommandError:
 
 def verify(part: Component) -> None:
     """All checks of one component, in Slurm's order."""
+    _forget_sizes(part)
     _verbosity(part)
     _tasks_per_gpu(part)
     _special_cores(part)
@@ -39,14 +41,16 @@ def verify(part: Component) -> None:
     ignored = containers.idle(part.get("site_options", ()))
     if ignored is not None:
         part.warnings.append(f"{part.command}: error: {ignored}")
+    _host_file(part)
     if part.command == "srun":
         _step(part)
     _arbitrary(part)
     _nodes_and_tasks(part)
     _tasks_of_sockets(part)
-    _plane(part)
     if part.command == "srun":
         _tasks_per_node(part)
+    else:
+        _plane(part)
     begin, deadline = part.get("begin"), part.get("deadline")
     if deadline is not None and begin is not None and deadline < begin:
         raise _error(part, "Incompatible begin and deadline time specification")
@@ -150,29 +154,70 @@ def _step(part: Component) -> None:
         raise _error(part, "--error/--input/--output are incompatible with --pty")
 
 
-def _arbitrary(part: Component) -> None:
-    """Task places written down need the writing: -w, or a file in SLURM_HOSTFILE."""
-    if not part.get("distribution", "").startswith("arbitrary"):
-        return
-    if part.typed("nodes"):
-        raise _error(part, "--nodes is incompatible with --distribution=arbitrary")
-    if part.get("nodelist"):
-        return
+def _host_file(part: Component) -> None:
+    """Without -w the file in SLURM_HOSTFILE says where each task goes, whatever -m says.
+
+    It must have as many names as there are tasks, or else nodes, where these numbers are known; more are not read.
+    Source: slurm_opt.c _validate_nodelist.
+    """
+    from ..language import hostlist
+
+    count = part.get("ntasks") or part.get("nodes_max") or part.get("nodes_min")
+    if "/" in part.texts.get("nodelist", "") and part.get("distribution", "").startswith("arbitrary"):
+        part.values["nodelist"] = hostlist.compress(_first_names(part, hostlist.expand(part.get("nodelist")), count))
     name = part.context.env.get("SLURM_HOSTFILE")
-    if not name:
-        raise _error(
-            part, "With Arbitrary distribution you need to specify a nodelist or hostfile with the -w option"
-        )
+    if part.get("nodelist") or not name:
+        return
     from .places import node_names
     from .table import load
     from .values import Item
 
     option = load(part.command).longs["nodelist"]
     try:
-        part.values["nodelist"] = node_names(Item(option, name, part.context, part.command), name)
+        item = Item(option, name, part.context, part.command)
+        names = _first_names(part, hostlist.expand(node_names(item, name)), count)
     except CommandError as fault:
         last = f"{part.command}: error: Failure getting NodeNames from hostfile"
         raise CommandError((*fault.lines, last), part.context.error_exit) from None
+    part.values["distribution"] = "arbitrary"
+    part.values["nodelist"] = hostlist.compress(names)
+
+
+def _first_names(part: Component, names: list[str], count: Optional[int]) -> list[str]:
+    if count and len(names) < count:
+        raise _error(part, "Too few NodeNames in Slurm Hostfile")
+    return names[:count]
+
+
+def _arbitrary(part: Component) -> None:
+    """Task places written down need the writing: -w, or a file in SLURM_HOSTFILE. They are the numbers too."""
+    if not part.get("distribution", "").startswith("arbitrary"):
+        return
+    if part.typed("nodes"):
+        raise _error(part, "--nodes is incompatible with --distribution=arbitrary")
+    if part.command != "srun":
+        if not part.get("nodelist"):
+            raise _error(
+                part, "With Arbitrary distribution you need to specify a nodelist or hostfile with the -w option"
+            )
+        return
+    from ..language import hostlist
+
+    names = hostlist.expand(part.get("nodelist")) if part.get("nodelist") else []
+    if part.get("ntasks") is None:
+        part.values["ntasks"] = len(names)
+        if not names:
+            raise _error(part, "invalid number of tasks (-n 0)")
+    part.values["nodes_min"] = part.values["nodes_max"] = len(set(names))
+
+
+def _forget_sizes(part: Component) -> None:
+    """With task places written down, srun does not read the job's own sizes from its environment."""
+    if part.command == "srun" and part.get("distribution", "").startswith("arbitrary"):
+        if part.inherited("ntasks"):
+            part.unset("ntasks")
+        if part.inherited("nodes"):
+            part.unset("nodes", "nodes_min", "nodes_max")
 
 
 def _node_names(part: Component) -> list[str]:
@@ -197,9 +242,14 @@ def _nodes_and_tasks(part: Component) -> None:
     least: Optional[int] = part.get("nodes_min")
     most: Optional[int] = part.get("nodes_max")
     tasks: Optional[int] = part.get("ntasks")
+    if part.command == "srun" and part.get("distribution", "").endswith(",pack") and part.inherited("nodes"):
+        least = 1
+    # Inside a job srun leaves a list of nodes that does not fit their number to whoever makes the step.
+    inside = part.get("jobid") and part.context.env.get(ALLOCATED_VARIABLE) != "1"
+    counted = part.command == "srun" and least is not None and inside
     if tasks is not None and most is not None and least is not None and least <= tasks < most:
         most = tasks
-    if names:
+    if names and not counted:
         if part.command == "srun" and most and len(names) > most:
             part.warnings.append(
                 f"srun: error: Required nodelist includes more nodes than permitted by max-node count "
@@ -212,11 +262,12 @@ def _nodes_and_tasks(part: Component) -> None:
         raise _error(part, f"invalid number of nodes (-N {least}-{most})")
     if tasks is not None and least is not None and tasks < least:
         part.warnings.append(
-            f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, "
+            f"{part.command}: warning: can't run {tasks} processes on {least} nodes, "
             f"setting nnodes to {tasks}"
         )
         least = most = tasks
-        if len(names) > tasks:
+        part.sources.update(dict.fromkeys(("nodes", "nodes_min", "nodes_max"), COMMAND_LINE))  # as if it were typed
+        if len(names) > tasks and not counted:
             _keep_nodes(part, names[:tasks])
     if (least, most) != (part.get("nodes_min"), part.get("nodes_max")):
         # Only a count that was typed, or forced here, has both ends.
@@ -255,16 +306,45 @@ def _plane(part: Component) -> None:
 
 
 def _tasks_per_node(part: Component) -> None:
-    """srun drops a --ntasks-per-node that is less than all tasks and not what each node gets of them."""
-    tasks, least, per_node = part.get("ntasks"), part.get("nodes_min"), part.get("ntasks_per_node")
-    if not (tasks and least and per_node) or per_node >= tasks or tasks // least == per_node:
+    """A --ntasks-per-node that the nodes cannot keep is dropped; one with -N says how many tasks there are."""
+    tasks, most, per_node = part.get("ntasks"), part.get("nodes_max"), part.get("ntasks_per_node")
+    if not (tasks and per_node and part.get("nodes_min")):
         return
-    part.warnings.append(
-        f"srun: Warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
-        f"requested tasks {tasks} with the number of requested nodes {least}. "
-        "Ignoring --ntasks-per-node."
-    )
-    part.unset("ntasks_per_node")
+    if part.inherited("ntasks") and not part.inherited("nodes"):
+        part.unset("ntasks")
+    elif most and tasks > most * per_node and part.get("jobid"):
+        part.warnings.append(
+            f"srun: warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
+            f"requested tasks {tasks} with the maximum number of requested nodes {most}. "
+            "Ignoring --ntasks-per-node."
+        )
+        part.unset("ntasks_per_node")
+
+
+def inside_a_job(part: Component) -> list[str]:
+    """What srun says of options that only a whole job can have, or that its job has less of."""
+    if not part.get("jobid") or part.context.env.get(ALLOCATED_VARIABLE) == "1":
+        return []
+    told = []
+    own, jobs = part.get("cpus_per_task"), part.context.env.get("SLURM_CPUS_PER_TASK", "")
+    if part.typed("cpus-per-task") and jobs.isdigit() and own > int(jobs):
+        told.append(
+            f"srun: Job step's --cpus-per-task value exceeds that of job ({own} > {jobs}). Job step may never run."
+        )
+    if part.typed("gpus-per-socket"):
+        part.unset("gpus_per_socket")
+        told.append(
+            "srun: warning: Ignoring --gpus-per-socket because it can only be specified at job allocation time, "
+            "not during step allocation."
+        )
+    if part.typed("core-spec"):
+        told.append(
+            "srun: error: Ignoring --core-spec value for a job step within an existing job. "
+            "Set specialized cores at job allocation time."
+        )
+    if part.get("begin") is not None:
+        told.append("srun: error: --begin is ignored because nodes are already allocated.")
+    return told
 
 
 # ---------------------------------------------------------------- what slurmctld refuses by the request alone

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Optional, Sequence
 
 from ..model.spec import JobSpec, StepSpec
-from . import checks
+from . import checks, programs
 from . import script as reading
 from .component import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
 from .errors import behind, failure
@@ -86,6 +86,8 @@ class SubmitFlags:
     kill_command: Optional[int] = None  # salloc: signal for the command when the allocation ends
 
 
+#: of a het job: slurm.h MAX_HET_JOB_COMPONENTS
+_MAX_COMPONENTS = 128
 _FLAG_FIELDS = tuple(entry.name for entry in dataclasses.fields(SubmitFlags))
 
 
@@ -250,15 +252,17 @@ def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = N
     steps = []
     with behind(told):
         parts, commands = _components(argv, Component("srun", context, told), table)
+        _groups(parts)
         for index, part in enumerate(parts):
             # A component without a program runs that of the last one, which must have one.
             command = commands[-1] and (commands[index] or commands[-1])
             if not command:
                 raise failure("srun", "No command given to execute.", level="fatal")
+            if part.get("multi_prog"):
+                programs.verify(part, command[0])
             checks.verify(part)
             _relative(part)
-            if part.get("jobid") and part.get("begin") is not None:
-                told.append("srun: error: --begin is ignored because nodes are already allocated.")
+            told += checks.inside_a_job(part)
             if not part.get("jobid"):
                 checks.submission(part, het=len(parts) > 1)
             steps.append(_step(part, context, command))
@@ -283,6 +287,20 @@ def _components(
         rest = None if colon is None else words.rest[colon + 1 :]
         parts.append(part)
     return parts, commands
+
+
+def _groups(parts: Sequence[Component]) -> None:
+    """No two components of a command line are for one of the job; without --het-group each is for its own."""
+    taken: set[int] = set()
+    for index, part in enumerate(parts):
+        own: set[int] = set()
+        for item in part.get("het_group", str(index)).replace("+", ",").split(","):
+            first, _, last = item.partition("-")
+            if first.isdigit() and (not last or last.isdigit()):
+                own.update(range(int(first), min(int(last or first), _MAX_COMPONENTS) + 1))
+        if taken & own:
+            raise failure("srun", "Duplicate het groups in single srun not supported", level="fatal")
+        taken |= own
 
 
 def _relative(part: Component) -> None:

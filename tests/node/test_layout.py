@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsky.node import choice, layout
+from slurmsky.node import layout, picking, stepgpus
 
 # distribution, plane size, tasks, CPUs per node, ranks per node
 SEEN = [
@@ -48,8 +48,8 @@ def test_every_rank_once_and_in_order(
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(1, 12), st.integers(1, 6))
 def test_picked_nodes_hold_the_tasks(room: list[int], tasks: int, least: int) -> None:
     most = max(least, 3)
-    chosen = choice.pick_nodes(room, [False] * len(room), least, most, tasks)
-    if chosen is not None:
+    chosen = picking.pick([picking.Room(size) for size in room], range(len(room)), picking.Wish(least, most, tasks))
+    if isinstance(chosen, list):
         assert least <= len(chosen) <= most
         assert sum(room[index] for index in chosen) >= tasks
     else:
@@ -58,6 +58,6 @@ def test_picked_nodes_hold_the_tasks(room: list[int], tasks: int, least: int) ->
 
 
 def test_examples_in_the_documentation() -> None:
-    for module in (layout, choice):
+    for module in (layout, picking, stepgpus):
         found = doctest.testmod(module)
         assert found.attempted > 0 and found.failed == 0

@@ -96,7 +96,7 @@ ONE_NODE = [
     (
         ("-n2", "-K", *BASH, "if [ $SLURM_PROCID = 1 ]; then sleep 10; fi; exit 5"),
         "",
-        "srun: error: n1: task 0: Exited with exit code 5\nsrun: launch/slurm: _step_signal: Terminating "
+        "srun: error: n1: task 0: Exited with exit code 5\nsrun: Terminating "
         "StepId=J.S\n"
         "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME ***\nsrun: error: n1: task 1: "
         "Terminated\n"
@@ -107,7 +107,7 @@ ONE_NODE = [
         ("-n2", "-W1", *BASH, "if [ $SLURM_PROCID = 1 ]; then sleep 10; fi; exit 0"),
         "",
         "srun: First task exited 1s ago\nsrun: StepId=J.S task 1: running\nsrun: StepId=J.S task 0: exited\n"
-        "srun: launch/slurm: _step_signal: Terminating StepId=J.S\n"
+        "srun: Terminating StepId=J.S\n"
         "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME ***\n"
         "srun: Job step aborted: Waiting up to 4 seconds for job step to finish.\nsrun: error: n1: task 1: "
         "Killed\n",
@@ -159,7 +159,7 @@ ONE_NODE = [
     (
         ("-n1", "--gres=gpu:1", "true"),
         "",
-        "srun: error: Step requested GRES but job doesn't have GRES\n"
+        ""
         "srun: error: Unable to create step for job J: Invalid generic resource (gres) specification\n",
         1,
     ),

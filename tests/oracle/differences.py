@@ -29,7 +29,31 @@ _SHELL_TELLS = "whether the shell lives to report how its child ended, or is end
 _CUT_ELEMENTS = "22.05 keeps no account of elements that were cancelled while their array was held"
 _EARLIER_RUN = "an earlier run of a job that waits again is listed with --duplicates here"
 _FALLEN = "the batch step of a job whose node is lost has no record here: nobody was left to report it"
+_CUT_LIST = "newer srun leaves a list of more nodes than -N allows to the controller, which refuses it"
+_PER_NODE = "newer srun drops --ntasks-per-node only where the nodes cannot hold the tasks so, else it counts"
+_ARBITRARY = "newer srun refuses -N with -m arbitrary"
+_FEW_CPUS = "22.05 takes -c for 1 where some node of the job has fewer CPUs; newer clients send it as it is"
+_ON_READING = "srun says so while it reads its options, before it sees -Q and what is wrong with others"
+_LOOKS_ON = "srun looks on after a fault that ends it, and warns of what follows"
+_SRUN_CPUS = "22.05 reads SRUN_CPUS_PER_TASK, newer releases SLURM_CPUS_PER_TASK"
+_TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
+_BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
+_HET_SIZES = "how many tasks and nodes components have is looked up later here than srun does"
 KNOWN: dict[str, str] = {
+    "env:placement-15:0": _PER_NODE,
+    # steps
+    **{f"steps:step-{name}": _CUT_LIST for name in ("0:2", "13:3")},
+    **{f"steps:step-{name}": _PER_NODE for name in ("0:10", "9:1", "9:9", "12:5", "13:2", "16:2")},
+    **{f"steps:step-{name}": _ARBITRARY for name in ("1:3", "3:2", "7:3", "9:7")},
+    **{f"steps:step-{name}": _ON_READING for name in ("8:10", "9:8")},
+    **{f"steps:step-{name}": _SRUN_CPUS for name in ("11:7", "12:2")},
+    **{f"steps:step-{name}": _TOO_EXACT for name in ("13:6", "14:10")},
+    **{f"steps:step-{name}": _BY_SOCKET for name in ("16:10", "17:8")},
+    **{f"steps:step-{name}": _HET_SIZES for name in ("19:3", "19:4", "20:7", "20:10")},
+    **{f"steps:step-{name}": "newer clients refuse -c with --cpus-per-gpu" for name in ("14:9", "15:1")},
+    "steps:step-1:1": _LOOKS_ON,
+    "steps:step-5:3": _FEW_CPUS,
+    "steps:step-10:2": "22.05 does not tell how devices are bound where a job has its nodes alone",
     # hosts
     "show:running-nodes-seen:6": _ONE_HOST,
     "query:sinfo:42": _ONE_HOST,
@@ -91,6 +115,10 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"\bTimeLimit=365-00:00:00", "TimeLimit=UNLIMITED"),
     (r"\bEndTime=<now\+8760:00>\.+", "EndTime=Unknown"),
     (r"\b365-00:00:00\b", "UNLIMITED"),
+    # Launching is no plugin any more, and warnings have a level of their own.
+    (r"\blaunch/slurm: \w+: ", ""),
+    (r"^((?:srun|sbatch|salloc): )Warning: ", r"\1warning: "),
+    (r"(tasks \d+ with the )(number of requested nodes \d+\. Ignoring)", r"\1maximum \2"),
     # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.
     (r"^SLURMD_TRES_BIND=gpu:", "SLURMD_TRES_BIND=gres/gpu:"),
 )
@@ -100,6 +128,9 @@ RENAMED = {"ExclusiveTopo": "Exclusive"}
 
 #: Variables that only a cluster of daemons has: name -> why ours do not have it.
 NOT_HERE = {"SLURM_CONF": "there is no slurm.conf"}
+
+#: Lines that 22.05 adds to a refusal; later releases do not.
+_NO_MORE = re.compile("srun: error: Step requested ")
 
 _TOKEN = re.compile(r"(?:^|(?<=\s))[A-Za-z][\w/:]*=")
 
@@ -140,6 +171,7 @@ _RECORD = re.compile(r"scontrol (?:-\w+ )*show?\w* (job|step|node|part|config)")
 
 def comparable(line: str, text: list[str]) -> list[str]:
     """The lines of an answer to a command line, without what is set aside."""
+    text = [row for row in text if not _NO_MORE.match(row)]
     match = _RECORD.search(line)
     if match is None:
         gone = added_variables() | NOT_HERE.keys()

@@ -9,6 +9,7 @@ from cases_query import CASES as QUERY
 from cases_reservation import CASES as RESERVATION
 from cases_show import CASES as SHOW
 from cases_srun import CASES as SRUN
+from step_requests import CASES as STEPS
 
 GROUPS: dict[str, tuple[Case, ...]] = {"show": SHOW, "query": QUERY, "env": ENV, "srun": SRUN, "fleet": FLEET,
-                                       "reservation": RESERVATION}
+                                       "reservation": RESERVATION, "steps": STEPS}

@@ -15,6 +15,8 @@ from groups import GROUPS
 from local_engine import LocalEngine
 from normalise import Context, first_job_id, normalise
 
+from slurmsky.language.hostlist import expand
+
 pytestmark = pytest.mark.timeout(900)
 
 GOLDEN: dict[str, dict[str, list[dict[str, Any]]]] = {
@@ -86,12 +88,26 @@ def _as_now(text: list[str]) -> list[str]:
     return text
 
 
+_ENDED = re.compile(r"(srun: error: \S+: )tasks ([\d,-]+)(: .*)")
+
+
+def _one_by_one(rows: list[str]) -> list[str]:
+    """Which tasks of a node are told of together is a matter of the moment."""
+    found = []
+    for row in rows:
+        match = _ENDED.fullmatch(row)
+        ranks = expand(f"[{match[2]}]") if match else []
+        found += [f"{match[1]}task {rank}{match[3]}" for rank in ranks] if match else [row]
+    return found
+
+
 def _told(answer: dict[str, Any], free: bool) -> str:
     """An answer as one text, for a readable difference. Other users' names have other widths."""
     line = answer["line"]
     stdout = comparable(line, answer["stdout"])
-    # Sorted again: placeholders may come in another order than what they stand for.
-    rows = [*(sorted(stdout) if free else stdout), "--- stderr", *comparable(line, answer["stderr"]),
+    stderr = _one_by_one(comparable(line, answer["stderr"]))
+    # Sorted again: placeholders and newer words may come in another order than what they stand for.
+    rows = [*(sorted(stdout) if free else stdout), "--- stderr", *(sorted(stderr) if free else stderr),
             f"--- exit code {answer['code']}"]  # fmt: skip
     return "\n".join(rows if os.getuid() == 0 else (" ".join(row.split()) for row in rows))
 

@@ -176,7 +176,7 @@ def test_arrays_have_no_components() -> None:
 
 def test_fewer_tasks_than_nodes() -> None:
     request = sbatch("-n2", "-w", "n1,n2,n3")
-    assert request.warnings == ("sbatch: Warning: can't run 2 processes on 3 nodes, setting nnodes to 2",)
+    assert request.warnings == ("sbatch: warning: can't run 2 processes on 3 nodes, setting nnodes to 2",)
     assert fields(request.components[0]) == {"ntasks": 2, "nodelist": "n[1-2]", **NODES_2}
 
 
@@ -305,7 +305,7 @@ def test_warnings_stand_before_a_later_refusal() -> None:
     assert refusal("-n1", "-N2", "-d", "bogus", script="#SLURM -H\n") == (
         "sbatch: error: Change from #SLURM to #SBATCH in your script and verify the options are valid "
         "in sbatch",
-        "sbatch: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",
+        "sbatch: warning: can't run 1 processes on 2 nodes, setting nnodes to 1",
         "sbatch: error: Batch job submission failed: Job dependency problem",
     )
 
@@ -415,7 +415,7 @@ def test_a_typed_memory_puts_the_inherited_one_aside() -> None:
 
 def test_step_smaller_than_its_job() -> None:
     request = srun("-n1", SLURM_JOB_ID="7", SLURM_JOB_NUM_NODES="2", SLURM_NTASKS="2")
-    assert request.warnings == ("srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",)
+    assert request.warnings == ("srun: warning: can't run 1 processes on 2 nodes, setting nnodes to 1",)
     assert request.step.job.nodes_max == 1
 
 
@@ -423,9 +423,10 @@ def test_step_smaller_than_its_job() -> None:
     ("nodes", "tasks", "per_node", "kept"),
     [
         ("2", 4, 1, False),
-        ("2", 3, 2, False),
+        ("2", 3, 2, True),
         ("2", 2, 2, True),
-        ("2", 5, 2, True),
+        ("2", 5, 2, False),
+        ("1-2", 4, 2, True),
         ("1-2", 5, 2, False),
         ("", 5, 2, True),
         ("2-3", 9, 2, False),
@@ -434,17 +435,20 @@ def test_step_smaller_than_its_job() -> None:
     ],
 )
 def test_tasks_per_node_that_do_not_fit(nodes: str, tasks: int, per_node: int, kept: bool) -> None:
-    request = srun(*([f"-N{nodes}"] if nodes else []), f"-n{tasks}", f"--ntasks-per-node={per_node}")
+    words = [*([f"-N{nodes}"] if nodes else []), f"-n{tasks}", f"--ntasks-per-node={per_node}"]
+    request = srun(*words, SLURM_JOB_ID="7")
     assert (request.step.job.ntasks_per_node == per_node) == kept
     assert request.warnings == (
         ()
         if kept
         else (
-            f"srun: Warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
-            f"requested tasks {tasks} with the number of requested nodes {nodes[:1]}. "
+            f"srun: warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
+            f"requested tasks {tasks} with the maximum number of requested nodes {nodes[-1:]}. "
             "Ignoring --ntasks-per-node.",
         )
     )
+    # A job that cannot be so is the controller's to refuse.
+    assert srun(*words).step.job.ntasks_per_node == per_node
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""srun --multi-prog: the file of programs, which may say how many tasks there are. Source: srun/multi_prog.c."""
+
+from __future__ import annotations
+
+import os.path
+from typing import Optional
+
+from ..language import multiprog
+from .component import Component
+from .errors import CommandError, failure
+
+
+def verify(part: Component, name: str) -> None:
+    """Raises CommandError for a file that does not fit the tasks; one that cannot be read is the step's to tell."""
+    try:
+        data = part.context.read_file(os.path.join(part.context.cwd, name))
+    except OSError:
+        return
+    text = data.decode("utf-8", "surrogateescape")
+    tasks = part.get("ntasks")
+    try:
+        found = multiprog.parse(text)
+        count = found.claim(tasks)
+    except multiprog.MultiProgError as fault:
+        raise _invalid(part, name, _first_fault(text, tasks, fault)) from None
+    missing = found.missing(count)
+    if missing is not None:
+        message = f"Configuration file {name} invalid, no record for task id {missing}"
+        raise failure(part.command, message, exit_code=part.context.error_exit)
+    part.values["ntasks"] = count
+
+
+def _first_fault(text: str, tasks: Optional[int], fault: multiprog.MultiProgError) -> multiprog.MultiProgError:
+    """A line before the one that cannot be read may name tasks that are not there."""
+    before = "".join(text.splitlines(keepends=True)[: fault.pos - 1])
+    try:
+        multiprog.parse(before).claim(tasks)
+    except multiprog.MultiProgError as earlier:
+        return earlier
+    return fault
+
+
+def _invalid(part: Component, name: str, fault: multiprog.MultiProgError) -> CommandError:
+    lines = [fault.message] if fault.message else []
+    line = f"Line {fault.pos} of configuration file {name} invalid"
+    return failure(part.command, *lines, line, exit_code=part.context.error_exit)
