@@ -57,6 +57,26 @@ def test_picked_nodes_hold_the_tasks(room: list[int], tasks: int, least: int) ->
         assert len(largest) < least or sum(largest) < tasks
 
 
+@pytest.mark.parametrize(
+    ("rooms", "wish", "found"),
+    [
+        # Idle nodes come before those where a step runs; -r counts from the first one.
+        ([picking.Room(2, used=1, idle=False), picking.Room(2)], picking.Wish(1, 1, cpus=1), [1]),
+        ([picking.Room(2, used=1, idle=False), picking.Room(2)], picking.Wish(1, 1, cpus=2, whole=True), [1]),
+        ([picking.Room(1), picking.Room(1), picking.Room(1)], picking.Wish(1, 1, cpus=1, relative=2), [2]),
+        # A range is filled.
+        ([picking.Room(2)] * 3, picking.Wish(2, 3, cpus=2), [0, 1, 2]),
+        # What other steps hold is waited for, what the job does not have is not.
+        ([picking.Room(2, used=2, idle=False)], picking.Wish(1, 1, cpus=2), picking.Verdict.BUSY),
+        ([picking.Room(2)], picking.Wish(1, 1, cpus=3), picking.Verdict.TOO_MANY),
+        ([picking.Room(2, gpus=1, gpus_free=0)], picking.Wish(1, 1, cpus=1, gpus_here=1), picking.Verdict.BUSY),
+        ([picking.Room(2, gpus=1, gpus_free=1)], picking.Wish(1, 1, cpus=3, gpus_here=2), picking.Verdict.BAD_GRES),
+    ],
+)
+def test_nodes_of_a_step(rooms: list[picking.Room], wish: picking.Wish, found: object) -> None:
+    assert picking.pick(rooms, range(len(rooms)), wish) == found
+
+
 def test_examples_in_the_documentation() -> None:
     for module in (layout, picking, stepgpus):
         found = doctest.testmod(module)
