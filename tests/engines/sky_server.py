@@ -22,6 +22,7 @@ class ManagedJob:
     task: dict[str, Any]
     events: list[dict[str, Any]] = field(default_factory=list)
     log: bytes = b""
+    log_number: int = 0  # of the job on the cluster whose log it is
     cancelled: bool = False
     pool: str = ""
     rank: int = 0  # among those of one request
@@ -219,10 +220,10 @@ class SkyServer:
         job = self._cluster(body) if "cluster_name" in body else self.jobs[body["job_id"] - 1]
         cut = self.cut_log_after.pop(0) if self.cut_log_after else None
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
-        sent = 0
+        sent, number = 0, job.log_number
         while True:
-            if len(job.log) < sent:
-                sent = 0  # recovered: it goes on with the log of the new nodes
+            if len(job.log) < sent or number != job.log_number:
+                sent, number = 0, job.log_number  # recovered: it goes on with the log of the new nodes
             data = job.log[sent : sent + 1000]
             if cut is not None and sent + len(data) > cut:
                 data = data[: cut - sent]

@@ -69,7 +69,7 @@ class KeptNodes(Cloud):
         """The cluster's next job, with the same task; its log is the one that is shown from now on."""
         count = int(job.task.get("num_nodes", 1))
         addresses = [f"127.0.77.{rank + 1}" for rank in range(count)]
-        job.log = b""
+        job.log, job.log_number = b"", job.log_number + 1
         number = len(self.given) + 1
         processes: list[asyncio.subprocess.Process] = []
         self.given.append(processes)
