@@ -262,7 +262,7 @@ def _nodes_and_tasks(part: Component) -> None:
         raise _error(part, f"invalid number of nodes (-N {least}-{most})")
     if tasks is not None and least is not None and tasks < least:
         part.warnings.append(
-            f"{part.command}: warning: can't run {tasks} processes on {least} nodes, "
+            f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, "
             f"setting nnodes to {tasks}"
         )
         least = most = tasks

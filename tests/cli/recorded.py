@@ -33,8 +33,6 @@ _REVOKED = re.compile(
     r"(salloc: Relinquishing job allocation \d+\n)salloc: Job allocation \d+ has been revoked\.\n"
 )
 _MAPPED = (
-    # 22.05 wrote "Warning:" into its messages; since then it is a level of the log.
-    (re.compile(r"^(sbatch|salloc|srun): Warning: can't", re.M), r"\1: warning: can't"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\b"), "<time>"),
     (re.compile(r"^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}$", re.M), "<date>"),
     (re.compile(r"(?<=\bJob )\d{4,5}\b(?= to start)"), "<id>"),

@@ -117,7 +117,7 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"\b365-00:00:00\b", "UNLIMITED"),
     # Launching is no plugin any more, and warnings have a level of their own.
     (r"\blaunch/slurm: \w+: ", ""),
-    (r"^((?:srun|sbatch|salloc): )Warning: ", r"\1warning: "),
+    (r"^((?:srun|sbatch|salloc): )Warning: (?!can't run)", r"\1warning: "),
     (r"(tasks \d+ with the )(number of requested nodes \d+\. Ignoring)", r"\1maximum \2"),
     # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.
     (r"^SLURMD_TRES_BIND=gpu:", "SLURMD_TRES_BIND=gres/gpu:"),

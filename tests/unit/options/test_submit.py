@@ -176,7 +176,7 @@ def test_arrays_have_no_components() -> None:
 
 def test_fewer_tasks_than_nodes() -> None:
     request = sbatch("-n2", "-w", "n1,n2,n3")
-    assert request.warnings == ("sbatch: warning: can't run 2 processes on 3 nodes, setting nnodes to 2",)
+    assert request.warnings == ("sbatch: Warning: can't run 2 processes on 3 nodes, setting nnodes to 2",)
     assert fields(request.components[0]) == {"ntasks": 2, "nodelist": "n[1-2]", **NODES_2}
 
 
@@ -305,7 +305,7 @@ def test_warnings_stand_before_a_later_refusal() -> None:
     assert refusal("-n1", "-N2", "-d", "bogus", script="#SLURM -H\n") == (
         "sbatch: error: Change from #SLURM to #SBATCH in your script and verify the options are valid "
         "in sbatch",
-        "sbatch: warning: can't run 1 processes on 2 nodes, setting nnodes to 1",
+        "sbatch: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",
         "sbatch: error: Batch job submission failed: Job dependency problem",
     )
 
@@ -415,7 +415,7 @@ def test_a_typed_memory_puts_the_inherited_one_aside() -> None:
 
 def test_step_smaller_than_its_job() -> None:
     request = srun("-n1", SLURM_JOB_ID="7", SLURM_JOB_NUM_NODES="2", SLURM_NTASKS="2")
-    assert request.warnings == ("srun: warning: can't run 1 processes on 2 nodes, setting nnodes to 1",)
+    assert request.warnings == ("srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",)
     assert request.step.job.nodes_max == 1
 
 
