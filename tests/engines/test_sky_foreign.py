@@ -420,11 +420,13 @@ def test_a_budget_is_for_those_it_names_and_what_is_promised_counts(tmp_path: Pa
         world.server.prices = PRICES
         for account in ("vision", "vision", "speech"):
             await world.out("sbatch", "-t120", "-A", account, "--wrap", "true")  # $6 each
-        deadline = time.monotonic() + 60
-        while len(world.server.jobs) < 2:
+        deadline = time.monotonic() + 100
+        while (
+            len(world.server.jobs) < 2
+            or await world.out("squeue", "-h", "-o", "%i %r", "-j2") != "2 AssocGrpBillingMinutes\n"
+        ):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
-        assert await world.out("squeue", "-h", "-o", "%i %r", "-j2") == "2 AssocGrpBillingMinutes\n"
         assert len([path for path in world.server.requests if path == "/optimize"]) == 1
         # Its time limit is what it may cost.
         assert (await world.run("scontrol", "update", "jobid=2", "timelimit=20"))[0] == 0
