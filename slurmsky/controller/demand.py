@@ -86,29 +86,26 @@ def demand_of(spec: JobSpec) -> Demand:
     """The numbers behind a spec. Raises GresError."""
     request = devices.settled(spec)
     numbers = request.numbers
-    required = tuple(dict.fromkeys(hostlist.expand(spec.nodelist))) if spec.nodelist else ()
-    named = len(hostlist.expand(spec.nodelist)) if spec.nodelist else 1
+    named = hostlist.expand(spec.nodelist) if spec.nodelist else []
+    required = tuple(dict.fromkeys(named))
     min_nodes = max(numbers.least or 1, len(required) if numbers.least is None else 1)
     max_nodes = numbers.most or INFINITE
     tasks_per_node = numbers.tasks_per_node or 0
     ntasks = numbers.tasks
     if ntasks is None:  # so many per node, or one (slurm_opt.c, validate and defaults)
-        ntasks = (tasks_per_node or 1) * (numbers.least or named)
+        ntasks = (tasks_per_node or 1) * (numbers.least or len(named) or 1)
     elif tasks_per_node and max_nodes == INFINITE:
         min_nodes = max(min_nodes, -(-ntasks // tasks_per_node))
-    # Devices are counted by the smallest part that was asked for: what follows from it is not asked for again.
-    per_node = request.counts("per_node")
-    per_task = () if per_node else request.counts("per_task")
-    per_job = () if per_node or per_task else request.counts("per_job")
-    per_node += tuple(
+    per_job = request.once("per_job")
+    per_node = request.once("per_node") + tuple(
         (name, kind, count * (spec.sockets_per_node or 1)) for name, kind, count in request.counts("per_socket")
     )
     if per_job and max_nodes < INFINITE:
-        max_nodes = min(max_nodes, request.gpus("per_job"))
+        max_nodes = min(max_nodes, sum(count for _, _, count in per_job))
     least = spec.use_min_nodes or spec.whole_nodes or bool(per_job)  # seen: these get no more nodes than they need
     arbitrary: tuple[str, ...] = ()
     if spec.distribution and spec.distribution.startswith("arbitrary") and spec.nodelist:
-        arbitrary = tuple(hostlist.expand(spec.nodelist))
+        arbitrary = tuple(named)
     return Demand(
         ntasks=ntasks,
         ntasks_given=numbers.tasks is not None,
@@ -124,7 +121,7 @@ def demand_of(spec: JobSpec) -> Demand:
         tmp_mib=spec.tmp_mib or 0,
         gres_node=per_node,
         gpus_total=per_job,
-        gpus_task=per_task,
+        gpus_task=request.once("per_task"),
         exclusive=spec.whole_nodes,
         overcommit=spec.overcommit,
         required=required,

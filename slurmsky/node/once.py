@@ -196,12 +196,14 @@ class Once:
         if self._mine is None:
             return
         try:
-            if not self._mine.cut or data.startswith(EVENT):
-                if self._kept + len(data) > MOST_KEPT and not data.startswith(EVENT):
+            if not data.startswith(EVENT):
+                if self._mine.cut:
+                    return
+                if self._kept + len(data) > MOST_KEPT:
                     self.note(cut=True)
                     return
-                os.write(self._frames, data)
-                self._kept += len(data)
+            os.write(self._frames, data)
+            self._kept += len(data)
         except OSError:  # a full disk: the job is worth more than the memory of it
             self._mine = replace(self._mine, cut=True)
 

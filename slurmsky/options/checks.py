@@ -245,8 +245,7 @@ def _nodes_and_tasks(part: Component) -> None:
     if part.command == "srun" and part.get("distribution", "").endswith(",pack") and part.inherited("nodes"):
         least = 1
     # Inside a job srun leaves a list of nodes that does not fit their number to whoever makes the step.
-    inside = part.get("jobid") and part.context.env.get(ALLOCATED_VARIABLE) != "1"
-    counted = part.command == "srun" and least is not None and inside
+    counted = part.command == "srun" and least is not None and _in_a_job(part)
     if tasks is not None and most is not None and least is not None and least <= tasks < most:
         most = tasks
     if names and not counted:
@@ -321,9 +320,14 @@ def _tasks_per_node(part: Component) -> None:
         part.unset("ntasks_per_node")
 
 
+def _in_a_job(part: Component) -> bool:
+    """Whether srun makes a step of a job that was there before."""
+    return bool(part.get("jobid")) and part.context.env.get(ALLOCATED_VARIABLE) != "1"
+
+
 def inside_a_job(part: Component) -> list[str]:
     """What srun says of options that only a whole job can have, or that its job has less of."""
-    if not part.get("jobid") or part.context.env.get(ALLOCATED_VARIABLE) == "1":
+    if not _in_a_job(part):
         return []
     told = []
     own, jobs = part.get("cpus_per_task"), part.context.env.get("SLURM_CPUS_PER_TASK", "")

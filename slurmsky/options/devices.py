@@ -53,6 +53,10 @@ class Numbers:
     sockets: Optional[int]
 
 
+#: what devices are counted for; the first of them that was asked for decides what a node gives
+_PARTS = ("per_node", "per_task", "per_job")
+
+
 class Disagreement(Exception):
     """The line that Slurm says of it."""
 
@@ -68,6 +72,12 @@ class Request:
         """(name, type, count) of what was counted so: per_job, per_node, per_socket or per_task."""
         found = ((name, kind, getattr(record, field)) for (name, kind), record in self.asked.items())
         return tuple(item for item in found if item[2])
+
+    def once(self, field: str) -> tuple[tuple[str, str, int], ...]:
+        """The same, without devices that were also counted for a node or a task: what follows is not asked twice."""
+        before = _PARTS[: _PARTS.index(field)]
+        return tuple(item for item in self.counts(field)
+                     if not any(getattr(self.asked[item[:2]], part) for part in before))  # fmt: skip
 
     def gpus(self, field: str) -> int:
         """GPUs of all types that were counted so."""

@@ -1,7 +1,7 @@
 """--tres-per-task and the options that say parts of the same: --cpus-per-task and --gpus-per-task.
 
 Whichever was given, both hold it afterwards: tres_per_task is what records and variables tell, cpus_per_task and
-gpus_per_task are what is counted with. Source: slurm_opt.c _validate_tres_per_task, tres_bind too.
+gpus_per_task are what is counted with. Source: slurm_opt.c _validate_tres_per_task.
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ def settle_with_gpus(part: Component) -> None:
         part.unset("cpus_per_gpu")
     elif part.typed("cpus-per-gpu") and inherited:
         part.unset("cpus_per_task")
-        text = _item("cpu").sub("", part.get("tres_per_task", "")).lstrip(",")
-        part.unset("tres_per_task") if not text else part.values.update(tres_per_task=text)
+        part.values["tres_per_task"] = _item("cpu").sub("", part.get("tres_per_task", "")).lstrip(",") or None
 
 
 def check(part: Component) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from slurmsky.controller.demand import demand_of
 from slurmsky.options import submit
 from slurmsky.options.devices import settled
 from slurmsky.options.errors import CommandError
@@ -82,3 +83,18 @@ def test_counts_that_follow(
 ) -> None:
     numbers = settled(spec_of(*argv)).numbers
     assert (numbers.tasks, numbers.tasks_per_node, numbers.least, numbers.most) == (tasks, tasks_per_node, least, most)
+
+
+@pytest.mark.parametrize(
+    ("argv", "node", "task", "job"),
+    [
+        (("--gpus=2", "--gres=tmpdisk:1"), (("tmpdisk", "", 1),), (), (("gpu", "", 2),)),
+        (("--gpus=a100:2", "--gres=gpu:h100:1"), (("gpu", "h100", 1),), (), (("gpu", "a100", 2),)),
+        (("-n2", "--gpus-per-task=1", "--gres=tmpdisk:1"), (("tmpdisk", "", 1),), (("gpu", "", 1),), ()),
+        (("-n4", "--gpus-per-node=2", "--gpus-per-task=1"), (("gpu", "", 2),), (), ()),
+        (("--gpus=4", "--gpus-per-task=2"), (), (("gpu", "", 2),), ()),
+    ],
+)
+def test_each_kind_of_device_is_asked_for_once(argv: tuple[str, ...], node: Any, task: Any, job: Any) -> None:
+    demand = demand_of(spec_of(*argv))
+    assert (demand.gres_node, demand.gpus_task, demand.gpus_total) == (node, task, job)
