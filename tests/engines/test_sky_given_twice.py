@@ -168,6 +168,12 @@ class Twice:
         fields = processes.stat(int(Path(f"{self.seen}.pid0").read_text()))
         return fields is not None and fields.state != "Z"
 
+    async def follow(self) -> None:
+        """The first runs, and the second tells what it tells."""
+        await self.begin()
+        await self.nodes.give(self.job)
+        await self.world.until(lambda: b"run" in self.job.log)
+
     async def begin(self) -> None:
         await self.world.engine.start(self.launch)
         await self.world.until(lambda: (self.world.project / "slurm-7.out").exists() and b"run\n" in self.world.out)
@@ -204,9 +210,7 @@ def test_while_the_first_runs(world: World) -> None:
     twice = Twice(world)
 
     async def what(world: World) -> None:
-        await twice.begin()
-        await twice.nodes.give(twice.job)
-        await world.until(lambda: b"run" in twice.job.log)
+        await twice.follow()
         await twice.nodes.give(twice.job)
         await world.until(lambda: b"run" in twice.job.log)
         twice.go.touch()
@@ -258,9 +262,7 @@ def test_the_first_is_cancelled_while_the_second_follows_it(world: World) -> Non
     twice = Twice(world, nodes=2)
 
     async def what(world: World) -> None:
-        await twice.begin()
-        await twice.nodes.give(twice.job)
-        await world.until(lambda: b"run" in twice.job.log)
+        await twice.follow()
         twice.nodes.kill_starters(1, signal.SIGTERM)
         await world.until(world.ended)
 
@@ -273,9 +275,7 @@ def test_a_job_that_does_not_want_a_requeue(world: World, how: int) -> None:
     twice = Twice(world, requeue=False)
 
     async def what(world: World) -> None:
-        await twice.begin()
-        await twice.nodes.give(twice.job)
-        await world.until(lambda: b"run" in twice.job.log)
+        await twice.follow()
         twice.nodes.kill_starters(1, how)
         await world.until(world.ended)
 
@@ -289,9 +289,7 @@ def test_the_second_is_told_to_end(world: World) -> None:
     twice = Twice(world)
 
     async def what(world: World) -> None:
-        await twice.begin()
-        await twice.nodes.give(twice.job)
-        await world.until(lambda: b"run" in twice.job.log)
+        await twice.follow()
         twice.job.become("CANCELLING")
         twice.nodes.kill_starters(2, signal.SIGTERM)
         await world.until(world.ended)
