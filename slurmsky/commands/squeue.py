@@ -23,6 +23,8 @@ from ._report import report as report_context
 from ._surroundings import find_user, surroundings
 
 _DEFAULT_STATES = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"})
+#: only jobs with an allocation are in these
+_HOLDING = frozenset({"RUNNING", "SUSPENDED"})
 
 
 @streaming
@@ -51,7 +53,9 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
         if unknown:
             ctx.error(f"Invalid node name {unknown[0]}")
             return 1
-    jobs = list(filter(_filter(ctx, query), found))
+    jobs = found
+    for test in _tests(ctx, query):
+        jobs = [job for job in jobs if test(job)]
     context = report_context(ctx, query, Scale(None, not query.noconvert), query.expand_patterns)
     if query.json is not None or query.yaml is not None:
         return await _structured(ctx, query, jobs)
@@ -114,8 +118,9 @@ async def _structured(ctx: Context, query: SqueueQuery, jobs: list[Job]) -> int:
 def _chosen(ctx: Context, query: SqueueQuery) -> tuple[list[Job], str | None]:
     """The records that --jobs names, or all; one unknown id alone is an error."""
     book = ctx.queue.book
-    # Thousands of jobs may have ended lately; most calls do not ask for them.
-    live = book.pending | book.active if _of_the_living(query) else None
+    # Thousands of jobs may have ended lately, or wait; most calls do not ask for all of them.
+    live = None if not _of_the_living(query) else (
+        book.active if {*(query.states or ("all",))} <= _HOLDING else book.pending | book.active)
     # With --steps the jobs themselves are not asked for.
     if not query.jobs or query.steps:
         return [book.jobs[job_id] for job_id in sorted(book.jobs if live is None else live)], None
@@ -159,19 +164,19 @@ def _records(ctx: Context, wanted: JobId) -> list[Job]:
     return parts if wanted.het_offset is None else parts[wanted.het_offset:wanted.het_offset + 1]
 
 
-def _filter(ctx: Context, query: SqueueQuery) -> Callable[[Job], bool]:
-    """All conditions of the query in one test."""
+def _tests(ctx: Context, query: SqueueQuery) -> list[Callable[[Job], bool]]:
+    """All conditions of the query."""
     tests: list[Callable[[Job], bool]] = []
     states = query.states
     if states != ("all",):
-        if states is None:
-            tests.append(lambda job: bool(words(job) & _DEFAULT_STATES))
-        else:
-            # A base state that is asked for means jobs without a flag over it (opts.c, _filter_job).
-            wanted = frozenset(states)
-            tests.append(lambda job: bool((words(job) - {job.state.name} if job.flags else words(job)) & wanted))
+        wanted = frozenset(states or _DEFAULT_STATES)
+        bases = [state for state in JobState if state.name in wanted]
+        # A base state that is asked for means jobs without a flag over it (opts.c, _filter_job).
+        flagged = wanted if states is None else wanted - {state.name for state in JobState}
+        tests.append(lambda job: job.state in bases if job.flags is JobFlag.NONE else not flagged.isdisjoint(words(job)))
+    caller = submit_uid(ctx)
     if query.me:
-        tests.append(lambda job: job.uid == submit_uid(ctx))
+        tests.append(lambda job: job.uid == caller)
     if query.users:
         uids = set()
         for name in query.users:
@@ -182,7 +187,7 @@ def _filter(ctx: Context, query: SqueueQuery) -> Callable[[Job], bool]:
                 uids.add(uid)
         tests.append(lambda job: (job.uid in uids) != query.notme)
     elif query.notme:
-        tests.append(lambda job: job.uid != submit_uid(ctx))
+        tests.append(lambda job: job.uid != caller)
     tests += one_of(query.accounts, lambda job: job.account)
     tests += one_of(query.names, lambda job: job.name)
     tests += one_of(query.qos, lambda job: job.qos)
@@ -203,7 +208,7 @@ def _filter(ctx: Context, query: SqueueQuery) -> Callable[[Job], bool]:
         tests.append(lambda job: job.state.active and now - job.start_time > (query.running_over or 0))
     if query.running_under is not None:
         tests.append(lambda job: job.state.active and now - job.start_time < (query.running_under or 0))
-    return lambda job: all(test(job) for test in tests)
+    return tests
 
 
 def words(job: Job) -> set[str]:

@@ -156,7 +156,7 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
     chosen = (among("account", query.accounts) & among("user", query.users) & among("partition", query.partitions)
               & among("job_id", query.jobs))  # fmt: skip
     store = queue.store
-    past = utilization.Past(store.uses(query.start, query.end, now, chosen),
+    past = utilization.Past(() if kind == "cost" else store.uses(query.start, query.end, now, chosen),
                             lambda start, end: store.charges(start, end, now, chosen))  # fmt: skip
     try:
         ctx.out(utilization.text(query, queue.book.cluster, past, Clock(now, zone, request.time_format or "standard")))

@@ -20,7 +20,7 @@ from ..report.utilization import Use
 COLUMNS = (
     "job_id", "restarts", "superseded", "array_id", "task", "state", "uid", "gid", "user", "account", "partition",
     "qos", "wckey", "name", "submit", "eligible", "start", "finish", "suspended", "cpus", "nodes", "memory_mib",
-    "managed", "cost",
+    "managed", "cost", "born", "spent", "waited",
 )  # fmt: skip
 INSERT = f"INSERT OR REPLACE INTO facts ({','.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"
 
@@ -30,13 +30,25 @@ ORDER = f"CAST(submit AS INTEGER), array_id, ifnull(task, {NO_VAL}), job_id, res
 
 def row(job: Job, superseded: bool) -> tuple[object, ...]:
     """The facts of a run, in the order of COLUMNS."""
+    finish = job.end_time if job.state.finished or superseded else 0.0
     return (
         job.job_id, job.restarts, int(superseded), job.array_job_id, job.array_task_id, job.state.value, job.uid,
         job.gid, _text(job.user), _text(job.account), _text(job.partition), _text(job.qos),
         _text(job.spec.wckey or ""), _text(job.name), job.submit_time, job.eligible_time, job.start_time,
-        job.end_time if job.state.finished or superseded else 0.0, job.suspended_s, job.num_cpus, job.num_nodes,
+        finish, job.suspended_s, job.num_cpus, job.num_nodes,
         sum([share.memory_mib for share in job.shares]), int(job.managed_job_id is not None), job.cost,
+        min([moment for moment in (job.submit_time, job.eligible_time, job.start_time) if moment > 0], default=0.0),
+        *_whole(job, finish),
     )  # fmt: skip
+
+
+def _whole(job: Job, finish: float) -> tuple[float, float]:
+    """Seconds that a run that is over was held for, and that it waited for resources: what ``_USES`` says of a period
+    in which all of its life lies."""
+    if not finish or not job.start_time:
+        return 0.0, 0.0
+    waited = max(0.0, job.start_time - job.eligible_time) if job.eligible_time > 0 else 0.0
+    return max(0.0, int(finish) - int(job.start_time) - job.suspended_s), waited
 
 
 def _text(value: str) -> str | bytes:
@@ -104,25 +116,37 @@ def window(since: float, until: float, duplicates: bool) -> Where:
 
 _OVER = f"(superseded OR state>={JobState.COMPLETED.value})"
 _RAN = f"(superseded OR state>{JobState.PENDING.value})"
-# Times are whole seconds, as slurmdbd keeps them: the sums agree with what sacct says of each job. Suspension is set
-# aside in proportion. A run has waited for resources from when it could have run until it started.
+# All of a run's life lies in the period: its columns say what it used.
+_INSIDE = "(finish>0 AND finish<=:end AND finish<=:now AND born>=:start)"
+# Of the others the part in the period counts. Times are whole seconds, as slurmdbd keeps them: the sums agree with what
+# sacct says of each job. Suspension is set aside in proportion. A run has waited for resources from when it could have
+# run until it started. Both parts are read in the order of facts_by_owner, so that nothing has to be sorted.
 _USES = f"""
 WITH lives AS (
     SELECT *, CAST(start AS INTEGER) AS began, CAST(CASE WHEN {_OVER} THEN finish ELSE :now END AS INTEGER) AS until,
         CASE WHEN {_RAN} THEN start ELSE :now END AS started
-    FROM facts WHERE %s
-), uses AS (
+    FROM facts INDEXED BY facts_by_owner WHERE NOT {_INSIDE} AND %s
+), parts AS (
     SELECT *,
         CASE WHEN {_RAN} AND start>0 AND start<=:now AND until>began AND min(until, :end)>max(began, :start)
             THEN (min(until, :end) - max(began, :start)) * max(0.0, until - began - suspended) / (until - began)
             ELSE 0.0 END AS seconds,
         CASE WHEN eligible>0 AND NOT (start=0 AND {_OVER})
-            THEN max(0.0, min(started, :end, :now) - max(eligible, :start)) ELSE 0.0 END AS waited
+            THEN max(0.0, min(started, :end, :now) - max(eligible, :start)) ELSE 0.0 END AS waits
     FROM lives
+), sums AS (
+    SELECT account, user, qos, wckey, cpus, min(submit) AS submit, sum(spent>0) AS ran, total(spent) AS seconds,
+        total(nodes*spent) AS node_seconds, total(memory_mib*spent) AS memory_seconds, total(waited) AS waited,
+        min(job_id) AS job_id
+    FROM facts INDEXED BY facts_by_owner WHERE {_INSIDE} AND %s GROUP BY account, user, qos, wckey, cpus
+    UNION ALL
+    SELECT account, user, qos, wckey, cpus, min(submit), sum(seconds>0), total(seconds), total(nodes*seconds),
+        total(memory_mib*seconds), total(waits), min(job_id)
+    FROM parts GROUP BY account, user, qos, wckey, cpus
 )
-SELECT account, user, qos, wckey, cpus, min(submit), sum(seconds>0), total(seconds), total(nodes*seconds),
-    total(memory_mib*seconds), total(waited)
-FROM uses GROUP BY account, user, qos, wckey, cpus ORDER BY min(job_id)
+SELECT account, user, qos, wckey, cpus, min(submit), sum(ran), total(seconds), total(node_seconds),
+    total(memory_seconds), total(waited)
+FROM sums GROUP BY account, user, qos, wckey, cpus ORDER BY min(job_id)
 """
 
 
@@ -163,4 +187,4 @@ def _within(ask: Ask, statement: str, start: float, end: float, now: float, wher
     text, names = chosen.text, {f"v{number}": value for number, value in enumerate(chosen.values)}
     for name in names:
         text = text.replace("?", f":{name}", 1)
-    return list(ask(statement % text, {"start": start, "end": end, "now": now, **names}))
+    return list(ask(statement.replace("%s", text), {"start": start, "end": end, "now": now, **names}))

@@ -29,7 +29,7 @@ class StoreError(Exception):
 
 
 #: which facts are kept; another text has those of all jobs made anew
-_FACTS = "1"
+_FACTS = "2"
 #: ids of a page, as a power of two
 _PAGE_BITS = 8
 _NO_PAGE = "DELETE FROM pages WHERE number=?"

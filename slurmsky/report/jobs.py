@@ -122,6 +122,8 @@ def _joined_reason(job: Job, members: Sequence[Job]) -> str:
 def step_rows(jobs: Iterable[Job]) -> Iterator[StepRow]:
     """Running steps of the jobs, each job's steps in Slurm's order."""
     for job in jobs:
+        if not job.steps:
+            continue
         for step in sorted(job.steps.values(), key=lambda step: facts.step_order(step.step_id)):
             if not step.state.finished and step.state is not JobState.PENDING:
                 yield StepRow(job, step)
