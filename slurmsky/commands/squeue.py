@@ -173,7 +173,8 @@ def _tests(ctx: Context, query: SqueueQuery) -> list[Callable[[Job], bool]]:
         bases = [state for state in JobState if state.name in wanted]
         # A base state that is asked for means jobs without a flag over it (opts.c, _filter_job).
         flagged = wanted if states is None else wanted - {state.name for state in JobState}
-        tests.append(lambda job: job.state in bases if job.flags is JobFlag.NONE else not flagged.isdisjoint(words(job)))
+        tests.append(lambda job: job.state in bases if job.flags is JobFlag.NONE
+                     else not flagged.isdisjoint(words(job)))
     caller = submit_uid(ctx)
     if query.me:
         tests.append(lambda job: job.uid == caller)
