@@ -120,14 +120,17 @@ def _not_addresses(words: Words) -> str:
     return ""
 
 
+def running(ctx: Context, words: Words) -> list[tuple[str, str]]:
+    """Job and step of each step that runs on this machine, or on the node that is named."""
+    node = words[0] if words else None
+    jobs = [ctx.queue.book.jobs[job_id] for job_id in sorted(ctx.queue.book.active)]
+    return [(str(job.job_id), step.step_id) for job in jobs for step in job.steps.values()
+            if not step.state.finished and (not node or node in step.nodes)]
+
+
 def listjobs(ctx: Context, words: Words, steps: bool) -> int:
     """listjobs, liststeps [NODE]: what runs on this machine, or on a node of it."""
-    node = words[0] if words else None
-    rows = []
-    for job_id in sorted(ctx.queue.book.active):
-        job = ctx.queue.book.jobs[job_id]
-        running = [step for step in job.steps.values() if not step.state.finished and (not node or node in step.nodes)]
-        rows += [(str(job_id), step.step_id) for step in running]
+    rows = running(ctx, words)
     if not rows:
         ctx.err("No slurmstepd's found on this node")
         return 1

@@ -6,7 +6,7 @@ Source: src/scontrol/info_job.c, info_node.c, info_part.c, scontrol.c _show_it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -24,7 +24,9 @@ from ..report import config as report_config
 from ..report import reservations as report_reservations
 from ..report import show as report
 from ..report import show_nodes as report_nodes
+from ..report.json_rest import process_record
 from . import _targets
+from ._documents import write
 from ._report import nodes_and_cluster
 from ._report import report as report_context
 
@@ -36,14 +38,12 @@ def show(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     entity = words[0].partition("=")[0].lower()
     value = words[0].partition("=")[2] or (words[1] if len(words) > 1 else None)
     if len(entity) >= 2 and ("assoc_mgr".startswith(entity) or "cache".startswith(entity)):
-        return _text_only(ctx, "assoc_mgr") if as_data(query) else _assoc(ctx, query, words[1:])
+        return _assoc(ctx, query, words[1:])
     if len(words) > 2 and not entity.startswith("host"):
         ctx.err("too many arguments for keyword:show")
         return 1
     for name, least, run in ENTITIES:
         if name.startswith(entity) and len(entity) >= least:
-            if as_data(query) and run not in AS_DATA and not name.startswith("host"):
-                return _text_only(ctx, name)
             return run(ctx, query, value)
     ctx.err(f"invalid entity:{words[0]} for keyword:show ")
     return 1
@@ -57,20 +57,9 @@ def as_data(query: ScontrolQuery) -> bool:
     return query.json is not None or query.yaml is not None
 
 
-def _text_only(ctx: Context, name: str) -> int:
-    ctx.error("Requested operation not supported on this system")
-    ctx.error(f"--json, --yaml: show {name} prints text only")
-    return 1
-
-
 def answer(ctx: Context, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
     """Print a document that is made of the module of documents, what stands about it, and the time."""
-    from ..report import json as structured
-
-    about = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
-    made = document(structured, about, ctx.queue.clock())
-    ctx.out("".join(structured.dump(made, yaml=query.yaml is not None)))
-    return 0
+    return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.queue.clock()))
 
 
 # --- jobs and steps
@@ -80,7 +69,7 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     book = ctx.queue.book
     if value is None:
         jobs = [book.jobs[job_id] for job_id in sorted(book.jobs)]
-        if not jobs:
+        if not jobs and not as_data(query):
             if not query.quiet:
                 ctx.out("No jobs in the system\n")
             return 0
@@ -96,6 +85,8 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
                 found = _newest_first(_targets.records(ctx.queue, wanted, split=False))
                 jobs += [_alone(job, wanted.task) for job in found]
             except SlurmError as error:
+                if as_data(query):  # a document without records says it
+                    continue
                 if not query.quiet:
                     if wanted.task is not None and wanted.job_id in book.jobs:
                         ctx.out(f"Job {text} not found\n")
@@ -136,8 +127,10 @@ def _steps(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
             wanted = jobids.parse(value)
             records = _targets.records(ctx.queue, wanted, split=False)
         except (SlurmError, LanguageError):
-            ctx.err("slurm_get_job_steps error: Invalid job id specified")
-            return 1
+            if not as_data(query):
+                ctx.err("slurm_get_job_steps error: Invalid job id specified")
+                return 1
+            records = []
     else:
         records = [book.jobs[job_id] for job_id in sorted(book.jobs)]
     found: list[tuple[Job, Step]] = [
@@ -195,8 +188,7 @@ def _nodes(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
         elif not every:
             missing.append(name)
     if as_data(query):
-        answer(ctx, query, lambda form, about, now: form.nodes_document(shown, about, now, cluster))
-        return 1 if missing else 0
+        return answer(ctx, query, lambda form, about, now: form.nodes_document(shown, about, now, cluster))
     context = report_context(ctx, query)
     known = {node.config.name: node for node in shown}
     for name in names:
@@ -212,7 +204,7 @@ def _partitions(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     _, cluster = nodes_and_cluster(ctx)
     context = replace(report_context(ctx, query), cluster=cluster)
     found = [part for part in cluster.partitions if value is None or part.name == value]
-    if value is not None and not found:
+    if value is not None and not found and not as_data(query):
         ctx.out(f"Partition {value} not found\n")
         return 1
     shown = [replace(part, state=book.partition_states.get(part.name, part.state)) for part in found]
@@ -312,10 +304,10 @@ def _licenses(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
 
 def _reservations(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     known = ctx.queue.book.reservations.all
-    if value is not None and value not in known:
+    if value is not None and value not in known and not as_data(query):
         ctx.out(f"Reservation {value} not found\n")
         return 1
-    shown = [known[value]] if value is not None else list(known.values())
+    shown = [one for name, one in known.items() if value in (None, name)]
     if as_data(query):
         return answer(ctx, query, lambda form, about, now: form.reservations_document(
             shown, about, now, ctx.queue.book.cluster))
@@ -393,16 +385,15 @@ ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, str | None], i
 )
 
 
-#: those that can answer with a document, as in 25.11
-AS_DATA = (_jobs, _steps, _nodes, _partitions, _licenses, _reservations)
-
-
 # --- processes
 
 
-def listpids(ctx: Context, words: Words) -> int:
+def listpids(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     """listpids [JOBID[.STEP]]: processes of a job, found by the job's mark in their environment."""
     wanted = words[0] if words else None
+    if as_data(query):
+        found = [process_record(*row) for row in _processes(ctx, wanted)]
+        return answer(ctx, query, lambda form, about, now: form.managed_document("pids", found, about))
     head = f"{'PID':<8} {'JOBID':<8} {'STEPID':<8} {'LOCALID':<7} {'GLOBALID':<8}\n"
     if wanted is not None:
         try:
@@ -415,14 +406,17 @@ def listpids(ctx: Context, words: Words) -> int:
             ctx.out(head)
             return 1
     ctx.out(head)
+    for row in _processes(ctx, wanted):
+        ctx.out("%-8d %-8s %-8s %-7s %-8s\n" % row)
+    return 0
+
+
+def _processes(ctx: Context, wanted: str | None) -> Iterator[tuple[int, str, str, str, str]]:
+    """Process, job, step, local and global task of each process of a job."""
     for pid, env in _job_processes(ctx):
         job, step = env.get("SLURM_JOB_ID", ""), env.get("SLURM_STEP_ID", "batch")
-        if wanted is not None and wanted not in (job, f"{job}.{step}"):
-            continue
-        ctx.out(
-            f"{pid:<8} {job:<8} {step:<8} {env.get('SLURM_LOCALID', '-'):<7} {env.get('SLURM_PROCID', '-'):<8}\n"
-        )
-    return 0
+        if wanted is None or wanted in (job, f"{job}.{step}"):
+            yield pid, job, step, env.get("SLURM_LOCALID", "-"), env.get("SLURM_PROCID", "-")
 
 
 def pidinfo(ctx: Context, words: Words) -> int:

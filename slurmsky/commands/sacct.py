@@ -29,6 +29,7 @@ from ..report.print_fields import Column, InvalidField, Look
 from ..report.tables import table as facts
 from ..report.text import KILO, Scale
 from ._command import streaming
+from ._documents import check_style, send
 from ._filters import in_partition, one_of
 from ._report import caller_zone
 from ._report import report as report_context
@@ -40,6 +41,7 @@ from ._tables import table
 async def main(ctx: Context) -> int:
     """Select, and print."""
     query = parse_sacct(ctx.args, surroundings(ctx), table(ctx, "sacct"))
+    check_style(ctx, query.json, query.yaml)
     for line in query.warnings:
         ctx.err(line)
     if query.helpformat or query.helpstate or query.helpreason:
@@ -57,15 +59,10 @@ async def main(ctx: Context) -> int:
     if query.batch_script or query.env_vars:
         return _stored(ctx, query, select(ctx, query))
     if query.json is not None or query.yaml is not None:
-        from ..report import json as structured
-
-        meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
         jobs = list(select(ctx, query))
-        document = structured.accounting_document(jobs, meta, ctx.queue.clock(), ctx.queue.book.cluster)
-        for piece in structured.dump(document, yaml=query.yaml is not None):
-            ctx.out(piece)
-            await ctx.drain()
-        return 0
+        await send(ctx, query.json, query.yaml, lambda form, about: form.accounting_document(
+            jobs, about, ctx.queue.clock(), ctx.queue.book.cluster))
+        return 0  # sacct does not look at what became of it
     try:
         form = _form(ctx, query)
     except InvalidField as error:

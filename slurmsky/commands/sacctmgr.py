@@ -20,7 +20,7 @@ from ..report.json_manager import MANAGED, database_pings
 from ..report.print_fields import Look
 from ._accounts import records
 from ._command import streaming
-from ._documents import as_data, document
+from ._documents import as_data, check_style, document, is_list
 from ._repeat import dialogue
 from ._surroundings import surroundings
 
@@ -55,8 +55,11 @@ async def main(ctx: Context) -> int:
     request = parse("sacctmgr", ctx.args, surroundings(ctx))
     mood = _Mood(Look(parsable=request.parsable, header=not request.get("noheader")),
                  bool(request.get("associations")), bool(request.get("readonly")))  # fmt: skip
+    check_style(ctx, request.get("json"), request.get("yaml"))
     if request.words:
         return _run(ctx, request, request.words, mood)
+    if is_list(request.get("json"), request.get("yaml")):
+        return document(ctx, request, "pings", [])
     return await dialogue(ctx, "sacctmgr: ", _split, _VERBS, lambda words: _run(ctx, request, words, mood))
 
 

@@ -12,8 +12,10 @@ from ..controller.context import Context
 from ..options import help as helps
 from ..options.query import ScontrolQuery, parse_scontrol
 from ..options.table import load
+from ..report.json_rest import running_records
 from . import _administer, _reservations, _show, _update, _verbs
 from ._command import streaming
+from ._documents import check_style, is_list
 from ._report import known_cluster
 from ._surroundings import surroundings
 
@@ -45,7 +47,14 @@ def _completing(ctx: Context, query: ScontrolQuery, words: Words) -> int:
 
 
 def _listpids(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-    return _show.listpids(ctx, words)
+    return _show.listpids(ctx, query, words)
+
+
+def _listed(ctx: Context, query: ScontrolQuery, words: Words, what: str) -> int:
+    if _show.as_data(query):
+        records = running_records(_administer.running(ctx, words))[what]
+        return _show.answer(ctx, query, lambda form, about, now: form.managed_document(what, records, about))
+    return _administer.listjobs(ctx, words, steps=what == "steps")
 
 
 def _refused(text: str) -> Run:
@@ -165,8 +174,8 @@ VERBS: dict[str, Verb] = {
     "fsdampeningfactor": Verb(1, 1, _job_verb(_administer.dampening), 3),
     "token": Verb(0, None, _job_verb(_administer.token), 3),
     "callerid": Verb(4, 5, _job_verb(_administer.callerid), 3),
-    "listjobs": Verb(0, 1, _job_verb(lambda ctx, words: _administer.listjobs(ctx, words, steps=False)), 5),
-    "liststeps": Verb(0, 1, _job_verb(lambda ctx, words: _administer.listjobs(ctx, words, steps=True)), 5),
+    "listjobs": Verb(0, 1, lambda ctx, query, words: _listed(ctx, query, words, "jobs"), 5),
+    "liststeps": Verb(0, 1, lambda ctx, query, words: _listed(ctx, query, words, "steps"), 5),
     "abort": Verb(0, 0, _refused("slurm_shutdown error"), 5),
 }
 
@@ -208,8 +217,11 @@ async def main(ctx: Context) -> int:
         ctx.err(line)
     if not known_cluster(ctx, query.clusters):
         return 1
+    check_style(ctx, query.json, query.yaml)
     if query.words:
         return await request(ctx, query, query.words)
+    if is_list(query.json, query.yaml):
+        return _show.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.queue.host, about))
     return await _interactive(ctx, query)
 
 

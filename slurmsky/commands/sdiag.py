@@ -11,7 +11,7 @@ from ..report.diag import Counters, sdiag_text
 from ..report.json_manager import statistics_record
 from ..report.text import Clock
 from ._command import command
-from ._documents import as_data, document
+from ._documents import as_data, check_style, document
 from ._report import caller_zone, known_cluster
 from ._surroundings import surroundings, user_name
 
@@ -20,6 +20,7 @@ from ._surroundings import surroundings, user_name
 def main(ctx: Context) -> int:
     """Print, or set to zero."""
     request = parse("sdiag", ctx.args, surroundings(ctx))
+    check_style(ctx, request.get("json"), request.get("yaml"))
     if not known_cluster(ctx, request.get("clusters")):
         return 1
     queue = ctx.queue

@@ -17,6 +17,7 @@ from ..report.node_state import matches
 from ..report.reservations import reservations_text
 from ..report.text import Scale
 from ._command import streaming
+from ._documents import check_style, write
 from ._repeat import repeat
 from ._report import known_cluster, nodes_and_cluster
 from ._report import report as report_context
@@ -27,6 +28,7 @@ from ._surroundings import surroundings
 async def main(ctx: Context) -> int:
     """Print once, or every --iterate seconds until interrupted."""
     query = parse_sinfo(ctx.args, surroundings(ctx))
+    check_style(ctx, query.json, query.yaml)
     for line in query.warnings:
         ctx.err(line)
     if query.helpformat or query.helpformat2 or query.helpstate:
@@ -54,12 +56,8 @@ def _print(ctx: Context, query: SinfoQuery) -> int:
     partitions = partition_views(ctx, cluster)
     nodes = [node for node in everything.values() if _wanted(query, node)]
     if query.json is not None or query.yaml is not None:
-        from ..report import json as structured
-
-        meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
-        document = structured.sinfo_document(nodes, partitions, meta, ctx.queue.clock())
-        ctx.out("".join(structured.dump(document, yaml=query.yaml is not None)))
-        return 0
+        return write(ctx, query.json, query.yaml, lambda form, about: form.sinfo_document(
+            nodes, partitions, about, ctx.queue.clock()))
     if query.clusters and not query.noheader:
         ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")
     options = report.Options(

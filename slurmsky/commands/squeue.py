@@ -16,6 +16,7 @@ from ..report import tables
 from ..report.job_fields import StepRow
 from ..report.text import Scale
 from ._command import streaming
+from ._documents import Make, check_style, send
 from ._filters import in_partition, one_of
 from ._repeat import repeat
 from ._report import known_cluster, nodes_and_cluster
@@ -31,6 +32,7 @@ _HOLDING = frozenset({"RUNNING", "SUSPENDED"})
 async def main(ctx: Context) -> int:
     """Print once, or every --iterate seconds until interrupted."""
     query = parse_squeue(ctx.args, surroundings(ctx))
+    check_style(ctx, query.json, query.yaml)
     for line in query.warnings:
         ctx.err(line)
     if query.helpformat or query.helpformat2 or query.helpstate:
@@ -58,7 +60,7 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
         jobs = [job for job in jobs if test(job)]
     context = report_context(ctx, query, Scale(None, not query.noconvert), query.expand_patterns)
     if query.json is not None or query.yaml is not None:
-        return await _structured(ctx, query, jobs)
+        return await send(ctx, query.json, query.yaml, _document(ctx, query, jobs))
     if query.clusters and not query.noheader:
         ctx.out(f"CLUSTER: {queue.book.cluster.name}\n")
     try:
@@ -104,15 +106,16 @@ def _step_wanted(row: StepRow, wanted: Iterable[JobId]) -> bool:
                           for one in ids)
 
 
-async def _structured(ctx: Context, query: SqueueQuery, jobs: list[Job]) -> int:
-    from ..report import json as structured
-
-    meta = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name)
-    document = structured.jobs_document(jobs, meta, ctx.queue.clock(), ctx.queue.book.cluster)
-    for piece in structured.dump(document, yaml=query.yaml is not None):
-        ctx.out(piece)
-        await ctx.drain()
-    return 0
+def _document(ctx: Context, query: SqueueQuery, jobs: list[Job]) -> Make:
+    """What --json prints: jobs, or their states alone, or the steps that run."""
+    now, cluster = ctx.queue.clock(), ctx.queue.book.cluster
+    if query.steps is not None:
+        steps = [(row.job, row.step) for row in report.step_rows(jobs)
+                 if _step_wanted(row, query.steps) and not row.step.state.finished]
+        return lambda form, about: form.steps_document(steps, about, now, cluster)
+    if query.only_job_state:
+        return lambda form, about: form.states_document(jobs, about)
+    return lambda form, about: form.jobs_document(jobs, about, now, cluster)
 
 
 def _chosen(ctx: Context, query: SqueueQuery) -> tuple[list[Job], str | None]:

@@ -12,7 +12,7 @@ from ..report.manager import associations
 from ..report.print_fields import InvalidField, Look
 from ._accounts import records
 from ._command import command
-from ._documents import as_data, document
+from ._documents import as_data, check_style, document
 from ._report import known_cluster
 from ._surroundings import find_user, surroundings
 
@@ -21,6 +21,7 @@ from ._surroundings import find_user, surroundings
 def main(ctx: Context) -> int:
     """Print the table."""
     request = parse("sshare", ctx.args, surroundings(ctx))
+    check_style(ctx, request.get("json"), request.get("yaml"))
     if request.get("helpformat"):
         ctx.out(helps.in_columns(report.field_names()))
         return 0

@@ -17,6 +17,7 @@ from slurmsky.model.reservation import Reservation
 from .accounting import accounting_order
 from .columns import items_of_names
 from .context import Context
+from .data_parser import USUAL, Form
 from .json_accounting import accounting_record
 from .json_nodes import node_record, partition_record, sinfo_record
 from .json_records import (
@@ -26,7 +27,7 @@ from .json_records import (
     Record,
     stamp,
 )
-from .json_rest import license_record, ping_records, reservation_record, step_record
+from .json_rest import license_record, ping_records, reservation_record, state_records, step_record
 from .nodes import Options, node_rows, sort_nodes
 from .text import Clock
 
@@ -35,11 +36,12 @@ SINFO_FIELDS = "partition,available,time,nodes,statecompact,nodelist,gresused"
 
 
 def meta(command: str, arguments: Sequence[str], cluster: str, user: str = "", group: str = "",
-         version: str = "25.11.0") -> Record:
+         version: str = "25.11.0", plugin: str = "data_parser/v0.0.44") -> Record:
     """The part of an answer that says who asked and who answers."""
     major, minor, micro = [*version.split("."), "0", "0"][:3]
     return {
-        "plugin": {"type": "", "name": "", "data_parser": "data_parser/v0.0.44", "accounting_storage": ""},
+        "plugin": {"type": "", "name": "", "data_parser": plugin,
+                   "accounting_storage": "accounting_storage/slurmdbd"},
         "client": {"source": "", "user": user, "group": group},
         "command": [command, *arguments],
         "slurm": {"version": {"major": major, "micro": micro, "minor": minor}, "release": version,
@@ -47,84 +49,119 @@ def meta(command: str, arguments: Sequence[str], cluster: str, user: str = "", g
     }
 
 
-def answer(name: str, records: Iterable[Record], about: Record, **more: Any) -> Record:
+class Document(dict[str, Any]):
+    """A whole answer; ``layout`` names the kind of its records, which are what stands first."""
+
+    layout = ""
+
+
+def answer(layout: str, name: str, records: Iterable[Any], about: Record, **more: Any) -> Document:
     """A whole answer: the records under ``name``, further values, and what always stands at the end.
 
     ``records`` may be a generator: ten thousand jobs are then written one by one and never held together.
     """
-    return {name: records, **more, "meta": about, "errors": [], "warnings": []}
+    made = Document({name: records, **more, "meta": about, "errors": [], "warnings": []})
+    made.layout = layout
+    return made
 
 
 def _context(now: float, cluster: ClusterConfig) -> Context:
     return Context(Clock(now), cluster)
 
 
-def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Record:
+def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Answer of squeue --json and scontrol show job --json."""
-    return answer("jobs", map(JobRecords(_context(now, cluster)), jobs), about,
+    return answer("job_info", "jobs", map(JobRecords(_context(now, cluster)), jobs), about,
                   last_backfill=stamp(now), last_update=stamp(now))
 
 
-def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: ClusterConfig) -> Record:
+def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Answer of scontrol show node --json."""
     context = _context(now, cluster)
-    return answer("nodes", (node_record(node, context) for node in nodes), about, last_update=stamp(now))
+    return answer("node", "nodes", (node_record(node, context) for node in nodes), about, last_update=stamp(now))
 
 
 def partitions_document(partitions: Iterable[PartitionConfig], about: Record, now: float,
-                        cluster: ClusterConfig) -> Record:
+                        cluster: ClusterConfig) -> Document:
     """Answer of scontrol show partition --json."""
     context = _context(now, cluster)
     records = (partition_record(part, context) for part in partitions)
-    return answer("partitions", records, about, last_update=stamp(now))
+    return answer("partition", "partitions", records, about, last_update=stamp(now))
 
 
-def reservations_document(known: Iterable[Reservation], about: Record, now: float, cluster: ClusterConfig) -> Record:
+def reservations_document(known: Iterable[Reservation], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Answer of scontrol show reservation --json."""
     context = _context(now, cluster)
-    return answer("reservations", (reservation_record(one, context) for one in known), about,
+    return answer("reservation", "reservations", (reservation_record(one, context) for one in known), about,
                   last_update=stamp(now))
 
 
-def steps_document(steps: Iterable[tuple[Job, Step]], about: Record, now: float, cluster: ClusterConfig) -> Record:
+def steps_document(steps: Iterable[tuple[Job, Step]], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Answer of scontrol show step --json."""
     context = _context(now, cluster)
-    return answer("steps", (step_record(job, step, context) for job, step in steps), about, last_update=stamp(now))
+    records = (step_record(job, step, context) for job, step in steps)
+    return answer("step_info", "steps", records, about, last_update=stamp(now))
 
 
-def licenses_document(known: Iterable[tuple[str, int, int]], about: Record, now: float) -> Record:
+def licenses_document(known: Iterable[tuple[str, int, int]], about: Record, now: float) -> Document:
     """Answer of scontrol show license --json, of (name, total, used)."""
-    return answer("licenses", (license_record(*one) for one in known), about, last_update=stamp(now))
+    return answer("license", "licenses", (license_record(*one) for one in known), about, last_update=stamp(now))
 
 
-def ping_document(host: str, about: Record) -> Record:
+def ping_document(host: str, about: Record) -> Document:
     """Answer of scontrol ping --json."""
-    return answer("pings", ping_records(host), about)
+    return answer("ping", "pings", ping_records(host), about)
 
 
-def managed_document(name: str, records: Any, about: Record) -> Record:
-    """Answer of sdiag, sshare and sacctmgr show --json: records, or one, under their name."""
-    return answer(name, records, about)
+def states_document(jobs: Iterable[Job], about: Record) -> Document:
+    """Answer of squeue --only-job-state --json."""
+    return answer("job_state", "jobs", state_records(jobs), about)
+
+
+#: the kinds of the records that others make, by the name under which an answer has them
+_LAYOUTS = {"users": "user", "associations": "association"}
+
+
+def managed_document(name: str, records: Any, about: Record) -> Document:
+    """Answer of sdiag, sshare, sacctmgr show and scontrol listjobs --json: records, or one, under their name."""
+    return answer(_LAYOUTS.get(name, name), name, records, about)
 
 
 def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], about: Record,
-                   now: float) -> Record:
+                   now: float) -> Document:
     """Answer of sinfo --json."""
     known = list(nodes)
     context = _context(now, ClusterConfig(nodes=tuple(node.config for node in known)))
     rows = sort_nodes(node_rows(known, partitions, items_of_names(SINFO_FIELDS), Options()))
-    return answer("sinfo", (sinfo_record(row, context) for row in rows), about)
+    return answer("sinfo", "sinfo", (sinfo_record(row, context) for row in rows), about)
 
 
-def accounting_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Record:
+def accounting_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Answer of sacct --json."""
     context = _context(now, cluster)
-    return answer("jobs", (accounting_record(job, context) for job in accounting_order(jobs)), about)
+    return answer("accounting", "jobs", (accounting_record(job, context) for job in accounting_order(jobs)), about)
 
 
-def dump(document: Mapping[str, Any], yaml: bool = False) -> Iterator[str]:
+def dump(document: Document, form: Form = USUAL) -> Iterator[str]:
     """A document as text, in pieces: that of ten thousand jobs is fifty megabytes."""
-    return yaml_pieces(document) if yaml else json_pieces(document)
+    first, *others = document.items()
+    records = first[1]
+    if isinstance(records, Mapping):  # one record, not a list of them
+        formed: Any = next(iter(form.records(document.layout, [records])))
+    else:
+        formed = form.records(document.layout, records)
+    made = {first[0]: formed, **{key: form.rest(value) for key, value in others}}
+    if form.yaml:
+        return yaml_pieces(made)
+    return _styled(made, form.style) if form.style else json_pieces(made)
+
+
+def _styled(answer: Mapping[str, Any], style: str) -> Iterator[str]:
+    """As SLURM_JSON wants it: all on one line, or each value on a line of its own."""
+    whole = {key: value if isinstance(value, (str, Mapping)) else list(value) for key, value in answer.items()}
+    encoder = json.JSONEncoder(separators=(",", ":")) if style == "compact" else json.JSONEncoder(indent=2)
+    yield from _several(encoder.iterencode(whole), 2000)
+    yield "\n"
 
 
 def json_text(answer: Mapping[str, Any]) -> str:
@@ -152,9 +189,9 @@ def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
     yield "\n}\n"
 
 
-def _several(pieces: Iterator[str]) -> Iterator[str]:
+def _several(pieces: Iterator[str], count: int = 50) -> Iterator[str]:
     """The same text in larger pieces."""
-    while several := "".join(islice(pieces, 50)):
+    while several := "".join(islice(pieces, count)):
         yield several
 
 

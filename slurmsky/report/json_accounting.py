@@ -11,7 +11,7 @@ from . import facts
 from .accounting import KILLED, Record, elapsed, planned_seconds, started
 from .context import Context
 from .json_records import Record as Object
-from .json_records import exit_code, number, states
+from .json_records import exit_code, number, stamp, states
 
 # The ids that accounting gives to what it counts.
 _TRES_IDS = {"cpu": 1, "mem": 2, "energy": 3, "node": 4, "billing": 5, "fs/disk": 6, "vmem": 7, "pages": 8}
@@ -161,13 +161,14 @@ def _step_record(job: Job, step: Step, context: Context) -> Object:
     outgoing: list[tuple[str, float]] = [] if usage is None else [
         ("energy", 0), ("fs/disk", usage.disk_write / tasks)]
     return {
-        "time": {"elapsed": elapsed(Record(job, step), context.now), "end": number(step.end_time),
-                 "start": number(step.start_time), "suspended": int(step.suspended_s),
+        "time": {"elapsed": elapsed(Record(job, step), context.now), "end": stamp(step.end_time),
+                 "start": stamp(step.start_time), "suspended": int(step.suspended_s),
                  "limit": number(step.time_limit_min), **_cpu_times([step])},
         "exit_code": exit_code(step.exit_code, step.exit_signal),
         "nodes": {"count": len(step.nodes), "range": facts.node_list(step.nodes), "list": list(step.nodes)},
         "tasks": {"count": step.ntasks},
-        "CPU": {"requested_frequency": {"min": number(0), "max": number(0)}, "governor": []},
+        "pid": "",
+        "CPU": {"requested_frequency": {"min": number(0), "max": number(0)}, "governor": "0"},
         "kill_request_user": "",
         "state": [step.state.name],
         "statistics": {"CPU": {"actual_frequency": 0}, "energy": {"consumed": number(0)}},
@@ -196,5 +197,5 @@ def _peaks(usage: Optional[Usage], incoming: bool) -> list[Object]:
             ("fs/disk", usage.max_disk_read, usage.max_disk_read_node, usage.max_disk_read_task),
             ("vmem", usage.max_vmsize, usage.max_vmsize_node, usage.max_vmsize_task),
             ("pages", usage.max_pages, usage.max_pages_node, usage.max_pages_task)]
-    return [{**item, "node": node, "task": task}
+    return [{**item, "task": task, "node": node}
             for item, (_, _, node, task) in zip(_tres((name, count) for name, count, _, _ in rows), rows)]

@@ -10,7 +10,7 @@ from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig
 
 from . import limits as cells
 from .diag import Counters
-from .json_records import ENDLESS, UNSET, Record, number, stamp
+from .json_records import ENDLESS, ENDLESS_REAL, UNSET, Record, number, real, stamp
 from .manager import ENTITIES, RPC_VERSION, TRES, Association, Records, associations, tres_count
 
 _ENTITY = {one.name: one for one in ENTITIES}
@@ -58,6 +58,7 @@ def statistics_record(counters: Counters, now: float, pending: int, running: int
         "bf_table_size_sum", "bf_table_size_mean",
     ), 0)  # fmt: skip
     return {
+        "parts_packed": 0,
         "req_time": stamp(now),
         "req_time_start": stamp(counters.since),
         "server_thread_count": counters.threads,
@@ -119,12 +120,12 @@ def _share(row: Association, names: list[str]) -> Record:
     return nested({
         "id": row.number, "cluster": row.cluster, "name": row.user or row.account,
         "parent": row.account if row.user else "" if row.root else "root", "partition": "",
-        "shares_normalized": UNSET, "shares": UNSET if top else number(1),
+        "shares_normalized": real(None), "shares": UNSET if top else number(1),
         "tres/run_seconds": [{"name": name, "value": number(0)} for name in names],
         "tres/group_minutes": [{"name": name, "value": UNSET} for name in names],
         "tres/usage": [{"name": name, "value": 0.0} for name in names],
-        "effective_usage": number(0), "usage_normalized": UNSET, "usage": 0,
-        "fairshare/factor": number(0), "fairshare/level": number(0),
+        "effective_usage": real(0), "usage_normalized": real(None), "usage": 0,
+        "fairshare/factor": real(0), "fairshare/level": real(0),
         "type": ["USER" if row.user else "ASSOCIATION"],
     })  # fmt: skip
 
@@ -189,7 +190,7 @@ def cluster_records(records: Records) -> list[Record]:
     return [nested({
         "controller/host": records.host, "controller/port": 6817, "flags": [], "name": records.cluster.name,
         "nodes": compress_sorted([node.name for node in records.cluster.nodes]),
-        "associations/root": _short(_known(records)[0]),
+        "select_plugin": "", "associations/root": _short(_known(records)[0]),
         "rpc_version": RPC_VERSION, "tres": _tres((name, int(count.rstrip("M"))) for name, _, count in pairs),
     })]  # fmt: skip
 
@@ -221,10 +222,10 @@ def _qos(one: QosConfig, place: int, limits: Limits) -> Record:
         "limits/max/tres/per/account": _tres(limits.max_tres_per_account),
         "limits/max/tres/per/job": _tres(limits.max_tres), "limits/max/tres/per/node": _tres(limits.max_tres_per_node),
         "limits/max/tres/per/user": _tres(limits.max_tres_per_user), "limits/max/wall_clock/per/qos": ENDLESS,
-        "limits/max/wall_clock/per/job": _limit(limits.max_wall_min), "limits/factor": UNSET,
+        "limits/max/wall_clock/per/job": _limit(limits.max_wall_min), "limits/factor": real(None),
         "limits/min/priority_threshold": ENDLESS, "limits/min/tres/per/job": _tres(limits.min_tres),
         "name": one.name, "preempt/list": [], "preempt/mode": ["DISABLED"], "preempt/exempt_time": ENDLESS,
-        "priority": number(one.priority), "usage_factor": number(1), "usage_threshold": ENDLESS,
+        "priority": number(one.priority), "usage_factor": real(1), "usage_threshold": ENDLESS_REAL,
     })  # fmt: skip
 
 

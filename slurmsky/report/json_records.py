@@ -37,8 +37,10 @@ def _constant(**items: Any) -> Constant:
 
 
 UNSET = _constant(set=False, infinite=False, number=0)
-ENDLESS = _constant(set=True, infinite=True, number=0)
+ENDLESS = _constant(set=False, infinite=True, number=0)
 ZERO = _constant(set=True, infinite=False, number=0)
+UNSET_REAL = _constant(set=False, infinite=False, number=0.0)
+ENDLESS_REAL = _constant(set=False, infinite=True, number=0.0)
 SUCCESS = _constant(status=["SUCCESS"], return_code=ZERO, signal={"id": UNSET, "name": ""})
 
 
@@ -49,6 +51,11 @@ def number(value: Optional[float]) -> Number:
     if value == 0:
         return ZERO
     return ENDLESS if value == INFINITE else Number(set=True, infinite=False, number=value)
+
+
+def real(value: Optional[float]) -> Number:
+    """A number that is written as one with decimals, and may be missing."""
+    return UNSET_REAL if value is None else Number(set=True, infinite=False, number=float(value))
 
 
 def stamp(time: Optional[float]) -> Number:
@@ -99,9 +106,9 @@ _LAYOUT = """
     job_resources job_size_str job_state last_sched_evaluation licenses licenses_allocated mail_type mail_user
     max_cpus max_nodes mcs_label memory_per_tres name network nodes nice tasks_per_core tasks_per_tres
     tasks_per_node tasks_per_socket tasks_per_board cpus node_count tasks partition prefer memory_per_cpu
-    memory_per_node minimum_cpus_per_node minimum_tmp_disk_per_node preempt_time preemptable_time pre_sus_time
-    hold priority priority_by_partition profile qos reboot required_nodes required_switches requeue resize_time
-    restart_cnt resv_name scheduled_nodes segment_size selinux_context shared step_id sockets_per_board
+    memory_per_node minimum_cpus_per_node minimum_tmp_disk_per_node power preempt_time preemptable_time
+    pre_sus_time hold priority priority_by_partition profile qos reboot required_nodes required_switches requeue
+    resize_time restart_cnt resv_name scheduled_nodes segment_size selinux_context shared step_id sockets_per_board
     sockets_per_node start_time state_description state_reason standard_input standard_output standard_error
     stdin_expanded stdout_expanded stderr_expanded submit_time submit_line suspend_time system_comment
     time_limit time_minimum threads_per_core tres_bind tres_freq tres_per_job tres_per_node tres_per_socket
@@ -136,7 +143,8 @@ def job_record(job: Job, context: Context) -> Record:
 
 def _of_spec(spec: JobSpec) -> Record:
     kind, memory = facts.min_memory(spec)
-    per = facts.tres_per(spec)
+    # scontrol's text is that of the recorded answers; this layout writes "gres/gpu:1", as Slurm does since 23.11.
+    per = {key: text.replace("gres:", "gres/") for key, text in facts.tres_per(spec).items()}
     return {
         "association_id": 0,
         "batch_features": spec.batch_features or "",
@@ -154,7 +162,6 @@ def _of_spec(spec: JobSpec) -> Record:
         "cpu_frequency_maximum": UNSET,
         "cpu_frequency_governor": UNSET,
         "cpus_per_tres": per.get("CpusPerTres", ""),
-        "cron": "",
         "deadline": stamp(spec.deadline),
         "delay_boot": number((spec.delay_boot_min or 0) * 60),
         "excluded_nodes": spec.exclude or "",
@@ -179,6 +186,7 @@ def _of_spec(spec: JobSpec) -> Record:
         "memory_per_node": number(memory if kind == "Node" else None),
         "minimum_cpus_per_node": number(facts.min_cpus_per_node(spec)),
         "minimum_tmp_disk_per_node": number(spec.tmp_mib or 0),
+        "power": {"flags": []},
         "preemptable_time": stamp(0),
         "priority_by_partition": [],
         "profile": ["NOT_SET"],
@@ -226,7 +234,8 @@ def _of_job(job: Job, context: Context) -> Record:
         "cluster": job.cluster,
         "command": "" if not job.command else facts.command(job),
         "comment": job.comment,
-        "billable_tres": number(float(job.num_cpus) if job.shares else None),
+        "cron": job.cron,
+        "billable_tres": real(job.num_cpus if job.shares else None),
         "dependency": job.dependency_shown or job.dependency,
         "derived_exit_code": exit_code(job.derived_exit_code, job.derived_exit_signal),
         "eligible_time": stamp(job.eligible_time),
@@ -263,7 +272,7 @@ def _of_job(job: Job, context: Context) -> Record:
         "resize_time": stamp(job.resize_time),
         "restart_cnt": job.restarts,
         "scheduled_nodes": facts.node_list(job.planned_nodes),
-        "step_id": {"sluid": "", "job_id": job.job_id, "step_het_component": UNSET, "step_id": "TBD"},
+        "step_id": {"sluid": "", "job_id": number(job.job_id), "step_het_component": UNSET, "step_id": "TBD"},
         "start_time": stamp(job.start_time),
         "state_description": job.reason_desc,
         "state_reason": job.reason,
@@ -296,6 +305,7 @@ def _job_flags(job: Job) -> list[str]:
         ("HETEROGENEOUS_JOB", bool(job.het_job_id)),
         ("EXACT_TASK_COUNT_REQUESTED", spec.ntasks is not None),
         ("EXACT_CPU_COUNT_REQUESTED", spec.cpus_per_task is not None),
+        ("CRON_JOB", bool(job.cron)),
         ("EXACT_MEMORY_REQUESTED", spec.mem_mib is not None or spec.mem_per_cpu_mib is not None),
         ("USING_DEFAULT_ACCOUNT", spec.account is None),
         ("USING_DEFAULT_PARTITION", spec.partition is None),
@@ -313,12 +323,13 @@ def _resources(job: Job) -> Optional[Record]:
     if not job.shares:
         return None
     return {
-        "select_type": ["CPU", "CORE"]
-        if not any(share.memory_mib for share in job.shares)
-        else ["CPU", "CORE", "MEMORY"],
+        "select_type": ["CORE", "MEMORY"] if any(share.memory_mib for share in job.shares) else ["CORE"],
         "nodes": {
             "count": len(job.shares),
-            "select_type": ["EXCLUSIVE" if job.spec.exclusive is not None else "AVAILABLE"],
+            "select_type": [
+                "RESERVED" if job.spec.exclusive is not None
+                else "AVAILABLE" if facts.share_word(job.spec) == "YES" else "ONE_ROW"
+            ],
             "list": facts.node_list(job.nodes),
             "whole": job.spec.exclusive is not None,
             "allocation": [

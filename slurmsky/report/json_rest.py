@@ -11,7 +11,7 @@ from slurmsky.model.spec import INFINITE
 from . import facts
 from .context import Context
 from .job_fields import step_id_text, step_seconds
-from .json_records import ENDLESS, UNSET, Record, number, stamp
+from .json_records import ENDLESS, UNSET, Record, number, stamp, states
 from .reservations import core_ids
 
 
@@ -34,7 +34,7 @@ def reservation_record(one: Reservation, context: Context) -> Record:
         "partition": one.partition,
         "purge_completed": {"time": UNSET},
         "start_time": stamp(one.start),
-        "watts": UNSET,
+        "watts": {},
         "tres": "cpu=%d" % one.cores,
         "users": ",".join(one.users),
     }
@@ -104,7 +104,7 @@ def license_record(name: str, total: int, used: int) -> Record:
         "Reserved": 0,
         "LastConsumed": 0,
         "LastDeficit": 0,
-        "LastUpdate": stamp(0),
+        "LastUpdate": 0,
         "Nodes": "",
     }
 
@@ -112,3 +112,35 @@ def license_record(name: str, total: int, used: int) -> Record:
 def ping_records(host: str) -> Iterable[Record]:
     """CONTROLLER_PING: whoever writes this answers."""
     return [{"hostname": host, "pinged": "UP", "responding": True, "latency": 0, "mode": "primary", "primary": True}]
+
+
+def state_records(jobs: Iterable[Job]) -> Iterable[Record]:
+    """JOB_STATE_RESP_JOB: the elements of an array that wait are told one by one."""
+    for job in jobs:
+        words = states(job)
+        if job.array_job_id and job.array_task_id is None:
+            for part in job.pending_tasks:
+                for task in part:
+                    yield {"job_id": f"{job.array_job_id}_{task}", "state": words}
+        elif job.array_job_id:
+            yield {"job_id": f"{job.array_job_id}_{job.array_task_id}", "state": words}
+        elif job.het_job_id:
+            yield {"job_id": f"{job.job_id}+{job.job_id - job.het_job_id}", "state": words}
+        else:
+            yield {"job_id": str(job.job_id), "state": words}
+
+
+def running_records(rows: Iterable[tuple[str, str]]) -> dict[str, list[Record]]:
+    """LISTJOBS_INFO and LISTSTEPS_INFO by the name of their list: jobs, and their steps, that run here."""
+    known = list(rows)
+    return {"jobs": [{"job_id": int(job)} for job in dict.fromkeys(job for job, _ in known)],
+            "steps": [{"job_id": int(job), "step_id": step} for job, step in known]}
+
+
+def process_record(pid: int, job: str, step: str, local: str, task: str) -> Record:
+    """LISTPIDS_INFO: a process of a job; it may be no task's."""
+    def which(text: str) -> Record:
+        return number(int(text) if text.isdigit() else None)
+
+    return {"global_task_id": which(task), "local_task_id": which(local), "job_id": int(job), "pid": pid,
+            "step_id": step}

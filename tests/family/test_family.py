@@ -65,11 +65,6 @@ def test_documents_of_scontrol(words: str, name: str, count: int, engine: LocalE
     assert yaml.startswith(f"---\n{name}:") and yaml.endswith("...\n")
 
 
-def test_documents_there_are_not(engine: LocalEngine) -> None:
-    done = engine.run("scontrol show topology --json")
-    assert done.returncode == 1 and not done.stdout and "prints text only" in done.stderr
-
-
 def _wait(path: Path, text: str, limit_s: float = 30) -> None:
     end = time.monotonic() + limit_s
     while not path.exists() or text not in path.read_text():

@@ -5,40 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
+from data_parser import faults, types
 
 from slurmsky.model.job import Job, Node
 from slurmsky.model.reservation import Reservation
+from slurmsky.report import data_parser, json_manager
 from slurmsky.report import json as report
-from slurmsky.report import json_manager
 from slurmsky.report.context import Context
 from slurmsky.report.diag import Calls, Counters
 from slurmsky.report.json_accounting import accounting_record
 from slurmsky.report.json_nodes import node_record, partition_record
-from slurmsky.report.json_records import _LAYOUT, UNSET, _of_job, _of_spec, exit_code, job_record
+from slurmsky.report.json_records import _LAYOUT, ENDLESS, UNSET, _of_job, _of_spec, exit_code, job_record
 from slurmsky.report.json_rest import license_record, ping_records, reservation_record, step_record
 from slurmsky.report.manager import Records, associations
+from slurmsky.report.tables import table
 
-PATHS = Path(__file__).parent / "data_parser_v0.0.44.txt"
 ABOUT = report.meta("squeue", ["--json"], "oracle")
-
-
-def expected(record: str) -> set[str]:
-    """The paths of one record in the table."""
-    sections = PATHS.read_text().split("[")[1:]
-    table = {section.partition("]")[0]: section.partition("]")[2].split() for section in sections}
-    return set(table[record])
-
-
-def has(record: Any, path: str) -> bool:
-    for name in path.split("/"):
-        if not isinstance(record, dict) or name not in record:
-            return False
-        record = record[name]
-    return True
 
 
 def managed(context: Context) -> dict[str, Any]:
@@ -90,9 +75,7 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
      "OPENAPI_JOB_INFO_RESP"],
 )
 def test_every_name_is_there_and_no_other(name: str, records: dict[str, Any]) -> None:
-    paths = expected(name)
-    assert [path for path in sorted(paths) if not has(records[name], path)] == []
-    assert set(records[name]) == {path.partition("/")[0] for path in paths}
+    assert faults(records[name], name) == []
 
 
 def test_values(records: dict[str, Any], waiting: list[Job], golden: Any) -> None:
@@ -117,7 +100,7 @@ def test_values(records: dict[str, Any], waiting: list[Job], golden: Any) -> Non
         True,
         "JobHeldUser",
     )
-    assert array["time_limit"] == {"set": True, "infinite": True, "number": 0}
+    assert array["time_limit"] == {"set": False, "infinite": True, "number": 0}
     assert records["NODE"]["state"] == ["MIXED"]
 
 
@@ -168,3 +151,73 @@ def test_ten_thousand_jobs_are_quick(running: list[Job], golden: Any) -> None:
     start = time.process_time()
     report.json_text(report.jobs_document(jobs, ABOUT, context.now, context.cluster))
     assert time.process_time() - start < 1.0 * 2  # the budget is a second on an idle machine
+
+
+@pytest.mark.parametrize("layout, kind, path, since", [
+    (row["layout"], {"association": "ASSOC", "accounting": "JOB", "sinfo": "SINFO_DATA", "ping": "CONTROLLER_PING",
+                     "partition": "PARTITION_INFO"}.get(row["layout"], row["layout"].upper()), row["path"],
+     int(row["since"])) for row in table("data_parser")])  # fmt: skip
+def test_older_layouts(layout: str, kind: str, path: str, since: int, records: dict[str, Any]) -> None:
+    keys: Any = types()[kind]
+    for part in path.split("/"):
+        keys = types()[keys.rstrip("[]?")] if isinstance(keys, str) else keys
+        assert part in keys, f"the newest layout has no {path}"
+        keys = keys[part]
+
+    def there(record: Any) -> bool:
+        for part in path.split("/"):
+            record = record[0] if isinstance(record, list) and record else record
+            if not isinstance(record, dict) or part not in record:
+                return False
+            record = record[part]
+        return True
+
+    known = records[kind]
+    if not there(known):  # a list that is empty here
+        return
+    for version in data_parser.VERSIONS:
+        form = data_parser.chosen(version)
+        (written,) = form.records(layout, [known])
+        assert there(written) == (int(version[-2:]) >= since)
+    assert there(known)
+
+
+def test_the_oldest_layout(records: dict[str, Any]) -> None:
+    form = data_parser.chosen("v0.0.41")
+    (job,) = form.records("job_info", [{**records["JOB_INFO"], "shared": ["user"]}])
+    assert (job["exclusive"], job["oversubscribe"], job["minimum_switches"]) == (["user"], True, 0)
+    assert "required_switches" not in job
+    (shares,) = form.records("shares", [records["SHARES_RESP_MSG"]])
+    assert shares["shares"][0]["fairshare"] == {"factor": 0.0, "level": 0.0}
+
+
+def test_complex_numbers(records: dict[str, Any]) -> None:
+    (job,) = data_parser.chosen("v0.0.44+complex").records("job_info", [records["JOB_INFO"]])
+    assert (job["job_id"], job["time_limit"], job["array_task_id"], job["comment"]) == (70538, 30, None, None)
+    assert job["step_id"] == {"sluid": None, "job_id": 70538, "step_het_component": None, "step_id": "TBD"}
+    (ended,) = data_parser.chosen("data_parser/v0.0.43+COMPLEX").records("x", [{"a": ENDLESS, "b": [UNSET, 1.5]}])
+    assert ended == {"a": "Infinity", "b": [None, 1.5]}
+
+
+@pytest.mark.parametrize("text, start", [
+    ("v0.0.40", "load_plugins: unable to find plugin: data_parser/v0.0.40"),
+    ("v0.0.43,v0.0.44", "data_parser_g_new: rejecting ambiguous plugin v0.0.43,v0.0.44"),
+    (",", "data_parser_g_new: invalid plugin ,"),
+])  # fmt: skip
+def test_data_parsers_there_are_not(text: str, start: str) -> None:
+    with pytest.raises(data_parser.BadForm) as caught:
+        data_parser.chosen(text, yaml=True)
+    assert caught.value.lines[0] == start
+    assert caught.value.lines[-1] == "application/x-yaml output not supported by v0.0.44"
+
+
+@pytest.mark.parametrize("style", ["compact", "pretty"])
+def test_styles(style: str, running: list[Job], golden: Any) -> None:
+    context = golden("running", "one").context
+    document = report.jobs_document(running, ABOUT, context.now, context.cluster)
+    text = "".join(report.dump(document, data_parser.chosen("", style=data_parser.style(style))))
+    usual = json.loads("".join(report.dump(report.jobs_document(running, ABOUT, context.now, context.cluster))))
+    assert json.loads(text) == usual
+    assert (text.count("\n") == 1) == (style == "compact")
+    with pytest.raises(ValueError):
+        data_parser.style("compact,nope")
