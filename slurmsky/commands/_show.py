@@ -20,11 +20,12 @@ from ..model.states import JobFlag, NodeState
 from ..options.help import help_text
 from ..options.query import ScontrolQuery
 from ..options.table import load
+from ..options.values import leading_int
 from ..report import config as report_config
 from ..report import reservations as report_reservations
 from ..report import show as report
 from ..report import show_nodes as report_nodes
-from ..report.json_rest import process_record
+from ..report.json_rest import process_record, resource_records
 from . import _targets
 from ._documents import write
 from ._report import nodes_and_cluster
@@ -358,30 +359,55 @@ def _aliases(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     return 0
 
 
+def _resources(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
+    """The cores, memory and devices of a job that runs, node by node."""
+    if value is None:
+        ctx.err("missing JobId: Success")
+        return 0
+    book = ctx.queue.book
+    number = leading_int(value)
+    job = book.jobs.get(number)
+    if as_data(query):
+        records = resource_records(job, book.cluster) if job is not None else []
+        return answer(ctx, query, lambda form, about, now: form.managed_document("nodes", records, about))
+    if job is None or not job.shares or job.state.finished:
+        ctx.error(f"JobId={number} lookup failed: {Errno.INVALID_JOB_ID.text}" if job is None
+                  else f"JobId={number} not running")  # fmt: skip
+        return 1
+    ctx.out("".join(f"{line}\n" for line in report.resource_lines(job)))
+    return 0
+
+
+#: what can be shown: the word, how many letters of it suffice, and who does it. The first that fits is meant.
+#: Source: src/scontrol/scontrol.c _show_it.
 ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, str | None], int]], ...] = (
-    ("jobs", 1, _jobs),
-    ("steps", 1, _steps),
-    ("nodes", 1, _nodes),
-    ("partitions", 1, _partitions),
-    ("config", 1, _config),
-    ("hostnames", 5, _hostnames),
-    ("hostlistsorted", 9, _encode(lambda names: hostlist.compress_sorted(names))),
-    ("hostlist", 5, _encode(lambda names: hostlist.compress(names))),
-    ("licenses", 2, _licenses),
-    ("reservations", 1, _reservations),
-    ("reservationname", 1, _reservations),
-    ("topology", 1, _constant(err="scontrol: error: No topology information available")),
-    ("daemons", 1, _constant(out="slurmctld slurmd\n")),
     ("aliases", 1, _aliases),
     ("bbstat", 2, _constant()),
-    ("burstbuffer", 2, _constant()),
     ("dwstat", 2, _constant(out="")),
-    ("federation", 1, _constant(out="")),
+    ("burstbuffer", 2, _constant()),
+    ("config", 1, _config),
+    ("daemons", 1, _constant(out="slurmctld slurmd\n")),
+    ("federations", 1, _constant(out="")),
+    ("hostnames", 5, _hostnames),
+    ("hostlist", 5, _encode(lambda names: hostlist.compress(names))),
+    ("hostlistsorted", 9, _encode(lambda names: hostlist.compress_sorted(names))),
+    ("jobs", 1, _jobs),
+    ("jobid", 1, _jobs),
+    ("licenses", 2, _licenses),
+    ("nodes", 1, _nodes),
+    ("partitions", 2, _partitions),
+    ("partitionname", 2, _partitions),
+    ("reservations", 1, _reservations),
+    ("reservationname", 1, _reservations),
+    ("resources", 4, _resources),
     (
         "slurmd",
-        1,
+        2,
         _constant(err="slurm_slurmd_info: Unable to contact slurm controller (connect failure)", code=1),
     ),
+    ("steps", 2, _steps),
+    ("topoconf", 5, _constant()),
+    ("topology", 1, _constant(err="scontrol: error: No topology information available")),
 )
 
 

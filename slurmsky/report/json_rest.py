@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from slurmsky.language.hostlist import compress_sorted
+from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Job, Step
 from slurmsky.model.reservation import Reservation
 from slurmsky.model.spec import INFINITE
@@ -144,3 +145,20 @@ def process_record(pid: int, job: str, step: str, local: str, task: str) -> Reco
 
     return {"global_task_id": which(task), "local_task_id": which(local), "job_id": int(job), "pid": pid,
             "step_id": step}
+
+
+def resource_records(job: Job, cluster: ClusterConfig) -> list[Record]:
+    """NODE_RESOURCE_LAYOUT: what a job that runs has of each of its nodes."""
+    if job.state.finished:
+        return []
+    known = {node.name: node for node in cluster.nodes}
+    return [{
+        "node": share.name,
+        "sockets_per_node": known[share.name].sockets * known[share.name].boards if share.name in known else 1,
+        "cores_per_socket": known[share.name].cores if share.name in known else len(share.cpu_ids),
+        "mem_alloc": share.memory_mib,
+        "core_bitmap": facts.index_list(share.cpu_ids),
+        "channel": UNSET,
+        "gres": [{"name": name.partition(":")[0], "type": name.partition(":")[2], "count": len(indices),
+                  "index": facts.index_list(indices)} for name, indices in share.gres.items() if indices],
+    } for share in job.shares]  # fmt: skip

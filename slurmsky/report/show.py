@@ -313,3 +313,14 @@ def _step_lines(job: Job, step: Step, context: Context) -> Iterator[str]:
     yield from ("%s=%s" % pair for pair in optional if pair[1] != "(null)")
     if step.container:
         yield "Container=%s ContainerID=(null)" % step.container
+
+
+def resource_lines(job: Job) -> Iterator[str]:
+    """``scontrol show resources``: the cores, memory and devices of each node of a job."""
+    for share in job.shares:
+        yield f"Node={share.name} AbstractCores={facts.index_list(share.cpu_ids)} Memory={share.memory_mib}"
+        for name, indices in share.gres.items():
+            if indices:
+                what, _, kind = name.partition(":")
+                typed = f" Type={kind}" if kind else ""
+                yield f" Gres={what}{typed} Count={len(indices)} Index={facts.index_list(indices)}"

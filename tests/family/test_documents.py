@@ -14,7 +14,7 @@ _FLEET = """
     sbatch -W -o /dev/null --wrap 'srun -n2 true; srun false; exit 3'
     sbatch -o /dev/null -n2 --mem=100M -t 9 -J 'Ünï <b>"x"\\\\' --comment='a: b, #c' --wrap 'touch up; srun sleep 300'
     sbatch -H -o /dev/null --array=1,3-5%2 --mail-type=END --wrap true
-    sbatch -o /dev/null --gres=gpu:1 --exclusive --wrap 'sleep 300' : -n1
+    sbatch -o /dev/null -J role --gres=gpu:1 --exclusive --wrap 'sleep 300' : -n1 -J other
     sbatch -o /dev/null --begin=now+1hour --deadline=now+2days --signal=B:USR1@30 --nice=7 --wrap true
     J=$(sbatch --parsable -H -o /dev/null -N2 --wrap true); scancel $J
     scontrol create reservation reservationname=docs starttime=now+1day duration=5 nodes=n4 users=root
@@ -29,6 +29,7 @@ LINES = [
     ("scontrol show reservation", "RESERVATION_RESP"), ("scontrol show licenses", "LICENSES_RESP"),
     ("scontrol ping", "PING_ARRAY_RESP"), ("scontrol listjobs", "LISTJOBS_INFO_RESP"),
     ("scontrol listpids", "LISTPIDS_INFO_RESP"), ("scontrol liststeps", "LISTSTEPS_INFO_RESP"),
+    ("scontrol show resources $(squeue -ht R -n role -o %i)", "RESOURCE_LAYOUT_RESP"),
     ("sdiag", "DIAG_RESP"), ("sshare -a", "SHARES_RESP"), ("sacctmgr show association", "ASSOCS_RESP"),
     ("sacctmgr show user", "USERS_RESP"), ("sacctmgr show account", "ACCOUNTS_RESP"),
     ("sacctmgr show cluster", "CLUSTERS_RESP"), ("sacctmgr show qos", "SLURMDBD_QOS_RESP"),
