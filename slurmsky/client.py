@@ -271,6 +271,10 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
         code = converse(command, Channel(sock), payload)
     except OSError as error:
         output_failed(command, error)
+    if command == "slurmsky" and args == ["stop"] and not agent:
+        from slurmsky import client_start
+
+        client_start.wait_until_gone(home())
     posix._exit(code & 0xFF)
 
 

@@ -107,6 +107,21 @@ def start(root: str, home: str, path: bytes) -> _socket.socket:
         os.close(lock)
 
 
+def wait_until_gone(home: bytes, limit_s: float = 10) -> None:
+    """After ``slurmsky stop``: the next command shall not find the controller that is leaving."""
+    try:
+        with open(os.path.join(home, b"controller.pid"), "rb") as file:
+            pid = int(file.read())
+        end = time.monotonic() + limit_s
+        while time.monotonic() < end:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                if file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X"):
+                    return
+            time.sleep(0.01)
+    except (OSError, ValueError):
+        return  # it is gone, or there is nothing to look at
+
+
 def _try_connect(path: bytes) -> _socket.socket | None:
     from slurmsky.client import connect
 

@@ -50,6 +50,13 @@ def test_a_job_outlives_stop(engine: Engine, run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "work" / f"slurm-{job}.out").read_text() == "rc=0\n"
 
 
+def test_a_command_after_stop_does_not_meet_the_one_that_leaves(engine: Engine, run: Run) -> None:
+    for number in range(1, 6):
+        assert run("sbatch", "--parsable", "-H", "--wrap", "true") == (0, f"{number}\n", "")
+        assert run("slurmsky", "stop") == (0, "", "")
+        assert not engine.controller()
+
+
 class TestIdle:
     @pytest.fixture
     def limits(self) -> str:
