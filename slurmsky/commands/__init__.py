@@ -20,5 +20,5 @@ def find(name: str) -> Callable[[Any], Any] | None:
 
 def in_idle_time(queue: Any) -> AsyncGenerator[None, None]:
     """What the controller may do when it has nothing else to do, in small pieces."""
-    pieces: AsyncGenerator[None, None] = importlib.import_module(".sacct", __name__).prepare(queue)
+    pieces: AsyncGenerator[None, None] = importlib.import_module("._past", __name__).prepare(queue)
     return pieces

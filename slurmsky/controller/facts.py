@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..model.job import Job
 from ..model.spec import NO_VAL
 from ..model.states import JobState
+from ..report.accounting import started
 from ..report.spending import Charge
 from ..report.utilization import Use
 
 COLUMNS = (
     "job_id", "restarts", "superseded", "array_id", "task", "state", "uid", "gid", "user", "account", "partition",
     "qos", "wckey", "name", "submit", "eligible", "start", "finish", "suspended", "cpus", "nodes", "memory_mib",
-    "managed", "cost", "born", "spent", "waited",
+    "managed", "cost", "born", "spent", "waited", "started", "limit_min", "by_main", "node_list", "reason", "features",
 )  # fmt: skip
 INSERT = f"INSERT OR REPLACE INTO facts ({','.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"
 
@@ -38,7 +40,8 @@ def row(job: Job, superseded: bool) -> tuple[object, ...]:
         finish, job.suspended_s, job.num_cpus, job.num_nodes,
         sum([share.memory_mib for share in job.shares]), int(job.managed_job_id is not None), job.cost,
         min([moment for moment in (job.submit_time, job.eligible_time, job.start_time) if moment > 0], default=0.0),
-        *_whole(job, finish),
+        *_whole(job, finish), int(started(job)), job.time_limit_min, int(job.sched_main), ",".join(job.nodes),
+        _text(job.reason), _text((job.spec.constraint or "").replace("&", ",")),
     )  # fmt: skip
 
 
@@ -82,8 +85,9 @@ class Where:
 
 #: runs a statement with values by their names
 Ask = Callable[[str, dict[str, object]], Iterable[tuple[Any, ...]]]
-#: no condition
+#: no condition, and one that never holds
 ANY = Where()
+NOTHING = Where(("0",))
 
 
 def among(column: str, values: Iterable[object]) -> Where:
@@ -92,20 +96,72 @@ def among(column: str, values: Iterable[object]) -> Where:
     return Where((f"{column} IN ({','.join('?' * len(found))})",), found) if found else ANY
 
 
-def in_states(names: Iterable[str]) -> Where:
-    """The only runs that sacct may mean by these words of -s: some are of a time and not of the present state."""
+def shares_one(column: str, values: Iterable[str]) -> Where:
+    """A list with commas in a fact and ``values`` have one in common; ``values`` () is no condition."""
+    wanted = ",".join(values)
+    return Where((f"shares_one({column}, ?)",), (_text(wanted),)) if wanted else ANY
+
+
+@lru_cache(maxsize=1000)
+def _words(texts: str | bytes) -> frozenset[str]:
+    return frozenset(_back(texts).split(","))
+
+
+@lru_cache(maxsize=1000)
+def _shares_one(texts: str | bytes, wanted: str | bytes) -> bool:
+    return not _words(wanted).isdisjoint(_words(texts))
+
+
+#: functions that the conditions use, by their names in SQL, each of two values
+FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {"shares_one": _shares_one}
+
+
+def one_holds(texts: Iterable[str]) -> Where:
+    """One of these conditions in SQL holds; () never does."""
+    return Where((f"({' OR '.join(texts) or '0'})",))
+
+
+def between(column: str, low: float, high: float) -> Where:
+    """A number lies there, both ends included."""
+    return Where((f"{column} BETWEEN ? AND ?",), (low, high))
+
+
+def of_the_past(where: Where) -> Where:
+    """The conditions hold, or the run is not over: its facts are not the last ones."""
+    return Where((f"(finish=0 OR ({where.text}))",), where.values) if where.terms else ANY
+
+
+def in_states(names: Iterable[str], since: float, until: float) -> Where:
+    """What sacct means by these words of -s: some are of a time, and not of the present state.
+
+    Of runs that are not over, those that may be meant.
+    """
     words = set(names)
     if not words or "all" in words:
         return ANY
-    found = among("state", [state.value for state in JobState if state.name in words])
-    terms = [*found.terms]
+    ended = JobState.COMPLETED.value
+    now = among("state", [state.value for state in JobState if state.name in words])
+    lasting = among("state", [value for value in now.values if value != JobState.PENDING.value])
+    live, past = [*now.terms], [*lasting.terms]
+    values = [*lasting.values]
     if "PENDING" in words:
-        terms.append("eligible>0")
+        live.append("eligible>0")
+        past.append("(eligible>0 AND eligible<=? AND (NOT started OR start>=?))")
+        values += [until, since]
     if "RUNNING" in words:
-        terms.append(f"start>0 AND state>={JobState.COMPLETED.value}")
+        live.append(f"start>0 AND state>={ended}")
+        past.append(f"(state>={ended} AND start>0 AND start<=? AND finish>=?)")
+        values += [until, since]
     if "REQUEUED" in words:
-        terms.append("restarts>0")
-    return Where((f"({' OR '.join(terms) or '0'})",), found.values)
+        live.append("restarts>0")
+        past.append(f"(restarts>0 AND state<{ended})")
+    text = f"CASE WHEN finish=0 THEN {' OR '.join(live) or '0'} ELSE {' OR '.join(past) or '0'} END"
+    return Where((text,), (*now.values, *values))
+
+
+def could_run(until: float) -> Where:
+    """Runs that could have run by then: slurmdbd knows no others. Of those that are not over, all."""
+    return Where(("(finish=0 OR (eligible>0 AND eligible<=?))",), (until,))
 
 
 def window(since: float, until: float, duplicates: bool) -> Where:
@@ -124,7 +180,7 @@ _INSIDE = "(finish>0 AND finish<=:end AND finish<=:now AND born>=:start)"
 _USES = f"""
 WITH lives AS (
     SELECT *, CAST(start AS INTEGER) AS began, CAST(CASE WHEN {_OVER} THEN finish ELSE :now END AS INTEGER) AS until,
-        CASE WHEN {_RAN} THEN start ELSE :now END AS started
+        CASE WHEN {_RAN} THEN start ELSE :now END AS waited_until
     FROM facts INDEXED BY facts_by_owner WHERE NOT {_INSIDE} AND %s
 ), parts AS (
     SELECT *,
@@ -132,7 +188,7 @@ WITH lives AS (
             THEN (min(until, :end) - max(began, :start)) * max(0.0, until - began - suspended) / (until - began)
             ELSE 0.0 END AS seconds,
         CASE WHEN eligible>0 AND NOT (start=0 AND {_OVER})
-            THEN max(0.0, min(started, :end, :now) - max(eligible, :start)) ELSE 0.0 END AS waits
+            THEN max(0.0, min(waited_until, :end, :now) - max(eligible, :start)) ELSE 0.0 END AS waits
     FROM lives
 ), sums AS (
     SELECT account, user, qos, wckey, cpus, min(submit) AS submit, sum(spent>0) AS ran, total(spent) AS seconds,

@@ -1,64 +1,129 @@
-"""What was printed of jobs that are over is kept: the past does not change.
+"""What is said of jobs that are over is kept: the past does not change.
 
-A page is what a query said of some runs of neighbouring ids (``Store.page_of``), packed. The store keeps it: it is
-found again by the words of the query and the runs, also by the next controller, and it goes in the transaction that
-commits a change of any job with one of its ids. All pages together are of bounded size; those made first go first.
+A page has the cells of some rows (a job, or a step of one) of all runs of neighbouring ids (``Store.page_of``), column
+by column, each packed by itself: any choice of columns and of runs is printed from it. The store keeps it: it is found
+again by what its cells depend on, also by the next controller, and it goes in the transaction that commits a change of
+any job with one of its ids. All pages together are of bounded size; those made first go first.
 
-The pages that most people ask for are made in the controller's idle time (``sacct.prepare``), when all of their jobs
-are over: a first question costs what the next ones cost.
+Pages are made in the controller's idle time (``commands/_past.py``), when all of their jobs are over, so that a first
+question costs what the next ones cost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
+import sys
 import time
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
-from .store import Store, StoreError
+from ..report.print_fields import Same
+from .store import Run, Store, StoreError
 
 log = logging.getLogger("slurmsky.controller")
 
-#: bytes of packed pages that are kept: some hundred thousand lines of ``sacct -l``, and ten times as many of ``sacct``
-ROOM = 64 << 20
+#: bytes of packed pages that are kept
+ROOM = 256 << 20
 #: no more is made in idle time when so much is there
 _ENOUGH = ROOM * 3 // 4
 #: pages that may be put before the size of all is looked at again
 _UNCOUNTED = 64
-#: what a page needs beside its lines
+#: what a page needs beside its cells
 _OVERHEAD = 512
 
+Cell = str | None
+_BETWEEN, _NONE = "\x1f", "\x1e"
 
-@dataclass(frozen=True)
+
 class Page:
-    """Lines, packed. ``latest``: when the last of its jobs could have run; a window that ends before is another."""
+    """Rows of some runs, in the order of the runs, by columns."""
 
-    packed: bytes
-    latest: float
+    def __init__(self, runs: Sequence[tuple[int, int]], counts: Sequence[int], columns: Mapping[str, bytes]) -> None:
+        self._counts = list(counts)
+        self._starts = [0, *accumulate(counts)]
+        self._places = {(job_id, restarts): place for place, (job_id, restarts) in enumerate(runs)}
+        self._columns = dict(columns)
 
     @classmethod
-    def of(cls, text: str, latest: float) -> Page:
-        """The page with this text."""
-        return cls(zlib.compress(text.encode("utf-8", "surrogateescape"), 1), latest)
+    def of(cls, runs: Sequence[tuple[int, int]], counts: Sequence[int], cells: Mapping[str, Sequence[Cell]]) -> Page:
+        """The page with these cells; ``counts``: how many rows each run has."""
+        return cls(runs, counts, {name: _packed(column) for name, column in cells.items()})
 
-    def text(self) -> bytes:
-        """Its text, as bytes of UTF-8."""
-        return zlib.decompress(self.packed)
+    @classmethod
+    def read(cls, packed: bytes) -> Page:
+        """The page that was ``written``."""
+        (length,) = memoryview(packed)[:8].cast("q")
+        runs, counts, sizes = json.loads(zlib.decompress(packed[8 : 8 + length]))
+        starts = accumulate(sizes.values(), initial=8 + length)
+        return cls(runs, counts, {name: packed[start : start + size]
+                                  for (name, size), start in zip(sizes.items(), starts, strict=False)})  # fmt: skip
+
+    def written(self) -> bytes:
+        """The page as bytes."""
+        sizes = {name: len(column) for name, column in self._columns.items()}
+        head = zlib.compress(json.dumps([list(self._places), self._counts, sizes], separators=(",", ":")).encode(), 1)
+        return b"".join((len(head).to_bytes(8, sys.byteorder), head, *self._columns.values()))
+
+    def has(self, names: Iterable[str]) -> bool:
+        """Whether all of these columns are there."""
+        return self._columns.keys() >= set(names)
+
+    def with_columns(self, cells: Mapping[str, Sequence[Cell]]) -> Page:
+        """The same with more columns."""
+        more = {name: _packed(column) for name, column in cells.items()}
+        return Page(list(self._places), self._counts, {**self._columns, **more})
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return self._starts[-1]
+
+    def rows(self, runs: Sequence[Run]) -> tuple[list[int], list[int] | None]:
+        """How many rows each of these runs has, and where they are; None: they are all rows, as they stand."""
+        places = [self._places[run[:2]] for run in runs]
+        counts = [self._counts[place] for place in places]
+        if len(places) == len(self._counts) and all(place == number for number, place in enumerate(places)):
+            return counts, None
+        starts = self._starts
+        return counts, [row for place in places for row in range(starts[place], starts[place + 1])]
+
+    def cells(self, name: str, rows: Sequence[int] | None) -> Sequence[Cell] | Same:
+        """A column, of these rows."""
+        column = _unpacked(self._columns[name])
+        return column if rows is None or isinstance(column, Same) else [column[row] for row in rows]
 
 
-@dataclass(frozen=True)
-class Key:
-    """The name of a page."""
+def _packed(column: Sequence[Cell]) -> bytes:
+    """A kind and the cells: one for all, between separators, or as JSON where a cell contains one of these."""
+    first = column[0] if column else None
+    if all(cell == first for cell in column):
+        return b"-" if first is None else b"=" + first.encode("utf-8", "surrogatepass")
+    text = _BETWEEN.join([_NONE if cell is None else cell for cell in column])
+    plain = text.count(_BETWEEN) == len(column) - 1 and text.count(_NONE) == sum(cell is None for cell in column)
+    if not plain:
+        return b"[" + zlib.compress(json.dumps(column).encode(), 1)
+    return b"|" + zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
 
-    number: int
-    words: bytes
-    runs: bytes
+
+def _unpacked(packed: bytes) -> Sequence[Cell] | Same:
+    kind, rest = packed[:1], packed[1:]
+    if kind == b"-":
+        return Same(None)
+    if kind == b"=":
+        return Same(rest.decode("utf-8", "surrogatepass"))
+    if kind == b"[":
+        column: list[Cell] = json.loads(zlib.decompress(rest))
+        return column
+    text = zlib.decompress(rest).decode("utf-8", "surrogatepass")
+    cells = text.split(_BETWEEN)
+    return [None if cell == _NONE else cell for cell in cells] if _NONE in text else cells
 
 
 class Pages:
@@ -70,20 +135,19 @@ class Pages:
         self._room = room
         self._uncounted = _UNCOUNTED
 
-    def words(self, asked: object) -> bytes:
-        """A query's part of its pages' names: another program or another cluster says other things."""
+    def words(self, *asked: object) -> bytes:
+        """The name of pages whose cells depend on this: another program or another cluster says other things."""
         return digest((asked, self._cluster, time.tzname, time.timezone, program()))
 
-    def get(self, key: Key, until: float) -> Page | None:
-        """The page of this name, for a window that ends then."""
-        found = self._store.page(key.number, key.words, key.runs)
-        page = None if found is None else Page(found[1], found[0])
-        return None if page is None or page.latest > until else page
+    def get(self, number: int, words: bytes) -> Page | None:
+        """The page of this name."""
+        found = self._store.page(number, words)
+        return None if found is None else Page.read(found)
 
-    def put(self, key: Key, page: Page) -> None:
+    def put(self, number: int, words: bytes, page: Page) -> None:
         """Keep a page."""
         try:
-            self._store.put_page(key.number, key.words, key.runs, page.latest, page.packed)
+            self._store.put_page(number, words, page.written())
             self._uncounted += 1
             if self._uncounted >= _UNCOUNTED:
                 self._uncounted = 0
@@ -104,7 +168,7 @@ def digest(value: object) -> bytes:
 
 @cache
 def program() -> tuple[tuple[str, int, int], ...]:
-    """This program as it is installed: a newer one may print the same jobs otherwise."""
+    """This program as it is installed: a newer one may say otherwise of the same jobs."""
     root = Path(__file__).resolve().parent.parent
     files: Iterable[Path] = (path for folder in ("commands", "language", "model", "options", "report")
                              for path in (root / folder).rglob("*") if path.suffix in (".py", ".csv", ".lark"))

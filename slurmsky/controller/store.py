@@ -29,7 +29,7 @@ class StoreError(Exception):
 
 
 #: which facts are kept; another text has those of all jobs made anew
-_FACTS = "2"
+_FACTS = "3"
 #: ids of a page, as a power of two
 _PAGE_BITS = 8
 _NO_PAGE = "DELETE FROM pages WHERE number=?"
@@ -53,7 +53,7 @@ class Run(NamedTuple):
     job_id: int
     restarts: int
     finish: float
-    array_id: int = 0
+    start: float = 0.0
 
 
 class Store:
@@ -73,6 +73,8 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("PRAGMA cache_size=-4000")
+            for name, function in facts.FUNCTIONS.items():
+                self._db.create_function(name, 2, function, deterministic=True)
             self._check()
             self._migrate()
             self._fill_facts()
@@ -302,16 +304,14 @@ class Store:
         """Changes when anything of a job on this page is committed."""
         return self._editions[page]
 
-    def page(self, number: int, words: bytes, runs: bytes) -> tuple[float, bytes] | None:
+    def page(self, number: int, words: bytes) -> bytes | None:
         """What ``put_page`` kept under this name."""
-        found: tuple[float, bytes] | None = self._db.execute(
-            "SELECT latest, packed FROM pages WHERE number=? AND words=? AND runs=?", (number, words, runs)
-        ).fetchone()
-        return found
+        found = self._db.execute("SELECT packed FROM pages WHERE number=? AND words=?", (number, words)).fetchone()
+        return None if found is None else bytes(found[0])
 
-    def put_page(self, number: int, words: bytes, runs: bytes, latest: float, packed: bytes) -> None:
+    def put_page(self, number: int, words: bytes, packed: bytes) -> None:
         """Keep a page until anything of a job on it is committed. Raises StoreError."""
-        self._commit(("INSERT OR REPLACE INTO pages VALUES (?,?,?,?,?)", [(number, words, runs, latest, packed)]))
+        self._commit(("INSERT OR REPLACE INTO pages VALUES (?,?,?)", [(number, words, packed)]))
 
     def size_of_pages(self, overhead: int) -> int:
         """Bytes of all pages."""
@@ -325,14 +325,24 @@ class Store:
         if self.size_of_pages(overhead) > room:
             self._commit((f"DELETE FROM pages WHERE rowid IN ({kept})", [(overhead, room)]))
 
-    def unprinted(self, words: bytes, before: int) -> list[int]:
-        """Pages of smaller numbers whose runs are all over, and of which none is kept for a query; the last first."""
-        rows = self._db.execute(
-            "SELECT job_id>>? AS number FROM facts GROUP BY number HAVING number<? AND min(superseded OR finish>0)"
-            " AND number NOT IN (SELECT number FROM pages WHERE words=?) ORDER BY number DESC",
-            (_PAGE_BITS, before, words),
-        )  # fmt: skip
-        return [number for (number,) in rows]
+    def settled(self, number: int) -> bool:
+        """Whether all runs on a page are over, and no more will come."""
+        (last,) = self._db.execute("SELECT max(job_id) FROM facts").fetchone()
+        if last is None or number >= self.page_of(last):
+            return False
+        here = self.ids_of(number)
+        (over,) = self._db.execute(
+            f"SELECT min(superseded OR finish>0) FROM facts WHERE {here.text}", here.values
+        ).fetchone()
+        return bool(over)
+
+    def printed(self, words: bytes) -> set[int]:
+        """Pages that are kept under this name."""
+        return {number for (number,) in self._db.execute("SELECT number FROM pages WHERE words=?", (words,))}
+
+    def runs_on(self, number: int) -> list[Run]:
+        """All runs on a page, in the order of sacct."""
+        return self.runs(0, float("inf"), duplicates=True, where=self.ids_of(number))
 
     def runs(
         self, since: float, until: float, duplicates: bool = False, where: facts.Where = facts.ANY
@@ -340,7 +350,7 @@ class Store:
         """Runs in a window of which all conditions hold, in the order of sacct (``accounting_order``)."""
         chosen = facts.window(since, until, duplicates) & where
         rows = self._db.execute(
-            f"SELECT job_id, restarts, finish, array_id FROM facts WHERE {chosen.text} ORDER BY {facts.ORDER}",
+            f"SELECT job_id, restarts, finish, start FROM facts WHERE {chosen.text} ORDER BY {facts.ORDER}",
             chosen.values,
         )
         return list(map(Run._make, rows))

@@ -88,12 +88,17 @@ def sacct_columns(text: str, context: Context) -> list[Column[Record]]:
 def sacct_pieces(jobs: Iterable[Job], columns: Sequence[Column[Record]], context: Context, look: Look,
                  allocations: bool = False, each: bool = False, only_steps: Container[int] = ()) -> Iterator[str]:
     """What sacct prints of these jobs, line by line."""
+    return table_pieces(columns, records(jobs, allocations, each, only_steps), look, alike(context))
+
+
+def alike(context: Context) -> Callable[[Record], Hashable]:
+    """Which lines have equal values in shared fields."""
     kinds = context.kinds
 
-    def alike(record: Record) -> Hashable:
+    def kind(record: Record) -> Hashable:
         return kinds.of(record.job) if record.step is None else kinds.of_step(record.job, record.step)
 
-    return table_pieces(columns, records(jobs, allocations, each, only_steps), look, alike)
+    return kind
 
 
 def sacct_text(jobs: Iterable[Job], columns: Sequence[Column[Record]], context: Context, look: Look,

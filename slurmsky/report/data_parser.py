@@ -50,6 +50,11 @@ class Form:
     said: tuple[str, ...] = ()
 
     @property
+    def usual(self) -> bool:
+        """Whether it is JSON with the records as they are made."""
+        return not (self.yaml or self.complex or self.style) and self.version == NEWEST
+
+    @property
     def plugin(self) -> str:
         """The name under which an answer says how it was written."""
         return _PREFIX + self.version + self.flags

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from slurmsky.model.cluster import ClusterConfig, PartitionConfig
 from slurmsky.model.job import Job, Node, Step
@@ -50,9 +50,13 @@ def meta(command: str, arguments: Sequence[str], cluster: str, user: str = "", g
 
 
 class Document(dict[str, Any]):
-    """A whole answer; ``layout`` names the kind of its records, which are what stands first."""
+    """A whole answer; ``layout`` names the kind of its records, which are what stands first.
+
+    ``written``: the same records, some of them as they were Written in the usual form.
+    """
 
     layout = ""
+    written: Optional[Iterable[Any]] = None
 
 
 def answer(layout: str, name: str, records: Iterable[Any], about: Record, **more: Any) -> Document:
@@ -138,14 +142,29 @@ def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig],
 
 def accounting_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Answer of sacct --json."""
+    return answer("accounting", "jobs", accounting_records(jobs, now, cluster), about)
+
+
+def accounting_records(jobs: Iterable[Job], now: float, cluster: ClusterConfig) -> Iterator[Record]:
+    """Jobs as sacct --json has them."""
     context = _context(now, cluster)
-    return answer("accounting", "jobs", (accounting_record(job, context) for job in accounting_order(jobs)), about)
+    for job in accounting_order(jobs):
+        yield accounting_record(job, context)
+
+
+class Written(str):
+    """A record as ``json_record`` wrote it."""
+
+
+def json_record(record: Record) -> str:
+    """A record as it stands in an answer of the usual form."""
+    return _Alike(_json_entry, "{", ", ", "}", _encode)(record)
 
 
 def dump(document: Document, form: Form = USUAL) -> Iterator[str]:
     """A document as text, in pieces: that of ten thousand jobs is fifty megabytes."""
     first, *others = document.items()
-    records = first[1]
+    records = document.written if document.written is not None and form.usual else first[1]
     if isinstance(records, Mapping):  # one record, not a list of them
         formed: Any = next(iter(form.records(document.layout, [records])))
     else:
@@ -207,6 +226,8 @@ class _Alike:
         self._texts: list[str] = []
 
     def __call__(self, record: Any) -> str:
+        if isinstance(record, Written):
+            return record
         if not isinstance(record, dict) or not record:
             return self._other(record)
         keys, values, entry = list(record), list(record.values()), self._entry

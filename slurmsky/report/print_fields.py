@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby, islice, repeat
 from operator import attrgetter
-from typing import Any, Callable, Generic, Optional, TypeVar
+from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar, Union
 
 from slurmsky.language import formats
 
@@ -128,7 +128,7 @@ def table_pieces(
         yield "".join(["%*.*s " % (column.width, abs(column.width), column.name) for column in columns]) + "\n"
         yield "".join(["-" * abs(column.width) + " " for column in columns]) + "\n"
     for line in _lines(columns, [_form(column) for column in columns], "", rows, alike):
-        yield (line if line.isascii() else line.encode("latin-1").decode("utf-8", "surrogateescape")) + "\n"
+        yield _decoded(line) + "\n"
 
 
 class _Cells(dict[Any, str]):
@@ -196,8 +196,84 @@ def _own(field: Field[Row], form: Form) -> Place[Row]:
     return lambda rows, kinds, values: map(cell, zip(*[values[name] for name in names]))
 
 
+def values_of(
+    fields: Mapping[str, Field[Row]], rows: Sequence[Row], alike: Alike[Row]
+) -> dict[str, list[Optional[str]]]:
+    """The values of fields, by name, for some hundred rows."""
+    shared = {name: field.value for name, field in fields.items() if field.shared}
+    if len(shared) < _WORTHWHILE:
+        shared = {}
+    known: dict[Hashable, tuple[Optional[str], ...]] = {}
+    together = []
+    for row, kind in zip(rows, map(alike, rows) if shared else ()):
+        values = known.get(kind)
+        if values is None:
+            values = known[kind] = tuple([value(row) for value in shared.values()])
+        together.append(values)
+    columns = dict(zip(shared, map(list, zip(*together)))) if together else {name: [] for name in shared}
+    return {name: columns[name] if name in shared else list(map(field.value, rows)) for name, field in fields.items()}
+
+
+class Same(NamedTuple):
+    """A column that has one value in all rows."""
+
+    value: Optional[str]
+
+
+class Writer(Generic[Row]):
+    """Writes rows of which the values are known."""
+
+    def __init__(self, columns: Sequence[Column[Row]], look: Look) -> None:
+        self._glue = look.delimiter if look.parsable else ""
+        self._end = (look.delimiter if look.parsable == 1 else "") + "\n"
+        self._wide = not look.parsable
+        self._cells = [_plain_cells if look.parsable else _cells(column) for column in columns]
+
+    def lines(self, values: Sequence[Union[Sequence[Optional[str]], Same]], count: int) -> list[str]:
+        """The lines of so many rows, of the values of each column."""
+        glue, end = self._glue, self._end
+        places: list[Iterable[str]] = []
+        # Columns side by side that are the same in all rows are written once.
+        for same, group in groupby(zip(self._cells, values), lambda pair: isinstance(pair[1], Same)):
+            if same:
+                places.append(repeat(glue.join([next(iter(cells(column))) for cells, column in group]), count))
+            else:
+                places += [cells(column) for cells, column in group]
+        lines = map(glue.join, zip(*places))
+        return [_decoded(line) + end for line in lines] if self._wide else [line + end for line in lines]
+
+
+def _plain_cells(values: Sequence[Optional[str]]) -> Iterable[str]:
+    return map(_plain, values) if None in values else values  # type: ignore[return-value]
+
+
+def _cells(column: Column[Row]) -> Callable[[Sequence[Optional[str]]], Iterable[str]]:
+    """How the values of a column become its cells."""
+    cell, conversion = _Cells(_form(column)).__getitem__, _conversion(column)
+    size = abs(column.width) if column.field.kind == TEXT else None
+
+    def cells(values: Sequence[Optional[str]]) -> Iterable[str]:
+        if None not in values:
+            texts: Sequence[str] = values  # type: ignore[assignment]
+            if "".join(texts).isascii() and (size is None or max(map(len, texts)) <= size):
+                return map(conversion.__mod__, texts)  # nothing is cut, and characters are bytes
+        return map(cell, values)
+
+    return cells
+
+
+def _decoded(line: str) -> str:
+    """A line of cells in which each character stands for a byte (``_form``)."""
+    return line if line.isascii() else line.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
 def _plain(text: Optional[str]) -> str:
     return text or ""
+
+
+def _conversion(column: Column[Row]) -> str:
+    width = column.width
+    return "%%%ds " % width if column.field.kind == NUMBER else "%%%d.%ds " % (width, abs(width))
 
 
 def _form(column: Column[Row]) -> Callable[[Optional[str]], str]:
@@ -206,7 +282,7 @@ def _form(column: Column[Row]) -> Callable[[Optional[str]], str]:
     size = abs(width)
     # A number's empty cell is as wide as the column and at least one blank wide.
     empty = "%*s " % (width, " ") if kind == NUMBER else " " * size + " "
-    conversion = "%%%ds " % width if kind == NUMBER else "%%%d.%ds " % (width, size)
+    conversion = _conversion(column)
     cut = kind == TEXT
 
     def form(text: Optional[str]) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-import zlib
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from local_engine import LocalEngine, local_engine
 
+from slurmsky.controller.pages import Page
 from slurmsky.controller.store import Store
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
+from slurmsky.report.print_fields import Same
 
 
 def test_what_is_kept_is_what_is_so(engine: LocalEngine) -> None:
@@ -33,25 +37,47 @@ def test_what_is_kept_is_what_is_so(engine: LocalEngine) -> None:
     assert engine.run(["sacct", "-n", "--name=past", "-Snow-2hour", "-Enow-1hour"]).stdout == ""
 
 
+STATES = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.CANCELLED)
+NAMES = ("old", "größe", "two words", "日本語の仕事", "n\udcff", "tab\tbed", "a|b", "x\x1fy", "l" * 70)
+
+
 def fill(path: Path, first: int, many: int) -> None:
-    """Jobs that were over an hour ago, each with a batch step; the last ones are of an array."""
+    """Jobs of many kinds that were over an hour ago, most with a batch step; the last ones are of an array."""
     end = int(time.time()) - 3600
-    jobs = []
+    jobs, earlier = [], []
     for number in range(first, first + many):
         array = first + many - 40 if number >= first + many - 40 else 0
-        job = Job(number, JobSpec(), f"old{number}", "root", 0, 0, "root", "root", "debug", state=JobState.COMPLETED,
-                  submit_time=end - 90, eligible_time=end - 90, start_time=end - 60 + number % 7, end_time=end,
+        job = Job(number, JobSpec(constraint="gpu" if number % 5 == 0 else None), NAMES[number % len(NAMES)], "root", 0,
+                  0, "root", "root", ("debug", "gpu")[number % 2], state=STATES[number % 11 % 4],
+                  submit_time=end - 90 - number % 3, eligible_time=0 if number % 50 == 7 else end - 80,
+                  start_time=end - 60 + number % 7, end_time=end + number % 600, exit_code=number % 3,
+                  cancelled_by=0 if number % 11 % 4 == 3 else None, comment="x" * (number % 9),
                   array_job_id=array, array_task_id=number - array if array else None,
-                  shares=[NodeShare("n1", cpu_ids=(0,), tasks=1)])  # fmt: skip
-        job.steps["batch"] = Step(number, "batch", "batch", JobState.COMPLETED, ("n1",), cpus=1, start_time=end - 60,
-                                  end_time=end, usage=Usage(user_s=number, tasks=1, max_rss=4096 * number))  # fmt: skip
+                  shares=[NodeShare(f"n{1 + number % 3}", cpu_ids=(0,), tasks=1, memory_mib=number % 4 * 100)],
+                  num_cpus=1 + number % 2, time_limit_min=(60, 4294967295)[number % 2])  # fmt: skip
+        for step_id in ("batch", "0", "1")[: number % 4]:
+            job.steps[step_id] = Step(number, step_id, f"s{number % 20}", job.state, (job.nodes[0],), cpus=1,
+                                      start_time=end - 60, end_time=end,
+                                      usage=Usage(user_s=number, tasks=number % 2, max_rss=4096 * number))  # fmt: skip
         jobs.append(job)
+        if number % 40 == 3:
+            earlier.append(replace(job, restarts=0, state=JobState.NODE_FAIL, steps={}))
+            job.restarts = 1
     store = Store(path)
-    store.write(jobs, [(job, job.steps["batch"]) for job in jobs], (), {"next_job_id": first + many})
+    store.write(jobs, [(job, step) for job in jobs for step in job.steps.values()], earlier,
+                {"next_job_id": first + many})  # fmt: skip
     store.close()
 
 
-def test_usual_pages_are_made_before_anybody_asks() -> None:
+FORMS = ((), ("-l",), ("-X",), ("-X", "-P", "-oALL"), ("-p", "-oall"), ("-n", "-ostate%-9,jobname%12,reqmem,end"),
+         ("--units=K", "-oalltres%60,maxrss"), ("-D", "-b"), ("--array", "-X"),
+         ("-oJobName%3,Comment,NTasks%-5,User%1",))  # fmt: skip
+#: an array's ids mean all its elements; the times of these words are of the window
+FILTERS = ((), ("-sF,TO",), ("-sCA", "--nodelist=n2"), ("-Cgpu",), ("-rgpu",), ("-i1",), ("-I2",), ("-k60",),
+           ("--name=old,a|b",), ("-Ff",), ("-sF", "-rdebug", "-I1"))  # fmt: skip
+
+
+def test_pages_are_made_before_anybody_asks() -> None:
     with local_engine(Path(__file__).resolve().parent.parent / "oracle" / "site.toml") as engine:
         fill(engine.home / "queue.db", 1, 700)
         kept = sqlite3.connect(engine.home / "queue.db", timeout=30, isolation_level=None)
@@ -61,7 +87,7 @@ def test_usual_pages_are_made_before_anybody_asks() -> None:
 
         def wait_for_pages(number: int) -> None:
             end = time.monotonic() + 60
-            while kept.execute("SELECT count(DISTINCT words) FROM pages WHERE number=?", (number,)).fetchone() != (4,):
+            while kept.execute("SELECT count(*) FROM pages WHERE number=?", (number,)).fetchone() != (3,):
                 assert time.monotonic() < end, "nobody makes them"
                 engine.run(["squeue"])
                 time.sleep(0.1)
@@ -69,23 +95,44 @@ def test_usual_pages_are_made_before_anybody_asks() -> None:
         engine.run(["squeue"])
         for number in (0, 1):
             wait_for_pages(number)
-        ids = ",".join(map(str, range(1, 701)))
-        for form in ((), ("-l",), ("-X",), ("-l", "-X")):
-            assert engine.run(["sacct", *form, "-Snow-1days"]).stdout == engine.run(["sacct", *form, "-j", ids]).stdout
+        ids = ",".join(str(number) for number in range(1, 701) if number % 50 != 7)
+        # What is asked for by ids is read from the records.
+        for form, chosen in [*((form, ()) for form in FORMS), *((FORMS[2], chosen) for chosen in FILTERS),
+                             (("-l",), ("-sF,TO", "-rgpu")), (("--json",), ("-sCA",)),
+                             (("--json=v0.0.42",), ())]:  # fmt: skip
+            by_records, by_pages = asked(*form, *chosen, "-j", ids), asked(*form, *chosen)
+            if form == ("--json",):
+                jobs = [json.loads(text)["jobs"] for text in (by_records, by_pages)]
+                assert jobs[0] == jobs[1] and len(jobs[0]) > 90
+            else:
+                assert by_pages == by_records, (form, chosen)
+        cut = int(time.time()) - 3500
+        lines = asked("-X", "-T", "-n", "-P", "-oEnd", f"-E{datetime.fromtimestamp(cut):%Y-%m-%dT%H:%M:%S}").split()
+        assert max(lines) == f"{datetime.fromtimestamp(cut):%Y-%m-%dT%H:%M:%S}" and len(set(lines)) > 20
+
         # They are what is printed, also by the next controller.
+        def mark(column: str = "account") -> None:
+            for words, packed in kept.execute("SELECT words, packed FROM pages WHERE number=1").fetchall():
+                page = Page.read(packed)
+                if page.has([column]):
+                    assert isinstance(page.cells(column, None), Same)
+                    cells = ["a page", *["a page "] * (page.count - 1)]
+                    kept.execute("UPDATE pages SET packed=? WHERE number=1 AND words=?",
+                                 (page.with_columns({column: cells}).written(), words))  # fmt: skip
+
         engine.run(["slurmsky", "stop"])
-        kept.execute("UPDATE pages SET packed=? WHERE number=1", (zlib.compress(b"a page\n"),))
-        for form in ((), ("-l",), ("-X",), ("-l", "-X")):
-            assert engine.run(["sacct", *form, "-Snow-1days"]).stdout.count("\na page\n") == 1
-        assert "a page" not in asked("-o", "jobid")
+        mark()
+        for form in (("-P",), ("-X", "-P"), ("-n", "-oaccount%9"), ("-X", "--name=old,größe,a|b,x\x1fy,two words")):
+            assert asked(*form).count("a page") > 50
         # A change of one of its jobs takes a page away, and in time there is another.
         engine.run(["slurmsky", "stop"])
         store = Store(engine.home / "queue.db")
-        (job,) = store.history(0, time.time(), {300})
-        job.state = JobState.FAILED
+        (job,) = store.history(0, time.time(), {301})
+        job.state = JobState.OUT_OF_MEMORY
         store.write([job], (), (), {})
         store.close()
-        assert engine.run("sacct -Snow-1days | grep -c -e 'a page' -e FAILED").stdout == "1\n"
-        wait_for_pages(1)
-        assert engine.run("sacct -X -Snow-1days | grep -c -e 'a page' -e FAILED").stdout == "1\n"
+        for _ in range(2):
+            text = asked("-X", "-P")
+            assert "a page" not in text and text.count("OUT_OF_MEMORY") == 1
+            wait_for_pages(1)
         kept.close()

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.commands.sacct import _in_state
+from slurmsky.commands import _accounted as accounted
 from slurmsky.controller import facts
 from slurmsky.controller.store import Store
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
+from slurmsky.options.query import SacctQuery
 from slurmsky.report.spending import part_in
 
 NOW = 100_000.0
@@ -39,14 +40,17 @@ def made(number: int, chance: random.Random) -> Job:
     elif chance.random() < 0.2:
         start, eligible, end = 0.0, 0.0, submit + 1  # cancelled before it began
     shares = [NodeShare(f"n{n}", cpu_ids=(0, 1), memory_mib=chance.choice((0, 700))) for n in range(number % 3)]
+    spec = JobSpec(wckey=chance.choice((None, "w")), constraint=chance.choice((None, "gpu", "big&gpu", "big,fast")))
     return Job(
-        number, JobSpec(wckey=chance.choice((None, "w"))), chance.choice(("a", "b", ODD)),
+        number, spec, chance.choice(("a", "b", ODD)),
         chance.choice(("ada", "bob")), chance.choice((1, 2)), 1, "g", chance.choice(("x", "y")),
         chance.choice(("p", "p,q")),
         qos=chance.choice(("normal", "high")), state=state, submit_time=submit, eligible_time=eligible,
         start_time=start, end_time=end, suspended_s=chance.choice((0.0, 0.0, 7.0, 1000.0)), restarts=number % 4 // 3,
         num_cpus=chance.choice((1, 2, 64)), num_nodes=max(1, len(shares)), shares=shares,
-        cost=chance.choice((0.0, 0.0, 2.5)), managed_job_id=chance.choice((None, 9)),
+        time_limit_min=chance.choice((None, 10, 30, 4294967295)), sched_main=chance.random() < 0.5,
+        reason=chance.choice(("None", "Priority", ODD)), cost=chance.choice((0.0, 0.0, 2.5)),
+        managed_job_id=chance.choice((None, 9)),
     )  # fmt: skip
 
 
@@ -182,13 +186,39 @@ def test_jobs_older_than_the_table_get_their_facts(tmp_path: Path, jobs: list[Jo
     assert sqlite3.connect(path).execute("SELECT * FROM facts").fetchall() == wanted
 
 
-@pytest.mark.parametrize("words", [("FAILED", "TIMEOUT"), ("PENDING",), ("RUNNING",), ("REQUEUED",), ("RESIZING",),
-                                   ("COMPLETED", "RUNNING"), ("all",), ()])  # fmt: skip
-def test_no_run_that_is_meant_is_left_out(store: Store, jobs: list[Job], words: tuple[str, ...]) -> None:
-    for start, end in PERIODS:
-        inside = {(job.job_id, job.restarts): job for job in jobs if overlaps(job, start, end)}
-        found = {run[:2] for run in store.runs(start, end, True, facts.in_states(words))}
-        meant = {key for key, job in inside.items()
-                 if not words or "all" in words or _in_state(job, frozenset(words), start, end)}  # fmt: skip
-        assert meant <= found <= set(inside)
-    assert facts.in_states(("FAILED",)).values == (JobState.FAILED.value,)
+#: what sacct may be asked for, each alone or with others
+ASKED: dict[str, tuple[object, ...]] = {
+    "states": (("FAILED", "TIMEOUT"), ("PENDING",), ("RUNNING",), ("REQUEUED",), ("RESIZING",), ("SUSPENDED",),
+               ("COMPLETED", "RUNNING"), ("PENDING", "NODE_FAIL"), ("all",)),
+    "names": (("a",), (ODD, "b"), ("none",)), "accounts": (("x",), ("x", "y")), "qos": (("high",),),
+    "wckeys": (("w",),), "partitions": (("p",), ("q",), ("q", "z"), ("z",)), "nodelist": ("n[1-2]", "n2", "n0", "m1"),
+    "constraints": (("gpu",), ("big", "gpu"), ("none",)), "reasons": (("Priority",), ("None", "Resources"), (ODD,)),
+    "flags": (("NotSet",), ("SchedMain",), ("SchedBackfill",), ("StartReceived",), ("SchedSubmit",)),
+    "associations": (("0",), ("7",)), "nnodes": ((1, 0), (1, 1), (2, 9)), "ncpus": ((2, 2), (2, 64), (3, 0)),
+    "timelimit_min": (10, 4294967295), "timelimit_max": (60,),
+}  # fmt: skip
+
+
+def queries() -> list[SacctQuery]:
+    """Each alone, and two hundred with some at once."""
+    chance = random.Random(11)
+    some: list[dict[str, object]] = [{name: value} for name, values in ASKED.items() for value in values]
+    for _ in range(200):
+        some.append({name: chance.choice(ASKED[name]) for name in chance.sample(list(ASKED), 2)})
+    return [replace(SacctQuery(), allusers=True, **fields) for fields in some]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("start", "end"), PERIODS)
+def test_facts_choose_what_the_records_would(store: Store, jobs: list[Job], start: float, end: float) -> None:
+    inside = {(job.job_id, job.restarts): job for job in jobs if overlaps(job, start, end)}
+    over = {key for key, job in inside.items() if job.state.finished and job.end_time > 0}
+    met = 0
+    for asked in queries():
+        query = replace(asked, starttime=int(start), endtime=int(end))
+        found = {run[:2] for run in store.runs(start, end, True, accounted.where(query, start, end))}
+        test = accounted.test(query, NOW)
+        meant = {key for key, job in inside.items() if test(job)}
+        assert meant & over == found & over, query
+        assert meant <= found <= set(inside), query
+        met += len(meant & over)
+    assert met or not over

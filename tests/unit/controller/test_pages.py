@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.controller.pages import IdleTime, Key, Page, Pages, digest, program
-from slurmsky.controller.store import Store
+from slurmsky.controller.pages import IdleTime, Page, Pages, digest, program
+from slurmsky.controller.store import Run, Store
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 from slurmsky.report.accounting import accounting_order
+from slurmsky.report.print_fields import Same
 
 
 def made(job_id: int, submit: float, array: int = 0, task: int | None = None, restarts: int = 0) -> Job:
@@ -22,21 +23,46 @@ def made(job_id: int, submit: float, array: int = 0, task: int | None = None, re
                end_time=submit + 9, array_job_id=array, array_task_id=task, restarts=restarts)  # fmt: skip
 
 
+def paged(*names: str) -> Page:
+    """A page of two runs with two rows and one."""
+    return Page.of([(1, 0), (2, 3)], [2, 1], {name: [f"{name}{row}" for row in range(3)] for name in names})
+
+
+def test_any_cell_comes_back() -> None:
+    columns: dict[str, list[str | None]] = {
+        "plain": ["a", "b c", "", "|"], "some": [None, "x", None, ""], "none": [None] * 4, "same": ["größe"] * 4,
+        "odd": ["n\udcff", "日本", "\ud800", "a"], "odd same": ["n\udcff"] * 4, "signs": ["a\x1fb", "\x1e", "\n", "\0"],
+        "empty": [""] * 4,
+    }  # fmt: skip
+    runs = [(7, 0), (7, 1), (9, 0)]
+    page = Page.read(Page.of(runs, [2, 0, 2], columns).written())
+    assert page.has(columns) and not page.has(["plain", "other"])
+    page = Page.read(page.with_columns({"other": ["1", "2", "3", "4"]}).written())
+
+    def cells(name: str, rows: list[int] | None = None) -> list[str | None]:
+        found = page.cells(name, rows)
+        return [found.value] * (4 if rows is None else len(rows)) if isinstance(found, Same) else list(found)
+
+    assert {name: cells(name) for name in columns} == columns and cells("other") == ["1", "2", "3", "4"]
+    assert isinstance(page.cells("none", None), Same) and isinstance(page.cells("same", [1]), Same)
+    # All rows as they stand, those of some runs, those of runs in another order.
+    assert page.rows([Run(*run, 1.0) for run in runs]) == ([2, 0, 2], None)
+    assert page.rows([Run(9, 0, 1.0)]) == ([2], [2, 3]) and cells("other", [2, 3]) == ["3", "4"]
+    assert page.rows([Run(9, 0, 1.0), Run(7, 1, 1.0), Run(7, 0, 1.0)]) == ([2, 0, 2], [2, 3, 0, 1])
+
+
 def test_pages_are_bounded(tmp_path: Path) -> None:
-    pages = Pages(Store(tmp_path / "queue.db"), "cluster", room=4 * 600)
+    pages = Pages(Store(tmp_path / "queue.db"), "cluster", room=4 * 700)
     words = pages.words("asked")
-    keys = [Key(number, words, digest(number)) for number in range(200)]
-    for key in keys:
-        pages.put(key, Page.of(f"line {key.number}\n", 5.0))
-    kept = [key for key in keys if pages.get(key, 9.0) is not None]
+    for number in range(200):
+        pages.put(number, words, paged("name"))
+    kept = [number for number in range(200) if pages.get(number, words) is not None]
     # The size of all is looked at now and then: those made first have gone, the last ones never.
-    assert kept == keys[-len(kept) :] and 4 <= len(kept) < 100
+    assert kept == list(range(200))[-len(kept) :] and 4 <= len(kept) < 100
     assert pages.full
-    page = pages.get(keys[-1], 9.0)
-    assert page is not None and page.text() == b"line 199\n"
-    assert pages.get(keys[-1], 4.0) is None, "of a window that ended before a job could run"
-    assert pages.get(Key(199, words, digest("others")), 9.0) is None, "of other runs"
-    assert pages.get(Key(199, pages.words("else"), keys[-1].runs), 9.0) is None, "of another query"
+    page = pages.get(199, words)
+    assert page is not None and page.cells("name", [2]) == ["name2"]
+    assert pages.get(199, pages.words("else")) is None, "of something else"
 
 
 def test_pages_are_of_a_program_and_a_cluster(tmp_path: Path) -> None:
@@ -44,7 +70,7 @@ def test_pages_are_of_a_program_and_a_cluster(tmp_path: Path) -> None:
     words = Pages(store, "cluster").words("asked")
     assert Pages(store, "cluster").words("asked") == words != Pages(store, "other").words("asked")
     assert any(path.endswith("report/accounting.py") for path, _, _ in program())
-    assert any(path.endswith("commands/sacct.py") for path, _, _ in program())
+    assert any(path.endswith("commands/_past.py") for path, _, _ in program())
 
 
 @pytest.mark.parametrize("how", ["job", "step", "superseded", "cost"])
@@ -53,12 +79,12 @@ def test_a_page_goes_with_what_is_committed(tmp_path: Path, how: str) -> None:
     store = Store(path)
     job, neighbour, other = made(7, 1.0), made(9, 1.0), made(600, 1.0)
     store.write([job, neighbour, other], (), (), {})
-    keys = [Key(Store.page_of(one.job_id), digest("words"), digest("runs")) for one in (job, other)]
-    for key in keys:
-        Pages(store, "").put(key, Page.of("text", 1.0))
+    words, numbers = digest("words"), [Store.page_of(one.job_id) for one in (job, other)]
+    for number in numbers:
+        Pages(store, "").put(number, words, paged("name"))
     store = Store(path)  # the other one was never closed, as after SIGKILL
-    pages, edition = Pages(store, ""), store.edition(keys[0].number)
-    assert [page and page.text() for page in (pages.get(key, 9.0) for key in keys)] == [b"text", b"text"]
+    pages, edition = Pages(store, ""), store.edition(numbers[0])
+    assert store.printed(words) == set(numbers) and pages.get(numbers[0], words) is not None
     if how == "job":
         store.write([neighbour], (), (), {})
     elif how == "step":
@@ -67,19 +93,18 @@ def test_a_page_goes_with_what_is_committed(tmp_path: Path, how: str) -> None:
         store.write((), (), [job], {})
     else:
         store.charge([(7, 0, 1.5)])
-    assert store.edition(keys[0].number) != edition
-    assert pages.get(keys[0], 9.0) is None and pages.get(keys[1], 9.0) is not None
-    assert Pages(Store(path), "").get(keys[0], 9.0) is None
+    assert store.edition(numbers[0]) != edition
+    assert pages.get(numbers[0], words) is None and pages.get(numbers[1], words) is not None
+    assert Store(path).printed(words) == {numbers[1]}
 
 
-def test_what_is_not_printed_yet(tmp_path: Path) -> None:
+def test_a_page_is_settled_when_all_are_over_and_no_more_come(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
+    assert not store.settled(0)
     runs = replace(made(900, 1.0), state=JobState.RUNNING)
     store.write([made(number, 1.0) for number in (1, 300, 600, 901, 1100)] + [runs], (), [made(2, 1.0)], {})
-    words = digest("words")
-    assert store.unprinted(words, 5) == [4, 2, 1, 0], "all that are over, but for the one that grows"
-    Pages(store, "").put(Key(2, words, digest("runs")), Page.of("", 1.0))
-    assert store.unprinted(words, 4) == [1, 0]
+    assert [store.settled(number) for number in range(6)] == [True, True, True, False, False, False]
+    assert [run[:2] for run in store.runs_on(0)] == [(1, 0), (2, 0)]
 
 
 def test_work_is_done_when_something_was_committed(tmp_path: Path) -> None:

@@ -1,0 +1,194 @@
+"""Which runs a query of sacct means: conditions on the store's facts, and the same as a test of a record.
+
+Of a run that is over the facts are enough (``where``); one that is not is found by them, and then judged by its record
+(``test``). Source: src/sacct/options.c, as_mysql_jobacct_process.c.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import and_
+
+from ..controller.context import Context
+from ..controller.facts import NOTHING, Where, among, between, in_states, of_the_past, one_holds, shares_one
+from ..controller.store import Run
+from ..language import hostlist
+from ..model.job import Job, Step
+from ..model.spec import INFINITE
+from ..model.states import JobState
+from ..options.query import SacctQuery
+from ..report import accounting as report
+from ._filters import in_partition, one_of
+from ._surroundings import find_group, find_user
+
+
+def meant(ctx: Context, query: SacctQuery) -> bool:
+    """Whether -M means this cluster."""
+    return not query.clusters or bool({ctx.queue.book.cluster.name, "all", "-1"} & set(query.clusters.split(",")))
+
+
+def window(query: SacctQuery, now: float) -> tuple[float, float]:
+    """The times asked for. With --state and no times it is the present moment (sacct's manual, DEFAULT TIME WINDOW)."""
+    usual = now if query.states and query.endtime is None else midnight(now)
+    return (
+        query.starttime if query.starttime is not None else usual,
+        query.endtime if query.endtime is not None else now,
+    )
+
+
+def where(query: SacctQuery, since: float, until: float) -> Where:
+    """What the facts tell of the query: of runs that are over all that ``test`` would."""
+    uids: Iterable[object] = [find_user(name) for name in query.users]
+    if not uids and os.geteuid() != 0 and not query.allusers:
+        uids = [os.geteuid()]
+    conditions = [
+        among("uid", uids), among("gid", [find_group(name) for name in query.groups]),
+        among("account", query.accounts), among("name", query.names), among("qos", query.qos),
+        among("wckey", query.wckeys), shares_one("partition", query.partitions),
+        of_the_past(shares_one("features", query.constraints)), of_the_past(among("reason", query.reasons)),
+        in_states(query.states, since, until),
+    ]  # fmt: skip
+    if query.flags:
+        conditions.append(of_the_past(one_holds([_FLAGS[flag] for flag in query.flags if flag in _FLAGS])))
+    if query.associations and report.ASSOCIATION not in query.associations:
+        conditions.append(NOTHING)
+    if query.nodelist is not None:
+        names = hostlist.expand(query.nodelist)
+        conditions.append(shares_one("node_list", names) if names else NOTHING)
+    for span, column in ((query.nnodes, "nodes"), (query.ncpus, "cpus")):
+        if span is not None:
+            conditions.append(of_the_past(between(column, span[0], span[1] or INFINITE)))
+    if query.timelimit_min is not None:
+        most = query.timelimit_min if query.timelimit_max is None else query.timelimit_max
+        conditions.append(of_the_past(between("limit_min", query.timelimit_min, most)))
+    return reduce(and_, conditions)
+
+
+#: -F, of runs that are over
+_FLAGS = {
+    "NotSet": "NOT started", "StartReceived": "started", "SchedMain": "started AND by_main",
+    "SchedBackfill": "started AND NOT by_main",
+}  # fmt: skip
+
+
+def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
+    """All conditions of the query in one test of a record."""
+    tests: list[Callable[[Job], bool]] = []
+    if query.users:
+        uids = {find_user(name) for name in query.users}
+        tests.append(lambda job: job.uid in uids)
+    if query.groups:
+        gids = {find_group(name) for name in query.groups}
+        tests.append(lambda job: job.gid in gids)
+    tests += one_of(query.accounts, lambda job: job.account)
+    tests += one_of(query.names, lambda job: job.name)
+    tests += one_of(query.qos, lambda job: job.qos)
+    tests += one_of(query.wckeys, lambda job: job.spec.wckey)
+    tests += in_partition(query.partitions)
+    if query.constraints:
+        wanted = frozenset(query.constraints)
+        tests.append(
+            lambda job: (
+                job.spec.constraint is not None
+                and bool(wanted & set(job.spec.constraint.replace("&", ",").split(",")))
+            )
+        )
+    if query.flags:
+        tests.append(lambda job: bool(flags_of(job) & set(query.flags)))
+    if query.associations:
+        # There is one association, and its id is what AssocID prints of each job.
+        tests.append(lambda job: report.ASSOCIATION in query.associations)
+    if query.reasons:
+        tests.append(lambda job: job.reason in query.reasons)
+    if query.nodelist is not None:
+        nodes = frozenset(hostlist.expand(query.nodelist))
+        tests.append(lambda job: bool(nodes & set(job.nodes)))
+    if query.states:
+        states = frozenset(query.states)
+        if "all" not in states:
+            start = query.starttime
+            if start is None and not query.jobs:
+                start = int(now if query.endtime is None else midnight(now))
+            end = now if query.endtime is None else query.endtime
+            tests.append(lambda job: in_state(job, states, start, end))
+    for span, count in ((query.nnodes, lambda job: job.num_nodes), (query.ncpus, lambda job: job.num_cpus)):
+        if span is not None:
+            tests.append(lambda job, span=span, count=count: span[0] <= count(job) <= (span[1] or INFINITE))  # type: ignore[misc]
+    if query.timelimit_min is not None:
+        low, high = query.timelimit_min, query.timelimit_max
+        tests.append(
+            lambda job: (
+                job.time_limit_min is not None
+                and (job.time_limit_min == low if high is None else low <= job.time_limit_min <= high)
+            )
+        )
+    if os.geteuid() != 0 and not query.users and not query.allusers:
+        tests.append(lambda job: job.uid == os.geteuid())
+    return lambda job: all(test(job) for test in tests)
+
+
+def flags_of(job: Job) -> set[str]:
+    """-F: how a job was scheduled, and that its start is known."""
+    if not report.started(job):
+        return {"NotSet"}
+    return {"SchedMain" if job.sched_main else "SchedBackfill", "StartReceived"}
+
+
+def in_state(job: Job, states: frozenset[str], start: float | None, end: float) -> bool:
+    """-s: states that last are looked for inside the window, ends at their end. Source: as_mysql_jobacct_process.c."""
+    if "PENDING" in states:
+        # Jobs that could have run: one that is held, or waits for another, never waited in this sense.
+        began = job.start_time if report.started(job) else None
+        if 0 < job.eligible_time <= end and (began is None or began >= (start or 0)):
+            return True
+    if job.state.name in states and job.state is not JobState.PENDING:
+        return True
+    if job.state.finished and start is not None:
+        ran = bool(job.start_time) and job.state is not JobState.PENDING
+        if "RUNNING" in states and ran and job.start_time <= end and job.end_time >= start:
+            return True
+    return "REQUEUED" in states and bool(job.restarts) and not job.state.finished
+
+
+def midnight(now: float) -> int:
+    """When the day began."""
+    local = time.localtime(now)
+    return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
+
+
+def truncated(job: Job, query: SacctQuery) -> Job:
+    """--truncate: what lay outside the window asked for did not happen."""
+    since, until = query.starttime or 0, query.endtime or INFINITE
+
+    def start(part: Job | Step) -> float:
+        return max(part.start_time, since) if part.start_time else 0.0
+
+    def end(part: Job | Step) -> float:
+        return min(part.end_time, until)
+
+    steps = {name: replace(step, start_time=start(step), end_time=end(step)) for name, step in job.steps.items()}
+    return replace(job, steps=steps, start_time=start(job), end_time=end(job))
+
+
+def take_live_steps(ctx: Context, job: Job) -> None:
+    """A job that is in memory has its steps from there."""
+    live = ctx.queue.book.jobs.get(job.job_id)
+    if live is not None and live.restarts == job.restarts:
+        job.steps = dict(live.steps)  # a batch step that runs is not in the store
+
+
+def recall(ctx: Context, runs: Sequence[Run], with_steps: bool) -> list[Job]:
+    """The jobs of these runs, in this order: those that wait as they are in memory, the others from the store."""
+    found: dict[tuple[int, int], Job] = {}
+    for run in runs:
+        live = ctx.queue.book.jobs.get(run.job_id)
+        if live is not None and live.state is JobState.PENDING and live.restarts == run.restarts:
+            found[run.job_id, run.restarts] = live
+    stored = [run for run in runs if run[:2] not in found]
+    if stored:
+        found.update({(job.job_id, job.restarts): job for job in ctx.queue.store.jobs_of(stored, with_steps)})
+    return [found[run[:2]] for run in runs]
