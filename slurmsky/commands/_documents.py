@@ -55,9 +55,7 @@ async def send(ctx: Context, json: str | None, yaml: str | None, make: Make) -> 
     pieces = _pieces(ctx, json, yaml, make)
     if pieces is None:
         return 1
-    for piece in pieces:
-        ctx.out(piece)
-        await ctx.drain()
+    await ctx.out_lines(iter(pieces), 1)
     return 0
 
 

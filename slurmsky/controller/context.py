@@ -56,6 +56,7 @@ class Context:
         self._stdin_ended = False
         self._granted = False
         self._returned: list[wire.Frame] = []
+        self.printing = False  # lines of an answer are still to come
 
     # --- answering
 
@@ -64,12 +65,16 @@ class Context:
         if text:
             self._peer.send(wire.STDOUT, text.encode("utf-8", "surrogateescape"))
 
-    async def out_lines(self, lines: Iterator[str]) -> None:
-        """Write to the caller's stdout as fast as it reads; meanwhile others are served."""
-        while text := "".join(islice(lines, _LINES)):
-            self.out(text)
-            await self._peer.drain()
-            await asyncio.sleep(0)
+    async def out_lines(self, lines: Iterator[str], together: int = _LINES) -> None:
+        """Write to the caller's stdout as fast as it reads, so many at a time; meanwhile others are served."""
+        self.printing = True
+        try:
+            while text := "".join(islice(lines, together)):
+                self.out(text)
+                await self._peer.drain()
+                await asyncio.sleep(0)
+        finally:
+            self.printing = False
 
     def out_bytes(self, data: bytes) -> None:
         """Write bytes to the caller's stdout."""

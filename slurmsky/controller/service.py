@@ -23,6 +23,8 @@ Command = Callable[[Context], int | Awaitable[int]]
 FindCommand = Callable[[str], "Command | None"]
 
 
+#: how long a controller that leaves waits for those who still read an answer
+_PATIENCE_S = 2.0
 #: commands whose caller waits for jobs
 _WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
 
@@ -103,6 +105,18 @@ class Session(asyncio.Protocol):
         log.exception("%s %s", self._context.command, " ".join(self._context.args))
         self._context.error(f"internal error, see {self._service.queue.paths.log}")
         self.finish(1)
+
+    @property
+    def printing(self) -> bool:
+        """Whether some of an answer has not left yet."""
+        if self._transport is None or self._context is None:
+            return False
+        return self._context.printing or self._transport.get_write_buffer_size() > 0
+
+    def drop(self) -> None:
+        """Leave the client, and what is still being done for it."""
+        if self._task is not None:
+            self._task.cancel()
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         """One frame to the client, if it is still there."""
@@ -195,7 +209,17 @@ class Service:
                     path.unlink()
             except FileNotFoundError:
                 log.info("the socket was removed by somebody else")
+            await self._let_print()
             await self.queue.close()
+
+    async def _let_print(self) -> None:
+        """Answers that have begun are read to their end, unless their readers are too slow."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _PATIENCE_S
+        while (printing := [session for session in self._sessions if session.printing]) and loop.time() < end:
+            await asyncio.sleep(0.01)
+        for session in printing:
+            session.drop()
 
     async def _idle(self) -> None:
         loop = asyncio.get_running_loop()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from local_engine import LocalEngine, local_engine
+from local_engine import BIN, LocalEngine, local_engine
 
 from slurmsky.controller.pages import Page
 from slurmsky.controller.store import Store
@@ -136,3 +137,17 @@ def test_pages_are_made_before_anybody_asks() -> None:
             assert "a page" not in text and text.count("OUT_OF_MEMORY") == 1
             wait_for_pages(1)
         kept.close()
+
+
+def test_an_answer_that_has_begun_is_read_to_its_end() -> None:
+    with local_engine(Path(__file__).resolve().parent.parent / "oracle" / "site.toml") as engine:
+        fill(engine.home / "queue.db", 1, 500)
+        words = ["sacct", "-a", "-Snow-1days", "-oALL"]
+        whole = engine.run(words).stdout
+        reader = subprocess.Popen([BIN / "sacct", *words[1:]], env=engine.env, stdout=subprocess.PIPE)
+        assert reader.stdout is not None
+        first = reader.stdout.readline()  # the rest is more than lies between the two
+        assert len(whole) > 1_000_000 and engine.run(["slurmsky", "stop"]).returncode == 0
+        text = (first + reader.stdout.read()).decode(errors="replace")
+        assert text == whole and reader.wait() == 0
+        reader.stdout.close()
