@@ -24,7 +24,7 @@ FindCommand = Callable[[str], "Command | None"]
 
 
 #: how long a controller that leaves waits for those who still read an answer
-_PATIENCE_S = 2.0
+_PATIENCE_S = 5.0
 #: commands whose caller waits for jobs
 _WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
 
