@@ -9,8 +9,21 @@ import os
 import sys
 
 
+def _without_colours() -> bool:
+    """Whether the terminal says that it has none, as a vt100 does."""
+    try:
+        import curses
+
+        curses.setupterm(fd=1)
+        return curses.tigetnum("colors") < 8
+    except Exception:  # no curses here, or no description of this terminal: as if it were a usual one
+        return False
+
+
 def main() -> int:
     """Show the view until the caller leaves it."""
+    if "NO_COLOR" not in os.environ and _without_colours():
+        os.environ["NO_COLOR"] = "1"
     from slurmsky.top.app import Top
 
     return Top(float(sys.argv[1])).show()

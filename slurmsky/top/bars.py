@@ -23,15 +23,21 @@ def rule(env: Mapping[str, str]) -> str:
 def head(width: int, jobs: Sequence[Job], nodes: Sequence[Node], problem: str, alarming: bool) -> Text:
     """The first line: how much there is of everything, or what is wrong; and the time."""
     states = Counter(job.state for job in jobs)
-    parts = [f"{states.pop(state, 0)} {word}" for state, word in (("R", "running"), ("PD", "waiting"))]
+    states["PD"] = sum(job.waiting for job in jobs if job.state == "PD")
+    more = "+" if any(job.state == "PD" and "..." in job.id for job in jobs) else ""
+    parts = [f"{states.pop('R', 0)} running", f"{states.pop('PD')}{more} waiting"]
     if states:
         parts.append(f"{sum(states.values())} other")
     parts.append(f"CPUs {sum(node.cpus_used for node in nodes)}/{sum(node.cpus for node in nodes)}")
     if gpus := sum(node.gpus for node in nodes):
         parts.append(f"GPUs {sum(node.gpus_used for node in nodes)}/{gpus}")
     clock = datetime.now().strftime(" %H:%M:%S ")
-    line = Text(" slurmsky top   " + (problem or "   ".join(parts)), no_wrap=True)
-    line.truncate(max(0, width - len(clock)), overflow="ellipsis", pad=True)
+    title, room = " slurmsky top   ", max(0, width - len(clock))
+    # On a narrow screen the numbers come before all else.
+    forms = [title + problem] if problem else [title + "   ".join(parts), title + "  ".join(parts),
+                                               " " + "  ".join(parts), " " + "  ".join(parts[:2])]  # fmt: skip
+    line = Text(next((form for form in forms if cell_len(form) <= room), forms[-1]), no_wrap=True)
+    line.truncate(room, overflow="ellipsis", pad=True)
     line.append(clock)
     line.stylize("reverse bold red" if alarming else "reverse bold")
     return line

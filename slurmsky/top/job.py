@@ -122,8 +122,20 @@ _SIZES = re.compile(r"(?:^|,)([a-z/]+)(?::[^=,]*)?=([^,]*)")
 
 def _resources(record: Mapping[str, Any]) -> str:
     text = str(record.get("tres_alloc_str") or record.get("tres_req_str") or "")
-    return ", ".join(f"{name.removeprefix('gres/')} {value}" for name, value in _SIZES.findall(text)
-                     if name not in ("billing", "node"))  # fmt: skip
+    sizes = {name: value for name, value in _SIZES.findall(text) if name not in ("billing", "node")}
+    devices: dict[str, int] = {}
+    for share in record.get("gres_detail") or ():  # of each node
+        for one in re.sub(r"\([^)]*\)", "", str(share)).split(","):
+            name, _, count = one.rpartition(":")
+            devices[name] = devices.get(name, 0) + (int(count) if count.isdigit() else 0)
+    parts = [f"{name.removeprefix('gres/')} {value}" for name, value in sizes.items()
+             if not (devices and name.startswith("gres/"))]  # fmt: skip
+    parts += [f"{name.partition(':')[0]} {count} {name.partition(':')[2]}".strip() for name, count in devices.items()]
+    if not devices and "gres/" not in text:
+        for field, per in (("tres_per_job", ""), ("tres_per_node", "/node"), ("tres_per_task", "/task")):
+            asked = re.findall(r"gres/([^:,=]+)(?:[:=][^:,]*[^\d:,][^:,]*)?[:=](\d+)", str(record.get(field) or ""))
+            parts += [f"{name} {count}{per}" for name, count in asked]
+    return ", ".join(parts)
 
 
 def _fields(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], ...]]:

@@ -15,6 +15,9 @@ _NODE_FIELDS = ("NodeList", "Partition", "StateLong", "CPUsState", "Memory", "Al
                 "Reason")  # fmt: skip
 
 
+_INDICES = re.compile(r"(\d+)(?:-(\d+))?(?::(\d+))?")
+
+
 class Job(NamedTuple):
     """A line of squeue."""
 
@@ -38,6 +41,23 @@ class Job(NamedTuple):
     def is_rest(self) -> bool:
         """The waiting elements of an array, on one line."""
         return "[" in self.id
+
+    @property
+    def waiting(self) -> int:
+        """How many elements wait on this line; at least so many where squeue has cut their list.
+
+        >>> Job("7_[1,5-9,20-30:5%2]", 7, "p", "u", "PD", "PENDING", "0:00", "1", "", "").waiting
+        9
+        """
+        if not self.is_rest:
+            return 1
+        count = 0
+        for part in self.id.partition("[")[2].partition("]")[0].partition("%")[0].split(","):
+            found = _INDICES.fullmatch(part)
+            if found:
+                first = int(found[1])
+                count += (int(found[2] or first) - first) // int(found[3] or 1) + 1
+        return max(1, count)
 
     @property
     def name_for_commands(self) -> str:

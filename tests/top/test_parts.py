@@ -18,10 +18,48 @@ from slurmsky.commands import _top
 from slurmsky.top import rows
 from slurmsky.top.app import Top
 from slurmsky.top.ask import Answer, Controller, NoController
+from slurmsky.top.bars import head
 from slurmsky.top.job import Details, detail_lines, efficiency_lines
 from slurmsky.top.keys import KEYS, hints
 from slurmsky.top.plain import output_line, plain
 from slurmsky.top.tail import MOST_BYTES, MOST_LINES, Tail
+
+# --- what stands above all
+
+
+@pytest.mark.parametrize(
+    ("width", "start"),
+    [(120, " slurmsky top   2 running   13 waiting   1 other   CPUs 10/128   GPUs 3/16 "),
+     (80, " slurmsky top   2 running  13 waiting  1 other  CPUs 10/128  GPUs 3/16 "),
+     (68, " 2 running  13 waiting  1 other  CPUs 10/128  GPUs 3/16 "), (40, " 2 running  13 waiting ")],
+)  # fmt: skip
+def test_head(width: int, start: str) -> None:
+    def job(name: str, state: str) -> rows.Job:
+        return rows.Job(name, 7, "p", "u", state, "", "0:00", "1", "n1", "x")
+
+    pairs = ("5", "R"), ("7_1", "R"), ("7_[2-20:2,22%3]", "PD"), ("8+0", "PD"), ("8+1", "PD"), ("9", "S")
+    jobs = [job(*pair) for pair in pairs]
+    node = rows.Node("n1", "p", "mixed", 5, 64, 1, 1, "1.0", 3, 16, "h100", "")
+    text = head(width, jobs, [node, node._replace(gpus_used=0, gpus=0)], "", False).plain
+    assert text.startswith(start.rstrip()) and cell_len(text) == width
+    cut = head(80, [job("7_[2-20,40-...%3]", "PD")], [], "", False).plain
+    assert "19+ waiting" in cut
+    assert "gone" in head(30, jobs, [], "gone", True).plain
+
+
+def test_devices_of_a_job() -> None:
+    def uses(**record: Any) -> str:
+        lines = detail_lines(Details("7", {"name": "x", "job_state": ["RUNNING"], **record}))
+        return next(text for line in lines for (label, _), (text, _) in zip(line[::2], line[1::2], strict=True)
+                    if label.strip() == "Uses").strip()  # fmt: skip
+
+    held = "cpu=4,mem=10G,node=2,billing=4,gres/gpu=4,gres/gpu:h100=4"
+    assert uses(tres_alloc_str=held, gres_detail=["gpu:h100:2(IDX:0-1)", "gpu:h100:2(IDX:1,3)"]) == (
+        "cpu 4, mem 10G, gpu 4 h100")  # fmt: skip
+    assert uses(tres_alloc_str="cpu=1", gres_detail=["gpu:1(IDX:0),shard:8(IDX:0)"]) == "cpu 1, gpu 1, shard 8"
+    assert uses(tres_req_str="cpu=1", tres_per_node="gres/gpu:h100:2", gres_detail=[]) == "cpu 1, gpu 2/node"
+    assert uses(tres_req_str="cpu=1", tres_per_job="gres/gpu:3") == "cpu 1, gpu 3"
+
 
 # --- text
 

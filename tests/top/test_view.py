@@ -57,7 +57,7 @@ def test_at_80_by_24(queue: Any, top: Top) -> None:
     text = view.until(lambda text: "held-job" in text and f"Job {running} " in text, "all, and the cursor still there")
     lines = text.splitlines()
     assert len(view.screen.display) == 24
-    assert "2 running   2 waiting   CPUs 2/16   GPUs 0/2" in lines[0]
+    assert "2 running   9 waiting   CPUs 2/16   GPUs 0/2" in lines[0]
     assert re.search(r"\d\d:\d\d:\d\d $", view.screen.display[0])
     assert "1 Queue 4" in lines[1]
     assert "2 Nodes 3" in lines[1]
@@ -354,7 +354,7 @@ def test_colours_are_those_of_any_terminal_or_none(queue: Any, top: Top) -> None
 def test_any_size(queue: Any, top: Top, columns: int, rows: int) -> None:
     submit(queue, "-H", "-J", "small", "--wrap", "true")
     view = top(columns, rows)
-    view.until("slurmsky")
+    view.until("0 runnin")
     view.press("down", "d", "e", "o", "2", "1", "?", "x", "z", "z", "q")
     assert view.end() == 0
 
