@@ -60,11 +60,12 @@ async def send(ctx: Context, json: str | None, yaml: str | None, make: Make) -> 
 
 
 def write(ctx: Context, json: str | None, yaml: str | None, make: Make) -> int:
-    """Print a document that is small."""
+    """Print a document at once."""
     pieces = _pieces(ctx, json, yaml, make)
     if pieces is None:
         return 1
-    ctx.out("".join(pieces))
+    for piece in pieces:
+        ctx.out(piece)
     return 0
 
 
