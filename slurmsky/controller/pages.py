@@ -29,8 +29,8 @@ from .store import Run, Store, StoreError
 
 log = logging.getLogger("slurmsky.controller")
 
-#: bytes of packed pages that are kept
-ROOM = 256 << 20
+#: bytes of packed pages that are kept: some hundred thousand jobs
+ROOM = 64 << 20
 #: no more is made in idle time when so much is there
 _ENOUGH = ROOM * 3 // 4
 #: pages that may be put before the size of all is looked at again
