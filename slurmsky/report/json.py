@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Callable, Optional
 
@@ -25,6 +25,7 @@ from .json_records import (
     JobRecords,
     Number,
     Record,
+    own_values,
     stamp,
 )
 from .json_rest import license_record, ping_records, reservation_record, state_records, step_record
@@ -75,8 +76,28 @@ def _context(now: float, cluster: ClusterConfig) -> Context:
 
 def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Answer of squeue --json and scontrol show job --json."""
-    return answer("job_info", "jobs", map(JobRecords(_context(now, cluster)), jobs), about,
-                  last_backfill=stamp(now), last_update=stamp(now))
+    jobs, context = list(jobs), _context(now, cluster)
+    document = answer("job_info", "jobs", map(JobRecords(context), jobs), about,
+                      last_backfill=stamp(now), last_update=stamp(now))
+    document.written = map(_JobTexts(context), jobs)
+    return document
+
+
+class _JobTexts:
+    """Writes the records of jobs in the usual form; what jobs of one kind have in common is written once."""
+
+    def __init__(self, context: Context) -> None:
+        self._records, self._kinds = JobRecords(context), context.kinds
+        self._forms: dict[Hashable, str] = {}
+
+    def __call__(self, job: Job) -> Written:
+        own, kind = own_values(job), self._kinds.of(job)
+        form = self._forms.get(kind)
+        if form is None:
+            entries = [f"{_quote(key)}: %({key})s" if key in own else _json_entry(key, value).replace("%", "%%")
+                       for key, value in self._records(job).items()]  # fmt: skip
+            form = self._forms[kind] = "{" + ", ".join(entries) + "}"
+        return Written(form % {key: _QUICK.get(type(value), _encode)(value) for key, value in own.items()})
 
 
 def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: ClusterConfig) -> Document:

@@ -132,7 +132,8 @@ class JobRecords:
             form.update(_of_spec(job.spec))
             self._forms[id(job.spec)] = job.spec, form
         record = form.copy()
-        record.update(_of_job(job, self._context))
+        record.update(_shared_values(job, self._context))
+        record.update(own_values(job))
         return record
 
 
@@ -165,7 +166,6 @@ def _of_spec(spec: JobSpec) -> Record:
         "deadline": stamp(spec.deadline),
         "delay_boot": number((spec.delay_boot_min or 0) * 60),
         "excluded_nodes": spec.exclude or "",
-        "extra": spec.extra or "",
         "features": spec.constraint or "",
         "federation_origin": "",
         "federation_siblings_active": "",
@@ -213,69 +213,31 @@ def _of_spec(spec: JobSpec) -> Record:
     }
 
 
-def _of_job(job: Job, context: Context) -> Record:
-    spec, waiting = job.spec, job.state is JobState.PENDING
-    limit = context.time_limit(job)
+def own_values(job: Job) -> Record:
+    """The keys that read what is a job's own (``kinds``)."""
     stdout, stderr = job.stdout, facts.stderr_pattern(job)
     stdout_path = facts.expand_path(stdout, job)
     stderr_path = stdout_path if stderr == stdout else facts.expand_path(stderr, job)
     return {
-        "account": job.account,
         "accrue_time": stamp(job.accrue_time),
-        "admin_comment": job.admin_comment,
-        "allocating_node": job.alloc_node,
-        "array_job_id": number(job.array_job_id),
         "array_task_id": number(job.array_task_id),
-        "array_max_tasks": number(job.array_max_running or 0),
         "array_task_string": facts.array_tasks(job, 0) or "",
-        "batch_flag": job.is_batch,
-        "batch_host": job.batch_host,
         "flags": _job_flags(job),
-        "cluster": job.cluster,
         "command": "" if not job.command else facts.command(job),
         "comment": job.comment,
-        "cron": job.cron,
-        "billable_tres": real(job.num_cpus if job.shares else None),
         "dependency": job.dependency_shown or job.dependency,
-        "derived_exit_code": exit_code(job.derived_exit_code, job.derived_exit_signal),
         "eligible_time": stamp(job.eligible_time),
         "end_time": stamp(job.end_time),
-        "exit_code": exit_code(job.exit_code, job.exit_signal),
-        "failed_node": job.failed_node,
-        "gres_detail": [",".join(facts.device_text(*item) for item in share.gres.items() if item[1])
-                        for share in job.shares if share.gres],
-        "group_id": job.gid,
-        "group_name": job.group,
-        "het_job_id": number(job.het_job_id),
-        "het_job_id_set": facts.index_list(job.het_ids),
-        "het_job_offset": number(job.het_offset),
         "job_id": job.job_id,
-        "job_resources": _resources(job),
-        "job_state": states(job),
         "last_sched_evaluation": stamp(job.last_sched_eval),
-        "licenses_allocated": (spec.licenses or "") if job.shares else "",
-        "mail_user": spec.mail_user or job.user,
-        "max_nodes": number(job.max_nodes if waiting else 0),
         "name": job.name,
-        "nodes": facts.node_list(job.nodes),
-        "nice": job.nice,
-        "cpus": number(job.num_cpus),
-        "max_cpus": number(job.max_cpus),
-        "node_count": number(job.num_nodes),
-        "tasks": number(job.num_tasks),
-        "partition": facts.partition(job),
         "preempt_time": stamp(job.preempt_time),
         "pre_sus_time": stamp(job.pre_suspend_s),
         "hold": job.priority == 0,
         "priority": number(job.priority),
-        "qos": job.qos,
         "resize_time": stamp(job.resize_time),
-        "restart_cnt": job.restarts,
-        "scheduled_nodes": facts.node_list(job.planned_nodes),
         "step_id": {"sluid": "", "job_id": number(job.job_id), "step_het_component": UNSET, "step_id": "TBD"},
         "start_time": stamp(job.start_time),
-        "state_description": job.reason_desc,
-        "state_reason": job.reason,
         "standard_input": job.stdin,
         "standard_output": stdout,
         "standard_error": stderr,
@@ -286,12 +248,58 @@ def _of_job(job: Job, context: Context) -> Record:
         "submit_line": job.submit_line,
         "suspend_time": stamp(job.suspend_time),
         "system_comment": job.system_comment,
+        "current_working_directory": job.work_dir,
+        "extra": job.spec.extra or "",
+    }
+
+
+def _shared_values(job: Job, context: Context) -> Record:
+    """The others that a spec alone does not tell: equal for jobs of one kind."""
+    spec, waiting = job.spec, job.state is JobState.PENDING
+    limit = context.time_limit(job)
+    return {
+        "account": job.account,
+        "admin_comment": job.admin_comment,
+        "allocating_node": job.alloc_node,
+        "array_job_id": number(job.array_job_id),
+        "array_max_tasks": number(job.array_max_running or 0),
+        "batch_flag": job.is_batch,
+        "batch_host": job.batch_host,
+        "cluster": job.cluster,
+        "cron": job.cron,
+        "billable_tres": real(job.num_cpus if job.shares else None),
+        "derived_exit_code": exit_code(job.derived_exit_code, job.derived_exit_signal),
+        "exit_code": exit_code(job.exit_code, job.exit_signal),
+        "failed_node": job.failed_node,
+        "gres_detail": [",".join(facts.device_text(*item) for item in share.gres.items() if item[1])
+                        for share in job.shares if share.gres],
+        "group_id": job.gid,
+        "group_name": job.group,
+        "het_job_id": number(job.het_job_id),
+        "het_job_id_set": facts.index_list(job.het_ids),
+        "het_job_offset": number(job.het_offset),
+        "job_resources": _resources(job),
+        "job_state": states(job),
+        "licenses_allocated": (spec.licenses or "") if job.shares else "",
+        "mail_user": spec.mail_user or job.user,
+        "max_nodes": number(job.max_nodes if waiting else 0),
+        "nodes": facts.node_list(job.nodes),
+        "nice": job.nice,
+        "cpus": number(job.num_cpus),
+        "max_cpus": number(job.max_cpus),
+        "node_count": number(job.num_nodes),
+        "tasks": number(job.num_tasks),
+        "partition": facts.partition(job),
+        "qos": job.qos,
+        "restart_cnt": job.restarts,
+        "scheduled_nodes": facts.node_list(job.planned_nodes),
+        "state_description": job.reason_desc,
+        "state_reason": job.reason,
         "time_limit": number(limit),
         "tres_req_str": facts.tres(facts.requested(job, context)),
         "tres_alloc_str": facts.tres(facts.allocated(job, context)),
         "user_id": job.uid,
         "user_name": job.user,
-        "current_working_directory": job.work_dir,
     }
 
 

@@ -18,7 +18,16 @@ from slurmsky.report.context import Context
 from slurmsky.report.diag import Calls, Counters
 from slurmsky.report.json_accounting import accounting_record
 from slurmsky.report.json_nodes import node_record, partition_record
-from slurmsky.report.json_records import _LAYOUT, ENDLESS, UNSET, _of_job, _of_spec, exit_code, job_record
+from slurmsky.report.json_records import (
+    _LAYOUT,
+    ENDLESS,
+    UNSET,
+    _of_spec,
+    _shared_values,
+    exit_code,
+    job_record,
+    own_values,
+)
 from slurmsky.report.json_rest import license_record, ping_records, reservation_record, step_record
 from slurmsky.report.manager import Records, associations
 from slurmsky.report.tables import table
@@ -142,7 +151,9 @@ def test_records_written_one_by_one(running: list[Job], golden: Any) -> None:
 def test_layout_names_every_key(running: list[Job], golden: Any) -> None:
     record = job_record(running[0], golden("running", "one").context)
     assert list(record) == _LAYOUT
-    assert set(_of_spec(running[0].spec)).isdisjoint(_of_job(running[0], golden("running", "one").context))
+    context = golden("running", "one").context
+    parts = [_of_spec(running[0].spec), _shared_values(running[0], context), own_values(running[0])]
+    assert sorted(key for part in parts for key in part) == sorted(_LAYOUT)
 
 
 def test_ten_thousand_jobs_are_quick(running: list[Job], golden: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
-from slurmsky.report import accounting, jobs, kinds, show
+from slurmsky.report import accounting, jobs, json, json_records, kinds, show
 from slurmsky.report.context import Context
 from slurmsky.report.job_fields import job_fields
 from slurmsky.report.print_fields import Look, table_text
@@ -112,3 +112,14 @@ def test_shared_values_read_nothing_of_a_jobs_own(fleet: list[Job], context: Con
             seen.clear()
             text = list(lines(record.job, context))
             assert is_own or not seen, f"scontrol {text} reads {seen}"
+        seen.clear()
+        json_records._shared_values(record.job, context)
+        json_records._of_spec(record.job.spec)
+        assert not seen, f"--json reads {seen}"
+
+
+def test_json(fleet: list[Job], context: Context) -> None:
+    odd = replace(fleet[0], name='100% "quoted"\n\udcff', comment="%(name)s")
+    document = json.jobs_document([*fleet, odd], {}, context.now, context.cluster)
+    each = [json.json_record(json_records.job_record(job, context)) for job in [*fleet, odd]]
+    assert list(document.written or ()) == each
