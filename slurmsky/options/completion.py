@@ -19,7 +19,13 @@ _DYNAMIC = {
     "nodes": "nodes", "jobs": "jobs", "jobid": "jobs", "job": "jobs", "user": "users", "users": "users",
     "uid": "users", "output": "files", "error": "files", "input": "files", "chdir": "folders", "nodefile": "files",
     "export-file": "files", "program": "files", "dependency": "dependencies", "multi-prog": "files",
-}  # fmt: skip
+    "qos": "qos", "account": "accounts", "accounts": "accounts", "reservation": "reservations",
+    "constraint": "features", "mpi": "=none+pmi2+pmix", "json": "=v0.0.41+v0.0.42+v0.0.43+v0.0.44+list",
+    "Format": "fields",
+}
+#: Commands whose --format lists names, as -O does elsewhere; the others' has letters.
+_NAMED_FIELDS = ("sacct", "sstat", "sshare")
+_SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP TSTP ALRM"  # fmt: skip
 #: What the words that are no options are.
 _OPERANDS = {
     "sbatch": "files", "srun": "commands", "salloc": "commands", "scancel": "jobs", "sattach": "jobs",
@@ -31,21 +37,44 @@ _VERBS = {
                 "suspend takeover token top uhold update version wait_job write",
     "sacctmgr": "add archive clear delete dump help list load modify ping reconfigure show shutdown version",
     "sreport": "cluster help job reservation time user version",
+    "slurmsky": "completion doctor explain help man report site status stop top translate version",
 }  # fmt: skip
 _ENTITIES = ("account associations cluster configuration event federation problem qos resource reservation "
              "runawayjobs stats transaction tres user wckey")  # fmt: skip
 #: Words behind a verb.
 _BEHIND = {
     "scontrol": {"show": "aliases assoc_mgr bbstat burstbuffer config daemons dwstat federation hostlist "
-                         "hostlistsorted hostnames job licenses node partition reservation slurmd step topology",
+                         "hostlistsorted hostnames job licenses node partition reservation resources slurmd step "
+                         "topology",
+                 "setdebug": "quiet fatal error info verbose debug debug2 debug3 debug4 debug5",
+                 "create": "reservation", "Requeue": "0 1",
+                 "State": "DOWN DRAIN FAIL FUTURE IDLE INACTIVE NORESP RESUME UNDRAIN UP",
                  "update": "job= jobid= name= nodename= partitionname= reservationname= stepid="},
     "sacctmgr": dict.fromkeys(("show", "list"), _ENTITIES),
     "sreport": {"cluster": "AccountUtilizationByQOS AccountUtilizationByUser UserUtilizationByAccount "
                            "UserUtilizationByWckey Utilization WCKeyUtilizationByUser",
                 "job": "SizesByAccount SizesByAccountAndWcKey SizesByWcKey", "user": "TopUsage",
                 "reservation": "Utilization", "time": "Hours HourPer Minutes MinPer Percent Seconds SecPer"},
+    "slurmsky": {"completion": "bash", "site": "check init", "man": " ".join(ALL)},
 }  # fmt: skip
-_JOB_VERBS = "hold|release|requeue|requeuehold|resume|suspend|uhold|wait_job|job|top|listpids|notify"
+#: What is asked for behind these words of scontrol, also behind "update jobid=".
+_NAMED = {
+    "jobs": "hold|release|requeue|requeuehold|resume|suspend|uhold|wait_job|job|jobid|resources|top|listpids|notify",
+    "partitions": "partition|partitionname|Partition",
+    "nodes": "node|nodename|listjobs|liststeps|ReqNodeList|ExcNodeList",
+    "reservations": "reservation|reservationname|ReservationName", "qos": "QOS", "accounts": "Account",
+    "dependencies": "Dependency", "features": "Features",
+}  # fmt: skip
+#: What can be updated, by the first key.
+_UPDATES = {
+    "job*": "Account= ArrayTaskThrottle= Comment= Deadline= Dependency= EligibleTime= ExcNodeList= Features= Gres= "
+            "MailType= MailUser= MinCPUsNode= MinMemoryCPU= MinMemoryNode= Name= Nice= NumCPUs= NumNodes= NumTasks= "
+            "OverSubscribe= Partition= Priority= QOS= ReqNodeList= Requeue= ReservationName= StartTime= StdErr= StdIn= "
+            "StdOut= TimeLimit= TimeMin=",
+    "node*": "Comment= Reason= State=",
+    "partition*": "State=",
+    "reservation*": "Accounts= Duration= EndTime= Flags= NodeCnt= Nodes= StartTime= Users=",
+}  # fmt: skip
 
 _HEAD = """# bash completion for the Slurm commands of slurmsky; made by: slurmsky completion bash
 # Use it:  source <(slurmsky completion bash)
@@ -63,7 +92,14 @@ _slurmsky_value() { # text, kind
     case $2 in
     partitions) _slurmsky_list "$1" "$(sinfo -h -o %R 2>/dev/null)" ;;
     nodes) _slurmsky_list "$1" "$(sinfo -h -N -o %N 2>/dev/null | sort -u)" ;;
-    jobs) _slurmsky_list "$1" "$(squeue -h -o %i --me 2>/dev/null)" ;;
+    jobs) _slurmsky_list "$1" "$(squeue -h -o %i --me 2>/dev/null | sed 's/_\\[.*//')" ;;
+    qos) _slurmsky_list "$1" "$(sacctmgr -nP show qos format=name 2>/dev/null)" ;;
+    accounts) _slurmsky_list "$1" "$(sacctmgr -nP show account format=account 2>/dev/null)" ;;
+    features) _slurmsky_words "$1" "$(sinfo -h -o %f 2>/dev/null | tr ',' ' ' | sed 's/(null)//')" ;;
+    reservations)
+        _slurmsky_list "$1" "$(scontrol -o show reservation 2>/dev/null | sed -n 's/^ReservationName=\\([^ ]*\\).*/\\1/p')"
+        ;;
+    fields) _slurmsky_list "$1" "$($command "$3" 2>/dev/null)" ;;
     users) COMPREPLY=($(compgen -u -- "$1")) ;;
     files) COMPREPLY=($(compgen -f -- "$1")) && compopt -o filenames 2>/dev/null ;;
     folders) COMPREPLY=($(compgen -d -- "$1")) && compopt -o filenames 2>/dev/null ;;
@@ -81,7 +117,7 @@ _slurmsky_value() { # text, kind
 }
 
 _slurmsky() {
-    local command=${1##*/} word=$2 before=$3 options= kinds= operand= verbs= behind= option kind
+    local command=${1##*/} word=$2 before=$3 options= kinds= operand= verbs= behind= helps=--helpformat option kind
     COMPREPLY=()
 """
 _TAIL = """    # --name=value: readline breaks the word at "="; take it together again.
@@ -96,7 +132,7 @@ _TAIL = """    # --name=value: readline breaks the word at "="; take it together
         option=${kind%%@*}
         if [[ $before == "$option" ]]; then
             kind=${kind#*@}
-            _slurmsky_value "$word" "${kind//+/ }"
+            _slurmsky_value "$word" "${kind//+/ }" "$helps"
             return
         fi
     done
@@ -112,9 +148,19 @@ _TAIL = """    # --name=value: readline breaks the word at "="; take it together
             return
         fi
     done
-    if [[ $command == scontrol && $before == @(@JOBS@) ]]; then
-        _slurmsky_value "$word" jobs
-    elif [[ $verbs ]]; then
+    if [[ $command == scontrol ]]; then
+        case $before in
+@NAMED@
+        esac
+        if [[ ${COMP_WORDS[1]} == update && $COMP_CWORD -gt 2 ]]; then
+            case ${COMP_WORDS[2]} in
+@UPDATES@
+            esac
+            compopt -o nospace 2>/dev/null
+            return
+        fi
+    fi
+    if [[ $verbs && ( $COMP_CWORD -eq 1 || ${COMP_WORDS[COMP_CWORD - 1]} == -* ) ]]; then
         _slurmsky_words "$word" "$verbs"
     else
         _slurmsky_value "$word" "$operand"
@@ -128,10 +174,13 @@ complete -o default -F _slurmsky @ALL@
 def bash() -> str:
     """The script, for bash 4 and later."""
     lines = [_HEAD.rstrip("\n"), "    case $command in"]
-    for command in ALL:
+    for command in (*ALL, "slurmsky"):
         lines.append(f"    {command})")
-        lines.append(f"        options={_quoted(completion_words(command))}")
-        lines.append(f"        kinds={_quoted(_kinds(command))}")
+        if command != "slurmsky":
+            lines.append(f"        options={_quoted(completion_words(command))}")
+            lines.append(f"        kinds={_quoted(_kinds(command))}")
+        if command in ("squeue", "sinfo"):
+            lines.append("        helps=--helpFormat")
         if command in _OPERANDS:
             lines.append(f"        operand={_OPERANDS[command]}")
         if command in _VERBS:
@@ -140,7 +189,11 @@ def bash() -> str:
             lines.append(f"        behind={_quoted(behind)}")
         lines.append("        ;;")
     lines.append("    esac")
-    return "\n".join(lines) + "\n" + _TAIL.replace("@JOBS@", _JOB_VERBS).replace("@ALL@", " ".join(ALL))
+    named = (f'        {words}) _slurmsky_value "$word" {kind}; return ;;' for kind, words in _NAMED.items())
+    updates = (f'            {key}) _slurmsky_words "$word" {_quoted(words.split())} ;;'
+               for key, words in _UPDATES.items())  # fmt: skip
+    tail = _TAIL.replace("@NAMED@", "\n".join(named)).replace("@UPDATES@", "\n".join(updates))
+    return "\n".join(lines) + "\n" + tail.replace("@ALL@", " ".join((*ALL, "slurmsky")))
 
 
 def _quoted(words: Iterable[str]) -> str:
@@ -165,4 +218,10 @@ def _kind(option: Option) -> str:
     if option.reader == "states":
         names = NODE_STATES if option.command == "sinfo" else STATE_NAMES
         return "=" + "+".join(dict.fromkeys(name for name in names if name.replace("_", "").isalnum()))
+    if option.name == "signal" and option.command == "scancel":
+        return "=" + _SIGNALS.replace(" ", "+")
+    if option.name == "format" and option.command in _NAMED_FIELDS:
+        return "fields"
+    if option.name == "yaml":
+        return _DYNAMIC["json"]
     return _DYNAMIC.get(option.name, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from .. import __version__
@@ -95,3 +95,8 @@ BARS = (
     ("bad", "failed"),
     ("gone", "cancelled or preempted"),
 )
+
+
+def bars(kinds: Iterable[str]) -> Sequence[tuple[str, str]]:
+    """The kinds of bars there may be, and suspended where there are some."""
+    return (*BARS, ("paused", "suspended")) if "held" in kinds else BARS

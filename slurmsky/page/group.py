@@ -249,7 +249,8 @@ def _nodes(lives: Sequence[Life], context: Context, period: Period) -> Html | No
             # Drawing order is that of numbers of rows, which is all that a node of many short jobs has too many of.
             rows.append(Lane(name, _node_note(name, size), packed[:40]))
         picture = lanes(period, rows, "The jobs on each node")
-        return section("Nodes", picture, document.legend(document.BARS[2:]), note=note, id="nodes")
+        keys = document.legend(document.bars({one.kind for one in lives})[2:])
+        return section("Nodes", picture, keys, note=note, id="nodes")
     strip_rows = []
     for name in names:
         filled = curves.Curve(period.start, period.end, PARTS)
@@ -275,7 +276,7 @@ def _jobs_timeline(lives: Sequence[Life], period: Period) -> Html:
             note = words.duration(one.ran_s) if one.start else one.outcome
             rows.append(Lane(f"{one.id} {one.job.name}", note, [bars]))
         picture = lanes(period, rows, "When each job waited and ran")
-        return section("Jobs", picture, document.legend(document.BARS), id="timeline")
+        return section("Jobs", picture, document.legend(document.bars({one.kind for one in lives})), id="timeline")
     by_name = _by(lives, lambda one: one.job.name)
     most = sorted(by_name.items(), key=lambda item: -sum(one.held_s for one in item[1]))[:40]
     rows_ = []
@@ -285,7 +286,8 @@ def _jobs_timeline(lives: Sequence[Life], period: Period) -> Html:
             if one.start:
                 running.add(one.start, one.end, 1)
         top = running.peak or 1
-        rows_.append((name, f"{len(some):,} jobs", [value / top for value in running.values]))
+        count = sum(max(1, one.job.pending_count) for one in some)
+        rows_.append((name, f"{count:,} job{'s' if count != 1 else ''}", [value / top for value in running.values]))
     note = "Jobs of one name together: the stronger the colour, the more of them ran at once."
     if len(by_name) > len(most):
         note += f" The {len(most)} names with the most CPU time of {len(by_name):,}."

@@ -28,6 +28,7 @@ def job_page(runs: Sequence[Job], context: Context) -> str:
     job = last.job
     end = max(max(one.end for one in lives), last.start + 1)
     period = Period(lives[0].job.submit_time or last.start, end, context.clock.zone)
+    keys = document.legend(document.bars({one.kind for one in lives}))
     name = f"Job {facts.job_id_text(job)}"
     who = [job.user, f"account {job.account}", f"partition {job.partition}", f"cluster {job.cluster}"]
     return document.document(
@@ -41,7 +42,7 @@ def job_page(runs: Sequence[Job], context: Context) -> str:
         ),
         _tiles(last, context),
         _standing_out(last, context),
-        section("Timeline", _timeline(lives, period), document.legend(document.BARS), id="timeline"),
+        section("Timeline", _timeline(lives, period), keys, id="timeline"),
         _nodes(last, context) if len(job.shares) > 1 and last.start else None,
         section("Used, of what was held", _use(last), _curves(last, context), id="use") if last.start else None,
         _steps(last, context),

@@ -17,7 +17,7 @@ from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.page import charts, words
+from slurmsky.page import charts, document, words
 from slurmsky.page.curves import Curve
 from slurmsky.page.group import group_page, sum_of
 from slurmsky.page.html import Html, el, join, text
@@ -306,3 +306,17 @@ def test_ten_thousand_jobs_make_a_page_one_can_read(make_job: MakeJob, context: 
     read = check(page)
     assert "10,000" in read.text and "1,000 failed" in read.text and "The 64 busiest of 90 nodes." in read.text
     assert page.count("<tr>") < 200
+
+
+def test_a_suspended_job_is_in_the_legend(make_job: MakeJob, context: Context) -> None:
+    over = make_job()
+    stopped = make_job(8, state=JobState.SUSPENDED, end_time=0.0, suspended_s=60.0)
+    assert "suspended" not in document.legend(document.bars({life(over, context).kind}))
+    assert ">suspended<" in document.legend(document.bars({life(stopped, context).kind}))
+    assert ">suspended<" in job_page([stopped], context)
+
+
+def test_one_job_is_one(make_job: MakeJob, context: Context) -> None:
+    jobs = [make_job(number, name=f"n{number // 5}") for number in range(4, 130)]
+    page = group_page(jobs, context, "Jobs", Period(NOW - 86400, NOW, timezone.utc))
+    assert "5 jobs" in page and "1 job<" in page and " 1 jobs" not in page and ">1 jobs" not in page
