@@ -97,7 +97,8 @@ _slurmsky_value() { # text, kind
     accounts) _slurmsky_list "$1" "$(sacctmgr -nP show account format=account 2>/dev/null)" ;;
     features) _slurmsky_words "$1" "$(sinfo -h -o %f 2>/dev/null | tr ',' ' ' | sed 's/(null)//')" ;;
     reservations)
-        _slurmsky_list "$1" "$(scontrol -o show reservation 2>/dev/null | sed -n 's/^ReservationName=\\([^ ]*\\).*/\\1/p')"
+        _slurmsky_list "$1" "$(scontrol -o show reservation 2>/dev/null |
+            sed -n 's/^ReservationName=\\([^ ]*\\).*/\\1/p')"
         ;;
     fields) _slurmsky_list "$1" "$($command "$3" 2>/dev/null)" ;;
     users) COMPREPLY=($(compgen -u -- "$1")) ;;
