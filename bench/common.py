@@ -153,20 +153,21 @@ def fill_over(home: Path, known: int) -> None:
 
 
 def fill(home: Path, known: int) -> None:
-    """Held jobs 1 to `known`, as sbatch leaves them in the store; the controller is not running yet."""
+    """Held jobs 1 to `known`, each of another call, as sbatch leaves them; the controller is not running yet."""
     home.mkdir(mode=0o700)
     user, now = pwd.getpwuid(os.geteuid()), time.time()
     group = grp.getgrgid(os.getegid()).gr_name
-    spec = JobSpec(job_name="wrap", hold=True, output="/dev/null", requeue=True, wrap="true")
-    jobs = (
-        Job(
-            number, spec, "wrap", user.pw_name, os.geteuid(), os.getegid(), group, user.pw_name, "debug",
-            reason="JobHeldUser", submit_time=now, eligible_time=now, stdout="/dev/null", work_dir=str(home.parent),
-            submit_dir=str(home.parent), submit_line="sbatch --hold --output=/dev/null --wrap=true",
-            alloc_node=socket.gethostname(),
-        )
-        for number in range(1, known + 1)
-    )  # fmt: skip
+    jobs = []
+    for number in range(1, known + 1):
+        line, minutes, memory = f"python train.py --seed {number}", 60 + number % 5, 100 * (1 + number % 3)
+        spec = JobSpec(job_name=f"sweep{number}", hold=True, output=f"{number}.out", requeue=True, wrap=line,
+                       time_limit_min=minutes, mem_mib=memory)  # fmt: skip
+        jobs.append(Job(
+            number, spec, f"sweep{number}", user.pw_name, os.geteuid(), os.getegid(), group, user.pw_name, "debug",
+            reason="JobHeldUser", submit_time=now, eligible_time=now, stdout=f"{home.parent}/{number}.out",
+            work_dir=str(home.parent), submit_dir=str(home.parent), time_limit_min=minutes,
+            submit_line=f"sbatch --hold --wrap={line}", alloc_node=socket.gethostname(),
+        ))  # fmt: skip
     store = Store(home / "queue.db")
     store.write(jobs, (), (), {"next_job_id": known + 1})
     store.close()

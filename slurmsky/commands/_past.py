@@ -74,7 +74,9 @@ def _scale(query: SacctQuery) -> Scale:
 
 #: from so many runs on a query makes a page that is not there
 _MANY = 64
-#: runs that are read together in idle time
+#: runs that are read together
+_SEVERAL = 500
+#: the same in idle time
 _FEW = 16
 #: later than any time
 _EVER = float("inf")
@@ -182,7 +184,7 @@ def documents(ctx: Context, query: SacctQuery) -> Iterator[object]:
 
 
 def _leaves(ctx: Context, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:
-    """The runs that the query means, in their order, page by page; and whether they are told from pages."""
+    """The runs that the query means, in their order: those on a page, which tells them, or others, and which it is."""
     queue = ctx.queue
     queue.flush()
     if not accounted.meant(ctx, query):
@@ -193,19 +195,22 @@ def _leaves(ctx: Context, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]
 
     def place(run: Run) -> tuple[int, bool]:
         # --truncate changes what lies on the window's border.
-        return Store.page_of(run.job_id), run.finish > 0 and run.finish <= until and not 0 < run.start < since
+        past = run.finish > 0 and run.finish <= until and not 0 < run.start < since
+        return Store.page_of(run.job_id) if past else -1, past
 
     for (_, past), group in groupby(queue.store.runs(start, end, query.duplicates, where), place):
         yield list(group), past
 
 
-def _found(ctx: Context, query: SacctQuery, runs: Sequence[Run], with_steps: bool) -> list[Job]:
+def _found(ctx: Context, query: SacctQuery, runs: Sequence[Run], with_steps: bool) -> Iterator[Job]:
     """The jobs of these runs that the query means, from their records."""
     now = ctx.queue.clock()
     _, end = accounted.window(query, now)
     test = accounted.test(query, now)
-    jobs = [job for job in _read(ctx, runs, with_steps) if 0 < job.eligible_time <= end]
-    return [accounted.truncated(job, query) if query.truncate else job for job in jobs if test(job)]
+    for first in range(0, len(runs), _SEVERAL):
+        for job in _read(ctx, runs[first : first + _SEVERAL], with_steps):
+            if 0 < job.eligible_time <= end and test(job):
+                yield accounted.truncated(job, query) if query.truncate else job
 
 
 class _Pages:

@@ -100,7 +100,9 @@ _BATCH = 250
 #: cells that a column remembers
 _KEPT = 20_000
 Alike = Callable[[Row], Hashable]
+#: how a value becomes a cell, and those of a column become its cells
 Form = Callable[[Optional[str]], str]
+Forms = tuple[Form, Callable[[Sequence[Optional[str]]], Iterable[str]]]
 
 
 def table_text(
@@ -121,13 +123,13 @@ def table_pieces(
         end = (look.delimiter if look.parsable == 1 else "") + "\n"
         if look.header:
             yield look.delimiter.join(column.name for column in columns) + end
-        for line in _lines(columns, [_plain] * len(columns), look.delimiter, rows, alike):
+        for line in _lines(columns, [(_plain, _plain_cells)] * len(columns), look.delimiter, rows, alike):
             yield line + end
         return
     if look.header:
         yield "".join(["%*.*s " % (column.width, abs(column.width), column.name) for column in columns]) + "\n"
         yield "".join(["-" * abs(column.width) + " " for column in columns]) + "\n"
-    for line in _lines(columns, [_form(column) for column in columns], "", rows, alike):
+    for line in _lines(columns, [(_form(column), _cells(column)) for column in columns], "", rows, alike):
         yield _decoded(line) + "\n"
 
 
@@ -149,7 +151,7 @@ class _Cells(dict[Any, str]):
 Place = Callable[[Sequence[Row], Sequence[Hashable], Mapping[str, Sequence[Any]]], Iterable[str]]
 
 
-def _lines(columns: Sequence[Column[Row]], forms: Sequence[Form], glue: str, rows: Iterable[Row],
+def _lines(columns: Sequence[Column[Row]], forms: Sequence[Forms], glue: str, rows: Iterable[Row],
            alike: Optional[Alike[Row]]) -> Iterator[str]:
     """The cells of each row, joined; shared ones that stand side by side are one place."""
     if sum(column.field.shared for column in columns) < _WORTHWHILE:
@@ -157,7 +159,7 @@ def _lines(columns: Sequence[Column[Row]], forms: Sequence[Form], glue: str, row
     places: list[Place[Row]] = []
     for shared, group in groupby(zip(columns, forms), lambda pair: alike is not None and pair[0].field.shared):
         run = list(group)
-        places += [_shared(run, glue)] if shared else [_own(column.field, form) for column, form in run]
+        places += [_shared(run, glue)] if shared else [_own(column.field, forms) for column, forms in run]
     reads = {name: attrgetter(name) for column in columns for name in column.field.reads}
     rows = iter(rows)
     while batch := list(islice(rows, _BATCH)):
@@ -167,7 +169,7 @@ def _lines(columns: Sequence[Column[Row]], forms: Sequence[Form], glue: str, row
         yield from map(glue.join, zip(*[place(batch, kinds, values) for place in places]))
 
 
-def _shared(run: Sequence[tuple[Column[Row], Form]], glue: str) -> Place[Row]:
+def _shared(run: Sequence[tuple[Column[Row], Forms]], glue: str) -> Place[Row]:
     known: dict[Hashable, str] = {}
 
     def place(rows: Sequence[Row], kinds: Sequence[Hashable], values: object) -> list[str]:
@@ -177,18 +179,18 @@ def _shared(run: Sequence[tuple[Column[Row], Form]], glue: str) -> Place[Row]:
         for row, kind in zip(rows, kinds):
             text = known.get(kind)
             if text is None:
-                text = known[kind] = glue.join([form(column.field.value(row)) for column, form in run])
+                text = known[kind] = glue.join([form(column.field.value(row)) for column, (form, _) in run])
             cells.append(text)
         return cells
 
     return place
 
 
-def _own(field: Field[Row], form: Form) -> Place[Row]:
+def _own(field: Field[Row], forms: Forms) -> Place[Row]:
     made_of, value, names = field.form, field.value, field.reads
+    form, cells = forms
     if made_of is None:
-        cell = _Cells(form).__getitem__
-        return lambda rows, kinds, values: map(cell, map(value, rows))
+        return lambda rows, kinds, values: cells(list(map(value, rows)))
     made = made_of
     cell = _Cells(lambda key: form(made(key))).__getitem__
     if len(names) == 1:
