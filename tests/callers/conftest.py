@@ -16,8 +16,8 @@ sys.path.insert(0, str(TESTS / "callers"))
 from lines import JOBS  # noqa: E402
 from local_engine import LocalEngine, local_engine  # noqa: E402
 
-_WANTED = {"running": "R", "held": "PD", "waiting": "PD", "done": "CD", "failed": "F", "killed": "CA", "array": "CD",
-           "het": "CD"}  # fmt: skip
+_WANTED = {"running": "R", "held": "PD", "waiting": "PD", "done": "CD", "failed": "F", "killed": "CA",
+           "gpus": "R", "array": "CD", "het": "CD"}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ JOBS = {
     "done": "sbatch -J good -o good.out --wrap true",
     "failed": "sbatch -J bad -o bad.out --wrap 'exit 3'",
     "killed": "sbatch -J gone --wrap 'sleep 600'",
+    "gpus": "sbatch -J devices -n 1 --gres=gpu:h100:2 --wrap 'sleep 600'",
     "array": "sbatch -J many -a 1-2 -o many-%a.out --wrap true",
     "het": "sbatch -J role-0 -o het.out --wrap 'srun true : true' -n1 : -J role-1 -n1",
 }
@@ -38,6 +39,8 @@ _AIIDA = "^^^".join(["%i", "%t", "%r", "%B", "%u", "%D", "%C", "%R", "%P", "%l",
 _AIIDA_LINE = f"SLURM_TIME_FORMAT='standard' squeue --noheader -o '{_AIIDA}' --jobs="
 _SEP = r"\^\^\^"
 _STATES = "PD|R|CA|CF|CG|CD|F|TO|NF|S|ST|PR|BF"
+
+_ONDEMAND = ";".join("%" + letter for letter in "aAbBcCdDeEfFgGhHiIjJkKlLmMnNoOqPQrStTuUvVwWxXyYzZ")
 
 QUESTIONS = (
     # Nextflow: two words per line, the second a key of its table
@@ -101,6 +104,52 @@ QUESTIONS = (
              ((r"^{array}_1\|(\w+)\|", ("COMPLETED",)), (r"^{array}_2\|(\w+)\|", ("COMPLETED",)))),
     Question("snakemake-profile", "scontrol -o show job {done}", ((r"JobState=(\w+)", ("COMPLETED",)),
                                                                   (r"Requeue=(\w+)", ("1",)))),
+    # Open OnDemand: the cluster named in each call, two lines of head, fields between semicolons
+    Question("ondemand", "squeue -M oracle --all --states=all --noconvert -o '%A;%i;%t' -j {array}",
+             ((r"^\d+;({array}_\d);(\w+)$", ("{array}_1", "CD")), ("^CLUSTER: (.*)$", ("oracle",))),
+             shape=rf"\d+;{{array}}_\d;({_STATES})".replace("{array}", r"\d+"), skip=2),
+    Question("ondemand", f"squeue -M oracle --all --states=all --noconvert -o '{_ONDEMAND}' -j {{running}}",
+             (("^[^;]*;{running};" + "[^;]*;" * 46 + "[^;]*$", ()),), shape="([^;]*;){48}[^;]*", skip=2),
+    Question("ondemand", "squeue -M oracle --all --states=all --noconvert -o '%A;%i;%t' -j 999999", code=1,
+             stderr="Invalid job id specified"),
+    # reportseff: fields by their names, after it has asked which there are
+    Question("reportseff", "sacct --helpformat", ((r"\b(TRESUsageInMax|TotalCPU)\b", ()),)),
+    Question("reportseff", "sacct --parsable -n '--delimiter=^|^' --format=AdminComment,AllocCPUS,Elapsed,JobID,"
+             "JobIDRaw,MaxRSS,NNodes,NTasks,REQMEM,State,Timelimit,TotalCPU --jobs={done}",
+             ((r"^\^\|\^1\^\|\^\d\d:\d\d:\d\d\^\|\^{done}\^\|\^{done}\^.*\^\|\^(COMPLETED)\^\|\^", ("COMPLETED",)),),
+             shape=r"(.*?\^\|\^){12}"),
+    # ReFrame: a flexible test looks for nodes, each on one line; the state of ended jobs, and why others wait
+    Question("reframe", "scontrol -a show -o nodes", (
+        (r"NodeName=(\S+).*\bState=(\S+).*\bPartitions=(\S+)", ("n4", "IDLE", "debug,gpu")),), shape="NodeName=.*"),
+    Question("reframe", "scontrol -a show -o partitions", ((r"PartitionName=(\S+).*\bDefault=(\S+)", ("debug", "YES")),
+                                                           (r"PartitionName=(\S+).*\bNodes=(\S+)", ("gpu", "n[3-4]")))),
+    Question("reframe", "sacct -S 2026-01-01 -P -j {failed},{het} -o jobid,state,exitcode,end,nodelist",
+             ((r"^{failed}\|(\S+)\|(\d+):(\d+)\|" + _TIME + r"\|n\d$", ("FAILED", "3", "0")),
+              (r"^({het})\+1\|COMPLETED\|", ("{het}",)))),
+    Question("reframe", "squeue -h -j {held},{running} -o '%i|%T|%N|%r'",
+             (("^{held}\\|PENDING\\|\\|(.*)$", ("JobHeldUser",)), ("^{running}\\|RUNNING\\|n\\d\\|(.*)$", ("None",)))),
+    # slurm_gpustat: who holds GPUs, and of which kind
+    Question("slurm_gpustat", "squeue -O tres-per-node:100,nodelist:100,username:100,jobid:100 --noheader",
+             ((r"^gres[:/]gpu:h100:(2)\s+n\d\s+{user}\s+({gpus})\s*$", ("2", "{gpus}")),)),
+    Question("slurm_gpustat", "scontrol show jobid -dd {gpus}", ((r"JOB_GRES=gpu:(\w+):2", ("h100",)),)),
+    Question("slurm_gpustat", "sinfo -o '%1000N|%1000G' --noheader", ((r"^n\[1-4\]\s*\|gpu:h100:4\s*$", ()),)),
+    # ClusterShell's groups
+    Question("clustershell", "sinfo -h -o %N -p gpu", ((r"^n\[3-4\]$", ()),)),
+    Question("clustershell", "sinfo -h -o %R:%N", (("^debug:n\\[1-4\\]$", ()), ("^gpu:n\\[3-4\\]$", ()))),
+    Question("clustershell", "sinfo -h -N -o %R -n n4", (("^gpu$", ()),), shape="debug|gpu"),
+    Question("clustershell", "squeue -h -o %i:%N -t R", ((r"^{running}:(n\d)$", ()),)),
+    Question("clustershell", "squeue -h -o %u -t R", shape="{user}".replace("{user}", r"\w+")),
+    # QToolKit (jobflow-remote): one job as key=value words
+    Question("qtoolkit", "SLURM_TIME_FORMAT='standard' scontrol show job -o {held}",
+             ((r"\bJobState=(\w+)", ("PENDING",)), (r"\bNumNodes=(\S+)", ("1",)), (r"\bPartition=(\w+)", ("debug",)))),
+    # Prometheus' exporter
+    Question("slurm-exporter", "sinfo -h -N -O NodeList,AllocMem,Memory,CPUsState,Gres,StateLong",
+             ((r"^n4\s+(\d+)\s+4000\s+\d+/\d+/0/8\s+(\S+)\s+\w+\s*$", ("0", "gpu:h100:4")),)),
+    Question("slurm-exporter", "squeue -a -r -h -o %P,%T,%C,%r,%u",
+             (("^debug,PENDING,1,(Dependency),", ("Dependency",)),)),
+    Question("slurm-exporter", "sdiag", ((r"^Server thread count: +(\d+)$", ()), (r"^DBD Agent queue size: (\d+)$", ()),
+                                         (r"^\tLast cycle: +(\d+)$", ()), (r"^\tMean cycle: +(\d+)$", ()))),
+    Question("slurm-exporter", "sshare -n -P -o account,fairshare", ((r"^ +\w+\|\d\.\d+$", ()),)),
 )  # fmt: skip
 
 
