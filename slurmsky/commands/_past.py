@@ -82,14 +82,18 @@ _FEW = 16
 _EVER = float("inf")
 
 
+#: how many rows each of some jobs has, and columns of all of them
+Rows = tuple[list[int], dict[str, list[Cell]]]
+#: makes the named columns
+Make = Callable[[Sequence[Job], Iterable[str]], Rows]
+
+
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of rows: what its pages are known by, how many rows a job has, and their cells."""
+    """A kind of rows: what its pages are known by, how its rows are made, and which columns are made in idle time."""
 
     words: bytes
-    #: of jobs: how many rows each has, and the named columns of all of them
-    make: Callable[[Sequence[Job], Iterable[str]], tuple[list[int], dict[str, list[Cell]]]]
-    #: the columns that are made in idle time
+    make: Make
     names: tuple[str, ...]
 
 
@@ -100,9 +104,8 @@ def _kinds(ctx: Context, query: SacctQuery, context: Report) -> tuple[_Kind, _Ki
     asked = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
              str(caller_zone(ctx)))  # fmt: skip
 
-    def rows_of(read: Callable[[Job], Iterable[report.Record]]
-                ) -> Callable[[Sequence[Job], Iterable[str]], tuple[list[int], dict[str, list[Cell]]]]:  # fmt: skip
-        def make(jobs: Sequence[Job], names: Iterable[str]) -> tuple[list[int], dict[str, list[Cell]]]:
+    def rows_of(read: Callable[[Job], Iterable[report.Record]]) -> Make:
+        def make(jobs: Sequence[Job], names: Iterable[str]) -> Rows:
             groups = [list(read(job)) for job in jobs]
             rows = [row for group in groups for row in group]
             return [len(group) for group in groups], values_of({name: fields[name] for name in names}, rows, alike)
@@ -130,7 +133,7 @@ def _documents(ctx: Context) -> _Kind:
 
     queue = ctx.queue
 
-    def make(jobs: Sequence[Job], names: Iterable[str]) -> tuple[list[int], dict[str, list[Cell]]]:
+    def make(jobs: Sequence[Job], names: Iterable[str]) -> Rows:
         written = structured.accounting_records(jobs, queue.clock(), queue.book.cluster)
         return [1] * len(jobs), {_DOCUMENT: list(map(structured.json_record, written))}
 
@@ -264,7 +267,7 @@ async def prepare(queue: Queue) -> AsyncGenerator[None, None]:
         if queue.pages.full:
             return
         edition, runs = store.edition(number), store.runs_on(number)
-        parts: dict[bytes, list[tuple[list[int], dict[str, list[Cell]]]]] = {kind.words: [] for kind in kinds}
+        parts: dict[bytes, list[Rows]] = {kind.words: [] for kind in kinds}
         for first in range(0, len(runs), _FEW):
             yield
             jobs = _read(ctx, runs[first : first + _FEW], True)
