@@ -6,20 +6,27 @@ Source: src/scontrol/scontrol.c, info_job.c, api/config_info.c slurm_write_ctl_c
 from __future__ import annotations
 
 import asyncio
+import grp
 import logging
 import os
+import pwd
 import socket
 from collections.abc import Iterator, Sequence
 
 from ..controller.context import Context
 from ..model.cluster import NodeConfig, PartitionConfig
+from ..model.job import Job, Step
 from ..model.spec import INFINITE
 from ..report import config as report_config
 from ..report.context import Context as Report
 from ..report.text import Clock, format_minutes
+from . import _update_nodes
+from ._job_keys import strtoll
 
 Words = Sequence[str]
 
+#: of slurmd, where a node has none of its own
+_PORT = 6818
 _UNSUPPORTED = "Requested operation not supported on this system"
 #: levels by name, and by their place
 _LEVELS = {"quiet": 60, "fatal": 50, "error": 40, "info": 20, "verbose": 15, "debug": 10, "debug2": 9, "debug3": 8,
@@ -44,8 +51,29 @@ def setdebug(ctx: Context, words: Words) -> int:
     if word not in _LEVELS:
         ctx.err(f"invalid debug level: {words[0]}")
         return 1
+    if len(words) > 1:
+        if not words[1].lower().startswith("nodes="):
+            ctx.err(f"Invalid option: {words[0]}")
+        else:  # the agents have no log of their own
+            ctx.err("Failed to change debug level on one or more nodes.")
+        return 1
     logging.getLogger("slurmsky").setLevel(_LEVELS[word])
     return 0
+
+
+def update_debug(ctx: Context, words: Words) -> int:
+    """update SlurmctldDebug=NUMBER."""
+    text = words[-1].partition("=")[2] if "=" in words[-1] else "(null)"
+    if not text.isdigit() or int(text) >= len(_LEVELS):
+        ctx.err(f"invalid debug level: {text}")
+        return 1
+    return setdebug(ctx, [text])
+
+
+def update_power(ctx: Context, words: Words) -> int:
+    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: no node here is put to sleep."""
+    ctx.err(f"slurm_update error: {_UNSUPPORTED}")
+    return 1
 
 
 def setdebugflags(ctx: Context, words: Words) -> int:
@@ -71,13 +99,99 @@ def schedloglevel(ctx: Context, words: Words) -> int:
     return 0
 
 
+def takeover(ctx: Context, words: Words) -> int:
+    """takeover [INDEX]: there is no backup controller."""
+    if words:
+        index = strtoll(words[0])[0]
+        ctx.err(f"takeover: invalid backup controller index ({index})")
+    else:
+        ctx.err(f"slurm_takeover error: {_UNSUPPORTED}")
+    return 1
+
+
+def shutdown(ctx: Context, words: Words) -> int:
+    """shutdown [slurmctld|controller]: a controller leaves by itself, and slurmsky stop ends it."""
+    if words and words[0] not in ("slurmctld", "controller"):
+        ctx.err(f"invalid shutdown argument:{words[0]}")
+    else:
+        ctx.err(f"slurm_shutdown error:{_UNSUPPORTED}")
+    return 1
+
+
+def getaddrs(ctx: Context, words: Words) -> int:
+    """getaddrs NODES: where they are reached; nothing is said of unknown ones."""
+    book = ctx.queue.book
+    for name in _update_nodes.expand(ctx, words[0]) or ():
+        config = book.nodes[name].config
+        ctx.out(f"{name}: {config.address}:{config.port or _PORT}\n")
+    return 0
+
+
+def _steps_on(ctx: Context, node: str | None) -> list[tuple[Job, Step]]:
+    found = [(ctx.queue.book.jobs[job_id], step) for job_id in sorted(ctx.queue.book.active)
+             for step in ctx.queue.book.jobs[job_id].steps.values()]  # fmt: skip
+    return [(job, step) for job, step in found if not step.state.finished and node in (None, *step.nodes)]
+
+
+def getent(ctx: Context, words: Words) -> int:
+    """getent [NODE]: who the users of the steps there are."""
+    steps = _steps_on(ctx, words[0] if words else None)
+    if not steps:
+        ctx.err("No steps found on this node")
+    for job, step in steps:
+        user = pwd.getpwuid(job.uid)
+        groups = [grp.getgrgid(gid) for gid in sorted(os.getgrouplist(user.pw_name, job.gid))]
+        ctx.out(f"JobId={job.job_id}.{step.step_id}:\nUser:\n{user.pw_name}:*:{user.pw_uid}:{user.pw_gid}:"
+                f"{user.pw_gecos}:{user.pw_dir}:{user.pw_shell}\nGroups:\n")  # fmt: skip
+        ctx.out("".join(f"{group.gr_name}:*:{group.gr_gid}:{user.pw_name}\n" for group in groups) + "\n")
+    return 0
+
+
+def gethost(ctx: Context, words: Words) -> int:
+    """gethost NODE NAME: what the steps of a node know of another node's address."""
+    steps = _steps_on(ctx, words[0])
+    if not steps:
+        ctx.err("No steps found on this node")
+    for job, step in steps:
+        ctx.out(f"JobId={job.job_id}.{step.step_id}:\nHost:\n")
+        if words[1] in job.nodes and words[1] in ctx.queue.book.nodes:
+            ctx.out(f"{ctx.queue.book.nodes[words[1]].config.address:<15} {words[1]}\n")
+        ctx.out("\n")
+    return 0
+
+
+async def _digest(ctx: Context, data: bytes, kind: str) -> int:
+    from ..language import kangaroo
+
+    if kind in ("0", "2"):  # K12, Slurm's own choice
+        ctx.out(await asyncio.to_thread(lambda: kangaroo.digest(data).hex()) + "\n")
+    else:  # the other plugins are not loaded
+        ctx.out("\n")
+    return 0
+
+
+async def hash_file(ctx: Context, words: Words) -> int:
+    """hash_file FILE [TYPE]: the hash that Slurm makes of a file."""
+    try:
+        with open(os.path.join(ctx.cwd, words[0]), "rb") as file:
+            data = file.read()
+    except OSError:
+        ctx.err(f"Can't open `{words[0]}`")
+        return 1
+    return await _digest(ctx, data, words[1] if len(words) > 1 else "0")
+
+
+async def hash_text(ctx: Context, words: Words) -> int:
+    """hash TEXT [TYPE]: the hash that Slurm makes of a text."""
+    return await _digest(ctx, os.fsencode(words[0]), words[1] if len(words) > 1 else "0")
+
+
 def dampening(ctx: Context, words: Words) -> int:
     """fsdampeningfactor N: no usage decays here."""
     if not words[0].isdigit() or not int(words[0]):
         ctx.err(f"invalid dampening factor: {words[0]}")
         return 1
-    ctx.err(f"slurm_set_fs_dampeningfactor error: {_UNSUPPORTED}")
-    return 1
+    return 0  # priority/basic, as here, does not look at it
 
 
 def token(ctx: Context, words: Words) -> int:
@@ -149,13 +263,13 @@ def reconfigure(ctx: Context) -> int:
     try:
         changed = read_site(dict(ctx.queue.environment)) != ctx.queue.site
     except (SiteError, OSError, UnicodeError) as error:
-        ctx.err("slurm_reconfigure error: Unable to process configuration file")
+        ctx.err("slurm_reconfigure error:Unable to process configuration file")
         ctx.error(str(error))
         return 1
     if not changed:
         return 0
     if ctx.queue.book.counters.threads > 1:
-        ctx.err("slurm_reconfigure error: Resource temporarily unavailable")
+        ctx.err("slurm_reconfigure error:Resource temporarily unavailable")
         ctx.error("srun, salloc or another command waits for the controller: try again when it has its answer")
         return 1
     asyncio.get_running_loop().call_later(0.02, ctx.queue.stop)

@@ -284,7 +284,6 @@ def update(ctx: Context, words: Sequence[str]) -> int:
             raise _Bad("Reservation must be given.")
     except _Bad as bad:
         _told(ctx, bad, "No reservation update")
-        ctx.err("slurm_update error: No error")
         return 1
     book = ctx.queue.book
     one = book.reservations.all.get(wanted["name"])

@@ -6,7 +6,7 @@ Source: src/scontrol/info_job.c, info_node.c, info_part.c, scontrol.c _show_it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -25,9 +25,10 @@ from ..report import config as report_config
 from ..report import reservations as report_reservations
 from ..report import show as report
 from ..report import show_nodes as report_nodes
-from ..report.json_rest import process_record, resource_records
+from ..report.json_rest import resource_records
 from . import _targets
 from ._documents import write
+from ._job_keys import fits
 from ._report import nodes_and_cluster
 from ._report import report as report_context
 
@@ -43,8 +44,11 @@ def show(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     if len(words) > 2 and not entity.startswith("host"):
         ctx.err("too many arguments for keyword:show")
         return 1
+    if fits(entity, "daemons", 1) and value is not None:
+        ctx.err("too many arguments for keyword:show")
+        return 1
     for name, least, run in ENTITIES:
-        if name.startswith(entity) and len(entity) >= least:
+        if fits(entity, name, least):
             return run(ctx, query, value)
     ctx.err(f"invalid entity:{words[0]} for keyword:show ")
     return 1
@@ -383,11 +387,11 @@ def _resources(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
 ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, str | None], int]], ...] = (
     ("aliases", 1, _aliases),
     ("bbstat", 2, _constant()),
-    ("dwstat", 2, _constant(out="")),
+    ("dwstat", 2, _constant()),
     ("burstbuffer", 2, _constant()),
     ("config", 1, _config),
     ("daemons", 1, _constant(out="slurmctld slurmd\n")),
-    ("federations", 1, _constant(out="")),
+    ("federations", 1, _constant()),
     ("hostnames", 5, _hostnames),
     ("hostlist", 5, _encode(lambda names: hostlist.compress(names))),
     ("hostlistsorted", 9, _encode(lambda names: hostlist.compress_sorted(names))),
@@ -403,92 +407,10 @@ ENTITIES: tuple[tuple[str, int, Callable[[Context, ScontrolQuery, str | None], i
     (
         "slurmd",
         2,
-        _constant(err="slurm_slurmd_info: Unable to contact slurm controller (connect failure)", code=1),
+        _constant(err="scontrol: error: slurm_slurmd_info: Connection refused\n"
+                  "slurm_load_slurmd_status:Connection refused", code=1),
     ),
     ("steps", 2, _steps),
     ("topoconf", 5, _constant()),
     ("topology", 1, _constant(err="scontrol: error: No topology information available")),
 )
-
-
-# --- processes
-
-
-def listpids(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-    """listpids [JOBID[.STEP]]: processes of a job, found by the job's mark in their environment."""
-    wanted = words[0] if words else None
-    if as_data(query):
-        found = [process_record(*row) for row in _processes(ctx, wanted)]
-        return answer(ctx, query, lambda form, about, now: form.managed_document("pids", found, about))
-    head = f"{'PID':<8} {'JOBID':<8} {'STEPID':<8} {'LOCALID':<7} {'GLOBALID':<8}\n"
-    if wanted is not None:
-        try:
-            _targets.records(ctx.queue, _targets.parse(wanted), split=False)
-        except SlurmError:
-            node = words[1] if len(words) > 1 else "(null)"
-            busy = bool(_job_processes(ctx))
-            ctx.err(f"There are no steps for job {wanted} on node {node}." if busy
-                    else f"JobId={wanted} does not exist on node {node}.")  # fmt: skip
-            ctx.out(head)
-            return 1
-    ctx.out(head)
-    for row in _processes(ctx, wanted):
-        ctx.out("%-8d %-8s %-8s %-7s %-8s\n" % row)
-    return 0
-
-
-def _processes(ctx: Context, wanted: str | None) -> Iterator[tuple[int, str, str, str, str]]:
-    """Process, job, step, local and global task of each process of a job."""
-    for pid, env in _job_processes(ctx):
-        job, step = env.get("SLURM_JOB_ID", ""), env.get("SLURM_STEP_ID", "batch")
-        if wanted is None or wanted in (job, f"{job}.{step}"):
-            yield pid, job, step, env.get("SLURM_LOCALID", "-"), env.get("SLURM_PROCID", "-")
-
-
-def pidinfo(ctx: Context, words: Words) -> int:
-    """pidinfo PID."""
-    for pid, env in _job_processes(ctx):
-        if str(pid) == words[0]:
-            job = ctx.queue.book.jobs.get(int(env.get("SLURM_JOB_ID", "0") or 0))
-            end = "UNLIMITED" if job is None or not job.end_time else str(int(job.end_time))
-            ctx.out(f"Slurm JobId={env.get('SLURM_JOB_ID')} ends at {end}\n")
-            return 0
-    ctx.err("Failed to locate job for requested pid")
-    return 1
-
-
-def _job_processes(ctx: Context) -> list[tuple[int, dict[str, str]]]:
-    """Processes of this queue's jobs on this machine, each with its environment."""
-    found = []
-    mark = b"SLURMSKY_AGENT=" + os.fsencode(ctx.queue.paths.home) + b"/"  # another queue's jobs have its folder
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/environ", "rb") as file:
-                data = file.read()
-        except OSError:
-            continue
-        if mark in data and b"SLURM_JOB_ID=" in data:
-            pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0"))
-            found.append((int(name), {key: value for key, _, value in pairs}))
-    return sorted(found)
-
-
-def notify(ctx: Context, words: Words) -> int:
-    """notify JOBID TEXT: a line into the job's stderr."""
-    try:
-        job = _targets.records(ctx.queue, _targets.parse(words[0]), split=False)[0]
-        if not job.state.active:
-            raise SlurmError(Errno.NOT_RUNNING if not job.state.finished else Errno.ALREADY_DONE)
-    except SlurmError as error:
-        ctx.err(f"job notify failure: {error.text}")
-        return 1
-    from ..controller.submit import file_path
-
-    text = " ".join(words[1:])
-    pattern = job.stderr or job.stdout
-    if pattern and job.is_batch:
-        with open(file_path(job, pattern, job.nodes[0]), "a", encoding="utf-8") as file:
-            file.write(f"slurmstepd-{job.nodes[0]}: {text}\n")
-    return 0

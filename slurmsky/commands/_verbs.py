@@ -6,45 +6,132 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+from ..controller.change_sizes import Wanted
+from ..controller.changes import change
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
 from ..controller.letters import spool_id
+from ..controller.precedence import to_top
+from ..controller.queue import Queue
 from ..language import arrayspec, jobids
+from ..language.errors import LanguageError
 from ..model.job import Job
+from ..model.spec import INFINITE
 from ..model.states import JobState
 from . import _targets
 from ._administer import write_config
+from ._job_keys import fits, strtoll
 
 Act = Callable[[Job], None]
 
+_THROTTLE = "Update of ArrayTaskThrottle is only allowed on ArrayJobId"
 
-def _each(
-    ctx: Context, text: str, act: Act, whole: bool = False
-) -> tuple[list[tuple[Job, SlurmError | None]], SlurmError | None]:
-    """Do it to every record of one id, of a het job to all of it at once where it is ``whole``; what became of each."""
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request about one id: one answer, or for an array one for each record, with its elements."""
+
+    error: SlurmError | None = None
+    records: tuple[tuple[tuple[int, ...], SlurmError | None], ...] | None = None
+    array_id: int = 0
+
+
+def each(ctx: Context, text: str, act: Act, throttle: bool = False, heads: bool = False) -> Outcome:
+    """Do it to every record of one id. ``throttle``: it is only for whole arrays; ``heads``: what is asked of a het
+    job's leader is done once, for all of it. Source: slurmctld/job_mgr.c update_job_str."""
+    queue = ctx.queue
     try:
-        found = _targets.records(ctx.queue, _targets.parse(text), split=True)
+        wanted = _read(queue, text)
+        if wanted.task is not None:
+            return _elements(queue, wanted, act, throttle)
+        found = _targets.records(queue, wanted, split=False)
     except SlurmError as error:
-        return [], error
-    results: list[tuple[Job, SlurmError | None]] = []
-    for job in _targets.heads(found) if whole else found:
-        try:
-            act(job)
-            results.append((job, None))
-        except SlurmError as error:
-            results.append((job, error))
-    return results, None
+        return Outcome(error)
+    if found[0].array_job_id == wanted.job_id and wanted.het_offset is None:
+        return Outcome(records=tuple((_tasks(job), _try(act, job)) for job in found), array_id=wanted.job_id)
+    if throttle:
+        return Outcome(SlurmError(Errno.NOT_SUPPORTED, f"scontrol: error: {_THROTTLE}"))
+    problem = None
+    for job in found[:1] if heads else found:
+        problem = _try(act, job)  # of a het job the last component's is told
+    return Outcome(problem)
 
 
-def report_array(ctx: Context, results: Sequence[tuple[Job, SlurmError | None]]) -> None:
-    """``7_0,2-4: No error`` for each outcome, as slurmctld answers for an array. Source: job_array_resp."""
-    by_text: dict[str, list[Job]] = {}
-    for job, error in results:
-        by_text.setdefault(error.text if error else "No error", []).append(job)
-    for text, jobs in by_text.items():
-        tasks = sorted(task for job in jobs for task in _tasks(job))
-        ctx.err(f"{jobs[0].array_job_id}_{arrayspec.format_indices(tasks)}: {text}")
+def _read(queue: Queue, text: str) -> jobids.JobId:
+    """An id as the list of ids gives it: elements without brackets. Raises SlurmError(INVALID_JOB_ID)."""
+    base, under, tasks = text.partition("_")
+    if not under:
+        wanted = _targets.parse(text)
+        job = queue.book.jobs.get(wanted.job_id)
+        if wanted.het_offset is not None and (job is None or job.het_job_id != job.job_id):
+            raise SlurmError(Errno.INVALID_JOB_ID)
+        return wanted
+    try:
+        found = arrayspec.parse(tasks, queue.book.cluster.max_array_size)
+    except LanguageError:
+        found = None
+    if found is None:
+        raise SlurmError(Errno.INVALID_JOB_ID)
+    return jobids.JobId(_targets.parse(base).job_id, found)
+
+
+def _elements(queue: Queue, wanted: jobids.JobId, act: Act, throttle: bool) -> Outcome:
+    """The elements of an array that are named: pending ones get a record of their own unless all are meant."""
+    base = queue.book.jobs.get(wanted.job_id)
+    waiting = {task for part in base.pending_tasks for task in part} if base is not None else set()
+    task = wanted.task
+    assert isinstance(task, arrayspec.ArraySpec)
+    named = list(task)
+    refused = SlurmError(Errno.NOT_SUPPORTED, _THROTTLE) if throttle else None
+    records: list[tuple[tuple[int, ...], SlurmError | None]] = []
+    if base is not None and waiting and waiting.issubset(named):
+        records.append((tuple(sorted(waiting)), refused or _try(act, base)))
+        named = [one for one in named if one not in waiting]
+    for one in named:
+        job = queue.life.element(base, one) if one in waiting and base else queue.book.element(wanted.job_id, one)
+        problem = SlurmError(Errno.INVALID_JOB_ID) if job is None else refused or _try(act, job)
+        records.append(((one,), problem))
+    return Outcome(records=tuple(records), array_id=wanted.job_id)
+
+
+def _try(act: Act, job: Job) -> SlurmError | None:
+    try:
+        act(job)
+    except SlurmError as error:
+        return error
+    return None
+
+
+def report(ctx: Context, text: str, outcome: Outcome, quiet_success: bool = False) -> int:
+    """Tell what became of a request, and give the exit code. ``quiet_success``: elements that went well are not
+    told of beside others."""
+    if outcome.records is None:
+        if outcome.error is None:
+            return 0
+        details(ctx, [outcome.error])
+        ctx.err(f"{outcome.error.text} for job {text}")
+        return 1
+    by_text: dict[str, list[int]] = {}
+    for tasks, problem in outcome.records:
+        by_text.setdefault(_told(problem), []).extend(tasks)
+    code = 0
+    for answer, of in by_text.items():
+        if answer == _FINE and (quiet_success or len(by_text) == 1):
+            continue
+        code = 1
+        ctx.err(f"{outcome.array_id}_{arrayspec.format_indices(sorted(of))}: {answer}")
+    return code
+
+
+_FINE = "No error"
+
+
+def _told(problem: SlurmError | None) -> str:
+    if problem is None:
+        return _FINE
+    return problem.text + "".join(f" ({line})" for line in problem.details)
 
 
 def details(ctx: Context, problems: Iterable[SlurmError]) -> None:
@@ -53,128 +140,149 @@ def details(ctx: Context, problems: Iterable[SlurmError]) -> None:
         ctx.err(line)
 
 
-def _tasks(job: Job) -> Iterable[int]:
+def _tasks(job: Job) -> tuple[int, ...]:
     if job.array_task_id is not None:
-        return [job.array_task_id]
-    return [task for part in job.pending_tasks for task in part]
+        return (job.array_task_id,)
+    return tuple(task for part in job.pending_tasks for task in part)
 
 
-def _run(ctx: Context, ids: Sequence[str], act: Act, trailer: bool) -> int:
-    """Verbs over a list of ids; ``trailer``: hold and release add a second line of their own."""
+def _without_key(word: str) -> str:
+    """The ids of ``jobid=7``; other words are themselves."""
+    for key in ("jobid=", "job="):
+        if word.lower().startswith(key):
+            word = word[len(key) :]
+    return word
+
+
+def _run(ctx: Context, words: Sequence[str], act: Act, unknown: Errno = Errno.INVALID_JOB_ID) -> int:
+    """suspend, resume, requeue: over lists of ids. ``unknown``: what is said of one that is no job's."""
     code = 0
-    for word in ids:
-        for text in jobids.split(word):
-            results, error = _each(ctx, text, act, whole=not trailer)
-            problems = [problem for _, problem in results if problem]
-            details(ctx, problems)
-            if error is None and results and results[0][0].array_job_id and len(results) > 1 and problems:
-                report_array(ctx, results)
-                code = 1
-                continue
-            problem = error or (problems[0] if problems else None)
-            if problem is not None:
-                code = 1
-                ctx.err(f"{problem.text} for job {text}")
-                if trailer:
-                    ctx.err(f"slurm_suspend error: {problem.text}")
+    for word in map(_without_key, words):
+        texts = jobids.update_list(word)
+        if texts is None:
+            ctx.err(f"{Errno.INVALID_JOB_ID.text} for job {word}")
+            code = 1
+        for text in texts or ():
+            outcome = each(ctx, text, act, heads=True)
+            if outcome.error is not None and outcome.error.errno is Errno.INVALID_JOB_ID:
+                outcome = Outcome(SlurmError(unknown))
+            code = max(code, report(ctx, text, outcome))
     return code
 
 
-def _names(ctx: Context, ids: Sequence[str]) -> list[str]:
-    """``jobname=NAME`` among the ids stands for the jobs of that name."""
-    found: list[str] = []
-    for word in ids:
-        key, equals, name = word.partition("=")
-        if equals and key.lower() in ("jobname", "name"):
-            found += [str(job.job_id) for job in list(ctx.queue.book.jobs.values())
-                      if job.name == name and not job.state.finished]
-        else:
-            found.append(word)
-    return found
+def hold(ctx: Context, words: Sequence[str], user: bool) -> int:
+    """hold, uhold: by the administrator's hand where root calls, else the user's own (JobHeldUser)."""
+    return _priority(ctx, words, {"priority": 0, "user_hold": user})
 
 
-def hold(ctx: Context, ids: Sequence[str], user: bool) -> int:
-    """hold: by the administrator's hand where root calls, else the user's own (JobHeldUser)."""
-    by_user = user or os.geteuid() != 0
-    return _run(ctx, _names(ctx, ids), lambda job: ctx.queue.life.hold(job, by_user), trailer=True)
-
-
-def release(ctx: Context, ids: Sequence[str]) -> int:
+def release(ctx: Context, words: Sequence[str]) -> int:
     """release."""
-    return _run(ctx, _names(ctx, ids), ctx.queue.life.release, trailer=True)
+    return _priority(ctx, words, {"priority": INFINITE})
 
 
-def requeue(ctx: Context, ids: Sequence[str], how: str) -> int:
-    """requeue, requeuehold; a leading State=SpecialExit marks the job."""
-    words = list(ids)
-    if words and words[0].lower().startswith("state="):
-        if words[0].lower() not in ("state=specialexit", "state=se"):
-            ctx.err(f"Invalid state {words[0][6:]}")
-            return 1
-        how = "special"
-        words = words[1:]
-    if not words and ctx.env.get("SLURM_JOB_ID"):
-        words = [ctx.env["SLURM_JOB_ID"]]
-    return _run(ctx, words, lambda job: ctx.queue.life.requeue(job, how), trailer=False)
+def _priority(ctx: Context, words: Sequence[str], wanted: Wanted) -> int:
+    """Holding and releasing are changes of the priority. Source: src/scontrol/update_job.c scontrol_hold."""
+    book, life = ctx.queue.book, ctx.queue.life
+    code = 0
+    for word in map(_without_key, words):
+        texts = jobids.update_list(word)
+        problem: Errno | None = None
+        if texts is None:
+            name = next((word[len(key) :] for key in ("name=", "jobname=") if word.lower().startswith(key)), None)
+            if name is None:
+                ctx.err(f"{Errno.INVALID_JOB_ID.text} for job {word}")
+                problem = Errno.INVALID_JOB_ID
+            else:
+                texts, problem = _of_name(ctx, name)
+        for text in texts or ():
+            outcome = each(ctx, text, lambda job: change(book, life, job, wanted))
+            code = max(code, report(ctx, text, outcome))
+            problem = outcome.error.errno if outcome.error is not None else problem
+        if problem is not None:
+            ctx.err(f"slurm_suspend error: {problem.text}")
+            code = 1
+    return code
 
 
-def suspend(ctx: Context, ids: Sequence[str]) -> int:
+def _of_name(ctx: Context, name: str) -> tuple[list[str], Errno | None]:
+    """Ids of the jobs of a name; elements that run are none of them, and other jobs that run are complained of."""
+    found = []
+    problem = None
+    for job in list(ctx.queue.book.jobs.values()):
+        if job.name != name:
+            continue
+        if job.state is not JobState.PENDING:
+            if job.array_task_id is not None:
+                continue
+            problem = Errno.NO_LONGER_PENDING
+        tasks = _tasks(job)
+        found.append(f"{job.array_job_id}_{arrayspec.format_indices(tasks)}" if tasks else str(job.job_id))
+    return found, problem
+
+
+def requeue(ctx: Context, words: Sequence[str], how: str) -> int:
+    """requeue, requeuehold [Incomplete | State=SpecialExit]... IDS."""
+    rest = list(words)
+    only_running = False
+    while rest:
+        lower = rest[0].lower()
+        if "incomplete".startswith(lower):
+            only_running = True
+        elif lower.startswith("state=") and lower[6:].startswith(("specialexit", "se")):
+            how = "special"
+        else:
+            break
+        rest.pop(0)
+
+    def act(job: Job) -> None:
+        if only_running and job.state.finished:
+            return  # what is over stays so
+        ctx.queue.life.requeue(job, how)
+
+    return _run(ctx, rest, act)
+
+
+def suspend(ctx: Context, words: Sequence[str]) -> int:
     """suspend."""
-    return _run(ctx, ids, ctx.queue.life.suspend, trailer=False)
+    return _run(ctx, words, ctx.queue.life.suspend)
 
 
-def resume(ctx: Context, ids: Sequence[str]) -> int:
-    """resume; an unknown job gets slurmctld's odd answer."""
-    code = 0
-    for word in ids:
-        for text in jobids.split(word):
-            results, error = _each(ctx, text, ctx.queue.life.resume, whole=True)
-            if error is not None:
-                ctx.err(f"Unexpected message received for job {text}")
-                code = 1
-            for _, problem in results:
-                if problem is not None:
-                    details(ctx, [problem])
-                    ctx.err(f"{problem.text} for job {text}")
-                    code = 1
-    return code
+def resume(ctx: Context, words: Sequence[str]) -> int:
+    """resume; an unknown job gets scontrol's odd answer."""
+    return _run(ctx, words, ctx.queue.life.resume, unknown=Errno.UNEXPECTED)
 
 
-def top(ctx: Context, ids: Sequence[str]) -> int:
-    """top: move the jobs before all other pending jobs of the user, keeping the sum of priorities' order."""
-    code = 0
-    wanted: list[Job] = []
-    for word in ids:
-        for text in jobids.split(word):
-            results, error = _each(ctx, text, lambda job: None)
-            if error is not None:
-                ctx.err(f"{error.text} for job {text}")
-                code = 1
-            wanted += [job for job, _ in results if job.state is JobState.PENDING]
-    others = [ctx.queue.book.jobs[job_id] for job_id in ctx.queue.book.pending]
-    highest = max((job.priority for job in others), default=0)
-    for job in reversed(wanted):
-        highest += 1
-        if job.priority:
-            job.priority = highest
-            ctx.queue.book.touch(job)
+def top(ctx: Context, ids: str) -> int:
+    """top: move jobs before all other pending jobs of the user."""
+    ids = _without_key(ids)
+    book = ctx.queue.book
+    try:
+        wanted = [job for text in jobids.split(ids)
+                  for job in _targets.records(ctx.queue, _targets.parse(text), split=True)]  # fmt: skip
+        for job in to_top(wanted, list(book.jobs.values())):
+            book.touch(job)
+    except SlurmError as error:
+        ctx.err(f"{error.text} for job {ids}")
+        return 1
     ctx.queue.kick()
-    return code
+    return 0
 
 
 async def wait_job(ctx: Context, text: str) -> int:
     """wait_job: until the nodes of the job are ready for use."""
-    try:
-        job = _targets.records(ctx.queue, _targets.parse(text), split=False)[0]
-    except SlurmError:
-        ctx.err(f"scontrol: Problem running job {text}")
+    number = strtoll(text)[0]
+    if number <= 0:
+        ctx.err(f"Invalid job_id {text}")
+        return 1
+    job = ctx.queue.book.jobs.get(number)
+    if job is None:
+        ctx.say(f"Problem running job {number}")
         return 1
     await ctx.queue.life.wait(job, lambda one: one.state is not JobState.PENDING)
     if job.state.finished:
-        ctx.err(f"scontrol: Problem running job {text}")
+        ctx.say(f"Job {number} no longer running")
         return 1
-    ctx.err(f"scontrol: Nodes {','.join(job.nodes)} are ready for job {text}"
-            if ctx.env.get("SLURMSKY_VERBOSE") else f"scontrol: job {text} is ready")
+    ctx.say(f"Nodes are ready for job {number}")
     return 0
 
 
@@ -188,12 +296,14 @@ def write(ctx: Context, words: Sequence[str]) -> int:
             ctx.err("too many arguments for keyword:write")
             return 1
         return write_config(ctx, words[1:])
-    if not "batch_script".startswith(words[0].lower()):
+    if not fits(words[0], "batch_script", 5):
         ctx.err(f"invalid write argument:{words[0]}")
         return 1
-    if len(words) < 2:
-        ctx.err("too few arguments for keyword:write")
+    if len(words) > 3:
+        ctx.err("too many arguments for keyword:write")
         return 1
+    if len(words) < 2:
+        return 0
     queue = ctx.queue
     try:
         job = _targets.records(queue, _targets.parse(words[1]), split=False)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import shlex
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +13,10 @@ from ..options import help as helps
 from ..options.query import ScontrolQuery, parse_scontrol
 from ..options.table import load
 from ..report.json_rest import running_records
-from . import _administer, _reservations, _show, _update, _verbs
+from . import _administer, _processes, _reservations, _show, _update, _update_nodes, _update_partitions, _verbs
 from ._command import streaming
 from ._documents import check_style, is_list
+from ._job_keys import fits, strtoll
 from ._report import known_cluster
 from ._surroundings import surroundings
 
@@ -26,12 +27,21 @@ Run = Callable[[Context, ScontrolQuery, Words], Answer]
 
 @dataclass(frozen=True)
 class Verb:
-    """A keyword: how many words may follow (most: None = any), and what it does."""
+    """A keyword: the letters that suffice, how many words may follow (most: None = any), what it does, and what is
+    said of too few and of too many. ``goes_on``: too many are only complained of."""
 
+    name: str
+    letters: int
     least: int
     most: int | None
     run: Run
-    short: int = 3  # letters that suffice
+    few: str = "too few arguments for keyword:{}"
+    many: str = "too many arguments for keyword:{}"
+    goes_on: bool = False
+    #: whether more letters than the name has are taken, too
+    open: bool = False
+    #: what is said of words is said with --quiet, too
+    loud: bool = True
 
 
 def _ping(ctx: Context, query: ScontrolQuery, words: Words) -> int:
@@ -47,22 +57,15 @@ def _completing(ctx: Context, query: ScontrolQuery, words: Words) -> int:
 
 
 def _listpids(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-    return _show.listpids(ctx, query, words)
+    return _processes.listpids(ctx, query, words)
 
 
-def _listed(ctx: Context, query: ScontrolQuery, words: Words, what: str) -> int:
-    if _show.as_data(query):
-        records = running_records(_administer.running(ctx, words))[what]
-        return _show.answer(ctx, query, lambda form, about, now: form.managed_document(what, records, about))
-    return _administer.listjobs(ctx, words, steps=what == "steps")
-
-
-def _refused(text: str) -> Run:
-    """An administrator's verb that means nothing to one user's own cluster: said, exit code 1."""
-
-    def run(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-        ctx.err(f"{text}: Requested operation not supported on this system")
-        return 1
+def _listed(what: str) -> Run:
+    def run(ctx: Context, query: ScontrolQuery, words: Words) -> Answer:
+        if _show.as_data(query):
+            records = running_records(_administer.running(ctx, words))[what]
+            return _show.answer(ctx, query, lambda form, about, now: form.managed_document(what, records, about))
+        return _administer.listjobs(ctx, words, steps=what == "steps")
 
     return run
 
@@ -70,58 +73,52 @@ def _refused(text: str) -> Run:
 def _errnumstr(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     from ..controller.errors import Errno
 
-    if not words[0].isdigit():
-        ctx.err("numeric arguments required for keyword:errnumstr")
+    number, rest = strtoll(words[0])
+    if rest:
+        ctx.err(f"numeric arguments required for keyword:{query.words[0]}")
         return 1
-    found = next(
-        (errno.text for errno in Errno if errno.number == int(words[0])), f"Unknown error {words[0]}"
-    )
-    ctx.out(found + "\n")
+    known = {errno.number: errno.text for errno in Errno}
+    ctx.out((known.get(number) or os.strerror(number)) + "\n")
     return 0
 
 
 def _notify(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-    return _show.notify(ctx, words)
+    return _processes.notify(ctx, words)
 
 
 def _pidinfo(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-    return _show.pidinfo(ctx, words)
+    return _processes.pidinfo(ctx, words)
 
 
 def _create(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-    kind = words[0].partition("=")[0].lower()
-    if kind in ("partition", "partitionname"):
-        if "=" not in words[0] and len(words) < 2:
-            ctx.err(f"scontrol: error: Invalid input: {words[0]}  Request aborted")
-            return 1
-        ctx.err("Error creating the partition: Requested operation not supported on this system")
-        return 1
-    if kind.startswith("res"):
-        return _reservations.create(ctx, words)
-    ctx.err(f"scontrol: error: Invalid creation entity: {words[0]}")
+    for word in words:  # a reservation may have a partition behind its name
+        key = word.partition("=")[0]
+        for name, make in (("NodeName", _update_nodes.create), ("PartitionName", _update_partitions.create),
+                           ("ReservationName", _reservations.create)):  # fmt: skip
+            if fits(key, name, 3):
+                return make(ctx, words)
+    ctx.error(f"Invalid creation entity: {words[0]}")
     return 1
 
 
 def _delete(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     key, equals, name = words[0].partition("=")
-    if not equals:
-        if len(words) < 2:
-            ctx.err("scontrol: error: Proper format is 'delete <ENTITY>=<ID>' or 'delete <ENTITY> <ID>'")
-            return 1
-        name = words[1]
-    if key.lower() == "partitionname":
-        known = ctx.queue.book.cluster.partition(name) is not None
-        what = (
-            "Requested operation not supported on this system"
-            if known
-            else "Invalid partition name specified"
-        )
-        ctx.err(f"delete_partition {words[0]}: {what}")
+    if len(words) == 2:
+        key, name = words
+    elif len(words) > 2 or not equals:
+        ctx.error("Proper format is 'delete <ENTITY>=<ID>' or 'delete <ENTITY> <ID>'")
         return 1
-    if len(key) >= 3 and "reservationname".startswith(key.lower()):
-        return _reservations.delete(ctx, words[0], name)
+    for entity, remove in (("NodeName", _update_nodes.delete), ("PartitionName", _update_partitions.delete),
+                           ("ReservationName", _reservations.delete)):  # fmt: skip
+        if fits(key, entity, 3):
+            return remove(ctx, words[0], name)
     ctx.err(f"Invalid deletion entity: {words[0]}")
     return 1
+
+
+def _cluster(ctx: Context, query: ScontrolQuery, words: Words) -> int:
+    """There is one cluster, and requests go to it."""
+    return 0 if not words or known_cluster(ctx, words[0]) else 1
 
 
 def _version(ctx: Context, query: ScontrolQuery, words: Words) -> int:
@@ -134,78 +131,101 @@ def _usage(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     return 0
 
 
-def _job_verb(run: Callable[[Context, Words], int]) -> Run:
+_MISSING = "missing argument for keyword:{}"
+_FEW_KEYWORD = "too few arguments for {} keyword"
+_MANY_KEYWORD = "too many arguments for {} keyword"
+_ONE = "one arguments required for keyword:{}"
+_NEEDS_ONE = "one argument required for keyword:{}"
+_NEEDS_TWO = "two arguments required for keyword:{}"
+
+
+def _mode(**changes: Any) -> Run:
+    """A word that only switches how later requests print, in the interactive form; alone it does nothing."""
+    return lambda ctx, query, words: 0
+
+
+def _words(run: Callable[[Context, Words], Answer]) -> Run:
     return lambda ctx, query, words: run(ctx, words)
 
 
-VERBS: dict[str, Verb] = {
-    "show": Verb(1, None, lambda ctx, query, words: _show.show(ctx, query, words), 1),
-    "update": Verb(0, None, lambda ctx, query, words: _update.update(ctx, words), 1),
-    "hold": Verb(1, None, _job_verb(lambda ctx, words: _verbs.hold(ctx, words, user=False)), 4),
-    "holdu": Verb(1, None, _job_verb(lambda ctx, words: _verbs.hold(ctx, words, user=True)), 5),
-    "uhold": Verb(1, None, _job_verb(lambda ctx, words: _verbs.hold(ctx, words, user=True)), 2),
-    "release": Verb(1, None, _job_verb(_verbs.release), 3),
-    "requeue": Verb(1, None, _job_verb(lambda ctx, words: _verbs.requeue(ctx, words, "requeue")), 3),
-    "requeuehold": Verb(1, None, _job_verb(lambda ctx, words: _verbs.requeue(ctx, words, "hold")), 8),
-    "suspend": Verb(1, None, _job_verb(_verbs.suspend), 2),
-    "resume": Verb(1, None, _job_verb(_verbs.resume), 3),
-    "top": Verb(1, None, _job_verb(_verbs.top), 3),
-    "wait_job": Verb(1, 1, lambda ctx, query, words: _verbs.wait_job(ctx, words[0]), 1),
-    "write": Verb(1, None, _job_verb(_verbs.write), 2),
-    "ping": Verb(0, 0, _ping, 3),
-    "version": Verb(0, None, _version, 4),
-    "completing": Verb(0, 0, _completing, 2),
-    "listpids": Verb(0, 2, _listpids, 1),
-    "notify": Verb(2, None, _notify, 1),
-    "pidinfo": Verb(1, 1, _pidinfo, 3),
-    "create": Verb(1, None, _create, 2),
-    "delete": Verb(1, None, _delete, 2),
-    "setdebug": Verb(1, 1, _job_verb(_administer.setdebug), 2),
-    "setdebugflags": Verb(1, None, _job_verb(_administer.setdebugflags), 9),
-    "errnumstr": Verb(1, 1, _errnumstr, 2),
-    "help": Verb(0, None, _usage, 2),
-    "schedloglevel": Verb(1, 1, _job_verb(_administer.schedloglevel), 3),
-    "reconfigure": Verb(0, 1, lambda ctx, query, words: _administer.reconfigure(ctx), 3),
-    "shutdown": Verb(0, 1, _refused("slurm_shutdown error"), 8),
-    "takeover": Verb(0, 1, _refused("slurm_takeover error"), 8),
-    "reboot": Verb(0, None, _refused("slurm_reboot_nodes error"), 3),
-    "cancel_reboot": Verb(1, None, _refused("slurm_cancel_reboot error"), 3),
-    "crontab": Verb(0, None, _refused("scontrol crontab error"), 2),
-    "fsdampeningfactor": Verb(1, 1, _job_verb(_administer.dampening), 3),
-    "token": Verb(0, None, _job_verb(_administer.token), 3),
-    "callerid": Verb(4, 5, _job_verb(_administer.callerid), 3),
-    "listjobs": Verb(0, 1, lambda ctx, query, words: _listed(ctx, query, words, "jobs"), 5),
-    "liststeps": Verb(0, 1, lambda ctx, query, words: _listed(ctx, query, words, "steps"), 5),
-    "abort": Verb(0, 0, _refused("slurm_shutdown error"), 5),
-}
+def _hold(user: bool) -> Run:
+    return _words(lambda ctx, words: _verbs.hold(ctx, words, user=user))
+
+
+#: in the order in which they are looked for: the first that a word may mean is meant
+VERBS: tuple[Verb, ...] = (
+    Verb("all", 2, 0, None, _mode()),
+    Verb("cancel_reboot", 3, 1, 1, _words(_update_nodes.cancel_reboot), _MISSING),
+    Verb("completing", 2, 0, 0, _completing),
+    Verb("cluster", 2, 0, None, _cluster),
+    Verb("create", 2, 1, None, _create, _FEW_KEYWORD),
+    Verb("details", 1, 0, 0, _mode()),
+    Verb("errnumstr", 2, 1, 1, _errnumstr, _ONE, _ONE),
+    Verb("errnostr", 2, 1, 1, _errnumstr, _ONE, _ONE),
+    Verb("exit", 2, 0, 0, _mode(), goes_on=True),
+    Verb("getaddrs", 8, 1, 1, _words(_administer.getaddrs), _NEEDS_ONE, _NEEDS_ONE),
+    Verb("gethost", 7, 2, 2, _words(_administer.gethost), _NEEDS_TWO, _NEEDS_TWO),
+    Verb("hash_file", 9, 1, 2, _words(_administer.hash_file), _MISSING),
+    Verb("hash", 4, 1, 2, _words(_administer.hash_text), _MISSING),
+    Verb("help", 2, 0, 0, _usage, goes_on=True),
+    Verb("hide", 2, 0, None, _mode()),
+    Verb("oneliner", 1, 0, 0, _mode(), goes_on=True),
+    Verb("pidinfo", 3, 1, 1, _pidinfo, _MISSING),
+    Verb("ping", 3, 0, 0, _ping),
+    Verb("power", 2, 2, 4, _words(_update_nodes.power), loud=False),
+    Verb("quiet", 4, 0, 0, _mode(), goes_on=True),
+    Verb("quit", 4, 0, 0, _mode(), goes_on=True),
+    Verb("reboot_nodes", 3, 0, None, lambda ctx, query, words: _update_nodes.reboot(ctx, query.words[0], words)),
+    Verb("reconfigure", 3, 0, 1, lambda ctx, query, words: _administer.reconfigure(ctx), goes_on=True),
+    Verb("requeue", 3, 1, None, _words(lambda ctx, words: _verbs.requeue(ctx, words, "requeue")), loud=False),
+    Verb("requeuehold", 11, 1, None, _words(lambda ctx, words: _verbs.requeue(ctx, words, "hold")), open=True,
+         loud=False),
+    Verb("holdu", 5, 1, None, _hold(user=True), open=True, loud=False),
+    Verb("hold", 4, 1, None, _hold(user=False), open=True, loud=False),
+    Verb("uhold", 5, 1, None, _hold(user=True), open=True, loud=False),
+    Verb("release", 3, 1, None, _words(_verbs.release), loud=False),
+    Verb("suspend", 2, 1, None, _words(_verbs.suspend), loud=False),
+    Verb("resume", 3, 1, None, _words(_verbs.resume), loud=False),
+    Verb("top", 3, 1, 1, _words(lambda ctx, words: _verbs.top(ctx, words[0])), loud=False),
+    Verb("token", 3, 0, None, _words(_administer.token)),
+    Verb("wait_job", 2, 1, 1, lambda ctx, query, words: _verbs.wait_job(ctx, words[0]), loud=False),
+    Verb("setdebugflags", 9, 1, None, _words(_administer.setdebugflags), loud=False),
+    Verb("fsdampeningfactor", 3, 1, 1, _words(_administer.dampening), loud=False),
+    Verb("fairsharedampeningfactor", 3, 1, 1, _words(_administer.dampening), loud=False),
+    Verb("setdebug", 2, 1, 2, _words(_administer.setdebug), loud=False),
+    Verb("schedloglevel", 3, 1, 1, _words(_administer.schedloglevel), loud=False),
+    Verb("show", 3, 1, None, lambda ctx, query, words: _show.show(ctx, query, words), loud=False),
+    Verb("write", 5, 1, None, _words(_verbs.write)),
+    Verb("takeover", 8, 0, 1, _words(_administer.takeover), many="{}: too many arguments"),
+    Verb("shutdown", 8, 0, 1, _words(_administer.shutdown)),
+    Verb("update", 1, 1, None, _words(_update.update), _FEW_KEYWORD),
+    Verb("delete", 1, 1, None, _delete, _FEW_KEYWORD),
+    Verb("verbose", 4, 0, 0, _mode(), many=_MANY_KEYWORD, goes_on=True),
+    Verb("version", 4, 0, 0, _version, many=_MANY_KEYWORD, goes_on=True),
+    Verb("listpids", 1, 0, 2, _listpids),
+    Verb("listjobs", 1, 0, 1, _listed("jobs")),
+    Verb("liststeps", 1, 0, 1, _listed("steps")),
+    Verb("getent", 6, 0, None, _words(_administer.getent)),
+    Verb("notify", 1, 2, None, _notify),
+    Verb("callerid", 3, 4, 5, _words(_administer.callerid)),
+)  # fmt: skip
 
 #: words that only switch how later requests print, in the interactive form
 MODES: dict[str, dict[str, Any]] = {
     "oneliner": {"oneliner": True},
     "details": {"details": True},
     "all": {"all": True},
-    "hide": {"hide": True},
+    "hide": {"all": False, "details": False},
     "quiet": {"quiet": 1},
     "verbose": {"verbose": 1},
 }
 
 
-#: what some say in place of the usual line
-_TOO_FEW = {
-    "create": "too few arguments for {} keyword",
-    "delete": "too few arguments for {} keyword",
-    "pidinfo": "missing argument for keyword:{}",
-}
-
-
-def find_verb(word: str) -> tuple[str, Verb] | None:
+def find_verb(word: str) -> Verb | None:
     """A keyword by its name or a prefix that is long enough."""
-    lower = word.lower()
-    if lower in VERBS:
-        return lower, VERBS[lower]
-    for name, verb in VERBS.items():
-        if name.startswith(lower) and len(lower) >= verb.short:
-            return name, verb
+    for verb in VERBS:
+        if fits(word[: len(verb.name)] if verb.open else word, verb.name, verb.letters):
+            return verb
     return None
 
 
@@ -227,42 +247,61 @@ async def main(ctx: Context) -> int:
 
 async def request(ctx: Context, query: ScontrolQuery, words: Words) -> int:
     """One request; Slurm's words when it is none."""
-    found = find_verb(words[0])
-    if found is None:
+    verb = find_verb(words[0])
+    if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
         return 1
-    name, verb = found
     rest = words[1:]
+    said = ""
     if len(rest) < verb.least:
-        if not query.quiet:
-            ctx.err(_TOO_FEW.get(name, "too few arguments for keyword:{}").format(words[0]))
-        return 1
-    if verb.most is not None and len(rest) > verb.most:
-        ctx.err(f"too many arguments for keyword:{words[0]}")
-        return 1
-    answer = verb.run(ctx, query, rest)
-    return await answer if inspect.isawaitable(answer) else answer
+        said = verb.few
+    elif verb.most is not None and len(rest) > verb.most:
+        said = verb.many
+    if said:
+        if verb.loud or not query.quiet:
+            ctx.err(said.format(words[0]))
+        if said == verb.few or not verb.goes_on:
+            return 1
+        rest = rest[: verb.most]
+    answer = verb.run(ctx, replace(query, words=tuple(words)), rest)
+    code = await answer if inspect.isawaitable(answer) else answer
+    return max(code, 1) if said else code
+
+
+def _tokens(line: str) -> list[str]:
+    """Words as scontrol cuts them: quotes stay where they are, and keep blanks together but at a word's begin."""
+    words: list[str] = []
+    word, quotes = "", ""
+    for char in line + " ":
+        if char.isspace() and not quotes:
+            words += [word] if word else []
+            word = ""
+            continue
+        if word and char in "\"'":
+            quotes = quotes.replace(char, "") if char in quotes else quotes + char
+        word += char
+    return [*words, word[:-1]] if word else words
 
 
 async def _interactive(ctx: Context, query: ScontrolQuery) -> int:
-    code = 0
-    prompt = "scontrol: " if ctx.request.ttys[0] else ""
+    code, last = 0, ""
+    tty = ctx.request.ttys[0]
     while True:
-        ctx.out(prompt)
-        line = await ctx.read_line()
-        if not line:
+        ctx.out("scontrol: ")
+        raw = await ctx.read_line()
+        if not tty:
+            ctx.out(raw.rstrip("\n") + ("\n" if raw else ""))
+        if not raw:
+            ctx.out("\n")
             return code
-        try:
-            words = shlex.split(line)
-        except ValueError:
-            ctx.err("scontrol: error: unmatched quote")
-            code = 1
-            continue
+        line = last if raw.strip("\n") == "!!" else raw.strip("\n")
+        last = line
+        words = _tokens(line)
         if not words:
             continue
-        if words[0] in ("exit", "quit"):
+        verb = find_verb("quiet" if words[0].startswith("\\q") else words[0])
+        code = max(code, await request(ctx, query, words if words[0][:1] != "\\" else ["quiet", *words[1:]]))
+        if verb is not None and verb.name in ("exit", "quit"):
             return code
-        if words[0] in MODES:
-            query = replace(query, **MODES[words[0]])
-            continue
-        code = await request(ctx, query, words)
+        if verb is not None and verb.name in MODES:
+            query = replace(query, **MODES[verb.name])

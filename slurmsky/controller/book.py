@@ -11,11 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from ..model.cluster import ClusterConfig
+from ..model.cluster import ClusterConfig, PartitionConfig
 from ..model.job import Job, Node, Step
 from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from ..report.diag import Counters
+from . import partitions
 from .policy import Policy
 from .reservations import Reservations
 from .resources import NodeUse
@@ -35,7 +36,7 @@ class Book:
         clock: Callable[[], float] = time.time,
         accounts: tuple[str, ...] = (),
     ) -> None:
-        self.cluster = cluster
+        self.cluster = cluster = partitions.applied(store, cluster)
         self.accounts = accounts
         self.store = store
         self.clock = clock
@@ -62,8 +63,8 @@ class Book:
         self.counters = Counters(since=clock())
         for node in self.nodes.values():
             node.version = RELEASE
-            node.partitions = tuple(p.name for p in cluster.partitions if node.config.name in p.nodes)
             self._apply_configured_state(node)
+        self._have_partitions(cluster)
         self._restore_states()
         for job in store.current(clock() - cluster.min_job_age_s):
             self._index(job)
@@ -94,6 +95,34 @@ class Book:
             if node.state is NodeState.DOWN or node.flags or node.reason
         }
         self.store.put_note("states", json.dumps({"nodes": nodes, "partitions": self.partition_states}))
+
+    def _have_partitions(self, cluster: ClusterConfig) -> None:
+        self.cluster = self.reservations.cluster = self.policy.cluster = cluster
+        for name, node in self.nodes.items():
+            node.partitions = tuple(part.name for part in cluster.partitions if name in part.nodes)
+
+    def put_partition(self, config: PartitionConfig, state: str = "") -> None:
+        """Make or change a partition, and say its state ("": as it was). Raises StoreError."""
+        partitions.keep(self.store, config)
+        self._have_partitions(partitions.with_partition(self.cluster, config))
+        if state:
+            self.partition_states[config.name] = state
+            self.keep_states()
+
+    def delete_partition(self, name: str) -> None:
+        """Take a partition away. Raises StoreError."""
+        partitions.keep_deleted(self.store, name)
+        self.partition_states.pop(name, None)
+        self._have_partitions(partitions.without(self.cluster, name))
+        self.keep_states()
+
+    def change_licenses(self, job: Job, text: str) -> None:
+        """Give a running job other licences than it has, even more than there are."""
+        for name, count in job_licenses(job):
+            self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
+        job.spec = job.spec.evolve(licenses=text or None)
+        for name, count in job_licenses(job):
+            self.licenses_used[name] = self.licenses_used.get(name, 0) + count
 
     def _restore_states(self) -> None:
         text = self.store.note("states")

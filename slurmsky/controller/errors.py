@@ -69,6 +69,16 @@ class Errno(enum.Enum):
     NOT_RUNNING = (2092, "Job/step is not running")
     IS_NOT_RUNNING = (2063, "Job is not running")
     SUSPENDED = (2053, "Job is currently suspended")
+    INVALID_NODE_STATE = (2011, "Invalid node state specified")
+    NODE_STATE_TRANSITION = (2127, "Invalid node state transition")
+    PARTITION_IN_USE = (2041, "Partition is in use")
+    INVALID_GRES_TYPE = (2119, "Invalid GRES specification (with and without type identification)")
+    INVALID_TRES = (2115, "Invalid Trackable RESource (TRES) specification")
+    CRON_JOB = (2130, "Cannot modify scrontab jobs through scontrol")
+    NOT_PENDING_NOR_RUNNING = (2122, "Job is not pending nor running")
+    INVALID_CPU_COUNT = (2067, "CPU count specification invalid")
+    INVALID_TIME_MIN = (2137, "Invalid time-min specification (exceeds job's time or other limits)")
+    NOT_FEDERATED = (7103, "Not a valid federated job")
     INVALID_STATE = (2100, "Job state prevents the operation")
 
     @property

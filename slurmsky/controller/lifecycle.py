@@ -31,6 +31,7 @@ log = logging.getLogger("slurmsky.controller")
 
 #: seconds that a requeued job waits before it may start again (slurmctld waits for the credential to expire)
 REQUEUE_DELAY_S = 2
+_YEAR_MIN = 365 * 24 * 60
 
 _REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
 REQUEUE_ASKED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
@@ -284,19 +285,18 @@ class LifeCycle:
         self.kick()
 
     def release(self, job: Job) -> None:
-        """scontrol release."""
+        """scontrol release: of a held job, of a het job all of it."""
         self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
-        if job.state is not JobState.PENDING:
-            raise SlurmError(Errno.CANNOT_BE_ALTERED)
-        if job.priority == 0:
-            job.priority = self.book.take_priority()
-            job.flags &= ~(JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT)
-            job.reason, job.reason_desc = "None", ""
-            job.eligible_time = max(self.book.clock(), job.spec.begin or 0)
-            self.book.touch(job)
-            self.kick()
+        for part in self.book.components(job) if job.het_job_id else [job]:
+            part.priority = self.book.take_priority()
+            part.flags &= ~(JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT)
+            part.reason, part.reason_desc = "None", ""
+            if part.state is JobState.PENDING:
+                part.eligible_time = max(self.book.clock(), part.spec.begin or 0)
+            self.book.touch(part)
+        self.kick()
 
     def requeue(self, job: Job, how: str = "requeue") -> None:
         """scontrol requeue/requeuehold. ``how``: requeue, hold or special."""
@@ -463,6 +463,14 @@ class LifeCycle:
             self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
         self.book.touch(job)
         self.kick()
+
+    def set_end_time(self, job: Job, when: float) -> None:
+        """A new end of a running job, to the second; its time limit is what that makes in minutes."""
+        limit = job.time_limit_min if job.time_limit_min is not None and job.time_limit_min < INFINITE else _YEAR_MIN
+        end = job.end_time or job.start_time + job.suspended_s + _YEAR_MIN * 60
+        self.set_time_limit(job, max(1, limit + int(when - end + 30) // 60))
+        job.end_time = when
+        self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
 
     def element(self, base: Job, task: int) -> Job | None:
         """The record of an array's element, split off from the pending rest when it must differ from it."""

@@ -37,7 +37,7 @@ class Reservations:
     """All reservations, kept in the store."""
 
     def __init__(self, store: Store, cluster: ClusterConfig, clock: Callable[[], float]) -> None:
-        self._store, self._cluster, self._clock = store, cluster, clock
+        self._store, self.cluster, self._clock = store, cluster, clock
         self.all: dict[str, Reservation] = {}
         self._made = 0
         known = {node.name for node in cluster.nodes}
@@ -114,7 +114,7 @@ class Reservations:
         self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None
     ) -> Reservation:
         """With its nodes and cores, if these are free then."""
-        partition = self._cluster.partition(wanted.partition) if wanted.partition else None
+        partition = self.cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:
             raise SlurmError(Errno.INVALID_PARTITION)
         refused = [flag.name for flag in FLAGS if flag.name in wanted.flags and not flag.honoured]
@@ -122,10 +122,10 @@ class Reservations:
             raise SlurmError(Errno.NOT_SUPPORTED)
         features = set(filter(None, wanted.features.replace("&", ",").split(",")))
         if count or (cores is not None and not wanted.nodes):
-            chosen = partition or self._cluster.default_partition
+            chosen = partition or self.cluster.default_partition
             if chosen is None:
                 raise SlurmError(Errno.INVALID_PARTITION)
-            suited = [node.name for node in self._cluster.nodes
+            suited = [node.name for node in self.cluster.nodes
                       if node.name in chosen.nodes and features.issubset(node.features)]  # fmt: skip
             if cores is not None:
                 return self._parted(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
@@ -133,13 +133,13 @@ class Reservations:
             if len(free) < count:
                 raise SlurmError(Errno.NODES_BUSY)
             wanted = replace(wanted, nodes=tuple(free[:count]), partition=chosen.name)
-        known = {node.name: node for node in self._cluster.nodes}
+        known = {node.name: node for node in self.cluster.nodes}
         if not wanted.nodes or any(name not in known for name in wanted.nodes):
             raise SlurmError(Errno.INVALID_NODE_NAME)
         if cores is not None:
             if not cores:
                 raise SlurmError(Errno.INVALID_CORE_COUNT)
-            usual = self._cluster.default_partition
+            usual = self.cluster.default_partition
             if not wanted.partition and usual is not None and set(wanted.nodes) <= set(usual.nodes):
                 wanted = replace(wanted, partition=usual.name)
             return self._parted(wanted, list(wanted.nodes), len(wanted.nodes), cores, jobs)
@@ -161,13 +161,13 @@ class Reservations:
             more = min(left, len(free[name]) - taken.get(name, 0))
             if more:
                 taken[name], left = taken.get(name, 0) + more, left - more
-        order = [node.name for node in self._cluster.nodes if node.name in taken]
+        order = [node.name for node in self.cluster.nodes if node.name in taken]
         parts = tuple((name, tuple([cpu for core in free[name][: taken[name]] for cpu in core])) for name in order)
         return replace(wanted, nodes=tuple(order), parts=parts, cores=sum(taken.values()))
 
     def _free_cores(self, wanted: Reservation, name: str, jobs: list[Job]) -> list[range]:
         """Cores of a node, as their CPUs, that neither another reservation nor a running job has then."""
-        node = self._cluster.node(name)
+        node = self.cluster.node(name)
         every = set(range(node.cpus))
         taken: set[int] = set()
         if not {"MAINT", "OVERLAP"} & set(wanted.flags):

@@ -337,7 +337,7 @@ class Scheduler:
         reserved = self.book.reservations.waits(job, now)
         if reserved is not None:
             return (reserved[0], "")
-        begin = max(job.spec.begin or 0, job.eligible_time if job.restarts else 0)
+        begin = max(job.spec.begin or 0, job.eligible_time)
         if begin > now:
             self._wake(plan, begin)
             job.start_time = float(begin)

@@ -129,15 +129,16 @@ def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
     """What does not depend on nodes."""
     if spec.nodes_min == 0 and not spec.hold:
         raise SlurmError(Errno.INVALID_NODE_COUNT)
-    _check_licenses(cluster, spec)
-    _check_dependency(spec)
+    check_licenses(cluster, spec)
+    check_dependency(spec)
     if spec.deadline is not None and spec.deadline < now:
         raise SlurmError(Errno.INVALID_TIME_LIMIT)
     if spec.nice is not None and spec.nice < 0 and os.geteuid() != 0:
         raise SlurmError(Errno.INVALID_NICE)
 
 
-def _check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
+def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
+    """Raise SlurmError where the licences are none of the cluster's, or too many."""
     if not spec.licenses:
         return
     total = dict(cluster.licenses)
@@ -162,7 +163,8 @@ def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
         raise SlurmError(Errno.INVALID_GRES)
 
 
-def _check_dependency(spec: JobSpec) -> None:
+def check_dependency(spec: JobSpec) -> None:
+    """Raise SlurmError for a dependency that cannot be read, or that nobody heeds."""
     if not spec.dependency:
         return
     try:
@@ -303,7 +305,7 @@ def _record(
     if spec.deadline and spec.time_limit_min is None and spec.time_min_min is None:
         spec = spec.evolve(time_min_min=1)  # it may be cut short to end in time. Source: job_mgr.c _job_create
     begin = max(now, spec.begin or 0)
-    waits = bool(spec.dependency) or (held and begin <= now)
+    waits = begin <= now and (held or bool(spec.dependency))
     shares = None
     if not held and (spec.dependency or begin > now):
         # slurmctld tries such a job on idle nodes, and shows what it would get. Source: select_nodes, node_cnt_wag.

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Union
 
-from slurmsky.language import arrayspec
+from slurmsky.language import arrayspec, hostlist
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.arrayspec import ArraySpec
-from slurmsky.language.errors import ArraySpecError
+from slurmsky.language.errors import ArraySpecError, HostlistError
 from slurmsky.language.errors import JobIdError as JobIdError
 
 _MAX_JOB_ID = 0xFFFFFFFE  # NO_VAL; later versions stop at MAX_FED_JOB_ID, 67108863
@@ -128,3 +128,46 @@ def split(text: str) -> list[str]:
                 words.append(text[start:at].strip())
             start = at + 1
     return words
+
+
+def update_list(text: str) -> Optional[list[str]]:
+    """The ids that scontrol's verbs on jobs mean one by one; None where the text is no list of ids.
+
+    Brackets before an underscore stand for several jobs, those behind it for elements and are not printed.
+    Source: src/scontrol/update_job.c _is_job_id, _next_job_id.
+
+    >>> update_list("7,8_[1-3]"), update_list("[7-8]_2"), update_list("7.0")
+    (['7', '8_1-3'], ['7_2', '8_2'], None)
+    """
+    words, word, seen, depth = [], "", set(), 0
+    for char in text:
+        if char in "+_":
+            if char in seen:
+                return None
+            seen.add(char)
+        elif char in "[]":
+            depth += 1 if char == "[" else -1
+        elif char == "-":
+            if not depth and "_" not in seen:
+                return None
+        elif char in ", ":
+            if not depth:
+                words.append(word)
+                word, char = "", ""
+                seen.clear()
+        elif char not in "0123456789":
+            return None
+        word += char
+    if depth:
+        return None
+    found: list[str] = []
+    for one in filter(None, [*words, word]):
+        jobs, under, tasks = one.partition("_")
+        if under and tasks.startswith("["):
+            tasks = tasks[1:].partition("]")[0]
+        try:
+            ids = hostlist.expand(jobs) if "[" in jobs else [jobs]
+        except HostlistError:
+            return found
+        found += [job + under + tasks for job in ids]
+    return found

@@ -108,11 +108,15 @@ def command(job: Job) -> str:
     return " ".join((job.command, *job.argv)) if job.command else "(null)"
 
 
+#: kept of a job that scontrol update OverSubscribe=NO was asked for: it shares none of what it has
+NOT_SHARED = ("oversubscribe", "no")
+
+
 def share_word(spec: JobSpec) -> str:
     """OverSubscribe (job_share_string)."""
     if spec.exclusive is not None:
         return {"user": "USER", "mcs": "MCS", "topo": "TOPO"}.get(spec.exclusive, "NO")
-    return "NO" if spec.reboot else "YES" if spec.oversubscribe else "OK"
+    return "NO" if spec.reboot or NOT_SHARED in spec.recorded else "YES" if spec.oversubscribe else "OK"
 
 
 def min_cpus_per_node(spec: JobSpec) -> int:

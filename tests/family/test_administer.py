@@ -28,11 +28,108 @@ SITE = Path(__file__).resolve().parent.parent / "oracle" / "site.toml"
         ("callerid ::1 5 ::1 6 5", 1, f"scontrol: error: Invalid address family: 5\n{FAILURE}"),
         ("callerid x 5 ::1 6", 1, f"scontrol: error: inet_pton failed for 'x'\n{FAILURE}"),
         ("listjobs", 1, "No slurmstepd's found on this node\n"),
+        # abbreviations, and how many words there may be
+        ("s", 1, "invalid keyword: s\n"),
+        ("sh part", 1, "invalid keyword: sh\n"),
+        ("wr config", 1, "invalid keyword: wr\n"),
+        ("up", 1, "too few arguments for up keyword\n"),
+        ("errnum", 1, "one arguments required for keyword:errnum\n"),
+        ("errnostr x", 1, "numeric arguments required for keyword:errnostr\n"),
+        ("quit now", 1, "too many arguments for keyword:quit\n"),
+        ("holdall 999999", 1,
+         "Invalid job id specified for job 999999\nslurm_suspend error: Invalid job id specified\n"),
+        ("top 1 2", 1, "too many arguments for keyword:top\n"),
+        ("top 999999", 1, "Invalid job id specified for job 999999\n"),
+        ("cluster nosuch", 1,
+         "scontrol: error: No cluster 'nosuch' known by database.\nscontrol: error: 'nosuch' can't be reached now, or"
+         " it is an invalid entry for --cluster.  Use 'sacctmgr list clusters' to see available clusters.\n"),
+        # what a cluster without power saving, a backup or a RebootProgram answers
+        ("power", 1, "too few arguments for keyword:power\n"),
+        ("power sideways n1", 1, "unexpected argument: 'sideways'\n"),
+        ("power up asap n1", 1, "The 'asap' argument is not valid for power up requests\n"),
+        ("power down force", 1, "Mandatory argument {ALL|<NodeList>|<NodeSet>} missing\n"),
+        ("power down n1 reason=", 1, "missing reason\n"),
+        ("power down n1 reason=x", 1, "scontrol_power_nodes error:Invalid node state transition\n"),
+        ("power up n9", 1, "scontrol_power_nodes error:Invalid node name specified\n"),
+        ("reboot", 1, "Missing node list. Specify ALL|<NodeList>\n"),
+        ("reboot ASAP nextstate=up n1", 1, "Invalid state: up\n Valid states: DOWN, RESUME\n"),
+        ("reboot ASAP reason=x n1", 1,
+         "scontrol: error: RebootProgram isn't defined\nscontrol_reboot_nodes error:Unspecified error\n"),
+        ("cancel_reboot n1", 1, "slurm_update error: Invalid node state transition\n"),
+        ("takeover 3", 1, "takeover: invalid backup controller index (3)\n"),
+        ("shutdown foo", 1, "invalid shutdown argument:foo\n"),
+        ("create node=n9", 1, "Error creating node(s): Requested operation not supported on this system\n"),
+        ("delete node=n9", 1, "delete_node node=n9: Invalid node name specified\n"),
+        ("getaddrs", 1, "one argument required for keyword:getaddrs\n"),
+        ("gethost n1", 1, "two arguments required for keyword:gethost\n"),
+        ("getent", 0, "No steps found on this node\n"),
+        ("gethost n1 n2", 0, "No steps found on this node\n"),
+        ("hash_file /no/such", 1, "Can't open `/no/such`\n"),
+        ("show resources 999999", 1, "scontrol: error: JobId=999999 lookup failed: Invalid job id specified\n"),
+        ("update suspendexcnodes=n1", 1, "slurm_update error: Requested operation not supported on this system\n"),
+        ("update slurmctlddebug=x", 1, "invalid debug level: x\n"),
+        ("update stepid=x timelimit=5", 1, "Invalid StepID parameter: stepid=x\nRequest aborted\n"),
+        ("update stepid=999999.0 timelimit=5", 1, "slurm_update error: Invalid job id specified\n"),
     ],
 )
 def test_words(engine: LocalEngine, words: str, code: int, said: str) -> None:
     done = engine.run(["scontrol", *words.split()])
     assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+def _said(engine: LocalEngine, words: str) -> tuple[int, str, str]:
+    done = engine.run(["scontrol", *words.split()])
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_words_that_answer(engine: LocalEngine) -> None:
+    assert _said(engine, "errnumstr 2017") == (0, "Invalid job id specified\n", "")
+    assert _said(engine, "errnumstr 2") == (0, "No such file or directory\n", "")
+    assert _said(engine, "getaddrs n[1-2]") == (0, "n1: 127.0.0.1:6818\nn2: 127.0.0.1:6818\n", "")
+    assert _said(engine, "hash abc")[1] == _said(engine, "hash abc 2")[1]
+    job = engine.run("sbatch --parsable -n2 --gres=gpu:h100:1 -o /dev/null --wrap 'touch up; sleep 60';"
+                     " until test -e up; do sleep 0.1; done; rm up").stdout.strip()  # fmt: skip
+    assert _said(engine, f"show resources {job}")[1].splitlines() == [
+        "Node=n1 AbstractCores=0-1 Memory=0", " Gres=gpu Type=h100 Count=1 Index=0"
+    ]  # fmt: skip
+    assert _said(engine, "gethost n1 n1") == (0, f"JobId={job}.batch:\nHost:\n127.0.0.1       n1\n\n", "")
+    code, out, err = _said(engine, "getent")
+    assert (code, err) == (0, "") and out.startswith(f"JobId={job}.batch:\nUser:\n") and "\nGroups:\n" in out
+    engine.run(["scancel", job])
+
+
+def test_requests_from_a_pipe(engine: LocalEngine) -> None:
+    lines = "show hostnames n[1-2]\n!!\nnonsense\n\n  show hostnames \"n[1-2]\" \nquit\nping\n"
+    done = engine.run(f"printf '{lines.encode('unicode_escape').decode()}' | scontrol")
+    assert done.stdout.count("\nn1\nn2\nscontrol: ") == 2 and done.stdout.endswith("scontrol: quit\n")
+    assert done.stderr == 'invalid keyword: nonsense\nInvalid hostlist: "n[1-2]" \n' and done.returncode == 1
+
+
+def test_partitions_come_and_go(tmp_path: Path) -> None:
+    with local_engine(SITE) as engine:
+        assert _said(engine, "create partition=night nodes=n[1-2] maxtime=60 default=yes state=down") == (0, "", "")
+        assert engine.run("sinfo -h -o '%P %a %l %N'").stdout.splitlines() == [
+            "debug up infinite n[1-4]", "gpu up 1-00:00:00 n[3-4]", "night* down 1:00:00 n[1-2]"
+        ]  # fmt: skip
+        assert _said(engine, "update partitionname=night nodes+=n3 st=u")[0] == 0
+        assert _said(engine, "update partitionname=night nodes-=n1")[0] == 0
+        engine.run(["slurmsky", "stop"])  # what scontrol said outlives the controller
+        assert engine.run("sinfo -h -p night -o '%P %a %N'").stdout == "night* up n[2-3]\n"
+        job = engine.run(["sbatch", "-H", "--parsable", "--wrap=true"]).stdout.strip()
+        assert _said(engine, "delete partition=night")[2] == "delete_partition partition=night: Partition is in use\n"
+        engine.run(["scancel", job])
+        assert _said(engine, "delete partitionname night") == (0, "", "")
+        assert engine.run("sinfo -h -p night").stdout == ""
+        for words, said in (
+            ("update partitionname=gpu", "scontrol: error: No changes specified"),
+            ("update partitionname=gpu default=maybe", "scontrol: error: Invalid input: default=maybe\n"
+             "scontrol: error: Acceptable Default values are YES and NO"),
+            ("update partitionname=gpu maxtime=x", "scontrol: error: Invalid input maxtime=x"),
+            ("update partitionname=gpu nodes=n9", "slurm_update error: Invalid node name specified"),
+            ("create partition=gpu", "Error creating the partition: Invalid partition name specified"),
+            ("create partition=default", 'scontrol: error: PartitionName cannot be "DEFAULT".'),
+        ):  # fmt: skip
+            assert _said(engine, words) == (1, "", said + "\n")
 
 
 def test_the_configuration_is_written(engine: LocalEngine) -> None:
@@ -78,6 +175,6 @@ def test_reconfigure_reads_the_site_file(tmp_path: Path) -> None:
         assert engine.run(["squeue", "-h", "-o%i"]).stdout.strip() == job
         site.write_text("nodes = 3\n[")
         done = engine.run(["scontrol", "reconfigure"])
-        assert done.returncode == 1 and done.stderr.startswith("slurm_reconfigure error: ")
+        assert done.returncode == 1 and done.stderr.startswith("slurm_reconfigure error:")
         assert engine.run(["sinfo"]).returncode == 0
         site.write_text(SITE.read_text())

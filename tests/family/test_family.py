@@ -27,6 +27,8 @@ def _answers() -> list[tuple[str, str, int]]:
 def _plain(line: str, text: str) -> list[str]:
     """What is compared: words, for the columns that 25.11 made wider; else the lines."""
     text = text.replace(" Allocate ", " Allocated ").replace("PLND Dow ", "PLND Down ")
+    # 25.11 reads NumNodes= as --nodes is read
+    text = re.sub(r'Invalid numeric value ("\S*") for requested node count\.', r"\1 is not a valid node count", text)
     if line.startswith("sreport"):
         rows = [row.split() for row in text.splitlines()]
         return [" ".join(row) for row in rows if not all(set(word) == {"-"} for word in row)]

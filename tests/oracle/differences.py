@@ -54,6 +54,10 @@ KNOWN: dict[str, str] = {
     "steps:step-1:1": _LOOKS_ON,
     "steps:step-5:3": _FEW_CPUS,
     "steps:step-10:2": "22.05 does not tell how devices are bound where a job has its nodes alone",
+    # updates
+    "updates:update-dependent:6": "a node needs CPUs for a whole task, which is shown at once here",
+    "updates:update-running-wide:13": "a running job keeps its nodes here, as with disable_job_shrink",
+    "updates:update-array-half:5": "once others were split off, slurmctld names files by the one element that is left",
     # hosts
     "show:running-nodes-seen:6": _ONE_HOST,
     "query:sinfo:42": _ONE_HOST,
@@ -78,6 +82,7 @@ KNOWN: dict[str, str] = {
     "env:placement-17:0": _THREE_CPUS,
     "srun:inside-options:20": _ALL_GPUS,
     "srun:inside-options:21": _ALL_GPUS,
+    "show:updated-refused:5": "timelimit+=10 of UNLIMITED overflows to 9 minutes; newer releases refuse it",
     "show:updated-refused:7": "timelimit+=10 of UNLIMITED overflows to 9 minutes",
     "show:running-step:3": "asked for the batch step it shows step 0",
     # the moment of the recording
@@ -119,6 +124,7 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"\blaunch/slurm: \w+: ", ""),
     (r"^((?:srun|sbatch|salloc): )Warning: (?!can't run)", r"\1warning: "),
     (r"(tasks \d+ with the )(number of requested nodes \d+\. Ignoring)", r"\1maximum \2"),
+    (r'Invalid numeric value ("\S*") for requested node count\.', r"\1 is not a valid node count"),
     # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.
     (r"^SLURMD_TRES_BIND=gpu:", "SLURMD_TRES_BIND=gres/gpu:"),
 )
@@ -131,6 +137,8 @@ NOT_HERE = {"SLURM_CONF": "there is no slurm.conf"}
 
 #: Lines that 22.05 adds to a refusal; later releases do not.
 _NO_MORE = re.compile("srun: error: Step requested ")
+#: scontrol update of 22.05 tells of elements of an array that went well beside others that did not, and of no error.
+_NO_SUCCESS = re.compile(r"\S+_\S+: No error$|slurm_update error: No error$")
 
 _TOKEN = re.compile(r"(?:^|(?<=\s))[A-Za-z][\w/:]*=")
 
@@ -171,7 +179,8 @@ _RECORD = re.compile(r"scontrol (?:-\w+ )*show?\w* (job|step|node|part|config)")
 
 def comparable(line: str, text: list[str]) -> list[str]:
     """The lines of an answer to a command line, without what is set aside."""
-    text = [row for row in text if not _NO_MORE.match(row)]
+    gone_lines = _NO_SUCCESS if "scontrol update" in line else _NO_MORE
+    text = [row for row in text if not gone_lines.match(row)]
     match = _RECORD.search(line)
     if match is None:
         gone = added_variables() | NOT_HERE.keys()

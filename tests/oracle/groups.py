@@ -10,6 +10,7 @@ from cases_reservation import CASES as RESERVATION
 from cases_show import CASES as SHOW
 from cases_srun import CASES as SRUN
 from step_requests import CASES as STEPS
+from update_requests import CASES as UPDATES
 
 GROUPS: dict[str, tuple[Case, ...]] = {"show": SHOW, "query": QUERY, "env": ENV, "srun": SRUN, "fleet": FLEET,
-                                       "reservation": RESERVATION, "steps": STEPS}
+                                       "reservation": RESERVATION, "steps": STEPS, "updates": UPDATES}

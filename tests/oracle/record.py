@@ -23,7 +23,8 @@ from groups import GROUPS
 from normalise import Context, first_job_id, normalise
 
 GOLDEN = HERE / "golden"
-ELSEWHERE = ("/tmp", "/no/such/folder")  # working directories that cases give with -D
+#: working directories that cases give with -D or scontrol update
+ELSEWHERE = ("/tmp", "/no/such/folder", "/no/such", "rel")
 REAL_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -46,7 +47,7 @@ def wait_for_quiet() -> None:
 
 def strangers(since: int, root: Path, case: Case) -> set[int]:
     """Jobs that came after `since` and are not of this recording."""
-    moved = any(" -D " in line for line in case.lines())
+    moved = any(" -D " in line or "scontrol update" in line for line in case.lines())
     return {
         job
         for job, folder in queue("-t all")
