@@ -120,6 +120,12 @@ def _show(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> 
             return 1
         return document(ctx, request, name, list(compress(make(known), meant)))
     if wanted.name == "RunAwayJobs":
+        try:
+            report.meant(known, wanted, words[1:])
+        except report.BadRequest as error:
+            for line in error.args:
+                ctx.err(line)
+            return 1
         ctx.out(f"Runaway Jobs: No runaway jobs found on cluster {known.cluster.name}\n")
         return 0
     if wanted.name == "Configuration":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..controller.context import Context
 from ..options import help as helps
-from ..options.errors import failure
 from ..options.family import parse
 from ..report import shares as report
 from ..report.json_manager import shares_record
@@ -14,7 +13,7 @@ from ._accounts import records
 from ._command import command
 from ._documents import as_data, check_style, document
 from ._report import known_cluster
-from ._surroundings import find_user, surroundings
+from ._surroundings import surroundings, user_name
 
 
 @command
@@ -22,17 +21,28 @@ def main(ctx: Context) -> int:
     """Print the table."""
     request = parse("sshare", ctx.args, surroundings(ctx))
     check_style(ctx, request.get("json"), request.get("yaml"))
+    # A number must be somebody's; a name that is nobody's has no rows.
+    users = [user_name(int(name)) if name.isdigit() else name for name in request.get("users", ())]
+    unknown = next((name for name in users if name.isdigit()), None)
+    if unknown is not None:
+        ctx.err(f"Invalid user id: {unknown}")
+        return 1
     if request.get("helpformat"):
         ctx.out(helps.in_columns(report.field_names()))
         return 0
-    for name in request.get("users", ()):
-        if find_user(name) is None:
-            raise failure("sshare", f"Invalid user id: {name}", level="fatal")
+    text = request.get("format") or report.default_format(bool(request.get("long")), bool(request.get("partition")))
+    try:
+        columns = report.columns(text)
+    except InvalidField as error:
+        if request.get("clusters"):
+            ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")
+        ctx.error(str(error))
+        return 1
     if not known_cluster(ctx, request.get("clusters")):
         return 1
     known = records(ctx)
     rows = associations(known.cluster.name, known.accounts, known.user)
-    accounts, users = request.get("accounts", ()), request.get("users", ())
+    accounts = request.get("accounts", ())
     if accounts:
         rows = [row for row in rows if row.account in accounts]
     if users:
@@ -41,11 +51,7 @@ def main(ctx: Context) -> int:
         rows = [row for row in rows if row.user]
     if as_data(request):
         return document(ctx, request, "shares", shares_record(rows))
-    text = request.get("format") or report.default_format(bool(request.get("long")), bool(request.get("partition")))
-    try:
-        columns = report.columns(text)
-    except InvalidField as error:
-        ctx.error(str(error))
-        return 1
+    if request.get("clusters"):
+        ctx.out(f"CLUSTER: {known.cluster.name}\n")
     ctx.out(report.sshare_text(rows, columns, Look(parsable=request.parsable, header=not request.get("noheader"))))
     return 0

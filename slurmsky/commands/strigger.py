@@ -9,6 +9,7 @@ from ..controller.context import Context
 from ..controller.triggers import Refused, Trigger
 from ..options.errors import failure
 from ..options.family import Request, parse
+from ..options.values import leading_int
 from ._command import command
 from ._report import known_cluster
 from ._surroundings import find_user, surroundings, user_name
@@ -30,14 +31,19 @@ def main(ctx: Context) -> int:
     """Set, get or clear."""
     request = parse("strigger", ctx.args, surroundings(ctx))
     types = tuple(name for name in _TYPES if request.get(name))
-    job = _number(request, "jobid", "Invalid jobid: {}")
-    number = _number(request, "id", "Invalid id: {}")
+    job = leading_int(request.get("jobid", "0"))
+    if request.get("jobid") is not None and job <= 0:
+        raise failure("strigger", f"Invalid jobid {request.get('jobid')}")
+    number = leading_int(request.get("id", "0"))
+    flags = request.get("flags")
+    if flags is not None and not flags.lower().startswith("perm"):
+        raise failure("strigger", f"Invalid flags {flags}")
     uid = None
     if request.get("user") is not None:
         uid = find_user(request.get("user"))
         if uid is None:
-            raise failure("strigger", f"Invalid user: {request.get('user')}")
-    offset = _offset(request)
+            raise failure("strigger", f"Invalid user {request.get('user')}")
+    offset = leading_int(str(request.get("offset", "0")))
     _check(ctx, request, types, job, number, uid, offset)
     if not known_cluster(ctx, request.get("clusters")):
         return 1
@@ -58,23 +64,6 @@ def main(ctx: Context) -> int:
     return 0
 
 
-def _number(request: Request, field: str, text: str) -> int:
-    given = request.get(field)
-    if given is None:
-        return 0
-    if not given.isdigit() or not int(given):
-        raise failure("strigger", text.format(given))
-    return int(given)
-
-
-def _offset(request: Request) -> int:
-    given = str(request.get("offset", "0"))
-    try:
-        return int(given)
-    except ValueError:
-        raise failure("strigger", f"Invalid offset: {given}") from None
-
-
 def _check(ctx: Context, request: Request, types: tuple[str, ...], job: int, number: int, uid: int | None,
            offset: int) -> None:  # fmt: skip
     """What strigger itself refuses, in its order."""
@@ -89,9 +78,6 @@ def _check(ctx: Context, request: Request, types: tuple[str, ...], job: int, num
         raise failure("strigger", "You must specify a --program value")
     if any(name in types for name in _JOB) and not job:
         raise failure("strigger", "You must specify a --jobid value")
-    flags = request.get("flags")
-    if flags is not None and flags.lower() != "perm":
-        raise failure("strigger", f'Unrecognized flag option "{flags}"')
     if program is not None:
         if not program.startswith("/"):
             raise failure("strigger", 'The --program value must start with "/"')

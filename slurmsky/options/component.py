@@ -22,6 +22,7 @@ _ADDING: dict[str, frozenset[str]] = {
         ("accounts", "format", "groups", "jobs", "names", "partitions", "qos", "states", "users", "wckeys")
     ),
     "sstat": frozenset(("format", "jobs")),
+    "sshare": frozenset(("accounts", "users")),
 }
 
 

@@ -102,20 +102,6 @@ UNKNOWN_ENTITY = (
     '"Event", "Federation", "Problem", "QOS", "Resource", "Reservation",',
     '"RunAwayJobs", "Stats", "Transaction", "TRES", "User", or "WCKey"',
 )
-#: Words that change what is shown, with the fewest letters that count.
-FLAGS = (("WithAssociations", 5), ("WithCoordinators", 5), ("WithDeleted", 5), ("WithRawQOSLevel", 5),
-         ("WithSubAccounts", 5), ("WithClusters", 5), ("WithUsage", 5), ("WOPInfo", 4), ("WOPLimits", 4), ("Tree", 4),
-         ("OnlyDefaults", 4), ("All_Clusters", 3), ("All_Time", 3))  # fmt: skip
-#: Conditions and the header whose cell they choose by; "" for those that choose nothing here.
-_CONDITIONS = (
-    ("Accounts", 3, "Account"), ("Acct", 4, "Account"), ("AdminLevel", 2, "Admin"), ("Clusters", 3, "Cluster"),
-    ("DefaultAccount", 8, "Def Acct"), ("DefaultQOS", 8, "Def QOS"), ("Descriptions", 3, "Descr"),
-    ("Organizations", 1, "Org"), ("Parents", 4, "ParentName"), ("Partitions", 3, "Partition"), ("QOSLevel", 1, "QOS"),
-    ("Users", 1, "User"), ("Nodes", 2, "NodeName"), ("States", 4, "State"), ("Type", 2, "Type"), ("Ids", 1, "ID"),
-    ("Start", 2, ""), ("End", 1, ""), ("Event", 2, ""), ("Reason", 1, "Reason"), ("Actions", 4, "Action"),
-    ("Actors", 4, "Actor"), ("Flags", 2, ""), ("Servers", 2, "Server"), ("Federations", 3, "Federation"),
-    ("MinCpus", 4, ""), ("MaxCpus", 4, ""), ("PreemptMode", 8, "PreemptMode"))  # fmt: skip
-
 
 class BadRequest(ValueError):
     """The lines that sacctmgr prints on stderr before it leaves with 1."""
@@ -207,33 +193,62 @@ class Records:
 Tests = list[tuple[str, frozenset[str]]]
 
 
+Names = list[tuple[str, int, str]]
+
+
+def _conditions(wanted: Entity) -> tuple[Names, Names, str]:
+    """What may stand behind an entity: flags, conditions with the column they choose by, and the end of the line about
+    an unknown one.
+    """
+    row = next((row for row in table("sacctmgr_conditions") if row["entity"] == wanted.name), None)
+    if row is None:
+        return [], [], ""
+    flags = [(name, int(least), name)
+             for name, _, least in (word.partition(":") for word in row["flags"].split(";")) if name]  # fmt: skip
+    parts = (word.split(":") for word in row["conditions"].split(";"))
+    return flags, [(name, int(least), header) for name, least, header in parts], row["hint"]
+
+
 def _asked(wanted: Entity, words: Sequence[str]) -> tuple[str, bool, Tests]:
     """The format, whether with associations, and the headers whose cells must be one of some texts."""
     asked = matching.conditions(words)
+    flags, known, hint = _conditions(wanted)
     text, with_associations = "", False
     tests: Tests = []
+    faults: list[str] = []
     for word in asked.bare:
-        flag = matching.choose(word, ((name, least, name) for name, least in FLAGS))
+        flag = matching.choose(word, flags)
         if flag is not None:
             with_associations |= flag == "WithAssociations"
+        elif wanted.name == "Transactions":
+            faults.append(f"sacctmgr: error: Invalid value for Transaction ID ({word})")
+        elif wanted.name == "Events" and word.lower() not in ("cluster", "node"):
+            faults.append(f" Unknown event type: '{word}'  Valid events are Cluster and Node.")
         elif wanted.primary:
             tests.append((wanted.primary, frozenset(word.lower().split(","))))
-        else:
-            raise BadRequest(f" Unknown condition: {word}", " Use keyword 'set' to modify value")
-    for name, value in asked.pairs:
-        if matching.means(name, "Format", 1):
-            text = text + "," + value
+    for name, value in asked.pairs if known else ():
+        if matching.choose(name, ((one, least, one) for one, least, _ in known)) == "Format":
+            text = text + "," + (value or "%")  # an empty list is a field without a name
             continue
-        header = wanted.primary if matching.means(name, "Names", 1) else matching.choose(name, _CONDITIONS)
+        header = matching.choose(name, known)
         if header is None:
-            raise BadRequest(f" Unknown condition: {name}={value}", " Use keyword 'set' to modify value")
-        if header:
+            faults.append(f" Unknown condition: {name}={value}")
+            if hint:
+                faults.append(f" Use keyword 'set' to modify {hint}")
+        elif header:
             tests.append((header, frozenset(value.lower().split(","))))
+    if faults:
+        raise BadRequest(*faults)
     return text, with_associations, tests
 
 
 def _passes(row: Cells, tests: Tests) -> bool:
     return all(row.get(header, "").lower() in values for header, values in tests)
+
+
+#: show wckey has a list of fields of its own.
+_WCKEY_FIELDS = (("WCKeys", 1, "Name"), ("Names", 1, "Name"), ("Clusters", 1, "Cluster"), ("IDs", 1, "ID"),
+                 ("Users", 1, "User"))  # fmt: skip
 
 
 def meant(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
@@ -247,10 +262,17 @@ def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> 
     text, with_associations, tests = _asked(wanted, words)
     text = text.strip(",") or ",".join(
         part for part in (wanted.format, wanted.with_associations if with_associations else "") if part)
+    # A field that is named again stands where it was named last (slurm_addto_char_list).
+    text = ",".join(reversed(dict.fromkeys(item for item in reversed(text.split(",")) if item)))
+    if wanted.name == "WCKeys":
+        names = [item.partition("%")[0] for item in text.split(",")]
+        unknown = [name for name in names if matching.choose(name, _WCKEY_FIELDS) is None]
+        if unknown:
+            raise BadRequest(*(f"Unknown field '{name.lower()}'" for name in unknown))
     try:
         columns = matching.columns(text, table("sacctmgr_fields"))
     except matching.UnknownField as error:
-        raise BadRequest(f"Unknown field '{error}'") from error
+        raise BadRequest(f"Unknown field '{str(error).lower()}'") from error
     if wanted.name == "WCKeys":
         columns = [Column("WCKey" if column.name == "Name" else column.name, column.width, column.field)
                    for column in columns]  # fmt: skip

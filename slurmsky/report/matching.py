@@ -64,10 +64,10 @@ def columns(text: str, rows: Iterable[Mapping[str, str]], width: str = "width") 
              for name, _, least in (entry.partition(":") for entry in row["names"].split(";"))]
     found: list[Column[Cells]] = []
     for item in text.split(","):
-        name, _, size = item.partition("%")
-        if not name:
+        if not item:
             continue
-        row = choose(name, table)
+        name, _, size = item.partition("%")
+        row = choose(name, table) if name else None
         if row is None:
             raise UnknownField(name)
         header = row["header"]

@@ -244,3 +244,38 @@ def test_scrontab_edits_in_the_terminal(engine: LocalEngine, table: str, tmp_pat
     assert os.waitstatus_to_exitcode(status) == 0
     assert engine.run(["scrontab", "-l"]).stdout == f"{table}0 5 * * * later\n"
     assert len(engine.run("squeue -h").stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        # Each entity has conditions of its own; all that are none are told, some with a hint.
+        ("sacctmgr show user where description=x", 1,
+         " Unknown condition: description=x\n Use keyword 'set' to modify value\n"),
+        ("sacctmgr show qos start=1 name=normal", 1,
+         " Unknown condition: start=1\n Use keyword 'set' to modify SLURM_PRINT_VALUE\n"),
+        ("sacctmgr show assoc name=cpu nosuch=2", 1, " Unknown condition: name=cpu\n Unknown condition: nosuch=2\n"),
+        ("sacctmgr show problem name=root", 1, " Unknown condition: name=root\n"),
+        ("sacctmgr show runaway type=gres", 1, " Unknown condition: type=gres\n"),
+        ("sacctmgr show event root", 1, " Unknown event type: 'root'  Valid events are Cluster and Node.\n"),
+        ("sacctmgr show transactions tree x", 1,
+         "sacctmgr: error: Invalid value for Transaction ID (tree)\n"
+         "sacctmgr: error: Invalid value for Transaction ID (x)\n"),
+        ("sacctmgr show wckey format=user,GrpCPUs,x", 1, "Unknown field 'grpcpus'\nUnknown field 'x'\n"),
+        ("sacctmgr show cluster format=cluster,Usa", 1, "Unknown field 'usa'\n"),
+        ("sacctmgr show user format=", 1, "Unknown field ''\n"),
+        ("sacctmgr -nP show qos format=name,prio,name", 0, "0|normal\n"),
+        ("sshare -u 99999 -o nosuch", 1, "Invalid user id: 99999\n"),
+        ("sshare -nP -u nosuchuser -o account", 0, "root\n"),
+        ("sshare -nP -A nosuch -A root -o account,user%0", 0, "root|\n root|root\n"),
+        ("sshare -nP -M oracle -u 0 -o account%0", 0, "CLUSTER: oracle\nroot\n root\n"),
+        ("sshare -u nosuchuser -o nosuch", 1, 'sshare: error: Invalid field requested: "nosuch"\n'),
+        ("strigger --down --flags=x", 1, "strigger: error: Invalid flags x\n"),
+        ("strigger --jobid=x --time", 1, "strigger: error: Invalid jobid x\n"),
+        ("strigger --user=nosuchuser -u", 1, "strigger: error: Invalid user nosuchuser\n"),
+        ("strigger --clear --id=y", 1, "strigger: error: You must specify a --id, --jobid, or --user to clear\n"),
+    ],
+)  # fmt: skip
+def test_words_of_the_family(line: str, code: int, said: str, engine: LocalEngine) -> None:
+    done = engine.run(line)
+    assert (done.returncode, done.stdout + done.stderr) == (code, said)
