@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[3] / "slurmsky"
 
 #: Modules that do the rest of a command, beyond commands/NAME.py and what every query uses.
 ALSO = {
+    "sacct": ("commands/_accounted.py", "commands/_past.py"),
     "scontrol": ("commands/_show.py", "commands/_verbs.py", "commands/_update.py"),
     "sattach": ("node/sattach.py",),
     "sbcast": ("node/sbcast.py",),
