@@ -43,6 +43,33 @@ _CONDITIONS = (
     ("Format", 1, "format"), ("Gid", 2, ""), ("grouping", 2, "grouping"), ("Jobs", 1, "jobs"), ("Names", 1, ""),
     ("Nodes", 1, ""), ("Partitions", 1, "partitions"), ("Start", 1, "start"), ("TopCount", 1, "top"),
     ("Users", 1, "users"), ("Wckeys", 2, ""))  # fmt: skip
+#: The conditions that each kind of report takes, with the fewest letters that count. Source: src/sreport/*_reports.c.
+_PERIOD = {"Clusters": 1, "End": 1, "Format": 1, "Start": 1}
+_PEOPLE = {**_PERIOD, "Users": 1, "Accounts": 2, "Acct": 4}
+_TAKES = {
+    "utilization": _PERIOD,
+    "assoc": {**_PEOPLE, "QosLevel": 1},
+    "wckey": {**_PERIOD, "Clusters": 3, "WCKeys": 3, "Users": 1},
+    "user": {**_PEOPLE, "TopCount": 1},
+    "job": {**_PEOPLE, "Associations": 2, "Format": 2, "Gid": 2, "grouping": 2, "Jobs": 1, "Nodes": 1, "Partitions": 2,
+            "WCKeys": 2},
+    "reservation": {**_PERIOD, "Names": 1, "Flags": 2, "Format": 2, "Ids": 1, "Nodes": 1},
+}  # fmt: skip
+
+
+def _conditions(kind: str, name: str) -> tuple[list[tuple[str, int, str]], str]:
+    """The conditions of a report with the fields they set, and what follows the line about an unknown one."""
+    if kind == "cost":  # ours
+        return list(_CONDITIONS), _HINT
+    group = kind
+    if kind == "cluster":
+        group = "utilization" if name == "Utilization" else "wckey" if "wckey" in name.lower() else "assoc"
+    fields = {name.lower(): field for name, _, field in _CONDITIONS}
+    known = [(name, least, fields.get(name.lower(), "")) for name, least in _TAKES[group].items()]
+    return known, "" if group == "wckey" else _HINT
+
+
+_HINT = "\nUse keyword set to modify value"
 _FLAGS = (("All_Clusters", 1, ""), ("FlatView", 2, "flat"), ("Group", 1, ""), ("PrintJobCount", 2, "count_jobs"),
           ("Tree", 1, "tree"), ("where", 5, ""))  # fmt: skip
 
@@ -126,14 +153,15 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
     for word in asked.bare:
         field = matching.choose(word, _FLAGS)
         if field is None:
-            ctx.err(f" Unknown condition: {word}\nUse keyword set to modify value")
+            ctx.err(f" Unknown condition: {word}{_HINT}")
             code = 1
         elif field:
             query = replace(query, **{field: True})  # type: ignore[arg-type]
+    known, hint = _conditions(kind, name)
     for key, value in asked.pairs:
-        field = matching.choose(key, _CONDITIONS)
+        field = matching.choose(key, known)
         if field is None:
-            ctx.err(f" Unknown condition: {key}={value}\nUse keyword set to modify value")
+            ctx.err(f" Unknown condition: {key}={value}{hint}")
             code = 1
         elif field in ("start", "end"):
             try:
