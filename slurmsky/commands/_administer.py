@@ -266,6 +266,7 @@ def reconfigure(ctx: Context) -> int:
         ctx.err("slurm_reconfigure error:Unable to process configuration file")
         ctx.error(str(error))
         return 1
+    ctx.queue.triggers.reconfigured()
     if not changed:
         return 0
     if ctx.queue.book.counters.threads > 1:

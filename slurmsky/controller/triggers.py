@@ -124,6 +124,13 @@ class Triggers:
             one.due, one.by = self._clock() + one.offset_s, name
         self._arm()
 
+    def reconfigured(self) -> None:
+        """scontrol reconfigure was asked for."""
+        for one in self.triggers:
+            if one.type == "reconfig":
+                one.due, one.by = self._clock() + one.offset_s, "reconfig"
+        self._arm()
+
     @staticmethod
     def _means(one: Trigger, node: str) -> bool:
         return one.name == "*" or node in hostlist.expand(one.name)

@@ -283,3 +283,13 @@ def test_scrontab_edits_in_the_terminal(engine: LocalEngine, table: str, tmp_pat
 def test_words_of_the_family(line: str, code: int, said: str, engine: LocalEngine) -> None:
     done = engine.run(line)
     assert (done.returncode, done.stdout + done.stderr) == (code, said)
+
+
+def test_a_trigger_of_reconfigure(engine: LocalEngine, tmp_path: Path) -> None:
+    program, log = tmp_path / "program", tmp_path / "log"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    program.chmod(0o755)
+    assert engine.run(f"strigger --set --reconfig -p '{program} done'").returncode == 0
+    assert engine.run("scontrol reconfigure").returncode == 0
+    _wait(log, "done reconfig\n")
+    assert engine.run("strigger --get").stdout == ""
