@@ -108,9 +108,9 @@ def _change(ctx: Context, asked: _Asked) -> Errno | None:
     names = expand(ctx, asked.values.get("names", ""))
     if names is None:
         return Errno.INVALID_NODE_NAME
-    if asked.values.keys() - _KNOWN or asked.state == "FUTURE":
-        return Errno.NOT_SUPPORTED
-    problem = None
+    # What belongs to the site or to a plugin is refused, and the rest is done.
+    refused = bool(asked.values.keys() - _KNOWN) or asked.state == "FUTURE"
+    problem = Errno.NOT_SUPPORTED if refused else None
     for name in names:
         node = book.nodes[name]
         if "comment" in asked.values:
@@ -118,7 +118,7 @@ def _change(ctx: Context, asked: _Asked) -> Errno | None:
         if "weight" in asked.values:
             node.config = replace(node.config, weight=unsigned(asked.values["weight"], _MOST) or 0)
             book.uses[name].config = node.config
-        state = asked.state
+        state = "" if refused else asked.state
         if not _may_become(node.state, node.flags, state):
             problem, state = Errno.NODE_STATE_TRANSITION, ""
         ctx.queue.life.node_state(name, state, asked.values.get("reason", ""), user_name(os.geteuid()))

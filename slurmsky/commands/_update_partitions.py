@@ -228,7 +228,7 @@ def create(ctx: Context, words: Words) -> int:
     try:
         if ctx.queue.book.cluster.partition(wanted["name"]) is not None:
             raise SlurmError(Errno.INVALID_PARTITION)
-        _apply(ctx, PartitionConfig(name=wanted["name"]), wanted)
+        _apply(ctx, PartitionConfig(name=wanted["name"], min_nodes=1), wanted)
     except SlurmError as problem:
         ctx.err(f"Error creating the partition: {problem.text}")
         return 1

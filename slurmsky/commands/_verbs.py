@@ -45,7 +45,7 @@ def each(ctx: Context, text: str, act: Act, throttle: bool = False, heads: bool 
     try:
         wanted = _read(queue, text)
         if wanted.task is not None:
-            return _elements(queue, wanted, act, throttle)
+            return _elements(queue, wanted, act, throttle, split=not heads)
         found = _targets.records(queue, wanted, split=False)
     except SlurmError as error:
         return Outcome(error)
@@ -77,8 +77,9 @@ def _read(queue: Queue, text: str) -> jobids.JobId:
     return jobids.JobId(_targets.parse(base).job_id, found)
 
 
-def _elements(queue: Queue, wanted: jobids.JobId, act: Act, throttle: bool) -> Outcome:
-    """The elements of an array that are named: pending ones get a record of their own unless all are meant."""
+def _elements(queue: Queue, wanted: jobids.JobId, act: Act, throttle: bool, split: bool) -> Outcome:
+    """The elements of an array that are named: pending ones get a record of their own unless all are meant, or
+    nothing comes of it (``split``)."""
     base = queue.book.jobs.get(wanted.job_id)
     waiting = {task for part in base.pending_tasks for task in part} if base is not None else set()
     task = wanted.task
@@ -90,7 +91,10 @@ def _elements(queue: Queue, wanted: jobids.JobId, act: Act, throttle: bool) -> O
         records.append((tuple(sorted(waiting)), refused or _try(act, base)))
         named = [one for one in named if one not in waiting]
     for one in named:
-        job = queue.life.element(base, one) if one in waiting and base else queue.book.element(wanted.job_id, one)
+        if one in waiting and base is not None:
+            job = queue.life.element(base, one) if split else base
+        else:
+            job = queue.book.element(wanted.job_id, one)
         problem = SlurmError(Errno.INVALID_JOB_ID) if job is None else refused or _try(act, job)
         records.append(((one,), problem))
     return Outcome(records=tuple(records), array_id=wanted.job_id)
@@ -235,8 +239,8 @@ def requeue(ctx: Context, words: Sequence[str], how: str) -> int:
         rest.pop(0)
 
     def act(job: Job) -> None:
-        if only_running and job.state.finished:
-            return  # what is over stays so
+        if only_running and not job.state.active:
+            return  # it is left as it is
         ctx.queue.life.requeue(job, how)
 
     return _run(ctx, rest, act)

@@ -73,7 +73,8 @@ class Sizes:
             elif key in wanted:
                 changes.update(read(wanted[key]))
         wished = self.job.spec.evolve(**changes)
-        _one_kind(changes.get("gres") or "")
+        if changes.get("gres"):  # judged together with what the job asked for so far
+            _one_kind(f"{self.job.spec.gres or ''},{changes['gres']}")
         known = {name for node in self.book.cluster.nodes for name, _, _ in node.gres} | {"gpu"}
         try:
             if gres_names(wished) - known:

@@ -155,7 +155,8 @@ class _Change(Sizes):
     def _free_texts(self) -> None:
         job, wanted = self.job, self.wanted
         if "req_switch" in wanted or "wait4switch" in wanted:
-            count, _, wait = (job.spec.switches or "0").partition("@")
+            # Only --switches brings the usual time to wait.
+            count, _, wait = (job.spec.switches or "0@00:00:00").partition("@")
             count = str(wanted.get("req_switch", count))
             seconds = wanted.get("wait4switch")
             if seconds is not None:
@@ -228,7 +229,10 @@ class _Change(Sizes):
         elif not job.priority:
             raise SlurmError(Errno.HELD)
         elif value == INFINITE:
-            return  # released before
+            # Released before: an administrator's word gives it the next priority, and takes its nice value.
+            if self.privileged:
+                job.priority, job.nice = self.book.take_priority(), 0
+                self.evolve(nice=None, priority=None)
         elif not value:
             self.life.hold(job, by_user=held_by == "JobHeldUser")
         else:

@@ -308,10 +308,7 @@ class LifeCycle:
         if job.spec.requeue is False:
             raise SlurmError(Errno.DISABLED)
         if job.state is JobState.PENDING:
-            if how == "requeue":
-                raise SlurmError(Errno.JOB_PENDING)
-            self.hold(job, by_user=False)
-            return
+            raise SlurmError(Errno.JOB_PENDING)
         # Asked for in the record itself: a controller that starts again knows what becomes of the job.
         job.flags = job.flags & ~REQUEUE_ASKED | _REQUEUE_FLAGS[how]
         if job.state.finished:

@@ -98,6 +98,46 @@ def test_words_that_answer(engine: LocalEngine) -> None:
     engine.run(["scancel", job])
 
 
+def test_changes_as_newer_releases_make_them(engine: LocalEngine) -> None:
+    job = engine.run(["sbatch", "-H", "-t", "9", "--parsable", "--wrap=true"]).stdout.strip()
+
+    def shown(key: str) -> str:
+        words = engine.run(["scontrol", "-o", "show", "job", job]).stdout.split()
+        return next(word.partition("=")[2] for word in words if word.startswith(f"{key}="))
+
+    def update(*words: str) -> tuple[int, str]:
+        done = engine.run(["scontrol", "update", f"jobid={job}", *words])
+        return done.returncode, done.stderr
+
+    assert update("stderr=e.txt", "StdI=x") == (
+        1, "Update of this parameter is not supported: StdI=x\nRequest aborted\n")  # fmt: skip
+    assert update("STDERR=e.txt") == (0, "") and shown("StdErr").endswith("/e.txt")
+    assert update("NumTasks=4") == (0, "") and (shown("NumTasks"), shown("NumCPUs")) == ("4", "4")
+    assert update("numnodes=2", "ta=3") == (0, "") and (shown("NumTasks"), shown("NumNodes")) == ("6", "2")
+    assert update("cpuspertask=0") == (1, f"CPU count specification invalid for job {job}\n")
+    assert update("timelimit+=6") == (0, "") and shown("TimeLimit") == "00:15:00"
+    assert update("timelimit+=-6") == (1, "scontrol: error: Invalid syntax, variations of +=- are not accepted.\n")
+    assert update("comment+=x") == (1, "scontrol: error: Option comment+=x does not accept [+|-]= syntax\n")
+    assert update("arraytaskthrottle=2") == (
+        1, "scontrol: error: Update of ArrayTaskThrottle is only allowed on ArrayJobId\n"
+           f"Requested operation not supported on this system for job {job}\n")  # fmt: skip
+    # The first fault is told, and what came before it stays.
+    assert update("features=nosuch", "comment=kept", "name=never") == (
+        1, f"Invalid feature specification for job {job}\n")  # fmt: skip
+    assert (shown("Comment"), shown("JobName")) == ("kept", "wrap")
+    assert _said(engine, f"requeuehold {job}") == (1, "", f"Job is pending execution for job {job}\n")
+    assert _said(engine, f"requeue incomplete {job}") == (0, "", "")
+    engine.run(["scancel", job])
+
+
+def test_top_changes_places(engine: LocalEngine) -> None:
+    jobs = [engine.run(["sbatch", "--parsable", "-b2034-01-01", "--wrap=true"]).stdout.strip() for _ in range(3)]
+    assert _said(engine, f"top {jobs[2]}") == (0, "", "")
+    rows = engine.run("squeue -h -S-Q,i -o '%i %y' -j " + ",".join(jobs)).stdout.splitlines()
+    assert rows == [f"{jobs[2]} 0", f"{jobs[0]} 1", f"{jobs[1]} 0"]
+    engine.run(["scancel", *jobs])
+
+
 def test_requests_from_a_pipe(engine: LocalEngine) -> None:
     lines = "show hostnames n[1-2]\n!!\nnonsense\n\n  show hostnames \"n[1-2]\" \nquit\nping\n"
     done = engine.run(f"printf '{lines.encode('unicode_escape').decode()}' | scontrol")
