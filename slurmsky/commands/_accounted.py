@@ -19,7 +19,7 @@ from ..controller.store import Run
 from ..language import hostlist
 from ..model.job import Job, Step
 from ..model.spec import INFINITE
-from ..model.states import JobState
+from ..model.states import JobFlag, JobState
 from ..options.query import SacctQuery
 from ..report import accounting as report
 from ._filters import in_partition, one_of
@@ -31,13 +31,17 @@ def meant(ctx: Context, query: SacctQuery) -> bool:
     return not query.clusters or bool({ctx.queue.book.cluster.name, "all", "-1"} & set(query.clusters.split(",")))
 
 
-def window(query: SacctQuery, now: float) -> tuple[float, float]:
-    """The times asked for. With --state and no times it is the present moment (sacct's manual, DEFAULT TIME WINDOW)."""
-    usual = now if query.states and query.endtime is None else midnight(now)
-    return (
-        query.starttime if query.starttime is not None else usual,
-        query.endtime if query.endtime is not None else now,
-    )
+def window(query: SacctQuery, now: float) -> tuple[int, int]:
+    """Begin and end of the time asked about, the end not in it. Source: slurmdbd_job_cond_def_start_end.
+
+    Of jobs by their ids it is all time until now, else today; states are asked of a moment.
+    """
+    start, end = query.starttime, query.endtime
+    if start is None:
+        start = 0 if query.jobs else int(now) if query.states else midnight(now)
+    if end is None:
+        end = start if query.states and start else int(now)
+    return start, end + 1 if end in (start, int(now)) else end
 
 
 def where(query: SacctQuery, since: float, until: float) -> Where:
@@ -60,7 +64,7 @@ def where(query: SacctQuery, since: float, until: float) -> Where:
         names = hostlist.expand(query.nodelist)
         conditions.append(shares_one("node_list", names) if names else NOTHING)
     for span, column in ((query.nnodes, "nodes"), (query.ncpus, "cpus")):
-        if span is not None:
+        if span is not None and span[0]:
             conditions.append(of_the_past(between(column, span[0], span[1] or INFINITE)))
     if query.timelimit_min is not None:
         most = query.timelimit_min if query.timelimit_max is None else query.timelimit_max
@@ -107,16 +111,15 @@ def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
     if query.nodelist is not None:
         nodes = frozenset(hostlist.expand(query.nodelist))
         tests.append(lambda job: bool(nodes & set(job.nodes)))
+    start, end = window(query, now)
     if query.states:
         states = frozenset(query.states)
-        if "all" not in states:
-            start = query.starttime
-            if start is None and not query.jobs:
-                start = int(now if query.endtime is None else midnight(now))
-            end = now if query.endtime is None else query.endtime
-            tests.append(lambda job: in_state(job, states, start, end))
+        tests.append(lambda job: in_state(job, states, start, end))
+    elif query.jobs:
+        # Of jobs that are named also those that could not have run yet.
+        tests.append(lambda job: int(job.submit_time) < end and (not _over(job) or int(job.end_time) >= start))
     for span, count in ((query.nnodes, lambda job: job.num_nodes), (query.ncpus, lambda job: job.num_cpus)):
-        if span is not None:
+        if span is not None and span[0]:
             tests.append(lambda job, span=span, count=count: span[0] <= count(job) <= (span[1] or INFINITE))  # type: ignore[misc]
     if query.timelimit_min is not None:
         low, high = query.timelimit_min, query.timelimit_max
@@ -138,20 +141,29 @@ def flags_of(job: Job) -> set[str]:
     return {"SchedMain" if job.sched_main else "SchedBackfill", "StartReceived"}
 
 
-def in_state(job: Job, states: frozenset[str], start: float | None, end: float) -> bool:
-    """-s: states that last are looked for inside the window, ends at their end. Source: as_mysql_jobacct_process.c."""
-    if "PENDING" in states:
-        # Jobs that could have run: one that is held, or waits for another, never waited in this sense.
-        began = job.start_time if report.started(job) else None
-        if 0 < job.eligible_time <= end and (began is None or began >= (start or 0)):
-            return True
-    if job.state.name in states and job.state is not JobState.PENDING:
+def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool:
+    """-s: states that last are looked for inside the window, ends at their end. Source: as_mysql_jobacct_process.c,
+    _state_time_string; times are whole seconds there.
+    """
+    began = int(job.start_time) if report.started(job) or JobFlag.REQUEUED in job.flags else 0
+    over = int(job.end_time) if _over(job) else 0
+    lasting = set()
+    # Jobs that could have run: one that is held, or waits for another, never waited in this sense.
+    if 0 < int(job.eligible_time) < end and (start < (began or over) or (not (began or over) and not job.state.active)):
+        lasting.add("PENDING")
+    if 0 < began < end and (start < over or (not over and job.state is JobState.RUNNING)):
+        lasting.add("RUNNING")
+    if job.state is JobState.SUSPENDED:
+        lasting.add("SUSPENDED")
+    if lasting & states:
         return True
-    if job.state.finished and start is not None:
-        ran = bool(job.start_time) and job.state is not JobState.PENDING
-        if "RUNNING" in states and ran and job.start_time <= end and job.end_time >= start:
-            return True
-    return "REQUEUED" in states and bool(job.restarts) and not job.state.finished
+    word = "REQUEUED" if over and job.state is JobState.PENDING else job.state.name
+    return bool(over) and word in states and start <= over <= end
+
+
+def _over(job: Job) -> bool:
+    """Whether this run is over: the job is, or waits to be run again."""
+    return job.state.finished or JobFlag.REQUEUED in job.flags
 
 
 def midnight(now: float) -> int:
@@ -160,15 +172,16 @@ def midnight(now: float) -> int:
     return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
 
 
-def truncated(job: Job, query: SacctQuery) -> Job:
+def truncated(job: Job, query: SacctQuery, now: float) -> Job:
     """--truncate: what lay outside the window asked for did not happen."""
-    since, until = query.starttime or 0, query.endtime or INFINITE
-
-    def start(part: Job | Step) -> float:
-        return max(part.start_time, since) if part.start_time else 0.0
+    since, until = window(query, now)
+    until = min(until, int(now))
 
     def end(part: Job | Step) -> float:
-        return min(part.end_time, until)
+        return min(part.end_time or until, until)
+
+    def start(part: Job | Step) -> float:
+        return max(part.start_time, since) if part.start_time else end(part)
 
     steps = {name: replace(step, start_time=start(step), end_time=end(step)) for name, step in job.steps.items()}
     return replace(job, steps=steps, start_time=start(job), end_time=end(job))

@@ -1,20 +1,26 @@
 """sattach, sbcast and sstat outside the job: the agent of the job's first node answers."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from ..controller.context import Context
 from ..node import wire
 from ..options.query import JobId
 
 
-async def hand_over(ctx: Context, wanted: JobId) -> int | None:
-    """Send the caller to the agent that knows the job; its exit code, or None when no agent does."""
+async def hand_over(ctx: Context, wanted: JobId, env: Mapping[str, str] = MappingProxyType({})) -> int | None:
+    """Send the caller to the agent that knows the job; its exit code, or None when no agent does.
+
+    ``env``: what the agent is told besides.
+    """
     queue = ctx.queue
     job = queue.find_job(wanted)
     address = queue.engine.agent_address(job.job_id) if job is not None and job.state.active else None
     if job is None or address is None:
         return None
     # The agent knows jobs by their own ids only.
-    ctx.redirect(address, {"SLURMSKY_JOB_ID": str(job.job_id)})
+    ctx.redirect(address, {"SLURMSKY_JOB_ID": str(job.job_id), **env})
     while True:
         frame = await ctx.frame()
         if frame.kind == wire.SESSION_EXIT:

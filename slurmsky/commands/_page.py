@@ -21,7 +21,7 @@ from ._command import absolute
 from ._report import caller_zone
 from ._surroundings import surroundings
 from ._tables import table
-from .sacct import select, unknown
+from .sacct import check_window, select, unknown
 
 USAGE = """Usage: slurmsky report [OPTIONS] JOB...
        slurmsky report [OPTIONS] --since WHEN [--until WHEN]
@@ -133,6 +133,7 @@ def _query(ctx: Context, call: Call) -> SacctQuery:
     # Nothing but the call decides: a SACCT_FORMAT of the caller's has no say here.
     around = replace(surroundings(ctx), env={}, timezone=caller_zone(ctx))
     query = parse_sacct(argv, around, table(ctx, "sacct"))
+    check_window(ctx, query)
     problem = unknown(ctx, query)
     if problem:
         raise CommandError(problem, 1)

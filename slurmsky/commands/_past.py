@@ -47,7 +47,8 @@ class Form:
     def look(self) -> Look:
         """How its lines are written."""
         query = self.query
-        return Look(2 if query.parsable2 else 1 if query.parsable else 0, query.delimiter or "|", header=False)
+        delimiter = "|" if query.delimiter is None else query.delimiter
+        return Look(2 if query.parsable2 else 1 if query.parsable else 0, delimiter, header=False)
 
     def lines(self, jobs: Iterable[Job], only_steps: frozenset[int] = frozenset(), header: bool = False
               ) -> Iterator[str]:  # fmt: skip
@@ -213,7 +214,7 @@ def _found(ctx: Context, query: SacctQuery, runs: Sequence[Run], with_steps: boo
     for first in range(0, len(runs), _SEVERAL):
         for job in _read(ctx, runs[first : first + _SEVERAL], with_steps):
             if 0 < job.eligible_time <= end and test(job):
-                yield accounted.truncated(job, query) if query.truncate else job
+                yield accounted.truncated(job, query, now) if query.truncate else job
 
 
 class _Pages:

@@ -6,6 +6,7 @@ Source: src/scontrol/info_job.c, info_node.c, info_part.c, scontrol.c _show_it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -16,6 +17,7 @@ from ..controller.errors import Errno, SlurmError
 from ..language import hostlist, jobids, timelimit
 from ..language.errors import HostlistError, LanguageError
 from ..model.job import Job, Node, Step
+from ..model.spec import NO_VAL
 from ..model.states import JobFlag, NodeState
 from ..options.help import help_text
 from ..options.query import ScontrolQuery
@@ -35,22 +37,22 @@ from ._report import report as report_context
 Words = Sequence[str]
 
 
-def show(ctx: Context, query: ScontrolQuery, words: Words) -> int:
-    """``show ENTITY [ID]``."""
+def show(ctx: Context, query: ScontrolQuery, words: Words, verb: str = "show") -> int:
+    """``show ENTITY [ID]``; ``verb`` is "show" as it was written."""
     entity = words[0].partition("=")[0].lower()
     value = words[0].partition("=")[2] or (words[1] if len(words) > 1 else None)
     if len(entity) >= 2 and ("assoc_mgr".startswith(entity) or "cache".startswith(entity)):
         return _assoc(ctx, query, words[1:])
-    if len(words) > 2 and not entity.startswith("host"):
-        ctx.err("too many arguments for keyword:show")
+    if len(words) > 2 and not entity.startswith(("as", "bb", "dw", "topo")):
+        ctx.err(f"too many arguments for keyword:{verb}")
         return 1
     if fits(entity, "daemons", 1) and value is not None:
-        ctx.err("too many arguments for keyword:show")
+        ctx.err(f"too many arguments for keyword:{verb}")
         return 1
     for name, least, run in ENTITIES:
         if fits(entity, name, least):
             return run(ctx, query, value)
-    ctx.err(f"invalid entity:{words[0]} for keyword:show ")
+    ctx.err(f"invalid entity:{words[0]} for keyword:{verb} ")
     return 1
 
 
@@ -79,25 +81,20 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
                 ctx.out("No jobs in the system\n")
             return 0
     else:
-        jobs = []
-        for text in jobids.split(value):
-            try:
-                wanted = jobids.parse(text)
-            except LanguageError:
-                ctx.err("scontrol_print_job error: Invalid job id specified")
-                return 1
-            try:
-                found = _newest_first(_targets.records(ctx.queue, wanted, split=False))
-                jobs += [_alone(job, wanted.task) for job in found]
-            except SlurmError as error:
-                if as_data(query):  # a document without records says it
-                    continue
+        try:
+            jobs = _named_jobs(ctx, value)
+        except SlurmError as error:
+            # Of what is no id the client complains, of an unknown one slurmctld; a document has no records then.
+            known = _ONE_JOB.fullmatch(value) is not None
+            if not (as_data(query) and known):
                 if not query.quiet:
-                    if wanted.task is not None and wanted.job_id in book.jobs:
-                        ctx.out(f"Job {text} not found\n")
-                    else:
-                        ctx.err(f"slurm_load_jobs error: {error.text}")
+                    ctx.err(f"{'slurm_load_jobs' if known else 'scontrol_print_job'} error: {error.text}")
                 return 1
+            jobs = []
+        if not jobs and not as_data(query):
+            if not query.quiet:
+                ctx.out(f"Job {value} not found\n")
+            return 1
     if as_data(query):
         return answer(ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, book.cluster))
     context = report_context(ctx, query)
@@ -107,13 +104,35 @@ def _jobs(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     return 0
 
 
+#: a job, an element of an array, a component of a het job; what follows is not looked at
+_ONE_JOB = re.compile("([0-9]*)(?:([_+])([0-9]*)[0-9_+]*)?")
+
+
+def _named_jobs(ctx: Context, text: str) -> list[Job]:
+    """The records of the one id that ``show job`` takes. Raises SlurmError. Source: scontrol_print_job."""
+    match = _ONE_JOB.fullmatch(text)
+    if match is None or not 0 <= int(match[1] or 0) < NO_VAL:
+        raise SlurmError(Errno.INVALID_JOB_ID)
+    number, index = int(match[1] or 0), int(match[3] or 0)
+    found = sorted(ctx.queue.book.jobs.values(), key=lambda job: job.job_id)
+    if number:
+        found = _newest_first(_targets.records(ctx.queue, jobids.JobId(number), split=False))
+    if match[2] == "+":
+        return [job for job in found if job.het_job_id and job.het_offset == index]
+    if match[2] == "_":
+        alone = (_alone(job, index) for job in found if job.array_job_id)
+        return [job for job in alone if job.array_task_id == index]
+    return found
+
+
 #: jobs whose text is sent together
 _TOGETHER = 200
 
 
-def _alone(job: Job, task: object) -> Job:
+def _alone(job: Job, task: int) -> Job:
     """A waiting element that was asked for by number: the array's record with that number alone."""
-    return replace(job, array_task_id=task, pending_tasks=()) if isinstance(task, int) and job.pending_tasks else job
+    waits = any(task in part for part in job.pending_tasks)
+    return replace(job, array_task_id=task, pending_tasks=()) if waits else job
 
 
 def _newest_first(jobs: list[Job]) -> list[Job]:
@@ -129,7 +148,7 @@ def _steps(ctx: Context, query: ScontrolQuery, value: str | None) -> int:
     wanted = None
     if value is not None and value[:1].isdigit():
         try:
-            wanted = jobids.parse(value)
+            wanted = replace(jobids.parse(value), het_offset=None)  # which is not looked at
             records = _targets.records(ctx.queue, wanted, split=False)
         except (SlurmError, LanguageError):
             if not as_data(query):

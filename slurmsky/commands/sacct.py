@@ -12,13 +12,14 @@ from ..controller.letters import spool_id
 from ..model.job import Job
 from ..options import help as helps
 from ..options.filters import STATE_NAMES
-from ..options.query import JobId, SacctQuery, parse_sacct
+from ..options.query import JobId, SacctQuery, in_order, parse_sacct
 from ..report.print_fields import InvalidField
 from ..report.tables import table as facts
 from . import _accounted as accounted
 from . import _past as past
 from ._command import streaming
 from ._documents import check_style, send
+from ._report import caller_zone
 from ._surroundings import find_group, find_user, surroundings
 from ._tables import table
 
@@ -31,6 +32,7 @@ async def main(ctx: Context) -> int:
     """Select, and print."""
     query = parse_sacct(ctx.args, surroundings(ctx), table(ctx, "sacct"))
     check_style(ctx, query.json, query.yaml)
+    check_window(ctx, query)
     for line in query.warnings:
         ctx.err(line)
     if query.helpformat or query.helpstate or query.helpreason:
@@ -62,6 +64,13 @@ async def main(ctx: Context) -> int:
     ctx.out("".join(form.lines([], header=True)))
     await ctx.out_lines(past.lines(ctx, query, form))
     return 0
+
+
+def check_window(ctx: Context, query: SacctQuery) -> None:
+    """Raises CommandError where the time asked about ends before it begins."""
+    start, end = accounted.window(query, ctx.queue.clock())
+    if not (query.helpformat or query.helpstate or query.helpreason):
+        in_order(start, end, caller_zone(ctx))
 
 
 def _document(ctx: Context, query: SacctQuery, form: Any, about: Any) -> Any:
@@ -119,16 +128,16 @@ def select(ctx: Context, query: SacctQuery, held: bool = False, with_steps: bool
             wanted = [one for one in query.jobs if _means(one, job, query.whole_hetjob)]
             if not wanted:
                 continue
-            if all(one.step is not None for one in wanted):
+            if not query.allocations and all(one.step is not None for one in wanted):
                 steps = {str(one.step) for one in wanted}
                 job.steps = {name: step for name, step in job.steps.items() if name in steps}
         if passes(job):
-            yield accounted.truncated(job, query) if query.truncate else job
+            yield accounted.truncated(job, query, now) if query.truncate else job
 
 
 def _only_steps(query: SacctQuery, jobs: Iterable[Job]) -> frozenset[int]:
     """Ids of jobs of which only steps were asked for."""
-    return frozenset(job.job_id for job in jobs if query.jobs and all(
+    return frozenset(job.job_id for job in jobs if query.jobs and not query.allocations and all(
         one.step is not None for one in query.jobs if _means(one, job, query.whole_hetjob)))
 
 
@@ -136,9 +145,11 @@ def _het_components(ctx: Context, query: SacctQuery, found: Iterable[Job]) -> It
     """A het leader's id means all its components, and so does any component's with --whole-hetjob."""
     seen: set[tuple[int, int]] = set()
     more: set[int] = set()
+    offsets = any(one.het_offset is not None for one in query.jobs)
     for job in found:
         seen.add((job.job_id, job.restarts))
-        if query.whole_hetjob if query.whole_hetjob is not None else job.het_job_id == job.job_id:
+        leads = job.het_job_id == job.job_id
+        if offsets or (leads if query.whole_hetjob is None else query.whole_hetjob):
             more.update(job.het_ids)
         yield job
     if more:
@@ -156,9 +167,8 @@ def _means(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
     if wanted.het_offset is not None:
         return job.het_job_id == wanted.job_id and job.het_offset == wanted.het_offset
     if isinstance(wanted.task, int):
-        return job.array_job_id == wanted.job_id and (
-            job.array_task_id == wanted.task or any(wanted.task in part for part in job.pending_tasks)
-        )
+        # slurmdbd knows elements from when they start.
+        return job.array_job_id == wanted.job_id and job.array_task_id == wanted.task
     return wanted.job_id in (job.job_id, job.array_job_id, job.het_job_id)
 
 

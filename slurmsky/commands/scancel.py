@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 from ..controller.context import Context
 from ..controller.errors import Errno, SlurmError
 from ..engines.sky.foreign import NAME as FOREIGN
 from ..language import hostlist
+from ..language.arrayspec import ArraySpec
 from ..model.job import Job
 from ..model.states import JobState
 from ..options.query import JobId, ScancelQuery, parse_scancel
+from ..report.facts import job_id_text
 from . import _targets
 from ._command import error_exit, streaming
 from ._report import known_cluster
@@ -29,23 +32,78 @@ async def main(ctx: Context) -> int:
     if query.user is not None and find_user(query.user) is None:
         ctx.error(f"Invalid user name: {query.user}")
         return 1
+    if query.filtered or query.interactive or query.batch or query.signal is not None:
+        return await _looked_at(ctx, query)
     code = 0
-    targets: list[tuple[JobId | None, Job]] = []
-    if query.jobs:
-        for wanted in query.jobs:
-            code = max(code, await _one_id(ctx, query, wanted, targets))
-    else:
-        targets = [(None, job) for job in _by_filter(ctx, query)]
-        if not targets and query.verbose:
-            ctx.error("No active jobs match ALL job filters, including: " + _filters(query))
-    seen: set[tuple[int, object]] = set()
-    for wanted_id, job in targets:
-        key = (job.job_id, wanted_id.step if wanted_id else None)
-        if key in seen or (query.interactive and not await _confirmed(ctx, job, wanted_id)):
-            continue
-        seen.add(key)
-        code = max(code, _act(ctx, query, job, wanted_id))
+    for wanted in query.jobs:
+        code = max(code, _unseen(ctx, query, wanted))
     return code
+
+
+async def _looked_at(ctx: Context, query: ScancelQuery) -> int:
+    """Jobs are read first where they must fit more than an id, or somebody is asked: what waits goes first.
+
+    Source: scancel.c _verify_job_ids, _filter_job_records, _cancel_jobs.
+    """
+    book = ctx.queue.book
+    jobs = [job for job in sorted(book.jobs.values(), key=lambda job: job.job_id) if not job.state.finished]
+    code = 0
+    wanted: list[JobId] = []
+    for one in _singly(query.jobs):
+        if any(_is_named(one, job) for job in jobs):
+            wanted.append(one)
+            continue
+        code = 1
+        what = "job id" if one.step is None else "job step id"
+        if not query.quiet:
+            ctx.error(f"Kill job error on {what} {one}: {SlurmError(Errno.INVALID_JOB_ID).text}")
+    if query.jobs:
+        jobs = [job for job in jobs if any(_is_named(one, job) for one in wanted)]
+    if query.filtered:
+        jobs = _targets.heads([job for job in jobs if _passes(ctx, query, job)])
+        if not jobs and query.verbose:
+            ctx.error("No active jobs match ALL job filters, including: " + _filters(query))
+    targets: list[tuple[JobId | None, Job]] = [(None, job) for job in jobs]
+    if query.jobs:
+        targets = [(one, job) for one in wanted for job in jobs if _is_named(one, job)
+                   and (one.step is None or job.state is not JobState.PENDING)]  # fmt: skip
+    waiting = {one or job.job_id for one, job in targets if job.state is JobState.PENDING and not job.flags}
+    targets.sort(key=lambda target: (target[0] or target[1].job_id) not in waiting)
+    left_alone: set[JobId] = set()
+    for one_id, job in targets:
+        if one_id in left_alone:
+            continue
+        if query.interactive and not await _confirmed(ctx, job, one_id):
+            if one_id is not None:
+                left_alone.add(one_id)  # of an array, too: nothing more is asked about this id
+            continue
+        code = max(code, _act(ctx, query, _own_record(ctx, job, one_id), one_id))
+    return code
+
+
+def _singly(wanted: tuple[JobId, ...]) -> list[JobId]:
+    """Each element that a list of them names, by itself; components are not told from their leader."""
+    found = []
+    for one in wanted:
+        tasks = one.task if isinstance(one.task, ArraySpec) else (one.task,)
+        found += [replace(one, task=task, het_offset=None) for task in tasks]
+    return found
+
+
+def _is_named(one: JobId, job: Job) -> bool:
+    """Whether an id means this record: a job, its array, or the element, which may still wait with others."""
+    if one.task is None:
+        return one.job_id == job.job_id or (one.job_id == job.array_job_id and one.step is None)
+    if one.job_id != job.array_job_id:
+        return False
+    return one.task in ("*", job.array_task_id) or any(one.task in part for part in job.pending_tasks)
+
+
+def _own_record(ctx: Context, job: Job, one: JobId | None) -> Job:
+    """The record of an element that waited with others: it is about to differ from them."""
+    if one is None or not isinstance(one.task, int) or job.array_task_id is not None:
+        return job
+    return ctx.queue.life.element(job, one.task) or job
 
 
 def _filters(query: ScancelQuery) -> str:
@@ -56,19 +114,13 @@ def _filters(query: ScancelQuery) -> str:
     return "".join(f"{name}={value} " for name, value in named if value is not None)
 
 
-async def _one_id(
-    ctx: Context, query: ScancelQuery, wanted: JobId, targets: list[tuple[JobId | None, Job]]
-) -> int:
-    """Resolve one id; unknown ones are silent unless a filter, a signal or -i asks to look at them."""
+def _unseen(ctx: Context, query: ScancelQuery, wanted: JobId) -> int:
+    """Cancel what one id means; slurmctld is asked at once, and what it does not know is no fault."""
     try:
         found = _targets.records(ctx.queue, wanted, split=True)
     except SlurmError as error:
         if wanted.step is not None:
             ctx.error(f"Kill job error on job step id {wanted}: {error.text}")
-            return 1
-        if query.filtered or query.interactive or query.signal is not None:
-            if not query.quiet:
-                ctx.error(f"Kill job error on job id {wanted}: {error.text}")
             return 1
         if query.verbose:
             ctx.say(f"Terminating job {wanted}")
@@ -76,31 +128,20 @@ async def _one_id(
         return 0
     if wanted.step is not None:
         found = [job for job in found if str(wanted.step) in job.steps][:1] or found[:1]
-    elif query.signal is not None:
-        found = _targets.heads(found)
-    targets += [(wanted, job) for job in found if _passes(ctx, query, job)]
-    return 0
-
-
-def _by_filter(ctx: Context, query: ScancelQuery) -> list[Job]:
-    book = ctx.queue.book
-    found = [
-        job
-        for job in sorted(book.jobs.values(), key=lambda job: job.job_id)
-        if not job.state.finished and _passes(ctx, query, job)
-        # What sbatch did not launch is ended by its id or its name alone: "scancel -u me" in a script written for
-        # Slurm does not mean somebody's service on SkyPilot.
-        and (job.engine != FOREIGN or query.name is not None)
-    ]
-    return found if query.signal is None else _targets.heads(found)
+    code = 0
+    for job in found:
+        code = max(code, _act(ctx, query, job, wanted))
+    return code
 
 
 def _passes(ctx: Context, query: ScancelQuery, job: Job) -> bool:
     """Whether the job meets every filter."""
-    if query.state is not None:
-        state = query.state
-        if job.state.name != state and not (state == "COMPLETING" and job.flags):
-            return False
+    # What sbatch did not launch is ended by its id or its name alone: "scancel -u me" in a script written for Slurm
+    # does not mean somebody's service on SkyPilot.
+    if job.engine == FOREIGN and query.name is None and not query.jobs:
+        return False
+    if query.state is not None and job.state.name != query.state:
+        return False
     checks = (
         (query.account, job.account),
         (query.name, job.name),
@@ -110,7 +151,7 @@ def _passes(ctx: Context, query: ScancelQuery, job: Job) -> bool:
     )
     if any(wanted is not None and wanted != value for wanted, value in checks):
         return False
-    if query.partition is not None and query.partition not in job.partition.split(","):
+    if query.partition is not None and query.partition != job.partition:
         return False
     if query.user is not None and find_user(query.user) != job.uid:
         return False
@@ -120,20 +161,29 @@ def _passes(ctx: Context, query: ScancelQuery, job: Job) -> bool:
 
 
 async def _confirmed(ctx: Context, job: Job, wanted: JobId | None) -> bool:
-    """-i: ask; only y or yes is one."""
-    if wanted is not None and wanted.step is not None:
-        ctx.out(f"Cancel step_id={wanted} name={job.name} partition={job.partition} [y/n]? ")
-    else:
-        shown = str(wanted) if wanted is not None else str(job.job_id)
-        ctx.out(f"Cancel job_id={shown} name={job.name} partition={job.partition} [y/n]? ")
-    line = await ctx.read_line()
-    return line.strip().lower() in ("y", "yes")
+    """-i: ask until the answer begins with y or n."""
+    element = wanted is not None and isinstance(wanted.task, int)
+    shown = f"{job.array_job_id}_{wanted.task}" if wanted is not None and element else _shown(job)
+    step = wanted.step if wanted is not None else None
+    what = f"job_id={shown}" if step is None else f"step_id={shown}.{step}"
+    while True:
+        ctx.out(f"Cancel {what} name={job.name} partition={job.partition} [y/n]? ")
+        line = await ctx.read_line()
+        if not line or line[0] in "yYnN":
+            return line[:1] in ("y", "Y")
+
+
+def _shown(job: Job) -> str:
+    """A job's id as an element of its array, or as the rest of it that waits."""
+    if job.array_job_id and (job.array_task_id is not None or job.pending_tasks):
+        return job_id_text(job, 0)
+    return str(job.job_id)
 
 
 def _act(ctx: Context, query: ScancelQuery, job: Job, wanted: JobId | None) -> int:
     life = ctx.queue.life
     step = wanted.step if wanted is not None else None
-    shown = str(wanted) if wanted is not None else str(job.job_id)
+    shown = str(wanted) if wanted is not None else _shown(job)
     if query.verbose:
         number = query.signal
         what = "Terminating" if number is None or number == signal.SIGKILL else f"Signal {number} to"

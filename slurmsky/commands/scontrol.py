@@ -194,7 +194,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("fairsharedampeningfactor", 3, 1, 1, _words(_administer.dampening), loud=False),
     Verb("setdebug", 2, 1, 2, _words(_administer.setdebug), loud=False),
     Verb("schedloglevel", 3, 1, 1, _words(_administer.schedloglevel), loud=False),
-    Verb("show", 3, 1, None, lambda ctx, query, words: _show.show(ctx, query, words), loud=False),
+    Verb("show", 3, 1, None, lambda ctx, query, words: _show.show(ctx, query, words, query.words[0]), loud=False),
     Verb("write", 5, 1, None, _words(_verbs.write)),
     Verb("takeover", 8, 0, 1, _words(_administer.takeover), many="{}: too many arguments"),
     Verb("shutdown", 8, 0, 1, _words(_administer.shutdown)),

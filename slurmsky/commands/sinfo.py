@@ -71,7 +71,7 @@ def _print(ctx: Context, query: SinfoQuery) -> int:
         exact=query.exact,
         header=not query.noheader,
         sort=query.sort,
-        partitions=query.partitions or None,
+        partitions=query.partitions,
     )
     text, unknown = report.sinfo_text(nodes, partitions, options, context)
     for field in unknown:

@@ -7,10 +7,11 @@ from ..options import help as helps
 from ..options.errors import CommandError, failure
 from ..options.family import parse
 from ..options.table import load
+from ..options.values import leading_int
 from ..report.priority import NO_FACTORS
 from ._command import command
 from ._report import known_cluster
-from ._surroundings import surroundings
+from ._surroundings import find_user, surroundings
 
 
 @command
@@ -26,6 +27,14 @@ def main(ctx: Context) -> int:
         raise CommandError((f"sprio: error: Unrecognized option: {words[0]}",), 1, helps.usage_text(load("sprio")))
     if not known_cluster(ctx, request.get("clusters")):
         return 1
+    jobs = request.get("jobs") or (request.words[0] if request.words else "")
+    for word in jobs.split(","):
+        if word and leading_int(word) <= 0:
+            ctx.error(f"Invalid job id: {word}")
+            return 1
+    for name in request.get("users", ()):
+        if find_user(name) is None:
+            ctx.error(f"Invalid user: {name}\n")
     for line in NO_FACTORS:
         ctx.err(line)
     return 1

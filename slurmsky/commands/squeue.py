@@ -1,8 +1,9 @@
 """squeue: the queue as a table. Source: src/squeue/squeue.c, opts.c, print.c."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 from ..controller.context import Context
 from ..language import hostlist
@@ -17,7 +18,7 @@ from ..report.job_fields import StepRow
 from ..report.text import Scale
 from ._command import streaming
 from ._documents import Make, check_style, send
-from ._filters import in_partition, one_of
+from ._filters import Test, any_case, in_partition
 from ._repeat import repeat
 from ._report import known_cluster, nodes_and_cluster
 from ._report import report as report_context
@@ -45,6 +46,7 @@ async def main(ctx: Context) -> int:
 
 async def _print(ctx: Context, query: SqueueQuery) -> int:
     queue = ctx.queue
+    users = _of_users(ctx, query)
     found, problem = _chosen(ctx, query)
     if problem:
         ctx.err(problem)
@@ -56,28 +58,27 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
             ctx.error(f"Invalid node name {unknown[0]}")
             return 1
     jobs = found
-    for test in _tests(ctx, query):
+    for test in [] if query.steps is not None else _tests(ctx, query, users):
         jobs = [job for job in jobs if test(job)]
     context = report_context(ctx, query, Scale(None, not query.noconvert), query.expand_patterns)
     if query.json is not None or query.yaml is not None:
-        return await send(ctx, query.json, query.yaml, _document(ctx, query, jobs))
+        return await send(ctx, query.json, query.yaml, _document(ctx, query, jobs, users))
     if query.clusters and not query.noheader:
         ctx.out(f"CLUSTER: {queue.book.cluster.name}\n")
     try:
         if query.steps is not None:
-            return _steps(ctx, query, jobs)
+            return _steps(ctx, query, jobs, users)
         letters, names = query.format, query.format2
+        if query.start and letters is None:  # before -O
+            letters = report.START
         if letters is None and names is None:
-            usual = (report.ONLY_STATE if query.only_job_state else report.START if query.start
-                     else report.LONG if query.long else report.DEFAULT)
+            usual = report.ONLY_STATE if query.only_job_state else report.LONG if query.long else report.DEFAULT
             letters, names = (usual, None) if "%" in usual else (None, usual)
         layout, unknown_fields = report.job_layout(context, letters, names)
         for field in unknown_fields:
-            ctx.error(f"Invalid job format specification: {field}")
+            ctx.error("Invalid job format specification: " + field.strip("\0"))
         sort = query.sort or (report.START_SORT if query.start else report.JOB_SORT)
         rows = list(report.job_rows(jobs, context, query.array or query.array_unique, query.priority))
-        if query.start:
-            rows = [row for row in rows if row.job.state is JobState.PENDING]
         ctx.out(report.squeue_text(rows, layout, context, header=not query.noheader, date_line=query.long,
                                    sort=sort, each=query.array))
     except report.InvalidSort as error:
@@ -88,30 +89,50 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
     return 0
 
 
-def _steps(ctx: Context, query: SqueueQuery, jobs: Iterable[Job]) -> int:
+def _steps(ctx: Context, query: SqueueQuery, jobs: Iterable[Job], users: Sequence[Test]) -> int:
     context = report_context(ctx, query)
     layout, unknown = report.step_layout(context, query.format, query.format2)
     for field in unknown:
-        ctx.error(f"Invalid job step format specification: {field}")
-    rows = [row for row in report.step_rows(jobs) if _step_wanted(row, query.steps or ())
-            and not row.step.state.finished]
+        ctx.error("Invalid job step format specification: " + field.strip("\0"))
+    test = _step_filter(query, users)
+    rows = [row for row in report.step_rows(jobs) if not row.step.state.finished and test(row)]
     ctx.out(report.squeue_steps_text(rows, layout, context, header=not query.noheader,
                                      sort=query.sort or report.STEP_SORT))
     return 0
 
 
-def _step_wanted(row: StepRow, wanted: Iterable[JobId]) -> bool:
-    ids = list(wanted)
-    return not ids or any(one.job_id in (row.job.job_id, row.job.array_job_id) and str(one.step) == row.step.step_id
-                          for one in ids)
+def _step_filter(query: SqueueQuery, users: Sequence[Test]) -> Callable[[StepRow], bool]:
+    """Ids, partitions, nodes and users: steps have no more conditions. Source: print.c _filter_step."""
+    tests: list[Callable[[StepRow], bool]] = []
+    if query.steps:
+        steps = query.steps
+        tests.append(lambda row: any(str(one.step) == row.step.step_id and _is_of(row.job, one) for one in steps))
+    if query.jobs:
+        jobs = query.jobs
+        tests.append(lambda row: any(_is_of(row.job, one) for one in jobs))
+    if query.partitions is not None:
+        partitions = frozenset(query.partitions)
+        tests.append(lambda row: row.job.partition in partitions)
+    if query.nodelist is not None:
+        nodes = frozenset(hostlist.expand(query.nodelist))
+        tests.append(lambda row: bool(nodes & set(row.step.nodes)))
+    tests += [lambda row, test=test: test(row.job) for test in users]  # type: ignore[misc]
+    return lambda row: all(test(row) for test in tests)
 
 
-def _document(ctx: Context, query: SqueueQuery, jobs: list[Job]) -> Make:
+def _is_of(job: Job, wanted: JobId) -> bool:
+    """Whether an id names this job, its array, or it as an element."""
+    if wanted.task is None:
+        return wanted.job_id in (job.job_id, job.array_job_id)
+    return wanted.job_id == job.array_job_id and wanted.task == job.array_task_id
+
+
+def _document(ctx: Context, query: SqueueQuery, jobs: list[Job], users: Sequence[Test]) -> Make:
     """What --json prints: jobs, or their states alone, or the steps that run."""
     now, cluster = ctx.queue.clock(), ctx.queue.book.cluster
     if query.steps is not None:
-        steps = [(row.job, row.step) for row in report.step_rows(jobs)
-                 if _step_wanted(row, query.steps) and not row.step.state.finished]
+        wanted = _step_filter(query, users)
+        steps = [(row.job, row.step) for row in report.step_rows(jobs) if not row.step.state.finished and wanted(row)]
         return lambda form, about: form.steps_document(steps, about, now, cluster)
     if query.only_job_state:
         return lambda form, about: form.states_document(jobs, about)
@@ -122,23 +143,46 @@ def _chosen(ctx: Context, query: SqueueQuery) -> tuple[list[Job], str | None]:
     """The records that --jobs names, or all; one unknown id alone is an error."""
     book = ctx.queue.book
     # Thousands of jobs may have ended lately, or wait; most calls do not ask for all of them.
-    live = None if not _of_the_living(query) else (
-        book.active if {*(query.states or ("all",))} <= _HOLDING else book.pending | book.active)
-    # With --steps the jobs themselves are not asked for.
-    if not query.jobs or query.steps:
+    live = None
+    if query.steps is not None or {*(query.states or ("all",))} <= _HOLDING:
+        live = book.active
+    elif _of_the_living(query):
+        live = book.pending | book.active
+    if not query.jobs:
         return [book.jobs[job_id] for job_id in sorted(book.jobs if live is None else live)], None
-    found: dict[int, Job] = {}
-    known = False
-    for wanted in query.jobs:
-        if live is not None and wanted.task in (None, "*") and wanted.job_id in book.members:
-            known = True
-            found.update((job_id, book.jobs[job_id]) for job_id in book.members[wanted.job_id] & live)
-            continue
-        for job in _records(ctx, wanted):
-            found[job.job_id] = job
-    if not found and not known and len(query.jobs) == 1:
+    ids = dict.fromkeys(wanted.job_id for wanted in query.jobs)
+    candidates: set[int] = set()
+    for job_id in ids:
+        candidates |= book.members.get(job_id, set())
+        job = book.jobs.get(job_id)
+        if job is not None:
+            candidates.update(part.job_id for part in (book.components(job) if job.het_job_id == job_id else [job]))
+    if not candidates and len(query.jobs) == 1 and query.steps is None:
         return [], "slurm_load_jobs error: Invalid job id specified"
-    return [found[job_id] for job_id in sorted(found)], None
+    if live is not None:
+        candidates &= live
+    found = (_named(book.jobs[job_id], query.jobs) for job_id in sorted(candidates))
+    return [job for job in found if job is not None], None
+
+
+def _named(job: Job, wanted: Iterable[JobId]) -> Job | None:
+    """The record as the ids name it: of an array's waiting rest only the elements that are named, if the first
+    id that fits names one. Source: print.c _filter_job."""
+    for one in wanted:
+        if _is_of(job, one) or job.het_job_id == one.job_id:
+            return job
+        if one.job_id == job.array_job_id and _waits(one.task, job):
+            named = (each.task for each in wanted if each.job_id == one.job_id)
+            tasks = sorted({task for task in named if _waits(task, job)})
+            if len(tasks) == 1:
+                return replace(job, array_task_id=tasks[0], pending_tasks=())
+            return replace(job, pending_tasks=tuple(range(task, task + 1) for task in tasks), array_max_running=None)
+    return None
+
+
+def _waits(task: object, job: Job) -> TypeGuard[int]:
+    """Whether this is an element without a record of its own."""
+    return isinstance(task, int) and any(task in part for part in job.pending_tasks)
 
 
 def _of_the_living(query: SqueueQuery) -> bool:
@@ -146,61 +190,28 @@ def _of_the_living(query: SqueueQuery) -> bool:
     return query.states is None or not {"all", *(state.name for state in JobState if state.finished)} & {*query.states}
 
 
-def _records(ctx: Context, wanted: JobId) -> list[Job]:
-    book = ctx.queue.book
-    if wanted.job_id in book.members and wanted.job_id in (
-            job.array_job_id for job in book.array(wanted.job_id)):
-        members = list(book.array(wanted.job_id))
-        task = wanted.task
-        if task is None or task == "*":
-            return members
-        if not isinstance(task, int):
-            return []
-        return [job if job.array_task_id is not None else replace(job, array_task_id=task, pending_tasks=())
-                for job in members
-                if (job.array_task_id == task if job.array_task_id is not None
-                    else any(task in part for part in job.pending_tasks))]
-    job = book.jobs.get(wanted.job_id)
-    if job is None:
-        return []
-    parts = book.components(job) if job.het_job_id == job.job_id else [job]
-    return parts if wanted.het_offset is None else parts[wanted.het_offset:wanted.het_offset + 1]
-
-
-def _tests(ctx: Context, query: SqueueQuery) -> list[Callable[[Job], bool]]:
+def _tests(ctx: Context, query: SqueueQuery, users: Sequence[Test]) -> list[Test]:
     """All conditions of the query."""
     tests: list[Callable[[Job], bool]] = []
-    states = query.states
+    states = ("PENDING",) if query.start and query.states is None and query.steps is None else query.states
     if states != ("all",):
-        wanted = frozenset(states or _DEFAULT_STATES)
+        wanted = frozenset(_DEFAULT_STATES if states is None else states)
         bases = [state for state in JobState if state.name in wanted]
         # A base state that is asked for means jobs without a flag over it (opts.c, _filter_job).
         flagged = wanted if states is None else wanted - {state.name for state in JobState}
         tests.append(lambda job: job.state in bases if job.flags is JobFlag.NONE
                      else not flagged.isdisjoint(words(job)))
-    caller = submit_uid(ctx)
-    if query.me:
-        tests.append(lambda job: job.uid == caller)
-    if query.users:
-        uids = set()
-        for name in query.users:
-            uid = find_user(name)
-            if uid is None:
-                ctx.error(f"Invalid user: {name}\n")
-            else:
-                uids.add(uid)
-        tests.append(lambda job: (job.uid in uids) != query.notme)
-    elif query.notme:
-        tests.append(lambda job: job.uid != caller)
-    tests += one_of(query.accounts, lambda job: job.account)
-    tests += one_of(query.names, lambda job: job.name)
-    tests += one_of(query.qos, lambda job: job.qos)
-    tests += in_partition(query.partitions)
+    tests += users
+    tests += any_case(query.accounts, lambda job: job.account)
+    tests += any_case(query.names, lambda job: job.name)
+    tests += any_case(query.qos, lambda job: job.qos)
+    if query.partitions is not None:
+        tests += in_partition(query.partitions) or [lambda job: False]
     if query.reservation:
         tests.append(lambda job: job.spec.reservation in query.reservation)
-    if query.licenses:
-        tests.append(lambda job: any(item.split(":")[0].split("@")[0] in query.licenses
-                                     for item in (job.spec.licenses or "").split(",")))
+    if query.licenses is not None:
+        licenses = frozenset(query.licenses)
+        tests.append(lambda job: any(item.split(":")[0] in licenses for item in (job.spec.licenses or "").split(",")))
     if query.nodelist is not None:
         try:
             nodes = frozenset(hostlist.expand(query.nodelist))
@@ -212,6 +223,26 @@ def _tests(ctx: Context, query: SqueueQuery) -> list[Callable[[Job], bool]]:
         tests.append(lambda job: job.state.active and now - job.start_time > (query.running_over or 0))
     if query.running_under is not None:
         tests.append(lambda job: job.state.active and now - job.start_time < (query.running_under or 0))
+    return tests
+
+
+def _of_users(ctx: Context, query: SqueueQuery) -> list[Test]:
+    """-u, --me and --notme; a name that nobody has is told of, and means nobody."""
+    tests: list[Callable[[Job], bool]] = []
+    caller = submit_uid(ctx)
+    if query.me:
+        tests.append(lambda job: job.uid == caller)
+    if query.users is not None:
+        uids = set()
+        for name in query.users:
+            uid = find_user(name)
+            if uid is None:
+                ctx.error(f"Invalid user: {name}\n")
+            else:
+                uids.add(uid)
+        tests.append(lambda job: job.uid in uids)
+    if query.notme:
+        tests.append(lambda job: job.uid != caller)
     return tests
 
 

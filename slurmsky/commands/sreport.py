@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..controller.context import Context
-from ..controller.facts import among
+from ..controller.facts import Where, among
 from ..language import timespec
 from ..language.errors import LanguageError
 from ..options import help as helps
+from ..options.errors import failure
 from ..options.family import Request, parse
+from ..options.values import leading_int
 from ..report import matching, utilization
 from ..report.print_fields import Look
 from ..report.text import Clock
 from ._command import streaming
 from ._repeat import dialogue
-from ._report import caller_zone, known_cluster
+from ._report import caller_zone
 from ._surroundings import surroundings, user_name
 
 _DAY = 86400
@@ -34,44 +36,40 @@ _LISTS = {
     "cluster": '"AccountUtilizationByUser", "AccountUtilizationByQOS", "UserUtilizationByAccount", '
                '"UserUtilizationByWckey", "Utilization", and "WCKeyUtilizationByUser"',
     "cost": ", ".join(f'"{name}"' for name, _ in utilization.REPORTS["cost"]),
-    "job": '"SizesByAccount, SizesByAccountAndWcKey, and SizesByWckey"',
-    "reservation": '"Utilization"', "user": '"TopUsage"',
+    "job": '"SizesByAccount, SizesByAccountAndWcKey, and  SizesByWckey"',
+    "reservation": '"Utilization"', "user": '"Top"',
 }  # fmt: skip
-#: Conditions with the fewest letters that count, and the Query field; "" for those that choose nothing here.
-_CONDITIONS = (
-    ("Accounts", 2, "accounts"), ("Acct", 4, "accounts"), ("Clusters", 1, "clusters"), ("End", 1, "end"),
-    ("Format", 1, "format"), ("Gid", 2, ""), ("grouping", 2, "grouping"), ("Jobs", 1, "jobs"), ("Names", 1, ""),
-    ("Nodes", 1, ""), ("Partitions", 1, "partitions"), ("Start", 1, "start"), ("TopCount", 1, "top"),
-    ("Users", 1, "users"), ("Wckeys", 2, ""))  # fmt: skip
-#: The conditions that each kind of report takes, with the fewest letters that count. Source: src/sreport/*_reports.c.
-_PERIOD = {"Clusters": 1, "End": 1, "Format": 1, "Start": 1}
-_PEOPLE = {**_PERIOD, "Users": 1, "Accounts": 2, "Acct": 4}
-_TAKES = {
-    "utilization": _PERIOD,
-    "assoc": {**_PEOPLE, "QosLevel": 1},
-    "wckey": {**_PERIOD, "Clusters": 3, "WCKeys": 3, "Users": 1},
-    "user": {**_PEOPLE, "TopCount": 1},
-    "job": {**_PEOPLE, "Associations": 2, "Format": 2, "Gid": 2, "grouping": 2, "Jobs": 1, "Nodes": 1, "Partitions": 2,
-            "WCKeys": 2},
-    "reservation": {**_PERIOD, "Names": 1, "Flags": 2, "Format": 2, "Ids": 1, "Nodes": 1},
+#: Conditions with the fewest letters that count, and the Query field; "" for those that choose nothing here. Those of
+#: each kind of report are looked through in this order; a bare word is a value of the first one.
+_ACCOUNTS = (("Accounts", 2, "accounts"), ("Acct", 4, "accounts"))
+_CONDITIONS = {
+    "association": (("Users", 1, "users"), *_ACCOUNTS, ("Clusters", 1, "clusters"), ("End", 1, "end"),
+                    ("Format", 1, "format"), ("QosLevel", 1, ""), ("Start", 1, "start")),
+    "wckey": (("WCKeys", 3, "wckeys"), ("Clusters", 3, "clusters"), ("End", 1, "end"), ("Format", 1, "format"),
+              ("Start", 1, "start"), ("User", 1, "users")),
+    "cluster": (("Clusters", 1, "clusters"), ("End", 1, "end"), ("Format", 1, "format"), ("Start", 1, "start")),
+    "job": (("Clusters", 1, "clusters"), *_ACCOUNTS, ("Associations", 2, ""), ("End", 1, "end"),
+            ("Format", 2, "format"), ("Gid", 2, ""), ("grouping", 2, "grouping"), ("Jobs", 1, "jobs"), ("Nodes", 1, ""),
+            ("Partitions", 2, "partitions"), ("Start", 1, "start"), ("Users", 1, "users"), ("Wckeys", 2, "wckeys")),
+    "user": (("Users", 1, "users"), *_ACCOUNTS, ("Clusters", 1, "clusters"), ("End", 1, "end"), ("Format", 1, "format"),
+             ("Start", 1, "start"), ("TopCount", 1, "top")),
+    "reservation": (("Names", 1, ""), ("Clusters", 1, "clusters"), ("End", 1, "end"), ("Flags", 2, ""),
+                    ("Format", 2, "format"), ("Ids", 1, ""), ("Nodes", 1, ""), ("Start", 1, "start")),
+}  # fmt: skip
+_CONDITIONS["cost"] = _CONDITIONS["job"]
+_EVERY = ("All_Clusters", 1, "")
+_FLAGS = {
+    "association": (_EVERY, ("Tree", 4, "tree")), "wckey": (_EVERY, ("WithDeleted", 5, "")),
+    "job": (_EVERY, ("AcctAsParent", 2, ""), ("PrintJobCount", 2, "count_jobs"), ("FlatView", 2, "flat")),
+    "user": (_EVERY, ("Group", 1, "")),
 }  # fmt: skip
 
 
-def _conditions(kind: str, name: str) -> tuple[list[tuple[str, int, str]], str]:
-    """The conditions of a report with the fields they set, and what follows the line about an unknown one."""
-    if kind == "cost":  # ours
-        return list(_CONDITIONS), _HINT
-    group = kind
-    if kind == "cluster":
-        group = "utilization" if name == "Utilization" else "wckey" if "wckey" in name.lower() else "assoc"
-    fields = {name.lower(): field for name, _, field in _CONDITIONS}
-    known = [(name, least, fields.get(name.lower(), "")) for name, least in _TAKES[group].items()]
-    return known, "" if group == "wckey" else _HINT
-
-
-_HINT = "\nUse keyword set to modify value"
-_FLAGS = (("All_Clusters", 1, ""), ("FlatView", 2, "flat"), ("Group", 1, ""), ("PrintJobCount", 2, "count_jobs"),
-          ("Tree", 1, "tree"), ("where", 5, ""))  # fmt: skip
+def _asked_by(kind: str, name: str) -> str:
+    """The conditions that a report has."""
+    if kind != "cluster":
+        return kind
+    return "cluster" if name == "Utilization" else "wckey" if "WCKEY" in name.upper() else "association"
 
 
 @dataclass
@@ -84,8 +82,8 @@ class _Mood:
 async def main(ctx: Context) -> int:
     """One report, or those on stdin, line by line."""
     request = parse("sreport", ctx.args, surroundings(ctx))
-    if not known_cluster(ctx, request.get("clusters")):
-        return 1
+    if not utilization.known_tres(request.get("tres", ())) and request.get("tres") is not None:
+        raise failure("sreport", "No valid TRES given", level="fatal")
     mood = _Mood(Look(parsable=request.parsable, header=not request.get("noheader")), utilization.MINUTES)
     if request.get("time_format"):
         _set_time(ctx, mood, request.get("time_format"))
@@ -101,7 +99,7 @@ def _split(line: str) -> list[str]:
 def _set_time(ctx: Context, mood: _Mood, word: str) -> None:
     found = utilization.time_format(word)
     if found is None:
-        ctx.err(f"unknown time format {word}")
+        ctx.err(f"unknown time format {word}", end="")
     else:
         mood.time = found
 
@@ -138,6 +136,9 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
         ctx.err(f"Not valid report {words[0]}")
         ctx.err(f"Valid {kind} reports are, {_LISTS[kind]}")
         return 1
+    if kind == "job" and len(utilization.known_tres(request.get("tres", ()))) > 1:
+        ctx.err(" Job report only supports a single --tres type.\n Generate a separate report for each TRES type.")
+        return 1
     queue = ctx.queue
     now, zone = queue.clock(), caller_zone(ctx)
     today = _midnight(now)
@@ -149,19 +150,20 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
     query = utilization.Query(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
                               time=mood.time, look=mood.look, proper={user: _proper(user)})  # fmt: skip
     code = 0
-    asked = matching.conditions(words[1:])
-    for word in asked.bare:
-        field = matching.choose(word, _FLAGS)
+    sort = _asked_by(kind, name)
+    clusters = request.get("clusters", "").split(",") if request.get("clusters") else []
+    for word in words[1:]:
+        key, equals, value = word.partition("=")
+        value = value.strip("\"'")
+        flag = None if equals else matching.choose(word, _FLAGS.get(sort, (_EVERY,)))
+        if flag is not None:
+            query = replace(query, **{flag: True}) if flag else query  # type: ignore[arg-type]
+            continue
+        field = matching.choose(key.rstrip("+-"), _CONDITIONS[sort]) if equals else _CONDITIONS[sort][0][2]
+        value = value if equals else word
         if field is None:
-            ctx.err(f" Unknown condition: {word}{_HINT}")
-            code = 1
-        elif field:
-            query = replace(query, **{field: True})  # type: ignore[arg-type]
-    known, hint = _conditions(kind, name)
-    for key, value in asked.pairs:
-        field = matching.choose(key, known)
-        if field is None:
-            ctx.err(f" Unknown condition: {key}={value}{hint}")
+            hint = "" if sort == "wckey" else "\nUse keyword set to modify value"
+            ctx.err(f" Unknown condition: {word}{hint}")
             code = 1
         elif field in ("start", "end"):
             try:
@@ -169,12 +171,20 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
             except LanguageError as error:
                 ctx.err(str(error))
         elif field == "clusters":
-            if not known_cluster(ctx, value):
-                return 1
-        elif field in ("top", "grouping", "jobs"):
-            numbers = tuple(int(part) for part in value.split(",") if part.isdigit())
-            if numbers:
-                query = replace(query, **{field: numbers[0] if field == "top" else numbers})  # type: ignore[arg-type]
+            clusters += value.split(",")
+        elif field == "top":
+            if not value[:1].isdigit() and value:
+                ctx.error(f"Invalid value for TopCount ({value})")
+                code = 1
+            else:
+                query = replace(query, top=leading_int(value))
+        elif field == "grouping":
+            if value[:1].lower() == "i":
+                query = replace(query, individual=True)
+            else:
+                query = replace(query, grouping=tuple(leading_int(part) for part in value.split(",") if part))
+        elif field == "jobs":
+            query = replace(query, jobs=tuple(int(part) for part in value.split(",") if part.isdigit()))
         elif field == "format":
             query = replace(query, format=",".join(filter(None, (query.format, value))))
         elif field:
@@ -182,16 +192,18 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
     query = replace(query, end=query.end if query.end > query.start else query.start + 3600)
     queue.flush()
     chosen = (among("account", query.accounts) & among("user", query.users) & among("partition", query.partitions)
-              & among("job_id", query.jobs))  # fmt: skip
+              & among("job_id", query.jobs) & among("wckey", query.wckeys))  # fmt: skip
+    if clusters and queue.book.cluster.name not in clusters:
+        chosen = Where(("0",))
     store = queue.store
     past = utilization.Past(() if kind == "cost" else store.uses(query.start, query.end, now, chosen),
                             lambda start, end: store.charges(start, end, now, chosen))  # fmt: skip
-    try:
-        ctx.out(utilization.text(query, queue.book.cluster, past, Clock(now, zone, request.time_format or "standard")))
-    except matching.UnknownField as error:
-        ctx.err(f" Unknown field '{error}'")
-        return 1
-    return code
+    clock = Clock(now, zone, request.time_format or "standard")
+    text, unknown = utilization.text(query, queue.book.cluster, past, clock)
+    for field in unknown:
+        ctx.err(f" Unknown field '{field}'")
+    ctx.out(text)
+    return 1 if unknown else code
 
 
 def _midnight(now: float) -> int:

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 from ..controller.context import Context
+from ..node.sstat import ONE_STEP
 from ..options import help as helps
-from ..options.query import parse_sstat
+from ..options.query import JobId, parse_sstat
 from ..report import stats as report
 from ..report.print_fields import InvalidField, Look
 from ..report.tables import table as facts
@@ -17,7 +18,7 @@ _NO_JOB = "couldn't get steps"
 
 @streaming
 async def main(ctx: Context) -> int:
-    """Ask the agent of the first job that runs; of those that do not, say so."""
+    """Ask the agent of each job that runs; of those that do not, say so."""
     query = parse_sstat(ctx.args, surroundings(ctx))
     if query.helpformat:
         ctx.out(helps.in_columns([row["name"] for row in facts("sstat_fields")]))
@@ -28,13 +29,14 @@ async def main(ctx: Context) -> int:
     except InvalidField as error:
         ctx.error(str(error))
         return 1
-    for wanted in query.jobs:
-        code = await hand_over(ctx, wanted)
-        if code is not None:
-            return code
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
     ctx.out(report.sstat_text([], columns, Look(parsable=parsable, header=not query.noheader)))
-    for wanted in query.jobs:
-        known = wanted.job_id in ctx.queue.book.jobs
-        ctx.error(f"{'No steps running' if known else _NO_JOB} for job {wanted.job_id}")
+    for named in query.jobs:
+        # A job by its own id: elements and components are not looked at.
+        wanted = JobId(named.job_id, step=named.step)
+        if wanted.job_id not in ctx.queue.book.jobs:
+            ctx.error(f"{_NO_JOB} for job {wanted.job_id}")
+        elif await hand_over(ctx, wanted, {ONE_STEP: str(wanted)}) is None:
+            where = f"StepId={wanted} not found running." if wanted.step is not None else None
+            ctx.error(where or f"No steps running for job {wanted.job_id}")
     return 0

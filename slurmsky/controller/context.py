@@ -81,9 +81,9 @@ class Context:
         if data:
             self._peer.send(wire.STDOUT, data)
 
-    def err(self, text: str) -> None:
+    def err(self, text: str, end: str = "\n") -> None:
         """Write to the caller's stderr; a newline is added."""
-        self._peer.send(wire.STDERR, (text + "\n").encode("utf-8", "surrogateescape"))
+        self._peer.send(wire.STDERR, (text + end).encode("utf-8", "surrogateescape"))
 
     def error(self, text: str) -> None:
         """``COMMAND: error: text`` on the caller's stderr."""

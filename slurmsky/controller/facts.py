@@ -137,26 +137,29 @@ def in_states(names: Iterable[str], since: float, until: float) -> Where:
     Of runs that are not over, those that may be meant.
     """
     words = set(names)
-    if not words or "all" in words:
+    if not words:
         return ANY
-    ended = JobState.COMPLETED.value
-    now = among("state", [state.value for state in JobState if state.name in words])
-    lasting = among("state", [value for value in now.values if value != JobState.PENDING.value])
-    live, past = [*now.terms], [*lasting.terms]
-    values = [*lasting.values]
+    live = among("state", [state.value for state in JobState if state.name in words])
+    terms = [*live.terms]
     if "PENDING" in words:
-        live.append("eligible>0")
-        past.append("(eligible>0 AND eligible<=? AND (NOT started OR start>=?))")
+        terms.append("eligible>0")
+    ended = [state.value for state in JobState if state.name in words and state.finished]
+    ended += [JobState.PENDING.value] if "REQUEUED" in words else []
+    over = among("state", ended) & between("CAST(finish AS INTEGER)", since, until) if ended else NOTHING
+    past, values = [f"({over.text})"], [*over.values]
+    if "PENDING" in words:
+        past.append(f"(CAST(eligible AS INTEGER)>0 AND CAST(eligible AS INTEGER)<? AND ?<IIF({_BEGAN}, {_BEGAN}, "
+                    "CAST(finish AS INTEGER)))")  # fmt: skip
         values += [until, since]
     if "RUNNING" in words:
-        live.append(f"start>0 AND state>={ended}")
-        past.append(f"(state>={ended} AND start>0 AND start<=? AND finish>=?)")
+        past.append(f"({_BEGAN}>0 AND {_BEGAN}<? AND ?<CAST(finish AS INTEGER))")
         values += [until, since]
-    if "REQUEUED" in words:
-        live.append("restarts>0")
-        past.append(f"(restarts>0 AND state<{ended})")
-    text = f"CASE WHEN finish=0 THEN {' OR '.join(live) or '0'} ELSE {' OR '.join(past) or '0'} END"
-    return Where((text,), (*now.values, *values))
+    text = f"CASE WHEN finish=0 THEN {' OR '.join(terms) or '0'} ELSE {' OR '.join(past)} END"
+    return Where((text,), (*live.values, *values))
+
+
+#: when a run that is over began, 0 where it never did; one that was followed by another had begun
+_BEGAN = "(CASE WHEN started OR superseded THEN CAST(start AS INTEGER) ELSE 0 END)"
 
 
 def could_run(until: float) -> Where:

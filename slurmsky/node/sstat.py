@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import processes, wire
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .agent import Agent
     from .jobs import Job
 
+#: set where the controller asks for one of a request's jobs or steps: the header is printed
+ONE_STEP = "SLURMSKY_ONE_STEP"
 #: how long another node may take to answer
 _PATIENCE_S = 5.0
 
@@ -22,6 +25,7 @@ _PATIENCE_S = 5.0
 def serve_sstat(agent: Agent, channel: Channel, request: wire.Request, payload: bytes) -> None:
     """One sstat request."""
     from ..options.errors import CommandError
+    from ..options.ids import step_or_job
     from ..options.query import parse_sstat
 
     try:
@@ -29,6 +33,9 @@ def serve_sstat(agent: Agent, channel: Channel, request: wire.Request, payload: 
     except CommandError as error:
         leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
+    one = request.env.get(ONE_STEP)
+    if one:
+        query = replace(query, jobs=step_or_job("sstat", one), noheader=True)
     if len(query.jobs) == 1 and query.jobs[0].job_id not in agent.jobs:
         address = elsewhere(agent, query.jobs[0].job_id)
         if address:

@@ -15,9 +15,10 @@ from .channel import Channel
 from .clients import join, leave
 from .cloudnode import Node
 from .loop import Loop
+from .sstat import ONE_STEP
 
 #: of our own variables, those that tell the agent what the command is about
-_TOLD = frozenset((ALLOCATED_VARIABLE, "SLURMSKY_JOB_ID"))
+_TOLD = frozenset((ALLOCATED_VARIABLE, "SLURMSKY_JOB_ID", ONE_STEP))
 
 
 class Visitors:

@@ -24,6 +24,8 @@ _ADDING: dict[str, frozenset[str]] = {
     "sstat": frozenset(("format", "jobs")),
     "sshare": frozenset(("accounts", "users")),
 }
+#: Of two that exclude each other the last one counts: setting one takes the other back.
+_INSTEAD = {"parsable": ("parsable2",), "parsable2": ("parsable",)}
 
 
 class Component:
@@ -73,6 +75,7 @@ class Component:
             elif name in _ADDING.get(self.command, ()) and self.sources.get(name) == source:
                 before = self.values[name]
                 value = f"{before},{value}" if isinstance(value, str) else (*before, *value)
+            self.unset(*_INSTEAD.get(name, ()))
             self.values[name] = value
             self.sources[name] = source
         self.given[option.name] = source

@@ -15,6 +15,7 @@ from ..language import userlist
 from ..language.errors import HostlistError, SignalError, TimeLimitError, TimeSpecError
 from ..model.states import JobState
 from .errors import CommandError, failure
+from .ids import step_or_job
 from .values import READERS, Item, leading_int, whole
 
 #: All job states that a filter may name: base states, then flags; in the order in which Slurm lists them.
@@ -48,6 +49,8 @@ _COMPACT = {
     "SO": "STAGE_OUT",
     "ST": "STOPPED",
 }
+#: States that slurmdbd is told of. Source: sacct/options.c _supported_state.
+_ACCOUNTED = frozenset(("REQUEUED", "RESIZING", "REVOKED", *(state.name for state in JobState)))
 #: Node states that sinfo -t knows, with the forms it prints. Source: slurm_protocol_defs.c node_state_string.
 NODE_STATES = (
     "unknown",
@@ -129,14 +132,16 @@ def _states(item: Item) -> tuple[str, ...]:
     if item.command == "sinfo":
         return _node_states(item)
     found = []
-    for word in (part.strip() for part in item.value.split(",")):
+    if item.value.lower() == "all" and item.command != "sacct":
+        return ("all",)
+    for word in item.value.split(","):
         if not word:
             continue
-        if word.lower() == "all":
-            return ("all",)
         name = state_name(word)
         if name is None and item.command == "sacct":
             raise failure("sacct", f"unrecognized job state value '{word}'", level="fatal")
+        if name not in _ACCOUNTED and item.command == "sacct":
+            raise failure("sacct", f"job state {word} is not supported / accounted", level="fatal")
         if name is None:
             # The list ends with a line break of its own.
             raise CommandError(
@@ -263,8 +268,8 @@ def _range(item: Item) -> tuple[int, int]:
 
 
 def _units(item: Item) -> str:
-    unit = item.value.upper()
-    if len(unit) != 1 or unit not in "KMGTP":
+    unit = item.value[:1].upper()  # what follows is not looked at
+    if not unit or unit not in "KMGTP":
         raise CommandError(
             (
                 f"sacct: error: Invalid unit type '{item.value}'. Possible options are 'KMGTP'",
@@ -300,6 +305,21 @@ def _yes_no_bare(item: Item) -> dict[str, Any]:
 
 def _filter_task(item: Item) -> int:
     return whole(item, item.option.name, positive=False)
+
+
+def _known_users(item: Item) -> tuple[str, ...]:
+    """Names or numbers of users, told at once of one that there is not."""
+    names = userlist.parse(item.value)
+    for name in names:
+        if item.context.find_user(name) is None:
+            raise item.error(f"Invalid user id: {name}", exit_code=1)
+    return names
+
+
+def _selected_steps(item: Item) -> str:
+    """Text of a list of jobs and steps that can be read."""
+    step_or_job(item.command, item.value)
+    return item.value
 
 
 def _json(item: Item) -> str:
@@ -349,6 +369,8 @@ READERS.update(
         "yes_no_bare": _yes_no_bare,
         "filter_task": _filter_task,
         "json": _json,
+        "selected_steps": _selected_steps,
+        "known_users": _known_users,
         "job_flags": _flags,
         "act_as": _act_as,
     }

@@ -6,9 +6,11 @@ Loosely, and each with its own words for a bad one.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Sequence
 
 from ..language import jobids
+from ..language.arrayspec import ArraySpec
 from ..language.errors import JobIdError
 from ..language.jobids import JobId
 from .errors import failure
@@ -24,65 +26,71 @@ def step_or_job(command: str, text: str) -> tuple[JobId, ...]:
     for word in re.split("[, ]+", text.strip(", ")):
         if not word:
             continue
-        match = re.match(
-            r"([0-9]+)(?:_([0-9]+|\*)?|\+([0-9]+))?(?:\.(batch$|extern$|interactive$|[0-9]+)?)?", word
-        )
-        if match is None:
+        if not word[0].isdigit():
             raise failure(command, f"Bad job/step specified: {word}", level="fatal")
-        job, task, het, step = match.groups()
-        marks = word[len(job) :]
-        if marks.startswith("_") and task is None:
-            raise failure(command, f"Bad job array element specified: {job}", level="fatal")
-        if "." in marks and step is None:
-            raise failure(command, f"Bad step specified: {job}", level="fatal")
-        number = leading_int(job)
-        if number:
-            found.append(
-                JobId(
-                    number,
-                    "*" if task == "*" else None if task is None else int(task),
-                    None if het is None else int(het),
-                    int(step) if step and step.isdigit() else step,
-                )
-            )
-    return tuple(found)
+        found += _selected(command, word)
+    return tuple(dict.fromkeys(found))
+
+
+def _selected(command: str, word: str) -> list[JobId]:
+    """The id, none for 0; faults are found from the step on."""
+    name, dot, step = word.partition(".")
+    if dot and step not in ("batch", "extern", "interactive") and not step[:1].isdigit():
+        raise failure(command, f"Bad step specified: {name}", level="fatal")
+    base, mark, part = re.match(r"([^_+]*)([_+]?)(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]  # matches all
+    every = mark == "_" and part == "*" and command in _OURS
+    if mark and not every and not part[:1].isdigit():
+        what = "job array element" if mark == "_" else "hetjob offset"
+        raise failure(command, f"Bad {what} specified: {base}", level="fatal")
+    number = leading_int(base)
+    if not number:
+        return []
+    task = "*" if every else leading_int(part) if mark == "_" else None
+    return [
+        JobId(
+            number,
+            task,
+            leading_int(part) if mark == "+" else None,
+            (leading_int(step) if step[0].isdigit() else step) if dot else None,
+        )
+    ]
+
+
+#: commands that are not Slurm's: here ``12_*`` is the whole array
+_OURS = ("seff", "swait")
 
 
 def squeue_jobs(text: str) -> tuple[JobId, ...]:
-    """Source: squeue/opts.c _build_job_list: strtol for each part, what follows is not looked at."""
-    found = []
-    for word in jobids.split(text):
-        number = leading_int(word)
-        if number <= 0:
-            raise failure("squeue", f"Invalid job id: {word}")
-        try:
-            found.append(jobids.parse(word))
-        except JobIdError:
-            mark = re.match(r"\s*\+?[0-9]+([_+]?)([0-9]*)", word)
-            assert mark is not None
-            index = int(mark.group(2) or 0)
-            found.append(
-                JobId(
-                    number, index if mark.group(1) == "_" else None, index if mark.group(1) == "+" else None
-                )
-            )
-    return tuple(found)
+    """A job, or one element of an array; what follows the numbers is not looked at.
+
+    Source: squeue/opts.c _build_job_list: strtok at commas, then strtol.
+    """
+    return tuple(_job_or_element(word, f"Invalid job id: {word}") for word in text.split(",") if word)
 
 
 def squeue_steps(text: str) -> tuple[JobId, ...]:
+    """Steps by number: a word such as "batch" reads as 0. Source: squeue/opts.c _build_step_list."""
     found = []
-    for word in jobids.split(text):
-        job, dot, step = word.partition(".")
-        if not dot or not step:
+    for word in text.split(","):
+        job, *steps = [part for part in word.split(".") if part] or [""]
+        if not job:
+            continue
+        if not steps:
             raise failure("squeue", f"Invalid job_step id: {job}.??")
-        number = leading_int(job)
-        if number <= 0:
-            raise failure("squeue", f"Invalid job_step id: {job}.{step}")
-        try:
-            found.append(jobids.parse(word))
-        except JobIdError:
-            found.append(JobId(number, step=leading_int(step)))
+        bad = f"Invalid job_step id: {job}.{steps[0]}"
+        step = leading_int(steps[0])
+        if step < 0:
+            raise failure("squeue", bad)
+        found.append(replace(_job_or_element(job, bad), step=step))
     return tuple(found)
+
+
+def _job_or_element(word: str, bad: str) -> JobId:
+    number = leading_int(word)
+    if number <= 0:
+        raise failure("squeue", bad)
+    element = re.match(r"\s*\+?[0-9]+_(.*)", word, re.DOTALL)
+    return JobId(number, None if element is None else leading_int(element[1]))
 
 
 def scancel_jobs(words: Sequence[str]) -> tuple[JobId, ...]:
@@ -96,7 +104,8 @@ def scancel_jobs(words: Sequence[str]) -> tuple[JobId, ...]:
             text = part + "0" if re.fullmatch(r"[0-9]+[_.]", part) else part
             try:
                 job = jobids.parse(text)
-                if isinstance(job.step, str) or re.search(r"\s", text):
+                listed = isinstance(job.task, ArraySpec) and job.step is not None
+                if isinstance(job.step, str) or listed or re.search(r"\s", text):
                     raise JobIdError(text)
             except JobIdError:
                 raise failure("scancel", f"Invalid job id {word[at:]}") from None

@@ -9,8 +9,9 @@ src/scontrol/scontrol.c, src/sattach/opt.c, src/sbcast/opts.c, src/sstat/options
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import re
-from typing import Any, Optional, Sequence, TypeVar
+from typing import Any, Container, Optional, Sequence, TypeVar
 
 from ..language.jobids import JobId
 from . import filters, help
@@ -64,18 +65,23 @@ def gather(
     """Options set from environment and command line; the operands."""
     table = table or load(command)
     part = Component(command, context)
-    _environment(part, table)
     # sattach's option string begins with "+": what follows the step id is not read as options.
     words = split(table, argv, permute=command != "sattach")
+    # squeue looks at the variables of its filters last, and only where the option was not given.
+    given = {option.field for option, _ in words.found} if command == "squeue" else set()
+    _environment(part, table, given)
     answer_early(table, words)
     part.put_words(words, COMMAND_LINE)
     return part, words.rest
 
 
-def _environment(part: Component, table: Table) -> None:
-    """A flag's variable sets it whatever its value, but for scancel, which wants true or false."""
+def _environment(part: Component, table: Table, given: Container[str]) -> None:
+    """A flag's variable sets it whatever its value, but for scancel, which wants true or false.
+
+    ``given``: fields whose variables are not looked at.
+    """
     for option in table.options:
-        if option.same_as or option.field in ("format", "format2"):
+        if option.same_as or option.field in ("format", "format2") or option.field in given:
             continue
         for name in option.env:
             text = part.context.env.get(name)
@@ -120,8 +126,13 @@ def _record(kind: type[Record], part: Component, **more: Any) -> Record:
 
 
 def _formats(part: Component, prefix: str) -> dict[str, Optional[str]]:
-    """-o and -O, else the variables, of which the first one found counts; -l puts the variables aside."""
-    if part.get("format") is not None or part.get("format2") is not None or part.get("long"):
+    """-o and -O, else the variables, of which the first one found counts.
+
+    What has a format of its own puts the variables aside.
+    """
+    if part.get("format") is not None or part.get("format2") is not None:
+        return {}
+    if any(part.get(name) is not None for name in _OWN_FORMAT[prefix]):
         return {}
     environment = part.context.env
     if environment.get(prefix + "_FORMAT") is not None:
@@ -129,6 +140,7 @@ def _formats(part: Component, prefix: str) -> dict[str, Optional[str]]:
     return {"format2": environment.get(prefix + "_FORMAT2")} if prefix == "SQUEUE" else {}
 
 
+_OWN_FORMAT = {"SQUEUE": ("long", "start", "steps"), "SINFO": ("summarize", "node", "list_reasons"), "SACCT": ("long",)}
 _EXCLUSIVE = "Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry."
 
 
@@ -193,6 +205,14 @@ def parse_sinfo(argv: Sequence[str], context: Context, table: Optional[Table] = 
     part, _ = gather("sinfo", argv, context, table)
     if part.get("long") and (part.get("format") is not None or part.get("format2") is not None):
         raise failure("sinfo", _EXCLUSIVE, level="fatal")
+    if part.get("all") and part.get("partitions") is not None:
+        sources = part.sources["all"], part.sources["partitions"]
+        if sources == (COMMAND_LINE, ENVIRONMENT):
+            part.unset("partitions")
+        elif sources[0] == sources[1]:
+            names = ("-a", "-p") if sources[0] == COMMAND_LINE else ("SINFO_ALL", "SINFO_PARTITION")
+            said = f"Conflicting options, {names[0]} and {names[1]}, specified. Please choose one or the other."
+            raise failure("sinfo", said)
     return _record(SinfoQuery, part, **_formats(part, "SINFO"))
 
 
@@ -214,14 +234,19 @@ def parse_sacct(argv: Sequence[str], context: Context, table: Optional[Table] = 
     if part.get("long") and part.get("format") is not None:
         raise failure("sacct", _EXCLUSIVE, level="fatal")
     start, end = part.get("starttime"), part.get("endtime")
-    if end is None and start is not None:
-        end = int(context.now)
-    if start is not None and end is not None and start > end:
+    if start is not None:
+        usual = start if part.get("states") else int(context.now)
+        in_order(start, usual if end is None else end, context.timezone)
+    return _record(SacctQuery, part, jobs=jobs, **_formats(part, "SACCT"))
+
+
+def in_order(start: int, end: int, zone: Optional[datetime.tzinfo]) -> None:
+    """Raises CommandError where a time that sacct is asked about ends before it begins."""
+    if start > end:
         from ..language import timespec
 
-        shown = [timespec.format(moment, tz=context.timezone) for moment in (start, end)]
+        shown = [timespec.format(moment, tz=zone) for moment in (start, end)]
         raise failure("sacct", f"Start time ({shown[0]}) requested is after end time ({shown[1]}).")
-    return _record(SacctQuery, part, jobs=jobs, **_formats(part, "SACCT"))
 
 
 def parse_sstat(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SstatQuery:

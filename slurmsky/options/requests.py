@@ -29,9 +29,9 @@ class Query:
 
 @dataclass(frozen=True)
 class SqueueQuery(Query):
-    """squeue."""
+    """squeue. A filter that is given and names nothing leaves nothing."""
 
-    accounts: tuple[str, ...] = ()
+    accounts: Optional[tuple[str, ...]] = None
     all: bool = False
     array: bool = False
     array_unique: bool = False
@@ -44,18 +44,18 @@ class SqueueQuery(Query):
     hide: bool = False
     iterate: Optional[int] = None  # seconds
     jobs: Optional[tuple[JobId, ...]] = None  # () = bare --jobs
-    licenses: tuple[str, ...] = ()
+    licenses: Optional[tuple[str, ...]] = None
     long: bool = False
     me: bool = False
     notme: bool = False
-    names: tuple[str, ...] = ()
+    names: Optional[tuple[str, ...]] = None
     noconvert: bool = False
     nodelist: Optional[str] = None  # hostlist text
     noheader: bool = False
     only_job_state: bool = False
-    partitions: tuple[str, ...] = ()
+    partitions: Optional[tuple[str, ...]] = None
     priority: bool = False
-    qos: tuple[str, ...] = ()
+    qos: Optional[tuple[str, ...]] = None
     reservation: tuple[str, ...] = ()
     running_over: Optional[int] = None  # seconds
     running_under: Optional[int] = None
@@ -63,7 +63,7 @@ class SqueueQuery(Query):
     start: bool = False
     states: Optional[tuple[str, ...]] = None  # ("all",) = all; None = default states
     steps: Optional[tuple[JobId, ...]] = None  # () = all steps
-    users: tuple[str, ...] = ()
+    users: Optional[tuple[str, ...]] = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class SinfoQuery(Query):
     node: bool = False  # -N
     format: Optional[str] = None
     format2: Optional[str] = None
-    partitions: tuple[str, ...] = ()
+    partitions: Optional[tuple[str, ...]] = None
     responding: bool = False
     list_reasons: bool = False
     summarize: bool = False

@@ -82,7 +82,7 @@ def sacct_columns(text: str, context: Context) -> list[Column[Record]]:
 
     Raises InvalidField.
     """
-    return columns_of(text, "sacct_fields", sacct_fields(context))
+    return columns_of(text, "sacct_fields", sacct_fields(context), zero=True)
 
 
 def sacct_pieces(jobs: Iterable[Job], columns: Sequence[Column[Record]], context: Context, look: Look,

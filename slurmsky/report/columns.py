@@ -38,6 +38,7 @@ class Field(Generic[Row]):
     ``cut`` and ``cut_header`` say whether right-justified text loses what is beyond the width.
     ``sized`` replaces ``value`` where the value depends on the width of its column. ``shared`` is not 0 where
     rows that are alike (``kinds``) have the same value, and says what it costs to make in terms of a simple one.
+    ``left_header``: the header stands on the left whatever is asked for.
     """
 
     header: str
@@ -46,6 +47,7 @@ class Field(Generic[Row]):
     cut_header: bool = True
     sized: Optional[Callable[[int], Callable[[Row], str]]] = None
     shared: int = 0
+    left_header: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,18 @@ def _conversion(width: int, right: bool, cut: bool) -> str:
     return "%%-%d.%ds" % (width, width)
 
 
+#: what printf writes for no text; where it would have to cut that, it writes nothing
+_NULL = "(null)"
+
+
+def _blank(value: Callable[[Row], str]) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        text = value(row)
+        return "" if text == _NULL else text
+
+    return cell
+
+
 def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
     """The layout of parsed items, and the names that are no field, in order (the caller words the message).
 
@@ -145,8 +159,10 @@ def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> t
             continue
         if field is not None:
             value = field.sized(item.width) if field.sized else field.value
+            if 0 < item.width < len(_NULL) and not item.right:
+                value = _blank(value)
             column = Column(field, value, _conversion(item.width, item.right, field.cut),
-                            _conversion(item.width, item.right, field.cut_header))
+                            _conversion(item.width, item.right and not field.left_header, field.cut_header))
             columns.append(column)
             templates[0] += column.conversion
             templates[1] += column.header_conversion
@@ -183,7 +199,12 @@ def items_of(fields: Mapping[str, Field[Row]], letters: Optional[str], names: st
              after_capital: str = "") -> list[Item]:
     """Parts of a ``-o`` text, or of a ``-O`` text where that is None."""
     if letters is None:
-        return items_of_names(names)
+        named = items_of_names(names)
+        if not after_capital:
+            return named
+        # sinfo's -O, too, knows "all".
+        every = items_of_letters(all_letters(fields, after_capital))
+        return [part for item in named for part in (every if item.name.lower() == "all" else [item])]
     return items_of_letters(all_letters(fields, after_capital) if letters.lower() == "%all" else letters)
 
 

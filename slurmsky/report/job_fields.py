@@ -98,7 +98,9 @@ def _fields(record: str, values: dict[str, Callable[[Row], str]], uncut: dict[st
             cut, cut_header = uncut.get(name, (True, True))
             shared = 0 if own is None or name in own else _COSTLY.get(name, 1)
             sized = _cut_word(values[name]) if name in _CUT_WORD else SIZED.get(name)
-            field = Field(row["header"], values[name], cut, cut_header, sized, shared)
+            # squeue's own oversight: the header of a step's start.
+            left = record == "step" and name == "starttime"
+            field = Field(row["header"], values[name], cut, cut_header, sized, shared, left)
             fields[name] = field
             if row["letter"]:
                 fields.setdefault(row["letter"], field)

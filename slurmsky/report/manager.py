@@ -224,6 +224,8 @@ def _asked(wanted: Entity, words: Sequence[str]) -> tuple[str, bool, Tests]:
             faults.append(f"sacctmgr: error: Invalid value for Transaction ID ({word})")
         elif wanted.name == "Events" and word.lower() not in ("cluster", "node"):
             faults.append(f" Unknown event type: '{word}'  Valid events are Cluster and Node.")
+        elif wanted.name in ("Reservations", "Instances"):
+            faults += [f" Unknown condition: {word}", *([f" Use keyword 'set' to modify {hint}"] if hint else [])]
         elif wanted.primary:
             tests.append((wanted.primary, frozenset(word.lower().split(","))))
     for name, value in asked.pairs if known else ():
@@ -262,17 +264,14 @@ def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> 
     text, with_associations, tests = _asked(wanted, words)
     text = text.strip(",") or ",".join(
         part for part in (wanted.format, wanted.with_associations if with_associations else "") if part)
-    # A field that is named again stands where it was named last (slurm_addto_char_list).
-    text = ",".join(reversed(dict.fromkeys(item for item in reversed(text.split(",")) if item)))
     if wanted.name == "WCKeys":
-        names = [item.partition("%")[0] for item in text.split(",")]
+        names = [item.partition("%")[0] for item in text.split(",") if item]
         unknown = [name for name in names if matching.choose(name, _WCKEY_FIELDS) is None]
         if unknown:
             raise BadRequest(*(f"Unknown field '{name.lower()}'" for name in unknown))
-    try:
-        columns = matching.columns(text, table("sacctmgr_fields"))
-    except matching.UnknownField as error:
-        raise BadRequest(f"Unknown field '{str(error).lower()}'") from error
+    columns, unknown = matching.columns(text, table("sacctmgr_fields"))
+    if unknown:
+        raise BadRequest(*(f"Unknown field '{name}'" for name in unknown))
     if wanted.name == "WCKeys":
         columns = [Column("WCKey" if column.name == "Name" else column.name, column.width, column.field)
                    for column in columns]  # fmt: skip

@@ -6,6 +6,7 @@ Source: the chains of xstrncasecmp(..., MAX(command_len, N)) in src/sacctmgr and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Optional, TypeVar
@@ -30,10 +31,6 @@ def choose(word: str, names: Iterable[tuple[str, int, Value]]) -> Optional[Value
     return None
 
 
-class UnknownField(ValueError):
-    """A field that is not in the table; its text is the field's name."""
-
-
 @dataclass(frozen=True)
 class Words:
     """Conditions of a request: ``name=value`` pairs, and words without ``=``."""
@@ -55,27 +52,33 @@ def conditions(words: Iterable[str]) -> Words:
     return Words(tuple(pairs), tuple(bare))
 
 
-def columns(text: str, rows: Iterable[Mapping[str, str]], width: str = "width") -> list[Column[Cells]]:
-    """Columns of a format text such as ``name,qos%30``; ``width`` names the table's column of widths.
+def columns(
+    text: str, rows: Iterable[Mapping[str, str]], width: str = "width"
+) -> tuple[list[Column[Cells]], list[str]]:
+    """Columns of a format text such as ``name,qos%30``, and the words in it that are no field.
 
-    Raises UnknownField.
+    ``width`` names the table's column of widths.
     """
     table = [(name, int(least), row) for row in rows
              for name, _, least in (entry.partition(":") for entry in row["names"].split(";"))]
     found: list[Column[Cells]] = []
-    for item in text.split(","):
+    unknown: list[str] = []
+    # A field that is named again stands where it was named last (slurm_addto_char_list).
+    for item in reversed(dict.fromkeys(reversed(text.lower().split(",")))):
         if not item:
             continue
         name, _, size = item.partition("%")
         row = choose(name, table) if name else None
         if row is None:
-            raise UnknownField(name)
+            unknown.append(name)
+            continue
         header = row["header"]
         digits = size.strip()
-        number = int(digits) if digits.lstrip("-").isdigit() else 0
+        match = re.match("[-+]?[0-9]+", digits)
+        number = int(match[0]) if match else 0
         shown = number or int(row.get(width) or row["width"])
         found.append(Column(header, shown, Field(row["kind"], _cell(header))))
-    return found
+    return found, unknown
 
 
 def _cell(header: str):  # type: ignore[no-untyped-def]

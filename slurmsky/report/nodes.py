@@ -249,7 +249,7 @@ def sinfo_text(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], opt
     """
     fields = node_fields(context)
     own = options.letters is None and options.names is None
-    items = items_of(fields, options.letters, options.names or options.default_names(), " ")
+    items = items_of(fields, options.letters, options.default_names() if options.names is None else options.names, " ")
     sort = options.sort if options.sort is not None else NODE_SORT if options.by_node else SORT
     rows = sort_nodes(node_rows(nodes, partitions, items, options), sort)
     if own:
@@ -261,7 +261,7 @@ def sinfo_text(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], opt
 
 def _grown(items: list[Item], rows: list[NodeRow], options: Options) -> list[Item]:
     """sinfo's own formats give PARTITION, and with -N NODELIST, as many columns as they need."""
-    if options.reasons:
+    if options.reasons and not options.by_node and not options.summarize:
         return items
     widths = {
         "partition": max([FIELD_WIDTH, *(len(row.partition.name) + row.partition.default for row in rows)])

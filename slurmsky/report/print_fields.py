@@ -62,29 +62,29 @@ class Look:
     header: bool = True
 
 
-def columns_of(text: str, table_name: str, fields: Mapping[str, Field[Row]]) -> list[Column[Row]]:
+def columns_of(text: str, table_name: str, fields: Mapping[str, Field[Row]], zero: bool = False) -> list[Column[Row]]:
     """Columns of a --format text such as ``jobid%20,state``; the first name that begins so counts.
 
-    ``fields`` is by name in lower case. Raises InvalidField.
+    ``fields`` is by name in lower case. A field has one width, the last that is given, wherever it stands; ``zero``:
+    0, or what is no number, is one. Raises InvalidField.
     """
     rows = table(table_name)
-    columns: list[Column[Row]] = []
+    chosen: list[str] = []
+    widths = {row["name"]: int(row["width"]) for row in rows}
     for item in formats.parse_sacct(text):
         if not item.name:
             continue
         start = item.name.lower()
         if "all".startswith(start):
-            found: Sequence[dict[str, str]] = rows
+            found = list(widths)
         else:
-            found = [row for row in rows if row["name"].lower().startswith(start)][:1]
+            found = [name for name in widths if name.lower().startswith(start)][:1]
             if not found:
                 raise InvalidField(item.name)
-        for row in found:
-            width = int(row["width"])
-            if item.width is not None:
-                width = -item.width if item.right is False else item.width
-            columns.append(Column(row["name"], width, fields[row["name"].lower()]))
-    return columns
+        if item.width or (item.width is not None and zero):
+            widths.update(dict.fromkeys(found, -item.width if item.right is False else item.width))
+        chosen += found
+    return [Column(name, widths[name], fields[name.lower()]) for name in chosen]
 
 
 def default_format(table_name: str, which: str) -> str:

@@ -33,7 +33,7 @@ def field_names() -> list[str]:
 def columns(text: str) -> list[Column[Association]]:
     """Columns of a --format text. Raises InvalidField."""
     found = []
-    for item in text.split(","):
+    for item in dict.fromkeys(text.lower().split(",")):  # a list of words has each of them once
         name, _, size = item.partition("%")
         if not name:
             continue

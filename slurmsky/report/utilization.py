@@ -73,11 +73,13 @@ class Query:
     look: Look = field(default_factory=Look)
     top: int = 10
     grouping: tuple[int, ...] = (50, 250, 500, 1000)
+    individual: bool = False  # each size by itself
     count_jobs: bool = False
     flat: bool = False
     tree: bool = False
     accounts: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    wckeys: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
     jobs: tuple[int, ...] = ()
     proper: dict[str, str] = field(default_factory=dict)  # user -> full name
@@ -130,28 +132,28 @@ def capacity(cluster: ClusterConfig) -> dict[str, float]:
             "billing": cpus}  # fmt: skip
 
 
-def text(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> str:
-    """The report. Raises matching.UnknownField."""
+def text(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, list[str]]:
+    """The report, and the words of its format that are no field."""
     make = {"cluster": _cluster, "cost": _cost, "job": _sizes, "reservation": _reservations,
             "user": _cluster}[query.kind]  # fmt: skip
     heading, default, rows = make(query, cluster, past, clock)
-    columns = _columns(query, query.format or default, rows)
-    return heading + table_text(columns, rows, query.look)
+    columns, unknown = _columns(query, query.format or default)
+    return heading + table_text(columns, rows, query.look), unknown
 
 
-def _columns(query: Query, text: str, rows: Sequence[Cells]) -> list[Column[Cells]]:
+def _columns(query: Query, text: str) -> tuple[list[Column[Cells]], list[str]]:
     kind = "cluster" if query.kind == "reservation" else query.kind
     known = [row for row in table("sreport_fields") if row["report"] == kind]
     if query.kind == "reservation":
         known = [dict(zip(("names", "header", "width", "wide", "kind"), row)) for row in _RESERVATION]
-    columns = matching.columns(text, known, "wide" if query.time.wide else "width")
+    columns, unknown = matching.columns(text, known, "wide" if query.time.wide else "width")
     if query.tree:
         columns = [replace(column, width=-20) if column.name == "Account" else column for column in columns]
     if query.kind == "job":
         columns += [Column(header, 20 if query.time.wide else 13, Field("text", _get(header)))
                     for header in _groups(query)]  # fmt: skip
         columns.append(Column("% of cluster", 12, Field("text", _get("% of cluster"))))
-    return columns
+    return columns, unknown
 
 
 def _get(header: str):  # type: ignore[no-untyped-def]
@@ -168,7 +170,7 @@ def _heading(query: Query, title: str, unit: str) -> str:
 
 
 def _reported_in(query: Query) -> str:
-    name = "TRES" if len(query.tres) > 1 else {"cpu": "CPU", "mem": "Memory"}.get(query.tres[0], query.tres[0])
+    name = "TRES" if query.tres_given else "CPU"
     heading = query.time.heading
     return f"Usage reported in {heading}" if not query.time.divisor else f"Usage reported in {name} {heading}"
 
@@ -256,10 +258,13 @@ def _by_association(query: Query, cluster: ClusterConfig, uses: Sequence[Use]) -
 def _groups(query: Query) -> list[str]:
     """Headers of the sizes: 0-49 CPUs, 50-249 CPUs, ..., >= 1000 CPUs."""
     last, found = 0, []
+    what = "TRES" if query.tres_given and query.tres != ("cpu",) else "CPUs"
+    if query.individual:
+        return [f"{size} {what}" for size in query.grouping]
     for size in query.grouping:
-        found.append(f"{last}-{size - 1} CPUs" if last != size - 1 else f"{last} CPUs")
+        found.append(f"{last}-{(size - 1) % 2**32} {what}")
         last = size
-    return [*found, f">= {last} CPUs"]
+    return [*found, f">= {last} {what}"] if last else found
 
 
 def _sizes(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
@@ -273,8 +278,11 @@ def _sizes(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tu
             continue
         key = ("" if query.name == "SizesByWcKey" else use.account,
                use.wckey if "WcKey" in query.name else "")  # fmt: skip
-        group = sum(use.cpus >= size for size in query.grouping)
         held = sums.setdefault(key, [0.0] * len(headers))
+        if query.individual and use.cpus not in query.grouping:
+            continue
+        group = sum(use.cpus >= size for size in query.grouping)
+        group = query.grouping.index(use.cpus) if query.individual else min(group, len(headers) - 1)
         held[group] += use.ran if query.count_jobs else use.cpus * use.seconds
     whole = sum(map(sum, sums.values()))
     rows: list[Cells] = []
@@ -309,15 +317,15 @@ def _reservations(
     query: Query, cluster: ClusterConfig, past: Past, clock: Clock
 ) -> tuple[str, str, list[Cells]]:
     """There are no reservations."""
-    heading = _heading(query, "Reservation Utilization " + _period(query, clock, False),
-                       f"Usage reported in TRES {query.time.heading}")  # fmt: skip
+    unit = query.time.heading if not query.time.divisor else f"TRES {query.time.heading}"
+    heading = _heading(query, "Reservation Utilization " + _period(query, clock, False), f"Usage reported in {unit}")
     return heading, "Cluster,Name,Start,End,TresName,Allocated,Idle", []
 
 
 def known_tres(words: Iterable[str]) -> tuple[str, ...]:
     """Resources of -T; ``ALL`` is all that every cluster counts."""
-    every = ("cpu", "mem", "energy", "billing", "fs/disk", "vmem", "pages")
+    every = ("cpu", "mem", "energy", "node", "billing", "fs/disk", "vmem", "pages")
     found: list[str] = []
     for word in words:
-        found += every if word.upper() == "ALL" else [word.lower()]
+        found += every if word.upper() == "ALL" else [word.lower()] if word.lower() in every else []
     return tuple(dict.fromkeys(found))

@@ -98,5 +98,7 @@ def test_sacct_filters(engine: LocalEngine, tmp_path: Path) -> None:
     assert listed(f"{job} -F NotSet") == []
     assert listed(f"{job} -x 0") == both
     assert listed(f"{job} -x 7") == []
-    cut = engine.run(f"sacct -n -X -P -T -S 2031-01-01 -E 2031-01-02 -o start -j {job}").stdout.split()
-    assert cut == ["2031-01-01T00:00:00"] * 2
+    assert listed(f"{job} -S 2031-01-01 -E 2031-01-02") == []
+    end = engine.run(f"sacct -n -X -P -o end -j {job}").stdout.split()[0]
+    cut = engine.run(f"sacct -n -X -P -T -S {end} -E now+1hour -o start -j {job}").stdout.split()
+    assert cut == [end] * 2

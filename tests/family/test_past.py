@@ -27,7 +27,8 @@ def test_what_is_kept_is_what_is_so(engine: LocalEngine) -> None:
         return done.stdout.strip()
 
     ids = [submitted("--wrap=srun true; srun false"), submitted("-a0-2", "--wrap=exit 3"), submitted("--wrap=true")]
-    for form in (["-l"], ["-P", "--format=ALL"], ["-X"], ["-n", "-o", "jobid,totalcpu%-9,state"], ["-X", "-sF"]):
+    forms = (["-l"], ["-P", "--format=ALL"], ["-X"], ["-n", "-o", "jobid,totalcpu%-9,state"], ["-X", "-sF", "-Enow"])
+    for form in forms:
         one_by_one = engine.run(["sacct", *form, "-j", ",".join(ids)]).stdout
         assert one_by_one.count("\n") > 1
         for _ in range(2):
@@ -84,7 +85,7 @@ def test_pages_are_made_before_anybody_asks() -> None:
         kept = sqlite3.connect(engine.home / "queue.db", timeout=30, isolation_level=None)
 
         def asked(*words: str) -> str:
-            return engine.run(["sacct", "-a", "-Snow-1days", *words]).stdout
+            return engine.run(["sacct", "-a", "-Snow-1days", "-Enow", *words]).stdout
 
         def wait_for_pages(number: int) -> None:
             end = time.monotonic() + 60

@@ -69,7 +69,7 @@ def _numbers() -> dict[str, str]:
 JOBS = _numbers()
 
 
-def _named(line: str) -> str:
+def named(line: str) -> str:
     for key, variable in JOBS.items():
         line = line.replace("{%s}" % key, variable)
     return line
@@ -77,16 +77,16 @@ def _named(line: str) -> str:
 
 def _submit(jobs: dict[str, str]) -> tuple[str, ...]:
     """A dozen submissions a line; a new line also where an id is needed that the line itself makes."""
-    lines = [_named(f"sbatch {arguments}") for arguments in jobs.values()]
+    lines = [named(f"sbatch {arguments}") for arguments in jobs.values()]
     return tuple("; ".join(lines[at : at + 12]) for at in range(0, len(lines), 12))
 
 
 SET_UP: tuple[Action, ...] = (
-    _named("sbatch -J slow -w n2 -t 1 job.sh"),
+    named("sbatch -J slow -w n2 -t 1 job.sh"),
     *_submit(ENDED),
     *(Wait(JOBS[key], "COMPLETED|FAILED") for key in ENDED),
     "sbatch -J parity -w n1 -a 1-6 --mem=10 parity.sh",
-    *(Wait(_named("{parity}_%d" % task), "COMPLETED|FAILED")
+    *(Wait(named("{parity}_%d" % task), "COMPLETED|FAILED")
       for task in range(1, 7)),
     "sbatch -J fallen -w n4 -t 600 --no-requeue job.sh",
     Wait(JOBS["fallen"], "RUNNING"),
@@ -94,22 +94,22 @@ SET_UP: tuple[Action, ...] = (
     Wait(JOBS["fallen"], "NODE_FAIL"),
     Until("scontrol update nodename=n4 state=resume; test $(sinfo -h -n n4 -p gpu -o %t) = idle"),
     Until("sleep 1.1"),  # sacct orders by the second of submission
-    *(action for key, arguments in RUNNING.items() for action in (_named(f"sbatch {arguments}"), Wait(JOBS[key], "RUNNING"))),
-    Until(_named("test $(squeue -h -s -o %i | grep -c -e \"^{two}[.][01]$\") = 2")),
-    _named("scontrol suspend {stopped}"), _named("scontrol requeuehold {again}"), _named("scontrol requeuehold {shelved}"),
-    _named("scontrol requeuehold State=SpecialExit {special}"), _named("scancel {gone}"),
+    *(action for key, arguments in RUNNING.items() for action in (named(f"sbatch {arguments}"), Wait(JOBS[key], "RUNNING"))),
+    Until(named("test $(squeue -h -s -o %i | grep -c -e \"^{two}[.][01]$\") = 2")),
+    named("scontrol suspend {stopped}"), named("scontrol requeuehold {again}"), named("scontrol requeuehold {shelved}"),
+    named("scontrol requeuehold State=SpecialExit {special}"), named("scancel {gone}"),
     Wait(JOBS["stopped"], "SUSPENDED"), Wait(JOBS["gone"], "CANCELLED"),
     *(Until(f'test "$(squeue -h -j {JOBS[key]} -o %T)" = {state}')
       for key, state in (("again", "PENDING"), ("shelved", "PENDING"), ("special", "SPECIAL_EXIT"))),
-    _named("scontrol update jobid={again} starttime=2031-01-02T03:04:05"), _named("scontrol release {again}"),
+    named("scontrol update jobid={again} starttime=2031-01-02T03:04:05"), named("scontrol release {again}"),
     "sbatch -J sweep -w n3 -t 600 -a 1-9%2 --mem=10 element.sh",
-    Until(_named("test \"$(squeue -h -r -j {sweep} -t R -o %K | sort | tr '\\n' ' ')\" = '3 4 '"), 60),
+    Until(named("test \"$(squeue -h -r -j {sweep} -t R -o %K | sort | tr '\\n' ' ')\" = '3 4 '"), 60),
     Until("sleep 1.1"),
     *_submit(HELD_JOBS), *_submit(NAMED),
     Until("sleep 1.1"),
     *_submit(WAITING),
-    _named("scancel {dropped} {dropped-later} {cut}_12 {cut}_[15-17]"),
-    _named("scontrol update jobid={moved} partition=gpu timelimit=20 comment=moved name=moved-on"),
+    named("scancel {dropped} {dropped-later} {cut}_12 {cut}_[15-17]"),
+    named("scontrol update jobid={moved} partition=gpu timelimit=20 comment=moved name=moved-on"),
     *(Wait(JOBS[key], reason) for key, reason in (
         ("after", "Dependency"), ("never", "DependencyNeverSatisfied"), ("later", "BeginTime"), ("big", "Partition"),
         ("long", "PartitionTimeLimit"), ("here", "Resources|Priority"), ("wide", "Partition"), ("single", "Dependency"),
@@ -143,11 +143,11 @@ SQUEUE = (
     "squeue -p gpu -S i", "squeue -p gpu,debug -S i -h -o %i", "squeue -p nosuch", "squeue -w n1 -S i", "squeue -w n[2-3] -S i", "squeue -w n9",
     "squeue -n one,two -S i", "squeue -n 'two words' -S i", "squeue -n größe-und-maß -S i", "squeue -A physics -S i", "squeue -A root -h -S i -o %i",
     "squeue -q normal -h -S i -o %i", "squeue -u root -h -S i -o %i", "squeue -u nosuch", "squeue -L nosuch", "squeue -R nosuch",
-    *(_named(f"squeue -h -t all -j {{{key}}} -S i -o '%i %T %r %R'") for key in
+    *(named(f"squeue -h -t all -j {{{key}}} -S i -o '%i %T %r %R'") for key in
       ("slow", "done", "fallen", "parity", "one", "pair", "again", "shelved", "special", "sweep", "list", "cut", "three", "later-array")),
-    _named("squeue -j {sweep} -r -S i"), _named("squeue -j {sweep}_3,{sweep}_5 -S i"),
-    _named("squeue -j {one},{two},{whole} -S i"), _named("squeue -j {done}"), _named("squeue -j {done},{one}"),
-    "squeue -s -S i | grep -v extern", _named("squeue -s -j {two} -S i | grep -v extern"), _named("squeue -s {two}.0,{two}.1"),
+    named("squeue -j {sweep} -r -S i"), named("squeue -j {sweep}_3,{sweep}_5 -S i"),
+    named("squeue -j {one},{two},{whole} -S i"), named("squeue -j {done}"), named("squeue -j {done},{one}"),
+    "squeue -s -S i | grep -v extern", named("squeue -s -j {two} -S i | grep -v extern"), named("squeue -s {two}.0,{two}.1"),
     *(f"squeue -s -S i -h -O '{','.join(f'{name}:30|' for name in names)}' | grep -v extern" for names in _chunks(STEP_NAMES, 6)),
 )  # fmt: skip
 
@@ -158,13 +158,13 @@ SINFO = (
 )  # fmt: skip
 
 SHOW = (
-    *(_named(f"scontrol show job {{{key}}}") for key in (*ENDED, *RUNNING, *WAITING, "slow", "fallen", "parity", "sweep") if key != "stopped"),
-    _named("scontrol show job {stopped} | grep -v SecsPreSuspend"),
-    *(_named(f"scontrol -o show job {{{key}}}") for key in (*NAMED, "done", "sweep", "pair", "three", "never")),
-    *(_named(f"scontrol -d show job {{{key}}}") for key in ("two", "whole", "devices", "pair", "broken")),
-    _named("scontrol show job {cut}_11"),
-    _named("scontrol show job {three}+2"), _named("scontrol show job {three},{done} | grep JobId"), "scontrol show job 99999",
-    _named("scontrol show step {two}.0"), _named("scontrol show step {two}"), _named("scontrol show step {one}.7"),
+    *(named(f"scontrol show job {{{key}}}") for key in (*ENDED, *RUNNING, *WAITING, "slow", "fallen", "parity", "sweep") if key != "stopped"),
+    named("scontrol show job {stopped} | grep -v SecsPreSuspend"),
+    *(named(f"scontrol -o show job {{{key}}}") for key in (*NAMED, "done", "sweep", "pair", "three", "never")),
+    *(named(f"scontrol -d show job {{{key}}}") for key in ("two", "whole", "devices", "pair", "broken")),
+    named("scontrol show job {cut}_11"),
+    named("scontrol show job {three}+2"), named("scontrol show job {three},{done} | grep JobId"), "scontrol show job 99999",
+    named("scontrol show step {two}.0"), named("scontrol show step {two}"), named("scontrol show step {one}.7"),
     "scontrol show node n1 | grep -v -e Alloc -e Load", "scontrol show node n4 | grep -e State -e Alloc -e Gres", "scontrol show partition gpu",
     "scontrol completing",
 )  # fmt: skip
@@ -173,14 +173,14 @@ SACCT = (
     f"sacct -n -X -j {_EVERY} -o jobid%30,jobname%70,state%25,exitcode", f"sacct -n -X -P -j {_EVERY} -o jobid,partition,account,alloccpus,reqcpus,nnodes,nodelist",
     f"sacct -n -X -D -P -j {_EVERY} -o jobid,state", f"sacct -X -n -P -j {_EVERY} -o jobid,timelimit,reqmem,reqtres,qos",
     *(f"sacct -n -X -P -S now-1hour -E now -s {state} -j {_EVERY} -o jobid,state" for state in _STATES[:12]),
-    *(_named(f"sacct -n -P -j {{{key}}} -o jobid,jobname,state,exitcode,derivedexitcode,nnodes,ntasks,nodelist") for key in
+    *(named(f"sacct -n -P -j {{{key}}} -o jobid,jobname,state,exitcode,derivedexitcode,nnodes,ntasks,nodelist") for key in
       (*ENDED, "slow", "parity", "fallen", "gone", "dropped", "again", "pair")),
-    *(_named(f"sacct -j {{{key}}}") for key in ("done", "broken", "several", "killed", "slow", "parity", "fallen", "gone", "dropped")),
-    _named("sacct -b -j {several}"), _named("sacct -j {several}.1"), _named("sacct -j {several}.batch -n"), _named("sacct -X -j {parity} --array -n"),
-    _named("sacct -n -X --name=done,told -j {done},{told},{broken} -o jobname"), _named("sacct -n -X -r gpu -j {whole},{one} -o jobid"),
-    _named("sacct -n -X -N n4 -j {whole},{one},{fallen} -o jobid"),
-    *(_named(f"sacct -n -P -X -j {{done}},{{broken}},{{several}},{{slow}},{{fallen}} -o JobID,{','.join(names)}") for names in _chunks(ACCT_NAMES, 6)),
-    _named("sstat -n -P -j {two}.0 -o JobID,NTasks"), _named("sstat -n -j {done}"),
+    *(named(f"sacct -j {{{key}}}") for key in ("done", "broken", "several", "killed", "slow", "parity", "fallen", "gone", "dropped")),
+    named("sacct -b -j {several}"), named("sacct -j {several}.1"), named("sacct -j {several}.batch -n"), named("sacct -X -j {parity} --array -n"),
+    named("sacct -n -X --name=done,told -j {done},{told},{broken} -o jobname"), named("sacct -n -X -r gpu -j {whole},{one} -o jobid"),
+    named("sacct -n -X -N n4 -j {whole},{one},{fallen} -o jobid"),
+    *(named(f"sacct -n -P -X -j {{done}},{{broken}},{{several}},{{slow}},{{fallen}} -o JobID,{','.join(names)}") for names in _chunks(ACCT_NAMES, 6)),
+    named("sstat -n -P -j {two}.0 -o JobID,NTasks"), named("sstat -n -j {done}"),
 )  # fmt: skip
 
 #: answers whose lines come in an order that is not part of them

