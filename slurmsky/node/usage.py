@@ -79,6 +79,19 @@ def sample(pid: int) -> Optional[TaskUsage]:
     return total if found else None
 
 
+#: bytes by which the kernel's two counts of the same memory may differ
+_NEAR = 2 << 20
+
+
+def own_peak() -> int:
+    """Bytes of memory that this process held at most."""
+    try:
+        with open("/proc/self/status", "rb") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"VmHWM:"))
+    except (OSError, StopIteration):
+        return 0
+
+
 class Sampler:
     """Looks at the watched tasks from time to time and keeps their maxima. Costs nothing while nothing
     runs."""
@@ -86,6 +99,7 @@ class Sampler:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._tasks: dict[int, TaskUsage] = {}
+        self._before: dict[int, int] = {}  # what a task's peak was before it was a program of its own
         self._courses: dict[int, Course] = {}  # by the pids of their tasks
         self._gpus = GpuWatch(loop, INTERVAL_S)
         self._timer: Optional[Timer] = None
@@ -107,6 +121,7 @@ class Sampler:
     def watch(self, pid: int, course: Course) -> None:
         """Sample this task of a step from now on."""
         self._tasks[pid] = TaskUsage()
+        self._before[pid] = own_peak() + _NEAR
         self._courses[pid] = course
         course.pids.add(pid)
         if self._timer is None:
@@ -145,11 +160,17 @@ class Sampler:
         return now
 
     def end(self, pid: int, rusage: resource.struct_rusage) -> TaskUsage:
-        """The last word on a task: wait4's times and maximum, the samples' rest."""
+        """The last word on a task: wait4's times and maximum, the samples' rest.
+
+        wait4's maximum is that of all that the process ever was, this one before exec included: what is not above that
+        says nothing of the task.
+        """
         kept = self._tasks.pop(pid, None) or TaskUsage()
         kept.user_s = max(kept.user_s, rusage.ru_utime)
         kept.system_s = max(kept.system_s, rusage.ru_stime)
-        kept.max_rss = max(kept.max_rss, rusage.ru_maxrss * 1024)
+        peak = rusage.ru_maxrss * 1024
+        if peak > self._before.pop(pid, 0):
+            kept.max_rss = max(kept.max_rss, peak)
         kept.pages = max(kept.pages, rusage.ru_majflt)
         # Blocks of 512 bytes that really went to a device: less than what was read, but all there is for a
         # short task.
