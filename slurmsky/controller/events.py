@@ -22,6 +22,7 @@ class Events:
     def __init__(self, book: Book, life: LifeCycle) -> None:
         self.book = book
         self.life = life
+        self._told: set[int] = set()  # jobs whose first step is in memory alone
 
     def take(self, event: Event) -> None:
         """One event of an agent or an engine; what is known to be over hears no more."""
@@ -46,11 +47,13 @@ class Events:
             self._running(job, float(event.get("time") or self.book.clock()))
         if event.get("step"):
             # Kept in memory alone where nothing else is to be committed: the event is not acknowledged
-            # before the job's next one is.
+            # before the job's next one is, with which the step is committed.
             step = step_from_dict(event["step"])
             job.steps.setdefault(step.step_id, step)
             if event.get("nodes"):
                 self.book.touch_step(job, step)
+            else:
+                self._told.add(job.job_id)
 
     def _managed(self, job: Job, event: Event) -> None:
         for part in self.book.components(job):
@@ -130,6 +133,10 @@ class Events:
 
     def _step(self, job: Job, event: Event) -> None:
         step = step_from_dict(event["step"])
+        if job.job_id in self._told:
+            self._told.discard(job.job_id)
+            for begun in job.steps.values():
+                self.book.touch_step(job, begun)
         # The agent of a het job's leader tells the steps of all components.
         job = self.book.jobs.get(step.job_id, job) if job.het_job_id else job
         job.steps[step.step_id] = step
@@ -151,6 +158,7 @@ class Events:
     def _ended(self, job: Job, event: Event) -> None:
         if not (job.state.active or job.launched or JobFlag.COMPLETING in job.flags):
             return  # told twice: the first time counts
+        self._told.discard(job.job_id)
         if event.get("step"):
             self._step(job, event)
         state = str(event.get("state", "FAILED"))

@@ -16,7 +16,7 @@ def test_accounting_outlives_the_controller(engine: Engine, run: Any) -> None:
         return str(out).strip()
 
     def ids(*words: str) -> list[str]:
-        code, out, err = run("sacct", "-X", "-n", "-P", "-oJobID", SINCE, *words)
+        code, out, err = run("sacct", "-X", "-n", "-P", "-oJobID", SINCE, "-Enow+1hour", *words)
         assert code == 0, err
         return sorted(out.split())
 

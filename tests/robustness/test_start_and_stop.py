@@ -69,6 +69,17 @@ def test_a_command_after_stop_does_not_meet_the_one_that_leaves(engine: Engine, 
         assert not engine.controller()
 
 
+def test_running_steps_outlive_stop(engine: Engine, run: Run) -> None:
+    job = submit(run, "--wrap", "srun -n1 sleep 1000")
+    steps = {f"{job}.batch", f"{job}.0"}
+    wait_for(lambda: set(run("squeue", "-h", "-s", "-o%i")[1].split()) == steps)
+    for _ in range(2):
+        assert run("slurmsky", "stop")[0] == 0
+        assert set(run("squeue", "-h", "-s", "-o%i")[1].split()) == steps
+        assert set(run("sacct", "-n", "-P", "-j", job, "-oJobID")[1].split()) == {job, *steps}
+    assert run("scancel", job)[0] == 0
+
+
 class TestIdle:
     @pytest.fixture
     def limits(self) -> str:
