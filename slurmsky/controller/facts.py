@@ -148,8 +148,8 @@ def in_states(names: Iterable[str], since: float, until: float) -> Where:
     over = among("state", ended) & between("CAST(finish AS INTEGER)", since, until) if ended else NOTHING
     past, values = [f"({over.text})"], [*over.values]
     if "PENDING" in words:
-        past.append(f"(CAST(eligible AS INTEGER)>0 AND CAST(eligible AS INTEGER)<? AND ?<IIF({_BEGAN}, {_BEGAN}, "
-                    "CAST(finish AS INTEGER)))")  # fmt: skip
+        past.append(f"(CAST(eligible AS INTEGER)>0 AND CAST(eligible AS INTEGER)<? "
+                    f"AND ?<CASE WHEN {_BEGAN} THEN {_BEGAN} ELSE CAST(finish AS INTEGER) END)")  # fmt: skip
         values += [until, since]
     if "RUNNING" in words:
         past.append(f"({_BEGAN}>0 AND {_BEGAN}<? AND ?<CAST(finish AS INTEGER))")
