@@ -29,6 +29,7 @@ from .tls import TlsChannel
 from .visitors import Visitors
 
 TAIL_S = 0.2  # how often output files are looked at
+TAKEN_WITHIN_S = 0.5  # between the first and the last signal to the processes of a node that is taken
 MANY_FILES = 2000  # above, a packed array's folder is looked through once, at the end
 
 
@@ -67,6 +68,7 @@ class Member:
     slot: int = -1  # -1: it waits for one
     tails: list[Tail] = field(default_factory=list)
     ended: bool = False
+    failed: bool = False  # and it is not said yet, whether by itself
 
 
 class Head:
@@ -272,7 +274,7 @@ class Head:
     def _from_agent(self, kind: bytes, payload: bytes) -> None:
         event = json.loads(payload)
         member = self.members.get(int(event.get("job_id", -1)))
-        if member is None or member.ended:
+        if member is None or member.ended or member.failed:
             return
         if event.get("ev") == "started":
             event["nodes"] = [
@@ -288,15 +290,24 @@ class Head:
                 for share, fact in zip(member.launch.every_share, self.node_facts)
             ]
         if event.get("ev") == "ended":
-            self._ended(member, event)
+            self._over(member, event)
         else:
             self.log.write(self.log.encoder.event(event))
         if "seq" in event:
             self.channel.send_json({"op": "ack", "job_id": event["job_id"], "seq": event["seq"]})
 
+    def _over(self, member: Member, event: dict[str, Any]) -> None:
+        """A script that failed may have been ended by those who take the node: they signal all of its processes, and
+        ours need not come first."""
+        if self.terminated or not (event.get("exit_code") or event.get("exit_signal")):
+            self._ended(member, event)
+        else:
+            member.failed = True
+            self.loop.after(TAKEN_WITHIN_S, lambda: self._ended(member, event))
+
     def _agent_lost(self) -> None:
         for member in list(self.members.values()):
-            if not member.ended:
+            if not (member.ended or member.failed):
                 self._ended(member, end_event(member.launch.job_id, "NODE_FAIL", "NodeDown"))
 
     def request(self, message: dict[str, Any]) -> None:
@@ -324,7 +335,7 @@ class Head:
                 member.ended = True  # never began, and nothing is told of it
         self.waiting.clear()
         for job_id, member in list(self.members.items()):
-            if not member.ended:
+            if not (member.ended or member.failed):
                 message = {
                     "op": "terminate",
                     "job_id": job_id,

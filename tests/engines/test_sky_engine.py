@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -297,6 +298,21 @@ def test_lost_nodes_are_a_requeue(world):
     world.play(what)
     assert world.ended()["state"] == "COMPLETED" and world.out == b"run 1\nend\n"
     assert [event["ev"] for event in world.told].count("started") == 2
+
+
+def test_a_script_that_hears_first_that_its_node_is_taken(world):
+    """All processes of a node are told to end; that the script fails of it is not its own end."""
+
+    async def what(world):
+        await world.engine.start(world.launch("#!/bin/bash\necho $$ runs\nexec sleep 1000"))
+        await world.until(lambda: (world.project / "slurm-7.out").exists() and b" runs\n" in world.out)
+        os.kill(int(world.out.split()[0]), signal.SIGTERM)
+        await asyncio.sleep(0.05)
+        world.cloud.stop(1, signal.SIGTERM)
+        await world.until(world.ended)
+
+    world.play(what)
+    assert world.ended()["state"] == "CANCELLED", "as SkyPilot says, and not FAILED"
 
 
 def test_lost_nodes_end_a_job_that_does_not_want_a_requeue(world):
