@@ -29,7 +29,7 @@ from .tls import TlsChannel
 from .visitors import Visitors
 
 TAIL_S = 0.2  # how often output files are looked at
-TAKEN_WITHIN_S = 0.5  # between the first and the last signal to the processes of a node that is taken
+TAKEN_WITHIN_S = 1.0  # between the first and the last signal to the processes of a node that is taken
 MANY_FILES = 2000  # above, a packed array's folder is looked through once, at the end
 
 
