@@ -7,7 +7,6 @@ Of a run that is over the facts are enough (``where``); one that is not is found
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -23,6 +22,7 @@ from ..model.states import JobFlag, JobState
 from ..options.query import SacctQuery
 from ..report import accounting as report
 from ._filters import in_partition, one_of
+from ._report import midnight
 from ._surroundings import find_group, find_user
 
 
@@ -164,12 +164,6 @@ def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool
 def _over(job: Job) -> bool:
     """Whether this run is over: the job is, or waits to be run again."""
     return job.state.finished or JobFlag.REQUEUED in job.flags
-
-
-def midnight(now: float) -> int:
-    """When the day began."""
-    local = time.localtime(now)
-    return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
 
 
 def truncated(job: Job, query: SacctQuery, now: float) -> Job:

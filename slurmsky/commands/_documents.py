@@ -22,7 +22,6 @@ def as_data(request: Request) -> bool:
     return "json" in request.values or "yaml" in request.values
 
 
-
 def check_style(ctx: Context, json: str | None, yaml: str | None) -> None:
     """Raises CommandError where SLURM_JSON or SLURM_YAML has a word that there is not: found before anything else."""
     for given, name in ((json, "SLURM_JSON"), (yaml, "SLURM_YAML")):

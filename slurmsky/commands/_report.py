@@ -1,6 +1,7 @@
 """What reports need of the caller: clock, time format, unit scale."""
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import tzinfo
 
@@ -18,6 +19,12 @@ def report(ctx: Context, query: Query, scale: Scale = EXACT, expand_patterns: bo
     clock = Clock(ctx.queue.clock(), zone, query.time_format or "standard")
     return Report(clock=clock, cluster=ctx.queue.book.cluster, scale=scale,
                   bitstr_len=query.bitstr_len, expand_patterns=expand_patterns)
+
+
+def midnight(now: float) -> int:
+    """When the day began."""
+    local = time.localtime(now)
+    return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
 
 
 def caller_zone(ctx: Context) -> tzinfo | None:

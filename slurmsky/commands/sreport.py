@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..controller.context import Context
 from ..controller.facts import Where, among
+from ..controller.money import month_of
 from ..language import timespec
 from ..language.errors import LanguageError
 from ..options import help as helps
@@ -22,7 +22,7 @@ from ..report.print_fields import Look
 from ..report.text import Clock
 from ._command import streaming
 from ._repeat import dialogue
-from ._report import caller_zone
+from ._report import caller_zone, midnight
 from ._surroundings import surroundings, user_name
 
 _DAY = 86400
@@ -141,12 +141,12 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
         return 1
     queue = ctx.queue
     now, zone = queue.clock(), caller_zone(ctx)
-    today = _midnight(now)
+    today = midnight(now)
     tres = utilization.known_tres(request.get("tres", ())) or ("cpu",)
     user = user_name(os.geteuid())
     start, end = today - _DAY, today
     if kind == "cost":  # ours: this month, up to now
-        start, end = _month(now), int(now) + 1
+        start, end = int(month_of(now)[0]), int(now) + 1
     query = utilization.Query(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
                               time=mood.time, look=mood.look, proper={user: _proper(user)})  # fmt: skip
     code = 0
@@ -204,16 +204,6 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
         ctx.err(f" Unknown field '{field}'")
     ctx.out(text)
     return 1 if unknown else code
-
-
-def _midnight(now: float) -> int:
-    local = time.localtime(now)
-    return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
-
-
-def _month(now: float) -> int:
-    local = time.localtime(now)
-    return int(time.mktime((local.tm_year, local.tm_mon, 1, 0, 0, 0, 0, 0, -1)))
 
 
 def _proper(user: str) -> str:
