@@ -192,45 +192,56 @@ def _parse(ctx: Context, words: Words) -> tuple[Found, int]:
 
 def update(ctx: Context, words: Words) -> int:
     """update PartitionName=NAME KEY=VALUE..."""
-    try:
-        wanted, count = _parse(ctx, words)
-        if "name" not in wanted:
-            raise failed("PartitionName must be given.")
+
+    def judge(wanted: dict[str, Any], count: int) -> None:
         if count <= 1:
             raise failed("No changes specified")
-    except Unreadable as problem:
-        for line in problem.lines:
-            ctx.err(line)
-        return problem.code
-    try:
-        config = ctx.queue.book.cluster.partition(wanted["name"])
+
+    def there(config: PartitionConfig | None, name: str) -> PartitionConfig:
         if config is None:
             raise SlurmError(Errno.INVALID_PARTITION)
-        _apply(ctx, config, wanted)
-    except SlurmError as problem:
-        ctx.err(f"slurm_update error: {problem.text}")
-        return 1
-    return 0
+        return config
+
+    return _answer(ctx, words, judge, there, "slurm_update error")
 
 
 def create(ctx: Context, words: Words) -> int:
     """create PartitionName=NAME KEY=VALUE..."""
-    try:
-        wanted, _ = _parse(ctx, words)
-        if "name" not in wanted:
-            raise failed("PartitionName must be given.")
+
+    def judge(wanted: dict[str, Any], count: int) -> None:
         if wanted["name"].lower() == "default":
             raise failed('PartitionName cannot be "DEFAULT".')
+
+    def fresh(config: PartitionConfig | None, name: str) -> PartitionConfig:
+        if config is not None:
+            raise SlurmError(Errno.INVALID_PARTITION)
+        return PartitionConfig(name=name, min_nodes=1)
+
+    return _answer(ctx, words, judge, fresh, "Error creating the partition")
+
+
+def _answer(
+    ctx: Context,
+    words: Words,
+    judge: Callable[[dict[str, Any], int], None],
+    base: Callable[[PartitionConfig | None, str], PartitionConfig],
+    refusal: str,
+) -> int:
+    """Read what is wanted, judge it as scontrol does, and apply it to a partition as slurmctld does; the exit code."""
+    try:
+        wanted, count = _parse(ctx, words)
+        if "name" not in wanted:
+            raise failed("PartitionName must be given.")
+        judge(wanted, count)
     except Unreadable as problem:
         for line in problem.lines:
             ctx.err(line)
         return problem.code
+    name = wanted["name"]
     try:
-        if ctx.queue.book.cluster.partition(wanted["name"]) is not None:
-            raise SlurmError(Errno.INVALID_PARTITION)
-        _apply(ctx, PartitionConfig(name=wanted["name"], min_nodes=1), wanted)
+        _apply(ctx, base(ctx.queue.book.cluster.partition(name), name), wanted)
     except SlurmError as problem:
-        ctx.err(f"Error creating the partition: {problem.text}")
+        ctx.err(f"{refusal}: {problem.text}")
         return 1
     return 0
 
