@@ -1,6 +1,6 @@
-"""The queue in memory: all jobs that are not over or ended a short while ago, and the nodes' use.
+"""The queue in memory: active jobs, those within MinJobAge, those that pending jobs depend on, and the nodes' use.
 
-Whoever changes a job says so with ``touch``; ``flush`` commits everything touched in one transaction. Jobs
+Code that changes a job calls ``touch``; ``flush`` commits everything touched in one transaction. Jobs
 that ended longer than MinJobAge ago live only in the store, as they leave slurmctld's memory.
 """
 
@@ -17,6 +17,7 @@ from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from ..report.diag import Counters
 from . import partitions
+from .dependencies import Targets
 from .policy import Policy
 from .reservations import Reservations
 from .resources import NodeUse
@@ -57,6 +58,8 @@ class Book:
         self._superseded: list[Job] = []
         self._dropped: list[int] = []  # to leave memory once they are committed
         self._finished: deque[tuple[float, int]] = deque()  # (end time, job id) in order of ending
+        self._targets = Targets()
+        self._kept: list[tuple[float, int]] = []  # as _finished: older than MinJobAge, but pending jobs depend on them
         #: asked at submit of partitions whose nodes an engine makes (submit.Judge)
         self.judge: Callable[[JobSpec, str], bool] = lambda spec, partition: False
         self.on_touch: Callable[[], None] = lambda: None
@@ -72,7 +75,18 @@ class Book:
                 self._finished.append((job.end_time, job.job_id))
             elif holds_allocation(job):
                 self.book_shares(job)
+        self._load_targets()
         self._finished = deque(sorted(self._finished))
+
+    def _load_targets(self) -> None:
+        """Bring back the ended jobs that pending jobs depend on."""
+        wanted = set(self._targets)
+        while wanted:
+            found = [job for job in self.store.history(0, self.clock(), wanted) if job.job_id not in self.jobs]
+            for job in found:
+                self._index(job)
+                self._finished.append((job.end_time, job.job_id))
+            wanted = {part for job in found for part in job.het_ids} - self.jobs.keys()
 
     def _apply_configured_state(self, node: Node) -> None:
         word = node.config.state.upper()
@@ -159,6 +173,9 @@ class Book:
             self.members.setdefault(job.array_job_id, set()).add(job.job_id)
         (self.pending.add if job.state is JobState.PENDING else self.pending.discard)(job.job_id)
         (self.active.add if holds_allocation(job) else self.active.discard)(job.job_id)
+        if self._targets.note(job) and self._kept:
+            self._finished.extendleft(reversed(self._kept))
+            self._kept.clear()
 
     def touch(self, job: Job) -> None:
         """Note that a job is new or changed."""
@@ -173,6 +190,7 @@ class Book:
         """Forget a pending job that was never committed."""
         self.jobs.pop(job.job_id, None)
         self.pending.discard(job.job_id)
+        self._targets.forget(job.job_id)
         self._touched.pop(job.job_id, None)
         members = self.members.get(job.array_job_id)
         if members is not None:
@@ -227,6 +245,9 @@ class Book:
             self._finished.popleft()
             job = self.jobs.get(job_id)
             if job is None or not job.state.finished or job.end_time > horizon:
+                continue
+            if self._targets.hold(job):
+                self._kept.append((ended, job_id))
                 continue
             del self.jobs[job_id]
             members = self.members.get(job.array_job_id)

@@ -1,12 +1,15 @@
-"""Whether a job's --dependency holds, still waits, or can never hold.
+"""Evaluates --dependency: met, waiting, or never to be met.
 
-Source: slurmctld/job_scheduler.c test_job_dependency; unknown or purged jobs satisfy any dependency.
+A job that is unknown at submit satisfies any dependency. A job that is known then stays in memory until each pending
+job that depends on it has recorded its end: a failed reference is marked ``(failed)`` in the dependency text.
+Source: slurmctld/job_scheduler.c test_job_dependency; job_mgr.c purge_old_job tests dependencies before it purges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ..language import dependency
 from ..model.job import Job
@@ -18,7 +21,7 @@ Lookup = Callable[[int, int | str | None], list[Job]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """``state`` is "met", "wait" or "never"; ``rest`` what is still unfulfilled, ``shown`` with marks."""
+    """``state`` is "met", "wait" or "never"; ``rest`` what is still unfulfilled or failed, ``shown`` with marks."""
 
     state: str
     rest: str = ""
@@ -34,6 +37,8 @@ def _succeeded(job: Job) -> bool:
 def _one(
     kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: float
 ) -> tuple[str, float | None]:
+    if target.failed:
+        return "never", None  # recorded when it ended; a later run of that job changes nothing
     task: int | str | None = target.task
     if kind == "aftercorr" and own.array_job_id and task is None:
         records = lookup(target.job_id, None)
@@ -120,13 +125,64 @@ def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now
         if state == "met":
             met += 1
             continue
-        word = kind if target is None else f"{kind}:{_whole(target, lookup)}"
-        rest.append(word)
-        never += state == "never"
-        shown.append(f"{word}({'failed' if state == 'never' else 'unfulfilled'})")
+        failed = state == "never"
+        whole = None if target is None else _whole(replace(target, failed=False), lookup)
+        word = kind if whole is None else f"{kind}:{whole}"
+        rest.append(f"{word}(failed)" if failed else word)
+        never += failed
+        shown.append(f"{word}({'failed' if failed else 'unfulfilled'})")
     separator = "?" if parsed.any else ","
     done = met > 0 if parsed.any else met == total
     if done:
         return Verdict("met")
     hopeless = never == total if parsed.any else never > 0
     return Verdict("never" if hopeless else "wait", separator.join(rest), separator.join(shown), recheck)
+
+
+@lru_cache(maxsize=1024)
+def _targets(text: str) -> frozenset[int]:
+    """Ids of the jobs whose end a dependency text still waits for."""
+    parsed = dependency.parse(text)
+    return frozenset(job.job_id for _, job in parsed if job is not None and not job.failed)
+
+
+class Targets:
+    """Jobs that pending jobs depend on, indexed by id."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, str] = {}  # pending job -> its dependency text
+        self._dependents: dict[int, set[int]] = {}  # target -> pending jobs
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._dependents)
+
+    def note(self, job: Job) -> bool:
+        """Record what the job depends on now; True when a target has lost its last dependent."""
+        return self._set(job.job_id, job.dependency if job.state is JobState.PENDING else "")
+
+    def forget(self, job_id: int) -> None:
+        """Remove a pending job that was never committed."""
+        self._set(job_id, "")
+
+    def _set(self, job_id: int, text: str) -> bool:
+        before = self._texts.pop(job_id, "")
+        if text:
+            self._texts[job_id] = text
+        if text == before:
+            return False
+        old, new = _targets(before), _targets(text)
+        for target in new - old:
+            self._dependents.setdefault(target, set()).add(job_id)
+        released = False
+        for target in old - new:
+            dependents = self._dependents[target]
+            dependents.discard(job_id)
+            if not dependents:
+                del self._dependents[target]
+                released = True
+        return released
+
+    def hold(self, job: Job) -> bool:
+        """Whether a pending job depends on this one, on its array or on its het job."""
+        ids = (job.job_id, job.array_job_id, job.het_job_id)
+        return any(job_id in self._dependents for job_id in ids if job_id)

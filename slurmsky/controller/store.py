@@ -272,9 +272,15 @@ class Store:
             yield from self._jobs(keys, chosen.values, with_steps)
             return
         ids = tuple(job_ids)
-        marks = ",".join("?" * len(ids))
-        where = f"{'1' if duplicates else 'superseded=0'} AND (job_id IN ({marks}) OR array_id IN ({marks}))"
-        yield from self._jobs(where, ids + ids, with_steps)
+        seen: set[tuple[int, int]] = set()  # an element may be found by its own id and by its array's
+        for start in range(0, len(ids), _BATCH // 2):
+            part = ids[start : start + _BATCH // 2]
+            marks = ",".join("?" * len(part))
+            where = f"{'1' if duplicates else 'superseded=0'} AND (job_id IN ({marks}) OR array_id IN ({marks}))"
+            for job in self._jobs(where, part + part, with_steps):
+                if (job.job_id, job.restarts) not in seen:
+                    seen.add((job.job_id, job.restarts))
+                    yield job
 
     def uses(self, start: float, end: float, now: float, where: facts.Where) -> list[Use]:
         """What runs used in a period."""

@@ -72,6 +72,21 @@ class World:
         self.book.free_shares(job)
         job.state, job.end_time = state, self.now
         self.book.touch(job)
+        self.book.finished(job)
+
+    def later(self, seconds: float) -> None:
+        """Time passes, and the book forgets what is older than MinJobAge."""
+        self.book.flush()
+        self.now += seconds
+        self.book.forget_old()
+
+    def restart(self) -> None:
+        """Another controller takes over."""
+        self.book.flush()
+        self.store.close()
+        self.store = Store(self.folder / "queue.db")
+        self.book = Book(self.book.cluster, self.store, lambda: self.now)
+        self.scheduler = Scheduler(self.book)
 
 
 @pytest.fixture
@@ -222,6 +237,84 @@ def test_any_of_several_dependencies(world: World) -> None:
     world.end(second)
     world.pass_()
     assert job.state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("evaluated", [True, False], ids=["evaluated", "not evaluated"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
+def test_a_failed_dependency_outlives_min_job_age(world: World, evaluated: bool, restarted: bool) -> None:
+    first = world.submit()
+    world.pass_()
+    job = world.submit(dependency=f"afterok:{first.job_id}")
+    world.end(first, JobState.FAILED)
+    if evaluated:
+        world.pass_()
+    if restarted:
+        world.book.flush()
+        world.now += 360
+        world.restart()
+    world.later(360)
+    job = world.book.jobs[job.job_id]
+    world.pass_()
+    assert (job.reason, job.dependency_shown) == ("DependencyNeverSatisfied", f"afterok:{first.job_id}(failed)")
+    world.later(360)
+    world.pass_()
+    assert first.job_id not in world.book.jobs  # its end is recorded with the job that depends on it
+    assert job.reason == "DependencyNeverSatisfied"
+
+
+def test_an_array_is_kept_whole_while_a_job_depends_on_it(world: World) -> None:
+    """The first element fails and ends long before the last one."""
+    base = world.submit(array="1-2")
+    world.pass_()
+    failed, last = sorted(world.book.array(base.job_id), key=lambda job: job.array_task_id or 0)
+    job = world.submit(dependency=f"afterok:{base.job_id}")
+    any_end = world.submit(dependency=f"afterany:{base.job_id}")
+    world.end(failed, JobState.FAILED)
+    world.pass_()
+    world.later(3600)
+    world.end(last)
+    world.pass_()
+    assert (job.reason, any_end.state) == ("DependencyNeverSatisfied", JobState.RUNNING)
+    world.later(3600)
+    assert set(world.book.jobs) == {job.job_id, any_end.job_id}
+
+
+def test_a_corresponding_element_is_kept(world: World) -> None:
+    base = world.submit(array="1-2")
+    world.pass_()
+    elements = {job.array_task_id: job for job in world.book.array(base.job_id)}
+    job = world.submit(array="1-2", dependency=f"aftercorr:{base.job_id}")
+    world.end(elements[1], JobState.FAILED)
+    world.end(elements[2])
+    world.later(3600)
+    world.pass_()
+    assert [(one.array_task_id, one.state) for one in world.book.array(job.job_id) if one.array_task_id] == [
+        (2, JobState.RUNNING)
+    ]
+    world.later(3600)
+    world.pass_()
+    assert [task for part in job.pending_tasks for task in part] == [1]
+
+
+def test_a_job_that_was_forgotten_before_the_submit_satisfies_a_dependency(world: World) -> None:
+    first = world.submit()
+    world.pass_()
+    world.end(first, JobState.FAILED)
+    world.later(3600)
+    job = world.submit(dependency=f"afterok:{first.job_id}")
+    world.pass_()
+    assert job.state is JobState.RUNNING
+
+
+def test_a_recorded_failure_stands_though_the_job_runs_again(world: World) -> None:
+    first = world.submit()
+    world.pass_()
+    job = world.submit(dependency=f"afterok:{first.job_id}")
+    world.end(first, JobState.FAILED)
+    world.pass_()
+    world.end(first, JobState.COMPLETED)
+    world.pass_()
+    assert (job.reason, job.dependency) == ("DependencyNeverSatisfied", f"afterok:{first.job_id}(failed)")
 
 
 def test_array_limit_and_ids(world: World) -> None:
