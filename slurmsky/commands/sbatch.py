@@ -189,7 +189,7 @@ def test_only(ctx: Context, spec: JobSpec) -> int:
     try:
         nothing = Payload(None, "", (), {}, 0, {})
         probe = draft(queue.book, [spec.evolve(array=None)], nothing, who)[0]
-        spec, partition = probe.spec, partitions_of(queue.site.cluster, spec)[0]
+        spec, partition = probe.spec, partitions_of(queue.book.cluster, spec)[0]
     except SlurmError as error:
         for detail in error.details:
             if error.errno is not Errno.NODE_CONFIG_UNAVAILABLE:

@@ -20,7 +20,7 @@ from . import partitions
 from .dependencies import Targets
 from .policy import Policy
 from .reservations import Reservations
-from .resources import NodeUse
+from .resources import NodeUse, partition_nodes
 from .store import Store
 
 #: the Slurm release whose behaviour is kept
@@ -112,6 +112,10 @@ class Book:
 
     def _have_partitions(self, cluster: ClusterConfig) -> None:
         self.cluster = self.reservations.cluster = self.policy.cluster = cluster
+        #: the nodes of each partition, in the cluster's order
+        self.partition_nodes = {part.name: partition_nodes(cluster, part) for part in cluster.partitions}
+        # Without tiers and QOS every job ranks by its own priority: a long queue is sorted by less.
+        self.ranked = self.policy.active or any(part.priority_tier != 1 for part in cluster.partitions)
         for name, node in self.nodes.items():
             node.partitions = tuple(part.name for part in cluster.partitions if name in part.nodes)
 

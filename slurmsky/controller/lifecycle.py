@@ -24,6 +24,7 @@ from .errors import Errno, SlurmError
 from .letters import Letters
 from .mailing import Mailer
 from .reservations import names_of, running_in
+from .scheduling import SYSTEM_FAILURE
 from .store import StoreError
 from .submit import split_element
 
@@ -115,6 +116,10 @@ class LifeCycle:
         except (EngineError, OSError) as error:
             log.error("job %d could not be started: %s", job.job_id, error)
             self.end(job, JobState.FAILED, 1, 0, reason="JobLaunchFailure", comment=str(error))
+            return
+        except Exception as problem:
+            if job.state.active or job.launched:
+                self.set_aside(job, problem)
             return
         self.changed(job)
         self.mailer.watch_limit(job)
@@ -257,6 +262,23 @@ class LifeCycle:
         self._in_reach(job)
         # The steps of all components, whichever is named (slurm 22.05).
         self._to_engine(job, self.engine.signal(self.leader(job).job_id, number, target))
+
+    def set_aside(self, job: Job, problem: Exception) -> None:
+        """Hold a job that an error of our own keeps from starting, so that all others go on.
+
+        The log has the traceback; ``scontrol release`` tries the job again.
+        """
+        log.error("job %d is held, its scheduling failed: %s", job.job_id, problem, exc_info=problem)
+        for part in self.book.components(job):
+            if part.shares:
+                self.book.free_shares(part)
+            part.shares, part.launched = [], False
+            part.state, part.flags = JobState.PENDING, JobFlag.NONE
+            part.start_time = part.end_time = 0.0
+            part.priority, part.reason = 0, SYSTEM_FAILURE
+            part.reason_desc = f"{SYSTEM_FAILURE}: internal error, see the controller's log"
+            self.book.touch(part)
+        self.changed(job)
 
     def reservation_over(self, one: Reservation) -> None:
         """Jobs that run in it end with it (ResvOverRun=0); those that wait for it alone are held."""

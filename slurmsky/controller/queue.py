@@ -9,6 +9,7 @@ import pwd
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ class Queue:
         environment: dict[str, str],
         clock: Callable[[], float],
     ) -> None:
-        self.site = site
+        self._site = site
         self.paths = paths
         self.bin_dir = bin_dir
         self.environment = environment
@@ -116,6 +117,13 @@ class Queue:
         self.book.on_touch = self._touched
         #: ends the controller (slurmsky stop)
         self.stop: Callable[[], None] = lambda: None
+
+    @property
+    def site(self) -> Site:
+        """The site file with the partitions as scontrol left them."""
+        if self._site.cluster is not self.book.cluster:
+            self._site = replace(self._site, cluster=self.book.cluster)
+        return self._site
 
     def _engine_of(self, partition: str) -> str:
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
@@ -288,16 +296,22 @@ class Queue:
         took = time.perf_counter() - before
         self._next_pass = self._loop.time() + (took * _PASS_PAUSE if took > _SHORT_PASS_S else 0.0)
         self.book.counters.cycles.add(int(took * 1e6), waiting)
+        for job, problem in plan.broken:
+            self.life.set_aside(job, problem)
         for job, shares in plan.starts:
-            self.life.begin(job, shares)
+            try:
+                self.life.begin(job, shares)
+            except Exception as problem:
+                self.life.set_aside(job, problem)
+            else:
+                # A start must be known before it happens: ``flush`` launches what it has committed.
+                self._launches.append(job)
         for job in plan.hopeless:
             self.mailer.tell("INVALID_DEPEND", job)
             self.life.end(job, JobState.CANCELLED, 0, 0)
             job.reason = "DependencyNeverSatisfied"
         for job in plan.expired:
             self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine")
-        # A start must be known before it happens: ``flush`` launches what it has committed.
-        self._launches += [job for job, _ in plan.starts]
         self.flush_or_retry()
         if plan.wake is not None:
             self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)

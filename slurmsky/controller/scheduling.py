@@ -22,7 +22,7 @@ from .book import Book
 from .demand import Demand, demand_of
 from .madetoorder import cloud_shares, ordered_shares
 from .reservations import RESERVED
-from .resources import NodeUse, consumes_memory, partition_nodes, place, too_big
+from .resources import NodeUse, consumes_memory, place, too_big
 from .submit import limit_in, split_element
 
 
@@ -35,6 +35,8 @@ class Plan:
     hopeless: list[Job] = field(default_factory=list)
     #: jobs over their deadline
     expired: list[Job] = field(default_factory=list)
+    #: jobs whose scheduling raised, with the exception; the pass goes on with the others
+    broken: list[tuple[Job, Exception]] = field(default_factory=list)
     #: epoch second at which time alone may change the answer
     wake: float | None = None
 
@@ -63,9 +65,6 @@ class Scheduler:
         self.on_pass: Callable[[], None] = lambda: None
         self.packs = packs  # an array's engine keeps its %N itself, and is given all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
-        self._nodes = {part.name: partition_nodes(book.cluster, part) for part in book.cluster.partitions}
-        # Without tiers and QOS every job ranks by its own priority: a long queue is sorted by less.
-        self._ranked = book.policy.active or any(part.priority_tier != 1 for part in book.cluster.partitions)
         self.consume_memory = consumes_memory(book.cluster)
 
     def demand(self, spec: JobSpec) -> Demand:
@@ -79,7 +78,7 @@ class Scheduler:
 
     def uses(self, partition: str) -> list[NodeUse]:
         """The partition's nodes with their present use."""
-        return [self.book.uses[node.name] for node in self._nodes[partition]]
+        return [self.book.uses[node.name] for node in self.book.partition_nodes[partition]]
 
     # --- the pass
 
@@ -96,31 +95,46 @@ class Scheduler:
         blocked: dict[str, _Blocked] = {}
         failed: set[tuple[int, str]] = set()
         pending = [book.jobs[job_id] for job_id in book.pending]
-        pending.sort(key=self._rank if self._ranked else _age)
+        pending.sort(key=self._rank if book.ranked else _age)
         done_het: set[int] = set()
         pending = [job for job in pending if not job.launched]
         for job in pending:
             if job.state is not JobState.PENDING:
                 continue
+            try:
+                self._consider(job, now, plan, blocked, failed, done_het)
+            except Exception as problem:
+                plan.broken.append((job, problem))
+        return plan
+
+    def _consider(
+        self,
+        job: Job,
+        now: float,
+        plan: Plan,
+        blocked: dict[str, _Blocked],
+        failed: set[tuple[int, str]],
+        done_het: set[int],
+    ) -> None:
+        """Start one pending job, or as many elements of an array as fit, or set the reason why it waits."""
+        reason = self._not_eligible(job, now, plan)
+        if reason is not None:
+            self._wait(job, *reason)
+            return
+        if job.het_job_id:
+            if job.het_job_id not in done_het:
+                done_het.add(job.het_job_id)
+                self._het(job, now, plan, blocked)
+            return
+        while job.state is JobState.PENDING:
+            if not self._try(job, now, plan, blocked, failed):
+                return
+            if plan.starts[-1][0] is job or not job.pending_tasks:
+                return
             reason = self._not_eligible(job, now, plan)
             if reason is not None:
                 self._wait(job, *reason)
-                continue
-            if job.het_job_id:
-                if job.het_job_id not in done_het:
-                    done_het.add(job.het_job_id)
-                    self._het(job, now, plan, blocked)
-                continue
-            while job.state is JobState.PENDING:
-                if not self._try(job, now, plan, blocked, failed):
-                    break
-                if plan.starts[-1][0] is job or not job.pending_tasks:
-                    break
-                reason = self._not_eligible(job, now, plan)
-                if reason is not None:
-                    self._wait(job, *reason)
-                    break
-        return plan
+                return
 
     def _rank(self, job: Job) -> tuple[float, ...]:
         """Which job is looked at first: by its partition's tier, its QOS, its own priority, its age."""
@@ -308,12 +322,9 @@ class Scheduler:
                 return ("DeadLine", "")
             self._wake(plan, job.spec.deadline)
         if job.priority == 0:
-            return (
-                job.reason
-                if job.reason.startswith("JobHeld") or job.reason in _HOLD_REASONS
-                else "JobHeldUser",
-                "",
-            )
+            if job.reason in _HOLD_REASONS:
+                return (job.reason, job.reason_desc)
+            return (job.reason if job.reason.startswith("JobHeld") else "JobHeldUser", "")
         if job.dependency:
             verdict = dependencies.evaluate(job.dependency, job, self.lookup, self._singletons(job), now)
             if verdict.recheck is not None:
@@ -364,7 +375,9 @@ class Scheduler:
             return refused
         if not self.places_in(partition.name):
             return self._cloud_limit(job, partition)
-        reason = too_big(self.demand(job.spec), partition, self._nodes[partition.name], len(self.book.cluster.nodes))
+        reason = too_big(
+            self.demand(job.spec), partition, self.book.partition_nodes[partition.name], len(self.book.cluster.nodes)
+        )
         if reason:
             return (reason, "")
         return self._time_limit(job, partition) or self._policy(job, partition)
@@ -523,7 +536,12 @@ def _shortened(job: Job, now: float, until: float) -> int | None:
     return room if least and room >= least else None
 
 
-_HOLD_REASONS = ("launch failed requeued held", "JobHoldMaxRequeue", "job requeued in held state", "ReservationDeleted")
+#: Slurm's FAIL_SYSTEM: the reason of a job that an error of the controller's own keeps from being scheduled
+SYSTEM_FAILURE = "SystemFailure"
+_HOLD_REASONS = frozenset({
+    "launch failed requeued held", "JobHoldMaxRequeue", "job requeued in held state", "ReservationDeleted",
+    SYSTEM_FAILURE,
+})  # fmt: skip
 
 
 def predict_start(

@@ -403,3 +403,35 @@ def test_refused_at_submit(world: World, fields: dict[str, Any], text: str) -> N
 def test_waits_though_it_asks_for_more_than_there_is(world: World, fields: dict[str, Any]) -> None:
     """As the real one answers on nodes of the same shape."""
     world.submit(**fields)
+
+
+def test_partitions_made_later_are_scheduled_like_the_others(world: World) -> None:
+    cluster = world.book.cluster
+    world.book.put_partition(replace(cluster.partitions[0], name="late", default=False, nodes=("n2",)))
+    late, usual = world.submit(partition="late"), world.submit()
+    assert [job for job, _ in world.pass_().starts] == [late, usual]
+    assert late.nodes == ("n2",)
+
+
+def test_a_partition_that_moves_starts_jobs_on_its_new_nodes(world: World) -> None:
+    world.book.put_partition(replace(world.book.cluster.partitions[1], nodes=("n1",)))
+    moved, too_large = world.submit(partition="short"), world.submit(partition="short", nodes_min=2)
+    world.pass_()
+    assert moved.nodes == ("n1",)
+    assert too_large.reason == "PartitionNodeLimit"
+
+
+def test_a_tier_given_later_counts(world: World) -> None:
+    first = world.submit(nodes_min=4, exclusive="exclusive")
+    second = world.submit(nodes_min=2, exclusive="exclusive", partition="short")
+    world.book.put_partition(replace(world.book.cluster.partitions[1], priority_tier=9))
+    world.pass_()
+    assert second.state is JobState.RUNNING and first.state is JobState.PENDING
+
+
+def test_a_job_that_breaks_the_scheduler_leaves_the_others_alone(world: World) -> None:
+    broken, healthy = world.submit(), world.submit()
+    broken.dependency = "afterok:("  # as a damaged record may say
+    plan = world.pass_()
+    assert [job for job, _ in plan.starts] == [healthy]
+    assert [job for job, _ in plan.broken] == [broken]
