@@ -219,8 +219,8 @@ class Agent:
     def _start(self, job: Job) -> None:
         if job.cause or job.ended:
             return  # cancelled between its coming and its start
-        self._hold(job)
         try:
+            self._hold(job)
             job.start()
         except OSError as error:
             print("job %d: %s" % (job.job_id, error), file=sys.stderr, flush=True)
@@ -236,16 +236,28 @@ class Agent:
                     "detail": str(error),
                 }
             )
+            self.job_ended(job)
 
     def _hold(self, job: Job) -> None:
-        """Keep the agents of the job's other nodes from leaving while it has no step there."""
-        for share in job.launch.shares[1:]:
+        """Connect to the agents of the job's other nodes: they stay while it runs, and their death ends it.
+
+        An agent of this machine that closes the connection is dead, and with it all that the job had on its node; the
+        controller may be away at that moment, and would find only the next agent. Raises OSError where such an agent
+        does not answer. A connection to another machine may break while its node lives: SkyPilot watches those.
+        """
+        addresses = {share.address for share in job.launch.every_share[1:]} - {self.address}
+        for address in sorted(addresses):
+            local = address.startswith(transport.UNIX)
             try:
-                channel = self.connect(share.address)
+                channel = self.connect(address)
             except OSError as error:
-                print("job %d: %s: %s" % (job.job_id, share.address, error), file=sys.stderr, flush=True)
+                if local:
+                    raise OSError(error.errno, "%s: %s" % (address, error.strerror or error)) from error
+                print("job %d: %s: %s" % (job.job_id, address, error), file=sys.stderr, flush=True)
                 continue
             channel.send_json({"op": "hello", "role": "holder"})
+            if local:
+                channel.on_close = job.node_lost
             self._holds.setdefault(job.job_id, []).append(channel)
 
     # --- events
@@ -303,6 +315,7 @@ class Agent:
     def job_ended(self, job: Job) -> None:
         """Forget the job's processes; its events stay until they are acknowledged."""
         for channel in self._holds.pop(job.job_id, ()):
+            channel.on_close = lambda: None
             channel.close()
         self.orphans.forget(job.job_id)
 

@@ -163,8 +163,8 @@ class Job:
             self._finish_soon()
 
     def node_lost(self) -> None:
-        """One of the job's nodes is gone."""
-        if not self.launch.spec.no_kill:
+        """End the job, one of whose nodes is gone, unless --no-kill or its script has already ended."""
+        if not self.launch.spec.no_kill and not self.ending:
             self.terminate("NODE_FAIL", signal.SIGTERM)
 
     def _kill(self) -> None:

@@ -89,6 +89,23 @@ def test_a_job_ends_with_any_of_its_nodes(engine: Engine, run: Run, sleeper: str
     wait_for(lambda: pids_with("sleep", sleeper) == [])
 
 
+@pytest.mark.parametrize("requeue", ["--no-requeue", "--requeue"])
+def test_a_node_lost_while_the_controller_is_dead_ends_its_jobs(
+    engine: Engine, run: Run, sleeper: str, tmp_path: Path, requeue: str
+) -> None:
+    mark = tmp_path / "mark"
+    body = f"echo run >> {mark}; [ $SLURM_RESTART_COUNT ] || sleep {sleeper}"
+    job = submit(run, requeue, "-N2", "--wrap", body)
+    wait_for(mark.exists)
+    engine.kill_controller()
+    kill_agent(engine, "n2")
+    wait_for(lambda: pids_with("sleep", sleeper) == [], why="the script on the other node")
+    wanted = "NODE_FAIL" if requeue == "--no-requeue" else "COMPLETED"
+    wait_for(lambda: state(run, job) == wanted, why=f"{wanted}, not {state(run, job)}")
+    assert mark.read_text().count("run") == (1 if requeue == "--no-requeue" else 2)
+    assert engine.faults() == []
+
+
 def test_agent_and_controller_killed_together(engine: Engine, run: Run, sleeper: str, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     body = f"echo run >> {mark}; [ $SLURM_RESTART_COUNT ] || sleep {sleeper}"
