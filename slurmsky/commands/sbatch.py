@@ -21,6 +21,7 @@ from ..options import submit as options
 from ..options.errors import failure
 from ..site import modulecommand
 from ._command import error_exit, refused, streaming
+from ._foresight import warnings as foresee
 from ._report import known_cluster
 from ._surroundings import submitter, surroundings
 from ._tables import table
@@ -73,6 +74,8 @@ async def main(ctx: Context) -> int:
         return refused(ctx, error, WHAT)
     queue.kick()
     if not flags.quiet:
+        for warning in foresee(ctx, job, data):
+            ctx.err(f"sbatch: warning: {warning}")
         cluster = f";{queue.site.cluster.name}" if specs[0].clusters else ""
         if flags.parsable:
             ctx.out(f"{job.job_id}{cluster}\n")

@@ -174,8 +174,11 @@ class Events:
         final = job.state if job.state.finished else JobState[state]
         if final is JobState.FAILED and not job.is_batch and not exit_code:
             exit_code = job.exit_code  # srun's own result, noted when it let the allocation go
-        said = str(event.get("comment") or "")
-        self.life.end(job, final, exit_code, exit_signal, reason=reason, at=event.get("time"), comment=said)
+        comment, began = str(event.get("comment") or ""), bool(event.get("began", True))
+        self.life.end(
+            job, final, exit_code, exit_signal, reason=reason, at=event.get("time"), comment=comment, began=began
+        )
+
 
 _HANDLERS: dict[str, Callable[[Events, Job, Event], None]] = {
     "missing": Events._missing,

@@ -135,8 +135,9 @@ class LifeCycle:
         reason: str | None = None,
         at: float | None = None,
         comment: str = "",
+        began: bool = True,
     ) -> None:
-        """The job is over: free its nodes, settle its record."""
+        """The job is over: free its nodes, complete its record. ``began``: its script, or its steps, ran at all."""
         if holds_allocation(job):
             self.book.free_shares(job)
         job.launched = False
@@ -154,6 +155,9 @@ class LifeCycle:
         _give_reason(job, reason)
         if comment:
             job.system_comment = comment
+            if not began or job.reason in _BEFORE_IT_BEGAN or state is JobState.BOOT_FAIL:
+                # sacct shows the reason for which a job waited; for one that never ran, the reason for that.
+                job.blocked_reason = job.reason if began else "JobLaunchFailure"
         if job.start_time == 0.0:
             job.start_time = job.end_time
         self.book.touch(job)
@@ -162,7 +166,7 @@ class LifeCycle:
         if job.het_job_id and not job.het_offset:
             for part in self.book.components(job):
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
-                    self.end(part, state, exit_code, exit_signal, reason, at)
+                    self.end(part, state, exit_code, exit_signal, reason, at, comment, began)
         self.mailer.tell_end(job)
         self.book.counters.job_over(state)
         self._tell("ended", job)
@@ -529,6 +533,8 @@ class LifeCycle:
         self.kick()
 
 
+#: reasons of jobs that ended without having run
+_BEFORE_IT_BEGAN = frozenset({"JobLaunchFailure", "BadConstraints", "SystemFailure"})
 #: why a job is over, where its state says it
 _REASONS = {JobState.TIMEOUT: "TimeLimit", JobState.NODE_FAIL: "NodeDown", JobState.COMPLETED: "None"}
 

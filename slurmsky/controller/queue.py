@@ -50,6 +50,8 @@ log = logging.getLogger("slurmsky.controller")
 RETRY_FLUSH_S = 1.0
 ORPHAN_LOOK_S = 1.0
 
+_TOO_LATE = "its deadline passed before it could start"
+
 #: a pass over the pending jobs that took longer is followed by a pause of so many times its length, in which
 #: commands are answered: the controller gives a long queue at most a fifth of its time (slurmctld: sched_min_interval)
 _SHORT_PASS_S = 0.005
@@ -308,10 +310,11 @@ class Queue:
                 self._launches.append(job)
         for job in plan.hopeless:
             self.mailer.tell("INVALID_DEPEND", job)
-            self.life.end(job, JobState.CANCELLED, 0, 0)
+            never = f"its dependency can never be satisfied: {job.dependency_shown or job.dependency}"
+            self.life.end(job, JobState.CANCELLED, 0, 0, comment=never)
             job.reason = "DependencyNeverSatisfied"
         for job in plan.expired:
-            self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine")
+            self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine", comment=_TOO_LATE)
         self.flush_or_retry()
         if plan.wake is not None:
             self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)

@@ -233,7 +233,7 @@ class Agent:
                     "exit_code": 0,
                     "exit_signal": 0,
                     "reason": "NodeDown",
-                    "detail": str(error),
+                    "comment": "the node's agent could not start it: %s" % error,
                 }
             )
             self.job_ended(job)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Iterator, Optional
 
 from ..model.job import Step
 from ..model.states import JobState
@@ -35,8 +36,18 @@ class _NoContainer(Exception):
     """The script's container could not be made; its stderr says why."""
 
 
+class _NotOpened(OSError):
+    """One of the script's files cannot be opened; ``use`` says which."""
+
+    use = ""
+
+
 class BatchScript:
-    """Runs the script; its end is told to the job (``batch_over``)."""
+    """Runs the script, and reports its end to the job (``batch_over``).
+
+    ``fault`` is the reason why the script never began: the job's SystemComment, the only place where users can read
+    it when there is no output file.
+    """
 
     def __init__(self, job: Job, now: float) -> None:
         self._job = job
@@ -60,6 +71,8 @@ class BatchScript:
         self._output_path = ""  # of the file that is opened, or was last
         self._stderr_path = ""
         self._setup_failed = False
+        self.fault = ""
+        self._exec_fault = processes.ExecFault()
         self._course: Optional[Course] = None
         self._container: Optional[Container] = None
         self._container_said: list[str] = []  # what there was to tell while it was made
@@ -88,6 +101,8 @@ class BatchScript:
         def failed(lines: tuple[str, ...]) -> None:
             said.extend("slurmstepd-%s: error: %s" % (self._node, line) for line in (*lines, _NO_CONTAINER))
             self._no_container = True
+            said_shortly = (line.replace("pyxis:", "").strip() for line in lines or (_NO_CONTAINER,))
+            self.fault = "its container cannot be made: %s" % "; ".join(said_shortly)
             ready()
 
         said = self._container_said
@@ -117,8 +132,10 @@ class BatchScript:
             if self._folder_missing(error) and time.monotonic() < patience:
                 self._agent.loop.after(_FOLDER_LOOK_S, lambda: self._start(patience))
                 return
-            self._note("cannot start: %s" % error)
             self._setup_failed = not cause
+            if self._setup_failed:
+                self.fault = _reason(error)
+            self._note("cannot start: %s" % (self.fault or error))
             self._tell_started()
             self._ended(SETUP_FAILED if self._setup_failed else signal.SIGTERM, None)
             return
@@ -136,7 +153,7 @@ class BatchScript:
         """Whether an output file could not be opened because the folder it belongs in does not exist."""
         name = error.filename
         return (
-            isinstance(error, FileNotFoundError)
+            error.errno == errno.ENOENT
             and isinstance(name, str)
             and name == self._output_path
             and not os.path.exists(os.path.dirname(name))
@@ -171,6 +188,7 @@ class BatchScript:
                     stdout=stdout,
                     stderr=stderr,
                     rlimits=launch.rlimits,
+                    fault=self._exec_fault,
                 )
             )
         finally:
@@ -182,15 +200,18 @@ class BatchScript:
         """stdin, stdout and stderr; what is opened is put into ``opened``, also when the next one fails."""
         launch = self._launch
         self._output_path = output.expand_node(launch.stdout, self._node)
-        stdout = output.open_output(self._output_path, launch.spec.open_mode)
+        with _naming("output file"):
+            stdout = output.open_output(self._output_path, launch.spec.open_mode)
         opened.append(stdout)
         self._stderr_path = self._output_path
         stderr = stdout
         if launch.stderr and launch.stderr != launch.stdout:
             self._output_path = self._stderr_path = output.expand_node(launch.stderr, self._node)
-            stderr = output.open_output(self._stderr_path, launch.spec.open_mode)
+            with _naming("error file"):
+                stderr = output.open_output(self._stderr_path, launch.spec.open_mode)
             opened.append(stderr)
-        stdin = output.open_input(output.expand_node(launch.stdin, self._node))
+        with _naming("input file"):
+            stdin = output.open_input(output.expand_node(launch.stdin, self._node))
         opened.append(stdin)
         return stdin, stdout, stderr
 
@@ -232,6 +253,9 @@ class BatchScript:
     # --- end
     def _ended(self, status: int, usage: Optional[resource.struct_rusage]) -> None:
         self.over = True
+        unexecuted = self._exec_fault.take()
+        if unexecuted:
+            self.fault = "the script cannot be executed: %s" % unexecuted
         if self._container is not None:
             self._container.close()
         step = self.step
@@ -247,6 +271,33 @@ class BatchScript:
             if self._course is not None:
                 keep(step.usage, [self._agent.sampler.close(self._course)])
         self._job.batch_over()
+
+
+@contextlib.contextmanager
+def _naming(use: str) -> Iterator[None]:
+    """Raise _NotOpened in place of an OSError, with what the file is for."""
+    try:
+        yield
+    except OSError as error:
+        named = _NotOpened(error.errno, error.strerror, error.filename)
+        named.use = use
+        raise named from error
+
+
+def _reason(error: OSError) -> str:
+    """Why the script did not begin, in one line.
+
+    >>> _reason(FileNotFoundError(2, "No such file or directory", "/no/such"))
+    'the script cannot be started: /no/such: No such file or directory'
+    """
+    where = "%s: " % error.filename if error.filename else ""
+    said = "%s%s" % (where, error.strerror or error)
+    if not isinstance(error, _NotOpened):
+        return "the script cannot be started: %s" % said
+    folder = os.path.dirname(str(error.filename))
+    if error.errno == errno.ENOENT and folder and not os.path.isdir(folder):
+        return "its %s cannot be opened: there is no folder %s" % (error.use, folder)
+    return "its %s cannot be opened: %s" % (error.use, said)
 
 
 def _place_script(source: str, target: str) -> None:

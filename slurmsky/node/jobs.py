@@ -251,8 +251,10 @@ class Job:
             timer.cancel()
         batch = self.batch.step if self.batch is not None else None
         last: Event = {"ev": "ended", "time": time.time(), **verdict(self.cause, batch, self.derived_exit)}
-        if batch is not None:
+        if self.batch is not None and batch is not None:
             last["step"] = step_to_dict(batch)
+            if self.batch.fault:
+                last["comment"], last["began"] = self.batch.fault, False
         self.emit(last)
         self.agent.job_ended(self)
 

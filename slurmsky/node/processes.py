@@ -33,6 +33,41 @@ _DEFAULT_SIGNALS = (
 )
 
 
+class ExecFault:
+    """The reason why a forked child did not become its program; the parent reads it once the child has ended.
+
+    A pipe that exec closes: unused where posix_spawn starts the program, because that reports its failure itself.
+    """
+
+    def __init__(self) -> None:
+        self._read = self._write = -1
+
+    def open(self) -> None:
+        """Before the fork."""
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def forked(self) -> None:
+        """In the parent, after the fork."""
+        os.close(self._write)
+
+    def write(self, text: str) -> None:
+        """In the child."""
+        if self._write >= 0:
+            os.write(self._write, text.encode(errors="surrogateescape"))
+
+    def take(self) -> str:
+        """The reason, "" where the program was executed; closes the pipe."""
+        if self._read < 0:
+            return ""
+        try:
+            return os.read(self._read, 4096).decode(errors="surrogateescape")
+        except BlockingIOError:
+            return ""  # a child of before_exec still holds the other end
+        finally:
+            os.close(self._read)
+            self._read = -1
+
+
 @dataclass
 class Process:
     """All that the new process needs to know. Descriptors stay the caller's to close."""
@@ -53,11 +88,13 @@ class Process:
     terminal: bool = False
     #: called in the child just before exec, with the environment (task prolog)
     before_exec: Optional[Callable[[dict[str, str]], None]] = None
+    #: receives the reason when the program cannot be executed
+    fault: Optional[ExecFault] = None
 
 
 def spawn(process: Process) -> int:
-    """Start it, return its pid. What goes wrong after the fork is told on its stderr, its exit code is the
-    errno.
+    """Start it, return its pid. A fault after the fork is printed on its stderr and kept in ``fault``; the exit
+    code is the errno.
 
     Raises OSError when there can be no process.
     """
@@ -68,12 +105,18 @@ def spawn(process: Process) -> int:
                 return quick
             if quick is None:
                 break
+    if process.fault is not None:
+        process.fault.open()
     pid = os.fork()
     if pid:
+        if process.fault is not None:
+            process.fault.forked()
         return pid
     try:
         _become(process)
     except BaseException as error:
+        if process.fault is not None:
+            process.fault.write(str(error))
         os.write(
             2, b"slurmstepd-%s: error: %s\n" % (process.node.encode(), str(error).encode(errors="replace"))
         )
@@ -213,6 +256,8 @@ def _become(process: Process) -> NoReturn:
             os.chdir("/tmp")
         except OSError:
             complain(process.node, "couldn't chdir to /tmp either. dying.")
+            if process.fault is not None:
+                process.fault.write("neither %s nor /tmp can be entered" % process.directory)
             os._exit(4)
     env = process.environment
     env["SLURM_TASK_PID"] = str(os.getpid())
@@ -226,9 +271,12 @@ def _become(process: Process) -> NoReturn:
     reason = os.strerror(code)
     interpreter = shebang(path) if code == errno.ENOENT else None
     if interpreter is not None:
-        complain(process.node, "execve(): bad interpreter(%s): %s" % (interpreter, reason))
+        fault = "execve(): bad interpreter(%s): %s" % (interpreter, reason)
     else:
-        complain(process.node, "execve(): %s: %s" % (path, reason))
+        fault = "execve(): %s: %s" % (path, reason)
+    if process.fault is not None:
+        process.fault.write(fault)
+    complain(process.node, fault)
     os._exit(code)
 
 

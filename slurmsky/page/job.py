@@ -82,6 +82,9 @@ def _standing_out(one: Life, context: Context) -> Html | None:
     finished = job.state.finished and one.ran_s >= 10
     if one.failed:
         found.append(f"It ended {one.state}{': ' if one.outcome else ''}{one.outcome}.")
+    cause = facts.cause(job)
+    if cause:
+        found.append(f"{cause[:1].upper()}{cause[1:]}.")
     bad = [step for step in job.steps.values() if step.state.finished and kind_of(step.state) == "bad"]
     for step in bad[:3]:
         if step.step_id != "batch":

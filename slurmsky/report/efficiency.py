@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from slurmsky.model.job import Job, Step
 from slurmsky.model.states import JobState
 
+from . import facts
 from .context import Context
 from .spending import cost_text
 from .text import format_seconds
@@ -92,6 +93,9 @@ def seff_text(job: Job, context: Context, debug: bool = False) -> str:
     waiting = job.state in (JobState.PENDING, JobState.RUNNING)
     lines += [f"Cluster: {job.cluster}", f"User/Group: {job.user}/{job.group}",
               f"State: {state}" + ("" if waiting else f" (exit code {job.exit_code})")]  # fmt: skip
+    cause = facts.cause(job)
+    if cause:
+        lines.append(f"Cause: {cause}")  # ours: that the script never began is not seen by its exit code
     lines += ["Cores: 1"] if cpus == 1 else [f"Nodes: {nodes}", f"Cores per node: {cpus // nodes}"]
     if job.state is JobState.PENDING:
         return "\n".join([*lines, "Efficiency not available for jobs in the PENDING state.", ""])

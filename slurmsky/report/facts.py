@@ -62,6 +62,20 @@ def step_order(step_id: str) -> int:
 _NAMED_STEPS = {"pending": 0xFFFFFFFD, "extern": 0xFFFFFFFC, "batch": 0xFFFFFFFB, "interactive": 0xFFFFFFFA}
 
 
+def cause(job: Job) -> str:
+    """Why a job ended before its script began, or was ended, in one line; "" where nothing but its exit status tells.
+
+    SystemComment, without the name that a job has at SkyPilot.
+    """
+    if not job.state.finished or job.state is JobState.COMPLETED:
+        return ""
+    return "" if job.system_comment.startswith(_PLACES) else job.system_comment
+
+
+#: how SystemComment begins where it says no more than what carries the job
+_PLACES = ("SkyPilot managed job", "SkyPilot cluster")
+
+
 def run_seconds(job: Job, now: float) -> int:
     """Seconds a job has run, without the time it was suspended (squeue print.c job_time_used)."""
     if not job.start_time or job.state is JobState.PENDING:

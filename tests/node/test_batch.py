@@ -46,7 +46,7 @@ def test_end_states(
 
 def test_bad_interpreter(one: Cluster) -> None:
     event, text = one.run("#!/no/such/shell -x\ntrue\n")
-    assert (event["state"], event["exit_code"]) == ("FAILED", 2)
+    assert (event["state"], event["exit_code"], event["began"]) == ("FAILED", 2, False)
     assert (
         text
         == "slurmstepd-n1: error: execve(): bad interpreter(/no/such/shell -x): No such file or directory\n"
@@ -56,6 +56,8 @@ def test_bad_interpreter(one: Cluster) -> None:
 def test_output_folder_is_missing(one: Cluster) -> None:
     event, _ = one.run("#!/bin/sh\ntrue\n", stdout="/no/such/folder/out")
     assert (event["state"], event["exit_code"], event["exit_signal"]) == ("FAILED", 0, 53)
+    assert event["comment"] == "its output file cannot be opened: there is no folder /no/such/folder"
+    assert event["began"] is False
 
 
 def test_output_folder_is_made_after_the_submission(one: Cluster, tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ class LocalEngine:
                             "exit_signal": 0,
                             "time": None,
                             "reason": "NodeDown",
-                            "detail": str(error),
+                            "comment": f"its node's agent is gone and no other can be started: {error}",
                         },
                     )
 

@@ -399,6 +399,8 @@ class SkyEngine:
             seq=event.get("seq", 0),
             derived_exit_code=event.get("derived_exit_code", 0),
             step=event.get("step"),
+            comment=event.get("comment", ""),
+            began=event.get("began", True),
         )
 
     # --- a job's life

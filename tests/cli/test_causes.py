@@ -1,0 +1,65 @@
+"""A job that ends before its script begins names the cause in sacct, seff and scontrol, and sbatch warns of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from local_engine import LocalEngine
+
+# options, exit code as sacct prints it, cause, warning ("" where nothing can be seen at submit)
+CAUSES = [
+    (["-o", "/no/such/x"], "0:53", "its output file cannot be opened: there is no folder /no/such",
+     "its output file cannot be written: there is no folder /no/such"),
+    (["-o", "/tmp"], "0:53", "its output file cannot be opened: /tmp: Is a directory",
+     "its output file cannot be written: /tmp is a folder"),
+    (["-e", "/no/such/x"], "0:53", "its error file cannot be opened: there is no folder /no/such",
+     "its error file cannot be written: there is no folder /no/such"),
+    (["-i", "/no/such"], "0:53", "its input file cannot be opened: there is no folder /no",
+     "its input file /no/such does not exist"),
+    (["-o", "logs-%j/x"], "0:53", "its output file cannot be opened: there is no folder", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "code", "cause", "warning"), CAUSES, ids=lambda value: str(value)[:30])
+def test_a_file_that_cannot_be_opened(
+    engine: LocalEngine, options: list[str], code: str, cause: str, warning: str
+) -> None:
+    submitted = engine.run(["sbatch", "--wait", *options, "--wrap=true"])
+    assert submitted.stderr == (f"sbatch: warning: {warning}\n" if warning else "")
+    _holds(engine, submitted.stdout.split()[-1], code, cause)
+
+
+def test_a_missing_interpreter(engine: LocalEngine) -> None:
+    script = Path(engine.root) / "interpreter.sh"
+    script.write_text("#!/no/such/shell\ntrue\n")
+    submitted = engine.run(["sbatch", "--wait", str(script)])
+    assert submitted.stderr == "sbatch: warning: its interpreter /no/such/shell is missing\n"
+    cause = "the script cannot be executed: execve(): bad interpreter(/no/such/shell): No such file or directory"
+    _holds(engine, submitted.stdout.split()[-1], "2:0", cause)
+
+
+def test_a_script_that_fails_by_itself_has_no_cause(engine: LocalEngine) -> None:
+    job = engine.run(["sbatch", "--wait", "-o/dev/null", "--wrap=exit 2"]).stdout.split()[-1]
+    assert engine.run(["sacct", "-XnP", "-j", job, "-o", "reason,systemcomment"]).stdout == "None|\n"
+    assert "Cause:" not in engine.run(["seff", job]).stdout
+
+
+def test_quiet_submission_has_no_warning(engine: LocalEngine) -> None:
+    assert engine.run(["sbatch", "-Q", "--hold", "-o", "/no/such/x", "--wrap=true"]).stderr == ""
+
+
+def test_a_dependency_that_can_never_hold(engine: LocalEngine) -> None:
+    first = engine.run(["sbatch", "--wait", "-o/dev/null", "--wrap=exit 1"]).stdout.split()[-1]
+    second = engine.run(
+        ["sbatch", "--wait", "-o/dev/null", "-d", f"afterok:{first}", "--kill-on-invalid-dep=yes", "--wrap=true"]
+    ).stdout.split()[-1]
+    shown = engine.run(["sacct", "-XnP", "-j", second, "-o", "state,systemcomment"]).stdout
+    assert shown == f"CANCELLED|its dependency can never be satisfied: afterok:{first}(failed)\n"
+
+
+def _holds(engine: LocalEngine, job: str, code: str, cause: str) -> None:
+    columns = engine.run(["sacct", "-XnP", "-j", job, "-o", "state,exitcode,reason,systemcomment"]).stdout
+    assert columns.startswith(f"FAILED|{code}|JobLaunchFailure|{cause}")
+    assert f"\nCause: {cause}" in engine.run(["seff", job]).stdout
+    assert f"SystemComment={cause}" in engine.run(["scontrol", "show", "job", job]).stdout
