@@ -102,11 +102,15 @@ class Book:
     # --- what scontrol update said of nodes and partitions
 
     def keep_states(self) -> None:
-        """Commit the states that were given to nodes and partitions by hand. Raises StoreError."""
+        """Commit the states that were given to nodes and partitions by hand. Raises StoreError.
+
+        Whether a node responds is found out anew by each controller.
+        """
         nodes = {
             name: [node.state is NodeState.DOWN, node.flags.value, node.reason, node.reason_time, node.reason_user]
             for name, node in self.nodes.items()
-            if node.state is NodeState.DOWN or node.flags or node.reason
+            if (node.state is NodeState.DOWN or node.flags or node.reason)
+            and not node.flags & NodeFlag.NOT_RESPONDING
         }
         self.store.put_note("states", json.dumps({"nodes": nodes, "partitions": self.partition_states}))
 

@@ -11,6 +11,7 @@ from ..model.spec import INFINITE
 from ..model.states import JobFlag, JobState
 from .book import Book
 from .lifecycle import REQUEUE_ASKED, LifeCycle
+from .node_health import NodeHealth
 from .records import step_from_dict
 
 _MANAGED = "SkyPilot managed job"
@@ -22,6 +23,7 @@ class Events:
     def __init__(self, book: Book, life: LifeCycle) -> None:
         self.book = book
         self.life = life
+        self.health = NodeHealth(book, life.node_changed)
         self._told: set[int] = set()  # jobs whose first step is in memory alone
 
     def take(self, event: Event) -> None:
@@ -29,6 +31,12 @@ class Events:
         kind = str(event.get("ev"))
         if kind == "node":
             self._node_facts(event)
+            return
+        if kind == "node_down":
+            self.health.down(str(event["node"]), str(event["reason"]))
+            return
+        if kind == "node_up":
+            self.health.up(str(event["node"]))
             return
         job = self.book.jobs.get(int(event.get("job_id", 0)))
         if job is None or event.get("run", job.restarts) != job.restarts:

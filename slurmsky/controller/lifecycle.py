@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..engines.base import EngineError, background
+from ..engines.base import EngineError, NodeUnavailable, background
 from ..engines.router import Router
 from ..engines.sky.foreign import NAME as FOREIGN
 from ..model.allocation import NodeShare
@@ -113,6 +113,9 @@ class LifeCycle:
             return
         try:
             await self.engine.start(self.letters.launch_of(job))
+        except NodeUnavailable as error:
+            self.never_started(job, str(error))
+            return
         except (EngineError, OSError) as error:
             log.error("job %d could not be started: %s", job.job_id, error)
             self.end(job, JobState.FAILED, 1, 0, reason="JobLaunchFailure", comment=str(error))
@@ -125,6 +128,20 @@ class LifeCycle:
         self.mailer.watch_limit(job)
         if not job.launched:
             self.mailer.tell("BEGIN", job)
+
+    def never_started(self, job: Job, problem: str) -> None:
+        """A node could not be had when the job was launched: a batch job is requeued, an allocation ends.
+
+        Nothing of the job has run, so --no-requeue does not matter. Source: slurmctld agent.c, "Killing
+        non-startable batch", which completes the job with requeue set.
+        """
+        log.warning("job %d could not be started: %s", job.job_id, problem)
+        if job.state.finished:
+            self.end(job, job.state, 0, 0)
+        elif job.is_batch:
+            self.run_again(job, JobState.NODE_FAIL)
+        else:
+            self.end(job, JobState.NODE_FAIL, 0, 0, comment=problem)
 
     def end(
         self,
@@ -528,6 +545,10 @@ class LifeCycle:
             node.reason, node.reason_user, node.reason_time = reason, user, self.book.clock()
         self.book.refresh_node(node)
         self.book.keep_states()
+        self.node_changed(name, word)
+
+    def node_changed(self, name: str, word: str) -> None:
+        """Report a node's new state to the listeners, and schedule by it."""
         for listener in tuple(self.node_listeners):
             listener(name, word)
         self.kick()

@@ -33,6 +33,10 @@ class EngineError(Exception):
     """The engine could not take a request; the text says why, in one line."""
 
 
+class NodeUnavailable(EngineError):
+    """No agent can be started on a node; the engine reports the node as down and tries again later."""
+
+
 class Unable(EngineError):
     """The engine can never run a job like this: Slurm's text for it, and a hint in the engine's words."""
 

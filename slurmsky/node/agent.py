@@ -237,6 +237,13 @@ class Agent:
                 }
             )
             self.job_ended(job)
+        except Exception:
+            # An error of our own, which another attempt would meet again.
+            self.loop.report()
+            job.ended = True
+            job.emit({"ev": "ended", "time": time.time(), "state": "FAILED", "exit_code": 1, "exit_signal": 0,
+                      "reason": "JobLaunchFailure"})  # fmt: skip
+            self.job_ended(job)
 
     def _hold(self, job: Job) -> None:
         """Connect to the agents of the job's other nodes: they stay while it runs, and their death ends it.
@@ -449,6 +456,15 @@ def main(argv: list[str]) -> int:
     if not options["--node"] or not options["--home"]:
         print("agent: --node and --home are needed", file=sys.stderr)
         return 1
+    try:
+        return _serve(options)
+    except OSError as error:
+        print("agent: %s: %s" % (error.filename or options["--home"], error.strerror or error), file=sys.stderr)
+        return 1
+
+
+def _serve(options: dict[str, str]) -> int:
+    """Be the agent that these options describe, until it is told to leave. Raises OSError while it starts."""
     daemon.detach()
     home = os.path.abspath(options["--home"])
     if os.path.exists(os.path.join(home, output.NOTE)):
@@ -476,11 +492,7 @@ def main(argv: list[str]) -> int:
         )
     signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))
     agent.recover()
-    try:
-        agent.listen()
-    except OSError as error:
-        print("agent: %s: %s" % (address, error.strerror or error), file=sys.stderr)
-        return 1
+    agent.listen()
     os.chdir("/")
     gc.collect()
     gc.freeze()  # children of a fork share these pages for longer

@@ -152,7 +152,12 @@ class Channel:
             return
         try:
             for kind, payload in self._reader.feed(data):
-                self.on_frame(kind, payload)
+                try:
+                    self.on_frame(kind, payload)
+                except wire.WireError:
+                    raise
+                except Exception:
+                    self.loop.report()  # of this frame alone: the reader still holds those that follow
                 if self.closed:
                     return
         except wire.WireError:

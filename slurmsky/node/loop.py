@@ -158,11 +158,16 @@ class Loop:
         return max(0.0, self._timers[0][0] - time.monotonic())
 
     @staticmethod
-    def _guard(call: Callable[..., None], *args: Any) -> None:
+    def report() -> None:
+        """Write the exception that is being handled to the log."""
+        traceback.print_exc(file=sys.stderr)
+        sys.stderr.flush()
+
+    @classmethod
+    def _guard(cls, call: Callable[..., None], *args: Any) -> None:
         # An agent serves many jobs: what goes wrong for one of them is written to the log and must not end
         # the rest.
         try:
             call(*args)
         except Exception:
-            traceback.print_exc(file=sys.stderr)
-            sys.stderr.flush()
+            cls.report()

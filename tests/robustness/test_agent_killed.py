@@ -181,3 +181,36 @@ def test_a_daemonised_grandchild_dies_with_its_job(
     wanted = {"sleep 0.2": "COMPLETED", "sleep {0}": "TIMEOUT", "cancel": "CANCELLED"}[end]
     wait_for(lambda: state(run, job) == wanted and not run("squeue", "-h")[1], 75, f"{wanted}, not {state(run, job)}")
     assert pids_with("sleep", sleeper) == []
+
+
+def test_a_node_whose_agent_cannot_start_goes_down_and_comes_back(
+    engine: Engine, run: Run, home: Path, tmp_path: Path
+) -> None:
+    lock = home / "nodes" / "n1" / "agent.lock"
+    lock.mkdir(parents=True)
+    job = submit(run, "--no-requeue", "-wn1", "--wrap", f"touch {tmp_path}/ran")
+    child = submit(run, "-wn2", "-d", f"afterok:{job}", "--wrap", f"touch {tmp_path}/child")
+    wait_for(lambda: "down*" in run("sinfo", "-hn", "n1", "-o%t")[1])
+    assert "agent.lock: Is a directory" in run("sinfo", "-hR", "-o%E %u %n")[1]
+    assert (state(run, job), state(run, child)) == ("PENDING", "PENDING")
+    assert field(run, submit(run, "-wn2", "--wait", "--wrap", "true"), "JobState") == "COMPLETED"
+    lock.rmdir()
+    wait_for(lambda: state(run, child) == "COMPLETED", 60)
+    assert run("sinfo", "-hn", "n1", "-o%t")[1] in ("idle\n", "mix\n")
+    assert run("sinfo", "-hR")[1] == ""
+    assert (tmp_path / "ran").exists() and engine.faults() == []
+
+
+def test_an_agent_killed_while_it_starts_costs_its_job_nothing(engine: Engine, run: Run, tmp_path: Path) -> None:
+    jobs = []
+    for _ in range(3):
+        jobs.append(submit(run, "-wn1", "--no-requeue", "--wrap", f"echo ran >> {tmp_path}/ran"))
+        for pid in wait_for(lambda: engine.agents("n1")):  # type: ignore[attr-defined]
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    wait_for(lambda: not run("squeue", "-h")[1], 60)
+    assert {state(run, job) for job in jobs} <= {"COMPLETED", "NODE_FAIL"}
+    assert {state(run, submit(run, "--wait", "-wn1", "--wrap", "true"))} == {"COMPLETED"}
+    assert engine.faults() == []

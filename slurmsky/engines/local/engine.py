@@ -18,11 +18,15 @@ from ...model.job import Job
 from ...model.spec import JobSpec
 from ...node import daemon, wire
 from ...node.launches import Writer
-from ..base import EngineError, Event, OnEvent, background
+from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
 
 log = logging.getLogger("slurmsky.controller")
 
 START_TIMEOUT_S = 30.0
+#: how often a new agent is started before the node counts as down: a first one may have been killed by accident
+START_ATTEMPTS = 2
+#: pauses before further attempts on a node that is down: the first, and the longest of those that follow
+REVIVE_FIRST_S, REVIVE_LONGEST_S = 5.0, 60.0
 
 
 class AgentLink(asyncio.Protocol):
@@ -45,8 +49,12 @@ class AgentLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for frame in self._reader.feed(data):
-            if frame.kind == wire.JSON:
+            if frame.kind != wire.JSON:
+                continue
+            try:
                 self._on_event(self.node, json.loads(frame.payload))
+            except Exception:  # an event of one job; those of the others follow on the same connection
+                log.exception("node %s: %.200r", self.node, frame.payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -108,6 +116,7 @@ class LocalEngine:
         self._placed: dict[int, _Placed] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
+        self._down: set[str] = set()  # nodes whose agent could not be started
 
     # --- agents
 
@@ -139,12 +148,45 @@ class LocalEngine:
         return await asyncio.shield(task)
 
     async def _bring_up(self, node: str) -> AgentLink:
+        """Connect to the node's agent, or start one. Raises NodeUnavailable, after the node was reported as down."""
         try:
             link = await self._connect(node)
         except OSError:
-            link = await self._spawn(node)
+            link = await self._start_agent(node)
         self._links[node] = link
+        if node in self._down:
+            self._down.discard(node)
+            self._on_event({"ev": "node_up", "node": node})
         return link
+
+    async def _start_agent(self, node: str) -> AgentLink:
+        problem = ""
+        for _ in range(START_ATTEMPTS):
+            try:
+                return await self._spawn(node)
+            except OSError as error:
+                problem = f"{error.filename or node}: {error.strerror or error}"
+            except EngineError as error:
+                problem = str(error)
+            if self._closing:
+                break
+        if not self._closing:
+            if node not in self._down:
+                self._down.add(node)
+                background(self._revive(node))
+            self._on_event({"ev": "node_down", "node": node, "reason": problem})
+        raise NodeUnavailable(problem)
+
+    async def _revive(self, node: str) -> None:
+        """Try again and again to start the agent of a node that is down."""
+        pause = REVIVE_FIRST_S
+        while node in self._down and not self._closing:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, REVIVE_LONGEST_S)
+            try:
+                await self.link(node)
+            except EngineError as error:
+                log.debug("node %s: %s", node, error)
 
     async def _spawn(self, node: str) -> AgentLink:
         folder = self._socket(node).parent
@@ -161,6 +203,7 @@ class LocalEngine:
         program = [sys.executable, "-S", "-m", "slurmsky.node.agent"]
         command = [*program, "--node", node, "--home", str(self._home)]
         command += ["--controller", f"unix:{self._home / 'controller.sock'}"]
+        before = (folder / "agent.log").stat().st_size if (folder / "agent.log").exists() else 0
         process = daemon.start(command, environment, str(folder / "agent.log"))
         self._processes.append(process)
         loop = asyncio.get_running_loop()
@@ -172,11 +215,12 @@ class LocalEngine:
             try:
                 return await self._connect(node)
             except OSError:
-                if process.poll() is not None:
-                    raise EngineError(
-                        f"the agent of node {node} ended at once: {_last_line(folder / 'agent.log')}"
-                    ) from None
-        raise EngineError(f"the agent of node {node} does not answer")
+                code = process.poll()
+                if code is not None:
+                    how = f"signal {-code}" if code < 0 else _last_line(folder / "agent.log", before)
+                    raise EngineError(f"agent ended while starting: {how}") from None
+        process.kill()  # else it might take the node's lock for ever
+        raise EngineError(f"agent does not answer within {START_TIMEOUT_S:.0f} s")
 
     def _event(self, node: str, event: Event) -> None:
         event.setdefault("node", node)
@@ -227,7 +271,7 @@ class LocalEngine:
         """An agent on the node, who says what became of the jobs there (``_listed``); without one they have failed."""
         try:
             await self.link(node)
-        except (EngineError, OSError) as error:
+        except EngineError as error:
             for job_id, placed in list(self._placed.items()):
                 if placed.nodes[0] == node:
                     self._event(
@@ -259,10 +303,10 @@ class LocalEngine:
             placed = self._placed[launch.job_id] = _Placed(launch.restart_count, nodes)
         try:
             links = [await self.link(node) for node in nodes]
-        except (EngineError, OSError) as error:
+        except EngineError:
             if self._placed.get(launch.job_id) is placed:
                 del self._placed[launch.job_id]
-            raise EngineError(str(error)) from None
+            raise
         # The way of a launch is open to accidents: whoever ended or repeated it meanwhile has the say.
         if (
             self._placed.get(launch.job_id) is placed
@@ -361,6 +405,7 @@ class LocalEngine:
             link.close()
 
 
-def _last_line(path: Path) -> str:
-    lines = path.read_text("utf-8", "replace").strip().splitlines() if path.exists() else []
+def _last_line(path: Path, start: int) -> str:
+    """The last line of a log, beyond its first ``start`` bytes."""
+    lines = path.read_bytes()[start:].decode("utf-8", "replace").strip().splitlines() if path.exists() else []
     return lines[-1] if lines else "no message"

@@ -1,0 +1,52 @@
+"""Nodes of this machine whose agent cannot start: DOWN and not responding, until one answers again.
+
+Source: slurmctld set_node_down_ptr and node_did_resp; ReturnToService decides whether a node comes back unasked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ..model.states import NodeFlag, NodeState
+from .book import Book
+
+log = logging.getLogger("slurmsky.controller")
+
+#: who sets such a node down, as SlurmUser does
+_USER = "slurm"
+
+
+class NodeHealth:
+    """Applies what an engine reports of its nodes; ``changed(name, word)`` runs after each change."""
+
+    def __init__(self, book: Book, changed: Callable[[str, str], None]) -> None:
+        self._book = book
+        self._changed = changed
+
+    def down(self, name: str, reason: str) -> None:
+        """Set a node DOWN; a node that is down already, also by hand, keeps its reason."""
+        node = self._book.nodes.get(name)
+        if node is None or node.state is NodeState.DOWN:
+            return
+        log.error("node %s is down: %s", name, reason)
+        node.state = NodeState.DOWN
+        node.flags |= NodeFlag.NOT_RESPONDING
+        if not node.flags & NodeFlag.DRAIN or not node.reason:
+            node.reason, node.reason_user, node.reason_time = reason, _USER, self._book.clock()
+        self._book.refresh_node(node)
+        self._changed(name, "DOWN")
+
+    def up(self, name: str) -> None:
+        """An agent answers: the node returns to service, unless ReturnToService=0 leaves that to the administrator."""
+        node = self._book.nodes.get(name)
+        if node is None or not node.flags & NodeFlag.NOT_RESPONDING:
+            return
+        node.flags &= ~NodeFlag.NOT_RESPONDING
+        if node.state is NodeState.DOWN and dict(self._book.cluster.parameters).get("ReturnToService", "2") != "0":
+            log.info("node %s responds again", name)
+            node.state = NodeState.IDLE
+            if not node.flags & NodeFlag.DRAIN:
+                node.reason, node.reason_user, node.reason_time = "", "", 0.0
+        self._book.refresh_node(node)
+        self._changed(name, "UP")
