@@ -31,6 +31,7 @@ REDIRECT = b"F"
 BECOME = b"P"
 TTY = b"T"
 HANDLE_SIGNALS = b"H"
+AGAIN = b"A"
 
 SESSION_LOST = -1
 
@@ -156,6 +157,8 @@ class Relay:
             self._redirect(unpack(payload))
         elif kind == BECOME:
             self._become(unpack(payload))
+        elif kind == AGAIN:
+            self._repeat()
         else:
             complain(self._command, f"the controller speaks another protocol (frame {kind!r})")
             self._code = 1
@@ -173,6 +176,25 @@ class Relay:
         self._open.append(channel)
         self._granted = 0
         self._send(channel, request_elsewhere(self._request, fields[1:]))
+
+    def _repeat(self) -> None:
+        """Send the request to the next controller, once the one that refused it is gone."""
+        from slurmsky import client, client_start
+
+        client_start.wait_until_gone(client.home())
+        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        agent = os.environb.get(client.AGENT)
+        path = agent or client.home() + b"/" + client.SOCKET_NAME
+        self._close(self._first)
+        try:
+            sock = connect(path)
+        except OSError as error:
+            fields = unpack(memoryview(self._request)[5:])
+            args = [os.fsdecode(word) for word in fields[8 : 8 + int(fields[7])]]
+            sock = client_start.connect_anyway(root, self._command, args, path, bool(agent), error)
+        self._first = client.Channel(sock)
+        self._open.insert(0, self._first)
+        self._send(self._first, self._request)
 
     def _ended(self, channel: Channel, code: int) -> None:
         if channel is not self._first and self._first in self._open:

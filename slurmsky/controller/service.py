@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -27,6 +28,14 @@ FindCommand = Callable[[str], "Command | None"]
 _PATIENCE_S = 5.0
 #: commands whose caller waits for jobs
 _WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
+
+
+def installed() -> bool:
+    """False when the interpreter or the package of this process is no longer on disk.
+
+    Nothing that is imported later, and no agent, would start then.
+    """
+    return os.path.exists(sys.executable) and os.path.exists(__file__)
 
 
 class Session(asyncio.Protocol):
@@ -66,6 +75,11 @@ class Session(asyncio.Protocol):
             self.finish(1)
 
     def _begin(self, request: wire.Request) -> None:
+        if not installed():
+            log.error("%s: this installation was removed or replaced: leaving to a new controller", sys.executable)
+            self.send(wire.AGAIN)
+            self._service.stopped.set()
+            return
         self._context = Context(request, self._service.queue, self)
         command = self._service.find(request.command)
         if command is None:

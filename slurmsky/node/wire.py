@@ -15,6 +15,7 @@ the client's half, because it may import nothing; a test keeps the two the same.
                                                     P  become this program: the end (list, as S)
                                                     T  raw terminal: b"1" on, b"0" off
                                                     H  from now on report signals
+                                                    A  the server leaves: repeat the request to its successor
 Controller and agents speak with each other in J frames, which carry one JSON object.
 """
 
@@ -44,6 +45,7 @@ REDIRECT = b"F"
 BECOME = b"P"
 TTY = b"T"
 HANDLE_SIGNALS = b"H"
+AGAIN = b"A"
 
 JSON = b"J"
 

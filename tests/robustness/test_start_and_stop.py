@@ -8,6 +8,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,28 @@ def test_a_job_outlives_stop(engine: Engine, run: Run, tmp_path: Path) -> None:
     assert state(run, job) == "FAILED"
     assert "ExitCode=3:0" in run("scontrol", "show", "job", job)[1]
     assert (tmp_path / "work" / f"slurm-{job}.out").read_text() == "rc=0\n"
+
+
+def test_a_controller_whose_environment_was_removed_gives_way_to_another(
+    engine: Engine, run: Run, tmp_path: Path
+) -> None:
+    venv = Path(sys.executable).parent.parent
+    copy = tmp_path / "venv"
+    (copy / "bin").mkdir(parents=True)
+    shutil.copy(venv / "pyvenv.cfg", copy)
+    (copy / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    (copy / "lib").symlink_to(venv / "lib")
+    go = tmp_path / "go"
+    code, out, _ = run("sbatch", "--parsable", "--wrap", f"until [ -e {go} ]; do sleep 0.1; done",
+                       env={"SLURMSKY_PYTHON": str(copy / "bin" / "python")})  # fmt: skip
+    assert code == 0
+    first = engine.controller()
+    shutil.rmtree(copy)
+    assert run("squeue", "-ho%A")[1].strip() == out.strip()
+    assert engine.controller() not in (0, first)
+    assert submit(run, "-wn2", "--wait", "--wrap", "true")
+    go.touch()
+    wait_for(lambda: state(run, out.strip()) == "COMPLETED")
 
 
 def test_a_command_after_stop_does_not_meet_the_one_that_leaves(engine: Engine, run: Run) -> None:
