@@ -363,7 +363,7 @@ class Queue:
         # Jobs that others launched do not keep us here: the next controller reads what became of them.
         if any(book.jobs[job_id].engine != FOREIGN for job_id in book.active):
             return True
-        return any(
+        return self.engine.lingers() or any(
             job.priority and job.reason != "DependencyNeverSatisfied" and job.engine != FOREIGN
             for job in (book.jobs[job_id] for job_id in book.pending)
         )

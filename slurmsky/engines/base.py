@@ -91,5 +91,8 @@ class Engine(Protocol):
     def out_of_reach(self, job_id: int) -> str:
         """Why the nodes of a running job cannot be told anything, as far as is known; "" where they can."""
 
+    def lingers(self) -> bool:
+        """Whether ended jobs still need this engine: a controller with nothing else to do stays for them."""
+
     async def close(self) -> None:
         """Leave the engine; jobs go on."""

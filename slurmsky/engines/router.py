@@ -99,6 +99,9 @@ class Router:
         name = self._of.get(job_id)
         return self._engines[name].out_of_reach(job_id) if name is not None else ""
 
+    def lingers(self) -> bool:
+        return any(engine.lingers() for engine in self._engines.values())
+
     async def close(self) -> None:
         for engine in self._engines.values():
             await engine.close()

@@ -61,7 +61,7 @@ def serve_first(node: Node) -> int:
     told, earlier = once.told(), once.earlier()
     if earlier is not None and earlier.cut:
         out.write(b"slurmsky: an earlier run's output is in SkyPilot's log of the cluster's former job alone\n")
-    jobs = [int(element.get("job_id", node.launch.job_id)) for element in node.settings.get("elements", [{}])]
+    jobs, ended = node.jobs, {**dict.fromkeys(node.ended), **told.ends}
     code = told.code(jobs)
     may_run = node.launch.script is not None and node.launch.spec.requeue is not False
     verdict, restart = judge(earlier, code >= 0, shipped, may_run)
@@ -74,7 +74,7 @@ def serve_first(node: Node) -> int:
         node.launch.restart_count = restart
         node.session = fresh_session(node.session, told.session)
         once.begin(restart)
-        return Head(node, once, listener, told.ends).run()
+        return Head(node, once, listener, ended).run()
     if verdict is Verdict.REFUSE:
         once.clear()
         once.begin(restart)
@@ -207,6 +207,10 @@ def main(argv: list[str]) -> int:
     node = Node(argv[0])
     os.umask(0o077)
     log = Log(node.session, node.rank)
+    if all(job_id in node.ended for job_id in node.jobs):
+        # SkyPilot lost sight of the cluster after the end, and launched the run anew.
+        log.write(b"slurmsky: job %d has ended before, and does not begin again\n" % node.launch.job_id)
+        return max(node.ended[job_id] for job_id in node.jobs) if "elements" not in node.settings else 0
     try:
         return serve_first(node) if node.rank == 0 else serve_other(node)
     except (rendezvous.RendezvousError, OSError, ValueError) as error:

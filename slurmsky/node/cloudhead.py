@@ -435,6 +435,8 @@ class Head:
     def _finish(self, agent: subprocess.Popen[bytes]) -> int:
         self.log.event(ev="done", ranks=sorted(self.told_all), by_signal=self.terminated)
         self.once.note(code=self.exit_code, by_signal=self.terminated)
+        if not self.terminated:
+            self.node.note_ended(dict.fromkeys(self.members, self.exit_code))
         for line, _ in self.others.values():
             line.sock.close()
         self.channel.on_close = lambda: None

@@ -33,6 +33,8 @@ COMMANDS = (
     "srun",
     "sstat",
 )
+#: a file beside what was shipped, and in the site's bucket: a line "JOB CODE" for each job that has ended
+ENDED = "ended"
 PATH_FIELDS = frozenset(("submit_dir", "work_dir", "stdin", "stdout", "stderr"))
 
 
@@ -67,6 +69,31 @@ class Node:
         self.port = 0
         self._bucket = str(self.settings["files"].get("bucket", ""))
         self._mounted = os.path.expanduser(self.settings["files"].get("mounted", ""))
+        #: the jobs of this run: the job itself, or the elements of a packed array
+        self.jobs = [int(one.get("job_id", self.launch.job_id)) for one in self.settings.get("elements", [{}])]
+        #: those that ended in an earlier launch of this run, with their exit codes
+        self.ended = self._read_ended()
+
+    def _read_ended(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for folder in filter(None, (self.folder, self._mounted)):
+            try:
+                with open(os.path.join(folder, ENDED)) as file:
+                    pairs = [line.split() for line in file]
+            except (OSError, ValueError):
+                continue
+            found.update({int(words[0]): int(words[1]) for words in pairs if len(words) == 2})
+        return found
+
+    def note_ended(self, codes: Mapping[int, int]) -> None:
+        """Write the ends of jobs into the site's bucket, where a relaunch on other nodes finds them."""
+        if self._mounted:
+            try:
+                os.makedirs(self._mounted, exist_ok=True)
+                with open(os.path.join(self._mounted, ENDED), "w") as file:
+                    file.writelines("%d %d\n" % pair for pair in codes.items())
+            except OSError:
+                pass  # the controller, which watches SkyPilot, still cancels such a launch
 
     # --- the node made ready
     def prepare(self, names: Sequence[str]) -> None:

@@ -53,6 +53,7 @@ class Cloud:
     def __init__(self, folder: Path, hidden: Path) -> None:
         self.folder, self.hidden = folder, hidden
         self.apart = False  # nodes have a network of their own, which this machine does not reach
+        self.unseen = False  # SkyPilot does not notice when a job is over
         self.lag: dict[int, float] = {}  # rank -> how late its lines come, in seconds
         self.processes: dict[int, list[asyncio.subprocess.Process]] = {}
         self.closed = False
@@ -77,7 +78,7 @@ class Cloud:
         job.become("RUNNING")
         readers = [self._read(job, node, rank) for rank, node in enumerate(nodes)]
         codes = await asyncio.gather(*readers)
-        if job.status != "RUNNING" or not codes:
+        if job.status != "RUNNING" or not codes or self.unseen:
             return  # the test has said what became of it, or is over
         bad = max(codes)
         job.log += b"\x1b[0m\x1b[32m\xe2\x9c\x93 Job finished.\x1b[0m\n"

@@ -10,6 +10,7 @@ import json
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 
@@ -36,7 +37,8 @@ class ManagedJob:
         return self.events[-1]["new_status"] if self.events else "PENDING"
 
     def become(self, status: str, reason: str = "") -> None:
-        self.events.append({"spot_job_id": self.job_id, "new_status": status, "reason": reason})
+        now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+        self.events.append({"spot_job_id": self.job_id, "new_status": status, "reason": reason, "timestamp": now})
 
 
 Fault = Callable[[str], "tuple[int, str, bytes] | None"]

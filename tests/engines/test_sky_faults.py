@@ -11,8 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cloud import namespaces_work
+from sky_server import ManagedJob
 from sky_world import World
 
+from slurmsky.engines.sky import pace
 from slurmsky.engines.sky.http import Access
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
@@ -207,3 +209,101 @@ def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> 
     assert len(world.server.jobs) == 1 and world.out == b"run\nend\n"
     ends = {(event["state"], event["exit_code"]) for event in world.told if event["ev"] == "ended"}
     assert ends == {("FAILED", 3)}
+
+
+def relaunch(world: World, job: ManagedJob, run: int) -> None:
+    """SkyPilot has new nodes for a managed job and begins it again."""
+    job.log = b""
+    world.tasks_of_jobs.append(asyncio.ensure_future(world.cloud.run(job, run=run)))
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["", "remote server"])
+@pytest.mark.parametrize("seen", ["RECOVERING", "STARTING", "RUNNING"])
+def test_a_job_that_ended_does_not_run_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, local: bool, seen: str
+) -> None:
+    """SkyPilot lost sight of the cluster after the end. ``seen``: how far its recovery is when it is noticed."""
+    monkeypatch.setattr(Access, "local", local)
+    ran = world.home.parent / "ran"
+
+    async def what(world: World) -> None:
+        world.cloud.unseen = True  # SkyPilot does not notice that the job is over
+        await begun(world, "#!/bin/bash\necho run; echo x >> $RAN\n", environment=GO | {"RAN": str(ran)})
+        await world.until(world.ended)
+        await asyncio.gather(*world.tasks_of_jobs)
+        job = world.server.jobs[0]
+        assert not job.cancelled and world.engine.lingers()
+        job.become("RECOVERING", "Cluster preempted or failed, recovering")
+        if seen != "RECOVERING":
+            job.become(seen)
+        if local:
+            relaunch(world, job, 1)
+        await world.until(lambda: job.cancelled)
+        await asyncio.gather(*world.tasks_of_jobs)
+        job.become("CANCELLED")
+        await world.until(lambda: not world.engine.lingers())
+
+    world.play(what)
+    assert ran.read_text() == "x\n" and world.out == b"run\n"
+    assert [event["state"] for event in world.told if event["ev"] == "ended"] == ["COMPLETED"]
+    assert "REQUEUED" not in states(world)
+
+
+def test_another_controller_watches_a_job_that_ended(world: World) -> None:
+    async def what(world: World) -> None:
+        world.cloud.unseen = True
+        await begun(world, "#!/bin/bash\necho run\n")
+        await world.until(world.ended)
+        await world.until(world.engine.lingers)
+        await world.engine.close()
+        world.start_engine()
+        await world.engine.recover([])
+        job = world.server.jobs[0]
+        assert world.engine.lingers()
+        job.become("RECOVERING")
+        await world.until(lambda: job.cancelled)
+        job.become("CANCELLED")
+        await world.until(lambda: not world.engine.lingers())
+        await world.engine.close()
+        world.start_engine()
+        await world.engine.recover([])
+        assert not world.engine.lingers()
+
+    world.play(what)
+
+
+def test_an_end_is_repeated_to_a_controller_that_did_not_commit_it(world: World) -> None:
+    """SkyPilot begins the job again meanwhile: its log has nothing of the first run any more."""
+
+    async def what(world: World) -> None:
+        world.cloud.unseen = True
+        await begun(world, "#!/bin/bash\necho run; exit 3\n")
+        await world.until(world.ended)
+        await world.engine.close()
+        job = world.server.jobs[0]
+        job.become("RECOVERING")
+        job.log = b""
+        world.told.clear()
+        world.start_engine()
+        await world.engine.recover([THE_JOB])
+        await world.until(lambda: world.ended() and job.cancelled)
+
+    world.play(what)
+    assert (world.ended()["state"], world.ended()["exit_code"]) == ("FAILED", 3) and not states(world)
+
+
+def test_nodes_that_are_not_yet_down_are_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "GONE_POLL_S", 0.1)
+
+    async def what(world: World) -> None:
+        await begun(world, "#!/bin/bash\necho run\n")
+        job = world.server.jobs[0]
+        job.record["schedule_state"] = "ALIVE"
+        await world.until(lambda: job.status == "SUCCEEDED")
+        asked = world.server.requests.count("/jobs/queue/v2")
+        await world.until(lambda: world.server.requests.count("/jobs/queue/v2") > asked + 3)
+        assert world.engine.lingers()
+        job.record["schedule_state"] = "DONE"
+        await world.until(lambda: not world.engine.lingers())
+
+    world.play(what)

@@ -394,6 +394,10 @@ class LocalEngine:
         """Agents of this machine can be told, or are started for it."""
         return ""
 
+    def lingers(self) -> bool:
+        """Agents clean up after a job before they report its end."""
+        return False
+
     async def close(self) -> None:
         """Leave the agents: each exits as soon as it has no job."""
         self._closing = True

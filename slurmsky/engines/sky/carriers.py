@@ -49,6 +49,9 @@ class Carrier(Protocol):
     async def release(self, record: Record) -> None:
         """The job is over by itself: whatever of it would stay is given back. Raises SkyError."""
 
+    def lingers(self, record: Record) -> bool:
+        """Whether SkyPilot still has the run after ``release``, and takes its nodes down in its own time."""
+
     def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
         """The job's log as it comes. Raises SkyError when it is cut off."""
 
@@ -86,16 +89,26 @@ class ManagedJobs:
             await self.cancelled.add(record.managed_job_id)
 
     async def release(self, record: Record) -> None:
-        """SkyPilot does it by itself."""
+        """SkyPilot does it automatically."""
+
+    def lingers(self, record: Record) -> bool:
+        return bool(record.managed_job_id)
 
     def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
         return self.client.logs(record.managed_job_id, follow=follow)
 
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:
-        events = await self.client.events(record.managed_job_id, limit=1)
+        """Of an ended run RECOVERING counts, even one that SkyPilot has completed since the last question."""
+        events = await self.client.events(record.managed_job_id, limit=1 if record.open else 10)
         if not events:
             return "", ""
-        return str(events[0].get("new_status", "")), str(events[0].get("reason") or "")
+        newest = events[0]
+        if record.open:
+            record.heard_at = str(newest.get("timestamp") or "")
+        elif newest.get("new_status") == "RUNNING":
+            late = (event for event in events if str(event.get("timestamp") or "") > record.heard_at)
+            newest = next((event for event in late if event.get("new_status") == "RECOVERING"), newest)
+        return str(newest.get("new_status", "")), str(newest.get("reason") or "")
 
 
 class Clusters:
@@ -158,6 +171,9 @@ class Clusters:
         except Rejected as error:
             if "DoesNotExist" not in error.kind and not any(word in str(error) for word in _NO_SUCH):
                 raise
+
+    def lingers(self, record: Record) -> bool:
+        return False
 
     def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
         return self.client.cluster_logs(record.name, record.managed_job_id, follow=follow)

@@ -13,6 +13,7 @@ from ...model.allocation import Launch
 from ...model.job import Job, Node
 from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState
+from ...node.once import exit_code
 from ...site import Site
 from ...translate.components import plan_all
 from ...translate.notes import Refused
@@ -21,6 +22,7 @@ from ..base import EngineError, Event, OnEvent, Unable
 from . import control, letters, pace, packs, prices, shipment
 from .carriers import Carrier, Clusters, ManagedJobs
 from .contact import Contact
+from .ended import EndedRuns
 from .following import Followers
 from .gather import Gatherer
 from .http import Client, Rejected, SkyError, WrongVersion
@@ -28,7 +30,7 @@ from .launching import Launcher, NotLaunched
 from .preparing import prepare, prepare_together, task_of
 from .states import TERMINAL, Answer, States
 from .together import Together
-from .watch import Record, Watch
+from .watch import Member, Record, Watch
 
 log = logging.getLogger("slurmsky.sky")
 
@@ -52,10 +54,12 @@ class SkyEngine:
         self._arrays: dict[int, Gatherer[Launch]] = {}  # elements that begin together, by their array
         self._starting: dict[int, asyncio.Future[None]] = {}  # jobs that are being packed
         self._tasks: set[asyncio.Task[None]] = set()
-        self._states = States(
-            client, site.sky.queue_poll_s, self._watches, self._carrier, self._heard, self._heard_nothing
-        )
         self._launcher = Launcher(self._carrier)
+        self._ended = EndedRuns(self.folder / "ended", self._launcher.cancel)
+        self._states = States(
+            client, site.sky.queue_poll_s, lambda: [*self._watches.values(), *self._ended], self._carrier,
+            self._heard, self._heard_nothing, self._heard_late, self._ended.gone,
+        )  # fmt: skip
         self._followers = Followers(self._carrier, self._states)
 
     # --- what the controller asks
@@ -83,7 +87,7 @@ class SkyEngine:
         pointer = self._pointer(launch.job_id, launch.restart_count)
         if pointer.exists():
             self._find_again(Path(pointer.read_text()))
-            self._watches[launch.job_id].record.member(launch.job_id).ended = False
+            self._repeat_end(self._watches[launch.job_id].record.member(launch.job_id))
             return
         if packs.first_run(launch):
             gatherer = self._arrays.setdefault(launch.array_job_id, Gatherer(self._start_elements))
@@ -214,15 +218,25 @@ class SkyEngine:
             elif not pointers:
                 self._on_event({"ev": "missing", "job_id": job.job_id, "run": job.restarts})
             if job.job_id in self._watches:
-                # It may have ended before, but who was told may have died with the message.
-                self._watches[job.job_id].record.member(job.job_id).ended = False
+                self._repeat_end(self._watches[job.job_id].record.member(job.job_id))
+        for folder in self._ended.remembered():
+            self._watch_ended(Watch.load(folder, self._tell))
+
+    def _repeat_end(self, member: Member) -> None:
+        """Report a member's end again: the controller may have died before it committed the first report."""
+        if member.end:
+            self._on_event(dict(member.end))
+        else:
+            member.ended = False  # reported by a version that did not store it: read it from the log again
 
     def _find_again(self, folder: Path) -> None:
         watch = Watch.load(folder, self._tell)
         self._take_letters(watch)
         for job_id in watch.record.members:
             self._watches[int(job_id)] = watch
-        if watch.record.phase == "over":
+        if watch.record.phase == "ending":
+            self._watch_ended(watch)
+        elif watch.record.phase == "over":
             self._spawn(self._last_look(watch))
         else:
             self._spawn(self._live(watch))
@@ -258,6 +272,10 @@ class SkyEngine:
     def names(self) -> set[str]:
         """The names at SkyPilot of all that this engine has launched, or is about to, and still follows."""
         return {watch.record.name for watch in self._watches.values()}
+
+    def lingers(self) -> bool:
+        """Whether SkyPilot has not taken down the nodes of all ended jobs."""
+        return bool(self._ended)
 
     def nodes(self) -> list[Node]:
         """SkyPilot's nodes exist as long as their jobs; the controller knows those from ``started``."""
@@ -350,15 +368,20 @@ class SkyEngine:
         member = watch.record.member(job_id)
         if member.ended:
             return
-        member.ended = True
+        facts = {"state": state, "exit_code": code, "exit_signal": exit_signal, "reason": reason}
+        facts["run"], facts["node"] = watch.record.restart, ""
+        event = {"ev": "ended", "time": time.time(), "seq": 0, **more, "job_id": job_id, **facts}
+        member.ended, member.end = True, event
+        try:
+            shipment.note_end(watch.folder / "ship", job_id, exit_code(event))
+        except OSError as error:
+            log.warning("job %d: its end is not in what a relaunch reads: %s", job_id, error)
         watch.save()
         if not watch.record.open:
             self._leave(watch)
             for message in watch.returns.messages:
                 watch.returns.append(f"slurmsky: {message}\n")
-        facts = {"state": state, "exit_code": code, "exit_signal": exit_signal, "reason": reason}
-        facts["run"], facts["node"] = watch.record.restart, ""
-        self._on_event({"ev": "ended", "time": time.time(), "seq": 0, **more, "job_id": job_id, **facts})
+        self._on_event(event)
 
     def _end_all(self, watch: Watch, state: str, exit_code: int, reason: str, comment: str = "") -> None:
         """Tell the end of all members that have not ended."""
@@ -419,8 +442,15 @@ class SkyEngine:
             if not await self._followers.follow(watch):
                 await self._last_look(watch)
             await self._launcher.release(watch)
+            if record.phase == "ending":
+                self._watch_ended(watch)
         except EngineError as error:
             self._end_all(watch, "FAILED", 1, "JobLaunchFailure", str(error))
+
+    def _watch_ended(self, watch: Watch) -> None:
+        """Watch a run that has ended for us until SkyPilot has taken its nodes down."""
+        self._ended.add(watch)
+        self._states.begin()
 
     async def _launch(self, watch: Watch) -> bool:
         """False: it is over already."""
@@ -483,6 +513,9 @@ class SkyEngine:
         if not seen.state.finished and not record.started:
             coming = JobFlag.CONFIGURING in seen.flags or seen.state is JobState.RUNNING
             self._state(record, "CONFIGURING" if coming else "PENDING", seen.reason, record.said)
+
+    def _heard_late(self, watch: Watch, answer: Answer) -> None:
+        self._spawn(self._ended.heard(watch, answer))
 
     def _heard_nothing(self, watch: Watch, why: str) -> None:
         self._state(watch.record, "PENDING", "Resources", why)

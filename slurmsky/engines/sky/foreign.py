@@ -257,6 +257,10 @@ class ForeignJobs:
         """They are not told anything anyway."""
         return ""
 
+    def lingers(self) -> bool:
+        """SkyPilot's own jobs need no one here."""
+        return False
+
     async def close(self) -> None:
         """Jobs go on."""
 

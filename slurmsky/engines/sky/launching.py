@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from ..base import EngineError
@@ -71,9 +72,11 @@ class Launcher:
         await self._insist(watch, self._carrier(watch.record).cancel)
 
     async def release(self, watch: Watch) -> None:
-        """It is over: what it had is given back, now or when the server answers again. Raises SkyError."""
-        await self._insist(watch, self._carrier(watch.record).release)
-        watch.record.phase = "over"
+        """Return the nodes of an ended run, now or when the server answers again. Raises SkyError."""
+        carrier = self._carrier(watch.record)
+        await self._insist(watch, carrier.release)
+        watch.record.phase = "ending" if carrier.lingers(watch.record) else "over"
+        watch.record.ended_at = time.time()
         watch.save()
 
     async def _insist(self, watch: Watch, what: Callable[[Record], Awaitable[None]]) -> None:

@@ -14,6 +14,10 @@ MANY = 6  # from so many jobs on, the queue is read as a whole
 FOLLOWERS = 40  # logs read at a time; a server has 128 threads for all its users (requests/executor.py)
 HOLD_S = 60.0  # how long one of them is held while other jobs wait for their turn
 LOG_END_S = 60.0  # a log that does not end so long after its job is left: who kept it open may be dead
+CANCEL_AGAIN_S = 60.0  # after a cancel of an ended job that SkyPilot runs again, while it still does
+GONE_POLL_S = 60.0  # between two reads of the queue for ended jobs whose nodes SkyPilot takes down
+ENDING_SOON_S = 600.0  # so long an ended job is asked about every POLL_S, later every RUNNING_POLL_S
+ENDED_MOST_S = 86400.0  # an ended job is watched no longer than that
 LOG_FETCH_S: tuple[float, ...] = (0, 5, 15, 30, 60)  # pauses before the reads of an ended job's log
 RETRY_S: tuple[float, ...] = (1, 2, 5, 10, 20, 30, 60)  # pauses after failures; the last one again and again
 

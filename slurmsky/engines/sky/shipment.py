@@ -20,6 +20,7 @@ from typing import Any
 
 from ...model.allocation import Launch
 from ...node import files
+from ...node.cloudnode import ENDED
 from ...node.launches import settings_of
 from ..base import EngineError
 from . import certificates, letters, pyz
@@ -177,6 +178,13 @@ def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank:
             if element["job_id"] in unfinished
         ]
     _private(path, json.dumps(settings).encode())
+
+
+def note_end(folder: Path, job_id: int, code: int) -> None:
+    """Append a job's end to what a relaunch by a local API server reads: its script does not begin again."""
+    descriptor = os.open(folder / ENDED, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{job_id} {code}\n")
 
 
 def ship_again(folder: Path, record: Record) -> None:

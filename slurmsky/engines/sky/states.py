@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ...translate import status as sky_status
 from . import pace
@@ -42,6 +42,7 @@ TERMINAL = frozenset(
         "GONE",
     )
 )
+_AT_SKYPILOT = ("launched", "ending")  # phases of a run that SkyPilot has
 
 
 class Answer(NamedTuple):
@@ -67,19 +68,22 @@ class Answer(NamedTuple):
 class States:
     """Keeps the statuses in the records of ``watches`` up to date.
 
-    ``on_news(watch, answer, moved)`` is told of every answer that is another than the one before, of jobs that
-    have not ended for us; ``moved``: its status is another, too. ``on_silence(watch, why)``: SkyPilot was asked
-    and does not answer.
+    ``on_news(watch, answer, moved)`` receives each answer that differs from the one before, of jobs that
+    have not ended for us; ``moved``: the status differs, too. ``on_late(watch, answer)`` receives each answer about
+    a run that has ended for us, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down.
+    ``on_silence(watch, why)``: SkyPilot does not answer.
     """
 
     def __init__(
         self,
         client: Client,
         queue_poll_s: float,
-        watches: Mapping[int, Watch],
+        watches: Callable[[], Iterable[Watch]],
         carrier: Callable[[Record], Carrier],
         on_news: Callable[[Watch, Answer, bool], None],
         on_silence: Callable[[Watch, str], None],
+        on_late: Callable[[Watch, Answer], None],
+        on_gone: Callable[[Watch], None],
     ) -> None:
         self._client = client
         self._queue_poll_s = queue_poll_s
@@ -87,6 +91,8 @@ class States:
         self._carrier = carrier
         self._on_news = on_news
         self._on_silence = on_silence
+        self._on_late = on_late
+        self._on_gone = on_gone
         self._poller: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -114,8 +120,9 @@ class States:
     def _active(self) -> list[Watch]:
         return [
             watch
-            for watch in dict.fromkeys(self._watches.values())  # those of many jobs once
-            if watch.record.phase == "launched" and watch.record.status not in TERMINAL
+            for watch in dict.fromkeys(self._watches())  # those of many jobs once
+            if watch.record.phase == "ending"
+            or (watch.record.phase == "launched" and watch.record.status not in TERMINAL)
         ]
 
     async def _poll(self) -> None:
@@ -125,11 +132,14 @@ class States:
             now = time.monotonic()
             try:
                 managed = [watch for watch in active if not watch.record.cluster]
-                if len(managed) >= pace.MANY:
-                    if now - last_queue >= self._queue_poll_s:
+                ending = [watch for watch in managed if watch.record.status in TERMINAL]
+                many = len(managed) - len(ending) >= pace.MANY
+                if many or ending:
+                    if now - last_queue >= (self._queue_poll_s if many else pace.GONE_POLL_S):
                         last_queue = now
-                        await self._ask_all(managed)
-                    active = [watch for watch in active if watch.record.cluster]
+                        await self._ask_all(managed if many else ending)
+                    asked = managed if many else ending
+                    active = [watch for watch in active if watch not in asked]
                 due = [watch for watch in active if now - watch.last_poll >= _gap_s(watch)]
                 if due:
                     await self._ask_one(min(due, key=lambda watch: watch.last_poll))
@@ -142,10 +152,10 @@ class States:
         watch.last_poll = time.monotonic()
         record = watch.record
         asked = record.managed_job_id
-        if record.phase != "launched":
+        if record.phase not in _AT_SKYPILOT:
             return
         found = await self._carrier(record).status(record, not watch.following)
-        if (record.phase, record.managed_job_id) == ("launched", asked):
+        if record.phase in _AT_SKYPILOT and record.managed_job_id == asked:
             self._take(watch, Answer(*found))
 
     async def _ask_all(self, active: Sequence[Watch]) -> None:
@@ -153,16 +163,19 @@ class States:
         by_id = {record.get("job_id"): record for record in records}
         for watch in active:
             found = by_id.get(watch.record.managed_job_id)
-            if found and watch.record.phase == "launched":
+            if found and watch.record.phase in _AT_SKYPILOT:
                 words = (found.get(name) for name in ("status", "failure_reason", "details", "schedule_state"))
                 self._take(watch, Answer(*(str(word or "") for word in words)))
+            if watch.record.phase == "ending" and _nothing_left(watch.record, found):
+                self._on_gone(watch)
 
     def _take(self, watch: Watch, answer: Answer) -> None:
         """The first terminal status is latched: SkyPilot may show FAILED_CONTROLLER over a success."""
         record = watch.record
         if not answer.status or record.status in TERMINAL:
             return
-        if (answer.status, answer.said) == (record.status, record.said):
+        same = (answer.status, answer.said) == (record.status, record.said)
+        if same and record.open:
             return
         moved = answer.status != record.status
         record.status, record.said = answer.status, answer.said
@@ -170,13 +183,27 @@ class States:
             record.failure = answer.failure
             if watch.reading is not None:
                 asyncio.get_running_loop().call_later(pace.LOG_END_S, watch.reading.cancel)
-        watch.save()
+        if not same:
+            watch.save()
         if record.open:
             self._on_news(watch, answer, moved)
+        else:
+            self._on_late(watch, answer)
+
+
+def _nothing_left(record: Record, found: Mapping[str, Any] | None) -> bool:
+    """Whether SkyPilot is done with an ended run, or does not list it any more."""
+    if found is None or time.time() - record.ended_at > pace.ENDED_MOST_S:
+        return True
+    return record.status in TERMINAL and str(found.get("schedule_state") or "DONE") == "DONE"
 
 
 def _gap_s(watch: Watch) -> float:
     """How long after one question for a job's state the next one is due."""
+    if watch.record.phase == "ending" and time.time() - watch.record.ended_at < pace.ENDING_SOON_S:
+        return pace.POLL_S
+    if not watch.record.open:
+        return pace.RUNNING_POLL_S
     if watch.record.cluster or (watch.record.started and watch.following):
         return pace.RUNNING_POLL_S
     return pace.POLL_S

@@ -26,6 +26,7 @@ class Member:
     ended: bool = False  # the controller was told so
     cancel: str = ""  # the state asked for by terminate(), "" = not asked
     acked: int = 0  # agent's seq that the controller has committed
+    end: dict[str, Any] = field(default_factory=dict)  # the event that reported its end
 
 
 @dataclass
@@ -41,10 +42,12 @@ class Record:
     submit_dir: str = "/"
     umask: int = 0o022
     requeue: bool = True
-    phase: str = "new"  # new | launching | launched | over
+    phase: str = "new"  # new | launching | launched | ending (for SkyPilot; it ended for us) | over
     status: str = ""  # SkyPilot's, as seen last
     said: str = ""  # ... and what it said with it
     failure: str = ""  # ... of its end
+    heard_at: str = ""  # the server's time of the latest status while the job had not ended
+    ended_at: float = 0.0  # epoch second at which the phase "ending" began
     control: str = ""  # host:port of the first node
     together: str = ""  # folder that it shares with others of one request, "" = it is launched alone
     rank: int = 0  # ... and its place among them
