@@ -12,6 +12,7 @@ from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState
 from ..node import limits, wire
+from ._forecast import forecast
 from ._surroundings import submitter
 from .sbatch import job_environment
 
@@ -48,6 +49,8 @@ async def allocate(ctx: Context, specs: Sequence[JobSpec], quiet: bool, immediat
     job.alloc_pid = ctx.request.pid
     queue.book.touch(job)
     queue.schedule_now()
+    if not quiet:
+        forecast(ctx, job)
     if job.state is JobState.PENDING:
         why = waits_for(job)
         if immediate_s is not None and immediate_s <= 1:

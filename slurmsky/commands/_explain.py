@@ -192,8 +192,8 @@ def _objection(ctx: Context, specs: Sequence[JobSpec]) -> str:
         for spec in specs:
             account = account_of(ctx.queue.book, spec, who)
             ctx.queue.book.policy.qos_of(spec.qos, account)
-            check(ctx.queue.site.cluster, spec, ctx.queue.clock())
-            reason = outgrown(ctx.queue.site.cluster, spec)
+            check(ctx.queue.book.cluster, spec, ctx.queue.clock())
+            reason = outgrown(ctx.queue.book.cluster, spec)
             if reason:
                 return f"would wait for ever ({reason}): its partition has fewer nodes or CPUs than it asks for"
     except SlurmError as error:

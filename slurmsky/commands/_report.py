@@ -46,7 +46,7 @@ def nodes_and_cluster(ctx: Context) -> tuple[Mapping[str, Node], ClusterConfig]:
     """
     infra = ctx.queue.infra
     if infra is None:
-        return ctx.queue.book.nodes, ctx.queue.book.cluster
+        return ctx.queue.book.shown()
     infra.wanted()
     return infra.nodes(), infra.cluster()
 

@@ -21,6 +21,7 @@ from ..options import submit as options
 from ..options.errors import failure
 from ..site import modulecommand
 from ._command import error_exit, refused, streaming
+from ._forecast import forecast
 from ._foresight import warnings as foresee
 from ._report import known_cluster
 from ._surroundings import submitter, surroundings
@@ -82,6 +83,7 @@ async def main(ctx: Context) -> int:
         else:
             on = f" on cluster {queue.site.cluster.name}" if specs[0].clusters else ""
             ctx.out(f"Submitted batch job {job.job_id}{on}\n")
+        forecast(ctx, job, choice.path or "SCRIPT")
     return await _wait(ctx, job) if flags.wait else 0
 
 

@@ -16,12 +16,14 @@ from ..model.job import Job, Node, Step
 from ..model.spec import JobSpec
 from ..model.states import JobFlag, JobState, NodeFlag, NodeState
 from ..report.diag import Counters
+from ..site import assumed
 from . import partitions
 from .dependencies import Targets
 from .policy import Policy
 from .reservations import Reservations
 from .resources import NodeUse, partition_nodes
 from .store import Store
+from .virtual import VirtualNodes, cluster_of
 
 #: the Slurm release whose behaviour is kept
 RELEASE = "25.11.0"
@@ -38,6 +40,7 @@ class Book:
         accounts: tuple[str, ...] = (),
     ) -> None:
         self.cluster = cluster = partitions.applied(store, cluster)
+        self.virtual = VirtualNodes(cluster)
         self.accounts = accounts
         self.store = store
         self.clock = clock
@@ -76,6 +79,7 @@ class Book:
             elif holds_allocation(job):
                 self.book_shares(job)
         self._load_targets()
+        self.assume(name for job_id in (*self.pending, *self.active) for name in self.jobs[job_id].partition.split(","))
         self._finished = deque(sorted(self._finished))
 
     def _load_targets(self) -> None:
@@ -122,6 +126,20 @@ class Book:
         self.ranked = self.policy.active or any(part.priority_tier != 1 for part in cluster.partitions)
         for name, node in self.nodes.items():
             node.partitions = tuple(part.name for part in cluster.partitions if name in part.nodes)
+
+    def assume(self, names: Iterable[str]) -> None:
+        """Add partitions that jobs name and nothing describes, where the cluster is open to any name."""
+        cluster = assumed.with_partitions(self.cluster, names)
+        if cluster is not self.cluster:
+            self._have_partitions(cluster)
+
+    def shown(self) -> tuple[dict[str, Node], ClusterConfig]:
+        """The nodes and the cluster as users see them: with the virtual nodes of the jobs that run."""
+        if self.virtual.machine is None:
+            return self.nodes, self.cluster
+        names = tuple(part.name for part in self.cluster.partitions)
+        nodes = self.virtual.nodes(self.nodes, [self.jobs[job_id] for job_id in sorted(self.active)], names)
+        return nodes, cluster_of(self.cluster, nodes)
 
     def put_partition(self, config: PartitionConfig, state: str = "") -> None:
         """Make or change a partition, and say its state ("": as it was). Raises StoreError."""
@@ -296,7 +314,7 @@ class Book:
     def book_shares(self, job: Job) -> None:
         """Take the nodes, CPUs, devices and licences of a starting job."""
         exclusive = job.spec.whole_nodes
-        for share in job.shares:
+        for share in self.virtual.hold(job, self.uses):
             use = self.uses.get(share.name)
             if use is not None:
                 use.take(job.job_id, share, exclusive, job.partition)
@@ -306,7 +324,7 @@ class Book:
 
     def free_shares(self, job: Job) -> None:
         """Give them back."""
-        for share in job.shares:
+        for share in self.virtual.release(job):
             use = self.uses.get(share.name)
             if use is not None and job.job_id in use.jobs:
                 use.give(job.job_id, share, job.partition)

@@ -249,6 +249,15 @@ class Policy:
                 return reason
         return ""
 
+    def never(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
+        """The limit that the job is over even while nothing else runs; "" where there is none."""
+        if not self.active:
+            return ""
+        shares = find_shares()
+        use = use_of(job.spec, shares)
+        sources = self.sources(job.qos, job.account, partition)
+        return next(filter(None, (self._never(source, job, use, shares) for source in sources)), "")
+
     def _numbers(self, source: Source, job: Job) -> str:
         for name, (whose, *words) in RUNNING.items():
             if source.has(name) and self._use(source, whose, job).jobs >= getattr(source.limits, name):

@@ -24,6 +24,7 @@ from .madetoorder import cloud_shares, ordered_shares
 from .reservations import RESERVED
 from .resources import NodeUse, consumes_memory, place, too_big
 from .submit import limit_in, split_element
+from .virtual import Fit
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Scheduler:
         self.on_pass: Callable[[], None] = lambda: None
         self.packs = packs  # an array's engine keeps its %N itself, and is given all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
+        self._fits: dict[int, tuple[JobSpec, Fit]] = {}
         self.consume_memory = consumes_memory(book.cluster)
 
     def demand(self, spec: JobSpec) -> Demand:
@@ -74,6 +76,15 @@ class Scheduler:
             if len(self._demands) > 5000:
                 self._demands.clear()
             known = self._demands[id(spec)] = (spec, demand_of(spec))
+        return known[1]
+
+    def fit(self, spec: JobSpec) -> Fit:
+        """The demand of a spec on the nodes of this machine, remembered while the spec lives."""
+        known = self._fits.get(id(spec))
+        if known is None or known[0] is not spec:
+            if len(self._fits) > 5000:
+                self._fits.clear()
+            known = self._fits[id(spec)] = (spec, self.book.virtual.fit(self.demand(spec)))
         return known[1]
 
     def uses(self, partition: str) -> list[NodeUse]:
@@ -161,8 +172,8 @@ class Scheduler:
             if lacking:
                 reason = ("Licenses", "")
                 continue
-            demand = self.demand(job.spec).within(partition)
             if not self.places_in(name):
+                demand = self.demand(job.spec).within(partition)
                 element = self._element(job)
                 if element is None:
                     self._wait(job, "Dependency", "")
@@ -171,6 +182,8 @@ class Scheduler:
                 ordered = ordered_shares(demand, element.spec, partition, element.job_id)
                 self._take(element, ordered, plan, launched=True)
                 return True
+            fit = self.fit(job.spec)
+            demand = fit.demand.within(partition)
             every = self.uses(name)
             nodes = self.book.reservations.open_to(job, every, now)
             shares = place(demand, nodes, self.consume_memory)
@@ -190,7 +203,8 @@ class Scheduler:
                     if start is not None:
                         job.start_time = start
                 continue
-            objection = self._refused(job, partition, shares)
+            placed = self.book.virtual.placed(fit, shares)
+            objection = self._refused(job, partition, placed)
             if objection:
                 reason = (objection, "")
                 continue
@@ -209,7 +223,7 @@ class Scheduler:
                 element.time_limit_min = limit_in(self.book, element, partition)
             element.time_limit_min = shortened or element.time_limit_min
             element.sched_main = name not in blocked
-            self._take(element, shares, plan)
+            self._take(element, placed, plan)
             return True
         self._wait(job, *reason)
         return False
@@ -244,6 +258,10 @@ class Scheduler:
         if not self.places_in(leader.partition):
             self._het_on_cloud(components, plan)
             return
+        together = self.book.virtual.together([self.demand(part.spec) for part in components])
+        if together is not None:
+            self._het_virtual(components, together, now, plan)
+            return
         taken: list[tuple[Job, list[NodeShare]]] = []
         # Components get nodes of their own (backfill.c _het_job_start_now), where there are that many at all.
         apart = sum(self.demand(part.spec).min_nodes for part in components) <= len(self.book.nodes)
@@ -258,7 +276,7 @@ class Scheduler:
                 if reason is None and not self._lacking_license(part.spec):
                     free = self.book.reservations.open_to(part, self.uses(name), now)
                     uses = [use for use in free if use.config.name not in used]
-                    shares = place(self.demand(part.spec).within(partition), uses, self.consume_memory)
+                    shares = place(self.fit(part.spec).demand.within(partition), uses, self.consume_memory)
                     if (
                         shares is not None
                         and name in blocked
@@ -281,6 +299,23 @@ class Scheduler:
             part.state = JobState.RUNNING
             self.book.touch(part)
             plan.starts.append((part, shares))
+
+    def _het_virtual(self, components: Sequence[Job], fits: Sequence[Fit], now: float, plan: Plan) -> None:
+        """Start components that are too large for this machine on virtual nodes, or none of them."""
+        leader = components[0]
+        reason: tuple[str, str] | None = None
+        for part in components:
+            part.partition = part.partition.split(",")[0]
+            partition = self.book.cluster.partition(part.partition)
+            reason = reason or (self._partition_limit(part, partition) if partition is not None else ("Resources", ""))
+        nodes = self.book.reservations.open_to(leader, self.uses(leader.partition), now)
+        real = None if reason else place(fits[0].demand, nodes, self.consume_memory)
+        if real is None:
+            for part in components:
+                self._wait(part, *(reason or ("Resources", "")))
+            return
+        for part, fit in zip(components, fits, strict=True):
+            self._take(part, self.book.virtual.placed(fit, []), plan)
 
     def _het_on_cloud(self, components: Sequence[Job], plan: Plan) -> None:
         """Nodes made to order: they all come together, or wait together."""
@@ -365,6 +400,15 @@ class Scheduler:
         return None
 
     def _partition_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
+        """Why the job waits whatever nodes are free."""
+        return (
+            self._lasting_limit(job, partition)
+            or self._policy(job, partition)
+            or (None if self.places_in(partition.name) else self.money(job, partition))
+        )
+
+    def _lasting_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
+        """What keeps the job out of the partition until somebody changes one of them."""
         state = self.book.partition_states.get(partition.name, partition.state).upper()
         if state == "DOWN":
             return ("PartitionDown", "")
@@ -374,13 +418,31 @@ class Scheduler:
         if refused:
             return refused
         if not self.places_in(partition.name):
-            return self._cloud_limit(job, partition)
-        reason = too_big(
-            self.demand(job.spec), partition, self.book.partition_nodes[partition.name], len(self.book.cluster.nodes)
-        )
+            return self._cloud_limit(job, partition) or self._time_limit(job, partition)
+        fitted, nodes = self.fit(job.spec).demand, self.book.partition_nodes[partition.name]
+        reason = too_big(fitted, partition, nodes, len(self.book.cluster.nodes))
         if reason:
             return (reason, "")
-        return self._time_limit(job, partition) or self._policy(job, partition)
+        return self._time_limit(job, partition)
+
+    def stuck(self, job: Job) -> str:
+        """The reason why a job can never start as it is and the cluster is; "" where it can, or may."""
+        if job.state is not JobState.PENDING or job.priority == 0:
+            return ""
+        if job.dependency:
+            verdict = dependencies.evaluate(job.dependency, job, self.lookup, self._singletons(job), self.book.clock())
+            if verdict.state == "never":
+                return "DependencyNeverSatisfied"
+        reason = ""
+        for name in job.partition.split(","):
+            partition = self.book.cluster.partition(name)
+            if partition is None:
+                continue
+            limit = self._lasting_limit(job, partition)
+            reason = limit[0] if limit else self.book.policy.never(job, partition, self._asked(job, partition))
+            if not reason:
+                return ""
+        return reason
 
     def _refused(self, job: Job, partition: PartitionConfig, shares: list[NodeShare]) -> str:
         return self.book.policy.objection(job, partition, lambda: shares)
@@ -389,22 +451,21 @@ class Scheduler:
         """What QOS and account say of the job as it was asked for; what it gets is looked at once it is known."""
         if not self.book.policy.active:
             return None
-        demand = self.demand(job.spec)
-
-        def asked() -> list[NodeShare]:
-            if self.places_in(partition.name):
-                return cloud_shares(demand, job.job_id)
-            return ordered_shares(demand, job.spec, partition, job.job_id)
-
-        reason = self.book.policy.objection(job, partition, asked)
+        reason = self.book.policy.objection(job, partition, self._asked(job, partition))
         return (reason, "") if reason else None
+
+    def _asked(self, job: Job, partition: PartitionConfig) -> Callable[[], list[NodeShare]]:
+        demand = self.demand(job.spec)
+        if self.places_in(partition.name):
+            return lambda: cloud_shares(demand, job.job_id)
+        return lambda: ordered_shares(demand, job.spec, partition, job.job_id)
 
     def _cloud_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         """Limits that also hold where nodes are made to order: those that the site wrote down."""
         demand = self.demand(job.spec)
         if max(demand.min_nodes, partition.min_nodes) > partition.max_nodes:
             return ("PartitionNodeLimit", "")
-        return self._time_limit(job, partition) or self._policy(job, partition) or self.money(job, partition)
+        return None
 
     def _time_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         limit = job.time_limit_min
@@ -417,6 +478,8 @@ class Scheduler:
         if not spec.licenses:
             return False
         total = dict(self.book.cluster.licenses)
+        if self.book.cluster.open and not total:
+            return False
         return any(
             self.book.licenses_used.get(name, 0) + count > total.get(name, 0)
             for name, count in licenses.parse(spec.licenses).counts
@@ -470,7 +533,7 @@ class Scheduler:
         ends = []
         for job_id in self.book.active:
             job = self.book.jobs[job_id]
-            if any(share.name in names for share in job.shares):
+            if any(share.name in names for share in self.book.virtual.held(job)):
                 limit = job.time_limit_min
                 if JobFlag.COMPLETING in job.flags:
                     end = now
@@ -495,7 +558,7 @@ class Scheduler:
         """Plan the start of the first job of a partition that finds no room."""
         future = {use.config.name: use.copy() for use in nodes}
         for end, running in self._ends(now, set(future)):
-            for share in running.shares:
+            for share in self.book.virtual.held(running):
                 use = future.get(share.name)
                 if use is not None:
                     use.give(running.job_id, share, running.partition)
@@ -548,17 +611,18 @@ def predict_start(
     scheduler: Scheduler, job_like: Job, partition: PartitionConfig, now: Callable[[], float]
 ) -> tuple[float, list[NodeShare]] | None:
     """When and where a job would start (--test-only): now if it fits, else at the end of enough running jobs."""
-    demand = scheduler.demand(job_like.spec).within(partition)
+    fit = scheduler.fit(job_like.spec)
+    demand, placed = fit.demand.within(partition), scheduler.book.virtual.placed
     nodes = scheduler.uses(partition.name)
     shares = place(demand, nodes, scheduler.consume_memory)
     if shares is not None:
-        return now(), shares
+        return now(), placed(fit, shares)
     future = {use.config.name: use.copy() for use in nodes}
     for end, running in scheduler._ends(now(), set(future)):
-        for share in running.shares:
+        for share in scheduler.book.virtual.held(running):
             if share.name in future:
                 future[share.name].give(running.job_id, share, running.partition)
         shares = place(demand, list(future.values()), scheduler.consume_memory)
         if shares is not None:
-            return end, shares
+            return end, placed(fit, shares)
     return None

@@ -15,6 +15,7 @@ from ..language.errors import LanguageError
 from ..model.cluster import ClusterConfig, PartitionConfig
 from ..model.job import Job
 from ..model.spec import INFINITE, JobSpec
+from ..site import assumed
 from .admission import check_caller
 from .book import Book
 from .demand import demand_of, gres_names
@@ -60,7 +61,7 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
         return [default]
     found = []
     for name in spec.partition.split(","):
-        partition = cluster.partition(name)
+        partition = assumed.partition_for(cluster, name)
         if partition is None:
             raise SlurmError(Errno.INVALID_PARTITION, f"invalid partition specified: {spec.partition or '(null)'}")
         found.append(partition)
@@ -79,6 +80,9 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lamb
     for partition in parts:
         if judge(spec, partition.name):
             return
+    if cluster.open:
+        _check_words(spec)
+        return
     _check_nodes(cluster, spec)
     if spec.hold:
         return
@@ -97,6 +101,8 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lamb
 
 def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
     """Why a job is taken, and waits for a partition to grow: the reason it gets, or ""."""
+    if cluster.open:
+        return ""
     demand = demand_of(spec)
     reasons = [
         too_big(demand, partition, partition_nodes(cluster, partition), len(cluster.nodes))
@@ -125,6 +131,27 @@ def _check_nodes(cluster: ClusterConfig, spec: JobSpec) -> None:
     _check_gres_names(cluster, spec)
 
 
+def _check_words(spec: JobSpec) -> None:
+    """Whether the names of nodes, features and devices can be read, where any of them is accepted."""
+    try:
+        wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
+        excluded = hostlist.expand(spec.exclude) if spec.exclude else []
+    except LanguageError as error:
+        raise SlurmError(Errno.INVALID_NODE_NAME) from error
+    if not all(map(assumed.node_name, wanted)) or set(wanted) & set(excluded):
+        raise SlurmError(Errno.INVALID_NODE_NAME)
+    for text in filter(None, (spec.constraint, spec.batch_features)):
+        try:
+            constraint.parse(text)
+        except LanguageError as error:
+            raise SlurmError(Errno.INVALID_FEATURE) from error
+    try:
+        gres_names(spec)
+    except LanguageError as error:
+        if not spec.hold:
+            raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
+
+
 def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
     """What does not depend on nodes."""
     if spec.nodes_min == 0 and not spec.hold:
@@ -146,6 +173,8 @@ def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
         wanted = licenses.parse(spec.licenses)
     except LanguageError as error:
         raise SlurmError(Errno.INVALID_LICENSES) from error
+    if cluster.open and not total:
+        return
     if any(count > total.get(name, 0) for name, count in wanted.counts):
         raise SlurmError(Errno.INVALID_LICENSES)
 
@@ -251,6 +280,7 @@ def draft(
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
         check(cluster, spec, now, book.judge)
+    book.assume(part.name for spec in specs for part in partitions_of(cluster, spec))
     jobs: list[Job] = []
     promised = bool(first_id)
     first_id = first_id or book.next_job_id
@@ -300,6 +330,7 @@ def _record(
     elif spec.nice:
         priority = max(1, priority - spec.nice)
     requeue = spec.requeue if spec.requeue is not None else cluster.batch_requeue
+    fit = book.virtual.fit(demand)
     largest = max((node.cpus for node in partition_nodes(cluster, parts[0])), default=1)
     spec = _canonical(spec)
     if spec.deadline and spec.time_limit_min is None and spec.time_min_min is None:
@@ -307,7 +338,9 @@ def _record(
     begin = max(now, spec.begin or 0)
     waits = begin <= now and (held or bool(spec.dependency))
     shares = None
-    if not held and (spec.dependency or begin > now):
+    if fit.shares:
+        shares = list(fit.shares)
+    elif not held and (spec.dependency or begin > now):
         # slurmctld tries such a job on idle nodes, and shows what it would get. Source: select_nodes, node_cnt_wag.
         idle = [NodeUse(node) for node in partition_nodes(cluster, parts[0])]
         shares = place(demand.within(parts[0]), idle, consumes_memory(cluster))

@@ -19,6 +19,8 @@ class NodeShare:
     gres: dict[str, tuple[int, ...]] = field(default_factory=dict)  # "gpu:h100" or "gpu" -> device indices
     tasks: int = 0  # tasks of the job laid out here
     cpus_on_node: int = 0  # node's configured CPUs
+    virtual: bool = False  # the node is made for the job: it shares a machine that is smaller than the job asks
+    gpus_absent: bool = False  # the GPUs of ``gres`` are counted, but the machine has none for them
 
     @property
     def cpus(self) -> int:
@@ -130,10 +132,14 @@ class Launch:
         return cls(**data)
 
 
+_RARE = frozenset({"virtual", "gpus_absent"})
+
+
 def share_to_dict(share: NodeShare) -> dict[str, Any]:
-    """JSON-ready dict of a node share."""
+    """JSON-ready dict of a node share. Rare flags are left out while they are false: an older agent has none."""
+    data = {key: value for key, value in share.__dict__.items() if value or key not in _RARE}
     return {
-        **share.__dict__,
+        **data,
         "cpu_ids": list(share.cpu_ids),
         "gres": {name: list(ids) for name, ids in share.gres.items()},
     }

@@ -92,6 +92,10 @@ class ClusterConfig:
     parameters: tuple[tuple[str, str], ...] = ()  # further slurm.conf words shown by scontrol show config
     qos: tuple[QosConfig, ...] = ()  # () = any is taken, and none means anything
     accounts: tuple[AccountConfig, ...] = ()  # () = they have no limits
+    #: nothing describes the cluster: any name is accepted, and nodes are as many and as large as a job asks
+    open: bool = False
+    #: partition names that are not described: (shell pattern, partition or "refuse"); the first match counts
+    unknown_partition: tuple[tuple[str, str], ...] = ()
 
     def node(self, name: str) -> NodeConfig:
         """The node of that name; KeyError when there is none."""

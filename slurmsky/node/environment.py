@@ -149,10 +149,13 @@ def gpu_indices(gres: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 
 
-def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int]) -> Environment:
+def gpu_environment(
+    indices: Sequence[int], variable: str, visible: Sequence[int], absent: bool = False
+) -> Environment:
     """What gres/gpu sets. ``variable`` is SLURM_JOB_GPUS (batch) or SLURM_STEP_GPUS (task).
 
-    Only what is visible is listed, but all are counted. Source: gres_common.c common_gres_set_env.
+    Only what is visible is listed, but all are counted. ``absent``: the machine has no such devices, so programs see
+    none. Source: gres_common.c common_gres_set_env.
     """
     if not indices:
         return {}
@@ -160,7 +163,7 @@ def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int
     return {
         variable: shown,
         "SLURM_GPUS_ON_NODE": str(len(indices)),
-        **dict.fromkeys(VISIBLE, shown),
+        **dict.fromkeys(VISIBLE, "" if absent else shown),
     }
 
 
@@ -355,7 +358,7 @@ def batch_environment(launch: Launch) -> Environment:
         }
     )
     indices = gpu_indices(share.gres)
-    env.update(gpu_environment(indices, "SLURM_JOB_GPUS", indices))
+    env.update(gpu_environment(indices, "SLURM_JOB_GPUS", indices, share.gpus_absent))
     if launch.restart_count:
         env["SLURM_RESTART_COUNT"] = str(launch.restart_count)
     return env

@@ -203,7 +203,7 @@ class Planner:
             seen, complaint = devices.visible(devices.bind_text(spec.job), gpus, local, len(ranks))
             if complaint:
                 self._say("slurmstepd-%s: error: %s\n" % (share.name, complaint))
-            env.update(gpu_environment(gpus, "SLURM_STEP_GPUS", seen))
+            env.update(gpu_environment(gpus, "SLURM_STEP_GPUS", seen, share.gpus_absent))
             task_env.append(env)
         stdout, stderr = outputs.of(ranks[0]).on_nodes(self.request.cwd)
         prologs = [[SITE, launch.task_prolog or ""], [USER, spec.task_prolog or ""]]

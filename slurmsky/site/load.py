@@ -117,6 +117,11 @@ class _Reader:
                 if qos and word not in {one.name for one in qos}:
                     key = "qos" if word == partition.qos else "allow_qos"
                     raise self.fault("partition", index, key, f"there is no QOS {word}")
+        described = bool(lists["node"] or lists["partition"])
+        unknown = top.get("unknown_partition", ())
+        for _, target in unknown:
+            if target != "refuse" and target not in {one.name for one in partitions}:
+                raise self.fault("", 0, "unknown_partition", f"there is no partition {target}")
         limits = dict(tables["limits"])
         first_job_id = limits.pop("first_job_id", 1)
         cluster = ClusterConfig(
@@ -126,6 +131,8 @@ class _Reader:
             parameters=(*(_ENFORCED if qos or accounts else ()), *free["parameters"]),
             qos=qos,
             accounts=accounts,
+            open=not tables["local"].get("strict", described),
+            unknown_partition=unknown,
             **{key: value for key, value in top.items() if key == "name"},
             **limits,
             **tables["hooks"],

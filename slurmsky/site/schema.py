@@ -335,10 +335,19 @@ BUDGET = {
     "hourly": Key(dollars),
 }
 MAIL = {"program": Key(text, "mail_program")}
-TOP = {"cluster": Key(text, "name"), "engine": Key(ENGINE), "accounts": Key(texts)}
+LOCAL = {"strict": Key(flag)}
+
+
+def unknown_names(value: Any) -> tuple[tuple[str, str], ...]:
+    """What unknown names mean: one word for all, or a table of shell patterns."""
+    return pairs(value) if isinstance(value, Mapping) else (("*", text(value)),)
+
+
+TOP = {"cluster": Key(text, "name"), "engine": Key(ENGINE), "accounts": Key(texts),
+       "unknown_partition": Key(unknown_names)}  # fmt: skip
 
 #: one table each, of these keys
-TABLES = {"limits": LIMITS, "hooks": HOOKS, "sky": SKY, "gpus": GPUS, "mail": MAIL}
+TABLES = {"limits": LIMITS, "local": LOCAL, "hooks": HOOKS, "sky": SKY, "gpus": GPUS, "mail": MAIL}
 #: arrays of tables, [[word]]
 LISTS = {
     "node": NODE,

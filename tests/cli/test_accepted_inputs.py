@@ -36,6 +36,9 @@ NOT_COMPARED: dict[tuple[str, str], str] = {
 #: argv -> why the row is not asked here.
 NOT_HERE = {"sbatch --gid=nogroup -H SCRIPT": "refused: jobs run as their owner"}
 
+#: slurmsky's own line for a job that waits until somebody changes it or the cluster
+_ENDLESS = re.compile(r"^sbatch: job \d+ waits without an end: .*\n?", re.MULTILINE)
+
 #: argv -> why the messages are not compared.
 OTHER_WORDS = {
     "sbatch -v -H SCRIPT": "names the plugins of one build; its own listing is compared up to them"
@@ -59,12 +62,19 @@ def _parameters() -> list[object]:
 @pytest.mark.parametrize("row", _parameters())
 def test_accepted(row: Row, answers: dict[int, Answer]) -> None:
     answer = answers[row.number]
-    said = mapped(answer.stderr).strip()
+    said = mapped(_ENDLESS.sub("", answer.stderr)).strip()
     if row.argv in OTHER_WORDS:
         assert said.split("\nsbatch: select/", 1)[0] == row.stderr.split("\nsbatch: select/", 1)[0]
     else:
         assert said == mapped(row.stderr).strip()
     assert (answer.stdout.startswith("Submitted batch job "), answer.code) == (True, row.code)
+
+
+def test_a_wait_without_an_end_names_explain(answers: dict[int, Answer]) -> None:
+    lines = {row.argv: _ENDLESS.findall(answers[row.number].stderr) for row in ROWS if row.number in answers}
+    assert {argv for argv, found in lines.items() if found} == {
+        row.argv for row in ROWS if row.fields["Reason"].startswith("Partition") and row.number in answers}
+    assert all(" See: slurmsky explain " in found[0] for found in lines.values() if found)
 
 
 @pytest.mark.parametrize(

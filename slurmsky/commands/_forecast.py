@@ -1,0 +1,43 @@
+"""What a submitter reads on stderr of a job that was just accepted: virtual nodes, or a wait without an end."""
+
+from __future__ import annotations
+
+from ..controller import virtual
+from ..controller.context import Context
+from ..model.job import Job
+
+#: what makes the reason go away, by its first letters
+_REMEDIES = (
+    ("PartitionConfig", "its partition has fewer nodes or CPUs than it asks for"),
+    ("PartitionNodeLimit", "its partition allows another number of nodes"),
+    ("PartitionTimeLimit", "its time limit is longer than that of its partition"),
+    ("PartitionDown", "its partition is down"),
+    ("PartitionInactive", "its partition is inactive"),
+    ("Account", "its partition is for other accounts"),
+    ("QOSNotAllowed", "its partition is for other QOS"),
+    ("MaxMemPerLimit", "it asks for more memory per node than its partition allows"),
+    ("DependencyNeverSatisfied", "its dependency can no longer be met"),
+    ("", "it asks for more than its QOS or account allows"),
+)
+
+
+def forecast(ctx: Context, job: Job, script: str = "") -> None:
+    """At most one line: the job waits for ever, or it runs on virtual nodes.
+
+    ``script``: what sbatch submitted; salloc and srun say themselves that their request waits.
+    A job that only shares CPUs is worth the line on a terminal alone; one that runs without its GPUs always is.
+    """
+    queue = ctx.queue
+    parts = queue.book.components(job)
+    for part in parts if script else ():
+        reason = queue.scheduler.stuck(part)
+        if reason:
+            why = next(text for start, text in _REMEDIES if reason.startswith(start))
+            ctx.say(f"job {job.job_id} waits without an end: {why} ({reason}). See: slurmsky explain {script}")
+            return
+    machine = queue.book.virtual.machine
+    if machine is None or not all(queue.engine.places_in(part.partition) for part in parts):
+        return
+    fits = queue.book.virtual.together([queue.scheduler.demand(part.spec) for part in parts])
+    if fits and (ctx.request.ttys[2] or any(fit.gpus_absent for fit in fits)):
+        ctx.say(virtual.note(fits, machine, job.job_id))

@@ -1,0 +1,351 @@
+"""Virtual nodes: a job that asks for more than this machine has runs on nodes made for it, which share the machine.
+
+The job sees nodes as large as it asks. What it holds of the real machine is at most what the machine has: many such
+jobs are paced by the real CPUs, and none is refused for its size. This holds for an open cluster
+(``ClusterConfig.open``); where a site file describes the nodes, these are all there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..model.allocation import NodeShare
+from ..model.cluster import ClusterConfig, NodeConfig
+from ..model.job import Job, Node
+from ..model.spec import INFINITE, JobSpec
+from ..model.states import NodeState
+from .demand import Demand, demand_of
+from .madetoorder import cloud_shares
+from .resources import NodeUse, consumes_memory, impossible, place
+
+GPU = "gpu"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A demand on this machine: what is asked of the real node, and the shares that the job sees."""
+
+    demand: Demand
+    shares: tuple[NodeShare, ...] = ()  # () = the demand fits: the job gets a part of the real node
+
+    @property
+    def gpus_absent(self) -> bool:
+        """Whether the job runs without the GPUs that it asks for."""
+        return any(share.gpus_absent and any(map(_is_gpu, share.gres)) for share in self.shares)
+
+
+class VirtualNodes:
+    """Makes virtual nodes of the one real node of an open cluster."""
+
+    def __init__(self, cluster: ClusterConfig) -> None:
+        self.machine: NodeConfig | None = cluster.nodes[0] if cluster.open and cluster.nodes else None
+        self._real = list(cluster.nodes)
+        self._consume = consumes_memory(cluster)
+        self._held: dict[int, NodeShare] = {}
+
+    def fit(self, demand: Demand) -> Fit:
+        """The demand as the real node can hold it."""
+        machine = self.machine
+        if machine is None:
+            return Fit(demand)
+        plain = self._plain(demand, machine)
+        if impossible(plain, self._real, self._consume) is None and plain.num_cpus <= machine.cpus:
+            return Fit(plain)
+        shares = self._with_devices(_virtual_shares(demand, machine), machine)
+        return Fit(self._held_demand(shares, machine, demand.exclusive), tuple(shares))
+
+    def together(self, demands: Sequence[Demand]) -> list[Fit] | None:
+        """The components of a heterogeneous job on virtual nodes of their own; None where the machine holds them all.
+
+        The first component's demand is the one on the real node, for all of them.
+        """
+        machine = self.machine
+        alone = [self.fit(demand) for demand in demands]
+        if len(alone) == 1 and alone[0].shares:
+            return alone
+        if machine is None or (
+            not any(fit.shares for fit in alone) and sum(fit.demand.num_cpus for fit in alone) <= machine.cpus
+        ):
+            return None
+        fits, names = [], frozenset[str]()
+        for demand in demands:
+            shares = [
+                replace(share, virtual=True, gpus_absent=True)
+                for share in _virtual_shares(replace(demand, excluded=demand.excluded | names), machine)
+            ]
+            names |= {share.name for share in shares}
+            fits.append(Fit(self._held_demand(shares, machine, False), tuple(shares)))
+        every = [share for fit in fits for share in fit.shares]
+        exclusive = any(demand.exclusive for demand in demands)
+        fits[0] = replace(fits[0], demand=self._held_demand(every, machine, exclusive))
+        return fits
+
+    def _held_demand(self, shares: Sequence[NodeShare], machine: NodeConfig, exclusive: bool) -> Demand:
+        """What virtual shares take of the real node."""
+        held = _sum(shares)
+        gpus = () if not held[GPU] or any(share.gpus_absent for share in shares) else ((GPU, "", held[GPU]),)
+        return replace(
+            _ONE_TASK,
+            cpus_per_task=max(1, min(held["cpus"], machine.cpus)),
+            mem_node_mib=min(held["mem"], machine.memory_mib),
+            exclusive=exclusive,
+            gres_node=gpus,
+        )
+
+    def _plain(self, demand: Demand, machine: NodeConfig) -> Demand:
+        """Without names that this machine need not know: features, GPU types, other generic resources, other hosts."""
+        have = {(name, kind) for name, kind, _ in machine.gres}
+        names = {name for name, _ in have} | {GPU}
+
+        def known(asked: tuple[tuple[str, str, int], ...]) -> tuple[tuple[str, str, int], ...]:
+            kept = [(name, kind if (name, kind) in have else "", count) for name, kind, count in asked if name in names]
+            total: dict[tuple[str, str], int] = {}
+            for name, kind, count in kept:
+                total[name, kind] = total.get((name, kind), 0) + count
+            return tuple((name, kind, count) for (name, kind), count in total.items())
+
+        return replace(
+            demand,
+            features="",
+            gres_node=known(demand.gres_node),
+            gpus_total=known(demand.gpus_total),
+            gpus_task=known(demand.gpus_task),
+        )
+
+    def _with_devices(self, shares: list[NodeShare], machine: NodeConfig) -> list[NodeShare]:
+        """Marks GPUs as absent where the machine has fewer than the whole job asks for."""
+        have = sum(count for name, _, count in machine.gres if name == GPU)
+        asked = _sum(shares)[GPU]
+        return [replace(share, virtual=True, gpus_absent=asked > have) for share in shares]
+
+    # --- what jobs hold of the real node
+
+    def placed(self, fit: Fit, real: list[NodeShare]) -> list[NodeShare]:
+        """The shares of a job that starts on ``real``: its own virtual ones, with the real devices."""
+        if not fit.shares:
+            return real
+        devices = [(key, index) for share in real for key, ids in share.gres.items() for index in ids]
+        shares = []
+        for share in fit.shares:
+            gres = dict(share.gres)
+            if not share.gpus_absent and any(_is_gpu(key) for key in gres):
+                count = sum(len(ids) for key, ids in gres.items() if _is_gpu(key))
+                mine, devices = devices[:count], devices[count:]
+                gres = {key: ids for key, ids in gres.items() if not _is_gpu(key)}
+                for key, index in mine:
+                    gres[key] = (*gres.get(key, ()), index)
+            shares.append(replace(share, gres=gres))
+        return shares
+
+    def hold(self, job: Job, uses: Mapping[str, NodeUse]) -> list[NodeShare]:
+        """What a starting job takes of the real node; of a job without virtual nodes its shares."""
+        if self.machine is None or not any(share.virtual for share in job.shares):
+            return job.shares
+        use, total = uses[self.machine.name], _sum(job.shares)
+        free = [cpu for cpu in range(self.machine.cpus) if cpu not in use.cpu_ids]
+        gres: dict[str, tuple[int, ...]] = {}
+        for share in job.shares:
+            for key, ids in share.gres.items():
+                if _is_gpu(key) and not share.gpus_absent:
+                    gres[key] = (*gres.get(key, ()), *ids)
+        cores = -(-min(total["cpus"], self.machine.cpus) // self.machine.threads) * self.machine.threads
+        held = NodeShare(
+            self.machine.name,
+            cpu_ids=tuple(free[:cores]),
+            memory_mib=min(total["mem"], max(0, self.machine.memory_mib - use.memory_mib)),
+            gres=gres,
+        )
+        self._held[job.job_id] = held
+        return [held]
+
+    def held(self, job: Job) -> list[NodeShare]:
+        """What a job that runs has taken of the real node."""
+        held = self._held.get(job.job_id)
+        return job.shares if held is None else [held]
+
+    def release(self, job: Job) -> list[NodeShare]:
+        """What a job that ends gives back."""
+        held = self._held.pop(job.job_id, None)
+        return job.shares if held is None else [held]
+
+    # --- what users see
+
+    def nodes(self, real: Mapping[str, Node], jobs: Iterable[Job], partitions: tuple[str, ...]) -> dict[str, Node]:
+        """The real nodes, and the virtual ones of the jobs that run: as large as what is allocated on them."""
+        shares = [(job, share) for job in jobs for share in job.shares if share.virtual]
+        found = dict(real)
+        if self.machine is None or not shares:
+            return found
+        model = real[self.machine.name]
+        for name in dict.fromkeys(share.name for _, share in shares):
+            here = [(job, share) for job, share in shares if share.name == name]
+            found[name] = _shown(real.get(name) or _empty(name, model, partitions), here, self._held)
+        return found
+
+
+def cluster_of(cluster: ClusterConfig, nodes: Mapping[str, Node]) -> ClusterConfig:
+    """The cluster with these nodes, all in every partition."""
+    if len(nodes) == len(cluster.nodes) and all(nodes[node.name].config is node for node in cluster.nodes):
+        return cluster
+    names = tuple(nodes)
+    return replace(
+        cluster,
+        nodes=tuple(node.config for node in nodes.values()),
+        partitions=tuple(replace(part, nodes=names) for part in cluster.partitions),
+    )
+
+
+def _empty(name: str, model: Node, partitions: tuple[str, ...]) -> Node:
+    config = replace(model.config, name=name, cpus=0, memory_mib=0, gres=())
+    return replace(
+        model, config=config, partitions=partitions, alloc_cpus=0, alloc_memory_mib=0, alloc_gres={},
+        alloc_gres_ids={}, jobs=frozenset(),
+    )  # fmt: skip
+
+
+def _shown(node: Node, here: list[tuple[Job, NodeShare]], held: Mapping[int, NodeShare]) -> Node:
+    """A node that is as large as what it has and what virtual shares take on it together."""
+    cpus, memory = node.alloc_cpus, node.alloc_memory_mib
+    taken = dict(node.alloc_gres.items())
+    for job, share in here:
+        booked = held.get(job.job_id)
+        if booked is not None and booked.name == node.config.name:  # counted as what the job sees, not what it holds
+            cpus -= booked.cpus
+            memory -= booked.memory_mib
+            for key, ids in booked.gres.items():
+                taken[key] = taken.get(key, 0) - len(ids)
+        cpus += share.cpus
+        memory += share.memory_mib
+        for key, ids in share.gres.items():
+            taken[key] = taken.get(key, 0) + len(ids)
+    taken = {key: count for key, count in taken.items() if count > 0}
+    gres = {(name, kind): count for name, kind, count in node.config.gres}
+    for key, count in taken.items():
+        name, _, kind = key.partition(":")
+        gres[name, kind] = max(count, gres.get((name, kind), 0))
+    total = max(cpus, node.config.cpus)
+    config = node.config
+    if total != config.cpus:
+        config = replace(config, cpus=total, boards=1, sockets=total, cores=1, threads=1)
+    config = replace(
+        config,
+        memory_mib=max(memory, config.memory_mib, 1),
+        gres=tuple((name, kind, count) for (name, kind), count in gres.items()),
+    )
+    return replace(
+        node,
+        config=config,
+        alloc_cpus=cpus,
+        alloc_memory_mib=memory,
+        alloc_gres=taken,
+        alloc_gres_ids={key: tuple(range(count)) for key, count in taken.items()},
+        jobs=node.jobs | {job.job_id for job, _ in here},
+        state=NodeState.ALLOCATED if cpus >= total else NodeState.MIXED,
+    )
+
+
+# --- nodes to the size of a job
+
+_ONE_TASK = demand_of(JobSpec(nodes_min=1, nodes_max=1, ntasks=1))
+
+
+def node_names(machine: str, demand: Demand, count: int) -> list[str]:
+    """Names of ``count`` nodes: those asked for, then the machine's own, which resolves, then numbered ones.
+
+    >>> from slurmsky.controller.demand import demand_of
+    >>> from slurmsky.model.spec import JobSpec
+    >>> node_names("laptop", demand_of(JobSpec(nodelist="gpu01")), 3)
+    ['gpu01', 'laptop', 'laptop-2']
+    """
+    names = list(demand.required)
+    number = 1
+    while len(names) < count:
+        name = machine if number == 1 else f"{machine}-{number}"
+        if name not in names and name not in demand.excluded:
+            names.append(name)
+        number += 1
+    return names
+
+
+def _virtual_shares(demand: Demand, machine: NodeConfig) -> list[NodeShare]:
+    """The shares of a job on idle nodes that are like the machine, and as large as the job asks."""
+    least = max(demand.min_nodes, len(demand.required), 1)
+    if demand.tasks_per_node and demand.ntasks_given:
+        least = max(least, -(-demand.ntasks // demand.tasks_per_node))
+    count = max(least, demand.max_nodes) if demand.wide and demand.max_nodes < INFINITE else least
+    names = node_names(machine.name, demand, count)
+    tasks = demand.tasks_per_node or -(-demand.ntasks // least)
+    each = tasks if demand.exclusive else max(demand.ntasks, tasks)
+    gres: dict[tuple[str, str], int] = {}
+    wanted = [
+        *demand.gres_node,
+        *((name, kind, number * each) for name, kind, number in demand.gpus_task),
+        *((name, kind, -(-number // least)) for name, kind, number in demand.gpus_total),
+    ]
+    for name, kind, number in wanted:
+        gres[name, kind] = gres.get((name, kind), 0) + number
+    gpus = sum(number for (name, _), number in gres.items() if name == GPU)
+    threads = max(1, demand.threads)
+    sockets = max(1, demand.sockets, -(-each // demand.tasks_per_socket) if demand.tasks_per_socket else 1)
+    cpus = max(
+        machine.cpus,
+        each * demand.cpus_per_task,
+        demand.min_cpus_node,
+        gpus * demand.cpus_per_gpu,
+        demand.tasks_per_socket * demand.cpus_per_task,
+        sockets * max(1, demand.cores) * threads,
+    )
+    cores = -(-cpus // (sockets * threads))
+    cpus = sockets * cores * threads
+    memory = max(machine.memory_mib, demand.mem_node_mib, demand.mem_cpu_mib * cpus, demand.mem_gpu_mib * max(gpus, 1))
+    like = replace(
+        machine,
+        cpus=cpus,
+        boards=1,
+        sockets=sockets,
+        cores=cores,
+        threads=threads,
+        memory_mib=memory,
+        tmp_mib=max(machine.tmp_mib, demand.tmp_mib),
+        gres=tuple((name, kind, number) for (name, kind), number in gres.items()),
+        features=(),
+    )
+    plain = replace(demand, features="")
+    uses = [NodeUse(replace(like, name=name)) for name in names]
+    shares = place(plain, uses)
+    if shares is None:  # sizes that contradict each other: as where nodes are bought
+        shares = cloud_shares(plain, 0, len(names))
+        for share, name in zip(shares, names, strict=False):
+            share.name = name
+    return shares
+
+
+def _is_gpu(key: str) -> bool:
+    return key.partition(":")[0] == GPU
+
+
+def _sum(shares: Iterable[NodeShare]) -> dict[str, int]:
+    found = {"cpus": 0, "mem": 0, GPU: 0}
+    for share in shares:
+        found["cpus"] += share.cpus
+        found["mem"] += share.memory_mib
+        found[GPU] += sum(len(ids) for key, ids in share.gres.items() if _is_gpu(key))
+    return found
+
+
+def note(fits: Sequence[Fit], machine: NodeConfig, job_id: int) -> str:
+    """What the submitter reads of a job on virtual nodes."""
+    shares = [share for fit in fits for share in fit.shares]
+    absent = any(fit.gpus_absent for fit in fits)
+    gpus = sum(count for name, _, count in machine.gres if name == GPU)
+    has = [f"{machine.cpus} CPU{'s' * (machine.cpus != 1)}"]
+    if _sum(shares)["mem"] > machine.memory_mib:
+        has.append(f"{machine.memory_mib >> 10} GiB of memory")
+    if absent:
+        has.append(f"only {gpus} GPU{'s' * (gpus != 1)}" if gpus else "no GPU")
+    listed = has[0] if len(has) == 1 else f"{', '.join(has[:-1])} and {has[-1]}"
+    count = len(shares)
+    nodes = "1 virtual node that shares them" if count == 1 else f"{count} virtual nodes that share them"
+    without = ", without GPUs" if absent and gpus else ""
+    return f"this machine has {listed}: job {job_id} runs on {nodes}{without}"
