@@ -1,4 +1,4 @@
-"""Without a site file: any name is accepted, and a job larger than the machine gets virtual nodes, paced by its CPUs."""
+"""Without a site file any name is accepted, and a job larger than the machine gets virtual nodes, paced by CPUs."""
 
 from __future__ import annotations
 
