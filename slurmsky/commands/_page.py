@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ..controller.context import Context
 from ..model.job import Job
+from ..model.states import JobState
 from ..options.errors import CommandError
 from ..options.query import SacctQuery, parse_sacct
 from ..page.group import group_page, span_of
@@ -17,10 +18,12 @@ from ..page.job import job_page
 from ..page.timeline import Period
 from ..report.context import Context as Report
 from ..report.text import Clock
+from ..report.why import Answer
 from ._command import absolute
 from ._report import caller_zone
 from ._surroundings import surroundings
 from ._tables import table
+from ._why import answers
 from .sacct import check_window, select, unknown
 
 USAGE = """Usage: slurmsky report [OPTIONS] JOB...
@@ -110,8 +113,16 @@ async def main(ctx: Context) -> int:
     clock = Clock(ctx.queue.clock(), caller_zone(ctx))
     context = Report(clock=clock, cluster=ctx.queue.book.cluster)
     # Records are read; the rest is arithmetic, and no other command has to wait for it.
-    page = await asyncio.to_thread(_page, jobs, query, context, call)
+    last = max(jobs, key=lambda job: job.restarts, default=None)
+    explained = call.jobs and len({job.job_id for job in jobs}) == 1 and last is not None and _needs_words(last)
+    answer = (await answers(ctx, [last]))[0] if explained and last is not None else None
+    page = await asyncio.to_thread(_page, jobs, query, context, call, answer)
     return _write(ctx, page, call)
+
+
+def _needs_words(job: Job) -> bool:
+    """Whether a job waits, or ended otherwise than well."""
+    return job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED)
 
 
 def _copied(job: Job) -> Job:
@@ -140,11 +151,11 @@ def _query(ctx: Context, call: Call) -> SacctQuery:
     return query
 
 
-def _page(jobs: list[Job], query: SacctQuery, context: Report, call: Call) -> str:
+def _page(jobs: list[Job], query: SacctQuery, context: Report, call: Call, why: Answer | None) -> str:
     zone = context.clock.zone
     if call.jobs:
         if len({job.job_id for job in jobs}) == 1:
-            return job_page(sorted(jobs, key=lambda job: job.restarts), context)
+            return job_page(sorted(jobs, key=lambda job: job.restarts), context, why)
         arrays = {job.array_job_id or job.het_job_id for job in jobs}
         one = f"Job {arrays.pop()}" if len(arrays) == 1 and 0 not in arrays else f"{len(jobs)} jobs"
         named = {job.name for job in jobs}

@@ -9,6 +9,7 @@ import sys
 
 from ..controller.context import Context
 from ..language import timelimit
+from ._command import streaming
 
 USAGE = """Usage: slurmsky COMMAND
 
@@ -19,6 +20,7 @@ USAGE = """Usage: slurmsky COMMAND
   explain   what each line of a batch script, or of a folder of them, becomes here
   translate the SkyPilot YAML for a batch script, to keep
   report    JOB... | --since WHEN: one HTML page with a timeline, use, waiting, cost
+  why       JOB: why it waits or how it ended, and what to do
   site      check | init: the site file, proved or written
   completion bash   a script that completes the words of all commands: source <(slurmsky completion bash)
   man       COMMAND: its manual page, for man -l -
@@ -26,6 +28,7 @@ USAGE = """Usage: slurmsky COMMAND
 """
 
 
+@streaming
 async def main(ctx: Context) -> int:
     """Dispatch on the first word."""
     word = ctx.args[0] if ctx.args else "help"
@@ -60,6 +63,10 @@ async def main(ctx: Context) -> int:
         from ._page import main as report
 
         return await report(ctx)
+    if word == "why":
+        from ._why import print_answers
+
+        return await print_answers(ctx, [one for one in ctx.args[1:] if one != "--json"], "--json" in ctx.args)
     if word == "site":
         from ._site import main as site
 

@@ -93,6 +93,23 @@ class Source:
         return name in self.open and getattr(self.limits, name) not in (None, ())
 
 
+@dataclass(frozen=True)
+class Over:
+    """A limit that keeps a job waiting: Slurm's reason, who sets it, what it allows and what there would be."""
+
+    reason: str
+    source: Source
+    field: str
+    resource: str  # "" for numbers of jobs and for time
+    allowed: int
+    wanted: int  # with what others use, where the limit counts them
+
+    def __str__(self) -> str:
+        what = f"{self.field}[{self.resource}]" if self.resource else self.field
+        who = f"{self.source.kind} {self.source.name}"
+        return f"{who} allows {what} = {self.allowed}, and with this job it would be {self.wanted}"
+
+
 _FIELDS = tuple(Limits.__dataclass_fields__)
 
 
@@ -198,7 +215,8 @@ class Policy:
             for source in self.sources(job.qos, job.account, partition):
                 reason = self._too_many(source, job, present, jobs)
                 if not reason and source.deny:
-                    reason = self._never(source, job, use_of(job.spec, shares(job)), shares(job))
+                    over = self._never(source, job, use_of(job.spec, shares(job)), shares(job))
+                    reason = over.reason if over else ""
                 if reason:
                     raise SlurmError(Errno.JOB_LIMIT, reason)
 
@@ -234,20 +252,25 @@ class Policy:
 
     def objection(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
         """The reason why a job must not start on its shares; "" where there is none."""
+        over = self.over(job, partition, find_shares)
+        return over.reason if over else ""
+
+    def over(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> Over | None:
+        """The first limit that a job on these shares would exceed; None: no limit keeps it waiting."""
         if not self.active:
-            return ""
+            return None
         sources = self.sources(job.qos, job.account, partition)
         for source in sources:
-            reason = self._numbers(source, job)
-            if reason:
-                return reason
+            found = self._numbers(source, job)
+            if found:
+                return found
         shares = find_shares()
         use = use_of(job.spec, shares)
         for source in sources:
-            reason = self._sizes(source, job, use, shares)
-            if reason:
-                return reason
-        return ""
+            found = self._sizes(source, job, use, shares)
+            if found:
+                return found
+        return None
 
     def never(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
         """The limit that the job is over even while nothing else runs; "" where there is none."""
@@ -256,29 +279,32 @@ class Policy:
         shares = find_shares()
         use = use_of(job.spec, shares)
         sources = self.sources(job.qos, job.account, partition)
-        return next(filter(None, (self._never(source, job, use, shares) for source in sources)), "")
+        found = next(filter(None, (self._never(source, job, use, shares) for source in sources)), None)
+        return found.reason if found else ""
 
-    def _numbers(self, source: Source, job: Job) -> str:
+    def _numbers(self, source: Source, job: Job) -> Over | None:
         for name, (whose, *words) in RUNNING.items():
-            if source.has(name) and self._use(source, whose, job).jobs >= getattr(source.limits, name):
-                return source.word(words)
+            if source.has(name):
+                running, most = self._use(source, whose, job).jobs, getattr(source.limits, name)
+                if running >= most and source.word(words):
+                    return Over(source.word(words), source, name, "", most, running + 1)
         return _too_long(source, job)
 
-    def _sizes(self, source: Source, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> str:
+    def _sizes(self, source: Source, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
         for name in SIZES:
             if source.has(name):
                 others = self._use(source, _SHARED[name], job).tres if name in _SHARED else Counter[str]()
-                reason = _over(source, name, use, others, job, shares)
-                if reason:
-                    return reason
-        return ""
+                found = _over(source, name, use, others, job, shares)
+                if found:
+                    return found
+        return None
 
-    def _never(self, source: Source, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> str:
-        reason = _too_long(source, job)
+    def _never(self, source: Source, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
+        found = _too_long(source, job)
         for name in _EVER:
-            if not reason and source.has(name):
-                reason = _over(source, name, use, Counter(), job, shares)
-        return reason
+            if not found and source.has(name):
+                found = _over(source, name, use, Counter(), job, shares)
+        return found
 
     def _use(self, source: Source, whose: str, job: Job) -> _Used:
         if self._used is None:
@@ -303,17 +329,18 @@ def _records(job: Job) -> int:
     return job.pending_count or 1
 
 
-def _too_long(source: Source, job: Job) -> str:
+def _too_long(source: Source, job: Job) -> Over | None:
     limit = source.limits.max_wall_min
     if not source.has("max_wall_min") or limit is None:
-        return ""
-    return source.word(WALL) if (INFINITE if job.time_limit_min is None else job.time_limit_min) > limit else ""
+        return None
+    wanted = INFINITE if job.time_limit_min is None else job.time_limit_min
+    return Over(source.word(WALL), source, "max_wall_min", "", limit, wanted) if wanted > limit else None
 
 
 def _over(
     source: Source, name: str, use: Counter[str], others: Mapping[str, int], job: Job, shares: Sequence[NodeShare]
-) -> str:
-    """The reason for the first resource of a limit that the job has too much of (of a least size: too little)."""
+) -> Over | None:
+    """The first resource of a limit that the job has too much of (of a least size: too little)."""
     limits: Tres = getattr(source.limits, name)
     words = source.word(SIZES[name])
     for resource, most in limits:
@@ -323,5 +350,6 @@ def _over(
         elif name == "max_tres_per_node":
             have = max((use_of(replace(job.spec, licenses=None), [share])[resource] for share in shares), default=0)
         if have < most if name == "min_tres" else have > most:
-            return words[_KINDS.index(resource.partition("/")[0])]
-    return ""
+            reason = words[_KINDS.index(resource.partition("/")[0])]
+            return Over(reason, source, name, resource, most, have) if reason else None
+    return None

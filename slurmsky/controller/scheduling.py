@@ -21,6 +21,7 @@ from . import admission, dependencies
 from .book import Book
 from .demand import Demand, demand_of
 from .madetoorder import cloud_shares, ordered_shares
+from .policy import Over
 from .reservations import RESERVED
 from .resources import NodeUse, consumes_memory, place, too_big
 from .submit import limit_in, split_element
@@ -106,7 +107,7 @@ class Scheduler:
         blocked: dict[str, _Blocked] = {}
         failed: set[tuple[int, str]] = set()
         pending = [book.jobs[job_id] for job_id in book.pending]
-        pending.sort(key=self._rank if book.ranked else _age)
+        pending.sort(key=self.rank if book.ranked else _age)
         done_het: set[int] = set()
         pending = [job for job in pending if not job.launched]
         for job in pending:
@@ -147,7 +148,7 @@ class Scheduler:
                 self._wait(job, *reason)
                 return
 
-    def _rank(self, job: Job) -> tuple[float, ...]:
+    def rank(self, job: Job) -> tuple[float, ...]:
         """Which job is looked at first: by its partition's tier, its QOS, its own priority, its age."""
         tiers = [part.priority_tier for name in job.partition.split(",") if (part := self.book.cluster.partition(name))]
         return (-max(tiers, default=1), -self.book.policy.priority(job), *_age(job))
@@ -451,8 +452,12 @@ class Scheduler:
         """What QOS and account say of the job as it was asked for; what it gets is looked at once it is known."""
         if not self.book.policy.active:
             return None
-        reason = self.book.policy.objection(job, partition, self._asked(job, partition))
-        return (reason, "") if reason else None
+        found = self.over(job, partition)
+        return (found.reason, "") if found else None
+
+    def over(self, job: Job, partition: PartitionConfig) -> Over | None:
+        """The limit of its QOS or account that the job as it was asked for would exceed now."""
+        return self.book.policy.over(job, partition, self._asked(job, partition))
 
     def _asked(self, job: Job, partition: PartitionConfig) -> Callable[[], list[NodeShare]]:
         demand = self.demand(job.spec)

@@ -10,6 +10,7 @@ from ..model.states import JobState
 from ..report import facts
 from ..report.context import Context
 from ..report.text import format_minutes
+from ..report.why import Answer
 from . import charts, curves, document, words
 from .document import pairs, pill, section, table, tile, tiles
 from .html import Html, el, join
@@ -21,8 +22,10 @@ MOST_STEPS = 150
 PARTS = 240
 
 
-def job_page(runs: Sequence[Job], context: Context) -> str:
-    """One job with its runs: the last is the one that counts, earlier ones were requeued."""
+def job_page(runs: Sequence[Job], context: Context, why: Answer | None = None) -> str:
+    """One job with its runs: the last is the one that counts, earlier ones were requeued. ``why``: why it waits, or
+    how it ended.
+    """
     lives = [life(job, context) for job in runs]
     now, last = context.now, lives[-1]
     job = last.job
@@ -41,7 +44,8 @@ def job_page(runs: Sequence[Job], context: Context) -> str:
             el("p", " · ".join(who), cls="note"),
         ),
         _tiles(last, context),
-        _standing_out(last, context),
+        _why(why) if why is not None else None,
+        _standing_out(last, context, why is None),
         section("Timeline", _timeline(lives, period), keys, id="timeline"),
         _nodes(last, context) if len(job.shares) > 1 and last.start else None,
         section("Used, of what was held", _use(last), _curves(last, context), id="use") if last.start else None,
@@ -76,21 +80,31 @@ def _tiles(one: Life, context: Context) -> Html:
     )
 
 
-def _standing_out(one: Life, context: Context) -> Html | None:
-    """What one would want to be told of these numbers."""
+def _why(answer: Answer) -> Html:
+    """The sentences of ``slurmsky why``."""
+    return section(
+        "Why",
+        el("p", answer.headline),
+        el("ul", (el("li", line) for line in answer.sentences)) if answer.sentences else None,
+        el("p", f"The last lines of {answer.output}:", cls="note") if answer.tail else None,
+        el("pre", "\n".join(answer.tail), cls="tail") if answer.tail else None,
+        el("p", "What to do: ", (el("code", line) for line in answer.advice), cls="do") if answer.advice else None,
+        id="why",
+    )
+
+
+def _standing_out(one: Life, context: Context, alone: bool) -> Html | None:
+    """Highlighted warnings for one job, or None. ``alone``: no other section says how it ended."""
     job, found = one.job, []
     finished = job.state.finished and one.ran_s >= 10
-    if one.failed:
+    if one.failed and alone:
         found.append(f"It ended {one.state}{': ' if one.outcome else ''}{one.outcome}.")
-    cause = facts.cause(job)
-    if cause:
-        found.append(f"{cause[:1].upper()}{cause[1:]}.")
     bad = [step for step in job.steps.values() if step.state.finished and kind_of(step.state) == "bad"]
-    for step in bad[:3]:
+    for step in bad[:3] if alone else ():
         if step.step_id != "batch":
             how = ended_with(step.exit_code, step.exit_signal) or step.state.name
             found.append(f"Step {step.step_id} ({step.name}) ended with {how}.")
-    if len(bad) > 3:
+    if len(bad) > 3 and alone:
         found.append(f"{len(bad)} steps failed.")
     if finished and one.cpu_share is not None and one.cpus > 1 and one.cpu_share < 0.5:
         busy = one.cpu_share * one.cpus
@@ -112,7 +126,7 @@ def _standing_out(one: Life, context: Context) -> Html | None:
             f"It ran {words.duration(one.ran_s)} of the {format_minutes(limit)} it asked for: with a shorter "
             "--time it may start sooner."
         )
-    if job.restarts:
+    if job.restarts and alone:
         found.append(f"It was requeued {job.restarts} time{'s' * (job.restarts > 1)}.")
     return section("What stands out", el("ul", (el("li", line) for line in found))) if found else None
 

@@ -149,6 +149,8 @@ def outcome(job: Job) -> str:
         return reason
     if not job.state.finished:
         return ""
+    if not facts.began(job):
+        return f"never began: {facts.cause(job)}"
     words = [ended_with(job.exit_code, job.exit_signal)]
     if job.state is JobState.CANCELLED and job.cancelled_by is not None:
         words.append(f"by uid {job.cancelled_by}")

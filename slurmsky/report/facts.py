@@ -72,6 +72,11 @@ def cause(job: Job) -> str:
     return "" if job.system_comment.startswith(_PLACES) else job.system_comment
 
 
+def began(job: Job) -> bool:
+    """Whether a job that is over had its script, or its steps, run at all."""
+    return not (cause(job) and job.blocked_reason == "JobLaunchFailure")
+
+
 #: how SystemComment begins where it says no more than what carries the job
 _PLACES = ("SkyPilot managed job", "SkyPilot cluster")
 

@@ -31,7 +31,7 @@ from .watch import Acted, Broken, JobSeen, Lost, NodeSeen, OutputSeen, TablesSee
 #: from here on a job's output and its details stand side by side
 WIDE = 110
 MESSAGE_S = 8.0
-_TABS = {"output": "o Output", "details": "d Details", "efficiency": "e Efficiency"}
+_TABS = {"output": "o Output", "why": "w Why", "details": "d Details", "efficiency": "e Efficiency"}
 
 
 class Top(App[None]):
@@ -230,7 +230,7 @@ class Top(App[None]):
         output = " ".join(("o", "Errors" if self._chosen.errors else "Output"))
         if self._wide:
             side = self._lower[1].active
-            words = [(output, not side), ("d Details  e Efficiency", side)]
+            words = [(output, not side), ("w Why  d Details  e Efficiency", side)]
         else:
             words = [(output if tab == "output" else word, tab == self._tab) for tab, word in _TABS.items()]
         path = self._chosen.path if self._tab == "output" or self._wide else ""
@@ -250,12 +250,14 @@ class Top(App[None]):
         if self._table is self._node_table:
             main.show(self._chosen.node_lines(key), False, fresh)
         elif both:
-            main.show(self._chosen.output_lines(), True, fresh)
-            side.show([*self._chosen.text_lines("details"), (), *self._chosen.text_lines("efficiency")], False, fresh)
+            main.show(self._chosen.output_lines(main.size.width), True, fresh)
+            why = [*self._chosen.text_lines("why", side.size.width), ()] if self._chosen.explained else []
+            side.show([*why, *self._chosen.text_lines("details"), (), *self._chosen.text_lines("efficiency")], False,
+                      fresh)  # fmt: skip
         elif self._tab == "output":
-            main.show(self._chosen.output_lines(), True, fresh)
+            main.show(self._chosen.output_lines(main.size.width), True, fresh)
         else:
-            main.show(self._chosen.text_lines(self._tab), False, fresh)
+            main.show(self._chosen.text_lines(self._tab, main.size.width), False, fresh)
         self._draw_bars()
 
     def _say(self, text: str, failed: bool = False) -> None:

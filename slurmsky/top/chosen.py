@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .job import Details, Line, detail_lines, efficiency_lines
+from .job import Details, Line, detail_lines, efficiency_lines, why_lines
 from .plain import plain
 from .tail import Look
 from .watch import NodeSeen
@@ -29,7 +29,7 @@ class Chosen:
         before = self.details
         if not seen.record and before is not None and before.key == seen.key:
             # It has left the queue: what was known last, and how well it did.
-            self.details = Details(before.key, before.record, seen.efficiency)
+            self.details = Details(before.key, before.record, seen.efficiency, why=before.why)
         else:
             self.details = seen
 
@@ -60,25 +60,34 @@ class Chosen:
         lines = [plain(line) for line in self.node.text.splitlines() if line.strip()]
         return [*lines, *(["", *jobs] if len(jobs) > 1 else [])]
 
-    def text_lines(self, tab: str) -> list[Line]:
-        """The job's "details", or its "efficiency"."""
+    def text_lines(self, tab: str, width: int = 80) -> list[Line]:
+        """The job's "why", "details" or "efficiency"."""
         if self.details is None:
             return []
+        if tab == "why":
+            return why_lines(self.details, width) or [(("It runs, or ended well: there is nothing to explain.", ""),)]
         return detail_lines(self.details) if tab == "details" else efficiency_lines(self.details)
 
-    def output_lines(self) -> Sequence[str | Line]:
+    @property
+    def explained(self) -> bool:
+        """Whether there are sentences about why it waits, or how it ended."""
+        return self.details is not None and bool(self.details.why)
+
+    def output_lines(self, width: int = 80) -> Sequence[str | Line]:
         """The end of the job's output, or why there is none."""
         details = self.details
         if details is None:
             return ()
         if details.record and details.pending:
             reason = str(details.record.get("state_reason") or "")
-            return (f"Waiting ({plain(reason)}): there is no output yet.",)
+            return why_lines(details, width) or (f"Waiting ({plain(reason)}): there is no output yet.",)
         if details.record and not details.record.get("batch_flag"):
             return ("An interactive job: its output is in the terminal that it was started in.",)
         if self._output is None:
             return () if details.record else ("This job is no longer in the queue.",)
         path, look = self._output
+        if look.problem and details.why:
+            return why_lines(details, width)
         if look.problem:
             return (f"{plain(path)}: {look.problem}",)
         return look.lines or ("(empty so far)",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +17,8 @@ from .rows import Job, seconds
 #: a line as pieces of text, each with its style (rich's words)
 Line = tuple[tuple[str, str], ...]
 
+#: what %a stands for where there is no element
+_NO_ELEMENT = str(0xFFFFFFFE)
 LABEL = "cyan"
 _LABEL_WIDTH, _VALUE_WIDTH = 10, 14
 _BAR_WIDTH = 12
@@ -29,6 +32,7 @@ class Details:
     record: Mapping[str, Any]  # squeue --json; empty: no longer in the queue
     efficiency: str = ""  # seff
     running: str = ""  # sstat
+    why: str = ""  # slurmsky why: of a job that waits or failed
 
     @property
     def stdout(self) -> str:
@@ -65,7 +69,29 @@ def look(controller: Controller, job: Job) -> Details:
         records = json.loads(found.out).get("jobs") or []
         record = next((one for one in records if one.get("job_id") == job.number), {})
     efficiency = controller.ask("seff", str(job.number)).out if not job.is_rest else ""
-    return Details(job.key, record, efficiency)
+    return Details(job.key, record, efficiency, why=_why(controller, job, record))
+
+
+def _why(controller: Controller, job: Job, record: Mapping[str, Any]) -> str:
+    """Sentences about a job that waits or failed; the others' say nothing that is not on the screen."""
+    states = set(record.get("job_state") or [])
+    if not record or states & {"RUNNING", "COMPLETED", "SUSPENDED"}:
+        return ""
+    answer = controller.ask("slurmsky", "why", job.id if job.is_rest else str(job.number))
+    return answer.out if answer.code == 0 else ""
+
+
+def why_lines(details: Details, width: int) -> list[Line]:
+    """The sentences of ``slurmsky why``, folded; commands to type in bold."""
+    lines: list[Line] = []
+    advice = False
+    for line in details.why.splitlines():
+        style = "bold" if not lines else "green" if advice and line.startswith(" ") else ""
+        advice = advice or line == "What to do:"
+        indent = " " * (len(line) - len(line.lstrip()))
+        folded = textwrap.wrap(plain(line), max(20, width), subsequent_indent=indent + "  ") or [""]
+        lines += [((part, style),) for part in folded]
+    return lines
 
 
 def measure(controller: Controller, job: Job, details: Details) -> Details:
@@ -148,7 +174,11 @@ def _fields(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], ...]]:
     yield ("Nodes", f"{_number(record, 'node_count') or ''} {text('nodes', '')}".strip()), ("Uses", _resources(record))
     yield ("Submitted", _time(record, "submit_time")), ("Started", _time(record, "start_time"))
     yield ("Ends" if "RUNNING" in state else "Ended", _time(record, "end_time")), ("Limit", _limit(record))
-    output, errors = text("stdout_expanded", ""), text("stderr_expanded", "")
+    # Of an array's waiting rest Slurm fills in the number that means "no element": the pattern says more.
+    output, errors = (
+        text(pattern, "") if _NO_ELEMENT in text(name, "") else text(name, "")
+        for name, pattern in (("stdout_expanded", "standard_output"), ("stderr_expanded", "standard_error"))
+    )
     yield ("Output", output),
     yield ("Errors", "" if errors == output else errors),
     yield ("Depends", text("dependency", "")),
@@ -212,7 +242,7 @@ def efficiency_lines(details: Details) -> list[Line]:
     """Bars for CPU and memory, then seff's lines; of a running job with what sstat measured."""
     text = details.efficiency
     if not text:
-        return [(("Efficiency is that of one job or array element: nothing has run here yet.", ""),)]
+        return [(("No efficiency yet: no element of this line has started.", ""),)]
     cpu, memory = _CPU.search(text), _MEMORY.search(text)
     lines: list[Line] = []
     if cpu and memory:
@@ -220,13 +250,13 @@ def efficiency_lines(details: Details) -> list[Line]:
         cpu_s, used = _so_far(details.running)
         cpu_percent = float(cpu[1]) + (100 * cpu_s / core_s if core_s else 0)
         memory_percent = max(float(memory[1]), 100 * used / held if held else 0)
-        lines += [
+        lines += [(("Nothing has been measured of it.", "dim"),), ()] if not cpu_percent + memory_percent else [
             _bar("CPU", cpu_percent, f"{cpu[2]} core time"),
             _bar("Memory", memory_percent, f"{memory[2]} {memory[3]}B"),
             (),
-        ]
+        ]  # fmt: skip
     if details.running:
-        lines.insert(-1, (("so far: seff of ended, sstat of running steps", "dim"),))
+        lines.insert(-1, (("so far, with the steps that still run", "dim"),))
     # seff's warning about running jobs is answered by the line above; its figures leave running steps out.
     shown = [line for line in text.splitlines() if not line.startswith("WARNING:")]
     if details.running:

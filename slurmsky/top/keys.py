@@ -30,6 +30,7 @@ KEYS = (
     Key("2", "2", "view:nodes", "", "the nodes"),
     Key("o", "o", "tab:output", "", "the job's output, live"),
     Key("E", "E", "errors", "", "its standard error, or its output again"),
+    Key("w", "w", "tab:why", "Why", "why it waits, or how it ended, and what to do"),
     Key("d", "d", "tab:details", "", "its details"),
     Key("e", "e", "tab:efficiency", "", "its efficiency"),
     Key("tab", "Tab", "pane", "Pane", "go to the next pane; arrows and PgUp, PgDn, Home, End scroll there"),

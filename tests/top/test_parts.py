@@ -19,7 +19,7 @@ from slurmsky.top import rows
 from slurmsky.top.app import Top
 from slurmsky.top.ask import Answer, Controller, NoController
 from slurmsky.top.bars import head
-from slurmsky.top.job import Details, detail_lines, efficiency_lines
+from slurmsky.top.job import Details, detail_lines, efficiency_lines, why_lines
 from slurmsky.top.keys import KEYS, hints
 from slurmsky.top.plain import output_line, plain
 from slurmsky.top.tail import MOST_BYTES, MOST_LINES, Tail
@@ -243,9 +243,24 @@ def test_efficiency_adds_what_runs() -> None:
     assert lines[1] == "Memory #########...  75.00% of 2.00 GB"
     assert lines[2].startswith("so far")
     assert not [line for line in lines if line.startswith(("WARNING", "CPU Util", "Memory Eff"))]
+    nothing = SEFF.replace("5.00%", "0.00%")
+    assert line_texts(efficiency_lines(Details("7", {}, nothing)))[0] == "Nothing has been measured of it."
     ended = line_texts(efficiency_lines(Details("7", {}, SEFF)))
     assert ended[0] == "CPU    #...........   5.00% of 00:03:20 core time"
     assert "Memory Efficiency: 0.00% of 2.00 GB (2.00 GB/node)" in ended
+
+
+def test_output_of_an_arrays_waiting_rest_is_its_pattern() -> None:
+    record = {"stdout_expanded": "/w/slurm-42_4294967294.out", "standard_output": "/w/slurm-%A_%a.out"}
+    assert "Output    /w/slurm-%A_%a.out" in "\n".join(line_texts(detail_lines(Details("42[]", record))))
+
+
+def test_why_is_folded_to_the_pane() -> None:
+    text = "Job 7 (x) waits: what it asks for is in use (Resources).\n  One.\nWhat to do:\n  squeue --start -j 7\n"
+    lines = why_lines(Details("7", {}, why=text), 30)
+    assert line_texts(lines) == ["Job 7 (x) waits: what it asks", "  for is in use (Resources).", "  One.",
+                                 "What to do:", "  squeue --start -j 7"]  # fmt: skip
+    assert [line[0][1] for line in lines] == ["bold", "bold", "", "", "green"]
 
 
 def test_details_of_a_job_that_is_gone() -> None:

@@ -1,0 +1,44 @@
+"""``slurmsky why`` on a queue that runs: the facts come from the queue and the job's files."""
+
+from __future__ import annotations
+
+import json
+
+from local_engine import LocalEngine
+
+
+def submit(engine: LocalEngine, *options: str) -> str:
+    return engine.run(["sbatch", "--parsable", "-o/dev/null", *options]).stdout.strip()
+
+
+def test_a_failed_job_shows_its_output(engine: LocalEngine) -> None:
+    job = submit(engine, "--wait", "-o", "why-%j.out", "--wrap", "echo one; printf '\\033[31mtwo\\n'; exit 3")
+    answer = engine.run(["slurmsky", "why", job])
+    assert answer.returncode == 0
+    assert f"Job {job} (wrap) is FAILED: exit code 3" in answer.stdout
+    assert "    | one\n    | two\n" in answer.stdout  # without the escape sequence
+    found = json.loads(engine.run(["slurmsky", "why", "--json", job]).stdout)["jobs"]
+    assert [one["job_id"] for one in found] == [job] and found[0]["tail"] == ["one", "two"]
+
+
+def test_a_waiting_job_names_what_it_waits_for(engine: LocalEngine) -> None:
+    first = submit(engine, "--hold", "--wrap=true")
+    second = submit(engine, "-d", f"afterok:{first}", "--wrap=true")
+    text = engine.run(["slurmsky", "why", second]).stdout
+    assert "another job must start or end first (Dependency)" in text
+    assert f"It waits for afterok of job {first}, which is PENDING." in text
+    assert f"scontrol release {first}" in engine.run(["slurmsky", "why", first]).stdout
+    engine.run(["scancel", first, second])
+
+
+def test_the_waiting_rest_of_an_array(engine: LocalEngine) -> None:
+    job = submit(engine, "--hold", "-a", "1-9", "--wrap=true")
+    assert engine.run(["slurmsky", "why", f"{job}_[1-9]"]).stdout.startswith(f"Job {job}_[1-9] (wrap) waits")
+    assert engine.run(["slurmsky", "why", f"{job}_4"]).stdout.startswith(f"Job {job}_[1-9] (wrap) waits")
+    engine.run(["scancel", job])
+
+
+def test_a_job_that_there_is_not(engine: LocalEngine) -> None:
+    answer = engine.run(["slurmsky", "why", "99999999"])
+    assert answer.returncode == 1 and answer.stdout == ""
+    assert "slurmsky: why: there is no job 99999999\n" in answer.stderr

@@ -1,0 +1,123 @@
+"""Why a job waits or how it ended: sentences from the record, and a row of help for every reason that is printed."""
+
+from __future__ import annotations
+
+import ast
+import csv
+from pathlib import Path
+
+import pytest
+
+import slurmsky
+from slurmsky.model.allocation import NodeShare
+from slurmsky.model.job import Job, Step, Usage
+from slurmsky.model.spec import JobSpec
+from slurmsky.model.states import JobState
+from slurmsky.report import why
+from slurmsky.report.context import Context
+from slurmsky.report.text import Clock
+
+NOW = 1_700_000_000.0
+CONTEXT = Context(clock=Clock(NOW))
+DATA = Path(__file__).parents[2] / "data"
+#: folders that give reasons to jobs
+GIVERS = ("agent", "controller", "engines", "node", "translate")
+
+
+def job(state: JobState, **more: object) -> Job:
+    made = Job(job_id=7, spec=JobSpec(), name="train", user="u", uid=1, gid=1, group="g", account="a", partition="gpu",
+               submit_time=NOW - 100, eligible_time=NOW - 100)  # fmt: skip
+    made.state = state
+    if state is not JobState.PENDING:
+        made.start_time, made.end_time = NOW - 60, NOW - 10
+        made.shares = [NodeShare("n1", memory_mib=1000)]
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+def printed_reasons() -> set[str]:
+    """Each of Slurm's reasons that our code has as a word."""
+    with open(DATA / "job_reasons.csv") as file:
+        known = {row["printed_name"] for row in csv.DictReader(file)} - {"", "Word"}
+    found = set()
+    for folder in GIVERS:
+        for path in (Path(slurmsky.__file__).parent / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and node.value in known:
+                    found.add(node.value)
+    return found
+
+
+def test_every_reason_that_is_printed_has_help() -> None:
+    assert printed_reasons() - set(why.reasons()) == set()
+    assert len(printed_reasons()) > 60
+
+
+def test_help_is_of_known_reasons_and_once() -> None:
+    with open(DATA / "job_reasons.csv") as file:
+        known = {row["printed_name"] for row in csv.DictReader(file)}
+    named = [name for row in why.table("reason_help") for name in row["reasons"].split()]
+    assert len(named) == len(set(named))
+    assert {name for name in named if name not in known} <= {"QOSMaxBillingMinutesPerUser"}
+
+
+@pytest.mark.parametrize("reason", sorted(why.reasons()))
+def test_every_reason_makes_a_sentence(reason: str) -> None:
+    row = why.reasons()[reason]
+    made = job(JobState.PENDING if row["kind"] == "wait" else JobState.FAILED, reason=reason)
+    answer = why.explain(made, CONTEXT)
+    text = answer.text()
+    assert "{" not in text and answer.advice and answer.headline.startswith("Job 7 (train) ")
+
+
+WAITING = [
+    (why.Facts(before=("3", "4"), before_count=2, room="8 of the 8 CPUs of partition gpu are in use"),
+     ["8 of the 8 CPUs of partition gpu are in use.", "2 jobs with a higher priority wait for the same nodes: 3, 4."]),
+    (why.Facts(starts_at=NOW + 600, starts_after="3"), ["when job 3 reaches its time limit at the latest."]),
+    (why.Facts(limit="qos q allows max_jobs_per_user = 1, and with this job it would be 2"), ["Qos q allows"]),
+    (why.Facts(awaited=("afterok of job 3, which is RUNNING",)), ["It waits for afterok of job 3, which is RUNNING."]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "lines"), WAITING)
+def test_waiting(known: why.Facts, lines: list[str]) -> None:
+    answer = why.explain(job(JobState.PENDING, reason="Resources"), CONTEXT, known)
+    assert "waits since" in answer.headline and answer.headline.endswith("what it asks for is in use (Resources).")
+    for line in lines:
+        assert line in answer.text()
+    assert answer.advice == ("squeue --start -j 7",)
+
+
+ENDED = [
+    ({"exit_code": 127, "reason": "NonZeroExitCode"}, ["exit code 127", "not on PATH"]),
+    ({"exit_signal": 11, "reason": "RaisedSignal"}, ["signal 11 (SIGSEGV)", "memory that is not its own"]),
+    ({"exit_signal": 9, "reason": "JobLaunchFailure"}, ["signal 9 (SIGKILL)", "when memory runs out"]),
+    ({"exit_signal": 53, "reason": "JobLaunchFailure", "blocked_reason": "JobLaunchFailure",
+      "system_comment": "its output file cannot be opened: there is no folder /no/such"},
+     ["its script never began", "Its output file cannot be opened", "mkdir -p /no/such", "scontrol requeue 7"]),
+    ({"state": JobState.TIMEOUT, "reason": "TimeLimit", "time_limit_min": 1}, ["is TIMEOUT", "was 00:01:00", "--time"]),
+    ({"state": JobState.CANCELLED, "cancelled_by": 5}, ["was CANCELLED by uid 5"]),
+    ({"state": JobState.COMPLETED}, ["is COMPLETED: its script returned 0"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "words"), ENDED)
+def test_ended(changes: dict[str, object], words: list[str]) -> None:
+    text = why.explain(job(**{"state": JobState.FAILED, **changes}), CONTEXT).text()
+    for word in words:
+        assert word in text
+
+
+def test_memory_that_was_nearly_all_used() -> None:
+    step = Step(7, "batch", "batch", usage=Usage(tasks=1, max_rss=990 << 20, ave_rss=990 << 20))
+    answer = why.explain(job(JobState.FAILED, exit_code=137, reason="NonZeroExitCode", steps={"batch": step}), CONTEXT)
+    assert "It used 990.00 MB of the 1000.00 MB of memory that it had." in answer.sentences
+    assert answer.advice[0] == "sbatch with a larger --mem"
+
+
+def test_the_outputs_end_is_shown_of_what_failed() -> None:
+    known = why.Facts(output="/w/slurm-7.out", tail=("one", "two"))
+    failed = why.explain(job(JobState.FAILED, exit_code=1, reason="NonZeroExitCode"), CONTEXT, known).text()
+    assert "  The last lines of /w/slurm-7.out:\n    | one\n    | two\n" in failed
+    assert "| one" not in why.explain(job(JobState.COMPLETED), CONTEXT, known).text()
