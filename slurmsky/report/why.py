@@ -267,7 +267,8 @@ def _signal(number: int) -> str:
 
 
 #: Linux' names, of all architectures that SkyPilot has machines of
-_NAMES = " HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM".split(" ")
+_NAMES = ("", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+          "ALRM", "TERM")  # fmt: skip
 
 
 _MISSING_FOLDER = re.compile("there is no folder ([\\w/.+-]+)$")
