@@ -111,9 +111,9 @@ class Book:
         Whether a node responds is found out anew by each controller.
         """
         nodes = {
-            name: [node.state is NodeState.DOWN, node.flags.value, node.reason, node.reason_time, node.reason_user]
+            name: [node.state is NodeState.DOWN, flags.value, node.reason, node.reason_time, node.reason_user]
             for name, node in self.nodes.items()
-            if (node.state is NodeState.DOWN or node.flags or node.reason)
+            if ((flags := node.flags & _BY_HAND) or node.state is NodeState.DOWN or node.reason)
             and not node.flags & NodeFlag.NOT_RESPONDING
         }
         self.store.put_note("states", json.dumps({"nodes": nodes, "partitions": self.partition_states}))
@@ -352,13 +352,19 @@ class Book:
         use.available = (
             node.state is not NodeState.DOWN
             and node.state is not NodeState.FUTURE
-            and not node.flags & (NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING)
+            and not node.flags & _NOT_AVAILABLE
         )
         if node.state in (NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED, NodeState.UNKNOWN):
             if use.exclusive or node.alloc_cpus >= node.config.cpus:
                 node.state = NodeState.ALLOCATED
             else:
                 node.state = NodeState.MIXED if node.alloc_cpus else NodeState.IDLE
+
+
+_NOT_AVAILABLE = (
+    NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING | NodeFlag.POWERING_DOWN | NodeFlag.POWER_DOWN
+)
+_BY_HAND = NodeFlag.DRAIN | NodeFlag.FAIL
 
 
 def holds_allocation(job: Job) -> bool:

@@ -53,6 +53,8 @@ class Events:
             self._real_nodes(job, event)
         if job.launched:
             self._running(job, float(event.get("time") or self.book.clock()))
+        elif JobFlag.CONFIGURING in job.flags:
+            self._configured(job, event)
         if event.get("step"):
             # Kept in memory alone where nothing else is to be committed: the event is not acknowledged
             # before the job's next one is, with which the step is committed.
@@ -62,6 +64,28 @@ class Events:
                 self.book.touch_step(job, step)
             else:
                 self._told.add(job.job_id)
+
+    def _configured(self, job: Job, event: Event) -> None:
+        """The nodes of a job that waited for them are up: its time counts from now on."""
+        if JobFlag.CONFIGURING not in job.flags:
+            return
+        since = float(event.get("time") or self.book.clock())
+        for part in self.book.components(job):
+            part.flags &= ~JobFlag.CONFIGURING
+            part.start_time = since
+            if part.time_limit_min is not None and part.time_limit_min < INFINITE:
+                part.end_time = since + part.time_limit_min * 60
+            part.system_comment = ""
+            self.book.touch(part)
+            self.life.changed(part)
+        self.life.mailer.watch_limit(job)
+
+    def _waiting(self, job: Job, event: Event) -> None:
+        """What delays the nodes that a job waits for."""
+        comment = str(event["comment"])
+        if JobFlag.CONFIGURING in job.flags and job.system_comment != comment:
+            job.system_comment = comment
+            self.book.touch(job)
 
     def _managed(self, job: Job, event: Event) -> None:
         for part in self.book.components(job):
@@ -191,6 +215,8 @@ class Events:
 _HANDLERS: dict[str, Callable[[Events, Job, Event], None]] = {
     "missing": Events._missing,
     "here": Events._here,
+    "configured": Events._configured,
+    "waiting": Events._waiting,
     "step": Events._step,
     "started": Events._started,
     "state": Events._engine_state,

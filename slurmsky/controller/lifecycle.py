@@ -87,15 +87,16 @@ class LifeCycle:
             job.num_nodes = len(shares)
             self.book.touch(job)  # it runs once its nodes are there
             return
+        wait = self.engine.ready_in([share.name for share in shares], job.partition)
         job.state = JobState.RUNNING
-        job.flags = JobFlag.NONE
+        job.flags = JobFlag.CONFIGURING if wait else JobFlag.NONE
         job.reason, job.reason_desc = "None", ""
-        job.start_time = now
+        job.start_time = now + wait
         job.end_time = 0.0
         job.planned_nodes = ()
         limit = job.time_limit_min
         if limit is not None and limit < INFINITE:
-            job.end_time = now + limit * 60
+            job.end_time = job.start_time + limit * 60
         job.num_nodes = len(shares)
         job.num_cpus = sum(share.cpus for share in shares)
         if job.spec.ntasks is None:

@@ -43,7 +43,9 @@ from .submit import Payload, Submitter, admit, partitions_of, withdraw
 from .triggers import Triggers
 
 if TYPE_CHECKING:
+    from ..engines.sky.http import Client
     from ..engines.sky.setup import LocalServer
+    from .power import PowerSaving
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -86,6 +88,8 @@ class Queue:
         self.engines: dict[str, Engine] = {"local": local, FOREIGN: foreign}
         #: reads SkyPilot's managed jobs; None where no partition is on SkyPilot
         self.managed: ManagedJobs | None = None
+        #: the power of kept nodes; None where no partition has some
+        self.power: PowerSaving | None = None
         #: the nodes of its infras; None there, too
         self.infra: Infra | None = None
         self._foreign = foreign
@@ -175,7 +179,26 @@ class Queue:
             self.treasury.ask = lambda job, partition: sky.price_question(
                 [(part.spec, partition if part is job else part.partition) for part in self.book.components(job)]
             )
+        if self.site.kept and wanted != "local":
+            self._keep_nodes(client)
         log.info("engine: %s (%s)", self.usual_engine, self.engine_reason)
+
+    def _keep_nodes(self, client: Client) -> None:
+        """Have an engine for the partitions whose nodes are kept."""
+        from ..engines.nodes import NodesEngine
+        from ..engines.sky import setup
+        from ..engines.sky.pilots import Pilots
+        from .power import PowerSaving
+
+        if self.site.sky.start_server and self._local_server is None:
+            self._local_server = setup.LocalServer(client, self.environment)
+            client.absent = self._local_server.wake
+        kept = dict(self.site.kept)
+        pilots = Pilots(client, self.site, self.paths.home / "kept")
+        engine = NodesEngine(self.paths.home, self._event, kept, pilots, pilots.prepare, self.site.sky.reach)
+        self.engines["nodes"] = engine
+        self.power = PowerSaving(self.book, kept, engine, self.kick)
+        self.scheduler.place = self.power.place
 
     async def recover(self) -> None:
         """After a start: find the jobs again that were running, and go on."""
@@ -191,6 +214,8 @@ class Queue:
                 background(self._let_go_of(job))
         if self.managed is not None:
             self._reading = asyncio.ensure_future(self.managed.run())
+        if self.power is not None:
+            self.power.begin()
         self.kick()
 
     def looked(self) -> None:
@@ -352,6 +377,10 @@ class Queue:
             self._seen[key] = max(self._seen.get(key, 0), int(event["seq"]))
             if not self._flushing:
                 self._touched()
+        if event["ev"] == "power":
+            if self.power is not None:
+                self.power.take(event)
+            return
         self.events.take(event)
 
     # --- the rest
@@ -384,6 +413,8 @@ class Queue:
             # Until Python 3.12 a wait_for that ends in the same moment swallows a cancellation (bpo-37658).
             self._reading.cancel()
             await asyncio.wait({self._reading}, timeout=0.2)
+        if self.power is not None:
+            await self.power.close()
         await self.engine.close()
         if self._local_server is not None:
             self._local_server.close()

@@ -65,6 +65,8 @@ class Scheduler:
         self.money: Callable[[Job, PartitionConfig], tuple[str, str] | None] = lambda job, partition: None
         #: told at the beginning of each pass
         self.on_pass: Callable[[], None] = lambda: None
+        #: finds room on nodes; power saving knows which of them are up
+        self.place = place
         self.packs = packs  # an array's engine keeps its %N itself, and is given all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         self._fits: dict[int, tuple[JobSpec, Fit]] = {}
@@ -187,8 +189,8 @@ class Scheduler:
             demand = fit.demand.within(partition)
             every = self.uses(name)
             nodes = self.book.reservations.open_to(job, every, now)
-            shares = place(demand, nodes, self.consume_memory)
-            if shares is None and nodes != every and place(demand, every, self.consume_memory) is not None:
+            shares = self.place(demand, nodes, self.consume_memory)
+            if shares is None and nodes != every and self.place(demand, every, self.consume_memory) is not None:
                 reason = (RESERVED, "")
                 continue
             if shares is None:
@@ -277,7 +279,7 @@ class Scheduler:
                 if reason is None and not self._lacking_license(part.spec):
                     free = self.book.reservations.open_to(part, self.uses(name), now)
                     uses = [use for use in free if use.config.name not in used]
-                    shares = place(self.fit(part.spec).demand.within(partition), uses, self.consume_memory)
+                    shares = self.place(self.fit(part.spec).demand.within(partition), uses, self.consume_memory)
                     if (
                         shares is not None
                         and name in blocked
@@ -619,7 +621,7 @@ def predict_start(
     fit = scheduler.fit(job_like.spec)
     demand, placed = fit.demand.within(partition), scheduler.book.virtual.placed
     nodes = scheduler.uses(partition.name)
-    shares = place(demand, nodes, scheduler.consume_memory)
+    shares = scheduler.place(demand, nodes, scheduler.consume_memory)
     if shares is not None:
         return now(), placed(fit, shares)
     future = {use.config.name: use.copy() for use in nodes}

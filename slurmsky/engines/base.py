@@ -94,5 +94,8 @@ class Engine(Protocol):
     def lingers(self) -> bool:
         """Whether ended jobs still need this engine: a controller with nothing else to do stays for them."""
 
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        """Seconds until these nodes are expected to be up, so that a job placed there starts; 0.0: they are."""
+
     async def close(self) -> None:
         """Leave the engine; jobs go on."""

@@ -102,6 +102,10 @@ class Router:
     def lingers(self) -> bool:
         return any(engine.lingers() for engine in self._engines.values())
 
+    def ready_in(self, nodes: Iterable[str], partition: str = "") -> float:
+        """Seconds until nodes of a partition are expected to be up; 0.0: they are."""
+        return self._engines[self.engine_name(partition)].ready_in(nodes)
+
     async def close(self) -> None:
         for engine in self._engines.values():
             await engine.close()

@@ -119,3 +119,5 @@ class NodeFlag(enum.Flag):
     CLOUD = 64
     POWERED_DOWN = 128
     MAINT = 256
+    POWERING_DOWN = 512
+    POWER_DOWN = 1024  # asked for, once no job runs there

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional
 
 from ..model.allocation import Launch
 from . import daemon, output, processes, transport, wire
@@ -83,6 +83,13 @@ class Agent:
         self._idle_since = time.monotonic()
         self._leave_when_idle = False
         self._facts_due = 0.0
+        #: seconds without a job and without a controller after which the agent leaves
+        self.idle_s = IDLE_S
+        #: further services (``kept.Service``): connections by the role of their hello, controller messages by
+        #: their op, and what the controller is sent when it comes
+        self.roles: dict[str, Callable[[Channel], None]] = {}
+        self.services: dict[str, Callable[[Channel, dict[str, Any]], None]] = {}
+        self.greetings: list[Callable[[], dict[str, Any]]] = []
         loop.on_orphans = self._orphans_reaped
 
     # --- listening
@@ -124,6 +131,8 @@ class Agent:
                 self._controller_came(channel)
             elif hello.get("role") == "holder":
                 held()
+            elif hello.get("role") in self.roles:
+                self.roles[hello["role"]](channel)
             else:
                 from .remote import serve_agent
 
@@ -160,6 +169,8 @@ class Agent:
         channel.on_frame = self._from_controller
         channel.on_close = lambda: self._controller_left(channel)
         channel.send_json(self._node_facts())
+        for greeting in self.greetings:
+            channel.send_json(greeting())
         known = [log for log in self.journal.logs.values() if log.head]
         for log in known:
             for _, line in log.unacked:
@@ -188,6 +199,9 @@ class Agent:
         elif operation == "exit":
             self._leave_when_idle = True
             self._leave_if_idle()
+        elif operation in self.services:
+            if self._controller is not None:
+                self.services[operation](self._controller, message)
         else:
             job = self.jobs.get(message.get("job_id", -1))
             order = ORDERS.get(operation)
@@ -425,7 +439,7 @@ class Agent:
             self._idle_since = time.monotonic()
             self._leave_by = 0.0
             return
-        if self._leave_when_idle or (self._controller is None and time.monotonic() - self._idle_since > IDLE_S):
+        if self._leave_when_idle or (self._controller is None and time.monotonic() - self._idle_since > self.idle_s):
             # A head agent that came before we were told to leave holds us, but may not have been heard yet.
             for listener in self._listeners:
                 self._accept(listener)
@@ -444,7 +458,7 @@ class Agent:
         self.loop.stop()
 
 
-_OPTIONS = ("--address", "--controller", "--node", "--home", "--bin", "--cert", "--key", "--ca", "--listen")
+_OPTIONS = ("--address", "--controller", "--node", "--home", "--bin", "--cert", "--key", "--ca", "--listen", "--kept")
 
 
 def main(argv: list[str]) -> int:
@@ -491,6 +505,10 @@ def _serve(options: dict[str, str]) -> int:
             options["--cert"], options["--key"], options["--ca"]
         )
     signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))
+    if options["--kept"]:
+        from .kept import Service
+
+        Service(agent, float(options["--kept"]))
     agent.recover()
     agent.listen()
     os.chdir("/")

@@ -11,28 +11,14 @@ import ssl
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..model.allocation import Launch
 from . import cloudenv, daemon, files, output, rendezvous, sshnames, transport
+from .install import install
 from .launches import settings_of
 
-COMMANDS = (
-    "sacct",
-    "salloc",
-    "sattach",
-    "sbatch",
-    "sbcast",
-    "scancel",
-    "scontrol",
-    "sinfo",
-    "slurmsky",
-    "squeue",
-    "srun",
-    "sstat",
-)
 #: a file beside what was shipped, and in the site's bucket: a line "JOB CODE" for each job that has ended
 ENDED = "ended"
 PATH_FIELDS = frozenset(("submit_dir", "work_dir", "stdin", "stdout", "stderr"))
@@ -177,20 +163,7 @@ class Node:
 
     def _install(self) -> None:
         """Unpack the program, and launchers for the commands that scripts call."""
-        library = os.path.join(self.home, "lib")
-        with zipfile.ZipFile(self.settings_path("agent")) as archive:
-            archive.extractall(library)
-        self.library = library
-        self.bin = os.path.join(self.home, "bin")
-        os.makedirs(self.bin)
-        for command in COMMANDS:
-            path = os.path.join(self.bin, command)
-            with open(path, "w") as file:
-                file.write(
-                    '#!/bin/sh\nexec "%s" -I -S "%s/slurmsky/client.py" "%s" %s "$@"\n'
-                    % (sys.executable, library, library, command)
-                )
-            os.chmod(path, 0o755)
+        self.library, self.bin = install(self.home, self.settings_path("agent"))
 
     def settings_path(self, key: str) -> str:
         """A shipped file's path; relative ones lie in the job's folder."""

@@ -27,7 +27,10 @@ _FLAGS = (
     (NodeFlag.NOT_RESPONDING, 1 << 11, "NOT_RESPONDING"),
     (NodeFlag.POWERED_DOWN, 1 << 12, "POWERED_DOWN"),
     (NodeFlag.POWERING_UP, 1 << 14, "POWERING_UP"),
+    (NodeFlag.POWERING_DOWN, 1 << 18, "POWERING_DOWN"),
+    (NodeFlag.POWER_DOWN, 1 << 23, "POWER_DOWN"),
 )
+_POWER_SIGNS = ((NodeFlag.POWER_DOWN, "!"), (NodeFlag.POWERING_UP, "#"), (NodeFlag.POWERING_DOWN, "%"))
 _IN_USE = (NodeState.ALLOCATED, NodeState.MIXED)
 
 
@@ -45,7 +48,7 @@ def state_words(node: Node) -> tuple[str, str]:
     """The long and the compact word, in capitals, with the suffix that tells of a flag."""
     flags, used = node.flags, node.state in _IN_USE or NodeFlag.COMPLETING in node.flags
     suffix = "*" if NodeFlag.NOT_RESPONDING in flags else "~" if NodeFlag.POWERED_DOWN in flags else ""
-    powered = "#" if NodeFlag.POWERING_UP in flags else suffix
+    powered = next((sign for flag, sign in _POWER_SIGNS if flag in flags), suffix)
     if NodeFlag.DRAIN in flags:
         long, compact = ("DRAINING", "DRNG") if used else ("DRAINED", "DRAIN")
         return long + powered, compact + powered
@@ -87,7 +90,8 @@ def matches(node: Node, word: str) -> bool:
 _FLAG_WORDS = {
     "COMPLETING": NodeFlag.COMPLETING, "FAIL": NodeFlag.FAIL, "NO_RESPOND": NodeFlag.NOT_RESPONDING,
     "POWERING_UP": NodeFlag.POWERING_UP, "RESERVED": NodeFlag.RESERVED, "BLOCKED": None, "INVALID_REG": None,
-    "PLANNED": None, "POWER_UP": None, "POWERING_DOWN": None, "POWERED_DOWN": NodeFlag.POWERED_DOWN, "POWER_DOWN": None,
+    "PLANNED": None, "POWER_UP": None, "POWERING_DOWN": NodeFlag.POWERING_DOWN, "POWERED_DOWN": NodeFlag.POWERED_DOWN,
+    "POWER_DOWN": NodeFlag.POWER_DOWN,
     "MAINT": NodeFlag.MAINT, "REBOOT": None, "CLOUD": NodeFlag.CLOUD, "EXTERNAL": None, "PERFCTRS": None,
 }
 _ASKED = (

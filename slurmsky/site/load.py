@@ -12,9 +12,11 @@ from typing import Any
 from ..model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ..model.policy import NORMAL, AccountConfig, Limits, QosConfig
 from . import schema
+from .kept import KEPT_FIELDS, kept_nodes
 from .record import (
     Budget,
     GpuNames,
+    KeptNodes,
     MachineFacts,
     ModuleConfig,
     PartitionSky,
@@ -109,7 +111,9 @@ class _Reader:
         }
 
         nodes = self.nodes(lists["node"]) if lists["node"] else (machine_node(machine),) if machine else ()
-        partitions, sky = self.partitions(lists["partition"], nodes)
+        kept, cloud = kept_nodes(lists["partition"], {node.name for node in nodes}, self.fault)
+        partitions, sky = self.partitions(lists["partition"], nodes, dict(kept))
+        nodes += cloud
         qos, qos_routes = self.qos(lists["qos"])
         accounts, account_routes = self.accounts(lists["account"], {one.name for one in qos})
         for index, partition in enumerate(partitions):
@@ -146,6 +150,7 @@ class _Reader:
             account_routes=account_routes,
             sky=SkyConfig(**tables["sky"]),
             partition_sky=sky,
+            kept=kept,
             gpus=GpuNames(**tables["gpus"]),
             modules=self.modules(data),
             paths=self.paths(free["paths"]),
@@ -187,30 +192,37 @@ class _Reader:
         return tuple(nodes.values())
 
     def partitions(
-        self, tables: list[dict[str, Any]], nodes: tuple[NodeConfig, ...]
+        self, tables: list[dict[str, Any]], nodes: tuple[NodeConfig, ...], kept: Mapping[str, KeptNodes]
     ) -> tuple[tuple[PartitionConfig, ...], tuple[tuple[str, PartitionSky], ...]]:
         if not tables:
             tables = [{"name": "debug", "default": True}]
         names = tuple(node.name for node in nodes)
+        warm = {name for one in kept.values() for name in one.names}
         partitions: dict[str, PartitionConfig] = {}
         sky: list[tuple[str, PartitionSky]] = []
         for index, table in enumerate(tables):
             mine = {word: table[word] for word in schema.PARTITION_SKY if word in table}
-            fields = {field: value for field, value in table.items() if field not in mine}
+            fields = {field: value for field, value in table.items() if field not in mine and field not in KEPT_FIELDS}
             name = fields["name"]
             if name in partitions:
                 raise self.fault("partition", index, "name", f"partition {name} is described twice")
             written = fields.setdefault("nodes_text", "ALL")
             members = (
-                names
+                kept[name].names
+                if name in kept
+                else names
                 if written.upper() == "ALL"
                 else self.value("partition", index, "nodes", schema.hosts, written)
                 if written
                 else ()
             )
             for member in members:
-                if member not in names and names:
+                if member in warm and name not in kept and not set(members) <= warm:
+                    raise self.fault("partition", index, "nodes", "kept nodes and others do not mix in a partition")
+                if member not in warm and member not in names and names:
                     raise self.fault("partition", index, "nodes", f"there is no node {member}")
+            if members and set(members) <= warm:
+                fields["engine"] = "nodes"
             partitions[name] = PartitionConfig(nodes=tuple(members), **fields)
             if mine:
                 sky.append((name, PartitionSky(**mine)))

@@ -60,6 +60,31 @@ class PartitionSky:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What each kept node of a partition is, in SkyPilot's words (``resources:`` of a task)."""
+
+    cpus: str = ""  # "96" or "96+"
+    memory: str = ""  # GB: "900" or "900+"
+    gpus: str = ""  # "H100:8"
+    disk: int = 0  # GB; 0: SkyPilot's default
+    image: str = ""
+    spot: bool = False
+    instance_type: str = ""
+
+
+@dataclass(frozen=True)
+class KeptNodes:
+    """Nodes of a partition that SkyPilot brings up and that stay warm. Times in seconds."""
+
+    names: tuple[str, ...]
+    shape: Shape = Shape()
+    suspend_time_s: int | None = 1200  # idle so long: powered down; None: never
+    keep_up: int = 0  # never fewer than this
+    resume_timeout_s: int = 900  # a node that is not up by then is down
+    cluster: str = ""  # nodes of this existing SkyPilot cluster, which we never power down
+
+
+@dataclass(frozen=True)
 class GpuNames:
     """Slurm's GPU type names (any case) -> SkyPilot's, and the type an untyped request means."""
 
@@ -222,6 +247,7 @@ class Site:
     engine: str = "auto"  # auto | sky | local
     sky: SkyConfig = SkyConfig()
     partition_sky: tuple[tuple[str, PartitionSky], ...] = ()
+    kept: tuple[tuple[str, KeptNodes], ...] = ()  # by partition
     gpus: GpuNames = GpuNames()
     modules: tuple[ModuleConfig, ...] = ()
     paths: tuple[PathMap, ...] = ()
@@ -259,6 +285,6 @@ class Site:
         return dict(self.qos_routes).get(qos, Route()), dict(self.account_routes).get(account, Route())
 
     def engine_of(self, partition: str) -> str:
-        """auto, sky or local for a partition."""
+        """auto, sky, local or nodes for a partition."""
         config = self.cluster.partition(partition)
         return (config.engine if config else "") or self.engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from ..language import hostlist, timelimit
 from ..language import tres as tres_text
 from ..model.policy import QOS_FLAGS
 from ..model.spec import INFINITE
+from .record import Shape
 
 
 class Bad(Exception):
@@ -91,6 +93,59 @@ def minutes(value: Any) -> int:
         return timelimit.parse(text(value))
     except ValueError as error:
         raise Bad('a Slurm time is expected, such as "1-12:00:00" or "INFINITE"') from error
+
+
+def seconds(value: Any) -> int | None:
+    """Seconds as a number, as slurm.conf has them, or a Slurm time as a string; None: INFINITE or -1."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= -1:
+        return None if value == -1 else value
+    try:
+        found = timelimit.parse_seconds(text(value))
+    except (ValueError, Bad) as error:
+        raise Bad('a Slurm time such as "20:00", a number of seconds, or "INFINITE" is expected') from error
+    return None if found == INFINITE else found
+
+
+def patience(value: Any) -> int:
+    """As ``seconds``, more than 0 and with an end."""
+    found = seconds(value)
+    if not found or found < 0:
+        raise Bad('a Slurm time above 0 is expected, such as "15:00"')
+    return found
+
+
+def size(value: Any) -> str:
+    """A number that SkyPilot takes as a size: 8, "8" or "8+"."""
+    word = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else text(value)
+    if not re.fullmatch(r"[1-9][0-9]*(\.[0-9]+)?\+?", word):
+        raise Bad(f'a number such as 8 or "8+" is expected, not {value!r}')
+    return word
+
+
+def devices(value: Any) -> str:
+    """SkyPilot's name of an accelerator and its count: "H100:8"."""
+    name, colon, number = text(value).partition(":")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", name) or (colon and not re.fullmatch("[1-9][0-9]*", number)):
+        raise Bad('an accelerator and its count are expected, such as "H100:8"')
+    return f"{name}:{number or 1}"
+
+
+def shape(value: Any) -> Shape:
+    """What each node is: a table of SkyPilot's words for resources."""
+    if not isinstance(value, Mapping):
+        raise Bad('a table is expected, such as { cpus = "8+", memory = "32+" }')
+    found = {}
+    for name, given in value.items():
+        if name not in SHAPE:
+            raise Bad(f"{name} is not known here; {', '.join(SHAPE)} are")
+        try:
+            found[name] = SHAPE[name].read(given)
+        except Bad as error:
+            raise Bad(f"{name}: {error}") from error
+    for name, key in SHAPE.items():
+        if key.required and name not in found:
+            raise Bad(f"{name} is missing")
+    return Shape(**found)
 
 
 def hosts(value: Any) -> tuple[str, ...]:
@@ -245,6 +300,23 @@ PARTITION_SKY = {
     "labels": Key(pairs),
     "features": Key(pairs),
 }
+#: KeptNodes' fields; PARTITION's ``nodes`` names them
+PARTITION_KEPT = {
+    "shape": Key(shape),
+    "suspend_time": Key(seconds, "suspend_time_s"),
+    "keep_up": Key(count),
+    "resume_timeout": Key(patience, "resume_timeout_s"),
+    "cluster": Key(text),
+}
+SHAPE = {
+    "cpus": Key(size, required=True),
+    "memory": Key(size, required=True),
+    "gpus": Key(devices),
+    "disk": Key(positive),
+    "image": Key(text),
+    "spot": Key(flag),
+    "instance_type": Key(text),
+}
 
 # ClusterConfig's fields; first_job_id is Site's.
 LIMITS = {
@@ -351,7 +423,7 @@ TABLES = {"limits": LIMITS, "local": LOCAL, "hooks": HOOKS, "sky": SKY, "gpus": 
 #: arrays of tables, [[word]]
 LISTS = {
     "node": NODE,
-    "partition": {**PARTITION, **PARTITION_SKY},
+    "partition": {**PARTITION, **PARTITION_SKY, **PARTITION_KEPT},
     "qos": {**QOS, **QOS_LIMITS, **ROUTE},
     "account": {**ACCOUNT, **ACCOUNT_LIMITS, **ROUTE},
     "option": OPTION,

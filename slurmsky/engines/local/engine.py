@@ -83,6 +83,11 @@ class AgentLink(asyncio.Protocol):
         if self._transport is not None and out:
             self._transport.write(b"".join(out))
 
+    def abort(self) -> None:
+        """Give up a line whose other end is silent."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def close(self) -> None:
         """Leave the agent to itself."""
         self._flush()
@@ -296,7 +301,7 @@ class LocalEngine:
         shares = launch.shares + (launch.every_share if launch.het else [])
         nodes = tuple(dict.fromkeys(share.name for share in shares))
         for share in shares:
-            share.address = f"unix:{self._home}/nodes/{share.name}/agent.sock"
+            share.address = f"unix:{self._socket(share.name)}"
         key = (launch.job_id, launch.restart_count)
         placed = self._placed.get(launch.job_id)
         if placed is None or placed.run != launch.restart_count:
@@ -389,6 +394,10 @@ class LocalEngine:
     def agent_address(self, job_id: int) -> str | None:
         placed = self._placed.get(job_id)
         return str(self._socket(placed.nodes[0])) if placed is not None and placed.ready else None
+
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        """Agents start when they are needed."""
+        return 0.0
 
     def out_of_reach(self, job_id: int) -> str:
         """Agents of this machine can be told, or are started for it."""

@@ -281,6 +281,10 @@ class SkyEngine:
         """SkyPilot's nodes exist as long as their jobs; the controller knows those from ``started``."""
         return []
 
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        """Nodes come with their jobs: no job waits on a node that is off."""
+        return 0.0
+
     async def close(self) -> None:
         """Leave; jobs go on."""
         await self._states.close()

@@ -261,6 +261,10 @@ class ForeignJobs:
         """SkyPilot's own jobs need no one here."""
         return False
 
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        """Nodes come with their jobs: no job waits on a node that is off."""
+        return 0.0
+
     async def close(self) -> None:
         """Jobs go on."""
 

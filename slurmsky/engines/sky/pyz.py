@@ -14,9 +14,14 @@ from pathlib import Path
 PACKAGES = ("language", "model", "node", "options", "report")
 MODULES = ("__init__.py", "client.py", "client_relay.py", "client_start.py", "client_terminal.py", "paths.py")
 MAIN = """import sys
-from slurmsky.node.cloud import main
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[2:]) if sys.argv[1:2] == ["cloud"] else "usage: agent.pyz cloud FOLDER")
+    if sys.argv[1:2] == ["cloud"]:
+        from slurmsky.node.cloud import main
+    elif sys.argv[1:2] == ["pilot"]:
+        from slurmsky.node.pilot import main
+    else:
+        sys.exit("usage: agent.pyz cloud|pilot FOLDER")
+    sys.exit(main(sys.argv[2:]))
 """
 _STAMP = (2020, 1, 1, 0, 0, 0)  # the same content makes the same file
 

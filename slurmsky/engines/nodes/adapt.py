@@ -1,0 +1,69 @@
+"""A launch as it is on a kept node: script by content, private folder, environment. Pure but for the script's bytes."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...model.allocation import Launch
+from ...node.cloudenv import job_environment
+
+_SCRIPTS_KEPT = 256
+
+
+class Scripts:
+    """Spooled scripts by path: digest and bytes. A script is read once; it may delete itself later."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, bytes]] = {}
+
+    def read(self, path: str) -> tuple[str, bytes]:
+        """(digest, bytes) of a spooled script. Raises OSError."""
+        known = self._known.get(path)
+        if known is None:
+            if len(self._known) >= _SCRIPTS_KEPT:
+                self._known.clear()
+            data = Path(path).read_bytes()
+            known = self._known[path] = (hashlib.sha256(data).hexdigest()[:32], data)
+        return known
+
+
+class Environments:
+    """Environments of jobs as they are on a node; elements of an array share one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bool], tuple[dict[str, str], dict[str, str]]] = {}
+
+    def adapted(self, user: dict[str, str], facts: dict[str, Any], same: bool) -> dict[str, str]:
+        """The user's environment over the node's, as far as it holds there."""
+        key = (id(user), same)
+        known = self._known.get(key)
+        if known is None or known[0] is not user:
+            if len(self._known) >= 64:
+                self._known.clear()
+            home = user.get("HOME", "") if same else facts["environment"].get("HOME", "/")
+            here: Callable[[str], bool] = lambda path: path in facts["shells"] or not path.endswith("sh")  # noqa: E731
+            known = self._known[key] = (user, job_environment(user, facts["environment"], same, home, here))
+        return known[1]
+
+
+def adapted(
+    launch: Launch, facts: dict[str, Any], digest: str, environment: dict[str, str], moved: tuple[str, str]
+) -> Launch:
+    """The launch with the node's own script and spool. ``moved``: a folder of this machine and what stands for it."""
+    there = copy.copy(launch)
+    home = facts["home"]
+    there.spool = f"{home}/jobs/{launch.job_id}/run{launch.restart_count}"
+    if launch.script is not None:
+        there.script = f"{home}/scripts/{digest}/slurm_script"
+    there.environment = environment
+    old, new = moved
+    if old != new:
+        for name in ("submit_dir", "work_dir", "stdin", "stdout", "stderr"):
+            path = getattr(launch, name)
+            if path == old or path.startswith(old + "/"):
+                setattr(there, name, new + path[len(old) :])
+    return there

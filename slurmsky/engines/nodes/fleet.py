@@ -1,0 +1,274 @@
+"""The nodes' power: which orders there are, and their way through asked, up and leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import statistics
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ...site.record import KeptNodes
+from ..base import EngineError, background
+from .provider import BringUpFailed, Order, Passing, Provider
+
+log = logging.getLogger("slurmsky.nodes")
+
+RETRY_S = (1.0, 2.0, 5.0, 15.0, 30.0)
+#: what a bring-up is expected to take before there was one
+FIRST_GUESS_S = 120.0
+_REMEMBERED = 15
+#: (node, state, why): the state is off, coming, up, leaving or failed
+Tell = Callable[[str, str, str], None]
+
+
+class Fleet:
+    """Brings nodes up and down. ``folder`` holds a folder per order; ``tell`` hears of each node's changes."""
+
+    def __init__(
+        self,
+        folder: Path,
+        kept: Mapping[str, KeptNodes],
+        provider: Provider,
+        tell: Tell,
+        prepare: Callable[[Order], None],
+    ) -> None:
+        self.folder = folder
+        self.kept = kept
+        self.provider = provider
+        self._tell = tell
+        self._prepare = prepare  # writes what the nodes need into the order's folder
+        self._partition = {node: name for name, one in kept.items() for node in one.names}
+        self.orders: dict[str, Order] = {}
+        self._of: dict[str, Order] = {}  # by node
+        self._coming: dict[str, asyncio.Task[None]] = {}  # by order
+        self._waiting: dict[str, list[Callable[[str], None]]] = {}  # by order: who hears of delays
+        self._took: dict[str, deque[float]] = {}  # seconds of past bring-ups, by partition
+        self._closed = False
+        #: called when an order is over, or never was
+        self.on_over: Callable[[Order], None] = lambda order: None
+
+    # --- what there is
+
+    def order_of(self, node: str) -> Order | None:
+        """The order that a node belongs to now."""
+        return self._of.get(node)
+
+    def is_up(self, node: str) -> bool:
+        """Whether a node's agent is known to have started, and is not told to leave."""
+        order = self._of.get(node)
+        return order is not None and order.phase == "up"
+
+    def address(self, node: str) -> str:
+        """host:port of a node's agent. Raises EngineError."""
+        order = self._of.get(node)
+        if order is None or not order.address(node):
+            raise EngineError(f"node {node} is not up")
+        return order.address(node)
+
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        """Seconds until all these nodes are expected to be up; 0.0: they are."""
+        longest = 0.0
+        for node in nodes:
+            order = self._of.get(node)
+            if order is not None and order.phase == "up":
+                continue
+            passed = time.time() - order.asked_at if order is not None and order.phase == "asked" else 0.0
+            longest = max(longest, self.usual_s(self._partition[node]) - passed, 1.0)
+        return longest
+
+    def usual_s(self, partition: str) -> float:
+        """What bringing nodes of a partition up usually takes."""
+        took = self._took.get(partition)
+        return statistics.median(took) if took else FIRST_GUESS_S
+
+    # --- up
+
+    async def up(self, nodes: Sequence[str], say: Callable[[str], None]) -> None:
+        """Return when all these nodes are up; those that are off come by one order. Raises EngineError."""
+        orders = [self.order(list(group)) for group in self._off(nodes)]
+        orders += [self._of[node] for node in nodes if node in self._of]
+        for order in {order.name: order for order in orders}.values():
+            task = self._coming.get(order.name)
+            if task is not None:
+                self._waiting.setdefault(order.name, []).append(say)
+                try:
+                    await asyncio.shield(task)
+                except asyncio.CancelledError:
+                    if not task.cancelled():
+                        raise
+                finally:
+                    hearers = self._waiting.get(order.name, [])
+                    if say in hearers:
+                        hearers.remove(say)
+        for node in nodes:
+            if not self.is_up(node):
+                raise EngineError(f"node {node} did not come up")
+
+    def _off(self, nodes: Sequence[str]) -> list[list[str]]:
+        groups: dict[str, list[str]] = {}
+        for node in nodes:
+            order = self._of.get(node)
+            if order is None:
+                groups.setdefault(self._partition[node], []).append(node)
+            elif order.phase == "leaving":
+                raise EngineError(f"node {node} is powering down")
+        return list(groups.values())
+
+    def order(self, nodes: list[str]) -> Order:
+        """Have nodes that are off come up together, in the background."""
+        partition = self._partition[nodes[0]]
+        existing = self.kept[partition].cluster
+        name = existing or f"kept-{partition.lower()[:16]}-{uuid.uuid4().hex[:8]}"
+        key = f"{name}-{uuid.uuid4().hex[:6]}" if existing else name
+        order = Order(
+            name, partition, list(nodes), asked_at=time.time(), existing=bool(existing), folder=self.folder / key
+        )
+        self._prepare(order)
+        order.save()
+        self._adopt(order)
+        self._begin(order)
+        return order
+
+    def _adopt(self, order: Order) -> None:
+        self.orders[order.name] = order
+        for node in order.nodes:
+            self._of[node] = order
+
+    def _begin(self, order: Order) -> None:
+        task = self._coming[order.name] = asyncio.ensure_future(self._bring_up(order))
+        for node in order.nodes:
+            self._tell(node, "coming", "")
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._coming.pop(order.name, None)
+            if not task.cancelled() and task.exception() is not None:
+                log.error("order %s: %s", order.name, task.exception())
+
+        task.add_done_callback(over)
+
+    async def _bring_up(self, order: Order) -> None:
+        def say(text: str) -> None:
+            for hear in tuple(self._waiting.get(order.name, ())):
+                hear(text)
+
+        work = asyncio.ensure_future(self.provider.up(order, say))
+        try:
+            while not work.done():
+                limit = self.kept[order.partition].resume_timeout_s
+                left = order.accepted_at + limit - time.time() if order.accepted_at else 1.0
+                if left <= 0:
+                    raise BringUpFailed(f"ResumeTimeout reached: not up after {limit} s")
+                await asyncio.wait({work}, timeout=min(left, 1.0))
+            work.result()
+        except (EngineError, OSError) as error:
+            log.warning("order %s (%s): %s", order.name, ",".join(order.nodes), error)
+            self.forget(order, str(error))
+            return
+        finally:
+            if not work.done():
+                work.cancel()
+        order.phase, order.up_at = "up", time.time()
+        order.save()
+        self._took.setdefault(order.partition, deque(maxlen=_REMEMBERED)).append(order.up_at - order.asked_at)
+        self._keep_history()
+        for node in order.nodes:
+            self._tell(node, "up", "")
+
+    # --- down
+
+    def down(self, order: Order) -> None:
+        """Take an order's nodes down, in the background and until that is done."""
+        if order.phase == "leaving":
+            return
+        order.phase = "leaving"
+        order.save()
+        for node in order.nodes:
+            self._tell(node, "leaving", "")
+        coming = self._coming.pop(order.name, None)
+        if coming is not None:
+            coming.cancel()
+        background(self._take_down(order, ""))
+
+    def forget(self, order: Order, why: str) -> None:
+        """The order's nodes are lost, or never came: nothing of it is used again, and what is left is taken down."""
+        order.phase = "leaving"
+        order.save()
+        background(self._take_down(order, why))
+
+    async def _take_down(self, order: Order, why: str) -> None:
+        if why:
+            # Nodes that were lost may come again at once, under another order.
+            self._release(order, "off" if order.up_at else "failed", why)
+        for attempt in range(1 << 30):
+            if self._closed:
+                return  # the next controller goes on with it
+            try:
+                if not order.existing:
+                    await self.provider.down(order)
+                break
+            except Passing as error:
+                log.info("order %s: %s", order.name, error)
+            except EngineError as error:
+                log.error("order %s cannot be taken down: %s", order.name, error)
+            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        self.orders.pop(order.name, None)
+        if not why:
+            self._release(order, "off", "")
+        shutil.rmtree(order.folder, ignore_errors=True)
+
+    def _release(self, order: Order, state: str, why: str) -> None:
+        self.on_over(order)
+        for node in order.nodes:
+            if self._of.get(node) is order:
+                del self._of[node]
+                self._tell(node, state, why)
+
+    # --- a controller's start and end
+
+    def load(self) -> None:
+        """Take over the orders of an earlier controller."""
+        try:
+            history = json.loads((self.folder / "history.json").read_text())
+            self._took = {name: deque(map(float, took), maxlen=_REMEMBERED) for name, took in history.items()}
+        except (OSError, ValueError):
+            self._took = {}
+        for path in sorted(self.folder.glob("*/order.json")):
+            try:
+                order = Order.load(path.parent)
+            except (OSError, ValueError, TypeError) as error:
+                log.error("%s: %s", path, error)
+                continue
+            if order.phase != "leaving" and all(self._partition.get(node) == order.partition for node in order.nodes):
+                self._adopt(order)
+                if order.phase == "asked":
+                    self._begin(order)
+                else:
+                    for node in order.nodes:
+                        self._tell(node, "up", "")
+                continue
+            if order.phase == "leaving":
+                self._adopt_leaving(order)
+            order.phase = "leaving"  # or the site file has no such nodes any more
+            background(self._take_down(order, ""))
+
+    def _adopt_leaving(self, order: Order) -> None:
+        for node in order.nodes:
+            if node in self._partition and node not in self._of:
+                self._of[node] = order
+                self._tell(node, "leaving", "")
+
+    def _keep_history(self) -> None:
+        data = {name: list(took) for name, took in self._took.items()}
+        (self.folder / "history.json").write_text(json.dumps(data))
+
+    def close(self) -> None:
+        """Leave the nodes as they are."""
+        self._closed = True
+        for task in self._coming.values():
+            task.cancel()

@@ -1,0 +1,39 @@
+"""The program of a cloud node, unpacked, and launchers for the commands that scripts call."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+
+COMMANDS = (
+    "sacct",
+    "salloc",
+    "sattach",
+    "sbatch",
+    "sbcast",
+    "scancel",
+    "scontrol",
+    "sinfo",
+    "slurmsky",
+    "squeue",
+    "srun",
+    "sstat",
+)
+
+
+def install(home: str, program: str) -> tuple[str, str]:
+    """Unpack the shipped ``program`` below ``home``; its library folder and the folder of launchers."""
+    library, launchers = os.path.join(home, "lib"), os.path.join(home, "bin")
+    with zipfile.ZipFile(program) as archive:
+        archive.extractall(library)
+    os.makedirs(launchers, exist_ok=True)
+    for command in COMMANDS:
+        path = os.path.join(launchers, command)
+        with open(path, "w") as file:
+            file.write(
+                '#!/bin/sh\nexec "%s" -I -S "%s/slurmsky/client.py" "%s" %s "$@"\n'
+                % (sys.executable, library, library, command)
+            )
+        os.chmod(path, 0o755)
+    return library, launchers

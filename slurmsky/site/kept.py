@@ -1,0 +1,89 @@
+"""Partitions whose nodes SkyPilot brings up and that stay warm: from the tables of the site file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from ..model.cluster import NodeConfig
+from . import schema
+from .record import KeptNodes, Shape, SiteError
+
+#: fields of a [[partition]] table that belong to KeptNodes
+KEPT_FIELDS = frozenset(key.field or name for name, key in schema.PARTITION_KEPT.items())
+Fault = Callable[[str, int, str, str], SiteError]
+
+
+def kept_nodes(
+    tables: Sequence[dict[str, Any]], described: Collection[str], fault: Fault
+) -> tuple[tuple[tuple[str, KeptNodes], ...], tuple[NodeConfig, ...]]:
+    """(partition, its kept nodes) of each partition that has some, and these nodes as Slurm describes nodes.
+
+    ``described``: names of [[node]] tables. ``fault`` makes the error for (table, its number, key, text). Raises
+    SiteError.
+    """
+    kept: list[tuple[str, KeptNodes]] = []
+    nodes: dict[str, NodeConfig] = {}
+    for index, table in enumerate(tables):
+        mine = {name: value for name, value in table.items() if name in KEPT_FIELDS}
+        if not mine:
+            continue
+
+        def wrong(key: str, text: str, index: int = index) -> SiteError:
+            return fault("partition", index, key, text)
+
+        one = _kept(table, mine, wrong)
+        for name in one.names:
+            if name in described:
+                raise wrong("nodes", f"node {name} is described by a [[node]] table: kept nodes are described by shape")
+            if name in nodes:
+                raise wrong("nodes", f"node {name} belongs to another partition with kept nodes")
+            nodes[name] = node_config(name, one)
+        kept.append((table["name"], one))
+    return tuple(kept), tuple(nodes.values())
+
+
+def _kept(table: dict[str, Any], mine: dict[str, Any], wrong: Callable[[str, str], SiteError]) -> KeptNodes:
+    if table.get("engine", "auto") != "auto":
+        raise wrong("engine", "kept nodes have an engine of their own: engine goes without shape and cluster")
+    if mine.get("cluster"):
+        for key in ("shape", "suspend_time", "keep_up", "resume_timeout"):
+            if schema.PARTITION_KEPT[key].field in mine or key in mine:
+                raise wrong(key, f"{key} does not go with cluster: an existing cluster is taken as it is")
+    elif "shape" not in mine:
+        key = next(name for name, value in schema.PARTITION_KEPT.items() if (value.field or name) in mine)
+        raise wrong(key, f"{key} needs the shape of the nodes: shape = {{ cpus = ..., memory = ... }}")
+    if not table.get("nodes_text") or table["nodes_text"].upper() == "ALL":
+        raise wrong("nodes" if "nodes_text" in table else "shape", 'kept nodes need names: nodes = "gpu-[1-8]"')
+    try:
+        names = schema.hosts(table["nodes_text"])
+    except schema.Bad as error:
+        raise wrong("nodes", f"nodes: {error}") from error
+    one = KeptNodes(names=tuple(dict.fromkeys(names)), **mine)
+    if one.keep_up > len(one.names):
+        raise wrong("keep_up", f"keep_up = {one.keep_up} is more than the partition has nodes: {len(one.names)}")
+    return one
+
+
+def node_config(name: str, kept: KeptNodes) -> NodeConfig:
+    """A kept node as Slurm describes it, by the least that its shape promises."""
+    shape = kept.shape
+    cpus = int(float(shape.cpus.rstrip("+"))) if shape.cpus else 1
+    kind, _, count = shape.gpus.partition(":")
+    return NodeConfig(
+        name=name,
+        address=name,
+        host_name=name,
+        cpus=cpus,
+        sockets=1,
+        cores=cpus,
+        memory_mib=_mib(shape),
+        tmp_mib=shape.disk * 1024,
+        gres=(("gpu", kind.lower(), int(count)),) if kind else (),
+        features=("cloud",),
+        state="CLOUD",
+    )
+
+
+def _mib(shape: Shape) -> int:
+    return int(float(shape.memory.rstrip("+")) * 1024) if shape.memory else 1

@@ -1,0 +1,168 @@
+"""Kept nodes for tests: the real commands, controller, provider and agents, against a stand-in for the API server.
+
+A node is a process in namespaces of its own (processes, mounts, users): all of it dies with its cluster, as a cloud
+node does. ``hide``: nodes do not see the user's folder, as where nothing is mounted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from cloud import Cloud
+from local_engine import LocalEngine, local_engine
+from sky_server import ManagedJob, SkyServer
+
+SITE = """engine = "sky"
+[limits]
+kill_wait_s = 2
+[[partition]]
+name = "kept"
+default = true
+infra = ["kubernetes/x"]
+nodes = "k[1-4]"
+shape = { cpus = 8, memory = 16 }
+suspend_time = "10:00"
+"""
+START = 'if [ -n "$HIDDEN" ]; then mount -t tmpfs tmpfs "$HIDDEN" || exit 99; fi; exec sh -c "$RUN"'
+PATIENCE_S = 40
+
+
+class Machines(Cloud):
+    """Runs the tasks of clusters; a cluster that is taken down, or is idle, loses its nodes."""
+
+    def __init__(self, folder: Path, hidden: Path | None) -> None:
+        super().__init__(folder, hidden or folder)
+        self._hides = hidden is not None
+        #: short, because a socket's address has 108 bytes
+        self.tmp = Path(tempfile.mkdtemp(prefix="k.", dir="/tmp"))
+
+    async def run(self, job: ManagedJob, run: int = 0) -> None:
+        job.become("STARTING")
+        count = int(job.task.get("num_nodes", 1))
+        addresses = [f"127.0.{job.job_id}.{rank + 1}" for rank in range(count)]
+        nodes = self.processes[job.job_id] = []
+        for rank in range(count):
+            home = self.folder / f"cluster{job.job_id}-{run}-{rank}"
+            self.bring(job, home)
+            environment = self.environment(job, home, rank, addresses)
+            environment |= {"TMPDIR": str(self.tmp), "HIDDEN": str(self.hidden) if self._hides else ""}
+            if self.closed:
+                break
+            nodes.append(await asyncio.create_subprocess_exec(
+                "unshare", "-rmpf", "--mount-proc", "--kill-child", "sh", "-c", START, env=environment,
+                cwd=home / "sky_workdir", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
+            ))  # fmt: skip
+        job.become("RUNNING")
+        codes = await asyncio.gather(*(self._read(job, node, rank) for rank, node in enumerate(nodes)))
+        if job.status == "RUNNING":
+            job.become("FAILED" if any(codes) else "SUCCEEDED")
+        job.up = False  # autodown
+
+    async def close(self, runs) -> None:
+        await super().close(runs)
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+
+class KeptWorld:
+    """A user's folder, a server with machines, and the commands."""
+
+    def __init__(self, tmp_path: Path, site: str = SITE, hide: bool = False) -> None:
+        self.user = tmp_path / "user"
+        self.project = self.user / "project"
+        self.project.mkdir(parents=True)
+        self.site = tmp_path / "site.toml"
+        self.site.write_text(site)
+        self.server = SkyServer()
+        self.machines = Machines(tmp_path / "cloud", self.user if hide else None)
+        self.engine: LocalEngine
+
+    async def run(self, *argv: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        """A command in the project's folder, while the server works."""
+        return await asyncio.to_thread(
+            self.engine.run, list(argv), cwd=self.project, env=env, stdin=stdin, limit_s=2 * PATIENCE_S
+        )
+
+    async def out(self, *argv: str, **more: str) -> str:
+        """What a command prints that succeeds."""
+        done = await self.run(*argv, **more)
+        assert done.returncode == 0, (argv, done)
+        return done.stdout
+
+    async def batch(self, script: str, *options: str) -> str:
+        """Submit a script; its job id."""
+        (self.project / "job.sh").write_text("#!/bin/bash\n" + script)
+        return (await self.out("sbatch", "--parsable", *options, "job.sh")).strip()
+
+    async def until(self, condition: Callable[[], Awaitable[bool] | bool], patience: float = PATIENCE_S) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            found = condition()
+            if found if isinstance(found, bool) else await found:
+                return
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    async def states(self) -> dict[str, str]:
+        """Each node's state as sinfo shows it."""
+        return dict(line.split() for line in (await self.out("sinfo", "-hN", "-o", "%N %t")).splitlines())
+
+    async def controller_pid(self) -> int:
+        return int((self.engine.home / "controller.pid").read_text())
+
+    def lose(self, number: int) -> None:
+        """A cluster's machines vanish."""
+        job = self.server.jobs[number - 1]
+        job.up = False
+        self.machines.stop(number, signal.SIGKILL)
+
+    @property
+    def clusters(self) -> list[str]:
+        """Those that cost money now."""
+        return [job.name for job in self.server.jobs if job.up]
+
+    async def _serve(self) -> None:
+        begun: list[asyncio.Task[None]] = []
+        stopped: set[int] = set()
+        try:
+            while True:
+                while len(begun) < len(self.server.jobs):
+                    begun.append(asyncio.ensure_future(self.machines.run(self.server.jobs[len(begun)])))
+                for job in self.server.jobs:
+                    if not job.up and job.job_id not in stopped:
+                        stopped.add(job.job_id)
+                        self.machines.stop(job.job_id, signal.SIGKILL)
+                await asyncio.sleep(0.02)
+        finally:
+            await self.machines.close(begun)
+
+    def play(self, what: Callable[[KeptWorld], Awaitable[None]]) -> None:
+        async def run() -> None:
+            async with self.server:
+                serving = asyncio.ensure_future(self._serve())
+                endpoint = {"SKYPILOT_API_SERVER_ENDPOINT": self.server.endpoint}
+                with local_engine(self.site, **endpoint) as self.engine:
+                    try:
+                        await what(self)
+                    finally:
+                        serving.cancel()
+                        with contextlib.suppress(asyncio.CancelledError):
+                            await serving
+
+        asyncio.run(run())
+
+
+def namespaces_work() -> bool:
+    """Whether this account may make these namespaces."""
+    command = ["unshare", "-rmpf", "--mount-proc", "true"]
+    return shutil.which("unshare") is not None and not subprocess.run(command, capture_output=True).returncode
+
+
+
