@@ -9,11 +9,11 @@ import shutil
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Iterator, Optional
+from typing import TYPE_CHECKING, Callable, Iterator, Optional
 
 from ..model.job import Step
 from ..model.states import JobState
-from . import output, processes
+from . import opening, output, processes
 from .course import Course, keep
 from .ends import SETUP_FAILED
 from .environment import gpu_indices
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: job's number. Under Slurm it wins this race by the time that a launch through slurmctld and slurmd takes.
 FOLDER_WAIT_S = 2.0
 _FOLDER_LOOK_S = 0.02
+#: stdout, stderr and stdin
+_ALL_FILES = 3
 _NO_CONTAINER = "Failed to invoke spank plugin stack"
 
 
@@ -78,6 +80,9 @@ class BatchScript:
         self._container_said: list[str] = []  # what there was to tell while it was made
         self._preparing = False
         self._no_container = False
+        self._opening: Optional[opening.Opening] = None  # of files that may block
+        self._apart = False  # its folder may be out of reach
+        self._files = self._named_files()
 
     def shell(self) -> list[int]:
         """The script's own process, while there is one."""
@@ -110,8 +115,12 @@ class BatchScript:
         self._container = containers.Container(self._agent.loop, asked, self._agent.images, said.append)
         self._container.prepare(self._launch.environment, ready, failed)
 
-    def give_up_container(self) -> None:
-        """The job ends, perhaps while the container is still being made."""
+    def give_up(self) -> None:
+        """The job ends, perhaps while the container is still being made, or a file still being opened."""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+            self._start(0)
         if self._preparing and self._container is not None:
             self._preparing = False
             self._container.close()
@@ -119,11 +128,43 @@ class BatchScript:
 
     def _start(self, patience: float) -> None:
         """``patience``: until when (monotonic) the output's folder may still appear."""
+        names = [path for _, path, _ in self._files]
+        self._apart = opening.folder_on_network(self._launch.work_dir)
+        if self._job.cause or not (self._apart or any(map(opening.may_block, names))):
+            self._go_on(patience, self._open_files)
+            return
+
+        def opened(results: list[opening.Result]) -> None:
+            said, self._opening = child.said, None
+            self._go_on(patience, lambda: (self._descriptors(results), said))
+
+        folder = self._launch.work_dir
+        child = self._opening = opening.Opening(
+            self._agent.loop,
+            [opener for _, _, opener in self._files],
+            opened,
+            self._launch.umask,
+            check=lambda: processes.chdir_fault(folder),
+            together=True,
+        )
+
+    def _descriptors(self, results: list[opening.Result]) -> list[int]:
+        """What the child has opened. Raises _NotOpened for the file that it could not open."""
+        found = [one for one in results if isinstance(one, int)]
+        for index, one in enumerate(results):
+            if isinstance(one, OSError):
+                opening.close(found)
+                with self._naming(index):
+                    raise OSError(one.errno, one.strerror, self._output_path)
+        return found
+
+    def _go_on(self, patience: float, open_files: Callable[[], tuple[list[int], str]]) -> None:
+        """Start the script with its files, which ``open_files`` gives together with the folder's fault."""
         cause = self._job.cause
         try:
             if cause:
                 raise OSError("ended (%s) before its output could be opened" % cause)
-            self.pid = self._spawn()
+            self.pid = self._spawn(open_files)
         except _NoContainer:
             self._tell_started()
             self._ended(1 << 8, None)
@@ -159,17 +200,18 @@ class BatchScript:
             and not os.path.exists(os.path.dirname(name))
         )
 
-    def _spawn(self) -> int:
+    def _spawn(self, open_files: Callable[[], tuple[list[int], str]]) -> int:
         launch = self._launch
         script = self._script()
         opened: list[int] = []
-        previous = os.umask(launch.umask)
         try:
-            stdin, stdout, stderr = self._open_files(opened)
-            fault = processes.chdir_fault(launch.work_dir)
+            opened, fault = open_files()
+            stdout, stdin = opened[0], opened[-1]
+            stderr = opened[1] if len(opened) == _ALL_FILES else stdout
+            self._stderr_path = self._files[-2][1]
             if fault:
                 # The step's manager tries it too and says so, before the task does.
-                self.complain("slurmstepd-%s: error: %s\n" % (self._node, fault))
+                os.write(stderr, ("slurmstepd-%s: error: %s\n" % (self._node, fault)).encode(errors="surrogateescape"))
             for line in self._container_said:
                 os.write(stderr, (line + "\n").encode(errors="surrogateescape"))
             if self._no_container:
@@ -189,31 +231,55 @@ class BatchScript:
                     stderr=stderr,
                     rlimits=launch.rlimits,
                     fault=self._exec_fault,
+                    apart=self._apart,
                 )
             )
         finally:
-            os.umask(previous)
             for fd in opened:
                 os.close(fd)
 
-    def _open_files(self, opened: list[int]) -> tuple[int, int, int]:
-        """stdin, stdout and stderr; what is opened is put into ``opened``, also when the next one fails."""
-        launch = self._launch
-        self._output_path = output.expand_node(launch.stdout, self._node)
-        with _naming("output file"):
-            stdout = output.open_output(self._output_path, launch.spec.open_mode)
-        opened.append(stdout)
-        self._stderr_path = self._output_path
-        stderr = stdout
+    def _named_files(self) -> list[tuple[str, str, opening.Opener]]:
+        """Use, name and opener of stdout, stderr where that is another file, and stdin."""
+        launch, node = self._launch, self._node
+
+        def writes(use: str, pattern: str) -> tuple[str, str, opening.Opener]:
+            path = output.expand_node(pattern, node)
+            return use, path, lambda: output.open_output(path, launch.spec.open_mode)
+
+        stdin = output.expand_node(launch.stdin, node)
+        found = [writes("output file", launch.stdout)]
         if launch.stderr and launch.stderr != launch.stdout:
-            self._output_path = self._stderr_path = output.expand_node(launch.stderr, self._node)
-            with _naming("error file"):
-                stderr = output.open_output(self._stderr_path, launch.spec.open_mode)
-            opened.append(stderr)
-        with _naming("input file"):
-            stdin = output.open_input(output.expand_node(launch.stdin, self._node))
-        opened.append(stdin)
-        return stdin, stdout, stderr
+            found.append(writes("error file", launch.stderr))
+        return [*found, ("input file", stdin, lambda: output.open_input(stdin))]
+
+    def _open_files(self) -> tuple[list[int], str]:
+        """The descriptors of ``_files``, and the working folder's fault."""
+        opened: list[int] = []
+        previous = os.umask(self._launch.umask)
+        try:
+            for index, (_, _, opener) in enumerate(self._files):
+                with self._naming(index):
+                    opened.append(opener())
+        except OSError:
+            for fd in opened:
+                os.close(fd)
+            raise
+        finally:
+            os.umask(previous)
+        return opened, processes.chdir_fault(self._launch.work_dir)
+
+    @contextlib.contextmanager
+    def _naming(self, index: int) -> Iterator[None]:
+        """Raise _NotOpened in place of an OSError, with what the file is for."""
+        use, self._output_path, _ = self._files[index]
+        if index:
+            self._stderr_path = self._files[min(index - 1, len(self._files) - 2)][1]
+        try:
+            yield
+        except OSError as error:
+            named = _NotOpened(error.errno, error.strerror, error.filename)
+            named.use = use
+            raise named from error
 
     def _script(self) -> str:
         """The file that is executed. A spooled script is run where it is: a copy costs more than a short job."""
@@ -236,8 +302,15 @@ class BatchScript:
         """Append a line to its stderr file, as slurmstepd does."""
         if not self._stderr_path:
             return
+        if opening.on_network(self._stderr_path):
+            opening.aside(self._agent.loop, lambda: self._append(line))
+        else:
+            self._append(line)
+
+    def _append(self, line: str) -> None:
         try:
-            fd = os.open(self._stderr_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            # A FIFO that nobody reads is refused by O_NONBLOCK; it means nothing to a file.
+            fd = os.open(self._stderr_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return  # the user removed the file; there is nobody left to tell
         try:
@@ -271,17 +344,6 @@ class BatchScript:
             if self._course is not None:
                 keep(step.usage, [self._agent.sampler.close(self._course)])
         self._job.batch_over()
-
-
-@contextlib.contextmanager
-def _naming(use: str) -> Iterator[None]:
-    """Raise _NotOpened in place of an OSError, with what the file is for."""
-    try:
-        yield
-    except OSError as error:
-        named = _NotOpened(error.errno, error.strerror, error.filename)
-        named.use = use
-        raise named from error
 
 
 def _reason(error: OSError) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, Optional
 
-from . import binding, output, processes, topology
+from . import binding, opening, output, processes, topology
 from .binding import BindError, Binding
 from .course import Course
 from .plan import ERR, Plan, Sink
@@ -45,6 +45,8 @@ class StepHost:
         self._epilogs = 0
         self._mpi = self._mpi_server(plan)
         self._started = False
+        self._opening: Optional[opening.Opening] = None  # of files that may block
+        self._apart = False  # the working folder may be out of reach
         self._early_signal = 0  # came before the tasks could be started
         self._early_stdin: list[bytes] = []
         self._bindings: list[Binding] = []  # per task; empty: none is bound
@@ -118,10 +120,33 @@ class StepHost:
         self._check_over()
 
     def _start_tasks(self) -> None:
-        self._started = True
         if self._early_signal:
+            self._started = True
             self._give_up(self._early_signal)
             return
+        blocking = self._streams.blocking()
+        folder = self.plan.directory
+        self._apart = opening.folder_on_network(folder)
+        if not blocking and not self._apart:
+            self._spawn_all(processes.chdir_fault(folder))
+            return
+
+        def opened(results: list[opening.Result]) -> None:
+            said, self._opening = child.said, None
+            self._streams.given.update(zip((key for key, _ in blocking), results))
+            self._spawn_all(said)
+
+        child = self._opening = opening.Opening(
+            self.agent.loop,
+            [opener for _, opener in blocking],
+            opened,
+            self.plan.umask,
+            check=lambda: processes.chdir_fault(folder),
+        )
+
+    def _spawn_all(self, fault: str) -> None:
+        """``fault``: why the working folder cannot be entered, or ""."""
+        self._started = True
         try:
             self._bindings = self._bind()
         except BindError as error:
@@ -129,7 +154,6 @@ class StepHost:
             self._give_up(1 << 8)
             return
         pids: dict[int, int] = {}
-        fault = processes.chdir_fault(self.plan.directory)
         if fault and self.tasks:
             # The step's manager tries it too, once on each node.
             self._complain(self.tasks[0], fault)
@@ -216,6 +240,7 @@ class StepHost:
                     stdout=stdout,
                     stderr=stderr,
                     terminal=terminal,
+                    apart=self._apart,
                     rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
                     before_exec=before if prologs or bound is not None or container is not None else None,
                 )
@@ -244,7 +269,12 @@ class StepHost:
         """To all processes of the step here."""
         if not self._started and number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
             self._early_signal = self._early_signal or number
-            if self._container is not None and not self._contained:
+            if self._opening is not None:
+                self._opening.cancel()
+                self._opening = None
+                self._started = True
+                self._give_up(number)
+            elif self._container is not None and not self._contained:
                 self._container.close()
                 self._started = True
                 self._give_up(number)

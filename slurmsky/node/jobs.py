@@ -158,7 +158,7 @@ class Job:
         else:
             self._timers.append(self.agent.loop.after(wait, self._kill))
         if self.batch is not None:
-            self.batch.give_up_container()
+            self.batch.give_up()
         if self.batch is None or self.batch.over:
             self._finish_soon()
 

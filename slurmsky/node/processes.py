@@ -86,6 +86,8 @@ class Process:
     cpus: Optional[frozenset[int]] = None
     #: set for pseudo terminals: stdin becomes the controlling terminal
     terminal: bool = False
+    #: its folder or program may be out of reach: nothing of them is touched before the fork
+    apart: bool = False
     #: called in the child just before exec, with the environment (task prolog)
     before_exec: Optional[Callable[[dict[str, str]], None]] = None
     #: receives the reason when the program cannot be executed
@@ -98,7 +100,7 @@ def spawn(process: Process) -> int:
 
     Raises OSError when there can be no process.
     """
-    if not (process.terminal or process.before_exec or process.cpus):
+    if not (process.terminal or process.before_exec or process.cpus or process.apart):
         for _ in range(2):
             quick = _spawn_quickly(process)
             if quick:
@@ -356,8 +358,13 @@ def shebang(path: str) -> Optional[str]:
 
 def become_subreaper() -> bool:
     """Orphans among our descendants become our children from now on. False where the kernel cannot."""
+    return prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def prctl(option: int, value: int) -> bool:
+    """Set an attribute of this process. False where the kernel cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(libc.prctl(option, value, 0, 0, 0) == 0)
 
 
 # --- finding

@@ -6,16 +6,16 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from ..model.spec import ALLOCATED_VARIABLE, INFINITE, StepSpec
-from . import aside, bcast, choice, components, limits, steps, verbose, wire
+from . import aside, bcast, choice, components, limits, opening, steps, verbose, wire
 from .channel import Channel
 from .choice import BadRequest
 from .clients import elsewhere, leave, parse_context, relay
 from .exits import GATHER_S, Exits, states
 from .plan import Plan
-from .srun_files import Input, Outputs
+from .srun_files import Input, Late, Outputs
 from .srun_plan import Planner
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class Srun:
         self.components = components
         self.run: Optional[steps.StepRun] = None
         self._waiting = False
+        self._opening: Optional[opening.Opening] = None  # of files that may block
         self._told_busy = False
         self._first_exit = 0.0
         self._terminating = False
@@ -182,7 +183,7 @@ class Srun:
         outputs = self._outputs = Outputs(
             self.channel, [step for step, _ in planner.programs], planner.component, self._say
         )
-        outputs.open(request.cwd, request.umask, spec.job.open_mode, planner.facts)
+        late = outputs.open(request.cwd, request.umask, spec.job.open_mode, planner.facts)
         source = self._input = Input(spec.job.input, self.terminal, request.cwd, planner.facts)
         planner.check_binding()
         job.next_step += 1
@@ -214,10 +215,45 @@ class Srun:
             )
             self._never_started()
 
-        if spec.bcast is not None and not spec.multi_prog:
-            bcast.broadcast(self.agent, run, plans, request, self._say, begin_tasks, self._never_started)
+        def files_open() -> None:
+            if spec.bcast is not None and not spec.multi_prog:
+                bcast.broadcast(self.agent, run, plans, request, self._say, begin_tasks, self._never_started)
+            else:
+                begin_tasks()
+
+        outputs.on_drain = lambda: run.resume(self)
+        if source.late is not None:
+            late.append(source.late)
+        if late:
+            self._open_late(late, files_open)
         else:
-            begin_tasks()
+            files_open()
+
+    def _open_late(self, late: list[Late], done: Callable[[], None]) -> None:
+        """Open files that may block, then go on; the step exists meanwhile, without a task."""
+
+        def opened(results: list[opening.Result]) -> None:
+            self._opening = None
+            for file, result in zip(late, results):
+                if isinstance(result, OSError):
+                    self._say("srun: error: Could not open %s file: %s\n" % (file.what, result.strerror))
+                else:
+                    file.take(result)
+            if all(isinstance(result, int) for result in results):
+                done()
+            else:
+                self._never_started()
+
+        self._opening = opening.Opening(
+            self.agent.loop, [file.opener for file in late], opened, self.request.umask, together=True
+        )
+
+    def _give_up_opening(self) -> None:
+        """The step is ended while a file of it is still being opened."""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+            self._never_started()
 
     def _may_start(self) -> bool:
         return not (self._over or self.job.cause or self.job.ended or (self.run is not None and self.run.cause))
@@ -274,7 +310,9 @@ class Srun:
         """The tasks have read so much: more may come, from the file of -i or from the client."""
         if self._input is not None and self._input.fd >= 0:
             assert self.run is not None
-            data = self._input.read(count)
+            data = self._input.read(count, self.agent.loop, lambda: self._grant(count))
+            if data is None:
+                return
             self._stdin_open = bool(data)
             self.run.write_stdin(data)
             return
@@ -285,6 +323,8 @@ class Srun:
     def _client_gone(self) -> None:
         """srun was killed: its tasks die, as under Slurm."""
         self._over = True
+        if self._opening is not None:
+            self._opening.cancel()
         if self.run is not None:
             self.run.resume(self)
             if self in self.run.watchers:
@@ -350,6 +390,7 @@ class Srun:
         """The step is ended from outside."""
         if self.run is not None and not self.run.parts:
             self._aside.signal(signal.SIGTERM)
+            self.agent.loop.soon(self._give_up_opening)
         if not self._terminating and not self._signalled:
             self._signalled = True
             self._say(

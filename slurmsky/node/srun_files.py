@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Callable, Optional, Sequence
+import stat
+from typing import Callable, NamedTuple, Optional, Sequence
 
 from ..model.spec import StepSpec
-from . import output, wire
+from . import opening, output, wire
 from .channel import Channel
 from .choice import BadRequest
+from .loop import READ, WRITE, Loop
 from .plan import OUT
 
 
@@ -58,7 +60,71 @@ class Files:
         return stdout, "null" if out.null else "=stdout" if out.node_pattern else "stream"
 
 
+_NOT_OPENED = "Could not open %s file: %s"
 _TERMINAL_ERROR = Stream("", wire.STDERR)
+
+
+class Late(NamedTuple):
+    """A file whose opening may block: what it is, how it is opened, and who takes its descriptor."""
+
+    what: str
+    opener: opening.Opener
+    take: Callable[[int], None]
+
+
+class Queue:
+    """Output on its way into a FIFO, whose reader may be slow."""
+
+    def __init__(self, loop: Loop, fd: int, on_drain: Callable[[], None]) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._on_drain = on_drain
+        self._left = b""
+
+    def write(self, data: bytes) -> bool:
+        """Take more bytes; False: no more for now, ``on_drain`` follows. Raises OSError when nobody reads any more."""
+        if self._left:
+            self._left += data
+        else:
+            self._left = data
+            self._push()
+            if self._left:
+                self._loop.watch(self._fd, WRITE, self._ready)
+        return not self._left
+
+    def _push(self) -> None:
+        try:
+            while self._left:
+                self._left = self._left[os.write(self._fd, self._left) :]
+        except BlockingIOError:
+            return
+
+    def _ready(self, _events: int) -> None:
+        try:
+            self._push()
+        except OSError:
+            self._left = b""  # the next write reports that nobody reads
+        if not self._left:
+            self._loop.forget(self._fd)
+            self._on_drain()
+
+    def drop(self) -> None:
+        """Forget what is left."""
+        if self._left:
+            self._left = b""
+            self._loop.forget(self._fd)
+
+    def finish(self) -> None:
+        """Leave what is left to a child, which waits for the reader."""
+        if self._left:
+            fd, left = self._fd, self._left
+            self.drop()
+
+            def rest() -> None:
+                os.set_blocking(fd, True)
+                _write_all(fd, left)
+
+            opening.aside(self._loop, rest, 0, fd)
 
 
 class Outputs:
@@ -73,29 +139,49 @@ class Outputs:
         self._component = component
         self._label = specs[0].label
         self._width = len(str(len(component) - 1))
+        self._queues: dict[int, Queue] = {}  # of FIFOs
+        #: called when a FIFO that was slow takes output again
+        self.on_drain: Callable[[], None] = lambda: None
 
     def of(self, rank: int) -> Files:
         """The files of a rank's component."""
         return self._files[self._component[rank]]
 
-    def open(self, folder: str, umask: int, mode: Optional[str], facts: output.NameFacts) -> None:
-        """Open the files that are srun's to open, each name once. Raises BadRequest."""
-        opened: dict[str, int] = {}
+    def open(self, folder: str, umask: int, mode: Optional[str], facts: output.NameFacts) -> list[Late]:
+        """Open the files that are srun's to open, each name once; returns those that may block. Raises BadRequest."""
+        opened: dict[str, list[Stream]] = {}
+        late: list[Late] = []
         for stream in self._streams():
             if not stream.path:
                 continue
             name = os.path.join(folder, output.expand(stream.path, facts))
-            if name in opened:
-                stream.fd = opened[name]
+            sharing = opened.setdefault(name, [])
+            sharing.append(stream)
+            if len(sharing) > 1:
+                stream.fd = sharing[0].fd
+                continue
+            what = "stdout" if stream.kind == wire.STDOUT else "stderr"
+            if opening.may_block(name):
+                late.append(Late(what, lambda name=name: output.open_output(name, mode), self._taker(sharing)))  # type: ignore[misc]
                 continue
             previous = os.umask(umask)
             try:
-                stream.fd = opened[name] = output.open_output(name, mode)
+                stream.fd = output.open_output(name, mode)
             except OSError as error:
-                what = "stdout" if stream.kind == wire.STDOUT else "stderr"
-                raise BadRequest("Could not open %s file: %s" % (what, error.strerror)) from None
+                raise BadRequest(_NOT_OPENED % (what, error.strerror)) from None
             finally:
                 os.umask(previous)
+        return late
+
+    def _taker(self, streams: list[Stream]) -> Callable[[int], None]:
+        def take(fd: int) -> None:
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                os.set_blocking(fd, False)
+                self._queues[fd] = Queue(self._channel.loop, fd, self.on_drain)
+            for stream in streams:
+                stream.fd = fd
+
+        return take
 
     def write(self, rank: int, stream: int, data: bytes) -> bool:
         """A task's bytes, to the terminal or a file. False: the terminal's end is slow, no more for now."""
@@ -105,7 +191,10 @@ class Outputs:
         if self._label:
             data = self._labelled(rank, data)
         if target.fd >= 0:
+            queue = self._queues.get(target.fd)
             try:
+                if queue is not None:
+                    return queue.write(data)
                 _write_all(target.fd, data)
             except OSError as error:
                 self._say("srun: error: Could not write output: %s\n" % error.strerror)
@@ -127,11 +216,17 @@ class Outputs:
         for stream in self._streams():
             if stream.fd == fd:
                 stream.fd, stream.null = -1, True
+        queue = self._queues.pop(fd, None)
+        if queue is not None:
+            queue.drop()
         os.close(fd)
 
     def close(self) -> None:
         """Close all files."""
         for fd in {stream.fd for stream in self._streams() if stream.fd >= 0}:
+            queue = self._queues.pop(fd, None)
+            if queue is not None:
+                queue.finish()
             os.close(fd)
         for stream in self._streams():
             stream.fd = -1
@@ -152,6 +247,8 @@ class Input:
         self.source = "stream"
         self.rank: Optional[int] = None
         self.fd = -1
+        self.late: Optional[Late] = None  # a file whose opening may block
+        self._loop: Optional[Loop] = None  # of a FIFO that is waited for
         if terminal:
             self.rank = 0
         elif not text or text.startswith(("all", "-")):
@@ -164,23 +261,51 @@ class Input:
             self.source = os.path.join(folder, text)
         else:
             # A file for all: srun reads it and sends it to the tasks.
+            name = os.path.join(folder, output.expand(text, facts))
+            if opening.may_block(name):
+                self.late = Late("stdin", lambda: output.open_input(name), self._take)
+                return
             try:
-                self.fd = output.open_input(os.path.join(folder, output.expand(text, facts)))
+                self.fd = output.open_input(name)
             except OSError as error:
-                raise BadRequest("Could not open stdin file: %s" % error.strerror) from None
+                raise BadRequest(_NOT_OPENED % ("stdin", error.strerror)) from None
 
-    def read(self, count: int) -> bytes:
-        """The next bytes of the file; empty at its end, where it is closed. What cannot be read (a folder) is empty."""
+    def _take(self, fd: int) -> None:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.set_blocking(fd, False)
+        self.fd = fd
+
+    def read(self, count: int, loop: Loop, later: Callable[[], None]) -> Optional[bytes]:
+        """The next bytes of the file; empty at its end, where it is closed. What cannot be read (a folder) is empty.
+
+        None: a FIFO's writer is slow, ``later`` is called when there is more.
+        """
         try:
             data = os.read(self.fd, count)
+        except BlockingIOError:
+            if self._loop is None:
+                self._loop = loop
+
+                def ready(_events: int) -> None:
+                    self._wait_no_more()
+                    later()
+
+                loop.watch(self.fd, READ, ready)
+            return None
         except OSError:
             data = b""
         if not data:
             self.close()
         return data
 
+    def _wait_no_more(self) -> None:
+        if self._loop is not None:
+            self._loop.forget(self.fd)
+            self._loop = None
+
     def close(self) -> None:
         """Close the file, if there is one."""
+        self._wait_no_more()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -6,9 +6,9 @@ import fcntl
 import os
 import struct
 from collections import deque
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
-from . import output
+from . import opening, output
 from .loop import READ, WRITE, Loop
 from .plan import ERR, OUT, Plan, Sink
 
@@ -44,6 +44,8 @@ class Streams:
         self._ended = ended
         self.paused = False
         self._opened: set[str] = set()  # files that tasks write to
+        #: files that a child has opened, by rank and what they are for
+        self.given: dict[tuple[int, str], opening.Result] = {}
         self._given = 0  # bytes of stdin that came for all
         self._told = 0  # bytes of them that are told as consumed
         self._whole_lines = not plan.unbuffered and len(plan.ranks) > 1
@@ -74,7 +76,7 @@ class Streams:
         if plan.stdin == "null" or (plan.stdin == "stream" and plan.stdin_rank not in (None, task.rank)):
             return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         if plan.stdin != "stream":
-            return self._open_file(task, plan.stdin, "stdin", lambda path: output.open_input(path))
+            return self._open_file(task, plan.stdin, "stdin")
         theirs, ours = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(ours, False)
         if len(self._tasks) <= 8:
@@ -88,7 +90,7 @@ class Streams:
             return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         if target != "stream":
             name = "stdout" if stream == OUT else "stderr"
-            return self._open_file(task, target, name, self._open_output)
+            return self._open_file(task, target, name)
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(ours, False)
         if len(self._tasks) <= 8:
@@ -96,22 +98,44 @@ class Streams:
         self._read_from(task, ours, stream)
         return theirs
 
-    def _open_file(self, task: Task, pattern: str, what: str, opener: Any) -> int:
-        path = os.path.join(self._plan.directory, output.expand(pattern, self._facts(task)))
+    def blocking(self) -> list[tuple[tuple[int, str], opening.Opener]]:
+        """The files of the tasks whose opening may block, by the key that ``given`` takes them under."""
+        plan = self._plan
+        found: list[tuple[tuple[int, str], opening.Opener]] = []
+        wanted = (("stdin", plan.stdin), ("stdout", plan.stdout), ("stderr", plan.stderr))
+        for task in self._tasks:
+            for what, pattern in wanted:
+                if pattern in ("null", "stream", "=stdout") or (plan.terminal is not None and task.rank == 0):
+                    continue
+                path = self._path(task, pattern)
+                if opening.may_block(path):
+                    found.append(((task.rank, what), self._opener(path, what)))
+        return found
+
+    def _opener(self, path: str, what: str) -> opening.Opener:
+        if what == "stdin":
+            return lambda: output.open_input(path)
+        # Tasks that share a file (a name with ``%n``) keep what the others wrote.
+        mode = "append" if path in self._opened else self._plan.open_mode
+        self._opened.add(path)
+        return lambda: output.open_output(path, mode)
+
+    def _path(self, task: Task, pattern: str) -> str:
+        return os.path.join(self._plan.directory, output.expand(pattern, self._facts(task)))
+
+    def _open_file(self, task: Task, pattern: str, what: str) -> int:
+        path = self._path(task, pattern)
+        given = self.given.pop((task.rank, what), None)
         previous = os.umask(self._plan.umask)
         try:
-            return int(opener(path))
+            if isinstance(given, OSError):
+                raise given
+            return self._opener(path, what)() if given is None else given
         except OSError as error:
             error.complaint = "Could not open %s file %s: %s" % (what, path, error.strerror)  # type: ignore[attr-defined]
             raise
         finally:
             os.umask(previous)
-
-    def _open_output(self, path: str) -> int:
-        """Tasks that share a file (a name with ``%n``) keep what the others wrote."""
-        mode = "append" if path in self._opened else self._plan.open_mode
-        self._opened.add(path)
-        return output.open_output(path, mode)
 
     def _open_terminal(self, task: Task, size: list[int]) -> int:
         import termios
