@@ -89,15 +89,11 @@ def hyperqueue() -> Iterator[Callable[[int], float] | None]:
 
 def hq_version() -> str:
     code = "from importlib.metadata import version; print(version('hyperqueue'))"
-    return subprocess.run(
-        [HQ_VENV / "bin" / "python", "-c", code], capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.run([HQ_VENV / "bin" / "python", "-c", code], capture_output=True, text=True).stdout.strip()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--check", action="store_true")
@@ -117,9 +113,7 @@ def main() -> int:
     rows = [("", "tasks/s", "ours is")]
     rows += [(name, f"{rate:.0f}", f"{own / rate:.2f} x") for name, rate in rates.items()]
     table(f"an array of {tasks} true, medians of {options.rounds} (real Slurm once)", rows)
-    need = {
-        name: 10.0 if name == "real Slurm" else 1.0 for name in rates if name.startswith(("real", "Hyper"))
-    }
+    need = {name: 10.0 if name == "real Slurm" else 1.0 for name in rates if name.startswith(("real", "Hyper"))}
     short = [name for name, factor in need.items() if own < factor * rates[name]]
     for name in short:
         print(f"less than {need[name]:.0f} times {name}", file=sys.stderr)

@@ -20,19 +20,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 # the clone's, whatever else is installed
-from slurmsky.controller.store import Store  # noqa: E402
+from slurmsky.controller.store.database import Store  # noqa: E402
 from slurmsky.model.allocation import NodeShare  # noqa: E402
 from slurmsky.model.job import Job, Step, Usage  # noqa: E402
 from slurmsky.model.spec import JobSpec  # noqa: E402
 from slurmsky.model.states import JobState  # noqa: E402
-from slurmsky.node import wire  # noqa: E402
+from slurmsky.protocol import wire  # noqa: E402
 
 BIN = ROOT / "bin"
 
 
-def seconds(
-    argv: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> float:
+def seconds(argv: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> float:
     """How long a command takes from start to end. Raises CalledProcessError when it fails."""
     started = time.perf_counter()
     done = subprocess.run(
@@ -85,9 +83,7 @@ class Sandbox:
 
     def ask(self, command: str, *args: str) -> str:
         """The same without a process: for thousands of preparing calls. Raises RuntimeError when it fails."""
-        request = wire.Request(
-            command, args, str(self.folder), 0o022, (False,) * 3, None, os.getpid(), self.env
-        )
+        request = wire.CommandRequest(command, args, str(self.folder), 0o022, (False,) * 3, None, os.getpid(), self.env)
         reader = wire.FrameReader()
         out: list[bytes] = []
         with socket.socket(socket.AF_UNIX) as sock:
@@ -204,11 +200,7 @@ def real(command: str) -> str | None:
     path = shutil.which(command, path="/usr/bin:/usr/local/bin:/opt/slurm/bin")
     if path is None:
         return None
-    return (
-        path
-        if subprocess.run([f"{os.path.dirname(path)}/sinfo"], capture_output=True).returncode == 0
-        else None
-    )
+    return path if subprocess.run([f"{os.path.dirname(path)}/sinfo"], capture_output=True).returncode == 0 else None
 
 
 def table(title: str, rows: Sequence[Sequence[str]]) -> None:

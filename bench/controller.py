@@ -56,9 +56,7 @@ def measure(box: Sandbox, span_s: float) -> list[tuple[str, float, float, str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--idle", type=float, default=10)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()

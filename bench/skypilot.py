@@ -32,9 +32,9 @@ from urllib.parse import urlsplit
 
 from common import Sandbox, sandbox, side_by_side, table
 
-from slurmsky.engines.sky import setup
-from slurmsky.engines.sky.http import Client
-from slurmsky.engines.sky.states import TERMINAL
+from slurmsky.engines.sky import api_server
+from slurmsky.engines.sky.api_client import Client
+from slurmsky.engines.sky.state_poller import TERMINAL
 from slurmsky.site import load
 
 ENDPOINT = os.environ.get("SKYPILOT_API_SERVER_ENDPOINT", "http://127.0.0.1:46580")
@@ -83,7 +83,7 @@ class Bare:
     """SkyPilot's own command."""
 
     def __init__(self) -> None:
-        self.client: Client = setup.connect(os.environ, load(SITE, "site.toml"), os.environ.get("USER", "root"))
+        self.client: Client = api_server.connect(os.environ, load(SITE, "site.toml"), os.environ.get("USER", "root"))
         self.count = 0
 
     def launch(self, command: str) -> str:

@@ -1,4 +1,5 @@
 """``python -m slurmsky``: the controller with all commands; started by the client, never by hand."""
+
 from __future__ import annotations
 
 import sys

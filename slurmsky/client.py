@@ -4,7 +4,7 @@ Passes a command to the controller (inside a job: to the node's agent) and print
 Every call of every command pays for this file, so it imports built-in modules and `_socket` only,
 keeps what is rare in two modules that are loaded when needed (`client_start`: no controller yet;
 `client_relay`: stdin, signals, terminals, child processes), and leaves by `_exit`.
-The frames are described in `slurmsky/node/wire.py`, whose constants are repeated here.
+The frames are described in `slurmsky/protocol/wire.py`, whose constants are repeated here.
 """
 
 from __future__ import annotations

@@ -75,8 +75,7 @@ class Child:
         self._foreground = os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
         # The terminal's keys are for the child now, and tcsetpgrp from the background stops its caller.
         self._before = {
-            signum: signal.signal(signum, signal.SIG_IGN)
-            for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGTTOU)
+            signum: signal.signal(signum, signal.SIG_IGN) for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGTTOU)
         }
         failed, fail = os.pipe2(os.O_CLOEXEC)
         self.pid = os.fork()

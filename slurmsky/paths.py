@@ -74,7 +74,7 @@ class StatePaths:
 
     @property
     def database(self) -> Path:
-        """The queue and its history (controller/store.py)."""
+        """The queue and its history (controller/store/database.py)."""
         return self.home / "queue.db"
 
     @property

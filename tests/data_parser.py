@@ -1,6 +1,6 @@
 """Whether a document is what Slurm 25.11's data parser writes, by the table of its types.
 
-    faults(document, "OPENAPI_JOB_INFO_RESP") == []
+faults(document, "OPENAPI_JOB_INFO_RESP") == []
 """
 
 from __future__ import annotations

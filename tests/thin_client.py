@@ -1,4 +1,4 @@
-"""The thin client as a real process, and a server for it that speaks slurmsky.node.wire."""
+"""The thin client as a real process, and a server for it that speaks slurmsky.protocol.wire."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slurmsky import client
-from slurmsky.node import wire
+from slurmsky.protocol import wire
 
 ROOT = Path(client.__file__).parents[1]
 WAIT_S = 20
@@ -44,8 +44,8 @@ class Peer:
         assert frame.kind == kind
         return frame.payload
 
-    def request(self) -> wire.Request:
-        return wire.Request.from_payload(self.expect(wire.REQUEST))
+    def request(self) -> wire.CommandRequest:
+        return wire.CommandRequest.from_payload(self.expect(wire.REQUEST))
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         self.sock.sendall(wire.encode(kind, payload))

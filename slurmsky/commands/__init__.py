@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
-NAMES = frozenset(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+NAMES = frozenset(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")) | {"scontrol", "slurmsky"}
 
 
 def find(name: str) -> Callable[[Any], Any] | None:
@@ -20,5 +20,5 @@ def find(name: str) -> Callable[[Any], Any] | None:
 
 def in_idle_time(queue: Any) -> AsyncGenerator[None, None]:
     """What the controller may do when it has nothing else to do, in small pieces."""
-    pieces: AsyncGenerator[None, None] = importlib.import_module("._past", __name__).prepare(queue)
+    pieces: AsyncGenerator[None, None] = importlib.import_module(".accounting.cached_rows", __name__).prepare(queue)
     return pieces

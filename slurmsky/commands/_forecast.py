@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..controller import virtual
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..model.job import Job
 
 #: what makes the reason go away, by its first letters
@@ -21,7 +21,7 @@ _REMEDIES = (
 )
 
 
-def forecast(ctx: Context, job: Job, script: str = "") -> None:
+def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
     """At most one line: the job waits for ever, or it runs on virtual nodes.
 
     ``script``: what sbatch submitted; salloc and srun say themselves that their request waits.

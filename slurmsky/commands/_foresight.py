@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..model.job import Job
-from ..report import facts
+from ..report.fields import derived
 
 
-def warnings(ctx: Context, job: Job, script: bytes) -> list[str]:
+def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     """What would end the job if it started now; only where the job runs on the files that this machine sees.
 
     The folder may still be made before the job starts, so each is a warning, and none is printed for a folder whose
@@ -21,10 +21,10 @@ def warnings(ctx: Context, job: Job, script: bytes) -> list[str]:
     if not os.path.isdir(job.work_dir):
         found.append(f"its working folder {job.work_dir} does not exist: the job would run in /tmp")
     for use, pattern in (("output", job.stdout), ("error", job.stderr)):
-        fault = _unwritable(facts.expand_path(pattern, job), pattern)
+        fault = _unwritable(derived.expand_path(pattern, job), pattern)
         if fault:
             found.append(f"its {use} file cannot be written: {fault}")
-    name = facts.expand_path(job.stdin, job)
+    name = derived.expand_path(job.stdin, job)
     if "%" not in job.stdin and not os.access(name, os.R_OK):
         found.append(f"its input file {name} {'cannot be read' if os.path.exists(name) else 'does not exist'}")
     interpreter = _interpreter(script)

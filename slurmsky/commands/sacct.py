@@ -7,28 +7,28 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from ..controller.context import Context
-from ..controller.letters import spool_id
+from ..controller.command_context import CommandContext
+from ..controller.jobs.launch_builder import spool_id
 from ..model.job import Job
 from ..options import help as helps
 from ..options.filters import STATE_NAMES
 from ..options.query import JobId, SacctQuery, in_order, parse_sacct
-from ..report.print_fields import InvalidField
-from ..report.tables import table as facts
-from . import _accounted as accounted
-from . import _past as past
-from ._command import streaming
-from ._documents import check_style, send
-from ._report import caller_zone
-from ._surroundings import find_group, find_user, surroundings
-from ._tables import table
+from ..report.fields.field_tables import table as facts
+from ..report.text.print_fields import InvalidField
+from .accounting import cached_rows as past
+from .accounting import run_selection as accounted
+from .common.caller_settings import find_group, find_user, surroundings
+from .common.command_errors import streaming
+from .common.data_output import check_style, send
+from .common.report_settings import caller_zone
+from .common.site_options import table
 
 #: jobs that are read together
 _TOGETHER = 500
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Select, and print."""
     query = parse_sacct(ctx.args, surroundings(ctx), table(ctx, "sacct"))
     check_style(ctx, query.json, query.yaml)
@@ -66,14 +66,14 @@ async def main(ctx: Context) -> int:
     return 0
 
 
-def check_window(ctx: Context, query: SacctQuery) -> None:
+def check_window(ctx: CommandContext, query: SacctQuery) -> None:
     """Raises CommandError where the time asked about ends before it begins."""
     start, end = accounted.window(query, ctx.queue.clock())
     if not (query.helpformat or query.helpstate or query.helpreason):
         in_order(start, end, caller_zone(ctx))
 
 
-def _document(ctx: Context, query: SacctQuery, form: Any, about: Any) -> Any:
+def _document(ctx: CommandContext, query: SacctQuery, form: Any, about: Any) -> Any:
     """The answer of --json; of a window, what was written of the past is written again."""
     document = form.accounting_document(select(ctx, query), about, ctx.queue.clock(), ctx.queue.book.cluster)
     if not query.jobs:
@@ -81,7 +81,7 @@ def _document(ctx: Context, query: SacctQuery, form: Any, about: Any) -> Any:
     return document
 
 
-def unknown(ctx: Context, query: SacctQuery) -> tuple[str, ...]:
+def unknown(ctx: CommandContext, query: SacctQuery) -> tuple[str, ...]:
     """Slurm's lines for a filter that names what does not exist; () when all is well."""
     for kind, names, find in (("user", query.users, find_user), ("group", query.groups, find_group)):
         for name in names:
@@ -91,15 +91,17 @@ def unknown(ctx: Context, query: SacctQuery) -> tuple[str, ...]:
         known = {"normal", *ctx.queue.book.policy.qos, *ctx.queue.store.known("qos")}
         for name in query.qos:
             if name not in known:
-                return (f"sacct: error: You gave a bad qos '{name}'. Valid QOS's are {','.join(sorted(known))}",
-                        "sacct: fatal: problem processing qos list")
+                return (
+                    f"sacct: error: You gave a bad qos '{name}'. Valid QOS's are {','.join(sorted(known))}",
+                    "sacct: fatal: problem processing qos list",
+                )
     if query.file is not None and not os.path.isfile(os.path.join(ctx.cwd, query.file)):
         return (f"{query.file} is not a valid file",)
     # There is no job completion log, neither as a file nor in the store.
     return ("Slurm job completion is disabled",) if query.completion or query.file is not None else ()
 
 
-def select(ctx: Context, query: SacctQuery, held: bool = False, with_steps: bool = True) -> Iterator[Job]:
+def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_steps: bool = True) -> Iterator[Job]:
     """The jobs that the query means, their steps already narrowed to those asked for.
 
     ``held``: in a window, too, those that could not have run yet. ``with_steps`` False: nobody looks at the steps.
@@ -137,11 +139,16 @@ def select(ctx: Context, query: SacctQuery, held: bool = False, with_steps: bool
 
 def _only_steps(query: SacctQuery, jobs: Iterable[Job]) -> frozenset[int]:
     """Ids of jobs of which only steps were asked for."""
-    return frozenset(job.job_id for job in jobs if query.jobs and not query.allocations and all(
-        one.step is not None for one in query.jobs if _means(one, job, query.whole_hetjob)))
+    return frozenset(
+        job.job_id
+        for job in jobs
+        if query.jobs
+        and not query.allocations
+        and all(one.step is not None for one in query.jobs if _means(one, job, query.whole_hetjob))
+    )
 
 
-def _het_components(ctx: Context, query: SacctQuery, found: Iterable[Job]) -> Iterator[Job]:
+def _het_components(ctx: CommandContext, query: SacctQuery, found: Iterable[Job]) -> Iterator[Job]:
     """A het leader's id means all its components, and so does any component's with --whole-hetjob."""
     seen: set[tuple[int, int]] = set()
     more: set[int] = set()
@@ -172,7 +179,7 @@ def _means(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
     return wanted.job_id in (job.job_id, job.array_job_id, job.het_job_id)
 
 
-def _stored(ctx: Context, query: SacctQuery, jobs: Iterable[Job]) -> int:
+def _stored(ctx: CommandContext, query: SacctQuery, jobs: Iterable[Job]) -> int:
     """--batch-script and --env-vars: what was spooled."""
     queue = ctx.queue
     for job in jobs:

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..options import help as helps
-from ..options.family import Request, parse
-from ..report import manager as report
-from ..report import matching
-from ..report.json_manager import MANAGED, database_pings
-from ..report.print_fields import Look
-from ._accounts import records
-from ._command import streaming
-from ._documents import as_data, check_style, document, is_list
-from ._repeat import dialogue
-from ._surroundings import surroundings
+from ..options.family import FamilyRequest, parse
+from ..report.json.manager_records import MANAGED, database_pings
+from ..report.text import name_matching
+from ..report.text import sacctmgr_tables as report
+from ..report.text.print_fields import Look
+from .accounting.account_view import records
+from .common.caller_settings import surroundings
+from .common.command_errors import streaming
+from .common.data_output import as_data, check_style, document, is_list
+from .common.iteration import dialogue
 
 _DENIED = "Access/permission denied"
 _NO_PRIVILEGE = "Your user doesn't have privilege to perform this action"
@@ -50,7 +50,7 @@ class _Mood:
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """One verb, or those on stdin, line by line."""
     request = parse("sacctmgr", ctx.args, surroundings(ctx))
     mood = _Mood(Look(parsable=request.parsable, header=not request.get("noheader")),
@@ -70,8 +70,8 @@ def _split(line: str) -> list[str]:
         return line.split()
 
 
-def _run(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> int:
-    verb = matching.choose(words[0], _VERBS)
+def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
+    verb = name_matching.choose(words[0], _VERBS)
     rest = words[1:]
     if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
@@ -103,7 +103,7 @@ def _run(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> i
     return 0
 
 
-def _show(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> int:
+def _show(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
     wanted = report.entity(words[0]) if words else None
     if wanted is None:
         for line in report.UNKNOWN_ENTITY:
@@ -144,19 +144,19 @@ def _show(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> 
     return 0
 
 
-def _parameters(ctx: Context) -> list[tuple[str, str]]:
-    from ..report.tables import table
+def _parameters(ctx: CommandContext) -> list[tuple[str, str]]:
+    from ..report.fields.field_tables import table
 
     given = dict(ctx.queue.book.cluster.parameters)
     return [(row["key"], given.get(row["key"], row["value"])) for row in table("config")]
 
 
-def _change(ctx: Context, verb: str, words: Sequence[str], mood: _Mood) -> int:
+def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood) -> int:
     """add, delete, modify, archive: refused, in the order in which sacctmgr finds fault."""
     if mood.readonly:
         ctx.err("Can't run this command in readonly mode.")
         return 1
-    what = matching.choose(words[0], ((name, 1, name) for name in _ADD)) if words else None
+    what = name_matching.choose(words[0], ((name, 1, name) for name in _ADD)) if words else None
     if verb == "archive":
         ctx.error(_NO_PRIVILEGE)
         ctx.err(f" Problem dumping archive: {_DENIED}")
@@ -169,7 +169,7 @@ def _change(ctx: Context, verb: str, words: Sequence[str], mood: _Mood) -> int:
     if verb == "add":
         ctx.err(f" Problem adding {_ADDED[what]}: {_DENIED}")
         return 1
-    if what == "Account" and verb == "delete" and "root" in matching.conditions(words[1:]).bare:
+    if what == "Account" and verb == "delete" and "root" in name_matching.conditions(words[1:]).bare:
         ctx.err(" You are not allowed to remove the root account.")
         ctx.err(" Use remove cluster instead.")
         return 1

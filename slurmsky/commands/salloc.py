@@ -1,4 +1,5 @@
 """salloc: nodes for a command, or for a shell. Source: src/salloc/salloc.c."""
+
 from __future__ import annotations
 
 import asyncio
@@ -6,18 +7,18 @@ import os
 import pwd
 import time
 
-from ..controller.context import CallerGone, Context
-from ..controller.errors import SlurmError
+from ..agent.core.environment import salloc_environment
+from ..controller.command_context import CallerGone, CommandContext
+from ..controller.slurm_errors import SlurmError
 from ..model.job import Job
 from ..model.states import JobState
-from ..node import wire
-from ..node.environment import salloc_environment
 from ..options import submit as options
-from ._allocate import Revoked, allocate, let_go, settle
-from ._command import error_exit, refused, streaming
-from ._report import known_cluster
-from ._surroundings import surroundings
-from ._tables import table
+from ..protocol import wire
+from .common.caller_settings import surroundings
+from .common.command_errors import error_exit, refused, streaming
+from .common.job_allocation import Revoked, allocate, let_go, settle
+from .common.report_settings import known_cluster
+from .common.site_options import table
 
 #: who waited longer than this hears a bell (salloc.c DEFAULT_BELL_DELAY)
 BELL_DELAY_S = 10.0
@@ -25,7 +26,7 @@ WHAT = "Job submit/allocate failed"
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Get the nodes, run the command in the caller's terminal, give them back."""
     request = options.parse_salloc(ctx.args, surroundings(ctx), table(ctx, "salloc"))
     for line in request.warnings:
@@ -55,7 +56,7 @@ async def main(ctx: Context) -> int:
     return code
 
 
-async def _run(ctx: Context, job: Job, request: options.Submission) -> int:
+async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> int:
     """The caller's command or shell, until it ends or the allocation does."""
     queue = ctx.queue
     argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
@@ -88,7 +89,7 @@ async def _run(ctx: Context, job: Job, request: options.Submission) -> int:
         raise
 
 
-def _status(ctx: Context, program: str, text: str) -> int:
+def _status(ctx: CommandContext, program: str, text: str) -> int:
     word, _, problem = text.partition(" ")
     if problem:
         ctx.error(f'_fork_command: Unable to find command "{program}"')

@@ -1,15 +1,16 @@
 """sattach outside the job. Source: src/sattach/sattach.c."""
+
 from __future__ import annotations
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..options.query import parse_sattach
-from ._agent import hand_over
-from ._command import error_exit, streaming
-from ._surroundings import surroundings
+from .common.agent_request import hand_over
+from .common.caller_settings import surroundings
+from .common.command_errors import error_exit, streaming
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Connect to a running step."""
     query = parse_sattach(ctx.args, surroundings(ctx))
     code = None if query.step is None else await hand_over(ctx, query.step)

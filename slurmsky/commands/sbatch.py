@@ -7,25 +7,25 @@ import os
 import re
 
 from .. import paths
-from ..controller.context import Context
-from ..controller.errors import Errno, SlurmError
-from ..controller.madetoorder import ordered_shares
-from ..controller.scheduling import predict_start
-from ..controller.submit import Payload, draft, partitions_of
+from ..agent.process import resource_limits
+from ..controller.command_context import CommandContext
+from ..controller.jobs.submitter import Payload, draft, partitions_of
+from ..controller.schedule.provisional_shares import ordered_shares
+from ..controller.schedule.scheduler import predict_start
+from ..controller.slurm_errors import Errno, SlurmError
 from ..language import exportspec, hostlist, timespec
 from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
-from ..node import limits
 from ..options import submit as options
-from ..options.errors import failure
+from ..options.usage_errors import failure
 from ..site import modulecommand
-from ._command import error_exit, refused, streaming
 from ._forecast import forecast
 from ._foresight import warnings as foresee
-from ._report import known_cluster
-from ._surroundings import submitter, surroundings
-from ._tables import table
+from .common.caller_settings import submitter, surroundings
+from .common.command_errors import error_exit, refused, streaming
+from .common.report_settings import known_cluster
+from .common.site_options import table
 
 #: bytes of --export-file that are read
 ENVIRONMENT_SIZE = 16 << 20
@@ -33,7 +33,7 @@ WHAT = "Batch job submission failed"
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Submit, and print ``Submitted batch job N``."""
     around = surroundings(ctx)
     options_table = table(ctx, "sbatch")
@@ -64,7 +64,7 @@ async def main(ctx: Context) -> int:
         request.argv,
         environment,
         ctx.request.umask,
-        limits.of_process(ctx.request.pid),
+        resource_limits.of_process(ctx.request.pid),
     )
     given = int(ctx.env.get(paths.GIVEN_ID) or 0)
     if given in queue.book.jobs:
@@ -87,7 +87,7 @@ async def main(ctx: Context) -> int:
     return await _wait(ctx, job) if flags.wait else 0
 
 
-async def _script(ctx: Context, choice: options.ScriptChoice) -> tuple[options.ScriptText | None, str]:
+async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[options.ScriptText | None, str]:
     """The script's text and its path as scontrol shows it."""
     if choice.wrap is not None:
         return None, ""
@@ -128,14 +128,14 @@ def _read(path: str, limit: int) -> bytes:
         return file.read(limit)
 
 
-def _command(ctx: Context, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
+def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
     """The script as scontrol shows it: searched for from --chdir, whatever was read; as typed when not there."""
     if not path or choice.path is None or spec.chdir in (None, ctx.cwd):
         return path
     return find_file(ctx, choice.path, spec.chdir or "") or choice.path
 
 
-def find_file(ctx: Context, name: str, folder: str = "") -> str | None:
+def find_file(ctx: CommandContext, name: str, folder: str = "") -> str | None:
     """A script as sbatch finds it: from ``folder`` (or the current one) first, then along PATH."""
     here = os.path.normpath(os.path.join(ctx.cwd, folder, name))
     if os.access(here, os.R_OK):
@@ -148,7 +148,7 @@ def find_file(ctx: Context, name: str, folder: str = "") -> str | None:
     return None
 
 
-def job_environment(ctx: Context, export: str | None) -> dict[str, str]:
+def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
     """The caller's environment as --export lets it through, without what belongs to an agent of another job."""
     ours = (paths.AGENT, paths.SCRIPT, paths.GIVEN_ID)
     env = {name: value for name, value in ctx.env.items() if name not in ours}
@@ -164,7 +164,7 @@ def job_environment(ctx: Context, export: str | None) -> dict[str, str]:
     return kept
 
 
-def _from_file(ctx: Context, source: str) -> dict[str, str]:
+def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
     """--export-file: NAME=VALUE between NUL bytes, in a file or under a number that the caller has open."""
     path = os.path.join(ctx.cwd, source)
     if source.isdigit() and int(source) > 2:
@@ -177,7 +177,7 @@ def _from_file(ctx: Context, source: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name}
 
 
-def _verbose(ctx: Context, request: options.Submission) -> None:
+def _verbose(ctx: CommandContext, request: options.Submission) -> None:
     rows = options.describe(request)
     ctx.say("defined options")
     ctx.say("-------------------- --------------------")
@@ -187,7 +187,7 @@ def _verbose(ctx: Context, request: options.Submission) -> None:
     ctx.say("end of defined options")
 
 
-def test_only(ctx: Context, spec: JobSpec) -> int:
+def test_only(ctx: CommandContext, spec: JobSpec) -> int:
     """--test-only: say when and where the job would start."""
     queue = ctx.queue
     who = submitter(ctx)
@@ -218,7 +218,7 @@ def test_only(ctx: Context, spec: JobSpec) -> int:
     return 0
 
 
-async def _wait(ctx: Context, job: Job) -> int:
+async def _wait(ctx: CommandContext, job: Job) -> int:
     """--wait: the job's exit code; of an array the highest."""
     queue = ctx.queue
     done = asyncio.ensure_future(ended(ctx, job))
@@ -231,7 +231,7 @@ async def _wait(ctx: Context, job: Job) -> int:
     return end_code(job)
 
 
-async def ended(ctx: Context, job: Job) -> None:
+async def ended(ctx: CommandContext, job: Job) -> None:
     """Return when a job, or every element of its array, is over."""
     queue = ctx.queue
     while True:

@@ -1,15 +1,16 @@
 """sbcast outside the job (--jobid). Source: src/sbcast/sbcast.c."""
+
 from __future__ import annotations
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..options.query import parse_sbcast
-from ._agent import hand_over
-from ._command import streaming
-from ._surroundings import surroundings
+from .common.agent_request import hand_over
+from .common.caller_settings import surroundings
+from .common.command_errors import streaming
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Copy a file to the nodes of a job."""
     query = parse_sbcast(ctx.args, surroundings(ctx))
     for line in query.warnings:

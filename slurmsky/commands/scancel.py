@@ -6,23 +6,23 @@ import os
 import signal
 from dataclasses import replace
 
-from ..controller.context import Context
-from ..controller.errors import Errno, SlurmError
-from ..engines.sky.foreign import NAME as FOREIGN
+from ..controller.command_context import CommandContext
+from ..controller.slurm_errors import Errno, SlurmError
+from ..engines.sky.foreign_jobs import NAME as FOREIGN
 from ..language import hostlist
 from ..language.arrayspec import ArraySpec
 from ..model.job import Job
 from ..model.states import JobState
 from ..options.query import JobId, ScancelQuery, parse_scancel
-from ..report.facts import job_id_text
-from . import _targets
-from ._command import error_exit, streaming
-from ._report import known_cluster
-from ._surroundings import find_user, surroundings
+from ..report.fields.derived import job_id_text
+from .common import job_targets
+from .common.caller_settings import find_user, surroundings
+from .common.command_errors import error_exit, streaming
+from .common.report_settings import known_cluster
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Cancel what ids and filters choose."""
     query = parse_scancel(ctx.args, surroundings(ctx))
     for line in query.warnings:
@@ -40,7 +40,7 @@ async def main(ctx: Context) -> int:
     return code
 
 
-async def _looked_at(ctx: Context, query: ScancelQuery) -> int:
+async def _looked_at(ctx: CommandContext, query: ScancelQuery) -> int:
     """Jobs are read first where they must fit more than an id, or somebody is asked: what waits goes first.
 
     Source: scancel.c _verify_job_ids, _filter_job_records, _cancel_jobs.
@@ -60,7 +60,7 @@ async def _looked_at(ctx: Context, query: ScancelQuery) -> int:
     if query.jobs:
         jobs = [job for job in jobs if any(_is_named(one, job) for one in wanted)]
     if query.filtered:
-        jobs = _targets.heads([job for job in jobs if _passes(ctx, query, job)])
+        jobs = job_targets.heads([job for job in jobs if _passes(ctx, query, job)])
         if not jobs and query.verbose:
             ctx.error("No active jobs match ALL job filters, including: " + _filters(query))
     targets: list[tuple[JobId | None, Job]] = [(None, job) for job in jobs]
@@ -99,7 +99,7 @@ def _is_named(one: JobId, job: Job) -> bool:
     return one.task in ("*", job.array_task_id) or any(one.task in part for part in job.pending_tasks)
 
 
-def _own_record(ctx: Context, job: Job, one: JobId | None) -> Job:
+def _own_record(ctx: CommandContext, job: Job, one: JobId | None) -> Job:
     """The record of an element that waited with others: it is about to differ from them."""
     if one is None or not isinstance(one.task, int) or job.array_task_id is not None:
         return job
@@ -108,16 +108,24 @@ def _own_record(ctx: Context, job: Job, one: JobId | None) -> Job:
 
 def _filters(query: ScancelQuery) -> str:
     """The filters that were given, as scancel lists them."""
-    named = (("account", query.account), ("job_name", query.name), ("nodelist", query.nodelist),
-             ("partition", query.partition), ("qos", query.qos), ("reservation", query.reservation),
-             ("state", query.state), ("user_name", query.user), ("wckey", query.wckey))
+    named = (
+        ("account", query.account),
+        ("job_name", query.name),
+        ("nodelist", query.nodelist),
+        ("partition", query.partition),
+        ("qos", query.qos),
+        ("reservation", query.reservation),
+        ("state", query.state),
+        ("user_name", query.user),
+        ("wckey", query.wckey),
+    )
     return "".join(f"{name}={value} " for name, value in named if value is not None)
 
 
-def _unseen(ctx: Context, query: ScancelQuery, wanted: JobId) -> int:
+def _unseen(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
     """Cancel what one id means; slurmctld is asked at once, and what it does not know is no fault."""
     try:
-        found = _targets.records(ctx.queue, wanted, split=True)
+        found = job_targets.records(ctx.queue, wanted, split=True)
     except SlurmError as error:
         if wanted.step is not None:
             ctx.error(f"Kill job error on job step id {wanted}: {error.text}")
@@ -134,7 +142,7 @@ def _unseen(ctx: Context, query: ScancelQuery, wanted: JobId) -> int:
     return code
 
 
-def _passes(ctx: Context, query: ScancelQuery, job: Job) -> bool:
+def _passes(ctx: CommandContext, query: ScancelQuery, job: Job) -> bool:
     """Whether the job meets every filter."""
     # What sbatch did not launch is ended by its id or its name alone: "scancel -u me" in a script written for Slurm
     # does not mean somebody's service on SkyPilot.
@@ -160,7 +168,7 @@ def _passes(ctx: Context, query: ScancelQuery, job: Job) -> bool:
     return query.nodelist is None or bool(set(hostlist.expand(query.nodelist)) & set(job.nodes))
 
 
-async def _confirmed(ctx: Context, job: Job, wanted: JobId | None) -> bool:
+async def _confirmed(ctx: CommandContext, job: Job, wanted: JobId | None) -> bool:
     """-i: ask until the answer begins with y or n."""
     element = wanted is not None and isinstance(wanted.task, int)
     shown = f"{job.array_job_id}_{wanted.task}" if wanted is not None and element else _shown(job)
@@ -180,7 +188,7 @@ def _shown(job: Job) -> str:
     return str(job.job_id)
 
 
-def _act(ctx: Context, query: ScancelQuery, job: Job, wanted: JobId | None) -> int:
+def _act(ctx: CommandContext, query: ScancelQuery, job: Job, wanted: JobId | None) -> int:
     life = ctx.queue.life
     step = wanted.step if wanted is not None else None
     shown = str(wanted) if wanted is not None else _shown(job)
@@ -193,9 +201,7 @@ def _act(ctx: Context, query: ScancelQuery, job: Job, wanted: JobId | None) -> i
             if job.state.finished or str(step) not in job.steps or job.steps[str(step)].state.finished:
                 raise SlurmError(Errno.ALREADY_DONE if job.steps.get(str(step)) else Errno.INVALID_STEP)
             life.signal(job, query.signal or signal.SIGKILL, str(step))
-        elif query.signal is not None and not (
-            query.signal == signal.SIGKILL and not query.batch and not query.full
-        ):
+        elif query.signal is not None and not (query.signal == signal.SIGKILL and not query.batch and not query.full):
             if job.state is JobState.PENDING and query.signal != signal.SIGKILL:
                 raise SlurmError(Errno.JOB_PENDING)
             life.signal(job, query.signal, "full" if query.full else "batch" if query.batch else "steps")

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ..controller.context import Context
-from ..controller.cron import Entry
-from ..controller.errors import SlurmError
-from ..controller.store import StoreError
-from ..controller.submit import Payload, admit, check
+from ..controller.command_context import CommandContext
+from ..controller.jobs.submitter import Payload, admit, check
+from ..controller.services.crontab import Entry
+from ..controller.slurm_errors import SlurmError
+from ..controller.store.database import StoreError
 from ..language import cronspec
 from ..model.spec import JobSpec
-from ..node import wire
 from ..options import submit as options
-from ..options.errors import CommandError, Printed, failure
 from ..options.family import parse
-from ._command import absolute, streaming
-from ._surroundings import find_user, submitter, surroundings
-from ._tables import table
+from ..options.usage_errors import CommandError, Printed, failure
+from ..protocol import wire
+from .common.caller_settings import find_user, submitter, surroundings
+from .common.command_errors import absolute, streaming
+from .common.site_options import table
 from .sbatch import job_environment
 
 _USAGE = """Usage:
@@ -69,7 +69,7 @@ class _Job:
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Show, remove, edit or install the table."""
     try:
         request = parse("scrontab", ctx.args, surroundings(ctx))
@@ -109,7 +109,7 @@ async def main(ctx: Context) -> int:
     return await _edit(ctx)
 
 
-async def _given(ctx: Context, name: str) -> str:
+async def _given(ctx: CommandContext, name: str) -> str:
     if name == "-":
         return (await ctx.read_stdin(_MOST)).decode("utf-8", "surrogateescape")
     try:
@@ -119,7 +119,7 @@ async def _given(ctx: Context, name: str) -> str:
         raise failure("scrontab", f"failed to open {name}", level="fatal") from None
 
 
-async def _edit(ctx: Context) -> int:
+async def _edit(ctx: CommandContext) -> int:
     """The caller's editor on a copy, again and again while it has errors and the caller wants to go on."""
     before = ctx.queue.crontab.shown()
     text = before if before is not None else _EMPTY
@@ -146,7 +146,7 @@ async def _edit(ctx: Context) -> int:
                 return 0
 
 
-async def _edited(ctx: Context, text: str) -> str:
+async def _edited(ctx: CommandContext, text: str) -> str:
     folder = ctx.env.get("TMPDIR") or "/tmp"
     try:
         handle, name = tempfile.mkstemp(prefix="scrontab-", dir=folder)
@@ -173,7 +173,7 @@ async def _edited(ctx: Context, text: str) -> str:
             pass  # the editor moved it away
 
 
-def _install(ctx: Context, text: str) -> int:
+def _install(ctx: CommandContext, text: str) -> int:
     try:
         return _replace(ctx, text)
     except _Bad as bad:
@@ -183,7 +183,7 @@ def _install(ctx: Context, text: str) -> int:
         return 1
 
 
-def _replace(ctx: Context, text: str) -> int:
+def _replace(ctx: CommandContext, text: str) -> int:
     """Make the jobs of a table and put it in place of the old one. Raises _Bad; nothing has changed then."""
     queue = ctx.queue
     jobs = _jobs(ctx, text)
@@ -217,7 +217,7 @@ def _replace(ctx: Context, text: str) -> int:
     return 0
 
 
-def _jobs(ctx: Context, text: str) -> list[_Job]:
+def _jobs(ctx: CommandContext, text: str) -> list[_Job]:
     """The entries of a table, with their options and variables. Raises _Bad."""
     variables: dict[str, str] = {}
     found: list[_Job] = []
@@ -252,8 +252,8 @@ def _jobs(ctx: Context, text: str) -> list[_Job]:
     return found
 
 
-def _spec(ctx: Context, pending: Sequence[str], when: cronspec.CronSpec, lines: range) -> JobSpec:
-    directives = "".join("#SBATCH" + line.lstrip(" \t")[len("#SCRON"):] + "\n" for line in pending)
+def _spec(ctx: CommandContext, pending: Sequence[str], when: cronspec.CronSpec, lines: range) -> JobSpec:
+    directives = "".join("#SBATCH" + line.lstrip(" \t")[len("#SCRON") :] + "\n" for line in pending)
     program = when.command.partition(" ")[0]
     script = options.ScriptText(program, f"#!/bin/sh\n{directives}\n".encode("utf-8", "surrogateescape"))
     home = pwd.getpwuid(os.geteuid()).pw_dir

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import time
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..options.family import parse
-from ..report.diag import Counters, sdiag_text
-from ..report.json_manager import statistics_record
-from ..report.text import Clock
-from ._command import command
-from ._documents import as_data, check_style, document
-from ._report import caller_zone, known_cluster
-from ._surroundings import surroundings, user_name
+from ..report.json.manager_records import statistics_record
+from ..report.text.sdiag import Counters, sdiag_text
+from ..report.text.units import Clock
+from .common.caller_settings import surroundings, user_name
+from .common.command_errors import command
+from .common.data_output import as_data, check_style, document
+from .common.report_settings import caller_zone, known_cluster
 
 
 @command
-def main(ctx: Context) -> int:
+def main(ctx: CommandContext) -> int:
     """Print, or set to zero."""
     request = parse("sdiag", ctx.args, surroundings(ctx))
     check_style(ctx, request.get("json"), request.get("yaml"))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from ..controller.context import Context
-from ..language.errors import LanguageError
-from ..options.errors import CommandError, Printed
+from ..controller.command_context import CommandContext
+from ..language.syntax_errors import LanguageError
 from ..options.family import parse
 from ..options.ids import step_or_job
-from ..report.context import Context as Report
-from ..report.efficiency import seff_text
-from ..report.text import Clock
-from ._command import command
-from ._report import caller_zone
-from ._surroundings import surroundings
+from ..options.usage_errors import CommandError, Printed
+from ..report.report_context import ReportContext as Report
+from ..report.text.seff_report import seff_text
+from ..report.text.units import Clock
+from .common.caller_settings import surroundings
+from .common.command_errors import command
+from .common.report_settings import caller_zone
 
 _USAGE = """Usage: seff [Options] <Jobid>
        Options:
@@ -23,7 +23,7 @@ _USAGE = """Usage: seff [Options] <Jobid>
 
 
 @command
-def main(ctx: Context) -> int:
+def main(ctx: CommandContext) -> int:
     """The summary of one job."""
     try:
         request = parse("seff", ctx.args, surroundings(ctx))

@@ -4,42 +4,45 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..language import hostlist
 from ..model.cluster import ClusterConfig, PartitionConfig
 from ..model.job import Node
 from ..model.states import NodeState
 from ..options import help as helps
 from ..options.query import SinfoQuery, parse_sinfo
-from ..report import nodes as report
-from ..report import tables
-from ..report.node_state import matches
-from ..report.reservations import reservations_text
-from ..report.text import Scale
-from ._command import streaming
-from ._documents import check_style, write
-from ._repeat import repeat
-from ._report import known_cluster, nodes_and_cluster
-from ._report import report as report_context
-from ._surroundings import surroundings
+from ..report.fields import field_tables
+from ..report.fields.node_state import matches
+from ..report.text import sinfo_rows as report
+from ..report.text.show_reservations import reservations_text
+from ..report.text.units import Scale
+from .common.caller_settings import surroundings
+from .common.command_errors import streaming
+from .common.data_output import check_style, write
+from .common.iteration import repeat
+from .common.report_settings import known_cluster, nodes_and_cluster
+from .common.report_settings import report as report_context
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Print once, or every --iterate seconds until interrupted."""
     query = parse_sinfo(ctx.args, surroundings(ctx))
     check_style(ctx, query.json, query.yaml)
     for line in query.warnings:
         ctx.err(line)
     if query.helpformat or query.helpformat2 or query.helpstate:
-        ctx.out(helps.field_help(query, tables.table("sinfo_fields")))
+        ctx.out(helps.field_help(query, field_tables.table("sinfo_fields")))
         return 0
     if not known_cluster(ctx, query.clusters):
         return 1
     if query.reservation:
         known = ctx.queue.book.reservations.all
-        ctx.out(reservations_text(known.values(), report_context(ctx, query), header=not query.noheader)
-                if known else "No reservations in the system\n")
+        ctx.out(
+            reservations_text(known.values(), report_context(ctx, query), header=not query.noheader)
+            if known
+            else "No reservations in the system\n"
+        )
         return 0
 
     async def show() -> int:
@@ -50,14 +53,18 @@ async def main(ctx: Context) -> int:
     return await repeat(ctx, query.iterate, show)
 
 
-def _print(ctx: Context, query: SinfoQuery) -> int:
+def _print(ctx: CommandContext, query: SinfoQuery) -> int:
     context = report_context(ctx, query, Scale(None, not query.noconvert))
     everything, cluster = nodes_and_cluster(ctx)
     partitions = partition_views(ctx, cluster)
     nodes = [node for node in everything.values() if _wanted(query, node)]
     if query.json is not None or query.yaml is not None:
-        return write(ctx, query.json, query.yaml, lambda form, about: form.sinfo_document(
-            nodes, partitions, about, ctx.queue.clock()))
+        return write(
+            ctx,
+            query.json,
+            query.yaml,
+            lambda form, about: form.sinfo_document(nodes, partitions, about, ctx.queue.clock()),
+        )
     if query.clusters and not query.noheader:
         ctx.out(f"CLUSTER: {ctx.queue.book.cluster.name}\n")
     options = report.Options(
@@ -83,7 +90,7 @@ def _print(ctx: Context, query: SinfoQuery) -> int:
     return 0
 
 
-def partition_views(ctx: Context, cluster: ClusterConfig) -> list[PartitionConfig]:
+def partition_views(ctx: CommandContext, cluster: ClusterConfig) -> list[PartitionConfig]:
     """The partitions with the states that scontrol update gave them."""
     states = ctx.queue.book.partition_states
     return [replace(part, state=states.get(part.name, part.state)) for part in cluster.partitions]

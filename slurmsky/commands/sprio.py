@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..options import help as helps
-from ..options.errors import CommandError, failure
 from ..options.family import parse
 from ..options.table import load
+from ..options.usage_errors import CommandError, failure
 from ..options.values import leading_int
-from ..report.priority import NO_FACTORS
-from ._command import command
-from ._report import known_cluster
-from ._surroundings import find_user, surroundings
+from ..report.text.sprio_rows import NO_FACTORS
+from .common.caller_settings import find_user, surroundings
+from .common.command_errors import command
+from .common.report_settings import known_cluster
 
 
 @command
-def main(ctx: Context) -> int:
+def main(ctx: CommandContext) -> int:
     """Refuse what sprio refuses, then say that there is nothing to show."""
     request = parse("sprio", ctx.args, surroundings(ctx))
     if request.get("long") and request.get("format") is not None:

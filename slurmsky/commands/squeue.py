@@ -1,28 +1,29 @@
 """squeue: the queue as a table. Source: src/squeue/squeue.c, opts.c, print.c."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeGuard
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..language import hostlist
-from ..language.errors import LanguageError
+from ..language.syntax_errors import LanguageError
 from ..model.job import Job
 from ..model.states import JobFlag, JobState
 from ..options import help as helps
 from ..options.query import JobId, SqueueQuery, parse_squeue
-from ..report import jobs as report
-from ..report import tables
-from ..report.job_fields import StepRow
-from ..report.text import Scale
-from ._command import streaming
-from ._documents import Make, check_style, send
-from ._filters import Test, any_case, in_partition
-from ._repeat import repeat
-from ._report import known_cluster, nodes_and_cluster
-from ._report import report as report_context
-from ._surroundings import find_user, surroundings
+from ..report.fields import field_tables
+from ..report.fields.job_fields import StepRow
+from ..report.text import squeue_rows as report
+from ..report.text.units import Scale
+from .common.caller_settings import find_user, surroundings
+from .common.command_errors import streaming
+from .common.data_output import Make, check_style, send
+from .common.iteration import repeat
+from .common.job_filters import Test, any_case, in_partition
+from .common.report_settings import known_cluster, nodes_and_cluster
+from .common.report_settings import report as report_context
 
 _DEFAULT_STATES = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"})
 #: only jobs with an allocation are in these
@@ -30,21 +31,21 @@ _HOLDING = frozenset({"RUNNING", "SUSPENDED"})
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Print once, or every --iterate seconds until interrupted."""
     query = parse_squeue(ctx.args, surroundings(ctx))
     check_style(ctx, query.json, query.yaml)
     for line in query.warnings:
         ctx.err(line)
     if query.helpformat or query.helpformat2 or query.helpstate:
-        ctx.out(helps.field_help(query, tables.table("squeue_fields")))
+        ctx.out(helps.field_help(query, field_tables.table("squeue_fields")))
         return 0
     if not known_cluster(ctx, query.clusters):
         return 1
     return await repeat(ctx, query.iterate, lambda: _print(ctx, query))
 
 
-async def _print(ctx: Context, query: SqueueQuery) -> int:
+async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
     queue = ctx.queue
     users = _of_users(ctx, query)
     found, problem = _chosen(ctx, query)
@@ -79,8 +80,11 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
             ctx.error("Invalid job format specification: " + field.strip("\0"))
         sort = query.sort or (report.START_SORT if query.start else report.JOB_SORT)
         rows = list(report.job_rows(jobs, context, query.array or query.array_unique, query.priority))
-        ctx.out(report.squeue_text(rows, layout, context, header=not query.noheader, date_line=query.long,
-                                   sort=sort, each=query.array))
+        ctx.out(
+            report.squeue_text(
+                rows, layout, context, header=not query.noheader, date_line=query.long, sort=sort, each=query.array
+            )
+        )
     except report.InvalidSort as error:
         if not query.noheader:
             ctx.out(report.squeue_text([], layout, context, date_line=query.long))
@@ -89,15 +93,16 @@ async def _print(ctx: Context, query: SqueueQuery) -> int:
     return 0
 
 
-def _steps(ctx: Context, query: SqueueQuery, jobs: Iterable[Job], users: Sequence[Test]) -> int:
+def _steps(ctx: CommandContext, query: SqueueQuery, jobs: Iterable[Job], users: Sequence[Test]) -> int:
     context = report_context(ctx, query)
     layout, unknown = report.step_layout(context, query.format, query.format2)
     for field in unknown:
         ctx.error("Invalid job step format specification: " + field.strip("\0"))
     test = _step_filter(query, users)
     rows = [row for row in report.step_rows(jobs) if not row.step.state.finished and test(row)]
-    ctx.out(report.squeue_steps_text(rows, layout, context, header=not query.noheader,
-                                     sort=query.sort or report.STEP_SORT))
+    ctx.out(
+        report.squeue_steps_text(rows, layout, context, header=not query.noheader, sort=query.sort or report.STEP_SORT)
+    )
     return 0
 
 
@@ -127,7 +132,7 @@ def _is_of(job: Job, wanted: JobId) -> bool:
     return wanted.job_id == job.array_job_id and wanted.task == job.array_task_id
 
 
-def _document(ctx: Context, query: SqueueQuery, jobs: list[Job], users: Sequence[Test]) -> Make:
+def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: Sequence[Test]) -> Make:
     """What --json prints: jobs, or their states alone, or the steps that run."""
     now, cluster = ctx.queue.clock(), ctx.queue.book.cluster
     if query.steps is not None:
@@ -139,7 +144,7 @@ def _document(ctx: Context, query: SqueueQuery, jobs: list[Job], users: Sequence
     return lambda form, about: form.jobs_document(jobs, about, now, cluster)
 
 
-def _chosen(ctx: Context, query: SqueueQuery) -> tuple[list[Job], str | None]:
+def _chosen(ctx: CommandContext, query: SqueueQuery) -> tuple[list[Job], str | None]:
     """The records that --jobs names, or all; one unknown id alone is an error."""
     book = ctx.queue.book
     # Thousands of jobs may have ended lately, or wait; most calls do not ask for all of them.
@@ -190,7 +195,7 @@ def _of_the_living(query: SqueueQuery) -> bool:
     return query.states is None or not {"all", *(state.name for state in JobState if state.finished)} & {*query.states}
 
 
-def _tests(ctx: Context, query: SqueueQuery, users: Sequence[Test]) -> list[Test]:
+def _tests(ctx: CommandContext, query: SqueueQuery, users: Sequence[Test]) -> list[Test]:
     """All conditions of the query."""
     tests: list[Callable[[Job], bool]] = []
     states = ("PENDING",) if query.start and query.states is None and query.steps is None else query.states
@@ -199,8 +204,9 @@ def _tests(ctx: Context, query: SqueueQuery, users: Sequence[Test]) -> list[Test
         bases = [state for state in JobState if state.name in wanted]
         # A base state that is asked for means jobs without a flag over it (opts.c, _filter_job).
         flagged = wanted if states is None else wanted - {state.name for state in JobState}
-        tests.append(lambda job: job.state in bases if job.flags is JobFlag.NONE
-                     else not flagged.isdisjoint(words(job)))
+        tests.append(
+            lambda job: job.state in bases if job.flags is JobFlag.NONE else not flagged.isdisjoint(words(job))
+        )
     tests += users
     tests += any_case(query.accounts, lambda job: job.account)
     tests += any_case(query.names, lambda job: job.name)
@@ -226,7 +232,7 @@ def _tests(ctx: Context, query: SqueueQuery, users: Sequence[Test]) -> list[Test
     return tests
 
 
-def _of_users(ctx: Context, query: SqueueQuery) -> list[Test]:
+def _of_users(ctx: CommandContext, query: SqueueQuery) -> list[Test]:
     """-u, --me and --notme; a name that nobody has is told of, and means nobody."""
     tests: list[Callable[[Job], bool]] = []
     caller = submit_uid(ctx)
@@ -254,7 +260,7 @@ def words(job: Job) -> set[str]:
     return found | {job.state.name}
 
 
-def submit_uid(ctx: Context) -> int:
+def submit_uid(ctx: CommandContext) -> int:
     """The caller's uid: the controller serves one user."""
     import os
 

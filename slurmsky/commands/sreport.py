@@ -8,22 +8,22 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..controller.context import Context
-from ..controller.facts import Where, among
-from ..controller.money import month_of
+from ..controller.command_context import CommandContext
+from ..controller.services.budget_policy import month_of
+from ..controller.store.accounting_index import Where, among
 from ..language import timespec
-from ..language.errors import LanguageError
+from ..language.syntax_errors import LanguageError
 from ..options import help as helps
-from ..options.errors import failure
-from ..options.family import Request, parse
+from ..options.family import FamilyRequest, parse
+from ..options.usage_errors import failure
 from ..options.values import leading_int
-from ..report import matching, utilization
-from ..report.print_fields import Look
-from ..report.text import Clock
-from ._command import streaming
-from ._repeat import dialogue
-from ._report import caller_zone, midnight
-from ._surroundings import surroundings, user_name
+from ..report.text import name_matching, utilization
+from ..report.text.print_fields import Look
+from ..report.text.units import Clock
+from .common.caller_settings import surroundings, user_name
+from .common.command_errors import streaming
+from .common.iteration import dialogue
+from .common.report_settings import caller_zone, midnight
 
 _DAY = 86400
 _VERBS = (
@@ -79,7 +79,7 @@ class _Mood:
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """One report, or those on stdin, line by line."""
     request = parse("sreport", ctx.args, surroundings(ctx))
     if not utilization.known_tres(request.get("tres", ())) and request.get("tres") is not None:
@@ -96,7 +96,7 @@ def _split(line: str) -> list[str]:
     return shlex.split(line) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else line.split()
 
 
-def _set_time(ctx: Context, mood: _Mood, word: str) -> None:
+def _set_time(ctx: CommandContext, mood: _Mood, word: str) -> None:
     found = utilization.time_format(word)
     if found is None:
         ctx.err(f"unknown time format {word}", end="")
@@ -104,8 +104,8 @@ def _set_time(ctx: Context, mood: _Mood, word: str) -> None:
         mood.time = found
 
 
-def _run(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> int:
-    verb = matching.choose(words[0], _VERBS)
+def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood: _Mood) -> int:
+    verb = name_matching.choose(words[0], _VERBS)
     if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
         return 1
@@ -130,8 +130,8 @@ def _run(ctx: Context, request: Request, words: Sequence[str], mood: _Mood) -> i
     return 0
 
 
-def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], mood: _Mood) -> int:
-    name = matching.choose(words[0], ((name, least, name) for name, least in utilization.REPORTS[kind]))
+def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Sequence[str], mood: _Mood) -> int:
+    name = name_matching.choose(words[0], ((name, least, name) for name, least in utilization.REPORTS[kind]))
     if name is None:
         ctx.err(f"Not valid report {words[0]}")
         ctx.err(f"Valid {kind} reports are, {_LISTS[kind]}")
@@ -155,11 +155,11 @@ def _report(ctx: Context, request: Request, kind: str, words: Sequence[str], moo
     for word in words[1:]:
         key, equals, value = word.partition("=")
         value = value.strip("\"'")
-        flag = None if equals else matching.choose(word, _FLAGS.get(sort, (_EVERY,)))
+        flag = None if equals else name_matching.choose(word, _FLAGS.get(sort, (_EVERY,)))
         if flag is not None:
             query = replace(query, **{flag: True}) if flag else query  # type: ignore[arg-type]
             continue
-        field = matching.choose(key.rstrip("+-"), _CONDITIONS[sort]) if equals else _CONDITIONS[sort][0][2]
+        field = name_matching.choose(key.rstrip("+-"), _CONDITIONS[sort]) if equals else _CONDITIONS[sort][0][2]
         value = value if equals else word
         if field is None:
             hint = "" if sort == "wckey" else "\nUse keyword set to modify value"

@@ -7,28 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..controller.context import CallerGone, Context
-from ..controller.errors import SlurmError
+from ..agent.core.environment import srun_environment
+from ..controller.command_context import CallerGone, CommandContext
+from ..controller.slurm_errors import SlurmError
 from ..language import jobids
-from ..language.errors import LanguageError
+from ..language.syntax_errors import LanguageError
 from ..model.job import Job
 from ..model.spec import ALLOCATED_VARIABLE, JobSpec
 from ..model.states import JobState
-from ..node import wire
-from ..node.environment import srun_environment
 from ..options import submit as options
-from ._allocate import Revoked, allocate, let_go, settle
-from ._command import error_exit, refused, streaming
-from ._report import known_cluster
-from ._surroundings import surroundings
-from ._tables import table
+from ..protocol import wire
+from .common.caller_settings import surroundings
+from .common.command_errors import error_exit, refused, streaming
+from .common.job_allocation import Revoked, allocate, let_go, settle
+from .common.report_settings import known_cluster
+from .common.site_options import table
 from .sbatch import test_only
 
 WHAT = "Unable to allocate resources"
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Run a step, in the named job or in one made for it."""
     request = options.parse_srun(ctx.args, surroundings(ctx), table(ctx, "srun"))
     text = request.step.jobid or ctx.env.get("SLURM_JOB_ID") or ctx.env.get("SLURM_JOBID")
@@ -65,7 +65,7 @@ def _allocation_spec(step: options.StepSpec) -> JobSpec:
     return step.job.evolve(job_name=name, exclusive=exclusive)
 
 
-async def _attach(ctx: Context, text: str) -> int:
+async def _attach(ctx: CommandContext, text: str) -> int:
     queue = ctx.queue
     try:
         wanted = jobids.parse(text)
@@ -73,9 +73,7 @@ async def _attach(ctx: Context, text: str) -> int:
     except LanguageError:
         job = None
     if job is None or not job.state.active:
-        reason = (
-            "Invalid job id specified" if job is None or job.state.finished else "Job is pending execution"
-        )
+        reason = "Invalid job id specified" if job is None or job.state.finished else "Job is pending execution"
         ctx.error(f"Unable to confirm allocation for job {text}: {reason}")
         ctx.say(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {text}")
         return error_exit(ctx)
@@ -83,7 +81,7 @@ async def _attach(ctx: Context, text: str) -> int:
     return await _session(ctx, job, {"SLURM_JOB_ID": str(job.job_id)})
 
 
-async def _session(ctx: Context, job: Job, variables: Mapping[str, str]) -> int:
+async def _session(ctx: CommandContext, job: Job, variables: Mapping[str, str]) -> int:
     """Send the caller, with these variables, to the job's head agent; the exit code it brings back."""
     queue = ctx.queue
     address = queue.engine.agent_address(job.job_id)

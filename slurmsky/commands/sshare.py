@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..options import help as helps
 from ..options.family import parse
-from ..report import shares as report
-from ..report.json_manager import shares_record
-from ..report.manager import associations
-from ..report.print_fields import InvalidField, Look
-from ._accounts import records
-from ._command import command
-from ._documents import as_data, check_style, document
-from ._report import known_cluster
-from ._surroundings import surroundings, user_name
+from ..report.json.manager_records import shares_record
+from ..report.text import sshare_rows as report
+from ..report.text.print_fields import InvalidField, Look
+from ..report.text.sacctmgr_tables import associations
+from .accounting.account_view import records
+from .common.caller_settings import surroundings, user_name
+from .common.command_errors import command
+from .common.data_output import as_data, check_style, document
+from .common.report_settings import known_cluster
 
 
 @command
-def main(ctx: Context) -> int:
+def main(ctx: CommandContext) -> int:
     """Print the table."""
     request = parse("sshare", ctx.args, surroundings(ctx))
     check_style(ctx, request.get("json"), request.get("yaml"))

@@ -1,31 +1,33 @@
 """sstat outside the job. Source: src/sstat/sstat.c."""
+
 from __future__ import annotations
 
-from ..controller.context import Context
-from ..node.sstat import ONE_STEP
+from ..agent.srun.step_stats import ONE_STEP
+from ..controller.command_context import CommandContext
 from ..options import help as helps
 from ..options.query import JobId, parse_sstat
-from ..report import stats as report
-from ..report.print_fields import InvalidField, Look
-from ..report.tables import table as facts
-from ._agent import hand_over
-from ._command import streaming
-from ._report import report as report_context
-from ._surroundings import surroundings
+from ..report.fields.field_tables import table as facts
+from ..report.text import sstat_rows as report
+from ..report.text.print_fields import InvalidField, Look
+from .common.agent_request import hand_over
+from .common.caller_settings import surroundings
+from .common.command_errors import streaming
+from .common.report_settings import report as report_context
 
 _NO_JOB = "couldn't get steps"
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Ask the agent of each job that runs; of those that do not, say so."""
     query = parse_sstat(ctx.args, surroundings(ctx))
     if query.helpformat:
         ctx.out(helps.in_columns([row["name"] for row in facts("sstat_fields")]))
         return 0
     try:
-        columns = report.sstat_columns(query.format or (report.PIDS if query.pidformat else report.DEFAULT),
-                                       report_context(ctx, query))
+        columns = report.sstat_columns(
+            query.format or (report.PIDS if query.pidformat else report.DEFAULT), report_context(ctx, query)
+        )
     except InvalidField as error:
         ctx.error(str(error))
         return 1

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import stat
 
-from ..controller.context import Context
-from ..controller.triggers import Refused, Trigger
-from ..options.errors import failure
-from ..options.family import Request, parse
+from ..controller.command_context import CommandContext
+from ..controller.services.triggers import Refused, Trigger
+from ..options.family import FamilyRequest, parse
+from ..options.usage_errors import failure
 from ..options.values import leading_int
-from ._command import command
-from ._report import known_cluster
-from ._surroundings import find_user, surroundings, user_name
+from .common.caller_settings import find_user, surroundings, user_name
+from .common.command_errors import command
+from .common.report_settings import known_cluster
 
 _HEADER = "TRIG_ID RES_TYPE   RES_ID TYPE                                OFFSET USER     FLAGS PROGRAM\n"
 _JOB = ("fini", "time")
@@ -27,7 +27,7 @@ _LIMIT_S = 32000
 
 
 @command
-def main(ctx: Context) -> int:
+def main(ctx: CommandContext) -> int:
     """Set, get or clear."""
     request = parse("strigger", ctx.args, surroundings(ctx))
     types = tuple(name for name in _TYPES if request.get(name))
@@ -64,7 +64,7 @@ def main(ctx: Context) -> int:
     return 0
 
 
-def _check(ctx: Context, request: Request, types: tuple[str, ...], job: int, number: int, uid: int | None,
+def _check(ctx: CommandContext, request: FamilyRequest, types: tuple[str, ...], job: int, number: int, uid: int | None,
            offset: int) -> None:  # fmt: skip
     """What strigger itself refuses, in its order."""
     if sum(bool(request.get(mode)) for mode in ("set", "get", "clear")) != 1:
@@ -91,7 +91,7 @@ def _check(ctx: Context, request: Request, types: tuple[str, ...], job: int, num
         raise failure("strigger", "The --offset parameter must be between +/-32000")
 
 
-def _set(ctx: Context, request: Request, types: tuple[str, ...], job: int, offset: int) -> None:
+def _set(ctx: CommandContext, request: FamilyRequest, types: tuple[str, ...], job: int, offset: int) -> None:
     if job:
         resource, name, chosen = "job", str(job), tuple(one for one in types if one in _JOB)
     elif any(one in types for one in (*_SLURMCTLD, *_SLURMDBD, *_DATABASE, "burst_buffer")):
@@ -106,7 +106,9 @@ def _set(ctx: Context, request: Request, types: tuple[str, ...], job: int, offse
     ctx.queue.triggers.add(resource, name, chosen, offset, request.get("program"), permanent, uid, user_name(uid))
 
 
-def _get(ctx: Context, request: Request, types: tuple[str, ...], job: int, number: int, uid: int | None) -> None:
+def _get(
+    ctx: CommandContext, request: FamilyRequest, types: tuple[str, ...], job: int, number: int, uid: int | None
+) -> None:
     def shown(one: Trigger) -> bool:
         return ((not types or one.type in types) and (not number or one.number == number)
                 and (uid is None or one.uid == uid)

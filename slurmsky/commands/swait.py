@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..controller.context import Context
+from ..controller.command_context import CommandContext
 from ..language.jobids import JobId
 from ..model.job import Job
 from ..options import help as helps
-from ..options.errors import CommandError
 from ..options.family import parse
 from ..options.ids import step_or_job
 from ..options.table import load
-from ._command import streaming
-from ._surroundings import surroundings
+from ..options.usage_errors import CommandError
+from .common.caller_settings import surroundings
+from .common.command_errors import streaming
 from .sbatch import end_code, ended
 
 #: exit code of a wait that took too long, as timeout(1) has it
@@ -25,7 +25,7 @@ TIMED_OUT = 124
 
 
 @streaming
-async def main(ctx: Context) -> int:
+async def main(ctx: CommandContext) -> int:
     """Wait for all jobs that are named."""
     request = parse("swait", ctx.args, surroundings(ctx))
     wanted = step_or_job("swait", ",".join(request.words))
@@ -43,7 +43,7 @@ async def main(ctx: Context) -> int:
     return TIMED_OUT
 
 
-async def _all(ctx: Context, wanted: tuple[JobId, ...], say: Callable[[str], None]) -> int:
+async def _all(ctx: CommandContext, wanted: tuple[JobId, ...], say: Callable[[str], None]) -> int:
     code = 0
     for one in wanted:
         found = await _ended(ctx, one)
@@ -53,7 +53,7 @@ async def _all(ctx: Context, wanted: tuple[JobId, ...], say: Callable[[str], Non
     return code
 
 
-async def _ended(ctx: Context, wanted: JobId) -> list[Job]:
+async def _ended(ctx: CommandContext, wanted: JobId) -> list[Job]:
     """The records that an id means, when all are over; those that have left memory come from the store."""
     queue = ctx.queue
     job = queue.find_job(wanted)

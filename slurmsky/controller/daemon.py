@@ -18,9 +18,9 @@ from .. import paths
 from ..engines.local import machine
 from ..site.load import default_site, load
 from ..site.record import Site, SiteError
-from .queue import Queue
-from .service import FindCommand, Service
-from .store import StoreError
+from .app import Controller
+from .server import FindCommand, Service
+from .store.database import StoreError
 
 #: SlurmdPort's default; shown, never listened on
 SLURMD_PORT = 6818
@@ -47,7 +47,7 @@ def read_site(env: dict[str, str]) -> Site:
     return replace(site, cluster=replace(site.cluster, nodes=nodes))
 
 
-def main(find: FindCommand, in_idle_time: Callable[[Queue], AsyncGenerator[None, None]]) -> int:
+def main(find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[None, None]]) -> int:
     """Run until idle, stopped, or something makes it impossible (then one line on stderr)."""
     env = dict(os.environ)
     home = paths.state(env)
@@ -77,12 +77,12 @@ def main(find: FindCommand, in_idle_time: Callable[[Queue], AsyncGenerator[None,
 
 async def _serve(
     site: Site, home: paths.StatePaths, env: dict[str, str], find: FindCommand,
-    in_idle_time: Callable[[Queue], AsyncGenerator[None, None]],
+    in_idle_time: Callable[[Controller], AsyncGenerator[None, None]],
 ) -> int:  # fmt: skip
     for name in ("SLURMSKY_AGENT", "SLURM_JOB_ID", "SLURM_JOBID"):
         env.pop(name, None)
     bin_dir = Path(env["SLURMSKY_BIN"]) if env.get("SLURMSKY_BIN") else _bin_dir()
-    queue = Queue(site, home, bin_dir, env, time.time)
+    queue = Controller(site, home, bin_dir, env, time.time)
     service = Service(queue, find, site.cluster.idle_exit_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 
 from ..model.states import NodeFlag, NodeState
-from .book import Book
+from .jobs.job_table import JobTable
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -20,7 +20,7 @@ _USER = "slurm"
 class NodeHealth:
     """Applies what an engine reports of its nodes; ``changed(name, word)`` runs after each change."""
 
-    def __init__(self, book: Book, changed: Callable[[str, str], None]) -> None:
+    def __init__(self, book: JobTable, changed: Callable[[str, str], None]) -> None:
         self._book = book
         self._changed = changed
 

@@ -15,9 +15,9 @@ from ..model.cluster import ClusterConfig, NodeConfig
 from ..model.job import Job, Node
 from ..model.spec import INFINITE, JobSpec
 from ..model.states import NodeState
-from .demand import Demand, demand_of
-from .madetoorder import cloud_shares
-from .resources import NodeUse, consumes_memory, impossible, place
+from .schedule.demand import Demand, demand_of
+from .schedule.provisional_shares import cloud_shares
+from .schedule.resources import NodeUse, consumes_memory, impossible, place
 
 GPU = "gpu"
 
@@ -253,7 +253,7 @@ _ONE_TASK = demand_of(JobSpec(nodes_min=1, nodes_max=1, ntasks=1))
 def node_names(machine: str, demand: Demand, count: int) -> list[str]:
     """Names of ``count`` nodes: those asked for, then the machine's own, which resolves, then numbered ones.
 
-    >>> from slurmsky.controller.demand import demand_of
+    >>> from slurmsky.controller.schedule.demand import demand_of
     >>> from slurmsky.model.spec import JobSpec
     >>> node_names("laptop", demand_of(JobSpec(nodelist="gpu01")), 3)
     ['gpu01', 'laptop', 'laptop-2']

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, TypeVar
 
 from slurmsky.language._grammar import Grammar, number
-from slurmsky.language.errors import BindError
+from slurmsky.language.syntax_errors import BindError
 
 _MAX_VALUES = 4096  # more than any node has CPUs; a short text could ask for far more
 _DECIMAL = re.compile("[0-9]+(\\*[0-9]+)?")

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from slurmsky.language.errors import LanguageError
+from slurmsky.language.syntax_errors import LanguageError
 
 if TYPE_CHECKING:
     from lark import Lark

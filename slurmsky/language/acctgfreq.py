@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Grammar, number
-from slurmsky.language.errors import AcctgFreqError as AcctgFreqError
+from slurmsky.language.syntax_errors import AcctgFreqError as AcctgFreqError
 
 KINDS = ("task", "energy", "network", "filesystem")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
-from slurmsky.language.errors import ArraySpecError as ArraySpecError
+from slurmsky.language.syntax_errors import ArraySpecError as ArraySpecError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import ConstraintError as ConstraintError
+from slurmsky.language.syntax_errors import ConstraintError as ConstraintError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurmsky.language._bind import Bind, read
-from slurmsky.language.errors import BindError as BindError
+from slurmsky.language.syntax_errors import BindError as BindError
 
 # Spelling -> the name that SLURM_CPU_BIND_TYPE prints.
 _TO = {"socket": "sockets", "core": "cores", "thread": "threads", "ldom": "ldoms"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Grammar
-from slurmsky.language.errors import CpuFreqError as CpuFreqError
+from slurmsky.language.syntax_errors import CpuFreqError as CpuFreqError
 
 _LEVELS = ("low", "medium", "highm1", "high")
 _GOVERNORS = ("conservative", "ondemand", "performance", "powersave", "userspace", "schedutil")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import CpuListError as CpuListError
+from slurmsky.language.syntax_errors import CpuListError as CpuListError
 
 _MAX = 1 << 20  # numbers in one list, and the largest of them
 

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
-from slurmsky.language.errors import CronSpecError as CronSpecError
+from slurmsky.language.syntax_errors import CronSpecError as CronSpecError
 
 #: Of each field: the smallest and the largest number, and where steps count from.
 _FIELDS = (("minute", 0, 60, 0), ("hour", 0, 24, 0), ("day of month", 0, 31, 1), ("month", 0, 12, 1),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import DependencyError as DependencyError
+from slurmsky.language.syntax_errors import DependencyError as DependencyError
 
 TYPES = (
     "after",
@@ -158,9 +158,7 @@ class _Build:
         bare_at = -1
         for part in parts:
             # Only a comma may follow a bare id, and no typed condition: the parser looks for a later `:`
-            if bare_at >= 0 and (
-                part == "?" or (isinstance(part, _Clause) and part.refs and part.bare_at < 0)
-            ):
+            if bare_at >= 0 and (part == "?" or (isinstance(part, _Clause) and part.refs and part.bare_at < 0)):
                 raise Fault(bare_at)
             bare_at = max(bare_at, part.bare_at if isinstance(part, _Clause) else -1)
         spans = (task for clause in clauses for _, tasks in clause.refs for task in tasks if task != "*")

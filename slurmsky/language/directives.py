@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from slurmsky.language._grammar import Fault, Grammar
-from slurmsky.language.errors import DirectiveError as DirectiveError
+from slurmsky.language.syntax_errors import DirectiveError as DirectiveError
 
 MAX_SCRIPT_SIZE = 4 * 1024 * 1024  # slurm.conf max_script_size
 _BLANK = " \t\n\v\f\r"
@@ -201,15 +201,11 @@ def _words(text: str, name: str, line: int) -> tuple[list[str], str]:
         return _GRAMMAR.parse(text)
     except DirectiveError as exc:
         rest = text[len(text[: exc.pos].rstrip(_BLANK)) :]
-        wrong = (
-            f"Unexpected `:` in [{rest}]" if exc.message == ":" else f"Unmatched `{exc.message}` in [{rest}]"
-        )
+        wrong = f"Unexpected `:` in [{rest}]" if exc.message == ":" else f"Unmatched `{exc.message}` in [{rest}]"
         raise BadLine(text, line, f"{name}: line {line}: {wrong}") from None
 
 
-_SPECIAL = re.compile(
-    r"""[\\'"#\x00-\x08\x0e-\x1f\x80-\U0010ffff]|(?:^|\s)(?::|packjob|hetjob)""", re.IGNORECASE
-)
+_SPECIAL = re.compile(r"""[\\'"#\x00-\x08\x0e-\x1f\x80-\U0010ffff]|(?:^|\s)(?::|packjob|hetjob)""", re.IGNORECASE)
 
 
 def parse(script: bytes, name: str = "") -> Directives:

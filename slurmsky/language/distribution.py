@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import DistributionError as DistributionError
+from slurmsky.language.syntax_errors import DistributionError as DistributionError
 
 NODE_WORDS = ("block", "cyclic", "plane", "arbitrary")
 LEVEL_WORDS = ("block", "cyclic", "fcyclic")
@@ -63,9 +63,7 @@ class _Build:
     def level(self, word: str) -> str:
         return word.lower()
 
-    def levels(
-        self, nodes: str, sockets: Optional[str], cores: Optional[str], pack: Optional[str]
-    ) -> Distribution:
+    def levels(self, nodes: str, sockets: Optional[str], cores: Optional[str], pack: Optional[str]) -> Distribution:
         if nodes == "fcyclic":
             raise Fault(0)
         nodes = "block" if nodes == "*" else nodes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Grammar
-from slurmsky.language.errors import ExportError as ExportError
+from slurmsky.language.syntax_errors import ExportError as ExportError
 
 _ALWAYS = ("SLURM_", "SPANK_")  # env_array_merge_slurm_spank: these go along whatever is asked
 

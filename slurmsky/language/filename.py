@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
-from slurmsky.language.errors import FilenameError as FilenameError
+from slurmsky.language.syntax_errors import FilenameError as FilenameError
 
 NO_VAL = 0xFFFFFFFE  # what %a prints of a job that is no array
 
@@ -49,9 +49,7 @@ class _Build:
         return Field(token[-1], width)
 
     def start(self, *parts: Part) -> tuple[Part, ...]:
-        return tuple(
-            "%" if part == "%%" else part if isinstance(part, Field) else str(part) for part in parts
-        )
+        return tuple("%" if part == "%%" else part if isinstance(part, Field) else str(part) for part in parts)
 
 
 _GRAMMAR: Grammar[tuple[Part, ...]] = Grammar("filename", _Build(), FilenameError)

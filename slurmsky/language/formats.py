@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
-from slurmsky.language.errors import FormatError as FormatError
+from slurmsky.language.syntax_errors import FormatError as FormatError
 
 DEFAULT_LONG_WIDTH = 20
 _MAX_WIDTH = 65536  # a real squeue dies of much larger ones

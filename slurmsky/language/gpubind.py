@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slurmsky.language._bind import ITEMS, decimal, repeated
-from slurmsky.language.errors import BindError as BindError
+from slurmsky.language.syntax_errors import BindError as BindError
 
 _LISTS = {"map_gpu": "map", "map": "map", "mask_gpu": "mask", "mask": "mask"}
 

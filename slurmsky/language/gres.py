@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language._grammar import HUGE, Fault, Grammar, number
-from slurmsky.language.errors import GresError as GresError
 from slurmsky.language.memory import UNITS, convert_num_unit
+from slurmsky.language.syntax_errors import GresError as GresError
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ class Tres:
 
 class _Build:
     def gres(self, name: str, kind: Optional[str], count: Optional[str], place: Optional[str]) -> Gres:
-        return Gres(
-            str(name), str(kind or ""), _count(count[1:] if count else "1"), place[1:-1] if place else ""
-        )
+        return Gres(str(name), str(kind or ""), _count(count[1:] if count else "1"), place[1:-1] if place else "")
 
     def bare(self, count: str) -> Gres:
         return Gres("gpu", "", _count(count))
@@ -133,9 +131,7 @@ def format_gres(items: Iterable[Gres]) -> str:
     return ",".join(map(str, items))
 
 
-def format_tres(
-    resources: Mapping[str, Union[int, float]], *, noconvert: bool = False, units: str = ""
-) -> str:
+def format_tres(resources: Mapping[str, Union[int, float]], *, noconvert: bool = False, units: str = "") -> str:
     """The inverse of `parse_tres`, in the given order; memory in the largest unit that loses nothing.
 
     >>> format_tres({"cpu": 1, "mem": 2048, "node": 1, "billing": 1, "gres/gpu": 2})

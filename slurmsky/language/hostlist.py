@@ -13,7 +13,7 @@ from itertools import product
 from typing import Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import HostlistError as HostlistError
+from slurmsky.language.syntax_errors import HostlistError as HostlistError
 
 # hostlist.c MAX_RANGE up to 23.x (later 262144): the most names that one range may stand for.
 MAX_RANGE = 65536
@@ -58,10 +58,7 @@ class _Build:
     def start(self, *hosts: _Host) -> list[str]:
         # Counted before anything is written out: a short text can stand for more than any memory holds.
         sizes = [_size(host) for host in hosts]
-        if (
-            sum(count for count, _ in sizes) > MAX_NAMES
-            or sum(count * width for count, width in sizes) > _MAX_TEXT
-        ):
+        if sum(count for count, _ in sizes) > MAX_NAMES or sum(count * width for count, width in sizes) > _MAX_TEXT:
             raise Fault(0, detail="Too many hosts")
         return [name for host in hosts for name in _names(host)]
 

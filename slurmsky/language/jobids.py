@@ -11,8 +11,8 @@ from typing import Optional, Union
 from slurmsky.language import arrayspec, hostlist
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.arrayspec import ArraySpec
-from slurmsky.language.errors import ArraySpecError, HostlistError
-from slurmsky.language.errors import JobIdError as JobIdError
+from slurmsky.language.syntax_errors import ArraySpecError, HostlistError
+from slurmsky.language.syntax_errors import JobIdError as JobIdError
 
 _MAX_JOB_ID = 0xFFFFFFFE  # NO_VAL; later versions stop at MAX_FED_JOB_ID, 67108863
 _MAX_HET = 128  # slurmctld MAX_HET_JOB_COMPONENTS
@@ -63,9 +63,7 @@ class _Build:
     def step(self, step: str, het: Optional[str]) -> tuple[Step, Optional[int]]:
         return (number(step) if step.isdigit() else step.lower()), _component(het)
 
-    def id(
-        self, job: str, part: Union[int, str, ArraySpec, None], step: Optional[tuple[Step, Optional[int]]]
-    ) -> JobId:
+    def id(self, job: str, part: Union[int, str, ArraySpec, None], step: Optional[tuple[Step, Optional[int]]]) -> JobId:
         job_id = number(job)
         if not 0 < job_id < _MAX_JOB_ID:
             raise Fault(job.start_pos)  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import LicenseError as LicenseError
+from slurmsky.language.syntax_errors import LicenseError as LicenseError
 
 
 @dataclass(frozen=True)

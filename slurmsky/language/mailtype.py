@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slurmsky.language import userlist
-from slurmsky.language.errors import MailTypeError as MailTypeError
+from slurmsky.language.syntax_errors import MailTypeError as MailTypeError
 
 # In the order in which scontrol prints them.
 EVENTS = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurmsky.language._bind import Bind, read
-from slurmsky.language.errors import BindError as BindError
+from slurmsky.language.syntax_errors import BindError as BindError
 
 _LISTS = ("map_mem", "mask_mem")
 _WORDS: dict[str, dict[str, Any]] = {

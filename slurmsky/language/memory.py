@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Optional, Union
 
 from slurmsky.language._grammar import HUGE, Fault, Grammar, number
-from slurmsky.language.errors import MemoryError_
+from slurmsky.language.syntax_errors import MemoryError_
 
 UNITS = "KMGTP"  # convert_num_unit's letters; before K comes the plain number
 

@@ -11,7 +11,7 @@ from typing import Union
 
 from slurmsky.language._grammar import Grammar
 from slurmsky.language._shell import Command, commands
-from slurmsky.language.errors import ModuleLineError as ModuleLineError
+from slurmsky.language.syntax_errors import ModuleLineError as ModuleLineError
 
 # Other spellings -> the one that `action` has.
 _SAME = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import MultiProgError as MultiProgError
+from slurmsky.language.syntax_errors import MultiProgError as MultiProgError
 
 RANK, OFFSET = "%t", "%o"
 Piece = str  # RANK, OFFSET, or text behind a "="

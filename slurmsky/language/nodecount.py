@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import NodeCountError as NodeCountError
+from slurmsky.language.syntax_errors import NodeCountError as NodeCountError
 
 _INT_MAX = 2**31 - 1
 _MAX_JOB_SIZE = 16384  # slurm.h MAX_JOB_SIZE_BITMAP: lists and steps stay below

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slurmsky.language import userlist
-from slurmsky.language.errors import RlimitError as RlimitError
+from slurmsky.language.syntax_errors import RlimitError as RlimitError
 
 NAMES = ("CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS")
 

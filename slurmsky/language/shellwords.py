@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Optional
 
 from slurmsky.language._grammar import Grammar
-from slurmsky.language.errors import LanguageError
+from slurmsky.language.syntax_errors import LanguageError
 
 #: Longer words are text: nobody writes them, and reading them piece by piece would be felt.
 MAX_WORD = 1 << 13

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import SignalError as SignalError
+from slurmsky.language.syntax_errors import SignalError as SignalError
 
 DEFAULT_SECONDS = 60
 # Slurm's own table, with Linux's numbers: any other name is unknown to it, any other number is passed on.

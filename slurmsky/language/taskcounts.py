@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
-from slurmsky.language.errors import TaskCountError as TaskCountError
+from slurmsky.language.syntax_errors import TaskCountError as TaskCountError
 
 _MAX_NODES = 1 << 20
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Optional
 
 from slurmsky.language._grammar import Grammar, int32, number
-from slurmsky.language.errors import TimeLimitError as TimeLimitError
+from slurmsky.language.syntax_errors import TimeLimitError as TimeLimitError
 
 INFINITE = 0xFFFFFFFF  # slurm.h: no limit
 NO_VAL = 0xFFFFFFFE  # slurm.h: not set

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Optional, Union
 
 from slurmsky.language._grammar import HUGE, Fault, Grammar, number
-from slurmsky.language.errors import TimeSpecError as TimeSpecError
+from slurmsky.language.syntax_errors import TimeSpecError as TimeSpecError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _HOURS = {"midnight": 0, "noon": 12, "elevenses": 11, "fika": 15, "teatime": 16}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from slurmsky.language import memory
 from slurmsky.language._grammar import Fault, Grammar
-from slurmsky.language.errors import LanguageError, TresError
+from slurmsky.language.syntax_errors import LanguageError, TresError
 
 #: In which order limits are looked at: by TRES id; gres and licences come behind.
 ORDER = ("cpu", "mem", "node")

@@ -6,7 +6,7 @@ Source: strtok_r(list, ",") in slurm src/squeue/opts.c _build_str_list and every
 from __future__ import annotations
 
 from slurmsky.language._grammar import Grammar
-from slurmsky.language.errors import UserListError as UserListError
+from slurmsky.language.syntax_errors import UserListError as UserListError
 
 
 class _Build:

@@ -151,9 +151,7 @@ class Job:
     # arrays
     array_job_id: int = 0  # 0 = not an array
     array_task_id: Optional[int] = None
-    pending_tasks: tuple[
-        range, ...
-    ] = ()  # ascending, non-overlapping: elements without a record of their own
+    pending_tasks: tuple[range, ...] = ()  # ascending, non-overlapping: elements without a record of their own
     array_max_running: Optional[int] = None
     array_count: int = 0
     array_min: int = 0

@@ -184,9 +184,7 @@ class JobSpec:
         # A queue has thousands. What is not said is found at the class; a call with a hundred arguments takes longer
         # than all else that is done to read a job.
         spec = object.__new__(cls)
-        spec.__dict__.update(
-            {key: _tuples(value) if isinstance(value, list) else value for key, value in data.items()}
-        )
+        spec.__dict__.update({key: _tuples(value) if isinstance(value, list) else value for key, value in data.items()})
         return spec
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from typing import Optional
 
-from ..language.errors import ArraySpecError, DependencyError, HostlistError
+from ..language.syntax_errors import ArraySpecError, DependencyError, HostlistError
 from ..model.spec import ALLOCATED_VARIABLE
-from . import containers, devices, per_task
-from .component import COMMAND_LINE, Component
-from .errors import CommandError, failure, rejected
+from . import container_options, device_counts, per_task
+from .component_options import COMMAND_LINE, Component
+from .usage_errors import CommandError, failure, rejected
 
 
 def _fatal(part: Component, message: str) -> CommandError:
@@ -38,7 +38,7 @@ def verify(part: Component) -> None:
     per_task.settle(part)
     per_task.settle_with_gpus(part)
     _burst_buffer(part)
-    ignored = containers.idle(part.get("site_options", ()))
+    ignored = container_options.idle(part.get("site_options", ()))
     if ignored is not None:
         part.warnings.append(f"{part.command}: error: {ignored}")
     _host_file(part)
@@ -75,25 +75,19 @@ def _memory(part: Component) -> None:
     if typed:
         part.unset(*(field for name, field in _MEMORY.items() if name != typed[0]))
     elif sum(part.inherited(name) for name in _MEMORY) > 1:
-        raise _fatal(
-            part, "SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive."
-        )
+        raise _fatal(part, "SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive.")
 
 
 def _tasks_per_gpu(part: Component) -> None:
     """Source: _validate_ntasks_per_gpu."""
-    if not (
-        part.typed("ntasks-per-gpu", "ntasks-per-tres") or part.inherited("ntasks-per-gpu", "ntasks-per-tres")
-    ):
+    if not (part.typed("ntasks-per-gpu", "ntasks-per-tres") or part.inherited("ntasks-per-gpu", "ntasks-per-tres")):
         return
     for name in ("tres-per-task", "gpus-per-task", "gpus-per-socket", "ntasks-per-node"):
         shown = f"--{name}" if part.typed(name) else "SLURM_" + name.upper().replace("-", "_")
         # The variable holds CPUs, too, which do not matter here.
         matters = name != "tres-per-task" or "gres/gpu" in part.get("tres_per_task", "")
         if part.typed(name) or (part.inherited(name) and matters):
-            raise _fatal(
-                part, f"{shown} is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU"
-            )
+            raise _fatal(part, f"{shown} is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU")
 
 
 def _special_cores(part: Component) -> None:
@@ -104,8 +98,7 @@ def _special_cores(part: Component) -> None:
     if part.inherited(*core) and part.inherited(*thread):
         raise _fatal(
             part,
-            "Both --core-spec and --thread-spec set using environment variables. "
-            "Those options are mutually exclusive.",
+            "Both --core-spec and --thread-spec set using environment variables. Those options are mutually exclusive.",
         )
     for option, field in (("--thread-spec", "thread_spec"), ("-S", "core_spec")):
         if part.get(field) is not None:
@@ -168,7 +161,7 @@ def _host_file(part: Component) -> None:
     name = part.context.env.get("SLURM_HOSTFILE")
     if part.get("nodelist") or not name:
         return
-    from .places import node_names
+    from .path_readers import node_names
     from .table import load
     from .values import Item
 
@@ -261,8 +254,7 @@ def _nodes_and_tasks(part: Component) -> None:
         raise _error(part, f"invalid number of nodes (-N {least}-{most})")
     if tasks is not None and least is not None and tasks < least:
         part.warnings.append(
-            f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, "
-            f"setting nnodes to {tasks}"
+            f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, setting nnodes to {tasks}"
         )
         least = most = tasks
         part.sources.update(dict.fromkeys(("nodes", "nodes_min", "nodes_max"), COMMAND_LINE))  # as if it were typed
@@ -356,7 +348,7 @@ def inside_a_job(part: Component) -> list[str]:
 
 def submission(part: Component, het: bool = False) -> None:
     """Refusals that need no knowledge of nodes; dependency and array get their canonical text."""
-    devices.check(part)
+    device_counts.check(part)
     per_task.check(part)
     _array(part, het)
     _dependency(part)

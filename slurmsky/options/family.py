@@ -12,14 +12,14 @@ from typing import Any, Optional, Sequence
 
 from .query import gather
 from .table import Table
-from .values import Context
+from .values import ReadContext
 
 #: Commands that these rows describe.
 FAMILY = ("sprio", "sshare", "sreport", "sacctmgr", "sdiag", "strigger", "scrontab", "seff", "swait")
 
 
 @dataclass(frozen=True)
-class Request:
+class FamilyRequest:
     """What was asked: ``values`` by the table's field, ``words`` the operands."""
 
     values: Mapping[str, Any]
@@ -38,7 +38,7 @@ class Request:
         return 2 if self.get("parsable2") else 1 if self.get("parsable") else 0
 
 
-def parse(command: str, argv: Sequence[str], context: Context, table: Optional[Table] = None) -> Request:
+def parse(command: str, argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> FamilyRequest:
     """The request of one of FAMILY. Raises CommandError (Printed for --help and its kin)."""
     part, words = gather(command, argv, context, table)
-    return Request(dict(part.values), words, context.env.get("SLURM_TIME_FORMAT", ""))
+    return FamilyRequest(dict(part.values), words, context.env.get("SLURM_TIME_FORMAT", ""))

@@ -12,10 +12,10 @@ import re
 from typing import Any, Optional
 
 from ..language import userlist
-from ..language.errors import HostlistError, SignalError, TimeLimitError, TimeSpecError
+from ..language.syntax_errors import HostlistError, SignalError, TimeLimitError, TimeSpecError
 from ..model.states import JobState
-from .errors import CommandError, failure
 from .ids import step_or_job
+from .usage_errors import CommandError, failure
 from .values import READERS, Item, leading_int, whole
 
 #: All job states that a filter may name: base states, then flags; in the order in which Slurm lists them.
@@ -167,9 +167,7 @@ def _node_states(item: Item) -> tuple[str, ...]:
             negated = word[:1] in ("~", "!")
             name = node_state(word.lstrip("~!"))
             if name is None:
-                raise item.error(
-                    f'Bad state string: "{entry}"', f"valid states: {','.join(NODE_STATES)}", exit_code=1
-                )
+                raise item.error(f'Bad state string: "{entry}"', f"valid states: {','.join(NODE_STATES)}", exit_code=1)
             names.append("~" + name if negated else name)
         found.append("&".join(names))
     return tuple(found)
@@ -284,9 +282,7 @@ def _yes_no_value(item: Item) -> bool:
     """Bare: yes."""
     word = item.value.lower()
     if word not in ("", "yes", "no"):
-        raise item.error(
-            f'Invalid --{item.option.name} value "{item.value}". Valid values: [yes|no].', exit_code=1
-        )
+        raise item.error(f'Invalid --{item.option.name} value "{item.value}". Valid values: [yes|no].', exit_code=1)
     return word != "no"
 
 
@@ -295,11 +291,7 @@ def _yes_no_bare(item: Item) -> dict[str, Any]:
     word = item.value.lower()
     if word in ("", "yes", "y"):
         return {item.option.field: True}
-    told = (
-        ()
-        if word in ("no", "n")
-        else (f"sbcast: error: Ignoring unrecognized --send-libs value '{item.value}'",)
-    )
+    told = () if word in ("no", "n") else (f"sbcast: error: Ignoring unrecognized --send-libs value '{item.value}'",)
     return {item.option.field: False, "warnings": told}
 
 

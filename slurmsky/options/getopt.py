@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional, Sequence
 
-from .errors import USAGE, CommandError
 from .table import SUBMIT, Option, Table
+from .usage_errors import USAGE, CommandError
 
 #: Commands whose getopt errors are not followed by the "Try" line.
 _NO_TRY = ("sacct", "sstat")

@@ -111,14 +111,10 @@ def usage_text(table: Table) -> str:
             continue
         short = option.short and option.argument == "required"
         words.append(
-            f"[-{option.short}\x00{placeholder(option)}]"
-            if short
-            else f"[--{option.long}{_argument(option)}]"
+            f"[-{option.short}\x00{placeholder(option)}]" if short else f"[--{option.long}{_argument(option)}]"
         )
     words.append(OPERANDS.get(table.command, "").replace(" ", "\x00"))
-    wrapped = textwrap.wrap(
-        " ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False
-    )
+    wrapped = textwrap.wrap(" ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False)
     return head + ("\n" + " " * len(head)).join(wrapped).replace("\x00", " ") + "\n"
 
 
@@ -152,9 +148,7 @@ def completions(table: Table, prefix: str) -> str:
         matches: Iterable[str] = (word for word in words if word.startswith(begun) and word.isidentifier())
     else:
         matches = (
-            _completion(option)
-            for long, option in table.longs.items()
-            if long.startswith(name) and not option.hidden
+            _completion(option) for long, option in table.longs.items() if long.startswith(name) and not option.hidden
         )
     return "".join(f"{match}\n" for match in matches)
 
@@ -168,8 +162,7 @@ def completion_words(command: str) -> tuple[str, ...]:
     options = [option for option in load(command).options if not option.hidden]
     return tuple(
         dict.fromkeys(
-            [f"-{option.short}" for option in options if option.short]
-            + [_completion(option) for option in options]
+            [f"-{option.short}" for option in options if option.short] + [_completion(option) for option in options]
         )
     )
 
@@ -180,11 +173,7 @@ def coverage(commands: Iterable[str] = COMMANDS) -> str:
     for command in commands:
         lines += [f"## {command}", "", "| option | here | remark |", "|---|---|---|"]
         for option in every(command):
-            name = (
-                f"`--{option.long}`"
-                if option.long
-                else f"`${option.env[0] if option.env else option.meaning}`"
-            )
+            name = f"`--{option.long}`" if option.long else f"`${option.env[0] if option.env else option.meaning}`"
             short = f", `-{option.short}`" if option.short else ""
             remark = option.why or (f"same as `--{option.same_as}`" if option.same_as else "")
             lines.append(f"| {name}{short} | {option.policy} | {remark} |")

@@ -11,9 +11,9 @@ from typing import Sequence
 
 from ..language import jobids
 from ..language.arrayspec import ArraySpec
-from ..language.errors import JobIdError
 from ..language.jobids import JobId
-from .errors import failure
+from ..language.syntax_errors import JobIdError
+from .usage_errors import failure
 from .values import leading_int
 
 

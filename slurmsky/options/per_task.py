@@ -10,9 +10,9 @@ import re
 from typing import Optional
 
 from ..language import gres
-from ..language.errors import GresError
-from .component import Component
-from .errors import CommandError, failure, rejected
+from ..language.syntax_errors import GresError
+from .component_options import Component
+from .usage_errors import CommandError, failure, rejected
 
 #: What is counted for jobs and nodes, but cannot be asked for each task.
 _NOT_PER_TASK = ("mem", "energy", "node", "billing", "fs", "vmem", "pages", "bb")

@@ -6,8 +6,8 @@ import os.path
 from typing import Optional
 
 from ..language import multiprog
-from .component import Component
-from .errors import CommandError, failure
+from .component_options import Component
+from .usage_errors import CommandError, failure
 
 
 def verify(part: Component, name: str) -> None:

@@ -15,8 +15,7 @@ from typing import Any, Container, Optional, Sequence, TypeVar
 
 from ..language.jobids import JobId
 from . import filters, help
-from .component import COMMAND_LINE, ENVIRONMENT, Component, answer_early
-from .errors import CommandError, failure
+from .component_options import COMMAND_LINE, ENVIRONMENT, Component, answer_early
 from .getopt import split
 from .ids import scancel_jobs, squeue_jobs, squeue_steps, step_or_job
 from .requests import (
@@ -31,7 +30,8 @@ from .requests import (
     SstatQuery,
 )
 from .table import Table, load
-from .values import Context, leading_int
+from .usage_errors import CommandError, failure
+from .values import ReadContext, leading_int
 
 __all__ = [
     "JobId",
@@ -60,7 +60,7 @@ Record = TypeVar("Record", bound=Query)
 
 
 def gather(
-    command: str, argv: Sequence[str], context: Context, table: Optional[Table]
+    command: str, argv: Sequence[str], context: ReadContext, table: Optional[Table]
 ) -> tuple[Component, tuple[str, ...]]:
     """Options set from environment and command line; the operands."""
     table = table or load(command)
@@ -147,7 +147,7 @@ _EXCLUSIVE = "Options -o(--format) and -l(--long) are mutually exclusive. Please
 # ---------------------------------------------------------------- the commands
 
 
-def parse_squeue(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SqueueQuery:
+def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SqueueQuery:
     """squeue's request. --jobs and --steps may have their list in the next word."""
     part, rest = gather("squeue", argv, context, table)
     for first, second, said in (
@@ -162,9 +162,7 @@ def parse_squeue(argv: Sequence[str], context: Context, table: Optional[Table] =
         if field in part.values and not part.get(field) and words:
             part.values[field] = words.pop(0)
     if words:
-        raise CommandError(
-            (f"squeue: error: Unrecognized option: {words[0]}",), 1, help.usage_text(load("squeue"))
-        )
+        raise CommandError((f"squeue: error: Unrecognized option: {words[0]}",), 1, help.usage_text(load("squeue")))
     if part.get("long") and part.get("format") is not None:
         raise failure("squeue", _EXCLUSIVE, level="fatal")
     if part.values.get("jobs") == "" and part.values.get("steps") == "":
@@ -177,7 +175,7 @@ def parse_squeue(argv: Sequence[str], context: Context, table: Optional[Table] =
     return _record(SqueueQuery, part, **_formats(part, "SQUEUE"), **more)
 
 
-def parse_scancel(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> ScancelQuery:
+def parse_scancel(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> ScancelQuery:
     """scancel's request: ids and filters, at least one of them."""
     part, rest = gather("scancel", argv, context, table)
     query = _record(ScancelQuery, part, jobs=scancel_jobs(rest))
@@ -200,7 +198,7 @@ def parse_scancel(argv: Sequence[str], context: Context, table: Optional[Table] 
     return query
 
 
-def parse_sinfo(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SinfoQuery:
+def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SinfoQuery:
     """sinfo's request; operands are not looked at."""
     part, _ = gather("sinfo", argv, context, table)
     if part.get("long") and (part.get("format") is not None or part.get("format2") is not None):
@@ -216,7 +214,7 @@ def parse_sinfo(argv: Sequence[str], context: Context, table: Optional[Table] = 
     return _record(SinfoQuery, part, **_formats(part, "SINFO"))
 
 
-def parse_sacct(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SacctQuery:
+def parse_sacct(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SacctQuery:
     """sacct's request; defaults of the time window are the command's, which knows who asks."""
     part, rest = gather("sacct", argv, context, table)
     if rest:
@@ -249,7 +247,7 @@ def in_order(start: int, end: int, zone: Optional[datetime.tzinfo]) -> None:
         raise failure("sacct", f"Start time ({shown[0]}) requested is after end time ({shown[1]}).")
 
 
-def parse_sstat(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SstatQuery:
+def parse_sstat(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SstatQuery:
     """sstat's request; operands are further job ids."""
     part, rest = gather("sstat", argv, context, table)
     if part.get("helpformat"):
@@ -260,7 +258,7 @@ def parse_sstat(argv: Sequence[str], context: Context, table: Optional[Table] = 
     return _record(SstatQuery, part, jobs=jobs)
 
 
-def parse_scontrol(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> ScontrolQuery:
+def parse_scontrol(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> ScontrolQuery:
     """scontrol's options and request words; the words are the command's to read."""
     # What follows "setdebugflags" are no options: "-NAME" takes a flag away.
     end = next((at for at, word in enumerate(argv) if word.lower().startswith("setdebug") and len(word) > 8), len(argv))
@@ -268,7 +266,7 @@ def parse_scontrol(argv: Sequence[str], context: Context, table: Optional[Table]
     return _record(ScontrolQuery, part, words=(*rest, *argv[end:]))
 
 
-def parse_sattach(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SattachQuery:
+def parse_sattach(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SattachQuery:
     """sattach's one step."""
     part, rest = gather("sattach", argv, context, table)
     usage = help.usage_text(load("sattach"))
@@ -281,7 +279,7 @@ def parse_sattach(argv: Sequence[str], context: Context, table: Optional[Table] 
     return _record(SattachQuery, part, step=steps[0] if steps else JobId(0xFFFFFFFE, step=0))
 
 
-def parse_sbcast(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> SbcastQuery:
+def parse_sbcast(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SbcastQuery:
     """sbcast's file and where it goes."""
     part, rest = gather("sbcast", argv, context, table)
     if len(rest) != 2:
@@ -296,6 +294,4 @@ def parse_sbcast(argv: Sequence[str], context: Context, table: Optional[Table] =
         )
     if leading_int(text) <= 0:
         raise CommandError(("sbcast: error: Slurm job 0 lookup error: Invalid job id specified",), 255)
-    return _record(
-        SbcastQuery, part, source=rest[0], destination=rest[1], jobid=step_or_job("sbcast", text)[0]
-    )
+    return _record(SbcastQuery, part, source=rest[0], destination=rest[1], jobid=step_or_job("sbcast", text)[0])

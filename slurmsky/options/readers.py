@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Optional
 
-from ..language.errors import LanguageError, TimeSpecError
+from ..language.syntax_errors import LanguageError, TimeSpecError
 from ..model.spec import INFINITE
-from .errors import USAGE, CommandError, Printed
+from .usage_errors import USAGE, CommandError, Printed
 from .values import Item, reader, text, whole
 
 # ---------------------------------------------------------------- words of a small set
@@ -143,9 +143,7 @@ def compress(item: Item) -> dict[str, Any]:
     warning = (
         ()
         if known
-        else (
-            f"{item.command}: error: Compression type '{item.value}' unknown, disabling compression support.",
-        )
+        else (f"{item.command}: error: Compression type '{item.value}' unknown, disabling compression support.",)
     )
     return {"recorded": (("compress", item.value),), "warnings": warning}
 
@@ -323,9 +321,7 @@ def mem_bind(item: Item) -> str:
 
     if item.value.lower() == "help":
         raise Printed(
-            _BIND_HELP.format(
-                what="memory", option="mem-bind", map="map_mem", mask="mask_mem", more=_MEM_WORDS
-            ),
+            _BIND_HELP.format(what="memory", option="mem-bind", map="map_mem", mask="mask_mem", more=_MEM_WORDS),
             USAGE,
         )
     return str(_language(item, membind.parse))
@@ -342,7 +338,7 @@ def gpu_bind(item: Item) -> str:
 def tres_bind(item: Item) -> str:
     """gres/NAME:HOW, joined by "+"; of GPUs as --gpu-bind has it. Source: tres_bind.c tres_bind_verify_cmdline."""
     from ..language import gpubind
-    from ..language.errors import BindError
+    from ..language.syntax_errors import BindError
 
     for part in item.value.split("+"):
         name, _, how = part.partition(":")
@@ -436,9 +432,7 @@ def external_launcher(item: Item) -> bool:
 @reader
 def het_group(item: Item) -> str:
     """Numbers and ranges of het components; "+" joins what shares a step's world. Source: srun/opt.c."""
-    bad = next(
-        (part for part in re.split(r"[,+]", item.value) if not re.fullmatch("[0-9]+(-[0-9]+)?", part)), None
-    )
+    bad = next((part for part in re.split(r"[,+]", item.value) if not re.fullmatch("[0-9]+(-[0-9]+)?", part)), None)
     if bad is not None:
         raise item.error(
             f"_parse_single_range: Invalid range: `{bad}'",
@@ -474,9 +468,7 @@ def mpi(item: Item) -> str:
     if name == "list":
         known = "".join(f"\t{known}\n" for known in MPI_TYPES)
         versions = ",".join(PMIX_VERSIONS)
-        raise Printed(
-            f"MPI plugin types are...\n{known}specific pmix plugin versions available: {versions}\n"
-        )
+        raise Printed(f"MPI plugin types are...\n{known}specific pmix plugin versions available: {versions}\n")
     if name and name not in MPI_TYPES + PMIX_VERSIONS:
         raise item.error(
             f"Couldn't find the specified plugin name for mpi/{name} looking at all files",

@@ -10,8 +10,8 @@ import os.path
 from dataclasses import dataclass
 
 from ..language import directives
-from .errors import CommandError, failure
-from .values import Context
+from .usage_errors import CommandError, failure
+from .values import ReadContext
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Directives:
     warnings: tuple[str, ...] = ()
 
 
-def read(data: bytes, path: str, context: Context) -> Directives:
+def read(data: bytes, path: str, context: ReadContext) -> Directives:
     """The options in the script ``path``. Raises CommandError for what is no batch script."""
     try:
         directives.check(data)
@@ -37,11 +37,11 @@ def read(data: bytes, path: str, context: Context) -> Directives:
     return Directives(tuple(tuple(map(str, words)) for words in found.components), tuple(told))
 
 
-def foreign(data: bytes, path: str, context: Context) -> tuple[str, ...]:
+def foreign(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:
     """What the script's #PBS or #BSUB lines mean as words of sbatch. Raises CommandError."""
     if b"#PBS" not in data and b"#BSUB" not in data:
         return ()
-    from ..language import foreign as language
+    from ..language import other_schedulers as language
 
     try:
         return language.parse(data, os.path.basename(path)).words
@@ -49,6 +49,6 @@ def foreign(data: bytes, path: str, context: Context) -> tuple[str, ...]:
         raise failure("sbatch", *fault.lines, exit_code=context.error_exit) from None
 
 
-def unreadable(path: str, context: Context) -> CommandError:
+def unreadable(path: str, context: ReadContext) -> CommandError:
     """The script cannot be opened."""
     return failure("sbatch", f"Unable to open file {path}", exit_code=context.error_exit)

@@ -15,11 +15,11 @@ from typing import Optional, Sequence
 from ..model.spec import JobSpec, StepSpec
 from . import checks, programs
 from . import script as reading
-from .component import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
-from .errors import behind, failure
+from .component_options import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
 from .getopt import Words, split
 from .table import Option, Table, load
-from .values import Context
+from .usage_errors import behind, failure
+from .values import ReadContext
 
 __all__ = [
     "JobSpec",
@@ -39,9 +39,7 @@ __all__ = [
 
 _JOB_FIELDS = tuple(entry.name for entry in dataclasses.fields(JobSpec))
 _STEP_FIELDS = tuple(
-    entry.name
-    for entry in dataclasses.fields(StepSpec)
-    if entry.name not in ("job", "argv", "typed", "from_env")
+    entry.name for entry in dataclasses.fields(StepSpec) if entry.name not in ("job", "argv", "typed", "from_env")
 )
 
 
@@ -130,15 +128,13 @@ class StepRequest:
 
 def wrap_script(command: str) -> bytes:
     """The batch script that --wrap makes of ``command``."""
-    return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{command}\n".encode(
-        "utf-8", "surrogateescape"
-    )
+    return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{command}\n".encode("utf-8", "surrogateescape")
 
 
 # ---------------------------------------------------------------- sbatch
 
 
-def find_script(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> ScriptChoice:
+def find_script(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> ScriptChoice:
     """First phase: which script. Answers --help and its kin. ``argv`` is without the command's name.
 
     A lone ":" separates components here too and never reaches the script. Raises CommandError.
@@ -151,14 +147,12 @@ def find_script(argv: Sequence[str], context: Context, table: Optional[Table] = 
     part.put_words(early, COMMAND_LINE)
     wrap = part.get("wrap")
     if wrap is not None and words.rest:
-        raise failure(
-            "sbatch", "Script arguments not permitted with --wrap option", exit_code=context.error_exit
-        )
+        raise failure("sbatch", "Script arguments not permitted with --wrap option", exit_code=context.error_exit)
     return ScriptChoice(words.rest, wrap, part.get("verbose", 0), part.get("quiet", 0))
 
 
 def parse_sbatch(
-    argv: Sequence[str], script: Optional[ScriptText], context: Context, table: Optional[Table] = None
+    argv: Sequence[str], script: Optional[ScriptText], context: ReadContext, table: Optional[Table] = None
 ) -> Submission:
     """Second phase: the whole request. ``script`` None: --wrap. Raises CommandError."""
     table = table or load("sbatch")
@@ -171,9 +165,7 @@ def parse_sbatch(
     default = os.path.basename(script.path) or "sbatch" if script else "wrap"
     jobs = tuple(_job(part, context, default) for part in parts)
     flags = _flags(parts[0], parsable=any(part.get("parsable") for part in parts))
-    return Submission(
-        jobs, choice.argv[1:], choice.path, choice.wrap, flags, tuple(told), _idle(parts), _given(parts)
-    )
+    return Submission(jobs, choice.argv[1:], choice.path, choice.wrap, flags, tuple(told), _idle(parts), _given(parts))
 
 
 def _sbatch_components(
@@ -227,7 +219,7 @@ def _ignores_pbs(part: Component, argv: Sequence[str], table: Table) -> bool:
 # ---------------------------------------------------------------- salloc, srun
 
 
-def parse_salloc(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> Submission:
+def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> Submission:
     """The allocation, with the command to run in it, that the words behind "salloc" ask for.
 
     Raises CommandError.
@@ -245,7 +237,7 @@ def parse_salloc(argv: Sequence[str], context: Context, table: Optional[Table] =
     return Submission(jobs, command, None, None, _flags(parts[0]), tuple(told), _idle(parts), _given(parts))
 
 
-def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = None) -> StepRequest:
+def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> StepRequest:
     """The step, or steps, that ``argv`` (without "srun") asks for. Raises CommandError."""
     table = table or load("srun")
     told: list[str] = []
@@ -269,9 +261,7 @@ def parse_srun(argv: Sequence[str], context: Context, table: Optional[Table] = N
     return StepRequest(tuple(steps), _flags(parts[0]), tuple(told), _idle(parts), _given(parts))
 
 
-def _components(
-    argv: Sequence[str], first: Component, table: Table
-) -> tuple[list[Component], list[tuple[str, ...]]]:
+def _components(argv: Sequence[str], first: Component, table: Table) -> tuple[list[Component], list[tuple[str, ...]]]:
     """Components between lone ":" words, each with its options set and the command behind them."""
     parts: list[Component] = []
     commands: list[tuple[str, ...]] = []
@@ -311,7 +301,7 @@ def _relative(part: Component) -> None:
 # ---------------------------------------------------------------- records
 
 
-def _job(part: Component, context: Context, default_name: str) -> JobSpec:
+def _job(part: Component, context: ReadContext, default_name: str) -> JobSpec:
     """The JobSpec of one component; name and folder default to what the client knows."""
     fields = part.pick(_JOB_FIELDS)
     fields.setdefault("job_name", default_name)
@@ -319,7 +309,7 @@ def _job(part: Component, context: Context, default_name: str) -> JobSpec:
     return JobSpec(**fields)
 
 
-def _step(part: Component, context: Context, argv: tuple[str, ...]) -> StepSpec:
+def _step(part: Component, context: ReadContext, argv: tuple[str, ...]) -> StepSpec:
     job_fields = part.pick(_JOB_FIELDS)
     # Inside a job SLURM_JOB_NAME is the job's, and a step is called after its program.
     if "job_name" not in job_fields or (part.get("jobid") and not part.typed("job-name")):

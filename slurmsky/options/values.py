@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, Callable, Mapping, Optional
 
-from .errors import USAGE, CommandError, failure
 from .table import Option
+from .usage_errors import USAGE, CommandError, failure
 
 
 def _no_file(path: str) -> bytes:
@@ -21,7 +21,7 @@ def _no_file(path: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Context:
+class ReadContext:
     """The caller's surroundings, as values. ``read_file`` gives a file's bytes or raises OSError."""
 
     now: float = 0.0
@@ -48,7 +48,7 @@ class Item:
 
     option: Option
     text: Optional[str]
-    context: Context
+    context: ReadContext
     command: str
 
     @property
@@ -72,7 +72,7 @@ def reader(function: Reader) -> Reader:
     return function
 
 
-def read(option: Option, text: Optional[str], context: Context, command: str = "") -> dict[str, Any]:
+def read(option: Option, text: Optional[str], context: ReadContext, command: str = "") -> dict[str, Any]:
     """Field values that ``text`` gives to ``option``'s fields. Raises CommandError."""
     item = Item(option, text, context, command or option.command)
     value = READERS[option.reader](item)

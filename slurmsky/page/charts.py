@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import words
-from .curves import Curve
+from . import quantities
 from .html import Html, el, join
 from .timeline import Period, axis, grid
+from .usage_curves import Curve
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ def chart(period: Period, lines: Sequence[Line], unit: str, limit: float = 0.0, 
         shapes.append(el("line", x1=0, x2=1000, y1=f"{y:.1f}", y2=f"{y:.1f}", cls="limit"))
     keys = [el("span", el("i", cls="key " + line.kind), line.name) for line in lines]
     if limit and limit_name:
-        keys.append(el("span", el("i", cls="key limit"), f"{limit_name}: {words.amount(limit)} {unit}"))
+        keys.append(el("span", el("i", cls="key limit"), f"{limit_name}: {quantities.amount(limit)} {unit}"))
     peak = max((line.curve.peak for line in lines), default=0.0)
-    keys.append(el("span", f"peak {words.amount(peak)} {unit}", cls="peak"))
+    keys.append(el("span", f"peak {quantities.amount(peak)} {unit}", cls="peak"))
     picture = el("svg", shapes, viewBox="0 0 1000 100", preserveAspectRatio="none", cls="plot")
     title = ", ".join(line.name for line in lines)
     return el(
@@ -77,7 +77,7 @@ def meter(part: float | None, words_: str = "", title: str = "") -> Html:
     level = "low" if part < 0.25 else "mid" if part < 0.6 else "high" if part <= 1.05 else "over"
     return join(
         el("span", el("i", style=f"width:{min(100.0, 100 * part):.1f}%", cls=level), cls="meter", title=title or None),
-        el("span", words.share(part), el("small", " ", words_) if words_ else None, cls="of"),
+        el("span", quantities.share(part), el("small", " ", words_) if words_ else None, cls="of"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a job cost: the one place of the page that knows where a record keeps it (report/spending.py has the sums)."""
+"""What a job cost: the one place of the page that knows where a record keeps it (report/text/spending.py has the sums)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from .html import Html, el, join
-from .words import ticks
+from .quantities import ticks
 
 
 @dataclass(frozen=True)

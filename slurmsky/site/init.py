@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..language import hostlist, timelimit
-from ..language.errors import LanguageError
+from ..language.syntax_errors import LanguageError
 from . import schema
 from .modules import shipped
 from .record import KNOWN_GPUS

@@ -12,7 +12,7 @@ from typing import Any
 from ..model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ..model.policy import NORMAL, AccountConfig, Limits, QosConfig
 from . import schema
-from .kept import KEPT_FIELDS, kept_nodes
+from .kept_nodes import KEPT_FIELDS, kept_nodes
 from .record import (
     Budget,
     GpuNames,
@@ -104,11 +104,7 @@ class _Reader:
             word: [self.table(word, index, item, keys) for index, item in enumerate(self.items(word, data))]
             for word, keys in schema.LISTS.items()
         }
-        free = {
-            word: self.value(word, 0, "", read, data.get(word, {}))
-            for word, read in schema.FREE.items()
-            if read
-        }
+        free = {word: self.value(word, 0, "", read, data.get(word, {})) for word, read in schema.FREE.items() if read}
 
         nodes = self.nodes(lists["node"]) if lists["node"] else (machine_node(machine),) if machine else ()
         kept, cloud = kept_nodes(lists["partition"], {node.name for node in nodes}, self.fault)
@@ -163,7 +159,7 @@ class _Reader:
         for index, partition in enumerate(cluster.partitions):
             found = site.sky_partition(partition.name)
             if found.arrays == "pool" and not found.pool:
-                text = f"arrays = \"pool\" needs the name of a pool for partition {partition.name}: pool = ..."
+                text = f'arrays = "pool" needs the name of a pool for partition {partition.name}: pool = ...'
                 raise self.fault("partition", index, "arrays", text)
         return site
 
@@ -230,9 +226,7 @@ class _Reader:
             raise self.fault("partition", len(tables) - 1, "default", "only one partition can be the default")
         return tuple(partitions.values()), tuple(sky)
 
-    def qos(
-        self, tables: list[dict[str, Any]]
-    ) -> tuple[tuple[QosConfig, ...], tuple[tuple[str, Route], ...]]:
+    def qos(self, tables: list[dict[str, Any]]) -> tuple[tuple[QosConfig, ...], tuple[tuple[str, Route], ...]]:
         """Those of the file and ``normal``, which there always is; none where the file has none."""
         found: dict[str, QosConfig] = {NORMAL.name: NORMAL} if tables else {}
         routes = []
@@ -307,9 +301,7 @@ class _Reader:
             raise self.fault("", 0, word, f"{word} must be written as [[{word}]]")
         return value
 
-    def table(
-        self, word: str, index: int, given: Mapping[str, Any], keys: Mapping[str, schema.Key]
-    ) -> dict[str, Any]:
+    def table(self, word: str, index: int, given: Mapping[str, Any], keys: Mapping[str, schema.Key]) -> dict[str, Any]:
         found = {}
         for name, value in self.mapping(word, given).items():
             if name not in keys:

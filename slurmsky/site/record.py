@@ -40,9 +40,7 @@ class MachineFacts:
 class PartitionSky:
     """What SkyPilot needs to know of a partition. Empty means: the site's default, or SkyPilot's."""
 
-    infra: tuple[
-        str, ...
-    ] = ()  # "kubernetes/ctx", "aws/us-east-1", "slurm/oracle/debug"; tried in this order
+    infra: tuple[str, ...] = ()  # "kubernetes/ctx", "aws/us-east-1", "slurm/oracle/debug"; tried in this order
     spot: bool | None = None
     gpu: str = ""  # SkyPilot's name of the GPU that an untyped --gpus means
     instance_type: str = ""
@@ -271,12 +269,8 @@ class Site:
                 "image": found.image or self.sky.image,
                 "gpu": found.gpu or self.gpus.default,
                 "arrays": found.arrays or self.sky.arrays,
-                "max_hourly_cost": self.sky.max_hourly_cost
-                if found.max_hourly_cost is None
-                else found.max_hourly_cost,
-                "price_ceiling": self.sky.price_ceiling
-                if found.price_ceiling is None
-                else found.price_ceiling,
+                "max_hourly_cost": self.sky.max_hourly_cost if found.max_hourly_cost is None else found.max_hourly_cost,
+                "price_ceiling": self.sky.price_ceiling if found.price_ceiling is None else found.price_ceiling,
             }
         )
 

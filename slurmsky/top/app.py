@@ -17,16 +17,16 @@ from textual.widgets import Static
 
 from .. import paths
 from . import bars
-from .ask import Controller
-from .chosen import Chosen
-from .columns import JOBS, NODES
-from .deeds import DEEDS
+from .actions import DEEDS
+from .controller_client import ControllerClient
+from .data_table import Table
 from .keys import ACTIONS, help_text
-from .lines import Lines
-from .plain import plain
+from .plain_text import plain
 from .rows import Job, Node
-from .table import Table
-from .watch import Acted, Broken, JobSeen, Lost, NodeSeen, OutputSeen, TablesSeen, Watch
+from .scroll_text import Lines
+from .selection import Chosen
+from .table_columns import JOBS, NODES
+from .watcher import Acted, Broken, JobSeen, Lost, NodeSeen, OutputSeen, TablesSeen, Watcher
 
 #: from here on a job's output and its details stand side by side
 WIDE = 110
@@ -50,11 +50,11 @@ class Top(App[None]):
            border: solid ansi_cyan; background: ansi_default; }
     """
 
-    def __init__(self, interval_s: float, controller: Controller | None = None) -> None:
+    def __init__(self, interval_s: float, controller: ControllerClient | None = None) -> None:
         super().__init__(ansi_color=True)
         self.animation_level = "none"
-        self._controller = controller or Controller()
-        self._watch = Watch(self._controller, self, interval_s)
+        self._controller = controller or ControllerClient()
+        self._watch = Watcher(self._controller, self, interval_s)
         self._job_table: Table[Job] = Table(JOBS, "asking the controller...", id="queue")
         self._node_table: Table[Node] = Table(NODES, "asking the controller...", id="nodes")
         self._table: Table[Any] = self._job_table

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from .keys import hints
-from .plain import plain
+from .plain_text import plain
 from .rows import Job, Node
 
 
@@ -52,7 +52,7 @@ def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Seque
     room = max(0, width - text.cell_len)
     end = "".join(f" {word} {line}" for word in right if word)
     if len(end) > room:
-        end = " .." + end[len(end) - max(0, room - 3):]  # of a path the end says more
+        end = " .." + end[len(end) - max(0, room - 3) :]  # of a path the end says more
     text.append(line * max(0, room - cell_len(end)))
     text.append(end)
     text.truncate(width)

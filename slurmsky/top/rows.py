@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .ask import Answer, Controller
+from .controller_client import Answer, ControllerClient
 
 # Names of jobs may hold any character: a record begins with one separator, its fields with another, the name is last.
 _RECORD, _FIELD = "\x1e", "\x1f"
@@ -85,12 +85,12 @@ class Node(NamedTuple):
         return self.name
 
 
-def ask_jobs(controller: Controller, ended: bool) -> Answer:
+def ask_jobs(controller: ControllerClient, ended: bool) -> Answer:
     """squeue's answer; with ``ended`` also the jobs that are over and still remembered."""
     return controller.ask("squeue", "-h", *(["-t", "all"] if ended else []), "-o", _JOB_FORMAT)
 
 
-def ask_nodes(controller: Controller) -> Answer:
+def ask_nodes(controller: ControllerClient) -> Answer:
     """sinfo's answer, a line per node and partition."""
     fields = ",".join(f"{name}:0{_FIELD}" for name in _NODE_FIELDS)
     return controller.ask("sinfo", "-N", "-h", "-O", fields)

@@ -6,7 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from .plain import output_line
+from .plain_text import output_line
 
 #: how much of the end is shown
 MOST_BYTES = 256 << 10

@@ -14,21 +14,21 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ..language import directives, modulelines
-from ..language.errors import LanguageError
+from ..language.syntax_errors import LanguageError
 from ..model.spec import JobSpec
-from ..options.errors import CommandError
 from ..options.getopt import split
 from ..options.table import Option, Table, load
+from ..options.usage_errors import CommandError
 from ..site.modules import find
 from ..site.record import KNOWN_GPUS, Site
-from . import explainforms, fates
-from .components import plan_all
+from . import explainforms, option_support
 from .idiom import one_line
 from .idiomvars import RENAMED
 from .images import of_steps
 from .notes import Note, Refused
-from .settle import merged, toml
 from .shell import Script, parse
+from .site_suggestions import merged, toml
+from .sky_components import plan_all
 from .task import SkyTask, plan
 
 KEPT, CHANGED, NOTHING, REFUSED, DECISION = "kept", "changed", "no effect", "refused", "decision"
@@ -244,14 +244,16 @@ class _Draft:
             if note is not None:
                 fate = {"kept": KEPT, "agent": KEPT, "changed": CHANGED}.get(note.fate, NOTHING)
                 return finding(fate, note.text)
-            if option.field in fates.WITHOUT_EFFECT:
-                return finding(NOTHING, fates.WITHOUT_EFFECT[option.field])
+            if option.field in option_support.WITHOUT_EFFECT:
+                return finding(NOTHING, option_support.WITHOUT_EFFECT[option.field])
         if option.policy in ("recorded", "none"):
             return finding(NOTHING, reason or option.why or "kept with the job, changes nothing")
         here = _FIELDS.get(name, "")
         if self.sky and here in self.fields:
             reason = f"{here}: {self.fields[here]} ({reason})" if reason != here else f"{here}: {self.fields[here]}"
-        changed = self.sky and option.field in fates.TASK and name not in ("time", "job-name", "requeue", "nodes")
+        changed = (
+            self.sky and option.field in option_support.TASK and name not in ("time", "job-name", "requeue", "nodes")
+        )
         return finding(CHANGED if changed else KEPT, reason or "as in Slurm")
 
     def _decision(self, name: str, text: str | None) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ from typing import Any
 from ..model.spec import INFINITE
 from .explain import FATES, Page
 from .idiom import one_line
-from .settle import merged
+from .site_suggestions import merged
 
 
 def page_text(page: Page) -> str:

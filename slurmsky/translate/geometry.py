@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..language import hostlist
-from ..language.errors import GresError
+from ..language.syntax_errors import GresError
 from ..model.cluster import PartitionConfig
 from ..model.spec import INFINITE, JobSpec
-from ..options import devices
+from ..options import device_counts
 from .notes import GRES, NODE_CONFIG, NODE_COUNT, Refused
 
 GPUS_PER_NODE = 8  # what most clouds' largest nodes have
@@ -66,11 +66,7 @@ def typed_count(text: str | None, option: str) -> tuple[str, int]:
     kinds = [
         (kind if kind else name, kind, count)
         for name, kind, count in gres_items(
-            ",".join(
-                word if ":" in word or "=" in word else f"gpu:{word}"
-                for word in (text or "").split(",")
-                if word
-            )
+            ",".join(word if ":" in word or "=" in word else f"gpu:{word}" for word in (text or "").split(",") if word)
         )
     ]
     if len(kinds) > 1:
@@ -85,7 +81,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
     """The size of a job. Raises Refused where no node count can hold it."""
     gpus = _Gpus.of(spec)
     try:
-        numbers = devices.settled(spec).numbers
+        numbers = device_counts.settled(spec).numbers
     except GresError as fault:
         raise Refused(GRES, "gres", f"{fault.text} is not a count of devices") from None
     cpt = spec.cpus_per_task or 1
@@ -97,9 +93,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
     if not nodes:
         nodes = _open_nodes(spec, partition, gpus, ntasks, tpn, cpt)
     if nodes > (partition.max_nodes if partition else INFINITE):
-        raise Refused(
-            NODE_COUNT, "nodes", f"partition {partition.name if partition else ''} allows fewer nodes"
-        )
+        raise Refused(NODE_COUNT, "nodes", f"partition {partition.name if partition else ''} allows fewer nodes")
     if not ntasks:
         ntasks = nodes * (tpn or 1)
     if ntasks < nodes and spec.ntasks:
@@ -138,9 +132,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
     )
 
 
-def _open_nodes(
-    spec: JobSpec, partition: PartitionConfig | None, gpus: _Gpus, ntasks: int, tpn: int, cpt: int
-) -> int:
+def _open_nodes(spec: JobSpec, partition: PartitionConfig | None, gpus: _Gpus, ntasks: int, tpn: int, cpt: int) -> int:
     """Nodes for a job that names none."""
     if ntasks and tpn:
         return -(-ntasks // tpn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..language import containers
+from ..language import image_names
 from ..options.getopt import split
 from ..options.table import load
 from .shell import Script, parse
@@ -33,7 +33,7 @@ def of_steps(source: str) -> tuple[str, ...]:
         for option, text in split(table, texts).found:
             if option.name == _OPTION and text and "$" not in text and text not in found:
                 found.append(text)
-    return tuple(image for image in found if not containers.is_path(image))
+    return tuple(image for image in found if not image_names.is_path(image))
 
 
 def _values(script: Script) -> dict[str, str]:

@@ -10,18 +10,16 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..language import containers
+from ..language import image_names
 from ..model.spec import INFINITE, JobSpec
 from ..site.modules import find as find_module
 from ..site.record import KNOWN_GPUS, PartitionSky, PathMap, Route, Site
-from . import fates
+from . import option_support
 from .geometry import Geometry, geometry
 from .notes import FEATURE, NODE_CONFIG, Note, Refused
-from .yaml import dump
+from .yaml_text import dump
 
-TIME_MARGIN_MIN = (
-    15  # an allocation of a Slurm infra outlives the job by this: the agent keeps the limit itself
-)
+TIME_MARGIN_MIN = 15  # an allocation of a Slurm infra outlives the job by this: the agent keeps the limit itself
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def plan(
     _slurm_infra(draft)
     _kubernetes(draft)
     _recovery(draft)
-    draft.notes.extend(fates.account_for(spec, draft.clouds))
+    draft.notes.extend(option_support.account_for(spec, draft.clouds))
     name = sky_name(spec.job_name or "sbatch")
     draft.resources["labels"] = _labels(draft, name, job_id)
     fields: dict[str, Any] = {"name": name}
@@ -115,9 +113,7 @@ def plan(
         fields["config"] = draft.config
     if draft.setup:
         fields["setup"] = "\n".join(draft.setup) + "\n"
-    return SkyTask(
-        name, draft.geometry, fields, tuple(draft.notes), pool=draft.sky.pool, arrays=draft.sky.arrays
-    )
+    return SkyTask(name, draft.geometry, fields, tuple(draft.notes), pool=draft.sky.pool, arrays=draft.sky.arrays)
 
 
 def _labels(draft: _Draft, name: str, job_id: int) -> dict[str, str]:
@@ -175,18 +171,14 @@ def _size(draft: _Draft) -> None:
     if size.memory_mib:
         draft.resources["memory"] = f"{-(-size.memory_mib // 1024)}+"
     if spec.mem_mib == 0:
-        draft.note(
-            "mem", "changed", "--mem=0: the node that SkyPilot picks is the job's own, with all its memory"
-        )
+        draft.note("mem", "changed", "--mem=0: the node that SkyPilot picks is the job's own, with all its memory")
     if spec.nodes_max and spec.nodes_min and spec.nodes_max > spec.nodes_min:
         draft.note("nodes", "changed", f"the smallest node count is taken: {size.nodes}")
     if spec.tmp_mib:
         if draft.clouds == {"slurm"}:
             draft.note("tmp", "recorded", "a Slurm infra has no disk size to ask for")
         else:
-            draft.resources["disk_size"] = max(
-                50, -(-spec.tmp_mib // 1024) + 20
-            )  # the system's own part on top
+            draft.resources["disk_size"] = max(50, -(-spec.tmp_mib // 1024) + 20)  # the system's own part on top
     if draft.sky.instance_type:
         draft.resources["instance_type"] = draft.sky.instance_type
     ceilings = [draft.sky.price_ceiling] if draft.sky.price_ceiling is not None else []
@@ -296,7 +288,7 @@ def docker_image(text: str) -> str:
     """Pyxis' or docker's image name as SkyPilot's image_id. Enroot separates the registry with ``#``."""
     if text.startswith(("/", ".", "~")) or text.endswith(".sqsh"):
         raise Refused(NODE_CONFIG, "container-image", f"SkyPilot cannot start from the image file {text}")
-    return f"docker:{containers.reference(text)}"
+    return f"docker:{image_names.reference(text)}"
 
 
 # options that a Slurm infra's own sbatch takes as they are: (field, its sbatch option)
@@ -353,6 +345,4 @@ def _kubernetes(draft: _Draft) -> None:
 
 def _recovery(draft: _Draft) -> None:
     if draft.spec.requeue is False:
-        draft.note(
-            "no-requeue", "agent", "SkyPilot recovers from every lost node; the job is cancelled instead"
-        )
+        draft.note("no-requeue", "agent", "SkyPilot recovers from every lost node; the job is cancelled instead")

@@ -32,7 +32,7 @@ def test_question(asked: Question, engine: LocalEngine, ids: dict[str, str]) -> 
             wanted = tuple(_fill(group, ids) for group in groups)
             assert wanted in [found.groups() for found in matches], done.stdout
     if asked.shape:
-        bad = [line for line in lines[asked.skip:] if not re.fullmatch(asked.shape, line)]
+        bad = [line for line in lines[asked.skip :] if not re.fullmatch(asked.shape, line)]
         assert not bad
 
 

@@ -29,9 +29,7 @@ _TIMING = re.compile(
     r"^(?:(?:srun|salloc): job \d+ (?:queued and waiting for resources|has been allocated resources)"
     r"|salloc: Pending job allocation \d+)\n", re.M)  # fmt: skip
 # Whether salloc still hears that its allocation is gone is a race.
-_REVOKED = re.compile(
-    r"(salloc: Relinquishing job allocation \d+\n)salloc: Job allocation \d+ has been revoked\.\n"
-)
+_REVOKED = re.compile(r"(salloc: Relinquishing job allocation \d+\n)salloc: Job allocation \d+ has been revoked\.\n")
 _MAPPED = (
     (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\b"), "<time>"),
     (re.compile(r"^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}$", re.M), "<date>"),
@@ -128,9 +126,7 @@ def _answer(engine: LocalEngine, row: Row, with_fields: bool) -> Answer:
         env.update(_for_others(engine.root))
         command = [*AS_OTHER.split(), *command]
     try:
-        code, out, err = _run(
-            command, folder, env, text if row.kind == "stdin" else "", row.code == "timeout"
-        )
+        code, out, err = _run(command, folder, env, text if row.kind == "stdin" else "", row.code == "timeout")
     finally:
         if row.other_user and os.geteuid() == 0:
             subprocess.run(
@@ -167,9 +163,7 @@ def _for_others(root: Path) -> dict[str, str]:
     return {"PATH": f"{place}/bin:/usr/local/bin:/usr/bin:/bin", "SLURMSKY_PYTHON": python}
 
 
-def _run(
-    command: list[str], folder: Path, env: dict[str, str], stdin: str, stays: bool
-) -> tuple[str, str, str]:
+def _run(command: list[str], folder: Path, env: dict[str, str], stdin: str, stays: bool) -> tuple[str, str, str]:
     # Files, not pipes: salloc --no-shell and what srun leaves behind must not hold the reader up.
     with (
         (folder / ".out").open("w+b") as out,

@@ -40,9 +40,7 @@ NOT_HERE = {"sbatch --gid=nogroup -H SCRIPT": "refused: jobs run as their owner"
 _ENDLESS = re.compile(r"^sbatch: job \d+ waits without an end: .*\n?", re.MULTILINE)
 
 #: argv -> why the messages are not compared.
-OTHER_WORDS = {
-    "sbatch -v -H SCRIPT": "names the plugins of one build; its own listing is compared up to them"
-}
+OTHER_WORDS = {"sbatch -v -H SCRIPT": "names the plugins of one build; its own listing is compared up to them"}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +71,8 @@ def test_accepted(row: Row, answers: dict[int, Answer]) -> None:
 def test_a_wait_without_an_end_names_explain(answers: dict[int, Answer]) -> None:
     lines = {row.argv: _ENDLESS.findall(answers[row.number].stderr) for row in ROWS if row.number in answers}
     assert {argv for argv, found in lines.items() if found} == {
-        row.argv for row in ROWS if row.fields["Reason"].startswith("Partition") and row.number in answers}
+        row.argv for row in ROWS if row.fields["Reason"].startswith("Partition") and row.number in answers
+    }
     assert all(" See: slurmsky explain " in found[0] for found in lines.values() if found)
 
 

@@ -76,10 +76,7 @@ def _shown(row: Row, text: str) -> str:
 
 
 def _parameters() -> list[object]:
-    marks = {
-        row.number: [pytest.mark.skip(reason=NOT_HERE[row.argv])] if row.argv in NOT_HERE else []
-        for row in ROWS
-    }
+    marks = {row.number: [pytest.mark.skip(reason=NOT_HERE[row.argv])] if row.argv in NOT_HERE else [] for row in ROWS}
     return [pytest.param(row, id=f"{row.number}: {row.argv}", marks=marks[row.number]) for row in ROWS]
 
 

@@ -78,7 +78,7 @@ def test_module_in_a_job_and_its_steps(engine: LocalEngine, tmp_path: Path) -> N
 
 def test_hostile_directives_are_texts_to_every_command(engine: LocalEngine, tmp_path: Path) -> None:
     name = """a'b"c$(touch canary)`touch canary`;touch canary"""
-    script = tmp_path / "it's $(touch canary) \n\"x\".sh"
+    script = tmp_path / 'it\'s $(touch canary) \n"x".sh'
     script.write_text(
         "#!/bin/bash\n#SBATCH -o 'out-$(touch canary);%j'\n#SBATCH --comment='$(touch canary)'\n"
         "#SBATCH --mail-user='x;touch canary'\n#SBATCH --mail-type=ALL\n#SBATCH --wckey='`touch canary`'\n"

@@ -22,9 +22,7 @@ CLIENTS = {
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("name", CLIENTS)
-def test_client(
-    name: str, engine: LocalEngine, interpreter: Callable[[str, tuple[str, ...]], Path]
-) -> None:
+def test_client(name: str, engine: LocalEngine, interpreter: Callable[[str, tuple[str, ...]], Path]) -> None:
     python = interpreter(name, CLIENTS[name])
     folder = engine.root / name
     folder.mkdir()

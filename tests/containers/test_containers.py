@@ -46,11 +46,11 @@ def test_a_signal_is_told_as_ever(engine: LocalEngine, rootfs: Path) -> None:
 
 
 def test_every_node_and_rank(engine: LocalEngine, rootfs: Path) -> None:
-    done = srun(engine, rootfs, "echo $SLURM_PROCID $SLURMD_NODENAME; cat /inside", "-N2", "-n4", "--ntasks-per-node=2", "-l")
+    done = srun(
+        engine, rootfs, "echo $SLURM_PROCID $SLURMD_NODENAME; cat /inside", "-N2", "-n4", "--ntasks-per-node=2", "-l"
+    )
     assert sorted(done.stdout.splitlines()) == sorted(
-        f"{rank}: {text}"
-        for rank in range(4)
-        for text in (f"{rank} n{rank // 2 + 1}", "this is the image")
+        f"{rank}: {text}" for rank in range(4) for text in (f"{rank} n{rank // 2 + 1}", "this is the image")
     )
 
 
@@ -60,7 +60,7 @@ def test_gpus_go_through(engine: LocalEngine, rootfs: Path) -> None:
 
 
 def test_tasks_of_a_node_share_the_container_and_the_image_stays(engine: LocalEngine, rootfs: Path) -> None:
-    line = 'touch /made.$SLURM_PROCID; while [ ! -e /made.0 ] || [ ! -e /made.1 ]; do sleep 0.05; done; echo both'
+    line = "touch /made.$SLURM_PROCID; while [ ! -e /made.0 ] || [ ! -e /made.1 ]; do sleep 0.05; done; echo both"
     done = srun(engine, rootfs, line, "-n2", "-N1")
     assert done.stdout == "both\nboth\n"
     assert not list(rootfs.glob("made.*"))
@@ -121,7 +121,7 @@ def test_a_named_container_is_kept(engine: LocalEngine, rootfs: Path) -> None:
     done = engine.run(["srun", "--container-name=box", "ls", "/kept", "/inside"])
     assert done.stdout == "/inside\n/kept\n"
     done = srun(engine, rootfs, "true", "--container-name=box:create")
-    assert 'but the container already exists' in done.stderr
+    assert "but the container already exists" in done.stderr
     done = engine.run(["srun", "--container-name=unknown", "true"])
     assert done.returncode == 1
     assert "slurmstepd-n1: error: pyxis:     there is no container named unknown on this node" in done.stderr
@@ -200,8 +200,10 @@ def test_an_image_that_cannot_be_had(engine: LocalEngine) -> None:
 def test_a_batch_script_whose_image_cannot_be_had(engine: LocalEngine) -> None:
     line = ["sbatch", "-W", "-o", "none.out", "--container-image=./nowhere.sqsh", "--wrap", "true"]
     assert engine.run(line).returncode == 1
-    assert (engine.root / "none.out").read_text().startswith(
-        "slurmstepd-n1: error: pyxis: failed to import docker image\n"
+    assert (
+        (engine.root / "none.out")
+        .read_text()
+        .startswith("slurmstepd-n1: error: pyxis: failed to import docker image\n")
     )
 
 
@@ -258,5 +260,7 @@ def test_an_image_of_podman(engine: LocalEngine, podman_image: str) -> None:
     done = engine.run(["srun", "--container-image=localhost#tiny:1", "bash", "-c", line], limit_s=120)
     assert done.stdout == "this is the image\n/etc\nyes\n"
     assert done.stderr == "pyxis: creating container filesystem: localhost/tiny:1\n"
-    done = engine.run(["srun", f"--container-image=docker://{podman_image}", "--container-entrypoint", "bash", "-c", line])
+    done = engine.run(
+        ["srun", f"--container-image=docker://{podman_image}", "--container-entrypoint", "bash", "-c", line]
+    )
     assert (done.stdout, done.stderr) == ("this is the image\n/etc\nyesyes\n", "")  # kept: nothing is told again

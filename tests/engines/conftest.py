@@ -10,15 +10,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sky_world import World
 
-from slurmsky.engines.sky import pace
+from slurmsky.engines.sky import intervals
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Its API server, nodes and engine live as long as ``play``."""
-    monkeypatch.setattr(pace, "PACE_S", 0.05)
-    monkeypatch.setattr(pace, "POLL_S", 0.1)
-    monkeypatch.setattr(pace, "RUNNING_POLL_S", 0.5)
-    monkeypatch.setattr(pace, "RETRY_S", (0.05, 0.1))
-    monkeypatch.setattr(pace, "LOG_FETCH_S", (0, 0.5, 1, 5))
+    monkeypatch.setattr(intervals, "PACE_S", 0.05)
+    monkeypatch.setattr(intervals, "POLL_S", 0.1)
+    monkeypatch.setattr(intervals, "RUNNING_POLL_S", 0.5)
+    monkeypatch.setattr(intervals, "RETRY_S", (0.05, 0.1))
+    monkeypatch.setattr(intervals, "LOG_FETCH_S", (0, 0.5, 1, 5))
     return World(tmp_path)

@@ -163,6 +163,3 @@ def namespaces_work() -> bool:
     """Whether this account may make these namespaces."""
     command = ["unshare", "-rmpf", "--mount-proc", "true"]
     return shutil.which("unshare") is not None and not subprocess.run(command, capture_output=True).returncode
-
-
-

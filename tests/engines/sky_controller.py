@@ -12,10 +12,10 @@ from typing import Any
 from sky_server import ManagedJob, SkyServer
 
 from slurmsky.commands import find
-from slurmsky.controller.context import Context
-from slurmsky.controller.queue import Queue
-from slurmsky.node import wire
+from slurmsky.controller.app import Controller
+from slurmsky.controller.command_context import CommandContext
 from slurmsky.paths import StatePaths
+from slurmsky.protocol import wire
 from slurmsky.site import MachineFacts, load
 
 SITE = """engine = "sky"
@@ -52,7 +52,7 @@ class World:
         env = {"HOME": str(folder), "SKYPILOT_API_SERVER_ENDPOINT": server.endpoint, "PATH": os.environ["PATH"],
                "SKYPILOT_USER_ID": "00000000"}  # fmt: skip
         machine = MachineFacts("host.example", 2, cores=2, memory_mib=2000)
-        self.queue = Queue(load(site, "site.toml", machine), StatePaths(folder), None, env, time.time)
+        self.queue = Controller(load(site, "site.toml", machine), StatePaths(folder), None, env, time.time)
 
     async def __aenter__(self) -> World:
         await self.queue.choose_engine()
@@ -65,10 +65,10 @@ class World:
 
     async def run(self, *words: str) -> tuple[int, str, str]:
         peer = Peer()
-        request = wire.Request(words[0], words[1:], str(self.work), 0o022, (False,) * 3, None, os.getpid(), {})
+        request = wire.CommandRequest(words[0], words[1:], str(self.work), 0o022, (False,) * 3, None, os.getpid(), {})
         main = find(words[0])
         assert main is not None
-        code = main(Context(request, self.queue, peer))
+        code = main(CommandContext(request, self.queue, peer))
         if not isinstance(code, int):
             code = await code
         self.queue.flush()

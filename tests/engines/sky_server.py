@@ -86,11 +86,7 @@ class SkyServer:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             _, target, _ = head.split("\r\n")[0].split(" ")
             length = next(
-                (
-                    int(line.split(":")[1])
-                    for line in head.split("\r\n")
-                    if line.lower().startswith("content-length")
-                ),
+                (int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length")),
                 0,
             )
             raw = await reader.readexactly(length)

@@ -11,8 +11,8 @@ from pathlib import Path
 from cloud import Cloud
 from sky_server import SkyServer
 
-from slurmsky.engines.sky.engine import SkyEngine
-from slurmsky.engines.sky.http import Access, Client
+from slurmsky.engines.sky.api_client import Access, Client
+from slurmsky.engines.sky.sky_engine import SkyEngine
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load

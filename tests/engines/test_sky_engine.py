@@ -17,7 +17,7 @@ from cloud import namespaces_work
 from slurmsky.engines.base import EngineError
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
-from slurmsky.node import wire
+from slurmsky.protocol import wire
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")]
@@ -159,9 +159,7 @@ def test_a_file_changed_on_both_sides_is_not_overwritten(world):
 
 def test_a_file_beyond_the_limit_is_named(world):
     async def what(world):
-        await world.engine.start(
-            world.launch("#!/bin/sh\nhead -c 40000000 /dev/zero > big; echo small > small")
-        )
+        await world.engine.start(world.launch("#!/bin/sh\nhead -c 40000000 /dev/zero > big; echo small > small"))
         await world.until(world.ended)
 
     world.play(what)
@@ -192,9 +190,7 @@ def test_cancel_while_it_runs(world, reachable, monkeypatch):
     """Through its own node where that is reachable, else through SkyPilot, which sends SIGTERM."""
 
     async def what(world):
-        await world.engine.start(
-            world.launch("#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\nsleep 60 & wait")
-        )
+        await world.engine.start(world.launch("#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\nsleep 60 & wait"))
         await world.until(lambda: any(event["ev"] == "started" for event in world.told))
         await asyncio.sleep(0.5)
         if not reachable:
@@ -339,7 +335,7 @@ srun -l sh -c 'cat data.txt; echo $SLURM_PROCID > out.$SLURM_PROCID; squeue $SLU
 async def squeue(reader, writer):
     """A controller that answers every command with its name and arguments."""
     reader = FrameStream(reader)
-    request = wire.Request.from_payload((await reader.frame()).payload)
+    request = wire.CommandRequest.from_payload((await reader.frame()).payload)
     writer.write(wire.encode(wire.STDOUT, " ".join((request.command, *request.args, "\n")).encode()))
     writer.write(wire.encode(wire.EXIT, b"0"))
     await writer.drain()
@@ -485,9 +481,7 @@ def test_a_server_that_goes_away_while_a_job_runs(world):
         await world.until(lambda: (world.project / "slurm-7.out").exists() and b"one" in world.out)
         away = time.monotonic() + 1
         world.server.cut_log_after = [0, 0, 0]
-        world.server.fault = lambda path: (
-            (503, "text/plain", b"restarting") if time.monotonic() < away else None
-        )
+        world.server.fault = lambda path: (503, "text/plain", b"restarting") if time.monotonic() < away else None
         await world.until(world.ended)
 
     world.play(what)

@@ -14,8 +14,8 @@ from cloud import namespaces_work
 from sky_server import ManagedJob
 from sky_world import World
 
-from slurmsky.engines.sky import pace
-from slurmsky.engines.sky.http import Access
+from slurmsky.engines.sky import intervals
+from slurmsky.engines.sky.api_client import Access
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 
@@ -293,7 +293,7 @@ def test_an_end_is_repeated_to_a_controller_that_did_not_commit_it(world: World)
 
 
 def test_nodes_that_are_not_yet_down_are_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "GONE_POLL_S", 0.1)
+    monkeypatch.setattr(intervals, "GONE_POLL_S", 0.1)
 
     async def what(world: World) -> None:
         await begun(world, "#!/bin/bash\necho run\n")

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sky_controller import SITE, World, world
 from sky_server import SkyServer
 
-from slurmsky.engines.sky import foreign, prices
+from slurmsky.engines.sky import foreign_jobs, prices
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
@@ -48,7 +48,7 @@ def record(job_id: int, status: str, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_states(records: list[dict[str, Any]], expected: tuple[str, str, str, bool]) -> None:
-    (found,) = foreign.sightings(records)
+    (found,) = foreign_jobs.sightings(records)
     assert (found.seen.state.name, found.seen.flags.name, found.seen.reason, found.over) == expected
 
 
@@ -63,13 +63,13 @@ def test_states(records: list[dict[str, Any]], expected: tuple[str, str, str, bo
     ],
 )
 def test_sizes(fields: dict[str, Any], expected: tuple[int, int, str]) -> None:
-    (found,) = foreign.sightings([record(1, "RUNNING", **fields)])
+    (found,) = foreign_jobs.sightings([record(1, "RUNNING", **fields)])
     assert (found.nodes, found.cpus, found.gpus) == expected
 
 
 def test_a_job_group_is_one_job_on_all_its_nodes() -> None:
     group = {"execution": "parallel", "status": "RUNNING", "start_at": 20.0}
-    (found,) = foreign.sightings(
+    (found,) = foreign_jobs.sightings(
         [
             {**record(7, "RUNNING", task_name="b", task_id=1, resources="1x[CPU:2]", node_names="n3"), **group},
             {**record(7, "RUNNING", task_name="a", resources="2x[CPU:1]", node_names="n1,n2"), **group},
@@ -91,7 +91,7 @@ def test_a_job_group_is_one_job_on_all_its_nodes() -> None:
 )
 def test_the_partition_is_the_one_of_the_infra(infra: str, expected: str) -> None:
     choices = [("gpu", ["slurm/oracle/gpu"]), ("kube", ["k8s/big", "kubernetes/*"]), ("any", ["slurm/oracle"])]
-    assert foreign.site_partition(infra, choices) == expected
+    assert foreign_jobs.site_partition(infra, choices) == expected
 
 
 @pytest.mark.parametrize(
@@ -225,9 +225,9 @@ def test_a_cancellation_is_sent_when_the_server_is_back(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_away_costs_no_command_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slurmsky.controller import managed
+    from slurmsky.controller.services import managed_jobs
 
-    monkeypatch.setattr(managed, "LEAST_GAP_S", 0.01)
+    monkeypatch.setattr(managed_jobs, "LEAST_GAP_S", 0.01)
 
     async def story(world: World) -> None:
         world.launch("one", "RUNNING", start_at=time.time())

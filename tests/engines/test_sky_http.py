@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sky_server import SkyServer
 
-from slurmsky.engines.sky.http import (
+from slurmsky.engines.sky.api_client import (
     Access,
     Busy,
     Client,

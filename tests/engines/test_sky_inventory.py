@@ -130,8 +130,14 @@ def test_sinfo_and_scontrol_show_the_infras(tmp_path: Path) -> None:
             "here|1|idle|(null)|n1",
         ]
         shown = await world.out("scontrol", "show", "node", "aws-p5.48xlarge")
-        for word in ("CPUTot=192", "State=IDLE+CLOUD+POWERED_DOWN", "Partitions=aws", "Gres=gpu:h100:8",
-                     "ActiveFeatures=aws,us-east-1", "Comment=SkyPilot infra aws/us-east-1, $98.3200 an hour"):
+        for word in (
+            "CPUTot=192",
+            "State=IDLE+CLOUD+POWERED_DOWN",
+            "Partitions=aws",
+            "Gres=gpu:h100:8",
+            "ActiveFeatures=aws,us-east-1",
+            "Comment=SkyPilot infra aws/us-east-1, $98.3200 an hour",
+        ):
             assert word in shown
         shown = await world.out("scontrol", "-o", "show", "partition", "debug")
         assert "Nodes=oracle-n1,n[2-4]" in shown and "TotalCPUs=32 TotalNodes=4" in shown

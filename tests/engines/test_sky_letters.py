@@ -14,8 +14,8 @@ from cloud import namespaces_work
 from sky_world import World
 
 from slurmsky import paths
-from slurmsky.engines.sky import letters
-from slurmsky.node import seal, wire
+from slurmsky.engines.sky import inbox
+from slurmsky.protocol import seal, wire
 
 
 class Office:
@@ -23,12 +23,12 @@ class Office:
 
     def __init__(self, code: int = 0, said: bytes = b"") -> None:
         self.code, self.said = code, said
-        self.requests: list[wire.Request] = []
+        self.requests: list[wire.CommandRequest] = []
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readexactly(wire.HEADER_SIZE)
         payload = await reader.readexactly(int.from_bytes(head[1:], "big"))
-        self.requests.append(wire.Request.from_payload(payload))
+        self.requests.append(wire.CommandRequest.from_payload(payload))
         writer.write(wire.encode(wire.STDERR, self.said) + wire.encode(wire.EXIT, b"%d" % self.code))
         await writer.drain()
         writer.close()
@@ -36,7 +36,7 @@ class Office:
 
 @pytest.fixture(autouse=True)
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(letters, "AFTER_S", 1.0)
+    monkeypatch.setattr(inbox, "AFTER_S", 1.0)
 
 
 def play(world: World, script: str, office: Office) -> None:
@@ -71,7 +71,7 @@ squeue --me; echo "code $?"
 def test_a_chain(world: World) -> None:
     office = Office()
     play(world, CHAIN, office)
-    first = letters.FIRST_ID
+    first = inbox.FIRST_ID
     lines = world.out.decode().splitlines()
     assert lines[:2] == [str(first), f"Submitted batch job {first + 1}"], lines
     assert lines[2].startswith("sbatch: unrecognized option '--no-such-option'"), lines
@@ -103,15 +103,15 @@ def test_a_job_ends_itself(world: World, asks: str, state: str) -> None:
 def test_a_letter_that_is_refused_is_told_in_the_jobs_output(world: World) -> None:
     office = Office(1, b"sbatch: error: Batch job submission failed: Invalid qos specification\n")
     play(world, "#!/bin/bash\nsbatch -q none --wrap true\n", office)
-    assert world.out.decode().splitlines()[0] == f"Submitted batch job {letters.FIRST_ID}"
+    assert world.out.decode().splitlines()[0] == f"Submitted batch job {inbox.FIRST_ID}"
     assert b"Invalid qos specification" in world.out
 
 
 def test_ids_are_set_aside_once(tmp_path: Path) -> None:
-    first, count = letters.set_aside(tmp_path)
-    assert letters.set_aside(tmp_path) == (first + count, count)
-    (tmp_path / "letter-ids").write_text(str(letters.LAST_ID - 1))
-    assert letters.set_aside(tmp_path)[0] == letters.FIRST_ID
+    first, count = inbox.set_aside(tmp_path)
+    assert inbox.set_aside(tmp_path) == (first + count, count)
+    (tmp_path / "letter-ids").write_text(str(inbox.LAST_ID - 1))
+    assert inbox.set_aside(tmp_path)[0] == inbox.FIRST_ID
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 100_000])
@@ -129,12 +129,12 @@ def test_a_seal_keeps_what_it_is_given(size: int) -> None:
 
 
 def test_a_process_id_of_another_machine_is_dropped(tmp_path: Path) -> None:
-    from slurmsky.node.letters import with_script
+    from slurmsky.agent.cloud.outbox import with_script
 
     (tmp_path / "job.sh").write_bytes(b"#!/bin/sh\n\xff\x00")
-    request = wire.Request("sbatch", ("-n", "2", "job.sh"), str(tmp_path), 0o22, (False,) * 3, None, 99, {})
+    request = wire.CommandRequest("sbatch", ("-n", "2", "job.sh"), str(tmp_path), 0o22, (False,) * 3, None, 99, {})
     carried = with_script(request)
     assert carried.pid == 0
     assert carried.env[paths.SCRIPT].encode("utf-8", "surrogateescape") == b"#!/bin/sh\n\xff\x00"
-    assert wire.Request.from_payload(carried.to_payload()) == carried
+    assert wire.CommandRequest.from_payload(carried.to_payload()) == carried
     assert with_script(replace(request, args=("--wrap", "job.sh"))).env == {}

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cloud import namespaces_work
 from sky_world import World
 
-from slurmsky.engines.sky import packs
-from slurmsky.engines.sky.http import Access
+from slurmsky.engines.sky import array_packs
+from slurmsky.engines.sky.api_client import Access
 from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
@@ -301,5 +301,5 @@ def test_an_element_that_was_changed_has_a_task_of_its_own(world: World) -> None
 def test_how_many_one_request_is_for(tmp_path: Path) -> None:
     world = World(tmp_path)
     one = next(elements(world))
-    groups = list(packs.alike([one] * (packs.MAX_JOBS + 1)))
-    assert [len(group) for group in groups] == [packs.MAX_JOBS, 1]
+    groups = list(array_packs.alike([one] * (array_packs.MAX_JOBS + 1)))
+    assert [len(group) for group in groups] == [array_packs.MAX_JOBS, 1]

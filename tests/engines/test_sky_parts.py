@@ -18,17 +18,18 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sky_server import SkyServer
 
+from slurmsky.agent.cloud import cloud_environment, submit_folder
+from slurmsky.agent.net import endpoints
 from slurmsky.engines.base import EngineError
-from slurmsky.engines.sky import certificates, packs, pyz, setup, shipment
-from slurmsky.engines.sky.control import Line, NoControl, open_line
-from slurmsky.engines.sky.desk import keep_parked
-from slurmsky.engines.sky.door import Door
-from slurmsky.engines.sky.http import Access, Client
-from slurmsky.engines.sky.returns import Returns
+from slurmsky.engines.sky import api_server, array_packs, certificates, node_program, shipment
+from slurmsky.engines.sky.api_client import Access, Client
+from slurmsky.engines.sky.head_connection import Line, NoControl, open_line
+from slurmsky.engines.sky.output_sync import OutputSync
+from slurmsky.engines.sky.proxy_socket import ProxySocket
+from slurmsky.engines.sky.relay_client import keep_parked
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
-from slurmsky.node import cloudenv, files, transport
-from slurmsky.node.logframes import Output
+from slurmsky.protocol.log_frames import Output
 from slurmsky.site import load
 from slurmsky.translate.task import plan
 
@@ -49,31 +50,25 @@ def launch(folder: Path, **more) -> Launch:
 
 
 def test_the_program_is_the_same_file_for_the_same_content(tmp_path, monkeypatch):
-    entries = list(pyz._entries())
-    monkeypatch.setattr(pyz, "_entries", lambda: iter(entries))
-    one, two = pyz.build(tmp_path / "a"), pyz.build(tmp_path / "b")
+    entries = list(node_program._entries())
+    monkeypatch.setattr(node_program, "_entries", lambda: iter(entries))
+    one, two = node_program.build(tmp_path / "a"), node_program.build(tmp_path / "b")
     assert one.name == two.name and one.read_bytes() == two.read_bytes()
     names = zipfile.ZipFile(one).namelist()
     assert {
         "__main__.py",
-        "slurmsky/node/agent.py",
+        "slurmsky/agent/core/agent.py",
         "slurmsky/grammar/hostlist.lark",
         "lark/__init__.py",
     } <= set(names)
-    assert not any(
-        name.startswith(("slurmsky/controller", "slurmsky/commands", "slurmsky/engines")) for name in names
-    )
+    assert not any(name.startswith(("slurmsky/controller", "slurmsky/commands", "slurmsky/engines")) for name in names)
 
 
 def test_the_program_needs_nothing_but_the_standard_library(tmp_path):
-    program = pyz.build(tmp_path)
-    check = (
-        f"import sys; sys.path[:] = [{str(program)!r}] + [p for p in sys.path if 'site-packages' not in p]; "
-    )
-    check += "import slurmsky.node.cloud, slurmsky.node.agent, slurmsky.node.srun, slurmsky.report"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", check], capture_output=True, text=True, check=False
-    )
+    program = node_program.build(tmp_path)
+    check = f"import sys; sys.path[:] = [{str(program)!r}] + [p for p in sys.path if 'site-packages' not in p]; "
+    check += "import slurmsky.agent.cloud.node_main, slurmsky.agent.core.agent, slurmsky.agent.srun.srun_session, slurmsky.report"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -100,11 +95,11 @@ def test_a_folder_travels_with_its_links_and_modes(project, tmp_path):
     manifest = shipment.archive(project, tmp_path / "a.tar", 1 << 20, Path("/home/me"), tmp_path / "state")
     assert set(manifest) == {"run.sh", "data/big.bin", "notes.log"}
     assert names_in(tmp_path / "a.tar") == {"run.sh", "data", "data/big.bin", "notes.log", "link", "empty"}
-    files.unpack(str(tmp_path / "a.tar"), str(tmp_path / "there"))
+    submit_folder.unpack(str(tmp_path / "a.tar"), str(tmp_path / "there"))
     assert os.readlink(tmp_path / "there" / "link") == "run.sh"
     assert (tmp_path / "there" / "run.sh").stat().st_mode & 0o777 == 0o755
     # What arrives counts as unchanged.
-    assert files.scan(str(tmp_path / "there")).keys() == manifest.keys()
+    assert submit_folder.scan(str(tmp_path / "there")).keys() == manifest.keys()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +140,7 @@ def test_nothing_secret_is_in_the_task(project, tmp_path):
         environment={},
     )
     assert "s3cret" not in str(ship.fields)
-    for name in ("settings.json", "tls/node.key", "files.tar"):
+    for name in ("settings.json", "tls/node.key", "submit_folder.tar"):
         assert (ship.folder / name).stat().st_mode & 0o077 == 0
 
 
@@ -154,9 +149,7 @@ def test_only_a_jobs_own_certificates_open_its_doors(tmp_path):
         certificates.make(tmp_path / name, name)
 
     def contexts(name):
-        return transport.tls_contexts(
-            *(str(tmp_path / name / part) for part in ("node.crt", "node.key", "ca.crt"))
-        )
+        return endpoints.tls_contexts(*(str(tmp_path / name / part) for part in ("node.crt", "node.key", "ca.crt")))
 
     async def connects(client):
         server = await asyncio.start_server(hello, "127.0.0.1", 0, ssl=contexts("mine")[0])
@@ -194,7 +187,7 @@ def test_lines_that_are_left_with_the_loop_are_closed(tmp_path):
 
     async def parked():
         own = [str(tmp_path / "tls" / part) for part in ("node.crt", "node.key", "ca.crt")]
-        server = await asyncio.start_server(welcomed, "127.0.0.1", 0, ssl=transport.tls_contexts(*own)[0])
+        server = await asyncio.start_server(welcomed, "127.0.0.1", 0, ssl=endpoints.tls_contexts(*own)[0])
         port = server.sockets[0].getsockname()[1]
         opened = asyncio.Event()
         sockets = []
@@ -219,7 +212,7 @@ def test_lines_that_are_left_with_the_loop_are_closed(tmp_path):
 # --- what comes back
 
 
-def returned(returns: Returns, path: str, data: bytes, key: str = "1.0.9") -> None:
+def returned(returns: OutputSync, path: str, data: bytes, key: str = "1.0.9") -> None:
     event = {
         "path": path,
         "size": len(data),
@@ -237,7 +230,7 @@ def test_a_node_cannot_write_outside_of_the_submit_folder(tmp_path, path):
     project = tmp_path / "project"
     project.mkdir()
     (project / "out").symlink_to(tmp_path)
-    returns = Returns(tmp_path / "in", str(project), {}, 7, 0o022, {})
+    returns = OutputSync(tmp_path / "in", str(project), {}, 7, 0o022, {})
     returned(returns, path, b"data")
     assert not (tmp_path / "evil").exists() and returns.messages
 
@@ -245,7 +238,7 @@ def test_a_node_cannot_write_outside_of_the_submit_folder(tmp_path, path):
 def test_appended_output_goes_behind_what_was_there(tmp_path):
     out = tmp_path / "out"
     out.write_text("before\n")
-    returns = Returns(tmp_path / "in", str(tmp_path), {}, 7, 0o022, {})
+    returns = OutputSync(tmp_path / "in", str(tmp_path), {}, 7, 0o022, {})
     for _ in range(2):  # a replay changes nothing
         returns.open_stream("1.0.0", {"path": str(out), "append": True})
         returns.output("1.0.0", Output(1, 0, 0, 0, b"one\n"))
@@ -263,7 +256,7 @@ SEEN = {
 
 
 def test_a_node_without_what_skypilot_added():
-    env = cloudenv.node_environment(SEEN, "/home/cloud")
+    env = cloud_environment.node_environment(SEEN, "/home/cloud")
     assert env["HOME"] == "/home/cloud" and env["PATH"].startswith("/opt/cuda/bin:/usr/bin")
     assert "sky-user-env" not in env["PATH"] and env["LD_LIBRARY_PATH"] == "/opt/cuda/lib"
     assert not set(env) & {"OMP_NUM_THREADS", "SLURM_JOB_ID", "SLURMD_NODENAME", "VIRTUAL_ENV", "PS1"}
@@ -287,7 +280,7 @@ def test_a_jobs_environment_on_a_node(user, same, expected):
         "SKYPILOT_NODE_RANK": "0",
         "CUDA_VISIBLE_DEVICES": "2,3",
     }
-    env = cloudenv.job_environment(user, node, same, "/home/me", lambda path: path != "/gone")
+    env = cloud_environment.job_environment(user, node, same, "/home/me", lambda path: path != "/gone")
     assert {name: env.get(name) for name in expected} == expected
 
 
@@ -308,7 +301,7 @@ def test_a_jobs_environment_on_a_node(user, same, expected):
 def test_how_an_array_is_split(tmp_path, count, spec, nodes, slots):
     whole = JobSpec(**{"array": f"0-{count - 1}", **spec})
     elements = [launch(tmp_path, spec=whole, job_id=index, array_task_id=index) for index in range(count)]
-    parts = list(packs.split(elements, plan(whole, SITE, "debug"), None, SITE))
+    parts = list(array_packs.split(elements, plan(whole, SITE, "debug"), None, SITE))
     assert len(parts) == nodes and [part[1] for part in parts] == slots
     assert sorted(element.job_id for part, _ in parts for element in part) == list(range(count))
 
@@ -326,11 +319,11 @@ admin_policy: x
 
 
 def test_the_servers_address_in_skypilots_config():
-    assert setup.api_server(CONFIG) == {
+    assert api_server.api_server(CONFIG) == {
         "endpoint": "https://sky.example.org",
         "service_account_token": "sky_abc",
     }
-    assert setup.api_server("") == {}
+    assert api_server.api_server("") == {}
 
 
 @pytest.mark.parametrize(
@@ -357,7 +350,7 @@ def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
 
     async def ask():
         async with server:
-            return await setup.choose({"HOME": str(tmp_path)}, site, Client(Access(server.endpoint)), wanted)
+            return await api_server.choose({"HOME": str(tmp_path)}, site, Client(Access(server.endpoint)), wanted)
 
     assert asyncio.run(ask())[0] == answer
 
@@ -372,7 +365,7 @@ def test_a_door_that_is_given_up_while_it_opens_leaves_nothing_behind(tmp_path: 
         loop = asyncio.get_running_loop()
         watched = loop._selector.get_map()  # type: ignore[attr-defined]
         before = set(watched)
-        opening = asyncio.ensure_future(Door(tmp_path / "door.sock", open_one, tmp_path / "none").open())
+        opening = asyncio.ensure_future(ProxySocket(tmp_path / "door.sock", open_one, tmp_path / "none").open())
         while set(watched) == before:
             await asyncio.sleep(0)
         opening.cancel()

@@ -18,21 +18,21 @@ from sky_server import SkyServer
 
 from slurmsky import paths
 from slurmsky.commands import find
-from slurmsky.controller.context import Context
-from slurmsky.engines.sky import pace, setup
-from slurmsky.engines.sky.letters import FIRST_ID
-from slurmsky.node import wire
+from slurmsky.controller.command_context import CommandContext
+from slurmsky.engines.sky import api_server, intervals
+from slurmsky.engines.sky.inbox import FIRST_ID
+from slurmsky.protocol import wire
 
 SITE = 'engine = "sky"\n[[partition]]\nname = "debug"\ndefault = true\ninfra = "kubernetes/x"\n'
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "PACE_S", 0.05)
-    monkeypatch.setattr(pace, "POLL_S", 0.1)
-    monkeypatch.setattr(pace, "RETRY_S", (0.05, 0.1))
-    monkeypatch.setattr(pace, "LOG_FETCH_S", (0,))
-    monkeypatch.setattr(pace, "LOG_END_S", 0.5)
+    monkeypatch.setattr(intervals, "PACE_S", 0.05)
+    monkeypatch.setattr(intervals, "POLL_S", 0.1)
+    monkeypatch.setattr(intervals, "RETRY_S", (0.05, 0.1))
+    monkeypatch.setattr(intervals, "LOG_FETCH_S", (0,))
+    monkeypatch.setattr(intervals, "LOG_END_S", 0.5)
 
 
 def play(tmp_path: Path, story: Callable[[World], Awaitable[None]], server: SkyServer | None = None) -> None:
@@ -93,7 +93,7 @@ def test_a_server_of_this_machine_that_is_not_there_is_started_once(
         with socket.socket() as bound:  # nobody listens there yet
             bound.bind(("127.0.0.1", 0))
             server.port = bound.getsockname()[1]
-            monkeypatch.setattr(setup, "DEFAULT_ENDPOINT", server.endpoint)
+            monkeypatch.setattr(api_server, "DEFAULT_ENDPOINT", server.endpoint)
             async with World(tmp_path / "home", server, SITE) as world:
                 assert await world.out("sbatch", "--wrap", "true") == "Submitted batch job 1\n"
                 waits = "SystemComment=waiting for SkyPilot: cannot connect to 127.0.0.1"
@@ -133,9 +133,7 @@ def test_a_server_of_this_machine_that_is_not_there_is_started_once(
         ),
     ],
 )
-def test_a_job_that_will_never_be_taken(
-    tmp_path: Path, fault: tuple[int, str, bytes], reason: str, words: str
-) -> None:
+def test_a_job_that_will_never_be_taken(tmp_path: Path, fault: tuple[int, str, bytes], reason: str, words: str) -> None:
     server = SkyServer()
     server.fault = lambda path: fault if path == "/jobs/launch" else None
 
@@ -197,11 +195,11 @@ def test_a_letter_becomes_the_job_that_was_promised(tmp_path: Path) -> None:
 
     async def story(world: World) -> None:
         env = {paths.SCRIPT: "#!/bin/sh\n#SBATCH -J later -H\necho \udcff\n", paths.GIVEN_ID: str(FIRST_ID), "A": "b"}
-        request = wire.Request("sbatch", ("there.sh", "1"), str(world.work), 0o22, (False,) * 3, None, 0, env)
+        request = wire.CommandRequest("sbatch", ("there.sh", "1"), str(world.work), 0o22, (False,) * 3, None, 0, env)
         for turn in (request, request, replace(request, env={**env, paths.GIVEN_ID: str(FIRST_ID + 1)})):
             peer = Peer()
             main = find("sbatch")
-            assert main is not None and await main(Context(turn, world.queue, peer)) == 0, peer.said
+            assert main is not None and await main(CommandContext(turn, world.queue, peer)) == 0, peer.said
         assert await world.out("squeue", "-h", "-o", "%i %j %o") == "".join(
             f"{FIRST_ID + number} later {world.work}/there.sh 1\n" for number in (1, 0)
         )
@@ -212,5 +210,3 @@ def test_a_letter_becomes_the_job_that_was_promised(tmp_path: Path) -> None:
         assert await world.out("sbatch", "-H", "--parsable", "--wrap", "true") == "1\n"
 
     play(tmp_path, story)
-
-

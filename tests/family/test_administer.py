@@ -36,13 +36,19 @@ SITE = Path(__file__).resolve().parent.parent / "oracle" / "site.toml"
         ("errnum", 1, "one arguments required for keyword:errnum\n"),
         ("errnostr x", 1, "numeric arguments required for keyword:errnostr\n"),
         ("quit now", 1, "too many arguments for keyword:quit\n"),
-        ("holdall 999999", 1,
-         "Invalid job id specified for job 999999\nslurm_suspend error: Invalid job id specified\n"),
+        (
+            "holdall 999999",
+            1,
+            "Invalid job id specified for job 999999\nslurm_suspend error: Invalid job id specified\n",
+        ),
         ("top 1 2", 1, "too many arguments for keyword:top\n"),
         ("top 999999", 1, "Invalid job id specified for job 999999\n"),
-        ("cluster nosuch", 1,
-         "scontrol: error: No cluster 'nosuch' known by database.\nscontrol: error: 'nosuch' can't be reached now, or"
-         " it is an invalid entry for --cluster.  Use 'sacctmgr list clusters' to see available clusters.\n"),
+        (
+            "cluster nosuch",
+            1,
+            "scontrol: error: No cluster 'nosuch' known by database.\nscontrol: error: 'nosuch' can't be reached now, or"
+            " it is an invalid entry for --cluster.  Use 'sacctmgr list clusters' to see available clusters.\n",
+        ),
         # what a cluster without power saving, a backup or a RebootProgram answers
         ("power", 1, "too few arguments for keyword:power\n"),
         ("power sideways n1", 1, "unexpected argument: 'sideways'\n"),
@@ -53,8 +59,11 @@ SITE = Path(__file__).resolve().parent.parent / "oracle" / "site.toml"
         ("power up n9", 1, "scontrol_power_nodes error:Invalid node name specified\n"),
         ("reboot", 1, "Missing node list. Specify ALL|<NodeList>\n"),
         ("reboot ASAP nextstate=up n1", 1, "Invalid state: up\n Valid states: DOWN, RESUME\n"),
-        ("reboot ASAP reason=x n1", 1,
-         "scontrol: error: RebootProgram isn't defined\nscontrol_reboot_nodes error:Unspecified error\n"),
+        (
+            "reboot ASAP reason=x n1",
+            1,
+            "scontrol: error: RebootProgram isn't defined\nscontrol_reboot_nodes error:Unspecified error\n",
+        ),
         ("cancel_reboot n1", 1, "slurm_update error: Invalid node state transition\n"),
         ("takeover 3", 1, "takeover: invalid backup controller index (3)\n"),
         ("shutdown foo", 1, "invalid shutdown argument:foo\n"),
@@ -139,7 +148,7 @@ def test_top_changes_places(engine: LocalEngine) -> None:
 
 
 def test_requests_from_a_pipe(engine: LocalEngine) -> None:
-    lines = "show hostnames n[1-2]\n!!\nnonsense\n\n  show hostnames \"n[1-2]\" \nquit\nping\n"
+    lines = 'show hostnames n[1-2]\n!!\nnonsense\n\n  show hostnames "n[1-2]" \nquit\nping\n'
     done = engine.run(f"printf '{lines.encode('unicode_escape').decode()}' | scontrol")
     assert done.stdout.count("\nn1\nn2\nscontrol: ") == 2 and done.stdout.endswith("scontrol: quit\n")
     assert done.stderr == 'invalid keyword: nonsense\nInvalid hostlist: "n[1-2]" \n' and done.returncode == 1

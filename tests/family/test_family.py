@@ -22,8 +22,6 @@ def _answers() -> list[tuple[str, str, int]]:
     return [(line, said, int(code)) for line, said, code in found]
 
 
-
-
 def _plain(line: str, text: str) -> list[str]:
     """What is compared: words, for the columns that 25.11 made wider; else the lines."""
     text = text.replace(" Allocate ", " Allocated ").replace("PLND Dow ", "PLND Down ")

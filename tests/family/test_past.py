@@ -12,13 +12,13 @@ from pathlib import Path
 
 from local_engine import BIN, LocalEngine, local_engine
 
-from slurmsky.controller.pages import Page
-from slurmsky.controller.store import Store
+from slurmsky.controller.store.accounting_cache import CachePage
+from slurmsky.controller.store.database import Store
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.report.print_fields import Same
+from slurmsky.report.text.print_fields import Same
 
 
 def test_what_is_kept_is_what_is_so(engine: LocalEngine) -> None:
@@ -115,7 +115,7 @@ def test_pages_are_made_before_anybody_asks() -> None:
         # They are what is printed, also by the next controller.
         def mark(column: str = "account") -> None:
             for words, packed in kept.execute("SELECT words, packed FROM pages WHERE number=1").fetchall():
-                page = Page.read(packed)
+                page = CachePage.read(packed)
                 if page.has([column]):
                     assert isinstance(page.cells(column, None), Same)
                     cells = ["a page", *["a page "] * (page.count - 1)]

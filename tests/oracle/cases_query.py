@@ -59,7 +59,7 @@ FLEET: tuple[Action, ...] = (
     Wait("$J4", "RUNNING"),
     "sbatch -J two -N2 -w n[1-2] --mem=100 -t 2-0 steps.sh",  # J5
     Wait("$J5", "RUNNING"),
-    Until("test $(squeue -h -s -o %i | grep -c -e \"^$J5[.][01]$\") = 2"),
+    Until('test $(squeue -h -s -o %i | grep -c -e "^$J5[.][01]$") = 2'),
     "sbatch -J sweep -w n3 -a 1-9%2 --mem=10 element.sh",  # J6
     Until("test \"$(squeue -h -r -j $J6 -t R -o %K | sort | tr '\\n' ' ')\" = '3 4 '", 60),
     Wait("${J6}_1", "COMPLETED"),

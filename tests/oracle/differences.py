@@ -156,9 +156,7 @@ def changed_keys(record: str) -> frozenset[str]:
     after = {row["key"] for row in rows if row["source"] != "22.05"}
     # A key that was dropped "or printed elsewhere" is compared with the others, wherever it stands.
     changed = {
-        row["key"]
-        for row in rows
-        if row["change"] and not (row["change"].startswith("after") and row["key"] in before)
+        row["key"] for row in rows if row["change"] and not (row["change"].startswith("after") and row["key"] in before)
     }
     return frozenset(changed | {ours for ours, newest in RENAMED.items() if newest in after})
 

@@ -12,5 +12,13 @@ from query_requests import CASES as FLEET
 from step_requests import CASES as STEPS
 from update_requests import CASES as UPDATES
 
-GROUPS: dict[str, tuple[Case, ...]] = {"show": SHOW, "query": QUERY, "env": ENV, "srun": SRUN, "fleet": FLEET,
-                                       "reservation": RESERVATION, "steps": STEPS, "updates": UPDATES}
+GROUPS: dict[str, tuple[Case, ...]] = {
+    "show": SHOW,
+    "query": QUERY,
+    "env": ENV,
+    "srun": SRUN,
+    "fleet": FLEET,
+    "reservation": RESERVATION,
+    "steps": STEPS,
+    "updates": UPDATES,
+}

@@ -17,9 +17,7 @@ for line in json.loads(lines.read_text()):
         out, err, code = done.stdout, done.stderr, done.returncode
     except subprocess.TimeoutExpired as late:
         out, err, code = late.stdout or b"", late.stderr or b"", 124
-    found.append(
-        {"stdout": out.decode(errors="replace"), "stderr": err.decode(errors="replace"), "code": code}
-    )
+    found.append({"stdout": out.decode(errors="replace"), "stderr": err.decode(errors="replace"), "code": code})
 part = answers.with_suffix(".part")
 part.write_text(json.dumps(found))
 os.replace(part, answers)

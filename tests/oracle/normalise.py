@@ -22,9 +22,7 @@ _FACTS = (
     "SLURM_LAUNCH_NODE_IPADDR", "SLURM_CONF", "SLURM_SUBMIT_HOST", "SLURM_WORKING_CLUSTER", "SRUN_DEBUG",
     "SLURM_JOB_START_TIME", "SLURM_JOB_END_TIME", "SLURM_PTY_PORT", "TMPDIR", "HOME",
 )  # fmt: skip
-_FACT = re.compile(
-    r"(?<![\w/:])(" + "|".join(map(re.escape, _FACTS)) + r")=(.*?)(?=$|\s+[A-Za-z][\w/:]*=)", re.M
-)
+_FACT = re.compile(r"(?<![\w/:])(" + "|".join(map(re.escape, _FACTS)) + r")=(.*?)(?=$|\s+[A-Za-z][\w/:]*=)", re.M)
 
 # Whether a job had to wait a moment before it started is a matter of timing, not of behaviour.
 _TIMING_LINES = re.compile(
@@ -34,9 +32,7 @@ _TIMING_LINES = re.compile(
     r"|srun: Step created for .*)\n", re.M)  # fmt: skip
 
 # Whether salloc still hears that its allocation is gone is a race.
-_REVOKED = re.compile(
-    r"(salloc: Relinquishing job allocation \d+\n)salloc: Job allocation \d+ has been revoked\.\n"
-)
+_REVOKED = re.compile(r"(salloc: Relinquishing job allocation \d+\n)salloc: Job allocation \d+ has been revoked\.\n")
 
 _ISO = re.compile(r"\b(20\d\d)-\d\d-\d\dT\d\d:\d\d:\d\d\b")
 _CTIME = re.compile(r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d 20\d\d\b")

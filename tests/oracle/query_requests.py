@@ -21,14 +21,99 @@ Dice = random.Random
 Some = Sequence[tuple[float, str]]
 
 #: of the fleet, by what can be asked of their ids
-_PLAIN = ("slow", "done", "broken", "several", "killed", "fallen", "one", "two", "whole", "devices", "both", "stopped", "again", "gone", "after", "unlucky", "never", "later", "big", "wide", "dropped", "moved", "named-3", "held-mincpus")
-_ARRAYS = (("parity", (1, 4, 6, 7)), ("sweep", (1, 3, 4, 6, 9, 10)), ("list", (2, 5, 9, 4)), ("cut", (11, 12, 16, 30)), ("later-array", (1, 3)))
+_PLAIN = (
+    "slow",
+    "done",
+    "broken",
+    "several",
+    "killed",
+    "fallen",
+    "one",
+    "two",
+    "whole",
+    "devices",
+    "both",
+    "stopped",
+    "again",
+    "gone",
+    "after",
+    "unlucky",
+    "never",
+    "later",
+    "big",
+    "wide",
+    "dropped",
+    "moved",
+    "named-3",
+    "held-mincpus",
+)
+_ARRAYS = (
+    ("parity", (1, 4, 6, 7)),
+    ("sweep", (1, 3, 4, 6, 9, 10)),
+    ("list", (2, 5, 9, 4)),
+    ("cut", (11, 12, 16, 30)),
+    ("later-array", (1, 3)),
+)
 _HETS = ("pair", "three")
-_BAD_IDS = ("99999", "x", "{one}x", "{one}_", "_1", "{sweep}_[3-4", "{one}.x", "-1", "{pair}+", "{sweep}_x", "{one}+1", "{one}_1")
-_STATES = ("PD", "R", "S", "CD", "CA", "F", "TO", "NF", "CG", "CF", "SE", "RH", "PENDING", "RUNNING", "SUSPENDED", "COMPLETED", "CANCELLED",
-           "failed", "timeout", "pending", "Running", "all", "ALL", "SPECIAL_EXIT", "preempted", "OOM", "DL", "resizing", "STOPPED")
-_NAMES = ("one", "two", "done", "pair", "a-very-long-name-that-no-column-of-any-table-would-ever-hold", "'two words'", "größe-und-maß", "sweep",
-          "nosuch", "One", "''", "after")
+_BAD_IDS = (
+    "99999",
+    "x",
+    "{one}x",
+    "{one}_",
+    "_1",
+    "{sweep}_[3-4",
+    "{one}.x",
+    "-1",
+    "{pair}+",
+    "{sweep}_x",
+    "{one}+1",
+    "{one}_1",
+)
+_STATES = (
+    "PD",
+    "R",
+    "S",
+    "CD",
+    "CA",
+    "F",
+    "TO",
+    "NF",
+    "CG",
+    "CF",
+    "SE",
+    "RH",
+    "PENDING",
+    "RUNNING",
+    "SUSPENDED",
+    "COMPLETED",
+    "CANCELLED",
+    "failed",
+    "timeout",
+    "pending",
+    "Running",
+    "all",
+    "ALL",
+    "SPECIAL_EXIT",
+    "preempted",
+    "OOM",
+    "DL",
+    "resizing",
+    "STOPPED",
+)
+_NAMES = (
+    "one",
+    "two",
+    "done",
+    "pair",
+    "a-very-long-name-that-no-column-of-any-table-would-ever-hold",
+    "'two words'",
+    "größe-und-maß",
+    "sweep",
+    "nosuch",
+    "One",
+    "''",
+    "after",
+)
 _NODES = ("n1", "n2", "n4", "n[1-2]", "n[2-4]", "n1,n3", "n9", "n[4-5]", "n[1-", "N1", "''")
 _ENDINGS = ("", "", " ", " ", "|", ",", ":", ";x", "%%", "\\\\n", "\\\\t", "_", "é", " - ")
 # Fields whose values have names or times of their own here and there are never cut.
@@ -51,7 +136,9 @@ def _id(dice: Dice) -> str:
     if kind < 0.8:
         name, tasks = dice.choice(_ARRAYS)
         one, other = dice.choice(tasks), dice.choice(tasks)
-        return "{%s}" % name + dice.choice(("", f"_{one}", f"_{one}", f"_[{min(one, other)}-{max(one, other)}]", f"_[{one},{other}]"))
+        return "{%s}" % name + dice.choice(
+            ("", f"_{one}", f"_{one}", f"_[{min(one, other)}-{max(one, other)}]", f"_[{one},{other}]")
+        )
     if kind < 0.92:
         return "{%s}" % dice.choice(_HETS) + dice.choice(("", "+0", "+1", "+2", "+7"))
     return dice.choice(_BAD_IDS)
@@ -65,7 +152,9 @@ def _width(dice: Dice, letter: str) -> str:
     if letter in _LONG_LETTERS:
         return dice.choice(("", ".30", "25", ".20")) if letter not in "oZ" else ""
     least = 6 if letter in "iAFEMLpQV" else 1
-    return dice.choice(("", "", ".", "")) + dice.choice(("", "", str(dice.randint(least, 24)), "0", "." + str(dice.randint(least, 12))))
+    return dice.choice(("", "", ".", "")) + dice.choice(
+        ("", "", str(dice.randint(least, 24)), "0", "." + str(dice.randint(least, 12)))
+    )
 
 
 def _short(dice: Dice, letters: str) -> str:
@@ -82,8 +171,25 @@ def _long(dice: Dice, names: Sequence[str]) -> str:
         name = dice.choice(names)
         name = dice.choice((name, name, name.lower(), name.upper()))
         long = any(word in name.lower() for word in ("time", "dir", "command", "std", "deadline"))
-        size = dice.choice((":25", ":|", ":.60")) if long else dice.choice(
-            ("", "", f":{dice.randint(6, 30)}", f":.{dice.randint(6, 30)}", ":", ":|", ":0", f":{dice.randint(6, 30)}x", ": ", ":-9", ":12 |"))
+        size = (
+            dice.choice((":25", ":|", ":.60"))
+            if long
+            else dice.choice(
+                (
+                    "",
+                    "",
+                    f":{dice.randint(6, 30)}",
+                    f":.{dice.randint(6, 30)}",
+                    ":",
+                    ":|",
+                    ":0",
+                    f":{dice.randint(6, 30)}x",
+                    ": ",
+                    ":-9",
+                    ":12 |",
+                )
+            )
+        )
         parts.append(name + size)
     return dice.choice((",", ",", ",", ", ")).join(parts)
 
@@ -112,7 +218,11 @@ def _squeue(dice: Dice) -> str:
         words.append(dice.choice(("-o '%Zx%q' -O name", "-o '%'", "-o ''", "-O ''", "-o '%5'", "-O nosuch", "-O jobid:x:y", "-O ,jobid",
                                   "-O jobid,,name", "-O jobid:5,nosuch:9,name", "-o %i%", "-o '%i%$%j'", "-o '%e 1%i'",
                                   "-O 'job id'", "-o '%99i|'", "-O name:300|")))  # fmt: skip
-    words.append("-S " + _sort(dice, "aABcCdDfgGHiIjJlmnNPtTuUvz") if dice.random() < 0.9 else dice.choice(("-S nosuch", "-S ''", "-S i,", "-S ,i", "-S -", "-S Y,i", "-S i%")))
+    words.append(
+        "-S " + _sort(dice, "aABcCdDfgGHiIjJlmnNPtTuUvz")
+        if dice.random() < 0.9
+        else dice.choice(("-S nosuch", "-S ''", "-S i,", "-S ,i", "-S -", "-S Y,i", "-S i%"))
+    )
     words += _some(dice, (
         (0.3, "-h | --noheader"), (0.1, "-r -t R,CD,F | --array -t S,R,TO"), (0.05, "--array-unique"), (0.08, "--me | --me"), (0.05, "-a | --all | --hide"), (0.04, "--noconvert"),
         (0.03, "-M oracle | --clusters=oracle | -M all"), (0.05, "--start"), (0.06, "-l"), (0.04, "-P | --priority"), (0.03, "--federation | --local | --sibling"),
@@ -166,7 +276,10 @@ def _sinfo(dice: Dice) -> str:
     elif shape < 0.76:
         words.append(dice.choice(("-o '%'", "-o ''", "-O ''", "-o '%5'", "-O nosuch", "-O ,nodes", "-o '%all'", "-O nodes,,partition", "-O nodes:5,nosuch:9,cpus",
                                   "-o '%D%'", "-o '%D%$%P'", "-O nodelist:300|")))  # fmt: skip
-    sort = ",".join(dice.choice(("", "-", "+", "#", "-#")) + dice.choice("aAbBcCdDefFgGhIlLmMNopPrRsStTvwXYzZE") for _ in range(dice.choice((1, 1, 2, 3))))
+    sort = ",".join(
+        dice.choice(("", "-", "+", "#", "-#")) + dice.choice("aAbBcCdDefFgGhIlLmMNopPrRsStTvwXYzZE")
+        for _ in range(dice.choice((1, 1, 2, 3)))
+    )
     words = [word.replace(":-9", ":9") for word in words]  # 22.05 prints what is on its stack
     words += ["-S " + sort] if dice.random() < 0.4 else []
     words += _some(dice, (
@@ -180,8 +293,32 @@ def _sinfo(dice: Dice) -> str:
     return " ".join([*outer, *words])
 
 
-_TIMES = ("now-1hour", "midnight", "now", "today", "2020-01-01", "01/01/20", "now-5days", "00:00", "2020-01-01T10:00:00", "now-60minutes", "2035-01-01", "bogus", "now+1day", "now-2weeks",
-          "Wednesday", "1231", "now-x", "2020-13-01", "noon", "tomorrow", "0101", "12/31/35", "now-3600", "now-3600seconds")
+_TIMES = (
+    "now-1hour",
+    "midnight",
+    "now",
+    "today",
+    "2020-01-01",
+    "01/01/20",
+    "now-5days",
+    "00:00",
+    "2020-01-01T10:00:00",
+    "now-60minutes",
+    "2035-01-01",
+    "bogus",
+    "now+1day",
+    "now-2weeks",
+    "Wednesday",
+    "1231",
+    "now-x",
+    "2020-13-01",
+    "noon",
+    "tomorrow",
+    "0101",
+    "12/31/35",
+    "now-3600",
+    "now-3600seconds",
+)
 # Of some fields the database of 22.05 tells another story, or none.
 _ACCOUNTED = tuple(name for name in ACCT_NAMES if name not in ("SubmitLine", "WorkDir", "Reason"))
 
@@ -190,7 +327,9 @@ def _sacct_format(dice: Dice) -> str:
     parts = []
     for _ in range(dice.randint(1, 6)):
         name = dice.choice((*_ACCOUNTED, "JobID", "JobName", "State", "ExitCode", "Partition", "NNodes"))
-        name = dice.choice((name, name.lower(), name.upper(), name[:7] if name.startswith(("Alloc", "Part", "Account")) else name))
+        name = dice.choice(
+            (name, name.lower(), name.upper(), name[:7] if name.startswith(("Alloc", "Part", "Account")) else name)
+        )
         wide = 20 if name.lower() in ("start", "end", "submit", "eligible") else 6
         odd = ("%x", "%+9") if wide < 9 else ("", "")  # dates of no width are another matter in 22.05
         parts.append(name + dice.choice(("", "", f"%{dice.randint(wide, 40)}", f"%-{dice.randint(wide, 40)}", *odd)))
@@ -203,9 +342,31 @@ def _sacct(dice: Dice) -> str:
     if shape < 0.65:
         words.append(f"{dice.choice(('-o ', '--format='))}'{_sacct_format(dice)}'")
         if dice.random() < 0.1:
-            outer.append(f"SACCT_FORMAT='{words.pop()[9:].strip(chr(39))}'" if words[-1].startswith("--format") else "SACCT_FORMAT='jobid%30,state'")
+            outer.append(
+                f"SACCT_FORMAT='{words.pop()[9:].strip(chr(39))}'"
+                if words[-1].startswith("--format")
+                else "SACCT_FORMAT='jobid%30,state'"
+            )
     elif shape < 0.7:
-        words.append(dice.choice(("-o nosuch", "-o jobid,nosuch,state", "-o ''", "-o jobid%", "-o ,jobid,,state", "-o jobid%0", "-o job", "-o n", "-o 'jobid state'", "-b", "-o j", "-o jobid%9x", "-b -o jobid")))
+        words.append(
+            dice.choice(
+                (
+                    "-o nosuch",
+                    "-o jobid,nosuch,state",
+                    "-o ''",
+                    "-o jobid%",
+                    "-o ,jobid,,state",
+                    "-o jobid%0",
+                    "-o job",
+                    "-o n",
+                    "-o 'jobid state'",
+                    "-b",
+                    "-o j",
+                    "-o jobid%9x",
+                    "-b -o jobid",
+                )
+            )
+        )
     words += _some(dice, (
         (0.5, "-X | --allocations"), (0.3, "-n | --noheader"), (0.2, "-P | --parsable2"), (0.12, "-p | --parsable"), (0.1, "--delimiter=, | --delimiter=' ; ' | --delimiter= | --delimiter=é"),
         (0.15, "-D | --duplicates"), (0.1, "-r gpu | -r debug | -r nosuch | -r gpu,debug"), (0.08, "-u root | -u nosuch | -u 0 | -u root,daemon | -a | --allusers"), (0.06, "-A root | -A physics | -A nosuch,root"),
@@ -215,7 +376,9 @@ def _sacct(dice: Dice) -> str:
         (0.02, "-C gpu | --constraints=fast"), (0.03, "-F nosuch | -F FAILED | -f /no/such | -c"), (0.02, "--whole-hetjob=yes | --whole-hetjob=no | --whole-hetjob=x"), (0.02, "--federation | --local"),
     ))  # fmt: skip
     if dice.random() < 0.3:
-        words.append(dice.choice(("-s ", "--state=")) + _list(dice, (*_STATES[:22], *_STATES[:22], "bogus", "''", "RQ", "RS")))
+        words.append(
+            dice.choice(("-s ", "--state=")) + _list(dice, (*_STATES[:22], *_STATES[:22], "bogus", "''", "RQ", "RS"))
+        )
         words += [f"-S {dice.choice(_TIMES)}"] if dice.random() < 0.8 else []
         words += [f"-E {dice.choice(_TIMES)}"] if dice.random() < 0.7 else []
     elif dice.random() < 0.2:
@@ -240,11 +403,42 @@ def _sstat(dice: Dice) -> str:
                    for _ in range(dice.choice((1, 1, 2))))  # fmt: skip
     names = ",".join(dice.choice(("JobID", "NTasks", "Nodelist", "ReqCPUFreqGov", "jobid%20", "ntasks%-9", "nodelist%3", "MaxDiskReadNode%0", "nosuch", "ntasks%x"))
                      for _ in range(dice.randint(1, 3)))  # fmt: skip
-    return " ".join(["sstat", "-j " + ids, f"-o {names}", *_some(dice, ((0.4, "-n"), (0.3, "-P"), (0.2, "-p"), (0.3, "-a"), (0.2, "--noconvert")))])
+    return " ".join(
+        [
+            "sstat",
+            "-j " + ids,
+            f"-o {names}",
+            *_some(dice, ((0.4, "-n"), (0.3, "-P"), (0.2, "-p"), (0.3, "-a"), (0.2, "--noconvert"))),
+        ]
+    )
 
 
-_HOSTS = ("n[1-4]", "n1,n2,n3", "a1,b2,a3", "n[01-03]", "n[1-2,5]", "n[1-2]x", "x", "n1-3", "n10,n9,n1", "n1,n1", "n[08-11]", "a[1-3,5-7]-ib", "''", "rack[0-1]n[1-2]",
-          "n[1]", "n001,n1", "*", "n1:n2", "N1,n1", "n[1-3],n2", "-", "n1 n2", "n1,,n2", "z9,z10,z8,y")
+_HOSTS = (
+    "n[1-4]",
+    "n1,n2,n3",
+    "a1,b2,a3",
+    "n[01-03]",
+    "n[1-2,5]",
+    "n[1-2]x",
+    "x",
+    "n1-3",
+    "n10,n9,n1",
+    "n1,n1",
+    "n[08-11]",
+    "a[1-3,5-7]-ib",
+    "''",
+    "rack[0-1]n[1-2]",
+    "n[1]",
+    "n001,n1",
+    "*",
+    "n1:n2",
+    "N1,n1",
+    "n[1-3],n2",
+    "-",
+    "n1 n2",
+    "n1,,n2",
+    "z9,z10,z8,y",
+)
 
 
 _BAD_HOSTS = ("n[1-2", "n]1[", "n[a-c]", "n[3-1]", "n[1-100000]", "n[1,", "[", "n[]", "n[1-2]]")
@@ -255,7 +449,10 @@ def _show(dice: Dice) -> str:
     kind = dice.random()
     if kind < 0.4:
         target = ",".join(_id(dice) for _ in range(dice.choice((1, 1, 1, 2, 3))))
-        rest = dice.choice(("job", "job", "jobs", "jobid", "JOB", "j")), dice.choice((target, "'%s'" % target.replace(",", " ") if "," in target else target))
+        rest = (
+            dice.choice(("job", "job", "jobs", "jobid", "JOB", "j")),
+            dice.choice((target, "'%s'" % target.replace(",", " ") if "," in target else target)),
+        )
         if "{stopped}" in target:
             return " ".join(["scontrol", *flags, "show", *rest, "| sed 's/SuspendTime=.*LastSchedEval/LastSchedEval/'"])
         if "{pair}" in target:  # slurmctld keeps the nodes of a het job's other components in ExcNodeList
@@ -267,13 +464,30 @@ def _show(dice: Dice) -> str:
         if "100000" in rest[1]:
             rest += ("| tail -n 2",)
     elif kind < 0.8:
-        rest = ("step", dice.choice(("{two}.0", "{two}.1", "{two}", "{one}", "{done}.0", "99999.0", "{sweep}_3", "{pair}+1")))
+        rest = (
+            "step",
+            dice.choice(("{two}.0", "{two}.1", "{two}", "{one}", "{done}.0", "99999.0", "{sweep}_3", "{pair}+1")),
+        )
     elif kind < 0.9:
         rest = dice.choice((("node", "n9"), ("node", "n[1-2] | grep -e NodeName -e Reason -e Partitions"), ("partition", "nosuch"), ("part", "debug"), ("partitions",), ("partition", "gpu,debug"), ("nodes", "n[9"),
                             ("node", "''"), ("reservation",), ("res", "nosuch"), ("lic",), ("licenses", "nosuch"), ("topology",), ("bb",), ("federation",), ("daemons",),
                             ("aliases", "n1"), ("aliases", "n9"), ("dwstat",), ("powercap",), ("burstbuffer", "x"), ("assoc_mgr", "users=nosuch flags=users | tail -n +2 | head -n 3")))  # fmt: skip
     else:
-        rest = dice.choice((("nosuch",), (), ("job", "a", "b"), ("node", "n1", "n2"), ("s",), ("jo", "99999"), ("hostnames",), ("h", "n1"), ("p", "gpu"), ("n", "n9"), ("a",)))
+        rest = dice.choice(
+            (
+                ("nosuch",),
+                (),
+                ("job", "a", "b"),
+                ("node", "n1", "n2"),
+                ("s",),
+                ("jo", "99999"),
+                ("hostnames",),
+                ("h", "n1"),
+                ("p", "gpu"),
+                ("n", "n9"),
+                ("a",),
+            )
+        )
     verb = dice.choice(("show", "show", "show", "sho", "SHOW", "sh"))
     return " ".join(["scontrol", *flags, verb, *rest])
 
@@ -291,7 +505,18 @@ def _sshare(dice: Dice) -> str:
     return " ".join(words)
 
 
-_USED = ("Cluster%9", "cl%-12", "login%9", "Account%15", "acc%-3", "pr%20", "nosuch", "tresname%14", "allocated%12", "down%9")
+_USED = (
+    "Cluster%9",
+    "cl%-12",
+    "login%9",
+    "Account%15",
+    "acc%-3",
+    "pr%20",
+    "nosuch",
+    "tresname%14",
+    "allocated%12",
+    "down%9",
+)
 
 
 def _sreport(dice: Dice) -> str:
@@ -303,7 +528,10 @@ def _sreport(dice: Dice) -> str:
     words.append(dice.choice(reports))
     if words[-1].startswith("j") and "-T cpu" in words:
         words.remove("-T cpu")  # of which 22.05 says more
-    words.append(dice.choice(("start=2020-01-01", "start=2020-01-01T10:00", "start=01/01/20", "Start=2020-02-01")) + dice.choice((" end=2020-01-02", " end=2020-03-01", " End=2020-02-01T12:00:00", " end=2019-01-01")))
+    words.append(
+        dice.choice(("start=2020-01-01", "start=2020-01-01T10:00", "start=01/01/20", "Start=2020-02-01"))
+        + dice.choice((" end=2020-01-02", " end=2020-03-01", " End=2020-02-01T12:00:00", " end=2019-01-01"))
+    )
     if words[-2].startswith(("cl", "us")):  # newer releases have wider columns
         words.append("format=" + ",".join(dice.choice(_USED) for _ in range(dice.randint(1, 4))))
     words += _some(dice, (
@@ -320,9 +548,20 @@ def _sacctmgr(dice: Dice) -> str:
     names = ("Cluster", "cl", "Account", "acc", "acct", "User", "u", "Name", "n", "Descr", "Org", "Share", "fairshare", "QOS", "DefaultQOS", "defq", "Admin", "DefaultAccount", "MaxJobs", "MaxJ", "GrpTRES", "MaxWall", "MaxW",
              "Priority", "Preempt", "preemptm", "UsageFactor", "ID", "Type", "ParentName", "Partition", "part", "ControlHost", "MaxTRESPerUser", "maxtrespu", "MaxSubmit", "grpsubmit", "MinTRES",
              "Coord", "WithAssoc", "NodeNames", "TRES", "nosuch", "Classification", "State", "Count", "Server", "MaxTRESMins", "grpjobs", "MaxJobsPerUser")  # fmt: skip
-    words = ["sacctmgr", *_some(dice, ((0.3, "-n"), (0.3, "-P"), (0.15, "-p"), (0.08, "-s"), (0.06, "-r | -Q | -i"))), dice.choice(("show", "show", "list", "sho", "lis", "sh")), entity]
+    words = [
+        "sacctmgr",
+        *_some(dice, ((0.3, "-n"), (0.3, "-P"), (0.15, "-p"), (0.08, "-s"), (0.06, "-r | -Q | -i"))),
+        dice.choice(("show", "show", "list", "sho", "lis", "sh")),
+        entity,
+    ]
     if dice.random() < 0.55 or entity in ("cluster", "clusters", "cl", "qos", "q"):
-        words.append("format=" + ",".join(dice.choice(names) + dice.choice(("", "", "%20", "%-8", "%3", "%x", "%0")) for _ in range(dice.randint(1, 4))))
+        words.append(
+            "format="
+            + ",".join(
+                dice.choice(names) + dice.choice(("", "", "%20", "%-8", "%3", "%x", "%0"))
+                for _ in range(dice.randint(1, 4))
+            )
+        )
     words += _some(dice, (
         (0.1, "where"), (0.15, "withassoc | withassociations | WithAssoc | witha"), (0.06, "withcoord | withdeleted | withd"), (0.06, "wopinfo | woplimits | tree | onlydefaults"), (0.15, "cluster=oracle | cluster=nosuch | clusters=oracle,x"),
         (0.15, "user=root | user=nosuch | users=root,x"), (0.15, "account=root | account=nosuch | accounts=root"), (0.1, "name=normal | name=nosuch | names=root | name=root"), (0.06, "root | nosuch"), (0.05, "nosuch=1 | id=1 | ids=1"),
@@ -331,7 +570,11 @@ def _sacctmgr(dice: Dice) -> str:
     if entity.startswith("r"):
         words = [word for word in words if not word.startswith("clusters=")]
     if entity.startswith(("ac", "u")):  # which asks whether one is sure
-        words = [word for word in words if not word.startswith(("cluster", "account", "user", "id", "qos", "partition", "parent"))]
+        words = [
+            word
+            for word in words
+            if not word.startswith(("cluster", "account", "user", "id", "qos", "partition", "parent"))
+        ]
     return " ".join(words)
 
 
@@ -365,7 +608,6 @@ def lines(number: int, seed: int = 25) -> list[str]:
     return list(found)
 
 
-
 #: answers whose lines come in an order that is not part of them: steps, one node's rows, jobs of one second
 _FREE = ("squeue -s", "squeue --steps", "sinfo", "sacct")
 NUMBER = 450
@@ -373,7 +615,10 @@ NUMBER = 450
 
 def _run(line: str) -> Run:
     sorted_by = line.startswith("squeue") and "-S" not in line
-    return Run(line, free=sorted_by or line.startswith(_FREE) or " sinfo " in line or " sacct -j" in line or " sacct --jobs" in line)
+    return Run(
+        line,
+        free=sorted_by or line.startswith(_FREE) or " sinfo " in line or " sacct -j" in line or " sacct --jobs" in line,
+    )
 
 
 #: the questions of cases_fleet.py and these, of one fleet

@@ -29,9 +29,7 @@ REAL_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 def queue(extra: str = "") -> list[tuple[int, str]]:
-    rows = subprocess.run(
-        ["/usr/bin/squeue", "-h", "-o", "%A %Z", *extra.split()], capture_output=True, text=True
-    )
+    rows = subprocess.run(["/usr/bin/squeue", "-h", "-o", "%A %Z", *extra.split()], capture_output=True, text=True)
     found = (row.partition(" ") for row in rows.stdout.splitlines())
     return [(int(job), folder) for job, _, folder in found]
 
@@ -51,9 +49,7 @@ def strangers(since: int, root: Path, case: Case) -> set[int]:
     return {
         job
         for job, folder in queue("-t all")
-        if job > since
-        and not folder.startswith(str(root))
-        and not (folder in ELSEWHERE and moved)
+        if job > since and not folder.startswith(str(root)) and not (folder in ELSEWHERE and moved)
     }
 
 
@@ -95,9 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     if os.getuid() != 0:
         raise SystemExit("golden text is recorded as root")
-    version = subprocess.run(
-        ["/usr/bin/sinfo", "--version"], capture_output=True, text=True, check=True
-    ).stdout
+    version = subprocess.run(["/usr/bin/sinfo", "--version"], capture_output=True, text=True, check=True).stdout
     root = Path(tempfile.mkdtemp(prefix="so.", dir="/tmp"))
     # Another configuration than the default one: a Slurm of the recording's own beside one that is in use.
     side = Side(REAL_PATH, root, {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ})
@@ -127,9 +121,7 @@ def main() -> None:
 def save(path: Path, golden: dict[str, Any], order: list[str]) -> None:
     """Written after each case, in the order of the cases, so that a recording can be broken off and go on."""
     cases = {name: golden["cases"][name] for name in order if name in golden["cases"]}
-    path.write_text(
-        json.dumps({"source": golden["source"], "cases": cases}, indent=1, ensure_ascii=False) + "\n"
-    )
+    path.write_text(json.dumps({"source": golden["source"], "cases": cases}, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

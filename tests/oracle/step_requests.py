@@ -94,7 +94,9 @@ def _few(dice: Dice) -> list[str]:
 
 
 def _end(dice: Dice) -> list[str]:
-    how = _some(dice, ((0.2, "-K0 --kill-on-bad-exit=0"), (0.2, "-W0"), (0.1, "-Q -l"), (0.1, "-X -u --quit-on-interrupt")))
+    how = _some(
+        dice, ((0.2, "-K0 --kill-on-bad-exit=0"), (0.2, "-W0"), (0.1, "-Q -l"), (0.1, "-X -u --quit-on-interrupt"))
+    )
     last = ("./exits.sh", "./exits.sh 3", "./exits.sh 128", "./dies.sh", "./dies.sh TERM", "./dies.sh USR1 1 3", "./dies.sh SEGV 0 0",
             "./dies.sh INT 1 7", "./dies.sh PIPE 1", "true", "false", "sh -c 'exit 256'", "no-such-command", "./two.conf",
             "./late.sh 2", "./late.sh 0", "./late.sh 3 1")  # fmt: skip
@@ -133,14 +135,29 @@ def _environment(dice: Dice) -> list[str]:
 
 
 def _programs(dice: Dice) -> list[str]:
-    words = _some(dice, ((0.7, "-n2 -n3 -n4 -n8 -n1"), (0.3, "-N2 -N1"), (0.3, "-l"), (0.3, "-O"), (0.2, "-mcyclic -mblock")))
+    words = _some(
+        dice, ((0.7, "-n2 -n3 -n4 -n8 -n1"), (0.3, "-N2 -N1"), (0.3, "-l"), (0.3, "-O"), (0.2, "-mcyclic -mblock"))
+    )
     name = dice.choice(["two", "star", "ranges", "twice", "odd", "gone"])
     return ["srun", *words, "--multi-prog", name + ".conf"]
 
 
 def _hosts(dice: Dice) -> list[str]:
-    words = _some(dice, ((0.6, "-n1 -n2 -n3 -n4 -n5"), (0.2, "-N1 -N2"), (0.2, "-c2"), (0.2, "--exact --overlap"), (0.2, "-O")))
-    how = dice.choice(["-marbitrary", "-marbitrary", "-mblock", "", "-wn1,n2,n1", "-wn2,n1 -marbitrary", "-w ./hosts.3 -marbitrary", "-w ./hosts.2"])
+    words = _some(
+        dice, ((0.6, "-n1 -n2 -n3 -n4 -n5"), (0.2, "-N1 -N2"), (0.2, "-c2"), (0.2, "--exact --overlap"), (0.2, "-O"))
+    )
+    how = dice.choice(
+        [
+            "-marbitrary",
+            "-marbitrary",
+            "-mblock",
+            "",
+            "-wn1,n2,n1",
+            "-wn2,n1 -marbitrary",
+            "-w ./hosts.3 -marbitrary",
+            "-w ./hosts.2",
+        ]
+    )
     outer = [f"SLURM_HOSTFILE=hosts.{dice.randint(1, 6)}"] if "-w" not in how else []
     return [*outer, "srun", *words, *how.split(), SEEN]
 
@@ -159,8 +176,14 @@ def _beside(dice: Dice) -> list[str]:
 
 
 def _groups(dice: Dice) -> list[str]:
-    group = dice.choice(["", "--het-group=0", "--het-group=1", "--het-group=0,1", "--het-group=0-1", "--het-group=2", "--het-group=1,0"])
-    words = [*([group] if group else []), *_some(dice, SIZES), *_some(dice, ((0.2, "--exact --overlap"), (0.1, "-mcyclic -mblock"), (0.1, "-O")))]
+    group = dice.choice(
+        ["", "--het-group=0", "--het-group=1", "--het-group=0,1", "--het-group=0-1", "--het-group=2", "--het-group=1,0"]
+    )
+    words = [
+        *([group] if group else []),
+        *_some(dice, SIZES),
+        *_some(dice, ((0.2, "--exact --overlap"), (0.1, "-mcyclic -mblock"), (0.1, "-O"))),
+    ]
     line = ["srun", *words, SEEN]
     if dice.random() < 0.4:
         line += [":", *_some(dice, ((0.5, "--het-group=1 --het-group=0"), *SIZES)), SEEN]

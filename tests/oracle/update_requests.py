@@ -35,7 +35,24 @@ KEYS: dict[str, str] = {
     "ResetAccrueTime": "x 1", "UserID": "root nosuch 0", "Wait-for-switch": "5 x", "Reboot": "yes no x",
 }  # fmt: skip
 #: keys that no job has
-UNKNOWN = ("Foo", "State", "Nodes", "SubmitTime", "JobState", "Time", "Cpu", "Job", "Min", "Req", "St", "N", "", "=", "Weight", "Reason")
+UNKNOWN = (
+    "Foo",
+    "State",
+    "Nodes",
+    "SubmitTime",
+    "JobState",
+    "Time",
+    "Cpu",
+    "Job",
+    "Min",
+    "Req",
+    "St",
+    "N",
+    "",
+    "=",
+    "Weight",
+    "Reason",
+)
 #: given without a value, or with a blank for the sign
 BARE = ("Nice", "ResetAccrueTime", "Comment", "TimeLimit", "nonsense", "Requeue", "Nic", "Reset", "NICE")
 
@@ -49,7 +66,7 @@ KEY_NAMES = "|".join((
 
 FILES = {
     # What is new about the jobs from the one that is named. When a waiting job would start, and what it waits for, is the scheduler's matter.
-    "tell.sh": "#!/bin/sh\ntouch seen\nscontrol -o show job 2>/dev/null | awk -v first=\"$1\" 'substr($1, 7) < first { next }\n"
+    "tell.sh": '#!/bin/sh\ntouch seen\nscontrol -o show job 2>/dev/null | awk -v first="$1" \'substr($1, 7) < first { next }\n'
     "{ waits = $0 ~ / JobState=PENDING /\n"
     'for (i = 2; i <= NF; i++) if ($i ~ "^(' + KEY_NAMES + ')=") {\n'
     "if (waits && $i ~ /^(StartTime|EndTime|EligibleTime)=/ && $i !~ /=203/) continue\n"
@@ -139,8 +156,10 @@ def lines(state: str, number: int, seed: int = 7, make: Callable[[Dice, str], st
 
 def case(state: str, number: int, seed: int = 7) -> Case:
     """Jobs in a state, and what updates do to them, one after the other."""
-    before = [action.replace("-J one", f"-J {state}") if isinstance(action, str) else action for action in STATES[state][0]]
-    told = tuple(Run(f"{line}; echo \"= $?\"; ./tell.sh $J1", free=True) for line in lines(state, number, seed))
+    before = [
+        action.replace("-J one", f"-J {state}") if isinstance(action, str) else action for action in STATES[state][0]
+    ]
+    told = tuple(Run(f'{line}; echo "= $?"; ./tell.sh $J1', free=True) for line in lines(state, number, seed))
     return Case(f"update-{state}", (*before, Run("./tell.sh $J1", free=True), *told), FILES)
 
 

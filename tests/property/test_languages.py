@@ -28,7 +28,6 @@ from slurmsky.language import (
     distribution,
     exportspec,
     filename,
-    foreign,
     formats,
     gpubind,
     gres,
@@ -41,6 +40,7 @@ from slurmsky.language import (
     modulelines,
     multiprog,
     nodecount,
+    other_schedulers,
     rlimits,
     signalspec,
     taskcounts,
@@ -48,7 +48,7 @@ from slurmsky.language import (
     timespec,
     userlist,
 )
-from slurmsky.language.errors import LanguageError
+from slurmsky.language.syntax_errors import LanguageError
 
 NOW = datetime(2026, 11, 21, 8, 20, 41, tzinfo=timezone.utc)
 
@@ -60,16 +60,14 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "cpufreq": cpufreq.parse,
     "cpulist": cpulist.parse,
     "dependency": dependency.parse,
-    "directives": lambda text: directives.parse(
-        b"#!/bin/sh\n#SBATCH " + text.encode("utf-8", "surrogatepass")
-    ),
+    "directives": lambda text: directives.parse(b"#!/bin/sh\n#SBATCH " + text.encode("utf-8", "surrogatepass")),
     "directive-line": directives.split,
     "distribution": distribution.parse,
     "exportspec": exportspec.parse,
     "filename": filename.parse,
-    "foreign-pbs": lambda text: foreign.parse(b"#PBS " + text.encode("utf-8", "surrogatepass")),
-    "foreign-pbs-l": lambda text: foreign.parse(b"#PBS -l'" + text.encode("utf-8", "surrogatepass") + b"'"),
-    "foreign-bsub": lambda text: foreign.parse(b"#BSUB " + text.encode("utf-8", "surrogatepass")),
+    "foreign-pbs": lambda text: other_schedulers.parse(b"#PBS " + text.encode("utf-8", "surrogatepass")),
+    "foreign-pbs-l": lambda text: other_schedulers.parse(b"#PBS -l'" + text.encode("utf-8", "surrogatepass") + b"'"),
+    "foreign-bsub": lambda text: other_schedulers.parse(b"#BSUB " + text.encode("utf-8", "surrogatepass")),
     "formats-short": formats.parse_short,
     "formats-long": formats.parse_long,
     "formats-sacct": formats.parse_sacct,
@@ -299,9 +297,7 @@ INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
     ),
     "signalspec": (
         signalspec.parse,
-        st.builds(
-            signalspec.SignalSpec, st.integers(1, 65535), st.integers(0, 65535), st.booleans(), st.booleans()
-        ),
+        st.builds(signalspec.SignalSpec, st.integers(1, 65535), st.integers(0, 65535), st.booleans(), st.booleans()),
     ),
     "mailtype": (
         mailtype.parse,
@@ -319,9 +315,7 @@ INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
                 pack=st.sampled_from([None, True, False]),
             ),
             SMALL.map(lambda size: distribution.Distribution("plane", plane_size=size)),
-            st.builds(
-                distribution.Distribution, st.just("arbitrary"), pack=st.sampled_from([None, True, False])
-            ),
+            st.builds(distribution.Distribution, st.just("arbitrary"), pack=st.sampled_from([None, True, False])),
         ),
     ),
     "licenses": (
@@ -348,9 +342,7 @@ INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
     ),
     "gres": (
         lambda text: gres.parse(text)[0],
-        st.builds(
-            gres.Gres, WORD, st.one_of(st.just(""), WORD), SMALL, st.sampled_from(["", "S:0-1", "IDX:0,2"])
-        ),
+        st.builds(gres.Gres, WORD, st.one_of(st.just(""), WORD), SMALL, st.sampled_from(["", "S:0-1", "IDX:0,2"])),
     ),
     "jobids": (
         jobids.parse,
@@ -364,9 +356,7 @@ INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
                     st.integers(0, 9999),
                     st.builds(arrayspec.ArraySpec.of, st.sets(st.integers(0, 99), min_size=1)),
                 ),
-                step=st.one_of(
-                    st.none(), st.integers(0, 99), st.sampled_from(["batch", "extern", "interactive"])
-                ),
+                step=st.one_of(st.none(), st.integers(0, 99), st.sampled_from(["batch", "extern", "interactive"])),
             ),
             st.builds(jobids.JobId, SMALL, het_offset=st.integers(0, 127)),
         ),
@@ -479,15 +469,11 @@ def test_memory_sizes_come_back_unless_they_show_a_fraction(mib: int) -> None:
 
 
 @given(
-    words=st.lists(
-        st.text(string.printable, min_size=1, max_size=8).filter(lambda word: "\n" not in word), max_size=6
-    )
+    words=st.lists(st.text(string.printable, min_size=1, max_size=8).filter(lambda word: "\n" not in word), max_size=6)
 )
 def test_quoted_words_come_back(words: list[str]) -> None:
     """Double quotes with every special character behind a backslash keep any word whole."""
-    line = " ".join(
-        '"' + "".join("\\" + char if char in "\"\\'#" else char for char in word) + '"' for word in words
-    )
+    line = " ".join('"' + "".join("\\" + char if char in "\"\\'#" else char for char in word) + '"' for word in words)
     assert directives.split(line) == words
 
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from slurmsky.engines.sky import setup
-from slurmsky.engines.sky.http import Client, SkyError
+from slurmsky.engines.sky import api_server
+from slurmsky.engines.sky.api_client import Client, SkyError
 from slurmsky.site import Site
 
 #: what `date +%s.%N` prints; in the log a mark of ours follows, or the end of the line
@@ -35,7 +35,7 @@ class Lateness(threading.Thread):
         asyncio.run(self._both())
 
     async def _both(self) -> None:
-        client = setup.connect(self._environ, self._site, "root")
+        client = api_server.connect(self._environ, self._site, "root")
         watching = asyncio.ensure_future(self._watch())
         while not self._over:
             with contextlib.suppress(SkyError):  # a stream that breaks off is begun anew, as by any reader

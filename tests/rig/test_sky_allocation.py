@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from on_skypilot import BIN, PATIENCE_S, SITE, SKY_BIN, LocalEngine, commands
 
-from slurmsky.engines.sky import setup
+from slurmsky.engines.sky import api_server
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(2400)]
@@ -28,7 +28,7 @@ exit 3
 
 def clusters() -> set[str]:
     """Names of SkyPilot's clusters that have nodes."""
-    client = setup.connect(os.environ, load(SITE, "site.toml"), "root")
+    client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
     body = {"include_credentials": False, "include_handle": False, "summary_response": True}
     return {row["name"] for row in asyncio.run(client.call("/status", body)) or ()}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from on_skypilot import PATIENCE_S, SITE, commands, wait
 
-from slurmsky.engines.sky import setup
-from slurmsky.engines.sky.http import Client
+from slurmsky.engines.sky import api_server
+from slurmsky.engines.sky.api_client import Client
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
@@ -24,7 +24,7 @@ hourly = 0.001
 
 
 def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path) -> None:
-    client: Client = setup.connect(os.environ, load(SITE + BUDGET, "site.toml"), "root")
+    client: Client = api_server.connect(os.environ, load(SITE + BUDGET, "site.toml"), "root")
     name = f"elsewhere-{os.getpid()}"
     task = {"name": name, "resources": {"infra": "slurm/oracle/debug", "cpus": "1+"}, "run": "sleep 900"}
     (managed,) = asyncio.run(client.launch(json.dumps(task), name))

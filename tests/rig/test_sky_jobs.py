@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.engines.sky import setup
-from slurmsky.engines.sky.engine import SkyEngine
+from slurmsky.engines.sky import api_server
+from slurmsky.engines.sky.sky_engine import SkyEngine
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load
@@ -96,7 +96,7 @@ async def run_all(home: Path) -> dict[str, Ran]:
         job(home, 6, "early", CANCEL),
     ]
     by_id = {ran.launch.job_id: ran for ran in jobs}
-    client = setup.connect(os.environ, SITE, "root")
+    client = api_server.connect(os.environ, SITE, "root")
     pending: set[asyncio.Task] = set()
 
     def start(coroutine):
@@ -165,9 +165,7 @@ def test_death_by_a_signal(ran):
 
 def test_the_time_limit_and_its_warning(ran):
     done = ran["limit"]
-    assert (
-        done.end["state"] == "TIMEOUT" and b"DUE TO TIME LIMIT" in done.out and done.out.startswith(b"usr1\n")
-    )
+    assert done.end["state"] == "TIMEOUT" and b"DUE TO TIME LIMIT" in done.out and done.out.startswith(b"usr1\n")
     assert 19 < done.end["time"] - done.of("started")[0]["time"] < 30
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from on_skypilot import PATIENCE_S, SITE, SKY_BIN, commands
 
-from slurmsky.engines.sky import setup
-from slurmsky.engines.sky.http import Client
-from slurmsky.engines.sky.states import TERMINAL
+from slurmsky.engines.sky import api_server
+from slurmsky.engines.sky.api_client import Client
+from slurmsky.engines.sky.state_poller import TERMINAL
 from slurmsky.site import load
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(1500)]
@@ -102,7 +102,7 @@ def ended(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ende
             assert said.returncode == 0, said.stderr
             yaml = (folder / target).read_text()
             assert "slurmsky" not in yaml and "srun" not in yaml
-    client = setup.connect(os.environ, load(SITE, "site.toml"), "root")
+    client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
     ids = {key: launch(client, folder, names[key], run) for key, run in RUNS.items()}
     try:
         return asyncio.run(ends(client, ids))

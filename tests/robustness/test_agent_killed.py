@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slurmsky.node.cgroup import own_group
+from slurmsky.agent.process.cgroup import own_group
 
 from .conftest import Engine, pids_with, wait_for
 

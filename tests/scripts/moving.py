@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from slurmsky.options import submit
-from slurmsky.options.errors import CommandError
 from slurmsky.options.table import load as options
-from slurmsky.options.values import Context
+from slurmsky.options.usage_errors import CommandError
+from slurmsky.options.values import ReadContext
 from slurmsky.site.record import Site
 from slurmsky.translate.explain import Page, explain
-from slurmsky.translate.keep import Kept, keep
+from slurmsky.translate.yaml_export import Kept, keep
 
 
-def surroundings() -> Context:
+def surroundings() -> ReadContext:
     """A caller without a past."""
-    return Context(
+    return ReadContext(
         now=0,
         cwd="/submit",
         env={},

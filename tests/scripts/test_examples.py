@@ -104,11 +104,7 @@ def _jobs(engine: LocalEngine, folder: Path) -> list[Ended]:
     fields = "jobid%40,jobname%40,state%40,exitcode,workdir%200"
     listed = engine.run(["sacct", "-X", "-n", "-P", "-S", "now-1hour", "-o", fields]).stdout
     rows = [line.split("|") for line in listed.splitlines()]
-    mine = [
-        Ended(job, name, state.split()[0], code)
-        for job, name, state, code, where in rows
-        if where == str(folder)
-    ]
+    mine = [Ended(job, name, state.split()[0], code) for job, name, state, code, where in rows if where == str(folder)]
     return sorted(mine, key=lambda row: row.number)
 
 
@@ -134,9 +130,7 @@ def test_example(row: Expectation, engine: LocalEngine, running: dict[str, Runni
     assert submitted, started
 
     def named(text: str) -> str:
-        return text.replace("%J", submitted[0]).replace(
-            "%K", submitted[-1] if len(submitted) < 3 else submitted[1]
-        )
+        return text.replace("%J", submitted[0]).replace("%K", submitted[-1] if len(submitted) < 3 else submitted[1])
 
     for step in row.drive:
         _wait(

@@ -50,7 +50,7 @@ def test_no_snapshot_is_left_over() -> None:
 def test_skypilot_takes_the_yaml(script: Path) -> None:
     import asyncio
 
-    from slurmsky.engines.sky.http import Access, Client, Unreachable
+    from slurmsky.engines.sky.api_client import Access, Client, Unreachable
 
     async def check() -> None:
         client = Client(Access(user_id="abcdef12", user="tests"))

@@ -226,8 +226,7 @@ def finished_jobs() -> list[Job]:
             num_cpus=4,
             num_tasks=4,
             priority=4294901752,
-            submit_line="sbatch --parsable -J pend -N4 --exclusive -t 5:00:00 --begin=now+1hour "
-            "-p debug,gpu ok.sh",
+            submit_line="sbatch --parsable -J pend -N4 --exclusive -t 5:00:00 --begin=now+1hour -p debug,gpu ok.sh",
             reason="BeginTime",
             **{**never, "eligible_time": t + 3600, "accrue_time": t + 3600},
         ),
@@ -240,8 +239,7 @@ def finished_jobs() -> list[Job]:
             dependency_shown="afterok:70067(unfulfilled)",
             stdout=f"{HOME}/out-%j-%x-%A_%a.txt",
             stderr=f"{HOME}/err.%N",
-            submit_line="sbatch --parsable -J dep -d afterok:70067 -o out-%j-%x-%A_%a.txt "
-            "-e err.%N ok.sh a1 b 2",
+            submit_line="sbatch --parsable -J dep -d afterok:70067 -o out-%j-%x-%A_%a.txt -e err.%N ok.sh a1 b 2",
             **never,
         ),
         job(

@@ -155,8 +155,7 @@ def waiting_jobs() -> list[Job]:
             partition="gpu",
             time_limit_min=10,
             priority=4294901707,
-            reason_desc="Nodes required for job are DOWN, DRAINED or reserved for jobs in higher "
-            "priority partitions",
+            reason_desc="Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
             **{**queued, "reason": "Resources"},
         ),
         job(

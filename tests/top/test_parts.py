@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from slurmsky.commands import _top
+from slurmsky.commands.slurmsky import top_command
 from slurmsky.top import rows
 from slurmsky.top.app import Top
-from slurmsky.top.ask import Answer, Controller, NoController
 from slurmsky.top.bars import head
-from slurmsky.top.job import Details, detail_lines, efficiency_lines, why_lines
+from slurmsky.top.controller_client import Answer, ControllerClient, NoController
+from slurmsky.top.job_details import JobDetails, detail_lines, efficiency_lines, why_lines
 from slurmsky.top.keys import KEYS, hints
-from slurmsky.top.plain import output_line, plain
+from slurmsky.top.plain_text import output_line, plain
 from slurmsky.top.tail import MOST_BYTES, MOST_LINES, Tail
 
 # --- what stands above all
@@ -49,7 +49,7 @@ def test_head(width: int, start: str) -> None:
 
 def test_devices_of_a_job() -> None:
     def uses(**record: Any) -> str:
-        lines = detail_lines(Details("7", {"name": "x", "job_state": ["RUNNING"], **record}))
+        lines = detail_lines(JobDetails("7", {"name": "x", "job_state": ["RUNNING"], **record}))
         return next(text for line in lines for (label, _), (text, _) in zip(line[::2], line[1::2], strict=True)
                     if label.strip() == "Uses").strip()  # fmt: skip
 
@@ -236,7 +236,7 @@ WARNING: Efficiency statistics can only be obtained after the job has ended
 
 
 def test_efficiency_adds_what_runs() -> None:
-    details = Details("7", {"job_state": ["RUNNING"]}, SEFF,
+    details = JobDetails("7", {"job_state": ["RUNNING"]}, SEFF,
                       "7.batch|cpu=00:00:30,mem=1024M\n7.0|cpu=00:01:00,mem=1.5G,vmem=9G\n")  # fmt: skip
     lines = line_texts(efficiency_lines(details))
     assert lines[0] == "CPU    ######......  50.00% of 00:03:20 core time"
@@ -244,27 +244,27 @@ def test_efficiency_adds_what_runs() -> None:
     assert lines[2].startswith("so far")
     assert not [line for line in lines if line.startswith(("WARNING", "CPU Util", "Memory Eff"))]
     nothing = SEFF.replace("5.00%", "0.00%")
-    assert line_texts(efficiency_lines(Details("7", {}, nothing)))[0] == "Nothing has been measured of it."
-    ended = line_texts(efficiency_lines(Details("7", {}, SEFF)))
+    assert line_texts(efficiency_lines(JobDetails("7", {}, nothing)))[0] == "Nothing has been measured of it."
+    ended = line_texts(efficiency_lines(JobDetails("7", {}, SEFF)))
     assert ended[0] == "CPU    #...........   5.00% of 00:03:20 core time"
     assert "Memory Efficiency: 0.00% of 2.00 GB (2.00 GB/node)" in ended
 
 
 def test_output_of_an_arrays_waiting_rest_is_its_pattern() -> None:
     record = {"stdout_expanded": "/w/slurm-42_4294967294.out", "standard_output": "/w/slurm-%A_%a.out"}
-    assert "Output    /w/slurm-%A_%a.out" in "\n".join(line_texts(detail_lines(Details("42[]", record))))
+    assert "Output    /w/slurm-%A_%a.out" in "\n".join(line_texts(detail_lines(JobDetails("42[]", record))))
 
 
 def test_why_is_folded_to_the_pane() -> None:
     text = "Job 7 (x) waits: what it asks for is in use (Resources).\n  One.\nWhat to do:\n  squeue --start -j 7\n"
-    lines = why_lines(Details("7", {}, why=text), 30)
+    lines = why_lines(JobDetails("7", {}, why=text), 30)
     assert line_texts(lines) == ["Job 7 (x) waits: what it asks", "  for is in use (Resources).", "  One.",
                                  "What to do:", "  squeue --start -j 7"]  # fmt: skip
     assert [line[0][1] for line in lines] == ["bold", "bold", "", "", "green"]
 
 
 def test_details_of_a_job_that_is_gone() -> None:
-    assert line_texts(detail_lines(Details("7", {}))) == ["This job is no longer in the queue."]
+    assert line_texts(detail_lines(JobDetails("7", {}))) == ["This job is no longer in the queue."]
 
 
 # --- keys
@@ -292,10 +292,10 @@ def test_says_how_to_get_textual(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    assert _top._problem(Caller) == ""  # type: ignore[arg-type]
+    assert top_command._problem(Caller) == ""  # type: ignore[arg-type]
     for version in (missing, lambda name: "0.89.1"):
-        monkeypatch.setattr(_top, "version", version)
-        told = _top._problem(Caller)  # type: ignore[arg-type]
+        monkeypatch.setattr(top_command, "version", version)
+        told = top_command._problem(Caller)  # type: ignore[arg-type]
         assert told.startswith("needs textual, which is not installed here: ")
         assert told.endswith(" 'textual>=8'")
 
@@ -303,7 +303,7 @@ def test_says_how_to_get_textual(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- 10,000 jobs
 
 
-class Thousands(Controller):
+class Thousands(ControllerClient):
     """A controller with many jobs, whose answers are never quite the same."""
 
     def __init__(self, count: int) -> None:

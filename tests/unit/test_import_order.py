@@ -25,7 +25,7 @@ STARTS_PROCESSES = (
     "client_terminal.py",  # salloc's program, in the caller's own terminal
     "engines/sky/",  # hands files and commands to SkyPilot's own tools
 )
-OPENS_DATABASE = ("controller/store.py", "controller/store/")
+OPENS_DATABASE = ("controller/store/database.py", "controller/store/")
 TALKS_TO_SKYPILOT = ("engines/sky/",)
 
 _OS_PROCESS_CALLS = {"fork", "forkpty", "posix_spawn", "posix_spawnp", "popen", "system"}
@@ -48,17 +48,13 @@ def imports(tree: ast.AST) -> Iterator[str]:
 def process_calls(tree: ast.AST) -> Iterator[str]:
     """Uses of what starts a process, by whatever road: subprocess, os, asyncio, multiprocessing."""
     for name in imports(tree):
-        if name.split(".")[0] in ("subprocess", "multiprocessing", "pty") or name.startswith(
-            "asyncio.subprocess"
-        ):
+        if name.split(".")[0] in ("subprocess", "multiprocessing", "pty") or name.startswith("asyncio.subprocess"):
             yield name
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             owner = node.value.id if isinstance(node.value, ast.Name) else ""
             starts = node.attr in _OS_PROCESS_CALLS or node.attr.startswith(("exec", "spawn"))
-            if (owner in ("os", "posix") and starts) or node.attr.startswith(
-                ("create_subprocess", "subprocess_")
-            ):
+            if (owner in ("os", "posix") and starts) or node.attr.startswith(("create_subprocess", "subprocess_")):
                 yield f"{owner}.{node.attr}"
 
 
@@ -106,9 +102,7 @@ _IMPURE_CALLS = {
 def test_the_middle_is_pure(path: Path) -> None:
     """Values in, values out: no clock, environment or network (package data may be read)."""
     tree = ast.parse(path.read_bytes())
-    impure = {
-        name for name in imports(tree) if name in _IMPURE_MODULES or name.split(".")[0] in _IMPURE_MODULES
-    }
+    impure = {name for name in imports(tree) if name in _IMPURE_MODULES or name.split(".")[0] in _IMPURE_MODULES}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             call = f"{node.value.id}.{node.attr}"
@@ -116,9 +110,7 @@ def test_the_middle_is_pure(path: Path) -> None:
     assert not impure
 
 
-@pytest.mark.parametrize(
-    "name", ["client", "client_relay", "client_setup", "client_start", "client_terminal"]
-)
+@pytest.mark.parametrize("name", ["client", "client_relay", "client_setup", "client_start", "client_terminal"])
 def test_the_client_needs_the_standard_library_only(name: str) -> None:
     """`python -I -S` has nothing else; what the client itself imports is paid for by every call."""
     tree = ast.parse((PACKAGE / f"{name}.py").read_bytes())

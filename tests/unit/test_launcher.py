@@ -66,9 +66,7 @@ class Clone:
             "SLURMSKY_AGENT": "/nowhere",
         }
 
-    def call(
-        self, *argv: str | Path, cwd: Path | None = None, **env: str
-    ) -> subprocess.CompletedProcess[str]:
+    def call(self, *argv: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         line = list(argv) or [self.root / "bin" / "srun"]
         return subprocess.run(
             line,
@@ -82,11 +80,7 @@ class Clone:
 
     def installs(self) -> int:
         """How often a virtual environment has been made."""
-        return (
-            sum(line.startswith("venv ") for line in self.log.read_text().splitlines())
-            if self.log.exists()
-            else 0
-        )
+        return sum(line.startswith("venv ") for line in self.log.read_text().splitlines()) if self.log.exists() else 0
 
     def left(self) -> set[str]:
         """What lies in the cache beside the lock."""
@@ -150,8 +144,7 @@ def test_an_unwritable_cache_is_one_line(clone: Clone) -> None:
     done = clone.call(XDG_CACHE_HOME="/proc/none")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "srun: error: cannot set up slurmsky's private environment: "
-        "[Errno 2] No such file or directory: '/proc/none'"
+        "srun: error: cannot set up slurmsky's private environment: [Errno 2] No such file or directory: '/proc/none'"
     ]
 
 
@@ -180,9 +173,7 @@ def test_a_changed_client_is_compiled_anew(clone: Clone) -> None:
     with open(clone.root / "slurmsky" / "client.py", "a") as file:
         file.write("\n")  # and of the same length or not, it is newer
     source = (clone.root / "slurmsky" / "client.py").read_text()
-    changed = source.replace(
-        'if __name__ == "__main__":', 'if __name__ == "__main__":\n    posix.write(1, b"new")'
-    )
+    changed = source.replace('if __name__ == "__main__":', 'if __name__ == "__main__":\n    posix.write(1, b"new")')
     (clone.root / "slurmsky" / "client.py").write_text(changed)
     assert clone.call().stdout == "new"
     assert clone.installs() == 1

@@ -14,9 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BIN = ROOT / "bin"
-COMMANDS = sorted(
-    path.stem for path in (ROOT / "slurmsky" / "commands").glob("*.py") if not path.stem.startswith("_")
-)
+COMMANDS = sorted(path.stem for path in (ROOT / "slurmsky" / "commands").glob("*.py") if not path.stem.startswith("_"))
 
 
 def scripts() -> dict[str, str]:

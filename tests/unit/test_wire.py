@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsky.node import wire
+from slurmsky.protocol import wire
 
 frames = st.lists(st.tuples(st.sampled_from([b"O", b"E", b"X", b"J"]), st.binary(max_size=300)), max_size=8)
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])).map(str)
@@ -32,7 +32,7 @@ def test_lists_come_back(fields: list[bytes]) -> None:
 
 @given(st.binary(max_size=80))
 def test_nonsense_is_a_wire_error(payload: bytes) -> None:
-    for decode in (wire.decode_list, wire.Request.from_payload):
+    for decode in (wire.decode_list, wire.CommandRequest.from_payload):
         try:
             decode(payload)
         except wire.WireError:
@@ -48,8 +48,8 @@ def test_nonsense_is_a_wire_error(payload: bytes) -> None:
 def test_requests_come_back(
     args: tuple[str, ...], env: dict[str, str], umask: int, winsize: tuple[int, int] | None
 ) -> None:
-    request = wire.Request("sbatch", args, "/tmp/\udcff", umask, (True, False, True), winsize, 7, env)
-    assert wire.Request.from_payload(request.to_payload()) == request
+    request = wire.CommandRequest("sbatch", args, "/tmp/\udcff", umask, (True, False, True), winsize, 7, env)
+    assert wire.CommandRequest.from_payload(request.to_payload()) == request
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_requests_come_back(
     ],
 )
 def test_requests_that_do_not_fit(change: object) -> None:
-    request = wire.Request("squeue", ("-l",), "/", 0o22, (False, False, False), None, 1, {"A": "b"})
+    request = wire.CommandRequest("squeue", ("-l",), "/", 0o22, (False, False, False), None, 1, {"A": "b"})
     fields = change(wire.decode_list(request.to_payload()))  # type: ignore[operator]
     with pytest.raises(wire.WireError):
-        wire.Request.from_payload(wire.encode_list(fields))
+        wire.CommandRequest.from_payload(wire.encode_list(fields))
 
 
 def test_of_two_equal_variables_the_first_counts() -> None:
-    request = wire.Request("squeue", (), "/", 0o22, (False, False, False), None, 1, {})
+    request = wire.CommandRequest("squeue", (), "/", 0o22, (False, False, False), None, 1, {})
     payload = request.to_payload() + wire.encode_list([b"A=1", b"A=2", b"not a variable"])
-    assert wire.Request.from_payload(payload).env == {"A": "1"}
+    assert wire.CommandRequest.from_payload(payload).env == {"A": "1"}
 
 
 def test_a_giant_frame_is_refused_before_it_arrives() -> None:

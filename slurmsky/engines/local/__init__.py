@@ -1,4 +1,5 @@
 """The embedded engine: agents on this machine."""
-from .engine import LocalEngine
+
+from .local_engine import LocalEngine
 
 __all__ = ["LocalEngine"]

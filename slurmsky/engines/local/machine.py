@@ -70,6 +70,4 @@ def _gpus() -> tuple[str, ...]:
         )
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(
-        line.strip().lower().replace(" ", "_") for line in answer.stdout.splitlines() if line.strip()
-    )
+    return tuple(line.strip().lower().replace(" ", "_") for line in answer.stdout.splitlines() if line.strip())

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...agent.cloud.cloud_environment import job_environment
 from ...model.allocation import Launch
-from ...node.cloudenv import job_environment
 
 _SCRIPTS_KEPT = 256
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from . import pace
-from .states import TERMINAL, Answer
-from .watch import Watch
+from . import intervals
+from .job_watch import JobWatch
+from .state_poller import TERMINAL, Answer
 
 log = logging.getLogger("slurmsky.sky")
 
@@ -27,20 +27,20 @@ _BEGINNING = frozenset(("PENDING", "SUBMITTED", "STARTING", "RECOVERING"))
 class EndedRuns:
     """Runs that ended for us and not yet for SkyPilot. ``cancel`` has SkyPilot cancel a run's managed job."""
 
-    def __init__(self, folder: Path, cancel: Callable[[Watch], Awaitable[None]]) -> None:
+    def __init__(self, folder: Path, cancel: Callable[[JobWatch], Awaitable[None]]) -> None:
         self._folder = folder
         self._cancel = cancel
-        self._watches: dict[Path, Watch] = {}
+        self._watches: dict[Path, JobWatch] = {}
         self._cancelled: dict[Path, float] = {}  # when it was cancelled last, monotonic
 
-    def __iter__(self) -> Iterator[Watch]:
+    def __iter__(self) -> Iterator[JobWatch]:
         return iter(list(self._watches.values()))
 
     def __bool__(self) -> bool:
         return bool(self._watches)
 
-    def add(self, watch: Watch) -> None:
-        """Watch a run that has ended for us."""
+    def add(self, watch: JobWatch) -> None:
+        """JobWatch a run that has ended for us."""
         self._watches[watch.folder] = watch
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._pointer(watch).write_text(str(watch.folder))
@@ -58,7 +58,7 @@ class EndedRuns:
                 found.append(folder)
         return found
 
-    async def heard(self, watch: Watch, answer: Answer) -> None:
+    async def heard(self, watch: JobWatch, answer: Answer) -> None:
         """Take in a status of an ended run; cancel the managed job where SkyPilot begins it again.
 
         Raises EngineError when SkyPilot refuses to cancel.
@@ -70,14 +70,14 @@ class EndedRuns:
             return
         again = answer.status in _BEGINNING
         last = self._cancelled.get(watch.folder)
-        if (again or last is not None) and (last is None or time.monotonic() - last > pace.CANCEL_AGAIN_S):
+        if (again or last is not None) and (last is None or time.monotonic() - last > intervals.CANCEL_AGAIN_S):
             self._cancelled[watch.folder] = time.monotonic()
             if watch.record.started:
                 log.warning("job %d has ended, but SkyPilot runs managed job %d again (%s): it is cancelled",
                             watch.record.job_id, watch.record.managed_job_id, answer.status)  # fmt: skip
             await self._cancel(watch)
 
-    def gone(self, watch: Watch) -> None:
+    def gone(self, watch: JobWatch) -> None:
         """SkyPilot has nothing left of the run."""
         self._watches.pop(watch.folder, None)
         self._cancelled.pop(watch.folder, None)
@@ -85,5 +85,5 @@ class EndedRuns:
         watch.save()
         self._pointer(watch).unlink(missing_ok=True)
 
-    def _pointer(self, watch: Watch) -> Path:
+    def _pointer(self, watch: JobWatch) -> Path:
         return self._folder / f"{watch.folder.parent.name}-{watch.folder.name}"

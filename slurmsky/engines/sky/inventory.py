@@ -15,7 +15,7 @@ from typing import Any
 from ...model.cluster import NodeConfig
 from ...model.job import Node
 from ...model.states import NodeFlag, NodeState
-from .http import Client, Rejected
+from .api_client import Client, Rejected
 
 _GIB = 1024
 
@@ -193,10 +193,7 @@ def to_data(offers: Iterable[Offer]) -> list[dict[str, Any]]:
 
 def from_data(data: Iterable[Mapping[str, Any]]) -> list[Offer]:
     """Inverse of to_data."""
-    return [
-        Offer(**{**row, "gpus": tuple(map(tuple, row["gpus"])), "zones": tuple(row["zones"])})
-        for row in data
-    ]
+    return [Offer(**{**row, "gpus": tuple(map(tuple, row["gpus"])), "zones": tuple(row["zones"])}) for row in data]
 
 
 def _rows(value: Any) -> list[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...translate.explain import read_prices
-from .http import Client, Rejected
+from .api_client import Client, Rejected
 
 CLUSTERS_AT_ONCE = 100
 _LENGTH, _HASH = 25, 2  # of a cluster's name before its job's id; of the hash that ends a shortened one

@@ -18,22 +18,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...agent.cloud import submit_folder
+from ...agent.cloud.cloud_node import ENDED
+from ...agent.core.launch_codec import settings_of
 from ...model.allocation import Launch
-from ...node import files
-from ...node.cloudnode import ENDED
-from ...node.launches import settings_of
 from ..base import EngineError
-from . import certificates, letters, pyz
-from .watch import Record
+from . import certificates, inbox, node_program
+from .job_watch import Record
 
 REMOTE = "~/.slurmsky"
 KEPT = "~/.slurmsky-kept"  # where the site's bucket is mounted
 IGNORE_FILES = (".skyignore", ".slurmskyignore")
 MAX_FILES = 200_000
 # Where HOME itself is the submit folder, these are not the job's business.
-_PRIVATE = frozenset(
-    (".ssh", ".aws", ".gnupg", ".kube", ".config", ".cache", ".local", ".sky", ".azure", ".docker")
-)
+_PRIVATE = frozenset((".ssh", ".aws", ".gnupg", ".kube", ".config", ".cache", ".local", ".sky", ".azure", ".docker"))
 
 START = r"""#!/bin/sh
 # Started by SkyPilot on every node of a job: finds a Python and gives the node to slurmsky.
@@ -108,13 +106,13 @@ def pack(
     Raises EngineError when the submit folder is too large to travel.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    program = pyz.build(programs)
+    program = node_program.build(programs)
     certificates.make(folder / "tls", name)
     if launch.script is not None:
         _private(folder / "script", Path(launch.script).read_bytes())
     manifest = archive(
         Path(launch.submit_dir),
-        folder / "files.tar",
+        folder / "submit_folder.tar",
         upload_mib << 20,
         home=Path(launch.environment.get("HOME") or os.path.expanduser("~")),
         leave_out=folder.parents[1],
@@ -127,10 +125,10 @@ def pack(
         "host_prefix": name[:40],
         "environment": environment,
         "alone_s": alone_min * 60,
-        "letters": letters.settings(os.urandom(32), letter_ids),
+        "letters": inbox.settings(os.urandom(32), letter_ids),
         "files": {
-            "identity": files.identity(launch.submit_dir),
-            "archive": "files.tar",
+            "identity": submit_folder.identity(launch.submit_dir),
+            "archive": "submit_folder.tar",
             "return_bytes": return_mib << 20,
             "folders": _folders(launch),
             "bucket": f"{bucket.rstrip('/')}/{name}" if bucket else "",
@@ -173,9 +171,7 @@ def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank:
     (settings["ranks"][rank] if "ranks" in settings else settings["launch"])["restart_count"] = count
     if "elements" in settings:
         settings["elements"] = [
-            {**element, "restart_count": count}
-            for element in settings["elements"]
-            if element["job_id"] in unfinished
+            {**element, "restart_count": count} for element in settings["elements"] if element["job_id"] in unfinished
         ]
     _private(path, json.dumps(settings).encode())
 
@@ -217,16 +213,12 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
     def moved(path: str) -> str:
         return str(own) if Path(path).resolve() == shared else path
 
-    mounts = {
-        there: moved(here) if isinstance(here, str) else here for there, here in fields["file_mounts"].items()
-    }
+    mounts = {there: moved(here) if isinstance(here, str) else here for there, here in fields["file_mounts"].items()}
     paths = map(moved, fields["file_mounts_mapping"])
     return {"file_mounts": mounts, "file_mounts_mapping": {path: path for path in paths}}
 
 
-def archive(
-    folder: Path, target: Path, limit: int, home: Path, leave_out: Path
-) -> dict[str, tuple[int, int]]:
+def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path) -> dict[str, tuple[int, int]]:
     """Tar a folder's content; relative path of every regular file in it -> (size, mtime in ns)."""
     manifest: dict[str, tuple[int, int]] = {}
     total = 0

@@ -17,8 +17,9 @@ assert Path("first.out").read_text() == "cpus 2\nlast\n"
 assert Path("after.out").read_text() == "after\n"
 
 many = Slurm(array=range(3, 9, 3), output=f"many-{Slurm.JOB_ARRAY_ID}.out")
-base = Slurm(array=[3, 6], output="element-%a.out").sbatch("echo $SLURM_ARRAY_TASK_ID of $SLURM_ARRAY_TASK_COUNT",
-                                                           verbose=False)
+base = Slurm(array=[3, 6], output="element-%a.out").sbatch(
+    "echo $SLURM_ARRAY_TASK_ID of $SLURM_ARRAY_TASK_COUNT", verbose=False
+)
 reach(f"{base}_3", "COMPLETED")
 reach(f"{base}_6", "COMPLETED")
 assert [Path(f"element-{index}.out").read_text() for index in (3, 6)] == ["3 of 2\n", "6 of 2\n"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from thin_client import WAIT_S, Peer, Server, call, child_named, running, spawn_frame, until
 
-from slurmsky.node import wire
+from slurmsky.protocol import wire
 
 # Programs in the caller's terminal
 

@@ -11,7 +11,7 @@ import pytest
 from thin_client import Peer, Server, argv, call, resize
 
 from slurmsky import client, client_relay, paths
-from slurmsky.node import wire
+from slurmsky.protocol import wire
 
 # What the two sides agree on
 
@@ -57,7 +57,7 @@ def test_state_folder_is_that_of_paths(env: dict[str, str], monkeypatch: pytest.
 
 
 def test_request_carries_what_the_caller_has(serve: Callable[..., Server], tmp_path: Path) -> None:
-    got: list[wire.Request] = []
+    got: list[wire.CommandRequest] = []
 
     def play(peer: Peer) -> None:
         got.append(peer.request())
@@ -83,7 +83,7 @@ def test_request_carries_what_the_caller_has(serve: Callable[..., Server], tmp_p
 
 
 def test_request_says_what_is_a_terminal(serve: Callable[..., Server], tmp_path: Path) -> None:
-    got: list[wire.Request] = []
+    got: list[wire.CommandRequest] = []
 
     def play(peer: Peer) -> None:
         got.append(peer.request())
@@ -100,7 +100,7 @@ def test_request_says_what_is_a_terminal(serve: Callable[..., Server], tmp_path:
 
 
 def test_a_large_environment_and_argv_arrive(serve: Callable[..., Server], tmp_path: Path) -> None:
-    got: list[wire.Request] = []
+    got: list[wire.CommandRequest] = []
 
     def play(peer: Peer) -> None:
         got.append(peer.request())

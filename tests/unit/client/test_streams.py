@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from thin_client import WAIT_S, Peer, Server, argv, call, catches, until
 
-from slurmsky.node import wire
+from slurmsky.protocol import wire
 
 # Output
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from thin_client import WAIT_S, Peer, Server, argv, catches, child_named, resize, spawn_frame, until
 
-from slurmsky.node import wire
+from slurmsky.protocol import wire
 
 
 class OnTerminal:

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.commands import _accounted as accounted
-from slurmsky.controller import facts
-from slurmsky.controller.store import Store
+from slurmsky.commands.accounting import run_selection as accounted
+from slurmsky.controller.store.database import Store, accounting_index
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 from slurmsky.options.query import SacctQuery
-from slurmsky.report.spending import part_in
+from slurmsky.report.text.spending import part_in
 
 NOW = 100_000.0
 PERIODS = ((0.0, 200_000.0), (99_000.0, 99_500.0), (99_990.0, 100_010.0), (150_000.0, 160_000.0))
@@ -101,12 +100,14 @@ def test_sums_are_what_the_jobs_add_up_to(store: Store, jobs: list[Job], start: 
             more = (seconds > 0, seconds, job.num_nodes * seconds, memory * seconds, wait_in(job, start, end))
             expected[key] = [old + new for old, new in zip(expected[key], more, strict=True)]
             first[key] = min(first.get(key, job.submit_time), job.submit_time)
-    uses = store.uses(start, end, NOW, facts.ANY)
+    uses = store.uses(start, end, NOW, accounting_index.ANY)
     assert {(*use[:4], str(use.cpus)) for use in uses} == set(expected)
     for use in uses:
         key = (*use[:4], str(use.cpus))
         assert use[6:] == pytest.approx(tuple(expected[key])) and use.submitted == first[key]
-    some = store.uses(start, end, NOW, facts.among("user", ["ada"]) & facts.among("job_id", range(9)))
+    some = store.uses(
+        start, end, NOW, accounting_index.among("user", ["ada"]) & accounting_index.among("job_id", range(9))
+    )
     assert sum(use.ran for use in some) == sum(
         use_in(job, start, end) > 0 for job in jobs[:8] if job.user == "ada" and overlaps(job, start, end)
     )
@@ -123,7 +124,7 @@ def test_costs_are_what_the_jobs_add_up_to(store: Store, jobs: list[Job], start:
             key = (job.account, job.user, job.qos, job.partition)
             more = (1, hours, job.cost * part)
             expected[key] = [old + new for old, new in zip(expected[key], more, strict=True)]
-    found = {charge[:4]: list(charge[4:]) for charge in store.charges(start, end, NOW, facts.ANY)}
+    found = {charge[:4]: list(charge[4:]) for charge in store.charges(start, end, NOW, accounting_index.ANY)}
     assert found.keys() == expected.keys()
     for key, amounts in found.items():
         assert amounts == pytest.approx(expected[key])
@@ -138,7 +139,7 @@ def test_a_run_that_was_taken_back_counts_until_then(tmp_path: Path) -> None:
         run, restarts=1, submit_time=NOW - 20, eligible_time=NOW - 18, start_time=0.0, end_time=0.0, shares=[]
     )
     store.write([again], (), [run], {})
-    (use,) = store.uses(NOW - 1000, NOW + 1000, NOW, facts.ANY)
+    (use,) = store.uses(NOW - 1000, NOW + 1000, NOW, accounting_index.ANY)
     assert (use.ran, use.seconds, use.waited) == (1, 60.0, 10.0 + 18.0)
 
 
@@ -148,7 +149,7 @@ def test_what_is_committed_is_what_is_chosen_by(tmp_path: Path) -> None:
     job = Job(1, JobSpec(), "before", "ada", 1, 1, "g", "ada", "p", submit_time=5.0)
 
     def named(name: str, duplicates: bool = False) -> list[tuple[int, int]]:
-        return [run[:2] for run in store.runs(0, NOW, duplicates, facts.among("name", [name]))]
+        return [run[:2] for run in store.runs(0, NOW, duplicates, accounting_index.among("name", [name]))]
 
     store.write([job], (), (), {})
     assert named("before") == [(1, 0)]
@@ -160,7 +161,7 @@ def test_what_is_committed_is_what_is_chosen_by(tmp_path: Path) -> None:
     store.write([job], (), [earlier], {})
     assert named(ODD) == [(1, 1)] and named(ODD, duplicates=True) == [(1, 0), (1, 1)]
     store.charge([(1, 1, 4.5)])
-    assert [charge.dollars for charge in store.charges(0, NOW, NOW, facts.ANY)] == [4.5]
+    assert [charge.dollars for charge in store.charges(0, NOW, NOW, accounting_index.ANY)] == [4.5]
     store = Store(path)  # as after SIGKILL: the other one was never closed
     assert named(ODD) == [(1, 1)] and [run.finish for run in store.runs(0, NOW)] == [12.0]
 

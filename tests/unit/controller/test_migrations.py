@@ -6,8 +6,8 @@ import sqlite3
 from importlib import resources
 from pathlib import Path
 
-from slurmsky.controller.records import Managed
-from slurmsky.controller.store import Store
+from slurmsky.controller.store.database import Store
+from slurmsky.controller.store.record_codec import Managed
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState

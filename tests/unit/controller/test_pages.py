@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.controller.pages import IdleTime, Page, Pages, digest, program
-from slurmsky.controller.store import Run, Store
+from slurmsky.controller.store.accounting_cache import AccountingCache, CachePage, IdleTime, digest, program
+from slurmsky.controller.store.database import Run, Store
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.report.accounting import accounting_order
-from slurmsky.report.print_fields import Same
+from slurmsky.report.text.print_fields import Same
+from slurmsky.report.text.sacct_rows import accounting_order
 
 
 def made(job_id: int, submit: float, array: int = 0, task: int | None = None, restarts: int = 0) -> Job:
@@ -23,9 +23,9 @@ def made(job_id: int, submit: float, array: int = 0, task: int | None = None, re
                end_time=submit + 9, array_job_id=array, array_task_id=task, restarts=restarts)  # fmt: skip
 
 
-def paged(*names: str) -> Page:
+def paged(*names: str) -> CachePage:
     """A page of two runs with two rows and one."""
-    return Page.of([(1, 0), (2, 3)], [2, 1], {name: [f"{name}{row}" for row in range(3)] for name in names})
+    return CachePage.of([(1, 0), (2, 3)], [2, 1], {name: [f"{name}{row}" for row in range(3)] for name in names})
 
 
 def test_any_cell_comes_back() -> None:
@@ -35,9 +35,9 @@ def test_any_cell_comes_back() -> None:
         "empty": [""] * 4,
     }  # fmt: skip
     runs = [(7, 0), (7, 1), (9, 0)]
-    page = Page.read(Page.of(runs, [2, 0, 2], columns).written())
+    page = CachePage.read(CachePage.of(runs, [2, 0, 2], columns).written())
     assert page.has(columns) and not page.has(["plain", "other"])
-    page = Page.read(page.with_columns({"other": ["1", "2", "3", "4"]}).written())
+    page = CachePage.read(page.with_columns({"other": ["1", "2", "3", "4"]}).written())
 
     def cells(name: str, rows: list[int] | None = None) -> list[str | None]:
         found = page.cells(name, rows)
@@ -52,7 +52,7 @@ def test_any_cell_comes_back() -> None:
 
 
 def test_pages_are_bounded(tmp_path: Path) -> None:
-    pages = Pages(Store(tmp_path / "queue.db"), "cluster", room=4 * 700)
+    pages = AccountingCache(Store(tmp_path / "queue.db"), "cluster", room=4 * 700)
     words = pages.words("asked")
     for number in range(200):
         pages.put(number, words, paged("name"))
@@ -67,10 +67,10 @@ def test_pages_are_bounded(tmp_path: Path) -> None:
 
 def test_pages_are_of_a_program_and_a_cluster(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
-    words = Pages(store, "cluster").words("asked")
-    assert Pages(store, "cluster").words("asked") == words != Pages(store, "other").words("asked")
-    assert any(path.endswith("report/accounting.py") for path, _, _ in program())
-    assert any(path.endswith("commands/_past.py") for path, _, _ in program())
+    words = AccountingCache(store, "cluster").words("asked")
+    assert AccountingCache(store, "cluster").words("asked") == words != AccountingCache(store, "other").words("asked")
+    assert any(path.endswith("report/text/sacct_rows.py") for path, _, _ in program())
+    assert any(path.endswith("commands/accounting/cached_rows.py") for path, _, _ in program())
 
 
 @pytest.mark.parametrize("how", ["job", "step", "superseded", "cost"])
@@ -81,9 +81,9 @@ def test_a_page_goes_with_what_is_committed(tmp_path: Path, how: str) -> None:
     store.write([job, neighbour, other], (), (), {})
     words, numbers = digest("words"), [Store.page_of(one.job_id) for one in (job, other)]
     for number in numbers:
-        Pages(store, "").put(number, words, paged("name"))
+        AccountingCache(store, "").put(number, words, paged("name"))
     store = Store(path)  # the other one was never closed, as after SIGKILL
-    pages, edition = Pages(store, ""), store.edition(numbers[0])
+    pages, edition = AccountingCache(store, ""), store.edition(numbers[0])
     assert store.printed(words) == set(numbers) and pages.get(numbers[0], words) is not None
     if how == "job":
         store.write([neighbour], (), (), {})

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from slurmsky.controller.book import Book
-from slurmsky.controller.errors import SlurmError
-from slurmsky.controller.policy import RUNNING, SIZES, SUBMITTED, WALL
-from slurmsky.controller.scheduling import Scheduler
-from slurmsky.controller.store import Store
-from slurmsky.controller.submit import Payload, Submitter, admit
+from slurmsky.controller.jobs.job_table import JobTable
+from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
+from slurmsky.controller.schedule.limit_policy import RUNNING, SIZES, SUBMITTED, WALL
+from slurmsky.controller.schedule.scheduler import Scheduler
+from slurmsky.controller.slurm_errors import SlurmError
+from slurmsky.controller.store.database import Store
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.report.tables import table
+from slurmsky.report.fields.field_tables import table
 from slurmsky.site import load
 
 SITE = """cluster = "mov"
@@ -129,7 +129,7 @@ class World:
     def __init__(self, folder: Path, site: str = SITE) -> None:
         self.folder = folder
         self.store = Store(folder / "queue.db")
-        self.book = Book(load(site, "site.toml").cluster, self.store, lambda: 1_000_000.0)
+        self.book = JobTable(load(site, "site.toml").cluster, self.store, lambda: 1_000_000.0)
         self.scheduler = Scheduler(self.book)
 
     def submit(self, uid: int = 1000, user: str = "ada", groups: str = "ada", **fields: Any) -> Job:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.controller.demand import demand_of
-from slurmsky.controller.errors import Errno, SlurmError
-from slurmsky.controller.reservations import Reservations, _next
-from slurmsky.controller.resources import NodeUse, place
-from slurmsky.controller.store import Store
+from slurmsky.controller.schedule.advance_reservations import Reservations, _next
+from slurmsky.controller.schedule.demand import demand_of
+from slurmsky.controller.schedule.resources import NodeUse, place
+from slurmsky.controller.slurm_errors import Errno, SlurmError
+from slurmsky.controller.store.database import Store
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from slurmsky.model.job import Job

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from slurmsky.controller.book import Book
-from slurmsky.controller.errors import SlurmError
-from slurmsky.controller.scheduling import Plan, Scheduler
-from slurmsky.controller.store import Store
-from slurmsky.controller.submit import Payload, Submitter, admit
+from slurmsky.controller.jobs.job_table import JobTable
+from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
+from slurmsky.controller.schedule.scheduler import Plan, Scheduler
+from slurmsky.controller.slurm_errors import SlurmError
+from slurmsky.controller.store.database import Store
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState, NodeFlag
@@ -53,14 +53,19 @@ class World:
         self.now = 1_000_000.0
         self.folder = folder
         self.store = Store(folder / "queue.db")
-        self.book = Book(load(SITE, "site.toml").cluster, self.store, lambda: self.now)
+        self.book = JobTable(load(SITE, "site.toml").cluster, self.store, lambda: self.now)
         self.scheduler = Scheduler(self.book)
 
     def submit(self, *specs: JobSpec, **fields: Any) -> Job:
         wanted = specs or (JobSpec(**fields),)
         payload = Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {})
-        return admit(self.book, [replace(spec, job_name=spec.job_name or "x") for spec in wanted], payload, WHO,
-                     self.folder / "jobs")
+        return admit(
+            self.book,
+            [replace(spec, job_name=spec.job_name or "x") for spec in wanted],
+            payload,
+            WHO,
+            self.folder / "jobs",
+        )
 
     def pass_(self) -> Plan:
         plan = self.scheduler.run()
@@ -85,7 +90,7 @@ class World:
         self.book.flush()
         self.store.close()
         self.store = Store(self.folder / "queue.db")
-        self.book = Book(self.book.cluster, self.store, lambda: self.now)
+        self.book = JobTable(self.book.cluster, self.store, lambda: self.now)
         self.scheduler = Scheduler(self.book)
 
 
@@ -200,8 +205,9 @@ def test_why_a_job_waits(world: World, fields: dict[str, Any], reason: str) -> N
     world.book.nodes["n4"].flags |= NodeFlag.DRAIN
     world.book.refresh_node(world.book.nodes["n4"])
     world.pass_()
-    text = {name: value.format(first=first.job_id) if isinstance(value, str) else value
-            for name, value in fields.items()}
+    text = {
+        name: value.format(first=first.job_id) if isinstance(value, str) else value for name, value in fields.items()
+    }
     job = world.submit(**text)
     world.pass_()
     assert (job.state, job.reason) == (JobState.PENDING, reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slurmsky.controller.store import Store
+from slurmsky.controller.store.database import Store
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 

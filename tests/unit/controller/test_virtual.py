@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from slurmsky.controller import virtual
-from slurmsky.controller.book import Book
-from slurmsky.controller.errors import SlurmError
-from slurmsky.controller.scheduling import Scheduler
-from slurmsky.controller.store import Store
-from slurmsky.controller.submit import Payload, Submitter, admit
+from slurmsky.controller.jobs.job_table import JobTable
+from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
+from slurmsky.controller.schedule.scheduler import Scheduler
+from slurmsky.controller.slurm_errors import SlurmError
+from slurmsky.controller.store.database import Store
 from slurmsky.model.allocation import share_from_dict, share_to_dict
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
@@ -33,7 +33,7 @@ class World:
 
     def start(self) -> None:
         """A new controller over the same store."""
-        self.book = Book(self.site.cluster, Store(self.folder / "queue.db"), lambda: self.now)
+        self.book = JobTable(self.site.cluster, Store(self.folder / "queue.db"), lambda: self.now)
         self.scheduler = Scheduler(self.book)
 
     def submit(self, *specs: JobSpec, **fields: Any) -> Job:
@@ -201,7 +201,8 @@ def test_unknown_partitions_by_the_site_file(tmp_path: Path) -> None:
 def test_the_note_of_a_job_without_its_gpus(world: World) -> None:
     fit = world.scheduler.fit(HEADER)
     assert virtual.note([fit], world.site.cluster.nodes[0], 7) == (
-        "this machine has 2 CPUs, 15 GiB of memory and no GPU: job 7 runs on 2 virtual nodes that share them")
+        "this machine has 2 CPUs, 15 GiB of memory and no GPU: job 7 runs on 2 virtual nodes that share them"
+    )
 
 
 def test_a_job_that_can_never_start_is_known_at_submit(tmp_path: Path) -> None:

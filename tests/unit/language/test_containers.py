@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsky.language import containers
-from slurmsky.language.containers import ContainerError, Mount
+from slurmsky.language import image_names
+from slurmsky.language.image_names import ContainerError, Mount
 from slurmsky.translate.images import of_steps
 from slurmsky.translate.notes import Refused
 from slurmsky.translate.task import docker_image
@@ -44,19 +44,19 @@ def test_files_are_no_image_id(text: str) -> None:
     ],
 )
 def test_mounts(text: str, mounts: tuple[Mount, ...]) -> None:
-    assert containers.mounts(text) == mounts
+    assert image_names.mounts(text) == mounts
 
 
 @pytest.mark.parametrize("text", ["", ":/b", "/a:", "a:/b", "/a:b", "/a,,/b"])
 def test_no_mounts(text: str) -> None:
     with pytest.raises(ContainerError):
-        containers.mounts(text)
+        image_names.mounts(text)
 
 
 @pytest.mark.parametrize("text", ["../up", "..", "a/b", "", ":create", "a:sometimes"])
 def test_no_names(text: str) -> None:
     with pytest.raises(ContainerError):
-        containers.name(text)
+        image_names.name(text)
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,7 @@ def test_every_grammar_has_its_line_on_the_map() -> None:
 
 
 def test_every_grammar_is_used() -> None:
-    source = "".join(
-        path.read_text(encoding="utf-8") for path in Path(slurmsky.language.__path__[0]).glob("*.py")
-    )
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(slurmsky.language.__path__[0]).glob("*.py"))
     assert [name for name in GRAMMARS if f'"{name}"' not in source] == []
 
 

@@ -28,16 +28,13 @@ from slurmsky.language import (
     taskcounts,
     userlist,
 )
-from slurmsky.language.errors import LanguageError
+from slurmsky.language.syntax_errors import LanguageError
 
 Parse = Callable[[str], Any]
 
 
 def table(parse: Parse, *rows: tuple[str, str]) -> list[Any]:
-    return [
-        pytest.param(parse, text, shown, id=f"{parse.__module__.split('.')[-1]}-{text}")
-        for text, shown in rows
-    ]
+    return [pytest.param(parse, text, shown, id=f"{parse.__module__.split('.')[-1]}-{text}") for text, shown in rows]
 
 
 def shown_mib(text: str) -> str:
@@ -150,9 +147,7 @@ def shown_depend(text: str) -> str:
             ),
             *(("gres/gpu:2,tmp:1k", "gpu:2,tmp:1024"), ("gpu:h100:4(S:0-1)", "gpu:h100:4(S:0-1)")),
         ),
-        *table(
-            shown_gpus, ("4", "gpu:4"), ("a100:2", "gpu:a100:2"), ("abc", "gpu:abc:1"), ("gpu:1", "gpu:gpu:1")
-        ),
+        *table(shown_gpus, ("4", "gpu:4"), ("a100:2", "gpu:a100:2"), ("abc", "gpu:abc:1"), ("gpu:1", "gpu:gpu:1")),
         *table(
             jobids.parse,
             *(("1", "1"), ("1_2", "1_2"), ("1_[1-3,5%2]", "1_[1-3,5%2]"), ("1_*", "1_*"), ("1+1", "1+1")),
@@ -251,14 +246,9 @@ def test_taken(parse: Parse, text: str, shown: str) -> None:
         ),
         *table(
             signalspec.parse,
-            *(
-                (text, "")
-                for text in ("0", "X:USR1", "USR1@99999", "B:", "B:@60", "@60", "", "bogus", "65536")
-            ),
+            *((text, "") for text in ("0", "X:USR1", "USR1@99999", "B:", "B:@60", "@60", "", "bogus", "65536")),
         ),
-        *table(
-            signalspec.parse_signal, ("0", "Unknown job signal: 0"), ("bogus", "Unknown job signal: bogus")
-        ),
+        *table(signalspec.parse_signal, ("0", "Unknown job signal: 0"), ("bogus", "Unknown job signal: bogus")),
         *table(mailtype.parse, ("bogus", ""), ("", "")),
         *table(
             distribution.parse,
@@ -269,9 +259,7 @@ def test_taken(parse: Parse, text: str, shown: str) -> None:
             ("plane=x", "Invalid plane size or size not specified"),
         ),
         *table(licenses.parse, ("a:b", ""), ("a b", ""), ("a|b,c", ""), ("a:-1", "")),
-        *table(
-            constraint.parse, *((text, "") for text in ("", "a&", "&a", "[a", "a]", "a b", "((a))", "a*0"))
-        ),
+        *table(constraint.parse, *((text, "") for text in ("", "a&", "&a", "[a", "a]", "a b", "((a))", "a*0"))),
         *table(gres.parse, ("gpu:", ""), ("gpu:a:b:c", ""), ("gpu:99999999999999999999", "")),
         *table(gres.parse_tres, ("cpu", ""), ("cpu=x", "")),
         *table(
@@ -294,10 +282,7 @@ def test_taken(parse: Parse, text: str, shown: str) -> None:
         ),
         *table(
             acctgfreq.parse,
-            *(
-                (text, f"Invalid --acctg-freq specification: {text}")
-                for text in ("x", "task=x", "task=", "-1")
-            ),
+            *((text, f"Invalid --acctg-freq specification: {text}") for text in ("x", "task=x", "task=", "-1")),
             ("task=30,bogus=1", "Invalid --acctg-freq specification: bogus=1"),
         ),
         *table(

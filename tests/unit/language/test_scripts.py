@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsky.language import directives, exportspec, filename, foreign, formats, modulelines, multiprog
+from slurmsky.language import directives, exportspec, filename, formats, modulelines, multiprog, other_schedulers
 from slurmsky.language.directives import BadLine, ScriptError
 from slurmsky.language.filename import FilenameValues
 from slurmsky.language.multiprog import MultiProgError
@@ -108,17 +108,13 @@ def test_het_components() -> None:
     assert words_of("#!/bin/sh\n#SBATCH -n1\n#SBATCH hetjob -n3\n") == [["-n1"], []]
     packed = directives.parse(b"#!/bin/sh\n#SBATCH packjob\n")
     assert packed.components == ((), ())
-    assert packed.warnings == (
-        'the "packjob" component separator is being deprecated. Please, use "hetjob" instead.',
-    )
+    assert packed.warnings == ('the "packjob" component separator is being deprecated. Please, use "hetjob" instead.',)
 
 
 def test_the_old_word_is_taken_with_one_complaint() -> None:
     found = directives.parse(b"#!/bin/sh\n#SLURM -n1\n#SLURM -N1\n")
     assert [word.text for word in found.components[0]] == ["-n1", "-N1"]
-    assert found.errors == (
-        "Change from #SLURM to #SBATCH in your script and verify the options are valid in sbatch",
-    )
+    assert found.errors == ("Change from #SLURM to #SBATCH in your script and verify the options are valid in sbatch",)
 
 
 def test_bytes_that_are_no_text_come_through() -> None:
@@ -152,7 +148,7 @@ def test_bytes_that_are_no_text_come_through() -> None:
 def test_foreign_directives(lines: str, words: str | None) -> None:
     if words is None:
         words = "--mail-type=BEGIN,END,FAIL --mail-user=me@x --partition=batch --account=acc --array=1-3"
-    assert " ".join(foreign.parse(f"#!/bin/sh\n{lines}\n".encode()).words) == words
+    assert " ".join(other_schedulers.parse(f"#!/bin/sh\n{lines}\n".encode()).words) == words
 
 
 @pytest.mark.parametrize(
@@ -165,8 +161,8 @@ def test_foreign_directives(lines: str, words: str | None) -> None:
     ],
 )
 def test_foreign_directives_refused(line: str, message: str) -> None:
-    with pytest.raises(foreign.BadForeign) as caught:
-        foreign.parse(f"#!/bin/sh\n{line}\n".encode())
+    with pytest.raises(other_schedulers.BadForeign) as caught:
+        other_schedulers.parse(f"#!/bin/sh\n{line}\n".encode())
     assert caught.value.lines == (message,)
 
 
@@ -296,11 +292,7 @@ def test_what_srun_makes_of_a_file_option(pattern: str, kind: str) -> None:
 
 
 def test_one_file_for_each_of_what() -> None:
-    assert (
-        filename.is_per_task("o.%3t")
-        and not filename.is_per_task("o.%%t")
-        and not filename.is_per_task(r"\%t")
-    )
+    assert filename.is_per_task("o.%3t") and not filename.is_per_task("o.%%t") and not filename.is_per_task(r"\%t")
     assert filename.is_per_node("%N") and filename.is_per_node("%2n") and not filename.is_per_node("%j")
 
 
@@ -321,9 +313,7 @@ def test_one_file_for_each_of_what() -> None:
     ],
 )
 def test_short_formats(text: str, columns: list[object]) -> None:
-    found = [
-        c if isinstance(c, str) else (c.name, c.width, c.right, c.suffix) for c in formats.parse_short(text)
-    ]
+    found = [c if isinstance(c, str) else (c.name, c.width, c.right, c.suffix) for c in formats.parse_short(text)]
     assert found == columns
 
 

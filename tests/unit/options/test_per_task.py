@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from slurmsky.controller.demand import demand_of
+from slurmsky.controller.schedule.demand import demand_of
 from slurmsky.options import submit
-from slurmsky.options.devices import settled
-from slurmsky.options.errors import CommandError
+from slurmsky.options.device_counts import settled
 from slurmsky.options.submit import ScriptText
-from slurmsky.options.values import Context
+from slurmsky.options.usage_errors import CommandError
+from slurmsky.options.values import ReadContext
 
 
 def spec_of(*argv: str) -> Any:
     script = ScriptText("/home/user/s.sh", b"#!/bin/sh\n")
-    return submit.parse_sbatch((*argv, "s.sh"), script, Context()).components[0]
+    return submit.parse_sbatch((*argv, "s.sh"), script, ReadContext()).components[0]
 
 
 def step_of(*argv: str, **env: str) -> Any:
-    return submit.parse_srun((*argv, "true"), Context(env=env)).step.job
+    return submit.parse_srun((*argv, "true"), ReadContext(env=env)).step.job
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,7 @@ def test_licences_of_all_tasks() -> None:
         (("-n6", "--ntasks-per-gpu=3"), 6, None, None, None),
     ],
 )
-def test_counts_that_follow(
-    argv: tuple[str, ...], tasks: int, tasks_per_node: int, least: int, most: int
-) -> None:
+def test_counts_that_follow(argv: tuple[str, ...], tasks: int, tasks_per_node: int, least: int, most: int) -> None:
     numbers = settled(spec_of(*argv)).numbers
     assert (numbers.tasks, numbers.tasks_per_node, numbers.least, numbers.most) == (tasks, tasks_per_node, least, most)
 

@@ -9,11 +9,11 @@ import pytest
 
 from slurmsky.language.arrayspec import ArraySpec
 from slurmsky.options import help, query
-from slurmsky.options.errors import CommandError, Printed
 from slurmsky.options.query import JobId, Query
-from slurmsky.options.values import Context
+from slurmsky.options.usage_errors import CommandError, Printed
+from slurmsky.options.values import ReadContext
 
-HERE = Context(now=1_800_000_000, cwd="/", find_user=lambda name: {"root": 0}.get(name))
+HERE = ReadContext(now=1_800_000_000, cwd="/", find_user=lambda name: {"root": 0}.get(name))
 
 
 def ask(command: str, *argv: str, **env: str) -> Any:
@@ -180,10 +180,7 @@ def test_request(command: str, argv: tuple[str, ...], env: dict[str, str], expec
         (
             "sinfo",
             ("-O", "nodes", "-l"),
-            (
-                "sinfo: fatal: Options -o(--format) and -l(--long) are mutually exclusive. "
-                "Please remove one and retry.",
-            ),
+            ("sinfo: fatal: Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry.",),
         ),
         ("sacct", ("-j", "1_x"), ("sacct: fatal: Bad job array element specified: 1",)),
         ("sacct", ("-j", "1.-1"), ("sacct: fatal: Bad step specified: 1",)),
@@ -217,9 +214,7 @@ def test_filters_alone_choose_jobs() -> None:
     assert not ask("scancel", "5").filtered
 
 
-@pytest.mark.parametrize(
-    "command", ["squeue", "scancel", "sinfo", "sacct", "scontrol", "sattach", "sbcast", "sstat"]
-)
+@pytest.mark.parametrize("command", ["squeue", "scancel", "sinfo", "sacct", "scontrol", "sattach", "sbcast", "sstat"])
 def test_version_and_help(command: str) -> None:
     for option in ("--help", "--version"):
         fault = refusal(command, option)
@@ -247,9 +242,11 @@ def test_lists_of_fields_and_states() -> None:
 
 def test_lists_of_sacct_and_sstat_add_up() -> None:
     """Every -j and -o adds to those before, as submitit counts on; a command line's -o replaces SACCT_FORMAT."""
-    found = query.parse_sacct(["-j", "7", "-o", "jobid", "-j", "9_2", "-o", "state", "-s", "R", "-s", "PD"],
-                        Context(env={"SACCT_FORMAT": "user"}))
+    found = query.parse_sacct(
+        ["-j", "7", "-o", "jobid", "-j", "9_2", "-o", "state", "-s", "R", "-s", "PD"],
+        ReadContext(env={"SACCT_FORMAT": "user"}),
+    )
     assert [str(job) for job in found.jobs] == ["7", "9_2"]
     assert found.format == "jobid,state"
     assert found.states == ("RUNNING", "PENDING")
-    assert [str(job) for job in query.parse_sstat(["-j", "7", "-j", "8.0"], Context()).jobs] == ["7", "8.0"]
+    assert [str(job) for job in query.parse_sstat(["-j", "7", "-j", "8.0"], ReadContext()).jobs] == ["7", "8.0"]

@@ -15,14 +15,18 @@ PACKAGE = Path(__file__).resolve().parents[3] / "slurmsky"
 
 #: Modules that do the rest of a command, beyond commands/NAME.py and what every query uses.
 ALSO = {
-    "sacct": ("commands/_accounted.py", "commands/_past.py"),
-    "scontrol": ("commands/_show.py", "commands/_verbs.py", "commands/_update.py"),
-    "sattach": ("node/sattach.py",),
-    "sbcast": ("node/sbcast.py",),
-    "sstat": ("node/sstat.py", "report/stats.py"),
-    **dict.fromkeys(("sacctmgr", "sdiag", "sshare"), ("commands/_documents.py",)),
+    "sacct": ("commands/accounting/run_selection.py", "commands/accounting/cached_rows.py"),
+    "scontrol": (
+        "commands/scontrol/show_verbs.py",
+        "commands/scontrol/job_verbs.py",
+        "commands/scontrol/update_jobs.py",
+    ),
+    "sattach": ("agent/srun/attach_session.py",),
+    "sbcast": ("agent/srun/file_bcast.py",),
+    "sstat": ("agent/srun/step_stats.py", "report/text/sstat_rows.py"),
+    **dict.fromkeys(("sacctmgr", "sdiag", "sshare"), ("commands/common/data_output.py",)),
 }
-SHARED = ("commands/_report.py", "commands/_command.py")
+SHARED = ("commands/common/report_settings.py", "commands/common/command_errors.py")
 #: What the parser itself answers or acts on: help pages, and what decides how the rest is read.
 IN_THE_PARSER = {"help", "usage", "version", "autocomplete", "ignore-pbs"}
 #: Fields of a submission that the option parser turns into others, or that are taken from these: field -> the other.
@@ -65,7 +69,7 @@ def submit_words() -> frozenset[str]:
     modules = (path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
     return frozenset().union(
         *(words_of(name) for name in modules
-          if not name.startswith(("options/", "model/")) and name not in ("translate/fates.py", "translate/explain.py"))
+          if not name.startswith(("options/", "model/")) and name not in ("translate/option_support.py", "translate/explain.py"))
     )  # fmt: skip
 
 

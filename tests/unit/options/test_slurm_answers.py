@@ -14,8 +14,8 @@ import pytest
 from recorded_tables import read_table
 
 from slurmsky.options import query, script, submit
-from slurmsky.options.errors import CommandError, Printed
-from slurmsky.options.values import Context
+from slurmsky.options.usage_errors import CommandError, Printed
+from slurmsky.options.values import ReadContext
 
 NOW = datetime(2026, 11, 21, 6, 20, 10, tzinfo=timezone.utc).timestamp()
 PARSERS = {
@@ -76,7 +76,7 @@ LATER = (
 LATER_COMMANDS = ("scontrol",)  # its words are read by the command itself
 
 
-def context(command: str, row: dict[str, str], uid: int = 0) -> Context:
+def context(command: str, row: dict[str, str], uid: int = 0) -> ReadContext:
     environment = dict(pair.split("=", 1) for pair in shlex.split(row.get("env", "")))
 
     def read_file(path: str) -> bytes:
@@ -84,7 +84,7 @@ def context(command: str, row: dict[str, str], uid: int = 0) -> Context:
             raise FileNotFoundError(2, "No such file or directory", path)
         return b""
 
-    return Context(
+    return ReadContext(
         now=NOW,
         timezone=timezone.utc,
         cwd="/home/user",
@@ -102,7 +102,7 @@ def text_of(row: dict[str, str]) -> bytes:
     return b"#!/bin/sh\n:\n" if body == "(valid 2-line script)" else body.encode()
 
 
-def sbatch(argv: list[str], row: dict[str, str], ctx: Context) -> submit.Submission:
+def sbatch(argv: list[str], row: dict[str, str], ctx: ReadContext) -> submit.Submission:
     choice = submit.find_script(argv, ctx)
     if choice.wrap is not None:
         return submit.parse_sbatch(argv, None, ctx)
@@ -146,8 +146,6 @@ def test_bad_input(row: dict[str, str]) -> None:
         assert str(fault.exit_code) == row["exit_code"]
 
 
-@pytest.mark.parametrize(
-    "row", ACCEPTED, ids=[f"{number}-{row['argv']}" for number, row in enumerate(ACCEPTED)]
-)
+@pytest.mark.parametrize("row", ACCEPTED, ids=[f"{number}-{row['argv']}" for number, row in enumerate(ACCEPTED)])
 def test_accepted_input(row: dict[str, str]) -> None:
     assert (run(row) is None) == (row["argv"] not in REFUSED)

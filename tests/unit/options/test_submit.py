@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.options import query, submit, table
-from slurmsky.options.errors import CommandError, Printed
 from slurmsky.options.submit import ScriptText, StepRequest, Submission
 from slurmsky.options.table import SiteOption
-from slurmsky.options.values import Context
+from slurmsky.options.usage_errors import CommandError, Printed
+from slurmsky.options.values import ReadContext
 
-HERE = Context(now=1_800_000_000, cwd="/home/user")
+HERE = ReadContext(now=1_800_000_000, cwd="/home/user")
 
 
-def around(env: dict[str, str], **more: Any) -> Context:
+def around(env: dict[str, str], **more: Any) -> ReadContext:
     return dataclasses.replace(HERE, env=env, **more)
 
 
@@ -123,9 +123,7 @@ def test_fields(argv: tuple[str, ...], script: str, env: dict[str, str], expecte
         assert refusal(*argv)[0] == f"sbatch: unrecognized option '{argv[0]}'"
         return
     found = fields(sbatch(*argv, script=script, **env).components[0])
-    assert {
-        name: list(value) if isinstance(value, tuple) else value for name, value in found.items()
-    } == expected
+    assert {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()} == expected
 
 
 def test_het_components_take_over_what_does_not_reset() -> None:
@@ -135,8 +133,7 @@ def test_het_components_take_over_what_does_not_reset() -> None:
         "-t6",
         ":",
         "-n5",
-        script="#SBATCH -J one -n2\n#SBATCH hetjob\n#SBATCH -N2\n"
-        "#SBATCH hetjob\n#SBATCH -c2\n#SBATCH hetjob\n",
+        script="#SBATCH -J one -n2\n#SBATCH hetjob\n#SBATCH -N2\n#SBATCH hetjob\n#SBATCH -c2\n#SBATCH hetjob\n",
     )
     assert [fields(spec) for spec in request.components] == [
         {"job_name": "one", "ntasks": 4, "time_limit_min": 6},
@@ -147,9 +144,7 @@ def test_het_components_take_over_what_does_not_reset() -> None:
 
 
 def test_het_script_alone() -> None:
-    script = (
-        "#SBATCH -J one -n2 -c3 --mem=7 --comment=c -t4 --nice=3 --no-requeue\n#SBATCH hetjob\n#SBATCH -N2\n"
-    )
+    script = "#SBATCH -J one -n2 -c3 --mem=7 --comment=c -t4 --nice=3 --no-requeue\n#SBATCH hetjob\n#SBATCH -N2\n"
     kept = {"job_name": "one", "mem_mib": 7, "comment": "c", "time_limit_min": 4, "nice": 3, "requeue": False}
     assert [fields(spec) for spec in sbatch(script=script).components] == [
         {**kept, "ntasks": 2, "cpus_per_task": 3},
@@ -169,9 +164,7 @@ def test_colons_behind_the_script_are_dropped() -> None:
 
 
 def test_arrays_have_no_components() -> None:
-    assert refusal("-a", "1-3", ":") == (
-        "sbatch: error: Batch job submission failed: Invalid job array specification",
-    )
+    assert refusal("-a", "1-3", ":") == ("sbatch: error: Batch job submission failed: Invalid job array specification",)
 
 
 def test_fewer_tasks_than_nodes() -> None:
@@ -264,8 +257,7 @@ def test_fewer_tasks_than_nodes() -> None:
         (
             ("-m", "arbitrary"),
             {},
-            "error: With Arbitrary distribution you need to specify a nodelist or hostfile "
-            "with the -w option",
+            "error: With Arbitrary distribution you need to specify a nodelist or hostfile with the -w option",
         ),
         (
             ("-m", "plane=4", "-N2", "-n2"),
@@ -275,8 +267,7 @@ def test_fewer_tasks_than_nodes() -> None:
         (
             ("-t", "10", "--time-min=20"),
             {},
-            "error: Batch job submission failed: Invalid time-min specification "
-            "(exceeds job's time or other limits)",
+            "error: Batch job submission failed: Invalid time-min specification (exceeds job's time or other limits)",
         ),
         (
             ("-n", "9999999999999999999"),
@@ -303,8 +294,7 @@ def test_the_script_counts_as_typed_for_exclusions() -> None:
 def test_warnings_stand_before_a_later_refusal() -> None:
     """sbatch prints each as it meets it."""
     assert refusal("-n1", "-N2", "-d", "bogus", script="#SLURM -H\n") == (
-        "sbatch: error: Change from #SLURM to #SBATCH in your script and verify the options are valid "
-        "in sbatch",
+        "sbatch: error: Change from #SLURM to #SBATCH in your script and verify the options are valid in sbatch",
         "sbatch: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",
         "sbatch: error: Batch job submission failed: Job dependency problem",
     )
@@ -331,9 +321,7 @@ def test_wrap() -> None:
     request = submit.parse_sbatch(["--wrap", "#SBATCH -n3\necho"], None, HERE)
     assert (request.wrap, request.script_path) == ("#SBATCH -n3\necho", None)
     assert fields(request.components[0]) == {"job_name": "wrap", "wrap": "#SBATCH -n3\necho"}
-    assert submit.wrap_script("true").startswith(
-        b"#!/bin/sh\n# This script was created by sbatch --wrap.\n\ntrue"
-    )
+    assert submit.wrap_script("true").startswith(b"#!/bin/sh\n# This script was created by sbatch --wrap.\n\ntrue")
 
 
 def test_name_of_a_script_from_standard_input() -> None:
@@ -367,9 +355,7 @@ def test_node_files() -> None:
     request = submit.parse_sbatch(["-F", "hosts", "s"], text, ctx)
     assert request.components[0].nodelist == "n[1-3,3]"
     assert (
-        submit.parse_sbatch(["-x", "./hosts", "s"], text, around({}, read_file=lambda _: b"n1\n"))
-        .components[0]
-        .exclude
+        submit.parse_sbatch(["-x", "./hosts", "s"], text, around({}, read_file=lambda _: b"n1\n")).components[0].exclude
         == "n1"
     )
     with pytest.raises(CommandError) as caught:
@@ -500,14 +486,11 @@ def test_salloc() -> None:
 # ---------------------------------------------------------------- any input
 
 WORDS = st.one_of(
-    st.sampled_from(
-        [f"--{option.long}" for command in table.COMMANDS for option in table.load(command).options]
-    ),
+    st.sampled_from([f"--{option.long}" for command in table.COMMANDS for option in table.load(command).options]),
     st.builds(
         lambda option, text: f"--{option.long}={text}",
         st.sampled_from([o for command in table.COMMANDS for o in table.load(command).options if o.long]),
-        st.text(max_size=6)
-        | st.sampled_from(["1", "0", "-1", "1-2", "n[1-3]", "1:2", "gpu:1", "now", "x,y", ""]),
+        st.text(max_size=6) | st.sampled_from(["1", "0", "-1", "1-2", "n[1-3]", "1:2", "gpu:1", "now", "x,y", ""]),
     ),
     st.text(max_size=5),
     st.sampled_from([":", "--", "-", "1", "s.sh"]),
@@ -532,9 +515,7 @@ def test_any_command_line_is_a_request_or_a_refusal(command: str, argv: list[str
 @settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(
-        st.sampled_from(
-            sorted({name for c in table.COMMANDS for o in table.load(c).options for name in o.env})
-        ),
+        st.sampled_from(sorted({name for c in table.COMMANDS for o in table.load(c).options for name in o.env})),
         st.text(max_size=6),
         max_size=4,
     ),

@@ -12,16 +12,16 @@ from slurmsky.model.cluster import ClusterConfig, NodeConfig
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.report.context import Context
-from slurmsky.report.text import Clock
+from slurmsky.report.report_context import ReportContext
+from slurmsky.report.text.units import Clock
 
 NOW = 1795262400.0  # 2026-11-21 12:00 UTC
 CLUSTER = ClusterConfig(name="lab", nodes=tuple(NodeConfig(f"n{i}", cpus=8, memory_mib=4000) for i in (1, 2)))
 
 
 @pytest.fixture
-def context() -> Context:
-    return Context(Clock(NOW, timezone.utc), CLUSTER)
+def context() -> ReportContext:
+    return ReportContext(Clock(NOW, timezone.utc), CLUSTER)
 
 
 def a_job(job_id: int = 7, **fields: Any) -> Job:

@@ -17,14 +17,14 @@ from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.page import charts, document, words
-from slurmsky.page.curves import Curve
-from slurmsky.page.group import group_page, sum_of
+from slurmsky.page import charts, page_frame, quantities
+from slurmsky.page.group_page import group_page, sum_of
 from slurmsky.page.html import Html, el, join, text
-from slurmsky.page.job import job_page
-from slurmsky.page.lives import life, outcome
+from slurmsky.page.job_page import job_page
+from slurmsky.page.job_summary import life, outcome
 from slurmsky.page.timeline import Bar, Lane, Period, lanes, pack, strips
-from slurmsky.report.context import Context
+from slurmsky.page.usage_curves import Curve
+from slurmsky.report.report_context import ReportContext
 
 NOW = 1795262400.0
 MakeJob = Callable[..., Job]
@@ -37,7 +37,7 @@ ATTRIBUTES = frozenset(re.findall(r"[\w-]+", """
     preserveaspectratio d x y x1 x2 y1 y2 width height opacity"""))  # fmt: skip
 HOSTILE = [
     "<script>alert(1)</script>",
-    "\"><img src=x onerror=alert(1)>",
+    '"><img src=x onerror=alert(1)>',
     "' onmouseover='alert(1)",
     "</title></style></svg><iframe src=//evil.example>",
     "&lt;b&gt; &amp; &#60;",
@@ -129,7 +129,7 @@ def hostile_job(make_job: MakeJob, name: str, job_id: int = 7, **fields: object)
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:20])
-def test_what_users_write_is_text(name: str, make_job: MakeJob, context: Context) -> None:
+def test_what_users_write_is_text(name: str, make_job: MakeJob, context: ReportContext) -> None:
     read = check(job_page([hostile_job(make_job, name)], context))
     assert " ".join(shown(name).split()) in read.text
     jobs = [hostile_job(make_job, name), hostile_job(make_job, name + "2", 8, state=JobState.FAILED)]
@@ -160,7 +160,7 @@ def test_only_html_is_html() -> None:
 # --- numbers
 
 
-def test_a_job_in_numbers(make_job: MakeJob, context: Context) -> None:
+def test_a_job_in_numbers(make_job: MakeJob, context: ReportContext) -> None:
     one = life(make_job(cost=1.25), context)
     assert (one.waited_s, one.ran_s, one.held_s, one.cpu_s) == (300, 600, 2400, 1200)
     assert (one.cpu_share, one.memory_share, one.gpu_share, one.cost) == (0.5, 0.5, None, 1.25)
@@ -168,7 +168,7 @@ def test_a_job_in_numbers(make_job: MakeJob, context: Context) -> None:
     assert (total.jobs, total.failed, total.cpu_share, total.cost, total.wait(0.5)) == (2, 1, 0.5, 1.25, 300)
 
 
-def test_gpus_count_once(make_job: MakeJob, context: Context) -> None:
+def test_gpus_count_once(make_job: MakeJob, context: ReportContext) -> None:
     """The script sees the devices that the steps use."""
     share = NodeShare("n1", cpu_ids=(0,), gres={"gpu:h100": (0, 1)})
     job = make_job(shares=[share])
@@ -234,12 +234,12 @@ def test_strips_join_equal_parts() -> None:
 @pytest.mark.parametrize("part", [None, 0.0, 0.3, 0.99, 7.5])
 def test_meters(part: float | None) -> None:
     read = Reader(charts.meter(part))
-    assert read.text == ("not measured" if part is None else words.share(part))
+    assert read.text == ("not measured" if part is None else quantities.share(part))
 
 
 @pytest.mark.parametrize("span", [1, 7, 90, 3000, 20000, 86400, 9e5, 4e7, 4e8])
 def test_axis_marks(span: float) -> None:
-    marks = words.ticks(NOW - 7, NOW - 7 + span, timezone.utc)
+    marks = quantities.ticks(NOW - 7, NOW - 7 + span, timezone.utc)
     assert 1 <= len(marks) <= 7
     assert len({label for _, label in marks}) == len(marks)
     assert all(NOW - 7 <= at <= NOW - 7 + span for at, _ in marks)
@@ -248,7 +248,7 @@ def test_axis_marks(span: float) -> None:
 # --- pages
 
 
-def test_the_page_of_a_job(make_job: MakeJob, context: Context) -> None:
+def test_the_page_of_a_job(make_job: MakeJob, context: ReportContext) -> None:
     job = make_job(state=JobState.FAILED, exit_code=3, reason="NonZeroExitCode", cost=2.5)
     usage = Usage(user_s=300, tasks=2, ave_rss=100 << 20, series={"cpu": [1.0, 0.5, 0.0], "mem": [50.0, 100.0, 90.0]})
     job.steps["0"] = Step(7, "0", "python", JobState.FAILED, ("n1",), 2, 4, start_time=NOW - 4190, end_time=NOW - 3890,
@@ -263,20 +263,20 @@ def test_the_page_of_a_job(make_job: MakeJob, context: Context) -> None:
     assert page.count('class="bar bad') >= 2 and 'class="bar wait"' in page
 
 
-def test_runs_before_a_requeue(make_job: MakeJob, context: Context) -> None:
+def test_runs_before_a_requeue(make_job: MakeJob, context: ReportContext) -> None:
     first = make_job(state=JobState.NODE_FAIL, end_time=NOW - 4000)
     last = make_job(restarts=1, submit_time=NOW - 4000, eligible_time=NOW - 4000, start_time=NOW - 3900)
     read = check(job_page([first, last], context))
     assert "run 1" in read.text and "run 2" in read.text and "requeued 1 time." in read.text
 
 
-def test_a_running_job_is_not_measured_yet(make_job: MakeJob, context: Context) -> None:
+def test_a_running_job_is_not_measured_yet(make_job: MakeJob, context: ReportContext) -> None:
     job = make_job(state=JobState.RUNNING, end_time=0.0, steps={})
     read = check(job_page([job], context))
     assert "CPU – when its steps end" in read.text and "Ran 1 h 10 min" in read.text
 
 
-def test_the_page_of_a_period(make_job: MakeJob, context: Context) -> None:
+def test_the_page_of_a_period(make_job: MakeJob, context: ReportContext) -> None:
     jobs = [make_job(), make_job(8, name="fit", user="bob", state=JobState.FAILED, exit_code=1),
             make_job(9, name="wait", state=JobState.PENDING, start_time=0.0, end_time=0.0, shares=[],
                      reason="Resources", steps={})]  # fmt: skip
@@ -286,12 +286,12 @@ def test_the_page_of_a_period(make_job: MakeJob, context: Context) -> None:
         assert words_ in read.text, words_
 
 
-def test_a_period_without_jobs(context: Context) -> None:
+def test_a_period_without_jobs(context: ReportContext) -> None:
     read = check(group_page([], context, "Jobs", Period(NOW - 3600, NOW, timezone.utc)))
     assert "No job waited or ran in this time." in read.text
 
 
-def test_ten_thousand_jobs_make_a_page_one_can_read(make_job: MakeJob, context: Context) -> None:
+def test_ten_thousand_jobs_make_a_page_one_can_read(make_job: MakeJob, context: ReportContext) -> None:
     jobs = []
     for number in range(10000):
         start = NOW - 86400 + 8 * number
@@ -308,15 +308,15 @@ def test_ten_thousand_jobs_make_a_page_one_can_read(make_job: MakeJob, context: 
     assert page.count("<tr>") < 200
 
 
-def test_a_suspended_job_is_in_the_legend(make_job: MakeJob, context: Context) -> None:
+def test_a_suspended_job_is_in_the_legend(make_job: MakeJob, context: ReportContext) -> None:
     over = make_job()
     stopped = make_job(8, state=JobState.SUSPENDED, end_time=0.0, suspended_s=60.0)
-    assert "suspended" not in document.legend(document.bars({life(over, context).kind}))
-    assert ">suspended<" in document.legend(document.bars({life(stopped, context).kind}))
+    assert "suspended" not in page_frame.legend(page_frame.bars({life(over, context).kind}))
+    assert ">suspended<" in page_frame.legend(page_frame.bars({life(stopped, context).kind}))
     assert ">suspended<" in job_page([stopped], context)
 
 
-def test_one_job_is_one(make_job: MakeJob, context: Context) -> None:
+def test_one_job_is_one(make_job: MakeJob, context: ReportContext) -> None:
     jobs = [make_job(number, name=f"n{number // 5}") for number in range(4, 130)]
     page = group_page(jobs, context, "Jobs", Period(NOW - 86400, NOW, timezone.utc))
     assert "5 jobs" in page and "1 job<" in page and " 1 jobs" not in page and ">1 jobs" not in page

@@ -16,8 +16,8 @@ from slurm_moments.running import running_jobs, running_nodes
 from slurm_moments.waiting import waiting_jobs
 
 from slurmsky.model.job import Job, Node
-from slurmsky.report.context import Context
-from slurmsky.report.text import Clock
+from slurmsky.report.report_context import ReportContext
+from slurmsky.report.text.units import Clock
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -32,8 +32,8 @@ class Golden:
         self.now = float(at.split()[-1])
 
     @property
-    def context(self) -> Context:
-        return Context(Clock(self.now, timezone.utc), CLUSTER)
+    def context(self) -> ReportContext:
+        return ReportContext(Clock(self.now, timezone.utc), CLUSTER)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from slurmsky.model.job import Job, Usage
-from slurmsky.report import accounting, stats
-from slurmsky.report.accounting import BRIEF, DEFAULT, LONG
-from slurmsky.report.print_fields import InvalidField, Look
-from slurmsky.report.text import GIGA, KILO, Scale
+from slurmsky.report.text.print_fields import InvalidField, Look
+from slurmsky.report.text.sacct_rows import BRIEF, DEFAULT, LONG
+from slurmsky.report.text.units import GIGA, KILO, Scale, sacct_rows, sstat_rows
 
 SMALL = (
     "jobid%20,jobname%-5,state%6,reqmem,alloctres%40,reqtres%60,elapsed,cputime,cputimeraw,maxrss,nnodes,ntasks,"
@@ -34,7 +33,7 @@ COLUMNS = Look()
 
 
 def text_of(jobs: list[Job], context: Any, form: str, look: Look = COLUMNS, **how: Any) -> str:
-    return accounting.sacct_text(jobs, accounting.sacct_columns(form, context), context, look, **how)
+    return sacct_rows.sacct_text(jobs, sacct_rows.sacct_columns(form, context), context, look, **how)
 
 
 @pytest.mark.parametrize("moment, name, form, look, how", TEXTS, ids=[f"{a}-{b}" for a, b, *_ in TEXTS])
@@ -82,9 +81,7 @@ def test_every_field(moment: str, golden: Any, request: pytest.FixtureRequest) -
     recorded = golden(moment, "sacct-all")
     header, *theirs = (line.split("|") for line in recorded.text.splitlines())
     names = [name for name in header if name not in OTHER]
-    ours = text_of(
-        request.getfixturevalue(moment), recorded.context, ",".join(names), Look(parsable=2, header=False)
-    )
+    ours = text_of(request.getfixturevalue(moment), recorded.context, ",".join(names), Look(parsable=2, header=False))
     mine = [dict(zip(names, line.split("|"), strict=False)) for line in ours.splitlines()]
     if moment == "finished":
         # -D shows the run before the requeue too
@@ -116,9 +113,7 @@ def test_exit_codes_above_128_are_shown_whole(golden: Any, finished: list[Job]) 
 
 
 def test_elements_of_a_waiting_rest(golden: Any, finished: list[Job]) -> None:
-    lines = text_of(
-        finished[1:2], golden("finished", "sacct").context, "jobid", Look(2, header=False), each=True
-    )
+    lines = text_of(finished[1:2], golden("finished", "sacct").context, "jobid", Look(2, header=False), each=True)
     assert lines.split() == ["70066_1", "70066_2", "70066_3", "70066_4", "70066_5"]
 
 
@@ -139,11 +134,11 @@ def test_units(scale: Scale, reqmem: str, rss: str, golden: Any, finished: list[
 
 def test_a_name_may_be_cut_short_and_the_first_that_fits_counts(golden: Any) -> None:
     context = golden("finished", "sacct").context
-    names = [column.name for column in accounting.sacct_columns("job,Max,state%30, user,reqm", context)]
+    names = [column.name for column in sacct_rows.sacct_columns("job,Max,state%30, user,reqm", context)]
     assert names == ["JobID", "MaxDiskRead", "State", "User", "ReqMem"]
-    assert len(accounting.sacct_columns("all", context)) == 121  # 120 of Slurm, and Cost, which is ours
+    assert len(sacct_rows.sacct_columns("all", context)) == 121  # 120 of Slurm, and Cost, which is ours
     with pytest.raises(InvalidField, match='Invalid field requested: "bogus"'):
-        accounting.sacct_columns("jobid,bogus", context)
+        sacct_rows.sacct_columns("jobid,bogus", context)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +159,7 @@ def test_widths(width: str, cell: str, golden: Any, finished: list[Job]) -> None
 
 
 def test_numbers_are_never_cut(golden: Any, finished: list[Job]) -> None:
-    text = text_of(
-        finished[2:3], golden("finished", "sacct").context, "priority%3,elapsed%2", Look(header=False)
-    )
+    text = text_of(finished[2:3], golden("finished", "sacct").context, "priority%3,elapsed%2", Look(header=False))
     assert text.splitlines()[0] == "4294901754 00:00:39 "
 
 
@@ -208,16 +201,13 @@ def test_sstat(golden: Any, running: list[Job]) -> None:
         max_disk_write_node="n1",
     )
     steps = [
-        dataclasses.replace(running[0].steps[name], usage=usage)
-        for name, usage in (("batch", batch), ("1", sleep))
+        dataclasses.replace(running[0].steps[name], usage=usage) for name, usage in (("batch", batch), ("1", sleep))
     ]
     header, *theirs = recorded.text.splitlines()
-    names = [
-        name for name in header.split("|") if name != "AveCPUFreq" and "Min" not in name.replace("MinCPU", "")
-    ]
-    columns = stats.sstat_columns(",".join(names), recorded.context)
-    ours = stats.sstat_text(
-        [stats.RunningStep(running[0], step) for step in steps], columns, Look(2, header=False)
+    names = [name for name in header.split("|") if name != "AveCPUFreq" and "Min" not in name.replace("MinCPU", "")]
+    columns = sstat_rows.sstat_columns(",".join(names), recorded.context)
+    ours = sstat_rows.sstat_text(
+        [sstat_rows.RunningStep(running[0], step) for step in steps], columns, Look(2, header=False)
     )
     for one, two in zip(ours.splitlines(), theirs, strict=False):
         pairs = dict(zip(header.split("|"), two.split("|"), strict=False))
@@ -231,5 +221,5 @@ def test_sstat(golden: Any, running: list[Job]) -> None:
 
 def test_sstat_default_has_alloctres_since_25_05(golden: Any) -> None:
     recorded = golden("running", "sstat")
-    header = stats.sstat_text([], stats.sstat_columns(stats.DEFAULT, recorded.context), Look(2))
+    header = sstat_rows.sstat_text([], sstat_rows.sstat_columns(sstat_rows.DEFAULT, recorded.context), Look(2))
     assert header.replace("JobID|AllocTRES|", "JobID|").strip() == recorded.text.splitlines()[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slurmsky.report import jobs as report
+from slurmsky.report.text.units import squeue_rows as report
 
 
 def text_of(
@@ -51,9 +51,7 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "moment, name, how", TEXTS, ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize("moment, name, how", TEXTS, ids=lambda value: value if isinstance(value, str) else "")
 def test_squeue_prints_what_slurm_prints(
     moment: str, name: str, how: dict[str, Any], golden: Any, request: pytest.FixtureRequest
 ) -> None:
@@ -77,9 +75,7 @@ NO_VAL = "4294967294"
 @pytest.mark.parametrize("moment", ["waiting", "running", "finished"])
 def test_every_field(moment: str, golden: Any, request: pytest.FixtureRequest) -> None:
     recorded = golden(moment, "squeue_O")
-    names = ",".join(
-        item for item in recorded.command.split()[-1].split(",") if not item.startswith("SelectJobInfo")
-    )
+    names = ",".join(item for item in recorded.command.split()[-1].split(",") if not item.startswith("SelectJobInfo"))
     ours = text_of(request.getfixturevalue(moment), recorded.context, names=names)
     theirs = recorded.text.splitlines()
     assert len(ours.splitlines()) == len(theirs)
@@ -182,8 +178,7 @@ def test_ten_thousand_rows_are_quick(waiting: Any, golden: Any) -> None:
     records = [dataclasses.replace(waiting[2], job_id=i, priority=4294901713 - i) for i in range(10_000)]
     layout, _ = report.job_layout(context)
     best = min(
-        _seconds(lambda: report.squeue_text(list(report.job_rows(records, context)), layout, context))
-        for _ in range(3)
+        _seconds(lambda: report.squeue_text(list(report.job_rows(records, context)), layout, context)) for _ in range(3)
     )
     assert best < 0.2 * 3  # the budget is 0.2 s on an idle machine
 
@@ -200,6 +195,4 @@ def test_elements_of_a_huge_array_are_made_one_by_one(waiting: Any, golden: Any)
     rows = report.elements(report.job_rows([huge], context, each=True))
     assert [next(rows).task_id for _ in range(3)] == [0, 1, 2]
     layout, _ = report.job_layout(context)
-    assert (
-        _seconds(lambda: report.squeue_text(list(report.job_rows([huge], context)), layout, context)) < 0.05
-    )
+    assert _seconds(lambda: report.squeue_text(list(report.job_rows([huge], context)), layout, context)) < 0.05

@@ -12,13 +12,11 @@ from data_parser import faults, types
 
 from slurmsky.model.job import Job, Node
 from slurmsky.model.reservation import Reservation
-from slurmsky.report import data_parser, json_manager
-from slurmsky.report import json as report
-from slurmsky.report.context import Context
-from slurmsky.report.diag import Calls, Counters
-from slurmsky.report.json_accounting import accounting_record
-from slurmsky.report.json_nodes import node_record, partition_record
-from slurmsky.report.json_records import (
+from slurmsky.report.fields.field_tables import table
+from slurmsky.report.json.accounting_records import accounting_record
+from slurmsky.report.json.documents import data_parser, manager_records
+from slurmsky.report.json.documents import documents as report
+from slurmsky.report.json.job_records import (
     _LAYOUT,
     ENDLESS,
     UNSET,
@@ -28,24 +26,26 @@ from slurmsky.report.json_records import (
     job_record,
     own_values,
 )
-from slurmsky.report.json_rest import license_record, ping_records, reservation_record, step_record
-from slurmsky.report.manager import Records, associations
-from slurmsky.report.tables import table
+from slurmsky.report.json.node_records import node_record, partition_record
+from slurmsky.report.json.other_records import license_record, ping_records, reservation_record, step_record
+from slurmsky.report.report_context import ReportContext
+from slurmsky.report.text.sacctmgr_tables import Records, associations
+from slurmsky.report.text.sdiag import Calls, Counters
 
 ABOUT = report.meta("squeue", ["--json"], "oracle")
 
 
-def managed(context: Context) -> dict[str, Any]:
+def managed(context: ReportContext) -> dict[str, Any]:
     """One record each of sdiag, sshare and sacctmgr."""
     counters = Counters(1.0, messages={"squeue": Calls(3, 30)})
-    statistics = json_manager.statistics_record(counters, 100.0, 2, 1, ("ada", 7), 12)
+    statistics = manager_records.statistics_record(counters, 100.0, 2, 1, ("ada", 7), 12)
     known = Records(context.cluster, "vm", "ada", ("ada", "physics"), (), context.clock)
-    shares = json_manager.shares_record(associations("oracle", ("ada",), "ada"))
+    shares = manager_records.shares_record(associations("oracle", ("ada",), "ada"))
     return {
         "STATS_MSG": statistics, "STATS_MSG_RPC_TYPE": statistics["rpcs_by_message_type"][0],
         "STATS_MSG_RPC_USER": statistics["rpcs_by_user"][0], "SHARES_RESP_MSG": shares,
         "ASSOC_SHARES_OBJ_WRAP": shares["shares"][1],
-        **{name: json_manager.MANAGED[entity][1](known)[-1] for name, entity in (
+        **{name: manager_records.MANAGED[entity][1](known)[-1] for name, entity in (
             ("ACCOUNT", "Accounts"), ("ASSOC", "Associations"), ("CLUSTER_REC", "Clusters"), ("QOS", "QOS"),
             ("TRES", "TRES"), ("USER", "Users"))},
     }  # fmt: skip
@@ -77,11 +77,32 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
 
 @pytest.mark.parametrize(
     "name",
-    ["JOB_INFO", "NODE", "PARTITION_INFO", "JOB_RES", "JOB", "STEP", "SINFO_DATA", "OPENAPI_META",
-     "RESERVATION_INFO", "STEP_INFO", "LICENSE", "CONTROLLER_PING", "STATS_MSG", "STATS_MSG_RPC_TYPE",
-     "STATS_MSG_RPC_USER", "SHARES_RESP_MSG", "ASSOC_SHARES_OBJ_WRAP", "ACCOUNT", "ASSOC", "CLUSTER_REC", "QOS", "TRES",
-     "USER",
-     "OPENAPI_JOB_INFO_RESP"],
+    [
+        "JOB_INFO",
+        "NODE",
+        "PARTITION_INFO",
+        "JOB_RES",
+        "JOB",
+        "STEP",
+        "SINFO_DATA",
+        "OPENAPI_META",
+        "RESERVATION_INFO",
+        "STEP_INFO",
+        "LICENSE",
+        "CONTROLLER_PING",
+        "STATS_MSG",
+        "STATS_MSG_RPC_TYPE",
+        "STATS_MSG_RPC_USER",
+        "SHARES_RESP_MSG",
+        "ASSOC_SHARES_OBJ_WRAP",
+        "ACCOUNT",
+        "ASSOC",
+        "CLUSTER_REC",
+        "QOS",
+        "TRES",
+        "USER",
+        "OPENAPI_JOB_INFO_RESP",
+    ],
 )
 def test_every_name_is_there_and_no_other(name: str, records: dict[str, Any]) -> None:
     assert faults(records[name], name) == []

@@ -1,4 +1,4 @@
-"""What reports write once for jobs that are alike is what they would have written for each."""
+"""What reports write once for squeue_rows that are alike is what they would have written for each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
-from slurmsky.report import accounting, jobs, json, json_records, kinds, show
-from slurmsky.report.context import Context
-from slurmsky.report.job_fields import job_fields
-from slurmsky.report.print_fields import Look, table_text
+from slurmsky.report import record_classes
+from slurmsky.report.fields.job_fields import job_fields
+from slurmsky.report.json.documents import documents, job_records
+from slurmsky.report.report_context import ReportContext
+from slurmsky.report.text.print_fields import Look, table_text
+from slurmsky.report.text.units import sacct_rows, show_job, squeue_rows
 
 
 def _twins(job: Job, number: int) -> dict[str, Step]:
@@ -42,36 +44,39 @@ def fleet(waiting: list[Job], running: list[Job], finished: list[Job]) -> list[J
 
 
 @pytest.fixture
-def context(golden: Any) -> Context:
-    found: Context = golden("running", "jobd_all").context
+def context(golden: Any) -> ReportContext:
+    found: ReportContext = golden("running", "jobd_all").context
     return found
 
 
-def test_twins_are_alike(fleet: list[Job], context: Context) -> None:
+def test_twins_are_alike(fleet: list[Job], context: ReportContext) -> None:
     found = [context.kinds.of(job) for job in fleet]
     assert all(found[at] == found[at + 1] == found[at + 2] for at in range(0, len(fleet), 3))
     assert 5 < len(set(found)) <= len(fleet) // 3
 
 
 @pytest.mark.parametrize("parsable", [0, 2])
-@pytest.mark.parametrize("form", ["all", accounting.LONG, accounting.DEFAULT])
-def test_sacct(form: str, parsable: int, fleet: list[Job], context: Context) -> None:
-    columns, look = accounting.sacct_columns(form, context), Look(parsable=parsable)
-    each = table_text(columns, list(accounting.records(fleet)), look)
-    assert accounting.sacct_text(fleet, columns, context, look) == each
+@pytest.mark.parametrize("form", ["all", sacct_rows.LONG, sacct_rows.DEFAULT])
+def test_sacct(form: str, parsable: int, fleet: list[Job], context: ReportContext) -> None:
+    columns, look = sacct_rows.sacct_columns(form, context), Look(parsable=parsable)
+    each = table_text(columns, list(sacct_rows.records(fleet)), look)
+    assert sacct_rows.sacct_text(fleet, columns, context, look) == each
 
 
-def test_squeue(fleet: list[Job], context: Context) -> None:
-    layout, _ = jobs.job_layout(context, "%all")
-    rows = list(jobs.job_rows(fleet, context))
-    assert jobs.squeue_text(rows, layout, context) == layout.text(jobs.sort_jobs(rows, context))
+def test_squeue(fleet: list[Job], context: ReportContext) -> None:
+    layout, _ = squeue_rows.job_layout(context, "%all")
+    rows = list(squeue_rows.job_rows(fleet, context))
+    assert squeue_rows.squeue_text(rows, layout, context) == layout.text(squeue_rows.sort_jobs(rows, context))
 
 
 @pytest.mark.parametrize("detail", [False, True])
 @pytest.mark.parametrize("oneliner", [False, True])
-def test_scontrol(detail: bool, oneliner: bool, fleet: list[Job], context: Context) -> None:
-    each = [show.show_job(job, replace(context, kinds=kinds.Kinds()), detail, oneliner) for job in fleet]
-    assert list(show.show_jobs(fleet, context, detail, oneliner)) == each
+def test_scontrol(detail: bool, oneliner: bool, fleet: list[Job], context: ReportContext) -> None:
+    each = [
+        show_job.show_job(job, replace(context, kinds=record_classes.RecordClasses()), detail, oneliner)
+        for job in fleet
+    ]
+    assert list(show_job.show_jobs(fleet, context, detail, oneliner)) == each
 
 
 def watched(job: Job, seen: set[str]) -> Job:
@@ -79,13 +84,13 @@ def watched(job: Job, seen: set[str]) -> Job:
 
     class WatchedJob(Job):
         def __getattribute__(self, name: str) -> Any:
-            if name in kinds.OWN:
+            if name in record_classes.OWN:
                 seen.add(name)
             return super().__getattribute__(name)
 
     class WatchedSpec(JobSpec):
         def __getattribute__(self, name: str) -> Any:
-            if name in kinds.OWN_SPEC:
+            if name in record_classes.OWN_SPEC:
                 seen.add(f"spec.{name}")
             return super().__getattribute__(name)
 
@@ -95,31 +100,31 @@ def watched(job: Job, seen: set[str]) -> Job:
     return found
 
 
-def test_shared_values_read_nothing_of_a_jobs_own(fleet: list[Job], context: Context) -> None:
+def test_shared_values_read_nothing_of_a_jobs_own(fleet: list[Job], context: ReportContext) -> None:
     for job in fleet:
         seen: set[str] = set()
-        record = accounting.Record(watched(job, seen))
-        for name, field in accounting.sacct_fields(context).items():
+        record = sacct_rows.Record(watched(job, seen))
+        for name, field in sacct_rows.sacct_fields(context).items():
             seen.clear()
             field.value(record)
             assert not (field.shared and seen), f"sacct {name} reads {seen}"
-        row = jobs.JobRow(record.job, "p", 1, "None", None, None)
+        row = squeue_rows.JobRow(record.job, "p", 1, "None", None, None)
         for name, column in job_fields(context).items():
             seen.clear()
             column.value(row)
             assert not (column.shared and seen), f"squeue {name} reads {seen}"
-        for is_own, lines in show._job_groups(True, "  "):
+        for is_own, lines in show_job._job_groups(True, "  "):
             seen.clear()
             text = list(lines(record.job, context))
             assert is_own or not seen, f"scontrol {text} reads {seen}"
         seen.clear()
-        json_records._shared_values(record.job, context)
-        json_records._of_spec(record.job.spec)
+        job_records._shared_values(record.job, context)
+        job_records._of_spec(record.job.spec)
         assert not seen, f"--json reads {seen}"
 
 
-def test_json(fleet: list[Job], context: Context) -> None:
+def test_json(fleet: list[Job], context: ReportContext) -> None:
     odd = replace(fleet[0], name='100% "quoted"\n\udcff', comment="%(name)s")
-    document = json.jobs_document([*fleet, odd], {}, context.now, context.cluster)
-    each = [json.json_record(json_records.job_record(job, context)) for job in [*fleet, odd]]
+    document = documents.jobs_document([*fleet, odd], {}, context.now, context.cluster)
+    each = [documents.json_record(job_records.job_record(job, context)) for job in [*fleet, odd]]
     assert list(document.written or ()) == each

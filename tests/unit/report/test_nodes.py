@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from slurmsky.model.states import NodeFlag, NodeState
-from slurmsky.report import nodes as report
-from slurmsky.report.node_state import complete_state, matches, state_words
-from slurmsky.report.nodes import Options
+from slurmsky.report.fields.node_state import complete_state, matches, state_words
+from slurmsky.report.text.sinfo_rows import Options
+from slurmsky.report.text.units import sinfo_rows as report
 
 TEXTS = [
     ("sinfo-default", Options()),
@@ -81,10 +81,7 @@ def test_sizes_that_differ(golden: Any, nodes: Any) -> None:
         *nodes[1:3],
     ]
     assert text_of(recorded, mixed, Options(letters="%c %m %D %z", header=False)) == "4+ 2000+ 3 1:8:1\n"
-    assert (
-        text_of(recorded, mixed, Options(letters="%c %m %D", header=False, exact=True))
-        == "4 2000 1\n8 4000 2\n"
-    )
+    assert text_of(recorded, mixed, Options(letters="%c %m %D", header=False, exact=True)) == "4 2000 1\n8 4000 2\n"
 
 
 @pytest.mark.parametrize(
@@ -110,9 +107,7 @@ def test_sizes_that_differ(golden: Any, nodes: Any) -> None:
         (NodeState.MIXED, NodeFlag.FAIL, "FAILING", "FAILG", "MIXED+FAIL"),
     ],
 )
-def test_state_words(
-    state: NodeState, flags: NodeFlag, long: str, compact: str, complete: str, nodes: Any
-) -> None:
+def test_state_words(state: NodeState, flags: NodeFlag, long: str, compact: str, complete: str, nodes: Any) -> None:
     node = dataclasses.replace(nodes[0], state=state, flags=flags)
     assert (*state_words(node), complete_state(node)) == (long, compact, complete)
 
@@ -132,9 +127,7 @@ def test_state_words(
         ("maint", NodeState.IDLE, NodeFlag.NONE, 0, False),
     ],
 )
-def test_states_asked_for(
-    word: str, state: NodeState, flags: NodeFlag, cpus: int, answer: bool, nodes: Any
-) -> None:
+def test_states_asked_for(word: str, state: NodeState, flags: NodeFlag, cpus: int, answer: bool, nodes: Any) -> None:
     assert matches(dataclasses.replace(nodes[0], state=state, flags=flags, alloc_cpus=cpus), word) is answer
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from slurmsky.model.job import Node
 from slurmsky.model.states import NodeFlag
-from slurmsky.report import facts, show, show_nodes
-from slurmsky.report.config import config_pairs, show_config
+from slurmsky.report.fields import derived
+from slurmsky.report.text.show_config import config_pairs, show_config
+from slurmsky.report.text.units import show_job, show_nodes
 
 KEYS = Path(__file__).parents[2] / "data" / "scontrol_show.csv"
 
@@ -35,9 +36,7 @@ def without(text: str, keys: set[str]) -> list[list[str]]:
     for record in text.rstrip("\n").split("\n\n"):
         lines = []
         for line in record.split("\n"):
-            left = (
-                re.sub(r"(?:(?<=\s)|^)(?:%s)=(?:Job:.*$|[^ ]*)" % "|".join(keys), "", line) if keys else line
-            )
+            left = re.sub(r"(?:(?<=\s)|^)(?:%s)=(?:Job:.*$|[^ ]*)" % "|".join(keys), "", line) if keys else line
             if line.strip().startswith("SubmitLine="):
                 continue
             if left.strip():
@@ -64,7 +63,7 @@ def in_order(text: str, records: list[Any], identify: Callable[[Any], str]) -> l
 def test_show_job(moment: str, golden: Any, request: pytest.FixtureRequest) -> None:
     recorded = golden(moment, "jobd_all")
     records = in_order(recorded.text, request.getfixturevalue(moment), lambda job: str(job.job_id))
-    ours = "".join(show.show_job(job, recorded.context, detail=True) for job in records)
+    ours = "".join(show_job.show_job(job, recorded.context, detail=True) for job in records)
     same(ours, recorded.text.replace("\n   \n", "\n"), "job")
 
 
@@ -74,7 +73,7 @@ def test_show_job_that_is_over(golden: Any, finished: list[Any]) -> None:
     records = in_order(text, finished, lambda job: str(job.job_id))
     assert len(records) == 14
     context = golden("finished", "jobs").context
-    ours = "".join(show.show_job(job, context) for job in records)
+    ours = "".join(show_job.show_job(job, context) for job in records)
     # NumTasks: see NO_VAL in test_jobs.py. DerivedExitCode, ExitCode of what scancel ended: the record's.
     theirs = text.replace("\n   \n", "\n")
     same(re.sub(r"NumTasks=\d+", "NumTasks=1", ours), re.sub(r"NumTasks=\d+", "NumTasks=1", theirs), "job")
@@ -82,21 +81,20 @@ def test_show_job_that_is_over(golden: Any, finished: list[Any]) -> None:
 
 def test_oneliner(running: Any, golden: Any) -> None:
     recorded = golden("running", "one")
-    ours = show.show_job(running[0], recorded.context, oneliner=True)
+    ours = show_job.show_job(running[0], recorded.context, oneliner=True)
     assert ours.endswith("slurm-70538.out TresPerNode=gres:gpu:h100:2\n") and ours.count("\n") == 1
     same(re.sub(r"SubmitLine=.*? WorkDir", "WorkDir", ours), recorded.text, "job")
 
 
 def test_what_25_11_added(running: Any, waiting: Any, golden: Any) -> None:
     context = golden("running", "one").context
-    text = show.show_job(running[0], context)
+    text = show_job.show_job(running[0], context)
     assert "\n   ReqTRES=cpu=2,mem=20M,node=2,billing=2\n   AllocTRES=cpu=2,node=2,billing=2\n" in text
     assert " Licenses=(null) LicensesAlloc=(null) " in text
     assert (
-        "\n   SubmitLine=sbatch --parsable -J steps -N2 -n2 --mem=10M -t 30 --gpus-per-node=h100:2 steps.sh\n"
-        in text
+        "\n   SubmitLine=sbatch --parsable -J steps -N2 -n2 --mem=10M -t 30 --gpus-per-node=h100:2 steps.sh\n" in text
     )
-    assert "\n   AllocTRES=(null)\n" in show.show_job(waiting[0], context)
+    assert "\n   AllocTRES=(null)\n" in show_job.show_job(waiting[0], context)
     assert text.endswith("TresPerNode=gres:gpu:h100:2\n\n")
 
 
@@ -105,7 +103,7 @@ def test_show_step(running: Any, golden: Any) -> None:
     steps = {f"{job.job_id}.{step.step_id}": (job, step) for job in running for step in job.steps.values()}
     shown = [name for name in re.findall(r"^StepId=(\S+)", recorded.text, re.M) if name in steps]
     assert len(shown) == 5
-    ours = "".join(show.show_step(*steps[name], recorded.context) for name in shown)
+    ours = "".join(show_job.show_step(*steps[name], recorded.context) for name in shown)
     theirs = [part for part in recorded.text.split("\n\n") if "StepId=70537.0" not in part]
     assert ours == "\n\n".join(theirs)
 
@@ -117,9 +115,7 @@ def test_show_node(name: str, detail: bool, oneliner: bool, golden: Any, nodes: 
     recorded = golden("running", name)
     busy = dict(re.findall(r"NodeName=(\S+) (?:.|\n)*?LastBusyTime=\S+T(\S+)", recorded.text))
     shown = in_order(recorded.text, nodes, lambda node: str(node.config.name))
-    ours = "".join(
-        show_nodes.show_node(node, recorded.context, detail=detail, oneliner=oneliner) for node in shown
-    )
+    ours = "".join(show_nodes.show_node(node, recorded.context, detail=detail, oneliner=oneliner) for node in shown)
     for node in shown:  # ours is not the fact that is tested here
         ours = re.sub(
             r"(NodeName=%s (?:.|\n)*?LastBusyTime=)\S+" % node.config.name,
@@ -142,9 +138,7 @@ def test_lines_of_a_node_end_as_slurm_ends_them(golden: Any, nodes: list[Node]) 
         "   State",
         "   Partitions",
     ):
-        assert [line for line in ours if line.startswith(begin)] == [
-            line for line in theirs if line.startswith(begin)
-        ]
+        assert [line for line in ours if line.startswith(begin)] == [line for line in theirs if line.startswith(begin)]
 
 
 def test_reason_of_a_node(golden: Any, nodes: list[Node]) -> None:
@@ -160,15 +154,11 @@ def test_reason_of_a_node(golden: Any, nodes: list[Node]) -> None:
     assert "State=MIXED+DRAIN " in text
 
 
-@pytest.mark.parametrize(
-    "name, names, oneliner", [("part", ("debug", "gpu"), False), ("part1", ("gpu",), True)]
-)
+@pytest.mark.parametrize("name, names, oneliner", [("part", ("debug", "gpu"), False), ("part1", ("gpu",), True)])
 def test_show_partition(name: str, names: tuple[str, ...], oneliner: bool, golden: Any) -> None:
     recorded = golden("finished", name)
     context = recorded.context
-    ours = "".join(
-        show_nodes.show_partition(context.cluster.partition(each), context, oneliner) for each in names
-    )
+    ours = "".join(show_nodes.show_partition(context.cluster.partition(each), context, oneliner) for each in names)
     gone = {"ExclusiveUser"}  # until 26.11 it is there
     same(ours.replace(" ExclusiveUser=NO", ""), recorded.text, "partition")
     assert gone <= changed("partition", "22.05", "dropped")
@@ -222,9 +212,7 @@ def test_gres_is_counted_where_the_site_says_so(running: Any, golden: Any) -> No
         context,
         cluster=dataclasses.replace(context.cluster, parameters=(("AccountingStorageTRES", "gres/gpu"),)),
     )
-    assert "AllocTRES=cpu=2,node=2,billing=2,gres/gpu=4,gres/gpu:h100=4\n" in show.show_job(
-        running[0], counting
-    )
+    assert "AllocTRES=cpu=2,node=2,billing=2,gres/gpu=4,gres/gpu:h100=4\n" in show_job.show_job(running[0], counting)
     text = show_nodes.show_partition(context.cluster.partitions[1], counting)
     assert "TRES=cpu=16,mem=8000M,node=2,billing=16,gres/gpu=8,gres/gpu:h100=8\n" in text
 
@@ -239,4 +227,4 @@ def test_gres_is_counted_where_the_site_says_so(running: Any, golden: Any) -> No
     ],
 )
 def test_frequencies_as_the_real_one_shows_them(asked: str, shown: str) -> None:
-    assert facts.cpu_frequency(asked) == shown
+    assert derived.cpu_frequency(asked) == shown

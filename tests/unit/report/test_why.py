@@ -13,12 +13,11 @@ from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.report import why
-from slurmsky.report.context import Context
-from slurmsky.report.text import Clock
+from slurmsky.report.report_context import ReportContext
+from slurmsky.report.text.units import Clock, why
 
 NOW = 1_700_000_000.0
-CONTEXT = Context(clock=Clock(NOW))
+CONTEXT = ReportContext(clock=Clock(NOW))
 DATA = Path(__file__).parents[2] / "data"
 #: folders that give reasons to jobs
 GIVERS = ("agent", "controller", "engines", "node", "translate")

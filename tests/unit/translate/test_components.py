@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsky.controller.demand import demand_of
-from slurmsky.controller.madetoorder import ordered_shares
+from slurmsky.controller.schedule.demand import demand_of
+from slurmsky.controller.schedule.provisional_shares import ordered_shares
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load
-from slurmsky.translate.components import plan_all
 from slurmsky.translate.notes import Refused
+from slurmsky.translate.sky_components import plan_all
 from slurmsky.translate.task import plan
 
 SITE = load(

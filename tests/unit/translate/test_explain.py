@@ -12,7 +12,7 @@ import pytest
 
 from slurmsky.options.table import load as options
 from slurmsky.site import load
-from slurmsky.translate import fates
+from slurmsky.translate import option_support
 from slurmsky.translate.explain import FATES, Finding, Page, read_prices, sentences, with_prices
 from slurmsky.translate.explainprint import page_text, table_text, to_html, to_json
 
@@ -185,7 +185,7 @@ def test_no_option_of_sbatch_is_without_a_reason() -> None:
 
 def test_fields_without_effect_are_explained_where_they_are_options() -> None:
     known = {option.field for option in options("sbatch").options}
-    assert {name for name in fates.WITHOUT_EFFECT if name not in known} <= {"x11"}
+    assert {name for name in option_support.WITHOUT_EFFECT if name not in known} <= {"x11"}
 
 
 OPTIMIZER = """\x1b[33mnoise\x1b[0m

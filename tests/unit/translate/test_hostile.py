@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slurmsky.options.errors import CommandError
 from slurmsky.options.table import load as options
+from slurmsky.options.usage_errors import CommandError
 from slurmsky.site import load
 from slurmsky.translate.explain import explain
 from slurmsky.translate.explainprint import page_text, table_text, to_html, to_json

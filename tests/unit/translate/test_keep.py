@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slurmsky.site import load
-from slurmsky.translate.keep import Kept
+from slurmsky.translate.yaml_export import Kept
 
 _PATH = Path(__file__).resolve().parents[2] / "scripts" / "moving.py"
 _SPEC = importlib.util.spec_from_file_location("moving", _PATH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load
-from slurmsky.translate.shares import shares
+from slurmsky.translate.expected_shares import shares
 from slurmsky.translate.task import plan
 
 SITE = load('[gpus]\ndefault="H100"', "site.toml")

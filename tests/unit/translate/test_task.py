@@ -10,7 +10,7 @@ import pytest
 
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.site import load
-from slurmsky.translate import fates
+from slurmsky.translate import option_support
 from slurmsky.translate.geometry import geometry
 from slurmsky.translate.notes import Refused
 from slurmsky.translate.task import SLURM_INFRA_FIELDS, docker_image, plan, sky_name
@@ -234,9 +234,7 @@ def test_an_image_file_is_refused():
 def test_modules_become_images_or_a_note():
     task = plan(JobSpec(), SITE, "gpu", modules=("cuda/12.1", "matlab"))
     assert task.fields["resources"]["image_id"] == "docker:nvidia/cuda:12.1.1-cudnn8-runtime-ubuntu22.04"
-    assert [note.text for note in task.notes if note.fate == "recorded"] == [
-        "the site file maps no module matlab"
-    ]
+    assert [note.text for note in task.notes if note.fate == "recorded"] == ["the site file maps no module matlab"]
 
 
 @pytest.mark.parametrize(
@@ -256,16 +254,14 @@ def test_names(name, sky):
 
 def test_every_field_of_a_spec_has_a_fate():
     fields = {field.name for field in dataclasses.fields(JobSpec)}
-    fated = fates.TASK | fates.AGENT | fates.CONTROLLER | set(fates.WITHOUT_EFFECT)
+    fated = option_support.TASK | option_support.AGENT | option_support.CONTROLLER | set(option_support.WITHOUT_EFFECT)
     assert fields - fated == set() and fated - fields == set()
-    assert fates.ON_SLURM <= SLURM_INFRA_FIELDS
+    assert option_support.ON_SLURM <= SLURM_INFRA_FIELDS
 
 
 def test_the_yaml_to_keep_is_what_is_sent():
     yaml = pytest.importorskip("yaml")
-    task = plan(
-        JobSpec(job_name="train", nodes_min=2, gpus_per_node="8", comment='a "quoted": #x'), SITE, "slurm"
-    )
+    task = plan(JobSpec(job_name="train", nodes_min=2, gpus_per_node="8", comment='a "quoted": #x'), SITE, "slurm")
     more = {"run": "echo a\n\necho b\n", "envs": {"A": "1", "B": "yes", "C": "1e3", "D": "0x1", "E": ""}}
     assert yaml.safe_load(task.yaml(**more)) == {**task.fields, **more}
 

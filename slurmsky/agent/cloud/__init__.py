@@ -1,0 +1,1 @@
+"""A node of a SkyPilot task: rendezvous, job log, relayed commands."""

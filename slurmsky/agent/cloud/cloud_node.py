@@ -1,0 +1,237 @@
+"""One node of a cloud job: its private folder, program, submit folder, environment and agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...model.allocation import Launch
+from ..core import output_files
+from ..core.launch_codec import settings_of
+from ..net import endpoints
+from ..process import daemonize
+from . import cloud_environment, rendezvous, ssh_names, submit_folder
+from .program_install import install
+
+#: a file beside what was shipped, and in the site's bucket: a line "JOB CODE" for each job that has ended
+ENDED = "ended"
+PATH_FIELDS = frozenset(("submit_dir", "work_dir", "stdin", "stdout", "stderr"))
+
+
+class CloudNode:
+    """What one node of the job is and has."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = os.path.abspath(folder)
+        with open(os.path.join(self.folder, "settings.json")) as file:
+            settings: dict[str, Any] = json.load(file)
+        if "ranks" in settings:
+            settings = settings_of(settings, int(os.environ["SKYPILOT_JOB_RANK"]))
+        self.settings = settings
+        self.launch = Launch.from_dict(self.settings["launch"])
+        self.rank = int(os.environ.get("SKYPILOT_NODE_RANK", "0"))
+        self.addresses = os.environ.get("SKYPILOT_NODE_IPS", "127.0.0.1").split()
+        self.count = len(self.addresses)
+        #: the number of SkyPilot's job on the cluster that started us
+        self.given = os.environ.get("SKYPILOT_INTERNAL_JOB_ID", "")
+        self.session = int(time.time()) % 8999
+        name = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings["name"], self.rank)
+        self.home = os.path.join(os.environ.get("TMPDIR") or "/tmp", name)
+        if len(self.home) > 60:  # a socket's address has 108 bytes
+            self.home = os.path.join("/tmp", name)
+        self.tls = os.path.join(self.folder, "tls")
+        account = pwd.getpwuid(os.geteuid())
+        self.ssh = os.path.join(account.pw_dir, ".ssh")  # where ssh looks, whatever HOME is
+        self.environment = cloud_environment.node_environment(os.environ, account.pw_dir)
+        self.name = ""
+        self._moved = ("", "")
+        self.return_left = int(self.settings["files"].get("return_bytes", 0))
+        self.port = 0
+        self._bucket = str(self.settings["files"].get("bucket", ""))
+        self._mounted = os.path.expanduser(self.settings["files"].get("mounted", ""))
+        #: the jobs of this run: the job itself, or the elements of a packed array
+        self.jobs = [int(one.get("job_id", self.launch.job_id)) for one in self.settings.get("elements", [{}])]
+        #: those that ended in an earlier launch of this run, with their exit codes
+        self.ended = self._read_ended()
+
+    def _read_ended(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for folder in filter(None, (self.folder, self._mounted)):
+            try:
+                with open(os.path.join(folder, ENDED)) as file:
+                    pairs = [line.split() for line in file]
+            except (OSError, ValueError):
+                continue
+            found.update({int(words[0]): int(words[1]) for words in pairs if len(words) == 2})
+        return found
+
+    def note_ended(self, codes: Mapping[int, int]) -> None:
+        """Write the ends of jobs into the site's bucket, where a relaunch on other nodes finds them."""
+        if self._mounted:
+            try:
+                os.makedirs(self._mounted, exist_ok=True)
+                with open(os.path.join(self._mounted, ENDED), "w") as file:
+                    file.writelines("%d %d\n" % pair for pair in codes.items())
+            except OSError:
+                pass  # the controller, which watches SkyPilot, still cancels such a launch
+
+    # --- the node made ready
+    def prepare(self, names: Sequence[str]) -> None:
+        """Private folder, program, submit folder, environment. ``names``: of all nodes."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        os.makedirs(self.home, mode=0o700)
+        if self.count > 1:
+            ssh_names.add(self.ssh, self.home, names)
+        with open(os.path.join(self.home, output_files.NOTE), "x"):
+            self._install()
+        given = self.settings["files"]
+        self.submit_dir = self.launch.submit_dir
+        self.same_files = submit_folder.same_folder(self.submit_dir, given.get("identity", []))
+        self.note = ""
+        if not self.same_files:
+            if not submit_folder.make_folder(self.submit_dir):
+                fallback = os.path.join(self.home, "submit")
+                os.makedirs(fallback)
+                self.note = "%s cannot be made on this node, %s stands in for it" % (
+                    self.submit_dir,
+                    fallback,
+                )
+                self._move(self.submit_dir, fallback)
+            if given.get("archive"):
+                submit_folder.unpack(os.path.join(self.folder, given["archive"]), self.submit_dir)
+        self.before = {} if self.same_files else submit_folder.scan(self.submit_dir)
+        home = self.launch.environment.get("HOME", "")
+        if not home or not (self.same_files or submit_folder.make_folder(home)):
+            home = self.environment["HOME"]
+        self.user_home = home
+        env = self.environment_here(self.launch.environment)
+        if "PWD" in self.launch.environment:
+            env["PWD"] = self.launch.work_dir
+        self.launch.environment = env
+        for folder in {
+            self.launch.work_dir,
+            *(os.path.dirname(path) for path in (self.launch.stdout, self.launch.stderr) if path.startswith("/")),
+        }:
+            # The user's folders that the script relies on; under Slurm a missing one is the user's mistake.
+            if folder in given.get("folders", ()) and not self.same_files:
+                submit_folder.make_folder(folder)
+
+    def environment_here(self, user: Mapping[str, str]) -> dict[str, str]:
+        """The user's environment as it is on this node, with what the site sets in every job."""
+        env = cloud_environment.job_environment(user, self.environment, self.same_files, self.user_home, os.path.exists)
+        return {**env, **self.settings.get("environment", {})}
+
+    def path_here(self, path: str) -> str:
+        """A path of the submit host as it is on this node."""
+        old, new = self._moved
+        return new + path[len(old) :] if old and (path == old or path.startswith(old + "/")) else path
+
+    def _move(self, old: str, new: str) -> None:
+        self._moved = (old, new)
+        for field, value in self.moved(self.launch.to_dict()).items():
+            if field in PATH_FIELDS:
+                setattr(self.launch, field, value)
+        self.submit_dir = new
+
+    def moved(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Fields of a launch with their paths as they are on this node."""
+        return {name: self.path_here(value) if name in PATH_FIELDS else value for name, value in fields.items()}
+
+    def keep(self, path: str, name: str) -> str:
+        """Put a file into the site's bucket, under its name in the submit folder; where it is there, "" if nowhere."""
+        if not self._bucket:
+            return ""
+        try:
+            target = os.path.join(self._mounted, name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copyfile(path, target)
+        except OSError:
+            return ""
+        return "%s/%s" % (self._bucket, name)
+
+    def _install(self) -> None:
+        """Unpack the program, and launchers for the commands that scripts call."""
+        self.library, self.bin = install(self.home, self.settings_path("agent"))
+
+    def settings_path(self, key: str) -> str:
+        """A shipped file's path; relative ones lie in the job's folder."""
+        return os.path.join(self.folder, os.path.expanduser(self.settings[key]))
+
+    def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """(server, client) TLS contexts of the job."""
+        server, client = endpoints.tls_contexts(
+            *(os.path.join(self.tls, name) for name in ("node.crt", "node.key", "ca.crt"))
+        )
+        return server, client
+
+    # --- facts and names
+    def facts(self) -> dict[str, Any]:
+        """What the first node must know of this one."""
+        probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        probe.bind((self.addresses[self.rank], 0))
+        self.port = probe.getsockname()[1]
+        probe.close()
+        with open("/proc/meminfo") as file:
+            memory = int(file.readline().split()[1]) // 1024
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return {
+            "rank": self.rank,
+            "given": self.given,
+            "address": self.addresses[self.rank],
+            "port": self.port,
+            "name": os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0],
+            "cpus": len(os.sched_getaffinity(0)),
+            "memory_mib": memory,
+            "arch": os.uname().machine,
+            "os": "%s %s" % (os.uname().sysname, os.uname().release),
+            "gpus": [int(device) for device in devices.split(",") if device.isdigit()],
+        }
+
+    # --- the agent
+    def start_agent(self) -> subprocess.Popen[bytes]:
+        """Start this node's agent and wait until it listens."""
+        self.socket = os.path.join(self.home, "agent.sock")
+        environment = {**self.environment, "PYTHONPATH": self.library}
+        command = [
+            sys.executable,
+            "-S",
+            "-m",
+            "slurmsky.agent.core.agent",
+            "--node",
+            self.name,
+            "--home",
+            self.home,
+            "--address",
+            endpoints.UNIX + self.socket,
+            "--bin",
+            self.bin,
+        ]
+        if self.count > 1:
+            command += ["--listen", "%s:%d" % (self.addresses[self.rank], self.port)]
+            for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
+                command += [option, os.path.join(self.tls, name)]
+        log = os.path.join(self.home, "agent.log")
+        process = daemonize.start(command, environment, log)
+        deadline = time.monotonic() + 60
+        while not endpoints.answers(self.socket):
+            if process.poll() is not None or time.monotonic() > deadline:
+                with open(log, errors="replace") as file:
+                    said = file.read()[-2000:].strip()
+                raise rendezvous.RendezvousError("the agent of node %s does not start: %s" % (self.name, said))
+            time.sleep(0.02)
+        return process
+
+    def clean(self) -> None:
+        """Remove the private folder, and what was written elsewhere."""
+        if self.count > 1:
+            ssh_names.remove(self.ssh, self.home)
+        shutil.rmtree(self.home, ignore_errors=True)

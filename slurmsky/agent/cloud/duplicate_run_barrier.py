@@ -1,0 +1,60 @@
+"""The other nodes of a run that does not run once more: they are told to wait, and what for."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from . import rendezvous
+
+if TYPE_CHECKING:
+    from .cloud_node import CloudNode
+
+PATIENCE_S = 120.0  # how long nodes are waited for that SkyPilot starts at the same time
+
+
+class DuplicateRunBarrier:
+    """What the first node says to the others while it hands out what an earlier run tells."""
+
+    def __init__(self, node: CloudNode, listener: socket.socket) -> None:
+        self._node, self._listener = node, listener
+        self._tls, _ = node.contexts()
+        self._lines: dict[int, rendezvous.Line] = {}
+        self._stopped = False
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
+
+    def _receive(self) -> None:
+        while not self._stopped:
+            self._listener.settimeout(0.5)
+            try:
+                sock, _ = self._listener.accept()
+            except socket.timeout:
+                continue
+            came = rendezvous.admit(sock, self._tls, self._node.given)
+            if came is not None:
+                line, facts = came
+                try:
+                    line.send({"welcome": True})
+                    line.send({"follow": True})
+                except OSError:
+                    continue  # it comes again
+                self._lines[int(facts["rank"])] = line
+
+    def dismiss(self, word: str, patience: float = 0.0) -> None:
+        """Tell them ``finish``, or ``again``: come once more, to run. ``patience``: how long is waited for who has not
+        come.
+        """
+        deadline = time.monotonic() + patience
+        while len(self._lines) < self._node.count - 1 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self._stopped = True
+        self._thread.join()
+        for line in self._lines.values():
+            try:
+                line.send({word: True})
+                line.sock.close()
+            except OSError:
+                continue  # it is gone

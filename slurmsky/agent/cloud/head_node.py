@@ -1,0 +1,476 @@
+"""The first node of a cloud job: stands in for the controller."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ...model.allocation import Launch
+from ..core import output_files
+from ..net import endpoints
+from ..net.channel import Channel
+from ..net.event_loop import Loop
+from ..net.tls_channel import TlsChannel
+from . import rendezvous
+from .cloud_node import CloudNode
+from .command_relay import CommandRelay
+from .job_log import JobLogWriter, Tail, send_back
+from .outbox import Outbox
+from .remote_commands import RemoteCommands
+from .run_guard import RunGuard, exit_code
+from .step_file_sync import StepFiles
+
+TAIL_S = 0.2  # how often output files are looked at
+TAKEN_WITHIN_S = 1.0  # between the first and the last signal to the processes of a node that is taken
+MANY_FILES = 2000  # above, a packed array's folder is looked through once, at the end
+
+
+def poke() -> None:
+    """Wake the loop of the main thread."""
+    os.kill(os.getpid(), signal.SIGCHLD)
+
+
+def agree_on_names(
+    node: CloudNode, others: dict[int, tuple[rendezvous.Line, dict[str, Any]]], mine: dict[str, Any]
+) -> list[str]:
+    """Names under which every node finds every other; addresses when there are none."""
+
+    def ask(message: dict[str, Any], own: bool) -> bool:
+        for line, _ in others.values():
+            line.send(message)
+        answers = [line.receive(60).get("resolves") for line, _ in others.values()]
+        return all(answers) and own
+
+    facts = [mine, *(others[rank][1] for rank in range(1, node.count))]
+    names = [str(fact["name"]) for fact in facts]
+    if len(set(names)) == node.count and ask({"check": names}, rendezvous.resolves(names, node.addresses)):
+        return names
+    names = ["%s-%d" % (node.settings["host_prefix"], rank) for rank in range(node.count)]
+    if ask({"hosts": names}, rendezvous.add_hosts(names, node.addresses)):
+        return names
+    return node.addresses
+
+
+@dataclass
+class WorkerNode:
+    """One job of those that run here: the job itself, or an element of a packed array."""
+
+    launch: Launch
+    shown: Launch  # with the paths of the submit host
+    slot: int = -1  # -1: it waits for one
+    tails: list[Tail] = field(default_factory=list)
+    ended: bool = False
+    failed: bool = False  # and it is not said yet, whether by itself
+
+
+class HeadNode:
+    """The first node: stands in for the controller. Runs one job, or the elements of an array, some at a
+    time. ``listener``: where the other nodes come to; ``over``: jobs that ended in an earlier run on this node.
+    """
+
+    def __init__(
+        self, node: CloudNode, once: RunGuard, listener: socket.socket, over: Container[int] = frozenset()
+    ) -> None:
+        self.node, self.once, self.over = node, once, over
+        self.listener = listener
+        self.log = JobLogWriter(node.session, node.rank, once.keep)
+        self.loop = Loop()
+        self.members: dict[int, WorkerNode] = {}
+        self.waiting: deque[int] = deque()
+        self.free = list(range(int(node.settings.get("slots", 1))))
+        self.packed = "elements" in node.settings
+        self.streams = 0
+        self.exit_code = 0
+        self.terminated = False
+        self.alone = False
+        self.others: dict[int, tuple[rendezvous.Line, dict[str, Any]]] = {}
+        self.done: dict[int, threading.Event] = {}
+        self.told_all: set[int] = {0}  # ranks whose last word is in the log
+
+    def run(self) -> int:
+        """From the first to the last; the job's exit code."""
+        node = self.node
+        server, _client = node.contexts()
+        self.log.event(
+            ev="session",
+            session=node.session,
+            restart=node.launch.restart_count,
+            control=self.control,
+            ranks=node.count,
+        )
+        mine = node.facts()
+        self.others = rendezvous.accept_all(self.listener, server, node.count - 1, node.given)
+        for line, _ in self.others.values():
+            line.send({"welcome": True})
+        names = agree_on_names(node, self.others, mine)
+        node.name = names[0]
+        for line, _ in self.others.values():
+            line.send({"names": names, "session": node.session, "restart": node.launch.restart_count})
+        node.prepare(names)
+        agent = node.start_agent()
+        for rank, (line, _) in self.others.items():
+            if not line.receive(120).get("ready"):
+                raise rendezvous.RendezvousError("node %s is not ready" % names[rank])
+        self.names = names
+        self.node_facts = [mine, *(self.others[rank][1] for rank in range(1, node.count))]
+        self.step_files = StepFiles(node, self.log, self.new_stream, self._batch_files)
+        self._connect_agent()
+        self.once.note_start(agent.pid)
+        for element in node.settings.get("elements", [{}]):
+            self.add(element)
+        signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._told_to_end))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.desk = CommandRelay(self.loop, os.path.join(node.home, "controller.sock"))
+        self.visitors = RemoteCommands(self.loop, node)
+        self.seen_someone = time.monotonic()
+        given = node.settings.get("letters")
+        if given:
+            key, (first, count) = bytes.fromhex(given["key"]), given["ids"]
+            self.desk.letters = Outbox(
+                self.log, self.new_stream, key, (first, count), self.runs, self.end, float(given["after_s"])
+            )
+        self._watch_others()
+        threading.Thread(target=self._accept_controllers, args=(server,), daemon=True).start()
+        self._look()
+        self.loop.run()
+        return self._finish(agent)
+
+    @property
+    def control(self) -> str:
+        """Where the controller finds us."""
+        return "%s:%d" % (self.node.addresses[0], self.listener.getsockname()[1])
+
+    def _connect_agent(self) -> None:
+        sock = endpoints.connect(endpoints.UNIX + self.node.socket)
+        self.channel = Channel(self.loop, sock)
+        self.channel.on_frame = self._from_agent
+        self.channel.on_close = self._agent_lost
+        self.channel.send_json({"op": "hello", "role": "controller", "jobs": []})
+        if self.node.note:
+            self.log.event(ev="note", text=self.node.note)
+
+    # --- members
+    def add(self, element: dict[str, Any]) -> None:
+        """A job to run as soon as a slot is free. ``element``: the fields in which it differs from the
+        settings'.
+        """
+        launch = Launch.from_dict({**self.node.launch.to_dict(), **self.node.moved(element)})
+        if launch.job_id in self.members or launch.job_id in self.over:
+            return
+        launch.restart_count = max(launch.restart_count, self.node.launch.restart_count)
+        shown = Launch.from_dict({**self.node.settings["launch"], **element})
+        self.members[launch.job_id] = WorkerNode(launch, shown)
+        self.waiting.append(launch.job_id)
+        self._fill()
+
+    def _fill(self) -> None:
+        while self.free and self.waiting:
+            member = self.members[self.waiting.popleft()]
+            member.slot = self.free.pop(0)
+            self._begin(member)
+
+    def _begin(self, member: WorkerNode) -> None:
+        node, launch = self.node, member.launch
+        if launch.het:
+            launch.shares = launch.het[0].shares  # a letter repeats them; they are one and the same here
+        for share, name, fact in zip(launch.every_share, self.names, self.node_facts):
+            share.name = name
+            share.address = (
+                endpoints.UNIX + node.socket if node.count == 1 else "%s:%d" % (fact["address"], fact["port"])
+            )
+            if not share.cpu_ids:
+                share.cpu_ids = tuple(range(int(fact["cpus"])))
+            elif self.packed:
+                first = member.slot * len(share.cpu_ids)
+                share.cpu_ids = tuple(range(first, first + len(share.cpu_ids)))
+            share.cpus_on_node = max(int(fact["cpus"]), len(share.cpu_ids))
+            for kind, indices in share.gres.items():
+                # A Slurm infra hands out some of a node's devices; a slot gets its part of them.
+                devices = fact["gpus"] or list(range(len(indices) * (member.slot + 1)))
+                part = devices[member.slot * len(indices) :][: len(indices)]
+                share.gres[kind] = tuple(part) if len(part) == len(indices) else indices
+        launch.spool = os.path.join(node.home, "job-%d" % launch.job_id)
+        if launch.script is not None:
+            launch.script = os.path.join(node.folder, "script")
+        launch.start_time = time.time()
+        self._open_tails(member)
+        self.channel.send_json({"op": "launch", "launch": launch.to_dict()})
+
+    def _open_tails(self, member: WorkerNode) -> None:
+        launch, node = member.launch, self.node
+        pairs = ((launch.stdout, member.shown.stdout), (launch.stderr, member.shown.stderr))
+        for number, (path, target) in enumerate(pairs):
+            if not path or (number and path == launch.stdout):
+                continue
+            tail = Tail(self.log, self.new_stream(), output_files.expand_node(path, node.name))
+            if not node.same_files:
+                # A file of an earlier job, which has travelled with the submit folder: none of its bytes are ours.
+                tail.position = start_afresh(tail.path, launch.spec.open_mode == "append")
+            member.tails.append(tail)
+            self.log.event(
+                ev="stream",
+                stream=tail.stream,
+                path=output_files.expand_node(target, node.name),
+                same=node.same_files,
+                append=launch.spec.open_mode == "append",
+                job_id=launch.job_id,
+            )
+
+    def runs(self, job_id: int) -> bool:
+        """True for a job that runs here now."""
+        member = self.members.get(job_id)
+        return member is not None and member.slot >= 0 and not member.ended
+
+    def end(self, job_id: int, state: str) -> None:
+        """End a job that runs here, at its own wish: by a letter it has told its controller."""
+        wait = self.members[job_id].launch.kill_wait_s
+        message = {"op": "terminate", "job_id": job_id, "state": state, "signal": signal.SIGTERM}
+        self.request({**message, "kill_wait_s": wait})
+
+    def new_stream(self) -> int:
+        """A number that no stream of this node has had."""
+        self.streams += 1
+        return self.streams - 1
+
+    def _ended(self, member: WorkerNode, event: dict[str, Any]) -> None:
+        """A member is over: its last output, its files, then the news of it."""
+        member.ended = True
+        for tail in member.tails:
+            tail.look(final=True)
+        last = all(other.ended for other in self.members.values())
+        if last or len(self.node.before) < MANY_FILES:
+            self._send_files()
+        if last:
+            self._finish_others()
+        event["by_signal"] = self.terminated
+        self.log.write(self.log.encoder.event(event))
+        if not self.packed:
+            self.exit_code = exit_code(event)
+        if member.slot >= 0:
+            self.free.append(member.slot)
+        if last:
+            self.loop.stop()
+        elif not self.terminated:
+            self._fill()
+
+    def _batch_files(self) -> set[str]:
+        return {tail.path for member in self.members.values() for tail in member.tails}
+
+    def _send_files(self) -> None:
+        self.step_files.look(final=True)
+        skip = frozenset(os.path.relpath(path, self.node.submit_dir) for path in self._batch_files())
+        send_back(self.node, self.log, skip | self.step_files.whole(), self.new_stream)
+
+    # --- the agent
+    def _from_agent(self, kind: bytes, payload: bytes) -> None:
+        event = json.loads(payload)
+        member = self.members.get(int(event.get("job_id", -1)))
+        if member is None or member.ended or member.failed:
+            return
+        if event.get("ev") == "started":
+            event["nodes"] = [
+                {
+                    "name": share.name,
+                    "address": str(fact["address"]),
+                    "cpus": fact["cpus"],
+                    "memory_mib": fact["memory_mib"],
+                    "arch": fact["arch"],
+                    "os": fact["os"],
+                    "gres": {kind: list(ids) for kind, ids in share.gres.items()},
+                }
+                for share, fact in zip(member.launch.every_share, self.node_facts)
+            ]
+        if event.get("ev") == "ended":
+            self._over(member, event)
+        else:
+            self.log.write(self.log.encoder.event(event))
+        if "seq" in event:
+            self.channel.send_json({"op": "ack", "job_id": event["job_id"], "seq": event["seq"]})
+
+    def _over(self, member: WorkerNode, event: dict[str, Any]) -> None:
+        """A script that failed may have been ended by those who take the node: they signal all of its processes, and
+        ours need not come first."""
+        if self.terminated or not (event.get("exit_code") or event.get("exit_signal")):
+            self._ended(member, event)
+        else:
+            member.failed = True
+            self.loop.after(TAKEN_WITHIN_S, lambda: self._ended(member, event))
+
+    def _agent_lost(self) -> None:
+        for member in list(self.members.values()):
+            if not (member.ended or member.failed):
+                self._ended(member, end_event(member.launch.job_id, "NODE_FAIL", "NodeDown"))
+
+    def request(self, message: dict[str, Any]) -> None:
+        """What the controller wants: a further element, or something for the agent."""
+        if message.get("op") == "launch":
+            self.add(message["element"])
+            return
+        self.seen_someone = time.monotonic()
+        if message.get("op") == "here":
+            return  # it is there, and has no wish
+        member = self.members.get(int(message.get("job_id", -1)))
+        if member is not None and member.slot < 0 and message.get("op") == "terminate":
+            self.waiting.remove(member.launch.job_id)
+            self._ended(member, end_event(member.launch.job_id, str(message.get("state")), "None"))
+            return
+        self.channel.send_json(message)
+
+    def _told_to_end(self) -> None:
+        """SIGTERM: SkyPilot takes the node down, because of a cancellation or a preemption."""
+        if self.terminated:
+            return
+        self.terminated = True
+        for member in self.members.values():
+            if member.slot < 0:
+                member.ended = True  # never began, and nothing is told of it
+        self.waiting.clear()
+        for job_id, member in list(self.members.items()):
+            if not (member.ended or member.failed):
+                message = {
+                    "op": "terminate",
+                    "job_id": job_id,
+                    "state": "CANCELLED",
+                    "signal": signal.SIGTERM,
+                }
+                self.channel.send_json({**message, "kill_wait_s": min(member.launch.kill_wait_s, 20)})
+
+    # --- others
+    def _watch_others(self) -> None:
+        for rank, (line, _) in self.others.items():
+            self.done[rank] = threading.Event()
+            threading.Thread(target=self._await_loss, args=(rank, line), daemon=True).start()
+
+    def _await_loss(self, rank: int, line: rendezvous.Line) -> None:
+        try:
+            while not line.receive(None).get("done"):
+                continue
+            self.told_all.add(rank)
+            self.done[rank].set()
+        except (OSError, ValueError):
+            self.done[rank].set()
+            message = {
+                "op": "node_lost",
+                "job_id": self.node.launch.job_id,
+                "node": self.names[rank],
+            }
+            self.loop.soon(lambda: self.channel.send_json(message))
+            poke()
+
+    def _accept_controllers(self, server: ssl.SSLContext) -> None:
+        """The real controller may come over TLS, any time and more than once, with requests for the agent."""
+        self.listener.settimeout(None)
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve_controller, args=(sock, server), daemon=True).start()
+
+    def _serve_controller(self, sock: Optional[socket.socket], server: ssl.SSLContext) -> None:
+        assert sock is not None
+        try:
+            sock.settimeout(10)
+            line = rendezvous.Line(server.wrap_socket(sock, server_side=True))
+            role = line.receive(10).get("role")
+            if role not in ("controller", "desk", "client", "agent"):
+                return
+            line.send({"welcome": True})
+            if role != "controller":
+                take = {"desk": self.desk.park, "client": self.desk.client, "agent": self.visitors.admit}[role]
+                tls, sock = line.sock, None
+                self.loop.soon(lambda: take(TlsChannel(self.loop, tls)))
+                poke()
+                return
+            while True:
+                message = line.receive(None)
+                self.loop.soon(lambda message=message: self.request(message))  # type: ignore[misc]
+                poke()
+                line.send({"taken": message.get("id")})
+        except (OSError, ValueError):
+            return
+        finally:
+            if sock is not None:
+                sock.close()
+
+    # --- output and end
+    def _look(self) -> None:
+        for member in self.members.values():
+            if member.slot >= 0 and not member.ended:
+                for tail in member.tails:
+                    tail.look()
+        self._look_for_company()
+        self.step_files.look()
+        self.loop.after(TAIL_S, self._look)
+
+    def _look_for_company(self) -> None:
+        """An allocation must not cost for ever because its controller's machine was switched off."""
+        limit = int(self.node.settings.get("alone_s", 0))
+        if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
+            self.alone = True
+            self.log.event(ev="note", text="nobody was to be seen for %d minutes: the nodes are let go" % (limit // 60))
+            for job_id, member in self.members.items():
+                message = {"op": "terminate", "job_id": job_id, "state": "TIMEOUT", "signal": signal.SIGTERM}
+                self.channel.send_json({**message, "kill_wait_s": member.launch.kill_wait_s})
+
+    def _finish_others(self) -> None:
+        """The other nodes send their files, too, before the end is told."""
+        for line, _ in self.others.values():
+            try:
+                line.send({"finish": True})
+            except OSError:
+                continue  # that node is gone
+        for done in self.done.values():
+            done.wait(300)
+
+    def _finish(self, agent: subprocess.Popen[bytes]) -> int:
+        self.log.event(ev="done", ranks=sorted(self.told_all), by_signal=self.terminated)
+        self.once.note(code=self.exit_code, by_signal=self.terminated)
+        if not self.terminated:
+            self.node.note_ended(dict.fromkeys(self.members, self.exit_code))
+        for line, _ in self.others.values():
+            line.sock.close()
+        self.channel.on_close = lambda: None
+        agent.terminate()
+        try:
+            agent.wait(10)
+        except subprocess.TimeoutExpired:
+            agent.kill()
+        self.node.clean()
+        return self.exit_code
+
+
+def start_afresh(path: str, append: bool) -> int:
+    """Where the job's own bytes will begin in its output file."""
+    try:
+        if append:
+            return os.stat(path).st_size
+        os.truncate(path, 0)
+    except OSError:
+        pass  # it is not there, or is no file: the agent says so if that is wrong
+    return 0
+
+
+def end_event(job_id: int, state: str, reason: str) -> dict[str, Any]:
+    """The end of a job that no agent tells."""
+    return {
+        "ev": "ended",
+        "job_id": job_id,
+        "time": time.time(),
+        "state": state,
+        "exit_code": 0,
+        "exit_signal": 0,
+        "reason": reason,
+        "seq": 1 << 30,
+    }

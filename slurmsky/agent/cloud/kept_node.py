@@ -1,0 +1,114 @@
+"""What the agent of a kept node offers beside that of a local one.
+
+The controller is on another machine: commands inside jobs reach it through connections that it parks here (``desk``),
+scripts come by content before the launches that name them, and the agent reports what the node is, so that the
+controller can adapt launches to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import pwd
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..net import endpoints
+from ..net.channel import Channel
+from . import cloud_environment, submit_folder
+from .command_relay import CommandRelay
+
+if TYPE_CHECKING:
+    from ..core.agent import Agent
+
+#: how long a node tries to reach another one, in seconds
+REACH_S = 5.0
+#: a node that is taken leaves its jobs at most so many seconds after SIGTERM
+NOTICE_S = 20
+
+
+class Service:
+    """Adds the services of a kept node to an agent, which leaves after ``idle_s`` without job and controller."""
+
+    def __init__(self, agent: Agent, idle_s: float) -> None:
+        self._agent = agent
+        self._scripts = os.path.join(agent.home, "scripts")
+        agent.idle_s = idle_s
+        desk = CommandRelay(agent.loop, os.path.join(agent.home, "controller.sock"))
+        agent.roles["desk"] = desk.park
+        agent.services.update(ping=self._ping, same=self._same, script=self._script, reach=self._reach)
+        agent.greetings.append(self._facts)
+        signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._taken))
+
+    def _facts(self) -> dict[str, Any]:
+        """What the controller needs to adapt launches: the node's own environment and folders."""
+        account = pwd.getpwuid(os.geteuid())
+        return {
+            "ev": "facts",
+            "pid": os.getpid(),
+            "home": self._agent.home,
+            "environment": cloud_environment.node_environment(os.environ, account.pw_dir),
+            "shells": [path for path in _shells() if os.path.exists(path)],
+        }
+
+    def _ping(self, channel: Channel, message: dict[str, Any]) -> None:
+        channel.send_json({"ev": "pong"})
+
+    def _same(self, channel: Channel, message: dict[str, Any]) -> None:
+        """Whether a folder here is the very folder of the controller's machine: a shared mount."""
+        same = submit_folder.same_folder(message["path"], message["identity"])
+        channel.send_json({"ev": "same", "path": message["path"], "same": same})
+
+    def _script(self, channel: Channel, message: dict[str, Any]) -> None:
+        """Store a script under its digest; batch.py runs it in place as ``slurm_script``."""
+        data = base64.b64decode(message["data"])
+        folder = os.path.join(self._scripts, hashlib.sha256(data).hexdigest()[:32])
+        if os.path.exists(os.path.join(folder, "script")):
+            return
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        partial = os.path.join(folder, ".script")
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o700)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        os.chmod(partial, 0o700)
+        os.rename(partial, os.path.join(folder, "script"))
+
+    def _reach(self, channel: Channel, message: dict[str, Any]) -> None:
+        """Try to shake hands with other nodes; the names of those that answered are sent back."""
+
+        def work() -> None:
+            reached = []
+            for name, address in message["peers"].items():
+                try:
+                    endpoints.connect(address, self._agent.tls_client, REACH_S).close()
+                    reached.append(name)
+                except OSError:
+                    continue
+            answer = {"ev": "reached", "peers": sorted(message["peers"]), "reached": reached}
+            self._agent.loop.soon(lambda: channel.send_json(answer))
+            os.kill(os.getpid(), signal.SIGCHLD)  # wakes the loop
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def _taken(self) -> None:
+        """SIGTERM: the node is taken away. Jobs get SIGTERM and what is left of the notice, then the agent ends."""
+        jobs = [job for job in self._agent.jobs.values() if not job.ended]
+        for job in jobs:
+            job.terminate("NODE_FAIL", signal.SIGTERM, min(job.launch.kill_wait_s, NOTICE_S))
+        self._wait_for(jobs, NOTICE_S * 20 + 100)
+
+    def _wait_for(self, jobs: list[Any], rounds: int) -> None:
+        if rounds and any(not job.ended for job in jobs):
+            self._agent.loop.after(0.05, lambda: self._wait_for(jobs, rounds - 1))
+        else:
+            self._agent.loop.after(0.2, self._agent.shut_down)  # the events leave first
+
+
+def _shells() -> list[str]:
+    try:
+        with open("/etc/shells") as file:
+            return [line.strip() for line in file if line.startswith("/")]
+    except OSError:
+        return ["/bin/sh"]

@@ -1,0 +1,225 @@
+"""A job's node on the cloud: what SkyPilot's ``run`` starts on every node of a task.
+
+    python agent.pyz cloud FOLDER
+
+FOLDER holds what was shipped with the job (settings.json, script, files.tar, tls/). This process brings the
+nodes together, starts the node's agent, and on the first node stands in for the controller: it launches the
+job (once, however often SkyPilot starts us for it: ``once``), writes what the agent tells and what the job prints
+into the log (logframes), takes requests of the real controller over TLS, sends changed files back, and ends with the
+job's exit code. On the others it waits for the first to end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from typing import Optional
+
+from ..net.channel import Channel
+from ..net.event_loop import Loop
+from ..net.tls_channel import TlsChannel
+from . import rendezvous
+from .cloud_node import CloudNode
+from .command_relay import CommandRelay
+from .duplicate_run_barrier import PATIENCE_S, DuplicateRunBarrier
+from .head_node import TAIL_S, HeadNode, end_event, poke
+from .job_log import JobLogWriter, send_back
+from .run_guard import LOOK_S, RunGuard, Verdict, judge
+from .step_file_sync import StepFiles
+
+
+def serve_first(node: CloudNode) -> int:
+    """The first node's life: it runs the job, or tells what an earlier run of it on this node tells."""
+    once, out = RunGuard(node.home), JobLogWriter(0, 0)
+    listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
+    company: Optional[DuplicateRunBarrier] = None
+    shipped, told_to_end = node.launch.restart_count, threading.Event()
+
+    def pass_on(*_: object) -> None:
+        told_to_end.set()
+        once.signal_holder(signal.SIGTERM)
+
+    while not once.take():
+        earlier = once.earlier()
+        if earlier is not None and shipped > earlier.restart:
+            once.displace()  # SkyPilot lost sight of it, and our controller counts another run
+            break
+        if company is None and earlier is not None:
+            signal.signal(signal.SIGTERM, pass_on)
+            company = DuplicateRunBarrier(node, listener)
+        once.pour(out.write)
+        time.sleep(LOOK_S)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    once.pour(out.write)
+    told, earlier = once.told(), once.earlier()
+    if earlier is not None and earlier.cut:
+        out.write(b"slurmsky: an earlier run's output is in SkyPilot's log of the cluster's former job alone\n")
+    jobs, ended = node.jobs, {**dict.fromkeys(node.ended), **told.ends}
+    code = told.code(jobs)
+    may_run = node.launch.script is not None and node.launch.spec.requeue is not False
+    verdict, restart = judge(earlier, code >= 0, shipped, may_run)
+    if told_to_end.is_set():
+        verdict = Verdict.REPEAT  # SkyPilot takes the nodes: what it means by that it tells our controller
+    if verdict is Verdict.RUN:
+        if company is not None:
+            company.dismiss("again")
+        once.clear()
+        node.launch.restart_count = restart
+        node.session = fresh_session(node.session, told.session)
+        once.begin(restart)
+        return HeadNode(node, once, listener, ended).run()
+    if verdict is Verdict.REFUSE:
+        once.clear()
+        once.begin(restart)
+        once.note(begun=True)
+        refuse(
+            JobLogWriter(told.session, 0, once.keep, told.seq), [job_id for job_id in jobs if job_id not in told.ends]
+        )
+        code = 1
+        once.note(code=code)
+    elif code < 0 and earlier is not None:
+        code = earlier.code
+    if node.count > 1:
+        (company or DuplicateRunBarrier(node, listener)).dismiss("finish", 0.0 if told_to_end.is_set() else PATIENCE_S)
+    return code if code >= 0 else 128 + signal.SIGTERM
+
+
+def fresh_session(session: int, before: int) -> int:
+    """A session's number that is not the one before it."""
+    return session if session != before else (session + 1) % 8999
+
+
+def refuse(log: JobLogWriter, jobs: list[int]) -> None:
+    """The end of jobs that were cut off and must not run again, told in the session that they ran in."""
+    for job_id in jobs:
+        log.event(**end_event(job_id, "NODE_FAIL", "NodeDown"))
+    log.event(ev="done", ranks=[0])
+
+
+def meet(node: CloudNode, once: RunGuard, client: ssl.SSLContext) -> Optional[tuple[rendezvous.Line, list[str], int]]:
+    """Every other node's way to the first: the line to it, the names that were agreed upon, the run's restart count.
+    None: there is nothing to run, and all that an earlier run wrote here was handed out.
+    """
+    while True:
+        line = rendezvous.join(node.addresses[0], node.settings["seed"], client, node.facts())
+        while True:
+            message = line.receive(None)
+            if "check" in message:
+                line.send({"resolves": rendezvous.resolves(message["check"], node.addresses)})
+            elif "hosts" in message:
+                line.send({"resolves": rendezvous.add_hosts(message["hosts"], node.addresses)})
+            elif "names" in message:
+                node.name, node.session = message["names"][node.rank], int(message["session"])
+                return line, message["names"], int(message["restart"])
+            elif "follow" in message:
+                if hand_out(line, once):
+                    break
+                return None
+
+
+def hand_out(line: rendezvous.Line, once: RunGuard) -> bool:
+    """What an earlier run writes on this node, until the first node has a word: True when there is another run."""
+    out = JobLogWriter(0, 0)
+    while True:
+        once.pour(out.write)
+        try:
+            return "again" in line.receive(LOOK_S)
+        except socket.timeout:
+            continue
+        except (OSError, ValueError):
+            return False
+        finally:
+            once.pour(out.write)
+
+
+def serve_other(node: CloudNode) -> int:
+    """The life of every node but the first."""
+    once = RunGuard(node.home)
+    _server, client = node.contexts()
+    met = meet(node, once, client)
+    if met is None:
+        return 0
+    line, names, restart = met
+    if not once.take():
+        once.displace()  # it had no first node any more
+    once.pour(JobLogWriter(0, 0).write)
+    once.clear()
+    once.begin(restart)
+    node.prepare(names)
+    agent = node.start_agent()
+    once.note_start(agent.pid)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first node ends the job, then us
+    loop = Loop()
+
+    def upstream() -> Optional[Channel]:
+        try:
+            up = rendezvous.join(node.addresses[0], node.settings["seed"], client, {"role": "client"}, 10)
+        except rendezvous.RendezvousError:
+            return None
+        return TlsChannel(loop, up.sock)
+
+    CommandRelay(loop, os.path.join(node.home, "controller.sock"), upstream)
+    log, new_stream = JobLogWriter(node.session, node.rank, once.keep), itertools.count().__next__
+    step_files = StepFiles(node, log, new_stream)
+
+    def look() -> None:
+        step_files.look()
+        loop.after(TAIL_S, look)
+
+    look()
+    line.send({"ready": True})
+    threading.Thread(target=await_finish, args=(line, loop), daemon=True).start()
+    loop.run()
+    try:
+        step_files.look(final=True)
+        send_back(node, log, step_files.whole(), new_stream)
+        log.event(ev="last")
+        line.send({"done": True})
+    except OSError:
+        pass  # the first node is gone, and the job with it
+    agent.terminate()
+    try:
+        agent.wait(10)
+    except subprocess.TimeoutExpired:
+        agent.kill()
+    node.clean()
+    return 0
+
+
+def await_finish(line: rendezvous.Line, loop: Loop) -> None:
+    """Stop the loop when the first node says so, or is gone."""
+    try:
+        while not line.receive(None).get("finish"):
+            continue
+    except (OSError, ValueError):
+        pass  # gone: nothing is left to wait for
+    loop.soon(loop.stop)
+    poke()
+
+
+def main(argv: list[str]) -> int:
+    """``cloud FOLDER``."""
+    node = CloudNode(argv[0])
+    os.umask(0o077)
+    log = JobLogWriter(node.session, node.rank)
+    if all(job_id in node.ended for job_id in node.jobs):
+        # SkyPilot lost sight of the cluster after the end, and launched the run anew.
+        log.write(b"slurmsky: job %d has ended before, and does not begin again\n" % node.launch.job_id)
+        return max(node.ended[job_id] for job_id in node.jobs) if "elements" not in node.settings else 0
+    try:
+        return serve_first(node) if node.rank == 0 else serve_other(node)
+    except (rendezvous.RendezvousError, OSError, ValueError) as error:
+        log = JobLogWriter(node.session, 4000 + node.rank)  # a rank of its own: its events are numbered apart
+        log.event(ev="broken", text="node %d: %s" % (node.rank, error))
+        return 70
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,197 @@
+"""Requests of a cloud job that its controller cannot be asked about: they go up in the job's log.
+
+Most clouds' nodes cannot be reached from where the controller runs, and a log goes one way. So what a job asks for
+is answered here, as far as that can be done truthfully, and sent as a sealed letter: ``sbatch`` gets one of the ids
+that were set aside for the job, ``scancel`` and ``scontrol requeue`` of the job itself take effect at once, and the
+controller does the rest when it reads the letter. What needs an answer that only the controller has is refused as
+Slurm does when slurmctld is away.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Optional
+
+from ... import paths
+from ...protocol import wire
+from ...protocol.log_frames import MAX_FRAME
+from ...protocol.seal import seal
+from ..core.client_requests import leave, parse_context
+from ..net.channel import Channel
+from .job_log import JobLogWriter
+
+MAX_STDIN = 4 << 20  # Slurm's max_script_size
+WINDOW = 1 << 18
+#: words of scontrol that change something and say nothing
+_SCONTROL = frozenset(("requeue", "requeuehold", "hold", "uhold", "release", "update", "suspend", "resume"))
+_JOB = re.compile(r"(?:(?i:jobid|job|job_id)=)?(\d+)$")
+
+
+def with_script(request: wire.CommandRequest) -> wire.CommandRequest:
+    """The request with the script that sbatch names, where that is a file of this node; and with no process id,
+    which would be taken for one of the controller's machine."""
+    request = replace(request, pid=0)
+    if request.command != "sbatch" or paths.SCRIPT in request.env:
+        return request
+    from ...options.submit import find_script
+    from ...options.usage_errors import CommandError
+
+    try:
+        choice = find_script(request.args, parse_context(request))
+    except CommandError:
+        return request  # the answer is the controller's
+    if choice.wrap is not None or not choice.path:
+        return request
+    for place in _places(request, choice.path):
+        try:
+            with open(place, "rb") as file:
+                data = file.read(MAX_STDIN + 1)
+        except OSError:
+            continue
+        return _carrying(request, data)
+    return request
+
+
+def _places(request: wire.CommandRequest, name: str) -> Iterator[str]:
+    yield os.path.join(request.cwd, name)
+    if "/" not in name:
+        for folder in request.env.get("PATH", "").split(os.pathsep):
+            yield os.path.join(request.cwd, folder, name)
+
+
+def _carrying(request: wire.CommandRequest, script: bytes) -> wire.CommandRequest:
+    return replace(request, env={**request.env, paths.SCRIPT: script.decode("utf-8", "surrogateescape")})
+
+
+class Outbox:
+    """The first node's way up. ``ids``: (first, count) of the job ids set aside; ``jobs``: whether an id is a job that
+    runs here; ``end``: ends one of those, in a state; ``after_s``: how long a controller is waited for."""
+
+    def __init__(
+        self,
+        log: JobLogWriter,
+        new_stream: Callable[[], int],
+        key: bytes,
+        ids: tuple[int, int],
+        own: Callable[[int], bool],
+        end: Callable[[int, str], None],
+        after_s: float,
+    ) -> None:
+        self.log, self.new_stream, self.key = log, new_stream, key
+        self.own, self.end, self.after_s = own, end, after_s
+        self._next, self._last = ids[0], ids[0] + ids[1]
+
+    def takes(self, request: wire.CommandRequest) -> bool:
+        """True for a request that can be written down."""
+        words = _words(request)
+        if request.command == "scontrol":
+            return bool(words) and words[0] in _SCONTROL
+        return request.command in ("sbatch", "scancel")
+
+    def take(self, request: wire.CommandRequest, channel: Channel) -> None:
+        """Answer a client whose request takes() said yes to."""
+        if request.command == "sbatch":
+            self._sbatch(request, channel)
+            return
+        self.send(request)
+        leave(channel, 0)
+        words = _words(request)
+        if request.command == "scancel":
+            if not _options(request):
+                for job_id in self._named(words):
+                    self.end(job_id, "CANCELLED")
+        elif words[0].startswith("requeue"):
+            for job_id in self._named(words[1:]):
+                self.end(job_id, "REQUEUED")
+
+    def _named(self, words: list[str]) -> list[int]:
+        """Jobs of this node among the words."""
+        found = [_JOB.match(part) for word in words for part in word.split(",")]
+        return [int(match[1]) for match in found if match and self.own(int(match[1]))]
+
+    def send(self, request: wire.CommandRequest) -> None:
+        """Put a request into the log."""
+        letter = seal(self.key, zlib.compress(request.to_payload()))
+        stream = self.new_stream()
+        self.log.event(ev="letter", stream=stream, size=len(letter))
+        for start in range(0, len(letter), MAX_FRAME):
+            self.log.write(self.log.encoder.data(stream, letter[start : start + MAX_FRAME]))
+        self.log.write(self.log.encoder.flush(stream))
+        self.log.event(ev="letter-end", stream=stream)
+
+    # --- sbatch
+
+    def _sbatch(self, request: wire.CommandRequest, channel: Channel) -> None:
+        from ...options.submit import find_script
+        from ...options.usage_errors import CommandError
+
+        try:
+            choice = find_script(request.args, parse_context(request))
+        except CommandError as error:
+            leave(channel, error.exit_code, _lines(error), error.stdout)
+            return
+        if choice.wrap is not None or paths.SCRIPT in request.env:
+            self._submit(request, channel)
+        elif choice.path and choice.path != "/dev/stdin":
+            leave(channel, 1, "sbatch: error: Unable to open file %s\n" % choice.path)
+        else:
+            self._read_script(request, channel)
+
+    def _read_script(self, request: wire.CommandRequest, channel: Channel) -> None:
+        """The script comes by standard input."""
+        got: list[bytes] = []
+
+        def frame(kind: bytes, payload: bytes) -> None:
+            if kind == wire.STDIN:
+                got.append(payload)
+                channel.send(wire.GRANT, b"%d" % len(payload))
+            if kind == wire.STDIN_EOF or sum(map(len, got)) > MAX_STDIN:
+                channel.on_frame = lambda kind, payload: None
+                self._submit(_carrying(request, b"".join(got)), channel)
+
+        channel.on_frame = frame
+        channel.resume()
+        channel.send(wire.GRANT, b"%d" % WINDOW)
+
+    def _submit(self, request: wire.CommandRequest, channel: Channel) -> None:
+        from ...options.submit import ScriptText, find_script, parse_sbatch
+        from ...options.usage_errors import CommandError
+
+        context = parse_context(request)
+        try:
+            choice = find_script(request.args, context)
+            data = request.env.get(paths.SCRIPT, "").encode("utf-8", "surrogateescape")
+            script = None if choice.wrap is not None else ScriptText(choice.path or "", data)
+            asked = parse_sbatch(request.args, script, context)
+        except CommandError as error:
+            leave(channel, error.exit_code, _lines(error), error.stdout)
+            return
+        warnings = "".join("%s\n" % line for line in asked.warnings)
+        if asked.flags.test_only or asked.flags.wait or self._next + len(asked.components) > self._last:
+            leave(channel, 1, warnings + UNREACHABLE)
+            return
+        job_id = self._next
+        self._next += len(asked.components)
+        self.send(replace(request, env={**request.env, paths.GIVEN_ID: str(job_id)}))
+        answer = "%d\n" if asked.flags.parsable else "Submitted batch job %d\n"
+        leave(channel, 0, warnings, "" if asked.flags.quiet else answer % job_id)
+
+
+UNREACHABLE = "slurm_receive_msg: error: Unable to contact slurm controller (connect failure)\n"
+
+
+def _lines(error: Any) -> str:
+    return "".join("%s\n" % line for line in error.lines)
+
+
+def _words(request: wire.CommandRequest) -> list[str]:
+    return [word for word in request.args if not word.startswith("-")]
+
+
+def _options(request: wire.CommandRequest) -> Optional[str]:
+    """The first word that is an option, which makes a command mean more than its plain words say."""
+    return next((word for word in request.args if word.startswith("-") and word not in ("-Q", "--quiet")), None)

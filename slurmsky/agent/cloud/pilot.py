@@ -1,0 +1,127 @@
+"""A kept node: what SkyPilot's ``run`` starts on every node of a cluster that holds some.
+
+    python agent.pyz pilot FOLDER
+
+FOLDER holds settings.json and tls/. The pilot starts the node's agent, prints where it listens, and starts it again
+when it dies. It ends when the agent leaves by itself (idle, and no controller); SkyPilot's autodown ends the cluster.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any, Optional
+
+from ..process import daemonize
+from . import cloud_environment
+from .program_install import install
+
+#: begins the line in which a node tells where its agent listens
+MARK = "slurmsky-node "
+_AGAIN_S = 1.0
+
+
+class Pilot:
+    """One node of an order."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = os.path.abspath(folder)
+        with open(os.path.join(self.folder, "settings.json")) as file:
+            self.settings: dict[str, Any] = json.load(file)
+        self.rank = int(os.environ.get("SKYPILOT_NODE_RANK", "0"))
+        self.address = os.environ.get("SKYPILOT_NODE_IPS", "127.0.0.1").split()[self.rank]
+        self.name = str(self.settings["nodes"][self.rank])
+        base = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings["order"], self.rank)
+        self.home = os.path.join(os.environ.get("TMPDIR") or "/tmp", base)
+        if len(self.home) > 60:  # a socket's address has 108 bytes
+            self.home = os.path.join("/tmp", base)
+        self._agent: Optional[subprocess.Popen[bytes]] = None
+        self._told_to_end = False
+
+    def run(self) -> int:
+        """The node's life; 0 when the agent left by itself."""
+        os.makedirs(self.home, mode=0o700, exist_ok=True)
+        lock = os.open(os.path.join(self.home, "pilot.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # SkyPilot may start us twice: the second one waits, and takes over
+        library, launchers = install(self.home, os.path.join(self.folder, self.settings["agent"]))
+        signal.signal(signal.SIGTERM, self._end)
+        port = self._port()
+        told = False
+        while not self._told_to_end:
+            self._agent = self._start(library, launchers, port)
+            while not told and self._agent.poll() is None:
+                told = self._listens(port)
+                if told:
+                    self._tell(port)
+            code = self._agent.wait()
+            if code == 0:
+                return 0
+            time.sleep(_AGAIN_S)
+        return 0
+
+    def _end(self, *_: object) -> None:
+        self._told_to_end = True
+        if self._agent is not None:
+            self._agent.terminate()
+
+    def _port(self) -> int:
+        """A port that is free now, and the same one after a restart: the controller knows it."""
+        path = os.path.join(self.home, "port")
+        try:
+            with open(path) as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            probe = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET, socket.SOCK_STREAM)
+            probe.bind((self.address, 0))
+            port = int(probe.getsockname()[1])
+            probe.close()
+            with open(path, "w") as file:
+                file.write("%d" % port)
+            return port
+
+    def _listens(self, port: int) -> bool:
+        """Whether the agent's port takes connections; waits a moment where it does not."""
+        try:
+            socket.create_connection((self.address, port), 5).close()
+            return True
+        except OSError:
+            time.sleep(0.02)
+            return False
+
+    def _tell(self, port: int) -> None:
+        with open("/proc/meminfo") as file:
+            memory = int(file.readline().split()[1]) // 1024
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        facts = {
+            "rank": self.rank,
+            "address": "%s:%d" % (self.address, port),
+            "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0],
+            "cpus": len(os.sched_getaffinity(0)),
+            "memory_mib": memory,
+            "arch": os.uname().machine,
+            "os": "%s %s" % (os.uname().sysname, os.uname().release),
+            "gpus": [int(device) for device in devices.split(",") if device.isdigit()],
+        }
+        print(MARK + json.dumps(facts), flush=True)
+
+    def _start(self, library: str, launchers: str, port: int) -> subprocess.Popen[bytes]:
+        account = pwd.getpwuid(os.geteuid())
+        command = [sys.executable, "-S", "-m", "slurmsky.agent.core.agent", "--node", self.name, "--home", self.home]
+        command += ["--bin", launchers, "--kept", str(self.settings["idle_s"])]
+        command += ["--listen", "%s:%d" % (self.address, port)]
+        for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):
+            command += [option, os.path.join(self.folder, "tls", name)]
+        environment = {**cloud_environment.node_environment(os.environ, account.pw_dir), "PYTHONPATH": library}
+        return daemonize.start(command, environment, os.path.join(self.home, "agent.log"))
+
+
+def main(argv: list[str]) -> int:
+    """Run a kept node."""
+    return Pilot(argv[0]).run()

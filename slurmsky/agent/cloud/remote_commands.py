@@ -1,0 +1,61 @@
+"""Commands of the user's machine at a cloud node: srun, sattach, sbcast and sstat outside of the job.
+
+They come over the line that the controller opens, with the folder and the environment of the machine they were
+typed on. Here these become what they are on the node, as those of the job itself did, and the agent goes on as with
+a client of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ...model.spec import ALLOCATED_VARIABLE
+from ...protocol import wire
+from ..core.client_requests import join, leave
+from ..net import endpoints
+from ..net.channel import Channel
+from ..net.event_loop import Loop
+from ..srun.step_stats import ONE_STEP
+from .cloud_node import CloudNode
+
+#: of our own variables, those that tell the agent what the command is about
+_TOLD = frozenset((ALLOCATED_VARIABLE, "SLURMSKY_JOB_ID", ONE_STEP))
+
+
+class RemoteCommands:
+    """Leads visitors to the node's agent."""
+
+    def __init__(self, loop: Loop, node: CloudNode) -> None:
+        self.loop = loop
+        self.node = node
+
+    def admit(self, visitor: Channel) -> None:
+        """Take a connection on; its first frame is a client's request."""
+
+        def first(kind: bytes, payload: bytes) -> None:
+            visitor.on_frame = lambda kind, payload: None
+            try:
+                if kind != wire.REQUEST:
+                    raise wire.WireError("not a request")
+                request = self.at_home(wire.CommandRequest.from_payload(payload))
+            except wire.WireError:
+                visitor.close(at_once=True)
+                return
+            try:
+                agent = Channel(self.loop, endpoints.connect(endpoints.UNIX + self.node.socket))
+            except OSError as error:
+                leave(visitor, 1, "%s: error: the agent of node %s: %s\n" % (request.command, self.node.name, error))
+                return
+            agent.send(wire.REQUEST, request.to_payload())
+            join(visitor, agent)
+
+        visitor.on_frame = first
+
+    def at_home(self, request: wire.CommandRequest) -> wire.CommandRequest:
+        """The request as if it had been typed on this node."""
+        env = {name: value for name, value in request.env.items() if not name.startswith("SLURMSKY_") or name in _TOLD}
+        here = self.node.environment_here(env)
+        cwd = self.node.path_here(request.cwd)
+        if "PWD" in env:
+            here["PWD"] = cwd
+        return dataclasses.replace(request, env=here, cwd=cwd)

@@ -1,0 +1,162 @@
+"""How the nodes of a job find each other: the first node listens, the others come, names are agreed upon.
+
+Ports cannot be known beforehand (several jobs may share an address), so the first node takes the first free
+one of a row that all know from the job's settings, and the others try the row. Only holders of the job's
+certificate get in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+from typing import Any, Optional
+
+from ..net import endpoints
+
+PORTS = 16
+WAIT_S = 600.0
+Facts = dict[str, Any]
+
+
+class RendezvousError(Exception):
+    """The nodes did not come together; the text says which."""
+
+
+class Line:
+    """JSON objects, one a line, over a blocking (TLS) socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._rest = b""
+
+    def send(self, message: Facts) -> None:
+        """Send one object."""
+        self.sock.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, timeout: Optional[float] = WAIT_S) -> Facts:
+        """The next object. Raises ConnectionError at the end, TimeoutError (socket.timeout) when none
+        comes.
+        """
+        self.sock.settimeout(timeout)
+        while b"\n" not in self._rest:
+            data = self.sock.recv(65536)
+            if not data:
+                raise ConnectionError("the peer has closed")
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise ConnectionError("not an object")
+        return message
+
+
+def ports(seed: int) -> list[int]:
+    """The row of ports of a job."""
+    first = 20000 + seed * PORTS % 12000
+    return list(range(first, first + PORTS))
+
+
+def listen(address: str, seed: int) -> socket.socket:
+    """The first node's listening socket, on the first free port of the row."""
+    for port in ports(seed):
+        try:
+            return endpoints.listen("%s:%d" % (address, port))
+        except OSError:
+            continue
+    raise RendezvousError("no port of %s is free on %s" % (ports(seed), address))
+
+
+def accept_all(
+    listener: socket.socket, tls: ssl.SSLContext, count: int, given: str = ""
+) -> dict[int, tuple[Line, Facts]]:
+    """Wait for the other nodes: rank -> (line, what it told). Strangers are turned away, and those that SkyPilot has
+    started with another first node (``given``: the number of its job, which a cluster may be given twice).
+    """
+    came: dict[int, tuple[Line, Facts]] = {}
+    deadline = time.monotonic() + WAIT_S
+    while len(came) < count:
+        listener.settimeout(max(deadline - time.monotonic(), 0.1))
+        try:
+            sock, _ = listener.accept()
+        except socket.timeout:
+            missing = sorted(set(range(1, count + 1)) - set(came))
+            raise RendezvousError("nodes %s did not come within %d s" % (missing, WAIT_S)) from None
+        node = admit(sock, tls, given)
+        if node is not None:
+            came[int(node[1]["rank"])] = node
+    return came
+
+
+def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, Facts]]:
+    """The line to a node that has connected, and what it told; None for one that is turned away."""
+    try:
+        sock.settimeout(10)
+        line = Line(tls.wrap_socket(sock, server_side=True))
+        facts = line.receive(10)
+        if int(facts["rank"]) > 0 and facts.get("given", "") == given:
+            return line, facts
+        line.sock.close()
+    except (OSError, ValueError, KeyError):
+        pass  # a stranger, a port scanner, or a node that died at once
+    sock.close()
+    return None
+
+
+def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: float = WAIT_S) -> Line:
+    """Connect to the first node and tell our facts. It may start minutes after us."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        for port in ports(seed):
+            try:
+                sock = socket.create_connection((head, port), 5)
+            except OSError:
+                continue
+            try:
+                line = Line(tls.wrap_socket(sock, server_hostname=head))
+                line.send(facts)
+                # A server of TLS 1.3 tells only now whether it took our certificate.
+                if line.receive(15).get("welcome"):
+                    return line
+            except (OSError, ValueError):
+                sock.close()
+        time.sleep(0.5)
+    raise RendezvousError("the first node, %s, does not answer" % head)
+
+
+def resolves(names: list[str], addresses: list[str]) -> bool:
+    """True when this node finds each address under its name."""
+    for name, address in zip(names, addresses):
+        try:
+            found = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
+        except OSError:
+            return False
+        if address not in found:
+            return False
+    return True
+
+
+def add_hosts(names: list[str], addresses: list[str]) -> bool:
+    """Write names into /etc/hosts, as root or through sudo without a password; True when they then
+    resolve.
+    """
+    text = "".join("%s %s # slurmsky\n" % pair for pair in zip(addresses, names))
+    try:
+        if os.access("/etc/hosts", os.W_OK):
+            with open("/etc/hosts", "a") as file:
+                file.write(text)
+        else:
+            subprocess.run(
+                ["sudo", "-n", "tee", "-a", "/etc/hosts"],
+                input=text.encode(),
+                check=True,
+                timeout=20,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return resolves(names, addresses)

@@ -1,0 +1,1 @@
+"""Containers for tasks and batch scripts (pyxis' options)."""

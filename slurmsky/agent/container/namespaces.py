@@ -1,0 +1,244 @@
+"""The container itself: a namespace of mounts (and of users, for anyone but root) around a process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any, Callable, Iterable, Mapping
+
+from ...language import image_names as language
+from .rootfs import Image
+
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
+_MS = {
+    "ro": 0x1,
+    "nosuid": 0x2,
+    "nodev": 0x4,
+    "noexec": 0x8,
+    "noatime": 0x400,
+    "nodiratime": 0x800,
+    "relatime": 0x200000,
+}
+_PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
+_MS_REMOUNT, _MS_BIND, _MS_REC = 0x20, 0x1000, 0x4000
+_MNT_DETACH = 2
+#: of the node, seen in every container. /tmp is where MPI libraries and debuggers of the tasks meet.
+_SYSTEM = ("/proc", "/sys", "/dev", "/tmp")
+_SYSTEM_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/etc/localtime")
+
+
+class ContainerError(Exception):
+    """The container cannot be started; the lines say why."""
+
+
+def libc() -> Any:
+    """The C library, whose calls leave their errno in ``ctypes.get_errno``."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, "%s: %s" % (what, os.strerror(number)))
+
+
+def _mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    words = [os.fsencode(word) if word else None for word in (source, target, kind)]
+    _check(libc().mount(*words, ctypes.c_ulong(flags), os.fsencode(data) or None), "mount %s" % target)
+
+
+def make(asked: dict[str, Any], image: Image, box: str, env: Mapping[str, str], driver: list[tuple[str, str]]) -> None:
+    """Make our own process's namespaces the container, from the image, in the folder ``box``.
+
+    ``driver``: files of the GPU's driver, (here, in the container). Raises OSError or ContainerError.
+    """
+    _own_namespaces(asked["root"])
+    _mount("none", "/", flags=_MS_REC | _PROPAGATION["private"])
+    root = os.path.join(box, "root")
+    os.mkdir(root)
+    if asked["name"]:
+        _mount(image.root, root, flags=_MS_BIND | _MS_REC)
+    else:
+        _overlay(image.root, root, box)
+    for path in _SYSTEM:
+        _bind(path, root, path, ())
+    for path in _SYSTEM_FILES:
+        if os.path.exists(path):
+            _bind(os.path.realpath(path), root, path, ())
+    _user(root, box)
+    for source, target in driver:
+        _bind(source, root, target, ())
+    home = env.get("HOME", "")
+    if asked["home"] and home.startswith("/"):
+        _bind(home, root, home, ())
+    for source, target, flags in asked["mounts"]:
+        if source == language.TMPFS:
+            _mount("tmpfs", _point(root, target, folder=True), "tmpfs")
+        elif source == language.UMOUNT:
+            _check(libc().umount2(os.fsencode(_within(root, target)), _MNT_DETACH), "umount %s" % target)
+        else:
+            _bind(source, root, target, flags)
+    if asked["readonly"]:
+        _mount("none", root, flags=_MS_REMOUNT | _MS_BIND | _MS["ro"])
+    # pivot_root(".", "."): the new root on top of the old one, which is then taken away beneath it.
+    os.chdir(root)
+    number = {"x86_64": 155, "aarch64": 41}.get(os.uname().machine)
+    if number is None:
+        raise ContainerError("no containers on %s" % os.uname().machine)
+    _check(libc().syscall(number, b".", b"."), "pivot_root")
+    _check(libc().umount2(b".", _MNT_DETACH), "umount of the old root")
+    os.chdir("/")
+
+
+def _own_namespaces(as_root: bool) -> None:
+    """A mount namespace of our own; users who are not root need one of users, too. Raises ContainerError."""
+    uid, gid = os.geteuid(), os.getegid()
+    flags = _CLONE_NEWNS if uid == 0 else _CLONE_NEWNS | _CLONE_NEWUSER
+    if libc().unshare(flags) != 0:
+        raise ContainerError(
+            "this node lets %s make no namespaces (%s)%s"
+            % (
+                "root" if uid == 0 else "users",
+                os.strerror(ctypes.get_errno()),
+                ""
+                if uid == 0
+                else ": see sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces and "
+                "kernel.apparmor_restrict_unprivileged_userns",
+            )
+        )
+    if uid:
+        inside = (0, 0) if as_root else (uid, gid)
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", "%d %d 1" % (inside[0], uid)),
+            ("gid_map", "%d %d 1" % (inside[1], gid)),
+        ):
+            with open("/proc/self/" + name, "w") as file:
+                file.write(text)
+
+
+def _overlay(image: str, root: str, box: str) -> None:
+    """The image below, changes in a folder that goes with the step, or in memory where that cannot be."""
+    # Relative names: those of folders may hold the commas and colons that divide the options.
+    os.chdir(box)
+    os.mkdir("image")
+    _mount(image, "image", flags=_MS_BIND | _MS_REC)
+    os.mkdir("changes")
+    for attempt in ("disk", "memory"):
+        if attempt == "memory":
+            _mount("tmpfs", "changes", "tmpfs")
+        for name in ("upper", "work"):
+            os.makedirs("changes/" + name, exist_ok=True)
+        try:
+            _mount("overlay", root, "overlay", 0, "lowerdir=image,upperdir=changes/upper,workdir=changes/work")
+            return
+        except OSError as error:
+            reason = error
+    raise ContainerError("no overlay of the image's files: %s; --container-name keeps a copy instead" % reason)
+
+
+def _within(root: str, path: str) -> str:
+    """A path of the container as one of the node: links in the image lead within the image."""
+    here, links = root, 0
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    while parts:
+        part = parts.pop(0)
+        if part == "..":
+            here = here if here == root else os.path.dirname(here)
+            continue
+        step = os.path.join(here, part)
+        if os.path.islink(step):
+            links += 1
+            if links > 40:
+                raise ContainerError("too many links in %s" % path)
+            target = os.readlink(step)
+            here = root if target.startswith("/") else here
+            parts[:0] = [word for word in target.split("/") if word not in ("", ".")]
+            continue
+        here = step
+    return here
+
+
+def _point(root: str, path: str, folder: bool) -> str:
+    """The place in the container where something is to be mounted; made where it is missing."""
+    place = _within(root, path)
+    if not os.path.exists(place):
+        if folder:
+            os.makedirs(place)
+        else:
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            with open(place, "w"):
+                pass
+    return place
+
+
+def _bind(source: str, root: str, target: str, flags: Iterable[str]) -> None:
+    if not os.path.exists(source):
+        raise ContainerError("failed to mount: %s: No such file or directory" % source)
+    place = _point(root, target, folder=os.path.isdir(source))
+    words = {flag for flag in flags if not flag.startswith("x-")}
+    deep = 0 if "bind" in words else _MS_REC
+    _mount(source, place, flags=_MS_BIND | deep)
+    for word in words:
+        kind = word[1:] if word.startswith("r") and word[1:] in _PROPAGATION else word
+        if kind in _PROPAGATION:
+            _mount("none", place, flags=_PROPAGATION[kind] | (_MS_REC if kind != word else 0))
+    more = [word for word in words if word in _MS]
+    if more:
+        # Flags that the source has already must stay: a namespace of users may take none away.
+        kept = sum(_MS[word] for word in _MS if word in _mount_options(place))
+        asked = 0
+        for word in more:
+            asked |= _MS[word]
+        _mount("none", place, flags=_MS_REMOUNT | _MS_BIND | asked | kept)
+    unknown = words - set(_MS) - set(_PROPAGATION) - {"r" + word for word in _PROPAGATION} - {"rw", "bind", "rbind"}
+    if unknown:
+        raise ContainerError("failed to mount: %s: unknown flag %s" % (target, sorted(unknown)[0]))
+
+
+def _mount_options(place: str) -> list[str]:
+    facts = os.statvfs(place)
+    named = {"ro": os.ST_RDONLY, "nosuid": os.ST_NOSUID, "nodev": os.ST_NODEV, "noexec": os.ST_NOEXEC}
+    return [name for name, bit in named.items() if facts.f_flag & bit]
+
+
+def _user(root: str, box: str) -> None:
+    """Who we are has a name in the container, too."""
+    import grp
+    import pwd
+
+    for name, line in (
+        ("passwd", _entry(lambda: ":".join(map(str, pwd.getpwuid(os.getuid()))))),
+        ("group", _entry(lambda: "%s:x:%d:" % (grp.getgrgid(os.getgid()).gr_name, os.getgid()))),
+    ):
+        place = _within(root, "/etc/" + name)
+        try:
+            with open(place, encoding="utf-8", errors="surrogateescape") as file:
+                text = file.read()
+        except OSError:
+            text = ""
+        wanted = line.split(":")
+        if not line or any(known.split(":")[2:3] == wanted[2:3] for known in text.splitlines()):
+            continue
+        copy = os.path.join(box, name)
+        with open(copy, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write("%s%s\n" % (text if not text or text.endswith("\n") else text + "\n", line))
+        _bind(copy, root, "/etc/" + name, ())
+
+
+def _entry(look_up: Callable[[], str]) -> str:
+    try:
+        return look_up()
+    except KeyError:
+        return ""  # a user without a name
+
+
+def join(holder: int) -> None:
+    """Become part of the holder's namespaces."""
+    kinds = (("user", _CLONE_NEWUSER), ("mnt", _CLONE_NEWNS)) if os.geteuid() else (("mnt", _CLONE_NEWNS),)
+    opened = [
+        (os.open("/proc/%d/ns/%s" % (holder, name), os.O_RDONLY | os.O_CLOEXEC), name, kind) for name, kind in kinds
+    ]
+    for fd, name, kind in opened:
+        _check(libc().setns(fd, kind), "setns %s" % name)
+    os.chdir("/")

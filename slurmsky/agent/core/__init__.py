@@ -1,0 +1,1 @@
+"""The agent's core: jobs, batch scripts, journal, recovery, environment."""

@@ -1,0 +1,380 @@
+"""The batch script of a job on its first node: its container, its files, its process and that one's end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Callable, Iterator, Optional
+
+from ...model.job import Step
+from ...model.states import JobState
+from ..process import processes
+from ..process.usage_series import UsageSeries, keep
+from . import file_opening, output_files
+from .end_messages import SETUP_FAILED
+from .environment import gpu_indices
+from .journal import step_to_dict
+
+if TYPE_CHECKING:
+    import resource
+
+    from ..container.task_container import Container
+    from .head_job import HeadJob
+
+#: For so long a folder of the output may be missing: submitit, for one, makes it when sbatch has told it the
+#: job's number. Under Slurm it wins this race by the time that a launch through slurmctld and slurmd takes.
+FOLDER_WAIT_S = 2.0
+_FOLDER_LOOK_S = 0.02
+#: stdout, stderr and stdin
+_ALL_FILES = 3
+_NO_CONTAINER = "Failed to invoke spank plugin stack"
+
+
+class _NoContainer(Exception):
+    """The script's container could not be made; its stderr says why."""
+
+
+class _NotOpened(OSError):
+    """One of the script's files cannot be opened; ``use`` says which."""
+
+    use = ""
+
+
+class BatchScript:
+    """Runs the script, and reports its end to the job (``batch_over``).
+
+    ``fault`` is the reason why the script never began: the job's SystemComment, the only place where users can read
+    it when there is no output file.
+    """
+
+    def __init__(self, job: HeadJob, now: float) -> None:
+        self._job = job
+        self._agent = job.agent
+        self._launch = job.launch
+        self._node = job.node
+        share = job.launch.shares[0]
+        self.step = Step(
+            job_id=job.job_id,
+            step_id="batch",
+            name="batch",
+            nodes=(share.name,),
+            ntasks=1,
+            cpus=share.cpus,
+            memory_mib=share.memory_mib,
+            tasks_per_node=(1,),
+            start_time=now,
+        )
+        self.pid = 0
+        self.over = False
+        self._output_path = ""  # of the file that is opened, or was last
+        self._stderr_path = ""
+        self._setup_failed = False
+        self.fault = ""
+        self._exec_fault = processes.ExecFault()
+        self._course: Optional[UsageSeries] = None
+        self._container: Optional[Container] = None
+        self._container_said: list[str] = []  # what there was to tell while it was made
+        self._preparing = False
+        self._no_container = False
+        self._opening: Optional[file_opening.Opening] = None  # of files that may block
+        self._apart = False  # its folder may be out of reach
+        self._files = self._named_files()
+
+    def shell(self) -> list[int]:
+        """The script's own process, while there is one."""
+        return [self.pid] if self.pid and not self.over else []
+
+    # --- start
+    def start(self) -> None:
+        """Run it, in its container where it asks for one."""
+        from ..container import task_container
+
+        asked = task_container.of_batch(self._launch)
+        if asked is None:
+            self._start(time.monotonic() + FOLDER_WAIT_S)
+            return
+
+        def ready() -> None:
+            if self._preparing:
+                self._preparing = False
+                self._start(time.monotonic() + FOLDER_WAIT_S)
+
+        def failed(lines: tuple[str, ...]) -> None:
+            said.extend("slurmstepd-%s: error: %s" % (self._node, line) for line in (*lines, _NO_CONTAINER))
+            self._no_container = True
+            said_shortly = (line.replace("pyxis:", "").strip() for line in lines or (_NO_CONTAINER,))
+            self.fault = "its container cannot be made: %s" % "; ".join(said_shortly)
+            ready()
+
+        said = self._container_said
+        self._preparing = True
+        self._container = task_container.Container(self._agent.loop, asked, self._agent.images, said.append)
+        self._container.prepare(self._launch.environment, ready, failed)
+
+    def give_up(self) -> None:
+        """The job ends, perhaps while the container is still being made, or a file still being opened."""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+            self._start(0)
+        if self._preparing and self._container is not None:
+            self._preparing = False
+            self._container.close()
+            self._start(0)
+
+    def _start(self, patience: float) -> None:
+        """``patience``: until when (monotonic) the output's folder may still appear."""
+        names = [path for _, path, _ in self._files]
+        self._apart = file_opening.folder_on_network(self._launch.work_dir)
+        if self._job.cause or not (self._apart or any(map(file_opening.may_block, names))):
+            self._go_on(patience, self._open_files)
+            return
+
+        def opened(results: list[file_opening.Result]) -> None:
+            said, self._opening = child.said, None
+            self._go_on(patience, lambda: (self._descriptors(results), said))
+
+        folder = self._launch.work_dir
+        child = self._opening = file_opening.Opening(
+            self._agent.loop,
+            [opener for _, _, opener in self._files],
+            opened,
+            self._launch.umask,
+            check=lambda: processes.chdir_fault(folder),
+            together=True,
+        )
+
+    def _descriptors(self, results: list[file_opening.Result]) -> list[int]:
+        """What the child has opened. Raises _NotOpened for the file that it could not open."""
+        found = [one for one in results if isinstance(one, int)]
+        for index, one in enumerate(results):
+            if isinstance(one, OSError):
+                file_opening.close(found)
+                with self._naming(index):
+                    raise OSError(one.errno, one.strerror, self._output_path)
+        return found
+
+    def _go_on(self, patience: float, open_files: Callable[[], tuple[list[int], str]]) -> None:
+        """Start the script with its files, which ``open_files`` gives together with the folder's fault."""
+        cause = self._job.cause
+        try:
+            if cause:
+                raise OSError("ended (%s) before its output could be opened" % cause)
+            self.pid = self._spawn(open_files)
+        except _NoContainer:
+            self._tell_started()
+            self._ended(1 << 8, None)
+            return
+        except OSError as error:
+            if self._folder_missing(error) and time.monotonic() < patience:
+                self._agent.loop.after(_FOLDER_LOOK_S, lambda: self._start(patience))
+                return
+            self._setup_failed = not cause
+            if self._setup_failed:
+                self.fault = _reason(error)
+            self._note("cannot start: %s" % (self.fault or error))
+            self._tell_started()
+            self._ended(SETUP_FAILED if self._setup_failed else signal.SIGTERM, None)
+            return
+        self._tell_started()
+        self._agent.orphans.expect(self.pid, (self._job.job_id, "batch"))
+        self._course = self._agent.sampler.course(gpu_indices(self._launch.shares[0].gres))
+        self._agent.sampler.watch(self.pid, self._course)
+        self._agent.loop.child(self.pid, self._ended)
+
+    def _tell_started(self) -> None:
+        step = self.step
+        self._job.emit({"ev": "started", "time": step.start_time, "pid": self.pid, "step": step_to_dict(step)})
+
+    def _folder_missing(self, error: OSError) -> bool:
+        """Whether an output_files file could not be opened because the folder it belongs in does not exist."""
+        name = error.filename
+        return (
+            error.errno == errno.ENOENT
+            and isinstance(name, str)
+            and name == self._output_path
+            and not os.path.exists(os.path.dirname(name))
+        )
+
+    def _spawn(self, open_files: Callable[[], tuple[list[int], str]]) -> int:
+        launch = self._launch
+        script = self._script()
+        opened: list[int] = []
+        try:
+            opened, fault = open_files()
+            stdout, stdin = opened[0], opened[-1]
+            stderr = opened[1] if len(opened) == _ALL_FILES else stdout
+            self._stderr_path = self._files[-2][1]
+            if fault:
+                # The step's manager tries it too and says so, before the task does.
+                os.write(stderr, ("slurmstepd-%s: error: %s\n" % (self._node, fault)).encode(errors="surrogateescape"))
+            for line in self._container_said:
+                os.write(stderr, (line + "\n").encode(errors="surrogateescape"))
+            if self._no_container:
+                raise _NoContainer
+            env = self._agent.batch_environment(launch)
+            return processes.spawn(
+                processes.Process(
+                    node=self._node,
+                    argv=[script, *launch.argv],
+                    executable=script,
+                    before_exec=self._container.enter if self._container is not None else None,
+                    environment=env,
+                    directory=launch.work_dir,
+                    umask=launch.umask,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    rlimits=launch.rlimits,
+                    fault=self._exec_fault,
+                    apart=self._apart,
+                )
+            )
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def _named_files(self) -> list[tuple[str, str, file_opening.Opener]]:
+        """Use, name and opener of stdout, stderr where that is another file, and stdin."""
+        launch, node = self._launch, self._node
+
+        def writes(use: str, pattern: str) -> tuple[str, str, file_opening.Opener]:
+            path = output_files.expand_node(pattern, node)
+            return use, path, lambda: output_files.open_output(path, launch.spec.open_mode)
+
+        stdin = output_files.expand_node(launch.stdin, node)
+        found = [writes("output file", launch.stdout)]
+        if launch.stderr and launch.stderr != launch.stdout:
+            found.append(writes("error file", launch.stderr))
+        return [*found, ("input file", stdin, lambda: output_files.open_input(stdin))]
+
+    def _open_files(self) -> tuple[list[int], str]:
+        """The descriptors of ``_files``, and the working folder's fault."""
+        opened: list[int] = []
+        previous = os.umask(self._launch.umask)
+        try:
+            for index, (_, _, opener) in enumerate(self._files):
+                with self._naming(index):
+                    opened.append(opener())
+        except OSError:
+            for fd in opened:
+                os.close(fd)
+            raise
+        finally:
+            os.umask(previous)
+        return opened, processes.chdir_fault(self._launch.work_dir)
+
+    @contextlib.contextmanager
+    def _naming(self, index: int) -> Iterator[None]:
+        """Raise _NotOpened in place of an OSError, with what the file is for."""
+        use, self._output_path, _ = self._files[index]
+        if index:
+            self._stderr_path = self._files[min(index - 1, len(self._files) - 2)][1]
+        try:
+            yield
+        except OSError as error:
+            named = _NotOpened(error.errno, error.strerror, error.filename)
+            named.use = use
+            raise named from error
+
+    def _script(self) -> str:
+        """The file that is executed. A spooled script is run where it is: a copy costs more than a short job."""
+        source = self._launch.script
+        assert source is not None
+        folder, name = os.path.split(source)
+        if name == "slurm_script":
+            if not os.path.exists(source):
+                # Scripts may delete themselves; the other elements of the array, or the next run, need it again.
+                os.link(os.path.join(folder, "script"), source)
+            return source
+        os.makedirs(self._launch.spool, mode=0o700, exist_ok=True)
+        script = os.path.join(self._launch.spool, "slurm_script")
+        if source != script:
+            _place_script(source, script)
+        return script
+
+    # --- what is said of it
+    def complain(self, line: str) -> None:
+        """Append a line to its stderr file, as slurmstepd does."""
+        if not self._stderr_path:
+            return
+        if file_opening.on_network(self._stderr_path):
+            file_opening.aside(self._agent.loop, lambda: self._append(line))
+        else:
+            self._append(line)
+
+    def _append(self, line: str) -> None:
+        try:
+            # A FIFO that nobody reads is refused by O_NONBLOCK; it means nothing to a file.
+            fd = os.open(self._stderr_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return  # the user removed the file; there is nobody left to tell
+        try:
+            os.write(fd, line.encode(errors="surrogateescape"))
+        except OSError as error:
+            self._note("stderr file: %s" % error)
+        finally:
+            os.close(fd)
+
+    def _note(self, text: str) -> None:
+        print("job %d: %s" % (self._job.job_id, text), file=sys.stderr, flush=True)
+
+    # --- end
+    def _ended(self, status: int, usage: Optional[resource.struct_rusage]) -> None:
+        self.over = True
+        unexecuted = self._exec_fault.take()
+        if unexecuted:
+            self.fault = "the script cannot be executed: %s" % unexecuted
+        if self._container is not None:
+            self._container.close()
+        step = self.step
+        step.end_time = time.time()
+        if self._setup_failed or os.WIFSIGNALED(status):
+            step.exit_signal = SETUP_FAILED if self._setup_failed else os.WTERMSIG(status)
+            step.state = JobState.CANCELLED
+        else:
+            step.exit_code = os.WEXITSTATUS(status)
+            step.state = JobState.FAILED if step.exit_code else JobState.COMPLETED
+        if usage is not None:
+            step.usage = self._agent.sampler.finish(self.pid, usage, self._node)
+            if self._course is not None:
+                keep(step.usage, [self._agent.sampler.close(self._course)])
+        self._job.batch_over()
+
+
+def _reason(error: OSError) -> str:
+    """Why the script did not begin, in one line.
+
+    >>> _reason(FileNotFoundError(2, "No such file or directory", "/no/such"))
+    'the script cannot be started: /no/such: No such file or directory'
+    """
+    where = "%s: " % error.filename if error.filename else ""
+    said = "%s%s" % (where, error.strerror or error)
+    if not isinstance(error, _NotOpened):
+        return "the script cannot be started: %s" % said
+    folder = os.path.dirname(str(error.filename))
+    if error.errno == errno.ENOENT and folder and not os.path.isdir(folder):
+        return "its %s cannot be opened: there is no folder %s" % (error.use, folder)
+    return "its %s cannot be opened: %s" % (error.use, said)
+
+
+def _place_script(source: str, target: str) -> None:
+    """Put the spooled script where ``$0`` shows it: a link where that is possible, else a copy; mode 0700."""
+    try:
+        os.unlink(target)
+    except FileNotFoundError:
+        pass
+    try:
+        if os.stat(source).st_mode & 0o777 == 0o700:
+            os.link(source, target)
+            return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            raise
+    shutil.copyfile(source, target)
+    os.chmod(target, 0o700)

@@ -1,0 +1,131 @@
+"""Requests from inside a job: srun, sattach, sbcast and sstat are answered here, the rest is passed on."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Callable
+
+from ...protocol import wire
+from ..net import endpoints
+from ..net.channel import Channel
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+Handler = Callable[["Agent", Channel, wire.CommandRequest, bytes], None]
+
+
+def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
+    """Handle one ``R`` frame."""
+    try:
+        request = wire.CommandRequest.from_payload(payload)
+    except wire.WireError as error:
+        leave(channel, 1, "slurmsky: error: %s\n" % error)
+        return
+    handler = _HANDLERS.get(request.command)
+    if handler is not None:
+        try:
+            handler()(agent, channel, request, payload)
+        except Exception:
+            # A user must not wait for an answer that will not come; the details are in the agent's log.
+            leave(
+                channel,
+                1,
+                "%s: error: internal error, see the log of the agent of node %s\n" % (request.command, agent.node),
+            )
+            raise
+    else:
+        relay(agent, channel, payload, agent.controller_address, request.command)
+
+
+def _srun() -> Handler:
+    from ..srun.srun_session import serve_srun
+
+    return serve_srun
+
+
+def _sbcast() -> Handler:
+    from ..srun.file_bcast import serve_sbcast
+
+    return serve_sbcast
+
+
+def _sattach() -> Handler:
+    from ..srun.attach_session import serve_sattach
+
+    return serve_sattach
+
+
+def _sstat() -> Handler:
+    from ..srun.step_stats import serve_sstat
+
+    return serve_sstat
+
+
+#: what the agent answers itself; imported when first needed
+_HANDLERS: dict[str, Callable[[], Handler]] = {
+    "srun": _srun,
+    "sbcast": _sbcast,
+    "sattach": _sattach,
+    "sstat": _sstat,
+}
+
+
+def parse_context(request: wire.CommandRequest) -> Any:
+    """The caller's surroundings for the option parsers (options.values.Context)."""
+    from ...options.values import ReadContext
+
+    def read(path: str) -> bytes:
+        with open(os.path.join(request.cwd, path), "rb") as file:
+            return file.read()
+
+    return ReadContext(now=time.time(), cwd=request.cwd, env=request.env, read_file=read, is_root=os.geteuid() == 0)
+
+
+def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:
+    """The last words to a client."""
+    if out:
+        channel.send(wire.STDOUT, out.encode(errors="surrogateescape"))
+    if error:
+        channel.send(wire.STDERR, error.encode(errors="surrogateescape"))
+    channel.send(wire.EXIT, b"%d" % code)
+    channel.close()
+
+
+def elsewhere(agent: Agent, job_id: int) -> str:
+    """Where a request about a job that is not ours is answered: its head agent, else the controller; ""
+    nowhere."""
+    head = agent.heads.get(job_id, "")
+    if head:
+        return head
+    path = agent.controller_address
+    return path if not path.startswith(endpoints.UNIX) or os.path.exists(path[len(endpoints.UNIX) :]) else ""
+
+
+def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command: str) -> None:
+    """Pass a session on to another server, frame by frame, with back-pressure both ways."""
+    try:
+        peer = agent.connect(address)
+    except OSError:
+        leave(channel, 1, "%s: error: Unable to contact slurm controller (connect failure)\n" % command)
+        return
+    peer.send(wire.REQUEST, payload)
+    join(channel, peer)
+
+
+def join(one: Channel, other: Channel) -> None:
+    """What comes from one goes to the other, until either closes."""
+    for source, target in ((one, other), (other, one)):
+        _pump(source, target)
+
+
+def _pump(source: Channel, target: Channel) -> None:
+    def passed(kind: bytes, payload: bytes) -> None:
+        target.send(kind, payload)
+        if target.full:
+            source.pause()
+
+    source.on_frame = passed
+    source.on_close = target.close
+    target.on_drain = source.resume

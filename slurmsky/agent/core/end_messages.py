@@ -1,0 +1,57 @@
+"""How jobs and steps end, in the words of slurmctld and slurmstepd."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any, Optional
+
+from ...model.job import Step
+
+#: exit_signal of a job whose files could not be opened. Source: the oracle, "0:53".
+SETUP_FAILED = 53
+#: what slurmstepd adds to its line for each cause (req.c _handle_signal_container)
+_CAUSES = {
+    "TIMEOUT": " DUE TO TIME LIMIT",
+    "DEADLINE": " DUE TO TIME LIMIT",
+    "PREEMPTED": " DUE TO PREEMPTION",
+    "REQUEUED": " DUE TO JOB REQUEUE",
+    "NODE_FAIL": " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS",
+}
+_REASONS = {"TIMEOUT": "TimeLimit"}
+
+
+def cancel_line(node: str, what: str, cause: str, now: float) -> str:
+    """slurmstepd's line for a job or step that is ended from outside. ``what``: "JOB 7" or "STEP 7.0"."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
+    return "slurmstepd-%s: error: *** %s ON %s CANCELLED AT %s%s ***\n" % (
+        node,
+        what,
+        node,
+        stamp,
+        _CAUSES.get(cause, ""),
+    )
+
+
+def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> dict[str, Any]:
+    """State, exit code and reason of a job that is over. Source: the oracle, exit_and_output_rules "End states".
+
+    ``cause``: the state it was ended in from outside, "" when it came to its end by itself.
+    """
+    state, code, number, reason = "COMPLETED", 0, 0, "None"
+    if cause not in ("", "COMPLETED"):
+        state, reason = cause, _REASONS.get(cause, "None")
+    elif batch is not None:
+        code, number = batch.exit_code, batch.exit_signal
+        if number == signal.SIGHUP:
+            # The raw wait status 1 is taken for an exit code of 1 (job_mgr.c).
+            code, number = 1, 0
+        if code or number:
+            state, reason = "FAILED", "JobLaunchFailure" if number == signal.SIGKILL else "NonZeroExitCode"
+    return {
+        "state": state,
+        "exit_code": code,
+        "exit_signal": number,
+        "reason": reason,
+        "derived_exit_code": derived_exit,
+    }

@@ -1,0 +1,501 @@
+"""``SLURM_*`` as the batch script, the command of salloc and the tasks of a step see them. Pure.
+
+Names are those of 25.11, values computed as Slurm does; the oracle's captures are in the tests.
+Slurm overrides what the user's environment says about the same names (env_array_overwrite).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Callable, Iterable, Optional, Sequence
+
+from ...model.allocation import HetComponent, Launch, NodeShare
+from ...model.spec import INFINITE, JobSpec
+
+Environment = dict[str, str]
+
+#: slurm_protocol_common.h SLURM_25_11_PROTOCOL_VERSION, the fourth word of SLURM_WORKING_CLUSTER
+_PROTOCOL = 44 << 8
+_SELECT_CONS_TRES = 109
+#: mpirun of Open MPI and PRRTE passes these words to its own srun (23.11 and later)
+_LAUNCHER_HOOKS = ("OMPI_MCA_plm_slurm_args", "PRTE_MCA_plm_slurm_args")
+
+
+def run_lengths(values: Iterable[int]) -> str:
+    """Slurm's compact form of per-node counts.
+
+    >>> run_lengths([2, 2, 1])
+    '2(x2),1'
+    """
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and runs[-1][0] == value:
+            runs[-1][1] += 1
+        else:
+            runs.append([value, 1])
+    return ",".join("%d(x%d)" % (value, times) if times > 1 else str(value) for value, times in runs)
+
+
+@lru_cache(maxsize=256)
+def node_list(names: tuple[str, ...]) -> str:
+    """Names as one hostlist, in order. A single name needs no parser (and no import of one)."""
+    if len(names) == 1:
+        return names[0]
+    from ...language.hostlist import compress
+
+    return compress(names)
+
+
+def _number(field: str) -> Callable[[JobSpec], Optional[str]]:
+    def value(spec: JobSpec) -> Optional[str]:
+        number = getattr(spec, field)
+        return None if number is None else str(number)
+
+    return value
+
+
+def _distribution(spec: JobSpec) -> Optional[str]:
+    text = spec.distribution
+    return text.split("=", 1)[0].lower() if text else None
+
+
+def _plane_size(spec: JobSpec) -> Optional[str]:
+    text = spec.distribution or ""
+    return text.split("=", 1)[1].split(",")[0] if text.lower().startswith("plane=") else None
+
+
+def _export(spec: JobSpec) -> Optional[str]:
+    return spec.export if spec.export is not None and spec.export.upper() != "ALL" else None
+
+
+def _threads_per_core(spec: JobSpec) -> Optional[str]:
+    return None if spec.threads_asked is None else str(spec.threads_asked)
+
+
+def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:
+    if spec.mem_bind is None:
+        return None
+    return "verbose" if "verbose" in spec.mem_bind.lower().split(",") or "v" in spec.mem_bind.split(",") else "quiet"
+
+
+def _capital(field: str) -> Callable[[JobSpec], Optional[str]]:
+    def value(spec: JobSpec) -> Optional[str]:
+        text = getattr(spec, field)
+        return ",".join(word[:1].upper() + word[1:].lower() for word in text.split(",")) if text else None
+
+    return value
+
+
+#: variables that repeat an option: set when it was given. Source: sbatch opt.c, env.c; see
+#: tests/data/env_output.csv.
+_FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
+    ("SLURM_ACCTG_FREQ", _number("acctg_freq")),
+    ("SLURM_CPUS_PER_GPU", _number("cpus_per_gpu")),
+    ("SLURM_CPUS_PER_TASK", _number("cpus_per_task")),
+    ("SLURM_CPU_FREQ_REQ", _capital("cpu_freq")),
+    ("SLURM_DISTRIBUTION", _distribution),
+    ("SLURM_DIST_PLANESIZE", _plane_size),
+    ("SLURM_EXPORT_ENV", _export),
+    (
+        "SLURM_GET_USER_ENV",
+        lambda spec: "1" if spec.get_user_env is not None or _export(spec) else None,
+    ),
+    ("SLURM_GPUS", _number("gpus")),
+    ("SLURM_GPUS_PER_NODE", _number("gpus_per_node")),
+    ("SLURM_GPUS_PER_SOCKET", _number("gpus_per_socket")),
+    ("SLURM_GPUS_PER_TASK", _number("gpus_per_task")),
+    ("SLURM_GPU_BIND", _number("gpu_bind")),
+    ("SLURM_GPU_FREQ", _number("gpu_freq")),
+    ("SLURM_HINT", _number("hint")),
+    ("SLURM_JOB_DEPENDENCY", _number("dependency")),
+    ("SLURM_JOB_LICENSES", _number("licenses")),
+    ("SLURM_JOB_SEGMENT_SIZE", _number("segment")),
+    ("SLURM_MEM_BIND", _number("mem_bind")),
+    ("SLURM_MEM_BIND_VERBOSE", _mem_bind_verbose),
+    ("SLURM_MEM_PER_CPU", _number("mem_per_cpu_mib")),
+    ("SLURM_MEM_PER_GPU", _number("mem_per_gpu_mib")),
+    ("SLURM_MEM_PER_NODE", _number("mem_mib")),
+    ("SLURM_NETWORK", _number("network")),
+    ("SLURM_NTASKS_PER_CORE", _number("ntasks_per_core")),
+    ("SLURM_NTASKS_PER_GPU", _number("ntasks_per_gpu")),
+    ("SLURM_NTASKS_PER_NODE", _number("ntasks_per_node")),
+    ("SLURM_NTASKS_PER_SOCKET", _number("ntasks_per_socket")),
+    ("SLURM_OOM_KILL_STEP", _number("oom_kill_step")),
+    ("SLURM_OPEN_MODE", lambda spec: spec.open_mode[0] if spec.open_mode else None),
+    ("SLURM_OVERCOMMIT", lambda spec: "1" if spec.overcommit else None),
+    ("SLURM_PROFILE", _capital("profile")),
+    ("SLURM_THREADS_PER_CORE", _threads_per_core),
+    ("SLURM_TRES_PER_TASK", _number("tres_of_task")),
+    ("SLURM_CONTAINER", _number("container")),
+    ("SLURM_CONTAINER_ID", _number("container_id")),
+)
+#: options that sbatch alone tells its job (salloc's command does not see them)
+_BATCH_ONLY = frozenset({"SLURM_OPEN_MODE", "SLURM_EXPORT_ENV", "SLURM_GET_USER_ENV"})
+
+
+def gpu_indices(gres: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Device numbers of all GPUs in a share, ascending."""
+    return tuple(sorted(index for name, ids in gres.items() if name.split(":", 1)[0] == "gpu" for index in ids))
+
+
+#: what programs look at to find their GPUs
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+
+
+def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int], absent: bool = False) -> Environment:
+    """What gres/gpu sets. ``variable`` is SLURM_JOB_GPUS (batch) or SLURM_STEP_GPUS (task).
+
+    Only what is visible is listed, but all are counted. ``absent``: the machine has no such devices, so programs see
+    none. Source: gres_common.c common_gres_set_env.
+    """
+    if not indices:
+        return {}
+    shown = ",".join(map(str, visible))
+    return {
+        variable: shown,
+        "SLURM_GPUS_ON_NODE": str(len(indices)),
+        **dict.fromkeys(VISIBLE, "" if absent else shown),
+    }
+
+
+def _own_environment(launch: Launch) -> Environment:
+    start = int(launch.start_time)
+    return {
+        "SLURM_JOBID": str(launch.job_id),
+        "SLURM_JOB_ID": str(launch.job_id),
+        "SLURM_JOB_START_TIME": str(start),
+        # No limit shows as a year from the start: job_mgr.c gives an unlimited job such an end time.
+        "SLURM_JOB_END_TIME": str(start + (365 * 86400 if launch.time_limit_s is None else launch.time_limit_s)),
+    }
+
+
+def element_environment(launch: Launch) -> Environment:
+    """In what the environments of two elements of an array differ when they got alike nodes."""
+    return {**_own_environment(launch), "SLURM_ARRAY_TASK_ID": str(launch.array_task_id)}
+
+
+def allocation_environment(launch: Launch) -> Environment:
+    """What Slurm adds for salloc's command: the allocation, no node or process facts (env_array_for_job)."""
+    shares = launch.shares
+    nodes = node_list(tuple(share.name for share in shares))
+    spec = launch.spec
+    env: Environment = {
+        "SLURM_CLUSTER_NAME": launch.cluster,
+        **_own_environment(launch),
+        "SLURM_JOB_ACCOUNT": launch.account,
+        "SLURM_JOB_CPUS_PER_NODE": run_lengths(share.cpus for share in shares),
+        "SLURM_JOB_NAME": launch.name,
+        "SLURM_JOB_NODELIST": nodes,
+        "SLURM_JOB_NUM_NODES": str(len(shares)),
+        "SLURM_JOB_PARTITION": launch.partition,
+        "SLURM_JOB_QOS": launch.qos,
+        "SLURM_NNODES": str(len(shares)),
+        "SLURM_NODELIST": nodes,
+        "SLURM_SUBMIT_DIR": launch.submit_dir,
+        "SLURM_SUBMIT_HOST": launch.submit_host,
+        "SLURM_TASKS_PER_NODE": _tasks_per_node(spec, shares),
+    }
+    for name in _LAUNCHER_HOOKS:
+        env[name] = "--external-launcher"
+    if spec.ntasks is not None or spec.ntasks_per_node is not None:
+        env["SLURM_NTASKS"] = env["SLURM_NPROCS"] = str(launch.ntasks)
+    for name, value in _FROM_OPTIONS:
+        if name not in _BATCH_ONLY:
+            text = value(spec)
+            if text is not None:
+                env[name] = text
+    if spec.mem_mib == 0:
+        # --mem=0 means all of the node: the amount is told where there is a limit, else nothing.
+        env["SLURM_MEM_PER_NODE"] = str(shares[0].memory_mib)
+        if not shares[0].memory_mib:
+            del env["SLURM_MEM_PER_NODE"]
+    if launch.reservation:
+        env["SLURM_JOB_RESERVATION"] = launch.reservation
+    if launch.het:
+        env.update(het_environment(launch))
+    return env
+
+
+#: what only sbatch and salloc tell; srun has these options on its command line again
+_NOT_OF_SRUN = ("SLURM_MEM_PER_", "SLURM_GPU", "SLURM_CPUS_PER_GPU")
+
+
+def srun_environment(launch: Launch) -> Environment:
+    """What an srun that made its own job knows of it."""
+    own = allocation_environment(launch)
+    return {name: text for name, text in own.items() if not name.startswith(_NOT_OF_SRUN)}
+
+
+def het_environment(launch: Launch) -> Environment:
+    """Facts of all components, under the names of today (HET_GROUP) and of before (PACK_GROUP)."""
+    env: Environment = {"SLURM_HET_SIZE": str(len(launch.het)), "SLURM_PACK_SIZE": str(len(launch.het))}
+    for offset, part in enumerate(launch.het):
+        for name, text in _component(part).items():
+            env["%s_HET_GROUP_%d" % (name, offset)] = text
+            env["%s_PACK_GROUP_%d" % (name, offset)] = text
+    return env
+
+
+def salloc_environment(launch: Launch) -> Environment:
+    """What salloc tells its command. Of a het job only the names of components: salloc.c, env_array_for_job."""
+    env = allocation_environment(launch)
+    if not launch.het:
+        return env
+    kept = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_SUBMIT_DIR", "SLURM_SUBMIT_HOST", *_LAUNCHER_HOOKS)
+    own = {name: env[name] for name in kept}
+    own.update(het_environment(launch))
+    for offset, part in enumerate(launch.het):
+        nodes = node_list(tuple(share.name for share in part.shares))
+        also = {"SLURM_JOBID": str(part.job_id), "SLURM_NNODES": str(len(part.shares)), "SLURM_NODELIST": nodes}
+        for name, text in also.items():
+            own["%s_HET_GROUP_%d" % (name, offset)] = own["%s_PACK_GROUP_%d" % (name, offset)] = text
+    total = str(sum(share.tasks for part in launch.het for share in part.shares))
+    own["SLURM_NTASKS"] = own["SLURM_NPROCS"] = total
+    return own
+
+
+def _tasks_per_node(spec: JobSpec, shares: Sequence[NodeShare]) -> str:
+    """Tasks dealt to the CPUs of the nodes; as many as these hold when no number was given.
+
+    Source: env_array_for_job, env_array_for_batch_job. What --overcommit adds is dealt out evenly.
+    """
+    if (spec.distribution or "").startswith("arbitrary"):
+        return run_lengths(share.tasks for share in shares)
+    from ..steps.task_layout import block
+
+    room = [max(1, share.cpus // (spec.cpus_per_task or 1)) for share in shares]
+    given = spec.ntasks or spec.ntasks_per_node or spec.ntasks_per_gpu or (spec.gpus and spec.gpus_per_task)
+    ntasks = sum(share.tasks for share in shares) if given else sum(room)
+    return run_lengths(map(len, block(ntasks, room)))
+
+
+def _component(part: HetComponent) -> Environment:
+    tasks = sum(share.tasks for share in part.shares)
+    env = {
+        "SLURM_JOB_ACCOUNT": part.account,
+        "SLURM_JOB_CPUS_PER_NODE": run_lengths(share.cpus for share in part.shares),
+        "SLURM_JOB_ID": str(part.job_id),
+        "SLURM_JOB_NAME": part.name,
+        "SLURM_JOB_NODELIST": node_list(tuple(share.name for share in part.shares)),
+        "SLURM_JOB_NUM_NODES": str(len(part.shares)),
+        "SLURM_JOB_PARTITION": part.partition,
+        "SLURM_JOB_QOS": part.qos,
+        "SLURM_NPROCS": str(tasks),
+        "SLURM_NTASKS": str(tasks),
+        "SLURM_TASKS_PER_NODE": _tasks_per_node(part.spec, part.shares),
+    }
+    for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_PER_TASK"):
+        text = dict(_FROM_OPTIONS)[name](part.spec)
+        if text is not None:
+            env[name] = text
+    return env
+
+
+def _node_environment(launch: Launch, node: str) -> Environment:
+    """What slurmd and slurmstepd add on a node, for batch scripts and tasks alike."""
+    return {
+        "SLURMD_NODENAME": node,
+        "SLURM_JOB_GID": str(launch.gid),
+        "SLURM_JOB_GROUP": launch.group,
+        "SLURM_JOB_UID": str(launch.uid),
+        "SLURM_JOB_USER": launch.user,
+        "SLURM_PRIO_PROCESS": "0",
+        "SLURM_TOPOLOGY_ADDR": node,
+        "SLURM_TOPOLOGY_ADDR_PATTERN": "node",
+        "SLURM_WORKING_CLUSTER": "%s:127.0.0.1:6817:%d:%d" % (launch.cluster, _PROTOCOL, _SELECT_CONS_TRES),
+    }
+
+
+def array_environment(launch: Launch) -> Environment:
+    """SLURM_ARRAY_*; empty for a job that is not an element of an array."""
+    if launch.array_task_id is None:
+        return {}
+    return {
+        "SLURM_ARRAY_JOB_ID": str(launch.array_job_id),
+        "SLURM_ARRAY_TASK_COUNT": str(launch.array_count),
+        "SLURM_ARRAY_TASK_ID": str(launch.array_task_id),
+        "SLURM_ARRAY_TASK_MAX": str(launch.array_max),
+        "SLURM_ARRAY_TASK_MIN": str(launch.array_min),
+        "SLURM_ARRAY_TASK_STEP": str(launch.array_step),
+        **launch.array_environment,
+    }
+
+
+def batch_environment(launch: Launch) -> Environment:
+    """The whole environment of the batch script but SLURM_TASK_PID, which only the shell of the script can
+    know."""
+    share = launch.shares[0]
+    env = dict(launch.environment)
+    env.setdefault("TMPDIR", "/tmp")
+    env.update(allocation_environment(launch))
+    env.update(_node_environment(launch, share.name))
+    env.update(array_environment(launch))
+    for name, value in _FROM_OPTIONS:
+        if name in _BATCH_ONLY:
+            text = value(launch.spec)
+            if text is not None:
+                env[name] = text
+    env.update(
+        {
+            "ENVIRONMENT": "BATCH",
+            "HOSTNAME": share.name,
+            "SLURM_CPUS_ON_NODE": str(share.cpus),
+            "SLURM_GTIDS": "0",
+            "SLURM_LOCALID": "0",
+            "SLURM_NODEID": "0",
+            "SLURM_PROCID": "0",
+        }
+    )
+    indices = gpu_indices(share.gres)
+    env.update(gpu_environment(indices, "SLURM_JOB_GPUS", indices, share.gpus_absent))
+    if launch.restart_count:
+        env["SLURM_RESTART_COUNT"] = str(launch.restart_count)
+    return env
+
+
+def limit_minutes(spec: JobSpec) -> Optional[int]:
+    """A step's own time limit in minutes, None when it has none."""
+    return spec.time_limit_min if spec.time_limit_min not in (None, 0, INFINITE) else None
+
+
+def share_of(launch: Launch, node: str) -> NodeShare:
+    """The job's part of one node."""
+    for share in launch.shares:
+        if share.name == node:
+            return share
+    raise KeyError(node)
+
+
+# --- tasks
+
+#: of the caller's environment, what a restricted --export still lets through
+_ALWAYS_EXPORTED = ("SLURM_", "SLURMSKY_", "SPANK_")
+
+
+def exported(env: Environment, export: Optional[str]) -> Environment:
+    """What --export sends of srun's environment to the tasks.
+
+    ALL (or nothing): everything. NONE, NIL or a list: SLURM_* and TMPDIR, and the named variables;
+    ``ALL,A=1``:
+    everything and A. Quotes protect a comma and stay in the value.
+    """
+    if export is None or export.upper() == "ALL":
+        return dict(env)
+    result: Environment = {}
+    everything = False
+    for word in _split_quoted(export):
+        if word.upper() == "NONE":
+            break
+        everything = everything or word.upper() == "ALL"
+        name, equals, value = word.partition("=")
+        if equals:
+            result[name] = value
+        elif name in env and name.upper() not in ("ALL", "NIL"):
+            result[name] = env[name]
+    # What srun's environment says wins over what --export sets. Source: launch.c _build_user_env.
+    result.update(
+        (name, value)
+        for name, value in env.items()
+        if everything or name.startswith(_ALWAYS_EXPORTED) or name == "TMPDIR"
+    )
+    return result
+
+
+def _split_quoted(text: str) -> list[str]:
+    words, word, quote = [], "", ""
+    for char in text:
+        if char == "," and not quote:
+            words.append(word)
+            word = ""
+            continue
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        word += char
+    words.append(word)
+    return [word for word in words if word]
+
+
+def job_of_task_environment(launch: Launch) -> Environment:
+    """Facts of the job that every task sees, whatever its srun's environment said."""
+    env = allocation_environment(launch)
+    for name, _value in _FROM_OPTIONS:
+        # Options travel in srun's own environment, where the user may have changed them.
+        env.pop(name, None)
+    for name in ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE", "SLURM_NNODES", *_LAUNCHER_HOOKS):
+        env.pop(name, None)
+    env.update(_node_environment(launch, ""))
+    env.update(array_environment(launch))
+    return env
+
+
+def step_environment(
+    step_id: str,
+    nodes: Sequence[str],
+    ranks: Sequence[Sequence[int]],
+    *,
+    distribution: str,
+    plane_size: int = 0,
+    umask: int,
+    port: int,
+) -> Environment:
+    """What srun sets for all tasks of a step (env.c setup_env and env_array_for_step)."""
+    counts = run_lengths(len(here) for here in ranks)
+    total = str(sum(len(here) for here in ranks))
+    env = {
+        "SLURM_DISTRIBUTION": distribution,
+        "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
+        "SLURM_NNODES": str(len(nodes)),
+        "SLURM_NPROCS": total,
+        "SLURM_NTASKS": total,
+        "SLURM_SRUN_COMM_HOST": "127.0.0.1",
+        "SLURM_SRUN_COMM_PORT": str(port),
+        "SLURM_STEPID": step_id,
+        "SLURM_STEP_ID": step_id,
+        "SLURM_STEP_LAUNCHER_PORT": str(port),
+        "SLURM_STEP_NODELIST": node_list(tuple(nodes)),
+        "SLURM_STEP_NUM_NODES": str(len(nodes)),
+        "SLURM_STEP_NUM_TASKS": total,
+        "SLURM_STEP_TASKS_PER_NODE": counts,
+        "SLURM_TASKS_PER_NODE": counts,
+        "SLURM_UMASK": "%04o" % umask,
+    }
+    if plane_size:
+        env["SLURM_DIST_PLANESIZE"] = str(plane_size)
+    return env
+
+
+#: options of srun that its tasks are told of. Source: env.c setup_env
+_STEP_OPTIONS = (
+    ("SLURM_CPUS_PER_TASK", "cpus_per_task"),
+    ("SLURM_NTASKS_PER_CORE", "ntasks_per_core"),
+    ("SLURM_NTASKS_PER_NODE", "ntasks_per_node"),
+    ("SLURM_NTASKS_PER_SOCKET", "ntasks_per_socket"),
+    ("SLURM_NTASKS_PER_TRES", "ntasks_per_gpu"),
+    ("SLURM_THREADS_PER_CORE", "threads_per_core"),
+)
+
+
+def step_options(spec: JobSpec) -> Environment:
+    """What srun repeats of its options for the tasks, whether typed or from its own environment."""
+    env = {name: str(getattr(spec, field)) for name, field in _STEP_OPTIONS if getattr(spec, field) is not None}
+    if spec.overcommit:
+        env["SLURM_OVERCOMMIT"] = "1"
+    if spec.distribution:
+        env["SLURM_DISTRIBUTION"] = re.sub("=[0-9]+", "", spec.distribution)
+    return env
+
+
+def task_environment(node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int) -> Environment:
+    """What differs from task to task; SLURM_TASK_PID is added by the process itself."""
+    return {
+        "SLURMD_NODENAME": node,
+        "SLURM_CPUS_ON_NODE": str(cpus_on_node),
+        "SLURM_GTIDS": ",".join(map(str, ranks)),
+        "SLURM_LOCALID": str(local_id),
+        "SLURM_NODEID": str(node_id),
+        "SLURM_PROCID": str(ranks[local_id]),
+        "SLURM_TOPOLOGY_ADDR": node,
+    }

@@ -1,0 +1,258 @@
+"""Files that may block whoever opens them are opened by a child process of the agent.
+
+The agent has one thread for all jobs of its node. Opening a FIFO waits for its other end, and any access to a network
+file system that does not answer waits for ever. A child waits instead: it passes the descriptors over a socket pair
+and ends, or is killed with the step that wanted them. Files on local file systems that are no FIFOs, which is the
+usual case, are opened at once.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import json
+import os
+import signal
+import socket
+import stat
+import time
+from typing import Any, Callable, NoReturn, Sequence, Union
+
+from ..net.event_loop import READ, Loop
+from ..process import processes
+
+#: opens one file and returns its descriptor, or raises OSError
+Opener = Callable[[], int]
+Result = Union[int, OSError]
+
+#: file systems whose server may be out of reach; those of FUSE begin with "fuse"
+_NETWORK = frozenset([
+    "afs", "autofs", "beegfs", "beegfs_nodev", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
+    "nfs4", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "wekafs",
+])  # fmt: skip
+#: seconds for which the list of mounts and what was found by it are kept
+_MOUNTS_S = 10.0
+_LINKS = 40  # as the kernel's limit
+_PR_SET_PDEATHSIG = 1
+
+
+class _Mounts:
+    """Which folders are on network file systems; never touches such a file system to find out."""
+
+    def __init__(self) -> None:
+        self._read_at = -1e9
+        self._types: dict[str, str] = {}
+        self._folders: dict[str, bool] = {}
+
+    def network(self, folder: str) -> bool:
+        """True when resolving this absolute path touches a network file system."""
+        now = time.monotonic()
+        if now - self._read_at > _MOUNTS_S:
+            self._types, self._folders, self._read_at = _mount_types(), {}, now
+        known = self._folders.get(folder)
+        if known is None:
+            known = self._folders[folder] = self._any_network and self._touches(folder)
+        return known
+
+    @property
+    def _any_network(self) -> bool:
+        return any(_is_network(kind) for kind in self._types.values())
+
+    def _touches(self, folder: str) -> bool:
+        here = "/"
+        left = folder.split("/")[::-1]
+        links = 0
+        while left:
+            name = left.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                here = os.path.dirname(here)
+                continue
+            path = os.path.join(here, name)
+            kind = self._types.get(path)
+            if kind is not None and _is_network(kind):
+                return True
+            try:
+                target = os.readlink(path)
+            except OSError:
+                here = path  # no link, or nothing is there
+                continue
+            links += 1
+            if links > _LINKS:
+                return False
+            left += target.split("/")[::-1]
+            if target.startswith("/"):
+                here = "/"
+        return False
+
+
+def _is_network(kind: str) -> bool:
+    return kind in _NETWORK or kind.startswith("fuse")
+
+
+def _mount_types() -> dict[str, str]:
+    """Mount point -> type of the file system mounted there last."""
+    found = {}
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                words = line.split(" ")
+                if len(words) > 2:
+                    found[words[1].replace("\\040", " ").rstrip("/") or "/"] = words[2]
+    except OSError:
+        return {}
+    return found
+
+
+_mounts = _Mounts()
+
+
+def on_network(path: str) -> bool:
+    """True when a file of this name is on a network file system, or reached through one."""
+    return _mounts.network(os.path.dirname(os.path.join("/", path)))
+
+
+def folder_on_network(path: str) -> bool:
+    """True when this folder is on a network file system, or reached through one."""
+    return _mounts.network(os.path.join("/", path))
+
+
+def may_block(path: str) -> bool:
+    """True when opening this file may take arbitrarily long: a FIFO, or one on a network file system."""
+    if on_network(path):
+        return True
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+class Opening:
+    """A child that opens files, one after the other.
+
+    Calls ``done(results)`` with a descriptor or an OSError for each file, unless ``cancel`` came first; with
+    ``together`` the first error is the last result. ``check`` runs in the child before and gives a text, ``said``
+    afterwards (a working folder's fault).
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        openers: Sequence[Opener],
+        done: Callable[[list[Result]], None],
+        umask: int,
+        check: Callable[[], str] = lambda: "",
+        together: bool = False,
+    ) -> None:
+        self._loop = loop
+        self._done = done
+        self._results: list[Result] = []
+        self.said = ""
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.setblocking(False)
+        self._pid = os.fork()
+        if self._pid == 0:
+            _open_all(theirs, openers, umask, check, together)
+        theirs.close()
+        self._open = True
+        loop.child(self._pid, lambda status, usage: None)
+        loop.watch(self._ours.fileno(), READ, self._ready)
+
+    def cancel(self) -> None:
+        """Kill the child; ``done`` is not called any more."""
+        if self._open:
+            self._close()
+            processes.send([self._pid], signal.SIGKILL)
+            close(self._results)
+            self._results.clear()
+
+    def _close(self) -> None:
+        self._open = False
+        self._loop.forget(self._ours.fileno())
+        self._ours.close()
+
+    def _ready(self, _events: int) -> None:
+        try:
+            data, ancillary, _, _ = self._ours.recvmsg(1 << 16, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data, ancillary = b"", []
+        for _level, _kind, packed in ancillary:
+            self._results += array.array("i", packed)
+        said: dict[str, Any] = json.loads(data) if data else {}
+        if "errno" in said:
+            self._results.append(OSError(said["errno"], os.strerror(said["errno"]), said["path"]))
+        if said and "end" not in said:
+            return
+        self._close()
+        self.said = said.get("end", "")
+        if not said:  # the child was killed
+            self._results.append(OSError(errno.EIO, os.strerror(errno.EIO)))
+        self._done(self._results)
+
+
+def close(results: Sequence[Result]) -> None:
+    """Close the descriptors among them."""
+    for one in results:
+        if isinstance(one, int):
+            os.close(one)
+
+
+def aside(loop: Loop, work: Callable[[], object], limit_s: int = 60, keep: int = -1) -> None:
+    """Run something that may block in a child that nobody waits for.
+
+    SIGALRM ends it after ``limit_s`` (0: never); of the agent's descriptors it has ``keep``.
+    """
+    pid = os.fork()
+    if pid:
+        loop.child(pid, lambda status, usage: None)
+        return
+    try:
+        _be_alone(keep)
+        signal.alarm(limit_s)
+        work()
+    finally:
+        os._exit(0)
+
+
+def _open_all(
+    theirs: socket.socket, openers: Sequence[Opener], umask: int, check: Callable[[], str], together: bool
+) -> NoReturn:
+    try:
+        _be_alone(theirs.fileno())
+        os.umask(umask)
+        said = check()
+        for opener in openers:
+            try:
+                fd = opener()
+            except OSError as error:
+                _send(theirs, {"errno": error.errno or errno.EIO, "path": str(error.filename or "")})
+                if together:
+                    break
+                continue
+            packed = array.array("i", [fd])
+            theirs.sendmsg([b'{"opened":1}'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
+            os.close(fd)
+        _send(theirs, {"end": said})
+    finally:
+        os._exit(0)
+
+
+def _send(sock: socket.socket, message: dict[str, object]) -> None:
+    sock.send(json.dumps(message).encode())
+
+
+def _be_alone(keep: int) -> None:
+    """A child that may live long: none of the agent's descriptors or signals, and dead when the agent dies."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    processes.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue  # of the listing itself

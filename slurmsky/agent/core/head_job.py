@@ -1,0 +1,283 @@
+"""A job on its head agent: start, time limit, signals, end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from ...model.allocation import Launch
+from ...model.job import Step
+from ..net.event_loop import Timer
+from ..process import processes
+from .batch import BatchScript
+from .end_messages import cancel_line, verdict
+from .journal import Event, JobLog, step_to_dict
+
+if TYPE_CHECKING:
+    from ..steps.step_run import StepRun
+    from .agent import Agent
+
+#: how often the remains of a job are looked for while it ends
+_SWEEP_S = 0.05
+#: how long what a cancelled script leaves behind may take to end
+_GRACE_S = 1.0
+
+
+def parse_signal(text: str) -> tuple[bool, int, int]:
+    """``[R][B]:NAME@SEC`` of --signal: (to the batch shell, signal number, seconds before the end)."""
+    name, _, seconds = text.partition("@")
+    flags, colon, rest = name.partition(":")
+    if not colon:
+        flags, rest = "", name
+    rest = rest.upper()
+    if rest.isdigit():
+        number = int(rest)
+    else:
+        number = int(getattr(signal, rest if rest.startswith("SIG") else "SIG" + rest))
+    return "B" in flags.upper(), number, int(seconds or 60)
+
+
+class HeadJob:
+    """One job this agent is the head of. Lives from launch until the controller has taken its last event."""
+
+    def __init__(self, agent: Agent, launch: Launch, log: JobLog) -> None:
+        self.agent = agent
+        self.launch = launch
+        self.job_id = launch.job_id
+        self.run = launch.restart_count
+        self.node = agent.node
+        self.log = log
+        self.began = log.began
+        self.steps: dict[str, StepRun] = {}  # running ones
+        self.waiting: list[Callable[[], None]] = []  # sruns that wait for resources of the job
+        self.next_step = 0
+        self.derived_exit = 0
+        self.batch: Optional[BatchScript] = None
+        self.cause = ""  # state it is being ended in, "" while it runs
+        self.ending = False
+        self.ended = False
+        self.suspended = False
+        self.end_time: Optional[float] = None
+        self._timers: list[Timer] = []
+        self._signal_sent = False
+        self._killing = False
+        self._grace_until = 0.0
+        self._sweeping: Optional[Timer] = None
+
+    # --- start
+    def start(self) -> None:
+        """Run the batch script, or hold the allocation."""
+        launch = self.launch
+        now = time.time()
+        if launch.time_limit_s is not None:
+            self.end_time = (launch.start_time or now) + launch.time_limit_s
+        self._arm()
+        if launch.script is None:
+            self.emit({"ev": "started", "time": now, "pid": 0})
+            return
+        self.batch = BatchScript(self, now)
+        self.batch.start()
+
+    # --- events
+    def emit(self, event: Event) -> None:
+        """Number, journal and send an event of this job."""
+        self.log.add(event)
+        self.agent.changed(self, soon=event["ev"] != "started")
+
+    def emit_step(self, step: Step) -> None:
+        """Tell a step's present state."""
+        self.emit({"ev": "step", "step": step_to_dict(step)})
+
+    # --- time
+    def set_end_time(self, end_time: Optional[float]) -> None:
+        """A new time limit; None: none."""
+        self.end_time = end_time
+        self._arm()
+
+    def _arm(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if self.end_time is None or self.ending:
+            return
+        loop = self.agent.loop
+        now = time.time()
+        self._timers.append(loop.after(self.end_time - now, lambda: self.terminate("TIMEOUT", signal.SIGTERM)))
+        if self.launch.spec.signal and not self._signal_sent:
+            to_batch, number, seconds = parse_signal(self.launch.spec.signal)
+            target = "batch" if to_batch else "steps"
+
+            def warn() -> None:
+                self._signal_sent = True
+                self.signal(number, target)
+
+            self._timers.append(loop.after(self.end_time - seconds - now, warn))
+
+    # --- signals
+    def signal(self, number: int, target: str) -> None:
+        """``target``: "steps", "batch" (only the shell), "full" (all), or a step's id."""
+        if target == "batch":
+            processes.send(self._shell(), number)
+        elif target == "steps":
+            for step in list(self.steps.values()):
+                step.signal(number)
+        elif target == "full":
+            for step in list(self.steps.values()):
+                step.signal(number)
+            processes.send(processes.tree(self._shell()), number)
+        elif target in self.steps:
+            if number == signal.SIGKILL:
+                self.steps[target].cancel("CANCELLED", time.time(), number)  # scancel JOB.STEP
+            else:
+                self.steps[target].signal(number)
+
+    def terminate(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
+        """End the job in ``state``: signal everything, SIGKILL what is left after kill_wait."""
+        if self.ended:
+            return
+        if self.cause:
+            if number == signal.SIGKILL:
+                self._kill()
+            return
+        self.cause = state
+        now = time.time()
+        wait = self.launch.kill_wait_s if kill_wait_s is None else kill_wait_s
+        if self.batch is not None and not self.batch.over:
+            if state != "COMPLETED":
+                self.batch.complain(cancel_line(self.node, "JOB %d" % self.job_id, state, now))
+            self.batch.step.cancelled_by = None
+        for step in list(self.steps.values()):
+            step.cancel(state, now)
+        members = self.members()
+        processes.send(members, number)
+        processes.send(members, signal.SIGCONT)
+        self.suspended = False
+        if number == signal.SIGKILL or wait <= 0:
+            self._kill()
+        else:
+            self._timers.append(self.agent.loop.after(wait, self._kill))
+        if self.batch is not None:
+            self.batch.give_up()
+        if self.batch is None or self.batch.over:
+            self._finish_soon()
+
+    def node_lost(self) -> None:
+        """End the job, one of whose nodes is gone, unless --no-kill or its script has already ended."""
+        if not self.launch.spec.no_kill and not self.ending:
+            self.terminate("NODE_FAIL", signal.SIGTERM)
+
+    def _kill(self) -> None:
+        self._killing = True
+        for step in list(self.steps.values()):
+            step.kill()
+        processes.send(self.members(), signal.SIGKILL)
+        self._finish_soon()
+
+    def suspend(self) -> None:
+        """Stop all processes."""
+        self.suspended = True
+        for step in list(self.steps.values()):
+            step.signal(signal.SIGSTOP)
+        processes.send(self.members(), signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Continue them."""
+        self.suspended = False
+        for step in list(self.steps.values()):
+            step.signal(signal.SIGCONT)
+        processes.send(self.members(), signal.SIGCONT)
+
+    def members(self) -> list[int]:
+        """Processes of this job on this node that are not tasks of a running step's own tree."""
+        return processes.tree(self._shell() + self.agent.orphans.of(self.job_id))
+
+    def _shell(self) -> list[int]:
+        return self.batch.shell() if self.batch is not None else []
+
+    # --- end
+    def batch_over(self) -> None:
+        """The batch script has ended, and with it the job."""
+        self._finish_soon()
+
+    def step_over(self, step_id: str) -> None:
+        """A step has ended and told so; its place is free."""
+        self.steps.pop(step_id, None)
+        self._wake_waiting()
+        if self.ending:
+            self._finish_soon()
+
+    def _wake_waiting(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for again in waiting:
+            self.agent.loop.soon(again)
+
+    def _finish_soon(self) -> None:
+        """The job is over but for what is left of it: end that, then say so."""
+        if self.ended:
+            return
+        over = self.batch.over if self.batch is not None else bool(self.cause)
+        if not over:
+            return
+        if not self.ending:
+            self.ending = True
+            self._wake_waiting()
+            # What the script leaves behind is killed. When it was itself told to end, so were they: its
+            # sruns may still say how their tasks ended.
+            self._grace_until = time.monotonic() + (_GRACE_S if self.cause else 0)
+        left = self.agent.orphans.of(self.job_id)
+        if self._killing or (self.batch is not None and time.monotonic() >= self._grace_until):
+            for step in list(self.steps.values()):
+                step.kill()
+            processes.send(processes.tree(left), signal.SIGKILL)
+        if self.steps or left:
+            if self._sweeping is None:
+                self._sweeping = self.agent.loop.after(_SWEEP_S, self._sweep)
+            return
+        self._finish()
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        self._finish_soon()
+
+    def orphan_reaped(self) -> None:
+        """Some orphan on this node has ended: perhaps the last of this job."""
+        if self.ending and not self.ended:
+            self._finish_soon()
+
+    def _finish(self) -> None:
+        self.ended = True
+        for timer in self._timers:
+            timer.cancel()
+        batch = self.batch.step if self.batch is not None else None
+        last: Event = {"ev": "ended", "time": time.time(), **verdict(self.cause, batch, self.derived_exit)}
+        if self.batch is not None and batch is not None:
+            last["step"] = step_to_dict(batch)
+            if self.batch.fault:
+                last["comment"], last["began"] = self.batch.fault, False
+        self.emit(last)
+        self.agent.job_ended(self)
+
+    def abandon(self) -> None:
+        """The controller has given this run up and starts another: end it without a word."""
+        self.cause = self.cause or "NODE_FAIL"
+        self.ended = True
+        for timer in self._timers:
+            timer.cancel()
+        for step in list(self.steps.values()):
+            step.kill()
+        processes.send(self.members(), signal.SIGKILL)
+        self.agent.job_ended(self)
+
+
+#: what the controller may ask of a job that runs
+ORDERS: dict[str, Callable[[HeadJob, dict[str, Any]], None]] = {
+    "signal": lambda job, order: job.signal(int(order["signal"]), str(order["target"])),
+    "terminate": lambda job, order: job.terminate(
+        order.get("state", "CANCELLED"), int(order.get("signal", signal.SIGTERM)), order.get("kill_wait_s")
+    ),
+    "suspend": lambda job, _order: job.suspend(),
+    "resume": lambda job, _order: job.resume(),
+    "limit": lambda job, order: job.set_end_time(order["end_time"]),
+    "node_lost": lambda job, _order: job.node_lost(),
+}

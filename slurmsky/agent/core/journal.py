@@ -1,0 +1,207 @@
+"""What a node must remember beyond its agent's death: one append-only file per agent, ``<home>/nodes/<node>/journal``.
+
+Three kinds of lines, all JSON: ``{"come":[job, run],...}`` before a job's first process is started, every event of
+a job before it is sent, ``{"gone":[job, run]}`` when the controller has committed its last event. One file and one
+write per round of the loop, because a file per job costs more than starting a short job does. ``run`` counts the
+restarts of a job: a requeued job is another run, and what is said of one run never touches the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Optional
+
+from ...model.job import Step, Usage
+
+Event = dict[str, Any]
+Key = tuple[int, int]  # job id, run
+
+#: the file is written anew when it is longer than this and mostly about jobs that are gone
+COMPACT_BYTES = 4 << 20
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+_NOTHING = object()
+_USAGE_DEFAULTS = Usage().__dict__
+_STEP_DEFAULTS: dict[str, Any] = {
+    name: value for name, value in Step(job_id=-1, step_id="", name="").__dict__.items() if name != "usage"
+}
+
+
+def step_to_dict(step: Step) -> dict[str, Any]:
+    """A step as events carry it: fields that have their default value are left out."""
+    data = {name: value for name, value in step.__dict__.items() if value != _STEP_DEFAULTS.get(name, _NOTHING)}
+    data["state"] = step.state.name
+    data["usage"] = {name: value for name, value in step.usage.__dict__.items() if value != _USAGE_DEFAULTS[name]}
+    return data
+
+
+class JobLog:
+    """The events of one run of a job, numbered from 1; kept until the controller has committed them."""
+
+    def __init__(self, journal: Journal, job_id: int, run: int, head: bool, began: float) -> None:
+        self.key = (job_id, run)
+        self.head = head
+        #: boot clock when it came: no process of it is older
+        self.began = began
+        self.seq = 0
+        self.ended = False
+        #: not written yet / not acknowledged yet, as (number, line)
+        self.unsent: list[bytes] = []
+        self.unacked: list[tuple[int, bytes]] = []
+        self._journal = journal
+
+    def add(self, event: Event) -> None:
+        """Number an event and keep it; the journal's next ``flush`` writes it, then ``take_unsent`` gives it."""
+        self.seq += 1
+        event["job_id"], event["run"] = self.key
+        event["seq"] = self.seq
+        if event["ev"] == "ended":
+            self.ended = True
+        line = _encode(event).encode()
+        self.unacked.append((self.seq, line))
+        self.unsent.append(line)
+        self._journal.append(line)
+
+    def take_unsent(self) -> list[bytes]:
+        """Lines that nobody was told yet."""
+        lines, self.unsent = self.unsent, []
+        return lines
+
+    def ack(self, seq: int) -> bool:
+        """Forget events up to that number; True when the job is over and nothing is left to tell."""
+        events = self.unacked
+        if events and events[-1][0] <= seq:
+            events.clear()
+        else:
+            self.unacked = [pair for pair in events if pair[0] > seq]
+        return self.ended and not self.unacked
+
+    def events(self) -> list[Event]:
+        """The events not acknowledged yet, in order."""
+        return [json.loads(line) for _, line in self.unacked]
+
+    def come_line(self) -> bytes:
+        """The line that says it is here."""
+        return _encode({"come": list(self.key), "head": self.head, "at": round(self.began, 3)}).encode()
+
+
+class Journal:
+    """The file and the logs of the jobs that are in it. Survives the agent's death, not the machine's."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.logs: dict[Key, JobLog] = {}
+        self._new: list[bytes] = []
+        self._fd = -1
+        self._size = 0
+        self._torn = False
+
+    # --- changes
+    def come(self, job_id: int, run: int, began: float, head: bool = True) -> JobLog:
+        """A job is about to be here; ``flush`` before its first process starts."""
+        key = (job_id, run)
+        log = self.logs.get(key)
+        if log is None:
+            log = self.logs[key] = JobLog(self, job_id, run, head, began)
+            self.append(log.come_line())
+        return log
+
+    def gone(self, log: JobLog) -> None:
+        """Nothing about this run needs to be remembered."""
+        if self.logs.pop(log.key, None) is not None:
+            self.append(_encode({"gone": list(log.key)}).encode())
+
+    def append(self, line: bytes) -> None:
+        """A line for the next ``flush``."""
+        self._new.append(line)
+
+    def flush(self) -> None:
+        """Write what is new, in one write; a journal without jobs is empty. Raises OSError (a full disk)."""
+        if not self._new:
+            return
+        if self._fd < 0:
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._size = os.fstat(self._fd).st_size
+        if not self.logs:
+            if self._size:
+                os.ftruncate(self._fd, 0)
+            self._size, self._torn = 0, False
+            self._new.clear()
+            return
+        if self._size > COMPACT_BYTES:
+            self._compact()
+            return
+        self._new.append(b"")
+        data = b"\n".join(self._new)
+        self._new.pop()
+        if self._torn:
+            data = b"\n" + data  # after a line that a full disk cut off
+        count = os.write(self._fd, data)
+        self._size += count
+        while count < len(data):
+            self._torn = True
+            written = os.write(self._fd, data[count:])
+            count += written
+            self._size += written
+        self._torn = False
+        self._new.clear()
+
+    def _compact(self) -> None:
+        lines = []
+        for log in self.logs.values():
+            lines.append(log.come_line())
+            lines += [line for _, line in log.unacked]
+        data = b"\n".join([*lines, b""])
+        temporary = self.path + ".new"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.replace(temporary, self.path)
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(self._fd)
+        self._fd = fd
+        # What is left is the jobs that are here: only beyond that is the next one worth it.
+        self._size = 0 if len(data) > COMPACT_BYTES // 2 else len(data)
+        self._torn = False
+        self._new.clear()
+
+    # --- after a death
+    def recover(self) -> list[JobLog]:
+        """What an earlier agent left: the logs of jobs that were not gone, with their unacknowledged events."""
+        try:
+            with open(self.path, "rb") as file:
+                lines = file.read().split(b"\n")
+        except FileNotFoundError:
+            return []
+        for line in lines:
+            record = _record(line)
+            if record is None:
+                continue
+            if "come" in record:
+                key = (int(record["come"][0]), int(record["come"][1]))
+                self.logs[key] = JobLog(self, *key, bool(record["head"]), float(record["at"]))
+            elif "gone" in record:
+                self.logs.pop((int(record["gone"][0]), int(record["gone"][1])), None)
+            elif "ev" in record:
+                log = self.logs.get((int(record["job_id"]), int(record["run"])))
+                if log is not None:
+                    log.seq = int(record["seq"])
+                    log.unacked.append((log.seq, line))
+                    log.ended = log.ended or record["ev"] == "ended"
+        self._torn = bool(lines[-1])
+        return list(self.logs.values())
+
+
+def _record(line: bytes) -> Optional[Event]:
+    """A line's object; None for one that a crash or a full disk cut off."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

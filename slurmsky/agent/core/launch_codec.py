@@ -1,0 +1,148 @@
+"""Launches as they travel from the controller to an agent.
+
+The elements of an array differ in a few fields: the first is sent whole and kept on both sides under the array's
+id, the others are told as what differs from it. The same difference makes an element's environment cheap.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Callable, Optional
+
+from ...model.allocation import HetComponent, Launch, NodeShare, share_from_dict, share_to_dict
+from ...model.spec import JobSpec
+from .environment import Environment, batch_environment, element_environment
+
+#: how many arrays an agent keeps in mind; both sides forget the oldest, so that they always agree
+TEMPLATES = 32
+
+
+def _het_to_list(parts: list[HetComponent]) -> list[dict[str, Any]]:
+    return [
+        {**part.__dict__, "spec": part.spec.to_dict(), "shares": list(map(share_to_dict, part.shares))}
+        for part in parts
+    ]
+
+
+def _het_from_list(parts: list[dict[str, Any]]) -> list[HetComponent]:
+    return [
+        HetComponent(
+            **{
+                **part,
+                "spec": JobSpec.from_dict(part["spec"]),
+                "shares": list(map(share_from_dict, part["shares"])),
+            }
+        )
+        for part in parts
+    ]
+
+
+#: fields that are not JSON as they are
+_WRITE: dict[str, Callable[[Any], Any]] = {
+    "spec": lambda spec: spec.to_dict(),
+    "shares": lambda shares: list(map(share_to_dict, shares)),
+    "het": _het_to_list,
+}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "spec": JobSpec.from_dict,
+    "shares": lambda shares: list(map(share_from_dict, shares)),
+    "het": _het_from_list,
+    "argv": tuple,
+    "rlimits": lambda limits: {name: (pair[0], pair[1]) for name, pair in limits.items()},
+}
+
+
+class LaunchWriter:
+    """The controller's side of one connection."""
+
+    def __init__(self) -> None:
+        self._templates: dict[int, Launch] = {}
+
+    def message(self, launch: Launch) -> dict[str, Any]:
+        """The ``launch`` message, as short as may be."""
+        key = launch.array_job_id
+        if not key:
+            return {"op": "launch", "launch": launch.to_dict()}
+        template = self._templates.get(key)
+        if template is None:
+            _keep(self._templates, key, launch)
+            return {"op": "launch", "as": key, "launch": launch.to_dict()}
+        known = template.__dict__
+        changes = {}
+        for name, value in launch.__dict__.items():
+            if value is not known[name] and value != known[name]:
+                changes[name] = _WRITE[name](value) if name in _WRITE else value
+        return {"op": "launch", "like": key, "launch": changes}
+
+
+class _Template:
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        self.environment: Optional[Environment] = None
+        self.shape = _shape(launch.shares)
+
+
+def _shape(shares: list[NodeShare]) -> list[Any]:
+    """What of the nodes an environment tells."""
+    return [(share.name, len(share.cpu_ids), share.tasks, share.memory_mib, share.gres) for share in shares]
+
+
+#: fields in which an element may differ and still have the template's environment but for ``element_environment``
+_OWN = frozenset({"job_id", "array_task_id", "start_time", "stdout", "stderr", "stdin", "spool", "shares"})
+
+
+class LaunchReader:
+    """The agent's side of one connection."""
+
+    def __init__(self) -> None:
+        self._templates: dict[int, _Template] = {}
+        self._like: dict[int, tuple[_Template, frozenset[str]]] = {}
+
+    def launch(self, message: dict[str, Any]) -> Launch:
+        """What a ``launch`` message means. Raises KeyError for one that refers to an unknown array."""
+        data = message["launch"]
+        if "like" not in message:
+            launch = Launch.from_dict(data)
+            if "as" in message:
+                _keep(self._templates, int(message["as"]), _Template(launch))
+            return launch
+        template = self._templates[int(message["like"])]
+        launch = copy.copy(template.launch)
+        for name, value in data.items():
+            setattr(launch, name, _READ[name](value) if name in _READ else value)
+        self._like[launch.job_id] = (template, frozenset(data))
+        return launch
+
+    def environment(self, launch: Launch, finish: Callable[[Environment], None]) -> Environment:
+        """``batch_environment`` of a launch that came here, with the agent's own variables (``finish``)."""
+        template, changed = self._like.pop(launch.job_id, (None, frozenset()))
+        if template is None or not changed <= _OWN or template.shape != _shape(launch.shares):
+            env = batch_environment(launch)
+            finish(env)
+            return env
+        if template.environment is None:
+            template.environment = batch_environment(template.launch)
+            finish(template.environment)
+        return {**template.environment, **element_environment(launch)}
+
+
+def settings_of(settings: dict[str, Any], rank: int) -> dict[str, Any]:
+    """The settings of one of the jobs that were launched on the cloud together, from those that all were given: its
+    own launch, name, row of ports and ids for what it submits.
+    """
+    first, count = settings["letters"]["ids"]
+    return {
+        **{name: value for name, value in settings.items() if name != "ranks"},
+        "launch": {**settings["launch"], **settings["ranks"][rank]},
+        "name": "%s-%d" % (settings["name"], rank),
+        "host_prefix": "%s-%d" % (settings["host_prefix"], rank),
+        "seed": settings["seed"] + rank,
+        "letters": {**settings["letters"], "ids": [first + rank * count, count]},
+    }
+
+
+def _keep(templates: dict[int, Any], key: int, value: Any) -> None:
+    templates.pop(key, None)
+    templates[key] = value
+    if len(templates) > TEMPLATES:
+        del templates[next(iter(templates))]

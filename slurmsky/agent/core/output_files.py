@@ -1,0 +1,96 @@
+"""Files of a job or step: what a name means, and how it is opened."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class NameFacts:
+    """Values of the ``%`` patterns. Source: slurmstepd's fname.c; see tests/data/filename_patterns.csv."""
+
+    job_id: int
+    array_job_id: int
+    array_task_id: Optional[int]
+    step_id: str
+    node: str
+    node_id: int
+    task_id: int
+    user: str
+    job_name: str
+    restarts: int = 0
+
+
+def expand(pattern: str, facts: NameFacts) -> str:
+    """The name with its patterns replaced (language.filename)."""
+    if "%" not in pattern and "\\" not in pattern and pattern.lower() != "none":
+        return pattern
+    from ...language import filename
+
+    return filename.expand(
+        pattern,
+        filename.FilenameValues(
+            job_id=facts.job_id,
+            user=facts.user,
+            job_name=facts.job_name,
+            array_job_id=facts.array_job_id or None,
+            array_task_id=facts.array_task_id,
+            step_id=int(facts.step_id) if facts.step_id.isdigit() else None,
+            node=facts.node,
+            node_id=facts.node_id,
+            task_id=facts.task_id,
+            restart_count=facts.restarts,
+        ),
+    )
+
+
+def expand_node(path: str, node: str) -> str:
+    """What the controller leaves of a batch job's name: the node's own, where it cannot know that before."""
+    return path.replace("%N", node) if "%N" in path else path
+
+
+def is_per_task(pattern: str) -> bool:
+    """True when each task, or each node, has a file of its own: its node opens it."""
+    if "%" not in pattern:
+        return False
+    from ...language import filename
+
+    return filename.is_per_task(pattern) or filename.is_per_node(pattern)
+
+
+def open_output(path: str, mode: Optional[str]) -> int:
+    """A descriptor to write to. ``mode``: "append", or anything else for truncate. Parent folders are not
+    made."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    if mode is None or not mode.startswith("a"):
+        flags |= os.O_TRUNC
+    descriptor = os.open(path, flags, 0o666)
+    if _note:
+        note = os.open(_note, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.write(note, json.dumps([os.path.abspath(path), os.fstat(descriptor).st_size]).encode() + b"\n")
+        os.close(note)
+    return descriptor
+
+
+#: in a cloud node's private folder: the file in which its agent notes output files
+NOTE = "outputs"
+_note = ""
+
+
+def note_in(path: str) -> None:
+    """From now on, note in this file each output file that is opened, with its size then: a cloud node's are sent to
+    the user as they grow."""
+    global _note
+    _note = path
+
+
+def open_input(path: str) -> int:
+    """A descriptor to read from."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+#: exit code of a task whose files could not be opened (slurmstepd ends it before exec)
+IO_FAILED = 1

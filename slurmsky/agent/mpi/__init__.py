@@ -1,0 +1,1 @@
+"""PMI-1, PMI-2 and PMIx servers for the tasks of a step."""

@@ -1,0 +1,375 @@
+"""PMI-1 and PMI-2 for the tasks of one step: a server on each of its nodes, and the exchange between them.
+
+Each task has a socket to its node's agent (``PMI_FD``). What tasks put is kept on their node until the
+fence; then each node sends one message to the step's head agent, and gets one back with what all have
+put. Replies are those of Slurm's mpi/pmi2 plugin, which serves both versions too. There is no process
+manager behind it that could start more tasks or publish names: that is refused in the protocol's words.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
+
+from ..net.event_loop import READ
+from .pmi_wire import Pairs, PmiError, PmiReader, PmiRequest, counted, line
+
+if TYPE_CHECKING:
+    from ..net.event_loop import Loop
+
+_READ_SIZE = 1 << 16
+#: limits told to PMI-1 clients: Slurm's, which are MPICH's own
+_MAXES = (("kvsname_max", "256"), ("keylen_max", "64"), ("vallen_max", "1024"))
+_OK: Pairs = (("rc", "0"),)
+_REFUSED = "slurmsky starts no tasks and keeps no names for a running step"
+
+
+class Uplink(Protocol):
+    """Where a node's messages go: to the step's head agent."""
+
+    def mpi(self, message: dict[str, Any]) -> None:
+        """Something for the servers of the other nodes."""
+
+    def complain(self, rank: int, text: str) -> None:
+        """A line of slurmstepd on a task's stderr."""
+
+    def say(self, rank: int, text: str) -> None:
+        """What a task's MPI tells the user in its name."""
+
+
+class NodeServer(Protocol):
+    """What a step's host asks of its server, PMI's or PMIx's."""
+
+    def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Call ready() when tasks may be started, or failed(why)."""
+
+    def open(self, rank: int) -> tuple[dict[str, str], int]:
+        """For a new task: its variables, and the descriptor that it inherits (-1: none)."""
+
+    def heard(self, message: dict[str, Any]) -> None:
+        """A message for this node, from the head agent."""
+
+    def close(self) -> None:
+        """The step is over here."""
+
+
+def plan(name: str, mapping: str, size: int) -> dict[str, Any]:
+    """What each node must know of the step, JSON-ready (``host.Plan.mpi``)."""
+    return {"type": "pmi2", "name": name, "size": size, "mapping": mapping}
+
+
+class _Task:
+    """One task's connection."""
+
+    def __init__(self, rank: int, sock: socket.socket) -> None:
+        self.rank = rank
+        self.sock = sock
+        self.reader = PmiReader()
+        self.ready = False  # has said init
+        self.thread: Optional[str] = None  # of the PMI-2 request that waits for a fence
+
+
+class PmiNode:
+    """The server for a step's tasks on one node."""
+
+    def __init__(self, loop: Loop, facts: dict[str, Any], ranks: list[int], uplink: Uplink) -> None:
+        self._loop = loop
+        self._name = str(facts["name"])
+        self._size = int(facts["size"])
+        self._ranks = ranks
+        self._uplink = uplink
+        self._tasks: dict[int, _Task] = {}
+        self._kvs = {"PMI_process_mapping": str(facts["mapping"])}
+        self._put: dict[str, str] = {}  # not yet seen by anybody
+        self._fenced: list[_Task] = []  # wait for the fence
+        self._node: dict[str, str] = {}  # attributes of this node
+        self._wait: list[tuple[_Task, str, Pairs]] = []  # wait for an attribute of this node
+
+    def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Call ready() when tasks may be started: at once."""
+        ready()
+
+    # --- a task's end of it
+    def open(self, rank: int) -> tuple[dict[str, str], int]:
+        """(variables, descriptor) for a new task; the caller closes the descriptor after the spawn."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        task = self._tasks[rank] = _Task(rank, ours)
+        self._loop.watch(ours.fileno(), READ, lambda events: self._readable(task))
+        fd = theirs.detach()
+        os.set_inheritable(fd, True)
+        env = {
+            "PMI_FD": str(fd),
+            "PMI_JOBID": self._name,
+            "PMI_RANK": str(rank),
+            "PMI_SIZE": str(self._size),
+        }
+        return env, fd
+
+    def close(self) -> None:
+        """The step is over here."""
+        for task in list(self._tasks.values()):
+            self._drop(task)
+
+    def _drop(self, task: _Task) -> None:
+        if self._tasks.pop(task.rank, None) is not None:
+            self._loop.forget(task.sock.fileno())
+            task.sock.close()
+
+    def _readable(self, task: _Task) -> None:
+        try:
+            data = task.sock.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(task)
+            return
+        try:
+            for request in task.reader.feed(data):
+                self._serve(task, request)
+        except PmiError as error:
+            self._uplink.complain(task.rank, "mpi/pmi2: %s" % error)
+            self._drop(task)
+
+    def _serve(self, task: _Task, request: PmiRequest) -> None:
+        command, fields = request
+        if not task.ready:
+            self._init(task, command, fields)
+            return
+        if task.reader.version == 1:
+            one = _ONE.get(command)
+            if one is None:
+                self._unknown(task, 1, command)
+                self._send(task, line(command + "_result", (("rc", "-1"), ("msg", "unknown_command"))))
+            else:
+                one(self, task, fields)
+            return
+        two = _TWO.get(command)
+        # A client with threads tells its requests apart by this.
+        thread: Pairs = (("thrid", fields["thrid"]),) if "thrid" in fields else ()
+        if two is None:
+            self._unknown(task, 2, command)
+            self._answer(task, command, thread, ("rc", "-1"), ("errmsg", "unknown command"))
+        else:
+            two(self, task, fields, thread)
+
+    def _unknown(self, task: _Task, version: int, command: str) -> None:
+        self._uplink.complain(task.rank, "mpi/pmi2: invalid pmi%d command received: '%s'" % (version, command))
+
+    def _send(self, task: _Task, data: bytes) -> None:
+        try:
+            if task.sock.send(data) == len(data):
+                return
+        except OSError:
+            pass  # it has closed, or asks without reading the answers: no PMI client does
+        self._drop(task)
+
+    def _init(self, task: _Task, command: str, fields: dict[str, str]) -> None:
+        if command != "init":
+            raise PmiError("'%s' before init" % command)
+        asked = (fields.get("pmi_version"), fields.get("pmi_subversion"))
+        version, subversion = ("2", "0") if asked[0] == "2" else ("1", "1")
+        known = asked[0] in ("1", "2")
+        task.ready = known
+        told = (("rc", "0" if known else "-1"), ("pmi_version", version), ("pmi_subversion", subversion))
+        self._send(task, line("response_to_init", told))
+        task.reader.version = int(version)
+
+    # --- what both versions do
+    def _fence(self, task: _Task) -> None:
+        self._fenced.append(task)
+        if len(self._fenced) == len(self._ranks):
+            put, self._put = self._put, {}
+            self._uplink.mpi({"fence": "*", "data": put})
+
+    def heard(self, message: dict[str, Any]) -> None:
+        """The head agent's message: every node is in the fence, and this is what they brought."""
+        for put in message["parts"]:
+            self._kvs.update(put)
+        tasks, self._fenced = self._fenced, []
+        for task in tasks:
+            if task.reader.version == 1:
+                self._send(task, line("barrier_out", _OK))
+            else:
+                thread: Pairs = (("thrid", task.thread),) if task.thread is not None else ()
+                self._answer(task, "kvs-fence", thread, ("rc", "0"))
+
+    def _abort(self, task: _Task, text: str) -> None:
+        self._uplink.mpi({"abort": task.rank, "text": text})
+
+    # --- PMI-1
+    def _one_maxes(self, task: _Task, fields: dict[str, str]) -> None:
+        self._send(task, line("maxes", (*_OK, *_MAXES)))
+
+    def _one_appnum(self, task: _Task, fields: dict[str, str]) -> None:
+        # As Slurm: only a spawned step has a number.
+        self._send(task, line("appnum", (*_OK, ("appnum", "-1"))))
+
+    def _one_kvsname(self, task: _Task, fields: dict[str, str]) -> None:
+        self._send(task, line("my_kvsname", (*_OK, ("kvsname", self._name))))
+
+    def _one_universe(self, task: _Task, fields: dict[str, str]) -> None:
+        self._send(task, line("universe_size", (*_OK, ("size", str(self._size)))))
+
+    def _one_put(self, task: _Task, fields: dict[str, str]) -> None:
+        self._put[fields.get("key", "")] = fields.get("value", "")
+        self._send(task, line("put_result", _OK))
+
+    def _one_get(self, task: _Task, fields: dict[str, str]) -> None:
+        value = self._kvs.get(fields.get("key", ""))
+        self._send(task, line("get_result", (("rc", "1"),) if value is None else (("rc", "0"), ("value", value))))
+
+    def _one_barrier(self, task: _Task, fields: dict[str, str]) -> None:
+        self._fence(task)
+
+    def _one_finalize(self, task: _Task, fields: dict[str, str]) -> None:
+        self._send(task, line("finalize_ack", _OK))
+
+    def _one_abort(self, task: _Task, fields: dict[str, str]) -> None:
+        self._abort(task, fields.get("message", ""))
+
+    def _one_spawn(self, task: _Task, fields: dict[str, str]) -> None:
+        # One request is sent for each command to spawn; the last one is answered.
+        if fields.get("spawnssofar", "1") == fields.get("totspawns", "1"):
+            self._send(task, line("spawn_result", (("rc", "-1"), ("msg", _REFUSED.replace(" ", "_")))))
+
+    # --- PMI-2
+    def _answer(self, task: _Task, command: str, thread: Pairs, *pairs: tuple[str, str]) -> None:
+        self._send(task, counted(command + "-response", (*thread, *pairs)))
+
+    def _two_init(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        self._send(
+            task,
+            counted(
+                "fullinit-response",
+                (
+                    *_OK,
+                    ("pmi-version", "2"),
+                    ("pmi-subversion", "0"),
+                    ("rank", str(task.rank)),
+                    ("size", str(self._size)),
+                    ("appnum", "-1"),
+                    ("debugged", "FALSE"),
+                    ("pmiverbose", "FALSE"),
+                ),
+            ),
+        )
+
+    def _two_id(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        self._answer(task, "job-getid", thread, ("rc", "0"), ("jobid", self._name))
+
+    def _two_job(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        facts = {"PMI_process_mapping": self._kvs["PMI_process_mapping"], "universeSize": str(self._size)}
+        self._found(task, "info-getjobattr", thread, facts.get(fields.get("key", "")))
+
+    def _found(self, task: _Task, command: str, thread: Pairs, value: Optional[str]) -> None:
+        told = (("found", "FALSE"),) if value is None else (("found", "TRUE"), ("value", value))
+        self._answer(task, command, thread, ("rc", "0"), *told)
+
+    def _two_put_node(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        key = fields.get("key", "")
+        self._node[key] = fields.get("value", "")
+        self._answer(task, "info-putnodeattr", thread, ("rc", "0"))
+        waiting, self._wait = self._wait, []
+        for other, wanted, their_thread in waiting:
+            if wanted == key:
+                self._found(other, "info-getnodeattr", their_thread, self._node[key])
+            else:
+                self._wait.append((other, wanted, their_thread))
+
+    def _two_node(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        key = fields.get("key", "")
+        if key not in self._node and fields.get("wait", "").upper() == "TRUE":
+            self._wait.append((task, key, thread))
+        else:
+            self._found(task, "info-getnodeattr", thread, self._node.get(key))
+
+    def _two_put(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        self._put[fields.get("key", "")] = fields.get("value", "")
+        self._answer(task, "kvs-put", thread, ("rc", "0"))
+
+    def _two_get(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        self._found(task, "kvs-get", thread, self._kvs.get(fields.get("key", "")))
+
+    def _two_fence(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        task.thread = fields.get("thrid")
+        self._fence(task)
+
+    def _two_finalize(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        self._answer(task, "finalize", thread, ("rc", "0"))
+
+    def _two_abort(self, task: _Task, fields: dict[str, str], thread: Pairs) -> None:
+        self._abort(task, fields.get("msg", ""))
+
+    def _two_refuse(self, task: _Task, command: str, thread: Pairs) -> None:
+        self._answer(task, command, thread, ("rc", "1"), ("errmsg", _REFUSED))
+
+
+def _refuse_one(answer: str) -> Callable[[PmiNode, _Task, dict[str, str]], None]:
+    told = line(answer, (("rc", "-1"), ("info", "fail"), ("msg", _REFUSED.replace(" ", "_"))))
+    return lambda node, task, fields: node._send(task, told)
+
+
+def _refuse_two(command: str) -> Callable[[PmiNode, _Task, dict[str, str], Pairs], None]:
+    return lambda node, task, fields, thread: node._two_refuse(task, command, thread)
+
+
+_ONE: dict[str, Callable[[PmiNode, _Task, dict[str, str]], None]] = {
+    "get_maxes": PmiNode._one_maxes,
+    "get_appnum": PmiNode._one_appnum,
+    "get_my_kvsname": PmiNode._one_kvsname,
+    "get_universe_size": PmiNode._one_universe,
+    "put": PmiNode._one_put,
+    "get": PmiNode._one_get,
+    "barrier_in": PmiNode._one_barrier,
+    "finalize": PmiNode._one_finalize,
+    "abort": PmiNode._one_abort,
+    "spawn": PmiNode._one_spawn,
+    "publish_name": _refuse_one("publish_result"),
+    "lookup_name": _refuse_one("lookup_result"),
+    "unpublish_name": _refuse_one("unpublish_result"),
+}
+_TWO: dict[str, Callable[[PmiNode, _Task, dict[str, str], Pairs], None]] = {
+    "fullinit": PmiNode._two_init,
+    "job-getid": PmiNode._two_id,
+    "info-getjobattr": PmiNode._two_job,
+    "info-putnodeattr": PmiNode._two_put_node,
+    "info-getnodeattr": PmiNode._two_node,
+    "kvs-put": PmiNode._two_put,
+    "kvs-get": PmiNode._two_get,
+    "kvs-fence": PmiNode._two_fence,
+    "finalize": PmiNode._two_finalize,
+    "abort": PmiNode._two_abort,
+    **{name: _refuse_two(name) for name in ("spawn", "job-connect", "name-publish", "name-lookup", "name-unpublish")},
+}
+
+
+class Exchange:
+    """The step's head agent's part: carries what the nodes' servers say to each other.
+
+    ``{"fence": who, "nodes": indices (or all), "data": anything}`` is gathered until all those nodes are in it;
+    then each of them gets ``{"fence": who, "parts": [...]}``. ``{"to": index, ...}`` goes to that node.
+    """
+
+    def __init__(self, nodes: int, tell: Callable[[int, dict[str, Any]], None]) -> None:
+        self._all = list(range(nodes))
+        self._tell = tell
+        self._fences: dict[str, dict[int, Any]] = {}
+
+    def heard(self, node: int, message: dict[str, Any]) -> None:
+        """A node's server has said something."""
+        if "to" in message:
+            self._tell(message["to"], message)
+            return
+        who = message["fence"]
+        nodes = message.get("nodes", self._all)
+        data = self._fences.setdefault(who, {})
+        data[node] = message["data"]
+        if len(data) < len(nodes):
+            return
+        del self._fences[who]
+        for index in nodes:
+            self._tell(index, {"fence": who, "parts": [data[each] for each in nodes]})

@@ -1,0 +1,94 @@
+"""``srun --mpi=pmix``: the agent's side of a step's PMIx server on one node (see pmix_server)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional
+
+from ..process.helper_process import Helper
+from . import pmix_library
+
+if TYPE_CHECKING:
+    from ..net.event_loop import Loop
+    from .pmi import Uplink
+
+
+def plan(name: str, nodes: list[str], ranks: list[list[int]]) -> dict[str, Any]:
+    """What each node must know of the step, JSON-ready (``host.Plan.mpi``)."""
+    return {"type": "pmix", "nspace": "slurm.pmix." + name, "nodes": nodes, "ranks": ranks}
+
+
+class PmixNode:
+    """Starts the server's process, and carries its messages."""
+
+    def __init__(self, loop: Loop, facts: dict[str, Any], node_id: int, env: Mapping[str, str], uplink: Uplink) -> None:
+        self._loop = loop
+        self._facts = facts
+        self._node_id = node_id
+        self._env = env
+        self._uplink = uplink
+        self._variables: dict[str, dict[str, str]] = {}
+        self._server: Optional[Helper] = None
+        self._folder = ""
+        self._ready: Callable[[], None] = lambda: None
+        self._failed: Callable[[str], None] = lambda text: None
+
+    def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Call ready() when tasks may be started, or failed(why)."""
+        path = pmix_library.find(self._env)
+        if path is None:
+            failed("mpi/pmix: can not load PMIx library")
+            return
+        self._ready, self._failed = ready, failed
+        self._server = Helper(
+            self._loop,
+            lambda sock: self._serve(sock, path),
+            self._heard_server,
+            lambda: self._fail("mpi/pmix: the PMIx server has ended"),
+        )
+
+    def _serve(self, sock: socket.socket, path: str) -> None:
+        """In the server's process: the library at ``path`` serves the step's tasks on this node."""
+        # MCA parameters of the caller are for the server, too; the agent's are not.
+        for name in [name for name in os.environ if name.startswith(("PMIX_", "OMPI_", "PRTE_"))]:
+            del os.environ[name]
+        os.environ.update({name: value for name, value in self._env.items() if name.startswith("PMIX_MCA_")})
+        from .pmix_server import serve
+
+        folder = tempfile.mkdtemp(prefix="slurmsky.pmix.")
+        serve(sock, self._facts, self._node_id, path, folder)
+
+    def _heard_server(self, message: dict[str, Any]) -> None:
+        if "ready" in message:
+            self._variables, self._folder = message["ready"], message["folder"]
+            self._ready()
+        elif "failed" in message:
+            self._fail("mpi/pmix: %s" % message["failed"])
+        elif "say" in message:
+            self._uplink.say(message["say"], message["text"])
+        else:
+            self._uplink.mpi(message)
+
+    def _fail(self, text: str) -> None:
+        failed, self._failed = self._failed, lambda text: None
+        failed(text)
+
+    def open(self, rank: int) -> tuple[dict[str, str], int]:
+        """(variables, no descriptor) for a new task."""
+        return self._variables[str(rank)], -1
+
+    def heard(self, message: dict[str, Any]) -> None:
+        """A message for this node, from the head agent."""
+        if self._server is not None:
+            self._server.send(message)
+
+    def close(self) -> None:
+        """The step is over here."""
+        self._failed = lambda text: None
+        if self._server is not None:
+            self._server.close()  # it takes its folder with it
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)  # unless it was killed

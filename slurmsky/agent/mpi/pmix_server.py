@@ -1,0 +1,258 @@
+"""The PMIx server of one step on one node: a process of its own, because the library brings its own threads,
+and must not take the agent with it when it fails.
+
+It speaks with the agent over a socket, one JSON frame per message:
+
+    to the agent    {"ready": {rank: {variable: value}}, "folder": its files} or {"failed": text}, first
+    both ways       {"fence": who, "nodes": [...], "data": D} -> {"fence": who, "parts": [D, ...]}
+    both ways       {"to": node, "from": node, "want": rank, "id": N} -> {"to":, "have": N, "status":, "data":}
+    to the agent    {"say": rank, "text": help for the user}, {"abort": rank, "text": message}
+
+Data are base64 texts. Sources: the PMIx standard, chapters on the server interface.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import json
+import os
+import shutil
+import socket
+import threading
+from typing import Any, Optional
+
+from ...protocol import wire
+from . import pmix_library as pmix
+
+
+class PmixServer:
+    """Holds the library's state and the calls that wait for other nodes."""
+
+    def __init__(self, sock: socket.socket, facts: dict[str, Any], node_id: int, path: str, folder: str) -> None:
+        self._sock = sock
+        self._nspace = str(facts["nspace"])
+        self._nodes: list[str] = facts["nodes"]
+        self._ranks: list[list[int]] = facts["ranks"]
+        self._node_id = node_id
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._fences: dict[str, tuple[Any, Any]] = {}  # who -> (function, its data)
+        self._wants: dict[int, tuple[Any, Any]] = {}
+        self._asked: dict[int, tuple[int, int]] = {}  # our number -> (node, its number)
+        self._count = 0
+        self._alive: dict[int, Any] = {}  # buffers that the library still reads
+        self._library = pmix.load(path)
+        # The library keeps pointers to these.
+        self._module = pmix.Module(
+            abort=pmix.Abort(self._abort),
+            fence_nb=pmix.Fence(self._fence),
+            direct_modex=pmix.DirectModex(self._direct_modex),
+            log=pmix.Log(self._log),
+        )
+        self._released = pmix.Release(lambda number: self._alive.pop(int(number or 0), None) and None)
+        self._replied = pmix.DmodexReply(self._dmodex_reply)
+
+    # --- start
+    def start(self) -> dict[int, dict[str, str]]:
+        """Start the server; what each local task needs in its environment. Raises OSError."""
+        name = self._nodes[self._node_id]
+        self._check("server_init", self._library.PMIx_server_init(self._module, *self._counted([
+            ("pmix.srv.nspace", self._nspace + ".server"),
+            ("pmix.srv.rank", pmix.Rank(self._node_id)),
+            ("pmix.srvr.tmpdir", self._folder),
+            ("pmix.sys.tmpdir", self._folder),
+            ("pmix.hname", name),
+        ])))  # fmt: skip
+        here = self._ranks[self._node_id]
+        self._wait(
+            "register_nspace",
+            lambda done: self._library.PMIx_server_register_nspace(
+                self._nspace.encode(), len(here), *self._counted(self._facts()), done, None
+            ),
+        )
+        result = {}
+        for rank in here:
+            proc = pmix.Proc(self._nspace.encode(), rank)
+            self._wait(
+                "register_client",
+                lambda done, proc=proc: self._library.PMIx_server_register_client(
+                    proc, os.geteuid(), os.getegid(), None, done, None
+                ),
+            )
+            env = ctypes.POINTER(ctypes.c_char_p)()
+            self._check("setup_fork", self._library.PMIx_server_setup_fork(proc, ctypes.byref(env)))
+            result[rank] = _variables(env)
+        return result
+
+    def _facts(self) -> list[tuple[str, Any]]:
+        here = self._ranks[self._node_id]
+        size = sum(map(len, self._ranks))
+        facts: list[tuple[str, Any]] = [
+            ("pmix.jobid", self._nspace),
+            ("pmix.univ.size", size),
+            ("pmix.job.size", size),
+            ("pmix.max.size", size),
+            ("pmix.app.size", size),
+            ("pmix.job.napps", 1),
+            ("pmix.num.nodes", len(self._nodes)),
+            ("pmix.local.size", len(here)),
+            ("pmix.node.size", len(here)),
+            ("pmix.nmap", "raw:" + ",".join(self._nodes)),
+            ("pmix.pmap", "raw:" + ";".join(",".join(map(str, ranks)) for ranks in self._ranks)),
+            ("pmix.lpeers", ",".join(map(str, here))),
+            ("pmix.lldr", pmix.Rank(min(here))),
+            ("pmix.aldr", pmix.Rank(0)),
+            ("pmix.spawned", False),
+            ("pmix.tmpdir", self._folder),
+            ("pmix.nsdir", self._folder),
+            ("pmix.tdir.rmclean", True),
+        ]
+        for node, ranks in enumerate(self._ranks):
+            for local, rank in enumerate(ranks):
+                facts.append(("pmix.pdata", [
+                    ("pmix.rank", pmix.Rank(rank)),
+                    ("pmix.appnum", 0),
+                    ("pmix.grank", pmix.Rank(rank)),
+                    ("pmix.apprank", pmix.Rank(rank)),
+                    ("pmix.lrank", pmix.Short(local)),
+                    ("pmix.nrank", pmix.Short(local)),
+                    ("pmix.hname", self._nodes[node]),
+                    ("pmix.nodeid", node),
+                ]))  # fmt: skip
+        return facts
+
+    def _counted(self, settings: list[tuple[str, Any]]) -> tuple[Any, int]:
+        array = pmix.infos(settings)
+        self._alive[-len(self._alive) - 1] = array
+        return array, len(settings)
+
+    def _wait(self, what: str, call: Any) -> None:
+        over = threading.Event()
+        status = [pmix.SUCCESS]
+
+        def done(code: int, _data: Any) -> None:
+            status[0] = code
+            over.set()
+
+        callback = pmix.OpDone(done)
+        code = call(callback)
+        if code == pmix.SUCCESS:
+            over.wait(30)
+            code = status[0]
+        self._check(what, code)
+
+    def _check(self, what: str, code: int) -> None:
+        if code not in (pmix.SUCCESS, pmix.OPERATION_SUCCEEDED):
+            raise OSError("PMIx_%s: %s" % (what, self._library.PMIx_Error_string(code).decode()))
+
+    # --- the library calls us, from a thread of its own
+    def _fence(
+        self, procs: Any, count: int, _info: Any, _ninfo: int, data: Any, size: int, done: Any, token: Any
+    ) -> int:
+        ranks = sorted({procs[index].rank for index in range(count)})
+        if pmix.RANK_WILDCARD in ranks:
+            who, nodes = "*", list(range(len(self._nodes)))
+        else:
+            who = ",".join(map(str, ranks))
+            asked = set(ranks)
+            nodes = [node for node, here in enumerate(self._ranks) if asked.intersection(here)]
+        self._fences[who] = (done, token)
+        self.send({"fence": who, "nodes": nodes, "data": _text(data, size)})
+        return pmix.SUCCESS
+
+    def _direct_modex(self, proc: Any, _info: Any, _ninfo: int, done: Any, token: Any) -> int:
+        rank = proc[0].rank
+        for node, here in enumerate(self._ranks):
+            if rank in here:
+                with self._lock:
+                    self._count += 1
+                    number = self._count
+                self._wants[number] = (done, token)
+                self.send({"to": node, "from": self._node_id, "want": rank, "id": number})
+                return pmix.SUCCESS
+        return pmix.NOT_FOUND
+
+    def _abort(self, proc: Any, _object: Any, _status: int, message: Optional[bytes], *_rest: Any) -> int:
+        self.send({"abort": proc[0].rank, "text": (message or b"").decode(errors="replace")})
+        return pmix.OPERATION_SUCCEEDED
+
+    def _log(self, proc: Any, data: Any, count: int, _directives: Any, _ndirs: int, done: Any, token: Any) -> int:
+        self.send({"say": proc[0].rank, "text": pmix.log_texts(data, count)})
+        if done:
+            # Not from this thread: the library holds a lock until we return.
+            threading.Thread(target=pmix.OpDone(done), args=(pmix.SUCCESS, token)).start()
+        return pmix.SUCCESS
+
+    def _dmodex_reply(self, status: int, data: Any, size: int, token: Any) -> None:
+        node, number = self._asked.pop(int(token))
+        self.send({"to": node, "have": number, "status": status, "data": _text(data, size)})
+
+    # --- the agent calls us
+    def heard(self, message: dict[str, Any]) -> None:
+        """One message of the agent."""
+        if "fence" in message:
+            done, token = self._fences.pop(message["fence"])
+            self._give(done, token, pmix.SUCCESS, b"".join(map(base64.b64decode, message["parts"])))
+        elif "have" in message:
+            done, token = self._wants.pop(message["have"])
+            self._give(done, token, message["status"], base64.b64decode(message["data"]))
+        elif "want" in message:
+            with self._lock:
+                self._count += 1
+                number = self._count
+            self._asked[number] = (message["from"], message["id"])
+            proc = pmix.Proc(self._nspace.encode(), message["want"])
+            code = self._library.PMIx_server_dmodex_request(proc, self._replied, number)
+            if code != pmix.SUCCESS:
+                self._dmodex_reply(code, None, 0, number)
+
+    def _give(self, function: Any, token: Any, status: int, data: bytes) -> None:
+        with self._lock:
+            self._count += 1
+            number = self._count
+        buffer = ctypes.create_string_buffer(data, len(data)) if data else None
+        self._alive[number] = buffer
+        pointer = ctypes.cast(buffer, ctypes.c_void_p) if buffer is not None else None
+        pmix.ModexDone(function)(status, pointer, len(data), token, self._released, number)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """To the agent."""
+        payload = json.dumps(message, separators=(",", ":")).encode()
+        with self._lock:
+            self._sock.sendall(wire.header(wire.JSON, len(payload)) + payload)
+
+
+def _text(data: Any, size: int) -> str:
+    return base64.b64encode(ctypes.string_at(data, size) if data and size else b"").decode()
+
+
+def _variables(array: Any) -> dict[str, str]:
+    result = {}
+    index = 0
+    while array and array[index]:
+        name, _, value = array[index].decode(errors="surrogateescape").partition("=")
+        result[name] = value
+        index += 1
+    return result
+
+
+def serve(sock: socket.socket, facts: dict[str, Any], node_id: int, path: str, folder: str) -> None:
+    """The life of the process: until the agent closes the socket. ``folder`` is removed at the end."""
+    try:
+        server = PmixServer(sock, facts, node_id, path, folder)
+        try:
+            env = server.start()
+        except OSError as error:
+            server.send({"failed": str(error)})
+            return
+        server.send({"ready": {str(rank): variables for rank, variables in env.items()}, "folder": folder})
+        reader = wire.FrameReader()
+        while True:
+            data = sock.recv(1 << 18)
+            if not data:
+                return
+            for _kind, payload in reader.feed(data):
+                server.heard(json.loads(payload))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

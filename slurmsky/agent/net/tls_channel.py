@@ -1,0 +1,76 @@
+"""Channels over mutual TLS, for agents of one job on different machines."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Callable, cast
+
+from .channel import READ_SIZE, Channel
+from .event_loop import READ, WRITE, Loop
+
+HANDSHAKE_S = 15.0
+
+
+class TlsChannel(Channel):
+    """A channel whose socket is an ssl.SSLSocket with its handshake done."""
+
+    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+        super().__init__(loop, sock)
+        self._tls = cast(ssl.SSLSocket, sock)
+
+    def _send(self, batch: list[bytes]) -> int:
+        try:
+            return self._tls.send(b"".join(batch))
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+
+    def _receive(self) -> bytes:
+        data = b""
+        try:
+            data = self._tls.recv(READ_SIZE)
+            # What is decrypted already does not make the socket readable again.
+            while data and self._tls.pending():
+                data += self._tls.recv(self._tls.pending())
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not data:
+                raise BlockingIOError from None
+        return data
+
+
+def accept(loop: Loop, sock: socket.socket, context: ssl.SSLContext | None, greet: Callable[[Channel], None]) -> None:
+    """Shake hands without blocking the loop, then greet; who has no certificate is turned away."""
+    if context is None:
+        sock.close()
+        return
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+    shaken = False
+
+    def done(good: bool) -> None:
+        nonlocal shaken
+        if shaken:
+            return
+        shaken = True
+        patience.cancel()
+        loop.forget(tls.fileno())
+        if good:
+            greet(TlsChannel(loop, tls))
+        else:
+            tls.close()
+
+    def step(_events: int) -> None:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            loop.change(tls.fileno(), READ)
+        except ssl.SSLWantWriteError:
+            loop.change(tls.fileno(), WRITE)
+        except OSError:
+            done(False)
+        else:
+            done(True)
+
+    patience = loop.after(HANDSHAKE_S, lambda: done(False))
+    loop.watch(tls.fileno(), READ, step)

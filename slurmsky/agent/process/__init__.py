@@ -1,0 +1,1 @@
+"""Processes on a node: start, signals, cgroup, usage, limits."""

@@ -1,0 +1,127 @@
+"""How busy the GPUs of this node are: one nvidia-smi, which repeats itself while steps that hold GPUs run.
+
+A process of its own and not the driver's library: what goes wrong in the driver must not stop the agent. Without
+nvidia-smi nothing is known of GPUs, and the records say nothing of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from typing import TYPE_CHECKING, Sequence
+
+from ..net.event_loop import READ
+
+if TYPE_CHECKING:
+    from ..net.event_loop import Loop
+
+_QUERY = ("--query-gpu=index,utilization.gpu,memory.used", "--format=csv,noheader,nounits")
+
+
+class GpuWatch:
+    """The last numbers of each device."""
+
+    def __init__(self, loop: Loop, every_s: float) -> None:
+        self._loop = loop
+        self._every_s = max(1, int(every_s))
+        self._users = 0
+        self._pid = 0
+        self._fd = -1
+        self._text = b""
+        self._useless = False  # there is no nvidia-smi, or no driver for it to ask
+        #: device -> (part of the last second or so in which it was busy, bytes in use)
+        self.seen: dict[int, tuple[float, int]] = {}
+
+    def use(self) -> None:
+        """A step that holds GPUs begins."""
+        self._users += 1
+        if self._users == 1:
+            self._start()
+
+    def done(self) -> None:
+        """It has ended; with the last one the watching ends."""
+        self._users -= 1
+        if not self._users:
+            self._stop()
+
+    def knows(self, devices: Sequence[int]) -> bool:
+        """Whether any of these devices has said something."""
+        return any(device in self.seen for device in devices)
+
+    def sum(self, devices: Sequence[int]) -> tuple[float, float]:
+        """GPUs busy and bytes in use of these devices."""
+        found = [self.seen[device] for device in devices if device in self.seen]
+        return sum(busy for busy, _ in found), float(sum(size for _, size in found))
+
+    def _start(self) -> None:
+        program = None if self._useless or self._pid else shutil.which("nvidia-smi")
+        if program is None:
+            return
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._pid = os.posix_spawn(
+                program,
+                [program, *_QUERY, "-l", str(self._every_s)],
+                {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"},
+                setsid=True,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGTERM, signal.SIGINT),
+                file_actions=(
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, theirs, 1),
+                    (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
+                ),
+            )
+        except OSError:
+            os.close(ours)
+            self._useless = True
+            return
+        finally:
+            os.close(theirs)
+        self._fd = ours
+        os.set_blocking(ours, False)
+        self._loop.watch(ours, READ, self._ready)
+        self._loop.child(self._pid, self._ended)
+
+    def _ready(self, _events: int) -> None:
+        try:
+            data = os.read(self._fd, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._close()
+            return
+        *lines, self._text = (self._text + data).split(b"\n")
+        for line in lines:
+            self._read(line)
+
+    def _read(self, line: bytes) -> None:
+        """``0, 87, 40213``: percent and MiB. A device that cannot tell says ``[N/A]``."""
+        words = [word.strip() for word in line.split(b",")]
+        if len(words) == 3 and all(word.isdigit() for word in words):
+            device, percent, mebibytes = map(int, words)
+            self.seen[device] = (percent / 100, mebibytes << 20)
+
+    def _ended(self, _status: int, _usage: object) -> None:
+        self._pid = 0
+        self._useless = self._useless or not self.seen
+        self.seen.clear()
+        if self._users and not self._useless:
+            self._start()
+
+    def _stop(self) -> None:
+        self.seen.clear()
+        self._close()
+        if self._pid:
+            try:
+                os.kill(self._pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass  # it has ended by itself
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            self._loop.forget(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            self._text = b""

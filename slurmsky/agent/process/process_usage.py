@@ -1,0 +1,218 @@
+"""What processes used: wait4's numbers for those that ended, samples of /proc for those that run."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
+
+from ...model.job import Usage
+from . import processes
+from .gpu_watch import GpuWatch
+from .usage_series import UsageSeries
+
+if TYPE_CHECKING:
+    import resource
+
+    from ..net.event_loop import Loop, Timer
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+#: seconds between samples; Slurm's JobAcctGatherFrequency is 30, ours also feeds sstat
+INTERVAL_S = 5.0
+#: the first look at a task comes soon, so that a short one has a VMSize
+FIRST_S = 0.5
+
+
+@dataclass
+class TaskUsage:
+    """One task with its descendants. Sizes in bytes, times in seconds; maxima over its life."""
+
+    user_s: float = 0.0
+    system_s: float = 0.0
+    max_rss: int = 0
+    max_vmsize: int = 0
+    pages: int = 0
+    disk_read: int = 0
+    disk_write: int = 0
+
+    def to_list(self) -> list[float]:
+        """In the order of the fields, for the wire."""
+        return [
+            self.user_s,
+            self.system_s,
+            self.max_rss,
+            self.max_vmsize,
+            self.pages,
+            self.disk_read,
+            self.disk_write,
+        ]
+
+    @classmethod
+    def from_list(cls, values: list[float]) -> TaskUsage:
+        """Inverse of to_list."""
+        return cls(values[0], values[1], *(int(value) for value in values[2:]))
+
+
+def sample(pid: int) -> Optional[TaskUsage]:
+    """A look at a task's process tree; None when it is gone."""
+    total = TaskUsage()
+    found = False
+    for member in processes.tree([pid]):
+        fields = processes.stat(member)
+        if fields is None or fields.state == "Z":
+            continue
+        found = True
+        total.user_s += (fields.user_ticks + fields.ended_user_ticks) / _TICKS
+        total.system_s += (fields.system_ticks + fields.ended_system_ticks) / _TICKS
+        total.max_rss += fields.rss_pages * _PAGE
+        total.max_vmsize += fields.vsize
+        total.pages += fields.major_faults
+        try:
+            with open("/proc/%d/io" % member, "rb") as file:
+                values = dict(line.split(b": ") for line in file.read().splitlines())
+            total.disk_read += int(values[b"rchar"])
+            total.disk_write += int(values[b"wchar"])
+        except (OSError, KeyError, ValueError):
+            continue  # not ours to read, or gone meanwhile
+    return total if found else None
+
+
+#: bytes by which the kernel's two counts of the same memory may differ
+_NEAR = 2 << 20
+
+
+def own_peak() -> int:
+    """Bytes of memory that this process held at most."""
+    try:
+        with open("/proc/self/status", "rb") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"VmHWM:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+class Sampler:
+    """Looks at the watched tasks from time to time and keeps their maxima. Costs nothing while nothing
+    runs."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._tasks: dict[int, TaskUsage] = {}
+        self._before: dict[int, int] = {}  # what a task's peak was before it was a program of its own
+        self._courses: dict[int, UsageSeries] = {}  # by the pids of their tasks
+        self._gpus = GpuWatch(loop, INTERVAL_S)
+        self._timer: Optional[Timer] = None
+
+    def course(self, gpus: Sequence[int] = ()) -> UsageSeries:
+        """A step begins here that holds these devices; ``close`` ends it."""
+        if gpus:
+            self._gpus.use()
+        return UsageSeries(time.monotonic(), gpus)
+
+    def close(self, course: UsageSeries) -> dict[str, Any]:
+        """The step has ended here; what became of it (``Course.record``)."""
+        if course.gpus:
+            self._gpus.done()
+        for pid in course.pids:
+            self._courses.pop(pid, None)
+        return course.record(time.monotonic())
+
+    def watch(self, pid: int, course: UsageSeries) -> None:
+        """Sample this task of a step from now on."""
+        self._tasks[pid] = TaskUsage()
+        self._before[pid] = own_peak() + _NEAR
+        self._courses[pid] = course
+        course.pids.add(pid)
+        if self._timer is None:
+            self._timer = self._loop.after(FIRST_S, self._tick)
+
+    def _tick(self) -> None:
+        sums: dict[UsageSeries, list[float]] = {}
+        for pid in list(self._tasks):
+            now = self._look(pid)
+            course = self._courses.get(pid)
+            if now is not None and course is not None:
+                held = sums.setdefault(course, [0.0, 0.0])
+                held[0] += now.user_s + now.system_s
+                held[1] += now.max_rss
+        for course, (cpu_s, memory) in sums.items():
+            course.watched = course.watched or self._gpus.knows(course.gpus)
+            course.look(time.monotonic(), cpu_s, memory, *self._gpus.sum(course.gpus))
+        self._timer = self._loop.after(INTERVAL_S, self._tick) if self._tasks else None
+
+    def look(self, pid: int) -> TaskUsage:
+        """Sample now; the usage so far."""
+        self._look(pid)
+        return self._tasks.get(pid) or TaskUsage()
+
+    def _look(self, pid: int) -> Optional[TaskUsage]:
+        """Sample now; what there is at this moment, None when the task is gone."""
+        kept = self._tasks.setdefault(pid, TaskUsage())
+        now = sample(pid)
+        if now is not None:
+            kept.user_s, kept.system_s = max(kept.user_s, now.user_s), max(kept.system_s, now.system_s)
+            kept.max_rss = max(kept.max_rss, now.max_rss)
+            kept.max_vmsize = max(kept.max_vmsize, now.max_vmsize)
+            kept.pages = max(kept.pages, now.pages)
+            kept.disk_read = max(kept.disk_read, now.disk_read)
+            kept.disk_write = max(kept.disk_write, now.disk_write)
+        return now
+
+    def end(self, pid: int, rusage: resource.struct_rusage) -> TaskUsage:
+        """The last word on a task: wait4's times and maximum, the samples' rest.
+
+        wait4's maximum is that of all that the process ever was, this one before exec included: what is not above that
+        says nothing of the task.
+        """
+        kept = self._tasks.pop(pid, None) or TaskUsage()
+        kept.user_s = max(kept.user_s, rusage.ru_utime)
+        kept.system_s = max(kept.system_s, rusage.ru_stime)
+        peak = rusage.ru_maxrss * 1024
+        if peak > self._before.pop(pid, 0):
+            kept.max_rss = max(kept.max_rss, peak)
+        kept.pages = max(kept.pages, rusage.ru_majflt)
+        # Blocks of 512 bytes that really went to a device: less than what was read, but all there is for a
+        # short task.
+        kept.disk_read = max(kept.disk_read, rusage.ru_inblock * 512)
+        kept.disk_write = max(kept.disk_write, rusage.ru_oublock * 512)
+        course = self._courses.pop(pid, None)
+        if course is not None:
+            course.ended_cpu_s += kept.user_s + kept.system_s
+        return kept
+
+    def finish(self, pid: int, rusage: resource.struct_rusage, node: str) -> Usage:
+        """``end`` for a step of one task (the batch script)."""
+        return combine([(0, node, self.end(pid, rusage))])
+
+
+def combine(tasks: Iterable[tuple[int, str, TaskUsage]]) -> Usage:
+    """A step's usage from (rank, node, usage) of its tasks."""
+    total = Usage()
+    items = list(tasks)
+    if not items:
+        return total
+    count = len(items)
+    total.tasks = count
+    total.user_s = sum(task.user_s for _, _, task in items)
+    total.system_s = sum(task.system_s for _, _, task in items)
+    total.ave_cpu_s = (total.user_s + total.system_s) / count
+    rank, node, least = min(items, key=lambda item: item[2].user_s + item[2].system_s)
+    total.min_cpu_s, total.min_cpu_node, total.min_cpu_task = least.user_s + least.system_s, node, rank
+    for name, field in (
+        ("max_rss", "max_rss"),
+        ("max_vmsize", "max_vmsize"),
+        ("max_pages", "pages"),
+        ("max_disk_read", "disk_read"),
+        ("max_disk_write", "disk_write"),
+    ):
+        rank, node, most = max(items, key=lambda item: getattr(item[2], field))
+        setattr(total, name, getattr(most, field))
+        setattr(total, name + "_node", node)
+        setattr(total, name + "_task", rank)
+    total.ave_rss = sum(task.max_rss for _, _, task in items) // count
+    total.ave_vmsize = sum(task.max_vmsize for _, _, task in items) // count
+    total.ave_pages = sum(task.pages for _, _, task in items) // count
+    total.disk_read = sum(task.disk_read for _, _, task in items)
+    total.disk_write = sum(task.disk_write for _, _, task in items)
+    return total

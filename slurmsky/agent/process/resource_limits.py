@@ -1,0 +1,73 @@
+"""Resource limits that go from a caller to its tasks: name -> (soft, hard), -1 is unlimited.
+
+sbatch propagates its own to the batch script, and each srun its own to its tasks (PropagateResourceLimits=ALL),
+unless --propagate says otherwise. /proc tells the limits of another process of this machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Dict, Mapping, Optional, Tuple
+
+from ...protocol import wire
+from ..net import endpoints
+from ..net.channel import Channel
+
+Limits = Dict[str, Tuple[int, int]]
+#: limits of an srun that was passed on by another agent or the controller, as JSON; the tasks do not see it
+VARIABLE = "SLURMSKY_RLIMITS"
+
+_ROWS = {
+    "Max cpu time": "CPU",
+    "Max file size": "FSIZE",
+    "Max data size": "DATA",
+    "Max stack size": "STACK",
+    "Max core file size": "CORE",
+    "Max resident set": "RSS",
+    "Max processes": "NPROC",
+    "Max open files": "NOFILE",
+    "Max locked memory": "MEMLOCK",
+    "Max address space": "AS",
+}
+
+
+def of_process(pid: int) -> Limits:
+    """A process's limits by name; none where it is gone."""
+    found: Limits = {}
+    try:
+        with open(f"/proc/{pid}/limits", encoding="ascii") as file:
+            for line in file:
+                name = line[:26].strip()
+                if name in _ROWS:
+                    soft, hard = (-1 if word == "unlimited" else int(word) for word in line[26:].split()[:2])
+                    found[_ROWS[name]] = (soft, hard)
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def propagated(limits: Mapping[str, Tuple[int, int]], option: Optional[str]) -> Limits:
+    """Those of the limits that --propagate names; all without it."""
+    if option is None:
+        return dict(limits)
+    from ...language import rlimits
+
+    names = rlimits.parse(option).names
+    return {name: pair for name, pair in limits.items() if name in names}
+
+
+def of_caller(channel: Channel, request: wire.CommandRequest) -> Optional[Limits]:
+    """The limits of the srun at the other end, None where they are not known."""
+    if endpoints.peer_pid(channel.sock) == request.pid:
+        return of_process(request.pid)
+    text = request.env.get(VARIABLE)
+    return {name: (soft, hard) for name, (soft, hard) in json.loads(text).items()} if text else None
+
+
+def passed_on(channel: Channel, request: wire.CommandRequest) -> bytes:
+    """The request as another agent should get it: with the caller's limits."""
+    found = of_caller(channel, request)
+    if found is None:
+        return request.to_payload()
+    return dataclasses.replace(request, env={**request.env, VARIABLE: json.dumps(found)}).to_payload()

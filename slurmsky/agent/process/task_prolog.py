@@ -1,0 +1,106 @@
+"""Task prolog and epilog. The prolog's stdout is a small language: export NAME=VALUE, unset NAME, print
+TEXT."""
+
+from __future__ import annotations
+
+import os
+from typing import Callable, Sequence
+
+from ..net.event_loop import Loop
+
+
+def apply_prolog_line(line: str, env: dict[str, str]) -> str:
+    """Change ``env`` as one line of a prolog's output says; what the task's stdout gets ("" for nothing).
+
+    >>> env = {"A": "1"}
+    >>> apply_prolog_line("unset A", env), apply_prolog_line("export B=2 3", env), env
+    ('', '', {'B': '2 3'})
+    >>> apply_prolog_line("print hello", env)
+    'hello\\n'
+    """
+    word, _, rest = line.strip().partition(" ")
+    rest = rest.lstrip()
+    if word == "export" and "=" in rest:
+        name, _, value = rest.partition("=")
+        env[name] = value
+    elif word == "unset":
+        env.pop(rest, None)
+    elif word == "print":
+        return rest + "\n"
+    return ""
+
+
+#: (whose program it is, its path): the site's TaskProlog, or the user's --task-prolog
+Script = Sequence[str]
+SITE, USER = "site", "user"
+
+
+def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -> None:
+    """Run each in the task's own process, before it becomes the user's program. A failed one ends the
+    task, with its exit code."""
+
+    def complain(text: str) -> None:
+        os.write(2, ("slurmstepd-%s: error: %s\n" % (node, text)).encode(errors="surrogateescape"))
+
+    for whose, program in scripts:
+        option = "--task-prolog" if whose == USER else "TaskProlog"
+        if not os.access(program, os.R_OK | os.X_OK):
+            reason = "Permission denied" if os.path.exists(program) else "No such file or directory"
+            name = "%s task_prolog" % ("user" if whose == USER else "slurm")
+            complain("run_command: %s can not be executed (%s) %s" % (name, program, reason))
+            complain("%s did not exit normally. reason: Run command failed - configuration error" % name)
+            complain("%s failed status=1" % option)
+            os._exit(1)
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(theirs, 1)
+            os.close(ours)
+            try:
+                os.execve(program, [program], env)
+            except OSError as error:
+                complain("execve(): %s: %s" % (program, error.strerror))
+            os._exit(127)
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as file:
+            for line in file:
+                text = apply_prolog_line(line.decode(errors="surrogateescape"), env)
+                if text:
+                    os.write(1, text.encode(errors="surrogateescape"))
+        _, status = os.waitpid(pid, 0)
+        if status:
+            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+            complain("%s failed status=%d" % (option, code))
+            os._exit(code)
+
+
+def start_task_epilog(
+    loop: Loop,
+    scripts: Sequence[Script],
+    env: dict[str, str],
+    complain: Callable[[str], None],
+    done: Callable[[], None],
+) -> None:
+    """Run each after the task, one after the other, then call ``done``; ``complain`` gets what goes wrong."""
+    if not scripts:
+        done()
+        return
+
+    def next_one() -> None:
+        start_task_epilog(loop, scripts[1:], env, complain, done)
+
+    def ended(status: int, usage: object) -> None:
+        if status:
+            complain("TaskEpilog failed status=%d" % (os.WEXITSTATUS(status) or os.WTERMSIG(status)))
+        next_one()
+
+    whose, program = scripts[0]
+    try:
+        pid = os.posix_spawn(program, [program], env)
+    except OSError:
+        name = "user" if whose == USER else "slurm"
+        complain("Could not run %s task_epilog [%s]: access denied" % (name, program))
+        complain("TaskEpilog failed status=-1")
+        next_one()
+        return
+    loop.child(pid, ended)

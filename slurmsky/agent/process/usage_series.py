@@ -1,0 +1,137 @@
+"""What a step uses while it runs, as a few equal parts of its life: the agent's samples, thinned as they come.
+
+A step of a week keeps as many points as one of ten minutes: when there are too many, each two become one and later
+ones are taken half as often. The record has at most PARTS values of each kind, and none of a step that was too short
+to be looked at twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence
+
+if TYPE_CHECKING:
+    from ...model.job import Usage
+
+#: values of each kind in a record
+PARTS = 60
+#: points kept while the step runs
+MOST = 2 * PARTS
+#: decimals that a value keeps: CPUs and GPUs busy in hundredths, sizes in tenths of a MiB
+_DECIMALS = {"cpu": 2, "mem": 1, "gpu": 2, "gpumem": 1}
+_MIB = 1 << 20
+
+
+class UsageSeries:
+    """One step's part of this node. Times in seconds (monotonic)."""
+
+    def __init__(self, now: float, gpus: Sequence[int] = ()) -> None:
+        self.began = now
+        self.gpus = tuple(gpus)
+        self.pids: set[int] = set()
+        self.ended_cpu_s = 0.0  # CPU seconds of tasks that are over
+        self.watched = False  # whether anything is known of the devices
+        self._every = 0.0
+        self._next: Optional[list[float]] = None  # sums since the last point: looks, mem, gpu, gpumem
+        # time and CPU seconds at its end; mem, gpu, gpumem on average since the last one
+        self._points: list[tuple[float, float, float, float, float]] = [(0.0, 0.0, 0.0, 0.0, 0.0)]
+
+    def look(self, now: float, cpu_s: float, memory: float, gpu: float = 0.0, gpu_memory: float = 0.0) -> None:
+        """A sample: CPU seconds so far (those of ended tasks apart), bytes, GPUs busy, bytes on them."""
+        sums = self._next = self._next or [0.0, 0.0, 0.0, 0.0]
+        for index, value in enumerate((1.0, memory / _MIB, gpu, gpu_memory / _MIB)):
+            sums[index] += value
+        time = now - self.began
+        last = self._points[-1]
+        if time - last[0] < self._every or time <= last[0]:
+            return
+        looks, self._next = sums[0], None
+        # A process that went away took its share of /proc along: time does not go back.
+        cpu = max(last[1], cpu_s + self.ended_cpu_s)
+        self._points.append((time, cpu, sums[1] / looks, sums[2] / looks, sums[3] / looks))
+        if len(self._points) > MOST:
+            first, rest = self._points[0], self._points[1:]
+            self._points = [first, *(_two(*rest[index : index + 2]) for index in range(0, len(rest) - 1, 2))]
+            self._every = 0.95 * self._points[-1][0] / (len(self._points) - 1)
+
+    def record(self, now: float) -> dict[str, Any]:
+        """``seconds`` of its life, and the values of each kind: ``merge`` puts those of nodes together."""
+        seconds = now - self.began
+        points = list(self._points)
+        if len(points) < 3 or seconds <= points[-1][0]:
+            return {}
+        # After the last look: its sizes, and the CPU time that the ended tasks had at their ends.
+        points.append((seconds, max(points[-1][1], self.ended_cpu_s), *points[-1][2:]))
+        parts = min(PARTS, len(points) - 1)
+        width = seconds / parts
+        bounds = [width * index for index in range(parts + 1)]
+        cpu = [_at(points, time) for time in bounds]
+        found: dict[str, Any] = {
+            "seconds": seconds,
+            "cpu": [(after - before) / width for before, after in zip(cpu, cpu[1:])],
+            "mem": _averages(points, 2, bounds),
+        }
+        if self.watched:
+            found["gpu"] = _averages(points, 3, bounds)
+            found["gpumem"] = _averages(points, 4, bounds)
+        return found
+
+
+def _two(
+    first: tuple[float, float, float, float, float], second: tuple[float, float, float, float, float]
+) -> tuple[float, float, float, float, float]:
+    return (second[0], second[1], (first[2] + second[2]) / 2, (first[3] + second[3]) / 2, (first[4] + second[4]) / 2)
+
+
+def _at(points: Sequence[tuple[float, ...]], time: float) -> float:
+    """CPU seconds at a time, in a straight line between points."""
+    for before, after in zip(points, points[1:]):
+        if time <= after[0]:
+            whole = after[0] - before[0]
+            return before[1] + (after[1] - before[1]) * ((time - before[0]) / whole if whole else 1.0)
+    return points[-1][1]
+
+
+def _averages(points: Sequence[tuple[float, ...]], kind: int, bounds: Sequence[float]) -> list[float]:
+    """Of values that hold from one point to the next, the average between bounds."""
+    pieces = [(before[0], after[0], after[kind]) for before, after in zip(points, points[1:])]
+    return _spread(pieces, bounds)
+
+
+def _spread(pieces: Iterable[tuple[float, float, float]], bounds: Sequence[float]) -> list[float]:
+    sums = [0.0] * (len(bounds) - 1)
+    width = bounds[1] - bounds[0]
+    for start, end, value in pieces:
+        for index in range(max(0, int(start / width) - 1), len(sums)):
+            if bounds[index] >= end:
+                break
+            sums[index] += value * max(0.0, min(end, bounds[index + 1]) - max(start, bounds[index]))
+    return [value / width for value in sums]
+
+
+def keep(usage: Usage, records: Sequence[dict[str, Any]]) -> None:
+    """Put what became of a step on its nodes into its record."""
+    usage.series = merge(records)
+    if "gpu" in usage.series:
+        watched = [record for record in records if "gpu" in record]
+        usage.gpu_s = round(sum(sum(one["gpu"]) / len(one["gpu"]) * one["seconds"] for one in watched), 2)
+
+
+def merge(records: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """The parts of several nodes as one series, as the step's record keeps it."""
+    records = [record for record in records if record.get("cpu")]
+    if not records:
+        return {}
+    seconds = max(record["seconds"] for record in records)
+    parts = max(len(record["cpu"]) for record in records)
+    bounds = [seconds / parts * index for index in range(parts + 1)]
+    found: dict[str, list[float]] = {}
+    for name, decimals in _DECIMALS.items():
+        total = [0.0] * parts
+        for record in records:
+            values = record.get(name, [])
+            width = record["seconds"] / len(values) if values else 0.0
+            pieces = [(width * index, width * (index + 1), value) for index, value in enumerate(values)]
+            total = [one + other for one, other in zip(total, _spread(pieces, bounds))]
+        if any(name in record for record in records):
+            found[name] = [round(value, decimals) for value in total]
+    return found

@@ -1,0 +1,1 @@
+"""srun and its kin inside an allocation."""

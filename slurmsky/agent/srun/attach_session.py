@@ -1,0 +1,125 @@
+"""sattach: another pair of eyes (and hands) on a running step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Optional
+
+from ...protocol import wire
+from ..core.client_requests import elsewhere, leave, parse_context, relay
+from ..core.environment import node_list
+from ..net.channel import Channel
+from ..steps.step_plan import OUT
+
+if TYPE_CHECKING:
+    from ..core.agent import Agent
+    from ..steps.step_run import StepRun
+
+_UNKNOWN = "sattach: error: Could not get job step info: Invalid job id specified\n"
+_STDIN_WINDOW = 1 << 16
+
+
+def serve_sattach(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
+    """One sattach request."""
+    from ...options.query import parse_sattach
+    from ...options.usage_errors import CommandError
+
+    try:
+        query = parse_sattach(request.args, parse_context(request))
+    except CommandError as error:
+        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
+        return
+    wanted = query.step
+    job_id = wanted.job_id if wanted is not None else 0
+    job = agent.jobs.get(job_id)
+    if job is None or job.ended:
+        address = elsewhere(agent, job_id)
+        if address:
+            relay(agent, channel, payload, address, "sattach")
+        else:
+            leave(channel, 1, _UNKNOWN)
+        return
+    run = job.steps.get(str(wanted.step)) if wanted is not None else None
+    if run is None:
+        leave(channel, 1, _UNKNOWN)
+    elif query.layout:
+        leave(channel, 0, out=layout_text(run))
+    else:
+        _Attached(channel, run, query).begin()
+
+
+def layout_text(run: StepRun) -> str:
+    """What --layout prints."""
+    shape = run.shape
+    names = tuple(share.name for share in shape.shares)
+    lines = [
+        "Job step layout:",
+        "\t%d tasks, %d nodes (%s)" % (sum(map(len, shape.ranks)), len(names), node_list(names)),
+        "",
+    ]
+    for index, (name, ranks) in enumerate(zip(names, shape.ranks)):
+        lines.append("\tNode %d (%s), %d task(s): %s " % (index, name, len(ranks), " ".join(map(str, ranks))))
+    return "\n".join(lines) + "\n"
+
+
+class _Attached:
+    """A watcher of a step."""
+
+    def __init__(self, channel: Channel, run: StepRun, query: Any) -> None:
+        self.channel = channel
+        self.run = run
+        self.query = query
+        self._width = len(str(sum(map(len, run.shape.ranks)) - 1))
+        self._tail: Optional[bytes] = None
+
+    def begin(self) -> None:
+        """Watch until the step is over or the client goes."""
+        self.run.watchers.append(self)
+        self.channel.on_close = self._gone
+        self.channel.on_frame = self._from_client
+        self.channel.on_drain = lambda: self.run.resume(self)
+        if self.query.pty:
+            self.channel.send(wire.TTY, b"1")
+        self.channel.send(wire.GRANT, b"%d" % _STDIN_WINDOW)
+
+    def _from_client(self, kind: bytes, payload: bytes) -> None:
+        # The end of our stdin is not the end of the tasks': their srun may still have something for them.
+        if kind == wire.STDIN:
+            self.run.write_stdin(payload)
+            self.channel.send(wire.GRANT, b"%d" % len(payload))
+        elif kind == wire.WINSIZE and self.query.pty:
+            rows, _, columns = payload.partition(b"x")
+            self.run.set_size(int(rows), int(columns))
+
+    def _gone(self) -> None:
+        if self in self.run.watchers:
+            self.run.watchers.remove(self)
+        self.run.resume(self)
+
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        """Show what a task writes, unless a filter hides it."""
+        wanted = self.query.output_filter if stream == OUT else self.query.error_filter
+        if wanted is not None and wanted != rank:
+            return
+        if self.query.label:
+            label = b"%*d: " % (self._width, rank)
+            lines = data.split(b"\n")
+            if not lines[-1]:
+                lines.pop()
+            data = b"".join(label + line + b"\n" for line in lines)
+        self.channel.send(wire.STDOUT if stream == OUT else wire.STDERR, data)
+        if self.channel.full:
+            self.run.pause(self)
+
+    def exited(self, node: str, rank: int, status: int) -> None:
+        """Nothing: how tasks ended is told by their srun."""
+
+    def cancelled(self, line: str, cause: str) -> None:
+        """slurmstepd's line."""
+        self.channel.send(wire.STDERR, line.encode())
+
+    def over(self) -> None:
+        """The step has ended."""
+        self.channel.on_close = lambda: None
+        if self.query.pty:
+            self.channel.send(wire.TTY, b"0")
+        leave(self.channel, 0)

@@ -1,0 +1,287 @@
+"""sbcast: a file of this node is copied to every node of the job."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
+
+from ...protocol import wire
+from ..net import endpoints
+from ..net.channel import Channel
+from ..steps.step_plan import TASK_INPUT
+
+if TYPE_CHECKING:
+    from ...model.allocation import NodeShare
+    from ...options.requests import SbcastQuery
+    from ..core.agent import Agent
+    from ..core.head_job import HeadJob
+
+BLOCK = 1 << 18
+
+
+class Writer:
+    """The copy on one node: written beside its place, put there when it is whole."""
+
+    def __init__(self, path: str, mode: int, force: bool, times: Optional[list[float]], folder: bool = False) -> None:
+        self.path = path
+        self.times = times
+        self.error = 0
+        self._fd = -1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if force else os.O_EXCL)
+        try:
+            if folder:
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            if force:
+                # A program that is being executed cannot be written to; its name can be given to a new file.
+                try:
+                    os.unlink(path)
+                except FileNotFoundError:
+                    self.error = 0
+            self._fd = os.open(path, flags, mode)
+            os.fchmod(self._fd, mode)
+        except OSError as error:
+            self.error = error.errno or errno.EIO
+
+    def write(self, data: bytes) -> None:
+        """One block; empty: that was all."""
+        if self._fd < 0:
+            return
+        try:
+            if data:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._fd, view) :]
+                return
+            if self.times is not None:
+                os.utime(self._fd, (self.times[0], self.times[1]))
+        except OSError as error:
+            self.error = error.errno or errno.EIO
+        os.close(self._fd)
+        self._fd = -1
+
+
+def serve_file(channel: Channel, message: dict[str, Any]) -> None:
+    """The receiving half on another node; answers with the errno, 0 for success."""
+    writer = Writer(message["path"], message["mode"], message["force"], message["times"], message["folder"])
+
+    def received(kind: bytes, payload: bytes) -> None:
+        if kind == TASK_INPUT:
+            writer.write(payload)
+            if not payload:
+                channel.send_json({"ev": "file", "errno": writer.error})
+                channel.close()
+
+    channel.on_frame = received
+    channel.on_close = lambda: writer.write(b"")
+
+
+class Copy:
+    """One file to all nodes; ``say`` gets lines without the command's name, ``done`` the last errno, 0 for success."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        shares: Sequence[NodeShare],
+        say: Callable[[str], None],
+        done: Callable[[int], None],
+    ) -> None:
+        self.agent = agent
+        self.shares = shares
+        self.code = 0
+        self.waiting = 0
+        self._say = say
+        self._tell_done: Optional[Callable[[int], None]] = done
+        self._fd = -1
+        self._local: dict[str, tuple[Writer, list[str]]] = {}  # path -> and the nodes of this machine
+        self._peers: list[Channel] = []
+
+    def start(self, source: str, target: Callable[[str], str], force: bool, preserve: bool, folder: bool) -> None:
+        """Begin. ``target``: the path on a node of that name; ``folder``: make its folder where there is none.
+
+        Raises OSError when the source cannot be opened, ValueError when it is no regular file.
+        """
+        self._fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        facts = os.fstat(self._fd)
+        if not stat.S_ISREG(facts.st_mode):
+            os.close(self._fd)
+            raise ValueError(source)
+        mode = stat.S_IMODE(facts.st_mode)
+        times = [facts.st_atime, facts.st_mtime] if preserve else None
+        for share in self.shares:
+            path = target(share.name)
+            if share.name == self.agent.node or share.address.startswith(endpoints.UNIX):
+                # A virtual node of this machine has the same files.
+                if path not in self._local:
+                    self._local[path] = Writer(path, mode, force, times, folder), []
+                self._local[path][1].append(share.name)
+                continue
+            try:
+                peer = self.agent.connect(share.address)
+            except OSError as error:
+                self._failed(share.name, error.errno or errno.EIO)
+                continue
+            self._peers.append(peer)
+            self.waiting += 1
+            peer.on_frame = self._answer(share.name, peer)
+            peer.on_close = self._lost(share.name)
+            peer.on_drain = self._pump
+            peer.send_json({"op": "hello", "role": "agent"})
+            peer.send_json({"op": "file", "path": path, "mode": mode, "force": force, "times": times, "folder": folder})
+        self._pump()
+
+    def _answer(self, node: str, peer: Channel) -> Callable[[bytes, bytes], None]:
+        def received(_kind: bytes, payload: bytes) -> None:
+            number = int(json.loads(payload)["errno"])
+            peer.on_close = lambda: None
+            if number:
+                self._failed(node, number)
+            self.waiting -= 1
+            self._check()
+
+        return received
+
+    def _lost(self, node: str) -> Callable[[], None]:
+        def lost() -> None:
+            self._failed(node, errno.ECONNRESET)
+            self.waiting -= 1
+            self._check()
+
+        return lost
+
+    def _failed(self, node: str, number: int) -> None:
+        self.code = number
+        self._say("error: REQUEST_FILE_BCAST(%s): %s\n" % (node, os.strerror(number)))
+
+    def _pump(self) -> None:
+        while self._fd >= 0 and not any(peer.full for peer in self._peers):
+            data = os.read(self._fd, BLOCK)
+            for writer, _ in self._local.values():
+                writer.write(data)
+            for peer in self._peers:
+                peer.send(TASK_INPUT, data)
+            if not data:
+                os.close(self._fd)
+                self._fd = -1
+                for writer, nodes in self._local.values():
+                    for node in nodes if writer.error else ():
+                        self._failed(node, writer.error)
+        self._check()
+
+    def _check(self) -> None:
+        done = self._tell_done
+        if self._fd < 0 and self.waiting == 0 and done is not None:
+            self._tell_done = None
+            done(self.code)
+
+
+#: folders whose libraries are taken to be on every node (BcastExclude)
+EXCLUDED = "/lib,/usr/lib,/lib64,/usr/lib64"
+
+
+def find_libraries(agent: Agent, path: str, exclude: Optional[str], done: Callable[[list[str]], None]) -> None:
+    """Shared libraries that a program is linked with and that are not in an excluded folder, by way of ldd."""
+    folders = (exclude if exclude is not None else EXCLUDED).split(",")
+    if folders[0].lower() == "none":
+        folders = []
+    listing = os.memfd_create("ldd")
+    try:
+        pid = os.posix_spawnp("ldd", ["ldd", path], dict(os.environ), file_actions=((os.POSIX_SPAWN_DUP2, listing, 1),))
+    except OSError:
+        os.close(listing)
+        done([])
+        return
+
+    def listed(_status: int, _usage: Any) -> None:
+        with os.fdopen(listing, "rb") as file:
+            file.seek(0)
+            text = file.read().decode(errors="surrogateescape")
+        found = [
+            words[2]
+            for words in map(str.split, text.splitlines())
+            if len(words) > 2 and words[1] == "=>" and words[2].startswith("/")
+        ]
+        done([name for name in found if not any(name.startswith(folder.rstrip("/") + "/") for folder in folders)])
+
+    agent.loop.child(pid, listed)
+
+
+def copy_all(
+    agent: Agent,
+    shares: Sequence[NodeShare],
+    source: str,
+    target: Callable[[str], str],
+    libraries: Sequence[str],
+    say: Callable[[str], None],
+    done: Callable[[int], None],
+) -> None:
+    """The program, then each library into the folder ``<target>_libs`` beside it; ends at the first failure."""
+    left = list(libraries)
+
+    def go_on(code: int) -> None:
+        if code or not left:
+            done(code)
+            return
+        name = left.pop(0)
+        try:
+            Copy(agent, shares, say, go_on).start(
+                name, lambda node: "%s_libs/%s" % (target(node), os.path.basename(name)), True, True, True
+            )
+        except OSError as error:
+            say("error: Can't open `%s`: %s\n" % (name, error.strerror))
+            done(error.errno or errno.EIO)
+
+    Copy(agent, shares, say, go_on).start(source, target, True, True, False)
+
+
+def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
+    """One sbcast request."""
+    from ...options.query import parse_sbcast
+    from ...options.usage_errors import CommandError
+    from ..core.client_requests import elsewhere, leave, parse_context, relay
+
+    try:
+        query = parse_sbcast(request.args, parse_context(request))
+    except CommandError as error:
+        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
+        return
+    job_id = query.jobid.job_id if query.jobid is not None else 0
+    job = agent.jobs.get(job_id)
+    if job is None or job.ended:
+        address = agent.heads.get(job_id) or elsewhere(agent, job_id)
+        if address:
+            relay(agent, channel, payload, address, "sbcast")
+        else:
+            leave(channel, 255, "sbcast: error: Slurm job %d lookup error: Invalid job id specified\n" % job_id)
+        return
+    _serve(agent, channel, job, request, query)
+
+
+def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRequest, query: SbcastQuery) -> None:
+    def say(text: str) -> None:
+        channel.send(wire.STDERR, ("sbcast: " + text).encode(errors="surrogateescape"))
+
+    def finish(code: int) -> None:
+        channel.send(wire.EXIT, b"%d" % code)
+        channel.close()
+
+    path = os.path.join(request.cwd, query.source)
+    target = os.path.join(request.cwd, query.destination)
+    try:
+        if query.send_libs:
+
+            def found(libraries: list[str]) -> None:
+                copy_all(agent, job.launch.shares, path, lambda node: target, libraries, say, finish)
+
+            os.close(os.open(path, os.O_RDONLY))
+            find_libraries(agent, path, query.exclude, found)
+            return
+        Copy(agent, job.launch.shares, say, finish).start(path, lambda node: target, query.force, query.preserve, False)
+    except OSError as error:
+        say("error: Can't open `%s`: %s\n" % (query.source, error.strerror))
+        finish(255)
+    except ValueError:
+        say("error: Can't mmap file `%s`, No such device.\n" % query.source)
+        finish(255)

@@ -1,0 +1,64 @@
+"""srun --bcast: the step's program is copied to every node, and run from there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Callable
+
+from ...protocol import wire
+from ..process import processes
+from ..steps.step_plan import Plan
+from . import file_bcast
+
+if TYPE_CHECKING:
+    from ..core.agent import Agent
+    from ..steps.step_run import StepRun
+
+
+def broadcast(
+    agent: Agent,
+    run: StepRun,
+    plans: list[Plan],
+    request: wire.CommandRequest,
+    say: Callable[[str], None],
+    done: Callable[[], None],
+    failed: Callable[[], None],
+) -> None:
+    """Copy the program, with its libraries if asked, and point the plans at the copies."""
+    spec = run.spec
+    assert spec.bcast is not None
+    source = processes.find_program(run.argv0, dict(request.env))
+    source = os.path.join(request.cwd, source)
+    if not (os.path.isfile(source) and os.access(source, os.X_OK)):
+        say("srun: fatal: Can not execute %s\n" % run.argv0)
+        failed()
+        return
+    # Only an absolute path is taken as one; a folder gets a file of this name.
+    place = spec.bcast if spec.bcast.startswith("/") else request.cwd + "/"
+    name = "slurm_bcast_%d.%s" % (run.job.job_id, run.step_id)
+
+    def target(node: str) -> str:
+        return place + "%s_%s" % (name, node) if place.endswith("/") else place
+
+    def copied(code: int) -> None:
+        if code:
+            say("srun: fatal: Failed to broadcast '%s'. Step launch aborted.\n" % source)
+            failed()
+            return
+        for plan in plans:
+            path = target(plan.node)
+            plan.argv = [[path, *argv[1:]] for argv in plan.argv]
+            if spec.send_libs == "yes":
+                before = plan.environment.get("LD_LIBRARY_PATH")
+                folder = path + "_libs" + (":" + before if before else "")
+                plan.environment = {**plan.environment, "LD_LIBRARY_PATH": folder}
+        done()
+
+    def found(libraries: list[str]) -> None:
+        shares = run.shape.shares
+        file_bcast.copy_all(agent, shares, source, target, libraries, lambda text: say("srun: " + text), copied)
+
+    if spec.send_libs == "yes":
+        file_bcast.find_libraries(agent, source, spec.bcast_exclude, found)
+    else:
+        found([])

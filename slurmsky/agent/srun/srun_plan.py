@@ -1,0 +1,326 @@
+"""What one srun asks of the nodes: arguments, environments and files of its tasks, and the step's record."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from ...model.job import Step
+from ...model.spec import ALLOCATED_VARIABLE, JobSpec, StepSpec
+from ...protocol import wire
+from ..core import output_files
+from ..core.environment import (
+    VISIBLE,
+    exported,
+    gpu_environment,
+    gpu_indices,
+    job_of_task_environment,
+    step_environment,
+    step_options,
+    task_environment,
+)
+from ..mpi import pmi, pmi_wire, pmix, pmix_library
+from ..net import endpoints
+from ..process import resource_limits, topology
+from ..process.task_prolog import SITE, USER
+from ..steps import task_binding, task_devices
+from ..steps.het_components import Chosen
+from ..steps.step_allocation import BadRequest
+from ..steps.step_plan import Plan
+from .srun_files import Input, Outputs
+
+if TYPE_CHECKING:
+    from ..core.head_job import HeadJob
+
+#: what --preserve-env keeps of srun's own environment
+_PRESERVED = ("SLURM_NNODES", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE", "SLURM_THREADS_PER_CORE")
+
+
+def _limits_memory(spec: JobSpec) -> bool:
+    return bool(spec.mem_mib or spec.mem_per_cpu_mib or spec.mem_per_gpu_mib)
+
+
+class Planner:
+    """One step as it will be: ``say`` takes the complaints that do not stop it. Raises BadRequest."""
+
+    def __init__(
+        self,
+        job: HeadJob,
+        request: wire.CommandRequest,
+        spec: StepSpec,
+        chosen: Chosen,
+        own_limits: Optional[resource_limits.Limits],
+        say: Callable[[str], None],
+    ) -> None:
+        self.job = job
+        self.request = request
+        self.spec = spec  # the leader's: its options are those of the step as a whole
+        self.shape = chosen.shape
+        self._shown = chosen.shown
+        self._owners = chosen.owners
+        self._say = say
+        known = job.launch.rlimits if own_limits is None else own_limits
+        self._rlimits = resource_limits.propagated(known, spec.job.propagate)
+        self.step_id = str(job.next_step)
+        self.programs = chosen.programs
+        #: of each rank, the component it belongs to
+        self.component = [index for index, (_, count) in enumerate(chosen.programs) for _ in range(count)]
+        self.ntasks = len(self.component)
+        self.argvs = [argv for step, count in chosen.programs for argv in self._argvs(step, count)]
+        if spec.job.resv_ports:
+            # MpiParams names no ports here. Source: the oracle; step_mgr.c, port_mgr.c.
+            raise BadRequest("Unable to create step for job %d: Requires more ports than can be reserved" % job.job_id)
+        self._check_mpi()
+        # MPI libraries name shared memory by job and step; other engines of this machine have them, too.
+        self._world = os.urandom(4).hex()
+        self.names: dict[str, Any] = {
+            "job_id": job.job_id,
+            "array_job_id": job.launch.array_job_id,
+            "array_task_id": job.launch.array_task_id,
+            "user": job.launch.user,
+            "job_name": spec.job.job_name or job.launch.name,
+            "restarts": job.launch.restart_count,
+        }
+
+    @property
+    def facts(self) -> output_files.NameFacts:
+        """For the names of srun's own files."""
+        return output_files.NameFacts(step_id=self.step_id, node=self.job.node, node_id=0, task_id=0, **self.names)
+
+    @property
+    def _directory(self) -> str:
+        """Where the tasks start."""
+        cwd = self.request.cwd
+        return os.path.normpath(os.path.join(cwd, self.spec.job.chdir)) if self.spec.job.chdir else cwd
+
+    @property
+    def terminal(self) -> bool:
+        """True for --pty, where the caller has a terminal."""
+        return self.spec.pty is not None and self.request.ttys[0]
+
+    def environments(self) -> list[dict[str, str]]:
+        """What the tasks of each component have in common."""
+        return [self._common_environment(step.job.export) for step, _ in self.programs]
+
+    def plans(self, commons: list[dict[str, str]], outputs: Outputs, source: Input) -> list[Plan]:
+        """One per node."""
+        return [
+            self._plan(index, commons[self.component[ranks[0]]], outputs, source)
+            for index, ranks in enumerate(self.shape.ranks)
+        ]
+
+    def records(self) -> list[tuple[Step, list[int]]]:
+        """The step as sacct and squeue will show it, with its ranks: one row for each component of a het job."""
+        found, first = [], 0
+        for job_id, count in self._owners:
+            here = slice(first, first + count)
+            found.append((self._record(job_id, here), [rank for ranks in self.shape.ranks[here] for rank in ranks]))
+            first += count
+        return found
+
+    def _record(self, job_id: int, here: slice) -> Step:
+        spec, shape = self.spec, self.shape
+        name = spec.job.job_name if "job_name" in spec.typed else None
+        ranks, gpus = shape.ranks[here], sum(map(len, shape.gpus[here]))
+        return Step(
+            job_id=job_id,
+            step_id=self.step_id,
+            name=name or os.path.basename(self.argvs[ranks[0][0]][0]),
+            nodes=tuple(share.name for share in shape.shares[here]),
+            ntasks=sum(map(len, ranks)),
+            cpus=sum(map(len, shape.cpus[here])),
+            memory_mib=sum(shape.memory_mib[here]),
+            gres="gres:gpu:%d" % gpus if gpus else "",
+            tasks_per_node=tuple(map(len, ranks)),
+            distribution=shape.distribution.capitalize(),
+            start_time=time.time(),
+            time_limit_min=spec.job.time_limit_min,
+            submit_line=" ".join(["srun", *self.request.args]),
+            srun_host=self.job.launch.submit_host,
+            srun_pid=self.request.pid,
+            container=spec.job.container or "",
+        )
+
+    def _common_environment(self, export: Optional[str]) -> dict[str, str]:
+        spec, request, shape = self.spec, self.request, self.shape
+        # The launchers are scripts of a plain sh, which passes no functions on: those of the job (module, ml, and
+        # what the user exported) are put back, as Slurm's srun has them.
+        functions = {name: text for name, text in self.job.launch.environment.items() if name.startswith("BASH_FUNC_")}
+        # SRUN_DEBUG is srun's own variable: --export decides whether the tasks have it.
+        env = exported({"SRUN_DEBUG": "3", **functions, **request.env}, export)
+        for name in (ALLOCATED_VARIABLE, resource_limits.VARIABLE):
+            env.pop(name, None)
+        env.update(job_of_task_environment(self._shown))
+        env.update(
+            step_environment(
+                self.step_id,
+                [share.name for share in shape.shares],
+                shape.ranks,
+                distribution=shape.distribution,
+                plane_size=shape.plane_size,
+                umask=request.umask,
+                port=request.pid % 20000 + 40000,
+            )
+        )
+        if request.env.get(ALLOCATED_VARIABLE) == "1" and not (spec.job.distribution or _limits_memory(spec.job)):
+            # An srun that makes its own job leaves the layout to the controller, unless told --mem: launch.c.
+            env.pop("SLURM_DISTRIBUTION")
+        env.update(step_options(spec.job))
+        if 0 in (spec.job.mem_mib, spec.job.mem_per_cpu_mib) and not spec.job.distribution:
+            env.pop("SLURM_DISTRIBUTION", None)  # with all of the memory srun leaves the layout to the controller
+        if spec.preserve_env:
+            # Source: env.c setup_env; what srun itself was told of the size stays.
+            env.update({name: request.env[name] for name in _PRESERVED if name in request.env})
+        if spec.job.job_name and "job_name" in spec.typed:
+            env["SLURM_JOB_NAME"] = spec.job.job_name
+        elif "SLURM_JOB_NAME" in request.env:
+            env["SLURM_JOB_NAME"] = request.env["SLURM_JOB_NAME"]
+        if spec.label:
+            env["SLURM_LABELIO"] = "1"
+        if task_devices.bind_text(spec.job):
+            env["SLURMD_TRES_BIND"] = "gres/gpu:%s" % task_devices.bind_text(spec.job)
+        if self.terminal and request.winsize:
+            env["SLURM_PTY_WIN_ROW"], env["SLURM_PTY_WIN_COL"] = map(str, request.winsize)
+        env.update(task_binding.environment(spec.job))
+        for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
+            env.pop(name, None)
+        if not any(shape.gpus) and any(gpu_indices(share.gres) for share in shape.shares):
+            for name in VISIBLE:  # the job's GPUs, which the step did not get
+                env.pop(name, None)
+        mpi = spec.mpi or spec.job.mpi
+        if mpi:
+            env["SLURM_MPI_TYPE"] = mpi
+        return env
+
+    def _plan(self, index: int, common: dict[str, str], outputs: Outputs, source: Input) -> Plan:
+        shape = self.shape
+        spec, launch = self.spec, self.job.launch
+        share, ranks = shape.shares[index], shape.ranks[index]
+        task_env = []
+        for local in range(len(ranks)):
+            env = task_environment(share.name, index, ranks, local, len(shape.cpus[index]))
+            if local == 0 and "TMPDIR" not in common:
+                env["TMPDIR"] = "/tmp"  # Of tasks, only the first one of a node is given it: slurmstepd's task.c.
+            gpus = shape.gpus[index]
+            seen, complaint = task_devices.visible(task_devices.bind_text(spec.job), gpus, local, len(ranks))
+            if complaint:
+                self._say("slurmstepd-%s: error: %s\n" % (share.name, complaint))
+            env.update(gpu_environment(gpus, "SLURM_STEP_GPUS", seen, share.gpus_absent))
+            task_env.append(env)
+        stdout, stderr = outputs.of(ranks[0]).on_nodes(self.request.cwd)
+        prologs = [[SITE, launch.task_prolog or ""], [USER, spec.task_prolog or ""]]
+        epilogs = [[USER, spec.task_epilog or ""], [SITE, launch.task_epilog or ""]]
+        return Plan(
+            job_id=self.job.job_id,
+            step_id=self.step_id,
+            node=share.name,
+            node_id=index,
+            ranks=list(ranks),
+            argv=[self.argvs[rank] for rank in ranks],
+            environment=common,
+            task_environment=task_env,
+            directory=self._directory,
+            umask=self.request.umask,
+            stdin=source.source,
+            stdin_rank=source.rank,
+            stdout=stdout,
+            stderr=stderr,
+            open_mode=spec.job.open_mode,
+            terminal=list(self.request.winsize or (24, 80)) if self.terminal else None,
+            unbuffered=spec.unbuffered or self.terminal,
+            rlimits={name: list(pair) for name, pair in self._rlimits.items()},
+            task_prologs=[script for script in prologs if script[1]],
+            task_epilogs=[script for script in epilogs if script[1]],
+            names=self.names,
+            head=launch.shares[0].address,
+            mpi=self._mpi_plan(),
+            bind=self._bind(index),
+            container=self._container(self.component[ranks[0]]),
+        )
+
+    def _container(self, component: int) -> Optional[dict[str, Any]]:
+        """pyxis' options of this srun; those of the allocation where it names neither image nor container."""
+        own = dict(self.programs[component][0].site_options)
+        launch = self.job.launch
+        named = "container-image" in own or "container-name" in own
+        options = own if named else {**dict(launch.spec.site_options), **own}
+        if not any(name.startswith("container-") for name in options):
+            return None
+        from ..container import task_container
+
+        return task_container.request(options.items(), self.request.cwd, launch.image)
+
+    def _bind(self, index: int) -> Optional[dict[str, Any]]:
+        """How tasks are bound on a node. Raises BadRequest where it can be seen from here that they cannot."""
+        ask = task_binding.request(self.spec.job)
+        if ask is None:
+            return None
+        share, cpus = self.shape.shares[index], self.shape.cpus[index]
+        ask.update(count=max(share.cpus_on_node, max(cpus, default=0) + 1), cpus=list(cpus))
+        return ask
+
+    def check_binding(self) -> None:
+        """Raises BadRequest where it can be seen from here that tasks cannot be bound."""
+        shape = self.shape
+        for index, share in enumerate(shape.shares):
+            ask = self._bind(index)
+            if ask is None or not share.address.startswith(endpoints.UNIX):
+                continue  # another machine knows its own CPUs
+            try:
+                task_binding.lay_out(ask, topology.node(ask["count"]), ask["cpus"], len(shape.ranks[index]))
+            except task_binding.BindError as error:
+                cannot = "Unable to satisfy cpu bind request"
+                raise BadRequest(
+                    str(error),
+                    "Task launch for StepId=%d.%s failed on node %s: %s"
+                    % (self.job.job_id, self.step_id, share.name, cannot),
+                    "Application launch failed: " + cannot,
+                ) from None
+
+    def _check_mpi(self) -> None:
+        mpi = self.spec.mpi or self.spec.job.mpi or ""
+        if mpi.startswith("pmix") and pmix_library.find(self.request.env) is None:
+            raise BadRequest(
+                " mpi/%s: init: can not load PMIx library" % mpi,
+                "Couldn't load specified plugin name for mpi/%s: Plugin init() callback failed" % mpi,
+                "MPI: Cannot create context for mpi/%s" % mpi,
+                "MPI: Unable to load any plugin",
+                "Invalid MPI type '%s', --mpi=list for acceptable types" % mpi,
+                "No %s beside an mpirun on PATH, in LD_LIBRARY_PATH or on the system: use --mpi=pmi2 for MPICH, "
+                "or mpirun inside the job" % pmix_library.NAME,
+            )
+
+    def _mpi_plan(self) -> Optional[dict[str, Any]]:
+        mpi = self.spec.mpi or self.spec.job.mpi
+        if mpi in (None, "", "none"):
+            return None
+        name = "%d.%s.%s" % (self.job.job_id, self.step_id, self._world)
+        if mpi.startswith("pmix"):
+            return pmix.plan(name, [share.name for share in self.shape.shares], self.shape.ranks)
+        return pmi.plan(name, pmi_wire.process_mapping(self.shape.ranks), self.ntasks)
+
+    def _argvs(self, step: StepSpec, ntasks: int) -> list[list[str]]:
+        argv = list(step.argv)
+        if not step.multi_prog:
+            if argv[0].startswith("."):
+                # The task looks for such names from its own folder.
+                argv[0] = "%s/%s" % (self._directory, argv[0])
+            return [argv] * ntasks
+        path = os.path.join(self.request.cwd, argv[0])
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                text = file.read()
+        except OSError:
+            raise BadRequest("Could not open multi_prog config file %s" % argv[0]) from None
+        from ...language import multiprog
+
+        try:
+            programs = multiprog.parse(text)
+        except multiprog.MultiProgError as error:
+            line = "Line %d of configuration file %s invalid" % (error.pos, argv[0])
+            raise BadRequest(*([error.message] if error.message else []), line) from None
+        missing = programs.missing(ntasks)
+        if missing is not None:
+            raise BadRequest("Configuration file %s invalid, no record for task id %d" % (argv[0], missing))
+        return [programs.argv(rank) or [] for rank in range(ntasks)]

@@ -1,0 +1,526 @@
+"""One srun: from its request to its exit code. Runs in the head agent of the job, whose client relays the
+terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from typing import TYPE_CHECKING, Callable, Optional
+
+from ...model.spec import ALLOCATED_VARIABLE, INFINITE, StepSpec
+from ...protocol import wire
+from ..core import file_opening
+from ..core.client_requests import elsewhere, leave, parse_context, relay
+from ..net.channel import Channel
+from ..process import resource_limits
+from ..steps import het_components as components
+from ..steps import step_allocation, step_run
+from ..steps.step_allocation import BadRequest
+from ..steps.step_plan import Plan
+from . import program_bcast, srun_prolog, srun_verbose
+from .srun_files import Input, Late, Outputs
+from .srun_plan import Planner
+from .task_exits import GATHER_S, Exits, states
+
+if TYPE_CHECKING:
+    from ..core.agent import Agent
+    from ..core.head_job import HeadJob
+    from ..net.event_loop import Timer
+
+#: bytes of stdin the client may be ahead of the tasks
+STDIN_WINDOW = 1 << 18
+#: how long srun waits for tasks after a cancel: KillWait and two seconds
+_ABORT_MARGIN_S = 2
+#: signals that srun passes on to the tasks (srun_job.c, sig_array)
+_FORWARDED = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGCONT})
+
+
+def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
+    """Run the step, or pass the request on to who can: the job's head, or the controller for a new
+    allocation."""
+    from ...options.submit import parse_srun
+    from ...options.usage_errors import CommandError
+
+    try:
+        parsed = parse_srun(request.args, parse_context(request))
+    except CommandError as error:
+        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
+        return
+    step = parsed.step
+    if step.test_only:
+        relay(agent, channel, payload, agent.controller_address, "srun")
+        return
+    text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
+    job = agent.jobs.get(int(text)) if text.isdigit() else None
+    if job is None or job.ended:
+        address = elsewhere(agent, int(text) if text.isdigit() else 0)
+        if text and not address:
+            leave(
+                channel,
+                1,
+                "srun: error: Unable to confirm allocation for job %s: Invalid job id specified\n"
+                "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job %s\n" % (text, text),
+            )
+            return
+        relay(agent, channel, resource_limits.passed_on(channel, request), address or agent.controller_address, "srun")
+        return
+    # Outside a job the controller made the allocation, and said what there was to say of the options.
+    told = request.env.get(ALLOCATED_VARIABLE) == "1"
+    if told:
+        # --exclusive asked for whole nodes then, which the step has all of unless it says how many tasks it is.
+        counted = step.job.ntasks is not None or step.job.cpus_per_task is not None
+        step = dataclasses.replace(step, exclusive=step.exclusive and counted)
+    # Whoever launches through an external launcher has all of the allocation, beside other steps.
+    components = tuple(
+        dataclasses.replace(part, overlap=True) if part.external else part for part in (step, *parsed.components[1:])
+    )
+    srun = Srun(agent, job, channel, request, components, () if told else tuple(parsed.warnings))
+    if step.verbose:
+        srun.note(*srun_verbose.options(parsed.given), srun_verbose.job(job.job_id, job.launch.shares))
+    srun.begin()
+
+
+class Srun:
+    """A client's session; watches its StepRun."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        job: HeadJob,
+        channel: Channel,
+        request: wire.CommandRequest,
+        components: tuple[StepSpec, ...],
+        warnings: tuple[str, ...],
+    ) -> None:
+        self.agent = agent
+        self.job = job
+        self.channel = channel
+        self.request = request
+        self.spec = components[0]  # its options are those of the step as a whole
+        self.components = components
+        self.run: Optional[step_run.StepRun] = None
+        self._waiting = False
+        self._opening: Optional[file_opening.Opening] = None  # of files that may block
+        self._told_busy = False
+        self._first_exit = 0.0
+        self._terminating = False
+        self._bad_exit = self._bad_exit_told = False
+        self._killed_by_wait = False
+        self._signalled = False
+        self._interrupted_at = 0.0
+        self._forced_code: Optional[int] = None
+        self._timers: list[Timer] = []
+        self._raw = False
+        self._over = False
+        self._stdin_open = True
+        self._outputs: Optional[Outputs] = None
+        # The caller may be gone when a step that waits is started.
+        self._limits = resource_limits.of_caller(channel, request)
+        self._input: Optional[Input] = None
+        for line in warnings:
+            self._say(line + "\n")
+
+    # --- begin
+    def begin(self) -> None:
+        """Ask for the step; wait for its resources when they are busy."""
+        self.channel.on_close = self._client_gone
+        self.channel.on_frame = self._from_client
+        self.channel.send(wire.HANDLE_SIGNALS)
+        self._try()
+
+    def _try(self) -> None:
+        self._waiting = False
+        job = self.job
+        if self._over:
+            return
+        if job.ended or job.ending or job.cause:
+            self._fail(
+                "srun: error: Unable to create step for job %d: Job/step already completing or completed\n" % job.job_id
+            )
+            return
+        try:
+            chosen = components.choose(job, self.components)
+        except step_allocation.StepRefused as error:
+            for note in error.notes:
+                self._say("srun: error: %s\n" % note)
+            start = "" if error.plain else "Unable to create step for job %d: " % (error.job_id or job.job_id)
+            self._fail("srun: error: %s%s\n" % (start, error))
+            return
+        except step_allocation.StepBusy as error:
+            if self.spec.immediate_s is not None or self.spec.job.immediate_s is not None:
+                number = error.job_id or job.job_id
+                self._fail("srun: error: Unable to create step for job %d: %s\n" % (number, error))
+                return
+            if not self._told_busy:
+                self._told_busy = True
+                self._say("srun: Job %d step creation temporarily disabled, retrying (%s)\n" % (job.job_id, error))
+            self._waiting = True
+            job.waiting.append(self._try)
+            return
+        if self.spec.pty is not None and not self.request.ttys[0]:
+            self._say(
+                "srun: error: ioctl(TIOCGWINSZ): Inappropriate ioctl for device\n"
+                "srun: error: Not using a pseudo-terminal, disregarding --pty option\n"
+            )
+        for note in chosen.shape.notes:
+            self._say("srun: error: %s\n" % note)
+        if self._told_busy:
+            self._say("srun: Step created for job %d\n" % job.job_id)
+        try:
+            self._start(chosen)
+        except BadRequest as error:
+            self._fail("".join("srun: error: %s\n" % line for line in error.args))
+        except OSError as error:
+            self._fail(
+                "srun: error: Task launch for StepId=%d.%d failed on node: %s\n"
+                % (job.job_id, job.next_step - 1, error.strerror or error)
+            )
+
+    def _start(self, chosen: components.Chosen) -> None:
+        job, spec, request = self.job, self.spec, self.request
+        planner = Planner(job, request, spec, chosen, self._limits, self._say)
+        self.ntasks, self.terminal = planner.ntasks, planner.terminal
+        # Each component of the command line has files and an environment of its own.
+        outputs = self._outputs = Outputs(
+            self.channel, [step for step, _ in planner.programs], planner.component, self._say
+        )
+        late = outputs.open(request.cwd, request.umask, spec.job.open_mode, planner.facts)
+        source = self._input = Input(spec.job.input, self.terminal, request.cwd, planner.facts)
+        planner.check_binding()
+        job.next_step += 1
+        run = self.run = step_run.StepRun(job, planner.records(), spec, chosen.shape)
+        run.argv0 = planner.argvs[0][0]
+        run.watchers.append(self)
+        job.steps[run.step_id] = run
+        self._exits = Exits(self.agent.loop, self._step_name, self._say, self.note)
+        commons = planner.environments()
+        plans = planner.plans(commons, outputs, source)
+        self.channel.on_drain = lambda: run.resume(self)
+        run.on_stdin = self._grant
+        self._aside = srun_prolog.Aside(self.channel, self._say, commons[0], [spec.argv[0], *spec.argv[1:]])
+
+        def begin_tasks() -> None:
+            if spec.prolog is None or not self._may_start():
+                self._launch(run, plans)
+            else:
+                self._aside.run("prolog", spec.prolog, prolog_over)
+
+        def prolog_over(code: int) -> None:
+            if code == 0:
+                self._launch(run, plans)
+                return
+            self._say(
+                "srun: error: srun prolog failed rc = %d. Aborting step.\n"
+                "srun: StepId=%d.%s aborted before step completely launched.\n" % (code, job.job_id, run.step_id)
+            )
+            self._never_started()
+
+        def files_open() -> None:
+            if spec.bcast is not None and not spec.multi_prog:
+                program_bcast.broadcast(self.agent, run, plans, request, self._say, begin_tasks, self._never_started)
+            else:
+                begin_tasks()
+
+        outputs.on_drain = lambda: run.resume(self)
+        if source.late is not None:
+            late.append(source.late)
+        if late:
+            self._open_late(late, files_open)
+        else:
+            files_open()
+
+    def _open_late(self, late: list[Late], done: Callable[[], None]) -> None:
+        """Open files that may block, then go on; the step exists meanwhile, without a task."""
+
+        def opened(results: list[file_opening.Result]) -> None:
+            self._opening = None
+            for file, result in zip(late, results):
+                if isinstance(result, OSError):
+                    self._say("srun: error: Could not open %s file: %s\n" % (file.what, result.strerror))
+                else:
+                    file.take(result)
+            if all(isinstance(result, int) for result in results):
+                done()
+            else:
+                self._never_started()
+
+        self._opening = file_opening.Opening(
+            self.agent.loop, [file.opener for file in late], opened, self.request.umask, together=True
+        )
+
+    def _give_up_opening(self) -> None:
+        """The step is ended while a file of it is still being opened."""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+            self._never_started()
+
+    def _may_start(self) -> bool:
+        return not (self._over or self.job.cause or self.job.ended or (self.run is not None and self.run.cause))
+
+    def _never_started(self) -> None:
+        """The step ends without a task; nothing of it runs anywhere."""
+        assert self.run is not None
+        self.run.abandon()
+        if not self._over:
+            self._fail("")
+
+    def _launch(self, run: step_run.StepRun, plans: list[Plan]) -> None:
+        """Start the tasks on all nodes."""
+        if not self._may_start():
+            self._never_started()
+            return
+        try:
+            run.start(plans)
+        except OSError as error:
+            self._say(
+                "srun: error: Task launch for StepId=%d.%s failed on node: %s\n"
+                % (self.job.job_id, run.step_id, error.strerror or error)
+            )
+            self._never_started()
+            return
+        self.note(*srun_verbose.launching(self._step_name, run.shape.shares, run.shape.ranks))
+        if self.terminal:
+            self._raw = True
+            self.channel.send(wire.TTY, b"1")
+        if self._input is not None and self._input.source == "stream":
+            self._grant(STDIN_WINDOW)
+        limit = self.spec.job.time_limit_min
+        if limit is not None and limit not in (0, INFINITE):
+            self._timers.append(self.agent.loop.after(limit * 60, self._out_of_time))
+
+    # --- from the client
+    def _from_client(self, kind: bytes, payload: bytes) -> None:
+        if kind == wire.STDIN:
+            if self.run is not None:
+                self.run.write_stdin(payload)
+        elif kind == wire.STDIN_EOF:
+            if self.run is not None and self._stdin_open:
+                self._stdin_open = False
+                self.run.write_stdin(b"")
+        elif kind == wire.SIGNAL:
+            self._signal(int(payload))
+        elif kind == wire.WINSIZE and self.run is not None:
+            rows, _, columns = payload.partition(b"x")
+            self.run.set_size(int(rows), int(columns))
+        elif kind == wire.CHILD_STATUS:
+            self._aside.ended(payload)
+
+    def _grant(self, count: int) -> None:
+        """The tasks have read so much: more may come, from the file of -i or from the client."""
+        if self._input is not None and self._input.fd >= 0:
+            assert self.run is not None
+            data = self._input.read(count, self.agent.loop, lambda: self._grant(count))
+            if data is None:
+                return
+            self._stdin_open = bool(data)
+            self.run.write_stdin(data)
+            return
+        if not self._stdin_open:
+            return
+        self.channel.send(wire.GRANT, b"%d" % count)
+
+    def _client_gone(self) -> None:
+        """srun was killed: its tasks die, as under Slurm."""
+        self._over = True
+        if self._opening is not None:
+            self._opening.cancel()
+        if self.run is not None:
+            self.run.resume(self)
+            if self in self.run.watchers:
+                self.run.watchers.remove(self)
+            self.run.kill()
+            if not self.run.parts:
+                self.run.abandon()
+        self._close_files()
+
+    def _signal(self, number: int) -> None:
+        run = self.run
+        if run is None:
+            if number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+                self._forced_code = 128 + number
+                self._fail(
+                    "srun: Cancelled pending job step with signal %d\nsrun: error: Unable to create step for "
+                    "job %d: Job/step already completing or completed\n" % (number, self.job.job_id)
+                )
+            return
+        if number == signal.SIGINT:
+            self._interrupt(run)
+        elif number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            self._say("srun: forcing job termination\n")
+            self._abort(run)
+        elif number in _FORWARDED:
+            run.signal(number)
+        else:
+            run.signal(number)
+
+    def _interrupt(self, run: step_run.StepRun) -> None:
+        now = time.monotonic()
+        name = "StepId=" + self._step_name
+        if self.spec.quit_on_interrupt or (self._interrupted_at and now - self._interrupted_at <= 1.0):
+            if not self._terminating:
+                self._say("srun: sending Ctrl-C to %s\n" % name)
+                run.signal(signal.SIGINT)
+                self._say("srun: forcing job termination\n")
+                self._abort(run)
+            return
+        self._interrupted_at = now
+        if self.spec.disable_status:
+            self._say("srun: sending Ctrl-C to %s\n" % name)
+            run.signal(signal.SIGINT)
+            return
+        self._say("srun: interrupt (one more within 1 sec to abort)\n")
+        self._tell_states(run)
+
+    def _tell_states(self, run: step_run.StepRun) -> None:
+        for line in states(self._step_name, self.ntasks, run.statuses):
+            self._say(line)
+
+    def _abort(self, run: step_run.StepRun) -> None:
+        run.cancel("CANCELLED", time.time(), signal.SIGKILL)
+        self._terminating = True
+
+    # --- from the step
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        """A task's bytes, to the terminal or a file."""
+        if self._outputs is not None and not self._outputs.write(rank, stream, data) and self.run is not None:
+            self.run.pause(self)
+
+    def cancelled(self, line: str, cause: str) -> None:
+        """The step is ended from outside."""
+        if self.run is not None and not self.run.parts:
+            self._aside.signal(signal.SIGTERM)
+            self.agent.loop.soon(self._give_up_opening)
+        if not self._terminating and not self._signalled:
+            self._signalled = True
+            self._say(
+                "srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n"
+                % (self.job.launch.kill_wait_s + _ABORT_MARGIN_S)
+            )
+        self._say(line)
+
+    def exited(self, node: str, rank: int, status: int) -> None:
+        """A task has ended: tell it when it went wrong, and apply -K and -W."""
+        run = self.run
+        if run is None:
+            return
+        if status or self.spec.verbose:
+            self._exits.add(node, rank, status)
+            ended = self._terminating and not self._killed_by_wait
+            if status and self._kills_on_bad_exit() and not (ended or self._bad_exit):
+                # Tasks that end at the same time are told together, and none of them is killed.
+                self._bad_exit = True
+                self._timers.append(self.agent.loop.after(GATHER_S, self._end_on_bad_exit))
+        if not self._first_exit and len(run.statuses) < self.ntasks:
+            self._first_exit = time.monotonic()
+            wait = self.spec.wait_s
+            if wait:
+                self._timers.append(self.agent.loop.after(wait, self._waited))
+
+    def _kills_on_bad_exit(self) -> bool:
+        value = self.spec.kill_on_bad_exit
+        if value is None:
+            value = self.spec.job.kill_on_bad_exit
+        return bool(value)
+
+    def _end_on_bad_exit(self) -> None:
+        """-K: what still runs is ended; that it should be is said even if nothing does."""
+        run = self.run
+        if run is None or self._over or self._bad_exit_told or (self._terminating and not self._killed_by_wait):
+            return
+        self._exits.tell()
+        self._terminating = self._bad_exit_told = True
+        self._say("srun: Terminating StepId=%s\n" % self._step_name)
+        if len(run.statuses) >= self.ntasks:
+            return
+        run.cancel("CANCELLED", time.time())
+        self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, run.kill))
+
+    def _waited(self) -> None:
+        run = self.run
+        if run is None or self._over or len(run.statuses) >= self.ntasks:
+            return
+        self._say("srun: First task exited %ds ago\n" % (self.spec.wait_s or 0))
+        self._tell_states(run)
+        self._terminating = self._killed_by_wait = True
+        self._say("srun: Terminating StepId=%s\n" % self._step_name)
+        run.cancel("CANCELLED", time.time(), signal.SIGKILL)
+        self._say(
+            "srun: Job step aborted: Waiting up to %d seconds for job step to finish.\n"
+            % (self.job.launch.kill_wait_s + _ABORT_MARGIN_S)
+        )
+
+    def _out_of_time(self) -> None:
+        if self.run is not None:
+            self._terminating = True  # srun waits for its own limit: nothing is said of an abort
+            self.run.cancel("TIMEOUT", time.time())
+            self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, self.run.kill))
+
+    def over(self) -> None:
+        """The step is done on all nodes."""
+        if self._over:
+            return
+        if self._bad_exit:
+            self._end_on_bad_exit()
+        self._over = True
+        self._exits.tell()
+        run = self.run
+        assert run is not None
+        code, number = step_run.worst(run.statuses.values())
+        for name in run.failed_nodes:
+            self._say("srun: error: Node failure on %s\n" % name)
+        forced = number in (signal.SIGKILL, signal.SIGTERM)  # what Slurm itself ends steps with
+        if forced and not run.failed_nodes and not self._killed_by_wait and not self._signalled:
+            self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
+        final = 128 + number if number else code
+        if self.spec.epilog is None:
+            self._end(final)
+        else:
+            self._aside.run("epilog", self.spec.epilog, lambda status: self._epilog_over(status, final))
+
+    def _epilog_over(self, status: int, final: int) -> None:
+        if status:
+            self._say("srun: error: srun epilog failed status=%d\n" % status)
+        self._end(final)
+
+    def note(self, *lines: str) -> None:
+        """What only -v tells."""
+        if self.spec.verbose:
+            self._say("".join("srun: %s\n" % line for line in lines))
+
+    @property
+    def _step_name(self) -> str:
+        return "%d.%s" % (self.job.job_id, self.run.step_id if self.run is not None else "")
+
+    # --- end
+    def _say(self, text: str) -> None:
+        if text.startswith("srun: ") and not text.startswith("srun: error") and self.spec.quiet:
+            return
+        if self._raw:
+            text = text.replace("\n", "\r\n")  # the caller's terminal does not do it now
+        self.channel.send(wire.STDERR, text.encode(errors="surrogateescape"))
+
+    def _fail(self, text: str) -> None:
+        self._say(text)
+        self._over = True
+        self._end(self._forced_code or int(self.request.env.get("SLURM_EXIT_ERROR") or 1))
+
+    def _end(self, code: int) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        if self._waiting and self._try in self.job.waiting:
+            self.job.waiting.remove(self._try)
+        self._close_files()
+        self.channel.on_close = lambda: None
+        self.channel.on_drain = lambda: None
+        if self._raw:
+            self.channel.send(wire.TTY, b"0")
+        self.channel.send(wire.EXIT, b"%d" % (code & 255))
+        self.channel.close()
+
+    def _close_files(self) -> None:
+        if self._input is not None:
+            self._input.close()
+        if self._outputs is not None:
+            self._outputs.close()

@@ -1,0 +1,62 @@
+"""What srun -v tells of a step's life, in the lines of the real one (api/step_launch.c, launch_slurm.c). Pure."""
+
+from __future__ import annotations
+
+from typing import Iterable, Sequence
+
+from ...model.allocation import NodeShare
+from ..core.environment import node_list
+
+_RULE = "-------------------- --------------------"
+
+
+def options(given: Iterable[tuple[str, str]]) -> list[str]:
+    """The options that were given, with their texts."""
+    rows = ["%-20s: %s" % (name, value) for name, value in given]
+    return ["defined options", _RULE, *rows, _RULE, "end of defined options"]
+
+
+def counts(cpus: Iterable[int]) -> str:
+    """CPUs of the nodes, run by run.
+
+    >>> counts([4, 4, 2])
+    '4(x2),2(x1)'
+    """
+    runs: list[list[int]] = []
+    for count in cpus:
+        if runs and runs[-1][0] == count:
+            runs[-1][1] += 1
+        else:
+            runs.append([count, 1])
+    return ",".join("%d(x%d)" % (count, times) for count, times in runs)
+
+
+def job(job_id: int, shares: Sequence[NodeShare]) -> str:
+    """The allocation that the step is made in."""
+    names = node_list(tuple(share.name for share in shares))
+    cpus = counts(share.cpus for share in shares)
+    return "jobid %d: nodes(%d):`%s', cpu counts: %s" % (job_id, len(shares), names, cpus)
+
+
+def launching(step: str, shares: Sequence[NodeShare], ranks: Sequence[Sequence[int]]) -> list[str]:
+    """One line for each node that gets tasks. ``step``: "7.0"."""
+    return [
+        "launching StepId=%s on host %s, %d tasks: %s" % (step, share.name, len(here), _ranks(here))
+        for share, here in zip(shares, ranks)
+    ]
+
+
+def _ranks(ranks: Sequence[int]) -> str:
+    from ...language.hostlist import compress
+
+    return str(ranks[0]) if len(ranks) == 1 else compress(tuple("%d" % rank for rank in ranks))
+
+
+def finished(step: str, tasks: int, status: int) -> str:
+    """Tasks of one node have ended with this wait status."""
+    return "Received task exit notification for %d task%s of StepId=%s (status=0x%04x)." % (
+        tasks,
+        "" if tasks == 1 else "s",
+        step,
+        status,
+    )

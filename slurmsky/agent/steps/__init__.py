@@ -1,0 +1,1 @@
+"""Steps: placement in the allocation, task layout, streams, hosts."""

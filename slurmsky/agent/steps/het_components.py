@@ -1,0 +1,100 @@
+"""What each component of an srun's command line (A : B) gets of the job."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Sequence
+
+from ...model.allocation import Launch
+from ...model.spec import StepSpec
+from . import step_allocation
+
+if TYPE_CHECKING:
+    from ..core.head_job import HeadJob
+
+#: what srun's environment says for the leader alone: another component has its own
+_PER_COMPONENT = (
+    "cpus_per_task",
+    "ntasks_per_node",
+    "mem_mib",
+    "mem_per_cpu_mib",
+    "mem_per_gpu_mib",
+    "gpus_per_task",
+    "cpus_per_gpu",
+)
+
+
+@dataclass
+class Chosen:
+    """The step's place in the job."""
+
+    shape: step_allocation.Shape
+    programs: list[tuple[StepSpec, int]]  # each component and its number of tasks
+    shown: Launch  # what the tasks are told of the job
+    owners: list[tuple[int, int]]  # components of a het job in step order: (job id, nodes); of any other, the job
+
+
+def choose(job: HeadJob, components: Sequence[StepSpec]) -> Chosen:
+    """The nodes, CPUs and tasks of every component. Raises StepRefused, StepBusy."""
+    many = len(components) > 1
+    launches: list[Launch] = []
+    shapes: list[step_allocation.Shape] = []
+    programs: list[tuple[StepSpec, int]] = []
+    owners: list[tuple[int, int]] = []
+    for index, step in enumerate(components):
+        if many and not job.launch.het:
+            launches, parts = [job.launch], [_apart(job.launch, step, shapes)]
+        else:
+            # Without --het-group the components of the command line are those of the job, one by one.
+            parts = step_allocation.het_launches(job.launch, step.het_group or (str(index) if many else None), many)
+            launches += parts
+        for part in parts:
+            owner = part.het[part.het_offset].job_id if part.het else job.job_id
+            try:
+                shapes.append(step_allocation.choose(job, _own(job, step, part), part))
+            except (step_allocation.StepRefused, step_allocation.StepBusy) as refusal:
+                refusal.job_id = owner
+                raise
+            programs.append((step, sum(map(len, shapes[-1].ranks))))
+            owners.append((owner, len(shapes[-1].shares)))
+    shown = launches[-1]
+    if len(launches) > 1:
+        shown = dataclasses.replace(shown, shares=[share for part in launches for share in part.shares])
+    if not job.launch.het:
+        owners = [(job.job_id, sum(nodes for _, nodes in owners))]
+    return Chosen(step_allocation.merge(shapes), programs, shown, owners)
+
+
+def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.Shape]) -> Launch:
+    """The nodes of a plain job that earlier components of the command line have left."""
+    taken = {share.name for shape in before for share in shape.shares}
+    left = [share for share in launch.shares if share.name not in taken]
+    wanted = (step.job.nodes_min if {"nodes", "nodes_min"} & set(step.typed) else None) or 1
+    if wanted > len(left):
+        raise step_allocation.StepRefused(
+            "Allocation failure of %d nodes: job size of %d, already allocated %d nodes to previous components."
+            % (wanted, len(launch.shares), len(taken)),
+            plain=True,
+        )
+    return dataclasses.replace(launch, shares=left)
+
+
+def _own(job: HeadJob, step: StepSpec, launch: Launch) -> StepSpec:
+    """The step as one component sees it: sizes that stand in srun's environment are the leader's."""
+    if launch is job.launch and not launch.het:
+        return step
+    typed, spec = step.typed, step.job
+    if launch.job_id == job.job_id and not job.launch.het:
+        # Nodes of a plain job: one unless more are asked for.
+        if "nodes_min" not in typed and "nodes" not in typed:
+            spec = spec.evolve(nodes_min=1, nodes_max=1)
+        if "ntasks" not in typed:
+            spec = spec.evolve(ntasks=None)
+        return dataclasses.replace(step, job=spec)
+    if "nodes" not in typed and "nodes_min" not in typed:
+        spec = spec.evolve(nodes_min=None, nodes_max=None)
+    if "ntasks" not in typed:
+        spec = spec.evolve(ntasks=launch.ntasks)
+    own = {name: getattr(launch.spec, name) for name in _PER_COMPONENT if name not in typed}
+    return dataclasses.replace(step, job=spec.evolve(**own))

@@ -1,0 +1,221 @@
+"""Which nodes of its job a step gets, or why none. Pure. Source: stepmgr.c _pick_step_nodes, as seen of the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import AbstractSet, Iterable, Optional, Sequence, Union
+
+
+class Verdict(Enum):
+    """Why a step gets no nodes, in Slurm's words."""
+
+    BUSY = "Requested nodes are busy"  # the only one that passes
+    TOO_MANY = "More processors requested than permitted"
+    UNAVAILABLE = "Requested node configuration is not available"
+    BAD_GRES = "Invalid generic resource (gres) specification"
+    TOO_MUCH_MEMORY = "Memory required by task is not available"
+
+
+@dataclass(frozen=True)
+class NodeOffer:
+    """A node of the job as a step finds it."""
+
+    cpus: int  # the job's
+    used: int = 0  # of these, held by other steps
+    idle: bool = True  # no step runs here
+    gpus: int = 0  # the job's
+    gpus_free: int = 0
+
+
+@dataclass(frozen=True)
+class StepDemand:
+    """What a step asks of its nodes."""
+
+    least: int  # nodes
+    most: int
+    cpus: int = 0  # of all nodes together; 0: however many there are (--overcommit)
+    whole: bool = False  # all of the job's CPUs on each node
+    overlap: bool = False
+    named: AbstractSet[int] = field(default_factory=frozenset)  # nodes of -w, as indices
+    arbitrary: bool = False  # exactly the named ones
+    relative: int = 0  # so many nodes from the first on are left out
+    pack: bool = False
+    gpus_here: int = 0  # GPUs that each node must have; 0: none are asked for
+    gpus_in_all: int = 0
+
+
+def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], wish: StepDemand) -> Union[list[int], Verdict]:
+    """Indices of the nodes, in order. ``allowed``: those that -x leaves.
+
+    >>> pick([Room(3), Room(1)], range(2), Wish(1, 1, cpus=3)), pick([Room(1), Room(3)], range(2), Wish(1, 1, cpus=3))
+    ([0], [1])
+    >>> pick([Room(2), Room(2)], range(2), Wish(1, 1, cpus=3))
+    <Verdict.TOO_MANY: 'More processors requested than permitted'>
+    """
+    search = _Search(rooms, wish)
+    return search.look_at_nodes(allowed) or search.settle_names() or search.choose()
+
+
+class _Search:
+    def __init__(self, rooms: Sequence[NodeOffer], wish: StepDemand) -> None:
+        self.rooms = rooms
+        self.wish = wish
+        self.least, self.most = wish.least, wish.most
+        self.usable: dict[int, int] = {}  # CPUs that a node has for the step
+        self.free: list[int] = []  # nodes that may be taken, in order
+        self.picked: list[int] = []
+        # What other steps hold: of it, a step says that it waits.
+        self.blocked_cpus = self.blocked_nodes = 0
+        self.short_cpus = self.short_nodes = 0  # for want of GPUs
+
+    def look_at_nodes(self, allowed: Iterable[int]) -> Optional[Verdict]:
+        """What each node has for the step."""
+        wish, hopeless = self.wish, 0
+        for index in allowed:
+            room = self.rooms[index]
+            usable = room.cpus
+            if not wish.overlap:
+                self.blocked_cpus += room.used
+                usable = 0 if wish.whole and room.used else max(0, room.cpus - room.used)
+                if not usable:
+                    self.blocked_nodes += 1
+                    continue
+            if wish.gpus_here:
+                ever = usable if room.gpus >= wish.gpus_here else 0
+                now = usable if (room.gpus if wish.overlap else room.gpus_free) >= wish.gpus_here else 0
+                hopeless += not ever
+                self.short_cpus += ever - now
+                if not now:
+                    if wish.least == len(self.rooms):
+                        return Verdict.BUSY if ever else Verdict.BAD_GRES
+                    self.short_nodes += 1
+                    continue
+            self.usable[index] = usable
+            self.free.append(index)
+        return Verdict.BAD_GRES if hopeless > len(self.rooms) - wish.least else None
+
+    def settle_names(self) -> Optional[Verdict]:
+        """The nodes of -w come first; more of them than are needed are those to choose from. -r leaves some out."""
+        wish = self.wish
+        if wish.named:
+            if not wish.named <= set(self.free):
+                waits = self.blocked_nodes or self.short_nodes
+                return Verdict.BUSY if waits else Verdict.TOO_MUCH_MEMORY
+            if wish.arbitrary:
+                self.least = len(wish.named)
+            if len(wish.named) > self.most:
+                return Verdict.UNAVAILABLE
+            if len(wish.named) > self.least:
+                self.free = sorted(wish.named)
+            else:
+                self._take(sorted(wish.named))
+        self._only_with_gpus()
+        self.free = [index for index in self.free if index >= wish.relative]
+        return None
+
+    def _only_with_gpus(self) -> None:
+        """--gpus of a step: nodes that have an equal share of them first, then those with fewer."""
+        left = self.wish.gpus_in_all
+        if not left:
+            return
+        limit = -(-left // max(1, self.least))
+        found: list[int] = []
+        while limit >= 0:
+            fewer = -1
+            for index in self.free:
+                have = self.rooms[index].gpus if self.wish.overlap else self.rooms[index].gpus_free
+                if index in found:
+                    continue
+                if have >= limit:
+                    found.append(index)
+                    left -= have
+                else:
+                    fewer = max(fewer, have)
+                if left <= 0 and len(found) >= self.least:
+                    self.free = sorted(found)
+                    return
+            limit = fewer
+
+    def choose(self) -> Union[list[int], Verdict]:
+        """From the idle nodes if they do, else from all that are free."""
+        wish = self.wish
+        sizes = {room.cpus for room in self.rooms}
+        if wish.cpus and len(sizes) == 1:
+            self.least = max(self.least, -(-wish.cpus // max(1, *sizes, 1)))
+            if wish.pack:
+                self.most = self.least
+            if self.most < self.least:
+                return Verdict.TOO_MANY
+        if len(self.free) + len(self.picked) < self.least:
+            return Verdict.BUSY
+        # Where nodes are counted from the first one (-r), idle ones are as good as others.
+        idle = [] if wish.relative else [index for index in self.free if self.rooms[index].idle]
+        needed = self.least - len(self.picked)
+        if needed > 0 and not (self._enough(idle, needed) or self._enough(self.free, needed)):
+            return self._missing(len(self.picked) + (len(self.free) if len(self.free) >= needed else 0))
+        return self._add_cpus()
+
+    def _enough(self, pool: Sequence[int], needed: int) -> bool:
+        """Take nodes of ``pool``: as many as the step may have, with the CPUs that it needs."""
+        if len(pool) < needed:
+            return False
+        cpus = max(0, self.wish.cpus - sum(self.usable[index] for index in self.picked))
+        nodes = min(max(self.most, self.least) - len(self.picked), len(pool))
+        found = _by_cpus([(index, self.usable[index]) for index in pool], nodes, cpus)
+        if found is None:
+            return False
+        self._take(found)
+        return True
+
+    def _missing(self, nodes: int) -> Verdict:
+        if self.most <= nodes and not self.short_cpus and not self.blocked_cpus:
+            return Verdict.TOO_MANY
+        if self.short_cpus or self.least <= nodes + self.short_nodes + self.blocked_nodes:
+            return Verdict.BUSY
+        return Verdict.UNAVAILABLE
+
+    def _add_cpus(self) -> Union[list[int], Verdict]:
+        """More nodes while CPUs are missing."""
+        wanted = self.wish.cpus
+        have = sum(self.usable[index] for index in self.picked)
+        while wanted > have and self.free and len(self.picked) < self.most:
+            have += self.usable[self.free[0]]
+            self._take(self.free[:1])
+        if wanted > have:
+            waits = wanted <= have + self.short_cpus + self.blocked_cpus
+            return Verdict.BUSY if waits else Verdict.UNAVAILABLE
+        return sorted(self.picked)
+
+    def _take(self, nodes: Sequence[int]) -> None:
+        self.picked += nodes
+        self.free = [index for index in self.free if index not in nodes]
+
+
+def _by_cpus(pool: Sequence[tuple[int, int]], nodes: int, cpus: int) -> Optional[list[int]]:
+    """So many of ``pool`` (index, CPUs) with so many CPUs together; None when there are none such.
+
+    Nodes with an equal share are taken first, then the largest of the others.
+    """
+    if nodes <= 0:
+        return []
+    if cpus <= nodes:
+        return [index for index, _ in pool[:nodes]]
+    share = -(-cpus // nodes)
+    found, left = [], cpus
+    for index, size in pool:
+        if size >= share:
+            found.append(index)
+            left -= size
+            if left <= 0 and len(found) == nodes:
+                return found
+            if len(found) == nodes:
+                return None
+    for index, size in sorted((entry for entry in pool if entry[1] < share), key=lambda entry: -entry[1]):
+        found.append(index)
+        left -= size
+        if left <= 0 and len(found) >= nodes:
+            return found
+        if len(found) == nodes:
+            return None
+    return None

@@ -1,0 +1,365 @@
+"""Which nodes, CPUs, memory and devices of its job a step gets."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Optional, Sequence
+
+from ...model.allocation import Launch, NodeShare
+from ...model.spec import JobSpec, StepSpec
+from ..core.environment import gpu_indices
+from . import placement, step_gpus, task_layout
+
+if TYPE_CHECKING:
+    from ..core.head_job import HeadJob
+
+
+class StepRefused(Exception):
+    """The step can never run in this job. ``notes`` are lines that come before the refusal itself."""
+
+    job_id = 0  # of the component of a het job that refused it
+
+    def __init__(self, text: str, notes: Sequence[str] = (), plain: bool = False) -> None:
+        super().__init__(text)
+        self.notes = tuple(notes)
+        #: srun finds it itself: no "Unable to create step" before the text
+        self.plain = plain
+
+
+class BadRequest(Exception):
+    """The step cannot be started as it was asked for; the arguments are Slurm's lines."""
+
+
+class StepBusy(Exception):
+    """Its resources are in use by other steps; the text is Slurm's reason."""
+
+    job_id = 0
+
+
+@dataclass
+class Shape:
+    """What a step gets."""
+
+    shares: list[NodeShare]  # the job's shares it runs on, in step order
+    cpus: list[tuple[int, ...]]  # CPUs of the step on each
+    memory_mib: list[int]
+    gpus: list[tuple[int, ...]]
+    ranks: list[list[int]]
+    distribution: str
+    cpus_per_task: int
+    overlap: bool = False
+    plane_size: int = 0
+    notes: tuple[str, ...] = ()  # complaints that do not stop it
+
+
+@dataclass
+class _Use:
+    """What running steps hold on one node."""
+
+    cpus: set[int] = field(default_factory=set)
+    gpus: set[int] = field(default_factory=set)
+    memory_mib: int = 0
+    steps: int = 0
+
+
+@dataclass
+class _Asked:
+    """The nodes of a step as srun asks for them."""
+
+    allowed: list[int]  # the job's nodes that -x leaves, as indices
+    named: list[str]  # those of -w; of -m arbitrary once for each task
+    least: int
+    most: int
+    notes: list[str] = field(default_factory=list)
+
+
+def _asked(shares: Sequence[NodeShare], step: StepSpec, arbitrary: bool) -> _Asked:
+    """Raises StepRefused for what srun itself refuses. Source: srun_job.c job_step_create_allocation."""
+    from ...language.hostlist import expand
+
+    spec = step.job
+    least = spec.nodes_min or min(spec.ntasks or len(shares), len(shares))
+    asked = _Asked(list(range(len(shares))), expand(spec.nodelist) if spec.nodelist else [], least, 0)
+    if least > len(shares) and "nodes_min" not in step.typed:
+        asked.notes.append(
+            "SLURM_JOB_NUM_NODES environment variable conflicts with allocated node count (%d != %d)."
+            % (least, len(shares))
+        )
+        asked.least = least = len(shares)
+    if step.relative is not None and step.relative + least > len(shares):
+        option = "--nodes" if "nodes_min" in step.typed else "SLURM_JOB_NUM_NODES"
+        _refuse_plainly(
+            asked,
+            "--relative and %s option incompatible with count of allocated nodes (%d+%d>%d)"
+            % (option, step.relative, least, len(shares)),
+        )
+    asked.most = spec.nodes_max or least
+    if spec.exclude:
+        _exclude(shares, set(expand(spec.exclude)), asked)
+    nodes = min(asked.most, len(asked.allowed))
+    if arbitrary and spec.ntasks is not None and len(asked.named) != spec.ntasks:
+        _refuse_plainly(
+            asked, "You asked for %d tasks but hostlist specified %d nodes" % (spec.ntasks, len(asked.named))
+        )
+    if least > nodes:
+        asked.notes.append("Only allocated %d nodes asked for %d" % (nodes, least))
+        if spec.exclude:
+            asked.notes.append("Are required nodes explicitly excluded?")
+        _refuse_plainly(asked, asked.notes.pop())
+    asked.most = min(asked.most, nodes)
+    return asked
+
+
+def _refuse_plainly(asked: _Asked, text: str) -> None:
+    raise StepRefused(text, asked.notes, plain=True)
+
+
+def _exclude(shares: Sequence[NodeShare], unwanted: set[str], asked: _Asked) -> None:
+    """What is left becomes the list of nodes that the step must have."""
+    for name in asked.named:
+        if name in unwanted:
+            asked.notes.append("Requested node %s is also in the excluded list." % name)
+            _refuse_plainly(asked, "HeadJob not submitted.")
+    asked.allowed = [index for index in asked.allowed if shares[index].name not in unwanted]
+    if not asked.allowed:
+        _refuse_plainly(asked, "Hostlist is empty!  Can't run job.")
+    others = [shares[index].name for index in asked.allowed if shares[index].name not in asked.named]
+    nodes = min(asked.most, len(asked.allowed))
+    asked.named += others[: max(0, nodes - len(asked.named))]
+
+
+def het_launches(launch: Launch, text: Optional[str], many: bool = False) -> list[Launch]:
+    """The components that --het-group names, each as a launch of its own under the leader's number.
+
+    Without --het-group the job's own. Raises StepRefused.
+    """
+    if text is None:
+        return [launch]
+    groups: list[int] = []
+    for item in text.replace("+", ",").split(","):
+        first, _, last = item.partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            raise StepRefused("Invalid --het-group specification", plain=True)
+        groups += range(int(first), int(last or first) + 1)
+    highest = max(len(launch.het) - 1, 0)
+    if max(groups) > highest:
+        text = "Requested het-group offset exceeds highest hetjob index (%d > %d)"
+        if many and launch.het:
+            text = (
+                "Attempt to run a job step with het group value of %d, but the job allocation has maximum value of %d"
+            )
+        raise StepRefused(text % (max(groups), highest), plain=True)
+    if not launch.het:
+        raise StepRefused("No directives to start application on any available hetjob components", plain=True)
+    return [
+        dataclasses.replace(
+            launch,
+            name=part.name,
+            account=part.account,
+            partition=part.partition,
+            qos=part.qos,
+            spec=part.spec,
+            shares=part.shares,
+            ntasks=sum(share.tasks for share in part.shares),
+            het_offset=group,
+        )
+        for group, part in ((group, launch.het[group]) for group in sorted(set(groups)))
+    ]
+
+
+def merge(shapes: Sequence[Shape]) -> Shape:
+    """One step over several components: ranks count on from one to the next."""
+    if len(shapes) == 1:
+        return shapes[0]
+    ranks: list[list[int]] = []
+    for shape in shapes:
+        first = sum(map(len, ranks))
+        ranks += [[first + rank for rank in here] for here in shape.ranks]
+    return Shape(
+        [share for shape in shapes for share in shape.shares],
+        [cpus for shape in shapes for cpus in shape.cpus],
+        [memory for shape in shapes for memory in shape.memory_mib],
+        [gpus for shape in shapes for gpus in shape.gpus],
+        ranks,
+        task_layout.default_distribution(sum(map(len, ranks)), len(ranks)),
+        shapes[0].cpus_per_task,
+        shapes[0].overlap,
+    )
+
+
+def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Shape:
+    """Nodes, CPUs, memory and layout for a step. Raises StepRefused, StepBusy.
+
+    Without --exact (which -c implies) a step has all CPUs of its nodes; without --overlap it does not share
+    them with other steps. ``launch``: a component of a het job instead of the job's own.
+    Source: stepmgr.c, the oracle.
+    """
+    spec = step.job
+    launch = launch or job.launch
+    if spec.resv_ports:
+        raise StepRefused("Requires more ports than can be reserved")  # as without MpiParams=ports
+    shares = launch.shares
+    arbitrary = (spec.distribution or "").lower().startswith("arbitrary")
+    asked = _asked(shares, step, arbitrary)
+    per_task = spec.cpus_per_task or 1
+    exact = step.exact or step.exclusive or bool(spec.cpus_per_task or spec.cpus_per_gpu)
+    # An MPI's own launcher, which starts the tasks, stands beside the steps.
+    overlap = step.overlap or step.external
+    use = _in_use(job)
+    rooms = [_room(share, use[share.name]) for share in shares]
+    if step_gpus.unknown(spec.gres, shares):
+        raise StepRefused(placement.Verdict.BAD_GRES.value, asked.notes, plain=True)
+    if step_gpus.other_type(spec, shares):
+        raise StepRefused(placement.Verdict.BAD_GRES.value, asked.notes)
+    gpus = step_gpus.wish(step, launch)
+    ntasks = _task_count(step, rooms, asked, overlap)
+    distribution, plane_size, pack = _distribution(spec, ntasks, asked.least)
+    picked = _pick(shares, rooms, step, asked, gpus, ntasks, exact, overlap, pack)
+    free = [_free(share, use, overlap) for share in picked]
+    if arbitrary:
+        ranks = task_layout.arbitrary(asked.named, [share.name for share in picked])
+    else:
+        ranks = task_layout.lay_out(
+            ntasks,
+            [len(ids) for ids in free],
+            per_task,
+            distribution,
+            plane_size=plane_size,
+            per_node=spec.ntasks_per_node,
+            pack=pack,
+        )
+    cpus: list[tuple[int, ...]] = []
+    memory: list[int] = []
+    devices: list[tuple[int, ...]] = []
+    counts = step_gpus.counts(gpus, picked, ranks)
+    if counts is None:
+        raise StepRefused(placement.Verdict.BAD_GRES.value, asked.notes)
+    for share, ids, here, count in zip(picked, free, ranks, counts):
+        held = use[share.name]
+        size = max(1, len(here) * per_task, count * (spec.cpus_per_gpu or 0))
+        cpus.append(ids[:size] if exact else ids)
+        memory.append(_memory(launch, spec, share, len(cpus[-1]), exact, overlap, held))
+        devices.append(_choose_gpus(share, count, set() if overlap else held.gpus))
+    return Shape(picked, cpus, memory, devices, ranks, distribution, per_task, overlap, plane_size, tuple(asked.notes))
+
+
+def _room(share: NodeShare, held: _Use) -> placement.NodeOffer:
+    gpus = gpu_indices(share.gres)
+    return placement.NodeOffer(
+        cpus=len(share.cpu_ids),
+        used=len(held.cpus.intersection(share.cpu_ids)),
+        idle=not held.steps,
+        gpus=len(gpus),
+        gpus_free=len(set(gpus) - held.gpus),
+    )
+
+
+def _free(share: NodeShare, use: dict[str, _Use], overlap: bool) -> tuple[int, ...]:
+    taken: set[int] = set() if overlap else use[share.name].cpus
+    return tuple(cpu for cpu in share.cpu_ids if cpu not in taken)
+
+
+def _task_count(step: StepSpec, rooms: Sequence[placement.NodeOffer], asked: _Asked, overlap: bool) -> int:
+    """Tasks of a step: as asked, else so many per node; with -c alone all that there is room for, else one per
+    node."""
+    spec = step.job
+    if spec.ntasks is not None:
+        return spec.ntasks
+    if not spec.cpus_per_task or spec.ntasks_per_node:
+        return max(1, asked.most) * (spec.ntasks_per_node or 1)
+    sizes = [rooms[index].cpus for index in asked.allowed if overlap or rooms[index].idle]
+    if len(sizes) < asked.least:
+        raise StepBusy(placement.Verdict.BUSY.value)
+    return sum(size // spec.cpus_per_task for size in sorted(sizes, reverse=True)[: asked.most])
+
+
+def _cpus_asked(spec: JobSpec, gpus: step_gpus.GpuDemand, nodes: int, ntasks: int) -> int:
+    by_gpus = gpus.total(nodes, ntasks) * (spec.cpus_per_gpu or 0)
+    return by_gpus or ntasks * (spec.cpus_per_task or 1)
+
+
+def _pick(
+    shares: Sequence[NodeShare],
+    rooms: Sequence[placement.NodeOffer],
+    step: StepSpec,
+    asked: _Asked,
+    gpus: step_gpus.GpuDemand,
+    ntasks: int,
+    exact: bool,
+    overlap: bool,
+    pack: bool,
+) -> list[NodeShare]:
+    spec = step.job
+    places = {share.name: index for index, share in enumerate(shares)}
+    if not places.keys() >= set(asked.named):
+        raise StepRefused(placement.Verdict.UNAVAILABLE.value, asked.notes)
+    wish = placement.StepDemand(
+        least=asked.least,
+        most=asked.most,
+        cpus=0 if spec.overcommit else _cpus_asked(spec, gpus, asked.least, ntasks),
+        whole=not exact,
+        overlap=overlap,
+        named=frozenset(places[name] for name in asked.named),
+        arbitrary=(spec.distribution or "").lower().startswith("arbitrary"),
+        relative=step.relative or 0,
+        pack=pack,
+        gpus_here=gpus.least_here(asked.most),
+        gpus_in_all=gpus.in_all,
+    )
+    found = placement.pick(rooms, asked.allowed, wish)
+    if found is placement.Verdict.BUSY:
+        raise StepBusy(found.value)
+    if isinstance(found, placement.Verdict):
+        raise StepRefused(found.value, asked.notes)
+    if not ntasks:
+        raise StepRefused(placement.Verdict.TOO_MANY.value, asked.notes)
+    return [shares[index] for index in found]
+
+
+def _memory(launch: Launch, spec: JobSpec, share: NodeShare, cpus: int, exact: bool, overlap: bool, held: _Use) -> int:
+    """MiB of a step on one node; 0: no limit of its own."""
+    amount = spec.mem_mib or (spec.mem_per_cpu_mib or 0) * cpus
+    if not amount and exact:
+        amount = (launch.spec.mem_per_cpu_mib or 0) * cpus
+    if share.memory_mib and amount > share.memory_mib:
+        raise StepRefused(placement.Verdict.TOO_MUCH_MEMORY.value)
+    if share.memory_mib and not overlap and amount and held.memory_mib + amount > share.memory_mib:
+        raise StepBusy(placement.Verdict.BUSY.value)
+    return amount
+
+
+def _choose_gpus(share: NodeShare, count: int, taken: set[int]) -> tuple[int, ...]:
+    have = gpu_indices(share.gres)
+    if count > len(have):
+        raise StepRefused("Insufficient GRES available in allocation")
+    free = tuple(index for index in have if index not in taken)
+    if count > len(free):
+        raise StepBusy(placement.Verdict.BUSY.value)
+    return free[:count]
+
+
+def _distribution(spec: JobSpec, ntasks: int, nodes: int) -> tuple[str, int, bool]:
+    text = (spec.distribution or "").lower()
+    base, _, option = text.partition(",")
+    word, _, size = base.partition(":")[0].partition("=")
+    if word == "plane":
+        return "plane", int(size or 1), False
+    if word in ("block", "cyclic", "arbitrary"):
+        return word, 0, option == "pack"
+    return task_layout.default_distribution(ntasks, nodes), 0, option == "pack"
+
+
+def _in_use(job: HeadJob) -> dict[str, _Use]:
+    use = {share.name: _Use() for share in (*job.launch.shares, *job.launch.every_share)}
+    for run in job.steps.values():
+        for share in run.shape.shares:
+            use[share.name].steps += not run.spec.external
+        if run.shape.overlap:
+            continue
+        for share, cpus, memory, gpus in zip(run.shape.shares, run.shape.cpus, run.shape.memory_mib, run.shape.gpus):
+            held = use[share.name]
+            held.cpus.update(cpus)
+            held.memory_mib += memory
+            held.gpus.update(gpus)
+    return use

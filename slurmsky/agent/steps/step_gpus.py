@@ -1,0 +1,113 @@
+"""How many GPUs a step asks for. Pure. Source: stepmgr.c _copy_job_tres_to_step, gres_stepmgr.c, as seen of the oracle.
+
+A step that names no GPUs asks for those that its job asked for, and holds them: another one that does the same waits.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+from ...model.allocation import Launch, NodeShare
+from ...model.spec import JobSpec, StepSpec
+from ..core.environment import gpu_indices
+
+
+@dataclass(frozen=True)
+class GpuDemand:
+    """GPUs of a step; the first count that is not 0 says how many it gets, each says what a node must have."""
+
+    on_node: int = 0
+    of_task: int = 0
+    tasks_of_one: int = 0  # --ntasks-per-gpu
+    in_all: int = 0
+    all_here: bool = False  # whatever the job has on each node
+
+    def least_here(self, most_nodes: int) -> int:
+        """What each node must have at least: where there may be only one node, all of them."""
+        alone = self.in_all if most_nodes == 1 else 0
+        any_one = bool(self.tasks_of_one or self.in_all or self.all_here)
+        return max(self.on_node, self.of_task, alone, int(any_one))
+
+    def total(self, nodes: int, tasks: int) -> int:
+        """On so many nodes, with so many tasks."""
+        return max(self.on_node * nodes, self.of_task * tasks, self.in_all)
+
+
+def number(text: Optional[str]) -> Optional[int]:
+    """Devices in "2", "h100:2" or "gres/gpu:h100=2"; None for no text.
+
+    >>> number("h100:2,a100:1"), number("gres/gpu=4"), number("gpu")
+    (3, 4, 1)
+    """
+    if not text:
+        return None
+    total = 0
+    for part in text.split(","):
+        words = part.replace("=", ":").split(":")
+        if words and words[0] in ("gres/gpu", "gpu"):
+            words = words[1:] or ["1"]
+        total += int(words[-1]) if words[-1].isdigit() else 1
+    return total
+
+
+def wish(step: StepSpec, launch: Launch) -> GpuDemand:
+    """Its own, else its job's. GPUs that --exclusive brought along are no steps' by default."""
+    spec = step.job
+    if (spec.gres or "").lower() == "none":
+        return GpuDemand()
+    per_node = None if "gpus" in step.typed and "gpus_per_node" not in step.typed else spec.gpus_per_node
+    on_node = _of_gres(spec.gres) if spec.gres else number(per_node)
+    by_tasks = spec.ntasks_per_gpu if "ntasks_per_gpu" in step.typed else None
+    own = (on_node, number(spec.gpus_per_task), by_tasks, number(spec.gpus))
+    if any(count is not None for count in own):
+        on_node, of_task, by_tasks, in_all = (count or 0 for count in own)
+        return GpuDemand(on_node, of_task, by_tasks, in_all)
+    found = _of_job(launch.spec)
+    # What is asked for each GPU wants one.
+    wants_one = found == GpuDemand() and bool({"cpus_per_gpu", "mem_per_gpu_mib"} & set(step.typed))
+    return GpuDemand(all_here=True) if wants_one else found
+
+
+def unknown(text: Optional[str], shares: Sequence[NodeShare]) -> bool:
+    """Whether --gres names a kind of resource that there is none of."""
+    names = {re.split("[:=]", part)[0].replace("gres/", "") for part in (text or "").split(",") if part}
+    return not names <= {"none", "NONE", "gpu", *(name.split(":")[0] for share in shares for name in share.gres)}
+
+
+def other_type(spec: JobSpec, shares: Sequence[NodeShare]) -> bool:
+    """Whether a step asks for GPUs of a type that its job has none of."""
+    texts = (spec.gres, spec.gpus, spec.gpus_per_node, spec.gpus_per_task)
+    words = [re.split("[:=]", part) for text in texts if text for part in text.split(",")]
+    types = {word for part in words for word in part if word not in ("gpu", "gres/gpu", "none") and not word.isdigit()}
+    return not types <= {name.partition(":")[2] for share in shares for name in share.gres}
+
+
+def _of_gres(text: Optional[str]) -> Optional[int]:
+    gpus = [part for part in (text or "").split(",") if part.split(":")[0].split("=")[0] in ("gpu", "gres/gpu")]
+    return number(",".join(gpus))
+
+
+def _of_job(spec: JobSpec) -> GpuDemand:
+    on_node = _of_gres(spec.gres) or number(spec.gpus_per_node) or 0
+    others = spec.gpus_per_socket or "gpu" in (spec.tres_per_task or "")
+    return GpuDemand(on_node, number(spec.gpus_per_task) or 0, 0, number(spec.gpus) or 0, bool(others))
+
+
+def counts(gpus: GpuDemand, shares: Sequence[NodeShare], ranks: Sequence[Sequence[int]]) -> Optional[list[int]]:
+    """GPUs on each of the step's nodes; None when there are not so many.
+
+    Those of --gpus are taken from the first nodes, but each has one at least.
+    """
+    have = [len(gpu_indices(share.gres)) for share in shares]
+    if gpus.all_here:
+        return have
+    if gpus.tasks_of_one:
+        return [-(-len(here) // gpus.tasks_of_one) for here in ranks]
+    if gpus.on_node or gpus.of_task or not gpus.in_all:
+        return [gpus.on_node or gpus.of_task * len(here) for here in ranks]
+    found: list[int] = []
+    for left, there in zip(range(len(shares) - 1, -1, -1), have):
+        found.append(min(there, gpus.in_all - sum(found) - left))
+    return found if sum(found) == gpus.in_all and min(found) > 0 else None

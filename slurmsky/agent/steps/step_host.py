@@ -1,0 +1,371 @@
+"""The tasks of one step on one node: starts them, signals them, says how they ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any, Optional
+
+from ..core import file_opening, output_files
+from ..process import processes, topology
+from ..process.task_prolog import run_task_prolog, start_task_epilog
+from ..process.usage_series import UsageSeries
+from . import task_binding
+from .step_plan import ERR, Plan, Sink
+from .task_binding import BindError, Binding
+from .task_streams import Streams, Task
+
+if TYPE_CHECKING:
+    import resource
+
+    from ..container.task_container import Container
+    from ..core.agent import Agent
+    from ..mpi.pmi import NodeServer
+
+#: how long a task's pipes are read after its last known process is gone
+_LINGER_S = 3.0
+
+
+class StepHost:
+    """Runs a Plan on this node."""
+
+    def __init__(self, agent: Agent, plan: Plan, sink: Sink) -> None:
+        self.agent = agent
+        self.plan = plan
+        self.sink = sink
+        self.tasks = [Task(rank) for rank in plan.ranks]
+        self._streams = Streams(agent.loop, plan, self.tasks, sink, self._check_over)
+        self.pause = self._streams.pause
+        self.resume = self._streams.resume
+        self.set_size = self._streams.set_size
+        self.key = (plan.job_id, plan.step_id)
+        self._by_rank = {task.rank: task for task in self.tasks}
+        self._over = False
+        self._course: Optional[UsageSeries] = None
+        self._sweeping = False
+        self._swept_at = 0.0
+        self._epilogs = 0
+        self._mpi = self._mpi_server(plan)
+        self._started = False
+        self._opening: Optional[file_opening.Opening] = None  # of files that may block
+        self._apart = False  # the working folder may be out of reach
+        self._early_signal = 0  # came before the tasks could be started
+        self._early_stdin: list[bytes] = []
+        self._bindings: list[Binding] = []  # per task; empty: none is bound
+        self._container: Optional[Container] = None
+        self._contained = False  # the container, if there is to be one, is ready
+
+    def _devices(self) -> list[int]:
+        """The node's GPUs that the step holds."""
+        found = {
+            word
+            for env in (self.plan.environment, *self.plan.task_environment)
+            for word in env.get("SLURM_STEP_GPUS", "").split(",")
+        }
+        return sorted(int(word) for word in found if word.isdigit())
+
+    def _mpi_server(self, plan: Plan) -> Optional[NodeServer]:
+        if plan.mpi is None:
+            return None
+        if plan.mpi["type"] == "pmix":
+            from ..mpi.pmix import PmixNode
+
+            return PmixNode(self.agent.loop, plan.mpi, plan.node_id, plan.environment, self)
+        from ..mpi.pmi import PmiNode
+
+        return PmiNode(self.agent.loop, plan.mpi, plan.ranks, self)
+
+    # --- start
+    def start(self) -> None:
+        """Start all tasks. Files that cannot be opened end the step as slurmstepd would end it."""
+        self.agent.hosted[self.key] = processes.now_boot()
+        self._course = self.agent.sampler.course(self._devices())
+        if self.plan.container is None:
+            self._prepare_mpi()
+            return
+        from ..container.task_container import Container
+
+        first, agent = self.tasks[0].rank, self.agent
+        self._container = Container(
+            agent.loop, self.plan.container, agent.images, lambda text: self.say(first, text + "\n")
+        )
+        self._container.prepare(self.plan.environment, self._prepare_mpi, self._no_container)
+
+    def _no_container(self, lines: tuple[str, ...]) -> None:
+        self._started = True
+        for line in (*lines, "Failed to invoke spank plugin stack"):
+            self._complain(self.tasks[0], line)
+        self._give_up(1 << 8)
+
+    def _prepare_mpi(self) -> None:
+        self._contained = True
+        if self._early_signal or self._mpi is None:
+            self._start_tasks()
+        else:
+            self._mpi.prepare(self._start_tasks, self._cannot_start)
+
+    def _cannot_start(self, why: str) -> None:
+        if self._started:
+            self._complain(self.tasks[0], why)
+            self.kill()
+            return
+        self._started = True
+        self._complain(self.tasks[0], why)
+        self._give_up(1 << 8)
+
+    def _give_up(self, status: int) -> None:
+        self.sink.started({})
+        for task in self.tasks:
+            task.status = status
+            self.sink.exited(task.rank, status, [0.0] * 7)
+        self._streams.account_stdin()
+        self._check_over()
+
+    def _start_tasks(self) -> None:
+        if self._early_signal:
+            self._started = True
+            self._give_up(self._early_signal)
+            return
+        blocking = self._streams.blocking()
+        folder = self.plan.directory
+        self._apart = file_opening.folder_on_network(folder)
+        if not blocking and not self._apart:
+            self._spawn_all(processes.chdir_fault(folder))
+            return
+
+        def opened(results: list[file_opening.Result]) -> None:
+            said, self._opening = child.said, None
+            self._streams.given.update(zip((key for key, _ in blocking), results))
+            self._spawn_all(said)
+
+        child = self._opening = file_opening.Opening(
+            self.agent.loop,
+            [opener for _, opener in blocking],
+            opened,
+            self.plan.umask,
+            check=lambda: processes.chdir_fault(folder),
+        )
+
+    def _spawn_all(self, fault: str) -> None:
+        """``fault``: why the working folder cannot be entered, or ""."""
+        self._started = True
+        try:
+            self._bindings = self._bind()
+        except BindError as error:
+            self._complain(self.tasks[0], str(error))
+            self._give_up(1 << 8)
+            return
+        pids: dict[int, int] = {}
+        if fault and self.tasks:
+            # The step's manager tries it too, once on each node.
+            self._complain(self.tasks[0], fault)
+        for local, task in enumerate(self.tasks):
+            try:
+                self._spawn(local, task)
+            except OSError as error:
+                self._complain(task, str(getattr(error, "complaint", None) or "fork: %s" % error.strerror))
+                task.status = (
+                    (error.errno or 1) << 8 if not hasattr(error, "complaint") else output_files.IO_FAILED << 8
+                )
+                continue
+            pids[task.rank] = task.pid
+        self.sink.started(pids)
+        early, self._early_stdin = self._early_stdin, []
+        for data in early:
+            self.write_stdin(data)
+        for task in self.tasks:
+            if task.status is not None:
+                self.sink.exited(task.rank, task.status, [0.0] * 7)
+        self._streams.account_stdin()
+        self._check_over()
+
+    def _bind(self) -> list[Binding]:
+        plan = self.plan
+        if plan.bind is None:
+            return []
+        return task_binding.of_step(
+            plan.bind, topology.node(plan.bind["count"]), plan.bind["cpus"], plan.node, plan.ranks
+        )
+
+    def mpi(self, message: dict[str, Any]) -> None:
+        """What the tasks' PMI server has to say to the head agent."""
+        self.sink.mpi(message)
+
+    def mpi_heard(self, message: dict[str, Any]) -> None:
+        """What the head agent says to it."""
+        if self._mpi is not None:
+            self._mpi.heard(message)
+
+    def complain(self, rank: int, text: str) -> None:
+        """A line of slurmstepd on a task's stderr."""
+        self._complain(self._by_rank[rank], text)
+
+    def say(self, rank: int, text: str) -> None:
+        """What a task's MPI tells the user in its name."""
+        self.sink.output(rank, ERR, text.encode(errors="replace"))
+
+    def _complain(self, task: Task, text: str) -> None:
+        self.sink.output(task.rank, ERR, ("slurmstepd-%s: error: %s\n" % (self.plan.node, text)).encode())
+
+    def _spawn(self, local: int, task: Task) -> None:
+        plan = self.plan
+        env = dict(plan.environment)
+        env.update(plan.task_environment[local])
+        self.agent.add_own_variables(env)
+        theirs: list[int] = []
+        terminal = plan.terminal is not None and task.rank == 0
+        try:
+            if self._mpi is not None:
+                more, fd = self._mpi.open(task.rank)
+                env.update(more)
+                if fd >= 0:
+                    theirs.append(fd)
+            stdin, stdout, stderr = self._streams.open(task, theirs)
+            prologs, node = plan.task_prologs, plan.node
+            bound = self._bindings[local] if self._bindings else None
+
+            container = self._container
+
+            def before(env: dict[str, str]) -> None:
+                if bound is not None:
+                    bound.apply()
+                run_task_prolog(prologs, env, node)
+                if container is not None:
+                    container.enter(env)
+
+            task.pid = processes.spawn(
+                processes.Process(
+                    node=node,
+                    argv=plan.argv[local] if container is None else container.argv(plan.argv[local]),
+                    environment=env,
+                    directory=plan.directory,
+                    umask=plan.umask,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    terminal=terminal,
+                    apart=self._apart,
+                    rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
+                    before_exec=before if prologs or bound is not None or container is not None else None,
+                )
+            )
+        except BaseException:
+            self._streams.close(task)
+            raise
+        finally:
+            for fd in set(theirs):
+                os.close(fd)
+        self.agent.orphans.expect(task.pid, self.key)
+        if self._course is not None:
+            self.agent.sampler.watch(task.pid, self._course)
+        self.agent.loop.child(task.pid, lambda status, usage: self._exited(task, status, usage))
+
+    # --- streams
+    def write_stdin(self, data: bytes) -> None:
+        """Give bytes to all tasks that read the stream; empty: the stream has ended."""
+        if self._started:
+            self._streams.write(data)
+        else:
+            self._early_stdin.append(data)
+
+    # --- signals
+    def signal(self, number: int) -> None:
+        """To all processes of the step here."""
+        if not self._started and number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            self._early_signal = self._early_signal or number
+            if self._opening is not None:
+                self._opening.cancel()
+                self._opening = None
+                self._started = True
+                self._give_up(number)
+            elif self._container is not None and not self._contained:
+                self._container.close()
+                self._started = True
+                self._give_up(number)
+            return
+        processes.send(self.members(), number)
+
+    def kill(self) -> None:
+        """SIGKILL to all of them."""
+        self.signal(signal.SIGKILL)
+
+    def members(self) -> list[int]:
+        """Processes of the step on this node."""
+        roots = [task.pid for task in self.tasks if task.pid and task.status is None]
+        return processes.tree(roots + self.agent.orphans.of(*self.key))
+
+    # --- end
+    def _exited(self, task: Task, status: int, usage: resource.struct_rusage) -> None:
+        numbers = self.agent.sampler.end(task.pid, usage).to_list()
+        task.status = status
+        self._streams.close_stdin(task)
+        self._streams.account_stdin()
+
+        def told() -> None:
+            self.sink.exited(task.rank, status, numbers)
+            self._check_over()
+
+        if self.plan.task_epilogs:
+            self._epilogs += 1
+
+            def epilog_over() -> None:
+                self._epilogs -= 1
+                told()
+
+            local = self.tasks.index(task)
+            env = {
+                **self.plan.environment,
+                **self.plan.task_environment[local],
+                "SLURM_TASK_PID": str(task.pid),
+            }
+
+            def complain(text: str) -> None:
+                self._complain(task, text)
+
+            start_task_epilog(self.agent.loop, self.plan.task_epilogs, env, complain, epilog_over)
+        else:
+            told()
+
+    def _check_over(self) -> None:
+        if self._over or self._epilogs or any(task.status is None for task in self.tasks):
+            return
+        left = processes.tree(self.agent.orphans.of(*self.key))
+        if left:
+            processes.send(left, signal.SIGKILL)
+        reading = self._streams.reading
+        if left or reading:
+            now = processes.now_boot()
+            if left or not self._swept_at:
+                self._swept_at = now
+            if reading and not left and not self._streams.paused and now - self._swept_at > _LINGER_S:
+                # Somebody outside the step holds the pipe; nothing of the step is left to write.
+                for task in self.tasks:
+                    self._streams.close(task)
+            elif not self._sweeping:
+                self._sweeping = True
+                self.agent.loop.after(0.05, self._sweep)
+                return
+            else:
+                return
+        self._over = True
+        for task in self.tasks:
+            self._streams.close(task)
+            self.agent.orphans.over(task.pid)
+        if self._mpi is not None:
+            self._mpi.close()
+        if self._container is not None:
+            self._container.close()
+        self.agent.hosted_no_more(self.key)
+        self.sink.over(self.agent.sampler.close(self._course) if self._course is not None else {})
+
+    def _sweep(self) -> None:
+        self._sweeping = False
+        self._check_over()
+
+    def look(self) -> dict[int, list[float]]:
+        """Usage of the running tasks so far, for sstat."""
+        return {
+            task.rank: self.agent.sampler.look(task.pid).to_list()
+            for task in self.tasks
+            if task.pid and task.status is None
+        }

@@ -1,0 +1,383 @@
+"""Steps on the head agent: which nodes and CPUs of the job one gets, and its life over the nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import time
+from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
+
+from ...model.allocation import NodeShare
+from ...model.job import Step
+from ...model.spec import StepSpec
+from ...model.states import JobState
+from ...protocol import wire
+from ..core.end_messages import cancel_line
+from ..mpi.pmi import Exchange
+from ..net import endpoints
+from ..net.channel import Channel
+from ..process.process_usage import TaskUsage, combine
+from ..process.usage_series import keep
+from .step_allocation import Shape
+from .step_host import StepHost
+from .step_plan import TASK_INPUT, TASK_OUTPUT, Plan
+
+if TYPE_CHECKING:
+    from ..core.agent import Agent
+    from ..core.head_job import HeadJob
+
+
+_TERM = int(signal.SIGTERM)
+
+
+# --- the life of a step
+
+
+class Watcher(Protocol):
+    """Who looks at a step: its srun, or an sattach."""
+
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        """A task wrote to its OUT or ERR."""
+
+    def exited(self, node: str, rank: int, status: int) -> None:
+        """A task has ended, with a wait status."""
+
+    def cancelled(self, line: str, cause: str) -> None:
+        """The step is ended from outside; ``line`` is slurmstepd's."""
+
+    def over(self) -> None:
+        """The step has ended."""
+
+
+class _Part:
+    """One node's part of a step, here or elsewhere."""
+
+    def __init__(self, run: StepRun, index: int, share: NodeShare) -> None:
+        self.run = run
+        self.index = index
+        self.name = share.name
+        self.ended = False
+
+    # what the node says (host.Sink)
+    def started(self, pids: dict[int, int]) -> None:
+        self.run.pids.update(pids)
+
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        self.run.output(rank, stream, data)
+
+    def consumed(self, count: int) -> None:
+        self.run.consumed(self.index, count)
+
+    def exited(self, rank: int, status: int, usage: list[float]) -> None:
+        self.run.task_exited(self, rank, status, usage)
+
+    def mpi(self, message: dict[str, Any]) -> None:
+        self.run.mpi(self.index, message)
+
+    def over(self, course: dict[str, Any]) -> None:
+        self.ended = True
+        self.run.courses.append(course)
+        self.run.part_over()
+
+
+class _Local(_Part):
+    """On this node."""
+
+    def __init__(self, run: StepRun, index: int, share: NodeShare, plan: Plan) -> None:
+        super().__init__(run, index, share)
+        self.host = StepHost(run.job.agent, plan, self)
+        self.start = self.host.start
+        self.signal = self.host.signal
+        self.write_stdin = self.host.write_stdin
+        self.pause = self.host.pause
+        self.resume = self.host.resume
+        self.set_size = self.host.set_size
+        self.mpi_heard = self.host.mpi_heard
+
+    def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
+        """Usage so far."""
+        done(self.host.look())
+
+
+class _Remote(_Part):
+    """On another node, over a connection of its own: what it cannot send is what its tasks cannot write."""
+
+    def __init__(self, run: StepRun, index: int, share: NodeShare, plan: Plan) -> None:
+        super().__init__(run, index, share)
+        self.plan = plan
+        self.left = set(plan.ranks)
+        self._on_look: Optional[Callable[[dict[int, list[float]]], None]] = None
+        agent = run.job.agent
+        self.channel = agent.connect(share.address)
+        self.channel.on_frame = self._received
+        self.channel.on_close = self._lost
+        self.pause = self.channel.pause
+        self.resume = self.channel.resume
+
+    def start(self) -> None:
+        """Hand the plan over."""
+        self.channel.send_json({"op": "hello", "role": "agent"})
+        self.channel.send_json({"op": "step", "plan": self.plan.__dict__})
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on."""
+        self.channel.send_json({"op": "signal", "signal": int(number)})
+
+    def write_stdin(self, data: bytes) -> None:
+        """Pass stdin on; empty: it has ended."""
+        self.channel.send(TASK_INPUT, data)
+
+    def set_size(self, rows: int, columns: int) -> None:
+        """Pass the terminal's size on."""
+        self.channel.send_json({"op": "winsize", "rows": rows, "columns": columns})
+
+    def mpi_heard(self, message: dict[str, Any]) -> None:
+        """Pass a message on to the tasks' PMI server."""
+        self.channel.send_json({"op": "mpi", "message": message})
+
+    def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
+        """Ask for the usage so far."""
+        self._on_look = done
+        self.channel.send_json({"op": "look"})
+
+    def _received(self, kind: bytes, payload: bytes) -> None:
+        if kind == TASK_OUTPUT:
+            rank, stream = struct.unpack(">IB", payload[:5])
+            self.output(rank, stream, payload[5:])
+            return
+        if kind != wire.JSON:
+            return
+        message = json.loads(payload)
+        event = message["ev"]
+        if event == "exit":
+            self.left.discard(message["rank"])
+            self.exited(message["rank"], message["status"], message["usage"])
+        elif event == "started":
+            self.started({int(rank): pid for rank, pid in message["pids"].items()})
+        elif event == "consumed":
+            self.consumed(message["count"])
+        elif event == "mpi":
+            self.mpi(message["message"])
+        elif event == "look" and self._on_look is not None:
+            self._on_look({int(rank): usage for rank, usage in message["usage"].items()})
+        elif event == "over":
+            self._finished(message.get("course", {}))
+
+    def _finished(self, course: dict[str, Any]) -> None:
+        self.channel.on_close = lambda: None
+        self.channel.close()
+        self.over(course)
+
+    def _lost(self) -> None:
+        # The node's agent is gone, and with it the tasks.
+        self.run.node_failed(self.name)
+        for rank in sorted(self.left):
+            self.exited(rank, signal.SIGKILL, [0.0] * 7)
+        self.over({})
+
+
+class StepRun:
+    """A running step on its head agent."""
+
+    def __init__(self, job: HeadJob, records: list[tuple[Step, list[int]]], spec: StepSpec, shape: Shape) -> None:
+        self.job = job
+        self._records = records  # with their ranks; several where the step runs on components of a het job
+        record = self.record = records[0][0]
+        self.spec = spec
+        self.shape = shape
+        self.watchers: list[Watcher] = []
+        self.parts: list[Any] = []
+        self.pids: dict[int, int] = {}
+        self.statuses: dict[int, int] = {}
+        self.usage: list[tuple[int, str, TaskUsage]] = []
+        self.on_stdin: Callable[[int], None] = lambda count: None
+        self.courses: list[dict[str, Any]] = []  # of the nodes that are done
+        self.failed_nodes: list[str] = []
+        self.cause = ""
+        self.argv0 = record.name  # the program of its first task, as it was named
+        self._given = 0
+        self._consumed: list[int] = []
+        self._told = 0
+        self._paused: set[object] = set()
+        self._exchange = Exchange(len(shape.shares), self._tell_mpi)
+        self._over = False
+
+    @property
+    def step_id(self) -> str:
+        """The number as text."""
+        return self.record.step_id
+
+    def start(self, plans: list[Plan]) -> None:
+        """Start the tasks on all nodes, the far ones first. Raises OSError when a node cannot be reached."""
+        for index, (share, plan) in enumerate(zip(self.shape.shares, plans)):
+            here = share.name == self.job.node
+            self.parts.append((_Local if here else _Remote)(self, index, share, plan))
+        self._consumed = [0] * len(self.parts)
+        self._tell()
+        for part in sorted(self.parts, key=lambda part: isinstance(part, _Local)):
+            part.start()
+
+    def abandon(self) -> None:
+        """It ends before any task was started: a broadcast or the prolog of srun failed."""
+        if self._over:
+            return
+        self._over = True
+        for record, _ in self._records:
+            record.end_time = time.time()
+            record.state = JobState.CANCELLED if self.cause else JobState.FAILED
+            record.exit_code = 1
+        self._tell()
+        self.job.step_over(self.step_id)
+
+    # --- from the nodes
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        """A task has written."""
+        for watcher in list(self.watchers):
+            watcher.output(rank, stream, data)
+
+    def consumed(self, part: int, count: int) -> None:
+        """A node's tasks have read so much stdin; the slowest node counts."""
+        self._consumed[part] += count
+        self._tell_consumed()
+
+    def _tell_consumed(self) -> None:
+        counts = [count for part, count in zip(self.parts, self._consumed) if not part.ended]
+        done = min(counts) if counts else self._given
+        if done > self._told:
+            count, self._told = done - self._told, done
+            self.on_stdin(count)
+
+    def mpi(self, part: int, message: dict[str, Any]) -> None:
+        """A node's PMI server: something for those of other nodes, or a task of it ends the step."""
+        if "abort" in message:
+            self.cancel("CANCELLED", time.time(), signal.SIGKILL)
+        else:
+            self._exchange.heard(part, message)
+
+    def _tell_mpi(self, part: int, message: dict[str, Any]) -> None:
+        if not self.parts[part].ended:
+            self.parts[part].mpi_heard(message)
+
+    def task_exited(self, part: Any, rank: int, status: int, usage: list[float]) -> None:
+        """A task has ended."""
+        self.statuses[rank] = status
+        self.usage.append((rank, part.name, TaskUsage.from_list(usage)))
+        for watcher in list(self.watchers):
+            watcher.exited(part.name, rank, status)
+
+    def node_failed(self, name: str) -> None:
+        """A node's agent is gone."""
+        self.failed_nodes.append(name)
+
+    def part_over(self) -> None:
+        """A node has done its part."""
+        self._tell_consumed()
+        if self._over or not all(part.ended for part in self.parts):
+            return
+        self._over = True
+        for record, ranks in self._records:
+            self._settle(record, frozenset(ranks))
+        keep(self.record.usage, self.courses)  # of all nodes together
+        self.job.derived_exit = max(self.job.derived_exit, *(record.exit_code for record, _ in self._records))
+        self._tell()
+        self.job.step_over(self.step_id)
+        for watcher in list(self.watchers):
+            watcher.over()
+
+    def _settle(self, record: Step, ranks: frozenset[int]) -> None:
+        record.end_time = time.time()
+        code, number = worst(status for rank, status in self.statuses.items() if rank in ranks)
+        record.exit_code, record.exit_signal = code, number
+        record.state = JobState.CANCELLED if number or self.cause else (JobState.FAILED if code else JobState.COMPLETED)
+        if self.cause == "TIMEOUT":
+            record.state = JobState.TIMEOUT
+        if self.failed_nodes:
+            record.state = JobState.NODE_FAIL
+        record.usage = combine(item for item in self.usage if item[0] in ranks)
+
+    def _tell(self) -> None:
+        for record, _ in self._records:
+            self.job.emit_step(record)
+
+    # --- to the nodes
+    def write_stdin(self, data: bytes) -> None:
+        """To all tasks that read the stream; empty: it has ended."""
+        self._given += len(data)
+        for part in self.parts:
+            if not part.ended:
+                part.write_stdin(data)
+        self._tell_consumed()
+
+    def signal(self, number: int) -> None:
+        """To all processes of the step."""
+        for part in self.parts:
+            if not part.ended:
+                part.signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.resume_all()
+        self.signal(signal.SIGKILL)
+
+    def cancel(self, cause: str, now: float, number: int = _TERM) -> None:
+        """End the step from outside, with slurmstepd's line."""
+        if self.cause:
+            return
+        self.cause = cause
+        # Of all the step's slurmstepds only the first says it.
+        line = cancel_line(self.shape.shares[0].name, "STEP %d.%s" % (self.job.job_id, self.step_id), cause, now)
+        for watcher in list(self.watchers):
+            watcher.cancelled(line, cause)
+        self.signal(number)
+        self.signal(signal.SIGCONT)
+
+    def set_size(self, rows: int, columns: int) -> None:
+        """The terminal's new size."""
+        for part in self.parts:
+            if not part.ended:
+                part.set_size(rows, columns)
+
+    def pause(self, who: object) -> None:
+        """A watcher is slow."""
+        if not self._paused:
+            for part in self.parts:
+                if not part.ended:
+                    part.pause()
+        self._paused.add(who)
+
+    def resume(self, who: object) -> None:
+        """A watcher has caught up."""
+        if who in self._paused:
+            self._paused.discard(who)
+            if not self._paused:
+                self.resume_all()
+
+    def resume_all(self) -> None:
+        """Nobody is waited for."""
+        self._paused.clear()
+        for part in self.parts:
+            if not part.ended:
+                part.resume()
+
+
+def worst(statuses: Any) -> tuple[int, int]:
+    """The step's (exit code, signal) of its tasks' wait statuses: a signal outweighs any code."""
+    code = number = 0
+    for status in statuses:
+        if os.WIFSIGNALED(status):
+            number = max(number, os.WTERMSIG(status))
+        else:
+            code = max(code, os.WEXITSTATUS(status))
+    return (0, number) if number else (code, 0)
+
+
+def connect(agent: Agent, address: str) -> Channel:
+    """A channel to another agent. Raises OSError."""
+    sock = endpoints.connect(address, agent.tls_client)
+    if address.startswith(endpoints.UNIX):
+        return Channel(agent.loop, sock)
+    from ..net.tls_channel import TlsChannel
+
+    return TlsChannel(agent.loop, sock)

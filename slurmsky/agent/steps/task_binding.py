@@ -1,0 +1,320 @@
+"""--cpu-bind, --mem-bind and --hint: which CPUs and memory nodes each task of a step may use on its node.
+
+The srun makes a ``request`` of its options, which travels in the plan of each node; the node lays the tasks out
+on its own CPUs, and each new process binds itself. Without any of these options nothing is bound.
+Source: task/affinity (dist_tasks.c, affinity.c, numa.c), cpu_management.html.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, Sequence
+
+from ...model.spec import JobSpec
+from ..process.topology import Cpu
+
+#: --hint -> (what is bound to, one thread of each core). Source: the oracle's SLURM_CPU_BIND_TYPE.
+_HINTS = {
+    "compute_bound": ("cores", True),
+    "memory_bound": ("cores", True),
+    "multithread": ("threads", False),
+    "nomultithread": ("threads", True),
+}
+_UNITS: dict[str, Callable[[Cpu], int]] = {
+    "threads": lambda cpu: cpu.number,
+    "cores": lambda cpu: cpu.core,
+    "sockets": lambda cpu: cpu.socket,
+    "ldoms": lambda cpu: cpu.ldom,
+}
+#: what is said of each way; automatic ones have become masks by then
+_WORDS = {"map_cpu": "MAP ", "mask_ldom": "LDMASK", "map_ldom": "LDMAP ", "rank_ldom": "LDRANK"}
+_MEMORY_WORDS = {"rank": "RANK", "local": "LOC", "map_mem": "MAP", "mask_mem": "MASK", "none": "NONE"}
+#: set_mempolicy(2)
+_SYSCALLS = {"x86_64": 238, "aarch64": 237, "ppc64le": 261, "s390x": 270}
+_MPOL_PREFERRED, _MPOL_BIND, _MPOL_LOCAL = 1, 2, 4
+_INFINITE16 = 65535
+
+
+class BindError(Exception):
+    """The tasks cannot be bound so; the text is Slurm's."""
+
+
+# --- srun's side
+
+
+def _wish(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
+    """(unit, way, list, verbose, one thread per core) that the options come to; no unit and no way: automatic."""
+    from ...language import cpubind
+
+    unit, single = _HINTS.get(spec.hint or "", ("", False))
+    single = single or spec.threads_per_core == 1
+    if not unit:
+        tasks = (("cores", spec.ntasks_per_core), ("sockets", spec.ntasks_per_socket))
+        unit = "threads" if spec.threads_per_core else next((unit for unit, number in tasks if number), "")
+    if not spec.cpu_bind or spec.cpu_bind == "quiet":
+        return unit, "", (), False, single
+    bind = cpubind.parse(spec.cpu_bind)
+    if bind.to or bind.how:
+        unit = bind.to
+    return unit, bind.how, bind.values, bind.verbose, single or bind.one_thread
+
+
+def request(spec: JobSpec) -> Optional[dict[str, Any]]:
+    """What the nodes must know to bind the tasks, JSON-ready; None when nothing is asked for."""
+    unit, how, values, verbose, single = _wish(spec)
+    memory = spec.mem_bind if spec.mem_bind not in (None, "quiet") else None
+    if not (unit or how or verbose or memory):
+        return None
+    second = (spec.distribution or "").lower().split(",")[0].partition(":")[2].partition(":")[0]
+    return {
+        "unit": unit,
+        "how": how,
+        "values": list(values),
+        "verbose": verbose,
+        "single": single,
+        "asked": spec.cpu_bind is not None,
+        "per_task": spec.cpus_per_task or 1,
+        "order": second if second in ("block", "fcyclic") else "cyclic",
+        "memory": memory,
+    }
+
+
+def environment(spec: JobSpec) -> dict[str, str]:
+    """SLURM_CPU_BIND*, SLURM_MEM_BIND* and what goes with --hint, as srun tells its tasks (env.c setup_env)."""
+    env: dict[str, str] = {}
+    unit, how, values, verbose, _ = _wish(spec)
+    if spec.cpu_bind or unit:
+        kind = how + (":" if values else "") if how else unit
+        env.update(_variables("SLURM_CPU_BIND", verbose, kind, _listed(values)))
+    if spec.hint in _HINTS and spec.hint != "multithread":
+        env["SLURM_THREADS_PER_CORE"] = "1"
+    elif spec.hint == "multithread":
+        env["SLURM_NTASKS_PER_CORE"] = str(_INFINITE16)
+    if spec.mem_bind:
+        from ...language import membind
+
+        memory = membind.parse(spec.mem_bind)
+        kind = memory.how + (":" if memory.values else "")
+        env.update(_variables("SLURM_MEM_BIND", memory.verbose, kind, _listed(memory.values)))
+        if memory.prefer:
+            env["SLURM_MEM_BIND_PREFER"] = "prefer"
+            env["SLURM_MEM_BIND"] = env["SLURM_MEM_BIND"].replace(",", ",prefer,", 1)
+        if memory.sort:
+            env["SLURM_MEM_BIND_SORT"] = "sort"
+    return env
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ",".join(value[2:] if value.lower().startswith("0x") else value for value in values)
+
+
+def _variables(name: str, verbose: bool, kind: str, values: str) -> dict[str, str]:
+    word = "verbose" if verbose else "quiet"
+    return {
+        name: word + ("," + kind + values if kind else ""),
+        name + "_LIST": values,
+        name + "_TYPE": kind,
+        name + "_VERBOSE": word,
+    }
+
+
+# --- the node's side
+
+
+def lay_out(ask: dict[str, Any], cpus: Sequence[Cpu], allocated: Sequence[int], tasks: int) -> list[frozenset[int]]:
+    """Numbers of the CPUs for each task. ``allocated``: indices of the step's in ``cpus``. Raises BindError.
+
+    >>> machine = [Cpu(n, n // 2, n // 4, 0) for n in range(8)]
+    >>> ask = {"unit": "cores", "how": "", "values": [], "per_task": 1, "order": "cyclic", "single": False}
+    >>> [sorted(mask) for mask in lay_out(ask, machine, range(8), 2)]
+    [[0, 1], [4, 5]]
+    """
+    mine = [cpus[index] for index in allocated if index < len(cpus)]
+    how = ask["how"]
+    whole = frozenset(cpu.number for cpu in mine)
+    if how == "none":
+        return [whole] * tasks
+    if how in ("map_cpu", "mask_cpu"):
+        wanted = [{int(text, 0)} if how == "map_cpu" else _bits(text) for text in ask["values"]]
+        if any(not mask or not mask <= whole for mask in wanted):
+            raise BindError(
+                "CPU binding outside of job step allocation, allocated CPUs are: %s." % ("0x%X" % _mask(whole))
+            )
+        return [frozenset(wanted[local % len(wanted)]) for local in range(tasks)]
+    if how in ("rank_ldom", "map_ldom", "mask_ldom"):
+        return _memory_domains(ask, cpus, mine, tasks)
+    if ask["single"]:
+        first: dict[int, Cpu] = {}
+        for cpu in mine:
+            first.setdefault(cpu.core, cpu)
+        mine = list(first.values())
+    unit = ask["unit"] or _automatic(mine, tasks * ask["per_task"])
+    if not unit:
+        return [whole] * tasks
+    key = _UNITS[unit]
+    masks = []
+    for own in _deal(mine, tasks, ask["per_task"], ask["order"]):
+        units = {key(cpu) for cpu in own}
+        masks.append(frozenset(cpu.number for cpu in mine if key(cpu) in units))
+    return masks
+
+
+def _automatic(mine: Sequence[Cpu], wanted: int) -> str:
+    """The unit of which there are just as many as the tasks need; "" when none fits: no binding."""
+    for unit in ("sockets", "cores", "threads"):
+        if len({_UNITS[unit](cpu) for cpu in mine}) == wanted:
+            return unit
+    return ""
+
+
+def _memory_domains(ask: dict[str, Any], cpus: Sequence[Cpu], mine: Sequence[Cpu], tasks: int) -> list[frozenset[int]]:
+    domains = sorted({cpu.ldom for cpu in cpus})
+    values = ask["values"]
+    masks = []
+    for local in range(tasks):
+        if ask["how"] == "mask_ldom":
+            wanted = _bits(values[local % len(values)])
+        else:
+            index = int(values[local % len(values)], 0) if values else local
+            wanted = {domains[index % len(domains)]}
+        masks.append(frozenset(cpu.number for cpu in mine if cpu.ldom in wanted))
+    if not all(masks):
+        raise BindError(
+            "CPU binding outside of job step allocation, allocated CPUs are: 0x%X."
+            % _mask(frozenset(cpu.number for cpu in mine))
+        )
+    return masks
+
+
+def _deal(mine: Sequence[Cpu], tasks: int, per_task: int, order: str) -> list[list[Cpu]]:
+    """CPUs for each task, by the second word of -m; more tasks than CPUs begin anew."""
+    hands: list[list[Cpu]] = []
+    piles: deque[deque[Cpu]] = deque()
+    for _ in range(tasks):
+        hand: list[Cpu] = []
+        while len(hand) < per_task:
+            if not piles:
+                groups: dict[int, deque[Cpu]] = {}
+                for cpu in mine:
+                    groups.setdefault(0 if order == "block" else cpu.socket, deque()).append(cpu)
+                piles = deque(groups.values())
+                if hand:
+                    break  # it has all there are
+            hand.append(piles[0].popleft())
+            if not piles[0]:
+                piles.popleft()
+            elif order == "fcyclic":
+                piles.rotate(-1)
+        if order == "cyclic" and len(piles) > 1:
+            piles.rotate(-1)
+        hands.append(hand)
+    return hands
+
+
+def _bits(text: str) -> set[int]:
+    number = int(text, 16)
+    return {bit for bit in range(number.bit_length()) if number >> bit & 1}
+
+
+def _mask(numbers: frozenset[int]) -> int:
+    return sum(1 << number for number in numbers)
+
+
+@dataclass
+class Binding:
+    """One task's; ``apply`` is called in its process before the program."""
+
+    node: str
+    rank: int
+    local: int
+    ask: dict[str, Any]
+    cpus: frozenset[int]  # as laid out, imaginary ones included
+    real: frozenset[int]  # those of them that the machine has
+
+    def apply(self) -> None:
+        """Bind this process; say so on stderr when asked to, and what fails in any case."""
+        ask = self.ask
+        if ask["unit"] or ask["how"] or ask["verbose"]:
+            bound = ask["how"] != "none"
+            ok = not bound or self._bind_cpus()
+            if ask["verbose"]:
+                word = "NONE" if not bound else _WORDS.get(ask["how"], "MASK")
+                mask = self.cpus if ok and bound else frozenset(os.sched_getaffinity(0))
+                self._report("cpu-bind=" + word, _mask(mask), bound, "" if ok else " FAILED")
+        if ask["memory"]:
+            self._bind_memory()
+
+    def _bind_cpus(self) -> bool:
+        try:
+            os.sched_setaffinity(0, self.real)
+        except (OSError, ValueError):
+            if self.ask["asked"] and not self.ask["verbose"]:
+                _say(
+                    "slurmstepd-%s: error: task %d is not bound: this machine has no CPU of the mask 0x%X\n"
+                    % (self.node, self.rank, _mask(self.cpus))
+                )
+            return False
+        return True
+
+    def _report(self, what: str, mask: int, bound: bool, status: str) -> None:
+        _say(
+            "%s - %s, task %2u %2u [%u]: mask 0x%X%s%s\n"
+            % (what, self.node, self.rank, self.local, os.getpid(), mask, " set" if bound else "", status)
+        )
+
+    def _bind_memory(self) -> None:
+        from ...language import membind
+
+        bind = membind.parse(self.ask["memory"])
+        values, how = bind.values, bind.how
+        nodes = 0
+        if how == "map_mem":
+            nodes = 1 << int(values[self.local % len(values)], 0)
+        elif how == "mask_mem":
+            nodes = int(values[self.local % len(values)], 16)
+        elif how == "rank":
+            nodes = 1 << self.local
+        bound = how not in ("", "none")
+        fault = ""
+        if bound:
+            mode = _MPOL_LOCAL if how == "local" else _MPOL_PREFERRED if bind.prefer else _MPOL_BIND
+            fault = set_memory_policy(mode, nodes)
+            if fault and not bind.verbose:
+                _say("slurmstepd-%s: error: set_mempolicy(): %s\n" % (self.node, fault))
+        if bind.verbose:
+            word = ("= PREFER " if bind.prefer else "=") + _MEMORY_WORDS.get(how, "NULL")
+            self._report("mem-bind" + word, nodes or 1, bound, " FAILED" if fault else "")
+
+
+def _say(text: str) -> None:
+    os.write(2, text.encode())
+
+
+def set_memory_policy(mode: int, nodes: int) -> str:
+    """set_mempolicy(2) for this process and what it executes; "" or why not."""
+    number = _SYSCALLS.get(platform.machine())
+    if number is None:
+        return "not known for %s" % platform.machine()
+    libc = ctypes.CDLL(None, use_errno=True)
+    mask = ctypes.c_ulong(nodes)
+    # The kernel takes one off the number of bits.
+    pointer, bits = (ctypes.byref(mask), 8 * ctypes.sizeof(mask) + 1) if nodes else (None, 0)
+    if libc.syscall(number, mode, pointer, bits):
+        return os.strerror(ctypes.get_errno())
+    return ""
+
+
+def of_step(
+    ask: dict[str, Any], cpus: Sequence[Cpu], allocated: Sequence[int], node: str, ranks: Sequence[int]
+) -> list[Binding]:
+    """One for each task of a node. Raises BindError."""
+    real = {cpu.number for cpu in cpus if cpu.real}
+    masks = lay_out(ask, cpus, allocated, len(ranks))
+    return [
+        Binding(node, rank, local, ask, mask, frozenset(mask & real))
+        for local, (rank, mask) in enumerate(zip(ranks, masks))
+    ]

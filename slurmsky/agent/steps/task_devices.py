@@ -1,0 +1,59 @@
+"""--gpu-bind, --tres-bind, --gpus-per-task and --ntasks-per-gpu: which of its step's GPUs a task sees. Pure.
+
+Device numbers are the node's own, as Slurm counts them where devices are not constrained by a cgroup.
+Source: gres.c _get_usable_gres, srun's manual.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+from ...model.spec import JobSpec
+
+_OUTSIDE = (
+    "Bind request %s does not specify any devices within the allocation. "
+    "Binding to the first device in the allocation instead."
+)
+
+
+_GPUS = "gres/gpu:"
+
+
+def bind_text(spec: JobSpec) -> Optional[str]:
+    """How the step's tasks are bound to GPUs; --gpus-per-task and --ntasks-per-gpu imply it."""
+    if spec.gpu_bind:
+        return spec.gpu_bind
+    for item in (spec.tres_bind or "").split("+"):
+        if item.startswith(_GPUS):
+            return item[len(_GPUS) :]
+    if spec.ntasks_per_gpu:
+        return "single:%d" % spec.ntasks_per_gpu
+    if spec.gpus_per_task:
+        return "per_task:" + spec.gpus_per_task.replace("=", ":").rpartition(":")[2]
+    return None
+
+
+def visible(text: Optional[str], gpus: Sequence[int], local: int, tasks: int) -> tuple[tuple[int, ...], str]:
+    """(device numbers that the node's ``local``-th task sees, slurmstepd's complaint or "").
+
+    >>> visible("single:2", (0, 1), 1, 4), visible("map_gpu:1,0", (0, 1), 0, 2)
+    (((0,), ''), ((1,), ''))
+    """
+    if not text or not gpus:
+        return tuple(gpus), ""
+    from ...language import gpubind
+
+    bind = gpubind.parse(text)
+    if bind.how == "single":
+        return (gpus[local // max(1, bind.count) % len(gpus)],), ""
+    if bind.how == "per_task":
+        own = tuple(gpus[local * bind.count : (local + 1) * bind.count])
+        return (own or tuple(gpus[-bind.count :])), ""
+    if bind.how in ("map", "mask"):
+        value = bind.values[local % len(bind.values)]
+        mask = 1 << int(value, 0) if bind.how == "map" else int(value, 16)
+        own = tuple(gpu for gpu in gpus if mask >> gpu & 1)
+        if own:
+            return own, ""
+        return tuple(gpus[:1]), _OUTSIDE % ("gpu:" + text.rpartition("verbose,")[2])
+    return tuple(gpus), ""  # none; closest: no CPUs are configured for devices, so all are as close

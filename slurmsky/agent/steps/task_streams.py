@@ -1,0 +1,310 @@
+"""The standard streams of a step's tasks on one node: files, pipes or a terminal, and how much may flow."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections import deque
+from typing import Callable, Optional
+
+from ..core import file_opening, output_files
+from ..net.event_loop import READ, WRITE, Loop
+from .step_plan import ERR, OUT, Plan, Sink
+
+#: how much of a task's unfinished line is held back before it is passed on as it is
+LINE_LIMIT = 1 << 16
+CHUNK = 1 << 18
+_F_SETPIPE_SZ = 1031
+
+
+class Task:
+    """One process of the step and our ends of its pipes."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.pid = 0
+        self.status: Optional[int] = None
+        self.stdin = -1
+        self.stdin_queue: deque[bytes] = deque()
+        self.stdin_taken = 0  # bytes of the broadcast it has read, or will never read
+        self.stdin_ended = False
+        self.readers: dict[int, int] = {}  # our descriptor -> OUT or ERR
+        self.held: dict[int, bytes] = {}  # descriptor -> unfinished line
+
+
+class Streams:
+    """Our ends of the tasks' streams. ``ended`` is called whenever one of them has come to its end."""
+
+    def __init__(self, loop: Loop, plan: Plan, tasks: list[Task], sink: Sink, ended: Callable[[], None]) -> None:
+        self._loop = loop
+        self._plan = plan
+        self._tasks = tasks
+        self._sink = sink
+        self._ended = ended
+        self.paused = False
+        self._opened: set[str] = set()  # files that tasks write to
+        #: files that a child has opened, by rank and what they are for
+        self.given: dict[tuple[int, str], file_opening.Result] = {}
+        self._given = 0  # bytes of stdin that came for all
+        self._told = 0  # bytes of them that are told as consumed
+        self._whole_lines = not plan.unbuffered and len(plan.ranks) > 1
+
+    @property
+    def reading(self) -> bool:
+        """True while a task, or who has its pipe, may still write."""
+        return any(task.readers for task in self._tasks)
+
+    # --- opening
+    def open(self, task: Task, theirs: list[int]) -> tuple[int, int, int]:
+        """stdin, stdout and stderr for a task; what the caller has to close is added to ``theirs``."""
+        plan = self._plan
+        if plan.terminal is not None and task.rank == 0:
+            terminal = self._open_terminal(task, plan.terminal)
+            theirs.append(terminal)
+            return terminal, terminal, terminal
+        stdin = self._open_stdin(task)
+        theirs.append(stdin)
+        stdout = self._open_stdout(task, plan.stdout, OUT)
+        theirs.append(stdout)
+        stderr = stdout if plan.stderr == "=stdout" else self._open_stdout(task, plan.stderr, ERR)
+        theirs.append(stderr)
+        return stdin, stdout, stderr
+
+    def _open_stdin(self, task: Task) -> int:
+        plan = self._plan
+        if plan.stdin == "null" or (plan.stdin == "stream" and plan.stdin_rank not in (None, task.rank)):
+            return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        if plan.stdin != "stream":
+            return self._open_file(task, plan.stdin, "stdin")
+        theirs, ours = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(ours, False)
+        if len(self._tasks) <= 8:
+            _enlarge(ours)
+        task.stdin = ours
+        self._loop.watch(ours, 0, lambda events: self._stdin_ready(task))
+        return theirs
+
+    def _open_stdout(self, task: Task, target: str, stream: int) -> int:
+        if target == "null":
+            return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        if target != "stream":
+            name = "stdout" if stream == OUT else "stderr"
+            return self._open_file(task, target, name)
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(ours, False)
+        if len(self._tasks) <= 8:
+            _enlarge(ours)
+        self._read_from(task, ours, stream)
+        return theirs
+
+    def blocking(self) -> list[tuple[tuple[int, str], file_opening.Opener]]:
+        """The files of the tasks whose opening may block, by the key that ``given`` takes them under."""
+        plan = self._plan
+        found: list[tuple[tuple[int, str], file_opening.Opener]] = []
+        wanted = (("stdin", plan.stdin), ("stdout", plan.stdout), ("stderr", plan.stderr))
+        for task in self._tasks:
+            for what, pattern in wanted:
+                if pattern in ("null", "stream", "=stdout") or (plan.terminal is not None and task.rank == 0):
+                    continue
+                path = self._path(task, pattern)
+                if file_opening.may_block(path):
+                    found.append(((task.rank, what), self._opener(path, what)))
+        return found
+
+    def _opener(self, path: str, what: str) -> file_opening.Opener:
+        if what == "stdin":
+            return lambda: output_files.open_input(path)
+        # Tasks that share a file (a name with ``%n``) keep what the others wrote.
+        mode = "append" if path in self._opened else self._plan.open_mode
+        self._opened.add(path)
+        return lambda: output_files.open_output(path, mode)
+
+    def _path(self, task: Task, pattern: str) -> str:
+        return os.path.join(self._plan.directory, output_files.expand(pattern, self._facts(task)))
+
+    def _open_file(self, task: Task, pattern: str, what: str) -> int:
+        path = self._path(task, pattern)
+        given = self.given.pop((task.rank, what), None)
+        previous = os.umask(self._plan.umask)
+        try:
+            if isinstance(given, OSError):
+                raise given
+            return self._opener(path, what)() if given is None else given
+        except OSError as error:
+            error.complaint = "Could not open %s file %s: %s" % (what, path, error.strerror)  # type: ignore[attr-defined]
+            raise
+        finally:
+            os.umask(previous)
+
+    def _open_terminal(self, task: Task, size: list[int]) -> int:
+        import termios
+
+        ours, theirs = os.openpty()
+        os.set_blocking(ours, False)
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("4H", size[0], size[1], 0, 0))
+        task.stdin = os.dup(ours)
+        os.set_blocking(task.stdin, False)
+        self._loop.watch(task.stdin, 0, lambda events: self._stdin_ready(task))
+        self._read_from(task, ours, OUT)
+        return theirs
+
+    def _facts(self, task: Task) -> output_files.NameFacts:
+        return output_files.NameFacts(
+            step_id=self._plan.step_id,
+            node=self._plan.node,
+            node_id=self._plan.node_id,
+            task_id=task.rank,
+            **self._plan.names,
+        )
+
+    # --- output
+    def _read_from(self, task: Task, fd: int, stream: int) -> None:
+        task.readers[fd] = stream
+        self._loop.watch(fd, 0 if self.paused else READ, lambda events: self._readable(task, fd))
+
+    def _readable(self, task: Task, fd: int) -> None:
+        if self.paused:
+            # A hang-up is reported even when nothing is asked for; it will be seen again in resume.
+            self._loop.forget(fd)
+            return
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""  # EIO: the terminal's last user is gone
+        stream = task.readers[fd]
+        if data:
+            if self._whole_lines:
+                data = task.held.pop(fd, b"") + data
+                end = data.rfind(b"\n") + 1
+                if end < len(data) and len(data) - end < LINE_LIMIT:
+                    task.held[fd] = data[end:]
+                    data = data[:end]
+            if data:
+                self._sink.output(task.rank, stream, data)
+            return
+        rest = task.held.pop(fd, b"")
+        self._loop.forget(fd)
+        os.close(fd)
+        del task.readers[fd]
+        if rest:
+            self._sink.output(task.rank, stream, rest)
+        self._ended()
+
+    def pause(self) -> None:
+        """Read no more output: who takes it is slow."""
+        if not self.paused:
+            self.paused = True
+            for task in self._tasks:
+                for fd in task.readers:
+                    self._loop.forget(fd)
+
+    def resume(self) -> None:
+        """Read output_files again."""
+        if self.paused:
+            self.paused = False
+            for task in self._tasks:
+                for fd in task.readers:
+                    self._loop.forget(fd)
+                    self._loop.watch(fd, READ, lambda events, task=task, fd=fd: self._readable(task, fd))  # type: ignore[misc]
+
+    # --- stdin
+    def write(self, data: bytes) -> None:
+        """Give bytes to all tasks that read the stream; empty: the stream has ended."""
+        self._given += len(data)
+        for task in self._tasks:
+            if task.stdin >= 0:
+                if data:
+                    task.stdin_queue.append(data)
+                else:
+                    task.stdin_ended = True
+                self._feed(task)
+        self.account_stdin()
+
+    def _stdin_ready(self, task: Task) -> None:
+        self._feed(task, woken=True)
+        self.account_stdin()
+
+    def _feed(self, task: Task, woken: bool = False) -> None:
+        if task.stdin < 0:
+            return
+        try:
+            while task.stdin_queue:
+                data = task.stdin_queue[0]
+                count = os.write(task.stdin, data)
+                task.stdin_taken += count
+                if count < len(data):
+                    task.stdin_queue[0] = data[count:]
+                else:
+                    task.stdin_queue.popleft()
+        except BlockingIOError:
+            self._loop.change(task.stdin, WRITE)
+            return
+        except OSError:
+            self.close_stdin(task)  # EPIPE: it reads no more
+            return
+        if task.stdin_ended:
+            if self._plan.terminal is not None and task.rank == 0:
+                task.stdin_ended = False
+                task.stdin_queue.append(b"\x04")  # what the end of input is to a terminal
+                self._feed(task)
+                return
+            self.close_stdin(task)
+        elif woken and not task.stdin_queue:
+            # Woken without anything to write: the other end has hung up.
+            if not self._writable_end_open(task):
+                self.close_stdin(task)
+            else:
+                self._loop.change(task.stdin, 0)
+        else:
+            self._loop.change(task.stdin, 0)
+
+    @staticmethod
+    def _writable_end_open(task: Task) -> bool:
+        import select
+
+        poll = select.poll()
+        poll.register(task.stdin, 0)
+        return not poll.poll(0)
+
+    def close_stdin(self, task: Task) -> None:
+        """The task reads no more."""
+        if task.stdin >= 0:
+            self._loop.forget(task.stdin)
+            os.close(task.stdin)
+            task.stdin = -1
+            task.stdin_queue.clear()
+
+    def account_stdin(self) -> None:
+        """Tell what all tasks have read by now; those that read no more hold nobody up."""
+        readers = [task.stdin_taken for task in self._tasks if task.stdin >= 0]
+        done = min(readers) if readers else self._given
+        if done > self._told:
+            count, self._told = done - self._told, done
+            self._sink.consumed(count)
+
+    def set_size(self, rows: int, columns: int) -> None:
+        """The caller's terminal has a new size."""
+        import termios
+
+        task = next((task for task in self._tasks if task.rank == 0), None)
+        if task is not None and self._plan.terminal is not None and task.stdin >= 0:
+            fcntl.ioctl(task.stdin, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    # --- end
+    def close(self, task: Task) -> None:
+        """Our ends of a task's streams, whatever may still come."""
+        self.close_stdin(task)
+        for fd in list(task.readers):
+            self._loop.forget(fd)
+            os.close(fd)
+            del task.readers[fd]
+
+
+def _enlarge(fd: int) -> None:
+    try:
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, CHUNK)
+    except OSError:
+        return  # over the user's share of pipe memory: 64 KiB do

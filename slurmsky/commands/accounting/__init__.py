@@ -1,0 +1,1 @@
+"""What sacct, sreport and sacctmgr share."""

@@ -1,0 +1,285 @@
+"""What sacct says of a window: of runs that are over from the pages of the past, of others from their records.
+
+Pages are of three kinds of rows: jobs, their steps, and jobs with their steps as documents. They are made in idle time,
+and where a query meets many runs without one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+
+from ...controller.app import Controller
+from ...controller.command_context import CommandContext, Nobody
+from ...controller.store.accounting_cache import CachePage, Cell
+from ...controller.store.accounting_index import could_run
+from ...controller.store.database import Run, Store
+from ...model.job import Job
+from ...options.query import SacctQuery, parse_sacct
+from ...protocol.wire import CommandRequest
+from ...report.report_context import ReportContext as Report
+from ...report.text import sacct_rows as report
+from ...report.text.print_fields import Column, Look, Same, Writer, values_of
+from ...report.text.units import KILO, Scale
+from ..common.caller_settings import surroundings
+from ..common.report_settings import caller_zone
+from ..common.report_settings import report as report_context
+from ..common.site_options import table
+from . import run_selection as accounted
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a query's jobs are printed."""
+
+    query: SacctQuery
+    columns: Sequence[Column[report.Record]]
+    context: Report
+
+    @property
+    def with_steps(self) -> bool:
+        """Whether anything is read of steps."""
+        return not self.query.allocations or any(one.name.lower() in report.STEP_SUMS for one in self.columns)
+
+    @property
+    def look(self) -> Look:
+        """How its lines are written."""
+        query = self.query
+        delimiter = "|" if query.delimiter is None else query.delimiter
+        return Look(2 if query.parsable2 else 1 if query.parsable else 0, delimiter, header=False)
+
+    def lines(self, jobs: Iterable[Job], only_steps: frozenset[int] = frozenset(), header: bool = False
+              ) -> Iterator[str]:  # fmt: skip
+        """What is printed of them."""
+        query = self.query
+        look = replace(self.look, header=header and not query.noheader)
+        return report.sacct_pieces(jobs, self.columns, self.context, look, query.allocations, query.array, only_steps)
+
+
+def form(ctx: CommandContext, query: SacctQuery) -> Form:
+    """The form that the query asks for. Raises InvalidField."""
+    context = report_context(ctx, query, _scale(query), query.expand_patterns)
+    text = query.format or (report.BRIEF if query.brief else report.LONG if query.long else report.DEFAULT)
+    return Form(query, report.sacct_columns(text, context), context)
+
+
+def _scale(query: SacctQuery) -> Scale:
+    """--units and --noconvert."""
+    unit = None if query.units is None else KILO + "KMGTP".index(query.units.upper())
+    return Scale(unit, not query.noconvert)
+
+
+#: from so many runs on a query makes a page that is not there
+_MANY = 64
+#: runs that are read together
+_SEVERAL = 500
+#: the same in idle time
+_FEW = 16
+#: later than any time
+_EVER = float("inf")
+
+
+#: how many rows each of some jobs has, and columns of all of them
+Rows = tuple[list[int], dict[str, list[Cell]]]
+#: makes the named columns
+Make = Callable[[Sequence[Job], Iterable[str]], Rows]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of rows: what its pages are known by, how its rows are made, and which columns are made in idle time."""
+
+    words: bytes
+    make: Make
+    names: tuple[str, ...]
+
+
+def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Kind, _Kind]:
+    """Rows of jobs and of steps, as the query's environment has them written."""
+    fields = report.sacct_fields(context)
+    alike = report.alike(context)
+    asked = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
+             str(caller_zone(ctx)))  # fmt: skip
+
+    def rows_of(read: Callable[[Job], Iterable[report.Record]]) -> Make:
+        def make(jobs: Sequence[Job], names: Iterable[str]) -> Rows:
+            groups = [list(read(job)) for job in jobs]
+            rows = [row for group in groups for row in group]
+            return [len(group) for group in groups], values_of({name: fields[name] for name in names}, rows, alike)
+
+        return make
+
+    every = tuple(fields)
+    words = ctx.queue.pages.words
+    return (
+        _Kind(words("jobs", *asked), rows_of(lambda job: report.records([job], True, query.array)), every),
+        _Kind(words("steps", *asked), rows_of(
+            lambda job: report.records([job], False, query.array, (job.job_id,)) if not _spread(query, job) else ()),
+            every),
+    )  # fmt: skip
+
+
+def _spread(query: SacctQuery, job: Job) -> bool:
+    """Whether --array shows a job's elements, which have no steps."""
+    return query.array and bool(job.pending_tasks) and job.array_task_id is None
+
+
+def _documents(ctx: CommandContext) -> _Kind:
+    """Jobs as sacct --json writes them."""
+    from ...report.json import documents as structured
+
+    queue = ctx.queue
+
+    def make(jobs: Sequence[Job], names: Iterable[str]) -> Rows:
+        written = structured.accounting_records(jobs, queue.clock(), queue.book.cluster)
+        return [1] * len(jobs), {_DOCUMENT: list(map(structured.json_record, written))}
+
+    return _Kind(queue.pages.words("documents"), make, (_DOCUMENT,))
+
+
+_DOCUMENT = "document"
+
+
+def lines(ctx: CommandContext, query: SacctQuery, form: Form) -> Iterator[str]:
+    """What is printed of the jobs in the query's window."""
+    kinds = None if query.time_format == "relative" else _kinds(ctx, query, form.context)
+    names = [column.name.lower() for column in form.columns]
+    writers, kept = [Writer(form.columns, form.look) for _ in range(2)], _Pages(ctx, form.with_steps)
+
+    def written(page: CachePage, writer: Writer[report.Record], runs: Sequence[Run]) -> tuple[list[int], list[str]]:
+        counts, rows = page.rows(runs)
+        return counts, writer.lines([page.cells(name, rows) for name in names], sum(counts))
+
+    for runs, past in _leaves(ctx, query):
+        pages = None
+        if past and kinds is not None:
+            pages = [kept.page(kind, names, runs) for kind in kinds[: 1 if query.allocations else 2]]
+        if pages is None or None in pages:
+            yield from form.lines(_found(ctx, query, runs, form.with_steps))
+            continue
+        counts, of_jobs = written(pages[0], writers[0], runs)  # type: ignore[arg-type]
+        if query.allocations:
+            yield from of_jobs
+            continue
+        step_counts, of_steps = written(pages[1], writers[1], runs)  # type: ignore[arg-type]
+        job_lines, step_lines = iter(of_jobs), iter(of_steps)
+        for jobs, steps in zip(counts, step_counts, strict=True):
+            yield from islice(job_lines, jobs)
+            yield from islice(step_lines, steps)
+
+
+def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
+    """The jobs in the query's window as records of a document, or as they were written."""
+    from ...report.json import documents as structured
+
+    kind, kept = _documents(ctx), _Pages(ctx)
+    for runs, past in _leaves(ctx, query):
+        page = kept.page(kind, kind.names, runs) if past else None
+        if page is None:
+            jobs = _found(ctx, query, runs, True)
+            yield from structured.accounting_records(jobs, ctx.queue.clock(), ctx.queue.book.cluster)
+        else:
+            cells = page.cells(_DOCUMENT, page.rows(runs)[1])
+            yield from map(structured.Written, list(cells) * len(runs) if isinstance(cells, Same) else cells)
+
+
+def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:
+    """The runs that the query means, in their order: those on a page, which tells them, or others, and which it is."""
+    queue = ctx.queue
+    queue.flush()
+    if not accounted.meant(ctx, query):
+        return
+    start, end = accounted.window(query, queue.clock())
+    where = accounted.where(query, int(start), end) & could_run(end)
+    since, until = (start, end) if query.truncate else (0.0, _EVER)
+
+    def place(run: Run) -> tuple[int, bool]:
+        # --truncate changes what lies on the window's border.
+        past = run.finish > 0 and run.finish <= until and not 0 < run.start < since
+        return Store.page_of(run.job_id) if past else -1, past
+
+    for (_, past), group in groupby(queue.store.runs(start, end, query.duplicates, where), place):
+        yield list(group), past
+
+
+def _found(ctx: CommandContext, query: SacctQuery, runs: Sequence[Run], with_steps: bool) -> Iterator[Job]:
+    """The jobs of these runs that the query means, from their records."""
+    now = ctx.queue.clock()
+    _, end = accounted.window(query, now)
+    test = accounted.test(query, now)
+    for first in range(0, len(runs), _SEVERAL):
+        for job in _read(ctx, runs[first : first + _SEVERAL], with_steps):
+            if 0 < job.eligible_time <= end and test(job):
+                yield accounted.truncated(job, query, now) if query.truncate else job
+
+
+class _Pages:
+    """The pages that one query reads. ``with_steps`` False: no column reads steps."""
+
+    def __init__(self, ctx: CommandContext, with_steps: bool = True) -> None:
+        self._ctx, self._with_steps = ctx, with_steps
+        self._jobs: tuple[int, list[Job]] = (-1, [])  # of the last page of which records were read
+
+    def page(self, kind: _Kind, names: Sequence[str], runs: Sequence[Run]) -> CachePage | None:
+        """The page of this kind with these runs and columns; None where it would have to be made for a few of its runs,
+        or some run of its ids is not over."""
+        queue, number = self._ctx.queue, Store.page_of(runs[0].job_id)
+        page = queue.pages.get(number, kind.words)
+        if page is not None and page.has(names):
+            return page
+        if len(runs) < _MANY or not queue.store.settled(number):
+            return None
+        jobs = self._of_page(number)
+        counts, cells = kind.make(jobs, names)
+        keys = [(job.job_id, job.restarts) for job in jobs]
+        page = CachePage.of(keys, counts, cells) if page is None else page.with_columns(cells)
+        queue.pages.put(number, kind.words, page)
+        return page
+
+    def _of_page(self, number: int) -> list[Job]:
+        if self._jobs[0] != number:
+            self._jobs = number, _read(self._ctx, self._ctx.queue.store.runs_on(number), self._with_steps)
+        return self._jobs[1]
+
+
+def _read(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Job]:
+    jobs = accounted.recall(ctx, runs, with_steps)
+    for job in jobs:
+        accounted.take_live_steps(ctx, job)
+    return jobs
+
+
+async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
+    """Make the pages of ids whose jobs are all over, as they are read without options; one piece of work at a time."""
+    store = queue.store
+    ctx = CommandContext(CommandRequest("sacct", (), "/", 0o022, (False,) * 3, None, os.getpid(), {}), queue, Nobody())
+    query = parse_sacct((), surroundings(ctx), table(ctx, "sacct"))
+    context = form(ctx, query).context
+    kinds = (*_kinds(ctx, query, context), _documents(ctx))
+    known = {kind.words: store.printed(kind.words) for kind in kinds}
+    yield
+    for number in range(store.page_of(queue.book.next_job_id) - 1, -1, -1):
+        if all(number in there for there in known.values()) or not store.settled(number):
+            continue
+        if queue.pages.full:
+            return
+        edition, runs = store.edition(number), store.runs_on(number)
+        parts: dict[bytes, list[Rows]] = {kind.words: [] for kind in kinds}
+        for first in range(0, len(runs), _FEW):
+            yield
+            jobs = _read(ctx, runs[first : first + _FEW], True)
+            for kind in kinds:
+                yield
+                parts[kind.words].append(kind.make(jobs, kind.names))
+        for kind in kinds:
+            yield
+            counts = [count for part, _ in parts[kind.words] for count in part]
+            cells = {name: [cell for _, part in parts[kind.words] for cell in part[name]] for name in kind.names}
+            yield
+            page = CachePage.of([run[:2] for run in runs], counts, cells)
+            # Others had their turn: what was committed meanwhile may not be in it.
+            if store.edition(number) != edition:
+                break
+            queue.pages.put(number, kind.words, page)

@@ -1,0 +1,209 @@
+"""Which runs a query of sacct means: conditions on the store's facts, and the same as a test of a record.
+
+Of a run that is over the facts are enough (``where``); one that is not is found by them, and then judged by its record
+(``test``). Source: src/sacct/options.c, as_mysql_jobacct_process.c.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import and_
+
+from ...controller.command_context import CommandContext
+from ...controller.store.accounting_index import (
+    NOTHING,
+    Where,
+    among,
+    between,
+    in_states,
+    of_the_past,
+    one_holds,
+    shares_one,
+)
+from ...controller.store.database import Run
+from ...language import hostlist
+from ...model.job import Job, Step
+from ...model.spec import INFINITE
+from ...model.states import JobFlag, JobState
+from ...options.query import SacctQuery
+from ...report.text import sacct_rows as report
+from ..common.caller_settings import find_group, find_user
+from ..common.job_filters import in_partition, one_of
+from ..common.report_settings import midnight
+
+
+def meant(ctx: CommandContext, query: SacctQuery) -> bool:
+    """Whether -M means this cluster."""
+    return not query.clusters or bool({ctx.queue.book.cluster.name, "all", "-1"} & set(query.clusters.split(",")))
+
+
+def window(query: SacctQuery, now: float) -> tuple[int, int]:
+    """Begin and end of the time asked about, the end not in it. Source: slurmdbd_job_cond_def_start_end.
+
+    Of jobs by their ids it is all time until now, else today; states are asked of a moment.
+    """
+    start, end = query.starttime, query.endtime
+    if start is None:
+        start = 0 if query.jobs else int(now) if query.states else midnight(now)
+    if end is None:
+        end = start if query.states and start else int(now)
+    return start, end + 1 if end in (start, int(now)) else end
+
+
+def where(query: SacctQuery, since: float, until: float) -> Where:
+    """What the facts tell of the query: of runs that are over all that ``test`` would."""
+    uids: Iterable[object] = [find_user(name) for name in query.users]
+    if not uids and os.geteuid() != 0 and not query.allusers:
+        uids = [os.geteuid()]
+    conditions = [
+        among("uid", uids), among("gid", [find_group(name) for name in query.groups]),
+        among("account", query.accounts), among("name", query.names), among("qos", query.qos),
+        among("wckey", query.wckeys), shares_one("partition", query.partitions),
+        of_the_past(shares_one("features", query.constraints)), of_the_past(among("reason", query.reasons)),
+        in_states(query.states, since, until),
+    ]  # fmt: skip
+    if query.flags:
+        conditions.append(of_the_past(one_holds([_FLAGS[flag] for flag in query.flags if flag in _FLAGS])))
+    if query.associations and report.ASSOCIATION not in query.associations:
+        conditions.append(NOTHING)
+    if query.nodelist is not None:
+        names = hostlist.expand(query.nodelist)
+        conditions.append(shares_one("node_list", names) if names else NOTHING)
+    for span, column in ((query.nnodes, "nodes"), (query.ncpus, "cpus")):
+        if span is not None and span[0]:
+            conditions.append(of_the_past(between(column, span[0], span[1] or INFINITE)))
+    if query.timelimit_min is not None:
+        most = query.timelimit_min if query.timelimit_max is None else query.timelimit_max
+        conditions.append(of_the_past(between("limit_min", query.timelimit_min, most)))
+    return reduce(and_, conditions)
+
+
+#: -F, of runs that are over
+_FLAGS = {
+    "NotSet": "NOT started", "StartReceived": "started", "SchedMain": "started AND by_main",
+    "SchedBackfill": "started AND NOT by_main",
+}  # fmt: skip
+
+
+def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
+    """All conditions of the query in one test of a record."""
+    tests: list[Callable[[Job], bool]] = []
+    if query.users:
+        uids = {find_user(name) for name in query.users}
+        tests.append(lambda job: job.uid in uids)
+    if query.groups:
+        gids = {find_group(name) for name in query.groups}
+        tests.append(lambda job: job.gid in gids)
+    tests += one_of(query.accounts, lambda job: job.account)
+    tests += one_of(query.names, lambda job: job.name)
+    tests += one_of(query.qos, lambda job: job.qos)
+    tests += one_of(query.wckeys, lambda job: job.spec.wckey)
+    tests += in_partition(query.partitions)
+    if query.constraints:
+        wanted = frozenset(query.constraints)
+        tests.append(
+            lambda job: (
+                job.spec.constraint is not None and bool(wanted & set(job.spec.constraint.replace("&", ",").split(",")))
+            )
+        )
+    if query.flags:
+        tests.append(lambda job: bool(flags_of(job) & set(query.flags)))
+    if query.associations:
+        # There is one association, and its id is what AssocID prints of each job.
+        tests.append(lambda job: report.ASSOCIATION in query.associations)
+    if query.reasons:
+        tests.append(lambda job: job.reason in query.reasons)
+    if query.nodelist is not None:
+        nodes = frozenset(hostlist.expand(query.nodelist))
+        tests.append(lambda job: bool(nodes & set(job.nodes)))
+    start, end = window(query, now)
+    if query.states:
+        states = frozenset(query.states)
+        tests.append(lambda job: in_state(job, states, start, end))
+    elif query.jobs:
+        # Of jobs that are named also those that could not have run yet.
+        tests.append(lambda job: int(job.submit_time) < end and (not _over(job) or int(job.end_time) >= start))
+    for span, count in ((query.nnodes, lambda job: job.num_nodes), (query.ncpus, lambda job: job.num_cpus)):
+        if span is not None and span[0]:
+            tests.append(lambda job, span=span, count=count: span[0] <= count(job) <= (span[1] or INFINITE))  # type: ignore[misc]
+    if query.timelimit_min is not None:
+        low, high = query.timelimit_min, query.timelimit_max
+        tests.append(
+            lambda job: (
+                job.time_limit_min is not None
+                and (job.time_limit_min == low if high is None else low <= job.time_limit_min <= high)
+            )
+        )
+    if os.geteuid() != 0 and not query.users and not query.allusers:
+        tests.append(lambda job: job.uid == os.geteuid())
+    return lambda job: all(test(job) for test in tests)
+
+
+def flags_of(job: Job) -> set[str]:
+    """-F: how a job was scheduled, and that its start is known."""
+    if not report.started(job):
+        return {"NotSet"}
+    return {"SchedMain" if job.sched_main else "SchedBackfill", "StartReceived"}
+
+
+def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool:
+    """-s: states that last are looked for inside the window, ends at their end. Source: as_mysql_jobacct_process.c,
+    _state_time_string; times are whole seconds there.
+    """
+    began = int(job.start_time) if report.started(job) or JobFlag.REQUEUED in job.flags else 0
+    over = int(job.end_time) if _over(job) else 0
+    lasting = set()
+    # Jobs that could have run: one that is held, or waits for another, never waited in this sense.
+    if 0 < int(job.eligible_time) < end and (start < (began or over) or (not (began or over) and not job.state.active)):
+        lasting.add("PENDING")
+    if 0 < began < end and (start < over or (not over and job.state is JobState.RUNNING)):
+        lasting.add("RUNNING")
+    if job.state is JobState.SUSPENDED:
+        lasting.add("SUSPENDED")
+    if lasting & states:
+        return True
+    word = "REQUEUED" if over and job.state is JobState.PENDING else job.state.name
+    return bool(over) and word in states and start <= over <= end
+
+
+def _over(job: Job) -> bool:
+    """Whether this run is over: the job is, or waits to be run again."""
+    return job.state.finished or JobFlag.REQUEUED in job.flags
+
+
+def truncated(job: Job, query: SacctQuery, now: float) -> Job:
+    """--truncate: what lay outside the window asked for did not happen."""
+    since, until = window(query, now)
+    until = min(until, int(now))
+
+    def end(part: Job | Step) -> float:
+        return min(part.end_time or until, until)
+
+    def start(part: Job | Step) -> float:
+        return max(part.start_time, since) if part.start_time else end(part)
+
+    steps = {name: replace(step, start_time=start(step), end_time=end(step)) for name, step in job.steps.items()}
+    return replace(job, steps=steps, start_time=start(job), end_time=end(job))
+
+
+def take_live_steps(ctx: CommandContext, job: Job) -> None:
+    """A job that is in memory has its steps from there."""
+    live = ctx.queue.book.jobs.get(job.job_id)
+    if live is not None and live.restarts == job.restarts:
+        job.steps = dict(live.steps)  # a batch step that runs is not in the store
+
+
+def recall(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Job]:
+    """The jobs of these runs, in this order: those that wait as they are in memory, the others from the store."""
+    found: dict[tuple[int, int], Job] = {}
+    for run in runs:
+        live = ctx.queue.book.jobs.get(run.job_id)
+        if live is not None and live.state is JobState.PENDING and live.restarts == run.restarts:
+            found[run.job_id, run.restarts] = live
+    stored = [run for run in runs if run[:2] not in found]
+    if stored:
+        found.update({(job.job_id, job.restarts): job for job in ctx.queue.store.jobs_of(stored, with_steps)})
+    return [found[run[:2]] for run in runs]

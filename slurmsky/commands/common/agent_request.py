@@ -1,0 +1,29 @@
+"""sattach, sbcast and sstat outside the job: the agent of the job's first node answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ...controller.command_context import CommandContext
+from ...options.query import JobId
+from ...protocol import wire
+
+
+async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] = MappingProxyType({})) -> int | None:
+    """Send the caller to the agent that knows the job; its exit code, or None when no agent does.
+
+    ``env``: what the agent is told besides.
+    """
+    queue = ctx.queue
+    job = queue.find_job(wanted)
+    address = queue.engine.agent_address(job.job_id) if job is not None and job.state.active else None
+    if job is None or address is None:
+        return None
+    # The agent knows jobs by their own ids only.
+    ctx.redirect(address, {"SLURMSKY_JOB_ID": str(job.job_id), **env})
+    while True:
+        frame = await ctx.frame()
+        if frame.kind == wire.SESSION_EXIT:
+            code = int(frame.payload)
+            return code if code >= 0 else 1

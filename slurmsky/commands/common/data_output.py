@@ -1,0 +1,99 @@
+"""--json and --yaml: what they ask for, and how an answer goes out. Source: src/interfaces/data_parser.c."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from ...controller.command_context import CommandContext
+from ...options.family import FamilyRequest
+from ...options.usage_errors import failure
+from ...report.json import data_parser
+from ...report.json.data_parser import BadForm, Form
+from .caller_settings import group_name, user_name
+
+#: makes a document of the module of documents and what stands about it
+Make = Callable[[Any, Any], Any]
+
+
+def as_data(request: FamilyRequest) -> bool:
+    """Whether a document is asked for."""
+    return "json" in request.values or "yaml" in request.values
+
+
+def check_style(ctx: CommandContext, json: str | None, yaml: str | None) -> None:
+    """Raises CommandError where SLURM_JSON or SLURM_YAML has a word that there is not: found before anything else."""
+    for given, name in ((json, "SLURM_JSON"), (yaml, "SLURM_YAML")):
+        if json is None and yaml is None:
+            return
+        if given is not None:
+            _style(ctx, name)
+
+
+def _style(ctx: CommandContext, name: str) -> str:
+    text = ctx.env.get(name)
+    try:
+        return data_parser.style(text)
+    except ValueError:
+        message = f'Unable to parse serializer "{text}" flags: Invalid argument'
+        raise failure(ctx.command, message, level="fatal") from None
+
+
+def _form(ctx: CommandContext, json: str | None, yaml: str | None) -> Form:
+    """Of --json and --yaml the one that was typed last counts."""
+    if json is not None and yaml is not None:
+        last = [word[:3] for word in ctx.args if word.startswith(("--j", "--y"))][-1:]
+        json, yaml = (json, None) if last == ["--j"] else (None, yaml)
+    name = "SLURM_JSON" if yaml is None else "SLURM_YAML"
+    return data_parser.chosen((json if yaml is None else yaml) or "", yaml is not None, _style(ctx, name))
+
+
+async def send(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> int:
+    """Print a document, piece by piece as the caller reads them."""
+    pieces = _pieces(ctx, json, yaml, make)
+    if pieces is None:
+        return 1
+    await ctx.out_lines(iter(pieces), 1)
+    return 0
+
+
+def write(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> int:
+    """Print a document at once."""
+    pieces = _pieces(ctx, json, yaml, make)
+    if pieces is None:
+        return 1
+    for piece in pieces:
+        ctx.out(piece)
+    return 0
+
+
+def document(ctx: CommandContext, request: FamilyRequest, name: str, records: Any) -> int:
+    """Print records, or one, under their name."""
+    return write(ctx, request.get("json"), request.get("yaml"),
+                 lambda form, about: form.managed_document(name, records, about))  # fmt: skip
+
+
+def is_list(json: str | None, yaml: str | None) -> bool:
+    """Whether the names of the data parsers are asked for: commands that read a dialogue answer this without one."""
+    return "list" in (json, yaml)
+
+
+def _pieces(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> Any:
+    """The text of a document in pieces; None where there is no such data parser, which is said."""
+    if is_list(json, yaml):
+        ctx.err("Possible data_parser plugins:")
+        return ["".join(f"data_parser/{version}\n" for version in data_parser.VERSIONS)]
+    try:
+        form = _form(ctx, json, yaml)
+    except BadForm as bad:
+        for line in bad.lines:
+            ctx.error(line)
+        return None
+    for line in form.said:
+        ctx.err(f"{ctx.command}: {line}")
+    from ...report.json import documents as structured
+
+    about = structured.meta(ctx.command, list(ctx.args), ctx.queue.book.cluster.name, user_name(os.geteuid()),
+                            group_name(os.getegid()), plugin=form.plugin)  # fmt: skip
+    return structured.dump(make(structured, about), form)

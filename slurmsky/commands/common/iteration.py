@@ -1,0 +1,53 @@
+"""--iterate, and the dialogues of scontrol's relatives: commands that print more than once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+
+from ...controller.command_context import CommandContext
+from ...report.text import name_matching
+
+
+async def repeat(ctx: CommandContext, seconds: int | None, show: Callable[[], Awaitable[int]]) -> int:
+    """Print once, or every so many seconds until the caller is gone; the last exit code."""
+    while True:
+        code = await show()
+        if not seconds:
+            return code
+        done, _ = await asyncio.wait({ctx.gone}, timeout=seconds)
+        if done:
+            return code
+        ctx.out("\n")
+        await ctx.drain()
+
+
+async def dialogue(
+    ctx: CommandContext,
+    prompt: str,
+    split: Callable[[str], list[str]],
+    verbs: Iterable[tuple[str, int, str]],
+    run: Callable[[Sequence[str]], int],
+) -> int:
+    """Run each line that is typed at a prompt, until one of the ``verbs`` is "exit"; the last exit code but 0."""
+    code = 0
+    async for line in _typed_lines(ctx, prompt):
+        words = split(line)
+        if not words:
+            continue
+        if name_matching.choose(words[0], verbs) == "exit":
+            break
+        code = run(words) or code
+    return code
+
+
+async def _typed_lines(ctx: CommandContext, prompt: str) -> AsyncIterator[str]:
+    """What is typed at a prompt, line by line, until the end of the input."""
+    while True:
+        ctx.out(prompt)
+        await ctx.drain()
+        line = await ctx.read_line()
+        if not line:
+            ctx.out("\n")
+            return
+        yield line

@@ -1,0 +1,162 @@
+"""An allocation for salloc, or for srun outside a job: asked for, waited for, and let go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from ...agent.process import resource_limits
+from ...controller.command_context import CallerGone, CommandContext
+from ...controller.jobs.submitter import Payload
+from ...controller.slurm_errors import Errno, SlurmError
+from ...language import hostlist
+from ...model.job import Job
+from ...model.spec import JobSpec
+from ...model.states import JobFlag, JobState
+from ...protocol import wire
+from .._forecast import forecast
+from ..sbatch import job_environment
+from .caller_settings import submitter
+
+#: what the caller hears whose request is given up by a signal (salloc.c; srun's allocate.c, _job_complete_handler)
+_GIVEN_UP = {
+    "salloc": ("Job allocation {} has been revoked.", "Job aborted due to signal"),
+    "srun": ("Job allocation {} has been revoked", "Force Terminated JobId={}"),
+}
+SETTLE_S = 300.0  # how long a command waits for the files of the nodes that it has let go
+
+
+class Revoked(Exception):
+    """The allocation ended before it was granted; ``code`` is the command's exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, immediate_s: int | None) -> Job:
+    """Ask for nodes and wait until they are there, saying so as Slurm does.
+
+    Raises SlurmError, CallerGone, Revoked.
+    """
+    queue = ctx.queue
+    payload = Payload(
+        None, "", (), job_environment(ctx, "ALL"), ctx.request.umask, resource_limits.of_process(ctx.request.pid)
+    )
+    try:
+        job = queue.submit(specs, payload, submitter(ctx), interactive=True)
+    except SlurmError as error:
+        if immediate_s is not None and error.errno is Errno.NODE_CONFIG_UNAVAILABLE:
+            # Who wants nodes at once is told of the partition as it is now, not of what could never be.
+            raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE) from error
+        raise
+    job.alloc_pid = ctx.request.pid
+    queue.book.touch(job)
+    queue.schedule_now()
+    if not quiet:
+        forecast(ctx, job)
+    if job.state is JobState.PENDING:
+        why = waits_for(job)
+        if immediate_s is not None and immediate_s <= 1:
+            queue.life.cancel(job, job.uid)
+            if job.priority == 0 or (why is None and job.reason in ("BeginTime", "Dependency")):
+                raise SlurmError(Errno.DEPENDENCY)
+            raise SlurmError(why or Errno.IMMEDIATE)
+        ctx.handle_signals()  # whoever reads that it waits may give it up
+        if not quiet:
+            if why is not None:
+                ctx.say(why.text)
+            if ctx.command == "salloc":
+                ctx.say(f"Pending job allocation {job.job_id}")
+            ctx.say(f"job {job.job_id} queued and waiting for resources")
+        await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
+        if not quiet:
+            ctx.say(f"job {job.job_id} has been allocated resources")
+    booting = JobFlag.CONFIGURING in job.flags
+    if not booting:
+        await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING and queue.ready(one))
+    if ctx.command == "salloc" and not quiet:
+        ctx.say(f"Granted job allocation {job.job_id}")
+    if booting:
+        # As for nodes that slurmctld has to boot (salloc.c, _wait_nodes_ready).
+        told = ctx.command == "salloc" and not quiet
+        if told:
+            ctx.say("Waiting for resource configuration")
+        await _until(ctx, job, quiet, lambda one: one.state is JobState.RUNNING and queue.ready(one))
+        if told:
+            ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
+    return job
+
+
+def waits_for(job: Job) -> Errno | None:
+    """What slurmctld says of a request that must wait for more than its turn."""
+    if job.reason.startswith("Partition"):
+        return Errno.PART_CONFIG_UNAVAILABLE
+    return Errno.HELD if job.priority == 0 else None
+
+
+async def _until(
+    ctx: CommandContext, job: Job, quiet: bool, reached: Callable[[Job], bool], immediate_s: int | None = None
+) -> None:
+    """Wait for the nodes; a signal or the caller's death gives the request up, as does an end of the job."""
+    queue = ctx.queue
+    begun = asyncio.ensure_future(queue.life.wait(job, lambda one: one.state.finished or reached(one)))
+    await asyncio.sleep(0)
+    if not begun.done():
+        ctx.handle_signals()
+    loop = asyncio.get_running_loop()
+    deadline = None if immediate_s is None else loop.time() + immediate_s
+    while not begun.done():
+        frame = asyncio.ensure_future(ctx.frame())
+        left = None if deadline is None else max(0.0, deadline - loop.time())
+        done, _ = await asyncio.wait({begun, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=left)
+        if not done:
+            frame.cancel()
+            queue.life.cancel(job, job.uid)
+            raise SlurmError(Errno.IMMEDIATE)
+        if begun in done:
+            ctx.give_back(frame)
+            break
+        try:
+            got = frame.result()
+        except CallerGone:
+            if not job.state.finished:
+                queue.life.cancel(job, job.uid)
+            raise
+        if got.kind == wire.SIGNAL:
+            for line in () if quiet else _GIVEN_UP[ctx.command]:
+                ctx.say(line.format(job.job_id))
+            queue.life.cancel(job, job.uid)
+            raise Revoked(1)
+    if job.state.finished:
+        if job.system_comment and not queue.engine.places_in(job.partition):
+            ctx.error(f"Job allocation {job.job_id} failed: {job.system_comment}")
+        raise Revoked(1)
+
+
+async def settle(ctx: CommandContext, job: Job) -> None:
+    """On nodes that do not share our files: wait until what the job made there has come back, with its end. A
+    signal ends the wait."""
+    if ctx.queue.engine.places_in(job.partition):
+        return
+    over = asyncio.ensure_future(ctx.queue.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
+    try:
+        deadline = asyncio.get_running_loop().time() + SETTLE_S
+        while not over.done():
+            frame = asyncio.ensure_future(ctx.frame())
+            left = deadline - asyncio.get_running_loop().time()
+            done, _ = await asyncio.wait({over, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=max(left, 0.0))
+            if frame not in done:
+                ctx.give_back(frame)
+                return
+            if frame.result().kind == wire.SIGNAL:
+                return
+    finally:
+        over.cancel()
+
+
+def let_go(ctx: CommandContext, job: Job, state: JobState = JobState.COMPLETED, exit_code: int = 0) -> None:
+    """End the allocation, if it is still there."""
+    if job.state.active:
+        job.exit_code = exit_code
+        ctx.queue.life.terminate(job, state)

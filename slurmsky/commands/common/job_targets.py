@@ -1,0 +1,60 @@
+"""Job ids as people write them -> records: ``7``, ``7_3``, ``7_[1-3]``, ``7+1``."""
+
+from __future__ import annotations
+
+from ...controller.app import Controller
+from ...controller.slurm_errors import Errno, SlurmError
+from ...language import jobids
+from ...language.syntax_errors import LanguageError
+from ...model.job import Job
+
+
+def parse(text: str) -> jobids.JobId:
+    """One id. Raises SlurmError(INVALID_JOB_ID)."""
+    try:
+        return jobids.parse(text)
+    except LanguageError as error:
+        raise SlurmError(Errno.INVALID_JOB_ID) from error
+
+
+def heads(jobs: list[Job]) -> list[Job]:
+    """Without the components of het jobs whose leader is among them: what is asked of that is asked of all."""
+    here = {job.job_id for job in jobs}
+    return [job for job in jobs if not job.het_offset or job.het_job_id not in here]
+
+
+def records(queue: Controller, wanted: jobids.JobId, split: bool) -> list[Job]:
+    """All records that an id means, an array's base id meaning the whole array and a het leader its components.
+
+    ``split``: pending elements that are named one by one get a record of their own (they are about to differ
+    from the rest). Raises SlurmError(INVALID_JOB_ID) when there is nothing of that id.
+    """
+    book = queue.book
+    task = wanted.task
+    if task is not None and task != "*":
+        tasks: tuple[object, ...] = (task,) if isinstance(task, int) else tuple(task)
+        base = book.jobs.get(wanted.job_id)
+        found = []
+        for index in tasks:
+            assert isinstance(index, int)
+            job = book.element(wanted.job_id, index)
+            if job is None and base is not None and any(index in part for part in base.pending_tasks):
+                job = queue.life.element(base, index) if split else base
+            if job is not None and job not in found:
+                found.append(job)
+        if not found:
+            raise SlurmError(Errno.INVALID_JOB_ID)
+        return found
+    job = book.jobs.get(wanted.job_id)
+    if wanted.job_id in book.members and (job is None or job.array_job_id == wanted.job_id):
+        return list(book.array(wanted.job_id))
+    if job is None:
+        raise SlurmError(Errno.INVALID_JOB_ID)
+    if wanted.het_offset is not None:
+        parts = book.components(job)
+        if wanted.het_offset >= len(parts):
+            raise SlurmError(Errno.INVALID_JOB_ID)
+        return [parts[wanted.het_offset]]
+    if job.het_job_id == job.job_id:
+        return book.components(job)
+    return [job]

@@ -1,0 +1,73 @@
+"""What reports need of the caller: clock, time format, unit scale."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import tzinfo
+
+from ...controller.command_context import CommandContext
+from ...model.cluster import ClusterConfig
+from ...model.job import Node
+from ...options.query import Query
+from ...report.report_context import ReportContext as Report
+from ...report.text.units import EXACT, Clock, Scale
+
+
+def report(ctx: CommandContext, query: Query, scale: Scale = EXACT, expand_patterns: bool = False) -> Report:
+    """The report's context for one call."""
+    zone = caller_zone(ctx)
+    clock = Clock(ctx.queue.clock(), zone, query.time_format or "standard")
+    return Report(
+        clock=clock,
+        cluster=ctx.queue.book.cluster,
+        scale=scale,
+        bitstr_len=query.bitstr_len,
+        expand_patterns=expand_patterns,
+    )
+
+
+def midnight(now: float) -> int:
+    """When the day began."""
+    local = time.localtime(now)
+    return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
+
+
+def caller_zone(ctx: CommandContext) -> tzinfo | None:
+    """The caller's time zone when TZ differs from the controller's; None: local time."""
+    name = ctx.env.get("TZ")
+    if not name or name == ctx.queue.environment.get("TZ"):
+        return None
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(name.lstrip(":"))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterConfig]:
+    """The nodes that there are, and the cluster with them: where partitions are on SkyPilot, those of its infras as
+    they were read last.
+    """
+    infra = ctx.queue.infra
+    if infra is None:
+        return ctx.queue.book.shown()
+    infra.wanted()
+    return infra.nodes(), infra.cluster()
+
+
+def known_cluster(ctx: CommandContext, clusters: str | None) -> bool:
+    """-M: the one cluster there is, or ``all``; prints Slurm's lines for any other."""
+    if not clusters:
+        return True
+    name = ctx.queue.book.cluster.name
+    for word in clusters.split(","):
+        if word not in (name, "all"):
+            ctx.error(f"No cluster '{word}' known by database.")
+            ctx.error(
+                f"'{word}' can't be reached now, or it is an invalid entry for --cluster.  "
+                "Use 'sacctmgr list clusters' to see available clusters."
+            )
+            return False
+    return True

@@ -1,0 +1,18 @@
+"""The option table of a command with the site's own options in it."""
+
+from __future__ import annotations
+
+from ...controller.command_context import CommandContext
+from ...options import table as tables
+
+
+def table(ctx: CommandContext, command: str) -> tables.Table:
+    """The table that parses this command here."""
+    own = ctx.queue.site.options
+    base = tables.load(command)
+    if not own:
+        return base
+    return base.with_site_options(
+        tables.SiteOption(name=option.name, argument=option.argument, help=option.help, policy=option.policy)
+        for option in own
+    )

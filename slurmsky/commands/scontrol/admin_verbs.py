@@ -1,0 +1,329 @@
+"""scontrol's verbs for administrators: reconfigure, write config, token, callerid, the logs' levels, listjobs.
+
+Source: src/scontrol/scontrol.c, info_job.c, api/config_info.c slurm_write_ctl_conf.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import logging
+import os
+import pwd
+import socket
+from collections.abc import Iterator, Sequence
+
+from ...controller.command_context import CommandContext
+from ...model.cluster import NodeConfig, PartitionConfig
+from ...model.job import Job, Step
+from ...model.spec import INFINITE
+from ...report.report_context import ReportContext as Report
+from ...report.text import show_config as report_config
+from ...report.text.units import Clock, format_minutes
+from . import update_nodes
+from .job_keys import strtoll
+
+Words = Sequence[str]
+
+#: of slurmd, where a node has none of its own
+_PORT = 6818
+_UNSUPPORTED = "Requested operation not supported on this system"
+#: levels by name, and by their place
+_LEVELS = {"quiet": 60, "fatal": 50, "error": 40, "info": 20, "verbose": 15, "debug": 10, "debug2": 9, "debug3": 8,
+           "debug4": 7, "debug5": 6}  # fmt: skip
+#: Source: read_config.c debug_str2flags
+_DEBUG_FLAGS = frozenset(
+    """
+    accrue agent auditrpcs audittls backfill backfillmap burstbuffer cgroup cpu_bind data dbd_agent db_archive db_assoc
+    db_tres db_event db_job db_qos db_query db_reservation db_resource db_step db_usage db_wckey dependency energy
+    federation gang glob_silence gres hetjob interconnect jobaccountgather jag jobcomp elasticsearch jobcontainer
+    license metrics mpi namespace network net networkraw netraw no_conf_hash nodefeatures priority profile protocol
+    reservation
+    route sack script selecttype steps switch task tls tracejobs trigger triggers cpufrequency power powersave workqueue
+    workq conmgr
+""".split()
+)  # noqa: SIM905  # read as a list of words
+
+
+def setdebug(ctx: CommandContext, words: Words) -> int:
+    """setdebug LEVEL: of the controller's log."""
+    word, names = words[0].lower(), list(_LEVELS)
+    if word.isdigit() and int(word) < len(names):
+        word = names[int(word)]
+    if word not in _LEVELS:
+        ctx.err(f"invalid debug level: {words[0]}")
+        return 1
+    if len(words) > 1:
+        if not words[1].lower().startswith("nodes="):
+            ctx.err(f"Invalid option: {words[0]}")
+        else:  # the agents have no log of their own
+            ctx.err("Failed to change debug level on one or more nodes.")
+        return 1
+    logging.getLogger("slurmsky").setLevel(_LEVELS[word])
+    return 0
+
+
+def update_debug(ctx: CommandContext, words: Words) -> int:
+    """update SlurmctldDebug=NUMBER."""
+    text = words[-1].partition("=")[2] if "=" in words[-1] else "(null)"
+    if not text.isdigit() or int(text) >= len(_LEVELS):
+        ctx.err(f"invalid debug level: {text}")
+        return 1
+    return setdebug(ctx, [text])
+
+
+def update_power(ctx: CommandContext, words: Words) -> int:
+    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: no node here is put to sleep."""
+    ctx.err(f"slurm_update error: {_UNSUPPORTED}")
+    return 1
+
+
+def setdebugflags(ctx: CommandContext, words: Words) -> int:
+    """setdebugflags {+|-}NAME...: the controller's log has no such parts; names are judged."""
+    for word in words:
+        names = word[1:].lower().split(",")
+        if word[:1] in ("+", "-") and _DEBUG_FLAGS.issuperset(names):
+            continue
+        if word is words[-1] and word.lower().startswith(("node=", "nodes=")):
+            continue
+        ctx.err(f"invalid debug flag: {word}")
+        if word[:1] not in ("+", "-"):
+            ctx.err("Usage: setdebugflags {+|-}NAME [{+|-}NAME] [nodes=<NODES>]")
+        return 1
+    return 0
+
+
+def schedloglevel(ctx: CommandContext, words: Words) -> int:
+    """schedloglevel 0|1|disable|enable: there is no log of the scheduler apart."""
+    if words[0].lower() not in ("0", "1", "disable", "enable"):
+        ctx.err(f"invalid schedlog level: {words[0]}")
+        return 1
+    return 0
+
+
+def takeover(ctx: CommandContext, words: Words) -> int:
+    """takeover [INDEX]: there is no backup controller."""
+    if words:
+        index = strtoll(words[0])[0]
+        ctx.err(f"takeover: invalid backup controller index ({index})")
+    else:
+        ctx.err(f"slurm_takeover error: {_UNSUPPORTED}")
+    return 1
+
+
+def shutdown(ctx: CommandContext, words: Words) -> int:
+    """shutdown [slurmctld|controller]: a controller leaves by itself, and slurmsky stop ends it."""
+    if words and words[0] not in ("slurmctld", "controller"):
+        ctx.err(f"invalid shutdown argument:{words[0]}")
+    else:
+        ctx.err(f"slurm_shutdown error:{_UNSUPPORTED}")
+    return 1
+
+
+def getaddrs(ctx: CommandContext, words: Words) -> int:
+    """getaddrs NODES: where they are reached; nothing is said of unknown ones."""
+    book = ctx.queue.book
+    for name in update_nodes.expand(ctx, words[0]) or ():
+        config = book.nodes[name].config
+        ctx.out(f"{name}: {config.address}:{config.port or _PORT}\n")
+    return 0
+
+
+def _steps_on(ctx: CommandContext, node: str | None) -> list[tuple[Job, Step]]:
+    found = [(ctx.queue.book.jobs[job_id], step) for job_id in sorted(ctx.queue.book.active)
+             for step in ctx.queue.book.jobs[job_id].steps.values()]  # fmt: skip
+    return [(job, step) for job, step in found if not step.state.finished and node in (None, *step.nodes)]
+
+
+def getent(ctx: CommandContext, words: Words) -> int:
+    """getent [NODE]: who the users of the steps there are."""
+    steps = _steps_on(ctx, words[0] if words else None)
+    if not steps:
+        ctx.err("No steps found on this node")
+    for job, step in steps:
+        user = pwd.getpwuid(job.uid)
+        groups = [grp.getgrgid(gid) for gid in sorted(os.getgrouplist(user.pw_name, job.gid))]
+        ctx.out(f"JobId={job.job_id}.{step.step_id}:\nUser:\n{user.pw_name}:*:{user.pw_uid}:{user.pw_gid}:"
+                f"{user.pw_gecos}:{user.pw_dir}:{user.pw_shell}\nGroups:\n")  # fmt: skip
+        ctx.out("".join(f"{group.gr_name}:*:{group.gr_gid}:{user.pw_name}\n" for group in groups) + "\n")
+    return 0
+
+
+def gethost(ctx: CommandContext, words: Words) -> int:
+    """gethost NODE NAME: what the steps of a node know of another node's address."""
+    steps = _steps_on(ctx, words[0])
+    if not steps:
+        ctx.err("No steps found on this node")
+    for job, step in steps:
+        ctx.out(f"JobId={job.job_id}.{step.step_id}:\nHost:\n")
+        if words[1] in job.nodes and words[1] in ctx.queue.book.nodes:
+            ctx.out(f"{ctx.queue.book.nodes[words[1]].config.address:<15} {words[1]}\n")
+        ctx.out("\n")
+    return 0
+
+
+async def _digest(ctx: CommandContext, data: bytes, kind: str) -> int:
+    from ...language import kangaroo
+
+    if kind in ("0", "2"):  # K12, Slurm's own choice
+        ctx.out(await asyncio.to_thread(lambda: kangaroo.digest(data).hex()) + "\n")
+    else:  # the other plugins are not loaded
+        ctx.out("\n")
+    return 0
+
+
+async def hash_file(ctx: CommandContext, words: Words) -> int:
+    """hash_file FILE [TYPE]: the hash that Slurm makes of a file."""
+    try:
+        with open(os.path.join(ctx.cwd, words[0]), "rb") as file:
+            data = file.read()
+    except OSError:
+        ctx.err(f"Can't open `{words[0]}`")
+        return 1
+    return await _digest(ctx, data, words[1] if len(words) > 1 else "0")
+
+
+async def hash_text(ctx: CommandContext, words: Words) -> int:
+    """hash TEXT [TYPE]: the hash that Slurm makes of a text."""
+    return await _digest(ctx, os.fsencode(words[0]), words[1] if len(words) > 1 else "0")
+
+
+def dampening(ctx: CommandContext, words: Words) -> int:
+    """fsdampeningfactor N: no usage decays here."""
+    if not words[0].isdigit() or not int(words[0]):
+        ctx.err(f"invalid dampening factor: {words[0]}")
+        return 1
+    return 0  # priority/basic, as here, does not look at it
+
+
+def token(ctx: CommandContext, words: Words) -> int:
+    """token: there is no AuthAltType that takes one."""
+    for word in words:
+        if not word.lower().startswith(("lifespan=", "username=")):
+            ctx.err(f"Invalid option: `{word}`")
+            return 1
+    ctx.error("slurm_fetch_token: error with request: Requested operation is presently disabled")
+    return 1
+
+
+def callerid(ctx: CommandContext, words: Words) -> int:
+    """callerid SOURCE PORT DESTINATION PORT [4|6]: no slurmd keeps connections' owners."""
+    problem = _not_addresses(words)
+    if problem:
+        ctx.error(problem)
+    else:
+        ctx.err("slurm_network_callerid: unable to retrieve callerid data from remote slurmd")
+    ctx.err("callerid failure: Unspecified error")
+    return 1
+
+
+def _not_addresses(words: Words) -> str:
+    source, source_port, target, target_port, *rest = words
+    if rest and not rest[0].isdigit():
+        return "Address family not an integer"
+    if rest and rest[0] not in ("4", "6"):
+        return f"Invalid address family: {rest[0]}"
+    family = socket.AF_INET6 if rest == ["6"] else socket.AF_INET
+    for text, port, start, side in (
+        (source, source_port, "", "Source"), (target, target_port, "scontrol_callerid: ", "Destination")
+    ):  # fmt: skip
+        try:
+            socket.inet_pton(family, text)
+        except OSError:
+            return f"{start}inet_pton failed for '{text}'"
+        if not port.isdigit():
+            return f"{side} port not an integer"
+    return ""
+
+
+def running(ctx: CommandContext, words: Words) -> list[tuple[str, str]]:
+    """Job and step of each step that runs on this machine, or on the node that is named."""
+    node = words[0] if words else None
+    jobs = [ctx.queue.book.jobs[job_id] for job_id in sorted(ctx.queue.book.active)]
+    return [
+        (str(job.job_id), step.step_id)
+        for job in jobs
+        for step in job.steps.values()
+        if not step.state.finished and (not node or node in step.nodes)
+    ]
+
+
+def listjobs(ctx: CommandContext, words: Words, steps: bool) -> int:
+    """listjobs, liststeps [NODE]: what runs on this machine, or on a node of it."""
+    rows = running(ctx, words)
+    if not rows:
+        ctx.err("No slurmstepd's found on this node")
+        return 1
+    if steps:
+        ctx.out("".join("%-8s %-8s\n" % row for row in [("JOBID", "STEPID"), *rows]))
+    else:
+        ctx.out("".join(["JOBID\n", *("%-8s\n" % job for job in dict.fromkeys(job for job, _ in rows))]))
+    return 0
+
+
+def reconfigure(ctx: CommandContext) -> int:
+    """reconfigure: the next command finds a controller that has read the site file anew; jobs go on."""
+    from ...controller.daemon import read_site
+    from ...site.record import SiteError
+
+    try:
+        changed = read_site(dict(ctx.queue.environment)) != ctx.queue.site
+    except (SiteError, OSError, UnicodeError) as error:
+        ctx.err("slurm_reconfigure error:Unable to process configuration file")
+        ctx.error(str(error))
+        return 1
+    ctx.queue.triggers.reconfigured()
+    if not changed:
+        return 0
+    if ctx.queue.book.counters.threads > 1:
+        ctx.err("slurm_reconfigure error:Resource temporarily unavailable")
+        ctx.error("srun, salloc or another command waits for the controller: try again when it has its answer")
+        return 1
+    asyncio.get_running_loop().call_later(0.02, ctx.queue.stop)
+    return 0
+
+
+def write_config(ctx: CommandContext, words: Words) -> int:
+    """write config [FILE]: what the cluster is, as a slurm.conf; the time is added to the file's name."""
+    clock = Clock(ctx.queue.clock())
+    place = words[0] if words else str(ctx.queue.paths.home / "slurm.conf")
+    name = f"{os.path.join(ctx.cwd, place)}.{clock.text(clock.now)}"
+    text = "".join(line + "\n" for line in _slurm_conf(ctx, clock))
+    try:
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+    except OSError as error:
+        ctx.error(f"Could not create file {name}: {error.strerror}")
+        return 0
+    ctx.out(f"Slurm config saved to {place}.{clock.text(clock.now)}\n")
+    return 0
+
+
+def _slurm_conf(ctx: CommandContext, clock: Clock) -> Iterator[str]:
+    head = f"#  Configuration file for Slurm - {clock.text(clock.now)}  #"
+    yield from ("#" * len(head), head, "#" * len(head), "#")
+    cluster = ctx.queue.book.cluster
+    facts = {"SlurmctldHost[0]": ctx.queue.host, "StateSaveLocation": str(ctx.queue.paths.home)}
+    for key, value in report_config.config_pairs(Report(clock, cluster), facts).items():
+        if key in ("BOOT_TIME", "NEXT_JOB_ID", "HASH_VAL", "SLURM_CONF", "SLURM_VERSION"):
+            continue
+        word = value.removesuffix(" sec").removesuffix(" min")
+        yield f"#{key}=" if word in ("(null)", "") else f"{key.partition('[')[0]}={word}"
+    yield from ("#", *map(_node_line, cluster.nodes), "#", *map(_partition_line, cluster.partitions))
+
+
+def _node_line(node: NodeConfig) -> str:
+    gres = ",".join(":".join(filter(None, (name, kind, str(count)))) for name, kind, count in node.gres)
+    pairs = {
+        "NodeName": node.name, "CPUs": node.cpus, "Boards": node.boards, "SocketsPerBoard": node.sockets,
+        "CoresPerSocket": node.cores, "ThreadsPerCore": node.threads, "RealMemory": node.memory_mib,
+        "TmpDisk": node.tmp_mib, "Weight": node.weight, "Feature": ",".join(node.features), "Gres": gres,
+    }  # fmt: skip
+    return " ".join(f"{key}={value}" for key, value in pairs.items() if value not in ("", 0))
+
+
+def _partition_line(part: PartitionConfig) -> str:
+    limit = "UNLIMITED" if part.max_time_min == INFINITE else format_minutes(part.max_time_min)
+    default = " Default=YES" if part.default else ""
+    return f"PartitionName={part.name} Nodes={','.join(part.nodes)}{default} MaxTime={limit} State={part.state.upper()}"

@@ -1,0 +1,110 @@
+"""scontrol's verbs about what runs: listpids, pidinfo, notify. Source: src/scontrol/info_job.c, update_job.c."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+from ...controller.command_context import CommandContext
+from ...controller.slurm_errors import Errno, SlurmError
+from ...options.query import ScontrolQuery
+from ...report.json.other_records import process_record
+from ..common import job_targets
+from . import show_verbs
+from .job_keys import strtoll
+
+Words = Sequence[str]
+
+
+def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
+    """listpids [JOBID[.STEP]]: processes of a job, found by the job's mark in their environment."""
+    wanted = words[0] if words else None
+    if show_verbs.as_data(query):
+        found = [process_record(*row) for row in _processes(ctx, wanted)]
+        return show_verbs.answer(ctx, query, lambda form, about, now: form.managed_document("pids", found, about))
+    head = f"{'PID':<8} {'JOBID':<8} {'STEPID':<8} {'LOCALID':<7} {'GLOBALID':<8}\n"
+    rows = list(_processes(ctx, wanted))
+    if wanted is not None:
+        try:
+            job_targets.records(ctx.queue, job_targets.parse(wanted), split=False)
+        except SlurmError:
+            node = words[1] if len(words) > 1 else "(null)"
+            busy = bool(_job_processes(ctx))
+            ctx.err(f"There are no steps for job {wanted} on node {node}." if busy
+                    else f"JobId={wanted} does not exist on node {node}.")  # fmt: skip
+            ctx.out(head)
+            return 1
+    elif not rows:
+        ctx.err("No job steps exist on this node.")
+    ctx.out(head)
+    ctx.out("".join("%-8d %-8s %-8s %-7s %-8s\n" % row for row in rows))
+    return 0 if rows or wanted is not None else 1
+
+
+def _processes(ctx: CommandContext, wanted: str | None) -> Iterator[tuple[int, str, str, str, str]]:
+    """Process, job, step, local and global task of each process of a job."""
+    for pid, env in _job_processes(ctx):
+        job, step = env.get("SLURM_JOB_ID", ""), env.get("SLURM_STEP_ID", "batch")
+        if wanted is None or wanted in (job, f"{job}.{step}"):
+            yield pid, job, step, env.get("SLURM_LOCALID", "-"), env.get("SLURM_PROCID", "-")
+
+
+_YEAR_S = 365 * 86400
+
+
+def pidinfo(ctx: CommandContext, words: Words) -> int:
+    """pidinfo PID."""
+    for pid, env in _job_processes(ctx):
+        if str(pid) == words[0]:
+            job = ctx.queue.book.jobs.get(int(env.get("SLURM_JOB_ID", "0") or 0))
+            if job is None:
+                continue
+            end = job.end_time or job.start_time + _YEAR_S
+            told = time.strftime("%a %b %d %H:%M:%S %Y", time.localtime(end))
+            ctx.out(f"Slurm JobId={job.job_id} ends at {told}\n"
+                    f"Job remaining time is {max(0, int(end - ctx.queue.clock()))} seconds\n")  # fmt: skip
+            return 0
+    ctx.err("Failed to locate job for requested pid")
+    return 1
+
+
+def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
+    """Processes of this queue's jobs on this machine, each with its environment."""
+    found = []
+    mark = b"SLURMSKY_AGENT=" + os.fsencode(ctx.queue.paths.home) + b"/"  # another queue's jobs have its folder
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                data = file.read()
+        except OSError:
+            continue
+        if mark in data and b"SLURM_JOB_ID=" in data:
+            pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0"))
+            found.append((int(name), {key: value for key, _, value in pairs}))
+    return sorted(found)
+
+
+def notify(ctx: CommandContext, words: Words) -> int:
+    """notify JOBID TEXT: a line into the job's stderr."""
+    if strtoll(words[0])[0] <= 0:
+        ctx.err(f"Invalid job_id {words[0]}")
+        ctx.err("job notify failure: No error")
+        return 1
+    try:
+        job = job_targets.records(ctx.queue, job_targets.parse(words[0]), split=False)[0]
+        if not job.state.active:
+            raise SlurmError(Errno.NOT_RUNNING if not job.state.finished else Errno.ALREADY_DONE)
+    except SlurmError as error:
+        ctx.err(f"job notify failure: {error.text}")
+        return 1
+    from ...controller.jobs.submitter import file_path
+
+    text = " ".join(words[1:])
+    pattern = job.stderr or job.stdout
+    if pattern and job.is_batch:
+        with open(file_path(job, pattern, job.nodes[0]), "a", encoding="utf-8") as file:
+            file.write(f"slurmstepd-{job.nodes[0]}: {text}\n")
+    return 0

@@ -1,0 +1,326 @@
+"""scontrol create, update and delete of reservations. Source: src/scontrol/create_res.c."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...controller.command_context import CommandContext
+from ...controller.schedule.advance_reservations import ordered
+from ...controller.slurm_errors import Errno, SlurmError
+from ...language import hostlist, timelimit, timespec
+from ...language.syntax_errors import LanguageError
+from ...model.reservation import FLAGS, Reservation
+from ...model.spec import INFINITE
+from ...report.text.sacctmgr_tables import TRES
+from ..common.caller_settings import find_group, find_user, submitter
+
+YEAR_S = 365 * 86400
+_BUSY = (
+    "Note, unless nodes are directly requested a reservation must exist in a single partition.\n"
+    "If no partition is requested the default partition is assumed."
+)
+
+
+class _Bad(Exception):
+    """What scontrol itself says of a word; ``before`` are lines without its prefix."""
+
+    def __init__(self, text: str, before: str = "", whole: bool = False) -> None:
+        super().__init__(text)
+        self.before = before
+        self.whole = whole  # not followed by "No reservation ..."
+
+
+Read = Callable[[CommandContext, str, str, str], Any]
+
+
+def _moment(name: str) -> Read:
+    def read(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+        try:
+            return timespec.parse(text, ctx.queue.clock())
+        except LanguageError:
+            raise _Bad(f"Invalid {name} time {word}.", f"Invalid time specification (pos=0): {text}") from None
+
+    return read
+
+
+def _duration(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+    if text.startswith("-") and text != "-1":
+        raise _Bad(f"Invalid duration {word}.")
+    try:
+        minutes = timelimit.parse(text)
+    except LanguageError:
+        raise _Bad(f"Invalid duration {word}.") from None
+    return sign, YEAR_S if minutes >= INFINITE else minutes * 60
+
+
+def _flags(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+    names = []
+    for part in filter(None, text.split(",")):
+        plus, name = (part[0], part[1:]) if part[0] in "+-" else (sign, part)
+        sign = plus
+        upper = name.upper()
+        found = [flag for flag in FLAGS
+                 if flag.name == upper or (flag.name.startswith(upper) and len(upper) >= flag.letters)]  # fmt: skip
+        if not found and "STATIC_ALLOC".startswith(upper) and len(upper) > 5:
+            found = [flag for flag in FLAGS if flag.name == "STATIC"]
+        if not found:
+            raise _Bad(f"Error parsing flags {text}.")
+        names.append(found[0].name)
+    return sign, tuple(names)
+
+
+def _names(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+    if not sign and text[:1] == "+":
+        sign, text = "+", ",".join(name.lstrip("+") for name in text.split(","))
+    return sign, tuple(filter(None, text.split(",")))
+
+
+def _count(what: str) -> Read:
+    def read(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+        if not text.isdigit():
+            raise _Bad(f"Invalid {what} count {text}", whole=True)
+        return int(text)
+
+    return read
+
+
+def _cores(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+    if "," in text:
+        raise _Bad("Using a comma separated array for CoreCnt is no longer valid.", whole=True)
+    return _count("core")(ctx, text, sign, word)
+
+
+def _tres(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+    """Counts by kind: those that can be reserved here."""
+    found = {}
+    for item in text.split(","):
+        kind, _, count = item.partition("=")
+        if kind not in {"".join((name, name and detail and "/", detail)) for name, detail, _ in TRES}:
+            raise _Bad(f"couldn't identify configured TRES '{kind}'", whole=True)
+        if kind not in ("cpu", "node"):
+            raise _Bad(f"TRES type '{kind}' not supported with reservations", whole=True)
+        found[kind] = int(count) if count.isdigit() else 0
+    return found
+
+
+def _text(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
+    return text
+
+
+#: key, letters that suffice, what it is kept as, how it is read, whether += and -= are known
+_KEYS: tuple[tuple[str, int, str, Read, bool], ...] = (
+    ("reservationname", 3, "name", _text, False),
+    ("starttime", 1, "start", _moment("start"), False),
+    ("endtime", 1, "end", _moment("end"), False),
+    ("duration", 1, "duration", _duration, True),
+    ("flags", 2, "flags", _flags, True),
+    ("nodes", 5, "nodes", _names, True),
+    ("nodecnt", 5, "count", _count("node"), False),
+    ("corecnt", 5, "cores", _cores, False),
+    ("tres", 1, "tres", _tres, False),
+    ("features", 2, "features", _text, False),
+    ("partitionname", 1, "partition", _text, False),
+    ("users", 1, "users", _names, True),
+    ("groups", 1, "groups", _names, True),
+    ("accounts", 1, "accounts", _names, True),
+    ("licenses", 1, "licenses", _text, False),
+    ("burstbuffer", 2, "burst", _text, False),
+    ("maxstartdelay", 3, "delay", _duration, False),
+    ("comment", 3, "comment", _text, False),
+)
+
+
+def _parse(ctx: CommandContext, words: Sequence[str]) -> dict[str, Any]:
+    wanted: dict[str, Any] = {}
+    for position, word in enumerate(words):
+        key, equals, value = word.partition("=")
+        sign = ""
+        if equals and key[-1:] in ("+", "-"):
+            key, sign = key[:-1], key[-1]
+        lower = key.lower()
+        if not equals:
+            if position == 0 and len(lower) >= 3 and "reservationname".startswith(lower):
+                continue  # "create reservation ..."
+            raise _Bad(f"Misformatted parameter '{word}', most options have a parameter after '='.")
+        for name, letters, kept, read, signed in _KEYS:
+            if name.startswith(lower) and len(lower) >= min(letters, len(name)):
+                if sign and not signed:
+                    raise _Bad(f"The +=/-= notation is not supported when updating {key}.")
+                wanted[kept] = read(ctx, value, sign, word)
+                break
+        else:
+            raise _Bad(f"Unknown parameter {word}.")
+    asked = wanted.pop("tres", {})
+    if "node" in asked:
+        wanted["count"] = asked["node"]
+    if "cpu" in asked:
+        threads = max([node.threads for node in ctx.queue.book.cluster.nodes], default=1)
+        wanted["cores"] = -(-asked["cpu"] // threads)
+    return wanted
+
+
+def _told(ctx: CommandContext, bad: _Bad, what: str) -> None:
+    if bad.before:
+        ctx.err(bad.before)
+    ctx.err(f"scontrol: error: {bad}" + ("" if bad.whole else f"  {what}."))
+
+
+def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Nodes, and the flags that say how they were named."""
+    cluster = ctx.queue.book.cluster
+    text = ",".join(names)
+    if text.upper() == "ALL":
+        part = cluster.partition(partition) if partition else None
+        return tuple(node.name for node in cluster.nodes if part is None or node.name in part.nodes), ("ALL_NODES",)
+    try:
+        return tuple(dict.fromkeys(hostlist.expand(text))), ()
+    except LanguageError:
+        raise SlurmError(Errno.INVALID_NODE_NAME) from None
+
+
+def _check_names(ctx: CommandContext, one: Reservation) -> None:
+    """Users, groups and accounts that exist. Raises SlurmError."""
+    book = ctx.queue.book
+    own = submitter(ctx).account
+    rules: tuple[tuple[tuple[str, ...], Callable[[str], bool], Errno], ...] = (
+        (one.users, lambda name: find_user(name) is not None, Errno.INVALID_USER),
+        (one.groups, lambda name: find_group(name) is not None, Errno.INVALID_GROUP),
+        (one.accounts, lambda name: name in (*book.accounts, own), Errno.INVALID_ACCOUNT),
+    )
+    for names, known, errno in rules:
+        if not all(known(name.lstrip("-")) for name in names):
+            raise SlurmError(errno)
+
+
+def create(ctx: CommandContext, words: Sequence[str]) -> int:
+    """``create reservation KEY=VALUE...``"""
+    try:
+        wanted = _parse(ctx, words)
+        _complete(wanted)
+    except _Bad as bad:
+        _told(ctx, bad, "No reservation created")
+        return 1
+    start = wanted["start"]
+    end = wanted["end"] if "end" in wanted else start + wanted["duration"][1]
+    one = Reservation(wanted.get("name", ""), start, end, ())
+    book = ctx.queue.book
+    try:
+        one, count = _changed(ctx, one, wanted)
+        _check_names(ctx, one)
+        made = book.reservations.create(one, count, book.jobs.values(), wanted.get("cores"))
+    except SlurmError as error:
+        ctx.err(f"Error creating the reservation: {error.text}")
+        if error.errno is Errno.NODES_BUSY:
+            ctx.err(_BUSY)
+        return 1
+    ctx.queue.schedule_now()
+    ctx.out(f"Reservation created: {made.name}\n")
+    return 0
+
+
+def _complete(wanted: dict[str, Any]) -> None:
+    """Raise _Bad for what a new reservation lacks."""
+    if "start" not in wanted:
+        raise _Bad("A start time must be given.")
+    if "end" not in wanted and "duration" not in wanted:
+        raise _Bad("An end time or duration must be given.")
+    if "end" in wanted and wanted["end"] <= wanted["start"]:
+        raise _Bad("Start time cannot be after end time.")
+    every = ",".join(wanted.get("nodes", ("", ()))[1]).upper() == "ALL"
+    if "PART_NODES" in wanted.get("flags", ("", ()))[1] and not (every and wanted.get("partition")):
+        raise _Bad("PART_NODES flag requires specifying a Partition and ALL nodes.")
+    if not {"nodes", "count", "cores", "licenses", "burst"} & wanted.keys():
+        raise _Bad("CoreCnt, Nodes, NodeCnt, BurstBuffer, Licenses or Watts must be specified.")
+    if not {"users", "groups", "accounts"} & wanted.keys():
+        raise _Bad("Either Users/Groups and/or Accounts must be specified.")
+
+
+def _changed(ctx: CommandContext, one: Reservation, wanted: dict[str, Any]) -> tuple[Reservation, int]:
+    """The reservation with what was asked for, and how many nodes are to be chosen. Raises SlurmError."""
+    if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(ctx.queue.book.cluster.licenses):
+        raise SlurmError(Errno.INVALID_LICENSES)
+    if {"licenses", "burst"} & wanted.keys():
+        raise SlurmError(Errno.NOT_SUPPORTED)  # nodes and cores are reserved
+    changes: dict[str, Any] = {key: wanted[key] for key in ("features", "partition", "comment") if key in wanted}
+    if "delay" in wanted:
+        changes["max_start_delay_s"] = wanted["delay"][1]
+    for key in ("users", "groups", "accounts"):
+        if key in wanted:
+            sign, names = wanted[key]
+            changes[key] = _merged(getattr(one, key), sign, names, lists=True)
+    sign, given = wanted.get("flags", ("", ()))
+    flags = _merged(one.flags, sign or "+", given)  # what an update names is added
+    count = wanted.get("count") or 0
+    named = {"SPEC_NODES", "ALL_NODES"}
+    if "nodes" in wanted:
+        sign, names = wanted["nodes"]
+        nodes, how = _nodes(ctx, names, changes.get("partition", one.partition))
+        changes["nodes"] = _merged(one.nodes, sign, nodes)
+        flags = (*(flag for flag in flags if flag not in named), "SPEC_NODES", *how)
+    elif count:
+        flags = tuple(flag for flag in flags if flag not in named)
+    elif named & set(one.flags):
+        flags = (*flags, *(flag for flag in one.flags if flag in named))
+    return replace(one, flags=ordered(flags), **changes), count
+
+
+def _merged(old: tuple[str, ...], sign: str, new: tuple[str, ...], lists: bool = False) -> tuple[str, ...]:
+    if sign == "+":
+        return tuple(dict.fromkeys((*old, *new)))
+    if sign == "-":
+        return tuple(name for name in old if name not in new)
+    if lists and old and new and all(name.startswith("-") for name in new):
+        return tuple(name for name in old if f"-{name}" not in new)
+    return new
+
+
+def update(ctx: CommandContext, words: Sequence[str]) -> int:
+    """``update ReservationName=NAME KEY=VALUE...``"""
+    try:
+        wanted = _parse(ctx, words)
+        if "name" not in wanted:
+            raise _Bad("Reservation must be given.")
+    except _Bad as bad:
+        _told(ctx, bad, "No reservation update")
+        return 1
+    book = ctx.queue.book
+    one = book.reservations.all.get(wanted["name"])
+    try:
+        if one is None:
+            raise SlurmError(Errno.INVALID_RESERVATION)
+        if "cores" in wanted or (one.parts and {"nodes", "count"} & wanted.keys()):
+            raise SlurmError(Errno.CORE_RESERVATION)
+        changed, count = _changed(ctx, one, wanted)
+        changed = _moved(changed, wanted)
+        _check_names(ctx, changed)
+        book.reservations.update(changed, count, book.jobs.values())
+    except SlurmError as error:
+        ctx.err(f"Error updating the reservation: {error.text}")
+        ctx.err(f"slurm_update error: {error.text}")
+        return 1
+    ctx.queue.schedule_now()
+    ctx.out("Reservation updated.\n")
+    return 0
+
+
+def _moved(one: Reservation, wanted: dict[str, Any]) -> Reservation:
+    """With its new times: a duration counts from the start, or is added to or taken from what it was."""
+    start, end = wanted.get("start", one.start), wanted.get("end", one.end)
+    if "duration" in wanted:
+        sign, seconds = wanted["duration"]
+        end = end + seconds if sign == "+" else end - seconds if sign == "-" else start + seconds
+    return replace(one, start=start, end=end)
+
+
+def delete(ctx: CommandContext, word: str, name: str) -> int:
+    """``delete ReservationName=NAME``."""
+    book = ctx.queue.book
+    try:
+        book.reservations.delete(name, book.jobs.values())
+    except SlurmError as error:
+        ctx.err(f"delete_reservation {word}: {error.text}")
+        return 1
+    ctx.queue.schedule_now()
+    return 0

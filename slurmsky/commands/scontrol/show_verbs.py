@@ -1,0 +1,435 @@
+"""scontrol show: jobs, steps, nodes, partitions, configuration and the hostlist helpers.
+
+Source: src/scontrol/info_job.c, info_node.c, info_part.c, scontrol.c _show_it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from ...controller.command_context import CommandContext
+from ...controller.slurm_errors import Errno, SlurmError
+from ...language import hostlist, jobids, timelimit
+from ...language.syntax_errors import HostlistError, LanguageError
+from ...model.job import Job, Node, Step
+from ...model.spec import NO_VAL
+from ...model.states import JobFlag, NodeState
+from ...options.help import help_text
+from ...options.query import ScontrolQuery
+from ...options.table import load
+from ...options.values import leading_int
+from ...report.json.other_records import resource_records
+from ...report.text import show_config as report_config
+from ...report.text import show_job as report
+from ...report.text import show_nodes as report_nodes
+from ...report.text import show_reservations as report_reservations
+from ..common import job_targets
+from ..common.data_output import write
+from ..common.report_settings import nodes_and_cluster
+from ..common.report_settings import report as report_context
+from .job_keys import fits
+
+Words = Sequence[str]
+
+
+def show(ctx: CommandContext, query: ScontrolQuery, words: Words, verb: str = "show") -> int:
+    """``show ENTITY [ID]``; ``verb`` is "show" as it was written."""
+    entity = words[0].partition("=")[0].lower()
+    value = words[0].partition("=")[2] or (words[1] if len(words) > 1 else None)
+    if len(entity) >= 2 and ("assoc_mgr".startswith(entity) or "cache".startswith(entity)):
+        return _assoc(ctx, query, words[1:])
+    if len(words) > 2 and not entity.startswith(("as", "bb", "dw", "topo")):
+        ctx.err(f"too many arguments for keyword:{verb}")
+        return 1
+    if fits(entity, "daemons", 1) and value is not None:
+        ctx.err(f"too many arguments for keyword:{verb}")
+        return 1
+    for name, least, run in ENTITIES:
+        if fits(entity, name, least):
+            return run(ctx, query, value)
+    ctx.err(f"invalid entity:{words[0]} for keyword:{verb} ")
+    return 1
+
+
+# --- --json and --yaml
+
+
+def as_data(query: ScontrolQuery) -> bool:
+    """Whether a document is asked for."""
+    return query.json is not None or query.yaml is not None
+
+
+def answer(ctx: CommandContext, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
+    """Print a document that is made of the module of documents, what stands about it, and the time."""
+    return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.queue.clock()))
+
+
+# --- jobs and steps
+
+
+def _jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    book = ctx.queue.book
+    if value is None:
+        jobs = [book.jobs[job_id] for job_id in sorted(book.jobs)]
+        if not jobs and not as_data(query):
+            if not query.quiet:
+                ctx.out("No jobs in the system\n")
+            return 0
+    else:
+        try:
+            jobs = _named_jobs(ctx, value)
+        except SlurmError as error:
+            # Of what is no id the client complains, of an unknown one slurmctld; a document has no records then.
+            known = _ONE_JOB.fullmatch(value) is not None
+            if not (as_data(query) and known):
+                if not query.quiet:
+                    ctx.err(f"{'slurm_load_jobs' if known else 'scontrol_print_job'} error: {error.text}")
+                return 1
+            jobs = []
+        if not jobs and not as_data(query):
+            if not query.quiet:
+                ctx.out(f"Job {value} not found\n")
+            return 1
+    if as_data(query):
+        return answer(ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, book.cluster))
+    context = report_context(ctx, query)
+    shown = report.show_jobs(jobs, context, detail=query.details, oneliner=query.oneliner)
+    while text := "".join(islice(shown, _TOGETHER)):
+        ctx.out(text)  # the caller reads while the next ones are written
+    return 0
+
+
+#: a job, an element of an array, a component of a het job; what follows is not looked at
+_ONE_JOB = re.compile("([0-9]*)(?:([_+])([0-9]*)[0-9_+]*)?")
+
+
+def _named_jobs(ctx: CommandContext, text: str) -> list[Job]:
+    """The records of the one id that ``show job`` takes. Raises SlurmError. Source: scontrol_print_job."""
+    match = _ONE_JOB.fullmatch(text)
+    if match is None or not 0 <= int(match[1] or 0) < NO_VAL:
+        raise SlurmError(Errno.INVALID_JOB_ID)
+    number, index = int(match[1] or 0), int(match[3] or 0)
+    found = sorted(ctx.queue.book.jobs.values(), key=lambda job: job.job_id)
+    if number:
+        found = _newest_first(job_targets.records(ctx.queue, jobids.JobId(number), split=False))
+    if match[2] == "+":
+        return [job for job in found if job.het_job_id and job.het_offset == index]
+    if match[2] == "_":
+        alone = (_alone(job, index) for job in found if job.array_job_id)
+        return [job for job in alone if job.array_task_id == index]
+    return found
+
+
+#: jobs whose text is sent together
+_TOGETHER = 200
+
+
+def _alone(job: Job, task: int) -> Job:
+    """A waiting element that was asked for by number: the array's record with that number alone."""
+    waits = any(task in part for part in job.pending_tasks)
+    return replace(job, array_task_id=task, pending_tasks=()) if waits else job
+
+
+def _newest_first(jobs: list[Job]) -> list[Job]:
+    """slurmctld keeps an array's records as a chain: the base record, then the one split off last."""
+    if len(jobs) < 2 or not jobs[0].array_job_id:
+        return jobs
+    base = [job for job in jobs if job.job_id == job.array_job_id]
+    return base + sorted((job for job in jobs if job.job_id != job.array_job_id), key=lambda job: -job.job_id)
+
+
+def _steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    book = ctx.queue.book
+    wanted = None
+    if value is not None and value[:1].isdigit():
+        try:
+            wanted = replace(jobids.parse(value), het_offset=None)  # which is not looked at
+            records = job_targets.records(ctx.queue, wanted, split=False)
+        except (SlurmError, LanguageError):
+            if not as_data(query):
+                ctx.err("slurm_get_job_steps error: Invalid job id specified")
+                return 1
+            records = []
+    else:
+        records = [book.jobs[job_id] for job_id in sorted(book.jobs)]
+    found: list[tuple[Job, Step]] = [
+        (job, step)
+        for job in records
+        for step in job.steps.values()
+        if not step.state.finished and (wanted is None or wanted.step is None or str(wanted.step) == step.step_id)
+    ]
+    if as_data(query):
+        return answer(ctx, query, lambda form, about, now: form.steps_document(found, about, now, book.cluster))
+    context = report_context(ctx, query)
+    if wanted is not None and wanted.step is not None and not found:
+        ctx.out(f"Job step {value} not found\n")
+        return 1
+    if not found and wanted is None:
+        ctx.out("No job steps in the system\n")
+    ctx.out("".join(report.show_step(job, step, context, oneliner=query.oneliner) for job, step in found))
+    return 0
+
+
+def completing(ctx: CommandContext, query: ScontrolQuery) -> None:
+    """Jobs that are being cleaned up, and their nodes."""
+    context = report_context(ctx, query)
+    now = ctx.queue.clock()
+    for job in ctx.queue.book.jobs.values():
+        if JobFlag.COMPLETING in job.flags:
+            took = timelimit.format_seconds(max(0, int(now - job.end_time)))
+            ctx.out(
+                f"JobId={job.job_id} EndTime={context.clock.text(job.end_time)} CompletingTime={took} "
+                f"Nodes(COMPLETING)={hostlist.compress(job.nodes)} \n"
+            )
+
+
+# --- nodes, partitions, configuration
+
+
+def _nodes(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    nodes, cluster = nodes_and_cluster(ctx)
+    names: list[str] = list(nodes)
+    every = value is None or value.upper() == "ALL"
+    if value is not None and not every:
+        try:
+            names = hostlist.expand(value)
+        except HostlistError as error:
+            ctx.err(str(error))
+            return 1
+    shown: list[Node] = []
+    missing: list[str] = []
+    for name in names:
+        node = nodes.get(name)
+        future = node is not None and node.state is NodeState.FUTURE and not query.future
+        if node is not None and not future:
+            shown.append(node)
+        elif not every:
+            missing.append(name)
+    if as_data(query):
+        return answer(ctx, query, lambda form, about, now: form.nodes_document(shown, about, now, cluster))
+    context = report_context(ctx, query)
+    known = {node.config.name: node for node in shown}
+    for name in names:
+        if name in known:
+            ctx.out(report_nodes.show_node(known[name], context, detail=query.details, oneliner=query.oneliner))
+        elif name in missing:
+            ctx.out(f"Node {name} not found\n")
+    return 1 if missing else 0
+
+
+def _partitions(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    book = ctx.queue.book
+    _, cluster = nodes_and_cluster(ctx)
+    context = replace(report_context(ctx, query), cluster=cluster)
+    found = [part for part in cluster.partitions if value is None or part.name == value]
+    if value is not None and not found and not as_data(query):
+        ctx.out(f"Partition {value} not found\n")
+        return 1
+    shown = [replace(part, state=book.partition_states.get(part.name, part.state)) for part in found]
+    if as_data(query):
+        return answer(ctx, query, lambda form, about, now: form.partitions_document(shown, about, now, cluster))
+    for part in shown:
+        ctx.out(report_nodes.show_partition(part, context, oneliner=query.oneliner))
+    return 0
+
+
+def _config(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    context = report_context(ctx, query)
+    queue = ctx.queue
+    facts = {
+        "SLURM_CONF": queue.site.source or "(no site file)",
+        "StateSaveLocation": str(queue.paths.home),
+        "SlurmctldHost[0]": queue.host,
+        "BOOT_TIME": context.clock.text(queue.started_at),
+        "NEXT_JOB_ID": str(queue.book.next_job_id),
+        "SlurmctldLogFile": str(queue.paths.log),
+    }
+    ctx.out(report_config.show_config(context, facts, queue.host))
+    return 0
+
+
+# --- hostlists
+
+
+def _hostnames(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    text = value if value is not None else ctx.env.get("SLURM_JOB_NODELIST") or ctx.env.get("SLURM_NODELIST")
+    if text is None:
+        ctx.err("scontrol: error: host list is empty")
+        return 0
+    try:
+        names = hostlist.expand(text)
+    except HostlistError as error:
+        _bad_hostlist(ctx, error)
+        return 0
+    ctx.out("".join(name + "\n" for name in names))
+    return 0
+
+
+def _bad_hostlist(ctx: CommandContext, error: HostlistError) -> None:
+    if error.detail:
+        ctx.error(error.detail)
+    ctx.err(str(error))
+
+
+def _encode(compress: Callable[[list[str]], str]) -> Callable[[CommandContext, ScontrolQuery, str | None], int]:
+    def run(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+        if value is None:
+            ctx.err("invalid encode argument")
+            ctx.out(help_text(load("scontrol")))
+            return 1
+        text = value
+        if value.startswith("/"):
+            try:
+                with open(os.path.join(ctx.cwd, value), encoding="utf-8") as file:
+                    text = ",".join(file.read().split())
+            except OSError:
+                ctx.err(f"Can not open {value}")
+                return 1
+        try:
+            ctx.out(compress(hostlist.expand(text)) + "\n")
+        except HostlistError as error:
+            _bad_hostlist(ctx, error)
+            return 1
+        return 0
+
+    return run
+
+
+# --- what this cluster has none of, or one answer for
+
+
+def _licenses(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    book = ctx.queue.book
+    if as_data(query):
+        rows = [(name, total, book.licenses_used.get(name, 0)) for name, total in book.cluster.licenses
+                if value in (None, name)]  # fmt: skip
+        return answer(ctx, query, lambda form, about, now: form.licenses_document(rows, about, now))
+    if not book.cluster.licenses:
+        ctx.out("No licenses configured in Slurm.\n")
+        return 0
+    found = [(name, total) for name, total in book.cluster.licenses if value in (None, name)]
+    if not found:
+        ctx.out(f"License {value} not found\n")
+        return 1
+    separator = " " if query.oneliner else "\n    "
+    for name, total in found:
+        used = book.licenses_used.get(name, 0)
+        ctx.out(f"LicenseName={name}{separator}Total={total} Used={used} Free={total - used} Reserved=0 Remote=no\n")
+    return 0
+
+
+def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    known = ctx.queue.book.reservations.all
+    if value is not None and value not in known and not as_data(query):
+        ctx.out(f"Reservation {value} not found\n")
+        return 1
+    shown = [one for name, one in known.items() if value in (None, name)]
+    if as_data(query):
+        return answer(
+            ctx, query, lambda form, about, now: form.reservations_document(shown, about, now, ctx.queue.book.cluster)
+        )
+    if not known:
+        ctx.out("No reservations in the system\n")
+    context = report_context(ctx, query)
+    for one in shown:
+        ctx.out(report_reservations.show_reservation(one, context, query.oneliner))
+    return 0
+
+
+def _constant(
+    out: str = "", err: str = "", code: int = 0
+) -> Callable[[CommandContext, ScontrolQuery, str | None], int]:
+    def run(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+        ctx.out(out)
+        if err:
+            ctx.err(err)
+        return code
+
+    return run
+
+
+def _assoc(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
+    from ...report.text import show_assoc
+    from ..accounting.account_view import records
+
+    try:
+        chosen = show_assoc.choice(words)
+    except show_assoc.BadWord as problem:
+        ctx.err(str(problem))
+        return problem.code
+    known = records(ctx)
+    jobs = ctx.queue.book.jobs.values()
+    ctx.out(show_assoc.show(known.cluster, known.user, os.geteuid(), known.accounts, chosen, query.oneliner, jobs))
+    return 0
+
+
+def _aliases(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    """The names of the nodes that are on this host, or on the one that was named."""
+    book = ctx.queue.book
+    here = {ctx.queue.host, ctx.queue.host.partition(".")[0], "localhost"}
+    if value is None or value in here:
+        found = [node.name for node in book.cluster.nodes if not node.host_name or node.host_name in here | {node.name}]
+    else:
+        found = [node.name for node in book.cluster.nodes if node.host_name == value != node.name]
+    ctx.out(" ".join(found) + "\n" if found else "")
+    return 0
+
+
+def _resources(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    """The cores, memory and devices of a job that runs, node by node."""
+    if value is None:
+        ctx.err("missing JobId: Success")
+        return 0
+    book = ctx.queue.book
+    number = leading_int(value)
+    job = book.jobs.get(number)
+    if as_data(query):
+        records = resource_records(job, book.cluster) if job is not None else []
+        return answer(ctx, query, lambda form, about, now: form.managed_document("nodes", records, about))
+    if job is None or not job.shares or job.state.finished:
+        ctx.error(f"JobId={number} lookup failed: {Errno.INVALID_JOB_ID.text}" if job is None
+                  else f"JobId={number} not running")  # fmt: skip
+        return 1
+    ctx.out("".join(f"{line}\n" for line in report.resource_lines(job)))
+    return 0
+
+
+#: what can be shown: the word, how many letters of it suffice, and who does it. The first that fits is meant.
+#: Source: src/scontrol/scontrol.c _show_it.
+ENTITIES: tuple[tuple[str, int, Callable[[CommandContext, ScontrolQuery, str | None], int]], ...] = (
+    ("aliases", 1, _aliases),
+    ("bbstat", 2, _constant()),
+    ("dwstat", 2, _constant()),
+    ("burstbuffer", 2, _constant()),
+    ("config", 1, _config),
+    ("daemons", 1, _constant(out="slurmctld slurmd\n")),
+    ("federations", 1, _constant()),
+    ("hostnames", 5, _hostnames),
+    ("hostlist", 5, _encode(lambda names: hostlist.compress(names))),
+    ("hostlistsorted", 9, _encode(lambda names: hostlist.compress_sorted(names))),
+    ("jobs", 1, _jobs),
+    ("jobid", 1, _jobs),
+    ("licenses", 2, _licenses),
+    ("nodes", 1, _nodes),
+    ("partitions", 2, _partitions),
+    ("partitionname", 2, _partitions),
+    ("reservations", 1, _reservations),
+    ("reservationname", 1, _reservations),
+    ("resources", 4, _resources),
+    (
+        "slurmd",
+        2,
+        _constant(
+            err="scontrol: error: slurm_slurmd_info: Connection refused\nslurm_load_slurmd_status:Connection refused",
+            code=1,
+        ),
+    ),
+    ("steps", 2, _steps),
+    ("topoconf", 5, _constant()),
+    ("topology", 1, _constant(err="scontrol: error: No topology information available")),
+)

@@ -1,0 +1,213 @@
+"""scontrol update NodeName=, create and delete of nodes, power and reboot.
+
+Source: src/scontrol/update_node.c, power_node.c, reboot_node.c; slurmctld/node_mgr.c update_node.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ...controller.command_context import CommandContext
+from ...controller.slurm_errors import Errno
+from ...language import hostlist
+from ...language.syntax_errors import LanguageError
+from ...model.states import NodeFlag, NodeState
+from ..common.caller_settings import user_name
+from .job_keys import fits, unsigned
+
+Words = Sequence[str]
+_MOST = (1 << 32) - 2
+
+#: keys, letters that suffice, what is changed; "" is refused by a controller that has no such thing
+_KEYS = (
+    ("NodeAddr", 5, "addr"), ("NodeHostName", 5, "host"), ("NodeName", 1, "names"),
+    ("ActiveFeatures", 3, "features_act"),
+    ("CertToken", 1, "cert"), ("CpuBind", 7, "cpu_bind"), ("Extra", 1, "extra"), ("Features", 1, "features"),
+    ("AvailableFeatures", 3, "features"), ("Gres", 1, "gres"), ("InstanceId", 9, "instance"),
+    ("InstanceType", 9, "instance"), ("Weight", 1, "weight"), ("Comment", 2, "comment"), ("Reason", 1, "reason"),
+    ("ResumeAfter", 1, "resume_after"), ("State", 1, "state"), ("Topology", 4, "topology"),
+)  # fmt: skip
+#: states to be set, and the letters that suffice
+_STATES = (
+    ("NoResp", 3), ("CANCEL_REBOOT", 3), ("DRAIN", 3), ("FAIL", 3), ("FUTURE", 3), ("RESUME", 3),
+    ("POWER_DOWN_ASAP", 12), ("POWER_DOWN_FORCE", 12), ("POWER_DOWN", 7), ("POWER_UP", 7), ("UNDRAIN", 3),
+    # as node_state_string names them
+    ("UNKNOWN", 3), ("DOWN", 3), ("IDLE", 3), ("ALLOCATED", 3), ("ERROR", 3), ("MIXED", 3), ("FUTURE", 3),
+)  # fmt: skip
+_SHOWN = "NoResp DRAIN FAIL FUTURE RESUME POWER_DOWN POWER_UP UNDRAIN"
+#: what a running cluster of one user's nodes takes; the others belong to plugins and to power saving
+_KNOWN = frozenset({"names", "weight", "comment", "reason", "state"})
+
+
+@dataclass
+class _Asked:
+    values: dict[str, str] = field(default_factory=dict)
+    state: str = ""
+
+
+def update(ctx: CommandContext, words: Words) -> int:
+    """update NodeName=LIST KEY=VALUE..."""
+    asked = _Asked()
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            ctx.error(f"Invalid input: {word}  Request aborted")
+            return 1
+        kind = next((kind for key, letters, kind in _KEYS if fits(name, key, letters)), None)
+        if kind is None:
+            ctx.err(f"Update of this parameter is not supported: {word}")
+            ctx.err("Request aborted")
+            return 1
+        if kind in ("weight", "resume_after") and unsigned(value, _MOST) is None and value != "-1":
+            ctx.error(f"Invalid value {word} for {'Weight' if kind == 'weight' else 'ResumeAfter'}")
+            return 1
+        if kind == "reason":
+            value = value.removeprefix('"').removesuffix('"')
+        if kind == "state":
+            asked.state = next((state for state, letters in _STATES if fits(value, state, letters)), "")
+            if not asked.state:
+                ctx.err(f"Invalid input: {word}")
+                ctx.err("Request aborted")
+                ctx.err(f"Valid states are: {_SHOWN}")
+                ctx.err("Not all states are valid given a node's prior state")
+                return 1
+        asked.values[kind] = value
+    refusal = _refusal(asked)
+    if refusal:
+        ctx.err(refusal)
+        return 1
+    errno = _change(ctx, asked)
+    if errno is not None:
+        ctx.err(f"slurm_update error: {errno.text}")
+        return 1
+    return 0
+
+
+def _refusal(asked: _Asked) -> str:
+    """What scontrol itself refuses."""
+    if asked.state in ("DOWN", "DRAIN", "FAIL") and not asked.values.get("reason"):
+        return "You must specify a reason when DOWNING or DRAINING a node. Request denied"
+    if "resume_after" in asked.values and asked.state not in ("DOWN", "DRAIN"):
+        return "You can only specify a resume time when DOWNING or DRAINING a node. Request denied"
+    return "" if asked.values.keys() - {"names"} else "No changes specified"
+
+
+def expand(ctx: CommandContext, text: str) -> list[str] | None:
+    """Names of nodes of a list; None where some is none of the cluster's."""
+    try:
+        names = list(ctx.queue.book.nodes) if text.upper() == "ALL" else hostlist.expand(text)
+    except LanguageError:
+        return None
+    return names if names and all(name in ctx.queue.book.nodes for name in names) else None
+
+
+def _change(ctx: CommandContext, asked: _Asked) -> Errno | None:
+    book = ctx.queue.book
+    names = expand(ctx, asked.values.get("names", ""))
+    if names is None:
+        return Errno.INVALID_NODE_NAME
+    # What belongs to the site or to a plugin is refused, and the rest is done.
+    refused = bool(asked.values.keys() - _KNOWN) or asked.state == "FUTURE"
+    problem = Errno.NOT_SUPPORTED if refused else None
+    for name in names:
+        node = book.nodes[name]
+        if "comment" in asked.values:
+            node.comment = asked.values["comment"]
+        if "weight" in asked.values:
+            node.config = replace(node.config, weight=unsigned(asked.values["weight"], _MOST) or 0)
+            book.uses[name].config = node.config
+        state = "" if refused else asked.state
+        if not _may_become(node.state, node.flags, state):
+            problem, state = Errno.NODE_STATE_TRANSITION, ""
+        ctx.queue.life.node_state(name, state, asked.values.get("reason", ""), user_name(os.geteuid()))
+    return problem
+
+
+def _may_become(state: NodeState, flags: NodeFlag, wanted: str) -> bool:
+    """Whether a node can be given a state now. Source: node_mgr.c _valid_node_state_change."""
+    if wanted in ("", "DOWN", "DRAIN", "FAIL", "NoResp", "UNDRAIN"):
+        return True
+    if wanted == "RESUME":
+        return state in (NodeState.DOWN, NodeState.FUTURE) or bool(flags & (NodeFlag.DRAIN | NodeFlag.FAIL))
+    if wanted == "IDLE":
+        return state in (NodeState.DOWN, NodeState.IDLE)
+    return wanted == "ALLOCATED" == state.name
+
+
+def create(ctx: CommandContext, words: Words) -> int:
+    """create NodeName=...: which nodes there are is the site's to say."""
+    ctx.err(f"Error creating node(s): {Errno.NOT_SUPPORTED.text}")
+    return 1
+
+
+def delete(ctx: CommandContext, word: str, name: str) -> int:
+    """delete NodeName=NAME."""
+    known = expand(ctx, name) is not None
+    ctx.err(f"delete_node {word}: {(Errno.NOT_SUPPORTED if known else Errno.INVALID_NODE_NAME).text}")
+    return 1
+
+
+def cancel_reboot(ctx: CommandContext, words: Words) -> int:
+    """cancel_reboot NODES: none of them waits for a reboot."""
+    known = expand(ctx, words[0]) is not None
+    ctx.err(f"slurm_update error: {(Errno.NODE_STATE_TRANSITION if known else Errno.INVALID_NODE_NAME).text}")
+    return 1
+
+
+def power(ctx: CommandContext, words: Words) -> int:
+    """power UP|DOWN [ASAP|FORCE] NODES [Reason=TEXT]: no power saving here."""
+    problem = _power_words(words)
+    if problem:
+        ctx.err(problem)
+        return 1
+    names = next(word for word in words[1:] if word.upper() not in ("ASAP", "FORCE"))
+    known = expand(ctx, names) is not None
+    ctx.err(f"scontrol_power_nodes error:{(Errno.NODE_STATE_TRANSITION if known else Errno.INVALID_NODE_NAME).text}")
+    return 1
+
+
+def _power_words(words: Words) -> str:
+    """What is wrong with the words of a request about power; "" for nothing."""
+    up = words[0].upper() == "UP"
+    if not up and words[0].upper() != "DOWN":
+        return f"unexpected argument: '{words[0]}'"
+    how = words[1].upper() in ("ASAP", "FORCE")
+    if how and up:
+        return f"The '{words[1]}' argument is not valid for power up requests"
+    rest = words[2:] if how else words[1:]
+    if not rest:
+        return "Mandatory argument {ALL|<NodeList>|<NodeSet>} missing"
+    if len(rest) < 2:
+        return ""
+    if not rest[1].lower().startswith("reason="):
+        return f"unexpected argument:'{rest[1]}'"
+    if up:
+        return "Reason only allowed for scontrol power down operation"
+    return "" if rest[1][len("reason=") :] else "missing reason"
+
+
+def reboot(ctx: CommandContext, tag: str, words: Words) -> int:
+    """reboot [ASAP] [nextstate=] [reason=] NODES: there is no RebootProgram."""
+    left = list(words)
+    for word in words[:3]:
+        key, _, value = word.lower().partition("=")
+        if key in ("reason", "nextstate") and "=" in word:
+            if not value:
+                ctx.err(f"missing {'reason' if key == 'reason' else 'state'}")
+                return 1
+            if key == "nextstate" and not (fits(value, "DOWN", 1) or fits(value, "RESUME", 1)):
+                ctx.err(f"Invalid state: {value}\n Valid states: DOWN, RESUME")
+                return 1
+        elif word.upper() != "ASAP":
+            continue
+        left.remove(word)
+    if len(left) > 1:
+        ctx.err(f"too many arguments for keyword:{tag}")
+    elif not left:
+        ctx.err("Missing node list. Specify ALL|<NodeList>")
+    else:
+        ctx.error("RebootProgram isn't defined")
+        ctx.err("scontrol_reboot_nodes error:Unspecified error")
+    return 1

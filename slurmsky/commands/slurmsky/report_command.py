@@ -1,0 +1,189 @@
+"""slurmsky report: a page about one job, or about all jobs of a period."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+
+from ...controller.command_context import CommandContext
+from ...model.job import Job
+from ...model.states import JobState
+from ...options.query import SacctQuery, parse_sacct
+from ...options.usage_errors import CommandError
+from ...page.group_page import group_page, span_of
+from ...page.job_page import job_page
+from ...page.timeline import Period
+from ...report.report_context import ReportContext as Report
+from ...report.text.units import Clock
+from ...report.text.why import Answer
+from ..common.caller_settings import surroundings
+from ..common.command_errors import absolute
+from ..common.report_settings import caller_zone
+from ..common.site_options import table
+from ..sacct import check_window, select, unknown
+from .why_command import answers
+
+USAGE = """Usage: slurmsky report [OPTIONS] JOB...
+       slurmsky report [OPTIONS] --since WHEN [--until WHEN]
+
+  -S, --since WHEN    jobs that waited or ran since then: now-2hours, midnight, 2026-11-20, 14:30, as sacct's -S
+  -E, --until WHEN    and up to then (default: now)
+  -u, --user LIST     jobs of these users (default: yours; root's is everybody's)
+  -a, --allusers      jobs of all users
+  -o, --output FILE   write there (default: report-JOB.html or report.html; "-" is stdout)
+
+One HTML file that needs nothing else: a timeline of jobs and steps, what was used of the CPUs, memory and GPUs that
+were held, waiting, cost, exit codes and reasons. Without -o, and with stdout not a terminal, it goes to stdout.
+"""
+#: beyond so many jobs, a curve of their averages looks no different
+MOST_WITH_SERIES = 1000
+_VALUES = {"-S": "since", "--since": "since", "-E": "until", "--until": "until", "-u": "user", "--user": "user",
+           "-o": "output", "--output": "output"}  # fmt: skip
+_FLAGS = {"-a": "allusers", "--allusers": "allusers", "-h": "help", "--help": "help"}
+
+
+class BadCall(Exception):
+    """What was typed cannot be understood; the text says what."""
+
+
+@dataclass
+class Call:
+    """The command line."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
+    jobs: list[str] = field(default_factory=list)
+
+
+def read(words: Sequence[str]) -> Call:
+    """Options anywhere, ``--name=value``, ``--name value``, ``-nvalue``. Raises BadCall."""
+    call, rest = Call(), list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--":
+            call.jobs += rest
+            break
+        if word in _FLAGS:
+            call.flags.add(_FLAGS[word])
+        elif name in _VALUES and name.startswith("--") and equals:
+            call.values[_VALUES[name]] = value
+        elif word in _VALUES:
+            if not rest:
+                raise BadCall(f"option '{word}' requires an argument")
+            call.values[_VALUES[word]] = rest.pop(0)
+        elif word[:2] in _VALUES and not word.startswith("--"):
+            call.values[_VALUES[word[:2]]] = word[2:]
+        elif word.startswith("-") and word != "-":
+            raise BadCall(f"unrecognized option '{word}'")
+        else:
+            call.jobs.append(word)
+    return call
+
+
+async def main(ctx: CommandContext) -> int:
+    """Write the page; exit code 1 where there is nothing to write about."""
+    try:
+        call = read(ctx.args[1:])
+        if "help" in call.flags:
+            ctx.out(USAGE)
+            return 0
+        asked = bool({"since", "until"} & set(call.values))
+        if bool(call.jobs) == ("since" in call.values) or (call.jobs and asked):
+            raise BadCall("a job or --since, not both" if call.jobs else "a job or --since is needed")
+        query = _query(ctx, call)
+    except BadCall as error:
+        ctx.err(f"slurmsky: report: {error}")
+        ctx.err("Try 'slurmsky report --help' for more information")
+        return 1
+    except CommandError as error:
+        for line in error.lines:
+            ctx.err(line.replace("sacct: ", "slurmsky: report: ", 1))
+        return 1
+    # In copies: those that wait are the queue's own, and the page is made beside its work.
+    jobs = [_copied(job) for job in select(ctx, query, held=True)]
+    if call.jobs and not jobs:
+        ctx.err("slurmsky: report: Invalid job id specified")
+        return 1
+    if len(jobs) <= MOST_WITH_SERIES:
+        ctx.queue.store.add_series(jobs)
+    clock = Clock(ctx.queue.clock(), caller_zone(ctx))
+    context = Report(clock=clock, cluster=ctx.queue.book.cluster)
+    # Records are read; the rest is arithmetic, and no other command has to wait for it.
+    last = max(jobs, key=lambda job: job.restarts, default=None)
+    explained = call.jobs and len({job.job_id for job in jobs}) == 1 and last is not None and _needs_words(last)
+    answer = (await answers(ctx, [last]))[0] if explained and last is not None else None
+    page = await asyncio.to_thread(_page, jobs, query, context, call, answer)
+    return _write(ctx, page, call)
+
+
+def _needs_words(job: Job) -> bool:
+    """Whether a job waits, or ended otherwise than well."""
+    return job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED)
+
+
+def _copied(job: Job) -> Job:
+    job = copy(job)
+    job.steps = dict(job.steps)
+    return job
+
+
+def _query(ctx: CommandContext, call: Call) -> SacctQuery:
+    """The jobs that sacct would choose with the same words: its times, users and job ids are meant."""
+    argv = ["--duplicates"]
+    for option, name in (("-S", "since"), ("-E", "until"), ("-u", "user")):
+        if name in call.values:
+            argv += [option, call.values[name]]
+    if "allusers" in call.flags:
+        argv.append("-a")
+    if call.jobs:
+        argv += ["-j", ",".join(call.jobs)]
+    # Nothing but the call decides: a SACCT_FORMAT of the caller's has no say here.
+    around = replace(surroundings(ctx), env={}, timezone=caller_zone(ctx))
+    query = parse_sacct(argv, around, table(ctx, "sacct"))
+    check_window(ctx, query)
+    problem = unknown(ctx, query)
+    if problem:
+        raise CommandError(problem, 1)
+    return query
+
+
+def _page(jobs: list[Job], query: SacctQuery, context: Report, call: Call, why: Answer | None) -> str:
+    zone = context.clock.zone
+    if call.jobs:
+        if len({job.job_id for job in jobs}) == 1:
+            return job_page(sorted(jobs, key=lambda job: job.restarts), context, why)
+        arrays = {job.array_job_id or job.het_job_id for job in jobs}
+        one = f"Job {arrays.pop()}" if len(arrays) == 1 and 0 not in arrays else f"{len(jobs)} jobs"
+        named = {job.name for job in jobs}
+        title = f"{one}: {named.pop()}" if len(named) == 1 else one
+        return group_page(jobs, context, title, span_of(jobs, context.now, zone), whole=False)
+    end = min(query.endtime if query.endtime is not None else context.now, context.now)
+    start = query.starttime or 0
+    everybody = query.allusers or (os.geteuid() == 0 and not query.users)
+    whose = "" if everybody else " of " + ", ".join(sorted({job.user for job in jobs})) if jobs else ""
+    return group_page(jobs, context, "Jobs" + whose, Period(start, max(end, start + 1), zone), whole=True)
+
+
+def _write(ctx: CommandContext, page: str, call: Call) -> int:
+    name = call.values.get("output", "")
+    if name == "-" or (not name and not ctx.request.ttys[1]):
+        ctx.out(page)
+        return 0
+    if not name:
+        plain = all(char.isalnum() or char in "_+" for char in "".join(call.jobs))
+        name = f"report-{call.jobs[0]}.html" if len(call.jobs) == 1 and plain else "report.html"
+    try:
+        # Names, paths and command lines are in it: it is for the one who asked.
+        file = os.open(absolute(ctx, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "w", encoding="utf-8", errors="replace") as out:
+            out.write(page)
+    except OSError as error:
+        ctx.err(f"slurmsky: report: {name}: {error.strerror}")
+        return 1
+    if "output" not in call.values:
+        ctx.out(f"{name}\n")
+    return 0

@@ -1,0 +1,183 @@
+"""slurmsky translate: the SkyPilot YAML for a script, to keep."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...controller.command_context import CommandContext
+from ...controller.schedule.demand import demand_of
+from ...controller.schedule.provisional_shares import ordered_shares
+from ...engines.base import EngineError
+from ...engines.sky import api_server, shipment
+from ...engines.sky.api_client import Rejected, SkyError
+from ...model.allocation import HetComponent, Launch
+from ...model.spec import INFINITE, JobSpec
+from ...options import submit as options
+from ...options.usage_errors import CommandError
+from ...site.record import Site
+from ...translate.notes import Refused
+from ...translate.yaml_export import REMOTE, Kept, keep
+from ..common.caller_settings import submitter, surroundings
+from ..common.command_errors import absolute, answer
+from ..common.site_options import table
+from ..sbatch import job_environment
+from .explain_command import read_script, split, write
+
+USAGE = """Usage: slurmsky translate [-o FILE.yaml] [--check] [sbatch options] SCRIPT [ARGUMENTS]
+
+The YAML that a SkyPilot user would write for the same work. A script that needs Slurm's own ways on its nodes
+is handed to slurmsky there as it is: -o then also makes the folder that the YAML names. --check has SkyPilot's
+API server validate it.
+"""
+
+
+async def main(ctx: CommandContext) -> int:
+    """Print or write the YAML; 1 where there is none, or SkyPilot refuses it."""
+    call = split(ctx.args[1:], frozenset(("--check", "-h", "--help")), frozenset(("-o",)))
+    if call.flags & {"-h", "--help"} or not call.rest:
+        ctx.out(USAGE)
+        return 0 if call.rest or call.flags else 1
+    try:
+        script = read_script(ctx, call.rest)
+        request = options.parse_sbatch(call.rest, script, surroundings(ctx), table(ctx, "sbatch"))
+    except CommandError as error:
+        return answer(ctx, error)
+    except OSError as error:
+        ctx.err(f"slurmsky: translate: {error.filename or call.rest[-1]}: {error.strerror or 'cannot be read'}")
+        return 1
+    site, specs = ctx.queue.site, request.components
+    partition = _partition(site, specs[0])
+    text = script.data.decode("utf-8", "surrogateescape").replace("\0", "")
+    try:
+        kept = await asyncio.to_thread(
+            keep, text, specs, site, partition, file=os.path.basename(script.path or "script"), arguments=request.argv
+        )
+    except Refused as error:
+        ctx.err(f"slurmsky: translate: {error} ({error.hint})")
+        return 1
+    yaml, target = kept.yaml, call.values.get("-o", "")
+    if kept.needs and target:
+        try:
+            yaml = await asyncio.to_thread(_pack, ctx, kept, specs, script, request.argv, target)
+        except (EngineError, OSError) as error:
+            ctx.err(f"slurmsky: translate: {error}")
+            return 1
+    code = write(ctx, yaml, target)
+    return code or (await _check(ctx, yaml) if "--check" in call.flags else 0)
+
+
+def _partition(site: Site, spec: JobSpec) -> str:
+    default = site.cluster.default_partition
+    return (spec.partition or (default.name if default else "")).split(",")[0]
+
+
+async def _check(ctx: CommandContext, yaml: str) -> int:
+    client = api_server.connect(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+    try:
+        await asyncio.wait_for(client.validate(yaml), 60)
+    except Rejected as error:
+        ctx.err(f"slurmsky: translate: SkyPilot refuses it: {error}")
+        return 1
+    except (SkyError, asyncio.TimeoutError) as error:
+        ctx.err(f"slurmsky: translate: not checked: {error or 'no answer'}")
+        return 1
+    ctx.err(f"slurmsky: SkyPilot at {client.access.endpoint} accepts it")
+    return 0
+
+
+def _pack(
+    ctx: CommandContext,
+    kept: Kept,
+    specs: Sequence[JobSpec],
+    script: options.ScriptText,
+    argv: Sequence[str],
+    target: str,
+) -> str:
+    """Make the folder beside the YAML; the YAML with the program's own name in it."""
+    beside = Path(os.path.dirname(absolute(ctx, target))) / f"{kept.name}.slurmsky"
+    if beside.exists() and not (beside / "job" / "settings.json").exists():
+        raise EngineError(f"{beside} exists and is not slurmsky's")
+    shutil.rmtree(beside, ignore_errors=True)
+    work = ctx.queue.paths.home / "kept" / f"{kept.name}-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        work.mkdir(mode=0o700, parents=True)
+        spooled = work / "script"
+        spooled.write_bytes(script.data)
+        launch = _launch(ctx, specs, str(spooled), script, argv)
+        launch.image = str(kept.fields["resources"].get("image_id", "")).removeprefix("docker:")
+        site = ctx.queue.site
+        shipped = shipment.pack(
+            launch,
+            kept.name,
+            work / "ship" / "job",
+            work,
+            upload_mib=site.sky.upload_mib,
+            return_mib=site.sky.return_mib,
+            environment=dict(site.environment),
+        )
+        beside.mkdir(mode=0o700)
+        shutil.move(shipped.folder, beside / "job")
+        shutil.move(shipped.program, beside / shipped.program.name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    name = shipped.program.name
+    return kept.yaml.replace(f"{REMOTE}/agent.pyz", f"{REMOTE}/{name}").replace(
+        f"./{kept.name}.slurmsky/agent.pyz", f"./{kept.name}.slurmsky/{name}"
+    )
+
+
+def _launch(
+    ctx: CommandContext, specs: Sequence[JobSpec], spooled: str, script: options.ScriptText, argv: Sequence[str]
+) -> Launch:
+    """The letter to the agents, as the controller would write it for job 1."""
+    who, site, spec = submitter(ctx), ctx.queue.site, specs[0]
+    limit = spec.time_limit_min
+    demand = demand_of(spec)
+    components = [
+        HetComponent(
+            job_id,
+            part.job_name or "sbatch",
+            part.account or who.account,
+            _partition(site, part),
+            part.qos or "normal",
+            part,
+            ordered_shares(demand_of(part), part, site.cluster.partition(_partition(site, part)), job_id),
+        )
+        for job_id, part in enumerate(specs, 1)
+    ]
+    shares = components[0].shares
+    return Launch(
+        job_id=1,
+        name=spec.job_name or "sbatch",
+        user=who.user,
+        uid=who.uid,
+        gid=who.gid,
+        group=who.group,
+        account=spec.account or who.account,
+        partition=_partition(ctx.queue.site, spec),
+        qos=spec.qos or "normal",
+        cluster=ctx.queue.site.cluster.name,
+        spec=spec,
+        shares=shares,
+        het=components if len(specs) > 1 else [],
+        het_job_id=int(len(specs) > 1),
+        ntasks=demand.ntasks,
+        submit_dir=ctx.cwd,
+        submit_host=socket.gethostname(),
+        work_dir=spec.chdir or ctx.cwd,
+        spool=spooled,
+        script=spooled,
+        argv=tuple(argv),
+        environment=job_environment(ctx, spec.export),
+        stdin=spec.input or "/dev/null",
+        stdout=os.path.join(spec.chdir or ctx.cwd, spec.output or "slurm-%j.out"),
+        stderr=os.path.join(spec.chdir or ctx.cwd, spec.error) if spec.error else "",
+        umask=ctx.request.umask,
+        time_limit_s=None if limit in (None, 0, INFINITE) else int(limit or 0) * 60,
+    )

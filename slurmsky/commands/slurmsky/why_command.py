@@ -1,0 +1,212 @@
+"""slurmsky why: why a job waits or how it ended, with what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+from ...controller.app import Controller
+from ...controller.command_context import CommandContext
+from ...controller.schedule.scheduler import predict_start
+from ...language import dependency
+from ...language.jobids import JobId
+from ...language.syntax_errors import LanguageError
+from ...model.cluster import PartitionConfig
+from ...model.job import Job
+from ...model.spec import INFINITE
+from ...model.states import JobState
+from ...options.ids import step_or_job
+from ...options.usage_errors import CommandError
+from ...report.fields import derived
+from ...report.report_context import ReportContext as Report
+from ...report.text import why
+from ...report.text.units import Clock
+from ...top.tail import Tail
+from ..common.report_settings import caller_zone
+
+#: lines of the output that are shown, and jobs that are named
+_TAIL, _NAMED = 10, 5
+#: elements of one array, or jobs of one call, that are explained
+_MOST = 20
+
+
+def find(queue: Controller, word: str) -> list[Job]:
+    """The jobs that an id names: a job, an array element, each record of an array; ``7_[3-9]``, as squeue prints it,
+    is the array's waiting rest. Raises CommandError.
+    """
+    base, bracket, _ = word.partition("_[")
+    if bracket and base.isdigit():
+        rest = queue.book.jobs.get(int(base))
+        if rest is not None and rest.pending_tasks:
+            return [rest]
+    try:
+        wanted = step_or_job("slurmsky: why", word)
+    except LanguageError:
+        wanted = ()
+    queue.flush()
+    found = list(queue.store.history(0, queue.clock(), {one.job_id for one in wanted})) if wanted else []
+    chosen = [queue.book.jobs.get(job.job_id, job) for job in found if any(_named(one, job) for one in wanted)]
+    if not chosen:
+        raise CommandError((f"slurmsky: why: there is no job {word}", "squeue lists active jobs, sacct all"), 1)
+    return chosen
+
+
+def _named(one: JobId, job: Job) -> bool:
+    if isinstance(one.task, int):
+        return job.array_job_id == one.job_id and (
+            job.array_task_id == one.task or any(one.task in part for part in job.pending_tasks)
+        )
+    return one.job_id in (job.job_id, job.array_job_id)
+
+
+async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Answer]:
+    """One for each job, the first ones of many."""
+    found = []
+    report = Report(clock=Clock(ctx.queue.clock(), caller_zone(ctx)), cluster=ctx.queue.book.cluster)
+    for job in jobs[:_MOST]:
+        known = waiting(ctx.queue, job) if job.state is JobState.PENDING else await output(job)
+        found.append(why.explain(job, report, known))
+    return found
+
+
+async def print_answers(ctx: CommandContext, words: list[str], as_json: bool) -> int:
+    """The whole command; 1 where a job is not known."""
+    jobs = [job for word in words for job in find(ctx.queue, word)]
+    found = await answers(ctx, jobs)
+    if as_json:
+        records = [{"job_id": derived.job_id_text(job), **one.record()} for job, one in zip(jobs, found, strict=False)]
+        ctx.out(json.dumps({"jobs": records}, indent=2) + "\n")
+        return 0
+    ctx.out("\n".join(one.text() for one in found))
+    if len(jobs) > len(found):
+        ctx.err(
+            f"slurmsky: why: {len(jobs) - len(found)} more jobs match; name one, as {derived.job_id_text(jobs[-1])}"
+        )
+    return 0
+
+
+# --- of a job that waits
+
+
+def waiting(queue: Controller, job: Job) -> why.Facts:
+    """What is before it, what it waits for, when it may start."""
+    partition = queue.book.cluster.partition(job.partition.partition(",")[0])
+    awaited = tuple(_awaited(queue, job)) if job.dependency else ()
+    if partition is None:
+        return why.Facts(awaited=awaited)
+    before: list[Job] = []
+    starts, after = (job.start_time, "") if job.reason == "BeginTime" else (0.0, "")
+    room = ""
+    if job.reason in ("Resources", "Priority"):
+        before = _before(queue, job)
+        if queue.engine.places_in(partition.name):
+            room = _room(queue, partition)
+            starts, after = _start(queue, job, partition, bool(before))
+    names = tuple(derived.job_id_text(one, 64) for one in before[:_NAMED])
+    return why.Facts(
+        before=names,
+        before_count=len(before),
+        room=room,
+        limit=_limit(queue, job, partition),
+        awaited=awaited,
+        starts_at=starts,
+        starts_after=after,
+    )
+
+
+def _before(queue: Controller, job: Job) -> list[Job]:
+    """Pending jobs that are tried earlier and could take the same nodes."""
+    rank, partitions = queue.scheduler.rank(job), set(job.partition.split(","))
+    others = (queue.book.jobs[job_id] for job_id in queue.book.pending)
+    found = [
+        one
+        for one in others
+        if one is not job
+        and one.reason in ("Resources", "Priority")
+        and not one.launched
+        and partitions & set(one.partition.split(","))
+        and queue.scheduler.rank(one) < rank
+    ]
+    return sorted(found, key=queue.scheduler.rank)
+
+
+def _room(queue: Controller, partition: PartitionConfig) -> str:
+    uses = queue.scheduler.uses(partition.name)
+    up = [use for use in uses if use.available]
+    cpus = sum(use.config.cpus for use in up)
+    taken = sum(len(use.cpu_ids) for use in up)
+    text = f"{taken} of the {cpus} CPUs of partition {partition.name} are in use"
+    down = [use.config.name for use in uses if not use.available]
+    return text + (f"; its nodes {derived.node_list(tuple(down))} are down or drained" if down else "")
+
+
+def _start(queue: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:
+    """When it may start, and the job whose end makes room; (0.0, "") where nobody can know."""
+    if others and job.start_time <= queue.clock():
+        return 0.0, ""  # that depends on the jobs before it
+    found = predict_start(queue.scheduler, job, partition, queue.clock)
+    when = job.start_time or (found[0] if found else 0.0)
+    if not queue.clock() < when < queue.clock() + 300 * 86400:
+        return 0.0, ""
+    running = (queue.book.jobs[job_id] for job_id in queue.book.active)
+    last = next((one for one in running if one.end_time and abs(one.end_time - when) < 2), None)
+    return when, derived.job_id_text(last) if last is not None else ""
+
+
+def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
+    """The limit that holds the job back, with its number."""
+    if job.reason == "JobArrayTaskLimit":
+        running = queue.book.running_elements(job.array_job_id)
+        return f"{running} of its elements run, and at most {job.array_max_running} may at once"
+    if job.reason == "PartitionTimeLimit":
+        most = partition.max_time_min
+        return f"partition {partition.name} allows {most} minutes" if most != INFINITE else ""
+    if job.reason == "PartitionNodeLimit":
+        return f"partition {partition.name} has {len(queue.scheduler.uses(partition.name))} nodes"
+    if job.reason == "Licenses":
+        total = dict(queue.book.cluster.licenses)
+        used = (f"{queue.book.licenses_used.get(name, 0)} of {most} {name}" for name, most in total.items())
+        return f"it asks for {job.spec.licenses}; in use are {', '.join(used)}"
+    queue.book.policy.begin_pass()  # jobs may have ended since the last pass
+    over = queue.scheduler.over(job, partition)
+    return str(over) if over is not None and over.reason == job.reason else ""
+
+
+def _awaited(queue: Controller, job: Job) -> list[str]:
+    try:
+        parsed = dependency.parse(job.dependency)
+    except LanguageError:
+        return [job.dependency]
+    found = []
+    for condition in parsed.conditions:
+        for target in condition.jobs:
+            records = queue.scheduler.lookup(target.job_id, target.task)
+            states = sorted({one.state.name for one in records}) or ["no longer known"]
+            name = f"{target.job_id}" + (f"_{target.task}" if target.task is not None else "")
+            found.append(f"{condition.type} of job {name}, which is {' and '.join(states)}")
+        if not condition.jobs:
+            found.append(f"{condition.type}: no other job of yours with this name may run")
+    return found
+
+
+# --- of a job that has begun
+
+
+async def output(job: Job) -> why.Facts:
+    """The end of its error file, else of its output file."""
+    if not job.is_batch or not job.start_time:
+        return why.Facts()
+    names = [derived.expand_path(name, job) for name in (job.stderr, job.stdout) if name]
+    problem = ""
+    for path in dict.fromkeys(names):
+        if path == os.devnull:
+            problem = f"Its output goes to {os.devnull}."
+            continue
+        look = await asyncio.to_thread(Tail(path).look)
+        lines = [line for line in look.lines if line.strip()]
+        if lines:
+            return why.Facts(output=path, tail=tuple(lines[-_TAIL:]))
+        missing = "does not exist" if "no such file" in look.problem else look.problem or "is empty"
+        problem = f"Its output file {path} {missing}."
+    return why.Facts(output=names[-1] if names else "", no_output=problem)

@@ -1,0 +1,423 @@
+"""The whole controller but its sockets: book, scheduler, life cycle and engine, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pwd
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..agent.process import processes
+from ..engines.base import Engine, Event, Unable, background
+from ..engines.local import LocalEngine
+from ..engines.local.helper_programs import run_program
+from ..engines.router import Router
+from ..engines.sky.foreign_jobs import NAME as FOREIGN
+from ..engines.sky.foreign_jobs import ForeignJobs
+from ..language.jobids import JobId
+from ..model.job import Job
+from ..model.spec import JobSpec
+from ..model.states import JobState
+from ..paths import ENGINE, StatePaths
+from ..site.record import Site
+from .jobs.job_events import Events
+from .jobs.job_table import JobTable
+from .jobs.launch_builder import LaunchBuilder
+from .jobs.lifecycle import LifeCycle
+from .jobs.submitter import Payload, Submitter, admit, partitions_of, withdraw
+from .schedule.scheduler import Scheduler
+from .services.budget_policy import BudgetPolicy
+from .services.crontab import Crontab
+from .services.infra_cache import Infra
+from .services.mailer import Mailer
+from .services.managed_jobs import ManagedJobs, caller
+from .services.triggers import Triggers
+from .slurm_errors import Errno, SlurmError
+from .store.accounting_cache import AccountingCache, IdleTime
+from .store.database import Store, StoreError
+
+if TYPE_CHECKING:
+    from ..engines.sky.api_client import Client
+    from ..engines.sky.api_server import LocalServer
+    from .services.power import PowerSaving
+
+log = logging.getLogger("slurmsky.controller")
+
+RETRY_FLUSH_S = 1.0
+ORPHAN_LOOK_S = 1.0
+
+_TOO_LATE = "its deadline passed before it could start"
+
+#: a pass over the pending jobs that took longer is followed by a pause of so many times its length, in which
+#: commands are answered: the controller gives a long queue at most a fifth of its time (slurmctld: sched_min_interval)
+_SHORT_PASS_S = 0.005
+_PASS_PAUSE = 4
+
+
+class Controller:
+    """What commands act on."""
+
+    def __init__(
+        self,
+        site: Site,
+        paths: StatePaths,
+        bin_dir: Path | None,
+        environment: dict[str, str],
+        clock: Callable[[], float],
+    ) -> None:
+        self._site = site
+        self.paths = paths
+        self.bin_dir = bin_dir
+        self.environment = environment
+        self.clock = clock
+        self.host = socket.gethostname()
+        self.store = Store(paths.database)
+        self.pages = AccountingCache(self.store, site.cluster)
+        self.idle_time = IdleTime(self.store)
+        self.book = JobTable(site.cluster, self.store, clock, site.accounts)
+        # As FirstJobId: the counter goes on from it, and never back.
+        self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
+        local = LocalEngine(paths.home, self._event, bin_dir, environment)
+        foreign = ForeignJobs(lambda job_id: self.managed.managed_id(job_id) if self.managed else None)
+        self.engines: dict[str, Engine] = {"local": local, FOREIGN: foreign}
+        #: reads SkyPilot's managed jobs; None where no partition is on SkyPilot
+        self.managed: ManagedJobs | None = None
+        #: the power of kept nodes; None where no partition has some
+        self.power: PowerSaving | None = None
+        #: the nodes of its infras; None there, too
+        self.infra: Infra | None = None
+        self._foreign = foreign
+        self._reading: asyncio.Task[None] | None = None
+        #: the engine of partitions that name none: decided by choose_engine before the first job
+        self.usual_engine = "local"
+        self.engine_reason = "nothing else was looked for yet"
+        self.engine = Router(self.engines, self._engine_of)
+        self.scheduler = Scheduler(self.book, self.engine.places_in, self.engine.packs)
+        self.treasury = BudgetPolicy(self.book, site, self.kick)
+        self.scheduler.money = self.treasury.verdict
+        self.scheduler.on_pass = self.treasury.begin_pass
+        self.book.judge = self._judge
+        self.letters = LaunchBuilder(self.book, paths.jobs, self.host)
+        self.mailer = Mailer(self.book, site.cluster.mail_program, self.environment)
+        self.life = LifeCycle(self.book, self.engine, self.letters, self.kick, self.mailer)
+        self.events = Events(self.book, self.life)
+        self.started_at = clock()
+        self.crontab = Crontab(self.store, self.book, self.life, clock)
+        self.triggers = Triggers(self.store, self.book, self.life, clock, self._run_program)
+        self._loop = asyncio.get_running_loop()
+        self._local_server: LocalServer | None = None
+        self._kicked = False
+        self._next_pass = 0.0  # not before, on the loop's clock
+        self._flushing = False
+        self._wake: asyncio.TimerHandle | None = None
+        self._forget: asyncio.TimerHandle | None = None
+        self._seen: dict[tuple[str, int, int], int] = {}
+        self._launches: list[Job] = []  # begun, to be launched once that is committed
+        self.store_problem: str | None = None
+        self.book.on_touch = self._touched
+        #: ends the controller (slurmsky stop)
+        self.stop: Callable[[], None] = lambda: None
+
+    @property
+    def site(self) -> Site:
+        """The site file with the partitions as scontrol left them."""
+        if self._site.cluster is not self.book.cluster:
+            self._site = replace(self._site, cluster=self.book.cluster)
+        return self._site
+
+    def _engine_of(self, partition: str) -> str:
+        wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
+        return wanted if wanted in self.engines and wanted != FOREIGN else self.usual_engine
+
+    def _judge(self, spec: JobSpec, partition: str) -> bool:
+        """submit.Judge: nodes that an engine makes are judged by that engine."""
+        if self.engine.places_in(partition):
+            return False
+        self._can_run([(spec, partition)])
+        return True
+
+    def _can_run(self, components: Sequence[tuple[JobSpec, str]]) -> None:
+        """Raise SlurmError where no engine can ever run such a job."""
+        try:
+            self.engine.check(components)
+        except Unable as error:
+            errno = next((errno for errno in Errno if errno.text == str(error)), Errno.NODE_CONFIG_UNAVAILABLE)
+            raise SlurmError(errno, error.hint) from error
+
+    async def choose_engine(self) -> None:
+        """Decide between SkyPilot and this machine, by SLURMSKY_ENGINE, the site file, or what there is."""
+        from ..engines.sky import api_server
+
+        client = api_server.connect(self.environment, self.site, pwd.getpwuid(os.geteuid()).pw_name)
+        wanted = self.environment.get(ENGINE, "")
+        self.usual_engine, self.engine_reason = await api_server.choose(
+            self.environment, self.site, client, wanted, 5.0
+        )
+        if "sky" in (self.usual_engine, *(part.engine for part in self.site.cluster.partitions)):
+            from ..engines.sky.sky_engine import SkyEngine
+
+            sky = self.engines["sky"] = SkyEngine(self.paths.home, self._event, self.site, client)
+            self._foreign.client = client
+            if self.site.sky.start_server:
+                self._local_server = api_server.LocalServer(client, self.environment)
+                client.absent = self._local_server.wake
+            self.managed = ManagedJobs(
+                self.book, self.life, self.site, client, self._foreign, caller(client.access.user),
+                self.flush_or_retry, lambda job_id: self.engine.adopt(job_id, FOREIGN),
+            )  # fmt: skip
+            self.managed.live_names = sky.names
+            self.managed.held_clusters = sky.clusters
+            self.managed.on_cost = self.treasury.note
+            self.managed.on_round = self.treasury.look_again
+            self.infra = self.managed.infra = Infra(
+                self.book, self.site, client, lambda part: self.engine.engine_name(part) == "sky"
+            )
+            self.treasury.ask = lambda job, partition: sky.price_question(
+                [(part.spec, partition if part is job else part.partition) for part in self.book.components(job)]
+            )
+        if self.site.kept and wanted != "local":
+            self._keep_nodes(client)
+        log.info("engine: %s (%s)", self.usual_engine, self.engine_reason)
+
+    def _keep_nodes(self, client: Client) -> None:
+        """Have an engine for the partitions whose nodes are kept."""
+        from ..engines.nodes import NodesEngine
+        from ..engines.sky import api_server
+        from ..engines.sky.pilot_provider import Pilots
+        from .services.power import PowerSaving
+
+        if self.site.sky.start_server and self._local_server is None:
+            self._local_server = api_server.LocalServer(client, self.environment)
+            client.absent = self._local_server.wake
+        kept = dict(self.site.kept)
+        pilots = Pilots(client, self.site, self.paths.home / "kept")
+        engine = NodesEngine(self.paths.home, self._event, kept, pilots, pilots.prepare, self.site.sky.reach)
+        self.engines["nodes"] = engine
+        self.power = PowerSaving(self.book, kept, engine, self.kick)
+        self.scheduler.place = self.power.place
+
+    async def recover(self) -> None:
+        """After a start: find the jobs again that were running, and go on."""
+        running = [self.book.jobs[job_id] for job_id in sorted(self.book.active)]
+        heads = [job for job in running if not (job.het_job_id and job.het_offset)]
+        # Their agents tell what happened meanwhile, and which jobs never reached them: those are launched again.
+        await self.engine.recover(heads)
+        for job in heads:
+            if job.job_id in self.book.active:
+                self.life.repeat_wishes(job)
+                self.mailer.watch_limit(job)
+            if not job.is_batch and job.state.active and job.alloc_pid:
+                background(self._let_go_of(job))
+        if self.managed is not None:
+            self._reading = asyncio.ensure_future(self.managed.run())
+        if self.power is not None:
+            self.power.begin()
+        self.kick()
+
+    def looked(self) -> None:
+        """Somebody calls a command: what SkyPilot knows may be worth a fresh read, in the background."""
+        if self.managed is not None:
+            self.managed.wanted()
+
+    async def _let_go_of(self, job: Job) -> None:
+        """End an allocation whose salloc or srun lost its controller, once that process and its steps are over."""
+        owner = processes.stat(job.alloc_pid) if job.alloc_pid else None
+        while job.state.active:
+            now = processes.stat(job.alloc_pid) if owner is not None else None
+            gone = now is None or owner is None or now.start_ticks != owner.start_ticks
+            if gone and all(step.state.finished for step in job.steps.values()):
+                job.exit_code = max((step.exit_code for step in job.steps.values()), default=0)
+                self.life.terminate(job, JobState.FAILED if job.exit_code else JobState.COMPLETED)
+                return
+            await asyncio.sleep(ORPHAN_LOOK_S)
+
+    # --- committing
+
+    def _touched(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        self._flushing = False
+        # A pass over the pending jobs that is about to come commits its starts with all this.
+        if not self._kicked or self._loop.time() < self._next_pass:
+            self.flush_or_retry()
+
+    def flush_or_retry(self) -> None:
+        """Commit now, or else later: what cannot be written stays in memory and is tried again."""
+        try:
+            self.flush()
+        except StoreError as error:
+            if self.store_problem is None:
+                log.error("%s", error)
+            self.store_problem = str(error)
+            if not self._flushing:
+                self._flushing = True
+                self._loop.call_later(RETRY_FLUSH_S, self._flush_soon)
+
+    def submit(
+        self, specs: Sequence[JobSpec], payload: Payload, who: Submitter, interactive: bool = False, first_id: int = 0
+    ) -> Job:
+        """Take a job in: it is committed when this returns. Raises SlurmError; then there is none. ``first_id``: an
+        id that was promised to the submitter; 0: the next one."""
+        if len(specs) > 1:
+            # Together: each component alone is judged as any job is.
+            self._can_run([(spec, partitions_of(self.book.cluster, spec)[0].name) for spec in specs])
+        try:
+            job = admit(self.book, specs, payload, who, self.paths.jobs, interactive, first_id=first_id)
+        except OSError as error:
+            raise SlurmError(Errno.WRITING_TO_FILE, f"{error.filename}: {error.strerror}") from error
+        try:
+            self.flush()
+        except StoreError as error:
+            withdraw(self.book, job, self.paths.jobs)
+            raise SlurmError(Errno.WRITING_TO_FILE, str(error)) from error
+        return job
+
+    def flush(self) -> None:
+        """Commit now. Raises StoreError; the changes stay in memory and are tried again."""
+        self.book.flush()
+        self.store_problem = None
+        self.idle_time.look()
+        if self._seen:
+            acks: dict[str, list[tuple[int, int, int]]] = {}
+            for (node, job_id, run), seq in self._seen.items():
+                acks.setdefault(node, []).append((job_id, run, seq))
+            self._seen.clear()
+            for node, several in acks.items():
+                self.engine.acks(node, several)
+        launches, self._launches = self._launches, []
+        for job in launches:
+            background(self.life.launch(job))
+        if self._forget is None:
+            self._forget = self._loop.call_later(min(60.0, self.book.cluster.min_job_age_s + 1.0), self._forget_old)
+
+    def _forget_old(self) -> None:
+        self._forget = None
+        due = self.book.forget_old()
+        if due is not None:
+            self._forget = self._loop.call_later(max(1.0, due - self.clock() + 1.0), self._forget_old)
+
+    # --- scheduling
+
+    def kick(self) -> None:
+        """Look at the pending jobs soon: at once where the queue is short."""
+        if not self._kicked:
+            self._kicked = True
+            self._loop.call_at(max(self._loop.time(), self._next_pass), self._pass)
+
+    def _pass(self) -> None:
+        self._kicked = False
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        waiting, before = len(self.book.pending), time.perf_counter()
+        for over in self.book.reservations.advance(self.clock()):
+            self.life.reservation_over(over)
+        plan = self.scheduler.run()
+        took = time.perf_counter() - before
+        self._next_pass = self._loop.time() + (took * _PASS_PAUSE if took > _SHORT_PASS_S else 0.0)
+        self.book.counters.cycles.add(int(took * 1e6), waiting)
+        for job, problem in plan.broken:
+            self.life.set_aside(job, problem)
+        for job, shares in plan.starts:
+            try:
+                self.life.begin(job, shares)
+            except Exception as problem:
+                self.life.set_aside(job, problem)
+            else:
+                # A start must be known before it happens: ``flush`` launches what it has committed.
+                self._launches.append(job)
+        for job in plan.hopeless:
+            self.mailer.tell("INVALID_DEPEND", job)
+            never = f"its dependency can never be satisfied: {job.dependency_shown or job.dependency}"
+            self.life.end(job, JobState.CANCELLED, 0, 0, comment=never)
+            job.reason = "DependencyNeverSatisfied"
+        for job in plan.expired:
+            self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine", comment=_TOO_LATE)
+        self.flush_or_retry()
+        if plan.wake is not None:
+            self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
+
+    def schedule_now(self) -> None:
+        """Look at the pending jobs at once, for a caller who would else be told to wait."""
+        self._pass()
+
+    def ready(self, job: Job) -> bool:
+        """True once the job's agents have it (or it is over)."""
+        return job.state.finished or self.engine.agent_address(job.job_id) is not None
+
+    def job_variables(self, job: Job) -> dict[str, str]:
+        """What leads a command inside the allocation to its agent and to this controller."""
+        found = {"SLURMSKY_HOME": str(self.paths.home)}
+        address = self.engine.agent_address(job.job_id)
+        if address is not None:
+            found["SLURMSKY_AGENT"] = address
+        return found
+
+    def find_job(self, wanted: JobId) -> Job | None:
+        """The record that ``N``, ``N_T`` or ``N+H`` means, if it is in memory."""
+        book = self.book
+        if isinstance(wanted.task, int):
+            return book.element(wanted.job_id, wanted.task)
+        job = book.jobs.get(wanted.job_id)
+        if job is not None and wanted.het_offset is not None:
+            parts = book.components(job)
+            return parts[wanted.het_offset] if wanted.het_offset < len(parts) else None
+        return job
+
+    def _event(self, event: Event) -> None:
+        if "seq" in event and "job_id" in event and (event["ev"] != "started" or event.get("nodes")):
+            key = (str(event.get("node", "")), int(event["job_id"]), int(event.get("run", 0)))
+            self._seen[key] = max(self._seen.get(key, 0), int(event["seq"]))
+            if not self._flushing:
+                self._touched()
+        if event["ev"] == "power":
+            if self.power is not None:
+                self.power.take(event)
+            return
+        self.events.take(event)
+
+    # --- the rest
+
+    @property
+    def busy(self) -> bool:
+        """True while something may happen by itself: a running job, or a pending one that may start."""
+        book = self.book
+        # Jobs that others launched do not keep us here: the next controller reads what became of them.
+        if any(book.jobs[job_id].engine != FOREIGN for job_id in book.active):
+            return True
+        return self.engine.lingers() or any(
+            job.priority and job.reason != "DependencyNeverSatisfied" and job.engine != FOREIGN
+            for job in (book.jobs[job_id] for job_id in book.pending)
+        )
+
+    async def _run_program(self, argv: list[str]) -> None:
+        problem = await run_program(argv, self.environment)
+        if problem:
+            log.warning("trigger: %s", problem)
+
+    async def close(self) -> None:
+        """Leave: commit, let the agents be."""
+        try:
+            self.flush()  # first, so that the agents hear what is committed and may forget it
+        except StoreError as error:
+            log.error("%s", error)
+        await self.idle_time.close()
+        while self._reading is not None and not self._reading.done():
+            # Until Python 3.12 a wait_for that ends in the same moment swallows a cancellation (bpo-37658).
+            self._reading.cancel()
+            await asyncio.wait({self._reading}, timeout=0.2)
+        if self.power is not None:
+            await self.power.close()
+        await self.engine.close()
+        if self._local_server is not None:
+            self._local_server.close()
+        self.store.close()

@@ -1,0 +1,187 @@
+"""What a command gets of its caller: argv, environment, terminal; and the ways to answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Protocol
+
+from ..protocol import wire
+from .app import Controller
+
+
+class CallerGone(Exception):
+    """The client closed its connection."""
+
+
+class Peer(Protocol):
+    """Where frames go."""
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        """Controller one frame."""
+
+    async def drain(self) -> None:
+        """Wait until the caller has taken most of what was sent."""
+
+
+class Nobody:
+    """A peer for what the controller asks itself."""
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        """Nobody listens."""
+
+    async def drain(self) -> None:
+        """Nobody has to catch up."""
+
+
+STDIN_WINDOW = 1 << 18
+#: lines that are sent together
+_LINES = 200
+
+
+class CommandContext:
+    """One call of a command."""
+
+    def __init__(self, request: wire.CommandRequest, queue: Controller, peer: Peer) -> None:
+        self.request = request
+        self.queue = queue
+        self.command = request.command
+        self.args: Sequence[str] = request.args
+        self.env: Mapping[str, str] = request.env
+        self.cwd = request.cwd
+        self._peer = peer
+        self._frames: asyncio.Queue[wire.Frame | None] = asyncio.Queue()
+        self.gone = asyncio.get_running_loop().create_future()
+        self._stdin = b""
+        self._stdin_ended = False
+        self._granted = False
+        self._returned: list[wire.Frame] = []
+        self.printing = False  # lines of an answer are still to come
+
+    # --- answering
+
+    def out(self, text: str) -> None:
+        """Write to the caller's stdout."""
+        if text:
+            self._peer.send(wire.STDOUT, text.encode("utf-8", "surrogateescape"))
+
+    async def out_lines(self, lines: Iterator[str], together: int = _LINES) -> None:
+        """Write to the caller's stdout as fast as it reads, so many at a time; meanwhile others are served."""
+        self.printing = True
+        try:
+            while text := "".join(islice(lines, together)):
+                self.out(text)
+                await self._peer.drain()
+                await asyncio.sleep(0)
+        finally:
+            self.printing = False
+
+    def out_bytes(self, data: bytes) -> None:
+        """Write bytes to the caller's stdout."""
+        if data:
+            self._peer.send(wire.STDOUT, data)
+
+    def err(self, text: str, end: str = "\n") -> None:
+        """Write to the caller's stderr; a newline is added."""
+        self._peer.send(wire.STDERR, (text + end).encode("utf-8", "surrogateescape"))
+
+    def error(self, text: str) -> None:
+        """``COMMAND: error: text`` on the caller's stderr."""
+        self.err(f"{self.command}: error: {text}")
+
+    def say(self, text: str) -> None:
+        """``COMMAND: text`` on the caller's stderr."""
+        self.err(f"{self.command}: {text}")
+
+    async def drain(self) -> None:
+        """Let a slow reader catch up."""
+        await self._peer.drain()
+
+    def handle_signals(self) -> None:
+        """From now on signals of the caller come as frames."""
+        self._peer.send(wire.HANDLE_SIGNALS)
+
+    def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Run a program in the caller's terminal; its status comes as a CHILD_STATUS frame."""
+        self._peer.send(wire.SPAWN, _program(argv, env))
+
+    def become(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Let the caller's process become this program: nothing that is sent later arrives."""
+        self._peer.send(wire.BECOME, _program(argv, env))
+
+    def signal_child(self, number: int) -> None:
+        """Forward a signal to the spawned program."""
+        self._peer.send(wire.CHILD_SIGNAL, str(number).encode())
+
+    def redirect(self, address: str, env: Mapping[str, str]) -> None:
+        """Send the caller to an agent; its exit code comes as a SESSION_EXIT frame."""
+        fields = [_bytes(address), *(_bytes(f"{key}={value}") for key, value in env.items())]
+        self._peer.send(wire.REDIRECT, wire.encode_list(fields))
+
+    # --- what the caller sends
+
+    def feed(self, frame: wire.Frame | None) -> None:
+        """Called by the service for each further frame; None: the connection is closed."""
+        self._frames.put_nowait(frame)
+        if frame is None and not self.gone.done():
+            self.gone.set_result(None)
+
+    async def frame(self) -> wire.Frame:
+        """The next frame of the caller. Raises CallerGone."""
+        if self._returned:
+            return self._returned.pop(0)
+        frame = await self._frames.get()
+        if frame is None:
+            self._frames.put_nowait(None)
+            raise CallerGone
+        return frame
+
+    def give_back(self, frame: asyncio.Future[wire.Frame]) -> None:
+        """Stop waiting for a frame that ``frame()`` was asked for; one that had just arrived is not lost."""
+        if frame.done() and not frame.cancelled() and frame.exception() is None:
+            self._returned.append(frame.result())
+        else:
+            frame.cancel()
+
+    async def read_line(self) -> str:
+        """One line of the caller's stdin; "" at its end."""
+        while b"\n" not in self._stdin and not self._stdin_ended:
+            if not self._granted:
+                self._peer.send(wire.GRANT, str(STDIN_WINDOW).encode())
+                self._granted = True
+            frame = await self.frame()
+            if frame.kind == wire.STDIN:
+                self._stdin += frame.payload
+                self._peer.send(wire.GRANT, str(len(frame.payload)).encode())
+            elif frame.kind == wire.STDIN_EOF:
+                self._stdin_ended = True
+        line, newline, self._stdin = self._stdin.partition(b"\n")
+        return (line + newline).decode("utf-8", "surrogateescape")
+
+    async def read_stdin(self, limit: int) -> bytes:
+        """All of the caller's stdin, at most about ``limit`` bytes."""
+        data = bytearray()
+        self._peer.send(wire.GRANT, str(STDIN_WINDOW).encode())
+        while len(data) <= limit:
+            frame = await self.frame()
+            if frame.kind == wire.STDIN:
+                data += frame.payload
+                self._peer.send(wire.GRANT, str(len(frame.payload)).encode())
+            elif frame.kind == wire.STDIN_EOF:
+                break
+        return bytes(data)
+
+
+def _program(argv: Sequence[str], env: Mapping[str, str]) -> bytes:
+    return wire.encode_list(
+        [
+            str(len(argv)).encode(),
+            *(_bytes(word) for word in argv),
+            *(_bytes(f"{key}={value}") for key, value in env.items()),
+        ]
+    )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

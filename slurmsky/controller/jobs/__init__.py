@@ -1,0 +1,1 @@
+"""A job's record, its states, its submission and its changes."""

@@ -1,0 +1,404 @@
+"""What users change of a job: one step for each thing that can be changed, in slurmctld's order.
+
+The order is part of the answer: of two faults the first is told, and what was changed before it stays changed.
+Source: slurmctld/job_mgr.c _update_job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...engines.sky.foreign_jobs import NAME as FOREIGN
+from ...language import constraint, dependency
+from ...language.syntax_errors import LanguageError
+from ...model.job import Job
+from ...model.spec import INFINITE, JobSpec
+from ...model.states import JobState
+from ...report.fields.derived import NOT_SHARED
+from ..slurm_errors import Errno, SlurmError
+from .job_table import JobTable
+from .lifecycle import LifeCycle
+from .size_changes import TRES, Sizes, Wanted
+from .submitter import check_dependency, check_licenses, partitions_of
+
+#: seconds until a job begins whose hold ended by another nice value
+UNHELD_S = 10
+#: the most that slurmctld keeps of a text, in bytes; of file names the system's limit
+_LONGEST = 1024
+_LONGEST_OF = {"std_err": 4096, "std_in": 4096, "std_out": 4096, "dependency": 1024 * 128, "burst_buffer": 1024 * 8}
+
+
+def change(book: JobTable, life: LifeCycle, job: Job, wanted: Wanted) -> None:
+    """Change a job as far as it may be changed. Raises SlurmError; what came before the fault stays changed."""
+    _Change(book, life, job, wanted).run()
+
+
+class _Change(Sizes):
+    def run(self) -> None:
+        job, wanted = self.job, self.wanted
+        if job.cron:
+            raise SlurmError(Errno.CRON_JOB)
+        if job.engine == FOREIGN:
+            raise SlurmError(Errno.NOT_SUPPORTED)
+        if "burst_buffer" in wanted and not (job.state.finished and not wanted["burst_buffer"]):
+            raise SlurmError(Errno.NOT_SUPPORTED)
+        if "throttle" in wanted and job.array_job_id == job.job_id:
+            self._throttle(wanted["throttle"])
+            if job.state.finished:
+                return
+        if job.state.finished:
+            raise SlurmError(Errno.JOB_FINISHED)
+        for key, value in wanted.items():
+            if isinstance(value, str) and len(value.encode(errors="surrogateescape")) > _LONGEST_OF.get(key, _LONGEST):
+                raise SlurmError(Errno.PATH_TOO_LONG)
+        if "mcs_label" in wanted:
+            self.still_pending()
+        self.count_tasks()
+        shown = job.num_nodes
+        try:
+            for keys, step in _STEPS:
+                if not keys or not keys.isdisjoint(wanted):
+                    step(self)
+        except SlurmError:
+            if self.pending and job.priority:
+                job.num_nodes = shown  # what the scheduler found is shown until a change succeeds (node_cnt_wag)
+            raise
+        finally:
+            self.book.touch(job)
+
+    # --- helpers
+
+    # --- in slurmctld's order
+
+    def _throttle(self, count: int) -> None:
+        for member in self.book.array(self.job.array_job_id):
+            member.array_max_running = count or None
+            self.book.touch(member)
+
+    def _partition(self) -> None:
+        name = self.wanted["partition"]
+        if name == self.job.partition:
+            return
+        self.still_pending()
+        wished = self.job.spec.evolve(partition=name or None)
+        try:
+            parts = partitions_of(self.book.cluster, wished)
+        except SlurmError as error:
+            raise SlurmError(error.errno) from None  # which one it was is said by sbatch alone
+        state = self.book.partition_states.get(parts[0].name, parts[0].state)
+        if state.upper() in ("DRAIN", "INACTIVE"):
+            raise SlurmError(Errno.PARTITION_DOWN)
+
+        def apply() -> None:
+            self.job.spec = self.job.spec.evolve(partition=",".join(part.name for part in parts))
+            self.job.partition = ",".join(part.name for part in parts)
+
+        self.later.append(apply)
+
+    def _account(self) -> None:
+        self.still_pending()
+        name, policy, job = self.wanted["account"], self.book.policy, self.job
+        if policy.accounts:
+            account = policy.account_of(name or None, job.user)
+        elif name and (not self.book.accounts or name in self.book.accounts):
+            account = name
+        else:
+            return  # accounts are not enforced: the user's own is charged
+
+        def apply() -> None:
+            job.account = account
+            self.evolve(account=name or None)
+
+        self.later.append(apply)
+
+    def _qos(self) -> None:
+        name = self.wanted["qos"]
+        if name and not self.book.policy.qos and name != self.job.qos:
+            return  # no QOS is enforced: that is none
+        qos = self.book.policy.qos_of(name or None, self.job.account)
+        if qos == self.job.qos:
+            return
+        self.still_pending()
+
+        def apply() -> None:
+            self.job.qos = qos
+            self.evolve(qos=name or None)
+
+        self.later.append(apply)
+
+    def _reset_accrue(self) -> None:
+        self.still_pending()
+        if self.job.accrue_time:
+            self.job.accrue_time = self.book.clock()
+
+    def _reservation(self) -> None:
+        name, spec = self.wanted["reservation"], self.job.spec
+        if name == (spec.reservation or ""):
+            return
+        if self.job.state not in (JobState.PENDING, JobState.RUNNING):
+            raise SlurmError(Errno.NOT_PENDING_NOR_RUNNING)
+        wished = spec.evolve(reservation=name or None)
+        checked = self.book.reservations.check(wished, self.job.user, self.job.account)
+        if self.job.reason == "ReservationDeleted":
+            self.life.release(self.job)
+        self.later.append(lambda: self.evolve(reservation=checked.reservation))
+
+    def _licenses(self) -> None:
+        self.wanted["licenses"] = text = self.wanted["licenses"]
+        check_licenses(self.book.cluster, JobSpec(licenses=text or None))
+
+    def _free_texts(self) -> None:
+        job, wanted = self.job, self.wanted
+        if "req_switch" in wanted or "wait4switch" in wanted:
+            # Only --switches brings the usual time to wait.
+            count, _, wait = (job.spec.switches or "0@00:00:00").partition("@")
+            count = str(wanted.get("req_switch", count))
+            seconds = wanted.get("wait4switch")
+            if seconds is not None:
+                wait = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+            self.evolve(switches=f"{count}@{wait}" if wait else count)
+        if "admin_comment" in wanted:
+            job.admin_comment = wanted["admin_comment"]
+            self.evolve(admin_comment=wanted["admin_comment"])
+        if "comment" in wanted:
+            job.comment = wanted["comment"]
+            self.evolve(comment=wanted["comment"])
+        if "extra" in wanted:
+            self.evolve(extra=wanted["extra"])
+
+    def _apply_later(self) -> None:
+        for apply in self.later:
+            apply()
+
+    def _time_limit(self) -> None:
+        job, minutes = self.job, self.wanted["time_limit"]
+        now = job.time_limit_min if job.time_limit_min is not None else INFINITE
+        if minutes == now:
+            return
+        least = self.wanted.get("time_min", job.spec.time_min_min or 0)
+        if minutes < least:
+            raise SlurmError(Errno.INVALID_TIME_MIN)
+        self.life.set_time_limit(job, minutes)
+        self.evolve(time_limit_min=minutes)
+
+    def _time_min(self) -> None:
+        if not self.pending:
+            return
+        limit = self.job.time_limit_min if self.job.time_limit_min is not None else INFINITE
+        if self.wanted["time_min"] > limit:
+            raise SlurmError(Errno.INVALID_TIME_MIN)
+        self.evolve(time_min_min=self.wanted["time_min"])
+
+    def _end_time(self) -> None:
+        job, when = self.job, self.wanted["end_time"]
+        if not when:
+            return  # a time that could not be read
+        if job.state is not JobState.RUNNING:
+            raise SlurmError(Errno.IS_NOT_RUNNING)
+        if when < self.book.clock():
+            raise SlurmError(Errno.INVALID_TIME)
+        self.life.set_end_time(job, when)
+        self.evolve(time_limit_min=job.time_limit_min)
+
+    def _deadline(self) -> None:
+        if self.job.state is JobState.RUNNING:
+            return
+        if self.wanted["deadline"] < self.book.clock():
+            raise SlurmError(Errno.INVALID_TIME)
+        self.evolve(deadline=self.wanted["deadline"])
+
+    def _delay_boot(self) -> None:
+        self.evolve(delay_boot_min=-(-self.wanted["delay_boot"] // 60))
+
+    def _requeue(self) -> None:
+        self.evolve(requeue=bool(self.wanted["requeue"]))
+
+    def _priority(self) -> None:
+        job, value, by_user = self.job, self.wanted["priority"], self.wanted.get("user_hold", False)
+        held_by = "JobHeldUser" if by_user or not self.privileged else "JobHeldAdmin"
+        if value == job.priority:
+            if not value and self.privileged:
+                job.reason, job.reason_desc = held_by, ""
+        elif not job.priority and value == INFINITE:
+            self.life.release(job)
+        elif not job.priority:
+            raise SlurmError(Errno.HELD)
+        elif value == INFINITE:
+            # Released before: an administrator's word gives it the next priority, and takes its nice value.
+            if self.privileged:
+                job.priority, job.nice = self.book.take_priority(), 0
+                self.evolve(nice=None, priority=None)
+        elif not value:
+            self.life.hold(job, by_user=held_by == "JobHeldUser")
+        else:
+            job.priority, job.nice = value, 0
+            self.evolve(nice=None, priority=value)
+
+    def _nice(self) -> None:
+        job, value = self.job, self.wanted["nice"]
+        if value == job.nice or (job.spec.priority and job.priority):
+            return  # a priority of its own heeds nothing
+        if value < 0 and not self.privileged:
+            raise SlurmError(Errno.ACCESS_DENIED)
+        if not job.priority and self.pending:
+            # This ends a hold, too, but slurmctld does not look at the job at once.
+            job.eligible_time = max(job.eligible_time, self.book.clock() + UNHELD_S)
+        job.priority = max(2, job.priority + job.nice - value)
+        job.nice = value
+        self.evolve(nice=value)
+
+    def _shared(self) -> None:
+        self.still_pending()
+        others = tuple(pair for pair in self.job.spec.recorded if pair[0] != NOT_SHARED[0])
+        if self.wanted["shared"]:
+            self.evolve(oversubscribe=True, exclusive=None, recorded=others)
+        else:
+            self.evolve(oversubscribe=False, recorded=(*others, NOT_SHARED))
+
+    def _contiguous(self) -> None:
+        self.still_pending()
+        self.evolve(contiguous=bool(self.wanted["contiguous"]))
+
+    def _core_spec(self) -> None:
+        # Cores for the system are the site's: nobody is let change them (AllowSpecResourcesUsage).
+        self.still_pending()
+        raise SlurmError(Errno.ACCESS_DENIED)
+
+    def _features(self) -> None:
+        self._wished("features", "constraint", Errno.INVALID_FEATURE)
+
+    def _prefer(self) -> None:
+        self._wished("prefer", "prefer", Errno.INVALID_PREFER)
+
+    def _wished(self, key: str, field: str, errno: Errno) -> None:
+        text = self.wanted[key]
+        if text and text == getattr(self.job.spec, field):
+            return
+        self.still_pending()
+        if text:
+            known = {feature for node in self.book.cluster.nodes for feature in node.features}
+            try:
+                if not set(constraint.parse(text).names()) <= known:
+                    raise SlurmError(errno)
+            except LanguageError as error:
+                raise SlurmError(errno) from error
+        self.evolve(**{field: text or None})
+
+    def _federated(self) -> None:
+        raise SlurmError(Errno.NOT_FEDERATED)
+
+    def _name(self) -> None:
+        self.job.name = self.wanted["name"]
+        self.evolve(job_name=self.wanted["name"])
+
+    def _files(self) -> None:
+        for key, field, given in _FILES:
+            if key in self.wanted and self.wanted[key] != getattr(self.job, field):
+                self.still_pending()
+                setattr(self.job, field, self.wanted[key])
+                self.evolve(**{given: self.wanted[key] or None})
+
+    def _wckey(self) -> None:
+        if self.wanted["wckey"] != (self.job.spec.wckey or ""):
+            self.still_pending()
+            self.evolve(wckey=self.wanted["wckey"] or None)
+
+    def _dependency(self) -> None:
+        self.still_pending()
+        text, job = self.wanted["dependency"], self.job
+        text = "" if text == "0" else text  # 0 takes them all away, as "" does
+        check_dependency(job.spec.evolve(dependency=text or None))
+        parsed = dependency.parse(text) if text else None
+        if parsed is not None and any(getattr(one, "job_id", 0) == job.job_id for one in parsed.conditions):
+            raise SlurmError(Errno.DEPENDENCY)
+        self.evolve(dependency=text or None)
+        job.dependency = text
+        job.dependency_shown = dependency.format_with_state(parsed) if parsed is not None else ""
+
+    def _begin(self) -> None:
+        self.still_pending()
+        when = max(self.wanted["begin_time"], int(self.book.clock()))
+        self.evolve(begin=when)
+        self.job.eligible_time = self.job.start_time = float(when)
+
+    def _licenses_made(self) -> None:
+        if self.job.state not in (JobState.PENDING, JobState.RUNNING):
+            raise SlurmError(Errno.NOT_PENDING_NOR_RUNNING)
+        if self.pending:
+            self.evolve(licenses=self.wanted["licenses"] or None)
+        elif self.wanted["licenses"] != (self.job.spec.licenses or ""):
+            self.book.change_licenses(self.job, self.wanted["licenses"])
+
+    def _reboot(self) -> None:
+        self.still_pending()
+        self.evolve(reboot=bool(self.wanted["reboot"]))
+
+    def _mail(self) -> None:
+        if "mail_type" in self.wanted:
+            self.evolve(mail_type=self.wanted["mail_type"])
+        if "mail_user" in self.wanted:
+            self.evolve(mail_user=self.wanted["mail_user"] or None)
+
+
+_FILES = (
+    ("work_dir", "work_dir", "chdir"), ("std_err", "stderr", "error"),
+    ("std_in", "stdin", "input"), ("std_out", "stdout", "output"),
+)  # fmt: skip
+
+
+def _step(step: Callable[[_Change], None], keys: str) -> tuple[frozenset[str], Callable[[_Change], None]]:
+    return frozenset(keys.split()), step
+
+
+_SIZES = "num_tasks min_nodes ntasks_per_node min_cpus max_cpus pn_min_cpus cpus_per_task tasks_changed"
+
+#: in slurmctld's order: the keys that a step is about, and the step
+_STEPS = (
+    _step(_Change._partition, "partition"),
+    _step(_Change._account, "account"),
+    _step(_Change._qos, "qos"),
+    _step(_Change._reset_accrue, "reset_accrue"),
+    _step(_Change.excluded, "exc_nodes"),
+    _step(_Change.required, "req_nodes"),
+    _step(_Change._reservation, "reservation"),
+    _step(_Change.devices, f"tasks_changed {' '.join(TRES)}"),
+    _step(_Change._licenses, "licenses"),
+    _step(_Change.size, _SIZES),
+    _step(_Change._free_texts, "req_switch wait4switch admin_comment comment extra"),
+    _step(_Change._apply_later, "partition account qos reservation"),
+    _step(_Change.cpus, "min_cpus max_cpus"),
+    _step(_Change.cpus_of_node, "pn_min_cpus"),
+    _step(_Change.cpus_of_task, "cpus_per_task"),
+    _step(_Change.nodes, "min_nodes"),
+    _step(_Change.tasks, "num_tasks"),
+    _step(_Change._time_limit, "time_limit"),
+    _step(_Change._time_min, "time_min"),
+    _step(_Change._end_time, "end_time"),
+    _step(_Change._deadline, "deadline"),
+    _step(_Change._delay_boot, "delay_boot"),
+    _step(_Change._requeue, "requeue"),
+    _step(_Change._priority, "priority"),
+    _step(_Change._nice, "nice"),
+    _step(_Change.memory, "pn_min_memory"),
+    _step(_Change.temporary, "pn_min_tmp_disk"),
+    _step(_Change.shape, "sockets_per_node cores_per_socket threads_per_core"),
+    _step(_Change._shared, "shared"),
+    _step(_Change._contiguous, "contiguous"),
+    _step(_Change._core_spec, "core_spec"),
+    _step(_Change._features, "features"),
+    _step(_Change._prefer, "prefer"),
+    _step(_Change._federated, "cluster_features clusters"),
+    _step(_Change.devices_made, "devices"),
+    _step(_Change._name, "name"),
+    _step(_Change._files, "work_dir std_err std_in std_out"),
+    _step(_Change._wckey, "wckey"),
+    _step(_Change.shrink, "min_nodes"),
+    _step(_Change.tasks_of_node, "ntasks_per_node"),
+    _step(_Change._dependency, "dependency"),
+    _step(_Change._begin, "begin_time"),
+    _step(_Change._licenses_made, "licenses"),
+    _step(_Change.settle, ""),
+    _step(_Change._reboot, "reboot"),
+    _step(_Change.bad_devices, "bad_tres"),
+    _step(_Change._mail, "mail_type mail_user"),
+)

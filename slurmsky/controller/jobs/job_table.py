@@ -1,0 +1,377 @@
+"""The queue in memory: active jobs, those within MinJobAge, those that pending jobs depend on, and the nodes' use.
+
+Code that changes a job calls ``touch``; ``flush`` commits everything touched in one transaction. Jobs
+that ended longer than MinJobAge ago live only in the store, as they leave slurmctld's memory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from ...model.cluster import ClusterConfig, PartitionConfig
+from ...model.job import Job, Node, Step
+from ...model.spec import JobSpec
+from ...model.states import JobFlag, JobState, NodeFlag, NodeState
+from ...report.text.sdiag import Counters
+from ...site import assumed
+from ..schedule.advance_reservations import Reservations
+from ..schedule.dependencies import Targets
+from ..schedule.limit_policy import Policy
+from ..schedule.resources import NodeUse, partition_nodes
+from ..store import partition_overrides
+from ..store.database import Store
+from ..virtual import VirtualNodes, cluster_of
+
+#: the Slurm release whose behaviour is kept
+RELEASE = "25.11.0"
+
+
+class JobTable:
+    """The present state of the queue; every change passes through here."""
+
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        accounts: tuple[str, ...] = (),
+    ) -> None:
+        self.cluster = cluster = partition_overrides.applied(store, cluster)
+        self.virtual = VirtualNodes(cluster)
+        self.accounts = accounts
+        self.store = store
+        self.clock = clock
+        self.jobs: dict[int, Job] = {}
+        self.members: dict[int, set[int]] = {}  # array base id -> ids of its records
+        self.pending: set[int] = set()
+        self.active: set[int] = set()  # hold an allocation (running, suspended, completing)
+        self.uses: dict[str, NodeUse] = {node.name: NodeUse(node) for node in cluster.nodes}
+        self.nodes: dict[str, Node] = {node.name: Node(node) for node in cluster.nodes}
+        self.reservations = Reservations(store, cluster, clock)
+        self.policy = Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active])
+        self.partition_states: dict[str, str] = {}
+        self.licenses_used: dict[str, int] = {}
+        self.next_job_id = store.counter("next_job_id")
+        self.next_priority = store.counter("next_priority")
+        self._touched: dict[int, Job] = {}
+        self._steps: list[tuple[Job, Step]] = []
+        self._superseded: list[Job] = []
+        self._dropped: list[int] = []  # to leave memory once they are committed
+        self._finished: deque[tuple[float, int]] = deque()  # (end time, job id) in order of ending
+        self._targets = Targets()
+        self._kept: list[tuple[float, int]] = []  # as _finished: older than MinJobAge, but pending jobs depend on them
+        #: asked at submit of partitions whose nodes an engine makes (submit.Judge)
+        self.judge: Callable[[JobSpec, str], bool] = lambda spec, partition: False
+        self.on_touch: Callable[[], None] = lambda: None
+        self.counters = Counters(since=clock())
+        for node in self.nodes.values():
+            node.version = RELEASE
+            self._apply_configured_state(node)
+        self._have_partitions(cluster)
+        self._restore_states()
+        for job in store.current(clock() - cluster.min_job_age_s):
+            self._index(job)
+            if job.state.finished and not holds_allocation(job):
+                self._finished.append((job.end_time, job.job_id))
+            elif holds_allocation(job):
+                self.book_shares(job)
+        self._load_targets()
+        self.assume(name for job_id in (*self.pending, *self.active) for name in self.jobs[job_id].partition.split(","))
+        self._finished = deque(sorted(self._finished))
+
+    def _load_targets(self) -> None:
+        """Bring back the ended jobs that pending jobs depend on."""
+        wanted = set(self._targets)
+        while wanted:
+            found = [job for job in self.store.history(0, self.clock(), wanted) if job.job_id not in self.jobs]
+            for job in found:
+                self._index(job)
+                self._finished.append((job.end_time, job.job_id))
+            wanted = {part for job in found for part in job.het_ids} - self.jobs.keys()
+
+    def _apply_configured_state(self, node: Node) -> None:
+        word = node.config.state.upper()
+        if word in ("DOWN", "FAIL"):
+            node.state = NodeState.DOWN
+        elif word in ("DRAIN", "DRAINED"):
+            node.flags |= NodeFlag.DRAIN
+        elif word == "FUTURE":
+            node.state = NodeState.FUTURE
+        node.reason = node.config.reason
+        self.refresh_node(node)
+
+    # --- what scontrol update said of nodes and partitions
+
+    def keep_states(self) -> None:
+        """Commit the states that were given to nodes and partitions by hand. Raises StoreError.
+
+        Whether a node responds is found out anew by each controller.
+        """
+        nodes = {
+            name: [node.state is NodeState.DOWN, flags.value, node.reason, node.reason_time, node.reason_user]
+            for name, node in self.nodes.items()
+            if ((flags := node.flags & _BY_HAND) or node.state is NodeState.DOWN or node.reason)
+            and not node.flags & NodeFlag.NOT_RESPONDING
+        }
+        self.store.put_note("states", json.dumps({"nodes": nodes, "partitions": self.partition_states}))
+
+    def _have_partitions(self, cluster: ClusterConfig) -> None:
+        self.cluster = self.reservations.cluster = self.policy.cluster = cluster
+        #: the nodes of each partition, in the cluster's order
+        self.partition_nodes = {part.name: partition_nodes(cluster, part) for part in cluster.partitions}
+        # Without tiers and QOS every job ranks by its own priority: a long queue is sorted by less.
+        self.ranked = self.policy.active or any(part.priority_tier != 1 for part in cluster.partitions)
+        for name, node in self.nodes.items():
+            node.partitions = tuple(part.name for part in cluster.partitions if name in part.nodes)
+
+    def assume(self, names: Iterable[str]) -> None:
+        """Add partition_overrides that jobs name and nothing describes, where the cluster is open to any name."""
+        cluster = assumed.with_partitions(self.cluster, names)
+        if cluster is not self.cluster:
+            self._have_partitions(cluster)
+
+    def shown(self) -> tuple[dict[str, Node], ClusterConfig]:
+        """The nodes and the cluster as users see them: with the virtual nodes of the jobs that run."""
+        if self.virtual.machine is None:
+            return self.nodes, self.cluster
+        names = tuple(part.name for part in self.cluster.partitions)
+        nodes = self.virtual.nodes(self.nodes, [self.jobs[job_id] for job_id in sorted(self.active)], names)
+        return nodes, cluster_of(self.cluster, nodes)
+
+    def put_partition(self, config: PartitionConfig, state: str = "") -> None:
+        """Make or change a partition, and say its state ("": as it was). Raises StoreError."""
+        partition_overrides.keep(self.store, config)
+        self._have_partitions(partition_overrides.with_partition(self.cluster, config))
+        if state:
+            self.partition_states[config.name] = state
+            self.keep_states()
+
+    def delete_partition(self, name: str) -> None:
+        """Take a partition away. Raises StoreError."""
+        partition_overrides.keep_deleted(self.store, name)
+        self.partition_states.pop(name, None)
+        self._have_partitions(partition_overrides.without(self.cluster, name))
+        self.keep_states()
+
+    def change_licenses(self, job: Job, text: str) -> None:
+        """Give a running job other licences than it has, even more than there are."""
+        for name, count in job_licenses(job):
+            self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
+        job.spec = job.spec.evolve(licenses=text or None)
+        for name, count in job_licenses(job):
+            self.licenses_used[name] = self.licenses_used.get(name, 0) + count
+
+    def _restore_states(self) -> None:
+        text = self.store.note("states")
+        if text is None:
+            return
+        kept = json.loads(text)
+        names = {partition.name for partition in self.cluster.partitions}
+        self.partition_states.update({name: word for name, word in kept["partitions"].items() if name in names})
+        for name, (down, flags, reason, since, user) in kept["nodes"].items():
+            node = self.nodes.get(name)
+            if node is not None:
+                node.state = NodeState.DOWN if down else node.state
+                node.flags |= NodeFlag(flags)
+                node.reason, node.reason_time, node.reason_user = reason, since, user
+                self.refresh_node(node)
+
+    # --- ids
+
+    def take_job_id(self) -> int:
+        """A new job id; never given twice, because the counter is committed with the job."""
+        self.next_job_id += 1
+        return self.next_job_id - 1
+
+    def take_priority(self) -> int:
+        """Slurm's priority/basic: each job one less than the one before."""
+        self.next_priority -= 1
+        return self.next_priority
+
+    # --- records
+
+    def _index(self, job: Job) -> None:
+        self.jobs[job.job_id] = job
+        if job.array_job_id:
+            self.members.setdefault(job.array_job_id, set()).add(job.job_id)
+        (self.pending.add if job.state is JobState.PENDING else self.pending.discard)(job.job_id)
+        (self.active.add if holds_allocation(job) else self.active.discard)(job.job_id)
+        if self._targets.note(job) and self._kept:
+            self._finished.extendleft(reversed(self._kept))
+            self._kept.clear()
+
+    def touch(self, job: Job) -> None:
+        """Note that a job is new or changed."""
+        if job.reason not in ("None", "Priority", "Resources") and job.state is JobState.PENDING:
+            job.blocked_reason = job.reason
+        self._index(job)
+        if not self._touched and not self._steps:
+            self.on_touch()
+        self._touched[job.job_id] = job
+
+    def unadmit(self, job: Job) -> None:
+        """Forget a pending job that was never committed."""
+        self.jobs.pop(job.job_id, None)
+        self.pending.discard(job.job_id)
+        self._targets.forget(job.job_id)
+        self._touched.pop(job.job_id, None)
+        members = self.members.get(job.array_job_id)
+        if members is not None:
+            members.discard(job.job_id)
+            if not members:
+                del self.members[job.array_job_id]
+
+    def touch_step(self, job: Job, step: Step) -> None:
+        """Note that a step is new or changed."""
+        if not self._touched and not self._steps:
+            self.on_touch()
+        self._steps.append((job, step))
+
+    def supersede(self, job: Job) -> None:
+        """Keep a finished run of a job that is about to run again (sacct --duplicates)."""
+        self._superseded.append(job)
+
+    def drop(self, job: Job) -> None:
+        """Let a job that is over leave memory as soon as it is committed."""
+        self._dropped.append(job.job_id)
+
+    def finished(self, job: Job) -> None:
+        """Note that a job is over, so that it can leave memory after MinJobAge."""
+        self._finished.append((job.end_time, job.job_id))
+
+    def flush(self) -> None:
+        """Commit all that was touched. Raises StoreError; nothing is forgotten then."""
+        if not (self._touched or self._steps or self._superseded):
+            return
+        self.store.write(
+            self._touched.values(),
+            self._steps,
+            self._superseded,
+            {"next_job_id": self.next_job_id, "next_priority": self.next_priority},
+        )
+        self._touched.clear()
+        for job_id in self._dropped:
+            job = self.jobs.pop(job_id, None)
+            if job is not None:
+                self.members.get(job.array_job_id, set()).discard(job_id)
+        self._dropped.clear()
+        self._steps.clear()
+        self._superseded.clear()
+
+    def forget_old(self) -> float | None:
+        """Drop jobs that ended longer than MinJobAge ago; the epoch second when the next one is due."""
+        horizon = self.clock() - self.cluster.min_job_age_s
+        while self._finished:
+            ended, job_id = self._finished[0]
+            if ended > horizon:
+                return ended + self.cluster.min_job_age_s
+            self._finished.popleft()
+            job = self.jobs.get(job_id)
+            if job is None or not job.state.finished or job.end_time > horizon:
+                continue
+            if self._targets.hold(job):
+                self._kept.append((ended, job_id))
+                continue
+            del self.jobs[job_id]
+            members = self.members.get(job.array_job_id)
+            if members is not None:
+                members.discard(job_id)
+                if not members:
+                    del self.members[job.array_job_id]
+        return None
+
+    # --- lookups
+
+    def array(self, base: int) -> Iterator[Job]:
+        """All records of an array."""
+        for job_id in sorted(self.members.get(base, ())):
+            yield self.jobs[job_id]
+
+    def element(self, base: int, task: int) -> Job | None:
+        """The record of one element, when it has one of its own."""
+        for job in self.array(base):
+            if job.array_task_id == task:
+                return job
+        return None
+
+    def running_elements(self, base: int) -> int:
+        """How many elements of an array hold an allocation."""
+        return sum(1 for job_id in self.members.get(base, ()) if job_id in self.active)
+
+    def components(self, job: Job) -> list[Job]:
+        """All components of a het job, in order; the job alone when it is none."""
+        if not job.het_job_id:
+            return [job]
+        leader = self.jobs.get(job.het_job_id)
+        ids: Iterable[int] = leader.het_ids if leader else (job.job_id,)
+        return [self.jobs[job_id] for job_id in ids if job_id in self.jobs]
+
+    # --- use of nodes
+
+    def book_shares(self, job: Job) -> None:
+        """Take the nodes, CPUs, devices and licences of a starting job."""
+        exclusive = job.spec.whole_nodes
+        for share in self.virtual.hold(job, self.uses):
+            use = self.uses.get(share.name)
+            if use is not None:
+                use.take(job.job_id, share, exclusive, job.partition)
+                self.refresh_node(self.nodes[share.name])
+        for name, count in job_licenses(job):
+            self.licenses_used[name] = self.licenses_used.get(name, 0) + count
+
+    def free_shares(self, job: Job) -> None:
+        """Give them back."""
+        for share in self.virtual.release(job):
+            use = self.uses.get(share.name)
+            if use is not None and job.job_id in use.jobs:
+                use.give(job.job_id, share, job.partition)
+                node = self.nodes[share.name]
+                node.last_busy_time = self.clock()
+                self.refresh_node(node)
+        for name, count in job_licenses(job):
+            self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
+
+    def mark_reserved(self) -> None:
+        """Flag the nodes that are reserved now."""
+        marks = self.reservations.marks(self.clock())
+        for name, node in self.nodes.items():
+            flags, node.reservation = marks.get(name, (NodeFlag.NONE, ""))
+            node.flags = node.flags & ~(NodeFlag.RESERVED | NodeFlag.MAINT) | flags
+
+    def refresh_node(self, node: Node) -> None:
+        """Recompute a node's shown use and state from its bookings."""
+        use = self.uses[node.config.name]
+        node.alloc_cpus = len(use.cpu_ids)
+        node.alloc_memory_mib = use.memory_mib
+        node.alloc_gres = {key: len(ids) for key, ids in use.gres.items() if ids}
+        node.alloc_gres_ids = {key: tuple(sorted(ids)) for key, ids in use.gres.items() if ids}
+        node.jobs = frozenset(use.jobs)
+        use.available = (
+            node.state is not NodeState.DOWN and node.state is not NodeState.FUTURE and not node.flags & _NOT_AVAILABLE
+        )
+        if node.state in (NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED, NodeState.UNKNOWN):
+            if use.exclusive or node.alloc_cpus >= node.config.cpus:
+                node.state = NodeState.ALLOCATED
+            else:
+                node.state = NodeState.MIXED if node.alloc_cpus else NodeState.IDLE
+
+
+_NOT_AVAILABLE = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING | NodeFlag.POWERING_DOWN | NodeFlag.POWER_DOWN
+_BY_HAND = NodeFlag.DRAIN | NodeFlag.FAIL
+
+
+def holds_allocation(job: Job) -> bool:
+    """True while nodes are booked for the job: running, suspended, or ended but not yet cleaned up."""
+    return bool(job.shares) and (job.state.active or job.launched or JobFlag.COMPLETING in job.flags)
+
+
+def job_licenses(job: Job) -> list[tuple[str, int]]:
+    """Licences a job holds, as (name, count)."""
+    if not job.spec.licenses:
+        return []
+    from ...language import licenses
+
+    return list(licenses.parse(job.spec.licenses).counts)

@@ -1,0 +1,108 @@
+"""What a job's agents must know to run it: the letter, from the job's record, its spool and the cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...agent.process import resource_limits
+from ...model.allocation import HetComponent, Launch
+from ...model.job import Job
+from ...model.spec import INFINITE
+from .job_table import JobTable
+from .submitter import Surroundings, file_path, read_surroundings
+
+#: how many jobs' surroundings are kept in memory
+_KEPT = 64
+
+
+def spool_id(job: Job) -> int:
+    """The id under which script and environment are spooled."""
+    return job.array_job_id or job.het_job_id or job.job_id
+
+
+class LaunchBuilder:
+    """Writes launches; keeps what elements of an array share."""
+
+    def __init__(self, book: JobTable, jobs_dir: Path, host: str) -> None:
+        self.book = book
+        self.jobs_dir = jobs_dir
+        self.host = host
+        self._surroundings: dict[int, Surroundings] = {}
+
+    def surroundings(self, job: Job) -> Surroundings:
+        """What the job inherits from its submitter; kept in memory for the elements of an array."""
+        spool = spool_id(job)
+        known = self._surroundings.get(spool)
+        if known is None:
+            if len(self._surroundings) > _KEPT:
+                self._surroundings.clear()
+            known = self._surroundings[spool] = read_surroundings(self.jobs_dir / str(spool))
+        return known
+
+    def launch_of(self, job: Job) -> Launch:
+        """The letter for the agents."""
+        book = self.book
+        folder = self.jobs_dir / str(spool_id(job))
+        # Where one component's time is over, all are.
+        spans = [part.time_limit_min for part in book.components(job) if part.time_limit_min is not None]
+        limit = min(spans, default=None)
+        over = self.over_time_limit_min(job)
+        node = job.nodes[0] if job.nodes else ""
+        stdout = file_path(job, job.stdout, node) if job.is_batch else ""
+        stderr = file_path(job, job.stderr, node) if job.is_batch and job.stderr else ""
+        components = book.components(job) if job.het_job_id else []
+        around = self.surroundings(job)
+        return Launch(
+            job_id=job.job_id,
+            reservation=job.spec.reservation or "",
+            name=job.name,
+            user=job.user,
+            uid=job.uid,
+            gid=job.gid,
+            group=job.group,
+            account=job.account,
+            partition=job.partition,
+            qos=job.qos,
+            cluster=job.cluster,
+            spec=job.spec,
+            shares=job.shares,
+            ntasks=job.num_tasks,
+            submit_dir=job.submit_dir,
+            submit_host=self.host,
+            work_dir=job.work_dir,
+            spool=str(self.jobs_dir / str(job.job_id) / f"run{job.restarts}"),
+            script=str(folder / "slurm_script") if job.is_batch else None,
+            argv=job.argv,
+            environment=around.environment,
+            stdin=file_path(job, job.stdin, node) if job.is_batch else "/dev/null",
+            stdout=stdout,
+            stderr="" if stderr == stdout else stderr,
+            umask=around.umask,
+            rlimits=resource_limits.propagated(around.rlimits, job.spec.propagate),
+            start_time=job.start_time,
+            time_limit_s=None if limit is None or limit >= INFINITE else (limit + over) * 60,
+            kill_wait_s=book.cluster.kill_wait_s,
+            restart_count=job.restarts,
+            array_job_id=job.array_job_id,
+            array_task_id=job.array_task_id,
+            array_count=job.array_count,
+            array_min=job.array_min,
+            array_max=job.array_max,
+            array_step=job.array_step,
+            het_job_id=job.het_job_id,
+            het_offset=job.het_offset,
+            het=[
+                HetComponent(part.job_id, part.name, part.account, part.partition, part.qos, part.spec, part.shares)
+                for part in components
+            ],
+            task_prolog=book.cluster.task_prolog,
+            task_epilog=book.cluster.task_epilog,
+            exclusive=job.spec.whole_nodes,
+        )
+
+    def over_time_limit_min(self, job: Job) -> int:
+        """Minutes beyond its limit that a job's partition, or the cluster, lets it run (OverTimeLimit)."""
+        partition = self.book.cluster.partition(job.partition)
+        if partition is not None and partition.over_time_limit_min is not None:
+            return partition.over_time_limit_min
+        return self.book.cluster.over_time_limit_min

@@ -1,0 +1,512 @@
+"""Admission: from the specs of a submission to job records, or Slurm's refusal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...language import arrayspec, constraint, dependency, filename, hostlist, licenses
+from ...language.syntax_errors import LanguageError
+from ...model.cluster import ClusterConfig, PartitionConfig
+from ...model.job import Job
+from ...model.spec import INFINITE, JobSpec
+from ...site import assumed
+from ..schedule.demand import demand_of, gres_names
+from ..schedule.partition_access import check_caller
+from ..schedule.provisional_shares import cloud_shares
+from ..schedule.resources import NodeUse, consumes_memory, impossible, partition_nodes, place, too_big
+from ..slurm_errors import Errno, SlurmError
+from .job_table import JobTable
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Who submits, from where."""
+
+    user: str
+    uid: int
+    group: str
+    gid: int
+    account: str
+    cwd: str
+    host: str
+    sid: int
+    submit_line: str
+    groups: frozenset[str] = frozenset()  # names of all groups of the user
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What is spooled with a job: the script, its arguments and the environment after --export."""
+
+    script: bytes | None
+    script_path: str  # as scontrol's Command=; "" for none
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    umask: int
+    rlimits: Mapping[str, tuple[int, int]]
+
+
+def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:
+    """The partitions a job may run in, in the order given."""
+    if spec.partition is None:
+        default = cluster.default_partition
+        if default is None:
+            raise SlurmError(Errno.INVALID_PARTITION)
+        return [default]
+    found = []
+    for name in spec.partition.split(","):
+        partition = assumed.partition_for(cluster, name)
+        if partition is None:
+            raise SlurmError(Errno.INVALID_PARTITION, f"invalid partition specified: {spec.partition or '(null)'}")
+        found.append(partition)
+    return found
+
+
+#: says of a spec in a partition whose nodes are made to order that they can be made (True), that the partition has
+#: nodes of its own (False), or raises SlurmError
+Judge = Callable[[JobSpec, str], bool]
+
+
+def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lambda spec, name: False) -> None:
+    """Raise SlurmError where slurmctld would refuse the job at submit."""
+    parts = partitions_of(cluster, spec)
+    _check_request(cluster, spec, now)
+    for partition in parts:
+        if judge(spec, partition.name):
+            return
+    if cluster.open:
+        _check_words(spec)
+        return
+    _check_nodes(cluster, spec)
+    if spec.hold:
+        return
+    if outgrown(cluster, spec):
+        return
+    demand = demand_of(spec)
+    problem = None
+    for partition in parts:
+        nodes = partition_nodes(cluster, partition)
+        problem = impossible(demand.within(partition), nodes, consumes_memory(cluster))
+        if problem is None:
+            return
+    assert problem is not None
+    raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, *([problem.detail] if problem.detail else []))
+
+
+def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
+    """Why a job is taken, and waits for a partition to grow: the reason it gets, or ""."""
+    if cluster.open:
+        return ""
+    demand = demand_of(spec)
+    reasons = [
+        too_big(demand, partition, partition_nodes(cluster, partition), len(cluster.nodes))
+        for partition in partitions_of(cluster, spec)
+    ]
+    return next(filter(None, reasons), "")
+
+
+def _check_nodes(cluster: ClusterConfig, spec: JobSpec) -> None:
+    """Names of nodes, features and devices, against the nodes that there are."""
+    known = {node.name for node in cluster.nodes}
+    try:
+        wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
+        excluded = hostlist.expand(spec.exclude) if spec.exclude else []
+    except LanguageError as error:
+        raise SlurmError(Errno.INVALID_NODE_NAME) from error
+    if any(name not in known for name in wanted + excluded) or set(wanted) & set(excluded):
+        raise SlurmError(Errno.INVALID_NODE_NAME)
+    features = {feature for node in cluster.nodes for feature in node.features}
+    for text in (spec.constraint, spec.batch_features):
+        try:
+            if text and not set(constraint.parse(text).names()) <= features:
+                raise SlurmError(Errno.INVALID_FEATURE)
+        except LanguageError as error:
+            raise SlurmError(Errno.INVALID_FEATURE) from error
+    _check_gres_names(cluster, spec)
+
+
+def _check_words(spec: JobSpec) -> None:
+    """Whether the names of nodes, features and devices can be read, where any of them is accepted."""
+    try:
+        wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
+        excluded = hostlist.expand(spec.exclude) if spec.exclude else []
+    except LanguageError as error:
+        raise SlurmError(Errno.INVALID_NODE_NAME) from error
+    if not all(map(assumed.node_name, wanted)) or set(wanted) & set(excluded):
+        raise SlurmError(Errno.INVALID_NODE_NAME)
+    for text in filter(None, (spec.constraint, spec.batch_features)):
+        try:
+            constraint.parse(text)
+        except LanguageError as error:
+            raise SlurmError(Errno.INVALID_FEATURE) from error
+    try:
+        gres_names(spec)
+    except LanguageError as error:
+        if not spec.hold:
+            raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
+
+
+def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
+    """What does not depend on nodes."""
+    if spec.nodes_min == 0 and not spec.hold:
+        raise SlurmError(Errno.INVALID_NODE_COUNT)
+    check_licenses(cluster, spec)
+    check_dependency(spec)
+    if spec.deadline is not None and spec.deadline < now:
+        raise SlurmError(Errno.INVALID_TIME_LIMIT)
+    if spec.nice is not None and spec.nice < 0 and os.geteuid() != 0:
+        raise SlurmError(Errno.INVALID_NICE)
+
+
+def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
+    """Raise SlurmError where the licences are none of the cluster's, or too many."""
+    if not spec.licenses:
+        return
+    total = dict(cluster.licenses)
+    try:
+        wanted = licenses.parse(spec.licenses)
+    except LanguageError as error:
+        raise SlurmError(Errno.INVALID_LICENSES) from error
+    if cluster.open and not total:
+        return
+    if any(count > total.get(name, 0) for name, count in wanted.counts):
+        raise SlurmError(Errno.INVALID_LICENSES)
+
+
+def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
+    known = {name for node in cluster.nodes for name, _, _ in node.gres}
+    try:
+        names = gres_names(spec)
+    except LanguageError as error:
+        # A count that is no number names a type no node has, unless the job is held (accepted then).
+        if spec.hold:
+            return
+        raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
+    if names - known - {"gpu"} or ("gpu" in names and "gpu" not in known and not spec.hold and not known):
+        raise SlurmError(Errno.INVALID_GRES)
+
+
+def check_dependency(spec: JobSpec) -> None:
+    """Raise SlurmError for a dependency that cannot be read, or that nobody heeds."""
+    if not spec.dependency:
+        return
+    try:
+        parsed = dependency.parse(spec.dependency)
+    except LanguageError as error:
+        raise SlurmError(Errno.DEPENDENCY) from error
+    kinds = {condition.type for condition in parsed.conditions}
+    if "expand" in kinds:
+        raise SlurmError(Errno.NOT_SUPPORTED)
+
+
+def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
+    """The effective limit in minutes of a job in a partition; INFINITE for none.
+
+    Source: job_mgr.c _job_create: the partition's default, else its maximum.
+    """
+    if spec.time_limit_min not in (None, 0):
+        return spec.time_limit_min
+    if spec.time_limit_min == 0:
+        return INFINITE
+    if partition.default_time_min is not None:
+        return partition.default_time_min
+    return partition.max_time_min
+
+
+def limit_in(book: JobTable, job: Job, partition: PartitionConfig) -> int | None:
+    """The effective limit of a job in a partition: one that asks for none gets no more than its QOS has."""
+    limit = time_limit(job.spec, partition)
+    if job.spec.time_limit_min is not None:
+        return limit
+    wall = book.policy.wall(job.qos, job.account, partition)
+    return wall if limit is None else min(limit, wall)
+
+
+def admit(
+    book: JobTable,
+    specs: Sequence[JobSpec],
+    payload: Payload,
+    who: Submitter,
+    jobs_dir: Path,
+    interactive: bool = False,
+    first_id: int = 0,
+) -> Job:
+    """Create the job records (one per het component) and spool the payload; the first record is returned.
+
+    Raises SlurmError; nothing is created then.
+    """
+    jobs = draft(book, specs, payload, who, interactive, first_id)
+    first_id = jobs[0].job_id
+    try:
+        spool(jobs_dir / str(first_id), payload)
+    except OSError:
+        shutil.rmtree(jobs_dir / str(first_id), ignore_errors=True)
+        raise
+    for job in jobs:
+        book.touch(job)
+    book.counters.submitted += len(jobs)
+    return jobs[0]
+
+
+def draft(
+    book: JobTable,
+    specs: Sequence[JobSpec],
+    payload: Payload,
+    who: Submitter,
+    interactive: bool = False,
+    first_id: int = 0,
+) -> list[Job]:
+    """The records that a submission would become, with ids of their own. Raises SlurmError where it is refused."""
+    now = book.clock()
+    cluster = book.cluster
+    array: arrayspec.ArraySpec | None = None
+    specs = [book.reservations.check(spec, who.user, account_of(book, spec, who)) for spec in specs]
+    specs = [_alone(cluster, spec) for spec in specs]
+    for spec in specs:
+        if spec.array:
+            try:
+                array = arrayspec.parse(spec.array, cluster.max_array_size)
+            except LanguageError as error:
+                raise SlurmError(Errno.INVALID_ARRAY) from error
+            if len(specs) > 1:
+                raise SlurmError(Errno.INVALID_ARRAY)
+        book.policy.qos_of(spec.qos, account_of(book, spec, who))
+        for partition in partitions_of(cluster, spec):
+            check_caller(partition, who.uid, who.groups)
+        check(cluster, spec, now, book.judge)
+    book.assume(part.name for spec in specs for part in partitions_of(cluster, spec))
+    jobs: list[Job] = []
+    promised = bool(first_id)
+    first_id = first_id or book.next_job_id
+    ids = tuple(first_id + offset for offset in range(len(specs)))
+    for offset, spec in enumerate(specs):
+        job_id = first_id + offset if promised else book.take_job_id()
+        job = _record(book, job_id, spec, payload, who, now, interactive)
+        if len(specs) > 1:
+            job = replace(job, het_job_id=first_id, het_offset=offset, het_ids=ids)
+        if array is not None and len(array):
+            job.array_job_id = job.job_id
+            job.pending_tasks = array.ranges
+            job.array_max_running = array.max_running or None
+            job.array_count = len(array)
+            first = job.pending_tasks[0]
+            last = job.pending_tasks[-1]
+            job.array_min, job.array_max = first[0], last[-1]
+            # The number behind the first colon of the list as it was typed. Source: job_mgr.c _create_job_array.
+            step = re.search(r":(\d+)", specs[0].array or "")
+            job.array_step = int(step[1]) if step else 1
+        _expand_files(job, spec)
+        jobs.append(job)
+    try:
+        book.policy.refuse(jobs, book.jobs.values(), lambda job: cloud_shares(demand_of(job.spec), job.job_id))
+    except SlurmError:
+        book.next_job_id = min(book.next_job_id, first_id) if not promised else book.next_job_id
+        raise
+    return jobs
+
+
+def _alone(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
+    """In a partition with OverSubscribe=EXCLUSIVE a job has its nodes for itself."""
+    first = partitions_of(cluster, spec)[0]
+    return spec.evolve(exclusive="") if first.oversubscribe == "EXCLUSIVE" and spec.exclusive is None else spec
+
+
+def _record(
+    book: JobTable, job_id: int, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool
+) -> Job:
+    cluster = book.cluster
+    parts = partitions_of(cluster, spec)
+    demand = demand_of(spec)
+    priority = book.take_priority()
+    held = spec.hold or spec.priority == 0
+    if spec.priority is not None and spec.priority > 0:
+        priority = spec.priority
+    elif spec.nice:
+        priority = max(1, priority - spec.nice)
+    requeue = spec.requeue if spec.requeue is not None else cluster.batch_requeue
+    fit = book.virtual.fit(demand)
+    largest = max((node.cpus for node in partition_nodes(cluster, parts[0])), default=1)
+    spec = _canonical(spec)
+    if spec.deadline and spec.time_limit_min is None and spec.time_min_min is None:
+        spec = spec.evolve(time_min_min=1)  # it may be cut short to end in time. Source: job_mgr.c _job_create
+    begin = max(now, spec.begin or 0)
+    waits = begin <= now and (held or bool(spec.dependency))
+    shares = None
+    if fit.shares:
+        shares = list(fit.shares)
+    elif not held and (spec.dependency or begin > now):
+        # slurmctld tries such a job on idle nodes, and shows what it would get. Source: select_nodes, node_cnt_wag.
+        idle = [NodeUse(node) for node in partition_nodes(cluster, parts[0])]
+        shares = place(demand.within(parts[0]), idle, consumes_memory(cluster))
+    account = account_of(book, spec, who)
+    qos = book.policy.qos_of(spec.qos, account)
+    job = Job(
+        job_id=job_id,
+        spec=replace(spec, requeue=requeue and not interactive),
+        name=spec.job_name or ("interactive" if interactive else "sbatch"),
+        user=who.user,
+        uid=who.uid,
+        gid=who.gid,
+        group=who.group,
+        account=account,
+        partition=",".join(part.name for part in parts),
+        qos=qos,
+        cluster=cluster.name,
+        priority=0 if held else priority,
+        nice=spec.nice or 0,
+        reason="JobHeldUser" if held else "None",
+        dependency=spec.dependency or "",
+        dependency_shown=dependency.format_with_state(dependency.parse(spec.dependency)) if spec.dependency else "",
+        submit_time=now,
+        eligible_time=0.0 if waits else begin,
+        start_time=float(spec.begin or 0) if begin > now else 0.0,
+        accrue_time=0.0 if held or spec.dependency else begin,
+        time_limit_min=time_limit(spec, parts[0]),
+        num_nodes=len(shares) if shares else demand.nodes_shown(largest),
+        max_nodes=demand.max_nodes if demand.max_nodes < INFINITE else 0,
+        num_cpus=demand.num_cpus,
+        num_tasks=demand.ntasks,
+        is_batch=not interactive,
+        command=payload.script_path,
+        argv=payload.argv,
+        work_dir=spec.chdir or who.cwd,
+        submit_dir=who.cwd,
+        submit_line=who.submit_line,
+        alloc_node=who.host,
+        alloc_sid=who.sid,
+        comment=spec.comment or "",
+        admin_comment=spec.admin_comment or "",
+    )
+    job.time_limit_min = limit_in(book, job, parts[0])
+    return job
+
+
+def account_of(book: JobTable, spec: JobSpec, who: Submitter) -> str:
+    """The account charged: the one asked for, unless the site has a list and it is not there (no enforcement).
+
+    Raises SlurmError where the site describes its accounts and that is none of them.
+    """
+    if book.policy.accounts:
+        return book.policy.account_of(spec.account, who.account)
+    if spec.account and (not book.accounts or spec.account in book.accounts):
+        return spec.account
+    return who.account
+
+
+def _canonical(spec: JobSpec) -> JobSpec:
+    """Node lists in the form in which slurmctld shows them."""
+    changes = {}
+    if spec.nodelist and not (spec.distribution or "").startswith("arbitrary"):
+        changes["nodelist"] = hostlist.compress_sorted(dict.fromkeys(hostlist.expand(spec.nodelist)))
+    if spec.exclude:
+        changes["exclude"] = hostlist.compress_sorted(dict.fromkeys(hostlist.expand(spec.exclude)))
+    return spec.evolve(**changes) if changes else spec
+
+
+def _expand_files(job: Job, spec: JobSpec) -> None:
+    """StdOut/StdErr/StdIn as scontrol shows them, and as the agent opens them once the node is known."""
+    if not job.is_batch:
+        return
+    default = "slurm-%A_%a.out" if job.array_job_id else "slurm-%j.out"
+    job.stdout = spec.output or default
+    job.stderr = spec.error or ""
+    job.stdin = spec.input or "/dev/null"
+
+
+def file_path(job: Job, pattern: str, node: str = "") -> str:
+    """A batch job's file pattern as an absolute path. Source: common/fname handling of slurmstepd."""
+    values = filename.FilenameValues(
+        job_id=job.job_id,
+        array_job_id=job.array_job_id or job.job_id,
+        array_task_id=job.array_task_id,
+        user=job.user,
+        job_name=job.name,
+        node=node,
+        restart_count=job.restarts,
+    )
+    name = filename.expand(pattern, values)
+    return os.path.join(job.work_dir, name)
+
+
+def spool(folder: Path, payload: Payload) -> None:
+    """Write script and environment to the job's folder, readable by the owner alone.
+
+    Raises OSError (full disk, no permission): the job does not exist then.
+    """
+    if folder.exists():
+        shutil.rmtree(folder)  # of a submission that died before it was committed; its id was never told
+    folder.mkdir(mode=0o700, parents=True)
+    if payload.script is not None:
+        # Run under the one name, kept under the other: a script may delete itself.
+        _write(folder / "script", payload.script, 0o700)
+        os.link(folder / "script", folder / "slurm_script")
+    text = b"\0".join(os.fsencode(f"{key}={value}") for key, value in payload.environment.items())
+    _write(folder / "environment", text, 0o600)
+    limits = {"umask": payload.umask, "rlimits": dict(payload.rlimits)}
+    _write(folder / "limits", json.dumps(limits).encode(), 0o600)
+
+
+def withdraw(book: JobTable, job: Job, jobs_dir: Path) -> None:
+    """Undo an ``admit`` whose commit failed: nobody was told of the job, so it must not start later."""
+    for part in book.components(job):
+        book.unadmit(part)
+    shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a job's processes get from its submitter besides the script."""
+
+    environment: dict[str, str]
+    umask: int
+    rlimits: dict[str, tuple[int, int]]
+
+
+def read_surroundings(folder: Path) -> Surroundings:
+    """What spool wrote."""
+    data = (folder / "environment").read_bytes()
+    pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0") if item)
+    limits = json.loads((folder / "limits").read_bytes())
+    return Surroundings(
+        {key: value for key, _, value in pairs},
+        limits["umask"],
+        {name: (pair[0], pair[1]) for name, pair in limits["rlimits"].items()},
+    )
+
+
+def split_element(book: JobTable, base: Job, task: int) -> Job:
+    """Give one pending element of an array a record of its own; the last one takes the base record."""
+    left = tuple(part for whole in base.pending_tasks for part in _without(whole, task))
+    if not left:
+        base.pending_tasks = ()
+        base.array_task_id = task
+        book.touch(base)
+        return base
+    element = replace(base, job_id=book.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
+    base.pending_tasks = left
+    book.touch(base)
+    book.touch(element)
+    return element
+
+
+def _without(whole: range, task: int) -> list[range]:
+    if task not in whole:
+        return [whole]
+    position = whole.index(task)
+    return [part for part in (whole[:position], whole[position + 1 :]) if part]

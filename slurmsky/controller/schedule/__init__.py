@@ -1,0 +1,1 @@
+"""Which job starts when, on which nodes, within which limits."""

@@ -1,0 +1,354 @@
+"""Advance reservations: which nodes are kept for whom and when, and what that means for a job.
+
+Source: slurmctld/reservation.c create_resv, job_test_resv, job_resv_check.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from ...model.cluster import ClusterConfig
+from ...model.job import Job
+from ...model.reservation import FLAGS, Reservation
+from ...model.spec import INFINITE, JobSpec
+from ...model.states import JobState, NodeFlag
+from ..slurm_errors import Errno, SlurmError
+from ..store.database import Store
+from .demand import demand_of
+from .resources import NodeUse
+
+#: how far in the past a reservation may begin (reservation.c MAX_RESV_DELAY)
+LATE_S = 600
+YEAR_S = 365 * 86400
+#: what Slurm says of a job that only reserved nodes could run
+RESERVED = "ReqNodeNotAvail, May be reserved for other job"
+_NOTE = "reservations"
+_PERIODS = {flag.name: flag.period_s for flag in FLAGS if flag.period_s}
+_ORDER = {flag.name: position for position, flag in enumerate(FLAGS)}
+
+
+class Reservations:
+    """All reservations, kept in the store."""
+
+    def __init__(self, store: Store, cluster: ClusterConfig, clock: Callable[[], float]) -> None:
+        self._store, self.cluster, self._clock = store, cluster, clock
+        self.all: dict[str, Reservation] = {}
+        self._made = 0
+        known = {node.name for node in cluster.nodes}
+        text = store.note(_NOTE)
+        if text is not None:
+            kept = json.loads(text)
+            self._made = kept["made"]
+            for row in kept["all"]:
+                found = _read(row)
+                if known.issuperset(found.nodes):
+                    self.all[found.name] = found
+
+    def _keep(self) -> None:
+        rows = [asdict(one) for one in self.all.values()]
+        self._store.put_note(_NOTE, json.dumps({"made": self._made, "all": rows}))
+
+    # --- what administrators do
+
+    def create(
+        self, wanted: Reservation, node_count: int, jobs: Iterable[Job], cores: int | None = None
+    ) -> Reservation:
+        """Make it. ``node_count``: choose so many nodes. ``cores``: keep only so many cores. Raises SlurmError."""
+        now = self._clock()
+        if wanted.start < now - LATE_S:
+            raise SlurmError(Errno.INVALID_TIME)
+        settled = self._settled(wanted, node_count, list(jobs), cores)
+        made, self._made = settled, self._made + 1
+        if not made.name:
+            owner = (*made.accounts, *made.users, *made.groups)[0].lstrip("-")
+            made = replace(made, name=f"{owner}_{self._made}")
+        if made.name in self.all:
+            raise SlurmError(Errno.RESERVATION_NAME)
+        self.all[made.name] = made
+        self._keep()
+        return made
+
+    def update(self, changed: Reservation, node_count: int, jobs: Iterable[Job]) -> None:
+        """Replace the reservation of that name. Raises SlurmError."""
+        if not (changed.users or changed.groups or changed.accounts):
+            raise SlurmError(Errno.RESERVATION_EMPTY)
+        if changed.end <= changed.start:
+            raise SlurmError(Errno.INVALID_TIME)
+        if changed.parts:
+            self._hold_parts(changed, list(jobs))
+            return
+        self.all[changed.name] = self._settled(changed, node_count, list(jobs))
+        self._keep()
+
+    def _hold_parts(self, changed: Reservation, jobs: list[Job]) -> None:
+        """Replace one of cores, which stay the same: they must be free at its new times, too."""
+        others = [job for job in jobs if changed.name not in names_of(job.spec)]
+        before = self.all.pop(changed.name)
+        try:
+            for name, cpus in changed.parts:
+                if not set(cpus) <= {cpu for core in self._free_cores(changed, name, others) for cpu in core}:
+                    raise SlurmError(Errno.NODES_BUSY)
+        except SlurmError:
+            self.all[changed.name] = before
+            raise
+        self.all[changed.name] = changed
+        self._keep()
+
+    def delete(self, name: str, jobs: Iterable[Job]) -> None:
+        """Forget it. Raises SlurmError while a job uses it or waits for it."""
+        if name not in self.all:
+            raise SlurmError(Errno.INVALID_RESERVATION)
+        if any(name in names_of(job.spec) and not job.state.finished for job in jobs):
+            raise SlurmError(Errno.RESERVATION_BUSY)
+        del self.all[name]
+        self._keep()
+
+    def _settled(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
+        """With its nodes and cores, if these are free then."""
+        partition = self.cluster.partition(wanted.partition) if wanted.partition else None
+        if wanted.partition and partition is None:
+            raise SlurmError(Errno.INVALID_PARTITION)
+        refused = [flag.name for flag in FLAGS if flag.name in wanted.flags and not flag.honoured]
+        if refused:
+            raise SlurmError(Errno.NOT_SUPPORTED)
+        features = set(filter(None, wanted.features.replace("&", ",").split(",")))
+        if count or (cores is not None and not wanted.nodes):
+            chosen = partition or self.cluster.default_partition
+            if chosen is None:
+                raise SlurmError(Errno.INVALID_PARTITION)
+            suited = [node.name for node in self.cluster.nodes
+                      if node.name in chosen.nodes and features.issubset(node.features)]  # fmt: skip
+            if cores is not None:
+                return self._parted(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
+            free = [name for name in suited if self._conflict(replace(wanted, nodes=(name,)), jobs) is None]
+            if len(free) < count:
+                raise SlurmError(Errno.NODES_BUSY)
+            wanted = replace(wanted, nodes=tuple(free[:count]), partition=chosen.name)
+        known = {node.name: node for node in self.cluster.nodes}
+        if not wanted.nodes or any(name not in known for name in wanted.nodes):
+            raise SlurmError(Errno.INVALID_NODE_NAME)
+        if cores is not None:
+            if not cores:
+                raise SlurmError(Errno.INVALID_CORE_COUNT)
+            usual = self.cluster.default_partition
+            if not wanted.partition and usual is not None and set(wanted.nodes) <= set(usual.nodes):
+                wanted = replace(wanted, partition=usual.name)
+            return self._parted(wanted, list(wanted.nodes), len(wanted.nodes), cores, jobs)
+        conflict = self._conflict(wanted, jobs)
+        if conflict is not None:
+            raise SlurmError(conflict)
+        return replace(wanted, cores=sum(known[name].cpus // known[name].threads for name in wanted.nodes))
+
+    def _parted(self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]) -> Reservation:
+        """With so many cores in all, of ``count`` nodes, one at least of each, or of as few as there is need for."""
+        free = {name: found for name in suited if (found := self._free_cores(wanted, name, jobs))}
+        chosen = list(free)[:count] if count else list(free)
+        left = max(cores, count)
+        if not cores or len(chosen) < count or sum(len(free[name]) for name in chosen) < left:
+            raise SlurmError(Errno.NODES_BUSY)
+        taken = dict.fromkeys(chosen if count else (), 1)
+        left -= len(taken)
+        for name in chosen:
+            more = min(left, len(free[name]) - taken.get(name, 0))
+            if more:
+                taken[name], left = taken.get(name, 0) + more, left - more
+        order = [node.name for node in self.cluster.nodes if node.name in taken]
+        parts = tuple((name, tuple([cpu for core in free[name][: taken[name]] for cpu in core])) for name in order)
+        return replace(wanted, nodes=tuple(order), parts=parts, cores=sum(taken.values()))
+
+    def _free_cores(self, wanted: Reservation, name: str, jobs: list[Job]) -> list[range]:
+        """Cores of a node, as their CPUs, that neither another reservation nor a running job has then."""
+        node = self.cluster.node(name)
+        every = set(range(node.cpus))
+        taken: set[int] = set()
+        if not {"MAINT", "OVERLAP"} & set(wanted.flags):
+            for other in self.all.values():
+                if name in other.nodes and other.overlaps(wanted.start, wanted.end):
+                    taken |= set(dict(other.parts).get(name, every))
+        if "IGNORE_JOBS" not in wanted.flags:
+            for job in jobs:
+                if job.state.active and _end(job, job.start_time) > wanted.start:
+                    for share in job.shares:
+                        if share.name == name:
+                            taken |= every if job.spec.whole_nodes else set(share.cpu_ids)
+        cores = [range(first, min(first + node.threads, node.cpus)) for first in range(0, node.cpus, node.threads)]
+        return [core for core in cores if taken.isdisjoint(core)]
+
+    def _conflict(self, wanted: Reservation, jobs: list[Job]) -> Errno | None:
+        nodes = set(wanted.nodes)
+        if not {"MAINT", "OVERLAP"} & set(wanted.flags):
+            for other in self.all.values():
+                if other.name != wanted.name and nodes & set(other.nodes) and other.overlaps(wanted.start, wanted.end):
+                    return Errno.RESERVATION_OVERLAP
+        if "IGNORE_JOBS" in wanted.flags:
+            return None
+        for job in jobs:
+            own = wanted.name in names_of(job.spec)
+            if job.state.active and not own and nodes & set(job.nodes) and _end(job, job.start_time) > wanted.start:
+                return Errno.NODES_BUSY
+        return None
+
+    # --- what they mean for jobs
+
+    def check(self, spec: JobSpec, user: str, account: str) -> JobSpec:
+        """The spec, in the partition of its reservation if it names none. Raises SlurmError where it may not use it."""
+        if not spec.reservation:
+            return spec
+        found = [self.all.get(name) for name in names_of(spec)]
+        if self.cluster.open and not any(found):
+            return spec.evolve(reservation=None)
+        if any(one is None for one in found):
+            raise SlurmError(Errno.INVALID_RESERVATION)
+        groups = own_groups()
+        admitted = [one for one in found if one is not None and one.admits(user, groups, account)]
+        if not admitted:
+            raise SlurmError(Errno.RESERVATION_ACCESS)
+        demand = demand_of(spec)
+        inside = [one for one in admitted if set(demand.required) <= set(one.nodes) or "FLEX" in one.flags]
+        if not inside:
+            raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, "Problem using reservation")
+        if all(demand.min_nodes > len(one.nodes) and "FLEX" not in one.flags for one in inside):
+            raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE)
+        partition = inside[0].partition
+        return spec.evolve(partition=partition) if partition and spec.partition is None else spec
+
+    def waits(self, job: Job, now: float) -> tuple[str, float | None] | None:
+        """Why a job that asks for reservations waits for them, and until when; None: one of them is there."""
+        names = names_of(job.spec)
+        known = [self.all[name] for name in names if name in self.all]
+        if not names or any(one.active(now) for one in known):
+            return None
+        if not known:
+            return "ReservationDeleted", None
+        return "Reservation", min(one.start for one in known)
+
+    def open_to(self, job: Job, uses: Sequence[NodeUse], now: float) -> list[NodeUse]:
+        """The nodes that a job which starts now may have; of some only cores are open, and the others taken."""
+        if not self.all:
+            return list(uses)
+        names = names_of(job.spec)
+        until = _end(job, now)
+        own: set[str] = set()
+        others: set[str] = set()
+        own_parts: dict[str, set[int]] = {}
+        other_parts: dict[str, set[int]] = {}
+        flexible = not names
+        for one in self.all.values():
+            mine = one.name in names or ("MAGNETIC" in one.flags and one.admits(job.user, own_groups(), job.account))
+            if mine and one.active(now):
+                _note_nodes(one, own, own_parts)
+                flexible = flexible or "FLEX" in one.flags
+            elif one.overlaps(now, until) and one.name not in names:
+                _note_nodes(one, others, other_parts)
+        found = []
+        for use in uses:
+            name = use.config.name
+            every = set(range(use.config.cpus))
+            inside = every if name in own else own_parts.get(name, set())
+            closed = every if name in others else other_parts.get(name, set())
+            opened = inside | (every - closed) if flexible else inside
+            if opened:
+                found.append(use if opened == every else _partly(use, every - opened))
+        return found
+
+    def next_change(self, now: float) -> float | None:
+        """When the next one begins or ends."""
+        return min((when for one in self.all.values() for when in (one.start, one.end) if when > now), default=None)
+
+    def marks(self, now: float) -> dict[str, tuple[NodeFlag, str]]:
+        """Flags and reservation of the nodes that are reserved now."""
+        found: dict[str, tuple[NodeFlag, str]] = {}
+        for one in self.all.values():
+            if one.active(now) and not one.parts:
+                flag = NodeFlag.RESERVED | (NodeFlag.MAINT if "MAINT" in one.flags else NodeFlag.NONE)
+                for name in one.nodes:
+                    flags, names = found.get(name, (NodeFlag.NONE, ""))
+                    found[name] = flags | flag, f"{names},{one.name}" if names else one.name
+        return found
+
+    def advance(self, now: float) -> list[Reservation]:
+        """Those that are over: gone, or come again at their next time."""
+        over = [one for one in self.all.values() if one.end <= now]
+        for one in over:
+            again = _next(one, now)
+            if again is None:
+                del self.all[one.name]
+            else:
+                self.all[one.name] = again
+        if over:
+            self._keep()
+        return over
+
+
+def _read(row: dict[str, Any]) -> Reservation:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    values["parts"] = tuple((name, tuple(cpus)) for name, cpus in row.get("parts", ()))
+    return Reservation(**values)
+
+
+def _note_nodes(one: Reservation, whole: set[str], parts: dict[str, set[int]]) -> None:
+    if not one.parts:
+        whole.update(one.nodes)
+    for name, cpus in one.parts:
+        parts.setdefault(name, set()).update(cpus)
+
+
+def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
+    """A node of which some CPUs are not open to a job, which cannot have all of it then."""
+    found = use.copy()
+    found.cpu_ids |= closed
+    found.jobs.add(0)  # no job's id
+    return found
+
+
+def _next(one: Reservation, now: float) -> Reservation | None:
+    """A reservation that comes again, at its next time."""
+    period = next((_PERIODS[name] for name in one.flags if name in _PERIODS), 0)
+    if not period:
+        return None
+    while one.end <= now or not _on_its_day(one):
+        one = replace(one, start=one.start + period, end=one.end + period)
+    return one
+
+
+def _on_its_day(one: Reservation) -> bool:
+    weekend = time.localtime(one.start).tm_wday >= 5
+    return ("WEEKDAY" not in one.flags or not weekend) and ("WEEKEND" not in one.flags or weekend)
+
+
+def _end(job: Job, start: float) -> float:
+    limit = job.time_limit_min
+    return start + (YEAR_S if limit is None or limit >= INFINITE else limit * 60)
+
+
+def names_of(spec: JobSpec) -> tuple[str, ...]:
+    """The reservations that a job may use."""
+    return tuple(filter(None, (spec.reservation or "").split(",")))
+
+
+def own_groups() -> frozenset[str]:
+    """Names of the groups of the queue's owner."""
+    found = set()
+    for gid in {os.getegid(), *os.getgroups()}:
+        try:
+            found.add(grp.getgrgid(gid).gr_name)
+        except KeyError:
+            found.add(str(gid))
+    return frozenset(found)
+
+
+def ordered(flags: Iterable[str]) -> tuple[str, ...]:
+    """Flags as Slurm shows them."""
+    return tuple(sorted(set(flags), key=_ORDER.__getitem__))
+
+
+def running_in(one: Reservation, jobs: Iterable[Job]) -> list[Job]:
+    """Jobs that run in a reservation whose end ends them."""
+    return [job for job in jobs if job.state is JobState.RUNNING and one.name in names_of(job.spec)
+            and "FLEX" not in one.flags]  # fmt: skip

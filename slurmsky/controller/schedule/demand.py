@@ -1,0 +1,143 @@
+"""What a job needs, in numbers: from its options, as slurmctld settles them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ...language import hostlist
+from ...model.cluster import PartitionConfig
+from ...model.spec import INFINITE, JobSpec
+from ...options import device_counts
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A job's needs in numbers; gres maps are (name, type or "") -> count."""
+
+    ntasks: int
+    ntasks_given: bool
+    min_nodes: int
+    max_nodes: int
+    cpus_per_task: int
+    tasks_per_node: int  # 0: free
+    min_cpus_node: int
+    cpus_per_gpu: int
+    mem_node_mib: int  # 0: not asked; -1: all memory of the node
+    mem_cpu_mib: int
+    mem_gpu_mib: int
+    tmp_mib: int
+    gres_node: tuple[tuple[str, str, int], ...]
+    gpus_total: tuple[tuple[str, str, int], ...]
+    gpus_task: tuple[tuple[str, str, int], ...]
+    exclusive: bool
+    overcommit: bool
+    required: tuple[str, ...]
+    excluded: frozenset[str]
+    features: str
+    sockets: int
+    cores: int
+    threads: int
+    contiguous: bool
+    arbitrary: tuple[str, ...]  # --distribution=arbitrary: host of each task
+    wide: bool = False  # of a range of nodes, as many as there are now
+    tasks_per_socket: int = 0  # 0: free
+    tasks_per_core: int = 0
+    partition: str = ""
+    cpus_of_partition: int = INFINITE  # MaxCPUsPerNode: of a node, for all jobs of the partition
+
+    @property
+    def least_cpus(self) -> int:
+        """CPUs that every node must have. Source: job_mgr.c _copy_job_desc_to_job_record, pn_min_cpus."""
+        tasks = 1 if self.overcommit or self.ntasks <= 1 else max(1, self.tasks_per_node)
+        return max(self.min_cpus_node, self.cpus_per_task * tasks)
+
+    def within(self, partition: PartitionConfig) -> Demand:
+        """The same in a partition that gives its jobs only a part of every node."""
+        if partition.max_cpus_per_node >= INFINITE:
+            return self
+        return replace(self, partition=partition.name, cpus_of_partition=partition.max_cpus_per_node)
+
+    @property
+    def num_cpus(self) -> int:
+        """CPUs of the whole job, as a pending job shows them: --mincpus does not count, a node range neither."""
+        if self.overcommit:
+            return max(self.min_nodes, 1)
+        if not self.ntasks_given and not self.tasks_per_node and self.min_nodes != self.max_nodes < INFINITE:
+            return self.cpus_per_task
+        return max(self.ntasks * self.cpus_per_task, self.min_nodes)
+
+    def nodes_shown(self, cpus_per_node: int) -> int:
+        """NumNodes of a pending job: at least as many as its tasks need. Source: job_mgr.c pack_pending_job_details."""
+        need = 1
+        if self.tasks_per_node and self.ntasks_given:
+            need = -(-self.ntasks // self.tasks_per_node)
+        elif self.max_nodes < INFINITE:
+            return self.min_nodes
+        elif self.cpus_per_task > 1 and self.ntasks_given:
+            # slurmctld rounds up twice: three tasks where four fit on a node are shown as two nodes.
+            fit = max(1, cpus_per_node // self.cpus_per_task)
+            need = max(1, self.ntasks // fit) + (self.ntasks % fit > 0)
+        elif self.ntasks_given:
+            need = -(-self.ntasks // max(1, cpus_per_node))
+        return max(self.min_nodes, need, 1)
+
+
+def demand_of(spec: JobSpec) -> Demand:
+    """The numbers behind a spec. Raises GresError."""
+    request = device_counts.settled(spec)
+    numbers = request.numbers
+    named = hostlist.expand(spec.nodelist) if spec.nodelist else []
+    required = tuple(dict.fromkeys(named))
+    min_nodes = max(numbers.least or 1, len(required) if numbers.least is None else 1)
+    max_nodes = numbers.most or INFINITE
+    tasks_per_node = numbers.tasks_per_node or 0
+    ntasks = numbers.tasks
+    if ntasks is None:  # so many per node, or one (slurm_opt.c, validate and defaults)
+        ntasks = (tasks_per_node or 1) * (numbers.least or len(named) or 1)
+    elif tasks_per_node and max_nodes == INFINITE:
+        min_nodes = max(min_nodes, -(-ntasks // tasks_per_node))
+    per_job = request.once("per_job")
+    per_node = request.once("per_node") + tuple(
+        (name, kind, count * (spec.sockets_per_node or 1)) for name, kind, count in request.counts("per_socket")
+    )
+    if per_job and max_nodes < INFINITE:
+        max_nodes = min(max_nodes, sum(count for _, _, count in per_job))
+    least = spec.use_min_nodes or spec.whole_nodes or bool(per_job)  # seen: these get no more nodes than they need
+    arbitrary: tuple[str, ...] = ()
+    if spec.distribution and spec.distribution.startswith("arbitrary") and spec.nodelist:
+        arbitrary = tuple(named)
+    return Demand(
+        ntasks=ntasks,
+        ntasks_given=numbers.tasks is not None,
+        min_nodes=min_nodes,
+        max_nodes=max_nodes,
+        cpus_per_task=spec.cpus_per_task or (spec.cpus_per_gpu or 0) * request.gpus("per_task") or 1,
+        tasks_per_node=tasks_per_node,
+        min_cpus_node=spec.mincpus or 0,
+        cpus_per_gpu=spec.cpus_per_gpu or 0,
+        mem_node_mib=-1 if spec.mem_mib == 0 else spec.mem_mib or 0,
+        mem_cpu_mib=spec.mem_per_cpu_mib or 0,
+        mem_gpu_mib=spec.mem_per_gpu_mib or 0,
+        tmp_mib=spec.tmp_mib or 0,
+        gres_node=per_node,
+        gpus_total=per_job,
+        gpus_task=request.once("per_task"),
+        exclusive=spec.whole_nodes,
+        overcommit=spec.overcommit,
+        required=required,
+        excluded=frozenset(hostlist.expand(spec.exclude)) if spec.exclude else frozenset(),
+        features=spec.constraint or "",
+        sockets=spec.sockets_per_node or 0,
+        cores=spec.cores_asked or 0,
+        threads=spec.threads_asked or 0,
+        contiguous=spec.contiguous,
+        arbitrary=arbitrary,
+        wide=spec.spread_job or (not least and min_nodes < max_nodes < INFINITE),
+        tasks_per_socket=spec.ntasks_per_socket or numbers.tasks_per_socket or 0,
+        tasks_per_core=spec.ntasks_per_core or 0,
+    )
+
+
+def gres_names(spec: JobSpec) -> set[str]:
+    """Names of the generic resources a spec asks for. Raises GresError."""
+    return {name for name, _ in device_counts.settled(spec).asked}

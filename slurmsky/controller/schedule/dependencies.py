@@ -1,0 +1,182 @@
+"""Evaluates --dependency: met, waiting, or never to be met.
+
+A job that is unknown at submit satisfies any dependency. A job that is known then stays in memory until each pending
+job that depends on it has recorded its end: a failed reference is marked ``(failed)`` in the dependency text.
+Source: slurmctld/job_scheduler.c test_job_dependency; job_mgr.c purge_old_job tests dependencies before it purges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ...language import dependency
+from ...model.job import Job
+from ...model.states import JobState
+
+#: a job (or array, or element) that others depend on, as its records; empty when it is unknown
+Lookup = Callable[[int, int | str | None], list[Job]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``state`` is "met", "wait" or "never"; ``rest`` what is still unfulfilled or failed, ``shown`` with marks."""
+
+    state: str
+    rest: str = ""
+    shown: str = ""
+    #: epoch second at which a time part (after:id+min) may become true
+    recheck: float | None = None
+
+
+def _succeeded(job: Job) -> bool:
+    return job.state is JobState.COMPLETED
+
+
+def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: float) -> tuple[str, float | None]:
+    if target.failed:
+        return "never", None  # recorded when it ended; a later run of that job changes nothing
+    task: int | str | None = target.task
+    if kind == "aftercorr" and own.array_job_id and task is None:
+        records = lookup(target.job_id, None)
+        if records and records[0].array_job_id:
+            task = own.array_task_id
+            if task is None:
+                return _corresponding(target.job_id, own, lookup), None
+    records = lookup(target.job_id, task)
+    if not records:
+        return "met", None
+    if kind == "after":
+        begun = all(
+            (job.start_time and job.state is not JobState.PENDING) or job.state.finished for job in records
+        ) and not any(job.pending_count and not job.state.finished for job in records)
+        if not begun:
+            return "wait", None
+        due = max(job.start_time or job.end_time for job in records) + 60 * target.delay_min
+        return ("met", None) if now >= due else ("wait", due)
+    over = all(job.state.finished for job in records)
+    # slurmctld takes afterburstbuffer also where there are no burst buffers: nothing is staged out after the end.
+    if kind == "afterany" or kind == "afterburstbuffer":
+        return ("met" if over else "wait"), None
+    if kind in ("afterok", "aftercorr"):
+        # Of a whole array, too, it is only told when all have ended (job_scheduler.c test_job_dependency).
+        good = all(_succeeded(job) for job in records)
+        return ("wait" if not over else "met" if good else "never"), None
+    # afternotok: one bad element suffices, but it is only known when all have ended
+    if any(job.state.finished and not _succeeded(job) for job in records):
+        return ("met" if over else "wait"), None
+    return ("never" if over else "wait"), None
+
+
+def _corresponding(base: int, own: Job, lookup: Lookup) -> str:
+    """An array waiting with aftercorr: eligible as soon as one of its elements is; the split decides which."""
+    for part in own.pending_tasks:
+        for task in part:
+            records = lookup(base, task)
+            if not records or all(_succeeded(job) for job in records):
+                return "met"
+    return "wait"
+
+
+def corresponding_ready(text: str, task: int, lookup: Lookup) -> bool:
+    """Whether element ``task`` of an array may start under its aftercorr dependencies."""
+    for kind, target in dependency.parse(text):
+        if kind == "aftercorr" and target is not None:
+            records = lookup(target.job_id, task)
+            if records and not all(_succeeded(job) for job in records):
+                return False
+    return True
+
+
+def _whole(target: dependency.JobRef, lookup: Lookup) -> dependency.JobRef:
+    """An array is shown as all its elements: ``7_*``."""
+    records = lookup(target.job_id, None) if target.task is None else []
+    return replace(target, task="*") if records and records[0].array_job_id else target
+
+
+def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now: float) -> Verdict:
+    """Judge a whole dependency text; ``singletons`` are the other jobs of the same name and user."""
+    if not text:
+        return Verdict("met")
+    parsed = dependency.parse(text)
+    rest: list[str] = []
+    shown: list[str] = []
+    never = met = 0
+    total = 0
+    recheck: float | None = None
+    for kind, target in parsed:
+        total += 1
+        if target is None:
+            state, due = (
+                ("wait" if any(job.job_id < own.job_id and not job.state.finished for job in singletons) else "met"),
+                None,
+            )
+        else:
+            state, due = _one(kind, target, own, lookup, now)
+        if due is not None:
+            recheck = due if recheck is None else min(recheck, due)
+        if state == "met":
+            met += 1
+            continue
+        failed = state == "never"
+        whole = None if target is None else _whole(replace(target, failed=False), lookup)
+        word = kind if whole is None else f"{kind}:{whole}"
+        rest.append(f"{word}(failed)" if failed else word)
+        never += failed
+        shown.append(f"{word}({'failed' if failed else 'unfulfilled'})")
+    separator = "?" if parsed.any else ","
+    done = met > 0 if parsed.any else met == total
+    if done:
+        return Verdict("met")
+    hopeless = never == total if parsed.any else never > 0
+    return Verdict("never" if hopeless else "wait", separator.join(rest), separator.join(shown), recheck)
+
+
+@lru_cache(maxsize=1024)
+def _targets(text: str) -> frozenset[int]:
+    """Ids of the jobs whose end a dependency text still waits for."""
+    parsed = dependency.parse(text)
+    return frozenset(job.job_id for _, job in parsed if job is not None and not job.failed)
+
+
+class Targets:
+    """Jobs that pending jobs depend on, indexed by id."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, str] = {}  # pending job -> its dependency text
+        self._dependents: dict[int, set[int]] = {}  # target -> pending jobs
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._dependents)
+
+    def note(self, job: Job) -> bool:
+        """Record what the job depends on now; True when a target has lost its last dependent."""
+        return self._set(job.job_id, job.dependency if job.state is JobState.PENDING else "")
+
+    def forget(self, job_id: int) -> None:
+        """Remove a pending job that was never committed."""
+        self._set(job_id, "")
+
+    def _set(self, job_id: int, text: str) -> bool:
+        before = self._texts.pop(job_id, "")
+        if text:
+            self._texts[job_id] = text
+        if text == before:
+            return False
+        old, new = _targets(before), _targets(text)
+        for target in new - old:
+            self._dependents.setdefault(target, set()).add(job_id)
+        released = False
+        for target in old - new:
+            dependents = self._dependents[target]
+            dependents.discard(job_id)
+            if not dependents:
+                del self._dependents[target]
+                released = True
+        return released
+
+    def hold(self, job: Job) -> bool:
+        """Whether a pending job depends on this one, on its array or on its het job."""
+        ids = (job.job_id, job.array_job_id, job.het_job_id)
+        return any(job_id in self._dependents for job_id in ids if job_id)

@@ -1,0 +1,355 @@
+"""What QOS and accounts allow: which a job has, what is refused at submit, and why a job over a limit waits.
+
+The order of the looks is slurmctld's: numbers of jobs and the time limit first, then sizes, each for the partition's
+QOS, the job's QOS and the account; of two QOS the first that sets a limit counts. A limit keeps a job waiting; with
+DenyOnLimit what the job could never have is refused at submit. Source: slurmctld/acct_policy.c.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from ...language import licenses, tres
+from ...model.allocation import NodeShare
+from ...model.cluster import ClusterConfig, PartitionConfig
+from ...model.job import Job
+from ...model.policy import NORMAL, AccountConfig, Limits, Tres
+from ...model.spec import INFINITE, JobSpec
+from ..slurm_errors import Errno, SlurmError
+
+Word = TypeVar("Word")
+_KINDS = (*tres.ORDER, "gres", "license")
+
+#: limits of sizes in the order of the looks: field -> reasons for a QOS, reasons for an account; by _KINDS
+SIZES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "grp_tres": (
+        ("QOSGrpCpuLimit", "QOSGrpMemLimit", "QOSGrpNodeLimit", "QOSGrpGRES", "QOSGrpLicense"),
+        ("AssocGrpCpuLimit", "AssocGrpMemLimit", "AssocGrpNodeLimit", "AssocGrpGRES", "AssocGrpLicense"),
+    ),
+    "max_tres_mins": (
+        ("QOSMaxCpuMinutesPerJobLimit", "QOSMaxMemoryMinutesPerJob", "QOSMaxNodeMinutesPerJob",
+         "QOSMaxGRESMinutesPerJob", "QOSMaxLicenseMinutesPerJob"),
+        ("AssocMaxCpuMinutesPerJobLimit", "AssocMaxMemMinutesPerJob", "AssocMaxNodeMinutesPerJob",
+         "AssocMaxGRESMinutesPerJob", "AssocMaxLicenseMinutesPerJob"),
+    ),
+    "max_tres": (
+        ("QOSMaxCpuPerJobLimit", "QOSMaxMemoryPerJob", "QOSMaxNodePerJobLimit", "QOSMaxGRESPerJob",
+         "QOSMaxLicensePerJob"),
+        ("AssocMaxCpuPerJobLimit", "AssocMaxMemPerJob", "AssocMaxNodePerJobLimit", "AssocMaxGRESPerJob",
+         "AssocMaxLicensePerJob"),
+    ),
+    "max_tres_per_node": (
+        ("QOSMaxCpuPerNode", "QOSMaxMemoryPerNode", "", "QOSMaxGRESPerNode", ""),
+        ("AssocMaxCpuPerNode", "AssocMaxMemPerNode", "", "AssocMaxGRESPerNode", ""),
+    ),
+    "min_tres": (("QOSMinCpuNotSatisfied", "QOSMinMemory", "QOSMinNode", "QOSMinGRES", "QOSMinLicense"), ()),
+    "max_tres_per_account": (
+        ("MaxCpuPerAccount", "MaxMemoryPerAccount", "MaxNodePerAccount", "MaxGRESPerAccount", "MaxLicensePerAccount"),
+        (),
+    ),
+    "max_tres_per_user": (
+        ("QOSMaxCpuPerUserLimit", "QOSMaxMemoryPerUser", "QOSMaxNodePerUserLimit", "QOSMaxGRESPerUser",
+         "QOSMaxLicensePerUser"),
+        (),
+    ),
+}  # fmt: skip
+#: limits of numbers: field -> whose jobs are counted, reason for a QOS, for an account
+RUNNING = {
+    "grp_jobs": ("", "QOSGrpJobsLimit", "AssocGrpJobsLimit"),
+    "max_jobs_per_account": ("account", "MaxJobsPerAccount", ""),
+    "max_jobs_per_user": ("user", "QOSMaxJobsPerUserLimit", "AssocMaxJobsLimit"),
+}
+SUBMITTED = {
+    "grp_submit_jobs": ("", "QOSGrpSubmitJobsLimit", "AssocGrpSubmitJobsLimit"),
+    "max_submit_jobs_per_account": ("account", "MaxSubmitJobsPerAccount", ""),
+    "max_submit_jobs_per_user": ("user", "QOSMaxSubmitJobPerUserLimit", "AssocMaxSubmitJobLimit"),
+}
+WALL = ("QOSMaxWallDurationPerJobLimit", "AssocMaxWallDurationPerJobLimit")
+#: whose use counts beside the job's own: the others are limits of one job
+_SHARED = {"grp_tres": "", "max_tres_per_account": "account", "max_tres_per_user": "user"}
+#: what a job can never have, however long it waits: DenyOnLimit looks at these
+_EVER = ("grp_tres", "max_tres_mins", "max_tres", "max_tres_per_node", "min_tres", "max_tres_per_account",
+         "max_tres_per_user")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who sets limits: a QOS or an account. ``open``: the fields that no earlier QOS has set."""
+
+    kind: str  # qos | account
+    name: str
+    limits: Limits
+    deny: bool = False
+    open: frozenset[str] = frozenset()
+
+    def word(self, pair: Sequence[Word]) -> Word:
+        """A QOS' reason or an account's."""
+        return pair[self.kind == "account"]
+
+    def has(self, name: str) -> bool:
+        return name in self.open and getattr(self.limits, name) not in (None, ())
+
+
+@dataclass(frozen=True)
+class Over:
+    """A limit that keeps a job waiting: Slurm's reason, who sets it, what it allows and what there would be."""
+
+    reason: str
+    source: Source
+    field: str
+    resource: str  # "" for numbers of jobs and for time
+    allowed: int
+    wanted: int  # with what others use, where the limit counts them
+
+    def __str__(self) -> str:
+        what = f"{self.field}[{self.resource}]" if self.resource else self.field
+        who = f"{self.source.kind} {self.source.name}"
+        return f"{who} allows {what} = {self.allowed}, and with this job it would be {self.wanted}"
+
+
+_FIELDS = tuple(Limits.__dataclass_fields__)
+
+
+@dataclass
+class _Used:
+    jobs: int = 0
+    tres: Counter[str] = field(default_factory=Counter)
+
+
+#: (kind, name, "" | "user" | "account", whose): all jobs of a QOS or an account, or those of one user or account
+_Key = tuple[str, str, str, str]
+
+
+def use_of(spec: JobSpec, shares: Sequence[NodeShare]) -> Counter[str]:
+    """What an allocation takes: cpu, mem, node, gres/NAME, gres/NAME:TYPE, license/NAME."""
+    used = Counter({"node": len(shares)})
+    for share in shares:
+        used["cpu"] += share.cpus
+        used["mem"] += share.memory_mib
+        for key, ids in share.gres.items():
+            for name in {key, key.partition(":")[0]}:
+                used[f"gres/{name}"] += len(ids)
+    if spec.licenses:
+        used.update({f"license/{name}": count for name, count in licenses.parse(spec.licenses).counts})
+    return used
+
+
+class Policy:
+    """Answers for one cluster; does nothing where its site file has neither QOS nor accounts."""
+
+    def __init__(self, cluster: ClusterConfig, running: Callable[[], Iterable[Job]]) -> None:
+        self.cluster = cluster
+        self.running = running
+        self.qos = {one.name: one for one in cluster.qos}
+        self.accounts = {one.name: one for one in cluster.accounts}
+        self.active = bool(self.qos or self.accounts)
+        self._used: dict[_Key, _Used] | None = None
+        self._sources: dict[tuple[str, str, str], list[Source]] = {}
+
+    # --- which ones a job has
+
+    def account_of(self, asked: str | None, own: str) -> str:
+        """The account of a job. Raises SlurmError for one that is not in the site file."""
+        if not asked:
+            return next((one.name for one in self.accounts.values() if one.default), own)
+        if self.accounts and asked not in self.accounts:
+            raise SlurmError(Errno.INVALID_ACCOUNT)
+        return asked
+
+    def qos_of(self, asked: str | None, account: str) -> str:
+        """The QOS of a job. Raises SlurmError for one that there is not, or that the account has not."""
+        if not self.qos:
+            return asked or NORMAL.name
+        here = self.accounts.get(account, AccountConfig(account))
+        if not asked:
+            fallback = NORMAL.name if not here.qos or NORMAL.name in here.qos else here.qos[0]
+            return here.default_qos or fallback
+        if asked not in self.qos or (here.qos and asked not in here.qos):
+            raise SlurmError(Errno.INVALID_QOS)
+        return asked
+
+    def priority(self, job: Job) -> int:
+        """The priority of its QOS."""
+        return self.qos[job.qos].priority if job.qos in self.qos else 0
+
+    def wall(self, qos: str, account: str, partition: PartitionConfig) -> int:
+        """The longest time limit in minutes; INFINITE where there is none. A job without a limit gets it."""
+        walls = [one.limits.max_wall_min for one in self.sources(qos, account, partition) if one.has("max_wall_min")]
+        return min((wall for wall in walls if wall is not None), default=INFINITE)
+
+    def sources(self, qos: str, account: str, partition: PartitionConfig) -> list[Source]:
+        """Those whose limits hold for a job, the first to look at first."""
+        key = (qos, account, partition.name)
+        if key not in self._sources:
+            if len(self._sources) > 5000:
+                self._sources.clear()
+            self._sources[key] = self._find_sources(qos, account, partition)
+        return self._sources[key]
+
+    def _find_sources(self, qos: str, account: str, partition: PartitionConfig) -> list[Source]:
+        both = [self.qos.get(partition.qos), self.qos.get(qos)]
+        found = list(dict.fromkeys(one for one in both if one is not None))
+        if len(found) == 2 and "OverPartQOS" in found[1].flags:
+            found.reverse()
+        left = frozenset(_FIELDS)
+        sources = []
+        for one in found:
+            sources.append(Source("qos", one.name, one.limits, "DenyOnLimit" in one.flags, left))
+            left = frozenset(name for name in left if getattr(one.limits, name) in (None, ()))
+        if account in self.accounts:
+            sources.append(Source("account", account, self.accounts[account].limits, open=frozenset(_FIELDS)))
+        return sources
+
+    # --- at submit
+
+    def refuse(self, jobs: Sequence[Job], present: Collection[Job], shares: Callable[[Job], list[NodeShare]]) -> None:
+        """Raise SlurmError, with the limit's reason, where the jobs of one submission may not come in."""
+        if not self.active:
+            return
+        for job in jobs:
+            partition = self.cluster.partition(job.partition.partition(",")[0])
+            assert partition is not None, "admission has looked"
+            for source in self.sources(job.qos, job.account, partition):
+                reason = self._too_many(source, job, present, jobs)
+                if not reason and source.deny:
+                    over = self._never(source, job, use_of(job.spec, shares(job)), shares(job))
+                    reason = over.reason if over else ""
+                if reason:
+                    raise SlurmError(Errno.JOB_LIMIT, reason)
+
+    def _too_many(self, source: Source, job: Job, present: Collection[Job], coming: Sequence[Job]) -> str:
+        for name, (whose, *words) in SUBMITTED.items():
+            if source.has(name):
+                # One that is refused counts with those that come with it.
+                known = (one for one in (*present, *coming) if not one.state.finished)
+                count = sum(_records(one) for one in known if self._counts(source, whose, one, job))
+                if count > getattr(source.limits, name):
+                    return source.word(words)
+        return ""
+
+    def _counts(self, source: Source, whose: str, one: Job, job: Job) -> bool:
+        if whose and getattr(one, whose) != getattr(job, whose):
+            return False
+        return source.name == one.account if source.kind == "account" else source.name in self._qos_of(one)
+
+    def _qos_of(self, job: Job) -> set[str]:
+        partition = self.cluster.partition(job.partition.partition(",")[0])
+        return {job.qos, partition.qos if partition else ""}
+
+    # --- when the job could start
+
+    def begin_pass(self) -> None:
+        """What runs may have changed."""
+        self._used = None
+
+    def took(self, job: Job) -> None:
+        """A job has its shares now."""
+        if self.active and self._used is not None:
+            self._add(self._used, job)
+
+    def objection(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
+        """The reason why a job must not start on its shares; "" where there is none."""
+        over = self.over(job, partition, find_shares)
+        return over.reason if over else ""
+
+    def over(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> Over | None:
+        """The first limit that a job on these shares would exceed; None: no limit keeps it waiting."""
+        if not self.active:
+            return None
+        sources = self.sources(job.qos, job.account, partition)
+        for source in sources:
+            found = self._numbers(source, job)
+            if found:
+                return found
+        shares = find_shares()
+        use = use_of(job.spec, shares)
+        for source in sources:
+            found = self._sizes(source, job, use, shares)
+            if found:
+                return found
+        return None
+
+    def never(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
+        """The limit that the job is over even while nothing else runs; "" where there is none."""
+        if not self.active:
+            return ""
+        shares = find_shares()
+        use = use_of(job.spec, shares)
+        sources = self.sources(job.qos, job.account, partition)
+        found = next(filter(None, (self._never(source, job, use, shares) for source in sources)), None)
+        return found.reason if found else ""
+
+    def _numbers(self, source: Source, job: Job) -> Over | None:
+        for name, (whose, *words) in RUNNING.items():
+            if source.has(name):
+                running, most = self._use(source, whose, job).jobs, getattr(source.limits, name)
+                if running >= most and source.word(words):
+                    return Over(source.word(words), source, name, "", most, running + 1)
+        return _too_long(source, job)
+
+    def _sizes(self, source: Source, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
+        for name in SIZES:
+            if source.has(name):
+                others = self._use(source, _SHARED[name], job).tres if name in _SHARED else Counter[str]()
+                found = _over(source, name, use, others, job, shares)
+                if found:
+                    return found
+        return None
+
+    def _never(self, source: Source, job: Job, use: Counter[str], shares: Sequence[NodeShare]) -> Over | None:
+        found = _too_long(source, job)
+        for name in _EVER:
+            if not found and source.has(name):
+                found = _over(source, name, use, Counter(), job, shares)
+        return found
+
+    def _use(self, source: Source, whose: str, job: Job) -> _Used:
+        if self._used is None:
+            self._used = {}
+            for one in self.running():
+                self._add(self._used, one)
+        key = (source.kind, source.name, whose, getattr(job, whose) if whose else "")
+        return self._used.get(key, _Used())
+
+    def _add(self, used: dict[_Key, _Used], job: Job) -> None:
+        tres_used = use_of(job.spec, job.shares)
+        names = [("qos", name) for name in self._qos_of(job)] + [("account", job.account)]
+        for kind, name in names:
+            for whose, value in (("", ""), ("user", job.user), ("account", job.account)):
+                entry = used.setdefault((kind, name, whose, value), _Used())
+                entry.jobs += 1
+                entry.tres.update(tres_used)
+
+
+def _records(job: Job) -> int:
+    """How many jobs a record counts as: the pending elements of an array count each."""
+    return job.pending_count or 1
+
+
+def _too_long(source: Source, job: Job) -> Over | None:
+    limit = source.limits.max_wall_min
+    if not source.has("max_wall_min") or limit is None:
+        return None
+    wanted = INFINITE if job.time_limit_min is None else job.time_limit_min
+    return Over(source.word(WALL), source, "max_wall_min", "", limit, wanted) if wanted > limit else None
+
+
+def _over(
+    source: Source, name: str, use: Counter[str], others: Mapping[str, int], job: Job, shares: Sequence[NodeShare]
+) -> Over | None:
+    """The first resource of a limit that the job has too much of (of a least size: too little)."""
+    limits: Tres = getattr(source.limits, name)
+    words = source.word(SIZES[name])
+    for resource, most in limits:
+        have = use[resource] + others.get(resource, 0)
+        if name == "max_tres_mins":
+            have *= INFINITE if job.time_limit_min is None else job.time_limit_min
+        elif name == "max_tres_per_node":
+            have = max((use_of(replace(job.spec, licenses=None), [share])[resource] for share in shares), default=0)
+        if have < most if name == "min_tres" else have > most:
+            reason = words[_KINDS.index(resource.partition("/")[0])]
+            return Over(reason, source, name, resource, most, have) if reason else None
+    return None

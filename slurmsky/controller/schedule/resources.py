@@ -1,0 +1,385 @@
+"""Which nodes and CPUs a job gets: a pure function of its demand and the nodes' present use.
+
+The order of choice is that of Slurm's select/cons_tres with CR_Core and no topology: nodes by weight, then
+as configured; each node takes as many tasks as it can while one task is kept back for every further node that is
+still needed ("-N2 -n4" gives 3,1). Source: src/plugins/select/cons_tres/job_test.c and gres_sched.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ...language import constraint
+from ...model.allocation import NodeShare
+from ...model.cluster import ClusterConfig, NodeConfig, PartitionConfig
+from ...model.spec import INFINITE
+from .demand import Demand
+
+
+@dataclass
+class NodeUse:
+    """What is taken on one node."""
+
+    config: NodeConfig
+    available: bool = True  # up and not drained
+    cpu_ids: set[int] = field(default_factory=set)
+    memory_mib: int = 0
+    gres: dict[str, set[int]] = field(default_factory=dict)
+    jobs: set[int] = field(default_factory=set)
+    exclusive: bool = False  # held by a job that shares with nobody
+    partitions: dict[str, int] = field(default_factory=dict)  # CPUs that each one's jobs hold
+
+    def copy(self) -> NodeUse:
+        """An independent copy, for "what if"."""
+        return NodeUse(
+            self.config,
+            self.available,
+            set(self.cpu_ids),
+            self.memory_mib,
+            {key: set(ids) for key, ids in self.gres.items()},
+            set(self.jobs),
+            self.exclusive,
+            dict(self.partitions),
+        )
+
+    def take(self, job_id: int, share: NodeShare, exclusive: bool, partition: str = "") -> None:
+        """Book a job's share."""
+        self.jobs.add(job_id)
+        self.partitions[partition] = self.partitions.get(partition, 0) + len(share.cpu_ids)
+        self.cpu_ids.update(share.cpu_ids)
+        self.memory_mib += share.memory_mib
+        for key, ids in share.gres.items():
+            self.gres.setdefault(key, set()).update(ids)
+        self.exclusive = self.exclusive or exclusive
+
+    def give(self, job_id: int, share: NodeShare, partition: str = "") -> None:
+        """Free a job's share."""
+        self.jobs.discard(job_id)
+        self.partitions[partition] = max(0, self.partitions.get(partition, 0) - len(share.cpu_ids))
+        self.cpu_ids.difference_update(share.cpu_ids)
+        self.memory_mib = max(0, self.memory_mib - share.memory_mib)
+        for key, ids in share.gres.items():
+            self.gres.get(key, set()).difference_update(ids)
+        if not self.jobs:
+            self.exclusive = False
+
+
+def _free_devices(use: NodeUse, name: str, kind: str) -> list[tuple[str, int]]:
+    """Free devices of a gres as (key, index), lowest index first; indices run over all types of the name."""
+    free = []
+    base = 0
+    for gres_name, gres_type, count in use.config.gres:
+        if gres_name != name:
+            continue
+        key = f"{gres_name}:{gres_type}" if gres_type else gres_name
+        if not kind or kind == gres_type:
+            taken = use.gres.get(key, set())
+            free += [(key, index) for index in range(base, base + count) if index not in taken]
+        base += count
+    return free
+
+
+class _Devices:
+    """Devices picked on one node for one job."""
+
+    def __init__(self, use: NodeUse) -> None:
+        self._use = use
+        self._ids: dict[str, list[int]] = {}
+        self.gpus = 0
+
+    def grab(self, name: str, kind: str, count: int) -> bool:
+        """Pick the lowest free ones; False when there are too few."""
+        free = self.left(name, kind)
+        if len(free) < count:
+            return False
+        for key, index in free[:count]:
+            self._ids.setdefault(key, []).append(index)
+        self.gpus += count if name == "gpu" else 0
+        return True
+
+    def left(self, name: str, kind: str = "") -> list[tuple[str, int]]:
+        """What could still be picked."""
+        free = _free_devices(self._use, name, kind)
+        return [(key, index) for key, index in free if index not in self._ids.get(key, [])]
+
+    @property
+    def taken(self) -> dict[str, tuple[int, ...]]:
+        """Indices by gres key."""
+        return {key: tuple(sorted(ids)) for key, ids in self._ids.items()}
+
+
+@dataclass
+class _Offer:
+    """What one node could give."""
+
+    use: NodeUse
+    cores: list[list[int]]  # free cores, each its free CPU ids
+    max_tasks: int
+
+
+def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:
+    """A node's offer, or None when it cannot take one task of the job."""
+    config = use.config
+    if use.exclusive or (demand.exclusive and use.jobs):
+        return None
+    if config.tmp_mib < demand.tmp_mib:
+        return None
+    threads = config.threads
+    every = (list(range(start, min(start + threads, config.cpus))) for start in range(0, config.cpus, threads))
+    cores = [ids for ids in every if use.cpu_ids.isdisjoint(ids)]
+    if demand.cpus_of_partition < INFINITE:
+        cores = cores[: max(0, demand.cpus_of_partition - use.partitions.get(demand.partition, 0)) // threads]
+    usable = min(threads, demand.threads) if demand.threads else threads
+    cpus = len(cores) * usable
+    if cpus == 0 or cpus < demand.min_cpus_node:
+        return None
+    free_mib = config.memory_mib - use.memory_mib
+    if demand.mem_node_mib == -1 and use.memory_mib:
+        return None
+    if demand.mem_node_mib > free_mib:
+        return None
+    tasks = INFINITE if demand.overcommit else cpus // demand.cpus_per_task
+    if demand.tasks_per_socket and not demand.overcommit:
+        if tasks < demand.tasks_per_socket:
+            return None  # however few tasks there are: job_test.c asks each node for a whole socket's
+        tasks = min(tasks, demand.tasks_per_socket * config.sockets * config.boards)
+    if demand.tasks_per_core and not demand.overcommit:
+        tasks = min(tasks, demand.tasks_per_core * len(cores))
+    if demand.mem_cpu_mib > config.memory_mib:
+        return None
+    if demand.mem_cpu_mib and consume_memory:
+        tasks = min(tasks, free_mib // (demand.mem_cpu_mib * demand.cpus_per_task))
+    for name, kind, count in demand.gres_node:
+        if len(_free_devices(use, name, kind)) < count:
+            return None
+    for name, kind, count in demand.gpus_task:
+        tasks = min(tasks, len(_free_devices(use, name, kind)) // max(1, count))
+    for name, kind, _ in demand.gpus_total:
+        if not _free_devices(use, name, kind):
+            return None
+    if demand.tasks_per_node:
+        if tasks < demand.tasks_per_node:
+            return None
+        tasks = min(tasks, demand.tasks_per_node)
+    return _Offer(use, cores, tasks) if tasks > 0 else None
+
+
+def fits_shape(config: NodeConfig, demand: Demand) -> bool:
+    """Whether the node's sockets, cores and threads satisfy the job's."""
+    return (
+        config.sockets * config.boards >= demand.sockets
+        and config.cores >= demand.cores
+        and config.threads >= demand.threads
+    )
+
+
+def has_features(config: NodeConfig, demand: Demand) -> bool:
+    """Whether the node satisfies --constraint."""
+    return not demand.features or constraint.parse(demand.features).matches(set(config.features))
+
+
+def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
+    """Shares for the job on these nodes (the partition's, in order), or None when they do not suffice now.
+
+    -N2-4 takes four nodes where they are free, --spread-job all, but never more than there are tasks.
+    """
+    if demand.wide:
+        counted = demand.ntasks_given or demand.tasks_per_node or demand.max_nodes >= INFINITE
+        most = min(demand.max_nodes, len(nodes), demand.ntasks if counted else INFINITE)
+        for count in range(most, demand.min_nodes, -1):
+            by_node = not demand.ntasks_given and demand.ntasks == demand.min_nodes
+            ntasks = count if by_node else demand.ntasks
+            shares = place(replace(demand, wide=False, min_nodes=count, ntasks=ntasks), nodes, consume_memory)
+            if shares is not None:
+                return shares
+    usable = [
+        use
+        for use in nodes
+        if use.available
+        and use.config.name not in demand.excluded
+        and fits_shape(use.config, demand)
+        and has_features(use.config, demand)
+    ]
+    by_name = {use.config.name: use for use in usable}
+    if any(name not in by_name for name in demand.required):
+        return None
+    offers = [
+        offer for use in sorted(usable, key=lambda u: u.config.weight) if (offer := _offer(use, demand, consume_memory))
+    ]
+    offered = {offer.use.config.name: offer for offer in offers}
+    if any(name not in offered for name in demand.required):
+        return None
+    if demand.arbitrary:
+        return _place_arbitrary(demand, offered, consume_memory)
+    required = [offered[name] for name in demand.required]
+    others = [offer for offer in offers if offer.use.config.name not in demand.required]
+    chosen = _spread(demand, required, others)
+    if chosen is None and demand.max_nodes < INFINITE:
+        # In configured order the nodes were too small for max_nodes: prefer those that take most.
+        others.sort(key=lambda offer: -offer.max_tasks)
+        chosen = _spread(demand, required, others)
+    if chosen is None:
+        return None
+    order = {use.config.name: index for index, use in enumerate(nodes)}
+    chosen.sort(key=lambda pair: order[pair[0].use.config.name])
+    return _shares(demand, chosen, consume_memory)
+
+
+def _spread(demand: Demand, required: list[_Offer], others: list[_Offer]) -> list[tuple[_Offer, int]] | None:
+    queue = required + others
+    chosen: list[tuple[_Offer, int]] = []
+    tasks = demand.ntasks
+    gpus = sum(count for _, _, count in demand.gpus_total)
+    nodes_needed = max(demand.min_nodes, len(required))
+    for offer in queue:
+        if len(chosen) >= demand.max_nodes:
+            break
+        later = max(0, nodes_needed - len(chosen) - 1)
+        take = min(offer.max_tasks, max(1, tasks - later)) if tasks > 0 else 0
+        if take <= 0 and len(chosen) >= nodes_needed and gpus <= 0:
+            break
+        if demand.tasks_per_node and demand.ntasks_given is False:
+            take = min(demand.tasks_per_node, offer.max_tasks)
+        chosen.append((offer, max(take, 0)))
+        tasks -= take
+        gpus -= sum(len(_free_devices(offer.use, name, kind)) for name, kind, _ in demand.gpus_total)
+        if tasks <= 0 and len(chosen) >= nodes_needed and gpus <= 0:
+            break
+    if tasks > 0 or len(chosen) < nodes_needed or gpus > 0:
+        return None
+    return chosen
+
+
+def _place_arbitrary(demand: Demand, offered: dict[str, _Offer], consume: bool) -> list[NodeShare] | None:
+    chosen = [(offered[name], demand.arbitrary.count(name)) for name in dict.fromkeys(demand.arbitrary)]
+    if any(tasks > offer.max_tasks for offer, tasks in chosen):
+        return None
+    return _shares(demand, chosen, consume)
+
+
+def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bool) -> list[NodeShare] | None:
+    shares = []
+    wanted_total = {(name, kind): count for name, kind, count in demand.gpus_total}
+    for position, (offer, tasks) in enumerate(chosen):
+        use, config = offer.use, offer.use.config
+        share = NodeShare(config.name, config.address, tasks=tasks, cpus_on_node=config.cpus)
+        devices = _Devices(use)
+        for name, kind, count in demand.gres_node:
+            if not devices.grab(name, kind, count):
+                return None
+        for name, kind, count in demand.gpus_task:
+            if not devices.grab(name, kind, count * tasks):
+                return None
+        for (name, kind), left in wanted_total.items():
+            later = len(chosen) - position - 1
+            count = min(len(_free_devices(use, name, kind)), max(1, left - later)) if left > 0 else 0
+            if not devices.grab(name, kind, count):
+                return None
+            wanted_total[name, kind] = left - count
+        if demand.exclusive:
+            # A whole node comes with its devices, asked for or not. Source: gres.c, job_select_whole_node.
+            for name in dict.fromkeys(name for name, _, _ in config.gres):
+                devices.grab(name, "", len(devices.left(name)))
+        share.gres = devices.taken
+        threads = min(config.threads, demand.threads) if demand.threads else config.threads
+        if demand.exclusive:
+            cpus = config.cpus
+        elif demand.overcommit:
+            cpus = 1
+        else:
+            cpus = max(tasks * demand.cpus_per_task, demand.min_cpus_node, devices.gpus * demand.cpus_per_gpu, 1)
+        cores = -(-cpus // threads)
+        if cores > len(offer.cores):
+            return None
+        share.cpu_ids = tuple(cpu for core in offer.cores[:cores] for cpu in core[:threads])
+        if consume_memory:
+            share.memory_mib = _memory(demand, config, len(share.cpu_ids), devices.gpus)
+            if share.memory_mib > config.memory_mib - use.memory_mib:
+                return None
+        shares.append(share)
+    return shares
+
+
+def _memory(demand: Demand, config: NodeConfig, cpus: int, gpus: int) -> int:
+    if demand.mem_node_mib == -1:
+        return config.memory_mib
+    if demand.mem_node_mib:
+        return demand.mem_node_mib
+    return demand.mem_cpu_mib * cpus + demand.mem_gpu_mib * gpus
+
+
+# --- checks at submit
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """Why no node could ever run the job: Slurm's detail line (may be empty) and its error text."""
+
+    detail: str
+    text: str = "Requested node configuration is not available"
+
+
+def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConfig], all_nodes: int) -> str:
+    """The reason of a partition that has too few nodes or CPUs for the job, which waits for more; "" where it has them.
+
+    Source: job_mgr.c _part_access_check, by job_limits_check.
+    """
+    least = max(demand.min_nodes, partition.min_nodes)
+    if least > min(partition.max_nodes, INFINITE):
+        return "PartitionNodeLimit"
+    cpus = min(sum(node.cpus for node in nodes), partition.max_cpus_per_node * len(nodes))
+    if demand.num_cpus > cpus or (least > len(nodes) and demand.min_nodes > all_nodes):
+        return "PartitionConfig"
+    return "PartitionNodeLimit" if least > len(nodes) else ""
+
+
+def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool = True) -> Impossible | None:
+    """The reason why even these nodes, idle, could not run the job, or None; for jobs that are not ``too_big``.
+
+    Source: node_scheduler.c _build_node_list and _set_err_msg: the detail is that of the last node.
+    """
+    usable = [node for node in nodes if node.name not in demand.excluded]
+    checked = {node.name: _lacking(node, demand) for node in usable}
+    if checked and all(checked.values()):
+        return Impossible([text for text in checked.values() if text][-1])
+    fit = [node for node in usable if not checked[node.name] and has_features(node, demand)]
+    names = {node.name for node in fit}
+    if any(name not in names for name in demand.required):
+        return Impossible("")
+    idle = [NodeUse(node) for node in fit]
+    most = sorted((offer.max_tasks for use in idle if (offer := _offer(use, demand, consume_memory))), reverse=True)
+    # Tasks of several CPUs that no nodes can share out wait with all the rest: slurmctld counts CPUs alone here.
+    tasks = demand.ntasks if demand.ntasks <= sum(node.cpus // demand.cpus_per_task for node in nodes) else 0
+    if len(most) < max(1, demand.min_nodes) or sum(most[: demand.max_nodes]) < tasks:
+        return Impossible("")
+    for name, kind, count in demand.gpus_total:
+        devices = sorted((len(_free_devices(use, name, kind)) for use in idle), reverse=True)
+        if sum(devices[: demand.max_nodes]) < count:
+            return Impossible("")
+    return None
+
+
+def _lacking(node: NodeConfig, demand: Demand) -> str:
+    """What the node's configuration has too little of, in Slurm's words."""
+    cpus = node.cpus
+    if demand.tasks_per_core:
+        cpus = max(cpus, node.sockets * node.boards * node.cores * demand.tasks_per_core * demand.cpus_per_task)
+    if demand.least_cpus > cpus:
+        return "CPU count per node can not be satisfied"
+    if max(demand.mem_node_mib, demand.mem_cpu_mib) > node.memory_mib:
+        return "Memory specification can not be satisfied"
+    if demand.tmp_mib > node.tmp_mib:
+        return "Temporary disk specification can not be satisfied"
+    return "" if fits_shape(node, demand) else "Socket, core and/or thread specification can not be satisfied"
+
+
+def consumes_memory(cluster: ClusterConfig) -> bool:
+    """Whether jobs take memory away from each other: SelectTypeParameters names it."""
+    return "MEMORY" in dict(cluster.parameters).get("SelectTypeParameters", "CR_Core_Memory").upper()
+
+
+def partition_nodes(cluster: ClusterConfig, partition: PartitionConfig) -> list[NodeConfig]:
+    """The partition's nodes in the cluster's order."""
+    names = set(partition.nodes)
+    return [node for node in cluster.nodes if node.name in names]

@@ -1,0 +1,247 @@
+"""The controller's socket: requests in, commands run, answers out; and its own life."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from ..protocol import wire
+from .app import Controller
+from .command_context import CallerGone, CommandContext
+from .jobs.deferred_termination import CALLER, Caller
+
+log = logging.getLogger("slurmsky.controller")
+
+Command = Callable[[CommandContext], int | Awaitable[int]]
+FindCommand = Callable[[str], "Command | None"]
+
+
+#: how long a controller that leaves waits for those who still read an answer
+_PATIENCE_S = 5.0
+#: commands whose caller waits for jobs
+_WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
+
+
+def installed() -> bool:
+    """False when the interpreter or the package of this process is no longer on disk.
+
+    Nothing that is imported later, and no agent, would start then.
+    """
+    return os.path.exists(sys.executable) and os.path.exists(__file__)
+
+
+class Session(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._reader = wire.FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._context: CommandContext | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._caller: Caller | None = None
+        self._began = 0.0  # when the command was called; 0.0: it has answered
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("socket")
+        _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid not in (os.geteuid(), 0):
+            log.warning("refused a connection of uid %d", uid)
+            transport.abort()
+            return
+        self._service.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for frame in self._reader.feed(data):
+                if self._context is not None:
+                    self._context.feed(frame)
+                elif frame.kind == wire.REQUEST:
+                    self._begin(wire.CommandRequest.from_payload(frame.payload))
+        except wire.WireError as error:
+            self.send(wire.STDERR, f"slurmsky: {error}\n".encode())
+            self.finish(1)
+
+    def _begin(self, request: wire.CommandRequest) -> None:
+        if not installed():
+            log.error("%s: this installation was removed or replaced: leaving to a new controller", sys.executable)
+            self.send(wire.AGAIN)
+            self._service.stopped.set()
+            return
+        self._context = CommandContext(request, self._service.queue, self)
+        command = self._service.find(request.command)
+        if command is None:
+            self._context.err(f"slurmsky: no such command: {request.command}")
+            self.finish(1)
+            return
+        self._began = time.perf_counter()
+        self._service.queue.looked()
+        self._service.queue.book.counters.threads += 1
+        self._caller = Caller(request.env.get("SLURM_JOB_ID", ""))
+        token = CALLER.set(self._caller)
+        try:
+            answer = command(self._context)
+            if inspect.isawaitable(answer):
+                self._task = asyncio.ensure_future(self._wait(answer))
+        except Exception:
+            self._crashed()
+            return
+        finally:
+            CALLER.reset(token)
+        if not inspect.isawaitable(answer):
+            self.finish(answer)
+
+    async def _wait(self, answer: Awaitable[int]) -> None:
+        try:
+            code = await answer
+        except CallerGone:
+            return
+        except Exception:
+            self._crashed()
+            return
+        self.finish(code)
+
+    def _crashed(self) -> None:
+        """A bug of ours: the log has the traceback, the user one line."""
+        assert self._context is not None
+        log.exception("%s %s", self._context.command, " ".join(self._context.args))
+        self._context.error(f"internal error, see {self._service.queue.paths.log}")
+        self.finish(1)
+
+    @property
+    def printing(self) -> bool:
+        """Whether some of an answer has not left yet."""
+        if self._transport is None or self._context is None:
+            return False
+        return self._context.printing or self._transport.get_write_buffer_size() > 0
+
+    def drop(self) -> None:
+        """Leave the client, and what is still being done for it."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        """One frame to the client, if it is still there."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(wire.encode(kind, payload))
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough for more."""
+        await self._writable.wait()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def finish(self, code: int) -> None:
+        """Send the exit code, once all that the command changed is committed; the client closes."""
+        self._service.queue.flush_or_retry()
+        self._count()
+        self.send(wire.EXIT, str(code & 0xFF).encode())
+
+    def _count(self) -> None:
+        """For sdiag. Commands that keep their caller waiting are counted without their time."""
+        if self._context is None or not self._began:
+            return
+        counters = self._service.queue.book.counters
+        counters.threads -= 1
+        waits = self._context.command in _WAITING
+        counters.called(self._context.command, 0 if waits else int((time.perf_counter() - self._began) * 1e6))
+        self._began = 0.0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._writable.set()
+        self._count()
+        if self._context is not None:
+            self._context.feed(None)
+        if self._caller is not None:
+            self._caller.left.set()
+        self._service.closed(self)
+
+
+class Service:
+    """Listens, and leaves when nobody needs it."""
+
+    def __init__(self, queue: Controller, find: FindCommand, idle_exit_s: float) -> None:
+        self.queue = queue
+        self.find = find
+        self._idle_exit_s = idle_exit_s
+        self._sessions: set[Session] = set()
+        self._last_use = 0.0
+        self.stopped = asyncio.Event()
+
+    def opened(self, session: Session) -> None:
+        """A client is connected."""
+        self._sessions.add(session)
+
+    def closed(self, session: Session) -> None:
+        """A client has left."""
+        self._sessions.discard(session)
+        self._last_use = asyncio.get_running_loop().time()
+
+    async def run(self, path: Path) -> None:
+        """Serve until stopped or idle."""
+        loop = asyncio.get_running_loop()
+        self._last_use = loop.time()
+        # Bound under another name and moved into place: whoever finds the socket finds it listening.
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+        fresh = f"/proc/self/fd/{folder}/.{path.name}.{os.getpid()}"
+        server_socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        old = os.umask(0o177)
+        try:
+            server_socket.bind(fresh)
+        finally:
+            os.umask(old)
+        server_socket.listen(512)
+        server = await loop.create_unix_server(lambda: Session(self), sock=server_socket, backlog=512)
+        os.rename(fresh, path)
+        os.close(folder)
+        mine = os.stat(path).st_ino
+        watch = asyncio.ensure_future(self._idle())
+        try:
+            await self.stopped.wait()
+        finally:
+            watch.cancel()
+            server.close()
+            try:
+                if os.stat(path).st_ino == mine:
+                    path.unlink()
+            except FileNotFoundError:
+                log.info("the socket was removed by somebody else")
+            await self._let_print()
+            await self.queue.close()
+
+    async def _let_print(self) -> None:
+        """Answers that have begun are read to their end, unless their readers are too slow."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _PATIENCE_S
+        while (printing := [session for session in self._sessions if session.printing]) and loop.time() < end:
+            await asyncio.sleep(0.01)
+        for session in printing:
+            session.drop()
+
+    async def _idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            left = self._last_use + self._idle_exit_s - loop.time()
+            if left > 0 or self._sessions or self.queue.busy:
+                await asyncio.sleep(max(left, min(self._idle_exit_s, 30.0)))
+                continue
+            log.info("idle for %.0f s: leaving", self._idle_exit_s)
+            self.stopped.set()
+            return

@@ -1,0 +1,241 @@
+"""Whether a job may spend what it would: ceilings and budgets of the site file, before anything is launched.
+
+A dollar an hour is what Slurm calls Billing, a dollar is a BillingMinute of it; so a job that waits for money shows
+the reason that slurmctld gives for the limit on that. Prices are SkyPilot's: the optimizer's for what has not started,
+the cost report's for what has. What is asked is asked in the background; a job waits until its price is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ...engines.base import EngineError, background
+from ...model.cluster import PartitionConfig
+from ...model.job import Job
+from ...model.spec import INFINITE, JobSpec
+from ...report.text.spending import part_in
+from ...site.record import Budget, Site
+from ..jobs.job_table import JobTable
+
+log = logging.getLogger("slurmsky.money")
+
+PRICE_AGE_S = 3600.0  # how long a price is believed
+ASK_GAP_S = 4.0  # between two questions to the optimizer, each of which is two requests
+RETRY_S = 30.0  # after SkyPilot did not answer
+
+#: (who a budget is for, what it limits) -> Slurm's reason
+REASONS = {
+    ("account", "month"): "AssocGrpBillingMinutes",
+    ("account", "hourly"): "AssocGrpBilling",
+    ("user", "month"): "QOSMaxBillingPerUser",
+    ("user", "hourly"): "QOSMaxBillingPerUser",
+    ("qos", "month"): "QOSGrpBillingMinutes",
+    ("qos", "hourly"): "QOSGrpBilling",
+    ("", "month"): "AssocGrpBillingMinutes",
+    ("", "hourly"): "AssocGrpBilling",
+}
+JOB_HOURLY, JOB_TOTAL = "QOSMaxBillingPerJob", "AssocMaxBillingMinutesPerJob"
+
+#: the price of a job in a partition: what tells two prices apart, and how to ask for it
+Question = tuple[str, Callable[[], Awaitable["float | None"]]]
+Ask = Callable[[Job, str], "Question | None"]
+
+
+@dataclass
+class _Price:
+    dollars: float  # an hour, all nodes
+    known_at: float
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a budget bears: dollars of this calendar month, those that what runs may still cost until its time limits,
+    and dollars an hour of all that runs.
+    """
+
+    spent: float
+    promised: float
+    hourly: float
+
+
+class BudgetPolicy:
+    """Keeps this month's spending and the prices; ``verdict`` is what the scheduler asks."""
+
+    def __init__(self, book: JobTable, site: Site, kick: Callable[[], None]) -> None:
+        self.book = book
+        self.site = site
+        self.kick = kick
+        #: how a price is asked; set where SkyPilot is in use
+        self.ask: Ask = lambda job, partition: None
+        self._questions: dict[tuple[tuple[JobSpec, ...], str], Question | None] = {}
+        self._prices: dict[str, _Price] = {}
+        self._asking: dict[str, Callable[[], Awaitable[float | None]]] = {}
+        self._uses: dict[Budget, Use] = {}
+        self._holding = False  # the last pass made a job wait for money
+        self._month = (0.0, 0.0)
+        self._charges: dict[tuple[int, int], tuple[Job, float]] = {}  # (job id, run) -> job, dollars this month
+
+    # --- what was spent
+
+    def note(self, job: Job) -> None:
+        """A job's cost has changed."""
+        now = self.book.clock()
+        self._turn_page(now)
+        self._charges[job.job_id, job.restarts] = (job, job.cost * part_in(job, *self._month, now))
+
+    def begin_pass(self) -> None:
+        """The scheduler looks at the pending jobs anew: what was summed up may have changed."""
+        self._uses.clear()
+        self._holding = False
+
+    def look_again(self) -> None:
+        """Called now and then: a month may have begun since jobs were told to wait."""
+        if self._holding:
+            self.kick()
+
+    def use(self, budget: Budget) -> Use:
+        """What a budget has to bear; summed up once per pass and start, not for each pending job."""
+        known = self._uses.get(budget)
+        if known is None:
+            self._turn_page(self.book.clock())
+            running = [job for job in self._running() if covers(budget, job)]
+            bounded = (job for job in running if _bounded(job))
+            known = self._uses[budget] = Use(
+                sum(dollars for job, dollars in self._charges.values() if covers(budget, job)),
+                sum(max(0.0, estimate(job, job.hourly_cost) - job.cost) for job in bounded),
+                sum(job.hourly_cost for job in running),
+            )
+        return known
+
+    def _turn_page(self, now: float) -> None:
+        if self._month[0] <= now < self._month[1]:
+            return
+        self._month = month_of(now)
+        self._charges.clear()
+        for job in self.book.store.charged(self._month[0]):
+            live = self.book.jobs.get(job.job_id)
+            kept = live if live is not None and live.restarts == job.restarts else job
+            self._charges[job.job_id, job.restarts] = (kept, job.cost * part_in(job, *self._month, now))
+
+    def _running(self) -> Iterable[Job]:
+        """Jobs whose nodes are paid for: what this machine runs costs nothing."""
+        found = (self.book.jobs[job_id] for job_id in self.book.active)
+        return (job for job in found if (job.launched or job.engine != "local") and not job.state.finished)
+
+    # --- what may be spent
+
+    def verdict(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
+        """The reason why a job must wait, or None: it may start."""
+        budgets = [budget for budget in self.site.budgets if covers(budget, job)]
+        ceilings = (self.site.sky_partition(partition.name).max_hourly_cost,
+                    self.site.routes(job.qos, job.account)[0].max_hourly_cost)  # fmt: skip
+        ceiling = min((dollars for dollars in ceilings if dollars is not None), default=None)
+        most = self.site.sky.budget
+        if not budgets and ceiling is None and most is None:
+            return None
+        word = self._objection(job, partition.name, budgets, ceiling, most)
+        if word is None:
+            self._uses.clear()  # it starts
+            return None
+        self._holding = True
+        return (word, "")
+
+    def _objection(
+        self, job: Job, partition: str, budgets: list[Budget], ceiling: float | None, most: float | None
+    ) -> str | None:
+        for budget in budgets:  # needs no price, and so no question
+            if budget.month is not None and self.use(budget).spent >= budget.month:
+                return reason(budget, "month")
+        hourly = self._price(job, partition)
+        if hourly is None:
+            return "None"
+        for part, share in divided(self.book.components(job)):
+            part.hourly_cost = hourly * share
+        whole = estimate(job, hourly)
+        if ceiling is not None and hourly > ceiling:
+            return JOB_HOURLY
+        if most is not None and whole > most:
+            return JOB_TOTAL
+        for budget in budgets:
+            use = self.use(budget)
+            if budget.hourly is not None and use.hourly + hourly > budget.hourly:
+                return reason(budget, "hourly")
+            if budget.month is not None and use.spent + use.promised + whole > budget.month:
+                return reason(budget, "month")
+        return None
+
+    def _price(self, job: Job, partition: str) -> float | None:
+        """Dollars an hour, of a het job for all its components; None: not known yet, and asked for."""
+        if len(self._questions) > 5000:
+            self._questions.clear()
+        case = (tuple(part.spec for part in self.book.components(job)), partition)
+        if case not in self._questions:
+            self._questions[case] = self.ask(job, partition)
+        question = self._questions[case]
+        if question is None:
+            return 0.0  # nothing that could be asked: it costs what this machine costs
+        key, ask = question
+        known = self._prices.get(key)
+        if known is None or time.monotonic() - known.known_at > PRICE_AGE_S:
+            if not self._asking:
+                background(self._answer())
+            self._asking.setdefault(key, ask)
+        return None if known is None else known.dollars
+
+    async def _answer(self) -> None:
+        """Ask for the prices that are wanted, one after the other."""
+        await asyncio.sleep(0)
+        while self._asking:
+            key, ask = next(iter(self._asking.items()))
+            try:
+                price = await ask()
+            except EngineError as error:
+                log.warning("no price: %s", error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            # Where SkyPilot knows no price there is none to be held to; where it finds no room its launch will say so.
+            self._prices[key] = _Price(price or 0.0, time.monotonic())
+            del self._asking[key]
+            self.kick()
+            await asyncio.sleep(ASK_GAP_S)
+
+
+def divided(components: Sequence[Job]) -> list[tuple[Job, float]]:
+    """Jobs whose nodes are alike and are paid for together, with their parts of the price: by their nodes."""
+    whole = sum(max(1, job.num_nodes) for job in components)
+    return [(job, max(1, job.num_nodes) / whole) for job in components]
+
+
+def covers(budget: Budget, job: Job) -> bool:
+    """Whether a job's money comes out of that budget: all that it names must be the job's."""
+    pairs = ((budget.account, job.account), (budget.user, job.user), (budget.qos, job.qos))
+    return all(not wanted or wanted == value for wanted, value in pairs)
+
+
+def reason(budget: Budget, what: str) -> str:
+    """Slurm's reason for a job that a budget keeps waiting."""
+    who = "user" if budget.user else "qos" if budget.qos else "account" if budget.account else ""
+    return REASONS[who, what]
+
+
+def _bounded(job: Job) -> bool:
+    return job.time_limit_min is not None and job.time_limit_min < INFINITE
+
+
+def estimate(job: Job, hourly: float) -> float:
+    """Dollars that a job costs at most: until its time limit; without one there is no end to it."""
+    if not hourly:
+        return 0.0
+    return hourly * (job.time_limit_min or 0) / 60 if _bounded(job) else float("inf")
+
+
+def month_of(now: float) -> tuple[float, float]:
+    """First second of this machine's calendar month, and of the next."""
+    day = datetime.fromtimestamp(now).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = day.replace(year=day.year + day.month // 12, month=day.month % 12 + 1)
+    return day.timestamp(), following.timestamp()

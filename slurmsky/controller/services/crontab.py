@@ -1,0 +1,109 @@
+"""The user's scrontab: its text, and one job per entry that comes back at its times.
+
+A job of an entry keeps its id: when it is over it is requeued for the next time after its end (slurmctld does the
+same), so runs never overlap. Cancelling it ends the series and disables the entry. Source:
+src/slurmctld/crontab.c, job_mgr.c (CRON_JOB).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ...language import cronspec
+from ...model.job import Job
+from ...model.states import JobState
+from ..jobs.job_table import JobTable
+from ..jobs.lifecycle import LifeCycle
+from ..store.database import Store
+
+log = logging.getLogger("slurmsky.controller")
+
+_NOTE = "crontab"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A job of the table: lines count from 1, the first is that of its options."""
+
+    job_id: int
+    first_line: int
+    last_line: int
+
+
+class Crontab:
+    """The one table of this user."""
+
+    def __init__(self, store: Store, book: JobTable, life: LifeCycle, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._book = book
+        self._life = life
+        self._clock = clock
+        self.text: str | None = None
+        self.entries: tuple[Entry, ...] = ()
+        self.disabled: frozenset[int] = frozenset()  # lines of entries whose job was cancelled
+        kept = store.note(_NOTE)
+        if kept:
+            data = json.loads(kept)
+            self.text = data["text"]
+            self.entries = tuple(Entry(*row) for row in data["entries"])
+            self.disabled = frozenset(data["disabled"])
+        life.listeners.append(self._told)
+
+    def shown(self) -> str | None:
+        """The table as scrontab -l prints it; None when there is none."""
+        if self.text is None:
+            return None
+        lines = self.text.splitlines()
+        return "".join(("#DISABLED: " if number in self.disabled else "") + line + "\n"
+                       for number, line in enumerate(lines, 1))  # fmt: skip
+
+    def replace(self, text: str, entries: Sequence[Entry]) -> None:
+        """Put a new table in place; jobs of the old one that wait are cancelled. Raises StoreError."""
+        old = self.entries
+        self.text, self.entries, self.disabled = text, tuple(entries), frozenset()
+        self._keep()
+        self._end(old)
+
+    def remove(self) -> None:
+        """No table: running jobs end and do not come back, waiting ones are cancelled. Raises StoreError."""
+        old, self.text, self.entries, self.disabled = self.entries, None, (), frozenset()
+        self._keep()
+        self._end(old)
+
+    def next_start(self, job: Job) -> int | None:
+        """Epoch second of the next time of a job's entry, in the controller's time zone."""
+        due = cronspec.parse(f"{job.cron} x").after(datetime.fromtimestamp(self._clock()))
+        return None if due is None else int(due.timestamp())
+
+    def _end(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            job = self._book.jobs.get(entry.job_id)
+            if job is None:
+                continue
+            job.cron = ""
+            self._book.touch(job)
+            if job.state is JobState.PENDING:
+                self._life.cancel(job, job.uid)
+
+    def _told(self, event: str, job: Job) -> None:
+        if event != "ended" or not job.cron:
+            return
+        entry = next((entry for entry in self.entries if entry.job_id == job.job_id), None)
+        if entry is None:
+            return
+        if job.state is JobState.CANCELLED:
+            self.disabled |= frozenset(range(entry.first_line, entry.last_line + 1))
+            self._keep()
+            return
+        start = self.next_start(job)
+        if start is not None:
+            self._life.again_at(job, start)
+
+    def _keep(self) -> None:
+        rows = [(entry.job_id, entry.first_line, entry.last_line) for entry in self.entries]
+        data = {"text": self.text, "entries": rows, "disabled": sorted(self.disabled)}
+        self._store.put_note(_NOTE, json.dumps(data) if self.text is not None else "")

@@ -1,0 +1,82 @@
+"""What SkyPilot's enabled infras have, as it was read last: nodes for sinfo and scontrol.
+
+The last answer is kept in the store, so that the first sinfo of a new controller shows something, too.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from ...engines.sky import inventory
+from ...engines.sky.api_client import Client
+from ...model.cluster import ClusterConfig
+from ...model.job import Node
+from ...site import Site
+from ..jobs.job_table import JobTable
+
+FRESH_S = 60.0  # an answer this young is not asked for again
+STALE_S = 3600.0  # one this old is asked for at the controller's start, though nobody looks yet
+_NOTE = "inventory"
+
+
+class Infra:
+    """The inventory and when it was read; ``on_sky`` tells which partitions it is for."""
+
+    def __init__(self, book: JobTable, site: Site, client: Client, on_sky: Callable[[str], bool]) -> None:
+        self.book = book
+        self.site = site
+        self.client = client
+        self.on_sky = on_sky
+        self._wanted = False
+        self.read_at = 0.0  # epoch second
+        self.offers: list[inventory.Offer] = []
+        kept = json.loads(book.store.note(_NOTE) or "{}")
+        if kept.get("endpoint") == client.access.endpoint:
+            self.read_at, self.offers = float(kept["time"]), inventory.from_data(kept["offers"])
+        self._wanted = time.time() - self.read_at > STALE_S
+
+    def wanted(self) -> None:
+        """Somebody looks at nodes."""
+        self._wanted = True
+
+    async def refresh(self) -> None:
+        """Read again, if somebody wants it and it is worth it. Raises SkyError, StoreError."""
+        now = self.book.clock()
+        if not self._wanted or now - self.read_at < FRESH_S:
+            return
+        self._wanted = False
+        self.offers = await inventory.read(self.client)
+        self.read_at = now
+        data = {"endpoint": self.client.access.endpoint, "time": now, "offers": inventory.to_data(self.offers)}
+        self.book.store.put_note(_NOTE, json.dumps(data))
+
+    def nodes(self) -> dict[str, Node]:
+        """This machine's nodes that a partition of this machine has, and those of the infras."""
+        cluster = self.book.cluster
+        here = [part for part in cluster.partitions if not self.on_sky(part.name)]
+        found = {}
+        for name, node in self.book.nodes.items():
+            mine = tuple(part.name for part in here if name in part.nodes)
+            if mine:
+                found[name] = node if mine == node.partitions else replace(node, partitions=mine)
+        there = {
+            part.name: self.site.sky_partition(part.name).infra for part in cluster.partitions if self.on_sky(part.name)
+        }
+        found.update(inventory.nodes(self.offers, found, there))
+        return found
+
+    def cluster(self) -> ClusterConfig:
+        """The cluster with these nodes in it."""
+        nodes, cluster = self.nodes(), self.book.cluster
+        members: dict[str, list[str]] = {}
+        for name, node in nodes.items():
+            for part in node.partitions:
+                members.setdefault(part, []).append(name)
+        partitions = tuple(
+            replace(part, nodes=tuple(members.get(part.name, ()))) if self.on_sky(part.name) else part
+            for part in cluster.partitions
+        )
+        return replace(cluster, nodes=tuple(node.config for node in nodes.values()), partitions=partitions)

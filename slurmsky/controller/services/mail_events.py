@@ -1,0 +1,109 @@
+"""--mail-type: which events of a job make a mail, and what its subject says.
+
+Source: slurmctld/agent.c mail_job_info and _mail_body; the site's mail program is called as ``PROG -s SUBJECT USER``.
+Slurm's mails have no body; sites that want one put contribs/seff/smail in between, which mails what seff says of the
+job. Here it is on the program's stdin without that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...language import timelimit
+from ...model.cluster import ClusterConfig
+from ...model.job import Job
+from ...model.states import JobState
+from ...report.report_context import ReportContext
+from ...report.text.seff_report import seff_text
+from ...report.text.units import Clock
+
+#: event -> words of --mail-type that ask for it
+EVENTS: dict[str, frozenset[str]] = {
+    "BEGIN": frozenset({"BEGIN", "ALL"}),
+    "END": frozenset({"END", "ALL"}),
+    "FAIL": frozenset({"FAIL", "ALL"}),
+    "REQUEUE": frozenset({"REQUEUE", "ALL"}),
+    "INVALID_DEPEND": frozenset({"INVALID_DEPEND", "ALL"}),
+    "TIME_LIMIT": frozenset({"TIME_LIMIT"}),
+    "TIME_LIMIT_90": frozenset({"TIME_LIMIT_90"}),
+    "TIME_LIMIT_80": frozenset({"TIME_LIMIT_80"}),
+    "TIME_LIMIT_50": frozenset({"TIME_LIMIT_50"}),
+}
+
+_WORDS = {
+    "BEGIN": "Began",
+    "END": "Ended",
+    "FAIL": "Failed",
+    "REQUEUE": "Requeued",
+    "INVALID_DEPEND": "Invalid dependency",
+    "TIME_LIMIT": "Reached time limit",
+    "TIME_LIMIT_90": "Reached 90% of time limit",
+    "TIME_LIMIT_80": "Reached 80% of time limit",
+    "TIME_LIMIT_50": "Reached 50% of time limit",
+}
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One mail to send."""
+
+    to: str
+    subject: str
+    body: str = ""
+
+
+def asks_for(event: str, job: Job) -> bool:
+    """Whether --mail-type names an event."""
+    return bool({word.upper() for word in job.spec.mail_type} & EVENTS[event])
+
+
+def is_told_as_one(job: Job) -> bool:
+    """Whether a job is an element of an array whose mails are about the whole."""
+    return bool(job.array_job_id) and "ARRAY_TASKS" not in {word.upper() for word in job.spec.mail_type}
+
+
+def _summary(elements: Sequence[Job]) -> str:
+    """How an array ended: the least and the largest exit code of its elements."""
+    signals = [job.exit_signal for job in elements if job.exit_signal]
+    if signals:
+        return f", Mixed, MaxSignal [{max(signals)}]"
+    low, high = min(job.exit_code for job in elements), max(job.exit_code for job in elements)
+    return f", {'Mixed' if high and not low else elements[-1].state.name}, ExitCode [{low}-{high}]"
+
+
+def mail_for(
+    event: str, job: Job, now: float, cluster: ClusterConfig | None = None, elements: Sequence[Job] = ()
+) -> Mail | None:
+    """The mail that an event of a job asks for, or None; with the ``cluster``, that of an end has seff's summary.
+
+    ``elements``: those of an array that is told of as one, when all of them are over.
+    """
+    if not asks_for(event, job):
+        return None
+    as_one = is_told_as_one(job)
+    if as_one:
+        # Without ARRAY_TASKS an array is told of as one: when its first element begins and its last one ends.
+        if event == "BEGIN" and job.array_task_id not in (None, job.array_min):
+            return None
+        who = f"Slurm Array Summary Job_id={job.array_job_id}_* ({job.array_job_id})"
+    elif job.array_job_id:
+        who = f"Slurm Array Task Job_id={job.array_job_id}_{job.array_task_id} ({job.job_id})"
+    else:
+        who = f"Slurm Job_id={job.job_id}"
+    subject = f"{who} Name={job.name} {_WORDS[event]}"
+    if as_one:
+        subject += _summary(elements or (job,)) if event in ("END", "FAIL") else ""
+    elif event == "BEGIN":
+        subject += f", Queued time {timelimit.format_seconds(int(max(0, now - job.submit_time)))}"
+    elif event in ("END", "FAIL"):
+        run = int(max(0, (job.end_time or now) - (job.start_time or now)))
+        subject += f", Run time {timelimit.format_seconds(run)}, {job.state.name}"
+        # A job out of time counts as one that a signal ended.
+        if not job.exit_signal and job.state is not JobState.TIMEOUT:
+            subject += f", ExitCode {job.exit_code}"
+    body = ""
+    if cluster is not None and event in ("END", "FAIL"):
+        body = seff_text(job, ReportContext(Clock(now), cluster))
+    # A name may hold anything, and a line of its own would be a header.
+    return Mail(job.spec.mail_user or job.user, " ".join(subject.splitlines()), body)

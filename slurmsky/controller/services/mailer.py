@@ -1,0 +1,94 @@
+"""Mails that users asked for: when they are due, and how they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+
+from ...engines.base import background
+from ...engines.local.helper_programs import run_program
+from ...model.job import Job
+from ...model.states import JobState
+from ..jobs.job_table import JobTable
+from .mail_events import Mail, asks_for, is_told_as_one, mail_for
+
+log = logging.getLogger("slurmsky.controller")
+
+#: parts of the time limit at which a mail may be asked for
+_LIMIT_MAILS = ((0.5, "TIME_LIMIT_50"), (0.8, "TIME_LIMIT_80"), (0.9, "TIME_LIMIT_90"), (1.0, "TIME_LIMIT"))
+#: a timer never sleeps longer than this: limits change, and clocks are set
+_LONGEST_SLEEP_S = 86400.0
+
+
+class Mailer:
+    """Tells users of their jobs' events, by the site's mail ``program`` (or "mail" on PATH)."""
+
+    def __init__(self, book: JobTable, program: str, environment: Mapping[str, str]) -> None:
+        self._book = book
+        self._program = shlex.split(program) if program else []
+        self._environment = dict(environment)
+
+    def tell(self, event: str, job: Job) -> None:
+        """Mail of an event (see ``mail.EVENTS``), where it was asked for."""
+        self._send(mail_for(event, job, self._book.clock()))
+
+    def tell_end(self, job: Job) -> None:
+        """The mail of a job that is over; of an array that is told of as one, with its last element."""
+        if not (asks_for("END", job) or asks_for("FAIL", job)):
+            return
+        now, book = self._book.clock(), self._book
+        elements: list[Job] = []
+        if is_told_as_one(job):
+            live = {one.job_id: one for one in book.array(job.array_job_id)}
+            if not all(one.state.finished for one in live.values()):
+                return
+            gone = {one.job_id: one for one in book.store.history(0, now, {job.array_job_id})}
+            elements = list({**gone, **live}.values())
+        failed = any(one.state is not JobState.COMPLETED for one in elements or [job])
+        mail = mail_for("END", job, now, book.cluster, elements)
+        if mail is None and failed:
+            mail = mail_for("FAIL", job, now, book.cluster, elements)
+        self._send(mail)
+
+    def watch_limit(self, job: Job) -> None:
+        """Arm the next mail that --mail-type=TIME_LIMIT, _50, _80 or _90 asks for."""
+        asked = [(part, event) for part, event in _LIMIT_MAILS if event in job.spec.mail_type]
+        if not asked or not job.end_time or job.state is not JobState.RUNNING:
+            return
+        now, run = self._book.clock(), job.restarts
+        span = job.end_time - job.start_time
+        coming = [(job.start_time + span * part, event) for part, event in asked]
+        due, event = min((pair for pair in coming if pair[0] > now), default=(0.0, ""))
+        if not due:
+            return
+
+        def look() -> None:
+            if job.state is JobState.RUNNING and job.restarts == run:
+                if self._book.clock() >= due - 1:
+                    self.tell(event, job)
+                self.watch_limit(job)
+
+        asyncio.get_running_loop().call_later(min(due - now + 0.5, _LONGEST_SLEEP_S), look)
+
+    def _send(self, mail: Mail | None) -> None:
+        if mail is None:
+            return
+        argv = self._program
+        if not argv:
+            found = shutil.which("mail", path=self._environment.get("PATH", os.defpath))
+            if found is None:
+                log.warning("no mail program: %s to %s not sent", mail.subject, mail.to)
+                return
+            argv = [found]
+        body = mail.body.encode("utf-8", "replace")
+
+        async def send() -> None:
+            problem = await run_program([*argv, "-s", mail.subject, mail.to], self._environment, stdin=body)
+            if problem:
+                log.warning("mail to %s failed: %s", mail.to, problem)
+
+        background(send())

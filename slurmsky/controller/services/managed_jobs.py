@@ -1,0 +1,432 @@
+"""SkyPilot's managed jobs in the queue: those that others launched as jobs of their own, and what all of them cost.
+
+A reader asks SkyPilot now and then, in the background; commands answer from what was read last. It asks more often
+while somebody looks at the queue (``wanted``) and hardly at all otherwise. A foreign job is a Job like any other, of
+the engine "foreign" and with an id of its own above those of sbatch, so that squeue, sacct, scontrol and dependencies
+need to know nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from ...engines.base import EngineError
+from ...engines.sky import foreign_jobs, prices
+from ...engines.sky.api_client import Client
+from ...engines.sky.foreign_jobs import NAME as FOREIGN
+from ...engines.sky.foreign_jobs import ForeignJobs, Sighting
+from ...model.allocation import NodeShare
+from ...model.job import Job
+from ...model.spec import INFINITE, JobSpec
+from ...model.states import JobFlag, JobState
+from ...site import Site
+from ..jobs.job_table import JobTable
+from ..jobs.lifecycle import LifeCycle
+from ..jobs.submitter import Submitter
+from ..store.database import StoreError
+from ..store.record_codec import Managed
+from .infra_cache import Infra
+
+log = logging.getLogger("slurmsky.managed")
+
+#: managed job 63 is shown as 60000063: above any id that sbatch will give, below Slurm's last one (67108863)
+FIRST_ID = 60_000_000
+_SPARE_ID = 65_000_000  # where an id goes that another server's job has taken
+
+LEAST_GAP_S = 20.0  # between two reads, whoever looks
+IDLE_GAP_S = 600.0  # ... while nobody looks
+LOOKED_S = 600.0  # how long somebody who looked counts
+RUNNING_BILL_S = 120.0  # how often the cost of what runs is asked
+ENDED_BILL_S = 45.0  # ... of what is over and still has its cluster
+NO_BILL_S = 600.0  # after so long a job that is over and has no bill cost nothing
+
+#: how SkyEngine names what it launches: the id of a job of ours, eight hex digits, and what tells later attempts apart
+_OURS = re.compile(r"-s(\d+)-[0-9a-f]{8}(?:_\d+)*$")
+
+
+class ManagedJobs:
+    """Reads managed jobs and their costs; ``run`` is its life."""
+
+    def __init__(
+        self,
+        book: JobTable,
+        life: LifeCycle,
+        site: Site,
+        client: Client,
+        engine: ForeignJobs,
+        who: Submitter,
+        commit: Callable[[], None],
+        adopt: Callable[[int], None],
+    ) -> None:
+        self.book = book
+        self.life = life
+        self.site = site
+        self.client = client
+        self.engine = engine
+        self.who = who
+        self._commit = commit
+        self._adopt = adopt  # tells the router that a job is the foreign engine's
+        #: names of what our own engine is about to launch or has launched
+        self.live_names: Callable[[], set[str]] = set
+        #: clusters that salloc and srun hold: the job's id and the cluster's name
+        self.held_clusters: Callable[[], dict[int, str]] = dict
+        #: told of each job whose cost has changed
+        self.on_cost: Callable[[Job], None] = lambda job: None
+        #: told after each round
+        self.on_round: Callable[[], None] = lambda: None
+        #: what else is read in the same round
+        self.infra: Infra | None = None
+        self.server = f"{client.access.endpoint} {client.access.user_id}"
+        self.rows = book.store.managed(self.server)
+        self._taken = book.store.managed_ids()
+        self._live: dict[int, list[Job]] = {}
+        self._asked = asyncio.Event()
+        self._looked = time.monotonic()
+        self._billed: dict[int, float] = {}  # managed job id -> when its cost was read
+        self.problem = ""  # why the last read failed
+        self.read_at = 0.0  # epoch second of the last read that did not
+        for row in self.rows.values():
+            if row.job_id and not row.over:
+                adopt(row.job_id)
+
+    def managed_id(self, job_id: int) -> int | None:
+        """SkyPilot's id of a foreign job."""
+        job = self.book.jobs.get(job_id)
+        return job.managed_job_id if job is not None and job.engine == FOREIGN else None
+
+    def wanted(self) -> None:
+        """Somebody looks: read again soon, if the last read is not a fresh one."""
+        self._looked = time.monotonic()
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Read, for ever."""
+        while True:
+            self._asked.clear()
+            try:
+                await self.read()
+                if self.infra is not None:
+                    await self.infra.refresh()
+                self.problem = ""
+            except (EngineError, StoreError) as error:
+                if str(error) != self.problem:
+                    log.warning("managed jobs: %s", error)
+                self.problem = str(error)
+            except Exception:  # what a server of another time answers must not end the reading
+                log.exception("managed jobs")
+                self.problem = "internal error"
+            self.on_round()
+            await asyncio.sleep(LEAST_GAP_S)
+            try:
+                await asyncio.wait_for(self._asked.wait(), self._gap())
+            except asyncio.TimeoutError:
+                pass  # nobody asked: the next look is due
+
+    def _gap(self) -> float:
+        """Seconds to wait beyond the least while nobody asks."""
+        looked = time.monotonic() - self._looked < LOOKED_S
+        unsettled = any(not row.settled for row in self.rows.values())
+        return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if looked and unsettled else IDLE_GAP_S
+
+    async def read(self) -> None:
+        """One read of the queue, and of the costs that are due. Raises SkyError, EngineError, StoreError."""
+        await self.engine.retry()
+        known = dict(self.rows)
+        open_ids = {number for number, row in known.items() if number > 0 and not row.over}
+        newest = max((number for number in known if number > 0), default=0)
+        found = await foreign_jobs.read(self.client, open_ids, newest)
+        self._find_live()
+        changed = []
+        for count, sighting in enumerate(found):
+            row = self._take_in(sighting)
+            if row is not None:
+                changed.append(row)
+            if count % 20 == 19:
+                await asyncio.sleep(0)  # a first read may bring a thousand: commands come first
+        for number in open_ids - {sighting.managed_job_id for sighting in found}:
+            changed.append(self._forgotten(self.rows[number]))
+        changed += self._clusters()
+        self._commit()
+        self.book.store.put_managed(self.server, changed)
+        self.read_at = self.book.clock()
+        await self._read_costs()
+
+    # --- what a job is
+
+    def _take_in(self, sighting: Sighting) -> Managed | None:
+        """A job that was seen; its row if that changed."""
+        number = sighting.managed_job_id
+        row = self.rows.get(number)
+        if row is not None and row.over:
+            return None  # the first end counts: SkyPilot may show FAILED_CONTROLLER over a success
+        if row is None:
+            shown = self.site.sky.foreign and not self._is_ours(sighting)
+            clusters = () if sighting.pool else tuple(
+                dict.fromkeys(prices.cluster_name(task, number) for task in sighting.tasks if task)
+            )  # fmt: skip
+            row = Managed(number, self._new_id(number) if shown else 0, sighting.name, clusters=clusters)
+            self.rows[number] = row
+            before = None
+        else:
+            before = replace(row)
+        row.status = sighting.status
+        if sighting.over:
+            row.over = sighting.end_time or self.book.clock()
+            self._billed.pop(number, None)
+        if row.job_id:
+            self._mirror(row, sighting)
+        return row if row != before else None
+
+    def _is_ours(self, sighting: Sighting) -> bool:
+        """Whether our own engine launched it: a name of ours may also be that of another user's slurmsky."""
+        if sighting.name in self.live_names():
+            return True
+        named = _OURS.search(sighting.name)
+        return named is not None and bool(self._members(int(named[1]), sighting.managed_job_id))
+
+    def _members(self, base: int, managed_job_id: int) -> list[Job]:
+        """Our jobs that ran as one managed job: one, the components of a het job, or the packed elements of the
+        array ``base``."""
+        if managed_job_id < 0:  # a cluster's
+            live = self.book.jobs.get(-managed_job_id)
+            return self.book.components(live) if live else self._history(-managed_job_id)
+        found = {
+            (job.job_id, job.restarts): job for job in self._history(base, True) if job.managed_job_id == managed_job_id
+        }
+        for job in self._live.get(managed_job_id, ()):
+            found[job.job_id, job.restarts] = job
+        return list(found.values())
+
+    def _history(self, base: int, duplicates: bool = False) -> list[Job]:
+        """A job that has left memory, the elements of its array or its other components."""
+        store, now = self.book.store, self.book.clock()
+        found = list(store.history(0, now, {base}, duplicates))
+        others = {job_id for job in found for job_id in job.het_ids} - {base}
+        return [*found, *store.history(0, now, others, duplicates)] if others else found
+
+    def _find_live(self) -> None:
+        """Our jobs in memory by SkyPilot's id: looked up once per round, because there may be very many."""
+        self._live.clear()
+        for job in self.book.jobs.values():
+            if job.managed_job_id is not None and job.engine != FOREIGN:
+                self._live.setdefault(job.managed_job_id, []).append(job)
+
+    def _new_id(self, number: int) -> int:
+        wanted = FIRST_ID + number
+        if wanted in self._taken or wanted >= _SPARE_ID:
+            wanted = max((*self._taken, _SPARE_ID - 1)) + 1
+        self._taken.add(wanted)
+        return wanted
+
+    def _mirror(self, row: Managed, sighting: Sighting) -> None:
+        """Make the job's record what was seen."""
+        known = self.book.jobs.get(row.job_id)
+        job = known or next(iter(self.book.store.history(0, self.book.clock(), {row.job_id})), None)
+        if job is None:
+            job = self._record(row.job_id, sighting)
+        elif job.state.finished and JobFlag.COMPLETING not in job.flags:
+            return
+        self._adopt(job.job_id)
+        before = None if known is None else replace(job)
+        self._fill_in(job, sighting)
+        seen = sighting.seen
+        if sighting.over:
+            if not job.start_time:
+                job.shares = []
+            at, code = row.over, seen.exit_code or 0
+            if known is not None:
+                self.life.end(job, seen.state, code, 0, reason=seen.reason, at=at, comment=job.system_comment)
+                return
+            job.state, job.exit_code, job.reason, job.end_time = seen.state, code, seen.reason, at
+            job.flags, job.launched = JobFlag.NONE, False
+            job.start_time = job.start_time or at
+            self.book.touch(job)
+            self.book.drop(job)  # history: for sacct, not for squeue
+            return
+        if JobFlag.COMPLETING in job.flags and job.state.finished:
+            pass  # cancelled by us, and not yet over
+        elif seen.state is JobState.CANCELLED:
+            job.state, job.flags = seen.state, JobFlag.COMPLETING
+            job.end_time = job.end_time or self.book.clock()
+        elif seen.state is JobState.RUNNING or JobFlag.CONFIGURING in seen.flags:
+            job.state, job.flags, job.reason = JobState.RUNNING, seen.flags, "None"
+            job.launched = JobFlag.CONFIGURING in seen.flags
+            job.start_time = sighting.start_time or job.start_time or self.book.clock()
+            job.batch_host = "" if job.launched or not job.shares else job.shares[0].name
+        else:
+            # As "launched": it waits for SkyPilot, and is nothing for our own scheduler.
+            job.state, job.flags, job.launched = JobState.PENDING, JobFlag.NONE, True
+            job.reason, job.start_time = seen.reason, 0.0
+        if job != before:
+            self.book.touch(job)
+            self.life.changed(job)
+
+    def _record(self, job_id: int, sighting: Sighting) -> Job:
+        who = self.who
+        submitted = sighting.submit_time or sighting.end_time or self.book.clock()
+        return Job(
+            job_id=job_id,
+            spec=JobSpec(),
+            name=sighting.name,
+            user=who.user,
+            uid=who.uid,
+            gid=who.gid,
+            group=who.group,
+            account=sighting.workspace if sighting.workspace not in ("", "default") else who.account,
+            partition="sky",
+            cluster=self.book.cluster.name,
+            priority=1,
+            submit_time=submitted,
+            eligible_time=submitted,
+            time_limit_min=INFINITE,
+            launched=True,
+            engine=FOREIGN,
+            managed_job_id=sighting.managed_job_id,
+        )
+
+    def _fill_in(self, job: Job, sighting: Sighting) -> None:
+        """What may be known only later: where it runs and how large it is."""
+        choices = [
+            (part.name, self.site.sky_partition(part.name).infra)
+            for part in self.book.cluster.partitions
+            if self.site.engine_of(part.name) != "local"
+        ]
+        if sighting.infra or job.partition == "sky":
+            job.partition = foreign_jobs.site_partition(sighting.infra, choices)
+        spec = JobSpec(
+            job_name=sighting.name,
+            nodes_min=sighting.nodes,
+            ntasks=sighting.nodes,
+            cpus_per_task=sighting.cpus,
+            gpus_per_node=sighting.gpus or None,
+            requeue=True,
+        )
+        job.spec = job.spec if job.spec == spec else spec
+        job.num_nodes = job.num_tasks = sighting.nodes
+        job.num_cpus = sighting.nodes * sighting.cpus
+        if sighting.submit_time:
+            job.submit_time = job.eligible_time = min(job.submit_time, sighting.submit_time)
+        job.start_time = sighting.start_time or job.start_time
+        told = [sighting.details] if sighting.details else []
+        if sighting.recoveries:
+            told.append(f"{sighting.recoveries} recoveries")
+        job.system_comment = "; ".join([f"SkyPilot managed job {sighting.managed_job_id}, not from sbatch", *told])
+        if sighting.over and job.shares:
+            return  # SkyPilot forgets the names of nodes that are gone
+        names = [f"sky-{name}" if name in self.book.uses else name for name in sighting.node_names]
+        if len(names) != sighting.nodes:
+            names = [f"sky-{job.job_id}-{rank}" for rank in range(sighting.nodes)]
+        devices = {
+            f"gpu:{kind}": tuple(range(int(count)))
+            for kind, _, count in (item.partition(":") for item in sighting.gpus.split(",") if item)
+        }
+        cpus = tuple(range(sighting.cpus))
+        if [share.name for share in job.shares] != names:
+            job.shares = [
+                NodeShare(name, cpu_ids=cpus, gres=dict(devices), tasks=1, cpus_on_node=sighting.cpus) for name in names
+            ]
+
+    def _forgotten(self, row: Managed) -> Managed:
+        """SkyPilot does not list a job any more that was not over."""
+        row.status, row.over, row.settled = "FAILED_CONTROLLER", self.book.clock(), True
+        job = self.book.jobs.get(row.job_id)
+        if job is not None and row.job_id and (not job.state.finished or JobFlag.COMPLETING in job.flags):
+            self.life.end(job, JobState.NODE_FAIL, 0, 0, reason="SystemFailure",
+                          comment=f"SkyPilot does not know managed job {row.managed_job_id} any more")  # fmt: skip
+        return row
+
+    def _clusters(self) -> list[Managed]:
+        """Rows for the clusters of salloc and srun, which have no managed job: under minus the job's id."""
+        changed = []
+        for job_id, name in self.held_clusters().items():
+            if -job_id not in self.rows:
+                row = self.rows[-job_id] = Managed(-job_id, 0, name, "RUNNING", clusters=(name,))
+                changed.append(row)
+        for number, row in self.rows.items():
+            if number < 0 and not row.over:
+                job = next(iter(self._members(-number, number)), None)
+                if job is None or (job.state.finished and JobFlag.COMPLETING not in job.flags):
+                    row.over, row.status = (job.end_time if job else 0.0) or self.book.clock(), "SUCCEEDED"
+                    self._billed.pop(number, None)
+                    changed.append(row)
+        return changed
+
+    # --- what it costs
+
+    def _due(self, row: Managed) -> bool:
+        if row.settled or row.status in ("", "PENDING", "SUBMITTED"):
+            return False
+        since = time.monotonic() - self._billed.get(row.managed_job_id, -1e9)
+        return since >= (ENDED_BILL_S if row.over else RUNNING_BILL_S)
+
+    async def _read_costs(self) -> None:
+        # One request a round: what is left is due again in the next.
+        due = [row for row in self.rows.values() if self._due(row)][: prices.CLUSTERS_AT_ONCE // 2]
+        for row in due:
+            self._billed[row.managed_job_id] = time.monotonic()
+        if not due:
+            return
+        bills = await prices.read_bills(self.client, [name for row in due for name in row.clusters])
+        self._find_live()
+        changed = []
+        for row in due:
+            before = replace(row)
+            mine = [bills[name] for name in row.clusters if name in bills]
+            row.cost = sum(bill.dollars for bill in mine)
+            row.hourly = sum(bill.hourly for bill in mine if bill.open)
+            if row.over:
+                gone = bool(mine) and not any(bill.open for bill in mine)
+                row.settled = gone or not row.clusters or (not mine and self.book.clock() - row.over > NO_BILL_S)
+            if row != before:
+                changed.append(row)
+                self._charge(row)
+        self._commit()
+        self.book.store.put_managed(self.server, changed)
+
+    def _charge(self, row: Managed) -> None:
+        """Write the cost of a managed job to the jobs that it is; the elements of a pack share it by their time."""
+        if row.job_id:
+            live = self.book.jobs.get(row.job_id)
+            jobs = [live] if live else list(self.book.store.history(0, self.book.clock(), {row.job_id}))
+        else:
+            named = _OURS.search(row.name)
+            base = int(named[1]) if named else 0
+            jobs = self._members(base, row.managed_job_id) if base or row.managed_job_id < 0 else []
+        away = []
+        for job, part in shares(jobs, self.book.clock()):
+            job.cost, job.hourly_cost = round(row.cost * part, 6), round(row.hourly * part, 6)
+            self.on_cost(job)
+            if self.book.jobs.get(job.job_id) is job:
+                self.book.touch(job)
+            else:
+                away.append((job.job_id, job.restarts, job.cost))
+        self.book.store.charge(away)
+
+
+def shares(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:
+    """Jobs with their parts of what they cost together: by the nodes that they had (those of a het job's components
+    are of one size) and the seconds that they ran, one at least."""
+    weights = []
+    for job in jobs:
+        until = job.end_time if job.state.finished and job.end_time else now
+        seconds = max(1.0, until - job.start_time) if job.start_time else 1.0
+        weights.append((job, seconds * max(1, job.num_nodes)))
+    whole = sum(weight for _, weight in weights)
+    return [(job, weight / whole) for job, weight in weights]
+
+
+def caller(user: str) -> Submitter:
+    """The user whose managed jobs these are: as whom we run."""
+    gid = os.getegid()
+    try:
+        group = grp.getgrgid(gid).gr_name
+    except KeyError:
+        group = str(gid)
+    return Submitter(user, os.geteuid(), group, gid, user, "/", "", 0, "")

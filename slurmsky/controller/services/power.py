@@ -1,0 +1,210 @@
+"""Power saving: which kept nodes are up, and when; slurmctld's power_save.c over the engine of kept nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from ...engines.base import EngineError, Event
+from ...engines.nodes.nodes_engine import NodesEngine
+from ...engines.nodes.provider import Order
+from ...model.allocation import NodeShare
+from ...model.job import Node
+from ...model.states import NodeFlag, NodeState
+from ...site.record import KeptNodes
+from ..jobs.job_table import JobTable
+from ..schedule.demand import Demand
+from ..schedule.resources import NodeUse, place
+
+log = logging.getLogger("slurmsky.nodes")
+
+LOOK_S = 1.0
+#: a node that did not come up is tried again after so many seconds
+FAILED_S = 300.0
+POWER_FLAGS = NodeFlag.POWERED_DOWN | NodeFlag.POWERING_UP | NodeFlag.POWERING_DOWN | NodeFlag.NOT_RESPONDING
+#: the engine's word for a node's power -> the flags that show it
+_FLAGS = {
+    "off": NodeFlag.POWERED_DOWN,
+    "coming": NodeFlag.POWERING_UP,
+    "up": NodeFlag.NONE,
+    "leaving": NodeFlag.POWERING_DOWN,
+    "silent": NodeFlag.NOT_RESPONDING,
+    "failed": NodeFlag.POWERED_DOWN,
+}
+
+
+class PowerSaving:
+    """Powers kept nodes up and down, and shows their power in the book."""
+
+    def __init__(
+        self, book: JobTable, kept: Mapping[str, KeptNodes], engine: NodesEngine, kick: Callable[[], None]
+    ) -> None:
+        self.book = book
+        self.kept = kept
+        self.engine = engine
+        self._kick = kick
+        self._kept_of = {name: one for one in kept.values() for name in one.names}
+        self._failed: dict[str, float] = {}  # node -> when it is tried again
+        self._task: asyncio.Task[None] | None = None
+        for name in self._kept_of:
+            node = book.nodes[name]
+            node.flags |= NodeFlag.CLOUD | NodeFlag.POWERED_DOWN
+            if node.state is NodeState.DOWN and node.reason_user == "slurm":
+                self._failed[name] = 0.0
+            book.refresh_node(node)
+
+    # --- what the engine reports
+
+    def take(self, event: Event) -> None:
+        """A node's power has changed."""
+        node = self.book.nodes.get(str(event["node"]))
+        if node is None:
+            return
+        state, why = str(event["state"]), str(event.get("why", ""))
+        kept = POWER_FLAGS | (NodeFlag.POWER_DOWN if state in ("off", "failed") else NodeFlag.NONE)
+        node.flags = node.flags & ~kept | _FLAGS[state]
+        now = self.book.clock()
+        if state == "up":
+            self._came_up(node, now)
+        elif state == "failed":
+            node.state, node.reason, node.reason_time, node.reason_user = NodeState.DOWN, why, now, "slurm"
+            self._failed[node.config.name] = now + FAILED_S
+        elif state in ("off", "leaving"):
+            node.boot_time = node.agent_start_time = 0.0
+            if why:
+                log.warning("node %s: %s", node.config.name, why)
+        self.book.refresh_node(node)
+        self._kick()
+
+    def _came_up(self, node: Node, now: float) -> None:
+        order = self.engine.fleet.order_of(node.config.name)
+        if order is not None and not node.boot_time:
+            node.boot_time = node.agent_start_time = order.up_at or now
+            node.last_busy_time = max(node.last_busy_time, order.up_at)
+            node.comment = description(order)
+
+    # --- placement
+
+    def place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
+        """As resources.place: nodes that are up come first, and the nodes of a job reach each other."""
+        if not any(use.config.name in self._kept_of for use in nodes):
+            return place(demand, nodes, consume_memory)
+        there = [use for use in nodes if self.engine.neighbourhood(use.config.name)]
+        rest = [use for use in nodes if not self.engine.neighbourhood(use.config.name)]
+        coming = [use for use in rest if self.engine.fleet.order_of(use.config.name) is not None]
+        off = [use for use in rest if self.engine.fleet.order_of(use.config.name) is None]
+        shares = place(demand, there, consume_memory)
+        if shares is not None and self._near(shares):
+            return shares
+        groups: dict[object, list[NodeUse]] = {}
+        for use in there:
+            groups.setdefault(self.engine.neighbourhood(use.config.name), []).append(use)
+        for use in coming:
+            order = self.engine.fleet.order_of(use.config.name)
+            groups.setdefault(order.name if order is not None else "", []).append(use)
+        for group in (*groups.values(), off):
+            shares = place(demand, group, consume_memory)
+            if shares is not None:
+                return shares
+        return None
+
+    def _near(self, shares: Sequence[NodeShare]) -> bool:
+        return len({self.engine.neighbourhood(share.name) for share in shares}) == 1
+
+    # --- decisions
+
+    def begin(self) -> None:
+        """Look at the nodes now and then, until closed."""
+        self._task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except (EngineError, OSError) as error:
+                log.error("power saving: %s", error)
+            await asyncio.sleep(LOOK_S)
+
+    def look(self) -> None:
+        """Power down what has been idle for SuspendTime or is asked to, and up what must always be."""
+        now = self.book.clock()
+        for name, due in list(self._failed.items()):
+            if now >= due:
+                self._revive(name)
+        for partition, kept in self.kept.items():
+            orders = [order for order in self.engine.fleet.orders.values() if order.partition == partition]
+            staying = sum(len(order.nodes) for order in orders if order.phase != "leaving")
+            for order in orders:
+                if order.phase != "up" or order.existing or self._in_use(order):
+                    continue
+                asked = all(NodeFlag.POWER_DOWN in self.book.nodes[node].flags for node in order.nodes)
+                idle = staying - len(order.nodes) >= kept.keep_up and self._idle_s(order, now) >= _limit(kept)
+                if asked or idle:
+                    staying -= len(order.nodes)
+                    self.engine.fleet.down(order)
+            self._hold_up(kept, max(0, (len(kept.names) if kept.cluster else kept.keep_up) - staying))
+
+    def _in_use(self, order: Order) -> bool:
+        return any(self.book.uses[node].jobs for node in order.nodes)
+
+    def _idle_s(self, order: Order, now: float) -> float:
+        return now - max(order.up_at, *(self.book.nodes[node].last_busy_time for node in order.nodes))
+
+    def _hold_up(self, kept: KeptNodes, count: int) -> None:
+        blocked = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.POWER_DOWN
+        for name in kept.names:
+            node = self.book.nodes[name]
+            off = self.engine.fleet.order_of(name) is None
+            if count and off and not node.flags & blocked and node.state is not NodeState.DOWN:
+                self.engine.fleet.order([name])
+                count -= 1
+
+    def _revive(self, name: str) -> None:
+        del self._failed[name]
+        node = self.book.nodes[name]
+        if node.state is NodeState.DOWN and node.reason_user == "slurm":
+            node.state, node.reason, node.reason_time, node.reason_user = NodeState.IDLE, "", 0.0, ""
+            self.book.refresh_node(node)
+            self._kick()
+
+    # --- scontrol
+
+    def is_kept(self, name: str) -> bool:
+        """Whether a node's power is ours."""
+        return name in self._kept_of
+
+    def power_up(self, name: str) -> bool:
+        """POWER_UP; False where the node is up, or on its way."""
+        if self.engine.fleet.order_of(name) is not None:
+            return False
+        self.book.nodes[name].last_busy_time = self.book.clock()
+        self.engine.fleet.order([name])
+        return True
+
+    def power_down(self, name: str) -> bool:
+        """POWER_DOWN, once no job runs there; False where the node is off, or on its way."""
+        order = self.engine.fleet.order_of(name)
+        if order is None or order.phase == "leaving" or order.existing:
+            return False
+        node = self.book.nodes[name]
+        node.flags |= NodeFlag.POWER_DOWN
+        self.book.refresh_node(node)
+        self.look()
+        return True
+
+    async def close(self) -> None:
+        """Stop deciding; nodes stay as they are."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=1.0)
+
+
+def _limit(kept: KeptNodes) -> float:
+    return float("inf") if kept.suspend_time_s is None else kept.suspend_time_s
+
+
+def description(order: Order) -> str:
+    """What scontrol shows of where a node is: SkyPilot's cluster, place and price."""
+    price = f"${order.price:.2f}/h" if order.price else ""
+    return ", ".join(filter(None, (f"SkyPilot cluster {order.name}", order.place, price)))

@@ -1,0 +1,187 @@
+"""strigger's triggers: programs that are run when something happens to a job or a node.
+
+Source: src/slurmctld/trigger_mgr.c. A trigger is pulled once and then gone, unless it is permanent. The program gets
+the job's id or the node's name as its last argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+
+from ...language import hostlist
+from ...language.syntax_errors import LanguageError
+from ...model.job import Job
+from ...model.states import NodeFlag, NodeState
+from ..jobs.job_table import JobTable
+from ..jobs.lifecycle import LifeCycle
+from ..store.database import Store
+
+log = logging.getLogger("slurmsky.controller")
+
+_NOTE = "triggers"
+#: What happens to jobs, and to nodes; other types (daemons that fail) are kept but never happen here.
+JOB_TYPES = ("fini", "time")
+NODE_TYPES = ("down", "drained", "draining", "fail", "idle", "up", "resume")
+
+Run = Callable[[list[str]], Awaitable[None]]
+
+
+class Refused(Exception):
+    """slurm_set_trigger's or slurm_clear_trigger's error; the text is Slurm's."""
+
+
+@dataclass
+class Trigger:
+    """One trigger; ``offset_s`` is waited after the event, or comes before it when negative."""
+
+    number: int
+    resource: str  # "job" | "node" | "slurmctld" | "slurmdbd" | "database" | "other"
+    name: str  # job id, node names, "*"
+    type: str
+    offset_s: int
+    program: str
+    permanent: bool
+    uid: int
+    user: str
+    due: float = 0.0  # when it is to be pulled, 0.0: the event has not happened
+    by: str = ""  # what it happened to
+
+
+class Triggers:
+    """All triggers of this cluster."""
+
+    def __init__(self, store: Store, book: JobTable, life: LifeCycle, clock: Callable[[], float], run: Run) -> None:
+        self._store = store
+        self._book = book
+        self._clock = clock
+        self._run = run
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._running: set[asyncio.Future[None]] = set()
+        data = json.loads(store.note(_NOTE) or '{"next": 1, "triggers": []}')
+        self._next = int(data["next"])
+        self.triggers = [Trigger(**row) for row in data["triggers"]]
+        life.listeners.append(self._job)
+        life.node_listeners.append(self._node)
+        self._arm()
+
+    def add(self, resource: str, name: str, types: tuple[str, ...], offset_s: int, program: str, permanent: bool,
+            uid: int, user: str) -> None:  # fmt: skip
+        """Create triggers, one per type. Raises Refused, StoreError."""
+        if resource == "job":
+            job = self._book.jobs.get(int(name))
+            if job is None:
+                raise Refused("Invalid job id specified")
+            if job.state.finished:
+                raise Refused("Job/step already completing or completed")
+        elif resource == "node" and name != "*":
+            try:
+                known = all(node in self._book.nodes for node in hostlist.expand(name))
+            except LanguageError:
+                known = False
+            if not known:
+                raise Refused("Invalid node name specified")
+        for type_ in types:
+            fresh = Trigger(self._next, resource, name, type_, offset_s, program, permanent, uid, user)
+            if any((one.resource, one.name, one.type, one.offset_s, one.program, one.uid)
+                   == (resource, name, type_, offset_s, program, uid) for one in self.triggers):  # fmt: skip
+                raise Refused("Duplicate event trigger")
+            self._next += 1
+            self.triggers.append(fresh)
+        self._keep()
+        self._arm()
+
+    def clear(self, wanted: Callable[[Trigger], bool]) -> None:
+        """Delete triggers. Raises Refused when there is none of them."""
+        left = [one for one in self.triggers if not wanted(one)]
+        if len(left) == len(self.triggers):
+            raise Refused("No such process")
+        self.triggers = left
+        self._keep()
+
+    def _job(self, event: str, job: Job) -> None:
+        if not self.triggers:
+            return
+        for one in self.triggers:
+            ours = event == "ended" and one.resource == "job" and one.name == str(job.job_id)
+            if ours and (one.type == "fini" or (job.state.name == "TIMEOUT" and not one.due)):
+                one.due, one.by = self._clock() + one.offset_s, one.name
+        self._arm()
+
+    def _node(self, name: str, word: str) -> None:
+        types = {"DOWN": ("down",), "FAIL": ("fail",), "DRAIN": ("draining", "drained"), "RESUME": ("resume", "up"),
+                 "IDLE": ("up",), "UNDRAIN": ("resume",)}.get(word, ())  # fmt: skip
+        busy = bool(self._book.nodes[name].jobs)
+        for one in self.triggers:
+            if one.resource != "node" or one.type not in types or not self._means(one, name):
+                continue
+            if (one.type == "drained" and busy) or (one.type == "draining" and not busy):
+                continue
+            one.due, one.by = self._clock() + one.offset_s, name
+        self._arm()
+
+    def reconfigured(self) -> None:
+        """scontrol reconfigure was asked for."""
+        for one in self.triggers:
+            if one.type == "reconfig":
+                one.due, one.by = self._clock() + one.offset_s, "reconfig"
+        self._arm()
+
+    @staticmethod
+    def _means(one: Trigger, node: str) -> bool:
+        return one.name == "*" or node in hostlist.expand(one.name)
+
+    def _dues(self) -> list[tuple[float, str, Trigger]]:
+        """When each trigger is to be pulled, as far as that is known now, and by what."""
+        found = []
+        for one in self.triggers:
+            if one.due:
+                found.append((one.due, one.by, one))
+            elif one.resource == "job" and one.type == "time":
+                job = self._book.jobs.get(int(one.name))
+                if job is not None and job.state.active and job.end_time:
+                    found.append((job.end_time + min(one.offset_s, 0), one.name, one))
+            elif one.resource == "node" and one.type in ("idle", "drained"):
+                for name, node in self._book.nodes.items():
+                    if not self._means(one, name) or node.jobs:
+                        continue
+                    if one.type == "idle" and node.state is NodeState.IDLE and not node.flags & NodeFlag.DRAIN:
+                        found.append(((node.last_busy_time or self._clock()) + one.offset_s, name, one))
+                    elif one.type == "drained" and node.flags & NodeFlag.DRAIN and node.last_busy_time:
+                        found.append((node.last_busy_time + one.offset_s, name, one))
+        return sorted(found, key=lambda item: item[0])
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        dues = self._dues()
+        if dues:
+            self._timer = self._loop.call_later(max(0.0, dues[0][0] - self._clock()), self._pull)
+
+    def _pull(self) -> None:
+        self._timer = None
+        now = self._clock()
+        pulled: set[int] = set()
+        for due, by, one in self._dues():
+            if due > now + 0.01 or one.number in pulled:
+                continue
+            pulled.add(one.number)
+            one.due, one.by = 0.0, ""
+            task = asyncio.ensure_future(self._run([*one.program.split(), by]))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        kept = [one for one in self.triggers if one.number not in pulled or (one.permanent and one.type not in
+                                                                             ("idle", "drained", "time"))]  # fmt: skip
+        if pulled:
+            self.triggers = kept
+            self._keep()
+        self._arm()
+
+    def _keep(self) -> None:
+        data = {"next": self._next, "triggers": [asdict(one) for one in self.triggers]}
+        self._store.put_note(_NOTE, json.dumps(data))

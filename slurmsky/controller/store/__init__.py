@@ -1,0 +1,1 @@
+"""The queue on disk: records, accounting index, accounting cache."""

@@ -1,0 +1,233 @@
+"""What is said of jobs that are over is kept: the past does not change.
+
+A page has the cells of some rows (a job, or a step of one) of all runs of neighbouring ids (``Store.page_of``), column
+by column, each packed by itself: any choice of columns and of runs is printed from it. The store keeps it: it is found
+again by what its cells depend on, also by the next controller, and it goes in the transaction that commits a change of
+any job with one of its ids. All pages together are of bounded size; those made first go first.
+
+Pages are made in the controller's idle time (``commands/accounting/cached_rows.py``), when all of their jobs are over, so that a first
+question costs what the next ones cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import sys
+import time
+import zlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+
+from ...report.text.print_fields import Same
+from .database import Run, Store, StoreError
+
+log = logging.getLogger("slurmsky.controller")
+
+#: bytes of packed pages that are kept: some hundred thousand jobs
+ROOM = 64 << 20
+#: no more is made in idle time when so much is there
+_ENOUGH = ROOM * 3 // 4
+#: pages that may be put before the size of all is looked at again
+_UNCOUNTED = 64
+#: what a page needs beside its cells
+_OVERHEAD = 512
+
+Cell = str | None
+_BETWEEN, _NONE = "\x1f", "\x1e"
+
+
+class CachePage:
+    """Rows of some runs, in the order of the runs, by columns."""
+
+    def __init__(self, runs: Sequence[tuple[int, int]], counts: Sequence[int], columns: Mapping[str, bytes]) -> None:
+        self._counts = list(counts)
+        self._starts = [0, *accumulate(counts)]
+        self._places = {(job_id, restarts): place for place, (job_id, restarts) in enumerate(runs)}
+        self._columns = dict(columns)
+
+    @classmethod
+    def of(
+        cls, runs: Sequence[tuple[int, int]], counts: Sequence[int], cells: Mapping[str, Sequence[Cell]]
+    ) -> CachePage:
+        """The page with these cells; ``counts``: how many rows each run has."""
+        return cls(runs, counts, {name: _packed(column) for name, column in cells.items()})
+
+    @classmethod
+    def read(cls, packed: bytes) -> CachePage:
+        """The page that was ``written``."""
+        (length,) = memoryview(packed)[:8].cast("q")
+        runs, counts, sizes = json.loads(zlib.decompress(packed[8 : 8 + length]))
+        starts = accumulate(sizes.values(), initial=8 + length)
+        return cls(runs, counts, {name: packed[start : start + size]
+                                  for (name, size), start in zip(sizes.items(), starts, strict=False)})  # fmt: skip
+
+    def written(self) -> bytes:
+        """The page as bytes."""
+        sizes = {name: len(column) for name, column in self._columns.items()}
+        head = zlib.compress(json.dumps([list(self._places), self._counts, sizes], separators=(",", ":")).encode(), 1)
+        return b"".join((len(head).to_bytes(8, sys.byteorder), head, *self._columns.values()))
+
+    def has(self, names: Iterable[str]) -> bool:
+        """Whether all of these columns are there."""
+        return self._columns.keys() >= set(names)
+
+    def with_columns(self, cells: Mapping[str, Sequence[Cell]]) -> CachePage:
+        """The same with more columns."""
+        more = {name: _packed(column) for name, column in cells.items()}
+        return CachePage(list(self._places), self._counts, {**self._columns, **more})
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return self._starts[-1]
+
+    def rows(self, runs: Sequence[Run]) -> tuple[list[int], list[int] | None]:
+        """How many rows each of these runs has, and where they are; None: they are all rows, as they stand."""
+        places = [self._places[run[:2]] for run in runs]
+        counts = [self._counts[place] for place in places]
+        if len(places) == len(self._counts) and all(place == number for number, place in enumerate(places)):
+            return counts, None
+        starts = self._starts
+        return counts, [row for place in places for row in range(starts[place], starts[place + 1])]
+
+    def cells(self, name: str, rows: Sequence[int] | None) -> Sequence[Cell] | Same:
+        """A column, of these rows."""
+        column = _unpacked(self._columns[name])
+        return column if rows is None or isinstance(column, Same) else [column[row] for row in rows]
+
+
+def _packed(column: Sequence[Cell]) -> bytes:
+    """A kind and the cells: one for all, between separators, or as JSON where a cell contains one of these."""
+    first = column[0] if column else None
+    if all(cell == first for cell in column):
+        return b"-" if first is None else b"=" + first.encode("utf-8", "surrogatepass")
+    text = _BETWEEN.join([_NONE if cell is None else cell for cell in column])
+    plain = text.count(_BETWEEN) == len(column) - 1 and text.count(_NONE) == sum(cell is None for cell in column)
+    if not plain:
+        return b"[" + zlib.compress(json.dumps(column).encode(), 1)
+    return b"|" + zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
+
+
+def _unpacked(packed: bytes) -> Sequence[Cell] | Same:
+    kind, rest = packed[:1], packed[1:]
+    if kind == b"-":
+        return Same(None)
+    if kind == b"=":
+        return Same(rest.decode("utf-8", "surrogatepass"))
+    if kind == b"[":
+        column: list[Cell] = json.loads(zlib.decompress(rest))
+        return column
+    text = zlib.decompress(rest).decode("utf-8", "surrogatepass")
+    cells = text.split(_BETWEEN)
+    return [None if cell == _NONE else cell for cell in cells] if _NONE in text else cells
+
+
+class AccountingCache:
+    """The pages that the store keeps. What cannot be written is not kept: no query fails for it."""
+
+    def __init__(self, store: Store, cluster: object, room: int = ROOM) -> None:
+        self._store = store
+        self._cluster = repr(cluster)
+        self._room = room
+        self._uncounted = _UNCOUNTED
+
+    def words(self, *asked: object) -> bytes:
+        """The name of pages whose cells depend on this: another program or another cluster says other things."""
+        return digest((asked, self._cluster, time.tzname, time.timezone, program()))
+
+    def get(self, number: int, words: bytes) -> CachePage | None:
+        """The page of this name."""
+        found = self._store.page(number, words)
+        return None if found is None else CachePage.read(found)
+
+    def put(self, number: int, words: bytes, page: CachePage) -> None:
+        """Keep a page."""
+        try:
+            self._store.put_page(number, words, page.written())
+            self._uncounted += 1
+            if self._uncounted >= _UNCOUNTED:
+                self._uncounted = 0
+                self._store.trim_pages(self._room, _OVERHEAD)
+        except StoreError as error:
+            log.warning("%s", error)
+
+    @property
+    def full(self) -> bool:
+        """Whether others would have to go for a page that nobody has asked for."""
+        return self._store.size_of_pages(_OVERHEAD) >= min(_ENOUGH, self._room)
+
+
+def digest(value: object) -> bytes:
+    """A short name for a thing that has a text of its own."""
+    return hashlib.blake2b(repr(value).encode("utf-8", "backslashreplace"), digest_size=16).digest()
+
+
+@cache
+def program() -> tuple[tuple[str, int, int], ...]:
+    """This program as it is installed: a newer one may say otherwise of the same jobs."""
+    root = Path(__file__).resolve().parent.parent
+    files: Iterable[Path] = (
+        path
+        for folder in ("commands", "language", "model", "options", "report")
+        for path in (root / folder).rglob("*")
+        if path.suffix in (".py", ".csv", ".lark")
+    )
+    return tuple(sorted((str(path), info.st_size, info.st_mtime_ns) for path in files for info in (path.stat(),)))
+
+
+#: pieces of work, one each time it is asked
+Work = Callable[[], AsyncGenerator[None, None]]
+#: begun when the queue was left alone for so long
+_REST_S = 3.0
+#: where it never is: after so many times
+_PATIENCE = 20
+#: a piece of work is followed by a pause of so many times its length
+_PAUSE = 4
+
+
+class IdleTime:
+    """Does work in small pieces once nothing is committed any more, at most a fifth of the time."""
+
+    def __init__(self, store: Store, rest_s: float = _REST_S) -> None:
+        self.work: Work | None = None
+        self._store = store
+        self._rest_s = rest_s
+        self._done = -1  # commits that the work has seen
+        self._task: asyncio.Task[None] | None = None
+
+    def look(self) -> None:
+        """Something may have been committed."""
+        if self.work is not None and self._task is None and self._store.commits != self._done:
+            self._task = asyncio.ensure_future(self._run(self.work))
+
+    async def _run(self, work: Work) -> None:
+        try:
+            for _ in range(_PATIENCE):
+                seen = self._store.commits
+                await asyncio.sleep(self._rest_s)
+                if seen == self._store.commits:
+                    break
+            self._done = self._store.commits
+            began = time.perf_counter()
+            async with aclosing(work()) as pieces:
+                async for _ in pieces:
+                    await asyncio.sleep((time.perf_counter() - began) * _PAUSE)
+                    began = time.perf_counter()
+        except Exception:
+            log.exception("in idle time")
+        finally:
+            self._task = None
+            self.look()
+
+    async def close(self) -> None:
+        """Leave what is not done."""
+        self.work = None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})

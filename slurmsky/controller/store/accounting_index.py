@@ -1,0 +1,249 @@
+"""Facts of each run of a job, in columns of their own beside its record.
+
+To read a record costs the controller some fifty microseconds, SQLite needs one to look at a row of facts. So a query
+chooses its jobs by facts and reads the records of those alone, and sums (sreport) are SQLite's. A row of facts is
+committed together with its record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ...model.job import Job
+from ...model.spec import NO_VAL
+from ...model.states import JobState
+from ...report.text.sacct_rows import started
+from ...report.text.spending import Charge
+from ...report.text.utilization import Use
+
+COLUMNS = (
+    "job_id", "restarts", "superseded", "array_id", "task", "state", "uid", "gid", "user", "account", "partition",
+    "qos", "wckey", "name", "submit", "eligible", "start", "finish", "suspended", "cpus", "nodes", "memory_mib",
+    "managed", "cost", "born", "spent", "waited", "started", "limit_min", "by_main", "node_list", "reason", "features",
+)  # fmt: skip
+INSERT = f"INSERT OR REPLACE INTO facts ({','.join(COLUMNS)}) VALUES ({','.join('?' * len(COLUMNS))})"
+
+#: sacct's order: by submit time; within a second arrays last, elements in order
+ORDER = f"CAST(submit AS INTEGER), array_id, ifnull(task, {NO_VAL}), job_id, restarts"
+
+
+def row(job: Job, superseded: bool) -> tuple[object, ...]:
+    """The facts of a run, in the order of COLUMNS."""
+    finish = job.end_time if job.state.finished or superseded else 0.0
+    return (
+        job.job_id, job.restarts, int(superseded), job.array_job_id, job.array_task_id, job.state.value, job.uid,
+        job.gid, _text(job.user), _text(job.account), _text(job.partition), _text(job.qos),
+        _text(job.spec.wckey or ""), _text(job.name), job.submit_time, job.eligible_time, job.start_time,
+        finish, job.suspended_s, job.num_cpus, job.num_nodes,
+        sum([share.memory_mib for share in job.shares]), int(job.managed_job_id is not None), job.cost,
+        min([moment for moment in (job.submit_time, job.eligible_time, job.start_time) if moment > 0], default=0.0),
+        *_whole(job, finish), int(started(job)), job.time_limit_min, int(job.sched_main), ",".join(job.nodes),
+        _text(job.reason), _text((job.spec.constraint or "").replace("&", ",")),
+    )  # fmt: skip
+
+
+def _whole(job: Job, finish: float) -> tuple[float, float]:
+    """Seconds that a run that is over was held for, and that it waited for resources: what ``_USES`` says of a period
+    in which all of its life lies."""
+    if not finish or not job.start_time:
+        return 0.0, 0.0
+    waited = max(0.0, job.start_time - job.eligible_time) if job.eligible_time > 0 else 0.0
+    return max(0.0, int(finish) - int(job.start_time) - job.suspended_s), waited
+
+
+def _text(value: str) -> str | bytes:
+    """What SQLite keeps of a text: its bytes where they are not UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def _back(value: Any) -> Any:
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Conditions on facts, all of which hold."""
+
+    terms: tuple[str, ...] = ()
+    values: tuple[object, ...] = ()
+
+    def __and__(self, other: Where) -> Where:
+        return Where(self.terms + other.terms, self.values + other.values)
+
+    @property
+    def text(self) -> str:
+        """The condition in SQL."""
+        return " AND ".join(self.terms) or "1"
+
+
+#: runs a statement with values by their names
+Ask = Callable[[str, dict[str, object]], Iterable[tuple[Any, ...]]]
+#: no condition, and one that never holds
+ANY = Where()
+NOTHING = Where(("0",))
+
+
+def among(column: str, values: Iterable[object]) -> Where:
+    """A fact is one of these; ``values`` () is no condition."""
+    found = tuple([_text(value) if isinstance(value, str) else value for value in values])
+    return Where((f"{column} IN ({','.join('?' * len(found))})",), found) if found else ANY
+
+
+def shares_one(column: str, values: Iterable[str]) -> Where:
+    """A list with commas in a fact and ``values`` have one in common; ``values`` () is no condition."""
+    wanted = ",".join(values)
+    return Where((f"shares_one({column}, ?)",), (_text(wanted),)) if wanted else ANY
+
+
+@lru_cache(maxsize=1000)
+def _words(texts: str | bytes) -> frozenset[str]:
+    return frozenset(_back(texts).split(","))
+
+
+@lru_cache(maxsize=1000)
+def _shares_one(texts: str | bytes, wanted: str | bytes) -> bool:
+    return not _words(wanted).isdisjoint(_words(texts))
+
+
+#: functions that the conditions use, by their names in SQL, each of two values
+FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {"shares_one": _shares_one}
+
+
+def one_holds(texts: Iterable[str]) -> Where:
+    """One of these conditions in SQL holds; () never does."""
+    return Where((f"({' OR '.join(texts) or '0'})",))
+
+
+def between(column: str, low: float, high: float) -> Where:
+    """A number lies there, both ends included."""
+    return Where((f"{column} BETWEEN ? AND ?",), (low, high))
+
+
+def of_the_past(where: Where) -> Where:
+    """The conditions hold, or the run is not over: its facts are not the last ones."""
+    return Where((f"(finish=0 OR ({where.text}))",), where.values) if where.terms else ANY
+
+
+def in_states(names: Iterable[str], since: float, until: float) -> Where:
+    """What sacct means by these words of -s: some are of a time, and not of the present state.
+
+    Of runs that are not over, those that may be meant.
+    """
+    words = set(names)
+    if not words:
+        return ANY
+    live = among("state", [state.value for state in JobState if state.name in words])
+    terms = [*live.terms]
+    if "PENDING" in words:
+        terms.append("eligible>0")
+    ended = [state.value for state in JobState if state.name in words and state.finished]
+    ended += [JobState.PENDING.value] if "REQUEUED" in words else []
+    over = among("state", ended) & between("CAST(finish AS INTEGER)", since, until) if ended else NOTHING
+    past, values = [f"({over.text})"], [*over.values]
+    if "PENDING" in words:
+        past.append(f"(CAST(eligible AS INTEGER)>0 AND CAST(eligible AS INTEGER)<? "
+                    f"AND ?<CASE WHEN {_BEGAN} THEN {_BEGAN} ELSE CAST(finish AS INTEGER) END)")  # fmt: skip
+        values += [until, since]
+    if "RUNNING" in words:
+        past.append(f"({_BEGAN}>0 AND {_BEGAN}<? AND ?<CAST(finish AS INTEGER))")
+        values += [until, since]
+    text = f"CASE WHEN finish=0 THEN {' OR '.join(terms) or '0'} ELSE {' OR '.join(past)} END"
+    return Where((text,), (*live.values, *values))
+
+
+#: when a run that is over began, 0 where it never did; one that was followed by another had begun
+_BEGAN = "(CASE WHEN started OR superseded THEN CAST(start AS INTEGER) ELSE 0 END)"
+
+
+def could_run(until: float) -> Where:
+    """Runs that could have run by then: slurmdbd knows no others. Of those that are not over, all."""
+    return Where(("(finish=0 OR (eligible>0 AND eligible<=?))",), (until,))
+
+
+def window(since: float, until: float, duplicates: bool) -> Where:
+    """Runs whose life overlaps [since, until]."""
+    life = Where(("submit<=?", "(finish=0 OR finish>=?)"), (until, since))
+    return life if duplicates else Where(("superseded=0",)) & life
+
+
+_OVER = f"(superseded OR state>={JobState.COMPLETED.value})"
+_RAN = f"(superseded OR state>{JobState.PENDING.value})"
+# All of a run's life lies in the period: its columns say what it used.
+_INSIDE = "(finish>0 AND finish<=:end AND finish<=:now AND born>=:start)"
+# Of the others the part in the period counts. Times are whole seconds, as slurmdbd keeps them: the sums agree with what
+# sacct says of each job. Suspension is set aside in proportion. A run has waited for resources from when it could have
+# run until it started. Both parts are read in the order of facts_by_owner, so that nothing has to be sorted.
+_USES = f"""
+WITH lives AS (
+    SELECT *, CAST(start AS INTEGER) AS began, CAST(CASE WHEN {_OVER} THEN finish ELSE :now END AS INTEGER) AS until,
+        CASE WHEN {_RAN} THEN start ELSE :now END AS waited_until
+    FROM facts INDEXED BY facts_by_owner WHERE NOT {_INSIDE} AND %s
+), parts AS (
+    SELECT *,
+        CASE WHEN {_RAN} AND start>0 AND start<=:now AND until>began AND min(until, :end)>max(began, :start)
+            THEN (min(until, :end) - max(began, :start)) * max(0.0, until - began - suspended) / (until - began)
+            ELSE 0.0 END AS seconds,
+        CASE WHEN eligible>0 AND NOT (start=0 AND {_OVER})
+            THEN max(0.0, min(waited_until, :end, :now) - max(eligible, :start)) ELSE 0.0 END AS waits
+    FROM lives
+), sums AS (
+    SELECT account, user, qos, wckey, cpus, min(submit) AS submit, sum(spent>0) AS ran, total(spent) AS seconds,
+        total(nodes*spent) AS node_seconds, total(memory_mib*spent) AS memory_seconds, total(waited) AS waited,
+        min(job_id) AS job_id
+    FROM facts INDEXED BY facts_by_owner WHERE {_INSIDE} AND %s GROUP BY account, user, qos, wckey, cpus
+    UNION ALL
+    SELECT account, user, qos, wckey, cpus, min(submit), sum(seconds>0), total(seconds), total(nodes*seconds),
+        total(memory_mib*seconds), total(waits), min(job_id)
+    FROM parts GROUP BY account, user, qos, wckey, cpus
+)
+SELECT account, user, qos, wckey, cpus, min(submit), sum(ran), total(seconds), total(node_seconds),
+    total(memory_seconds), total(waited)
+FROM sums GROUP BY account, user, qos, wckey, cpus ORDER BY min(job_id)
+"""
+
+
+def uses(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Use]:
+    """What runs of a period used in it, by account, user, QOS, wckey and CPUs."""
+    rows = _within(ask, _USES, start, end, now, where)
+    return [Use._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
+
+
+# The part of a run's time that lies in a period is the part of its cost that is counted there; one without a time of
+# its own counts where it ended.
+_CHARGES = f"""
+WITH lives AS (
+    SELECT *, CASE WHEN {_OVER} AND finish>0 THEN finish ELSE :now END AS until,
+        CASE WHEN start>0 THEN start WHEN finish>0 THEN finish WHEN submit>0 THEN submit ELSE :now END AS moment
+    FROM facts WHERE (managed OR cost>0) AND %s
+), parts AS (
+    SELECT *, CASE WHEN start>0 AND until>start
+        THEN max(0.0, min(until, :end) - max(start, :start)) / (until - start)
+        ELSE :start<=moment AND moment<:end END AS part
+    FROM lives
+)
+SELECT account, user, qos, partition, count(*), total(CASE WHEN start>0 THEN max(0.0, until - start) * part END) / 3600,
+    total(cost*part)
+FROM parts WHERE part>0 GROUP BY account, user, qos, partition ORDER BY min(job_id)
+"""
+
+
+def charges(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Charge]:
+    """What runs cost in a period, by account, user, QOS and partition."""
+    rows = _within(ask, _CHARGES, start, end, now, where)
+    return [Charge._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
+
+
+def _within(ask: Ask, statement: str, start: float, end: float, now: float, where: Where) -> list[tuple[Any, ...]]:
+    chosen = window(start, end, duplicates=True) & where
+    # Names and numbers do not mix in one statement: the marks of the conditions get names, too.
+    text, names = chosen.text, {f"v{number}": value for number, value in enumerate(chosen.values)}
+    for name in names:
+        text = text.replace("?", f":{name}", 1)
+    return list(ask(statement.replace("%s", text), {"start": start, "end": end, "now": now, **names}))

@@ -1,0 +1,425 @@
+"""Agents on this machine: one process per node, started when a job needs it, found again after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...agent.core.launch_codec import LaunchWriter
+from ...agent.process import daemonize
+from ...model.allocation import Launch
+from ...model.job import Job
+from ...model.spec import JobSpec
+from ...protocol import wire
+from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
+
+log = logging.getLogger("slurmsky.controller")
+
+START_TIMEOUT_S = 30.0
+#: how often a new agent is started before the node counts as down: a first one may have been killed by accident
+START_ATTEMPTS = 2
+#: pauses before further attempts on a node that is down: the first, and the longest of those that follow
+REVIVE_FIRST_S, REVIVE_LONGEST_S = 5.0, 60.0
+
+
+class AgentLink(asyncio.Protocol):
+    """The controller's connection to one agent."""
+
+    def __init__(self, node: str, on_event: Callable[[str, Event], None], on_lost: Callable[[str], None]) -> None:
+        self.node = node
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._reader = wire.FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._launches = LaunchWriter()
+        #: (job, run) of every launch that went out here
+        self.launched: set[tuple[int, int]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for frame in self._reader.feed(data):
+            if frame.kind != wire.JSON:
+                continue
+            try:
+                self._on_event(self.node, json.loads(frame.payload))
+            except Exception:  # an event of one job; those of the others follow on the same connection
+                log.exception("node %s: %.200r", self.node, frame.payload)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._on_lost(self.node)
+
+    @property
+    def alive(self) -> bool:
+        """True while messages can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send one message; raises EngineError when the agent is gone."""
+        if self._transport is None or self._transport.is_closing():
+            raise EngineError(f"the agent of node {self.node} is gone")
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)  # one system call for all of this round
+        self._out.append(wire.encode(wire.JSON, json.dumps(message, separators=(",", ":")).encode()))
+
+    def launch(self, launch: Launch) -> None:
+        """Send a job there."""
+        self.send(self._launches.message(launch))
+        self.launched.add((launch.job_id, launch.restart_count))
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is not None and out:
+            self._transport.write(b"".join(out))
+
+    def abort(self) -> None:
+        """Give up a line whose other end is silent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Leave the agent to itself."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+
+@dataclass
+class _Placed:
+    """A job that has nodes: where, which run of it, and what to tell its head once that has it."""
+
+    run: int
+    nodes: tuple[str, ...]
+    ready: bool = False
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+
+
+class LocalEngine:
+    """Implements engines.base.Engine with agents of this machine."""
+
+    name = "local"
+    places = True
+
+    def __init__(self, home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str]) -> None:
+        self._home = home
+        self._on_event = on_event
+        self._bin = bin_dir
+        self._environment = environment
+        self._links: dict[str, AgentLink] = {}
+        self._starting: dict[str, asyncio.Task[AgentLink]] = {}
+        self._placed: dict[int, _Placed] = {}
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._closing = False
+        self._down: set[str] = set()  # nodes whose agent could not be started
+
+    # --- agents
+
+    def _socket(self, node: str) -> Path:
+        return self._home / "nodes" / node / "agent.sock"
+
+    async def _connect(self, node: str) -> AgentLink:
+        link = AgentLink(node, self._event, self._lost)
+        loop = asyncio.get_running_loop()
+        path = self._socket(node)
+        # The folder's descriptor keeps the name short: a socket address has 108 bytes.
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            await loop.create_unix_connection(lambda: link, f"/proc/self/fd/{folder}/{path.name}")
+        finally:
+            os.close(folder)
+        link.send({"op": "hello", "role": "controller"})
+        return link
+
+    async def link(self, node: str) -> AgentLink:
+        """A connection to the node's agent, which is started when there is none."""
+        known = self._links.get(node)
+        if known is not None and known.alive:
+            return known
+        task = self._starting.get(node)
+        if task is None:
+            task = self._starting[node] = asyncio.ensure_future(self._bring_up(node))
+            task.add_done_callback(lambda _: self._starting.pop(node, None))
+        return await asyncio.shield(task)
+
+    async def _bring_up(self, node: str) -> AgentLink:
+        """Connect to the node's agent, or start one. Raises NodeUnavailable, after the node was reported as down."""
+        try:
+            link = await self._connect(node)
+        except OSError:
+            link = await self._start_agent(node)
+        self._links[node] = link
+        if node in self._down:
+            self._down.discard(node)
+            self._on_event({"ev": "node_up", "node": node})
+        return link
+
+    async def _start_agent(self, node: str) -> AgentLink:
+        problem = ""
+        for _ in range(START_ATTEMPTS):
+            try:
+                return await self._spawn(node)
+            except OSError as error:
+                problem = f"{error.filename or node}: {error.strerror or error}"
+            except EngineError as error:
+                problem = str(error)
+            if self._closing:
+                break
+        if not self._closing:
+            if node not in self._down:
+                self._down.add(node)
+                background(self._revive(node))
+            self._on_event({"ev": "node_down", "node": node, "reason": problem})
+        raise NodeUnavailable(problem)
+
+    async def _revive(self, node: str) -> None:
+        """Try again and again to start the agent of a node that is down."""
+        pause = REVIVE_FIRST_S
+        while node in self._down and not self._closing:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, REVIVE_LONGEST_S)
+            try:
+                await self.link(node)
+            except EngineError as error:
+                log.debug("node %s: %s", node, error)
+
+    async def _spawn(self, node: str) -> AgentLink:
+        folder = self._socket(node).parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._processes = [process for process in self._processes if process.poll() is None]
+        paths = [entry for entry in sys.path if entry and not entry.endswith(".zip")]
+        environment = {
+            **self._environment,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "SLURMSKY_HOME": str(self._home),
+        }
+        if self._bin is not None:
+            environment["SLURMSKY_BIN"] = str(self._bin)
+        program = [sys.executable, "-S", "-m", "slurmsky.agent.core.agent"]
+        command = [*program, "--node", node, "--home", str(self._home)]
+        command += ["--controller", f"unix:{self._home / 'controller.sock'}"]
+        before = (folder / "agent.log").stat().st_size if (folder / "agent.log").exists() else 0
+        process = daemonize.start(command, environment, str(folder / "agent.log"))
+        self._processes.append(process)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_TIMEOUT_S
+        pause = 0.005
+        while loop.time() < deadline:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+            try:
+                return await self._connect(node)
+            except OSError:
+                code = process.poll()
+                if code is not None:
+                    how = f"signal {-code}" if code < 0 else _last_line(folder / "agent.log", before)
+                    raise EngineError(f"agent ended while starting: {how}") from None
+        process.kill()  # else it might take the node's lock for ever
+        raise EngineError(f"agent does not answer within {START_TIMEOUT_S:.0f} s")
+
+    def _event(self, node: str, event: Event) -> None:
+        event.setdefault("node", node)
+        kind = event.get("ev")
+        if kind == "jobs":
+            self._listed(node, {(int(job_id), int(run)) for job_id, run in event["jobs"]})
+            return
+        if kind == "ended":
+            job_id = int(event["job_id"])
+            placed = self._placed.get(job_id)
+            if placed is not None and placed.run == event.get("run", placed.run):
+                del self._placed[job_id]
+        self._on_event(event)
+
+    def _listed(self, node: str, here: set[tuple[int, int]]) -> None:
+        """An agent says which jobs it has: whatever else should be there never arrived."""
+        link = self._links.get(node)
+        for job_id, placed in list(self._placed.items()):
+            key = (job_id, placed.run)
+            if placed.nodes[0] != node or placed.ready:
+                continue
+            if key in here:
+                self._has_it(job_id, placed)
+            elif link is not None and key not in link.launched:
+                self._on_event({"ev": "missing", "job_id": job_id, "run": placed.run, "node": node})
+
+    def _has_it(self, job_id: int, placed: _Placed) -> None:
+        placed.ready = True
+        for message in placed.waiting:
+            self._to_head(job_id, message)
+        placed.waiting.clear()
+        self._on_event({"ev": "here", "job_id": job_id, "run": placed.run})
+
+    def _lost(self, node: str) -> None:
+        """An agent went away. If it served jobs, a new one takes its place and settles what is left of them."""
+        self._links.pop(node, None)
+        here = {job_id: placed for job_id, placed in self._placed.items() if node in placed.nodes}
+        if self._closing or not here:
+            return
+        for job_id, placed in here.items():
+            if placed.nodes[0] == node:
+                placed.ready = False  # until the next agent says that it knows of it
+            else:
+                self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": node})
+        background(self._settle(node))
+
+    async def _settle(self, node: str) -> None:
+        """An agent on the node, who says what became of the jobs there (``_listed``); without one they have failed."""
+        try:
+            await self.link(node)
+        except EngineError as error:
+            for job_id, placed in list(self._placed.items()):
+                if placed.nodes[0] == node:
+                    self._event(
+                        node,
+                        {
+                            "ev": "ended",
+                            "job_id": job_id,
+                            "run": placed.run,
+                            "state": "NODE_FAIL",
+                            "exit_code": 0,
+                            "exit_signal": 0,
+                            "time": None,
+                            "reason": "NodeDown",
+                            "comment": f"its node's agent is gone and no other can be started: {error}",
+                        },
+                    )
+
+    # --- Engine
+
+    async def start(self, launch: Launch) -> None:
+        # A het job is started by its leader: the nodes of all components are its nodes, its own ones first.
+        shares = launch.shares + (launch.every_share if launch.het else [])
+        nodes = tuple(dict.fromkeys(share.name for share in shares))
+        for share in shares:
+            share.address = f"unix:{self._socket(share.name)}"
+        key = (launch.job_id, launch.restart_count)
+        placed = self._placed.get(launch.job_id)
+        if placed is None or placed.run != launch.restart_count:
+            placed = self._placed[launch.job_id] = _Placed(launch.restart_count, nodes)
+        try:
+            links = [await self.link(node) for node in nodes]
+        except EngineError:
+            if self._placed.get(launch.job_id) is placed:
+                del self._placed[launch.job_id]
+            raise
+        # The way of a launch is open to accidents: whoever ended or repeated it meanwhile has the say.
+        if (
+            self._placed.get(launch.job_id) is placed
+            and not placed.ready
+            and links[0].alive
+            and key not in links[0].launched
+        ):
+            links[0].launch(launch)
+            self._has_it(launch.job_id, placed)
+
+    def _tell(self, job_id: int, message: dict[str, Any]) -> None:
+        """To the head of a job, as soon as that has it. Raises EngineError for a job without nodes."""
+        placed = self._placed.get(job_id)
+        if placed is None:
+            raise EngineError(f"job {job_id} has no agent")
+        if placed.ready:
+            self._to_head(job_id, message)
+        else:
+            placed.waiting.append(message)
+
+    def _to_head(self, job_id: int, message: dict[str, Any]) -> None:
+        placed = self._placed.get(job_id)
+        link = self._links.get(placed.nodes[0]) if placed is not None else None
+        if placed is not None and (link is None or not link.alive):
+            placed.waiting.append(message)
+        elif link is not None:
+            link.send(message)
+
+    async def signal(self, job_id: int, signal: int, target: str) -> None:
+        self._tell(job_id, {"op": "signal", "job_id": job_id, "signal": signal, "target": target})
+
+    async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
+        self._tell(
+            job_id, {"op": "terminate", "job_id": job_id, "state": state, "signal": signal, "kill_wait_s": kill_wait_s}
+        )
+
+    async def suspend(self, job_id: int) -> None:
+        self._tell(job_id, {"op": "suspend", "job_id": job_id})
+
+    async def resume(self, job_id: int) -> None:
+        self._tell(job_id, {"op": "resume", "job_id": job_id})
+
+    async def limit(self, job_id: int, end_time: float | None) -> None:
+        self._tell(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time})
+
+    def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
+        """Whatever has nodes can run here."""
+
+    def packs(self, spec: JobSpec, partition: str) -> bool:
+        """Elements start one by one, where there is room."""
+        return False
+
+    def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
+        """Acknowledge (job, run, number) to the agent that sent the events; ended jobs have no head any more."""
+        link = self._links.get(node)
+        if link is not None and link.alive:
+            link.send({"op": "acks", "acks": acks})
+
+    async def recover(self, jobs: Iterable[Job]) -> None:
+        """Reach the agents of these jobs. Each then repeats what is not acknowledged, and lists the jobs it has; the
+        others are reported as ``{"ev":"missing"}``, and a launch of those is right."""
+        nodes: dict[str, None] = {}
+        for job in jobs:
+            if job.shares:
+                self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
+                nodes.update(dict.fromkeys(job.nodes))
+        await asyncio.gather(*(self._settle(node) for node in nodes))
+        for path in self._home.glob("nodes/*/agent.sock"):
+            if path.parent.name not in nodes:
+                await self._greet(path.parent.name)
+
+    async def _greet(self, node: str) -> None:
+        """Reach an agent that serves none of our jobs, if there is one: it may have an end to tell again, and it
+        leaves when we do."""
+        try:
+            self._links[node] = await self._connect(node)
+        except OSError:
+            log.debug("no agent runs on node %s", node)
+
+    def agent_address(self, job_id: int) -> str | None:
+        placed = self._placed.get(job_id)
+        return str(self._socket(placed.nodes[0])) if placed is not None and placed.ready else None
+
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        """Agents start when they are needed."""
+        return 0.0
+
+    def out_of_reach(self, job_id: int) -> str:
+        """Agents of this machine can be told, or are started for it."""
+        return ""
+
+    def lingers(self) -> bool:
+        """Agents clean up after a job before they report its end."""
+        return False
+
+    async def close(self) -> None:
+        """Leave the agents: each exits as soon as it has no job."""
+        self._closing = True
+        if self._starting:
+            await asyncio.wait(list(self._starting.values()), timeout=5.0)  # else it waits for us in vain
+        for link in list(self._links.values()):
+            if link.alive:
+                link.send({"op": "exit"})
+            link.close()
+
+
+def _last_line(path: Path, start: int) -> str:
+    """The last line of a log, beyond its first ``start`` bytes."""
+    lines = path.read_bytes()[start:].decode("utf-8", "replace").strip().splitlines() if path.exists() else []
+    return lines[-1] if lines else "no message"

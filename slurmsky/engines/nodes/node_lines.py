@@ -1,0 +1,109 @@
+"""Connections to the agents of kept nodes: mutual TLS, straight or through a tunnel of the provider."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...protocol import wire
+from ..base import EngineError
+from .provider import Order, Provider, Tunnel
+
+CONNECT_S = 5.0
+TUNNEL_S = 20.0
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Unreachable(EngineError):
+    """The agent does not answer at any of its addresses."""
+
+
+class Lines:
+    """Opens connections; remembers by which way an order's nodes were reached. ``how``: auto, direct or ssh."""
+
+    def __init__(self, provider: Provider, how: str) -> None:
+        self._provider = provider
+        self._how = how
+        self._contexts: dict[Path, ssl.SSLContext] = {}
+        self._tunnels: dict[tuple[str, str], Tunnel] = {}
+        self._tunnelled: set[str] = set()  # orders that only a tunnel reaches
+
+    async def protocol(self, order: Order, node: str, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Connect a protocol to a node's agent. Raises Unreachable."""
+        loop = asyncio.get_running_loop()
+
+        async def straight(host: str, port: int, context: ssl.SSLContext) -> None:
+            await loop.create_connection(factory, host, port, ssl=context, server_hostname=host)
+
+        async def through(path: str, context: ssl.SSLContext) -> None:
+            await loop.create_unix_connection(factory, path, ssl=context, server_hostname="node")
+
+        await self._open(order, node, straight, through)
+
+    async def streams(self, order: Order, node: str, role: str = "") -> Streams:
+        """A connection as streams; with a hello in a ``role`` unless that is "". Raises Unreachable."""
+
+        async def straight(host: str, port: int, context: ssl.SSLContext) -> Streams:
+            return await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+
+        async def through(path: str, context: ssl.SSLContext) -> Streams:
+            return await asyncio.open_unix_connection(path, ssl=context, server_hostname="node")
+
+        found: Streams = await self._open(order, node, straight, through)
+        if role:
+            found[1].write(wire.encode(wire.JSON, json.dumps({"op": "hello", "role": role}).encode()))
+        return found
+
+    async def _open(self, order: Order, node: str, straight: Any, through: Any) -> Any:
+        context = self._context(order.folder / "tls")
+        host, _, port = order.address(node).rpartition(":")
+        problem = f"node {node} has no address"
+        if host and order.name not in self._tunnelled and self._how != "ssh":
+            try:
+                return await asyncio.wait_for(straight(host.strip("[]"), int(port), context), CONNECT_S)
+            except (OSError, asyncio.TimeoutError) as error:
+                problem = f"{host}:{port}: {error or 'no answer'}"
+        tunnel = self._tunnel(order, node) if self._how != "direct" else None
+        if tunnel is None:
+            raise Unreachable(problem)
+        try:
+            found = await asyncio.wait_for(through(await tunnel.path(), context), TUNNEL_S)
+        except (OSError, asyncio.TimeoutError, EngineError) as error:
+            raise Unreachable(f"{problem}; {error or 'no answer'}") from error
+        self._tunnelled.add(order.name)
+        return found
+
+    def _tunnel(self, order: Order, node: str) -> Tunnel | None:
+        key = (order.name, node)
+        if key not in self._tunnels:
+            tunnel = self._provider.tunnel(order, node)
+            if tunnel is None:
+                return None
+            self._tunnels[key] = tunnel
+        return self._tunnels[key]
+
+    def _context(self, certificates: Path) -> ssl.SSLContext:
+        known = self._contexts.get(certificates)
+        if known is None:
+            known = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(certificates / "ca.crt"))
+            known.check_hostname = False  # nodes have whatever address the cloud gave them
+            known.load_cert_chain(certificates / "node.crt", certificates / "node.key")
+            self._contexts[certificates] = known
+        return known
+
+    def leave(self, order: Order) -> None:
+        """Close what leads to an order's nodes."""
+        for key in [key for key in self._tunnels if key[0] == order.name]:
+            self._tunnels.pop(key).close()
+        self._tunnelled.discard(order.name)
+        self._contexts.pop(order.folder / "tls", None)
+
+    def close(self) -> None:
+        """Close all tunnels."""
+        for tunnel in self._tunnels.values():
+            tunnel.close()
+        self._tunnels.clear()

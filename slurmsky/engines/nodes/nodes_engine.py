@@ -1,0 +1,438 @@
+"""The engine of kept nodes: places jobs as the local engine does, on agents that a provider brings up."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...agent.cloud import submit_folder
+from ...model.allocation import Launch
+from ...model.job import Job
+from ...model.states import JobFlag
+from ...site.record import KeptNodes
+from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
+from ..local.local_engine import AgentLink, LocalEngine, _Placed
+from ..sky.proxy_socket import ProxySocket
+from ..sky.relay_client import keep_parked
+from .adapt import Environments, Scripts, adapted
+from .fleet import Fleet
+from .node_lines import Lines, Streams
+from .provider import Order, Passing, Provider
+
+log = logging.getLogger("slurmsky.nodes")
+
+#: an agent that is silent for so long has lost the line
+PING_S = 10.0
+#: SlurmdTimeout: a node that has not answered for so long is lost
+SILENCE_S = 300.0
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+ANSWER_S = 60.0
+
+
+class NodesEngine(LocalEngine):
+    """Implements engines.base.Engine on kept nodes. ``reach``: auto, direct or ssh; ``idle_s``: how long a node
+    stays without job and controller."""
+
+    name = "nodes"
+
+    def __init__(
+        self,
+        home: Path,
+        on_event: OnEvent,
+        kept: Mapping[str, KeptNodes],
+        provider: Provider,
+        prepare: Any,
+        reach: str = "auto",
+    ) -> None:
+        super().__init__(home, on_event, None, {})
+        self.folder = home / "kept"
+        self.fleet = Fleet(self.folder, kept, provider, self._power, prepare)
+        self._provider = provider
+        self._lines = Lines(provider, reach)
+        self.fleet.on_over = self._lines.leave
+        self._controller = home / "controller.sock"
+        self._facts: dict[str, dict[str, Any]] = {}  # of each node's agent
+        self._pids: dict[str, int] = {}  # of each node's agent; it changes when the agent was killed
+        self._heard: dict[str, float] = {}  # when a node's agent last spoke, on the loop's clock
+        self._answers: dict[tuple[str, str, str], asyncio.Future[Any]] = {}
+        self._same: dict[tuple[str, str], bool] = {}  # (node, folder): it is a shared mount
+        self._sent: dict[str, set[str]] = {}  # scripts that a node has, by digest
+        self._scripts, self._environments = Scripts(), {}  # type: ignore[var-annotated]
+        self._doors: dict[str, ProxySocket] = {}
+        self._parked: dict[str, asyncio.Task[None]] = {}
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._not_sent: set[int] = set()  # jobs whose launch has not left yet
+        self._pinging: asyncio.Task[None] | None = None
+        self._near: dict[str, int] = {}  # neighbourhood by order
+        self._neighbourhoods = 0
+
+    # --- power
+
+    def _power(self, node: str, state: str, why: str) -> None:
+        order = self.fleet.order_of(node)
+        if state in ("off", "leaving", "failed"):
+            self._drop(node)
+        if state == "up" and order is not None:
+            if order.name not in self._near:
+                self._neighbourhoods += 1
+                self._near[order.name] = self._neighbourhoods
+            self._watch(node)
+        self._on_event({"ev": "power", "node": node, "state": state, "why": why})
+
+    def _drop(self, node: str) -> None:
+        """Forget the line to a node that goes, or is gone."""
+        watching = self._watching.pop(node, None)
+        if watching is not None:
+            watching.cancel()
+        parked = self._parked.pop(node, None)
+        if parked is not None:
+            parked.cancel()
+        door = self._doors.pop(node, None)
+        if door is not None:
+            door.close()
+        link = self._links.pop(node, None)
+        if link is not None:
+            link.close()
+        self._facts.pop(node, None)
+        self._pids.pop(node, None)
+        self._sent.pop(node, None)
+        for key in [key for key in self._same if key[0] == node]:
+            del self._same[key]
+
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        return self.fleet.ready_in(nodes)
+
+    def neighbourhood(self, node: str) -> int:
+        """A number that nodes share which have shown that they reach each other; 0: the node is off."""
+        order = self.fleet.order_of(node)
+        return self._near.get(order.name, 0) if order is not None else 0
+
+    # --- lines
+
+    def _socket(self, node: str) -> Path:
+        return self.folder / "doors" / node
+
+    def _address(self, node: str) -> str:
+        return self.fleet.address(node)
+
+    async def _connect(self, node: str) -> AgentLink:
+        order = self.fleet.order_of(node)
+        if order is None:
+            raise EngineError(f"node {node} is not up")
+        link = AgentLink(node, self._event, self._lost)
+        facts = self._question(node, "facts")
+        await self._lines.protocol(order, node, lambda: link)
+        link.send({"op": "hello", "role": "controller"})
+        known, now = self._pids.get(node), await asyncio.wait_for(facts, ANSWER_S)
+        self._facts[node], self._pids[node] = now, now["pid"]
+        if known is not None and known != now["pid"]:
+            self._restarted(node)
+        return link
+
+    def _restarted(self, node: str) -> None:
+        """A new agent serves a node: what the former one hosted of jobs with other heads is gone."""
+        for job_id, placed in list(self._placed.items()):
+            if node in placed.nodes[1:] and job_id not in self._not_sent:
+                self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": node})
+
+    async def _bring_up(self, node: str) -> AgentLink:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + ANSWER_S
+        for attempt in range(1 << 30):
+            try:
+                link = await self._connect(node)
+                break
+            except (EngineError, OSError, asyncio.TimeoutError) as error:
+                if not self.fleet.is_up(node) or loop.time() > deadline:
+                    raise EngineError(f"the agent of node {node} does not answer: {error}") from None
+                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        self._links[node] = link
+        self._heard[node] = loop.time()
+        await self._open_door(node)
+        if self._pinging is None:
+            self._pinging = asyncio.ensure_future(self._ping())
+        return link
+
+    async def _open_door(self, node: str) -> None:
+        """Let commands of this machine reach the agent, and commands inside jobs the controller."""
+        if node in self._doors:
+            return
+        path = self._socket(node)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+        async def to_agent(_hello: dict[str, Any]) -> Streams:
+            return await self._streams(node, "")
+
+        async def to_desk(_hello: dict[str, Any]) -> Streams:
+            return await self._streams(node, "desk")
+
+        door = self._doors[node] = ProxySocket(path, to_agent, self._controller)
+        await door.open()
+        self._parked[node] = asyncio.ensure_future(keep_parked(to_desk, self._controller))
+
+    async def _streams(self, node: str, role: str) -> Streams:
+        order = self.fleet.order_of(node)
+        if order is None:
+            raise OSError(f"node {node} is not up")
+        try:
+            return await self._lines.streams(order, node, role)
+        except EngineError as error:
+            raise OSError(str(error)) from error
+
+    async def _ping(self) -> None:
+        """Notice agents that have fallen silent without a word: a switched-off machine closes no connection."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PING_S)
+            for node, link in list(self._links.items()):
+                if loop.time() - self._heard.get(node, 0.0) > 3 * PING_S:
+                    link.abort()
+                elif link.alive:
+                    link.send({"op": "ping"})
+
+    # --- questions
+
+    def _question(self, node: str, kind: str, about: str = "") -> asyncio.Future[Any]:
+        key = (node, kind, about)
+        known = self._answers.get(key)
+        if known is None or known.done():
+            known = self._answers[key] = asyncio.get_running_loop().create_future()
+        return known
+
+    async def _ask(self, link: AgentLink, kind: str, about: str, message: dict[str, Any]) -> Any:
+        answer = self._question(link.node, kind, about)
+        link.send(message)
+        try:
+            return await asyncio.wait_for(asyncio.shield(answer), ANSWER_S)
+        except asyncio.TimeoutError:
+            raise EngineError(f"node {link.node} does not answer") from None
+
+    def _answer(self, node: str, kind: str, about: str, value: Any) -> None:
+        waiting = self._answers.pop((node, kind, about), None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(value)
+
+    def _event(self, node: str, event: Event) -> None:
+        self._heard[node] = asyncio.get_running_loop().time()
+        kind = event.get("ev")
+        if kind == "facts":
+            self._answer(node, "facts", "", event)
+        elif kind == "same":
+            self._answer(node, "same", event["path"], event["same"])
+        elif kind == "reached":
+            self._answer(node, "reached", ",".join(event["peers"]), event["reached"])
+        elif kind != "pong":
+            super()._event(node, event)
+
+    # --- loss
+
+    def _lost(self, node: str) -> None:
+        """A line broke. The agent and its jobs may be well: connect again, until the node is known to be lost."""
+        self._links.pop(node, None)
+        if self._closing:
+            return
+        for job_id, placed in self._placed.items():
+            if placed.nodes[0] == node and job_id not in self._not_sent:
+                placed.ready = False  # until the agent says that it knows of it
+        if self.fleet.is_up(node):
+            self._watch(node)
+
+    def _watch(self, node: str) -> None:
+        task = self._watching.get(node)
+        if (task is None or task.done()) and not self._closing:
+            self._watching[node] = asyncio.ensure_future(self._reconnect(node))
+
+    async def _reconnect(self, node: str) -> None:
+        loop = asyncio.get_running_loop()
+        began, told, checked = loop.time(), False, 0.0
+        for attempt in range(1 << 30):
+            order = self.fleet.order_of(node)
+            if order is None or order.phase != "up":
+                return
+            try:
+                known = self._links.get(node)
+                if known is None or not known.alive:
+                    await asyncio.wait_for(self.link(node), ANSWER_S)
+                if told:
+                    self._on_event({"ev": "power", "node": node, "state": "up", "why": ""})
+                return
+            except (EngineError, OSError, asyncio.TimeoutError) as error:
+                log.info("node %s: %s", node, error)
+            silent = loop.time() - began
+            if not told:
+                told = True
+                self._on_event({"ev": "power", "node": node, "state": "silent", "why": ""})
+            if loop.time() - checked > min(30.0, 2.0 + silent / 4):
+                checked = loop.time()
+                try:
+                    alive = await self._provider.alive(order)
+                except Passing as error:
+                    log.info("node %s: %s", node, error)
+                    alive, began = True, max(began, loop.time() - SILENCE_S / 2)  # the fault may be at our own end
+                if not alive or silent > SILENCE_S:
+                    self.lose(order, "Not responding" if alive else "SkyPilot has lost the node")
+                    return
+            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+
+    def lose(self, order: Order, why: str) -> None:
+        """The nodes of an order are gone: their jobs end or run again elsewhere."""
+        self.fleet.forget(order, why)
+        for job_id, placed in list(self._placed.items()):
+            lost = [node for node in placed.nodes if node in order.nodes]
+            if not lost or job_id in self._not_sent:
+                continue
+            if placed.nodes[0] in order.nodes:
+                self._fail(job_id, placed.nodes[0], why)
+            else:
+                self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": lost[0]})
+
+    def _fail(self, job_id: int, node: str, why: str) -> None:
+        self._over(job_id, node, "NODE_FAIL", "NodeDown", why)
+
+    def _over(self, job_id: int, node: str, state: str, reason: str, comment: str) -> None:
+        """A job's end that no agent reports."""
+        placed = self._placed.get(job_id)
+        if placed is None:
+            return
+        event = {"job_id": job_id, "run": placed.run, "state": state, "exit_code": 0, "exit_signal": 0}
+        super()._event(node, {"ev": "ended", **event, "time": None, "reason": reason, "comment": comment})
+
+    # --- Engine
+
+    async def start(self, launch: Launch) -> None:
+        shares = launch.shares + (launch.every_share if launch.het else [])
+        nodes = tuple(dict.fromkeys(share.name for share in shares))
+        run = launch.restart_count
+        placed = self._placed.get(launch.job_id)
+        if placed is None or placed.run != run:
+            placed = self._placed[launch.job_id] = _Placed(run, nodes)
+        if launch.job_id in self._not_sent:
+            return  # an earlier call waits for the nodes
+        waits = not all(self.fleet.is_up(node) for node in nodes)
+        self._not_sent.add(launch.job_id)
+        try:
+            await self.fleet.up(nodes, lambda text: self._waiting_for(launch, text))
+            links = [await self.link(node) for node in nodes]
+            for share in shares:
+                share.address = self.fleet.address(share.name)
+            there = await self._there(launch, links)
+        except (EngineError, OSError) as error:
+            self._not_sent.discard(launch.job_id)
+            if self._placed.get(launch.job_id) is not placed:
+                return  # the job ended meanwhile
+            del self._placed[launch.job_id]
+            raise NodeUnavailable(str(error)) from error
+        self._not_sent.discard(launch.job_id)
+        # The job may have ended or been launched again while its nodes came up: launch only if this run is current.
+        key = (launch.job_id, run)
+        if self._placed.get(launch.job_id) is not placed or placed.ready:
+            return
+        if not links[0].alive or key in links[0].launched:
+            return  # the next line's list of jobs tells whether it arrived
+        if waits:
+            there.start_time = time.time()
+        self._on_event({"ev": "configured", "job_id": launch.job_id, "run": run, "time": there.start_time})
+        links[0].launch(there)
+        self._has_it(launch.job_id, placed)
+
+    def _waiting_for(self, launch: Launch, text: str) -> None:
+        self._on_event({"ev": "waiting", "job_id": launch.job_id, "run": launch.restart_count, "comment": text})
+
+    async def _there(self, launch: Launch, links: Sequence[AgentLink]) -> Launch:
+        """The launch as it is on its first node, which then has all that it names."""
+        link = links[0]
+        facts = self._facts[link.node]
+        same = True
+        for each in links:
+            same = await self._shared(each, launch.submit_dir) and same
+        if not same:
+            raise EngineError(f"the submit folder {launch.submit_dir} is not shared with node {link.node}")
+        digest = ""
+        if launch.script is not None:
+            digest, data = self._scripts.read(launch.script)
+            sent = self._sent.setdefault(link.node, set())
+            if digest not in sent:
+                link.send({"op": "script", "data": base64.b64encode(data).decode()})
+                sent.add(digest)
+        environments = self._environments.setdefault(link.node, Environments())
+        environment = environments.adapted(launch.environment, facts, same)
+        return adapted(launch, facts, digest, environment, ("", ""))
+
+    async def _shared(self, link: AgentLink, folder: str) -> bool:
+        """Whether a folder of this machine is a shared mount on the node."""
+        key = (link.node, folder)
+        if key not in self._same:
+            message = {"op": "same", "path": folder, "identity": submit_folder.identity(folder)}
+            self._same[key] = await self._ask(link, "same", folder, message)
+        return self._same[key]
+
+    async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
+        placed = self._placed.get(job_id)
+        if placed is not None and job_id in self._not_sent:
+            self._over(job_id, placed.nodes[0], state, "None", "")
+        else:
+            await super().terminate(job_id, state, signal, kill_wait_s)
+
+    async def recover(self, jobs: Iterable[Job]) -> None:
+        """Take over nodes and jobs of an earlier controller. Agents repeat what is not acknowledged and list their
+        jobs; jobs whose launch never left are launched; jobs of nodes that are gone have failed."""
+        self.fleet.load()
+        for job in jobs:
+            if not job.shares:
+                continue
+            placed = self._placed[job.job_id] = _Placed(job.restarts, job.nodes)
+            there = all(self.fleet.order_of(node) is not None for node in placed.nodes)
+            if JobFlag.CONFIGURING in job.flags and not (there and self._all_up(placed)):
+                background(self._again(job.job_id, placed))
+            elif not there:
+                background(self._gone(job.job_id, placed))
+        up = [node for order in self.fleet.orders.values() if order.phase == "up" for node in order.nodes]
+        if up:  # those that answer at once are there for the first command
+            watching = [self._watching[node] for node in up if node in self._watching]
+            await asyncio.wait(watching, timeout=2.0) if watching else None
+
+    def _all_up(self, placed: _Placed) -> bool:
+        return all(self.fleet.is_up(node) for node in placed.nodes)
+
+    async def _again(self, job_id: int, placed: _Placed) -> None:
+        self._on_event({"ev": "missing", "job_id": job_id, "run": placed.run, "node": placed.nodes[0]})
+
+    async def _gone(self, job_id: int, placed: _Placed) -> None:
+        self._fail(job_id, placed.nodes[0], "the node was gone when the controller started")
+
+    def agent_address(self, job_id: int) -> str | None:
+        placed = self._placed.get(job_id)
+        if placed is None or not placed.ready or placed.nodes[0] not in self._doors:
+            return None
+        return str(self._socket(placed.nodes[0]))
+
+    def out_of_reach(self, job_id: int) -> str:
+        placed = self._placed.get(job_id)
+        if placed is None or job_id in self._not_sent or placed.nodes[0] in self._links:
+            return ""
+        return f"node {placed.nodes[0]} does not answer now"
+
+    def lingers(self) -> bool:
+        """Whether nodes are up, or some must be: the controller stays to power them down."""
+        return bool(self.fleet.orders) or any(one.keep_up or one.cluster for one in self.fleet.kept.values())
+
+    async def close(self) -> None:
+        """Leave the nodes and their jobs as they are."""
+        self._closing = True
+        self.fleet.close()
+        if self._pinging is not None:
+            self._pinging.cancel()
+        tasks = [*self._watching.values(), *self._parked.values(), *self._starting.values()]
+        for task in tasks:
+            task.cancel()
+        for door in self._doors.values():
+            door.close()
+        for link in list(self._links.values()):
+            link.close()
+        self._lines.close()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,434 @@
+"""SkyPilot's API server over HTTP: what the engine asks of it, and what may go wrong.
+
+Source: sky/server/server.py, sky/jobs/server/server.py and sky/server/requests/payloads.py of SkyPilot 0.14.1
+(API version 62). Every call is POSTed and answered with a request id; GET /api/get waits for its result.
+
+SkyError
+├── Unreachable        nobody answers there; try again later
+├── Busy               503: restarting or overloaded; try again later
+├── LoginExpired       401, 403, a redirection or a login page
+├── WrongVersion       the server does not speak our version
+├── Interrupted        the request was lost in a restart of the server: send it again
+└── Rejected           the server understood and refused; .kind is SkyPilot's exception
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from errno import ECONNREFUSED
+from http.cookiejar import LoadError, MozillaCookieJar
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from ..base import EngineError
+from . import http_transport
+from .http_transport import TransportError
+
+API_VERSION = 62  # what this client was written for
+OLDEST_API_VERSION = 24  # what the servers of our time still take (sky/server/constants.py)
+DEFAULT_ENDPOINT = "http://127.0.0.1:46580"
+
+
+class SkyError(EngineError):
+    """SkyPilot could not do what was asked; the text says why, in one line."""
+
+    #: the same request may succeed later
+    passing = False
+
+
+class Unreachable(SkyError):
+    """Nobody answers at the endpoint."""
+
+    passing = True
+
+
+class Busy(SkyError):
+    """The server is restarting or overloaded."""
+
+    passing = True
+
+
+class LoginExpired(SkyError):
+    """The server does not know us any more."""
+
+    passing = True
+
+
+class WrongVersion(SkyError):
+    """Server and client do not understand each other."""
+
+
+class Interrupted(SkyError):
+    """A restart of the server lost the request."""
+
+    passing = True
+
+
+class Rejected(SkyError):
+    """The server refused; ``kind`` is the name of SkyPilot's exception."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(" ".join(message.split()) or kind)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the server is and who we are to it."""
+
+    endpoint: str = DEFAULT_ENDPOINT
+    user_id: str = ""  # 8 hex digits, ~/.sky/user_hash
+    user: str = ""
+    token: str = ""  # service account, "sky_..."
+    cookie_file: str = ""
+    workspace: str = ""
+
+    @property
+    def local(self) -> bool:
+        """True when the server runs on this machine and sees the same files."""
+        return (urlsplit(self.endpoint).hostname or "") in ("127.0.0.1", "localhost", "::1", "0.0.0.0")
+
+
+@dataclass
+class Client:
+    """The API server. Not one method blocks; ``requests`` counts what was sent."""
+
+    access: Access
+    requests: int = 0
+    #: told that nothing listens at the endpoint; answers what is done about that, "" if nothing
+    absent: Callable[[], str] = lambda: ""
+    _health: dict[str, Any] = field(default_factory=dict)
+
+    # -- the calls
+
+    async def health(self, fresh: bool = False) -> dict[str, Any]:
+        """The server's own description; asked once, and again after it was away. Raises WrongVersion."""
+        if not self._health or fresh:
+            answer = await self._send("GET", "/api/health", head_s=15)
+            health = self._json(answer)
+            version = str(health.get("api_version") or "")
+            if not version.isdigit() or int(version) < OLDEST_API_VERSION:
+                raise WrongVersion(
+                    f"the SkyPilot API server {health.get('version') or '?'} at {self.access.endpoint} "
+                    f"is too old: API version {version or '?'}, {OLDEST_API_VERSION} is needed"
+                )
+            self._health = health
+        return self._health
+
+    async def validate(self, task_yaml: str) -> None:
+        """Check a task's YAML, the site's admin policy included. Raises Rejected with SkyPilot's reason."""
+        await self._send("POST", "/validate", {"dag": task_yaml, "request_options": None})
+
+    async def optimize(self, task_yaml: str) -> str:
+        """The optimizer's report on a task, as text with its table of what could run it at which price.
+
+        Its result is null by design; the table is in the request's stream (sky/server/server.py).
+        """
+        request_id = await self.post("/optimize", {"dag": task_yaml, "request_options": None})
+        answer = await self._send("GET", f"/api/stream?request_id={quote(request_id)}&format=plain", head_s=60)
+        text = answer.body.decode("utf-8", "replace")
+        if "Considered resources" not in text:
+            await self.result(request_id, 30)  # raises what went wrong
+        return text
+
+    async def launch(
+        self, task_yaml: str, name: str, *, num_jobs: int | None = None, pool: str = "", blob_id: str = ""
+    ) -> list[int]:
+        """Launch a managed job; its ids. Not idempotent: after an error ask ``find`` before trying again."""
+        body: dict[str, Any] = {"task": task_yaml, "name": name}
+        if num_jobs:
+            body["num_jobs"] = num_jobs
+        if pool:
+            body["pool"] = pool
+        if blob_id:
+            body["file_mounts_blob_id"] = blob_id
+        return _ids(await self.call("/jobs/launch", body))
+
+    async def queue(self, job_ids: Sequence[int] | None = None, **more: Any) -> list[dict[str, Any]]:
+        """Records of managed jobs, one per SkyPilot task. Heavy: it starts a process on the controller."""
+        body = {"refresh": False, "skip_finished": False, "all_users": False, **more}
+        if job_ids is not None:
+            body["job_ids"] = list(job_ids)
+        value = await self.call("/jobs/queue/v2", body)
+        jobs = value.get("jobs", []) if isinstance(value, dict) else value
+        return [job for job in jobs or () if isinstance(job, dict)]
+
+    async def find(self, name: str) -> list[int]:
+        """Ids of the managed jobs of exactly this name."""
+        found = await self.queue(name_match=name)
+        return sorted({int(job["job_id"]) for job in found if job.get("job_name") == name and job.get("job_id")})
+
+    async def launched(self, name: str) -> list[int]:
+        """Ids of the managed jobs that a launch under this name has made, or will have made once it is over: the
+        server may still be at a request whose answer was lost.
+        """
+        request_id = await self._underway(name)
+        if request_id:
+            return sorted(_ids(await self.result(request_id)))
+        return await self.find(name)
+
+    async def _underway(self, name: str) -> str:
+        """The id of a launch under this name that is not over; "" where there is none, or it is not shown to us."""
+        try:
+            answer = await self._send("GET", "/api/status")
+            requests = json.loads(answer.body or b"null")
+        except (Rejected, ValueError):
+            return ""
+        for request in requests if isinstance(requests, list) else ():
+            if str(request.get("name", "")).endswith("jobs.launch"):
+                try:
+                    body = json.loads(request.get("request_body") or "null")
+                except ValueError:
+                    continue
+                if isinstance(body, dict) and body.get("name") == name:
+                    return str(request.get("request_id", ""))
+        return ""
+
+    async def events(self, managed_job_id: int, limit: int = 10) -> list[dict[str, Any]]:
+        """The latest changes of a managed job, newest first. Light."""
+        value = await self.call("/jobs/events", {"job_id": managed_job_id, "limit": limit})
+        return [event for event in value or () if isinstance(event, dict)]
+
+    async def cancel(self, job_ids: Sequence[int]) -> None:
+        """Ask for these managed jobs to be cancelled; it takes SkyPilot a minute or so."""
+        await self.call("/jobs/cancel", {"job_ids": list(job_ids)})
+
+    async def logs(self, managed_job_id: int, follow: bool, tail: int | None = None) -> AsyncIterator[bytes]:
+        """The job's log as it comes; with ``follow`` until the job is over. Raises SkyError when it is cut
+        off.
+        """
+        body = {
+            "job_id": managed_job_id,
+            "name": None,
+            "follow": follow,
+            "controller": False,
+            "refresh": False,
+            "tail": tail,
+        }
+        async for chunk in self._stream("/jobs/logs", body):
+            yield chunk
+
+    async def cluster_logs(self, cluster: str, job_id: int, follow: bool) -> AsyncIterator[bytes]:
+        """As ``logs``, of a job on a cluster."""
+        body = {"cluster_name": cluster, "job_id": job_id, "follow": follow, "tail": 0}
+        async for chunk in self._stream("/logs", body):
+            yield chunk
+
+    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[bytes]:
+        try:
+            async with self._open("POST", path, body, head_s=300) as answer:
+                if answer.status != 200:
+                    self._check(answer.status, answer.headers, await answer.read())
+                async for chunk in answer.chunks():
+                    yield chunk
+        except TransportError as error:
+            raise self._unreachable(error) from error
+
+    async def upload(self, blob_id: str, path: Path) -> None:
+        """Bring a zip of file mounts to a remote server, unless it has it. ``blob_id``: 64 hex digits."""
+        user = self.access.user_id
+        asked = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": path.stat().st_size})
+        if self._json(await self._send("GET", f"/upload_v2/blob?{asked}")).get("exists"):
+            return
+        size = 95 * 1024 * 1024  # the server's proxy takes no larger body: sky/server/constants.py
+        total = max(1, -(-path.stat().st_size // size))
+        with path.open("rb") as file:
+            for index in range(total):
+                target = urlencode(
+                    {"user_hash": user, "upload_id": blob_id, "chunk_index": index, "total_chunks": total}
+                )
+                chunk = await asyncio.to_thread(file.read, size)
+                await self._send("POST", f"/upload_v2?{target}", chunk, head_s=600)
+
+    async def call(self, path: str, body: dict[str, Any], wait_s: float = 600.0, method: str = "POST") -> Any:
+        """Send a request and wait for its result."""
+        request_id = await self.post(path, body, method)
+        return await self.result(request_id, wait_s)
+
+    async def post(self, path: str, body: dict[str, Any], method: str = "POST") -> str:
+        """Send a request; its id."""
+        answer = await self._send(method, path, body if method == "POST" else None)
+        request_id = answer.headers.get("x-skypilot-request-id") or answer.headers.get("x-request-id")
+        if not request_id:
+            raise WrongVersion(f"the server at {self.access.endpoint} gave no request id for {path}")
+        return request_id
+
+    async def result(self, request_id: str, wait_s: float = 600.0) -> Any:
+        """The result of a request. A broken connection is no answer: the wait goes on until wait_s."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                answer = await self._send("GET", f"/api/get?request_id={quote(request_id)}", head_s=max(left, 1))
+                break
+            except (Unreachable, Busy):
+                if deadline - time.monotonic() < 5:
+                    raise
+                await asyncio.sleep(2)
+        payload = self._json(answer)
+        value = payload.get("return_value")
+        return json.loads(value) if isinstance(value, str) else value
+
+    # -- sending
+
+    async def _send(
+        self, method: str, target: str, body: dict[str, Any] | bytes | None = None, head_s: float = 60.0
+    ) -> http_transport.Answer:
+        try:
+            async with self._open(method, target, body, head_s) as answer:
+                data = await answer.read()
+        except TransportError as error:
+            self._health = {}
+            raise self._unreachable(error) from error
+        self._check(answer.status, answer.headers, data)
+        return http_transport.Answer(answer.status, answer.headers, data)
+
+    def _unreachable(self, error: TransportError) -> Unreachable:
+        cause = error.__cause__
+        refused = isinstance(cause, OSError) and ("Connect call failed" in str(cause) or cause.errno == ECONNREFUSED)
+        done = self.absent() if refused else ""
+        return Unreachable(f"{error}; {done}" if done else str(error))
+
+    def _open(self, method: str, target: str, body: dict[str, Any] | bytes | None, head_s: float) -> Any:
+        self.requests += 1
+        url = urlsplit(self.access.endpoint)
+        headers = {
+            "X-SkyPilot-API-Version": str(API_VERSION),
+            "X-SkyPilot-Version": "0.14.1",
+            "Accept": "application/json, text/plain, */*",
+        }
+        headers.update(self._credentials())
+        payload = b""
+        if isinstance(body, bytes):
+            payload, headers["Content-Type"] = body, "application/octet-stream"
+        elif body is not None:
+            headers["Content-Type"] = "application/json"
+            payload = json.dumps({**self._common(), **body}).encode()
+        return http_transport.request(url, method, url.path.rstrip("/") + target, headers, payload, head_s=head_s)
+
+    def _common(self) -> dict[str, Any]:
+        """What every body carries. Without the user's id the server would take its own: payloads.py."""
+        common: dict[str, Any] = {
+            "env_vars": {"SKYPILOT_USER_ID": self.access.user_id, "SKYPILOT_USER": self.access.user},
+            "entrypoint": "slurmsky",
+            "entrypoint_command": "slurmsky",
+            "using_remote_api_server": not self.access.local,
+            "override_skypilot_config": {},
+        }
+        if self.access.workspace:
+            common["override_skypilot_config"] = {"active_workspace": self.access.workspace}
+        return common
+
+    def _credentials(self) -> dict[str, str]:
+        url = urlsplit(self.access.endpoint)
+        if self.access.token:
+            return {"Authorization": f"Bearer {self.access.token}"}
+        if url.username:
+            pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
+            return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+        cookies = _cookies(self.access.cookie_file, url.hostname or "")
+        return {"Cookie": cookies} if cookies else {}
+
+    def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Raise what a bad answer means."""
+        html = "text/html" in headers.get("content-type", "")
+        if status in (301, 302, 303, 307, 308, 401, 403) or (status == 200 and html):
+            detail = "" if html else _detail(body)[1]
+            raise LoginExpired(
+                f"the SkyPilot API server at {self.access.endpoint} wants a login"
+                f"{': ' + detail if detail else ''} (run: sky api login -e {self.access.endpoint})"
+            )
+        if status == 200:
+            return
+        kind, message = _detail(body)
+        if status in (429, 502, 503, 504):
+            raise Busy(f"the SkyPilot API server is busy: {message or status}")
+        if kind == "version_mismatch":
+            raise WrongVersion(message)
+        if kind in ("RequestInterruptedError", "BrokenProcessPool"):  # the latter: a worker of the server was killed
+            raise Interrupted(message)
+        raise Rejected(kind or f"HTTP {status}", message or f"HTTP {status}")
+
+    def _json(self, answer: http_transport.Answer) -> dict[str, Any]:
+        try:
+            value = json.loads(answer.body or b"null")
+        except ValueError as error:
+            raise WrongVersion(f"what answers at {self.access.endpoint} is not a SkyPilot API server") from error
+        return value if isinstance(value, dict) else {}
+
+
+def _ids(value: Any) -> list[int]:
+    """The ids in a launch's result."""
+    ids = value.get("job_id") if isinstance(value, dict) else None
+    return [int(ids)] if isinstance(ids, int) else [int(number) for number in ids or ()]
+
+
+def _detail(body: bytes) -> tuple[str, str]:
+    """Name of the exception and its message in an error's body: one of the four shapes that the server
+    uses.
+    """
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return "", body.decode("utf-8", "replace").strip()[:300]
+    if isinstance(data, dict) and isinstance(data.get("error"), str) and "detail" not in data:
+        return data["error"], str(data.get("message", ""))
+    detail = data.get("detail", data) if isinstance(data, dict) else data
+    if isinstance(detail, dict) and isinstance(detail.get("error"), str):  # a failed request's payload
+        try:
+            detail = json.loads(detail["error"]) or detail
+        except ValueError:
+            pass  # a text of its own: read as it is
+    if isinstance(detail, dict):
+        return str(detail.get("type", "")), str(detail.get("message", ""))
+    return "", str(detail)
+
+
+def _cookies(path: str, host: str) -> str:
+    if not path or not os.path.exists(path):
+        return ""
+    jar = MozillaCookieJar(path)
+    try:
+        jar.load(ignore_discard=True, ignore_expires=False)
+    except (LoadError, OSError):
+        return ""
+    return "; ".join(
+        f"{cookie.name}={cookie.value}"
+        for cookie in jar
+        if host == cookie.domain.lstrip(".") or host.endswith("." + cookie.domain.lstrip("."))
+    )
+
+
+def find_access(
+    environment: Mapping[str, str],
+    home: Path,
+    user: str,
+    endpoint: str = "",
+    workspace: str = "",
+    config: Mapping[str, Any] | None = None,
+) -> Access:
+    """Access as SkyPilot's own client finds it: environment, then ~/.sky/config.yaml (``config``, parsed),
+    then local.
+    """
+    server = dict((config or {}).get("api_server") or {})
+    id_file = home / ".sky" / "user_hash"
+    user_id = environment.get("SKYPILOT_USER_ID", "")
+    if not user_id and id_file.exists():
+        user_id = id_file.read_text().strip()
+    return Access(
+        endpoint=(
+            environment.get("SKYPILOT_API_SERVER_ENDPOINT") or endpoint or server.get("endpoint") or DEFAULT_ENDPOINT
+        ).rstrip("/"),
+        user_id=user_id,
+        user=user,
+        token=environment.get("SKYPILOT_SERVICE_ACCOUNT_TOKEN") or server.get("service_account_token") or "",
+        cookie_file=environment.get("SKYPILOT_API_COOKIE_FILE") or str(home / ".sky" / "cookies.txt"),
+        workspace=workspace or str((config or {}).get("active_workspace") or ""),
+    )

@@ -1,0 +1,147 @@
+"""Where this user's SkyPilot is, whether it can run jobs, and how a local server is started."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ...site import Site
+from .api_client import DEFAULT_ENDPOINT, Client, SkyError, Unreachable, find_access
+
+log = logging.getLogger("slurmsky.sky")
+
+START_S = 120.0
+AGAIN_S = 600.0  # how long after one attempt to start a server the next one is due
+#: variables by which a user says that there is a SkyPilot server
+ENDPOINT = "SKYPILOT_API_SERVER_ENDPOINT"
+
+
+def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
+    """A client for the API server that SkyPilot's own commands of this user would talk to. Nothing is
+    sent.
+    """
+    home = Path(environment.get("HOME") or os.path.expanduser("~"))
+    config = home / ".sky" / "config.yaml"
+    text = config.read_text("utf-8", "replace") if config.is_file() else ""
+    access = find_access(
+        environment, home, user, site.sky.endpoint, site.sky.workspace, {"api_server": api_server(text)}
+    )
+    return Client(access)
+
+
+def api_server(config: str) -> dict[str, str]:
+    """The ``api_server:`` block of SkyPilot's config file, as far as it is plain ``key: value`` lines."""
+    found: dict[str, str] = {}
+    inside = False
+    for line in config.splitlines():
+        text = line.split(" #", 1)[0].rstrip()
+        if text and not text[0].isspace() and not text.startswith("#"):
+            inside = text == "api_server:"
+        elif inside and ":" in text:
+            key, _, value = text.strip().partition(":")
+            found[key] = value.strip().strip("'\"")
+    return found
+
+
+def is_set_up(environment: Mapping[str, str], site: Site) -> bool:
+    """True when this user has ever used SkyPilot, or says where it is: only then is a server asked."""
+    home = Path(environment.get("HOME") or os.path.expanduser("~"))
+    return bool(environment.get(ENDPOINT) or site.sky.endpoint or (home / ".sky").is_dir())
+
+
+async def enabled_infra(client: Client) -> list[str]:
+    """Names of the clouds that the server has enabled, in small letters. Raises SkyError."""
+    await client.health()
+    value = await client.call("/enabled_clouds", {}, method="GET")
+    return [str(cloud).lower() for cloud in value or ()]
+
+
+async def choose(
+    environment: Mapping[str, str], site: Site, client: Client, wanted: str = "", patience: float = 10.0
+) -> tuple[str, str]:
+    """(engine, why) for ``wanted`` (SLURMSKY_ENGINE) or the site's word: "sky" or "local".
+
+    auto: SkyPilot when it has an enabled infra, else this machine. Asking takes at most ``patience`` seconds.
+    """
+    word = wanted or site.engine
+    if word in ("sky", "local"):
+        return word, "SLURMSKY_ENGINE" if wanted else "the site file"
+    if not is_set_up(environment, site):
+        return "local", "SkyPilot is not set up"
+    try:
+        infra = await asyncio.wait_for(enabled_infra(client), patience)
+    except asyncio.TimeoutError:
+        return "local", f"{client.access.endpoint} does not answer"
+    except SkyError as error:
+        return "local", str(error)
+    return ("sky", ", ".join(infra)) if infra else ("local", "SkyPilot has no enabled infra")
+
+
+async def start_server(client: Client, environment: Mapping[str, str]) -> None:
+    """Start a local API server (``sky api start``) and wait for it. Raises Unreachable when that cannot be
+    done.
+    """
+    program = shutil.which("sky", path=environment.get("PATH"))
+    if not client.access.local or program is None:
+        raise Unreachable(f"no SkyPilot API server at {client.access.endpoint}")
+    process = await asyncio.create_subprocess_exec(
+        program,
+        "api",
+        "start",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=dict(environment),
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            await client.health(fresh=True)
+            return
+        except SkyError:
+            if process.returncode:
+                noise = (await process.stderr.read()).decode("utf-8", "replace") if process.stderr else ""
+                raise Unreachable(f"sky api start failed: {' '.join(noise.split())[-200:]}") from None
+            await asyncio.sleep(1)
+    raise Unreachable(f"the SkyPilot API server at {client.access.endpoint} did not start within {START_S:.0f} s")
+
+
+class LocalServer:
+    """This machine's API server, which is started when nothing listens where it should be."""
+
+    def __init__(self, client: Client, environment: Mapping[str, str]) -> None:
+        self._client = client
+        self._environment = environment
+        self._starting: asyncio.Task[None] | None = None
+        self._began = 0.0
+        self._problem = ""
+
+    def wake(self) -> str:
+        """Have it started, at most once in AGAIN_S; how that goes."""
+        access = self._client.access
+        usual = urlsplit(access.endpoint).port == urlsplit(DEFAULT_ENDPOINT).port
+        if not (usual and access.local and shutil.which("sky", path=self._environment.get("PATH", ""))):
+            return ""
+        if self._starting is None or (self._starting.done() and time.monotonic() - self._began > AGAIN_S):
+            self._began, self._problem = time.monotonic(), ""
+            self._starting = asyncio.ensure_future(self._start())
+        return self._problem if self._starting.done() else "it is being started (sky api start)"
+
+    async def _start(self) -> None:
+        try:
+            await start_server(self._client, self._environment)
+        except (SkyError, OSError) as error:
+            self._problem = str(error)
+            log.warning("%s", error)
+
+    def close(self) -> None:
+        """Wait for it no longer."""
+        if self._starting is not None:
+            self._starting.cancel()

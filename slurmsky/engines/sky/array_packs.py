@@ -1,0 +1,84 @@
+"""Array elements that go to SkyPilot together: packed onto nodes, where one managed job runs many (each alone would
+cost a minute), or as a managed job each, of one request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...language import arrayspec
+from ...model.allocation import Launch
+from ...model.cluster import PartitionConfig
+from ...model.spec import INFINITE, JobSpec
+from ...site import Site
+from ...translate.task import SkyTask
+
+MAX_ELEMENTS = 2000  # of one pack: its settings and its log stay handy
+NODE_CPUS = 8  # what a node of a pack has at most, where the partition names no limit
+NODE_GPUS = 8
+NODES = 4  # managed jobs that share an array, where the partition names no number
+MAX_JOBS = 500  # of one request; also, a node's row of ports is its element's own up to 750 (agent/cloud/rendezvous.py)
+
+
+def first_run(launch: Launch) -> bool:
+    """True for an array's element that begins for the first time: others begin with it."""
+    return launch.array_task_id is not None and launch.restart_count == 0
+
+
+def alike(elements: Sequence[Launch]) -> Iterator[list[Launch]]:
+    """Elements that one task may be for: as many as one request launches, of one description (scontrol may have
+    changed that of some).
+    """
+    groups: list[list[Launch]] = []
+    for element in elements:
+        for group in groups:
+            known = group[0]
+            if (known.spec, known.partition) == (element.spec, element.partition) and len(group) < MAX_JOBS:
+                group.append(element)
+                break
+        else:
+            groups.append([element])
+    yield from groups
+
+
+def packs(spec: JobSpec, task: SkyTask) -> bool:
+    """True for an array of elements that run on one node each, where the site packs."""
+    return task.arrays == "packed" and task.geometry.nodes == 1 and spec.exclusive is None
+
+
+def split(
+    elements: list[Launch], task: SkyTask, partition: PartitionConfig | None, site: Site
+) -> Iterator[tuple[list[Launch], int]]:
+    """(elements, how many of them run at a time) for each managed job. %N holds over all of them."""
+    size = task.geometry
+    most = partition.max_cpus_per_node if partition and partition.max_cpus_per_node != INFINITE else NODE_CPUS
+    room = max(1, most // (size.cpus or 1))
+    if size.gpus:
+        room = max(1, min(room, NODE_GPUS // size.gpus))
+    spec = arrayspec.parse(elements[0].spec.array or "", 1 << 22)
+    throttle = (spec.max_running if spec else None) or len(elements)
+    sky = site.sky_partition(elements[0].partition)
+    wanted = min(throttle, len(elements))
+    nodes = min(sky.array_nodes or NODES, -(-wanted // room))
+    nodes = max(nodes, -(-len(elements) // MAX_ELEMENTS))
+    for node in range(nodes):
+        slots = min(room, wanted // nodes + (node < wanted % nodes))
+        part = elements[node::nodes]
+        if part:
+            yield part, max(1, min(slots, len(part)))
+
+
+def sized(task: SkyTask, slots: int) -> SkyTask:
+    """The task of a node with room for so many elements."""
+    resources: dict[str, Any] = dict(task.fields["resources"])
+    size = task.geometry
+    if size.cpus is not None:
+        resources["cpus"] = f"{size.cpus * slots}+"
+    if size.memory_mib:
+        resources["memory"] = f"{-(-size.memory_mib * slots // 1024)}+"
+    if size.gpus:
+        name = str(resources["accelerators"]).rpartition(":")[0]
+        resources["accelerators"] = f"{name}:{size.gpus * slots}"
+    return replace(task, fields={**task.fields, "resources": resources})

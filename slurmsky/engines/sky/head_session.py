@@ -1,0 +1,94 @@
+"""What a job's first node and this machine's controller are for each other: requests go both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import head_connection
+from .node_access import NodeAccess
+from .proxy_socket import ProxySocket
+from .relay_client import keep_parked, keep_showing
+
+log = logging.getLogger("slurmsky.sky")
+
+
+class HeadNodeSession:
+    """With the first node of one job, wherever its runs take place.
+
+    ``folder``: of the job's run, with its certificates. ``controller``: our own socket. ``how``: as of Reach.
+    """
+
+    def __init__(self, folder: Path, controller: Path, how: str) -> None:
+        self._folder = folder
+        self._controller = controller
+        self._how = how
+        self._reach: NodeAccess | None = None
+        self._parked: asyncio.Task[None] | None = None
+        self._showing: asyncio.Task[None] | None = None
+        self._door: ProxySocket | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    def open(self, address: str, cluster: str, on_open: Callable[[], None]) -> None:
+        """Let commands inside the job reach our controller, and those of this machine the job.
+
+        ``address``: host:port of the node, as it told; ``cluster``: SkyPilot's name of an allocation that must see
+        now and then that somebody holds it, "" for a job; ``on_open`` is called once the job can be reached.
+        """
+        line = self._way(address, cluster).line
+        if self._parked is None or self._parked.done():
+            self._parked = asyncio.ensure_future(keep_parked(line, self._controller))
+        if cluster and self._showing is None:
+            self._showing = asyncio.ensure_future(keep_showing(line))
+        if self._door is None:
+            self._door = ProxySocket(self._folder / "door.sock", line, self._controller)
+            self._opening = asyncio.ensure_future(self._open_door(self._door, on_open))
+
+    @staticmethod
+    async def _open_door(door: ProxySocket, on_open: Callable[[], None]) -> None:
+        try:
+            await door.open()
+        except OSError as error:
+            log.warning("%s: %s", door.path, error)
+        if door.is_open:  # else it was closed meanwhile
+            on_open()
+
+    async def send(self, address: str, cluster: str, message: dict[str, Any]) -> None:
+        """Have the node do something. Raises head_connection.NoControl."""
+        await head_connection.send(self._way(address, cluster).line, message)
+
+    @property
+    def problem(self) -> str:
+        """Why the last attempt to reach the node failed; "" when it did not, or is not over."""
+        return self._reach.problem if self._reach is not None else ""
+
+    @property
+    def door(self) -> str | None:
+        """A socket of this machine behind which the node is, once there is one."""
+        return str(self._door.path) if self._door is not None and self._door.is_open else None
+
+    def _way(self, address: str, cluster: str) -> NodeAccess:
+        """The way to the first node where it is now."""
+        if self._reach is None or self._reach.address != address:
+            self._leave()
+            self._reach = NodeAccess(address, self._folder, cluster, self._how)
+        return self._reach
+
+    def _leave(self) -> None:
+        if self._reach is not None:
+            self._reach.close()
+            self._reach = None
+
+    def close(self) -> None:
+        """Leave the node, and whoever is here for it."""
+        for task in (self._parked, self._showing):
+            if task is not None:
+                task.cancel()
+        self._parked = self._showing = None
+        if self._door is not None:
+            self._door.close()
+            self._door = None
+        self._leave()

@@ -1,0 +1,109 @@
+"""Letters of jobs whose nodes cannot be reached: taken out of the log, opened, and handed to our own commands.
+
+The other end is agent/cloud/outbox.py. A letter is delivered at least once; what must not happen twice is known by the job
+id that it brings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ...protocol import wire
+from ...protocol.log_frames import Output
+from ...protocol.seal import BrokenSeal, unseal
+
+log = logging.getLogger("slurmsky.sky")
+
+#: ids that are set aside for what jobs submit: above what a queue counts up to, below those of managed jobs of others
+FIRST_ID, LAST_ID = 50_000_000, 60_000_000
+IDS = 100  # for each run on nodes
+AFTER_S = 15.0  # how long a node waits for us to come before it writes
+MAX_LETTER = 64 << 20
+RETRY_S = 5.0
+PATIENCE_S = 600.0
+
+
+def set_aside(folder: Path, runs: int = 1) -> tuple[int, int]:
+    """(first, count) of job ids that no other run got; of ``runs`` the first, the others' follow. ``folder``: where
+    the last one is noted.
+    """
+    note = folder / "letter-ids"
+    first = int(note.read_text()) if note.exists() else FIRST_ID
+    if first + runs * IDS > LAST_ID:
+        first = FIRST_ID
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    note.write_text(str(first + runs * IDS))
+    return first, IDS
+
+
+class Inbox:
+    """Letters of one run. ``done``: the keys of those that were delivered, kept by the job's record."""
+
+    def __init__(self, settings: Path, done: list[str]) -> None:
+        self._settings = settings
+        self.done = done
+        self._coming: dict[str, bytearray] = {}
+
+    def begin(self, key: str) -> None:
+        """A letter is about to come."""
+        self._coming[key] = bytearray()
+
+    def output(self, key: str, item: Output) -> bool:
+        """Bytes of a letter; False when they are of something else."""
+        letter = self._coming.get(key)
+        if letter is None:
+            return False
+        if len(letter) + len(item.data) <= MAX_LETTER:
+            letter += item.data
+        return True
+
+    def end(self, key: str) -> bytes | None:
+        """It has come whole: the request in it. None: it is not of the job, or was delivered before."""
+        letter = self._coming.pop(key, None)
+        if letter is None or key in self.done:
+            return None
+        seal_key = bytes.fromhex(json.loads(self._settings.read_text())["letters"]["key"])
+        try:
+            return zlib.decompress(unseal(seal_key, bytes(letter)))
+        except (BrokenSeal, zlib.error) as error:
+            log.warning("a letter in a job's log was put aside: %s", error)
+            return None
+
+
+async def deliver(socket: Path, payload: bytes) -> tuple[int, str]:
+    """Have our controller carry out a request: its exit code and what it said on stderr."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        try:
+            return await _ask(socket, payload)
+        except (OSError, asyncio.IncompleteReadError):
+            if asyncio.get_running_loop().time() > deadline:
+                return 1, "the controller did not answer"
+            await asyncio.sleep(RETRY_S)  # it is just starting
+
+
+async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    said = b""
+    try:
+        writer.write(wire.encode(wire.REQUEST, payload) + wire.encode(wire.STDIN_EOF))
+        await writer.drain()
+        while True:
+            head = await reader.readexactly(wire.HEADER_SIZE)
+            body = await reader.readexactly(int.from_bytes(head[1:], "big"))
+            if head[:1] == wire.STDERR:
+                said += body
+            elif head[:1] == wire.EXIT:
+                return int(body), said.decode("utf-8", "replace").strip()
+    finally:
+        writer.close()
+
+
+def settings(key: bytes, ids: tuple[int, int]) -> dict[str, Any]:
+    """What the node is told; it travels in the private settings, never in the task."""
+    return {"key": key.hex(), "ids": list(ids), "after_s": AFTER_S}

@@ -1,0 +1,280 @@
+"""One job of ours on SkyPilot: its record on disk, and what its log tells."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...protocol.log_frames import Decoder, Event, Output
+from .inbox import Inbox
+from .output_sync import OutputSync
+
+#: (kind of an event) -> it is the agent's and goes to the controller with its seq
+AGENT_EVENTS = frozenset(("started", "step", "ended"))
+
+
+@dataclass
+class Member:
+    """One job of a run: the job itself, or an element of a packed array."""
+
+    started: bool = False
+    ended: bool = False  # the controller was told so
+    cancel: str = ""  # the state asked for by terminate(), "" = not asked
+    acked: int = 0  # agent's seq that the controller has committed
+    end: dict[str, Any] = field(default_factory=dict)  # the event that reported its end
+
+
+@dataclass
+class Record:
+    """What must survive us, one JSON file per run of a job or of a pack of array elements."""
+
+    job_id: int  # of an array: its base id
+    name: str  # unique at the API server
+    restart: int = 0
+    managed_job_id: int = 0
+    blob_id: str = ""
+    pool: str = ""
+    submit_dir: str = "/"
+    umask: int = 0o022
+    requeue: bool = True
+    phase: str = "new"  # new | launching | launched | ending (for SkyPilot; it ended for us) | over
+    status: str = ""  # SkyPilot's, as seen last
+    said: str = ""  # ... and what it said with it
+    failure: str = ""  # ... of its end
+    heard_at: str = ""  # the server's time of the latest status while the job had not ended
+    ended_at: float = 0.0  # epoch second at which the phase "ending" began
+    control: str = ""  # host:port of the first node
+    together: str = ""  # folder that it shares with others of one request, "" = it is launched alone
+    rank: int = 0  # ... and its place among them
+    cluster: bool = False  # its nodes are a cluster (an allocation), not a managed job (a batch job)
+    request_id: str = ""  # of the cluster's launch
+    session: int = -1
+    session_restart: int = 0  # the restart count when that session was first seen
+    sessions: list[int] = field(default_factory=list)  # all that were seen: those before are history
+    members: dict[str, Member] = field(default_factory=dict)  # job id -> what became of it
+    positions: dict[str, Any] = field(default_factory=dict)
+    returns: dict[str, Any] = field(default_factory=dict)
+    slots_taken: bool = False  # the first elements of a pack have begun, the rest wait for them
+    letters: list[str] = field(default_factory=list)  # keys of those that were delivered
+
+    def member(self, job_id: int) -> Member:
+        """The member of that id."""
+        return self.members[str(job_id)]
+
+    @property
+    def open(self) -> list[int]:
+        """Members that have not ended."""
+        return [int(job_id) for job_id, member in self.members.items() if not member.ended]
+
+    @property
+    def started(self) -> bool:
+        """True when any member has."""
+        return any(member.started for member in self.members.values())
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder of the run, which is made if need be."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = folder / "record.part"
+        partial.write_text(json.dumps(asdict(self)))
+        os.replace(partial, folder / "record.json")
+
+    @property
+    def unwanted(self) -> bool:
+        """True when every member that has not ended is to be ended."""
+        return all(member.cancel for member in self.members.values() if not member.ended)
+
+
+def _holds(body: dict[str, Any]) -> bool:
+    """True for the end of a job that came from itself: it holds whatever run comes after."""
+    return body["ev"] == "ended" and not body.get("by_signal")
+
+
+class JobWatch:
+    """The job's record, decoder and returns; ``tell`` passes events on to the engine."""
+
+    def __init__(
+        self,
+        folder: Path,
+        record: Record,
+        manifest: dict[str, tuple[int, int]],
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.folder = folder
+        self.record = record
+        self.tell = tell
+        self.returns = OutputSync(
+            folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask, record.returns
+        )
+        self.inbox = Inbox(folder / "ship" / "settings.json", record.letters)
+        #: told of a recovery that no status has told of; the engine's
+        self.recovered: Callable[[], object] = lambda: None
+        #: hands a job's request to our own commands; the engine's
+        self.post: Callable[[bytes, str], None] = lambda letter, key: None
+        # Events are replayed from the start (they rebuild what is not stored); bytes go on where they were.
+        self.decoder = Decoder({"streams": record.positions.get("streams", {})})
+        self.done = False  # the log has told its last word
+        self.following = False
+        self.reading: asyncio.Task[None] | None = None  # of the log
+        self.mail: asyncio.Task[None] | None = None  # the last letter on its way
+        self.last_poll = 0.0
+        self._saving: asyncio.TimerHandle | None = None
+        self.broken: list[str] = []
+        self._early: list[tuple[str, Output]] = []
+        # Nodes' lines are mixed in any order: an end is told when the last word of every node has come.
+        self._ranks = 1
+        self._last_words: set[tuple[int, int]] = set()  # (session, rank)
+        self._expected: set[tuple[int, int]] | None = None
+        self._taken = False  # the last word came because of SkyPilot's
+        self._held: list[dict[str, Any]] = []
+
+    @classmethod
+    def load(cls, folder: Path, tell: Callable[[dict[str, Any]], None]) -> JobWatch:
+        """A watch from disk."""
+        data = json.loads((folder / "record.json").read_text())
+        data["members"] = {job_id: Member(**member) for job_id, member in data["members"].items()}
+        record = Record(**data)
+        manifest_file = folder / "manifest.json"
+        manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
+        return cls(folder, record, {path: (facts[0], facts[1]) for path, facts in manifest.items()}, tell)
+
+    def save(self) -> None:
+        """Write the record; what was written to output files before is in it, not more."""
+        # Only of bytes that are in their files: what is under way when we end is taken from the log again.
+        self.record.positions = {
+            "streams": {
+                key: position
+                for key, position in self.decoder.positions["streams"].items()
+                if key in self.returns.streams
+            }
+        }
+        self.record.returns = self.returns.state()
+        self.record.write(self.folder)
+
+    def save_soon(self) -> None:
+        """Write the record once for all that happens in the next moment."""
+        if self._saving is None:
+            self._saving = asyncio.get_running_loop().call_later(0.2, self._save_now)
+
+    def _save_now(self) -> None:
+        self._saving = None
+        self.save()
+
+    def close(self) -> None:
+        """Leave nothing unwritten, and nothing to come."""
+        if self.mail is not None:
+            self.mail.cancel()
+        if self._saving is not None:
+            self._saving.cancel()
+            self._save_now()
+
+    # --- the log
+
+    def feed(self, chunk: bytes) -> None:
+        """A piece of the log."""
+        self._take(self.decoder.feed(chunk))
+
+    def finish(self) -> None:
+        """The log has ended (or is at its present end)."""
+        self._take(self.decoder.finish())
+
+    def _take(self, items: list[Event | Output]) -> None:
+        for item in items:
+            if isinstance(item, Output):
+                key = f"{item.session}.{item.rank}.{item.stream}"
+                if not self._goes(key, item):
+                    self._early.append((key, item))
+            else:
+                self._event(item)
+        if items:
+            self.save_soon()
+
+    def _event(self, item: Event) -> None:
+        body, record = dict(item.body), self.record
+        kind = body.get("ev")
+        key = f"{item.session}.{item.rank}.{body.get('stream')}"
+        if kind == "session":
+            if item.session in record.sessions and item.session != record.session:
+                return  # nodes that are given a run twice tell again what the former one told
+            if item.session != record.session:
+                self.done, self._expected = False, None
+                record.sessions.append(item.session)
+                if record.session != -1 and record.restart == record.session_restart:
+                    self.recovered()
+                record.session_restart = record.restart
+                # After the first: SkyPilot has started the job anew on other nodes. What the former run told
+                # is history, but for the members that have ended.
+                for member in record.members.values():
+                    if not member.ended:
+                        member.acked, member.started = 0, False
+            record.session, record.control = item.session, str(body.get("control", ""))
+            self._ranks = int(body.get("ranks", 1))
+            self._held.clear()
+            self.save()  # at once: the next session is known as another run by this one
+        elif kind == "stream":
+            self.returns.open_stream(key, body)
+            self._bring_early()
+        elif kind == "file":
+            self.returns.begin_file(key, body)
+            self._bring_early()
+        elif kind == "file-end":
+            self.returns.end_file(key)
+        elif kind == "letter":
+            self.inbox.begin(key)
+            self._bring_early()
+        elif kind == "letter-end":
+            letter = self.inbox.end(key)
+            if letter is not None:
+                self.post(letter, key)
+        elif kind == "kept":
+            self.returns.kept(body)
+        elif kind == "note":
+            self.returns.say(str(body.get("text")))
+        elif kind == "broken":
+            self.broken.append(str(body.get("text")))
+        elif kind == "last":
+            self._last_words.add((item.session, item.rank))
+            self._check_done()
+        elif kind == "done":
+            self._last_words.add((item.session, item.rank))
+            if item.session == record.session:
+                self._expected = {(item.session, int(rank)) for rank in body.get("ranks", ())}
+                # SkyPilot took the nodes, for a reason of its own: another run may follow.
+                self._taken = bool(body.get("by_signal")) and not record.unwanted
+                self._check_done()
+        elif kind in AGENT_EVENTS and (item.session == record.session or _holds(body)):
+            known = record.members.get(str(body.get("job_id")))
+            # An end that we are still asked about was not heard, whatever was acknowledged.
+            heard = 0 if known is None or (kind == "ended" and not known.ended) else known.acked
+            if known is not None and body.get("seq", 0) > heard:
+                if kind == "started":
+                    known.started = True
+                if kind == "ended" and self._ranks > 1:
+                    self._held.append(body)
+                else:
+                    self.tell(body)
+
+    def _check_done(self) -> None:
+        if self._expected is not None and self._expected <= self._last_words:
+            self.done = not self._taken
+            self.release()
+
+    def release(self) -> bool:
+        """Tell the ends that were held back: all that the log has to say is there. True when there were any."""
+        held, self._held = self._held, []
+        for body in held:
+            self.tell(body)
+        return bool(held)
+
+    def _goes(self, key: str, item: Output) -> bool:
+        return self.inbox.output(key, item) or self.returns.output(key, item)
+
+    def _bring_early(self) -> None:
+        waiting, self._early = self._early, []
+        for key, output in waiting:
+            if not self._goes(key, output):
+                self._early.append((key, output))

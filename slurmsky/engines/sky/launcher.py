@@ -1,0 +1,92 @@
+"""What SkyPilot must be asked until it answers, however long its server is away: to launch, cancel, release."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from ..base import EngineError
+from . import intervals
+from .api_client import Rejected, SkyError
+from .job_watch import JobWatch, Record
+from .launch_backends import LaunchBackend
+
+log = logging.getLogger("slurmsky.sky")
+
+
+class NotLaunched(EngineError):
+    """SkyPilot will never launch it; ``reason`` in Slurm's words."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class Launcher:
+    """Asks for jobs, and for their ends. ``carrier``: what a job is asked of."""
+
+    def __init__(self, carrier: Callable[[Record], LaunchBackend]) -> None:
+        self._carrier = carrier
+
+    async def launch(self, watch: JobWatch, say: Callable[[str], None]) -> bool:
+        """Launch, exactly once whatever happens on the way. ``say`` is told how it goes.
+
+        False: nobody wants it any more. Raises NotLaunched.
+        """
+        record, carrier = watch.record, self._carrier(watch.record)
+        asked_before = record.phase == "launching"
+        for attempt in itertools.count():
+            if record.phase == "over" or (record.unwanted and not asked_before):
+                break
+            try:
+                found = await carrier.find(record) if asked_before else 0
+                if not found:
+                    if record.unwanted:
+                        break
+                    record.phase, asked_before = "launching", True
+                    watch.save()
+                    say("launching on SkyPilot")
+                    found = await carrier.launch(record, watch.folder, watch.save)
+                if found:
+                    record.managed_job_id, record.phase = found, "launched"
+                    watch.save()
+                    return True
+            except SkyError as error:
+                if not error.passing:
+                    kind = error.kind if isinstance(error, Rejected) else ""
+                    fits = "Resource" not in kind and "NoCloud" not in kind
+                    raise NotLaunched(str(error), "JobLaunchFailure" if fits else "BadConstraints") from error
+                say(f"waiting for SkyPilot: {error}")
+            await asyncio.sleep(intervals.retry_s(attempt))
+        if asked_before or record.together:
+            await self.release(watch)
+        record.phase = "over"
+        watch.save()
+        return False
+
+    async def cancel(self, watch: JobWatch) -> None:
+        """End it, with all that runs there. Raises SkyError when SkyPilot refuses."""
+        await self._insist(watch, self._carrier(watch.record).cancel)
+
+    async def release(self, watch: JobWatch) -> None:
+        """Return the nodes of an ended run, now or when the server answers again. Raises SkyError."""
+        carrier = self._carrier(watch.record)
+        await self._insist(watch, carrier.release)
+        watch.record.phase = "ending" if carrier.lingers(watch.record) else "over"
+        watch.record.ended_at = time.time()
+        watch.save()
+
+    async def _insist(self, watch: JobWatch, what: Callable[[Record], Awaitable[None]]) -> None:
+        """Nodes cost money until there is an answer."""
+        for attempt in itertools.count():
+            try:
+                await what(watch.record)
+                return
+            except SkyError as error:
+                if not error.passing:
+                    raise
+                log.info("job %d: %s", watch.record.job_id, error)
+            await asyncio.sleep(intervals.retry_s(attempt))

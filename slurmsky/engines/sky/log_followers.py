@@ -1,0 +1,88 @@
+"""Reading the logs of jobs: as many at a time as the server bears, each until it has told its last word."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from . import intervals
+from .api_client import SkyError
+from .job_watch import JobWatch, Record
+from .launch_backends import LaunchBackend
+from .state_poller import TERMINAL, StatePoller
+
+log = logging.getLogger("slurmsky.sky")
+
+
+class Followers:
+    """All that read logs. ``carrier``: what a job's log is asked of."""
+
+    def __init__(self, carrier: Callable[[Record], LaunchBackend], states: StatePoller) -> None:
+        self._carrier = carrier
+        self._states = states
+        self._seats = asyncio.Semaphore(intervals.FOLLOWERS)
+        self._waiting = 0
+
+    async def follow(self, watch: JobWatch) -> bool:
+        """Read the job's log, again and again, until it has told its last word; False: SkyPilot has, and it
+        has not.
+        """
+        record, attempt = watch.record, 0
+        while not watch.done and (record.open or record.started):
+            if record.status in TERMINAL:
+                return False
+            if record.status in ("", "PENDING", "SUBMITTED") and not record.started:
+                await asyncio.sleep(intervals.PACE_S)  # there is no log before there are nodes
+                continue
+            began = time.monotonic()
+            self._waiting += 1
+            async with self._seats:
+                self._waiting -= 1
+                watch.reading = asyncio.ensure_future(self._read(watch))
+                try:
+                    await asyncio.wait([watch.reading])
+                finally:
+                    watch.reading.cancel()
+                if not watch.reading.cancelled():
+                    watch.reading.result()
+            if not watch.done:
+                attempt = 0 if time.monotonic() - began > 60 else attempt + 1
+                await self._states.ask(watch)
+                await asyncio.sleep(intervals.retry_s(attempt))
+        return True
+
+    async def _read(self, watch: JobWatch) -> None:
+        """Follow the log from its beginning until it ends, breaks, or is due for another job's."""
+        watch.decoder.reconnect()
+        watch.following = True
+        began = time.monotonic()
+        try:
+            async for chunk in self._carrier(watch.record).logs(watch.record, follow=True):
+                watch.feed(chunk)
+                if watch.done or (self._waiting and time.monotonic() - began > intervals.HOLD_S):
+                    break
+        except SkyError as error:
+            log.info("job %d: log: %s", watch.record.job_id, error)
+        finally:
+            watch.following = False
+        watch.finish()
+
+    async def fetch(self, watch: JobWatch) -> bool:
+        """Read what is kept of the log of a job that is over; True when it told the job's end."""
+        record = watch.record
+        # SkyPilot fetches the log of an ended job after it has said that it ended.
+        kept = record.status in ("SUCCEEDED", "FAILED") or (record.started and record.status != "GONE")
+        for pause in intervals.LOG_FETCH_S if kept else (0,):
+            await asyncio.sleep(pause)
+            try:
+                watch.decoder.reconnect()
+                async for chunk in self._carrier(record).logs(record, follow=False):
+                    watch.feed(chunk)
+                watch.finish()
+            except SkyError as error:
+                log.info("job %d: log: %s", record.job_id, error)
+            if watch.done or not record.open:
+                return True
+        return False

@@ -1,0 +1,179 @@
+"""The way from this machine to the first node of a job: straight, or through SkyPilot's ssh to the cluster.
+
+Straight is quick and works where nodes have addresses that are reached from here: the same network, a VPN, a Slurm
+next door. Everywhere else SkyPilot gives the users of a cluster ssh to it (for Kubernetes and Slurm through a
+websocket of the API server): ``sky status NAME`` writes its ssh configuration for the cluster, and one ssh process
+holds a tunnel as long as the allocation lives. What is said through either is the job's own mutual TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .head_connection import UNIX, Line, NoControl, open_line
+
+log = logging.getLogger("slurmsky.sky")
+
+CONFIGURE_S = 300.0  # sky status starts a Python with SkyPilot, and asks the server
+TUNNEL_S = 120.0  # on a Slurm infra an sshd is started in the allocation first
+_LONGEST_PATH = 85  # of a socket: ssh adds a suffix of its own while it makes it
+
+SSH_OPTIONS = (
+    "BatchMode=yes",
+    "ConnectTimeout=60",
+    "ControlPath=none",
+    "ExitOnForwardFailure=yes",
+    "LogLevel=ERROR",
+    "ServerAliveCountMax=4",
+    "ServerAliveInterval=15",
+    "StreamLocalBindUnlink=yes",
+)
+
+
+class NodeAccess:
+    """The way to ``address`` (host:port as the node knows itself). ``cluster``: SkyPilot's name of it; "": none
+    that users have ssh to, a managed job. ``how``: auto, direct or ssh.
+    """
+
+    def __init__(self, address: str, folder: Path, cluster: str, how: str = "auto") -> None:
+        self.address = address
+        self._certificates = folder / "ship" / "tls"
+        self._tunnel = Tunnel(cluster, address, folder) if cluster and how != "direct" else None
+        self._direct = how != "ssh" or self._tunnel is None
+        self.problem = ""  # why the last attempt failed
+
+    async def line(self, hello: dict[str, Any]) -> Line:
+        """A connection that the node has welcomed. Raises NoControl."""
+        try:
+            line = await self._line(hello)
+        except NoControl as error:
+            self.problem = str(error)
+            raise
+        self.problem = ""
+        return line
+
+    async def _line(self, hello: dict[str, Any]) -> Line:
+        problem: NoControl | None = None
+        if self._direct:
+            try:
+                return await open_line(self.address, self._certificates, hello)
+            except NoControl as error:
+                if self._tunnel is None:
+                    raise
+                problem = error
+        assert self._tunnel is not None
+        try:
+            line = await open_line(UNIX + await self._tunnel.path(), self._certificates, hello)
+        except NoControl as error:
+            raise NoControl(f"{problem}; {error}" if problem else str(error)) from error
+        self._direct = False  # it does not get nearer
+        return line
+
+    def close(self) -> None:
+        """Leave the way; lines that are open over a tunnel end."""
+        if self._tunnel is not None:
+            self._tunnel.close()
+
+
+class Tunnel:
+    """A unix socket of this machine that leads to ``address`` as the first node of the cluster sees it."""
+
+    def __init__(self, cluster: str, address: str, folder: Path) -> None:
+        self._cluster = cluster
+        self._address = address
+        self._folder = folder
+        self._socket: Path | None = None
+        self._own_folder = ""
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock = asyncio.Lock()
+
+    async def path(self) -> str:
+        """The socket, once the tunnel stands. Raises NoControl."""
+        async with self._lock:
+            if self._process is None or self._process.returncode is not None:
+                await self._dig()
+            return str(self._socket)
+
+    async def _dig(self) -> None:
+        ssh = shutil.which("ssh")
+        if ssh is None:
+            raise NoControl("there is no ssh on this machine")
+        await self._configure()
+        self._socket = self._place()
+        with contextlib.suppress(FileNotFoundError):
+            self._socket.unlink()
+        options = [word for option in SSH_OPTIONS for word in ("-o", option)]
+        self._process = process = await asyncio.create_subprocess_exec(
+            ssh,
+            "-N",
+            *options,
+            "-L",
+            f"{self._socket}:{self._address}",
+            self._cluster,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # the Ctrl-C of a terminal that we were started in is not for it
+        )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + TUNNEL_S
+        while not self._socket.exists():
+            if process.returncode is not None:
+                said = (await process.stderr.read()).decode("utf-8", "replace") if process.stderr else ""
+                raise NoControl(f"ssh {self._cluster}: {' '.join(said.split())[-300:] or 'it ended at once'}")
+            if loop.time() > deadline:
+                self.close()
+                raise NoControl(f"ssh {self._cluster}: no answer within {TUNNEL_S:.0f} s")
+            await asyncio.sleep(0.1)
+        log.info("cluster %s: reached through ssh", self._cluster)
+
+    async def _configure(self) -> None:
+        """Have SkyPilot write its ssh configuration for the cluster."""
+        sky = shutil.which("sky")
+        if sky is None:
+            raise NoControl("its nodes are reached through SkyPilot's ssh only, and there is no sky command here")
+        process = await asyncio.create_subprocess_exec(
+            sky,
+            "status",
+            self._cluster,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            _, said = await asyncio.wait_for(process.communicate(), CONFIGURE_S)
+        except asyncio.TimeoutError:
+            process.kill()
+            raise NoControl(f"sky status {self._cluster}: no answer within {CONFIGURE_S:.0f} s") from None
+        if process.returncode:
+            text = " ".join(said.decode("utf-8", "replace").split())[-300:]
+            raise NoControl(f"sky status {self._cluster}: {text or process.returncode}")
+
+    def _place(self) -> Path:
+        path = self._folder / "tunnel.sock"
+        if len(os.fsencode(path)) <= _LONGEST_PATH:
+            return path
+        self._own_folder = self._own_folder or tempfile.mkdtemp(prefix="slurmsky-")  # 0700
+        return Path(self._own_folder) / "tunnel.sock"
+
+    def close(self) -> None:
+        """End the ssh process."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+        self._process = None
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.unlink()
+        if self._own_folder:
+            with contextlib.suppress(OSError):
+                os.rmdir(self._own_folder)
+            self._own_folder = ""

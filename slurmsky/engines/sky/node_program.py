@@ -1,0 +1,75 @@
+"""The program that nodes run, as one file: the packages an agent needs and lark, for any Python from 3.9
+on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import uuid
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGES = ("agent", "language", "model", "options", "protocol", "report")
+MODULES = ("__init__.py", "client.py", "client_relay.py", "client_start.py", "client_terminal.py", "paths.py")
+MAIN = """import sys
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["cloud"]:
+        from slurmsky.agent.cloud.node_main import main
+    elif sys.argv[1:2] == ["pilot"]:
+        from slurmsky.agent.cloud.pilot import main
+    else:
+        sys.exit("usage: agent.pyz cloud|pilot FOLDER")
+    sys.exit(main(sys.argv[2:]))
+"""
+_STAMP = (2020, 1, 1, 0, 0, 0)  # the same content makes the same file
+
+
+def build(folder: Path) -> Path:
+    """The program's file in ``folder``, named after its content; made unless it is there."""
+    # Read once: a clone may change under our hands.
+    entries = [(name, source.read_bytes()) for name, source in sorted(_entries())]
+    digest = hashlib.sha256()
+    for name, data in entries:
+        digest.update(name.encode() + b"\0" + data + b"\0")
+    digest.update(MAIN.encode())
+    target = folder / f"agent-{digest.hexdigest()[:16]}.pyz"
+    if not target.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Several jobs may start at once, each in a thread of its own.
+        partial = folder / f"{target.stem}.{uuid.uuid4().hex}.part"
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            _add(archive, "__main__.py", MAIN.encode())
+            for name, data in entries:
+                _add(archive, name, data)
+        partial.replace(target)
+    return target
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    info = zipfile.ZipInfo(name, _STAMP)
+    info.external_attr = 0o644 << 16
+    info.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(info, data)
+
+
+def _entries() -> Iterator[tuple[str, Path]]:
+    package = Path(__file__).parents[2]
+    for module in MODULES:
+        if (package / module).exists():
+            yield f"slurmsky/{module}", package / module
+    for name in PACKAGES:
+        yield from _tree(package / name, f"slurmsky/{name}")
+    grammar = package / "grammar"  # in a wheel; beside the package in a clone
+    yield from _tree(grammar if grammar.is_dir() else package.parent / "grammar", "slurmsky/grammar")
+    spec = importlib.util.find_spec("lark")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the lark package")
+    yield from _tree(Path(spec.origin).parent, "lark")
+
+
+def _tree(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+    for path in folder.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts and "__pyinstaller" not in path.parts:
+            yield f"{name}/{path.relative_to(folder).as_posix()}", path

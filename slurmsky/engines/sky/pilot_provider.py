@@ -1,0 +1,272 @@
+"""Kept nodes on SkyPilot: a cluster whose one job is the nodes' agents.
+
+A cluster and not a managed job, because SkyPilot gives its users ssh to clusters, tells their price, and ends them by
+autodown once their job is over, without any help of ours. Source: sky/server/server.py, sky/core.py of SkyPilot 0.14.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ...agent.cloud.pilot import MARK
+from ...site import Site
+from ...site.record import KeptNodes
+from ...translate.task import docker_image, label
+from ..base import EngineError
+from ..nodes.provider import BringUpFailed, Order, Passing, Say, Tunnel
+from . import certificates, intervals, node_program, shipment
+from .api_client import Client, Interrupted, Rejected, SkyError
+from .head_connection import NoControl
+from .node_access import Tunnel as SshTunnel
+
+log = logging.getLogger("slurmsky.sky")
+
+LAUNCH_S = 86400.0
+#: SkyPilot ends a cluster without a job after so many minutes
+AUTODOWN_MINUTES = 1
+_MARKED = re.compile(re.escape(MARK) + r"(\{.*\})")
+_ENDED = ("SUCCEEDED", "FAILED", "FAILED_DRIVER", "FAILED_SETUP", "CANCELLED")
+_CERTIFICATE_DAYS = 180
+START = shipment.START.replace('" cloud "$folder"', '" pilot "$folder"')
+
+
+def task_fields(kept: KeptNodes, order: Order, site: Site) -> dict[str, Any]:
+    """The SkyPilot task of an order, without what travels: resources of the shape, at the partition's infras."""
+    shape, sky = kept.shape, site.sky_partition(order.partition)
+    resources: dict[str, Any] = {"cpus": shape.cpus, "memory": shape.memory}
+    if shape.gpus:
+        resources["accelerators"] = shape.gpus
+    if shape.disk:
+        resources["disk_size"] = shape.disk
+    if shape.instance_type or sky.instance_type:
+        resources["instance_type"] = shape.instance_type or sky.instance_type
+    image = shape.image or sky.image
+    if image:
+        resources["image_id"] = image if image.startswith("docker:") else docker_image(image)
+    if shape.spot:
+        resources["use_spot"] = True
+    if sky.price_ceiling is not None:
+        resources["max_hourly_cost"] = sky.price_ceiling
+    if len(sky.infra) == 1:
+        resources["infra"] = sky.infra[0]
+    elif sky.infra:
+        resources["ordered"] = [{"infra": infra} for infra in sky.infra]
+    labels = {"slurmsky-partition": order.partition, "slurmsky-nodes": order.nodes[0], **dict(sky.labels)}
+    resources["labels"] = {key: label(value) for key, value in labels.items()}
+    resources["autostop"] = {"idle_minutes": AUTODOWN_MINUTES, "down": True}
+    fields: dict[str, Any] = {"name": order.name, "resources": resources}
+    if len(order.nodes) > 1:
+        fields["num_nodes"] = len(order.nodes)
+    if sky.volumes:
+        fields["volumes"] = dict(sky.volumes)
+    return fields
+
+
+class Pilots:
+    """Implements engines.nodes.provider.Provider with clusters of SkyPilot. ``folder``: certificates and programs."""
+
+    def __init__(self, client: Client, site: Site, folder: Path) -> None:
+        self._client = client
+        self._site = site
+        self._folder = folder
+        self._program: Path | None = None
+
+    # --- what travels
+
+    def prepare(self, order: Order) -> None:
+        """Write the order's folder: certificates, settings and task. Raises EngineError, OSError."""
+        kept = dict(self._site.kept)[order.partition]
+        if self._program is None or not self._program.exists():
+            self._program = node_program.build(self._folder / "programs")
+        program = self._program
+        order.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tls = self._certificates()
+        ship = order.folder / "ship"
+        for target in (order.folder / "tls", ship / "tls"):
+            shutil.copytree(tls, target, dirs_exist_ok=True)
+        settings = {
+            "order": order.name,
+            "nodes": order.nodes,
+            "agent": f"../{program.name}",
+            "idle_s": self._site.sky.idle_minutes * 60 or 365 * 86400,
+        }
+        _private(ship / "settings.json", json.dumps(settings))
+        _private(ship / "start.sh", START.replace("AGENT", program.name))
+        remote = f"{shipment.REMOTE}/{order.name}"
+        fields = task_fields(kept, order, self._site)
+        fields["file_mounts"] = {f"{shipment.REMOTE}/{program.name}": str(program), remote: str(ship)}
+        fields["run"] = f"sh {remote}/start.sh\n"
+        if not self._client.access.local:
+            moved = shipment.Shipment(ship, program, {}, {})
+            order.notes["blob"] = shipment.zip_for_upload(moved, order.folder / "ship.zip")
+            fields["file_mounts_mapping"] = {str(path): str(path) for path in moved.local_paths()}
+        _private(order.folder / "task.yaml", json.dumps(fields))  # JSON is YAML
+
+    def _certificates(self) -> Path:
+        """The certificates that nodes of all orders share, so that they can reach each other."""
+        tls = self._folder / "tls"
+        crt = tls / "node.crt"
+        if not crt.exists() or time.time() - crt.stat().st_mtime > _CERTIFICATE_DAYS * 86400:
+            shutil.rmtree(tls, ignore_errors=True)
+            certificates.make(tls, "kept nodes")
+        return tls
+
+    # --- Provider
+
+    async def up(self, order: Order, say: Say) -> None:
+        for attempt in range(1 << 30):
+            try:
+                job_id = await self._launched(order)
+                await self._listen(order, job_id)
+                await self._describe(order)
+                return
+            except SkyError as error:
+                if not error.passing:
+                    raise BringUpFailed(str(error)) from error
+                if isinstance(error, Interrupted):
+                    order.notes.pop("request", None)
+                say(f"waiting for SkyPilot: {error}")
+            await asyncio.sleep(intervals.retry_s(attempt))
+
+    async def _launched(self, order: Order) -> int:
+        """The number of the cluster's job, which is launched unless it was before."""
+        known = order.notes.get("job")
+        if known:
+            return int(known)
+        if not order.notes.get("request"):
+            if order.notes.get("asked") and await self._status(order) == "UP":
+                return self._found(order, await self._newest_job(order))
+            order.notes["asked"] = True
+            order.save()
+            body = {
+                "task": (order.folder / "task.yaml").read_text(),
+                "cluster_name": order.name,
+                "retry_until_up": True,
+                "quiet_optimizer": True,
+            }
+            if order.notes.get("blob"):
+                await self._client.upload(order.notes["blob"], order.folder / "ship.zip")
+                body["file_mounts_blob_id"] = order.notes["blob"]
+            order.notes["request"] = await self._client.post("/launch", body)
+            order.accepted_at = time.time()
+            order.save()
+        value = await self._client.result(order.notes["request"], LAUNCH_S)
+        job_id = value.get("job_id") if isinstance(value, dict) else None
+        if not isinstance(job_id, int):
+            raise BringUpFailed(f"the launch of cluster {order.name} was cancelled")
+        return self._found(order, job_id)
+
+    def _found(self, order: Order, job_id: int) -> int:
+        order.notes["job"] = job_id
+        order.accepted_at = order.accepted_at or time.time()
+        order.save()
+        return job_id
+
+    async def _newest_job(self, order: Order) -> int:
+        jobs = await self._client.call("/queue", {"cluster_name": order.name, "skip_finished": False})
+        found = max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
+        if not found:
+            raise Interrupted(f"cluster {order.name} has no job")
+        return found
+
+    async def _listen(self, order: Order, job_id: int) -> None:
+        """Read the job's log until every node has told where its agent listens. Raises SkyError, BringUpFailed."""
+        rest = b""
+        logs = self._client.cluster_logs(order.name, job_id, follow=True)
+        try:
+            async for chunk in logs:
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    found = _MARKED.search(line.decode("utf-8", "replace"))
+                    if found:
+                        facts = json.loads(found[1])
+                        order.facts[order.nodes[int(facts["rank"])]] = facts
+                if len(order.facts) == len(order.nodes):
+                    order.save()
+                    return
+        finally:
+            await logs.aclose()  # type: ignore[attr-defined]
+        status = await self._job_status(order)
+        if status in _ENDED:
+            raise BringUpFailed(f"the agents of cluster {order.name} ended at once ({status}): sky logs {order.name}")
+        raise Interrupted(f"the log of cluster {order.name} was cut off")
+
+    async def _describe(self, order: Order) -> None:
+        """Where SkyPilot found the nodes and what they cost, as far as it says so."""
+        try:
+            row = await self._row(order)
+        except SkyError as error:
+            log.info("cluster %s: %s", order.name, error)
+            return
+        infra = str(row.get("infra") or "/".join(str(row[key]) for key in ("cloud", "region") if row.get(key)))
+        order.place = " ".join(filter(None, (infra, str(row.get("resources_str") or ""))))
+
+    async def alive(self, order: Order) -> bool:
+        try:
+            if not await self._status(order, refresh="FORCE"):
+                return False
+            return await self._job_status(order) not in _ENDED
+        except SkyError as error:
+            raise Passing(str(error)) from error
+
+    async def down(self, order: Order) -> None:
+        try:
+            if order.notes.get("request") and not order.notes.get("job"):
+                try:
+                    await self._client.call("/api/cancel", {"request_ids": [order.notes["request"]]})
+                except SkyError as error:
+                    log.info("cluster %s: its launch could not be cancelled: %s", order.name, error)
+            if order.notes.get("asked"):
+                await self._client.call("/down", {"cluster_name": order.name})
+        except Rejected as error:
+            if "DoesNotExist" not in error.kind and not any(w in str(error) for w in ("does not exist", "not found")):
+                raise EngineError(str(error)) from error
+        except SkyError as error:
+            raise Passing(str(error)) from error
+
+    def tunnel(self, order: Order, node: str) -> Tunnel | None:
+        folder = order.folder / node
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return _Tunnel(order.name, order.address(node), folder)
+
+    async def _status(self, order: Order, refresh: str = "NONE") -> str:
+        """UP or INIT, or "" for a cluster without nodes."""
+        word = str((await self._row(order, refresh)).get("status", ""))
+        return word if word in ("UP", "INIT") else ""
+
+    async def _row(self, order: Order, refresh: str = "NONE") -> dict[str, Any]:
+        body: dict[str, Any] = {"cluster_names": [order.name], "include_credentials": False, "include_handle": False}
+        body |= {"summary_response": True, "refresh": refresh}
+        rows = await self._client.call("/status", body)
+        return next((row for row in rows or () if isinstance(row, dict)), {})
+
+    async def _job_status(self, order: Order) -> str:
+        body = {"cluster_name": order.name, "job_ids": [order.notes.get("job")]}
+        value = await self._client.call("/job_status", body)
+        word = str(next(iter((value or {}).values()), None) or "") if isinstance(value, dict) else ""
+        return word.rpartition(".")[2]
+
+
+class _Tunnel(SshTunnel):
+    """SkyPilot's ssh to a cluster, with the errors of a provider."""
+
+    async def path(self) -> str:
+        try:
+            return await super().path()
+        except NoControl as error:
+            raise Passing(str(error)) from error
+
+
+def _private(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

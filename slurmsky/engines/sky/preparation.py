@@ -1,0 +1,179 @@
+"""From a launch to a job that can travel: its SkyPilot task, and a folder with all that it takes along."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...language import modulelines
+from ...model.allocation import Launch
+from ...site import Site
+from ...translate.notes import Refused
+from ...translate.sky_components import plan_all
+from ...translate.task import SkyTask, sky_name
+from ..base import EngineError
+from . import inbox, shipment
+from .batch_launch import LaunchRequest
+from .job_watch import Member, Record
+from .launch_backends import Clusters
+
+
+def task_of(launch: Launch, site: Site) -> SkyTask:
+    """The SkyPilot task of a launch. Raises EngineError with Slurm's text."""
+    try:
+        task = plan_all(
+            [(part.spec, part.partition) for part in launch.het] or [(launch.spec, launch.partition)],
+            site,
+            job_id=launch.job_id,
+            account=launch.account,
+            qos=launch.qos if site.cluster.qos else "",
+            modules=_modules(launch) if site.modules else (),
+            images=_images(launch),
+        )
+    except Refused as error:
+        raise EngineError(f"{error} ({error.hint})") from error
+    if launch.het:
+        # Ranks are dealt to the components in turn: as many nodes as the controller has written down for them.
+        task.fields["num_nodes"] = len(launch.every_share)
+    launch.image = str(task.fields["resources"].get("image_id", "")).removeprefix("docker:")
+    return task
+
+
+async def prepare(
+    launch: Launch, task: SkyTask, members: Sequence[Launch], slots: int, *, home: Path, site: Site, upload: bool
+) -> Path:
+    """Make the folder of a run, below ``home``: record.json, task.yaml, manifest.json and what is shipped.
+
+    ``slots``: how many of a pack's ``members`` run at a time; 0: no pack. ``upload``: the API server is not on
+    this machine, and gets files in an archive.
+    """
+    base = launch.array_job_id if slots else launch.job_id
+    folder = run_folder(home, launch)
+    about: dict[str, Any] = {"elements": members, "slots": slots} if slots else {}
+    record = _record(launch, unique_name(task.name, base), task, members)
+    record.job_id = base
+    record.blob_id = await _make(folder, launch, task, record.name, about, home=home, site=site, upload=upload)
+    record.write(folder)
+    return folder
+
+
+async def prepare_together(
+    elements: Sequence[Launch], task: SkyTask, *, home: Path, site: Site, upload: bool
+) -> tuple[Path, list[Path]]:
+    """As prepare, for elements of an array that are a managed job each, of one request: the folder with what they
+    share, and those of their runs.
+    """
+    first = elements[0]
+    folders = [run_folder(home, element) for element in elements]
+    shared = folders[0] / "together"
+    name = unique_name(task.name, first.array_job_id)
+    blob_id = await _make(shared, first, task, name, {"ranks": elements}, home=home, site=site, upload=upload)
+
+    def write() -> None:
+        LaunchRequest([str(folder) for folder in folders], name).write(shared)
+        for rank, (element, folder) in enumerate(zip(elements, folders, strict=True)):
+            record = _record(element, name, task, [element])
+            record.together, record.rank, record.blob_id = str(shared), rank, blob_id
+            record.write(folder)
+            for part in ("ship", "manifest.json"):
+                (folder / part).symlink_to(shared / part)
+
+    await asyncio.to_thread(write)
+    return shared, folders
+
+
+def run_folder(home: Path, launch: Launch) -> Path:
+    """The folder of a job's run."""
+    return home / str(launch.job_id) / f"run{launch.restart_count}"
+
+
+async def _make(
+    folder: Path,
+    launch: Launch,
+    task: SkyTask,
+    name: str,
+    about: dict[str, Any],
+    *,
+    home: Path,
+    site: Site,
+    upload: bool,
+) -> str:
+    """Make what travels, in the folder; the id of its archive where there is one. ``about``: as shipment.pack takes it
+    of array elements.
+    """
+    ship = await asyncio.to_thread(
+        shipment.pack,
+        launch,
+        name,
+        folder / "ship",
+        home / "programs",
+        upload_mib=site.sky.upload_mib,
+        return_mib=site.sky.return_mib,
+        alone_min=site.sky.idle_minutes if launch.script is None else 0,
+        bucket="" if task.pool else site.sky.bucket,  # of a job in a pool SkyPilot mounts nothing
+        environment=dict(site.environment),
+        letter_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
+        **about,
+    )
+    if task.pool:
+        ship = await asyncio.to_thread(ship.in_workdir)
+    fields = {**task.fields, "name": name, **ship.fields}
+    if not task.pool:
+        fields["file_mounts"] = {**task.fields.get("file_mounts", {}), **ship.fields["file_mounts"]}
+    if launch.script is None:
+        fields = Clusters.fields(fields)
+    blob_id = ""
+    if upload:
+        blob_id = await asyncio.to_thread(shipment.zip_for_upload, ship, folder / "ship.zip")
+        fields["file_mounts_mapping"] = {str(path): str(path) for path in ship.local_paths()}
+    (folder / "task.yaml").write_text(json.dumps(fields))  # JSON is YAML
+    (folder / "manifest.json").write_text(json.dumps(ship.manifest))
+    return blob_id
+
+
+def _record(launch: Launch, name: str, task: SkyTask, members: Sequence[Launch]) -> Record:
+    return Record(
+        job_id=launch.job_id,
+        name=name,
+        restart=launch.restart_count,
+        pool=task.pool,
+        submit_dir=launch.submit_dir,
+        umask=launch.umask,
+        requeue=launch.spec.requeue is not False,
+        cluster=launch.script is None,
+        members={str(member.job_id): Member() for member in members},
+    )
+
+
+def unique_name(job_name: str, job_id: int) -> str:
+    """A name that no other managed job has: jobs are found again by it."""
+    return f"{sky_name(job_name)}-s{job_id}-{uuid.uuid4().hex[:8]}"
+
+
+def _modules(launch: Launch) -> tuple[str, ...]:
+    """Names that the job's script loads: the site file may say an image or setup commands for them."""
+    if launch.script is None:
+        return ()
+    try:
+        lines = modulelines.parse(Path(launch.script).read_bytes())
+    except OSError:
+        return ()
+    loads = ("load", "try-load", "load-any", "swap")
+    return tuple(name for line in lines if line.action in loads for name in line.names)
+
+
+def _images(launch: Launch) -> tuple[str, ...]:
+    """Images that the steps of the job's script name."""
+    try:
+        data = Path(launch.script).read_bytes() if launch.script is not None else b""
+    except OSError:
+        return ()
+    if b"container-image" not in data:
+        return ()
+    from ...translate.images import of_steps
+
+    return of_steps(data.decode(errors="replace"))

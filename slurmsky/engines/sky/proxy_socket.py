@@ -1,0 +1,125 @@
+"""A unix socket of this machine behind which a job's first node is: for srun and its kin outside of the job.
+
+What the agent answers goes there over the job's line; any other command of a shell that salloc started is for the
+controller, which is nearer. A session here is the same frames as with an agent of this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+from pathlib import Path
+
+from ...protocol import wire
+from .head_connection import NoControl, OpenLine
+from .relay_client import join
+
+log = logging.getLogger("slurmsky.sky")
+
+#: commands that the agent of the first node answers
+_THERE = frozenset(("srun", "sattach", "sbcast", "sstat"))
+_FIRST_S = 30.0  # how long a caller may take to say what it wants
+
+
+class ProxySocket:
+    """Listens at ``path`` once it is open. ``open_one``: a line to the first node; ``controller``: our own
+    socket.
+    """
+
+    def __init__(self, path: Path, open_one: OpenLine, controller: Path) -> None:
+        self.path = path
+        self._open_one = open_one
+        self._controller = controller
+        self._server: asyncio.Server | None = None
+        self._closed = False
+        self._sessions: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """True while somebody listens."""
+        return self._server is not None
+
+    async def open(self) -> None:
+        """Listen."""
+        if self._closed:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        # Through the folder's descriptor the name is short: a socket's address has 108 bytes.
+        folder = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        old = os.umask(0o177)
+        try:
+            listener.bind(f"/proc/self/fd/{folder}/{self.path.name}")
+        finally:
+            os.umask(old)
+            os.close(folder)
+        try:
+            server = await asyncio.start_unix_server(self._came, sock=listener, backlog=512)
+        except BaseException:
+            # It may listen already. Closed behind the loop's back, its number would be taken for a known one when
+            # another connection gets it, and that would never be read.
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+            raise
+        if self._closed:  # meanwhile the job has ended
+            server.close()
+        else:
+            self._server = server
+
+    def close(self) -> None:
+        """Turn everybody out."""
+        self._closed = True
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        for session in self._sessions:
+            session.cancel()
+
+    async def _came(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._sessions.add(task)
+        try:
+            peer = writer.get_extra_info("socket")
+            _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if uid in (os.geteuid(), 0):
+                await self._serve(reader, writer)
+        except (asyncio.CancelledError, OSError):
+            pass  # the job is over, or the caller is gone
+        finally:
+            self._sessions.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first, request = b"", None
+        frames = wire.FrameReader()
+        try:
+            while request is None:
+                data = await asyncio.wait_for(reader.read(65536), _FIRST_S)
+                if not data:
+                    return
+                first += data
+                request = next((wire.CommandRequest.from_payload(f.payload) for f in frames.feed(data)), None)
+        except (wire.WireError, asyncio.TimeoutError):
+            return
+        try:
+            if request.command in _THERE:
+                line = await self._open_one({"role": "agent"})
+            else:
+                line = await asyncio.open_unix_connection(str(self._controller))
+        except (NoControl, OSError) as error:
+            log.warning("%s: %s", request.command, error)
+            text = f"{request.command}: error: Unable to contact the nodes of the job: {error}\n"
+            writer.write(wire.encode(wire.STDERR, text.encode("utf-8", "surrogateescape")))
+            writer.write(wire.encode_int(wire.EXIT, 1))
+            await writer.drain()
+            return
+        line[1].write(first)
+        await join((reader, writer), line)

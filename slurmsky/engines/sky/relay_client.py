@@ -1,0 +1,81 @@
+"""The other end of a cloud node's desk: a connection kept parked there, through which its clients reach
+our socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from .head_connection import Line, NoControl, OpenLine, hang_up, send
+
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
+HERE_S = 60.0
+
+
+async def keep_parked(open_one: OpenLine, socket: Path) -> None:
+    """Until cancelled: one idle connection at the node's desk, more for the clients being served."""
+    pause = FIRST_RETRY_S
+    serving: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            try:
+                reader, writer = await open_one({"role": "desk"})
+                pause = FIRST_RETRY_S
+                first = b""
+                try:
+                    first = await reader.read(65536)
+                finally:
+                    if not first:
+                        hang_up((reader, writer))
+                if not first:
+                    raise NoControl("closed")
+            except (NoControl, OSError):
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_RETRY_S)
+                continue
+            task = asyncio.ensure_future(_serve(first, reader, writer, socket))
+            serving.add(task)
+            task.add_done_callback(serving.discard)
+    finally:
+        for task in serving:
+            task.cancel()
+
+
+async def keep_showing(open_one: OpenLine) -> None:
+    """Until cancelled: let the node see now and then that its allocation has a controller."""
+    while True:
+        with contextlib.suppress(NoControl):
+            await send(open_one, {"op": "here"})
+        await asyncio.sleep(HERE_S)
+
+
+async def _serve(first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, socket: Path) -> None:
+    """Relay one client's session to the controller's socket."""
+    try:
+        there, here = await asyncio.open_unix_connection(str(socket))
+    except OSError:
+        writer.close()
+        return
+    here.write(first)
+    await join((reader, writer), (there, here))
+
+
+async def join(one: Line, other: Line) -> None:
+    """What comes from one goes to the other, until either closes; then both are closed."""
+    pumps = [asyncio.ensure_future(_pump(one[0], other[1])), asyncio.ensure_future(_pump(other[0], one[1]))]
+    try:
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        for end in (one, other):
+            end[1].close()
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()

@@ -1,0 +1,611 @@
+"""Jobs as SkyPilot managed jobs: launched once, watched cheaply, followed through their log, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...agent.cloud.run_guard import exit_code
+from ...model.allocation import Launch
+from ...model.job import Job, Node
+from ...model.spec import JobSpec
+from ...model.states import JobFlag, JobState
+from ...site import Site
+from ...translate.notes import Refused
+from ...translate.sky_components import plan_all
+from ...translate.task import SkyTask, plan
+from ..base import EngineError, Event, OnEvent, Unable
+from . import array_packs, head_connection, inbox, intervals, prices, shipment
+from .api_client import Client, Rejected, SkyError, WrongVersion
+from .batch_launch import BatchLaunch
+from .batching import Batcher
+from .ended import EndedRuns
+from .head_session import HeadNodeSession
+from .job_watch import JobWatch, Member, Record
+from .launch_backends import Clusters, LaunchBackend, ManagedJobs
+from .launcher import Launcher, NotLaunched
+from .log_followers import Followers
+from .preparation import prepare, prepare_together, task_of
+from .state_poller import TERMINAL, Answer, StatePoller
+
+log = logging.getLogger("slurmsky.sky")
+
+
+class SkyEngine:
+    """Implements engines.base.Engine on an API server. ``home``: the state folder; ``sky/`` in it is ours."""
+
+    name = "sky"
+    places = False
+
+    def __init__(self, home: Path, on_event: OnEvent, site: Site, client: Client) -> None:
+        self.folder = home / "sky"
+        self.socket = home / "controller.sock"
+        self.site = site
+        self.client = client
+        self._on_event = on_event
+        self._managed_jobs, self._clusters = ManagedJobs(client), Clusters(client)
+        self._together = BatchLaunch(client, self._managed_jobs)
+        self._watches: dict[int, JobWatch] = {}
+        self._contacts: dict[Path, HeadNodeSession] = {}  # by the run's folder
+        self._arrays: dict[int, Batcher[Launch]] = {}  # elements that begin together, by their array
+        self._starting: dict[int, asyncio.Future[None]] = {}  # jobs that are being packed
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._launcher = Launcher(self._carrier)
+        self._ended = EndedRuns(self.folder / "ended", self._launcher.cancel)
+        self._states = StatePoller(
+            client, site.sky.queue_poll_s, lambda: [*self._watches.values(), *self._ended], self._carrier,
+            self._heard, self._heard_nothing, self._heard_late, self._ended.gone,
+        )  # fmt: skip
+        self._followers = Followers(self._carrier, self._states)
+
+    # --- what the controller asks
+
+    async def start(self, launch: Launch) -> None:
+        """Make the job ready to travel, have SkyPilot check it, and launch it in the background.
+
+        A run that was started before (by a controller that is gone) is found again instead. Elements of an
+        array that come together are launched together: those that need one node each share nodes, as a pack, which
+        is one managed job; the others are a managed job each, of one request.
+        """
+        while launch.job_id in self._starting:
+            await self._starting[launch.job_id]
+        begun = self._starting[launch.job_id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._start(launch)
+        finally:
+            del self._starting[launch.job_id]
+            begun.set_result(None)
+
+    async def _start(self, launch: Launch) -> None:
+        known = self._watches.get(launch.job_id)
+        if known is not None and not known.record.member(launch.job_id).ended:
+            return
+        pointer = self._pointer(launch.job_id, launch.restart_count)
+        if pointer.exists():
+            self._find_again(Path(pointer.read_text()))
+            self._repeat_end(self._watches[launch.job_id].record.member(launch.job_id))
+            return
+        if array_packs.first_run(launch):
+            gatherer = self._arrays.setdefault(launch.array_job_id, Batcher(self._start_elements))
+            await gatherer.add(launch)
+        else:
+            await self._prepare(launch, task_of(launch, self.site), [launch])
+
+    async def _start_elements(self, elements: list[Launch]) -> None:
+        for group in array_packs.alike(elements):
+            task = task_of(group[0], self.site)
+            partition = self.site.cluster.partition(group[0].partition)
+            if array_packs.packs(group[0].spec, task):
+                for part, slots in array_packs.split(group, task, partition, self.site):
+                    await self._prepare(part[0], array_packs.sized(task, slots), part, slots)
+            elif len(group) > 1:
+                await self._prepare_together(group, task)
+            else:
+                await self._prepare(group[0], task, group)
+
+    async def _prepare(self, launch: Launch, task: SkyTask, members: list[Launch], slots: int = 0) -> None:
+        """Everything up to the launch, which goes on by itself."""
+        upload = not self.client.access.local
+        folder = await prepare(launch, task, members, slots, home=self.folder, site=self.site, upload=upload)
+        await self._go(folder, [(folder, members)])
+
+    async def _prepare_together(self, elements: list[Launch], task: SkyTask) -> None:
+        """The same for elements that are a managed job each."""
+        upload = not self.client.access.local
+        shared, folders = await prepare_together(elements, task, home=self.folder, site=self.site, upload=upload)
+        await self._go(shared, [(folder, [element]) for folder, element in zip(folders, elements, strict=True)])
+
+    async def _go(self, about: Path, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> None:
+        """Have SkyPilot check a task, that in the folder ``about``, and launch it. ``runs``: folder and members of
+        each job that it is for.
+        """
+        problem = ""
+        try:
+            await self.client.validate((about / "task.yaml").read_text())
+        except (Rejected, WrongVersion) as error:
+            raise EngineError(f"SkyPilot refused the job: {error}") from error
+        except SkyError as error:
+            problem = f"waiting for SkyPilot: {error}"
+        watches = []
+        for folder, members in runs:
+            watch = JobWatch.load(folder, self._tell)
+            self._take_letters(watch)
+            if problem:
+                self._state(watch.record, "PENDING", "Resources", problem)
+            for member in members:
+                pointer = self._pointer(member.job_id, member.restart_count)
+                pointer.parent.mkdir(parents=True, exist_ok=True)
+                pointer.write_text(str(folder))
+                self._watches[member.job_id] = watch
+            watches.append(watch)
+        for watch in watches:
+            self._spawn(self._live(watch))
+
+    def _pointer(self, job_id: int, restart: int) -> Path:
+        """The file that names the folder of a job's run: its own, or that of the pack it is in."""
+        return self.folder / str(job_id) / f"where{restart}"
+
+    async def signal(self, job_id: int, signal: int, target: str) -> None:
+        await self._command(job_id, {"op": "signal", "job_id": job_id, "signal": signal, "target": target})
+
+    async def suspend(self, job_id: int) -> None:
+        await self._command(job_id, {"op": "suspend", "job_id": job_id})
+
+    async def resume(self, job_id: int) -> None:
+        await self._command(job_id, {"op": "resume", "job_id": job_id})
+
+    async def limit(self, job_id: int, end_time: float | None) -> None:
+        await self._command(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time})
+
+    async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
+        """End the job: by its own node where that can be reached, which is quick and gentle; else by
+        SkyPilot.
+        """
+        watch = await self._packed(job_id)
+        member = watch.record.member(job_id)
+        member.cancel = state
+        watch.save()
+        if watch.record.control:
+            message = {"op": "terminate", "job_id": job_id, "state": state, "signal": signal}
+            try:
+                await self._command(job_id, {**message, "kill_wait_s": kill_wait_s})
+                return
+            except EngineError as error:
+                log.info("job %d: %s", job_id, error)
+        if watch.record.unwanted:
+            if watch.record.managed_job_id or watch.record.request_id:
+                await self._launcher.cancel(watch)
+            elif watch.record.phase == "new":
+                watch.record.phase = "over"
+        if not member.started:
+            self._end(watch, job_id, state, 0, 0, "None")
+        elif not watch.record.unwanted:
+            raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
+
+    def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
+        """Raise Unable for what no SkyPilot node can be."""
+        try:
+            plan_all(components, self.site)
+        except Refused as error:
+            raise Unable(str(error), error.hint) from error
+
+    def packs(self, spec: JobSpec, partition: str) -> bool:
+        """Elements that share nodes come together: the nodes take one after the other, %N at a time."""
+        try:
+            return array_packs.packs(spec, plan(spec, self.site, partition))
+        except Refused:
+            return False
+
+    def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
+        """The controller has committed the events of these jobs' runs up to these numbers."""
+        for job_id, run, seq in acks:
+            watch = self._watches.get(job_id)
+            if watch is not None and watch.record.restart == run:
+                member = watch.record.member(job_id)
+                member.acked = max(member.acked, seq)
+                watch.save_soon()
+
+    async def recover(self, jobs: Iterable[Job]) -> None:
+        """Find the jobs of a former controller again, from their records."""
+        for job in jobs:
+            pointers = sorted((self.folder / str(job.job_id)).glob("where*"), key=lambda path: path.stat().st_mtime)
+            if pointers and job.job_id not in self._watches:
+                self._find_again(Path(pointers[-1].read_text()))
+            elif not pointers:
+                self._on_event({"ev": "missing", "job_id": job.job_id, "run": job.restarts})
+            if job.job_id in self._watches:
+                self._repeat_end(self._watches[job.job_id].record.member(job.job_id))
+        for folder in self._ended.remembered():
+            self._watch_ended(JobWatch.load(folder, self._tell))
+
+    def _repeat_end(self, member: Member) -> None:
+        """Report a member's end again: the controller may have died before it committed the first report."""
+        if member.end:
+            self._on_event(dict(member.end))
+        else:
+            member.ended = False  # reported by a version that did not store it: read it from the log again
+
+    def _find_again(self, folder: Path) -> None:
+        watch = JobWatch.load(folder, self._tell)
+        self._take_letters(watch)
+        for job_id in watch.record.members:
+            self._watches[int(job_id)] = watch
+        if watch.record.phase == "ending":
+            self._watch_ended(watch)
+        elif watch.record.phase == "over":
+            self._spawn(self._last_look(watch))
+        else:
+            self._spawn(self._live(watch))
+
+    def agent_address(self, job_id: int) -> str | None:
+        """A socket of this machine behind which the job's first node is, once that has told where it is."""
+        watch = self._watches.get(job_id)
+        contact = self._contacts.get(watch.folder) if watch is not None else None
+        return contact.door if contact is not None else None
+
+    def out_of_reach(self, job_id: int) -> str:
+        watch = self._watches.get(job_id)
+        contact = self._contacts.get(watch.folder) if watch is not None else None
+        if contact is None or not contact.problem:
+            return ""
+        return f"the nodes of job {job_id} cannot be reached from this machine ({contact.problem}): only scancel works"
+
+    def price_question(
+        self, components: Sequence[tuple[JobSpec, str]]
+    ) -> tuple[str, Callable[[], Awaitable[float | None]]] | None:
+        """What tells the price of a job from that of others, and how SkyPilot is asked for it; None: it cannot run."""
+        try:
+            task = plan_all(components, self.site)
+        except Refused:
+            return None
+        text = prices.question(task.fields)
+        return text, lambda: prices.hourly_price(self.client, text)
+
+    def clusters(self) -> dict[int, str]:
+        """Jobs that hold a SkyPilot cluster of their own, with its name."""
+        return {job_id: watch.record.name for job_id, watch in self._watches.items() if watch.record.cluster}
+
+    def names(self) -> set[str]:
+        """The names at SkyPilot of all that this engine has launched, or is about to, and still follows."""
+        return {watch.record.name for watch in self._watches.values()}
+
+    def lingers(self) -> bool:
+        """Whether SkyPilot has not taken down the nodes of all ended jobs."""
+        return bool(self._ended)
+
+    def nodes(self) -> list[Node]:
+        """SkyPilot's nodes exist as long as their jobs; the controller knows those from ``started``."""
+        return []
+
+    def ready_in(self, nodes: Iterable[str]) -> float:
+        """Nodes come with their jobs: no job waits on a node that is off."""
+        return 0.0
+
+    async def close(self) -> None:
+        """Leave; jobs go on."""
+        await self._states.close()
+        for task in self._tasks:
+            task.cancel()
+        for watch in self._watches.values():
+            self._leave(watch)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for watch in self._watches.values():
+            watch.close()
+
+    # --- telling the controller
+
+    def _tell(self, event: Event) -> None:
+        job_id = int(event["job_id"])
+        watch = self._watches[job_id]
+        member = watch.record.member(job_id)
+        if member.ended:
+            return
+        if event.get("ev") == "ended":
+            self._spawn(self._judge_end(watch, event))
+            return
+        if event.get("ev") == "started":
+            self._open_contact(watch)
+            if not watch.record.slots_taken:
+                watch.record.slots_taken = True
+                self._state(watch.record, "PENDING", "JobArrayTaskLimit", watch.record.said)
+            if member.cancel:
+                self._spawn(self.terminate(job_id, member.cancel, 15, 30))
+        # As we count: what was shipped to a remote server cannot be told of a restart by SkyPilot.
+        self._on_event({**event, "run": watch.record.restart, "node": ""})
+
+    def _open_contact(self, watch: JobWatch) -> None:
+        record = watch.record
+
+        def here() -> None:
+            for job_id in record.open:
+                self._on_event({"ev": "here", "job_id": job_id, "run": record.restart})
+
+        if record.control:
+            self._contact(watch).open(record.control, record.name if record.cluster else "", here)
+
+    def _contact(self, watch: JobWatch) -> HeadNodeSession:
+        """With the first node of a job's run."""
+        contact = self._contacts.get(watch.folder)
+        if contact is None:
+            contact = HeadNodeSession(watch.folder, self.socket, self.site.sky.reach)
+            self._contacts[watch.folder] = contact
+        return contact
+
+    def _leave(self, watch: JobWatch) -> None:
+        contact = self._contacts.pop(watch.folder, None)
+        if contact is not None:
+            contact.close()
+
+    def _take_letters(self, watch: JobWatch) -> None:
+        """Carry out, one after the other, what the job asks for in its log."""
+
+        def post(letter: bytes, key: str) -> None:
+            watch.mail = asyncio.ensure_future(self._deliver(watch, letter, key, watch.mail))
+
+        watch.post = post
+        watch.recovered = lambda: self._recovered(watch)
+
+    async def _deliver(self, watch: JobWatch, letter: bytes, key: str, earlier: asyncio.Task[None] | None) -> None:
+        if earlier is not None:
+            await earlier
+        code, said = await inbox.deliver(self.socket, letter)
+        if code:
+            watch.returns.say(f"what the job asked for was refused: {said}")
+        watch.record.letters.append(key)
+        watch.save()
+
+    def _state(self, record: Record, state: str, reason: str, comment: str = "", **more: Any) -> None:
+        """Tell a state of all members that have not begun."""
+        for job_id in record.open:
+            if not record.member(job_id).started:
+                facts = {"state": state, "reason": reason, "comment": comment, **more}
+                self._on_event({"ev": "state", "job_id": job_id, **facts})
+
+    def _end(
+        self, watch: JobWatch, job_id: int, state: str, code: int, exit_signal: int, reason: str, **more: Any
+    ) -> None:
+        """Tell a member's end, once."""
+        member = watch.record.member(job_id)
+        if member.ended:
+            return
+        facts = {"state": state, "exit_code": code, "exit_signal": exit_signal, "reason": reason}
+        facts["run"], facts["node"] = watch.record.restart, ""
+        event = {"ev": "ended", "time": time.time(), "seq": 0, **more, "job_id": job_id, **facts}
+        member.ended, member.end = True, event
+        try:
+            shipment.note_end(watch.folder / "ship", job_id, exit_code(event))
+        except OSError as error:
+            log.warning("job %d: its end is not in what a relaunch reads: %s", job_id, error)
+        watch.save()
+        if not watch.record.open:
+            self._leave(watch)
+            for message in watch.returns.messages:
+                watch.returns.append(f"slurmsky: {message}\n")
+        self._on_event(event)
+
+    def _end_all(self, watch: JobWatch, state: str, exit_code: int, reason: str, comment: str = "") -> None:
+        """Tell the end of all members that have not ended."""
+        for job_id in watch.record.open:
+            asked = watch.record.member(job_id).cancel
+            self._end(watch, job_id, asked or state, exit_code, 0, reason, comment=comment)
+
+    async def _judge_end(self, watch: JobWatch, event: Event) -> None:
+        """The agent says that the job has ended.
+
+        A SIGTERM that nobody here asked for means that SkyPilot lost or took the nodes: then its next status
+        tells what it was.
+        """
+        record, job_id = watch.record, int(event["job_id"])
+        if watch.mail is not None:
+            await watch.mail  # it may say what the end means
+        asked = record.member(job_id).cancel
+        if event.get("by_signal") and not asked:
+            session = record.session
+            for _ in range(24):
+                await self._states.ask(watch)
+                if record.session != session:
+                    return  # SkyPilot has given the run to the same nodes again, without a word
+                if record.status in ("RECOVERING", "CANCELLING") or record.status in TERMINAL:
+                    break
+                await asyncio.sleep(intervals.POLL_S)
+            if record.status == "RECOVERING":
+                return  # _heard has dealt with it
+            event["state"] = "CANCELLED"
+        self._end(
+            watch,
+            job_id,
+            asked if asked and event.get("by_signal") else str(event["state"]),
+            int(event.get("exit_code", 0)),
+            int(event.get("exit_signal", 0)),
+            str(event.get("reason", "None")),
+            time=event.get("time"),
+            seq=event.get("seq", 0),
+            derived_exit_code=event.get("derived_exit_code", 0),
+            step=event.get("step"),
+            comment=event.get("comment", ""),
+            began=event.get("began", True),
+        )
+
+    # --- a job's life
+
+    async def _live(self, watch: JobWatch) -> None:
+        """From launch to the end."""
+        record = watch.record
+        try:
+            if record.phase in ("new", "launching") and not await self._launch(watch):
+                return
+            self._states.begin()
+            if record.unwanted and not record.started:
+                await self._launcher.cancel(watch)
+            if record.started and record.open:
+                self._open_contact(watch)
+            if not await self._followers.follow(watch):
+                await self._last_look(watch)
+            await self._launcher.release(watch)
+            if record.phase == "ending":
+                self._watch_ended(watch)
+        except EngineError as error:
+            self._end_all(watch, "FAILED", 1, "JobLaunchFailure", str(error))
+
+    def _watch_ended(self, watch: JobWatch) -> None:
+        """JobWatch a run that has ended for us until SkyPilot has taken its nodes down."""
+        self._ended.add(watch)
+        self._states.begin()
+
+    async def _launch(self, watch: JobWatch) -> bool:
+        """False: it is over already."""
+        record = watch.record
+
+        def say(text: str) -> None:
+            self._state(record, "PENDING", "Resources", text)
+
+        try:
+            launched = await self._launcher.launch(watch, say)
+        except NotLaunched as error:
+            self._end_all(watch, "FAILED", 1, error.reason, str(error))
+            await self._launcher.release(watch)
+            return False
+        if launched:
+            self._launched(record)
+        else:
+            self._end_all(watch, "CANCELLED", 0, "None")
+        return launched
+
+    def _carrier(self, record: Record) -> LaunchBackend:
+        """What carries a job's nodes."""
+        if record.cluster:
+            return self._clusters
+        return self._together if record.together else self._managed_jobs
+
+    def _launched(self, record: Record) -> None:
+        """Tell what the job is on SkyPilot."""
+        if record.cluster:
+            record.status = "RUNNING"  # nobody says so later
+            self._state(record, "CONFIGURING", "None", f"SkyPilot cluster {record.name}")
+            return
+        for job_id in record.open:
+            facts = {"managed_job_id": record.managed_job_id, "name": record.name}
+            self._on_event({"ev": "managed", "job_id": job_id, **facts})
+
+    async def _last_look(self, watch: JobWatch) -> None:
+        """SkyPilot says that the job is over and the log has not told its end: read what is kept of it,
+        then settle.
+        """
+        if await self._followers.fetch(watch):
+            return
+        record = watch.record
+        if watch.release():
+            await asyncio.sleep(intervals.PACE_S)  # they are judged by now
+        seen = self._states.verdict(record)
+        comment = "; ".join([*watch.broken, seen.comment]).strip("; ")
+        self._end_all(watch, seen.state.name, seen.exit_code or 0, seen.reason, comment)
+
+    # --- states
+
+    def _heard(self, watch: JobWatch, answer: Answer, moved: bool) -> None:
+        """SkyPilot says something new of a job."""
+        record = watch.record
+        if answer.status == "RECOVERING":
+            if moved:
+                self._lost(watch)
+            return
+        seen = answer.seen
+        if not seen.state.finished and not record.started:
+            coming = JobFlag.CONFIGURING in seen.flags or seen.state is JobState.RUNNING
+            self._state(record, "CONFIGURING" if coming else "PENDING", seen.reason, record.said)
+
+    def _heard_late(self, watch: JobWatch, answer: Answer) -> None:
+        self._spawn(self._ended.heard(watch, answer))
+
+    def _heard_nothing(self, watch: JobWatch, why: str) -> None:
+        self._state(watch.record, "PENDING", "Resources", why)
+
+    def _lost(self, watch: JobWatch) -> None:
+        """SkyPilot lost the nodes and starts the job again: a requeue, or the end where that is not
+        wanted.
+        """
+        if self._recovered(watch) and not self.client.access.local and not watch.record.cluster:
+            self._spawn(self._launch_anew(watch))
+
+    def _recovered(self, watch: JobWatch) -> bool:
+        """Another run begins; False: that is not wanted, and the job is over."""
+        if watch.record.requeue:
+            self._count_restart(watch)
+            return True
+        self._spawn(self._launcher.cancel(watch))
+        self._end_all(watch, "NODE_FAIL", 0, "NodeDown")
+        return False
+
+    async def _launch_anew(self, watch: JobWatch) -> None:
+        """The job's next run as a managed job of its own.
+
+        What a remote server was given stays as it was: only another shipment can tell the nodes how often the job
+        was restarted, and which elements are left.
+        """
+        record = watch.record
+        before = record.managed_job_id
+        # Whatever becomes of that one is not to be taken for the job's end.
+        record.phase, record.status = "launching", ""
+        try:
+            await self._launcher.cancel(watch)
+        except EngineError as error:
+            log.warning("job %d: %s; it goes on as SkyPilot started it", record.job_id, error)
+            record.phase = "launched"
+            return
+        await asyncio.to_thread(shipment.ship_again, watch.folder, record)
+        record.phase, record.managed_job_id = "new", 0
+        if watch.reading is not None:
+            watch.reading.cancel()
+        watch.decoder.reconnect()
+        watch.save()
+        log.info("job %d: managed job %d lost its nodes and is launched again", record.job_id, before)
+        await self._launch(watch)
+        self._states.begin()
+
+    def _count_restart(self, watch: JobWatch) -> None:
+        """One more run, which has not begun."""
+        record = watch.record
+        record.restart += 1
+        record.slots_taken = False
+        record.control = ""
+        self._leave(watch)
+        for job_id in record.open:
+            member = record.member(job_id)
+            member.started, member.acked = False, 0
+        watch.save()
+        shipment.prepare_restart(watch.folder / "ship", record.restart, record.open, record.rank)
+        self._state(record, "REQUEUED", "NodeDown", "SkyPilot lost the nodes", restarts=record.restart)
+
+    # --- helpers
+
+    async def _packed(self, job_id: int) -> JobWatch:
+        """The job, once it is ready to travel: what is asked of it meanwhile must not be lost."""
+        if job_id in self._starting:
+            await self._starting[job_id]
+        watch = self._watches.get(job_id)
+        if watch is None:
+            raise EngineError(f"job {job_id} is not known to the SkyPilot engine")
+        return watch
+
+    async def _command(self, job_id: int, message: dict[str, Any]) -> None:
+        watch = await self._packed(job_id)
+        cluster = watch.record.name if watch.record.cluster else ""
+        try:
+            await self._contact(watch).send(watch.record.control, cluster, message)
+        except head_connection.NoControl as error:
+            raise EngineError(f"the nodes of job {job_id} cannot be reached from here: {error}") from error
+
+    def _spawn(self, coroutine: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+
+        def over(done: asyncio.Task[None]) -> None:
+            self._tasks.discard(done)
+            if not done.cancelled() and done.exception() is not None:
+                log.error("SkyPilot engine", exc_info=done.exception())
+
+        task.add_done_callback(over)

@@ -1,0 +1,209 @@
+"""How jobs are, as SkyPilot says: asked within the budget of ``pace``, each answer taken in once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ...translate import status as sky_status
+from . import intervals
+from .api_client import Client, SkyError
+from .job_watch import JobWatch, Record
+from .launch_backends import LaunchBackend
+
+log = logging.getLogger("slurmsky.sky")
+
+QUEUE_FIELDS = [
+    "job_id",
+    "job_name",
+    "status",
+    "schedule_state",
+    "details",
+    "failure_reason",
+    "recovery_count",
+    "task_id",
+    "infra",
+    "end_at",
+    "start_at",
+    "submitted_at",
+]
+TERMINAL = frozenset(
+    (
+        "SUCCEEDED",
+        "CANCELLED",
+        "FAILED",
+        "FAILED_SETUP",
+        "FAILED_PRECHECKS",
+        "FAILED_NO_RESOURCE",
+        "FAILED_CONTROLLER",
+        "GONE",
+    )
+)
+_AT_SKYPILOT = ("launched", "ending")  # phases of a run that SkyPilot has
+
+
+class Answer(NamedTuple):
+    """What SkyPilot says of a job."""
+
+    status: str  # "": nothing new
+    failure: str = ""
+    details: str = ""
+    schedule: str = ""  # the managed job controller's own state of it
+
+    @property
+    def said(self) -> str:
+        """Its words, for people."""
+        return self.details or self.failure
+
+    @property
+    def seen(self) -> sky_status.Seen:
+        """The same in Slurm's words."""
+        details = self.said if self.status == "STARTING" else self.details
+        return sky_status.seen(self.status, details, self.schedule, self.failure)
+
+
+class StatePoller:
+    """Keeps the statuses in the records of ``watches`` up to date.
+
+    ``on_news(watch, answer, moved)`` receives each answer that differs from the one before, of jobs that
+    have not ended for us; ``moved``: the status differs, too. ``on_late(watch, answer)`` receives each answer about
+    a run that has ended for us, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down.
+    ``on_silence(watch, why)``: SkyPilot does not answer.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        queue_poll_s: float,
+        watches: Callable[[], Iterable[JobWatch]],
+        carrier: Callable[[Record], LaunchBackend],
+        on_news: Callable[[JobWatch, Answer, bool], None],
+        on_silence: Callable[[JobWatch, str], None],
+        on_late: Callable[[JobWatch, Answer], None],
+        on_gone: Callable[[JobWatch], None],
+    ) -> None:
+        self._client = client
+        self._queue_poll_s = queue_poll_s
+        self._watches = watches
+        self._carrier = carrier
+        self._on_news = on_news
+        self._on_silence = on_silence
+        self._on_late = on_late
+        self._on_gone = on_gone
+        self._poller: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Ask about jobs from now on, as long as there are any to ask about."""
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.ensure_future(self._poll())
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+
+    def verdict(self, record: Record) -> sky_status.Seen:
+        """What a job that SkyPilot calls over has become."""
+        return sky_status.seen(record.status, failure=record.failure)
+
+    async def ask(self, watch: JobWatch) -> None:
+        """Ask about one job. A server that is away is no reason to give up."""
+        try:
+            await self._ask_one(watch)
+        except SkyError as error:
+            log.info("job %d: %s", watch.record.job_id, error)
+
+    def _active(self) -> list[JobWatch]:
+        return [
+            watch
+            for watch in dict.fromkeys(self._watches())  # those of many jobs once
+            if watch.record.phase == "ending"
+            or (watch.record.phase == "launched" and watch.record.status not in TERMINAL)
+        ]
+
+    async def _poll(self) -> None:
+        last_queue = 0.0
+        while active := self._active():
+            await asyncio.sleep(intervals.PACE_S)
+            now = time.monotonic()
+            try:
+                managed = [watch for watch in active if not watch.record.cluster]
+                ending = [watch for watch in managed if watch.record.status in TERMINAL]
+                many = len(managed) - len(ending) >= intervals.MANY
+                if many or ending:
+                    if now - last_queue >= (self._queue_poll_s if many else intervals.GONE_POLL_S):
+                        last_queue = now
+                        await self._ask_all(managed if many else ending)
+                    asked = managed if many else ending
+                    active = [watch for watch in active if watch not in asked]
+                due = [watch for watch in active if now - watch.last_poll >= _gap_s(watch)]
+                if due:
+                    await self._ask_one(min(due, key=lambda watch: watch.last_poll))
+            except SkyError as error:
+                for watch in active:
+                    self._on_silence(watch, str(error))
+                await asyncio.sleep(10)
+
+    async def _ask_one(self, watch: JobWatch) -> None:
+        watch.last_poll = time.monotonic()
+        record = watch.record
+        asked = record.managed_job_id
+        if record.phase not in _AT_SKYPILOT:
+            return
+        found = await self._carrier(record).status(record, not watch.following)
+        if record.phase in _AT_SKYPILOT and record.managed_job_id == asked:
+            self._take(watch, Answer(*found))
+
+    async def _ask_all(self, active: Sequence[JobWatch]) -> None:
+        records = await self._client.queue([watch.record.managed_job_id for watch in active], fields=QUEUE_FIELDS)
+        by_id = {record.get("job_id"): record for record in records}
+        for watch in active:
+            found = by_id.get(watch.record.managed_job_id)
+            if found and watch.record.phase in _AT_SKYPILOT:
+                words = (found.get(name) for name in ("status", "failure_reason", "details", "schedule_state"))
+                self._take(watch, Answer(*(str(word or "") for word in words)))
+            if watch.record.phase == "ending" and _nothing_left(watch.record, found):
+                self._on_gone(watch)
+
+    def _take(self, watch: JobWatch, answer: Answer) -> None:
+        """The first terminal status is latched: SkyPilot may show FAILED_CONTROLLER over a success."""
+        record = watch.record
+        if not answer.status or record.status in TERMINAL:
+            return
+        same = (answer.status, answer.said) == (record.status, record.said)
+        if same and record.open:
+            return
+        moved = answer.status != record.status
+        record.status, record.said = answer.status, answer.said
+        if answer.status in TERMINAL:
+            record.failure = answer.failure
+            if watch.reading is not None:
+                asyncio.get_running_loop().call_later(intervals.LOG_END_S, watch.reading.cancel)
+        if not same:
+            watch.save()
+        if record.open:
+            self._on_news(watch, answer, moved)
+        else:
+            self._on_late(watch, answer)
+
+
+def _nothing_left(record: Record, found: Mapping[str, Any] | None) -> bool:
+    """Whether SkyPilot is done with an ended run, or does not list it any more."""
+    if found is None or time.time() - record.ended_at > intervals.ENDED_MOST_S:
+        return True
+    return record.status in TERMINAL and str(found.get("schedule_state") or "DONE") == "DONE"
+
+
+def _gap_s(watch: JobWatch) -> float:
+    """How long after one question for a job's state the next one is due."""
+    if watch.record.phase == "ending" and time.time() - watch.record.ended_at < intervals.ENDING_SOON_S:
+        return intervals.POLL_S
+    if not watch.record.open:
+        return intervals.RUNNING_POLL_S
+    if watch.record.cluster or (watch.record.started and watch.following):
+        return intervals.RUNNING_POLL_S
+    return intervals.POLL_S

@@ -1,0 +1,114 @@
+"""The two small languages of pyxis: names of images, and lists of mounts. Source: NVIDIA/pyxis args.c, NVIDIA/enroot.
+
+pyxis cuts both at single characters (strsep), so there is no grammar to keep: what is between the characters may be
+anything.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .syntax_errors import LanguageError
+
+_SCHEMES = ("docker://", "dockerd://", "podman://", "docker:")
+#: What a mount may come from besides a path: nothing that exists, and the undoing of another mount.
+TMPFS, UMOUNT = "tmpfs", "umount"
+
+
+class ContainerError(LanguageError):
+    """A text that pyxis refuses, with the lines that it says."""
+
+    language = "container"
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(lines[0])
+        self.lines = lines
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One entry of --container-mounts. ``flags`` as they were written, "+" between them."""
+
+    source: str
+    target: str
+    flags: tuple[str, ...] = ()
+
+
+def is_path(text: str) -> bool:
+    """Whether an image is a file (or folder) of the node, not a name in a registry."""
+    return text.startswith(("/", "."))
+
+
+def reference(text: str) -> str:
+    """An image's name as docker and podman write it.
+
+    Enroot separates the registry with ``#``, and may say who logs in there: that is the tool's own business here.
+
+    >>> reference("nvcr.io#nvidia/pytorch:24.01-py3")
+    'nvcr.io/nvidia/pytorch:24.01-py3'
+    >>> reference("docker://me@registry.example:5000#team/image")
+    'registry.example:5000/team/image'
+    """
+    for scheme in _SCHEMES:
+        text = text.removeprefix(scheme)
+    place, sign, rest = text.partition("#")
+    return f"{place.rpartition('@')[2]}/{rest}" if sign else text
+
+
+def qualified(name: str) -> str:
+    """A docker name with its registry: Docker Hub's where none is given, as for enroot.
+
+    >>> qualified("ubuntu:24.04"), qualified("team/image"), qualified("localhost/tiny")
+    ('docker.io/library/ubuntu:24.04', 'docker.io/team/image', 'localhost/tiny')
+    """
+    first, slash, _ = name.partition("/")
+    if slash and (re.search(r"[.:]", first) or first == "localhost"):
+        return name
+    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+
+
+def mounts(text: str) -> tuple[Mount, ...]:
+    """``SRC:DST[:FLAGS][,SRC:DST...]``; a lone SRC is mounted at its own place.
+
+    Raises ContainerError with pyxis' lines.
+
+    >>> mounts("/data:/in:ro+nosuid,/scratch")[0]
+    Mount(source='/data', target='/in', flags=('ro', 'nosuid'))
+    """
+    return tuple(_mount(entry) for entry in text.split(","))
+
+
+def _mount(entry: str) -> Mount:
+    source, colon, rest = entry.partition(":")
+    target, _, flags = rest.partition(":")
+    if not source or (colon and not target):
+        raise ContainerError(f"--container-mounts: invalid format: {entry}")
+    target = target or source
+    failed = f"could not add mount entry: {source}:{target}"
+    if source not in (TMPFS, UMOUNT) and not is_path(source):
+        raise ContainerError('mount source must be a relative path, an absolute path, "tmpfs" or "umount"', failed)
+    if not is_path(target):
+        raise ContainerError("mount target must be a relative path or an absolute path", failed)
+    return Mount(source, target, tuple(flag for flag in flags.split("+") if flag))
+
+
+def name(text: str) -> tuple[str, str]:
+    """``NAME[:FLAG]`` of --container-name: (name, flag). Raises ContainerError."""
+    word, _, flag = text.partition(":")
+    if not word:
+        raise ContainerError("--container-name: empty name")
+    if flag not in ("", "auto", "create", "exec", "no_exec"):
+        raise ContainerError('--container-name: flag must be "auto", "create", "exec" or "no_exec"')
+    # The name is a folder's here: no part of it may lead elsewhere.
+    if "/" in word or word in (".", "..") or "\0" in word:
+        raise ContainerError(f"--container-name: invalid name: {word}")
+    return word, flag or "auto"
+
+
+def variables(text: str) -> tuple[str, ...]:
+    """``NAME[,NAME...]`` of --container-env. Raises ContainerError."""
+    names = tuple(text.split(","))
+    if not all(names):
+        raise ContainerError(f"--container-env: invalid format: {text}")
+    return names

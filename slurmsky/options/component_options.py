@@ -1,0 +1,174 @@
+"""One job component while its options come in: what was set, and by whom."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Optional
+
+from ..language.mailtype import EVENTS
+from . import container_options, path_readers, readers  # noqa: F401  (they register the readers of submit options)
+from .getopt import Words
+from .table import Option, Table
+from .usage_errors import CommandError, Printed, failure
+from .values import ReadContext, read
+
+SCRIPT, ENVIRONMENT, COMMAND_LINE = "script", "environment", "command line"
+#: Fields that gather (name, text) pairs instead of holding one value.
+_PAIRS = ("recorded", "site_options")
+
+
+#: lists to which every further use of the option adds (sacct.c and sstat.c: slurm_addto_*_list, xstrfmtcat)
+_ADDING: dict[str, frozenset[str]] = {
+    "sacct": frozenset(
+        ("accounts", "format", "groups", "jobs", "names", "partitions", "qos", "states", "users", "wckeys")
+    ),
+    "sstat": frozenset(("format", "jobs")),
+    "sshare": frozenset(("accounts", "users")),
+}
+#: Of two that exclude each other the last one counts: setting one takes the other back.
+_INSTEAD = {"parsable": ("parsable2",), "parsable2": ("parsable",)}
+
+
+class Component:
+    """Field values by name, the source of each, and the source of each option (by its long name)."""
+
+    def __init__(self, command: str, context: ReadContext, warnings: Optional[list[str]] = None) -> None:
+        self.command = command
+        self.context = context
+        self.values: dict[str, Any] = {}
+        self.sources: dict[str, str] = {}
+        self.given: dict[str, str] = {}
+        #: lines for stderr, shared by all components of a request
+        self.warnings = [] if warnings is None else warnings
+        #: what was said, by option: "set" for a flag
+        self.texts: dict[str, str] = {}
+        #: typed options that change nothing here, by name: what a dry run or -v should mention
+        self.idle: dict[str, Option] = {}
+
+    def next(self, table: Table) -> Component:
+        """The following het component: keeps what does not start anew in each."""
+        following = Component(self.command, self.context, self.warnings)
+        reset = {field for option in table.options if option.resets for field in option.field.split(",")}
+        following.values = {name: value for name, value in self.values.items() if name not in reset}
+        following.sources = {name: self.sources[name] for name in following.values if name in self.sources}
+        kept = {option.name for option in table.options if not option.resets}
+        following.given = {name: source for name, source in self.given.items() if name in kept}
+        return following
+
+    # ------------------------------------------------------------ setting
+
+    def put(self, option: Option, text: Optional[str], source: str) -> None:
+        """Set what ``option`` with ``text`` means; a later call wins. Raises CommandError for a bad text."""
+        changes = read(option, text, self.context, self.command)
+        if option.policy == "refused":
+            raise not_here(self.command, option, self.context)
+        self.warnings += changes.pop("warnings", ())
+        counting = option.reader == "count" and source != ENVIRONMENT
+        for name, value in changes.items():
+            if name in _PAIRS:
+                value = tuple({**dict(self.values.get(name, ())), **dict(value)}.items())
+            elif name == "mail_type":
+                # Every --mail-type adds to the ones before, wherever they stand; NONE adds nothing.
+                wanted = {*self.values.get(name, ()), *value}
+                value = tuple(event for event in EVENTS if event in wanted)
+            elif counting and self.sources.get(name) == source:
+                value += self.values[name]
+            elif name in _ADDING.get(self.command, ()) and self.sources.get(name) == source:
+                before = self.values[name]
+                value = f"{before},{value}" if isinstance(value, str) else (*before, *value)
+            self.unset(*_INSTEAD.get(name, ()))
+            self.values[name] = value
+            self.sources[name] = source
+        self.given[option.name] = source
+        if option.long:
+            said = str(self.values.get("verbose")) if option.name == "verbose" else text
+            self.texts[option.name] = "set" if said is None else said
+        if option.policy in ("recorded", "none") and source != ENVIRONMENT:
+            self.idle[option.name] = option
+
+    def unset(self, *names: str) -> None:
+        """Forget fields."""
+        for name in names:
+            self.values.pop(name, None)
+            self.sources.pop(name, None)
+
+    def put_words(self, words: Words, source: str) -> None:
+        """All options of ``words``, in order, then its fault."""
+        for option, text in words.found:
+            self.put(option, text, source)
+        if words.fault is not None:
+            raise words.fault
+
+    def put_environment(self, table: Table) -> None:
+        """Input variables, row by row.
+
+        A flag is set by "", "yes" or a number other than 0, and taken back by anything else; an empty value
+        of an option with an optional argument is no argument. Source: slurm_opt.c, slurm_process_option
+        with set_by_env.
+        """
+        environment = self.context.env
+        for option in table.options:
+            if option.same_as or not option.reader:
+                continue
+            for name in option.env:
+                text = environment.get(name)
+                if text is None:
+                    continue
+                if option.argument == "none" and option.reader != "count":
+                    if not switched_on(text):
+                        self.unset(option.field)
+                        self.given.pop(option.name, None)
+                        continue
+                    self.put(option, None, ENVIRONMENT)
+                elif option.argument == "optional" and not text:
+                    self.put(option, None, ENVIRONMENT)
+                else:
+                    self.put(option, text, ENVIRONMENT)
+
+    # ------------------------------------------------------------ asking
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """The value of ``field``, or ``default`` where nothing set it."""
+        value = self.values.get(field)
+        return default if value is None else value
+
+    def typed(self, *names: str) -> bool:
+        """Whether the script or the command line gave one of these options (Slurm: set_by_cli)."""
+        return any(self.given.get(name) in (SCRIPT, COMMAND_LINE) for name in names)
+
+    def inherited(self, *names: str) -> bool:
+        """Whether the environment gave one of these options (Slurm: set_by_env)."""
+        return any(self.given.get(name) == ENVIRONMENT for name in names)
+
+    def pick(self, fields: Iterable[str]) -> dict[str, Any]:
+        """The values of those of ``fields`` that are set."""
+        return {name: self.values[name] for name in fields if self.values.get(name) is not None}
+
+
+def not_here(command: str, option: Option, context: ReadContext) -> CommandError:
+    """The refusal of an option that cannot be had here: Slurm's words for what a system lacks, then why."""
+    reason = "Requested operation not supported on this system"
+    return failure(command, reason, f"--{option.name}: {option.why}", exit_code=context.error_exit)
+
+
+def switched_on(text: str) -> bool:
+    """Whether a flag's input variable sets the flag."""
+    stripped = text.strip()
+    if text == "" or stripped.lower() == "yes":
+        return True
+    digits = stripped[1:] if stripped[:1] in ("+", "-") else stripped
+    return digits.isdigit() and digits.strip("0") != ""
+
+
+def answer_early(table: Table, words: Words) -> None:
+    """Print-and-leave options of a command line, where they stand. Raises Printed."""
+    from . import help as texts
+
+    for option, text in words.found:
+        if option.reader == "help":
+            raise Printed(texts.help_text(table))
+        if option.reader == "usage":
+            raise Printed(texts.usage_text(table))
+        if option.reader == "version":
+            raise Printed(texts.version_text())
+        if option.reader == "autocomplete":
+            raise Printed(texts.completions(table, text or ""))

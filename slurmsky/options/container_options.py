@@ -1,0 +1,75 @@
+"""Readers of pyxis' options, which Slurm has where that plugin is installed; and what the options say together."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable, Optional
+
+from ..language import image_names as language
+from .usage_errors import CommandError
+from .values import Item, reader
+
+_NEGATED = {
+    "no-container-mount-home": "container-mount-home",
+    "no-container-remap-root": "container-remap-root",
+    "no-container-entrypoint": "container-entrypoint",
+    "container-readonly": "container-writable",
+}
+#: What may stand without an image or a name, and then says nothing.
+_WITH_CONTAINER = ("container-mounts", "container-workdir", "container-env", "container-mount-home")
+
+
+def _refused(item: Item, *lines: str) -> CommandError:
+    """pyxis' own lines, then those of Slurm for an option that a plugin refuses (plugstack.c)."""
+    return item.error(*(f"pyxis: {line}" for line in lines), f"Invalid --{item.option.name} argument: {item.value}")
+
+
+def _kept(item: Item, check: Callable[[str], object]) -> dict[str, Any]:
+    if not item.value:
+        raise _refused(item, f"--{item.option.name}: argument required")
+    try:
+        check(item.value)
+    except language.ContainerError as error:
+        raise _refused(item, *error.lines) from None
+    return {"site_options": ((item.option.name, item.value),)}
+
+
+@reader
+def pyxis_text(item: Item) -> dict[str, Any]:
+    """Anything but nothing."""
+    return _kept(item, lambda text: None)
+
+
+@reader
+def pyxis_mounts(item: Item) -> dict[str, Any]:
+    """SRC:DST[:FLAGS][,SRC:DST...]."""
+    return _kept(item, language.mounts)
+
+
+@reader
+def pyxis_name(item: Item) -> dict[str, Any]:
+    """NAME[:FLAG]."""
+    return _kept(item, language.name)
+
+
+@reader
+def pyxis_env(item: Item) -> dict[str, Any]:
+    """NAME[,NAME...]."""
+    return _kept(item, language.variables)
+
+
+@reader
+def pyxis_flag(item: Item) -> dict[str, Any]:
+    """Of a flag and its opposite the last one counts: "yes" or "no" under the flag's name."""
+    name = item.option.name
+    return {"site_options": ((_NEGATED.get(name, name), "no" if name in _NEGATED else "yes"),)}
+
+
+def idle(options: Iterable[tuple[str, str]]) -> Optional[str]:
+    """pyxis' line for options of a container where there is none; None: there is one, or nothing to say."""
+    said = dict(options)
+    if "container-image" in said or "container-name" in said:
+        return None
+    name = next((name for name in _WITH_CONTAINER if name in said), None)
+    if name is None:
+        return None
+    return f"pyxis: ignoring --{name} because neither --container-image nor --container-name is set"

@@ -1,0 +1,283 @@
+"""What numbers of devices say together: with each other, and with those of tasks, nodes, sockets and CPUs.
+
+What was asked of one kind of device (--gpus, --gpus-per-node, --gres, ...) is one record, as in Slurm. ``check``
+refuses what does not agree; ``settled`` gives the numbers that follow from the others, for whoever looks for nodes:
+four GPUs a node of which each task wants two are two tasks a node.
+Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from ..language import gres
+from ..language.syntax_errors import GresError
+from ..model.spec import JobSpec
+from . import per_task
+from .component_options import Component
+from .usage_errors import failure
+
+BAD_GRES = "Invalid generic resource (gres) specification"
+WITH_AND_WITHOUT_TYPE = "Invalid GRES specification (with and without type identification)"
+NO_VAL = 0xFFFFFFFE  # a count that was not given, as Slurm prints it
+
+
+@dataclass
+class Asked:
+    """Devices of one name and type, by what they were counted for; 0: not asked so."""
+
+    name: str
+    per_job: int = 0
+    per_node: int = 0
+    per_socket: int = 0
+    per_task: int = 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether any number of them was asked for, not only CPUs or memory for each."""
+        return bool(self.per_job or self.per_node or self.per_socket or self.per_task)
+
+
+@dataclass
+class Numbers:
+    """The job's own counts, which devices may settle or contradict; None: not given."""
+
+    tasks: Optional[int]
+    least: Optional[int]
+    most: Optional[int]
+    tasks_per_node: Optional[int]
+    tasks_per_socket: Optional[int]
+    tasks_per_gpu: Optional[int]
+    cpus_per_task: Optional[int]
+    sockets: Optional[int]
+
+
+#: what devices are counted for; the first of them that was asked for decides what a node gives
+_PARTS = ("per_node", "per_task", "per_job")
+
+
+class Disagreement(Exception):
+    """The line that Slurm says of it."""
+
+
+@dataclass
+class DeviceRequest:
+    """All that was asked of devices, by name and type in the order in which Slurm reads the options, and the counts."""
+
+    asked: dict[tuple[str, str], Asked]
+    numbers: Numbers
+
+    def counts(self, field: str) -> tuple[tuple[str, str, int], ...]:
+        """(name, type, count) of what was counted so: per_job, per_node, per_socket or per_task."""
+        found = ((name, kind, getattr(record, field)) for (name, kind), record in self.asked.items())
+        return tuple(item for item in found if item[2])
+
+    def once(self, field: str) -> tuple[tuple[str, str, int], ...]:
+        """The same, without devices that were also counted for a node or a task: what follows is not asked twice."""
+        before = _PARTS[: _PARTS.index(field)]
+        return tuple(item for item in self.counts(field)
+                     if not any(getattr(self.asked[item[:2]], part) for part in before))  # fmt: skip
+
+    def gpus(self, field: str) -> int:
+        """GPUs of all types that were counted so."""
+        return sum(count for name, _, count in self.counts(field) if name == "gpu")
+
+
+def settled(spec: JobSpec) -> DeviceRequest:
+    """What a spec asks for, with the counts that follow from others. Raises GresError.
+
+    A spec that was accepted agrees with itself; one that was changed afterwards is taken as far as it agrees.
+    """
+    request = _read(lambda field: getattr(spec, field))
+    try:
+        _settle(request)
+    except Disagreement:
+        return _read(lambda field: getattr(spec, field))
+    return request
+
+
+def check(part: Component) -> None:
+    """Raise CommandError where the devices asked for contradict each other or the rest; warn as Slurm does."""
+    try:
+        request = _read(part.get)
+    except GresError:
+        return  # no number: a type that no node has, which is for whoever knows the nodes
+    try:
+        warning = _settle(request)
+        if not any(record.counted for (name, _), record in request.asked.items() if name == "gpu"):
+            for kind, field in (("mem", "mem_per_gpu_mib"), ("cpus", "cpus_per_gpu")):
+                if part.get(field) is not None:
+                    text = f"{kind}_per_tres=gres:gpu:{part.get(field)}"
+                    raise Disagreement(f"Requested {text} but did not request any GPU.")
+    except Disagreement as fault:
+        raise failure(part.command, str(fault), BAD_GRES, exit_code=part.context.error_exit) from None
+    if warning:
+        part.warnings.append(f"{part.command}: error: {warning}")
+    if _mixed(request.asked):
+        raise failure(part.command, WITH_AND_WITHOUT_TYPE, exit_code=part.context.error_exit)
+
+
+def _read(get: Callable[[str], Any]) -> DeviceRequest:
+    """What fields say, each by its own option. Raises GresError."""
+    asked: dict[tuple[str, str], Asked] = {}
+    for count, field, parse in (
+        ("per_job", "gpus", gres.parse_gpus), ("per_node", "gpus_per_node", gres.parse_gpus),
+        ("per_node", "gres", gres.parse), ("per_socket", "gpus_per_socket", gres.parse_gpus),
+        ("per_task", "gpus_per_task", gres.parse_gpus), ("per_task", "tres_per_task", per_task.devices),
+    ):  # fmt: skip
+        text = get(field)
+        if text and text.upper() != "NONE":
+            for item in parse(text):
+                setattr(asked.setdefault((item.name, item.type), Asked(item.name)), count, item.count)
+    numbers = Numbers(
+        tasks=get("ntasks"),
+        least=get("nodes_min"),
+        most=get("nodes_max"),
+        tasks_per_node=get("ntasks_per_node"),
+        tasks_per_socket=get("ntasks_per_socket"),
+        tasks_per_gpu=get("ntasks_per_gpu"),
+        cpus_per_task=get("cpus_per_task"),
+        sockets=get("sockets_per_node"),
+    )
+    return DeviceRequest(asked, numbers)
+
+
+def _settle(request: DeviceRequest) -> str:
+    """Fill in what follows; what Slurm warns of. Raises Disagreement."""
+    asked, numbers = request.asked, request.numbers
+    warning = ""
+    if numbers.tasks_per_gpu or request.counts("per_task"):
+        _tasks_of_nodes(numbers)
+    if numbers.tasks_per_gpu:
+        warning = _gpus_of_tasks(asked, numbers)
+    for record in asked.values():
+        _agree(record, numbers)
+    return warning
+
+
+def _tasks_of_nodes(numbers: Numbers) -> None:
+    """A fixed number of nodes says how many tasks there are."""
+    if numbers.tasks is not None or numbers.least is None or numbers.least != numbers.most:
+        return
+    if numbers.tasks_per_gpu:
+        numbers.tasks = numbers.least * numbers.tasks_per_gpu
+    elif numbers.tasks_per_node:
+        numbers.tasks = numbers.least * numbers.tasks_per_node
+    elif numbers.cpus_per_task is None:
+        numbers.tasks = numbers.least
+
+
+def _gpus_of_tasks(asked: dict[tuple[str, str], Asked], numbers: Numbers) -> str:
+    """--ntasks-per-gpu: tasks by the GPUs asked for, or else GPUs by the tasks; what Slurm warns of."""
+    per_gpu = numbers.tasks_per_gpu or 1
+    gpus = sum(_total(record, numbers) for (name, _), record in asked.items() if name == "gpu")
+    if gpus:
+        numbers.tasks = gpus * per_gpu
+    elif numbers.tasks:
+        count = numbers.tasks // per_gpu
+        if count:
+            asked["gpu", ""] = Asked("gpu", per_job=count)
+            if numbers.tasks % per_gpu:
+                raise Disagreement("Failed to validate job spec, -n/--ntasks has to be a multiple of --ntasks-per-gpu.")
+        else:
+            return "gres_job_state_validate: Failed to add generated GRES gres:gpu:0 (via ntasks_per_tres) to gres_list"
+    else:
+        raise Disagreement(
+            "gres_job_state_validate: --ntasks-per-tres needs either a GRES GPU specification or a "
+            "node/ntask specification"
+        )
+    return ""
+
+
+def _total(record: Asked, numbers: Numbers) -> int:
+    """Devices of the whole job, as far as it is known."""
+    return max(
+        record.per_job,
+        record.per_node * (numbers.least or 1),
+        record.per_socket * (numbers.least or 1) * (numbers.sockets or 1),
+        record.per_task * (numbers.tasks or 1),
+    )
+
+
+def _agree(record: Asked, numbers: Numbers) -> None:
+    """Settle the counts of one kind of device. Raises Disagreement."""
+    name, failed = record.name, "Failed to validate job spec"
+    job, node, socket, task = record.per_job, record.per_node, record.per_socket, record.per_task
+    of_node = f"--gres={name}/--{name}s-per-node"
+    if job and max(node, task, socket) > job:
+        raise Disagreement(f"Failed to ensure --{name}s >= {of_node} >= --{name}s-per-socket")
+    if node and max(task, socket) > node:
+        raise Disagreement(f"Failed to ensure --{name}s >= --{name}s-per-task")
+    if socket and numbers.sockets is None:
+        raise Disagreement(f"--{name}s-per-socket option requires --sockets-per-node specification")
+    if job and node:
+        if job % node:
+            raise Disagreement(f"{failed}, --{name}s is not multiple of {of_node}")
+        wanted = job // node
+        least, most = numbers.least, numbers.most
+        if (least is not None and wanted < least) or (most and wanted > most):
+            raise Disagreement(
+                f"{failed}. Based on --{name} and {of_node} required nodes ({wanted}) doesn't fall between min_nodes "
+                f"({NO_VAL if least is None else least}) and max_nodes ({most or NO_VAL}) boundaries."
+            )
+        numbers.least = numbers.most = wanted
+    if node and socket:
+        if node % socket:
+            raise Disagreement(f"{failed}, {of_node} not multiple of --{name}s-per-socket.")
+        if numbers.sockets != node // socket:
+            raise Disagreement(
+                f"{failed}. Based on {of_node} and --{name}s-per-socket required number of sockets differ from "
+                "--sockets-per-node."
+            )
+    if task:
+        _tasks_agree(record, numbers)
+    if job and numbers.least is not None and job < numbers.least:
+        raise Disagreement(f"{failed}, --{name}s < -N")
+
+
+def _tasks_agree(record: Asked, numbers: Numbers) -> None:
+    """The same where every task asked for devices of its own."""
+    name, failed, task = record.name, "Failed to validate job spec", record.per_task
+    of_node, of_socket, of_task = (
+        f"--gres={name}/--{name}s-per-node",
+        f"--{name}s-per-socket",
+        f"--{name}s-per-task",
+    )
+    if record.per_job:
+        if record.per_job % task:
+            raise Disagreement(f"{failed}, --{name}s not multiple of {of_task}")
+        if numbers.tasks is None:
+            numbers.tasks = record.per_job // task
+        elif numbers.tasks != record.per_job // task:
+            raise Disagreement(
+                f"{failed}. Based on --{name}s and {of_task} number of requested tasks differ from -n/--ntasks."
+            )
+    elif numbers.tasks is not None:
+        record.per_job = numbers.tasks * task
+    elif name == "gpu":
+        raise Disagreement(f"{failed}. {of_task} used without either --{name}s or -n/--ntasks is not allowed.")
+    else:
+        raise Disagreement(f"{failed}. --tres-per-task used without -n/--ntasks is not allowed.")
+    for count, whole, per, given, option in (
+        (record.per_node, of_node, "node", numbers.tasks_per_node, "--ntasks-per-node"),
+        (record.per_socket, of_socket, "sockets", numbers.tasks_per_socket, "--ntasks-per-socket"),
+    ):
+        if count and count % task:
+            raise Disagreement(f"{failed}, {whole} not multiple of {of_task}.")
+        if count and given and given != count // task:
+            raise Disagreement(
+                f"{failed}. Based on {whole} and {of_task} requested number of tasks per {per} differ from {option}."
+            )
+    if record.per_node:
+        numbers.tasks_per_node = record.per_node // task
+    if record.per_socket:
+        numbers.tasks_per_socket = record.per_socket // task
+
+
+def _mixed(asked: dict[tuple[str, str], Asked]) -> bool:
+    """Whether devices of a name are counted with a type and without one."""
+    return any(
+        record.counted and not kind and any(other == name and its for other, its in asked)
+        for (name, kind), record in asked.items()
+    )

@@ -1,0 +1,423 @@
+"""The page of many jobs: an array, or all that lived in a period. However many there are, the page stays small: what
+cannot be shown one by one is summed up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+from ..model.job import Job
+from ..report.report_context import ReportContext
+from ..report.text.sacct_rows import accounting_order
+from ..report.text.utilization import capacity
+from . import charts, page_frame, quantities, usage_curves
+from .html import Html, el
+from .job_page import running_bar, waiting_bars
+from .job_summary import Life, life
+from .page_frame import pill, section, table, tile, tiles
+from .timeline import Bar, Lane, Period, lanes, pack, strips
+
+MOST_LANES = 120  # jobs with a line of their own
+MOST_ROWS = 300  # jobs in the table of all
+MOST_CHOSEN = 25  # jobs in a table of some
+MOST_BARS = 1500  # bars on nodes; beyond, how full each node was
+MOST_NODES = 64
+PARTS = 240
+_WAITS = (
+    (60, "under a minute"),
+    (600, "1 to 10 min"),
+    (3600, "10 min to 1 h"),
+    (6 * 3600, "1 to 6 h"),
+    (86400, "6 h to 1 d"),
+    (float("inf"), "over a day"),
+)
+
+
+@dataclass
+class Sum:
+    """What several jobs come to."""
+
+    jobs: int = 0
+    good: int = 0
+    failed: int = 0
+    live: int = 0
+    waiting: int = 0
+    held_s: float = 0.0  # CPU seconds of jobs that were measured
+    all_held_s: float = 0.0
+    used_s: float = 0.0
+    memory_held: float = 0.0  # MiB seconds, of jobs that were measured
+    memory_used: float = 0.0
+    gpu_held_s: float = 0.0
+    gpu_known_s: float = 0.0
+    gpu_used_s: float = 0.0
+    cost: float | None = None
+    waits: list[float] = field(default_factory=list)
+
+    def add(self, one: Life) -> None:
+        """One more job."""
+        self.jobs += max(1, one.job.pending_count)
+        self.good += one.kind == "good"
+        self.failed += one.failed
+        self.live += one.kind in ("live", "held")
+        self.waiting += max(1, one.job.pending_count) if one.kind == "wait" else 0
+        self.all_held_s += one.held_s
+        if one.cpu_s is not None and one.job.state.finished:
+            self.held_s += one.held_s
+            self.used_s += one.cpu_s
+            self.memory_held += one.memory_held_mib * one.ran_s
+            self.memory_used += (one.memory_mib or 0) * one.ran_s
+        self.gpu_held_s += one.gpus * one.ran_s
+        if one.gpu_s is not None:
+            self.gpu_known_s += one.gpus * one.ran_s
+            self.gpu_used_s += one.gpu_s
+        if one.cost is not None:
+            self.cost = (self.cost or 0.0) + one.cost
+        if one.eligible and (one.start or one.kind == "wait"):
+            self.waits.append(one.waited_s)
+
+    @property
+    def cpu_share(self) -> float | None:
+        """Used of held, 0 to 1."""
+        return self.used_s / self.held_s if self.held_s else None
+
+    @property
+    def memory_share(self) -> float | None:
+        """Peaks of what was held, weighed by time."""
+        return self.memory_used / self.memory_held if self.memory_held else None
+
+    @property
+    def gpu_share(self) -> float | None:
+        """Used of held, where it was measured."""
+        return self.gpu_used_s / self.gpu_known_s if self.gpu_known_s else None
+
+    def wait(self, part: float) -> float:
+        """How long that part of the jobs waited at most: 0.5 is the median."""
+        ordered = sorted(self.waits)
+        return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
+
+
+def sum_of(lives: Iterable[Life]) -> Sum:
+    """The sum of jobs."""
+    total = Sum()
+    for one in lives:
+        total.add(one)
+    return total
+
+
+def span_of(jobs: Sequence[Job], now: float, zone: tzinfo | None) -> Period:
+    """From the first submit to the last end, for jobs that were asked for by id."""
+    start = min(job.submit_time for job in jobs)
+    end = max(job.end_time if job.state.finished else now for job in jobs)
+    return Period(start, max(end, start + 1), zone)
+
+
+def group_page(jobs: Sequence[Job], context: ReportContext, title: str, period: Period, whole: bool = True) -> str:
+    """Jobs of a period; ``whole``: they are all that ran on the cluster then, so that its size is told beside them."""
+    lives = [life(job, context) for job in accounting_order(jobs)]
+    total = sum_of(lives)
+    when = f"{quantities.moment(period.start, period.zone)} to {quantities.moment(period.end, period.zone)}"
+    body: list[object] = [
+        el(
+            "header",
+            el("h1", title),
+            el("p", f"{when} ({quantities.duration(period.seconds)})", cls="sub"),
+            el("p", f"cluster {context.cluster.name}", cls="note"),
+        ),
+    ]
+    if not lives:
+        body.append(el("p", "No job waited or ran in this time."))
+    else:
+        period = _lived_in(period, lives)
+        body += [
+            _tiles(total),
+            _load(lives, context, period, whole),
+            _nodes(lives, context, period),
+            _jobs_timeline(lives, period),
+            _waiting(lives, total),
+            *_groups(lives),
+            *_chosen(lives),
+        ]
+    return page_frame.document(title, f"as of {quantities.moment(context.now, period.zone)}", *body)
+
+
+def _lived_in(period: Period, lives: Sequence[Life]) -> Period:
+    """The part of the period in which there were jobs, where the rest would only press them together."""
+    start = max(period.start, min(one.job.submit_time for one in lives))
+    end = min(period.end, max(one.end for one in lives))
+    spare = 0.02 * (end - start) + 1
+    return Period(max(period.start, start - spare), min(period.end, end + spare), period.zone)
+
+
+def _tiles(total: Sum) -> Html:
+    mixed = [
+        f"{total.good:,} completed",
+        f"{total.failed:,} failed",
+        f"{total.live:,} running",
+        f"{total.waiting:,} waiting",
+    ]
+    gpu = None
+    if total.gpu_held_s:
+        gpu = tile("GPU", quantities.share(total.gpu_share), f"of {quantities.hours(total.gpu_held_s)} GPU hours held")
+    return tiles(
+        tile("Jobs", f"{total.jobs:,}", ", ".join(text for text in mixed if not text.startswith("0 ")) or "none ran"),
+        tile(
+            "Failed",
+            f"{total.failed:,}",
+            f"{quantities.share(total.failed / total.jobs)} of all",
+            "bad" if total.failed else None,
+        ),
+        tile(
+            "Waited",
+            quantities.duration(total.wait(0.5)),
+            f"median; 9 of 10 at most {quantities.duration(total.wait(0.9))}",
+        ),
+        tile("CPU", quantities.share(total.cpu_share), f"of {quantities.hours(total.all_held_s)} CPU hours held"),
+        tile("Memory", quantities.share(total.memory_share), "at peak, of what was held"),
+        gpu,
+        tile("Cost", quantities.money(total.cost)) if total.cost is not None else None,
+    )
+
+
+def _load(lives: Sequence[Life], context: ReportContext, period: Period, whole: bool) -> Html:
+    """Held and used over time, and how many jobs waited."""
+
+    def curve() -> usage_curves.Curve:
+        return usage_curves.Curve(period.start, period.end, PARTS)
+
+    held, running, waiting, gpus = curve(), curve(), curve(), curve()
+    for one in lives:
+        if one.start:
+            held.add(one.start, one.end, one.cpus)
+            running.add(one.start, one.end, 1)
+            gpus.add(one.start, one.end, one.gpus)
+        if one.eligible:
+            waiting.add(one.eligible, one.start or one.end, max(1, one.job.pending_count))
+    used = usage_curves.used_cpus(curve(), lives, context.now)
+    limit = capacity(context.cluster)["cpu"] if whole and _on_cluster(lives, context) else 0.0
+    found = [
+        charts.chart(
+            period,
+            [charts.Line("CPUs held", held, "held"), charts.Line("CPUs busy", used, "used")],
+            "CPUs",
+            limit,
+            "the cluster has",
+        ),
+        charts.chart(
+            period,
+            [charts.Line("jobs waiting", waiting, "wait"), charts.Line("jobs running", running, "live", edge=True)],
+            "jobs",
+        ),
+    ]
+    if gpus.peak:
+        lines = [charts.Line("GPUs held", gpus, "held")]
+        if any(one.gpu_s is not None for one in lives):
+            lines.append(charts.Line("GPUs busy", usage_curves.used_gpus(curve(), lives, context.now), "gpu"))
+        found.append(charts.chart(period, lines, "GPUs"))
+    return section("Load", found, id="load")
+
+
+def _on_cluster(lives: Sequence[Life], context: ReportContext) -> bool:
+    """Whether all ran on nodes of the site file, and none on nodes made for it."""
+    known = {node.name for node in context.cluster.nodes}
+    return bool(known) and all(known.issuperset(one.job.nodes) for one in lives)
+
+
+def _nodes(lives: Sequence[Life], context: ReportContext, period: Period) -> Html | None:
+    """What ran on each node; where that is too much for bars, how full each was."""
+    on: dict[str, list[tuple[Life, int]]] = {}
+    for one in lives:
+        if one.start and one.start <= period.end and one.end >= period.start:
+            for share in one.job.shares if one.job.nodes else ():
+                on.setdefault(share.name, []).append((one, share.cpus))
+    if not on:
+        return None
+    size = {node.name: node.cpus for node in context.cluster.nodes}
+    order = [node.name for node in context.cluster.nodes if node.name in on]
+    order += sorted(set(on) - set(order))
+    names = (
+        order
+        if len(order) <= MOST_NODES
+        else sorted(
+            sorted(order, key=lambda name: -sum(one.ran_s * cpus for one, cpus in on[name]))[:MOST_NODES],
+            key=order.index,
+        )
+    )
+    note = f"The {len(names)} busiest of {len(order)} nodes." if len(names) < len(order) else None
+    if sum(len(on[name]) for name in names) <= MOST_BARS:
+        rows = []
+        for name in names:
+            bars = [running_bar(one, one.id) for one, _ in on[name]]
+            packed = pack(bars)
+            # Drawing order is that of numbers of rows, which is all that a node of many short jobs has too many of.
+            rows.append(Lane(name, _node_note(name, size), packed[:40]))
+        picture = lanes(period, rows, "The jobs on each node")
+        keys = page_frame.legend(page_frame.bars({one.kind for one in lives})[2:])
+        return section("Nodes", picture, keys, note=note, id="nodes")
+    strip_rows = []
+    for name in names:
+        filled = usage_curves.Curve(period.start, period.end, PARTS)
+        for one, cpus in on[name]:
+            filled.add(one.start, one.end, cpus)
+        whole = size.get(name) or filled.peak or 1
+        strip_rows.append((name, _node_note(name, size), [value / whole for value in filled.values]))
+    text = "The stronger the colour, the more of the node's CPUs were held."
+    picture = strips(period, strip_rows, "How full each node was")
+    return section("Nodes", picture, note=f"{text} {note or ''}", id="nodes")
+
+
+def _node_note(name: str, size: dict[str, int]) -> str:
+    return f"{size[name]} CPUs" if name in size else ""
+
+
+def _jobs_timeline(lives: Sequence[Life], period: Period) -> Html:
+    """A lane for each job, where there are few; for each name of a job, where there are many."""
+    if len(lives) <= MOST_LANES:
+        rows = []
+        for one in lives:
+            bars: list[Bar] = waiting_bars(one) + ([running_bar(one)] if one.start else [])
+            note = quantities.duration(one.ran_s) if one.start else one.outcome
+            rows.append(Lane(f"{one.id} {one.job.name}", note, [bars]))
+        picture = lanes(period, rows, "When each job waited and ran")
+        return section("Jobs", picture, page_frame.legend(page_frame.bars({one.kind for one in lives})), id="timeline")
+    by_name = _by(lives, lambda one: one.job.name)
+    most = sorted(by_name.items(), key=lambda item: -sum(one.held_s for one in item[1]))[:40]
+    rows_ = []
+    for name, some in most:
+        running = usage_curves.Curve(period.start, period.end, PARTS)
+        for one in some:
+            if one.start:
+                running.add(one.start, one.end, 1)
+        top = running.peak or 1
+        count = sum(max(1, one.job.pending_count) for one in some)
+        rows_.append((name, f"{count:,} job{'s' if count != 1 else ''}", [value / top for value in running.values]))
+    note = "Jobs of one name together: the stronger the colour, the more of them ran at once."
+    if len(by_name) > len(most):
+        note += f" The {len(most)} names with the most CPU time of {len(by_name):,}."
+    return section("Jobs", strips(period, rows_, "When jobs of each name ran"), note=note, id="timeline")
+
+
+def _waiting(lives: Sequence[Life], total: Sum) -> Html | None:
+    if not total.waits:
+        return None
+    rows, low = [], 0.0
+    for high, name in _WAITS:
+        rows.append((name, sum(low <= wait < high for wait in total.waits)))
+        low = high
+    reasons = _by((one for one in lives if one.kind == "wait"), lambda one: one.outcome or "Priority")
+    why: list[tuple[str, int]] = sorted(
+        ((reason, sum(max(1, one.job.pending_count) for one in some)) for reason, some in reasons.items()),
+        key=lambda row: -row[1],
+    )
+    return section(
+        "Waiting",
+        charts.counts(rows),
+        [el("h3", "Why jobs wait now"), charts.counts(why[:12])] if why else None,
+        id="waiting",
+    )
+
+
+def _by(lives: Iterable[Life], key: Callable[[Life], str]) -> dict[str, list[Life]]:
+    found: dict[str, list[Life]] = {}
+    for one in lives:
+        found.setdefault(key(one), []).append(one)
+    return found
+
+
+_GROUPS: tuple[tuple[str, Callable[[Life], str]], ...] = (
+    ("User", lambda one: one.job.user),
+    ("Account", lambda one: one.job.account),
+    ("Partition", lambda one: one.job.partition.partition(",")[0]),
+    ("Name", lambda one: one.job.name),
+)
+
+
+def _groups(lives: Sequence[Life]) -> list[Html]:
+    """Sums by whose and what the jobs were; where all are alike there is nothing to compare."""
+    found = []
+    for name, key in _GROUPS:
+        groups = _by(lives, key)
+        if len(groups) < 2 or (name == "Account" and set(groups) == {one.job.user for one in lives}):
+            continue
+        if name == "Name" and len(groups) == len(lives):
+            continue
+        sums = sorted(((each, sum_of(some)) for each, some in groups.items()), key=lambda row: -row[1].all_held_s)
+        cost = any(one.cost is not None for _, one in sums)
+        gpu = any(one.gpu_held_s for _, one in sums)
+        rows: list[list[object]] = []
+        for each, one in sums[:MOST_CHOSEN]:
+            row: list[object] = [
+                el("bdi", each),
+                f"{one.jobs:,}",
+                f"{one.failed:,}",
+                quantities.duration(one.wait(0.5)),
+                quantities.hours(one.all_held_s),
+                charts.meter(one.cpu_share),
+                charts.meter(one.memory_share),
+            ]
+            rows.append(row + [quantities.hours(one.gpu_held_s)] * gpu + [quantities.money(one.cost)] * cost)
+        heads = [name, "Jobs", "Failed", "Median wait", "CPU hours", "CPU use", "Memory use"]
+        note = f"The {MOST_CHOSEN} with the most CPU time of {len(sums):,}." if len(sums) > MOST_CHOSEN else None
+        made = table(heads + ["GPU hours"] * gpu + ["Cost"] * cost, rows, (1, 2, 3, 4, 7, 8))
+        found.append(section(f"By {name.lower()}", made, note=note))
+    return found
+
+
+def _chosen(lives: Sequence[Life]) -> list[Html | None]:
+    """All jobs, or of many those one would ask about."""
+    if len(lives) <= MOST_ROWS:
+        return [_table("All jobs", lives, "jobs")]
+    failed = [one for one in reversed(lives) if one.failed]
+    waited = sorted(lives, key=lambda one: -one.waited_s)
+    wasted = sorted((one for one in lives if one.wasted_s and one.job.state.finished), key=lambda one: -one.wasted_s)
+    largest = sorted(lives, key=lambda one: -one.held_s)
+    return [
+        _table("Failed last", failed, "failed"),
+        _table("Held the most CPU time", largest, "largest"),
+        _table("Held CPUs and left them idle", wasted, "idle"),
+        _table("Waited the longest", waited, "waited"),
+        el("p", f"{len(lives):,} jobs in all; sacct lists each.", cls="note"),
+    ]
+
+
+def _table(title: str, lives: Sequence[Life], id: str) -> Html | None:
+    if not lives:
+        return None
+    shown = lives if id == "jobs" else lives[:MOST_CHOSEN]
+    cost = any(one.cost is not None for one in shown)
+    gpu = any(one.gpus for one in shown)
+    users = len({one.job.user for one in lives}) > 1
+    rows: list[list[object]] = []
+    for one in shown:
+        row: list[object] = [one.id, el("bdi", one.job.name)]
+        row += [one.job.user] * users
+        row += [
+            pill(one),
+            one.outcome or "–",
+            quantities.duration(one.waited_s),
+            quantities.duration(one.ran_s) if one.start else "–",
+            one.cpus,
+            charts.meter(one.cpu_share) if one.start else "–",
+            charts.meter(one.memory_share) if one.start else "–",
+        ]
+        if gpu:
+            row.append(charts.meter(one.gpu_share) if one.gpus and one.start else "–")
+        rows.append(row + [quantities.money(one.cost)] * cost)
+    heads = [
+        "Job",
+        "Name",
+        *["User"] * users,
+        "State",
+        "Why",
+        "Waited",
+        "Ran",
+        "CPUs",
+        "CPU use",
+        "Memory use",
+        *["GPU use"] * gpu,
+        *["Cost"] * cost,
+    ]
+    at = heads.index("Waited")
+    note = f"{len(shown)} of {len(lives):,}." if len(shown) < len(lives) else None
+    return section(title, table(heads, rows, (at, at + 1, at + 2, len(heads) - 1 if cost else at)), note=note, id=id)

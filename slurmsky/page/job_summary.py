@@ -1,0 +1,172 @@
+"""What the page says of one job: how it waited and ran, what it held and what of that it used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..language import signalspec
+from ..model.job import Job, Step
+from ..model.states import JobFlag, JobState
+from ..report.fields import derived
+from ..report.report_context import ReportContext
+from ..report.text import sacct_rows
+from ..report.text.seff_report import measure
+from . import cost
+
+#: how a state is drawn: the class of a bar and of a word
+_KINDS = {
+    JobState.PENDING: "wait",
+    JobState.RUNNING: "live",
+    JobState.SUSPENDED: "held",
+    JobState.COMPLETED: "good",
+    JobState.CANCELLED: "gone",
+    JobState.PREEMPTED: "gone",
+}
+
+
+@dataclass(frozen=True)
+class Life:
+    """One run of a job. Times are epoch seconds, sizes MiB; a time of 0 is one that has not come."""
+
+    job: Job
+    id: str
+    state: str
+    kind: str  # class of its bars and words: wait live held good gone bad
+    eligible: float
+    start: float
+    end: float  # of what is to be drawn: now for what goes on
+    waited_s: float
+    ran_s: float
+    cpus: int
+    cpu_s: float | None  # used; None where nothing of it was measured (yet)
+    memory_mib: float | None
+    memory_held_mib: float
+    gpus: int
+    gpu_s: float | None  # GPU seconds used
+    cost: float | None
+    outcome: str
+
+    @property
+    def held_s(self) -> float:
+        """CPU seconds held."""
+        return self.ran_s * self.cpus
+
+    @property
+    def cpu_share(self) -> float | None:
+        """Of the CPU time held, what was used: 0 to 1 (a little more is possible)."""
+        return self.cpu_s / self.held_s if self.cpu_s is not None and self.held_s else None
+
+    @property
+    def memory_share(self) -> float | None:
+        """The same of memory, by its peak."""
+        known = self.memory_mib is not None and self.memory_held_mib
+        return (self.memory_mib or 0) / self.memory_held_mib if known else None
+
+    @property
+    def gpu_share(self) -> float | None:
+        """The same of GPUs."""
+        held = self.gpus * self.ran_s
+        return self.gpu_s / held if self.gpu_s is not None and held else None
+
+    @property
+    def wasted_s(self) -> float:
+        """CPU seconds held and not used; 0 where that is not known."""
+        return 0.0 if self.cpu_s is None else max(0.0, self.held_s - self.cpu_s)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than it should, and not because somebody said so."""
+        return self.kind == "bad"
+
+
+def kind_of(state: JobState) -> str:
+    """How a state is drawn."""
+    return _KINDS.get(state, "bad")
+
+
+def life(job: Job, context: ReportContext) -> Life:
+    """What there is to say of a record at this moment."""
+    now = context.now
+    ran = sacct_rows.started(job)
+    start = job.start_time if ran else 0.0
+    over = job.state.finished
+    # A record that was finished off without a time (a node that never answered) ends where it began.
+    end = (job.end_time or start or job.submit_time) if over else now
+    found = measure(job, context)
+    measured = [step for step in job.steps.values() if step.usage.tasks]
+    # Where memory is not taken away from others, what was asked for is what the use is measured by.
+    memory = sum(share.memory_mib for share in job.shares) or derived.requested_memory_mib(job, context)
+    gpus = sum(len(ids) for share in job.shares for name, ids in share.gres.items() if name.partition(":")[0] == "gpu")
+    return Life(
+        job=job,
+        id=derived.job_id_text(job, 64) + (f" (run {job.restarts + 1})" if job.restarts else ""),
+        state=derived.state_words(job)[0],
+        kind="wait" if JobFlag.REQUEUED in job.flags and not job.state.finished else kind_of(job.state),
+        eligible=job.eligible_time,
+        start=start,
+        end=end,
+        waited_s=max(0, sacct_rows.planned_seconds(job, now)),
+        ran_s=max(0.0, end - start - job.suspended_s) if ran else 0.0,
+        cpus=job.num_cpus,
+        cpu_s=sum(step.usage.user_s + step.usage.system_s for step in measured) if measured else None,
+        memory_mib=found.memory_kib / 1024 if measured else None,
+        memory_held_mib=memory if ran else 0.0,
+        gpus=gpus if ran else derived.gpu_count(job),
+        gpu_s=_gpu_seconds(job),
+        cost=cost.dollars(job),
+        outcome=outcome(job),
+    )
+
+
+def gpu_steps(job: Job) -> list[Step]:
+    """The steps whose GPU use adds up to the job's: the script sees all that its node has for the whole time, and the
+    other steps see the same devices once more."""
+    looked = [step for step in job.steps.values() if step.usage.gpu_s is not None and step.end_time > step.start_time]
+    script = [step for step in looked if step.step_id == "batch" and len(job.shares) == 1]
+    return script or [step for step in looked if step.step_id != "batch"] or looked
+
+
+def _gpu_seconds(job: Job) -> float | None:
+    """GPU seconds used; None where nobody looked."""
+    steps = gpu_steps(job)
+    if not steps:
+        return None
+    return sum(step.usage.gpu_s or 0.0 for step in steps)
+
+
+def ended_with(code: int, signal: int) -> str:
+    """``exit 3``, ``signal 9 (KILL)``; "" for a clean end."""
+    if signal:
+        name = signalspec.name_of(signal)
+        return f"signal {signal}" + ("" if name.isdigit() else f" ({name})")
+    return f"exit {code}" if code else ""
+
+
+def outcome(job: Job) -> str:
+    """In a few words why a job waits, or how it ended: its exit code, its reason, who cancelled it."""
+    reason = derived.reason(job)
+    reason = "" if reason == "None" else reason
+    if job.state is JobState.PENDING:
+        return reason
+    if not job.state.finished:
+        return ""
+    if not derived.began(job):
+        return f"never began: {derived.cause(job)}"
+    words = [ended_with(job.exit_code, job.exit_signal)]
+    if job.state is JobState.CANCELLED and job.cancelled_by is not None:
+        words.append(f"by uid {job.cancelled_by}")
+    if reason and not (reason == "NonZeroExitCode" and words[0]):
+        words.append(reason)
+    if job.derived_exit_code and not job.exit_code:
+        words.append(f"a step ended with {job.derived_exit_code}")
+    return ", ".join(filter(None, words))
+
+
+def steps_of(job: Job) -> list[Step]:
+    """In the order of sacct: the script first, then as they were numbered."""
+    return [record.step for record in sacct_rows.records([job], only_steps=(job.job_id,)) if record.step is not None]
+
+
+def step_end(step: Step, now: float) -> float:
+    """Its end, or now."""
+    return step.end_time or now

@@ -1,0 +1,94 @@
+"""Amounts over time: what was held and used, spread over the equal parts of a period."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..model.job import Step
+from .job_summary import Life, gpu_steps, step_end
+
+
+class Curve:
+    """A period in equal parts, with an average in each."""
+
+    def __init__(self, start: float, end: float, parts: int) -> None:
+        self.start = start
+        self.width = max(end - start, 1e-6) / parts
+        self.values = [0.0] * parts
+
+    def add(self, start: float, end: float, value: float) -> None:
+        """``value`` from ``start`` to ``end``; what lies outside the period is left out."""
+        first, last = (start - self.start) / self.width, (end - self.start) / self.width
+        first, last = max(0.0, first), min(float(len(self.values)), last)
+        if last <= first or not value:
+            return
+        at, to = int(first), min(int(last), len(self.values) - 1)
+        if at == to:
+            self.values[at] += value * (last - first)
+            return
+        self.values[at] += value * (at + 1 - first)
+        for index in range(at + 1, to):
+            self.values[index] += value
+        self.values[to] += value * (last - to)
+
+    def add_parts(self, start: float, end: float, values: Sequence[float]) -> None:
+        """A series of equal parts between two times."""
+        if (end - start) <= self.width or len(values) == 1:
+            self.add(start, end, sum(values) / len(values))
+            return
+        each = (end - start) / len(values)
+        for index, value in enumerate(values):
+            self.add(start + index * each, start + (index + 1) * each, value)
+
+    @property
+    def peak(self) -> float:
+        """The highest value."""
+        return max(self.values)
+
+
+def busy(step: Step) -> list[float]:
+    """CPUs that a finished step kept busy over its life; one average where it was not looked at."""
+    usage = step.usage
+    if usage.series.get("cpu"):
+        return usage.series["cpu"]
+    return [(usage.user_s + usage.system_s) / max(step.end_time - step.start_time, 0.01)]
+
+
+def memory(step: Step) -> list[float]:
+    """MiB over its life; its peak where it was not looked at."""
+    return step.usage.series.get("mem") or [memory_peak(step)]
+
+
+def measured(life: Life, now: float) -> list[Step]:
+    """The steps of a job that have something to add to a curve."""
+    return [step for step in life.job.steps.values() if step.usage.tasks and step_end(step, now) > step.start_time > 0]
+
+
+def used_cpus(curve: Curve, lives: Sequence[Life], now: float) -> Curve:
+    """Add the CPUs that jobs kept busy."""
+    for life in lives:
+        for step in measured(life, now):
+            curve.add_parts(step.start_time, step_end(step, now), busy(step))
+    return curve
+
+
+def used_memory(curve: Curve, lives: Sequence[Life], now: float) -> Curve:
+    """Add the MiB that jobs had in use."""
+    for life in lives:
+        for step in measured(life, now):
+            curve.add_parts(step.start_time, step_end(step, now), memory(step))
+    return curve
+
+
+def used_gpus(curve: Curve, lives: Sequence[Life], now: float) -> Curve:
+    """Add the GPUs that jobs kept busy."""
+    for life in lives:
+        for step in gpu_steps(life.job):
+            average = (step.usage.gpu_s or 0.0) / (step.end_time - step.start_time)
+            curve.add_parts(step.start_time, step.end_time, step.usage.series.get("gpu") or [average])
+    return curve
+
+
+def memory_peak(step: Step) -> float:
+    """MiB that all tasks of a step had together, by their peaks."""
+    return step.usage.ave_rss * max(1, step.usage.tasks) / (1 << 20)

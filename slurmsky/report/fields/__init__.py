@@ -1,0 +1,1 @@
+"""Values of records, field by field."""

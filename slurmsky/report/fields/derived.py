@@ -1,0 +1,391 @@
+"""Values that squeue, scontrol show job, sacct and the JSON output derive from a job in the same way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Optional
+
+from slurmsky.language import cpufreq, filename
+from slurmsky.language.arrayspec import ArraySpec, format_indices
+from slurmsky.language.hostlist import compress_sorted, expand
+from slurmsky.language.syntax_errors import TimeLimitError
+from slurmsky.language.timelimit import parse_seconds
+from slurmsky.model.allocation import NodeShare
+from slurmsky.model.job import Job, Step
+from slurmsky.model.spec import INFINITE, JobSpec
+from slurmsky.model.states import JobFlag, JobState, shown_state
+
+from ..report_context import ReportContext
+from ..text.units import mebibytes, or_null
+
+# Since 23.11 Slurm writes "gres/gpu:2" where 22.05 wrote "gres:gpu:2"; the recorded answers have the latter.
+GRES_PREFIX = "gres:"
+
+
+@lru_cache(maxsize=4096)
+def node_list(names: tuple[str, ...]) -> str:
+    """Node names as a sorted, compressed list; "" for none."""
+    return compress_sorted(names) if names else ""
+
+
+def asked_nodes(text: Optional[str]) -> Optional[list[str]]:
+    """The names in a --nodelist or --exclude text, None when it was not given."""
+    return None if text is None else expand(text)
+
+
+def array_tasks(job: Job, bitstr_len: Optional[int] = None) -> Optional[str]:
+    """``1-5%2``: the elements that have no record of their own yet; None when there are none."""
+    if not job.pending_tasks:
+        return None
+    return format_indices(ArraySpec(job.pending_tasks), job.array_max_running, -1 if bitstr_len is None else bitstr_len)
+
+
+def job_id_text(job: Job, bitstr_len: Optional[int] = None) -> str:
+    """``7``, ``7_3``, ``7_[4-9%2]``, ``7+1``."""
+    if job.array_job_id:
+        if job.array_task_id is not None:
+            return "%d_%d" % (job.array_job_id, job.array_task_id)
+        return "%d_[%s]" % (job.array_job_id, array_tasks(job, bitstr_len) or "")
+    if job.het_job_id:
+        return "%d+%d" % (job.het_job_id, job.het_offset)
+    return str(job.job_id)
+
+
+def step_order(step_id: str) -> int:
+    """Slurm's number of a step: named steps come behind the numbered ones (slurm.h SLURM_BATCH_SCRIPT...)."""
+    return _NAMED_STEPS.get(step_id) or int(step_id)
+
+
+_NAMED_STEPS = {"pending": 0xFFFFFFFD, "extern": 0xFFFFFFFC, "batch": 0xFFFFFFFB, "interactive": 0xFFFFFFFA}
+
+
+def cause(job: Job) -> str:
+    """Why a job ended before its script began, or was ended, in one line; "" where nothing but its exit status tells.
+
+    SystemComment, without the name that a job has at SkyPilot.
+    """
+    if not job.state.finished or job.state is JobState.COMPLETED:
+        return ""
+    return "" if job.system_comment.startswith(_PLACES) else job.system_comment
+
+
+def began(job: Job) -> bool:
+    """Whether a job that is over had its script, or its steps, run at all."""
+    return not (cause(job) and job.blocked_reason == "JobLaunchFailure")
+
+
+#: how SystemComment begins where it says no more than what carries the job
+_PLACES = ("SkyPilot managed job", "SkyPilot cluster")
+
+
+def run_seconds(job: Job, now: float) -> int:
+    """Seconds a job has run, without the time it was suspended (squeue print.c job_time_used)."""
+    if not job.start_time or job.state is JobState.PENDING:
+        return 0
+    if job.state is JobState.SUSPENDED:
+        return int(job.pre_suspend_s)
+    end = now if job.state is JobState.RUNNING or not job.end_time else job.end_time
+    if job.suspend_time:
+        return int(int(end) - int(job.suspend_time) + job.pre_suspend_s)
+    return int(end) - int(job.start_time)
+
+
+def end_time(job: Job, limit_min: int) -> float:
+    """When a job ended or is to end, 0 unknown, INFINITE never; of a waiting job from its planned start.
+
+    Source: job_mgr.c pack_job, "report expected start time".
+    """
+    if job.state is JobState.PENDING and job.start_time:
+        return INFINITE if limit_min == INFINITE else job.start_time + limit_min * 60
+    return INFINITE if job.state.active and limit_min == INFINITE else job.end_time
+
+
+def partition(job: Job) -> str:
+    """All that a waiting job names; afterwards the one it ran in, or the first (job_mgr.c pack_job)."""
+    return job.partition if job.state is JobState.PENDING else job.partition.partition(",")[0]
+
+
+def reason(job: Job) -> str:
+    """The pending or failure reason, or the free text that replaces it."""
+    return job.reason_desc or job.reason
+
+
+def state_words(job: Job) -> tuple[str, str]:
+    """Long and compact state; a flag hides the base state."""
+    return (job.state.name, job.state.compact) if job.flags is JobFlag.NONE else shown_state(job.state, job.flags)
+
+
+def command(job: Job) -> str:
+    """Script and its arguments, "(null)" when there is no script file."""
+    return " ".join((job.command, *job.argv)) if job.command else "(null)"
+
+
+#: kept of a job that scontrol update OverSubscribe=NO was asked for: it shares none of what it has
+NOT_SHARED = ("oversubscribe", "no")
+
+
+def share_word(spec: JobSpec) -> str:
+    """OverSubscribe (job_share_string)."""
+    if spec.exclusive is not None:
+        return {"user": "USER", "mcs": "MCS", "topo": "TOPO"}.get(spec.exclusive, "NO")
+    return "NO" if spec.reboot or NOT_SHARED in spec.recorded else "YES" if spec.oversubscribe else "OK"
+
+
+def min_cpus_per_node(spec: JobSpec) -> int:
+    """MinCPUsNode: --mincpus, but at least what the tasks of one node need.
+
+    Source: job_mgr.c _copy_job_desc_to_job_record.
+    """
+    tasks = 1 if spec.ntasks == 1 or spec.overcommit else spec.ntasks_per_node or 1
+    return max(spec.mincpus or 1, tasks * (spec.cpus_per_task or 1))
+
+
+def min_memory(spec: JobSpec) -> tuple[str, int]:
+    """Which memory was asked, "Node" or "CPU", and MiB of it (0: none given, or given per GPU)."""
+    if spec.mem_per_cpu_mib is not None:
+        return "CPU", spec.mem_per_cpu_mib
+    return "Node", spec.mem_mib or 0
+
+
+_CAPITALS = {"ondemand": "OnDemand", "powersave": "PowerSave", "userspace": "UserSpace", "schedutil": "SchedUtil"}
+
+
+def cpu_frequency(text: str) -> str:
+    """What --cpu-freq asked for. Source: cpu_frequency.c cpu_freq_debug, which leaves a blank behind the maximum."""
+    freq = cpufreq.parse(text)
+    least, most = (freq.minimum, freq.maximum) if freq.maximum else ("", freq.minimum)
+    shown = "CPU_min_freq=%s " % least.capitalize() if least else ""
+    shown += "CPU_max_freq=%s " % most.capitalize() if most else ""
+    return shown + ("Governor=" + _CAPITALS.get(freq.governor, freq.governor.capitalize()) if freq.governor else "")
+
+
+def min_nodes_asked(spec: JobSpec) -> int:
+    """Nodes that ReqTRES counts."""
+    named = len(expand(spec.nodelist)) if spec.nodelist else 0
+    return max(spec.nodes_min or 1, named)
+
+
+def or_star(value: Optional[int]) -> str:
+    """A count that may be missing, written ``*``."""
+    return "*" if value is None else str(value)
+
+
+# --- TRES texts ------------------------------------------------------------------------------------------
+
+
+def tres(parts: Iterable[tuple[str, str]]) -> str:
+    """``cpu=2,mem=10M``."""
+    return ",".join("%s=%s" % part for part in parts)
+
+
+def requested(job: Job, context: ReportContext) -> list[tuple[str, str]]:
+    """ReqTRES in the order of TRES ids: cpu, mem, node, billing."""
+    spec = job.spec
+    nodes = min_nodes_asked(spec)
+    cpus = job.num_cpus if job.state is JobState.PENDING else requested_cpus(job)
+    return [
+        ("cpu", str(cpus)),
+        ("mem", mebibytes(requested_memory_mib(job, context))),
+        ("node", str(nodes)),
+        ("billing", str(cpus)),
+        *_requested_gres(job, context),
+    ]
+
+
+def requested_cpus(job: Job) -> int:
+    """CPUs asked for: once a job has started, num_cpus says what it got."""
+    spec = job.spec
+    if job.state is JobState.PENDING or not job.shares:
+        return job.num_cpus
+    tasks = spec.ntasks or max(job.num_tasks, 1)
+    return max(tasks * (spec.cpus_per_task or 1), min_nodes_asked(spec))
+
+
+def requested_memory_mib(job: Job, context: ReportContext) -> int:
+    """Memory of the whole job in MiB."""
+    spec = job.spec
+    if spec.mem_per_gpu_mib is not None:
+        return spec.mem_per_gpu_mib * gpu_count(job)
+    if spec.mem_per_cpu_mib is not None:
+        return spec.mem_per_cpu_mib * requested_cpus(job)
+    return (spec.mem_mib or context.node_memory_mib(job)) * min_nodes_asked(spec)
+
+
+def gpu_count(job: Job) -> int:
+    """GPUs asked for by the whole job, at least as far as the options say it."""
+    spec = job.spec
+    if spec.gpus:
+        return sum(gres_number(item) for item in spec.gpus.split(","))
+    if spec.gpus_per_node:
+        return sum(gres_number(item) for item in spec.gpus_per_node.split(",")) * min_nodes_asked(spec)
+    if spec.gpus_per_task:
+        return sum(gres_number(item) for item in spec.gpus_per_task.split(",")) * max(job.num_tasks, 1)
+    if spec.gres:
+        items = [item for item in spec.gres.split(",") if _plain_gres(item).split(":")[0] == "gpu"]
+        return sum(gres_number(item) for item in items) * min_nodes_asked(spec)
+    return max(job.num_tasks, 1) // spec.ntasks_per_gpu if spec.ntasks_per_gpu else 0
+
+
+def gres_number(item: str) -> int:
+    """The count at the end of ``gpu:h100:2``, ``h100:2`` or ``2``; 1 when there is none."""
+    last = item.rpartition(":")[2]
+    return int(last) if last.isdigit() else 1
+
+
+def _requested_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
+    count = gpu_count(job) if context.counts_gres else 0
+    return [("gres/gpu", str(count))] if count else []
+
+
+def allocated(job: Job, context: ReportContext) -> list[tuple[str, str]]:
+    """AllocTRES in the order of TRES ids; empty before the start. Memory counts where it is consumed."""
+    if not job.shares:
+        return []
+    memory = sum(share.memory_mib for share in job.shares)
+    parts = [("cpu", str(job.num_cpus))]
+    if memory:
+        parts.append(("mem", mebibytes(memory)))
+    parts += [("node", str(len(job.shares))), ("billing", str(job.num_cpus))]
+    return parts + (gres_tres(job.shares) if context.counts_gres else [])
+
+
+def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
+    """``gres/gpu=4`` and, for typed devices, ``gres/gpu:h100=4`` too."""
+    totals: dict[str, int] = {}
+    for share in shares:
+        for name, indices in share.gres.items():
+            base = name.partition(":")[0]
+            for key in (base, name) if name != base else (base,):
+                totals[key] = totals.get(key, 0) + len(indices)
+    return [("gres/" + name, str(count)) for name, count in sorted(totals.items())]
+
+
+def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
+    """What a step holds; memory is counted as 0 where it is not consumed."""
+    if not step.cpus:
+        return []
+    memory = step.memory_mib if context.consumes_memory else 0
+    return [("cpu", str(step.cpus)), ("mem", mebibytes(memory)), ("node", str(len(step.nodes)))]
+
+
+def tres_per(spec: JobSpec) -> dict[str, str]:
+    """The TRES requests that were made: CpusPerTres, MemPerTres, TresBind, ... by Slurm's key."""
+    texts = {
+        "CpusPerTres": spec.cpus_per_gpu and "%sgpu:%d" % (GRES_PREFIX, spec.cpus_per_gpu),
+        "MemPerTres": spec.mem_per_gpu_mib and "%sgpu:%d" % (GRES_PREFIX, spec.mem_per_gpu_mib),
+        "TresBind": spec.tres_bind or (spec.gpu_bind and "gpu:" + spec.gpu_bind),
+        "TresFreq": spec.gpu_freq and "gpu:" + spec.gpu_freq,
+        "TresPerJob": _gres(spec.gpus and _gpus(spec.gpus)),
+        "TresPerNode": _gres(",".join(filter(None, (spec.gpus_per_node and _gpus(spec.gpus_per_node), spec.gres)))),
+        "TresPerSocket": _gres(spec.gpus_per_socket and _gpus(spec.gpus_per_socket)),
+        "TresPerTask": spec.tres_per_task or _gres(spec.gpus_per_task and _gpus(spec.gpus_per_task)),
+    }
+    return {key: text for key, text in texts.items() if text}
+
+
+def _gpus(text: str) -> str:
+    return ",".join("gpu:" + item for item in text.split(","))
+
+
+def _plain_gres(item: str) -> str:
+    return item[5:] if item.startswith(("gres:", "gres/")) else item
+
+
+def _gres(text: Optional[str]) -> str:
+    return ",".join(GRES_PREFIX + _plain_gres(item) for item in text.split(",")) if text else ""
+
+
+def device_text(name: str, indices: Sequence[int]) -> str:
+    """``gpu:h100:2(IDX:0-1)``."""
+    return "%s:%d(IDX:%s)" % (name, len(indices), index_list(indices))
+
+
+def index_list(indices: Sequence[int]) -> str:
+    """Numbers as ``0-3,7``, never cut and never in steps (bitstring.c bit_fmt_full)."""
+    if not indices:
+        return ""
+    runs: list[list[int]] = []
+    for index in sorted(indices):
+        if runs and runs[-1][1] + 1 == index:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(str(first) if first == last else "%d-%d" % (first, last) for first, last in runs)
+
+
+def total_gres(shares: Sequence[NodeShare]) -> str:
+    """JOB_GRES: devices of the whole job, "(null)" for none."""
+    totals: dict[str, int] = {}
+    for share in shares:
+        for name, indices in share.gres.items():
+            totals[name] = totals.get(name, 0) + len(indices)
+    return or_null(",".join("%s:%d" % item for item in totals.items()) or None)
+
+
+_AGENT_STEPS = ("batch", "extern", "interactive")
+
+
+def step_cpus_shown(step: Step) -> int:
+    """CPUs as squeue and scontrol show them for a step: those that the agent makes itself ask for none."""
+    return 0 if step.step_id in _AGENT_STEPS else step.cpus
+
+
+def step_tres_per_step(step: Step) -> str:
+    """TresPerStep: srun asks for its CPUs this way when devices are asked for, too (launch.c)."""
+    return "cpu:%d" % step.cpus if step.gres and step.step_id not in _AGENT_STEPS else "(null)"
+
+
+def step_tres_per_node(step: Step) -> str:
+    """TresPerNode of a step."""
+    return _gres(step.gres) or "(null)"
+
+
+def switch_wait_s(spec: JobSpec) -> int:
+    """Seconds to wait for --switches; Slurm's own limit on it is five minutes (max_switch_wait)."""
+    if not spec.switches:
+        return 0
+    _, at, wait = spec.switches.partition("@")
+    try:
+        return min(parse_seconds(wait), 300) if at else 300
+    except TimeLimitError:
+        return 300
+
+
+# --- paths -----------------------------------------------------------------------------------------------
+
+
+def expand_path(pattern: str, job: Job) -> str:
+    """The file that a pattern of -o, -e or -i stands for; ``%N`` stays until the first node is known.
+
+    Source: print_fields.c expand_stdio_fields.
+    """
+    if not pattern:
+        return ""
+    if not pattern.startswith("/"):
+        pattern = job.work_dir.rstrip("/") + "/" + pattern
+    if "%" not in pattern and "\\" not in pattern:
+        return pattern
+    if not job.batch_host:
+        pattern = _NODE_NAME.sub(r"%%\1", pattern)
+    return filename.expand(
+        pattern,
+        filename.FilenameValues(
+            job.job_id,
+            user=job.user,
+            job_name=job.name,
+            array_job_id=job.array_job_id or None,
+            array_task_id=job.array_task_id,
+            node=job.batch_host,
+            restart_count=job.restarts,
+        ),
+    )
+
+
+_NODE_NAME = re.compile(r"(?<!%)%([0-9]*N)")
+
+
+def stderr_pattern(job: Job) -> str:
+    """Where errors go: a job without --error writes them to its output file."""
+    return job.stderr or job.stdout

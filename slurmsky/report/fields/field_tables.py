@@ -1,0 +1,17 @@
+"""The field tables that ship with the package."""
+
+from __future__ import annotations
+
+import csv
+import pkgutil
+from functools import cache
+
+
+@cache
+def table(name: str) -> tuple[dict[str, str], ...]:
+    """Rows of ``data/NAME.csv``, in file order; lines that start with ``#`` are the file's head."""
+    # pkgutil, not a path: the package also runs from a .pyz
+    data = pkgutil.get_data("slurmsky.report", "data/%s.csv" % name)
+    if data is None:
+        raise FileNotFoundError("slurmsky/report/data/%s.csv" % name)
+    return tuple(csv.DictReader(line for line in data.decode().splitlines() if not line.startswith("#")))

@@ -1,0 +1,144 @@
+"""What Slurm calls the state of a node: long, compact and complete words, and their order.
+
+Source: slurm_protocol_defs.c node_state_string, node_state_string_compact, node_state_string_complete.
+"""
+
+from __future__ import annotations
+
+from slurmsky.model.job import Node
+from slurmsky.model.states import NodeFlag, NodeState
+
+# Slurm's number and its compact word per base state.
+_BASE = {
+    NodeState.UNKNOWN: (0, "UNK"),
+    NodeState.DOWN: (1, "DOWN"),
+    NodeState.IDLE: (2, "IDLE"),
+    NodeState.ALLOCATED: (3, "ALLOC"),
+    NodeState.MIXED: (5, "MIX"),
+    NodeState.FUTURE: (6, "FUTR"),
+}
+# Slurm's bit and the word that the complete state has for it, in the order in which they are appended.
+_FLAGS = (
+    (NodeFlag.CLOUD, 1 << 7, "CLOUD"),
+    (NodeFlag.COMPLETING, 1 << 10, "COMPLETING"),
+    (NodeFlag.DRAIN, 1 << 9, "DRAIN"),
+    (NodeFlag.FAIL, 1 << 13, "FAIL"),
+    (NodeFlag.MAINT, 1 << 8, "MAINTENANCE"),
+    (NodeFlag.RESERVED, 1 << 5, "RESERVED"),
+    (NodeFlag.NOT_RESPONDING, 1 << 11, "NOT_RESPONDING"),
+    (NodeFlag.POWERED_DOWN, 1 << 12, "POWERED_DOWN"),
+    (NodeFlag.POWERING_UP, 1 << 14, "POWERING_UP"),
+    (NodeFlag.POWERING_DOWN, 1 << 18, "POWERING_DOWN"),
+    (NodeFlag.POWER_DOWN, 1 << 23, "POWER_DOWN"),
+)
+_POWER_SIGNS = ((NodeFlag.POWER_DOWN, "!"), (NodeFlag.POWERING_UP, "#"), (NodeFlag.POWERING_DOWN, "%"))
+_IN_USE = (NodeState.ALLOCATED, NodeState.MIXED)
+
+
+def state_number(node: Node) -> int:
+    """Base state and flags as slurm.h numbers them: sinfo sorts by this."""
+    return _BASE[node.state][0] | sum(bit for flag, bit, _ in _FLAGS if flag in node.flags)
+
+
+def complete_state(node: Node) -> str:
+    """``MIXED+DRAIN``."""
+    return "+".join([node.state.name, *(word for flag, _, word in _FLAGS if flag in node.flags)])
+
+
+def state_words(node: Node) -> tuple[str, str]:
+    """The long and the compact word, in capitals, with the suffix that tells of a flag."""
+    flags, used = node.flags, node.state in _IN_USE or NodeFlag.COMPLETING in node.flags
+    suffix = "*" if NodeFlag.NOT_RESPONDING in flags else "~" if NodeFlag.POWERED_DOWN in flags else ""
+    powered = next((sign for flag, sign in _POWER_SIGNS if flag in flags), suffix)
+    if NodeFlag.DRAIN in flags:
+        long, compact = ("DRAINING", "DRNG") if used else ("DRAINED", "DRAIN")
+        return long + powered, compact + powered
+    if NodeFlag.FAIL in flags:
+        long, compact = ("FAILING", "FAILG") if used else ("FAIL", "FAIL")
+        return long + suffix, compact + suffix
+    if NodeFlag.MAINT in flags and node.state is NodeState.IDLE:
+        return "MAINT" + suffix, "MAINT" + suffix
+    long, compact = node.state.name, _BASE[node.state][1]
+    if node.state is NodeState.UNKNOWN:
+        return long + suffix, compact + suffix
+    if node.state is NodeState.ALLOCATED and NodeFlag.COMPLETING in flags:
+        return long + (powered or "+"), compact + (powered or "+")
+    if NodeFlag.COMPLETING in flags and node.state is not NodeState.DOWN:
+        return "COMPLETING" + powered, "COMP" + powered
+    if node.state is NodeState.IDLE and NodeFlag.RESERVED in flags and not powered:
+        return "RESERVED", "RESV"
+    return long + powered, compact + powered
+
+
+def matches(node: Node, word: str) -> bool:
+    """Whether a node is in the state that a word of --states names; KeyError for no state's word."""
+    flags = node.flags
+    state = state_asked(word)
+    if state == "DRAIN":
+        return NodeFlag.DRAIN in flags
+    if state in ("DRAINING", "DRAINED"):
+        used = node.state in _IN_USE or NodeFlag.COMPLETING in flags
+        return NodeFlag.DRAIN in flags and used is (state == "DRAINING")
+    if state in _FLAG_WORDS:
+        flag = _FLAG_WORDS[state]
+        return flag is not None and flag in flags
+    if state == "ALLOCATED":
+        return node.alloc_cpus > 0
+    return node.state.name == state
+
+
+_FLAG_WORDS = {
+    "COMPLETING": NodeFlag.COMPLETING,
+    "FAIL": NodeFlag.FAIL,
+    "NO_RESPOND": NodeFlag.NOT_RESPONDING,
+    "POWERING_UP": NodeFlag.POWERING_UP,
+    "RESERVED": NodeFlag.RESERVED,
+    "BLOCKED": None,
+    "INVALID_REG": None,
+    "PLANNED": None,
+    "POWER_UP": None,
+    "POWERING_DOWN": NodeFlag.POWERING_DOWN,
+    "POWERED_DOWN": NodeFlag.POWERED_DOWN,
+    "POWER_DOWN": NodeFlag.POWER_DOWN,
+    "MAINT": NodeFlag.MAINT,
+    "REBOOT": None,
+    "CLOUD": NodeFlag.CLOUD,
+    "EXTERNAL": None,
+    "PERFCTRS": None,
+}
+_ASKED = (
+    ("UNKNOWN", "UNK"),
+    ("DOWN", "DOWN"),
+    ("IDLE", "IDLE"),
+    ("ALLOCATED", "ALLOC"),
+    ("MIXED", "MIX"),
+    ("FUTURE", "FUTR"),
+    ("BLOCKED", "BLOCK"),
+    ("INVALID_REG", "INVAL"),
+    ("PLANNED", "PLND"),
+    ("DRAIN", "DRAIN"),
+    ("DRAINED", "DRAINED"),
+    ("RESERVED", "RESV"),
+    ("DRAINING", "DRNG"),
+    ("COMPLETING", "COMP"),
+    ("NO_RESPOND", "NO_RESPOND"),
+    ("POWER_UP", "POW_UP"),
+    ("POWERING_DOWN", "POWRING_DN"),
+    ("POWERED_DOWN", "POWERED_DN"),
+    ("POWER_DOWN", "POW_DN"),
+    ("POWERING_UP", "POWERING_UP"),
+    ("FAIL", "FAIL"),
+    ("MAINT", "MAINT"),
+    ("REBOOT", "BOOT"),
+    ("CLOUD", "CLOUD"),
+    ("EXTERNAL", "EXT"),
+)
+
+
+def state_asked(word: str) -> str:
+    """The state that a word, or the beginning of one, stands for; KeyError for no state's word."""
+    start = word.upper()
+    for long, compact in _ASKED:
+        if start and (long.startswith(start) or compact.startswith(start)):
+            return long
+    raise KeyError(word)

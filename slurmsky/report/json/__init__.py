@@ -1,0 +1,1 @@
+"""Records as the documents of --json and --yaml."""

@@ -1,0 +1,180 @@
+"""In which form an answer of --json and --yaml is written: data parser, its flags, and how dense the text is.
+
+    form = chosen("v0.0.42+complex", yaml=False)
+    documents = form.records("job_info", records)
+
+The records are made in the layout of the newest data parser; what an older one lacks is taken out again.
+Source: src/interfaces/data_parser.c, serializer.c; src/plugins/data_parser/*/parsers.c, serializer/json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Optional
+
+from ..fields.field_tables import table
+
+Record = dict[str, Any]
+
+VERSIONS = ("v0.0.41", "v0.0.42", "v0.0.43", "v0.0.44")
+NEWEST = VERSIONS[-1]
+_PREFIX = "data_parser/"
+#: what may follow a version behind a "+"; only one of them changes what is written here
+_FLAGS = ("SPEC_ONLY", "FAST", "COMPLEX", "MINIMIZE_REFS")
+#: the words of SLURM_JSON and SLURM_YAML
+_STYLES = ("compact", "pretty", "complex", "no_tag")
+
+
+class BadForm(Exception):
+    """There is no such data parser: the lines that say so."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+
+@dataclass(frozen=True)
+class Form:
+    """What --json or --yaml asked for."""
+
+    yaml: bool = False
+    version: str = NEWEST
+    #: as typed, with the "+"
+    flags: str = ""
+    complex: bool = False
+    #: "" as usual, "compact" or "pretty"
+    style: str = ""
+    #: lines for stderr that change nothing
+    said: tuple[str, ...] = ()
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is JSON with the records as they are made."""
+        return not (self.yaml or self.complex or self.style) and self.version == NEWEST
+
+    @property
+    def plugin(self) -> str:
+        """The name under which an answer says how it was written."""
+        return _PREFIX + self.version + self.flags
+
+    def records(self, layout: str, records: Iterable[Any]) -> Iterable[Any]:
+        """Records in the layout of this form's version."""
+        change = _change(layout, self.version)
+        if change is not None:
+            records = map(change, records)
+        return map(_plain, records) if self.complex else records
+
+    def rest(self, value: Any) -> Any:
+        """What stands beside the records."""
+        return _plain(value) if self.complex else value
+
+
+USUAL = Form()
+
+
+def chosen(text: str, yaml: bool = False, style: str = "") -> Form:
+    """The form for the argument of --json or --yaml. Raises BadForm."""
+    unsupported = f"application/{'x-yaml' if yaml else 'json'} output not supported by {NEWEST}"
+    parts = [part for part in text.split(",") if part]
+    if not parts and text:
+        raise BadForm(f"data_parser_g_new: invalid plugin {text}", unsupported)
+    if len(parts) > 1:
+        raise BadForm(f"data_parser_g_new: rejecting ambiguous plugin {text}", unsupported)
+    name, plus, flags = parts[0].partition("+") if parts else ("", "", "")
+    known = name.removeprefix(_PREFIX) if parts else NEWEST
+    if known.lower() == "latest":
+        known = NEWEST
+    if not known:
+        raise BadForm("data_parser_g_new: unable to find plugin ", unsupported)
+    if known not in VERSIONS:
+        raise BadForm(f"load_plugins: unable to find plugin: {_PREFIX}{known}",
+                      "data_parser_g_new: failure loading plugins: Plugin has invalid format or unable to be loaded",
+                      unsupported)  # fmt: skip
+    words = [word for word in flags.split("+") if word]
+    said = [f"{_PREFIX}{known} ignoring default flag FLAG_PREFER_REFS" if word.upper() == "PREFER_REFS"
+            else f"warning: {_PREFIX}{known} ignoring unknown flag {word}"
+            for word in words if word.upper() not in _FLAGS]  # fmt: skip
+    is_complex = any(word.upper() == "COMPLEX" for word in words)
+    return Form(yaml, known, plus + flags, is_complex, style, tuple(said))
+
+
+def style(text: Optional[str]) -> str:
+    """ "compact", "pretty" or "" of SLURM_JSON or SLURM_YAML. Raises ValueError for a word that there is not."""
+    words = [word.lower() for word in (text or "").split(",") if word]
+    if any(word not in _STYLES for word in words):
+        raise ValueError(text)
+    return next((word for word in words if word in ("compact", "pretty")), "")
+
+
+def _plain(value: Any) -> Any:
+    """With the flag "complex" a number is a number, null or "Infinity", and a text that there is not is null."""
+    if isinstance(value, Mapping):
+        if value.keys() == {"set", "infinite", "number"}:
+            return "Infinity" if value["infinite"] else value["number"] if value["set"] else None
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if value == "" else value
+
+
+# --- older layouts
+
+
+@cache
+def _change(layout: str, version: str) -> Optional[Callable[[Any], Any]]:
+    """What makes a record of the newest layout one of ``version``."""
+    number = int(version.rpartition(".")[2])
+    gone = [row["path"].split("/") for row in table("data_parser")
+            if row["layout"] == layout and int(row["since"]) > number]  # fmt: skip
+    oldest = _OLDEST.get(layout) if number <= 41 else None
+    if not gone and oldest is None:
+        return None
+
+    def change(record: Any) -> Any:
+        for path in gone:
+            record = _without(record, path)
+        return oldest(record) if oldest else record
+
+    return change
+
+
+def _without(value: Any, path: list[str]) -> Any:
+    """A copy of a record, or of each of a list, that lacks what lies at the path."""
+    if isinstance(value, list):
+        return [_without(item, path) for item in value]
+    first, *rest = path
+    if not isinstance(value, Mapping) or first not in value:
+        return value
+    if not rest:
+        return {key: item for key, item in value.items() if key != first}
+    return {**value, first: _without(value[first], rest)}
+
+
+def _job_41(record: Record) -> Record:
+    """JOB_INFO before required_switches had its name, and while ``shared`` was told in three ways."""
+    return dict(_job_41_items(record))
+
+
+def _job_41_items(record: Record) -> Iterator[tuple[str, Any]]:
+    ways = {"none": "true", "oversubscribe": "false"}
+    for key, value in record.items():
+        yield "minimum_switches" if key == "required_switches" else key, value
+        if key == "shared":
+            yield "exclusive", [ways.get(word, word) for word in value]
+            yield "oversubscribe", bool(value) and value != ["none"]
+            yield "show_flags", []
+
+
+def _shares_41(record: Record) -> Record:
+    """SHARES_RESP_MSG while some of its numbers were plain ones."""
+
+    def one(share: Record) -> Record:
+        pair = {key: float(value["number"]) for key, value in share["fairshare"].items()}
+        return {**share, "effective_usage": float(share["effective_usage"]["number"]), "fairshare": pair}
+
+    return {**record, "shares": [one(share) for share in record["shares"]]}
+
+
+_OLDEST: dict[str, Callable[[Record], Record]] = {"job_info": _job_41, "shares": _shares_41}

@@ -1,0 +1,344 @@
+"""--json and --yaml: whole answers, in the layout of Slurm 25.11's data parser v0.0.44.
+
+about = meta("squeue", ["--json"], "oracle")
+text = dump(jobs_document(jobs, about, now, cluster))
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Callable, Optional
+
+from slurmsky.model.cluster import ClusterConfig, PartitionConfig
+from slurmsky.model.job import Job, Node, Step
+from slurmsky.model.reservation import Reservation
+
+from ..report_context import ReportContext
+from ..text.columns import items_of_names
+from ..text.sacct_rows import accounting_order
+from ..text.sinfo_rows import Options, node_rows, sort_nodes
+from ..text.units import Clock
+from .accounting_records import accounting_record
+from .data_parser import USUAL, Form
+from .job_records import Constant, JobRecords, Number, Record, own_values, stamp
+from .node_records import node_record, partition_record, sinfo_record
+from .other_records import license_record, ping_records, reservation_record, state_records, step_record
+
+# sinfo --json makes a record of the nodes of a partition that are alike in these.
+SINFO_FIELDS = "partition,available,time,nodes,statecompact,nodelist,gresused"
+
+
+def meta(
+    command: str,
+    arguments: Sequence[str],
+    cluster: str,
+    user: str = "",
+    group: str = "",
+    version: str = "25.11.0",
+    plugin: str = "data_parser/v0.0.44",
+) -> Record:
+    """The part of an answer that says who asked and who answers."""
+    major, minor, micro = [*version.split("."), "0", "0"][:3]
+    return {
+        "plugin": {"type": "", "name": "", "data_parser": plugin, "accounting_storage": "accounting_storage/slurmdbd"},
+        "client": {"source": "", "user": user, "group": group},
+        "command": [command, *arguments],
+        "slurm": {"version": {"major": major, "micro": micro, "minor": minor}, "release": version, "cluster": cluster},
+    }
+
+
+class Document(dict[str, Any]):
+    """A whole answer; ``layout`` names the kind of its records, which are what stands first.
+
+    ``written``: the same records, some of them as they were Written in the usual form.
+    """
+
+    layout = ""
+    written: Optional[Iterable[Any]] = None
+
+
+def answer(layout: str, name: str, records: Iterable[Any], about: Record, **more: Any) -> Document:
+    """A whole answer: the records under ``name``, further values, and what always stands at the end.
+
+    ``records`` may be a generator: ten thousand jobs are then written one by one and never held together.
+    """
+    made = Document({name: records, **more, "meta": about, "errors": [], "warnings": []})
+    made.layout = layout
+    return made
+
+
+def _context(now: float, cluster: ClusterConfig) -> ReportContext:
+    return ReportContext(Clock(now), cluster)
+
+
+def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
+    """Answer of squeue --json and scontrol show job --json."""
+    jobs, context = list(jobs), _context(now, cluster)
+    document = answer(
+        "job_info", "jobs", map(JobRecords(context), jobs), about, last_backfill=stamp(now), last_update=stamp(now)
+    )
+    document.written = map(_JobTexts(context), jobs)
+    return document
+
+
+class _JobTexts:
+    """Writes the records of jobs in the usual form; what jobs of one kind have in common is written once."""
+
+    def __init__(self, context: ReportContext) -> None:
+        self._records, self._kinds = JobRecords(context), context.kinds
+        self._forms: dict[Hashable, str] = {}
+
+    def __call__(self, job: Job) -> Written:
+        own, kind = own_values(job), self._kinds.of(job)
+        form = self._forms.get(kind)
+        if form is None:
+            entries = [f"{_quote(key)}: %({key})s" if key in own else _json_entry(key, value).replace("%", "%%")
+                       for key, value in self._records(job).items()]  # fmt: skip
+            form = self._forms[kind] = "{" + ", ".join(entries) + "}"
+        return Written(form % {key: _QUICK.get(type(value), _encode)(value) for key, value in own.items()})
+
+
+def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: ClusterConfig) -> Document:
+    """Answer of scontrol show node --json."""
+    context = _context(now, cluster)
+    return answer("node", "nodes", (node_record(node, context) for node in nodes), about, last_update=stamp(now))
+
+
+def partitions_document(
+    partitions: Iterable[PartitionConfig], about: Record, now: float, cluster: ClusterConfig
+) -> Document:
+    """Answer of scontrol show partition --json."""
+    context = _context(now, cluster)
+    records = (partition_record(part, context) for part in partitions)
+    return answer("partition", "partitions", records, about, last_update=stamp(now))
+
+
+def reservations_document(known: Iterable[Reservation], about: Record, now: float, cluster: ClusterConfig) -> Document:
+    """Answer of scontrol show reservation --json."""
+    context = _context(now, cluster)
+    return answer(
+        "reservation",
+        "reservations",
+        (reservation_record(one, context) for one in known),
+        about,
+        last_update=stamp(now),
+    )
+
+
+def steps_document(steps: Iterable[tuple[Job, Step]], about: Record, now: float, cluster: ClusterConfig) -> Document:
+    """Answer of scontrol show step --json."""
+    context = _context(now, cluster)
+    records = (step_record(job, step, context) for job, step in steps)
+    return answer("step_info", "steps", records, about, last_update=stamp(now))
+
+
+def licenses_document(known: Iterable[tuple[str, int, int]], about: Record, now: float) -> Document:
+    """Answer of scontrol show license --json, of (name, total, used)."""
+    return answer("license", "licenses", (license_record(*one) for one in known), about, last_update=stamp(now))
+
+
+def ping_document(host: str, about: Record) -> Document:
+    """Answer of scontrol ping --json."""
+    return answer("ping", "pings", ping_records(host), about)
+
+
+def states_document(jobs: Iterable[Job], about: Record) -> Document:
+    """Answer of squeue --only-job-state --json."""
+    return answer("job_state", "jobs", state_records(jobs), about)
+
+
+#: the kinds of the records that others make, by the name under which an answer has them
+_LAYOUTS = {"users": "user", "associations": "association"}
+
+
+def managed_document(name: str, records: Any, about: Record) -> Document:
+    """Answer of sdiag, sshare, sacctmgr show and scontrol listjobs --json: records, or one, under their name."""
+    return answer(_LAYOUTS.get(name, name), name, records, about)
+
+
+def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], about: Record, now: float) -> Document:
+    """Answer of sinfo --json."""
+    known = list(nodes)
+    context = _context(now, ClusterConfig(nodes=tuple(node.config for node in known)))
+    rows = sort_nodes(node_rows(known, partitions, items_of_names(SINFO_FIELDS), Options()))
+    return answer("sinfo", "sinfo", (sinfo_record(row, context) for row in rows), about)
+
+
+def accounting_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
+    """Answer of sacct --json."""
+    return answer("accounting", "jobs", accounting_records(jobs, now, cluster), about)
+
+
+def accounting_records(jobs: Iterable[Job], now: float, cluster: ClusterConfig) -> Iterator[Record]:
+    """Jobs as sacct --json has them."""
+    context = _context(now, cluster)
+    for job in accounting_order(jobs):
+        yield accounting_record(job, context)
+
+
+class Written(str):
+    """A record as ``json_record`` wrote it."""
+
+
+def json_record(record: Record) -> str:
+    """A record as it stands in an answer of the usual form."""
+    return _Alike(_json_entry, "{", ", ", "}", _encode)(record)
+
+
+def dump(document: Document, form: Form = USUAL) -> Iterator[str]:
+    """A document as text, in pieces: that of ten thousand jobs is fifty megabytes."""
+    first, *others = document.items()
+    records = document.written if document.written is not None and form.usual else first[1]
+    if isinstance(records, Mapping):  # one record, not a list of them
+        formed: Any = next(iter(form.records(document.layout, [records])))
+    else:
+        formed = form.records(document.layout, records)
+    made = {first[0]: formed, **{key: form.rest(value) for key, value in others}}
+    if form.yaml:
+        return yaml_pieces(made)
+    return _styled(made, form.style) if form.style else json_pieces(made)
+
+
+def _styled(answer: Mapping[str, Any], style: str) -> Iterator[str]:
+    """As SLURM_JSON wants it: all on one line, or each value on a line of its own."""
+    whole = {key: value if isinstance(value, (str, Mapping)) else list(value) for key, value in answer.items()}
+    encoder = json.JSONEncoder(separators=(",", ":")) if style == "compact" else json.JSONEncoder(indent=2)
+    yield from _several(encoder.iterencode(whole), 2000)
+    yield "\n"
+
+
+def json_text(answer: Mapping[str, Any]) -> str:
+    """An answer as JSON."""
+    return "".join(json_pieces(answer))
+
+
+def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
+    """An answer as JSON: a record a line, since indenting ten thousand jobs would take seconds."""
+    start = "{\n"
+    for key, value in answer.items():
+        head = "%s  %s: " % (start, json.dumps(key))
+        start = ",\n"
+        if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)):
+            records = map(_Alike(_json_entry, "{", ", ", "}", _encode), value)
+            first = next(records, None)
+            if first is None:
+                yield head + "[]"
+                continue
+            yield head + "[\n    " + first
+            yield from _several(",\n    " + record for record in records)
+            yield "\n  ]"
+        else:
+            yield head + json.dumps(value, indent=2).replace("\n", "\n  ")
+    yield "\n}\n"
+
+
+def _several(pieces: Iterator[str], count: int = 50) -> Iterator[str]:
+    """The same text in larger pieces."""
+    while several := "".join(islice(pieces, count)):
+        yield several
+
+
+class _Alike:
+    """Writes records that are much alike: a value that is that of the record before is not written anew."""
+
+    def __init__(
+        self, entry: Callable[[str, Any], str], start: str, between: str, end: str, other: Callable[[Any], str]
+    ) -> None:
+        self._entry, self._other = entry, other
+        self._start, self._between, self._end = start, between, end
+        self._keys: list[str] = []
+        self._values: list[Any] = []
+        self._texts: list[str] = []
+
+    def __call__(self, record: Any) -> str:
+        if isinstance(record, Written):
+            return record
+        if not isinstance(record, dict) or not record:
+            return self._other(record)
+        keys, values, entry = list(record), list(record.values()), self._entry
+        if keys == self._keys:
+            # 1 and True are equal and are not written alike.
+            self._texts = [
+                text if value is old or (value == old and type(value) is type(old)) else entry(key, value)
+                for key, value, old, text in zip(keys, values, self._values, self._texts)
+            ]
+        else:
+            self._keys = keys
+            self._texts = [entry(key, value) for key, value in record.items()]
+        self._values = values
+        return self._start + self._between.join(self._texts) + self._end
+
+
+_encode = json.JSONEncoder(check_circular=False).encode
+_quote = json.encoder.encode_basestring_ascii
+# Values of one of these types are written without the encoder's overhead: nearly all of a job's.
+_QUICK: dict[type, Callable[[Any], str]] = {
+    str: _quote,
+    int: str,
+    bool: lambda value: "true" if value else "false",
+    # what is not Constant is set and not endless
+    Number: lambda value: '{"set": true, "infinite": false, "number": %s}' % value["number"],
+    Constant: lambda value: value.text,
+    list: lambda value: _encode(value) if value else "[]",
+}
+
+
+def _json_entry(key: str, value: Any) -> str:
+    return '"%s": %s' % (key, _QUICK.get(type(value), _encode)(value))
+
+
+def yaml_text(answer: Mapping[str, Any]) -> str:
+    """An answer as YAML 1.1, in block form."""
+    return "".join(yaml_pieces(answer))
+
+
+def yaml_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
+    """An answer as YAML 1.1, in block form."""
+    yield "%YAML 1.1\n---\n"
+    for key, value in answer.items():
+        if isinstance(value, Iterable) and not isinstance(value, (str, Mapping, list)):
+            records = map(_Alike(_yaml_entry, "  - ", "    ", "", _yaml_item), value)
+            first = next(records, None)
+            yield "%s: []\n" % key if first is None else "%s:\n%s" % (key, first)
+            yield from _several(records)
+        else:
+            yield "\n".join(_entry("%s:" % key, value, "  ")) + "\n"
+    yield "...\n"
+
+
+def _yaml_entry(key: str, value: Any) -> str:
+    return "\n".join(_entry("%s:" % key, value, "      ")) + "\n"
+
+
+def _yaml_item(value: Any) -> str:
+    return "\n".join(_yaml([value], "  ")) + "\n"
+
+
+def _yaml(value: Any, indent: str) -> list[str]:
+    lines: list[str] = []
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            lines += _entry("%s%s:" % (indent, key), item, indent + "  ")
+    else:
+        for item in value:
+            inner = _yaml(item, indent + "  ") if item and isinstance(item, (Mapping, list)) else []
+            if inner:
+                lines += [indent + "- " + inner[0][len(indent) + 2 :], *inner[1:]]
+            else:
+                lines.append(indent + "- " + _scalar(item))
+    return lines
+
+
+def _entry(head: str, item: Any, indent: str) -> list[str]:
+    if isinstance(item, Iterable) and not isinstance(item, (str, Mapping)):
+        item = list(item)
+    if item and isinstance(item, (Mapping, list)):
+        return [head, *_yaml(item, indent)]
+    return ["%s %s" % (head, _scalar(item))]
+
+
+def _scalar(value: Any) -> str:
+    # JSON's scalars, [] and {} are YAML's too; every text is quoted, so that none is taken for a number.
+    return json.dumps(value)

@@ -1,0 +1,78 @@
+"""What a report needs beyond the records: the time, how times are written, the cluster's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Optional
+
+from slurmsky.model.cluster import ClusterConfig, PartitionConfig
+from slurmsky.model.job import Job
+from slurmsky.model.spec import INFINITE
+
+from .record_classes import RecordClasses
+from .text.units import EXACT, Clock, Scale
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """Given to every report.
+
+    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns.
+    ``uids`` has the user ids of those who drained nodes. ``kinds`` are the alike jobs of this report.
+    """
+
+    clock: Clock
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    scale: Scale = EXACT
+    bitstr_len: Optional[int] = None
+    expand_patterns: bool = False
+    uids: Mapping[str, int] = field(default_factory=lambda: {"root": 0})
+    kinds: RecordClasses = field(default_factory=RecordClasses)
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self.clock.now
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """What the site says beyond what has a place of its own, by slurm.conf's names."""
+        return dict(self.cluster.parameters)
+
+    @cached_property
+    def counts_gres(self) -> bool:
+        """Whether devices are counted in TRES texts: AccountingStorageTRES names them."""
+        return "gres/" in self.parameters.get("AccountingStorageTRES", "")
+
+    @cached_property
+    def consumes_memory(self) -> bool:
+        """Whether memory is a resource that jobs and steps take away: SelectTypeParameters names it."""
+        return "MEMORY" in self.parameters.get("SelectTypeParameters", "CR_Core_Memory").upper()
+
+    @cached_property
+    def tracks_wckey(self) -> bool:
+        """Whether jobs are shown with their workload characterisation key."""
+        return self.parameters.get("TrackWCKey", "No").lower() == "yes"
+
+    def partition_of(self, job: Job) -> Optional[PartitionConfig]:
+        """The first partition that the job names; None when the cluster has none of that name."""
+        return self.cluster.partition(job.partition.partition(",")[0])
+
+    def time_limit(self, job: Job) -> int:
+        """Minutes; a job without a limit of its own is shown the partition's MaxTime (job_mgr.c pack_job)."""
+        if job.time_limit_min is not None:
+            return job.time_limit_min
+        partition = self.partition_of(job)
+        return partition.max_time_min if partition else INFINITE
+
+    def node_memory_mib(self, job: Job) -> int:
+        """Memory of a node of the job's partition: what a job that asks for none is counted with."""
+        partition = self.partition_of(job)
+        if partition is None:
+            return 0
+        if partition.def_mem_per_node_mib is not None:
+            return partition.def_mem_per_node_mib
+        names = set(partition.nodes)
+        return next((node.memory_mib for node in self.cluster.nodes if not names or node.name in names), 0)

@@ -1,0 +1,1 @@
+"""Records as the text that Slurm's commands print."""

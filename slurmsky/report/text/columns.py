@@ -1,0 +1,239 @@
+"""Columns of squeue and sinfo: a format is compiled once, then each row costs one call per column.
+
+Width rules (print.c _print_str): no width, no padding; left-justified text is always cut to the width;
+right-justified text is cut unless the field is one that is never cut (node lists, times); a negative width
+adds one blank. printf counts bytes, and so does this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Callable, Generic, NamedTuple, Optional, TypeVar
+
+from slurmsky.language import formats
+
+Row = TypeVar("Row")
+
+
+class Item(NamedTuple):
+    """One part of a parsed ``-o`` or ``-O`` text.
+
+    ``name`` is the letter or long name, "" for plain text, which is in ``suffix``. ``source`` is the text it
+    came from: an unknown letter is printed as typed.
+    """
+
+    name: str
+    width: int = 0
+    right: bool = False
+    suffix: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Field(Generic[Row]):
+    """A field that can be shown: header text and how its value is read from a row.
+
+    ``cut`` and ``cut_header`` say whether right-justified text loses what is beyond the width.
+    ``sized`` replaces ``value`` where the value depends on the width of its column. ``shared`` is not 0 where
+    rows that are alike (``kinds``) have the same value, and says what it costs to make in terms of a simple one.
+    ``left_header``: the header stands on the left whatever is asked for.
+    """
+
+    header: str
+    value: Callable[[Row], str]
+    cut: bool = True
+    cut_header: bool = True
+    sized: Optional[Callable[[int], Callable[[Row], str]]] = None
+    shared: int = 0
+    left_header: bool = False
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """A field at its place: printf conversions for values and for the header."""
+
+    field: Field[Row]
+    value: Callable[[Row], str]
+    conversion: str
+    header_conversion: str
+
+
+class Layout(Generic[Row]):
+    """A compiled format: the columns, and the plain text between them."""
+
+    def __init__(self, columns: Sequence[Column[Row]], template: str, header_template: str) -> None:
+        self.columns = columns
+        self.template = template
+        self.header_template = header_template
+        self.values = [column.value for column in columns]
+
+    def header(self) -> str:
+        """The header line, without newline."""
+        return self.header_template % tuple(column.field.header for column in self.columns)
+
+    def lines(self, rows: Iterable[Row], alike: Optional[Callable[[Row], Hashable]] = None) -> Iterator[str]:
+        """One line per row, without newline. ``alike`` gives equal things for rows with equal shared values."""
+        template = self.template
+        for cells in self._cells(rows, alike):
+            line = template % tuple(cells)
+            if not line.isascii():
+                # Measured and cut in bytes, as printf does: one latin-1 character stands for one byte.
+                line = template.encode().decode("latin-1") % tuple([_bytes(cell) for cell in cells])
+                line = line.encode("latin-1").decode("utf-8", "surrogateescape")
+            yield line
+
+    def _cells(self, rows: Iterable[Row], alike: Optional[Callable[[Row], Hashable]]) -> Iterator[list[str]]:
+        values = self.values
+        own = [(at, column.value) for at, column in enumerate(self.columns) if not column.field.shared]
+        if alike is None or sum(column.field.shared for column in self.columns) < _WORTHWHILE:
+            for row in rows:
+                yield [value(row) for value in values]
+            return
+        known: dict[Hashable, list[str]] = {}
+        for row in rows:
+            kind = alike(row)
+            cells = known.get(kind)
+            if cells is None:
+                cells = known[kind] = [value(row) for value in values]
+            else:
+                for at, value in own:
+                    cells[at] = value(row)
+            yield cells
+
+    def text(self, rows: Iterable[Row], header: bool = True, alike: Optional[Callable[[Row], Hashable]] = None) -> str:
+        """Header line (unless switched off) and rows, each with its newline."""
+        parts = [self.header()] if header else []
+        parts.extend(self.lines(rows, alike))
+        parts.append("")
+        return "\n".join(parts)
+
+
+#: from so many simple shared columns on it pays to look up what rows that are alike have in common
+_WORTHWHILE = 8
+
+
+def _bytes(cell: str) -> str:
+    return cell.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _conversion(width: int, right: bool, cut: bool) -> str:
+    if width == 0:
+        return "%s"
+    if width < 0:
+        return "%s "
+    if right:
+        return "%%%d.%ds" % (width, width) if cut else "%%%ds" % width
+    return "%%-%d.%ds" % (width, width)
+
+
+#: what printf writes for no text; where it would have to cut that, it writes nothing
+_NULL = "(null)"
+
+
+def _blank(value: Callable[[Row], str]) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        text = value(row)
+        return "" if text == _NULL else text
+
+    return cell
+
+
+def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
+    """The layout of parsed items, and the names that are no field, in order (the caller words the message).
+
+    ``fields`` maps letters as they are and long names in lower case; an unknown letter leaves its source
+    text in the line, an unknown long name only its suffix.
+    """
+    columns: list[Column[Row]] = []
+    templates = ["", ""]
+    unknown: list[str] = []
+    for item in items:
+        field = fields.get(item.name) or (fields.get(item.name.lower()) if len(item.name) > 1 else None)
+        if item.name and field is None:
+            unknown.append(item.name)
+            plain = item.source if item.source.startswith("%") else item.suffix
+            templates = [text + plain.replace("%", "%%") for text in templates]
+            continue
+        if field is not None:
+            value = field.sized(item.width) if field.sized else field.value
+            if 0 < item.width < len(_NULL) and not item.right:
+                value = _blank(value)
+            column = Column(
+                field,
+                value,
+                _conversion(item.width, item.right, field.cut),
+                _conversion(item.width, item.right and not field.left_header, field.cut_header),
+            )
+            columns.append(column)
+            templates[0] += column.conversion
+            templates[1] += column.header_conversion
+        templates = [text + item.suffix.replace("%", "%%") for text in templates]
+    return Layout(columns, templates[0], templates[1]), unknown
+
+
+def items_of_letters(text: str) -> list[Item]:
+    """Parts of a ``-o`` text such as ``%.18i|%8j``; a ``%`` with no letter is the unknown field ``\\0``."""
+    return [
+        Item("", suffix=part)
+        if isinstance(part, str)
+        else Item(part.name or "\0", part.width or 0, bool(part.right), part.suffix, part.text)
+        for part in formats.parse_short(text)
+    ]
+
+
+def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> str:
+    """The text that ``%all`` stands for: every letter that is a field, joined by ``|``.
+
+    sinfo leaves a blank after each capital (its opts.c).
+    """
+    letters = (chr(code) for code in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1)))
+    return "|".join(
+        "%" + letter + (after_capital if letter.isupper() else "") for letter in letters if letter in fields
+    )
+
+
+def layout_of(
+    fields: Mapping[str, Field[Row]], letters: Optional[str], names: str, after_capital: str = ""
+) -> tuple[Layout[Row], list[str]]:
+    """The layout of a ``-o`` text, or of a ``-O`` text where that is None, and the unknown fields."""
+    return compile_layout(items_of(fields, letters, names, after_capital), fields)
+
+
+def items_of(
+    fields: Mapping[str, Field[Row]], letters: Optional[str], names: str, after_capital: str = ""
+) -> list[Item]:
+    """Parts of a ``-o`` text, or of a ``-O`` text where that is None."""
+    if letters is None:
+        named = items_of_names(names)
+        if not after_capital:
+            return named
+        # sinfo's -O, too, knows "all".
+        every = items_of_letters(all_letters(fields, after_capital))
+        return [part for item in named for part in (every if item.name.lower() == "all" else [item])]
+    return items_of_letters(all_letters(fields, after_capital) if letters.lower() == "%all" else letters)
+
+
+def items_of_names(text: str) -> list[Item]:
+    """Parts of a ``-O`` text such as ``jobid:.18 ,name:8|``; no colon means 20 columns."""
+    return list(_items_of_names(text))
+
+
+@lru_cache(maxsize=64)
+def _items_of_names(text: str) -> tuple[Item, ...]:
+    # Nearly every call asks for the default: reading that took as long as all the rest of an squeue.
+    return tuple(
+        _negative(Item(part.name, part.width or 0, bool(part.right), part.suffix, part.text))
+        for part in formats.parse_long(text)
+    )
+
+
+def _negative(item: Item) -> Item:
+    # "name:-4": Slurm reads the number with strtol and keeps its sign
+    found = _MINUS.match(item.suffix) if item.width == 0 else None
+    return item._replace(width=-int(found[1]), suffix=item.suffix[found.end() :]) if found else item
+
+
+_MINUS = re.compile("-([0-9]+)")

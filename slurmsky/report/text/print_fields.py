@@ -1,0 +1,302 @@
+"""The tables of sacct and sstat: header, dashes, cells with ``+`` where text is cut, or delimiters.
+
+Source: common/print_fields.c. Numbers and durations are never cut, dates are cut without a mark.
+
+A table of thousands of rows is made column by column, some hundred rows at a time, and a cell is made once for what
+it is made of: of rows that are alike (``kinds``), of the same text, of the same number in a step's use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice, repeat
+from operator import attrgetter
+from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar, Union
+
+from slurmsky.language import formats
+
+from ..fields.field_tables import table
+
+Row = TypeVar("Row")
+TEXT, NUMBER, DATE = "text", "number", "date"
+
+
+class InvalidField(ValueError):
+    """A field that the command does not have: ``sacct: error: Invalid field requested: "X"``, exit 1."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__('Invalid field requested: "%s"' % name)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Field(Generic[Row]):
+    """A field: its kind says how it is cut; a value of None is an empty cell.
+
+    ``shared``: rows that are alike (``kinds``) have the same value. ``reads``: attributes of the row's ``usage`` that
+    the value is made of, by ``form``: of the one, or of a tuple of them.
+    """
+
+    kind: str
+    value: Callable[[Row], Optional[str]]
+    shared: bool = False
+    reads: tuple[str, ...] = ()
+    form: Optional[Callable[[Any], Optional[str]]] = None
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """A field at its place: a negative width justifies left."""
+
+    name: str
+    width: int
+    field: Field[Row]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a table is written: ``parsable`` 0 for columns, 1 for -p (a delimiter ends the line), 2 for -P."""
+
+    parsable: int = 0
+    delimiter: str = "|"
+    header: bool = True
+
+
+def columns_of(text: str, table_name: str, fields: Mapping[str, Field[Row]], zero: bool = False) -> list[Column[Row]]:
+    """Columns of a --format text such as ``jobid%20,state``; the first name that begins so counts.
+
+    ``fields`` is by name in lower case. A field has one width, the last that is given, wherever it stands; ``zero``:
+    0, or what is no number, is one. Raises InvalidField.
+    """
+    rows = table(table_name)
+    chosen: list[str] = []
+    widths = {row["name"]: int(row["width"]) for row in rows}
+    for item in formats.parse_sacct(text):
+        if not item.name:
+            continue
+        start = item.name.lower()
+        if "all".startswith(start):
+            found = list(widths)
+        else:
+            found = [name for name in widths if name.lower().startswith(start)][:1]
+            if not found:
+                raise InvalidField(item.name)
+        if item.width or (item.width is not None and zero):
+            widths.update(dict.fromkeys(found, -item.width if item.right is False else item.width))
+        chosen += found
+    return [Column(name, widths[name], fields[name.lower()]) for name in chosen]
+
+
+def default_format(table_name: str, which: str) -> str:
+    """The format that a column of the table numbers: "default", "brief", "long", "pid"."""
+    rows = sorted((row for row in table(table_name) if row[which]), key=lambda row: int(row[which]))
+    return ",".join(row["name"].lower() for row in rows)
+
+
+#: from so many shared columns on it pays to look up what rows that are alike have in common
+_WORTHWHILE = 8
+#: rows that are made together
+_BATCH = 250
+#: cells that a column remembers
+_KEPT = 20_000
+Alike = Callable[[Row], Hashable]
+#: how a value becomes a cell, and those of a column become its cells
+Form = Callable[[Optional[str]], str]
+Forms = tuple[Form, Callable[[Sequence[Optional[str]]], Iterable[str]]]
+
+
+def table_text(
+    columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look, alike: Optional[Alike[Row]] = None
+) -> str:
+    """Header and rows, each with its newline.
+
+    ``alike`` tells which rows have equal values in the shared columns: those for which it gives equal things.
+    """
+    return "".join(table_pieces(columns, rows, look, alike))
+
+
+def table_pieces(
+    columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look, alike: Optional[Alike[Row]] = None
+) -> Iterator[str]:
+    """The same line by line."""
+    if look.parsable:
+        end = (look.delimiter if look.parsable == 1 else "") + "\n"
+        if look.header:
+            yield look.delimiter.join(column.name for column in columns) + end
+        for line in _lines(columns, [(_plain, _plain_cells)] * len(columns), look.delimiter, rows, alike):
+            yield line + end
+        return
+    if look.header:
+        yield "".join(["%*.*s " % (column.width, abs(column.width), column.name) for column in columns]) + "\n"
+        yield "".join(["-" * abs(column.width) + " " for column in columns]) + "\n"
+    for line in _lines(columns, [(_form(column), _cells(column)) for column in columns], "", rows, alike):
+        yield _decoded(line) + "\n"
+
+
+class _Cells(dict[Any, str]):
+    """Cells by what they are made of."""
+
+    def __init__(self, make: Callable[[Any], str]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: Any) -> str:
+        if len(self) >= _KEPT:
+            self.clear()
+        cell = self[key] = self._make(key)
+        return cell
+
+
+#: the cells of one place in the lines of some rows: rows, the kind of each, what is read of their use by its name
+Place = Callable[[Sequence[Row], Sequence[Hashable], Mapping[str, Sequence[Any]]], Iterable[str]]
+
+
+def _lines(
+    columns: Sequence[Column[Row]], forms: Sequence[Forms], glue: str, rows: Iterable[Row], alike: Optional[Alike[Row]]
+) -> Iterator[str]:
+    """The cells of each row, joined; shared ones that stand side by side are one place."""
+    if sum(column.field.shared for column in columns) < _WORTHWHILE:
+        alike = None
+    places: list[Place[Row]] = []
+    for shared, group in groupby(zip(columns, forms), lambda pair: alike is not None and pair[0].field.shared):
+        run = list(group)
+        places += [_shared(run, glue)] if shared else [_own(column.field, forms) for column, forms in run]
+    reads = {name: attrgetter(name) for column in columns for name in column.field.reads}
+    rows = iter(rows)
+    while batch := list(islice(rows, _BATCH)):
+        kinds = [alike(row) for row in batch] if alike is not None else []
+        used = [row.usage for row in batch] if reads else []  # type: ignore[attr-defined]
+        values = {name: list(map(read, used)) for name, read in reads.items()}
+        yield from map(glue.join, zip(*[place(batch, kinds, values) for place in places]))
+
+
+def _shared(run: Sequence[tuple[Column[Row], Forms]], glue: str) -> Place[Row]:
+    known: dict[Hashable, str] = {}
+
+    def place(rows: Sequence[Row], kinds: Sequence[Hashable], values: object) -> list[str]:
+        if len(known) >= _KEPT:
+            known.clear()
+        cells = []
+        for row, kind in zip(rows, kinds):
+            text = known.get(kind)
+            if text is None:
+                text = known[kind] = glue.join([form(column.field.value(row)) for column, (form, _) in run])
+            cells.append(text)
+        return cells
+
+    return place
+
+
+def _own(field: Field[Row], forms: Forms) -> Place[Row]:
+    made_of, value, names = field.form, field.value, field.reads
+    form, cells = forms
+    if made_of is None:
+        return lambda rows, kinds, values: cells(list(map(value, rows)))
+    made = made_of
+    cell = _Cells(lambda key: form(made(key))).__getitem__
+    if len(names) == 1:
+        return lambda rows, kinds, values: map(cell, values[names[0]])
+    return lambda rows, kinds, values: map(cell, zip(*[values[name] for name in names]))
+
+
+def values_of(
+    fields: Mapping[str, Field[Row]], rows: Sequence[Row], alike: Alike[Row]
+) -> dict[str, list[Optional[str]]]:
+    """The values of fields, by name, for some hundred rows."""
+    shared = {name: field.value for name, field in fields.items() if field.shared}
+    if len(shared) < _WORTHWHILE:
+        shared = {}
+    known: dict[Hashable, tuple[Optional[str], ...]] = {}
+    together = []
+    for row, kind in zip(rows, map(alike, rows) if shared else ()):
+        values = known.get(kind)
+        if values is None:
+            values = known[kind] = tuple([value(row) for value in shared.values()])
+        together.append(values)
+    columns = dict(zip(shared, map(list, zip(*together)))) if together else {name: [] for name in shared}
+    return {name: columns[name] if name in shared else list(map(field.value, rows)) for name, field in fields.items()}
+
+
+class Same(NamedTuple):
+    """A column that has one value in all rows."""
+
+    value: Optional[str]
+
+
+class Writer(Generic[Row]):
+    """Writes rows of which the values are known."""
+
+    def __init__(self, columns: Sequence[Column[Row]], look: Look) -> None:
+        self._glue = look.delimiter if look.parsable else ""
+        self._end = (look.delimiter if look.parsable == 1 else "") + "\n"
+        self._wide = not look.parsable
+        self._cells = [_plain_cells if look.parsable else _cells(column) for column in columns]
+
+    def lines(self, values: Sequence[Union[Sequence[Optional[str]], Same]], count: int) -> list[str]:
+        """The lines of so many rows, of the values of each column."""
+        glue, end = self._glue, self._end
+        places: list[Iterable[str]] = []
+        # Columns side by side that are the same in all rows are written once.
+        for same, group in groupby(zip(self._cells, values), lambda pair: isinstance(pair[1], Same)):
+            if same:
+                places.append(repeat(glue.join([next(iter(cells(column))) for cells, column in group]), count))
+            else:
+                places += [cells(column) for cells, column in group]
+        lines = map(glue.join, zip(*places))
+        return [_decoded(line) + end for line in lines] if self._wide else [line + end for line in lines]
+
+
+def _plain_cells(values: Sequence[Optional[str]]) -> Iterable[str]:
+    return map(_plain, values) if None in values else values  # type: ignore[return-value]
+
+
+def _cells(column: Column[Row]) -> Callable[[Sequence[Optional[str]]], Iterable[str]]:
+    """How the values of a column become its cells."""
+    cell, conversion = _Cells(_form(column)).__getitem__, _conversion(column)
+    size = abs(column.width) if column.field.kind == TEXT else None
+
+    def cells(values: Sequence[Optional[str]]) -> Iterable[str]:
+        if None not in values:
+            texts: Sequence[str] = values  # type: ignore[assignment]
+            if "".join(texts).isascii() and (size is None or max(map(len, texts)) <= size):
+                return map(conversion.__mod__, texts)  # nothing is cut, and characters are bytes
+        return map(cell, values)
+
+    return cells
+
+
+def _decoded(line: str) -> str:
+    """A line of cells in which each character stands for a byte (``_form``)."""
+    return line if line.isascii() else line.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _plain(text: Optional[str]) -> str:
+    return text or ""
+
+
+def _conversion(column: Column[Row]) -> str:
+    width = column.width
+    return "%%%ds " % width if column.field.kind == NUMBER else "%%%d.%ds " % (width, abs(width))
+
+
+def _form(column: Column[Row]) -> Callable[[Optional[str]], str]:
+    """How a value becomes a cell."""
+    width, kind = column.width, column.field.kind
+    size = abs(width)
+    # A number's empty cell is as wide as the column and at least one blank wide.
+    empty = "%*s " % (width, " ") if kind == NUMBER else " " * size + " "
+    conversion = _conversion(column)
+    cut = kind == TEXT
+
+    def form(text: Optional[str]) -> str:
+        if text is None:
+            return empty
+        if not text.isascii():
+            # printf counts bytes: one latin-1 character stands for each
+            text = text.encode("utf-8", "surrogateescape").decode("latin-1")
+        if cut and len(text) > size:
+            text = text[: max(size - 1, 0)] + "+"
+        return conversion % text
+
+    return form

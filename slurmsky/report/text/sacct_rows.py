@@ -1,0 +1,431 @@
+"""sacct: rows of jobs and their steps, the fields, the text.
+
+    columns = sacct_columns("jobid,state", context)
+    text = sacct_text(jobs, columns, context, Look(parsable=2))
+
+Source of every rule: print.c of sacct. A value that a job and a step do not share is None in the other's row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
+from typing import Any, Callable, NamedTuple, Optional
+
+from slurmsky.model.job import Job, Step
+from slurmsky.model.spec import INFINITE, NO_VAL
+from slurmsky.model.states import JobFlag, JobState
+
+from ..fields import derived as facts
+from ..fields import limit_cells
+from ..fields.step_usage import NO_USAGE, shown_usage, usage_fields
+from ..report_context import ReportContext
+from .print_fields import DATE, NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_pieces
+from .spending import cost_text
+from .units import MEGA, Clock, amount, cpu_duration, exit_pair, format_minutes, format_seconds
+
+DEFAULT = default_format("sacct_fields", "default")
+BRIEF = default_format("sacct_fields", "brief")
+LONG = default_format("sacct_fields", "long")
+
+
+class Record(NamedTuple):
+    """One line of sacct: a job, or a step of it. ``task_id`` is an element of a waiting rest (--array)."""
+
+    job: Job
+    step: Optional[Step] = None
+    task_id: Optional[int] = None
+    #: what is shown of the step's use: of one that runs sstat tells
+    usage: Any = NO_USAGE
+
+
+def accounting_order(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs as sacct orders them: by submit time; within a second, arrays last, elements in order."""
+    return sorted(
+        jobs,
+        key=lambda job: (
+            int(job.submit_time),
+            job.array_job_id,
+            NO_VAL if job.array_task_id is None else job.array_task_id,
+            job.job_id,
+        ),
+    )
+
+
+def records(
+    jobs: Iterable[Job], allocations: bool = False, each: bool = False, only_steps: Container[int] = ()
+) -> Iterator[Record]:
+    """Lines for jobs, each followed by its steps, .batch and .extern first, unless ``allocations`` (-X).
+
+    ``only_steps``: ids of jobs that have no line of their own.
+    """
+    for job in accounting_order(jobs):
+        if each and job.pending_tasks and job.array_task_id is None:
+            for part in job.pending_tasks:
+                yield from (Record(job, None, index) for index in part)
+            continue
+        if job.job_id not in only_steps:
+            yield Record(job)
+        if not allocations:
+            steps = sorted(job.steps.values(), key=lambda step: _STEP_ORDER.get(step.step_id) or int(step.step_id))
+            for step in steps:
+                yield Record(job, step, None, shown_usage(step) if step.state.finished else NO_USAGE)
+
+
+#: ended by a signal that is the batch step's exit code and not the job's
+KILLED = (JobState.CANCELLED, JobState.TIMEOUT)
+#: AssocID: the user of the queue is its one association
+ASSOCIATION = "0"
+_STEP_ORDER = {"batch": -3, "extern": -2, "interactive": -1}
+
+
+def sacct_columns(text: str, context: ReportContext) -> list[Column[Record]]:
+    """Columns of a --format text; BRIEF, DEFAULT and LONG are the formats of -b, of none, and of -l.
+
+    Raises InvalidField.
+    """
+    return columns_of(text, "sacct_fields", sacct_fields(context), zero=True)
+
+
+def sacct_pieces(
+    jobs: Iterable[Job],
+    columns: Sequence[Column[Record]],
+    context: ReportContext,
+    look: Look,
+    allocations: bool = False,
+    each: bool = False,
+    only_steps: Container[int] = (),
+) -> Iterator[str]:
+    """What sacct prints of these jobs, line by line."""
+    return table_pieces(columns, records(jobs, allocations, each, only_steps), look, alike(context))
+
+
+def alike(context: ReportContext) -> Callable[[Record], Hashable]:
+    """Which lines have equal values in shared fields."""
+    kinds = context.kinds
+
+    def kind(record: Record) -> Hashable:
+        return kinds.of(record.job) if record.step is None else kinds.of_step(record.job, record.step)
+
+    return kind
+
+
+def sacct_text(
+    jobs: Iterable[Job],
+    columns: Sequence[Column[Record]],
+    context: ReportContext,
+    look: Look,
+    allocations: bool = False,
+    each: bool = False,
+    only_steps: Container[int] = (),
+) -> str:
+    """What sacct prints of these jobs."""
+    return "".join(sacct_pieces(jobs, columns, context, look, allocations, each, only_steps))
+
+
+# --- values ----------------------------------------------------------------------------------------------
+
+
+def job_id(record: Record) -> str:
+    """JobID."""
+    job = record.job
+    if record.task_id is not None:
+        text = "%d_%d" % (job.array_job_id, record.task_id)
+    else:
+        text = facts.job_id_text(job)
+    return text + "." + record.step.step_id if record.step else text
+
+
+def started(job: Job) -> bool:
+    """Whether a job ever got nodes: a planned start does not count."""
+    return bool(job.shares) and job.state is not JobState.PENDING
+
+
+def elapsed(record: Record, now: float) -> int:
+    """Seconds run, without suspension."""
+    step, job = record.step, record.job
+    if step is not None:
+        end = step.end_time or (job.suspend_time if job.state is JobState.SUSPENDED else 0) or now
+        return max(int(end) - int(step.start_time) - int(step.suspended_s), 0) if step.start_time else 0
+    return facts.run_seconds(job, now) if started(job) else 0
+
+
+def cpus(record: Record) -> int:
+    """CPUs held; a job that never started counts with what it asked for."""
+    return record.step.cpus if record.step else record.job.num_cpus
+
+
+def held_cpus(record: Record) -> int:
+    """CPUs that time is counted with."""
+    return cpus(record) if record.step or started(record.job) else 0
+
+
+def state(record: Record) -> str:
+    """State; of a cancelled job also by whom."""
+    shown = record.step or record.job
+    # slurmdbd knows the base state, and of the flags that a run was requeued.
+    job = record.job
+    requeued = record.step is None and JobFlag.REQUEUED in job.flags
+    word = "REQUEUED" if requeued else (record.step or job).state.name
+    if shown.state is JobState.CANCELLED and shown.cancelled_by is not None:
+        return "%s by %d" % (word, shown.cancelled_by)
+    if record.step is not None and record.job.state is JobState.SUSPENDED and not record.step.state.finished:
+        return "SUSPENDED"
+    return word
+
+
+def _tres_sorted(parts: list[tuple[str, str]]) -> Optional[str]:
+    # sacct sorts what scontrol leaves in the order of ids (slurmdb_make_tres_string_from_simple)
+    return facts.tres(sorted(parts)) or None
+
+
+def _scaled(parts: list[tuple[str, str]], memory_mib: int, context: ReportContext) -> list[tuple[str, str]]:
+    return [(name, amount(memory_mib, MEGA, context.scale) if name == "mem" else value) for name, value in parts]
+
+
+def _time_limit(record: Record, form: Callable[[int], str]) -> Optional[str]:
+    if record.step is not None:
+        limit = record.step.time_limit_min
+        return None if limit is None or limit == INFINITE else form(limit)
+    job = record.job
+    limit = job.time_limit_min
+    # A held job has not been given the partition's limit yet.
+    held = job.state is JobState.PENDING and not job.priority and job.spec.time_limit_min is None
+    if limit is None or (held and limit == INFINITE):
+        return "Partition_Limit"
+    return "UNLIMITED" if limit == INFINITE else form(limit)
+
+
+def _flags(record: Record) -> Optional[str]:
+    if record.step is not None:
+        return None
+    scheduled = ["SchedMain" if record.job.sched_main else "SchedBackfill"] if started(record.job) else []
+    return ",".join([*scheduled, "StartReceived"])
+
+
+def _start(job: Job, clock: Clock) -> str:
+    if started(job):
+        return clock.text(job.start_time)
+    return "None" if job.state.finished else "Unknown"
+
+
+def planned_seconds(job: Job, now: float) -> int:
+    """Seconds a job waited (or has waited) since it could run."""
+    if not job.eligible_time:
+        return 0
+    end = job.start_time if started(job) else job.end_time if job.state.finished else now
+    return int(end) - int(job.eligible_time)
+
+
+def _of_job(value: Callable[[Job], Optional[str]]) -> Callable[[Record], Optional[str]]:
+    return lambda record: (value(record.job) or None) if record.step is None else None
+
+
+def _spec(name: str) -> Callable[[Record], Optional[str]]:
+    return _of_job(lambda job: getattr(job.spec, name))
+
+
+def _nothing(record: Record) -> None:
+    return None
+
+
+def _cpu(value: Callable[[Step], float]) -> Callable[[Record], Optional[str]]:
+    def text(record: Record) -> Optional[str]:
+        steps = [record.step] if record.step else list(record.job.steps.values())
+        # What a running step used is known to sstat, not to the accounting.
+        return cpu_duration(sum(value(step) for step in steps if step.state.finished))
+
+    return text
+
+
+def _step_path(record: Record, pattern: Callable[[Job], str], context: ReportContext) -> Optional[str]:
+    if record.step is not None:
+        return None
+    text = pattern(record.job)
+    return facts.expand_path(text, record.job) if context.expand_patterns else text or None
+
+
+#: fields that read what is a job's or a step's own (``kinds``); all others are shared by those that are alike
+OWN_FIELDS = frozenset((
+    "comment", "cost", "cputime", "cputimeraw", "dbindex", "elapsed", "elapsedraw", "eligible", "end", "extra",
+    "jobid", "jobidraw", "jobname", "planned", "plannedcpu", "plannedcpuraw", "priority", "start", "stderr", "stdin",
+    "stdout", "submit", "submitline", "suspended", "systemcomment", "systemcpu", "timelimit", "timelimitraw",
+    "totalcpu", "usercpu", "workdir",
+))  # fmt: skip
+
+
+#: fields of a job that are sums over its steps
+STEP_SUMS = frozenset(("systemcpu", "totalcpu", "usercpu"))
+
+
+def sacct_fields(context: ReportContext) -> dict[str, Field[Record]]:
+    """Fields of sacct by name in lower case."""
+    fields: dict[str, Field[Record]] = {}
+    for kind, values in ((TEXT, _texts(context)), (NUMBER, _numbers(context)), (DATE, _dates(context.clock))):
+        fields.update({name: Field(kind, value, name not in OWN_FIELDS) for name, value in values.items()})
+    fields.update(usage_fields(context.scale, sacct=True))
+    return fields
+
+
+Values = dict[str, Callable[[Record], Optional[str]]]
+
+
+def _dates(clock: Clock) -> Values:
+    def moment(job_value: Callable[[Job], str], step_value: Callable[[Step], float]) -> Any:
+        return lambda record: clock.text(step_value(record.step)) if record.step else job_value(record.job)
+
+    return {
+        "eligible": moment(lambda job: clock.text(job.eligible_time), lambda step: step.start_time),
+        "end": moment(lambda job: clock.text(job.end_time if job.state.finished else 0), lambda step: step.end_time),
+        "start": moment(lambda job: _start(job, clock), lambda step: step.start_time),
+        "submit": moment(lambda job: clock.text(job.submit_time), lambda step: step.start_time),
+    }
+
+
+def _numbers(context: ReportContext) -> Values:
+    now = context.now
+    count = {"alloccpus": lambda record: str(cpus(record))}
+
+    def time_of(seconds: Callable[[Record], int]) -> Callable[[Record], str]:
+        return lambda record: format_seconds(seconds(record))
+
+    def cpu_seconds(record: Record) -> int:
+        return elapsed(record, now) * held_cpus(record)
+
+    def waited(form: Callable[[int], str], times_cpus: bool) -> Callable[[Record], Optional[str]]:
+        return _of_job(lambda job: form(planned_seconds(job, now) * (facts.requested_cpus(job) if times_cpus else 1)))
+
+    def nodes(record: Record) -> str:
+        if record.step is not None:
+            return str(len(record.step.nodes))
+        job = record.job
+        return str(len(job.shares) if started(job) else facts.min_nodes_asked(job.spec))
+
+    def suspended(record: Record) -> int:
+        job = record.job
+        running = int(now - job.suspend_time) if job.state is JobState.SUSPENDED else 0
+        return int(record.step.suspended_s if record.step else job.suspended_s) + running
+
+    values: Values = {
+        "alloccpus": count["alloccpus"],
+        "associd": lambda record: ASSOCIATION,
+        "consumedenergyraw": lambda record: "0",
+        "cost": _of_job(cost_text),
+        "cputime": time_of(cpu_seconds),
+        "cputimeraw": lambda record: str(cpu_seconds(record)),
+        "dbindex": lambda record: str(record.job.job_id),
+        "elapsed": time_of(lambda record: elapsed(record, now)),
+        "elapsedraw": lambda record: str(elapsed(record, now)),
+        "gid": _of_job(lambda job: str(job.gid)),
+        "ncpus": count["alloccpus"],
+        "nnodes": nodes,
+        "ntasks": lambda record: str(record.step.ntasks) if record.step else None,
+        "planned": waited(format_seconds, False),
+        "plannedcpu": waited(format_seconds, True),
+        "plannedcpuraw": waited(str, True),
+        "priority": _of_job(lambda job: str(job.priority)),
+        "qosraw": _of_job(lambda job: str(limit_cells.number(context.cluster, job.qos))),
+        "reqcpus": lambda record: str(record.step.cpus if record.step else facts.requested_cpus(record.job)),
+        "reservationid": _nothing,
+        "restarts": _of_job(lambda job: str(job.restarts)),
+        "segmentsize": _of_job(lambda job: str(job.spec.segment) if job.spec.segment else None),
+        "suspended": time_of(suspended),
+        "uid": _of_job(lambda job: str(job.uid)),
+        "wckeyid": _of_job(lambda job: "0"),
+    }
+    return values
+
+
+def _texts(context: ReportContext) -> Values:
+    def alloc_tres(record: Record) -> Optional[str]:
+        if record.step is not None:
+            memory = record.step.memory_mib if context.consumes_memory else 0
+            return _tres_sorted(_scaled(facts.step_tres(record.step, context), memory, context))
+        if not started(record.job):
+            return None
+        memory = sum(share.memory_mib for share in record.job.shares)
+        return _tres_sorted(_scaled(facts.allocated(record.job, context), memory, context))
+
+    def node_names(record: Record) -> str:
+        names = record.step.nodes if record.step else record.job.nodes
+        return facts.node_list(names) or "None assigned"
+
+    def nodes_asked(record: Record) -> str:
+        return amount(len(record.step.nodes) if record.step else facts.min_nodes_asked(record.job.spec))
+
+    def req_tres(job: Job) -> Optional[str]:
+        return _tres_sorted(_scaled(facts.requested(job, context), facts.requested_memory_mib(job, context), context))
+
+    def frequency(record: Record) -> str:
+        return "0" if record.step and record.step.step_id in _STEP_ORDER else "Unknown"
+
+    def exit_code(record: Record) -> str:
+        shown = record.step or record.job
+        # The signal of scancel, or of the time limit, is the batch step's exit code, not the job's
+        if record.step is None and record.job.state in KILLED:
+            return "0:0"
+        return exit_pair(shown.exit_code, shown.exit_signal)
+
+    def derived(job: Job) -> str:
+        if job.state is JobState.CANCELLED:
+            return exit_pair(job.derived_exit_code, 0)
+        return exit_pair(job.derived_exit_code, job.derived_exit_signal)
+
+    def raw_id(record: Record) -> str:
+        return "%d.%s" % (record.job.job_id, record.step.step_id) if record.step else str(record.job.job_id)
+
+    return {
+        "account": lambda record: record.job.account or None,
+        "admincomment": _of_job(lambda job: job.admin_comment),
+        "allocnodes": lambda record: str(
+            len(record.step.nodes) if record.step else len(record.job.shares) if started(record.job) else 0
+        ),
+        "alloctres": alloc_tres,
+        "blockid": _nothing,
+        "cluster": lambda record: record.job.cluster,
+        # slurmctld sends a comment with the end of the job
+        "comment": _of_job(lambda job: job.comment if job.state.finished else ""),
+        "constraints": _spec("constraint"),
+        "consumedenergy": lambda record: "0",
+        "container": lambda record: (record.step.container if record.step else record.job.spec.container) or None,
+        "derivedexitcode": _of_job(derived),
+        "exitcode": exit_code,
+        "extra": _spec("extra"),
+        "failednode": _of_job(lambda job: job.failed_node),
+        "flags": _flags,
+        "group": _of_job(lambda job: job.group),
+        "jobid": job_id,
+        "jobidraw": raw_id,
+        "jobname": lambda record: record.step.name if record.step else record.job.name,
+        "layout": lambda record: (record.step.distribution or "Unknown") if record.step else None,
+        "licenses": _spec("licenses"),
+        "mcslabel": _spec("mcs_label"),
+        "nodelist": node_names,
+        "partition": _of_job(lambda job: job.partition),
+        "qos": _of_job(lambda job: job.qos),
+        "qosreq": _spec("qos"),
+        "reason": _of_job(lambda job: job.blocked_reason or "None"),
+        "reqcpufreq": frequency,
+        "reqcpufreqgov": frequency,
+        "reqcpufreqmax": frequency,
+        "reqcpufreqmin": frequency,
+        "reqmem": _of_job(lambda job: amount(facts.requested_memory_mib(job, context), MEGA, context.scale)),
+        "reqnodes": nodes_asked,
+        "reqreservation": _spec("reservation"),
+        "reqtres": _of_job(req_tres),
+        "reservation": _of_job(lambda job: job.spec.reservation if started(job) else None),
+        "sluid": _nothing,
+        "state": state,
+        "stderr": lambda record: _step_path(record, facts.stderr_pattern, context),
+        "stdin": lambda record: _step_path(record, lambda job: job.stdin, context),
+        "stdout": lambda record: _step_path(record, lambda job: job.stdout, context),
+        "submitline": lambda record: (record.step or record.job).submit_line or None,
+        "systemcomment": _of_job(lambda job: job.system_comment),
+        "systemcpu": _cpu(lambda step: step.usage.system_s),
+        "timelimit": lambda record: _time_limit(record, format_minutes),
+        "timelimitraw": lambda record: _time_limit(record, str),
+        "totalcpu": _cpu(lambda step: step.usage.user_s + step.usage.system_s),
+        "user": _of_job(lambda job: job.user),
+        "usercpu": _cpu(lambda step: step.usage.user_s),
+        "wckey": _spec("wckey"),
+        "workdir": _of_job(lambda job: job.work_dir),
+    }

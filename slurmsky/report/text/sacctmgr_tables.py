@@ -1,0 +1,293 @@
+"""sacctmgr show: the accounting records of a cluster that has one user, as tables.
+
+QOS, accounts and their limits are the site file's, in the fields and widths that sacctmgr has. Source:
+src/sacctmgr/*_functions.c (default formats), common.c (fields).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from slurmsky.model.cluster import ClusterConfig
+from slurmsky.model.job import Node
+from slurmsky.model.policy import NORMAL
+from slurmsky.model.states import NodeFlag, NodeState
+
+from ..fields import limit_cells
+from ..fields.field_tables import table
+from . import name_matching
+from .name_matching import Cells
+from .print_fields import Column, Look, table_text
+from .units import Clock
+
+#: Slurm's protocol version of the release that is emulated (SLURM_25_11_PROTOCOL_VERSION).
+RPC_VERSION = 44 << 8
+#: Rows that every database has (accounting_storage/as_mysql_tres.c).
+TRES = (("cpu", "", 1), ("mem", "", 2), ("energy", "", 3), ("node", "", 4), ("billing", "", 5), ("fs", "disk", 6),
+        ("vmem", "", 7), ("pages", "", 8))  # fmt: skip
+FIRST_OTHER_TRES = 1001
+
+
+@dataclass(frozen=True)
+class Association:
+    """An account's share of the cluster (``user`` "") or a user's of an account."""
+
+    number: int
+    cluster: str
+    account: str
+    user: str = ""
+
+    @property
+    def root(self) -> bool:
+        """Of the root account, which every cluster has."""
+        return self.account == "root"
+
+
+def associations(cluster: str, accounts: Iterable[str], user: str) -> list[Association]:
+    """The root account, then the user's own accounts, each with the user below it."""
+    found = [Association(1, cluster, "root")]
+    if user == "root":
+        found.append(Association(2, cluster, "root", "root"))
+    for account in dict.fromkeys(accounts):
+        if account != "root":
+            found.append(Association(len(found) + 1, cluster, account))
+            found.append(Association(len(found) + 1, cluster, account, user))
+    return found
+
+
+@dataclass(frozen=True)
+class Entity:
+    """Something that ``show`` lists: its fields, and those with WithAssoc."""
+
+    name: str
+    least: int
+    format: str
+    with_associations: str = ""
+    primary: str = ""  # header that a bare word is looked for in
+
+
+_ASSOCIATION = "Cluster,Account,User,Part"
+_LIMITS = ("Share,Priority,GrpJ,GrpTRES,GrpS,GrpWall,GrpTRESMins,MaxJ,MaxTRES,MaxTRESPerN,MaxS,MaxW,MaxTRESMins,QOS,"
+           "DefaultQOS,GrpTRESRunMins")  # fmt: skip
+#: In the order in which a short word is looked up (sacctmgr.c, _show_it).
+ENTITIES = (
+    Entity("Accounts", 2, "Acc,Des,O", "Cl,ParentN,U,Share,Priority,GrpJ,GrpN,GrpCPUs,GrpMEM,GrpS,GrpWall,GrpCPUMins,"
+           "MaxJ,MaxN,MaxCPUs,MaxS,MaxW,MaxCPUMins,QOS,DefaultQOS", "Account"),
+    Entity("Associations", 2, f"{_ASSOCIATION},{_LIMITS}"),
+    Entity("Clusters", 2, "Cl,Controlh,Controlp,RPC,Fa,GrpJ,GrpTRES,GrpS,MaxJ,MaxTRES,MaxS,MaxW,QOS,DefaultQOS",
+           primary="Cluster"),
+    Entity("Configuration", 2, ""),
+    Entity("Events", 1, "Cluster,NodeName,Start,End,State,Reason,User"),
+    Entity("Federation", 1, "Federation,Cluster,ID%2,Features,FedState"),
+    Entity("Instances", 1, "Cluster,NodeName,Start,End,InstanceId,InstanceType,Extra"),
+    Entity("Problems", 1, "Cl,Acct,User,Problem"),
+    Entity("QOS", 1, "Name,Prio,GraceT,Preempt,PreemptE,PreemptM,Flags%40,UsageThres,UsageFactor,GrpTRES,GrpTRESMins,"
+           "GrpTRESRunMins,GrpJ,GrpS,GrpW,MaxTRES,MaxTRESPerN,MaxTRESMins,MaxW,MaxTRESPerUser,MaxJobsPerUser,"
+           "MaxSubmitJobsPerUser,MaxTRESPerAcct,MaxTRESRunMinsPerAcct%22,MaxTRESRunMinsPerUser%22,MaxJobsPerAcct,"
+           "MaxSubmitJobsPerAcct,MinTRES", primary="Name"),
+    Entity("Resource", 4, "Name,Server,Type,Count,LastConsumed,Allocated,ServerType,Flags", primary="Name"),
+    Entity("Reservations", 4, "Cluster,Name%15,TRES%30,TimeStart,TimeEnd,Unused", primary="Name"),
+    Entity("RunAwayJobs", 2, ""),
+    Entity("Stats", 1, ""),
+    Entity("Transactions", 1, "Time,Action,Actor,Where,Info"),
+        Entity("Users", 1, "U,DefaultA,Ad", "Cl,Acc,Part,Share,Priority,MaxJ,MaxN,MaxCPUs,MaxS,MaxW,MaxCPUMins,QOS,"
+           "DefaultQOS", "User"),
+    Entity("WCKeys", 1, "Name,Cluster,User", primary="Name"),
+    Entity("TRES", 2, "Type,Name%15,ID", primary="Type"),
+)  # fmt: skip
+UNKNOWN_ENTITY = (
+    "No valid entity in list command",
+    'Input line must include "Account", "Association", "Cluster", "Configuration",',
+    '"Event", "Federation", "Problem", "QOS", "Resource", "Reservation",',
+    '"RunAwayJobs", "Stats", "Transaction", "TRES", "User", or "WCKey"',
+)
+
+
+class BadRequest(ValueError):
+    """The lines that sacctmgr prints on stderr before it leaves with 1."""
+
+
+def entity(word: str) -> Optional[Entity]:
+    """The entity that a word means."""
+    return name_matching.choose(word, ((one.name, one.least, one) for one in ENTITIES))
+
+
+def tres_count(cluster: ClusterConfig) -> str:
+    """The cluster's trackable resources, as ``show cluster format=TRES`` has them."""
+    cpus = sum(node.cpus for node in cluster.nodes)
+    memory = sum(node.memory_mib for node in cluster.nodes)
+    return (f"billing={cpus},cpu={cpus},energy=0,fs/disk=0,mem={memory}M,node={len(cluster.nodes)},"
+            "pages=0,vmem=0")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Records:
+    """What there is to list."""
+
+    cluster: ClusterConfig
+    host: str
+    user: str
+    accounts: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    clock: Clock
+
+    def rows(self, wanted: Entity, with_associations: bool) -> list[Cells]:
+        """All records of an entity, cells by header; none for what this cluster does not have."""
+        make = {
+            "Accounts": self._accounts, "Associations": self._associations, "Clusters": self._clusters,
+            "Events": self._events, "QOS": self._qos, "TRES": self._tres, "Users": self._users,
+        }.get(wanted.name)  # fmt: skip
+        if make is None:
+            return []
+        rows = make()
+        if not with_associations or not wanted.with_associations:
+            return rows
+        return [{**row, **cells} for row in rows for cells in self._associations()
+                if all(row.get(key, cells[key]) == cells[key] for key in ("Account", "User"))]  # fmt: skip
+
+    def _associations(self) -> list[Cells]:
+        return [{"Cluster": one.cluster, "Account": one.account, "User": one.user, "Partition": "", "Share": "1",
+                 "ID": str(one.number), "ParentName": "" if one.user or one.root else "root",
+                 **limit_cells.account(self.cluster, one.account)}
+                for one in associations(self.cluster.name, self.accounts, self.user)]  # fmt: skip
+
+    def _accounts(self) -> list[Cells]:
+        names = dict.fromkeys(cells["Account"] for cells in self._associations())
+        said = {one.name: one.description for one in self.cluster.accounts if one.description}
+        return [{"Account": name, "Descr": said.get(name) or ("default root account" if name == "root" else name),
+                 "Org": "root" if name == "root" else name} for name in names]  # fmt: skip
+
+    def _clusters(self) -> list[Cells]:
+        return [{"Cluster": self.cluster.name, "ControlHost": self.host, "ControlPort": "6817",
+                 "RPC": str(RPC_VERSION), "Share": "1", "QOS": NORMAL.name, "Def QOS": "",
+                 "TRES": tres_count(self.cluster), "NodeCount": str(len(self.cluster.nodes))}]  # fmt: skip
+
+    def _users(self) -> list[Cells]:
+        return [{"User": self.user, "Def Acct": self.accounts[0], "Coord Accounts": "",
+                 "Admin": "Administrator" if self.user == "root" else "None"}]  # fmt: skip
+
+    def _qos(self) -> list[Cells]:
+        return limit_cells.qos(self.cluster)
+
+    def _tres(self) -> list[Cells]:
+        rows: list[Cells] = [{"Type": kind, "Name": name, "ID": str(number)} for kind, name, number in TRES]
+        extra = [item for item in dict(self.cluster.parameters).get("AccountingStorageTRES", "").split(",") if item]
+        known = {kind if not name else f"{kind}/{name}" for kind, name, _ in TRES}
+        for offset, item in enumerate(item for item in extra if item not in known):
+            kind, _, name = item.partition("/")
+            rows.append({"Type": kind, "Name": name, "ID": str(FIRST_OTHER_TRES + offset)})
+        return rows
+
+    def _events(self) -> list[Cells]:
+        """Nodes that are down or drained now, since when and why."""
+        rows: list[Cells] = []
+        for node in self.nodes:
+            if node.reason and (node.state is NodeState.DOWN or node.flags & NodeFlag.DRAIN):
+                state = "DOWN" if node.state is NodeState.DOWN else "DRAIN"
+                rows.append({"Cluster": self.cluster.name, "NodeName": node.config.name, "State": state,
+                             "TimeStart": self.clock.text(node.reason_time), "TimeEnd": "Unknown",
+                             "Reason": node.reason, "User": node.reason_user})  # fmt: skip
+        return rows
+
+
+Tests = list[tuple[str, frozenset[str]]]
+
+
+Names = list[tuple[str, int, str]]
+
+
+def _conditions(wanted: Entity) -> tuple[Names, Names, str]:
+    """What may stand behind an entity: flags, conditions with the column they choose by, and the end of the line about
+    an unknown one.
+    """
+    row = next((row for row in table("sacctmgr_conditions") if row["entity"] == wanted.name), None)
+    if row is None:
+        return [], [], ""
+    flags = [(name, int(least), name)
+             for name, _, least in (word.partition(":") for word in row["flags"].split(";")) if name]  # fmt: skip
+    parts = (word.split(":") for word in row["conditions"].split(";"))
+    return flags, [(name, int(least), header) for name, least, header in parts], row["hint"]
+
+
+def _asked(wanted: Entity, words: Sequence[str]) -> tuple[str, bool, Tests]:
+    """The format, whether with associations, and the headers whose cells must be one of some texts."""
+    asked = name_matching.conditions(words)
+    flags, known, hint = _conditions(wanted)
+    text, with_associations = "", False
+    tests: Tests = []
+    faults: list[str] = []
+    for word in asked.bare:
+        flag = name_matching.choose(word, flags)
+        if flag is not None:
+            with_associations |= flag == "WithAssociations"
+        elif wanted.name == "Transactions":
+            faults.append(f"sacctmgr: error: Invalid value for Transaction ID ({word})")
+        elif wanted.name == "Events" and word.lower() not in ("cluster", "node"):
+            faults.append(f" Unknown event type: '{word}'  Valid events are Cluster and Node.")
+        elif wanted.name in ("Reservations", "Instances"):
+            faults += [f" Unknown condition: {word}", *([f" Use keyword 'set' to modify {hint}"] if hint else [])]
+        elif wanted.primary:
+            tests.append((wanted.primary, frozenset(word.lower().split(","))))
+    for name, value in asked.pairs if known else ():
+        if name_matching.choose(name, ((one, least, one) for one, least, _ in known)) == "Format":
+            text = text + "," + (value or "%")  # an empty list is a field without a name
+            continue
+        header = name_matching.choose(name, known)
+        if header is None:
+            faults.append(f" Unknown condition: {name}={value}")
+            if hint:
+                faults.append(f" Use keyword 'set' to modify {hint}")
+        elif header:
+            tests.append((header, frozenset(value.lower().split(","))))
+    if faults:
+        raise BadRequest(*faults)
+    return text, with_associations, tests
+
+
+def _passes(row: Cells, tests: Tests) -> bool:
+    return all(row.get(header, "").lower() in values for header, values in tests)
+
+
+#: show wckey has a list of fields of its own.
+_WCKEY_FIELDS = (("WCKeys", 1, "Name"), ("Names", 1, "Name"), ("Clusters", 1, "Cluster"), ("IDs", 1, "ID"),
+                 ("Users", 1, "User"))  # fmt: skip
+
+
+def meant(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
+    """Which records of an entity the words mean. Raises BadRequest for a word that means nothing."""
+    tests = _asked(wanted, words)[2]
+    return [_passes(row, tests) for row in records.rows(wanted, False)]
+
+
+def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> str:
+    """The table of an entity. Raises BadRequest for a word that means nothing."""
+    text, with_associations, tests = _asked(wanted, words)
+    text = text.strip(",") or ",".join(
+        part for part in (wanted.format, wanted.with_associations if with_associations else "") if part
+    )
+    if wanted.name == "WCKeys":
+        names = [item.partition("%")[0] for item in text.split(",") if item]
+        unknown = [name for name in names if name_matching.choose(name, _WCKEY_FIELDS) is None]
+        if unknown:
+            raise BadRequest(*(f"Unknown field '{name.lower()}'" for name in unknown))
+    columns, unknown = name_matching.columns(text, table("sacctmgr_fields"))
+    if unknown:
+        raise BadRequest(*(f"Unknown field '{name}'" for name in unknown))
+    if wanted.name == "WCKeys":
+        columns = [Column("WCKey" if column.name == "Name" else column.name, column.width, column.field)
+                   for column in columns]  # fmt: skip
+    rows = [row for row in records.rows(wanted, with_associations) if _passes(row, tests)]
+    return table_text(columns, rows, look)
+
+
+def configuration(parameters: Iterable[tuple[str, str]], clock: Clock) -> str:
+    """``show configuration``: what the accounting side of the configuration says."""
+    names = ("AccountingStorageBackupHost", "AccountingStorageHost", "AccountingStorageParameters",
+             "AccountingStoragePass", "AccountingStoragePort", "AccountingStorageType", "AccountingStorageUser",
+             "AuthType", "MessageTimeout", "PluginDir", "PrivateData")  # fmt: skip
+    known = dict(parameters)
+    lines = [f"Configuration data as of {clock.text(clock.now)}"]
+    lines += [f"{name:<22} = {known.get(name, '(null)')}" for name in names]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,192 @@
+"""scontrol show assoc_mgr: users, associations and QOS as slurmctld keeps them.
+
+What is used is counted where the site limits it, as slurmctld does (AccountingStorageEnforce). Keys and order:
+scontrol's info_assoc_mgr.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from slurmsky.language.tres import format_tres
+from slurmsky.model.cluster import ClusterConfig
+from slurmsky.model.job import Job
+from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig, Tres
+
+from .sacctmgr_tables import TRES, Association, associations
+
+SECTIONS = ("assoc", "qos", "users")
+_KEYS = ("accounts", "flags", "qos", "users")
+
+
+class BadWord(ValueError):
+    """A word that chooses nothing; its text is what scontrol prints before it leaves with ``code``."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to show: sections, and names in each (empty: all)."""
+
+    sections: frozenset[str] = frozenset(SECTIONS)
+    accounts: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    qos: frozenset[str] = frozenset()
+
+
+def choice(words: Sequence[str]) -> Choice:
+    """What words such as ``users=ada flags=assoc`` choose. Raises BadWord."""
+    given: dict[str, frozenset[str]] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not value:
+            raise BadWord("No value given for option %s" % word)
+        name = next((name for name in _KEYS if name.startswith(key.lower())), None)
+        if name is None:
+            raise BadWord("invalid entity: %s for keyword:show assoc_mgr" % word, 1)
+        given[name] = given.get(name, frozenset()) | frozenset(value.lower().split(","))
+    sections = given.pop("flags", frozenset(SECTIONS))
+    found = set()
+    for flag in sections:
+        section = next((name for name in SECTIONS if name.startswith(flag)), None)
+        if section is None:
+            raise BadWord("invalid flag '%s', valid options are 'Assoc, QOS, and/or Users'" % flag)
+        found.add(section)
+    return Choice(frozenset(found), **given)
+
+
+@dataclass
+class _Use:
+    """What the jobs of a QOS or an account have now."""
+
+    jobs: int = 0
+    submitted: int = 0
+    cpus: int = 0
+    memory_mib: int = 0
+    nodes: int = 0
+
+    def of(self, name: str) -> int:
+        """Use of a resource, by its name in TRES texts."""
+        return {"cpu": self.cpus, "billing": self.cpus, "mem": self.memory_mib, "node": self.nodes}.get(name, 0)
+
+
+def _use(jobs: Iterable[Job]) -> _Use:
+    use = _Use()
+    for job in jobs:
+        use.submitted += 0 if job.state.finished else max(job.pending_count, 1)
+        if job.state.active:
+            use.jobs += 1
+            use.cpus += job.num_cpus
+            use.nodes += len(job.shares)
+            use.memory_mib += sum(share.memory_mib for share in job.shares)
+    return use
+
+
+def show(
+    cluster: ClusterConfig,
+    user: str,
+    uid: int,
+    accounts: Sequence[str],
+    chosen: Choice,
+    oneliner: bool = False,
+    jobs: Iterable[Job] = (),
+) -> str:
+    """The text of the chosen records; ``jobs`` are those that are not over."""
+    # Without limits nobody counts.
+    known_jobs = list(jobs) if cluster.qos or cluster.accounts else []
+    gap, first = ("", " ") if oneliner else ("\n", "\n    ")
+    parts = ["Current Association Manager state\n"]
+
+    def section(name: str, title: str, none: str, records: Iterable[str]) -> None:
+        if name in chosen.sections:
+            lines = "".join(record + "\n" for record in records)
+            parts.append("%s%s\n%s%s" % (gap, title, gap, lines) if lines else "%s%s\n%s" % (gap, none, gap))
+
+    known = not chosen.users or user.lower() in chosen.users
+    level = "Administrator" if uid == 0 else "None"
+    record = "UserName=%s(%d) DefAccount=%s DefWckey= AdminLevel=%s" % (user, uid, accounts[0], level)
+    section("users", "User Records", "No users currently cached in Slurm.", [record] if known else [])
+    section("assoc", "Association Records", "No associations currently cached in Slurm.", (
+        first.join(_association(one, uid, cluster, known_jobs)) for one in associations(cluster.name, accounts, user)
+        if (not chosen.accounts or one.account.lower() in chosen.accounts)
+        and (not chosen.users or not one.user or one.user.lower() in chosen.users)
+    ))  # fmt: skip
+    section("qos", "QOS Records", "No QOS currently cached in Slurm.", (
+        _qos_record(one, number, first, oneliner, _use(job for job in known_jobs if job.qos == one.name))
+        for number, one in enumerate(cluster.qos or (NORMAL,), 1) if not chosen.qos or one.name.lower() in chosen.qos
+    ))  # fmt: skip
+    return "".join(parts)
+
+
+def _count(limit: Optional[int], used: int) -> str:
+    return "%s(%d)" % ("N" if limit is None else limit, used)
+
+
+def _tres(limits: Tres = (), use: Optional[_Use] = None) -> str:
+    """Each resource with its limit, or N, and its use."""
+    known = dict(limits)
+    names = [("%s/%s" % (kind, name) if name else kind) for kind, name, _ in TRES]
+    names += [name for name in known if name not in names]
+    return ",".join("%s=%s" % (name, _count(known.get(name), use.of(name) if use else 0)) for name in names)
+
+
+def _text(number: Optional[int]) -> str:
+    return "" if number is None else str(number)
+
+
+def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Sequence[Job]) -> list[str]:
+    user = "%s(%d)" % (one.user, uid) if one.user else ""
+    use = _use(job for job in jobs if job.account == one.account)
+    limits = Limits()
+    if not one.user:
+        found = next((account for account in cluster.accounts if account.name == one.account), AccountConfig(""))
+        limits = found.limits
+    return [
+        "ClusterName=%s Account=%s UserName=%s Partition= Priority=0 ID=%d"
+        % (one.cluster, one.account, user, one.number),
+        # The tree of shares is not walked where priority/basic decides.
+        "SharesRaw/Norm/Level/Factor=1/18446744073709551616.00/1/0.00",
+        "UsageRaw/Norm/Efctv=0.00/1.00/0.00",
+        "ParentAccount=%s Lft=%d DefAssoc=%s"
+        % ("" if one.user or one.root else "root", one.number, "Yes" if one.user else "No"),
+        "GrpJobs=%s GrpJobsAccrue=N(0)" % _count(limits.grp_jobs, use.jobs),
+        "GrpSubmitJobs=%s GrpWall=N(0.00)" % _count(limits.grp_submit_jobs, use.submitted),
+        "GrpTRES=" + _tres(limits.grp_tres, use),
+        "GrpTRESMins=" + _tres(),
+        "GrpTRESRunMins=" + _tres(),
+        "MaxJobs=%s MaxJobsAccrue= MaxSubmitJobs=%s MaxWallPJ=%s" % (
+            _text(limits.max_jobs_per_user), _text(limits.max_submit_jobs_per_user), _text(limits.max_wall_min)),
+        "MaxTRESPJ=" + format_tres(limits.max_tres),
+        "MaxTRESPN=" + format_tres(limits.max_tres_per_node),
+        "MaxTRESMinsPJ=" + format_tres(limits.max_tres_mins),
+        "MinPrioThresh=",
+    ]  # fmt: skip
+
+
+def _qos_record(one: QosConfig, number: int, first: str, oneliner: bool, use: _Use) -> str:
+    none = ("=No Accounts", "=No Users") if oneliner else ("\n        No Accounts", "\n        No Users")
+    limits = one.limits
+    return first.join([
+        "QOS=%s(%d)" % (one.name, number),
+        "UsageRaw=0.000000",
+        "GrpJobs=%s GrpJobsAccrue=N(0) GrpSubmitJobs=%s GrpWall=N(0.00)"
+        % (_count(limits.grp_jobs, use.jobs), _count(limits.grp_submit_jobs, use.submitted)),
+        "GrpTRES=" + _tres(limits.grp_tres, use),
+        "GrpTRESMins=" + _tres(),
+        "GrpTRESRunMins=" + _tres(),
+        "MaxWallPJ=" + _text(limits.max_wall_min),
+        "MaxTRESPJ=" + format_tres(limits.max_tres),
+        "MaxTRESPN=" + format_tres(limits.max_tres_per_node),
+        "MaxTRESMinsPJ=" + format_tres(limits.max_tres_mins),
+        "MinPrioThresh= ",
+        "MinTRESPJ=" + format_tres(limits.min_tres),
+        "PreemptMode=OFF",
+        "Priority=%d" % one.priority,
+        "Account Limits" + none[0],
+        "User Limits" + none[1],
+    ])  # fmt: skip

@@ -1,0 +1,274 @@
+"""sinfo: nodes gathered into lines by the fields that are shown, and the text.
+
+text, unknown = sinfo_text(nodes, partitions, Options(), context)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+from slurmsky.model.cluster import PartitionConfig
+from slurmsky.model.job import Node
+from slurmsky.model.states import NodeFlag, NodeState
+
+from ..fields.node_fields import MATCHES, NodeRow, gres_text, gres_used_text, node_fields
+from ..fields.node_state import complete_state, state_number, state_words
+from ..report_context import ReportContext
+from .columns import Item, compile_layout, items_of
+from .squeue_rows import host_key, sort_keys
+
+DEFAULT = "partition:9 ,available:.5 ,time:.10 ,nodes:.6 ,statecompact:.6 ,nodelist:0"
+LONG = (
+    "partition:9 ,available:.5 ,time:.10 ,size:.10 ,root:.4 ,oversubscribe:.8 ,groups:.10 ,nodes:.6 ,"
+    "statelong:.11 ,reservation:.11 ,nodelist:0"
+)
+SUMMARY = "partition:9 ,available:.5 ,time:.10 ,nodeaiot:.16 ,nodelist:0"
+BY_NODE = "nodelist:0 ,nodes:.6 ,partition:.9 ,statecompact:6"
+BY_NODE_LONG = (
+    "nodelist:0 ,nodes:.6 ,partition:.9 ,statelong:.11 ,cpus:4 ,socketcorethread:.8 ,memory:.6 ,disk:.8 ,"
+    "weight:.6 ,features:.8 ,reason:20"
+)
+REASONS = "reason:20 ,user:9 ,timestamp:19 ,nodelist:0"
+REASONS_LONG = "reason:20 ,userlong:12 ,timestamp:19 ,statecompact:6 ,nodelist:0"
+SORT = "#P,-t"
+NODE_SORT = "N"
+FIELD_WIDTH = 9  # columns of PARTITION and NODELIST that grow with what they hold begin with this
+
+
+@dataclass(frozen=True)
+class Options:
+    """sinfo's switches. ``letters`` is -o or SINFO_FORMAT, ``names`` is -O; ``partitions`` is -p.
+
+    The nodes that -n, -t, -r, -d leave are given to sinfo_text; ``reasons`` (-R) leaves those that are down,
+    failing or drained by itself unless ``states`` says that -t did it.
+    """
+
+    letters: Optional[str] = None
+    names: Optional[str] = None
+    long: bool = False
+    summarize: bool = False
+    by_node: bool = False
+    reasons: bool = False
+    states: bool = False
+    exact: bool = False
+    header: bool = True
+    sort: Optional[str] = None
+    partitions: Optional[tuple[str, ...]] = None
+
+    def default_names(self) -> str:
+        """The format that goes with the switches."""
+        if self.summarize:
+            return SUMMARY
+        if self.by_node:
+            return BY_NODE_LONG if self.long else BY_NODE
+        if self.reasons:
+            return REASONS_LONG if self.long else REASONS
+        return LONG if self.long else DEFAULT
+
+
+# Values by which nodes are told apart when a field that shows them is in the format.
+_NODE_MATCH: dict[str, Callable[[Node], Any]] = {
+    "hostnames": lambda node: node.config.host_name or node.config.name,
+    "node_addr": lambda node: node.config.address,
+    "features": lambda node: node.config.features,
+    "gres": gres_text,
+    "gres_used": gres_used_text,
+    "comment": lambda node: node.comment,
+    "reason": lambda node: node.reason,
+    "reason_time": lambda node: node.reason_time,
+    "reason_user": lambda node: node.reason_user,
+    "state": lambda node: state_words(node)[0],
+    "state_complete": complete_state,
+    "alloc_mem": lambda node: node.alloc_memory_mib,
+}
+# ... and those that only --exact tells apart: otherwise a line shows the range.
+_EXACT_MATCH: dict[str, Callable[[Node], Any]] = {
+    "cpus": lambda node: node.config.cpus,
+    "sockets": lambda node: node.config.sockets,
+    "cores": lambda node: node.config.cores,
+    "threads": lambda node: node.config.threads,
+    "sct": lambda node: (node.config.sockets, node.config.cores, node.config.threads),
+    "disk": lambda node: node.config.tmp_mib,
+    "memory": lambda node: node.config.memory_mib,
+    "weight": lambda node: node.config.weight,
+    "cpu_load": lambda node: node.load,
+    "free_mem": lambda node: node.free_mib,
+    "port": lambda node: node.config.port,
+    "version": lambda node: node.version,
+}
+_PARTITION_MATCH: dict[str, Callable[[PartitionConfig], Any]] = {
+    "partition": lambda part: part.name,
+    "avail": lambda part: part.state,
+    "groups": lambda part: part.allow_groups,
+    "job_size": lambda part: (part.min_nodes, part.max_nodes),
+    "default_time": lambda part: part.default_time_min,
+    "max_time": lambda part: part.max_time_min,
+    "root": lambda part: part.root_only,
+    "oversubscribe": lambda part: part.oversubscribe,
+    "preempt_mode": lambda part: part.preempt_mode,
+    "priority_tier": lambda part: part.priority_tier,
+    "priority_job_factor": lambda part: part.priority_job_factor,
+    "max_cpus_per_node": lambda part: part.max_cpus_per_node,
+}
+
+
+@dataclass
+class _Lines:
+    """Gathers nodes into lines (sinfo.c _build_sinfo_data)."""
+
+    options: Options
+    shown: set[str]
+    rows: list[NodeRow] = field(default_factory=list)
+    known: dict[Any, NodeRow] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        tests = {**_NODE_MATCH, **(_EXACT_MATCH if self.options.exact else {})}
+        self.node_key = [tests[name] for name in sorted(self.shown & tests.keys())]
+        self.part_key = [_PARTITION_MATCH[name] for name in sorted(self.shown & _PARTITION_MATCH.keys())]
+
+    def _partition_key(self, partition: PartitionConfig) -> Any:
+        return None if self.options.reasons else tuple(test(partition) for test in self.part_key)
+
+    def open(self, index: int, partition: PartitionConfig) -> None:
+        """A line for a partition that may have no nodes to show."""
+        self.rows.append(NodeRow(partition, index))
+
+    def add(self, index: int, partition: PartitionConfig, node: Node) -> None:
+        """Put a node of a partition into the line it belongs to."""
+        where = self._partition_key(partition)
+        key = (where, tuple(test(node) for test in self.node_key))
+        row = None if self.options.by_node else self.known.get(key)
+        if row is None:
+            row = next((row for row in self.rows if not row.nodes and self._same(row, where)), None)
+            if row is None:
+                row = NodeRow(partition, index)
+                self.rows.append(row)
+            self.known[key] = row
+        if all(node is not other for other in row.nodes):
+            row.nodes.append(node)
+
+    def _same(self, row: NodeRow, where: Any) -> bool:
+        return bool(self._partition_key(row.partition) == where)
+
+
+def node_rows(
+    nodes: Iterable[Node], partitions: Sequence[PartitionConfig], items: Iterable[Item], options: Options
+) -> list[NodeRow]:
+    """The lines of sinfo, unsorted; a format that names partitions shows those without nodes too."""
+    shown = {
+        match for item in items for match in MATCHES.get(item.name if len(item.name) == 1 else item.name.lower(), ())
+    }
+    by_name = {node.config.name: node for node in nodes if not options.reasons or options.states or _unfit(node)}
+    lines = _Lines(options, shown)
+    wanted = [
+        (index, partition)
+        for index, partition in enumerate(partitions)
+        if options.partitions is None or partition.name in options.partitions
+    ]
+    if not options.by_node and "partition" in shown:
+        for index, partition in wanted:
+            lines.open(index, partition)
+    for index, partition in wanted:
+        for name in partition.nodes:
+            node = by_name.get(name)
+            if node is not None:
+                lines.add(index, partition, node)
+    return lines.rows
+
+
+def _unfit(node: Node) -> bool:
+    return node.state is NodeState.DOWN or bool(node.flags & (NodeFlag.DRAIN | NodeFlag.FAIL))
+
+
+def _sort_keys() -> dict[str, Callable[[NodeRow], Any]]:
+    def least(value: Callable[[Node], Any]) -> Callable[[NodeRow], Any]:
+        return lambda row: min((value(node) for node in row.nodes), default=0)
+
+    def first(value: Callable[[Node], Any]) -> Callable[[NodeRow], Any]:
+        return lambda row: value(row.nodes[0]) if row.nodes else ""
+
+    ups = {"DOWN": 1, "UP": 3, "DRAIN": 2, "INACTIVE": 0}
+    keys: dict[str, Callable[[NodeRow], Any]] = {
+        "a": lambda row: ups.get(row.partition.state, 0),
+        "A": lambda row: row.count_allocated,
+        "b": first(lambda node: ",".join(node.config.features)),
+        "c": least(lambda node: node.config.cpus),
+        "d": least(lambda node: node.config.tmp_mib),
+        "D": lambda row: len(row.nodes),
+        "e": least(lambda node: node.free_mib),
+        "E": first(lambda node: node.reason),
+        "g": lambda row: ",".join(row.partition.allow_groups),
+        "h": lambda row: row.partition.oversubscribe,
+        "H": lambda row: row.nodes[0].reason_time if row.nodes else 0.0,
+        "l": lambda row: row.partition.max_time_min,
+        "m": least(lambda node: node.config.memory_mib),
+        "M": lambda row: row.partition.preempt_mode,
+        "n": lambda row: host_key([node.config.host_name for node in row.nodes[:1]]),
+        "N": lambda row: min((host_key([node.config.name]) for node in row.nodes), default=host_key([])),
+        "o": first(lambda node: node.config.address),
+        "O": least(lambda node: node.load),
+        "p": lambda row: row.partition.priority_tier,
+        "P": lambda row: row.partition.name,
+        "#P": lambda row: row.index,
+        "r": lambda row: row.partition.root_only,
+        "s": lambda row: (row.partition.min_nodes, row.partition.max_nodes),
+        "S": lambda row: row.partition.priority_job_factor,
+        "t": lambda row: state_number(row.nodes[0]) if row.nodes else 0,
+        "u": first(lambda node: node.reason_user),
+        "w": least(lambda node: node.config.weight),
+        "X": least(lambda node: node.config.sockets),
+        "Y": least(lambda node: node.config.cores),
+        "Z": least(lambda node: node.config.threads),
+        "z": least(lambda node: (node.config.sockets, node.config.cores, node.config.threads)),
+    }
+    keys.update({"f": keys["b"], "F": keys["A"], "R": keys["P"], "#R": keys["#P"], "T": keys["t"], "U": keys["u"]})
+    return keys
+
+
+def sort_nodes(rows: Iterable[NodeRow], spec: str = SORT) -> list[NodeRow]:
+    """Lines in sinfo's order; ``#P`` is that of the configuration. Unknown keys are passed over."""
+    ordered = list(rows)
+    keys = _sort_keys()
+    for letter, descending in _with_order(spec):
+        key = keys.get(letter)
+        if key is not None:
+            ordered.sort(key=key, reverse=descending)
+    return ordered
+
+
+def _with_order(spec: str) -> Iterator[tuple[str, bool]]:
+    # "#" stands where "-" could: there is no descending configured order.
+    for letter, descending in sort_keys(spec.replace("#P", "\1").replace("#R", "\1").replace("#", "")):
+        yield ("#P" if letter == "\1" else letter), descending
+
+
+def sinfo_text(
+    nodes: Iterable[Node], partitions: Sequence[PartitionConfig], options: Options, context: ReportContext
+) -> tuple[str, list[str]]:
+    """What sinfo prints, and the unknown fields of the format.
+
+    Of an unknown letter sinfo says ``Invalid node format specification: X`` on stderr, of an unknown name
+    ``sinfo: error: Invalid job format specification: X``; it goes on in both cases.
+    """
+    fields = node_fields(context)
+    own = options.letters is None and options.names is None
+    items = items_of(fields, options.letters, options.default_names() if options.names is None else options.names, " ")
+    sort = options.sort if options.sort is not None else NODE_SORT if options.by_node else SORT
+    rows = sort_nodes(node_rows(nodes, partitions, items, options), sort)
+    if own:
+        items = _grown(items, rows, options)
+    layout, unknown = compile_layout(items, fields)
+    first = context.clock.date_line() + "\n" if options.long and options.header else ""
+    return first + layout.text(rows, options.header), unknown
+
+
+def _grown(items: list[Item], rows: list[NodeRow], options: Options) -> list[Item]:
+    """sinfo's own formats give PARTITION, and with -N NODELIST, as many columns as they need."""
+    if options.reasons and not options.by_node and not options.summarize:
+        return items
+    widths = {"partition": max([FIELD_WIDTH, *(len(row.partition.name) + row.partition.default for row in rows)])}
+    if options.by_node and not options.summarize:
+        widths["nodelist"] = max([FIELD_WIDTH, *(len(row.names) for row in rows)])
+    return [item._replace(width=widths.get(item.name, item.width)) for item in items]

@@ -1,0 +1,89 @@
+"""What jobs cost: the text of an amount, and sums by user, account, QOS, partition and month.
+
+``sreport cost`` is ours; Slurm has nothing like it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple, Optional
+
+from slurmsky.model.job import Job
+
+from .name_matching import Cells
+from .units import Clock
+
+
+def dollars(amount: float) -> str:
+    """An amount as all commands write it: four digits after the point, because minutes of a CPU cost that little."""
+    return "%.4f" % amount
+
+
+def cost_text(job: Job) -> Optional[str]:
+    """A job's cost; None for one that no cloud has run."""
+    return dollars(job.cost) if job.managed_job_id is not None or job.cost else None
+
+
+def part_in(job: Job, start: float, end: float, now: float) -> float:
+    """The part of a job's time that lies in a period, which is the part of its cost that is counted there."""
+    if not job.start_time:
+        began = job.end_time or job.submit_time or now
+        return 1.0 if start <= began < end else 0.0
+    until = job.end_time if job.state.finished and job.end_time else now
+    if until <= job.start_time:
+        return 1.0 if start <= job.start_time < end else 0.0
+    return max(0.0, min(until, end) - max(job.start_time, start)) / (until - job.start_time)
+
+
+#: name of the report, fewest letters, by what it sums
+REPORTS = (
+    ("ByAccount", 3, ("Account",)), ("ByMonth", 3, ("Month",)), ("ByPartition", 3, ("Partition",)),
+    ("ByQOS", 3, ("QOS",)), ("ByUser", 3, ("Login",)), ("AccountByUser", 1, ("Account", "Login")),
+    ("MonthByAccount", 8, ("Month", "Account")), ("MonthByUser", 8, ("Month", "Login")),
+)  # fmt: skip
+
+
+def months(start: float, end: float, clock: Clock) -> list[tuple[str, float, float]]:
+    """The calendar months that a period touches, as (2026-11, first second, first second of the next)."""
+    zone = clock.zone
+    day = datetime.fromtimestamp(start, zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    found = []
+    while day.timestamp() < end:
+        following = day.replace(year=day.year + day.month // 12, month=day.month % 12 + 1)
+        found.append(("%04d-%02d" % (day.year, day.month), day.timestamp(), following.timestamp()))
+        day = following
+    return found
+
+
+class Charge(NamedTuple):
+    """What runs of jobs that agree in these cost in a period."""
+
+    account: str
+    user: str
+    qos: str
+    partition: str  # those it asked for
+    jobs: int
+    hours: float
+    dollars: float
+
+
+#: what was charged between two epoch seconds
+Charges = Callable[[float, float], Iterable[Charge]]
+
+
+def sums(charges: Charges, by: Sequence[str], start: float, end: float, clock: Clock, cluster: str) -> list[Cells]:
+    """One row per group with what it cost in the period, the dearest first within a month."""
+    spans = months(start, end, clock) if "Month" in by else [("", start, end)]
+    totals: dict[tuple[str, ...], list[float]] = {}
+    for month, first, last in spans:
+        for charge in charges(max(first, start), min(last, end)):
+            values = {"Account": charge.account, "Login": charge.user, "QOS": charge.qos, "Month": month,
+                      "Partition": charge.partition.partition(",")[0]}  # fmt: skip
+            held = totals.setdefault(tuple(values[name] for name in by), [0.0, 0.0, 0.0])
+            held[0] += charge.dollars
+            held[1] += charge.jobs
+            held[2] += charge.hours
+    order = sorted(totals, key=lambda key: (key[0] if by[0] == "Month" else "", -totals[key][0], key))
+    return [{"Cluster": cluster, **dict(zip(by, key)), "Cost": dollars(totals[key][0]), "Jobs": "%d" % totals[key][1],
+             "Hours": "%.2f" % totals[key][2]} for key in order]  # fmt: skip

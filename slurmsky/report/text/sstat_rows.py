@@ -1,0 +1,65 @@
+"""sstat: what running steps use so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Optional
+
+from slurmsky.model.job import Job, Step
+
+from ..fields import derived
+from ..fields.step_usage import shown_usage, usage_fields
+from ..report_context import ReportContext
+from .print_fields import NUMBER, TEXT, Column, Field, Look, columns_of, default_format, table_text
+
+DEFAULT = default_format("sstat_fields", "default")
+PIDS = default_format("sstat_fields", "pid")
+
+
+class RunningStep(NamedTuple):
+    """One line of sstat: ``pids`` are those of one node, for --pidformat, which makes a line per node."""
+
+    job: Job
+    step: Step
+    pids: tuple[int, ...] = ()
+    nodes: Optional[tuple[str, ...]] = None
+
+    @property
+    def usage(self) -> Any:
+        """What is shown of the step's use."""
+        return shown_usage(self.step)
+
+
+def sstat_columns(text: str, context: ReportContext) -> list[Column[RunningStep]]:
+    """Columns of a --format text; DEFAULT and PIDS are the formats of none and of -i. Raises InvalidField."""
+    return columns_of(text, "sstat_fields", sstat_fields(context))
+
+
+def sstat_text(steps: Iterable[RunningStep], columns: Sequence[Column[RunningStep]], look: Look) -> str:
+    """What sstat prints of these steps."""
+    return table_text(columns, steps, look)
+
+
+def sstat_fields(context: ReportContext) -> dict[str, Field[RunningStep]]:
+    """Fields of sstat by name in lower case."""
+
+    def frequency(row: RunningStep) -> str:
+        return "0" if row.step.step_id in ("batch", "extern", "interactive") else "Unknown"
+
+    fields: dict[str, Field[RunningStep]] = usage_fields(context.scale, sacct=False)
+    fields.update(
+        {
+            "alloctres": Field(TEXT, lambda row: derived.tres(sorted(derived.step_tres(row.step, context))) or None),
+            "consumedenergy": Field(TEXT, lambda row: "0"),
+            "consumedenergyraw": Field(NUMBER, lambda row: "0"),
+            "jobid": Field(TEXT, lambda row: "%d.%s" % (row.step.job_id, row.step.step_id)),
+            "nodelist": Field(TEXT, lambda row: derived.node_list(row.step.nodes if row.nodes is None else row.nodes)),
+            "ntasks": Field(NUMBER, lambda row: str(row.step.ntasks)),
+            "pids": Field(TEXT, lambda row: ",".join(map(str, row.pids)) or None),
+            **{
+                name: Field(TEXT, frequency)
+                for name in ("reqcpufreq", "reqcpufreqmin", "reqcpufreqmax", "reqcpufreqgov")
+            },
+        }
+    )
+    return fields

@@ -1,0 +1,322 @@
+"""Why a job waits, or how it ended, in sentences with what to do: ``slurmsky why``, top and report print these.
+
+``sentences`` and ``advice`` are made from the record, ``Facts`` (what the queue and the files know beyond it) and
+``data/reason_help.csv``, which has a row for each reason that can be printed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Optional, Union
+
+from slurmsky.model.job import Job
+from slurmsky.model.spec import INFINITE
+from slurmsky.model.states import JobFlag, JobState
+
+from ..fields import derived
+from ..fields.field_tables import table
+from ..report_context import ReportContext
+from .seff_report import measure, size
+from .units import format_minutes
+
+#: of the memory that a job held: used more than this part, it is worth a word
+_NEARLY_ALL = 0.9
+#: seconds that a job must have run before its CPU and memory use say something
+_LONG_ENOUGH_S = 10
+_KILLED, _ABORTED, _SEGMENT, _BUS = 9, 6, 11, 7
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a job's record does not say; each is optional."""
+
+    before: tuple[str, ...] = ()  # ids of jobs that wait with a higher priority, the first ones
+    before_count: int = 0
+    room: str = ""  # "6 of 8 CPUs are in use"
+    limit: str = ""  # the limit that keeps it waiting
+    awaited: tuple[str, ...] = ()  # each job it depends on, with its state
+    starts_at: float = 0.0  # when it may start; 0.0: nobody knows
+    starts_after: str = ""  # id of the running job whose end makes room
+    output: str = ""  # path of the file whose end is ``tail``
+    tail: tuple[str, ...] = ()
+    no_output: str = ""  # why there is no tail
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A headline, sentences of explanation, the output's last lines, and commands or advice."""
+
+    headline: str
+    sentences: tuple[str, ...] = ()
+    output: str = ""
+    tail: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """For terminals."""
+        lines = [self.headline, *(f"  {line}" for line in self.sentences)]
+        if self.tail:
+            lines += [f"  The last lines of {self.output}:", *(f"    | {line}" for line in self.tail)]
+        if self.advice:
+            lines += ["What to do:", *(f"  {line}" for line in self.advice)]
+        return "\n".join([*lines, ""])
+
+    def record(self) -> dict[str, Union[str, list[str]]]:
+        """For JSON."""
+        return {"headline": self.headline, "sentences": list(self.sentences), "output": self.output,
+                "tail": list(self.tail), "advice": list(self.advice)}  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def reasons() -> dict[str, dict[str, str]]:
+    """Reason -> its row of the table."""
+    return {reason: row for row in table("reason_help") for reason in row["reasons"].split()}
+
+
+def help_of(job: Job, reason: str) -> tuple[str, tuple[str, ...]]:
+    """What a reason means for this job, and what to do; ("", ()) for one without a row."""
+    row = reasons().get(reason)
+    if row is None:
+        return "", ()
+    values = {"job": derived.job_id_text(job).partition("[")[0].rstrip("_"), "partition": job.partition,
+              "qos": job.qos, "account": job.account}  # fmt: skip
+
+    def fill(text: str) -> str:
+        return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], text)
+
+    return fill(row["why"]), tuple(part.strip() for part in fill(row["advice"]).split("; ") if part.strip())
+
+
+def explain(job: Job, context: ReportContext, known: Optional[Facts] = None) -> Answer:
+    """The answer for one job."""
+    known = known or Facts()
+    if job.state is JobState.PENDING:
+        return _waiting(job, context, known)
+    if not job.state.finished:
+        return _running(job, context, known)
+    return _ended(job, context, known)
+
+
+def _name(job: Job) -> str:
+    return f"Job {derived.job_id_text(job, 64)} ({job.name})"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _moment(context: ReportContext, time: float) -> str:
+    text = context.clock.text(time)
+    today = context.clock.text(context.now).partition("T")[0]
+    day, _, hour = text.partition("T")
+    return hour if hour and day == today else text.replace("T", " ")
+
+
+def _duration(seconds: float) -> str:
+    """``12 s``, ``4 min``, ``3 h 2 min``, ``2 d 7 h``.
+
+    >>> _duration(12), _duration(245), _duration(7 * 3600 + 120), _duration(90000)
+    ('12 s', '4 min 5 s', '7 h 2 min', '1 d 1 h')
+    """
+    whole = round(seconds)
+    for unit, name, part, less in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            rest = whole % unit // part
+            return f"{whole // unit} {name}" + (f" {rest} {less}" if rest else "")
+    return f"{whole} s"
+
+
+# --- waiting
+
+
+def _waiting(job: Job, context: ReportContext, known: Facts) -> Answer:
+    reason = job.reason
+    why, advice = help_of(job, reason)
+    lines = []
+    if job.reason_desc and job.reason_desc != reason:
+        lines.append(f"{job.reason_desc}.")
+    since = job.eligible_time or job.submit_time
+    lines.append(f"It asks for {_asked(job, context)} in partition {job.partition}.")
+    if known.limit:
+        lines.append(f"{known.limit[:1].upper()}{known.limit[1:]}.")
+    lines += [f"It waits for {one}." for one in known.awaited]
+    if known.room:
+        lines.append(f"{known.room}.")
+    if known.before_count:
+        some = ", ".join(known.before) + (", ..." if known.before_count > len(known.before) else "")
+        wait = "waits" if known.before_count == 1 else "wait"
+        lines.append(f"{_plural(known.before_count, 'job')} with a higher priority {wait} for the same nodes: {some}.")
+    if known.starts_at > context.now:
+        when = f"It may start at {_moment(context, known.starts_at)}"
+        lines.append(f"{when}, when job {known.starts_after} reaches its time limit at the latest."
+                     if known.starts_after else f"{when}.")  # fmt: skip
+    if job.system_comment:
+        lines.append(f"SkyPilot: {job.system_comment}." if job.launched else f"{job.system_comment}.")
+    if job.restarts:
+        lines.append(f"It has been requeued {_plural(job.restarts, 'time')}.")
+    waited = f" since {_moment(context, since)}" if since and since <= context.now else ""
+    shown = "" if reason == "None" else f" ({reason})"
+    return Answer(f"{_name(job)} waits{waited}: {why or reason}{shown}.", tuple(lines), advice=advice)
+
+
+def _asked(job: Job, context: ReportContext) -> str:
+    nodes, cpus = max(1, job.num_nodes), max(1, job.num_cpus)
+    parts = [_plural(nodes, "node"), _plural(cpus, "CPU")]
+    memory = derived.requested_memory_mib(job, context)
+    if memory and (job.spec.mem_mib or job.spec.mem_per_cpu_mib):
+        parts.append(f"{size(memory * 1024.0)} of memory")
+    gpus = derived.gpu_count(job)
+    if gpus:
+        parts.append(_plural(gpus, "GPU"))
+    if job.spec.nodelist:
+        parts.append(f"the nodes {job.spec.nodelist}")
+    limit = context.time_limit(job)
+    text = ", ".join(parts[:-1]) + f" and {parts[-1]}"
+    return text if limit == INFINITE else f"{text} for {format_minutes(limit)}"
+
+
+# --- running
+
+
+def _running(job: Job, context: ReportContext, known: Facts) -> Answer:
+    lines = []
+    shown = derived.state_words(job)[0]
+    if JobFlag.COMPLETING in job.flags:
+        lines.append("Its processes are told to end; what is left is killed after KillWait.")
+    elif JobFlag.CONFIGURING in job.flags:
+        lines.append("Its nodes are being set up." + (f" SkyPilot: {job.system_comment}." * bool(job.system_comment)))
+    elif job.state is JobState.SUSPENDED:
+        lines.append(f"It is suspended: scontrol resume {job.job_id} continues it.")
+    limit = context.time_limit(job)
+    if limit != INFINITE and job.end_time > context.now:
+        lines.append(f"It reaches its time limit ({format_minutes(limit)}) at {_moment(context, job.end_time)}.")
+    ran = _duration(derived.run_seconds(job, context.now))
+    where = derived.node_list(job.nodes)
+    return Answer(
+        f"{_name(job)} is {shown}" + (f" on {where}, for {ran} so far." if where else "."),
+        (*lines, *([known.no_output] if known.no_output else [])),
+        known.output,
+        known.tail,
+    )
+
+
+# --- ended
+
+
+def _ended(job: Job, context: ReportContext, known: Facts) -> Answer:
+    cause = derived.cause(job)
+    ran = derived.run_seconds(job, context.now)
+    where = derived.node_list(job.nodes)
+    headline = f"{_name(job)} {_how(job)}"
+    headline += f" after {_duration(ran)}" if ran > 0 and derived.began(job) else ""
+    headline += f" on {where}." if where else "."
+    lines = [f"{cause[:1].upper()}{cause[1:]}."] if cause else []
+    reason = job.reason if job.state is not JobState.COMPLETED else "None"
+    if not derived.began(job):
+        reason = "JobLaunchFailure"
+    elif reason == "JobLaunchFailure" and job.exit_signal == _KILLED:
+        reason = "RaisedSignal"  # Slurm's word for a script that was killed, too
+    why, advice = help_of(job, reason)
+    if why and reason not in _SEEN_BY_ITSELF and reasons()[reason]["kind"] == "end":
+        lines.append(f"{why[:1].upper()}{why[1:]} ({reason}).")
+    if job.state is JobState.TIMEOUT:
+        lines.append(f"Its time limit was {format_minutes(context.time_limit(job))}.")
+    lines += _signal_lines(job) + _exit_lines(job) + _step_lines(job)
+    memory = _memory_line(job, context, ran)
+    if memory:
+        lines.append(memory)
+        if job.state is not JobState.COMPLETED:
+            advice = ("sbatch with a larger --mem", *advice)
+    if job.restarts:
+        lines.append(f"It was requeued {_plural(job.restarts, 'time')}.")
+    if known.no_output and not cause:
+        lines.append(known.no_output)
+    folder = _MISSING_FOLDER.search(cause)
+    if folder:
+        advice = (f"mkdir -p {folder[1]}", f"scontrol requeue {job.job_id}", *advice)
+    if known.tail:
+        advice = (f"less {known.output}", *advice)
+    if job.state is JobState.COMPLETED or job.state is JobState.CANCELLED:
+        advice = ()
+    shown = () if job.state is JobState.COMPLETED else known.tail
+    return Answer(headline, tuple(lines), known.output, shown, tuple(dict.fromkeys(advice)))
+
+
+#: reasons that say no more than the headline does
+_SEEN_BY_ITSELF = ("NonZeroExitCode", "RaisedSignal", "JobLaunchFailure", "TimeLimit", "DeadLine")
+
+
+def _how(job: Job) -> str:
+    if job.state is JobState.COMPLETED:
+        return "is COMPLETED: its script returned 0"
+    if job.state is JobState.CANCELLED:
+        by = f" by uid {job.cancelled_by}" if job.cancelled_by is not None else ""
+        return f"was CANCELLED{by}" + ("" if job.start_time and job.nodes else " before it started")
+    if not derived.began(job):
+        return f"is {job.state.name}: its script never began"
+    if job.exit_signal:
+        return f"is {job.state.name}: signal {_signal(job.exit_signal)}"
+    return f"is {job.state.name}" + (f": exit code {job.exit_code}" if job.exit_code else "")
+
+
+def _signal(number: int) -> str:
+    name = _NAMES[number] if 0 < number < len(_NAMES) else ""
+    return f"{number} (SIG{name})" if name else f"{number}"
+
+
+#: Linux' names, of all architectures that SkyPilot has machines of
+_NAMES = ("", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+          "ALRM", "TERM")  # fmt: skip
+
+
+_MISSING_FOLDER = re.compile("there is no folder ([\\w/.+-]+)$")
+_SIGNALS = {
+    _KILLED: "SIGKILL comes from scancel --signal=KILL, or from the kernel when memory runs out.",
+    _ABORTED: "SIGABRT: the program gave up by itself (abort, a failed assertion, MPI_Abort).",
+    _SEGMENT: "SIGSEGV: the program used memory that is not its own; ulimit -c unlimited keeps a core file.",
+    _BUS: "SIGBUS: often a full /dev/shm, or a file that became shorter while it was mapped.",
+}
+_EXITS = {
+    126: "126 is the shell's code for a file that cannot be executed (chmod +x, or a wrong architecture).",
+    127: "127 is the shell's code for a command that is not on PATH (a module that was not loaded?).",
+    137: "137 is 128 + 9: a program in the script was killed, often because memory ran out.",
+    139: "139 is 128 + 11: a program in the script used memory that is not its own.",
+    143: "143 is 128 + 15: a program in the script was ended by SIGTERM.",
+}
+
+
+def _signal_lines(job: Job) -> list[str]:
+    ended_by_us = job.state in (JobState.CANCELLED, JobState.TIMEOUT, JobState.PREEMPTED, JobState.DEADLINE)
+    line = "" if ended_by_us else _SIGNALS.get(job.exit_signal, "")
+    return [line] if line else []
+
+
+def _exit_lines(job: Job) -> list[str]:
+    line = _EXITS.get(job.exit_code, "") if derived.began(job) and job.state is JobState.FAILED else ""
+    return [line] if line else []
+
+
+def _step_lines(job: Job) -> list[str]:
+    bad = [step for step in job.steps.values() if step.step_id != "batch" and step.state.finished
+           and step.state is not JobState.COMPLETED]  # fmt: skip
+    lines = []
+    for step in bad[:3]:
+        how = f"signal {_signal(step.exit_signal)}" if step.exit_signal else f"exit code {step.exit_code}"
+        on = derived.node_list(step.nodes)
+        lines.append(f"Step {step.step_id} ({step.name}) is {step.state.name}: {how}, on {on}.")
+    if len(bad) > 3:
+        lines.append(f"{len(bad) - 3} more steps failed.")
+    return lines
+
+
+def _memory_line(job: Job, context: ReportContext, ran: float) -> str:
+    """A sentence where memory was nearly all used, or ran out."""
+    used = measure(job, context)
+    if not used.memory_kib or not used.allocated_kib:
+        return ""
+    part = used.memory_kib / used.allocated_kib
+    if part < _NEARLY_ALL and job.state is not JobState.OUT_OF_MEMORY:
+        return ""
+    return f"It used {size(used.memory_kib)} of the {size(used.allocated_kib)} of memory that it had."

@@ -1,0 +1,49 @@
+"""What can be done to a job from the view: by which command, and what is asked before and told after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .plain_text import plain
+from .rows import Job
+
+
+@dataclass(frozen=True)
+class Action:
+    """A command to run; ``done`` says that it was. Without a ``question`` nothing is asked first."""
+
+    line: tuple[str, ...]
+    done: str
+    question: str = ""
+
+
+def _describe(job: Job) -> str:
+    name = plain(job.name)
+    name = name if len(name) <= 40 else name[:39] + "…"
+    what = "the waiting elements of array" if job.is_rest else "job"
+    since = f" for {job.time}" if job.state == "R" else ""
+    return f"{what} {job.name_for_commands} ({name}, {job.state_name.lower()}{since})"
+
+
+def _cancel(job: Job) -> Action:
+    name = job.name_for_commands
+    # Of an array's waiting rest the elements that run are no part.
+    states = ("-t", "PENDING") if job.is_rest else ()
+    return Action(("scancel", *states, name), f"cancelled {name}", f"Cancel {_describe(job)}?")
+
+
+def _requeue(job: Job) -> Action:
+    name = job.name_for_commands
+    return Action(("scontrol", "requeue", name), f"requeued {name}", f"Stop and requeue {_describe(job)}?")
+
+
+def _hold(job: Job) -> Action:
+    return Action(("scontrol", "hold", job.name_for_commands), f"held {job.name_for_commands}")
+
+
+def _release(job: Job) -> Action:
+    return Action(("scontrol", "release", job.name_for_commands), f"released {job.name_for_commands}")
+
+
+DEEDS: dict[str, Callable[[Job], Action]] = {"cancel": _cancel, "requeue": _requeue, "hold": _hold, "release": _release}

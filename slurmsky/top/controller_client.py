@@ -1,0 +1,88 @@
+"""Questions to the controller, as the commands ask them: the same socket, the same frames, the same answers."""
+
+from __future__ import annotations
+
+import _socket
+import os
+from typing import NamedTuple
+
+from .. import client, client_relay, client_start
+
+#: an answer that takes longer is none
+PATIENCE_S = 30.0
+
+# What the caller set for the output of commands would change the answers that are read here.
+_FORMATS = (b"SQUEUE_", b"SINFO_", b"SCONTROL_", b"SCANCEL_", b"SSTAT_", b"SEFF_", b"SLURM_TIME_FORMAT",
+            b"SLURM_BITSTR_LEN", b"SLURM_CLUSTERS", b"SLURM_EXIT_ERROR", b"SLURM_DEBUG")  # fmt: skip
+
+
+class NoController(Exception):
+    """Nobody answers; holds why, as one line."""
+
+
+class Answer(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+class ControllerClient:
+    """The controller of the caller; inside a job, the node's agent."""
+
+    def __init__(self) -> None:
+        agent = os.environb.get(client.AGENT)
+        self.inside_job = bool(agent)
+        self._path = agent or client.home() + b"/" + client.SOCKET_NAME
+        self._env = [entry for entry in client.environment() if not entry.startswith(_FORMATS)]
+
+    def start(self) -> None:
+        """Start a controller where none answers. Raises NoController."""
+        if self.inside_job:
+            return
+        root = os.path.dirname(os.path.dirname(os.path.abspath(client.__file__)))
+        try:
+            client_start.start(root, os.path.dirname(os.fsdecode(self._path)), self._path).close()
+        except client_start.CannotStart as error:
+            raise NoController(str(error)) from error
+
+    def ask(self, command: str, *args: str, **extra: str) -> Answer:
+        """Run a command with these additions to the environment. Raises NoController."""
+        env = self._env + [f"{name}={value}".encode() for name, value in extra.items()]
+        return _asked(self._path, client.request(command, list(args), env))
+
+
+def _asked(path: bytes, request: bytes) -> Answer:
+    try:
+        sock = client.connect(path)
+    except OSError as error:
+        raise NoController("no controller is running") from error
+    try:
+        sock.settimeout(PATIENCE_S)
+        sock.sendall(request)
+        return _listen(sock, request)
+    except OSError as error:
+        raise NoController("the controller does not answer") from error
+    finally:
+        sock.close()
+
+
+def _listen(sock: _socket.socket, request: bytes) -> Answer:
+    channel = client.Channel(sock)
+    printed = {client.STDOUT: bytearray(), client.STDERR: bytearray()}
+    while channel.fill():
+        for kind, payload in channel.frames():
+            if kind == client.EXIT:
+                out, err = (text.decode("utf-8", "surrogateescape") for text in printed.values())
+                return Answer(int(payload), out, err)
+            if kind == client_relay.REDIRECT:
+                # A job's agent answers (sstat); the controller waits for how that ended.
+                fields = client_relay.unpack(payload)
+                answer = _asked(fields[0], client_relay.request_elsewhere(request, fields[1:]))
+                printed[client.STDOUT] += answer.out.encode("utf-8", "surrogateescape")
+                printed[client.STDERR] += answer.err.encode("utf-8", "surrogateescape")
+                sock.sendall(client.frame(client_relay.SESSION_EXIT, b"%d" % answer.code))
+            elif kind in printed:
+                printed[kind] += payload
+    raise NoController("the controller has gone")

@@ -1,0 +1,93 @@
+"""What is known of the row under the cursor, and the lines that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .job_details import JobDetails, Line, detail_lines, efficiency_lines, why_lines
+from .plain_text import plain
+from .tail import Look
+from .watcher import NodeSeen
+
+
+class Chosen:
+    """A job, or a node; what was seen of another row is never shown."""
+
+    def __init__(self) -> None:
+        self.details: JobDetails | None = None
+        self.node: NodeSeen | None = None
+        self.errors = False  # standard error is wanted, not output
+        self._output: tuple[str, Look] | None = None
+
+    def forget(self) -> None:
+        """Another job, or none: nothing is known of it."""
+        self.details = None
+        self._output = None
+
+    def job_seen(self, seen: JobDetails) -> None:
+        """News of the chosen job."""
+        before = self.details
+        if not seen.record and before is not None and before.key == seen.key:
+            # It has left the queue: what was known last, and how well it did.
+            self.details = JobDetails(before.key, before.record, seen.efficiency, why=before.why)
+        else:
+            self.details = seen
+
+    def output_seen(self, path: str, look: Look) -> None:
+        """News of its output file."""
+        self._output = path, look
+
+    def wanted_path(self) -> str:
+        """The file to look at, "" for none (yet); what was seen of another one is forgotten."""
+        details = self.details
+        path = "" if details is None else details.stderr if self.errors else details.stdout
+        if self._output is not None and self._output[0] != path:
+            self._output = None
+        return path
+
+    @property
+    def path(self) -> str:
+        """The file that was looked at, "" before."""
+        return self._output[0] if self._output else ""
+
+    # --- lines
+
+    def node_lines(self, key: str) -> Sequence[str | Line]:
+        """scontrol's text of the node ``key``, and the jobs on it."""
+        if self.node is None or self.node.key != key:
+            return ()
+        jobs = [plain(line) for line in self.node.jobs.splitlines()]
+        lines = [plain(line) for line in self.node.text.splitlines() if line.strip()]
+        return [*lines, *(["", *jobs] if len(jobs) > 1 else [])]
+
+    def text_lines(self, tab: str, width: int = 80) -> list[Line]:
+        """The job's "why", "details" or "efficiency"."""
+        if self.details is None:
+            return []
+        if tab == "why":
+            return why_lines(self.details, width) or [(("It runs, or ended well: there is nothing to explain.", ""),)]
+        return detail_lines(self.details) if tab == "details" else efficiency_lines(self.details)
+
+    @property
+    def explained(self) -> bool:
+        """Whether there are sentences about why it waits, or how it ended."""
+        return self.details is not None and bool(self.details.why)
+
+    def output_lines(self, width: int = 80) -> Sequence[str | Line]:
+        """The end of the job's output, or why there is none."""
+        details = self.details
+        if details is None:
+            return ()
+        if details.record and details.pending:
+            reason = str(details.record.get("state_reason") or "")
+            return why_lines(details, width) or (f"Waiting ({plain(reason)}): there is no output yet.",)
+        if details.record and not details.record.get("batch_flag"):
+            return ("An interactive job: its output is in the terminal that it was started in.",)
+        if self._output is None:
+            return () if details.record else ("This job is no longer in the queue.",)
+        path, look = self._output
+        if look.problem and details.why:
+            return why_lines(details, width)
+        if look.problem:
+            return (f"{plain(path)}: {look.problem}",)
+        return look.lines or ("(empty so far)",)

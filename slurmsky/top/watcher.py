@@ -1,0 +1,192 @@
+"""What the view asks for, in threads: the tables, the thing under the cursor, the end of its output file."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from textual.message import Message
+from textual.message_pump import MessagePump
+
+from . import rows
+from .controller_client import Answer, ControllerClient, NoController
+from .job_details import JobDetails, look, measure
+from .poller import Poller
+from .rows import Job, Node
+from .tail import Look, Tail
+
+#: a log is written more often than a queue changes, and a stat() costs nothing
+OUTPUT_S = 1.0
+
+
+class TablesSeen(Message):
+    """The queue and the nodes, as they are now; None: as before."""
+
+    def __init__(self, jobs: Sequence[Job] | None, nodes: Sequence[Node] | None, problem: str) -> None:
+        super().__init__()
+        self.jobs, self.nodes, self.problem = jobs, nodes, problem
+
+
+class Lost(Message):
+    """Nobody answered."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+
+class JobSeen(Message):
+    """One job."""
+
+    def __init__(self, details: JobDetails) -> None:
+        super().__init__()
+        self.details = details
+
+
+class NodeSeen(Message):
+    """One node: scontrol's text, and the jobs on it as squeue prints them."""
+
+    def __init__(self, key: str, text: str, jobs: str) -> None:
+        super().__init__()
+        self.key, self.text, self.jobs = key, text, jobs
+
+
+class OutputSeen(Message):
+    """The end of a file."""
+
+    def __init__(self, path: str, look: Look) -> None:
+        super().__init__()
+        self.path, self.look = path, look
+
+
+class Acted(Message):
+    """A command for a job has answered."""
+
+    def __init__(self, text: str, failed: bool) -> None:
+        super().__init__()
+        self.text, self.failed = text, failed
+
+
+class Broken(Message):
+    """A bug of ours in one of the threads."""
+
+    def __init__(self, trace: str) -> None:
+        super().__init__()
+        self.trace = trace
+
+
+class Watcher:
+    """The pollers. What they find comes as messages to ``listener``."""
+
+    def __init__(self, controller: ControllerClient, listener: MessagePump, interval_s: float) -> None:
+        self._controller = controller
+        self._listener = listener
+        self._last = [Answer(0, "", ""), Answer(0, "", "")]
+        self._chosen: Job | Node | None = None
+        self._measured = JobDetails("", {})
+        self._tail: Tail | None = None
+        self._seen: Look | None = None
+        self.ended = False  # whether jobs that are over are asked for, too
+        self._tables = Poller(self._guarded(self._look_at_tables), interval_s)
+        self._choice = Poller(self._guarded(self._look_at_choice), interval_s)
+        self._output = Poller(self._guarded(self._look_at_output), OUTPUT_S)
+
+    def begin(self) -> None:
+        """Start asking."""
+        for poller in (self._tables, self._choice, self._output):
+            poller.start()
+
+    def again(self) -> None:
+        """Ask for everything now."""
+        for poller in (self._tables, self._choice, self._output):
+            poller.wake()
+
+    def choose(self, row: Job | Node | None) -> None:
+        """What the lower pane is about."""
+        self._chosen = row
+        self._choice.wake()
+
+    def follow(self, path: str) -> None:
+        """The file to show the end of; "": none."""
+        if path != (self._tail.path if self._tail else ""):
+            self._tail = Tail(path) if path else None
+            self._seen = None
+            self._output.wake()
+
+    def act(self, done: str, *line: str) -> None:
+        """Run a command, if there is one; ``done`` is said of its success. Starts a controller, as commands do."""
+
+        def run() -> None:
+            try:
+                self._controller.start()
+                if line:
+                    answer = self._controller.ask(*line)
+                    # Of an array one hears of each element; "No error" is of those that are meant.
+                    failed = bool(answer.code) and "No error" not in answer.err
+                    self._tell(Acted(answer.err.strip() or f"{line[0]} failed" if failed else done, failed))
+            except NoController as error:
+                self._tell(Acted(str(error), True))
+            finally:
+                self.again()
+
+        Poller.once(self._guarded(run))
+
+    # --- in the threads
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self._listener.post_message(message)
+        except RuntimeError:
+            pass  # the view has just been closed
+
+    def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                work()
+            except Exception:
+                self._tell(Broken(traceback.format_exc()))
+
+        return run
+
+    def _look_at_tables(self) -> None:
+        try:
+            answers = [rows.ask_jobs(self._controller, self.ended), rows.ask_nodes(self._controller)]
+        except NoController as error:
+            self._tell(Lost(str(error)))
+            return
+        # Thousands of waiting jobs look the same each time; reading them again would be for nothing.
+        jobs, nodes = (None if now == before else now.out for now, before in zip(answers, self._last, strict=True))
+        self._last = answers
+        self._tell(TablesSeen(
+            None if jobs is None else rows.jobs(jobs), None if nodes is None else rows.nodes(nodes),
+            " ".join(line for answer in answers for line in answer.err.splitlines()),
+        ))  # fmt: skip
+
+    def _look_at_choice(self) -> None:
+        row = self._chosen
+        if row is None:
+            return
+        try:
+            if isinstance(row, Job):
+                details = look(self._controller, row)
+                if details.key == self._measured.key:
+                    details = replace(details, running=self._measured.running)
+                self._tell(JobSeen(details))
+                self._measured = measure(self._controller, row, details)
+                self._tell(JobSeen(self._measured))
+            else:
+                text = self._controller.ask("scontrol", "show", "node", row.name).out
+                jobs = self._controller.ask("squeue", "-w", row.name).out
+                self._tell(NodeSeen(row.key, text, jobs))
+        except NoController as error:
+            self._tell(Lost(str(error)))
+
+    def _look_at_output(self) -> None:
+        tail = self._tail
+        if tail is None:
+            return
+        found = tail.look()
+        if found is not self._seen:
+            self._seen = found
+            self._tell(OutputSeen(tail.path, found))

@@ -1,0 +1,65 @@
+"""Options that a YAML cannot hold, and what there is instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..model.spec import INFINITE, JobSpec
+from .idiom import Dropped, one_line
+from .option_support import WITHOUT_EFFECT
+
+
+class _Row(NamedTuple):
+    field: str
+    option: str  # with {} for the value
+    why: str
+    applies: Callable[[Any], bool] = bool
+
+
+_OUTPUT = "sky jobs logs shows all output"
+_ROWS = (
+    _Row("output", "--output={}", _OUTPUT),
+    _Row("error", "--error={}", _OUTPUT),
+    _Row("mail_type", "--mail-type={}", "event_callback can tell you"),
+    _Row("dependency", "--dependency={}", "launch the tasks one after the other, or as one pipeline YAML"),
+    _Row("signal", "--signal={}", "SkyPilot sends no warning; write checkpoints at a pace"),
+    _Row("requeue", "--requeue", "managed jobs recover from lost nodes by themselves"),
+    _Row(
+        "requeue",
+        "--no-requeue",
+        "managed jobs recover from lost nodes; job_recovery: {max_restarts_on_errors: 0} is about errors only",
+        lambda value: value is False,
+    ),
+    _Row("begin", "--begin", "SkyPilot starts jobs at once"),
+    _Row("comment", "--comment={}", "a label may hold it"),
+    _Row(
+        "export",
+        "--export={}",
+        "only envs reach the task anyway",
+        lambda value: bool(value) and value.upper() != "ALL",
+    ),
+    _Row("partition", "--partition={}", "infra says where; the site file can map partitions"),
+    _Row("constraint", "--constraint={}", "accelerators and instance_type are what can be asked for"),
+    _Row("hint", "--hint={}", "nodes have their threads as the cloud sells them"),
+)
+
+
+def left_out(spec: JobSpec) -> list[Dropped]:
+    """What of the job's options the YAML does not say."""
+    found: list[tuple[str, str]] = []
+    if spec.time_limit_min not in (None, 0, INFINITE):
+        minutes = int(spec.time_limit_min or 0)
+        instead = f"SkyPilot has no wall-clock limit; `timeout {minutes}m` before the program is one"
+        found.append((f"--time={minutes // 60}:{minutes % 60:02}:00", instead))
+    for row in _ROWS:
+        value = getattr(spec, row.field)
+        if row.applies(value):
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            found.append((row.option.replace("{}", text), row.why))
+    for name, why in WITHOUT_EFFECT.items():
+        if name in spec.to_dict() and name != "requeue":
+            value = getattr(spec, name)
+            shown = "" if value in (True, "") else f"={value}"
+            found.append((f"--{name.replace('_', '-')}{shown}", why))
+    return [Dropped(0, one_line(option), why) for option, why in found]

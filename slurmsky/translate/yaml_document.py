@@ -1,0 +1,56 @@
+"""YAML with comments, field by field: for people to keep. Comments can never become YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .yaml_text import dump
+
+_WIDTH = 100
+
+
+class Document:
+    """Fields in order, comments above them or beside their keys."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self.fields: dict[str, Any] = {}
+
+    def comment(self, text: str) -> None:
+        """A comment line of its own."""
+        self._lines.append(f"# {_plain(text)}".rstrip())
+
+    def blank(self) -> None:
+        """An empty line."""
+        self._lines.append("")
+
+    def put(self, key: str, value: Any, comments: Sequence[str] = (), inline: Mapping[str, str] | None = None) -> None:
+        """A field. ``inline``: comments behind keys of a mapping."""
+        tall = isinstance(value, Mapping) or (isinstance(value, str) and "\n" in value)
+        if self._lines and (tall or not self.fields):
+            self._lines.append("")
+        self.fields[key] = value
+        short = len(comments) == 1 and "\n" not in str(value) and not isinstance(value, Mapping)
+        if not short:
+            for text in comments:
+                self.comment(text)
+        if isinstance(value, Mapping) and value:
+            self._lines.append(f"{key}:")
+            for inner, item in value.items():
+                first, *rest = dump({inner: item}).splitlines()
+                beside = (inline or {}).get(inner)
+                self._lines.append(f"  {first}" + (f"  # {_plain(beside)}" if beside else ""))
+                self._lines += [f"  {line}" if line else "" for line in rest]
+            return
+        first, *rest = [f"{key}: ."] if value == "." else dump({key: value}).splitlines()
+        self._lines.append(first + (f"  # {_plain(comments[0])}" if short else ""))
+        self._lines += rest
+
+    def text(self) -> str:
+        """The YAML."""
+        return "\n".join(self._lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -1,0 +1,439 @@
+"""A batch script -> the SkyPilot YAML that one would write by hand for the same work.
+
+Where the script needs Slurm's own machinery (several tasks a node, steps, the queue), that is said, and the
+YAML hands the unchanged script to slurmsky on the nodes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..language import arrayspec
+from ..language.syntax_errors import LanguageError
+from ..model.spec import JobSpec
+from ..site.record import Site
+from . import idiom
+from .geometry import Geometry, geometry
+from .idiom import Dropped, Reading, one_line
+from .idiomvars import Facts
+from .notes import Note, Refused
+from .omitted_options import left_out
+from .scriptfiles import leaves_files, names_files_beside, takes_arguments
+from .shell import Script, parse
+from .sky_components import plan_all
+from .task import SkyTask, docker_image, sky_name
+from .yaml_document import Document
+
+DEFAULT_GPU = "H100"
+REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
+_SHELL = re.compile(r"#!\s*(?:/usr/bin/env\s+(?:-S\s*)?)?(?:\S*/)?(\w+)(.*)")
+_BASH = frozenset(("bash", "sh", "dash"))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A YAML to keep. ``needs``: why slurmsky must be on the nodes; empty for plain SkyPilot."""
+
+    yaml: str
+    name: str
+    needs: tuple[Dropped, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    notes: tuple[Note, ...] = ()
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def keep(
+    source: str,
+    specs: Sequence[JobSpec],
+    site: Site,
+    partition: str,
+    *,
+    file: str = "job.sh",
+    arguments: Sequence[str] = (),
+) -> Kept:
+    """The YAML for a script whose options were read into ``specs``. ``file``: its name, for texts.
+
+    Raises Refused with Slurm's text where SkyPilot cannot have such nodes.
+    """
+    spec = specs[0]
+    guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
+    if guessed:
+        site = replace(site, gpus=replace(site.gpus, default=DEFAULT_GPU))
+    if partition and not site.cluster.partition(partition):
+        partition_of_plan = ""
+    else:
+        partition_of_plan = partition
+    if spec.job_name == file and "." in file:
+        spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
+    # Of a het job the other components have their own partitions, where they name any.
+    others = [(part, (part.partition or partition_of_plan).split(",")[0]) for part in specs[1:]]
+    task = plan_all([(spec, partition_of_plan), *others], site)
+    size = geometry(spec, site.cluster.partition(partition_of_plan))
+    facts = _facts(spec, task, size, partition, file)
+    script = parse(source)
+    reading = _read(script, source, facts, site)
+    if len(specs) > 1:
+        reading.need(1, "hetjob", "components of different shape, which SkyPilot's nodes of one task do not know of")
+    draft = _Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed)
+    text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
+    return Kept(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
+
+
+def _facts(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: str) -> Facts:
+    indices: tuple[int, ...] = ()
+    if spec.array:
+        try:
+            found = arrayspec.parse(spec.array, 1 << 20)
+            indices = tuple(index for part in found.ranges for index in part) if found else ()
+        except LanguageError:
+            indices = ()
+    return Facts(
+        spec=spec,
+        name=spec.job_name or file,
+        nodes=size.nodes,
+        ntasks=size.ntasks,
+        tasks_per_node=size.tasks_per_node,
+        gpus=size.gpus,
+        partition=partition,
+        array=indices,
+    )
+
+
+def interpreter(source: str) -> tuple[str, str]:
+    """(program, options) of the first line; ("", "") without one."""
+    found = _SHELL.match(source.split("\n", 1)[0])
+    return (found[1], found[2].strip()) if found else ("", "")
+
+
+def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
+    program, _ = interpreter(source)
+    if program in _BASH or not program:
+        return idiom.read(script, facts, site)
+    reading = Reading()
+    names = sorted(set(re.findall(r"\bSLURMD?_[A-Z0-9_]+\b", re.sub(r"(?m)^#.*$", "", source))))
+    constants = facts.constants
+    for name in names:
+        if name in constants:
+            reading.envs[name] = constants[name]
+        elif name == "SLURM_SUBMIT_DIR":
+            reading.activate.append("export SLURM_SUBMIT_DIR=$PWD")
+        elif name in ("SLURM_JOB_ID", "SLURM_JOBID"):
+            reading.activate.append(f"export {name}=$SKYPILOT_MANAGED_JOB_ID")
+        else:
+            reading.need(1, name, f"{program} reads it, and nobody can rename it there")
+    if facts.nodes > 1:
+        reading.need(1, source.split("\n", 1)[0], f"{program} on the first of several nodes")
+    return reading
+
+
+def run_text(source: str, reading: Reading) -> str:
+    """The script with its edits: no first line, no directives, no runs of blank lines."""
+    pieces: list[str] = []
+    at = 0
+    # Of edits that overlap the wider one counts; insertions keep their order.
+    for start, end, text in sorted(reading.edits, key=lambda edit: (edit[0], edit[0] != edit[1], -edit[1])):
+        if start < at:
+            continue
+        pieces += [source[at:start], text]
+        at = end
+    pieces.append(source[at:])
+    documents = "".join(pieces)
+    lines = documents.split("\n")
+    kept: list[str] = []
+    body = False
+    for index, line in enumerate(lines):
+        if index == 0 and line.startswith("#!"):
+            continue
+        bare = line.strip()
+        if not body and (re.match(r"#+\s?(SBATCH|SLURM|PBS|BSUB)\b", bare) or bare.startswith("#$")):
+            continue
+        body = body or (bool(bare) and not bare.startswith("#"))
+        if bare in (";", "&") or (not bare and (not kept or not kept[-1].strip())):
+            continue
+        kept.append(line.rstrip("\r"))
+    while kept and not kept[-1].strip():
+        kept.pop()
+    return "\n".join(kept)
+
+
+@dataclass
+class _Draft:
+    source: str
+    script: Script
+    spec: JobSpec
+    site: Site
+    partition: str
+    file: str
+    task: SkyTask
+    facts: Facts
+    reading: Reading
+    arguments: tuple[str, ...]
+    guessed: bool
+    left_out: list[Dropped] = field(default_factory=list)
+
+    # --- the plain one
+
+    def plain_yaml(self) -> tuple[str, dict[str, Any]]:
+        document = Document()
+        self._head(document)
+        document.put("name", self.task.name)
+        if self.task.geometry.nodes > 1:
+            document.put("num_nodes", self.task.geometry.nodes)
+        if self._needs_workdir():
+            document.put("workdir", ".", comments=("the folder that sbatch was called in",))
+        self._resources(document)
+        self._variables(document)
+        self._mounts(document)
+        if self.task.fields.get("config"):
+            document.put("config", self.task.fields["config"])
+        if self.reading.setup:
+            document.put("setup", "\n".join(dict.fromkeys(self.reading.setup)) + "\n")
+        document.put("run", self._run() + "\n", comments=self._run_comments())
+        return document.text(), document.fields
+
+    def _head(self, document: Document) -> None:
+        document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky jobs launch {self._yaml_name()}")
+        self.left_out += self.reading.dropped
+        self.left_out += left_out(self.spec)
+        if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):
+            self.left_out.append(
+                Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
+            )
+        for line, name in self.reading.unknown_modules:
+            self.left_out.append(
+                Dropped(
+                    line,
+                    f"module load {one_line(name)}",
+                    "no map knows it: install it in setup, or take an image that has it",
+                )
+            )
+        for module in self.reading.modules:
+            if module.kind or not (module.image or module.setup):
+                self.left_out.append(
+                    Dropped(0, f"module load {one_line(module.name)}", module.note or "nothing is needed")
+                )
+        if self.facts.array:
+            self._array(document)
+        if self.left_out:
+            document.comment("")
+            document.comment("Left out:")
+            for entry in self.left_out:
+                place = f" (line {entry.line})" if entry.line else ""
+                document.comment(f"  {entry.text}{place}: {entry.why}")
+
+    def _yaml_name(self) -> str:
+        return f"{self.task.name}.yaml"
+
+    def _array(self, document: Document) -> None:
+        """--array: one launch for each index."""
+        indices = self.facts.array
+        step = indices[1] - indices[0] if len(indices) > 1 else 1
+        even = list(indices) == list(range(indices[0], indices[-1] + 1, step))
+        listed = (
+            f"$(seq {indices[0]} {step} {indices[-1]})"
+            if even and len(indices) > 1
+            else " ".join(map(str, indices[:50]))
+        )
+        document.comment("")
+        document.comment(f"The array --array={one_line(self.spec.array or '')} is one launch an element:")
+        document.comment(f"  for i in {listed}; do sky jobs launch -y -d --env TASK_ID=$i {self._yaml_name()}; done")
+        if "%" in (self.spec.array or ""):
+            most = (self.spec.array or "").rpartition("%")[2]
+            document.comment(
+                f"  at most {one_line(most)} at once: a pool of so many workers (sky jobs pool apply), and --pool"
+            )
+
+    def _needs_workdir(self) -> bool:
+        """Whether the script wants the files beside it."""
+        program, _ = interpreter(self.source)
+        if program not in _BASH and program:
+            return True
+        return names_files_beside(self.script)
+
+    def _resources(self, document: Document) -> None:
+        wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
+        notes: dict[str, str] = {}
+        if wanted.get("cpus") == "1+" and "accelerators" in wanted:
+            del wanted["cpus"]  # any node with GPUs has more
+        image = self._image()
+        if image:
+            wanted["image_id"] = image[0]
+            notes["image_id"] = image[1]
+        if (
+            self.guessed
+            and "accelerators" in wanted
+            and self.task.geometry.gpu_type == ""
+            and wanted["accelerators"].startswith(DEFAULT_GPU)
+        ):
+            notes["accelerators"] = "the script names no type: choose one (sky gpus list)"
+        elif "accelerators" in wanted:
+            notes["accelerators"] = "per node"
+        if self.spec.mem_mib == 0:
+            notes["cpus" if "cpus" in wanted else "accelerators"] = (
+                "--mem=0: the node's whole memory is the job's anyway"
+            )
+        labels = {key: item for key, item in (("account", self.spec.account), ("qos", self.spec.qos)) if item}
+        if labels:
+            from .task import label
+
+            wanted["labels"] = {key: label(item) for key, item in labels.items()}
+        order = ("infra", "ordered", "accelerators", "cpus", "memory", "disk_size", "image_id", "use_spot")
+        ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
+        if wanted:
+            document.put("resources", {key: wanted[key] for key in ranked}, inline=notes)
+
+    def _image(self) -> tuple[str, str] | None:
+        options = dict(self.spec.site_options)
+        # Steps with several images bring them themselves.
+        asked = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
+        if asked:
+            try:
+                return docker_image(asked), "--container-image"
+            except Refused as error:
+                self.left_out.append(Dropped(0, f"--container-image={one_line(asked)}", error.hint))
+                return None
+        for module in self.reading.modules:
+            if module.image and module.source == "site":
+                return docker_image(module.image), f"module {one_line(module.name)}, the site file"
+        images = [module for module in self.reading.modules if module.image]
+        # A framework's image holds CUDA too, not the other way round.
+        images.sort(key=lambda module: "nvidia/cuda" in module.image)
+        if images:
+            return docker_image(images[0].image), f"module {one_line(images[0].name)}"
+        given = self.task.fields["resources"].get("image_id")
+        return (given, "the site file") if given else None
+
+    def _variables(self, document: Document) -> None:
+        envs: dict[str, str] = {}
+        if self.facts.array:
+            envs["TASK_ID"] = str(self.facts.array[0])
+        envs.update(self.reading.envs)
+        for name in self.reading.secrets:
+            envs.pop(name, None)
+        if envs:
+            notes = {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.facts.array else {}
+            document.put("envs", envs, inline=notes)
+        if self.reading.secrets:
+            document.put(
+                "secrets",
+                dict.fromkeys(dict.fromkeys(self.reading.secrets)),
+                inline={name: f"pass with --secret {name}" for name in self.reading.secrets},
+            )
+
+    def _mounts(self, document: Document, own: Mapping[str, str] | None = None) -> None:
+        used = [path for _, path in self.reading.paths] + self.reading.checkpoints
+        source = self.source
+        mounts: dict[str, Any] = dict(own or {})
+        volumes: dict[str, Any] = {}
+        for path, item in self.task.fields.get("file_mounts", {}).items():
+            if path in source:
+                mounts[path] = item
+        for path, item in self.task.fields.get("volumes", {}).items():
+            if path in source or path in dict(self.site.sky_partition(self.partition).volumes):
+                volumes[path] = item
+        notes: dict[str, str] = {}
+        for path in dict.fromkeys(map(_checkpoint_folder, self.reading.checkpoints)):
+            if not _below(path, [*mounts, *volumes]):
+                bucket = self.site.sky.bucket.rstrip("/")
+                place = path.strip("/").replace("/", "-")
+                mounts[path] = (
+                    {"source": f"{bucket}/{self.task.name}/{place}", "mode": "MOUNT"}
+                    if bucket
+                    else {"name": f"{self.task.name}-{sky_name(place, 40)}", "mode": "MOUNT"}
+                )
+                notes[path] = "outlives the nodes: a bucket" + ("" if bucket else " of this name is made")
+        missing = sorted({_top(path) for path in used if not _below(path, [*mounts, *volumes])})
+        if mounts:
+            document.put("file_mounts", mounts, inline=notes)
+        if volumes:
+            document.put("volumes", volumes)
+        if missing:
+            document.blank()
+        for path in missing:
+            document.comment(f"{one_line(path)} is on the old cluster: put it into a bucket and add")
+            document.comment(
+                f"  file_mounts: {{{one_line(path)}: {{source: s3://BUCKET{one_line(path)}, mode: MOUNT}}}}"
+            )
+
+    def _run_comments(self) -> list[str]:
+        found = [one_line(note) for note in self.reading.notes]
+        if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
+            found.append("run starts on every node; what Slurm did on the first one only is behind NODE_RANK 0")
+        if leaves_files(self.script):
+            found.append("files that it writes stay on the node and go with it; to keep them, write below a bucket:")
+            found.append(f"  file_mounts: {{/results: {{name: {self.task.name}-results, mode: MOUNT}}}}")
+        return list(dict.fromkeys(found))
+
+    def _run(self) -> str:
+        program, options = interpreter(self.source)
+        lines: list[str] = []
+        if program and program not in _BASH:
+            lines += self.reading.activate
+            lines.append(" ".join([program, options, self.file, *self.arguments]).replace("  ", " "))
+            return "\n".join(lines)
+        text = run_text(self.source, self.reading)
+        flags = [word for word in options.split() if re.fullmatch(r"-[eux]+", word)]
+        if flags:
+            lines.append("set " + " ".join(flags))
+        if re.search(r"![^\s=(\"']", text.replace("$!", "")):
+            lines.append("set +H  # SkyPilot's bash is an interactive one, where ! means history")
+        if takes_arguments(self.script):
+            given = " ".join(idiom.quoted(word) for word in self.arguments)
+            lines.append(f"set -- {given}".rstrip() + "  # the arguments of the script")
+        lines += self.reading.activate
+        return "\n".join([*lines, *([text] if text else [])]) or ":"
+
+    # --- the one with slurmsky
+
+    def agent_yaml(self) -> tuple[str, dict[str, Any]]:
+        document = Document()
+        document.comment(
+            f"{one_line(self.file)} needs Slurm's own ways on the nodes, so slurmsky runs it there as it is:"
+        )
+        shown: list[str] = []
+        for entry in self.reading.needs:
+            line = f"  line {entry.line}: {entry.text}: {entry.why}" if entry.line else f"  {entry.text}: {entry.why}"
+            if line not in shown:
+                shown.append(line)
+        for line in shown[:8]:
+            document.comment(line)
+        if len(shown) > 8:
+            document.comment(f"  and {len(shown) - 8} more")
+        folder = f"{self.task.name}.slurmsky"
+        document.comment(
+            f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
+        )
+        document.comment(f"beside it, which `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes.")
+        document.put("name", self.task.name)
+        if self.task.geometry.nodes > 1:
+            document.put("num_nodes", self.task.geometry.nodes)
+        self._resources(document)
+        self._mounts(
+            document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}
+        )
+        if self.task.fields.get("config"):
+            document.put("config", self.task.fields["config"])
+        setup = list(dict.fromkeys(module.setup for module in self.reading.modules if module.setup))
+        if setup:
+            document.put("setup", "\n".join(setup) + "\n", comments=["what its modules were for"])
+        document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
+        return document.text(), document.fields
+
+
+def _below(path: str, tops: Sequence[str]) -> bool:
+    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
+
+
+def _checkpoint_folder(path: str) -> str:
+    """Where to mount a bucket for checkpoints below a path."""
+    first = "/" + path.strip("/").split("/")[0]
+    return first if re.search("ckpt|checkpoint", first.lower()) else path.rstrip("/")
+
+
+def _top(path: str) -> str:
+    """The first two folders, which is what one mounts."""
+    parts = path.strip("/").split("/")
+    return "/" + "/".join(parts[:2] if len(parts) > 2 else parts[:1])

@@ -1,0 +1,510 @@
+"""srun inside an allocation. Expected text was recorded from the real srun (22.05) with allocations of the "
+"same shape."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slurmsky.model.allocation import HetComponent, Launch, NodeShare
+from slurmsky.model.spec import JobSpec
+
+from .conftest import KINDS
+from .driver import Cluster
+from .test_batch import processes_of
+
+Allocation = tuple[Cluster, Launch]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> type[Cluster]:
+    """All of this holds on nodes that share nothing, too."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def four(one: Cluster) -> Iterator[Allocation]:
+    """salloc -N1 -n4."""
+    yield from _allocation(one, (4,))
+
+
+@pytest.fixture(scope="module")
+def spread(two: Cluster) -> Iterator[Allocation]:
+    """salloc -N2 -n4: 3 CPUs on n1, 1 on n2."""
+    yield from _allocation(two, (3, 1))
+
+
+def _allocation(cluster: Cluster, tasks: tuple[int, ...]) -> Iterator[Allocation]:
+    launch = cluster.start(cluster.prepare(None, tasks=tasks, spec=JobSpec(ntasks=sum(tasks))))
+    yield cluster, launch
+    cluster.head(launch).send({"op": "terminate", "job_id": launch.job_id, "state": "COMPLETED", "signal": 15})
+    cluster.finish(launch)
+
+
+def run(allocation: Allocation, *argv: str, stdin: str = "") -> tuple[str, str, int]:
+    """stdout, stderr (ids and times replaced) and exit code."""
+    cluster, launch = allocation
+    done = cluster.command(launch, ["srun", *argv], input=stdin)
+    error = re.sub(r"StepId=\d+\.\d+", "StepId=J.S", done.stderr)
+    error = re.sub(r"STEP \d+\.\d+ ON", "STEP J.S ON", error)
+    error = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", "TIME", error)
+    return done.stdout, error.replace("job %d" % launch.job_id, "job J"), done.returncode
+
+
+BASH = ("bash", "-c")
+# arguments, stdout (lines sorted), stderr, exit code; salloc -N1 -n4
+ONE_NODE = [
+    (("-l", "printf", "abc"), "0: abc\n1: abc\n2: abc\n3: abc\n", "", 0),
+    (("-n2", "printf", "abc"), "abcabc", "", 0),
+    (
+        ("-n5", "true"),
+        "",
+        "srun: error: Unable to create step for job J: More processors requested than permitted\n",
+        1,
+    ),
+    (("-n5", "-O", "echo", "x"), "x\n" * 5, "", 0),
+    (
+        (*BASH, "exit $SLURM_PROCID"),
+        "",
+        "srun: error: n1: task 1: Exited with exit code 1\nsrun: error: n1: task 2: Exited with exit code 2\n"
+        "srun: error: n1: task 3: Exited with exit code 3\n",
+        3,
+    ),
+    (("-n2", *BASH, "exit 3"), "", "srun: error: n1: tasks 0-1: Exited with exit code 3\n", 3),
+    (
+        ("-n2", *BASH, "kill -9 $$"),
+        "",
+        "srun: error: n1: tasks 0-1: Killed\nsrun: Force Terminated StepId=J.S\n",
+        137,
+    ),
+    (
+        ("-n2", *BASH, "if [ $SLURM_PROCID = 1 ]; then kill -9 $$; fi; exit 5"),
+        "",
+        "srun: error: n1: task 0: Exited with exit code 5\nsrun: error: n1: task 1: Killed\n"
+        "srun: Force Terminated StepId=J.S\n",
+        137,
+    ),
+    (
+        ("-n2", "-K", *BASH, "if [ $SLURM_PROCID = 1 ]; then sleep 10; fi; exit 5"),
+        "",
+        "srun: error: n1: task 0: Exited with exit code 5\nsrun: Terminating "
+        "StepId=J.S\n"
+        "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME ***\nsrun: error: n1: task 1: "
+        "Terminated\n"
+        "srun: Force Terminated StepId=J.S\n",
+        143,
+    ),
+    (
+        ("-n2", "-W1", *BASH, "if [ $SLURM_PROCID = 1 ]; then sleep 10; fi; exit 0"),
+        "",
+        "srun: First task exited 1s ago\nsrun: StepId=J.S task 1: running\nsrun: StepId=J.S task 0: exited\n"
+        "srun: Terminating StepId=J.S\n"
+        "slurmstepd-n1: error: *** STEP J.S ON n1 CANCELLED AT TIME ***\n"
+        "srun: Job step aborted: Waiting up to 4 seconds for job step to finish.\nsrun: error: n1: task 1: "
+        "Killed\n",
+        137,
+    ),
+    (("-n2", "-o", "0", "echo", "hi"), "hi\n", "", 0),
+    (
+        ("-n1", "-o", "/nonexist/foo", "echo", "hi"),
+        "",
+        "srun: error: Could not open stdout file: No such file or directory\n",
+        1,
+    ),
+    (
+        ("-n1", "nosuch"),
+        "",
+        "slurmstepd-n1: error: execve(): nosuch: No such file or directory\n"
+        "srun: error: n1: task 0: Exited with exit code 2\n",
+        2,
+    ),
+    (
+        ("-n1", "/etc"),
+        "",
+        "slurmstepd-n1: error: execve(): /etc: Permission denied\nsrun: error: n1: task 0: Exited with exit code 13\n",
+        13,
+    ),
+    (
+        ("-n1", "-D", "/nonexist", "pwd"),
+        "/tmp\n",
+        "slurmstepd-n1: error: couldn't chdir to `/nonexist': No such file or directory: going to /tmp instead\n" * 2,
+        0,
+    ),
+    (("-n2", "--multi-prog", "nosuch"), "", "srun: error: Could not open multi_prog config file nosuch\n", 1),
+    (
+        ("--jobid=99999", "true"),
+        "",
+        "srun: error: Unable to confirm allocation for job 99999: Invalid job id specified\n"
+        "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 99999\n",
+        1,
+    ),
+    (("-N3", "true"), "", "srun: error: Only allocated 1 nodes asked for 3\n", 1),
+    (
+        ("-n1", "-c", "99", "true"),
+        "",
+        "srun: error: Unable to create step for job J: More processors requested than permitted\n",
+        1,
+    ),
+    (
+        ("-n1", "--gres=gpu:1", "true"),
+        "",
+        "srun: error: Unable to create step for job J: Invalid generic resource (gres) specification\n",
+        1,
+    ),
+    (("-n2", *BASH, "echo $SLURM_PROCID $SLURM_CPUS_ON_NODE"), "0 4\n1 4\n", "", 0),
+    (("-n2", "--exact", *BASH, "echo $SLURM_PROCID $SLURM_CPUS_ON_NODE"), "0 2\n1 2\n", "", 0),
+    (("-n1", "-c2", *BASH, "echo $SLURM_CPUS_ON_NODE $SLURM_CPUS_PER_TASK"), "2 2\n", "", 0),
+    (
+        ("-n1", "--export=A=1", *BASH, "echo $A $HOME."),
+        "",
+        "slurmstepd-n1: error: execve(): bash: No such file or "
+        "directory\nsrun: error: n1: task 0: Exited with exit code 2\n",
+        2,
+    ),
+    (("-n1", "--export=ALL,A=1", *BASH, "echo $A"), "1\n", "", 0),
+    (("-n1", "-J", "abc", *BASH, "echo $SLURM_JOB_NAME"), "abc\n", "", 0),
+    (("-n1", *BASH, "ulimit -Sn; echo err >&2; exit 0"), None, "err\n", 0),
+]
+
+
+@pytest.mark.parametrize(("argv", "stdout", "stderr", "code"), ONE_NODE, ids=[" ".join(row[0]) for row in ONE_NODE])
+def test_one_node(four: Allocation, argv: tuple[str, ...], stdout: str | None, stderr: str, code: int) -> None:
+    out, error, status = run(four, *argv)
+    assert (error, status) == (stderr, code)
+    if stdout is not None:
+        assert sorted(out.splitlines()) == sorted(stdout.splitlines())
+
+
+PLACES = [
+    (
+        ("-l", *BASH, "echo $SLURMD_NODENAME $SLURM_NODEID $SLURM_LOCALID $SLURM_GTIDS $SLURM_CPUS_ON_NODE"),
+        ["0: n1 0 0 0,1,2 3", "1: n1 0 1 0,1,2 3", "2: n1 0 2 0,1,2 3", "3: n2 1 0 3 1"],
+    ),
+    (
+        ("-n2", "-l", *BASH, "echo $SLURMD_NODENAME $SLURM_GTIDS $SLURM_DISTRIBUTION"),
+        ["0: n1 0 cyclic", "1: n2 1 cyclic"],
+    ),
+    (
+        (
+            "-n1",
+            "-N1",
+            *BASH,
+            "echo $SLURM_NNODES $SLURM_JOB_NUM_NODES $SLURM_NODELIST $SLURM_STEP_NODELIST $SLURM_NTASKS",
+        ),
+        ["1 2 n[1-2] n1 1"],
+    ),
+    (("-r1", "-N1", "-n1", *BASH, "echo $SLURMD_NODENAME"), ["n2"]),
+    (("-w", "n2", "-N1", "-n1", *BASH, "echo $SLURMD_NODENAME"), ["n2"]),
+    (("-x", "n1", "-N1", "-n1", *BASH, "echo $SLURMD_NODENAME"), ["n2"]),
+    (("-m", "cyclic", "-n4", "-l", *BASH, "echo $SLURMD_NODENAME"), ["0: n1", "1: n2", "2: n1", "3: n1"]),
+    (
+        ("-m", "plane=2", "-O", "-n4", "-l", *BASH, "echo $SLURMD_NODENAME"),
+        ["0: n1", "1: n1", "2: n2", "3: n1"],
+    ),
+    ((*BASH, "echo $SLURM_STEP_TASKS_PER_NODE $SLURM_TASKS_PER_NODE"), ["3,1 3,1"] * 4),
+]
+
+
+@pytest.mark.parametrize(("argv", "lines"), PLACES, ids=[" ".join(row[0]) for row in PLACES])
+def test_two_nodes(spread: Allocation, argv: tuple[str, ...], lines: list[str]) -> None:
+    out, error, status = run(spread, *argv)
+    assert sorted(out.splitlines()) == sorted(lines)
+    assert (error, status) == ("", 0)
+
+
+def test_stdin_to_all_to_one_and_to_none(spread: Allocation) -> None:
+    assert sorted(run(spread, "-l", "cat", stdin="a\nb")[0].splitlines()) == [
+        "%d: %s" % (rank, letter) for rank in range(4) for letter in "ab"
+    ]
+    assert run(spread, "-i", "3", "-l", "cat", stdin="a\n")[0] == "3: a\n"
+    assert run(spread, "-i", "none", "cat", stdin="a\n")[0] == ""
+
+
+def test_input_and_output_files(spread: Allocation, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("text\n")
+    run(spread, "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out.%t.%N.%n.%4j"), "cat")
+    job = "%04d" % spread[1].job_id
+    assert {path.name: path.read_text() for path in tmp_path.glob("out.*")} == {
+        "out.%s.%s" % (name, job): "text\n" for name in ("0.n1.0", "1.n1.0", "2.n1.0", "3.n2.1")
+    }
+    run(spread, "-o", str(tmp_path / "all"), "-e", str(tmp_path / "err"), "bash", "-c", "echo o; echo e >&2")
+    assert (tmp_path / "all").read_text() == "o\n" * 4
+    assert (tmp_path / "err").read_text() == "e\n" * 4
+
+
+def test_multi_prog(spread: Allocation, tmp_path: Path) -> None:
+    (tmp_path / "mp").write_text("# a comment\n0 echo zero %t %o\n1-2 echo more %t %o\n* bash -c 'echo rest'\n")
+    assert sorted(run(spread, "--multi-prog", str(tmp_path / "mp"))[0].splitlines()) == [
+        "more 1 0",
+        "more 2 1",
+        "rest",
+        "zero 0 0",
+    ]
+    (tmp_path / "bad").write_text("0 echo zero\n")
+    assert run(spread, "--multi-prog", str(tmp_path / "bad"))[1] == (
+        "srun: error: Configuration file %s invalid, no record for task id 1\n" % (tmp_path / "bad")
+    )
+
+
+def test_steps_wait_for_each_other(four: Allocation) -> None:
+    cluster, launch = four
+    env = cluster.client_environment(launch)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": env}
+    with subprocess.Popen([*cluster.srun, "-n1", "bash", "-c", "echo up; cat"], text=True, **pipes) as first:
+        assert first.stdin is not None and first.stdout is not None
+        assert first.stdout.readline() == "up\n"
+        with subprocess.Popen([*cluster.srun, "-n1", "echo", "second"], text=True, **pipes) as second:
+            assert second.stderr is not None and second.stdout is not None
+            assert second.stderr.readline() == (
+                "srun: Job %d step creation temporarily disabled, retrying (Requested nodes are busy)\n" % launch.job_id
+            )
+            first.stdin.close()
+            assert (second.stdout.read(), second.wait(), first.wait()) == ("second\n", 0, 0)
+            assert second.stderr.read() == "srun: Step created for job %d\n" % launch.job_id
+
+
+def test_immediate_overlap_and_exact_beside_a_running_step(four: Allocation) -> None:
+    cluster, launch = four
+    env = cluster.client_environment(launch)
+    long = [*cluster.srun, "--exact", "-n3", "bash", "-c", "echo up; exec sleep 30"]
+    with subprocess.Popen(long, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as first:
+        assert first.stdout is not None
+        assert [first.stdout.readline() for _ in range(3)] == ["up\n"] * 3
+        assert run(four, "-I", "-n1", "true")[1] == (
+            "srun: error: Unable to create step for job J: Requested nodes are busy\n"
+        )
+        assert run(four, "--exact", "-n1", "true") == ("", "", 0)
+        assert run(four, "--overlap", "-n4", "true") == ("", "", 0)
+        assert first.poll() is None
+        first.terminate()
+
+
+def test_interrupt_once_and_twice(four: Allocation) -> None:
+    cluster, launch = four
+    with subprocess.Popen(
+        [*cluster.srun, "-n2", "bash", "-c", "echo up; exec sleep 30"],
+        env=cluster.client_environment(launch),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdout is not None and client.stderr is not None
+        assert [client.stdout.readline() for _ in range(2)] == ["up\n"] * 2
+        client.send_signal(signal.SIGINT)
+        lines = [client.stderr.readline().rstrip() for _ in range(2)]
+        client.send_signal(signal.SIGINT)
+        lines += client.stderr.read().splitlines()
+    assert lines[0] == "srun: interrupt (one more within 1 sec to abort)"
+    assert re.fullmatch(r"srun: StepId=\d+\.\d+ tasks 0-1: running", lines[1])
+    assert re.fullmatch(r"srun: sending Ctrl-C to StepId=\d+\.\d+", lines[2])
+    assert lines[3] == "srun: forcing job termination"
+    assert client.returncode == 130
+
+
+def test_signals_are_passed_on(four: Allocation) -> None:
+    cluster, launch = four
+    with subprocess.Popen(
+        [
+            *cluster.srun,
+            "-n1",
+            "bash",
+            "-c",
+            "trap 'echo got; exit 7' USR1; echo go; while :; do sleep 0.1; done",
+        ],
+        env=cluster.client_environment(launch),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "go\n"
+        client.send_signal(signal.SIGUSR1)
+        assert client.communicate(timeout=10)[0] == "got\n"
+    assert client.returncode == 7
+
+
+def test_nothing_of_a_step_stays(spread: Allocation) -> None:
+    assert run(spread, "bash", "-c", "(setsid sleep 4716 &) ; sleep 4716 & exit 0")[2] == 0
+    assert processes_of("4716") == []
+
+
+def test_output_is_complete_and_memory_bounded(four: Allocation, tmp_path: Path) -> None:
+    cluster, launch = four
+    size = 200_000_000
+    client = subprocess.Popen(
+        [*cluster.srun, "-n1", "head", "-c", str(size), "/dev/zero"],
+        env=cluster.client_environment(launch),
+        stdout=subprocess.PIPE,
+    )
+    assert client.stdout is not None
+    time.sleep(1)  # nobody reads: everything must come to rest
+    pages = int(Path("/proc/%d/statm" % cluster.nodes[0].agent_pid).read_text().split()[1])
+    resident = pages * os.sysconf("SC_PAGE_SIZE")
+    assert resident < 80_000_000
+    total = 0
+    while True:
+        data = client.stdout.read(1 << 20)
+        if not data:
+            break
+        total += len(data)
+    client.stdout.close()
+    assert (total, client.wait()) == (size, 0)
+
+
+def test_many_steps_at_once(spread: Allocation) -> None:
+    cluster, launch = spread
+    env = cluster.client_environment(launch)
+    clients = [
+        subprocess.Popen(
+            [*cluster.srun, "--overlap", "-N1", "-n1", "echo", str(index)],
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(30)
+    ]
+    assert sorted(int(client.communicate(timeout=60)[0]) for client in clients) == list(range(30))
+
+
+def test_cancelled_job(two: Cluster) -> None:
+    launch = two.start(
+        two.prepare("#!/bin/bash\nsrun -n2 -N2 sleep 30; echo rc=$?\n", tasks=(1, 1), spec=JobSpec(ntasks=2))
+    )
+    two.nodes[0].wait(
+        lambda event: event["ev"] == "step" and event["step"]["step_id"] == "0" and event["job_id"] == launch.job_id
+    )
+    time.sleep(0.3)
+    two.nodes[0].send(
+        {"op": "terminate", "job_id": launch.job_id, "state": "CANCELLED", "signal": 15, "kill_wait_s": 30}
+    )
+    assert two.finish(launch)["state"] == "CANCELLED"
+    assert two.steps(launch)["0"]["exit_signal"] == 15
+    text = two.output(launch)
+    assert "*** STEP %d.0 ON n1 CANCELLED AT" % launch.job_id in text and "ON n2" not in text
+    assert "srun: Job step aborted: Waiting up to 4 seconds for job step to finish.\n" in text
+    assert "srun: error: n2: task 1: Terminated\n" in text and "rc=" not in text
+
+
+def test_killed_step(two: Cluster) -> None:
+    """scancel JOB.STEP."""
+    launch = two.start(two.prepare("#!/bin/bash\nsrun sleep 30; echo rc=$?\n", tasks=(1, 1), spec=JobSpec(ntasks=2)))
+    two.nodes[0].wait(
+        lambda event: event["ev"] == "step" and event["step"]["step_id"] == "0" and event["job_id"] == launch.job_id
+    )
+    two.nodes[0].send({"op": "signal", "job_id": launch.job_id, "signal": 9, "target": "0"})
+    assert two.finish(launch)["state"] == "COMPLETED"
+    lines = two.output(launch).splitlines()
+    assert lines[0] == "srun: Job step aborted: Waiting up to 4 seconds for job step to finish."
+    assert sorted(lines[2:4]) == ["srun: error: n1: task 0: Killed", "srun: error: n2: task 1: Killed"]
+    assert lines[4:] == ["rc=137"]
+    step = two.steps(launch)["0"]
+    assert (step["state"], step["exit_signal"]) == ("CANCELLED", 9)
+
+
+def test_signal_to_one_step(two: Cluster) -> None:
+    trap = "trap 'exit 3' USR2; while :; do sleep 0.1; done"
+    script = '#!/bin/bash\nsrun -N1 -n1 --exact bash -c "%s"; echo rc=$?\n' % trap
+    launch = two.start(two.prepare(script, tasks=(1, 1), spec=JobSpec(ntasks=2)))
+    two.nodes[0].wait(
+        lambda event: event["ev"] == "step" and event["step"]["step_id"] == "0" and event["job_id"] == launch.job_id
+    )
+    time.sleep(0.3)
+    two.nodes[0].send({"op": "signal", "job_id": launch.job_id, "signal": int(signal.SIGUSR2), "target": "0"})
+    event = two.finish(launch)
+    assert (event["state"], event["derived_exit_code"]) == ("COMPLETED", 3)
+    assert two.output(launch).endswith("rc=3\n")
+
+
+def test_terminal(four: Allocation) -> None:
+    """--pty gives task 0 a terminal of the caller's size; Ctrl-C and Ctrl-D reach it."""
+    import pty
+
+    cluster, launch = four
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvpe(
+            cluster.srun[0],
+            [
+                *cluster.srun,
+                "--pty",
+                "-n1",
+                "bash",
+                "--norc",
+                "-c",
+                "stty size; tty; read x; echo got-$x; sleep 30; echo not-here",
+            ],
+            {**cluster.client_environment(launch), "TERM": "dumb"},
+        )
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 101, 0, 0))
+    text = b""
+    while b"/dev/pts/" not in text:
+        text += os.read(master, 1000)
+    os.write(master, b"word\r")
+    while b"got-word" not in text:
+        text += os.read(master, 1000)
+    os.write(master, b"\x03")
+    while True:
+        try:
+            data = os.read(master, 1000)
+        except OSError:
+            break
+        if not data:
+            break
+        text += data
+    _, status = os.waitpid(pid, 0)
+    os.close(master)
+    assert b"not-here" not in text
+    assert os.WEXITSTATUS(status) == 130
+
+
+def test_components_of_a_het_job(two: Cluster) -> None:
+    body = "echo $SLURM_PROCID/$SLURM_NTASKS $SLURMD_NODENAME $SLURM_GTIDS $SLURM_JOB_NODELIST $SLURM_STEP_ID"
+    script = "#!/bin/bash\n" + "".join(
+        "srun %s bash -c '%s' | sort\n" % (group, body) for group in ("", "--het-group=1", "--het-group=0,1")
+    )
+    script += "srun bash -c '%s' : -n2 bash -c 'echo second $SLURM_PROCID' | sort\n" % body
+    launch = two.prepare(script, tasks=(1,), spec=JobSpec(ntasks=1))
+    other = NodeShare(name="n2", address=two.address_of(two.nodes[1]), cpu_ids=(0, 1), tasks=2)
+    facts = {"account": "root", "partition": "debug", "qos": "normal"}
+    launch.het = [
+        HetComponent(job_id=launch.job_id, name="a", spec=launch.spec, shares=launch.shares, **facts),
+        HetComponent(job_id=launch.job_id + 1, name="b", spec=JobSpec(ntasks=2), shares=[other], **facts),
+    ]
+    two.start(launch)
+    assert two.finish(launch)["state"] == "COMPLETED"
+    assert two.output(launch).splitlines() == [
+        "0/1 n1 0 n1 0",
+        "0/2 n2 0,1 n2 1",
+        "1/2 n2 0,1 n2 1",
+        "0/3 n1 0 n[1-2] 2",
+        "1/3 n2 1,2 n[1-2] 2",
+        "2/3 n2 1,2 n[1-2] 2",
+        "0/3 n1 0 n[1-2] 3",
+        "second 1",
+        "second 2",
+    ]
+
+
+def test_files_are_of_the_node_that_opens_them(spread: Allocation) -> None:
+    """With patterns the nodes open the files, in the folder as they have it; one for all is srun's."""
+    cluster, _ = spread
+    run(spread, "-o", "part.%t", "bash", "-c", "echo $SLURM_PROCID")
+    run(spread, "-o", "whole", "bash", "-c", "echo $SLURM_PROCID")
+    node_of = dict(zip(range(4), [cluster.nodes[0]] * 3 + [cluster.nodes[1]], strict=True))
+    for rank, node in node_of.items():
+        assert cluster.outside(node, cluster.work / f"part.{rank}").read_text() == f"{rank}\n"
+    whole = cluster.outside(cluster.nodes[0], cluster.work / "whole")
+    assert sorted(whole.read_text().split()) == ["0", "1", "2", "3"]
+    apart = cluster.outside(cluster.nodes[1], cluster.work) != cluster.outside(cluster.nodes[0], cluster.work)
+    assert cluster.outside(cluster.nodes[1], cluster.work / "whole").exists() is not apart

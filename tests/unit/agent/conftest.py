@@ -1,0 +1,19 @@
+"""What tests of the agent's parts share."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from slurmsky.agent.net.event_loop import Loop
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """An agent's loop; what it did to this process's signals is undone."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    yield Loop()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, handler)

@@ -1,0 +1,135 @@
+"""What a node remembers of a run, and what becomes of the next one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from slurmsky.agent.cloud import run_guard as module
+from slurmsky.agent.cloud.job_log import JobLogWriter
+from slurmsky.agent.cloud.run_guard import Earlier, RunGuard, Verdict, judge
+from slurmsky.protocol.log_frames import Decoder, Output
+
+NOBODY = (1, 0)
+CUT_OFF = Earlier(2, NOBODY, begun=True)
+ENDED = Earlier(2, NOBODY, begun=True, code=5)
+TAKEN = Earlier(2, NOBODY, begun=True, code=143, by_signal=True)
+
+
+@pytest.mark.parametrize(
+    "earlier, over, shipped, requeue, verdict, restart",
+    [
+        (None, False, 0, True, Verdict.RUN, 0),
+        (None, False, 3, False, Verdict.RUN, 3),
+        (Earlier(2, NOBODY), False, 2, False, Verdict.RUN, 2),  # it did not come as far as the script
+        (CUT_OFF, False, 2, True, Verdict.RUN, 3),
+        (CUT_OFF, False, 0, True, Verdict.RUN, 3),  # counted here, and not yet by our controller
+        (CUT_OFF, False, 2, False, Verdict.REFUSE, 2),
+        (CUT_OFF, False, 3, False, Verdict.RUN, 3),  # the controller says so
+        (CUT_OFF, True, 2, True, Verdict.REPEAT, 2),  # killed between its last word and its note
+        (ENDED, True, 2, False, Verdict.REPEAT, 2),
+        (ENDED, False, 2, True, Verdict.REPEAT, 2),  # it could not begin, and said so
+        (TAKEN, False, 2, True, Verdict.RUN, 3),
+        (TAKEN, False, 2, False, Verdict.REFUSE, 2),
+        (TAKEN, True, 2, True, Verdict.REPEAT, 2),
+    ],
+)
+def test_judge(earlier, over, shipped, requeue, verdict, restart):
+    assert judge(earlier, over, shipped, requeue) == (verdict, restart)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> str:
+    return str(tmp_path / f"slurmsky-{os.geteuid()}-job-0")
+
+
+HOLDER = """
+import sys, time
+from slurmsky.agent.cloud.job_log import Log
+from slurmsky.agent.cloud.run_guard import Once
+once = Once(sys.argv[1])
+assert once.take()
+once.begin(0)
+once.note(begun=True)
+log = Log(4, 0, once.keep)
+log.event(ev="session")
+log.write(log.encoder.data(0, b"one\\n"))
+once.keep(b"torn")
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_one_has_the_node_until_it_dies(home):
+    with subprocess.Popen([sys.executable, "-c", HOLDER, home], stdout=subprocess.PIPE) as holder:
+        while holder.stdout.readline() != b"ready\n":  # what it tells of its own log comes first
+            continue
+        later, out = RunGuard(home), []
+        assert not later.take() and later.earlier().begun
+        later.pour(out.append)
+        assert not any(b"torn" in piece for piece in out)
+        later.displace()
+        assert holder.wait() == -signal.SIGTERM
+    later.begin(1)
+    log = JobLogWriter(5, 0, later.keep)
+    log.write(log.encoder.data(0, b"two\n"))
+    later.pour(out.append)
+    items = Decoder().feed(b"".join(out))
+    assert [(item.session, item.data) for item in items if isinstance(item, Output)] == [(4, b"one\n"), (5, b"two\n")]
+    assert [path.stat().st_mode & 0o777 for path in Path(later.folder).iterdir()] == [0o600] * 3
+    assert Path(later.folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_what_the_frames_say(home):
+    once = RunGuard(home)
+    assert once.take() and once.told().code([7]) == -1
+    once.begin(0)
+    once.note(begun=True)
+    log = JobLogWriter(4, 0, once.keep)
+    for body in (
+        {"ev": "session"},
+        {"ev": "ended", "job_id": 7, "state": "FAILED", "exit_code": 3},
+        {"ev": "ended", "job_id": 8, "state": "CANCELLED", "by_signal": True},
+    ):
+        log.event(**body)
+    told = once.told()
+    assert (told.session, told.seq, set(told.ends)) == (4, 3, {7})
+    assert told.code([7]) == 3 and told.code([7, 8]) == -1
+
+
+def test_a_log_that_is_too_long_to_keep_does_not_stop_the_job(home, monkeypatch, capfdbinary):
+    monkeypatch.setattr(module, "MOST_KEPT", 1000)
+    once = RunGuard(home)
+    assert once.take()
+    once.begin(0)
+    log = JobLogWriter(4, 0, once.keep)
+    for number in range(100):
+        log.write(log.encoder.data(0, b"line %d\n" % number))
+    assert once.earlier().cut and os.path.getsize(Path(once.folder) / "frames") <= 1000
+    log.event(ev="ended", job_id=7, state="FAILED", exit_code=3)
+    assert once.told().code([7]) == 3
+    assert b"line 99" in capfdbinary.readouterr().out
+
+
+def test_a_folder_that_others_may_write_to_is_not_trusted(home):
+    os.makedirs(home + ".kept")
+    os.chmod(home + ".kept", 0o777)
+    with pytest.raises(OSError, match="not ours alone"):
+        RunGuard(home)
+
+
+def test_runs_of_other_days_are_forgotten(home):
+    old, busy, fresh = (RunGuard(f"{home}{name}") for name in ("-old", "-busy", "-fresh"))
+    assert busy.take()
+    for other in (old, busy):
+        os.utime(other.folder, (time.time() - 2 * module.FORGET_S,) * 2)
+    once = RunGuard(home)
+    assert once.take()
+    once.begin(0)
+    assert [Path(other.folder).exists() for other in (old, busy, fresh)] == [False, True, True]
