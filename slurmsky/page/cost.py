@@ -1,4 +1,4 @@
-"""What a job cost: the one place of the page that knows where a record keeps it (report/text/spending.py has the sums)."""
+"""Cost of a job: the page's only reader of that part of a record (report/text/spending.py has the sums)."""
 
 from __future__ import annotations
 

@@ -116,7 +116,8 @@ def _standing_out(one: Life, context: ReportContext, alone: bool) -> Html | None
         )
     elif finished and one.memory_share is not None and job.spec.mem_mib and one.memory_share < 0.25:
         found.append(
-            f"It asked for {quantities.memory(one.memory_held_mib)} of memory and used {quantities.memory(one.memory_mib or 0)}."
+            f"It asked for {quantities.memory(one.memory_held_mib)} of memory"
+            f" and used {quantities.memory(one.memory_mib or 0)}."
         )
     if finished and one.gpu_share is not None and one.gpu_share < 0.3:
         found.append(f"Its GPUs were busy for {quantities.share(one.gpu_share)} of the time.")

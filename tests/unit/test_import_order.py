@@ -14,12 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "slurmsky"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
-PURE = ("language", "model", "options", "page", "report", "site", "translate")
+PURE = ("language/", "model/", "options/", "page/", "report/", "site/", "translate/")
 
 # Who may do what; paths below slurmsky/, folders with a slash at the end.
 STARTS_PROCESSES = (
     "engines/local/",
-    "node/",
+    "agent/",
     "client_start.py",  # the controller
     "client_setup.py",  # installers, at the first call of a clone
     "client_terminal.py",  # salloc's program, in the caller's own terminal

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from slurmsky.commands import NAMES
+
 ROOT = Path(__file__).parents[2]
 BIN = ROOT / "bin"
-COMMANDS = sorted(path.stem for path in (ROOT / "slurmsky" / "commands").glob("*.py") if not path.stem.startswith("_"))
+COMMANDS = sorted(NAMES)
 
 
 def scripts() -> dict[str, str]:

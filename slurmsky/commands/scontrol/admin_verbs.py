@@ -34,15 +34,14 @@ _LEVELS = {"quiet": 60, "fatal": 50, "error": 40, "info": 20, "verbose": 15, "de
 #: Source: read_config.c debug_str2flags
 _DEBUG_FLAGS = frozenset(
     """
-    accrue agent auditrpcs audittls backfill backfillmap burstbuffer cgroup cpu_bind data dbd_agent db_archive db_assoc
-    db_tres db_event db_job db_qos db_query db_reservation db_resource db_step db_usage db_wckey dependency energy
-    federation gang glob_silence gres hetjob interconnect jobaccountgather jag jobcomp elasticsearch jobcontainer
-    license metrics mpi namespace network net networkraw netraw no_conf_hash nodefeatures priority profile protocol
-    reservation
-    route sack script selecttype steps switch task tls tracejobs trigger triggers cpufrequency power powersave workqueue
-    workq conmgr
-""".split()
-)  # noqa: SIM905  # read as a list of words
+    accrue agent auditrpcs audittls backfill backfillmap burstbuffer cgroup cpu_bind data dbd_agent db_archive
+    db_assoc db_tres db_event db_job db_qos db_query db_reservation db_resource db_step db_usage db_wckey dependency
+    energy federation gang glob_silence gres hetjob interconnect jobaccountgather jag jobcomp elasticsearch
+    jobcontainer license metrics mpi namespace network net networkraw netraw no_conf_hash nodefeatures priority
+    profile protocol reservation route sack script selecttype steps switch task tls tracejobs trigger triggers
+    cpufrequency power powersave workqueue workq conmgr
+""".split()  # noqa: SIM905  # read as a list of words
+)
 
 
 def setdebug(ctx: CommandContext, words: Words) -> int:

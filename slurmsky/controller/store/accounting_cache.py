@@ -5,8 +5,8 @@ by column, each packed by itself: any choice of columns and of runs is printed f
 again by what its cells depend on, also by the next controller, and it goes in the transaction that commits a change of
 any job with one of its ids. All pages together are of bounded size; those made first go first.
 
-Pages are made in the controller's idle time (``commands/accounting/cached_rows.py``), when all of their jobs are over, so that a first
-question costs what the next ones cost.
+The controller fills pages in its idle time (``commands/accounting/cached_rows.py``) once all of their jobs have ended,
+so that a first query costs as much as later ones.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def digest(value: object) -> bytes:
 @cache
 def program() -> tuple[tuple[str, int, int], ...]:
     """This program as it is installed: a newer one may say otherwise of the same jobs."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     files: Iterable[Path] = (
         path
         for folder in ("commands", "language", "model", "options", "report")

@@ -1,7 +1,7 @@
 """Letters of jobs whose nodes cannot be reached: taken out of the log, opened, and handed to our own commands.
 
-The other end is agent/cloud/outbox.py. A letter is delivered at least once; what must not happen twice is known by the job
-id that it brings.
+The other end is agent/cloud/outbox.py. A letter is delivered at least once; the job id that it carries makes a
+repeated submission recognisable.
 """
 
 from __future__ import annotations

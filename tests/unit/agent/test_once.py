@@ -51,13 +51,13 @@ def home(tmp_path: Path) -> str:
 
 HOLDER = """
 import sys, time
-from slurmsky.agent.cloud.job_log import Log
-from slurmsky.agent.cloud.run_guard import Once
-once = Once(sys.argv[1])
+from slurmsky.agent.cloud.job_log import JobLogWriter
+from slurmsky.agent.cloud.run_guard import RunGuard
+once = RunGuard(sys.argv[1])
 assert once.take()
 once.begin(0)
 once.note(begun=True)
-log = Log(4, 0, once.keep)
+log = JobLogWriter(4, 0, once.keep)
 log.event(ev="session")
 log.write(log.encoder.data(0, b"one\\n"))
 once.keep(b"torn")

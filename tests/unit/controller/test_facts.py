@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from slurmsky.commands.accounting import run_selection as accounted
-from slurmsky.controller.store.database import Store, accounting_index
+from slurmsky.controller.store import accounting_index
+from slurmsky.controller.store.database import Store
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
@@ -172,7 +173,7 @@ def test_jobs_older_than_the_table_get_their_facts(tmp_path: Path, jobs: list[Jo
     wanted = sqlite3.connect(store.path).execute("SELECT * FROM facts").fetchall()
     store.close()
     assert len(wanted) == len(jobs) + len(earlier)
-    migrations = resources.files("slurmsky.controller") / "migrations"
+    migrations = resources.files("slurmsky.controller.store") / "migrations"
     path = tmp_path / "old.db"
     old = sqlite3.connect(path)
     for name in ("0001_queue.sql", "0002_managed.sql", "0003_series.sql"):

@@ -15,7 +15,7 @@ from slurmsky.model.states import JobState
 
 def test_the_first_schema_gets_costs(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
-    first = resources.files("slurmsky.controller") / "migrations" / "0001_queue.sql"
+    first = resources.files("slurmsky.controller.store") / "migrations" / "0001_queue.sql"
     old = sqlite3.connect(path)
     old.executescript(first.read_text() + "PRAGMA user_version=1;")
     old.execute("INSERT INTO specs VALUES (1, 'x', '{}')")

@@ -26,6 +26,8 @@ ALSO = {
     "sstat": ("agent/srun/step_stats.py", "report/text/sstat_rows.py"),
     **dict.fromkeys(("sacctmgr", "sdiag", "sshare"), ("commands/common/data_output.py",)),
 }
+#: modules that describe options to people and act on none
+DESCRIBES = ("translate/option_support.py", "translate/explain.py")
 SHARED = ("commands/common/report_settings.py", "commands/common/command_errors.py")
 #: What the parser itself answers or acts on: help pages, and what decides how the rest is read.
 IN_THE_PARSER = {"help", "usage", "version", "autocomplete", "ignore-pbs"}
@@ -53,13 +55,18 @@ def words_of(module: str, of_query: bool = False) -> frozenset[str]:
     return frozenset(found)
 
 
+def module_of(command: str) -> str:
+    module = f"commands/{command}.py"
+    return module if (PACKAGE / module).exists() else f"commands/{command}/__init__.py"
+
+
 @cache
 def query_words(command: str) -> frozenset[str]:
     """What the modules of a query ask of its request."""
     if command in FAMILY:
-        modules = (f"commands/{command}.py", "options/family.py", *ALSO.get(command, ()))
+        modules = (module_of(command), "options/family.py", *ALSO.get(command, ()))
         return frozenset().union(*(words_of(module) for module in modules))
-    modules = (f"commands/{command}.py", *SHARED, *ALSO.get(command, ()))
+    modules = (module_of(command), *SHARED, *ALSO.get(command, ()))
     return frozenset().union(*(words_of(module, of_query=True) for module in modules))
 
 
@@ -68,9 +75,8 @@ def submit_words() -> frozenset[str]:
     """What anything but the option parser asks of a job or step."""
     modules = (path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
     return frozenset().union(
-        *(words_of(name) for name in modules
-          if not name.startswith(("options/", "model/")) and name not in ("translate/option_support.py", "translate/explain.py"))
-    )  # fmt: skip
+        *(words_of(name) for name in modules if not name.startswith(("options/", "model/")) and name not in DESCRIBES)
+    )
 
 
 def honoured() -> list[Option]:

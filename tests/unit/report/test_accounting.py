@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from slurmsky.model.job import Job, Usage
+from slurmsky.report.text import sacct_rows, sstat_rows
 from slurmsky.report.text.print_fields import InvalidField, Look
 from slurmsky.report.text.sacct_rows import BRIEF, DEFAULT, LONG
-from slurmsky.report.text.units import GIGA, KILO, Scale, sacct_rows, sstat_rows
+from slurmsky.report.text.units import GIGA, KILO, Scale
 
 SMALL = (
     "jobid%20,jobname%-5,state%6,reqmem,alloctres%40,reqtres%60,elapsed,cputime,cputimeraw,maxrss,nnodes,ntasks,"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slurmsky.report.text.units import squeue_rows as report
+from slurmsky.report.text import squeue_rows as report
 
 
 def text_of(

@@ -13,9 +13,9 @@ from data_parser import faults, types
 from slurmsky.model.job import Job, Node
 from slurmsky.model.reservation import Reservation
 from slurmsky.report.fields.field_tables import table
+from slurmsky.report.json import data_parser, manager_records
+from slurmsky.report.json import documents as report
 from slurmsky.report.json.accounting_records import accounting_record
-from slurmsky.report.json.documents import data_parser, manager_records
-from slurmsky.report.json.documents import documents as report
 from slurmsky.report.json.job_records import (
     _LAYOUT,
     ENDLESS,

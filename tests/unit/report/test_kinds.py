@@ -12,10 +12,10 @@ from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.report import record_classes
 from slurmsky.report.fields.job_fields import job_fields
-from slurmsky.report.json.documents import documents, job_records
+from slurmsky.report.json import documents, job_records
 from slurmsky.report.report_context import ReportContext
+from slurmsky.report.text import sacct_rows, show_job, squeue_rows
 from slurmsky.report.text.print_fields import Look, table_text
-from slurmsky.report.text.units import sacct_rows, show_job, squeue_rows
 
 
 def _twins(job: Job, number: int) -> dict[str, Step]:

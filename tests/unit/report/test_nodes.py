@@ -9,8 +9,8 @@ import pytest
 
 from slurmsky.model.states import NodeFlag, NodeState
 from slurmsky.report.fields.node_state import complete_state, matches, state_words
+from slurmsky.report.text import sinfo_rows as report
 from slurmsky.report.text.sinfo_rows import Options
-from slurmsky.report.text.units import sinfo_rows as report
 
 TEXTS = [
     ("sinfo-default", Options()),

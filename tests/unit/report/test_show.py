@@ -14,8 +14,8 @@ import pytest
 from slurmsky.model.job import Node
 from slurmsky.model.states import NodeFlag
 from slurmsky.report.fields import derived
+from slurmsky.report.text import show_job, show_nodes
 from slurmsky.report.text.show_config import config_pairs, show_config
-from slurmsky.report.text.units import show_job, show_nodes
 
 KEYS = Path(__file__).parents[2] / "data" / "scontrol_show.csv"
 
