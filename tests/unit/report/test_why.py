@@ -14,7 +14,8 @@ from slurmsky.model.job import Job, Step, Usage
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 from slurmsky.report.report_context import ReportContext
-from slurmsky.report.text.units import Clock, why
+from slurmsky.report.text import why
+from slurmsky.report.text.units import Clock
 
 NOW = 1_700_000_000.0
 CONTEXT = ReportContext(clock=Clock(NOW))
