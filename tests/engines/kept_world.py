@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -32,7 +33,7 @@ shape = { cpus = 8, memory = 16 }
 suspend_time = "10:00"
 """
 START = 'if [ -n "$HIDDEN" ]; then mount -t tmpfs tmpfs "$HIDDEN" || exit 99; fi; exec sh -c "$RUN"'
-PATIENCE_S = 40
+PATIENCE_S = 20
 
 
 class Machines(Cloud):
@@ -83,6 +84,7 @@ class KeptWorld:
         self.server = SkyServer()
         self.machines = Machines(tmp_path / "cloud", self.user if hide else None)
         self.engine: LocalEngine
+        self.hold = False  # clusters get no machines for now
 
     async def run(self, *argv: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         """A command in the project's folder, while the server works."""
@@ -117,6 +119,16 @@ class KeptWorld:
     async def controller_pid(self) -> int:
         return int((self.engine.home / "controller.pid").read_text())
 
+    def kill_agents(self) -> None:
+        """Every node's agent dies; its pilot starts another."""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes().split(b"\0")
+                if b"slurmsky.agent.core.agent" in words and any(
+                    str(self.machines.tmp).encode() in word for word in words
+                ):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+
     def lose(self, number: int) -> None:
         """A cluster's machines vanish."""
         job = self.server.jobs[number - 1]
@@ -133,7 +145,7 @@ class KeptWorld:
         stopped: set[int] = set()
         try:
             while True:
-                while len(begun) < len(self.server.jobs):
+                while len(begun) < len(self.server.jobs) and not self.hold:
                     begun.append(asyncio.ensure_future(self.machines.run(self.server.jobs[len(begun)])))
                 for job in self.server.jobs:
                     if not job.up and job.job_id not in stopped:

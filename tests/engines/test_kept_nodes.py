@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kept_world import KeptWorld, namespaces_work
+from kept_world import SITE, KeptWorld, namespaces_work
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,3 +30,131 @@ def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
         assert len(world.server.jobs) == 1
 
     KeptWorld(tmp_path).play(what)
+
+
+def test_jobs_share_a_node_and_reach_each_other_across_nodes_of_one_order(tmp_path):
+    async def what(world):
+        out = await world.out("srun", "-N2", "-n4", "--ntasks-per-node=2", "bash", "-c", "echo $SLURMD_NODENAME")
+        assert sorted(out.split()) == ["k1", "k1", "k2", "k2"]
+        assert [job.task.get("num_nodes") for job in world.server.jobs] == [2]
+        out = await world.out("salloc", "-N2", "srun", "bash", "-c", "echo $SLURMD_NODENAME $SLURM_JOB_PARTITION")
+        assert sorted(out.split()) == ["k1", "k2", "kept", "kept"]
+        job = await world.batch("sleep 60\n", "-n3")
+        other = await world.batch("sleep 60\n", "-n3")
+        await world.until(lambda: _running(world, job, other))
+        assert (await world.out("squeue", "-h", "-o", "%i %t %N", "--sort=i")).split() == [
+            job,
+            "R",
+            "k1",
+            other,
+            "R",
+            "k1",
+        ]
+        assert (await world.states())["k1"] == "mix"
+        await world.out("scancel", job, other)
+        await world.batch("squeue -h -j $SLURM_JOB_ID -o '%i %N'\nsrun hostname\n", "-o", "in.out", "--wait")
+        assert (world.project / "in.out").read_text().split("\n")[0].endswith(" k1")
+
+    KeptWorld(tmp_path).play(what)
+
+
+async def _running(world, *jobs):
+    shown = await world.out("squeue", "-h", "-o", "%i %t")
+    return all(f"{job} R" in shown.splitlines() for job in jobs)
+
+
+def test_an_array_runs_on_nodes_that_are_up(tmp_path):
+    async def what(world):
+        await world.batch("true\n", "--wait")
+        await world.batch("echo $SLURM_ARRAY_TASK_ID\n", "-a", "1-40", "-o", "a-%a.out", "--wait")
+        assert [int((world.project / f"a-{i}.out").read_text()) for i in range(1, 41)] == list(range(1, 41))
+
+    KeptWorld(tmp_path).play(what)
+
+
+def test_a_job_waits_configuring_and_can_be_cancelled_meanwhile(tmp_path):
+    async def what(world):
+        world.hold = True
+        job = await world.batch("echo never\n", "-t", "10")
+        await world.until(lambda: _state(world, job, "CF"))
+        assert (await world.states())["k1"] == "mix#"
+        assert "JobState=CONFIGURING" in await world.out("scontrol", "show", "job", job)
+        await world.out("scancel", job)
+        await world.until(lambda: _over(world, job, "CANCELLED"))
+        assert (await world.states())["k1"] == "idle#"
+        world.hold = False
+        await world.until(lambda: _state_of(world, "k1", "idle"))
+
+    KeptWorld(tmp_path).play(what)
+
+
+async def _state(world, job, word):
+    return (await world.out("squeue", "-h", "-j", job, "-o", "%t")).strip() == word
+
+
+async def _state_of(world, node, word):
+    return (await world.states())[node] == word
+
+
+async def _over(world, job, word):
+    return (await world.out("sacct", "-nXj", job, "-o", "State%20")).split()[0] == word
+
+
+def test_a_controller_that_was_killed_finds_its_nodes_and_their_jobs(tmp_path):
+    async def what(world):
+        job = await world.batch("echo begun\nwhile [ ! -e go ]; do sleep 0.05; done\necho done\n", "-o", "j.out")
+        out = world.project / "j.out"
+        await world.until(lambda: out.exists() and out.read_text() == "begun\n")
+        os.kill(await world.controller_pid(), signal.SIGKILL)
+        (world.project / "go").touch()
+        await world.until(lambda: out.read_text() == "begun\ndone\n")
+        await world.until(lambda: _over(world, job, "COMPLETED"))
+        assert (await world.states())["k1"] == "idle"
+        assert len(world.server.jobs) == 1
+
+    KeptWorld(tmp_path).play(what)
+
+
+def test_jobs_of_a_lost_node_are_requeued_and_it_comes_up_again(tmp_path):
+    async def what(world):
+        job = await world.batch(
+            'echo $SLURM_RESTART_COUNT >>runs\n[ -n "$SLURM_RESTART_COUNT" ] || sleep 600\n', "--requeue"
+        )
+        await world.until(lambda: (world.project / "runs").exists())
+        alone = await world.batch("sleep 600\n", "--no-requeue")
+        await world.until(lambda: _running(world, alone))
+        world.lose(1)
+        await world.until(lambda: _over(world, alone, "NODE_FAIL"))
+        await world.until(lambda: _over(world, job, "COMPLETED"))
+        assert (world.project / "runs").read_text() == "\n1\n"
+        assert len(world.server.jobs) == 2
+
+    KeptWorld(tmp_path).play(what)
+
+
+def test_an_agent_that_was_killed_is_replaced_and_its_jobs_fail(tmp_path):
+    async def what(world):
+        job = await world.batch("echo $$ >pid\nsleep 600\n", "--no-requeue")
+        await world.until(lambda: (world.project / "pid").exists())
+        world.kill_agents()
+        await world.until(lambda: _over(world, job, "NODE_FAIL"))
+        await world.batch("echo again\n", "-o", "again.out", "--wait")
+        assert (world.project / "again.out").read_text() == "again\n"
+        assert len(world.server.jobs) == 1
+
+    KeptWorld(tmp_path).play(what)
+
+
+SHORT = SITE.replace('"10:00"', "1")
+
+
+def test_idle_nodes_power_down_but_for_keep_up(tmp_path):
+    async def what(world):
+        assert await world.out("sinfo", "-h", "-o", "%t")
+        await world.until(lambda: len(world.server.jobs) == 1)
+        await world.out("srun", "-N2", "true")
+        await world.until(lambda: len(world.clusters) == 1)
+        states = await world.states()
+        assert sorted(states.values())[0] == "idle" and len(world.server.jobs) == 2, states
+
+    KeptWorld(tmp_path, SHORT + "keep_up = 1\n").play(what)

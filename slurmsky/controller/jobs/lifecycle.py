@@ -176,7 +176,7 @@ class LifeCycle:
             if not began or job.reason in _BEFORE_IT_BEGAN or state is JobState.BOOT_FAIL:
                 # sacct shows the reason for which a job waited; for one that never ran, the reason for that.
                 job.blocked_reason = job.reason if began else "JobLaunchFailure"
-        if job.start_time == 0.0:
+        if job.start_time == 0.0 or job.start_time > job.end_time:  # the latter: its nodes were still to come up
             job.start_time = job.end_time
         self.book.touch(job)
         self.book.finished(job)

@@ -31,7 +31,7 @@ PING_S = 10.0
 #: SlurmdTimeout: a node that has not answered for so long is lost
 SILENCE_S = 300.0
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-ANSWER_S = 60.0
+ANSWER_S = 20.0
 
 
 class NodesEngine(LocalEngine):
@@ -141,22 +141,29 @@ class NodesEngine(LocalEngine):
                 self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": node})
 
     async def _bring_up(self, node: str) -> AgentLink:
+        """Connect to the node's agent. Raises EngineError where it does not answer now."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + ANSWER_S
-        for attempt in range(1 << 30):
-            try:
-                link = await self._connect(node)
-                break
-            except (EngineError, OSError, asyncio.TimeoutError) as error:
-                if not self.fleet.is_up(node) or loop.time() > deadline:
-                    raise EngineError(f"the agent of node {node} does not answer: {error}") from None
-                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        try:
+            link = await self._connect(node)
+        except (OSError, asyncio.TimeoutError) as error:
+            raise EngineError(f"the agent of node {node} does not answer: {error}") from None
         self._links[node] = link
         self._heard[node] = loop.time()
         await self._open_door(node)
         if self._pinging is None:
             self._pinging = asyncio.ensure_future(self._ping())
         return link
+
+    async def _linked(self, node: str) -> AgentLink:
+        """The line to a node's agent, as soon as it answers. Raises EngineError once the node is lost."""
+        while True:
+            try:
+                return await self.link(node)
+            except EngineError:
+                if not self.fleet.is_up(node):
+                    raise
+            self._watch(node)
+            await asyncio.sleep(RETRY_S[0])
 
     async def _open_door(self, node: str) -> None:
         """Let commands of this machine reach the agent, and commands inside jobs the controller."""
@@ -257,7 +264,7 @@ class NodesEngine(LocalEngine):
             try:
                 known = self._links.get(node)
                 if known is None or not known.alive:
-                    await asyncio.wait_for(self.link(node), ANSWER_S)
+                    await self.link(node)
                 if told:
                     self._on_event({"ev": "power", "node": node, "state": "up", "why": ""})
                 return
@@ -317,7 +324,7 @@ class NodesEngine(LocalEngine):
         self._not_sent.add(launch.job_id)
         try:
             await self.fleet.up(nodes, lambda text: self._waiting_for(launch, text))
-            links = [await self.link(node) for node in nodes]
+            links = [await self._linked(node) for node in nodes]
             for share in shares:
                 share.address = self.fleet.address(share.name)
             there = await self._there(launch, links)
