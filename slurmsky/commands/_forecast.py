@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..controller import virtual
 from ..controller.command_context import CommandContext
+from ..controller.schedule import virtual_nodes
 from ..model.job import Job
 
 #: what makes the reason go away, by its first letters
@@ -40,4 +40,4 @@ def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
         return
     fits = queue.book.virtual.together([queue.scheduler.demand(part.spec) for part in parts])
     if fits and (ctx.request.ttys[2] or any(fit.gpus_absent for fit in fits)):
-        ctx.say(virtual.note(fits, machine, job.job_id))
+        ctx.say(virtual_nodes.note(fits, machine, job.job_id))

@@ -83,7 +83,8 @@ async def main(ctx: CommandContext) -> int:
         else:
             on = f" on cluster {queue.site.cluster.name}" if specs[0].clusters else ""
             ctx.out(f"Submitted batch job {job.job_id}{on}\n")
-        forecast(ctx, job, choice.path or "SCRIPT")
+        if not flags.parsable or ctx.request.ttys[2]:  # programs expect Slurm's lines and no others
+            forecast(ctx, job, choice.path or "SCRIPT")
     return await _wait(ctx, job) if flags.wait else 0
 
 

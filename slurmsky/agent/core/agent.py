@@ -21,7 +21,7 @@ from ...protocol import wire
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop, Timer
-from ..process import daemonize, processes
+from ..process import daemonize, processes, startup_files
 from ..process.cgroup import Cgroup
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
@@ -58,6 +58,7 @@ class Agent:
         self.address = address
         self.controller_address = controller
         self.bin_folder = bin_folder
+        self._bash_env: Optional[str] = None  # the file for BASH_ENV; "" where there is none
         #: host:port for the agents of other nodes (TLS), where they cannot reach a unix socket
         self.peer_address = ""
         self.tls_client: Optional[Any] = None
@@ -402,6 +403,11 @@ class Agent:
             # Slurm.
             if path is not None and self.bin_folder not in path.split(":"):
                 env["PATH"] = self.bin_folder + ":" + path
+            if path is not None:
+                if self._bash_env is None:
+                    self._bash_env = startup_files.write_bash_env(self.folder, self.bin_folder)
+                if self._bash_env:
+                    startup_files.add_bash_env(env, self._bash_env)
 
     # --- life
     def recover(self) -> None:

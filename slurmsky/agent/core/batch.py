@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Callable, Iterator, Optional
 
 from ...model.job import Step
 from ...model.states import JobState
-from ..process import processes
+from ..process import processes, startup_files
 from ..process.usage_series import UsageSeries, keep
 from . import file_opening, output_files
 from .end_messages import SETUP_FAILED
@@ -218,11 +218,12 @@ class BatchScript:
             if self._no_container:
                 raise _NoContainer
             env = self._agent.batch_environment(launch)
+            command = startup_files.command(script, launch.argv, self._agent.bin_folder, env.get("PATH", ""))
             return processes.spawn(
                 processes.Process(
                     node=self._node,
-                    argv=[script, *launch.argv],
-                    executable=script,
+                    argv=command or [script, *launch.argv],
+                    executable=command[0] if command else script,
                     before_exec=self._container.enter if self._container is not None else None,
                     environment=env,
                     directory=launch.work_dir,

@@ -21,9 +21,9 @@ from ..schedule.advance_reservations import Reservations
 from ..schedule.dependencies import Targets
 from ..schedule.limit_policy import Policy
 from ..schedule.resources import NodeUse, partition_nodes
+from ..schedule.virtual_nodes import VirtualNodes, cluster_of
 from ..store import partition_overrides
 from ..store.database import Store
-from ..virtual import VirtualNodes, cluster_of
 
 #: the Slurm release whose behaviour is kept
 RELEASE = "25.11.0"

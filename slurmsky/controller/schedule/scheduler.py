@@ -19,13 +19,13 @@ from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobFlag, JobState, NodeFlag
 from ..jobs.job_table import JobTable
 from ..jobs.submitter import limit_in, split_element
-from ..virtual import Fit
 from . import dependencies, partition_access
 from .advance_reservations import RESERVED
 from .demand import Demand, demand_of
 from .limit_policy import Over
 from .provisional_shares import cloud_shares, ordered_shares
 from .resources import NodeUse, consumes_memory, place, too_big
+from .virtual_nodes import Fit
 
 
 @dataclass

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from slurmsky.controller import virtual
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
+from slurmsky.controller.schedule import virtual_nodes
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store
@@ -200,7 +200,7 @@ def test_unknown_partitions_by_the_site_file(tmp_path: Path) -> None:
 
 def test_the_note_of_a_job_without_its_gpus(world: World) -> None:
     fit = world.scheduler.fit(HEADER)
-    assert virtual.note([fit], world.site.cluster.nodes[0], 7) == (
+    assert virtual_nodes.note([fit], world.site.cluster.nodes[0], 7) == (
         "this machine has 2 CPUs, 15 GiB of memory and no GPU: job 7 runs on 2 virtual nodes that share them"
     )
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..model.allocation import NodeShare
-from ..model.cluster import ClusterConfig, NodeConfig
-from ..model.job import Job, Node
-from ..model.spec import INFINITE, JobSpec
-from ..model.states import NodeState
-from .schedule.demand import Demand, demand_of
-from .schedule.provisional_shares import cloud_shares
-from .schedule.resources import NodeUse, consumes_memory, impossible, place
+from ...model.allocation import NodeShare
+from ...model.cluster import ClusterConfig, NodeConfig
+from ...model.job import Job, Node
+from ...model.spec import INFINITE, JobSpec
+from ...model.states import NodeState
+from .demand import Demand, demand_of
+from .provisional_shares import cloud_shares
+from .resources import NodeUse, consumes_memory, impossible, place
 
 GPU = "gpu"
 

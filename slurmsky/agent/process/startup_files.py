@@ -1,0 +1,90 @@
+"""Keeps the agent's commands first on PATH in shells that read startup files.
+
+/etc/profile and a user's own files may set PATH anew, as Debian's does for login shells: ``srun`` is then gone, or
+another Slurm's. Each shell offers another moment between its startup files and the script. bash reads $BASH_ENV last,
+also as a login shell. The other shells get the batch script by ``-c``, which extends PATH and sources the script: $0,
+the arguments and the exit code stay. No file of the user is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Optional, Sequence
+
+from .processes import shebang
+
+#: name of the file that BASH_ENV names; the folder is the agent's
+BASH_ENV_FILE = "slurmsky_bash_env"
+#: where the caller's own BASH_ENV is kept
+CALLERS_BASH_ENV = "SLURMSKY_BASH_ENV"
+_SHIMS = "/site/shims"  # ``module`` for shells that take no functions from the environment
+
+_BASH = """\
+# slurmsky: its commands stay first on PATH after a login shell's profile. Not traced by bash -x.
+{{ case $PATH: in
+  {first}:*) ;;
+  *) if shopt -q login_shell || [[ :$PATH: != *:{first}:* ]]; then PATH={first}:$PATH; fi ;;
+esac; }} 2> /dev/null
+{{ [ -r "${{SLURMSKY_BASH_ENV:-}}" ]; }} 2> /dev/null && . "$SLURMSKY_BASH_ENV"
+"""
+_POSIX = '{{ case $PATH: in {first}:*) ;; *) PATH={first}:$PATH{last} ;; esac; export PATH; }} 2> /dev/null; . "$0"'
+_CSH = "set path = ( {first} $path:q {last} ); source {script} $argv:q"
+_FISH = "set -gx PATH {first} $PATH {last}"
+
+_LOGIN_ONLY = frozenset({"sh", "dash", "ash", "ksh", "ksh93", "mksh"})  # read no file unless they are login shells
+_CSHELLS = frozenset({"csh", "tcsh"})
+
+
+def write_bash_env(folder: str, bin_folder: str) -> str:
+    """Write the file for BASH_ENV into the agent's folder; its path, or "" where it cannot be written."""
+    path = os.path.join(folder, BASH_ENV_FILE)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(_BASH.format(first=shlex.quote(bin_folder)))
+    except OSError:
+        return ""
+    return path
+
+
+def add_bash_env(env: dict[str, str], path: str) -> None:
+    """Let bash read ``path`` after its startup files; the caller's own BASH_ENV is read from there."""
+    own = env.get("BASH_ENV", "")
+    if own and os.path.basename(own) != BASH_ENV_FILE:
+        env[CALLERS_BASH_ENV] = own
+    env["BASH_ENV"] = path
+
+
+def command(script: str, arguments: Sequence[str], first: str, path: str) -> Optional[list[str]]:
+    """The command line that runs a batch script with ``first`` on PATH after its shell's startup files.
+
+    None: the script can be executed as it is. ``path``: PATH of its environment.
+    """
+    line = (shebang(script) or "").split(None, 1)
+    if not line or not first or not path or not os.access(line[0], os.X_OK):
+        return None  # as the kernel runs it, or refuses to
+    program, flag = line[0], line[1].strip() if len(line) > 1 else ""
+    start = [program, flag] if flag else [program]
+    if os.path.basename(program) == "env" and not flag.startswith("-"):
+        program, flag = flag, ""  # all that follows is one word to the kernel
+    name, letters = os.path.basename(program), flag.lstrip("-") if not flag.startswith("--") else ""
+    last = path.split(":")[-1]
+    last = shlex.quote(last) if last.endswith(_SHIMS) else ""
+    first = shlex.quote(first)
+    if (name in _LOGIN_ONLY and (flag == "--login" or "l" in letters)) or (name == "zsh" and "f" not in letters):
+        return [*start, "-c", _POSIX.format(first=first, last=":" + last if last else ""), script, *arguments]
+    if name in _CSHELLS and "f" not in letters and not _names_itself(script):
+        return [*start, "-c", _CSH.format(first=first, last=last, script=shlex.quote(script)), *arguments]
+    if name == "fish":
+        return [*start, "-C", _FISH.format(first=first, last=last), script, *arguments]
+    return None
+
+
+def _names_itself(script: str) -> bool:
+    """Whether a script reads $0, which a sourced file of csh has not."""
+    try:
+        with open(script, "rb") as file:
+            return b"$0" in file.read()
+    except OSError:
+        return True

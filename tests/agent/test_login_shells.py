@@ -1,0 +1,78 @@
+"""Login shells: the agent's commands stay first on PATH whatever the shell's startup files do."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from .driver import BIN, Cluster
+
+#: every startup file of every shell sets PATH anew
+STARTUP = {
+    ".profile": "export PATH=/usr/bin:/bin",
+    ".bash_profile": "export PATH=/usr/bin:/bin",
+    ".zshenv": "export PATH=/usr/bin:/bin",
+    ".zlogin": "export PATH=/usr/bin:/bin",
+    ".tcshrc": "set path = ( /usr/bin /bin )",
+    ".config/fish/config.fish": "set -gx PATH /usr/bin /bin",
+}
+POSIX = 'echo "$0 $1 $2"; command -v srun; srun -l echo here; exit 3\n'
+CSH = 'echo "$1 $2"\nwhich srun\nsrun -l echo here\nexit 3\n'
+FISH = 'echo "$argv[1] $argv[2]"\nwhich srun\nsrun -l echo here\nexit 3\n'
+SHELLS = [
+    ("bash", "-l", POSIX),
+    ("bash", "--login", POSIX),
+    ("bash", "-lx", POSIX),
+    ("bash", "", 'bash -lc "$(sed "1,/^#cut/d" "$0")" "$0" "$@"; exit\n#cut\n' + POSIX),
+    ("sh", "-l", POSIX),
+    ("dash", "-l", POSIX),
+    ("ksh", "-l", POSIX),
+    ("zsh", "-l", POSIX),
+    ("zsh", "", POSIX),
+    ("tcsh", "", CSH),
+    ("csh", "", CSH),
+    ("fish", "-l", FISH),
+    ("fish", "", FISH),
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    for name, text in STARTUP.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("shell", "flag", "body"), SHELLS, ids=[f"{row[0]} {row[1]}".strip() for row in SHELLS])
+def test_commands_are_found_in_a_login_shell(one: Cluster, home: Path, shell: str, flag: str, body: str) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell} here")
+    environment = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "SLURMSKY_PYTHON": sys.executable}
+    script = f"#!{program} {flag}".rstrip() + "\n" + body
+    event, text = one.run(script, argv=("a b", "c"), environment=environment)
+    lines = [line for line in text.splitlines() if not line.startswith("+")]
+    assert (event["state"], event["exit_code"]) == ("FAILED", 3), text
+    assert lines[-3].endswith("a b c") and lines[-2] == f"{BIN}/srun" and lines[-1] == "0: here", text
+    if body.startswith('echo "$0'):
+        assert lines[-3].split(" ")[0].endswith("/slurm_script")
+    assert "slurmsky" not in "".join(line for line in text.splitlines() if line.startswith("+ ") and "BASH" in line)
+
+
+def test_a_callers_bash_env_is_read_and_path_is_left_alone_in_plain_shells(one: Cluster, tmp_path: Path) -> None:
+    own = tmp_path / "mine.sh"
+    own.write_text("MINE=yes\n")
+    script = '#!/bin/bash -eux\necho "$MINE"\nPATH=/opt/tools:$PATH\nbash -c "echo \\$PATH" 2> /dev/null\n'
+    _, text = one.run(script, environment={"PATH": "/usr/bin:/bin", "BASH_ENV": str(own)})
+    lines = [line for line in text.splitlines() if not line.startswith("+")]
+    assert lines[0] == "yes" and lines[1].startswith("/opt/tools:")
+
+
+def test_a_job_without_path_stays_without(one: Cluster) -> None:
+    _, text = one.run("#!/bin/sh\n/usr/bin/env\n", environment={})
+    assert not [line for line in text.splitlines() if line.startswith(("PATH=", "BASH_ENV="))]
