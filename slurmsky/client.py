@@ -24,6 +24,8 @@ REQUEST = b"R"
 STDOUT = b"O"
 STDERR = b"E"
 EXIT = b"X"
+READ_FILE = b"Q"
+FILE = b"f"
 
 # As in slurmsky/paths.py.
 HOME = b"SLURMSKY_HOME"
@@ -208,6 +210,41 @@ def die_of(signum: int) -> NoReturn:
     posix._exit(128 + signum)
 
 
+def unpack(payload: memoryview) -> list[bytes]:
+    """The fields of a list payload."""
+    fields, position = [], 0
+    while position < len(payload):
+        start = position + 4
+        position = start + int.from_bytes(payload[start - 4 : start], "big")
+        fields.append(bytes(payload[start:position]))
+    return fields
+
+
+def read_file(payload: memoryview) -> bytes:
+    """The answer to a Q frame: the first of some files that can be opened, of those after it a regular one."""
+    limit, *paths = unpack(payload)
+    problem = 2  # ENOENT
+    for index, path in enumerate(paths):
+        try:
+            if index and posix.stat(path).st_mode & 0o170000 != 0o100000:
+                continue
+            fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError as error:
+            problem = problem if index else error.errno or problem
+            continue
+        data = b""
+        try:
+            while len(data) < int(limit) and (piece := posix.read(fd, int(limit) - len(data))):
+                data += piece
+        except OSError as error:
+            if error.errno != 21:  # EISDIR: a folder is an empty file
+                return frame(FILE, pack([b"0", b"%d" % (error.errno or 5), b""]))
+        finally:
+            posix.close(fd)
+        return frame(FILE, pack([b"%d" % index, b"0", data]))
+    return frame(FILE, pack([b"0", b"%d" % problem, b""]))
+
+
 def complain(command: str, text: str) -> None:
     try:
         posix.write(2, f"{command}: error: {text}\n".encode("utf-8", "surrogateescape"))
@@ -236,6 +273,8 @@ def converse(command: str, channel: Channel, again: bytes) -> int:
                 write(2, payload)
             elif kind == EXIT:
                 return int(payload)
+            elif kind == READ_FILE:
+                channel.sock.sendall(read_file(payload))
             else:
                 from slurmsky import client_relay
 

@@ -12,7 +12,21 @@ import select
 import signal
 from typing import TYPE_CHECKING
 
-from slurmsky.client import EXIT, REQUEST, STDERR, STDOUT, complain, connect, die_of, frame, pack, write
+from slurmsky.client import (
+    EXIT,
+    READ_FILE,
+    REQUEST,
+    STDERR,
+    STDOUT,
+    complain,
+    connect,
+    die_of,
+    frame,
+    pack,
+    read_file,
+    unpack,
+    write,
+)
 from slurmsky.client_terminal import Child, Terminal, become
 
 if TYPE_CHECKING:
@@ -47,16 +61,6 @@ _REPORTED = (
     signal.SIGALRM,
 )
 _DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-
-
-def unpack(payload: memoryview) -> list[bytes]:
-    """The fields of a list payload."""
-    fields, position = [], 0
-    while position < len(payload):
-        start = position + 4
-        position = start + int.from_bytes(payload[start - 4 : start], "big")
-        fields.append(bytes(payload[start:position]))
-    return fields
 
 
 def request_elsewhere(request: bytes, extra: list[bytes]) -> bytes:
@@ -157,6 +161,8 @@ class Relay:
             self._redirect(unpack(payload))
         elif kind == BECOME:
             self._become(unpack(payload))
+        elif kind == READ_FILE:
+            self._send(channel, read_file(payload))
         elif kind == AGAIN:
             self._repeat()
         else:

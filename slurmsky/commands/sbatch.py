@@ -20,6 +20,7 @@ from ..model.states import JobState
 from ..options import submit as options
 from ..options.usage_errors import failure
 from ..site import modulecommand
+from . import _files
 from ._forecast import forecast
 from ._foresight import warnings as foresee
 from .common.caller_settings import submitter, surroundings
@@ -29,6 +30,9 @@ from .common.site_options import table
 
 #: bytes of --export-file that are read
 ENVIRONMENT_SIZE = 16 << 20
+#: the caller's stdin, which it may have begun to read; and any of its descriptors, such as <(...) gives
+_STDIN = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/\d+")
 WHAT = "Batch job submission failed"
 
 
@@ -56,7 +60,8 @@ async def main(ctx: CommandContext) -> int:
         return refused(ctx, SlurmError(Errno.PATH_TOO_LONG), WHAT)
     environment = job_environment(ctx, specs[0].export)
     if specs[0].export_file:
-        environment = _from_file(ctx, specs[0].export_file) | ({} if specs[0].export is None else environment)
+        given = await _from_file(ctx, specs[0].export_file)
+        environment = given | ({} if specs[0].export is None else environment)
     environment.update(modulecommand.job_variables(queue.site, data, environment))
     payload = Payload(
         data,
@@ -66,11 +71,11 @@ async def main(ctx: CommandContext) -> int:
         ctx.request.umask,
         resource_limits.of_process(ctx.request.pid),
     )
-    given = int(ctx.env.get(paths.GIVEN_ID) or 0)
-    if given in queue.book.jobs:
+    given_id = int(ctx.env.get(paths.GIVEN_ID) or 0)
+    if given_id in queue.book.jobs:
         return 0  # a letter that was delivered twice
     try:
-        job = queue.submit(specs, payload, submitter(ctx), first_id=given)
+        job = queue.submit(specs, payload, submitter(ctx), first_id=given_id)
     except SlurmError as error:
         return refused(ctx, error, WHAT)
     queue.kick()
@@ -101,32 +106,14 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
         data = ctx.env[paths.SCRIPT].encode("utf-8", "surrogateescape")
         return options.ScriptText(choice.path, data), os.path.normpath(os.path.join(ctx.cwd, choice.path))
     limit = ctx.queue.site.cluster.max_script_size + 1
-    descriptor = _own_descriptor(choice.path)
-    if descriptor == 0:
+    if choice.path in _STDIN:
         return options.ScriptText(choice.path, await ctx.read_stdin(limit)), choice.path
-    path = find_file(ctx, choice.path) if descriptor is None else choice.path
-    if path is None:
-        raise failure("sbatch", f"Unable to open file {choice.path}", exit_code=error_exit(ctx))
-    source = path if descriptor is None else f"/proc/{ctx.request.pid}/fd/{descriptor}"
+    named = choice.path if _DESCRIPTOR.fullmatch(choice.path) else os.path.normpath(os.path.join(ctx.cwd, choice.path))
     try:
-        # In a thread: the writer of a pipe may take its time.
-        data = b"" if os.path.isdir(source) else await asyncio.to_thread(_read, source, limit)
+        found = await _files.read(ctx, [named, *_along_path(ctx, choice.path)], limit)
     except OSError as error:
         raise failure("sbatch", f"Unable to open file {choice.path}", exit_code=error_exit(ctx)) from error
-    return options.ScriptText(choice.path, data), path
-
-
-def _own_descriptor(path: str) -> int | None:
-    """The number when a path names an open file of the caller's process: /dev/stdin, and what <(...) gives."""
-    if path == "/dev/stdin":
-        return 0
-    found = re.fullmatch(r"(?:/dev|/proc/self)/fd/(\d+)", path)
-    return int(found[1]) if found else None
-
-
-def _read(path: str, limit: int) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(limit)
+    return options.ScriptText(choice.path, found.data), found.path
 
 
 def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
@@ -141,12 +128,16 @@ def find_file(ctx: CommandContext, name: str, folder: str = "") -> str | None:
     here = os.path.normpath(os.path.join(ctx.cwd, folder, name))
     if os.access(here, os.R_OK):
         return here
-    if "/" not in name:
-        for folder in ctx.env.get("PATH", "").split(os.pathsep):
-            there = os.path.join(ctx.cwd, folder, name)
-            if folder and os.path.isfile(there) and os.access(there, os.R_OK):
-                return there
+    for there in _along_path(ctx, name):
+        if os.path.isfile(there) and os.access(there, os.R_OK):
+            return there
     return None
+
+
+def _along_path(ctx: CommandContext, name: str) -> list[str]:
+    """Where a script without a slash is looked for after the current folder."""
+    folders = [] if "/" in name else ctx.env.get("PATH", "").split(os.pathsep)
+    return [os.path.join(ctx.cwd, folder, name) for folder in folders if folder]
 
 
 def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
@@ -165,16 +156,14 @@ def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
     return kept
 
 
-def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
+async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
     """--export-file: NAME=VALUE between NUL bytes, in a file or under a number that the caller has open."""
-    path = os.path.join(ctx.cwd, source)
-    if source.isdigit() and int(source) > 2:
-        path = f"/proc/{ctx.request.pid}/fd/{source}"
+    path = f"/dev/fd/{source}" if source.isdigit() and int(source) > 2 else source
     try:
-        text = _read(path, ENVIRONMENT_SIZE)
+        found = await _files.read(ctx, [path], ENVIRONMENT_SIZE)
     except OSError as error:
         raise failure("sbatch", f"Could not open user environment file {source}", exit_code=error_exit(ctx)) from error
-    pairs = (os.fsdecode(item).partition("=") for item in text.split(b"\0") if b"=" in item)
+    pairs = (os.fsdecode(item).partition("=") for item in found.data.split(b"\0") if b"=" in item)
     return {name: value for name, _, value in pairs if name}
 
 

@@ -21,6 +21,7 @@ from ..options import submit as options
 from ..options.family import parse
 from ..options.usage_errors import CommandError, Printed, failure
 from ..protocol import wire
+from ._files import opener
 from .common.caller_settings import find_user, submitter, surroundings
 from .common.command_errors import absolute, streaming
 from .common.site_options import table
@@ -113,7 +114,7 @@ async def _given(ctx: CommandContext, name: str) -> str:
     if name == "-":
         return (await ctx.read_stdin(_MOST)).decode("utf-8", "surrogateescape")
     try:
-        with open(absolute(ctx, name), encoding="utf-8", errors="surrogateescape") as file:
+        with open(absolute(ctx, name), encoding="utf-8", errors="surrogateescape", opener=opener) as file:
             return file.read(_MOST)
     except OSError:
         raise failure("scrontab", f"failed to open {name}", level="fatal") from None

@@ -144,6 +144,15 @@ class CommandContext:
         else:
             frame.cancel()
 
+    async def read_file(self, paths: Sequence[str], limit: int) -> tuple[int, int, bytes]:
+        """Have the caller's process read the first file that it can open: (its index, errno or 0, bytes)."""
+        self._peer.send(wire.READ_FILE, wire.encode_list([str(limit).encode(), *map(_bytes, paths)]))
+        while True:
+            frame = await self.frame()
+            if frame.kind == wire.FILE:
+                index, number, data = wire.decode_list(frame.payload)
+                return int(index), int(number), data
+
     async def read_line(self) -> str:
         """One line of the caller's stdin; "" at its end."""
         while b"\n" not in self._stdin and not self._stdin_ended:

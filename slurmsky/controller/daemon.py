@@ -22,6 +22,8 @@ from .app import Controller
 from .server import FindCommand, Service
 from .store.database import StoreError
 
+#: how long a controller that leaves waits for its threads
+_THREADS_S = 2.0
 #: SlurmdPort's default; shown, never listened on
 SLURMD_PORT = 6818
 
@@ -98,6 +100,12 @@ async def _serve(
     # cost as much as a tenth of all work when many start and end.
     gc.set_threshold(20_000, 20, 50)
     await service.run(home.socket)
+    try:
+        await asyncio.wait_for(loop.shutdown_default_executor(), _THREADS_S)
+    except asyncio.TimeoutError:
+        # A thread reads what does not answer. All is committed, and a process that stays keeps the lock.
+        logging.getLogger("slurmsky.controller").warning("leaving a thread that is still at work")
+        os._exit(0)
     return 0
 
 

@@ -15,6 +15,7 @@ the client's half, because it may import nothing; a test keeps the two the same.
                                                     P  become this program: the end (list, as S)
                                                     T  raw terminal: b"1" on, b"0" off
                                                     H  from now on report signals
+    f  what Q asked for (list: index, errno, bytes) Q  read a file (list: most bytes, paths)
                                                     A  the server leaves: repeat the request to its successor
 Controller and agents speak with each other in J frames, which carry one JSON object.
 """
@@ -34,6 +35,7 @@ SIGNAL = b"s"
 WINSIZE = b"w"
 CHILD_STATUS = b"c"
 SESSION_EXIT = b"x"
+FILE = b"f"
 
 STDOUT = b"O"
 STDERR = b"E"
@@ -46,6 +48,7 @@ BECOME = b"P"
 TTY = b"T"
 HANDLE_SIGNALS = b"H"
 AGAIN = b"A"
+READ_FILE = b"Q"
 
 JSON = b"J"
 

@@ -78,7 +78,7 @@ def _listen(sock: _socket.socket, request: bytes) -> Answer:
                 return Answer(int(payload), out, err)
             if kind == client_relay.REDIRECT:
                 # A job's agent answers (sstat); the controller waits for how that ended.
-                fields = client_relay.unpack(payload)
+                fields = client.unpack(payload)
                 answer = _asked(fields[0], client_relay.request_elsewhere(request, fields[1:]))
                 printed[client.STDOUT] += answer.out.encode("utf-8", "surrogateescape")
                 printed[client.STDERR] += answer.err.encode("utf-8", "surrogateescape")

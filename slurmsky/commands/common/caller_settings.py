@@ -10,6 +10,7 @@ from functools import lru_cache
 from ...controller.command_context import CommandContext
 from ...controller.jobs.submitter import Submitter
 from ...options.values import ReadContext as Surroundings
+from .._files import opener
 
 
 def find_user(name: str) -> int | None:
@@ -50,7 +51,7 @@ def surroundings(ctx: CommandContext) -> Surroundings:
     """The caller's surroundings as the option parser wants them."""
 
     def read_file(name: str) -> bytes:
-        with open(os.path.join(ctx.cwd, name), "rb") as file:
+        with open(os.path.join(ctx.cwd, name), "rb", opener=opener) as file:
             return file.read(16 << 20)
 
     return Surroundings(

@@ -20,6 +20,7 @@ from ...model.spec import INFINITE
 from ...report.report_context import ReportContext as Report
 from ...report.text import show_config as report_config
 from ...report.text.units import Clock, format_minutes
+from .._files import opener
 from . import update_nodes
 from .job_keys import strtoll
 
@@ -174,7 +175,7 @@ async def _digest(ctx: CommandContext, data: bytes, kind: str) -> int:
 async def hash_file(ctx: CommandContext, words: Words) -> int:
     """hash_file FILE [TYPE]: the hash that Slurm makes of a file."""
     try:
-        with open(os.path.join(ctx.cwd, words[0]), "rb") as file:
+        with open(os.path.join(ctx.cwd, words[0]), "rb", opener=opener) as file:
             data = file.read()
     except OSError:
         ctx.err(f"Can't open `{words[0]}`")
@@ -289,7 +290,7 @@ def write_config(ctx: CommandContext, words: Words) -> int:
     name = f"{os.path.join(ctx.cwd, place)}.{clock.text(clock.now)}"
     text = "".join(line + "\n" for line in _slurm_conf(ctx, clock))
     try:
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = opener(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
     except OSError as error:

@@ -21,6 +21,7 @@ from ...language.syntax_errors import LanguageError
 from ...model.job import Job
 from ...model.spec import INFINITE
 from ...model.states import JobState
+from .._files import opener
 from ..common import job_targets
 from .admin_verbs import write_config
 from .job_keys import fits, strtoll
@@ -325,7 +326,7 @@ def write(ctx: CommandContext, words: Sequence[str]) -> int:
         ctx.out_bytes(data)
         return 0
     try:
-        descriptor = os.open(os.path.join(ctx.cwd, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
+        descriptor = opener(os.path.join(ctx.cwd, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
     except OSError as error:

@@ -10,6 +10,7 @@ from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno, SlurmError
 from ...options.query import ScontrolQuery
 from ...report.json.other_records import process_record
+from .._files import opener
 from ..common import job_targets
 from . import show_verbs
 from .job_keys import strtoll
@@ -105,6 +106,10 @@ def notify(ctx: CommandContext, words: Words) -> int:
     text = " ".join(words[1:])
     pattern = job.stderr or job.stdout
     if pattern and job.is_batch:
-        with open(file_path(job, pattern, job.nodes[0]), "a", encoding="utf-8") as file:
-            file.write(f"slurmstepd-{job.nodes[0]}: {text}\n")
+        try:
+            with open(file_path(job, pattern, job.nodes[0]), "a", encoding="utf-8", opener=opener) as file:
+                file.write(f"slurmstepd-{job.nodes[0]}: {text}\n")
+        except OSError as error:
+            ctx.err(f"job notify failure: {error.strerror}")
+            return 1
     return 0

@@ -28,6 +28,7 @@ from ...report.text import show_config as report_config
 from ...report.text import show_job as report
 from ...report.text import show_nodes as report_nodes
 from ...report.text import show_reservations as report_reservations
+from .._files import opener
 from ..common import job_targets
 from ..common.data_output import write
 from ..common.report_settings import nodes_and_cluster
@@ -285,7 +286,7 @@ def _encode(compress: Callable[[list[str]], str]) -> Callable[[CommandContext, S
         text = value
         if value.startswith("/"):
             try:
-                with open(os.path.join(ctx.cwd, value), encoding="utf-8") as file:
+                with open(os.path.join(ctx.cwd, value), encoding="utf-8", opener=opener) as file:
                     text = ",".join(file.read().split())
             except OSError:
                 ctx.err(f"Can not open {value}")

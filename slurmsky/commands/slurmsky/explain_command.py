@@ -17,6 +17,7 @@ from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...translate import explain as pages
 from ...translate import explainprint
+from .._files import opener
 from ..common.caller_settings import submitter, surroundings
 from ..common.command_errors import absolute
 from ..common.site_options import table
@@ -116,7 +117,7 @@ def write(ctx: CommandContext, text: str, file: str) -> int:
         ctx.out(text)
         return 0
     try:
-        with open(absolute(ctx, file), "w", encoding="utf-8", errors="replace") as out:
+        with open(absolute(ctx, file), "w", encoding="utf-8", errors="replace", opener=opener) as out:
             out.write(text)
     except OSError as error:
         ctx.err(f"slurmsky: {file}: {error.strerror}")
@@ -136,7 +137,7 @@ def scripts_in(folder: str) -> list[str]:
             try:
                 if not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES:
                     continue
-                with open(path, "rb") as file:
+                with open(path, "rb", opener=opener) as file:
                     head = file.read(1 << 16)
             except OSError:
                 continue
@@ -160,7 +161,7 @@ def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText
     path = find_file(ctx, choice.path or "")
     if path is None:
         raise FileNotFoundError(choice.path)
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=opener) as file:
         return options.ScriptText(choice.path or "", file.read(MAX_BYTES + 1))
 
 

@@ -19,6 +19,7 @@ from ...page.timeline import Period
 from ...report.report_context import ReportContext as Report
 from ...report.text.units import Clock
 from ...report.text.why import Answer
+from .._files import opener
 from ..common.caller_settings import surroundings
 from ..common.command_errors import absolute
 from ..common.report_settings import caller_zone
@@ -178,7 +179,7 @@ def _write(ctx: CommandContext, page: str, call: Call) -> int:
         name = f"report-{call.jobs[0]}.html" if len(call.jobs) == 1 and plain else "report.html"
     try:
         # Names, paths and command lines are in it: it is for the one who asked.
-        file = os.open(absolute(ctx, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = opener(absolute(ctx, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(file, "w", encoding="utf-8", errors="replace") as out:
             out.write(page)
     except OSError as error:

@@ -27,6 +27,7 @@ from ...site.load import load
 from ...site.record import Site, SiteError
 from ...translate.notes import Refused
 from ...translate.task import plan
+from .._files import opener
 from ..common.command_errors import absolute
 from .explain_command import split, write
 
@@ -77,7 +78,7 @@ async def _check(ctx: CommandContext) -> int:
         ctx.out("ok    no site file: this machine is the cluster\n")
         return 0
     try:
-        with open(found, encoding="utf-8") as file:
+        with open(found, encoding="utf-8", opener=opener) as file:
             text = file.read()
         site = load(text, found, machine.facts())
     except (OSError, UnicodeDecodeError) as error:
@@ -154,7 +155,8 @@ async def _init(ctx: CommandContext) -> int:
     try:
         for option, read in _SOURCES.items():
             if option in call.values:
-                with open(absolute(ctx, call.values[option]), encoding="utf-8", errors="replace") as file:
+                path = absolute(ctx, call.values[option])
+                with open(path, encoding="utf-8", errors="replace", opener=opener) as file:
                     read(file.read(), old)
     except OSError as error:
         ctx.err(f"slurmsky: {error.filename}: {error.strerror}")

@@ -1,0 +1,55 @@
+"""Whoever submits from a file that blocks waits alone, and nothing of it is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .conftest import Engine, alive, wait_for
+
+Run = Callable[..., Any]
+
+
+def test_submits_from_fifos_hold_up_no_other(engine: Engine, run: Run, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    waiting = [run.start("sbatch", fifo) for _ in range(12)]  # type: ignore[attr-defined]
+    assert run("sbatch", "--wait", "--wrap", "true")[0] == 0
+    assert all(one.poll() is None for one in waiting)
+    # Each reader of a FIFO may get a part of what is written: one of them is enough.
+    for one in waiting[1:]:
+        one.kill()
+        one.wait()
+    fifo.write_text("#!/bin/sh\nexit 0\n")
+    assert waiting[0].wait(30) == 0
+    again = run.start("sbatch", fifo)  # type: ignore[attr-defined]
+    controller = engine.controller()
+    assert run("slurmsky", "stop")[0] == 0
+    wait_for(lambda: not alive(controller))
+    again.kill()
+    again.wait()
+
+
+def test_scripts_come_from_wherever_the_caller_reads_them(engine: Engine, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "job.sh").write_text("#!/bin/sh\necho from PATH\n")
+    (tmp_path / "work" / "folder").mkdir()
+
+    path = f"{tmp_path / 'bin'}:{run.env['PATH']}"  # type: ignore[attr-defined]
+    assert run("sbatch", "-oout", "--wait", "job.sh", env={"PATH": path})[0] == 0
+    assert (tmp_path / "work" / "out").read_text() == "from PATH\n"
+    missing = "sbatch: error: Unable to open file none.sh\n"
+    assert run("sbatch", "none.sh") == (1, "", missing)
+    assert run("sbatch", "folder")[0] == 1
+    assert run("sbatch", "-oout", "--wait", "/dev/stdin", input="#!/bin/sh\necho stdin\n")[0] == 0
+    assert (tmp_path / "work" / "out").read_text() == "stdin\n"
+    (tmp_path / "environment").write_bytes(b"A=1\0B=2\0")
+    assert run("sbatch", "-oout", "--wait", f"--export-file={tmp_path}/environment", "--wrap", "echo $A$B")[0] == 0
+    assert (tmp_path / "work" / "out").read_text() == "12\n"
+    with open(tmp_path / "environment", "rb") as file:
+        code = run.start("sbatch", "-oout", "--wait", f"--export-file={file.fileno()}", "--wrap", "echo $A$B",  # type: ignore[attr-defined]
+                         pass_fds=[file.fileno()]).wait(60)  # fmt: skip
+    assert code == 0
+    assert engine.faults() == []
