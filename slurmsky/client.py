@@ -30,6 +30,7 @@ FILE = b"f"
 # As in slurmsky/paths.py.
 HOME = b"SLURMSKY_HOME"
 AGENT = b"SLURMSKY_AGENT"
+ENVIRON = b"SLURMSKY_ENVIRON"
 SOCKET_NAME = b"controller.sock"
 
 _BUFFER_SIZE = 1 << 18  # a unix socket hands over at most about 200 KiB at once
@@ -107,21 +108,34 @@ def environment() -> list[bytes]:
     """The caller's environment as it was handed to us, `K=V` each.
 
     In the C locale the interpreter adds LC_CTYPE=C.UTF-8 of its own (PEP 538), which a job must not
-    see; the kernel still has the block as it was.
+    see; the kernel still has the block as it was. The launcher passes a copy of its own block where its
+    shell would lose variables.
     """
     environ = posix.environ
+    copied = environ.pop(ENVIRON, None)
+    if copied:
+        try:
+            entries = _block(copied)
+            posix.unlink(copied)
+            return entries
+        except OSError:
+            pass  # TMPDIR is full: the shell's selection of the variables has to do
     if environ.get(b"LC_CTYPE") in (b"C.UTF-8", b"C.utf8", b"UTF-8"):
         try:
-            fd = posix.open("/proc/self/environ", posix.O_RDONLY | posix.O_CLOEXEC)
+            return _block(b"/proc/self/environ")
         except OSError:
             pass  # no /proc: the variable stays
-        else:
-            block = b""
-            while piece := posix.read(fd, 1 << 20):
-                block += piece
-            posix.close(fd)
-            return [entry for entry in block.split(b"\0") if b"=" in entry]
     return [name + b"=" + value for name, value in environ.items()]
+
+
+def _block(path: bytes) -> list[bytes]:
+    """The entries of an environment block in a file. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    block = b""
+    while piece := posix.read(fd, 1 << 20):
+        block += piece
+    posix.close(fd)
+    return [entry for entry in block.split(b"\0") if b"=" in entry]
 
 
 def request(command: str, args: list[str], env: list[bytes]) -> bytes:

@@ -17,10 +17,11 @@ from ..report.fields.field_tables import table as facts
 from ..report.text.print_fields import InvalidField
 from .accounting import cached_rows as past
 from .accounting import run_selection as accounted
+from .common import verbosity
 from .common.caller_settings import find_group, find_user, surroundings
 from .common.command_errors import streaming
 from .common.data_output import check_style, send
-from .common.report_settings import caller_zone
+from .common.report_settings import caller_zone, report
 from .common.site_options import table
 
 #: jobs that are read together
@@ -42,6 +43,11 @@ async def main(ctx: CommandContext) -> int:
             names = list(STATE_NAMES) if query.helpstate else [row["name"] for row in facts("sacct_fields")]
         ctx.out(helps.in_columns(list(dict.fromkeys(names))))
         return 0
+    if query.verbose:
+        clock = report(ctx, query).clock
+        start, end = (clock.date_line(moment) for moment in accounted.window(query, ctx.queue.clock()))
+        ctx.say(f"Jobs Eligible in the time window from {start} to {end}")
+        verbosity.debug(ctx, query.verbose)
     problem = unknown(ctx, query)
     if problem:
         for line in problem:

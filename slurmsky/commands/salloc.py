@@ -14,9 +14,10 @@ from ..model.job import Job
 from ..model.states import JobState
 from ..options import submit as options
 from ..protocol import wire
+from .common import verbosity
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
-from .common.job_allocation import Revoked, allocate, let_go, settle
+from .common.job_allocation import Revoked, allocate, let_go, notified, settle
 from .common.report_settings import known_cluster
 from .common.site_options import table
 
@@ -34,6 +35,9 @@ async def main(ctx: CommandContext) -> int:
     if not known_cluster(ctx, request.components[0].clusters):
         return error_exit(ctx)
     quiet = bool(request.flags.quiet)
+    if request.flags.verbose:
+        verbosity.defined_options(ctx, options.describe(request))
+        verbosity.debug(ctx, request.flags.verbose)
     asked = time.monotonic()
     try:
         job = await allocate(ctx, request.components, quiet, request.components[0].immediate_s)
@@ -48,7 +52,10 @@ async def main(ctx: CommandContext) -> int:
         job.alloc_pid = 0  # nobody whose end would be the allocation's
         ctx.queue.book.touch(job)
         return 0
-    code = await _run(ctx, job, request)
+    if request.flags.verbose >= 2:
+        ctx.say(f"debug:  {verbosity.layout(job)}")
+    with notified(ctx, job):
+        code = await _run(ctx, job, request)
     if job.state.active and not quiet:
         ctx.say(f"Relinquishing job allocation {job.job_id}")
     let_go(ctx, job)

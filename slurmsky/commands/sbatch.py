@@ -23,6 +23,7 @@ from ..site import modulecommand
 from . import _files
 from ._forecast import forecast
 from ._foresight import warnings as foresee
+from .common import verbosity
 from .common.caller_settings import submitter, surroundings
 from .common.command_errors import error_exit, refused, streaming
 from .common.report_settings import known_cluster
@@ -53,7 +54,8 @@ async def main(ctx: CommandContext) -> int:
     specs = request.components
     queue = ctx.queue
     if flags.verbose:
-        _verbose(ctx, request)
+        verbosity.defined_options(ctx, options.describe(request))
+        verbosity.debug(ctx, flags.verbose, *verbosity.propagated(ctx))
     if flags.test_only:
         return test_only(ctx, request.components[0])
     if len(data) > queue.site.cluster.max_script_size:
@@ -165,16 +167,6 @@ async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
         raise failure("sbatch", f"Could not open user environment file {source}", exit_code=error_exit(ctx)) from error
     pairs = (os.fsdecode(item).partition("=") for item in found.data.split(b"\0") if b"=" in item)
     return {name: value for name, _, value in pairs if name}
-
-
-def _verbose(ctx: CommandContext, request: options.Submission) -> None:
-    rows = options.describe(request)
-    ctx.say("defined options")
-    ctx.say("-------------------- --------------------")
-    for name, value in rows:
-        ctx.say(f"{name:<20}: {value}")
-    ctx.say("-------------------- --------------------")
-    ctx.say("end of defined options")
 
 
 def test_only(ctx: CommandContext, spec: JobSpec) -> int:

@@ -194,8 +194,9 @@ def _act(ctx: CommandContext, query: ScancelQuery, job: Job, wanted: JobId | Non
     shown = str(wanted) if wanted is not None else _shown(job)
     if query.verbose:
         number = query.signal
-        what = "Terminating" if number is None or number == signal.SIGKILL else f"Signal {number} to"
-        ctx.say(f"{what} {'step' if step is not None else 'job'} {shown}")
+        what = "Terminating" if number is None else f"Signal {number} to"
+        kind = "step" if step is not None else "batch job" if query.batch else "full job" if query.full else "job"
+        ctx.say(f"{what} {kind} {shown}")
     try:
         if step is not None:
             if job.state.finished or str(step) not in job.steps or job.steps[str(step)].state.finished:

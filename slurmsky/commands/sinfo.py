@@ -16,6 +16,7 @@ from ..report.fields.node_state import matches
 from ..report.text import sinfo_rows as report
 from ..report.text.show_reservations import reservations_text
 from ..report.text.units import Scale
+from .common import verbosity
 from .common.caller_settings import surroundings
 from .common.command_errors import streaming
 from .common.data_output import check_style, write
@@ -45,8 +46,12 @@ async def main(ctx: CommandContext) -> int:
         )
         return 0
 
+    if query.verbose:
+        ctx.out(verbosity.sinfo(query))
+        verbosity.debug(ctx, query.verbose)
+
     async def show() -> int:
-        if query.iterate:
+        if query.iterate or query.verbose:
             ctx.out(report_context(ctx, query).clock.date_line() + "\n")
         return _print(ctx, query)
 

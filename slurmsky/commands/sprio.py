@@ -9,6 +9,7 @@ from ..options.table import load
 from ..options.usage_errors import CommandError, failure
 from ..options.values import leading_int
 from ..report.text.sprio_rows import NO_FACTORS
+from .common import verbosity
 from .common.caller_settings import find_user, surroundings
 from .common.command_errors import command
 from .common.report_settings import known_cluster
@@ -37,4 +38,8 @@ def main(ctx: CommandContext) -> int:
             ctx.error(f"Invalid user: {name}\n")
     for line in NO_FACTORS:
         ctx.err(line)
+    if request.get("verbose"):
+        rows = {"format": request.get("format"), "job_flag": int("jobs" in request.values), "jobs": jobs or None,
+                "partition": None, "users": request.get("users"), "verbose": request.get("verbose")}  # fmt: skip
+        ctx.out(verbosity.listing(rows, 10) + "\n\n")
     return 1

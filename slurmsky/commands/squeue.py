@@ -17,6 +17,7 @@ from ..report.fields import field_tables
 from ..report.fields.job_fields import StepRow
 from ..report.text import squeue_rows as report
 from ..report.text.units import Scale
+from .common import verbosity
 from .common.caller_settings import find_user, surroundings
 from .common.command_errors import streaming
 from .common.data_output import Make, check_style, send
@@ -42,6 +43,10 @@ async def main(ctx: CommandContext) -> int:
         return 0
     if not known_cluster(ctx, query.clusters):
         return 1
+    if query.verbose:
+        ctx.out(verbosity.squeue(query))
+        ctx.out(report_context(ctx, query).clock.date_line() + "\n")
+        verbosity.debug(ctx, query.verbose)
     return await repeat(ctx, query.iterate, lambda: _print(ctx, query))
 
 
@@ -64,6 +69,8 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
     context = report_context(ctx, query, Scale(None, not query.noconvert), query.expand_patterns)
     if query.json is not None or query.yaml is not None:
         return await send(ctx, query.json, query.yaml, _document(ctx, query, jobs, users))
+    if query.verbose:
+        ctx.out(f"last_update_time={int(queue.clock())} records={len(found)}\n")
     if query.clusters and not query.noheader:
         ctx.out(f"CLUSTER: {queue.book.cluster.name}\n")
     try:

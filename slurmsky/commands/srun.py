@@ -19,7 +19,7 @@ from ..options import submit as options
 from ..protocol import wire
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
-from .common.job_allocation import Revoked, allocate, let_go, settle
+from .common.job_allocation import Revoked, allocate, let_go, notified, settle
 from .common.report_settings import known_cluster
 from .common.site_options import table
 from .sbatch import test_only
@@ -49,7 +49,8 @@ async def main(ctx: CommandContext) -> int:
         return revoked.code
     try:
         variables = {**srun_environment(ctx.queue.letters.launch_of(job)), ALLOCATED_VARIABLE: "1"}
-        code = await _session(ctx, job, variables)
+        with notified(ctx, job):
+            code = await _session(ctx, job, variables)
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise

@@ -107,6 +107,8 @@ class Controller:
         self.mailer = Mailer(self.book, site.cluster.mail_program, self.environment)
         self.life = LifeCycle(self.book, self.engine, self.letters, self.kick, self.mailer)
         self.events = Events(self.book, self.life)
+        #: where scontrol notify reaches the salloc or srun that holds a job, by job id
+        self.notices: dict[int, Callable[[str], None]] = {}
         self.started_at = clock()
         self.crontab = Crontab(self.store, self.book, self.life, clock)
         self.triggers = Triggers(self.store, self.book, self.life, clock, self._run_program)

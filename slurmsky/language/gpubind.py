@@ -57,4 +57,17 @@ def parse(text: str) -> GpuBind:
             raise ValueError
         return GpuBind(kind, values=repeated(text, values), verbose=verbose)
     except (ValueError, KeyError):  # a BindError is a ValueError too
-        raise BindError(text, 0, f"Invalid --gpu-bind argument: gpu:{text}") from None
+        raise BindError(text, 0, f"{_not_a_number(rest)}Invalid --gpu-bind argument: gpu:{text}") from None
+
+
+def _not_a_number(rest: str) -> str:
+    """The line on the first character of a list that belongs to no number. Source: tres_bind.c _valid_num_list."""
+    name, _, values = rest.partition(":")
+    kind = _LISTS.get(name.lower())
+    digits = {"map": "0123456789*", "mask": "0123456789abcdefABCDEF*"}.get(kind or "", "")
+    for value in values.split(",") if digits else ():
+        number = value.removeprefix("0x") if kind == "mask" else value
+        for letter in number:
+            if letter not in digits:
+                return f"Failed to validate {number}, offending character is {letter}\n"
+    return ""

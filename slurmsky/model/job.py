@@ -75,6 +75,7 @@ class Step:
     srun_host: str = ""
     srun_pid: int = 0
     container: str = ""
+    tres: str = ""  # what srun asked for, as scontrol shows it: "CpusPerTres=gres/gpu:2 TresPerStep=cpu:4"
 
 
 @dataclass

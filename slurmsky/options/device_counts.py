@@ -99,6 +99,8 @@ def settled(spec: JobSpec) -> DeviceRequest:
 
 def check(part: Component) -> None:
     """Raise CommandError where the devices asked for contradict each other or the rest; warn as Slurm does."""
+    if any(map(_malformed, (part.get("gres") or "").split(","))):
+        raise failure(part.command, BAD_GRES, exit_code=part.context.error_exit)
     try:
         request = _read(part.get)
     except GresError:
@@ -116,6 +118,15 @@ def check(part: Component) -> None:
         part.warnings.append(f"{part.command}: error: {warning}")
     if _mixed(request.asked):
         raise failure(part.command, WITH_AND_WITHOUT_TYPE, exit_code=part.context.error_exit)
+
+
+def _malformed(item: str) -> bool:
+    """Whether --gres has a colon with nothing behind it, or a third word that is no count.
+
+    Source: slurm_protocol_defs.c slurm_get_next_tres.
+    """
+    words = item.replace("gres/", "", 1).replace("gres:", "", 1).split(":")
+    return "" in words[1:] or len(words) > 3 or (len(words) == 3 and not words[2][:1].isdigit())
 
 
 def _read(get: Callable[[str], Any]) -> DeviceRequest:

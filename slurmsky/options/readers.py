@@ -196,7 +196,7 @@ def refused(item: Item, fault: LanguageError) -> CommandError:
         lines: tuple[str, ...] = (f"Invalid time specification (pos={fault.pos}): {fault.text}", usual)
         return CommandError(lines if fault.text else lines[1:], USAGE)
     if kind in ("nodes", "gpu_bind", "mem_bind", "acctg_freq"):
-        return CommandError((own,), USAGE)
+        return CommandError(tuple(f"{item.command}: error: {line}" for line in fault.message.split("\n")), USAGE)
     if kind == "cpu_bind":
         return CommandError((own, f"{item.command}: fatal: Failed to parse --cpu-bind= values."), 1)
     if kind == "rlimits":

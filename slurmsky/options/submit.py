@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import os.path
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Optional, Sequence
 
-from ..model.spec import JobSpec, StepSpec
+from ..language.timelimit import format_minutes
+from ..model.spec import INFINITE, JobSpec, StepSpec
 from . import checks, programs
 from . import script as reading
 from .component_options import COMMAND_LINE, SCRIPT, Component, answer_early, switched_on
@@ -336,7 +338,27 @@ def describe(request: Submission) -> tuple[tuple[str, str], ...]:
 
 
 def _given(parts: Sequence[Component]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(parts[0].texts.items()))
+    first = parts[0]
+    return tuple(sorted((name, _shown(first, name, text)) for name, text in first.texts.items()))
+
+
+def _shown(part: Component, name: str, text: str) -> str:
+    """An option's value as Slurm lists it: times with their units written out. Source: slurm_opt.c, arg_get_*."""
+    option = load(part.command).longs.get(name)
+    value = part.get(option.field) if option is not None else None
+    if option is None or value is None:
+        return text
+    if option.reader in ("time", "delay_boot"):
+        return "UNLIMITED" if value == INFINITE else format_minutes(value)
+    if option.reader == "epoch":
+        return datetime.fromtimestamp(value, part.context.timezone).strftime("%Y-%m-%dT%H:%M:%S")
+    if option.reader == "exclusive" and not value:
+        return "exclusive"
+    if option.reader in ("requeue", "no_requeue"):
+        return name
+    if option.reader == "open_mode":
+        return str(value)[0]
+    return str(value) if option.reader in ("profile", "cpu_freq") else text
 
 
 def _idle(parts: Sequence[Component]) -> tuple[Option, ...]:

@@ -124,6 +124,10 @@ class _Reader:
                 raise self.fault("", 0, "unknown_partition", f"there is no partition {target}")
         limits = dict(tables["limits"])
         first_job_id = limits.pop("first_job_id", 1)
+        enforce = dict(free["parameters"]).get("EnforcePartLimits")
+        if enforce:
+            read = schema.LIMITS["enforce_part_limits"].read
+            limits["enforce_part_limits"] = self.value("parameters", 0, "EnforcePartLimits", read, enforce)
         cluster = ClusterConfig(
             nodes=nodes,
             partitions=partitions,

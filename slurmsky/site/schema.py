@@ -329,7 +329,7 @@ LIMITS = {
     "inactive_limit_s": Key(only(0, "an allocation ends with its salloc or srun; on SkyPilot also after idle_minutes")),
     "max_script_size": Key(positive),
     "batch_requeue": Key(flag),
-    "enforce_part_limits": Key(only("NO", "a job over its partition's limits waits; DenyOnLimit of a QOS refuses it")),
+    "enforce_part_limits": Key(one_of("NO", "ANY", "ALL")),
     "first_job_id": Key(positive),
 }
 HOOKS = {"prolog": Key(not_run), "epilog": Key(not_run), "task_prolog": Key(text), "task_epilog": Key(text)}

@@ -129,6 +129,8 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"^((?:srun|sbatch|salloc): )Warning: (?!can't run)", r"\1warning: "),
     (r"(tasks \d+ with the )(number of requested nodes \d+\. Ignoring)", r"\1maximum \2"),
     (r'Invalid numeric value ("\S*") for requested node count\.', r"\1 is not a valid node count"),
+    # Devices are named as other TRES are, since 23.11.
+    (r"\bgres:gpu", "gres/gpu"),
     # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.
     (r"^SLURMD_TRES_BIND=gpu:", "SLURMD_TRES_BIND=gres/gpu:"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -243,3 +244,33 @@ def test_launchers_of_an_installed_package(clone: Clone, tmp_path: Path) -> None
         assert ran(clone.call(packages / "slurmsky" / "bin" / "srun"))
     assert clone.installs() == 0
     assert (tmp_path / "used").exists()
+
+
+@pytest.mark.parametrize("command", ["sbatch", "srun", "salloc"])
+def test_variables_that_a_shell_cannot_name_reach_the_request(clone: Clone, tmp_path: Path, command: str) -> None:
+    odd = {"my.name": "1\n2=3", "BASH_FUNC_module%%": "() { :; }", "9lives": "x"}
+    socket_path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path))
+        listener.listen()
+        listener.settimeout(30)
+        requests: list[bytes] = []
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                head = peer.recv(5, socket.MSG_WAITALL)
+                requests.append(peer.recv(int.from_bytes(head[1:], "big"), socket.MSG_WAITALL))
+                peer.sendall(b"X" + (1).to_bytes(4, "big") + b"0")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        done = clone.call(
+            clone.root / "bin" / command,
+            SLURMSKY_PYTHON=sys.executable, SLURMSKY_AGENT=str(socket_path), TMPDIR=str(tmp_path), **odd,
+        )  # fmt: skip
+        thread.join()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"{name}={value}".encode() in requests[0] for name, value in odd.items())
+    assert b"SLURMSKY_ENVIRON" not in requests[0]
+    assert not list(tmp_path.glob("tmp.*"))

@@ -259,6 +259,28 @@ def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, p
     _serve(agent, channel, job, request, query)
 
 
+def _options(query: SbcastQuery, job_id: int) -> list[str]:
+    """What sbcast -v prints first. Source: sbcast/opts.c _print_options, bcast.c."""
+    rule = "-" * 29
+    rows = {
+        "block_size": BLOCK,
+        "exclude": query.exclude or "(null)",
+        "force": "true" if query.force else "false",
+        "preserve": "true" if query.preserve else "false",
+        "send_libs": "true" if query.send_libs else "false",
+        "verbose": query.verbose,
+        "source": query.source,
+        "dest": query.destination,
+    }
+    lines = [rule, *("%-10s = %s" % row for row in rows.items()), rule]
+    try:
+        facts = os.stat(query.source)
+        lines += ["modes    = %o" % facts.st_mode, "uid      = %d" % facts.st_uid, "gid      = %d" % facts.st_gid]
+    except OSError:
+        pass  # the copy itself reports what is wrong with the source
+    return [*lines, "jobid      = %d" % job_id, "size     = %d" % facts.st_size] if len(lines) > 10 else lines
+
+
 def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRequest, query: SbcastQuery) -> None:
     def say(text: str) -> None:
         channel.send(wire.STDERR, ("sbcast: " + text).encode(errors="surrogateescape"))
@@ -267,6 +289,8 @@ def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRe
         channel.send(wire.EXIT, b"%d" % code)
         channel.close()
 
+    for line in _options(query, job.job_id) if query.verbose else ():
+        say(line + "\n")
     path = os.path.join(request.cwd, query.source)
     target = os.path.join(request.cwd, query.destination)
     try:

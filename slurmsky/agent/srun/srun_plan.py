@@ -131,7 +131,7 @@ class Planner:
             ntasks=sum(map(len, ranks)),
             cpus=sum(map(len, shape.cpus[here])),
             memory_mib=sum(shape.memory_mib[here]),
-            gres="gres:gpu:%d" % gpus if gpus else "",
+            gres="gres/gpu:%d" % gpus if gpus else "",
             tasks_per_node=tuple(map(len, ranks)),
             distribution=shape.distribution.capitalize(),
             start_time=time.time(),
@@ -140,7 +140,31 @@ class Planner:
             srun_host=self.job.launch.submit_host,
             srun_pid=self.request.pid,
             container=spec.job.container or "",
+            tres=self._tres(),
         )
+
+    def _tres(self) -> str:
+        """The TRES of the step, as scontrol show step names them: its srun's, else its job's.
+
+        Source: srun/launch.c, stepmgr.c _copy_job_tres_to_step.
+        """
+        spec, job = self.spec.job, self.job.launch.spec
+        asked = spec.gpus or spec.gpus_per_node or spec.gpus_per_socket or spec.gpus_per_task or spec.gres
+        if not (asked or any(self.shape.gpus) or spec.cpus_per_gpu or spec.mem_per_gpu_mib or spec.gpu_freq):
+            return ""
+        from ...report.fields import derived
+
+        found = derived.tres_per(spec)
+        if not asked:
+            found = {**derived.tres_per(job), **found}
+        found.pop("TresBind", None)
+        bind = task_devices.bind_text(spec)
+        if bind:
+            found["TresBind"] = "gres/gpu:" + bind
+        gpus = [found.pop("TresPerJob")] if "TresPerJob" in found else []
+        cpus = sum(map(len, self.shape.cpus))
+        found["TresPerStep"] = ",".join(["cpu:%d" % cpus, *gpus])
+        return " ".join("%s=%s" % pair for pair in found.items())
 
     def _common_environment(self, export: Optional[str]) -> dict[str, str]:
         spec, request, shape = self.spec, self.request, self.shape
@@ -197,17 +221,19 @@ class Planner:
         shape = self.shape
         spec, launch = self.spec, self.job.launch
         share, ranks = shape.shares[index], shape.ranks[index]
-        task_env = []
+        task_env, notices = [], []
+        bind = task_devices.bind_text(spec.job)
         for local in range(len(ranks)):
             env = task_environment(share.name, index, ranks, local, len(shape.cpus[index]))
             if local == 0 and "TMPDIR" not in common:
                 env["TMPDIR"] = "/tmp"  # Of tasks, only the first one of a node is given it: slurmstepd's task.c.
             gpus = shape.gpus[index]
-            seen, complaint = task_devices.visible(task_devices.bind_text(spec.job), gpus, local, len(ranks))
+            seen, complaint = task_devices.visible(bind, gpus, local, len(ranks))
             if complaint:
                 self._say("slurmstepd-%s: error: %s\n" % (share.name, complaint))
             env.update(gpu_environment(gpus, "SLURM_STEP_GPUS", seen, share.gpus_absent))
             task_env.append(env)
+            notices.append(task_devices.notice(bind, gpus, seen))
         stdout, stderr = outputs.of(ranks[0]).on_nodes(self.request.cwd)
         prologs = [[SITE, launch.task_prolog or ""], [USER, spec.task_prolog or ""]]
         epilogs = [[USER, spec.task_epilog or ""], [SITE, launch.task_epilog or ""]]
@@ -236,6 +262,7 @@ class Planner:
             head=launch.shares[0].address,
             mpi=self._mpi_plan(),
             bind=self._bind(index),
+            notices=notices if any(notices) else [],
             container=self._container(self.component[ranks[0]]),
         )
 

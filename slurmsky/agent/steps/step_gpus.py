@@ -72,14 +72,19 @@ def wish(step: StepSpec, launch: Launch) -> GpuDemand:
 
 def unknown(text: Optional[str], shares: Sequence[NodeShare]) -> bool:
     """Whether --gres names a kind of resource that there is none of."""
-    names = {re.split("[:=]", part)[0].replace("gres/", "") for part in (text or "").split(",") if part}
+    names = {re.split("[:=]", part)[0].replace("gres/", "") for part in _counted(text)}
     return not names <= {"none", "NONE", "gpu", *(name.split(":")[0] for share in shares for name in share.gres)}
+
+
+def _counted(text: Optional[str]) -> list[str]:
+    """The items of a list of devices but those with a count of 0, which ask for nothing."""
+    return [part for part in (text or "").split(",") if part and not re.search(r"[:=]0+$", part)]
 
 
 def other_type(spec: JobSpec, shares: Sequence[NodeShare]) -> bool:
     """Whether a step asks for GPUs of a type that its job has none of."""
     texts = (spec.gres, spec.gpus, spec.gpus_per_node, spec.gpus_per_task)
-    words = [re.split("[:=]", part) for text in texts if text for part in text.split(",")]
+    words = [re.split("[:=]", part) for text in texts for part in _counted(text)]
     types = {word for part in words for word in part if word not in ("gpu", "gres/gpu", "none") and not word.isdigit()}
     return not types <= {name.partition(":")[2] for share in shares for name in share.gres}
 

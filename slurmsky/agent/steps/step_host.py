@@ -225,8 +225,11 @@ class StepHost:
             bound = self._bindings[local] if self._bindings else None
 
             container = self._container
+            notice = plan.notices[local] if plan.notices else ""
 
             def before(env: dict[str, str]) -> None:
+                if notice:
+                    os.write(2, notice.encode())
                 if bound is not None:
                     bound.apply()
                 run_task_prolog(prologs, env, node)
@@ -246,7 +249,7 @@ class StepHost:
                     terminal=terminal,
                     apart=self._apart,
                     rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
-                    before_exec=before if prologs or bound is not None or container is not None else None,
+                    before_exec=before if prologs or bound is not None or container is not None or notice else None,
                 )
             )
         except BaseException:

@@ -17,6 +17,7 @@ _OUTSIDE = (
 
 
 _GPUS = "gres/gpu:"
+_VERBOSE = "gpu-bind: usable_gres=%s; bit_alloc=%s; local_inx=0; global_list=%s; local_list=%s\n"
 
 
 def bind_text(spec: JobSpec) -> Optional[str]:
@@ -31,6 +32,19 @@ def bind_text(spec: JobSpec) -> Optional[str]:
     if spec.gpus_per_task:
         return "per_task:" + spec.gpus_per_task.replace("=", ":").rpartition(":")[2]
     return None
+
+
+def notice(text: Optional[str], gpus: Sequence[int], seen: Sequence[int]) -> str:
+    """The line that --gpu-bind=verbose prints for a task. Source: gres_common.c gres_common_gpu_set_env.
+
+    >>> notice("verbose,single:1", (0, 1, 2), (1,))
+    'gpu-bind: usable_gres=0x2; bit_alloc=0x7; local_inx=0; global_list=1; local_list=1\\n'
+    """
+    if not gpus or not (text or "").lower().startswith("verbose,"):
+        return ""
+    usable, allocated = ("0x%X" % sum(1 << gpu for gpu in some) for some in (seen, gpus))
+    numbers = ",".join(map(str, seen))
+    return _VERBOSE % (usable, allocated, numbers, numbers)
 
 
 def visible(text: Optional[str], gpus: Sequence[int], local: int, tasks: int) -> tuple[tuple[int, ...], str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ...agent.process import resource_limits
 from ...controller.command_context import CallerGone, CommandContext
@@ -34,6 +35,16 @@ class Revoked(Exception):
         self.code = code
 
 
+@contextmanager
+def notified(ctx: CommandContext, job: Job) -> Iterator[None]:
+    """While this lasts, scontrol notify of the job writes on this caller's stderr."""
+    ctx.queue.notices[job.job_id] = ctx.say
+    try:
+        yield
+    finally:
+        ctx.queue.notices.pop(job.job_id, None)
+
+
 async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, immediate_s: int | None) -> Job:
     """Ask for nodes and wait until they are there, saying so as Slurm does.
 
@@ -46,7 +57,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
     try:
         job = queue.submit(specs, payload, submitter(ctx), interactive=True)
     except SlurmError as error:
-        if immediate_s is not None and error.errno is Errno.NODE_CONFIG_UNAVAILABLE:
+        if immediate_s is not None and immediate_s <= 1 and error.errno is Errno.NODE_CONFIG_UNAVAILABLE:
             # Who wants nodes at once is told of the partition as it is now, not of what could never be.
             raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE) from error
         raise

@@ -131,7 +131,7 @@ def _cluster(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
 
 
 def _version(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    ctx.out(helps.VERSION + "\n")
+    ctx.out(helps.version_text())
     return 0
 
 

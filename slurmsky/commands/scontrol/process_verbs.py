@@ -89,7 +89,7 @@ def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
 
 
 def notify(ctx: CommandContext, words: Words) -> int:
-    """notify JOBID TEXT: a line into the job's stderr."""
+    """notify JOBID TEXT: a line on the stderr of the job's script, or of the salloc or srun that waits for the job."""
     if strtoll(words[0])[0] <= 0:
         ctx.err(f"Invalid job_id {words[0]}")
         ctx.err("job notify failure: No error")
@@ -104,6 +104,10 @@ def notify(ctx: CommandContext, words: Words) -> int:
     from ...controller.jobs.submitter import file_path
 
     text = " ".join(words[1:])
+    waiting = ctx.queue.notices.get(job.het_job_id or job.job_id)
+    if waiting is not None:
+        waiting(text)
+        return 0
     pattern = job.stderr or job.stdout
     if pattern and job.is_batch:
         try:

@@ -19,7 +19,7 @@ from ...language.syntax_errors import HostlistError, LanguageError
 from ...model.job import Job, Node, Step
 from ...model.spec import NO_VAL
 from ...model.states import JobFlag, NodeState
-from ...options.help import help_text
+from ...options.help import VERSION, help_text
 from ...options.query import ScontrolQuery
 from ...options.table import load
 from ...options.values import leading_int
@@ -70,6 +70,13 @@ def answer(ctx: CommandContext, query: ScontrolQuery, document: Callable[[Any, A
     return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.queue.clock()))
 
 
+def _updated(ctx: CommandContext, query: ScontrolQuery, records: int) -> None:
+    """The line that scontrol -v prints before records."""
+    if query.verbose and not query.quiet:
+        clock = report_context(ctx, query).clock
+        ctx.out(f"last_update_time={clock.text(ctx.queue.clock())}, records={records}\n")
+
+
 # --- jobs and steps
 
 
@@ -98,6 +105,7 @@ def _jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
             return 1
     if as_data(query):
         return answer(ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, book.cluster))
+    _updated(ctx, query, len(jobs))
     context = report_context(ctx, query)
     shown = report.show_jobs(jobs, context, detail=query.details, oneliner=query.oneliner)
     while text := "".join(islice(shown, _TOGETHER)):
@@ -213,6 +221,7 @@ def _nodes(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
             missing.append(name)
     if as_data(query):
         return answer(ctx, query, lambda form, about, now: form.nodes_document(shown, about, now, cluster))
+    _updated(ctx, query, len(shown))
     context = report_context(ctx, query)
     known = {node.config.name: node for node in shown}
     for name in names:
@@ -234,6 +243,7 @@ def _partitions(ctx: CommandContext, query: ScontrolQuery, value: str | None) ->
     shown = [replace(part, state=book.partition_states.get(part.name, part.state)) for part in found]
     if as_data(query):
         return answer(ctx, query, lambda form, about, now: form.partitions_document(shown, about, now, cluster))
+    _updated(ctx, query, len(cluster.partitions))
     for part in shown:
         ctx.out(report_nodes.show_partition(part, context, oneliner=query.oneliner))
     return 0
@@ -244,6 +254,7 @@ def _config(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int
     queue = ctx.queue
     facts = {
         "SLURM_CONF": queue.site.source or "(no site file)",
+        "SLURM_VERSION": VERSION,
         "StateSaveLocation": str(queue.paths.home),
         "SlurmctldHost[0]": queue.host,
         "BOOT_TIME": context.clock.text(queue.started_at),
@@ -334,6 +345,7 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
         return answer(
             ctx, query, lambda form, about, now: form.reservations_document(shown, about, now, ctx.queue.book.cluster)
         )
+    _updated(ctx, query, len(known))
     if not known:
         ctx.out("No reservations in the system\n")
     context = report_context(ctx, query)

@@ -284,6 +284,14 @@ class LifeCycle:
         self._in_reach(job)
         # The steps of all components, whichever is named (slurm 22.05).
         self._to_engine(job, self.engine.signal(self.leader(job).job_id, number, target))
+        if number in (signals.SIGSTOP, signals.SIGCONT):
+            self._show_stopped(job, number == signals.SIGSTOP)
+
+    def _show_stopped(self, job: Job, stopped: bool) -> None:
+        """A running job that was sent SIGSTOP is shown as STOPPED until SIGCONT. Source: slurmctld's agent.c."""
+        for part in self.book.components(job):
+            part.flags = part.flags | JobFlag.STOPPED if stopped else part.flags & ~JobFlag.STOPPED
+            self.book.touch(part)
 
     def set_aside(self, job: Job, problem: Exception) -> None:
         """Hold a job that an error of our own keeps from starting, so that all others go on.

@@ -16,6 +16,7 @@ from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ...site import assumed
+from ..schedule import deadlines
 from ..schedule.demand import demand_of, gres_names
 from ..schedule.partition_access import check_caller
 from ..schedule.provisional_shares import cloud_shares
@@ -63,7 +64,7 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
     for name in spec.partition.split(","):
         partition = assumed.partition_for(cluster, name)
         if partition is None:
-            raise SlurmError(Errno.INVALID_PARTITION, f"invalid partition specified: {spec.partition or '(null)'}")
+            raise SlurmError(Errno.INVALID_PARTITION, f"invalid partition specified: {name or '(null)'}")
         found.append(partition)
     return found
 
@@ -77,6 +78,7 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lamb
     """Raise SlurmError where slurmctld would refuse the job at submit."""
     parts = partitions_of(cluster, spec)
     _check_request(cluster, spec, now)
+    _check_limits(cluster, spec, parts, now)
     for partition in parts:
         if judge(spec, partition.name):
             return
@@ -97,6 +99,35 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lamb
             return
     assert problem is not None
     raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, *([problem.detail] if problem.detail else []))
+
+
+def _check_limits(cluster: ClusterConfig, spec: JobSpec, parts: Sequence[PartitionConfig], now: float) -> None:
+    """Raise SlurmError for limits that contradict each other, or that EnforcePartLimits refuses.
+
+    ALL: every partition of the list must admit the job; ANY: one of them. Source: job_mgr.c _valid_job_part.
+    """
+    enforce = cluster.enforce_part_limits.upper()
+    faults = []
+    for partition in parts:
+        try:
+            deadlines.check(spec, partition, now, enforce in ("ALL", "ANY", "YES"))
+            if enforce in ("ALL", "ANY", "YES"):
+                _check_size(cluster, spec, partition)
+        except SlurmError as fault:
+            faults.append(fault)
+    if faults and (enforce in ("ALL", "YES") or len(faults) == len(parts)):
+        raise faults[0]
+
+
+def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfig) -> None:
+    """Raise SlurmError where the partition has too few nodes or CPUs for the job."""
+    demand = demand_of(spec)
+    nodes = partition_nodes(cluster, partition)
+    reason = too_big(demand, partition, nodes, len(cluster.nodes))
+    if reason == "PartitionNodeLimit" or (reason and demand.min_nodes > len(nodes)):
+        raise SlurmError(Errno.INVALID_NODE_COUNT)
+    if reason:
+        raise SlurmError(Errno.TOO_MANY_NODES)
 
 
 def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
@@ -158,8 +189,6 @@ def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
         raise SlurmError(Errno.INVALID_NODE_COUNT)
     check_licenses(cluster, spec)
     check_dependency(spec)
-    if spec.deadline is not None and spec.deadline < now:
-        raise SlurmError(Errno.INVALID_TIME_LIMIT)
     if spec.nice is not None and spec.nice < 0 and os.geteuid() != 0:
         raise SlurmError(Errno.INVALID_NICE)
 
@@ -267,7 +296,7 @@ def draft(
     cluster = book.cluster
     array: arrayspec.ArraySpec | None = None
     specs = [book.reservations.check(spec, who.user, account_of(book, spec, who)) for spec in specs]
-    specs = [_alone(cluster, spec) for spec in specs]
+    specs = [_with_memory(cluster, _alone(cluster, spec)) for spec in specs]
     for spec in specs:
         if spec.array:
             try:
@@ -317,6 +346,25 @@ def _alone(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
     return spec.evolve(exclusive="") if first.oversubscribe == "EXCLUSIVE" and spec.exclusive is None else spec
 
 
+def _with_memory(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
+    """A job that asks for no memory gets the default of its first partition, else of the cluster.
+
+    Source: slurm.conf DefMemPerCPU and DefMemPerNode; job_mgr.c _get_mem_cpu.
+    """
+    if spec.mem_mib is not None or spec.mem_per_cpu_mib is not None or spec.mem_per_gpu_mib is not None:
+        return spec
+    partition = partitions_of(cluster, spec)[0]
+    if partition.def_mem_per_cpu_mib:
+        return spec.evolve(mem_per_cpu_mib=partition.def_mem_per_cpu_mib)
+    if partition.def_mem_per_node_mib:
+        return spec.evolve(mem_mib=partition.def_mem_per_node_mib)
+    parameters = dict(cluster.parameters)
+    for key, field in (("DefMemPerCPU", "mem_per_cpu_mib"), ("DefMemPerNode", "mem_mib")):
+        if parameters.get(key, "").isdigit() and int(parameters[key]):
+            return spec.evolve(**{field: int(parameters[key])})
+    return spec
+
+
 def _record(
     book: JobTable, job_id: int, spec: JobSpec, payload: Payload, who: Submitter, now: float, interactive: bool
 ) -> Job:
@@ -333,7 +381,8 @@ def _record(
     fit = book.virtual.fit(demand)
     largest = max((node.cpus for node in partition_nodes(cluster, parts[0])), default=1)
     spec = _canonical(spec)
-    if spec.deadline and spec.time_limit_min is None and spec.time_min_min is None:
+    limited = spec.time_limit_min is not None or parts[0].default_time_min is not None
+    if spec.deadline and not limited and spec.time_min_min is None:
         spec = spec.evolve(time_min_min=1)  # it may be cut short to end in time. Source: job_mgr.c _job_create
     begin = max(now, spec.begin or 0)
     waits = begin <= now and (held or bool(spec.dependency))

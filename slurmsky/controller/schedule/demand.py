@@ -140,4 +140,4 @@ def demand_of(spec: JobSpec) -> Demand:
 
 def gres_names(spec: JobSpec) -> set[str]:
     """Names of the generic resources a spec asks for. Raises GresError."""
-    return {name for name, _ in device_counts.settled(spec).asked}
+    return {name for (name, _), record in device_counts.settled(spec).asked.items() if record.counted}

@@ -19,7 +19,7 @@ from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobFlag, JobState, NodeFlag
 from ..jobs.job_table import JobTable
 from ..jobs.submitter import limit_in, split_element
-from . import dependencies, partition_access
+from . import deadlines, dependencies, partition_access
 from .advance_reservations import RESERVED
 from .demand import Demand, demand_of
 from .limit_policy import Over
@@ -225,6 +225,8 @@ class Scheduler:
                 element.partition = name
                 element.time_limit_min = limit_in(self.book, element, partition)
             element.time_limit_min = shortened or element.time_limit_min
+            if job.spec.time_min_min and element.time_limit_min is not None:
+                element.time_limit_min = min(element.time_limit_min, partition.max_time_min)
             element.sched_main = name not in blocked
             self._take(element, placed, plan)
             return True
@@ -234,6 +236,7 @@ class Scheduler:
     def _take(self, job: Job, shares: list[NodeShare], plan: Plan, launched: bool = False) -> None:
         job.shares = shares
         job.launched = launched
+        job.time_limit_min = deadlines.limit_until(job, self.book.clock())
         self.book.policy.took(job)
         if not launched:
             job.state = JobState.RUNNING
@@ -355,10 +358,11 @@ class Scheduler:
     def _not_eligible(self, job: Job, now: float, plan: Plan) -> tuple[str, str] | None:
         """The reason why resources need not even be looked at."""
         if job.spec.deadline is not None:
-            if now >= job.spec.deadline:
+            latest = deadlines.latest_start(job)
+            if latest is not None and now > latest:
                 plan.expired.append(job)
                 return ("DeadLine", "")
-            self._wake(plan, job.spec.deadline)
+            self._wake(plan, (latest or 0) + 0.1)
         if job.priority == 0:
             if job.reason in _HOLD_REASONS:
                 return (job.reason, job.reason_desc)

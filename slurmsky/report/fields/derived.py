@@ -20,8 +20,8 @@ from slurmsky.model.states import JobFlag, JobState, shown_state
 from ..report_context import ReportContext
 from ..text.units import mebibytes, or_null
 
-# Since 23.11 Slurm writes "gres/gpu:2" where 22.05 wrote "gres:gpu:2"; the recorded answers have the latter.
-GRES_PREFIX = "gres:"
+#: Slurm since 23.11: "gres/gpu:2"; 22.05 wrote "gres:gpu:2"
+GRES_PREFIX = "gres/"
 
 
 @lru_cache(maxsize=4096)
@@ -267,7 +267,10 @@ def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
     if not step.cpus:
         return []
     memory = step.memory_mib if context.consumes_memory else 0
-    return [("cpu", str(step.cpus)), ("mem", mebibytes(memory)), ("node", str(len(step.nodes)))]
+    parts = [("cpu", str(step.cpus)), ("mem", mebibytes(memory)), ("node", str(len(step.nodes)))]
+    if step.gres and context.counts_gres:
+        parts.append(("gres/gpu", str(gres_number(step.gres))))
+    return parts
 
 
 def tres_per(spec: JobSpec) -> dict[str, str]:
@@ -275,12 +278,12 @@ def tres_per(spec: JobSpec) -> dict[str, str]:
     texts = {
         "CpusPerTres": spec.cpus_per_gpu and "%sgpu:%d" % (GRES_PREFIX, spec.cpus_per_gpu),
         "MemPerTres": spec.mem_per_gpu_mib and "%sgpu:%d" % (GRES_PREFIX, spec.mem_per_gpu_mib),
-        "TresBind": spec.tres_bind or (spec.gpu_bind and "gpu:" + spec.gpu_bind),
+        "TresBind": spec.tres_bind or (spec.gpu_bind and "gres/gpu:" + spec.gpu_bind),
         "TresFreq": spec.gpu_freq and "gpu:" + spec.gpu_freq,
         "TresPerJob": _gres(spec.gpus and _gpus(spec.gpus)),
         "TresPerNode": _gres(",".join(filter(None, (spec.gpus_per_node and _gpus(spec.gpus_per_node), spec.gres)))),
         "TresPerSocket": _gres(spec.gpus_per_socket and _gpus(spec.gpus_per_socket)),
-        "TresPerTask": spec.tres_per_task or _gres(spec.gpus_per_task and _gpus(spec.gpus_per_task)),
+        "TresPerTask": spec.tres_of_task,
     }
     return {key: text for key, text in texts.items() if text}
 
@@ -332,14 +335,21 @@ def step_cpus_shown(step: Step) -> int:
     return 0 if step.step_id in _AGENT_STEPS else step.cpus
 
 
+def step_asked(step: Step) -> dict[str, str]:
+    """The TRES that a step's srun asked for, by scontrol's key; its GPUs where the record has no more."""
+    if not step.tres and step.gres and step.step_id not in _AGENT_STEPS:
+        return {"TresPerStep": "cpu:%d" % step.cpus, "TresPerNode": _gres(step.gres)}
+    return {key: value for key, _, value in (item.partition("=") for item in step.tres.split())}
+
+
 def step_tres_per_step(step: Step) -> str:
     """TresPerStep: srun asks for its CPUs this way when devices are asked for, too (launch.c)."""
-    return "cpu:%d" % step.cpus if step.gres and step.step_id not in _AGENT_STEPS else "(null)"
+    return step_asked(step).get("TresPerStep", "(null)")
 
 
 def step_tres_per_node(step: Step) -> str:
     """TresPerNode of a step."""
-    return _gres(step.gres) or "(null)"
+    return step_asked(step).get("TresPerNode", "(null)")
 
 
 def switch_wait_s(spec: JobSpec) -> int:

@@ -18,6 +18,8 @@ def config_pairs(context: ReportContext, values: Optional[Mapping[str, str]] = N
     both.
     """
     known = {**_of_cluster(context), **dict(context.cluster.parameters), **(values or {})}
+    if "SelectTypeParameters" in known:
+        known["SelectTypeParameters"] = known["SelectTypeParameters"].upper()  # as slurmctld prints its flags
     pairs = {row["key"]: null_if_empty(known.get(row["key"], row["value"])) for row in table("config")}
     # Keys that the table lacks are there only when the site sets them: Epilog[0], Prolog[0], ...
     return {**pairs, **{key: value for key, value in known.items() if key not in pairs and value}}

@@ -325,6 +325,10 @@ def show_step(job: Job, step: Step, context: ReportContext, oneliner: bool = Fal
     return record_text(list(_step_lines(job, step, context)), oneliner)
 
 
+_STEP_TRES = ("CpusPerTres", "MemPerTres", "TresBind", "TresFreq", "TresPerStep", "TresPerNode", "TresPerSocket",
+              "TresPerTask")  # fmt: skip
+
+
 def _step_lines(job: Job, step: Step, context: ReportContext) -> Iterator[str]:
     limit: Optional[int] = step.time_limit_min
     yield "StepId=%s UserId=%d StartTime=%s TimeLimit=%s" % (
@@ -340,11 +344,8 @@ def _step_lines(job: Job, step: Step, context: ReportContext) -> Iterator[str]:
     yield "ResvPorts=(null)"
     yield "CPUFreqReq=Default" + (" Dist=" + step.distribution if step.distribution else "")
     yield "SrunHost:Pid=%s:%d" % (null_if_empty(step.srun_host), step.srun_pid)
-    optional = (
-        ("TresPerStep", derived.step_tres_per_step(step)),
-        ("TresPerNode", derived.step_tres_per_node(step)),
-    )
-    yield from ("%s=%s" % pair for pair in optional if pair[1] != "(null)")
+    asked = derived.step_asked(step)
+    yield from ("%s=%s" % (key, asked[key]) for key in _STEP_TRES if key in asked)
     if step.container:
         yield "Container=%s ContainerID=(null)" % step.container
 

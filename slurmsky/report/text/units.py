@@ -46,9 +46,10 @@ class Clock:
         """As ``text``, but "N/A" for 0: squeue's way."""
         return self.text(time) if time else "N/A"
 
-    def date_line(self) -> str:
-        """The line above squeue -l and sinfo -l: ``Sat Nov 21 08:21:57 2026``."""
-        return datetime.fromtimestamp(self.now, self.zone).strftime("%a %b %d %H:%M:%S %Y")
+    def date_line(self, moment: Optional[float] = None) -> str:
+        """The line above squeue -l and sinfo -l: ``Sat Nov 21 08:21:57 2026``; now, or a given moment."""
+        when = self.now if moment is None else moment
+        return datetime.fromtimestamp(when, self.zone).strftime("%a %b %d %H:%M:%S %Y")
 
     def _write(self, second: int) -> str:
         if second in (0, INFINITE):

@@ -15,7 +15,7 @@ from slurmsky.controller.schedule.scheduler import Plan, Scheduler
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store
 from slurmsky.model.job import Job
-from slurmsky.model.spec import JobSpec
+from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobState, NodeFlag
 from slurmsky.site import load
 
@@ -43,6 +43,8 @@ max_cpus_per_node = 4
 matlab = 2
 """
 NOT_AVAILABLE = "Requested node configuration is not available"
+TIME_MIN = "Invalid time-min specification (exceeds job's time or other limits)"
+TIME_LIMIT = "Requested time limit is invalid (missing or exceeds some limit)"
 WHO = Submitter("ada", 1000, "ada", 1000, "ada", "/home/ada", "host", 1, "sbatch x")
 
 
@@ -366,10 +368,43 @@ def test_priority_and_nice(world: World) -> None:
 
 
 def test_deadline_expires(world: World) -> None:
-    job = world.submit(deadline=int(world.now) + 60, begin=int(world.now) + 3600)
-    assert world.pass_().wake == world.now + 60
-    world.now += 61
+    job = world.submit(deadline=int(world.now) + 600, begin=int(world.now) + 300)
+    assert world.pass_().wake == world.now + 300
+    world.now += 541  # without a limit of its own a job wants a minute at least
     assert world.pass_().expired == [job]
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit"),
+    [
+        ({"time_limit_min": 120, "time_min_min": 20}, 60),
+        ({"time_limit_min": 30}, 30),
+        ({}, 60),
+    ],
+)
+def test_a_start_cuts_the_limit_to_the_deadline(world: World, fields: dict[str, int], limit: int) -> None:
+    job = world.submit(deadline=int(world.now) + 3600, **fields)
+    assert [one for one, _ in world.pass_().starts] == [job]
+    assert job.time_limit_min == limit
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"time_min_min": 120, "after": 3600}, TIME_MIN),
+        ({"time_min_min": 5, "time_limit_min": 3}, TIME_MIN),
+        ({"time_limit_min": 120, "after": 3600}, TIME_LIMIT),
+        ({"time_limit_min": INFINITE, "after": 3600}, TIME_LIMIT),
+        ({"after": -1}, TIME_LIMIT),
+    ],
+)
+def test_limits_that_cannot_hold_together_are_refused(world: World, fields: dict[str, int], text: str) -> None:
+    after = fields.pop("after", None)
+    if after is not None:
+        fields["deadline"] = int(world.now) + after
+    with pytest.raises(SlurmError) as refused:
+        world.submit(**fields)
+    assert refused.value.text == text
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ class Golden:
         head, _, rest = (GOLDEN / moment / f"{name}.txt").read_text().partition("\n")
         at, _, self.text = rest.partition("\n")
         self.command = head
+        # Reworded since 22.05.
+        self.text = self.text.replace("gres:gpu", "gres/gpu")
         self.now = float(at.split()[-1])
 
     @property

@@ -67,6 +67,7 @@ OTHER = {
     "STDOUT": "the pattern since 24.05",
     "STDERR": "the pattern since 24.05",
     "": "SelectJobInfo is gone",
+    "TRES_PER_TASK": "-c stands in it since 23.11",
 }
 # TASKS of a job that named none and was cancelled before it started: Slurm forgets the number
 NO_VAL = "4294967294"

@@ -150,7 +150,7 @@ help = "charged project"
         ('[[qos]]\nname="b"\n[[partition]]\nname="a"\nallow_qos="c"', "5:1", "there is no QOS c"),
         ('[[partition]]\nname="a"\npreempt_mode="CANCEL"', "3:1", "no job is preempted here"),
         ('[[partition]]\nname="a"\noversubscribe="FORCE:2"', "3:1", "never given to several jobs"),
-        ('[limits]\nenforce_part_limits="ALL"', "2:1", "waits"),
+        ('[limits]\nenforce_part_limits="MOST"', "2:1", "one of NO, ANY, ALL"),
         ("[limits]\nmax_job_count=10", "2:1", "max_submit_jobs"),
         ('[[node]]\nnames="n[x-y]"', "2:1", "a host list is expected"),
         ('[[node]]\nnames="n[1-2]"\n[[node]]\nnames="n2"', "4:1", "node n2 is described twice"),
