@@ -189,19 +189,36 @@ def home() -> bytes:
 
 
 def connect(path: bytes) -> _socket.socket:
-    """A connection to a unix socket, however long its path. Raises OSError."""
+    """A connection to a unix socket of this user or root, however long its path. Raises OSError."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     if len(path) <= _SUN_PATH_MAX:
         sock.connect(path)
-        return sock
-    # The kernel takes 107 bytes: reach the folder through a descriptor.
-    folder, _, name = path.rpartition(b"/")
-    fd = posix.open(folder or b"/", posix.O_PATH | posix.O_CLOEXEC)
-    try:
-        sock.connect(b"/proc/self/fd/%d/%s" % (fd, name))
-    finally:
-        posix.close(fd)
+    else:
+        # The kernel takes 107 bytes: reach the folder through a descriptor.
+        folder, _, name = path.rpartition(b"/")
+        fd = posix.open(folder or b"/", posix.O_PATH | posix.O_CLOEXEC)
+        try:
+            sock.connect(b"/proc/self/fd/%d/%s" % (fd, name))
+        finally:
+            posix.close(fd)
+    # The request holds the caller's whole environment, and the answer names programs to run.
+    peer = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    uid = int.from_bytes(peer[4:8], sys.byteorder)
+    if uid not in (posix.geteuid(), 0):
+        sock.close()
+        raise PermissionError(1, "another user (uid %d) listens there" % uid)
     return sock
+
+
+def connect_home(path: bytes) -> _socket.socket:
+    """A connection to the controller, whose folder must be this user's alone. Raises OSError."""
+    folder = path.rpartition(b"/")[0]
+    facts = posix.lstat(folder)
+    if facts.st_uid != posix.geteuid() or facts.st_mode & 0o170022 != 0o040000:
+        from slurmsky import paths
+
+        paths.check_state(folder.decode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()))
+    return connect(path)
 
 
 def write(fd: int, data: memoryview) -> None:
@@ -311,7 +328,7 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
     agent = posix.environ.get(AGENT)
     path = agent or home() + b"/" + SOCKET_NAME
     try:
-        sock = connect(path)
+        sock = connect(path) if agent else connect_home(path)
     except OSError as error:
         from slurmsky import client_start
 

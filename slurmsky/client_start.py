@@ -60,6 +60,8 @@ def connect_anyway(
     """A connection to the controller, started here when there is none. Ends the process when that fails."""
     socket = os.fsdecode(path)
     try:
+        if isinstance(error, paths.ForeignFolder):
+            raise CannotStart(error.strerror)
         if inside_job:
             raise CannotStart(f"the node's agent does not answer at {socket}: {error.strerror}")
         if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
@@ -86,8 +88,11 @@ def start(root: str, home: str, path: bytes) -> _socket.socket:
     Only one client at a time gets past the lock."""
     try:
         os.makedirs(home, mode=0o700, exist_ok=True)
-        lock = os.open(os.path.join(home, paths.LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        paths.check_state(home, tighten=True)
+        lock = os.open(os.path.join(home, paths.LOCK_NAME), os.O_RDWR | os.O_CREAT | paths.OPEN_FLAGS, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
+    except paths.ForeignFolder as error:
+        raise CannotStart(error.strerror) from error
     except OSError as error:
         raise CannotStart(f"cannot use the state folder {home}: {error.strerror}") from error
     try:
@@ -95,7 +100,7 @@ def start(root: str, home: str, path: bytes) -> _socket.socket:
         if sock is None:
             log = os.path.join(home, paths.LOG_NAME)
             try:
-                log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | paths.OPEN_FLAGS, 0o600)
             except OSError as error:
                 raise CannotStart(f"cannot write {log}: {error.strerror}") from error
             before = os.fstat(log_fd).st_size

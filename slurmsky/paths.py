@@ -1,4 +1,4 @@
-"""Every path and every environment variable that slurmsky reads of its own, declared once.
+"""Every path and every environment variable that slurmsky reads of its own, declared once; who may use a state folder.
 
 Slurm's input variables (`SBATCH_*`, `SQUEUE_*`...) are facts of the option table and stand there.
 `slurmsky/client.py` repeats the few names it needs, because it may import nothing; a test compares.
@@ -7,6 +7,7 @@ Slurm's input variables (`SBATCH_*`, `SQUEUE_*`...) are facts of the option tabl
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,9 @@ LOCK_NAME = "controller.lock"
 LOG_NAME = "controller.log"
 
 SYSTEM_SITE = Path("/etc/slurmsky/slurmsky.toml")
+
+#: flags with which a file in a state folder is opened: never through a link
+OPEN_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _user_home(env: Mapping[str, str]) -> Path:
@@ -115,3 +119,35 @@ def site_file(env: Mapping[str, str]) -> Path | None:
 def cache(env: Mapping[str, str]) -> Path:
     """Where the launchers keep the private environment of each clone."""
     return _xdg(env, XDG_CACHE_HOME, ".cache") / "slurmsky"
+
+
+class ForeignFolder(OSError):
+    """The folder is another user's, or open to others; ``strerror`` is the reason as one line."""
+
+
+def check_state(path: str, tighten: bool = False) -> None:
+    """Raise ForeignFolder unless this user alone can write to a state folder, OSError when there is none.
+
+    Who may write there can put a socket in it, to which a client would send its environment, or a link in the place of
+    a file. Client, controller and agent check it before they use anything in it. ``tighten``: take other users' right
+    to read it away.
+    """
+    me = os.geteuid()
+    link = os.lstat(path)
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (me, 0):
+        raise ForeignFolder(0, f"the state folder {path} is a link of another user (uid {link.st_uid})")
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if tighten else -1
+    try:
+        facts = os.fstat(folder) if tighten else os.stat(path)
+        if facts.st_uid != me:
+            raise ForeignFolder(0, f"the state folder {path} belongs to another user (uid {facts.st_uid})")
+        mode = stat.S_IMODE(facts.st_mode)
+        if mode & 0o022:
+            raise ForeignFolder(
+                0, f"the state folder {path} is open to other users (mode {mode:04o}): chmod 700 it, or remove it"
+            )
+        if tighten and mode & 0o077:
+            os.fchmod(folder, 0o700)
+    finally:
+        if folder >= 0:
+            os.close(folder)

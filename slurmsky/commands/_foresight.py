@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ..agent.cloud import private
 from ..controller.command_context import CommandContext
 from ..model.job import Job
 from ..report.fields import derived
@@ -16,7 +17,7 @@ def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     name depends on the job's number: programs make such folders once sbatch has printed the number.
     """
     if not ctx.queue.engine.places_in(job.partition.partition(",")[0]):
-        return []
+        return remarks(ctx, job.submit_dir) if goes_to_a_cloud(ctx, job.partition.partition(",")[0]) else []
     found = []
     if not os.path.isdir(job.work_dir):
         found.append(f"its working folder {job.work_dir} does not exist: the job would run in /tmp")
@@ -32,6 +33,21 @@ def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
         fault = "cannot be executed" if os.path.exists(interpreter) else "is missing"
         found.append(f"its interpreter {interpreter} {fault}")
     return list(dict.fromkeys(found))
+
+
+def goes_to_a_cloud(ctx: CommandContext, partition: str) -> bool:
+    """True when jobs of the partition run on SkyPilot's nodes, to which the submit folder travels."""
+    return ctx.queue.engine.engine_name(partition) == "sky"
+
+
+def remarks(ctx: CommandContext, submit_dir: str) -> list[str]:
+    """What of the submit folder is unusual for a job whose folder travels."""
+    home = ctx.env.get("HOME") or os.path.expanduser("~")
+    if not private.holds_home(submit_dir, home):
+        return []
+    where = "your home folder" if os.path.realpath(submit_dir) == os.path.realpath(home) else "above your home folder"
+    advice = f"all of {submit_dir} but private files travels to the nodes; a project folder of its own is better"
+    return [f"submitted from {where}: {advice}"]
 
 
 def _unwritable(path: str, pattern: str) -> str:

@@ -57,8 +57,10 @@ def main(find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     try:
         home.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.check_state(str(home.home), tighten=True)
         home.jobs.mkdir(mode=0o700, exist_ok=True)
-        guard = os.open(home.home / "controller.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        paths.check_state(str(home.jobs), tighten=True)
+        guard = os.open(home.home / "controller.pid", os.O_RDWR | os.O_CREAT | paths.OPEN_FLAGS, 0o600)
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -72,6 +74,8 @@ def main(find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[
         print(f"slurmsky: {error}", file=sys.stderr)
     except StoreError as error:
         print(f"slurmsky: {error}", file=sys.stderr)
+    except paths.ForeignFolder as error:
+        print(f"slurmsky: {error.strerror}", file=sys.stderr)
     except OSError as error:
         print(f"slurmsky: {error.filename or home.home}: {error.strerror}", file=sys.stderr)
     return 1

@@ -1,40 +1,51 @@
-"""Exact bytes and events through a line-oriented, lossy text log; runs on Python 3.9.
+"""Exact bytes and authentic events through a line-oriented, lossy text log; runs on Python 3.9.
 
 SkyPilot's log of a job is text: lines get a prefix, ``\\r`` becomes ``\\n``, bytes that are not UTF-8 become
-U+FFFD, stdout and stderr are mixed, and every reconnection starts from the beginning. So what a node writes
-there is
+U+FFFD, stdout and stderr are mixed, and every reconnection starts from the beginning. Other processes of the node
+and other people may write to it, too. So what a node writes there is
 
 * a *plain* line, for every line of ordinary text: the text as it is, followed by a mark that terminals do not
-  show, an SGR sequence of numbers no terminal knows. The mark holds the stream, the offset, the text's length
-  and a checksum, so that whatever comes before the text or after the mark is cut off, unknown as it is;
+  show, an SGR sequence of numbers no terminal knows. The mark holds the session, the rank, the stream, the text's
+  length, a tag and the offset, so that whatever comes before the text or after the mark is cut off;
 * a *framed* line for everything else (pieces without a newline, control characters, bytes that are not UTF-8,
-  very long lines): ``~slurmsky=stream@offset...=base64=``;
-* an *event* line, one JSON object: ``~slurmsky!seq...={...}=``.
+  very long lines): ``~slurmsky=stream@offset=tag=base64=``;
+* an *event* line, one JSON object: ``~slurmsky!seq...=tag={...}=``.
 
 A session is one run of the job on the nodes (a recovery starts another); within it each node (rank) numbers
 its streams and events itself. The decoder gives each stream's bytes and each node's events in order and once,
 whatever is replayed, cut, mixed with other lines or repeated.
+
+A tag is a keyed BLAKE2b hash (RFC 7693) of the content and of its place: kind, session, rank, stream or sequence
+number, offset and length. The key is the job's own, so a line of another job, run or place does not verify, and a
+repeated line is a duplicate. Tags are cut to 52 bits in marks and 64 bits elsewhere: to forge one line takes 2**51
+attempts, each of which must be a line of the log.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import json
 import re
-from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from heapq import heappop, heappush
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 MAX_PLAIN = 4000  # bytes of text in a plain line
 MAX_FRAME = 12 * 1024  # bytes of data in a framed line; base64 makes 16 KiB of it
+MAX_LINE = 4 << 20  # bytes; the decoder skips longer lines, which no encoder writes
 MAX_SESSION = 8999
 
 _BASE = 9000  # numbers in a mark are written as digits 1000..9999: far from every SGR code in use
 _MAGIC = 7355
-_MARK = re.compile(rb"\x1b\[%d((?:;[1-9]\d{3}){7,})m" % _MAGIC)
-_FRAME = re.compile(rb"~slurmsky=(\d+)\.(\d+)\.(\d+)@(\d+)=([0-9a-f]{8})=([A-Za-z0-9+/]*)=")
+_MARK_START = b"\x1b[%d;" % _MAGIC
+# session, rank, stream, length, four digits of the tag, up to five of the offset
+_MARK = re.compile(rb"\x1b\[%d((?:;[1-9]\d{3}){9,13})m" % _MAGIC)
+_TAGS = _BASE**4  # how many different tags a mark can hold
+_FRAME = re.compile(rb"~slurmsky=(\d{1,4})\.(\d{1,4})\.(\d{1,9})@(\d{1,18})=([0-9a-f]{16})=([A-Za-z0-9+/]{0,16384})=")
 EVENT = b"~slurmsky!"  # how an event's line begins
-_EVENT = re.compile(rb"~slurmsky!(\d+)\.(\d+)\.(\d+)\.(\d+)=([0-9a-f]{8})=(\{)")
+_EVENT = re.compile(rb"~slurmsky!(\d{1,4})\.(\d{1,4})\.(\d{1,18})\.(\d{1,7})=([0-9a-f]{16})=(\{)")
 
 # Text that may travel as it is: no control character but tab and escape, none of the separators at which a
 # reader in Python might split lines (str.splitlines), nothing that looks like our own marks.
@@ -48,8 +59,7 @@ _SWALLOWED = ("bash: cannot set terminal process group", "bash: no job control i
 Key = Tuple[int, int, int]  # session, rank, stream
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """Bytes of a stream; pieces of one stream follow each other without gap or overlap."""
 
     session: int
@@ -59,9 +69,8 @@ class Output:
     data: bytes
 
 
-@dataclass(frozen=True)
-class Event:
-    """What a node had to say."""
+class Event(NamedTuple):
+    """One event of a node."""
 
     session: int
     rank: int
@@ -69,15 +78,52 @@ class Event:
     body: Dict[str, Any]
 
 
+Item = Union[Output, Event]
+
+
+def log_key(secret: bytes) -> bytes:
+    """The key of a job's log, from the secret that is shipped with the job."""
+    return hmac.digest(secret, b"log", "sha256")
+
+
+class _Tags:
+    """Tags of one job's log. Three kinds of content, so that none can be passed off as another."""
+
+    def __init__(self, key: bytes) -> None:
+        line, data, event = (
+            hashlib.blake2b(key=key, digest_size=8, person=person) for person in (b"line", b"data", b"event")
+        )
+        self._line, self._data, self._event = line, data, event
+
+    def line(self, session: int, rank: int, stream: int, offset: int, text: bytes) -> int:
+        """Of a plain line, as the number in its mark."""
+        state = self._line.copy()
+        state.update(b"%d.%d.%d.%d.%d:%b" % (session, rank, stream, offset, len(text), text))
+        return int.from_bytes(state.digest(), "big") % _TAGS
+
+    def data(self, session: int, rank: int, stream: int, offset: int, data: bytes) -> bytes:
+        """Of a framed line, in hexadecimal."""
+        state = self._data.copy()
+        state.update(b"%d.%d.%d.%d.%d:%b" % (session, rank, stream, offset, len(data), data))
+        return binascii.hexlify(state.digest())
+
+    def event(self, session: int, rank: int, seq: int, text: bytes) -> bytes:
+        """Of an event, in hexadecimal."""
+        state = self._event.copy()
+        state.update(b"%d.%d.%d.%d:%b" % (session, rank, seq, len(text), text))
+        return binascii.hexlify(state.digest())
+
+
 class Encoder:
-    """One node's side of one session. What the methods return is written to the log as it is. ``seq``: the next
-    event's number.
+    """One node's side of one session. What the methods return is written to the log as it is. ``key``: the job's
+    ``log_key``; ``seq``: the next event's number.
     """
 
-    def __init__(self, session: int, rank: int, seq: int = 0) -> None:
+    def __init__(self, session: int, rank: int, key: bytes, seq: int = 0) -> None:
         if not (0 <= session <= MAX_SESSION and 0 <= rank <= MAX_SESSION):
             raise ValueError((session, rank))
         self.session, self.rank = session, rank
+        self._tags = _Tags(key)
         self._seq = seq
         self._offsets: Dict[int, int] = {}
         self._pending: Dict[int, bytes] = {}
@@ -89,18 +135,16 @@ class Encoder:
         data = self._pending.pop(stream, b"") + data
         *lines, rest = data.split(b"\n")
         out: List[bytes] = []
-        framed = b""  # neighbours that cannot be plain share frames
+        framed: List[bytes] = []  # neighbours that cannot be plain share frames
         for line in lines:
-            plain = self._plain(stream, line, len(framed))
-            if plain is None:
-                framed += line + b"\n"
+            if not _is_plain(line) or stream > MAX_SESSION:
+                framed.append(line + b"\n")
                 continue
             if framed:
-                out.extend(self._frames(stream, framed))
-                framed = b""
-            out.append(plain)
-            self._advance(stream, len(line) + 1)
-        out.extend(self._frames(stream, framed))
+                out.extend(self._frames(stream, b"".join(framed)))
+                framed.clear()
+            out.append(self._plain(stream, line))
+        out.extend(self._frames(stream, b"".join(framed)))
         if len(rest) >= MAX_FRAME:
             whole = len(rest) - len(rest) % MAX_FRAME
             out.extend(self._frames(stream, rest[:whole]))
@@ -119,14 +163,8 @@ class Encoder:
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=True).encode("ascii")
         # DEL passes json unescaped and is the one character of it that a viewer could take offence at
         text = text.replace(b"\x7f", b"\\u007f")
-        line = b"~slurmsky!%d.%d.%d.%d=%08x=%s=\n" % (
-            self.session,
-            self.rank,
-            self._seq,
-            len(text),
-            binascii.crc32(text),
-            text,
-        )
+        place = self.session, self.rank, self._seq
+        line = b"~slurmsky!%d.%d.%d.%d=%b=%b=\n" % (*place, len(text), self._tags.event(*place, text), text)
         self._seq += 1
         return line
 
@@ -135,57 +173,69 @@ class Encoder:
         self._offsets[stream] = offset + length
         return offset
 
-    def _plain(self, stream: int, line: bytes, ahead: int) -> Optional[bytes]:
-        if len(line) > MAX_PLAIN or stream > MAX_SESSION:
-            return None
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError:
-            return None
-        if _NOT_PLAIN.search(text) or any(word in text for word in _SWALLOWED):
-            return None
-        offset = self._offsets.get(stream, 0) + ahead
-        head = [self.session, self.rank, stream, len(line)]
-        numbers = head + _digits(_sum(head, offset, line), 2) + _digits(offset, 1)
-        return line + b"\x1b[%d" % _MAGIC + b"".join(b";%d" % (1000 + number) for number in numbers) + b"m\n"
+    def _plain(self, stream: int, line: bytes) -> bytes:
+        offset = self._advance(stream, len(line) + 1)
+        tag = self._tags.line(self.session, self.rank, stream, offset, line)
+        high, low = divmod(tag, _BASE * _BASE)
+        return b"%b\x1b[%d;%d;%d;%d;%d;%d;%d;%d;%d%bm\n" % (
+            line,
+            _MAGIC,
+            1000 + self.session,
+            1000 + self.rank,
+            1000 + stream,
+            1000 + len(line),
+            1000 + high // _BASE,
+            1000 + high % _BASE,
+            1000 + low // _BASE,
+            1000 + low % _BASE,
+            _digits(offset),
+        )
 
     def _frames(self, stream: int, data: bytes) -> Iterator[bytes]:
         for start in range(0, len(data), MAX_FRAME):
             piece = data[start : start + MAX_FRAME]
-            offset = self._advance(stream, len(piece))
+            place = self.session, self.rank, stream, self._advance(stream, len(piece))
             text = base64.b64encode(piece).rstrip(b"=")
-            check = _sum([self.session, self.rank, stream, len(piece)], offset, piece)
-            yield b"~slurmsky=%d.%d.%d@%d=%08x=%s=\n" % (self.session, self.rank, stream, offset, check, text)
+            yield b"~slurmsky=%d.%d.%d@%d=%b=%b=\n" % (*place, self._tags.data(*place, piece), text)
 
 
-@dataclass
 class _Stream:
-    position: int = 0
-    early: Dict[int, bytes] = field(default_factory=dict)  # pieces beyond a gap
+    __slots__ = ("early", "position", "starts")
+
+    def __init__(self, position: int = 0) -> None:
+        self.position = position
+        self.early: Dict[int, bytes] = {}  # pieces beyond a gap, by their offset
+        self.starts: List[int] = []  # their offsets, a heap
 
 
-@dataclass
 class _Events:
-    position: int = 0
-    early: Dict[int, Dict[str, Any]] = field(default_factory=dict)
+    __slots__ = ("early", "position")
+
+    def __init__(self, position: int = 0) -> None:
+        self.position = position
+        self.early: Dict[int, Dict[str, Any]] = {}
 
 
 class Decoder:
     """Everything that a job's log says, in order and once. feed() takes it in pieces of any size.
 
-    ``reconnect()`` is called when the log is read from its beginning again. A decoder can be made with the
-    positions of an earlier one (``positions``), so that what was delivered before is not delivered again.
+    ``key``: the job's ``log_key``. ``reconnect()`` is called when the log is read from its beginning again. A decoder
+    can be made with the positions of an earlier one (``positions``), so that what was delivered before is not
+    delivered again.
     """
 
-    def __init__(self, positions: Optional[Dict[str, Any]] = None) -> None:
-        self._rest = b""
+    def __init__(self, key: bytes, positions: Optional[Dict[str, Any]] = None) -> None:
+        self._tags = _Tags(key)
+        self._pieces: List[bytes] = []  # of a line that has not ended
+        self._held = 0
+        self._skipping = False  # ... and is too long to be ours
         self._streams: Dict[Key, _Stream] = {}
         self._events: Dict[Tuple[int, int], _Events] = {}
-        for key, position in (positions or {}).get("streams", {}).items():
-            session, rank, stream = (int(part) for part in key.split("."))
+        for key_text, position in (positions or {}).get("streams", {}).items():
+            session, rank, stream = (int(part) for part in key_text.split("."))
             self._streams[session, rank, stream] = _Stream(position)
-        for key, position in (positions or {}).get("events", {}).items():
-            session, rank = (int(part) for part in key.split("."))
+        for key_text, position in (positions or {}).get("events", {}).items():
+            session, rank = (int(part) for part in key_text.split("."))
             self._events[session, rank] = _Events(position)
 
     @property
@@ -204,84 +254,135 @@ class Decoder:
         )
 
     def reconnect(self) -> None:
-        """The log is about to be replayed: a line that was cut is forgotten, it comes whole."""
-        self._rest = b""
+        """Forget a line that was cut: the log is replayed from its beginning, and brings it whole."""
+        self._pieces.clear()
+        self._held, self._skipping = 0, False
 
-    def feed(self, chunk: bytes) -> List[Union[Output, Event]]:
+    def feed(self, chunk: bytes) -> List[Item]:
         """What the next piece of the log brings."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [item for line in lines for item in self._line(line)]
+        *lines, rest = chunk.split(b"\n")
+        items: List[Item] = []
+        if lines:
+            if self._pieces or self._skipping:
+                lines[0] = b"" if self._skipping else b"".join([*self._pieces, lines[0]])
+                self.reconnect()
+            for line in lines:
+                if _MARK_START in line or b"~slurmsky" in line:
+                    self._line(line, items)
+        if rest and not self._skipping:
+            self._pieces.append(rest)
+            self._held += len(rest)
+            if self._held > MAX_LINE:
+                self._pieces.clear()
+                self._skipping = True
+        return _joined(items) if len(items) > 1 else items
 
-    def finish(self) -> List[Union[Output, Event]]:
+    def finish(self) -> List[Item]:
         """What an unfinished last line brings, at the end of the log."""
-        line, self._rest = self._rest, b""
-        return list(self._line(line))
+        line = b"".join(self._pieces)
+        self.reconnect()
+        items: List[Item] = []
+        self._line(line, items)
+        return _joined(items)
 
-    def _line(self, line: bytes) -> Iterator[Union[Output, Event]]:
-        if b"\x1b[%d;" % _MAGIC not in line and b"~slurmsky" not in line:
-            return
+    def _line(self, line: bytes, items: List[Item]) -> None:
+        tags = self._tags
         for mark in _MARK.finditer(line):
-            numbers = [int(digits) - 1000 for digits in mark[1].split(b";")[1:]]
-            session, rank, stream, length = numbers[:4]
-            check, offset = _number(numbers[4:6]), _number(numbers[6:])
-            start = mark.start() - length
-            text = line[max(start, 0) : mark.start()]
-            if start >= 0 and check == _number(_digits(_sum(numbers[:4], offset, text), 2)):
-                yield from self._output((session, rank, stream), offset, text + b"\n")
+            numbers = [int(digits) - 1000 for digits in mark[1][1:].split(b";")]
+            session, rank, stream, length, tag1, tag2, tag3, tag4 = numbers[:8]
+            offset = 0
+            for digit in numbers[8:]:
+                offset = offset * _BASE + digit
+            end = mark.start()
+            if length > end or length > MAX_PLAIN:
+                continue
+            text = line[end - length : end]
+            tag = ((tag1 * _BASE + tag2) * _BASE + tag3) * _BASE + tag4
+            if tag == tags.line(session, rank, stream, offset, text):
+                self._output((session, rank, stream), offset, text + b"\n", items)
+        if b"~slurmsky" not in line:
+            return
         for frame in _FRAME.finditer(line):
             session, rank, stream, offset = (int(part) for part in frame.group(1, 2, 3, 4))
             try:
                 data = base64.b64decode(frame[6] + b"=" * (-len(frame[6]) % 4), validate=True)
             except binascii.Error:
                 continue
-            if int(frame[5], 16) == _sum([session, rank, stream, len(data)], offset, data):
-                yield from self._output((session, rank, stream), offset, data)
+            if hmac.compare_digest(frame[5], tags.data(session, rank, stream, offset, data)):
+                self._output((session, rank, stream), offset, data, items)
         for found in _EVENT.finditer(line):
             session, rank, seq, length = (int(part) for part in found.group(1, 2, 3, 4))
             text = line[found.start(6) : found.start(6) + length]
-            if binascii.crc32(text) == int(found[5], 16) and len(text) == length:
-                yield from self._event((session, rank), seq, json.loads(text))
+            if len(text) == length and hmac.compare_digest(found[5], tags.event(session, rank, seq, text)):
+                self._event((session, rank), seq, text, items)
 
-    def _output(self, key: Key, offset: int, data: bytes) -> Iterator[Output]:
-        state = self._streams.setdefault(key, _Stream())
-        if len(data) > len(state.early.get(offset, b"")):
-            state.early[offset] = data
-        while state.early:
-            offset = min(state.early)
-            if offset > state.position:
-                return
-            new = state.early.pop(offset)[state.position - offset :]
+    def _output(self, key: Key, offset: int, data: bytes, items: List[Item]) -> None:
+        state = self._streams.get(key)
+        if state is None:
+            state = self._streams[key] = _Stream()
+        if offset + len(data) <= state.position:
+            return  # a replay
+        if offset > state.position:
+            if offset not in state.early:
+                heappush(state.starts, offset)
+            if len(data) > len(state.early.get(offset, b"")):
+                state.early[offset] = data
+            return
+        while True:
+            new = data[state.position - offset :]
             if new:
-                yield Output(*key, state.position, new)
+                items.append(Output(*key, state.position, new))
                 state.position += len(new)
+            if not state.starts or state.starts[0] > state.position:
+                return
+            offset = heappop(state.starts)
+            data = state.early.pop(offset)
 
-    def _event(self, key: Tuple[int, int], seq: int, body: Dict[str, Any]) -> Iterator[Event]:
-        state = self._events.setdefault(key, _Events())
+    def _event(self, key: Tuple[int, int], seq: int, text: bytes, items: List[Item]) -> None:
+        state = self._events.get(key)
+        if state is None:
+            state = self._events[key] = _Events()
         if seq >= state.position:
-            state.early[seq] = body
+            state.early[seq] = json.loads(text)
         while state.position in state.early:
-            yield Event(*key, state.position, state.early.pop(state.position))
+            items.append(Event(*key, state.position, state.early.pop(state.position)))
             state.position += 1
 
 
-def _sum(head: List[int], offset: int, data: bytes) -> int:
-    """Checksum over data and where it belongs."""
-    return binascii.crc32(data, binascii.crc32(b"%d.%d.%d.%d.%d" % (*head, offset)))
+def _joined(items: List[Item]) -> List[Item]:
+    """The same items; pieces of one stream that follow each other are one."""
+    out: List[Item] = []
+    pieces: List[bytes] = []
+    first: Optional[Output] = None
+    for item in [*items, None]:
+        if first is not None and isinstance(item, Output) and item[:3] == first[:3]:
+            pieces.append(item.data)
+            continue
+        if first is not None:
+            out.append(first if len(pieces) == 1 else first._replace(data=b"".join(pieces)))
+            first = None
+        if isinstance(item, Output):
+            first, pieces = item, [item.data]
+        elif item is not None:
+            out.append(item)
+    return out
 
 
-def _digits(number: int, least: int) -> List[int]:
-    """Digits of a number in base 9000, highest first, at least (for 2: exactly, the higher ones dropped)
-    that many.
-    """
-    digits: List[int] = []
-    while number or not digits:
+def _is_plain(line: bytes) -> bool:
+    """True for text that may travel as it is."""
+    if len(line) > MAX_PLAIN:
+        return False
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return not (_NOT_PLAIN.search(text) or any(word in text for word in _SWALLOWED))
+
+
+def _digits(number: int) -> bytes:
+    """A number as digits of a mark, the highest first."""
+    text = b""
+    while number >= _BASE:
         number, digit = divmod(number, _BASE)
-        digits.insert(0, digit)
-    return digits if least == 1 else ([0] * least + digits)[-least:]
-
-
-def _number(digits: List[int]) -> int:
-    value = 0
-    for digit in digits:
-        value = value * _BASE + digit
-    return value
+        text = b";%d%b" % (1000 + digit, text)
+    return b";%d%b" % (1000 + number, text)

@@ -1,8 +1,8 @@
-"""Messages that only the two ends of a job can read and write, with nothing but the standard library.
+"""Authenticated encryption for messages relayed through the job log; standard library only.
 
-What a job asks of its controller may carry the user's environment, and a job's log is read by more people than the
-user. Encrypt, then authenticate: SHA-256 as HMAC in counter mode for the stream, another key of the same root for the
-tag. Each message has a random nonce.
+A job's request may carry the user's environment, and more people than the user can read a job's log. Encrypt, then
+authenticate: HMAC-SHA-256 in counter mode for the stream, another key of the same root for the tag. Each message has a
+random nonce; the tag also covers the message's place (run, node and number), so a copy elsewhere does not open.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ NONCE, TAG = 16, 32
 
 
 class BrokenSeal(ValueError):
-    """It was not written by the other end, or not as it is now."""
+    """The message was not written by the other end, or was changed, or belongs to another place."""
+
+
+def of_rank(secret: bytes, rank: int) -> bytes:
+    """The secret of one of the jobs that were launched together, from the secret that all were shipped."""
+    return hmac.digest(secret, b"rank %d" % rank, "sha256")
 
 
 def _keys(key: bytes) -> tuple[bytes, bytes]:
@@ -31,18 +36,20 @@ def _mixed(key: bytes, nonce: bytes, data: bytes) -> bytes:
     return (int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")).to_bytes(len(data), "big")
 
 
-def seal(key: bytes, data: bytes) -> bytes:
-    """The message as it may travel in the open."""
+def seal(key: bytes, data: bytes, place: str = "") -> bytes:
+    """The message as it may travel in the open. ``place``: where it is sent, which the other end knows, too."""
     stream, tag = _keys(key)
     nonce = os.urandom(NONCE)
     body = nonce + _mixed(stream, nonce, data)
-    return body + hmac.digest(tag, body, "sha256")
+    return body + hmac.digest(tag, body + place.encode(), "sha256")
 
 
-def unseal(key: bytes, message: bytes) -> bytes:
+def unseal(key: bytes, message: bytes, place: str = "") -> bytes:
     """The inverse of seal. Raises BrokenSeal."""
     stream, tag = _keys(key)
     body, found = message[:-TAG], message[-TAG:]
-    if len(message) < NONCE + TAG or not hmac.compare_digest(found, hmac.digest(tag, body, "sha256")):
+    if len(message) < NONCE + TAG or not hmac.compare_digest(
+        found, hmac.digest(tag, body + place.encode(), "sha256")
+    ):
         raise BrokenSeal("not a message of this job")
     return _mixed(stream, body[:NONCE], body[NONCE:])

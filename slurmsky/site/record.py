@@ -214,6 +214,7 @@ class SkyConfig:
     idle_minutes: int = 60  # an allocation (salloc, srun) that nobody can be seen at ends after so long; 0 = never
     start_server: bool = True  # start a local API server where none answers
     foreign: bool = True  # show managed jobs that were launched without sbatch
+    credentials: tuple[str, ...] = ()  # shell patterns of variables that go to nodes though they hold credentials
 
 
 @dataclass(frozen=True)

@@ -351,6 +351,7 @@ SKY = {
     "idle_minutes": Key(count),
     "start_server": Key(flag),
     "foreign": Key(flag),
+    "credentials": Key(texts),
 }
 # Limits' fields; for an account those that an association has.
 _GROUP = {"grp_jobs": Key(count), "grp_submit_jobs": Key(count), "grp_tres": Key(tres)}

@@ -65,6 +65,7 @@ class Page:
     nodes: int = 0
     prices: tuple[Mapping[str, str], ...] = ()
     prices_note: str = ""
+    remarks: tuple[str, ...] = ()  # of the job's surroundings, not of a line
     time_limit_min: int | None = None
 
     @property

@@ -18,6 +18,8 @@ def page_text(page: Page) -> str:
     rows = [(str(found.line), found.text, found.fate, found.reason) for found in page.findings]
     where = f"engine: {page.engine}, partition: {one_line(page.partition, 60) or '(none)'}"
     lines = [f"{one_line(page.file)}: {verdict(page)}", where, ""]
+    if page.remarks:
+        lines += [*(one_line(remark, 500) for remark in page.remarks), ""]
     if page.refusal:
         lines += ["sbatch refuses it:", *(f"  {one_line(line, 500)}" for line in page.refusal.splitlines()), ""]
     if rows:
@@ -110,6 +112,7 @@ def page_record(page: Page) -> dict[str, Any]:
         "infra": list(page.infra),
         "prices": [dict(row) for row in page.prices],
         "prices_note": page.prices_note,
+        "remarks": list(page.remarks),
         "settle": list(page.settle),
     }
 
@@ -154,6 +157,7 @@ def to_html(pages: Sequence[Page]) -> str:
         out.append("</table>")
     for number, page in enumerate(pages):
         out.append(f"<h2 id='s{number}'>{cell(page.file)}: {cell(verdict(page))}</h2>")
+        out += [f"<p>{cell(remark)}</p>" for remark in page.remarks]
         if page.refusal:
             out.append(f"<pre>{cell(page.refusal)}</pre>")
         out.append("<table><tr><th>line<th>what<th>fate<th>why")

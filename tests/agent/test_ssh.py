@@ -6,6 +6,7 @@ user, whom a user namespace does not know.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -20,7 +21,7 @@ from slurmsky.agent.cloud import ssh_names
 from slurmsky.engines.sky import shipment
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
-from slurmsky.protocol.log_frames import Decoder, Event, Output
+from slurmsky.protocol.log_frames import Decoder, Event, Output, log_key
 
 from .apart import _WORLD, _Space, possible
 
@@ -147,10 +148,12 @@ def ship(base: Path) -> str:
     return str(remote / name / "start.sh")
 
 
-def streams_of(log: bytes) -> dict[str, str]:
+def streams_of(log: bytes, start: str) -> dict[str, str]:
     """Name of each output file of the job -> what came for it."""
+    settings = json.loads(Path(start).with_name("settings.json").read_text())
+    key = log_key(bytes.fromhex(settings["letters"]["key"]))
     names, found = {}, {}
-    for item in Decoder().feed(log):
+    for item in Decoder(key).feed(log):
         if isinstance(item, Event) and item.body["ev"] == "stream":
             names[item.stream if isinstance(item, Output) else item.body["stream"]] = Path(item.body["path"]).name
         elif isinstance(item, Output) and item.rank == 0:
@@ -210,7 +213,7 @@ def test_ssh_by_the_names_of_the_node_list(tmp_path: Path, port: int) -> None:
             reader.join()
         world.process.kill()
         world.process.communicate()
-    said = streams_of(logs[0])
+    said = streams_of(logs[0], start)
     assert said["out"].splitlines() == [
         "machine1", "machine2", f"{NET}2 {port}", "machine1", "", "own settings"
     ], (said, logs)  # fmt: skip

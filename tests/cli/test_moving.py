@@ -25,6 +25,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
         ("slurmsky explain .", 0, "1 of 1 scripts run unchanged (100 %)", ""),
         ("slurmsky explain empty", 1, "", "no batch scripts in empty"),
         ("slurmsky explain --engine=sky --no-prices a.sh", 0, "cpus: 2+", ""),
+        ("X_TOKEN=x slurmsky explain --engine=sky --no-prices a.sh", 0, "not sent to the cloud: X_TOKEN (", ""),
+        ("HOME=$PWD slurmsky explain --engine=sky --no-prices a.sh", 0, "submitted from your home folder: all", ""),
         ("slurmsky translate", 1, "Usage: slurmsky translate", ""),
         ("slurmsky translate nosuch.sh", 1, "", "slurmsky: translate: nosuch.sh: "),
         ("slurmsky translate a.sh", 0, "run: |\n  python train.py\n", ""),

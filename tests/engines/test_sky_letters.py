@@ -128,6 +128,14 @@ def test_a_seal_keeps_what_it_is_given(size: int) -> None:
         seal.unseal(b"l" * 32, message)
 
 
+def test_a_letter_opens_only_where_it_was_sent() -> None:
+    message = seal.seal(b"k" * 32, b"request", "17.0.3")
+    assert seal.unseal(b"k" * 32, message, "17.0.3") == b"request"
+    for place in ("18.0.3", "17.1.3", "17.0.4", ""):  # of another run, node or number
+        with pytest.raises(seal.BrokenSeal):
+            seal.unseal(b"k" * 32, message, place)
+
+
 def test_a_process_id_of_another_machine_is_dropped(tmp_path: Path) -> None:
     from slurmsky.agent.cloud.outbox import with_script
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...model.allocation import Launch
+from ...protocol.log_frames import log_key
 from ..core import output_files
 from ..core.launch_codec import settings_of
 from ..net import endpoints
@@ -38,6 +39,7 @@ class CloudNode:
             settings = settings_of(settings, int(os.environ["SKYPILOT_JOB_RANK"]))
         self.settings = settings
         self.launch = Launch.from_dict(self.settings["launch"])
+        self.log_key = log_key(bytes.fromhex(self.settings["letters"]["key"]))
         self.rank = int(os.environ.get("SKYPILOT_NODE_RANK", "0"))
         self.addresses = os.environ.get("SKYPILOT_NODE_IPS", "127.0.0.1").split()
         self.count = len(self.addresses)

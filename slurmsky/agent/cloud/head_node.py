@@ -83,7 +83,7 @@ class HeadNode:
     ) -> None:
         self.node, self.once, self.over = node, once, over
         self.listener = listener
-        self.log = JobLogWriter(node.session, node.rank, once.keep)
+        self.log = JobLogWriter(node.session, node.rank, node.log_key, once.keep)
         self.loop = Loop()
         self.members: dict[int, WorkerNode] = {}
         self.waiting: deque[int] = deque()

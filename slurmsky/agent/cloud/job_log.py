@@ -1,4 +1,4 @@
-"""A cloud node's standard output: frames of what the job prints and of files that it leaves."""
+"""A cloud node's standard output: frames of the job's output and of the files that it leaves."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FLUSH_S = 0.5  # how long a line without its end is held back
 
 class JobLogWriter:
     """This node's standard output as a channel of frames. One write per call; SkyPilot reads it by the
-    line. ``keep`` is given everything before that.
+    line. ``key``: the job's ``log_key``; ``keep`` gets all data before it is written.
     """
 
     def __init__(
-        self, session: int, rank: int, keep: Callable[[bytes], None] = lambda data: None, seq: int = 0
+        self, session: int, rank: int, key: bytes, keep: Callable[[bytes], None] = lambda data: None, seq: int = 0
     ) -> None:
-        self.encoder = Encoder(session, rank, seq)
+        self.encoder = Encoder(session, rank, key, seq)
         self.keep = keep
         self.closed = False
 

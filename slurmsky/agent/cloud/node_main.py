@@ -37,7 +37,7 @@ from .step_file_sync import StepFiles
 
 def serve_first(node: CloudNode) -> int:
     """The first node's life: it runs the job, or tells what an earlier run of it on this node tells."""
-    once, out = RunGuard(node.home), JobLogWriter(0, 0)
+    once, out = RunGuard(node.home, node.log_key), JobLogWriter(0, 0, node.log_key)
     listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
     company: Optional[DuplicateRunBarrier] = None
     shipped, told_to_end = node.launch.restart_count, threading.Event()
@@ -79,9 +79,8 @@ def serve_first(node: CloudNode) -> int:
         once.clear()
         once.begin(restart)
         once.note(begun=True)
-        refuse(
-            JobLogWriter(told.session, 0, once.keep, told.seq), [job_id for job_id in jobs if job_id not in told.ends]
-        )
+        log = JobLogWriter(told.session, 0, node.log_key, once.keep, told.seq)
+        refuse(log, [job_id for job_id in jobs if job_id not in told.ends])
         code = 1
         once.note(code=code)
     elif code < 0 and earlier is not None:
@@ -126,7 +125,7 @@ def meet(node: CloudNode, once: RunGuard, client: ssl.SSLContext) -> Optional[tu
 
 def hand_out(line: rendezvous.Line, once: RunGuard) -> bool:
     """What an earlier run writes on this node, until the first node has a word: True when there is another run."""
-    out = JobLogWriter(0, 0)
+    out = JobLogWriter(0, 0, once.key)
     while True:
         once.pour(out.write)
         try:
@@ -141,7 +140,7 @@ def hand_out(line: rendezvous.Line, once: RunGuard) -> bool:
 
 def serve_other(node: CloudNode) -> int:
     """The life of every node but the first."""
-    once = RunGuard(node.home)
+    once = RunGuard(node.home, node.log_key)
     _server, client = node.contexts()
     met = meet(node, once, client)
     if met is None:
@@ -149,7 +148,7 @@ def serve_other(node: CloudNode) -> int:
     line, names, restart = met
     if not once.take():
         once.displace()  # it had no first node any more
-    once.pour(JobLogWriter(0, 0).write)
+    once.pour(JobLogWriter(0, 0, node.log_key).write)
     once.clear()
     once.begin(restart)
     node.prepare(names)
@@ -166,7 +165,7 @@ def serve_other(node: CloudNode) -> int:
         return TlsChannel(loop, up.sock)
 
     CommandRelay(loop, os.path.join(node.home, "controller.sock"), upstream)
-    log, new_stream = JobLogWriter(node.session, node.rank, once.keep), itertools.count().__next__
+    log, new_stream = JobLogWriter(node.session, node.rank, node.log_key, once.keep), itertools.count().__next__
     step_files = StepFiles(node, log, new_stream)
 
     def look() -> None:
@@ -208,7 +207,7 @@ def main(argv: list[str]) -> int:
     """``cloud FOLDER``."""
     node = CloudNode(argv[0])
     os.umask(0o077)
-    log = JobLogWriter(node.session, node.rank)
+    log = JobLogWriter(node.session, node.rank, node.log_key)
     if all(job_id in node.ended for job_id in node.jobs):
         # SkyPilot lost sight of the cluster after the end, and launched the run anew.
         log.write(b"slurmsky: job %d has ended before, and does not begin again\n" % node.launch.job_id)
@@ -216,7 +215,8 @@ def main(argv: list[str]) -> int:
     try:
         return serve_first(node) if node.rank == 0 else serve_other(node)
     except (rendezvous.RendezvousError, OSError, ValueError) as error:
-        log = JobLogWriter(node.session, 4000 + node.rank)  # a rank of its own: its events are numbered apart
+        # A rank of its own: its events are numbered apart.
+        log = JobLogWriter(node.session, 4000 + node.rank, node.log_key)
         log.event(ev="broken", text="node %d: %s" % (node.rank, error))
         return 70
 

@@ -115,8 +115,9 @@ class Outbox:
 
     def send(self, request: wire.CommandRequest) -> None:
         """Put a request into the log."""
-        letter = seal(self.key, zlib.compress(request.to_payload()))
         stream = self.new_stream()
+        place = "%d.%d.%d" % (self.log.encoder.session, self.log.encoder.rank, stream)
+        letter = seal(self.key, zlib.compress(request.to_payload()), place)
         self.log.event(ev="letter", stream=stream, size=len(letter))
         for start in range(0, len(letter), MAX_FRAME):
             self.log.write(self.log.encoder.data(stream, letter[start : start + MAX_FRAME]))

@@ -98,9 +98,10 @@ def exit_code(end: dict[str, Any]) -> int:
 
 
 class RunGuard:
-    """What this node remembers of a shipment. ``home``: the node's private folder."""
+    """What this node remembers of a shipment. ``home``: the node's private folder; ``key``: of the job's log."""
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, key: bytes) -> None:
+        self.key = key
         self.home = home
         self.folder = home + ".kept"
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
@@ -236,7 +237,7 @@ class RunGuard:
 
     def told(self) -> Replay:
         """What the frames say."""
-        found, decoder = Replay(), Decoder()
+        found, decoder = Replay(), Decoder(self.key)
         try:
             with open(self._path("frames"), "rb") as file:
                 while chunk := file.read(1 << 20):
@@ -263,7 +264,7 @@ class RunGuard:
         for folder in glob.glob(others):
             try:
                 if folder != self.folder and time.time() - os.stat(folder).st_mtime > FORGET_S:
-                    other = RunGuard(folder[: -len(".kept")])
+                    other = RunGuard(folder[: -len(".kept")], self.key)
                     if other.take():
                         shutil.rmtree(folder, ignore_errors=True)
                     os.close(other._lock)

@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Any, Callable, Iterator, Optional
 
+from ... import paths
 from ...model.allocation import Launch
 from ...protocol import wire
 from ..net import endpoints
@@ -494,6 +495,12 @@ def _serve(options: dict[str, str]) -> int:
         output_files.note_in(os.path.join(home, output_files.NOTE))
     folder = os.path.join(home, "nodes", options["--node"])
     os.makedirs(folder, mode=0o700, exist_ok=True)
+    try:
+        paths.check_state(home)
+        paths.check_state(folder, tighten=True)
+    except paths.ForeignFolder as error:
+        print("agent: %s" % error.strerror, file=sys.stderr)
+        return 1
     os.umask(0o077)
     address = options["--address"] or endpoints.UNIX + os.path.join(folder, "agent.sock")
     controller = options["--controller"] or endpoints.UNIX + os.path.join(home, "controller.sock")

@@ -12,6 +12,7 @@ import json
 import os
 from typing import Any, Optional
 
+from ... import paths
 from ...model.job import Step, Usage
 
 Event = dict[str, Any]
@@ -122,7 +123,7 @@ class Journal:
         if not self._new:
             return
         if self._fd < 0:
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | paths.OPEN_FLAGS, 0o600)
             self._size = os.fstat(self._fd).st_size
         if not self.logs:
             if self._size:
@@ -155,7 +156,7 @@ class Journal:
             lines += [line for _, line in log.unacked]
         data = b"\n".join([*lines, b""])
         temporary = self.path + ".new"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | paths.OPEN_FLAGS, 0o600)
         try:
             view = memoryview(data)
             while view:

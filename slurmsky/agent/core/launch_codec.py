@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional
 
 from ...model.allocation import HetComponent, Launch, NodeShare, share_from_dict, share_to_dict
 from ...model.spec import JobSpec
+from ...protocol import seal
 from .environment import Environment, batch_environment, element_environment
 
 #: how many arrays an agent keeps in mind; both sides forget the oldest, so that they always agree
@@ -128,7 +129,7 @@ class LaunchReader:
 
 def settings_of(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     """The settings of one of the jobs that were launched on the cloud together, from those that all were given: its
-    own launch, name, row of ports and ids for what it submits.
+    own launch, name, secret, row of ports and ids for its submissions.
     """
     first, count = settings["letters"]["ids"]
     return {
@@ -137,7 +138,11 @@ def settings_of(settings: dict[str, Any], rank: int) -> dict[str, Any]:
         "name": "%s-%d" % (settings["name"], rank),
         "host_prefix": "%s-%d" % (settings["host_prefix"], rank),
         "seed": settings["seed"] + rank,
-        "letters": {**settings["letters"], "ids": [first + rank * count, count]},
+        "letters": {
+            **settings["letters"],
+            "key": seal.of_rank(bytes.fromhex(settings["letters"]["key"]), rank).hex(),
+            "ids": [first + rank * count, count],
+        },
     }
 
 

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Mapping, Optional
 
+from ... import paths
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -32,7 +34,7 @@ def start(argv: list[str], environment: Mapping[str, str], log: str) -> subproce
     """A program of our own in the background: in a session of its own, what it says goes to the file ``log``."""
     import subprocess  # a daemon itself needs it seldom, and starts sooner without
 
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | paths.OPEN_FLAGS, 0o600)
     try:
         return subprocess.Popen(
             argv,
@@ -62,7 +64,7 @@ def detach() -> None:
 
 def lock(path: str) -> bool:
     """Have the lock until the process ends; False when another one keeps it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | paths.OPEN_FLAGS, 0o600)
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while True:
         try:

@@ -15,9 +15,10 @@ from ...engines.sky.api_client import SkyError
 from ...model.spec import JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
+from ...translate import credentials, explainprint
 from ...translate import explain as pages
-from ...translate import explainprint
 from .._files import opener
+from .._foresight import remarks
 from ..common.caller_settings import submitter, surroundings
 from ..common.command_errors import absolute
 from ..common.site_options import table
@@ -183,6 +184,9 @@ def _page(ctx: CommandContext, words: Sequence[str], name: str, engine: str) -> 
     default = site.cluster.default_partition
     chosen = engine or ctx.queue.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
     page = pages.explain(data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal)
+    if chosen == "sky" and specs:
+        stays = credentials.line(credentials.left_out(ctx.env, specs[0], site.sky.credentials))
+        page = replace(page, remarks=(*filter(None, (stays,)), *remarks(ctx, specs[0].chdir or ctx.cwd)))
     return replace(page, refusal=_objection(ctx, specs)) if page.unchanged and chosen == "local" else page
 
 

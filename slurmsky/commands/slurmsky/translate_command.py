@@ -16,6 +16,7 @@ from ...controller.schedule.provisional_shares import ordered_shares
 from ...engines.base import EngineError
 from ...engines.sky import api_server, shipment
 from ...engines.sky.api_client import Rejected, SkyError
+from ...engines.sky.preparation import leave_credentials
 from ...model.allocation import HetComponent, Launch
 from ...model.spec import INFINITE, JobSpec
 from ...options import submit as options
@@ -112,6 +113,9 @@ def _pack(
         launch = _launch(ctx, specs, str(spooled), script, argv)
         launch.image = str(kept.fields["resources"].get("image_id", "")).removeprefix("docker:")
         site = ctx.queue.site
+        stays = leave_credentials([launch], site)
+        if stays:
+            ctx.err(f"slurmsky: {stays}")
         shipped = shipment.pack(
             launch,
             kept.name,

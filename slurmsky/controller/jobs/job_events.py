@@ -90,7 +90,8 @@ class Events:
     def _managed(self, job: Job, event: Event) -> None:
         for part in self.book.components(job):
             part.managed_job_id = int(event["managed_job_id"])
-            part.system_comment = f"{_MANAGED} {part.managed_job_id} ({event['name']})"
+            said = f"{_MANAGED} {part.managed_job_id} ({event['name']})"
+            part.system_comment = "; ".join(filter(None, (said, str(event.get("note") or ""))))
             self.book.touch(part)
 
     def _missing(self, job: Job, event: Event) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...agent.core.launch_codec import LaunchWriter
+from ...agent.net.endpoints import peer_uid
 from ...agent.process import daemonize
 from ...model.allocation import Launch
 from ...model.job import Job
@@ -46,6 +48,10 @@ class AgentLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family == socket.AF_UNIX and peer_uid(sock) not in (os.geteuid(), 0):
+            transport.abort()  # it listens where our agent should
+            return
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ class HeadNodeSession:
     """With the first node of one job, wherever its runs take place.
 
     ``folder``: of the job's run, with its certificates. ``controller``: our own socket. ``how``: as of Reach.
+    ``allowed``: variables that go to nodes though they hold credentials.
     """
 
-    def __init__(self, folder: Path, controller: Path, how: str) -> None:
+    def __init__(self, folder: Path, controller: Path, how: str, allowed: Sequence[str] = ()) -> None:
+        self._allowed = allowed
         self._folder = folder
         self._controller = controller
         self._how = how
@@ -44,7 +46,7 @@ class HeadNodeSession:
         if cluster and self._showing is None:
             self._showing = asyncio.ensure_future(keep_showing(line))
         if self._door is None:
-            self._door = ProxySocket(self._folder / "door.sock", line, self._controller)
+            self._door = ProxySocket(self._folder / "door.sock", line, self._controller, self._allowed)
             self._opening = asyncio.ensure_future(self._open_door(self._door, on_open))
 
     @staticmethod

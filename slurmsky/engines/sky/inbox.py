@@ -7,7 +7,6 @@ repeated submission recognisable.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import zlib
 from pathlib import Path
@@ -42,10 +41,12 @@ def set_aside(folder: Path, runs: int = 1) -> tuple[int, int]:
 
 
 class Inbox:
-    """Letters of one run. ``done``: the keys of those that were delivered, kept by the job's record."""
+    """Letters of one run. ``secret``: of its shipment; ``done``: the keys of those that were delivered, kept by the
+    job's record. A letter's key is its place in the log: session, rank and stream.
+    """
 
-    def __init__(self, settings: Path, done: list[str]) -> None:
-        self._settings = settings
+    def __init__(self, secret: bytes, done: list[str]) -> None:
+        self._secret = secret
         self.done = done
         self._coming: dict[str, bytearray] = {}
 
@@ -67,9 +68,8 @@ class Inbox:
         letter = self._coming.pop(key, None)
         if letter is None or key in self.done:
             return None
-        seal_key = bytes.fromhex(json.loads(self._settings.read_text())["letters"]["key"])
         try:
-            return zlib.decompress(unseal(seal_key, bytes(letter)))
+            return zlib.decompress(unseal(self._secret, bytes(letter), key))
         except (BrokenSeal, zlib.error) as error:
             log.warning("a letter in a job's log was put aside: %s", error)
             return None
@@ -104,6 +104,6 @@ async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
         writer.close()
 
 
-def settings(key: bytes, ids: tuple[int, int]) -> dict[str, Any]:
-    """What the node is told; it travels in the private settings, never in the task."""
-    return {"key": key.hex(), "ids": list(ids), "after_s": AFTER_S}
+def settings(secret: bytes, ids: tuple[int, int]) -> dict[str, Any]:
+    """The node's part; it travels in the private settings, never in the task."""
+    return {"key": secret.hex(), "ids": list(ids), "after_s": AFTER_S}

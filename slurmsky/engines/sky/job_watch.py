@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...protocol.log_frames import Decoder, Event, Output
+from ...protocol.log_frames import Decoder, Event, Output, log_key
 from .inbox import Inbox
 from .output_sync import OutputSync
+
+log = logging.getLogger("slurmsky.sky")
 
 #: (kind of an event) -> it is the agent's and goes to the controller with its seq
 AGENT_EVENTS = frozenset(("started", "step", "ended"))
@@ -27,6 +30,7 @@ class Member:
     cancel: str = ""  # the state asked for by terminate(), "" = not asked
     acked: int = 0  # agent's seq that the controller has committed
     end: dict[str, Any] = field(default_factory=dict)  # the event that reported its end
+    outputs: dict[str, str] = field(default_factory=dict)  # output files: as the job names them -> as they are opened
 
 
 @dataclass
@@ -41,7 +45,9 @@ class Record:
     pool: str = ""
     submit_dir: str = "/"
     umask: int = 0o022
+    secret: str = ""  # shared with the job's nodes, hexadecimal: what they write into the log is authenticated with it
     requeue: bool = True
+    note: str = ""  # a line for the job's comment
     phase: str = "new"  # new | launching | launched | ending (for SkyPilot; it ended for us) | over
     status: str = ""  # SkyPilot's, as seen last
     said: str = ""  # ... and what it said with it
@@ -107,16 +113,18 @@ class JobWatch:
         self.folder = folder
         self.record = record
         self.tell = tell
+        outputs = {named: real for member in record.members.values() for named, real in member.outputs.items()}
         self.returns = OutputSync(
-            folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask, record.returns
+            folder / "incoming", record.submit_dir, manifest, record.job_id, record.umask, record.returns, outputs
         )
-        self.inbox = Inbox(folder / "ship" / "settings.json", record.letters)
+        secret = bytes.fromhex(record.secret)
+        self.inbox = Inbox(secret, record.letters)
         #: told of a recovery that no status has told of; the engine's
         self.recovered: Callable[[], object] = lambda: None
         #: hands a job's request to our own commands; the engine's
         self.post: Callable[[bytes, str], None] = lambda letter, key: None
         # Events are replayed from the start (they rebuild what is not stored); bytes go on where they were.
-        self.decoder = Decoder({"streams": record.positions.get("streams", {})})
+        self.decoder = Decoder(log_key(secret), {"streams": record.positions.get("streams", {})})
         self.done = False  # the log has told its last word
         self.following = False
         self.reading: asyncio.Task[None] | None = None  # of the log
@@ -189,7 +197,10 @@ class JobWatch:
                 if not self._goes(key, item):
                     self._early.append((key, item))
             else:
-                self._event(item)
+                try:
+                    self._event(item)
+                except (KeyError, TypeError, ValueError) as error:  # of another version of us
+                    log.warning("job %d: an event of its nodes was put aside: %r", self.record.job_id, error)
         if items:
             self.save_soon()
 

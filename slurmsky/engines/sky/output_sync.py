@@ -1,18 +1,33 @@
-"""What comes out of a job's log, put where the user expects it: output files as they grow, changed files
-at the end.
+"""Writes what a job's log brings to the submit host: output files as they grow, changed files at the end.
+
+A node names the file of each stream. Written are the files that the job's specification names (``outputs``: as named ->
+as resolved when the job was prepared) and files in the submit folder; all others are refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...agent.cloud import private
+from ...agent.cloud.private import Private
 from ...protocol.log_frames import Output
+from . import beneath
 
 Manifest = dict[str, tuple[int, int]]
+
+
+class Refused(Exception):
+    """A path that the job does not name; holds the path."""
 
 
 @dataclass
@@ -21,7 +36,9 @@ class Stream:
 
     path: str
     base: int = 0
-    same: bool = False  # the node wrote the very file: nothing to do
+    same: bool = False  # the node wrote the very file, or nothing of it is wanted: nothing to do
+    root: str = ""  # the file as it is opened: below this folder ...
+    name: str = ""  # ... under this name
 
 
 @dataclass
@@ -44,13 +61,17 @@ class OutputSync:
         job_id: int,
         umask: int,
         state: dict[str, Any],
+        outputs: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.submit_dir = submit_dir
         self.manifest = manifest
         self.job_id = job_id
         self.umask = umask
-        self.streams: dict[str, Stream] = {key: Stream(**value) for key, value in state.get("streams", {}).items()}
+        self.outputs = outputs or {}
+        self.streams: dict[str, Stream] = {
+            key: Stream(**value) for key, value in state.get("streams", {}).items()
+        }
         self.returned: dict[str, str] = dict(state.get("returned", {}))  # path -> sha256
         self.messages: list[str] = list(state.get("messages", []))
         self._incoming: dict[str, Incoming | None] = {}  # None: has come before, in another replay
@@ -73,53 +94,88 @@ class OutputSync:
         stream = self.streams[key] = Stream(path, same=bool(event.get("same")))
         if stream.same:
             return
-        if event.get("append"):
-            try:
-                stream.base = os.stat(path).st_size
-            except FileNotFoundError:
-                stream.base = 0
-        descriptor = self._open(path, os.O_CREAT | (0 if event.get("append") else os.O_TRUNC))
-        os.close(descriptor)
+        append = bool(event.get("append"))
+        try:
+            stream.root, stream.name = self._place(path)
+            if not stream.name:
+                stream.same = True
+                return
+            descriptor = self._open(stream, 0 if append else os.O_TRUNC)
+        except Refused:
+            stream.same = True
+            self.say(f"{path} is no file of this job and was not written")
+        except OSError as error:
+            self._give_up(stream, error)
+        else:
+            stream.base = os.fstat(descriptor).st_size if append else 0
+            os.close(descriptor)
+
+    def _place(self, path: str) -> tuple[str, str]:
+        """Where a file that a node named is opened: folder, and name below it ("": nowhere). Raises Refused."""
+        target = self.outputs.get(path)
+        if target is None:
+            found = (matched(path, *pair) for pair in self.outputs.items() if "%N" in pair[0])
+            target = next((path for path in found if path), None)
+        if target is not None:
+            return "/", target.lstrip("/")
+        inside = path.removeprefix(self.submit_dir.rstrip("/") + "/")
+        if not path.startswith("/") or inside == path or ".." in inside.split("/"):
+            raise Refused(path)
+        return self.submit_dir, inside
+
+    @cached_property
+    def _private(self) -> Private:
+        return Private(private.homes())
 
     def output(self, key: str, item: Output) -> bool:
         """Write bytes of a stream; False when the stream is not known."""
         if key in self._incoming:
             incoming = self._incoming[key]
-            if incoming is None:
-                return True
-            with incoming.partial.open("ab") as file:
-                file.write(item.data)
-            incoming.received += len(item.data)
+            if incoming is not None and incoming.received + len(item.data) <= int(incoming.event["size"]):
+                with incoming.partial.open("ab") as file:
+                    file.write(item.data)
+                incoming.received += len(item.data)
             return True
         stream = self.streams.get(key)
         if stream is None:
             return False
         if not stream.same:
-            descriptor = self._open(stream.path, os.O_CREAT)
             try:
-                data, offset = item.data, stream.base + item.offset
-                while data:
-                    count = os.pwrite(descriptor, data, offset)
-                    data, offset = data[count:], offset + count
-            finally:
-                os.close(descriptor)
+                with self._opened(stream) as descriptor:
+                    data, offset = item.data, stream.base + item.offset
+                    while data:
+                        count = os.pwrite(descriptor, data, offset)
+                        data, offset = data[count:], offset + count
+            except OSError as error:
+                self._give_up(stream, error)
         return True
 
     def append(self, text: str) -> None:
         """A line of our own at the end of the job's first output file."""
         for stream in self.streams.values():
-            if stream.path != "/dev/null":
-                descriptor = self._open(stream.path, os.O_CREAT | os.O_APPEND)
-                os.write(descriptor, text.encode())
-                os.close(descriptor)
+            if stream.path != "/dev/null" and stream.name:
+                try:
+                    with self._opened(stream, os.O_APPEND) as descriptor:
+                        os.write(descriptor, text.encode())
+                except OSError:
+                    continue  # it could not be written before, either
                 return
 
-    def _open(self, path: str, flags: int) -> int:
-        previous = os.umask(self.umask)
+    def _give_up(self, stream: Stream, error: OSError) -> None:
+        stream.same = True
+        self.say(f"{stream.path} could not be written: {error.strerror or error}")
+
+    def _open(self, stream: Stream, flags: int = 0) -> int:
+        guard = None if stream.root == "/" else self._private  # the user's own -o may name any file
+        return beneath.open_to_write(stream.root, stream.name, self.umask, flags, guard)
+
+    @contextmanager
+    def _opened(self, stream: Stream, flags: int = 0) -> Iterator[int]:
+        descriptor = self._open(stream, flags)
         try:
-            return os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o666)
+            yield descriptor
         finally:
-            os.umask(previous)
+            os.close(descriptor)
 
     # --- files
 
@@ -139,44 +195,60 @@ class OutputSync:
         if incoming is None:
             return
         event, partial = incoming.event, incoming.partial
-        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
         path = os.path.normpath(str(event["path"]))
-        if digest != event["sha256"] or path.startswith(("/", "..")):
+        digest = _digest(os.open(partial, os.O_RDONLY | os.O_CLOEXEC))
+        if digest != event["sha256"]:
             self.say(f"{event['path']} did not come back whole")
-            partial.unlink()
-            return
-        target = Path(self.submit_dir) / path
-        if not target.parent.resolve().is_relative_to(Path(self.submit_dir).resolve()):
-            self.say(f"{path} lies outside of the submit folder and was not brought back")
-            partial.unlink()
-            return
-        if self._changed_here(path, target, digest):
-            kept = target.with_name(f"{target.name}.slurm-{self.job_id}")
-            self.say(f"{path} was changed here while the job ran; the job's is {kept.name}")
-            target = kept
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.chmod(partial, int(event["mode"]))
+        else:
+            try:
+                self._settle(path, partial, digest, event)
+            except OSError as error:
+                out = error.errno in beneath.LEADS_OUT
+                why = "it lies outside of the submit folder" if out else error.strerror or str(error)
+                self.say(f"{path} was not brought back: {why}")
+        partial.unlink(missing_ok=True)
+
+    def _settle(self, path: str, partial: Path, digest: str, event: dict[str, Any]) -> None:
+        """Move a file that has come to its place. Raises OSError."""
+        os.chmod(partial, int(event["mode"]) & 0o777)
         os.utime(partial, (event["mtime"], event["mtime"]))
-        try:
-            partial.replace(target)
-        except OSError:  # another file system
-            target.write_bytes(partial.read_bytes())
-            os.chmod(target, int(event["mode"]))
-            partial.unlink()
-        facts = target.stat()
+        with beneath.folder_of(self.submit_dir, path, make=True, private=self._private) as (folder, name):
+            if self._changed_here(path, folder, name, digest):
+                kept = f"{name}.slurm-{self.job_id}"
+                self.say(f"{path} was changed here while the job ran; the job's is {kept}")
+                name = kept
+            try:
+                os.replace(partial, name, dst_dir_fd=folder)
+            except OSError:  # another file system
+                beside = f".{name}.{os.urandom(4).hex()}"
+                descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+                try:
+                    with partial.open("rb") as source, os.fdopen(descriptor, "wb") as target:
+                        shutil.copyfileobj(source, target)
+                        os.fchmod(target.fileno(), int(event["mode"]) & 0o777)
+                    os.utime(beside, (event["mtime"], event["mtime"]), dir_fd=folder)
+                    os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+                except BaseException:
+                    os.unlink(beside, dir_fd=folder)
+                    raise
+            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
         self.manifest[path] = (facts.st_size, facts.st_mtime_ns)
         self.returned[path] = digest
 
-    def _changed_here(self, path: str, target: Path, digest: str) -> bool:
+    def _changed_here(self, path: str, folder: int, name: str, digest: str) -> bool:
         try:
-            facts = target.lstat()
+            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return False
         if self.manifest.get(path) == (facts.st_size, facts.st_mtime_ns):
             return False
-        if any(stream.path == str(target) for stream in self.streams.values()):
+        target = os.path.join(self.submit_dir, path)
+        if any(stream.path == target for stream in self.streams.values()):
             return False  # it is we who have written there, as a step's output came
-        return not (target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == digest)
+        if not stat.S_ISREG(facts.st_mode):
+            return True
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return _digest(os.open(name, flags, dir_fd=folder)) != digest
 
     def kept(self, event: dict[str, Any]) -> None:
         """A file that was too large to come."""
@@ -184,5 +256,32 @@ class OutputSync:
         self.say(f"{event['path']} ({event['size']} bytes) was not brought back: more than [sky] return_mib; {place}")
 
     def say(self, text: str) -> None:
+        """Add a line for the end of the job's output."""
         if text not in self.messages:
             self.messages.append(text)
+
+
+def resolved(path: str) -> str:
+    """An output file's path as it is opened: the user's own links are followed now, and none later. "": a path that
+    means the writing process's own streams, of which nothing is written here.
+    """
+    if path == "/dev/null":
+        return path
+    real = os.path.realpath(path)
+    return "" if any(name.startswith(("/dev/", "/proc/", "/sys/")) for name in (path, real)) else real
+
+
+def matched(path: str, named: str, target: str) -> str:
+    """``target`` when ``path`` is the file that a job names with ``%N``, a node's name, in it; else ""."""
+    first, *rest = (re.escape(part) for part in named.split("%N"))
+    found = re.fullmatch(first + "(?P<node>[A-Za-z0-9][A-Za-z0-9._-]{0,254})" + "(?P=node)".join(rest), path)
+    return target.replace("%N", found["node"]) if found else ""
+
+
+def _digest(descriptor: int) -> str:
+    """sha256 of an open file, which is closed."""
+    total = hashlib.sha256()
+    with os.fdopen(descriptor, "rb") as file:
+        while piece := file.read(1 << 20):
+            total.update(piece)
+    return total.hexdigest()

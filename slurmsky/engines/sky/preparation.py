@@ -7,11 +7,13 @@ import json
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...language import modulelines
 from ...model.allocation import Launch
+from ...protocol import seal
 from ...site import Site
+from ...translate import credentials
 from ...translate.notes import Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, sky_name
@@ -20,6 +22,7 @@ from . import inbox, shipment
 from .batch_launch import LaunchRequest
 from .job_watch import Member, Record
 from .launch_backends import Clusters
+from .output_sync import resolved
 
 
 def task_of(launch: Launch, site: Site) -> SkyTask:
@@ -51,13 +54,20 @@ async def prepare(
     ``slots``: how many of a pack's ``members`` run at a time; 0: no pack. ``upload``: the API server is not on
     this machine, and gets files in an archive.
     """
+    note = leave_credentials(members, site)
     base = launch.array_job_id if slots else launch.job_id
     folder = run_folder(home, launch)
     about: dict[str, Any] = {"elements": members, "slots": slots} if slots else {}
-    record = _record(launch, unique_name(task.name, base), task, members)
-    record.job_id = base
-    record.blob_id = await _make(folder, launch, task, record.name, about, home=home, site=site, upload=upload)
-    record.write(folder)
+    record = _record(launch, unique_name(task.name, base), task)
+    record.job_id, record.note = base, note
+    made = await _make(folder, launch, task, record.name, about, home=home, site=site, upload=upload)
+    record.blob_id, record.secret = made.blob_id, made.secret.hex()
+
+    def write() -> None:
+        record.members = {str(member.job_id): Member(outputs=_outputs(member)) for member in members}
+        record.write(folder)
+
+    await asyncio.to_thread(write)
     return folder
 
 
@@ -67,17 +77,21 @@ async def prepare_together(
     """As prepare, for elements of an array that are a managed job each, of one request: the folder with what they
     share, and those of their runs.
     """
+    note = leave_credentials(elements, site)
     first = elements[0]
     folders = [run_folder(home, element) for element in elements]
     shared = folders[0] / "together"
     name = unique_name(task.name, first.array_job_id)
-    blob_id = await _make(shared, first, task, name, {"ranks": elements}, home=home, site=site, upload=upload)
+    made = await _make(shared, first, task, name, {"ranks": elements}, home=home, site=site, upload=upload)
 
     def write() -> None:
         LaunchRequest([str(folder) for folder in folders], name).write(shared)
         for rank, (element, folder) in enumerate(zip(elements, folders, strict=True)):
-            record = _record(element, name, task, [element])
-            record.together, record.rank, record.blob_id = str(shared), rank, blob_id
+            record = _record(element, name, task)
+            record.together, record.rank, record.blob_id = str(shared), rank, made.blob_id
+            record.note = note
+            record.secret = seal.of_rank(made.secret, rank).hex()
+            record.members = {str(element.job_id): Member(outputs=_outputs(element))}
             record.write(folder)
             for part in ("ship", "manifest.json"):
                 (folder / part).symlink_to(shared / part)
@@ -91,6 +105,13 @@ def run_folder(home: Path, launch: Launch) -> Path:
     return home / str(launch.job_id) / f"run{launch.restart_count}"
 
 
+class _Made(NamedTuple):
+    """What a shipment is known by: the id of its archive where it has one, and the secret shared with the nodes."""
+
+    blob_id: str
+    secret: bytes
+
+
 async def _make(
     folder: Path,
     launch: Launch,
@@ -101,10 +122,8 @@ async def _make(
     home: Path,
     site: Site,
     upload: bool,
-) -> str:
-    """Make what travels, in the folder; the id of its archive where there is one. ``about``: as shipment.pack takes it
-    of array elements.
-    """
+) -> _Made:
+    """Make what travels, in the folder. ``about``: as shipment.pack takes it of array elements."""
     ship = await asyncio.to_thread(
         shipment.pack,
         launch,
@@ -132,10 +151,33 @@ async def _make(
         fields["file_mounts_mapping"] = {str(path): str(path) for path in ship.local_paths()}
     (folder / "task.yaml").write_text(json.dumps(fields))  # JSON is YAML
     (folder / "manifest.json").write_text(json.dumps(ship.manifest))
-    return blob_id
+    return _Made(blob_id, ship.secret)
 
 
-def _record(launch: Launch, name: str, task: SkyTask, members: Sequence[Launch]) -> Record:
+def leave_credentials(launches: Sequence[Launch], site: Site) -> str:
+    """Take the credentials of this machine out of the environments of launches; the line that names them.
+
+    Elements of an array share one environment, and keep sharing one.
+    """
+    before: dict[str, str] | None = None
+    export: str | None = None
+    kept: dict[str, str] = {}
+    names: list[str] = []
+    for launch in launches:
+        if launch.environment is not before or launch.spec.export != export:
+            before, export = launch.environment, launch.spec.export
+            names = credentials.left_out(before, launch.spec, site.sky.credentials)
+            kept = {name: value for name, value in before.items() if name not in names}
+        launch.environment = kept
+    return credentials.line(names)
+
+
+def _outputs(launch: Launch) -> dict[str, str]:
+    """The output files that a job names, with the files that they are on this machine."""
+    return {path: resolved(path) for path in (launch.stdout, launch.stderr) if path}
+
+
+def _record(launch: Launch, name: str, task: SkyTask) -> Record:
     return Record(
         job_id=launch.job_id,
         name=name,
@@ -145,7 +187,6 @@ def _record(launch: Launch, name: str, task: SkyTask, members: Sequence[Launch])
         umask=launch.umask,
         requeue=launch.spec.requeue is not False,
         cluster=launch.script is None,
-        members={str(member.job_id): Member() for member in members},
     )
 
 

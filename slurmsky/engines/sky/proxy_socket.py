@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import socket
 import struct
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ...model.spec import JobSpec
 from ...protocol import wire
+from ...translate import credentials
 from .head_connection import NoControl, OpenLine
 from .relay_client import join
 
@@ -27,10 +32,11 @@ _FIRST_S = 30.0  # how long a caller may take to say what it wants
 
 class ProxySocket:
     """Listens at ``path`` once it is open. ``open_one``: a line to the first node; ``controller``: our own
-    socket.
+    socket; ``allowed``: patterns of variables that go there though they hold credentials.
     """
 
-    def __init__(self, path: Path, open_one: OpenLine, controller: Path) -> None:
+    def __init__(self, path: Path, open_one: OpenLine, controller: Path, allowed: Sequence[str] = ("*",)) -> None:
+        self._allowed = allowed
         self.path = path
         self._open_one = open_one
         self._controller = controller
@@ -97,6 +103,13 @@ class ProxySocket:
             self._sessions.discard(task)
             writer.close()
 
+    def _sent(self, request: wire.CommandRequest) -> wire.CommandRequest:
+        """The request without credentials of this machine that neither --export nor the site file names."""
+        spec = JobSpec(export=_export(request.args) or request.env.get("SLURM_EXPORT_ENV"))
+        names = set(credentials.left_out(request.env, spec, self._allowed))
+        kept = {name: value for name, value in request.env.items() if name not in names}
+        return replace(request, env=kept) if names else request
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first, request = b"", None
         frames = wire.FrameReader()
@@ -106,12 +119,15 @@ class ProxySocket:
                 if not data:
                     return
                 first += data
-                request = next((wire.CommandRequest.from_payload(f.payload) for f in frames.feed(data)), None)
+                came = list(frames.feed(data))
+                request = wire.CommandRequest.from_payload(came[0].payload) if came else None
         except (wire.WireError, asyncio.TimeoutError):
             return
         try:
             if request.command in _THERE:
                 line = await self._open_one({"role": "agent"})
+                length = wire.HEADER_SIZE + int.from_bytes(first[1 : wire.HEADER_SIZE], "big")
+                first = wire.encode(wire.REQUEST, self._sent(request).to_payload()) + first[length:]
             else:
                 line = await asyncio.open_unix_connection(str(self._controller))
         except (NoControl, OSError) as error:
@@ -123,3 +139,14 @@ class ProxySocket:
             return
         line[1].write(first)
         await join((reader, writer), line)
+
+
+def _export(args: Sequence[str]) -> str:
+    """The last --export of a command line of srun; "" for none."""
+    found = ""
+    for word, following in itertools.zip_longest(args, args[1:], fillvalue=""):
+        if word.startswith("--export="):
+            found = word.partition("=")[2]
+        elif word == "--export":
+            found = following
+    return found

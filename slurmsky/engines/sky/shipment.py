@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...agent.cloud import submit_folder
+from ...agent.cloud import private, submit_folder
 from ...agent.cloud.cloud_node import ENDED
 from ...agent.core.launch_codec import settings_of
 from ...model.allocation import Launch
@@ -30,8 +30,6 @@ REMOTE = "~/.slurmsky"
 KEPT = "~/.slurmsky-kept"  # where the site's bucket is mounted
 IGNORE_FILES = (".skyignore", ".slurmskyignore")
 MAX_FILES = 200_000
-# Where HOME itself is the submit folder, these are not the job's business.
-_PRIVATE = frozenset((".ssh", ".aws", ".gnupg", ".kube", ".config", ".cache", ".local", ".sky", ".azure", ".docker"))
 
 START = r"""#!/bin/sh
 # Started by SkyPilot on every node of a job: finds a Python and gives the node to slurmsky.
@@ -56,6 +54,7 @@ class Shipment:
     program: Path
     fields: dict[str, Any]
     manifest: dict[str, tuple[int, int]]
+    secret: bytes = b""  # shared with the job's nodes: what they write into the log is authenticated with it
 
     def local_paths(self) -> list[Path]:
         """What a remote API server must be given."""
@@ -115,8 +114,9 @@ def pack(
         folder / "submit_folder.tar",
         upload_mib << 20,
         home=Path(launch.environment.get("HOME") or os.path.expanduser("~")),
-        leave_out=folder.parents[1],
+        leave_out=programs.parent.parent,
     )
+    secret = os.urandom(32)
     settings = {
         "name": name,
         "agent": f"../{program.name}",
@@ -125,7 +125,7 @@ def pack(
         "host_prefix": name[:40],
         "environment": environment,
         "alone_s": alone_min * 60,
-        "letters": inbox.settings(os.urandom(32), letter_ids),
+        "letters": inbox.settings(secret, letter_ids),
         "files": {
             "identity": submit_folder.identity(launch.submit_dir),
             "archive": "submit_folder.tar",
@@ -149,7 +149,7 @@ def pack(
     }
     if bucket:
         fields["file_mounts"] |= {KEPT: {"source": bucket, "mode": "MOUNT"}}
-    return Shipment(folder, program, fields, manifest)
+    return Shipment(folder, program, fields, manifest, secret)
 
 
 def difference(launch: Launch, element: Launch) -> dict[str, Any]:
@@ -218,13 +218,23 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
     return {"file_mounts": mounts, "file_mounts_mapping": {path: path for path in paths}}
 
 
-def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path) -> dict[str, tuple[int, int]]:
-    """Tar a folder's content; relative path of every regular file in it -> (size, mtime in ns)."""
+def archive(
+    folder: Path, target: Path, limit: int, home: Path, leave_out: Path
+) -> dict[str, tuple[int, int]]:
+    """Tar a folder's content; relative path of every regular file in it -> (size, mtime in ns). Left out: what the
+    ignore files name, private files of the user, and the folder ``leave_out``.
+
+    Raises EngineError for a folder that is too large, or private itself.
+    """
+    guard = private.Private(private.homes(str(home)), [str(leave_out)])
+    kept_in = guard.around(str(folder))
+    if kept_in:
+        raise EngineError(f"the submit folder {folder} holds credentials ({kept_in}) and does not travel")
     manifest: dict[str, tuple[int, int]] = {}
     total = 0
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         os.chmod(target, 0o600)
-        for path, facts in _walk(folder, home, leave_out):
+        for path, facts in _walk(folder, guard):
             if stat.S_ISREG(facts.st_mode):
                 manifest[str(path.relative_to(folder))] = (facts.st_size, facts.st_mtime_ns)
                 total += facts.st_size
@@ -240,7 +250,7 @@ def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path)
     return manifest
 
 
-def _walk(folder: Path, home: Path, leave_out: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def _walk(folder: Path, guard: private.Private) -> Iterator[tuple[Path, os.stat_result]]:
     patterns = [
         line.strip().rstrip("/")
         for name in IGNORE_FILES
@@ -250,8 +260,6 @@ def _walk(folder: Path, home: Path, leave_out: Path) -> Iterator[tuple[Path, os.
     ]
 
     def ignored(path: Path) -> bool:
-        if path == leave_out or (folder == home and path.parent == home and path.name in _PRIVATE):
-            return True
         relative = str(path.relative_to(folder))
         return any(
             fnmatch.fnmatch(relative, pattern.lstrip("/"))
@@ -261,17 +269,31 @@ def _walk(folder: Path, home: Path, leave_out: Path) -> Iterator[tuple[Path, os.
 
     for root, folders, names in os.walk(folder):
         base = Path(root)
-        folders[:] = sorted(name for name in folders if not ignored(base / name))
-        for name in sorted([*folders, *names]):
-            path = base / name
-            if ignored(path):
-                continue
-            try:
-                facts = os.lstat(path)
-            except OSError:
-                continue
-            if stat.S_ISREG(facts.st_mode) or stat.S_ISLNK(facts.st_mode) or stat.S_ISDIR(facts.st_mode):
-                yield path, facts
+        try:
+            inside = os.stat(root)
+        except OSError:
+            folders.clear()
+            continue  # it vanished
+        entries = {name: _facts(base / name, inside, guard) for name in [*folders, *names] if not ignored(base / name)}
+        folders[:] = sorted(name for name in folders if entries.get(name) is not None)
+        for name, facts in sorted(entries.items()):
+            if facts is not None:
+                yield base / name, facts
+
+
+def _facts(path: Path, inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
+    """What lies at a path, in the folder ``inside``; None for what does not travel: private files, sockets, pipes."""
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return None  # it vanished
+    link = stat.S_ISLNK(facts.st_mode)
+    try:
+        if guard.named(inside, (path.name,)) or guard.holds(os.stat(path) if link else facts):
+            return None
+    except OSError:
+        return facts  # a link to nothing
+    return facts if link or stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode) else None
 
 
 def _folders(launch: Launch) -> list[str]:
@@ -283,7 +305,7 @@ def _folders(launch: Launch) -> list[str]:
 def _private(path: Path, data: bytes) -> None:
     """Write a file as a whole: SkyPilot may be reading the one that was there."""
     partial = path.with_name(f".{path.name}.part")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
     os.replace(partial, path)

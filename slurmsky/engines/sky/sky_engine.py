@@ -331,7 +331,7 @@ class SkyEngine:
         """With the first node of a job's run."""
         contact = self._contacts.get(watch.folder)
         if contact is None:
-            contact = HeadNodeSession(watch.folder, self.socket, self.site.sky.reach)
+            contact = HeadNodeSession(watch.folder, self.socket, self.site.sky.reach, self.site.sky.credentials)
             self._contacts[watch.folder] = contact
         return contact
 
@@ -485,10 +485,11 @@ class SkyEngine:
         """Tell what the job is on SkyPilot."""
         if record.cluster:
             record.status = "RUNNING"  # nobody says so later
-            self._state(record, "CONFIGURING", "None", f"SkyPilot cluster {record.name}")
+            said = filter(None, (f"SkyPilot cluster {record.name}", record.note))
+            self._state(record, "CONFIGURING", "None", "; ".join(said))
             return
         for job_id in record.open:
-            facts = {"managed_job_id": record.managed_job_id, "name": record.name}
+            facts = {"managed_job_id": record.managed_job_id, "name": record.name, "note": record.note}
             self._on_event({"ev": "managed", "job_id": job_id, **facts})
 
     async def _last_look(self, watch: JobWatch) -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slurmsky.protocol.log_frames import Decoder, Encoder, Event, Output
+from slurmsky.protocol.log_frames import Decoder, Encoder, Event, Output, log_key
 
+KEY = log_key(b"the job's secret")
 PREFIXES = [b"\x1b[36m(e2, pid=15909)\x1b[0m ", b"\x1b[36m(worker1, rank=1, pid=7, ip=10.0.0.2)\x1b[0m ", b""]
 NOISE = [
     b"Waiting for task resources on 2 nodes.",
@@ -82,7 +83,7 @@ def joined(items, **where):
     st.data(),
 )
 def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
-    encoder = Encoder(session=17, rank=3)
+    encoder = Encoder(session=17, rank=3, key=KEY)
     wanted = {0: b"", 1: b"", 2: b""}
     log, said = b"", []
     for number, (stream, piece, flush) in enumerate(writes):
@@ -100,7 +101,7 @@ def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
         lines.insert(at, data.draw(st.sampled_from(NOISE)))
     shown = b"\n".join(lines)
     # read in pieces, cut off and read again from the start, once or twice
-    decoder, items = Decoder(), []
+    decoder, items = Decoder(KEY), []
     for cut in [*data.draw(st.lists(st.integers(0, len(shown)), max_size=2)), len(shown)]:
         decoder.reconnect()
         for start in range(0, cut, chunk):
@@ -115,7 +116,7 @@ def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=400), st.integers(0, 3))
 def test_any_log_can_be_fed(noise, times):
-    decoder = Decoder()
+    decoder = Decoder(KEY)
     for _ in range(times):
         decoder.feed(noise)
     decoder.finish()
@@ -124,29 +125,29 @@ def test_any_log_can_be_fed(noise, times):
 @given(st.lists(st.binary(min_size=1, max_size=30), min_size=1), st.randoms())
 @settings(max_examples=100, deadline=None)
 def test_lines_in_any_order_and_number(writes, random):
-    encoder = Encoder(1, 0)
+    encoder = Encoder(1, 0, KEY)
     lines = b"".join(encoder.data(0, piece) + encoder.flush() for piece in writes).splitlines(keepends=True)
     lines = lines + lines[: len(lines) // 2]
     random.shuffle(lines)
-    decoder = Decoder()
+    decoder = Decoder(KEY)
     assert joined([item for line in lines for item in decoder.feed(line)]) == b"".join(writes)
 
 
 def test_a_later_decoder_goes_on_where_an_earlier_one_was():
-    encoder = Encoder(5, 0)
+    encoder = Encoder(5, 0, KEY)
     first = encoder.data(0, b"one\n") + encoder.event({"ev": "a"})
     second = encoder.data(0, b"two\n") + encoder.event({"ev": "b"})
-    decoder = Decoder()
+    decoder = Decoder(KEY)
     decoder.feed(first)
-    later = Decoder(decoder.positions)
+    later = Decoder(KEY, decoder.positions)
     assert later.feed(first + second) == [Output(5, 0, 0, 4, b"two\n"), Event(5, 0, 1, {"ev": "b"})]
 
 
 def test_sessions_and_ranks_do_not_mix():
     log = b"".join(
-        Encoder(session, rank).data(0, b"%d/%d\n" % (session, rank)) for session in (1, 2) for rank in (0, 1)
+        Encoder(session, rank, KEY).data(0, b"%d/%d\n" % (session, rank)) for session in (1, 2) for rank in (0, 1)
     )
-    items = Decoder().feed(log)
+    items = Decoder(KEY).feed(log)
     assert [(item.session, item.rank, item.offset, item.data) for item in items] == [
         (session, rank, 0, b"%d/%d\n" % (session, rank)) for session in (1, 2) for rank in (0, 1)
     ]
@@ -169,15 +170,15 @@ def test_sessions_and_ranks_do_not_mix():
     ],
 )
 def test_ordinary_text_stays_readable(line, plain):
-    shown = Encoder(1, 0).data(0, line + b"\n")
+    shown = Encoder(1, 0, KEY).data(0, line + b"\n")
     assert shown.startswith(line + b"\x1b[") is plain
-    assert Decoder().feed(shown) == [Output(1, 0, 0, 0, line + b"\n")]
+    assert Decoder(KEY).feed(shown) == [Output(1, 0, 0, 0, line + b"\n")]
 
 
 def test_a_gap_waits_for_the_replay():
-    encoder = Encoder(1, 0)
+    encoder = Encoder(1, 0, KEY)
     one, two, three = encoder.data(0, b"1\n"), encoder.data(0, b"2\n"), encoder.data(0, b"3\n")
-    decoder = Decoder()
+    decoder = Decoder(KEY)
     assert len(decoder.feed(one + three)) == 1
     assert decoder.gaps
     decoder.reconnect()

@@ -16,6 +16,7 @@ from slurmsky.agent.cloud.job_log import JobLogWriter
 from slurmsky.agent.cloud.run_guard import Earlier, RunGuard, Verdict, judge
 from slurmsky.protocol.log_frames import Decoder, Output
 
+KEY = b"key"
 NOBODY = (1, 0)
 CUT_OFF = Earlier(2, NOBODY, begun=True)
 ENDED = Earlier(2, NOBODY, begun=True, code=5)
@@ -53,11 +54,11 @@ HOLDER = """
 import sys, time
 from slurmsky.agent.cloud.job_log import JobLogWriter
 from slurmsky.agent.cloud.run_guard import RunGuard
-once = RunGuard(sys.argv[1])
+once = RunGuard(sys.argv[1], b'key')
 assert once.take()
 once.begin(0)
 once.note(begun=True)
-log = JobLogWriter(4, 0, once.keep)
+log = JobLogWriter(4, 0, b'key', once.keep)
 log.event(ev="session")
 log.write(log.encoder.data(0, b"one\\n"))
 once.keep(b"torn")
@@ -70,28 +71,28 @@ def test_one_has_the_node_until_it_dies(home):
     with subprocess.Popen([sys.executable, "-c", HOLDER, home], stdout=subprocess.PIPE) as holder:
         while holder.stdout.readline() != b"ready\n":  # what it tells of its own log comes first
             continue
-        later, out = RunGuard(home), []
+        later, out = RunGuard(home, KEY), []
         assert not later.take() and later.earlier().begun
         later.pour(out.append)
         assert not any(b"torn" in piece for piece in out)
         later.displace()
         assert holder.wait() == -signal.SIGTERM
     later.begin(1)
-    log = JobLogWriter(5, 0, later.keep)
+    log = JobLogWriter(5, 0, KEY, later.keep)
     log.write(log.encoder.data(0, b"two\n"))
     later.pour(out.append)
-    items = Decoder().feed(b"".join(out))
+    items = Decoder(KEY).feed(b"".join(out))
     assert [(item.session, item.data) for item in items if isinstance(item, Output)] == [(4, b"one\n"), (5, b"two\n")]
     assert [path.stat().st_mode & 0o777 for path in Path(later.folder).iterdir()] == [0o600] * 3
     assert Path(later.folder).stat().st_mode & 0o777 == 0o700
 
 
 def test_what_the_frames_say(home):
-    once = RunGuard(home)
+    once = RunGuard(home, KEY)
     assert once.take() and once.told().code([7]) == -1
     once.begin(0)
     once.note(begun=True)
-    log = JobLogWriter(4, 0, once.keep)
+    log = JobLogWriter(4, 0, KEY, once.keep)
     for body in (
         {"ev": "session"},
         {"ev": "ended", "job_id": 7, "state": "FAILED", "exit_code": 3},
@@ -105,10 +106,10 @@ def test_what_the_frames_say(home):
 
 def test_a_log_that_is_too_long_to_keep_does_not_stop_the_job(home, monkeypatch, capfdbinary):
     monkeypatch.setattr(module, "MOST_KEPT", 1000)
-    once = RunGuard(home)
+    once = RunGuard(home, KEY)
     assert once.take()
     once.begin(0)
-    log = JobLogWriter(4, 0, once.keep)
+    log = JobLogWriter(4, 0, KEY, once.keep)
     for number in range(100):
         log.write(log.encoder.data(0, b"line %d\n" % number))
     assert once.earlier().cut and os.path.getsize(Path(once.folder) / "frames") <= 1000
@@ -121,15 +122,15 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(home):
     os.makedirs(home + ".kept")
     os.chmod(home + ".kept", 0o777)
     with pytest.raises(OSError, match="not ours alone"):
-        RunGuard(home)
+        RunGuard(home, KEY)
 
 
 def test_runs_of_other_days_are_forgotten(home):
-    old, busy, fresh = (RunGuard(f"{home}{name}") for name in ("-old", "-busy", "-fresh"))
+    old, busy, fresh = (RunGuard(f"{home}{name}", KEY) for name in ("-old", "-busy", "-fresh"))
     assert busy.take()
     for other in (old, busy):
         os.utime(other.folder, (time.time() - 2 * module.FORGET_S,) * 2)
-    once = RunGuard(home)
+    once = RunGuard(home, KEY)
     assert once.take()
     once.begin(0)
     assert [Path(other.folder).exists() for other in (old, busy, fresh)] == [False, True, True]

@@ -1,0 +1,88 @@
+"""Files below a folder, opened without following a link.
+
+A job's node names the files that it sends back. What it names is opened component by component from a folder that was
+resolved when the job was prepared, so that neither ``..`` nor a link that lies there now leads out of it. A file that
+is not regular is refused: opening a FIFO would block the controller.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+from ...agent.cloud.private import Private
+
+#: how a path that leads out of its folder, or through a link, ends
+LEADS_OUT = frozenset((errno.EXDEV, errno.ELOOP, errno.ENOTDIR))
+_NULL = os.makedev(1, 3)  # /dev/null
+
+
+def parts(path: str) -> tuple[str, ...]:
+    """The components of a relative path. Raises OSError for a path that is absolute, empty or leads upwards."""
+    found = PurePosixPath(path).parts
+    if not found or path.startswith("/") or ".." in found or "\0" in path:
+        raise OSError(errno.EXDEV, "leads out of its folder", path)
+    return found
+
+
+@contextmanager
+def folder_of(
+    root: str, path: str, make: bool = False, private: Private | None = None
+) -> Iterator[tuple[int, str]]:
+    """A descriptor of the folder that holds ``path``, relative to ``root``, and the file's name in it. ``make``: make
+    the folders that are missing; ``private``: files that are refused (EACCES). Raises OSError.
+    """
+    *folders, name = whole = parts(path)
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    folder = os.open(root, flags)
+    try:
+        for depth, part in enumerate(folders):
+            if private is not None and private.named(os.fstat(folder), whole[depth:]):
+                raise _private(path)
+            if make:
+                try:
+                    os.mkdir(part, dir_fd=folder)
+                except FileExistsError:
+                    pass  # whatever it is: it is opened as a folder, or not at all
+            inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+            if private is not None and private.holds(os.fstat(folder)):
+                raise _private(path)
+        if private is not None and private.named(os.fstat(folder), (name,)):
+            raise _private(path)
+        yield folder, name
+    finally:
+        os.close(folder)
+
+
+def _private(path: str) -> OSError:
+    return PermissionError(errno.EACCES, "it is a private file of the user", path)
+
+
+def open_to_write(root: str, path: str, umask: int, flags: int = 0, private: Private | None = None) -> int:
+    """A descriptor of the file ``path`` below ``root``, made with the mode that ``umask`` leaves. Raises OSError."""
+    wanted = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags
+    with folder_of(root, path, private=private) as (folder, name):
+        for _ in range(2):
+            try:
+                descriptor = os.open(name, wanted, dir_fd=folder)
+                break
+            except FileNotFoundError:
+                try:
+                    descriptor = os.open(name, wanted | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+                except FileExistsError:
+                    continue  # another process made it meanwhile
+                os.fchmod(descriptor, 0o666 & ~umask)
+                break
+        else:
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    facts = os.fstat(descriptor)
+    if not (stat.S_ISREG(facts.st_mode) or (stat.S_ISCHR(facts.st_mode) and facts.st_rdev == _NULL)):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return descriptor

@@ -1,0 +1,155 @@
+"""Which files of the submit host a job's log can write."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from slurmsky.engines.sky.job_watch import JobWatch, Member, Record
+from slurmsky.engines.sky.output_sync import OutputSync, matched, resolved
+from slurmsky.protocol.log_frames import Encoder, Output, log_key
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder with keys in it."""
+    folder = tmp_path / "me"
+    (folder / ".ssh").mkdir(parents=True)
+    (folder / ".ssh" / "authorized_keys").write_text("mine\n")
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+def writes(returns: OutputSync, path: Path | str, data: bytes = b"theirs\n", **event: object) -> bool:
+    """Whether a node that names this path for a stream can write there."""
+    returns.open_stream("1.0.0", {"path": str(path), **event})
+    returns.output("1.0.0", Output(1, 0, 0, 0, data))
+    return Path(path).is_file() and Path(path).read_bytes() == data
+
+
+def brings_back(returns: OutputSync, path: str, data: bytes = b"theirs\n", mode: int = 0o644) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    returns.begin_file("1.0.9", {"path": path, "size": len(data), "mode": mode, "mtime": 1e9, "sha256": digest})
+    returns.output("1.0.9", Output(1, 0, 9, 0, data))
+    returns.end_file("1.0.9")
+
+
+def of_job(folder: Path, project: Path, *outputs: Path) -> OutputSync:
+    outputs = {str(path): resolved(str(path)) for path in outputs}
+    return OutputSync(folder / "in", str(project), {}, 7, 0o027, {}, outputs)
+
+
+def test_files_that_the_job_names_are_written(tmp_path, home):
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir(), elsewhere.mkdir()
+    out = elsewhere / "out.%N.log"
+    assert writes(of_job(tmp_path, project, out), elsewhere / "out.n1.log")
+    assert (elsewhere / "out.n1.log").stat().st_mode & 0o777 == 0o640
+    assert writes(of_job(tmp_path, project), project / "step.out", step=True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["me/.ssh/authorized_keys", "elsewhere/out", "project/../elsewhere/out", "elsewhere/x.n/1.log", "project"],
+)
+def test_no_other_file_is_written(tmp_path, home, path):
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir(), elsewhere.mkdir()
+    returns = of_job(tmp_path, project, elsewhere / "x.%N.log")
+    assert not writes(returns, tmp_path / path)
+    assert returns.messages and list(elsewhere.iterdir()) == []
+    assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("name", ["link", "folder/authorized_keys"])
+@pytest.mark.parametrize("step", [True, False])
+def test_a_link_is_not_followed(tmp_path, home, name, step):
+    """One that came there after the job was prepared, if it is an output file that the job names."""
+    project = tmp_path / "project"
+    project.mkdir()
+    returns = of_job(tmp_path, project, *([] if step else [project / name]))
+    (project / "link").symlink_to(home / ".ssh" / "authorized_keys")
+    (project / "folder").symlink_to(home / ".ssh")
+    assert not writes(returns, project / name, step=step)
+    brings_back(returns, name)
+    assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
+    assert returns.messages
+
+
+def test_the_users_own_link_leads_where_it_led_at_submission(tmp_path, home):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "project" / "logs").symlink_to(tmp_path / "scratch")
+    named = tmp_path / "project" / "logs" / "out"
+    returns = of_job(tmp_path, tmp_path / "project", named)
+    (tmp_path / "project" / "logs").unlink()
+    (tmp_path / "project" / "logs").symlink_to(home / ".ssh")
+    writes(returns, named)
+    assert (tmp_path / "scratch" / "out").read_bytes() == b"theirs\n"
+
+
+@pytest.mark.parametrize("path", [".ssh/authorized_keys", ".ssh/new", ".netrc", ".config/gcloud/x", "sub/keys/new"])
+def test_private_files_do_not_come_back(tmp_path, home, path):
+    (home / "sub").mkdir()
+    (home / "sub" / "keys").symlink_to(home / ".ssh")
+    returns = of_job(tmp_path, home)
+    brings_back(returns, path)
+    assert not writes(returns, home / path)
+    assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
+    assert not (home / ".ssh" / "new").exists() and not (home / ".netrc").exists()
+
+
+def test_a_fifo_does_not_block_the_controller(tmp_path, home):
+    os.mkfifo(tmp_path / "pipe")
+    returns = of_job(tmp_path, tmp_path, tmp_path / "pipe")
+    writes(returns, tmp_path / "pipe")
+    assert "could not be written" in returns.messages[0]
+
+
+def test_no_set_uid_file_comes_back(tmp_path, home):
+    (tmp_path / "project").mkdir()
+    brings_back(of_job(tmp_path, tmp_path / "project"), "a/b/tool", mode=0o4755)
+    assert (tmp_path / "project" / "a" / "b" / "tool").stat().st_mode & 0o7777 == 0o755
+
+
+def test_what_is_longer_than_announced_is_dropped(tmp_path, home):
+    returns = of_job(tmp_path, tmp_path)
+    returns.begin_file("1.0.9", {"path": "x", "size": 3, "mode": 0o600, "mtime": 0, "sha256": ""})
+    returns.output("1.0.9", Output(1, 0, 9, 0, b"x" * 10))
+    assert not (tmp_path / "in" / "in-1.0.9").read_bytes()
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_our_own_streams_are_no_output_of_a_job(path):
+    assert resolved(path) == ""
+
+
+def test_one_node_in_all_places_of_a_name():
+    assert matched("/a/n1/b-n1", "/a/%N/b-%N", "/real/%N/b-%N") == "/real/n1/b-n1"
+    assert not matched("/a/n1/b-n2", "/a/%N/b-%N", "/real/%N/b-%N")
+    assert not matched("/a/../b-..", "/a/%N/b-%N", "/real/%N/b-%N")
+
+
+def test_a_forged_end_is_not_told(tmp_path, home):
+    """What another process writes into the log of a job, with every key but the job's."""
+    (tmp_path / "project").mkdir()
+    secret = os.urandom(32)
+    record = Record(7, "job-s7-0", submit_dir=str(tmp_path / "project"), secret=secret.hex(), members={"7": Member()})
+    record.write(tmp_path / "run")
+    told: list[dict] = []
+    watch = JobWatch.load(tmp_path / "run", told.append)
+    watch.save_soon = lambda: None
+    begin = {"ev": "session", "session": 17, "ranks": 1}
+    end = {"ev": "ended", "job_id": 7, "state": "COMPLETED", "exit_code": 0, "seq": 3}
+    stream = {"ev": "stream", "stream": 0, "path": str(home / ".ssh" / "authorized_keys")}
+    for key in (b"", b"x" * 32, log_key(b""), log_key(os.urandom(32)), secret):
+        forger = Encoder(17, 0, key)
+        watch.feed(forger.event(begin) + forger.event(stream) + forger.data(0, b"mine now\n") + forger.event(end))
+    assert told == [] and record.session == -1
+    node = Encoder(17, 0, log_key(secret))
+    watch.feed(node.event(begin) + node.event(stream) + node.data(0, b"mine now\n") + node.event(end))
+    assert [event["state"] for event in told] == ["COMPLETED"]
+    assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"

@@ -1,0 +1,88 @@
+"""What of a submit folder travels: nothing that holds credentials, wherever it lies."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from slurmsky.engines.base import EngineError
+from slurmsky.engines.sky import shipment
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder as many have it."""
+    folder = tmp_path / "users" / "me"
+    for name in (".ssh/id_rsa", ".aws/credentials", ".config/gcloud/x.db", ".local/share/x", ".cache/pip/x", ".sky/x"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("secret")
+    for name in (".netrc", ".git-credentials", ".npmrc", ".vault-token", ".kaggle", "job.sh"):
+        (folder / name).write_text("secret" if name.startswith(".") else "#!/bin/sh")
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+def travels(folder: Path, home: Path, tmp_path: Path) -> dict[str, bytes]:
+    """Name -> content of what is in the archive."""
+    shipment.archive(folder, tmp_path / "a.tar", 1 << 20, home, tmp_path / "state")
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        return {
+            member.name: tar.extractfile(member).read() if member.isreg() else b"" for member in tar.getmembers()
+        }
+
+
+def names_of(content: dict[str, bytes]) -> set[str]:
+    assert b"secret" not in b"".join(content.values())
+    return set(content)
+
+
+def test_nothing_private_of_the_home_folder(tmp_path, home):
+    assert names_of(travels(home, home, tmp_path)) == {"job.sh"}
+
+
+def test_nothing_private_from_above_the_home_folder(tmp_path, home):
+    assert names_of(travels(home.parent, home, tmp_path)) == {"me", "me/job.sh"}
+
+
+def test_nothing_private_by_another_name_of_the_home_folder(tmp_path, home):
+    (tmp_path / "alias").symlink_to(home.parent)
+    assert names_of(travels(tmp_path / "alias" / "me", home, tmp_path)) == {"job.sh"}
+
+
+def test_private_folders_that_the_home_folder_has_links_to(tmp_path, home):
+    """Dotfiles kept in a project, and keys in a place with room."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (home / ".aws" / "credentials").rename(project / "credentials")
+    (home / ".aws" / "credentials").symlink_to(project / "credentials")
+    (home / ".ssh").rename(project / "ssh")
+    (home / ".ssh").symlink_to(project / "ssh")
+    (project / "to-keys").symlink_to(home / ".ssh")
+    os.link(home / ".netrc", project / "netrc")
+    os.link(home / ".config" / "gcloud" / "x.db", project / "x.db")
+    (project / "job.sh").write_text("#!/bin/sh")
+    assert names_of(travels(project, home, tmp_path)) == {"job.sh"}
+
+
+def test_a_projects_own_dot_folders_travel(tmp_path, home):
+    project = tmp_path / "project"
+    (project / ".docker").mkdir(parents=True)
+    (project / ".docker" / "Dockerfile").write_text("FROM x")
+    assert names_of(travels(project, home, tmp_path)) == {".docker", ".docker/Dockerfile"}
+
+
+def test_the_state_folder_stays(tmp_path, home):
+    (tmp_path / "project" / "state").mkdir(parents=True)
+    (tmp_path / "project" / "state" / "queue.db").write_text("secret")
+    (tmp_path / "state").symlink_to(tmp_path / "project" / "state")
+    assert names_of(travels(tmp_path / "project", home, tmp_path)) == set()
+
+
+@pytest.mark.parametrize("name", [".ssh", ".config/gcloud", ".aws/deeper"])
+def test_a_private_folder_itself_is_refused(tmp_path, home, name):
+    (home / name).mkdir(exist_ok=True)
+    with pytest.raises(EngineError, match="holds credentials"):
+        travels(home / name, home, tmp_path)
