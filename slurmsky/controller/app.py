@@ -26,6 +26,7 @@ from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..paths import ENGINE, StatePaths
 from ..site.record import Site
+from .jobs import transitions
 from .jobs.job_events import Events
 from .jobs.job_table import JobTable
 from .jobs.launch_builder import LaunchBuilder
@@ -234,7 +235,7 @@ class Controller:
             now = processes.stat(job.alloc_pid) if owner is not None else None
             gone = now is None or owner is None or now.start_ticks != owner.start_ticks
             if gone and all(step.state.finished for step in job.steps.values()):
-                job.exit_code = max((step.exit_code for step in job.steps.values()), default=0)
+                transitions.note_exit_code(job, max((step.exit_code for step in job.steps.values()), default=0))
                 self.life.terminate(job, JobState.FAILED if job.exit_code else JobState.COMPLETED)
                 return
             await asyncio.sleep(ORPHAN_LOOK_S)
@@ -341,7 +342,7 @@ class Controller:
             self.mailer.tell("INVALID_DEPEND", job)
             never = f"its dependency can never be satisfied: {job.dependency_shown or job.dependency}"
             self.life.end(job, JobState.CANCELLED, 0, 0, comment=never)
-            job.reason = "DependencyNeverSatisfied"
+            transitions.keep_reason(job, "DependencyNeverSatisfied")
         for job in plan.expired:
             self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine", comment=_TOO_LATE)
         self.flush_or_retry()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from ...agent.process import resource_limits
 from ...controller.command_context import CallerGone, CommandContext
+from ...controller.jobs import transitions
 from ...controller.jobs.submitter import Payload
 from ...controller.slurm_errors import Errno, SlurmError
 from ...language import hostlist
@@ -169,5 +170,5 @@ async def settle(ctx: CommandContext, job: Job) -> None:
 def let_go(ctx: CommandContext, job: Job, state: JobState = JobState.COMPLETED, exit_code: int = 0) -> None:
     """End the allocation, if it is still there."""
     if job.state.active:
-        job.exit_code = exit_code
+        transitions.note_exit_code(job, exit_code)
         ctx.queue.life.terminate(job, state)

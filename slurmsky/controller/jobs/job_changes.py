@@ -16,6 +16,7 @@ from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobState
 from ...report.fields.derived import NOT_SHARED
 from ..slurm_errors import Errno, SlurmError
+from . import transitions
 from .job_table import JobTable
 from .lifecycle import LifeCycle
 from .size_changes import TRES, Sizes, Wanted
@@ -129,7 +130,7 @@ class _Change(Sizes):
     def _reset_accrue(self) -> None:
         self.still_pending()
         if self.job.accrue_time:
-            self.job.accrue_time = self.book.clock()
+            transitions.accrue(self.job, self.book.clock())
 
     def _reservation(self) -> None:
         name, spec = self.wanted["reservation"], self.job.spec
@@ -218,7 +219,7 @@ class _Change(Sizes):
         held_by = "JobHeldUser" if by_user or not self.privileged else "JobHeldAdmin"
         if value == job.priority:
             if not value and self.privileged:
-                job.reason, job.reason_desc = held_by, ""
+                transitions.change_hold(job, held_by)
         elif not job.priority and value == INFINITE:
             self.life.release(job)
         elif not job.priority:
@@ -242,7 +243,7 @@ class _Change(Sizes):
             raise SlurmError(Errno.ACCESS_DENIED)
         if not job.priority and self.pending:
             # This ends a hold, too, but slurmctld does not look at the job at once.
-            job.eligible_time = max(job.eligible_time, self.book.clock() + UNHELD_S)
+            transitions.eligible_from(job, self.book.clock() + UNHELD_S)
         job.priority = max(2, job.priority + job.nice - value)
         job.nice = value
         self.evolve(nice=value)
@@ -312,14 +313,13 @@ class _Change(Sizes):
         if parsed is not None and any(getattr(one, "job_id", 0) == job.job_id for one in parsed.conditions):
             raise SlurmError(Errno.DEPENDENCY)
         self.evolve(dependency=text or None)
-        job.dependency = text
-        job.dependency_shown = dependency.format_with_state(parsed) if parsed is not None else ""
+        transitions.dependency_unmet(job, text, dependency.format_with_state(parsed) if parsed is not None else "")
 
     def _begin(self) -> None:
         self.still_pending()
         when = max(self.wanted["begin_time"], int(self.book.clock()))
         self.evolve(begin=when)
-        self.job.eligible_time = self.job.start_time = float(when)
+        transitions.not_before(self.job, when)
 
     def _licenses_made(self) -> None:
         if self.job.state not in (JobState.PENDING, JobState.RUNNING):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ...engines.base import Event, background
 from ...model.job import Job
-from ...model.spec import INFINITE
 from ...model.states import JobFlag, JobState
 from ..node_health import NodeHealth
 from ..store.record_codec import step_from_dict
+from . import transitions
 from .job_table import JobTable
-from .lifecycle import REQUEUE_ASKED, LifeCycle
+from .lifecycle import LifeCycle
 
 _MANAGED = "SkyPilot managed job"
 
@@ -71,10 +70,7 @@ class Events:
             return
         since = float(event.get("time") or self.book.clock())
         for part in self.book.components(job):
-            part.flags &= ~JobFlag.CONFIGURING
-            part.start_time = since
-            if part.time_limit_min is not None and part.time_limit_min < INFINITE:
-                part.end_time = since + part.time_limit_min * 60
+            transitions.nodes_ready(part, since)
             part.system_comment = ""
             self.book.touch(part)
             self.life.changed(part)
@@ -104,14 +100,9 @@ class Events:
     def _running(self, job: Job, since: float) -> None:
         """A launched job's nodes are there and its script has begun."""
         for part in self.book.components(job):
-            part.launched = False
-            part.state, part.flags = JobState.RUNNING, JobFlag.NONE
-            part.reason, part.reason_desc = "None", ""
-            part.start_time, part.end_time = since, 0.0
+            transitions.run(part, since)
             if part.managed_job_id and not part.system_comment.startswith(_MANAGED):
                 part.system_comment = f"{_MANAGED} {part.managed_job_id}"  # how far its launch was is history
-            if part.time_limit_min is not None and part.time_limit_min < INFINITE:
-                part.end_time = since + part.time_limit_min * 60
             self.book.touch(part)
             self.life.changed(part)
         self.life.mailer.watch_limit(job)
@@ -134,25 +125,16 @@ class Events:
         if word == "REQUEUED":
             self._started_over(job, int(event.get("restarts", job.restarts + 1)), str(event.get("reason", "NodeDown")))
         elif word == "CONFIGURING" and job.launched:
-            job.state, job.flags = JobState.RUNNING, JobFlag.CONFIGURING
-            job.reason = "None"
-            job.start_time = job.start_time or self.book.clock()
+            transitions.configure(job, self.book.clock())
         elif job.launched:
-            job.state, job.flags = JobState.PENDING, JobFlag.NONE
-            job.reason = str(event.get("reason", "Resources"))
-            job.start_time = 0.0
+            transitions.back_to_pending(job, str(event.get("reason", "Resources")))
         self.book.touch(job)
         self.life.changed(job)
 
     def _started_over(self, job: Job, restarts: int, reason: str) -> None:
         """The engine lost the nodes and starts the job again by itself."""
-        now = self.book.clock()
-        self.book.supersede(replace(job, steps={}, flags=JobFlag.REQUEUED, end_time=now, state=JobState.NODE_FAIL))
-        job.restarts = restarts
-        job.launched = True
-        job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
-        job.start_time = job.end_time = 0.0
-        job.steps = {}
+        self.book.supersede(transitions.lost_run(job, self.book.clock()))
+        transitions.start_over(job, restarts, reason)
 
     def _real_nodes(self, job: Job, event: Event) -> None:
         """An engine without places of its own tells which nodes it got."""
@@ -174,8 +156,7 @@ class Events:
         job = self.book.jobs.get(step.job_id, job) if job.het_job_id else job
         job.steps[step.step_id] = step
         if step.state.finished and step.step_id not in ("batch", "extern"):
-            # DerivedExitCode: the largest exit code of the steps (job_mgr.c)
-            job.derived_exit_code = max(job.derived_exit_code, step.exit_code)
+            transitions.note_step_end(job, step.exit_code)
         self.book.touch_step(job, step)
         self.book.touch(job)
         self.life.changed(job)
@@ -197,11 +178,11 @@ class Events:
         state = str(event.get("state", "FAILED"))
         exit_code, exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
         reason = event.get("reason")
-        if (state == "REQUEUED" or job.flags & REQUEUE_ASKED) and job.state is not JobState.CANCELLED:
+        if (state == "REQUEUED" or job.flags & transitions.REQUEUE_REQUESTED) and job.state is not JobState.CANCELLED:
             self.life.run_again(job, job.state)
             return
         if state == "NODE_FAIL" and job.spec.requeue and not job.state.finished:
-            job.failed_node = str(event.get("node", ""))
+            transitions.fail_node(job, str(event.get("node", "")))
             self.life.run_again(job, JobState.NODE_FAIL)
             return
         final = job.state if job.state.finished else JobState[state]

@@ -24,6 +24,7 @@ from ..schedule.resources import NodeUse, partition_nodes
 from ..schedule.virtual_nodes import VirtualNodes, cluster_of
 from ..store import partition_overrides
 from ..store.database import Store
+from . import transitions
 
 #: the Slurm release whose behaviour is kept
 RELEASE = "25.11.0"
@@ -205,8 +206,7 @@ class JobTable:
 
     def touch(self, job: Job) -> None:
         """Note that a job is new or changed."""
-        if job.reason not in ("None", "Priority", "Resources") and job.state is JobState.PENDING:
-            job.blocked_reason = job.reason
+        transitions.remember_blocked(job)
         self._index(job)
         if not self._touched and not self._steps:
             self.on_touch()

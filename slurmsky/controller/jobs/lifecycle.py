@@ -6,10 +6,8 @@ import asyncio
 import logging
 import signal as signals
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from ...agent.core.end_messages import SETUP_FAILED
 from ...engines.base import EngineError, NodeUnavailable, background
 from ...engines.router import Router
 from ...engines.sky.foreign_jobs import NAME as FOREIGN
@@ -23,6 +21,7 @@ from ..schedule.scheduler import SYSTEM_FAILURE
 from ..services.mailer import Mailer
 from ..slurm_errors import Errno, SlurmError
 from ..store.database import StoreError
+from . import transitions
 from .deferred_termination import hear_out
 from .job_table import JobTable, holds_allocation
 from .launch_builder import LaunchBuilder
@@ -30,12 +29,7 @@ from .submitter import split_element
 
 log = logging.getLogger("slurmsky.controller")
 
-#: seconds that a requeued job waits before it may start again (slurmctld waits for the credential to expire)
-REQUEUE_DELAY_S = 2
 _YEAR_MIN = 365 * 24 * 60
-
-_REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
-REQUEUE_ASKED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
 
 
 class LifeCycle:
@@ -80,29 +74,13 @@ class LifeCycle:
     def begin(self, job: Job, shares: list[NodeShare]) -> None:
         """Fill in what a job knows once it has nodes; ``launch`` follows after the commit."""
         now = self.book.clock()
-        job.shares = shares
-        job.engine = self.engine.engine_name(job.partition)
+        engine = self.engine.engine_name(job.partition)
         if job.launched:
-            job.reason, job.reason_desc = "None", ""
-            job.num_nodes = len(shares)
-            self.book.touch(job)  # it runs once its nodes are there
+            transitions.await_nodes(job, shares, engine)
+            self.book.touch(job)
             return
         wait = self.engine.ready_in([share.name for share in shares], job.partition)
-        job.state = JobState.RUNNING
-        job.flags = JobFlag.CONFIGURING if wait else JobFlag.NONE
-        job.reason, job.reason_desc = "None", ""
-        job.start_time = now + wait
-        job.end_time = 0.0
-        job.planned_nodes = ()
-        limit = job.time_limit_min
-        if limit is not None and limit < INFINITE:
-            job.end_time = job.start_time + limit * 60
-        job.num_nodes = len(shares)
-        job.num_cpus = sum(share.cpus for share in shares)
-        if job.spec.ntasks is None:
-            job.num_tasks = sum(share.tasks for share in shares) or job.num_tasks
-        job.batch_host = shares[0].name
-        job.suspended_s = job.pre_suspend_s = 0.0
+        transitions.begin(job, shares, engine, now, wait)
         self.book.touch(job)
         self.book.counters.started += 1
         self._tell("began", job)
@@ -155,29 +133,10 @@ class LifeCycle:
         comment: str = "",
         began: bool = True,
     ) -> None:
-        """The job is over: free its nodes, complete its record. ``began``: its script, or its steps, ran at all."""
+        """End the job: free its nodes, complete its record. ``began``: its script or a step of it ran."""
         if holds_allocation(job):
             self.book.free_shares(job)
-        job.launched = False
-        was_cancelled = job.state is JobState.CANCELLED
-        job.state = state
-        job.flags = JobFlag.NONE
-        if not (was_cancelled and job.end_time):
-            job.end_time = at or self.book.clock()
-        batch = job.steps.get("batch")
-        if batch is not None and not (exit_code or exit_signal):
-            exit_signal = batch.exit_signal  # a cancelled job shows what its script died of
-        if state is JobState.NODE_FAIL:
-            exit_code = exit_signal = 0  # nobody was there to tell
-        job.exit_code, job.exit_signal = exit_code, exit_signal
-        _give_reason(job, reason)
-        if comment:
-            job.system_comment = comment
-            if not began or job.reason in _BEFORE_IT_BEGAN or state is JobState.BOOT_FAIL:
-                # sacct shows the reason for which a job waited; for one that never ran, the reason for that.
-                job.blocked_reason = job.reason if began else "JobLaunchFailure"
-        if job.start_time == 0.0 or job.start_time > job.end_time:  # the latter: its nodes were still to come up
-            job.start_time = job.end_time
+        transitions.end(job, state, exit_code, exit_signal, self.book.clock(), reason, at, comment, began)
         self.book.touch(job)
         self.book.finished(job)
         self.changed(job)
@@ -202,18 +161,18 @@ class LifeCycle:
         if leader is not job and leader.state.active:
             self.cancel(leader, uid)  # one component's end is the end of all
             return
-        job.cancelled_by = uid
+        transitions.cancelled_by(job, uid)
         if job.launched:
             self.terminate(job, JobState.CANCELLED)
             return
         if job.state is JobState.PENDING:
             for part in self.book.components(job) if job.het_job_id else [job]:
                 if part.state is JobState.PENDING:
-                    part.cancelled_by = uid
-                    part.start_time = part.end_time = 0.0
+                    transitions.cancelled_by(part, uid)
+                    transitions.never_started(part)
                     reason = part.reason
                     self.end(part, JobState.CANCELLED, 0, 0)
-                    part.reason = reason
+                    transitions.keep_reason(part, reason)
                     if part.array_task_id is not None and not part.restarts:
                         # slurmctld only clears the element's bit: it never had a record in memory
                         self.book.drop(part)
@@ -223,18 +182,15 @@ class LifeCycle:
     def terminate(self, job: Job, state: JobState, kill_wait_s: int | None = None) -> None:
         """End a running job; it shows ``state`` at once and is COMPLETING until its agent says it is over."""
         wait = self.book.cluster.kill_wait_s if kill_wait_s is None else kill_wait_s
-        job.end_time = self.book.clock()
-        job.state = state
-        job.flags |= JobFlag.COMPLETING
+        transitions.complete(job, state, self.book.clock())
         self.book.touch(job)
         self.changed(job)
         self._to_engine(job, self.engine.terminate(job.job_id, state.name, signals.SIGTERM, wait))
         if job.het_job_id and not job.het_offset:
             for part in self.book.components(job):
                 if part is not job and (part.state.active or part.launched):
-                    part.state, part.end_time = state, job.end_time
-                    part.flags |= JobFlag.COMPLETING
-                    part.cancelled_by = job.cancelled_by
+                    transitions.complete(part, state, job.end_time)
+                    transitions.cancelled_by(part, job.cancelled_by)
                     self.book.touch(part)
 
     def leader(self, job: Job) -> Job:
@@ -302,11 +258,7 @@ class LifeCycle:
         for part in self.book.components(job):
             if part.shares:
                 self.book.free_shares(part)
-            part.shares, part.launched = [], False
-            part.state, part.flags = JobState.PENDING, JobFlag.NONE
-            part.start_time = part.end_time = 0.0
-            part.priority, part.reason = 0, SYSTEM_FAILURE
-            part.reason_desc = f"{SYSTEM_FAILURE}: internal error, see the controller's log"
+            transitions.set_aside(part, SYSTEM_FAILURE, f"{SYSTEM_FAILURE}: internal error, see the controller's log")
             self.book.touch(part)
         self.changed(job)
 
@@ -321,7 +273,7 @@ class LifeCycle:
                 if "NO_HOLD_JOBS_AFTER_END" in one.flags:
                     job.spec = job.spec.evolve(reservation=None)
                 else:
-                    job.priority, job.reason, job.reason_desc = 0, "ReservationDeleted", ""
+                    transitions.hold(job, "ReservationDeleted")
                 self.book.touch(job)
 
     def hold(self, job: Job, by_user: bool) -> None:
@@ -329,10 +281,7 @@ class LifeCycle:
         self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
-        job.priority = 0
-        job.reason, job.reason_desc = ("JobHeldUser" if by_user else "JobHeldAdmin"), ""
-        if job.state is JobState.PENDING and not job.spec.begin:
-            job.eligible_time = 0.0
+        transitions.hold(job, "JobHeldUser" if by_user else "JobHeldAdmin")
         self.book.touch(job)
         self.kick()
 
@@ -342,11 +291,7 @@ class LifeCycle:
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
         for part in self.book.components(job) if job.het_job_id else [job]:
-            part.priority = self.book.take_priority()
-            part.flags &= ~(JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT)
-            part.reason, part.reason_desc = "None", ""
-            if part.state is JobState.PENDING:
-                part.eligible_time = max(self.book.clock(), part.spec.begin or 0)
+            transitions.release(part, self.book.take_priority(), self.book.clock())
             self.book.touch(part)
         self.kick()
 
@@ -362,13 +307,13 @@ class LifeCycle:
         if job.state is JobState.PENDING:
             raise SlurmError(Errno.JOB_PENDING)
         # Asked for in the record itself: a controller that starts again knows what becomes of the job.
-        job.flags = job.flags & ~REQUEUE_ASKED | _REQUEUE_FLAGS[how]
+        transitions.request_requeue(job, how)
         if job.state.finished:
             if JobFlag.COMPLETING not in job.flags:
                 self.run_again(job, job.state)
             return
         for part in self.book.components(job):
-            part.flags |= JobFlag.COMPLETING
+            transitions.completing(part)
             self.book.touch(part)
         self._end_run(job)
 
@@ -401,48 +346,19 @@ class LifeCycle:
             self.book.flush()  # steps that were told so far belong to the run that ends here
         except StoreError as error:
             log.warning("%s", error)
-        asked = job.flags & REQUEUE_ASKED
+        requested = job.flags & transitions.REQUEUE_REQUESTED
         for part in self.book.components(job):
-            part.flags = part.flags & ~REQUEUE_ASKED | asked
+            transitions.requeue_like(part, requested)
             self._run_again(part, old_state)
         self.mailer.tell("REQUEUE", job)
         self.kick()
 
     def _run_again(self, job: Job, old_state: JobState) -> None:
-        how = next((word for word, flag in _REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
         now = self.book.clock()
         if holds_allocation(job):
             self.book.free_shares(job)
-        job.launched = False
-        earlier = replace(
-            job,
-            steps={},
-            # A node's failure shows as itself, a user's wish as REQUEUED (job_mgr.c).
-            flags=JobFlag.NONE if old_state.finished else JobFlag.REQUEUED,
-            state=old_state if old_state.finished else JobState.PENDING,
-        )
-        if not earlier.state.finished:
-            earlier.end_time = now
-        self.book.supersede(earlier)
-        job.restarts += 1
-        job.submit_time = now  # the runs of a job have been submitted one after the other (job_mgr.c _job_requeue_op)
-        job.state = JobState.PENDING
-        job.flags = JobFlag.NONE
-        job.shares, job.steps = [], {}
-        job.start_time = job.end_time = 0.0
-        job.exit_code = job.exit_signal = job.derived_exit_code = 0
-        job.batch_host = ""
-        job.cancelled_by = None
-        job.eligible_time = now + REQUEUE_DELAY_S
-        job.start_time = job.eligible_time
-        if how == "requeue":
-            job.priority = self.book.take_priority() if job.priority == 0 else job.priority
-            job.reason, job.reason_desc = "BeginTime", ""
-        else:
-            job.priority = 0
-            job.reason, job.reason_desc = "job requeued in held state", ""
-            # JOB_REQUEUE_HOLD goes once the job is back in the queue; JOB_SPECIAL_EXIT stays to be seen.
-            job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.NONE
+        self.book.supersede(transitions.ended_run(job, old_state, now))
+        transitions.requeue(job, now, 0 if job.priority else self.book.take_priority())
         self.book.touch(job)
         self.changed(job)
 
@@ -450,7 +366,7 @@ class LifeCycle:
         """A job that has just ended comes back, not before an epoch second (scrontab)."""
         self.run_again(job, job.state)
         job.spec = job.spec.evolve(begin=start)
-        job.eligible_time = job.start_time = float(start)
+        transitions.not_before(job, start)
         self.book.touch(job)
 
     def _tell(self, event: str, job: Job) -> None:
@@ -468,10 +384,7 @@ class LifeCycle:
         self._in_reach(job)
         now = self.book.clock()
         for part in self.book.components(job):
-            part.state = JobState.SUSPENDED
-            part.suspend_time = now
-            part.pre_suspend_s = now - part.start_time - part.suspended_s
-            part.priority = 0
+            transitions.suspend(part, now)
             self.book.touch(part)
         self._to_engine(job, self.engine.suspend(job.job_id))
 
@@ -486,12 +399,7 @@ class LifeCycle:
         now = self.book.clock()
         gap = now - job.suspend_time
         for part in self.book.components(job):
-            part.state = JobState.RUNNING
-            part.suspended_s += gap
-            part.priority = self.book.take_priority()
-            part.suspend_time = now
-            if part.time_limit_min is not None and part.time_limit_min < INFINITE:
-                part.end_time += gap
+            transitions.resume(part, self.book.take_priority(), now, gap)
             self.book.touch(part)
         if job.time_limit_min is not None and job.time_limit_min < INFINITE:
             self._to_engine(job, self.engine.limit(job.job_id, self._end_of_all(job)))
@@ -506,9 +414,8 @@ class LifeCycle:
         """A new time limit, of a pending or running job."""
         self._ours(job)
         self._in_reach(job)
-        job.time_limit_min = minutes
+        transitions.set_time_limit(job, minutes)
         if job.state.active:
-            job.end_time = job.start_time + job.suspended_s + minutes * 60 if minutes < INFINITE else 0.0
             self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
         self.book.touch(job)
         self.kick()
@@ -518,7 +425,7 @@ class LifeCycle:
         limit = job.time_limit_min if job.time_limit_min is not None and job.time_limit_min < INFINITE else _YEAR_MIN
         end = job.end_time or job.start_time + job.suspended_s + _YEAR_MIN * 60
         self.set_time_limit(job, max(1, limit + int(when - end + 30) // 60))
-        job.end_time = when
+        transitions.expect_end(job, when)
         self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
 
     def element(self, base: Job, task: int) -> Job | None:
@@ -545,7 +452,7 @@ class LifeCycle:
             for job_id in tuple(node.jobs):
                 job = self.book.jobs[job_id]
                 if job.state.active:
-                    job.failed_node = name
+                    transitions.fail_node(job, name)
                     if job.spec.requeue and job.is_batch:
                         self.requeue(job)
                     else:
@@ -561,33 +468,3 @@ class LifeCycle:
         for listener in tuple(self.node_listeners):
             listener(name, word)
         self.kick()
-
-
-#: reasons of jobs that ended without having run
-_BEFORE_IT_BEGAN = frozenset({"JobLaunchFailure", "BadConstraints", "SystemFailure"})
-#: why a job is over, where its state says it
-_REASONS = {JobState.TIMEOUT: "TimeLimit", JobState.NODE_FAIL: "NodeDown", JobState.COMPLETED: "None"}
-
-
-def _give_reason(job: Job, told: str | None) -> None:
-    """Why a job is over, in its record: from what its agent or engine ``told``, its state and its exit status."""
-    failed = job.state is JobState.FAILED
-    if failed and job.exit_signal == SETUP_FAILED:
-        job.reason = "JobLaunchFailure"
-    elif told and told != "None":
-        job.reason = told
-    elif failed and job.exit_code:
-        job.reason = "NonZeroExitCode"
-    elif failed and job.exit_signal:
-        job.reason = "RaisedSignal"
-        job.reason_desc = f"RaisedSignal:{job.exit_signal}({signal_name(job.exit_signal)})"
-    elif job.state in _REASONS:
-        job.reason, job.reason_desc = _REASONS[job.state], ""
-
-
-def signal_name(number: int) -> str:
-    """strsignal's text, as Slurm's RaisedSignal reason shows it."""
-    try:
-        return signals.strsignal(number) or f"Unknown signal {number}"
-    except ValueError:
-        return f"Unknown signal {number}"

@@ -17,6 +17,7 @@ from ...model.states import JobState
 from ..schedule.demand import gres_names
 from ..schedule.resources import partition_nodes
 from ..slurm_errors import Errno, SlurmError
+from . import transitions
 from .job_table import JobTable
 from .lifecycle import LifeCycle
 
@@ -207,7 +208,7 @@ class Sizes:
         if inactive or 0 < room < job.num_cpus:
             raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE)
         if not (job.reason.startswith("JobHeld") or job.reason == "ReservationDeleted"):
-            job.reason, job.reason_desc = "None", ""
+            transitions.clear_reason(job)
 
     def required(self) -> None:
         text, spec, job = self.wanted["req_nodes"], self.job.spec, self.job

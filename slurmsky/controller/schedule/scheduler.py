@@ -17,6 +17,7 @@ from ...model.cluster import PartitionConfig
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobFlag, JobState, NodeFlag
+from ..jobs import transitions
 from ..jobs.job_table import JobTable
 from ..jobs.submitter import limit_in, split_element
 from . import deadlines, dependencies, partition_access
@@ -204,7 +205,7 @@ class Scheduler:
                     reason = ("Resources", "")
                     start = self._block(job, demand, nodes, now, blocked, name)
                     if start is not None:
-                        job.start_time = start
+                        transitions.plan_start(job, start)
                 continue
             placed = self.book.virtual.placed(fit, shares)
             objection = self._refused(job, partition, placed)
@@ -234,12 +235,9 @@ class Scheduler:
         return False
 
     def _take(self, job: Job, shares: list[NodeShare], plan: Plan, launched: bool = False) -> None:
-        job.shares = shares
-        job.launched = launched
         job.time_limit_min = deadlines.limit_until(job, self.book.clock())
+        transitions.take(job, shares, launched)
         self.book.policy.took(job)
-        if not launched:
-            job.state = JobState.RUNNING
         self.book.book_shares(job)
         self.book.touch(job)
         plan.starts.append((job, shares))
@@ -292,17 +290,16 @@ class Scheduler:
             if shares is None:
                 for other, _ in taken:
                     self.book.free_shares(other)
-                    other.shares = []
+                    transitions.give_back(other)
                 self.book.policy.begin_pass()  # counted anew, without those
                 for other in components:
                     self._wait(other, *(reason or ("Resources", "")))
                 return
-            part.shares = shares
+            transitions.take(part, shares)
             self.book.book_shares(part)
             self.book.policy.took(part)
             taken.append((part, shares))
         for part, shares in taken:
-            part.state = JobState.RUNNING
             self.book.touch(part)
             plan.starts.append((part, shares))
 
@@ -334,7 +331,7 @@ class Scheduler:
             if reason is not None:
                 for other in components[:number]:
                     self.book.free_shares(other)
-                    other.shares, other.launched = [], False
+                    transitions.give_back(other)
                     self.book.touch(other)
                 del plan.starts[len(plan.starts) - number :]
                 self.book.policy.begin_pass()  # counted anew, without those
@@ -347,10 +344,8 @@ class Scheduler:
     # --- reasons
 
     def _wait(self, job: Job, reason: str, desc: str = "") -> None:
-        if (job.reason, job.reason_desc) != (reason, desc):
-            job.reason, job.reason_desc = reason, desc
+        if transitions.wait(job, reason, desc, self.book.clock()):
             self.book.touch(job)
-        job.last_sched_eval = self.book.clock()
 
     def _wake(self, plan: Plan, when: float) -> None:
         plan.wake = when if plan.wake is None else min(plan.wake, when)
@@ -373,9 +368,8 @@ class Scheduler:
                 self._wake(plan, verdict.recheck)
             if verdict.state != "met":
                 if (job.dependency_shown,) != (verdict.shown,):
-                    job.dependency_shown = verdict.shown
-                    if "aftercorr" not in job.dependency:
-                        job.dependency = verdict.rest
+                    rest = job.dependency if "aftercorr" in job.dependency else verdict.rest
+                    transitions.dependency_unmet(job, rest, verdict.shown)
                     self.book.touch(job)
                 if verdict.state == "never":
                     if job.spec.kill_on_invalid_dep:
@@ -383,9 +377,7 @@ class Scheduler:
                     return ("DependencyNeverSatisfied", "")
                 return ("Dependency", "")
             if "aftercorr" not in job.dependency or not job.array_job_id:
-                job.dependency = job.dependency_shown = ""
-                job.eligible_time = max(now, job.eligible_time)
-                job.accrue_time = job.accrue_time or job.eligible_time
+                transitions.dependency_met(job, now)
                 self.book.touch(job)
         reserved = self.book.reservations.waits(job, now)
         if reserved is not None:
@@ -393,7 +385,7 @@ class Scheduler:
         begin = max(job.spec.begin or 0, job.eligible_time)
         if begin > now:
             self._wake(plan, begin)
-            job.start_time = float(begin)
+            transitions.plan_start(job, begin)
             return ("BeginTime", "")
         if (
             job.pending_tasks
@@ -401,9 +393,9 @@ class Scheduler:
             and self.book.running_elements(job.array_job_id) >= job.array_max_running
             and not self.packs(job.spec, job.partition)
         ):
-            job.eligible_time = 0.0
+            transitions.not_eligible(job)
             return ("JobArrayTaskLimit", "")
-        job.eligible_time = job.eligible_time or now
+        transitions.make_eligible(job, now)
         return None
 
     def _partition_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
@@ -576,7 +568,7 @@ class Scheduler:
             shares = place(demand, list(future.values()), self.consume_memory)
             if shares is not None:
                 blocked[name] = _Blocked(demand, end, list(future.values()))
-                job.planned_nodes = tuple(share.name for share in shares)
+                transitions.plan_nodes(job, [share.name for share in shares])
                 return end if end < now + 364 * 86400 else None
         # Nothing that runs explains the wait (a node is down): it blocks nobody.
         return None

@@ -27,6 +27,7 @@ from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobFlag, JobState
 from ...site import Site
+from ..jobs import transitions
 from ..jobs.job_table import JobTable
 from ..jobs.lifecycle import LifeCycle
 from ..jobs.submitter import Submitter
@@ -244,26 +245,19 @@ class ManagedJobs:
             if known is not None:
                 self.life.end(job, seen.state, code, 0, reason=seen.reason, at=at, comment=job.system_comment)
                 return
-            job.state, job.exit_code, job.reason, job.end_time = seen.state, code, seen.reason, at
-            job.flags, job.launched = JobFlag.NONE, False
-            job.start_time = job.start_time or at
+            transitions.seen_over(job, seen.state, code, seen.reason, at)
             self.book.touch(job)
             self.book.drop(job)  # history: for sacct, not for squeue
             return
         if JobFlag.COMPLETING in job.flags and job.state.finished:
             pass  # cancelled by us, and not yet over
         elif seen.state is JobState.CANCELLED:
-            job.state, job.flags = seen.state, JobFlag.COMPLETING
-            job.end_time = job.end_time or self.book.clock()
+            transitions.seen_cancelled(job, self.book.clock())
         elif seen.state is JobState.RUNNING or JobFlag.CONFIGURING in seen.flags:
-            job.state, job.flags, job.reason = JobState.RUNNING, seen.flags, "None"
-            job.launched = JobFlag.CONFIGURING in seen.flags
-            job.start_time = sighting.start_time or job.start_time or self.book.clock()
-            job.batch_host = "" if job.launched or not job.shares else job.shares[0].name
+            since = sighting.start_time or job.start_time or self.book.clock()
+            transitions.seen_running(job, seen.flags, since)
         else:
-            # As "launched": it waits for SkyPilot, and is nothing for our own scheduler.
-            job.state, job.flags, job.launched = JobState.PENDING, JobFlag.NONE, True
-            job.reason, job.start_time = seen.reason, 0.0
+            transitions.seen_pending(job, seen.reason)
         if job != before:
             self.book.touch(job)
             self.life.changed(job)
@@ -311,9 +305,7 @@ class ManagedJobs:
         job.spec = job.spec if job.spec == spec else spec
         job.num_nodes = job.num_tasks = sighting.nodes
         job.num_cpus = sighting.nodes * sighting.cpus
-        if sighting.submit_time:
-            job.submit_time = job.eligible_time = min(job.submit_time, sighting.submit_time)
-        job.start_time = sighting.start_time or job.start_time
+        transitions.seen_times(job, sighting.submit_time, sighting.start_time)
         told = [sighting.details] if sighting.details else []
         if sighting.recoveries:
             told.append(f"{sighting.recoveries} recoveries")

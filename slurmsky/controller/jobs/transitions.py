@@ -1,0 +1,449 @@
+"""State machine of a job: every assignment of its state, flags, reason, times and exit status.
+
+A job is PENDING, then RUNNING (CONFIGURING until its nodes are up, SUSPENDED in between), then in a final state
+(COMPLETING until its processes are gone), or PENDING once more after a requeue. Each function is one transition: it
+assigns the fields of the record that belong to the new state, and nothing else. The caller books or frees nodes, calls
+``JobTable.touch`` and informs the engine.
+
+Times are epoch seconds. Source: slurmctld/job_mgr.c and node_scheduler.c.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...agent.core.end_messages import SETUP_FAILED
+from ...model.allocation import NodeShare
+from ...model.job import Job
+from ...model.spec import INFINITE
+from ...model.states import JobFlag, JobState
+
+#: requeue requests as ``scontrol requeue`` and ``requeuehold`` make them, and the flag that records each
+REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "special": JobFlag.SPECIAL_EXIT}
+REQUEUE_REQUESTED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
+#: seconds before a requeued job may start again (slurmctld waits for the credential to expire)
+REQUEUE_DELAY_S = 2
+#: reasons of jobs that ended without having run
+NEVER_RAN = frozenset({"JobLaunchFailure", "BadConstraints", "SystemFailure"})
+#: reasons that a final state implies
+_FINAL_REASONS = {JobState.TIMEOUT: "TimeLimit", JobState.NODE_FAIL: "NodeDown", JobState.COMPLETED: "None"}
+
+
+def limited(job: Job) -> bool:
+    """True for a job with a finite time limit."""
+    return job.time_limit_min is not None and job.time_limit_min < INFINITE
+
+
+# --- pending
+
+
+def wait(job: Job, reason: str, desc: str, now: float) -> bool:
+    """Record why the job waits; True when the reason is a new one."""
+    job.last_sched_eval = now
+    if (job.reason, job.reason_desc) == (reason, desc):
+        return False
+    job.reason, job.reason_desc = reason, desc
+    return True
+
+
+def plan_start(job: Job, when: float) -> None:
+    """Record the planned start of a pending job."""
+    job.start_time = float(when)
+
+
+def plan_nodes(job: Job, names: Sequence[str]) -> None:
+    """Record the nodes on which a pending job is planned to start."""
+    job.planned_nodes = tuple(names)
+
+
+def make_eligible(job: Job, now: float) -> None:
+    """The job may start from now on, unless it already could."""
+    job.eligible_time = job.eligible_time or now
+
+
+def dependency_met(job: Job, now: float) -> None:
+    """The job's dependencies hold: its age counts from now on."""
+    job.dependency = job.dependency_shown = ""
+    job.eligible_time = max(now, job.eligible_time)
+    job.accrue_time = job.accrue_time or job.eligible_time
+
+
+def dependency_unmet(job: Job, rest: str, shown: str) -> None:
+    """Record the dependencies that are left, and how scontrol shows them."""
+    job.dependency, job.dependency_shown = rest, shown
+
+
+def not_eligible(job: Job) -> None:
+    """The job waits for something other than resources: it has no eligible time."""
+    job.eligible_time = 0.0
+
+
+def not_before(job: Job, when: float) -> None:
+    """Set the earliest start of a pending job."""
+    job.eligible_time = job.start_time = float(when)
+
+
+def eligible_from(job: Job, when: float) -> None:
+    """Postpone the eligible time, never bring it forward."""
+    job.eligible_time = max(job.eligible_time, when)
+
+
+def accrue(job: Job, now: float) -> None:
+    """The job's age counts from now on."""
+    job.accrue_time = now
+
+
+def hold(job: Job, reason: str, desc: str = "") -> None:
+    """Priority 0 and a reason: the job waits until it is released."""
+    job.priority = 0
+    job.reason, job.reason_desc = reason, desc
+    if job.state is JobState.PENDING and not job.spec.begin and reason.startswith("JobHeld"):
+        job.eligible_time = 0.0
+
+
+def change_hold(job: Job, reason: str) -> None:
+    """Record who holds a job that is held already."""
+    job.reason, job.reason_desc = reason, ""
+
+
+def release(job: Job, priority: int, now: float) -> None:
+    """End a hold."""
+    job.priority = priority
+    job.flags &= ~(JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT)
+    job.reason, job.reason_desc = "None", ""
+    if job.state is JobState.PENDING:
+        job.eligible_time = max(now, job.spec.begin or 0)
+
+
+def clear_reason(job: Job) -> None:
+    """The job's reason no longer applies; the next scheduling pass finds the present one."""
+    job.reason, job.reason_desc = "None", ""
+
+
+def remember_blocked(job: Job) -> None:
+    """Keep the last reason to wait but Priority and Resources, which sacct shows."""
+    if job.reason not in ("None", "Priority", "Resources") and job.state is JobState.PENDING:
+        job.blocked_reason = job.reason
+
+
+# --- starting
+
+
+def take(job: Job, shares: list[NodeShare], launched: bool = False) -> None:
+    """Give a pending job its nodes. ``launched``: the engine has yet to make them, so the job goes on to wait."""
+    job.shares, job.launched = shares, launched
+    if not launched:
+        job.state = JobState.RUNNING
+
+
+def give_back(job: Job) -> None:
+    """Undo ``take``."""
+    job.shares, job.launched = [], False
+    job.state = JobState.PENDING
+
+
+def await_nodes(job: Job, shares: list[NodeShare], engine: str) -> None:
+    """The engine makes nodes for the job; it stays PENDING until they are there."""
+    job.shares, job.engine = shares, engine
+    job.reason, job.reason_desc = "None", ""
+    job.num_nodes = len(shares)
+
+
+def begin(job: Job, shares: list[NodeShare], engine: str, now: float, nodes_in_s: float) -> None:
+    """The job runs on its nodes, which are ready in ``nodes_in_s`` seconds (0: now)."""
+    job.shares, job.engine = shares, engine
+    job.state = JobState.RUNNING
+    job.flags = JobFlag.CONFIGURING if nodes_in_s else JobFlag.NONE
+    job.reason, job.reason_desc = "None", ""
+    _start_clock(job, now + nodes_in_s)
+    job.planned_nodes = ()
+    job.num_nodes = len(shares)
+    job.num_cpus = sum(share.cpus for share in shares)
+    if job.spec.ntasks is None:
+        job.num_tasks = sum(share.tasks for share in shares) or job.num_tasks
+    job.batch_host = shares[0].name
+    job.suspended_s = job.pre_suspend_s = 0.0
+
+
+def configure(job: Job, now: float) -> None:
+    """The engine brings up the job's nodes."""
+    job.state, job.flags = JobState.RUNNING, JobFlag.CONFIGURING
+    job.reason = "None"
+    job.start_time = job.start_time or now
+
+
+def back_to_pending(job: Job, reason: str) -> None:
+    """The engine has no nodes for the job yet."""
+    job.state, job.flags = JobState.PENDING, JobFlag.NONE
+    job.reason = reason
+    job.start_time = 0.0
+
+
+def run(job: Job, since: float) -> None:
+    """The nodes that the engine made are up and the job's script has begun."""
+    job.launched = False
+    job.state, job.flags = JobState.RUNNING, JobFlag.NONE
+    job.reason, job.reason_desc = "None", ""
+    _start_clock(job, since)
+
+
+def nodes_ready(job: Job, since: float) -> None:
+    """A CONFIGURING job's nodes are up: its time counts from ``since``."""
+    job.flags &= ~JobFlag.CONFIGURING
+    expected = job.end_time
+    _start_clock(job, since)
+    job.end_time = job.end_time or expected
+
+
+def _start_clock(job: Job, since: float) -> None:
+    """Start the run time, and with it the time limit."""
+    job.start_time, job.end_time = since, 0.0
+    if job.time_limit_min is not None and job.time_limit_min < INFINITE:
+        job.end_time = since + job.time_limit_min * 60
+
+
+# --- running
+
+
+def suspend(job: Job, now: float) -> None:
+    """Stop the job's clock."""
+    job.state = JobState.SUSPENDED
+    job.suspend_time = now
+    job.pre_suspend_s = now - job.start_time - job.suspended_s
+    job.priority = 0
+
+
+def resume(job: Job, priority: int, now: float, gap_s: float) -> None:
+    """Let the clock of a suspended job go on; its end moves by the seconds that it was suspended."""
+    job.state = JobState.RUNNING
+    job.suspended_s += gap_s
+    job.priority = priority
+    job.suspend_time = now
+    if limited(job):
+        job.end_time += gap_s
+
+
+def set_time_limit(job: Job, minutes: int) -> None:
+    """A new time limit; of an active job, a new expected end."""
+    job.time_limit_min = minutes
+    if job.state.active:
+        job.end_time = job.start_time + job.suspended_s + minutes * 60 if minutes < INFINITE else 0.0
+
+
+def expect_end(job: Job, when: float) -> None:
+    """A new expected end of a running job, to the second."""
+    job.end_time = when
+
+
+def note_step_end(job: Job, exit_code: int) -> None:
+    """DerivedExitCode is the largest exit code of the steps (job_mgr.c)."""
+    job.derived_exit_code = max(job.derived_exit_code, exit_code)
+
+
+def note_exit_code(job: Job, exit_code: int) -> None:
+    """Record the exit code of salloc's or srun's program before its allocation ends."""
+    job.exit_code = exit_code
+
+
+def fail_node(job: Job, node: str) -> None:
+    """Record the node whose failure ends this run."""
+    job.failed_node = node
+
+
+# --- ending
+
+
+def complete(job: Job, state: JobState, now: float) -> None:
+    """The job shows its final state at once and is COMPLETING until its agent reports the end."""
+    job.end_time = now
+    job.state = state
+    job.flags |= JobFlag.COMPLETING
+
+
+def request_requeue(job: Job, how: str) -> None:
+    """Record a requeue request in the job, so that a restarted controller knows of it. ``how``: see REQUEUE_FLAGS."""
+    job.flags = job.flags & ~REQUEUE_REQUESTED | REQUEUE_FLAGS[how]
+
+
+def completing(job: Job) -> None:
+    """The job's run ends; a requeue follows."""
+    job.flags |= JobFlag.COMPLETING
+
+
+def cancelled_by(job: Job, uid: int | None) -> None:
+    """Record who cancelled the job, for sacct's CANCELLED by UID."""
+    job.cancelled_by = uid
+
+
+def never_started(job: Job) -> None:
+    """A pending job is cancelled: it has neither start nor end yet."""
+    job.start_time = job.end_time = 0.0
+
+
+def end(
+    job: Job,
+    state: JobState,
+    exit_code: int,
+    exit_signal: int,
+    now: float,
+    reason: str | None = None,
+    at: float | None = None,
+    comment: str = "",
+    began: bool = True,
+) -> None:
+    """The job's final state. ``began``: its script or a step of it ran."""
+    was_cancelled = job.state is JobState.CANCELLED
+    job.launched = False
+    job.state, job.flags = state, JobFlag.NONE
+    if not (was_cancelled and job.end_time):
+        job.end_time = at or now
+    batch = job.steps.get("batch")
+    if batch is not None and not (exit_code or exit_signal):
+        exit_signal = batch.exit_signal  # a cancelled job shows the signal that ended its script
+    if state is JobState.NODE_FAIL:
+        exit_code = exit_signal = 0  # no agent was left to report any
+    job.exit_code, job.exit_signal = exit_code, exit_signal
+    _final_reason(job, reason)
+    if comment:
+        job.system_comment = comment
+        if not began or job.reason in NEVER_RAN or state is JobState.BOOT_FAIL:
+            # sacct's Reason is why a job waited; for one that never ran, why it did not.
+            job.blocked_reason = job.reason if began else "JobLaunchFailure"
+    if job.start_time == 0.0 or job.start_time > job.end_time:  # the latter: its nodes were still to come up
+        job.start_time = job.end_time
+
+
+def keep_reason(job: Job, reason: str) -> None:
+    """Show a reason that the final state does not imply: the one for which a cancelled job waited."""
+    job.reason = reason
+
+
+def _final_reason(job: Job, reported: str | None) -> None:
+    """Reason of an ended job: from its agent or engine, its exit status and its state, in this order."""
+    failed = job.state is JobState.FAILED
+    if failed and job.exit_signal == SETUP_FAILED:
+        job.reason = "JobLaunchFailure"
+    elif reported and reported != "None":
+        job.reason = reported
+    elif failed and job.exit_code:
+        job.reason = "NonZeroExitCode"
+    elif failed and job.exit_signal:
+        job.reason = "RaisedSignal"
+        job.reason_desc = f"RaisedSignal:{job.exit_signal}({signal_name(job.exit_signal)})"
+    elif job.state in _FINAL_REASONS:
+        job.reason, job.reason_desc = _FINAL_REASONS[job.state], ""
+
+
+def signal_name(number: int) -> str:
+    """strsignal's text, as Slurm's RaisedSignal reason shows it."""
+    try:
+        return signals.strsignal(number) or f"Unknown signal {number}"
+    except ValueError:
+        return f"Unknown signal {number}"
+
+
+# --- running again
+
+
+def ended_run(job: Job, state: JobState, now: float) -> Job:
+    """A copy of the job as the record of the run that a requeue ends.
+
+    The failure of a node shows as itself, a user's request as REQUEUED (job_mgr.c).
+    """
+    final = state.finished
+    return replace(
+        job,
+        steps={},
+        flags=JobFlag.NONE if final else JobFlag.REQUEUED,
+        state=state if final else JobState.PENDING,
+        end_time=job.end_time if final else now,
+    )
+
+
+def lost_run(job: Job, now: float) -> Job:
+    """A copy of the job as the record of a run whose nodes the engine lost."""
+    return replace(job, steps={}, flags=JobFlag.REQUEUED, end_time=now, state=JobState.NODE_FAIL)
+
+
+def requeue_like(job: Job, requested: JobFlag) -> None:
+    """Give a component the requeue request of its het job's leader."""
+    job.flags = job.flags & ~REQUEUE_REQUESTED | requested
+
+
+def requeue(job: Job, now: float, priority: int) -> None:
+    """The job waits for another run, as its requeue request says; ``priority`` is for one that has none."""
+    how = next((word for word, flag in REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
+    job.restarts += 1
+    job.submit_time = now  # the runs of a job have been submitted one after the other (job_mgr.c _job_requeue_op)
+    job.launched = False
+    job.state, job.flags = JobState.PENDING, JobFlag.NONE
+    job.shares, job.steps = [], {}
+    job.end_time = 0.0
+    job.exit_code = job.exit_signal = job.derived_exit_code = 0
+    job.batch_host = ""
+    job.cancelled_by = None
+    job.eligible_time = job.start_time = now + REQUEUE_DELAY_S
+    if how == "requeue":
+        job.priority = job.priority or priority
+        job.reason, job.reason_desc = "BeginTime", ""
+    else:
+        job.priority = 0
+        job.reason, job.reason_desc = "job requeued in held state", ""
+        # JOB_REQUEUE_HOLD ends once the job is back in the queue; JOB_SPECIAL_EXIT stays visible.
+        job.flags = JobFlag.SPECIAL_EXIT if how == "special" else JobFlag.NONE
+
+
+def start_over(job: Job, restarts: int, reason: str) -> None:
+    """The engine lost the job's nodes and starts it again on others."""
+    job.restarts = restarts
+    job.launched = True
+    job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
+    job.start_time = job.end_time = 0.0
+    job.steps = {}
+
+
+def set_aside(job: Job, reason: str, desc: str) -> None:
+    """Hold a job that an internal error keeps from starting."""
+    give_back(job)
+    job.flags = JobFlag.NONE
+    job.start_time = job.end_time = 0.0
+    hold(job, reason, desc)
+
+
+# --- managed jobs of SkyPilot that were not submitted here
+
+
+def seen_over(job: Job, state: JobState, exit_code: int, reason: str, at: float) -> None:
+    """A job of SkyPilot's history, first seen after its end."""
+    job.state, job.exit_code, job.reason, job.end_time = state, exit_code, reason, at
+    job.flags, job.launched = JobFlag.NONE, False
+    job.start_time = job.start_time or at
+
+
+def seen_cancelled(job: Job, now: float) -> None:
+    """SkyPilot is ending the job."""
+    job.state, job.flags = JobState.CANCELLED, JobFlag.COMPLETING
+    job.end_time = job.end_time or now
+
+
+def seen_running(job: Job, flags: JobFlag, since: float) -> None:
+    """SkyPilot runs the job, or brings up its nodes (CONFIGURING)."""
+    job.state, job.flags, job.reason = JobState.RUNNING, flags, "None"
+    job.launched = JobFlag.CONFIGURING in flags
+    job.start_time = since
+    job.batch_host = "" if job.launched or not job.shares else job.shares[0].name
+
+
+def seen_pending(job: Job, reason: str) -> None:
+    """The job waits in SkyPilot's queue; ``launched`` keeps our own scheduler from starting it."""
+    job.state, job.flags, job.launched = JobState.PENDING, JobFlag.NONE, True
+    job.reason, job.start_time = reason, 0.0
+
+
+def seen_times(job: Job, submitted: float, started: float) -> None:
+    """Submit and start times as SkyPilot knows them (0.0: unknown)."""
+    if submitted:
+        job.submit_time = job.eligible_time = min(job.submit_time, submitted)
+    job.start_time = started or job.start_time
