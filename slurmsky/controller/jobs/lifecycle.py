@@ -246,7 +246,7 @@ class LifeCycle:
     def _show_stopped(self, job: Job, stopped: bool) -> None:
         """A running job that was sent SIGSTOP is shown as STOPPED until SIGCONT. Source: slurmctld's agent.c."""
         for part in self.book.components(job):
-            part.flags = part.flags | JobFlag.STOPPED if stopped else part.flags & ~JobFlag.STOPPED
+            transitions.show_stopped(part, stopped)
             self.book.touch(part)
 
     def set_aside(self, job: Job, problem: Exception) -> None:

@@ -225,6 +225,11 @@ def resume(job: Job, priority: int, now: float, gap_s: float) -> None:
         job.end_time += gap_s
 
 
+def show_stopped(job: Job, stopped: bool) -> None:
+    """STOPPED from SIGSTOP to SIGCONT; the job's clock goes on."""
+    job.flags = job.flags | JobFlag.STOPPED if stopped else job.flags & ~JobFlag.STOPPED
+
+
 def set_time_limit(job: Job, minutes: int) -> None:
     """A new time limit; of an active job, a new expected end."""
     job.time_limit_min = minutes
