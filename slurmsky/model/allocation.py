@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from .spec import JobSpec
 
@@ -94,6 +95,13 @@ class Launch:
     task_epilog: str = ""
     exclusive: bool = False  # whole nodes were given
     image: str = ""  # the nodes are this image already (SkyPilot's image_id)
+    #: records (model.codec) of the job, or of a het job's components, for nodes that answer queries about it
+    record: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def parts(self) -> Sequence[Union[Launch, HetComponent]]:
+        """The components of a het job, or the job alone."""
+        return self.het or [self]
 
     @property
     def every_share(self) -> list[NodeShare]:
@@ -103,6 +111,8 @@ class Launch:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         data = dict(self.__dict__)
+        if not self.record:
+            del data["record"]
         data["spec"] = self.spec.to_dict()
         data["shares"] = [share_to_dict(share) for share in self.shares]
         data["het"] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -14,7 +15,10 @@ from sky_server import SkyServer
 from slurmsky.engines.sky.api_client import Access, Client
 from slurmsky.engines.sky.sky_engine import SkyEngine
 from slurmsky.model.allocation import Launch, NodeShare
+from slurmsky.model.codec import job_to_json
+from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
+from slurmsky.model.states import JobState
 from slurmsky.site import load
 
 SITE = load('[[partition]]\nname="debug"\ndefault=true\ninfra="kubernetes/x"', "site.toml")
@@ -58,7 +62,15 @@ class World:
             "script": str(spool / "script"), "stdout": f"{project}/slurm-{job_id}.out",
             "environment": {"PATH": "/opt/mine:/usr/bin:/bin", "HOME": str(self.user), "FOO": "b a r"},
         }  # fmt: skip
-        return Launch(**{**facts, **more})
+        launch = Launch(**{**facts, **more})
+        job = Job(
+            job_id=job_id, spec=launch.spec, name=launch.name, user="me", uid=os.geteuid(), gid=0, group="me",
+            account="", partition="debug", state=JobState.PENDING, launched=True, array_job_id=launch.array_job_id,
+            array_task_id=launch.array_task_id, submit_time=1_700_000_000.0, work_dir=project, time_limit_min=90,
+            stdout=launch.stdout,
+        )  # fmt: skip
+        launch.record = [json.loads(job_to_json(job))]
+        return launch
 
     @property
     def out(self) -> bytes:

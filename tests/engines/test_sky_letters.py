@@ -62,7 +62,8 @@ echo from stdin
 END
 sbatch -Q --wrap hostname
 sbatch --no-such-option x; echo "code $?"
-squeue --me; echo "code $?"
+squeue -h --me; echo "code $?"
+squeue -j 99; echo "code $?"
 """
 
 
@@ -75,7 +76,9 @@ def test_a_chain(world: World) -> None:
     lines = world.out.decode().splitlines()
     assert lines[:2] == [str(first), f"Submitted batch job {first + 1}"], lines
     assert lines[2].startswith("sbatch: unrecognized option '--no-such-option'"), lines
-    assert lines[-3] == "code 255" and "Unable to contact slurm controller" in lines[-2] and lines[-1] == "code 1"
+    assert lines[3] == 'Try "sbatch --help" for more information' and lines[4] == "code 255"
+    assert lines[5].split()[:4] == ["7", "debug", "job", "me"] and lines[7] == "code 0"
+    assert "Unable to contact slurm controller" in lines[-2] and lines[-1] == "code 1"
     chain, stdin, wrap = office.requests
     assert chain.args[-3:] == ("next.sh", "--epochs", "3") and chain.cwd == str(world.project)
     assert chain.env[paths.SCRIPT] == "#!/bin/bash\n#SBATCH -J nightly\necho next\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ import sky_controller
 from cloud import namespaces_work
 from sky_world import World
 
+from slurmsky.engines.sky import reached
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
@@ -65,3 +68,69 @@ def test_what_the_engine_knows(world: World, apart: bool) -> None:
             assert world.engine.out_of_reach(7) == ""
 
     world.play(what)
+
+
+ASKS = """#!/bin/bash
+timed() { local began=$(date +%s%N) said code; said=$("$@" 2>&1); code=$?
+    echo "<$code $(( ($(date +%s%N) - began) / 1000000 )) $*"; echo "$said"; echo ">"; }
+srun true
+timed squeue -h -o '%i %t %j %R %l' -j $SLURM_JOB_ID
+timed squeue
+timed scontrol show job $SLURM_JOB_ID
+timed sacct -n -P -o jobid,state -j $SLURM_JOB_ID
+timed sinfo -h -N -o '%N %t %P'
+timed scontrol show node $SLURMD_NODENAME
+timed squeue --json -j $SLURM_JOB_ID
+timed squeue -j 99
+timed scontrol show job 99
+timed sprio
+squeue
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")
+def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World) -> None:
+    """At once, and with the controller's own words; the rest is refused as Slurm does while slurmctld is away."""
+    world.cloud.apart = True
+
+    async def what(world: World) -> None:
+        await world.engine.start(world.launch(ASKS))
+        await world.until(world.ended)
+
+    (world.home / "sky").mkdir(parents=True)
+    reached.note(world.home / "sky", "debug", False)
+    world.play(what)
+    assert world.ended()["state"] == "COMPLETED", world.out
+    replies = {}
+    for head, said in re.findall(r"<(.*)\n((?s:.*?))\n?>\n", world.out.decode()):
+        code, took, words = head.split(" ", 2)
+        replies[words] = int(code), said
+        assert int(took) < 8000, head  # a second, on a machine that does nothing else
+    node = replies["sinfo -h -N -o %N %t %P"][1].split()[0]
+    unable = "Unable to contact slurm controller (connect failure)"
+    assert replies["squeue -h -o %i %t %j %R %l -j 7"] == (0, f"7 R job {node} 1:30:00")
+    code, said = replies["squeue"]
+    assert code == 0 and " debug " in said
+    assert "squeue: the controller cannot be reached from this node: only the job of this node is listed" in said
+    code, said = replies["scontrol show job 7"]
+    assert code == 0 and said.startswith("JobId=7 JobName=job\n") and "JobState=RUNNING Reason=None" in said
+    assert f"NodeList={node}" in said and "TimeLimit=01:30:00" in said
+    code, said = replies["sacct -n -P -o jobid,state -j 7"]
+    assert code == 0 and {"7|RUNNING", "7.batch|RUNNING", "7.0|COMPLETED"} <= set(said.splitlines())
+    code, said = replies[f"scontrol show node {node}"]
+    assert code == 0 and said.startswith(f"NodeName={node} ")
+    code, said = replies["squeue --json -j 7"]
+    assert code == 0 and json.loads(said)["jobs"][0]["job_id"] == 7
+    for words in ("squeue -j 99", "scontrol show job 99", "sprio"):
+        assert replies[words][0] == 1 and unable in replies[words][1], (words, replies[words])
+
+
+def test_what_was_reached_is_remembered(tmp_path: Path) -> None:
+    assert reached.known(tmp_path, "debug") == ""
+    reached.note(tmp_path, "debug", True)
+    assert (reached.known(tmp_path, "debug"), reached.known(tmp_path, "other")) == ("yes", "")
+    reached.note(tmp_path, "debug", False)
+    assert reached.known(tmp_path, "debug") == "no"
+    (tmp_path / "reached.json").write_text("[")
+    assert reached.known(tmp_path, "debug") == ""

@@ -1,9 +1,9 @@
-"""Where a cloud node's agent turns with commands that it does not answer itself.
+"""Relays in-job commands of a cloud node to the controller, or answers them in its absence.
 
-What can be said without the controller is said here. For the rest the controller, which can often reach the first
-node but cannot be reached from it, keeps a connection *parked* there: a client gets it and talks through it,
-and the controller parks another. Other nodes pass their clients on to the first. Where no controller comes, letters
-(agent/cloud/outbox.py) are left for it.
+The controller can often reach the first node but cannot be reached from it: it keeps a connection *parked* there. A
+client gets that connection, and the controller parks another. Other nodes pass their clients to the first. Where no
+controller comes in time, the first node answers what it knows (``own_view``), writes requests that need no answer as
+letters (agent/cloud/outbox.py), and refuses the rest as Slurm does while slurmctld is away.
 """
 
 from __future__ import annotations
@@ -17,25 +17,32 @@ from typing import Optional
 from ...language import hostlist
 from ...language.syntax_errors import LanguageError
 from ...protocol import wire
-from ..core.client_requests import join
+from ..core.client_requests import join, leave
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop
 from .outbox import UNREACHABLE, Outbox, with_script
+from .own_view import OwnView, Reply
 
 LETTER_S = 15.0  # how long a client waits for a parked connection, if a letter would do
-ANSWER = 3  # ... so many times longer if it needs an answer
-FIRST_ANSWER = 8  # ... and for the first of all: the controller learns from the job's log where we are
+AWAY_S = 1.0  # ... otherwise, since a controller was here last
+#: seconds of a job's life in which the first controller may come, by what is known of its nodes: the controller
+#: learns from the job's log where they are
+FIRST_S = {"yes": 60.0, "": 10.0, "no": 0.0}
 Upstream = Callable[[], Optional[Channel]]
 
 
 class CommandRelay:
-    """Listens on a unix socket. ``upstream``: how another node reaches the first (None on the first)."""
+    """Listens on a unix socket. ``upstream``: how another node reaches the first (None on the first). ``reach``:
+    whether the controller could reach nodes of this infra before: "yes", "no", or "" for unknown.
+    """
 
-    def __init__(self, loop: Loop, path: str, upstream: Optional[Upstream] = None) -> None:
+    def __init__(self, loop: Loop, path: str, reach: str = "", upstream: Optional[Upstream] = None) -> None:
         self.loop = loop
         self.upstream = upstream
         self.letters: Optional[Outbox] = None
+        self.own_view: Optional[OwnView] = None
+        self._reach = reach
         self._last_seen = time.monotonic()  # when a controller was here, or could first have been
         self._met = False  # a controller was here once
         self._parked: deque[Channel] = deque()
@@ -115,12 +122,31 @@ class CommandRelay:
             self._connect(channel, peer, payload)
             return
         self._waiting.append((channel, payload))
-        patience = LETTER_S if self.letters is None else self.letters.after_s
-        if self.letters is None or not self.letters.takes(request):
-            patience *= ANSWER if self._met else FIRST_ANSWER
         self._match()
-        left = max(0.0, self._last_seen + patience - time.monotonic())
-        self.loop.after(left, lambda: self._give_up(channel, request))
+        self._wait(channel, request, None, time.monotonic())
+
+    def _wait(self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply], since: float) -> None:
+        """Answer a client without the controller once that is away for too long."""
+        if all(entry[0] is not channel for entry in self._waiting):
+            return  # it has a connection
+        if reply is None and self.own_view is not None:
+            reply = self.own_view.answer(request)
+        now = time.monotonic()
+        left = max(self._deadline(request, reply), since + AWAY_S) - now
+        if left > 0:
+            self.loop.after(left, lambda: self._wait(channel, request, reply, since))
+        else:
+            self._waiting = deque(entry for entry in self._waiting if entry[0] is not channel)
+            self._answer_alone(channel, request, reply)
+
+    def _deadline(self, request: wire.CommandRequest, reply: Optional[Reply]) -> float:
+        """Until when a controller may come for a request, on the monotonic clock."""
+        patience = AWAY_S
+        if reply is None and self._reach != "no" and self.letters is not None and self.letters.takes(request):
+            patience = self.letters.after_s
+        elif reply is None and not self._met:
+            patience = max(AWAY_S, FIRST_S[self._reach])
+        return self._last_seen + patience
 
     def _match(self) -> None:
         while self._parked and self._waiting:
@@ -135,14 +161,13 @@ class CommandRelay:
         join(channel, peer)
         channel.resume()
 
-    def _give_up(self, channel: Channel, request: wire.CommandRequest) -> None:
-        for entry in list(self._waiting):
-            if entry[0] is channel:
-                self._waiting.remove(entry)
-                if self.letters is not None and self.letters.takes(request) and not channel.closed:
-                    self.letters.take(request, channel)
-                else:
-                    self._refuse(channel)
+    def _answer_alone(self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply]) -> None:
+        if reply is not None:
+            leave(channel, reply.code, reply.err, reply.out)
+        elif self.letters is not None and self.letters.takes(request) and not channel.closed:
+            self.letters.take(request, channel)
+        else:
+            self._refuse(channel)
 
     @staticmethod
     def _refuse(channel: Channel) -> None:

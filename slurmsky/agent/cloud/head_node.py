@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ...model.allocation import Launch
+from ...model.codec import job_from_dict, step_from_dict
+from ...model.job import Job
+from ...model.job import Node as NodeRecord
+from ...model.states import JobFlag, JobState
 from ..core import output_files
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import Loop
 from ..net.tls_channel import TlsChannel
-from . import rendezvous
+from . import own_view, rendezvous
 from .cloud_node import CloudNode
 from .command_relay import CommandRelay
 from .job_log import JobLogWriter, Tail, send_back
@@ -71,6 +75,7 @@ class WorkerNode:
     tails: list[Tail] = field(default_factory=list)
     ended: bool = False
     failed: bool = False  # and it is not said yet, whether by itself
+    jobs: list[Job] = field(default_factory=list)  # its record, or those of a het job's components
 
 
 class HeadNode:
@@ -131,7 +136,8 @@ class HeadNode:
         signal.signal(signal.SIGTERM, lambda *_: self.loop.soon(self._told_to_end))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self.desk = CommandRelay(self.loop, os.path.join(node.home, "controller.sock"))
+        self.desk = CommandRelay(self.loop, os.path.join(node.home, "controller.sock"), node.settings.get("reach", ""))
+        self.desk.own_view = own_view.OwnView(self._records, self._nodes, node.launch.cluster)
         self.visitors = RemoteCommands(self.loop, node)
         self.seen_someone = time.monotonic()
         given = node.settings.get("letters")
@@ -170,7 +176,7 @@ class HeadNode:
             return
         launch.restart_count = max(launch.restart_count, self.node.launch.restart_count)
         shown = Launch.from_dict({**self.node.settings["launch"], **element})
-        self.members[launch.job_id] = WorkerNode(launch, shown)
+        self.members[launch.job_id] = WorkerNode(launch, shown, jobs=records_of(launch))
         self.waiting.append(launch.job_id)
         self._fill()
 
@@ -204,6 +210,8 @@ class HeadNode:
         if launch.script is not None:
             launch.script = os.path.join(node.folder, "script")
         launch.start_time = time.time()
+        for job, part in zip(member.jobs, launch.parts):
+            own_view.begin(job, part.shares, launch.start_time)
         self._open_tails(member)
         self.channel.send_json({"op": "launch", "launch": launch.to_dict()})
 
@@ -238,6 +246,21 @@ class HeadNode:
         message = {"op": "terminate", "job_id": job_id, "state": state, "signal": signal.SIGTERM}
         self.request({**message, "kill_wait_s": wait})
 
+    def _records(self) -> list[Job]:
+        """Records of the jobs of this run, as far as they were shipped."""
+        return [job for member in self.members.values() for job in member.jobs]
+
+    def _nodes(self) -> list[NodeRecord]:
+        """The nodes of the job, as far as it has begun."""
+        begun = [member.launch for member in self.members.values() if member.slot >= 0][:1]
+        return [
+            own_view.node_of(share, fact, part.partition)
+            for launch in begun
+            for (part, share), fact in zip(
+                ((part, share) for part in launch.parts for share in part.shares), self.node_facts
+            )
+        ]
+
     def new_stream(self) -> int:
         """A number that no stream of this node has had."""
         self.streams += 1
@@ -254,6 +277,10 @@ class HeadNode:
         if last:
             self._finish_others()
         event["by_signal"] = self.terminated
+        for job in member.jobs:
+            job.state, job.end_time = JobState[str(event["state"])], time.time()
+            job.exit_code, job.exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
+            job.reason = str(event.get("reason", "None"))
         self.log.write(self.log.encoder.event(event))
         if not self.packed:
             self.exit_code = exit_code(event)
@@ -291,6 +318,11 @@ class HeadNode:
                 }
                 for share, fact in zip(member.launch.every_share, self.node_facts)
             ]
+        if event.get("step"):
+            step = step_from_dict(dict(event["step"]))
+            for job in member.jobs:
+                if step.job_id == job.job_id:
+                    job.steps[step.step_id] = step
         if event.get("ev") == "ended":
             self._over(member, event)
         else:
@@ -449,6 +481,18 @@ class HeadNode:
             agent.kill()
         self.node.clean()
         return self.exit_code
+
+
+def records_of(launch: Launch) -> list[Job]:
+    """The records that were shipped with a launch; of an array's element the first one's, with its own ids."""
+    jobs = [job_from_dict(dict(record), part.spec) for record, part in zip(launch.record, launch.parts)]
+    if jobs and not launch.het:
+        jobs[0].job_id, jobs[0].array_task_id = launch.job_id, launch.array_task_id
+        jobs[0].restarts = launch.restart_count
+    for job in jobs:
+        job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, "JobArrayTaskLimit"
+        job.pending_tasks, job.steps = (), {}
+    return jobs
 
 
 def start_afresh(path: str, append: bool) -> int:

@@ -164,7 +164,7 @@ def serve_other(node: CloudNode) -> int:
             return None
         return TlsChannel(loop, up.sock)
 
-    CommandRelay(loop, os.path.join(node.home, "controller.sock"), upstream)
+    CommandRelay(loop, os.path.join(node.home, "controller.sock"), upstream=upstream)
     log, new_stream = JobLogWriter(node.session, node.rank, node.log_key, once.keep), itertools.count().__next__
     step_files = StepFiles(node, log, new_stream)
 

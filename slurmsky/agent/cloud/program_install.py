@@ -7,19 +7,9 @@ import sys
 import zipfile
 
 COMMANDS = (
-    "sacct",
-    "salloc",
-    "sattach",
-    "sbatch",
-    "sbcast",
-    "scancel",
-    "scontrol",
-    "sinfo",
-    "slurmsky",
-    "squeue",
-    "srun",
-    "sstat",
-)
+    "sacct", "sacctmgr", "salloc", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "scrontab", "sdiag", "seff",
+    "sinfo", "slurmsky", "sprio", "squeue", "sreport", "srun", "sshare", "sstat", "strigger", "swait",
+)  # fmt: skip
 
 
 def install(home: str, program: str) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ...agent.process import resource_limits
 from ...model.allocation import HetComponent, Launch
+from ...model.codec import job_to_json
 from ...model.job import Job
 from ...model.spec import INFINITE
 from .job_table import JobTable
@@ -98,6 +100,7 @@ class LaunchBuilder:
             task_prolog=book.cluster.task_prolog,
             task_epilog=book.cluster.task_epilog,
             exclusive=job.spec.whole_nodes,
+            record=[json.loads(job_to_json(part)) for part in components or [job]] if job.launched else [],
         )
 
     def over_time_limit_min(self, job: Job) -> int:

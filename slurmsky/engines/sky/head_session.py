@@ -19,11 +19,14 @@ log = logging.getLogger("slurmsky.sky")
 class HeadNodeSession:
     """With the first node of one job, wherever its runs take place.
 
-    ``folder``: of the job's run, with its certificates. ``controller``: our own socket. ``how``: as of Reach.
-    ``allowed``: variables that go to nodes though they hold credentials.
+    ``folder``: of the job's run, with its certificates. ``controller``: our own socket. ``how``, ``told``: as of
+    NodeAccess. ``allowed``: variables that go to nodes though they hold credentials.
     """
 
-    def __init__(self, folder: Path, controller: Path, how: str, allowed: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, controller: Path, how: str, told: Callable[[bool], None], allowed: Sequence[str] = ()
+    ) -> None:
+        self._told = told
         self._allowed = allowed
         self._folder = folder
         self._controller = controller
@@ -76,7 +79,7 @@ class HeadNodeSession:
         """The way to the first node where it is now."""
         if self._reach is None or self._reach.address != address:
             self._leave()
-            self._reach = NodeAccess(address, self._folder, cluster, self._how)
+            self._reach = NodeAccess(address, self._folder, cluster, self._how, self._told)
         return self._reach
 
     def _leave(self) -> None:

@@ -43,6 +43,7 @@ class Record:
     managed_job_id: int = 0
     blob_id: str = ""
     pool: str = ""
+    kind: str = ""  # of its nodes, as of reached.kind
     submit_dir: str = "/"
     umask: int = 0o022
     secret: str = ""  # shared with the job's nodes, hexadecimal: what they write into the log is authenticated with it

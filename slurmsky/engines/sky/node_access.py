@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,16 @@ class NodeAccess:
     that users have ssh to, a managed job. ``how``: auto, direct or ssh.
     """
 
-    def __init__(self, address: str, folder: Path, cluster: str, how: str = "auto") -> None:
+    def __init__(
+        self,
+        address: str,
+        folder: Path,
+        cluster: str,
+        how: str = "auto",
+        told: Callable[[bool], None] = lambda success: None,
+    ) -> None:
         self.address = address
+        self._told = told  # receives whether an attempt succeeded
         self._certificates = folder / "ship" / "tls"
         self._tunnel = Tunnel(cluster, address, folder) if cluster and how != "direct" else None
         self._direct = how != "ssh" or self._tunnel is None
@@ -55,8 +64,10 @@ class NodeAccess:
             line = await self._line(hello)
         except NoControl as error:
             self.problem = str(error)
+            self._told(False)
             raise
         self.problem = ""
+        self._told(True)
         return line
 
     async def _line(self, hello: dict[str, Any]) -> Line:

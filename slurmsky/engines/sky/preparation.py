@@ -18,7 +18,7 @@ from ...translate.notes import Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, sky_name
 from ..base import EngineError
-from . import inbox, shipment
+from . import inbox, reached, shipment
 from .batch_launch import LaunchRequest
 from .job_watch import Member, Record
 from .launch_backends import Clusters
@@ -136,6 +136,7 @@ async def _make(
         bucket="" if task.pool else site.sky.bucket,  # of a job in a pool SkyPilot mounts nothing
         environment=dict(site.environment),
         letter_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
+        reach=reached.known(home, reached.kind(launch)),
         **about,
     )
     if task.pool:
@@ -183,6 +184,7 @@ def _record(launch: Launch, name: str, task: SkyTask) -> Record:
         name=name,
         restart=launch.restart_count,
         pool=task.pool,
+        kind=reached.kind(launch),
         submit_dir=launch.submit_dir,
         umask=launch.umask,
         requeue=launch.spec.requeue is not False,

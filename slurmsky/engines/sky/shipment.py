@@ -95,6 +95,7 @@ def pack(
     alone_min: int = 0,
     bucket: str = "",
     letter_ids: tuple[int, int] = (0, 0),
+    reach: str = "",
 ) -> Shipment:
     """Make the folder for a job; or for ``elements`` of an array, ``slots`` of which run at a time; or for elements
     that are a managed job each, ``ranks``.
@@ -125,6 +126,7 @@ def pack(
         "host_prefix": name[:40],
         "environment": environment,
         "alone_s": alone_min * 60,
+        "reach": reach,
         "letters": inbox.settings(secret, letter_ids),
         "files": {
             "identity": submit_folder.identity(launch.submit_dir),
@@ -155,9 +157,8 @@ def pack(
 def difference(launch: Launch, element: Launch) -> dict[str, Any]:
     """The fields of an element in which it differs from the launch that was shipped; JSON-ready."""
     base = launch.to_dict()
-    return {name: value for name, value in element.to_dict().items() if value != base[name]} | {
-        "job_id": element.job_id
-    }
+    own = {name: value for name, value in element.to_dict().items() if name != "record" and value != base[name]}
+    return own | {"job_id": element.job_id}
 
 
 def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank: int = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ from ...translate.notes import Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, plan
 from ..base import EngineError, Event, OnEvent, Unable
-from . import array_packs, head_connection, inbox, intervals, prices, shipment
+from . import array_packs, head_connection, inbox, intervals, prices, reached, shipment
 from .api_client import Client, Rejected, SkyError, WrongVersion
 from .batch_launch import BatchLaunch
 from .batching import Batcher
@@ -331,7 +332,8 @@ class SkyEngine:
         """With the first node of a job's run."""
         contact = self._contacts.get(watch.folder)
         if contact is None:
-            contact = HeadNodeSession(watch.folder, self.socket, self.site.sky.reach, self.site.sky.credentials)
+            told = functools.partial(reached.note, self.folder, watch.record.kind)
+            contact = HeadNodeSession(watch.folder, self.socket, self.site.sky.reach, told, self.site.sky.credentials)
             self._contacts[watch.folder] = contact
         return contact
 

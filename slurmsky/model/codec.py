@@ -1,0 +1,92 @@
+"""Job and Step to JSON and back, as the store keeps them and as a job's record travels to its nodes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, fields
+from typing import Any
+
+from .allocation import share_from_dict, share_to_dict
+from .job import Job, Step, Usage
+from .spec import JobSpec
+from .states import JobFlag, JobState
+
+_STATES = {state.value: state for state in JobState}
+
+
+def _plain(record: type) -> dict[str, Any]:
+    """What a record's fields are when nothing was said, but for those of a default_factory."""
+    found = {field.name: field.default for field in fields(record)}
+    return {name: value for name, value in found.items() if value is not MISSING}
+
+
+_JOB, _STEP, _USAGE = _plain(Job), _plain(Step), _plain(Usage)
+_UNKNOWN = object()
+
+
+def _said(record: Any, defaults: dict[str, Any], *apart: str) -> dict[str, Any]:
+    """The fields that differ from their default."""
+    return {
+        name: value
+        for name, value in record.__dict__.items()
+        if name not in apart and value != defaults.get(name, _UNKNOWN)
+    }
+
+
+def job_to_json(job: Job) -> str:
+    """The job without its spec and steps, which have tables of their own."""
+    data = _said(job, _JOB, "spec", "steps", "shares", "flags", "pending_tasks")
+    data["state"] = job.state.value
+    if job.flags:
+        data["flags"] = job.flags.value
+    if job.shares:
+        data["shares"] = [share_to_dict(share) for share in job.shares]
+    if job.pending_tasks:
+        data["pending_tasks"] = [(part.start, part.stop, part.step) for part in job.pending_tasks]
+    return json.dumps(data, separators=(",", ":"))
+
+
+# sacct reads ten thousand records and more. A call with a hundred arguments would take most of its time, and so would
+# a hundred entries in each record's dictionary: what has its default is found at the class, as with any attribute.
+
+
+def job_from_dict(data: dict[str, Any], spec: JobSpec) -> Job:
+    """Inverse of job_to_json, of what its text says; ``data`` becomes the job's."""
+    data["spec"] = spec
+    data["state"] = _STATES[data["state"]]
+    data["flags"] = JobFlag(data["flags"]) if data.get("flags") else JobFlag.NONE
+    shares = data.get("shares")
+    data["shares"] = [share_from_dict(share) for share in shares] if shares else []
+    parts = data.get("pending_tasks")
+    data["pending_tasks"] = tuple([range(*part) for part in parts]) if parts else ()
+    for name in ("argv", "planned_nodes", "het_ids"):
+        if name in data:
+            data[name] = tuple(data[name])
+    data["steps"] = {}
+    job = object.__new__(Job)
+    job.__dict__ = data
+    return job
+
+
+def step_to_dict(step: Step) -> dict[str, Any]:
+    """JSON-ready dict of a step without its series, which have a table of their own."""
+    data = _said(step, _STEP, "usage")
+    data["state"] = step.state.value
+    data["usage"] = _said(step.usage, _USAGE, "series")
+    return data
+
+
+def step_from_dict(data: dict[str, Any]) -> Step:
+    """Inverse of step_to_dict; a state may be its number or its name."""
+    usage = object.__new__(Usage)
+    usage.__dict__ = {"series": {}, **(data.get("usage") or {})}
+    data = {**data, "usage": usage}
+    state = data["state"]
+    data["state"] = JobState[state] if isinstance(state, str) else _STATES[state]
+    data["step_id"] = str(data["step_id"])
+    for name in ("nodes", "tasks_per_node"):
+        if name in data:
+            data[name] = tuple(data[name])
+    step = object.__new__(Step)
+    step.__dict__ = data
+    return step
