@@ -278,7 +278,9 @@ class HeadNode:
             self._finish_others()
         event["by_signal"] = self.terminated
         for job in member.jobs:
-            job.state, job.end_time = JobState[str(event["state"])], time.time()
+            # REQUEUED is no state: the job is over here, and its next run is the controller's.
+            job.state = JobState.__members__.get(str(event["state"]), JobState.CANCELLED)
+            job.end_time = time.time()
             job.exit_code, job.exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
             job.reason = str(event.get("reason", "None"))
         self.log.write(self.log.encoder.event(event))
