@@ -207,4 +207,6 @@ class Node:
     comment: str = ""
     partitions: tuple[str, ...] = ()
     reservation: str = ""  # names of the reservations that hold it now
+    instance_id: str = ""  # of a kept node: the SkyPilot cluster it belongs to
+    instance_type: str = ""  # ... and what SkyPilot found, where and at which price
     jobs: frozenset[int] = frozenset()

@@ -121,3 +121,4 @@ class NodeFlag(enum.Flag):
     MAINT = 256
     POWERING_DOWN = 512
     POWER_DOWN = 1024  # asked for, once no job runs there
+    REBOOT = 2048  # likewise

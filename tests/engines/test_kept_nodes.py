@@ -158,3 +158,39 @@ def test_idle_nodes_power_down_but_for_keep_up(tmp_path):
         assert sorted(states.values())[0] == "idle" and len(world.server.jobs) == 2, states
 
     KeptWorld(tmp_path, SHORT + "keep_up = 1\n").play(what)
+
+
+def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
+    async def what(world):
+        async def update(node, state):
+            return await world.out("scontrol", "update", f"NodeName={node}", f"State={state}")
+
+        await update("k2", "POWER_UP")
+        await world.until(lambda: _state_of(world, "k2", "idle"))
+        shown = await world.out("scontrol", "show", "node", "k2")
+        assert "State=IDLE+CLOUD " in shown and f"InstanceId={world.server.jobs[0].name} " in shown
+        job = await world.batch("sleep 600\n", "-w", "k2")
+        await world.until(lambda: _running(world, job))
+        await update("k2", "POWER_DOWN_ASAP")
+        assert (await world.states())["k2"] == "drng!"
+        await world.out("scancel", job)
+        await world.until(lambda: _state_of(world, "k2", "idle~"))
+        assert world.clusters == []
+        await world.batch("true\n", "-w", "k2", "--wait")
+        job = await world.batch("sleep 600\n", "-w", "k2", "--no-requeue")
+        await world.until(lambda: _running(world, job))
+        await update("k2", "POWER_DOWN_FORCE")
+        await world.until(lambda: _over(world, job, "NODE_FAIL"))
+        await world.until(lambda: _state_of(world, "k2", "idle~"))
+        await world.out("scontrol", "power", "up", "k[1,3]")
+        await world.until(lambda: _state_of(world, "k3", "idle"))
+        await world.out("scontrol", "reboot", "ASAP", "k3")
+        await world.until(lambda: len(world.server.jobs) == 5)
+        await world.until(lambda: _state_of(world, "k3", "idle"))
+        await world.until(lambda: len(world.clusters) == 2)
+        await world.out("scontrol", "update", "NodeName=k1", "State=DRAIN", "Reason=test")
+        assert (await world.states())["k1"] == "drain"
+        await update("k1", "RESUME")
+        assert (await world.states())["k1"] == "idle"
+
+    KeptWorld(tmp_path).play(what)

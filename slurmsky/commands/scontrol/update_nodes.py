@@ -119,10 +119,26 @@ def _change(ctx: CommandContext, asked: _Asked) -> Errno | None:
             node.config = replace(node.config, weight=unsigned(asked.values["weight"], _MOST) or 0)
             book.uses[name].config = node.config
         state = "" if refused else asked.state
+        if state.startswith("POWER_") and _set_power(ctx, name, state):
+            state = ""
         if not _may_become(node.state, node.flags, state):
             problem, state = Errno.NODE_STATE_TRANSITION, ""
         ctx.queue.life.node_state(name, state, asked.values.get("reason", ""), user_name(os.geteuid()))
     return problem
+
+
+def _set_power(ctx: CommandContext, name: str, state: str) -> bool:
+    """Power a kept node up or down; False for a node without power saving."""
+    power = ctx.queue.power
+    if power is None or not power.is_kept(name):
+        return False
+    if state == "POWER_UP":
+        power.power_up(name)
+        return True
+    if state == "POWER_DOWN_FORCE":
+        ctx.queue.life.evict(name)
+    power.power_down(name, asap=state == "POWER_DOWN_ASAP")
+    return True
 
 
 def _may_become(state: NodeState, flags: NodeFlag, wanted: str) -> bool:
@@ -150,21 +166,29 @@ def delete(ctx: CommandContext, word: str, name: str) -> int:
 
 
 def cancel_reboot(ctx: CommandContext, words: Words) -> int:
-    """cancel_reboot NODES: none of them waits for a reboot."""
-    known = expand(ctx, words[0]) is not None
-    ctx.err(f"slurm_update error: {(Errno.NODE_STATE_TRANSITION if known else Errno.INVALID_NODE_NAME).text}")
+    """cancel_reboot NODES."""
+    names, power = expand(ctx, words[0]), ctx.queue.power
+    cancelled = [power.cancel_reboot(name) for name in names or ()] if power is not None else []
+    if cancelled and all(cancelled):
+        return 0
+    ctx.err(f"slurm_update error: {(Errno.NODE_STATE_TRANSITION if names else Errno.INVALID_NODE_NAME).text}")
     return 1
 
 
 def power(ctx: CommandContext, words: Words) -> int:
-    """power UP|DOWN [ASAP|FORCE] NODES [Reason=TEXT]: no power saving here."""
+    """power UP|DOWN [ASAP|FORCE] NODES [Reason=TEXT], of kept nodes."""
     problem = _power_words(words)
     if problem:
         ctx.err(problem)
         return 1
-    names = next(word for word in words[1:] if word.upper() not in ("ASAP", "FORCE"))
-    known = expand(ctx, names) is not None
-    ctx.err(f"scontrol_power_nodes error:{(Errno.NODE_STATE_TRANSITION if known else Errno.INVALID_NODE_NAME).text}")
+    how = words[1].upper() if words[1].upper() in ("ASAP", "FORCE") else ""
+    names = expand(ctx, words[2] if how else words[1])
+    state = "_".join(filter(None, ("POWER", words[0].upper(), how)))
+    powered = [_set_power(ctx, name, state) for name in names or ()]
+    if powered and all(powered):
+        return 0
+    errno = Errno.NODE_STATE_TRANSITION if names else Errno.INVALID_NODE_NAME
+    ctx.err(f"scontrol_power_nodes error:{errno.text}")
     return 1
 
 
@@ -189,8 +213,8 @@ def _power_words(words: Words) -> str:
 
 
 def reboot(ctx: CommandContext, tag: str, words: Words) -> int:
-    """reboot [ASAP] [nextstate=] [reason=] NODES: there is no RebootProgram."""
-    left = list(words)
+    """reboot [ASAP] [nextstate=] [reason=] NODES: kept nodes are brought up anew; others have no RebootProgram."""
+    left, asap, down = list(words), False, False
     for word in words[:3]:
         key, _, value = word.lower().partition("=")
         if key in ("reason", "nextstate") and "=" in word:
@@ -200,14 +224,28 @@ def reboot(ctx: CommandContext, tag: str, words: Words) -> int:
             if key == "nextstate" and not (fits(value, "DOWN", 1) or fits(value, "RESUME", 1)):
                 ctx.err(f"Invalid state: {value}\n Valid states: DOWN, RESUME")
                 return 1
+            down = down or (key == "nextstate" and fits(value, "DOWN", 1))
         elif word.upper() != "ASAP":
             continue
+        else:
+            asap = True
         left.remove(word)
     if len(left) > 1:
         ctx.err(f"too many arguments for keyword:{tag}")
     elif not left:
         ctx.err("Missing node list. Specify ALL|<NodeList>")
+    elif _reboot(ctx, left[0], asap, down):
+        return 0
     else:
         ctx.error("RebootProgram isn't defined")
         ctx.err("scontrol_reboot_nodes error:Unspecified error")
     return 1
+
+
+def _reboot(ctx: CommandContext, text: str, asap: bool, down: bool) -> bool:
+    names, power = expand(ctx, text), ctx.queue.power
+    if not names or power is None or not all(power.is_kept(name) for name in names):
+        return False
+    for name in names:
+        power.reboot(name, asap, down)
+    return True

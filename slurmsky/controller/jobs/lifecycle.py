@@ -437,6 +437,17 @@ class LifeCycle:
             return split_element(self.book, base, task)
         return None
 
+    def evict(self, name: str) -> None:
+        """End the jobs of a node that goes: requeue those that may run again. Source: kill_running_job_by_node_name."""
+        for job_id in tuple(self.book.nodes[name].jobs):
+            job = self.book.jobs[job_id]
+            if job.state.active:
+                transitions.fail_node(job, name)
+                if job.spec.requeue and job.is_batch:
+                    self.requeue(job)
+                else:
+                    self.terminate(job, JobState.NODE_FAIL)
+
     def node_state(self, name: str, word: str, reason: str, user: str) -> None:
         """scontrol update NodeName State=."""
         node = self.book.nodes[name]
@@ -449,14 +460,7 @@ class LifeCycle:
             node.reason, node.reason_user, node.reason_time = "", "", 0.0
         elif word in ("DOWN", "FAIL"):
             node.state = NodeState.DOWN
-            for job_id in tuple(node.jobs):
-                job = self.book.jobs[job_id]
-                if job.state.active:
-                    transitions.fail_node(job, name)
-                    if job.spec.requeue and job.is_batch:
-                        self.requeue(job)
-                    else:
-                        self.terminate(job, JobState.NODE_FAIL)
+            self.evict(name)
         if reason:
             node.reason, node.reason_user, node.reason_time = reason, user, self.book.clock()
         self.book.refresh_node(node)

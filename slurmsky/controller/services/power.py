@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ...engines.base import EngineError, Event
 from ...engines.nodes.nodes_engine import NodesEngine
@@ -33,6 +34,8 @@ _FLAGS = {
     "failed": NodeFlag.POWERED_DOWN,
 }
 
+_LEAVES = NodeFlag.POWER_DOWN | NodeFlag.REBOOT
+
 
 class PowerSaving:
     """Powers kept nodes up and down, and shows their power in the book."""
@@ -46,6 +49,8 @@ class PowerSaving:
         self._kick = kick
         self._kept_of = {name: one for one in kept.values() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> when it is tried again
+        self._drained: set[str] = set()  # until they are off
+        self._reboots: dict[str, bool] = {}  # node -> it is DOWN afterwards
         self._task: asyncio.Task[None] | None = None
         for name in self._kept_of:
             node = book.nodes[name]
@@ -72,17 +77,36 @@ class PowerSaving:
             self._failed[node.config.name] = now + FAILED_S
         elif state in ("off", "leaving"):
             node.boot_time = node.agent_start_time = 0.0
+            node.instance_id = node.instance_type = ""
             if why:
                 log.warning("node %s: %s", node.config.name, why)
+        if state in ("off", "failed"):
+            self._undrain(node.config.name)
+        if state == "off" and node.config.name in self._reboots:
+            node.flags &= ~NodeFlag.REBOOT
+            down = self._reboots.pop(node.config.name)
+            asyncio.get_running_loop().call_soon(self._rebooted, node, down)
         self.book.refresh_node(node)
         self._kick()
+
+    def _rebooted(self, node: Node, down: bool) -> None:
+        """The second half of a reboot, once the node is off."""
+        if down:
+            node.state, node.reason, node.reason_user = NodeState.DOWN, "reboot complete", "root"
+            node.reason_time = self.book.clock()
+            self.book.refresh_node(node)
+        elif self.engine.fleet.order_of(node.config.name) is None:
+            self.engine.fleet.order([node.config.name])
 
     def _came_up(self, node: Node, now: float) -> None:
         order = self.engine.fleet.order_of(node.config.name)
         if order is not None and not node.boot_time:
             node.boot_time = node.agent_start_time = order.up_at or now
             node.last_busy_time = max(node.last_busy_time, order.up_at)
-            node.comment = description(order)
+            facts = order.facts.get(node.config.name, {})
+            known = {name: facts[name] for name in ("address", "arch", "os") if facts.get(name)}
+            node.config = replace(node.config, host_name=facts.get("host") or node.config.host_name, **known)
+            node.instance_id, node.instance_type = order.name, description(order)
 
     # --- placement
 
@@ -138,7 +162,7 @@ class PowerSaving:
             for order in orders:
                 if order.phase != "up" or order.existing or self._in_use(order):
                     continue
-                asked = all(NodeFlag.POWER_DOWN in self.book.nodes[node].flags for node in order.nodes)
+                asked = all(self.book.nodes[node].flags & _LEAVES for node in order.nodes)
                 idle = staying - len(order.nodes) >= kept.keep_up and self._idle_s(order, now) >= _limit(kept)
                 if asked or idle:
                     staying -= len(order.nodes)
@@ -174,24 +198,53 @@ class PowerSaving:
         """Whether a node's power is ours."""
         return name in self._kept_of
 
-    def power_up(self, name: str) -> bool:
-        """POWER_UP; False where the node is up, or on its way."""
-        if self.engine.fleet.order_of(name) is not None:
-            return False
-        self.book.nodes[name].last_busy_time = self.book.clock()
-        self.engine.fleet.order([name])
-        return True
+    def power_up(self, name: str) -> None:
+        """POWER_UP: nothing where the node is up, or on its way."""
+        node = self.book.nodes[name]
+        node.flags &= ~NodeFlag.POWER_DOWN
+        if self.engine.fleet.order_of(name) is None:
+            if node.state is NodeState.DOWN:
+                node.state, node.reason = NodeState.IDLE, ""
+            node.last_busy_time = self.book.clock()
+            self.engine.fleet.order([name])
+        self.book.refresh_node(node)
 
-    def power_down(self, name: str) -> bool:
-        """POWER_DOWN, once no job runs there; False where the node is off, or on its way."""
+    def power_down(self, name: str, asap: bool = False) -> None:
+        """POWER_DOWN, once no job runs there; ``asap`` drains the node until then. Nothing where it is off."""
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
-            return False
+            return
+        self._leave_once_idle(name, NodeFlag.POWER_DOWN, asap)
+
+    def reboot(self, name: str, asap: bool, down: bool) -> None:
+        """Bring a node up anew once no job runs there; ``asap``: none starts there before. ``down``: DOWN after it."""
+        if self.engine.fleet.order_of(name) is None:
+            self.power_up(name)
+            return
+        self._reboots[name] = down
+        self._leave_once_idle(name, NodeFlag.REBOOT, asap)
+
+    def _leave_once_idle(self, name: str, flag: NodeFlag, asap: bool) -> None:
         node = self.book.nodes[name]
-        node.flags |= NodeFlag.POWER_DOWN
+        node.flags |= flag | (NodeFlag.DRAIN if asap else NodeFlag.NONE)
+        if asap:
+            self._drained.add(name)
         self.book.refresh_node(node)
         self.look()
+
+    def cancel_reboot(self, name: str) -> bool:
+        """Forget a reboot that has not begun; False where there is none."""
+        if self._reboots.pop(name, None) is None:
+            return False
+        self._undrain(name)
+        self.book.nodes[name].flags &= ~NodeFlag.REBOOT
+        self.book.refresh_node(self.book.nodes[name])
         return True
+
+    def _undrain(self, name: str) -> None:
+        if name in self._drained:
+            self._drained.discard(name)
+            self.book.nodes[name].flags &= ~NodeFlag.DRAIN
 
     async def close(self) -> None:
         """Stop deciding; nodes stay as they are."""
@@ -205,6 +258,6 @@ def _limit(kept: KeptNodes) -> float:
 
 
 def description(order: Order) -> str:
-    """What scontrol shows of where a node is: SkyPilot's cluster, place and price."""
+    """What a node is: infra, region and instance as SkyPilot names them, and its price."""
     price = f"${order.price:.2f}/h" if order.price else ""
-    return ", ".join(filter(None, (f"SkyPilot cluster {order.name}", order.place, price)))
+    return ", ".join(filter(None, (order.place, price)))

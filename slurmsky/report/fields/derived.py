@@ -86,6 +86,8 @@ def run_seconds(job: Job, now: float) -> int:
         return 0
     if job.state is JobState.SUSPENDED:
         return int(job.pre_suspend_s)
+    if JobFlag.CONFIGURING in job.flags and job.state is JobState.RUNNING:
+        return 0  # its start is an estimate
     end = now if job.state is JobState.RUNNING or not job.end_time else job.end_time
     if job.suspend_time:
         return int(int(end) - int(job.suspend_time) + job.pre_suspend_s)

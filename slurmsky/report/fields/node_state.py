@@ -30,8 +30,11 @@ _FLAGS = (
     (NodeFlag.POWERING_UP, 1 << 14, "POWERING_UP"),
     (NodeFlag.POWERING_DOWN, 1 << 18, "POWERING_DOWN"),
     (NodeFlag.POWER_DOWN, 1 << 23, "POWER_DOWN"),
+    (NodeFlag.REBOOT, 1 << 16, "REBOOT_REQUESTED"),
 )
-_POWER_SIGNS = ((NodeFlag.POWER_DOWN, "!"), (NodeFlag.POWERING_UP, "#"), (NodeFlag.POWERING_DOWN, "%"))
+_POWER_SIGNS = (
+    (NodeFlag.POWER_DOWN, "!"), (NodeFlag.POWERING_UP, "#"), (NodeFlag.POWERING_DOWN, "%"), (NodeFlag.REBOOT, "@"),
+)  # fmt: skip
 _IN_USE = (NodeState.ALLOCATED, NodeState.MIXED)
 
 
@@ -101,7 +104,7 @@ _FLAG_WORDS = {
     "POWERED_DOWN": NodeFlag.POWERED_DOWN,
     "POWER_DOWN": NodeFlag.POWER_DOWN,
     "MAINT": NodeFlag.MAINT,
-    "REBOOT": None,
+    "REBOOT": NodeFlag.REBOOT,
     "CLOUD": NodeFlag.CLOUD,
     "EXTERNAL": None,
     "PERFCTRS": None,

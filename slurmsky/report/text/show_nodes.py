@@ -83,6 +83,8 @@ def _node_lines(node: Node, context: ReportContext, detail: bool) -> Iterator[st
         yield from _reason(node, context)
     if node.comment:
         yield "Comment=" + node.comment
+    if node.instance_id or node.instance_type:
+        yield "InstanceId=%s InstanceType=%s " % (node.instance_id, node.instance_type)
 
 
 def _reason(node: Node, context: ReportContext) -> Iterator[str]:
