@@ -19,6 +19,7 @@ from ..model.spec import JobSpec
 from ..options.getopt import split
 from ..options.table import Option, Table, load
 from ..options.usage_errors import CommandError
+from ..site.assumed import partition_for
 from ..site.modules import find
 from ..site.record import KNOWN_GPUS, Site
 from . import explainforms, option_support
@@ -261,7 +262,7 @@ class _Draft:
         """(what must be decided, site-file lines) for options that only the site can give a meaning."""
         site, value = self.site, text or ""
         if name == "partition":
-            missing = [word for word in value.split(",") if not site.cluster.partition(word)]
+            missing = [word for word in value.split(",") if partition_for(site.cluster, word) is None]
             if missing and len(missing) == len(value.split(",")):
                 infra = '\ninfra = "kubernetes/CONTEXT"' if self.sky else ""
                 lines = f'[[partition]]\nname = "{toml(missing[0])}"{infra}'

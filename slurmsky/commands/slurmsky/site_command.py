@@ -30,15 +30,19 @@ from ...translate.task import plan
 from .._files import opener
 from ..common.command_errors import absolute
 from .explain_command import split, write
+from .site_from_folder import init_from
 
 USAGE = """Usage: slurmsky site check [FILE]
        slurmsky site init [-o FILE] [--slurm-conf=FILE] [--sinfo=FILE] [--modules=FILE] [--sacctmgr=FILE]
                           [--sky-check[=FILE]]
+       slurmsky site init --from FOLDER [-o FILE]
 
 check  reads the site file and proves it against SkyPilot: FILE:LINE:COLUMN: what is wrong
 init   writes one: from slurm.conf and the output of sinfo, `module avail`, `sacctmgr -P show qos` and
        `sacctmgr -P show account` of the old cluster, and from what `sky check` says has been enabled (without a
-       file SkyPilot is asked); without any of them by asking you
+       file SkyPilot is asked); without any of them by asking you.
+       --from FOLDER: the file that the batch scripts of a folder need (partitions, GPU types, paths, modules), and
+       on stderr the share of them that runs unchanged with it
 """
 PATIENCE_S = 60.0
 
@@ -143,7 +147,7 @@ _SOURCES = {"--slurm-conf": read_slurm_conf, "--sinfo": read_sinfo, "--modules":
 async def _init(ctx: CommandContext) -> int:
     ask_sky = "--sky-check" in ctx.args[2:]
     words = [word for word in ctx.args[2:] if word != "--sky-check"]
-    call = split(words, frozenset(("-h", "--help")), frozenset(("-o", *_SOURCES)))
+    call = split(words, frozenset(("-h", "--help")), frozenset(("-o", "--from", *_SOURCES)))
     if call.flags or call.rest:
         ctx.out(USAGE)
         return 0 if call.flags else 1
@@ -151,6 +155,11 @@ async def _init(ctx: CommandContext) -> int:
     if target and os.path.exists(absolute(ctx, target)):
         ctx.err(f"slurmsky: {target} exists already")
         return 1
+    if "--from" in call.values:
+        if set(call.values) - {"-o", "--from"} or ask_sky:
+            ctx.err("slurmsky: site init: --from stands alone with -o")
+            return 1
+        return await init_from(ctx, absolute(ctx, call.values["--from"]), call.values["--from"], target)
     old = Old()
     try:
         for option, read in _SOURCES.items():

@@ -1,0 +1,114 @@
+"""slurmsky site init --from FOLDER: the site file that the scripts of a folder need."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...controller.command_context import CommandContext
+from ...engines.local import machine
+from ...language.syntax_errors import LanguageError
+from ...model.spec import JobSpec
+from ...options import device_counts
+from ...options import submit as options
+from ...options.table import load as option_table
+from ...options.usage_errors import CommandError
+from ...site import GpuNames, Site, load
+from ...site.from_scripts import Need, gather, render
+from ...translate import explain as pages
+from ..common.caller_settings import surroundings, user_name
+from ..common.site_options import table
+from .explain_command import MAX_BYTES, scripts_in, write
+
+USUAL_GPU = "H100"
+
+
+async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -> int:
+    """Write the file, and print on stderr which share of the scripts runs unchanged with it; 1 without scripts."""
+    files = await asyncio.to_thread(scripts_in, folder) if os.path.isdir(folder) else []
+    if not files:
+        ctx.err(f"slurmsky: site init: no batch scripts in {shown}")
+        return 1
+    site = load("", "(no site file)", machine.facts())
+    scripts = await asyncio.to_thread(lambda: [_read(ctx, file, folder) for file in files])
+    before = await asyncio.to_thread(_pages, scripts, site, "sky")
+    needs = [_need(script, page) for script, page in zip(scripts, before, strict=True)]
+    wanted = gather(needs)
+    gpu = bucket = ""
+    if any(need.wants_gpus for need in needs):
+        known = wanted.gpus.most_common(1)[0][0] if wanted.gpus else USUAL_GPU
+        gpu = await _answer(ctx, "GPU type of scripts that name none", known)
+    if wanted.buckets():
+        listed = ", ".join(wanted.buckets()[:6])
+        usual = f"s3://{user_name(os.geteuid())}-slurm"
+        bucket = await _answer(ctx, f"Bucket with the content of {listed}", usual)
+    text = render(wanted, shown, bucket=bucket, gpu=gpu)
+    found = load(text, target or "slurmsky.toml", machine.facts())
+    code = write(ctx, text, target)
+    if code:
+        return code
+    for engine, place in (("sky", "on SkyPilot"), ("local", "on this machine")):
+        done = await asyncio.to_thread(_pages, scripts, found, engine)
+        first = sum(page.unchanged for page in before)
+        share = sum(page.unchanged for page in done)
+        was = f" ({first} without it)" if engine == "sky" else ""
+        percent = 100 * share // len(scripts)
+        ctx.err(f"{place} {share} of {len(scripts)} scripts run unchanged with it{was}: {percent} %")
+    return 0
+
+
+@dataclass(frozen=True)
+class _Script:
+    """A script, as sbatch reads it without options."""
+
+    name: str
+    data: bytes
+    specs: tuple[JobSpec, ...]
+    refusal: str
+
+
+def _read(ctx: CommandContext, file: str, folder: str) -> _Script:
+    with open(file, "rb") as opened:
+        data = opened.read(MAX_BYTES)
+    name = os.path.relpath(file, folder)
+    try:
+        request = options.parse_sbatch((file,), options.ScriptText(file, data), surroundings(ctx), table(ctx, "sbatch"))
+    except CommandError as error:
+        return _Script(name, data, (), "\n".join(error.lines))
+    return _Script(name, data, request.components, "")
+
+
+def _pages(scripts: list[_Script], site: Site, engine: str) -> list[pages.Page]:
+    return [_page(script, site, engine) for script in scripts]
+
+
+def _page(script: _Script, site: Site, engine: str) -> pages.Page:
+    sbatch = option_table("sbatch")
+    return pages.explain(
+        script.data, script.specs, site, sbatch, file=script.name, engine=engine, refusal=script.refusal
+    )
+
+
+def _need(script: _Script, page: pages.Page) -> Need:
+    kinds = [kind for spec in script.specs for kind in _gpu_types(spec)]
+    return Need(
+        partitions=tuple(word for spec in script.specs for word in (spec.partition or "").split(",") if word),
+        gpus=tuple(GpuNames().sky_name(kind) for kind in kinds if kind),
+        wants_gpus=bool(kinds),
+        settle=tuple(found.settle for found in page.findings if found.fate == pages.DECISION and found.settle),
+    )
+
+
+def _gpu_types(spec: JobSpec) -> Iterator[str]:
+    """The type of each GPU that a script asks for; "" for none."""
+    try:
+        yield from (kind for name, kind in device_counts.settled(spec).asked if name == "gpu")
+    except LanguageError:
+        return  # no number of GPUs: sbatch refuses it
+
+
+async def _answer(ctx: CommandContext, question: str, default: str) -> str:
+    ctx.err(f"{question}{f' [{default}]' if default else ''}:")
+    return (await ctx.read_line()).strip() or default

@@ -1,0 +1,48 @@
+"""The site file that a folder of scripts needs: what recurs is written, in at most twenty lines."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurmsky.site import MachineFacts, load
+from slurmsky.site.assumed import partition_for
+from slurmsky.site.from_scripts import MAX_LINES, Need, gather, render
+
+MACHINE = MachineFacts("laptop", cpus=2)
+SCRATCH = '[paths]\n"/scratch" = "s3://BUCKET/scratch"'
+STORE = '[environment]\nSCRATCH = "/scratch"\n[paths]\n"/scratch" = "s3://BUCKET/scratch"'
+
+
+def test_partitions_gpus_and_paths_by_the_scripts_that_need_them() -> None:
+    wanted = gather([
+        Need(("gpu",), ("A100",), True, (SCRATCH, SCRATCH)),
+        Need(("gpu", "long"), wants_gpus=True, settle=(STORE,)),
+        Need(("gpu",), settle=('[modules]\n"own/1" = "docker:IMAGE"', '[modules]\nfftw = "docker:fftw"')),
+    ])  # fmt: skip
+    assert wanted.buckets() == ["/scratch"]
+    text = render(wanted, "jobs", bucket="s3://team/old/", gpu="A100")
+    site = load(text, "slurmsky.toml", MACHINE)
+    assert [(part.name, part.default) for part in site.cluster.partitions] == [("gpu", True), ("long", False)]
+    assert site.sky_partition("gpu").gpu == site.gpus.default == "A100"
+    assert [(path.path, path.target) for path in site.paths] == [("/scratch", "s3://team/old/scratch")]
+    assert dict(site.environment) == {"SCRATCH": "/scratch"}
+    assert [module.name for module in site.modules] == ["fftw"], "an image that nobody knows is not written"
+    assert site.cluster.open and partition_for(site.cluster, "other") is not None
+    assert '"/scratch" = "s3://team/old/scratch"  # 2 scripts' in text
+
+
+def test_what_recurs_least_is_left_out() -> None:
+    needs = [Need((f"p{n}",), settle=tuple(f'[paths]\n"/d{m}" = "s3://BUCKET/d{m}"' for m in range(n)))
+             for n in range(60)]  # fmt: skip
+    text = render(gather(needs), "jobs", bucket="s3://b", gpu="T4")
+    assert len(text.splitlines()) <= MAX_LINES
+    assert '"/d0"' in text and '"/d50"' not in text
+    load(text, "slurmsky.toml", MACHINE)
+
+
+@given(st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=8), st.text())
+def test_any_name_gives_a_file_that_can_be_read(names: list[tuple[str, str]], folder: str) -> None:
+    needs = [Need((name,), (kind,), bool(kind), ("[[", "not toml")) for name, kind in names]
+    wanted = gather(needs)
+    load(render(wanted, folder, bucket="s3://b", gpu="H100"), "slurmsky.toml", MACHINE)
