@@ -34,7 +34,11 @@ def read_site(env: dict[str, str]) -> Site:
     facts = machine.facts()
     if file is None:
         return default_site(facts)
-    site = load(file.read_text("utf-8"), str(file), facts)
+    try:
+        text = file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SiteError(str(file), error.object[: error.start].count(b"\n") + 1, 1, "not UTF-8") from error
+    site = load(text, str(file), facts)
     # Nodes of the site file stand for this machine where they do not say otherwise.
     nodes = tuple(
         replace(
@@ -70,9 +74,7 @@ def main(find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[
         os.pwrite(guard, f"{os.getpid()}\n".encode(), 0)
         site = read_site(env)
         return asyncio.run(_serve(site, home, env, find, in_idle_time))
-    except SiteError as error:
-        print(f"slurmsky: {error}", file=sys.stderr)
-    except StoreError as error:
+    except (SiteError, StoreError) as error:
         print(f"slurmsky: {error}", file=sys.stderr)
     except paths.ForeignFolder as error:
         print(f"slurmsky: {error.strerror}", file=sys.stderr)

@@ -121,6 +121,10 @@ def _doctor(ctx: CommandContext) -> int:
     mode = queue.paths.home.stat().st_mode & 0o777
     findings.append((mode & 0o077 == 0, f"state folder has mode {mode:04o}"))
     findings.append((queue.store_problem is None, queue.store_problem or "the queue database can be written"))
+    damaged = queue.store.damage.found()
+    names = ", ".join(f"{one.source} {one.key}" for one in damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+    text = f"{len(damaged)} damaged records of the database were set aside: {names}"
+    findings.append((not damaged, text if damaged else "all records of the database can be read"))
     first = shutil.which("sbatch", path=ctx.env.get("PATH", ""))
     ours = (
         queue.bin_dir is not None

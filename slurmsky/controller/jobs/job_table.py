@@ -10,6 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job, Node, Step
@@ -166,10 +167,9 @@ class JobTable:
             self.licenses_used[name] = self.licenses_used.get(name, 0) + count
 
     def _restore_states(self) -> None:
-        text = self.store.note("states")
-        if text is None:
-            return
-        kept = json.loads(text)
+        self.store.damage.note("states", self._apply_states)
+
+    def _apply_states(self, kept: Any) -> None:
         names = {partition.name for partition in self.cluster.partitions}
         self.partition_states.update({name: word for name, word in kept["partitions"].items() if name in names})
         for name, (down, flags, reason, since, user) in kept["nodes"].items():

@@ -38,17 +38,14 @@ class Reservations:
 
     def __init__(self, store: Store, cluster: ClusterConfig, clock: Callable[[], float]) -> None:
         self._store, self.cluster, self._clock = store, cluster, clock
-        self.all: dict[str, Reservation] = {}
-        self._made = 0
+        self.all: dict[str, Reservation]
         known = {node.name for node in cluster.nodes}
-        text = store.note(_NOTE)
-        if text is not None:
-            kept = json.loads(text)
-            self._made = kept["made"]
-            for row in kept["all"]:
-                found = _read(row)
-                if known.issuperset(found.nodes):
-                    self.all[found.name] = found
+
+        def parse(kept: Any) -> tuple[int, list[Reservation]]:
+            return int(kept["made"]), [_read(row) for row in kept["all"]]
+
+        self._made, kept = store.damage.note(_NOTE, parse) or (0, [])
+        self.all = {one.name: one for one in kept if known.issuperset(one.nodes)}
 
     def _keep(self) -> None:
         rows = [asdict(one) for one in self.all.values()]

@@ -42,15 +42,14 @@ class Crontab:
         self._book = book
         self._life = life
         self._clock = clock
-        self.text: str | None = None
-        self.entries: tuple[Entry, ...] = ()
-        self.disabled: frozenset[int] = frozenset()  # lines of entries whose job was cancelled
-        kept = store.note(_NOTE)
-        if kept:
-            data = json.loads(kept)
-            self.text = data["text"]
-            self.entries = tuple(Entry(*row) for row in data["entries"])
-            self.disabled = frozenset(data["disabled"])
+        self.text: str | None
+        self.entries: tuple[Entry, ...]
+        self.disabled: frozenset[int]  # lines of entries whose job was cancelled
+        kept = store.damage.note(
+            _NOTE,
+            lambda kept: (kept["text"], tuple(Entry(*row) for row in kept["entries"]), frozenset(kept["disabled"])),
+        )
+        self.text, self.entries, self.disabled = kept or (None, (), frozenset())
         life.listeners.append(self._told)
 
     def shown(self) -> str | None:

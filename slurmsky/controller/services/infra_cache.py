@@ -33,9 +33,11 @@ class Infra:
         self._wanted = False
         self.read_at = 0.0  # epoch second
         self.offers: list[inventory.Offer] = []
-        kept = json.loads(book.store.note(_NOTE) or "{}")
-        if kept.get("endpoint") == client.access.endpoint:
-            self.read_at, self.offers = float(kept["time"]), inventory.from_data(kept["offers"])
+        kept = book.store.damage.note(
+            _NOTE, lambda kept: (kept["endpoint"], float(kept["time"]), inventory.from_data(kept["offers"]))
+        )
+        if kept is not None and kept[0] == client.access.endpoint:
+            _, self.read_at, self.offers = kept
         self._wanted = time.time() - self.read_at > STALE_S
 
     def wanted(self) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...model.job import Job, Step
 from ...model.spec import JobSpec
@@ -21,6 +23,8 @@ from ...model.states import JobState
 from ...report.text.spending import Charge
 from ...report.text.utilization import Use
 from . import accounting_index
+from .damage import TEXT, UNREADABLE, Damage
+from .id_reserve import IdReserve
 from .record_codec import Managed, job_from_dict, job_to_json, step_from_dict, step_to_dict
 
 
@@ -28,23 +32,19 @@ class StoreError(Exception):
     """The database cannot be opened or written; the text names the file and the cause."""
 
 
+log = logging.getLogger("slurmsky.controller")
+
+#: ids from here on are not sbatch's (services.managed_jobs)
+_FOREIGN_IDS = 60_000_000
+#: as in the first migration
+_FIRST_PRIORITY = 4294901760
 #: which facts are kept; another text has those of all jobs made anew
 _FACTS = "3"
 #: ids of a page, as a power of two
 _PAGE_BITS = 8
 _NO_PAGE = "DELETE FROM pages WHERE number=?"
-#: records that are decoded together
+#: records whose specs are read together
 _BATCH = 500
-
-
-def _decoded(rows: list[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """The rows of a query with their last column read as JSON.
-
-    One text of some hundred records is decoded in two thirds of the time, and its names are kept in memory once.
-    """
-    for start in range(0, len(rows), _BATCH):
-        part = rows[start : start + _BATCH]
-        yield from zip(part, json.loads("[%s]" % ",".join([row[-1] for row in part])), strict=True)
 
 
 class Run(NamedTuple):
@@ -65,22 +65,63 @@ class Store:
         self._specs: dict[int, JobSpec] = {}
         self._editions: Counter[int] = Counter()
         self.commits = 0  # rises with each
+        self._ids = IdReserve(path)
         if path.exists() and not path.stat().st_size and any(path.with_name("jobs").glob("[0-9]*")):
             # SQLite would take it for a new one and give ids again that were given.
             raise StoreError(f"{path}: the database is empty, but there are jobs in {path.with_name('jobs')}")
+        fresh = not path.exists()
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("PRAGMA cache_size=-4000")
-            for name, function in accounting_index.FUNCTIONS.items():
-                self._db.create_function(name, 2, function, deterministic=True)
+            self._open()
             self._check()
             self._migrate()
             self._fill_facts()
+            self._settle_ids(fresh)
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
-        path.chmod(0o600)
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self.path, isolation_level=None)
+        self._db.text_factory = TEXT
+        self.damage = Damage(self._db)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA cache_size=-4000")
+        for name, function in accounting_index.FUNCTIONS.items():
+            self._db.create_function(name, 2, function, deterministic=True)
+        self.path.chmod(0o600)
+        self._inode = self.path.stat().st_ino
+
+    def _keep_file(self) -> None:
+        """Write the database anew when its file was removed under us. Raises StoreError.
+
+        What is open still has all that was committed; the next controller would begin without it.
+        """
+        try:
+            if self.path.stat().st_ino == self._inode:
+                return
+        except FileNotFoundError:
+            fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            fresh.unlink(missing_ok=True)
+            try:
+                self._db.execute("VACUUM INTO ?", (str(fresh),))
+                self._db.close()
+                for suffix in ("-wal", "-shm"):
+                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                fresh.rename(self.path)
+            finally:
+                self._open()
+            log.error("%s was removed: it is written anew", self.path)
+            return
+        raise StoreError(f"{self.path}: another file took the database's place: slurmsky stop")
+
+    def _settle_ids(self, fresh: bool) -> None:
+        """Go on with ids that were never given, whatever became of the database that gave the others."""
+        stored = self.counter("next_job_id")
+        known = int(self.note("id_bound") or 0)
+        first = self._ids.first_of_new() if fresh else self._ids.first(stored, known)
+        if first != stored:
+            log.warning("%s does not know of all jobs: ids go on with %d", self.path, first)
+            self._db.execute("UPDATE meta SET value=? WHERE name='next_job_id'", (str(first),))
 
     def _check(self) -> None:
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
@@ -120,8 +161,15 @@ class Store:
 
     def counter(self, name: str) -> int:
         """The stored value of a counter."""
-        (value,) = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
-        return int(value)
+        row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+        try:
+            return int(row[0])
+        except UNREADABLE:
+            # Damaged, or set aside as such: no job may get an id that another one has.
+            (last,) = self._db.execute("SELECT max(job_id) FROM jobs WHERE job_id<?", (_FOREIGN_IDS,)).fetchone()
+            value = max(int(last or 0) + 1, self._ids.bound) if name == "next_job_id" else _FIRST_PRIORITY
+            self.put_note(name, str(value))
+            return value
 
     def note(self, name: str) -> str | None:
         """A text kept under a name (put_note), or None."""
@@ -146,6 +194,11 @@ class Store:
     ) -> None:
         """Commit new states in one transaction; ``superseded`` are earlier runs of requeued jobs."""
         jobs, steps, superseded = list(jobs), list(steps), list(superseded)
+        self._keep_file()
+        try:
+            covered = self._ids.cover(counters.get("next_job_id", 0))
+        except OSError as error:
+            raise StoreError(f"{error.filename}: {error.strerror}") from error
         numbers = {self.page_of(job.job_id) for job in (*jobs, *superseded, *(job for job, _ in steps))}
         self._editions.update(numbers)
         self.commits += 1
@@ -156,6 +209,8 @@ class Store:
                 "UPDATE meta SET value=? WHERE name=?",
                 [(str(value), name) for name, value in counters.items()],
             )
+            if covered:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('id_bound',?)", (str(self._ids.bound),))
             for old, rows in ((1, superseded), (0, jobs)):
                 self._db.executemany(
                     "INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -199,7 +254,7 @@ class Store:
                 ],
             )
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, *UNREADABLE) as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise StoreError(f"{self.path}: {error}") from error
@@ -227,7 +282,11 @@ class Store:
             part = missing[start : start + _BATCH]
             marks = ",".join("?" * len(part))
             rows = self._db.execute(f"SELECT spec_id, spec FROM specs WHERE spec_id IN ({marks})", part).fetchall()
-            found.update({spec_id: JobSpec.from_dict(data) for (spec_id, _), data in _decoded(rows)})
+            for (spec_id, _), data in self.damage.decoded("specs", rows, lambda row: row[:1]):
+                try:
+                    found[spec_id] = JobSpec.from_dict(data)
+                except UNREADABLE as error:
+                    self.damage.set_aside("specs", (spec_id,), error)
         if len(found) < 1000:
             if len(self._specs) > 1000:
                 self._specs.clear()
@@ -243,13 +302,24 @@ class Store:
         if with_steps:
             # In this order: SQLite would start with all steps that there are.
             found = self._db.execute(
-                "SELECT s.job_id, s.restarts, s.record FROM jobs CROSS JOIN steps s USING (job_id, restarts)"
+                "SELECT s.job_id, s.restarts, s.step_id, s.record FROM jobs CROSS JOIN steps s USING (job_id, restarts)"
                 f" WHERE {where}", values
             ).fetchall()  # fmt: skip
-            for (job_id, restarts, _), record in _decoded(found):
-                steps.setdefault((job_id, restarts), []).append(step_from_dict(record))
-        for (job_id, restarts, spec_id, cost, _), record in _decoded(rows):
-            job = job_from_dict(record, specs[spec_id])
+            for (job_id, restarts, step_id, _), record in self.damage.decoded("steps", found, lambda row: row[:3]):
+                try:
+                    step = step_from_dict(record)
+                except UNREADABLE as error:
+                    self.damage.set_aside("steps", (job_id, restarts, step_id), error)
+                else:
+                    steps.setdefault((job_id, restarts), []).append(step)
+        for (job_id, restarts, spec_id, cost, _), record in self.damage.decoded("jobs", rows, lambda row: row[:2]):
+            try:
+                job = job_from_dict(record, specs[spec_id])
+                if job.job_id != job_id:
+                    raise ValueError(f"the record of job {job.job_id}")
+            except UNREADABLE as error:
+                self.damage.set_aside("jobs", (job_id, restarts), error)
+                continue
             job.cost = cost
             for step in steps.get((job_id, restarts), ()):
                 job.steps[step.step_id] = step

@@ -65,9 +65,12 @@ def keep_deleted(store: Store, name: str) -> None:
 
 
 def _kept(store: Store) -> dict[str, Any]:
-    text = store.note(_NOTE)
-    found: dict[str, Any] = json.loads(text) if text is not None else {"changed": {}, "deleted": []}
-    return found
+    def read(kept: Any) -> dict[str, Any]:
+        for row in kept["changed"].values():
+            _read(row)
+        return {"changed": dict(kept["changed"]), "deleted": list(kept["deleted"])}
+
+    return store.damage.note(_NOTE, read) or {"changed": {}, "deleted": []}
 
 
 _FIELDS = frozenset(one.name for one in fields(PartitionConfig))

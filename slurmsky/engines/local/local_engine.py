@@ -258,6 +258,11 @@ class LocalEngine:
                 self._has_it(job_id, placed)
             elif link is not None and key not in link.launched:
                 self._on_event({"ev": "missing", "job_id": job_id, "run": placed.run, "node": node})
+        launched = {job_id for job_id, _ in link.launched} if link is not None else set()
+        for job_id in {job_id for job_id, _ in here} - self._placed.keys() - launched:
+            # Of a database that is gone, or over. As slurmctld, which aborts jobs that it does not know.
+            if link is not None and link.alive:
+                link.send({"op": "terminate", "job_id": job_id, "state": "CANCELLED", "signal": 15, "kill_wait_s": 30})
 
     def _has_it(self, job_id: int, placed: _Placed) -> None:
         placed.ready = True

@@ -1,0 +1,104 @@
+"""Records of the database that cannot be read are set aside, each for itself, and the others go on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+log = logging.getLogger("slurmsky.controller")
+
+#: bytes that are no UTF-8 become surrogates, which no record of ours contains, instead of ending the query
+TEXT = partial(str, encoding="utf-8", errors="surrogateescape")
+#: what a record of unexpected content raises where it is decoded
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError)
+#: records that are decoded together
+_BATCH = 500
+
+#: what each table's record and key are; ``facts`` has a row for each job
+_TABLES = {
+    "jobs": ("record", "job_id=? AND restarts=?"),
+    "steps": ("record", "job_id=? AND restarts=? AND step_id=?"),
+    "specs": ("spec", "spec_id=?"),
+    "meta": ("value", "name=?"),
+}
+
+Row = tuple[Any, ...]
+Parsed = TypeVar("Parsed")
+
+
+class DamagedRecord(NamedTuple):
+    """One record that was set aside."""
+
+    source: str
+    key: str
+    problem: str
+
+
+class Damage:
+    """Moves what cannot be read into the table ``damaged``."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def set_aside(self, table: str, key: Row, error: Exception) -> None:
+        """Move one record, by its key."""
+        column, where = _TABLES[table]
+        problem = f"{type(error).__name__}: {error}"[:200].encode("ascii", "backslashreplace").decode()
+        named = ".".join(map(str, key))
+        log.error("the database has a damaged record, which is set aside: %s %s: %s", table, named, problem)
+        copy = f"INSERT INTO damaged SELECT ?,?,?,CAST({column} AS BLOB) FROM {table} WHERE {where}"
+        self._db.execute(copy, (table, named.encode("ascii", "backslashreplace").decode(), problem, *key))
+        self._db.execute(f"DELETE FROM {table} WHERE {where}", key)
+        if table == "jobs":
+            self._db.execute(f"DELETE FROM facts WHERE {where}", key)
+
+    def found(self) -> list[DamagedRecord]:
+        """All records that were set aside."""
+        return [DamagedRecord(*row) for row in self._db.execute("SELECT source, key, problem FROM damaged")]
+
+    def decoded(self, table: str, rows: list[Row], key: Callable[[Row], Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
+        """The rows of a query with their last column read as JSON.
+
+        One text of some hundred records is decoded in two thirds of the time, and its names are kept in memory once.
+        """
+        for start in range(0, len(rows), _BATCH):
+            part = rows[start : start + _BATCH]
+            try:
+                yield from zip(part, json.loads("[%s]" % _plain(",".join([row[-1] for row in part]))), strict=True)
+            except UNREADABLE:
+                yield from self._one_by_one(table, part, key)
+
+    def _one_by_one(
+        self, table: str, rows: list[Row], key: Callable[[Row], Row]
+    ) -> Iterator[tuple[Row, dict[str, Any]]]:
+        for row in rows:
+            try:
+                record = json.loads(_plain(row[-1]))
+                if not isinstance(record, dict):
+                    raise TypeError(f"a {type(record).__name__} and no record")
+            except UNREADABLE as error:
+                self.set_aside(table, key(row), error)
+            else:
+                yield row, record
+
+    def note(self, name: str, parse: Callable[[Any], Parsed]) -> Parsed | None:
+        """A note's content as ``parse`` makes it of its JSON; None where there is no note, or no good one."""
+        row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return parse(json.loads(_plain(row[0])))
+        except UNREADABLE as error:
+            self.set_aside("meta", (name,), error)
+            return None
+
+
+def _plain(text: str) -> str:
+    """The text, unless it has bytes that are no UTF-8. Raises ValueError, TypeError."""
+    if not text.isascii():
+        text.encode()
+    return text

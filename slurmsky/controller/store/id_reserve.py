@@ -1,0 +1,58 @@
+"""Job ids are never given twice, even when the database was removed or an old copy of it was put in its place.
+
+A file beside the database says which ids may have been given; it is written before any of them is, for a thousand ids
+at a time. The database knows what the file said last: where the file says more, the database is not the one that gave
+those ids.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: ids that one write of the file covers
+_STEP = 1000
+
+
+class IdReserve:
+    """The file ``next_job_id`` beside the database; ``bound`` is the first id that was certainly never given."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name("next_job_id")
+        self._jobs = database.with_name("jobs")
+        self.bound = self._read()
+
+    def _read(self) -> int:
+        try:
+            return int(self._path.read_text("ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    def first(self, stored: int, known_bound: int) -> int:
+        """The next id of a database that stores ``stored`` as such, and knew of the bound ``known_bound``."""
+        if self.bound <= known_bound:
+            return stored
+        return max(stored, self.bound)
+
+    def first_of_new(self) -> int:
+        """The next id of a database that has just been made."""
+        try:
+            folders = [int(name) for name in os.listdir(self._jobs) if name.isdigit()]
+        except OSError:
+            folders = []
+        return max(1, self.bound, *(number + 1 for number in folders))
+
+    def cover(self, next_id: int) -> bool:
+        """Write the file where ids below ``next_id`` are about to be given that it does not cover. Raises OSError."""
+        if next_id <= self.bound:
+            return False
+        bound = next_id + _STEP
+        fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, f"{bound}\n".encode())
+        finally:
+            os.close(fd)
+        os.replace(fresh, self._path)
+        self.bound = bound
+        return True

@@ -1,0 +1,132 @@
+"""A damaged record is set aside and the others are read; ids are never given twice."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slurmsky.controller.store.database import Store, StoreError
+from slurmsky.model.job import Job, Step
+from slurmsky.model.spec import JobSpec
+from slurmsky.model.states import JobState
+
+JOB = Job(job_id=1, spec=JobSpec(), name="a", user="ada", uid=1, gid=1, group="g", account="ada", partition="p",
+          state=JobState.PENDING, submit_time=1.0)  # fmt: skip
+
+
+def fill(path: Path, next_id: int = 4) -> None:
+    """Three jobs, each with a step and a spec of its own."""
+    store = Store(path)
+    jobs = [replace(JOB, job_id=number, spec=JobSpec(comment=str(number)), steps={}) for number in range(1, 4)]
+    steps = [(job, Step(job_id=job.job_id, step_id="0", name="s")) for job in jobs]
+    store.write(jobs, steps, [], {"next_job_id": next_id, "next_priority": 5})
+    store.close()
+
+
+def spoil(path: Path, statement: str) -> None:
+    db = sqlite3.connect(path)
+    assert db.execute(statement).rowcount == 1
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize("value", ["'{'", "X'FF80'", "CAST(X'7BFF80' AS TEXT)", "'[]'", "'{}'", "42",
+                                   "replace(record, '\"state\":', '\"state\":9')"])  # fmt: skip
+def test_a_damaged_job_is_set_aside(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "queue.db"
+    fill(path)
+    spoil(path, f"UPDATE jobs SET record={value} WHERE job_id=2")
+    store = Store(path)
+    assert [job.job_id for job in store.current(0)] == [1, 3]
+    assert [(one.source, one.key) for one in store.damage.found()] == [("jobs", "2.0")]
+    assert [run.job_id for run in store.runs(0, 10)] == [1, 3]
+    store.close()
+    assert [job.job_id for job in Store(path).current(0)] == [1, 3], "and stays there"
+
+
+def test_a_damaged_step_leaves_its_job(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    fill(path)
+    spoil(path, "UPDATE steps SET record='{\"state\":\"NONSENSE\"}' WHERE job_id=2")
+    store = Store(path)
+    assert [len(job.steps) for job in store.current(0)] == [1, 0, 1]
+    assert [(one.source, one.key) for one in store.damage.found()] == [("steps", "2.0.0")]
+
+
+def test_a_damaged_spec_takes_its_jobs_with_it_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    fill(path)
+    spoil(path, "UPDATE specs SET spec='{' WHERE spec_id=2")
+    store = Store(path)
+    assert [job.job_id for job in store.current(0)] == [1, 3]
+    assert {one.source for one in store.damage.found()} == {"specs", "jobs"}
+
+
+def test_a_damaged_note_is_as_none(tmp_path: Path) -> None:
+    store = Store(tmp_path / "queue.db")
+    store.put_note("states", "{")
+    assert store.damage.note("states", lambda kept: kept["x"]) is None
+    assert store.note("states") is None
+    assert [(one.source, one.key) for one in store.damage.found()] == [("meta", "states")]
+
+
+def test_a_damaged_counter_gives_no_id_twice(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    fill(path)
+    spoil(path, "UPDATE meta SET value='x' WHERE name='next_job_id'")
+    assert Store(path).counter("next_job_id") >= 4
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _old_copy(path: Path) -> None:
+    path.write_bytes(path.with_suffix(".old").read_bytes())
+
+
+@pytest.mark.parametrize("loss", [_remove, _old_copy])
+def test_a_lost_database_gives_no_id_twice(tmp_path: Path, loss: Callable[[Path], None]) -> None:
+    path = tmp_path / "queue.db"
+    fill(path)
+    path.with_suffix(".old").write_bytes(path.read_bytes())
+    store = Store(path)
+    store.write([replace(JOB, job_id=2500, steps={})], [], [], {"next_job_id": 2501})
+    store.close()
+    loss(path)
+    store = Store(path)
+    assert store.counter("next_job_id") > 2500
+    store.write([], [], [], {"next_job_id": store.counter("next_job_id") + 1})
+    next_id = store.counter("next_job_id")
+    store.close()
+    assert Store(path).counter("next_job_id") == next_id, "a database that is whole goes on from its own"
+
+
+def test_job_folders_tell_of_ids_too(tmp_path: Path) -> None:
+    (tmp_path / "jobs" / "17").mkdir(parents=True)
+    assert Store(tmp_path / "queue.db").counter("next_job_id") == 18
+
+
+def test_a_database_that_is_removed_while_open_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    fill(path)
+    store = Store(path)
+    for name in tmp_path.glob("queue.db*"):
+        name.unlink()
+    store.write([replace(JOB, job_id=4, steps={})], [], [], {"next_job_id": 5})
+    store.close()
+    assert [job.job_id for job in Store(path).current(0)] == [1, 2, 3, 4]
+
+
+def test_another_database_in_its_place_is_not_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    fill(path)
+    store = Store(path)
+    path.unlink()
+    path.touch()
+    with pytest.raises(StoreError, match="another file"):
+        store.write([JOB], [], [], {})
