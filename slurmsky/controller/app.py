@@ -181,6 +181,7 @@ class Controller:
             self.infra = self.managed.infra = Infra(
                 self.book, self.site, client, lambda part: self.engine.engine_name(part) == "sky"
             )
+            sky.offers = self.infra.known
             self.treasury.ask = lambda job, partition: sky.price_question(
                 [(part.spec, partition if part is job else part.partition) for part in self.book.components(job)]
             )

@@ -14,6 +14,7 @@ from cloud import namespaces_work
 from sky_server import ManagedJob
 from sky_world import World
 
+from slurmsky.engines.base import EngineError
 from slurmsky.engines.sky import intervals
 from slurmsky.engines.sky.api_client import Access
 from slurmsky.model.job import Job
@@ -147,6 +148,20 @@ def test_a_job_that_skypilot_gives_up(world: World, status: str, failure: str, s
     world.play(what)
     end = world.ended()
     assert (end["state"], end["reason"]) == (state, reason) and failure in end["comment"]
+    assert end["exit_code"] == (state == "FAILED")
+    said = world.project / "slurm-7.out"
+    assert not failure or said.read_text() == f"slurmsky: job 7 did not begin: {failure}\n"
+
+
+def test_a_job_that_skypilot_refuses_says_so_in_its_error_file(world: World) -> None:
+    world.server.refuse = "Invalid resources: disk_tier"
+
+    async def what(world: World) -> None:
+        with pytest.raises(EngineError, match="disk_tier"):
+            await world.engine.start(world.launch("#!/bin/sh\n", stderr=f"{world.project}/err"))
+
+    world.play(what)
+    assert "Invalid resources: disk_tier" in (world.project / "err").read_text()
 
 
 def test_infra_that_is_full_keeps_the_job_waiting(world: World) -> None:

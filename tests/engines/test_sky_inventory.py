@@ -173,3 +173,38 @@ def test_without_skypilot_nothing_changes(tmp_path: Path) -> None:
         assert await world.out("sinfo", "-ho", "%P %D %N", "-p", "here") == "here 1 n1\n"
 
     world(tmp_path, story, SITE)
+
+NOT_AVAILABLE = "sbatch: error: Batch job submission failed: Requested node configuration is not available"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("--gpus-per-node=h100:4", ""),
+        ("-c 8 --mem=3900M", ""),
+        ("--gpus-per-node=h100:8 -N1", "no node of slurm/oracle/debug has 8 H100 GPUs: the most is 4"),
+        ("--gpus-per-node=a100:1", "no node of slurm/oracle/debug has A100 GPUs: there are H100"),
+        ("--mem=100G", "no node of slurm/oracle/debug has 100 GiB of memory: the most is 3.9"),
+        ("-c 64", "no node of slurm/oracle/debug has 64 CPUs: the most is 8"),
+        ("-p aws -c 500 --mem=9T", ""),  # a cloud has machines that sinfo does not list
+        ("-p aws --gpus-per-node=h100:8", ""),
+        ("-p aws --gpus-per-node=h100:16", "no node of aws has 16 H100 GPUs: the most is 8"),
+    ],
+)
+def test_what_no_node_can_meet_is_refused_at_submit(tmp_path: Path, words: str, problem: str) -> None:
+    async def story(world: World) -> None:
+        world.server.answers.update({"/slurm_node_info": SLURM, "/list_accelerators": CATALOG})
+        world.server.enabled = ["slurm/oracle", "AWS"]
+        infra = world.queue.infra
+        assert infra is not None
+        submit = ["sbatch", *words.split(), "--wrap", "true"]
+        infra.offers, infra.read_at = [], 0.0
+        assert (await world.run(*submit))[0] == 0  # nothing is known yet: SkyPilot decides
+        infra.wanted()
+        await infra.refresh()
+        code, _, err = await world.run(*submit)
+        assert (code, err) == ((1, f"sbatch: error: {problem}\n{NOT_AVAILABLE}\n") if problem else (0, ""))
+        infra.read_at -= 7200
+        assert (await world.run(*submit))[0] == 0  # the nodes may be others by now
+
+    world(tmp_path, story, SITE)

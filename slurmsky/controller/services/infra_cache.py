@@ -44,6 +44,13 @@ class Infra:
         """Somebody looks at nodes."""
         self._wanted = True
 
+    def known(self) -> list[inventory.Offer]:
+        """The nodes, where they were read not long ago; a reading that is due is asked for."""
+        age = self.book.clock() - self.read_at
+        if age > FRESH_S:
+            self.wanted()
+        return self.offers if age < STALE_S else []
+
     async def refresh(self) -> None:
         """Read again, if somebody wants it and it is worth it. Raises SkyError, StoreError."""
         now = self.book.clock()

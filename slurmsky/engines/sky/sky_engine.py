@@ -16,16 +16,17 @@ from ...model.job import Job, Node
 from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState
 from ...site import Site
-from ...translate.notes import Refused
+from ...translate.notes import NODE_CONFIG, Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, plan
 from ..base import EngineError, Event, OnEvent, Unable
-from . import array_packs, head_connection, inbox, intervals, prices, reached, shipment
+from . import array_packs, error_file, feasibility, head_connection, inbox, intervals, prices, reached, shipment
 from .api_client import Client, Rejected, SkyError, WrongVersion
 from .batch_launch import BatchLaunch
 from .batching import Batcher
 from .ended import EndedRuns
 from .head_session import HeadNodeSession
+from .inventory import Offer
 from .job_watch import JobWatch, Member, Record
 from .launch_backends import Clusters, LaunchBackend, ManagedJobs
 from .launcher import Launcher, NotLaunched
@@ -48,6 +49,8 @@ class SkyEngine:
         self.site = site
         self.client = client
         self._on_event = on_event
+        #: what sinfo knows of the infras' nodes, while that is fresh enough to judge by
+        self.offers: Callable[[], Sequence[Offer]] = lambda: ()
         self._managed_jobs, self._clusters = ManagedJobs(client), Clusters(client)
         self._together = BatchLaunch(client, self._managed_jobs)
         self._watches: dict[int, JobWatch] = {}
@@ -77,6 +80,9 @@ class SkyEngine:
         begun = self._starting[launch.job_id] = asyncio.get_running_loop().create_future()
         try:
             await self._start(launch)
+        except EngineError as error:
+            error_file.explain(launch, str(error))
+            raise
         finally:
             del self._starting[launch.job_id]
             begun.set_result(None)
@@ -190,9 +196,12 @@ class SkyEngine:
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Raise Unable for what no SkyPilot node can be."""
         try:
-            plan_all(components, self.site)
+            task = plan_all(components, self.site)
         except Refused as error:
             raise Unable(str(error), error.hint) from error
+        problem = "" if task.pool else feasibility.objection(task.fields["resources"], self.offers())
+        if problem:
+            raise Unable(NODE_CONFIG, problem)
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
         """Elements that share nodes come together: the nodes take one after the other, %N at a time."""
@@ -383,6 +392,8 @@ class SkyEngine:
         except OSError as error:
             log.warning("job %d: its end is not in what a relaunch reads: %s", job_id, error)
         watch.save()
+        if not member.started and state != "CANCELLED" and more.get("comment"):
+            error_file.explain_run(watch, job_id, str(more["comment"]))
         if not watch.record.open:
             self._leave(watch)
             for message in watch.returns.messages:
@@ -505,7 +516,8 @@ class SkyEngine:
             await asyncio.sleep(intervals.PACE_S)  # they are judged by now
         seen = self._states.verdict(record)
         comment = "; ".join([*watch.broken, seen.comment]).strip("; ")
-        self._end_all(watch, seen.state.name, seen.exit_code or 0, seen.reason, comment)
+        code = int(seen.state is JobState.FAILED) if seen.exit_code is None else seen.exit_code
+        self._end_all(watch, seen.state.name, code, seen.reason, comment)
 
     # --- states
 

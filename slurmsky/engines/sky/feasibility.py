@@ -1,0 +1,84 @@
+"""Judges at submit whether any node of the enabled infras can meet a task, by the inventory that sinfo shows.
+
+An infra whose nodes exist (Slurm, Kubernetes, SSH) is judged by their sizes. A cloud makes nodes to order, and the
+inventory lists only its GPU machines: it is judged by the name and number of GPUs. Where the inventory says nothing of
+an infra, the job is accepted, and SkyPilot decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .inventory import Offer
+
+_GIB = 1024
+_MADE_TO_ORDER = "cloud"  # an offer's state
+
+
+def objection(resources: Mapping[str, Any], offers: Sequence[Offer]) -> str:
+    """Why no node that was offered can meet a task's ``resources``, in one sentence; "" where one may."""
+    if not offers or "instance_type" in resources:
+        return ""
+    wanted = [str(item["infra"]) for item in resources.get("ordered", ())]
+    if "infra" in resources:
+        wanted = [str(resources["infra"])]
+    chosen = []
+    for infra in wanted or ["*"]:
+        found = [offer for offer in offers if offer.within(infra)]
+        if not found:
+            return ""  # nothing is known of it
+        chosen += found
+    name, count = _accelerators(resources)
+    cpus, memory = _least(resources.get("cpus")), _least(resources.get("memory"))
+    made = [offer for offer in chosen if offer.state == _MADE_TO_ORDER]
+    if made and (not name or _most(made, name) >= count):
+        return ""
+    there = [offer for offer in chosen if offer.state != _MADE_TO_ORDER]
+    if any(_fits(offer, cpus, memory, name, count) for offer in there):
+        return ""
+    most = _most(chosen, name) if name else 0
+    where = ", ".join(wanted) or "the enabled infras"
+    if name and not most:
+        return f"no node of {where} has {name} GPUs: {_kinds(chosen) or 'none has any GPU'}"
+    if name and most < count:
+        return f"no node of {where} has {count} {name} GPUs: the most is {most}"
+    largest = max((offer.cpus for offer in there), default=0)
+    if cpus > largest:
+        return f"no node of {where} has {cpus:g} CPUs: the most is {largest}"
+    roomiest = max((offer.memory_mib for offer in there), default=0)
+    if memory * _GIB > roomiest:
+        return f"no node of {where} has {memory:g} GiB of memory: the most is {roomiest / _GIB:.1f}"
+    return f"no node of {where} has CPUs, memory and GPUs for the job at once"
+
+
+def _fits(offer: Offer, cpus: float, memory_gib: float, name: str, count: int) -> bool:
+    # Memory is asked for in whole GiB, rounded up, and nodes report somewhat less than they are sold with.
+    return offer.cpus >= cpus and offer.memory_mib >= (memory_gib - 1) * _GIB and _gpus(offer, name) >= count
+
+
+def _gpus(offer: Offer, name: str) -> int:
+    wanted = name.lower()
+    return max((count for kind, count, _ in offer.gpus if kind.lower() in (wanted, "gpu", "")), default=0)
+
+
+def _most(offers: Iterable[Offer], name: str) -> int:
+    return max((_gpus(offer, name) for offer in offers), default=0)
+
+
+def _kinds(offers: Iterable[Offer]) -> str:
+    kinds = sorted({kind for offer in offers for kind, _, _ in offer.gpus})
+    return f"there are {', '.join(kinds)}" if kinds else ""
+
+
+def _accelerators(resources: Mapping[str, Any]) -> tuple[str, int]:
+    name, _, count = str(resources.get("accelerators") or "").partition(":")
+    return name, int(float(count or 1)) if name else 0
+
+
+def _least(text: Any) -> float:
+    """The number of ``4+`` or ``4``; 0 for none."""
+    try:
+        return float(str(text or 0).rstrip("+"))
+    except ValueError:
+        return 0.0
