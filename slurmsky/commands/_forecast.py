@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..controller.command_context import CommandContext
-from ..controller.schedule import virtual_nodes
+from ..controller.rules import virtual_nodes
 from ..model.job import Job
 
 #: what makes the reason go away, by its first letters

@@ -7,7 +7,7 @@ import os
 import pwd
 import time
 
-from ..agent.core.environment import salloc_environment
+from ..agent.job.environment import salloc_environment
 from ..controller.command_context import CallerGone, CommandContext
 from ..controller.slurm_errors import SlurmError
 from ..model.job import Job

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..agent.core.environment import srun_environment
+from ..agent.job.environment import srun_environment
 from ..controller.command_context import CallerGone, CommandContext
 from ..controller.slurm_errors import SlurmError
 from ..language import jobids

@@ -301,7 +301,7 @@ class Cluster:
 
     def client_environment(self, launch: Launch) -> dict[str, str]:
         """The environment that salloc's command has."""
-        from slurmsky.agent.core.environment import allocation_environment
+        from slurmsky.agent.job.environment import allocation_environment
 
         return {
             **launch.environment,

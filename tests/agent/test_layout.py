@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsky.agent.steps import placement, step_gpus, task_layout
+from slurmsky.agent.job import task_layout
+from slurmsky.agent.steps import placement, step_gpus
 
 # distribution, plane size, tasks, CPUs per node, ranks per node
 SEEN = [

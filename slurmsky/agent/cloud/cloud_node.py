@@ -16,8 +16,8 @@ from typing import Any
 
 from ...model.allocation import Launch
 from ...protocol.log_frames import log_key
-from ..core import output_files
-from ..core.launch_codec import settings_of
+from ..job import output_files
+from ..job.launch_codec import settings_of
 from ..net import endpoints
 from ..process import daemonize
 from . import cloud_environment, rendezvous, ssh_names, submit_folder

@@ -20,7 +20,7 @@ from ...model.codec import job_from_dict, step_from_dict
 from ...model.job import Job
 from ...model.job import Node as NodeRecord
 from ...model.states import JobFlag, JobState
-from ..core import output_files
+from ..job import output_files
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import Loop

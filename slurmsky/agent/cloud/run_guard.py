@@ -27,8 +27,8 @@ from enum import Enum
 from typing import Any, Callable, Optional
 
 from ...protocol.log_frames import EVENT, Decoder, Event
-from ..core.journal import Journal
-from ..core.recovery import kill_jobs, leaders
+from ..job.journal import Journal
+from ..job.recovery import kill_jobs, leaders
 from ..process import processes
 
 MOST_KEPT = 256 << 20  # bytes of frames; what a job writes beyond is in SkyPilot's log of it alone

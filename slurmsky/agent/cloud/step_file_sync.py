@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..core import output_files
+from ..job import output_files
 from . import submit_folder
 from .job_log import JobLogWriter, Tail
 

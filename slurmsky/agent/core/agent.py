@@ -19,6 +19,9 @@ from typing import Any, Callable, Iterator, Optional
 from ... import paths
 from ...model.allocation import Launch
 from ...protocol import wire
+from ..job import output_files
+from ..job.journal import JobLog, Journal, Key
+from ..job.launch_codec import LaunchReader
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop, Timer
@@ -26,10 +29,7 @@ from ..process import daemonize, processes, startup_files
 from ..process.cgroup import Cgroup
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
-from . import output_files
 from .head_job import ORDERS, HeadJob
-from .journal import JobLog, Journal, Key
-from .launch_codec import LaunchReader
 
 #: a job's start is told together with its end when that comes within so many seconds
 START_TOLD_S = 0.005
@@ -416,7 +416,7 @@ class Agent:
         logs = self.journal.recover()
         lost = [log for log in logs if not log.ended]
         if lost:
-            from .recovery import close, kill_jobs, leaders
+            from ..job.recovery import close, kill_jobs, leaders
 
             kill_jobs({log.key[0] for log in lost}, self.address[len(endpoints.UNIX) :], leaders(lost))
             for log in lost:

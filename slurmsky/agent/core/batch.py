@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Callable, Iterator, Optional
 
 from ...model.job import Step
 from ...model.states import JobState
+from ..job import file_opening, output_files
+from ..job.end_messages import SETUP_FAILED
+from ..job.environment import gpu_indices
+from ..job.journal import step_to_dict
 from ..process import processes, startup_files
 from ..process.usage_series import UsageSeries, keep
-from . import file_opening, output_files
-from .end_messages import SETUP_FAILED
-from .environment import gpu_indices
-from .journal import step_to_dict
 
 if TYPE_CHECKING:
     import resource

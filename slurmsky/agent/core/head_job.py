@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ...model.allocation import Launch
 from ...model.job import Step
+from ..job.end_messages import cancel_line, verdict
+from ..job.journal import Event, JobLog, step_to_dict
 from ..net.event_loop import Timer
 from ..process import processes
 from .batch import BatchScript
-from .end_messages import cancel_line, verdict
-from .journal import Event, JobLog, step_to_dict
 
 if TYPE_CHECKING:
     from ..steps.step_run import StepRun

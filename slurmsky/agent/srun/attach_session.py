@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ...protocol import wire
 from ..core.client_requests import elsewhere, leave, parse_context, relay
-from ..core.environment import node_list
+from ..job.environment import node_list
 from ..net.channel import Channel
 from ..steps.step_plan import OUT
 

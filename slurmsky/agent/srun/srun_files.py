@@ -8,7 +8,7 @@ from typing import Callable, NamedTuple, Optional, Sequence
 
 from ...model.spec import StepSpec
 from ...protocol import wire
-from ..core import file_opening, output_files
+from ..job import file_opening, output_files
 from ..net.channel import Channel
 from ..net.event_loop import READ, WRITE, Loop
 from ..steps.step_allocation import BadRequest

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from ...model.job import Step
 from ...model.spec import ALLOCATED_VARIABLE, JobSpec, StepSpec
 from ...protocol import wire
-from ..core import output_files
-from ..core.environment import (
+from ..job import output_files
+from ..job.environment import (
     VISIBLE,
     exported,
     gpu_environment,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 from ...model.spec import ALLOCATED_VARIABLE, INFINITE, StepSpec
 from ...protocol import wire
-from ..core import file_opening
 from ..core.client_requests import elsewhere, leave, parse_context, relay
+from ..job import file_opening
 from ..net.channel import Channel
 from ..process import resource_limits
 from ..steps import het_components as components

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterable, Sequence
 
 from ...model.allocation import NodeShare
-from ..core.environment import node_list
+from ..job.environment import node_list
 
 _RULE = "-------------------- --------------------"
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Optional, Sequence
 
 from ...model.allocation import Launch, NodeShare
 from ...model.spec import JobSpec, StepSpec
-from ..core.environment import gpu_indices
-from . import placement, step_gpus, task_layout
+from ..job import task_layout
+from ..job.environment import gpu_indices
+from . import placement, step_gpus
 
 if TYPE_CHECKING:
     from ..core.head_job import HeadJob

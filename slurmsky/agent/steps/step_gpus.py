@@ -11,7 +11,7 @@ from typing import Optional, Sequence
 
 from ...model.allocation import Launch, NodeShare
 from ...model.spec import JobSpec, StepSpec
-from ..core.environment import gpu_indices
+from ..job.environment import gpu_indices
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, Optional
 
-from ..core import file_opening, output_files
+from ..job import file_opening, output_files
 from ..process import processes, topology
 from ..process.task_prolog import run_task_prolog, start_task_epilog
 from ..process.usage_series import UsageSeries

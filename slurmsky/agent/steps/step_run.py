@@ -14,7 +14,7 @@ from ...model.job import Step
 from ...model.spec import StepSpec
 from ...model.states import JobState
 from ...protocol import wire
-from ..core.end_messages import cancel_line
+from ..job.end_messages import cancel_line
 from ..mpi.pmi import Exchange
 from ..net import endpoints
 from ..net.channel import Channel

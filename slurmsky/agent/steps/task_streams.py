@@ -8,7 +8,7 @@ import struct
 from collections import deque
 from typing import Callable, Optional
 
-from ..core import file_opening, output_files
+from ..job import file_opening, output_files
 from ..net.event_loop import READ, WRITE, Loop
 from .step_plan import ERR, OUT, Plan, Sink
 

@@ -14,7 +14,7 @@ from ...controller.command_context import CommandContext
 from ...controller.jobs.job_changes import change
 from ...controller.jobs.launch_builder import spool_id
 from ...controller.jobs.size_changes import Wanted
-from ...controller.schedule.priority_swap import to_top
+from ...controller.rules.priority_swap import to_top
 from ...controller.slurm_errors import Errno, SlurmError
 from ...language import arrayspec, jobids
 from ...language.syntax_errors import LanguageError

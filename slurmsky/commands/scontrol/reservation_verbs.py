@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...controller.command_context import CommandContext
-from ...controller.schedule.advance_reservations import ordered
+from ...controller.rules.advance_reservations import ordered
 from ...controller.slurm_errors import Errno, SlurmError
 from ...language import hostlist, timelimit, timespec
 from ...language.syntax_errors import LanguageError

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...controller.command_context import CommandContext
-from ...controller.schedule.demand import demand_of
-from ...controller.schedule.provisional_shares import ordered_shares
+from ...controller.rules.demand import demand_of
+from ...controller.rules.provisional_shares import ordered_shares
 from ...engines.base import EngineError
 from ...engines.sky import api_server, shipment
 from ...engines.sky.api_client import Rejected, SkyError

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from ...engines.base import Event, background
 from ...model.job import Job
 from ...model.states import JobFlag, JobState
-from ..node_health import NodeHealth
 from ..store.record_codec import step_from_dict
 from . import transitions
 from .job_table import JobTable
 from .lifecycle import LifeCycle
+from .node_health import NodeHealth
 
 _MANAGED = "SkyPilot managed job"
 

@@ -18,11 +18,11 @@ from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState, NodeFlag, NodeState
 from ...report.text.sdiag import Counters
 from ...site import assumed
-from ..schedule.advance_reservations import Reservations
-from ..schedule.dependencies import Targets
-from ..schedule.limit_policy import Policy
-from ..schedule.resources import NodeUse, partition_nodes
-from ..schedule.virtual_nodes import VirtualNodes, cluster_of
+from ..rules.advance_reservations import Reservations
+from ..rules.dependencies import Targets
+from ..rules.limit_policy import Policy
+from ..rules.resources import NodeUse, partition_nodes
+from ..rules.virtual_nodes import VirtualNodes, cluster_of
 from ..store import partition_overrides
 from ..store.database import Store
 from . import transitions

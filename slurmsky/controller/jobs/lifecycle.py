@@ -16,7 +16,7 @@ from ...model.job import Job
 from ...model.reservation import Reservation
 from ...model.spec import INFINITE
 from ...model.states import JobFlag, JobState, NodeFlag, NodeState
-from ..schedule.advance_reservations import names_of, running_in
+from ..rules.advance_reservations import names_of, running_in
 from ..schedule.scheduler import SYSTEM_FAILURE
 from ..services.mailer import Mailer
 from ..slurm_errors import Errno, SlurmError

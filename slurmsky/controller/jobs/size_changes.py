@@ -14,8 +14,8 @@ from ...language.syntax_errors import LanguageError
 from ...model.job import Job
 from ...model.spec import INFINITE
 from ...model.states import JobState
-from ..schedule.demand import gres_names
-from ..schedule.resources import partition_nodes
+from ..rules.demand import gres_names
+from ..rules.resources import partition_nodes
 from ..slurm_errors import Errno, SlurmError
 from . import transitions
 from .job_table import JobTable

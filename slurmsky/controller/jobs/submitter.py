@@ -16,11 +16,11 @@ from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ...site import assumed
-from ..schedule import deadlines
-from ..schedule.demand import demand_of, gres_names
-from ..schedule.partition_access import check_caller
-from ..schedule.provisional_shares import cloud_shares
-from ..schedule.resources import NodeUse, consumes_memory, impossible, partition_nodes, place, too_big
+from ..rules import deadlines
+from ..rules.demand import demand_of, gres_names
+from ..rules.partition_access import check_caller
+from ..rules.provisional_shares import cloud_shares
+from ..rules.resources import NodeUse, consumes_memory, impossible, partition_nodes, place, too_big
 from ..slurm_errors import Errno, SlurmError
 from .job_table import JobTable
 

@@ -14,7 +14,7 @@ import signal as signals
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...agent.core.end_messages import SETUP_FAILED
+from ...agent.job.end_messages import SETUP_FAILED
 from ...model.allocation import NodeShare
 from ...model.job import Job
 from ...model.spec import INFINITE

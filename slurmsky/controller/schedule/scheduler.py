@@ -20,13 +20,13 @@ from ...model.states import JobFlag, JobState, NodeFlag
 from ..jobs import transitions
 from ..jobs.job_table import JobTable
 from ..jobs.submitter import limit_in, split_element
-from . import deadlines, dependencies, partition_access
-from .advance_reservations import RESERVED
-from .demand import Demand, demand_of
-from .limit_policy import Over
-from .provisional_shares import cloud_shares, ordered_shares
-from .resources import NodeUse, consumes_memory, place, too_big
-from .virtual_nodes import Fit
+from ..rules import deadlines, dependencies, partition_access
+from ..rules.advance_reservations import RESERVED
+from ..rules.demand import Demand, demand_of
+from ..rules.limit_policy import Over
+from ..rules.provisional_shares import cloud_shares, ordered_shares
+from ..rules.resources import NodeUse, consumes_memory, place, too_big
+from ..rules.virtual_nodes import Fit
 
 
 @dataclass

@@ -15,8 +15,8 @@ from ...model.job import Node
 from ...model.states import NodeFlag, NodeState
 from ...site.record import KeptNodes
 from ..jobs.job_table import JobTable
-from ..schedule.demand import Demand
-from ..schedule.resources import NodeUse, place
+from ..rules.demand import Demand
+from ..rules.resources import NodeUse, place
 
 log = logging.getLogger("slurmsky.nodes")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...agent.core.launch_codec import LaunchWriter
+from ...agent.job.launch_codec import LaunchWriter
 from ...agent.net.endpoints import peer_uid
 from ...agent.process import daemonize
 from ...model.allocation import Launch

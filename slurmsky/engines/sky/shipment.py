@@ -20,7 +20,7 @@ from typing import Any
 
 from ...agent.cloud import private, submit_folder
 from ...agent.cloud.cloud_node import ENDED
-from ...agent.core.launch_codec import settings_of
+from ...agent.job.launch_codec import settings_of
 from ...model.allocation import Launch
 from ..base import EngineError
 from . import certificates, inbox, node_program
@@ -219,9 +219,7 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
     return {"file_mounts": mounts, "file_mounts_mapping": {path: path for path in paths}}
 
 
-def archive(
-    folder: Path, target: Path, limit: int, home: Path, leave_out: Path
-) -> dict[str, tuple[int, int]]:
+def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path) -> dict[str, tuple[int, int]]:
     """Tar a folder's content; relative path of every regular file in it -> (size, mtime in ns). Left out: what the
     ignore files name, private files of the user, and the folder ``leave_out``.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.agent.core.journal import step_to_dict
+from slurmsky.agent.job.journal import step_to_dict
 from slurmsky.agent.net.event_loop import Loop
 from slurmsky.agent.process.gpu_watch import GpuWatch
 from slurmsky.agent.process.usage_series import MOST, PARTS, UsageSeries, keep, merge

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.agent.core import file_opening
+from slurmsky.agent.job import file_opening
 from slurmsky.agent.net.event_loop import Loop
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
-from slurmsky.controller.schedule.limit_policy import RUNNING, SIZES, SUBMITTED, WALL
+from slurmsky.controller.rules.limit_policy import RUNNING, SIZES, SUBMITTED, WALL
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store

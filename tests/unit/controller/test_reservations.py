@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from slurmsky.controller.schedule.advance_reservations import Reservations, _next
-from slurmsky.controller.schedule.demand import demand_of
-from slurmsky.controller.schedule.resources import NodeUse, place
+from slurmsky.controller.rules.advance_reservations import Reservations, _next
+from slurmsky.controller.rules.demand import demand_of
+from slurmsky.controller.rules.resources import NodeUse, place
 from slurmsky.controller.slurm_errors import Errno, SlurmError
 from slurmsky.controller.store.database import Store
 from slurmsky.model.allocation import NodeShare

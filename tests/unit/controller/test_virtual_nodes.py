@@ -10,7 +10,7 @@ import pytest
 
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
-from slurmsky.controller.schedule import virtual_nodes
+from slurmsky.controller.rules import virtual_nodes
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store

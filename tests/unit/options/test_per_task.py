@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from slurmsky.controller.schedule.demand import demand_of
+from slurmsky.controller.rules.demand import demand_of
 from slurmsky.options import submit
 from slurmsky.options.device_counts import settled
 from slurmsky.options.submit import ScriptText

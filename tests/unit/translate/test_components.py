@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsky.controller.schedule.demand import demand_of
-from slurmsky.controller.schedule.provisional_shares import ordered_shares
+from slurmsky.controller.rules.demand import demand_of
+from slurmsky.controller.rules.provisional_shares import ordered_shares
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load
 from slurmsky.translate.notes import Refused

@@ -253,7 +253,7 @@ _ONE_TASK = demand_of(JobSpec(nodes_min=1, nodes_max=1, ntasks=1))
 def node_names(machine: str, demand: Demand, count: int) -> list[str]:
     """Names of ``count`` nodes: those asked for, then the machine's own, which resolves, then numbered ones.
 
-    >>> from slurmsky.controller.schedule.demand import demand_of
+    >>> from slurmsky.controller.rules.demand import demand_of
     >>> from slurmsky.model.spec import JobSpec
     >>> node_names("laptop", demand_of(JobSpec(nodelist="gpu01")), 3)
     ['gpu01', 'laptop', 'laptop-2']

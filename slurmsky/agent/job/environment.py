@@ -262,7 +262,7 @@ def _tasks_per_node(spec: JobSpec, shares: Sequence[NodeShare]) -> str:
     """
     if (spec.distribution or "").startswith("arbitrary"):
         return run_lengths(share.tasks for share in shares)
-    from ..steps.task_layout import block
+    from .task_layout import block
 
     room = [max(1, share.cpus // (spec.cpus_per_task or 1)) for share in shares]
     given = spec.ntasks or spec.ntasks_per_node or spec.ntasks_per_gpu or (spec.gpus and spec.gpus_per_task)

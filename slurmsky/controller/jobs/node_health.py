@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ..model.states import NodeFlag, NodeState
-from .jobs.job_table import JobTable
+from ...model.states import NodeFlag, NodeState
+from .job_table import JobTable
 
 log = logging.getLogger("slurmsky.controller")
 

@@ -1,0 +1,1 @@
+"""A job on a node: its launch, environment, output files, end messages and journal."""

@@ -1,0 +1,1 @@
+"""Rules of scheduling without state: demand, resources, dependencies, limits, reservations."""
