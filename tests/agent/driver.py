@@ -44,7 +44,7 @@ class Node:
         path = [str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))]
         code = (
             "import sys; sys.path[:0] = %r; import runpy; sys.argv[0] = 'agent'; "
-            "runpy.run_module('slurmsky.agent.core.agent', run_name='__main__')" % (path,)
+            "runpy.run_module('slurmsky.agent', run_name='__main__')" % (path,)
         )
         options = ["--node", self.name, "--home", str(self.home), "--bin", str(BIN)]
         return [sys.executable, "-S", "-E", "-c", code, *options]

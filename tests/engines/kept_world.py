@@ -124,7 +124,7 @@ class KeptWorld:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 words = path.read_bytes().split(b"\0")
-                if b"slurmsky.agent.core.agent" in words and any(
+                if b"slurmsky.agent" in words and any(
                     str(self.machines.tmp).encode() in word for word in words
                 ):
                     os.kill(int(path.parent.name), signal.SIGKILL)

@@ -129,7 +129,7 @@ def _children(pid: int) -> list[int]:
         found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-    ours = [child for child in found if b"slurmsky.agent.core.agent" not in _words(child)]
+    ours = [child for child in found if b"slurmsky.agent" not in _words(child)]
     return [*ours, *(below for child in ours for below in _children(child))]
 
 

@@ -80,7 +80,7 @@ class Engine:
 
     def agents(self, node: str = "") -> list[int]:
         """Pids of the agents of this state folder."""
-        return pids_with("slurmsky.agent.core.agent", str(self.home), f"--node {node}")
+        return pids_with("slurmsky.agent", str(self.home), f"--node {node}")
 
     def kill_controller(self) -> None:
         """kill -9, and wait until it is gone."""

@@ -35,7 +35,7 @@ def test_ten_first_calls_start_one_controller(engine: Engine, run: Run) -> None:
         found = []
         for pid in pids_with("-m slurmsky"):
             try:
-                agent = b"slurmsky.agent.core.agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
+                agent = b"slurmsky.agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
                 ours = mark in Path(f"/proc/{pid}/environ").read_bytes()
             except OSError:  # it has just ended
                 continue

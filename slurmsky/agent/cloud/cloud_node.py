@@ -207,7 +207,7 @@ class CloudNode:
             sys.executable,
             "-S",
             "-m",
-            "slurmsky.agent.core.agent",
+            "slurmsky.agent",
             "--node",
             self.name,
             "--home",

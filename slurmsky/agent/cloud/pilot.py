@@ -113,7 +113,7 @@ class Pilot:
 
     def _start(self, library: str, launchers: str, port: int) -> subprocess.Popen[bytes]:
         account = pwd.getpwuid(os.geteuid())
-        command = [sys.executable, "-S", "-m", "slurmsky.agent.core.agent", "--node", self.name, "--home", self.home]
+        command = [sys.executable, "-S", "-m", "slurmsky.agent", "--node", self.name, "--home", self.home]
         command += ["--bin", launchers, "--kept", str(self.settings["idle_s"])]
         command += ["--listen", "%s:%d" % (self.address, port)]
         for option, name in (("--cert", "node.crt"), ("--key", "node.key"), ("--ca", "ca.crt")):

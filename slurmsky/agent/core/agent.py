@@ -1,13 +1,11 @@
 """The node's daemon: listens, knows the jobs of this node, speaks with the controller, clients and other
 agents.
 
-python -m slurmsky.agent.core.agent --node NAME --home DIR [--address unix:/path|host:port] [--controller
-unix:/path]
+``slurmsky.agent.__main__`` starts it.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -16,17 +14,14 @@ import sys
 import time
 from typing import Any, Callable, Iterator, Optional
 
-from ... import paths
 from ...model.allocation import Launch
 from ...protocol import wire
-from ..job import output_files
 from ..job.journal import JobLog, Journal, Key
 from ..job.launch_codec import LaunchReader
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop, Timer
-from ..process import daemonize, processes, startup_files
-from ..process.cgroup import Cgroup
+from ..process import processes, startup_files
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
 from .head_job import ORDERS, HeadJob
@@ -93,6 +88,8 @@ class Agent:
         #: further services (``kept.Service``): connections by the role of their hello, controller messages by
         #: their op, and what the controller is sent when it comes
         self.roles: dict[str, Callable[[Channel], None]] = {}
+        #: commands that this agent runs itself, by name; each value imports its handler
+        self.commands: dict[str, Callable[[], Any]] = {}
         self.services: dict[str, Callable[[Channel, dict[str, Any]], None]] = {}
         self.greetings: list[Callable[[], dict[str, Any]]] = []
         loop.on_orphans = self._orphans_reaped
@@ -466,74 +463,3 @@ class Agent:
                 job.terminate("NODE_FAIL", signal.SIGKILL)
         processes.send(processes.tree(processes.children(os.getpid())), signal.SIGKILL)
         self.loop.stop()
-
-
-_OPTIONS = ("--address", "--controller", "--node", "--home", "--bin", "--cert", "--key", "--ca", "--listen", "--kept")
-
-
-def main(argv: list[str]) -> int:
-    """Run an agent until it is told to leave. 0, or 1 with a line on stderr."""
-    known = dict.fromkeys(_OPTIONS, "")
-    options = daemonize.options(argv, {**known, "--bin": os.environ.get(BIN_VARIABLE, "")})
-    if options is None:
-        return 1
-    if not options["--node"] or not options["--home"]:
-        print("agent: --node and --home are needed", file=sys.stderr)
-        return 1
-    try:
-        return _serve(options)
-    except OSError as error:
-        print("agent: %s: %s" % (error.filename or options["--home"], error.strerror or error), file=sys.stderr)
-        return 1
-
-
-def _serve(options: dict[str, str]) -> int:
-    """Be the agent that these options describe, until it is told to leave. Raises OSError while it starts."""
-    daemonize.detach()
-    home = os.path.abspath(options["--home"])
-    if os.path.exists(os.path.join(home, output_files.NOTE)):
-        output_files.note_in(os.path.join(home, output_files.NOTE))
-    folder = os.path.join(home, "nodes", options["--node"])
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    try:
-        paths.check_state(home)
-        paths.check_state(folder, tighten=True)
-    except paths.ForeignFolder as error:
-        print("agent: %s" % error.strerror, file=sys.stderr)
-        return 1
-    os.umask(0o077)
-    address = options["--address"] or endpoints.UNIX + os.path.join(folder, "agent.sock")
-    controller = options["--controller"] or endpoints.UNIX + os.path.join(home, "controller.sock")
-    if not daemonize.lock(os.path.join(folder, "agent.lock")):
-        print("agent: another agent of node %s runs in %s" % (options["--node"], folder), file=sys.stderr)
-        return 1
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
-    processes.become_subreaper()
-    processes.raise_open_files()
-    group = Cgroup(address)
-    group.take_over()
-    loop = Loop()
-    agent = Agent(loop, options["--node"], home, address, controller, options["--bin"])
-    agent.peer_address = options["--listen"]
-    if options["--cert"]:
-        agent.tls_server, agent.tls_client = endpoints.tls_contexts(
-            options["--cert"], options["--key"], options["--ca"]
-        )
-    signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))
-    if options["--kept"]:
-        from ..cloud.kept_node import Service
-
-        Service(agent, float(options["--kept"]))
-    agent.recover()
-    agent.listen()
-    os.chdir("/")
-    gc.collect()
-    gc.freeze()  # children of a fork share these pages for longer
-    loop.run()
-    group.leave()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Requests from inside a job: srun, sattach, sbcast and sstat are answered here, the rest is passed on."""
+"""Requests from inside a job: the agent runs srun, sattach, sbcast and sstat itself and relays the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
     except wire.WireError as error:
         leave(channel, 1, "slurmsky: error: %s\n" % error)
         return
-    handler = _HANDLERS.get(request.command)
+    handler = agent.commands.get(request.command)
     if handler is not None:
         try:
             handler()(agent, channel, request, payload)
@@ -37,39 +37,6 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
             raise
     else:
         relay(agent, channel, payload, agent.controller_address, request.command)
-
-
-def _srun() -> Handler:
-    from ..srun.srun_session import serve_srun
-
-    return serve_srun
-
-
-def _sbcast() -> Handler:
-    from ..srun.file_bcast import serve_sbcast
-
-    return serve_sbcast
-
-
-def _sattach() -> Handler:
-    from ..srun.attach_session import serve_sattach
-
-    return serve_sattach
-
-
-def _sstat() -> Handler:
-    from ..srun.step_stats import serve_sstat
-
-    return serve_sstat
-
-
-#: what the agent answers itself; imported when first needed
-_HANDLERS: dict[str, Callable[[], Handler]] = {
-    "srun": _srun,
-    "sbcast": _sbcast,
-    "sattach": _sattach,
-    "sstat": _sstat,
-}
 
 
 def parse_context(request: wire.CommandRequest) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ...protocol import wire
 from ..net.channel import Channel
+from .file_writer import serve_file
 from .step_host import StepHost
 from .step_plan import TASK_INPUT, TASK_OUTPUT, Plan
 
@@ -67,8 +68,6 @@ def serve_agent(agent: Agent, channel: Channel) -> None:
             channel.on_drain = host.resume
             host.start()
         elif operation == "file":
-            from ..srun.file_bcast import serve_file
-
             serve_file(channel, message)
         elif host is None:
             return

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal as signals
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...engines.base import EngineError, NodeUnavailable, background
 from ...engines.router import Router
@@ -17,8 +17,6 @@ from ...model.reservation import Reservation
 from ...model.spec import INFINITE
 from ...model.states import JobFlag, JobState, NodeFlag, NodeState
 from ..rules.advance_reservations import names_of, running_in
-from ..schedule.scheduler import SYSTEM_FAILURE
-from ..services.mailer import Mailer
 from ..slurm_errors import Errno, SlurmError
 from ..store.database import StoreError
 from . import transitions
@@ -26,6 +24,9 @@ from .deferred_termination import hear_out
 from .job_table import JobTable, holds_allocation
 from .launch_builder import LaunchBuilder
 from .submitter import split_element
+
+if TYPE_CHECKING:
+    from ..services.mailer import Mailer
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -258,7 +259,7 @@ class LifeCycle:
         for part in self.book.components(job):
             if part.shares:
                 self.book.free_shares(part)
-            transitions.set_aside(part, SYSTEM_FAILURE, f"{SYSTEM_FAILURE}: internal error, see the controller's log")
+            transitions.set_aside(part, "internal error, see the controller's log")
             self.book.touch(part)
         self.changed(job)
 

@@ -25,8 +25,10 @@ REQUEUE_FLAGS = {"requeue": JobFlag.REQUEUED, "hold": JobFlag.REQUEUE_HOLD, "spe
 REQUEUE_REQUESTED = JobFlag.REQUEUED | JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT
 #: seconds before a requeued job may start again (slurmctld waits for the credential to expire)
 REQUEUE_DELAY_S = 2
+#: Slurm's FAIL_SYSTEM: the reason of a job that an internal error keeps from being scheduled
+SYSTEM_FAILURE = "SystemFailure"
 #: reasons of jobs that ended without having run
-NEVER_RAN = frozenset({"JobLaunchFailure", "BadConstraints", "SystemFailure"})
+NEVER_RAN = frozenset({"JobLaunchFailure", "BadConstraints", SYSTEM_FAILURE})
 #: reasons that a final state implies
 _FINAL_REASONS = {JobState.TIMEOUT: "TimeLimit", JobState.NODE_FAIL: "NodeDown", JobState.COMPLETED: "None"}
 
@@ -409,12 +411,12 @@ def start_over(job: Job, restarts: int, reason: str) -> None:
     job.steps = {}
 
 
-def set_aside(job: Job, reason: str, desc: str) -> None:
+def set_aside(job: Job, why: str) -> None:
     """Hold a job that an internal error keeps from starting."""
     give_back(job)
     job.flags = JobFlag.NONE
     job.start_time = job.end_time = 0.0
-    hold(job, reason, desc)
+    hold(job, SYSTEM_FAILURE, f"{SYSTEM_FAILURE}: {why}")
 
 
 # --- managed jobs of SkyPilot that were not submitted here

@@ -602,11 +602,9 @@ def _shortened(job: Job, now: float, until: float) -> int | None:
     return room if least and room >= least else None
 
 
-#: Slurm's FAIL_SYSTEM: the reason of a job that an error of the controller's own keeps from being scheduled
-SYSTEM_FAILURE = "SystemFailure"
 _HOLD_REASONS = frozenset({
     "launch failed requeued held", "JobHoldMaxRequeue", "job requeued in held state", "ReservationDeleted",
-    SYSTEM_FAILURE,
+    transitions.SYSTEM_FAILURE,
 })  # fmt: skip
 
 

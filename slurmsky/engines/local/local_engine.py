@@ -212,7 +212,7 @@ class LocalEngine:
         }
         if self._bin is not None:
             environment["SLURMSKY_BIN"] = str(self._bin)
-        program = [sys.executable, "-S", "-m", "slurmsky.agent.core.agent"]
+        program = [sys.executable, "-S", "-m", "slurmsky.agent"]
         command = [*program, "--node", node, "--home", str(self._home)]
         command += ["--controller", f"unix:{self._home / 'controller.sock'}"]
         before = (folder / "agent.log").stat().st_size if (folder / "agent.log").exists() else 0

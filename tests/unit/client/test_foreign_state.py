@@ -83,7 +83,7 @@ def test_controller_and_agent_refuse(
     argv = [sys.executable, "-m", "slurmsky"]
     if program:
         (home / "nodes" / "n1").mkdir(parents=True)
-        argv = [sys.executable, "-m", "slurmsky.agent.core.agent", "--node", "n1", "--home", str(home)]
+        argv = [sys.executable, "-m", "slurmsky.agent", "--node", "n1", "--home", str(home)]
     done = subprocess.run(
         argv, env={**os.environ, "SLURMSKY_HOME": str(home)}, capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,0 +1,113 @@
+"""Starts a node's agent: ``python -m slurmsky.agent --node NAME --home DIR``.
+
+Further options: ``--address unix:/path|host:port``, ``--controller unix:/path``, ``--bin DIR``, and for nodes of other
+machines ``--listen``, ``--cert``, ``--key``, ``--ca``, ``--kept SECONDS``.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import sys
+from typing import Callable
+
+from .. import paths
+from .core.agent import BIN_VARIABLE, Agent
+from .core.client_requests import Handler
+from .job import output_files
+from .net import endpoints
+from .net.event_loop import Loop
+from .process import daemonize, processes
+from .process.cgroup import Cgroup
+
+
+def _imported(module: str, name: str) -> Callable[[], Handler]:
+    """A handler of a command, imported when the command is first called."""
+
+    def find() -> Handler:
+        handler: Handler = getattr(importlib.import_module("." + module, __package__), name)
+        return handler
+
+    return find
+
+
+#: commands that the agent runs itself; it relays all others to the controller
+COMMANDS = {
+    "srun": _imported("srun.srun_session", "serve_srun"),
+    "sbcast": _imported("srun.file_bcast", "serve_sbcast"),
+    "sattach": _imported("srun.attach_session", "serve_sattach"),
+    "sstat": _imported("srun.step_stats", "serve_sstat"),
+}
+
+_OPTIONS = ("--address", "--controller", "--node", "--home", "--bin", "--cert", "--key", "--ca", "--listen", "--kept")
+
+
+def main(argv: list[str]) -> int:
+    """Run an agent until it is told to leave. 0, or 1 with a line on stderr."""
+    known = dict.fromkeys(_OPTIONS, "")
+    options = daemonize.options(argv, {**known, "--bin": os.environ.get(BIN_VARIABLE, "")})
+    if options is None:
+        return 1
+    if not options["--node"] or not options["--home"]:
+        print("agent: --node and --home are needed", file=sys.stderr)
+        return 1
+    try:
+        return _serve(options)
+    except OSError as error:
+        print("agent: %s: %s" % (error.filename or options["--home"], error.strerror or error), file=sys.stderr)
+        return 1
+
+
+def _serve(options: dict[str, str]) -> int:
+    """Be the agent that these options describe, until it is told to leave. Raises OSError while it starts."""
+    daemonize.detach()
+    home = os.path.abspath(options["--home"])
+    if os.path.exists(os.path.join(home, output_files.NOTE)):
+        output_files.note_in(os.path.join(home, output_files.NOTE))
+    folder = os.path.join(home, "nodes", options["--node"])
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    try:
+        paths.check_state(home)
+        paths.check_state(folder, tighten=True)
+    except paths.ForeignFolder as error:
+        print("agent: %s" % error.strerror, file=sys.stderr)
+        return 1
+    os.umask(0o077)
+    address = options["--address"] or endpoints.UNIX + os.path.join(folder, "agent.sock")
+    controller = options["--controller"] or endpoints.UNIX + os.path.join(home, "controller.sock")
+    if not daemonize.lock(os.path.join(folder, "agent.lock")):
+        print("agent: another agent of node %s runs in %s" % (options["--node"], folder), file=sys.stderr)
+        return 1
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    processes.become_subreaper()
+    processes.raise_open_files()
+    group = Cgroup(address)
+    group.take_over()
+    loop = Loop()
+    agent = Agent(loop, options["--node"], home, address, controller, options["--bin"])
+    agent.peer_address = options["--listen"]
+    if options["--cert"]:
+        agent.tls_server, agent.tls_client = endpoints.tls_contexts(
+            options["--cert"], options["--key"], options["--ca"]
+        )
+    signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))
+    agent.commands.update(COMMANDS)
+    if options["--kept"]:
+        from .cloud.kept_node import Service
+
+        Service(agent, float(options["--kept"]))
+    agent.recover()
+    agent.listen()
+    os.chdir("/")
+    gc.collect()
+    gc.freeze()  # children of a fork share these pages for longer
+    loop.run()
+    group.leave()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""Writes a file that srun --bcast or sbcast sends to this node."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any, Optional
+
+from ..net.channel import Channel
+from .step_plan import TASK_INPUT
+
+
+class Writer:
+    """The copy on one node: written beside its place, put there when it is whole."""
+
+    def __init__(self, path: str, mode: int, force: bool, times: Optional[list[float]], folder: bool = False) -> None:
+        self.path = path
+        self.times = times
+        self.error = 0
+        self._fd = -1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if force else os.O_EXCL)
+        try:
+            if folder:
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            if force:
+                # A program that is being executed cannot be written to; its name can be given to a new file.
+                try:
+                    os.unlink(path)
+                except FileNotFoundError:
+                    self.error = 0
+            self._fd = os.open(path, flags, mode)
+            os.fchmod(self._fd, mode)
+        except OSError as error:
+            self.error = error.errno or errno.EIO
+
+    def write(self, data: bytes) -> None:
+        """One block; empty: that was all."""
+        if self._fd < 0:
+            return
+        try:
+            if data:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._fd, view) :]
+                return
+            if self.times is not None:
+                os.utime(self._fd, (self.times[0], self.times[1]))
+        except OSError as error:
+            self.error = error.errno or errno.EIO
+        os.close(self._fd)
+        self._fd = -1
+
+
+def serve_file(channel: Channel, message: dict[str, Any]) -> None:
+    """Receive a file from the head agent; answers with the errno, 0 for success."""
+    writer = Writer(message["path"], message["mode"], message["force"], message["times"], message["folder"])
+
+    def received(kind: bytes, payload: bytes) -> None:
+        if kind == TASK_INPUT:
+            writer.write(payload)
+            if not payload:
+                channel.send_json({"ev": "file", "errno": writer.error})
+                channel.close()
+
+    channel.on_frame = received
+    channel.on_close = lambda: writer.write(b"")
