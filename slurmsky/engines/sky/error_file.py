@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any
 
-from ...agent.core.launch_codec import settings_of
+from ...agent.job.launch_codec import settings_of
 from ...model.allocation import Launch
 from .beneath import open_to_write
 from .job_watch import JobWatch
