@@ -201,7 +201,10 @@ class Controller:
             client.absent = self._local_server.wake
         kept = dict(self.site.kept)
         pilots = Pilots(client, self.site, self.paths.home / "kept")
-        engine = NodesEngine(self.paths.home, self._event, kept, pilots, pilots.prepare, self.site.sky.reach)
+        sky = self.site.sky
+        engine = NodesEngine(
+            self.paths.home, self._event, kept, pilots, pilots.prepare, sky.reach, sky.upload_mib, sky.credentials
+        )
         self.engines["nodes"] = engine
         self.power = PowerSaving(self.book, kept, engine, self.kick)
         self.scheduler.place = self.power.place

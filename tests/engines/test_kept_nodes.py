@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
@@ -194,3 +195,35 @@ def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
         assert (await world.states())["k1"] == "idle"
 
     KeptWorld(tmp_path).play(what)
+
+
+def test_a_folder_that_nodes_do_not_share_travels_by_content_and_comes_back(tmp_path):
+    async def what(world):
+        (world.project / "sub").mkdir()
+        (world.project / "sub" / "data").write_bytes(bytes(range(256)) * 10000)
+        (world.project / "link").symlink_to("sub/data")
+        script = """echo live
+while [ ! -e /tmp/go-%d ]; do sleep 0.05; done
+md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getpid()
+        job = await world.batch(script, "-o", "live.out")
+        live = world.project / "live.out"
+        await world.until(lambda: live.exists() and live.read_text() == "live\n")
+        go = Path("/tmp/go-%d" % os.getpid())
+        go.touch()
+        await world.until(lambda: _over(world, job, "COMPLETED"))
+        assert live.read_text() == "live\ntail without newline"
+        assert (world.project / "copy").read_bytes() == (world.project / "sub" / "data").read_bytes()
+        wanted = hashlib.md5((world.project / "link").read_bytes()).hexdigest()
+        assert (world.project / "sum").read_text().split()[0] == wanted
+        go.unlink()
+        (world.project / "sub" / "data").write_text("new")
+        (world.project / "sum").unlink()
+        await world.batch("cat link; ls", "-o", "second.out", "--wait")
+        shown = (world.project / "second.out").read_text().split()
+        assert shown == ["newcopy", "job.sh", "link", "live.out", "second.out", "sub"]
+        out = await world.out("srun", "bash", "-c", "cat link; echo $PWD; echo made >made")
+        assert out == f"new{world.project}\n"
+        await world.until(lambda: (world.project / "made").exists())
+        assert (world.project / "made").read_text() == "made\n"
+
+    KeptWorld(tmp_path, hide=True).play(what)

@@ -19,6 +19,7 @@ from ..net import endpoints
 from ..net.channel import Channel
 from . import cloud_environment, submit_folder
 from .command_relay import CommandRelay
+from .folder_store import FolderStore
 
 if TYPE_CHECKING:
     from ..core.agent import Agent
@@ -38,6 +39,7 @@ class Service:
         agent.idle_s = idle_s
         desk = CommandRelay(agent.loop, os.path.join(agent.home, "controller.sock"))
         agent.roles["desk"] = desk.park
+        agent.roles["files"] = FolderStore(agent.loop, agent.home).serve
         agent.services.update(ping=self._ping, same=self._same, script=self._script, reach=self._reach)
         agent.greetings.append(self._facts)
         signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._taken))

@@ -19,7 +19,7 @@ from ..srun.step_stats import ONE_STEP
 from .cloud_node import CloudNode
 
 #: of our own variables, those that tell the agent what the command is about
-_TOLD = frozenset((ALLOCATED_VARIABLE, "SLURMSKY_JOB_ID", ONE_STEP))
+TOLD = frozenset((ALLOCATED_VARIABLE, "SLURMSKY_JOB_ID", ONE_STEP))
 
 
 class RemoteCommands:
@@ -53,7 +53,7 @@ class RemoteCommands:
 
     def at_home(self, request: wire.CommandRequest) -> wire.CommandRequest:
         """The request as if it had been typed on this node."""
-        env = {name: value for name, value in request.env.items() if not name.startswith("SLURMSKY_") or name in _TOLD}
+        env = {name: value for name, value in request.env.items() if not name.startswith("SLURMSKY_") or name in TOLD}
         here = self.node.environment_here(env)
         cwd = self.node.path_here(request.cwd)
         if "PWD" in env:

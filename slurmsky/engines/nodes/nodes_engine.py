@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,18 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from ...agent.cloud import submit_folder
+from ...agent.cloud.remote_commands import TOLD
 from ...model.allocation import Launch
 from ...model.job import Job
+from ...model.spec import JobSpec
 from ...model.states import JobFlag
+from ...protocol import wire
 from ...site.record import KeptNodes
+from ...translate import credentials
 from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
 from ..local.local_engine import AgentLink, LocalEngine, _Placed
-from ..sky.proxy_socket import ProxySocket
+from ..sky.proxy_socket import ProxySocket, export_of
 from ..sky.relay_client import keep_parked
 from .adapt import Environments, Scripts, adapted
 from .fleet import Fleet
 from .node_lines import Lines, Streams
 from .provider import Order, Passing, Provider
+from .remote_files import RemoteFiles
 
 log = logging.getLogger("slurmsky.nodes")
 
@@ -48,6 +54,8 @@ class NodesEngine(LocalEngine):
         provider: Provider,
         prepare: Any,
         reach: str = "auto",
+        upload_mib: int = 1024,
+        allowed: Sequence[str] = ("*",),
     ) -> None:
         super().__init__(home, on_event, None, {})
         self.folder = home / "kept"
@@ -56,6 +64,12 @@ class NodesEngine(LocalEngine):
         self._lines = Lines(provider, reach)
         self.fleet.on_over = self._lines.leave
         self._controller = home / "controller.sock"
+        self._allowed = allowed  # patterns of variables that travel though they hold credentials
+
+        async def connect(node: str) -> Streams:
+            return await self._streams(node, "files")
+
+        self._files = RemoteFiles(self.folder / "jobs", home, upload_mib << 20, connect)
         self._facts: dict[str, dict[str, Any]] = {}  # of each node's agent
         self._pids: dict[str, int] = {}  # of each node's agent; it changes when the agent was killed
         self._heard: dict[str, float] = {}  # when a node's agent last spoke, on the loop's clock
@@ -98,6 +112,7 @@ class NodesEngine(LocalEngine):
         link = self._links.pop(node, None)
         if link is not None:
             link.close()
+        self._files.drop(node)
         self._facts.pop(node, None)
         self._pids.pop(node, None)
         self._sent.pop(node, None)
@@ -150,6 +165,7 @@ class NodesEngine(LocalEngine):
         self._links[node] = link
         self._heard[node] = loop.time()
         await self._open_door(node)
+        await self._files.resume(node)
         if self._pinging is None:
             self._pinging = asyncio.ensure_future(self._ping())
         return link
@@ -178,9 +194,23 @@ class NodesEngine(LocalEngine):
         async def to_desk(_hello: dict[str, Any]) -> Streams:
             return await self._streams(node, "desk")
 
-        door = self._doors[node] = ProxySocket(path, to_agent, self._controller)
+        door = self._doors[node] = ProxySocket(
+            path, to_agent, self._controller, adapt=lambda request: self._request_there(node, request)
+        )
         await door.open()
         self._parked[node] = asyncio.ensure_future(keep_parked(to_desk, self._controller))
+
+    def _request_there(self, node: str, request: wire.CommandRequest) -> wire.CommandRequest:
+        """A command of this machine as it is on a node that does not share the folder it was typed in."""
+        facts = self._facts.get(node)
+        if facts is None or self._same.get((node, request.cwd), True):
+            return request
+        spec = JobSpec(export=export_of(request.args) or request.env.get("SLURM_EXPORT_ENV"))
+        kept = {*credentials.left_out(request.env, spec, self._allowed)}
+        kept |= {name for name in request.env if name.startswith("SLURMSKY_") and name not in TOLD}
+        mine = {name: text for name, text in request.env.items() if name not in kept}
+        here = Environments().adapted(mine, facts, same=False)
+        return dataclasses.replace(request, env={**here, "PWD": request.cwd} if "PWD" in mine else here)
 
     async def _streams(self, node: str, role: str) -> Streams:
         order = self.fleet.order_of(node)
@@ -233,8 +263,20 @@ class NodesEngine(LocalEngine):
             self._answer(node, "same", event["path"], event["same"])
         elif kind == "reached":
             self._answer(node, "reached", ",".join(event["peers"]), event["reached"])
+        elif kind == "ended" and self._files.has(int(event["job_id"]), int(event.get("run", 0))):
+            background(self._bring_back(node, event))
         elif kind != "pong":
             super()._event(node, event)
+
+    async def _bring_back(self, node: str, event: Event) -> None:
+        """Report a job's end once its output and files are here."""
+        job_id, run = int(event["job_id"]), int(event.get("run", 0))
+        said = await self._files.bring_back(job_id, run, lambda: self.fleet.is_up(node) and not self._closing)
+        if self._files.has(job_id, run) or self._closing:
+            return  # an earlier call is at it, or the next controller will be
+        if said:
+            event["comment"] = "; ".join(filter(None, (event.get("comment"), said)))
+        super()._event(node, event)
 
     # --- loss
 
@@ -306,6 +348,7 @@ class NodesEngine(LocalEngine):
         placed = self._placed.get(job_id)
         if placed is None:
             return
+        self._files.forget(job_id, placed.run)
         event = {"job_id": job_id, "run": placed.run, "state": state, "exit_code": 0, "exit_signal": 0}
         super()._event(node, {"ev": "ended", **event, "time": None, "reason": reason, "comment": comment})
 
@@ -357,8 +400,12 @@ class NodesEngine(LocalEngine):
         same = True
         for each in links:
             same = await self._shared(each, launch.submit_dir) and same
+        places: dict[str, str] = {}
         if not same:
-            raise EngineError(f"the submit folder {launch.submit_dir} is not shared with node {link.node}")
+            names = credentials.left_out(launch.environment, launch.spec, self._allowed)
+            if names:
+                launch.environment = {name: text for name, text in launch.environment.items() if name not in names}
+            places = await self._files.prepare(launch, [each.node for each in links])
         digest = ""
         if launch.script is not None:
             digest, data = self._scripts.read(launch.script)
@@ -368,7 +415,11 @@ class NodesEngine(LocalEngine):
                 sent.add(digest)
         environments = self._environments.setdefault(link.node, Environments())
         environment = environments.adapted(launch.environment, facts, same)
-        return adapted(launch, facts, digest, environment, ("", ""))
+        moved = (launch.submit_dir, places.get(link.node, launch.submit_dir))
+        there = adapted(launch, facts, digest, environment, moved)
+        if not same:
+            await self._files.follow(launch, there)
+        return there
 
     async def _shared(self, link: AgentLink, folder: str) -> bool:
         """Whether a folder of this machine is a shared mount on the node."""
@@ -398,6 +449,7 @@ class NodesEngine(LocalEngine):
                 background(self._again(job.job_id, placed))
             elif not there:
                 background(self._gone(job.job_id, placed))
+        self._files.load((job_id, placed.run) for job_id, placed in self._placed.items())
         up = [node for order in self.fleet.orders.values() if order.phase == "up" for node in order.nodes]
         if up:  # those that answer at once are there for the first command
             watching = [self._watching[node] for node in up if node in self._watching]
@@ -441,5 +493,6 @@ class NodesEngine(LocalEngine):
             door.close()
         for link in list(self._links.values()):
             link.close()
+        self._files.close()
         self._lines.close()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,8 +35,16 @@ class ProxySocket:
     socket; ``allowed``: patterns of variables that go there though they hold credentials.
     """
 
-    def __init__(self, path: Path, open_one: OpenLine, controller: Path, allowed: Sequence[str] = ("*",)) -> None:
+    def __init__(
+        self,
+        path: Path,
+        open_one: OpenLine,
+        controller: Path,
+        allowed: Sequence[str] = ("*",),
+        adapt: Callable[[wire.CommandRequest], wire.CommandRequest] = lambda request: request,
+    ) -> None:
         self._allowed = allowed
+        self._adapt = adapt  # a request as it is on the node, where the node itself does not see to that
         self.path = path
         self._open_one = open_one
         self._controller = controller
@@ -105,7 +113,7 @@ class ProxySocket:
 
     def _sent(self, request: wire.CommandRequest) -> wire.CommandRequest:
         """The request without credentials of this machine that neither --export nor the site file names."""
-        spec = JobSpec(export=_export(request.args) or request.env.get("SLURM_EXPORT_ENV"))
+        spec = JobSpec(export=export_of(request.args) or request.env.get("SLURM_EXPORT_ENV"))
         names = set(credentials.left_out(request.env, spec, self._allowed))
         kept = {name: value for name, value in request.env.items() if name not in names}
         return replace(request, env=kept) if names else request
@@ -127,7 +135,7 @@ class ProxySocket:
             if request.command in _THERE:
                 line = await self._open_one({"role": "agent"})
                 length = wire.HEADER_SIZE + int.from_bytes(first[1 : wire.HEADER_SIZE], "big")
-                first = wire.encode(wire.REQUEST, self._sent(request).to_payload()) + first[length:]
+                first = wire.encode(wire.REQUEST, self._adapt(self._sent(request)).to_payload()) + first[length:]
             else:
                 line = await asyncio.open_unix_connection(str(self._controller))
         except (NoControl, OSError) as error:
@@ -141,7 +149,7 @@ class ProxySocket:
         await join((reader, writer), line)
 
 
-def _export(args: Sequence[str]) -> str:
+def export_of(args: Sequence[str]) -> str:
     """The last --export of a command line of srun; "" for none."""
     found = ""
     for word, following in itertools.zip_longest(args, args[1:], fillvalue=""):

@@ -233,7 +233,7 @@ def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path)
     total = 0
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         os.chmod(target, 0o600)
-        for path, facts in _walk(folder, guard):
+        for path, facts in walk(folder, guard):
             if stat.S_ISREG(facts.st_mode):
                 manifest[str(path.relative_to(folder))] = (facts.st_size, facts.st_mtime_ns)
                 total += facts.st_size
@@ -249,7 +249,7 @@ def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path)
     return manifest
 
 
-def _walk(folder: Path, guard: private.Private) -> Iterator[tuple[Path, os.stat_result]]:
+def walk(folder: Path, guard: private.Private) -> Iterator[tuple[Path, os.stat_result]]:
     patterns = [
         line.strip().rstrip("/")
         for name in IGNORE_FILES

@@ -1,0 +1,326 @@
+"""Submit folders on a kept node: filled by content, followed while jobs write, looked through at their end.
+
+One connection of the controller (role "files") carries all of it. Messages are J frames; O frames carry content. The
+node keeps the list of what it was given for each folder: the controller sends the list's digest, and only where that
+differs the list, and only such content as the node has nowhere. Files that jobs changed here are left alone until
+the controller's own copy changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import struct
+from typing import Any, Callable, Optional
+
+from ...protocol import wire
+from ..net.channel import Channel
+from ..net.event_loop import Loop
+from . import submit_folder
+
+LOOK_S = 0.05
+PIECE = 1 << 17
+#: an entry of a list: kind (f, d or l), mode, size, mtime in ns, sha256 or the link's target
+Entry = list[Any]
+
+
+class Copy:
+    """A folder of the controller's machine on this node. ``entries``: what it was given, by path in the folder."""
+
+    def __init__(self, index: str, folder: str, fallback: str) -> None:
+        self._index = index
+        self.folder = folder
+        self.at = folder
+        self.entries: dict[str, Entry] = {}
+        self.digest = ""
+        self.known: submit_folder.Scan = {}  # sizes and times that need not be told
+        try:
+            with open(index) as file:
+                data = json.load(file)
+            self.at, self.entries, self.digest = data["at"], data["entries"], data["digest"]
+            self.known = {path: (int(size), int(mtime)) for path, (size, mtime) in data["known"].items()}
+        except (OSError, ValueError, KeyError):
+            if not submit_folder.make_folder(folder):
+                os.makedirs(fallback, exist_ok=True)
+                self.at = fallback
+
+    def path(self, relative: str) -> str:
+        """Where an entry lies. Raises ValueError for one outside of the folder."""
+        path = os.path.normpath(os.path.join(self.at, relative))
+        if not path.startswith(self.at.rstrip("/") + "/"):
+            raise ValueError("%s lies outside of %s" % (relative, self.at))
+        return path
+
+    def save(self) -> None:
+        """Keep the list over a restart of the agent."""
+        data = {"at": self.at, "entries": self.entries, "digest": self.digest, "known": self.known}
+        with open(self._index + ".part", "w") as file:
+            json.dump(data, file)
+        os.replace(self._index + ".part", self._index)
+
+    def holds(self, relative: str, entry: Entry) -> bool:
+        """Whether the file with that content is here, as it was given."""
+        mine = self.entries.get(relative)
+        return mine is not None and mine[4] == entry[4] and _unchanged(self.path(relative), mine)
+
+
+def _unchanged(path: str, entry: Entry) -> bool:
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(facts.st_mode) and (facts.st_size, facts.st_mtime_ns) == (entry[2], entry[3])
+
+
+class FolderStore:
+    """All copies of this node."""
+
+    def __init__(self, loop: Loop, home: str) -> None:
+        self._loop = loop
+        self._home = os.path.join(home, "folders")
+        os.makedirs(self._home, mode=0o700, exist_ok=True)
+        self._copies: dict[str, Copy] = {}
+
+    def copy(self, folder: str) -> Copy:
+        """The copy of a folder, empty at first."""
+        known = self._copies.get(folder)
+        if known is None:
+            name = hashlib.sha256(folder.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+            base = os.path.join(self._home, name)
+            known = self._copies[folder] = Copy(base + ".json", folder, base)
+        return known
+
+    def content(self, digest: str) -> str:
+        """A file of some copy with this content, "" if there is none."""
+        for copy in self._copies.values():
+            for relative, entry in copy.entries.items():
+                if entry[0] == "f" and entry[4] == digest and _unchanged(copy.path(relative), entry):
+                    return copy.path(relative)
+        return ""
+
+    def serve(self, channel: Channel) -> None:
+        """Take a connection of the controller on."""
+        _Session(self, self._loop, channel)
+
+
+class _Session:
+    def __init__(self, store: FolderStore, loop: Loop, channel: Channel) -> None:
+        self._store, self._loop, self._channel = store, loop, channel
+        self._incoming: Optional[tuple[Any, Any, list[str]]] = None  # file, digest so far, where it belongs
+        self._wanted: dict[str, list[str]] = {}  # content that comes: digest -> entries
+        self._list: dict[str, Entry] = {}
+        self._copy: Optional[Copy] = None
+        self._digest = ""
+        self._tails: dict[int, _Tail] = {}
+        self._asked = False
+        channel.on_frame = self._frame
+        channel.on_close = self._tails.clear
+
+    def _frame(self, kind: bytes, payload: bytes) -> None:
+        if kind == wire.STDOUT:
+            self._take(payload)
+            return
+        message = json.loads(payload)
+        try:
+            _OPERATIONS[message["op"]](self, message)
+        except (OSError, ValueError) as error:
+            self._channel.send_json({"ev": "problem", "about": message["op"], "text": str(error)})
+
+    # --- filling
+    def _folder(self, message: dict[str, Any]) -> None:
+        """A job needs a folder: is it as the controller has it?"""
+        copy = self._store.copy(message["path"])
+        for extra in message["folders"]:
+            submit_folder.make_folder(extra)
+        same = bool(copy.digest) and copy.digest == message["digest"]
+        self._channel.send_json({"ev": "folder", "same": same, "at": copy.at})
+
+    def _entries(self, message: dict[str, Any]) -> None:
+        """The list of a folder that differs: tell which content is needed."""
+        copy = self._copy = self._store.copy(message["path"])
+        self._list, self._digest, self._wanted = message["entries"], message["digest"], {}
+        for relative, entry in self._list.items():
+            if entry[0] != "f" or copy.entries.get(relative, [None] * 5)[4] == entry[4]:
+                continue  # not changed there: what is here counts
+            source = self._store.content(entry[4])
+            if source:
+                self._place(source, relative, entry)
+            else:
+                self._wanted.setdefault(entry[4], []).append(relative)
+        self._channel.send_json({"ev": "missing", "digests": list(self._wanted)})
+        if not self._wanted:
+            self._apply()
+
+    def _content(self, message: dict[str, Any]) -> None:
+        """The content of one digest follows, as O frames with so many bytes in all."""
+        assert self._copy is not None
+        path = os.path.join(self._store._home, ".incoming")
+        self._incoming = (open(path, "wb"), hashlib.sha256(), [message["digest"]])  # noqa: SIM115
+        self._left = int(message["size"])
+        if not self._left:
+            self._take(b"")
+
+    def _take(self, data: bytes) -> None:
+        if self._incoming is None:
+            return
+        file, digest, (name,) = self._incoming
+        file.write(data)
+        digest.update(data)
+        self._left -= len(data)
+        if self._left > 0:
+            return
+        file.close()
+        self._incoming = None
+        targets = self._wanted.pop(name, [])
+        # A file that changed while it was sent is left out: the next job's list has it anew.
+        if digest.hexdigest() == name and targets:
+            for relative in targets[1:]:
+                self._place(file.name, relative, self._list[relative])
+            self._place(file.name, targets[0], self._list[targets[0]], move=True)
+        else:
+            for relative in targets:
+                del self._list[relative]
+            self._digest = ""
+            os.unlink(file.name)
+        if not self._wanted:
+            self._apply()
+
+    def _place(self, source: str, relative: str, entry: Entry, move: bool = False) -> None:
+        assert self._copy is not None
+        path = self._copy.path(relative)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        partial = os.path.join(os.path.dirname(path), ".slurmsky-%d.part" % os.getpid())
+        if move:
+            shutil.move(source, partial)  # also to another file system
+        else:
+            shutil.copyfile(source, partial)
+        os.chmod(partial, entry[1])
+        os.utime(partial, ns=(entry[3], entry[3]))
+        os.replace(partial, path)
+        self._copy.known[relative] = (entry[2], entry[3])
+
+    def _apply(self) -> None:
+        """All content is here: folders, links, modes, and what is no longer there."""
+        copy = self._copy
+        assert copy is not None
+        for relative, entry in self._list.items():
+            path = copy.path(relative)
+            if entry[0] == "d":
+                os.makedirs(path, exist_ok=True)
+                os.chmod(path, entry[1] | 0o700)
+            elif entry[0] == "l" and copy.entries.get(relative) != entry:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                if os.path.lexists(path) and not os.path.isdir(path):
+                    os.unlink(path)
+                if not os.path.lexists(path):
+                    os.symlink(entry[4], path)
+            elif entry[0] == "f" and copy.entries.get(relative, entry) != entry and copy.holds(relative, entry):
+                os.chmod(path, entry[1])
+                os.utime(path, ns=(entry[3], entry[3]))
+                copy.known[relative] = (entry[2], entry[3])
+        for relative, entry in copy.entries.items():
+            if relative not in self._list and entry[0] != "d":
+                path = copy.path(relative)
+                if (entry[0] == "l" and os.path.islink(path)) or (entry[0] == "f" and _unchanged(path, entry)):
+                    os.unlink(path)
+        copy.entries, copy.digest = self._list, self._digest
+        copy.save()
+        self._channel.send_json({"ev": "filled", "at": copy.at})
+
+    # --- following
+    def _tail(self, message: dict[str, Any]) -> None:
+        """Send a file as it grows. ``from``: None: it is new, or its own bytes begin at its present end."""
+        path, start = message["path"], message["from"]
+        if start is None:
+            start = 0
+            try:
+                if message["append"]:
+                    start = os.stat(path).st_size
+                else:
+                    os.truncate(path, 0)
+            except OSError:
+                pass  # not there yet, or no file: the agent says so if that is wrong
+        self._tails[message["id"]] = _Tail(message["id"], path, start)
+        self._channel.send_json({"ev": "tailing", "id": message["id"], "from": start})
+        self._look_soon()
+
+    def _finish(self, message: dict[str, Any]) -> None:
+        """The job is over: the rest of the file, and no more."""
+        tail = self._tails.pop(message["id"], None)
+        if tail is not None:
+            tail.send(self._channel, final=True)
+        self._channel.send_json({"ev": "finished", "id": message["id"]})
+
+    def _look_soon(self) -> None:
+        if not self._asked and self._tails and not self._channel.closed:
+            self._asked = True
+            self._loop.after(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._asked = False
+        if not self._channel.full:
+            for tail in self._tails.values():
+                tail.send(self._channel)
+        self._look_soon()
+
+    # --- what jobs changed
+    def _changes(self, message: dict[str, Any]) -> None:
+        """Send each file that is new or changed since it was given or sent. ``skip``: paths that are followed."""
+        copy = self._store.copy(message["path"])
+        skip = frozenset(os.path.relpath(path, copy.at) for path in message["skip"])
+        for change in submit_folder.changes(copy.known, copy.at, skip):
+            path = os.path.join(copy.at, change.path)
+            digest = submit_folder.digest(path)
+            if digest is None:
+                continue
+            entry = ["f", change.mode, change.size, change.mtime_ns, digest]
+            self._channel.send_json({"ev": "file", "path": change.path, "entry": entry})
+            sent = 0
+            for piece in submit_folder.pieces(path, change.size):
+                self._channel.send(wire.STDOUT, piece)
+                sent += len(piece)
+            if sent < change.size:  # it shrank meanwhile: it differs from its digest, and comes again
+                self._channel.send(wire.STDOUT, bytes(change.size - sent))
+            copy.known[change.path] = (change.size, change.mtime_ns)
+            copy.entries[change.path] = entry
+        copy.digest = ""
+        copy.save()
+        self._channel.send_json({"ev": "unchanged"})
+
+
+class _Tail:
+    """A file that grows. What is sent: number and offset as eight bytes each, then content."""
+
+    def __init__(self, number: int, path: str, start: int) -> None:
+        self.number, self.path, self.start = number, path, start
+        self.position = start
+
+    def send(self, channel: Channel, final: bool = False) -> None:
+        """What is new, as far as the connection takes it; all of it at the end."""
+        try:
+            with open(self.path, "rb") as file:
+                if os.fstat(file.fileno()).st_size < self.position:
+                    self.position = self.start  # truncated by the job: sent again from its beginning
+                file.seek(self.position)
+                while final or not channel.full:
+                    data = file.read(PIECE)
+                    if not data:
+                        break
+                    head = struct.pack(">QQ", self.number, self.position - self.start)
+                    channel.send(wire.STDERR, head + data)
+                    self.position += len(data)
+        except OSError:
+            return  # not there yet, or removed by the job
+
+
+_OPERATIONS: dict[str, Callable[[_Session, dict[str, Any]], None]] = {
+    "folder": _Session._folder,
+    "entries": _Session._entries,
+    "content": _Session._content,
+    "tail": _Session._tail,
+    "finish": _Session._finish,
+    "changes": _Session._changes,
+}

@@ -1,0 +1,293 @@
+"""Submit folders of jobs on nodes that do not share them: sent by content, followed while jobs write, brought back.
+
+The node's side is agent/cloud/folder_store.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...agent.cloud import private
+from ...model.allocation import Launch
+from ...protocol import wire
+from ..base import EngineError
+from ..sky import beneath
+from ..sky.output_sync import OutputSync
+from ..sky.shipment import MAX_FILES, walk
+from .node_lines import Streams
+
+log = logging.getLogger("slurmsky.nodes")
+
+PIECE = 1 << 18
+_KEY = "file"  # one comes at a time
+Entry = list[Any]
+
+
+class Listing:
+    """Lists folders; digests are computed again only for files whose size, time or inode changed."""
+
+    def __init__(self, home: Path, limit: int) -> None:
+        self._home = home
+        self._limit = limit
+        self._digests: dict[str, tuple[tuple[int, int, int], str]] = {}
+
+    def entries(self, folder: str) -> dict[str, Entry]:
+        """What a folder holds: kind, mode, size, mtime and digest by path. Raises EngineError where it is too much."""
+        found: dict[str, Entry] = {}
+        total = 0
+        guard = private.Private(private.homes(), [str(self._home)])
+        kept_in = guard.around(folder)
+        if kept_in:
+            raise EngineError(f"the submit folder {folder} holds credentials ({kept_in}) and does not travel")
+        for path, facts in walk(Path(folder), guard):
+            name, mode = os.path.relpath(path, folder), stat.S_IMODE(facts.st_mode)
+            if stat.S_ISDIR(facts.st_mode):
+                found[name] = ["d", mode, 0, 0, ""]
+            elif stat.S_ISLNK(facts.st_mode):
+                found[name] = ["l", 0o777, 0, 0, os.readlink(path)]
+            else:
+                digest = self._digest(str(path), facts)
+                if digest:
+                    found[name] = ["f", mode, facts.st_size, facts.st_mtime_ns, digest]
+                    total += facts.st_size
+            if total > self._limit or len(found) > MAX_FILES:
+                raise EngineError(
+                    f"the submit folder {folder} holds more than {self._limit >> 20} MiB or {MAX_FILES} files: "
+                    f"name what a job does not need in {folder}/.skyignore, or mount it on the nodes"
+                )
+        return found
+
+    def _digest(self, path: str, facts: os.stat_result) -> str:
+        key = (facts.st_size, facts.st_mtime_ns, facts.st_ino)
+        known = self._digests.get(path)
+        if known is None or known[0] != key:
+            try:
+                with open(path, "rb") as file:
+                    digest = hashlib.sha256()
+                    while piece := file.read(1 << 20):
+                        digest.update(piece)
+            except OSError:
+                return ""  # it vanished, or may not be read by its own user
+            known = self._digests[path] = (key, digest.hexdigest())
+        return known[1]
+
+
+def digest_of(entries: dict[str, Entry]) -> str:
+    """One digest for a whole list."""
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass
+class Tail:
+    """An output file of a job that grows on the node. ``base``: its size here when the job began."""
+
+    path: str
+    there: str
+    append: bool
+    umask: int
+    base: int = 0
+    received: int = 0
+    start: int | None = None  # where the job's own bytes begin on the node
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put bytes where they belong."""
+        self.received = offset + len(data)
+        fd = self.open(0)
+        try:
+            while data:
+                count = os.pwrite(fd, data, self.base + offset)
+                data, offset = data[count:], offset + count
+        finally:
+            os.close(fd)
+
+    def open(self, flags: int) -> int:
+        """The file, created with the job's umask. Raises OSError."""
+        folder, name = os.path.split(self.path)
+        return beneath.open_to_write(os.path.realpath(folder), name, self.umask, flags)
+
+
+class FolderSync:
+    """The files of jobs on one node, over one connection."""
+
+    def __init__(self, streams: Streams, listing: Listing) -> None:
+        self._reader, self._writer = streams
+        self._listing = listing
+        self._frames = wire.FrameReader()
+        self._lock = asyncio.Lock()  # one folder at a time
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._tails: dict[int, Tail] = {}
+        self._next = 0
+        self._file: Any = None  # where content that comes is written
+        self._over = False
+        self._reading = asyncio.ensure_future(self._read())
+        self.given: dict[str, dict[str, Entry]] = {}  # folder -> what it held when it was last sent
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection stands."""
+        return not self._over
+
+    def close(self) -> None:
+        """Leave the node; what comes late is read by the next connection."""
+        self._reading.cancel()
+        self._writer.close()
+
+    # --- the connection
+
+    async def _read(self) -> None:
+        try:
+            while data := await self._reader.read(1 << 18):
+                for frame in self._frames.feed(data):
+                    if frame.kind == wire.STDERR:
+                        number, offset = struct.unpack(">QQ", frame.payload[:16])
+                        tail = self._tails.get(number)
+                        if tail is not None:
+                            with contextlib.suppress(OSError):  # its folder is gone
+                                tail.write(offset, frame.payload[16:])
+                    elif frame.kind == wire.STDOUT and self._file is not None:
+                        self._file.write(frame.payload)
+                    elif frame.kind == wire.JSON:
+                        self._message(json.loads(frame.payload))
+        except (OSError, wire.WireError) as error:
+            log.info("files: %s", error)
+        finally:
+            self._messages.put_nowait({"ev": "closed"})
+            self._over = True
+            for tail in self._tails.values():
+                tail.begun.set()
+                tail.done.set()
+
+    def _message(self, message: dict[str, Any]) -> None:
+        kind = message["ev"]
+        if kind == "tailing":
+            tail = self._tails.get(message["id"])
+            if tail is not None:
+                tail.start = int(message["from"]) if tail.start is None else tail.start
+                tail.begun.set()
+        elif kind == "finished":
+            finished = self._tails.pop(message["id"], None)
+            if finished is not None:
+                finished.done.set()
+        else:
+            if kind in ("file", "unchanged"):
+                self._end_file()
+            if kind == "file":
+                self._begin_file(message)
+            self._messages.put_nowait(message)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._writer.write(wire.encode(wire.JSON, json.dumps(message, separators=(",", ":")).encode()))
+
+    async def _next_message(self) -> dict[str, Any]:
+        message = await self._messages.get()
+        if message["ev"] == "closed":
+            raise EngineError("the node has closed the connection")
+        if message["ev"] == "problem":
+            raise EngineError(f"files on the node: {message['text']}")
+        return message
+
+    # --- there
+
+    async def fill(self, folder: str, folders: list[str]) -> str:
+        """Have a folder on the node as it is here, and further ``folders`` made; where it is. Raises EngineError."""
+        async with self._lock:
+            entries = await asyncio.to_thread(self._listing.entries, folder)
+            digest = digest_of(entries)
+            self._send({"op": "folder", "path": folder, "digest": digest, "folders": folders})
+            answer = await self._next_message()
+            if not answer["same"]:
+                self._send({"op": "entries", "path": folder, "digest": digest, "entries": entries})
+                missing = set((await self._next_message())["digests"])
+                for name, entry in entries.items():
+                    if entry[0] == "f" and entry[4] in missing:
+                        missing.discard(entry[4])
+                        await self._send_file(os.path.join(folder, name), entry)
+                await self._next_message()
+            self.given[folder] = entries
+            return str(answer["at"])
+
+    async def _send_file(self, path: str, entry: Entry) -> None:
+        self._send({"op": "content", "digest": entry[4], "size": entry[2]})
+        left = entry[2]
+        with open(path, "rb") as file:
+            while left:
+                piece = file.read(min(left, PIECE)) or bytes(min(left, PIECE))  # it shrank: the node sees that
+                self._writer.write(wire.encode(wire.STDOUT, piece))
+                left -= len(piece)
+                await self._writer.drain()
+
+    # --- while it runs
+
+    async def follow(self, tail: Tail) -> int:
+        """Bring a file of a job here as it grows; its number. A file that was followed before goes on."""
+        self._next += 1
+        self._tails[self._next] = tail
+        start = None if tail.start is None else tail.start + tail.received
+        if start is None:
+            flags = 0 if tail.append else os.O_TRUNC
+            os.close(tail.open(flags))
+            tail.base = os.stat(tail.path).st_size if tail.append else 0
+        else:
+            tail.base, tail.received = tail.base + tail.received, 0
+        number = self._next
+        tail.begun, tail.done = asyncio.Event(), asyncio.Event()
+        self._send({"op": "tail", "id": number, "path": tail.there, "append": tail.append, "from": start})
+        await tail.begun.wait()
+        if not self.alive:
+            raise EngineError("the node has closed the connection")
+        return number
+
+    async def finish(self, number: int) -> None:
+        """Everything that the job wrote to a file is here. Raises EngineError when the connection broke before."""
+        tail = self._tails.get(number)
+        if tail is None:
+            return
+        self._send({"op": "finish", "id": number})
+        await tail.done.wait()
+        if not self.alive:
+            raise EngineError("the node has closed the connection")
+
+    # --- back
+
+    async def bring_back(self, folder: str, skip: list[str], target: OutputSync) -> None:
+        """Files that jobs made or changed on the node; ``target`` puts each in its place. Raises EngineError."""
+        async with self._lock:
+            self._target = target
+            self._send({"op": "changes", "path": folder, "skip": skip})
+            while (await self._next_message())["ev"] != "unchanged":
+                continue
+
+    def _begin_file(self, message: dict[str, Any]) -> None:
+        _, mode, size, mtime_ns, digest = message["entry"]
+        event = {"path": message["path"], "size": size, "mode": mode, "mtime": mtime_ns / 1e9, "sha256": digest}
+        self._target.begin_file(_KEY, event)
+        self._file = (self._target.folder / f"in-{_KEY}").open("wb")
+
+    def _end_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._target.end_file(_KEY)
+
+
+def outputs(launch: Launch, there: Launch) -> Iterator[Tail]:
+    """The output files of a batch job that must be followed."""
+    if launch.script is None:
+        return
+    append = launch.spec.open_mode == "append"
+    for path, remote in {launch.stdout: there.stdout, launch.stderr: there.stderr}.items():
+        if path and path != "/dev/null":
+            yield Tail(path, remote, append, launch.umask)

@@ -1,0 +1,186 @@
+"""Files of the jobs that run where their submit folder is not mounted: which, on which nodes, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...model.allocation import Launch
+from ..base import EngineError
+from ..sky.output_sync import OutputSync
+from .folder_sync import FolderSync, Listing, Tail, outputs
+from .node_lines import Streams
+
+log = logging.getLogger("slurmsky.nodes")
+
+AGAIN_S = 0.5
+Key = tuple[int, int]  # job and run
+
+
+@dataclass
+class RemoteJob:
+    """A run of a job whose files are on nodes. ``given``: size and time of each file that was there when it began."""
+
+    job_id: int
+    run: int
+    submit_dir: str
+    umask: int
+    nodes: list[str]
+    given: dict[str, tuple[int, int]]
+    tails: list[Tail] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)  # of the tails, on the present connection
+    ending: bool = False
+
+
+class RemoteFiles:
+    """``folder`` keeps records of jobs over a restart; ``connect`` opens a connection for files to a node."""
+
+    def __init__(
+        self, folder: Path, home: Path, limit: int, connect: Callable[[str], Awaitable[Streams]]
+    ) -> None:
+        self._folder = folder
+        self._listing = Listing(home, limit)
+        self._connect = connect
+        self._jobs: dict[Key, RemoteJob] = {}
+        self._syncs: dict[str, FolderSync] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+
+    def has(self, job_id: int, run: int) -> bool:
+        """Whether a run's files must still be brought back."""
+        return (job_id, run) in self._jobs
+
+    async def _sync(self, node: str) -> FolderSync:
+        """The connection to a node. Raises EngineError."""
+        async with self._opening.setdefault(node, asyncio.Lock()):
+            known = self._syncs.get(node)
+            if known is None or not known.alive:
+                try:
+                    known = self._syncs[node] = FolderSync(await self._connect(node), self._listing)
+                except OSError as error:
+                    raise EngineError(str(error)) from error
+            return known
+
+    # --- a job's way
+
+    async def prepare(self, launch: Launch, nodes: Sequence[str]) -> dict[str, str]:
+        """Have the submit folder on nodes; where it is on each. Raises EngineError."""
+        paths = {launch.work_dir, *(os.path.dirname(path) for path in (launch.stdout, launch.stderr))}
+        folders = sorted(path for path in paths if path.startswith("/") and os.path.isdir(path))
+        places = {}
+        for node in nodes:
+            sync = await self._sync(node)
+            places[node] = await sync.fill(launch.submit_dir, folders)
+        entries = sync.given[launch.submit_dir]
+        given = {path: (entry[2], entry[3]) for path, entry in entries.items() if entry[0] == "f"}
+        run = RemoteJob(launch.job_id, launch.restart_count, launch.submit_dir, launch.umask, list(nodes), given)
+        self._jobs[run.job_id, run.run] = run
+        return places
+
+    async def follow(self, launch: Launch, there: Launch) -> None:
+        """Follow the job's output on its first node; to be called before the job is sent. Raises EngineError."""
+        job = self._jobs[launch.job_id, launch.restart_count]
+        job.tails = list(outputs(launch, there))
+        try:
+            await self._follow(job)
+        except OSError as error:
+            log.warning("job %d: %s", launch.job_id, error)  # the job goes on, as where a disk is full
+        self._save(job)
+
+    async def _follow(self, job: RemoteJob) -> None:
+        sync = await self._sync(job.nodes[0])
+        job.numbers = [await sync.follow(tail) for tail in job.tails]
+
+    async def resume(self, node: str) -> None:
+        """The line to a node is back: follow again what was followed."""
+        for job in list(self._jobs.values()):
+            if job.nodes[0] == node and not job.ending:
+                try:
+                    await self._follow(job)
+                except (EngineError, OSError) as error:
+                    log.info("job %d: %s", job.job_id, error)
+
+    async def bring_back(self, job_id: int, run: int, there: Callable[[], bool]) -> str:
+        """All output, and files that the job changed, are here; what there is to say of them.
+
+        Tried again where a line breaks, as long as the nodes are ``there``.
+        """
+        job = self._jobs.get((job_id, run))
+        if job is None or job.ending:
+            return ""
+        job.ending = True
+        target = OutputSync(self._folder / "in", job.submit_dir, dict(job.given), job_id, job.umask, {})
+        skip = [tail.there for tail in job.tails]
+        while there():
+            try:
+                for number in job.numbers:
+                    await (await self._sync(job.nodes[0])).finish(number)
+                for node in job.nodes:
+                    await (await self._sync(node)).bring_back(job.submit_dir, skip, target)
+                break
+            except (EngineError, OSError) as error:
+                log.info("job %d: %s", job_id, error)
+                await asyncio.sleep(AGAIN_S)
+                with contextlib.suppress(EngineError, OSError):
+                    await self._follow(job)
+        self.forget(job_id, run)
+        return "; ".join(target.messages)
+
+    def forget(self, job_id: int, run: int) -> None:
+        """The run is over, here and there."""
+        if self._jobs.pop((job_id, run), None) is not None:
+            self._record(job_id, run).unlink(missing_ok=True)
+
+    # --- over a restart
+
+    def _record(self, job_id: int, run: int) -> Path:
+        return self._folder / f"{job_id}-{run}.json"
+
+    def _save(self, job: RemoteJob) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tails = [[tail.path, tail.there, tail.append, tail.umask, tail.base, tail.start] for tail in job.tails]
+        data: dict[str, Any] = {
+            "submit_dir": job.submit_dir,
+            "umask": job.umask,
+            "nodes": job.nodes,
+            "given": job.given,
+            "tails": tails,
+        }
+        fd = os.open(self._record(job.job_id, job.run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            json.dump(data, file)
+
+    def load(self, runs: Iterable[Key]) -> None:
+        """Take over the records of these runs from an earlier controller."""
+        for job_id, run in runs:
+            try:
+                data = json.loads(self._record(job_id, run).read_text())
+            except (OSError, ValueError):
+                continue
+            given = {path: (int(size), int(mtime)) for path, (size, mtime) in data["given"].items()}
+            job = RemoteJob(job_id, run, data["submit_dir"], data["umask"], data["nodes"], given)
+            for path, there, append, umask, base, start in data["tails"]:
+                tail = Tail(path, there, append, umask, base, 0, start)
+                try:
+                    tail.received = max(0, os.stat(path).st_size - base)
+                except OSError:
+                    tail.received = 0
+                job.tails.append(tail)
+            self._jobs[job_id, run] = job
+
+    def drop(self, node: str) -> None:
+        """A node goes, or is gone."""
+        sync = self._syncs.pop(node, None)
+        if sync is not None:
+            sync.close()
+
+    def close(self) -> None:
+        """Leave the nodes."""
+        for sync in self._syncs.values():
+            sync.close()
