@@ -9,7 +9,7 @@ import time
 
 from ..agent.job.environment import salloc_environment
 from ..controller.command_context import CallerGone, CommandContext
-from ..controller.slurm_errors import SlurmError
+from ..controller.slurm_errors import Errno, SlurmError
 from ..model.job import Job
 from ..model.states import JobState
 from ..options import submit as options
@@ -24,6 +24,8 @@ from .common.site_options import table
 #: who waited longer than this hears a bell (salloc.c DEFAULT_BELL_DELAY)
 BELL_DELAY_S = 10.0
 WHAT = "Job submit/allocate failed"
+#: what ends an --immediate request
+_TOO_LATE = (Errno.IMMEDIATE, Errno.NODES_BUSY, Errno.TIMED_OUT)
 
 
 @streaming
@@ -42,7 +44,8 @@ async def main(ctx: CommandContext) -> int:
     try:
         job = await allocate(ctx, request.components, quiet, request.components[0].immediate_s)
     except SlurmError as error:
-        return refused(ctx, error, WHAT)
+        hurried = request.components[0].immediate_s is not None and error.errno in _TOO_LATE
+        return refused(ctx, error, "Unable to allocate resources" if hurried else WHAT)
     except Revoked as revoked:
         return revoked.code
     waited = time.monotonic() - asked > BELL_DELAY_S

@@ -63,6 +63,7 @@ class Errno(enum.Enum):
     PARTITION_GROUP = (2064, "User's group not permitted to use this partition")
     INVALID_CLUSTER = (2049, "Invalid cluster name")
     UNREACHABLE = (1800, "Communication connection failure")
+    TIMED_OUT = (110, "Connection timed out")
     UNEXPECTED = (1002, "Unexpected message received")
     PART_CONFIG_UNAVAILABLE = (2009, "Requested partition configuration not available now")
     HELD = (2011, "Job is in held state, pending scheduler release")

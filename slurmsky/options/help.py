@@ -5,9 +5,13 @@ The layout is Slurm's (a column of options, a column of meanings); the meanings 
 
 from __future__ import annotations
 
+import csv
+import pkgutil
 import textwrap
-from typing import Iterable, Mapping, Sequence, Union
+from functools import cache
+from typing import Iterable, Mapping, Optional, Sequence, Union
 
+from . import manual_words
 from .filters import NODE_STATES, STATE_NAMES
 from .requests import SinfoQuery, SqueueQuery
 from .table import COMMANDS, SUBMIT, Option, Table, every, load
@@ -15,26 +19,35 @@ from .table import COMMANDS, SUBMIT, Option, Table, every, load
 VERSION = "25.11.0"
 
 OPERANDS = {
-    "sbatch": "script [args...]",
+    "sbatch": "[OPTIONS(0)...] [ : [OPTIONS(N)...]] script(0) [args(0)...]",
+    "srun": "[OPTIONS(0)... [executable(0) [args(0)...]]] [ : [OPTIONS(N)...]] executable(N) [args(N)...]",
+    "salloc": "[OPTIONS(0)...] [ : [OPTIONS(N)]] [command(0) [args(0)...]]",
+    "scancel": "[OPTIONS] [job_id[_array_id][.step_id]]",
+    "sattach": "[options] <jobid.stepid>",
+    "sbcast": "[OPTIONS] SOURCE DEST",
+    "strigger": "[--set | --get | --clear] [OPTIONS]",
+    "scrontab": "[OPTIONS] [file|-]",
+    "seff": "[OPTIONS] jobid",
+    "swait": "[OPTIONS] jobid...",
+}
+#: what stands behind the options in --usage
+USAGE_OPERANDS = {
+    "sbatch": "executable [args...]",
     "srun": "executable [args...]",
     "salloc": "[command [args...]]",
-    "scancel": "[job_id[_array_id][.step_id]...]",
-    "scontrol": "[command]",
-    "sattach": "<jobid.stepid>",
+    "scancel": "[job_id[_array_id][.step_id]]",
     "sbcast": "SOURCE DEST",
-    "sacctmgr": "[command [specs...]]",
-    "sreport": "[report [options...]]",
     "scrontab": "[file|-]",
     "seff": "jobid",
     "swait": "jobid...",
 }
-HEADINGS = (
-    ("mapped", "Options:"),
-    ("agent", "Options that act inside the job:"),
-    ("recorded", "Kept and shown, without effect on the job:"),
-    ("none", "Accepted, without effect here:"),
-    ("refused", "Not available here:"),
-)
+#: remarks on options that do less here than under Slurm
+_REMARKS = {
+    "recorded": "kept and shown, without effect",
+    "none": "without effect here",
+    "refused": "not available here",
+}
+_OTHER, _HELP = "Other options:", "Help options:"
 _COLUMN = 30
 _WIDTH = 79
 _PLACEHOLDERS = {
@@ -50,6 +63,16 @@ _PLACEHOLDERS = {
     "user-list": "users",
     "tres": "list",
 }
+#: commands whose help is a manual of options, each with a colon, and of their own words
+_MANUALS = ("sacct", "sstat", "sshare", "sreport", "sacctmgr", "scontrol")
+_TIMES = """
+    valid start/end time formats are...
+               HH:MM[:SS] [AM|PM]
+               MMDD[YY] or MM/DD[/YY] or MM.DD[.YY]
+               MM/DD[/YY]-HH:MM[:SS]
+               YYYY-MM-DD[THH:MM[:SS]]
+               now[{+|-}count[seconds(default)|minutes|hours|days|weeks]]
+"""
 
 
 def version_text() -> str:
@@ -58,32 +81,70 @@ def version_text() -> str:
 
 
 def help_text(table: Table) -> str:
-    """What --help prints: usage line, then options by what becomes of them, in the table's order."""
-    operands = OPERANDS.get(table.command, "")
-    lines = [f"Usage: {table.command} [OPTIONS...] {operands}".rstrip()]
-    last = [option for option in table.options if option.reader in ("help", "usage", "version")]
-    for policy, heading in HEADINGS:
-        chosen = [
-            option
-            for option in table.options
-            if option.policy == policy and not option.hidden and not option.same_as and option not in last
-        ]
-        if chosen:
-            lines += ["", heading]
-            lines += (line for option in chosen for line in _entry(option))
-    lines += ["", "Help options:"]
-    lines += (line for option in last for line in _entry(option))
+    """What --help prints: Slurm's sections and spellings of the options, with the table's meanings."""
+    if table.command in _MANUALS:
+        return _manual(table)
+    sections: dict[str, list[str]] = {}
+    left = {option.long: option for option in table.options if not option.hidden and not option.same_as}
+    for row in _layout(table.command):
+        option = _named(left, row["option"])
+        if option is not None:
+            sections.setdefault(row["section"], []).extend(_entry(option, row["option"] + row["value"]))
+            left.pop(option.long)
+    more = next((name for name in (_OTHER, "Options:") if name in sections), "Options:")
+    for option in left.values():
+        helping = option.reader in ("help", "usage", "version")
+        sections.setdefault(_HELP if helping else more, []).extend(_entry(option, option.long + _argument(option)))
+    if _HELP in sections and _OTHER not in sections:
+        sections[_HELP] = sections.pop(_HELP)
+    lines = [f"Usage: {table.command} {OPERANDS.get(table.command, '[OPTIONS]')}"]
+    for name, entries in sections.items():
+        lines += [*([] if name == "Options:" else ["", name]), *entries]
     return "\n".join(lines) + "\n"
 
 
-def _entry(option: Option) -> list[str]:
-    left = f"  -{option.short}, " if option.short else "      "
-    left += f"--{option.long}{_argument(option)}"
+@cache
+def _layout(command: str) -> tuple[dict[str, str], ...]:
+    """Options in the order, the sections and with the placeholders of Slurm's help. Source: _help of each command."""
+    data = pkgutil.get_data("slurmsky.options", "help.csv")
+    assert data is not None, "help.csv is missing from the package"
+    return tuple(row for row in csv.DictReader(data.decode().splitlines()) if row["command"] == command)
+
+
+def _named(options: Mapping[str, Option], name: str) -> Optional[Option]:
+    """The option of that name; Slurm's help abbreviates some (--job for --jobs)."""
+    return options.get(name) or next((option for long, option in options.items() if long.startswith(name)), None)
+
+
+def _meaning(option: Option) -> str:
     meaning = option.help or option.meaning
-    wrapped = textwrap.wrap(meaning, _WIDTH - _COLUMN) or [""]
+    return f"{meaning} ({_REMARKS[option.policy]})" if option.policy in _REMARKS else meaning
+
+
+def _entry(option: Option, spelling: str) -> list[str]:
+    left = f"  -{option.short}, " if option.short else "      "
+    left += f"--{spelling}"
+    wrapped = textwrap.wrap(_meaning(option), _WIDTH - _COLUMN) or [""]
     if len(left) >= _COLUMN:
         return [left, *(" " * _COLUMN + line for line in wrapped)]
     return [left.ljust(_COLUMN) + wrapped[0], *(" " * _COLUMN + line for line in wrapped[1:])]
+
+
+def _manual(table: Table) -> str:
+    """The help of a command that describes its options, and its words, one below the other."""
+    words = manual_words.WORDS.get(table.command)
+    lines = [f"{table.command} [<OPTION>]" + (" [<COMMAND>]" if words else ""), "    Valid <OPTION> values are:"]
+    for option in table.options:
+        if not option.hidden and not option.same_as:
+            letter = f"-{option.short}, " if option.short else ""
+            lines.append(f"     {letter}--{option.long}:")
+            lines += (" " * 19 + line for line in textwrap.wrap(_meaning(option), _WIDTH - 19))
+    if words:
+        lines += ["", "    Valid <COMMAND> values are:"]
+        for word, meaning in words:
+            lines.append(f"     {word}".ljust(_COLUMN - 1) + f" {meaning}")
+        lines += ["", *manual_words.NOTES[table.command]]
+    return "\n".join(lines) + "\n" + (_TIMES if table.command in ("sacct", "sreport") else "")
 
 
 def placeholder(option: Option) -> str:
@@ -100,21 +161,49 @@ def _argument(option: Option) -> str:
     return f"={placeholder(option)}" if option.argument == "required" else f"[={placeholder(option)}]"
 
 
+#: synopses that scripts may look for, as they are
+_USAGES = {
+    "squeue": """\
+Usage: squeue [-A account] [--clusters names] [-i seconds] [--job jobid]
+              [-n name] [-o format] [--only-job-state] [-p partitions]
+              [--qos qos] [--reservation reservation] [--sort fields] [--start]
+              [--step step_id] [-t states] [-u user_name] [--usage]
+              [-L licenses] [-w nodes] [--federation] [--local] [--sibling]
+              [--expand-patterns] [--json=data_parser] [--yaml=data_parser]
+              [--running-over=time] [--running-under=time] [-ahjlrsv]
+""",
+    "sattach": "Usage: sattach [options] <jobid.stepid>\n",
+    "sstat": "Usage: sstat [options] -j <job(.stepid)>\n    Use --help for help\n",
+}
+
+
 def usage_text(table: Table) -> str:
-    """What --usage prints: every option once, in brackets."""
+    """What --usage prints: every option once, in brackets; the letters of flags in one pair of them."""
+    if table.command in _USAGES:
+        return _USAGES[table.command]
+    if table.command in ("sacctmgr", "scontrol"):
+        return help_text(table)
     head = f"Usage: {table.command} "
-    if table.command == "sattach":
-        return head + "[options] <jobid.stepid>\n"
-    words = []
-    for option in table.options:
-        if option.hidden or option.same_as or option.reader in ("help", "usage", "version"):
-            continue
-        short = option.short and option.argument == "required"
-        words.append(
-            f"[-{option.short}\x00{placeholder(option)}]" if short else f"[--{option.long}{_argument(option)}]"
-        )
-    words.append(OPERANDS.get(table.command, "").replace(" ", "\x00"))
-    wrapped = textwrap.wrap(" ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False)
+    shown = [option for option in table.options
+             if not (option.hidden or option.same_as or option.reader in ("help", "usage"))]  # fmt: skip
+    compact = table.command not in SUBMIT
+    letters = "".join(sorted(option.short for option in shown if option.short and option.argument == "none"))
+    words = [f"[-{letters}]"] if compact and letters else []
+    for option in shown:
+        value = "names" if compact and option.argument == "optional" else placeholder(option)
+        if option.argument == "none":
+            words += [] if compact and option.short else [f"[--{option.long}]"]
+        elif option.short:
+            words.append(f"[-{option.short}\x00{value}]")
+        else:
+            words.append(f"[--{option.long}={value}]" if compact else f"[--{option.long}{_argument(option)}]")
+    if table.command == "sbcast":
+        # Its options with values are left out, as by Slurm: the line is read with the flags alone.
+        return f"{head}[--exclude] [-{letters}] [--send-libs] {USAGE_OPERANDS['sbcast']}\n"
+    words.append(USAGE_OPERANDS.get(table.command, "").replace(" ", "\x00"))
+    wrapped = textwrap.wrap(
+        " ".join(words).strip(), _WIDTH - len(head), break_long_words=False, break_on_hyphens=False
+    )
     return head + ("\n" + " " * len(head)).join(wrapped).replace("\x00", " ") + "\n"
 
 

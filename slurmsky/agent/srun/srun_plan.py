@@ -262,6 +262,7 @@ class Planner:
             head=launch.shares[0].address,
             mpi=self._mpi_plan(),
             bind=self._bind(index),
+            label=len(str(self.ntasks - 1)) if spec.label else 0,
             notices=notices if any(notices) else [],
             container=self._container(self.component[ranks[0]]),
         )

@@ -60,6 +60,7 @@ class Plan:
     task_epilogs: list[list[str]] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)  # NameFacts less node and task
     head: str = ""  # address of the job's head agent
+    label: int = 0  # srun -l: width of the task number before each line of a task's own file; 0: none
     notices: list[str] = field(default_factory=list)  # per local task: text for its stderr before it starts
     mpi: Optional[dict[str, Any]] = None  # what tasks find each other by: see pmi.plan
     container: Optional[dict[str, Any]] = None  # see containers.request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import struct
 from collections import deque
 from typing import Callable, Optional
@@ -31,6 +32,7 @@ class Task:
         self.stdin_ended = False
         self.readers: dict[int, int] = {}  # our descriptor -> OUT or ERR
         self.held: dict[int, bytes] = {}  # descriptor -> unfinished line
+        self.files: dict[int, int] = {}  # descriptor -> file that its lines go to, with labels
 
 
 class Streams:
@@ -48,7 +50,7 @@ class Streams:
         self.given: dict[tuple[int, str], file_opening.Result] = {}
         self._given = 0  # bytes of stdin that came for all
         self._told = 0  # bytes of them that are told as consumed
-        self._whole_lines = not plan.unbuffered and len(plan.ranks) > 1
+        self._whole_lines = bool(plan.label) or (not plan.unbuffered and len(plan.ranks) > 1)
 
     @property
     def reading(self) -> bool:
@@ -88,13 +90,18 @@ class Streams:
     def _open_stdout(self, task: Task, target: str, stream: int) -> int:
         if target == "null":
             return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        file = -1
         if target != "stream":
             name = "stdout" if stream == OUT else "stderr"
-            return self._open_file(task, target, name)
+            file = self._open_file(task, target, name)
+            if not (self._plan.label and stat.S_ISREG(os.fstat(file).st_mode)):
+                return file
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(ours, False)
         if len(self._tasks) <= 8:
             _enlarge(ours)
+        if file >= 0:
+            task.files[ours] = file
         self._read_from(task, ours, stream)
         return theirs
 
@@ -183,15 +190,29 @@ class Streams:
                     task.held[fd] = data[end:]
                     data = data[:end]
             if data:
-                self._sink.output(task.rank, stream, data)
+                self._pass_on(task, fd, stream, data)
             return
         rest = task.held.pop(fd, b"")
         self._loop.forget(fd)
         os.close(fd)
         del task.readers[fd]
         if rest:
-            self._sink.output(task.rank, stream, rest)
+            self._pass_on(task, fd, stream, rest)
+        if fd in task.files:
+            os.close(task.files.pop(fd))
         self._ended()
+
+    def _pass_on(self, task: Task, fd: int, stream: int, data: bytes) -> None:
+        """Send output to srun, or write it to the task's own file with its label."""
+        if fd not in task.files:
+            self._sink.output(task.rank, stream, data)
+            return
+        label = b"%*d: " % (self._plan.label, task.rank)
+        lines = data.removesuffix(b"\n").split(b"\n")
+        try:
+            os.write(task.files[fd], b"".join(label + line + b"\n" for line in lines))
+        except OSError:
+            return  # a full disk: the rest of the output is lost
 
     def pause(self) -> None:
         """Read no more output: who takes it is slow."""
@@ -301,6 +322,9 @@ class Streams:
             self._loop.forget(fd)
             os.close(fd)
             del task.readers[fd]
+        for file in task.files.values():
+            os.close(file)
+        task.files.clear()
 
 
 def _enlarge(fd: int) -> None:

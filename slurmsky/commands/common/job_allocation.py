@@ -67,6 +67,9 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
     queue.schedule_now()
     if not quiet:
         forecast(ctx, job)
+    if job.state is not JobState.PENDING and job.het_job_id and not quiet:
+        _announce(ctx, job)  # slurmctld starts het jobs by backfill alone: they always wait a moment
+        ctx.say(f"job {job.job_id} has been allocated resources")
     if job.state is JobState.PENDING:
         why = waits_for(job)
         if immediate_s is not None and immediate_s <= 1:
@@ -78,9 +81,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
         if not quiet:
             if why is not None:
                 ctx.say(why.text)
-            if ctx.command == "salloc":
-                ctx.say(f"Pending job allocation {job.job_id}")
-            ctx.say(f"job {job.job_id} queued and waiting for resources")
+            _announce(ctx, job)
         await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
         if not quiet:
             ctx.say(f"job {job.job_id} has been allocated resources")
@@ -98,6 +99,12 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
         if told:
             ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
     return job
+
+
+def _announce(ctx: CommandContext, job: Job) -> None:
+    if ctx.command == "salloc":
+        ctx.say(f"Pending job allocation {job.job_id}")
+    ctx.say(f"job {job.job_id} queued and waiting for resources")
 
 
 def waits_for(job: Job) -> Errno | None:
@@ -125,7 +132,7 @@ async def _until(
         if not done:
             frame.cancel()
             queue.life.cancel(job, job.uid)
-            raise SlurmError(Errno.IMMEDIATE)
+            raise SlurmError(Errno.TIMED_OUT if ctx.command == "salloc" else Errno.NODES_BUSY)
         if begun in done:
             ctx.give_back(frame)
             break
