@@ -57,7 +57,7 @@ def parse(text: str) -> GpuBind:
             raise ValueError
         return GpuBind(kind, values=repeated(text, values), verbose=verbose)
     except (ValueError, KeyError):  # a BindError is a ValueError too
-        raise BindError(text, 0, f"{_not_a_number(rest)}Invalid --gpu-bind argument: gpu:{text}") from None
+        raise BindError(text, 0, f"{_not_a_number(rest)}Invalid --gpu-bind argument: {text}") from None
 
 
 def _not_a_number(rest: str) -> str:

@@ -299,6 +299,8 @@ def _plane(part: Component) -> None:
 def _tasks_per_node(part: Component) -> None:
     """A --ntasks-per-node that the nodes cannot keep is dropped; one with -N says how many tasks there are."""
     tasks, most, per_node = part.get("ntasks"), part.get("nodes_max"), part.get("ntasks_per_node")
+    if tasks is None and per_node and not _in_a_job(part):
+        part.values["ntasks"] = (part.get("nodes_min") or 1) * per_node
     if not (tasks and per_node and part.get("nodes_min")):
         return
     if part.inherited("ntasks") and not part.inherited("nodes"):

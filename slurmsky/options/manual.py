@@ -6,9 +6,17 @@ from typing import Iterable
 
 from .completion import ALL
 from .family import FAMILY
-from .help import HEADINGS, OPERANDS, VERSION, placeholder
+from .help import OPERANDS, VERSION, placeholder
 from .table import COMMANDS, Option, load
 
+#: sections of a page: options by their policy
+HEADINGS = (
+    ("mapped", "Options:"),
+    ("agent", "Options that act inside the job:"),
+    ("recorded", "Kept and shown, without effect on the job:"),
+    ("none", "Accepted, without effect here:"),
+    ("refused", "Not available here:"),
+)
 #: One line and one paragraph per command.
 _ABOUT = {
     "sbatch": ("submit a batch script", "Reads a script from a file or from standard input, takes its #SBATCH lines "

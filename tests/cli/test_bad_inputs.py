@@ -21,6 +21,7 @@ NOT_HERE: dict[str, str] = {
     "scontrol show assoc": "lists the associations of the recording's accounting database",
     "srun --mpi=list": "lists the plugins that one build was made with",
     "srun --slurmd-debug=9 true": "prints the log of that build's step daemon",
+    "sbatch -H --gpu-bind=bogus SCRIPT": "names the argument as it was typed since 23.02",
     "sbatch -H -N1,2 SCRIPT": "a list of node counts is accepted since 23.02",
     "sacct -R bogus": "the option is there since 25.11",
     "srun -D /no/such/dir pwd": "said twice in 22.05: by the step's manager and again by its task",

@@ -192,7 +192,7 @@ class BatchScript:
         self._job.emit({"ev": "started", "time": step.start_time, "pid": self.pid, "step": step_to_dict(step)})
 
     def _folder_missing(self, error: OSError) -> bool:
-        """Whether an output_files file could not be opened because the folder it belongs in does not exist."""
+        """Whether an output file could not be opened because the folder it belongs in does not exist."""
         name = error.filename
         return (
             error.errno == errno.ENOENT

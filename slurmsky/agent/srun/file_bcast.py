@@ -236,18 +236,25 @@ def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRe
 
     for line in _options(query, job.job_id) if query.verbose else ():
         say(line + "\n")
+    shares = job.launch.shares
+    offset = query.jobid.het_offset if query.jobid is not None else None
+    if offset is not None and offset < len(job.launch.het):
+        shares = job.launch.het[offset].shares
+    elif job.launch.het:
+        every = (share for part in job.launch.het for share in part.shares)
+        shares = list({share.name: share for share in every}.values())
     path = os.path.join(request.cwd, query.source)
     target = os.path.join(request.cwd, query.destination)
     try:
         if query.send_libs:
 
             def found(libraries: list[str]) -> None:
-                copy_all(agent, job.launch.shares, path, lambda node: target, libraries, say, finish)
+                copy_all(agent, shares, path, lambda node: target, libraries, say, finish)
 
             os.close(os.open(path, os.O_RDONLY))
             find_libraries(agent, path, query.exclude, found)
             return
-        Copy(agent, job.launch.shares, say, finish).start(path, lambda node: target, query.force, query.preserve, False)
+        Copy(agent, shares, say, finish).start(path, lambda node: target, query.force, query.preserve, False)
     except OSError as error:
         say("error: Can't open `%s`: %s\n" % (query.source, error.strerror))
         finish(255)

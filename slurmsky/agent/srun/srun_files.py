@@ -38,7 +38,7 @@ class Stream:
 
 
 class Files:
-    """Where the output_files of the tasks of one component of the command line goes."""
+    """Where the output of the tasks of one component of the command line is written."""
 
     def __init__(self, spec: StepSpec) -> None:
         self.stdout = Stream(spec.job.output or "", wire.STDOUT)

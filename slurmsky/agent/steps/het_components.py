@@ -38,26 +38,29 @@ class Chosen:
 def choose(job: HeadJob, components: Sequence[StepSpec]) -> Chosen:
     """The nodes, CPUs and tasks of every component. Raises StepRefused, StepBusy."""
     many = len(components) > 1
-    launches: list[Launch] = []
     shapes: list[step_allocation.Shape] = []
     programs: list[tuple[StepSpec, int]] = []
     owners: list[tuple[int, int]] = []
+    apart = many and not job.launch.het
+    wanted: list[tuple[StepSpec, Launch]] = []
     for index, step in enumerate(components):
-        if many and not job.launch.het:
-            launches, parts = [job.launch], [_apart(job.launch, step, shapes)]
-        else:
-            # Without --het-group the components of the command line are those of the job, one by one.
-            parts = step_allocation.het_launches(job.launch, step.het_group or (str(index) if many else None), many)
-            launches += parts
-        for part in parts:
-            owner = part.het[part.het_offset].job_id if part.het else job.job_id
-            try:
-                shapes.append(step_allocation.choose(job, _own(job, step, part), part))
-            except (step_allocation.StepRefused, step_allocation.StepBusy) as refusal:
-                refusal.job_id = owner
-                raise
-            programs.append((step, sum(map(len, shapes[-1].ranks))))
-            owners.append((owner, len(shapes[-1].shares)))
+        # Without --het-group the components of the command line are those of the job, one by one.
+        text = step.het_group or (str(index) if many else None)
+        parts = [job.launch] if apart else step_allocation.het_launches(job.launch, text, many)
+        wanted += ((step, part) for part in parts)
+    wanted.sort(key=lambda pair: pair[1].het_offset)  # ranks follow the het groups, not the places on the line
+    launches = [job.launch] if apart else [part for _, part in wanted]
+    for step, part in wanted:
+        if apart:
+            part = _apart(job.launch, step, shapes)
+        owner = part.het[part.het_offset].job_id if part.het else job.job_id
+        try:
+            shapes.append(step_allocation.choose(job, _own(job, step, part), part))
+        except (step_allocation.StepRefused, step_allocation.StepBusy) as refusal:
+            refusal.job_id = owner
+            raise
+        programs.append((step, sum(map(len, shapes[-1].ranks))))
+        owners.append((owner, len(shapes[-1].shares)))
     shown = launches[-1]
     if len(launches) > 1:
         shown = dataclasses.replace(shown, shares=[share for part in launches for share in part.shares])

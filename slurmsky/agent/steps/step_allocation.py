@@ -121,7 +121,7 @@ def _exclude(shares: Sequence[NodeShare], unwanted: set[str], asked: _Asked) -> 
     for name in asked.named:
         if name in unwanted:
             asked.notes.append("Requested node %s is also in the excluded list." % name)
-            _refuse_plainly(asked, "HeadJob not submitted.")
+            _refuse_plainly(asked, "Job not submitted.")
     asked.allowed = [index for index in asked.allowed if shares[index].name not in unwanted]
     if not asked.allowed:
         _refuse_plainly(asked, "Hostlist is empty!  Can't run job.")
@@ -146,7 +146,7 @@ def het_launches(launch: Launch, text: Optional[str], many: bool = False) -> lis
     highest = max(len(launch.het) - 1, 0)
     if max(groups) > highest:
         text = "Requested het-group offset exceeds highest hetjob index (%d > %d)"
-        if many and launch.het:
+        if (many or len(set(groups)) > 1) and launch.het:
             text = (
                 "Attempt to run a job step with het group value of %d, but the job allocation has maximum value of %d"
             )
@@ -214,7 +214,7 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Sha
     if step_gpus.other_type(spec, shares):
         raise StepRefused(placement.Verdict.BAD_GRES.value, asked.notes)
     gpus = step_gpus.wish(step, launch)
-    ntasks = _task_count(step, rooms, asked, overlap)
+    ntasks = _task_count(step, rooms, asked, gpus, overlap)
     distribution, plane_size, pack = _distribution(spec, ntasks, asked.least)
     picked = _pick(shares, rooms, step, asked, gpus, ntasks, exact, overlap, pack)
     free = [_free(share, use, overlap) for share in picked]
@@ -261,12 +261,21 @@ def _free(share: NodeShare, use: dict[str, _Use], overlap: bool) -> tuple[int, .
     return tuple(cpu for cpu in share.cpu_ids if cpu not in taken)
 
 
-def _task_count(step: StepSpec, rooms: Sequence[placement.NodeOffer], asked: _Asked, overlap: bool) -> int:
-    """Tasks of a step: as asked, else so many per node; with -c alone all that there is room for, else one per
+def _task_count(
+    step: StepSpec,
+    rooms: Sequence[placement.NodeOffer],
+    asked: _Asked,
+    gpus: step_gpus.GpuDemand,
+    overlap: bool,
+) -> int:
+    """Tasks of a step: as asked, else so many per GPU or node; with -c alone all that there is room for, else one per
     node."""
     spec = step.job
     if spec.ntasks is not None:
         return spec.ntasks
+    if spec.ntasks_per_gpu:
+        all_gpus = sum(rooms[index].gpus for index in asked.allowed)
+        return max(1, (gpus.total(max(1, asked.most), 0) or all_gpus) * spec.ntasks_per_gpu)
     if not spec.cpus_per_task or spec.ntasks_per_node:
         return max(1, asked.most) * (spec.ntasks_per_node or 1)
     sizes = [rooms[index].cpus for index in asked.allowed if overlap or rooms[index].idle]

@@ -65,6 +65,8 @@ def wish(step: StepSpec, launch: Launch) -> GpuDemand:
         on_node, of_task, by_tasks, in_all = (count or 0 for count in own)
         return GpuDemand(on_node, of_task, by_tasks, in_all)
     found = _of_job(launch.spec)
+    if spec.ntasks_per_gpu and found == GpuDemand():
+        return GpuDemand(tasks_of_one=spec.ntasks_per_gpu)
     # What is asked for each GPU wants one.
     wants_one = found == GpuDemand() and bool({"cpus_per_gpu", "mem_per_gpu_mib"} & set(step.typed))
     return GpuDemand(all_here=True) if wants_one else found

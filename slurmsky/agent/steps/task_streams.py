@@ -223,7 +223,7 @@ class Streams:
                     self._loop.forget(fd)
 
     def resume(self) -> None:
-        """Read output_files again."""
+        """Read output again."""
         if self.paused:
             self.paused = False
             for task in self._tasks:

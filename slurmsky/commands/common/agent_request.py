@@ -17,6 +17,8 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
     """
     queue = ctx.queue
     job = queue.find_job(wanted)
+    if job is not None:
+        job = queue.life.leader(job)  # the agents run a het job as its leader's
     address = queue.engine.agent_address(job.job_id) if job is not None and job.state.active else None
     if job is None or address is None:
         return None

@@ -165,6 +165,18 @@ def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer 
     return _Offer(use, cores, tasks) if tasks > 0 else None
 
 
+def _gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
+    """GPUs that a node can give with the CPUs and the memory that each of them is to have."""
+    free = len(_free_devices(offer.use, name, kind))
+    if demand.cpus_per_gpu:
+        threads = offer.use.config.threads
+        usable = min(threads, demand.threads) if demand.threads else threads
+        free = min(free, len(offer.cores) * usable // demand.cpus_per_gpu)
+    if demand.mem_gpu_mib:
+        free = min(free, (offer.use.config.memory_mib - offer.use.memory_mib) // demand.mem_gpu_mib)
+    return free
+
+
 def fits_shape(config: NodeConfig, demand: Demand) -> bool:
     """Whether the node's sockets, cores and threads satisfy the job's."""
     return (
@@ -243,7 +255,7 @@ def _spread(demand: Demand, required: list[_Offer], others: list[_Offer]) -> lis
             take = min(demand.tasks_per_node, offer.max_tasks)
         chosen.append((offer, max(take, 0)))
         tasks -= take
-        gpus -= sum(len(_free_devices(offer.use, name, kind)) for name, kind, _ in demand.gpus_total)
+        gpus -= sum(_gpus_here(offer, demand, name, kind) for name, kind, _ in demand.gpus_total)
         if tasks <= 0 and len(chosen) >= nodes_needed and gpus <= 0:
             break
     if tasks > 0 or len(chosen) < nodes_needed or gpus > 0:
@@ -273,7 +285,7 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
                 return None
         for (name, kind), left in wanted_total.items():
             later = len(chosen) - position - 1
-            count = min(len(_free_devices(use, name, kind)), max(1, left - later)) if left > 0 else 0
+            count = min(_gpus_here(offer, demand, name, kind), max(1, left - later)) if left > 0 else 0
             if not devices.grab(name, kind, count):
                 return None
             wanted_total[name, kind] = left - count
@@ -354,7 +366,8 @@ def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool
     if len(most) < max(1, demand.min_nodes) or sum(most[: demand.max_nodes]) < tasks:
         return Impossible("")
     for name, kind, count in demand.gpus_total:
-        devices = sorted((len(_free_devices(use, name, kind)) for use in idle), reverse=True)
+        offers = [offer for use in idle if (offer := _offer(use, demand, consume_memory))]
+        devices = sorted((_gpus_here(offer, demand, name, kind) for offer in offers), reverse=True)
         if sum(devices[: demand.max_nodes]) < count:
             return Impossible("")
     return None

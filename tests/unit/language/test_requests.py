@@ -276,7 +276,7 @@ def test_taken(parse: Parse, text: str, shown: str) -> None:
         *table(
             gpubind.parse,
             *(
-                (text, f"Invalid --gpu-bind argument: gpu:{text}")
+                (text, f"Invalid --gpu-bind argument: {text}")
                 for text in ("bogus", "v,single:1", "single", "", "per_task")
             ),
         ),
