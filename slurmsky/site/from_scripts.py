@@ -20,7 +20,7 @@ else:
 
 MAX_LINES = 20
 #: words of a suggestion that only a person can replace
-UNKNOWN = ("BUCKET", "IMAGE", "CONTEXT", "INSTANCE TYPE OR GPU", "GPU_TYPE")
+UNKNOWN = ("BUCKET", "IMAGE", "CONTEXT", "INSTANCE TYPE OR GPU", "GPU_TYPE", "PACKAGES", "VALUE", "COMMAND THAT")
 _MOST_PARTITIONS = 5
 
 

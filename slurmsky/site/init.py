@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from ..language import hostlist, timelimit
 from ..language.syntax_errors import LanguageError
 from . import schema
+from .gpunames import known_gpu
 from .modules import shipped
-from .record import KNOWN_GPUS
 
 
 @dataclass
@@ -343,7 +343,7 @@ def _module_lines(names: Iterable[str]) -> list[str]:
 
 
 def _sky_gpu(kind: str) -> str:
-    return dict(KNOWN_GPUS).get(kind.lower(), kind.upper())
+    return known_gpu(kind) or kind.upper()
 
 
 def _list(words: Sequence[str]) -> str:

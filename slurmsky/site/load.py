@@ -83,6 +83,10 @@ def machine_node(machine: MachineFacts) -> NodeConfig:
     )
 
 
+#: what names of modules mean that the site file does not list
+_MODULE_MAPS = ("shipped", "none")
+
+
 class _Reader:
     """Reads tables by schema; knows the text to tell where a fault lies."""
 
@@ -153,6 +157,9 @@ class _Reader:
             kept=kept,
             gpus=GpuNames(**tables["gpus"]),
             modules=self.modules(data),
+            shipped_modules=self.shipped_modules(data, cluster.open),
+            environments=free["environments"],
+            programs=free["programs"],
             paths=self.paths(free["paths"]),
             options=self.options(lists["option"]),
             budgets=self.budgets(lists["budget"]),
@@ -266,11 +273,20 @@ class _Reader:
 
     def modules(self, data: Mapping[str, Any]) -> tuple[ModuleConfig, ...]:
         modules = []
-        for name, table in self.mapping("modules", data.get("modules", {})).items():
+        given = data.get("modules", {})
+        for name, table in self.mapping("modules", {} if given in _MODULE_MAPS else given).items():
+            if name == "*" and table in _MODULE_MAPS:
+                continue
             if isinstance(table, str):  # "cuda/12.1" = "docker:nvidia/cuda:..."
                 table = {"image": table}
             modules.append(ModuleConfig(name, **self.table(f"modules.{name}", 0, table, schema.MODULE)))
         return tuple(modules)
+
+    def shipped_modules(self, data: Mapping[str, Any], is_open: bool) -> bool:
+        """``modules = "shipped"``, or ``"*" = "shipped"`` in the table; without either, where nothing is described."""
+        given = data.get("modules", {})
+        said = given if isinstance(given, str) else given.get("*") if isinstance(given, Mapping) else None
+        return said == "shipped" if said in _MODULE_MAPS else is_open
 
     def paths(self, given: tuple[tuple[str, str], ...]) -> tuple[PathMap, ...]:
         for path, target in given:

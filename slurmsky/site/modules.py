@@ -29,25 +29,49 @@ class Module:
     activate: str = ""  # for run, before the program
     environment: tuple[tuple[str, str], ...] = ()
     note: str = ""
-    kind: str = ""  # "" | licensed | site
+    kind: str = ""  # "" | licensed | site | unknown version
+    gives: tuple[str, ...] = ()  # programs that it brings
 
     @property
     def settled(self) -> bool:
         """Whether it needs nothing more of the user."""
-        return self.kind != "licensed"
+        return self.kind not in ("licensed", "unknown version")
+
+
+@cache
+def _tables() -> Mapping[str, Any]:
+    data = pkgutil.get_data("slurmsky.site", "modules.toml")
+    assert data is not None, "modules.toml is missing from the package"
+    read: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
+    return read
+
+
+#: rows in short: what installs a package of each table
+_INSTALL = {
+    "conda": "conda install -y -n base -c conda-forge -c bioconda {}",
+    "apt": "sudo apt-get update -q && sudo apt-get install -y {}",
+    "pip": "pip install {}",
+}
 
 
 @cache
 def shipped() -> Mapping[str, Mapping[str, Any]]:
     """Rows of modules.toml by every name in lower case."""
-    data = pkgutil.get_data("slurmsky.site", "modules.toml")
-    assert data is not None, "modules.toml is missing from the package"
-    rows = tomllib.loads(data.decode("utf-8"))["module"]
     found: dict[str, Mapping[str, Any]] = {}
-    for row in rows:
+    for row in _tables()["module"]:
         for name in row["names"]:
             found.setdefault(name.lower(), row)
+    for kind, install in _INSTALL.items():
+        for package, names in _tables()[kind].items():
+            row = {"names": names.split(), "setup": install.format(package), "gives": package}
+            for name in row["names"]:
+                found.setdefault(name.lower(), row)
     return found
+
+
+@cache
+def _categories() -> frozenset[str]:
+    return frozenset(_tables()["categories"]["names"].split())
 
 
 def find(site: Site, name: str) -> Module | None:
@@ -55,8 +79,7 @@ def find(site: Site, name: str) -> Module | None:
 
     A site's entry may be a full name ("cuda/12.1"), a name for all versions, or a pattern ("cuda/12.*").
     """
-    bare, _, version = name.partition("/")
-    version = version.rsplit("/", 1)[-1]
+    bare = name.partition("/")[0]
     exact = {module.name: module for module in site.modules}
     for wanted in (name, bare):
         if wanted in exact:
@@ -64,8 +87,30 @@ def find(site: Site, name: str) -> Module | None:
     for module in site.modules:
         if "*" in module.name and re.fullmatch(re.escape(module.name).replace(r"\*", ".*"), name):
             return _of_site(module, name)
-    row = shipped().get(bare.lower())
+    row, version = _shipped_row(name)
     return None if row is None else _of_row(row, name, version)
+
+
+def _shipped_row(name: str) -> tuple[Mapping[str, Any] | None, str]:
+    """The shipped row for a name, categories in front of it left out (lang/Python/3.11), and its version."""
+    parts = [part for part in name.split("/") if part]
+    while len(parts) > 1 and parts[0].lower() in _categories() and not _is_version(parts[1]):
+        del parts[0]
+    if not parts:
+        return None, ""
+    rows = shipped()
+    first = parts[0].lower()
+    unversioned = re.sub(r"[-_]?v?\d[\d.]*$", "", first)
+    for wanted in (first, unversioned, re.sub(r"[-_](gpu|cuda|mpi|omp|gcc|intel|serial)$", "", first)):
+        if wanted in rows:
+            glued = re.search(r"\d[\d.]*$", first) if wanted != first else None
+            version = next((part for part in parts[1:] if _is_version(part)), glued[0] if glued else "")
+            return rows[wanted], version
+    return None, ""
+
+
+def _is_version(text: str) -> bool:
+    return bool(re.match(r"v?\d", text))
 
 
 def _of_site(module: Any, name: str) -> Module:
@@ -73,9 +118,9 @@ def _of_site(module: Any, name: str) -> Module:
 
 
 def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
-    numbers = re.match(r"\d+(?:\.\d+)*", version)
-    short = numbers[0] if numbers else ""
-    image = str(row.get("image", ""))
+    numbers = re.match(r"v?(\d+(?:\.\d+)*)", version)
+    short = numbers[1] if numbers else ""
+    image, kind = str(row.get("image", "")), str(row.get("kind", ""))
     versions = row.get("versions", {})
     cut = short
     while cut and cut not in versions:
@@ -84,10 +129,12 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
     if cut:
         image = versions[cut]
     elif image and short and versions:
-        note = f"no image is known for version {short}; {note}".rstrip("; ")
-    pinned = "=" + ".".join(short.split(".")[:2]) if short else ""
+        # An image of another version is another program: the site file must say which one does.
+        return Module(name, "shipped", note=f"no image is known for version {short}", kind="unknown version")
+    pinned = "=" + ".".join(short.split(".")[:2]) if short and row.get("versioned", True) else ""
     setup = str(row.get("setup", "")).replace("{version}", pinned)
-    return Module(name, "shipped", image, setup, str(row.get("activate", "")), (), note, str(row.get("kind", "")))
+    gives = tuple(str(row.get("gives", "")).split())
+    return Module(name, "shipped", image, setup, str(row.get("activate", "")), (), note, kind, gives)
 
 
 def names(site: Site) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..model.cluster import ClusterConfig
+from .gpunames import known_gpu
 
 
 class SiteError(Exception):
@@ -92,75 +93,10 @@ class GpuNames:
     def sky_name(self, slurm_type: str) -> str:
         """SkyPilot's accelerator name for a gres type; the word itself in upper case when nothing maps it."""
         wanted = slurm_type.lower()
-        for name, sky in (*self.names, *KNOWN_GPUS):
+        for name, sky in self.names:
             if name.lower() == wanted:
                 return sky
-        return slurm_type.upper()
-
-
-# Spellings that Slurm sites use (and nvidia-smi's, as AutoDetect=nvml writes them) -> SkyPilot catalog names.
-# Source: SkyPilot catalog common/accelerators.csv for the right column; gres.conf examples and nvml names for
-# the left.
-KNOWN_GPUS: tuple[tuple[str, str], ...] = (
-    ("a100", "A100"),
-    ("a100_40gb", "A100"),
-    ("a100-40gb", "A100"),
-    ("a100-80gb", "A100-80GB"),
-    ("a100_80gb", "A100-80GB"),
-    ("a100-sxm4-80gb", "A100-80GB"),
-    ("a100-sxm4-40gb", "A100"),
-    ("nvidia_a100-sxm4-80gb", "A100-80GB"),
-    ("nvidia_a100-sxm4-40gb", "A100"),
-    ("nvidia_a100_80gb_pcie", "A100-80GB"),
-    ("nvidia_a100-pcie-40gb", "A100"),
-    ("a100l", "A100-80GB"),
-    ("h100", "H100"),
-    ("h100_80gb", "H100"),
-    ("nvidia_h100_80gb_hbm3", "H100"),
-    ("h100-sxm", "H100"),
-    ("h200", "H200"),
-    ("nvidia_h200", "H200"),
-    ("b200", "B200"),
-    ("nvidia_b200", "B200"),
-    ("gb200", "GB200"),
-    ("gh200", "GH200"),
-    ("v100", "V100"),
-    ("v100-32gb", "V100-32GB"),
-    ("v100_32gb", "V100-32GB"),
-    ("tesla_v100-sxm2-16gb", "V100"),
-    ("tesla_v100-sxm2-32gb", "V100-32GB"),
-    ("v100s", "V100-32GB"),
-    ("t4", "T4"),
-    ("tesla_t4", "T4"),
-    ("p100", "P100"),
-    ("p4", "P4"),
-    ("k80", "K80"),
-    ("m60", "M60"),
-    ("l4", "L4"),
-    ("nvidia_l4", "L4"),
-    ("l40", "L40"),
-    ("nvidia_l40", "L40"),
-    ("l40s", "L40S"),
-    ("nvidia_l40s", "L40S"),
-    ("a10", "A10"),
-    ("a10g", "A10G"),
-    ("a30", "A30"),
-    ("a40", "A40"),
-    ("nvidia_a40", "A40"),
-    ("rtxa6000", "RTXA6000"),
-    ("a6000", "RTXA6000"),
-    ("rtx_a6000", "RTXA6000"),
-    ("nvidia_rtx_a6000", "RTXA6000"),
-    ("rtx6000", "RTX6000"),
-    ("rtx6000-ada", "RTX6000-Ada"),
-    ("rtx4090", "RTX4090"),
-    ("rtx_4090", "RTX4090"),
-    ("rtx3090", "RTX3090"),
-    ("rtx_3090", "RTX3090"),
-    ("mi300x", "MI300X"),
-    ("mi250", "MI250"),
-    ("mi100", "MI100"),
-)
+        return known_gpu(slurm_type) or slurm_type.upper()
 
 
 @dataclass(frozen=True)
@@ -249,6 +185,10 @@ class Site:
     kept: tuple[tuple[str, KeptNodes], ...] = ()  # by partition
     gpus: GpuNames = GpuNames()
     modules: tuple[ModuleConfig, ...] = ()
+    #: whether the shipped map (modules.toml) stands for modules that the site file does not name
+    shipped_modules: bool = False
+    environments: tuple[tuple[str, str], ...] = ()  # conda environment or folder of a virtual one -> its packages
+    programs: tuple[tuple[str, str], ...] = ()  # program -> command that installs it on a node
     paths: tuple[PathMap, ...] = ()
     options: tuple[SiteOption, ...] = ()
     budgets: tuple[Budget, ...] = ()

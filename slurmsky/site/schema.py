@@ -431,4 +431,5 @@ LISTS = {
     "budget": BUDGET,
 }
 #: tables whose keys are the site's own
-FREE = {"licenses": counts, "paths": pairs, "parameters": pairs, "environment": pairs, "modules": None}
+FREE = {"licenses": counts, "paths": pairs, "parameters": pairs, "environment": pairs, "environments": pairs,
+        "programs": pairs, "modules": None}  # fmt: skip

@@ -12,6 +12,7 @@ from ..language import directives
 from ..options.getopt import split
 from ..options.table import Table
 from .idiom import one_line
+from .wordsets import words
 
 #: fates of explain
 KEPT, NOTHING, DECISION, CHANGED = "kept", "no effect", "decision", "changed"
@@ -22,6 +23,12 @@ _OFF = re.compile(r"##+\s*SBATCH\b")
 _MISSPELT = re.compile(r"#\s+SBATCH\b|#[Ss][Bb][Aa][Tt][Cc][Hh]\b")
 _PLACEHOLDER = re.compile(r"<[^<>]+>|\bYOUR[_A-Z]|\byour[-_ ]|CHANGE_?ME|\bTODO\b|\bXXX+\b|^\.\.\.$")
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]|^~")
+#: options whose value is a name that changes nothing of what runs
+_UNREAD = words(
+    """
+    account partition qos job-name mail-user comment reservation wckey output error
+    """
+)
 #: options that may be given twice: each counts
 _EACH = frozenset(("export-file",))
 
@@ -47,8 +54,8 @@ def forms(source: bytes, table: Table, sky: bool, component: tuple[str, str] = N
     except directives.ScriptError:
         components = ()
     yield from _lines(source, sky, component)
-    for words in components:
-        yield from _values(words, table)
+    for component_words in components:
+        yield from _values(component_words, table)
 
 
 def _lines(source: bytes, sky: bool, component: tuple[str, str]) -> Iterator[Form]:
@@ -94,10 +101,10 @@ def _foreign(line: str, has_own: bool) -> tuple[str, str]:
     return NOTHING, "another scheduler's: sbatch does not read it"
 
 
-def _values(words: Sequence[directives.Word], table: Table) -> Iterator[Form]:
+def _values(given_words: Sequence[directives.Word], table: Table) -> Iterator[Form]:
     """Options that are given again, and values that mean less than they seem to."""
     lines: dict[int, list[str]] = {}
-    for word in words:
+    for word in given_words:
         lines.setdefault(word.line, []).append(word.text)
     given: dict[str, tuple[int, str]] = {}
     for line, texts in lines.items():
@@ -107,7 +114,9 @@ def _values(words: Sequence[directives.Word], table: Table) -> Iterator[Form]:
                 before, earlier = given[option.name]
                 yield Form(before, earlier, NOTHING, f"given again in line {line}: the last one counts")
             given[option.name] = (line, shown)
-            if text and _PLACEHOLDER.search(text):
+            if text and _PLACEHOLDER.search(text) and option.name in _UNREAD:
+                yield Form(line, shown, KEPT, "looks like a placeholder; any name is accepted")
+            elif text and _PLACEHOLDER.search(text):
                 yield Form(line, shown, DECISION, "looks like a placeholder: write what is meant")
             elif text and _VARIABLE.search(text) and option.name not in ("wrap", "export"):
                 yield Form(line, shown, KEPT, "taken as it is typed: sbatch expands no variables and no ~")

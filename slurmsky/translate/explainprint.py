@@ -44,12 +44,28 @@ def verdict(page: Page) -> str:
     if page.refusal:
         return "refused"
     if page.unchanged:
-        return "runs unchanged"
+        return "runs unchanged" + _conditions(page)
     open_points = page.count("decision")
     parts = [f"{open_points} to decide"] if open_points else []
     if page.count("refused"):
         parts.append(f"{page.count('refused')} refused")
     return ", ".join(parts)
+
+
+def _conditions(page: Page) -> str:
+    """What an unchanged script still needs: inputs that it declares, things that this machine lacks."""
+    inputs = [found.text for found in page.findings if found.reason.startswith("an input of the script")]
+    missing = list(dict.fromkeys(found.text for found in page.missing))
+    parts = []
+    if inputs:
+        parts.append(f", given {_few(inputs)}")
+    if missing:
+        parts.append(f"; not here: {_few(missing)}")
+    return "".join(parts)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _price_lines(page: Page) -> list[str]:

@@ -12,11 +12,13 @@ from typing import Any
 
 from ..language import image_names
 from ..model.spec import INFINITE, JobSpec
-from ..site.modules import find as find_module
-from ..site.record import KNOWN_GPUS, PartitionSky, PathMap, Route, Site
-from . import option_support
-from .geometry import Geometry, geometry
+from ..site.record import PartitionSky, PathMap, Route, Site
+from . import gputypes, option_support, programs
+from .geometry import Geometry, geometry, gres_items
 from .notes import FEATURE, NODE_CONFIG, Note, Refused
+from .preparation import preparation
+from .wants import Wants
+from .wordsets import words
 from .yaml_text import dump
 
 TIME_MARGIN_MIN = 15  # an allocation of a Slurm infra outlives the job by this: the agent keeps the limit itself
@@ -45,8 +47,7 @@ class _Draft:
     partition: str
     sky: PartitionSky
     geometry: Geometry
-    modules: tuple[str, ...]
-    images: tuple[str, ...]
+    wants: Wants
     paths: tuple[PathMap, ...]
     qos: str = ""
     account: str = ""
@@ -75,8 +76,7 @@ def plan(
     partition: str,
     *,
     job_id: int = 0,
-    modules: tuple[str, ...] = (),
-    images: tuple[str, ...] = (),
+    wants: Wants | None = None,
     account: str = "",
     qos: str = "",
     size: Geometry | None = None,
@@ -84,15 +84,15 @@ def plan(
     """The SkyPilot task for a job in a partition.
 
     ``account``, ``qos``: the job's own, where they are known; else what the script asks for.
-    ``modules``: what the script's ``module load`` lines name. ``images``: what its srun lines name (pyxis).
+    ``wants``: what the script's text asks of its nodes, where the text is known.
     ``size``: its nodes, where they are not those that the spec alone asks for.
 
     Raises Refused with Slurm's text where SkyPilot cannot have such nodes.
     """
     config = site.cluster.partition(partition)
     draft = _Draft(
-        spec, site, partition, site.sky_partition(partition), size or geometry(spec, config), modules, images,
-        site.paths, qos or spec.qos or "", account or spec.account or "",
+        spec, site, partition, site.sky_partition(partition), size or geometry(spec, config),
+        wants or Wants(), site.paths, qos or spec.qos or "", account or spec.account or "",
     )  # fmt: skip
     _size(draft)
     _accelerators(draft)
@@ -189,52 +189,74 @@ def _size(draft: _Draft) -> None:
         draft.resources["max_hourly_cost"] = min(ceilings)
 
 
-def _features(constraint: str | None) -> list[str]:
-    return re.findall(r"[A-Za-z_][\w.-]*", re.sub(r"\*\d+", "", constraint or ""))
+#: what a job gets that asks for GPUs, where neither its script nor the site file says which
+USUAL_GPU = "H100"
 
 
 def _accelerators(draft: _Draft) -> None:
     size, spec, site = draft.geometry, draft.spec, draft.site
     mapped = dict(draft.sky.features)
     kind, unknown = size.gpu_type, []
-    for word in _features(spec.constraint):
+    for word in gputypes.features(spec.constraint):
         target = mapped.get(word, "")
         if target and not re.fullmatch(r"[A-Z0-9]+[\w-]*", target):
             draft.resources["instance_type"] = target  # m6i.large and the like
-        elif target or _is_gpu(site, word):
-            kind = kind or target or word
-        elif draft.clouds != {"slurm"}:
+        elif target:
+            kind = kind or target
+        elif not gputypes.sky_name(site.gpus, word) and draft.clouds != {"slurm"}:
             unknown.append(word)
-    if unknown and any(sign in (spec.constraint or "") for sign in "&"):
+    if unknown and "&" in (spec.constraint or "") and not site.cluster.open:
         raise Refused(FEATURE, "constraint", f"the site file maps no feature {', '.join(unknown)}")
     if unknown:
-        draft.note("constraint", "recorded", f"the site file maps no feature {', '.join(unknown)}")
+        draft.note("constraint", "recorded", f"nodes of a cloud have no feature {', '.join(unknown)}")
     if size.other_gres:
-        raise Refused(
-            "Invalid generic resource (gres) specification",
-            "gres",
-            f"SkyPilot has no {', '.join(size.other_gres)}",
-        )
+        _other_gres(draft)
     if not size.gpus:
         return
-    if kind:
-        name = site.gpus.sky_name(kind)
-    elif draft.sky.gpu:
-        name = draft.sky.gpu
-        draft.note("gpus", "changed", f"GPUs without a type are {name} in partition {draft.partition}")
-    else:
-        raise Refused(
-            NODE_CONFIG,
-            "gpus",
-            "SkyPilot needs a GPU type: name one (--gpus=h100:8), or set gpus.default in the site file",
-        )
+    name, why = site.gpus.sky_name(kind) if kind else "", ""
+    if not kind or (size.gpu_type and not gputypes.sky_name(site.gpus, size.gpu_type)):
+        hinted, why = gputypes.hinted(spec, draft.partition, site.gpus, draft.wants.amd)
+        if not (hinted or kind or draft.sky.gpu or site.cluster.open):
+            hint = "SkyPilot needs a GPU type: name one (--gpus=h100:8), or set gpus.default in the site file"
+            raise Refused(NODE_CONFIG, "gpus", hint)
+        if hinted or not kind:
+            name = hinted or draft.sky.gpu or USUAL_GPU
+            said = "the site file" if draft.sky.gpu else "the script names no type; gpus.default in the site file"
+            why = why or said
+            draft.note("gpus", "changed", f"GPUs without a type are {name}: {why}")
+    elif "." in size.gpu_type and re.search(r"\dg\.", size.gpu_type.lower()):
+        draft.note("gpus", "changed", f"a slice of a GPU ({size.gpu_type}) is a whole {name}")
     draft.resources["accelerators"] = f"{name}:{size.gpus}"
     if size.gpus * size.nodes > _asked_gpus(spec, size):
         draft.note("gpus", "changed", f"nodes are of one size: {size.gpus} GPUs on each of {size.nodes}")
 
 
-def _is_gpu(site: Site, word: str) -> bool:
-    return word.lower() in {name.lower() for name, _ in (*site.gpus.names, *KNOWN_GPUS)}
+#: gres of a node's own disk, by their usual names: their count is in GB
+_DISKS = words(
+    """
+    lscratch scratch localscratch localtmp tmpspace tmp nvme ssd disk tmpdir local localdisk fscratch jobfs
+    """
+)
+
+
+def _other_gres(draft: _Draft) -> None:
+    """A second gres: a disk of the node becomes disk, of others nothing."""
+    names = []
+    for name, kind, count in gres_items(draft.spec.gres):
+        if name == "gpu":
+            continue
+        if name.lower() in _DISKS and draft.clouds != {"slurm"}:
+            # lscratch:100 is in GB; a count in bytes comes with its unit
+            wanted = count if count < 1 << 20 else -(-count // 1024**3)
+            if wanted > 1 or kind:
+                draft.resources["disk_size"] = max(draft.resources.get("disk_size", 0), 50, wanted + 20)
+            draft.note("gres", "changed", f"{name} is the node's own disk: disk_size")
+        elif draft.site.cluster.open:
+            names.append(name)
+        else:
+            raise Refused("Invalid generic resource (gres) specification", "gres", f"SkyPilot has no {name}")
+    if names:
+        draft.note("gres", "changed", f"SkyPilot has no {', '.join(dict.fromkeys(names))}: left out")
 
 
 def _asked_gpus(spec: JobSpec, size: Geometry) -> int:
@@ -242,10 +264,18 @@ def _asked_gpus(spec: JobSpec, size: Geometry) -> int:
     return int(digits[1]) if digits else size.gpus * size.nodes
 
 
+#: clouds whose nodes are virtual machines with docker
+_MACHINES = ("aws", "gcp", "azure", "lambda", "oci", "nebius")
+
+
 def _place(draft: _Draft) -> None:
     infras = draft.sky.infra
     if len(infras) == 1:
         draft.resources["infra"] = infras[0]
+    elif not infras and any(programs.table()[name].kind == "machine" for name in draft.wants.programs):
+        # docker is on virtual machines, not in pods: of these clouds SkyPilot takes the cheapest that is enabled
+        draft.resources["any_of"] = [{"infra": cloud} for cloud in _MACHINES]
+        draft.note("docker", "changed", "docker needs a virtual machine: pods are left out")
     elif infras:
         draft.resources["ordered"] = [{"infra": infra} for infra in infras]
     if draft.sky.spot and draft.clouds != {"slurm"}:
@@ -263,23 +293,19 @@ def _image(draft: _Draft) -> None:
     if image:
         draft.resources["image_id"] = docker_image(image)
         return
-    if len(draft.images) == 1:
+    images = draft.wants.images
+    if len(images) == 1:
         # Nodes that are the image need no container of their own; the agent knows, and starts the steps plainly.
-        draft.resources["image_id"] = docker_image(draft.images[0])
-        draft.note("container-image", "kept", f"all of the job runs in {draft.images[0]}, which its steps name")
+        draft.resources["image_id"] = docker_image(images[0])
+        draft.note("container-image", "kept", f"all of the job runs in {images[0]}, which its steps name")
         return
-    if draft.images:
+    if images:
         draft.note("container-image", "agent", "steps name several images: the nodes need podman, docker or apptainer")
-    for name in draft.modules:
-        module = find_module(draft.site, name)
-        if module is None or module.source != "site":
-            draft.note("module load", "recorded", f"the site file maps no module {name}")
-            continue
-        if module.image and "image_id" not in draft.resources:
-            draft.resources["image_id"] = docker_image(module.image)
-            draft.note("module load", "kept", f"{name} is image {module.image}")
-        if module.setup and module.setup not in draft.setup:
-            draft.setup.append(module.setup)
+    image, setup, notes = preparation(draft.site, draft.wants, draft.sky.image)
+    draft.notes += notes
+    draft.setup += [line for line in setup if line not in draft.setup]
+    if image:
+        draft.resources["image_id"] = docker_image(image)
     if "image_id" not in draft.resources and draft.sky.image:
         draft.resources["image_id"] = docker_image(draft.sky.image)
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ...controller.command_context import CommandContext
 from ...controller.jobs.submitter import account_of, check, outgrown
@@ -17,12 +18,14 @@ from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...translate import credentials, explainprint
 from ...translate import explain as pages
+from ...translate.pythonpackages import packages
 from .._files import opener
 from .._foresight import remarks
 from ..common.caller_settings import submitter, surroundings
 from ..common.command_errors import absolute
 from ..common.site_options import table
 from ..sbatch import WHAT, find_file
+from .local_lookup import here
 
 USAGE = """Usage: slurmsky explain [OPTIONS] [sbatch options] SCRIPT|FOLDER
 
@@ -31,13 +34,16 @@ USAGE = """Usage: slurmsky explain [OPTIONS] [sbatch options] SCRIPT|FOLDER
   --no-prices         do not ask SkyPilot for prices
   -o FILE             write there
 
-What each directive, module line, SLURM_* variable, command and path of a script becomes here: kept, changed,
-no effect, to decide, refused. A folder gives one table with the share of scripts that run unchanged.
+What each directive, module line, variable, program, environment and path of a script becomes here: kept,
+changed, no effect, not here, to decide, refused. A folder gives one table with the share of scripts that run unchanged.
 Nothing is run and nothing is submitted.
 """
 MAX_SCRIPTS = 5000
 MAX_BYTES = 4 << 20
 PATIENCE_S = 30.0
+_NOT_ENTERED = (".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox")
+#: files that quote directives of others
+_DOCUMENTS = (".md", ".rst", ".py", ".ipynb", ".html", ".txt", ".tex", ".adoc", ".yaml", ".yml", ".json", ".toml", ".c")
 _SUFFIXES = (".sbatch", ".slurm", ".sl", ".job")
 
 
@@ -97,6 +103,9 @@ async def main(ctx: CommandContext) -> int:
         text = _printed(found, call.flags, True)
     else:
         choice = _choice(ctx, call.rest)
+        if choice is not None and find_file(ctx, choice) is None:
+            ctx.err(f"slurmsky: explain: {choice}: No such file or directory")
+            return 1
         page = await asyncio.to_thread(_page, ctx, call.rest, os.path.basename(choice or "script"), engine)
         if page.engine == "sky" and page.task_yaml and "--no-prices" not in call.flags:
             page = await _prices(ctx, page)
@@ -130,7 +139,7 @@ def scripts_in(folder: str) -> list[str]:
     """The batch scripts below a folder: what holds directives, or has a batch script's suffix."""
     found: list[str] = []
     for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if name not in _NOT_ENTERED)
         for name in sorted(names):
             path = os.path.join(root, name)
             if len(found) >= MAX_SCRIPTS:
@@ -142,7 +151,10 @@ def scripts_in(folder: str) -> list[str]:
                     head = file.read(1 << 16)
             except OSError:
                 continue
-            if head.startswith(b"#!") and (b"\n#SBATCH" in head or name.endswith(_SUFFIXES)):
+            directives = head.startswith(b"#SBATCH") or b"\n#SBATCH" in head
+            script = head.startswith(b"#!")
+            plain = b"\0" not in head[:512] and not name.endswith(_DOCUMENTS)
+            if (directives and (script or plain)) or (script and name.endswith(_SUFFIXES)):
                 found.append(path)
     return found
 
@@ -169,11 +181,11 @@ def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText
 def _page(ctx: CommandContext, words: Sequence[str], name: str, engine: str) -> pages.Page:
     around, sbatch = surroundings(ctx), table(ctx, "sbatch")
     site = ctx.queue.site
-    refusal, data = "", b""
+    refusal, data, path = "", b"", ""
     specs: tuple[JobSpec, ...] = ()
     try:
         script = read_script(ctx, words)
-        data = script.data
+        data, path = script.data, script.path
         request = options.parse_sbatch(words, script, around, sbatch)
         specs = request.components
     except CommandError as error:
@@ -183,11 +195,22 @@ def _page(ctx: CommandContext, words: Sequence[str], name: str, engine: str) -> 
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
     chosen = engine or ctx.queue.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
-    page = pages.explain(data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal)
+    folder = (specs[0].chdir if specs else None) or ctx.cwd
+    page = pages.explain(
+        data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
+        here=here(ctx.env, folder), packages=_packages(data, folder, path) if chosen == "sky" else (),
+    )  # fmt: skip
     if chosen == "sky" and specs:
         stays = credentials.line(credentials.left_out(ctx.env, specs[0], site.sky.credentials))
         page = replace(page, remarks=(*filter(None, (stays,)), *remarks(ctx, specs[0].chdir or ctx.cwd)))
     return replace(page, refusal=_objection(ctx, specs)) if page.unchanged and chosen == "local" else page
+
+
+def _packages(data: bytes, folder: str, path: str) -> tuple[str, ...]:
+    """Packages that the Python files of a script need, from the submit folder or the script's own."""
+    text = data.decode("utf-8", "replace")
+    own = os.path.dirname(os.path.join(folder, path))
+    return packages(text, Path(folder)) or (packages(text, Path(own)) if own != folder else ())
 
 
 def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> str:

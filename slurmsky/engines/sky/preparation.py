@@ -6,17 +6,19 @@ import asyncio
 import json
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...language import modulelines
 from ...model.allocation import Launch
 from ...protocol import seal
 from ...site import Site
 from ...translate import credentials
 from ...translate.notes import Refused
+from ...translate.pythonpackages import packages
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, sky_name
+from ...translate.wants import Wants, of
 from ..base import EngineError
 from . import inbox, reached, shipment
 from .batch_launch import LaunchRequest
@@ -34,8 +36,7 @@ def task_of(launch: Launch, site: Site) -> SkyTask:
             job_id=launch.job_id,
             account=launch.account,
             qos=launch.qos if site.cluster.qos else "",
-            modules=_modules(launch) if site.modules else (),
-            images=_images(launch),
+            wants=_wants(launch),
         )
     except Refused as error:
         raise EngineError(f"{error} ({error.hint})") from error
@@ -134,7 +135,7 @@ async def _make(
         return_mib=site.sky.return_mib,
         alone_min=site.sky.idle_minutes if launch.script is None else 0,
         bucket="" if task.pool else site.sky.bucket,  # of a job in a pool SkyPilot mounts nothing
-        environment=dict(site.environment),
+        environment={**(dict(_wants(launch).stores) if site.cluster.open else {}), **dict(site.environment)},
         letter_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
         reach=reached.known(home, reached.kind(launch)),
         **about,
@@ -197,26 +198,13 @@ def unique_name(job_name: str, job_id: int) -> str:
     return f"{sky_name(job_name)}-s{job_id}-{uuid.uuid4().hex[:8]}"
 
 
-def _modules(launch: Launch) -> tuple[str, ...]:
-    """Names that the job's script loads: the site file may say an image or setup commands for them."""
-    if launch.script is None:
-        return ()
-    try:
-        lines = modulelines.parse(Path(launch.script).read_bytes())
-    except OSError:
-        return ()
-    loads = ("load", "try-load", "load-any", "swap")
-    return tuple(name for line in lines if line.action in loads for name in line.names)
-
-
-def _images(launch: Launch) -> tuple[str, ...]:
-    """Images that the steps of the job's script name."""
+def _wants(launch: Launch) -> Wants:
+    """What the text of the job's script asks of its nodes."""
     try:
         data = Path(launch.script).read_bytes() if launch.script is not None else b""
     except OSError:
-        return ()
-    if b"container-image" not in data:
-        return ()
-    from ...translate.images import of_steps
-
-    return of_steps(data.decode(errors="replace"))
+        data = b""
+    if not data:
+        return Wants()
+    text = data.decode("utf-8", "replace")
+    return replace(of(text), packages=packages(text, Path(launch.submit_dir)))

@@ -14,6 +14,7 @@ from slurmsky.translate import option_support
 from slurmsky.translate.geometry import geometry
 from slurmsky.translate.notes import Refused
 from slurmsky.translate.task import SLURM_INFRA_FIELDS, docker_image, plan, sky_name
+from slurmsky.translate.wants import Wants
 
 SITE = load(
     """
@@ -232,7 +233,7 @@ def test_an_image_file_is_refused():
 
 
 def test_modules_become_images_or_a_note():
-    task = plan(JobSpec(), SITE, "gpu", modules=("cuda/12.1", "matlab"))
+    task = plan(JobSpec(), SITE, "gpu", wants=Wants(modules=("cuda/12.1", "matlab")))
     assert task.fields["resources"]["image_id"] == "docker:nvidia/cuda:12.1.1-cudnn8-runtime-ubuntu22.04"
     assert [note.text for note in task.notes if note.fate == "recorded"] == ["the site file maps no module matlab"]
 

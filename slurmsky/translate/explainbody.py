@@ -1,0 +1,264 @@
+"""explain's findings for the body of a script: modules, programs, environments and paths. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ..language import modulelines
+from ..site.modules import Module, find
+from . import mountpoints, places, wants
+from .explainview import View
+from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, Finding
+from .idiom import one_line
+from .launched import Launched, launched
+from .preparation import environment_packages
+from .programs import Source, table
+from .shellcommands import Command
+from .site_suggestions import toml
+
+_LOADS = ("load", "try-load", "load-any", "swap")
+#: modules that bring compilers or libraries, not the programs that a job calls
+_TOOLCHAINS = re.compile(r"(?i)^(gcc|gnu|cuda|cudnn|nccl|python|anaconda|miniconda|conda|openmpi|mpi|mpich|intel|mkl|"
+                         r"cmake|"
+                         r"prgenv|foss|slurm|rhel|stdenv|cray)")  # fmt: skip
+_SAME = {"pip3": "pip", "mpiexec.hydra": "mpiexec", "ml": "module", "nvidia-docker": "docker"}
+
+
+@dataclass
+class Body:
+    """One script's body."""
+
+    view: View
+
+    # --- modules
+
+    def modules(self) -> Iterator[Finding]:
+        """A finding for each name that ``module load`` is given, and for each other line."""
+        for asked in modulelines.parse(self.view.source):
+            if asked.action not in _LOADS:
+                reason = self.view.sentence("command", "module")
+                yield Finding(asked.line, "module", one_line(str(asked)), KEPT, reason)
+                continue
+            for name in asked.names[-1:] if asked.action == "swap" else asked.names:
+                yield self._module(asked.line, name)
+
+    def _module(self, line: int, name: str) -> Finding:
+        view = self.view
+        shown = f"module load {one_line(name)}"
+        if "$" in name or "`" in name:
+            return Finding(line, "module", shown, CHANGED, "its name is known when the job runs; then as the map says")
+        module = find(view.site, name)
+        if module is None or not module.settled:
+            settle = f'[modules]\n"{toml(name)}" = "docker:IMAGE"'
+            why = module.note if module is not None else "no map knows it; the job is warned and goes on without it"
+            fate = DECISION if view.sky else NOTHING if module is None else KEPT
+            if not view.sky:
+                why = "the machine's own module, or counted as loaded with a line on stderr"
+            return Finding(line, "module", shown, fate, why, settle if view.sky else "")
+        if module.source == "site":
+            what = f"image {module.image}" if module.image else "setup and variables of the site file"
+            return Finding(line, "module", shown, CHANGED if view.sky else KEPT, what)
+        if not view.sky:
+            return Finding(line, "module", shown, KEPT, "the machine's own modules, or counted as loaded")
+        if not (module.image or module.setup):
+            return Finding(line, "module", shown, NOTHING, module.note)
+        what = f"image {module.image}" if module.image else f"setup: {one_line(module.setup, 120)}"
+        if view.site.shipped_modules:
+            return Finding(line, "module", shown, CHANGED, f"{what}; {module.note}".rstrip("; "))
+        key, text = toml(name), toml(module.image or module.setup, 200)
+        settle = f'[modules]\n"{key}" = "{text}"' if module.image else f'[modules."{key}"]\nsetup = "{text}"'
+        why = f"counts as loaded, but what it stands for must be on the node; {module.note}".rstrip("; ")
+        return Finding(line, "module", shown, DECISION, why, settle)
+
+    # --- environments of Python
+
+    def environments(self) -> Iterator[Finding]:
+        """Environments that the script enters and does not make."""
+        view, seen = self.view, set()
+        for line, name in wants.environments(view.script, view.scope):
+            if name in seen:
+                continue
+            seen.add(name)
+            shown, settle = one_line(name, 60), f'[environments]\n"{toml(name, 80)}" = "PACKAGES"'
+            found = environment_packages(view.site, name, view.wants)
+            if view.sky and found is not None and (name.startswith(("/", "~")) or "/" not in name):
+                what = f"with {one_line(found, 80)}" if found else "with what its Python files import"
+                yield Finding(line, "environment", shown, CHANGED, f"setup makes it {what}")
+            elif "$" in name and not re.match(r"[~/]", name):
+                yield Finding(line, "environment", shown, KEPT, "its name is known when the job runs")
+            elif view.sky and any(_is_below(name, place) for place in view.mounted):
+                yield Finding(line, "environment", shown, KEPT, "lies on a mounted path")
+            elif view.sky:
+                why = "an environment of the old cluster: name its packages, and setup makes it"
+                yield Finding(line, "environment", shown, DECISION, why, settle)
+            elif view.here is not None and not view.here.environment(name):
+                yield Finding(line, "environment", shown, MISSING, "there is no such environment on this machine")
+            else:
+                yield Finding(line, "environment", shown, KEPT, "as this machine has it")
+
+    # --- programs
+
+    def programs(self) -> Iterator[Finding]:
+        """Where each program comes from, told once."""
+        seen: set[str] = set()
+        for command in self.view.script.commands:
+            found = launched(command, self.view.scope.containers)
+            names = [(command.name, Launched(command.name, command.words))] if command.words else []
+            if found.name != command.name and not found.inside:
+                names.append((found.name, found))
+            for name, part in names:
+                name = _SAME.get(name, name)
+                if not name or name in seen or name == "module" or not re.search(r"\w|^[:.\[]", name):
+                    continue
+                seen.add(name)
+                finding = self._program(command, name, part)
+                if finding is not None:
+                    yield finding
+
+    def _program(self, command: Command, name: str, part: Launched) -> Finding | None:
+        view = self.view
+        shown = one_line(" ".join(word.shown for word in part.words[:3]), 50)
+
+        def finding(fate: str, reason: str, settle: str = "") -> Finding:
+            return Finding(command.line, "command", shown, fate, reason, settle)
+
+        first = part.words[0]
+        if name in view.scope.functions:
+            return finding(KEPT, "a function of the script")
+        if first.text is None and not first.raw.startswith(("./", "../")):
+            return None  # a variable decides; what it holds is judged as a path
+        if "/" in (first.text or first.raw):
+            beside = not (first.text or first.raw).startswith(("/", "~"))
+            where = "a file of the submit folder" + (", which travels" if view.sky else "")
+            return finding(KEPT, where) if beside else None
+        reason = view.sentence("command", name)
+        source = table().get(name)
+        if not view.sky:
+            return self._local_program(finding, name, source, reason)
+        if name in dict(view.site.programs):
+            return finding(CHANGED, "the site file's setup installs it")
+        provider = self._provider(name)
+        if source is None:
+            if provider:
+                return finding(KEPT, f"from {provider}")
+            if self._own_path():
+                return finding(KEPT, "from a folder that the script puts into PATH")
+            settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
+            return finding(DECISION, "no image or package is known for it", settle)
+        if source.kind in ("base", "node", "slurm"):
+            return finding(KEPT, reason or "left alone; every node has it")
+        if source.kind == "machine":
+            return self._machine(finding, reason)
+        if provider:
+            return finding(KEPT, f"from {provider}")
+        if source.install:
+            return finding(CHANGED, f"setup installs {source.package} ({source.kind}) where the node lacks it")
+        if source.kind == "image":
+            if "image_id" in view.fields and str(view.fields["image_id"]) != source.package:
+                settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
+                return finding(DECISION, f"not in {view.fields['image_id']}", settle)
+            return finding(CHANGED, f"image {source.package}")
+        settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
+        why = "licensed software: bring an image that holds it" if source.kind == "licensed" else "of the old cluster"
+        return finding(DECISION, why, settle)
+
+    def _machine(self, finding: Callable[..., Finding], reason: str) -> Finding:
+        """docker: on virtual machines, which SkyPilot takes where the site file names no infra."""
+        pods = [place for place in self.view.infra if place.startswith(("kubernetes", "k8s", "slurm", "ssh"))]
+        if pods and len(pods) == len(self.view.infra):
+            settle = f'[[partition]]\nname = "{toml(self.view.partition or "docker")}"\ninfra = "aws"'
+            return finding(DECISION, reason, settle)
+        return finding(CHANGED, "SkyPilot takes a virtual machine, where docker is; pods have none")
+
+    def _local_program(self, finding: Callable[..., Finding], name: str, source: Source | None, reason: str) -> Finding:
+        view = self.view
+        own = source is not None and source.kind == "slurm"
+        usual = own or (source is not None and source.kind == "base")
+        if view.here is not None and not usual and not view.here.program(name) and not self._provider(name):
+            return finding(MISSING, "no such program in PATH on this machine")
+        return finding(KEPT, reason or "left alone")
+
+    def _provider(self, name: str) -> str:
+        """What of the script brings a program: a module, an environment, the job's image; "" where nothing does."""
+        view = self.view
+        if "image_id" in view.fields and view.wants.images:
+            return f"the image {view.fields['image_id']}"
+        for loaded in view.wants.modules:
+            module = find(view.site, loaded)
+            bare = re.split(r"[/]", loaded)
+            if module is not None and module.kind == "licensed" and not _TOOLCHAINS.match(bare[0]):
+                return f"module {one_line(loaded, 40)}"
+            if module is not None and gives(module, name):
+                return f"module {one_line(loaded, 40)}"
+            brings = module is None or module.source == "site" or (name not in table() and module.setup + module.image)
+            if brings and not _TOOLCHAINS.match(bare[0]):
+                return f"module {one_line(loaded, 40)}"
+        entered = view.wants.environments
+        return f"environment {one_line(entered[0], 40)}" if entered else ""
+
+    def _own_path(self) -> bool:
+        return bool(re.search(r"(?m)^\s*(?:export\s+)?PATH=|\bsource\s+(?!.*activate)\S|\bspack load\b|^\s*\.\s+\S|"
+                              r"\beval\b", self.view.source))  # fmt: skip
+
+    # --- paths
+
+    def paths(self) -> Iterator[Finding]:
+        """Folders outside the submit folder, each told once for what it is used for."""
+        view, seen = self.view, set()
+        for place in places.places(view.script, view.scope):
+            if mountpoints.on_every_node(place.text) and place.role != places.MODULES:
+                continue
+            top = mountpoints.mount_of(place.text)
+            key = (top, place.role in (places.WRITTEN, places.CACHE, places.ENTRY))
+            if key in seen or (top, False) in seen:
+                continue
+            seen.add(key)
+            finding = self._path(place, top)
+            if finding is not None:
+                yield finding
+
+    def _path(self, place: places.Place, top: str) -> Finding | None:
+        view, shown = self.view, one_line(place.text, 60)
+
+        def finding(fate: str, reason: str, settle: str = "") -> Finding:
+            return Finding(place.line, "path", shown, fate, reason, settle)
+
+        if not view.sky:
+            if place.role in (places.WRITTEN, places.CACHE, places.ENTRY, places.MODULES) or view.here is None:
+                return finding(KEPT, "as this machine has it")
+            known = place.text.split("$", 1)[0]
+            if known.rstrip("/") and view.here.path(known):
+                return finding(KEPT, "is here")
+            return finding(MISSING, "is not on this machine")
+        for folder in view.mounted:
+            if _is_below(place.text, folder):
+                return finding(KEPT, f"{folder} is mounted")
+        if place.role == places.MODULES:
+            return finding(NOTHING, "starts the old cluster's module system; slurmsky's own is there")
+        if place.role == places.CONDA:
+            return finding(CHANGED, "conda's start file: that of the node's own conda stands for it")
+        if place.role == places.VENV:
+            return None  # told as an environment
+        if place.role == places.ENTRY:
+            return finding(NOTHING, "a folder that is not on the nodes is skipped in a list of folders")
+        if place.role in (places.WRITTEN, places.CACHE) or mountpoints.is_scratch(place.text):
+            return finding(CHANGED, f"made on each node, and gone with it; [paths] of the site file can keep {top}")
+        settle = f'[paths]\n"{toml(top)}" = "s3://BUCKET/{toml(top.strip("~/"))}"'
+        if top.startswith("/path"):
+            return finding(DECISION, "looks like a placeholder: write what is meant")
+        why = "a container in a file of the old cluster" if place.role == places.IMAGE else "lies on the old cluster"
+        return finding(DECISION, f"{why}: say where its content is now", settle)
+
+
+def gives(module: Module, program: str) -> bool:
+    """Whether the shipped map's row for a module brings a program."""
+    if program in module.gives:
+        return True
+    bare = re.sub(r"[^a-z]", "", module.name.lower().partition("/")[0])
+    return len(bare) > 2 and (program.lower().startswith(bare) or bare.startswith(program.lower()))
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

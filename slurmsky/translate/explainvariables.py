@@ -1,0 +1,188 @@
+"""explain's findings for variables: Slurm's own, usual ones, and those that nothing sets. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .explainview import View, sentences
+from .finding import CHANGED, DECISION, KEPT, MISSING, Finding
+from .idiom import one_line
+from .idiomvars import RENAMED
+from .launched import launched
+from .shellcommands import Command, Word
+from .site_suggestions import toml
+from .wordsets import words
+
+_KNOWN = re.compile(
+    r"SLURM_(ARRAY_(JOB_ID|TASK_(COUNT|ID|MAX|MIN|STEP))|CLUSTER_NAME|CPUS?_.*|DIST.*|GPUS?_.*|GPUS|GTIDS|HET_.*|HINT"
+    r"|JOB_.*|JOBID|LAUNCH_NODE_IPADDR|LOCALID|MEM_.*|MPI_TYPE|NETWORK|NNODES|NODEID|NODELIST|NPROCS|NTASKS.*"
+    r"|OPEN_MODE|OVERCOMMIT|PACK_.*|PRIO_PROCESS|PROCID|PROFILE|RESTART_COUNT|RLIMIT_.*|SCRIPT_CONTEXT|SRUN_.*"
+    r"|STEP.*|SUBMIT_(DIR|HOST)|TASKS_PER_NODE|TASK_PID|THREADS_PER_CORE|TMPDIR|LOGS|TOPOLOGY_.*|TRES_PER_TASK"
+    r"|UMASK|WCKEY|WORKING_CLUSTER|EXPORT_ENV|HOSTFILE|CONF|CONTAINER.*|ACCTG_FREQ|DISTRIBUTION|EXIT_.*)"
+    r"|SLURMD_NODENAME|SLURMD_.*|SBATCH_[A-Z_]+|SRUN_(CPUS_PER_TASK|DEBUG|KILL_ON_BAD_EXIT)"
+)
+_USUAL = re.compile(
+    r"(?<![\w.-])(?:(?:NCCL|GLOO|UCX|FI)_[A-Z0-9_]+|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES"
+    r"|TMPDIR|HOME|USER|PWD)\b"
+)
+_SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
+#: set by every shell, login or SkyPilot
+_ALWAYS = words(
+    """
+    HOME USER LOGNAME PWD OLDPWD PATH SHELL HOSTNAME RANDOM SECONDS UID EUID PPID BASHPID LINENO FUNCNAME BASH
+    BASH_SOURCE BASH_VERSION PIPESTATUS IFS OPTARG OPTIND OPTERR REPLY OSTYPE HOSTTYPE MACHTYPE LANG LC_ALL TERM
+    EPOCHSECONDS PS1 EPOCHREALTIME SHELLOPTS TMPDIR LD_LIBRARY_PATH PYTHONPATH CUDA_VISIBLE_DEVICES MAIL EDITOR
+    DISPLAY BASH_REMATCH LIBRARY_PATH CPATH MANPATH PKG_CONFIG_PATH HOST GROUPS SHLVL ROCR_VISIBLE_DEVICES
+    HIP_VISIBLE_DEVICES COLUMNS LD_PRELOAD CLASSPATH BASH_LINENO BASH_ARGV0 DIRSTACK COMP_WORDS XDG_RUNTIME_DIR
+    SSH_CLIENT MODULEPATH argv PYTHONSTARTUP CONDA_EXE INCLUDE CPPFLAGS LDFLAGS CFLAGS CXXFLAGS FFLAGS PERL5LIB
+    DEBUG BASH_ENV PROMPT_COMMAND OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_LOCAL_RANK OMPI_COMM_WORLD_SIZE PMI_RANK
+    PMI_SIZE LOCAL_RANK RANK WORLD_SIZE PROCID PALS_RANKID PMIX_RANK MV2_COMM_WORLD_RANK MV2_COMM_WORLD_LOCAL_RANK
+    NODE_RANK
+    """
+)
+_ENTERED = words(
+    """
+    CONDA_PREFIX CONDA_DEFAULT_ENV VIRTUAL_ENV
+    """
+)
+_SAYS_ONLY = words(
+    """
+    echo printf test [ [[ : unset date logger true
+    """
+)
+_LISTS = re.compile(r"^(\w*PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
+
+
+@dataclass
+class Variables:
+    """One script's variables."""
+
+    view: View
+
+    def findings(self) -> Iterator[Finding]:
+        """All of them, each told once."""
+        yield from self._slurm()
+        yield from self._usual()
+        yield from self._unset()
+
+    def _matches(self, pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+        source = self.view.source
+        seen: set[str] = set()
+        for match in pattern.finditer(source):
+            start = source.rfind("\n", 0, match.start()) + 1
+            if match[0] in seen or source[start : start + 1] == "#":
+                continue
+            seen.add(match[0])
+            yield source.count("\n", 0, match.start()) + 1, match[0]
+
+    def _slurm(self) -> Iterator[Finding]:
+        for line, name in self._matches(_SLURM):
+            yield Finding(line, "variable", name, *self._of_slurm(name))
+
+    def _usual(self) -> Iterator[Finding]:
+        """Variables that are nobody's in particular, where a person should know what they hold."""
+        for line, name in self._matches(_USUAL):
+            row = name if ("variable", name) in sentences() else "NCCL_"
+            reason = self.view.sentence("variable", row)
+            fate = CHANGED if self.view.sky and "left out" in reason and name in self.view.scope.given else KEPT
+            yield Finding(line, "variable", name, fate, reason)
+
+    def _of_slurm(self, name: str) -> tuple[str, str]:
+        view = self.view
+        if re.search(r"(?m)^\s*(?:export\s+)?%s=" % name, view.source):
+            return KEPT, "the script sets it itself"
+        if not _KNOWN.fullmatch(name):
+            return KEPT, "no variable of Slurm's; as your environment has it"
+        also = RENAMED.get(name, "")
+        beside = f" ({also} says the same to SkyPilot's users)" if view.sky and also and also != "TASK_ID" else ""
+        if name in ("SLURM_TMPDIR", "SLURM_LOGS"):
+            return CHANGED, "set by some sites only; [environment] of the site file can set it"
+        return KEPT, f"set as Slurm sets it{beside}"
+
+    # --- variables that nothing sets
+
+    def _unset(self) -> Iterator[Finding]:
+        view, seen = self.view, set()
+        optional = self._optional()
+        for command in view.script.commands:
+            if launched(command, self.view.scope.containers).inside and command.depth:
+                continue
+            for word in self._used(command):
+                for part in word.variables:
+                    name = part.name
+                    if name in seen or not re.match(r"[A-Za-z_]", name) or name in _ALWAYS:
+                        continue
+                    source = word.raw[part.start : part.end]
+                    if name in view.scope.given or re.match(r"\$\{[#!]?\w+(\[[^]]*\])?:?[-+=]", source):
+                        continue
+                    if _SLURM.fullmatch(name) or name.startswith(("SKYPILOT_", "SLURMSKY_")) or name in optional:
+                        continue
+                    seen.add(name)
+                    yield self._missing(word.line, name)
+
+    def _used(self, command: Command) -> Iterator[Word]:
+        """Words whose variables matter: not what is only printed or tested, not entries of lists of folders."""
+        for given in command.assignments:
+            if not _LISTS.match(given.name):
+                yield given.value
+        if command.name in _SAYS_ONLY:
+            return
+        for word in command.words:
+            name, sign, _ = word.raw.partition("=")
+            declares = command.name in ("export", "setenv", "local", "declare", "readonly", "typeset")
+            if declares and (not sign or _LISTS.match(name)):
+                continue
+            yield word
+        for operator, word in command.redirects:
+            if operator.lstrip("0123456789") not in ("<<", "<<-", "<<<"):
+                yield word
+
+    def _optional(self) -> set[str]:
+        """Names that the script tests for being set, or reads with a default somewhere."""
+        source = self.view.source
+        found = set(re.findall(r"-[zn]\s+\"?\$\{?(\w+)", source))
+        found |= set(re.findall(r"-v\s+(\w+)", source))
+        found |= set(re.findall(r"\$\{(\w+):?[-+=]", source))
+        found |= set(re.findall(r"\[\[?\s+!?\s*\"?\$\{?(\w+)\}?\"?\s+(?:==?|!=)", source))
+        return found
+
+    def _is_input(self, name: str) -> bool:
+        """Whether the script declares what its caller must export: ``${NAME:?}`` for this variable or its others."""
+        declared = re.findall(r"\$\{(\w+):?\?", self.view.source)
+        return name in declared or (len(declared) > 1 and name.isupper() and name not in dict(self.view.wants.stores))
+
+    def _missing(self, line: int, name: str) -> Finding:
+        view = self.view
+        shown = one_line(name, 60)
+
+        def finding(fate: str, reason: str, settle: str = "") -> Finding:
+            return Finding(line, "variable", shown, fate, reason, settle)
+
+        if name in dict(view.site.environment) or name in _exported_by_option(view.spec.export):
+            return finding(KEPT, "the site file or --export sets it")
+        if name in _ENTERED and view.wants.environments:
+            return finding(KEPT, "set by the environment that the script enters")
+        if view.here is not None and view.here.variable(name) is not None:
+            return finding(KEPT, "as your environment has it")
+        if self._is_input(name):
+            return finding(KEPT, "an input of the script: export it before sbatch, as on Slurm")
+        files = [file for _, file in view.scope.sourced if not re.search(r"activate|conda|/etc/|modules|bashrc", file)]
+        if files and name not in dict(view.wants.stores):
+            return finding(KEPT, f"set by {one_line(files[0], 40)}, which the script reads, or by your environment")
+        if not view.sky:
+            return finding(MISSING if view.here else KEPT, "neither the script nor your environment sets it")
+        store = dict(view.wants.stores).get(name)
+        if store is not None:
+            settle = f'[environment]\n{name} = "{store}"'
+            if view.site.cluster.open:
+                return finding(CHANGED, f"a storage of the old cluster: {store}, made on each node and gone with it")
+            return finding(DECISION, "a storage of the old cluster: say where it is", settle)
+        settle = f'[environment]\n{toml(name)} = "VALUE"'
+        why = "nothing in the script sets it: export it before sbatch, or give it a value for all jobs"
+        return finding(DECISION, why, settle)
+
+
+def _exported_by_option(export: str | None) -> set[str]:
+    return set(re.findall(r"(?:^|,)(\w+)=", export or ""))

@@ -1,0 +1,66 @@
+"""What the parts of explain share: the script, the site, the SkyPilot task, and what the machine has."""
+
+from __future__ import annotations
+
+import csv
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from ..model.spec import JobSpec
+from ..options.table import Table
+from ..site.record import Site
+from .finding import Here
+from .notes import Note, Refused
+from .scope import Scope
+from .shell import Script
+from .task import SkyTask
+from .wants import Wants
+
+
+@cache
+def sentences() -> Mapping[tuple[str, str], tuple[str, str]]:
+    """(kind, name) -> what becomes of it (here, on SkyPilot)."""
+    data = pkgutil.get_data("slurmsky.translate", "explain.csv")
+    assert data is not None, "explain.csv is missing from the package"
+    rows = csv.DictReader(data.decode("utf-8").splitlines())
+    return {(row["kind"], row["name"]): (row["here"], row["sky"]) for row in rows}
+
+
+@dataclass
+class View:
+    """One script that is explained."""
+
+    site: Site
+    table: Table
+    engine: str  # local | sky
+    partition: str
+    spec: JobSpec
+    source: str
+    script: Script
+    scope: Scope
+    wants: Wants
+    here: Here | None = None
+    task: SkyTask | None = None
+    refused: Refused | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)  # of the SkyPilot task, resources' among them
+    notes: Mapping[str, Note] = field(default_factory=dict)
+
+    @property
+    def sky(self) -> bool:
+        return self.engine == "sky"
+
+    @property
+    def infra(self) -> tuple[str, ...]:
+        return self.site.sky_partition(self.partition).infra
+
+    @property
+    def mounted(self) -> tuple[str, ...]:
+        """Folders that the site file mounts on SkyPilot's nodes."""
+        volumes = (path for path, _ in self.site.sky_partition(self.partition).volumes)
+        return (*(path.path for path in self.site.paths), *volumes)
+
+    def sentence(self, kind: str, name: str) -> str:
+        row = sentences().get((kind, name))
+        return "" if row is None else row[1 if self.sky else 0]

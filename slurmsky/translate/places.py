@@ -1,0 +1,243 @@
+"""The folders and files outside the submit folder that a script names, and what it does with each. Pure.
+
+Texts are no paths: what echo prints, awk and sed patterns, what runs inside a container. A path is judged where it is
+used, with the variables of the script put in, so that a default which nothing reads is no path at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .launched import Launched, launched
+from .scope import Scope
+from .shell import Script
+from .shellcommands import Command, Word
+from .wordsets import words
+
+#: roles of a place: read, written, run (a program), conda (its own start file), modules (module files), venv,
+#: image (a container's file), path (an entry of PATH and the like), cache (written by libraries)
+READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE = (
+    "read", "written", "run", "conda", "modules", "venv", "image", "entry", "cache",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """One path with its use. ``text`` holds ``$NAME`` where a variable is not known."""
+
+    line: int
+    text: str
+    role: str
+
+
+_SPEAKERS = words(
+    """
+    echo printf awk gawk mawk sed grep egrep fgrep perl test [ [[ trap alias expr tr cut jq xmllint wait kill
+    pkill unset shopt ulimit hostname logger date sleep true false : read case seq basename dirname getopts exit
+    return setfacl unalias type which command hash let declare local readonly typeset getopts
+    """
+)
+_WRITERS = words(
+    """
+    mkdir touch tee rm rmdir chmod chown chgrp mktemp truncate install fallocate
+    """
+)
+_MAKERS = words(
+    """
+    mkdir git python python3 virtualenv conda cp rsync wget curl tar
+    """
+)
+_MOVERS = words(
+    """
+    cp mv rsync ln scp dcp
+    """
+)
+_OUTPUT_OPTION = re.compile(
+    r"^--?(o|O|P|p|d|out|output|save|result|log|ckpt|checkpoint|tensorboard|wandb|cache|tmp|temp|scratch|prefix|dest"
+    r"|report|export|run|work|exp|experiment)s?([-_]?(dir|path|file|folder|root|base|name|prefix))?s?([-_]dir)?$"
+    r"|(output|save|result|log|checkpoint|ckpt|cache)[-_](dir|path|file|folder|root)$",
+    re.IGNORECASE,
+)
+_LOAD = re.compile(r"load|resume|pretrain|init|from|restore|input", re.IGNORECASE)
+_ENTRIES = re.compile(
+    r"^(PATH|LD_LIBRARY_PATH|LIBRARY_PATH|CPATH|C_INCLUDE_PATH|CPLUS_INCLUDE_PATH|MANPATH|PKG_CONFIG_PATH|INCLUDE"
+    r"|CMAKE_PREFIX_PATH|MODULEPATH|LD_PRELOAD|PERL5LIB|INFOPATH|XDG_DATA_DIRS|NODE_PATH|CLASSPATH|LD_RUN_PATH)$"
+)
+_CACHES = re.compile(
+    r"CACHE|^TMP(DIR)?$|^TEMP$|^HF_HOME$|^TORCH_HOME$|^WANDB_DIR$|^TRITON_|^MPLCONFIGDIR$|^XDG_|_TMP$|_TMPDIR$|LOG|"
+    r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON"
+)
+_SITE_START = re.compile(
+    r"(/lmod/|/modules?/|/Modules/|modules\.sh|lmod\.sh|z0\d_|/etc/profile|/init/(bash|sh|ksh|zsh)$|module_init|setup-env\.sh)"
+)
+_CONDA_START = re.compile(r"(/etc/profile\.d/(conda|mamba)\.sh|(conda|forge|mamba)[\w.-]*/(\w+/)*bin/activate)$")
+_PATTERN = re.compile(r"[\s<>{}|;\\()\"'`,*?]|^//|^/[^\w.$~-]|[^:]//$")
+_SHAPE = re.compile(r"^(?:/[\w.$-]|~(?:[\w-]*)(?:/|$)|\$HOME(?:/|$))")
+
+
+def places(script: Script, scope: Scope) -> Iterator[Place]:
+    """Every place that the script names, in order; the same path may come several times."""
+    made: list[str] = []
+    written: set[str] = set()
+    seen: set[tuple[int, str, str]] = set()
+    inside = [command for command in script.commands if launched(command, scope.containers).inside]
+    contained = tuple((command.start, command.end) for command in inside)
+    for command in script.commands:
+        if any(start < command.start < end for start, end in contained):
+            continue  # what bash -c runs in a container
+        for place in _of_command(command, scope, bool(contained)):
+            text = place.text.rstrip("/") or "/"
+            if (place.line, text, place.role) in seen:
+                continue
+            seen.add((place.line, text, place.role))
+            if _below(text, made):
+                continue
+            if place.role == WRITTEN and command.name in _MAKERS:
+                made.append(text)
+            elif place.role == WRITTEN:
+                written.add(text)
+            elif text in written:
+                continue
+            yield Place(place.line, text, place.role)
+
+
+def _below(text: str, made: Sequence[str]) -> bool:
+    return any(text == folder or text.startswith(folder + "/") for folder in made)
+
+
+def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Place]:
+    """``containers``: the script starts programs in containers, and what it exports may be their paths."""
+    for given in command.assignments:
+        if command.words and not given.array and not containers:
+            yield from _of_variable(given.name, given.value, scope)
+    if command.name in ("export", "setenv"):
+        if containers:
+            return
+        for word in command.arguments:
+            name, sign, rest = word.raw.partition("=")
+            if sign:
+                value = Word(rest, word.start + len(name) + 1, word.line)
+                yield from _of_variable(name, value, scope)
+        return
+    placeholders = _placeholders(command)
+    for operator, word in command.redirects:
+        bare = operator.lstrip("0123456789")
+        if word.start in placeholders:
+            continue
+        if bare not in ("<<", "<<-", "<<<", ">&", "<&"):
+            yield from _paths(word, scope, READ if bare == "<" else WRITTEN)
+    if command.name in _SPEAKERS or not command.words:
+        return
+    found = launched(command, scope.containers)
+    for word in found.mounts:
+        yield from _mounts(word, scope)
+    if found.image is not None:
+        yield from _paths(found.image, scope, IMAGE)
+    if not found.inside:
+        yield from _of_program(found, scope)
+
+
+def _placeholders(command: Command) -> set[int]:
+    """Where words stand that a shell reads as redirections and people write as ``<name>/file``."""
+    found: set[int] = set()
+    for (first, word), (second, following) in zip(command.redirects, command.redirects[1:], strict=False):
+        if (first, second) == ("<", ">") and following.start == word.end + 1:
+            found |= {word.start, following.start}
+    return found
+
+
+def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
+    if _ENTRIES.match(name) or name.endswith("PATH"):
+        role = READ if name == "PYTHONPATH" else ENTRY
+    else:
+        role = CACHE if _CACHES.search(name.upper()) else READ
+    if "(" in value.raw[:1]:
+        return
+    yield from _paths(value, scope, role, lists=True)
+
+
+def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
+    name, words = found.name, found.words
+    if not words:
+        return
+    if name in _SPEAKERS or name in scope.functions:
+        return
+    if name in ("source", ".") and len(words) > 1:
+        text = scope.expand(words[1])
+        role = CONDA if _CONDA_START.search(text) else MODULES if _SITE_START.search(text) else READ
+        if role == READ and text.endswith("/bin/activate"):
+            role = VENV
+        if role == READ and len(words) > 2 and text.endswith("/activate"):
+            role = CONDA
+        yield from _paths(words[1], scope, role)
+        return
+    if name in ("conda", "mamba", "micromamba", "module", "ml"):
+        if name in ("module", "ml") or (len(words) > 1 and words[1].text == "activate"):
+            return
+        for index, word in enumerate(words[1:], 1):
+            before = words[index - 1].text or ""
+            yield from _paths(word, scope, WRITTEN if before in ("-p", "--prefix") else READ)
+        return
+    yield from _paths(words[0], scope, RUN)
+    arguments = words[1:]
+    if name in _WRITERS:
+        roles = [WRITTEN] * len(arguments)
+    elif name in _MOVERS:
+        roles = [READ] * (len(arguments) - 1) + [WRITTEN] if len(arguments) > 1 else [READ]
+    elif name == "git" and arguments and arguments[0].text == "clone":
+        roles = [READ] * (len(arguments) - 1) + [WRITTEN]
+    elif name in ("virtualenv",) or [word.text for word in arguments[:2]] == ["-m", "venv"]:
+        roles = [WRITTEN] * len(arguments)
+    elif name in ("cd", "pushd", "ls", "find", "du", "df", "cat", "head", "tail", "wc", "sort"):
+        roles = [READ] * len(arguments)
+    else:
+        roles = [""] * len(arguments)
+    named = ""
+    for word, role in zip(arguments, roles, strict=True):
+        raw = word.shown
+        option, sign, _ = raw.partition("=")
+        if raw.startswith("-") and not sign:
+            named = raw
+            continue
+        if sign and option.startswith("-"):
+            value = Word(word.raw[word.raw.index("=") + 1 :], word.start + word.raw.index("=") + 1, word.line)
+            yield from _paths(value, scope, role or _by_option(option))
+        else:
+            yield from _paths(word, scope, role or _by_option(named))
+        named = ""
+
+
+def _by_option(option: str) -> str:
+    return WRITTEN if option and _OUTPUT_OPTION.search(option) and not _LOAD.search(option) else READ
+
+
+def _mounts(word: Word, scope: Scope) -> Iterator[Place]:
+    """The node's side of ``SRC:DST[:FLAGS],...`` and ``type=bind,source=SRC``."""
+    for entry in scope.expand(word).split(","):
+        source = entry.partition(":")[0]
+        source = source.partition("=")[2] if source.startswith(("source=", "src=")) else source
+        if _is_path(source):
+            yield Place(word.line, source, READ)
+
+
+def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator[Place]:
+    raw = word.raw
+    if not raw or ("/" not in raw and "$" not in raw and "~" not in raw):
+        return
+    quoted = raw.startswith(("'", '"'))
+    text = scope.expand(word)
+    if quoted and "~" in raw[:2]:
+        return  # a ~ in quotes is a letter
+    for piece in re.split(r"[:]", text) if lists or ":" in text else (text,):
+        if _is_path(piece):
+            yield Place(word.line, _home(piece), role)
+
+
+def _home(text: str) -> str:
+    return "~" + text[len("$HOME") :] if re.match(r"\$HOME(?:/|$)", text) else text
+
+
+def _is_path(text: str) -> bool:
+    return bool(_SHAPE.match(text)) and not _PATTERN.search(text) and len(text) > 1

@@ -1,0 +1,122 @@
+"""What the nodes of a job need before its script starts: an image and setup commands. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from ..site.modules import find
+from ..site.record import Site
+from . import places, programs
+from .mountpoints import on_every_node
+from .notes import Note
+from .wants import Wants
+from .wordsets import words
+
+_COMPILES = words(
+    """
+    nvcc make cmake gcc g++ gfortran nsys ncu mpicc mpicxx mpif90 hipcc cc CC ninja nvprof
+    """
+)
+
+
+def preparation(site: Site, wants: Wants, image: str = "") -> tuple[str, list[str], list[Note]]:
+    """(image, setup lines, notes). ``image``: the partition's own, where it has one."""
+    setup: list[str] = []
+    notes: list[Note] = []
+    chosen = ""
+    for name in wants.modules:
+        module = find(site, name)
+        if module is None or (module.source == "shipped" and not site.shipped_modules):
+            notes.append(Note("module load", "recorded", f"the site file maps no module {name}"))
+            continue
+        if module.image and _better(module.image, chosen):
+            chosen = module.image
+            notes.append(Note("module load", "kept", f"{name} is image {module.image}"))
+        if module.setup:
+            setup.append(module.setup)
+    own = dict(site.programs)
+    for name, command in own.items():
+        if name in wants.programs or not site.cluster.open:
+            setup.append(f"command -v {shlex.quote(name)} >/dev/null || ({command})")
+    given = {program for name in wants.modules if (module := find(site, name)) for program in module.gives}
+    if site.shipped_modules:
+        missing = tuple(name for name in wants.programs if name not in own and name not in given)
+        setup += programs.setup_lines(missing)
+        for name in missing:
+            source = programs.table()[name]
+            if source.kind == "image" and not chosen and not image:
+                chosen = source.package
+    setup += [line for name in wants.environments for line in environment_setup(site, name, wants)]
+    if site.shipped_modules and wants.packages and not wants.environments:
+        setup.append(f"pip install {' '.join(shlex.quote(name) for name in wants.packages)}")
+    if site.shipped_modules:
+        setup += _places(site, wants)
+    if chosen and _COMPILES & set(wants.programs):
+        chosen = chosen.replace("-runtime-", "-devel-")
+    return chosen, setup, notes
+
+
+def _better(image: str, than: str) -> bool:
+    """Whether an image holds what the other one does: a framework's has CUDA in it, not the other way round."""
+    return not than or ("nvidia/cuda" in than and "nvidia/cuda" not in image)
+
+
+def environment_packages(site: Site, name: str, wants: Wants) -> str | None:
+    """What an environment holds: the site file's packages, else those of the script's files; None: nothing says."""
+    said = next((text for known, text in site.environments if fnmatchcase(name, known)), None)
+    if said is not None or not site.shipped_modules or wants.unknown or "$" in name:
+        return said
+    known = [programs.table()[program] for program in wants.programs]
+    listed = [source.package for source in known if source.kind == "pip"]
+    return " ".join(dict.fromkeys((*listed, *wants.packages)))
+
+
+def environment_setup(site: Site, name: str, wants: Wants) -> Iterator[str]:
+    """Commands that make an environment of Python with the packages that it needs."""
+    packages = environment_packages(site, name, wants)
+    if packages is None:
+        return
+    listed = " ".join(shlex.quote(word) for word in packages.split())
+    if "/" not in name and not name.startswith("."):
+        word = shlex.quote(name)
+        yield f"conda env list | grep -q {shlex.quote(f'^{name} ')} || conda create -y -n {word} python pip"
+        if listed:
+            yield f"conda run -n {word} pip install {listed}"
+        return
+    folder = f"~/{shlex.quote(name[2:])}" if name.startswith("~/") else shlex.quote(name)
+    if not name.startswith(("/", "~/")):
+        return  # in the submit folder, with which it travels
+    made = f"$s mkdir -p {folder} && $s chmod 1777 {folder} && python3 -m venv {folder}"
+    yield f"s=$(command -v sudo || true); [ -e {folder}/bin/activate ] || ({made})"
+    if listed:
+        yield f"{folder}/bin/pip install {listed}"
+
+
+def _places(site: Site, wants: Wants) -> Iterator[str]:
+    """Folders that the script writes to, and stand-ins for start files of the old cluster."""
+    mounted = [path.path for path in site.paths]
+    made = (*wants.folders, *(folder for _, folder in wants.stores))
+    folders = [folder for folder in dict.fromkeys(made) if not any(_below(folder, path) for path in mounted)]
+    if folders:
+        listed = " ".join(shlex.quote(folder) for folder in folders)
+        yield (
+            f's=$(command -v sudo || true); for d in {listed}; do [ -w "$d" ] || '
+            '{ $s mkdir -p "$d" && $s chmod 1777 "$d"; }; done'
+        )
+    for file, role in wants.starts:
+        if file.startswith("~") or any(_below(file, path) for path in mounted):
+            continue
+        name, home = shlex.quote(file), shlex.quote(file.rpartition("/")[0])
+        if role == places.MODULES and not on_every_node(file.rpartition("/")[0]):
+            command = f"$s touch {name}"
+        elif role == places.CONDA and file.endswith("conda.sh"):
+            command = f'$s ln -sf "$(conda info --base)/etc/profile.d/conda.sh" {name}'
+        else:
+            continue
+        yield f"s=$(command -v sudo || true); [ -e {name} ] || {{ $s mkdir -p {home} && {command}; }}"
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -1,0 +1,66 @@
+"""Where the programs that scripts call come from: the node itself, a package, an image, or nowhere. Pure."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_NAMED = ("base", "node", "slurm", "machine", "licensed", "old")
+_APT = (
+    "s=$(command -v sudo || true); $s apt-get update -q && $s env DEBIAN_FRONTEND=noninteractive apt-get install -y {}"
+)
+_INSTALL = {
+    "apt": _APT,
+    "pip": "pip install '{}'",
+    "conda": "conda install -y -n base -c conda-forge -c bioconda {}",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a program comes from. ``kind``: base, node, slurm, machine (VMs have it, pods do not), licensed,
+    old, apt, pip, conda, command or image."""
+
+    kind: str
+    package: str = ""
+
+    @property
+    def install(self) -> str:
+        """The command that installs it, "" where none is needed or none does."""
+        if self.kind == "command":
+            return self.package
+        return _INSTALL[self.kind].format(self.package) if self.kind in _INSTALL else ""
+
+
+@cache
+def table() -> Mapping[str, Source]:
+    """Programs by name."""
+    data = pkgutil.get_data("slurmsky.translate", "programs.toml")
+    assert data is not None, "programs.toml is missing from the package"
+    read = tomllib.loads(data.decode("utf-8"))
+    found: dict[str, Source] = {}
+    for kind in _NAMED:
+        found.update(dict.fromkeys(read[kind].split(), Source(kind)))
+    for kind in ("apt", "pip", "conda", "command", "image"):
+        for package, names in read[kind].items():
+            for name in names.split():
+                found.setdefault(name, Source(kind, package))
+    return found
+
+
+def setup_lines(programs: tuple[str, ...]) -> list[str]:
+    """Commands that install what a node lacks of these programs, one for each package."""
+    lines: dict[str, None] = {}
+    for name in programs:
+        source = table().get(name)
+        if source is not None and source.install:
+            lines[f"command -v {name} >/dev/null || ({source.install})"] = None
+    return list(lines)

@@ -1,0 +1,113 @@
+"""Which packages the Python files of a script need: from requirements.txt, environment.yml, or their imports.
+
+Reads files below one folder, a bounded number of them. Nothing of them runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .launched import launched
+from .scope import Scope
+from .shell import parse
+from .wordsets import words
+
+MAX_FILES = 40
+MAX_BYTES = 1 << 19
+_PYTHON = re.compile(r"^(python[\d.]*|torchrun|accelerate|deepspeed|ipython|pytest|horovodrun|ray|uv)$")
+_REQUIREMENT = re.compile(
+    r"[A-Za-z][\w.-]*(\[[\w,-]+\])?\s*([=<>!~]=?\s*[\w.*]+(\s*,\s*[=<>!~]=?\s*[\w.*]+)*)?", re.ASCII
+)
+#: channels and Python itself, in environment.yml
+_NO_PACKAGE = words("python pip defaults conda-forge nvidia pytorch bioconda")
+#: import name -> package, where they differ
+_NAMES = {
+    "cv2": "opencv-python-headless", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml",
+    "skimage": "scikit-image", "Bio": "biopython", "dotenv": "python-dotenv", "bs4": "beautifulsoup4",
+    "dateutil": "python-dateutil", "git": "gitpython", "OpenSSL": "pyopenssl", "Crypto": "pycryptodome",
+    "serial": "pyserial", "usb": "pyusb", "zmq": "pyzmq", "attr": "attrs", "google": "protobuf", "jwt": "pyjwt",
+    "pl_bolts": "lightning-bolts", "pytorch_lightning": "pytorch-lightning", "tensorflow": "tensorflow[and-cuda]",
+    "jax": "jax[cuda12]", "ray": "ray[default]", "hydra": "hydra-core", "omegaconf": "omegaconf",
+    "faiss": "faiss-cpu", "ot": "pot", "umap": "umap-learn", "gym": "gymnasium", "rdkit": "rdkit",
+    "igraph": "python-igraph", "MDAnalysis": "MDAnalysis", "sentence_transformers": "sentence-transformers",
+    "flash_attn": "flash-attn", "lightning_fabric": "lightning", "torch_geometric": "torch-geometric",
+}  # fmt: skip
+#: in every Python, or of the cluster's own making
+_NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ amp_C nvidia")
+
+
+def packages(source: str, folder: Path) -> tuple[str, ...]:
+    """Packages (as pip names them) of the Python files that a script starts in a folder; () where it starts none."""
+    script = parse(source)
+    scope = Scope.of(script)
+    files = []
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if found.inside or not _PYTHON.match(found.name):
+            continue
+        files += [text for word in found.arguments if (text := scope.expand(word)).endswith(".py")]
+    if not files:
+        return ()
+    for name in ("requirements.txt", "environment.yml", "environment.yaml"):
+        listed = tuple(_listed(folder / name))
+        if listed:
+            return listed
+    return tuple(dict.fromkeys(_imported(files, folder)))
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.is_file() and path.stat().st_size <= MAX_BYTES:
+            return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        pass
+    return ""
+
+
+def _listed(path: Path) -> Iterator[str]:
+    """Names in requirements.txt or in the dependencies of environment.yml; what is no plain requirement is left out."""
+    text = _read(path)
+    if path.suffix == ".txt":
+        for line in text.splitlines():
+            word = line.split("#", 1)[0].split(";", 1)[0].strip()
+            if _REQUIREMENT.fullmatch(word):
+                yield word.replace(" ", "")
+        return
+    for match in re.finditer(r"(?m)^\s*-\s+([A-Za-z][\w.-]*)(?:\s*(==|=|>=)\s*([\w.]+)\S*)?\s*$", text):
+        name = match[1].rpartition("::")[2]
+        if name not in _NO_PACKAGE and not name.startswith("_"):
+            yield name if match[2] in (None, "=") else f"{name}{match[2]}{match[3]}"
+
+
+def _imported(files: list[str], folder: Path) -> Iterator[str]:
+    """What the files import that is neither Python's own nor beside them."""
+    standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
+    seen: set[Path] = set()
+    waiting = [folder / name for name in files if not name.startswith(("/", "~", "$"))]
+    while waiting and len(seen) < MAX_FILES:
+        path = waiting.pop(0)
+        if path in seen:
+            continue
+        seen.add(path)
+        try:
+            tree = ast.parse(_read(path))
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in ast.walk(tree):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in names:
+                top = name.partition(".")[0]
+                beside = [place / top for place in (path.parent, folder)]
+                if any(place.with_suffix(".py").is_file() or place.is_dir() for place in beside):
+                    inner = name.replace(".", "/")
+                    for base in (path.parent, folder):
+                        here = (base / f"{inner}.py", base / inner / "__init__.py")
+                        waiting += [place for place in here if place.is_file()]
+                elif top not in standard and top not in _NONE and top.isidentifier() and not top.startswith("_"):
+                    yield _NAMES.get(top, top.replace("_", "-"))

@@ -1,0 +1,127 @@
+"""What a script gives its variables: values that can be known, names it sets, names it reads with a default. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .shell import Script
+from .shellcommands import FILLER, Command, Word
+
+_DECLARES = frozenset(("export", "declare", "local", "readonly", "typeset"))
+_READS = frozenset(("read", "mapfile", "readarray", "getopts", "printf", "unset", "let", "setenv", "set"))
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+#: variables in which clusters keep the paths of their file systems
+STORES = re.compile(
+    r"^(\w*SCRATCH\w*|\w*CCFRWORK|\w*CCFRSTORE|WORK|WORKDIR|PROJECT|PROJECTS|PROJDIR|CFS|DATA|GROUP_HOME|STORE|FAST|FLASH|WRKDIR|PROJ_HOME|GROUP"
+    r"|\w+_(WORK|STORE|PROJECT)(DIR)?|MEMBERWORK|PROJWORK|DATADIR_ROOT|LOCALDISK|LOCAL_DISK|TMPSHARE)$"
+)
+_LOOP = re.compile(r"\bfor\s+([A-Za-z_]\w*)\s+in\b", re.ASCII)
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)", re.ASCII)
+_WITH_DEFAULT = re.compile(r"\$\{(\w+)(?::?([-=+]))([^{}]*)\}")
+_MAX = 4096
+
+
+@dataclass
+class Scope:
+    """Variables of one script. Unknown parts of an expanded word stay as ``$NAME`` or ``$()``."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    given: set[str] = field(default_factory=set)
+    exported: dict[str, Word] = field(default_factory=dict)
+    containers: set[str] = field(default_factory=set)  # variables that hold srun's container options
+    functions: set[str] = field(default_factory=set)
+    stores: dict[str, str] = field(default_factory=dict)  # of the old cluster, with the folder that stands for it
+    sourced: list[tuple[int, str]] = field(default_factory=list)  # line, file as expanded
+
+    @classmethod
+    def of(cls, script: Script, known: Mapping[str, str] | None = None) -> Scope:
+        """Read a script once, in order: a later value replaces an earlier one, two different ones are unknown.
+
+        ``known``: variables that the site gives every job. Storages of old clusters (``$SCRATCH``) that the script
+        does not set itself stand for a folder of that name: ``stores``.
+        """
+        scope = cls(values=dict(known or {}))
+        for name in dict.fromkeys(_VARIABLE.findall(script.source)):
+            if STORES.match(name) and name not in scope.values and not _sets(script.source, name):
+                scope.stores[name] = scope.values[name] = "/" + name.lower().replace("_", "-")
+        for statement in script.statements:
+            for block in statement.blocks:
+                if block.kind == "function" and block.name:
+                    scope.functions.add(block.name)
+                elif block.kind in ("for", "select") and block.name:
+                    scope._set(block.name, None)
+        for command in script.commands:
+            scope._command(command)
+        scope.given.update(_LOOP.findall(script.source))
+        for match in re.finditer(r"\(\(\s*(\w+)\s*(?:[-+*/]?=(?!=)|\+\+|--)", script.source):
+            scope.given.add(match[1])
+        return scope
+
+    def _command(self, command: Command) -> None:
+        for given in command.assignments:
+            if "--container-" in given.value.raw:
+                self.containers.add(given.name)
+            value = None if given.append or given.array else self.expand(given.value)
+            self._set(given.name, value)
+            if command.words:
+                self.exported.setdefault(given.name, given.value)
+        name = command.name
+        if name in _DECLARES:
+            for word in command.arguments:
+                key, sign, _ = word.raw.partition("=")
+                if not _NAME.fullmatch(key):
+                    continue
+                if sign:
+                    value_word = Word(word.raw[len(key) + 1 :], word.start + len(key) + 1, word.line)
+                    self._set(key, None if value_word.raw.startswith("(") else self.expand(value_word))
+                    if name == "export":
+                        self.exported.setdefault(key, value_word)
+                elif name != "export":
+                    self.given.add(key)
+        elif name in _READS:
+            for word in command.arguments:
+                self.given.update(_NAME.findall(word.text or "") if not word.raw.startswith("-") else ())
+        elif name in ("source", ".") and len(command.words) > 1:
+            self.sourced.append((command.line, self.expand(command.words[1])))
+        for word in command.words:
+            for match in re.finditer(r"\$\{(\w+):?=([^{}]*)\}", word.raw):
+                self._set(match[1], self.expand(Word(match[2], word.start, word.line)))
+
+    def _set(self, name: str, value: str | None) -> None:
+        self.given.add(name)
+        if value is None or (name in self.values and self.values[name] != value and "$" in value):
+            self.values.pop(name, None)
+        else:
+            self.values[name] = value[:_MAX]
+
+    def expand(self, word: Word) -> str:
+        """The word's text, known variables and ``${NAME:-default}`` put in."""
+        if word.text is not None:
+            return word.text
+        return self.expand_text(word.raw, word)
+
+    def expand_text(self, raw: str, word: Word) -> str:
+        pieces = []
+        for part in word.parts:
+            if part.kind == "text":
+                pieces.append(part.text)
+            elif part.kind == "variable":
+                source = raw[part.start : part.end]
+                default = _WITH_DEFAULT.fullmatch(source)
+                if default and default[2] != "+" and part.name not in self.values:
+                    pieces.append(default[3].strip("\"'"))
+                elif source.startswith("${") and not default and source != "${%s}" % part.name:
+                    pieces.append(f"${part.name}")
+                else:
+                    pieces.append(self.values.get(part.name, f"${part.name}"))
+            else:
+                text = part.text.strip()
+                pieces.append("$PWD" if text == "pwd" else "$()")
+        return "".join(pieces).replace(FILLER, "")[:_MAX]
+
+
+def _sets(source: str, name: str) -> bool:
+    """Whether a script gives a variable a value anywhere, a default included."""
+    return bool(re.search(r"\b%s(\+?=|:?[-=])" % name, source)) or bool(re.search(r"\bread\b.*\b%s\b" % name, source))

@@ -1,0 +1,160 @@
+"""What the text of a script wants of the nodes it runs on, beyond its options: seen before anything of it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..language import modulelines
+from ..site.modules import find
+from ..site.record import Site
+from . import mountpoints, places
+from .images import of_steps
+from .launched import launched
+from .programs import table
+from .scope import Scope
+from .shell import Script, parse
+
+_LOADS = ("load", "try-load", "load-any", "swap")
+_AMD = re.compile(r"(?<![A-Za-z])(rocm|hipcc|hip|gfx9\w\w|MI[123]\d\d[AX]?|amdgpu|rocprof\w*|HIP_VISIBLE_DEVICES|"
+                  r"ROCR_VISIBLE_DEVICES|MIOPEN_\w+|HSA_\w+|rccl)(?![A-Za-z])", re.IGNORECASE)  # fmt: skip
+_AMD_MODEL = re.compile(r"(?<![A-Za-z0-9])(gfx90a|gfx908|gfx94\w|MI[123]\d\d[AX]?)(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Wants:
+    """Names of modules and images, programs to install, folders to make, environments, and the make of its GPUs."""
+
+    modules: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    starts: tuple[tuple[str, str], ...] = ()  # (file of the old cluster that the script sources, "modules" or "conda")
+    environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual ones
+    unknown: tuple[str, ...] = ()  # programs that no table knows
+    packages: tuple[str, ...] = ()  # of Python, which the files beside the script need
+    stores: tuple[tuple[str, str], ...] = ()  # variables of the old cluster's file systems, and folders for them
+    amd: str = ""  # "" or the AMD GPU that the script speaks of, in its own word
+
+
+@lru_cache(maxsize=8)
+def of(source: str) -> Wants:
+    """Read a script's text."""
+    script = parse(source)
+    scope = Scope.of(script)
+    used = tuple(places.places(script, scope))
+    return Wants(
+        modules=tuple(dict.fromkeys(loaded(source))),
+        images=of_steps(source),
+        programs=tuple(dict.fromkeys(_programs(script, scope))),
+        folders=tuple(dict.fromkeys(_folders(used))),
+        starts=tuple(
+            dict.fromkeys(
+                (place.text, place.role)
+                for place in used
+                if place.role in (places.MODULES, places.CONDA) and "$" not in place.text
+            )
+        ),
+        environments=tuple(dict.fromkeys(name for _, name in environments(script, scope))),
+        unknown=tuple(dict.fromkeys(_unknown(script, scope))),
+        stores=tuple(scope.stores.items()),
+        amd=amd_of(source),
+    )
+
+
+def loaded(text: str) -> Iterator[str]:
+    """Names that ``module load`` is given."""
+    for asked in modulelines.parse(text):
+        if asked.action in _LOADS:
+            yield from asked.names[-1:] if asked.action == "swap" else asked.names
+
+
+def amd_of(source: str) -> str:
+    """The word by which a script says that its GPUs are AMD's; "" where none does."""
+    code = re.sub(r"(?m)^\s*#(?!SBATCH|!).*$", "", source)
+    if not _AMD.search(code):
+        return ""
+    if re.search(r"(?i)nvidia-smi|\bnvcc\b|module +load +.*cuda", code):
+        return ""  # speaks of both makes
+    found = _AMD_MODEL.search(code)
+    return found[0] if found else "rocm"
+
+
+def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
+    """(line, name or folder) of each environment of Python that the script enters and does not make."""
+    made: set[str] = set()
+    for command in script.commands:
+        texts = [scope.expand(word) for word in command.words]
+        name = command.name
+        if name in ("conda", "mamba", "micromamba") and "create" in texts[1:3]:
+            made.update(following(texts, ("-n", "--name", "-p", "--prefix")))
+        elif "venv" in texts[:4] or name == "virtualenv":
+            made.update(text.rstrip("/") for text in texts[1:] if not text.startswith("-"))
+        elif (name in ("conda", "mamba", "micromamba") and texts[1:2] == ["activate"]) or (
+            name in ("source", ".") and texts[1:2] and re.search(r"(^|/)activate$", texts[1]) and len(texts) > 2
+        ):
+            rest = [text for text in texts[2:] if not text.startswith("-")]
+            if rest and rest[0] != "base" and rest[0] not in made:
+                yield command.line, rest[0]
+        elif name in ("conda", "mamba") and texts[1:2] == ["run"]:
+            for env in following(texts, ("-n", "--name", "-p", "--prefix")):
+                if env not in made:
+                    yield command.line, env
+        elif name in ("source", ".") and len(texts) == 2 and texts[1].endswith("bin/activate"):
+            folder = texts[1].removesuffix("bin/activate").rstrip("/") or "."
+            own = folder in made or folder.removeprefix("$PWD/") in made
+            if not own and folder != "." and not re.search(r"(conda|forge|mamba)[\w.-]*$", folder):
+                yield command.line, folder
+
+
+def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
+    """The words behind any of these options."""
+    for index, text in enumerate(texts[:-1]):
+        if text in names:
+            yield texts[index + 1]
+
+
+def _programs(script: Script, scope: Scope) -> Iterator[str]:
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        name = found.name
+        if found.inside in table():
+            name = found.inside
+        elif found.inside:
+            continue
+        if found.words and "/" not in (found.words[0].text or "/") and name not in scope.functions:
+            source = table().get(name)
+            if source is not None and (source.install or source.kind in ("image", "machine")):
+                yield name
+        elif found.inside:
+            yield name
+
+
+def _unknown(script: Script, scope: Scope) -> Iterator[str]:
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        text = found.words[0].text if found.words else None
+        known = found.inside or found.name in scope.functions or found.name in table()
+        if text and "/" not in text and not known and re.match(r"[A-Za-z_][\w.+-]*$", found.name):
+            yield found.name
+
+
+def _folders(used: tuple[places.Place, ...]) -> Iterator[str]:
+    """Folders that the script writes below and that a node lacks, as deep as they are known."""
+    for place in used:
+        if place.role not in (places.WRITTEN, places.CACHE) or mountpoints.on_every_node(place.text):
+            continue
+        known = place.text.split("$", 1)[0]
+        folder = known.rpartition("/")[0] or mountpoints.mount_of(place.text)
+        if not folder.startswith("~") and folder not in ("", "/"):
+            yield folder
+
+
+def images_of_modules(site: Site, names: tuple[str, ...]) -> Iterator[str]:
+    """Images that the map has for the modules of a script."""
+    for name in names:
+        module = find(site, name)
+        if module is not None and module.image:
+            yield module.image

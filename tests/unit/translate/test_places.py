@@ -1,0 +1,63 @@
+"""Paths outside the submit folder: which words of a script are such paths, and what it does with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurmsky.translate.mountpoints import mount_of, on_every_node
+from slurmsky.translate.places import places
+from slurmsky.translate.scope import Scope
+from slurmsky.translate.shell import parse
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    script = parse(f"#!/bin/bash\n{text}\n")
+    return [(place.text, place.role) for place in places(script, Scope.of(script)) if not on_every_node(place.text)]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("python train.py --data /gpfs/set1", [("/gpfs/set1", "read")]),
+        ("python train.py --output_dir=/gpfs/out", [("/gpfs/out", "written")]),
+        ("python train.py --load-dir /gpfs/ckpt", [("/gpfs/ckpt", "read")]),
+        ("D=/gpfs/set1\npython train.py $D/x", [("/gpfs/set1/x", "read")]),
+        (': "${D:=/gpfs/set1}"\ncp $D/x .', [("/gpfs/set1/x", "read")]),
+        ("mkdir -p /scratch/me/run\ncd /scratch/me/run\ncp a /scratch/me/run/a", [("/scratch/me/run", "written")]),
+        ("cd $HOME/code && ls ~/data", [("~/code", "read"), ("~/data", "read")]),
+        ("/opt/tool/bin/run x", [("/opt/tool/bin/run", "run")]),
+        ("source ~/venv/bin/activate", [("~/venv/bin/activate", "venv")]),
+        (". /apps/conda/etc/profile.d/conda.sh", [("/apps/conda/etc/profile.d/conda.sh", "conda")]),
+        ("export HF_HOME=/fsx/hf", [("/fsx/hf", "cache")]),
+        ("export PATH=/apps/x/bin:$PATH", [("/apps/x/bin", "entry")]),
+        ("apptainer exec -B /gpfs/data:/data /apps/img.sif python /data/x.py",
+         [("/gpfs/data", "read"), ("/apps/img.sif", "image")]),
+        ("srun --container-image=a/b --container-mounts=/fsx/d:/d python /workspace/x.py", [("/fsx/d", "read")]),
+        ("tool < /gpfs/in > /gpfs/out", [("/gpfs/in", "read"), ("/gpfs/out", "written")]),
+    ],
+)  # fmt: skip
+def test_places_and_their_roles(text: str, expected: list[tuple[str, str]]) -> None:
+    assert found(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'echo "results are in /gpfs/out"', "awk '/Command=/{print $2}' log", "sed 's/a/b/' x", 'cp "$DIR"/x .',
+        "cp $(pwd)/x .", "cat <X>/x", "[ -d /gpfs/x ] || exit", "DEFAULT=/workspace/ssd", "cat /etc/hosts /tmp/x",
+        "srun --container-image=a/b bash -c 'cd /workspace && python /starting/x.py'",
+        'ARGS=(--container-image a/b)\nsrun "${ARGS[@]}" python /workspace/x.py', "ls ~/.bashrc", "cat '~/x'",
+        "/usr/bin/time /usr/local/cuda/bin/nvcc x.cu",
+    ],
+)  # fmt: skip
+def test_texts_that_are_no_places(text: str) -> None:
+    assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    "path, mount",
+    [("/home/me/a/b", "/home/me"), ("/scratch/$USER/x", "/scratch"), ("/opt/tool/bin/x", "/opt/tool"),
+     ("/usr/local/gib/x", "/usr/local/gib"), ("~/data/a", "~/data"), ("/gpfs/a/b", "/gpfs")],
+)  # fmt: skip
+def test_what_one_mounts(path: str, mount: str) -> None:
+    assert mount_of(path) == mount
