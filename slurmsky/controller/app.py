@@ -8,7 +8,7 @@ import os
 import pwd
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ from .jobs.submitter import Payload, Submitter, admit, partitions_of, withdraw
 from .schedule.scheduler import Scheduler
 from .services.budget_policy import BudgetPolicy
 from .services.crontab import Crontab
+from .services.engine_choice import EngineChoice
 from .services.infra_cache import Infra
 from .services.mailer import Mailer
 from .services.managed_jobs import ManagedJobs, caller
@@ -95,13 +96,13 @@ class Controller:
         self.infra: Infra | None = None
         self._foreign = foreign
         self._reading: asyncio.Task[None] | None = None
-        #: the engine of partitions that name none: decided by choose_engine before the first job
-        self.usual_engine = "local"
-        self.engine_reason = "nothing else was looked for yet"
+        #: the engine of partitions that name none
+        self.usual = EngineChoice()
         self.engine = Router(self.engines, self._engine_of)
         self.scheduler = Scheduler(self.book, self.engine.places_in, self.engine.packs)
         self.treasury = BudgetPolicy(self.book, site, self.kick)
         self.scheduler.money = self.treasury.verdict
+        self.scheduler.undecided = self._undecided
         self.scheduler.on_pass = self.treasury.begin_pass
         self.book.judge = self._judge
         self.letters = LaunchBuilder(self.book, paths.jobs, self.host)
@@ -136,10 +137,19 @@ class Controller:
 
     def _engine_of(self, partition: str) -> str:
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
-        return wanted if wanted in self.engines and wanted != FOREIGN else self.usual_engine
+        return wanted if wanted in self.engines and wanted != FOREIGN else self.usual.engine
+
+    def _undecided(self, partition: str) -> str:
+        """Why it is not known yet which engine runs a partition's jobs; "" where it is."""
+        if not self.usual.open:
+            return ""
+        wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
+        return "" if wanted in ("local", "sky", "nodes") else self.usual.reason
 
     def _judge(self, spec: JobSpec, partition: str) -> bool:
         """submit.Judge: nodes that an engine makes are judged by that engine."""
+        if self._undecided(partition):
+            return True
         if self.engine.places_in(partition):
             return False
         self._can_run([(spec, partition)])
@@ -159,10 +169,15 @@ class Controller:
 
         client = api_server.connect(self.environment, self.site, pwd.getpwuid(os.geteuid()).pw_name)
         wanted = self.environment.get(ENGINE, "")
-        self.usual_engine, self.engine_reason = await api_server.choose(
-            self.environment, self.site, client, wanted, 5.0
-        )
-        if "sky" in (self.usual_engine, *(part.engine for part in self.site.cluster.partitions)):
+
+        def ask() -> Awaitable[api_server.Choice]:
+            return api_server.choose(self.environment, self.site, client, wanted, 5.0)
+
+        self.usual.take(await ask())
+        self.usual.begin(ask, self.kick)
+        before = {self.book.jobs[job_id].engine for job_id in self.book.active}  # jobs stay with their engine
+        named = {self.usual.engine, *(part.engine for part in self.site.cluster.partitions), *before}
+        if "sky" in named or self.usual.open:
             from ..engines.sky.sky_engine import SkyEngine
 
             sky = self.engines["sky"] = SkyEngine(self.paths.home, self._event, self.site, client)
@@ -187,7 +202,6 @@ class Controller:
             )
         if self.site.kept and wanted != "local":
             self._keep_nodes(client)
-        log.info("engine: %s (%s)", self.usual_engine, self.engine_reason)
 
     def _keep_nodes(self, client: Client) -> None:
         """Have an engine for the partitions whose nodes are kept."""
@@ -229,6 +243,7 @@ class Controller:
 
     def looked(self) -> None:
         """Somebody calls a command: what SkyPilot knows may be worth a fresh read, in the background."""
+        self.usual.wanted()
         if self.managed is not None:
             self.managed.wanted()
 
@@ -417,6 +432,7 @@ class Controller:
             self.flush()  # first, so that the agents hear what is committed and may forget it
         except StoreError as error:
             log.error("%s", error)
+        self.usual.close()
         await self.idle_time.close()
         while self._reading is not None and not self._reading.done():
             # Until Python 3.12 a wait_for that ends in the same moment swallows a cancellation (bpo-37658).

@@ -100,7 +100,7 @@ def _status(ctx: CommandContext) -> int:
         ("state folder", str(queue.paths.home)),
         ("site", queue.site.source or "(no site file)"),
         ("cluster", queue.site.cluster.name),
-        ("engine", f"{queue.usual_engine} ({queue.engine_reason})"),
+        ("engine", f"{queue.usual.shown} ({queue.usual.reason})"),
         ("nodes", f"{sum(use.available for use in book.uses.values())} of {len(book.nodes)} up"),
         ("jobs", f"{len(book.active)} running, {len(book.pending)} pending, {queue.store.count()} known"),
         ("memory", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most"),

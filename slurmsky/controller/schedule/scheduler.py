@@ -64,6 +64,8 @@ class Scheduler:
         self.places_in = places_in
         #: why a job whose nodes are paid for must wait for money, (reason, text); None: it may start
         self.money: Callable[[Job, PartitionConfig], tuple[str, str] | None] = lambda job, partition: None
+        #: why it is not known which engine runs a partition's jobs; "" where it is
+        self.undecided: Callable[[str], str] = lambda partition: ""
         #: told at the beginning of each pass
         self.on_pass: Callable[[], None] = lambda: None
         #: finds room on nodes; power saving knows which of them are up
@@ -400,6 +402,9 @@ class Scheduler:
 
     def _partition_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
         """Why the job waits whatever nodes are free."""
+        undecided = self.undecided(partition.name)
+        if undecided:
+            return ("ReqNodeNotAvail", f"ReqNodeNotAvail, {undecided}")
         return (
             self._lasting_limit(job, partition)
             or self._policy(job, partition)

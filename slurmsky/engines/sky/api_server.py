@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ...site import Site
@@ -62,25 +63,36 @@ async def enabled_infra(client: Client) -> list[str]:
     return [str(cloud).lower() for cloud in value or ()]
 
 
+class Choice(NamedTuple):
+    """An engine, "sky" or "local", and why; not ``sure`` while an API server that should answer does not."""
+
+    engine: str
+    reason: str
+    sure: bool = True
+
+
 async def choose(
     environment: Mapping[str, str], site: Site, client: Client, wanted: str = "", patience: float = 10.0
-) -> tuple[str, str]:
-    """(engine, why) for ``wanted`` (SLURMSKY_ENGINE) or the site's word: "sky" or "local".
+) -> Choice:
+    """The engine for ``wanted`` (SLURMSKY_ENGINE) or the site's word.
 
-    auto: SkyPilot when it has an enabled infra, else this machine. Asking takes at most ``patience`` seconds.
+    auto: SkyPilot when it has an enabled infra, else this machine. Asking takes at most ``patience`` seconds. Where
+    nobody configured a server and none runs on this machine, there is none to wait for.
     """
     word = wanted or site.engine
     if word in ("sky", "local"):
-        return word, "SLURMSKY_ENGINE" if wanted else "the site file"
+        return Choice(word, "SLURMSKY_ENGINE" if wanted else "the site file")
     if not is_set_up(environment, site):
-        return "local", "SkyPilot is not set up"
+        return Choice("local", "SkyPilot is not set up")
     try:
         infra = await asyncio.wait_for(enabled_infra(client), patience)
     except asyncio.TimeoutError:
-        return "local", f"{client.access.endpoint} does not answer"
+        return Choice("local", f"SkyPilot at {client.access.endpoint} does not answer", sure=False)
+    except Unreachable as error:
+        return Choice("local", str(error), sure=client.access.endpoint == DEFAULT_ENDPOINT)
     except SkyError as error:
-        return "local", str(error)
-    return ("sky", ", ".join(infra)) if infra else ("local", "SkyPilot has no enabled infra")
+        return Choice("local", str(error), sure=not error.passing)
+    return Choice("sky", ", ".join(infra)) if infra else Choice("local", "SkyPilot has no enabled infra")
 
 
 async def start_server(client: Client, environment: Mapping[str, str]) -> None:

@@ -1,0 +1,69 @@
+"""Which engine runs the jobs of partitions that name none: SkyPilot or this machine.
+
+SkyPilot's API server decides it, by the infras that it has enabled. While that server should answer and does not, the
+choice is open: jobs of those partitions wait and the server is asked again, because a job that nobody sent to this
+machine must not run here for the reason that a server was slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from ...engines.sky.api_server import Choice
+
+log = logging.getLogger("slurmsky.controller")
+
+#: pauses between two questions: the first one, and the longest
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
+
+
+class EngineChoice:
+    """The choice so far; ``ask`` asks SkyPilot within so many seconds, ``decided`` is called when that changed it."""
+
+    def __init__(self) -> None:
+        self.engine = "local"
+        self.reason = "nothing else was looked for yet"
+        self.open = False
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def take(self, choice: Choice) -> None:
+        """Take an answer in."""
+        self.engine, self.reason, self.open = choice.engine, choice.reason, not choice.sure
+        log.log(logging.WARNING if self.open else logging.INFO, "engine: %s (%s)", self.shown, self.reason)
+
+    @property
+    def shown(self) -> str:
+        """The engine's name for people."""
+        return "not known yet" if self.open else self.engine
+
+    def begin(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
+        """Ask until the answer is sure."""
+        if self.open:
+            self._task = asyncio.ensure_future(self._settle(ask, decided))
+
+    async def _settle(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
+        pause = FIRST_PAUSE_S
+        while self.open:
+            self._wanted.clear()
+            await asyncio.sleep(FIRST_PAUSE_S)
+            try:
+                await asyncio.wait_for(self._wanted.wait(), pause - FIRST_PAUSE_S)
+            except asyncio.TimeoutError:
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+            choice = await ask()
+            if choice.sure or choice.reason != self.reason:
+                self.take(choice)
+            if choice.sure:
+                decided()
+
+    def wanted(self) -> None:
+        """Somebody calls a command: ask soon."""
+        self._wanted.set()
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._task is not None:
+            self._task.cancel()
