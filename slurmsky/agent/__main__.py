@@ -1,7 +1,8 @@
 """Starts a node's agent: ``python -m slurmsky.agent --node NAME --home DIR``.
 
 Further options: ``--address unix:/path|host:port``, ``--controller unix:/path``, ``--bin DIR``, and for nodes of other
-machines ``--listen``, ``--cert``, ``--key``, ``--ca``, ``--kept SECONDS``.
+machines ``--listen``, ``--cert``, ``--key``, ``--ca``, ``--kept SECONDS``; ``--root DIR``, the folder of this package, has it
+start a controller that died.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Callable
 from .. import paths
 from .core.agent import BIN_VARIABLE, Agent
 from .core.client_requests import Handler
+from .core.controller_start import ControllerStart
 from .job import output_files
 from .net import endpoints
 from .net.event_loop import Loop
@@ -41,7 +43,9 @@ COMMANDS = {
     "sstat": _imported("srun.step_stats", "serve_sstat"),
 }
 
-_OPTIONS = ("--address", "--controller", "--node", "--home", "--bin", "--cert", "--key", "--ca", "--listen", "--kept")
+_OPTIONS = (
+    "--address", "--controller", "--node", "--home", "--bin", "--cert", "--key", "--ca", "--listen", "--kept", "--root",
+)  # fmt: skip
 
 
 def main(argv: list[str]) -> int:
@@ -95,6 +99,9 @@ def _serve(options: dict[str, str]) -> int:
         )
     signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))
     agent.commands.update(COMMANDS)
+    if options["--root"]:
+        agent.controller_start = ControllerStart(loop, options["--root"], home, agent.needs_controller, group.step_out)
+        agent.controller_start.soon()  # ours may have died while we started
     if options["--kept"]:
         from .cloud.kept_node import Service
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from .conftest import Engine, wait_for
+from .test_agent_killed import state, submit
 
 KILLS = int(os.environ.get("SLURMSKY_KILLS", "40"))
 SEED = int(os.environ.get("SLURMSKY_KILL_SEED", "20221"))
@@ -161,3 +162,29 @@ def test_srun_and_salloc_outlive_it(engine: Engine, run: Any, tmp_path: Path) ->
     assert [(code, out) for out, code in answers] == list(work.values())
     wait_for(lambda: not run("squeue", "-h")[1])
     assert run("sacct", "-X", "-n", "-P", "-oState,ExitCode")[1].split() == ["FAILED|3:0", "COMPLETED|0:0"]
+
+
+def test_a_dead_controller_comes_back_while_jobs_run(engine: Engine, run: Any, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    waits = f"touch {tmp_path}/began; until [ -e {go} ]; do sleep 0.1; done"
+    first = submit(run, "-wn1", "--wrap", f"{waits}; squeue -ho%A > {tmp_path}/seen")
+    chained = submit(run, "-wn2", "-d", f"afterok:{first}", "--wrap", f"touch {tmp_path}/chained")
+    later = submit(run, "-wn2", "--begin=now+3", "--wrap", f"touch {tmp_path}/later")
+    wait_for((tmp_path / "began").exists)
+    old = engine.controller()
+    engine.kill_controller()
+    # Nobody types a command from here on.
+    wait_for(lambda: engine.controller() not in (0, old), 60)
+    wait_for((tmp_path / "later").exists, 60)
+    engine.kill_controller()
+    go.touch()  # its squeue starts a controller, too
+    wait_for((tmp_path / "chained").exists, 60)
+    assert first in (tmp_path / "seen").read_text().split()
+    assert state(run, chained) == state(run, later) == state(run, first) == "COMPLETED"
+    agent = engine.agents("n1")
+    assert not agent or engine.controller() not in children_of(agent[0])
+    assert engine.faults() == []
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -24,6 +24,7 @@ from ..net.event_loop import READ, Loop, Timer
 from ..process import processes, startup_files
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
+from .controller_start import ControllerStart
 from .head_job import ORDERS, HeadJob
 
 #: a job's start is told together with its end when that comes within so many seconds
@@ -57,6 +58,8 @@ class Agent:
         self._bash_env: Optional[str] = None  # the file for BASH_ENV; "" where there is none
         #: host:port for the agents of other nodes (TLS), where they cannot reach a unix socket
         self.peer_address = ""
+        #: starts the controller again, where that is on this machine
+        self.controller_start: Optional[ControllerStart] = None
         self.tls_client: Optional[Any] = None
         self.tls_server: Optional[Any] = None
         self.jobs: dict[int, HeadJob] = {}
@@ -184,6 +187,12 @@ class Agent:
         if self._controller is channel:
             self._controller = None
             self._idle_since = time.monotonic()
+            if self.controller_start is not None and self.needs_controller():
+                self.controller_start.soon()
+
+    def needs_controller(self) -> bool:
+        """Whether the controller is gone without having said that it leaves."""
+        return self._controller is None and not self._leave_when_idle and os.path.isdir(self.folder)
 
     def _from_controller(self, kind: bytes, payload: bytes) -> None:
         if kind != wire.JSON:

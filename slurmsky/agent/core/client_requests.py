@@ -13,6 +13,10 @@ from ..net.channel import Channel
 if TYPE_CHECKING:
     from .agent import Agent
 
+#: how long a command waits for a controller that is started for it, and how often it is looked for
+_START_S = 30.0
+_LOOK_S = 0.05
+
 Handler = Callable[["Agent", Channel, wire.CommandRequest, bytes], None]
 
 
@@ -72,13 +76,28 @@ def elsewhere(agent: Agent, job_id: int) -> str:
 
 def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command: str) -> None:
     """Pass a session on to another server, frame by frame, with back-pressure both ways."""
-    try:
-        peer = agent.connect(address)
-    except OSError:
-        leave(channel, 1, "%s: error: Unable to contact slurm controller (connect failure)\n" % command)
-        return
-    peer.send(wire.REQUEST, payload)
-    join(channel, peer)
+    deadline = time.monotonic() + _START_S
+    early: list[tuple[bytes, bytes]] = []
+    channel.on_frame = lambda kind, payload: early.append((kind, payload))
+
+    def attempt() -> None:
+        if channel.closed:
+            return
+        try:
+            peer = agent.connect(address)
+        except OSError:
+            if address != agent.controller_address or agent.controller_start is None or time.monotonic() > deadline:
+                leave(channel, 1, "%s: error: Unable to contact slurm controller (connect failure)\n" % command)
+                return
+            agent.controller_start.now()
+            agent.loop.after(_LOOK_S, attempt)
+            return
+        peer.send(wire.REQUEST, payload)
+        for kind, data in early:
+            peer.send(kind, data)
+        join(channel, peer)
+
+    attempt()
 
 
 def join(one: Channel, other: Channel) -> None:

@@ -246,13 +246,5 @@ def _send(sock: socket.socket, message: dict[str, object]) -> None:
 
 def _be_alone(keep: int) -> None:
     """A child that may live long: none of the agent's descriptors or signals, and dead when the agent dies."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
+    processes.close_others(keep)
     processes.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) != keep:
-            try:
-                os.close(int(name))
-            except OSError:
-                continue  # of the listing itself

@@ -44,11 +44,16 @@ class Cgroup:
                 time.sleep(0.01)
         _write(os.path.join(self._folder, "cgroup.procs"), b"0")
 
+    def step_out(self) -> None:
+        """Be where we were before."""
+        if self._folder is not None and self._parent is not None:
+            _write(os.path.join(self._parent, "cgroup.procs"), b"0")
+
     def leave(self) -> None:
         """Be where we were before, and remove the group when nothing is in it."""
-        if self._folder is None or self._parent is None:
+        if self._folder is None:
             return
-        _write(os.path.join(self._parent, "cgroup.procs"), b"0")
+        self.step_out()
         try:
             os.rmdir(self._folder)
         except OSError:

@@ -365,6 +365,41 @@ def prctl(option: int, value: int) -> bool:
     return bool(libc.prctl(option, value, 0, 0, 0) == 0)
 
 
+def detached(work: Callable[[], object]) -> None:
+    """Do something in a process that is no descendant of ours, which outlives us and is nobody's orphan.
+
+    A subreaper would get it back as an orphan, as if it were of a job: for the moment of the two forks we are none.
+    """
+    prctl(PR_SET_CHILD_SUBREAPER, 0)
+    try:
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+            return
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                close_others()
+                work()
+        finally:
+            os._exit(0)
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def close_others(keep: int = -1) -> None:
+    """In a child: have none of our signal handlers, and of our descriptors only the first three and ``keep``."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue  # of the listing itself
+
+
 # --- finding
 
 

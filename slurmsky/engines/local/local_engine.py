@@ -25,6 +25,9 @@ from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
 
 log = logging.getLogger("slurmsky.controller")
 
+#: the folder that holds the package
+_ROOT = Path(__file__).resolve().parents[3]
+
 START_TIMEOUT_S = 30.0
 #: how often a new agent is started before the node counts as down: a first one may have been killed by accident
 START_ATTEMPTS = 2
@@ -214,7 +217,7 @@ class LocalEngine:
             environment["SLURMSKY_BIN"] = str(self._bin)
         program = [sys.executable, "-S", "-m", "slurmsky.agent"]
         command = [*program, "--node", node, "--home", str(self._home)]
-        command += ["--controller", f"unix:{self._home / 'controller.sock'}"]
+        command += ["--controller", f"unix:{self._home / 'controller.sock'}", "--root", str(_ROOT)]
         before = (folder / "agent.log").stat().st_size if (folder / "agent.log").exists() else 0
         process = daemonize.start(command, environment, str(folder / "agent.log"))
         self._processes.append(process)

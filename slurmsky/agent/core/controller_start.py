@@ -1,0 +1,72 @@
+"""An agent of this machine that starts the controller again, where that died and jobs still need it.
+
+Chains of jobs, --begin and the commands inside jobs need a controller, and nobody may type a command for days. A
+controller that leaves of its own accord, or is stopped, tells its agents so; one that was killed cannot.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Callable
+
+from ..net.event_loop import Loop
+from ..process import processes
+
+#: pauses before the attempts, until one succeeds; the last one repeats
+_PAUSES_S = (1.0, 5.0, 20.0, 60.0, 300.0)
+#: two attempts on demand are at least so far apart
+_LEAST_GAP_S = 2.0
+
+
+class ControllerStart:
+    """Starts the controller of ``home``; ``root`` is the folder of this package.
+
+    ``needed()`` is asked before each attempt, ``step_out()`` runs in the new process: it leaves the agent's cgroup.
+    """
+
+    def __init__(
+        self, loop: Loop, root: str, home: str, needed: Callable[[], bool], step_out: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._root = root
+        self._home = home
+        self._needed = needed
+        self._step_out = step_out
+        self._scheduled = False
+        self._attempts = 0
+        self._last = -_LEAST_GAP_S
+
+    def soon(self) -> None:
+        """The controller is gone: start it unless it comes back within a moment."""
+        if not self._scheduled:
+            self._scheduled = True
+            pause = _PAUSES_S[min(self._attempts, len(_PAUSES_S) - 1)]
+            self._loop.after(pause, self._due)
+
+    def _due(self) -> None:
+        self._scheduled = False
+        if not self._needed():
+            self._attempts = 0
+            return
+        self._attempts += 1
+        self.now()
+        self.soon()
+
+    def now(self) -> None:
+        """Start it at once, for a command that needs it."""
+        if time.monotonic() - self._last < _LEAST_GAP_S or not os.path.isdir(self._home):
+            return
+        self._last = time.monotonic()
+        processes.detached(self._start)
+
+    def _start(self) -> None:
+        from ... import client_start, paths
+
+        self._step_out()
+        socket = os.fsencode(os.path.join(self._home, paths.SOCKET_NAME))
+        try:
+            client_start.start(self._root, self._home, socket).close()
+        except client_start.CannotStart as error:
+            print("agent: the controller cannot be started again: %s" % error, file=sys.stderr, flush=True)
