@@ -19,6 +19,7 @@ from typing import Any
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 from slurmsky.protocol import wire
+from slurmsky.protocol.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "bin"
@@ -35,6 +36,7 @@ class Node:
         self.socket_path = home / "nodes" / name / "agent.sock"
         self.events: list[Event] = []
         self.acknowledge = True
+        self.version = VERSION  # the controller's
         self.process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
         self._reader = wire.FrameReader()
@@ -79,7 +81,7 @@ class Node:
                 time.sleep(0.01)
         self._sock = sock
         self._reader = wire.FrameReader()
-        self.send({"op": "hello", "role": "controller"})
+        self.send({"op": "hello", "role": "controller", "version": self.version})
 
     def disconnect(self) -> None:
         """The controller is gone."""

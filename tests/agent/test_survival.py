@@ -12,6 +12,7 @@ import time
 import pytest
 
 from slurmsky.protocol import wire
+from slurmsky.protocol.version import VERSION
 
 from .conftest import KINDS
 from .driver import Cluster
@@ -153,3 +154,29 @@ def _node(pid: int) -> str:
     except OSError:
         return ""
     return env.get(b"SLURMD_NODENAME", b"").decode()
+
+
+def test_a_launch_that_is_not_understood_is_answered(fresh: Cluster) -> None:
+    """And the messages that came with it are carried out."""
+    node = fresh.nodes[0]
+    for launch in ({"job_id": 700, "a field of later": 1}, {"job_id": 701}, {}):
+        node.send({"op": "launch", "launch": launch})
+    node.send({"op": "launch", "like": 99, "launch": {"job_id": 702}})
+    node.send({"op": "acks", "acks": "none"})
+    for job_id in (700, 701, None, 702):
+        assert node.wait(lambda event, job_id=job_id: event["ev"] == "refused" and event["job_id"] == job_id)["comment"]
+    launch = fresh.start(fresh.prepare("#!/bin/sh\nexit 3\n"))
+    assert fresh.finish(launch)["exit_code"] == 3
+
+
+def test_a_controller_of_another_version_gets_no_job_started(fresh: Cluster) -> None:
+    node = fresh.nodes[0]
+    node.send({"op": "launch", "launch": {}})  # the connection's own version is unknown: it is taken as ours
+    hello = node.wait(lambda event: event["ev"] == "node")
+    assert hello["version"] == VERSION
+    node.version = "1.00000000"
+    node.connect()
+    launch = fresh.prepare("#!/bin/sh\nexit 3\n")
+    node.send({"op": "launch", "launch": launch.to_dict()})
+    refused = node.wait(lambda event: event["ev"] == "refused" and event["job_id"] == launch.job_id)
+    assert "1.00000000" in refused["comment"]

@@ -307,6 +307,8 @@ class HeadNode:
         member = self.members.get(int(event.get("job_id", -1)))
         if member is None or member.ended or member.failed:
             return
+        if event.get("ev") == "refused":
+            event = end_event(member.launch.job_id, "FAILED", "JobLaunchFailure")
         if event.get("ev") == "started":
             event["nodes"] = [
                 {

@@ -16,6 +16,7 @@ from typing import Any, Callable, Iterator, Optional
 
 from ...model.allocation import Launch
 from ...protocol import wire
+from ...protocol.version import VERSION
 from ..job.journal import JobLog, Journal, Key
 from ..job.launch_codec import LaunchReader
 from ..net import endpoints
@@ -78,6 +79,7 @@ class Agent:
         self._holds: dict[int, list[Channel]] = {}
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = LaunchReader()
+        self._foreign = ""  # the controller's version, when it is not ours
         self._arrived: list[HeadJob] = []
         self._later: Optional[Timer] = None
         self._controller: Optional[Channel] = None
@@ -133,7 +135,7 @@ class Agent:
             if hello.get("op") != "hello":
                 channel.close(at_once=True)
             elif hello.get("role") == "controller":
-                self._controller_came(channel)
+                self._controller_came(channel, str(hello.get("version", "")))
             elif hello.get("role") == "holder":
                 held()
             elif hello.get("role") in self.roles:
@@ -163,7 +165,8 @@ class Agent:
         return connect(self, address)
 
     # --- the controller
-    def _controller_came(self, channel: Channel) -> None:
+    def _controller_came(self, channel: Channel, version: str = "") -> None:
+        self._foreign = version if version != VERSION else ""
         if self._controller is not None:
             # Its successor speaks, so it is dead: what it still said counts, and comes first.
             self._controller.drain()
@@ -197,10 +200,30 @@ class Agent:
     def _from_controller(self, kind: bytes, payload: bytes) -> None:
         if kind != wire.JSON:
             return
-        message = json.loads(payload)
-        operation = message.get("op")
+        try:
+            self._obey(json.loads(payload))
+        except Exception:  # of this message; those that came with it follow
+            self.loop.report()
+
+    def _launch(self, message: dict[str, Any]) -> None:
+        """Take a job on, or answer that it cannot be: a launch without an answer would count as running for ever."""
+        try:
+            if self._foreign:
+                raise ValueError("the controller is of version %s, this agent of %s" % (self._foreign, VERSION))
+            launch = self._launches.launch(message)
+        except Exception as error:
+            self.loop.report()
+            job_id = (message.get("launch") or {}).get("job_id")
+            refusal = {"ev": "refused", "job_id": job_id, "comment": "%s: %s" % (type(error).__name__, error)}
+            if self._controller is not None:
+                self._controller.send_json(refusal)
+            return
+        self.launch(launch)
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        operation = str(message.get("op"))
         if operation == "launch":
-            self.launch(self._launches.launch(message))
+            self._launch(message)
         elif operation == "ack":
             for log in [log for log in self.journal.logs.values() if log.key[0] == message["job_id"] and log.head]:
                 self._ack(log.key, message["seq"])
@@ -378,6 +401,7 @@ class Agent:
         return {
             "ev": "node",
             "node": self.node,
+            "version": VERSION,
             "cpus": os.cpu_count() or 1,
             "load": round(os.getloadavg()[0], 2),
             "free_mib": free,

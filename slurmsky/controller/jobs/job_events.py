@@ -34,6 +34,9 @@ class Events:
         if kind == "node_down":
             self.health.down(str(event["node"]), str(event["reason"]))
             return
+        if kind == "node_drain":
+            self.health.drain(str(event["node"]), str(event["reason"]))
+            return
         if kind == "node_up":
             self.health.up(str(event["node"]))
             return

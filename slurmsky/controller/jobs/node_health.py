@@ -23,6 +23,7 @@ class NodeHealth:
     def __init__(self, book: JobTable, changed: Callable[[str, str], None]) -> None:
         self._book = book
         self._changed = changed
+        self._drained: set[str] = set()  # by an engine
 
     def down(self, name: str, reason: str) -> None:
         """Set a node DOWN; a node that is down already, also by hand, keeps its reason."""
@@ -37,9 +38,33 @@ class NodeHealth:
         self._book.refresh_node(node)
         self._changed(name, "DOWN")
 
+    def drain(self, name: str, reason: str) -> None:
+        """Give a node no further jobs until an engine reports it as up; one that was drained by hand stays drained."""
+        node = self._book.nodes.get(name)
+        if node is None or node.flags & NodeFlag.DRAIN:
+            return
+        log.info("node %s is drained: %s", name, reason)
+        self._drained.add(name)
+        node.flags |= NodeFlag.DRAIN
+        node.reason, node.reason_user, node.reason_time = reason, _USER, self._book.clock()
+        self._book.refresh_node(node)
+        self._changed(name, "DRAINED")
+
+    def _undrain(self, name: str) -> None:
+        node = self._book.nodes.get(name)
+        self._drained.discard(name)
+        if node is None or node.reason_user != _USER:
+            return  # drained by hand meanwhile
+        node.flags &= ~NodeFlag.DRAIN
+        node.reason, node.reason_user, node.reason_time = "", "", 0.0
+        self._book.refresh_node(node)
+        self._changed(name, "UP")
+
     def up(self, name: str) -> None:
         """An agent answers: the node returns to service, unless ReturnToService=0 leaves that to the administrator."""
         node = self._book.nodes.get(name)
+        if name in self._drained:
+            self._undrain(name)
         if node is None or not node.flags & NodeFlag.NOT_RESPONDING:
             return
         node.flags &= ~NodeFlag.NOT_RESPONDING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from ...model.allocation import Launch
 from ...model.job import Job
 from ...model.spec import JobSpec
 from ...protocol import wire
+from ...protocol.version import VERSION
 from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
 
 log = logging.getLogger("slurmsky.controller")
@@ -31,6 +33,9 @@ _ROOT = Path(__file__).resolve().parents[3]
 START_TIMEOUT_S = 30.0
 #: how often a new agent is started before the node counts as down: a first one may have been killed by accident
 START_ATTEMPTS = 2
+#: how long an idle agent of another version may take to leave
+LEAVES_WITHIN_S = 5.0
+OUTDATED = "its agent is of another version, finishes its jobs and is replaced then"
 #: pauses before further attempts on a node that is down: the first, and the longest of those that follow
 REVIVE_FIRST_S, REVIVE_LONGEST_S = 5.0, 60.0
 
@@ -46,6 +51,9 @@ class AgentLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._launches = LaunchWriter()
+        self._version = ""
+        #: done when the agent has said its version, or is gone
+        self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: (job, run) of every launch that went out here
         self.launched: set[tuple[int, int]] = set()
 
@@ -62,13 +70,24 @@ class AgentLink(asyncio.Protocol):
             if frame.kind != wire.JSON:
                 continue
             try:
-                self._on_event(self.node, json.loads(frame.payload))
+                event = json.loads(frame.payload)
+                if not self.greeted.done():
+                    self._version = str(event.get("version", ""))
+                    self.greeted.set_result(None)
+                self._on_event(self.node, event)
             except Exception:  # an event of one job; those of the others follow on the same connection
                 log.exception("node %s: %.200r", self.node, frame.payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if not self.greeted.done():
+            self.greeted.set_result(None)
         self._on_lost(self.node)
+
+    @property
+    def outdated(self) -> bool:
+        """True for an agent of another version of this program, which takes no launch of ours."""
+        return self.greeted.done() and self._version != VERSION
 
     @property
     def alive(self) -> bool:
@@ -84,7 +103,9 @@ class AgentLink(asyncio.Protocol):
         self._out.append(wire.encode(wire.JSON, json.dumps(message, separators=(",", ":")).encode()))
 
     def launch(self, launch: Launch) -> None:
-        """Send a job there."""
+        """Send a job there. Raises NodeUnavailable where its agent would not understand it."""
+        if self.outdated:
+            raise NodeUnavailable(f"node {self.node}: {OUTDATED}")
         self.send(self._launches.message(launch))
         self.launched.add((launch.job_id, launch.restart_count))
 
@@ -132,6 +153,7 @@ class LocalEngine:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
         self._down: set[str] = set()  # nodes whose agent could not be started
+        self._outdated: set[str] = set()  # nodes whose agent is of another version and has jobs
 
     # --- agents
 
@@ -148,7 +170,10 @@ class LocalEngine:
             await loop.create_unix_connection(lambda: link, f"/proc/self/fd/{folder}/{path.name}")
         finally:
             os.close(folder)
-        link.send({"op": "hello", "role": "controller"})
+        link.send({"op": "hello", "role": "controller", "version": VERSION})
+        await asyncio.wait_for(link.greeted, START_TIMEOUT_S)
+        if not link.alive:
+            raise ConnectionResetError(errno.ECONNRESET, "the agent closed the connection", str(path))
         return link
 
     async def link(self, node: str) -> AgentLink:
@@ -166,12 +191,35 @@ class LocalEngine:
         """Connect to the node's agent, or start one. Raises NodeUnavailable, after the node was reported as down."""
         try:
             link = await self._connect(node)
-        except OSError:
+            if link.outdated:
+                link = await self._replace(node, link)
+        except (OSError, asyncio.TimeoutError):
             link = await self._start_agent(node)
         self._links[node] = link
+        if link.outdated:
+            return link
+        if node in self._outdated:
+            self._outdated.discard(node)
+            self._on_event({"ev": "node_up", "node": node})
         if node in self._down:
             self._down.discard(node)
             self._on_event({"ev": "node_up", "node": node})
+        return link
+
+    async def _replace(self, node: str, link: AgentLink) -> AgentLink:
+        """Let an agent of another version leave. One that has jobs finishes them: the node is drained until it is
+        gone. Raises ConnectionError when it is.
+        """
+        self._links[node] = link
+        link.send({"op": "exit"})
+        end = asyncio.get_running_loop().time() + LEAVES_WITHIN_S
+        while link.alive and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.05)
+        if not link.alive:
+            raise ConnectionError
+        if node not in self._outdated:
+            self._outdated.add(node)
+            self._on_event({"ev": "node_drain", "node": node, "reason": OUTDATED})
         return link
 
     async def _start_agent(self, node: str) -> AgentLink:
@@ -243,6 +291,12 @@ class LocalEngine:
         if kind == "jobs":
             self._listed(node, {(int(job_id), int(run)) for job_id, run in event["jobs"]})
             return
+        if kind == "refused":
+            # It did not understand the launch, and no other attempt would be understood.
+            log.error("node %s refused the launch of job %s: %s", node, event.get("job_id"), event.get("comment"))
+            event = {**event, "ev": "ended", "state": "FAILED", "exit_code": 1, "exit_signal": 0, "time": None,
+                     "reason": "JobLaunchFailure"}  # fmt: skip
+            kind = "ended"
         if kind == "ended":
             job_id = int(event["job_id"])
             placed = self._placed.get(job_id)
@@ -278,6 +332,8 @@ class LocalEngine:
         """An agent went away. If it served jobs, a new one takes its place and settles what is left of them."""
         self._links.pop(node, None)
         here = {job_id: placed for job_id, placed in self._placed.items() if node in placed.nodes}
+        if not self._closing and not here and node in self._outdated:
+            background(self._settle(node))  # it has finished its jobs: its successor takes new ones
         if self._closing or not here:
             return
         for job_id, placed in here.items():
@@ -334,6 +390,9 @@ class LocalEngine:
             and links[0].alive
             and key not in links[0].launched
         ):
+            if any(link.outdated for link in links):
+                del self._placed[launch.job_id]
+                raise NodeUnavailable(OUTDATED)
             links[0].launch(launch)
             self._has_it(launch.job_id, placed)
 

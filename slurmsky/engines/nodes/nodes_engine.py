@@ -13,6 +13,7 @@ from typing import Any
 
 from ...agent.cloud import submit_folder
 from ...agent.cloud.remote_commands import TOLD
+from ...agent.job.version import VERSION
 from ...model.allocation import Launch
 from ...model.job import Job
 from ...model.spec import JobSpec
@@ -142,7 +143,7 @@ class NodesEngine(LocalEngine):
         link = AgentLink(node, self._event, self._lost)
         facts = self._question(node, "facts")
         await self._lines.protocol(order, node, lambda: link)
-        link.send({"op": "hello", "role": "controller"})
+        link.send({"op": "hello", "role": "controller", "version": VERSION})
         known, now = self._pids.get(node), await asyncio.wait_for(facts, ANSWER_S)
         self._facts[node], self._pids[node] = now, now["pid"]
         if known is not None and known != now["pid"]:

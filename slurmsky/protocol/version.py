@@ -1,0 +1,23 @@
+"""Version of the messages between controller and agents.
+
+Both sides say it in their first message. It has a number, raised by hand when messages change their meaning, and a
+checksum of the names of all fields that a launch has: an agent that lacks one could only drop the launch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+
+from ..model.allocation import HetComponent, Launch, NodeShare
+from ..model.spec import JobSpec
+
+NUMBER = 2
+
+
+def _fields() -> str:
+    records = (Launch, HetComponent, NodeShare, JobSpec)
+    return " ".join("%s.%s" % (record.__name__, item.name) for record in records for item in dataclasses.fields(record))
+
+
+VERSION = "%d.%08x" % (NUMBER, zlib.crc32(_fields().encode()))
