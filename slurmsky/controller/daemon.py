@@ -18,6 +18,7 @@ from .. import paths
 from ..engines.local import machine
 from ..site.load import default_site, load
 from ..site.record import Site, SiteError
+from ..translate.credentials import redacted
 from .app import Controller
 from .server import FindCommand, Service
 from .store.database import StoreError
@@ -53,11 +54,19 @@ def read_site(env: dict[str, str]) -> Site:
     return replace(site, cluster=replace(site.cluster, nodes=nodes))
 
 
+class _Formatter(logging.Formatter):
+    """Writes log lines, tracebacks included, without the passwords of URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
 def main(find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[None, None]]) -> int:
     """Run until idle, stopped, or something makes it impossible (then one line on stderr)."""
     env = dict(os.environ)
     home = paths.state(env)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    logging.getLogger().handlers[0].setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     try:
         home.home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ _NAMES = re.compile(
     re.IGNORECASE,
 )
 #: a URL with a password in it, as in DATABASE_URL or HTTPS_PROXY
-_PASSWORD = re.compile(r"://[^/@\s:]*:[^/@\s]+@")
+_PASSWORD = re.compile(r"(?<=://)[^/@\s:'\"]*:[^/\s'\"]+@(?=[^@]*)")
 _SWITCHES = frozenset(("", "0", "1", "true", "false", "yes", "no", "on", "off"))  # no credentials
 _SHOWN = 12  # names in one line
 
@@ -38,6 +38,15 @@ def is_credential(name: str, value: str) -> bool:
     if value.lower() in _SWITCHES:
         return False
     return _NAMES.fullmatch(name) is not None or _PASSWORD.search(value) is not None
+
+
+def redacted(text: str) -> str:
+    """A text without the passwords of the URLs in it.
+
+    >>> redacted("no answer from https://me:pw@sky.example:46580/api")
+    'no answer from https://***@sky.example:46580/api'
+    """
+    return _PASSWORD.sub("***@", text) if "://" in text else text
 
 
 def left_out(environment: Mapping[str, str], spec: JobSpec, allowed: Iterable[str]) -> list[str]:

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slurmsky.agent.job.version import VERSION
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 from slurmsky.protocol import wire
-from slurmsky.protocol.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "bin"

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
+from slurmsky.agent.job.version import VERSION
 from slurmsky.protocol import wire
-from slurmsky.protocol.version import VERSION
 
 from .conftest import KINDS
 from .driver import Cluster

@@ -16,9 +16,9 @@ from typing import Any, Callable, Iterator, Optional
 
 from ...model.allocation import Launch
 from ...protocol import wire
-from ...protocol.version import VERSION
 from ..job.journal import JobLog, Journal, Key
 from ..job.launch_codec import LaunchReader
+from ..job.version import VERSION
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop, Timer

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from ...agent.job.launch_codec import LaunchWriter
+from ...agent.job.version import VERSION
 from ...agent.net.endpoints import peer_uid
 from ...agent.process import daemonize
 from ...model.allocation import Launch
 from ...model.job import Job
 from ...model.spec import JobSpec
 from ...protocol import wire
-from ...protocol.version import VERSION
 from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
 
 log = logging.getLogger("slurmsky.controller")

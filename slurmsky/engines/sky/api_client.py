@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from ...translate.credentials import redacted
 from ..base import EngineError
 from . import http_transport
 from .http_transport import TransportError
@@ -37,7 +38,10 @@ DEFAULT_ENDPOINT = "http://127.0.0.1:46580"
 
 
 class SkyError(EngineError):
-    """SkyPilot could not do what was asked; the text says why, in one line."""
+    """SkyPilot could not do what was asked; the text says why, in one line, and holds no password of a URL."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(redacted(text))
 
     #: the same request may succeed later
     passing = False
@@ -81,14 +85,25 @@ class Rejected(SkyError):
 
 @dataclass(frozen=True)
 class Access:
-    """Where the server is and who we are to it."""
+    """Where the server is and who we are to it. User and password of the endpoint's URL are kept apart from it: it is
+    printed, logged and stored.
+    """
 
     endpoint: str = DEFAULT_ENDPOINT
     user_id: str = ""  # 8 hex digits, ~/.sky/user_hash
     user: str = ""
-    token: str = ""  # service account, "sky_..."
+    token: str = field(default="", repr=False)  # service account, "sky_..."
     cookie_file: str = ""
     workspace: str = ""
+    login: str = field(default="", repr=False)  # USER:PASSWORD
+
+    def __post_init__(self) -> None:
+        scheme, _, rest = self.endpoint.partition("://")
+        authority, slash, path = rest.partition("/")
+        login, _, host = authority.rpartition("@")
+        if login:
+            object.__setattr__(self, "endpoint", f"{scheme}://{host}{slash}{path}")
+            object.__setattr__(self, "login", ":".join(unquote(part) for part in (login + ":").split(":", 2)[:2]))
 
     @property
     def local(self) -> bool:
@@ -327,13 +342,11 @@ class Client:
         return common
 
     def _credentials(self) -> dict[str, str]:
-        url = urlsplit(self.access.endpoint)
         if self.access.token:
             return {"Authorization": f"Bearer {self.access.token}"}
-        if url.username:
-            pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
-            return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-        cookies = _cookies(self.access.cookie_file, url.hostname or "")
+        if self.access.login:
+            return {"Authorization": "Basic " + base64.b64encode(self.access.login.encode()).decode()}
+        cookies = _cookies(self.access.cookie_file, urlsplit(self.access.endpoint).hostname or "")
         return {"Cookie": cookies} if cookies else {}
 
     def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:

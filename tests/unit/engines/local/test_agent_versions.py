@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from slurmsky.agent.job.version import VERSION
 from slurmsky.engines.base import NodeUnavailable
 from slurmsky.engines.local import local_engine
 from slurmsky.engines.local.local_engine import LocalEngine
 from slurmsky.protocol import wire
-from slurmsky.protocol.version import VERSION
 
 LAUNCH = SimpleNamespace(job_id=7, restart_count=0, shares=[SimpleNamespace(name="n1")], het=[], array_job_id=0)
 LAUNCH.to_dict = lambda: {"job_id": 7}

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import zlib
 
-from ..model.allocation import HetComponent, Launch, NodeShare
-from ..model.spec import JobSpec
+from ...model.allocation import HetComponent, Launch, NodeShare
+from ...model.spec import JobSpec
 
 NUMBER = 2
 
