@@ -1,8 +1,8 @@
 """Starts a node's agent: ``python -m slurmsky.agent --node NAME --home DIR``.
 
 Further options: ``--address unix:/path|host:port``, ``--controller unix:/path``, ``--bin DIR``, and for nodes of other
-machines ``--listen``, ``--cert``, ``--key``, ``--ca``, ``--kept SECONDS``; ``--root DIR``, the folder of this package, has it
-start a controller that died.
+machines ``--listen``, ``--cert``, ``--key``, ``--ca``, ``--kept SECONDS``; ``--root DIR``, the folder of this
+package, has it start a controller that died.
 """
 
 from __future__ import annotations
