@@ -59,6 +59,7 @@ class SkyServer:
         self.underway: dict[str, dict[str, Any]] = {}  # launches that are not over: their request, and what it asks
         self.takes_in = 1 << 30  # so many jobs of one launch, then the server is stopped
         self.refuse = ""
+        self.headers = ""  # further lines of each answer's head
         self.enabled = ["kubernetes"]
         self.report: list[dict[str, Any]] = []  # of costs, a row per cluster
         self.prices = ""  # the optimizer's text
@@ -105,6 +106,7 @@ class SkyServer:
             status, kind, data = answer
             if status:
                 extra = f"X-Skypilot-Request-ID: r{len(self.results)}\r\n" if path != "/api/get" else ""
+                extra += self.headers
                 writer.write(
                     f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{extra}"
                     f"Content-Length: {len(data)}\r\n\r\n".encode()

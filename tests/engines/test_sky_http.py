@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sky_server import SkyServer
 
+from slurmsky.engines.sky import api_server
 from slurmsky.engines.sky.api_client import (
     Access,
+    BadConfig,
     Busy,
     Client,
     Interrupted,
@@ -24,12 +27,17 @@ from slurmsky.engines.sky.api_client import (
     WrongVersion,
     find_access,
 )
+from slurmsky.site import load
 
 
 def ask(server: SkyServer, what):
     async def run():
         async with server:
-            return await what(Client(Access(server.endpoint, user_id="00000000", user="me")))
+            client = Client(Access(server.endpoint, user_id="00000000", user="me"))
+            try:
+                return await what(client)
+            finally:
+                await client.close()
 
     return asyncio.run(run())
 
@@ -66,7 +74,7 @@ KILLED = {"error": json.dumps({"type": "BrokenProcessPool", "message": "a worker
         (
             (400, "application/json", b'{"error": "version_mismatch", "message": "too old"}'),
             WrongVersion,
-            False,
+            True,
             "too old",
         ),
         (
@@ -145,3 +153,96 @@ def test_who_we_are(tmp_path):
     access = find_access(environment, tmp_path, "me", endpoint="http://site")
     assert (access.endpoint, access.token, access.local) == ("http://localhost:1", "sky_x", True)
     assert find_access({}, tmp_path, "me", endpoint="http://site").endpoint == "http://site"
+
+
+def test_an_id_is_made_as_skypilots_client_makes_it(tmp_path, monkeypatch):
+    """Else the server takes its own for the user's, and looks for uploads elsewhere."""
+    monkeypatch.setattr("socket.gethostname", lambda: "laptop")
+    site = load('[[partition]]\nname="debug"\ninfra="aws"', "site.toml")
+    environment = {"HOME": str(tmp_path), "SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.org"}
+    client = api_server.connect(environment, site, "ada")
+    assert not (tmp_path / ".sky").exists()  # SkyPilot is not used yet
+    made = client.user_id
+    host = hashlib.md5(b"laptop").hexdigest()[-4:]
+    assert made == hashlib.md5(f"ada-{host}".encode()).hexdigest()[:8]
+    assert (tmp_path / ".sky" / "user_hash").read_text() == made
+    assert client._common()["env_vars"] == {"SKYPILOT_USER_ID": made, "SKYPILOT_USER": "ada"}
+    (tmp_path / ".sky" / "user_hash").write_text("deadbeef")
+    assert api_server.connect(environment, site, "ada").user_id == "deadbeef"
+
+
+def sent(tmp_path, server, project=None, **environment):
+    """The configuration that goes to the server with a request."""
+    site = load('[[partition]]\nname="debug"\ninfra="aws"', "site.toml")
+    environment = {"HOME": str(tmp_path), **environment}
+    return api_server.connect(environment, site, "ada").overrides(project)["override_skypilot_config"]
+
+
+def test_skypilots_configuration_goes_with_each_request(tmp_path):
+    home, project, other = tmp_path / "home", tmp_path / "project", tmp_path / "other.yaml"
+    (home / ".sky").mkdir(parents=True)
+    project.mkdir()
+    (home / ".sky" / "config.yaml").write_text(
+        "api_server: {endpoint: 'https://sky.example.org', service_account_token: sky_1}\n"
+        "active_workspace: team-a\nadmin_policy: site.Policy\n"
+        "kubernetes: {pod_config: {spec: {containers: [{name: main, env: [{name: A, value: '1'}]}]}}}\n"
+    )
+    client = api_server.connect({"HOME": str(home)}, load('[[partition]]\nname="d"\ninfra="aws"', "s"), "ada")
+    assert (client.access.endpoint, client.access.token) == ("https://sky.example.org", "sky_1")
+    own = sent(home, None)
+    assert own["active_workspace"] == "team-a" and not {"api_server", "admin_policy"} & own.keys()
+    (project / ".sky.yaml").write_text(
+        "active_workspace: team-b\nkubernetes:\n  pod_config:\n    spec:\n      containers:\n"
+        "      - {name: main, env: [{name: B, value: '2'}]}\n      tolerations: [{key: gpu}]\n"
+    )
+    merged = sent(home, None, project)
+    assert merged["active_workspace"] == "team-b"
+    assert merged["kubernetes"]["pod_config"]["spec"] == {
+        "containers": [{"name": "main", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}],
+        "tolerations": [{"key": "gpu"}],
+    }
+    assert sent(home, None) == own  # the user's own is as it was
+    other.write_text("active_workspace: team-c\n")
+    assert sent(home, None, SKYPILOT_GLOBAL_CONFIG=str(other)) == {"active_workspace": "team-c"}
+
+
+@pytest.mark.parametrize(
+    "text, words", [("a: [", "is not YAML"), ("- a", "is not a mapping"), (None, "does not exist")]
+)
+def test_a_configuration_that_cannot_be_read_is_told(tmp_path, text, words):
+    """With each request, and the job waits: it may be corrected."""
+    path = tmp_path / "config.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BadConfig, match=words) as caught:
+        sent(tmp_path, None, SKYPILOT_GLOBAL_CONFIG=str(path))
+    assert caught.value.passing and str(path) in str(caught.value)
+
+
+def test_every_answer_tells_the_servers_version():
+    """A server that was replaced by an older one since it was asked for its health."""
+    server = SkyServer()
+
+    async def what(client):
+        await client.validate("{}")
+        server.headers = "X-SkyPilot-API-Version: 12\r\n"
+        with pytest.raises(WrongVersion, match="too old: API version 12"):
+            await client.validate("{}")
+        server.headers = ""
+        await client.validate("{}")
+
+    ask(server, what)
+
+
+def test_connections_are_used_again_and_proxies_are_not_asked_for_this_machine(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    server = SkyServer()
+
+    async def what(client):
+        await client.validate("{}")
+        with pytest.raises(Unreachable):
+            await Client(Access("http://sky.invalid")).health()  # through the proxy, which is not there
+        await client.close()
+
+    ask(server, what)

@@ -319,12 +319,11 @@ admin_policy: x
 """
 
 
-def test_the_servers_address_in_skypilots_config():
-    assert api_server.api_server(CONFIG) == {
-        "endpoint": "https://sky.example.org",
-        "service_account_token": "sky_abc",
-    }
-    assert api_server.api_server("") == {}
+def test_the_servers_address_in_skypilots_config(tmp_path):
+    (tmp_path / ".sky").mkdir()
+    (tmp_path / ".sky" / "config.yaml").write_text(CONFIG)
+    access = api_server.connect({"HOME": str(tmp_path)}, SITE, "me").access
+    assert (access.endpoint, access.token) == ("https://sky.example.org", "sky_abc")
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,6 @@ def test_a_server_of_this_machine_that_is_not_there_is_started_once(
     ("fault", "reason", "words"),
     [
         (
-            (400, "application/json", b'{"error": "version_mismatch", "message": "upgrade your client"}'),
-            "JobLaunchFailure",
-            "upgrade your client",
-        ),
-        (
             (500, "application/json", b'{"detail": {"type": "NoCloudAccessError", "message": "No infra is enabled"}}'),
             "BadConstraints",
             "No infra is enabled",

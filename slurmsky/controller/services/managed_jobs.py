@@ -84,7 +84,7 @@ class ManagedJobs:
         self.on_round: Callable[[], None] = lambda: None
         #: what else is read in the same round
         self.infra: Infra | None = None
-        self.server = f"{client.access.endpoint} {client.access.user_id}"
+        self.server = f"{client.access.endpoint} {client.user_id}"
         self.rows = book.store.managed(self.server)
         self._taken = book.store.managed_ids()
         self._live: dict[int, list[Job]] = {}

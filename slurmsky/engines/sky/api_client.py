@@ -7,7 +7,8 @@ SkyError
 ├── Unreachable        nobody answers there; try again later
 ├── Busy               503: restarting or overloaded; try again later
 ├── LoginExpired       401, 403, a redirection or a login page
-├── WrongVersion       the server does not speak our version
+├── WrongVersion       the server does not speak our version; it may be upgraded
+├── BadConfig          the user's own SkyPilot configuration cannot be read
 ├── Interrupted        the request was lost in a restart of the server: send it again
 └── Rejected           the server understood and refused; .kind is SkyPilot's exception
 """
@@ -20,8 +21,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from errno import ECONNREFUSED
+from dataclasses import dataclass, field, replace
 from http.cookiejar import LoadError, MozillaCookieJar
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from ...translate.credentials import redacted
 from ..base import EngineError
-from . import http_transport
-from .http_transport import TransportError
+from .http_transport import Answer, Transport, TransportError
+from .user_config import ConfigError, UserConfig
 
 API_VERSION = 62  # what this client was written for
 OLDEST_API_VERSION = 24  # what the servers of our time still take (sky/server/constants.py)
@@ -66,7 +66,15 @@ class LoginExpired(SkyError):
 
 
 class WrongVersion(SkyError):
-    """Server and client do not understand each other."""
+    """Server and client do not understand each other: until one of them is upgraded."""
+
+    passing = True
+
+
+class BadConfig(SkyError):
+    """SkyPilot's configuration of this user cannot be read: until it is corrected."""
+
+    passing = True
 
 
 class Interrupted(SkyError):
@@ -119,7 +127,25 @@ class Client:
     requests: int = 0
     #: told that nothing listens at the endpoint; answers what is done about that, "" if nothing
     absent: Callable[[], str] = lambda: ""
+    config: UserConfig | None = None
+    #: makes the user's id where ``access`` has none
+    identify: Callable[[], str] = lambda: ""
+    #: when the server answered last, epoch seconds, and what was wrong since; for people
+    answered_at: float = 0.0
+    problem: str = ""
     _health: dict[str, Any] = field(default_factory=dict)
+    _transport: Transport = field(default_factory=Transport)
+
+    @property
+    def user_id(self) -> str:
+        """Who we are to a server without accounts, 8 hex digits."""
+        if not self.access.user_id:
+            self.access = replace(self.access, user_id=self.identify())
+        return self.access.user_id
+
+    async def close(self) -> None:
+        """Close the connections to the server."""
+        await self._transport.close()
 
     # -- the calls
 
@@ -137,9 +163,13 @@ class Client:
             self._health = health
         return self._health
 
-    async def validate(self, task_yaml: str) -> None:
-        """Check a task's YAML, the site's admin policy included. Raises Rejected with SkyPilot's reason."""
-        await self._send("POST", "/validate", {"dag": task_yaml, "request_options": None})
+    async def validate(self, task_yaml: str, project: Path | None = None) -> None:
+        """Check a task's YAML, the site's admin policy included. Raises Rejected with SkyPilot's reason.
+
+        ``project``: the folder whose .sky.yaml counts.
+        """
+        body = {"dag": task_yaml, "request_options": None, **self.overrides(project)}
+        await self._send("POST", "/validate", body)
 
     async def optimize(self, task_yaml: str) -> str:
         """The optimizer's report on a task, as text with its table of what could run it at which price.
@@ -154,10 +184,11 @@ class Client:
         return text
 
     async def launch(
-        self, task_yaml: str, name: str, *, num_jobs: int | None = None, pool: str = "", blob_id: str = ""
-    ) -> list[int]:
+        self, task_yaml: str, name: str, *, num_jobs: int | None = None, pool: str = "", blob_id: str = "",
+        project: Path | None = None,
+    ) -> list[int]:  # fmt: skip
         """Launch a managed job; its ids. Not idempotent: after an error ask ``find`` before trying again."""
-        body: dict[str, Any] = {"task": task_yaml, "name": name}
+        body: dict[str, Any] = {"task": task_yaml, "name": name, **self.overrides(project)}
         if num_jobs:
             body["num_jobs"] = num_jobs
         if pool:
@@ -248,7 +279,7 @@ class Client:
 
     async def upload(self, blob_id: str, path: Path) -> None:
         """Bring a zip of file mounts to a remote server, unless it has it. ``blob_id``: 64 hex digits."""
-        user = self.access.user_id
+        user = self.user_id
         asked = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": path.stat().st_size})
         if self._json(await self._send("GET", f"/upload_v2/blob?{asked}")).get("exists"):
             return
@@ -295,7 +326,9 @@ class Client:
 
     async def _send(
         self, method: str, target: str, body: dict[str, Any] | bytes | None = None, head_s: float = 60.0
-    ) -> http_transport.Answer:
+    ) -> Answer:
+        if not self._health and target != "/api/health":
+            await self.health()
         try:
             async with self._open(method, target, body, head_s) as answer:
                 data = await answer.read()
@@ -303,17 +336,18 @@ class Client:
             self._health = {}
             raise self._unreachable(error) from error
         self._check(answer.status, answer.headers, data)
-        return http_transport.Answer(answer.status, answer.headers, data)
+        self.answered_at, self.problem = time.time(), ""
+        return Answer(answer.status, answer.headers, data)
 
     def _unreachable(self, error: TransportError) -> Unreachable:
-        cause = error.__cause__
-        refused = isinstance(cause, OSError) and ("Connect call failed" in str(cause) or cause.errno == ECONNREFUSED)
-        done = self.absent() if refused else ""
-        return Unreachable(f"{error}; {done}" if done else str(error))
+        done = self.absent() if error.refused else ""
+        self.problem = f"{error}; {done}" if done else str(error)
+        return Unreachable(self.problem)
 
     def _open(self, method: str, target: str, body: dict[str, Any] | bytes | None, head_s: float) -> Any:
         self.requests += 1
         url = urlsplit(self.access.endpoint)
+        place = url.netloc.rpartition("@")[2]  # the password is sent in a header
         headers = {
             "X-SkyPilot-API-Version": str(API_VERSION),
             "X-SkyPilot-Version": "0.14.1",
@@ -326,20 +360,31 @@ class Client:
         elif body is not None:
             headers["Content-Type"] = "application/json"
             payload = json.dumps({**self._common(), **body}).encode()
-        return http_transport.request(url, method, url.path.rstrip("/") + target, headers, payload, head_s=head_s)
+        return self._transport.request(
+            method, f"{url.scheme}://{place}{url.path.rstrip('/')}{target}", headers, payload, head_s
+        )
 
     def _common(self) -> dict[str, Any]:
         """What every body carries. Without the user's id the server would take its own: payloads.py."""
         common: dict[str, Any] = {
-            "env_vars": {"SKYPILOT_USER_ID": self.access.user_id, "SKYPILOT_USER": self.access.user},
+            "env_vars": {"SKYPILOT_USER_ID": self.user_id, "SKYPILOT_USER": self.access.user},
             "entrypoint": "slurmsky",
             "entrypoint_command": "slurmsky",
             "using_remote_api_server": not self.access.local,
-            "override_skypilot_config": {},
+            **self.overrides(),
         }
-        if self.access.workspace:
-            common["override_skypilot_config"] = {"active_workspace": self.access.workspace}
         return common
+
+    def overrides(self, project: Path | None = None) -> dict[str, Any]:
+        """The field of a body with the user's SkyPilot configuration. Raises BadConfig."""
+        if self.config is None:
+            found = {"active_workspace": self.access.workspace} if self.access.workspace else {}
+        else:
+            try:
+                found = self.config.sent(project, self.access.workspace)
+            except ConfigError as error:
+                raise BadConfig(f"SkyPilot's configuration: {error}") from error
+        return {"override_skypilot_config": found}
 
     def _credentials(self) -> dict[str, str]:
         if self.access.token:
@@ -351,6 +396,14 @@ class Client:
 
     def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Raise what a bad answer means."""
+        try:
+            self._check_answer(status, headers, body)
+        except SkyError as error:
+            if error.passing:
+                self.problem = str(error)
+            raise
+
+    def _check_answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         html = "text/html" in headers.get("content-type", "")
         if status in (301, 302, 303, 307, 308, 401, 403) or (status == 200 and html):
             detail = "" if html else _detail(body)[1]
@@ -359,6 +412,14 @@ class Client:
                 f"{': ' + detail if detail else ''} (run: sky api login -e {self.access.endpoint})"
             )
         if status == 200:
+            # The server may have been replaced since it was asked for its health.
+            version = headers.get("x-skypilot-api-version", "")
+            if version.isdigit() and int(version) < OLDEST_API_VERSION:
+                self._health = {}
+                raise WrongVersion(
+                    f"the SkyPilot API server at {self.access.endpoint} is too old: API version {version}, "
+                    f"{OLDEST_API_VERSION} is needed"
+                )
             return
         kind, message = _detail(body)
         if status in (429, 502, 503, 504):
@@ -369,7 +430,7 @@ class Client:
             raise Interrupted(message)
         raise Rejected(kind or f"HTTP {status}", message or f"HTTP {status}")
 
-    def _json(self, answer: http_transport.Answer) -> dict[str, Any]:
+    def _json(self, answer: Answer) -> dict[str, Any]:
         try:
             value = json.loads(answer.body or b"null")
         except ValueError as error:
@@ -427,21 +488,23 @@ def find_access(
     workspace: str = "",
     config: Mapping[str, Any] | None = None,
 ) -> Access:
-    """Access as SkyPilot's own client finds it: environment, then ~/.sky/config.yaml (``config``, parsed),
-    then local.
-    """
-    server = dict((config or {}).get("api_server") or {})
+    """Access as SkyPilot's own client finds it: environment, then the user's configuration (``config``), then local."""
+    server = (config or {}).get("api_server")
+    server = server if isinstance(server, dict) else {}
     id_file = home / ".sky" / "user_hash"
     user_id = environment.get("SKYPILOT_USER_ID", "")
     if not user_id and id_file.exists():
-        user_id = id_file.read_text().strip()
+        user_id = id_file.read_text("utf-8", "replace").strip()
     return Access(
         endpoint=(
-            environment.get("SKYPILOT_API_SERVER_ENDPOINT") or endpoint or server.get("endpoint") or DEFAULT_ENDPOINT
+            environment.get("SKYPILOT_API_SERVER_ENDPOINT")
+            or endpoint
+            or str(server.get("endpoint") or "")
+            or DEFAULT_ENDPOINT
         ).rstrip("/"),
         user_id=user_id,
-        user=user,
+        user=environment.get("SKYPILOT_USER") or user,
         token=environment.get("SKYPILOT_SERVICE_ACCOUNT_TOKEN") or server.get("service_account_token") or "",
         cookie_file=environment.get("SKYPILOT_API_COOKIE_FILE") or str(home / ".sky" / "cookies.txt"),
-        workspace=workspace or str((config or {}).get("active_workspace") or ""),
+        workspace=workspace,
     )

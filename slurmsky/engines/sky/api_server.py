@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from ...site import Site
 from .api_client import DEFAULT_ENDPOINT, Client, SkyError, Unreachable, find_access
+from .user_config import ConfigError, UserConfig, user_hash
 
 log = logging.getLogger("slurmsky.sky")
 
@@ -28,26 +29,14 @@ def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
     sent.
     """
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
-    config = home / ".sky" / "config.yaml"
-    text = config.read_text("utf-8", "replace") if config.is_file() else ""
-    access = find_access(
-        environment, home, user, site.sky.endpoint, site.sky.workspace, {"api_server": api_server(text)}
-    )
-    return Client(access)
-
-
-def api_server(config: str) -> dict[str, str]:
-    """The ``api_server:`` block of SkyPilot's config file, as far as it is plain ``key: value`` lines."""
-    found: dict[str, str] = {}
-    inside = False
-    for line in config.splitlines():
-        text = line.split(" #", 1)[0].rstrip()
-        if text and not text[0].isspace() and not text.startswith("#"):
-            inside = text == "api_server:"
-        elif inside and ":" in text:
-            key, _, value = text.strip().partition(":")
-            found[key] = value.strip().strip("'\"")
-    return found
+    config = UserConfig(environment, home)
+    try:
+        known = config.user()
+    except ConfigError as error:
+        log.warning("SkyPilot's configuration: %s", error)  # each request says so, until it is corrected
+        known = {}
+    access = find_access(environment, home, user, site.sky.endpoint, site.sky.workspace, known)
+    return Client(access, config=config, identify=lambda: user_hash(environment, home, access.user))
 
 
 def is_set_up(environment: Mapping[str, str], site: Site) -> bool:

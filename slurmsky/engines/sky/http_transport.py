@@ -1,28 +1,40 @@
-"""A small HTTP/1.1 client on asyncio: one request per connection, answers whole or as a stream.
+"""HTTP requests over httpx: answers whole or as a stream, connections that are reused, proxies of the environment.
 
-The standard library has none that does not block; one thread per followed log would not do for hundreds of
-jobs.
+httpx is imported with the first request: a controller without SkyPilot does not pay for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-MAX_HEAD = 64 * 1024
+if TYPE_CHECKING:
+    import httpx
+
+CONNECT_S = 10.0
+#: servers close idle connections after 5 s (uvicorn); one that they are about to close is not used
+KEEP_ALIVE_S = 2.0
+#: never reached through a proxy
+_LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
 class TransportError(Exception):
-    """No answer, or not one in HTTP; the text says what happened."""
+    """No answer, or not one in HTTP; the text says what happened. ``refused``: nothing listens there."""
+
+    def __init__(self, text: str, refused: bool = False) -> None:
+        super().__init__(text)
+        self.refused = refused
 
 
 @dataclass
 class Answer:
-    """Status, headers in lower case, and the whole body."""
+    """Status, headers (their names in any case), and the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -31,101 +43,106 @@ class Answer:
 
 @dataclass
 class StreamedAnswer:
-    """Status and headers; ``chunks`` gives the body as it comes."""
+    """Status and headers; ``chunks`` gives the body as it arrives."""
 
     status: int
     headers: Mapping[str, str]
-    _reader: asyncio.StreamReader = field(repr=False)
+    _response: httpx.Response = field(repr=False)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Pieces of the body. Raises TransportError when the connection ends before the body does."""
+        import httpx
+
         try:
-            async for piece in self._pieces():
+            async for piece in self._response.aiter_bytes():
                 yield piece
-        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+        except (httpx.HTTPError, httpx.StreamError) as error:
             raise TransportError(f"the answer was cut off: {error}") from error
 
     async def read(self) -> bytes:
         """The whole body."""
         return b"".join([piece async for piece in self.chunks()])
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        if "chunked" in self.headers.get("transfer-encoding", "").lower():
-            while size := int((await self._reader.readuntil(b"\r\n")).split(b";")[0], 16):
-                while size:
-                    piece = await self._reader.read(min(size, 65536))
-                    if not piece:
-                        raise TransportError("the answer was cut off")
-                    size -= len(piece)
-                    yield piece
-                await self._reader.readexactly(2)
-        elif "content-length" in self.headers:
-            left = int(self.headers["content-length"])
-            while left:
-                piece = await self._reader.read(min(left, 65536))
-                if not piece:
-                    raise TransportError("the answer was cut off")
-                left -= len(piece)
-                yield piece
-        else:
-            while piece := await self._reader.read(65536):
-                yield piece
 
+class Transport:
+    """Sends requests of one event loop.
 
-@asynccontextmanager
-async def request(
-    url: SplitResult,
-    method: str,
-    target: str,
-    headers: Mapping[str, str],
-    body: bytes = b"",
-    connect_s: float = 10.0,
-    head_s: float | None = 60.0,
-    tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[StreamedAnswer]:
-    """Send one request; the answer's head has come when the block is entered, within ``head_s`` seconds."""
-    secure = url.scheme == "https"
-    host = url.hostname or "127.0.0.1"
-    port = url.port or (443 if secure else 80)
-    try:
-        reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(
-                host, port, ssl=(tls or ssl.create_default_context()) if secure else None, limit=MAX_HEAD
-            ),
-            connect_s,
-        )
-    except (OSError, asyncio.TimeoutError) as error:
-        raise TransportError(f"cannot connect to {host}:{port}: {error or 'no answer'}") from error
-    try:
-        lines = [
-            f"{method} {target} HTTP/1.1",
-            f"Host: {url.netloc.rpartition('@')[2]}",
-            "Connection: close",
-            *(f"{name}: {value}" for name, value in headers.items()),
-        ]
-        if body or method == "POST":
-            lines.append(f"Content-Length: {len(body)}")
+    A GET uses the connection of an earlier one again, and is repeated where the server was just closing that. A POST
+    must not be sent twice, so each has a connection of its own.
+    """
+
+    def __init__(self) -> None:
+        self._clients: dict[str, httpx.AsyncClient] = {}  # by method
+
+    def _client(self, method: str) -> httpx.AsyncClient:
+        if method not in self._clients:
+            import httpx
+
+            for name in ("httpx", "httpcore"):
+                logging.getLogger(name).setLevel(logging.WARNING)  # else a line for each request
+            kept = 10 if method == "GET" else 0
+            self._clients[method] = httpx.AsyncClient(
+                # The system's certificates, or those of SSL_CERT_FILE, and not the ones that httpx ships.
+                verify=ssl.create_default_context(),
+                timeout=httpx.Timeout(None, connect=CONNECT_S),
+                limits=httpx.Limits(
+                    max_connections=None, max_keepalive_connections=kept, keepalive_expiry=KEEP_ALIVE_S
+                ),
+                mounts=dict.fromkeys(_LOOPBACK),
+            )
+        return self._clients[method]
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", head_s: float = 60.0
+    ) -> AsyncIterator[StreamedAnswer]:
+        """Send one request; the head of its answer has arrived when the block is entered, within ``head_s`` seconds.
+
+        Raises TransportError.
+        """
+        import httpx
+
+        parts = urlsplit(url)
+        place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        client = self._client(method)
+        # Compressed streams would arrive late.
+        headers = {"Accept-Encoding": "identity", **headers}
+        request = client.build_request(method, url, headers=headers, content=body if method == "POST" else None)
         try:
-            writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-            await writer.drain()
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), head_s)
+            try:
+                response = await asyncio.wait_for(client.send(request, stream=True), CONNECT_S + head_s)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if method != "GET":
+                    raise
+                response = await asyncio.wait_for(client.send(request, stream=True), CONNECT_S + head_s)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            cause = _cause(error)
+            refused = isinstance(cause, ConnectionRefusedError)
+            raise TransportError(f"cannot connect to {place}: {cause or 'no answer'}", refused) from error
         except asyncio.TimeoutError as error:
-            raise TransportError(f"no answer from {host}:{port} within {head_s} s") from error
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            raise TransportError(f"no answer from {host}:{port}: {error}") from error
-        yield StreamedAnswer(*_head(head), reader)
-    finally:
-        writer.close()
+            raise TransportError(f"no answer from {place} within {head_s:.0f} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise TransportError(f"no answer from {place}: {error}") from error
+        try:
+            yield StreamedAnswer(response.status_code, response.headers, response)
+        finally:
+            await response.aclose()
+
+    async def close(self) -> None:
+        """Close the connections that are open."""
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
 
 
-def _head(raw: bytes) -> tuple[int, dict[str, str]]:
-    first, *rest = raw.decode("latin-1").split("\r\n")
-    words = first.split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdigit():
-        raise TransportError(f"not an HTTP answer: {first[:80]!r}")
-    headers = {}
-    for line in rest:
-        name, colon, value = line.partition(":")
-        if colon:
-            headers[name.strip().lower()] = value.strip()
-    return int(words[1]), headers
+def _cause(error: BaseException) -> BaseException:
+    """The innermost cause of an error of httpx: that of the operating system where there is one."""
+    found = error
+    while True:
+        inner = found.__cause__ or found.__context__
+        several = getattr(inner, "exceptions", None)
+        if several:
+            inner = several[0]
+        if inner is None:
+            return found
+        found = inner

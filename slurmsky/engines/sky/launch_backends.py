@@ -80,7 +80,10 @@ class ManagedJobs:
         if record.blob_id:
             await self.client.upload(record.blob_id, folder / "ship.zip")
         yaml = (folder / "task.yaml").read_text()
-        return await self.client.launch(yaml, record.name, num_jobs=num_jobs, pool=record.pool, blob_id=record.blob_id)
+        return await self.client.launch(
+            yaml, record.name, num_jobs=num_jobs, pool=record.pool, blob_id=record.blob_id,
+            project=Path(record.submit_dir),
+        )  # fmt: skip
 
     async def cancel(self, record: Record) -> None:
         if record.managed_job_id:
@@ -139,6 +142,7 @@ class Clusters:
     async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
         yaml = (folder / "task.yaml").read_text()
         body = {"task": yaml, "cluster_name": record.name, "retry_until_up": True, "quiet_optimizer": True}
+        body |= self.client.overrides(Path(record.submit_dir))
         if record.blob_id:
             await self.client.upload(record.blob_id, folder / "ship.zip")
             body["file_mounts_blob_id"] = record.blob_id

@@ -21,7 +21,7 @@ from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, plan
 from ..base import EngineError, Event, OnEvent, Unable
 from . import array_packs, error_file, feasibility, head_connection, inbox, intervals, prices, reached, shipment
-from .api_client import Client, Rejected, SkyError, WrongVersion
+from .api_client import Client, Rejected, SkyError
 from .batch_launch import BatchLaunch
 from .batching import Batcher
 from .ended import EndedRuns
@@ -132,8 +132,9 @@ class SkyEngine:
         """
         problem = ""
         try:
-            await self.client.validate((about / "task.yaml").read_text())
-        except (Rejected, WrongVersion) as error:
+            project = Path(runs[0][1][0].submit_dir)
+            await self.client.validate((about / "task.yaml").read_text(), project)
+        except Rejected as error:
             raise EngineError(f"SkyPilot refused the job: {error}") from error
         except SkyError as error:
             problem = f"waiting for SkyPilot: {error}"
@@ -305,6 +306,7 @@ class SkyEngine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for watch in self._watches.values():
             watch.close()
+        await self.client.close()
 
     # --- telling the controller
 
