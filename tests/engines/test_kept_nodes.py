@@ -227,3 +227,16 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
         assert (world.project / "made").read_text() == "made\n"
 
     KeptWorld(tmp_path, hide=True).play(what)
+
+
+def test_nodes_that_came_one_by_one_are_combined_once_they_reach_each_other(tmp_path):
+    async def what(world):
+        await world.out("scontrol", "update", "NodeName=k1", "State=POWER_UP")
+        await world.out("scontrol", "update", "NodeName=k2", "State=POWER_UP")
+        for node in ("k1", "k2"):
+            await world.until(lambda node=node: _state_of(world, node, "idle"))
+        out = await world.out("srun", "-N2", "-w", "k[1-2]", "bash", "-c", "echo $SLURMD_NODENAME")
+        assert sorted(out.split()) == ["k1", "k2"]
+        assert len(world.server.jobs) == 2
+
+    KeptWorld(tmp_path).play(what)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import pwd
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ...protocol import wire
 from ..net import endpoints
 from ..net.channel import Channel
 from . import cloud_environment, submit_folder
@@ -39,6 +41,7 @@ class Service:
         agent.idle_s = idle_s
         desk = CommandRelay(agent.loop, os.path.join(agent.home, "controller.sock"))
         agent.roles["desk"] = desk.park
+        agent.roles["name"] = lambda channel: channel.send_json({"name": agent.node})
         agent.roles["files"] = FolderStore(agent.loop, agent.home).serve
         agent.services.update(ping=self._ping, same=self._same, script=self._script, reach=self._reach)
         agent.greetings.append(self._facts)
@@ -83,11 +86,8 @@ class Service:
         def work() -> None:
             reached = []
             for name, address in message["peers"].items():
-                try:
-                    endpoints.connect(address, self._agent.tls_client, REACH_S).close()
+                if _name_at(address, self._agent.tls_client) == name:
                     reached.append(name)
-                except OSError:
-                    continue
             answer = {"ev": "reached", "peers": sorted(message["peers"]), "reached": reached}
             self._agent.loop.soon(lambda: channel.send_json(answer))
             os.kill(os.getpid(), signal.SIGCHLD)  # wakes the loop
@@ -106,6 +106,23 @@ class Service:
             self._agent.loop.after(0.05, lambda: self._wait_for(jobs, rounds - 1))
         else:
             self._agent.loop.after(0.2, self._agent.shut_down)  # the events leave first
+
+
+def _name_at(address: str, tls: Any) -> str:
+    """The name of the node whose agent answers at an address; "" for none. Networks may have the same addresses."""
+    try:
+        with endpoints.connect(address, tls, REACH_S) as sock:
+            sock.settimeout(REACH_S)
+            sock.sendall(wire.encode(wire.JSON, json.dumps({"op": "hello", "role": "name"}).encode()))
+            frames = wire.FrameReader()
+            while True:
+                data = sock.recv(4096)
+                for frame in frames.feed(data):
+                    return str(json.loads(frame.payload).get("name", ""))
+                if not data:
+                    return ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _shells() -> list[str]:

@@ -67,6 +67,9 @@ class PowerSaving:
         if node is None:
             return
         state, why = str(event["state"]), str(event.get("why", ""))
+        if state == "met":  # jobs of several nodes may have been waiting for that
+            self._kick()
+            return
         kept = POWER_FLAGS | (NodeFlag.POWER_DOWN if state in ("off", "failed") else NodeFlag.NONE)
         node.flags = node.flags & ~kept | _FLAGS[state]
         now = self.book.clock()

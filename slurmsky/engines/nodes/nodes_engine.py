@@ -96,7 +96,11 @@ class NodesEngine(LocalEngine):
             if order.name not in self._near:
                 self._neighbourhoods += 1
                 self._near[order.name] = self._neighbourhoods
+                background(self._meet(order))
             self._watch(node)
+        if state in ("off", "failed"):
+            known = {order.name for order in self.fleet.orders.values()}
+            self._near = {name: number for name, number in self._near.items() if name in known}
         self._on_event({"ev": "power", "node": node, "state": state, "why": why})
 
     def _drop(self, node: str) -> None:
@@ -127,6 +131,34 @@ class NodesEngine(LocalEngine):
         """A number that nodes share which have shown that they reach each other; 0: the node is off."""
         order = self.fleet.order_of(node)
         return self._near.get(order.name, 0) if order is not None else 0
+
+    async def _meet(self, order: Order) -> None:
+        """Find out which other nodes of the partition the nodes of an order reach, and are reached from."""
+        for other in list(self.fleet.orders.values()):
+            near = self._near.get(other.name)
+            if other is order or other.partition != order.partition or near in (None, self._near.get(order.name)):
+                continue
+            try:
+                if await self._reach(order, other) and await self._reach(other, order):
+                    self._merge(order, other)
+            except EngineError as error:
+                log.info("orders %s and %s: %s", order.name, other.name, error)
+        self._on_event({"ev": "power", "node": order.nodes[0], "state": "met", "why": ""})
+
+    async def _reach(self, order: Order, other: Order) -> bool:
+        peers = {node: other.address(node) for node in other.nodes}
+        for node in order.nodes:
+            link = await self._linked(node)
+            about = ",".join(sorted(peers))
+            if set(await self._ask(link, "reached", about, {"op": "reach", "peers": peers})) != set(peers):
+                return False
+        return True
+
+    def _merge(self, order: Order, other: Order) -> None:
+        mine, theirs = self._near.get(order.name), self._near.get(other.name)
+        for name, number in self._near.items():
+            if number == theirs and mine is not None:
+                self._near[name] = mine
 
     # --- lines
 

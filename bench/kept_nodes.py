@@ -1,0 +1,136 @@
+"""Jobs on kept nodes of the real SkyPilot of tests/rig, beside the local engine.
+
+    python bench/kept_nodes.py [--rounds 5] [--nodes 4] [--cpus 8] [--folder-mib 1024] [--idle-s 60] [--check]
+
+Brings NODES up by one order (timed, as the first job on cold nodes), and then measures with all of them up: from
+submit to the script's first line here, side by side with the local engine; srun and salloc on two nodes; an array of
+`sleep 1` and one of `true`; the second job from an unchanged folder; requests to the API server while the nodes are
+idle, counted in front of it. `--check` fails where a goal of the table is missed. SLURMSKY_HOME of its own; the nodes
+are powered down at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from common import Sandbox, side_by_side
+from skypilot import INFRA, Gate
+
+SITE = """[[partition]]
+name = "kept"
+default = true
+infra = ["{infra}"]
+nodes = "k[1-{nodes}]"
+shape = {{ cpus = {cpus}, memory = 3 }}
+suspend_time = "INFINITE"
+resume_timeout = "30:00"
+"""
+LOCAL = '[[node]]\nnames = "k[1-{nodes}]"\ncpus = {cpus}\nmemory_mib = 3072\n[[partition]]\nname = "kept"\ndefault = true\n'
+FIRST = "#!/bin/bash\ndate +%s.%N\n"
+Row = tuple[str, float, float | None]  # what, seconds (or a count), the goal
+
+
+class Cluster(Sandbox):
+    """Commands in a folder of their own with a site file."""
+
+    def __init__(self, folder: Path, site: str, **more: str) -> None:
+        folder.mkdir()
+        super().__init__(folder)
+        (folder / "site.toml").write_text(site)
+        (folder / "first.sh").write_text(FIRST)
+        self.env |= {"SLURMSKY_SITE": str(folder / "site.toml"), "SLURMSKY_PYTHON": sys.executable, **more}
+
+    def first_line(self) -> float:
+        """From submit until the script's first line can be read here."""
+        out = self.folder / "first.out"
+        out.unlink(missing_ok=True)
+        start = time.time()
+        self.output("sbatch", "-Q", "-o", str(out), "first.sh")
+        while not (out.exists() and out.read_text().endswith("\n")):
+            time.sleep(0.002)
+        return time.time() - start
+
+    def array(self, count: int, command: str) -> float:
+        """From submit until the last element is over."""
+        start = time.perf_counter()
+        self.output("sbatch", "-Q", "-W", "-o", "/dev/null", "-a", f"1-{count}", "--wrap", command)
+        return time.perf_counter() - start
+
+
+def measure(kept: Cluster, local: Cluster, gate: Gate, args: argparse.Namespace) -> list[Row]:
+    """All rows; the nodes are up."""
+    rows: list[Row] = []
+    first = side_by_side({"kept": kept.first_line, "local": local.first_line}, args.rounds)
+    rows.append(("sbatch to the first line, s", first["kept"], 0.5))
+    rows.append(("... of the local engine, s", first["local"], None))
+    rows.append(("... times the local engine", first["kept"] / first["local"], 5.0))
+    both: dict[str, Callable[[], float]] = {
+        "srun": lambda: kept.seconds("srun", "-N2", "hostname"),
+        "salloc": lambda: kept.seconds("salloc", "-N2", "srun", "hostname"),
+    }
+    steps = side_by_side(both, args.rounds)
+    rows.append(("srun -N2 hostname, s", steps["srun"], 1.0))
+    rows.append(("salloc -N2 srun hostname, s", steps["salloc"], 1.0))
+    rows.append((f"array of 100 sleep 1 on {args.nodes} nodes, s", kept.array(100, "sleep 1"), 8.0))
+    rows.append(("array of 1000 true, tasks/s", 1000 / kept.array(1000, "true"), -100.0))
+    rows.append(("... of the local engine", 1000 / local.array(1000, "true"), None))
+    if args.folder_mib:
+        with (kept.folder / "large").open("wb") as file:
+            for _ in range(args.folder_mib):
+                file.write(os.urandom(1 << 20))
+        kept.first_line()
+        rows.append((f"second job from a folder of {args.folder_mib} MiB, s", kept.first_line(), 1.0))
+        (kept.folder / "large").unlink()
+    before, start = gate.requests, time.monotonic()
+    time.sleep(args.idle_s)
+    minutes = (time.monotonic() - start) / 60
+    rows.append(("requests a minute while idle", (gate.requests - before) / minutes, 2.0))
+    return rows
+
+
+def main() -> int:
+    """Print the table; 1 where --check finds a goal missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--nodes", type=int, default=4)
+    parser.add_argument("--cpus", type=int, default=8)
+    parser.add_argument("--folder-mib", type=int, default=1024)
+    parser.add_argument("--idle-s", type=float, default=60)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    gate = Gate()
+    gate.start()
+    root = Path(tempfile.mkdtemp(prefix="kept."))
+    site = SITE.format(infra=INFRA, nodes=args.nodes, cpus=args.cpus)
+    kept = Cluster(root / "kept", site, SKYPILOT_API_SERVER_ENDPOINT=gate.endpoint)
+    kept.env.pop("SLURMSKY_ENGINE")
+    local = Cluster(root / "local", LOCAL.format(nodes=args.nodes, cpus=args.cpus))
+    try:
+        cold = kept.seconds("srun", f"-N{args.nodes}", "true")
+        rows = [(f"first job on {args.nodes} cold nodes, s", cold, None), *measure(kept, local, gate, args)]
+    finally:
+        names = kept.output("sinfo", "-h", "-o", "%N").strip()
+        kept.output("scontrol", "update", f"NodeName={names}", "State=POWER_DOWN_FORCE")
+        while "idle~" not in kept.output("sinfo", "-h", "-o", "%t"):
+            time.sleep(1)
+        for cluster in (kept, local):
+            subprocess.run([cluster.env["SLURMSKY_PYTHON"], "-m", "slurmsky", "stop"], env=cluster.env, check=False)
+    missed = 0
+    print(f"load {os.getloadavg()[0]:.1f}")
+    for what, value, goal in rows:
+        good = goal is None or (value <= goal if goal >= 0 else value >= -goal)
+        missed += not good
+        text = "" if goal is None else f"{'at most' if goal >= 0 else 'at least'} {abs(goal):g}"
+        print(f"{what:45} {value:9.3f}  {text:14} {'' if good else 'MISSED'}")
+    return 1 if args.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
