@@ -32,7 +32,14 @@ shape = {{ cpus = {cpus}, memory = 3 }}
 suspend_time = "INFINITE"
 resume_timeout = "30:00"
 """
-LOCAL = '[[node]]\nnames = "k[1-{nodes}]"\ncpus = {cpus}\nmemory_mib = 3072\n[[partition]]\nname = "kept"\ndefault = true\n'
+LOCAL = """[[node]]
+names = "k[1-{nodes}]"
+cpus = {cpus}
+memory_mib = 3072
+[[partition]]
+name = "kept"
+default = true
+"""
 FIRST = "#!/bin/bash\ndate +%s.%N\n"
 Row = tuple[str, float, float | None]  # what, seconds (or a count), the goal
 

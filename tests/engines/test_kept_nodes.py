@@ -240,3 +240,37 @@ def test_nodes_that_came_one_by_one_are_combined_once_they_reach_each_other(tmp_
         assert len(world.server.jobs) == 2
 
     KeptWorld(tmp_path).play(what)
+
+
+def test_jobs_start_on_nodes_that_are_up_while_the_api_server_is_away(tmp_path):
+    async def what(world):
+        await world.batch("true\n", "--wait")
+        world.server.fault = lambda path: (503, "text/plain", b"restarting")
+        await world.batch("echo here\n", "-o", "here.out", "--wait")
+        assert (world.project / "here.out").read_text() == "here\n"
+        job = await world.batch("echo later\n", "-N2", "-o", "later.out", "-w", "k[2-3]")
+        await world.until(lambda: _says(world, job, "waiting for SkyPilot"))
+        world.server.fault = lambda path: None
+        await world.until(lambda: _over(world, job, "COMPLETED"))
+        assert (world.project / "later.out").read_text() == "later\n"
+
+    KeptWorld(tmp_path).play(what)
+
+
+async def _says(world, job, text):
+    return text in await world.out("scontrol", "show", "job", job)
+
+
+def test_a_node_that_cannot_be_had_is_down_with_the_reason(tmp_path):
+    async def what(world):
+        world.hold = True
+        job = await world.batch("true\n", "-w", "k1")
+        await world.until(lambda: _state_of(world, "k1", "down~"))
+        assert "Reason=ResumeTimeout reached" in await world.out("scontrol", "show", "node", "k1")
+        assert (await world.out("squeue", "-h", "-j", job, "-o", "%t")).strip() == "PD"
+        await world.until(lambda: world.clusters == [])
+        world.hold = False
+        await world.out("scontrol", "update", "NodeName=k1", "State=RESUME")
+        await world.until(lambda: _over(world, job, "COMPLETED"))
+
+    KeptWorld(tmp_path, SITE + "resume_timeout = 2\n").play(what)

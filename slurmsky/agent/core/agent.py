@@ -108,7 +108,7 @@ class Agent:
                 sock.setblocking(False)
                 self._listeners.append(sock)
                 self.loop.watch(sock.fileno(), READ, lambda _events, sock=sock: self._accept(sock))  # type: ignore[misc]
-        self.loop.after(5.0, self._tick)
+        self.loop.after(min(5.0, self.idle_s), self._tick)
 
     def _accept(self, listener: socket.socket) -> None:
         for sock in endpoints.accept(listener):
@@ -462,7 +462,7 @@ class Agent:
             print("%s: %s" % (self.journal.path, error.strerror), file=sys.stderr, flush=True)
 
     def _tick(self) -> None:
-        self.loop.after(5.0 if self.jobs else 15.0, self._tick)
+        self.loop.after(min(5.0 if self.jobs else 15.0, self.idle_s), self._tick)
         if self._controller is None and not os.path.exists(self.folder):
             # State removed under us: no controller will find us again, and an allocation that only waits for
             # a word from it would wait for ever. What runs a program goes on to its end.

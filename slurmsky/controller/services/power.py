@@ -70,7 +70,7 @@ class PowerSaving:
         if state == "met":  # jobs of several nodes may have been waiting for that
             self._kick()
             return
-        kept = POWER_FLAGS | (NodeFlag.POWER_DOWN if state in ("off", "failed") else NodeFlag.NONE)
+        kept = POWER_FLAGS | (NodeFlag.POWER_DOWN if state in ("off", "failed", "leaving") else NodeFlag.NONE)
         node.flags = node.flags & ~kept | _FLAGS[state]
         now = self.book.clock()
         if state == "up":
@@ -163,10 +163,11 @@ class PowerSaving:
             orders = [order for order in self.engine.fleet.orders.values() if order.partition == partition]
             staying = sum(len(order.nodes) for order in orders if order.phase != "leaving")
             for order in orders:
-                if order.phase != "up" or order.existing or self._in_use(order):
+                if order.phase == "leaving" or order.existing or self._in_use(order):
                     continue
                 asked = all(self.book.nodes[node].flags & _LEAVES for node in order.nodes)
-                idle = staying - len(order.nodes) >= kept.keep_up and self._idle_s(order, now) >= _limit(kept)
+                spare = order.phase == "up" and staying - len(order.nodes) >= kept.keep_up
+                idle = spare and self._idle_s(order, now) >= _limit(kept)
                 if asked or idle:
                     staying -= len(order.nodes)
                     self.engine.fleet.down(order)

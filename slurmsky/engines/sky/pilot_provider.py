@@ -90,6 +90,7 @@ class Pilots:
         order.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         tls = self._certificates()
         ship = order.folder / "ship"
+        ship.mkdir(mode=0o700, exist_ok=True)
         for target in (order.folder / "tls", ship / "tls"):
             shutil.copytree(tls, target, dirs_exist_ok=True)
         settings = {

@@ -1,0 +1,91 @@
+"""The SkyPilot provider of kept nodes: what it asks of SkyPilot, and the program that it ships."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from slurmsky.agent.cloud.pilot import MARK
+from slurmsky.engines.nodes.provider import Order
+from slurmsky.engines.sky.api_client import Access, Client
+from slurmsky.engines.sky.pilot_provider import Pilots, task_fields
+from slurmsky.site import load
+
+SITE = load(
+    """
+[sky]
+idle_minutes = 7
+[[partition]]
+name = "gpu"
+infra = ["kubernetes/lab", "aws/us-east-1"]
+nodes = "gpu-[1-8]"
+price_ceiling = 30
+labels = { team = "Vision" }
+shape = { gpus = "H100:8", cpus = "96+", memory = "900+", disk = 512, image = "nvcr.io#a/b:1", spot = true }
+[[partition]]
+name = "one"
+infra = "slurm/oracle/debug"
+nodes = "o1"
+shape = { cpus = 2, memory = 4 }
+""",
+    "site.toml",
+)
+
+
+def order(tmp_path: Path, partition: str, *nodes: str) -> Order:
+    return Order("kept-x", partition, list(nodes), folder=tmp_path / "kept-x")
+
+
+def test_a_shape_becomes_resources_with_autodown(tmp_path):
+    fields = task_fields(dict(SITE.kept)["gpu"], order(tmp_path, "gpu", "gpu-1", "gpu-2"), SITE)
+    assert fields == {
+        "name": "kept-x",
+        "num_nodes": 2,
+        "resources": {
+            "cpus": "96+",
+            "memory": "900+",
+            "accelerators": "H100:8",
+            "disk_size": 512,
+            "image_id": "docker:nvcr.io/a/b:1",
+            "use_spot": True,
+            "max_hourly_cost": 30.0,
+            "ordered": [{"infra": "kubernetes/lab"}, {"infra": "aws/us-east-1"}],
+            "labels": {"slurmsky-partition": "gpu", "slurmsky-nodes": "gpu-1", "team": "vision"},
+            "autostop": {"idle_minutes": 1, "down": True},
+        },
+    }
+
+
+def test_what_travels_is_private_and_named_in_the_task(tmp_path):
+    one = order(tmp_path, "one", "o1")
+    Pilots(Client(Access()), SITE, tmp_path / "kept").prepare(one)
+    task = json.loads((one.folder / "task.yaml").read_text())
+    assert task["resources"]["infra"] == "slurm/oracle/debug"
+    assert task["run"] == "sh ~/.slurmsky/kept-x/start.sh\n"
+    settings = json.loads((one.folder / "ship" / "settings.json").read_text())
+    assert (settings["order"], settings["nodes"], settings["idle_s"]) == ("kept-x", ["o1"], 420)
+    for path in one.folder.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.mark.timeout(120)
+def test_a_node_without_jobs_and_controller_ends_itself(tmp_path):
+    one = order(tmp_path, "one", "o1")
+    Pilots(Client(Access()), SITE, tmp_path / "kept").prepare(one)
+    settings = one.folder / "ship" / "settings.json"
+    about = json.loads(settings.read_text())
+    settings.write_text(json.dumps({**about, "idle_s": 0.5, "agent": str(next((tmp_path / "kept").rglob("*.pyz")))}))
+    env = {**os.environ, "TMPDIR": str(tmp_path), "SKYPILOT_NODE_RANK": "0", "SKYPILOT_NODE_IPS": "127.0.0.1"}
+    (one.folder / "ship" / "start.sh").write_text(
+        (one.folder / "ship" / "start.sh").read_text().replace("$folder/../", f"{tmp_path}/kept/programs/")
+    )
+    done = subprocess.run(
+        ["sh", one.folder / "ship" / "start.sh"], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=100
+    )
+    assert done.returncode == 0, done
+    line = done.stdout.decode().strip()
+    assert line.startswith(MARK) and json.loads(line[len(MARK) :])["rank"] == 0
