@@ -8,4 +8,4 @@ from .commands import find, in_idle_time
 from .controller.daemon import main
 
 if __name__ == "__main__":
-    sys.exit(main(find, in_idle_time))
+    sys.exit(main(find, in_idle_time, stay="--stay" in sys.argv))

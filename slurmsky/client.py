@@ -324,6 +324,10 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends us as it ends squeue
     if root not in sys.path:
         sys.path.append(root)
+    if command == "slurmsky":
+        from slurmsky import client_application
+
+        client_application.answer(args)
     payload = request(command, args, environment())
     agent = posix.environ.get(AGENT)
     path = agent or home() + b"/" + SOCKET_NAME
@@ -341,10 +345,6 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
         code = converse(command, Channel(sock), payload)
     except OSError as error:
         output_failed(command, error)
-    if command == "slurmsky" and args == ["stop"] and not agent:
-        from slurmsky import client_start
-
-        client_start.wait_until_gone(home())
     posix._exit(code & 0xFF)
 
 

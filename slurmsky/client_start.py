@@ -67,7 +67,8 @@ def connect_anyway(
         if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
             raise CannotStart(f"{socket}: {error.strerror}")
         if command == "slurmsky" and args[:1] in (["stop"], ["status"]):
-            os.write(1, b"no controller is running\n")  # and none should be started to say so
+            # None is started to answer that.
+            os.write(1, b'{"controller": null}\n' if "--json" in args else b"no controller is running\n")
             os._exit(0)
         return start(root, os.path.dirname(socket), path)
     except CannotStart as failure:

@@ -61,8 +61,14 @@ class _Formatter(logging.Formatter):
         return redacted(super().format(record))
 
 
-def main(find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[None, None]]) -> int:
-    """Run until idle, stopped, or something makes it impossible (then one line on stderr)."""
+#: idle_exit_s of a controller that a service manager keeps
+_NEVER_S = 1e9
+
+
+def main(
+    find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[None, None]], stay: bool = False
+) -> int:
+    """Run until idle (but with ``stay``), stopped, or something makes it impossible (then one line on stderr)."""
     env = dict(os.environ)
     home = paths.state(env)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
@@ -82,7 +88,7 @@ def main(find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[
         os.ftruncate(guard, 0)
         os.pwrite(guard, f"{os.getpid()}\n".encode(), 0)
         site = read_site(env)
-        return asyncio.run(_serve(site, home, env, find, in_idle_time))
+        return asyncio.run(_serve(site, home, env, find, in_idle_time, _NEVER_S if stay else site.cluster.idle_exit_s))
     except (SiteError, StoreError) as error:
         print(f"slurmsky: {error}", file=sys.stderr)
     except paths.ForeignFolder as error:
@@ -94,13 +100,13 @@ def main(find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[
 
 async def _serve(
     site: Site, home: paths.StatePaths, env: dict[str, str], find: FindCommand,
-    in_idle_time: Callable[[Controller], AsyncGenerator[None, None]],
+    in_idle_time: Callable[[Controller], AsyncGenerator[None, None]], idle_exit_s: float,
 ) -> int:  # fmt: skip
     for name in ("SLURMSKY_AGENT", "SLURM_JOB_ID", "SLURM_JOBID"):
         env.pop(name, None)
     bin_dir = Path(env["SLURMSKY_BIN"]) if env.get("SLURMSKY_BIN") else _bin_dir()
     queue = Controller(site, home, bin_dir, env, time.time)
-    service = Service(queue, find, site.cluster.idle_exit_s)
+    service = Service(queue, find, idle_exit_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stopped.set)

@@ -1,11 +1,11 @@
-"""Bash completion for all commands, made from the option table.
+"""Completion for all commands, made from the option table: what all shells have in common, and the script for bash.
 
 The words are in the script itself, so that a tab costs no process; only job ids, partitions and nodes are asked for.
 """
 
 from __future__ import annotations
 
-from typing import Iterable
+from typing import Iterable, Mapping, Sequence
 
 from .family import FAMILY
 from .filters import NODE_STATES, STATE_NAMES
@@ -49,9 +49,10 @@ _DYNAMIC = {
 _NAMED_FIELDS = ("sacct", "sstat", "sshare")
 _SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP TSTP ALRM"  # fmt: skip
 #: What the words that are no options are.
-_OPERANDS = {
+OPERANDS = {
     "sbatch": "files", "srun": "commands", "salloc": "commands", "scancel": "jobs", "sattach": "jobs",
     "sbcast": "files", "sstat": "jobs", "seff": "jobs", "swait": "jobs", "scrontab": "files",
+    "slurmsky": "files",
 }  # fmt: skip
 _VERBS = {
     "scontrol": "callerid cancel_reboot completing create delete getaddrs hold listjobs liststeps listpids notify ping "
@@ -59,7 +60,6 @@ _VERBS = {
                 "suspend takeover token top uhold update version wait_job write",
     "sacctmgr": "add archive clear delete dump help list load modify ping reconfigure show shutdown version",
     "sreport": "cluster help job reservation time user version",
-    "slurmsky": "completion doctor explain help man report site status stop top translate version",
 }  # fmt: skip
 _ENTITIES = ("account associations cluster configuration event federation problem qos resource reservation "
              "runawayjobs stats transaction tres user wckey")  # fmt: skip
@@ -77,10 +77,9 @@ _BEHIND = {
                            "UserUtilizationByWckey Utilization WCKeyUtilizationByUser",
                 "job": "SizesByAccount SizesByAccountAndWcKey SizesByWcKey", "user": "TopUsage",
                 "reservation": "Utilization", "time": "Hours HourPer Minutes MinPer Percent Seconds SecPer"},
-    "slurmsky": {"completion": "bash", "site": "check init", "man": " ".join(ALL)},
 }  # fmt: skip
 #: What is asked for behind these words of scontrol, also behind "update jobid=".
-_NAMED = {
+NAMED = {
     "jobs": "hold|release|requeue|requeuehold|resume|suspend|uhold|wait_job|job|jobid|resources|top|listpids|notify",
     "partitions": "partition|partitionname|Partition",
     "nodes": "node|nodename|listjobs|liststeps|ReqNodeList|ExcNodeList",
@@ -88,7 +87,7 @@ _NAMED = {
     "dependencies": "Dependency", "features": "Features",
 }  # fmt: skip
 #: What can be updated, by the first key.
-_UPDATES = {
+UPDATES = {
     "job*": "Account= ArrayTaskThrottle= Comment= Deadline= Dependency= EligibleTime= ExcNodeList= Features= Gres= "
             "MailType= MailUser= MinCPUsNode= MinMemoryCPU= MinMemoryNode= Name= Nice= NumCPUs= NumNodes= NumTasks= "
             "OverSubscribe= Partition= Priority= QOS= ReqNodeList= Requeue= ReservationName= StartTime= StdErr= StdIn= "
@@ -159,13 +158,14 @@ _TAIL = """    # --name=value: readline breaks the word at "="; take it together
             return
         fi
     done
-    if [[ $word == -* ]]; then
+    if [[ $word == -* && $options ]]; then
         _slurmsky_words "$word" "$options"
         [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace 2>/dev/null
         return
     fi
+    [[ $command != slurmsky || $COMP_CWORD -lt 2 ]] || before=${COMP_WORDS[1]}
     for kind in $behind; do
-        if [[ $before == "${kind%%@*}" ]]; then
+        if [[ $before == "${kind%%@*}" && ( $command != slurmsky || $word == -* || ${kind#*@} != -* ) ]]; then
             kind=${kind#*@}
             _slurmsky_words "$word" "${kind//+/ }"
             return
@@ -194,27 +194,44 @@ complete -o default -F _slurmsky @ALL@
 """
 
 
-def bash() -> str:
+#: subcommands of slurmsky with their options and choices
+Own = Mapping[str, Sequence[str]]
+
+
+def verbs_of(command: str, own: Own) -> list[str]:
+    """First words of a command."""
+    return list(own) if command == "slurmsky" else _VERBS.get(command, "").split()
+
+
+def behind_of(command: str, own: Own) -> dict[str, list[str]]:
+    """Words that follow a word of a command."""
+    if command != "slurmsky":
+        return {verb: words.split() for verb, words in _BEHIND.get(command, {}).items()}
+    jobs = {verb: list(words) for verb, words in own.items() if words}
+    return {**jobs, "man": list(ALL), "help": list(own)}
+
+
+def bash(own: Own) -> str:
     """The script, for bash 4 and later."""
     lines = [_HEAD.rstrip("\n"), "    case $command in"]
     for command in (*ALL, "slurmsky"):
         lines.append(f"    {command})")
         if command != "slurmsky":
             lines.append(f"        options={_quoted(completion_words(command))}")
-            lines.append(f"        kinds={_quoted(_kinds(command))}")
+            lines.append(f"        kinds={_quoted(kinds(command))}")
         if command in ("squeue", "sinfo"):
             lines.append("        helps=--helpFormat")
-        if command in _OPERANDS:
-            lines.append(f"        operand={_OPERANDS[command]}")
-        if command in _VERBS:
-            lines.append(f"        verbs={_quoted(_VERBS[command].split())}")
-            behind = (f"{verb}@{words.replace(' ', '+')}" for verb, words in _BEHIND[command].items())
+        if command in OPERANDS:
+            lines.append(f"        operand={OPERANDS[command]}")
+        if verbs_of(command, own):
+            lines.append(f"        verbs={_quoted(verbs_of(command, own))}")
+            behind = (f"{verb}@{'+'.join(words)}" for verb, words in behind_of(command, own).items())
             lines.append(f"        behind={_quoted(behind)}")
         lines.append("        ;;")
     lines.append("    esac")
-    named = (f'        {words}) _slurmsky_value "$word" {kind}; return ;;' for kind, words in _NAMED.items())
+    named = (f'        {words}) _slurmsky_value "$word" {kind}; return ;;' for kind, words in NAMED.items())
     updates = (f'            {key}) _slurmsky_words "$word" {_quoted(words.split())} ;;'
-               for key, words in _UPDATES.items())  # fmt: skip
+               for key, words in UPDATES.items())  # fmt: skip
     tail = _TAIL.replace("@NAMED@", "\n".join(named)).replace("@UPDATES@", "\n".join(updates))
     return "\n".join(lines) + "\n" + tail.replace("@ALL@", " ".join((*ALL, "slurmsky")))
 
@@ -223,10 +240,10 @@ def _quoted(words: Iterable[str]) -> str:
     return "'" + " ".join(words) + "'"
 
 
-def _kinds(command: str) -> Iterable[str]:
+def kinds(command: str) -> Iterable[str]:
     """``--option@kind`` for each option whose value can be completed; =a+b+c are words."""
     for option in load(command).options:
-        kind = _kind(option)
+        kind = kind_of(option)
         if not kind or not option.long or option.argument == "none":
             continue
         yield f"--{option.long}@{kind}"
@@ -234,7 +251,8 @@ def _kinds(command: str) -> Iterable[str]:
             yield f"-{option.short}@{kind}"
 
 
-def _kind(option: Option) -> str:
+def kind_of(option: Option) -> str:
+    """What an option's value is completed with: a name of ``_DYNAMIC``, =a+b+c, or "" for nothing."""
     if option.kind.startswith("enum:"):
         words = [word for word in option.kind[5:].split(";") if word.replace("-", "").replace("_", "").isalnum()]
         return "=" + "+".join(words) if words else ""

@@ -45,7 +45,7 @@ def job_page(runs: Sequence[Job], context: ReportContext, why: Answer | None = N
         ),
         _tiles(last, context),
         _why(why) if why is not None else None,
-        _standing_out(last, context, why is None),
+        _standing_out(last, context),
         section("Timeline", _timeline(lives, period), keys, id="timeline"),
         _nodes(last, context) if len(job.shares) > 1 and last.start else None,
         section("Used, of what was held", _use(last), _curves(last, context), id="use") if last.start else None,
@@ -93,18 +93,18 @@ def _why(answer: Answer) -> Html:
     )
 
 
-def _standing_out(one: Life, context: ReportContext, alone: bool) -> Html | None:
-    """Highlighted warnings for one job, or None. ``alone``: no other section says how it ended."""
+def _standing_out(one: Life, context: ReportContext) -> Html | None:
+    """Highlighted warnings for one job, or None."""
     job, found = one.job, []
     finished = job.state.finished and one.ran_s >= 10
-    if one.failed and alone:
+    if one.failed:
         found.append(f"It ended {one.state}{': ' if one.outcome else ''}{one.outcome}.")
     bad = [step for step in job.steps.values() if step.state.finished and kind_of(step.state) == "bad"]
-    for step in bad[:3] if alone else ():
+    for step in bad[:3]:
         if step.step_id != "batch":
             how = ended_with(step.exit_code, step.exit_signal) or step.state.name
             found.append(f"Step {step.step_id} ({step.name}) ended with {how}.")
-    if len(bad) > 3 and alone:
+    if len(bad) > 3:
         found.append(f"{len(bad)} steps failed.")
     if finished and one.cpu_share is not None and one.cpus > 1 and one.cpu_share < 0.5:
         busy = one.cpu_share * one.cpus
@@ -127,7 +127,7 @@ def _standing_out(one: Life, context: ReportContext, alone: bool) -> Html | None
             f"It ran {quantities.duration(one.ran_s)} of the {format_minutes(limit)} it asked for: with a shorter "
             "--time it may start sooner."
         )
-    if job.restarts and alone:
+    if job.restarts:
         found.append(f"It was requeued {job.restarts} time{'s' * (job.restarts > 1)}.")
     return section("What stands out", el("ul", (el("li", line) for line in found))) if found else None
 

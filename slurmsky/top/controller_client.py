@@ -47,6 +47,14 @@ class ControllerClient:
         except client_start.CannotStart as error:
             raise NoController(str(error)) from error
 
+    def running(self) -> bool:
+        """Whether one answers at its socket now."""
+        try:
+            client.connect(self._path).close()
+        except OSError:
+            return False
+        return True
+
     def ask(self, command: str, *args: str, **extra: str) -> Answer:
         """Run a command with these additions to the environment. Raises NoController."""
         env = self._env + [f"{name}={value}".encode() for name, value in extra.items()]

@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
     [
         ("slurmsky explain", 1, "Usage: slurmsky explain", ""),
         ("slurmsky explain --engine=x a.sh", 1, "", "--engine is local or sky, not x"),
-        ("slurmsky explain nosuch.sh", 1, "", "No such file or directory"),
+        ("slurmsky explain nosuch.sh", 1, "", "slurmsky: explain: nosuch.sh: No such file or directory"),
         ("slurmsky explain -p nowhere a.sh", 0, "sbatch: error: invalid partition specified: nowhere", ""),
         ("slurmsky explain -c9999 a.sh", 0, "would wait for ever (PartitionConfig)", ""),
         ("slurmsky explain a.sh", 0, "runs unchanged", ""),

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from local_engine import LocalEngine
 
-from slurmsky.options import completion, manual, table
+from slurmsky.commands.slurmsky import completion_command
+from slurmsky.options import completion, completion_fish, completion_zsh, manual, table
 
 MAN = Path(__file__).resolve().parents[2] / "docs" / "man"
 
@@ -49,7 +50,7 @@ def complete(engine: LocalEngine, line: str) -> list[str]:
     _slurmsky "${COMP_WORDS[0]}" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
     printf '%s\n' "${COMPREPLY[@]}"
     """
-    done = engine.run(["bash", "-c", program, "bash", line], stdin=completion.bash())
+    done = engine.run(["bash", "-c", program, "bash", line], stdin=completion.bash(completion_command.own_words()))
     assert done.returncode == 0, done
     return done.stdout.split()
 
@@ -109,3 +110,92 @@ def test_autocomplete(command: str, engine: LocalEngine) -> None:
     words = engine.run([command, "--autocomplete=--ver"]).stdout.split()
     assert words == [f"--{option.long}" for option in table.load(command).options
                      if option.long.startswith("ver") and not option.hidden]  # fmt: skip
+
+
+OWN = completion_command.own_words()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("slurmsky exp", ["explain"]),
+        ("slurmsky why --", ["--json", "--help"]),
+        ("slurmsky completion ", ["bash", "zsh", "fish"]),
+        ("slurmsky site ", ["check", "init"]),
+        ("slurmsky help cl", ["clean"]),
+    ],
+)
+def test_bash_completes_the_words_of_slurmsky(engine: LocalEngine, line: str, offered: list[str]) -> None:
+    assert sorted(complete(engine, line)) == sorted(offered)
+
+
+FISH = [
+    ("sbatch --arr", "--array"),
+    ("sbatch --open-mode=t", "--open-mode=truncate"),
+    ("sbatch --partition=g", "--partition=gpu"),
+    ("sbatch -p ", "gpu"),
+    ("scontrol sh", "show"),
+    ("scontrol show no", "node"),
+    ("slurmsky exp", "explain"),
+    ("slurmsky why --js", "--json"),
+    ("slurmsky completion f", "fish"),
+    ("squeue -t PEN", "PENDING"),
+]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+@pytest.mark.parametrize(("line", "offered"), FISH)
+def test_fish_completes(engine: LocalEngine, line: str, offered: str) -> None:
+    script = completion_fish.fish(OWN)
+    done = engine.run(["fish", "--no-config", "-c", "source -; complete -C$argv[1]", line], stdin=script)
+    assert done.returncode == 0, done
+    assert offered in [found.split("\t")[0] for found in done.stdout.splitlines()]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_the_zsh_script_is_read_and_defines_all_commands(engine: LocalEngine, tmp_path: Path) -> None:
+    script = tmp_path / "completion.zsh"
+    script.write_text(completion_zsh.zsh(OWN))
+    program = f"autoload -U compinit; compinit -u -D; source {script}; print -r -- ${{(k)_comps[(R)_slurmsky]}}"
+    done = engine.run(["zsh", "-f", "-c", program])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(done.stdout.split()) == {*completion.ALL, "slurmsky"}
+
+
+ZSH = [
+    ("sbatch --arr", ["--array="]),
+    ("sbatch --open-mode=", ["append", "truncate"]),
+    ("sbatch --partition=", ["debug", "gpu"]),
+    ("sbatch -p g", ["gpu"]),
+    ("scontrol show no", ["node"]),
+    ("scontrol sh", ["show", "shutdown"]),
+    ("slurmsky exp", ["explain"]),
+    ("slurmsky site ", ["check", "init"]),
+    ("slurmsky completion ", ["bash", "zsh", "fish"]),
+    ("squeue -t PEN", ["PENDING"]),
+]
+#: compadd and _sequence as functions that print what would be offered, in place of those of a completion widget
+_OFFER = r"""
+compadd() {
+    while [[ $1 == -* && $1 != - ]]; do [[ $1 == -S ]] && shift; shift; done; [[ $1 == - ]] && shift
+    print -rl -- ${(M)@:#${PREFIX}*} }
+_sequence() { shift; compadd "$@" }
+compset() { [[ $1 == -P ]] && PREFIX=${PREFIX##${~2}} }
+compdef() { : }
+_files() { : }
+source $1
+words=(${(z)2}); [[ $2 == *\  ]] && words+=("")
+CURRENT=$#words PREFIX=$words[-1]
+_slurmsky
+"""
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+@pytest.mark.parametrize(("line", "offered"), ZSH)
+def test_zsh_completes(engine: LocalEngine, tmp_path: Path, line: str, offered: list[str]) -> None:
+    script, program = tmp_path / "completion.zsh", tmp_path / "offer.zsh"
+    script.write_text(completion_zsh.zsh(OWN))
+    program.write_text(_OFFER)
+    done = engine.run(["zsh", "-f", str(program), str(script), line])
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert sorted(done.stdout.split()) == sorted(offered)

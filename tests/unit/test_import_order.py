@@ -23,6 +23,9 @@ STARTS_PROCESSES = (
     "client_start.py",  # the controller
     "client_setup.py",  # installers, at the first call of a clone
     "client_terminal.py",  # salloc's program, in the caller's own terminal
+    "commands/slurmsky/doctor_command.py",  # nvidia-smi
+    "commands/slurmsky/service_command.py",  # systemctl
+    "commands/slurmsky/tunnel_command.py",  # srun, the far end's step
     "engines/sky/",  # hands files and commands to SkyPilot's own tools
 )
 OPENS_DATABASE = ("controller/store/database.py", "controller/store/")
@@ -110,7 +113,10 @@ def test_the_middle_is_pure(path: Path) -> None:
     assert not impure
 
 
-@pytest.mark.parametrize("name", ["client", "client_relay", "client_setup", "client_start", "client_terminal"])
+CLIENT = ("client", "client_application", "client_relay", "client_setup", "client_start", "client_terminal")
+
+
+@pytest.mark.parametrize("name", CLIENT)
 def test_the_client_needs_the_standard_library_only(name: str) -> None:
     """`python -I -S` has nothing else; what the client itself imports is paid for by every call."""
     tree = ast.parse((PACKAGE / f"{name}.py").read_bytes())

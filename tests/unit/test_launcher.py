@@ -22,6 +22,7 @@ CLIENT_FILES = [
     "client",
     "client_relay",
     "client_setup",
+    "client_application",
     "client_start",
     "client_terminal",
     "paths",

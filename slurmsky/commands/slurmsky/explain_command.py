@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+import click
 
 from ...controller.command_context import CommandContext
 from ...controller.jobs.submitter import account_of, check, outgrown
@@ -25,19 +28,9 @@ from ..common.caller_settings import submitter, surroundings
 from ..common.command_errors import absolute
 from ..common.site_options import table
 from ..sbatch import WHAT, find_file
+from ._base import PassingCommand, failed, in_controller
 from .local_lookup import here
 
-USAGE = """Usage: slurmsky explain [OPTIONS] [sbatch options] SCRIPT|FOLDER
-
-  --json, --html      instead of text
-  --engine=local|sky  as it would be there (default: where sbatch would send it)
-  --no-prices         do not ask SkyPilot for prices
-  -o FILE             write there
-
-What each directive, module line, variable, program, environment and path of a script becomes here: kept,
-changed, no effect, not here, to decide, refused. A folder gives one table with the share of scripts that run unchanged.
-Nothing is run and nothing is submitted.
-"""
 MAX_SCRIPTS = 5000
 MAX_BYTES = 4 << 20
 PATIENCE_S = 30.0
@@ -47,77 +40,53 @@ _DOCUMENTS = (".md", ".rst", ".py", ".ipynb", ".html", ".txt", ".tex", ".adoc", 
 _SUFFIXES = (".sbatch", ".slurm", ".sl", ".job")
 
 
-@dataclass
-class Call:
-    """explain's and translate's own options; ``rest`` is a command line for sbatch."""
+@click.command(cls=PassingCommand, example="slurmsky explain job.sh\nslurmsky explain --html -o scripts.html ~/scripts",
+               page="coming-from-slurm")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--html", "as_html", is_flag=True, help="As a page for browsers.")
+@click.option("--engine", metavar="local|sky", default="", help="As it would be there (default: where sbatch would "
+              "send it).")  # fmt: skip
+@click.option("--no-prices", is_flag=True, help="Do not ask SkyPilot for prices.")
+@click.option("-o", "--output-file", metavar="FILE", help="Write there.")
+@click.argument("words", nargs=-1, required=True, metavar="[SBATCH OPTIONS] SCRIPT|FOLDER")
+@in_controller
+async def command(
+    ctx: CommandContext, words: tuple[str, ...], as_json: bool, as_html: bool, engine: str, no_prices: bool,
+    output_file: str | None,
+) -> int:  # fmt: skip
+    """What each directive, module line, variable, program, environment and path of a script becomes here: kept,
+    changed, no effect, not here, to decide, refused.
 
-    flags: frozenset[str]
-    values: dict[str, str]
-    rest: tuple[str, ...]
-
-
-def split(words: Sequence[str], flags: frozenset[str], values: frozenset[str], behind: bool = False) -> Call:
-    """Own options in front of sbatch's command line; with ``behind`` flags also at its end."""
-    found: set[str] = set()
-    given: dict[str, str] = {}
-    rest = list(words)
-    while rest:
-        name, equals, value = rest[0].partition("=")
-        if name in values and (equals or len(rest) > 1):
-            given[name] = value if equals else rest[1]
-            del rest[: 1 if equals else 2]
-        elif rest[0] in flags:
-            found.add(rest.pop(0))
-        else:
-            break
-    while behind and len(rest) > 1 and rest[-1] in flags:
-        found.add(rest.pop())
-    return Call(frozenset(found), given, tuple(rest))
-
-
-async def main(ctx: CommandContext) -> int:
-    """Print the page of a script, or the table of a folder; exit code 1 where nothing could be read."""
-    call = split(
-        ctx.args[1:],
-        frozenset(("--json", "--html", "--no-prices", "-h", "--help")),
-        frozenset(("--engine", "-o", "--output-file")),
-        behind=True,
-    )
-    if call.flags & {"-h", "--help"} or not call.rest:
-        ctx.out(USAGE)
-        return 0 if call.rest or call.flags else 1
-    engine = call.values.get("--engine", "")
+    A folder gives one table with the share of scripts that run unchanged. Nothing is run and nothing is submitted.
+    """
     if engine not in ("", "local", "sky"):
-        ctx.err(f"slurmsky: explain: --engine is local or sky, not {engine}")
-        return 1
-    folder = absolute(ctx, call.rest[-1])
+        raise failed(f"slurmsky: explain: --engine is local or sky, not {engine}")
+    form = explainprint.to_json if as_json else _html if as_html else _text
+    folder = absolute(ctx, words[-1])
     if os.path.isdir(folder):
         files = await asyncio.to_thread(scripts_in, folder)
         if not files:
-            ctx.err(f"slurmsky: explain: no batch scripts in {call.rest[-1]}")
-            return 1
+            raise failed(f"slurmsky: explain: no batch scripts in {words[-1]}")
         found = []
         for file in files:
-            words = (*call.rest[:-1], file)
-            found.append(await asyncio.to_thread(_page, ctx, words, os.path.relpath(file, folder), engine))
-        text = _printed(found, call.flags, True)
-    else:
-        choice = _choice(ctx, call.rest)
-        if choice is not None and find_file(ctx, choice) is None:
-            ctx.err(f"slurmsky: explain: {choice}: No such file or directory")
-            return 1
-        page = await asyncio.to_thread(_page, ctx, call.rest, os.path.basename(choice or "script"), engine)
-        if page.engine == "sky" and page.task_yaml and "--no-prices" not in call.flags:
-            page = await _prices(ctx, page)
-        text = _printed([page], call.flags, False)
-    return write(ctx, text, call.values.get("-o") or call.values.get("--output-file", ""))
+            line = (*words[:-1], file)
+            found.append(await asyncio.to_thread(_page, ctx, line, os.path.relpath(file, folder), engine))
+        return write(ctx, form(found, True), output_file or "")
+    try:
+        script = read_script(ctx, words)
+    except OSError as error:
+        raise failed(f"slurmsky: explain: {error.filename or words[-1]}: {error.strerror or 'No such file'}") from error
+    page = await asyncio.to_thread(_page, ctx, words, os.path.basename(script.path or "script"), engine)
+    if page.engine == "sky" and page.task_yaml and not no_prices:
+        page = await _prices(ctx, page)
+    return write(ctx, form([page], False), output_file or "")
 
 
-def _printed(found: list[pages.Page], flags: frozenset[str], folder: bool) -> str:
-    if "--json" in flags:
-        return explainprint.to_json(found, folder)
-    if "--html" in flags:
-        return explainprint.to_html(found)
+def _html(found: list[pages.Page], folder: bool) -> str:
+    return explainprint.to_html(found)
+
+
+def _text(found: list[pages.Page], folder: bool) -> str:
     return explainprint.table_text(found) if folder else explainprint.page_text(found[0])
 
 
@@ -159,13 +128,6 @@ def scripts_in(folder: str) -> list[str]:
     return found
 
 
-def _choice(ctx: CommandContext, words: Sequence[str]) -> str | None:
-    try:
-        return options.find_script(words, surroundings(ctx), table(ctx, "sbatch")).path
-    except CommandError:
-        return None
-
-
 def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText:
     """The script that a command line of sbatch names. Raises CommandError, OSError."""
     choice = options.find_script(words, surroundings(ctx), table(ctx, "sbatch"))
@@ -173,7 +135,7 @@ def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText
         return options.ScriptText("", options.wrap_script(choice.wrap))
     path = find_file(ctx, choice.path or "")
     if path is None:
-        raise FileNotFoundError(choice.path)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), choice.path)
     with open(path, "rb", opener=opener) as file:
         return options.ScriptText(choice.path or "", file.read(MAX_BYTES + 1))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+
+import click
 
 from ...controller.command_context import CommandContext
 from ...model.job import Job
@@ -25,90 +27,55 @@ from ..common.command_errors import absolute
 from ..common.report_settings import caller_zone
 from ..common.site_options import table
 from ..sacct import check_window, select, unknown
+from ._base import Command, failed, in_controller
 from .why_command import answers
 
-USAGE = """Usage: slurmsky report [OPTIONS] JOB...
-       slurmsky report [OPTIONS] --since WHEN [--until WHEN]
-
-  -S, --since WHEN    jobs that waited or ran since then: now-2hours, midnight, 2026-11-20, 14:30, as sacct's -S
-  -E, --until WHEN    and up to then (default: now)
-  -u, --user LIST     jobs of these users (default: yours; root's is everybody's)
-  -a, --allusers      jobs of all users
-  -o, --output FILE   write there (default: report-JOB.html or report.html; "-" is stdout)
-
-One HTML file that needs nothing else: a timeline of jobs and steps, what was used of the CPUs, memory and GPUs that
-were held, waiting, cost, exit codes and reasons. Without -o, and with stdout not a terminal, it goes to stdout.
-"""
 #: beyond so many jobs, a curve of their averages looks no different
 MOST_WITH_SERIES = 1000
-_VALUES = {"-S": "since", "--since": "since", "-E": "until", "--until": "until", "-u": "user", "--user": "user",
-           "-o": "output", "--output": "output"}  # fmt: skip
-_FLAGS = {"-a": "allusers", "--allusers": "allusers", "-h": "help", "--help": "help"}
-
-
-class BadCall(Exception):
-    """What was typed cannot be understood; the text says what."""
 
 
 @dataclass
 class Call:
     """The command line."""
 
-    values: dict[str, str] = field(default_factory=dict)
-    flags: set[str] = field(default_factory=set)
-    jobs: list[str] = field(default_factory=list)
+    values: dict[str, str]
+    allusers: bool
+    jobs: list[str]
 
 
-def read(words: Sequence[str]) -> Call:
-    """Options anywhere, ``--name=value``, ``--name value``, ``-nvalue``. Raises BadCall."""
-    call, rest = Call(), list(words)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if word == "--":
-            call.jobs += rest
-            break
-        if word in _FLAGS:
-            call.flags.add(_FLAGS[word])
-        elif name in _VALUES and name.startswith("--") and equals:
-            call.values[_VALUES[name]] = value
-        elif word in _VALUES:
-            if not rest:
-                raise BadCall(f"option '{word}' requires an argument")
-            call.values[_VALUES[word]] = rest.pop(0)
-        elif word[:2] in _VALUES and not word.startswith("--"):
-            call.values[_VALUES[word[:2]]] = word[2:]
-        elif word.startswith("-") and word != "-":
-            raise BadCall(f"unrecognized option '{word}'")
-        else:
-            call.jobs.append(word)
-    return call
+@click.command(cls=Command, example="slurmsky report 42\nslurmsky report --since midnight -o today.html", page="guide")
+@click.option("-S", "--since", metavar="WHEN", help="Jobs that waited or ran since then: now-2hours, midnight, "
+              "2026-11-20, 14:30, as sacct's -S.")  # fmt: skip
+@click.option("-E", "--until", metavar="WHEN", help="And up to then (default: now).")
+@click.option("-u", "--user", metavar="LIST", help="Jobs of these users (default: yours; root's is everybody's).")
+@click.option("-a", "--allusers", is_flag=True, help="Jobs of all users.")
+@click.option("-o", "--output", metavar="FILE", help="Write there (default: report-JOB.html or report.html; - is "
+              "stdout).")  # fmt: skip
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@in_controller
+def command(ctx: CommandContext, jobs: tuple[str, ...], allusers: bool, **values: str | None) -> Awaitable[int]:
+    """One HTML page about jobs, or about all jobs since some time, that needs no other file.
 
-
-async def main(ctx: CommandContext) -> int:
-    """Write the page; exit code 1 where there is nothing to write about."""
+    A timeline of jobs and steps, what was used of the CPUs, memory and GPUs that were held, waiting, cost, exit codes
+    and reasons. Without -o, and with stdout not a terminal, it goes to stdout.
+    """
+    call = Call({name: value for name, value in values.items() if value is not None}, allusers, list(jobs))
+    asked = bool({"since", "until"} & set(call.values))
+    if bool(call.jobs) == ("since" in call.values) or (call.jobs and asked):
+        raise click.UsageError("a job or --since, not both" if call.jobs else "a job or --since is needed")
     try:
-        call = read(ctx.args[1:])
-        if "help" in call.flags:
-            ctx.out(USAGE)
-            return 0
-        asked = bool({"since", "until"} & set(call.values))
-        if bool(call.jobs) == ("since" in call.values) or (call.jobs and asked):
-            raise BadCall("a job or --since, not both" if call.jobs else "a job or --since is needed")
         query = _query(ctx, call)
-    except BadCall as error:
-        ctx.err(f"slurmsky: report: {error}")
-        ctx.err("Try 'slurmsky report --help' for more information")
-        return 1
     except CommandError as error:
-        for line in error.lines:
-            ctx.err(line.replace("sacct: ", "slurmsky: report: ", 1))
-        return 1
+        lines = tuple(line.replace("sacct: ", "slurmsky: report: ", 1) for line in error.lines)
+        raise failed(*lines) from error
+    return _report(ctx, call, query)
+
+
+async def _report(ctx: CommandContext, call: Call, query: SacctQuery) -> int:
     # In copies: those that wait are the queue's own, and the page is made beside its work.
     jobs = [_copied(job) for job in select(ctx, query, held=True)]
     if call.jobs and not jobs:
-        ctx.err("slurmsky: report: Invalid job id specified")
-        return 1
+        raise failed("slurmsky: report: Invalid job id specified")
     if len(jobs) <= MOST_WITH_SERIES:
         ctx.queue.store.add_series(jobs)
     clock = Clock(ctx.queue.clock(), caller_zone(ctx))
@@ -138,7 +105,7 @@ def _query(ctx: CommandContext, call: Call) -> SacctQuery:
     for option, name in (("-S", "since"), ("-E", "until"), ("-u", "user")):
         if name in call.values:
             argv += [option, call.values[name]]
-    if "allusers" in call.flags:
+    if call.allusers:
         argv.append("-a")
     if call.jobs:
         argv += ["-j", ",".join(call.jobs)]

@@ -7,6 +7,8 @@ import os
 import re
 from dataclasses import dataclass
 
+import click
+
 from ... import paths
 from ...controller.command_context import CommandContext
 from ...engines.local import machine
@@ -29,33 +31,17 @@ from ...translate.notes import Refused
 from ...translate.task import plan
 from .._files import opener
 from ..common.command_errors import absolute
-from .explain_command import split, write
+from ._base import Group, failed, in_controller
+from .explain_command import write
 from .site_from_folder import init_from
 
-USAGE = """Usage: slurmsky site check [FILE]
-       slurmsky site init [-o FILE] [--slurm-conf=FILE] [--sinfo=FILE] [--modules=FILE] [--sacctmgr=FILE]
-                          [--sky-check[=FILE]]
-       slurmsky site init --from FOLDER [-o FILE]
-
-check  reads the site file and proves it against SkyPilot: FILE:LINE:COLUMN: what is wrong
-init   writes one: from slurm.conf and the output of sinfo, `module avail`, `sacctmgr -P show qos` and
-       `sacctmgr -P show account` of the old cluster, and from what `sky check` says has been enabled (without a
-       file SkyPilot is asked); without any of them by asking you.
-       --from FOLDER: the file that the batch scripts of a folder need (partitions, GPU types, paths, modules), and
-       on stderr the share of them that runs unchanged with it
-"""
 PATIENCE_S = 60.0
 
 
-async def main(ctx: CommandContext) -> int:
-    """Dispatch on the second word."""
-    word = ctx.args[1] if len(ctx.args) > 1 else ""
-    if word == "check":
-        return await _check(ctx)
-    if word == "init":
-        return await _init(ctx)
-    ctx.out(USAGE)
-    return 0 if word in ("help", "-h", "--help") else 1
+@click.group(cls=Group, example="slurmsky site init -o ~/.config/slurmsky/slurmsky.toml --sinfo=sinfo.txt\n"
+             "slurmsky site check", page="admins")  # fmt: skip
+def command() -> None:
+    """Validate or create the site file, which says what partitions, accounts and limits mean."""
 
 
 # --- check
@@ -74,16 +60,19 @@ class _Told:
         self.ctx.out(f"LOOK  {text}\n")
 
 
-async def _check(ctx: CommandContext) -> int:
-    words = ctx.args[2:]
-    named = words[0] if words else str(paths.site_file(ctx.env) or "")
+@command.command("check", example="slurmsky site check slurmsky.toml", page="admins")
+@click.argument("file", required=False, metavar="[FILE]")
+@in_controller
+async def check(ctx: CommandContext, file: str | None) -> int:
+    """Read the site file and prove it against SkyPilot: FILE:LINE:COLUMN: what is wrong."""
+    named = file or str(paths.site_file(ctx.env) or "")
     found = absolute(ctx, named) if named else ""
     if not found:
         ctx.out("ok    no site file: this machine is the cluster\n")
         return 0
     try:
-        with open(found, encoding="utf-8", opener=opener) as file:
-            text = file.read()
+        with open(found, encoding="utf-8", opener=opener) as opened:
+            text = opened.read()
         site = load(text, found, machine.facts())
     except (OSError, UnicodeDecodeError) as error:
         ctx.err(f"slurmsky: {found}: {getattr(error, 'strerror', None) or error}")
@@ -140,32 +129,37 @@ def _place(text: str, file: str, partition: str) -> str:
 
 # --- init
 
-_SOURCES = {"--slurm-conf": read_slurm_conf, "--sinfo": read_sinfo, "--modules": read_module_avail,
-            "--sacctmgr": read_sacctmgr, "--sky-check": read_sky_check}  # fmt: skip
+_SOURCES = {"slurm_conf": read_slurm_conf, "sinfo": read_sinfo, "modules": read_module_avail,
+            "sacctmgr": read_sacctmgr, "sky_check": read_sky_check}  # fmt: skip
 
 
-async def _init(ctx: CommandContext) -> int:
-    ask_sky = "--sky-check" in ctx.args[2:]
-    words = [word for word in ctx.args[2:] if word != "--sky-check"]
-    call = split(words, frozenset(("-h", "--help")), frozenset(("-o", "--from", *_SOURCES)))
-    if call.flags or call.rest:
-        ctx.out(USAGE)
-        return 0 if call.flags else 1
-    target = call.values.get("-o", "")
+@command.command("init", example="sinfo > sinfo.txt; slurmsky site init --sinfo=sinfo.txt", page="admins")
+@click.option("-o", "target", metavar="FILE", default="", help="Write there; a file that exists is kept.")
+@click.option("--from", "folder", metavar="FOLDER", help="The file that the scripts of a folder need: partitions, "
+              "GPU types, paths, modules; on stderr the share of them that runs unchanged with it.")  # fmt: skip
+@click.option("--slurm-conf", metavar="FILE", help="slurm.conf of the old cluster.")
+@click.option("--sinfo", metavar="FILE", help="What sinfo printed there.")
+@click.option("--modules", metavar="FILE", help="What `module avail` printed there.")
+@click.option("--sacctmgr", metavar="FILE", help="What `sacctmgr -P show qos` and `show account` printed there.")
+@click.option("--sky-check", metavar="[FILE]", is_flag=False, flag_value="", help="What `sky check` printed; without "
+              "a file SkyPilot is asked.")  # fmt: skip
+@in_controller
+async def init(ctx: CommandContext, target: str, folder: str | None, **files: str | None) -> int:
+    """Write a site file from what is known of the old cluster or from its scripts, else by asking you."""
+    ask_sky = files["sky_check"] == ""
+    given = {name: file for name, file in files.items() if file}
     if target and os.path.exists(absolute(ctx, target)):
         ctx.err(f"slurmsky: {target} exists already")
         return 1
-    if "--from" in call.values:
-        if set(call.values) - {"-o", "--from"} or ask_sky:
-            ctx.err("slurmsky: site init: --from stands alone with -o")
-            return 1
-        return await init_from(ctx, absolute(ctx, call.values["--from"]), call.values["--from"], target)
+    if folder is not None:
+        if any(file is not None for file in files.values()):
+            raise failed("slurmsky: site init: --from stands alone with -o")
+        return await init_from(ctx, absolute(ctx, folder), folder, target)
     old = Old()
     try:
         for option, read in _SOURCES.items():
-            if option in call.values:
-                path = absolute(ctx, call.values[option])
-                with open(path, encoding="utf-8", errors="replace", opener=opener) as file:
+            if option in given:
+                with open(absolute(ctx, given[option]), encoding="utf-8", errors="replace", opener=opener) as file:
                     read(file.read(), old)
     except OSError as error:
         ctx.err(f"slurmsky: {error.filename}: {error.strerror}")
@@ -180,7 +174,7 @@ async def _init(ctx: CommandContext) -> int:
         except (SkyError, asyncio.TimeoutError) as error:
             ctx.err(f"slurmsky: SkyPilot: {error or 'no answer'}")
             return 1
-    if not set(call.values) - {"-o"} and not ask_sky:
+    if not given and not ask_sky:
         infra, gpu = await _ask(ctx, old)
     text = render(old, infra=infra, gpu=gpu)
     load(text, target or "slurmsky.toml", machine.facts())  # what is written can be read

@@ -8,36 +8,30 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+import click
+
 from ... import top
 from ...controller.command_context import CommandContext
-from .explain_command import split
+from ._base import Command, failed, in_controller
 
-USAGE = """Usage: slurmsky top [-i SECONDS]
-
-  -i, --iterate=SECONDS   how often to ask (default 2; less often where answers take long)
-
-The queue, the nodes, and of the chosen job its output, details and efficiency, live. Press ? for the keys.
-"""
 #: the oldest textual that this view is tested with
 OLDEST = (8,)
 _USUAL_S = 2.0
 _QUICKEST_S = 0.5
 
 
-def main(ctx: CommandContext) -> int:
-    """Check that the view can be shown; the caller's process then becomes it."""
-    call = split(ctx.args[1:], frozenset(("-h", "--help")), frozenset(("-i", "--iterate")))
-    if call.flags or call.rest:
-        ctx.out(USAGE)
-        return 0 if call.flags and not call.rest else 1
-    text = call.values.get("--iterate", call.values.get("-i", ""))
+@click.command(cls=Command, example="slurmsky top -i 5", page="guide")
+@click.option("-i", "--iterate", metavar="SECONDS", default=str(_USUAL_S), show_default=True,
+              help="How often to ask; less often where answers take long.")  # fmt: skip
+@in_controller
+def command(ctx: CommandContext, iterate: str) -> int:
+    """The queue, the nodes, and of the chosen job its output, details and efficiency, live. Press ? for the keys."""
     try:
-        interval_s = float(text) if text else _USUAL_S
+        interval_s = float(iterate)
     except ValueError:
         interval_s = -1.0
     if not 0 < interval_s < 1e6:
-        ctx.err(f"slurmsky: top: Invalid --iterate specification: {text}")
-        return 1
+        raise failed(f"slurmsky: top: Invalid --iterate specification: {iterate}")
     problem = _problem(ctx)
     if problem:
         ctx.err(f"slurmsky: top {problem}")

@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from ...controller.command_context import CommandContext
 from ...controller.rules.demand import demand_of
 from ...controller.rules.provisional_shares import ordered_shares
@@ -28,29 +30,28 @@ from ..common.caller_settings import submitter, surroundings
 from ..common.command_errors import absolute, answer
 from ..common.site_options import table
 from ..sbatch import job_environment
-from .explain_command import read_script, split, write
-
-USAGE = """Usage: slurmsky translate [-o FILE.yaml] [--check] [sbatch options] SCRIPT [ARGUMENTS]
-
-The YAML that a SkyPilot user would write for the same work. A script that needs Slurm's own ways on its nodes
-is handed to slurmsky there as it is: -o then also makes the folder that the YAML names. --check has SkyPilot's
-API server validate it.
-"""
+from ._base import PassingCommand, in_controller
+from .explain_command import read_script, write
 
 
-async def main(ctx: CommandContext) -> int:
-    """Print or write the YAML; 1 where there is none, or SkyPilot refuses it."""
-    call = split(ctx.args[1:], frozenset(("--check", "-h", "--help")), frozenset(("-o",)))
-    if call.flags & {"-h", "--help"} or not call.rest:
-        ctx.out(USAGE)
-        return 0 if call.rest or call.flags else 1
+@click.command(cls=PassingCommand, example="slurmsky translate --check -o train.yaml job.sh", page="going-to-yaml")
+@click.option("-o", "output", metavar="FILE.yaml", default="", help="Write there, and the folder that the YAML names.")
+@click.option("--check", is_flag=True, help="Have SkyPilot's API server validate it.")
+@click.argument("words", nargs=-1, required=True, metavar="[SBATCH OPTIONS] SCRIPT [ARGUMENTS]")
+@in_controller
+async def command(ctx: CommandContext, words: tuple[str, ...], output: str, check: bool) -> int:
+    """The YAML that a SkyPilot user would write for the same work.
+
+    A script that needs Slurm's own ways on its nodes is handed to slurmsky there as it is: -o then also makes the
+    folder that the YAML names. Exit code 1 where there is none, or SkyPilot refuses it.
+    """
     try:
-        script = read_script(ctx, call.rest)
-        request = options.parse_sbatch(call.rest, script, surroundings(ctx), table(ctx, "sbatch"))
+        script = read_script(ctx, words)
+        request = options.parse_sbatch(words, script, surroundings(ctx), table(ctx, "sbatch"))
     except CommandError as error:
         return answer(ctx, error)
     except OSError as error:
-        ctx.err(f"slurmsky: translate: {error.filename or call.rest[-1]}: {error.strerror or 'cannot be read'}")
+        ctx.err(f"slurmsky: translate: {error.filename or words[-1]}: {error.strerror or 'cannot be read'}")
         return 1
     site, specs = ctx.queue.site, request.components
     partition = _partition(site, specs[0])
@@ -62,7 +63,7 @@ async def main(ctx: CommandContext) -> int:
     except Refused as error:
         ctx.err(f"slurmsky: translate: {error} ({error.hint})")
         return 1
-    yaml, target = kept.yaml, call.values.get("-o", "")
+    yaml, target = kept.yaml, output
     if kept.needs and target:
         try:
             yaml = await asyncio.to_thread(_pack, ctx, kept, specs, script, request.argv, target)
@@ -70,7 +71,7 @@ async def main(ctx: CommandContext) -> int:
             ctx.err(f"slurmsky: translate: {error}")
             return 1
     code = write(ctx, yaml, target)
-    return code or (await _check(ctx, yaml) if "--check" in call.flags else 0)
+    return code or (await _check(ctx, yaml) if check else 0)
 
 
 def _partition(site: Site, spec: JobSpec) -> str:

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 
+import click
+
 from ...controller.app import Controller
 from ...controller.command_context import CommandContext
 from ...controller.schedule.scheduler import predict_start
@@ -24,6 +26,7 @@ from ...report.text import why
 from ...report.text.units import Clock
 from ...top.tail import Tail
 from ..common.report_settings import caller_zone
+from ._base import Command, in_controller
 
 #: lines of the output that are shown, and jobs that are named
 _TAIL, _NAMED = 10, 5
@@ -70,8 +73,16 @@ async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Answer]:
     return found
 
 
-async def print_answers(ctx: CommandContext, words: list[str], as_json: bool) -> int:
-    """The whole command; 1 where a job is not known."""
+@click.command(cls=Command, example="slurmsky why 42\nslurmsky why 42_7 43", page="troubleshooting")
+@click.argument("words", nargs=-1, required=True, metavar="JOB...")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@in_controller
+async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) -> int:
+    """Why a job waits or how it ended, in sentences, and what to do.
+
+    Of a job that waits: which limit, what is before it, when it may start. Of one that is over: exit code, signal,
+    the last lines of its output, memory near its limit. JOB is an id as squeue and sacct print it.
+    """
     jobs = [job for word in words for job in find(ctx.queue, word)]
     found = await answers(ctx, jobs)
     if as_json:

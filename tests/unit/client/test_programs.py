@@ -94,7 +94,7 @@ def test_the_client_becomes_a_program(
             assert peer.receive() is None
 
     serve(play)
-    process = started("slurmsky", stdin=subprocess.PIPE)
+    process = started("slurmsky", "top", stdin=subprocess.PIPE)
     out, _ = process.communicate(b"typed ", timeout=WAIT_S)
     assert out == b"typed %d 12\n" % process.pid
     assert got == [process.pid]
@@ -108,7 +108,7 @@ def test_a_program_that_one_cannot_become(serve: Callable[..., Server], tmp_path
         assert peer.receive() is None
 
     serve(play)
-    done = call(tmp_path, "slurmsky")
+    done = call(tmp_path, "slurmsky", "top")
     assert (done.returncode, done.stderr) == (127, b"slurmsky: error: /no/such: No such file or directory\n")
 
 

@@ -46,7 +46,8 @@ def clone(tmp_path: Path) -> Path:
     """A copy of the client with a small controller of its own."""
     package = tmp_path / "clone" / "slurmsky"
     package.mkdir(parents=True)
-    for module in ["__init__", "client", "client_start", "client_relay", "client_terminal", "paths"]:
+    modules = ["__init__", "client", "client_application", "client_start", "client_relay", "client_terminal", "paths"]
+    for module in modules:
         shutil.copy(ROOT / "slurmsky" / f"{module}.py", package)
     (package / "__main__.py").write_text(CONTROLLER)
     return package.parent

@@ -1,0 +1,198 @@
+"""The application ``slurmsky``: its commands in groups, help, suggestions, and the two places where it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import io
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from ...options.usage_errors import CommandError
+from ._base import HELP, Forward, Group
+
+#: as Slurm's own commands end
+USAGE_ERROR = 1
+
+
+class Entry(NamedTuple):
+    """A command. ``here``: it runs in the caller's process, without a controller."""
+
+    name: str
+    section: str
+    help: str
+    here: bool = False
+
+
+_JOBS, _SCRIPTS, _OWN, _SHELL = "Jobs", "Scripts and clusters", "This installation", "Shells and manuals"
+ENTRIES = (
+    Entry("why", _JOBS, "why a job waits or how it ended, and what to do"),
+    Entry("top", _JOBS, "the queue, the nodes and a job's output, live in this terminal"),
+    Entry("report", _JOBS, "one HTML page: timeline, use, waiting, cost"),
+    Entry("tunnel", _JOBS, "reach a port on a job's node: Jupyter, VS Code, TensorBoard", here=True),
+    Entry("explain", _SCRIPTS, "what each line of a batch script, or of a folder of them, becomes here"),
+    Entry("translate", _SCRIPTS, "the SkyPilot YAML for a batch script, to keep"),
+    Entry("site", _SCRIPTS, "validate or create the site file"),
+    Entry("status", _OWN, "what the controller is doing"),
+    Entry("stop", _OWN, "end the controller; running jobs go on", here=True),
+    Entry("doctor", _OWN, "check this installation, and say what to type about what is wrong", here=True),
+    Entry("clean", _OWN, "remove old private environments and the files of jobs long over", here=True),
+    Entry("service", _OWN, "start the controller with the machine (systemd user unit)", here=True),
+    Entry("uninstall", _OWN, "stop everything and remove the state of this user", here=True),
+    Entry("completion", _SHELL, "the completion script for bash, zsh or fish", here=True),
+    Entry("man", _SHELL, "the manual page of a command", here=True),
+    Entry("version", _SHELL, "the version", here=True),
+    Entry("help", _SHELL, "this page, or that of a command", here=True),
+)
+_BY_NAME = {entry.name: entry for entry in ENTRIES}
+
+
+class Application(Group):
+    """Commands are modules of this package (NAME_command), imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the help page."""
+        return [entry.name for entry in ENTRIES]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The module's ``command``."""
+        if cmd_name not in _BY_NAME:
+            return None
+        found = importlib.import_module(f".{cmd_name}_command", __package__).command
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raise UsageError with suggestions for a word that is no command."""
+        if args and args[0] not in _BY_NAME:
+            raise click.UsageError(unknown(args[0], list(_BY_NAME)), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A section for each group."""
+        for section in dict.fromkeys(entry.section for entry in ENTRIES):
+            with formatter.section(section):
+                formatter.write_dl([(entry.name, entry.help) for entry in ENTRIES if entry.section == section])
+
+
+def unknown(word: str, known: Sequence[str]) -> str:
+    """The message for a word that is none of the known ones, with those that it may be meant for."""
+    near = difflib.get_close_matches(word, known, 3, 0.5) or [name for name in known if name.startswith(word)]
+    return f"unknown command: {word}" + (f". Did you mean {' or '.join(near)}?" if near else "")
+
+
+application = Application(
+    "slurmsky",
+    help="Commands beside Slurm's own: what jobs do and why, what scripts become, and this installation.",
+    example="slurmsky explain job.sh      before the first submission\nsbatch job.sh\nslurmsky why 1",
+    page="guide",
+    context_settings=HELP,
+    no_args_is_help=False,
+    invoke_without_command=True,
+)
+
+
+@application.result_callback()
+def _result(value: Any) -> Any:
+    return value
+
+
+def invoke(args: Sequence[str], ctx: object = None) -> Any:
+    """The exit code, or in the controller a coroutine of it. Raises CommandError, Forward."""
+    words = list(args) or ["help"]
+    if words[0] in ("-V", "--version"):
+        words[0] = "version"
+    elif words[0] in ("-h", "--help"):
+        words[0] = "help"
+    with errors():
+        return application.main(words, "slurmsky", standalone_mode=False, obj=ctx) or 0
+
+
+@contextlib.contextmanager
+def errors() -> Iterator[None]:
+    """Raise click's errors as CommandError."""
+    try:
+        yield
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "slurmsky"
+        name = path.removeprefix("slurmsky").strip()
+        prefix = f"slurmsky: {name}: " if name else "slurmsky: "
+        said = prefix + _message(error)
+        raise CommandError((said, f"Try '{path} --help' for more information"), USAGE_ERROR) from None
+    except click.ClickException as error:
+        raise CommandError((f"slurmsky: {error.format_message()}",), error.exit_code) from None
+    except click.Abort:
+        raise CommandError((), 130) from None
+
+
+def _message(error: click.UsageError) -> str:
+    """getopt's words, which Slurm's commands print, for the faults that it knows; click's for the others."""
+    if isinstance(error, click.NoSuchOption):
+        near = f" (is {' or '.join(error.possibilities)} meant?)" if error.possibilities else ""
+        return f"unrecognized option '{error.option_name}'{near}"
+    if isinstance(error, click.BadOptionUsage) and "requires an argument" in error.format_message():
+        return f"option '{error.option_name}' requires an argument"
+    return error.format_message().rstrip(".")
+
+
+def main(args: Sequence[str]) -> int | None:
+    """In the caller's process: the exit code; None: the controller is to run it."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as a filter ends
+    try:
+        code = invoke(args)
+        sys.stdout.flush()
+        return int(code)
+    except Forward:
+        return None
+    except CommandError as error:
+        sys.stdout.flush()
+        sys.stdout.write(error.stdout)
+        sys.stderr.write("".join(f"{line}\n" for line in error.lines))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return _crashed(args, error)
+
+
+def _crashed(args: Sequence[str], error: Exception) -> int:
+    """A bug of ours: the log has the traceback, the user one line."""
+    import traceback
+
+    from ... import paths
+
+    log = paths.state(os.environ).log
+    said = f"slurmsky: error: internal error ({type(error).__name__}: {error})"
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+            file.write(f"slurmsky {' '.join(args)}\n{''.join(traceback.format_exception(error))}")
+        said += f", see {log}"
+    except OSError:
+        pass  # the line says what it can
+    sys.stderr.write(said + "\n")
+    return 1
+
+
+async def serve(ctx: Any) -> int:
+    """In the controller: the exit code of the call. Raises CommandError."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):  # click's own help, for callers that did not parse
+            result = invoke(ctx.args, ctx)
+    finally:
+        ctx.out(printed.getvalue())
+    if inspect.isawaitable(result):
+        waiting: Awaitable[int] = result
+        with errors():
+            return await waiting or 0
+    return int(result)

@@ -1,0 +1,147 @@
+"""Building blocks of the ``slurmsky`` application: commands with an example and a page, and where each one runs.
+
+click parses in the caller's process for commands that run there, and in the controller for the others.
+``in_controller`` marks the latter: their first argument is the controller's Context, and in the caller's process they
+raise Forward, on which the client sends the request to the controller as it does for Slurm's commands.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...options.usage_errors import CommandError
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Forward(Exception):
+    """The controller is to run this command."""
+
+
+def in_controller(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A callback whose first argument is the Context of the call."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **options: Any) -> Any:
+        ctx = click.get_current_context().find_root().obj
+        if ctx is None:
+            raise Forward
+        return function(ctx, *args, **options)
+
+    return run
+
+
+def failed(*lines: str, code: int = 1) -> CommandError:
+    """The error that ends a command: lines for stderr, and the exit code."""
+    return CommandError(tuple(lines), code)
+
+
+class Documented:
+    """Help that ends with an example and a page. ``helps``: without any word it prints that, and fails."""
+
+    helps = False
+
+    example: str
+    page: str
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """After the options."""
+        if self.example:
+            with formatter.section("Example"):
+                for line in self.example.splitlines():
+                    formatter.write(f"  {line}\n")
+        if self.page:
+            formatter.write(f"\nMore: {documentation(self.page)}\n")
+
+
+class Command(Documented, click.Command):
+    """A command of ours."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click; a command that says nothing without words prints its help."""
+        if self.helps and not args:
+            click.echo(self.get_help(ctx))
+            ctx.exit(1)
+        return super().parse_args(ctx, args)
+
+    def __init__(self, *args: Any, example: str = "", page: str = "", **options: Any) -> None:
+        options.setdefault("context_settings", HELP)
+        super().__init__(*args, **options)
+        self.example, self.page = example, page
+
+
+class Group(Documented, click.Group):
+    """A command with commands of its own."""
+
+    command_class = Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click; without a word the help, and a failure."""
+        if not args and not self.invoke_without_command:
+            click.echo(self.get_help(ctx))
+            ctx.exit(1)
+        return super().parse_args(ctx, args)
+
+    def __init__(self, *args: Any, example: str = "", page: str = "", **options: Any) -> None:
+        options.setdefault("context_settings", HELP)
+        super().__init__(*args, **options)
+        self.example, self.page = example, page
+
+
+class PassingCommand(Command):
+    """A command in front of a command line of sbatch: its own options come first, its flags also at the end."""
+
+    helps = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Tell our own words from sbatch's, and have click read ours."""
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        flags = {name for option in options if option.is_flag for name in option.opts}
+        values = {name for option in options if not option.is_flag for name in option.opts}
+        own, rest = split(args, flags, values)
+        return super().parse_args(ctx, [*own, "--", *rest] if args else [])
+
+
+def split(words: Sequence[str], flags: set[str], values: set[str]) -> tuple[list[str], list[str]]:
+    """Own words in front of another command line, and that one; own flags at its end belong to us, too.
+
+    >>> split(["--json", "-o", "f", "-n4", "job.sh", "--json"], {"--json"}, {"-o"})
+    (['--json', '-o', 'f', '--json'], ['-n4', 'job.sh'])
+    """
+    own: list[str] = []
+    rest = list(words)
+    while rest:
+        name, equals, _ = rest[0].partition("=")
+        if name in values and (equals or len(rest) > 1):
+            size = 1 if equals else 2
+        elif rest[0] in flags:
+            size = 1
+        else:
+            break
+        own += rest[:size]
+        del rest[:size]
+    while len(rest) > 1 and rest[-1] in flags:
+        own.append(rest.pop())
+    return own, rest
+
+
+def documentation(page: str) -> str:
+    """Where a page of the documentation is: the address in the package's metadata, else this clone's docs folder."""
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    name, _, anchor = page.partition("#")
+    try:
+        urls = metadata("slurmsky").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        urls = []
+    for entry in urls:
+        label, _, address = str(entry).partition(", ")
+        if label.lower() == "documentation":
+            return f"{address.rstrip('/')}/{name}/" + (f"#{anchor}" if anchor else "")
+    docs = Path(__file__).parents[3] / "docs" / f"{name}.md"
+    return f"{docs if docs.exists() else 'docs/' + name + '.md'}" + (f", {anchor}" if anchor else "")

@@ -1,0 +1,141 @@
+"""slurmsky clean: old private environments and the files of jobs long over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ... import paths
+from ...top.controller_client import ControllerClient, NoController
+from ._base import Command
+
+_DAY_S = 86400.0
+_DEFAULT_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Remains:
+    """A folder that nobody needs any more, and why."""
+
+    path: Path
+    why: str
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        total = 0
+        for root, _, names in os.walk(self.path):
+            for name in names:
+                try:
+                    total += os.lstat(os.path.join(root, name)).st_blocks * 512
+                except OSError:
+                    continue
+        return total
+
+
+def environments() -> Iterator[Remains]:
+    """Private environments of clones that are gone, or that have moved on to other dependencies."""
+    for place in sorted(paths.cache(os.environ).glob("*/")):
+        if not (place / "python").exists() and not list(place.glob("venv-*")):
+            continue
+        root = Path("/" + place.name.replace("%", "/"))
+        project = root / "pyproject.toml"
+        if not (root / "slurmsky").is_dir():
+            # A long name is kept as a number: its clone is known by the environment's own link to it.
+            root = _root_of(place) or root
+            project = root / "pyproject.toml"
+        if not (root / "slurmsky").is_dir():
+            yield Remains(place, f"its clone {root} is gone")
+            continue
+        if project.exists():
+            digest = hashlib.sha256(project.read_bytes()).hexdigest()[:12]
+            for venv in sorted(place.glob("venv-*")):
+                if venv.name != f"venv-{digest}" and not _in_use(venv):
+                    yield Remains(venv, f"{root} has other dependencies now")
+
+
+def _root_of(place: Path) -> Path | None:
+    for file in place.glob("venv-*/lib/python3*/site-packages/slurmsky-*.dist-info/direct_url.json"):
+        try:
+            url = str(json.loads(file.read_text()).get("url", ""))
+        except (OSError, ValueError):
+            continue
+        if url.startswith("file://"):
+            return Path(url.removeprefix("file://"))
+    return None
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a process runs from there: a controller of an earlier day."""
+    mark = os.fsencode(folder) + b"/"
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as file:
+                    if mark in file.read():
+                        return True
+            except OSError:
+                continue
+    return False
+
+
+def jobs(days: float) -> Iterator[Remains]:
+    """Folders of jobs that ended so long ago: their script, environment and spool; their records stay."""
+    home = paths.state(os.environ)
+    before = time.time() - days * _DAY_S
+    live = _live()
+    for root in (home.jobs, home.home / "sky", home.home / "kept"):
+        for folder in sorted(root.iterdir()) if root.is_dir() else ():
+            number = re.match(r"(?:.*\D)?(\d+)$", folder.name) if root.name != "kept" else None
+            if not folder.is_dir() or (number and int(number[1]) in live):
+                continue
+            if _last_change(folder) < before:
+                yield Remains(folder, f"not touched for {days:g} days")
+
+
+def _last_change(folder: Path) -> float:
+    try:
+        return max((entry.stat().st_mtime for entry in (folder, *folder.iterdir())), default=0.0)
+    except OSError:
+        return time.time()
+
+
+def _live() -> set[int]:
+    """Ids of jobs that wait or run, array base ids included. Without a controller its database is asked by one."""
+    controller = ControllerClient()
+    try:
+        controller.start()
+        answer = controller.ask("squeue", "-h", "-a", "-o", "%A %F")
+    except NoController as error:
+        raise click.ClickException(f"clean: {error}") from error
+    return {int(word) for word in answer.out.split() if word.isdigit()}
+
+
+@click.command(cls=Command, example="slurmsky clean --dry-run\nslurmsky clean --days 7", page="uninstalling")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be removed.")
+@click.option("--days", type=click.FloatRange(min=0), default=_DEFAULT_DAYS, show_default=True,
+              help="Remove files of jobs that have been over for so long.")  # fmt: skip
+@click.option("--environments", "only_environments", is_flag=True, help="Only private environments.")
+def command(dry_run: bool, days: float, only_environments: bool) -> int:
+    """Remove private environments of clones that are gone or have moved on, and the files of jobs long over.
+
+    What sacct and reports know of those jobs stays; scontrol write batch_script and requeue of them do not work then.
+    """
+    found = [*environments(), *(() if only_environments else jobs(days))]
+    freed = 0
+    for one in found:
+        size = one.size()
+        freed += size
+        click.echo(f"{'would remove' if dry_run else 'removed'} {one.path} ({size / 1e6:.1f} MB): {one.why}")
+        if not dry_run:
+            shutil.rmtree(one.path, ignore_errors=True)
+    click.echo(f"{freed / 1e6:.1f} MB {'could be' if dry_run else 'are'} free" if found else "nothing to remove")
+    return 0

@@ -1,0 +1,327 @@
+"""slurmsky doctor: checks of this installation, each with what to type about it.
+
+It runs in the caller's process, so that it answers where no controller can be started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ... import client, paths
+from ...top.controller_client import ControllerClient, NoController
+from ._base import Command
+
+if TYPE_CHECKING:
+    from ...site.record import Site
+
+GOOD, NOTE, BAD = "ok", "note", "LOOK"
+_SKY_PATIENCE_S = 15.0
+_LEAST_FREE_MIB = 100
+_DEPENDENCIES = ("click", "cryptography", "lark", "psutil")
+_OLDEST_SKY = (0, 14, 1)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check. ``level``: ok, note (works, but know it) or LOOK (something does not work); ``do``: what to type."""
+
+    check: str
+    level: str
+    text: str
+    do: str = ""
+
+
+def _environment() -> Iterator[Finding]:
+    here = f"Python {sys.version.split()[0]} at {sys.executable}"
+    yield Finding("environment", GOOD, here)  # one that is too old starts no launcher
+    missing = []
+    for name in _DEPENDENCIES:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Finding("environment", BAD, f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+
+
+def _bin() -> Path | None:
+    """Where our launchers are."""
+    package = Path(client.__file__).resolve().parent
+    places = (package.parent / "bin", package / "bin", Path(sys.executable).parent)
+    return next((place for place in places if (place / "sbatch").exists()), None)
+
+
+def _path() -> Iterator[Finding]:
+    ours = _bin()
+    first = shutil.which("sbatch")
+    here = ours is not None and first is not None
+    same = here and (
+        os.path.dirname(os.path.realpath(first or "")) == os.path.realpath(str(ours))
+        or b"slurmsky" in _start_of(first or "")
+    )
+    if same:
+        yield Finding("PATH", GOOD, f"sbatch is {first}")
+    else:
+        other = f"sbatch is {first}, another Slurm's" if first else "sbatch is not on PATH"
+        yield Finding("PATH", BAD, other, f'export PATH="{ours}:$PATH"' if ours else "install the package again")
+
+
+def _start_of(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(2048)
+    except OSError:
+        return b""
+
+
+def _state() -> Iterator[Finding]:
+    home = paths.state(os.environ).home
+    place = home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free >> 20
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield Finding("state folder", BAD, f"{home} cannot be written", "export SLURMSKY_HOME=/a/folder/of/yours")
+    elif free < _LEAST_FREE_MIB:
+        yield Finding("state folder", BAD, f"{free} MiB free for {home}", "slurmsky clean; or set SLURMSKY_HOME")
+    else:
+        yield Finding("state folder", GOOD, f"{home}, {free >> 10} GiB free")
+    if home.exists() and home.stat().st_mode & 0o077:
+        mode = home.stat().st_mode & 0o777
+        yield Finding("state folder", BAD, f"{home} has mode {mode:04o}: others can read it", f"chmod 700 {home}")
+    kind = _file_system(str(place))
+    if kind in ("nfs", "nfs4", "cifs", "fuse.sshfs", "lustre"):
+        yield Finding("state folder", NOTE, f"{home} is on {kind}: its database wants a local disk",
+                      "export SLURMSKY_HOME=/local/folder")  # fmt: skip
+
+
+def _file_system(path: str) -> str:
+    best, kind = "", ""
+    try:
+        with open("/proc/mounts", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                mount, name = line.split()[1:3]
+                mount = mount.replace("\\040", " ")
+                inside = os.path.commonpath((path, mount)) == mount
+                if inside and len(mount) >= len(best):
+                    best, kind = mount, name
+    except (OSError, ValueError):
+        return ""
+    return kind
+
+
+def _site() -> Iterator[Finding]:
+    file = paths.site_file(os.environ)
+    if file is None:
+        yield Finding("site file", GOOD, "none: any partition, account and feature is accepted")
+        return
+    from ...engines.local import machine
+    from ...site.load import load
+    from ...site.record import SiteError
+
+    try:
+        site = load(file.read_text("utf-8"), str(file), machine.facts())
+    except OSError as error:
+        do = f"unset {paths.SITE}; or slurmsky site init -o {file}"
+        yield Finding("site file", BAD, f"{file}: {error.strerror}", do)
+    except (SiteError, UnicodeDecodeError) as error:
+        yield Finding("site file", BAD, str(error).splitlines()[0], f"slurmsky site check {file}")
+    else:
+        names = ", ".join(part.name for part in site.cluster.partitions)
+        yield Finding("site file", GOOD, f"{file}: partitions {names}")
+
+
+def _controller() -> Iterator[Finding]:
+    controller = ControllerClient()
+    log = paths.state(os.environ).log
+    try:
+        started = "" if controller.running() else "; started now"
+        controller.start()
+        answer = controller.ask("slurmsky", "status", "--json")
+        found = json.loads(answer.out)
+    except NoController as error:
+        yield Finding("controller", BAD, str(error), f"less {log}")
+        return
+    except ValueError:
+        yield Finding("controller", BAD, "it runs another version of slurmsky", "slurmsky stop")
+        return
+    engine = found["engine"]
+    yield Finding("controller", GOOD, f"pid {found['controller']['pid']}{started}; engine {engine['name']} "
+                  f"({engine['reason']})")  # fmt: skip
+    if found["problem"]:
+        yield Finding("controller", BAD, found["problem"], f"free space under {found['state_folder']}")
+    damaged = found["damaged_records"]
+    if damaged:
+        names = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+        text = f"{len(damaged)} damaged records of the database were set aside: {names}"
+        yield Finding("database", BAD, text, f"keep a copy of {found['state_folder']}; see the log {log}")
+    if found["nodes_down"]:
+        down = ",".join(found["nodes_down"])
+        yield Finding("nodes", BAD, f"down or drained: {down}", f"scontrol show node {down}; scontrol update "
+                      f"NodeName={down} State=RESUME")  # fmt: skip
+    else:
+        yield Finding("nodes", GOOD, f"all {found['nodes']['all']} are up")
+    if not (found["mail_program"] or shutil.which("mail")):
+        yield Finding("mail", NOTE, "no mail program: --mail-type sends nothing", "install mailx, or set mail_program")
+
+
+def _sky() -> Iterator[Finding]:
+    program = shutil.which("sky")
+    from ...engines.sky import api_server
+
+    try:
+        installed = version("skypilot")
+    except PackageNotFoundError:
+        installed = ""
+    site = _loaded_site()
+    if not api_server.is_set_up(os.environ, site):
+        text = f"installed ({installed or program}) and never used" if installed or program else "not installed"
+        do = "sky check" if installed or program else "pip install 'skypilot[kubernetes,aws]'; sky check"
+        yield Finding("SkyPilot", NOTE, f"{text}: jobs run on this machine", do)
+        return
+    if installed and _numbers(installed) < _OLDEST_SKY:
+        yield Finding("SkyPilot", BAD, f"version {installed} is older than 0.14.1", "pip install -U skypilot")
+    client_ = api_server.connect(os.environ, site, os.environ.get("USER", ""))
+    where = client_.access.endpoint
+
+    async def ask() -> tuple[str, list[str]]:
+        return str((await client_.health()).get("version") or ""), await api_server.enabled_infra(client_)
+
+    from ...engines.sky.api_client import LoginExpired, SkyError
+
+    try:
+        server, infra = asyncio.run(asyncio.wait_for(ask(), _SKY_PATIENCE_S))
+    except LoginExpired:
+        yield Finding("SkyPilot", BAD, f"{where} wants a login", f"sky api login -e {where}")
+    except asyncio.TimeoutError:
+        yield Finding("SkyPilot", BAD, f"{where} does not answer in {_SKY_PATIENCE_S:.0f} s", "sky api status")
+    except SkyError as error:
+        yield Finding("SkyPilot", BAD, f"{where}: {error}", "sky api start" if client_.access.local else "sky api info")
+    else:
+        yield Finding("SkyPilot", GOOD, f"server {where}" + (f", version {server}" if server else ""))
+        if infra:
+            yield Finding("SkyPilot", GOOD, f"enabled: {', '.join(infra)}")
+        else:
+            yield Finding("SkyPilot", BAD, "no infra is enabled: jobs run on this machine", "sky check")
+
+
+def _loaded_site() -> Site:
+    from ...engines.local import machine
+    from ...site.load import default_site, load
+    from ...site.record import SiteError
+
+    file, facts = paths.site_file(os.environ), machine.facts()
+    try:
+        return load(file.read_text("utf-8"), str(file), facts) if file is not None else default_site(facts)
+    except (OSError, SiteError, UnicodeDecodeError):
+        return default_site(facts)  # its own check reports it
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdigit())
+
+
+def _gpus() -> Iterator[Finding]:
+    devices = [name for name in os.listdir("/dev") if name.startswith("nvidia") and name[6:].isdigit()]
+    program = shutil.which("nvidia-smi")
+    if not devices and not program:
+        yield Finding("GPUs", GOOD, "none on this machine")
+        return
+    if program is None:
+        yield Finding(
+            "GPUs", BAD, f"{len(devices)} devices, but no nvidia-smi on PATH", "install NVIDIA's driver tools"
+        )
+        return
+    try:
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Finding("GPUs", BAD, f"nvidia-smi: {error}", "nvidia-smi")
+        return
+    found = [line.split("(UUID")[0].strip() for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    if done.returncode or not found:
+        yield Finding("GPUs", BAD, "nvidia-smi finds none", "nvidia-smi")
+    else:
+        yield Finding("GPUs", GOOD, "; ".join(found))
+
+
+def _cgroups() -> Iterator[Finding]:
+    """Whether jobs can be held to their memory."""
+    own = ""
+    try:
+        with open("/proc/self/cgroup") as file:
+            own = next((line.strip()[3:] for line in file if line.startswith("0::")), "")
+    except OSError:
+        pass
+    folder = Path("/sys/fs/cgroup" + own)
+    if not (folder / "cgroup.controllers").exists():
+        yield Finding("cgroups", NOTE, "no cgroup v2: jobs are not held to the memory they ask for",
+                      "boot with systemd.unified_cgroup_hierarchy=1")  # fmt: skip
+        return
+    controllers = (folder / "cgroup.controllers").read_text().split()
+    if "memory" in controllers and os.access(folder, os.W_OK):
+        yield Finding("cgroups", GOOD, "v2, writable, with the memory controller")
+    else:
+        yield Finding("cgroups", NOTE, "not delegated to you: jobs are not held to the memory they ask for",
+                      "slurmsky service install (its unit has Delegate=yes)")  # fmt: skip
+
+
+def _boot() -> Iterator[Finding]:
+    """Whether waiting jobs start again after a reboot."""
+    from .service_command import installed, lingering
+
+    if not installed():
+        text = "after a reboot the queue continues with your next command"
+        yield Finding("boot", NOTE, text, "slurmsky service install")
+    elif not lingering():
+        yield Finding("boot", NOTE, "the service starts when you log in, not at boot", "loginctl enable-linger")
+    else:
+        yield Finding("boot", GOOD, "the controller starts with the machine")
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _environment, _path, _state, _site, _controller, _sky, _gpus, _cgroups, _boot,
+)  # fmt: skip
+
+
+def findings() -> Iterator[Finding]:
+    """All checks, one after the other; a check that itself fails is a finding."""
+    for check in CHECKS:
+        try:
+            yield from check()
+        except Exception as error:
+            name = check.__name__.strip("_")
+            yield Finding(name, BAD, f"the check failed: {type(error).__name__}: {error}", "report this as a bug")
+
+
+@click.command(cls=Command, example="slurmsky doctor --json | jq '.findings[] | select(.level != \"ok\")'",
+               page="troubleshooting")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def command(as_json: bool) -> int:
+    """Check this installation: environment, PATH, state folder, site file, controller, SkyPilot, GPUs, cgroups, boot.
+
+    Each finding that is not ok says what to type. Exit code 1 when something does not work; notes do not count.
+    """
+    bad = False
+    every = []
+    for one in findings():
+        bad = bad or one.level == BAD
+        every.append(asdict(one))
+        if not as_json:
+            click.echo(f"{one.level:<5} {one.check + ':':<13} {one.text}")
+            if one.do and one.level != GOOD:
+                click.echo(f"{'':<19} > {one.do}")
+    if as_json:
+        click.echo(json.dumps({"ok": not bad, "findings": every}, indent=2))
+    return 1 if bad else 0

@@ -1,0 +1,25 @@
+"""slurmsky help: the list of commands, or the help of one."""
+
+from __future__ import annotations
+
+import click
+
+from ._base import Command
+
+
+@click.command(cls=Command, example="slurmsky help why")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+def command(words: tuple[str, ...]) -> int:
+    """The list of commands, or the help of one."""
+    from ._application import application, unknown
+
+    group, ctx = application, click.Context(application, info_name="slurmsky")
+    found: click.Command = group
+    for word in words:
+        child = found.get_command(ctx, word) if isinstance(found, click.Group) else None
+        if child is None:
+            known = found.list_commands(ctx) if isinstance(found, click.Group) else []
+            raise click.UsageError(unknown(word, known))
+        found, ctx = child, click.Context(child, info_name=word, parent=ctx)
+    click.echo(found.get_help(ctx))
+    return 0

@@ -1,0 +1,24 @@
+"""slurmsky man: the manual page of a command."""
+
+from __future__ import annotations
+
+import click
+
+from ._base import Command
+
+
+@click.command(cls=Command, example="slurmsky man sbatch | man -l -", page="guide")
+@click.argument("name", metavar="COMMAND")
+def command(name: str) -> int:
+    """Print the manual page of a command, for man -l -.
+
+    An installed package has the pages in share/man, so that `man sbatch` shows ours when ours is first on PATH.
+    """
+    from ...options import manual
+    from ._application import unknown
+
+    pages = manual.pages()
+    if f"{name}.1" not in pages:
+        raise click.UsageError(unknown(name, [page.removesuffix(".1") for page in pages]))
+    click.echo(pages[f"{name}.1"], nl=False)
+    return 0

@@ -1,0 +1,150 @@
+"""slurmsky service: a systemd user unit that starts the controller with the machine."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from ... import client, paths
+from ._base import Group, failed
+
+UNIT = "slurmsky.service"
+_TEXT = """# Written by: slurmsky service install
+[Unit]
+Description=slurmsky controller (the queue of your Slurm jobs)
+Documentation=man:sbatch(1)
+
+[Service]
+Type=exec
+ExecStart={command}
+Environment={environment}
+# Jobs and node agents outlive the controller, as they do when it is stopped by hand.
+KillMode=process
+Restart=on-failure
+Delegate=yes
+UMask=0077
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def unit_file() -> Path:
+    """Where the unit is, whether it exists or not."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    folder = Path(base) if base.startswith("/") else Path.home() / ".config"
+    return folder / "systemd" / "user" / UNIT
+
+
+def installed() -> bool:
+    """Whether the unit is there."""
+    return unit_file().exists()
+
+
+def lingering() -> bool:
+    """Whether this user's services run without a login."""
+    return Path("/var/lib/systemd/linger", getpass.getuser()).exists()
+
+
+def text() -> str:
+    """The unit for this interpreter, state folder and site file."""
+    root = Path(client.__file__).resolve().parent.parent
+    values = {paths.HOME: str(paths.state(os.environ).home), "PATH": os.environ.get("PATH", os.defpath)}
+    if os.environ.get(paths.SITE):
+        values[paths.SITE] = os.path.abspath(os.environ[paths.SITE])
+    if not str(root).endswith(("site-packages", "dist-packages")):
+        values["PYTHONPATH"] = str(root)
+    quoted = " ".join(_quoted(f"{name}={value}") for name, value in values.items())
+    command = f"{_quoted(sys.executable)} -m slurmsky --stay"
+    return _TEXT.format(command=command, environment=quoted)
+
+
+def _quoted(word: str) -> str:
+    """A word of a unit file: % is systemd's, as are quotes and backslashes."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'
+
+
+def _systemctl(*words: str) -> None:
+    """Raise CommandError with what systemctl printed."""
+    program = shutil.which("systemctl")
+    if program is None:
+        raise failed("slurmsky: service: there is no systemd here", "Start the controller at boot by another way: "
+                     "a crontab line `@reboot squeue` does it")  # fmt: skip
+    done = subprocess.run([program, "--user", *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise failed(f"slurmsky: service: systemctl --user {shlex.join(words)}: {said[-1]}")
+
+
+@click.group(cls=Group, example="slurmsky service install && loginctl enable-linger", page="guide")
+def command() -> None:
+    """The controller as a systemd user unit: it starts with the machine, so that waiting jobs go on after a reboot.
+
+    Without it the controller starts with the first command, as ever.
+    """
+
+
+@command.command("install", example="slurmsky service install", page="guide")
+@click.option("--print", "only_print", is_flag=True, help="Print the unit and change nothing.")
+def install(only_print: bool) -> int:
+    """Write the unit for this user, enable and start it."""
+    if only_print:
+        click.echo(text(), nl=False)
+        return 0
+    if shutil.which("systemctl") is None:
+        _systemctl()
+    file = unit_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text())
+    click.echo(f"wrote {file}")
+    _systemctl("daemon-reload")
+    from .stop_command import stop
+
+    stop()  # the unit's controller takes over
+    _systemctl("enable", "--now", UNIT)
+    click.echo(f"{UNIT} is enabled and runs: systemctl --user status {UNIT}")
+    if lingering():
+        click.echo("lingering is on: it starts at boot")
+    else:
+        click.echo("It starts when you log in. For a start at boot: loginctl enable-linger")
+    return 0
+
+
+@command.command("uninstall", example="slurmsky service uninstall", page="guide")
+def uninstall() -> int:
+    """Stop and remove the unit; the state stays."""
+    if not installed():
+        click.echo("the service is not installed")
+        return 0
+    remove()
+    return 0
+
+
+def remove() -> None:
+    """Stop and remove the unit, as far as systemd is there."""
+    file = unit_file()
+    if shutil.which("systemctl"):
+        try:
+            _systemctl("disable", "--now", UNIT)
+        except Exception as error:
+            click.echo(str(error), err=True)
+    file.unlink(missing_ok=True)
+    click.echo(f"removed {file}")
+
+
+@command.command("status", page="guide")
+def status() -> int:
+    """Whether it is installed, and whether it starts at boot."""
+    if not installed():
+        click.echo("not installed: slurmsky service install")
+        return 1
+    click.echo(f"{unit_file()}; " + ("starts at boot" if lingering() else "starts at login; loginctl enable-linger"))
+    return 0

@@ -1,0 +1,70 @@
+"""slurmsky status: what the controller is doing."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from typing import Any
+
+import click
+
+from ...controller.command_context import CommandContext
+from ...language import timelimit
+from ._base import Command, in_controller
+
+
+def record(ctx: CommandContext) -> dict[str, Any]:
+    """What there is to say, as values."""
+    queue = ctx.queue
+    book = queue.book
+    return {
+        "controller": {"pid": os.getpid(), "up_s": int(queue.clock() - queue.started_at)},
+        "state_folder": str(queue.paths.home),
+        "site": queue.site.source or None,
+        "cluster": queue.site.cluster.name,
+        "engine": {"name": queue.usual.shown, "reason": queue.usual.reason},
+        "nodes": {"up": sum(use.available for use in book.uses.values()), "all": len(book.nodes)},
+        "nodes_down": [name for name, use in book.uses.items() if not use.available],
+        "jobs": {"running": len(book.active), "pending": len(book.pending), "known": queue.store.count()},
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "mail_program": queue.site.cluster.mail_program or None,
+        "log": str(queue.paths.log),
+        "damaged_records": [f"{one.source} {one.key}" for one in queue.store.damage.found()],
+        "problem": queue.store_problem,
+    }
+
+
+def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for people."""
+    controller, nodes, jobs = found["controller"], found["nodes"], found["jobs"]
+    up = timelimit.format_seconds(controller["up_s"])
+    rows = [
+        ("controller", f"running, pid {controller['pid']}, up {up}"),
+        ("state folder", found["state_folder"]),
+        ("site", found["site"] or "(no site file)"),
+        ("cluster", found["cluster"]),
+        ("engine", f"{found['engine']['name']} ({found['engine']['reason']})"),
+        ("nodes", f"{nodes['up']} of {nodes['all']} up"),
+        ("jobs", f"{jobs['running']} running, {jobs['pending']} pending, {jobs['known']} known"),
+        ("peak memory", f"{found['peak_memory_mib']} MiB"),
+        ("log", found["log"]),
+    ]
+    return rows + ([("problem", found["problem"])] if found["problem"] else [])
+
+
+@click.command(cls=Command, example="slurmsky status --json | jq .jobs", page="troubleshooting")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@in_controller
+def command(ctx: CommandContext, as_json: bool) -> int:
+    """What the controller is doing: jobs, nodes, the engine and why it was chosen.
+
+    Exit code 1 when its database cannot be written. Without a controller it says so and starts none.
+    """
+    found = record(ctx)
+    if as_json:
+        ctx.out(json.dumps(found, indent=2) + "\n")
+    else:
+        for name, value in lines(found):
+            ctx.out(f"{name + ':':<14} {value}\n")
+    return 1 if found["problem"] else 0

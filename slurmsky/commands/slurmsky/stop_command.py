@@ -1,0 +1,43 @@
+"""slurmsky stop: end the controller."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ... import client, client_start
+from ...top.controller_client import ControllerClient, NoController
+from ._base import Command, Forward, failed
+
+
+@click.command(cls=Command, example="slurmsky stop", page="guide")
+def command() -> int:
+    """End the controller and wait until it has left.
+
+    Jobs that run go on; the next command of Slurm starts a controller again, which finds them. Inside a job the
+    controller of the job's owner is meant.
+    """
+    ctx = click.get_current_context().find_root().obj
+    if ctx is not None:  # the controller itself
+        import asyncio
+
+        asyncio.get_running_loop().call_later(0.02, ctx.queue.stop)
+        return 0
+    if os.environ.get("SLURMSKY_AGENT"):
+        raise Forward
+    return stop()
+
+
+def stop() -> int:
+    """The same, as a function: 0 once no controller runs for this state folder."""
+    controller = ControllerClient()
+    if not controller.running():
+        click.echo("no controller is running")
+        return 0
+    try:
+        answer = controller.ask("slurmsky", "stop")
+    except NoController as error:
+        raise failed(f"slurmsky: stop: {error}") from error
+    client_start.wait_until_gone(client.home())
+    return answer.code

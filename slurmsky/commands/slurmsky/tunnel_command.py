@@ -1,0 +1,164 @@
+"""slurmsky tunnel: a port on a job's node, reached as a port of this machine, on every engine.
+
+The far end is a step of the job: ``srun --jobid=JOB --overlap`` runs ``protocol/port_mux.py`` on the node, and the
+connections of the local port travel over that step's standard input and output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ... import client
+from ...protocol import port_mux
+from ...top.controller_client import ControllerClient, NoController
+from ._base import Command, failed
+
+_POLL_S = 2.0
+_READY_S = 120.0
+_SPECIAL = "slurmsky: tunnel: "
+
+
+class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
+    """``PORT`` or ``LOCAL:PORT``."""
+
+    name = "ports"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """(local, remote); local 0: the same number, another where that is taken."""
+        local, _, remote = str(value).rpartition(":")
+        numbers = [int(word) if word.isdigit() else -1 for word in (local or "0", remote)]
+        if not (0 <= numbers[0] < 65536 and 0 < numbers[1] < 65536):
+            self.fail(f"{value} is not PORT or LOCAL:PORT", param, ctx)
+        return numbers[0], numbers[1]
+
+
+def srun_line(job: str, node: str, port: int) -> list[str]:
+    """The step that is the far end, by this interpreter's client."""
+    source = Path(port_mux.__file__).read_text("utf-8")
+    root = str(Path(client.__file__).resolve().parent.parent)
+    words = [f"--jobid={job}", "--overlap", "-N1", "-n1", "--quiet", "--job-name=tunnel"]
+    words += [f"--nodelist={node}"] if node else []
+    return [sys.executable, "-I", client.__file__, root, "srun", *words, "python3", "-c", source, str(port)]
+
+
+def wait_for(job: str, controller: ControllerClient) -> None:
+    """Return when the job runs. Raises CommandError where it never will."""
+    said = ""
+    while True:
+        try:
+            controller.start()
+            answer = controller.ask("squeue", "-h", "-t", "all", "-j", job, "-o", "%T %r")
+        except NoController as error:
+            raise failed(f"{_SPECIAL}{error}") from error
+        words = answer.out.split()
+        if answer.code or len(words) < 2:
+            raise failed(f"{_SPECIAL}there is no job {job}")
+        if words[0] == "RUNNING":
+            return
+        if words[0] not in ("PENDING", "CONFIGURING", "SUSPENDED", "REQUEUED"):
+            raise failed(f"{_SPECIAL}job {job} is {words[0]}")
+        if words[1] != said:
+            said = words[1]
+            click.echo(f"job {job} is {words[0]} ({said}); waiting for it", err=True)
+        time.sleep(_POLL_S)
+
+
+@click.command(cls=Command, example="slurmsky tunnel 42 8888             http://localhost:8888 is the job's Jupyter\n"
+               "slurmsky tunnel --node n2 42 9006:6006", page="notebooks")  # fmt: skip
+@click.option("-w", "--node", metavar="NAME", default="", help="The node (default: the job's first).")
+@click.option("--bind", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--json", "as_json", is_flag=True, help="Print where it listens as JSON.")
+@click.argument("job")
+@click.argument("ports", type=Ports(), metavar="[LOCAL:]PORT")
+def command(job: str, ports: tuple[int, int], node: str, bind: str, as_json: bool) -> int:
+    """Reach a port on a node of a job as a port of this machine: Jupyter, VS Code, TensorBoard, a debugger.
+
+    Works with jobs on this machine and on SkyPilot's nodes, through a step of the job. A job that waits is waited for.
+    Runs until Ctrl-C or until the job ends. Every user of this machine can connect to the port, as with ssh -L.
+    """
+    wait_for(job, ControllerClient())
+    return asyncio.run(_tunnel(srun_line(job, node, ports[1]), job, ports, bind, as_json))
+
+
+async def _tunnel(line: Sequence[str], job: str, ports: tuple[int, int], bind: str, as_json: bool) -> int:
+    local, remote = ports
+    step = await asyncio.create_subprocess_exec(
+        *line, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    assert step.stdin is not None and step.stdout is not None and step.stderr is not None
+    mux = port_mux.Mux(step.stdout, step.stdin)
+    carrying = asyncio.ensure_future(mux.run())
+    complaints = asyncio.ensure_future(step.stderr.read())
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stopped: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
+    first: list[asyncio.Future[Any]] = [mux.ready, carrying, stopped]
+    try:
+        await asyncio.wait(first, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            return 130
+        if not mux.ready.done():
+            raise failed(f"{_SPECIAL}no step can be run in job {job}", *await _said(complaints))
+        host, answers = mux.ready.result()
+        server = await _listen(mux, bind, local, remote)
+        port = server.sockets[0].getsockname()[1]
+        _announce(job, host, remote, bind, port, answers, as_json)
+        if not local and port != remote:
+            click.echo(f"port {remote} of this machine is taken; {port} is free", err=True)
+        await asyncio.wait(first[1:], return_when=asyncio.FIRST_COMPLETED)
+        server.close()
+        if not stopped.done():
+            click.echo(f"the tunnel's step in job {job} has ended", err=True)
+            for text in await _said(complaints):
+                click.echo(text, err=True)
+        return 0
+    finally:
+        carrying.cancel()
+        stopped.cancel()
+        step.stdin.close()
+        with contextlib.suppress(ProcessLookupError, asyncio.TimeoutError):
+            await asyncio.wait_for(step.wait(), 5)
+        if step.returncode is None:
+            step.terminate()
+
+
+async def _listen(mux: port_mux.Mux, bind: str, local: int, remote: int) -> asyncio.Server:
+    """On the port that was asked for; where it was not named and is taken, on any."""
+    try:
+        return await asyncio.start_server(mux.accepted, bind, local or remote)
+    except OSError as error:
+        if local or error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise failed(f"{_SPECIAL}cannot listen on {bind}:{local or remote}: {error.strerror}") from error
+    return await asyncio.start_server(mux.accepted, bind, 0)
+
+
+async def _said(complaints: asyncio.Future[bytes]) -> tuple[str, ...]:
+    """The last lines that the step's srun wrote."""
+    try:
+        text = await asyncio.wait_for(complaints, 3)
+    except asyncio.TimeoutError:
+        return ()
+    return tuple(text.decode(errors="replace").splitlines()[-5:])
+
+
+def _announce(job: str, host: str, remote: int, bind: str, port: int, answers: bool, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"job": job, "node": host, "port": remote, "address": bind, "local_port": port}))
+        return
+    name = "localhost" if bind == "127.0.0.1" else bind
+    click.echo(f"http://{name}:{port} is port {remote} on {host} (job {job}); Ctrl-C ends the tunnel")
+    if not answers:
+        click.echo(f"nothing listens on port {remote} of {host} yet", err=True)

@@ -1,0 +1,121 @@
+"""slurmsky uninstall: nothing of this user's slurmsky runs or lies about afterwards but the package itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from ... import client, paths
+from ...top.controller_client import ControllerClient, NoController
+from . import service_command as service
+from ._base import Command, failed
+from .stop_command import stop
+
+_PATIENCE_S = 20.0
+
+
+def _of_this_state(home: Path) -> list[int]:
+    """Our processes of a state folder: the controller, the agents of its nodes and what they started."""
+    mark = b"SLURMSKY_HOME=" + os.fsencode(home)
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) in (os.getpid(), os.getppid()):
+            continue
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as file:
+                environment = file.read().split(b"\0")
+            with open(f"/proc/{entry}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        ours = any(word == b"slurmsky" or word.startswith(b"slurmsky.") for word in words[:4])
+        if mark in environment and ours:
+            found.append(int(entry))
+    return found
+
+
+def _end(processes: list[int]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in processes:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        deadline = time.monotonic() + _PATIENCE_S
+        while processes and time.monotonic() < deadline:
+            processes = [pid for pid in processes if Path(f"/proc/{pid}").exists() and not _zombie(pid)]
+            time.sleep(0.05)
+
+
+def _zombie(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"Z"
+    except OSError:
+        return True
+
+
+@click.command(cls=Command, example="slurmsky uninstall --cancel-jobs\npip uninstall slurmsky", page="uninstalling")
+@click.option("--cancel-jobs", is_flag=True, help="Cancel the jobs that wait and run first.")
+@click.option("--keep-history", is_flag=True, help="Keep the state folder with the queue's database.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
+    """Stop the controller and the nodes' agents, remove the service, the state folder and the private environments.
+
+    Nothing runs on unseen after `pip uninstall slurmsky`. Jobs that wait or run are in the way: they are cancelled
+    with --cancel-jobs. The site file and the jobs' own output stay.
+    """
+    home, cache = paths.state(os.environ).home, paths.cache(os.environ)
+    controller = ControllerClient()
+    if controller.running() or (home / "queue.db").exists():
+        try:
+            controller.start()
+            waiting = controller.ask("squeue", "-h", "-a", "-o", "%i").out.split()
+        except NoController as error:
+            if not yes:
+                raise failed(
+                    f"slurmsky: uninstall: {error}", "With --yes the state is removed all the same."
+                ) from error
+            waiting = []
+        if waiting and not cancel_jobs:
+            raise failed(f"slurmsky: uninstall: {len(waiting)} jobs wait or run: {', '.join(waiting[:10])}",
+                         "With --cancel-jobs they are cancelled.")  # fmt: skip
+    else:
+        waiting = []
+    removed = [service.unit_file()] if service.installed() else []
+    removed += [] if keep_history or not home.exists() else [home]
+    removed += [cache] if cache.exists() else []
+    for place in removed:
+        click.echo(f"to be removed: {place}")
+    if not yes and not click.confirm("Stop slurmsky and remove these?", default=False, err=True):
+        return 1
+    if waiting:
+        controller.ask("scancel", *waiting)
+        _wait_for_the_end(controller)
+    if service.installed():
+        service.remove()
+    stop()
+    _end(_of_this_state(home))
+    for place in removed:
+        shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
+    root = Path(client.__file__).resolve().parent.parent
+    if (root / "pyproject.toml").exists():
+        click.echo(f"Nothing of slurmsky runs any more. Remove the clone: rm -r {root}")
+    else:
+        click.echo(f"Nothing of slurmsky runs any more. Remove the package: {sys.executable} -m pip uninstall slurmsky")
+    return 0
+
+
+def _wait_for_the_end(controller: ControllerClient) -> None:
+    deadline = time.monotonic() + _PATIENCE_S * 3
+    while time.monotonic() < deadline:
+        if not controller.ask("squeue", "-h", "-a", "-o", "%i").out.split():
+            return
+        time.sleep(0.2)
+    raise failed("slurmsky: uninstall: jobs have not ended after a minute; squeue lists them")

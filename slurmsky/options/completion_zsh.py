@@ -1,0 +1,120 @@
+"""The completion script for zsh, with the words of ``completion``."""
+
+from __future__ import annotations
+
+from typing import Iterable
+
+from .completion import ALL, NAMED, OPERANDS, UPDATES, Own, behind_of, kinds, verbs_of
+from .help import completion_words
+
+_HEAD = """#compdef @ALL@
+# zsh completion for the Slurm commands of slurmsky; made by: slurmsky completion zsh
+# Use it:  eval "$(slurmsky completion zsh)"    behind compinit in ~/.zshrc
+
+_slurmsky_value() { # kind
+    local -a found
+    case $1 in
+    partitions) found=(${(f)"$(sinfo -h -o %R 2>/dev/null)"}); _sequence compadd - $found ;;
+    nodes) found=(${(fu)"$(sinfo -h -N -o %N 2>/dev/null)"}); _sequence compadd - $found ;;
+    jobs) found=(${${(f)"$(squeue -h -o %i --me 2>/dev/null)"}%%_\\[*}); _sequence compadd - $found ;;
+    qos) found=(${(f)"$(sacctmgr -nP show qos format=name 2>/dev/null)"}); _sequence compadd - $found ;;
+    accounts) found=(${(f)"$(sacctmgr -nP show account format=account 2>/dev/null)"}); _sequence compadd - $found ;;
+    features) found=(${(s:,:)${(f)"$(sinfo -h -o %f 2>/dev/null)"}:#\\(null\\)}); compadd - $found ;;
+    reservations)
+        found=(${(f)"$(scontrol -o show reservation 2>/dev/null |
+            sed -n 's/^ReservationName=\\([^ ]*\\).*/\\1/p')"})
+        _sequence compadd - $found
+        ;;
+    fields) found=(${=$("$command" $helps 2>/dev/null)}); _sequence compadd - $found ;;
+    users) _users ;;
+    files) _files ;;
+    folders) _files -/ ;;
+    commands) _command_names -e || _files ;;
+    dependencies)
+        if [[ $PREFIX == *:* ]]; then
+            compset -P '*:'
+            found=(${(f)"$(squeue -h -o %A --me 2>/dev/null)"})
+            compadd - $found
+        else
+            compadd -S '' - after: afterany: afterburstbuffer: aftercorr: afternotok: afterok: singleton
+        fi
+        ;;
+    \\=*) found=(${(s:+:)${1#=}}); _sequence compadd - $found ;;
+    esac
+}
+
+_slurmsky() {
+    local command=${words[1]:t} before=${words[CURRENT-1]} operand= helps=--helpformat entry
+    local -a options kinds verbs behind
+"""
+_TAIL = """    if [[ $PREFIX == --*=* ]]; then
+        before=${PREFIX%%=*}
+        compset -P '*='
+    fi
+    for entry in $kinds; do
+        if [[ ${entry%%@*} == $before ]]; then
+            _slurmsky_value ${entry#*@}
+            return
+        fi
+    done
+    if [[ $PREFIX == -* && -n $options ]]; then
+        compadd -S '' - ${(M)options:#*=}
+        compadd - ${options:#*=}
+        return
+    fi
+    [[ $command != slurmsky || $CURRENT -lt 3 ]] || before=${words[2]}
+    for entry in $behind; do
+        if [[ ${entry%%@*} == $before && ( $command != slurmsky || $PREFIX == -* || ${entry#*@} != -* ) ]]; then
+            compadd - ${(s:+:)${entry#*@}}
+            return
+        fi
+    done
+    if [[ $command == scontrol ]]; then
+        case $before in
+@NAMED@
+        esac
+        if [[ ${words[2]} == update && CURRENT -gt 3 ]]; then
+            case ${words[3]} in
+@UPDATES@
+            esac
+            return
+        fi
+    fi
+    if [[ -n $verbs && ( CURRENT -eq 2 || $before == -* ) ]]; then
+        compadd - $verbs
+    elif [[ -n $operand ]]; then
+        _slurmsky_value $operand
+    fi
+}
+
+compdef _slurmsky @ALL@
+"""
+
+
+def zsh(own: Own) -> str:
+    """The script, for zsh 5 and later."""
+    names = " ".join((*ALL, "slurmsky"))
+    lines = [_HEAD.rstrip("\n"), "    case $command in"]
+    for command in (*ALL, "slurmsky"):
+        lines.append(f"    {command})")
+        if command != "slurmsky":
+            lines.append(f"        options=({_quoted(completion_words(command))})")
+            lines.append(f"        kinds=({_quoted(kinds(command))})")
+        if command in ("squeue", "sinfo"):
+            lines.append("        helps=--helpFormat")
+        if command in OPERANDS:
+            lines.append(f"        operand={OPERANDS[command]}")
+        if verbs_of(command, own):
+            behind = (f"{verb}@{'+'.join(words)}" for verb, words in behind_of(command, own).items())
+            lines.append(f"        verbs=({_quoted(verbs_of(command, own))})")
+            lines.append(f"        behind=({_quoted(behind)})")
+        lines.append("        ;;")
+    lines.append("    esac")
+    named = (f"        {words}) _slurmsky_value {kind}; return ;;" for kind, words in NAMED.items())
+    updates = (f"            {key}) compadd -S '' - {words} ;;" for key, words in UPDATES.items())
+    tail = _TAIL.replace("@NAMED@", "\n".join(named)).replace("@UPDATES@", "\n".join(updates))
+    return ("\n".join(lines) + "\n" + tail).replace("@ALL@", names)
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return " ".join(f"'{word}'" for word in words)

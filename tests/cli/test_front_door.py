@@ -1,0 +1,102 @@
+"""``slurmsky`` as users type it: help without a controller, doctor, status, stop, and a tunnel to a job."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from local_engine import BIN, LocalEngine
+
+
+def call(tmp_path: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A call where no controller has ever run."""
+    around = {"HOME": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}", "SLURMSKY_HOME": str(tmp_path / "state"),
+              "SLURMSKY_PYTHON": sys.executable, "SLURMSKY_ENGINE": "local", **env}  # fmt: skip
+    return subprocess.run([BIN / "slurmsky", *words], env=around, capture_output=True, text=True, timeout=60)
+
+
+def test_help_needs_no_controller_and_no_site_file(tmp_path: Path) -> None:
+    for words in (["--help"], ["stop", "--help"], ["site", "check", "--help"], ["why", "-h"], ["version"]):
+        done = call(tmp_path, *words, SLURMSKY_SITE="/no/such/site.toml")
+        assert (done.returncode, done.stderr) == (0, ""), words
+    assert not (tmp_path / "state").exists()
+
+
+def test_without_a_controller_none_is_started_to_say_so(tmp_path: Path) -> None:
+    assert call(tmp_path, "stop").stdout == "no controller is running\n"
+    assert call(tmp_path, "status").stdout == "no controller is running\n"
+    assert json.loads(call(tmp_path, "status", "--json").stdout) == {"controller": None}
+
+
+def test_doctor_without_a_controller_that_can_start(tmp_path: Path) -> None:
+    done = call(tmp_path, "doctor", "--json", SLURMSKY_SITE="/no/such/site.toml")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1 and found["ok"] is False
+    levels = {one["check"]: one["level"] for one in found["findings"]}
+    assert levels["site file"] == levels["controller"] == "LOOK"
+    assert levels["environment"] == levels["PATH"] == "ok"
+    assert {"SkyPilot", "GPUs", "cgroups", "boot", "state folder"} <= set(levels)
+    assert all(one["do"] for one in found["findings"] if one["level"] != "ok")
+
+
+def test_doctor_of_a_good_installation(engine: LocalEngine) -> None:
+    done = engine.run(["slurmsky", "doctor"])
+    assert done.returncode == 0, done.stdout
+    assert "ok    controller:   pid" in done.stdout and "LOOK" not in done.stdout
+
+
+def test_status_as_json(engine: LocalEngine) -> None:
+    found = json.loads(engine.run(["slurmsky", "status", "--json"]).stdout)
+    assert found["engine"]["name"] == "local" and found["problem"] is None and found["controller"]["pid"] > 1
+
+
+def test_a_script_that_is_not_there(engine: LocalEngine) -> None:
+    done = engine.run(["slurmsky", "explain", "nosuch.sh"])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "slurmsky: explain: nosuch.sh: No such file or directory\n"
+
+
+@pytest.fixture
+def served(engine: LocalEngine) -> tuple[str, int]:
+    """A job that serves a page on a port of its node, and the port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    script = Path(engine.root) / "serve.py"
+    script.write_text(
+        "#!/usr/bin/env python3\nimport http.server, sys\n"
+        "class Page(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        body = b'x' * 3_000_000\n"
+        "        self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers()\n"
+        "        self.wfile.write(body)\n"
+        f"http.server.ThreadingHTTPServer(('127.0.0.1', {port}), Page).serve_forever()\n"
+    )
+    return engine.run(["sbatch", "--parsable", "-o", "serve.out", str(script)]).stdout.strip(), port
+
+
+def test_tunnel_to_a_job(engine: LocalEngine, served: tuple[str, int]) -> None:
+    job, port = served
+    with subprocess.Popen(
+        ["slurmsky", "tunnel", "--json", job, f"0:{port}"], env=dict(engine.env), cwd=engine.root,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as tunnel:  # fmt: skip
+        assert tunnel.stdout is not None
+        told = json.loads(tunnel.stdout.readline())
+        assert (told["job"], told["port"]) == (job, port) and told["local_port"] != port
+        for _ in range(3):
+            with contextlib.closing(urllib.request.urlopen(f"http://127.0.0.1:{told['local_port']}/")) as page:
+                assert len(page.read()) == 3_000_000
+        tunnel.send_signal(signal.SIGINT)
+        assert tunnel.wait(30) == 0
+    engine.run(["scancel", job])
+    gone = engine.run(["slurmsky", "tunnel", job, str(port)])
+    assert gone.returncode == 1 and f"slurmsky: tunnel: job {job} is " in gone.stderr
