@@ -37,6 +37,7 @@ from .services.budget_policy import BudgetPolicy
 from .services.crontab import Crontab
 from .services.engine_choice import EngineChoice
 from .services.infra_cache import Infra
+from .services.job_files import JobFiles
 from .services.mailer import Mailer
 from .services.managed_jobs import ManagedJobs, caller
 from .services.triggers import Triggers
@@ -53,6 +54,8 @@ log = logging.getLogger("slurmsky.controller")
 
 RETRY_FLUSH_S = 1.0
 ORPHAN_LOOK_S = 1.0
+#: how long after its start a controller looks for folders of old jobs
+OLD_FILES_LOOK_S = 65.0
 
 _TOO_LATE = "its deadline passed before it could start"
 
@@ -109,6 +112,9 @@ class Controller:
         self.mailer = Mailer(self.book, site.cluster.mail_program, self.environment)
         self.life = LifeCycle(self.book, self.engine, self.letters, self.kick, self.mailer)
         self.events = Events(self.book, self.life)
+        self.job_files = JobFiles(self.book, self.store, paths.jobs, site.cluster.job_files_days, clock)
+        self.life.listeners.append(self.job_files.heard)
+        self.life.restore = self.job_files.restore
         #: where scontrol notify reaches the salloc or srun that holds a job, by job id
         self.notices: dict[int, Callable[[str], None]] = {}
         self.started_at = clock()
@@ -239,6 +245,7 @@ class Controller:
             self._reading = asyncio.ensure_future(self.managed.run())
         if self.power is not None:
             self.power.begin()
+        self._loop.call_later(OLD_FILES_LOOK_S, self.job_files.look)
         self.kick()
 
     def looked(self) -> None:
@@ -324,6 +331,7 @@ class Controller:
     def _forget_old(self) -> None:
         self._forget = None
         due = self.book.forget_old()
+        self.job_files.look()
         if due is not None:
             self._forget = self._loop.call_later(max(1.0, due - self.clock() + 1.0), self._forget_old)
 
@@ -433,6 +441,7 @@ class Controller:
         except StoreError as error:
             log.error("%s", error)
         self.usual.close()
+        self.job_files.close()
         await self.idle_time.close()
         while self._reading is not None and not self._reading.done():
             # Until Python 3.12 a wait_for that ends in the same moment swallows a cancellation (bpo-37658).

@@ -77,6 +77,7 @@ class ClusterConfig:
     max_array_size: int = 1_000_001  # slurm.conf says 1001 by default; nothing here needs so low a limit
     max_job_count: int = 200_000
     min_job_age_s: int = 300
+    job_files_days: int = 7  # how long the folders of jobs that are over are kept
     kill_wait_s: int = 30
     over_time_limit_min: int = 0
     mail_program: str = ""

@@ -323,6 +323,7 @@ LIMITS = {
     "max_array_size": Key(positive),
     "max_job_count": Key(only(200_000, "nothing here follows it: max_submit_jobs of a [[qos]] does")),
     "min_job_age_s": Key(count),
+    "job_files_days": Key(count),
     "kill_wait_s": Key(count),
     "over_time_limit_min": Key(limit),
     "idle_exit_s": Key(count),

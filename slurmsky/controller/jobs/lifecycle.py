@@ -53,6 +53,8 @@ class LifeCycle:
         self.listeners: list[Callable[[str, Job], None]] = []
         #: told of each node whose state a user sets: (name, word)
         self.node_listeners: list[Callable[[str, str], None]] = []
+        #: brings back what a finished job needs to run again; False where that is gone
+        self.restore: Callable[[Job], bool] = lambda job: True
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
 
     # --- waiting for a job
@@ -311,6 +313,8 @@ class LifeCycle:
         transitions.request_requeue(job, how)
         if job.state.finished:
             if JobFlag.COMPLETING not in job.flags:
+                if not self.restore(job):
+                    raise SlurmError(Errno.DISABLED)
                 self.run_again(job, job.state)
             return
         for part in self.book.components(job):

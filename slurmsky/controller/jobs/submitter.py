@@ -493,12 +493,12 @@ def spool(folder: Path, payload: Payload) -> None:
     folder.mkdir(mode=0o700, parents=True)
     if payload.script is not None:
         # Run under the one name, kept under the other: a script may delete itself.
-        _write(folder / "script", payload.script, 0o700)
+        write_file(folder / "script", payload.script, 0o700)
         os.link(folder / "script", folder / "slurm_script")
     text = b"\0".join(os.fsencode(f"{key}={value}") for key, value in payload.environment.items())
-    _write(folder / "environment", text, 0o600)
+    write_file(folder / "environment", text, 0o600)
     limits = {"umask": payload.umask, "rlimits": dict(payload.rlimits)}
-    _write(folder / "limits", json.dumps(limits).encode(), 0o600)
+    write_file(folder / "limits", json.dumps(limits).encode(), 0o600)
 
 
 def withdraw(book: JobTable, job: Job, jobs_dir: Path) -> None:
@@ -508,7 +508,8 @@ def withdraw(book: JobTable, job: Job, jobs_dir: Path) -> None:
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
+def write_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a file of this mode in place. Raises OSError."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         view = memoryview(data)

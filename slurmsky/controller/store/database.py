@@ -502,6 +502,15 @@ class Store:
                 self._db.execute("ROLLBACK")
             raise StoreError(f"{self.path}: {error}") from error
 
+    def needed_since(self, ids: Sequence[int], horizon: float) -> set[int]:
+        """Which of these jobs, or arrays by their base ids, were not over at an epoch second."""
+        marks = ",".join("?" * len(ids))
+        rows = self._db.execute(
+            f"SELECT job_id, array_id FROM jobs WHERE superseded=0 AND (job_id IN ({marks}) OR array_id IN ({marks}))"
+            " AND (finish=0 OR finish>?)", (*ids, *ids, horizon)
+        )  # fmt: skip
+        return {job_id for row in rows for job_id in row}
+
     def count(self) -> int:
         """Rows of jobs, earlier runs included."""
         (number,) = self._db.execute("SELECT count(*) FROM jobs").fetchone()

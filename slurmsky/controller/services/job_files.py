@@ -1,0 +1,131 @@
+"""What a job leaves in the state folder: its environment goes at its end, its folder some days later.
+
+A folder has the script, keys and certificates, and what was packed to travel; an environment has secrets. Nothing of
+that is needed once the job cannot run again. A finished job may be requeued while it is in memory, so its environment
+is kept there for so long. What sacct shows is in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ...model.job import Job
+from ..jobs.job_table import JobTable
+from ..jobs.launch_builder import spool_id
+from ..jobs.submitter import write_file
+from ..store.database import Store
+
+log = logging.getLogger("slurmsky.controller")
+
+#: an array's elements and a requeued run end one after the other: what is stripped is looked at together
+_GATHER_S = 0.5
+#: bytes of environments that are kept in memory
+_MEMORY = 32 << 20
+#: pauses between two searches for old folders: usually, and where folders are not kept at all
+_PAUSE_S, _SHORT_PAUSE_S = 3600.0, 1.0
+#: folders that the database is asked about together
+_TOGETHER = 200
+_ENVIRONMENT = "environment"
+
+
+class JobFiles:
+    """The folders below ``folder``; ``keep_days`` is how long those of jobs that are over are kept."""
+
+    def __init__(
+        self, book: JobTable, store: Store, folder: Path, keep_days: int, clock: Callable[[], float]
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._folder = folder
+        self._keep_s = keep_days * 86400.0
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._ended: dict[int, None] = {}
+        self._environments: dict[int, bytes] = {}
+        self._size = 0
+        self._due = self._loop.time() + (60.0 if keep_days else 0.0)
+        self._cleaning: asyncio.Task[None] | None = None
+
+    def heard(self, event: str, job: Job) -> None:
+        """A job has begun or ended (LifeCycle.listeners)."""
+        if event == "ended":
+            if not self._ended:
+                self._loop.call_later(_GATHER_S, self._strip)
+            self._ended[spool_id(job)] = None
+
+    # --- environments
+
+    def _runs_again(self, spool: int) -> bool:
+        """Whether a job with this folder is not over."""
+        first = self._book.jobs.get(spool)
+        if first is not None and not first.state.finished:
+            return True
+        members = self._book.members.get(spool) or (first.het_ids if first is not None else ())
+        return any(job_id in self._book.jobs and not self._book.jobs[job_id].state.finished for job_id in members)
+
+    def _strip(self) -> None:
+        ended, self._ended = self._ended, {}
+        for spool in ended:
+            if self._runs_again(spool):
+                continue
+            path = self._folder / str(spool) / _ENVIRONMENT
+            try:
+                data = path.read_bytes()
+                path.unlink()
+            except OSError:
+                continue  # of a job that had none, or gone already
+            if spool in self._book.jobs and self._size + len(data) <= _MEMORY:
+                self._environments[spool] = data
+                self._size += len(data)
+
+    def restore(self, job: Job) -> bool:
+        """Bring back what a finished job needs to run again; False where that is gone."""
+        spool = spool_id(job)
+        data = self._environments.pop(spool, None)
+        if data is not None:
+            self._size -= len(data)
+            try:
+                write_file(self._folder / str(spool) / _ENVIRONMENT, data, 0o600)
+            except OSError as error:
+                log.error("job %d: %s", job.job_id, error)
+                return False
+        return (self._folder / str(spool) / _ENVIRONMENT).exists()
+
+    # --- folders
+
+    def look(self) -> None:
+        """Jobs have left memory: forget their environments, and now and then remove old folders."""
+        for spool in [spool for spool in self._environments if spool not in self._book.jobs]:
+            self._size -= len(self._environments.pop(spool))
+        if self._loop.time() >= self._due and (self._cleaning is None or self._cleaning.done()):
+            self._due = self._loop.time() + (_PAUSE_S if self._keep_s else _SHORT_PAUSE_S)
+            self._cleaning = asyncio.ensure_future(self._clean())
+
+    async def _clean(self) -> None:
+        horizon = self._clock() - self._keep_s
+        try:
+            found = await asyncio.to_thread(self._unchanged_since, horizon)
+        except OSError as error:
+            log.error("%s: %s", self._folder, error.strerror)
+            return
+        for start in range(0, len(found), _TOGETHER):
+            some = found[start : start + _TOGETHER]
+            kept = self._store.needed_since(some, horizon)
+            for number in some:
+                if number not in kept and number not in self._book.jobs:
+                    await asyncio.to_thread(shutil.rmtree, self._folder / str(number), ignore_errors=True)
+
+    def _unchanged_since(self, horizon: float) -> list[int]:
+        """Folders that may be of jobs that are over: others change when a job comes or ends."""
+        with os.scandir(self._folder) as entries:
+            return [int(one.name) for one in entries if one.name.isdigit() and one.stat().st_mtime <= horizon]
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._cleaning is not None:
+            self._cleaning.cancel()
