@@ -95,6 +95,7 @@ class Launch:
     task_epilog: str = ""
     exclusive: bool = False  # whole nodes were given
     image: str = ""  # the nodes are this image already (SkyPilot's image_id)
+    elastic: bool = False  # a step may ask for more CPUs than the job has: nothing says how large the nodes are
     #: records (model.codec) of the job, or of a het job's components, for nodes that answer queries about it
     record: list[dict[str, Any]] = field(default_factory=list)
 
@@ -111,8 +112,9 @@ class Launch:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         data = dict(self.__dict__)
-        if not self.record:
-            del data["record"]
+        for name in ("record", "elastic"):  # an older agent knows neither
+            if not data[name]:
+                del data[name]
         data["spec"] = self.spec.to_dict()
         data["shares"] = [share_to_dict(share) for share in self.shares]
         data["het"] = [

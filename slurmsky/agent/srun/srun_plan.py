@@ -79,7 +79,8 @@ class Planner:
             "array_job_id": job.launch.array_job_id,
             "array_task_id": job.launch.array_task_id,
             "user": job.launch.user,
-            "job_name": spec.job.job_name or job.launch.name,
+            # %x is the environment's, whatever -J says. Source: the oracle; fname.c
+            "job_name": request.env.get("SLURM_JOB_NAME") or spec.job.job_name or job.launch.name,
             "restarts": job.launch.restart_count,
         }
 
@@ -286,6 +287,8 @@ class Planner:
             return None
         share, cpus = self.shape.shares[index], self.shape.cpus[index]
         ask.update(count=max(share.cpus_on_node, max(cpus, default=0) + 1), cpus=list(cpus))
+        if share.virtual:
+            ask["asked"] = False  # CPUs that the machine has not are no fault of the request
         return ask
 
     def check_binding(self) -> None:

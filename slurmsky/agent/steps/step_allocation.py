@@ -216,7 +216,7 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Sha
     gpus = step_gpus.wish(step, launch)
     ntasks = _task_count(step, rooms, asked, gpus, overlap)
     distribution, plane_size, pack = _distribution(spec, ntasks, asked.least)
-    picked = _pick(shares, rooms, step, asked, gpus, ntasks, exact, overlap, pack)
+    picked = _pick(shares, rooms, step, asked, gpus, ntasks, exact, overlap, pack, launch.elastic)
     free = [_free(share, use, overlap) for share in picked]
     if arbitrary:
         ranks = task_layout.arbitrary(asked.named, [share.name for share in picked])
@@ -299,15 +299,19 @@ def _pick(
     exact: bool,
     overlap: bool,
     pack: bool,
+    elastic: bool,
 ) -> list[NodeShare]:
     spec = step.job
+    cpus = 0 if spec.overcommit else _cpus_asked(spec, gpus, asked.least, ntasks)
+    if elastic and cpus > sum(rooms[index].cpus for index in asked.allowed):
+        cpus = 0  # the real CPUs are shared, as with --overcommit
     places = {share.name: index for index, share in enumerate(shares)}
     if not places.keys() >= set(asked.named):
         raise StepRefused(placement.Verdict.UNAVAILABLE.value, asked.notes)
     wish = placement.StepDemand(
         least=asked.least,
         most=asked.most,
-        cpus=0 if spec.overcommit else _cpus_asked(spec, gpus, asked.least, ntasks),
+        cpus=cpus,
         whole=not exact,
         overlap=overlap,
         named=frozenset(places[name] for name in asked.named),

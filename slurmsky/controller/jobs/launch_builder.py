@@ -100,6 +100,7 @@ class LaunchBuilder:
             task_prolog=book.cluster.task_prolog,
             task_epilog=book.cluster.task_epilog,
             exclusive=job.spec.whole_nodes,
+            elastic=book.cluster.open and job.engine == "local",
             record=[json.loads(job_to_json(part)) for part in components or [job]] if job.launched else [],
         )
 

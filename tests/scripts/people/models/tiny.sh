@@ -1,0 +1,1 @@
+MODEL_ARGS=(--layers 2 --hidden 64)
