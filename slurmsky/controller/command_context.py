@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
@@ -38,6 +39,15 @@ class Nobody:
 STDIN_WINDOW = 1 << 18
 #: lines that are sent together
 _LINES = 200
+#: what a terminal would act on instead of showing it: control characters, and overrides of the direction of writing
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def shown(text: str) -> str:
+    """A text as it goes to a terminal: names of jobs, comments and paths may hold anything. As ls has it, "?" stands
+    for a control character; files and pipes get the text as it is.
+    """
+    return _CONTROL.sub("?", text)
 
 
 class CommandContext:
@@ -64,6 +74,7 @@ class CommandContext:
     def out(self, text: str) -> None:
         """Write to the caller's stdout."""
         if text:
+            text = shown(text) if self.request.ttys[1] else text
             self._peer.send(wire.STDOUT, text.encode("utf-8", "surrogateescape"))
 
     async def out_lines(self, lines: Iterator[str], together: int = _LINES) -> None:
@@ -84,7 +95,8 @@ class CommandContext:
 
     def err(self, text: str, end: str = "\n") -> None:
         """Write to the caller's stderr; a newline is added."""
-        self._peer.send(wire.STDERR, (text + end).encode("utf-8", "surrogateescape"))
+        text = shown(text + end) if self.request.ttys[2] else text + end
+        self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
     def error(self, text: str) -> None:
         """``COMMAND: error: text`` on the caller's stderr."""

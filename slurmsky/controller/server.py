@@ -70,9 +70,13 @@ class Session(asyncio.Protocol):
                     self._context.feed(frame)
                 elif frame.kind == wire.REQUEST:
                     self._begin(wire.CommandRequest.from_payload(frame.payload))
+                else:
+                    raise wire.WireError("no request")
         except wire.WireError as error:
             self.send(wire.STDERR, f"slurmsky: {error}\n".encode())
             self.finish(1)
+            if self._transport is not None:
+                self._transport.close()  # nothing that follows can be read
 
     def _begin(self, request: wire.CommandRequest) -> None:
         if not installed():

@@ -119,6 +119,7 @@ class FrameReader:
         self._pieces: list[bytes] = []  # an unfinished frame; joined once, when it is complete
         self._held = 0
         self._wanted = HEADER_SIZE
+        self._broken = False  # nothing that follows a malformed frame can be read
 
     @property
     def mid_frame(self) -> bool:
@@ -130,6 +131,8 @@ class FrameReader:
 
         Take every frame before the next call: it is a generator over the fed bytes.
         """
+        if self._broken:
+            raise WireError("after a frame that is none")
         self._pieces.append(data)
         self._held += len(data)
         if self._held < self._wanted:
@@ -141,6 +144,8 @@ class FrameReader:
             start = position + HEADER_SIZE
             length = int.from_bytes(block[position + 1 : start], "big")
             if length > MAX_PAYLOAD:
+                self._broken = True
+                self._pieces.clear()
                 raise WireError("a frame of %d bytes" % length)
             if end - start < length:
                 wanted = HEADER_SIZE + length

@@ -79,3 +79,13 @@ def test_of_two_equal_variables_the_first_counts() -> None:
 def test_a_giant_frame_is_refused_before_it_arrives() -> None:
     with pytest.raises(wire.WireError):
         list(wire.FrameReader().feed(b"R\xff\xff\xff\xff"))
+
+
+def test_nothing_is_kept_after_a_malformed_frame():
+    reader = wire.FrameReader()
+    with pytest.raises(wire.WireError):
+        list(reader.feed(b"R\xff\xff\xff\xff" + b"x" * 100))
+    for _ in range(3):
+        with pytest.raises(wire.WireError):
+            list(reader.feed(b"x" * 1000))
+    assert not reader._pieces

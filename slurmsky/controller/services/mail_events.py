@@ -7,6 +7,7 @@ job. Here it is on the program's stdin without that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,9 @@ _WORDS = {
     "TIME_LIMIT_80": "Reached 80% of time limit",
     "TIME_LIMIT_50": "Reached 50% of time limit",
 }
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass(frozen=True)
@@ -106,4 +110,4 @@ def mail_for(
     if cluster is not None and event in ("END", "FAIL"):
         body = seff_text(job, ReportContext(Clock(now), cluster))
     # A name may hold anything, and a line of its own would be a header.
-    return Mail(job.spec.mail_user or job.user, " ".join(subject.splitlines()), body)
+    return Mail(job.spec.mail_user or job.user, _CONTROL.sub(" ", subject), body)

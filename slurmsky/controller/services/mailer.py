@@ -77,6 +77,9 @@ class Mailer:
     def _send(self, mail: Mail | None) -> None:
         if mail is None:
             return
+        if mail.to.startswith("-"):
+            log.warning("mail to %s was not sent: the mail program would take it for an option", mail.to)
+            return
         argv = self._program
         if not argv:
             found = shutil.which("mail", path=self._environment.get("PATH", os.defpath))
