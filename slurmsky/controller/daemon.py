@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import paths
+from ..agent.net.spare import LIMITS
+from ..agent.process import processes
 from ..engines.local import machine
 from ..site.load import default_site, load
 from ..site.record import Site, SiteError
@@ -87,6 +89,7 @@ def main(
             return 1
         os.ftruncate(guard, 0)
         os.pwrite(guard, f"{os.getpid()}\n".encode(), 0)
+        processes.raise_open_files()
         site = read_site(env)
         return asyncio.run(_serve(site, home, env, find, in_idle_time, _NEVER_S if stay else site.cluster.idle_exit_s))
     except (SiteError, StoreError) as error:
@@ -110,7 +113,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stopped.set)
-    loop.set_exception_handler(_report)
+    loop.set_exception_handler(lambda loop, context: _report(service, context))
     queue.stop = service.stopped.set
     await queue.choose_engine()
     await queue.recover()
@@ -130,8 +133,11 @@ async def _serve(
     return 0
 
 
-def _report(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+def _report(service: Service, context: dict[str, object]) -> None:
     error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in LIMITS and "socket" in context:
+        service.refuse()  # asyncio would try again as often as its backlog is long, and log each time
+        return
     logging.getLogger("slurmsky.controller").error(
         "%s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None
     )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from ..agent.net.spare import SpareDescriptor
 from ..protocol import wire
 from .app import Controller
 from .command_context import CallerGone, CommandContext
@@ -188,6 +189,8 @@ class Service:
         self._sessions: set[Session] = set()
         self._last_use = 0.0
         self.stopped = asyncio.Event()
+        self._listener: socket.socket | None = None
+        self._spare = SpareDescriptor("the controller")
 
     def opened(self, session: Session) -> None:
         """A client is connected."""
@@ -197,6 +200,11 @@ class Service:
         """A client has left."""
         self._sessions.discard(session)
         self._last_use = asyncio.get_running_loop().time()
+
+    def refuse(self) -> None:
+        """Refuse all that waits to be accepted: there is no descriptor left for it."""
+        while self._listener is not None and self._spare.refuse(self._listener):
+            continue
 
     async def run(self, path: Path) -> None:
         """Serve until stopped or idle."""
@@ -212,6 +220,7 @@ class Service:
         finally:
             os.umask(old)
         server_socket.listen(512)
+        self._listener = server_socket
         server = await loop.create_unix_server(lambda: Session(self), sock=server_socket, backlog=512)
         os.rename(fresh, path)
         os.close(folder)

@@ -21,6 +21,7 @@ from ..core.client_requests import join, leave
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop
+from ..net.spare import SpareDescriptor
 from .outbox import UNREACHABLE, Outbox, with_script
 from .own_view import OwnView, Reply
 
@@ -47,12 +48,13 @@ class CommandRelay:
         self._met = False  # a controller was here once
         self._parked: deque[Channel] = deque()
         self._waiting: deque[tuple[Channel, bytes]] = deque()
+        self._spare = SpareDescriptor("the agent of this node")
         listener = endpoints.listen(endpoints.UNIX + path)
         listener.setblocking(False)
         loop.watch(listener.fileno(), READ, lambda _events: self._accept(listener))
 
     def _accept(self, listener: socket.socket) -> None:
-        for sock in endpoints.accept(listener):
+        for sock in endpoints.accept(listener, self._spare):
             self.client(Channel(self.loop, sock))
 
     def client(self, channel: Channel) -> None:

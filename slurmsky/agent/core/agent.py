@@ -22,6 +22,7 @@ from ..job.version import VERSION
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop, Timer
+from ..net.spare import SpareDescriptor
 from ..process import processes, startup_files
 from ..process.orphans import Orphans, Owner
 from ..process.process_usage import Sampler
@@ -75,6 +76,7 @@ class Agent:
         self._held: set[Channel] = set()
         self._unknown: set[Channel] = set()  # came, and have not said who they are
         self._listeners: list[socket.socket] = []
+        self._spare = SpareDescriptor("the agent of node %s" % node)
         self._leave_by = 0.0
         self._holds: dict[int, list[Channel]] = {}
         self.journal = Journal(os.path.join(self.folder, "journal"))
@@ -111,7 +113,7 @@ class Agent:
         self.loop.after(min(5.0, self.idle_s), self._tick)
 
     def _accept(self, listener: socket.socket) -> None:
-        for sock in endpoints.accept(listener):
+        for sock in endpoints.accept(listener, self._spare):
             if sock.family == socket.AF_UNIX:
                 self._greet(Channel(self.loop, sock))
             else:

@@ -8,6 +8,8 @@ import struct
 from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
+from .spare import LIMITS, SpareDescriptor
+
 UNIX = "unix:"
 #: bytes of a path in a unix socket's address (sockaddr_un.sun_path less its NUL)
 _SUN_PATH_MAX = 107
@@ -45,12 +47,16 @@ def listen(address: str) -> socket.socket:
     return sock
 
 
-def accept(listener: socket.socket) -> Iterator[socket.socket]:
+def accept(listener: socket.socket, spare: SpareDescriptor) -> Iterator[socket.socket]:
     """What has come to a non-blocking listener; on a unix socket only what our own user, or root, sent."""
     while True:
         try:
             sock, _ = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionError):
+            return
+        except OSError as error:
+            if error.errno in LIMITS and spare.refuse(listener):
+                continue
             return
         if sock.family == socket.AF_UNIX and peer_uid(sock) not in (os.geteuid(), 0):
             sock.close()

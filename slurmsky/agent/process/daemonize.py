@@ -32,11 +32,14 @@ def options(argv: list[str], known: dict[str, str]) -> Optional[dict[str, str]]:
 
 def start(argv: list[str], environment: Mapping[str, str], log: str) -> subprocess.Popen[bytes]:
     """A program of our own in the background: in a session of its own, what it says goes to the file ``log``."""
+    import resource
     import subprocess  # a daemon itself needs it seldom, and starts sooner without
+
+    from . import processes
 
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | paths.OPEN_FLAGS, 0o600)
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -47,6 +50,12 @@ def start(argv: list[str], environment: Mapping[str, str], log: str) -> subproce
         )
     finally:
         os.close(output)
+    if processes.own_open_files is not None:  # we raised ours; its jobs get what users have
+        try:
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, processes.own_open_files)
+        except OSError:
+            pass  # it has ended already
+    return process
 
 
 def detach() -> None:

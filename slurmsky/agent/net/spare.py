@@ -1,0 +1,58 @@
+"""At the limit of open files a connection is refused in one line, instead of being tried again and again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+import time
+
+from ...protocol import wire
+
+#: what an accept fails with at the limit, our own or the system's
+LIMITS = (errno.EMFILE, errno.ENFILE)
+#: the log has one line of it in so many seconds
+_LOG_S = 60.0
+_LIMIT = "slurmsky: error: %s has too many open files, try again later\n"
+
+
+class SpareDescriptor:
+    """A descriptor that is given up for the moment in which a connection is refused. ``who`` refuses it."""
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._logged = -_LOG_S
+
+    def refuse(self, listener: socket.socket) -> bool:
+        """Refuse the next connection; False when none waits."""
+        now = time.monotonic()
+        if now - self._logged >= _LOG_S:
+            self._logged = now
+            print("%s has too many open files: connections are refused" % self._who, file=sys.stderr, flush=True)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            self._reopen()
+            return False
+        try:
+            if sock.family == socket.AF_UNIX:
+                sock.setblocking(False)
+                line = (_LIMIT % self._who).encode()
+                sock.sendall(wire.encode(wire.STDERR, line) + wire.encode_int(wire.EXIT, 1))
+        except OSError:
+            return True  # it has left
+        finally:
+            sock.close()
+            self._reopen()
+        return True
+
+    def _reopen(self) -> None:
+        try:
+            self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1  # somebody else was quicker: tried again with the next one
