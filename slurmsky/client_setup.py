@@ -90,7 +90,17 @@ def prepare(root: Path, cache: Path) -> str:
         part = cache / "python.part"
         part.write_text(python + "\n")
         part.replace(ready)
+        _remember(root, cache)
         return python
+
+
+def _remember(root: Path, cache: Path) -> None:
+    """Name the environment in the clone, for calls with another HOME; a clone that cannot be written goes without."""
+    if (root / "pyproject.toml").exists():
+        try:
+            (root / ".slurmsky-env").write_text(f"{cache}\n")
+        except OSError:
+            pass
 
 
 def interpreter(root: Path, cache: Path) -> str:

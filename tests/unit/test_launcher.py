@@ -275,3 +275,19 @@ def test_variables_that_a_shell_cannot_name_reach_the_request(clone: Clone, tmp_
     assert all(f"{name}={value}".encode() in requests[0] for name, value in odd.items())
     assert b"SLURMSKY_ENVIRON" not in requests[0]
     assert not list(tmp_path.glob("tmp.*"))
+
+
+def test_a_clone_is_set_up_once_for_every_home(clone: Clone, tmp_path: Path) -> None:
+    assert ran(clone.call())
+    for name in ("other", "third"):
+        done = clone.call(HOME=str(tmp_path / name))
+        assert ran(done) and "first use" not in done.stderr
+        assert not (tmp_path / name).exists()
+    assert clone.installs() == 1
+
+
+def test_an_environment_that_is_gone_is_made_again(clone: Clone, tmp_path: Path) -> None:
+    assert ran(clone.call())
+    shutil.rmtree(clone.cache)
+    assert ran(clone.call(HOME=str(tmp_path / "other")))
+    assert clone.installs() == 2

@@ -1,4 +1,4 @@
-"""The wheel, the console scripts, bin/ and slurmsky/commands/ name the same commands."""
+"""The wheel, the installed commands, bin/ and slurmsky/commands/ name the same commands."""
 
 from __future__ import annotations
 
@@ -19,15 +19,25 @@ BIN = ROOT / "bin"
 COMMANDS = sorted(NAMES)
 
 
-def scripts() -> dict[str, str]:
-    """The [project.scripts] table (Python 3.10 has no TOML reader)."""
+def installed(table: str) -> dict[str, str]:
+    """A table of files that the wheel installs elsewhere (Python 3.10 has no TOML reader)."""
     text = (ROOT / "pyproject.toml").read_text()
-    table = text.split("[project.scripts]\n", 1)[1].split("\n[", 1)[0]
-    return dict(re.findall(r'^(\w+) = "([^"]+)"$', table, re.MULTILINE))
+    found = text.split(f"[tool.hatch.build.targets.wheel.{table}]\n", 1)[1].split("\n[", 1)[0]
+    return dict(re.findall(r'^"([^"]+)" = "([^"]+)"$', found, re.MULTILINE))
 
 
-def test_console_scripts_and_launchers_agree() -> None:
-    assert sorted(scripts()) == sorted(path.name for path in BIN.iterdir())
+def scripts() -> list[str]:
+    """Names of the installed commands."""
+    return list(installed("shared-scripts").values())
+
+
+def test_installed_commands_are_the_launchers() -> None:
+    assert installed("shared-scripts") == {f"bin/{path.name}": path.name for path in BIN.iterdir()}
+
+
+def test_manual_pages_are_installed() -> None:
+    pages = {path.name for path in (ROOT / "docs" / "man").glob("*.1")}
+    assert installed("shared-data") == {f"docs/man/{name}": f"share/man/man1/{name}" for name in pages}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -46,15 +56,11 @@ def test_launchers_are_one_script(path: Path) -> None:
     assert path.name == "slurmsky" or os.readlink(path) == "slurmsky"
 
 
-def test_console_scripts_are_the_client() -> None:
-    assert set(scripts().values()) == {"slurmsky.client:main"}
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel as pip builds it, from a copy of the sources."""
     place = tmp_path_factory.mktemp("wheel")
-    for name in ["bin", "grammar", "slurmsky"]:
+    for name in ["bin", "docs", "grammar", "slurmsky"]:
         shutil.copytree(
             ROOT / name, place / "src" / name, symlinks=True, ignore=lambda *_: {"__pycache__", ".mypy_cache"}
         )
@@ -84,6 +90,28 @@ def test_launchers_travel_in_the_wheel_as_programs(wheel: zipfile.ZipFile) -> No
         assert entry.external_attr >> 16 & 0o111 == 0o111
 
 
-def test_console_scripts_are_in_the_wheel(wheel: zipfile.ZipFile) -> None:
-    (entry,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
-    assert dict(re.findall(r"^(\w+) = (\S+)$", wheel.read(entry).decode(), re.MULTILINE)) == scripts()
+def test_installed_commands_are_in_the_wheel(wheel: zipfile.ZipFile) -> None:
+    script = (BIN / "slurmsky").read_bytes()
+    (folder,) = {name.rpartition("/")[0] for name in wheel.namelist() if name.endswith(".data/scripts/sbatch")}
+    for name in scripts():
+        assert wheel.read(f"{folder}/{name}") == script
+    assert f"{folder.rpartition('/')[0]}/data/share/man/man1/sbatch.1" in wheel.namelist()
+
+
+def test_an_installed_command_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """As pip lays a wheel out: PREFIX/bin beside PREFIX/lib/python3.N/site-packages."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    packages = tmp_path / "lib" / version / "site-packages"
+    wheel.extractall(packages)
+    (data,) = packages.glob("*.data")
+    shutil.move(data / "scripts", tmp_path / "bin")
+    for script in (tmp_path / "bin").iterdir():
+        script.chmod(0o755)
+    (tmp_path / "bin" / "python3").symlink_to(os.path.realpath(sys.executable))
+    (tmp_path / "link").symlink_to(tmp_path / "bin" / "srun")  # as pipx and uv tool install link
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SLURMSKY_AGENT": "/nowhere"}
+    told = "srun: error: the node's agent does not answer at /nowhere: No such file or directory"
+    for command in ([tmp_path / "bin" / "srun"], [tmp_path / "link"]):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+        name = command[0].name
+        assert done.returncode == 1 and done.stderr.splitlines()[-1] == told.replace("srun:", f"{name}:"), done

@@ -105,6 +105,7 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
     for place in removed:
         shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
     root = Path(client.__file__).resolve().parent.parent
+    (root / ".slurmsky-env").unlink(missing_ok=True)
     if (root / "pyproject.toml").exists():
         click.echo(f"Nothing of slurmsky runs any more. Remove the clone: rm -r {root}")
     else:
