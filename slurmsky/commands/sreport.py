@@ -19,6 +19,7 @@ from ..options.usage_errors import failure
 from ..options.values import leading_int
 from ..report.text import name_matching, utilization
 from ..report.text.print_fields import Look
+from ..report.text.spending import Charge
 from ..report.text.units import Clock
 from .common.caller_settings import surroundings, user_name
 from .common.command_errors import streaming
@@ -197,13 +198,23 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
         chosen = Where(("0",))
     store = queue.store
     past = utilization.Past(() if kind == "cost" else store.uses(query.start, query.end, now, chosen),
-                            lambda start, end: store.charges(start, end, now, chosen))  # fmt: skip
+                            lambda start, end: _charges(ctx, start, end, chosen))  # fmt: skip
     clock = Clock(now, zone, request.time_format or "standard")
     text, unknown = utilization.text(query, queue.book.cluster, past, clock)
     for field in unknown:
         ctx.err(f" Unknown field '{field}'")
     ctx.out(text)
     return 1 if unknown else code
+
+
+def _charges(ctx: CommandContext, start: float, end: float, chosen: Where) -> list[Charge]:
+    """What jobs cost, and what kept nodes cost while no job had them."""
+    queue = ctx.queue
+    found = queue.store.charges(start, end, queue.clock(), chosen)
+    if queue.power is None:
+        return found
+    every = queue.store.charges(start, end, queue.clock(), among("partition", ()))
+    return [*found, *queue.power.hours.idle(every, start, end, queue.clock())]
 
 
 def _proper(user: str) -> str:

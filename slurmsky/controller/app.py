@@ -227,6 +227,8 @@ class Controller:
         )
         self.engines["nodes"] = engine
         self.power = PowerSaving(self.book, kept, engine, self.kick)
+        self.power.hours.on_cost = self.treasury.note
+        self.life.listeners.append(self.power.heard)
         self.scheduler.place = self.power.place
 
     async def recover(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -274,3 +275,28 @@ def test_a_node_that_cannot_be_had_is_down_with_the_reason(tmp_path):
         await world.until(lambda: _over(world, job, "COMPLETED"))
 
     KeptWorld(tmp_path, SITE + "resume_timeout = 2\n").play(what)
+
+
+PRICES = """Considered resources (1 node):
+----------------------------------------------------------------------
+ INFRA             INSTANCE    vCPUs   Mem(GB)   GPUS   COST ($)   CHOSEN
+----------------------------------------------------------------------
+ AWS (us-east-1)   m6i.large   8       16        -      3600.00       \x1b[32m✔\x1b[0m
+----------------------------------------------------------------------
+"""
+
+
+def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):
+    async def what(world):
+        world.server.prices = PRICES
+        job = await world.batch("sleep 2\n", "-n4", "--wait")
+        assert "$3600.00/h" in await world.out("scontrol", "show", "node", "k1")
+        cost = float(await world.out("sacct", "-nXP", "-o", "Cost", "-j", job))
+        assert 1.0 <= cost <= 3.0, cost  # half of a dollar a second
+        await asyncio.sleep(1)
+        row = (await world.out("sreport", "-nP", "cost", "byPartition")).strip().split("|")
+        assert row[1] == "kept" and float(row[-2]) == pytest.approx(cost, abs=0.01)
+        assert float(row[-1]) > 2.0, row
+        assert (await world.out("sreport", "-nP", "cost", "byUser", "format=Idle")).strip() == "0.0000"
+
+    KeptWorld(tmp_path).play(what)

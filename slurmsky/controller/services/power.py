@@ -11,16 +11,19 @@ from ...engines.base import EngineError, Event
 from ...engines.nodes.nodes_engine import NodesEngine
 from ...engines.nodes.provider import Order
 from ...model.allocation import NodeShare
-from ...model.job import Node
+from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
 from ...site.record import KeptNodes
 from ..jobs.job_table import JobTable
 from ..rules.demand import Demand
 from ..rules.resources import NodeUse, place
+from .node_hours import NodeHours
 
 log = logging.getLogger("slurmsky.nodes")
 
 LOOK_S = 1.0
+#: how often the cost of jobs that run is written down
+CHARGE_S = 60.0
 #: a node that did not come up is tried again after so many seconds
 FAILED_S = 300.0
 POWER_FLAGS = NodeFlag.POWERED_DOWN | NodeFlag.POWERING_UP | NodeFlag.POWERING_DOWN | NodeFlag.NOT_RESPONDING
@@ -49,6 +52,8 @@ class PowerSaving:
         self._kick = kick
         self._kept_of = {name: one for one in kept.values() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> when it is tried again
+        self.hours = NodeHours(book)
+        self._charged_at = 0.0
         self._drained: set[str] = set()  # until they are off
         self._reboots: dict[str, bool] = {}  # node -> it is DOWN afterwards
         self._task: asyncio.Task[None] | None = None
@@ -73,6 +78,8 @@ class PowerSaving:
         kept = POWER_FLAGS | (NodeFlag.POWER_DOWN if state in ("off", "failed", "leaving") else NodeFlag.NONE)
         node.flags = node.flags & ~kept | _FLAGS[state]
         now = self.book.clock()
+        if state in ("off", "failed"):
+            self.hours.went(node.config.name)
         if state == "up":
             self._came_up(node, now)
         elif state == "failed":
@@ -110,6 +117,7 @@ class PowerSaving:
             known = {name: facts[name] for name in ("address", "arch", "os") if facts.get(name)}
             node.config = replace(node.config, host_name=facts.get("host") or node.config.host_name, **known)
             node.instance_id, node.instance_type = order.name, description(order)
+            self.hours.came_up(order.partition, node.config.name, order.price, order.up_at or now)
 
     # --- placement
 
@@ -156,6 +164,11 @@ class PowerSaving:
     def look(self) -> None:
         """Power down what has been idle for SuspendTime or is asked to, and up what must always be."""
         now = self.book.clock()
+        if now - self._charged_at > CHARGE_S:
+            self._charged_at = now
+            for job in [self.book.jobs[job_id] for job_id in self.book.active]:
+                if job.engine == self.engine.name:
+                    self.hours.charge(job)
         for name, due in list(self._failed.items()):
             if now >= due:
                 self._revive(name)
@@ -195,6 +208,11 @@ class PowerSaving:
             node.state, node.reason, node.reason_time, node.reason_user = NodeState.IDLE, "", 0.0, ""
             self.book.refresh_node(node)
             self._kick()
+
+    def heard(self, event: str, job: Job) -> None:
+        """A job has ended: what it cost is known."""
+        if event == "ended" and job.engine == self.engine.name:
+            self.hours.charge(job)
 
     # --- scontrol
 

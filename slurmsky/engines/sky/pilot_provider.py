@@ -22,7 +22,7 @@ from ...site.record import KeptNodes
 from ...translate.task import docker_image, label
 from ..base import EngineError
 from ..nodes.provider import BringUpFailed, Order, Passing, Say, Tunnel
-from . import certificates, intervals, node_program, shipment
+from . import certificates, intervals, node_program, prices, shipment
 from .api_client import Client, Interrupted, Rejected, SkyError
 from .head_connection import NoControl
 from .node_access import Tunnel as SshTunnel
@@ -204,6 +204,9 @@ class Pilots:
         """Where SkyPilot found the nodes and what they cost, as far as it says so."""
         try:
             row = await self._row(order)
+            fields = json.loads((order.folder / "task.yaml").read_text())
+            price = await prices.hourly_price(self._client, prices.question(fields))
+            order.price = round((price or 0.0) / len(order.nodes), 6)
         except SkyError as error:
             log.info("cluster %s: %s", order.name, error)
             return

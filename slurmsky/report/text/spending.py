@@ -66,6 +66,7 @@ class Charge(NamedTuple):
     jobs: int
     hours: float
     dollars: float
+    idle: float = 0.0  # of kept nodes: what they cost while no job had them
 
 
 #: what was charged between two epoch seconds
@@ -80,10 +81,13 @@ def sums(charges: Charges, by: Sequence[str], start: float, end: float, clock: C
         for charge in charges(max(first, start), min(last, end)):
             values = {"Account": charge.account, "Login": charge.user, "QOS": charge.qos, "Month": month,
                       "Partition": charge.partition.partition(",")[0]}  # fmt: skip
-            held = totals.setdefault(tuple(values[name] for name in by), [0.0, 0.0, 0.0])
+            if charge.idle and set(by) - {"Month", "Partition"}:
+                continue  # nobody's job: it belongs to the partition
+            held = totals.setdefault(tuple(values[name] for name in by), [0.0, 0.0, 0.0, 0.0])
+            held[3] += charge.idle
             held[0] += charge.dollars
             held[1] += charge.jobs
             held[2] += charge.hours
     order = sorted(totals, key=lambda key: (key[0] if by[0] == "Month" else "", -totals[key][0], key))
     return [{"Cluster": cluster, **dict(zip(by, key)), "Cost": dollars(totals[key][0]), "Jobs": "%d" % totals[key][1],
-             "Hours": "%.2f" % totals[key][2]} for key in order]  # fmt: skip
+             "Hours": "%.2f" % totals[key][2], "Idle": dollars(totals[key][3])} for key in order]  # fmt: skip

@@ -303,7 +303,8 @@ def _cost(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tup
     by = next(fields for name, _, fields in spending.REPORTS if name == query.name)
     heading = _heading(query, f"Cost {query.name} " + _period(query, clock, True), "Cost reported in US dollars")
     rows = spending.sums(past.charges, by, query.start, query.end, clock, cluster.name)
-    return heading, ",".join(("Cluster", *by, "Jobs", "Hours", "Cost")), rows
+    idle = ("Idle",) if any(float(row["Idle"]) for row in rows) else ()  # of kept nodes alone
+    return heading, ",".join(("Cluster", *by, "Jobs", "Hours", "Cost", *idle)), rows
 
 
 _RESERVATION = (

@@ -1,0 +1,104 @@
+"""What kept nodes cost: the hours that they are up, jobs' shares of these, and what is left, idle time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ...model.allocation import NodeShare
+from ...model.job import Job
+from ...model.states import JobFlag
+from ...report.text.spending import Charge
+from ..jobs.job_table import JobTable
+
+_NOTE = "node_hours"
+#: spans that ended longer ago are forgotten
+_KEPT_S = 400 * 86400.0
+
+
+@dataclass
+class Span:
+    """A node was up. ``end`` 0.0: it still is."""
+
+    partition: str
+    node: str
+    price: float  # dollars an hour
+    start: float
+    end: float = 0.0
+
+
+class NodeHours:
+    """Keeps the spans in the store; charges jobs on kept nodes."""
+
+    def __init__(self, book: JobTable) -> None:
+        self._book = book
+        #: called with each job whose cost has changed
+        self.on_cost: Callable[[Job], None] = lambda job: None
+        self.spans = [Span(*row) for row in json.loads(book.store.note(_NOTE) or "[]")]
+
+    def came_up(self, partition: str, node: str, price: float, since: float) -> None:
+        """A node is up, perhaps since an earlier controller's time."""
+        if not any(span.node == node and not span.end for span in self.spans):
+            self.spans.append(Span(partition, node, price, since))
+            self._save()
+
+    def went(self, node: str) -> None:
+        """A node is up no more."""
+        now = self._book.clock()
+        for span in self.spans:
+            if span.node == node and not span.end:
+                span.end = now
+                self._save()
+
+    def _save(self) -> None:
+        oldest = self._book.clock() - _KEPT_S
+        self.spans = [span for span in self.spans if not span.end or span.end > oldest]
+        self._book.store.put_note(_NOTE, json.dumps([list(span.__dict__.values()) for span in self.spans]))
+
+    def charge(self, job: Job) -> None:
+        """Write a job's cost so far into its record: its share of its nodes' price, since it began."""
+        if not job.start_time or JobFlag.CONFIGURING in job.flags:
+            return
+        now = self._book.clock()
+        hourly = self.hourly(job.shares, job.end_time if job.state.finished else now)
+        hours = max(0.0, (job.end_time if job.state.finished and job.end_time else now) - job.start_time) / 3600
+        cost = round(hourly * hours, 6)
+        if cost != job.cost or hourly != job.hourly_cost:
+            job.cost, job.hourly_cost = cost, round(hourly, 6)
+            self._book.touch(job)
+            self.on_cost(job)
+
+    def hourly(self, shares: Sequence[NodeShare], when: float) -> float:
+        """Dollars an hour of these shares of nodes: the larger part of CPUs or devices counts."""
+        total = 0.0
+        for share in shares:
+            node = self._book.nodes.get(share.name)
+            price = self._price(share.name, when)
+            if node is not None and price:
+                total += price * _part(share, node.config.cpus, sum(count for _, _, count in node.config.gres))
+        return total
+
+    def _price(self, node: str, when: float) -> float:
+        spans = (span for span in reversed(self.spans) if span.node == node and span.start <= when + 1)
+        return next((span.price for span in spans), 0.0)
+
+    def idle(self, charges: Sequence[Charge], start: float, end: float, now: float) -> Iterator[Charge]:
+        """What nodes cost between two epoch seconds without a job, by partition; ``charges``: what jobs cost."""
+        for partition in dict.fromkeys(span.partition for span in self.spans):
+            hours = dollars = 0.0
+            for span in self.spans:
+                up = min(span.end or now, end) - max(span.start, start)
+                if span.partition == partition and up > 0:
+                    hours += up / 3600
+                    dollars += up / 3600 * span.price
+            used = [one for one in charges if one.partition.partition(",")[0] == partition]
+            left = max(0.0, dollars - sum(one.dollars for one in used))
+            if hours:
+                yield Charge("", "", "", partition, 0, 0.0, 0.0, left)
+
+
+def _part(share: NodeShare, cpus: int, devices: int) -> float:
+    """The part of a node that a share is."""
+    gres = sum(len(ids) for ids in share.gres.values()) / devices if devices else 0.0
+    return min(1.0, max(share.cpus / max(1, cpus), gres))
