@@ -11,8 +11,10 @@ from ..options.table import load
 from ..site.modules import find
 from ..site.record import Site
 from . import idiomvars
-from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, MODULE_INIT, SECRET, Reading, quoted
+from .idiomtables import CHECKPOINT, INPUT, INSTALLERS, MODULE_INIT, NETWORK, SECRET, Reading, quoted
 from .idiomvars import Facts
+from .mountpoints import on_every_node
+from .scope import Scope
 from .shell import Script, parse
 from .shellcommands import Command, Statement, Word
 
@@ -31,6 +33,7 @@ class Base:
         self.values: dict[str, str] = {}  # variables of the script that can be known
         self.folders: list[str] = []  # of cd, so far
         self.table = load("srun")
+        self.scope = Scope.of(script)
 
     def _commands(self, statement: Statement) -> list[Command]:
         return [command for command in self.script.commands if statement.start <= command.start < statement.end]
@@ -78,9 +81,7 @@ class Base:
             path, named = (
                 (given, option) if equals and option.startswith("-") else (text, texts[index - 1] if index else "")
             )
-            if not re.match(r"/[\w.-]+/?[^\s:]*$", path) or path.startswith(
-                ("/bin/", "/usr/", "/etc/", "/dev/", "/tmp", "/proc/", "/opt/", "/sys/")
-            ):
+            if not re.match(r"/[\w.-]+/?[^\s:]*$", path) or on_every_node(path) or path.startswith("/opt/"):
                 continue
             if named.startswith("-") and CHECKPOINT.search(named.lower()) and not INPUT.search(named.lower()):
                 if path not in self.found.checkpoints:
@@ -152,6 +153,11 @@ class Lines(Base):
                 return False
             pairs.append((name, Word(word.raw[len(name) + 1 :], word.start + len(name) + 1, word.line)))
         moved = 0
+        if all(NETWORK.fullmatch(name) for name, _ in pairs):
+            self._remove(statement)
+            why = "names network cards or transports of the old cluster; the nodes have others"
+            self.found.drop(command.line, self.script.text(command), why)
+            return True
         for name, value in pairs:
             if len(pairs) == 1 and re.search("PORT", name) and re.search(r"SLURM_JOB_?ID", value.raw):
                 known: str | None = "29500"
@@ -248,7 +254,11 @@ class Lines(Base):
         return verbs is None or any(word in verbs for word in texts[1:3])
 
     def _to_setup(self, statement: Statement, command: Command) -> bool:
-        """Downloads and installations belong in setup, unless they use what only run knows."""
+        """Downloads and installations belong in setup, unless they use what only run knows or makes."""
+        if self.folders and command.name not in ("pip", "pip3", "conda", "mamba", "apt-get", "apt", "sudo"):
+            return False  # into a folder that run makes
+        if command.before in ("&&", "||") or command.after in ("&&", "||"):
+            return False
         text = self.script.text(statement).strip().rstrip(";&").strip()
         for word in command.words:
             for part in word.variables:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from ..options.getopt import split
+from ..options.table import load
 from . import idiomvars
 from .idiomlines import Lines
-from .idiomtables import CLIENTS, LAUNCHERS, WRAPPERS, one_line
+from .idiomtables import CLIENTS, EACH_NODE, LAUNCHERS, WRAPPERS, one_line, quoted
 from .shell import script_in
 from .shellcommands import FILLER, Command, Statement, Word
+
+#: how scripts name the submit folder as the source of a mount
+_SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUBMIT_DIR\}?)(?=/|$)")
 
 
 class Steps(Lines):
@@ -52,12 +57,14 @@ class Steps(Lines):
         self.removed.append((command.start, command.end))
 
     def _sbcast(self, statement: Statement, command: Command) -> None:
-        self.found.edit(command.words[0].start, command.words[0].end, "cp")
+        files = split(load("sbcast"), [word.shown for word in command.words[1:]]).rest
+        first = command.words[len(command.words) - len(files)] if files else command.words[0]
+        self.found.edit(command.words[0].start, first.start if files else command.words[0].end, "cp ")
         self.everywhere.add(statement)
 
     def _srun(self, statement: Statement, command: Command) -> None:
         source = self.script.source
-        texts = [idiomvars.value(word, self.facts, self.values) or word.shown for word in command.words]
+        texts = [self._known(word) for word in command.words]
         found = split(self.table, texts[1:])
         if not found.rest:
             self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
@@ -68,6 +75,8 @@ class Steps(Lines):
             self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
             return
         text = source[command.start : program.start]
+        if self._head_address(command, said, [word.text or "" for word in command.words[-len(found.rest) :]]):
+            return
         for option in ("multi-prog", "het-group", "pty", "nodelist", "relative", "input"):
             if option in said:
                 self.found.need(command.line, text, f"srun --{option} has no counterpart in SkyPilot")
@@ -83,6 +92,9 @@ class Steps(Lines):
                 f"{tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}: SkyPilot starts one program a node",
             )
             return
+        if tasks > 1 and self._is_mpi(program):
+            self.found.need(command.line, text, f"{tasks} ranks of one MPI program: SkyPilot starts separate programs")
+            return
         if nodes < self.facts.nodes and command.after == "&":
             self.found.need(command.line, text, "steps side by side on parts of the nodes")
             return
@@ -97,6 +109,29 @@ class Steps(Lines):
             if option in said:
                 self.found.drop(command.line, f"srun --{option}={said[option]}", "all output is in sky jobs logs")
         self._pyxis(command, said)
+
+    def _known(self, word: Word) -> str:
+        """A word with all that the directives and the script say of its variables."""
+        found = idiomvars.value(word, self.facts, self.values)
+        expanded = self.scope.expand(word) if found is None else found
+        return word.shown if "$" in expanded.replace("$PWD", "") else expanded
+
+    def _head_address(self, command: Command, said: dict[str, str | None], rest: list[str]) -> bool:
+        """``$(srun -w $head hostname --ip-address)``: the address of the first node."""
+        if rest[:1] != ["hostname"] or not command.depth or "nodelist" not in said:
+            return False
+        if not re.search(r"head|master|first|main|\[0\]|rank_?0|leader", said["nodelist"] or "", re.IGNORECASE):
+            return False
+        self.found.edit(command.start, command.words[-1].end, 'echo "$SKYPILOT_NODE_IPS" | head -n 1')
+        self.removed.append((command.start, command.words[-1].end))
+        return True
+
+    def _is_mpi(self, program: Word) -> bool:
+        """Whether a program that starts once on each node is most likely one MPI program."""
+        name = (program.text or "").rpartition("/")[2]
+        if name and not EACH_NODE.match(name):
+            return not name.endswith((".sh", ".bash"))
+        return name.startswith("python") and bool(re.search(r"mpi4py|horovod", self.script.source))
 
     def _unwrap(self, command: Command, program: Word) -> None:
         """``bash -c 'COMMAND'`` that is left of an srun is COMMAND."""
@@ -135,25 +170,44 @@ class Steps(Lines):
 
     def _pyxis(self, command: Command, said: dict[str, str | None]) -> None:
         image = said.get("container-image")
+        if image and "$" in image:
+            shown = f"--container-image={one_line(image)}"
+            self.found.need(command.line, shown, "its image is known only when it runs")
+            image = None
+        if image and (image.endswith((".sqsh", ".squashfs")) or image.startswith(("/", "./", "~"))):
+            shown = f"--container-image={one_line(image)}"
+            self.found.need(command.line, shown, "an image file, which the agent unpacks")
+            image = None
         if image and image not in self.found.images:
             self.found.images.append(image)
             if len(self.found.images) > 1:
                 self.found.need(command.line, f"--container-image={one_line(image)}", "a task has one image")
-        for mount in (said.get("container-mounts") or "").split(","):
-            source, _, rest = mount.partition(":")
-            if source.startswith("/"):
-                self.found.paths.append((command.line, source))
-            if source.startswith(("$PWD", "$(pwd)", "$SLURM_SUBMIT_DIR", "${PWD}", "./")):
-                self.found.drop(command.line, f"--container-mounts={mount}", "the folder is in ~/sky_workdir")
-            elif rest and rest.split(":")[0] != source:
-                self.found.drop(
-                    command.line,
-                    f"--container-mounts={mount}",
-                    "mount the bucket or volume at the path in the container",
-                )
+        for mount in filter(None, (said.get("container-mounts") or "").split(",")):
+            self._mount(command, mount)
         folder = said.get("container-workdir")
         if folder:
             self.found.notes.append(f"the container began in {one_line(folder)}; SkyPilot begins in ~/sky_workdir")
+
+    def _mount(self, command: Command, mount: str) -> None:
+        """One entry of --container-mounts: the submit folder becomes a link, other folders a bucket or volume."""
+        source, _, rest = mount.partition(":")
+        target = rest.partition(":")[0] or source
+        beside = _SUBMIT_FOLDER.match(source)
+        if beside:
+            self.found.workdir = True
+            place = "~/sky_workdir" + source[beside.end() :].rstrip("/")
+            link = f"mkdir -p {quoted(target.rpartition('/')[0] or '/')} {place} && ln -sfn {place} {quoted(target)}"
+            if target.startswith("/") and link not in self.found.activate:
+                self.found.activate.append(f"{link}  # --container-mounts")
+        elif "$" in mount:
+            shown = f"--container-mounts={one_line(mount)}"
+            self.found.need(command.line, shown, "what is mounted is known only when it runs")
+        else:
+            if source.startswith("/"):
+                self.found.paths.append((command.line, source))
+            if target != source:
+                why = f"mount the bucket or volume at {target}, the path in the container"
+                self.found.drop(command.line, f"--container-mounts={mount}", why)
 
     def _mpirun(self, statement: Statement, command: Command) -> None:
         if self.facts.nodes == 1:

@@ -34,7 +34,22 @@ WRAPPERS = _words(
     """
 )
 LAUNCHERS = frozenset(("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun"))
-SECRET = re.compile(r"(API_?KEY|TOKEN|SECRET|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
+#: names of secrets end so: TOKENIZERS_PARALLELISM and MAX_TOKENS are none
+SECRET = re.compile(
+    r"(^|_)(API_?KEY|TOKEN|SECRET|SECRET_KEY|PASSWORD|PASSWD|ACCESS_KEY|ACCESS_KEY_ID|CREDENTIALS?)$", re.IGNORECASE
+)
+#: variables that name network cards, adapters and transports of the old cluster
+NETWORK = re.compile(
+    r"(NCCL|GLOO|TP|OMPI_MCA_btl_tcp_if)_?\w*(SOCKET_IFNAME|include|exclude)|NCCL_IB_\w+|NCCL_NET(_\w+)?|NCCL_TOPO_FILE"
+    r"|NCCL_CROSS_NIC|NCCL_COLLNET_ENABLE|UCX_(NET_DEVICES|TLS)|OMPI_MCA_\w+|FI_(PROVIDER|EFA\w*|CXI\w*|MR\w*)|MPICH_\w+"
+    r"|I_MPI_FABRICS|PSM2_\w+|SHARP_\w+|HCOLL_\w+"
+)
+#: programs of which each node runs one of its own, whatever starts them: they find each other, or need not
+EACH_NODE = re.compile(
+    r"^(python[\d.]*|torchrun|accelerate|deepspeed|bash|sh|hostname|nvidia-smi|rocm-smi|echo|ray|date|env|printenv|mkdir|cp"
+    r"|rm|ls|cat|sleep|pip3?|conda|uv|git|wget|curl|whoami|uname|lscpu|free|df|singularity|apptainer|docker|composer|tar"
+    r"|test|true|sudo|numactl|nsys|ncu|export|cd|source)$"
+)
 INSTALLERS: dict[str, tuple[str, ...] | None] = {
     "pip": ("install",),
     "pip3": ("install",),
@@ -84,6 +99,7 @@ class Reading:
     images: list[str] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
     paths: list[tuple[int, str]] = field(default_factory=list)
+    workdir: bool = False  # the submit folder is wanted
     notes: list[str] = field(default_factory=list)  # comments at the head of run
 
     def drop(self, line: int, text: str, why: str) -> None:

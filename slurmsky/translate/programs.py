@@ -58,9 +58,9 @@ def table() -> Mapping[str, Source]:
 
 def setup_lines(programs: tuple[str, ...]) -> list[str]:
     """Commands that install what a node lacks of these programs, one for each package."""
-    lines: dict[str, None] = {}
+    lines: dict[str, str] = {}
     for name in programs:
         source = table().get(name)
         if source is not None and source.install:
-            lines[f"command -v {name} >/dev/null || ({source.install})"] = None
-    return list(lines)
+            lines.setdefault(source.install, f"command -v {name} >/dev/null || ({source.install})")
+    return list(lines.values())

@@ -4,26 +4,62 @@ from __future__ import annotations
 
 import re
 
+from .launched import launched
 from .shell import Script
+from .wordsets import words
 
 _BESIDE = re.compile(
-    r"(?:\./)?[\w.-]+/[\w./-]+$"
-    r"|[\w.-]+\.(?:py|sh|R|jl|pl|m|yaml|yml|json|txt|cfg|toml|ini|sif|nml|conf|csh|exe|in|dat|csv)$"
+    r"(?:\./|\.\./)?(?!https?:)[A-Za-z_][\w.-]*/[\w./-]+$"
+    r"|[A-Za-z_][\w.-]*\.(?:py|sh|bash|R|r|jl|pl|m|ipynb|yaml|yml|json|jsonl|txt|cfg|toml|ini|sif|nml|conf|csh|exe|in|inp|dat"
+    r"|csv|tsv|c|cc|cpp|cu|cuf|f|f90|f95|F90|hip|for|gjf|com|pdb|tpr|mdp|gro|top|fa|fasta|fastq|fq|gz|zip|tar|tgz|bam|vcf|bed|h5"
+    r"|hdf5|nc|npz|npy|pt|pth|mat|xml|do|sas|gms|mw|wls|jar|lua|tcl|lmp|data|smk|nf|mod|lp|out|x|i|k|md|rs|go|java|par|prm)$"
 )
+#: programs that read the folder they are started in
+_IN_FOLDER = words("make cmake snakemake nextflow cargo ninja blockMesh simpleFoam docker-compose")
 _RESULT = re.compile(r"^--?(out|output|save|results?|log)([-_]?(dir|path|file|folder))?$")
 _ARGUMENTS = frozenset("123456789@*#")
-_SPEAKERS = frozenset(("echo", "printf", "export", "set", "cat"))  # their words are texts, not files
+_SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # their words are texts, not files
 
 
 def names_files_beside(script: Script) -> bool:
-    """Whether the script names files beside it."""
+    """Whether the script names files beside it, or starts tools that read the folder they are in."""
+    made: set[str] = set()
     for command in script.commands:
-        if command.name in _SPEAKERS:
+        found = launched(command)
+        if found.name in _SPEAKERS and not command.redirects:
             continue
-        named = [*command.words, *(word for _, word in command.redirects)]
-        if any(_BESIDE.match(word.text or "") for word in named):
+        if found.name in _IN_FOLDER and not found.inside:
             return True
+        if found.name in ("mkdir", "touch", "git", "wget", "curl"):
+            made.update(word.text or "" for word in found.arguments)
+            continue
+        named = [*command.words, *found.words, *(word for operator, word in command.redirects if "<" in operator)]
+        for word in named:
+            text = word.text or ""
+            if text.partition("/")[0] in made or text in made:
+                continue
+            if _BESIDE.match(text) or (word.raw.startswith("./") and len(word.raw) > 2):
+                return True
     return False
+
+
+_SERVERS = re.compile(
+    r"(vllm serve|vllm\.entrypoints|sglang\.launch_server|text-generation-launcher|ollama serve|tritonserver|"
+    r"trtllm-serve|uvicorn|gunicorn|llama-server|lmdeploy serve)"
+)
+_PORTS = {"vllm": 8000, "sglang": 30000, "text-generation": 80, "ollama": 11434, "triton": 8000, "llama": 8080}
+
+
+def serve_port(script: Script) -> int:
+    """The port on which the script's last program answers requests; 0 where it is no server."""
+    for command in reversed(script.commands):
+        line = " ".join(command.texts)
+        found = _SERVERS.search(line)
+        if found and command.name not in _SPEAKERS:
+            given = re.search(r"--port[= ](\d{2,5})", line)
+            usual = next((port for word, port in _PORTS.items() if word in found[0]), 8000)
+            return int(given[1]) if given else usual
+    return 0
 
 
 def takes_arguments(script: Script) -> bool:

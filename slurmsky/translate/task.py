@@ -7,7 +7,7 @@ in an interactive bash): it starts the agent, which runs the script as it is.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..language import image_names
@@ -166,6 +166,10 @@ def _minutes(limit: int | None) -> str:
 
 def _size(draft: _Draft) -> None:
     size, spec = draft.geometry, draft.spec
+    if size.cpus is not None and size.nodes == 1 and draft.wants.cpus > size.cpus:
+        # Slurm gives a step what the whole node has, where the job holds it
+        draft.geometry = size = replace(size, cpus=draft.wants.cpus)
+        draft.note("cpus-per-task", "changed", f"a step starts {draft.wants.cpus} CPUs' worth of tasks on the node")
     if size.cpus is not None:
         draft.resources["cpus"] = f"{size.cpus}+"
     if size.memory_mib:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..language import modulelines
+from ..options.getopt import split
+from ..options.table import load
 from ..site.modules import find
 from ..site.record import Site
 from . import mountpoints, places
@@ -33,6 +35,7 @@ class Wants:
     folders: tuple[str, ...] = ()
     starts: tuple[tuple[str, str], ...] = ()  # (file of the old cluster that the script sources, "modules" or "conda")
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual ones
+    cpus: int = 0  # that its largest step starts on one node
     unknown: tuple[str, ...] = ()  # programs that no table knows
     packages: tuple[str, ...] = ()  # of Python, which the files beside the script need
     stores: tuple[tuple[str, str], ...] = ()  # variables of the old cluster's file systems, and folders for them
@@ -58,6 +61,7 @@ def of(source: str) -> Wants:
             )
         ),
         environments=tuple(dict.fromkeys(name for _, name in environments(script, scope))),
+        cpus=_step_cpus(script, scope),
         unknown=tuple(dict.fromkeys(_unknown(script, scope))),
         stores=tuple(scope.stores.items()),
         amd=amd_of(source),
@@ -130,6 +134,23 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
                 yield name
         elif found.inside:
             yield name
+
+
+def _step_cpus(script: Script, scope: Scope) -> int:
+    """CPUs on one node of the largest step whose size its own options say."""
+    most = 0
+    for command in script.commands:
+        if command.name != "srun":
+            continue
+        given = {}
+        for option, text in split(load("srun"), [scope.expand(word) for word in command.words[1:]]).found:
+            if text is not None and text.isdigit() and len(text) < 6:
+                given[option.name] = int(text)
+        nodes = max(1, given.get("nodes", 1))
+        tasks = given.get("ntasks-per-node") or -(-given.get("ntasks", 1) // nodes)
+        if "nodes" in given or nodes == 1:
+            most = max(most, tasks * given.get("cpus-per-task", 1))
+    return most
 
 
 def _unknown(script: Script, scope: Scope) -> Iterator[str]:

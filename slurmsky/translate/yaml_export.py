@@ -6,6 +6,7 @@ YAML hands the unchanged script to slurmsky on the nodes.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,19 +16,25 @@ from ..language import arrayspec
 from ..language.syntax_errors import LanguageError
 from ..model.spec import JobSpec
 from ..site.record import Site
-from . import idiom
+from . import idiom, mountpoints, places, wants
 from .geometry import Geometry, geometry
 from .idiom import Dropped, Reading, one_line
+from .idiomtables import LAUNCHERS
 from .idiomvars import Facts
 from .notes import Note, Refused
 from .omitted_options import left_out
-from .scriptfiles import leaves_files, names_files_beside, takes_arguments
+from .preparation import preparation
+from .programs import setup_lines
+from .scope import Scope
+from .scriptfiles import leaves_files, names_files_beside, serve_port, takes_arguments
 from .shell import Script, parse
 from .sky_components import plan_all
 from .task import SkyTask, docker_image, sky_name
+from .wants import Wants
 from .yaml_document import Document
 
 DEFAULT_GPU = "H100"
+NAME_LENGTH = 60
 REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/shipment.py
 _SHELL = re.compile(r"#!\s*(?:/usr/bin/env\s+(?:-S\s*)?)?(?:\S*/)?(\w+)(.*)")
 _BASH = frozenset(("bash", "sh", "dash"))
@@ -70,16 +77,35 @@ def keep(
         spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
     # Of a het job the other components have their own partitions, where they name any.
     others = [(part, (part.partition or partition_of_plan).split(",")[0]) for part in specs[1:]]
-    task = plan_all([(spec, partition_of_plan), *others], site)
+    asked = wants.of(source)
+    task = plan_all([(spec, partition_of_plan), *others], site, wants=Wants(amd=asked.amd, cpus=asked.cpus))
+    task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
     size = geometry(spec, site.cluster.partition(partition_of_plan))
     facts = _facts(spec, task, size, partition, file)
     script = parse(source)
     reading = _read(script, source, facts, site)
+    reading.envs.update(_exported(spec.export))
+    known = {program for module in reading.modules for program in module.gives}
+    if not reading.images and not asked.environments:
+        names = [name for name in asked.programs if name not in known]
+        if "mpirun" not in known and any(command.name in LAUNCHERS for command in script.commands):
+            names.append("mpicc")  # of the package that brings mpirun
+        installed = setup_lines(tuple(names))
+        reading.setup[:0] = [line for line in installed if line not in reading.setup]
     if len(specs) > 1:
         reading.need(1, "hetjob", "components of different shape, which SkyPilot's nodes of one task do not know of")
     draft = _Draft(source, script, spec, site, partition, file, task, facts, reading, tuple(arguments), guessed)
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
     return Kept(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
+
+
+#: variables that a script says its caller must give
+_REQUIRED = re.compile(r"\$\{(\w+):?\?")
+
+
+def _exported(export: str | None) -> dict[str, str]:
+    """Variables that ``--export=ALL,NAME=VALUE`` gives."""
+    return dict(re.findall(r"(?:^|,)([A-Za-z_]\w*)=([^,]*)", export or ""))
 
 
 def _facts(spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: str) -> Facts:
@@ -124,6 +150,9 @@ def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
             reading.activate.append(f"export {name}=$SKYPILOT_MANAGED_JOB_ID")
         else:
             reading.need(1, name, f"{program} reads it, and nobody can rename it there")
+    called = re.search(r"(?m)^[^#\n]*\b(srun|scontrol|sbatch|squeue|sbcast|module|ml)\s", source)
+    if called:
+        reading.need(1, called[1], f"{program} calls it, and no line of {program} is rewritten")
     if facts.nodes > 1:
         reading.need(1, source.split("\n", 1)[0], f"{program} on the first of several nodes")
     return reading
@@ -178,13 +207,14 @@ class _Draft:
 
     def plain_yaml(self) -> tuple[str, dict[str, Any]]:
         document = Document()
+        image = self._image()
         self._head(document)
         document.put("name", self.task.name)
         if self.task.geometry.nodes > 1:
             document.put("num_nodes", self.task.geometry.nodes)
         if self._needs_workdir():
             document.put("workdir", ".", comments=("the folder that sbatch was called in",))
-        self._resources(document)
+        self._resources(document, image)
         self._variables(document)
         self._mounts(document)
         if self.task.fields.get("config"):
@@ -251,14 +281,17 @@ class _Draft:
         program, _ = interpreter(self.source)
         if program not in _BASH and program:
             return True
-        return names_files_beside(self.script)
+        return self.reading.workdir or names_files_beside(self.script)
 
-    def _resources(self, document: Document) -> None:
+    def _resources(self, document: Document, image: tuple[str, str] | None) -> None:
         wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
         notes: dict[str, str] = {}
-        if wanted.get("cpus") == "1+" and "accelerators" in wanted:
-            del wanted["cpus"]  # any node with GPUs has more
-        image = self._image()
+        if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
+            del wanted["cpus"]  # any node with GPUs has more; --exclusive is a whole node, which has more too
+        port = serve_port(self.script)
+        if port and not self.reading.needs:
+            wanted["ports"] = port
+            notes["ports"] = "a server runs here; `sky serve up` needs a service: section with its readiness_probe"
         if image:
             wanted["image_id"] = image[0]
             notes["image_id"] = image[1]
@@ -266,12 +299,14 @@ class _Draft:
             self.guessed
             and "accelerators" in wanted
             and self.task.geometry.gpu_type == ""
-            and wanted["accelerators"].startswith(DEFAULT_GPU)
+            and any(note.option == "gpus" and "names no type" in note.text for note in self.task.notes)
         ):
             notes["accelerators"] = "the script names no type: choose one (sky gpus list)"
         elif "accelerators" in wanted:
             notes["accelerators"] = "per node"
-        if self.spec.mem_mib == 0:
+        if self.spec.exclusive is not None and "cpus" not in wanted:
+            self._whole_node(wanted, notes)
+        if self.spec.mem_mib == 0 and wanted and self.spec.exclusive is None:
             notes["cpus" if "cpus" in wanted else "accelerators"] = (
                 "--mem=0: the node's whole memory is the job's anyway"
             )
@@ -284,6 +319,12 @@ class _Draft:
         ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
         if wanted:
             document.put("resources", {key: wanted[key] for key in ranked}, inline=notes)
+
+    def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
+        """--exclusive without a number of CPUs: the node's size is for a person to choose."""
+        if "accelerators" not in wanted and "instance_type" not in wanted:
+            wanted["cpus"] = "16+"
+            notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"
 
     def _image(self) -> tuple[str, str] | None:
         options = dict(self.spec.site_options)
@@ -307,14 +348,18 @@ class _Draft:
         return (given, "the site file") if given else None
 
     def _variables(self, document: Document) -> None:
-        envs: dict[str, str] = {}
+        envs: dict[str, str | None] = {}
         if self.facts.array:
             envs["TASK_ID"] = str(self.facts.array[0])
         envs.update(self.reading.envs)
         for name in self.reading.secrets:
             envs.pop(name, None)
+        required = [name for name in dict.fromkeys(_REQUIRED.findall(self.source)) if name not in envs]
+        required = [name for name in required if name not in self.reading.secrets and not name.startswith("SLURM")]
+        envs.update(dict.fromkeys(required))
         if envs:
-            notes = {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.facts.array else {}
+            notes = dict.fromkeys(required, "the script wants it: --env NAME=VALUE")
+            notes |= {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.facts.array else {}
             document.put("envs", envs, inline=notes)
         if self.reading.secrets:
             document.put(
@@ -335,6 +380,8 @@ class _Draft:
             if path in source or path in dict(self.site.sky_partition(self.partition).volumes):
                 volumes[path] = item
         notes: dict[str, str] = {}
+        if self.reading.needs:
+            used += self._places()
         for path in dict.fromkeys(map(_checkpoint_folder, self.reading.checkpoints)):
             if not _below(path, [*mounts, *volumes]):
                 bucket = self.site.sky.bucket.rstrip("/")
@@ -342,10 +389,10 @@ class _Draft:
                 mounts[path] = (
                     {"source": f"{bucket}/{self.task.name}/{place}", "mode": "MOUNT"}
                     if bucket
-                    else {"name": f"{self.task.name}-{sky_name(place, 40)}", "mode": "MOUNT"}
+                    else {"name": self._bucket(sky_name(place, 30)), "mode": "MOUNT"}
                 )
                 notes[path] = "outlives the nodes: a bucket" + ("" if bucket else " of this name is made")
-        missing = sorted({_top(path) for path in used if not _below(path, [*mounts, *volumes])})
+        missing = sorted({_top(path.split("$", 1)[0]) for path in used if not _below(path, [*mounts, *volumes])})
         if mounts:
             document.put("file_mounts", mounts, inline=notes)
         if volumes:
@@ -358,13 +405,28 @@ class _Draft:
                 f"  file_mounts: {{{one_line(path)}: {{source: s3://BUCKET{one_line(path)}, mode: MOUNT}}}}"
             )
 
+    def _places(self) -> list[str]:
+        """Paths of the old cluster that the script reads, where it runs as it is."""
+        found = places.places(self.script, Scope.of(self.script))
+        roles = (places.READ, places.RUN, places.IMAGE)
+        return [
+            place.text
+            for place in found
+            if place.role in roles and place.text.startswith("/") and not mountpoints.on_every_node(place.text)
+        ]
+
+    def _bucket(self, place: str) -> str:
+        """A bucket's name: those are unique in the world, so part of it comes from the script's text."""
+        unique = hashlib.sha256(self.source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
+
     def _run_comments(self) -> list[str]:
         found = [one_line(note) for note in self.reading.notes]
         if self.facts.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
             found.append("run starts on every node; what Slurm did on the first one only is behind NODE_RANK 0")
         if leaves_files(self.script):
             found.append("files that it writes stay on the node and go with it; to keep them, write below a bucket:")
-            found.append(f"  file_mounts: {{/results: {{name: {self.task.name}-results, mode: MOUNT}}}}")
+            found.append(f"  file_mounts: {{/results: {{name: {self._bucket('results')}, mode: MOUNT}}}}")
         return list(dict.fromkeys(found))
 
     def _run(self) -> str:
@@ -402,6 +464,18 @@ class _Draft:
             document.comment(line)
         if len(shown) > 8:
             document.comment(f"  and {len(shown) - 8} more")
+        shipped = replace(self.site, shipped_modules=True)
+        chosen, setup, _ = preparation(shipped, wants.of(self.source))
+        asked = wants.of(self.source).images
+        image = self._image()
+        if image is None and (asked[:1] if len(asked) == 1 else chosen):
+            image = docker_image(asked[0] if len(asked) == 1 else chosen), "its steps" if asked else "its modules"
+        for name in wants.of(self.source).environments:
+            document.comment(f"  {one_line(name)}: setup makes that environment of Python: add the packages it needs")
+        for number, name in self.reading.unknown_modules:
+            document.comment(f"  line {number}: module load {one_line(name)}: no map knows it")
+        for dropped in self.left_out:
+            document.comment(f"  {dropped.text}: {dropped.why}")
         folder = f"{self.task.name}.slurmsky"
         document.comment(
             f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
@@ -410,15 +484,14 @@ class _Draft:
         document.put("name", self.task.name)
         if self.task.geometry.nodes > 1:
             document.put("num_nodes", self.task.geometry.nodes)
-        self._resources(document)
+        self._resources(document, image)
         self._mounts(
             document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}
         )
         if self.task.fields.get("config"):
             document.put("config", self.task.fields["config"])
-        setup = list(dict.fromkeys(module.setup for module in self.reading.modules if module.setup))
         if setup:
-            document.put("setup", "\n".join(setup) + "\n", comments=["what its modules were for"])
+            document.put("setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"])
         document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
         return document.text(), document.fields
 

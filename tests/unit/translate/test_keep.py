@@ -104,7 +104,8 @@ def test_a_ray_cluster_started_over_ssh_becomes_the_plain_program() -> None:
     assert fields["resources"] == {"accelerators": "H100:8"}
     assert fields["envs"] == {"PYTHONPATH": "/root/Megatron-LM/", "NCCL_NVLS_ENABLE": "1"}
     assert fields["secrets"] == {"X_TOKEN": None, "WANDB_API_KEY": None}
-    assert fields["file_mounts"] == {"/slime_checkpoints": {"name": "glm4-slime-checkpoints", "mode": "MOUNT"}}
+    bucket = fields["file_mounts"]["/slime_checkpoints"]
+    assert bucket["mode"] == "MOUNT" and re.fullmatch("glm4-slime-checkpoints-[0-9a-f]{8}", bucket["name"])
     run = fields["run"]
     assert "python3 train.py --actor-num-nodes 8 --save /slime_checkpoints/run1" in run
     assert not re.search(r"ray (start|job|stop)|ssh|pkill|abc123", found.yaml.partition("name:")[2])
@@ -309,3 +310,103 @@ def test_steps_with_several_images_bring_them_themselves() -> None:
     assert "image_id" not in found.fields["resources"]
     found = keep(script("srun --container-image=a/b:1 x\nsrun --container-image=a/b:1 y"))
     assert (found.needs, found.fields["resources"]["image_id"]) == ((), "docker:a/b:1")
+
+
+def test_names_are_whole_and_differ() -> None:
+    one = keep(script("python a.py", "-J a-long-name-of-an-experiment-1"))
+    two = keep(script("python a.py", "-J a-long-name-of-an-experiment-2"))
+    assert one.name == "a-long-name-of-an-experiment-1" and two.name != one.name
+
+
+def test_an_exclusive_node_is_not_one_cpu() -> None:
+    found = keep(script("./run", "--exclusive"))
+    assert found.fields["resources"]["cpus"] == "16+" and "whole node" in found.yaml
+
+
+def test_a_step_says_how_many_cpus_the_node_needs() -> None:
+    found = keep(script("srun -n 48 -c 7 ./run", "-N1"))
+    assert found.fields["resources"]["cpus"] == "336+"
+
+
+@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "MAX_TOKENS", "TOKEN_COUNT", "SECRETARY"])
+def test_names_that_only_sound_secret(name: str) -> None:
+    found = keep(script(f"export {name}=false\npython a.py"))
+    assert "secrets" not in found.fields and found.fields["envs"] == {name: "false"}
+
+
+@pytest.mark.parametrize("name", ["NCCL_SOCKET_IFNAME", "OMPI_MCA_btl", "NCCL_IB_HCA", "UCX_NET_DEVICES"])
+def test_network_cards_of_the_old_cluster_are_left_out_and_told(name: str) -> None:
+    found = keep(script(f"export {name}=ib0\npython a.py"))
+    assert "envs" not in found.fields and f"export {name}=ib0" in found.yaml.split("name:")[0]
+
+
+@pytest.mark.parametrize("image", ["$CONT", "/shared/nemo.sqsh", "./nemo.sqsh"])
+def test_images_that_no_registry_has_go_to_the_agent_with_a_line(image: str) -> None:
+    found = keep(script(f'srun --container-image="{image}" python a.py'))
+    assert found.needs and "--container-image" in found.yaml
+    assert "image_id" not in found.fields["resources"]
+
+
+def test_a_variable_with_one_value_is_the_image() -> None:
+    found = keep(script(': "${CONT:=nvcr.io#nvidia/pytorch:24.01-py3}"\nsrun --container-image="${CONT}" python a.py'))
+    assert found.fields["resources"]["image_id"] == "docker:nvcr.io/nvidia/pytorch:24.01-py3"
+
+
+def test_the_submit_folder_in_a_container_is_a_link() -> None:
+    body = "srun --container-image=a/b --container-mounts=.:/workspace/x,$PWD/out:/results python /workspace/x/t.py"
+    found = keep(script(body))
+    assert found.fields["workdir"] == "." and "ln -sfn ~/sky_workdir /workspace/x" in found.fields["run"]
+    assert "ln -sfn ~/sky_workdir/out /results" in found.fields["run"]
+
+
+def test_one_mpi_program_on_several_nodes_is_not_several_programs() -> None:
+    assert keep(script("srun ./xhpl", TWO)).needs
+    assert not keep(script("srun python train.py", TWO)).needs
+
+
+TUTORIAL = """nodes=( $( scontrol show hostnames $SLURM_JOB_NODELIST ) )
+nodes_array=($nodes)
+head_node=${nodes_array[0]}
+head_node_ip=$(srun --nodes=1 --ntasks=1 -w "$head_node" hostname --ip-address)
+srun torchrun --nnodes 4 --nproc_per_node 1 --rdzv_backend c10d --rdzv_endpoint $head_node_ip:29500 /shared/x.py 50
+"""
+
+
+def test_the_address_of_the_first_node_is_skypilots() -> None:
+    found = keep(script(TUTORIAL, "-N4 --ntasks=4 --gpus-per-task=1"))
+    assert not found.needs
+    assert 'head_node_ip=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)' in found.fields["run"]
+
+
+@pytest.mark.parametrize(
+    "body, kept, setup",
+    [
+        ("sbcast -f -C ./prog /tmp/prog\n/tmp/prog", "cp ./prog /tmp/prog", ""),
+        ("mkdir d && cd d && wget http://x/y", "cd d && wget http://x/y", ""),
+        ("cd d\nwget http://x/y", "wget http://x/y", ""),
+        ("cp -r . $TMPDIR && cd $TMPDIR\npython a.py", "cp -r . $TMPDIR && cd $TMPDIR", ""),
+        ("mpirun ./a.out", "mpirun ./a.out", "openmpi-bin"),
+    ],
+)
+def test_commands_stay_what_they_were(body: str, kept: str, setup: str) -> None:
+    found = keep(script(body, "-n2"))
+    assert kept in found.fields["run"] and setup in found.fields.get("setup", "")
+
+
+def test_variables_of_an_export_option_and_declared_inputs_are_envs() -> None:
+    found = keep(script(': "${DATA:?}"\npython a.py --lr $LR', "--export=ALL,LR=0.1,BS=32"))
+    assert found.fields["envs"] == {"LR": "0.1", "BS": "32", "DATA": None}
+
+
+@pytest.mark.parametrize("body", ["./a.out", "python a.py", "make", "source env.sh", "Rscript a.R", "cat in.nml"])
+def test_files_beside_the_script_travel(body: str) -> None:
+    assert keep(script(body)).fields["workdir"] == "."
+
+
+def test_a_server_opens_its_port() -> None:
+    found = keep(script("vllm serve m --port 9000", "--gpus=1"))
+    assert found.fields["resources"]["ports"] == 9000 and "sky serve" in found.yaml
+
+
+def test_a_script_of_another_shell_that_calls_srun_goes_to_the_agent() -> None:
+    assert keep("#!/bin/tcsh\n#SBATCH -n 4\nsrun vasp_std\n").needs
