@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class Need:
 
     partitions: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()  # SkyPilot's names of the GPU types that it asks for
+    hints: tuple[tuple[str, str], ...] = ()  # (partition, GPU that its name or the script hints at)
     wants_gpus: bool = False
     settle: tuple[str, ...] = ()
 
@@ -42,12 +43,18 @@ class Wanted:
     partitions: Counter[str] = field(default_factory=Counter)
     with_gpus: Counter[str] = field(default_factory=Counter)  # partitions of scripts that ask for GPUs
     gpus: Counter[str] = field(default_factory=Counter)
+    hints: Counter[tuple[str, str]] = field(default_factory=Counter)
     keys: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (table, key, value as TOML)
     options: Counter[str] = field(default_factory=Counter)
 
-    def buckets(self) -> list[str]:
-        """Paths whose content nobody but a person can place, most used first."""
-        return [key for (table, key, value), _ in self.keys.most_common() if table == "paths" and _open(value)]
+    def unknown(self, table: str) -> list[str]:
+        """Keys of a table whose value only a person knows, most used first."""
+        return [key for (name, key, value), _ in self.keys.most_common() if name == table and _open(value)]
+
+    def gpu_of(self, partition: str, usual: str) -> str:
+        """The GPU that a partition's name hints at most often."""
+        found = [gpu for (name, gpu), _ in self.hints.most_common() if name == partition]
+        return found[0] if found else usual
 
 
 def gather(needs: Iterable[Need]) -> Wanted:
@@ -58,7 +65,8 @@ def gather(needs: Iterable[Need]) -> Wanted:
         wanted.partitions.update(set(need.partitions))
         if need.wants_gpus:
             wanted.with_gpus.update(set(need.partitions))
-        wanted.gpus.update(set(need.gpus))
+        wanted.gpus.update({*need.gpus, *(gpu for _, gpu in need.hints)})
+        wanted.hints.update(set(need.hints))
         keys: set[tuple[str, str, str]] = set()
         for text in need.settle:
             try:
@@ -78,8 +86,11 @@ def _keys(data: dict[str, Any]) -> Iterable[tuple[str, str, str]]:
                 yield table, key, toml_value(inner)
 
 
-def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", infra: Sequence[str] = ()) -> str:
-    """The site file. ``bucket``: where the content of the old cluster's paths is, as URL; "" leaves them out."""
+def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", packages: str = "") -> str:
+    """The site file. ``bucket``: where the content of the old cluster's paths is; ``packages``: of conda environments.
+
+    What is not known is left out.
+    """
     head = [f"# for {wanted.scripts} scripts of {_comment(folder)}; `slurmsky site check` validates it"]
     tail = [
         "[local]",
@@ -90,14 +101,13 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", infr
         named = wanted.partitions.most_common(_MOST_PARTITIONS)
         rows = []
         for place, (name, count) in enumerate(named):
-            more = f", gpu = {toml_value(gpu)}" if gpu and wanted.with_gpus[name] else ""
+            kind = wanted.gpu_of(name, gpu)
+            more = f", gpu = {toml_value(kind)}" if kind and wanted.with_gpus[name] else ""
             default = ", default = true" if place == 0 else ""
             rows.append(f"  {{ name = {toml_value(name)}{default}{more} }},  # {_scripts(count)}")
         head += ["partition = [", *rows, "]"]
         room -= len(rows) + 2
     tables: dict[str, list[tuple[int, str]]] = {}
-    if infra:
-        tables["sky"] = [(wanted.scripts, f"infra = [{', '.join(map(toml_value, infra))}]")]
     if gpu:
         users = sum(wanted.with_gpus.values())
         tables["gpus"] = [(users + 1, f"default = {toml_value(gpu)}  # where a script names no type")]
@@ -106,6 +116,8 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", infr
             continue
         if table == "paths" and bucket and _open(value):
             value = toml_value(f"{bucket.rstrip('/')}/{key.strip('/~')}")
+        if table == "environments" and packages and _open(value):
+            value = toml_value(packages)
         if not _open(value):
             tables.setdefault(table, []).append((count, f"{toml_key(key)} = {value}  # {_scripts(count)}"))
     lines: list[str] = []

@@ -18,11 +18,13 @@ from ...options.usage_errors import CommandError
 from ...site import GpuNames, Site, load
 from ...site.from_scripts import Need, gather, render
 from ...translate import explain as pages
+from ...translate import gputypes
 from ..common.caller_settings import surroundings, user_name
 from ..common.site_options import table
 from .explain_command import MAX_BYTES, scripts_in, write
 
 USUAL_GPU = "H100"
+USUAL_PACKAGES = "python=3.11 numpy scipy pandas matplotlib pytorch"
 
 
 async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -> int:
@@ -36,15 +38,18 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
     before = await asyncio.to_thread(_pages, scripts, site, "sky")
     needs = [_need(script, page) for script, page in zip(scripts, before, strict=True)]
     wanted = gather(needs)
-    gpu = bucket = ""
+    gpu = bucket = packages = ""
     if any(need.wants_gpus for need in needs):
         known = wanted.gpus.most_common(1)[0][0] if wanted.gpus else USUAL_GPU
         gpu = await _answer(ctx, "GPU type of scripts that name none", known)
-    if wanted.buckets():
-        listed = ", ".join(wanted.buckets()[:6])
+    if wanted.unknown("paths"):
+        listed = ", ".join(wanted.unknown("paths")[:6])
         usual = f"s3://{user_name(os.geteuid())}-slurm"
         bucket = await _answer(ctx, f"Bucket with the content of {listed}", usual)
-    text = render(wanted, shown, bucket=bucket, gpu=gpu)
+    if wanted.unknown("environments"):
+        listed = ", ".join(wanted.unknown("environments")[:6])
+        packages = await _answer(ctx, f"Packages of the conda environments {listed}", USUAL_PACKAGES)
+    text = render(wanted, shown, bucket=bucket, gpu=gpu, packages=packages)
     found = load(text, target or "slurmsky.toml", machine.facts())
     code = write(ctx, text, target)
     if code:
@@ -95,10 +100,19 @@ def _need(script: _Script, page: pages.Page) -> Need:
     kinds = [kind for spec in script.specs for kind in _gpu_types(spec)]
     return Need(
         partitions=tuple(word for spec in script.specs for word in (spec.partition or "").split(",") if word),
-        gpus=tuple(GpuNames().sky_name(kind) for kind in kinds if kind),
+        gpus=tuple(filter(None, (gputypes.sky_name(GpuNames(), kind) for kind in kinds))),
+        hints=tuple((name, gpu) for spec in script.specs for name, gpu in _hints(spec)) if kinds else (),
         wants_gpus=bool(kinds),
         settle=tuple(found.settle for found in page.findings if found.fate == pages.DECISION and found.settle),
     )
+
+
+def _hints(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    """Each partition of a script with the GPU that it hints at."""
+    for name in filter(None, (spec.partition or "").split(",")):
+        gpu, _ = gputypes.hinted(spec, name, GpuNames())
+        if gpu:
+            yield name, gpu
 
 
 def _gpu_types(spec: JobSpec) -> Iterator[str]:

@@ -16,15 +16,18 @@ STORE = '[environment]\nSCRATCH = "/scratch"\n[paths]\n"/scratch" = "s3://BUCKET
 
 def test_partitions_gpus_and_paths_by_the_scripts_that_need_them() -> None:
     wanted = gather([
-        Need(("gpu",), ("A100",), True, (SCRATCH, SCRATCH)),
+        Need(("gpu",), ("A100",), wants_gpus=True, settle=(SCRATCH, SCRATCH)),
         Need(("gpu", "long"), wants_gpus=True, settle=(STORE,)),
+        Need(("v100q",), hints=(("v100q", "V100"),), wants_gpus=True, settle=('[environments]\n"tf" = "PACKAGES"',)),
         Need(("gpu",), settle=('[modules]\n"own/1" = "docker:IMAGE"', '[modules]\nfftw = "docker:fftw"')),
     ])  # fmt: skip
-    assert wanted.buckets() == ["/scratch"]
-    text = render(wanted, "jobs", bucket="s3://team/old/", gpu="A100")
+    assert wanted.unknown("paths") == ["/scratch"]
+    text = render(wanted, "jobs", bucket="s3://team/old/", gpu="A100", packages="numpy")
     site = load(text, "slurmsky.toml", MACHINE)
-    assert [(part.name, part.default) for part in site.cluster.partitions] == [("gpu", True), ("long", False)]
+    assert [(part.name, part.default) for part in site.cluster.partitions] == [("gpu", True), ("long", False),
+                                                                                ("v100q", False)]  # fmt: skip
     assert site.sky_partition("gpu").gpu == site.gpus.default == "A100"
+    assert site.sky_partition("v100q").gpu == "V100" and dict(site.environments) == {"tf": "numpy"}
     assert [(path.path, path.target) for path in site.paths] == [("/scratch", "s3://team/old/scratch")]
     assert dict(site.environment) == {"SCRATCH": "/scratch"}
     assert [module.name for module in site.modules] == ["fftw"], "an image that nobody knows is not written"
@@ -43,6 +46,6 @@ def test_what_recurs_least_is_left_out() -> None:
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=8), st.text())
 def test_any_name_gives_a_file_that_can_be_read(names: list[tuple[str, str]], folder: str) -> None:
-    needs = [Need((name,), (kind,), bool(kind), ("[[", "not toml")) for name, kind in names]
+    needs = [Need((name,), (kind,), wants_gpus=bool(kind), settle=("[[", "not toml")) for name, kind in names]
     wanted = gather(needs)
     load(render(wanted, folder, bucket="s3://b", gpu="H100"), "slurmsky.toml", MACHINE)
