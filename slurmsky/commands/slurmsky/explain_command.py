@@ -19,6 +19,7 @@ from ...engines.sky.api_client import SkyError
 from ...model.spec import JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
+from ...site import Site
 from ...translate import credentials, explainprint
 from ...translate import explain as pages
 from ...translate.pythonpackages import packages
@@ -70,13 +71,13 @@ async def command(
         found = []
         for file in files:
             line = (*words[:-1], file)
-            found.append(await asyncio.to_thread(_page, ctx, line, os.path.relpath(file, folder), engine))
+            found.append(await asyncio.to_thread(page_of, ctx, line, os.path.relpath(file, folder), engine))
         return write(ctx, form(found, True), output_file or "")
     try:
         script = read_script(ctx, words)
     except OSError as error:
         raise failed(f"slurmsky: explain: {error.filename or words[-1]}: {error.strerror or 'No such file'}") from error
-    page = await asyncio.to_thread(_page, ctx, words, os.path.basename(script.path or "script"), engine)
+    page = await asyncio.to_thread(page_of, ctx, words, os.path.basename(script.path or "script"), engine)
     if page.engine == "sky" and page.task_yaml and not no_prices:
         page = await _prices(ctx, page)
     return write(ctx, form([page], False), output_file or "")
@@ -140,9 +141,12 @@ def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText
         return options.ScriptText(choice.path or "", file.read(MAX_BYTES + 1))
 
 
-def _page(ctx: CommandContext, words: Sequence[str], name: str, engine: str) -> pages.Page:
+def page_of(
+    ctx: CommandContext, words: Sequence[str], name: str, engine: str, site: Site | None = None
+) -> pages.Page:
+    """The page of the script that a command line of sbatch names. ``site``: instead of the controller's."""
     around, sbatch = surroundings(ctx), table(ctx, "sbatch")
-    site = ctx.queue.site
+    site = site or ctx.queue.site
     refusal, data, path = "", b"", ""
     specs: tuple[JobSpec, ...] = ()
     try:

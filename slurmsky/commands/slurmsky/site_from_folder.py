@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ...controller.command_context import CommandContext
 from ...engines.local import machine
@@ -13,7 +12,6 @@ from ...language.syntax_errors import LanguageError
 from ...model.spec import JobSpec
 from ...options import device_counts
 from ...options import submit as options
-from ...options.table import load as option_table
 from ...options.usage_errors import CommandError
 from ...site import GpuNames, Site, load
 from ...site.from_scripts import Need, gather, render
@@ -21,7 +19,7 @@ from ...translate import explain as pages
 from ...translate import gputypes
 from ..common.caller_settings import surroundings, user_name
 from ..common.site_options import table
-from .explain_command import MAX_BYTES, scripts_in, write
+from .explain_command import page_of, read_script, scripts_in, write
 
 USUAL_GPU = "H100"
 USUAL_PACKAGES = "python=3.11 numpy scipy pandas matplotlib pytorch"
@@ -34,9 +32,13 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
         ctx.err(f"slurmsky: site init: no batch scripts in {shown}")
         return 1
     site = load("", "(no site file)", machine.facts())
-    scripts = await asyncio.to_thread(lambda: [_read(ctx, file, folder) for file in files])
-    before = await asyncio.to_thread(_pages, scripts, site, "sky")
-    needs = [_need(script, page) for script, page in zip(scripts, before, strict=True)]
+
+    def judged(engine: str, site: Site) -> list[pages.Page]:
+        return [page_of(ctx, (file,), os.path.relpath(file, folder), engine, site) for file in files]
+
+    specs = await asyncio.to_thread(lambda: [_specs(ctx, file) for file in files])
+    before = await asyncio.to_thread(judged, "sky", site)
+    needs = [_need(asked, page) for asked, page in zip(specs, before, strict=True)]
     wanted = gather(needs)
     gpu = bucket = packages = ""
     if any(need.wants_gpus for need in needs):
@@ -55,53 +57,30 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
     if code:
         return code
     for engine, place in (("sky", "on SkyPilot"), ("local", "on this machine")):
-        done = await asyncio.to_thread(_pages, scripts, found, engine)
+        done = await asyncio.to_thread(judged, engine, found)
         first = sum(page.unchanged for page in before)
         share = sum(page.unchanged for page in done)
         was = f" ({first} without it)" if engine == "sky" else ""
-        percent = 100 * share // len(scripts)
-        ctx.err(f"{place} {share} of {len(scripts)} scripts run unchanged with it{was}: {percent} %")
+        percent = 100 * share // len(files)
+        ctx.err(f"{place} {share} of {len(files)} scripts run unchanged with it{was}: {percent} %")
     return 0
 
 
-@dataclass(frozen=True)
-class _Script:
-    """A script, as sbatch reads it without options."""
-
-    name: str
-    data: bytes
-    specs: tuple[JobSpec, ...]
-    refusal: str
-
-
-def _read(ctx: CommandContext, file: str, folder: str) -> _Script:
-    with open(file, "rb") as opened:
-        data = opened.read(MAX_BYTES)
-    name = os.path.relpath(file, folder)
+def _specs(ctx: CommandContext, file: str) -> tuple[JobSpec, ...]:
+    """What sbatch reads of a script without options; () where it refuses the script."""
     try:
-        request = options.parse_sbatch((file,), options.ScriptText(file, data), surroundings(ctx), table(ctx, "sbatch"))
-    except CommandError as error:
-        return _Script(name, data, (), "\n".join(error.lines))
-    return _Script(name, data, request.components, "")
+        script = read_script(ctx, (file,))
+        return options.parse_sbatch((file,), script, surroundings(ctx), table(ctx, "sbatch")).components
+    except (CommandError, OSError):
+        return ()
 
 
-def _pages(scripts: list[_Script], site: Site, engine: str) -> list[pages.Page]:
-    return [_page(script, site, engine) for script in scripts]
-
-
-def _page(script: _Script, site: Site, engine: str) -> pages.Page:
-    sbatch = option_table("sbatch")
-    return pages.explain(
-        script.data, script.specs, site, sbatch, file=script.name, engine=engine, refusal=script.refusal
-    )
-
-
-def _need(script: _Script, page: pages.Page) -> Need:
-    kinds = [kind for spec in script.specs for kind in _gpu_types(spec)]
+def _need(specs: tuple[JobSpec, ...], page: pages.Page) -> Need:
+    kinds = [kind for spec in specs for kind in _gpu_types(spec)]
     return Need(
-        partitions=tuple(word for spec in script.specs for word in (spec.partition or "").split(",") if word),
+        partitions=tuple(word for spec in specs for word in (spec.partition or "").split(",") if word),
         gpus=tuple(filter(None, (gputypes.sky_name(GpuNames(), kind) for kind in kinds))),
-        hints=tuple((name, gpu) for spec in script.specs for name, gpu in _hints(spec)) if kinds else (),
+        hints=tuple((name, gpu) for spec in specs for name, gpu in _hints(spec)) if kinds else (),
         wants_gpus=bool(kinds),
         settle=tuple(found.settle for found in page.findings if found.fate == pages.DECISION and found.settle),
     )
