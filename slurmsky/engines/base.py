@@ -67,8 +67,8 @@ class Engine(Protocol):
     async def resume(self, job_id: int) -> None:
         """Continue them."""
 
-    async def limit(self, job_id: int, end_time: float | None) -> None:
-        """Move the job's time limit to an epoch second; None: no limit."""
+    async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
+        """Move the time limit of the job, or of one of its steps, to an epoch second; None: no limit."""
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Raise Unable where it is plain at submit that the engine cannot run such a job. ``components``: (spec,

@@ -69,8 +69,8 @@ class Router:
     async def resume(self, job_id: int) -> None:
         await self._engine(job_id).resume(job_id)
 
-    async def limit(self, job_id: int, end_time: float | None) -> None:
-        await self._engine(job_id).limit(job_id, end_time)
+    async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
+        await self._engine(job_id).limit(job_id, end_time, step_id)
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
         by_engine: dict[str, list[tuple[int, int, int]]] = {}

@@ -6,7 +6,7 @@ from typing import Iterable
 
 from .completion import ALL
 from .family import FAMILY
-from .help import OPERANDS, VERSION, placeholder
+from .help import USAGE_OPERANDS, VERSION, placeholder
 from .table import COMMANDS, Option, load
 
 #: sections of a page: options by their policy
@@ -55,10 +55,11 @@ _ABOUT = {
 def page(command: str) -> str:
     """The page of one command, section 1."""
     title, about = _ABOUT[command]
+    operands = USAGE_OPERANDS.get(command, "")
     options = [option for option in load(command).options if not option.hidden and not option.same_as]
     lines = [f'.TH {command.upper()} 1 "" "slurmsky (Slurm {VERSION})" "User Commands"', ".SH NAME",
              f"{command} \\- {_text(title)}", ".SH SYNOPSIS", f".B {command}",
-             _text(f"[OPTIONS...] {OPERANDS.get(command, '')}".rstrip()), ".SH DESCRIPTION", _text(about)]  # fmt: skip
+             _text(f"[OPTIONS...] {operands}".rstrip()), ".SH DESCRIPTION", _text(about)]  # fmt: skip
     lines += [".SH OPTIONS"]
     for policy, heading in HEADINGS:
         chosen = [option for option in options if option.policy == policy]

@@ -90,8 +90,12 @@ class HeadJob:
         self.emit({"ev": "step", "step": step_to_dict(step)})
 
     # --- time
-    def set_end_time(self, end_time: Optional[float]) -> None:
-        """A new time limit; None: none."""
+    def set_end_time(self, end_time: Optional[float], step_id: str = "") -> None:
+        """Move the time limit, of the job or of a running step; None: no limit."""
+        if step_id:
+            if step_id in self.steps:
+                self.steps[step_id].on_limit(end_time)
+            return
         self.end_time = end_time
         self._arm()
 
@@ -278,6 +282,6 @@ ORDERS: dict[str, Callable[[HeadJob, dict[str, Any]], None]] = {
     ),
     "suspend": lambda job, _order: job.suspend(),
     "resume": lambda job, _order: job.resume(),
-    "limit": lambda job, order: job.set_end_time(order["end_time"]),
+    "limit": lambda job, order: job.set_end_time(order["end_time"], order.get("step", "")),
     "node_lost": lambda job, _order: job.node_lost(),
 }

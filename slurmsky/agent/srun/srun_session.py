@@ -111,6 +111,7 @@ class Srun:
         self._interrupted_at = 0.0
         self._forced_code: Optional[int] = None
         self._timers: list[Timer] = []
+        self._limit_timer: Optional[Timer] = None
         self._raw = False
         self._over = False
         self._stdin_open = True
@@ -286,9 +287,19 @@ class Srun:
             self.channel.send(wire.TTY, b"1")
         if self._input is not None and self._input.source == "stream":
             self._grant(STDIN_WINDOW)
+        run.on_limit = self._limit
         limit = self.spec.job.time_limit_min
         if limit is not None and limit not in (0, INFINITE):
-            self._timers.append(self.agent.loop.after(limit * 60, self._out_of_time))
+            self._limit(time.time() + limit * 60)
+
+    def _limit(self, end_time: Optional[float]) -> None:
+        """End the step at this moment; None: never."""
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
+            self._limit_timer = None
+        if end_time is not None:
+            self._limit_timer = self.agent.loop.after(max(0.0, end_time - time.time()), self._out_of_time)
+            self._timers.append(self._limit_timer)
 
     # --- from the client
     def _from_client(self, kind: bytes, payload: bytes) -> None:

@@ -56,7 +56,8 @@ class _Sstat:
         self._done = False
 
     def begin(self) -> None:
-        """Look at all steps; print when every node has answered."""
+        """Ask every node of every step; print when all have answered."""
+        self._waiting += 1  # nodes of this machine answer at once: not before the last step was asked
         for wanted in self.query.jobs:
             job = self.agent.jobs.get(wanted.job_id)
             if job is None or job.ended:
@@ -68,6 +69,7 @@ class _Sstat:
             for name in names:
                 self._look(job, name)
         self.agent.loop.after(_PATIENCE_S, self._print)
+        self._waiting -= 1
         self._check()
 
     def _steps(self, job: HeadJob, step: Any) -> list[str]:

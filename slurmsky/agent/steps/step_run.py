@@ -192,6 +192,8 @@ class StepRun:
         self.pids: dict[int, int] = {}
         self.statuses: dict[int, int] = {}
         self.usage: list[tuple[int, str, TaskUsage]] = []
+        #: its srun, where its time limit is moved to an epoch second (None: no limit)
+        self.on_limit: Callable[[Optional[float]], None] = lambda end_time: None
         self.on_stdin: Callable[[int], None] = lambda count: None
         self.courses: list[dict[str, Any]] = []  # of the nodes that are done
         self.failed_nodes: list[str] = []

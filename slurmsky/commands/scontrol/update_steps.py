@@ -48,8 +48,13 @@ def _update(ctx: CommandContext, words: Sequence[str]) -> int:
         raise Unreadable(f"slurm_update error: {Errno.JOB_PENDING.text}")
     if job.state.finished:
         raise Unreadable(f"slurm_update error: {Errno.INVALID_JOB_ID.text}")
-    # The time limit of a step that runs is its agent's, which was told once.
-    raise Unreadable(f"slurm_update error: {Errno.NOT_SUPPORTED.text}")
+    steps = [step for step in job.steps.values() if step.step_id == step_id or (not step_id and step.step_id.isdigit())]
+    running = [step for step in steps if not step.state.finished]
+    if not running:
+        raise Unreadable(f"slurm_update error: {Errno.INVALID_JOB_ID.text}")
+    for step in running:
+        ctx.queue.life.set_step_limit(job, step, minutes)
+    return 0
 
 
 def _limit(ctx: CommandContext, job_id: int, step_id: str, text: str) -> int:

@@ -12,7 +12,7 @@ from ...engines.base import EngineError, NodeUnavailable, background
 from ...engines.router import Router
 from ...engines.sky.foreign_jobs import NAME as FOREIGN
 from ...model.allocation import NodeShare
-from ...model.job import Job
+from ...model.job import Job, Step
 from ...model.reservation import Reservation
 from ...model.spec import INFINITE
 from ...model.states import JobFlag, JobState, NodeFlag, NodeState
@@ -424,6 +424,14 @@ class LifeCycle:
             self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
         self.book.touch(job)
         self.kick()
+
+    def set_step_limit(self, job: Job, step: Step, minutes: int) -> None:
+        """A new time limit of a running step."""
+        self._in_reach(job)
+        step.time_limit_min = minutes
+        end = step.start_time + minutes * 60 if minutes < INFINITE else None
+        self._to_engine(job, self.engine.limit(self.leader(job).job_id, end, step.step_id))
+        self.book.touch(job)
 
     def set_end_time(self, job: Job, when: float) -> None:
         """A new end of a running job, to the second; its time limit is what that makes in minutes."""

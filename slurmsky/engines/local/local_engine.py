@@ -428,8 +428,8 @@ class LocalEngine:
     async def resume(self, job_id: int) -> None:
         self._tell(job_id, {"op": "resume", "job_id": job_id})
 
-    async def limit(self, job_id: int, end_time: float | None) -> None:
-        self._tell(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time})
+    async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
+        self._tell(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time, "step": step_id})
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Whatever has nodes can run here."""

@@ -231,7 +231,7 @@ class ForeignJobs:
     async def resume(self, job_id: int) -> None:
         raise EngineError("SkyPilot does not suspend managed jobs")
 
-    async def limit(self, job_id: int, end_time: float | None) -> None:
+    async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         raise EngineError("SkyPilot's managed jobs have no time limit")
 
     def packs(self, spec: JobSpec, partition: str) -> bool:

@@ -166,8 +166,8 @@ class SkyEngine:
     async def resume(self, job_id: int) -> None:
         await self._command(job_id, {"op": "resume", "job_id": job_id})
 
-    async def limit(self, job_id: int, end_time: float | None) -> None:
-        await self._command(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time})
+    async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
+        await self._command(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time, "step": step_id})
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
         """End the job: by its own node where that can be reached, which is quick and gentle; else by
