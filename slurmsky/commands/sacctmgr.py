@@ -1,7 +1,7 @@
-"""sacctmgr: what there is of accounts, users and QOS can be shown; it cannot be changed.
+"""sacctmgr: shows and changes accounts, users and QOS. Source: src/sacctmgr/sacctmgr.c.
 
-Source: src/sacctmgr/sacctmgr.c. Changes are answered as slurmdbd answers a user without privileges: the records are
-what the site file says.
+Changes are kept over what the site file says; clusters, federations and resources cannot be changed, which is answered
+as slurmdbd answers a user without privileges.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..report.json.manager_records import MANAGED, database_pings
 from ..report.text import name_matching
 from ..report.text import sacctmgr_tables as report
 from ..report.text.print_fields import Look
+from .accounting import entity_changes
 from .accounting.account_view import records
 from .common.caller_settings import surroundings
 from .common.command_errors import streaming
@@ -26,6 +27,7 @@ from .common.iteration import dialogue
 
 _DENIED = "Access/permission denied"
 _NO_PRIVILEGE = "Your user doesn't have privilege to perform this action"
+_MODIFY = ("Account", "Cluster", "Coordinator", "Federation", "Job", "QOS", "Resource", "User", "Transactions")
 _ADD = ("Account", "Cluster", "Coordinator", "Federation", "QOS", "Resource", "User", "Transactions")
 #: What slurmdbd's refusal calls the entities of "add".
 _ADDED = {"Account": "accounts", "Cluster": "clusters", "QOS": "QOS", "User": "users", "Federation": "federations",
@@ -93,7 +95,8 @@ def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], mood
     elif verb == "ping":
         if as_data(request):
             return document(ctx, request, "pings", database_pings(ctx.queue.host))
-        ctx.out(f"slurmdbd(primary) at {ctx.queue.host} is UP\n")
+        host = dict(_parameters(ctx)).get("AccountingStorageHost") or ctx.queue.host
+        ctx.out(f"slurmdbd(primary) at {host} is UP\n")
     elif verb == "shutdown":
         ctx.err(f" Problem shutting down server: {_DENIED}")
         return 1
@@ -156,7 +159,9 @@ def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood) -
     if mood.readonly:
         ctx.err("Can't run this command in readonly mode.")
         return 1
-    what = name_matching.choose(words[0], ((name, 1, name) for name in _ADD)) if words else None
+    entities = _MODIFY if verb == "modify" else _ADD
+    words = [word for word in words if word not in ("-i", "--immediate")]
+    what = name_matching.choose(words[0], ((name, 1, name) for name in entities)) if words else None
     if verb == "archive":
         ctx.error(_NO_PRIVILEGE)
         ctx.err(f" Problem dumping archive: {_DENIED}")
@@ -166,12 +171,14 @@ def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood) -
         names = [name for name in _ADD[:-1] if verb != "modify" or name != "Coordinator"]
         ctx.err("Input line must include " + ", ".join(f'"{name}"' for name in names[:-1]) + f', or "{names[-1]}"')
         return 1
-    if verb == "add":
-        ctx.err(f" Problem adding {_ADDED[what]}: {_DENIED}")
-        return 1
     if what == "Account" and verb == "delete" and "root" in name_matching.conditions(words[1:]).bare:
         ctx.err(" You are not allowed to remove the root account.")
         ctx.err(" Use remove cluster instead.")
+        return 1
+    if entity_changes.changes(verb, what):
+        return entity_changes.run(ctx, verb, what, words[1:])
+    if verb == "add":
+        ctx.err(f" Problem adding {_ADDED[what]}: {_DENIED}")
         return 1
     ctx.error(_NO_PRIVILEGE)
     ctx.err(f" Error with request: {_DENIED}")

@@ -10,6 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ...model.cluster import ClusterConfig, PartitionConfig
@@ -23,7 +24,7 @@ from ..rules.dependencies import Targets
 from ..rules.limit_policy import Policy
 from ..rules.resources import NodeUse, partition_nodes
 from ..rules.virtual_nodes import VirtualNodes, cluster_of
-from ..store import partition_overrides
+from ..store import account_overrides, partition_overrides
 from ..store.database import Store
 from . import transitions
 
@@ -41,9 +42,11 @@ class JobTable:
         clock: Callable[[], float] = time.time,
         accounts: tuple[str, ...] = (),
     ) -> None:
-        self.cluster = cluster = partition_overrides.applied(store, cluster)
+        #: the accounting entities of the site file, under what sacctmgr made of them
+        self._site, self.overrides = (cluster, accounts), account_overrides.load(store)
+        self.cluster = cluster = self.overrides.applied(partition_overrides.applied(store, cluster))
         self.virtual = VirtualNodes(cluster)
-        self.accounts = accounts
+        self.accounts = self._account_names()
         self.store = store
         self.clock = clock
         self.jobs: dict[int, Job] = {}
@@ -142,6 +145,29 @@ class JobTable:
         names = tuple(part.name for part in self.cluster.partitions)
         nodes = self.virtual.nodes(self.nodes, [self.jobs[job_id] for job_id in sorted(self.active)], names)
         return nodes, cluster_of(self.cluster, nodes)
+
+    def recall(self, ids: Iterable[int]) -> list[Job]:
+        """The jobs of these ids, also those that left memory."""
+        wanted = set(ids)
+        for job in self.store.history(0, self.clock(), wanted - self.jobs.keys()) if wanted - self.jobs.keys() else ():
+            self._index(job)
+            self._finished.append((job.end_time, job.job_id))
+        return [self.jobs[job_id] for job_id in sorted(wanted & self.jobs.keys())]
+
+    def put_accounting(self) -> None:
+        """Use and commit what sacctmgr made of accounts, QOS and users. Raises StoreError."""
+        account_overrides.keep(self.store, self.overrides)
+        site, _ = self._site
+        base = replace(self.cluster, accounts=site.accounts, qos=site.qos)
+        cluster = self.overrides.applied(base)
+        self.policy = Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active])
+        self.accounts = self._account_names()
+        self._have_partitions(cluster)
+
+    def _account_names(self) -> tuple[str, ...]:
+        _, named = self._site
+        gone = self.overrides.deleted_accounts
+        return tuple(dict.fromkeys(name for name in (*named, *self.overrides.accounts) if name not in gone))
 
     def put_partition(self, config: PartitionConfig, state: str = "") -> None:
         """Make or change a partition, and say its state ("": as it was). Raises StoreError."""

@@ -156,6 +156,8 @@ class Policy:
         if not asked:
             return next((one.name for one in self.accounts.values() if one.default), own)
         if self.accounts and asked not in self.accounts:
+            if "associations" not in dict(self.cluster.parameters).get("AccountingStorageEnforce", ""):
+                return own
             raise SlurmError(Errno.INVALID_ACCOUNT)
         return asked
 

@@ -1,0 +1,372 @@
+"""sacctmgr add, modify, delete of accounts, QOS, users, and modify of jobs.
+
+What is changed is kept over the site file. Source: src/sacctmgr/{account,qos,user,job}_functions.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from ...controller.command_context import CommandContext
+from ...controller.store.account_overrides import Overrides
+from ...model.policy import AccountConfig, Limits, QosConfig
+from ...report.text.units import Clock
+from ...site import schema
+from ..common.caller_settings import find_user
+from ..common.report_settings import caller_zone
+
+#: sacctmgr's words for limits, without case, and the keys of the site file that mean the same
+_COMMON = {
+    "grpjobs": "grp_jobs", "grpsubmitjobs": "grp_submit_jobs", "grpsubmitjob": "grp_submit_jobs", "grptres": "grp_tres",
+    "maxwall": "max_wall", "maxwalldurationperjob": "max_wall", "maxwallpj": "max_wall", "maxtres": "max_tres",
+    "maxtresperjob": "max_tres", "maxtrespj": "max_tres", "maxtrespernode": "max_tres_per_node",
+    "maxtrespn": "max_tres_per_node", "maxtresmins": "max_tres_mins", "maxtresminsperjob": "max_tres_mins",
+}  # fmt: skip
+_ACCOUNT = {**_COMMON, "maxjobs": "max_jobs", "maxsubmitjobs": "max_submit_jobs", "maxsubmitjob": "max_submit_jobs"}
+_QOS = {
+    **_COMMON, "maxjobs": "max_jobs_per_user", "maxjobsperuser": "max_jobs_per_user", "maxjobspu": "max_jobs_per_user",
+    "maxjobsperaccount": "max_jobs_per_account", "maxjobspa": "max_jobs_per_account",
+    "maxsubmitjobs": "max_submit_jobs_per_user", "maxsubmitjobsperuser": "max_submit_jobs_per_user",
+    "maxsubmitjobspu": "max_submit_jobs_per_user", "maxsubmitjobsperaccount": "max_submit_jobs_per_account",
+    "maxtresperuser": "max_tres_per_user", "maxtrespu": "max_tres_per_user",
+    "maxtresperaccount": "max_tres_per_account", "maxtrespa": "max_tres_per_account",
+    "mintres": "min_tres", "mintresperjob": "min_tres",
+}  # fmt: skip
+_FIELDS = {one.name for one in fields(Limits)}
+#: words that are accepted and say nothing here: there is one cluster, and no fair share
+_IDLE = ("cluster", "clusters", "fairshare", "share", "organization", "parent", "adminlevel", "defaultaccount",
+         "defaultaccounts", "partition", "partitions", "rawusage", "usagefactor", "format")  # fmt: skip
+
+
+class Refused(Exception):
+    """The lines that sacctmgr prints before it gives up."""
+
+
+def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> int:
+    """One change; the exit code."""
+    table: dict[tuple[str, str], Callable[[_Change], None]] = {
+        ("add", "Account"): _add_accounts, ("modify", "Account"): _modify_accounts,
+        ("delete", "Account"): _delete_accounts, ("add", "QOS"): _add_qos, ("modify", "QOS"): _modify_qos,
+        ("delete", "QOS"): _delete_qos, ("add", "User"): _add_users, ("modify", "User"): _modify_users,
+        ("delete", "User"): _delete_users, ("modify", "Job"): _modify_jobs,
+    }  # fmt: skip
+    change = _Change(ctx, words)
+    try:
+        table[verb, what](change)
+    except Refused as refusal:
+        for line in refusal.args:
+            ctx.err(line)
+        return 1
+    if change.lines:
+        ctx.out("".join(f" {line}\n" for line in change.lines))
+    return change.code
+
+
+def changes(verb: str, what: str) -> bool:
+    """Whether this can be changed here."""
+    return what in ("Account", "QOS", "User") or (verb, what) == ("modify", "Job")
+
+
+class _Change:
+    """The words of one request, and its answer."""
+
+    def __init__(self, ctx: CommandContext, words: Sequence[str]) -> None:
+        self.ctx = ctx
+        self.book = ctx.queue.book
+        self.lines: list[str] = []
+        self.code = 0
+        self.where: dict[str, str] = {}
+        self.set: dict[str, str] = {}
+        self.names: list[str] = []
+        setting = False
+        for word in words:
+            name, equals, value = word.partition("=")
+            if not equals:
+                lower = name.lower()
+                if lower in ("where", "set"):
+                    setting = lower == "set"
+                else:
+                    self.names += name.split(",")
+            elif name.lower().rstrip("+-") in ("name", "names", "id", "user", "users", "job", "jobs", "jobid") and not (
+                setting
+            ):
+                self.names += value.strip("\"'").split(",")
+            else:
+                (self.set if setting else self.where)[name.lower()] = value.strip("\"'")
+
+    @property
+    def cluster(self) -> str:
+        return self.book.cluster.name
+
+    def overrides(self) -> Overrides:
+        return self.book.overrides
+
+    def commit(self) -> None:
+        self.book.put_accounting()
+
+
+def _limits(words: dict[str, str], keys: dict[str, str], table: dict[str, schema.Key], old: Limits) -> Limits:
+    """The limits with what the words say; -1 takes one away. Raises Refused."""
+    found: dict[str, Any] = {}
+    for name, text in words.items():
+        key = keys.get(name)
+        if key is None:
+            continue
+        limit = table[key].field or key
+        if text in ("-1", ""):
+            found[limit] = () if isinstance(getattr(old, limit), tuple) else None
+            continue
+        try:
+            found[limit] = table[key].read(int(text) if text.isdigit() and key != "max_wall" else text)
+        except schema.Bad:
+            raise Refused(f" Bad {name} value: {text}") from None
+    assert found.keys() <= _FIELDS
+    return replace(old, **found)
+
+
+def _known(words: dict[str, str], *more: str) -> None:
+    """Raises Refused for a word that is no option of the entity."""
+    for name in words:
+        if name.rstrip("+-") not in (*more, *_IDLE):
+            raise Refused(f" Unknown option: {name}={words[name]}", " Use keyword 'where' to modify condition")
+
+
+_DESCRIBED = ("description", "descriptions", "qos", "qoslevel", "defaultqos", "flags", "priority", "withassoc")
+
+
+def _account(one: AccountConfig, words: dict[str, str]) -> AccountConfig:
+    _known(words, *_ACCOUNT, *_DESCRIBED)
+    qos = words.get("qos", words.get("qoslevel"))
+    return replace(
+        one,
+        description=words.get("description", one.description),
+        qos=tuple(filter(None, qos.split(","))) if qos is not None else one.qos,
+        default_qos=words.get("defaultqos", one.default_qos),
+        limits=_limits(words, _ACCOUNT, schema.ACCOUNT_LIMITS, one.limits),
+    )
+
+
+def _qos(one: QosConfig, words: dict[str, str]) -> QosConfig:
+    _known(words, *_QOS, *_DESCRIBED, "preempt", "preemptmode", "gracetime")
+    flags = words.get("flags")
+    try:
+        read = schema.flags(flags) if flags else one.flags
+    except schema.Bad as bad:
+        raise Refused(f" Bad flags value: {flags}: {bad}") from None
+    priority = words.get("priority", str(one.priority))
+    return replace(
+        one,
+        description=words.get("description", one.description),
+        priority=int(priority) if priority.isdigit() else 0,
+        flags=read,
+        limits=_limits(words, _QOS, schema.QOS_LIMITS, one.limits),
+    )
+
+
+def _accounts(change: _Change) -> dict[str, AccountConfig]:
+    known = {one.name: one for one in change.book.cluster.accounts}
+    return {**{name: AccountConfig(name) for name in ("root", *change.book.accounts)}, **known}
+
+
+def _add_accounts(change: _Change) -> None:
+    known = _accounts(change)
+    new = [name for name in change.names if name not in known]
+    if not change.names:
+        raise Refused(" Need name of account to add.")
+    if not new:
+        change.lines, change.code = ["Nothing new added."], 1
+        return
+    parent = change.where.get("parent", "root")
+    if parent not in known:
+        raise Refused(f" This account '{parent}' doesn't exist.", "        Contact your admin to add this account.")
+    words = {**change.where, **change.set}
+    overrides = change.overrides()
+    for name in new:
+        overrides.accounts[name] = _account(AccountConfig(name), words)
+        overrides.deleted_accounts.discard(name)
+    change.commit()
+    change.lines = ["Adding Account(s)", *(f" {name}" for name in new), "Settings",
+                    f" Description     = {words.get('description', 'Account Name')}",
+                    f" Organization    = {words.get('organization', 'Parent/Account Name')}", "Associations",
+                    *(f" A = {name:<10.10} C = {change.cluster:<10.10}" for name in new), "Settings",
+                    f" Parent        = {parent}"]  # fmt: skip
+
+
+def _modify_accounts(change: _Change) -> None:
+    known = _accounts(change)
+    names = [name for name in change.names or known if name in known]
+    missing = [name for name in change.names if name not in known]
+    if missing or not change.set:
+        raise Refused(*(f" This account '{name}' doesn't exist." for name in missing), " Nothing modified")
+    overrides = change.overrides()
+    for name in names:
+        overrides.accounts[name] = _account(known[name], change.set)
+    change.commit()
+    change.lines = ["Modified account associations...",
+                    *(f" C = {change.cluster:<10.10} A = {name} of root" for name in names)]  # fmt: skip
+    if change.set.keys() & {"description", "organization"}:
+        change.lines = ["Modified accounts...", *(f" {name}" for name in names), *change.lines]
+
+
+def _delete_accounts(change: _Change) -> None:
+    known = _accounts(change)
+    names = [name for name in change.names if name in known and name != "root"]
+    if not names:
+        change.lines = ["Nothing deleted"]
+        return
+    busy = [job for job in change.book.jobs.values() if job.account in names and not job.state.finished]
+    if busy:
+        raise Refused(" Error with request: Job(s) active, cancel job(s) before remove",
+                      *(f"  JobID = {job.job_id:<10d} C = {change.cluster:<10.10} A = {job.account}" for job in busy))
+    overrides = change.overrides()
+    for name in names:
+        overrides.accounts.pop(name, None)
+        overrides.deleted_accounts.add(name)
+        for accounts in overrides.users.values():
+            if name in accounts:
+                accounts.remove(name)
+    change.commit()
+    change.lines = ["Deleting accounts...", *(f" {name}" for name in sorted(names))]
+
+
+def _all_qos(change: _Change) -> dict[str, QosConfig]:
+    return {"normal": QosConfig("normal", "Normal QOS default"), **{one.name: one for one in change.book.cluster.qos}}
+
+
+def _add_qos(change: _Change) -> None:
+    known = _all_qos(change)
+    new = [name for name in change.names if name not in known]
+    if not new:
+        change.lines, change.code = ["Nothing new added."], 1
+        return
+    words = {**change.where, **change.set}
+    overrides = change.overrides()
+    for name in new:
+        overrides.qos[name] = _qos(QosConfig(name, name), words)
+        overrides.deleted_qos.discard(name)
+    change.commit()
+    settings = [f" {key:<14} = {value}" for key, value in words.items()]
+    change.lines = ["Adding QOS(s)", *(f" {name}" for name in new), "Settings",
+                    f" Description    = {words.get('description', new[-1])}", *settings]  # fmt: skip
+
+
+def _modify_qos(change: _Change) -> None:
+    known = _all_qos(change)
+    names = [name for name in change.names or known if name in known]
+    if not names or not change.set:
+        raise Refused(" Nothing modified")
+    overrides = change.overrides()
+    for name in names:
+        overrides.qos[name] = _qos(known[name], change.set)
+    change.commit()
+    change.lines = ["Modified qos...", *(f" {name}" for name in names)]
+
+
+def _delete_qos(change: _Change) -> None:
+    names = [name for name in change.names if name in _all_qos(change) and name != "normal"]
+    if not names:
+        change.lines = ["Nothing deleted"]
+        return
+    overrides = change.overrides()
+    for name in names:
+        overrides.qos.pop(name, None)
+        overrides.deleted_qos.add(name)
+    change.commit()
+    change.lines = ["Deleting QOS(s)...", *(f" {name}" for name in sorted(names))]
+
+
+def _asked_accounts(change: _Change) -> list[str]:
+    text = next((change.where[key] for key in ("account", "accounts", "acct") if key in change.where), "")
+    return [name for name in text.split(",") if name]
+
+
+def _add_users(change: _Change) -> None:
+    wanted, known = _asked_accounts(change), _accounts(change)
+    if not wanted:
+        raise Refused(" Need name of account(s) to add the user to.")
+    for name in wanted:
+        if name not in known:
+            raise Refused(f" This account '{name}' doesn't exist.", "        Contact your admin to add this account.",
+                          " No associations or wckeys created.")  # fmt: skip
+    overrides, added = change.overrides(), []
+    for user in change.names:
+        if find_user(user) is None:
+            change.lines.append(f"There is no uid for user '{user}'")
+        have = overrides.users.setdefault(user, [])
+        for name in wanted:
+            if name not in have:
+                have.append(name)
+                added.append(f" U = {user:<9.9} A = {name:<10.10} C = {change.cluster:<10.10}")
+    if not added:
+        change.lines, change.code = ["Nothing new added."], 1
+        return
+    change.commit()
+    change.lines += ["Associations =", *added, "Non Default Settings"]
+
+
+def _modify_users(change: _Change) -> None:
+    if not change.names or not change.set:
+        raise Refused(" Nothing modified")
+    default = change.set.get("defaultaccount")
+    overrides = change.overrides()
+    for user in change.names:
+        have = overrides.users.setdefault(user, [])
+        if default is not None:
+            if default not in _accounts(change):
+                raise Refused(f" This account '{default}' doesn't exist.")
+            overrides.users[user] = [default, *(name for name in have if name != default)]
+    if change.set.keys() - set(_IDLE):
+        raise Refused(" Limits are of accounts and QOS here: a queue has one user.")
+    change.commit()
+    change.lines = ["Modified users...", *(f" {user}" for user in change.names)]
+
+
+def _delete_users(change: _Change) -> None:
+    overrides, wanted = change.overrides(), _asked_accounts(change)
+    gone = []
+    for user in change.names:
+        for name in list(overrides.users.get(user, ())):
+            if not wanted or name in wanted:
+                overrides.users[user].remove(name)
+                gone.append(f" C = {change.cluster:<10.10} A = {name:<10.10} U = {user:<9.9}")
+        if not overrides.users.get(user):
+            overrides.users.pop(user, None)
+    if not gone:
+        change.lines = ["Nothing deleted"]
+        return
+    change.commit()
+    change.lines = ["Deleting user associations...", *gone]
+
+
+def _modify_jobs(change: _Change) -> None:
+    """set DerivedExitCode=, Comment=, AdminComment=, Extra=, SystemComment= of jobs that are over."""
+    texts = {"comment": "comment", "admincomment": "admin_comment", "systemcomment": "system_comment"}
+    for name in change.set:
+        if name not in (*texts, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
+            raise Refused(f" Unknown option: {name}={change.set[name]}")
+    ids = {int(name) for name in change.names if name.isdigit()}
+    jobs = change.book.recall(ids)
+    if not jobs or not change.set:
+        raise Refused(" Nothing modified")
+    clock = Clock(change.ctx.queue.clock(), caller_zone(change.ctx), "standard")
+    change.lines = ["Modified jobs..."]
+    for job in jobs:
+        for name, text in change.set.items():
+            if name in texts:
+                setattr(job, texts[name], text)
+            elif name == "derivedexitcode":
+                if not text.isdigit():
+                    raise Refused(f" Bad DerivedExitCode value: {text}")
+                # A bare number is a wait status: 22 is 0:22, as slurmdbd keeps it.
+                job.derived_exit_code, job.derived_exit_signal = int(text) >> 8 & 0xFF, int(text) & 0x7F
+            elif name == "derivedes":
+                job.comment = text
+            elif name == "extra":
+                job.spec = job.spec.evolve(extra=text)
+            else:
+                job.spec = job.spec.evolve(wckey=text)
+        change.book.touch(job)
+        change.lines.append(f" {job.job_id} submitted at {clock.text(job.submit_time)}")
+    change.ctx.queue.flush()

@@ -1,0 +1,74 @@
+"""Accounts, QOS and users that sacctmgr added, changed or deleted: kept in the store, over what the site file says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from ...model.cluster import ClusterConfig
+from ...model.policy import NORMAL, AccountConfig, Limits, QosConfig
+from .database import Store
+
+_NOTE = "accounting"
+
+
+@dataclass
+class Overrides:
+    """What sacctmgr said, by name."""
+
+    accounts: dict[str, AccountConfig] = field(default_factory=dict)
+    qos: dict[str, QosConfig] = field(default_factory=dict)
+    users: dict[str, list[str]] = field(default_factory=dict)  # accounts of each, the default first
+    deleted_accounts: set[str] = field(default_factory=set)
+    deleted_qos: set[str] = field(default_factory=set)
+
+    def applied(self, cluster: ClusterConfig) -> ClusterConfig:
+        """The cluster with these accounts and QOS."""
+        accounts = {one.name: one for one in cluster.accounts if one.name not in self.deleted_accounts}
+        first = (NORMAL,) if self.qos and not cluster.qos else ()
+        qos = {one.name: one for one in (*first, *cluster.qos) if one.name not in self.deleted_qos}
+        return replace(
+            cluster,
+            accounts=tuple({**accounts, **self.accounts}.values()),
+            qos=tuple({**qos, **self.qos}.values()),
+        )
+
+
+def load(store: Store) -> Overrides:
+    """What was kept; nothing where it cannot be read."""
+
+    def read(kept: Any) -> Overrides:
+        return Overrides(
+            {name: _record(AccountConfig, row) for name, row in kept["accounts"].items()},
+            {name: _record(QosConfig, row) for name, row in kept["qos"].items()},
+            {name: list(accounts) for name, accounts in kept["users"].items()},
+            set(kept["deleted_accounts"]),
+            set(kept["deleted_qos"]),
+        )
+
+    return store.damage.note(_NOTE, read) or Overrides()
+
+
+def keep(store: Store, overrides: Overrides) -> None:
+    """Commit them. Raises StoreError."""
+    data = {
+        "accounts": {name: asdict(one) for name, one in overrides.accounts.items()},
+        "qos": {name: asdict(one) for name, one in overrides.qos.items()},
+        "users": overrides.users,
+        "deleted_accounts": sorted(overrides.deleted_accounts),
+        "deleted_qos": sorted(overrides.deleted_qos),
+    }
+    store.put_note(_NOTE, json.dumps(data))
+
+
+def _record(kind: Any, row: dict[str, Any]) -> Any:
+    values = dict(row)
+    known = {one.name for one in fields(Limits)}
+    limits = {name: _tuples(value) for name, value in values.pop("limits", {}).items() if name in known}
+    names = {one.name for one in fields(kind)}
+    return kind(**{name: _tuples(value) for name, value in values.items() if name in names}, limits=Limits(**limits))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
