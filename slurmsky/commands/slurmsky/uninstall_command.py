@@ -61,7 +61,8 @@ def _zombie(pid: int) -> bool:
         return True
 
 
-@click.command(cls=Command, example="slurmsky uninstall --cancel-jobs\npip uninstall slurmsky", page="uninstalling")
+@click.command(cls=Command, example="slurmsky uninstall --cancel-jobs\npip uninstall slurmsky",
+               page="guide#this-installation")  # fmt: skip
 @click.option("--cancel-jobs", is_flag=True, help="Cancel the jobs that wait and run first.")
 @click.option("--keep-history", is_flag=True, help="Keep the state folder with the queue's database.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")

@@ -8,7 +8,7 @@ from ... import __version__
 from ._base import Command
 
 
-@click.command(cls=Command, page="upgrading")
+@click.command(cls=Command, page="guide")
 def command() -> int:
     """The version, in one line."""
     click.echo(f"slurmsky {__version__}")
