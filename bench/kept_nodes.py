@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common import Sandbox, side_by_side
+from common import BIN, Sandbox, side_by_side
 from skypilot import INFRA, Gate
 
 SITE = """[[partition]]
@@ -52,6 +52,7 @@ class Cluster(Sandbox):
         super().__init__(folder)
         (folder / "site.toml").write_text(site)
         (folder / "first.sh").write_text(FIRST)
+        self.env["PATH"] = f"{BIN}:{self.env['PATH']}"
         self.env |= {"SLURMSKY_SITE": str(folder / "site.toml"), "SLURMSKY_PYTHON": sys.executable, **more}
 
     def first_line(self) -> float:

@@ -155,7 +155,7 @@ class SkyServer:
                 {"job_id": job.job_id, "task_id": 0, "job_name": job.name, "task_name": job.name,
                  "status": job.status, "failure_reason": job.events[-1]["reason"] if job.events else "", **job.record}
                 for job in self.jobs
-                if (not wanted or job.job_id in wanted) and body.get("name_match", "") in job.name
+                if not job.cluster and (not wanted or job.job_id in wanted) and body.get("name_match", "") in job.name
                 and not (body["skip_finished"] and job.status in FINAL)
             ]  # fmt: skip
             if body.get("sort_order") == "desc":

@@ -62,7 +62,12 @@ def test_no_job_is_lost_or_runs_twice_whatever_is_killed(tmp_path, hide):
             done = await world.run("squeue", "-h", "-o", "%i %T %r")
             return done.returncode == 0 and not done.stdout
 
-        await world.until(over, 240)
+        try:
+            await world.until(over, int(os.environ.get("SLURMSKY_PATIENCE", "240")))
+        except AssertionError:
+            shown = [await world.run(*words) for words in (["squeue"], ["sinfo"], ["scontrol", "show", "jobs"])]
+            log = (world.engine.home / "controller.log").read_text()[-3000:]
+            pytest.fail("\n".join([*(done.stdout for done in shown), log]))
         rows = (await world.out("sacct", "-nXP", "-o", "JobID,State", "-j", ",".join(jobs))).splitlines()
         states = dict(row.split("|") for row in rows)
         runs = [line.split()[0] for line in begun.read_text().splitlines()]

@@ -95,7 +95,7 @@ class NodeHours:
             used = [one for one in charges if one.partition.partition(",")[0] == partition]
             left = max(0.0, dollars - sum(one.dollars for one in used))
             if hours:
-                yield Charge("", "", "", partition, 0, 0.0, 0.0, left)
+                yield Charge("", "", "", partition, 0, 0.0, left)
 
 
 def _part(share: NodeShare, cpus: int, devices: int) -> float:

@@ -237,7 +237,7 @@ FROM parts WHERE part>0 GROUP BY account, user, qos, partition ORDER BY min(job_
 def charges(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Charge]:
     """What runs cost in a period, by account, user, QOS and partition."""
     rows = _within(ask, _CHARGES, start, end, now, where)
-    return [Charge(*map(_back, line[:4]), *line[4:]) for line in rows]
+    return [Charge._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
 
 
 def _within(ask: Ask, statement: str, start: float, end: float, now: float, where: Where) -> list[tuple[Any, ...]]:

@@ -73,6 +73,7 @@ class NodesEngine(LocalEngine):
         self._files = RemoteFiles(self.folder / "jobs", home, upload_mib << 20, connect)
         self._facts: dict[str, dict[str, Any]] = {}  # of each node's agent
         self._pids: dict[str, int] = {}  # of each node's agent; it changes when the agent was killed
+        self._early: dict[str, Event] = {}  # lists of jobs that came before their line was ready
         self._heard: dict[str, float] = {}  # when a node's agent last spoke, on the loop's clock
         self._answers: dict[tuple[str, str, str], asyncio.Future[Any]] = {}
         self._same: dict[tuple[str, str], bool] = {}  # (node, folder): it is a shared mount
@@ -199,6 +200,9 @@ class NodesEngine(LocalEngine):
         self._heard[node] = loop.time()
         await self._open_door(node)
         await self._files.resume(node)
+        early = self._early.pop(node, None)
+        if early is not None:
+            super()._event(node, early)
         if self._pinging is None:
             self._pinging = asyncio.ensure_future(self._ping())
         return link
@@ -298,6 +302,8 @@ class NodesEngine(LocalEngine):
             self._answer(node, "reached", ",".join(event["peers"]), event["reached"])
         elif kind == "ended" and self._files.has(int(event["job_id"]), int(event.get("run", 0))):
             background(self._bring_back(node, event))
+        elif kind == "jobs" and node not in self._links:
+            self._early[node] = event  # it is compared with what went out over the line, which is not known yet
         elif kind != "pong":
             super()._event(node, event)
 

@@ -63,10 +63,9 @@ class Charge(NamedTuple):
     user: str
     qos: str
     partition: str  # those it asked for
-    jobs: int
+    jobs: int  # 0: what kept nodes cost while no job had them
     hours: float
     dollars: float
-    idle: float = 0.0  # of kept nodes: what they cost while no job had them
 
 
 #: what was charged between two epoch seconds
@@ -81,10 +80,12 @@ def sums(charges: Charges, by: Sequence[str], start: float, end: float, clock: C
         for charge in charges(max(first, start), min(last, end)):
             values = {"Account": charge.account, "Login": charge.user, "QOS": charge.qos, "Month": month,
                       "Partition": charge.partition.partition(",")[0]}  # fmt: skip
-            if charge.idle and set(by) - {"Month", "Partition"}:
-                continue  # nobody's job: it belongs to the partition
+            if not charge.jobs and set(by) - {"Month", "Partition"}:
+                continue  # it belongs to the partition
             held = totals.setdefault(tuple(values[name] for name in by), [0.0, 0.0, 0.0, 0.0])
-            held[3] += charge.idle
+            if not charge.jobs:
+                held[3] += charge.dollars
+                continue
             held[0] += charge.dollars
             held[1] += charge.jobs
             held[2] += charge.hours
