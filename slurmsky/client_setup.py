@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import py_compile
+import re
 import shutil
 import signal
 import subprocess
@@ -21,9 +22,20 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+#: what uv and pip say where there is no network
+_NO_NETWORK = re.compile(
+    "dns error|name resolution|could not resolve|error sending request|tcp connect|network is unreachable"
+    "|no route to host|failed to establish a new connection|connect ?timeout|newconnectionerror|proxyerror",
+    re.IGNORECASE,
+)
+
 
 class SetupFailed(Exception):
     """Holds the reason as one line."""
+
+
+#: versions and hashes of all that a clone's environment installs; made by scripts/lock
+LOCK = "requirements.lock"
 
 
 def progress(text: str) -> None:
@@ -39,6 +51,9 @@ def run_step(argv: list[str]) -> None:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         telling = [line for line in lines if "error" in line.lower()] or lines
         reason = telling[-1] if telling else f"exit code {done.returncode}"
+        if _NO_NETWORK.search(done.stdout + done.stderr):
+            reason = "the package index cannot be reached; try again with a network, or set SLURMSKY_PYTHON to a Python"
+            reason += " that has the dependencies"
         raise SetupFailed(f"{os.path.basename(argv[0])}: {reason}")
 
 
@@ -52,16 +67,22 @@ def build(root: Path, venv: Path) -> None:
     # breaks, which the launcher sees, instead of pointing to one that cannot use what is installed.
     base = os.path.realpath(sys.executable)
     uv = shutil.which("uv")
-    wanted = f"{root}[top]"  # small, and whoever tries a clone tries the live view
+    lock = root / LOCK
+    # The lock file has the live view's package, too: it is small, and who tries a clone tries that.
+    what = ["--require-hashes", "--requirement", str(lock)] if lock.exists() else ["--editable", f"{root}[top]"]
     try:
         if uv:
             progress("installing the dependencies with uv")
             run_step([uv, "venv", "--quiet", "--no-project", "--python", base, str(venv)])
-            run_step([uv, "pip", "install", "--quiet", "--python", python, "--editable", wanted])
+            run_step([uv, "pip", "install", "--quiet", "--python", python, *what])
         else:
             run_step([base, "-m", "venv", str(venv)])
             progress("installing the dependencies with pip")
-            run_step([python, "-m", "pip", "install", "--quiet", "--editable", wanted])
+            run_step([python, "-m", "pip", "install", "--quiet", *what])
+        if lock.exists():
+            # As an editable installation, without a build, whose tools would be neither locked nor needed.
+            for packages in venv.glob("lib*/python3*/site-packages"):
+                (packages / "slurmsky.pth").write_text(f"{root}\n")
     except BaseException:
         shutil.rmtree(venv, ignore_errors=True)
         raise
@@ -80,7 +101,7 @@ def prepare(root: Path, cache: Path) -> str:
         python = interpreter(root, cache)
         ready = cache / "python"
         client = root / "slurmsky" / "client.py"
-        sources = [path for path in (client, root / "pyproject.toml") if path.exists()]
+        sources = [path for path in (client, root / "pyproject.toml", root / LOCK) if path.exists()]
         newest = max(path.stat().st_mtime_ns for path in sources)
         code = cache / "client.pyc"
         current = code.exists() and ready.exists() and ready.stat().st_mtime_ns >= newest
@@ -105,10 +126,11 @@ def _remember(root: Path, cache: Path) -> None:
 
 def interpreter(root: Path, cache: Path) -> str:
     """This interpreter where the package is installed; in a clone that of the venv, built if need be."""
-    project = root / "pyproject.toml"
+    project, lock = root / "pyproject.toml", root / LOCK
     if not project.exists():
         return sys.executable
-    digest = hashlib.sha256(project.read_bytes()).hexdigest()[:12]
+    described = project.read_bytes() + (lock.read_bytes() if lock.exists() else b"")
+    digest = hashlib.sha256(described).hexdigest()[:12]
     venv = cache / f"venv-{digest}"
     built = venv / "slurmsky-complete"
     if not built.exists() or not os.access(venv / "bin" / "python", os.X_OK):

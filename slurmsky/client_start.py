@@ -72,8 +72,39 @@ def connect_anyway(
             os._exit(0)
         return start(root, os.path.dirname(socket), path)
     except CannotStart as failure:
+        if _is_damaged(str(failure)):
+            _repair(root, command, args)
         _say(lament(command, args), f"{command}: error: {failure}")
     os._exit(1)
+
+
+#: what a controller says that cannot load a part of itself
+_MISSING_PARTS = ("ModuleNotFoundError", "ImportError", "No module named", "No such file or directory: '<frozen")
+#: set for the command that follows a repair: a second one would not help
+_REPAIRED = "SLURMSKY_REPAIRED"
+
+
+def _is_damaged(problem: str) -> bool:
+    """True when the controller did not start because its private environment has lost a part."""
+    venv = os.path.dirname(os.path.dirname(sys.executable))
+    ours = os.path.basename(venv).startswith("venv-") and os.path.exists(os.path.join(os.path.dirname(venv), "lock"))
+    return ours and any(word in problem for word in _MISSING_PARTS) and _REPAIRED not in os.environ
+
+
+def _repair(root: str, command: str, args: list[str]) -> None:
+    """Become the first call's setup, which makes the environment anew and then runs the command."""
+    venv = os.path.dirname(os.path.dirname(sys.executable))
+    setup = os.path.join(root, "slurmsky", "client_setup.py")
+    _say("slurmsky: the private environment is damaged and is made anew")
+    try:
+        for path in (os.path.join(venv, "slurmsky-complete"), os.path.join(os.path.dirname(venv), "python")):
+            if os.path.exists(path):
+                os.unlink(path)
+        python = os.path.realpath(sys.executable)
+        argv = [python, "-I", setup, root, os.path.dirname(venv), command, *args]
+        os.execve(python, argv, {**os.environ, _REPAIRED: "1"})
+    except OSError as error:
+        _say(f"slurmsky: {error.filename}: {error.strerror}")
 
 
 def _say(*lines: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from .. import paths
+from .. import paths, private_environment
 from ..agent.net.spare import LIMITS
 from ..agent.process import processes
 from ..engines.local import machine
@@ -76,6 +76,10 @@ def main(
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     logging.getLogger().handlers[0].setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    lacks = private_environment.missing()
+    if lacks:
+        print(f"slurmsky: ModuleNotFoundError: the private environment lacks {lacks}", file=sys.stderr)
+        return 1
     try:
         home.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         paths.check_state(str(home.home), tighten=True)

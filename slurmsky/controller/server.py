@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from .. import private_environment
 from ..agent.net.spare import SpareDescriptor
 from ..protocol import wire
 from .app import Controller
@@ -122,7 +123,11 @@ class Session(asyncio.Protocol):
         """A bug of ours: the log has the traceback, the user one line."""
         assert self._context is not None
         log.exception("%s %s", self._context.command, " ".join(self._context.args))
-        self._context.error(f"internal error, see {self._service.queue.paths.log}")
+        if isinstance(sys.exc_info()[1], ImportError) and private_environment.give_up():
+            self._context.error("the private environment is damaged; the next command makes it anew")
+            self._service.stopped.set()
+        else:
+            self._context.error(f"internal error, see {self._service.queue.paths.log}")
         self.finish(1)
 
     @property

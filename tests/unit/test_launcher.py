@@ -7,6 +7,7 @@ what every user of a clone and `tests/unit/test_packaging.py` see.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -291,3 +292,71 @@ def test_an_environment_that_is_gone_is_made_again(clone: Clone, tmp_path: Path)
     shutil.rmtree(clone.cache)
     assert ran(clone.call(HOME=str(tmp_path / "other")))
     assert clone.installs() == 2
+
+
+REPAIRABLE_UV = """#!/bin/sh
+echo "$*" >>"$UV_LOG"
+case $1 in
+venv)
+    for last; do :; done
+    mkdir -p "$last/bin" && ln -s "$INTERPRETER" "$last/bin/python" ;;
+pip) [ -z "$UV_SAYS" ] || { printf "$UV_SAYS" >&2; exit 2; } ;;
+esac
+"""
+DAMAGED = """import os, sys
+if sum(line.startswith("venv ") for line in open(os.environ["UV_LOG"])) <= int(os.environ["DAMAGED"]):
+    import part_that_is_gone
+sys.exit("it has all its parts")
+"""
+
+
+@pytest.mark.parametrize(("damaged", "installs"), [(1, 2), (9, 2)])
+def test_a_damaged_environment_is_made_anew_once(clone: Clone, damaged: int, installs: int) -> None:
+    (clone.tools / "uv").write_text(REPAIRABLE_UV)
+    (clone.root / "slurmsky" / "__main__.py").write_text(DAMAGED)
+    del clone.env["SLURMSKY_AGENT"]
+    done = clone.call(clone.root / "bin" / "squeue", DAMAGED=str(damaged))
+    assert clone.installs() == installs
+    assert done.stderr.count("the private environment is damaged and is made anew") == 1
+    whole = "the controller did not start: it has all its parts"
+    gone = "the controller did not start: ModuleNotFoundError: No module named 'part_that_is_gone'"
+    assert done.stderr.splitlines()[-1] == f"squeue: error: {whole if damaged == 1 else gone}"
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "error: Failed to fetch: `x`\n  Caused by: error sending request\n  Caused by: dns error: failed\n",
+        "error: Request failed after 3 retries\n  Caused by: tcp connect error: Network is unreachable\n",
+        "WARNING: Retrying: NewConnectionError(x)\nERROR: No matching distribution found for lark\n",
+    ],
+)
+def test_no_network_is_one_clear_line(clone: Clone, says: str) -> None:
+    (clone.tools / "uv").write_text(REPAIRABLE_UV)
+    done = clone.call(UV_SAYS=says)
+    reason = "the package index cannot be reached; try again with a network, or set SLURMSKY_PYTHON to a Python"
+    line = f"srun: error: cannot set up slurmsky's private environment: uv: {reason} that has the dependencies"
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == line
+    assert clone.left() == set()
+
+
+def test_a_locked_clone_installs_what_the_lock_says(clone: Clone) -> None:
+    (clone.root / "requirements.lock").write_text("lark==1.2.2 --hash=sha256:00\n")
+    assert ran(clone.call())
+    assert f"--require-hashes --requirement {clone.root}/requirements.lock" in clone.log.read_text()
+    assert "--editable" not in clone.log.read_text()
+    (clone.root / "requirements.lock").write_text("lark==1.3.0 --hash=sha256:00\n")
+    assert ran(clone.call())
+    assert clone.installs() == 2
+
+
+def test_the_lock_has_every_dependency_with_hashes() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lock = (ROOT / "requirements.lock").read_text()
+    entries = {found[1]: found[0] for found in re.finditer(r"^([a-z0-9-]+)==(?:.*\\\n)+.*$", lock, re.MULTILINE)}
+    for wanted in [*project["dependencies"], *project["optional-dependencies"]["top"]]:
+        assert re.match(r"[A-Za-z0-9-]+", wanted)[0] in entries
+    assert all(" --hash=sha256:" in entry for entry in entries.values())
+    assert "://" not in lock  # any index will do: the hashes say what is wanted
