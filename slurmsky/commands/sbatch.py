@@ -84,6 +84,9 @@ async def main(ctx: CommandContext) -> int:
     if not flags.quiet:
         for warning in foresee(ctx, job, data):
             ctx.err(f"sbatch: warning: {warning}")
+        problem = await queue.engine.problem(job.partition)
+        if problem:
+            ctx.err(f"sbatch: warning: the job waits: {problem}")
         cluster = f";{queue.site.cluster.name}" if specs[0].clusters else ""
         if flags.parsable:
             ctx.out(f"{job.job_id}{cluster}\n")

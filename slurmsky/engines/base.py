@@ -91,6 +91,12 @@ class Engine(Protocol):
     def out_of_reach(self, job_id: int) -> str:
         """Why the nodes of a running job cannot be told anything, as far as is known; "" where they can."""
 
+    async def problem(self) -> str:
+        """What keeps the engine from starting jobs now, in one line; "" when nothing is known to."""
+
+    async def describe(self) -> list[tuple[bool, str]]:
+        """What the engine depends on: whether it is well, and a line about it, for ``slurmsky status`` and doctor."""
+
     def lingers(self) -> bool:
         """Whether ended jobs still need this engine: a controller with nothing else to do stays for them."""
 

@@ -99,6 +99,13 @@ class Router:
         name = self._of.get(job_id)
         return self._engines[name].out_of_reach(job_id) if name is not None else ""
 
+    async def problem(self, partition: str = "") -> str:
+        """What keeps the partition's engine from starting jobs now."""
+        return await self._engines[self.engine_name(partition)].problem()
+
+    async def describe(self) -> list[tuple[bool, str]]:
+        return [line for engine in self._engines.values() for line in await engine.describe()]
+
     def lingers(self) -> bool:
         return any(engine.lingers() for engine in self._engines.values())
 

@@ -59,23 +59,61 @@ GONE = (0, "", b"")
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
-    [(BUSY, "is busy: restarting"), (PAGE, "wants a login (run: sky api login"), (GONE, "no answer from")],
+    ("fault", "words", "reason"),
+    [
+        (BUSY, "is busy: restarting", "SkyPilot server is busy"),
+        (PAGE, "wants a login (run: sky api login", "SkyPilot login needed"),
+        (GONE, "no answer from", "SkyPilot server cannot be reached"),
+    ],
 )
-def test_a_server_that_does_not_take_the_job_now(tmp_path: Path, fault: tuple[int, str, bytes], words: str) -> None:
+def test_a_server_that_does_not_take_the_job_now(
+    tmp_path: Path, fault: tuple[int, str, bytes], words: str, reason: str
+) -> None:
     """The job is in the queue, says what it waits for, and is launched when that is over."""
     server = SkyServer()
 
     async def story(world: World) -> None:
         server.fault = lambda path: fault
-        assert await world.out("sbatch", "--wrap", "true") == "Submitted batch job 1\n"
-        await shown(world, "JobState=PENDING Reason=Resources", "SystemComment=waiting for SkyPilot", words)
+        code, out, err = await world.run("sbatch", "--wrap", "true")
+        assert (code, out) == (0, "Submitted batch job 1\n")
+        assert err.startswith("sbatch: warning: the job waits: SkyPilot: ") and words in err and err.count("\n") == 1
+        why = f"ReqNodeNotAvail, {reason}"
+        await shown(world, "JobState=PENDING", f"Reason={why.replace(' ', '_')}", words)
+        assert await world.out("squeue", "-h", "-o", "%t %R") == f"PD ({why})\n"
         assert not server.jobs
+        code, out, _ = await world.run("slurmsky", "status")
+        assert "problem: " in out and words in out
         server.fault = lambda path: None
         await shown(world, "SystemComment=SkyPilot managed job 1 (wrap-s1-")
+        _, out, _ = await world.run("slurmsky", "status")
+        assert "version 0.14.1, API version 62" in out and "enabled infras: kubernetes" in out
+        assert (await world.run("sbatch", "--wrap", "true"))[2] == ""
 
     play(tmp_path, story, server)
-    assert len(server.jobs) == 1
+    assert len(server.jobs) >= 1
+
+
+@pytest.mark.parametrize("command", ["salloc", "srun"])
+def test_an_allocation_says_what_it_waits_for(tmp_path: Path, command: str) -> None:
+    server = SkyServer()
+
+    async def story(world: World) -> None:
+        server.fault = lambda path: BUSY
+        peer = Peer()
+        request = wire.CommandRequest(command, ("true",), str(world.work), 0o022, (False,) * 3, None, os.getpid(), {})
+        main = find(command)
+        assert main is not None
+        ctx = CommandContext(request, world.queue, peer)
+        running = asyncio.ensure_future(main(ctx))  # type: ignore[arg-type]
+        waits = f"{command}: waiting for SkyPilot: the SkyPilot API server is busy: restarting\n"
+        while waits not in peer.said[wire.STDERR]:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+        assert peer.said[wire.STDERR].count(waits) == 1
+        ctx.feed(None)
+        await asyncio.wait([running])
+
+    play(tmp_path, story, server)
 
 
 @pytest.mark.parametrize("works", [True, False])
@@ -95,7 +133,7 @@ def test_a_server_of_this_machine_that_is_not_there_is_started_once(
             server.port = bound.getsockname()[1]
             monkeypatch.setattr(api_server, "DEFAULT_ENDPOINT", server.endpoint)
             async with World(tmp_path / "home", server, SITE) as world:
-                assert await world.out("sbatch", "--wrap", "true") == "Submitted batch job 1\n"
+                assert (await world.run("sbatch", "--wrap", "true"))[1] == "Submitted batch job 1\n"
                 waits = "SystemComment=waiting for SkyPilot: cannot connect to 127.0.0.1"
                 if works:
                     await shown(world, waits, "; it is being started (sky api start)")

@@ -82,7 +82,8 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
             if why is not None:
                 ctx.say(why.text)
             _announce(ctx, job)
-        await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
+        with _waiting_told(ctx, job, quiet):
+            await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
         if not quiet:
             ctx.say(f"job {job.job_id} has been allocated resources")
     booting = JobFlag.CONFIGURING in job.flags
@@ -112,6 +113,33 @@ def waits_for(job: Job) -> Errno | None:
     if job.reason.startswith("Partition"):
         return Errno.PART_CONFIG_UNAVAILABLE
     return Errno.HELD if job.priority == 0 else None
+
+
+@contextmanager
+def _waiting_told(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None]:
+    """While this lasts, the caller hears what the engine waits for before it can ask for nodes."""
+
+    async def follow() -> None:
+        told = ""
+
+        def news(one: Job) -> bool:
+            return one.state.finished or waits(one) not in ("", told)
+
+        while not job.state.finished:
+            if waits(job) not in ("", told):
+                told = waits(job)
+                ctx.say(told)
+            await ctx.queue.life.wait(job, news)
+
+    def waits(one: Job) -> str:
+        return one.system_comment if one.reason == "ReqNodeNotAvail" and one.launched else ""
+
+    task = None if quiet else asyncio.ensure_future(follow())
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
 
 
 async def _until(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 GOOD, NOTE, BAD = "ok", "note", "LOOK"
 _SKY_PATIENCE_S = 15.0
 _LEAST_FREE_MIB = 100
-_DEPENDENCIES = ("click", "cryptography", "lark", "psutil")
+_DEPENDENCIES = ("click", "cryptography", "httpx", "lark", "psutil", "pyyaml")
 _OLDEST_SKY = (0, 14, 1)
 
 
@@ -160,6 +160,8 @@ def _controller() -> Iterator[Finding]:
     engine = found["engine"]
     yield Finding("controller", GOOD, f"pid {found['controller']['pid']}{started}; engine {engine['name']} "
                   f"({engine['reason']})")  # fmt: skip
+    for one in found.get("engines", ()):
+        yield Finding("controller", GOOD if one["ok"] else BAD, one["text"], "" if one["ok"] else "sky api info")
     if found["problem"]:
         yield Finding("controller", BAD, found["problem"], f"free space under {found['state_folder']}")
     damaged = found["damaged_records"]
@@ -180,6 +182,7 @@ def _controller() -> Iterator[Finding]:
 def _sky() -> Iterator[Finding]:
     program = shutil.which("sky")
     from ...engines.sky import api_server
+    from ...translate.credentials import redacted
 
     try:
         installed = version("skypilot")
@@ -194,10 +197,13 @@ def _sky() -> Iterator[Finding]:
     if installed and _numbers(installed) < _OLDEST_SKY:
         yield Finding("SkyPilot", BAD, f"version {installed} is older than 0.14.1", "pip install -U skypilot")
     client_ = api_server.connect(os.environ, site, os.environ.get("USER", ""))
-    where = client_.access.endpoint
+    where = redacted(client_.access.endpoint)
 
     async def ask() -> tuple[str, list[str]]:
-        return str((await client_.health()).get("version") or ""), await api_server.enabled_infra(client_)
+        try:
+            return str((await client_.health()).get("version") or ""), await api_server.enabled_infra(client_)
+        finally:
+            await client_.close()
 
     from ...engines.sky.api_client import LoginExpired, SkyError
 

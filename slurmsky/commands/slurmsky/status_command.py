@@ -50,18 +50,20 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("peak memory", f"{found['peak_memory_mib']} MiB"),
         ("log", found["log"]),
     ]
+    rows += [("ok" if one["ok"] else "problem", one["text"]) for one in found["engines"]]
     return rows + ([("problem", found["problem"])] if found["problem"] else [])
 
 
 @click.command(cls=Command, example="slurmsky status --json | jq .jobs", page="troubleshooting")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @in_controller
-def command(ctx: CommandContext, as_json: bool) -> int:
+async def command(ctx: CommandContext, as_json: bool) -> int:
     """What the controller is doing: jobs, nodes, the engine and why it was chosen.
 
     Exit code 1 when its database cannot be written. Without a controller it says so and starts none.
     """
     found = record(ctx)
+    found["engines"] = [{"ok": good, "text": text} for good, text in await ctx.queue.engine.describe()]
     if as_json:
         ctx.out(json.dumps(found, indent=2) + "\n")
     else:

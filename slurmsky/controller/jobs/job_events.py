@@ -130,7 +130,7 @@ class Events:
         elif word == "CONFIGURING" and job.launched:
             transitions.configure(job, self.book.clock())
         elif job.launched:
-            transitions.back_to_pending(job, str(event.get("reason", "Resources")))
+            transitions.back_to_pending(job, str(event.get("reason", "Resources")), str(event.get("desc", "")))
         self.book.touch(job)
         self.life.changed(job)
 

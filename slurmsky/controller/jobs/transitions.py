@@ -176,10 +176,10 @@ def configure(job: Job, now: float) -> None:
     job.start_time = job.start_time or now
 
 
-def back_to_pending(job: Job, reason: str) -> None:
-    """The engine has no nodes for the job yet."""
+def back_to_pending(job: Job, reason: str, desc: str = "") -> None:
+    """The engine has no nodes for the job yet. ``desc``: text that is shown in place of the reason."""
     job.state, job.flags = JobState.PENDING, JobFlag.NONE
-    job.reason = reason
+    job.reason, job.reason_desc = reason, desc
     job.start_time = 0.0
 
 

@@ -477,6 +477,12 @@ class LocalEngine:
         """Agents of this machine can be told, or are started for it."""
         return ""
 
+    async def problem(self) -> str:
+        return ""
+
+    async def describe(self) -> list[tuple[bool, str]]:
+        return []
+
     def lingers(self) -> bool:
         """Agents clean up after a job before they report its end."""
         return False

@@ -45,36 +45,43 @@ class SkyError(EngineError):
 
     #: the same request may succeed later
     passing = False
+    #: what a job waits for meanwhile, for squeue's reason
+    waits_for = "SkyPilot lost the request"
 
 
 class Unreachable(SkyError):
-    """Nobody answers at the endpoint."""
+    """No server answers at the endpoint."""
 
     passing = True
+    waits_for = "SkyPilot server cannot be reached"
 
 
 class Busy(SkyError):
     """The server is restarting or overloaded."""
 
     passing = True
+    waits_for = "SkyPilot server is busy"
 
 
 class LoginExpired(SkyError):
-    """The server does not know us any more."""
+    """The server wants a login."""
 
     passing = True
+    waits_for = "SkyPilot login needed"
 
 
 class WrongVersion(SkyError):
     """Server and client do not understand each other: until one of them is upgraded."""
 
     passing = True
+    waits_for = "SkyPilot server has another version"
 
 
 class BadConfig(SkyError):
     """SkyPilot's configuration of this user cannot be read: until it is corrected."""
 
     passing = True
+    waits_for = "SkyPilot configuration cannot be read"
 
 
 class Interrupted(SkyError):
@@ -130,9 +137,9 @@ class Client:
     config: UserConfig | None = None
     #: makes the user's id where ``access`` has none
     identify: Callable[[], str] = lambda: ""
-    #: when the server answered last, epoch seconds, and what was wrong since; for people
+    #: when the server answered last, epoch seconds, and what was wrong since
     answered_at: float = 0.0
-    problem: str = ""
+    problem: SkyError | None = None
     _health: dict[str, Any] = field(default_factory=dict)
     _transport: Transport = field(default_factory=Transport)
 
@@ -142,6 +149,17 @@ class Client:
         if not self.access.user_id:
             self.access = replace(self.access, user_id=self.identify())
         return self.access.user_id
+
+    async def probe(self, patience: float, fresh_s: float = 30.0) -> SkyError | None:
+        """What keeps the server from taking requests, as far as it is known or told within ``patience`` seconds."""
+        if self.problem is not None or time.time() - self.answered_at > fresh_s:
+            try:
+                await asyncio.wait_for(self.health(fresh=True), patience)
+            except SkyError as error:
+                self.problem = error
+            except asyncio.TimeoutError:
+                self.problem = Unreachable(f"no answer from {self.access.endpoint} within {patience:g} s")
+        return self.problem
 
     async def close(self) -> None:
         """Close the connections to the server."""
@@ -336,13 +354,15 @@ class Client:
             self._health = {}
             raise self._unreachable(error) from error
         self._check(answer.status, answer.headers, data)
-        self.answered_at, self.problem = time.time(), ""
+        self.answered_at = time.time()
+        if target != "/api/health" or not isinstance(self.problem, LoginExpired):  # which that does not need
+            self.problem = None
         return Answer(answer.status, answer.headers, data)
 
     def _unreachable(self, error: TransportError) -> Unreachable:
         done = self.absent() if error.refused else ""
-        self.problem = f"{error}; {done}" if done else str(error)
-        return Unreachable(self.problem)
+        self.problem = Unreachable(f"{error}; {done}" if done else str(error))
+        return self.problem
 
     def _open(self, method: str, target: str, body: dict[str, Any] | bytes | None, head_s: float) -> Any:
         self.requests += 1
@@ -400,7 +420,7 @@ class Client:
             self._check_answer(status, headers, body)
         except SkyError as error:
             if error.passing:
-                self.problem = str(error)
+                self.problem = error
             raise
 
     def _check_answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ...site import Site
+from . import http_transport
 from .api_client import DEFAULT_ENDPOINT, Client, SkyError, Unreachable, find_access
 from .user_config import ConfigError, UserConfig, user_hash
 
@@ -69,6 +70,8 @@ async def choose(
     nobody configured a server and none runs on this machine, there is none to wait for.
     """
     word = wanted or site.engine
+    if word == "sky" or (word != "local" and is_set_up(environment, site)):
+        await asyncio.to_thread(http_transport.preload)
     if word in ("sky", "local"):
         return Choice(word, "SLURMSKY_ENGINE" if wanted else "the site file")
     if not is_set_up(environment, site):

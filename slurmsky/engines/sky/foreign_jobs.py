@@ -255,6 +255,12 @@ class ForeignJobs:
         """They are not told anything anyway."""
         return ""
 
+    async def problem(self) -> str:
+        return ""
+
+    async def describe(self) -> list[tuple[bool, str]]:
+        return []
+
     def lingers(self) -> bool:
         """SkyPilot's own jobs need no one here."""
         return False

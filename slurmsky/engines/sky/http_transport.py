@@ -24,6 +24,13 @@ KEEP_ALIVE_S = 2.0
 _LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
+def preload() -> None:
+    """Import what the first request needs, which takes a moment."""
+    import httpx
+
+    del httpx
+
+
 class TransportError(Exception):
     """No answer, or not one in HTTP; the text says what happened. ``refused``: nothing listens there."""
 
@@ -72,25 +79,25 @@ class Transport:
     """
 
     def __init__(self) -> None:
-        self._clients: dict[str, httpx.AsyncClient] = {}  # by method
+        self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}  # by method, and whether over TLS
 
-    def _client(self, method: str) -> httpx.AsyncClient:
-        if method not in self._clients:
+    def _client(self, method: str, secure: bool) -> httpx.AsyncClient:
+        if (method, secure) not in self._clients:
             import httpx
 
             for name in ("httpx", "httpcore"):
                 logging.getLogger(name).setLevel(logging.WARNING)  # else a line for each request
             kept = 10 if method == "GET" else 0
-            self._clients[method] = httpx.AsyncClient(
+            self._clients[method, secure] = httpx.AsyncClient(
                 # The system's certificates, or those of SSL_CERT_FILE, and not the ones that httpx ships.
-                verify=ssl.create_default_context(),
+                verify=ssl.create_default_context() if secure else False,
                 timeout=httpx.Timeout(None, connect=CONNECT_S),
                 limits=httpx.Limits(
                     max_connections=None, max_keepalive_connections=kept, keepalive_expiry=KEEP_ALIVE_S
                 ),
                 mounts=dict.fromkeys(_LOOPBACK),
             )
-        return self._clients[method]
+        return self._clients[method, secure]
 
     @asynccontextmanager
     async def request(
@@ -104,7 +111,7 @@ class Transport:
 
         parts = urlsplit(url)
         place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-        client = self._client(method)
+        client = self._client(method, parts.scheme == "https")
         # Compressed streams would arrive late.
         headers = {"Accept-Encoding": "identity", **headers}
         request = client.build_request(method, url, headers=headers, content=body if method == "POST" else None)

@@ -31,8 +31,8 @@ class Launcher:
     def __init__(self, carrier: Callable[[Record], LaunchBackend]) -> None:
         self._carrier = carrier
 
-    async def launch(self, watch: JobWatch, say: Callable[[str], None]) -> bool:
-        """Launch, exactly once whatever happens on the way. ``say`` is told how it goes.
+    async def launch(self, watch: JobWatch, say: Callable[[str, SkyError | None], None]) -> bool:
+        """Launch, exactly once whatever happens on the way. ``say`` receives how it goes, and what keeps SkyPilot.
 
         False: nobody wants it any more. Raises NotLaunched.
         """
@@ -48,7 +48,8 @@ class Launcher:
                         break
                     record.phase, asked_before = "launching", True
                     watch.save()
-                    say("launching on SkyPilot")
+                    if attempt == 0:
+                        say("launching on SkyPilot", None)
                     found = await carrier.launch(record, watch.folder, watch.save)
                 if found:
                     record.managed_job_id, record.phase = found, "launched"
@@ -59,7 +60,7 @@ class Launcher:
                     kind = error.kind if isinstance(error, Rejected) else ""
                     fits = "Resource" not in kind and "NoCloud" not in kind
                     raise NotLaunched(str(error), "JobLaunchFailure" if fits else "BadConstraints") from error
-                say(f"waiting for SkyPilot: {error}")
+                say(f"waiting for SkyPilot: {error}", error)
             await asyncio.sleep(intervals.retry_s(attempt))
         if asked_before or record.together:
             await self.release(watch)

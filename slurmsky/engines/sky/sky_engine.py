@@ -16,12 +16,14 @@ from ...model.job import Job, Node
 from ...model.spec import JobSpec
 from ...model.states import JobFlag, JobState
 from ...site import Site
+from ...translate.credentials import redacted
 from ...translate.notes import NODE_CONFIG, Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, plan
 from ..base import EngineError, Event, OnEvent, Unable
 from . import array_packs, error_file, feasibility, head_connection, inbox, intervals, prices, reached, shipment
 from .api_client import Client, Rejected, SkyError
+from .api_server import enabled_infra
 from .batch_launch import BatchLaunch
 from .batching import Batcher
 from .ended import EndedRuns
@@ -35,6 +37,12 @@ from .preparation import prepare, prepare_together, task_of
 from .state_poller import TERMINAL, Answer, StatePoller
 
 log = logging.getLogger("slurmsky.sky")
+
+
+#: Slurm's reason for what is away; programs know it with a comma and the rest after it
+_NOT_AVAILABLE = "ReqNodeNotAvail"
+#: seconds that a command waits to hear whether the server is there
+_PROBE_S = 2.0
 
 
 class SkyEngine:
@@ -130,20 +138,20 @@ class SkyEngine:
         """Have SkyPilot check a task, that in the folder ``about``, and launch it. ``runs``: folder and members of
         each job that it is for.
         """
-        problem = ""
+        problem: SkyError | None = None
         try:
             project = Path(runs[0][1][0].submit_dir)
             await self.client.validate((about / "task.yaml").read_text(), project)
         except Rejected as error:
             raise EngineError(f"SkyPilot refused the job: {error}") from error
         except SkyError as error:
-            problem = f"waiting for SkyPilot: {error}"
+            problem = error
         watches = []
         for folder, members in runs:
             watch = JobWatch.load(folder, self._tell)
             self._take_letters(watch)
-            if problem:
-                self._state(watch.record, "PENDING", "Resources", problem)
+            if problem is not None:
+                self._heard_nothing(watch, problem)
             for member in members:
                 pointer = self._pointer(member.job_id, member.restart_count)
                 pointer.parent.mkdir(parents=True, exist_ok=True)
@@ -283,6 +291,28 @@ class SkyEngine:
     def names(self) -> set[str]:
         """The names at SkyPilot of all that this engine has launched, or is about to, and still follows."""
         return {watch.record.name for watch in self._watches.values()}
+
+    async def problem(self) -> str:
+        error = await self.client.probe(_PROBE_S)
+        return f"SkyPilot: {error}" if error is not None else ""
+
+    async def describe(self) -> list[tuple[bool, str]]:
+        client, access = self.client, self.client.access
+        place = redacted(access.endpoint)
+        ago = f"{time.time() - client.answered_at:.0f} s ago" if client.answered_at else "never"
+        try:
+            health = await asyncio.wait_for(client.health(fresh=True), _PROBE_S)
+        except (SkyError, asyncio.TimeoutError) as error:
+            said = str(error) or f"no answer within {_PROBE_S:g} s"
+            return [(False, f"SkyPilot at {place}: {said}; it answered {ago}")]
+        words = f"version {health.get('version') or '?'}, API version {health.get('api_version')}"
+        found = [(True, f"SkyPilot at {place}: {words}; it answered before that {ago}")]
+        try:
+            infras = await asyncio.wait_for(enabled_infra(client), 10 * _PROBE_S)
+        except (SkyError, asyncio.TimeoutError) as error:
+            return [*found, (False, f"SkyPilot login and infras: {error or 'no answer'}")]
+        enabled = ", ".join(infras) or "none (sky check)"
+        return [*found, (bool(infras), f"SkyPilot takes requests of user {access.user}; enabled infras: {enabled}")]
 
     def lingers(self) -> bool:
         """Whether SkyPilot has not taken down the nodes of all ended jobs."""
@@ -475,8 +505,11 @@ class SkyEngine:
         """False: it is over already."""
         record = watch.record
 
-        def say(text: str) -> None:
-            self._state(record, "PENDING", "Resources", text)
+        def say(text: str, error: SkyError | None) -> None:
+            if error is None:
+                self._state(record, "PENDING", "Resources", text)
+            else:
+                self._heard_nothing(watch, error)
 
         try:
             launched = await self._launcher.launch(watch, say)
@@ -538,8 +571,10 @@ class SkyEngine:
     def _heard_late(self, watch: JobWatch, answer: Answer) -> None:
         self._spawn(self._ended.heard(watch, answer))
 
-    def _heard_nothing(self, watch: JobWatch, why: str) -> None:
-        self._state(watch.record, "PENDING", "Resources", why)
+    def _heard_nothing(self, watch: JobWatch, error: SkyError) -> None:
+        """SkyPilot does not answer: what its jobs wait for is no node."""
+        desc = f"{_NOT_AVAILABLE}, {error.waits_for}"
+        self._state(watch.record, "PENDING", _NOT_AVAILABLE, f"waiting for SkyPilot: {error}", desc=desc)
 
     def _lost(self, watch: JobWatch) -> None:
         """SkyPilot lost the nodes and starts the job again: a requeue, or the end where that is not

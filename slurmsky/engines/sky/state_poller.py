@@ -71,7 +71,7 @@ class StatePoller:
     ``on_news(watch, answer, moved)`` receives each answer that differs from the one before, of jobs that
     have not ended for us; ``moved``: the status differs, too. ``on_late(watch, answer)`` receives each answer about
     a run that has ended for us, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down.
-    ``on_silence(watch, why)``: SkyPilot does not answer.
+    ``on_silence(watch, error)``: SkyPilot does not answer.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class StatePoller:
         watches: Callable[[], Iterable[JobWatch]],
         carrier: Callable[[Record], LaunchBackend],
         on_news: Callable[[JobWatch, Answer, bool], None],
-        on_silence: Callable[[JobWatch, str], None],
+        on_silence: Callable[[JobWatch, SkyError], None],
         on_late: Callable[[JobWatch, Answer], None],
         on_gone: Callable[[JobWatch], None],
     ) -> None:
@@ -145,7 +145,7 @@ class StatePoller:
                     await self._ask_one(min(due, key=lambda watch: watch.last_poll))
             except SkyError as error:
                 for watch in active:
-                    self._on_silence(watch, str(error))
+                    self._on_silence(watch, error)
                 await asyncio.sleep(10)
 
     async def _ask_one(self, watch: JobWatch) -> None:
