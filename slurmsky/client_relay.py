@@ -322,6 +322,11 @@ class Relay:
     def _reap(self) -> None:
         child = self._child
         code = child.poll() if child is not None else None
-        if code is not None:
-            self._child = None
+        if code is None:
+            return
+        self._child = None
+        if self._child_of in self._open:
             self._send(self._child_of, frame(CHILD_STATUS, b"%d" % code))
+        elif self._code is None:
+            # The controller that asked for it is gone. As salloc, which returns 0 for a command that a signal ended.
+            self._code = max(code, 0)

@@ -148,7 +148,7 @@ def test_srun_and_salloc_outlive_it(engine: Engine, run: Any, tmp_path: Path) ->
     until = f"until [ -e {go} ]; do sleep 0.1; done;"
     work = {
         ("srun", "-Q", "sh", "-c", f"{until} echo out; exit 3"): (3, "out\n"),
-        ("salloc", "-Q", "sh", "-c", f"{until} srun -n1 echo in"): (1, "in\n"),
+        ("salloc", "-Q", "sh", "-c", f"{until} srun -n1 echo in"): (0, "in\n"),
     }
     started = []
     for job_id, line in enumerate(work, 1):
@@ -188,3 +188,22 @@ def test_a_dead_controller_comes_back_while_jobs_run(engine: Engine, run: Any, t
 
 def children_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_the_shell_of_salloc_outlives_the_controller(engine: Engine, run: Any, tmp_path: Path, how: str) -> None:
+    go = tmp_path / "go"
+    line = f"touch {tmp_path}/began; until [ -e {go} ]; do sleep 0.1; done; srun -n1 hostname; exit 9"
+    salloc = run.start("salloc", "-n1", "bash", "-c", line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for((tmp_path / "began").exists)
+    if how == "kill":
+        engine.kill_controller()
+    else:
+        assert run("slurmsky", "stop")[0] == 0
+    assert run("squeue", "-ho%T")[1] == "RUNNING\n"
+    go.touch()
+    out, err = salloc.communicate(timeout=60)
+    assert (salloc.returncode, out.count(b"\n")) == (9, 1), err
+    assert b"lost connection" not in err
+    wait_for(lambda: not run("squeue", "-h")[1])
+    assert engine.faults() == []
