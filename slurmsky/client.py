@@ -33,8 +33,14 @@ AGENT = b"SLURMSKY_AGENT"
 ENVIRON = b"SLURMSKY_ENVIRON"
 SOCKET_NAME = b"controller.sock"
 
+#: seconds in which a controller answers, or says that it is at work
+ANSWER_S = 100
 _BUFFER_SIZE = 1 << 18  # a unix socket hands over at most about 200 KiB at once
 _SUN_PATH_MAX = 107
+
+
+class NoAnswer(Exception):
+    """A controller took the request, and has not said anything for ANSWER_S."""
 
 
 class Channel:
@@ -188,9 +194,17 @@ def home() -> bytes:
     return base + b"/slurmsky"
 
 
+def limit(sock: _socket.socket, seconds: int) -> None:
+    """Have the kernel end a wait of this socket after so many seconds, with BlockingIOError; 0: never."""
+    span = seconds.to_bytes(8, sys.byteorder) + bytes(8)  # struct timeval
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, span)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, span)
+
+
 def connect(path: bytes) -> _socket.socket:
     """A connection to a unix socket of this user or root, however long its path. Raises OSError."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    limit(sock, ANSWER_S)
     if len(path) <= _SUN_PATH_MAX:
         sock.connect(path)
     else:
@@ -207,6 +221,7 @@ def connect(path: bytes) -> _socket.socket:
     if uid not in (posix.geteuid(), 0):
         sock.close()
         raise PermissionError(1, "another user (uid %d) listens there" % uid)
+    limit(sock, 0)
     return sock
 
 
@@ -296,7 +311,12 @@ def converse(command: str, channel: Channel, again: bytes) -> int:
 
     `again` is the request, for a relay that has to repeat it elsewhere.
     """
-    while channel.fill():
+    try:
+        more = channel.fill()
+    except BlockingIOError:
+        raise NoAnswer from None
+    limit(channel.sock, 0)
+    while more:
         for kind, payload in channel.frames():
             if kind == STDOUT:
                 write(1, payload)
@@ -310,8 +330,16 @@ def converse(command: str, channel: Channel, again: bytes) -> int:
                 from slurmsky import client_relay
 
                 return client_relay.Relay(command, channel, again).run(kind, payload)
+        more = channel.fill()
     complain(command, "lost connection to the controller")
     return 1
+
+
+def no_answer(command: str, args: list[str], path: bytes) -> NoReturn:
+    """End as a command that reaches no controller."""
+    from slurmsky import client_start
+
+    client_start.give_up(command, args, path)
 
 
 def run(root: str, command: str, args: list[str]) -> NoReturn:
@@ -338,11 +366,16 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
 
         sock = client_start.connect_anyway(root, command, args, path, bool(agent), error)
     try:
+        limit(sock, ANSWER_S)
         sock.sendall(payload)
     except ConnectionError:
         pass  # what it had to say before it closed is still to be read
+    except BlockingIOError:
+        no_answer(command, args, path)
     try:
         code = converse(command, Channel(sock), payload)
+    except NoAnswer:
+        no_answer(command, args, path)
     except OSError as error:
         output_failed(command, error)
     posix._exit(code & 0xFF)

@@ -64,6 +64,8 @@ def connect_anyway(
             raise CannotStart(error.strerror)
         if inside_job:
             raise CannotStart(f"the node's agent does not answer at {socket}: {error.strerror}")
+        if isinstance(error, BlockingIOError):
+            give_up(command, args, path)
         if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
             raise CannotStart(f"{socket}: {error.strerror}")
         if command == "slurmsky" and args[:1] in (["stop"], ["status"]):
@@ -105,6 +107,14 @@ def _repair(root: str, command: str, args: list[str]) -> None:
         os.execve(python, argv, {**os.environ, _REPAIRED: "1"})
     except OSError as error:
         _say(f"slurmsky: {error.filename}: {error.strerror}")
+
+
+def give_up(command: str, args: list[str], path: bytes) -> NoReturn:
+    """End a command whose controller runs and does not answer."""
+    from slurmsky.client import ANSWER_S
+
+    _say(lament(command, args), f"{command}: error: no answer at {os.fsdecode(path)} within {ANSWER_S} s")
+    os._exit(1)
 
 
 def _say(*lines: str) -> None:

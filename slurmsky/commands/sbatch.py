@@ -163,7 +163,7 @@ def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
 
 async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
     """--export-file: NAME=VALUE between NUL bytes, in a file or under a number that the caller has open."""
-    path = f"/dev/fd/{source}" if source.isdigit() and int(source) > 2 else source
+    path = f"/dev/fd/{source}" if source.isdecimal() and int(source) > 2 else source
     try:
         found = await _files.read(ctx, [path], ENVIRONMENT_SIZE)
     except OSError as error:

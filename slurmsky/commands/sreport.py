@@ -174,7 +174,7 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
         elif field == "clusters":
             clusters += value.split(",")
         elif field == "top":
-            if not value[:1].isdigit() and value:
+            if not value[:1].isdecimal() and value:
                 ctx.error(f"Invalid value for TopCount ({value})")
                 code = 1
             else:
@@ -185,7 +185,7 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
             else:
                 query = replace(query, grouping=tuple(leading_int(part) for part in value.split(",") if part))
         elif field == "jobs":
-            query = replace(query, jobs=tuple(int(part) for part in value.split(",") if part.isdigit()))
+            query = replace(query, jobs=tuple(int(part) for part in value.split(",") if part.isdecimal()))
         elif field == "format":
             query = replace(query, format=",".join(filter(None, (query.format, value))))
         elif field:

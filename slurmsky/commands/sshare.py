@@ -22,8 +22,8 @@ def main(ctx: CommandContext) -> int:
     request = parse("sshare", ctx.args, surroundings(ctx))
     check_style(ctx, request.get("json"), request.get("yaml"))
     # A number must be somebody's; a name that is nobody's has no rows.
-    users = [user_name(int(name)) if name.isdigit() else name for name in request.get("users", ())]
-    unknown = next((name for name in users if name.isdigit()), None)
+    users = [user_name(int(name)) if name.isdecimal() else name for name in request.get("users", ())]
+    unknown = next((name for name in users if name.isdecimal()), None)
     if unknown is not None:
         ctx.err(f"Invalid user id: {unknown}")
         return 1

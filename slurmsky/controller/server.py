@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import socket
+import sqlite3
 import struct
 import sys
 import time
@@ -19,6 +20,7 @@ from ..protocol import wire
 from .app import Controller
 from .command_context import CallerGone, CommandContext
 from .jobs.deferred_termination import CALLER, Caller
+from .store.database import StoreError
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -100,9 +102,10 @@ class Session(asyncio.Protocol):
         try:
             answer = command(self._context)
             if inspect.isawaitable(answer):
+                self.send(wire.STDOUT)  # nothing yet: but we are here, and the answer may take long
                 self._task = asyncio.ensure_future(self._wait(answer))
-        except Exception:
-            self._crashed()
+        except Exception as error:
+            self._failed(error)
             return
         finally:
             CALLER.reset(token)
@@ -114,20 +117,27 @@ class Session(asyncio.Protocol):
             code = await answer
         except CallerGone:
             return
-        except Exception:
-            self._crashed()
+        except Exception as error:
+            self._failed(error)
             return
         self.finish(code)
 
-    def _crashed(self) -> None:
-        """A bug of ours: the log has the traceback, the user one line."""
+    def _failed(self, error: Exception) -> None:
+        """What the machine refuses, a full disk for example, is one line; a bug of ours has a traceback in the log."""
         assert self._context is not None
-        log.exception("%s %s", self._context.command, " ".join(self._context.args))
-        if isinstance(sys.exc_info()[1], ImportError) and private_environment.give_up():
-            self._context.error("the private environment is damaged; the next command makes it anew")
-            self._service.stopped.set()
+        line = f"{self._context.command} {' '.join(self._context.args)}"
+        queue = self._service.queue
+        if isinstance(error, (OSError, sqlite3.Error, StoreError)):
+            where = f"{queue.paths.database}: " if isinstance(error, sqlite3.Error) else ""
+            log.error("%s: %s%s", line, where, error)
+            self._context.error(f"{where}{error}")
         else:
-            self._context.error(f"internal error, see {self._service.queue.paths.log}")
+            log.error("%s", line, exc_info=error)
+            if isinstance(error, ImportError) and private_environment.give_up():
+                self._context.error("the private environment is damaged; the next command makes it anew")
+                self._service.stopped.set()
+            else:
+                self._context.error(f"internal error, see {queue.paths.log}")
         self.finish(1)
 
     @property

@@ -80,7 +80,7 @@ class _Scanner:
         if kind == "blank":
             self._end_word()
         elif kind == "redirect":
-            if self.in_word and text[0].isdigit():  # x2>y: the digit belongs to the word; rare, and harmless
+            if self.in_word and text[0].isdecimal():  # x2>y: the digit belongs to the word; rare, and harmless
                 text = text.lstrip("0123456789")
             self._end_word()
             self.target = text.lstrip("0123456789")

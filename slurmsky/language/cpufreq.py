@@ -64,11 +64,11 @@ def parse(text: str) -> CpuFreq:
 
 
 def _known(word: str) -> bool:
-    return word.isdigit() or word.lower() in _LEVELS + _GOVERNORS
+    return word.isdecimal() or word.lower() in _LEVELS + _GOVERNORS
 
 
 def _order(word: str) -> tuple[int, int]:
     """Slurm's codes for named levels and governors are larger than any number of kHz."""
-    if word.isdigit():
+    if word.isdecimal():
         return 0, min(int(word[:18]), 2**31)
     return 1, (_LEVELS + _GOVERNORS).index(word)

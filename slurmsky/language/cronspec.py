@@ -137,7 +137,7 @@ def _values(text: str, place: int, field: _Field) -> frozenset[int]:
         found = set()
         for part in said.split(","):
             first, dash, last = part.partition("-")
-            if not first.isdigit() or (dash and not last.isdigit()):
+            if not first.isdecimal() or (dash and not last.isdecimal()):
                 raise CronSpecError(text, 0)
             start, end = number(first), number(last or first)
             if not low <= start <= end <= high:

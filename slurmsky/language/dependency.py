@@ -130,7 +130,7 @@ class _Build:
         tasks = []
         for part in token[1:-1].split(","):
             first, dash, last = part.partition("-")
-            if not first.isdigit() or (dash and not last.isdigit()) or number(last or first) < number(first):
+            if not first.isdecimal() or (dash and not last.isdecimal()) or number(last or first) < number(first):
                 raise Fault(token.start_pos)  # type: ignore[attr-defined]  # a lark Token
             tasks.append(range(number(first), number(last or first) + 1))
         return tuple(tasks)

@@ -156,6 +156,6 @@ def classify(pattern: str) -> Target:
         return Target("all")
     if pattern.lower() == "none":
         return Target("none")
-    if pattern.isascii() and pattern.isdigit():
+    if pattern.isascii() and pattern.isdecimal():
         return Target("task", number(pattern))
     return Target("file")

@@ -49,7 +49,7 @@ def parse(text: str) -> GpuBind:
             raise ValueError
         if word in ("single", "per_task"):
             (value,) = values
-            if not value.isdigit():
+            if not value.isdecimal():
                 raise ValueError
             return GpuBind(word, min(int(value[:10]), 2**31 - 1), verbose=verbose)
         kind = _LISTS[word]

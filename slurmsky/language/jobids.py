@@ -61,7 +61,7 @@ class _Build:
         return spec
 
     def step(self, step: str, het: Optional[str]) -> tuple[Step, Optional[int]]:
-        return (number(step) if step.isdigit() else step.lower()), _component(het)
+        return (number(step) if step.isdecimal() else step.lower()), _component(het)
 
     def id(self, job: str, part: Union[int, str, ArraySpec, None], step: Optional[tuple[Step, Optional[int]]]) -> JobId:
         job_id = number(job)
@@ -95,7 +95,7 @@ def parse(text: str) -> JobId:
     (3, 1, 'batch', '12_[1-3,5]')
     """
     # A plain number is by far the commonest; the grammar says the same of it.
-    if text.isascii() and text.isdigit() and 0 < len(text) < 8:
+    if text.isascii() and text.isdecimal() and 0 < len(text) < 8:
         value = int(text)
         if value:
             return JobId(value)

@@ -37,7 +37,7 @@ def parse_mib(text: str) -> int:
     (4096, 1, 5000)
     """
     # Digits alone are MiB; the grammar says the same.
-    if text.isascii() and text.isdigit() and len(text) < 19:
+    if text.isascii() and text.isdecimal() and len(text) < 19:
         return int(text)
     return _GRAMMAR.parse(text)
 

@@ -130,9 +130,9 @@ def _ranks(text: str, line: int) -> Optional[tuple[range, ...]]:
     spans = []
     for item in filter(None, text.split(",")):
         low, dash, high = item.partition("-")
-        if not (low.isascii() and low.isdigit()):
+        if not (low.isascii() and low.isdecimal()):
             raise Fault(line, f"Invalid task range specification ({item})")
-        if dash and not (high.isascii() and high.isdigit()):
+        if dash and not (high.isascii() and high.isdecimal()):
             raise Fault(line, "Invalid task range specification")
         first, last = number(low), number(high or low)
         if last < first:

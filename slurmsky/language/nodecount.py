@@ -111,7 +111,7 @@ def _culprit(text: str) -> str:
     """The piece that Slurm names: of a list the bad item, of a range the bad side."""
     if "," in text or ":" in text:
         items = [item for item in re.split("[,:-]", text) if item]
-        return next((item for item in items if not item.isdigit()), text)
+        return next((item for item in items if not item.isdecimal()), text)
     low, dash, high = text.partition("-")
     if not dash:
         return text

@@ -224,7 +224,7 @@ def _most_tasks(value: str) -> str:
 _VALUES = {
     "PBSm": _mail,
     "BSUBm": lambda value: value.replace(" ", ","),
-    "BSUBM": lambda value: value + "K" if value[-1:].isdigit() else value,  # LSF counts in KB
+    "BSUBM": lambda value: value + "K" if value[-1:].isdecimal() else value,  # LSF counts in KB
     "BSUBn": _most_tasks,
 }
 

@@ -76,7 +76,7 @@ class _Build:
 
 def _number(token: str) -> int:
     word = token.strip().upper()
-    if word.lstrip("+").isdigit():
+    if word.lstrip("+").isdecimal():
         return number(word)
     return NUMBERS[word[3:] if word.startswith("SIG") else word]
 

@@ -43,7 +43,7 @@ _GRAMMAR: Grammar[int] = Grammar("timelimit", _Build(), TimeLimitError)
 def parse_seconds(text: str) -> int:
     """Seconds in a Slurm time limit; INFINITE for UNLIMITED, INFINITE and -1.  See `parse`."""
     # Digits alone are minutes; the grammar says the same, ten times slower.
-    seconds = _seconds(0, 0, number(text), 0) if text.isascii() and text.isdigit() else _GRAMMAR.parse(text)
+    seconds = _seconds(0, 0, number(text), 0) if text.isascii() and text.isdecimal() else _GRAMMAR.parse(text)
     if seconds == NO_VAL - 2**32:
         raise TimeLimitError(text)
     return INFINITE if seconds == -1 else seconds

@@ -39,7 +39,7 @@ class _Build:
         return {"day": 0 if word == "today" else 1, "date": None, "offset": None}
 
     def now(self, word: str, count: Optional[str], unit: Optional[str]) -> dict[str, object]:
-        digits = "".join(char for char in count or "" if char.isdigit())
+        digits = "".join(char for char in count or "" if char.isdecimal())
         seconds = number(digits) * _UNITS[unit[0].lower() if unit else "s"]
         seconds = -seconds if count and count[0] == "-" else seconds
         return {"offset": seconds, "day": None, "date": None, "time": None}

@@ -19,7 +19,7 @@ class _Build:
         word = word.lower() if word.lower() in ORDER else word
         digits = value.strip()
         if word != "mem":
-            if not digits.isdigit():
+            if not digits.isdecimal():
                 raise Fault(value.start_pos)  # type: ignore[attr-defined]  # a lark Token
             return word, int(digits)
         try:

@@ -289,7 +289,7 @@ def _keep_nodes(part: Component, names: list[str]) -> None:
 def _plane(part: Component) -> None:
     kind, _, size = part.get("distribution", "").partition("=")
     plane = size.partition(",")[0]
-    if kind != "plane" or not plane.isdigit():
+    if kind != "plane" or not plane.isdecimal():
         return
     least, tasks = part.get("nodes_min"), part.get("ntasks")
     if least and tasks and tasks // int(plane) < least and (least - 1) * int(plane) >= tasks:
@@ -325,7 +325,7 @@ def inside_a_job(part: Component) -> list[str]:
         return []
     told = []
     own, jobs = part.get("cpus_per_task"), part.context.env.get("SLURM_CPUS_PER_TASK", "")
-    if part.typed("cpus-per-task") and jobs.isdigit() and own > int(jobs):
+    if part.typed("cpus-per-task") and jobs.isdecimal() and own > int(jobs):
         told.append(
             f"srun: Job step's --cpus-per-task value exceeds that of job ({own} > {jobs}). Job step may never run."
         )

@@ -156,7 +156,7 @@ def switched_on(text: str) -> bool:
     if text == "" or stripped.lower() == "yes":
         return True
     digits = stripped[1:] if stripped[:1] in ("+", "-") else stripped
-    return digits.isdigit() and digits.strip("0") != ""
+    return digits.isdecimal() and digits.strip("0") != ""
 
 
 def answer_early(table: Table, words: Words) -> None:

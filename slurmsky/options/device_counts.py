@@ -126,7 +126,7 @@ def _malformed(item: str) -> bool:
     Source: slurm_protocol_defs.c slurm_get_next_tres.
     """
     words = item.replace("gres/", "", 1).replace("gres:", "", 1).split(":")
-    return "" in words[1:] or len(words) > 3 or (len(words) == 3 and not words[2][:1].isdigit())
+    return "" in words[1:] or len(words) > 3 or (len(words) == 3 and not words[2][:1].isdecimal())
 
 
 def _read(get: Callable[[str], Any]) -> DeviceRequest:

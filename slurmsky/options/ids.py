@@ -26,7 +26,7 @@ def step_or_job(command: str, text: str) -> tuple[JobId, ...]:
     for word in re.split("[, ]+", text.strip(", ")):
         if not word:
             continue
-        if not word[0].isdigit():
+        if not word[0].isdecimal():
             raise failure(command, f"Bad job/step specified: {word}", level="fatal")
         found += _selected(command, word)
     return tuple(dict.fromkeys(found))
@@ -35,11 +35,11 @@ def step_or_job(command: str, text: str) -> tuple[JobId, ...]:
 def _selected(command: str, word: str) -> list[JobId]:
     """The id, none for 0; faults are found from the step on."""
     name, dot, step = word.partition(".")
-    if dot and step not in ("batch", "extern", "interactive") and not step[:1].isdigit():
+    if dot and step not in ("batch", "extern", "interactive") and not step[:1].isdecimal():
         raise failure(command, f"Bad step specified: {name}", level="fatal")
     base, mark, part = re.match(r"([^_+]*)([_+]?)(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]  # matches all
     every = mark == "_" and part == "*" and command in _OURS
-    if mark and not every and not part[:1].isdigit():
+    if mark and not every and not part[:1].isdecimal():
         what = "job array element" if mark == "_" else "hetjob offset"
         raise failure(command, f"Bad {what} specified: {base}", level="fatal")
     number = leading_int(base)
@@ -51,7 +51,7 @@ def _selected(command: str, word: str) -> list[JobId]:
             number,
             task,
             leading_int(part) if mark == "+" else None,
-            (leading_int(step) if step[0].isdigit() else step) if dot else None,
+            (leading_int(step) if step[0].isdecimal() else step) if dot else None,
         )
     ]
 

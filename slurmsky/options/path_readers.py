@@ -51,7 +51,7 @@ def node_names(item: Item, name: str) -> str:
         words = line.partition("#")[0].strip()
         for word in filter(None, re.split(r",(?![^\[]*\])", words)):
             host, star, times = word.strip().partition("*")
-            if not re.match(r"[A-Za-z0-9_\[]", host) or (star and not times.isdigit()):
+            if not re.match(r"[A-Za-z0-9_\[]", host) or (star and not times.isdecimal()):
                 raise item.error(
                     f"Invalid hostfile {name} contents on line {number}", exit_code=item.context.error_exit
                 )

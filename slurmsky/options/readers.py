@@ -360,7 +360,7 @@ def gpu_freq(item: Item) -> str:
     """
     for part in item.value.split(","):
         value = part.rpartition("=")[2].lower()
-        if not (value.isdigit() or value in ("low", "medium", "high", "highm1", "verbose")):
+        if not (value.isdecimal() or value in ("low", "medium", "high", "highm1", "verbose")):
             raise item.error(f"Invalid --gpu-freq argument: gpu:{item.value}")
     return item.value
 

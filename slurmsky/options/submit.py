@@ -288,7 +288,7 @@ def _groups(parts: Sequence[Component]) -> None:
         own: set[int] = set()
         for item in part.get("het_group", str(index)).replace("+", ",").split(","):
             first, _, last = item.partition("-")
-            if first.isdigit() and (not last or last.isdigit()):
+            if first.isdecimal() and (not last or last.isdecimal()):
                 own.update(range(int(first), min(int(last or first), _MAX_COMPONENTS) + 1))
         if taken & own:
             raise failure("srun", "Duplicate het groups in single srun not supported", level="fatal")

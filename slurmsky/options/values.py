@@ -30,8 +30,8 @@ class ReadContext:
     env: Mapping[str, str] = field(default_factory=dict)
     read_file: Callable[[str], bytes] = _no_file
     is_root: bool = False
-    find_user: Callable[[str], Optional[int]] = lambda name: int(name) if name.isdigit() else None
-    find_group: Callable[[str], Optional[int]] = lambda name: int(name) if name.isdigit() else None
+    find_user: Callable[[str], Optional[int]] = lambda name: int(name) if name.isdecimal() else None
+    find_group: Callable[[str], Optional[int]] = lambda name: int(name) if name.isdecimal() else None
     max_array_size: int = 1001
 
     @property

@@ -138,7 +138,7 @@ def ended_with(code: int, signal: int) -> str:
     """``exit 3``, ``signal 9 (KILL)``; "" for a clean end."""
     if signal:
         name = signalspec.name_of(signal)
-        return f"signal {signal}" + ("" if name.isdigit() else f" ({name})")
+        return f"signal {signal}" + ("" if name.isdecimal() else f" ({name})")
     return f"exit {code}" if code else ""
 
 

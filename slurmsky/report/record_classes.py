@@ -73,7 +73,7 @@ class RecordClasses:
 
     def of_step(self, job: Job, step: Step) -> Hashable:
         """Equal for steps of one kind, of jobs of one kind; numbered steps are not alike to the batch step."""
-        return self._number((self.of(job), step.step_id.isdigit(), _rest_of_step(step)))
+        return self._number((self.of(job), step.step_id.isdecimal(), _rest_of_step(step)))
 
     def _number(self, key: Hashable) -> int:
         return self._alike.setdefault(key, len(self._alike))

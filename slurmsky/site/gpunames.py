@@ -76,7 +76,7 @@ def known_gpu(word: str) -> str:
             sliced = _SLICES.get(int(part[2]), "A100")
         elif both in _MODELS:
             model = model or _MODELS[both]
-        elif piece in _MODELS and not (piece.isdigit() and len(pieces) > 1 and not model and "rtx" not in text):
+        elif piece in _MODELS and not (piece.isdecimal() and len(pieces) > 1 and not model and "rtx" not in text):
             model = model or _MODELS[piece]
         elif size:
             memory = int(size[1])

@@ -164,7 +164,7 @@ def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
     for word in texts(value):
         name, *rest = word.split("(", 1)[0].split(":")
         number = 1
-        if rest and rest[-1].isdigit():
+        if rest and rest[-1].isdecimal():
             number = int(rest.pop())
         if not name or len(rest) > 1:
             raise Bad('gres is expected as "name:type:count", such as "gpu:a100:4"')

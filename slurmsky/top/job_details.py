@@ -153,7 +153,7 @@ def _resources(record: Mapping[str, Any]) -> str:
     for share in record.get("gres_detail") or ():  # of each node
         for one in re.sub(r"\([^)]*\)", "", str(share)).split(","):
             name, _, count = one.rpartition(":")
-            devices[name] = devices.get(name, 0) + (int(count) if count.isdigit() else 0)
+            devices[name] = devices.get(name, 0) + (int(count) if count.isdecimal() else 0)
     parts = [f"{name.removeprefix('gres/')} {value}" for name, value in sizes.items()
              if not (devices and name.startswith("gres/"))]  # fmt: skip
     parts += [f"{name.partition(':')[0]} {count} {name.partition(':')[2]}".strip() for name, count in devices.items()]

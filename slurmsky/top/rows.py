@@ -101,7 +101,7 @@ def jobs(text: str) -> list[Job]:
     found = []
     for record in text.removesuffix("\n").split("\n" + _RECORD):
         fields = record.removeprefix(_RECORD).split(_FIELD, 9)
-        if len(fields) == 10 and fields[1].isdigit():
+        if len(fields) == 10 and fields[1].isdecimal():
             found.append(Job(fields[0], int(fields[1]), *fields[2:]))
     return found
 
@@ -148,7 +148,7 @@ def _gpu_type(gres: str) -> str:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0
 
 
 # --- order
@@ -162,7 +162,7 @@ def seconds(text: str) -> int:
     """
     days, dash, clock = text.rpartition("-")
     parts = clock.split(":")
-    if not all(part.isdigit() for part in parts) or (dash and not days.isdigit()):
+    if not all(part.isdecimal() for part in parts) or (dash and not days.isdecimal()):
         return -1
     total = 0
     for part in parts:
@@ -172,7 +172,7 @@ def seconds(text: str) -> int:
 
 def natural(text: str) -> list[tuple[int, str]]:
     """A sort key that puts n2 before n10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 
 # --- choice

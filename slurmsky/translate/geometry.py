@@ -50,7 +50,7 @@ def gres_items(text: str | None) -> list[tuple[str, str, int]]:
             continue
         name, *rest = word.replace("=", ":").split(":")
         count = 1
-        if rest and rest[-1][:1].isdigit():
+        if rest and rest[-1][:1].isdecimal():
             digits = rest.pop().lower()
             scale = {"k": 1024, "m": 1024**2, "g": 1024**3}.get(digits[-1], 1)
             try:

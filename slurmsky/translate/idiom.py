@@ -74,7 +74,7 @@ class _Reader(Steps):
             if command is None or command.words or len(command.assignments) != 1:
                 continue
             given = command.assignments[0]
-            if not self._is_gone(statement) and (given.value.text or "").isdigit() and not self._is_read(given.name):
+            if not self._is_gone(statement) and (given.value.text or "").isdecimal() and not self._is_read(given.name):
                 self._remove(statement)
 
     def _ray(self) -> None:

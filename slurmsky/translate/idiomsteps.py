@@ -156,7 +156,7 @@ class Steps(Lines):
 
         def number(option: str) -> int | None:
             text = (said.get(option) or "").split("-")[0]
-            return int(text) if text.isdigit() and len(text) < 8 else None
+            return int(text) if text.isdecimal() and len(text) < 8 else None
 
         for option in ("ntasks", "nodes", "ntasks-per-node"):
             if option in said and number(option) is None:

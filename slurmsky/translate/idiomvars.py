@@ -132,7 +132,7 @@ def _sum(part: Part, raw: str, facts: Facts, values: Mapping[str, str]) -> str |
             token = str(facts.nodes)
         else:
             token = values.get(token, facts.constants.get(token, token))
-        if not token.isdigit() or len(token) > 9:
+        if not token.isdecimal() or len(token) > 9:
             return None
         numbers.append(int(token))
     if len(numbers) != len(signs) + 1:

@@ -115,7 +115,7 @@ def _is_setting(name: str, at: int, raw: str) -> bool:
         return bool(re.match(r"[A-Za-z_]\w*=", raw))
     if name == "timeout":
         return at < 3 and bool(re.fullmatch(r"[\d.]+[smhd]?|\$\S+", raw))
-    return raw in ("run", "submit") if name == "flux" else name == "aprun" and raw.isdigit()
+    return raw in ("run", "submit") if name == "flux" else name == "aprun" and raw.isdecimal()
 
 
 def _after(words: tuple[Word, ...], names: tuple[str, ...]) -> tuple[Word, ...]:

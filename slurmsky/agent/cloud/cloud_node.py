@@ -195,7 +195,7 @@ class CloudNode:
             "memory_mib": memory,
             "arch": os.uname().machine,
             "os": "%s %s" % (os.uname().sysname, os.uname().release),
-            "gpus": [int(device) for device in devices.split(",") if device.isdigit()],
+            "gpus": [int(device) for device in devices.split(",") if device.isdecimal()],
         }
 
     # --- the agent

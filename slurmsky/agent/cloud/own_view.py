@@ -282,7 +282,7 @@ def _uid(name: str) -> int:
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
-        return int(name) if name.isdigit() else -1
+        return int(name) if name.isdecimal() else -1
 
 
 def _passes(query: Any, job: Job) -> bool:

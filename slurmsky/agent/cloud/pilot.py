@@ -107,7 +107,7 @@ class Pilot:
             "memory_mib": memory,
             "arch": os.uname().machine,
             "os": "%s %s" % (os.uname().sysname, os.uname().release),
-            "gpus": [int(device) for device in devices.split(",") if device.isdigit()],
+            "gpus": [int(device) for device in devices.split(",") if device.isdecimal()],
         }
         print(MARK + json.dumps(facts), flush=True)
 

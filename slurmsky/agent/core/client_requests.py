@@ -27,6 +27,7 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
     except wire.WireError as error:
         leave(channel, 1, "slurmsky: error: %s\n" % error)
         return
+    channel.send(wire.STDOUT)  # nothing yet: but we are here, and the answer may take long
     handler = agent.commands.get(request.command)
     if handler is not None:
         try:

@@ -31,7 +31,7 @@ def parse_signal(text: str) -> tuple[bool, int, int]:
     if not colon:
         flags, rest = "", name
     rest = rest.upper()
-    if rest.isdigit():
+    if rest.isdecimal():
         number = int(rest)
     else:
         number = int(getattr(signal, rest if rest.startswith("SIG") else "SIG" + rest))

@@ -38,7 +38,7 @@ def expand(pattern: str, facts: NameFacts) -> str:
             job_name=facts.job_name,
             array_job_id=facts.array_job_id or None,
             array_task_id=facts.array_task_id,
-            step_id=int(facts.step_id) if facts.step_id.isdigit() else None,
+            step_id=int(facts.step_id) if facts.step_id.isdecimal() else None,
             node=facts.node,
             node_id=facts.node_id,
             task_id=facts.task_id,

@@ -448,7 +448,7 @@ def _children_by_scan(parent: int) -> list[int]:
 
 def all_pids() -> list[int]:
     """Every process of the machine that we can see."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def tree(roots: Iterable[int]) -> list[int]:

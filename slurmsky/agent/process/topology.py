@@ -47,7 +47,7 @@ def _memory_nodes() -> dict[int, int]:
     except OSError:
         return found
     for name in names:
-        if name.startswith("node") and name[4:].isdigit():
+        if name.startswith("node") and name[4:].isdecimal():
             try:
                 with open("%s/%s/cpulist" % (_NODES, name), encoding="ascii") as file:
                     found.update(dict.fromkeys(_parse_list(file.read()), int(name[4:])))

@@ -29,7 +29,7 @@ class Stream:
             return
         if target.lower() == "none":
             self.null = True
-        elif target.isdigit():
+        elif target.isdecimal():
             self.rank = int(target)
         elif output_files.is_per_task(target):
             self.node_pattern = target
@@ -256,7 +256,7 @@ class Input:
             pass
         elif text.lower() == "none":
             self.source = "null"
-        elif text.isdigit():
+        elif text.isdecimal():
             self.rank = int(text)
         elif output_files.is_per_task(text):
             self.source = os.path.join(folder, text)

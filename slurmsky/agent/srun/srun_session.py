@@ -52,9 +52,9 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, pay
         relay(agent, channel, payload, agent.controller_address, "srun")
         return
     text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
-    job = agent.jobs.get(int(text)) if text.isdigit() else None
+    job = agent.jobs.get(int(text)) if text.isdecimal() else None
     if job is None or job.ended:
-        address = elsewhere(agent, int(text) if text.isdigit() else 0)
+        address = elsewhere(agent, int(text) if text.isdecimal() else 0)
         if text and not address:
             leave(
                 channel,

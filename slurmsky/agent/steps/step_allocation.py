@@ -140,7 +140,7 @@ def het_launches(launch: Launch, text: Optional[str], many: bool = False) -> lis
     groups: list[int] = []
     for item in text.replace("+", ",").split(","):
         first, _, last = item.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        if not first.isdecimal() or (last and not last.isdecimal()):
             raise StepRefused("Invalid --het-group specification", plain=True)
         groups += range(int(first), int(last or first) + 1)
     highest = max(len(launch.het) - 1, 0)

@@ -48,7 +48,7 @@ def number(text: Optional[str]) -> Optional[int]:
         words = part.replace("=", ":").split(":")
         if words and words[0] in ("gres/gpu", "gpu"):
             words = words[1:] or ["1"]
-        total += int(words[-1]) if words[-1].isdigit() else 1
+        total += int(words[-1]) if words[-1].isdecimal() else 1
     return total
 
 
@@ -86,8 +86,8 @@ def _counted(text: Optional[str]) -> list[str]:
 def other_type(spec: JobSpec, shares: Sequence[NodeShare]) -> bool:
     """Whether a step asks for GPUs of a type that its job has none of."""
     texts = (spec.gres, spec.gpus, spec.gpus_per_node, spec.gpus_per_task)
-    words = [re.split("[:=]", part) for text in texts for part in _counted(text)]
-    types = {word for part in words for word in part if word not in ("gpu", "gres/gpu", "none") and not word.isdigit()}
+    words = [word for text in texts for part in _counted(text) for word in re.split("[:=]", part)]
+    types = {word for word in words if word not in ("gpu", "gres/gpu", "none") and not word.isdecimal()}
     return not types <= {name.partition(":")[2] for share in shares for name in share.gres}
 
 

@@ -62,7 +62,7 @@ class StepHost:
             for env in (self.plan.environment, *self.plan.task_environment)
             for word in env.get("SLURM_STEP_GPUS", "").split(",")
         }
-        return sorted(int(word) for word in found if word.isdigit())
+        return sorted(int(word) for word in found if word.isdecimal())
 
     def _mpi_server(self, plan: Plan) -> Optional[NodeServer]:
         if plan.mpi is None:

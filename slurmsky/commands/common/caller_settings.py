@@ -18,7 +18,7 @@ def find_user(name: str) -> int | None:
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
-        return int(name) if name.isdigit() else None
+        return int(name) if name.isdecimal() else None
 
 
 def find_group(name: str) -> int | None:
@@ -26,7 +26,7 @@ def find_group(name: str) -> int | None:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        return int(name) if name.isdigit() else None
+        return int(name) if name.isdecimal() else None
 
 
 @lru_cache(maxsize=64)

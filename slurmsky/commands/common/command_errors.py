@@ -59,7 +59,7 @@ def refused(ctx: CommandContext, error: SlurmError, what: str) -> int:
 def error_exit(ctx: CommandContext) -> int:
     """1, or what SLURM_EXIT_ERROR says."""
     text = ctx.env.get("SLURM_EXIT_ERROR", "")
-    return int(text) % 256 or 1 if text.lstrip("+-").isdigit() else 1
+    return int(text) % 256 or 1 if text.lstrip("+-").isdecimal() else 1
 
 
 def absolute(ctx: CommandContext, name: str) -> str:

@@ -48,7 +48,7 @@ _DEBUG_FLAGS = frozenset(
 def setdebug(ctx: CommandContext, words: Words) -> int:
     """setdebug LEVEL: of the controller's log."""
     word, names = words[0].lower(), list(_LEVELS)
-    if word.isdigit() and int(word) < len(names):
+    if word.isdecimal() and int(word) < len(names):
         word = names[int(word)]
     if word not in _LEVELS:
         ctx.err(f"invalid debug level: {words[0]}")
@@ -66,7 +66,7 @@ def setdebug(ctx: CommandContext, words: Words) -> int:
 def update_debug(ctx: CommandContext, words: Words) -> int:
     """update SlurmctldDebug=NUMBER."""
     text = words[-1].partition("=")[2] if "=" in words[-1] else "(null)"
-    if not text.isdigit() or int(text) >= len(_LEVELS):
+    if not text.isdecimal() or int(text) >= len(_LEVELS):
         ctx.err(f"invalid debug level: {text}")
         return 1
     return setdebug(ctx, [text])
@@ -190,7 +190,7 @@ async def hash_text(ctx: CommandContext, words: Words) -> int:
 
 def dampening(ctx: CommandContext, words: Words) -> int:
     """fsdampeningfactor N: no usage decays here."""
-    if not words[0].isdigit() or not int(words[0]):
+    if not words[0].isdecimal() or not int(words[0]):
         ctx.err(f"invalid dampening factor: {words[0]}")
         return 1
     return 0  # priority/basic, as here, does not look at it
@@ -219,7 +219,7 @@ def callerid(ctx: CommandContext, words: Words) -> int:
 
 def _not_addresses(words: Words) -> str:
     source, source_port, target, target_port, *rest = words
-    if rest and not rest[0].isdigit():
+    if rest and not rest[0].isdecimal():
         return "Address family not an integer"
     if rest and rest[0] not in ("4", "6"):
         return f"Invalid address family: {rest[0]}"
@@ -231,7 +231,7 @@ def _not_addresses(words: Words) -> str:
             socket.inet_pton(family, text)
         except OSError:
             return f"{start}inet_pton failed for '{text}'"
-        if not port.isdigit():
+        if not port.isdecimal():
             return f"{side} port not an integer"
     return ""
 

@@ -231,7 +231,7 @@ def _gres(ctx: CommandContext, text: str) -> Found:
 def _user(ctx: CommandContext, text: str) -> Found:
     from ..common.caller_settings import find_user
 
-    uid = int(text) if text.isdigit() else find_user(text)
+    uid = int(text) if text.isdecimal() else find_user(text)
     if uid is None:
         raise Unreadable(f"Invalid UserID: {text}", "Request aborted")
     return {"user": uid}

@@ -75,7 +75,7 @@ def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
     found = []
     mark = b"SLURMSKY_AGENT=" + os.fsencode(ctx.queue.paths.home) + b"/"  # another queue's jobs have its folder
     for name in os.listdir("/proc"):
-        if not name.isdigit():
+        if not name.isdecimal():
             continue
         try:
             with open(f"/proc/{name}/environ", "rb") as file:

@@ -79,7 +79,7 @@ def _names(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
 
 def _count(what: str) -> Read:
     def read(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
-        if not text.isdigit():
+        if not text.isdecimal():
             raise _Bad(f"Invalid {what} count {text}", whole=True)
         return int(text)
 
@@ -101,7 +101,7 @@ def _tres(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
             raise _Bad(f"couldn't identify configured TRES '{kind}'", whole=True)
         if kind not in ("cpu", "node"):
             raise _Bad(f"TRES type '{kind}' not supported with reservations", whole=True)
-        found[kind] = int(count) if count.isdigit() else 0
+        found[kind] = int(count) if count.isdecimal() else 0
     return found
 
 

@@ -155,7 +155,7 @@ def _newest_first(jobs: list[Job]) -> list[Job]:
 def _steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     book = ctx.queue.book
     wanted = None
-    if value is not None and value[:1].isdigit():
+    if value is not None and value[:1].isdecimal():
         try:
             wanted = replace(jobids.parse(value), het_offset=None)  # which is not looked at
             records = job_targets.records(ctx.queue, wanted, split=False)

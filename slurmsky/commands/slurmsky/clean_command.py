@@ -77,7 +77,7 @@ def _in_use(folder: Path) -> bool:
     """Whether a process runs from there: a controller of an earlier day."""
     mark = os.fsencode(folder) + b"/"
     for entry in os.listdir("/proc"):
-        if entry.isdigit():
+        if entry.isdecimal():
             try:
                 with open(f"/proc/{entry}/cmdline", "rb") as file:
                     if mark in file.read():
@@ -116,7 +116,7 @@ def _live() -> set[int]:
         answer = controller.ask("squeue", "-h", "-a", "-o", "%A %F")
     except NoController as error:
         raise click.ClickException(f"clean: {error}") from error
-    return {int(word) for word in answer.out.split() if word.isdigit()}
+    return {int(word) for word in answer.out.split() if word.isdecimal()}
 
 
 @click.command(cls=Command, example="slurmsky clean --dry-run\nslurmsky clean --days 7", page="guide#this-installation")

@@ -236,11 +236,11 @@ def _loaded_site() -> Site:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdigit())
+    return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdecimal())
 
 
 def _gpus() -> Iterator[Finding]:
-    devices = [name for name in os.listdir("/dev") if name.startswith("nvidia") and name[6:].isdigit()]
+    devices = [name for name in os.listdir("/dev") if name.startswith("nvidia") and name[6:].isdecimal()]
     program = shutil.which("nvidia-smi")
     if not devices and not program:
         yield Finding("GPUs", GOOD, "none on this machine")

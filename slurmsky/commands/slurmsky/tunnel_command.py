@@ -37,7 +37,7 @@ class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """(local, remote); local 0: the same number, another where that is taken."""
         local, _, remote = str(value).rpartition(":")
-        numbers = [int(word) if word.isdigit() else -1 for word in (local or "0", remote)]
+        numbers = [int(word) if word.isdecimal() else -1 for word in (local or "0", remote)]
         if not (0 <= numbers[0] < 65536 and 0 < numbers[1] < 65536):
             self.fail(f"{value} is not PORT or LOCAL:PORT", param, ctx)
         return numbers[0], numbers[1]

@@ -25,7 +25,7 @@ def _of_this_state(home: Path) -> list[int]:
     mark = b"SLURMSKY_HOME=" + os.fsencode(home)
     found = []
     for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) in (os.getpid(), os.getppid()):
+        if not entry.isdecimal() or int(entry) in (os.getpid(), os.getppid()):
             continue
         try:
             with open(f"/proc/{entry}/environ", "rb") as file:

@@ -39,7 +39,7 @@ def find(queue: Controller, word: str) -> list[Job]:
     is the array's waiting rest. Raises CommandError.
     """
     base, bracket, _ = word.partition("_[")
-    if bracket and base.isdigit():
+    if bracket and base.isdecimal():
         rest = queue.book.jobs.get(int(base))
         if rest is not None and rest.pending_tasks:
             return [rest]

@@ -256,7 +256,7 @@ def _one_kind(text: str) -> None:
     kinds: dict[str, set[bool]] = {}
     for item in filter(None, text.split(",")):
         name, *rest = item.replace("gres/", "", 1).replace("gres:", "", 1).split(":")
-        kinds.setdefault(name, set()).add(bool(rest) and not rest[0].isdigit())
+        kinds.setdefault(name, set()).add(bool(rest) and not rest[0].isdecimal())
     if any(len(kind) > 1 for kind in kinds.values()):
         raise SlurmError(Errno.INVALID_GRES_TYPE)
 
@@ -285,7 +285,7 @@ def _number(field: str) -> Callable[[str], dict[str, Any]]:
 
     def read(text: str) -> dict[str, Any]:
         name, _, count = text.replace("gres/", "", 1).replace("gres:", "", 1).replace("=", ":").rpartition(":")
-        if text and (name != "gpu" or not count.isdigit()):
+        if text and (name != "gpu" or not count.isdecimal()):
             raise SlurmError(Errno.INVALID_GRES)
         return {field: int(count) if text else None}
 

@@ -360,7 +360,7 @@ def _with_memory(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
         return spec.evolve(mem_mib=partition.def_mem_per_node_mib)
     parameters = dict(cluster.parameters)
     for key, field in (("DefMemPerCPU", "mem_per_cpu_mib"), ("DefMemPerNode", "mem_mib")):
-        if parameters.get(key, "").isdigit() and int(parameters[key]):
+        if parameters.get(key, "").isdecimal() and int(parameters[key]):
             return spec.evolve(**{field: int(parameters[key])})
     return spec
 
@@ -514,7 +514,10 @@ def write_file(path: Path, data: bytes, mode: int) -> None:
     try:
         view = memoryview(data)
         while view:
-            view = view[os.write(handle, view) :]
+            try:
+                view = view[os.write(handle, view) :]
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(handle)
 

@@ -123,7 +123,7 @@ class JobFiles:
     def _unchanged_since(self, horizon: float) -> list[int]:
         """Folders that may be of jobs that are over: others change when a job comes or ends."""
         with os.scandir(self._folder) as entries:
-            return [int(one.name) for one in entries if one.name.isdigit() and one.stat().st_mtime <= horizon]
+            return [int(one.name) for one in entries if one.name.isdecimal() and one.stat().st_mtime <= horizon]
 
     def close(self) -> None:
         """Look no more."""

@@ -37,7 +37,7 @@ class IdReserve:
     def first_of_new(self) -> int:
         """The next id of a database that has just been made."""
         try:
-            folders = [int(name) for name in os.listdir(self._jobs) if name.isdigit()]
+            folders = [int(name) for name in os.listdir(self._jobs) if name.isdecimal()]
         except OSError:
             folders = []
         return max(1, self.bound, *(number + 1 for number in folders))

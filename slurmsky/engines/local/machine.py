@@ -53,7 +53,7 @@ def _cgroup_memory() -> int | None:
         text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
     except OSError:
         return None
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
 
 
 def _gpus() -> tuple[str, ...]:

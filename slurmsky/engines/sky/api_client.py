@@ -173,7 +173,7 @@ class Client:
             answer = await self._send("GET", "/api/health", head_s=15)
             health = self._json(answer)
             version = str(health.get("api_version") or "")
-            if not version.isdigit() or int(version) < OLDEST_API_VERSION:
+            if not version.isdecimal() or int(version) < OLDEST_API_VERSION:
                 raise WrongVersion(
                     f"the SkyPilot API server {health.get('version') or '?'} at {self.access.endpoint} "
                     f"is too old: API version {version or '?'}, {OLDEST_API_VERSION} is needed"
@@ -434,7 +434,7 @@ class Client:
         if status == 200:
             # The server may have been replaced since it was asked for its health.
             version = headers.get("x-skypilot-api-version", "")
-            if version.isdigit() and int(version) < OLDEST_API_VERSION:
+            if version.isdecimal() and int(version) < OLDEST_API_VERSION:
                 self._health = {}
                 raise WrongVersion(
                     f"the SkyPilot API server at {self.access.endpoint} is too old: API version {version}, "

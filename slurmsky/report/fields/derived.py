@@ -233,7 +233,7 @@ def gpu_count(job: Job) -> int:
 def gres_number(item: str) -> int:
     """The count at the end of ``gpu:h100:2``, ``h100:2`` or ``2``; 1 when there is none."""
     last = item.rpartition(":")[2]
-    return int(last) if last.isdigit() else 1
+    return int(last) if last.isdecimal() else 1
 
 
 def _requested_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:

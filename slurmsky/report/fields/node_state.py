@@ -135,6 +135,7 @@ _ASKED = (
     ("REBOOT", "BOOT"),
     ("CLOUD", "CLOUD"),
     ("EXTERNAL", "EXT"),
+    ("PERFCTRS", "NPC"),
 )
 
 

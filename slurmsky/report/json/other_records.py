@@ -146,7 +146,7 @@ def process_record(pid: int, job: str, step: str, local: str, task: str) -> Reco
     """LISTPIDS_INFO: a process of a job; it may be no task's."""
 
     def which(text: str) -> Record:
-        return number(int(text) if text.isdigit() else None)
+        return number(int(text) if text.isdecimal() else None)
 
     return {
         "global_task_id": which(task),

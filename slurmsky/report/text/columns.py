@@ -81,7 +81,7 @@ class Layout(Generic[Row]):
             line = template % tuple(cells)
             if not line.isascii():
                 # Measured and cut in bytes, as printf does: one latin-1 character stands for one byte.
-                line = template.encode().decode("latin-1") % tuple([_bytes(cell) for cell in cells])
+                line = _bytes(template) % tuple([_bytes(cell) for cell in cells])
                 line = line.encode("latin-1").decode("utf-8", "surrogateescape")
             yield line
 

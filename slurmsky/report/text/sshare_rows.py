@@ -40,7 +40,7 @@ def columns(text: str) -> list[Column[Association]]:
         row = next((row for row in table("sshare_fields") if row["name"].lower().startswith(name.lower())), None)
         if row is None:
             raise InvalidField(name)
-        width = (int(size) if size.lstrip("-").isdigit() else 0) or int(row["width"])  # %0 is no width
+        width = (int(size) if size.lstrip("-").isdecimal() else 0) or int(row["width"])  # %0 is no width
         found.append(Column(row["name"], width, Field(row["kind"], _VALUES[row["name"]])))
     return found
 

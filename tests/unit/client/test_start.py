@@ -179,3 +179,22 @@ def test_a_dead_agent_starts_nothing(tmp_path: Path) -> None:
 def test_lament(line: str, expected: str) -> None:
     command, *args = line.split()
     assert client_start.lament(command, args) == expected
+
+
+def test_a_controller_that_never_answers_is_given_up(clone: Path, tmp_path: Path) -> None:
+    client = clone / "slurmsky" / "client.py"
+    client.write_text(client.read_text().replace("ANSWER_S = 100\n", "ANSWER_S = 1\n"))
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(home / "controller.sock"))
+        deaf.listen()
+        done = call_clone(clone, home, "squeue")
+        # A request that does not fit into the socket's buffer ends the same way.
+        large = call_clone(clone, home, "squeue", **{f"BIG{number}": "x" * 100_000 for number in range(12)})
+    for answer in (done, large):
+        assert (answer.returncode, answer.stdout) == (1, b"")
+        assert answer.stderr.decode().splitlines() == [
+            "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+            f"squeue: error: no answer at {home}/controller.sock within 1 s",
+        ]

@@ -1,0 +1,33 @@
+"""Words that look like numbers to Python and are none: no such word of a user ends in a traceback."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import slurmsky
+from slurmsky.model.cluster import NodeConfig
+from slurmsky.model.job import Node
+from slurmsky.options.filters import _NODE_WORDS
+from slurmsky.report.fields import node_state
+
+ROOT = Path(slurmsky.__file__).parent
+#: where bytes are asked, of which isdigit is true for 0 to 9 alone
+OF_BYTES = {"agent/process/orphans.py", "agent/mpi/pmi_wire.py", "agent/process/gpu_watch.py"}
+
+
+def test_no_text_is_asked_whether_it_is_digits() -> None:
+    """"²".isdigit() is true, and int("²") raises."""
+    found = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in ("isdigit", "isnumeric")
+    }
+    assert found <= OF_BYTES
+
+
+def test_every_word_of_a_node_state_is_one() -> None:
+    node = Node(NodeConfig(name="n1"))
+    for word in sorted({*_NODE_WORDS.values()} - {"all"}):
+        node_state.matches(node, word)
