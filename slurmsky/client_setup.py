@@ -46,15 +46,32 @@ def run_step(argv: list[str]) -> None:
     """Run an installer quietly. Raises SetupFailed with the most telling line that it printed."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env.pop("VIRTUAL_ENV", None)
-    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    process = subprocess.Popen(
+        argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    printed = show_time(process)
+    if process.returncode:
+        lines = [line.strip() for line in printed.splitlines() if line.strip()]
         telling = [line for line in lines if "error" in line.lower()] or lines
-        reason = telling[-1] if telling else f"exit code {done.returncode}"
-        if _NO_NETWORK.search(done.stdout + done.stderr):
+        reason = telling[-1] if telling else f"exit code {process.returncode}"
+        if _NO_NETWORK.search(printed):
             reason = "the package index cannot be reached; try again with a network, or set SLURMSKY_PYTHON to a Python"
             reason += " that has the dependencies"
         raise SetupFailed(f"{os.path.basename(argv[0])}: {reason}")
+
+
+def show_time(process: subprocess.Popen[str]) -> str:
+    """What it prints, once it has ended; on a terminal the seconds that it takes are counted meanwhile."""
+    began, terminal = time.monotonic(), sys.stderr.isatty()
+    while True:
+        try:
+            printed, _ = process.communicate(timeout=1 if terminal else None)
+        except subprocess.TimeoutExpired:
+            print(f"\r\x1b[Kslurmsky: {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
+            continue
+        if terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        return printed
 
 
 def build(root: Path, venv: Path) -> None:

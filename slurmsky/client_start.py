@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 from slurmsky import paths
 
-START_TIMEOUT_S = 30.0
+#: a controller that starts is waited for as long as its process lives: a loaded machine takes its time
+START_TIMEOUT_S = 600.0
+#: on a terminal, a start that takes longer is explained
+_TOLD_AFTER_S = 2.0
 
 _NO_CONTROLLER = "Unable to contact slurm controller (connect failure)"
 
@@ -239,11 +242,15 @@ def _become(argv: list[str], env: dict[str, str], log_fd: int) -> NoReturn:
 
 def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
     """The connection, as soon as the new controller listens."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    pause = 0.002
+    began = time.monotonic()
+    deadline = began + START_TIMEOUT_S
+    pause, told = 0.002, 0
     while True:
+        told = _tell(began, told)
         ended, status = os.waitpid(pid, os.WNOHANG)
         sock = _try_connect(path)
+        if sock is not None or ended:
+            _clear(told)
         if sock is not None:
             return sock  # it may also be another controller that came first; then ours has left
         if ended:
@@ -252,6 +259,21 @@ def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
             raise CannotStart(f"the controller does not answer after {START_TIMEOUT_S:.0f} s; see {log}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.02)
+
+
+def _tell(began: float, told: int) -> int:
+    """Once a second, on a terminal: how long the start has taken; the seconds that are shown."""
+    seconds = int(time.monotonic() - began)
+    if seconds < _TOLD_AFTER_S or seconds == told or not os.isatty(2):
+        return told
+    load = os.getloadavg()[0]
+    os.write(2, f"\r\x1b[Kslurmsky: starting the controller, {seconds} s (load {load:.0f})".encode())
+    return seconds
+
+
+def _clear(told: int) -> None:
+    if told:
+        os.write(2, b"\r\x1b[K")
 
 
 def _last_words(log: str, before: int, code: int) -> str:

@@ -26,6 +26,7 @@ from ._foresight import warnings as foresee
 from .common import verbosity
 from .common.caller_settings import submitter, surroundings
 from .common.command_errors import error_exit, refused, streaming
+from .common.progress import phase, shown
 from .common.report_settings import known_cluster
 from .common.site_options import table
 
@@ -207,7 +208,8 @@ async def _wait(ctx: CommandContext, job: Job) -> int:
     """--wait: the job's exit code; of an array the highest."""
     queue = ctx.queue
     done = asyncio.ensure_future(ended(ctx, job))
-    await asyncio.wait({done, ctx.gone}, return_when=asyncio.FIRST_COMPLETED)
+    with shown(ctx, lambda: phase(job)):
+        await asyncio.wait({done, ctx.gone}, return_when=asyncio.FIRST_COMPLETED)
     if not done.done():
         done.cancel()
         return 1

@@ -98,6 +98,10 @@ class CommandContext:
         text = shown(text + end) if self.request.ttys[2] else text + end
         self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
+    def draw(self, text: str) -> None:
+        """Send a line of our own with its control sequences to the caller's terminal."""
+        self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
+
     def error(self, text: str) -> None:
         """``COMMAND: error: text`` on the caller's stderr."""
         self.err(f"{self.command}: error: {text}")

@@ -19,6 +19,7 @@ from ...protocol import wire
 from .._forecast import forecast
 from ..sbatch import job_environment
 from .caller_settings import submitter
+from .progress import phase, shown
 
 #: what the caller hears whose request is given up by a signal (salloc.c; srun's allocate.c, _job_complete_handler)
 _GIVEN_UP = {
@@ -156,7 +157,8 @@ async def _until(
     while not begun.done():
         frame = asyncio.ensure_future(ctx.frame())
         left = None if deadline is None else max(0.0, deadline - loop.time())
-        done, _ = await asyncio.wait({begun, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=left)
+        with shown(ctx, lambda: phase(job)):
+            done, _ = await asyncio.wait({begun, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=left)
         if not done:
             frame.cancel()
             queue.life.cancel(job, job.uid)
@@ -192,7 +194,8 @@ async def settle(ctx: CommandContext, job: Job) -> None:
         while not over.done():
             frame = asyncio.ensure_future(ctx.frame())
             left = deadline - asyncio.get_running_loop().time()
-            done, _ = await asyncio.wait({over, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=max(left, 0.0))
+            with shown(ctx, lambda: f"job {job.job_id}: bringing files back"):
+                done, _ = await asyncio.wait({over, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=max(left, 0.0))
             if frame not in done:
                 ctx.give_back(frame)
                 return

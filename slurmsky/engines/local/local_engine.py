@@ -30,7 +30,7 @@ log = logging.getLogger("slurmsky.controller")
 #: the folder that holds the package
 _ROOT = Path(__file__).resolve().parents[3]
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0  # a loaded machine takes its time; an agent that ends is seen at once
 #: how often a new agent is started before the node counts as down: a first one may have been killed by accident
 START_ATTEMPTS = 2
 #: how long an idle agent of another version may take to leave
