@@ -7,7 +7,6 @@ import inspect
 import logging
 import os
 import socket
-import sqlite3
 import struct
 import sys
 import time
@@ -20,7 +19,7 @@ from ..protocol import wire
 from .app import Controller
 from .command_context import CallerGone, CommandContext
 from .jobs.deferred_termination import CALLER, Caller
-from .store.database import StoreError
+from .store.database import DATABASE_ERRORS
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -127,8 +126,8 @@ class Session(asyncio.Protocol):
         assert self._context is not None
         line = f"{self._context.command} {' '.join(self._context.args)}"
         queue = self._service.queue
-        if isinstance(error, (OSError, sqlite3.Error, StoreError)):
-            where = f"{queue.paths.database}: " if isinstance(error, sqlite3.Error) else ""
+        if isinstance(error, (OSError, *DATABASE_ERRORS)):
+            where = f"{queue.paths.database}: " if isinstance(error, DATABASE_ERRORS[0]) else ""
             log.error("%s: %s%s", line, where, error)
             self._context.error(f"{where}{error}")
         else:

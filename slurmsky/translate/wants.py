@@ -144,7 +144,7 @@ def _step_cpus(script: Script, scope: Scope) -> int:
             continue
         given = {}
         for option, text in split(load("srun"), [scope.expand(word) for word in command.words[1:]]).found:
-            if text is not None and text.isdigit() and len(text) < 6:
+            if text is not None and text.isdecimal() and len(text) < 6:
                 given[option.name] = int(text)
         nodes = max(1, given.get("nodes", 1))
         tasks = given.get("ntasks-per-node") or -(-given.get("ntasks", 1) // nodes)

@@ -119,7 +119,7 @@ def _limits(words: dict[str, str], keys: dict[str, str], table: dict[str, schema
             found[limit] = () if isinstance(getattr(old, limit), tuple) else None
             continue
         try:
-            found[limit] = table[key].read(int(text) if text.isdigit() and key != "max_wall" else text)
+            found[limit] = table[key].read(int(text) if text.isdecimal() and key != "max_wall" else text)
         except schema.Bad:
             raise Refused(f" Bad {name} value: {text}") from None
     assert found.keys() <= _FIELDS
@@ -159,7 +159,7 @@ def _qos(one: QosConfig, words: dict[str, str]) -> QosConfig:
     return replace(
         one,
         description=words.get("description", one.description),
-        priority=int(priority) if priority.isdigit() else 0,
+        priority=int(priority) if priority.isdecimal() else 0,
         flags=read,
         limits=_limits(words, _QOS, schema.QOS_LIMITS, one.limits),
     )
@@ -346,7 +346,7 @@ def _modify_jobs(change: _Change) -> None:
     for name in change.set:
         if name not in (*texts, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
             raise Refused(f" Unknown option: {name}={change.set[name]}")
-    ids = {int(name) for name in change.names if name.isdigit()}
+    ids = {int(name) for name in change.names if name.isdecimal()}
     jobs = change.book.recall(ids)
     if not jobs or not change.set:
         raise Refused(" Nothing modified")
@@ -357,7 +357,7 @@ def _modify_jobs(change: _Change) -> None:
             if name in texts:
                 setattr(job, texts[name], text)
             elif name == "derivedexitcode":
-                if not text.isdigit():
+                if not text.isdecimal():
                     raise Refused(f" Bad DerivedExitCode value: {text}")
                 # A bare number is a wait status: 22 is 0:22, as slurmdbd keeps it.
                 job.derived_exit_code, job.derived_exit_signal = int(text) >> 8 & 0xFF, int(text) & 0x7F

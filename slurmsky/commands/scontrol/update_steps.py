@@ -48,7 +48,9 @@ def _update(ctx: CommandContext, words: Sequence[str]) -> int:
         raise Unreadable(f"slurm_update error: {Errno.JOB_PENDING.text}")
     if job.state.finished:
         raise Unreadable(f"slurm_update error: {Errno.INVALID_JOB_ID.text}")
-    steps = [step for step in job.steps.values() if step.step_id == step_id or (not step_id and step.step_id.isdigit())]
+    steps = [
+        step for step in job.steps.values() if step.step_id == step_id or (not step_id and step.step_id.isdecimal())
+    ]
     running = [step for step in steps if not step.state.finished]
     if not running:
         raise Unreadable(f"slurm_update error: {Errno.INVALID_JOB_ID.text}")

@@ -34,6 +34,8 @@ class StoreError(Exception):
 
 log = logging.getLogger("slurmsky.controller")
 
+#: what reading and writing raise; the first lacks the file's name in its text
+DATABASE_ERRORS = (sqlite3.Error, StoreError)
 #: ids from here on are not sbatch's (services.managed_jobs)
 _FOREIGN_IDS = 60_000_000
 #: as in the first migration
