@@ -58,12 +58,13 @@ async def main(ctx: CommandContext) -> int:
     if request.flags.verbose >= 2:
         ctx.say(f"debug:  {verbosity.layout(job)}")
     with notified(ctx, job):
-        code = await _run(ctx, job, request)
+        status = await _run(ctx, job, request)
     if job.state.active and not quiet:
         ctx.say(f"Relinquishing job allocation {job.job_id}")
-    let_go(ctx, job)
+    let_go(ctx, job, JobState.FAILED if status else JobState.COMPLETED, max(status, 0), max(-status, 0))
     await settle(ctx, job)
-    return code
+    # A command that a signal ended: salloc returns 0 (WEXITSTATUS is only asked after WIFEXITED).
+    return max(status, 0)
 
 
 async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> int:
@@ -91,19 +92,18 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
                 continue
             got = frame.result()
             if got.kind == wire.CHILD_STATUS:
-                code = _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
+                status = _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
                 # A command that --kill-command ended has failed; of any other signal salloc says nothing.
-                return 1 if code == 0 and told and request.flags.kill_command is not None else code
+                return 1 if status <= 0 and told and request.flags.kill_command is not None else status
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
         raise
 
 
 def _status(ctx: CommandContext, program: str, text: str) -> int:
+    """The exit code of the caller's program, or minus the signal that ended it."""
     word, _, problem = text.partition(" ")
     if problem:
         ctx.error(f'_fork_command: Unable to find command "{program}"')
         return error_exit(ctx)
-    code = int(word)
-    # A command that died by a signal: salloc returns 0 (WEXITSTATUS is only asked after WIFEXITED).
-    return code if code >= 0 else 0
+    return int(word)

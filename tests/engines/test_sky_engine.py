@@ -31,7 +31,7 @@ printf part; sleep 0.7; printf ' done\n10%%\r20%%\r\n\xff\x00'
 echo err >&2
 head -c 30000 /dev/zero | tr '\0' x
 printf '\nend'
-echo new > made.txt; echo more >> old.txt; mkdir sub; echo y > sub/y; chmod 750 sub/y
+echo new > made.txt; echo more >> old.txt; mkdir -m 750 sub; echo y > sub/y; chmod 750 sub/y
 exit 5
 """
 
@@ -44,6 +44,7 @@ async def check_output(world):
     assert world.out == OUTPUT
     end = world.ended()
     assert (end["state"], end["exit_code"], end["exit_signal"]) == ("FAILED", 5, 0)
+    assert (world.project / "sub").stat().st_mode & 0o777 == 0o750
     assert (world.project / "made.txt").read_text() == "new\n"
     assert (world.project / "old.txt").read_text() == "old\nmore\n"
     assert (world.project / "sub" / "y").stat().st_mode & 0o777 == 0o750

@@ -107,6 +107,7 @@ def test_an_allocation_says_what_it_waits_for(tmp_path: Path, command: str) -> N
         running = asyncio.ensure_future(main(ctx))  # type: ignore[arg-type]
         waits = f"{command}: waiting for SkyPilot: the SkyPilot API server is busy: restarting\n"
         while waits not in peer.said[wire.STDERR]:
+            assert not running.done(), (running, peer.said)
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.5)
         assert peer.said[wire.STDERR].count(waits) == 1

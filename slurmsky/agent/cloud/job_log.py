@@ -103,6 +103,7 @@ def send_back(node: CloudNode, log: JobLogWriter, skip: frozenset[str], new_stre
             mode=file.mode,
             mtime=file.mtime_ns / 1e9,
             sha256=total,
+            folders=submit_folder.modes(node.submit_dir, file.path),
         )
         for piece in submit_folder.pieces(path, file.size):
             for start in range(0, len(piece), MAX_FRAME):

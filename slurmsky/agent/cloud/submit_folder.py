@@ -104,6 +104,18 @@ def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
     return sorted(found, key=lambda file: (file.size, file.path))
 
 
+def modes(folder: str, path: str) -> list[int]:
+    """Modes of the folders between ``folder`` and a file in it, the outermost first."""
+    found = []
+    for part in os.path.dirname(path).split("/") if "/" in path else ():
+        folder = os.path.join(folder, part)
+        try:
+            found.append(stat.S_IMODE(os.lstat(folder).st_mode))
+        except OSError:
+            break
+    return found
+
+
 def pieces(path: str, size: int) -> Iterator[bytes]:
     """Content of a file in pieces, at most ``size`` bytes in all."""
     with open(path, "rb") as file:

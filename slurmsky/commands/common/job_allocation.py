@@ -205,8 +205,10 @@ async def settle(ctx: CommandContext, job: Job) -> None:
         over.cancel()
 
 
-def let_go(ctx: CommandContext, job: Job, state: JobState = JobState.COMPLETED, exit_code: int = 0) -> None:
+def let_go(
+    ctx: CommandContext, job: Job, state: JobState = JobState.COMPLETED, exit_code: int = 0, exit_signal: int = 0
+) -> None:
     """End the allocation, if it is still there."""
     if job.state.active:
-        transitions.note_exit_code(job, exit_code)
+        transitions.note_exit_code(job, exit_code, exit_signal)
         ctx.queue.life.terminate(job, state)

@@ -190,7 +190,7 @@ class Events:
             return
         final = job.state if job.state.finished else JobState[state]
         if final is JobState.FAILED and not job.is_batch and not exit_code:
-            exit_code = job.exit_code  # srun's own result, noted when it let the allocation go
+            exit_code, exit_signal = job.exit_code, job.exit_signal  # noted when salloc or srun released the nodes
         comment, began = str(event.get("comment") or ""), bool(event.get("began", True))
         self.life.end(
             job, final, exit_code, exit_signal, reason=reason, at=event.get("time"), comment=comment, began=began

@@ -249,9 +249,9 @@ def note_step_end(job: Job, exit_code: int) -> None:
     job.derived_exit_code = max(job.derived_exit_code, exit_code)
 
 
-def note_exit_code(job: Job, exit_code: int) -> None:
-    """Record the exit code of salloc's or srun's program before its allocation ends."""
-    job.exit_code = exit_code
+def note_exit_code(job: Job, exit_code: int, exit_signal: int = 0) -> None:
+    """Record how salloc's or srun's program ended before its allocation does."""
+    job.exit_code, job.exit_signal = exit_code, exit_signal
 
 
 def fail_node(job: Job, node: str) -> None:

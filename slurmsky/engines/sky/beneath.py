@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
@@ -31,10 +31,11 @@ def parts(path: str) -> tuple[str, ...]:
 
 @contextmanager
 def folder_of(
-    root: str, path: str, make: bool = False, private: Private | None = None
+    root: str, path: str, make: bool = False, private: Private | None = None, modes: Sequence[int] = ()
 ) -> Iterator[tuple[int, str]]:
     """A descriptor of the folder that holds ``path``, relative to ``root``, and the file's name in it. ``make``: make
-    the folders that are missing; ``private``: files that are refused (EACCES). Raises OSError.
+    the folders that are missing, with these ``modes``, the outermost first; ``private``: files that are refused
+    (EACCES). Raises OSError.
     """
     *folders, name = whole = parts(path)
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -43,12 +44,16 @@ def folder_of(
         for depth, part in enumerate(folders):
             if private is not None and private.named(os.fstat(folder), whole[depth:]):
                 raise _private(path)
+            made = False
             if make:
                 try:
-                    os.mkdir(part, dir_fd=folder)
+                    os.mkdir(part, 0o700 if modes else 0o777, dir_fd=folder)
+                    made = True
                 except FileExistsError:
                     pass  # whatever it is: it is opened as a folder, or not at all
             inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=folder)
+            if made and depth < len(modes):
+                os.chmod(f"/proc/self/fd/{inner}", modes[depth] & 0o777 | 0o700)  # files are still to come into it
             os.close(folder)
             folder = inner
             if private is not None and private.holds(os.fstat(folder)):

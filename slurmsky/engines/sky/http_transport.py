@@ -80,6 +80,7 @@ class Transport:
 
     def __init__(self) -> None:
         self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}  # by method, and whether over TLS
+        self._closed = False
 
     def _client(self, method: str, secure: bool) -> httpx.AsyncClient:
         if (method, secure) not in self._clients:
@@ -87,7 +88,7 @@ class Transport:
 
             for name in ("httpx", "httpcore"):
                 logging.getLogger(name).setLevel(logging.WARNING)  # else a line for each request
-            kept = 10 if method == "GET" else 0
+            kept = 10 if method == "GET" and not self._closed else 0
             self._clients[method, secure] = httpx.AsyncClient(
                 # The system's certificates, or those of SSL_CERT_FILE, and not the ones that httpx ships.
                 verify=ssl.create_default_context() if secure else False,
@@ -136,7 +137,8 @@ class Transport:
             await response.aclose()
 
     async def close(self) -> None:
-        """Close the connections that are open."""
+        """Close the connections that are open; those of later requests are not kept."""
+        self._closed = True
         clients, self._clients = self._clients, {}
         for client in clients.values():
             await client.aclose()

@@ -212,7 +212,8 @@ class OutputSync:
         """Move a file that has come to its place. Raises OSError."""
         os.chmod(partial, int(event["mode"]) & 0o777)
         os.utime(partial, (event["mtime"], event["mtime"]))
-        with beneath.folder_of(self.submit_dir, path, make=True, private=self._private) as (folder, name):
+        modes = [int(mode) for mode in event.get("folders", ())]
+        with beneath.folder_of(self.submit_dir, path, True, self._private, modes) as (folder, name):
             if self._changed_here(path, folder, name, digest):
                 kept = f"{name}.slurm-{self.job_id}"
                 self.say(f"{path} was changed here while the job ran; the job's is {kept}")
