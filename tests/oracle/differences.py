@@ -68,6 +68,7 @@ KNOWN: dict[str, str] = {
     "show:pending-node-drained:3": "22.05 prints lines on power before Reason=, and head cuts it off",
     "query:squeue:65": "%s is SLUID now; it was a field of Cray systems, with no header",
     "query:squeue:93": "newer releases print file names as patterns, unless --expand-patterns is given",
+    "query:squeue:95": "newer releases list --cpus-per-task in tres-per-task",
     "query:squeue:97": "22.05 heads the column ContainerID of steps with CONTAINER",
     "query:sinfo:19": _NEWER_COLUMN,
     "query:empty:11": _NEWER_COLUMN,
@@ -133,6 +134,9 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"\bgres:gpu", "gres/gpu"),
     # slurm_opt.c _implicitly_bind_tres_per_task of 23.11 and later names the kind of TRES too.
     (r"^SLURMD_TRES_BIND=gpu:", "SLURMD_TRES_BIND=gres/gpu:"),
+    (r"\bTresBind=gpu:", "TresBind=gres/gpu:"),
+    # slurm_option_update_tres_per_task of 24.05 and later writes counts with "=".
+    (r"\b(TresPerTask=gres/gpu):", r"\1="),
 )
 
 #: Keys that 25.11 has under another name than the newest release, which the table describes: ours -> newest.
@@ -146,6 +150,8 @@ _NO_MORE = re.compile("srun: error: Step requested ")
 #: scontrol update of 22.05 tells of elements of an array that went well beside others that did not, and of no error.
 _NO_SUCCESS = re.compile(r"\S+_\S+: No error$|slurm_update error: No error$")
 
+#: of a job: what 25.11 adds for -c, and our own cause of an end before the script began
+_ADDED = re.compile(r"TresPerTask=cpu=\d+|SystemComment=(?:the script|its) .*")
 _TOKEN = re.compile(r"(?:^|(?<=\s))[A-Za-z][\w/:]*=")
 
 
@@ -182,10 +188,18 @@ _RECORD = re.compile(r"scontrol (?:-\S+ (?:oracle )?)*sho\w* (j|st|n|pa|co)", re
 _RECORDS = {"j": "job", "st": "step", "n": "node", "pa": "partition", "co": "config"}
 
 
+#: Lines of ours alone: the cause of a job that waits for ever, or that will fail before its script begins.
+_OURS = re.compile(
+    r"sbatch: (?:job \S+ waits without an end: |warning: its (?:interpreter|working folder|output file) )"
+)
+#: 25.11 lists --cpus-per-task among the TRES of a task.
+_CPUS_OF_A_TASK = re.compile(r"(?<=\bTresPerTask=)cpu=\d+,")
+
+
 def comparable(line: str, text: list[str]) -> list[str]:
     """The lines of an answer to a command line, without what is set aside."""
     gone_lines = _NO_SUCCESS if "scontrol update" in line else _NO_MORE
-    text = [row for row in text if not gone_lines.match(row)]
+    text = [_CPUS_OF_A_TASK.sub("", row) for row in text if not (gone_lines.match(row) or _OURS.match(row))]
     match = _RECORD.search(line)
     if match is None:
         gone = added_variables() | NOT_HERE.keys()
@@ -206,6 +220,6 @@ def _without(row: str, gone: frozenset[str]) -> str:
     if not starts:
         return row.strip()
     tokens = [row[at:end].strip() for at, end in zip(starts, [*starts[1:], len(row)], strict=True)]
-    kept = [token for token in tokens if token.partition("=")[0] not in gone]
+    kept = [token for token in tokens if token.partition("=")[0] not in gone and not _ADDED.fullmatch(token)]
     head = row[: starts[0]].strip()
     return " ".join([head, *kept] if head else kept)
