@@ -33,11 +33,26 @@ def _step(view: View, option: Option, text: str) -> tuple[str, str] | tuple[str,
     if option.policy == "refused":
         return REFUSED, option.why
     reason = view.sentence("step", name)
+    if name == "mpi" and text.startswith("pmix"):
+        return KEPT, _pmix(view)
     if name == "container-image":
         return _image(view, text, reason)
     if option.policy in ("recorded", "none"):
         return NOTHING, reason or option.why
     return KEPT, reason or ("done by slurmsky's srun on the nodes" if view.sky else "as in Slurm")
+
+
+def _pmix(view: View) -> str:
+    """Where the PMIx library of --mpi=pmix comes from."""
+    if not view.sky:
+        return (
+            "the PMIx library beside mpirun or of the system; without one the tasks get PMI-2 and srun says so "
+            "(apt-get install libpmix2, or conda install -c conda-forge openpmix)"
+        )
+    image = str(view.fields.get("image_id", ""))
+    if "nvcr.io/" in image:
+        return f"{image.removeprefix('docker:')} brings a PMIx library with its MPI"
+    return "setup installs libpmix2 where the node has no PMIx library"
 
 
 def _image(view: View, text: str, reason: str) -> tuple[str, str] | tuple[str, str, str]:

@@ -21,6 +21,14 @@ _COMPILES = words(
 )
 
 
+#: the library behind srun --mpi=pmix: of the system, beside an mpirun (NVIDIA's images), or the distribution's
+PMIX = (
+    "ldconfig -p | grep -q libpmix.so.2 || "
+    '[ -e "$(dirname "$(readlink -f "$(command -v mpirun)")")/../lib/libpmix.so.2" ] || '
+    f"({programs.APT.format('libpmix2')})"
+)
+
+
 def preparation(site: Site, wants: Wants, image: str = "") -> tuple[str, list[str], list[Note]]:
     """(image, setup lines, notes). ``image``: the partition's own, where it has one."""
     setup: list[str] = []
@@ -53,6 +61,8 @@ def preparation(site: Site, wants: Wants, image: str = "") -> tuple[str, list[st
         setup.append(f"pip install {' '.join(shlex.quote(name) for name in wants.packages)}")
     if site.shipped_modules:
         setup += _places(site, wants)
+        if wants.pmix:
+            setup.append(PMIX)
     if chosen and _COMPILES & set(wants.programs):
         chosen = chosen.replace("-runtime-", "-devel-")
     return chosen, setup, notes

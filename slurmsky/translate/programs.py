@@ -14,11 +14,11 @@ else:
     import tomli as tomllib
 
 _NAMED = ("base", "node", "slurm", "machine", "licensed", "old")
-_APT = (
+APT = (
     "s=$(command -v sudo || true); $s apt-get update -q && $s env DEBIAN_FRONTEND=noninteractive apt-get install -y {}"
 )
 _INSTALL = {
-    "apt": _APT,
+    "apt": APT,
     "pip": "pip install '{}'",
     "conda": "conda install -y -n base -c conda-forge -c bioconda {}",
 }

@@ -25,6 +25,9 @@ _AMD = re.compile(r"(?<![A-Za-z])(rocm|hipcc|hip|gfx9\w\w|MI[123]\d\d[AX]?|amdgp
 _AMD_MODEL = re.compile(r"(?<![A-Za-z0-9])(gfx90a|gfx908|gfx94\w|MI[123]\d\d[AX]?)(?![A-Za-z0-9])", re.IGNORECASE)
 
 
+_PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmix)")
+
+
 @dataclass(frozen=True)
 class Wants:
     """Names of modules and images, programs to install, folders to make, environments, and the make of its GPUs."""
@@ -39,6 +42,7 @@ class Wants:
     unknown: tuple[str, ...] = ()  # programs that no table knows
     packages: tuple[str, ...] = ()  # of Python, which the files beside the script need
     stores: tuple[tuple[str, str], ...] = ()  # variables of the old cluster's file systems, and folders for them
+    pmix: bool = False  # a step asks for --mpi=pmix
     amd: str = ""  # "" or the AMD GPU that the script speaks of, in its own word
 
 
@@ -64,6 +68,7 @@ def of(source: str) -> Wants:
         cpus=_step_cpus(script, scope),
         unknown=tuple(dict.fromkeys(_unknown(script, scope))),
         stores=tuple(scope.stores.items()),
+        pmix=bool(_PMIX.search(source)),
         amd=amd_of(source),
     )
 

@@ -32,7 +32,7 @@ _OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEM
 #: lines of one of the two only: of its module system, of its build, and of a step that waits for CPUs
 _OTHER_LINES = re.compile(
     r"^.*(?:module: command not found|slurmsky: module|lacks support for cpu binding|temporarily disabled, retrying"
-    r"|Step created for|launch/slurm|srun: Terminating ).*\n",
+    r"|Step created for|warning: --mpi=pmix: this machine has no|launch/slurm|srun: Terminating ).*\n",
     re.MULTILINE,
 )
 Outcome = dict[str, object]
@@ -46,7 +46,8 @@ def adapted(text: str) -> str:
             line = _NAMES.sub("", line)
             for old, new in _SIZES:
                 line = line.replace(old, new)
-        lines.append(re.sub(r"^(.*\bsbatch .*?) -p \w+", r"\1", line))
+        line = re.sub(r"^(.*\bsbatch .*?) -p \w+", r"\1", line)
+        lines.append(line.replace("--mpi=pmix", "--mpi=pmi2"))  # it has the plugin, and no library for it
     return "\n".join(lines)
 
 

@@ -311,7 +311,14 @@ class Planner:
 
     def _check_mpi(self) -> None:
         mpi = self.spec.mpi or self.spec.job.mpi or ""
-        if mpi.startswith("pmix") and pmix_library.find(self.request.env) is None:
+        self._without_pmix = mpi.startswith("pmix") and pmix_library.find(self.request.env) is None
+        if self._without_pmix and self.job.launch.elastic:
+            self._say(
+                "srun: warning: --mpi=%s: this machine has no %s, the tasks get PMI-2 instead. An MPI that needs PMIx"
+                " finds it after: apt-get install libpmix2, or conda install -c conda-forge openpmix\n"
+                % (mpi, pmix_library.NAME)
+            )
+        elif self._without_pmix:
             raise BadRequest(
                 " mpi/%s: init: can not load PMIx library" % mpi,
                 "Couldn't load specified plugin name for mpi/%s: Plugin init() callback failed" % mpi,
@@ -327,7 +334,7 @@ class Planner:
         if mpi in (None, "", "none"):
             return None
         name = "%d.%s.%s" % (self.job.job_id, self.step_id, self._world)
-        if mpi.startswith("pmix"):
+        if mpi.startswith("pmix") and not self._without_pmix:
             return pmix.plan(name, [share.name for share in self.shape.shares], self.shape.ranks)
         return pmi.plan(name, pmi_wire.process_mapping(self.shape.ranks), self.ntasks)
 
