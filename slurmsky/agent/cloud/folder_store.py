@@ -142,6 +142,7 @@ class _Session:
         """The list of a folder that differs: tell which content is needed."""
         copy = self._copy = self._store.copy(message["path"])
         self._list, self._digest, self._wanted = message["entries"], message["digest"], {}
+        self._skip = frozenset(message["skip"])  # jobs write them now
         for relative, entry in self._list.items():
             if entry[0] != "f" or copy.entries.get(relative, [None] * 5)[4] == entry[4]:
                 continue  # not changed there: what is here counts
@@ -222,7 +223,7 @@ class _Session:
                 os.utime(path, ns=(entry[3], entry[3]))
                 copy.known[relative] = (entry[2], entry[3])
         for relative, entry in copy.entries.items():
-            if relative not in self._list and entry[0] != "d":
+            if relative not in self._list and relative not in self._skip and entry[0] != "d":
                 path = copy.path(relative)
                 if (entry[0] == "l" and os.path.islink(path)) or (entry[0] == "f" and _unchanged(path, entry)):
                     os.unlink(path)

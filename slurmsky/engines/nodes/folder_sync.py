@@ -13,7 +13,7 @@ import logging
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -201,15 +201,21 @@ class FolderSync:
 
     # --- there
 
-    async def fill(self, folder: str, folders: list[str]) -> str:
-        """Have a folder on the node as it is here, and further ``folders`` made; where it is. Raises EngineError."""
+    async def fill(self, folder: str, folders: list[str], written: Callable[[], set[str]]) -> str:
+        """Have a folder on the node as it is here, and further ``folders`` made; where it is. Raises EngineError.
+
+        ``written``: files that jobs on nodes are writing, which stay as they are there.
+        """
         async with self._lock:
             entries = await asyncio.to_thread(self._listing.entries, folder)
+            skip = sorted(os.path.relpath(path, folder) for path in written())
+            for name in skip:
+                entries.pop(name, None)
             digest = digest_of(entries)
             self._send({"op": "folder", "path": folder, "digest": digest, "folders": folders})
             answer = await self._next_message()
             if not answer["same"]:
-                self._send({"op": "entries", "path": folder, "digest": digest, "entries": entries})
+                self._send({"op": "entries", "path": folder, "digest": digest, "entries": entries, "skip": skip})
                 missing = set((await self._next_message())["digests"])
                 for name, entry in entries.items():
                     if entry[0] == "f" and entry[4] in missing:
@@ -241,7 +247,7 @@ class FolderSync:
             os.close(tail.open(flags))
             tail.base = os.stat(tail.path).st_size if tail.append else 0
         else:
-            tail.base, tail.received = tail.base + tail.received, 0
+            tail.base, tail.received, tail.start = tail.base + tail.received, 0, start
         number = self._next
         tail.begun, tail.done = asyncio.Event(), asyncio.Event()
         self._send({"op": "tail", "id": number, "path": tail.there, "append": tail.append, "from": start})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -35,7 +34,8 @@ class RemoteJob:
     nodes: list[str]
     given: dict[str, tuple[int, int]]
     tails: list[Tail] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)  # of the tails, on the present connection
+    numbers: list[int] = field(default_factory=list)  # of the tails, on ``followed``
+    followed: FolderSync | None = None  # the connection that they are followed on
     ending: bool = False
 
 
@@ -76,12 +76,16 @@ class RemoteFiles:
         places = {}
         for node in nodes:
             sync = await self._sync(node)
-            places[node] = await sync.fill(launch.submit_dir, folders)
+            places[node] = await sync.fill(launch.submit_dir, folders, self._written)
         entries = sync.given[launch.submit_dir]
         given = {path: (entry[2], entry[3]) for path, entry in entries.items() if entry[0] == "f"}
         run = RemoteJob(launch.job_id, launch.restart_count, launch.submit_dir, launch.umask, list(nodes), given)
         self._jobs[run.job_id, run.run] = run
         return places
+
+    def _written(self) -> set[str]:
+        """Output files of jobs that run: they grow on a node, and what is here of them must not replace that."""
+        return {tail.path for job in self._jobs.values() for tail in job.tails}
 
     async def follow(self, launch: Launch, there: Launch) -> None:
         """Follow the job's output on its first node; to be called before the job is sent. Raises EngineError."""
@@ -94,8 +98,11 @@ class RemoteFiles:
         self._save(job)
 
     async def _follow(self, job: RemoteJob) -> None:
+        """Follow a job's output on the present connection. Raises EngineError, OSError."""
         sync = await self._sync(job.nodes[0])
-        job.numbers = [await sync.follow(tail) for tail in job.tails]
+        if job.followed is not sync:
+            numbers = [await sync.follow(tail) for tail in job.tails]
+            job.followed, job.numbers = sync, numbers
 
     async def resume(self, node: str) -> None:
         """The line to a node is back: follow again what was followed."""
@@ -119,6 +126,7 @@ class RemoteFiles:
         skip = [tail.there for tail in job.tails]
         while there():
             try:
+                await self._follow(job)
                 for number in job.numbers:
                     await (await self._sync(job.nodes[0])).finish(number)
                 for node in job.nodes:
@@ -127,8 +135,6 @@ class RemoteFiles:
             except (EngineError, OSError) as error:
                 log.info("job %d: %s", job_id, error)
                 await asyncio.sleep(AGAIN_S)
-                with contextlib.suppress(EngineError, OSError):
-                    await self._follow(job)
         self.forget(job_id, run)
         return "; ".join(target.messages)
 
