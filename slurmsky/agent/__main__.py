@@ -21,7 +21,7 @@ from .core.controller_start import ControllerStart
 from .job import output_files
 from .net import endpoints
 from .net.event_loop import Loop
-from .process import daemonize, processes
+from .process import daemonize, machine_claim, processes
 from .process.cgroup import Cgroup
 
 
@@ -66,6 +66,7 @@ def main(argv: list[str]) -> int:
 
 def _serve(options: dict[str, str]) -> int:
     """Be the agent that these options describe, until it is told to leave. Raises OSError while it starts."""
+    machine_claim.keep_alive()
     daemonize.detach()
     home = os.path.abspath(options["--home"])
     if os.path.exists(os.path.join(home, output_files.NOTE)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import pwd
 import socket
@@ -32,12 +33,14 @@ from .jobs.job_table import JobTable
 from .jobs.launch_builder import LaunchBuilder
 from .jobs.lifecycle import LifeCycle
 from .jobs.submitter import Payload, Submitter, admit, partitions_of, withdraw
-from .schedule.scheduler import Scheduler
+from .rules.resources import NodeUse
+from .schedule.scheduler import Plan, Scheduler
 from .services.budget_policy import BudgetPolicy
 from .services.crontab import Crontab
 from .services.engine_choice import EngineChoice
 from .services.infra_cache import Infra
 from .services.job_files import JobFiles
+from .services.machine_share import AGAIN_S, SETTLE_S, MachineShare
 from .services.mailer import Mailer
 from .services.managed_jobs import ManagedJobs, caller
 from .services.triggers import Triggers
@@ -88,7 +91,7 @@ class Controller:
         self.book = JobTable(site.cluster, self.store, clock, site.accounts)
         # As FirstJobId: the counter goes on from it, and never back.
         self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
-        local = LocalEngine(paths.home, self._event, bin_dir, environment)
+        self.local = local = LocalEngine(paths.home, self._event, bin_dir, environment)
         foreign = ForeignJobs(lambda job_id: self.managed.managed_id(job_id) if self.managed else None)
         self.engines: dict[str, Engine] = {"local": local, FOREIGN: foreign}
         #: reads SkyPilot's managed jobs; None where no partition is on SkyPilot
@@ -107,6 +110,8 @@ class Controller:
         self.scheduler.money = self.treasury.verdict
         self.scheduler.undecided = self._undecided
         self.scheduler.on_pass = self.treasury.begin_pass
+        self.scheduler.shared = self._shared
+        self.machine = MachineShare(self.book)
         self.book.judge = self._judge
         self.letters = LaunchBuilder(self.book, paths.jobs, self.host)
         self.mailer = Mailer(self.book, site.cluster.mail_program, self.environment)
@@ -350,9 +355,28 @@ class Controller:
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
-        waiting, before = len(self.book.pending), time.perf_counter()
         for over in self.book.reservations.advance(self.clock()):
             self.life.reservation_over(over)
+        self.machine.begin(self.engine.engine_name)
+        try:
+            plan = self._schedule()
+        finally:
+            self.machine.end()
+        if self.machine.contended and self.book.pending:
+            plan.wake = min(plan.wake or math.inf, self.clock() + AGAIN_S)
+        if not self.machine.settled:
+            plan.wake = min(plan.wake or math.inf, self.clock() + SETTLE_S)
+        self.flush_or_retry()
+        if plan.wake is not None:
+            self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
+
+    def _shared(self, partition: str, uses: list[NodeUse]) -> list[NodeUse]:
+        """A partition's nodes without what other users of this machine hold."""
+        return self.machine.open(uses) if self.engine.engine_name(partition) == "local" else uses
+
+    def _schedule(self) -> Plan:
+        """One pass of the scheduler, and what it decided done."""
+        waiting, before = len(self.book.pending), time.perf_counter()
         plan = self.scheduler.run()
         took = time.perf_counter() - before
         self._next_pass = self._loop.time() + (took * _PASS_PAUSE if took > _SHORT_PASS_S else 0.0)
@@ -374,9 +398,7 @@ class Controller:
             transitions.keep_reason(job, "DependencyNeverSatisfied")
         for job in plan.expired:
             self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine", comment=_TOO_LATE)
-        self.flush_or_retry()
-        if plan.wake is not None:
-            self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
+        return plan
 
     def schedule_now(self) -> None:
         """Look at the pending jobs at once, for a caller who would else be told to wait."""
@@ -442,6 +464,7 @@ class Controller:
             self.flush()  # first, so that the agents hear what is committed and may forget it
         except StoreError as error:
             log.error("%s", error)
+        self.machine.close()
         self.usual.close()
         self.job_files.close()
         await self.idle_time.close()

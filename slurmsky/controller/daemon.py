@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
+import glob
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 from .. import paths, private_environment
 from ..agent.net.spare import LIMITS
 from ..agent.process import processes
-from ..engines.local import machine
+from ..engines.local import machine, machine_ledger
 from ..site.load import default_site, load
 from ..site.record import Site, SiteError
 from ..translate.credentials import redacted
@@ -113,6 +114,10 @@ async def _serve(
         env.pop(name, None)
     bin_dir = Path(env["SLURMSKY_BIN"]) if env.get("SLURMSKY_BIN") else _bin_dir()
     queue = Controller(site, home, bin_dir, env, time.time)
+    count = machine_ledger.ledger(str(home.home))
+    if count is not None:
+        queue.machine.join(count, len(os.sched_getaffinity(0)), len(glob.glob("/dev/nvidia[0-9]*")))
+        queue.local.claim = count.path
     service = Service(queue, find, idle_exit_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

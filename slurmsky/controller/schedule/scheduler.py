@@ -68,6 +68,8 @@ class Scheduler:
         self.undecided: Callable[[str], str] = lambda partition: ""
         #: told at the beginning of each pass
         self.on_pass: Callable[[], None] = lambda: None
+        #: nodes of a partition without what other users of the machine hold
+        self.shared: Callable[[str, list[NodeUse]], list[NodeUse]] = lambda partition, uses: uses
         #: finds room on nodes; power saving knows which of them are up
         self.place = place
         self.packs = packs  # an array's engine keeps its %N itself, and is given all elements
@@ -95,7 +97,7 @@ class Scheduler:
 
     def uses(self, partition: str) -> list[NodeUse]:
         """The partition's nodes with their present use."""
-        return [self.book.uses[node.name] for node in self.book.partition_nodes[partition]]
+        return self.shared(partition, [self.book.uses[node.name] for node in self.book.partition_nodes[partition]])
 
     # --- the pass
 

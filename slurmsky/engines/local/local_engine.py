@@ -19,6 +19,7 @@ from ...agent.job.launch_codec import LaunchWriter
 from ...agent.job.version import VERSION
 from ...agent.net.endpoints import peer_uid
 from ...agent.process import daemonize
+from ...agent.process.machine_claim import CLAIM
 from ...model.allocation import Launch
 from ...model.job import Job
 from ...model.spec import JobSpec
@@ -152,6 +153,7 @@ class LocalEngine:
         self._placed: dict[int, _Placed] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
+        self.claim = ""  # the entry of the machine-wide count that our agents keep alive
         self._down: set[str] = set()  # nodes whose agent could not be started
         self._outdated: set[str] = set()  # nodes whose agent is of another version and has jobs
 
@@ -261,6 +263,8 @@ class LocalEngine:
             "PYTHONPATH": os.pathsep.join(paths),
             "SLURMSKY_HOME": str(self._home),
         }
+        if self.claim:
+            environment[CLAIM] = self.claim
         if self._bin is not None:
             environment["SLURMSKY_BIN"] = str(self._bin)
         program = [sys.executable, "-S", "-m", "slurmsky.agent"]

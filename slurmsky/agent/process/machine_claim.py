@@ -1,0 +1,21 @@
+"""Keeps a controller's entry in the machine-wide count alive (engines/local/machine_ledger.py)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+#: names the entry, in an agent's environment
+CLAIM = "SLURMSKY_CLAIM"
+
+
+def keep_alive() -> None:
+    """Keep the entry that the environment names for as long as this process lives, also without a controller."""
+    path = os.environ.pop(CLAIM, "")
+    if not path:
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        pass  # others do not see our jobs then, while no controller runs

@@ -1,0 +1,101 @@
+"""Nodes of this machine as a scheduling pass sees them: what other users of the machine hold counts as taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...engines.local.machine_ledger import NOTHING, Held, Ledger
+from ..jobs.job_table import JobTable
+from ..rules.resources import NodeUse
+
+#: how often entries of others are read again while jobs wait for them
+AGAIN_S = 2.0
+#: when an entry that holds more than our jobs do is written again
+SETTLE_S = 0.3
+#: a cluster of more nodes is a simulation, not this machine
+MOST_NODES = 64
+
+
+class MachineShare:
+    """Reads and writes the machine-wide count around each pass, once it is joined.
+
+    Several controllers of one user are for trying things out: they do not count against each other, but for devices
+    that there are.
+    """
+
+    def __init__(self, book: JobTable) -> None:
+        self._book = book
+        self._ledger: Ledger | None = None
+        self._others = NOTHING
+        self._nodes: list[NodeUse] = []  # those of this machine
+        self._cpus = self._physical_gpus = 0
+        self.settled = True  # else the entry holds more than our jobs do, and a further pass is due soon
+
+    def join(self, ledger: Ledger | None, cpus: int, physical_gpus: int) -> None:
+        """Count from now on; the machine has so many CPUs and devices."""
+        self._ledger, self._cpus, self._physical_gpus = ledger, cpus, physical_gpus
+
+    @property
+    def contended(self) -> bool:
+        """True while others hold something."""
+        return self._others is not NOTHING
+
+    def begin(self, engine_of: Callable[[str], str]) -> None:
+        """A pass begins: read the others' entries, which stay as they are until it ends."""
+        if self._ledger is None:
+            return
+        parts = [name for name in self._book.partition_nodes if engine_of(name) == "local"]
+        names = dict.fromkeys(node.name for part in parts for node in self._book.partition_nodes[part])
+        self._nodes = [self._book.uses[name] for name in names] if len(names) <= MOST_NODES else []
+        self._ledger.enter()
+        theirs, ours = self._ledger.others()
+        gpus = frozenset(index for index in ours.gpus if index < self._physical_gpus)
+        self._others = theirs + Held(gpus=gpus) if gpus else theirs
+
+    def end(self) -> None:
+        """The pass is over: write what our jobs hold now."""
+        if self._ledger is not None:
+            self.settled = self._ledger.leave(self.held())
+
+    def close(self) -> None:
+        """The controller leaves; its jobs go on."""
+        if self._ledger is not None:
+            self._ledger.close(self.held())
+            self._ledger = None
+
+    def held(self) -> Held:
+        """What our jobs hold of this machine."""
+        nodes = self._nodes
+        gpus = {index for use in nodes for key, ids in use.gres.items() if key.split(":")[0] == "gpu" for index in ids}
+        return Held(
+            sum(len(use.cpu_ids) for use in nodes),
+            sum(use.memory_mib for use in nodes),
+            frozenset(gpus),
+            frozenset(nodes[0].cpu_ids) if len(nodes) == 1 else frozenset(),
+        )
+
+    def open(self, uses: list[NodeUse]) -> list[NodeUse]:
+        """Nodes of this machine without what others hold of them."""
+        others = self._others
+        if others is NOTHING or not self._nodes:
+            return uses
+        cpus = others.cpus - max(0, self._cpus - sum(use.config.cpus for use in self._nodes))
+        memory = others.memory_mib
+        found = []
+        for use in uses:
+            left = use.copy()
+            free = [index for index in range(use.config.cpus) if index not in use.cpu_ids]
+            # Those that are known to be taken first, then the last ones.
+            free.sort(key=lambda index: (index not in others.cpu_ids, -index))
+            taken = set(free[: max(0, cpus)])
+            room = max(0, use.config.memory_mib - use.memory_mib)
+            left.cpu_ids |= taken
+            left.memory_mib += min(memory, room)
+            cpus, memory = cpus - len(taken), memory - min(memory, room)
+            for name, kind, _count in use.config.gres:
+                if name == "gpu" and others.gpus:
+                    left.gres.setdefault(f"{name}:{kind}" if kind else name, set()).update(others.gpus)
+            if taken or others.gpus:
+                left.jobs.add(0)  # no job's id: nobody can have all of the node now
+            found.append(left)
+        return found

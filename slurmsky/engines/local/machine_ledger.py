@@ -1,0 +1,238 @@
+"""What all users of this machine hold of it: one small file each in a folder for all, and advisory locks. No daemon.
+
+Each controller writes the CPUs, memory and GPUs that its local jobs hold into a file of its own, and keeps a shared
+lock on it; its agents keep one, too, so that the entry counts while jobs run without a controller. An entry that nobody
+locks is of a dead one. The lock of the file ``lock`` is held from reading the others' entries to writing one's own,
+so that two controllers do not give away the same GPU. Nothing here is trusted: an entry counts only in a file of the
+user that it is named after, and who holds the lock for long is not waited for.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+log = logging.getLogger("slurmsky.controller")
+
+#: folders for all users, the first that there is
+PLACES = ("/run/lock", "/dev/shm", "/tmp")
+_NAME = re.compile(r"(\d{1,10})-[0-9a-f]{12}")
+_MOST_BYTES = 1 << 16
+_PATIENCE_S = 0.02
+_SETTLE_S = 0.25  # an entry is made smaller no more often than that
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is held of the machine. ``cpu_ids``: which CPUs, where that is known."""
+
+    cpus: int = 0
+    memory_mib: int = 0
+    gpus: frozenset[int] = frozenset()
+    cpu_ids: frozenset[int] = frozenset()
+
+    def __add__(self, other: Held) -> Held:
+        return Held(
+            self.cpus + other.cpus,
+            self.memory_mib + other.memory_mib,
+            self.gpus | other.gpus,
+            self.cpu_ids | other.cpu_ids,
+        )
+
+    def dump(self) -> bytes:
+        """As it is in an entry."""
+        data = {
+            "cpus": self.cpus,
+            "memory_mib": self.memory_mib,
+            "gpus": sorted(self.gpus),
+            "cpu_ids": sorted(self.cpu_ids),
+        }
+        return json.dumps(data).encode()
+
+    @classmethod
+    def load(cls, data: bytes) -> Held:
+        """The inverse of dump, of what anybody wrote. Raises ValueError."""
+        try:
+            found = json.loads(data)
+            ids = [frozenset(int(number) for number in found.get(name, ())) for name in ("gpus", "cpu_ids")]
+            return cls(max(0, int(found["cpus"])), max(0, int(found["memory_mib"])), *ids)
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(str(error)) from error
+
+
+NOTHING = Held()
+
+
+@dataclass
+class Ledger:
+    """The entries of all controllers of this machine. ``home``: the state folder of ours."""
+
+    home: str
+    folder: str
+    uid: int = field(default_factory=os.geteuid)
+    _lock: int = -1
+    _own: int = -1
+    _locked: bool = False
+    _written: Held | None = None
+    _written_at: float = 0.0
+    _listed: tuple[int, frozenset[str]] = (0, frozenset())  # the folder's time, and the entries in it then
+    _files: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """Our entry."""
+        return os.path.join(self.folder, f"{self.uid}-{hashlib.sha256(self.home.encode()).hexdigest()[:12]}")
+
+    def open(self) -> None:
+        """Have an entry. Raises OSError where the folder is not one for all, or may not be written."""
+        try:
+            os.mkdir(self.folder)
+            os.chmod(self.folder, 0o1777)
+        except FileExistsError:
+            pass  # another user's, as it should be
+        facts = os.lstat(self.folder)
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o1777 != 0o1777:
+            raise OSError(errno.EPERM, "not a folder for all users", self.folder)
+        self._lock = _opened(os.path.join(self.folder, "lock"), os.O_RDONLY)
+        self._own = _opened(self.path, os.O_RDWR)
+        if os.fstat(self._own).st_uid != self.uid:
+            raise OSError(errno.EPERM, "another user's", self.path)
+        fcntl.flock(self._own, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def close(self, held: Held) -> None:
+        """Leave; ``held`` by jobs that go on."""
+        self.enter()
+        self.leave(held, at_once=True)
+        for descriptor in (self._own, self._lock, *self._files.values()):
+            if descriptor >= 0:
+                os.close(descriptor)
+        if held == NOTHING:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass  # it counts for nothing
+        self._own = self._lock = -1
+        self._files.clear()
+
+    def enter(self) -> None:
+        """Let nobody else change an entry until leave(); one that takes too long is passed over."""
+        end = time.monotonic() + _PATIENCE_S
+        while not self._locked:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._locked = True
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return
+                time.sleep(0.002)
+
+    def leave(self, held: Held, at_once: bool = False) -> bool:
+        """Write our entry, and let others change theirs; False where less is held than is written, for a moment.
+
+        Jobs that come and go many times a second need not be written each: what they free may be theirs again.
+        """
+        now = time.monotonic()
+        settled = held == self._written
+        if not settled and (at_once or now - self._written_at > _SETTLE_S or not self._covers(held)):
+            data = held.dump()
+            os.ftruncate(self._own, 0)
+            os.pwrite(self._own, data, 0)
+            self._written, self._written_at, settled = held, now, True
+        if self._locked:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            self._locked = False
+        return settled
+
+    def _covers(self, held: Held) -> bool:
+        known = self._written
+        return (
+            known is not None
+            and held.cpus <= known.cpus
+            and held.memory_mib <= known.memory_mib
+            and held.gpus <= known.gpus
+        )
+
+    def others(self) -> tuple[Held, Held]:
+        """What other users hold, and what further controllers of this user do."""
+        theirs, ours = NOTHING, NOTHING
+        for name, held in self._entries():
+            if held == NOTHING:
+                continue
+            if name.startswith(f"{self.uid}-"):
+                ours += held
+            else:
+                theirs += held
+        return theirs, ours
+
+    def _entries(self) -> Iterator[tuple[str, Held]]:
+        changed = os.stat(self.folder).st_mtime_ns
+        if changed != self._listed[0]:
+            own = os.path.basename(self.path)
+            names = frozenset(name for name in os.listdir(self.folder) if _NAME.fullmatch(name) and name != own)
+            for name in [name for name in self._files if name not in names]:
+                os.close(self._files.pop(name))
+            self._listed = changed, names
+        names = self._listed[1]
+        for name in sorted(names):
+            try:
+                descriptor = self._files.get(name, -1)
+                if descriptor < 0:
+                    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                    descriptor = self._files[name] = os.open(os.path.join(self.folder, name), flags)
+                facts = os.fstat(descriptor)
+                if not stat.S_ISREG(facts.st_mode) or facts.st_uid != int(name.partition("-")[0]):
+                    continue
+                if _is_held(descriptor):
+                    yield name, Held.load(os.pread(descriptor, _MOST_BYTES, 0))
+                elif facts.st_nlink == 0:
+                    os.close(self._files.pop(name))  # it was removed, and another one made
+            except (OSError, ValueError):
+                continue  # of no controller of ours
+
+
+def _is_held(descriptor: int) -> bool:
+    """Whether somebody keeps the entry."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
+def _opened(path: str, flags: int) -> int:
+    """A file that is made if need be; never with O_CREAT over another user's, which kernels refuse in such folders."""
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC
+    for _ in range(2):
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+                os.chmod(path, 0o644)
+            except FileExistsError:
+                pass  # made by another one in this moment
+    return os.open(path, flags)
+
+
+def ledger(home: str) -> Ledger | None:
+    """An open ledger for the controller of this state folder; None where there is no folder for all users."""
+    for place in PLACES:
+        try:
+            if os.stat(place).st_mode & 0o1777 != 0o1777:
+                continue
+            found = Ledger(home, os.path.join(place, "slurmsky"))
+            found.open()
+            return found
+        except OSError as error:
+            log.info("machine-wide count: %s: %s", error.filename or place, error.strerror)
+    return None
