@@ -31,6 +31,10 @@ _DEFAULT_STATES = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "C
 _HOLDING = frozenset({"RUNNING", "SUSPENDED"})
 
 
+#: elements of arrays that are printed while others are served, and how many at a time
+_MANY, _TOGETHER = 5000, 2000
+
+
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Print once, or every --iterate seconds until interrupted."""
@@ -87,11 +91,13 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
             ctx.error("Invalid job format specification: " + field.strip("\0"))
         sort = query.sort or (report.START_SORT if query.start else report.JOB_SORT)
         rows = list(report.job_rows(jobs, context, query.array or query.array_unique, query.priority))
-        ctx.out(
-            report.squeue_text(
-                rows, layout, context, header=not query.noheader, date_line=query.long, sort=sort, each=query.array
-            )
+        lines = report.squeue_lines(
+            rows, layout, context, header=not query.noheader, date_line=query.long, sort=sort, each=query.array
         )
+        if query.array and sum(len(part) for job in jobs for part in job.pending_tasks) > _MANY:
+            await ctx.out_lines((line + "\n" for line in lines), _TOGETHER)
+        else:
+            ctx.out("".join([line + "\n" for line in lines]))
     except report.InvalidSort as error:
         if not query.noheader:
             ctx.out(report.squeue_text([], layout, context, date_line=query.long))

@@ -16,6 +16,8 @@ from typing import Callable, Generic, NamedTuple, Optional, TypeVar
 from slurmsky.language import formats
 
 Row = TypeVar("Row")
+#: the parts of a template: what ``_conversion`` makes, a blank, and the text between
+_CONVERSIONS = re.compile(r"(%%|%-?[0-9]*(?:\.[0-9]+)?s)")
 
 
 class Item(NamedTuple):
@@ -84,6 +86,30 @@ class Layout(Generic[Row]):
                 line = _bytes(template) % tuple([_bytes(cell) for cell in cells])
                 line = line.encode("latin-1").decode("utf-8", "surrogateescape")
             yield line
+
+    def lines_alike(self, probes: Sequence[Row], rows: Iterable[Row]) -> Iterator[str]:
+        """As ``lines``, for rows that differ in few columns: a column that is equal for all probes is made once."""
+        cells = [[value(row) for value in self.values] for row in probes]
+        different = [len({line[at] for line in cells}) > 1 for at in range(len(self.values))]
+        if not all(cell.isascii() for line in cells for cell in line) or not self.template.isascii():
+            yield from self.lines(rows)
+            return
+        parts, at = [], 0
+        for piece in _CONVERSIONS.split(self.template):
+            if piece != "%%" and piece.startswith("%"):
+                parts.append(piece if different[at] else (piece % cells[0][at]).replace("%", "%%"))
+                at += 1
+            else:
+                parts.append(piece)
+        template = "".join(parts)
+        values = [value for value, own in zip(self.values, different) if own]
+        if len(values) == 1:
+            value = values[0]
+            for row in rows:
+                yield template % value(row)
+            return
+        for row in rows:
+            yield template % tuple([value(row) for value in values])
 
     def _cells(self, rows: Iterable[Row], alike: Optional[Callable[[Row], Hashable]]) -> Iterator[list[str]]:
         values = self.values

@@ -8,6 +8,7 @@ text = squeue_text(rows, layout, context)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Callable, Optional
 
 from slurmsky.language.arrayspec import format_indices
@@ -330,9 +331,40 @@ def squeue_text(
 
     Raises InvalidSort.
     """
-    first = context.clock.date_line() + "\n" if date_line and header else ""
+    lines = squeue_lines(rows, layout, context, header, date_line, sort, each)
+    return "".join([line + "\n" for line in lines])
+
+
+def squeue_lines(
+    rows: Sequence[JobRow],
+    layout: Layout[JobRow],
+    context: ReportContext,
+    header: bool = True,
+    date_line: bool = False,
+    sort: str = JOB_SORT,
+    each: bool = False,
+) -> Iterator[str]:
+    """As ``squeue_text``, line by line, without newlines: an array may have a million elements. Raises InvalidSort."""
     ordered = sort_jobs(rows, context, sort)
-    return first + layout.text(elements(ordered) if each else ordered, header, lambda row: context.kinds.of(row.job))
+    return _lines(ordered, layout, context, header, date_line, each)
+
+
+def _lines(
+    ordered: list[JobRow], layout: Layout[JobRow], context: ReportContext, header: bool, date_line: bool, each: bool
+) -> Iterator[str]:
+    if date_line and header:
+        yield context.clock.date_line()
+    if header:
+        yield layout.header()
+    for rest, together in groupby(ordered, lambda row: each and row.tasks is not None):
+        if not rest:
+            yield from layout.lines(together, lambda row: context.kinds.of(row.job))
+            continue
+        for row in together:
+            indices = [index for part in row.job.pending_tasks for index in (part[0], part[-1])]
+            # The last ones have other digits than the first ones; so has one in the middle.
+            probes = [row._replace(tasks=None, task_id=index) for index in (*indices[:8], *indices[-8:])]
+            yield from layout.lines_alike(probes, elements([row]))
 
 
 def squeue_steps_text(

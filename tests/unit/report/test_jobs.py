@@ -197,3 +197,15 @@ def test_elements_of_a_huge_array_are_made_one_by_one(waiting: Any, golden: Any)
     assert [next(rows).task_id for _ in range(3)] == [0, 1, 2]
     layout, _ = report.job_layout(context)
     assert _seconds(lambda: report.squeue_text(list(report.job_rows([huge], context)), layout, context)) < 0.05
+
+
+@pytest.mark.parametrize("letters", [None, "%i|%F|%K|%o|%Z|%.3i|%-30j|100%%|%R", "%T", "%K", "%j %.18i %9P é"])
+def test_elements_of_an_array_are_printed_as_if_one_by_one(letters: str | None, waiting: Any, golden: Any) -> None:
+    """Columns that are equal for all elements are made once."""
+    context = golden("waiting", "squeue_r").context
+    parts = (range(1, 12, 2), range(20, 21), range(98, 103))
+    rest = dataclasses.replace(next(job for job in waiting if job.pending_tasks), pending_tasks=parts, name="50%s")
+    layout, _ = report.job_layout(context, letters)
+    rows = list(report.job_rows([rest], context, True))
+    slow = "\n".join([layout.header(), *layout.lines(report.elements(rows)), ""])
+    assert report.squeue_text(rows, layout, context, each=True) == slow
