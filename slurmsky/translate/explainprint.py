@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from ..model.spec import INFINITE
 from .explain import FATES, Page
+from .explain_html import page_html
 from .idiom import one_line
 from .site_suggestions import merged
 
@@ -144,52 +144,6 @@ def to_json(pages: Sequence[Page], folder: bool) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-_STYLE = (
-    "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em}"
-    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25em .6em;border-bottom:1px solid #ddd;"
-    "vertical-align:top}code,pre{font:13px ui-monospace,monospace}pre{background:#f6f6f6;padding:1em;overflow:auto}"
-    ".kept{color:#17692d}.changed{color:#7a5200}.refused{color:#a4161a;font-weight:600}.decision{color:#a4161a}"
-    ".no-effect{color:#666}@media(prefers-color-scheme:dark){body{background:#161616;color:#ddd}pre{background:#222}"
-    "td,th{border-color:#333}.kept{color:#7bd88f}.changed{color:#e6b450}.refused,.decision{color:#ff8a8a}.no-effect{color:#999}}"
-)
-
-
 def to_html(pages: Sequence[Page]) -> str:
-    """All pages as one HTML file that needs nothing else."""
-
-    def cell(text: str) -> str:
-        return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
-
-    out = ["<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"]
-    out.append(f"<title>slurmsky explain</title><style>{_STYLE}</style><h1>slurmsky explain</h1>")
-    if len(pages) > 1:
-        out.append(
-            f"<p>{cell(share(pages))}</p><table><tr><th>script<th>kept<th>changed<th>no effect<th>to decide"
-            "<th>refused<th>verdict"
-        )
-        for number, page in enumerate(pages):
-            cells = "".join(f"<td>{page.count(fate)}" for fate in FATES)
-            out.append(f"<tr><td><a href='#s{number}'>{cell(page.file)}</a>{cells}<td>{cell(verdict(page))}")
-        out.append("</table>")
-    for number, page in enumerate(pages):
-        out.append(f"<h2 id='s{number}'>{cell(page.file)}: {cell(verdict(page))}</h2>")
-        out += [f"<p>{cell(remark)}</p>" for remark in page.remarks]
-        if page.refusal:
-            out.append(f"<pre>{cell(page.refusal)}</pre>")
-        out.append("<table><tr><th>line<th>what<th>fate<th>why")
-        for found in page.findings:
-            kind = found.fate.replace(" ", "-")
-            out.append(
-                f"<tr><td>{found.line}<td><code>{cell(found.text)}</code><td class='{kind}'>{found.fate}"
-                f"<td>{cell(found.reason)}"
-            )
-        out.append("</table>")
-        if page.task_yaml:
-            out.append(f"<details><summary>the SkyPilot task</summary><pre>{cell(page.task_yaml)}</pre></details>")
-        for line in _price_lines(page):
-            if line:
-                out.append(f"<p>{cell(line)}</p>")
-        if page.settle:
-            settle = "\n".join(page.settle)
-            out.append(f"<p>Lines for the site file:</p><pre>{cell(settle)}</pre>")
-    return "\n".join(out) + "</html>\n"
+    """All pages as one HTML file that needs nothing else, in the look of reports."""
+    return page_html(pages, share(pages), [verdict(page) for page in pages], [_price_lines(page) for page in pages])

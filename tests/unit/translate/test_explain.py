@@ -245,6 +245,19 @@ def test_hostile_scripts_are_explained(text: str) -> None:
     assert time.process_time() - start < 5
 
 
+def test_a_page_for_browsers_has_the_look_of_reports() -> None:
+    page = explain("#!/bin/bash\n#SBATCH -n2\nmodule load nosuch\necho '<b>'\n")
+    text = to_html([page])
+    style = (Path(__file__).resolve().parents[3] / "slurmsky" / "page" / "style.css").read_text()
+    assert style in text and "Content-Security-Policy" in text
+    assert '<div class="tiles">' in text and '<span class="pill good">kept</span>' in text
+    assert "<b>" not in text
+    both = to_html([page, page])
+    assert "<h2>Scripts</h2>" in both and 'href="#s1"' in both
+    for head in ("Kept", "Changed", "No effect", "Not here", "To decide", "Refused", "Verdict"):
+        assert f">{head}</th>" in both
+
+
 def test_two_hundred_scripts_take_less_than_five_seconds() -> None:
     examples = Path(__file__).resolve().parents[3] / "examples" / "sbatch"
     texts = [path.read_text() for path in moving.scripts(examples)]
