@@ -3,5 +3,4 @@
 #SBATCH -t 5
 echo before
 scancel $SLURM_JOB_ID
-sleep 20
-echo after
+exec sleep 20
