@@ -11,6 +11,8 @@ from .record import KeptNodes, Shape, SiteError
 
 #: fields of a [[partition]] table that belong to KeptNodes
 KEPT_FIELDS = frozenset(key.field or name for name, key in schema.PARTITION_KEPT.items())
+#: size of a node of an existing cluster until it is found
+_UNKNOWN_CPUS, _UNKNOWN_MIB = 1, 1024
 Fault = Callable[[str, int, str, str], SiteError]
 
 
@@ -68,7 +70,7 @@ def _kept(table: dict[str, Any], mine: dict[str, Any], wrong: Callable[[str, str
 def node_config(name: str, kept: KeptNodes) -> NodeConfig:
     """A kept node as Slurm describes it, by the least that its shape promises."""
     shape = kept.shape
-    cpus = int(float(shape.cpus.rstrip("+"))) if shape.cpus else 1
+    cpus = int(float(shape.cpus.rstrip("+"))) if shape.cpus else _UNKNOWN_CPUS
     kind, _, count = shape.gpus.partition(":")
     return NodeConfig(
         name=name,
@@ -86,4 +88,4 @@ def node_config(name: str, kept: KeptNodes) -> NodeConfig:
 
 
 def _mib(shape: Shape) -> int:
-    return int(float(shape.memory.rstrip("+")) * 1024) if shape.memory else 1
+    return int(float(shape.memory.rstrip("+")) * 1024) if shape.memory else _UNKNOWN_MIB

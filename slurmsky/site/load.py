@@ -87,6 +87,11 @@ def machine_node(machine: MachineFacts) -> NodeConfig:
 _MODULE_MAPS = ("shipped", "none")
 
 
+def where(text: str, table: str, index: int, key: str) -> tuple[int, int]:
+    """Line and column of a key in the index-th [[table]] of a site file's text."""
+    return _Reader(text, "").where(table, index, key)
+
+
 class _Reader:
     """Reads tables by schema; knows the text to tell where a fault lies."""
 

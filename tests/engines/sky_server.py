@@ -214,7 +214,7 @@ class SkyServer:
         del self.underway[number]
 
     def _cluster(self, body: dict[str, Any]) -> ManagedJob:
-        return next(job for job in self.jobs if job.cluster and job.name == body["cluster_name"])
+        return next(job for job in reversed(self.jobs) if job.cluster and job.name == body["cluster_name"])
 
     async def _log(self, writer: asyncio.StreamWriter, body: dict[str, Any]) -> None:
         job = self._cluster(body) if "cluster_name" in body else self.jobs[body["job_id"] - 1]

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kept_world import SITE, KeptWorld, namespaces_work
+from sky_server import ManagedJob
 
 pytestmark = [
     pytest.mark.slow,
@@ -300,3 +301,34 @@ def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):
         assert (await world.out("sreport", "-nP", "cost", "byUser", "format=Idle")).strip() == "0.0000"
 
     KeptWorld(tmp_path).play(what)
+
+
+EXISTING = """engine = "sky"
+[[partition]]
+name = "dev"
+default = true
+nodes = "d[1-2]"
+cluster = "mine"
+"""
+
+
+def test_an_existing_cluster_is_taken_as_it_is_and_never_powered_down(tmp_path):
+    async def what(world):
+        world.hold = True
+        mine = ManagedJob(1, "mine", {}, cluster=True)
+        mine.become("RUNNING")
+        world.server.jobs.append(mine)
+        assert "d[1-2]" in await world.out("sinfo", "-h", "-o", "%N")
+        await world.until(lambda: len(world.server.jobs) == 2)
+        task = world.server.jobs[1].task
+        assert task["num_nodes"] == 2 and "resources" not in task
+        world.server.jobs[0].task["run"] = "sleep 600"
+        world.hold = False
+        await world.until(lambda: _state_of(world, "d2", "idle"))
+        cpus = await world.out("sinfo", "-hN", "-n", "d1", "-o", "%c")
+        assert int(cpus) == len(os.sched_getaffinity(0))
+        assert (await world.out("srun", "-N2", "bash", "-c", "echo $SLURM_JOB_PARTITION")).split() == ["dev", "dev"]
+        await world.out("scontrol", "update", "NodeName=d1", "State=POWER_DOWN")
+        assert (await world.states())["d1"] == "idle"
+
+    KeptWorld(tmp_path, EXISTING).play(what)

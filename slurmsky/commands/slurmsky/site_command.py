@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import click
 
@@ -25,8 +28,8 @@ from ...site.init import (
     read_slurm_conf,
     render,
 )
-from ...site.load import load
-from ...site.record import Site, SiteError
+from ...site.load import load, where
+from ...site.record import KeptNodes, Site, SiteError
 from ...translate.notes import Refused
 from ...translate.task import plan
 from .._files import opener
@@ -103,6 +106,10 @@ async def _against_sky(told: _Told, site: Site, client: Client, names: list[str]
     for name in names:
         place = _place(text, file, name)
         here = site.sky_partition(name)
+        kept = dict(site.kept).get(name)
+        if kept is not None:
+            await _kept_nodes(told, site, client, name, kept, partial(_line, text, file, site, name))
+            continue
         missing = [infra for infra in here.infra if infra.split("/")[0].replace("k8s", "kubernetes") not in enabled]
         for infra in missing:
             told.fault(f"{place}: partition {name}: SkyPilot has not enabled {infra} (sky check)")
@@ -116,6 +123,38 @@ async def _against_sky(told: _Told, site: Site, client: Client, names: list[str]
         else:
             if not missing:
                 told.good(f"partition {name}: SkyPilot takes its tasks")
+
+
+async def _kept_nodes(
+    told: _Told, site: Site, client: Client, name: str, kept: KeptNodes, place: Callable[[str], str]
+) -> None:
+    """Whether SkyPilot has such nodes."""
+    from ...engines.nodes.provider import Order
+    from ...engines.sky.pilot_provider import task_fields
+
+    if kept.cluster:
+        body = {"cluster_names": [kept.cluster], "include_credentials": False, "include_handle": False}
+        rows = await client.call("/status", {**body, "summary_response": True})
+        if not rows:
+            told.fault(f"{place('cluster')}: partition {name}: SkyPilot has no cluster {kept.cluster} (sky status)")
+        else:
+            told.good(f"partition {name}: SkyPilot has the cluster {kept.cluster}")
+        return
+    task = json.dumps({**task_fields(kept, Order("check", name, list(kept.names[:1])), site), "run": "true"})
+    try:
+        await client.validate(task)
+        await client.optimize(task)
+    except Rejected as error:
+        told.fault(f"{place('shape')}: partition {name}: no infra has such nodes: {error}")
+    else:
+        told.good(f"partition {name}: SkyPilot has such nodes")
+
+
+def _line(text: str, file: str, site: Site, partition: str, key: str) -> str:
+    """Where a partition's key is written, as FILE:LINE:COLUMN."""
+    index = [part.name for part in site.cluster.partitions].index(partition)
+    line, column = where(text, "partition", index, key)
+    return f"{file}:{line}:{column}"
 
 
 def _place(text: str, file: str, partition: str) -> str:

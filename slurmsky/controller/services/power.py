@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ...engines.base import EngineError, Event
 from ...engines.nodes.nodes_engine import NodesEngine
@@ -115,7 +116,12 @@ class PowerSaving:
             node.last_busy_time = max(node.last_busy_time, order.up_at)
             facts = order.facts.get(node.config.name, {})
             known = {name: facts[name] for name in ("address", "arch", "os") if facts.get(name)}
+            if order.existing:  # nodes of somebody's cluster: as they are found
+                known |= _size(facts)
             node.config = replace(node.config, host_name=facts.get("host") or node.config.host_name, **known)
+            self.book.uses[node.config.name].config = node.config
+            for configs in self.book.partition_nodes.values():
+                configs[:] = [node.config if one.name == node.config.name else one for one in configs]
             node.instance_id, node.instance_type = order.name, description(order)
             self.hours.came_up(order.partition, node.config.name, order.price, order.up_at or now)
 
@@ -193,6 +199,11 @@ class PowerSaving:
         return now - max(order.up_at, *(self.book.nodes[node].last_busy_time for node in order.nodes))
 
     def _hold_up(self, kept: KeptNodes, count: int) -> None:
+        if kept.cluster:
+            nodes = [self.book.nodes[name] for name in kept.names]
+            if count and all(node.state is not NodeState.DOWN for node in nodes) and kept.cluster not in self._orders():
+                self.engine.fleet.order(list(kept.names))
+            return
         blocked = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.POWER_DOWN
         for name in kept.names:
             node = self.book.nodes[name]
@@ -200,6 +211,9 @@ class PowerSaving:
             if count and off and not node.flags & blocked and node.state is not NodeState.DOWN:
                 self.engine.fleet.order([name])
                 count -= 1
+
+    def _orders(self) -> set[str]:
+        return {order.name for order in self.engine.fleet.orders.values()}
 
     def _revive(self, name: str) -> None:
         del self._failed[name]
@@ -273,6 +287,17 @@ class PowerSaving:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=1.0)
+
+
+def _size(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """CPUs, memory and devices of a node as its agent found them."""
+    cpus, gpus = int(facts.get("cpus", 1)), len(facts.get("gpus") or ())
+    return {
+        "cpus": cpus,
+        "cores": cpus,
+        "memory_mib": int(facts.get("memory_mib", 1)),
+        "gres": (("gpu", "", gpus),) if gpus else (),
+    }
 
 
 def _limit(kept: KeptNodes) -> float:

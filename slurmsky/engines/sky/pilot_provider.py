@@ -40,6 +40,9 @@ START = shipment.START.replace('" cloud "$folder"', '" pilot "$folder"')
 
 def task_fields(kept: KeptNodes, order: Order, site: Site) -> dict[str, Any]:
     """The SkyPilot task of an order, without what travels: resources of the shape, at the partition's infras."""
+    size = {"num_nodes": len(order.nodes)} if len(order.nodes) > 1 else {}
+    if kept.cluster:  # taken as it is: a task without resources of its own runs on what is there
+        return {"name": f"slurmsky-{order.partition}", **size}
     shape, sky = kept.shape, site.sky_partition(order.partition)
     resources: dict[str, Any] = {"cpus": shape.cpus, "memory": shape.memory}
     if shape.gpus:
@@ -62,9 +65,7 @@ def task_fields(kept: KeptNodes, order: Order, site: Site) -> dict[str, Any]:
     labels = {"slurmsky-partition": order.partition, "slurmsky-nodes": order.nodes[0], **dict(sky.labels)}
     resources["labels"] = {key: label(value) for key, value in labels.items()}
     resources["autostop"] = {"idle_minutes": AUTODOWN_MINUTES, "down": True}
-    fields: dict[str, Any] = {"name": order.name, "resources": resources}
-    if len(order.nodes) > 1:
-        fields["num_nodes"] = len(order.nodes)
+    fields: dict[str, Any] = {"name": order.name, "resources": resources, **size}
     if sky.volumes:
         fields["volumes"] = dict(sky.volumes)
     return fields
@@ -94,14 +95,14 @@ class Pilots:
         for target in (order.folder / "tls", ship / "tls"):
             shutil.copytree(tls, target, dirs_exist_ok=True)
         settings = {
-            "order": order.name,
+            "order": order.folder.name,
             "nodes": order.nodes,
             "agent": f"../{program.name}",
             "idle_s": self._site.sky.idle_minutes * 60 or 365 * 86400,
         }
         _private(ship / "settings.json", json.dumps(settings))
         _private(ship / "start.sh", START.replace("AGENT", program.name))
-        remote = f"{shipment.REMOTE}/{order.name}"
+        remote = f"{shipment.REMOTE}/{order.folder.name}"
         fields = task_fields(kept, order, self._site)
         fields["file_mounts"] = {f"{shipment.REMOTE}/{program.name}": str(program), remote: str(ship)}
         fields["run"] = f"sh {remote}/start.sh\n"
@@ -143,6 +144,8 @@ class Pilots:
         if known:
             return int(known)
         if not order.notes.get("request"):
+            if order.existing and await self._status(order) != "UP":
+                raise BringUpFailed(f"there is no SkyPilot cluster {order.name} that is UP")
             if order.notes.get("asked") and await self._status(order) == "UP":
                 return self._found(order, await self._newest_job(order))
             order.notes["asked"] = True
