@@ -103,7 +103,7 @@ def jobs(days: float) -> Iterator[Remains]:
 
 def _last_change(folder: Path) -> float:
     try:
-        return max((entry.stat().st_mtime for entry in (folder, *folder.iterdir())), default=0.0)
+        return max((entry.lstat().st_mtime for entry in (folder, *folder.iterdir())), default=0.0)
     except OSError:
         return time.time()
 
