@@ -201,6 +201,9 @@ def test_only(ctx: CommandContext, spec: JobSpec) -> int:
         f"Job {probe.job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
         f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}"
     )
+    outlook = queue.power.outlook(shares) if queue.power is not None else ""
+    if outlook:
+        ctx.say(outlook)
     return 0
 
 

@@ -235,6 +235,7 @@ class Controller:
         self.power.hours.on_cost = self.treasury.note
         self.life.listeners.append(self.power.heard)
         self.scheduler.place = self.power.place
+        self.scheduler.ready_in = self.engine.ready_in
 
     async def recover(self) -> None:
         """After a start: find the jobs again that were running, and go on."""

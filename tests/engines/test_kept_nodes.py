@@ -25,9 +25,14 @@ pytestmark = [
 def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
     async def what(world):
         assert await world.out("sinfo", "-h", "-o", "%t %N") == "idle~ k[1-4]\n"
+        code = await world.run("sbatch", "--test-only", "--wrap", "true")
+        assert "on nodes k1 in partition kept\n" in code.stderr
+        assert "Kept nodes k1: they must be powered up, which takes about 120 s" in code.stderr
         first = await world.batch("echo first on $SLURMD_NODENAME\n", "-o", "first.out", "--wait")
         assert (world.project / "first.out").read_text() == "first on k1\n", first
         assert await world.states() == {"k1": "idle", "k2": "idle~", "k3": "idle~", "k4": "idle~"}
+        assert "they are up: it starts at once" in (await world.run("sbatch", "--test-only", "--wrap", "true")).stderr
+        assert "Kept nodes: 1 of 4 are up, 1 of them idle" in await world.out("slurmsky", "explain", "job.sh")
         await world.batch("echo second\n", "-o", "second.out", "--wait")
         assert (world.project / "second.out").read_text() == "second\n"
         assert len(world.server.jobs) == 1

@@ -80,7 +80,9 @@ async def command(
     page = await asyncio.to_thread(page_of, ctx, words, os.path.basename(script.path or "script"), engine)
     if page.engine == "sky" and page.task_yaml and not no_prices:
         page = await _prices(ctx, page)
-    return write(ctx, form([page], False), output_file or "")
+    power = ctx.queue.power
+    kept = power.summary(page.partition) if power is not None and form is _text and not engine else ""
+    return write(ctx, form([page], False) + (f"\n{kept}\n" if kept else ""), output_file or "")
 
 
 def _html(found: list[pages.Page], folder: bool) -> str:

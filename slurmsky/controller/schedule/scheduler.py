@@ -70,6 +70,8 @@ class Scheduler:
         self.on_pass: Callable[[], None] = lambda: None
         #: nodes of a partition without what other users of the machine hold
         self.shared: Callable[[str, list[NodeUse]], list[NodeUse]] = lambda partition, uses: uses
+        #: seconds until nodes of a partition are expected to be up
+        self.ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0
         #: finds room on nodes; power saving knows which of them are up
         self.place = place
         self.packs = packs  # an array's engine keeps its %N itself, and is given all elements
@@ -624,7 +626,7 @@ def predict_start(
     nodes = scheduler.uses(partition.name)
     shares = scheduler.place(demand, nodes, scheduler.consume_memory)
     if shares is not None:
-        return now(), placed(fit, shares)
+        return now() + scheduler.ready_in([share.name for share in shares], partition.name), placed(fit, shares)
     future = {use.config.name: use.copy() for use in nodes}
     for end, running in scheduler._ends(now(), set(future)):
         for share in scheduler.book.virtual.held(running):

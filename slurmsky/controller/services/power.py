@@ -11,6 +11,7 @@ from typing import Any
 from ...engines.base import EngineError, Event
 from ...engines.nodes.nodes_engine import NodesEngine
 from ...engines.nodes.provider import Order
+from ...language import hostlist
 from ...model.allocation import NodeShare
 from ...model.job import Job, Node
 from ...model.states import NodeFlag, NodeState
@@ -227,6 +228,33 @@ class PowerSaving:
         """A job has ended: what it cost is known."""
         if event == "ended" and job.engine == self.engine.name:
             self.hours.charge(job)
+
+    # --- what a job may expect
+
+    def outlook(self, shares: Sequence[NodeShare]) -> str:
+        """Whether a job on these shares starts at once, and what an hour of it costs; "" where no node is kept."""
+        names = [share.name for share in shares]
+        if not names or any(name not in self._kept_of for name in names):
+            return ""
+        wait = self.engine.ready_in(names)
+        what = f"they must be powered up, which takes about {wait:.0f} s" if wait else "they are up: it starts at once"
+        hourly = self.hours.hourly(shares, self.book.clock())
+        return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
+
+    def summary(self, partition: str) -> str:
+        """How many nodes of a partition are up, what the others take and cost; "" where it keeps none."""
+        kept = self.kept.get(partition)
+        if kept is None:
+            return ""
+        up = [name for name in kept.names if self.engine.fleet.is_up(name)]
+        free = sum(1 for name in up if not self.book.uses[name].jobs)
+        usual = self.engine.fleet.usual_s(partition)
+        price = max((span.price for span in self.hours.spans if span.partition == partition), default=0.0)
+        return (
+            f"Kept nodes: {len(up)} of {len(kept.names)} are up, {free} of them idle: a job starts there at once, and "
+            f"bears its share{f' of ${price:.2f} an hour and node' if price else ''}. "
+            f"Others come up within about {usual:.0f} s and stay until idle for SuspendTime."
+        )
 
     # --- scontrol
 
