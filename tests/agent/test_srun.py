@@ -468,6 +468,35 @@ def test_terminal(four: Allocation) -> None:
     assert os.WEXITSTATUS(status) == 130
 
 
+def test_a_terminal_is_the_first_tasks_alone(four: Allocation) -> None:
+    """The others read nothing, and what they write is dropped. Source: a real srun --pty -n3."""
+    import pty
+
+    cluster, launch = four
+    pid, master = pty.fork()
+    if pid == 0:
+        script = "echo ready $SLURM_PROCID; read x; echo task $SLURM_PROCID $x; echo err $SLURM_PROCID >&2"
+        os.execvpe(cluster.srun[0], [*cluster.srun, "--pty", "-n3", "bash", "--norc", "-c", script],
+                   {**cluster.client_environment(launch), "TERM": "dumb"})  # fmt: skip
+    text = b""
+    while b"ready 0" not in text:
+        text += os.read(master, 1000)
+    os.write(master, b"word\r")
+    while True:
+        try:
+            data = os.read(master, 1000)
+        except OSError:
+            break
+        if not data:
+            break
+        text += data
+    _, status = os.waitpid(pid, 0)
+    os.close(master)
+    assert os.WEXITSTATUS(status) == 0
+    assert b"task 0 word" in text and b"err 0" in text
+    assert not any(b"%s %d" % (word, rank) in text for word in (b"ready", b"task", b"err") for rank in (1, 2))
+
+
 def test_components_of_a_het_job(two: Cluster) -> None:
     body = "echo $SLURM_PROCID/$SLURM_NTASKS $SLURMD_NODENAME $SLURM_GTIDS $SLURM_JOB_NODELIST $SLURM_STEP_ID"
     script = "#!/bin/bash\n" + "".join(

@@ -21,6 +21,7 @@ from ...model.job import Job
 from ...model.job import Node as NodeRecord
 from ...model.states import JobFlag, JobState
 from ..job import output_files
+from ..job.environment import VISIBLE, gpu_indices
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import Loop
@@ -206,6 +207,9 @@ class HeadNode:
                 devices = fact["gpus"] or list(range(len(indices) * (member.slot + 1)))
                 part = devices[member.slot * len(indices) :][: len(indices)]
                 share.gres[kind] = tuple(part) if len(part) == len(indices) else indices
+        if launch.het and not gpu_indices(launch.shares[0].gres):
+            # The nodes are as large as the largest component needs: the leader's script sees none of its GPUs.
+            launch.environment.update({name: "" for name in VISIBLE if name in launch.environment})
         launch.spool = os.path.join(node.home, "job-%d" % launch.job_id)
         if launch.script is not None:
             launch.script = os.path.join(node.folder, "script")

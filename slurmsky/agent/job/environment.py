@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Callable, Iterable, Optional, Sequence
+from typing import Callable, Iterable, Mapping, Optional, Sequence
 
 from ...model.allocation import HetComponent, Launch, NodeShare
 from ...model.spec import INFINITE, JobSpec
@@ -139,6 +139,7 @@ def gpu_indices(gres: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(sorted(index for name, ids in gres.items() if name.split(":", 1)[0] == "gpu" for index in ids))
 
 
+LOOPBACK = "127.0.0.1"
 #: what programs look at to find their GPUs
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 
@@ -431,6 +432,11 @@ def job_of_task_environment(launch: Launch) -> Environment:
     return env
 
 
+def launch_address(node: Mapping[str, str]) -> str:
+    """The address of the node on which srun runs: a cloud job's first one, as SkyPilot names it; else this machine."""
+    return next(iter(node.get("SKYPILOT_NODE_IPS", "").split()), LOOPBACK)
+
+
 def step_environment(
     step_id: str,
     nodes: Sequence[str],
@@ -440,17 +446,18 @@ def step_environment(
     plane_size: int = 0,
     umask: int,
     port: int,
+    address: str = LOOPBACK,
 ) -> Environment:
-    """What srun sets for all tasks of a step (env.c setup_env and env_array_for_step)."""
+    """What srun sets for all tasks of a step (env.c setup_env and env_array_for_step). ``address``: of srun's node."""
     counts = run_lengths(len(here) for here in ranks)
     total = str(sum(len(here) for here in ranks))
     env = {
         "SLURM_DISTRIBUTION": distribution,
-        "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
+        "SLURM_LAUNCH_NODE_IPADDR": address,
         "SLURM_NNODES": str(len(nodes)),
         "SLURM_NPROCS": total,
         "SLURM_NTASKS": total,
-        "SLURM_SRUN_COMM_HOST": "127.0.0.1",
+        "SLURM_SRUN_COMM_HOST": address,
         "SLURM_SRUN_COMM_PORT": str(port),
         "SLURM_STEPID": step_id,
         "SLURM_STEP_ID": step_id,

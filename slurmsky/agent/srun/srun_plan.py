@@ -16,6 +16,7 @@ from ..job.environment import (
     gpu_environment,
     gpu_indices,
     job_of_task_environment,
+    launch_address,
     step_environment,
     step_options,
     task_environment,
@@ -186,6 +187,7 @@ class Planner:
                 plane_size=shape.plane_size,
                 umask=request.umask,
                 port=request.pid % 20000 + 40000,
+                address=launch_address(os.environ),
             )
         )
         if request.env.get(ALLOCATED_VARIABLE) == "1" and not (spec.job.distribution or _limits_memory(spec.job)):
@@ -210,9 +212,12 @@ class Planner:
         env.update(task_binding.environment(spec.job))
         for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
             env.pop(name, None)
-        if not any(shape.gpus) and any(gpu_indices(share.gres) for share in shape.shares):
-            for name in VISIBLE:  # the job's GPUs, which the step did not get
-                env.pop(name, None)
+        if not any(shape.gpus):
+            for name in VISIBLE:
+                if any(gpu_indices(share.gres) for share in shape.shares):
+                    env.pop(name, None)  # the job's GPUs, which the step did not get
+                elif self.job.launch.het and name in env:
+                    env[name] = ""  # another component's
         mpi = spec.mpi or spec.job.mpi
         if mpi:
             env["SLURM_MPI_TYPE"] = mpi

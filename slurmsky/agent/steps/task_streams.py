@@ -65,6 +65,11 @@ class Streams:
             terminal = self._open_terminal(task, plan.terminal)
             theirs.append(terminal)
             return terminal, terminal, terminal
+        if plan.terminal is not None:
+            # srun --pty has one terminal, and that is task 0's: the others' streams lead nowhere.
+            nowhere = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            theirs.append(nowhere)
+            return nowhere, nowhere, nowhere
         stdin = self._open_stdin(task)
         theirs.append(stdin)
         stdout = self._open_stdout(task, plan.stdout, OUT)
@@ -112,7 +117,7 @@ class Streams:
         wanted = (("stdin", plan.stdin), ("stdout", plan.stdout), ("stderr", plan.stderr))
         for task in self._tasks:
             for what, pattern in wanted:
-                if pattern in ("null", "stream", "=stdout") or (plan.terminal is not None and task.rank == 0):
+                if pattern in ("null", "stream", "=stdout") or plan.terminal is not None:
                     continue
                 path = self._path(task, pattern)
                 if file_opening.may_block(path):

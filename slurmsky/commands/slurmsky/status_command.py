@@ -11,6 +11,7 @@ import click
 
 from ...controller.command_context import CommandContext
 from ...language import timelimit
+from ...model.states import JobState
 from ._base import Command, in_controller
 
 
@@ -18,6 +19,9 @@ def record(ctx: CommandContext) -> dict[str, Any]:
     """What there is to say, as values."""
     queue = ctx.queue
     book = queue.book
+    jobs = [book.jobs[job_id] for job_id in book.active | book.pending]
+    running = sum(job.state is not JobState.PENDING for job in jobs)
+    pending = sum(job.pending_count or 1 for job in jobs if job.state is JobState.PENDING)  # an array's tasks each
     return {
         "controller": {"pid": os.getpid(), "up_s": int(queue.clock() - queue.started_at)},
         "state_folder": str(queue.paths.home),
@@ -26,7 +30,7 @@ def record(ctx: CommandContext) -> dict[str, Any]:
         "engine": {"name": queue.usual.shown, "reason": queue.usual.reason},
         "nodes": {"up": sum(use.available for use in book.uses.values()), "all": len(book.nodes)},
         "nodes_down": [name for name, use in book.uses.items() if not use.available],
-        "jobs": {"running": len(book.active), "pending": len(book.pending), "known": queue.store.count()},
+        "jobs": {"running": running, "pending": pending, "known": queue.store.count()},
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "mail_program": queue.site.cluster.mail_program or None,
         "log": str(queue.paths.log),
