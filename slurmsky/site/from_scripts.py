@@ -21,7 +21,10 @@ else:
 MAX_LINES = 20
 #: words of a suggestion that only a person can replace
 UNKNOWN = ("BUCKET", "IMAGE", "CONTEXT", "INSTANCE TYPE OR GPU", "GPU_TYPE", "PACKAGES", "VALUE", "COMMAND THAT")
-_MOST_PARTITIONS = 5
+_MOST_PARTITIONS = 3
+_MOST_OPTIONS = 6
+_MOST_PATHS = 5  # the others are folders of the bucket that have their names: "/*"
+_MOST_ENVIRONMENTS = 1
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,11 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", pack
             rows.append(f"  {{ name = {toml_value(name)}{default}{more} }},  # {_scripts(count)}")
         head += ["partition = [", *rows, "]"]
         room -= len(rows) + 2
+    if wanted.options:
+        spank = [{"name": name, "argument": "required"} for name, _ in wanted.options.most_common(_MOST_OPTIONS)]
+        head.append("option = " + toml_value(spank))
+        room -= 1
+    rest: Counter[str] = Counter()  # patterns that stand for what gets no line of its own
     tables: dict[str, list[tuple[int, str]]] = {}
     if gpu:
         users = sum(wanted.with_gpus.values())
@@ -114,12 +122,20 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", pack
     for (table, key, value), count in wanted.keys.most_common():
         if table == "gpus" and key == "default":
             continue
+        known = {"paths": bucket, "environments": packages}.get(table)
+        pattern = _pattern(table, key) if known and _open(value) else ""
+        if pattern and len(tables.get(table, ())) >= (_MOST_PATHS if table == "paths" else _MOST_ENVIRONMENTS):
+            rest[pattern] += 1
+            continue
         if table == "paths" and bucket and _open(value):
             value = toml_value(f"{bucket.rstrip('/')}/{key.strip('/~')}")
         if table == "environments" and packages and _open(value):
             value = toml_value(packages)
         if not _open(value):
             tables.setdefault(table, []).append((count, f"{toml_key(key)} = {value}  # {_scripts(count)}"))
+    for pattern, count in rest.items():
+        table, value = ("environments", packages) if pattern == "*" else ("paths", bucket.rstrip("/"))
+        tables[table].insert(0, (wanted.scripts, f"{toml_key(pattern)} = {toml_value(value)}  # {count} others"))
     lines: list[str] = []
     # A table with the most used key comes first; a heading costs a line.
     for table, rows_of in sorted(tables.items(), key=lambda item: -max(count for count, _ in item[1])):
@@ -128,6 +144,11 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", pack
             lines += [f"[{table}]", *(row for _, row in kept)]
             room -= len(kept) + 1
     return "\n".join([*head, *lines, *tail]) + "\n"
+
+
+def _pattern(table: str, key: str) -> str:
+    """The key that stands for all others of a table."""
+    return "*" if table == "environments" else "~/*" if key.startswith("~") else "/*"
 
 
 def toml_value(value: Any) -> str:

@@ -297,8 +297,11 @@ class _Reader:
         for path, target in given:
             if not path.startswith(("/", "~")):
                 raise self.fault("paths", 0, path, f"{path} is not an absolute path")
-            if not re.match(r"(s3|gs|r2|azure|oci|cos|nebius|https)://.|volume:.|host:/", target):
-                raise self.fault("paths", 0, path, "a bucket URL, volume:NAME or host:/PATH is expected")
+            if path in ("/*", "~/*") and "://" not in target:
+                raise self.fault("paths", 0, path, f"{path} wants a bucket URL: each folder is one of that bucket")
+            if not re.match(r"(s3|gs|r2|azure|oci|cos|nebius|https)://.|volume:.|host:/|nfs:[^:/]+:/", target):
+                expected = "a bucket URL, volume:NAME, nfs:SERVER:/PATH or host:/PATH is expected"
+                raise self.fault("paths", 0, path, expected)
         return tuple(PathMap(path.rstrip("/") or "/", target) for path, target in given)
 
     def options(self, tables: list[dict[str, Any]]) -> tuple[SiteOption, ...]:

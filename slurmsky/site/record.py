@@ -111,7 +111,10 @@ class ModuleConfig:
 
 @dataclass(frozen=True)
 class PathMap:
-    """A path of the cluster and where its content lives: a bucket URL or ``volume:NAME``."""
+    """A path of the cluster and where its content lives: a bucket URL, ``volume:NAME`` or ``nfs:SERVER:/PATH``.
+
+    ``/*`` and ``~/*`` stand for each folder that a script names: a folder of that name in the bucket.
+    """
 
     path: str
     target: str

@@ -14,7 +14,8 @@ from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, Finding
 from .idiom import one_line
 from .launched import Launched, launched
 from .preparation import environment_packages
-from .programs import Source, table
+from .programs import Source
+from .programs import find as find_program
 from .shellcommands import Command
 from .site_suggestions import toml
 
@@ -88,7 +89,7 @@ class Body:
                 yield Finding(line, "environment", shown, CHANGED, f"setup makes it {what}")
             elif "$" in name and not re.match(r"[~/]", name):
                 yield Finding(line, "environment", shown, KEPT, "its name is known when the job runs")
-            elif view.sky and any(_is_below(name, place) for place in view.mounted):
+            elif view.sky and mountpoints.is_mounted(name, view.mounted):
                 yield Finding(line, "environment", shown, KEPT, "lies on a mounted path")
             elif view.sky:
                 why = "an environment of the old cluster: name its packages, and setup makes it"
@@ -134,7 +135,7 @@ class Body:
             where = "a file of the submit folder" + (", which travels" if view.sky else "")
             return finding(KEPT, where) if beside else None
         reason = view.sentence("command", name)
-        source = table().get(name)
+        source = find_program(name)
         if not view.sky:
             return self._local_program(finding, name, source, reason)
         if name in dict(view.site.programs):
@@ -143,6 +144,9 @@ class Body:
         if source is None:
             if provider:
                 return finding(KEPT, f"from {provider}")
+            made = re.search(rf"-o\s+{re.escape(name)}\b", view.source) or (view.here and view.here.path(name))
+            if command.name == "srun" and made:
+                return finding(KEPT, "a file of the submit folder, which srun searches too")
             if self._own_path():
                 return finding(KEPT, "from a folder that the script puts into PATH")
             settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
@@ -192,7 +196,8 @@ class Body:
                 return f"module {one_line(loaded, 40)}"
             if module is not None and gives(module, name):
                 return f"module {one_line(loaded, 40)}"
-            brings = module is None or module.source == "site" or (name not in table() and module.setup + module.image)
+            known = module is not None and module.source != "site"
+            brings = not known or (find_program(name) is None and module is not None and module.setup + module.image)
             if brings and not _TOOLCHAINS.match(bare[0]):
                 return f"module {one_line(loaded, 40)}"
         entered = view.wants.environments
@@ -232,9 +237,8 @@ class Body:
             if known.rstrip("/") and view.here.path(known):
                 return finding(KEPT, "is here")
             return finding(MISSING, "is not on this machine")
-        for folder in view.mounted:
-            if _is_below(place.text, folder):
-                return finding(KEPT, f"{folder} is mounted")
+        if mountpoints.is_mounted(place.text, view.mounted):
+            return finding(KEPT, f"{top} is mounted")
         if place.role == places.MODULES:
             return finding(NOTHING, "starts the old cluster's module system; slurmsky's own is there")
         if place.role == places.CONDA:
@@ -258,7 +262,3 @@ def gives(module: Module, program: str) -> bool:
         return True
     bare = re.sub(r"[^a-z]", "", module.name.lower().partition("/")[0])
     return len(bare) > 2 and (program.lower().startswith(bare) or bare.startswith(program.lower()))
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")

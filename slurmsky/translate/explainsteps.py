@@ -10,7 +10,7 @@ from ..options.table import Option, load
 from .explainview import View
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, REFUSED, Finding
 from .idiom import one_line
-from .mountpoints import mount_of
+from .mountpoints import is_mounted, mount_of
 from .site_suggestions import toml
 
 
@@ -65,7 +65,7 @@ def _image(view: View, text: str, reason: str) -> tuple[str, str] | tuple[str, s
     if "image_id" in view.fields:
         return CHANGED, f"image_id: {view.fields['image_id']}"
     if is_file:
-        if any(text.startswith(folder.rstrip("/") + "/") for folder in view.mounted):
+        if is_mounted(text, view.mounted):
             return KEPT, "a file on a mounted path; the node unpacks it"
         if not text.startswith(("/", "~", "$")) or text.startswith("./"):
             return CHANGED, "a file of the submit folder, which travels if it is small enough"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from .wordsets import words
 
@@ -44,6 +45,17 @@ def on_every_node(path: str) -> bool:
 def is_scratch(path: str) -> bool:
     """Whether the path is by its name a disk of the node itself."""
     return bool(_SCRATCH.match(path))
+
+
+def is_mounted(path: str, folders: Iterable[str]) -> bool:
+    """Whether one of the site's paths holds ``path``; ``/*`` and ``~/*`` hold each folder that a script names."""
+    for folder in folders:
+        if folder in ("/*", "~/*"):
+            if path.startswith(folder[0]) and not on_every_node(path):
+                return True
+        elif path == folder or path.startswith(folder.rstrip("/") + "/"):
+            return True
+    return False
 
 
 def mount_of(path: str) -> str:

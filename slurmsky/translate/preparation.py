@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from ..site.modules import find
 from ..site.record import Site
 from . import places, programs
-from .mountpoints import on_every_node
+from .mountpoints import is_mounted, on_every_node
 from .notes import Note
 from .wants import Wants
 from .wordsets import words
@@ -53,8 +53,8 @@ def preparation(site: Site, wants: Wants, image: str = "") -> tuple[str, list[st
         missing = tuple(name for name in wants.programs if name not in own and name not in given)
         setup += programs.setup_lines(missing)
         for name in missing:
-            source = programs.table()[name]
-            if source.kind == "image" and not chosen and not image:
+            source = programs.find(name)
+            if source is not None and source.kind == "image" and not chosen and not image:
                 chosen = source.package
     setup += [line for name in wants.environments for line in environment_setup(site, name, wants)]
     if site.shipped_modules and wants.packages and not wants.environments:
@@ -78,8 +78,8 @@ def environment_packages(site: Site, name: str, wants: Wants) -> str | None:
     said = next((text for known, text in site.environments if fnmatchcase(name, known)), None)
     if said is not None or not site.shipped_modules or wants.unknown or "$" in name:
         return said
-    known = [programs.table()[program] for program in wants.programs]
-    listed = [source.package for source in known if source.kind == "pip"]
+    known = [programs.find(program) for program in wants.programs]
+    listed = [source.package for source in known if source is not None and source.kind == "pip"]
     return " ".join(dict.fromkeys((*listed, *wants.packages)))
 
 
@@ -88,10 +88,12 @@ def environment_setup(site: Site, name: str, wants: Wants) -> Iterator[str]:
     packages = environment_packages(site, name, wants)
     if packages is None:
         return
-    listed = " ".join(shlex.quote(word) for word in packages.split())
+    python = next((word for word in packages.split() if word.startswith("python")), "python")
+    listed = " ".join(shlex.quote(word) for word in packages.split() if word != python)
     if "/" not in name and not name.startswith("."):
         word = shlex.quote(name)
-        yield f"conda env list | grep -q {shlex.quote(f'^{name} ')} || conda create -y -n {word} python pip"
+        made = f"conda create -y -n {word} {shlex.quote(python)} pip"
+        yield f"conda env list | grep -q {shlex.quote(f'^{name} ')} || {made}"
         if listed:
             yield f"conda run -n {word} pip install {listed}"
         return
@@ -108,7 +110,7 @@ def _places(site: Site, wants: Wants) -> Iterator[str]:
     """Folders that the script writes to, and stand-ins for start files of the old cluster."""
     mounted = [path.path for path in site.paths]
     made = (*wants.folders, *(folder for _, folder in wants.stores))
-    folders = [folder for folder in dict.fromkeys(made) if not any(_below(folder, path) for path in mounted)]
+    folders = [folder for folder in dict.fromkeys(made) if not is_mounted(folder, mounted)]
     if folders:
         listed = " ".join(shlex.quote(folder) for folder in folders)
         yield (
@@ -116,7 +118,7 @@ def _places(site: Site, wants: Wants) -> Iterator[str]:
             '{ $s mkdir -p "$d" && $s chmod 1777 "$d"; }; done'
         )
     for file, role in wants.starts:
-        if file.startswith("~") or any(_below(file, path) for path in mounted):
+        if file.startswith("~") or is_mounted(file, mounted):
             continue
         name, home = shlex.quote(file), shlex.quote(file.rpartition("/")[0])
         if role == places.MODULES and not on_every_node(file.rpartition("/")[0]):
@@ -126,7 +128,3 @@ def _places(site: Site, wants: Wants) -> Iterator[str]:
         else:
             continue
         yield f"s=$(command -v sudo || true); [ -e {name} ] || {{ $s mkdir -p {home} && {command}; }}"
-
-
-def _below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,11 +57,25 @@ def table() -> Mapping[str, Source]:
     return found
 
 
+_PYTHON = re.compile(r"python(\d\.\d+)")
+_GCC = re.compile(r"(gcc|g\+\+|gfortran|clang)-(\d+)")
+
+
+def find(name: str) -> Source | None:
+    """Where a program comes from; names with a version in them too. None: no table knows it."""
+    python, gcc = _PYTHON.fullmatch(name), _GCC.fullmatch(name)
+    if python:
+        folder = f"$(conda info --base)/envs/python{python[1]}/bin/python{python[1]}"
+        made = f"conda create -y -n python{python[1]} python={python[1]} && sudo ln -s {folder} /usr/local/bin/"
+        return Source("command", made)
+    return Source("apt", name) if gcc else table().get(name)
+
+
 def setup_lines(programs: tuple[str, ...]) -> list[str]:
     """Commands that install what a node lacks of these programs, one for each package."""
     lines: dict[str, str] = {}
     for name in programs:
-        source = table().get(name)
+        source = find(name)
         if source is not None and source.install:
             lines.setdefault(source.install, f"command -v {name} >/dev/null || ({source.install})")
     return list(lines.values())

@@ -15,6 +15,7 @@ from ..model.spec import INFINITE, JobSpec
 from ..site.record import PartitionSky, PathMap, Route, Site
 from . import gputypes, option_support, programs
 from .geometry import Geometry, geometry, gres_items
+from .mountpoints import is_mounted
 from .notes import FEATURE, NODE_CONFIG, Note, Refused
 from .preparation import preparation
 from .wants import Wants
@@ -134,7 +135,14 @@ def _labels(draft: _Draft, name: str, job_id: int) -> dict[str, str]:
 
 def _storage(draft: _Draft) -> dict[str, Any]:
     """Buckets and volumes at the paths that the site names."""
-    mounts = {path.path: {"source": path.target, "mode": "MOUNT"} for path in draft.paths if "://" in path.target}
+    named = tuple(path for path in draft.paths if path.path not in ("/*", "~/*"))
+    mounts = {path.path: {"source": path.target, "mode": "MOUNT"} for path in named if "://" in path.target}
+    for pattern in draft.paths:
+        if pattern.path in ("/*", "~/*"):
+            for folder in draft.wants.mounts:
+                if folder[0] == pattern.path[0] and not is_mounted(folder, [path.path for path in named]):
+                    source = f"{pattern.target.rstrip('/')}/{folder.strip('~/')}"
+                    mounts[folder] = {"source": source, "mode": "MOUNT"}
     volumes: dict[str, Any] = dict(draft.sky.volumes)
     if draft.sky.pool and (mounts or volumes or draft.setup or draft.paths):
         # jobs/recovery_strategy.py: of a job in a pool only workdir, envs, secrets and run count.
@@ -145,8 +153,19 @@ def _storage(draft: _Draft) -> dict[str, Any]:
             volumes[path.path] = rest
         elif kind == "host":
             volumes[path.path] = {"host_path": rest, "mode": "rw"}
+        elif kind == "nfs":
+            _nfs(draft, path.path, *rest.split(":", 1))
     found = {"file_mounts": mounts, "volumes": volumes}
     return {key: value for key, value in found.items() if value}
+
+
+def _nfs(draft: _Draft, path: str, server: str, folder: str) -> None:
+    """A folder of an NFS server, in every pod of the job. Source: SkyPilot's docs, Kubernetes pod_config."""
+    name = f"nfs-{label(path.strip('/')).replace('_', '-')}"[:60]
+    pods = draft.config.setdefault("kubernetes", {}).setdefault("pod_config", {}).setdefault("spec", {})
+    pods.setdefault("volumes", []).append({"name": name, "nfs": {"server": server, "path": folder}})
+    containers = pods.setdefault("containers", [{"volumeMounts": []}])
+    containers[0]["volumeMounts"].append({"name": name, "mountPath": path})
 
 
 def sky_name(name: str, length: int = 20) -> str:
@@ -272,11 +291,16 @@ def _asked_gpus(spec: JobSpec, size: Geometry) -> int:
 _MACHINES = ("aws", "gcp", "azure", "lambda", "oci", "nebius")
 
 
+def _needs_machine(names: tuple[str, ...]) -> bool:
+    found = (programs.find(name) for name in names)
+    return any(source is not None and source.kind == "machine" for source in found)
+
+
 def _place(draft: _Draft) -> None:
     infras = draft.sky.infra
     if len(infras) == 1:
         draft.resources["infra"] = infras[0]
-    elif not infras and any(programs.table()[name].kind == "machine" for name in draft.wants.programs):
+    elif not infras and _needs_machine(draft.wants.programs):
         # docker is on virtual machines, not in pods: of these clouds SkyPilot takes the cheapest that is enabled
         draft.resources["any_of"] = [{"infra": cloud} for cloud in _MACHINES]
         draft.note("docker", "changed", "docker needs a virtual machine: pods are left out")
@@ -367,7 +391,7 @@ def _kubernetes(draft: _Draft) -> None:
         return
     queue = next(filter(None, (*(route.kueue_queue for route in draft.routes), draft.sky.kueue_queue)), "")
     if queue:
-        draft.config["kubernetes"] = {"kueue": {"local_queue_name": queue}}
+        draft.config.setdefault("kubernetes", {})["kueue"] = {"local_queue_name": queue}
     priority = next(filter(None, (*(route.priority_class for route in draft.routes), draft.sky.priority_class)), "")
     if priority:
         draft.resources["priority_class"] = priority

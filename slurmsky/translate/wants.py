@@ -15,7 +15,7 @@ from ..site.record import Site
 from . import mountpoints, places
 from .images import of_steps
 from .launched import launched
-from .programs import table
+from .programs import find as find_program
 from .scope import Scope
 from .shell import Script, parse
 
@@ -36,6 +36,7 @@ class Wants:
     images: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()  # folders of the old cluster that it names, each as one mounts it
     starts: tuple[tuple[str, str], ...] = ()  # (file of the old cluster that the script sources, "modules" or "conda")
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual ones
     cpus: int = 0  # that its largest step starts on one node
@@ -57,6 +58,7 @@ def of(source: str) -> Wants:
         images=of_steps(source),
         programs=tuple(dict.fromkeys(_programs(script, scope))),
         folders=tuple(dict.fromkeys(_folders(used))),
+        mounts=tuple(dict.fromkeys(_mounts(used))),
         starts=tuple(
             dict.fromkeys(
                 (place.text, place.role)
@@ -129,12 +131,12 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
     for command in script.commands:
         found = launched(command, scope.containers)
         name = found.name
-        if found.inside in table():
+        if found.inside and find_program(found.inside):
             name = found.inside
         elif found.inside:
             continue
         if found.words and "/" not in (found.words[0].text or "/") and name not in scope.functions:
-            source = table().get(name)
+            source = find_program(name)
             if source is not None and (source.install or source.kind in ("image", "machine")):
                 yield name
         elif found.inside:
@@ -162,9 +164,18 @@ def _unknown(script: Script, scope: Scope) -> Iterator[str]:
     for command in script.commands:
         found = launched(command, scope.containers)
         text = found.words[0].text if found.words else None
-        known = found.inside or found.name in scope.functions or found.name in table()
+        known = found.inside or found.name in scope.functions or find_program(found.name)
         if text and "/" not in text and not known and re.match(r"[A-Za-z_][\w.+-]*$", found.name):
             yield found.name
+
+
+def _mounts(used: tuple[places.Place, ...]) -> Iterator[str]:
+    for place in used:
+        skipped = place.role in (places.ENTRY, places.MODULES, places.CONDA)
+        if not skipped and not mountpoints.on_every_node(place.text) and not place.text.startswith("/path/"):
+            top = mountpoints.mount_of(place.text)
+            if top not in ("/", "~"):
+                yield top
 
 
 def _folders(used: tuple[places.Place, ...]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from ..common.site_options import table
 from .explain_command import page_of, read_script, scripts_in, write
 
 USUAL_GPU = "H100"
-USUAL_PACKAGES = "python=3.11 numpy scipy pandas matplotlib pytorch"
+USUAL_PACKAGES = "numpy scipy pandas matplotlib scikit-learn torch transformers"
 
 
 async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -> int:

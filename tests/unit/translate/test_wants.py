@@ -110,3 +110,24 @@ def test_packages_of_python_files(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("torch==2.4  # pinned\n-r other.txt\nnumpy >= 1.2\nnot valid here\n")
     assert packages("srun python train.py", tmp_path) == ("torch==2.4", "numpy>=1.2")
     assert packages("echo train.py", tmp_path) == ()
+
+
+def test_each_folder_of_the_old_cluster_is_one_of_a_bucket() -> None:
+    site = load('[paths]\n"/data" = "s3://team/data"\n"/*" = "s3://old"', "site.toml")
+    text = "#!/bin/bash\npython a.py --in /data/x --ref /fsx/ref/y\ncd /tmp\nmkdir -p /scratch/me/x\n"
+    mounts = plan(JobSpec(), site, "debug", wants=wants.of(text)).fields["file_mounts"]
+    assert {path: one["source"] for path, one in mounts.items()} == {
+        "/data": "s3://team/data", "/fsx": "s3://old/fsx", "/scratch": "s3://old/scratch",
+    }  # fmt: skip
+
+
+def test_an_nfs_server_is_mounted_in_every_pod() -> None:
+    site = load('[paths]\n"/home/team" = "nfs:10.0.0.2:/export/home"', "site.toml")
+    spec = plan(JobSpec(), site, "debug").fields["config"]["kubernetes"]["pod_config"]["spec"]
+    assert spec["volumes"] == [{"name": "nfs-home-team", "nfs": {"server": "10.0.0.2", "path": "/export/home"}}]
+    assert spec["containers"] == [{"volumeMounts": [{"name": "nfs-home-team", "mountPath": "/home/team"}]}]
+
+
+def test_a_program_with_a_version_in_its_name() -> None:
+    assert "conda create -y -n python3.9 python=3.9" in setup("python3.9 a.py")[1]
+    assert "gcc-12" in setup("gcc-12 a.c")[1]

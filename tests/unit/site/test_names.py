@@ -1,0 +1,53 @@
+"""Names that sites give to modules and GPUs, and what they mean here."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurmsky.site import load
+from slurmsky.site.gpunames import known_gpu
+from slurmsky.site.modules import find
+
+SITE = load("", "none")
+
+
+@pytest.mark.parametrize(
+    "word, gpu",
+    [
+        ("a100", "A100"), ("nvidia_a100-sxm4-80gb", "A100-80GB"), ("v100-32g", "V100-32GB"), ("gpu80", "A100-80GB"),
+        ("TESLA_V100", "V100"), ("VOLTA", "V100"), ("HOPPER", "H100"), ("MI250", "MI250"), ("1G.5GB", "A100"),
+        ("MI300A", "MI300X"), ("gfx90a", "MI250"), ("gpu_a100", "A100"), ("nvidia-geforce-rtx-3090", "RTX3090"),
+        ("rtx6000-ada", "RTX6000-Ada"), ("skylake", ""), ("debug", ""), ("gpu", ""), ("ib", ""), ("haswell", ""),
+    ],
+)  # fmt: skip
+def test_gpu_names(word: str, gpu: str) -> None:
+    assert known_gpu(word) == gpu
+
+
+@pytest.mark.parametrize(
+    "name, part",
+    [
+        ("lang/Python/3.11", "python=3.11"), ("toolchain/foss", "libopenmpi-dev"), ("cde/v3/gcc/10.3.0", "gfortran"),
+        ("cuda/12.9", "12.9.1"), ("cuda/10.1", "cuda10.1"), ("nvhpc", "nvhpc:24"),
+        ("PrgEnv-amd", "rocm"), ("anaconda3", "numpy"), ("GROMACS/2021", "gromacs"), ("openmpi4/4.1", "openmpi"),
+    ],
+)  # fmt: skip
+def test_modules_and_what_stands_for_them(name: str, part: str) -> None:
+    module = find(SITE, name)
+    assert module is not None and part in module.image + module.setup
+
+
+@pytest.mark.parametrize("name", ["math/Gurobi", "knitro", "sas", "IDL", "orca", "schrodinger", "tools/ArmForge"])
+def test_licensed_modules_are_known_as_such(name: str) -> None:
+    module = find(SITE, name)
+    assert module is not None and module.kind == "licensed" and not module.settled
+
+
+@pytest.mark.parametrize("name", ["cuda/8.0", "pytorch/1.2"])
+def test_a_version_without_an_image_is_no_other_version(name: str) -> None:
+    module = find(SITE, name)
+    assert module is not None and not module.image and not module.settled
+
+
+def test_a_category_alone_says_nothing() -> None:
+    assert find(SITE, "tools/nobody-knows-it") is None
