@@ -25,6 +25,10 @@ name = "debug"
 default = true
 infra = "slurm/oracle/debug"
 """
+#: what SLURMSKY_RIG_NODES=kept adds: the same tests on nodes that are kept, four of the rig's size
+KEPT = 'nodes = "k[1-4]"\nshape = { cpus = 2, memory = 2 }\nsuspend_time = "30:00"\nresume_timeout = "20:00"\n'
+if os.environ.get("SLURMSKY_RIG_NODES") == "kept":
+    SITE += KEPT
 
 
 def answers() -> bool:

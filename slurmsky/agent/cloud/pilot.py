@@ -14,6 +14,7 @@ import os
 import pwd
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -48,6 +49,10 @@ class Pilot:
     def run(self) -> int:
         """The node's life; 0 when the agent left by itself."""
         os.makedirs(self.home, mode=0o700, exist_ok=True)
+        facts = os.lstat(self.home)
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+            print("slurmsky: %s is not a private folder of this account" % self.home, file=sys.stderr)
+            return 1
         lock = os.open(os.path.join(self.home, "pilot.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)  # SkyPilot may start us twice: the second one waits, and takes over
         library, launchers = install(self.home, os.path.join(self.folder, self.settings["agent"]))

@@ -1,0 +1,77 @@
+"""Partitions with kept nodes: what the site file's lines become, and where a faulty one lies."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurmsky.site import SiteError, load
+from slurmsky.site.record import Shape
+
+WARM = """engine = "sky"
+[[partition]]
+name = "gpu"
+infra = ["kubernetes/lab", "aws/us-east-1"]
+nodes = "gpu-[1-8]"
+shape = { gpus = "H100:8", cpus = "96+", memory = "900+", disk = 512, image = "docker:x", spot = false }
+suspend_time = "20:00"
+keep_up = 1
+resume_timeout = "15:00"
+"""
+
+
+def test_nodes_of_a_shape():
+    site = load(WARM, "site.toml")
+    kept = dict(site.kept)["gpu"]
+    assert kept.names == tuple(f"gpu-{number}" for number in range(1, 9))
+    assert kept.shape == Shape("96+", "900+", "H100:8", 512, "docker:x")
+    assert (kept.suspend_time_s, kept.keep_up, kept.resume_timeout_s, kept.cluster) == (1200, 1, 900, "")
+    node = site.cluster.node("gpu-3")
+    assert (node.cpus, node.memory_mib, node.tmp_mib, node.gres) == (96, 921600, 524288, (("gpu", "h100", 8),))
+    assert site.engine_of("gpu") == "nodes" and site.sky_partition("gpu").infra == ("kubernetes/lab", "aws/us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [('"5"', 300), ("5", 5), ('"1-0"', 86400), ('"INFINITE"', None), ("-1", None), ("0", 0)]
+)
+def test_suspend_time_is_a_slurm_time_or_seconds(written, seconds):
+    site = load(f'[[partition]]\nname="a"\nnodes="n1"\nshape={{cpus=1,memory=1}}\nsuspend_time={written}', "f")
+    assert dict(site.kept)["a"].suspend_time_s == seconds
+
+
+def test_a_second_partition_may_name_kept_nodes():
+    site = load(WARM + '[[partition]]\nname = "short"\nnodes = "gpu-[1-2]"\nmax_time = 10\n', "site.toml")
+    assert site.engine_of("short") == "nodes" and site.cluster.partition("short").nodes == ("gpu-1", "gpu-2")
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ('nodes = "n[1-2]"\nsuspend_time = 3', "4:1: suspend_time needs the shape of the nodes"),
+        ('nodes = "n[1-2]"\nkeep_up = 1', "4:1: keep_up needs the shape of the nodes"),
+        ('nodes = "n1"\nshape = { cpus = 1 }', "4:1: shape: memory is missing"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 1, gpu = "H100" }', "4:1: shape: gpu is not known here; "),
+        ('nodes = "n1"\nshape = { cpus = "many", memory = 1 }', "4:1: shape: cpus: a number such as 8 or"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 1, gpus = "H100:" }', "4:1: shape: gpus: an accelerator and its"),
+        ('nodes = "n1"\nshape = "large"', "4:1: shape: a table is expected"),
+        ('shape = { cpus = 1, memory = 1 }', '3:1: kept nodes need names: nodes = "gpu-[1-8]"'),
+        ('nodes = "n[1-2]"\nshape = { cpus = 1, memory = 1 }\nkeep_up = 3', "5:1: keep_up = 3 is more than the"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nresume_timeout = 0', "5:1: resume_timeout: a Slurm"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 1 }\nsuspend_time = "soon"', "5:1: suspend_time: a Slurm"),
+        ('nodes = "n1"\ncluster = "dev"\nkeep_up = 1', "5:1: keep_up does not go with cluster"),
+        ('nodes = "n1"\ncluster = "dev"\nengine = "local"', "5:1: kept nodes have an engine of their own"),
+        ('nodes = "n[2-1]"\ncluster = "dev"', "3:1: nodes: a host list is expected"),
+    ],
+)
+def test_a_faulty_line_is_named_with_its_place(lines, told):
+    with pytest.raises(SiteError) as caught:
+        load(f'[[partition]]\nname = "a"\n{lines}\n', "site.toml")
+    assert str(caught.value).startswith(f"site.toml:{told}")
+
+
+def test_kept_nodes_and_described_ones_do_not_mix():
+    node = '[[node]]\nnames = "n1"\n'
+    warm = WARM.partition("\n")[2]
+    with pytest.raises(SiteError, match=r"described by a \[\[node\]\] table"):
+        load(node + '[[partition]]\nname = "a"\nnodes = "n1"\nshape = { cpus = 1, memory = 1 }', "f")
+    with pytest.raises(SiteError, match=r"do not mix"):
+        load(node + warm + '[[partition]]\nname = "b"\nnodes = "n1,gpu-1"\n', "f")
