@@ -202,3 +202,36 @@ def test_salloc_says_why_it_gets_no_nodes(world: World) -> None:
         world.server.fault = lambda path: None
 
     world.play(play)
+
+
+SERVES = """#!/usr/bin/env python3
+import http.server, pathlib
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_tunnel_reaches_a_port_of_a_jobs_node(world: World) -> None:
+    async def play(world: World) -> None:
+        (world.project / "serve.py").write_text(SERVES)
+        await world.run("sbatch", "-o", "port.txt", "serve.py")
+        written = world.project / "port.txt"
+        await world.until(lambda: written.exists() and written.read_text().endswith("\n"))
+        port = int(written.read_text())
+        tunnel = await asyncio.create_subprocess_exec(
+            "slurmsky", "tunnel", "--json", "1", f"0:{port}",
+            stdout=subprocess.PIPE, env=world.engine.env, cwd=world.project,
+        )  # fmt: skip
+        assert tunnel.stdout is not None
+        told = json.loads(await asyncio.wait_for(tunnel.stdout.readline(), PATIENCE_S))
+        assert told["port"] == port and told["local_port"] != port
+        reader, writer = await asyncio.open_connection("127.0.0.1", told["local_port"])
+        writer.write(b"GET /data.txt HTTP/1.0\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), PATIENCE_S)).endswith(b"\r\n\r\nhi\n")
+        writer.close()
+        tunnel.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(tunnel.wait(), PATIENCE_S) == 0
+        await world.run("scancel", "1")
+
+    world.play(play)
