@@ -12,7 +12,7 @@ import pytest
 from slurmsky.site import MachineFacts, load
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
 MACHINE = MachineFacts("host.example", 8)
 
 
@@ -45,6 +45,30 @@ def test_site_files_in_pages_can_be_read(page: Path) -> None:
 def test_example_site_files_can_be_read(file: Path) -> None:
     site = load(file.read_text(), str(file), MACHINE)
     assert site.cluster.partitions
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/design.md", "docs/glossary.md", "tests/README.md"])
+def test_files_that_a_page_names_exist(name: str) -> None:
+    """The recipes of CONTRIBUTING and the map of the design stay true when a module moves."""
+    text = (ROOT / name).read_text()
+    named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*\.(?:py|csv|toml|md|lark))`", text))
+    assert named
+    for path in named:
+        assert (ROOT / path).exists() or (ROOT / "slurmsky" / path).exists() or (ROOT / "tests" / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("slurmsky/report/fields/job_fields.py", "def _job_values("),
+        ("slurmsky/report/fields/job_fields.py", "def _step_values("),
+        ("slurmsky/translate/option_support.py", "TASK = "),
+        ("slurmsky/engines/base.py", "class Engine("),
+        ("slurmsky/commands/sdiag.py", "def main("),
+    ],
+)
+def test_names_of_the_recipes_exist(file: str, name: str) -> None:
+    assert name in (ROOT / file).read_text()
 
 
 def test_messages_of_the_troubleshooting_page_exist() -> None:
