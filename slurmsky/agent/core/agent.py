@@ -78,6 +78,7 @@ class Agent:
         self._listeners: list[socket.socket] = []
         self._spare = SpareDescriptor("the agent of node %s" % node)
         self._leave_by = 0.0
+        self._head_due = 0.0  # until then the head of a job on this node may connect
         self._holds: dict[int, list[Channel]] = {}
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = LaunchReader()
@@ -149,6 +150,7 @@ class Agent:
 
         def held() -> None:
             self._held.add(channel)
+            self._head_due = 0.0
             channel.on_close = let_go
 
         def let_go() -> None:
@@ -234,6 +236,9 @@ class Agent:
                 self._ack((job_id, run), seq)
         elif operation == "exit":
             self._leave_when_idle = True
+            if message.get("expected") and not self._held:
+                # The launch that makes another node the head of a job here was sent in the same moment.
+                self._head_due = time.monotonic() + 2 * LEAVE_S
             self._leave_if_idle()
         elif operation in self.services:
             if self._controller is not None:
@@ -486,7 +491,7 @@ class Agent:
             for listener in self._listeners:
                 self._accept(listener)
             self._leave_by = self._leave_by or time.monotonic() + LEAVE_S
-            if self._unknown and time.monotonic() < self._leave_by:
+            if time.monotonic() < (self._leave_by if self._unknown else self._head_due):
                 self.loop.after(0.05, self._leave_if_idle)
             else:
                 self.loop.stop()

@@ -496,9 +496,10 @@ class LocalEngine:
         self._closing = True
         if self._starting:
             await asyncio.wait(list(self._starting.values()), timeout=5.0)  # else it waits for us in vain
+        expected = {node for placed in self._placed.values() for node in placed.nodes[1:]}
         for link in list(self._links.values()):
             if link.alive:
-                link.send({"op": "exit"})
+                link.send({"op": "exit", "expected": link.node in expected})
             link.close()
 
 

@@ -28,6 +28,7 @@ PLACES = ("/run/lock", "/dev/shm", "/tmp")
 _NAME = re.compile(r"(\d{1,10})-[0-9a-f]{12}")
 _MOST_BYTES = 1 << 16
 _PATIENCE_S = 0.02
+_GRUDGE_S = 5.0  # for so long nobody waits again for a lock that was not given back
 _SETTLE_S = 0.25  # an entry is made smaller no more often than that
 
 
@@ -84,6 +85,7 @@ class Ledger:
     _locked: bool = False
     _written: Held | None = None
     _written_at: float = 0.0
+    _passed_over: float = 0.0  # when the lock was last not to be had
     _listed: tuple[int, frozenset[str]] = (0, frozenset())  # the folder's time, and the entries in it then
     _files: dict[str, int] = field(default_factory=dict)
 
@@ -126,12 +128,16 @@ class Ledger:
     def enter(self) -> None:
         """Let nobody else change an entry until leave(); one that takes too long is passed over."""
         end = time.monotonic() + _PATIENCE_S
+        if self._passed_over and end < self._passed_over + _GRUDGE_S:
+            return
+        self._passed_over = 0.0
         while not self._locked:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._locked = True
             except BlockingIOError:
                 if time.monotonic() > end:
+                    self._passed_over = end
                     return
                 time.sleep(0.002)
 
