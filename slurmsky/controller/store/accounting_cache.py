@@ -198,7 +198,7 @@ class IdleTime:
         self.work: Work | None = None
         self._store = store
         self._rest_s = rest_s
-        self._done = -1  # commits that the work has seen
+        self._done = store.commits  # that the work has seen: a controller that only answers begins none
         self._task: asyncio.Task[None] | None = None
 
     def look(self) -> None:

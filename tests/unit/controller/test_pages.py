@@ -124,6 +124,10 @@ def test_work_is_done_when_something_was_committed(tmp_path: Path) -> None:
         assert not done, "there is no work yet"
         idle.work = work
         idle.look()
+        await asyncio.sleep(0.01)
+        assert not done, "nothing was committed"
+        store.write([made(2, 1.0)], (), (), {})
+        idle.look()
         while len(done) < 4:
             await asyncio.sleep(0.01)
         for _ in range(9):
