@@ -47,7 +47,7 @@ def test_example_site_files_can_be_read(file: Path) -> None:
     assert site.cluster.partitions
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/design.md", "docs/glossary.md", "tests/README.md"])
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/design.md", "docs/glossary.md"])
 def test_files_that_a_page_names_exist(name: str) -> None:
     """The recipes of CONTRIBUTING and the map of the design stay true when a module moves."""
     text = (ROOT / name).read_text()
