@@ -6,7 +6,7 @@ Source: slurm src/slurmctld/licenses.c _build_license_list.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import LicenseError as LicenseError
@@ -25,6 +25,16 @@ class Licenses:
 
     def __bool__(self) -> bool:
         return bool(self.counts)
+
+    def taken(self, free: Callable[[str], int]) -> Optional[Licenses]:
+        """What a job takes of what is free: all of them, or the first name that suffices; None: it has to wait.
+
+        >>> str(parse("a|b:3").taken({"a": 0, "b": 5}.get)), parse("a,b").taken({"a": 0, "b": 5}.get)
+        ('b:3', None)
+        """
+        if self.any:
+            return next((Licenses(((name, count),)) for name, count in self.counts if count <= free(name)), None)
+        return self if all(count <= free(name) for name, count in self.counts) else None
 
     def __str__(self) -> str:
         return ("|" if self.any else ",").join(f"{name}:{count}" for name, count in self.counts)

@@ -125,6 +125,7 @@ class Job:
     derived_exit_code: int = 0
     derived_exit_signal: int = 0
     cancelled_by: Optional[int] = None  # uid, for sacct's "CANCELLED by UID"
+    licenses_alloc: str = ""  # of "--licenses=a|b" the one that the job took
     # size and place
     num_nodes: int = 1  # asked minimum while pending, real afterwards
     max_nodes: int = 0  # 0 = none given

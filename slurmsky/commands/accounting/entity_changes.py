@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ...controller.command_context import CommandContext
+from ...controller.jobs.transitions import correct_derived_exit
 from ...controller.store.account_overrides import Overrides
 from ...model.policy import AccountConfig, Limits, QosConfig
 from ...report.text.units import Clock
@@ -360,7 +361,7 @@ def _modify_jobs(change: _Change) -> None:
                 if not text.isdecimal():
                     raise Refused(f" Bad DerivedExitCode value: {text}")
                 # A bare number is a wait status: 22 is 0:22, as slurmdbd keeps it.
-                job.derived_exit_code, job.derived_exit_signal = int(text) >> 8 & 0xFF, int(text) & 0x7F
+                correct_derived_exit(job, int(text))
             elif name == "derivedes":
                 job.comment = text
             elif name == "extra":

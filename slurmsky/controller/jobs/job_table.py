@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from ...language import licenses
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job, Node, Step
 from ...model.spec import JobSpec
@@ -188,7 +189,7 @@ class JobTable:
         """Give a running job other licences than it has, even more than there are."""
         for name, count in job_licenses(job):
             self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
-        job.spec = job.spec.evolve(licenses=text or None)
+        job.spec, job.licenses_alloc = job.spec.evolve(licenses=text or None), ""
         for name, count in job_licenses(job):
             self.licenses_used[name] = self.licenses_used.get(name, 0) + count
 
@@ -345,8 +346,15 @@ class JobTable:
             if use is not None:
                 use.take(job.job_id, share, exclusive, job.partition)
                 self.refresh_node(self.nodes[share.name])
+        if job.spec.licenses and not job.licenses_alloc:
+            wanted = licenses.parse(job.spec.licenses)
+            job.licenses_alloc = str(wanted.taken(self.free_licenses) or "") if wanted.any else ""
         for name, count in job_licenses(job):
             self.licenses_used[name] = self.licenses_used.get(name, 0) + count
+
+    def free_licenses(self, name: str) -> int:
+        """How many of a licence no job holds."""
+        return dict(self.cluster.licenses).get(name, 0) - self.licenses_used.get(name, 0)
 
     def free_shares(self, job: Job) -> None:
         """Give them back."""
@@ -396,8 +404,5 @@ def holds_allocation(job: Job) -> bool:
 
 def job_licenses(job: Job) -> list[tuple[str, int]]:
     """Licences a job holds, as (name, count)."""
-    if not job.spec.licenses:
-        return []
-    from ...language import licenses
-
-    return list(licenses.parse(job.spec.licenses).counts)
+    text = job.licenses_alloc or job.spec.licenses
+    return list(licenses.parse(text).counts) if text else []

@@ -66,7 +66,7 @@ class LaunchBuilder:
             partition=job.partition,
             qos=job.qos,
             cluster=job.cluster,
-            spec=job.spec,
+            spec=job.spec.evolve(licenses=job.licenses_alloc) if job.licenses_alloc else job.spec,
             shares=job.shares,
             ntasks=job.num_tasks,
             submit_dir=job.submit_dir,

@@ -204,7 +204,7 @@ def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
         raise SlurmError(Errno.INVALID_LICENSES) from error
     if cluster.open and not total:
         return
-    if any(count > total.get(name, 0) for name, count in wanted.counts):
+    if any(name not in total for name, _ in wanted.counts) or wanted.taken(lambda name: total[name]) is None:
         raise SlurmError(Errno.INVALID_LICENSES)
 
 

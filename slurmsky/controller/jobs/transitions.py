@@ -239,6 +239,11 @@ def set_time_limit(job: Job, minutes: int) -> None:
         job.end_time = job.start_time + job.suspended_s + minutes * 60 if minutes < INFINITE else 0.0
 
 
+def correct_derived_exit(job: Job, status: int) -> None:
+    """sacctmgr modify job set DerivedExitCode: a wait status."""
+    job.derived_exit_code, job.derived_exit_signal = status >> 8 & 0xFF, status & 0x7F
+
+
 def expect_end(job: Job, when: float) -> None:
     """A new expected end of a running job, to the second."""
     job.end_time = when
@@ -386,7 +391,7 @@ def requeue(job: Job, now: float, priority: int) -> None:
     job.submit_time = now  # the runs of a job have been submitted one after the other (job_mgr.c _job_requeue_op)
     job.launched = False
     job.state, job.flags = JobState.PENDING, JobFlag.NONE
-    job.shares, job.steps = [], {}
+    job.shares, job.steps, job.licenses_alloc = [], {}, ""
     job.end_time = 0.0
     job.exit_code = job.exit_signal = job.derived_exit_code = 0
     job.batch_host = ""

@@ -133,8 +133,14 @@ def use_of(spec: JobSpec, shares: Sequence[NodeShare]) -> Counter[str]:
             for name in {key, key.partition(":")[0]}:
                 used[f"gres/{name}"] += len(ids)
     if spec.licenses:
-        used.update({f"license/{name}": count for name, count in licenses.parse(spec.licenses).counts})
+        used.update({f"license/{name}": count for name, count in _all_or_first(spec.licenses)})
     return used
+
+
+def _all_or_first(text: str) -> Sequence[tuple[str, int]]:
+    """The licences of a request; of alternatives the first, as it is not known yet which one will be free."""
+    wanted = licenses.parse(text)
+    return wanted.counts[:1] if wanted.any else wanted.counts
 
 
 class Policy:

@@ -492,10 +492,7 @@ class Scheduler:
         total = dict(self.book.cluster.licenses)
         if self.book.cluster.open and not total:
             return False
-        return any(
-            self.book.licenses_used.get(name, 0) + count > total.get(name, 0)
-            for name, count in licenses.parse(spec.licenses).counts
-        )
+        return licenses.parse(spec.licenses).taken(self.book.free_licenses) is None
 
     def _unavailable(self, demand: Demand) -> str:
         """The text after ReqNodeNotAvail when a node asked for by name is down or drained."""

@@ -282,7 +282,7 @@ def _shared_values(job: Job, context: ReportContext) -> Record:
         "het_job_offset": number(job.het_offset),
         "job_resources": _resources(job),
         "job_state": states(job),
-        "licenses_allocated": (spec.licenses or "") if job.shares else "",
+        "licenses_allocated": (job.licenses_alloc or spec.licenses or "") if job.shares else "",
         "mail_user": spec.mail_user or job.user,
         "max_nodes": number(job.max_nodes if waiting else 0),
         "nodes": derived.node_list(job.nodes),

@@ -367,6 +367,17 @@ def test_priority_and_nice(world: World) -> None:
     assert (later.state, nicer.state) == (JobState.RUNNING, JobState.PENDING)
 
 
+def test_one_of_two_licences_suffices(world: World) -> None:
+    world.book.cluster = replace(world.book.cluster, licenses=(("matlab", 1), ("octave", 1)))
+    jobs = [world.submit(licenses="matlab|octave") for _ in range(3)]
+    world.pass_()
+    assert [job.licenses_alloc for job in jobs] == ["matlab:1", "octave:1", ""]
+    assert [job.state for job in jobs] == [JobState.RUNNING, JobState.RUNNING, JobState.PENDING]
+    assert jobs[2].reason == "Licenses"
+    with pytest.raises(SlurmError):
+        world.submit(licenses="matlab|nosuch")
+
+
 def test_deadline_expires(world: World) -> None:
     job = world.submit(deadline=int(world.now) + 600, begin=int(world.now) + 300)
     assert world.pass_().wake == world.now + 300
