@@ -278,7 +278,11 @@ def _hostnames(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> 
     except HostlistError as error:
         _bad_hostlist(ctx, error)
         return 0
-    ctx.out("".join(name + "\n" for name in names))
+    if ctx.request.ttys[1]:
+        for name in names:  # a terminal gets line by line what a buffered stream gets at once
+            ctx.out(name + "\n")
+    else:
+        ctx.out("".join(name + "\n" for name in names))
     return 0
 
 

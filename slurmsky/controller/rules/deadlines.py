@@ -49,5 +49,5 @@ def limit_until(job: Job, now: float) -> int | None:
     limit = job.time_limit_min
     if job.spec.deadline is None:
         return limit
-    room = max(1, int(job.spec.deadline - now) // 60)
+    room = max(1, (job.spec.deadline - int(now)) // 60)
     return room if limit is None else min(limit, room)

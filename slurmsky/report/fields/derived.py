@@ -302,6 +302,11 @@ def _gres(text: Optional[str]) -> str:
     return ",".join(GRES_PREFIX + _plain_gres(item) for item in text.split(",")) if text else ""
 
 
+def licenses_held(job: Job) -> Optional[str]:
+    """The licences that a started job took; None before."""
+    return (job.licenses_alloc or job.spec.licenses) if job.shares else None
+
+
 def device_text(name: str, indices: Sequence[int]) -> str:
     """``gpu:h100:2(IDX:0-1)``."""
     return "%s:%d(IDX:%s)" % (name, len(indices), index_list(indices))

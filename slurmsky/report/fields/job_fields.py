@@ -304,7 +304,7 @@ def _job_values(context: ReportContext) -> dict[str, JobValue]:
         "jobid": lambda row: str(row.job.job_id),
         "lastschedeval": stamp("last_sched_eval"),
         "licenses": _spec("licenses"),
-        "licensesalloc": lambda row: or_null(row.job.shares and (row.job.licenses_alloc or row.job.spec.licenses) or None),
+        "licensesalloc": lambda row: or_null(derived.licenses_held(row.job)),
         "maxcpus": lambda row: str(row.job.num_cpus),
         "maxnodes": lambda row: str(row.job.max_nodes or row.job.num_nodes),
         "mem-per-tres": _per("MemPerTres"),

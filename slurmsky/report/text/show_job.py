@@ -239,7 +239,7 @@ def _needs(job: Job) -> Iterator[str]:
         derived.share_word(spec),
         spec.contiguous,
         or_null(spec.licenses),
-        or_null((job.licenses_alloc or spec.licenses) if job.shares else None),
+        or_null(derived.licenses_held(job)),
         or_null(spec.network),
     )
 
