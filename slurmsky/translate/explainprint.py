@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from ..model.spec import INFINITE
 from .explain import FATES, Page
 from .explain_html import page_html
+from .finding import DECISION, REFUSED
 from .idiom import one_line
 from .site_suggestions import merged
 
@@ -92,19 +94,42 @@ def _price_lines(page: Page) -> list[str]:
 def table_text(pages: Sequence[Page]) -> str:
     """A folder, for a terminal."""
     width = min(60, max([len(page.file) for page in pages] or [6]))
-    lines = [f"{'script':<{width}}  kept  changed  no effect  decide  refused  verdict"]
+    lines = [share(pages), *_summary(pages), ""]
+    lines.append("  ".join([f"{'script':<{width}}", *_HEADS.values(), "verdict"]))
     for page in pages:
-        counts = [page.count(fate) for fate in FATES]
-        lines.append(
-            f"{one_line(page.file, width):<{width}}  {counts[0]:>4}  {counts[1]:>7}  {counts[2]:>9}  "
-            f"{counts[3]:>6}  {counts[4]:>7}  {verdict(page)}"
-        )
-    lines += ["", share(pages)]
+        counts = (f"{page.count(fate):>{len(head)}}" for fate, head in _HEADS.items())
+        lines.append("  ".join([f"{one_line(page.file, width):<{width}}", *counts, verdict(page)]))
     settle = merged(found.settle for page in pages for found in page.findings)
     if settle:
         lines += ["", "Lines for the site file that would settle what is open:"]
         lines += [f"  {line}" for text in settle for line in text.splitlines()]
     return "\n".join(lines) + "\n"
+
+
+#: columns of the table of a folder
+_HEADS = {fate: {DECISION: "decide"}.get(fate, fate) for fate in FATES}
+_MOST = 12
+
+
+def _summary(pages: Sequence[Page]) -> list[str]:
+    """What to settle first: reasons by the scripts that have no other one, then by all that have it."""
+    alone: Counter[str] = Counter()
+    named: Counter[str] = Counter()
+    for page in pages:
+        reasons = {f"{found.kind}: {found.reason}" for found in page.findings if found.fate in (DECISION, REFUSED)}
+        if page.refusal:
+            reasons = {f"refused: {one_line(page.refusal, 80)}"}
+        named.update(reasons)
+        if len(reasons) == 1:
+            alone.update(reasons)
+    if not named:
+        return []
+    lines = ["", "What keeps scripts from running unchanged (scripts it frees alone, scripts that have it):"]
+    ranked = sorted(named, key=lambda reason: (-alone[reason], -named[reason], reason))
+    lines += [f"  {alone[reason]:>5} {named[reason]:>5}  {one_line(reason, 100)}" for reason in ranked[:_MOST]]
+    if len(ranked) > _MOST:
+        lines.append(f"  and {len(ranked) - _MOST} more")
+    return lines
 
 
 def share(pages: Sequence[Page]) -> str:

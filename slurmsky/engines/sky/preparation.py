@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -176,7 +177,13 @@ def leave_credentials(launches: Sequence[Launch], site: Site) -> str:
 
 def _outputs(launch: Launch) -> dict[str, str]:
     """The output files that a job names, with the files that they are on this machine."""
-    return {path: resolved(path) for path in (launch.stdout, launch.stderr) if path}
+    return {path: resolved(_placed(path, launch.submit_dir)) for path in (launch.stdout, launch.stderr) if path}
+
+
+def _placed(path: str, submit_dir: str) -> str:
+    """Where an output file is written: its own name in the submit folder, where its folder is the old cluster's."""
+    folder, name = os.path.split(path)
+    return path if not folder or os.path.isdir(folder) or "%" in folder else os.path.join(submit_dir, name)
 
 
 def _record(launch: Launch, name: str, task: SkyTask) -> Record:
