@@ -49,7 +49,7 @@ class Launcher:
                     record.phase, asked_before = "launching", True
                     watch.save()
                     if attempt == 0:
-                        say("launching on SkyPilot", None)
+                        say(_first_words(watch), None)
                     found = await carrier.launch(record, watch.folder, watch.save)
                 if found:
                     record.managed_job_id, record.phase = found, "launched"
@@ -91,3 +91,11 @@ class Launcher:
                     raise
                 log.info("job %d: %s", watch.record.job_id, error)
             await asyncio.sleep(intervals.retry_s(attempt))
+
+
+def _first_words(watch: JobWatch) -> str:
+    """What a launch begins with: where the server is elsewhere, a shipment goes there first."""
+    shipment = watch.folder / "ship.zip"
+    if watch.record.blob_id and shipment.exists():
+        return f"uploading {shipment.stat().st_size / 1e6:.1f} MB, then launching on SkyPilot"
+    return "launching on SkyPilot"
