@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 from ..model.spec import INFINITE, JobSpec
@@ -45,8 +45,8 @@ _ROWS = (
 )
 
 
-def left_out(spec: JobSpec) -> list[Dropped]:
-    """What of the job's options the YAML does not say."""
+def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
+    """What of the job's options the YAML does not say. ``recorded``: options that the plan could not translate."""
     found: list[tuple[str, str]] = []
     if spec.time_limit_min not in (None, 0, INFINITE):
         minutes = int(spec.time_limit_min or 0)
@@ -54,6 +54,8 @@ def left_out(spec: JobSpec) -> list[Dropped]:
         found.append((f"--time={minutes // 60}:{minutes % 60:02}:00", instead))
     for row in _ROWS:
         value = getattr(spec, row.field)
+        if row.field == "constraint" and "constraint" not in recorded:
+            continue  # an instance type or accelerators were made from it
         if row.applies(value):
             text = ",".join(value) if isinstance(value, tuple) else str(value)
             found.append((row.option.replace("{}", text), row.why))

@@ -29,7 +29,7 @@ from .scope import Scope
 from .scriptfiles import leaves_files, names_files_beside, serve_port, takes_arguments
 from .shell import Script, parse
 from .sky_components import plan_all
-from .task import SkyTask, docker_image, sky_name
+from .task import SkyTask, docker_image, label, sky_name
 from .wants import Wants
 from .yaml_document import Document
 
@@ -227,7 +227,7 @@ class _Draft:
     def _head(self, document: Document) -> None:
         document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky jobs launch {self._yaml_name()}")
         self.left_out += self.reading.dropped
-        self.left_out += left_out(self.spec)
+        self.left_out += left_out(self.spec, {note.option for note in self.task.notes if note.fate == "recorded"})
         if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):
             self.left_out.append(
                 Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
@@ -310,11 +310,13 @@ class _Draft:
             notes["cpus" if "cpus" in wanted else "accelerators"] = (
                 "--mem=0: the node's whole memory is the job's anyway"
             )
-        labels = {key: item for key, item in (("account", self.spec.account), ("qos", self.spec.qos)) if item}
+        asked = {key: item for key, item in (("account", self.spec.account), ("qos", self.spec.qos)) if item}
+        # Those of the site (of its QOS, accounts and partitions) stay; slurmsky's own mean nothing without it.
+        of_site = self.task.fields["resources"].get("labels", {}).items()
+        labels = {key: label(item) for key, item in asked.items()}
+        labels.update((key, item) for key, item in of_site if not key.startswith("slurmsky-"))
         if labels:
-            from .task import label
-
-            wanted["labels"] = {key: label(item) for key, item in labels.items()}
+            wanted["labels"] = labels
         order = ("infra", "ordered", "accelerators", "cpus", "memory", "disk_size", "image_id", "use_spot")
         ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
         if wanted:

@@ -34,7 +34,7 @@ from .local_lookup import here
 
 MAX_SCRIPTS = 5000
 MAX_BYTES = 4 << 20
-PATIENCE_S = 30.0
+PATIENCE_S = 3.0  # of prices, without which the answer is whole
 _NOT_ENTERED = (".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox")
 #: files that quote directives of others
 _DOCUMENTS = (".md", ".rst", ".py", ".ipynb", ".html", ".txt", ".tex", ".adoc", ".yaml", ".yml", ".json", ".toml", ".c")
@@ -211,6 +211,8 @@ async def _prices(ctx: CommandContext, page: pages.Page) -> pages.Page:
         return pages.with_prices(page, (), f"no prices: SkyPilot did not answer within {PATIENCE_S:.0f} s")
     except SkyError as error:
         return pages.with_prices(page, (), f"no prices: {error}")
+    finally:
+        await client.close()
     rows = pages.read_prices(text)
     note = "* is what SkyPilot would take" if rows else "no prices: SkyPilot showed none"
     return pages.with_prices(page, rows, note)

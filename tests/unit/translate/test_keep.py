@@ -410,3 +410,17 @@ def test_a_server_opens_its_port() -> None:
 
 def test_a_script_of_another_shell_that_calls_srun_goes_to_the_agent() -> None:
     assert keep("#!/bin/tcsh\n#SBATCH -n 4\nsrun vasp_std\n").needs
+
+
+def test_labels_of_the_site_and_a_translated_constraint_stay_out_of_what_is_left_out() -> None:
+    """The site's labels for a QOS are kept, and an instance type was made from the constraint."""
+    site = load(
+        '[[partition]]\nname = "cpu"\ndefault = true\ninfra = "aws"\nfeatures = { big = "m6i.32xlarge" }\n'
+        'labels = { team = "vision" }\n[[qos]]\nname = "long"\nlabels = { cost-center = "cc-7" }\n',
+        "site.toml",
+    )
+    kept = keep(script("python train.py", "-C big;--qos=long"), site=site)
+    resources = kept.fields["resources"]
+    assert resources["instance_type"] == "m6i.32xlarge"
+    assert resources["labels"] == {"qos": "long", "team": "vision", "cost-center": "cc-7"}
+    assert "Left out: --constraint" not in kept.text and "--constraint=" not in kept.text
