@@ -79,6 +79,12 @@ class _Attached:
         self.channel.on_drain = lambda: self.run.resume(self)
         if self.query.pty:
             self.channel.send(wire.TTY, b"1")
+        if self.query.verbose:
+            rows = {"job id": self.run.job.job_id, "step id": self.run.step_id, "verbose": self.query.verbose}
+            lines = ["defined options", *("%-15s: %s" % row for row in rows.items()), "end of defined options"]
+            self.channel.send(wire.STDERR, "".join("sattach: %s\n" % line for line in lines).encode())
+        for rank, stream, data in tuple(self.run.recent):
+            self.output(rank, stream, data)
         self.channel.send(wire.GRANT, b"%d" % _STDIN_WINDOW)
 
     def _from_client(self, kind: bytes, payload: bytes) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol
 
 from ...model.allocation import NodeShare
@@ -178,6 +179,11 @@ class _Remote(_Part):
         self.over({})
 
 
+#: slurmstepd's io.c keeps so many messages for clients that attach (STDIO_MAX_MSG_CACHE)
+RECENT = 128
+RECENT_SIZE = 1024
+
+
 class StepRun:
     """A running step on its head agent."""
 
@@ -188,6 +194,8 @@ class StepRun:
         self.spec = spec
         self.shape = shape
         self.watchers: list[Watcher] = []
+        #: the last output, for who attaches later: at most RECENT pieces, each of at most RECENT_SIZE bytes
+        self.recent: deque[tuple[int, int, bytes]] = deque(maxlen=RECENT)
         self.parts: list[Any] = []
         self.pids: dict[int, int] = {}
         self.statuses: dict[int, int] = {}
@@ -236,6 +244,7 @@ class StepRun:
     # --- from the nodes
     def output(self, rank: int, stream: int, data: bytes) -> None:
         """A task has written."""
+        self.recent.append((rank, stream, data[-RECENT_SIZE:]))
         for watcher in list(self.watchers):
             watcher.output(rank, stream, data)
 
