@@ -93,13 +93,18 @@ def _merged(jobs: Iterable[Job], context: ReportContext, each: bool) -> Iterator
             if job.pending_tasks and job.state is waiting
         }
     )
+    if not each:
+        # An engine that makes nodes has all elements at once: the first one that waits for them stands for the rest.
+        for job in jobs:
+            if job.launched and job.array_task_id is not None and job.state is waiting:
+                rests.setdefault((job.array_job_id, job.name, job.partition), job)
     joined: dict[int, list[Job]] = {}
     gone: set[int] = set()
     if rests:
         for job in jobs:
             if job.array_task_id is not None and job.state is waiting:
                 rest = rests.get((job.array_job_id, job.name, job.partition))
-                if rest is not None:
+                if rest is not None and rest is not job:
                     joined.setdefault(id(rest), []).append(job)
                     gone.add(id(job))
     for job in jobs:
@@ -115,7 +120,7 @@ def _merged(jobs: Iterable[Job], context: ReportContext, each: bool) -> Iterator
 
 def _joined_tasks(job: Job, members: Sequence[Job], bitstr_len: Optional[int]) -> str:
     indices = {index for part in job.pending_tasks for index in part}
-    indices.update(member.array_task_id for member in members if member.array_task_id is not None)
+    indices.update(one.array_task_id for one in (job, *members) if one.array_task_id is not None)
     # The client writes this list anew, without the %LIMIT (print.c _combine_pending_array_tasks).
     return format_indices(sorted(indices), None, -1 if bitstr_len is None else bitstr_len)
 

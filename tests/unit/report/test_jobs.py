@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
+from slurmsky.model.job import Job
+from slurmsky.model.spec import JobSpec
+from slurmsky.model.states import JobState
+from slurmsky.report.fields.job_fields import row_id
+from slurmsky.report.report_context import ReportContext
 from slurmsky.report.text import squeue_rows as report
+from slurmsky.report.text.units import Clock
 
 
 def text_of(
@@ -209,3 +215,26 @@ def test_elements_of_an_array_are_printed_as_if_one_by_one(letters: str | None, 
     rows = list(report.job_rows([rest], context, True))
     slow = "\n".join([layout.header(), *layout.lines(report.elements(rows)), ""])
     assert report.squeue_text(rows, layout, context, each=True) == slow
+
+
+def test_elements_that_wait_for_nodes_of_their_own_are_one_line() -> None:
+    """An engine that makes nodes has all elements of an array at once, each with a record."""
+
+    def element(index: int, **more: Any) -> Job:
+        return Job(
+            job_id=100 + index, spec=JobSpec(array="1-4"), name="sweep", user="ada", uid=1, gid=1, group="ada",
+            account="ada", partition="gpu", array_job_id=100, array_task_id=index, launched=True,
+            **{"reason": "Resources", **more},
+        )  # fmt: skip
+
+    running = element(4, state=JobState.RUNNING, reason="None")
+    running.launched = False
+    jobs = [element(1), element(2, reason="Priority"), element(3), running]
+    context = ReportContext(Clock(0.0))
+
+    def ids(each: bool) -> list[tuple[str, str]]:
+        rows = report.job_rows(jobs, context, each)
+        return [(row_id(row), row.reason) for row in rows]
+
+    assert ids(each=False) == [("100_[1-3]", "Resources,Priority"), ("100_4", "None")]
+    assert [name for name, _ in ids(each=True)] == ["100_1", "100_2", "100_3", "100_4"]
