@@ -113,20 +113,20 @@ def invoke(args: Sequence[str], ctx: object = None) -> Any:
         words[0] = "version"
     elif words[0] in ("-h", "--help"):
         words[0] = "help"
-    with errors():
+    with errors(words):
         return application.main(words, "slurmsky", standalone_mode=False, obj=ctx) or 0
 
 
 @contextlib.contextmanager
-def errors() -> Iterator[None]:
-    """Raise click's errors as CommandError."""
+def errors(words: Sequence[str] = ()) -> Iterator[None]:
+    """Raise click's errors as CommandError; ``words``: what was typed."""
     try:
         yield
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "slurmsky"
         name = path.removeprefix("slurmsky").strip()
         prefix = f"slurmsky: {name}: " if name else "slurmsky: "
-        said = prefix + _message(error)
+        said = prefix + _message(error, words)
         raise CommandError((said, f"Try '{path} --help' for more information"), USAGE_ERROR) from None
     except click.ClickException as error:
         raise CommandError((f"slurmsky: {error.format_message()}",), error.exit_code) from None
@@ -134,11 +134,12 @@ def errors() -> Iterator[None]:
         raise CommandError((), 130) from None
 
 
-def _message(error: click.UsageError) -> str:
+def _message(error: click.UsageError, words: Sequence[str]) -> str:
     """getopt's words, which Slurm's commands print, for the faults that it knows; click's for the others."""
     if isinstance(error, click.NoSuchOption):
         near = f" (is {' or '.join(error.possibilities)} meant?)" if error.possibilities else ""
-        return f"unrecognized option '{error.option_name}'{near}"
+        typed = (word for word in words if word.partition("=")[0] == error.option_name)
+        return f"unrecognized option '{next(typed, error.option_name)}'{near}"
     if isinstance(error, click.BadOptionUsage) and "requires an argument" in error.format_message():
         return f"option '{error.option_name}' requires an argument"
     return error.format_message().rstrip(".")
