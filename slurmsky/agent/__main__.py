@@ -67,6 +67,7 @@ def main(argv: list[str]) -> int:
 def _serve(options: dict[str, str]) -> int:
     """Be the agent that these options describe, until it is told to leave. Raises OSError while it starts."""
     machine_claim.keep_alive()
+    daemonize.tolerate_full_disk()
     daemonize.detach()
     home = os.path.abspath(options["--home"])
     if os.path.exists(os.path.join(home, output_files.NOTE)):

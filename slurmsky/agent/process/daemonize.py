@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 from ... import paths
 
@@ -56,6 +56,36 @@ def start(argv: list[str], environment: Mapping[str, str], log: str) -> subproce
         except OSError:
             pass  # it has ended already
     return process
+
+
+class _Lossy:
+    """A text stream that a full disk does not make raise: what is to be done matters more than its log."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        try:
+            self._stream.write(text)
+        except OSError:
+            pass  # as the class says
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back, as far as it can be."""
+        try:
+            self._stream.flush()
+        except OSError:
+            pass  # it stays held back
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def tolerate_full_disk() -> None:
+    """From now on a line for the log that cannot be written is lost, and nothing else with it."""
+    sys.stderr = _Lossy(sys.stderr)
 
 
 def detach() -> None:
