@@ -358,6 +358,32 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
     return 0
 
 
+def _slurmd(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    """The daemon of the node where scontrol runs: a job's node, by SLURMD_NODENAME, or the one that is named."""
+    node = ctx.queue.book.nodes.get(value or ctx.env.get("SLURMD_NODENAME", ""))
+    if node is None:
+        ctx.err("scontrol: error: slurm_slurmd_info: Connection refused\nslurm_load_slurmd_status:Connection refused")
+        return 1
+    config, context = node.config, report_context(ctx, query)
+    steps = [f"{job.job_id}.{step.step_id}" for job in ctx.queue.book.jobs.values() if job.state.active
+             for step in job.steps.values() if not step.state.finished and config.name in step.nodes]  # fmt: skip
+    rows = {
+        "Active Steps": ",".join(steps) or "NONE",
+        "Actual CPUs": config.cpus,
+        "Actual Boards": config.boards,
+        "Actual sockets": config.sockets,
+        "Actual cores": config.cores,
+        "Actual threads per core": config.threads,
+        "Actual real memory": f"{config.memory_mib} MB",
+        "Actual temp disk space": f"{config.tmp_mib} MB",
+        "Boot time": context.clock.text(node.boot_time),
+        "Hostname": config.name,
+        "Version": VERSION,
+    }
+    ctx.out("".join(f"{key:<25}= {text}\n" for key, text in rows.items()) + "\n")
+    return 0
+
+
 def _constant(
     out: str = "", err: str = "", code: int = 0
 ) -> Callable[[CommandContext, ScontrolQuery, str | None], int]:
@@ -438,14 +464,7 @@ ENTITIES: tuple[tuple[str, int, Callable[[CommandContext, ScontrolQuery, str | N
     ("reservations", 1, _reservations),
     ("reservationname", 1, _reservations),
     ("resources", 4, _resources),
-    (
-        "slurmd",
-        2,
-        _constant(
-            err="scontrol: error: slurm_slurmd_info: Connection refused\nslurm_load_slurmd_status:Connection refused",
-            code=1,
-        ),
-    ),
+    ("slurmd", 2, _slurmd),
     ("steps", 2, _steps),
     ("topoconf", 5, _constant()),
     ("topology", 1, _constant(err="scontrol: error: No topology information available")),
