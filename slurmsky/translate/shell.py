@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ..language import shellwords
 from .shellcommands import FILLER, Assignment, Block, Command, Statement, Word
@@ -51,8 +51,12 @@ class Script:
         return tuple(found)
 
 
+@lru_cache(maxsize=64)
 def parse(source: str, base: int = 0, first_line: int = 1, depth: int = 0) -> Script:
-    """The script. ``base`` and ``first_line``: where its text begins in the whole."""
+    """The script. ``base`` and ``first_line``: where its text begins in the whole.
+
+    Cached: explain, the images of steps and the packages of Python files read the same text one after the other.
+    """
     return Script(source, *Parser(source, base, first_line, depth).run())
 
 
