@@ -48,9 +48,10 @@ class StepDemand:
 def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], wish: StepDemand) -> Union[list[int], Verdict]:
     """Indices of the nodes, in order. ``allowed``: those that -x leaves.
 
-    >>> pick([Room(3), Room(1)], range(2), Wish(1, 1, cpus=3)), pick([Room(1), Room(3)], range(2), Wish(1, 1, cpus=3))
+    >>> wide = StepDemand(1, 1, cpus=3)
+    >>> pick([NodeOffer(3), NodeOffer(1)], range(2), wide), pick([NodeOffer(1), NodeOffer(3)], range(2), wide)
     ([0], [1])
-    >>> pick([Room(2), Room(2)], range(2), Wish(1, 1, cpus=3))
+    >>> pick([NodeOffer(2), NodeOffer(2)], range(2), wide)
     <Verdict.TOO_MANY: 'More processors requested than permitted'>
     """
     search = _Search(rooms, wish)
