@@ -116,7 +116,7 @@ def test_salloc_runs_steps_on_the_nodes_of_a_cluster(world: World) -> None:
         await world.until(lambda: not world.server.jobs[0].up)
         assert world.server.jobs[0].task["resources"]["autostop"]["down"] is True
         rows = (await world.run("sacct", "-nXP", "-o", "jobid,state")).stdout.split()
-        assert rows == ["1|COMPLETED"]
+        assert rows == ["1|FAILED"]
 
     world.play(play)
 
