@@ -33,7 +33,7 @@ shape = { cpus = 8, memory = 16 }
 suspend_time = "10:00"
 """
 START = 'if [ -n "$HIDDEN" ]; then mount -t tmpfs tmpfs "$HIDDEN" || exit 99; fi; exec sh -c "$RUN"'
-PATIENCE_S = 20
+PATIENCE_S = 90
 
 
 class Machines(Cloud):

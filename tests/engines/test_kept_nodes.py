@@ -280,7 +280,7 @@ def test_a_node_that_cannot_be_had_is_down_with_the_reason(tmp_path):
         await world.out("scontrol", "update", "NodeName=k1", "State=RESUME")
         await world.until(lambda: _over(world, job, "COMPLETED"))
 
-    KeptWorld(tmp_path, SITE + "resume_timeout = 2\n").play(what)
+    KeptWorld(tmp_path, SITE + "resume_timeout = 15\n").play(what)
 
 
 PRICES = """Considered resources (1 node):

@@ -23,10 +23,11 @@ from ...site.record import KeptNodes
 from ...translate import credentials
 from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
 from ..local.local_engine import AgentLink, LocalEngine, _Placed
-from ..sky.proxy_socket import ProxySocket, export_of
-from ..sky.relay_client import keep_parked
+from ..sky.proxy_socket import export_of
 from .adapt import Environments, Scripts, adapted
+from .command_doors import CommandDoors
 from .fleet import Fleet
+from .neighbourhoods import Neighbourhoods
 from .node_lines import Lines, Streams
 from .provider import Order, Passing, Provider
 from .remote_files import RemoteFiles
@@ -64,7 +65,6 @@ class NodesEngine(LocalEngine):
         self._provider = provider
         self._lines = Lines(provider, reach)
         self.fleet.on_over = self._lines.leave
-        self._controller = home / "controller.sock"
         self._allowed = allowed  # patterns of variables that travel though they hold credentials
 
         async def connect(node: str) -> Streams:
@@ -78,14 +78,13 @@ class NodesEngine(LocalEngine):
         self._answers: dict[tuple[str, str, str], asyncio.Future[Any]] = {}
         self._same: dict[tuple[str, str], bool] = {}  # (node, folder): it is a shared mount
         self._sent: dict[str, set[str]] = {}  # scripts that a node has, by digest
-        self._scripts, self._environments = Scripts(), {}  # type: ignore[var-annotated]
-        self._doors: dict[str, ProxySocket] = {}
-        self._parked: dict[str, asyncio.Task[None]] = {}
+        self._scripts = Scripts()
+        self._environments: dict[str, Environments] = {}
+        self._doors = CommandDoors(self.folder / "doors", home / "controller.sock", self._streams, self._request_there)
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._not_sent: set[int] = set()  # jobs whose launch has not left yet
         self._pinging: asyncio.Task[None] | None = None
-        self._near: dict[str, int] = {}  # neighbourhood by order
-        self._neighbourhoods = 0
+        self._near = Neighbourhoods(self.fleet, self._reach)
 
     # --- power
 
@@ -94,14 +93,11 @@ class NodesEngine(LocalEngine):
         if state in ("off", "leaving", "failed"):
             self._drop(node)
         if state == "up" and order is not None:
-            if order.name not in self._near:
-                self._neighbourhoods += 1
-                self._near[order.name] = self._neighbourhoods
+            if self._near.add(order):
                 background(self._meet(order))
             self._watch(node)
         if state in ("off", "failed"):
-            known = {order.name for order in self.fleet.orders.values()}
-            self._near = {name: number for name, number in self._near.items() if name in known}
+            self._near.prune()
         self._on_event({"ev": "power", "node": node, "state": state, "why": why})
 
     def _drop(self, node: str) -> None:
@@ -109,12 +105,7 @@ class NodesEngine(LocalEngine):
         watching = self._watching.pop(node, None)
         if watching is not None:
             watching.cancel()
-        parked = self._parked.pop(node, None)
-        if parked is not None:
-            parked.cancel()
-        door = self._doors.pop(node, None)
-        if door is not None:
-            door.close()
+        self._doors.drop(node)
         link = self._links.pop(node, None)
         if link is not None:
             link.close()
@@ -130,20 +121,10 @@ class NodesEngine(LocalEngine):
 
     def neighbourhood(self, node: str) -> int:
         """A number that nodes share which have shown that they reach each other; 0: the node is off."""
-        order = self.fleet.order_of(node)
-        return self._near.get(order.name, 0) if order is not None else 0
+        return self._near.of(node)
 
     async def _meet(self, order: Order) -> None:
-        """Find out which other nodes of the partition the nodes of an order reach, and are reached from."""
-        for other in list(self.fleet.orders.values()):
-            near = self._near.get(other.name)
-            if other is order or other.partition != order.partition or near in (None, self._near.get(order.name)):
-                continue
-            try:
-                if await self._reach(order, other) and await self._reach(other, order):
-                    self._merge(order, other)
-            except EngineError as error:
-                log.info("orders %s and %s: %s", order.name, other.name, error)
+        await self._near.meet(order)
         self._on_event({"ev": "power", "node": order.nodes[0], "state": "met", "why": ""})
 
     async def _reach(self, order: Order, other: Order) -> bool:
@@ -155,16 +136,10 @@ class NodesEngine(LocalEngine):
                 return False
         return True
 
-    def _merge(self, order: Order, other: Order) -> None:
-        mine, theirs = self._near.get(order.name), self._near.get(other.name)
-        for name, number in self._near.items():
-            if number == theirs and mine is not None:
-                self._near[name] = mine
-
     # --- lines
 
     def _socket(self, node: str) -> Path:
-        return self.folder / "doors" / node
+        return self._doors.path(node)
 
     def _address(self, node: str) -> str:
         return self.fleet.address(node)
@@ -177,7 +152,12 @@ class NodesEngine(LocalEngine):
         facts = self._question(node, "facts")
         await self._lines.protocol(order, node, lambda: link)
         link.send({"op": "hello", "role": "controller", "version": VERSION})
-        known, now = self._pids.get(node), await asyncio.wait_for(facts, ANSWER_S)
+        try:
+            now = await asyncio.wait_for(facts, ANSWER_S)
+        except asyncio.TimeoutError:
+            link.abort()
+            raise
+        known = self._pids.get(node)
         self._facts[node], self._pids[node] = now, now["pid"]
         if known is not None and known != now["pid"]:
             self._restarted(node)
@@ -198,7 +178,7 @@ class NodesEngine(LocalEngine):
             raise EngineError(f"the agent of node {node} does not answer: {error}") from None
         self._links[node] = link
         self._heard[node] = loop.time()
-        await self._open_door(node)
+        await self._doors.open(node)
         await self._files.resume(node)
         early = self._early.pop(node, None)
         if early is not None:
@@ -217,25 +197,6 @@ class NodesEngine(LocalEngine):
                     raise
             self._watch(node)
             await asyncio.sleep(RETRY_S[0])
-
-    async def _open_door(self, node: str) -> None:
-        """Let commands of this machine reach the agent, and commands inside jobs the controller."""
-        if node in self._doors:
-            return
-        path = self._socket(node)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-        async def to_agent(_hello: dict[str, Any]) -> Streams:
-            return await self._streams(node, "")
-
-        async def to_desk(_hello: dict[str, Any]) -> Streams:
-            return await self._streams(node, "desk")
-
-        door = self._doors[node] = ProxySocket(
-            path, to_agent, self._controller, adapt=lambda request: self._request_there(node, request)
-        )
-        await door.open()
-        self._parked[node] = asyncio.ensure_future(keep_parked(to_desk, self._controller))
 
     def _request_there(self, node: str, request: wire.CommandRequest) -> wire.CommandRequest:
         """A command of this machine as it is on a node that does not share the folder it was typed in."""
@@ -505,7 +466,7 @@ class NodesEngine(LocalEngine):
 
     def agent_address(self, job_id: int) -> str | None:
         placed = self._placed.get(job_id)
-        if placed is None or not placed.ready or placed.nodes[0] not in self._doors:
+        if placed is None or not placed.ready or not self._doors.has(placed.nodes[0]):
             return None
         return str(self._socket(placed.nodes[0]))
 
@@ -525,11 +486,9 @@ class NodesEngine(LocalEngine):
         self.fleet.close()
         if self._pinging is not None:
             self._pinging.cancel()
-        tasks = [*self._watching.values(), *self._parked.values(), *self._starting.values()]
+        tasks = [*self._watching.values(), *self._doors.close(), *self._starting.values()]
         for task in tasks:
             task.cancel()
-        for door in self._doors.values():
-            door.close()
         for link in list(self._links.values()):
             link.close()
         self._files.close()

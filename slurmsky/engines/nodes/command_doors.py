@@ -1,0 +1,72 @@
+"""The way of commands to and from kept nodes: a socket of this machine per node, and a connection parked there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from ...protocol import wire
+from ..sky.proxy_socket import ProxySocket
+from ..sky.relay_client import keep_parked
+from .node_lines import Streams
+
+Adapt = Callable[[str, wire.CommandRequest], wire.CommandRequest]
+
+
+class CommandDoors:
+    """``connect(node, role)`` opens a connection to an agent; ``adapt`` makes a request what it is on the node."""
+
+    def __init__(
+        self, folder: Path, controller: Path, connect: Callable[[str, str], Awaitable[Streams]], adapt: Adapt
+    ) -> None:
+        self._folder = folder
+        self._controller = controller
+        self._connect = connect
+        self._adapt = adapt
+        self._sockets: dict[str, ProxySocket] = {}
+        self._parked: dict[str, asyncio.Task[None]] = {}
+
+    def path(self, node: str) -> Path:
+        """The socket that leads to a node's agent."""
+        return self._folder / node
+
+    def has(self, node: str) -> bool:
+        """Whether that socket is open."""
+        return node in self._sockets
+
+    async def open(self, node: str) -> None:
+        """Let commands of this machine reach the agent, and commands inside jobs the controller."""
+        if node in self._sockets:
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+        async def to_agent(_hello: dict[str, Any]) -> Streams:
+            return await self._connect(node, "")
+
+        async def to_desk(_hello: dict[str, Any]) -> Streams:
+            return await self._connect(node, "desk")
+
+        def adapt(request: wire.CommandRequest) -> wire.CommandRequest:
+            return self._adapt(node, request)
+
+        socket = self._sockets[node] = ProxySocket(self.path(node), to_agent, self._controller, adapt=adapt)
+        await socket.open()
+        self._parked[node] = asyncio.ensure_future(keep_parked(to_desk, self._controller))
+
+    def drop(self, node: str) -> None:
+        """Close what leads to a node that goes, or is gone."""
+        parked = self._parked.pop(node, None)
+        if parked is not None:
+            parked.cancel()
+        socket = self._sockets.pop(node, None)
+        if socket is not None:
+            socket.close()
+
+    def close(self) -> list[asyncio.Task[None]]:
+        """Close all; the tasks that end by that."""
+        tasks = list(self._parked.values())
+        for node in list(self._sockets):
+            self.drop(node)
+        return tasks

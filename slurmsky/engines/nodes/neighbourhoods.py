@@ -1,0 +1,61 @@
+"""Which orders' nodes reach each other: only such nodes are combined in one job."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from ..base import EngineError
+from .fleet import Fleet
+from .provider import Order
+
+log = logging.getLogger("slurmsky.nodes")
+
+
+class Neighbourhoods:
+    """Numbers orders that are up; those that reach each other share a number.
+
+    ``reach`` asks the nodes of one order for those of another. Raises EngineError where it gets no answer.
+    """
+
+    def __init__(self, fleet: Fleet, reach: Callable[[Order, Order], Awaitable[bool]]) -> None:
+        self._fleet = fleet
+        self._reach = reach
+        self._numbers: dict[str, int] = {}  # by order
+        self._last = 0
+
+    def of(self, node: str) -> int:
+        """The number of a node's neighbourhood; 0: it is not up."""
+        order = self._fleet.order_of(node)
+        return self._numbers.get(order.name, 0) if order is not None else 0
+
+    def add(self, order: Order) -> bool:
+        """Number an order that came up; False where it has a number."""
+        if order.name in self._numbers:
+            return False
+        self._last += 1
+        self._numbers[order.name] = self._last
+        return True
+
+    def prune(self) -> None:
+        """Forget orders that are over."""
+        self._numbers = {name: number for name, number in self._numbers.items() if name in self._fleet.orders}
+
+    async def meet(self, order: Order) -> None:
+        """Find out which other nodes of the partition the nodes of an order reach, and are reached from."""
+        for other in list(self._fleet.orders.values()):
+            number = self._numbers.get(other.name)
+            same = other is order or other.partition != order.partition or number == self._numbers.get(order.name)
+            if same or number is None:
+                continue
+            try:
+                if await self._reach(order, other) and await self._reach(other, order):
+                    self._merge(order, other)
+            except EngineError as error:
+                log.info("orders %s and %s: %s", order.name, other.name, error)
+
+    def _merge(self, order: Order, other: Order) -> None:
+        mine, theirs = self._numbers.get(order.name), self._numbers.get(other.name)
+        for name, number in self._numbers.items():
+            if number == theirs and mine is not None:
+                self._numbers[name] = mine
