@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional
 
 from ...language import image_names as language
+from ..process import startup_files
 from ..process.helper_process import Helper
 from .keeper import keep
 from .namespaces import ContainerError, join
@@ -137,6 +138,7 @@ class Container:
         """
         if self._holder:
             join(self._holder)
+        startup_files.remove_bash_env(environment)  # the launchers are outside of the container
         for name, value in self._image.environment.items():
             if name not in self._asked["keep"]:
                 environment[name] = value

@@ -56,6 +56,15 @@ def add_bash_env(env: dict[str, str], path: str) -> None:
     env["BASH_ENV"] = path
 
 
+def remove_bash_env(env: dict[str, str]) -> None:
+    """Undo ``add_bash_env``."""
+    own = env.pop(CALLERS_BASH_ENV, "")
+    if os.path.basename(env.get("BASH_ENV", "")) == BASH_ENV_FILE:
+        del env["BASH_ENV"]
+    if own:
+        env["BASH_ENV"] = own
+
+
 def command(script: str, arguments: Sequence[str], first: str, path: str) -> Optional[list[str]]:
     """The command line that runs a batch script with ``first`` on PATH after its shell's startup files.
 
