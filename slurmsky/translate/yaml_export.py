@@ -299,7 +299,7 @@ class _Draft:
             self.guessed
             and "accelerators" in wanted
             and self.task.geometry.gpu_type == ""
-            and any(note.option == "gpus" and "names no type" in note.text for note in self.task.notes)
+            and any(note.option == "gpus" and note.text.endswith("the site file") for note in self.task.notes)
         ):
             notes["accelerators"] = "the script names no type: choose one (sky gpus list)"
         elif "accelerators" in wanted:

@@ -424,3 +424,8 @@ def test_labels_of_the_site_and_a_translated_constraint_stay_out_of_what_is_left
     assert resources["instance_type"] == "m6i.32xlarge"
     assert resources["labels"] == {"qos": "long", "team": "vision", "cost-center": "cc-7"}
     assert not any("constraint" in entry.text for entry in kept.dropped) and "--constraint" not in kept.yaml
+
+
+def test_a_guessed_gpu_is_told() -> None:
+    yaml = keep(script("./run", "--gpus=2"), site=load("", "none")).yaml
+    assert "accelerators: H100:2  # the script names no type: choose one" in yaml
