@@ -82,8 +82,8 @@ def run_all(env: Mapping[str, str], adapt: bool = False, limit_s: float = 240) -
 
 
 def env_of(env: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The environment of a submitter who has the programs that the scripts call."""
-    return {**env, "PATH": f"{folder}/stubs:{env['PATH']}"}
+    """The environment of a submitter with the programs that the scripts call, and without startup files."""
+    return {**env, "HOME": str(folder), "PATH": f"{folder}/stubs:{env['PATH']}"}
 
 
 def wait(env: Mapping[str, str], limit_s: float) -> None:
