@@ -58,7 +58,14 @@ class ControllerClient:
     def ask(self, command: str, *args: str, **extra: str) -> Answer:
         """Run a command with these additions to the environment. Raises NoController."""
         env = self._env + [f"{name}={value}".encode() for name, value in extra.items()]
-        return _asked(self._path, client.request(command, list(args), env))
+        return _asked(self._path, _without_terminal(client.request(command, list(args), env)))
+
+
+def _without_terminal(request: bytes) -> bytes:
+    """The request of a program that reads the answer: on a terminal control characters would be replaced."""
+    fields = client_relay.unpack(memoryview(request)[5:])
+    fields[4], fields[5] = b"000", b""
+    return client.frame(client.REQUEST, client.pack(fields))
 
 
 def _asked(path: bytes, request: bytes) -> Answer:
