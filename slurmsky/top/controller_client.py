@@ -63,7 +63,7 @@ class ControllerClient:
 
 def _without_terminal(request: bytes) -> bytes:
     """The request of a program that reads the answer: on a terminal control characters would be replaced."""
-    fields = client_relay.unpack(memoryview(request)[5:])
+    fields = client.unpack(memoryview(request)[5:])
     fields[4], fields[5] = b"000", b""
     return client.frame(client.REQUEST, client.pack(fields))
 
