@@ -172,6 +172,8 @@ class LocalEngine:
             await loop.create_unix_connection(lambda: link, f"/proc/self/fd/{folder}/{path.name}")
         finally:
             os.close(folder)
+        # Before it says anything: its first words list the jobs that it has, and what is missing is launched again.
+        self._links[node] = link
         link.send({"op": "hello", "role": "controller", "version": VERSION})
         await asyncio.wait_for(link.greeted, START_TIMEOUT_S)
         if not link.alive:
@@ -181,7 +183,7 @@ class LocalEngine:
     async def link(self, node: str) -> AgentLink:
         """A connection to the node's agent, which is started when there is none."""
         known = self._links.get(node)
-        if known is not None and known.alive:
+        if known is not None and known.alive and known.greeted.done():
             return known
         task = self._starting.get(node)
         if task is None:
@@ -195,7 +197,7 @@ class LocalEngine:
             link = await self._connect(node)
             if link.outdated:
                 link = await self._replace(node, link)
-        except (OSError, asyncio.TimeoutError):
+        except (OSError, EngineError, asyncio.TimeoutError):  # none listens, or it died as we came
             link = await self._start_agent(node)
         self._links[node] = link
         if link.outdated:
