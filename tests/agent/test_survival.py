@@ -121,7 +121,7 @@ def test_killed_head_takes_its_steps_on_other_nodes_along(fresh: Cluster) -> Non
 def test_killed_agent_of_another_node(fresh: Cluster) -> None:
     body = "srun bash -c '[ $SLURM_NODEID = 0 ] || exec sleep 4714'; echo rc=$?\n"
     launch = fresh.start(fresh.prepare("#!/bin/bash\n" + body, tasks=(1, 1), spec=_two_tasks()))
-    wait_for(lambda: len(processes_of("4714")) >= 1)
+    wait_for(lambda: any(_node(pid) == "n2" for pid in processes_of("4714")))
     fresh.nodes[1].kill()
     fresh.finish(launch)
     assert "srun: error: Node failure on n2" in fresh.output(launch)

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 #: how often the remains of a job are looked for while it ends
 _SWEEP_S = 0.05
-#: how long what a cancelled script leaves behind may take to end
+#: seconds that processes left behind by a cancelled script have to end
 _GRACE_S = 1.0
+#: seconds between the loss of a node and the signals to the job's processes on the others
+NODE_LOST_S = 0.5
 
 
 def parse_signal(text: str) -> tuple[bool, int, int]:
@@ -145,6 +147,10 @@ class HeadJob:
                 self._kill()
             return
         self.cause = state
+        self._signal_all(state, number, kill_wait_s)
+
+    def _signal_all(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
+        """Signal the script, the steps and what is left of others; SIGKILL after kill_wait."""
         now = time.time()
         wait = self.launch.kill_wait_s if kill_wait_s is None else kill_wait_s
         if self.batch is not None and not self.batch.over:
@@ -167,9 +173,14 @@ class HeadJob:
             self._finish_soon()
 
     def node_lost(self) -> None:
-        """End the job, one of whose nodes is gone, unless --no-kill or its script has already ended."""
-        if not self.launch.spec.no_kill and not self.ending:
-            self.terminate("NODE_FAIL", signal.SIGTERM)
+        """End the job, one of whose nodes is gone, unless --no-kill or its script has already ended.
+
+        Its state is NODE_FAIL from now on. The signals follow a little later: srun reports the failed node first.
+        """
+        if self.launch.spec.no_kill or self.ending or self.cause:
+            return
+        self.cause = "NODE_FAIL"
+        self._timers.append(self.agent.loop.after(NODE_LOST_S, lambda: self._signal_all("NODE_FAIL", signal.SIGTERM)))
 
     def _kill(self) -> None:
         self._killing = True
