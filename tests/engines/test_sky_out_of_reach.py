@@ -106,7 +106,7 @@ def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World
     for head, said in re.findall(r"<(.*)\n((?s:.*?))\n?>\n", world.out.decode()):
         code, took, words = head.split(" ", 2)
         replies[words] = int(code), said
-        assert int(took) < 8000, head  # a second, on a machine that does nothing else
+        assert int(took) < 30_000, head  # a second on an idle machine; without an answer of its own it took 100
     node = replies["sinfo -h -N -o %N %t %P"][1].split()[0]
     unable = "Unable to contact slurm controller (connect failure)"
     assert replies["squeue -h -o %i %t %j %R %l -j 7"] == (0, f"7 R job {node} 1:30:00")
