@@ -1,1 +1,1 @@
-"""Where jobs run: an engine brings nodes up with agents on them and carries their events back."""
+"""Engines run jobs: each one starts nodes with agents and forwards the agents' events to the controller."""

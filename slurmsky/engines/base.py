@@ -1,8 +1,8 @@
-"""The interface of an engine, and the errors it may raise.
+"""The engine interface, and the errors an engine may raise.
 
-An engine gets a Launch (model.allocation), has agents run it, and reports what they say through the
-callback it was made with: ``on_event(event)`` with the agent's event dicts (docs/design.md, "Wire").
-All coroutines return when the request was handed over, not when it took effect.
+An engine receives a Launch (model.allocation), has agents run it, and passes the agents' event dicts to its callback
+``on_event(event)`` (docs/design.md, "Wire"). Every coroutine returns when the request has been handed over, not when it
+has taken effect.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _BACKGROUND: set[asyncio.Task[None]] = set()
 
 
 def background(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine that nobody waits for; the event loop itself would keep no reference to it."""
+    """Run a coroutine in the background and keep a reference to it, which the event loop itself does not."""
     task = asyncio.ensure_future(work)
     _BACKGROUND.add(task)
     task.add_done_callback(_BACKGROUND.discard)
 
 
 class EngineError(Exception):
-    """The engine could not take a request; the text says why, in one line."""
+    """The engine could not accept a request; the text gives the reason in one line."""
 
 
 class NodeUnavailable(EngineError):
-    """No agent can be started on a node; the engine reports the node as down and tries again later."""
+    """No agent can be started on a node; the engine reports the node as down and retries later."""
 
 
 class Unable(EngineError):
-    """The engine can never run a job like this: Slurm's text for it, and a hint in the engine's words."""
+    """The engine can never run such a job: Slurm's error text, and a hint by the engine."""
 
     def __init__(self, text: str, hint: str) -> None:
         super().__init__(text)
@@ -46,62 +46,67 @@ class Unable(EngineError):
 
 
 class Engine(Protocol):
-    """What the controller asks of an engine."""
+    """The requests that the controller sends to an engine."""
 
     name: str
-    #: the controller picks nodes itself (local); False: the engine brings its own (sky)
+    #: True: the controller selects nodes itself (local); False: the engine provides nodes for each job (sky)
     places: bool
 
     async def start(self, launch: Launch) -> None:
-        """Start the job. Raises EngineError when its nodes cannot be had."""
+        """Start the job. Raises EngineError when its nodes cannot be allocated."""
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
         """Send a signal to the job's "steps", "batch" shell, both ("full") or one step (its id)."""
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """End the job: signal, then SIGKILL after kill_wait_s; it ends in ``state``."""
+        """End the job: signal, then SIGKILL after kill_wait_s; its final state is ``state``."""
 
     async def suspend(self, job_id: int) -> None:
         """Stop all processes of the job."""
 
     async def resume(self, job_id: int) -> None:
-        """Continue them."""
+        """Continue all processes of the job."""
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
-        """Move the time limit of the job, or of one of its steps, to an epoch second; None: no limit."""
+        """Set the time limit of the job, or of one of its steps, to an epoch second; None: no limit."""
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise Unable where it is plain at submit that the engine cannot run such a job. ``components``: (spec,
-        partition) of each; of a job that is not heterogeneous there is one."""
+        """Raise Unable at submit for a job that the engine can never run.
+
+        ``components``: (spec, partition) of each component; a job that is not heterogeneous has one.
+        """
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """Whether elements of such an array may all be started at once: the engine then keeps %N itself."""
+        """Whether all elements of such an array may be started at once; the engine then enforces %N."""
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """(job, run, number): all events of these runs up to these numbers, which came from ``node``, are
-        committed."""
+        """Acknowledge events: (job, run, number) means that the run's events from ``node`` are committed up to that
+        number.
+        """
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """After a restart of the controller: find these running jobs again; their missed events follow. A job
-        that never reached its node is told as ``{"ev":"missing"}``, and is to be started once more."""
+        """Find running jobs again after a restart of the controller; their missed events follow.
+
+        A job that never reached its node is reported as ``{"ev":"missing"}``; the controller must launch it again.
+        """
 
     def agent_address(self, job_id: int) -> str | None:
         """Unix socket path through which a client reaches the job's head agent, if there is one."""
 
     def out_of_reach(self, job_id: int) -> str:
-        """Why the nodes of a running job cannot be told anything, as far as is known; "" where they can."""
+        """Why the nodes of a running job cannot be reached, as far as is known; "" when they can."""
 
     async def problem(self) -> str:
-        """What keeps the engine from starting jobs now, in one line; "" when nothing is known to."""
+        """The problem that prevents the engine from starting jobs now, in one line; "" when none is known."""
 
     async def describe(self) -> list[tuple[bool, str]]:
-        """What the engine depends on: whether it is well, and a line about it, for ``slurmsky status`` and doctor."""
+        """Health of what the engine depends on, for ``slurmsky status`` and doctor: (healthy, a line of text)."""
 
     def lingers(self) -> bool:
-        """Whether ended jobs still need this engine: a controller with nothing else to do stays for them."""
+        """Whether ended jobs still need this engine: an otherwise idle controller then keeps running."""
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """Seconds until these nodes are expected to be up, so that a job placed there starts; 0.0: they are."""
+        """Seconds until these nodes are expected to be up and can start a job; 0.0: they are up."""
 
     async def close(self) -> None:
-        """Leave the engine; jobs go on."""
+        """Close the engine; jobs keep running."""

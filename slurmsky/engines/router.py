@@ -1,4 +1,4 @@
-"""Several engines behind one interface: each job goes to the engine of its partition, and stays with it."""
+"""Several engines behind one interface: the partition selects the engine of a job, for all its life."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOT_SUPPORTED = "Requested operation not supported on this system"  # ESLURM_NOT
 
 
 class Router:
-    """Implements base.Engine over ``engines``; ``choose`` names the engine of a partition."""
+    """Implements base.Engine over ``engines``; ``choose`` returns the name of a partition's engine."""
 
     name = "router"
     places = True
@@ -24,19 +24,19 @@ class Router:
         self._of: dict[int, str] = {}
 
     def engine_name(self, partition: str) -> str:
-        """The engine that takes a partition's jobs; of a list of partitions the first one counts."""
+        """The engine that runs a partition's jobs; of a list of partitions the first counts."""
         return self._choose(partition.split(",")[0])
 
     def places_in(self, partition: str) -> bool:
-        """Whether the controller picks the nodes of the partition's jobs."""
+        """Whether the controller selects the nodes of the partition's jobs."""
         return self._engines[self.engine_name(partition)].places
 
     def adopt(self, job_id: int, engine: str) -> None:
-        """A job that this router has not started is that engine's."""
+        """Assign an engine to a job that this router has not started."""
         self._of[job_id] = engine
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """Whether the partition's engine takes the elements of such an array all at once, and keeps %N itself."""
+        """Whether the partition's engine starts all elements of such an array at once, and enforces %N."""
         return self._engines[self.engine_name(partition)].packs(spec, partition.split(",")[0])
 
     def _engine(self, job_id: int) -> Engine:
@@ -50,7 +50,9 @@ class Router:
         await self._engines[name].start(launch)
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise Unable where the partitions' engine can never run such a job, or they have not one engine."""
+        """Raise Unable where the partitions' engine can never run such a job, or the partitions have different
+        engines.
+        """
         names = {self.engine_name(partition) for _, partition in components}
         if len(names) > 1:
             hint = "components of one job in partitions of this machine and of SkyPilot do not reach each other"
@@ -76,7 +78,7 @@ class Router:
         by_engine: dict[str, list[tuple[int, int, int]]] = {}
         for ack in acks:
             known = self._of.get(ack[0])
-            # An end that is told again after our own: any engine may have it.
+            # An end repeated after our restart: any engine may have sent it.
             for name in [known] if known is not None else self._engines:
                 by_engine.setdefault(name, []).append(ack)
         for name, theirs in by_engine.items():
@@ -88,7 +90,7 @@ class Router:
             name = job.engine if job.engine in self._engines else self.engine_name(job.partition)
             self._of[job.job_id] = name
             by_engine[name].append(job)
-        for name, theirs in by_engine.items():  # without jobs, too: an engine looks for what else is left
+        for name, theirs in by_engine.items():  # also without jobs: an engine may find other leftovers
             await self._engines[name].recover(theirs)
 
     def agent_address(self, job_id: int) -> str | None:
@@ -100,7 +102,7 @@ class Router:
         return self._engines[name].out_of_reach(job_id) if name is not None else ""
 
     async def problem(self, partition: str = "") -> str:
-        """What keeps the partition's engine from starting jobs now."""
+        """The problem that prevents the partition's engine from starting jobs now."""
         return await self._engines[self.engine_name(partition)].problem()
 
     async def describe(self) -> list[tuple[bool, str]]:
@@ -110,7 +112,7 @@ class Router:
         return any(engine.lingers() for engine in self._engines.values())
 
     def ready_in(self, nodes: Iterable[str], partition: str = "") -> float:
-        """Seconds until nodes of a partition are expected to be up; 0.0: they are."""
+        """Seconds until nodes of a partition are expected to be up; 0.0: they are up."""
         return self._engines[self.engine_name(partition)].ready_in(nodes)
 
     async def close(self) -> None:

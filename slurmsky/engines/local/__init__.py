@@ -1,4 +1,4 @@
-"""The embedded engine: agents on this machine."""
+"""The local engine: agents on this machine."""
 
 from .local_engine import LocalEngine
 

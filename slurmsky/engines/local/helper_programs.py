@@ -1,4 +1,4 @@
-"""Running a site's helper program (the mail program) without waiting for it."""
+"""Runs a site's helper program (the mail program) without blocking the controller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 async def run_program(
     argv: Sequence[str], environment: dict[str, str], timeout_s: float = 60.0, stdin: bytes = b""
 ) -> str | None:
-    """Run to the end; the reason when it failed, else None. A program need not read its stdin."""
+    """Run a program until it exits; return the reason if it failed, else None. A program need not read its stdin."""
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,

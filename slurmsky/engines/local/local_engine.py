@@ -1,4 +1,4 @@
-"""Agents on this machine: one process per node, started when a job needs it, found again after a restart."""
+"""The local engine: one agent process per node, started when a job needs it, found again after a restart."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
 
 log = logging.getLogger("slurmsky.controller")
 
-#: the folder that holds the package
+#: folder that contains the package
 _ROOT = Path(__file__).resolve().parents[3]
 
-START_TIMEOUT_S = 120.0  # a loaded machine takes its time; an agent that ends is seen at once
-#: how often a new agent is started before the node counts as down: a first one may have been killed by accident
+START_TIMEOUT_S = 120.0  # a loaded machine starts slowly; an agent that exits is detected at once
+#: how often an agent's start is retried before the node counts as down: the first may have been killed by accident
 START_ATTEMPTS = 2
-#: how long an idle agent of another version may take to leave
+#: how long an idle agent of another version may take to exit
 LEAVES_WITHIN_S = 5.0
 OUTDATED = "its agent is of another version, finishes its jobs and is replaced then"
-#: pauses before further attempts on a node that is down: the first, and the longest of those that follow
+#: pauses before further attempts on a node that is down: the first pause, and the upper bound of later ones
 REVIVE_FIRST_S, REVIVE_LONGEST_S = 5.0, 60.0
 
 
@@ -53,16 +53,16 @@ class AgentLink(asyncio.Protocol):
         self._out: list[bytes] = []
         self._launches = LaunchWriter()
         self._version = ""
-        #: done when the agent has said its version, or is gone
+        #: resolved when the agent has sent its version, or the connection is lost
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        #: (job, run) of every launch that went out here
+        #: (job, run) of every launch sent over this connection
         self.launched: set[tuple[int, int]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == socket.AF_UNIX and peer_uid(sock) not in (os.geteuid(), 0):
-            transport.abort()  # it listens where our agent should
+            transport.abort()  # the agent still listens at this address
             return
         self._transport = transport
 
@@ -76,7 +76,7 @@ class AgentLink(asyncio.Protocol):
                     self._version = str(event.get("version", ""))
                     self.greeted.set_result(None)
                 self._on_event(self.node, event)
-            except Exception:  # an event of one job; those of the others follow on the same connection
+            except Exception:  # an event of one job failed; other jobs' events share this connection
                 log.exception("node %s: %.200r", self.node, frame.payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,7 +87,7 @@ class AgentLink(asyncio.Protocol):
 
     @property
     def outdated(self) -> bool:
-        """True for an agent of another version of this program, which takes no launch of ours."""
+        """True for an agent of another slurmsky version, which accepts no launch of this version."""
         return self.greeted.done() and self._version != VERSION
 
     @property
@@ -96,15 +96,15 @@ class AgentLink(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send one message; raises EngineError when the agent is gone."""
+        """Send one message. Raises EngineError when the connection is closed."""
         if self._transport is None or self._transport.is_closing():
             raise EngineError(f"the agent of node {self.node} is gone")
         if not self._out:
-            asyncio.get_running_loop().call_soon(self._flush)  # one system call for all of this round
+            asyncio.get_running_loop().call_soon(self._flush)  # one system call for all messages of this loop iteration
         self._out.append(wire.encode(wire.JSON, json.dumps(message, separators=(",", ":")).encode()))
 
     def launch(self, launch: Launch) -> None:
-        """Send a job there. Raises NodeUnavailable where its agent would not understand it."""
+        """Send a launch to the agent. Raises NodeUnavailable when the agent would not understand it."""
         if self.outdated:
             raise NodeUnavailable(f"node {self.node}: {OUTDATED}")
         self.send(self._launches.message(launch))
@@ -116,12 +116,12 @@ class AgentLink(asyncio.Protocol):
             self._transport.write(b"".join(out))
 
     def abort(self) -> None:
-        """Give up a line whose other end is silent."""
+        """Abort a connection whose other end does not answer."""
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
-        """Leave the agent to itself."""
+        """Close the connection; the agent keeps running."""
         self._flush()
         if self._transport is not None:
             self._transport.close()
@@ -129,7 +129,7 @@ class AgentLink(asyncio.Protocol):
 
 @dataclass
 class _Placed:
-    """A job that has nodes: where, which run of it, and what to tell its head once that has it."""
+    """A job that has nodes: its nodes, its run, and messages queued for its head agent until that has the job."""
 
     run: int
     nodes: tuple[str, ...]
@@ -138,7 +138,7 @@ class _Placed:
 
 
 class LocalEngine:
-    """Implements engines.base.Engine with agents of this machine."""
+    """Implements engines.base.Engine with agents on this machine."""
 
     name = "local"
     places = True
@@ -153,9 +153,9 @@ class LocalEngine:
         self._placed: dict[int, _Placed] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
-        self.claim = ""  # the entry of the machine-wide count that our agents keep alive
+        self.claim = ""  # the ledger entry that this engine's agents keep locked
         self._down: set[str] = set()  # nodes whose agent could not be started
-        self._outdated: set[str] = set()  # nodes whose agent is of another version and has jobs
+        self._outdated: set[str] = set()  # nodes whose agent is of another version and still has jobs
 
     # --- agents
 
@@ -166,13 +166,14 @@ class LocalEngine:
         link = AgentLink(node, self._event, self._lost)
         loop = asyncio.get_running_loop()
         path = self._socket(node)
-        # The folder's descriptor keeps the name short: a socket address has 108 bytes.
+        # The folder's descriptor keeps the path short: a socket address has 108 bytes.
         folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             await loop.create_unix_connection(lambda: link, f"/proc/self/fd/{folder}/{path.name}")
         finally:
             os.close(folder)
-        # Before it says anything: its first words list the jobs that it has, and what is missing is launched again.
+        # Before the agent's first event: that event lists the agent's jobs, and jobs missing from it are launched
+        # again.
         self._links[node] = link
         link.send({"op": "hello", "role": "controller", "version": VERSION})
         await asyncio.wait_for(link.greeted, START_TIMEOUT_S)
@@ -181,7 +182,7 @@ class LocalEngine:
         return link
 
     async def link(self, node: str) -> AgentLink:
-        """A connection to the node's agent, which is started when there is none."""
+        """The connection to the node's agent; starts the agent if none runs."""
         known = self._links.get(node)
         if known is not None and known.alive and known.greeted.done():
             return known
@@ -192,12 +193,12 @@ class LocalEngine:
         return await asyncio.shield(task)
 
     async def _bring_up(self, node: str) -> AgentLink:
-        """Connect to the node's agent, or start one. Raises NodeUnavailable, after the node was reported as down."""
+        """Connect to the node's agent, or start one. Raises NodeUnavailable after it has reported the node as down."""
         try:
             link = await self._connect(node)
             if link.outdated:
                 link = await self._replace(node, link)
-        except (OSError, EngineError, asyncio.TimeoutError):  # none listens, or it died as we came
+        except (OSError, EngineError, asyncio.TimeoutError):  # no agent listens, or it exited while we connected
             link = await self._start_agent(node)
         self._links[node] = link
         if link.outdated:
@@ -211,8 +212,10 @@ class LocalEngine:
         return link
 
     async def _replace(self, node: str, link: AgentLink) -> AgentLink:
-        """Let an agent of another version leave. One that has jobs finishes them: the node is drained until it is
-        gone. Raises ConnectionError when it is.
+        """Replace an agent of another version.
+
+        An agent with jobs finishes them first: the node is drained until the agent exits. Raises ConnectionError when
+        the agent has exited.
         """
         self._links[node] = link
         link.send({"op": "exit"})
@@ -245,7 +248,7 @@ class LocalEngine:
         raise NodeUnavailable(problem)
 
     async def _revive(self, node: str) -> None:
-        """Try again and again to start the agent of a node that is down."""
+        """Retry starting the agent of a node that is down, until one starts."""
         pause = REVIVE_FIRST_S
         while node in self._down and not self._closing:
             await asyncio.sleep(pause)
@@ -288,7 +291,7 @@ class LocalEngine:
                 if code is not None:
                     how = f"signal {-code}" if code < 0 else _last_line(folder / "agent.log", before)
                     raise EngineError(f"agent ended while starting: {how}") from None
-        process.kill()  # else it might take the node's lock for ever
+        process.kill()  # otherwise it could still take the node's lock later
         raise EngineError(f"agent does not answer within {START_TIMEOUT_S:.0f} s")
 
     def _event(self, node: str, event: Event) -> None:
@@ -298,7 +301,7 @@ class LocalEngine:
             self._listed(node, {(int(job_id), int(run)) for job_id, run in event["jobs"]})
             return
         if kind == "refused":
-            # It did not understand the launch, and no other attempt would be understood.
+            # The agent did not understand the launch; a retry would fail in the same way.
             log.error("node %s refused the launch of job %s: %s", node, event.get("job_id"), event.get("comment"))
             event = {**event, "ev": "ended", "state": "FAILED", "exit_code": 1, "exit_signal": 0, "time": None,
                      "reason": "JobLaunchFailure"}  # fmt: skip
@@ -311,7 +314,7 @@ class LocalEngine:
         self._on_event(event)
 
     def _listed(self, node: str, here: set[tuple[int, int]]) -> None:
-        """An agent says which jobs it has: whatever else should be there never arrived."""
+        """Compare the agent's list of jobs with ours: jobs missing from it never arrived."""
         link = self._links.get(node)
         for job_id, placed in list(self._placed.items()):
             key = (job_id, placed.run)
@@ -323,7 +326,7 @@ class LocalEngine:
                 self._on_event({"ev": "missing", "job_id": job_id, "run": placed.run, "node": node})
         launched = {job_id for job_id, _ in link.launched} if link is not None else set()
         for job_id in {job_id for job_id, _ in here} - self._placed.keys() - launched:
-            # Of a database that is gone, or over. As slurmctld, which aborts jobs that it does not know.
+            # Job of another database, or ended. As slurmctld, which aborts jobs that it does not know.
             if link is not None and link.alive:
                 link.send({"op": "terminate", "job_id": job_id, "state": "CANCELLED", "signal": 15, "kill_wait_s": 30})
 
@@ -335,22 +338,24 @@ class LocalEngine:
         self._on_event({"ev": "here", "job_id": job_id, "run": placed.run})
 
     def _lost(self, node: str) -> None:
-        """An agent went away. If it served jobs, a new one takes its place and settles what is left of them."""
+        """An agent's connection is lost. If it served jobs, a new agent starts and reports what remains of them."""
         self._links.pop(node, None)
         here = {job_id: placed for job_id, placed in self._placed.items() if node in placed.nodes}
         if not self._closing and not here and node in self._outdated:
-            background(self._settle(node))  # it has finished its jobs: its successor takes new ones
+            background(self._settle(node))  # it has finished its jobs: its successor accepts new jobs
         if self._closing or not here:
             return
         for job_id, placed in here.items():
             if placed.nodes[0] == node:
-                placed.ready = False  # until the next agent says that it knows of it
+                placed.ready = False  # until the next agent lists the job
             else:
                 self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": node})
         background(self._settle(node))
 
     async def _settle(self, node: str) -> None:
-        """An agent on the node, who says what became of the jobs there (``_listed``); without one they have failed."""
+        """Start an agent on the node, which lists the jobs that remain there (``_listed``); if none starts, they have
+        failed.
+        """
         try:
             await self.link(node)
         except EngineError as error:
@@ -374,7 +379,7 @@ class LocalEngine:
     # --- Engine
 
     async def start(self, launch: Launch) -> None:
-        # A het job is started by its leader: the nodes of all components are its nodes, its own ones first.
+        # The leader of a het job starts it: the job's nodes are those of all components, the leader's first.
         shares = launch.shares + (launch.every_share if launch.het else [])
         nodes = tuple(dict.fromkeys(share.name for share in shares))
         for share in shares:
@@ -389,7 +394,8 @@ class LocalEngine:
             if self._placed.get(launch.job_id) is placed:
                 del self._placed[launch.job_id]
             raise
-        # The way of a launch is open to accidents: whoever ended or repeated it meanwhile has the say.
+        # The job may have been cancelled or relaunched while we connected; launch only if our placement is still
+        # current.
         if (
             self._placed.get(launch.job_id) is placed
             and not placed.ready
@@ -403,7 +409,9 @@ class LocalEngine:
             self._has_it(launch.job_id, placed)
 
     def _tell(self, job_id: int, message: dict[str, Any]) -> None:
-        """To the head of a job, as soon as that has it. Raises EngineError for a job without nodes."""
+        """Send a message to a job's head agent, as soon as that has the job. Raises EngineError for a job without
+        nodes.
+        """
         placed = self._placed.get(job_id)
         if placed is None:
             raise EngineError(f"job {job_id} has no agent")
@@ -438,21 +446,24 @@ class LocalEngine:
         self._tell(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time, "step": step_id})
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Whatever has nodes can run here."""
+        """Accept every job: any job with nodes can run on this machine."""
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """Elements start one by one, where there is room."""
+        """False: array elements start one by one, as resources become free."""
         return False
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Acknowledge (job, run, number) to the agent that sent the events; ended jobs have no head any more."""
+        """Acknowledge (job, run, number) to the agent that sent the events; ended jobs have no head agent any more."""
         link = self._links.get(node)
         if link is not None and link.alive:
             link.send({"op": "acks", "acks": acks})
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """Reach the agents of these jobs. Each then repeats what is not acknowledged, and lists the jobs it has; the
-        others are reported as ``{"ev":"missing"}``, and a launch of those is right."""
+        """Connect to the agents of these jobs.
+
+        Each agent repeats its unacknowledged events and lists its jobs. Jobs missing from the list are reported as
+        ``{"ev":"missing"}``; the controller may launch those again.
+        """
         nodes: dict[str, None] = {}
         for job in jobs:
             if job.shares:
@@ -464,8 +475,10 @@ class LocalEngine:
                 await self._greet(path.parent.name)
 
     async def _greet(self, node: str) -> None:
-        """Reach an agent that serves none of our jobs, if there is one: it may have an end to tell again, and it
-        leaves when we do."""
+        """Connect to an agent that serves none of our jobs, if one runs.
+
+        The agent may have a job's end to repeat, and it exits when this engine closes the connection.
+        """
         try:
             self._links[node] = await self._connect(node)
         except OSError:
@@ -476,11 +489,11 @@ class LocalEngine:
         return str(self._socket(placed.nodes[0])) if placed is not None and placed.ready else None
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """Agents start when they are needed."""
+        """0.0: an agent is started when a job needs it."""
         return 0.0
 
     def out_of_reach(self, job_id: int) -> str:
-        """Agents of this machine can be told, or are started for it."""
+        """Always "": agents on this machine are reachable, or are started when needed."""
         return ""
 
     async def problem(self) -> str:
@@ -490,14 +503,14 @@ class LocalEngine:
         return []
 
     def lingers(self) -> bool:
-        """Agents clean up after a job before they report its end."""
+        """False: an agent cleans up after a job before it reports the job's end."""
         return False
 
     async def close(self) -> None:
-        """Leave the agents: each exits as soon as it has no job."""
+        """Close the connections: each agent exits as soon as it has no job."""
         self._closing = True
         if self._starting:
-            await asyncio.wait(list(self._starting.values()), timeout=5.0)  # else it waits for us in vain
+            await asyncio.wait(list(self._starting.values()), timeout=5.0)  # else it waits in vain
         expected = {node for placed in self._placed.values() for node in placed.nodes[1:]}
         for link in list(self._links.values()):
             if link.alive:
@@ -506,6 +519,6 @@ class LocalEngine:
 
 
 def _last_line(path: Path, start: int) -> str:
-    """The last line of a log, beyond its first ``start`` bytes."""
+    """The last line of a log after its first ``start`` bytes."""
     lines = path.read_bytes()[start:].decode("utf-8", "replace").strip().splitlines() if path.exists() else []
     return lines[-1] if lines else "no message"

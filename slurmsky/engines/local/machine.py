@@ -1,4 +1,4 @@
-"""Facts of this machine, as psutil and nvidia-smi see them."""
+"""Hardware of this machine, read with psutil and nvidia-smi."""
 
 from __future__ import annotations
 

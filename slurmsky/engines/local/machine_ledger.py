@@ -1,10 +1,10 @@
-"""What all users of this machine hold of it: one small file each in a folder for all, and advisory locks. No daemon.
+"""Ledger of this machine's resources in use by all users: one small file per controller, and advisory locks; no daemon.
 
-Each controller writes the CPUs, memory and GPUs that its local jobs hold into a file of its own, and keeps a shared
-lock on it; its agents keep one, too, so that the entry counts while jobs run without a controller. An entry that nobody
-locks is of a dead one. The lock of the file ``lock`` is held from reading the others' entries to writing one's own,
-so that two controllers do not give away the same GPU. Nothing here is trusted: an entry counts only in a file of the
-user that it is named after, and who holds the lock for long is not waited for.
+Each controller writes the CPUs, memory and GPUs that its local jobs hold into its entry file, and keeps a shared lock
+on the file. Its agents keep a lock, too, so that the entry counts while jobs run without a controller. An entry without
+a lock belongs to a dead controller. A controller holds the lock of the file ``lock`` from reading the others' entries
+to writing its own, so that two controllers do not assign the same GPU. No entry is trusted: an entry counts only in a
+file owned by the user it is named after, and a process that holds the lock for too long is not waited for.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from dataclasses import dataclass, field
 
 log = logging.getLogger("slurmsky.controller")
 
-#: folders for all users, the first that there is
+#: candidate folders shared by all users; the first existing folder is used
 PLACES = ("/run/lock", "/dev/shm", "/tmp")
 _NAME = re.compile(r"(\d{1,10})-[0-9a-f]{12}")
 _MOST_BYTES = 1 << 16
 _PATIENCE_S = 0.02
-_GRUDGE_S = 5.0  # for so long nobody waits again for a lock that was not given back
-_SETTLE_S = 0.25  # an entry is made smaller no more often than that
+_GRUDGE_S = 5.0  # seconds without a further wait for a lock that was not released
+_SETTLE_S = 0.25  # shortest interval between two writes that shrink an entry
 
 
 @dataclass(frozen=True)
 class Held:
-    """What is held of the machine. ``cpu_ids``: which CPUs, where that is known."""
+    """Resources of the machine that are in use. ``cpu_ids``: which CPUs, where known."""
 
     cpus: int = 0
     memory_mib: int = 0
@@ -50,7 +50,7 @@ class Held:
         )
 
     def dump(self) -> bytes:
-        """As it is in an entry."""
+        """Serialise for an entry file."""
         data = {
             "cpus": self.cpus,
             "memory_mib": self.memory_mib,
@@ -61,7 +61,7 @@ class Held:
 
     @classmethod
     def load(cls, data: bytes) -> Held:
-        """The inverse of dump, of what anybody wrote. Raises ValueError."""
+        """Parse an entry, which any user may have written. Raises ValueError."""
         try:
             found = json.loads(data)
             ids = [frozenset(int(number) for number in found.get(name, ())) for name in ("gpus", "cpu_ids")]
@@ -75,7 +75,7 @@ NOTHING = Held()
 
 @dataclass
 class Ledger:
-    """The entries of all controllers of this machine. ``home``: the state folder of ours."""
+    """The entries of all controllers on this machine. ``home``: this controller's state folder."""
 
     home: str
     folder: str
@@ -85,22 +85,22 @@ class Ledger:
     _locked: bool = False
     _written: Held | None = None
     _written_at: float = 0.0
-    _passed_over: float = 0.0  # when the lock was last not to be had
-    _listed: tuple[int, frozenset[str]] = (0, frozenset())  # the folder's time, and the entries in it then
+    _passed_over: float = 0.0  # when the lock was last unavailable
+    _listed: tuple[int, frozenset[str]] = (0, frozenset())  # mtime of the folder, and its entries at that time
     _files: dict[str, int] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
-        """Our entry."""
+        """Path of this controller's entry."""
         return os.path.join(self.folder, f"{self.uid}-{hashlib.sha256(self.home.encode()).hexdigest()[:12]}")
 
     def open(self) -> None:
-        """Have an entry. Raises OSError where the folder is not one for all, or may not be written."""
+        """Create and lock this controller's entry. Raises OSError where the folder is not shared, or not writable."""
         try:
             os.mkdir(self.folder)
             os.chmod(self.folder, 0o1777)
         except FileExistsError:
-            pass  # another user's, as it should be
+            pass  # owned by another user, as intended
         facts = os.lstat(self.folder)
         if not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o1777 != 0o1777:
             raise OSError(errno.EPERM, "not a folder for all users", self.folder)
@@ -111,7 +111,7 @@ class Ledger:
         fcntl.flock(self._own, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def close(self, held: Held) -> None:
-        """Leave; ``held`` by jobs that go on."""
+        """Close the ledger; ``held``: resources of jobs that keep running."""
         self.enter()
         self.leave(held, at_once=True)
         for descriptor in (self._own, self._lock, *self._files.values()):
@@ -121,12 +121,12 @@ class Ledger:
             try:
                 os.unlink(self.path)
             except OSError:
-                pass  # it counts for nothing
+                pass  # the entry no longer counts
         self._own = self._lock = -1
         self._files.clear()
 
     def enter(self) -> None:
-        """Let nobody else change an entry until leave(); one that takes too long is passed over."""
+        """Lock all entries until leave(); a holder that takes too long is ignored."""
         end = time.monotonic() + _PATIENCE_S
         if self._passed_over and end < self._passed_over + _GRUDGE_S:
             return
@@ -142,9 +142,9 @@ class Ledger:
                 time.sleep(0.002)
 
     def leave(self, held: Held, at_once: bool = False) -> bool:
-        """Write our entry, and let others change theirs; False where less is held than is written, for a moment.
+        """Write our entry and unlock; False: the write is postponed briefly because less is held than is written.
 
-        Jobs that come and go many times a second need not be written each: what they free may be theirs again.
+        Jobs that start and end many times a second need not be written each: the next job may reuse what they free.
         """
         now = time.monotonic()
         settled = held == self._written
@@ -168,7 +168,7 @@ class Ledger:
         )
 
     def others(self) -> tuple[Held, Held]:
-        """What other users hold, and what further controllers of this user do."""
+        """Resources that other users hold, and those that this user's other controllers hold."""
         theirs, ours = NOTHING, NOTHING
         for name, held in self._entries():
             if held == NOTHING:
@@ -200,13 +200,13 @@ class Ledger:
                 if _is_held(descriptor):
                     yield name, Held.load(os.pread(descriptor, _MOST_BYTES, 0))
                 elif facts.st_nlink == 0:
-                    os.close(self._files.pop(name))  # it was removed, and another one made
+                    os.close(self._files.pop(name))  # the file was removed and created again
             except (OSError, ValueError):
-                continue  # of no controller of ours
+                continue  # not one of our controllers
 
 
 def _is_held(descriptor: int) -> bool:
-    """Whether somebody keeps the entry."""
+    """Whether a process holds a lock on the entry."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -216,7 +216,9 @@ def _is_held(descriptor: int) -> bool:
 
 
 def _opened(path: str, flags: int) -> int:
-    """A file that is made if need be; never with O_CREAT over another user's, which kernels refuse in such folders."""
+    """Open a file, and create it if missing; never with O_CREAT on another user's file, which kernels refuse in such
+    folders.
+    """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC
     for _ in range(2):
         try:
@@ -226,12 +228,12 @@ def _opened(path: str, flags: int) -> int:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
                 os.chmod(path, 0o644)
             except FileExistsError:
-                pass  # made by another one in this moment
+                pass  # another process created it at the same moment
     return os.open(path, flags)
 
 
 def ledger(home: str) -> Ledger | None:
-    """An open ledger for the controller of this state folder; None where there is no folder for all users."""
+    """Open the ledger for the controller of this state folder; None where no shared folder exists."""
     for place in PLACES:
         try:
             if os.stat(place).st_mode & 0o1777 != 0o1777:

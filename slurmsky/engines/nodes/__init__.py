@@ -1,4 +1,4 @@
-"""Kept nodes: agents that a provider brings up, that stay warm, and that the controller places jobs on."""
+"""Kept nodes: a provider starts their agents, the nodes stay warm, and the controller places jobs on them."""
 
 from .nodes_engine import NodesEngine
 

@@ -1,4 +1,4 @@
-"""A launch as it is on a kept node: script by content, private folder, environment. Pure but for the script's bytes."""
+"""Adapts a launch to a kept node: script content, private folder, environment. Pure but for reading the script."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SCRIPTS_KEPT = 256
 
 
 class Scripts:
-    """Spooled scripts by path: digest and bytes. A script is read once; it may delete itself later."""
+    """Cache of spooled scripts by path: digest and bytes. A script is read once, since it may delete itself later."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, bytes]] = {}
 
     def read(self, path: str) -> tuple[str, bytes]:
-        """(digest, bytes) of a spooled script. Raises OSError."""
+        """Return (digest, bytes) of a spooled script. Raises OSError."""
         known = self._known.get(path)
         if known is None:
             if len(self._known) >= _SCRIPTS_KEPT:
@@ -32,13 +32,13 @@ class Scripts:
 
 
 class Environments:
-    """Environments of jobs as they are on a node; elements of an array share one."""
+    """Environments of jobs as adapted to a node; elements of an array share one."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bool], tuple[dict[str, str], dict[str, str]]] = {}
 
     def adapted(self, user: dict[str, str], facts: dict[str, Any], same: bool) -> dict[str, str]:
-        """The user's environment over the node's, as far as it holds there."""
+        """Overlay the node's environment with the user's variables that are valid there."""
         key = (id(user), same)
         known = self._known.get(key)
         if known is None or known[0] is not user:
@@ -53,7 +53,9 @@ class Environments:
 def adapted(
     launch: Launch, facts: dict[str, Any], digest: str, environment: dict[str, str], moved: tuple[str, str]
 ) -> Launch:
-    """The launch with the node's own script and spool. ``moved``: a folder of this machine and what stands for it."""
+    """Adapt a launch to the node's script and spool paths. ``moved``: a folder of this machine, and its path on the
+    node.
+    """
     there = copy.copy(launch)
     home = facts["home"]
     there.spool = f"{home}/jobs/{launch.job_id}/run{launch.restart_count}"

@@ -1,4 +1,4 @@
-"""The way of commands to and from kept nodes: a socket of this machine per node, and a connection parked there."""
+"""Relays commands to and from kept nodes: a local socket per node, and a connection parked at the node."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Adapt = Callable[[str, wire.CommandRequest], wire.CommandRequest]
 
 
 class CommandDoors:
-    """``connect(node, role)`` opens a connection to an agent; ``adapt`` makes a request what it is on the node."""
+    """``connect(node, role)`` opens a connection to an agent; ``adapt`` rewrites a request for the node."""
 
     def __init__(
         self, folder: Path, controller: Path, connect: Callable[[str, str], Awaitable[Streams]], adapt: Adapt
@@ -29,15 +29,15 @@ class CommandDoors:
         self._parked: dict[str, asyncio.Task[None]] = {}
 
     def path(self, node: str) -> Path:
-        """The socket that leads to a node's agent."""
+        """Path of the socket that forwards to a node's agent."""
         return self._folder / node
 
     def has(self, node: str) -> bool:
-        """Whether that socket is open."""
+        """Whether the node's socket is open."""
         return node in self._sockets
 
     async def open(self, node: str) -> None:
-        """Let commands of this machine reach the agent, and commands inside jobs the controller."""
+        """Connect both ways: local commands reach the node's agent, and commands inside jobs reach the controller."""
         if node in self._sockets:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ class CommandDoors:
         self._parked[node] = asyncio.ensure_future(keep_parked(to_desk, self._controller))
 
     def drop(self, node: str) -> None:
-        """Close what leads to a node that goes, or is gone."""
+        """Close the sockets and connections of a node that is lost or being powered down."""
         parked = self._parked.pop(node, None)
         if parked is not None:
             parked.cancel()
@@ -65,7 +65,7 @@ class CommandDoors:
             socket.close()
 
     def close(self) -> list[asyncio.Task[None]]:
-        """Close all; the tasks that end by that."""
+        """Close all sockets; return the tasks that this cancels."""
         tasks = list(self._parked.values())
         for node in list(self._sockets):
             self.drop(node)

@@ -1,4 +1,4 @@
-"""The nodes' power: which orders there are, and their way through asked, up and leaving."""
+"""Power management of kept nodes: orders, and their phases asked, up and leaving."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .provider import BringUpFailed, Order, Passing, Provider
 log = logging.getLogger("slurmsky.nodes")
 
 RETRY_S = (1.0, 2.0, 5.0, 15.0, 30.0)
-#: what a bring-up is expected to take before there was one
+#: expected seconds of a bring-up before the first measurement
 FIRST_GUESS_S = 120.0
 _REMEMBERED = 15
 #: (node, state, why): the state is off, coming, up, leaving or failed
@@ -28,7 +28,9 @@ Tell = Callable[[str, str, str], None]
 
 
 class Fleet:
-    """Brings nodes up and down. ``folder`` holds a folder per order; ``tell`` hears of each node's changes."""
+    """Powers nodes up and down. ``folder`` holds a folder per order; ``tell`` receives each change of a node's
+    state.
+    """
 
     def __init__(
         self,
@@ -42,25 +44,25 @@ class Fleet:
         self.kept = kept
         self.provider = provider
         self._tell = tell
-        self._prepare = prepare  # writes what the nodes need into the order's folder
+        self._prepare = prepare  # writes the files that the nodes need into the order's folder
         self._partition = {node: name for name, one in kept.items() for node in one.names}
         self.orders: dict[str, Order] = {}
         self._of: dict[str, Order] = {}  # by node
         self._coming: dict[str, asyncio.Task[None]] = {}  # by order
-        self._waiting: dict[str, list[Callable[[str], None]]] = {}  # by order: who hears of delays
+        self._waiting: dict[str, list[Callable[[str], None]]] = {}  # by order: callbacks for delays
         self._took: dict[str, deque[float]] = {}  # seconds of past bring-ups, by partition
         self._closed = False
-        #: called when an order is over, or never was
+        #: called when an order has ended or failed
         self.on_over: Callable[[Order], None] = lambda order: None
 
     # --- what there is
 
     def order_of(self, node: str) -> Order | None:
-        """The order that a node belongs to now."""
+        """The node's current order."""
         return self._of.get(node)
 
     def is_up(self, node: str) -> bool:
-        """Whether a node's agent is known to have started, and is not told to leave."""
+        """Whether a node's agent has started and has not been ordered to leave."""
         order = self._of.get(node)
         return order is not None and order.phase == "up"
 
@@ -72,7 +74,7 @@ class Fleet:
         return order.address(node)
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """Seconds until all these nodes are expected to be up; 0.0: they are."""
+        """Seconds until all these nodes are expected to be up; 0.0: they are up."""
         longest = 0.0
         for node in nodes:
             order = self._of.get(node)
@@ -83,14 +85,14 @@ class Fleet:
         return longest
 
     def usual_s(self, partition: str) -> float:
-        """What bringing nodes of a partition up usually takes."""
+        """The usual seconds of a bring-up in a partition."""
         took = self._took.get(partition)
         return statistics.median(took) if took else FIRST_GUESS_S
 
     # --- up
 
     async def up(self, nodes: Sequence[str], say: Callable[[str], None]) -> None:
-        """Return when all these nodes are up; those that are off come by one order. Raises EngineError."""
+        """Wait until all these nodes are up; one order powers up those that are off. Raises EngineError."""
         orders = [self.order(list(group)) for group in self._off(nodes)]
         orders += [self._of[node] for node in nodes if node in self._of]
         for order in {order.name: order for order in orders}.values():
@@ -121,7 +123,7 @@ class Fleet:
         return list(groups.values())
 
     def order(self, nodes: list[str]) -> Order:
-        """Have nodes that are off come up together, in the background."""
+        """Power up nodes that are off by one order, in the background."""
         partition = self._partition[nodes[0]]
         existing = self.kept[partition].cluster
         name = existing or f"kept-{partition.lower()[:16]}-{uuid.uuid4().hex[:8]}"
@@ -183,7 +185,7 @@ class Fleet:
     # --- down
 
     def down(self, order: Order) -> None:
-        """Take an order's nodes down, in the background and until that is done."""
+        """Power an order's nodes down in the background, with retries until it succeeds."""
         if order.phase == "leaving":
             return
         order.phase = "leaving"
@@ -196,18 +198,18 @@ class Fleet:
         background(self._take_down(order, ""))
 
     def forget(self, order: Order, why: str) -> None:
-        """The order's nodes are lost, or never came: nothing of it is used again, and what is left is taken down."""
+        """Give up an order whose nodes are lost or never started; what remains of it is powered down."""
         order.phase = "leaving"
         order.save()
         background(self._take_down(order, why))
 
     async def _take_down(self, order: Order, why: str) -> None:
         if why:
-            # Nodes that were lost may come again at once, under another order.
+            # Lost nodes may be ordered again at once, under another order.
             self._release(order, "off" if order.up_at else "failed", why)
         for attempt in range(1 << 30):
             if self._closed:
-                return  # the next controller goes on with it
+                return  # the next controller resumes it
             try:
                 if not order.existing:
                     await self.provider.down(order)
@@ -229,10 +231,10 @@ class Fleet:
                 del self._of[node]
                 self._tell(node, state, why)
 
-    # --- a controller's start and end
+    # --- restart of the controller
 
     def load(self) -> None:
-        """Take over the orders of an earlier controller."""
+        """Load the orders of an earlier controller."""
         try:
             history = json.loads((self.folder / "history.json").read_text())
             self._took = {name: deque(map(float, took), maxlen=_REMEMBERED) for name, took in history.items()}
@@ -254,7 +256,7 @@ class Fleet:
                 continue
             if order.phase == "leaving":
                 self._adopt_leaving(order)
-            order.phase = "leaving"  # or the site file has no such nodes any more
+            order.phase = "leaving"  # or the site file no longer lists such nodes
             background(self._take_down(order, ""))
 
     def _adopt_leaving(self, order: Order) -> None:
@@ -268,7 +270,7 @@ class Fleet:
         (self.folder / "history.json").write_text(json.dumps(data))
 
     def close(self) -> None:
-        """Leave the nodes as they are."""
+        """Close; the nodes stay up."""
         self._closed = True
         for task in self._coming.values():
             task.cancel()

@@ -1,6 +1,7 @@
-"""Submit folders of jobs on nodes that do not share them: sent by content, followed while jobs write, brought back.
+"""Synchronises submit folders with nodes that do not share them.
 
-The node's side is agent/cloud/folder_store.py.
+Content is sent before the job, output files are followed while the job runs, and changed files are brought back at its
+end. The node's side is agent/cloud/folder_store.py.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from .node_lines import Streams
 log = logging.getLogger("slurmsky.nodes")
 
 PIECE = 1 << 18
-_KEY = "file"  # one comes at a time
+_KEY = "file"  # one file at a time
 Entry = list[Any]
 
 
 class Listing:
-    """Lists folders; digests are computed again only for files whose size, time or inode changed."""
+    """Lists folders; recomputes digests only for files whose size, mtime or inode changed."""
 
     def __init__(self, home: Path, limit: int) -> None:
         self._home = home
@@ -43,7 +44,9 @@ class Listing:
         self._digests: dict[str, tuple[tuple[int, int, int], str]] = {}
 
     def entries(self, folder: str) -> dict[str, Entry]:
-        """What a folder holds: kind, mode, size, mtime and digest by path. Raises EngineError where it is too much."""
+        """The entries of a folder by path: kind, mode, size, mtime and digest. Raises EngineError for a folder that is
+        too large.
+        """
         found: dict[str, Entry] = {}
         total = 0
         guard = private.Private(private.homes(), [str(self._home)])
@@ -78,19 +81,19 @@ class Listing:
                     while piece := file.read(1 << 20):
                         digest.update(piece)
             except OSError:
-                return ""  # it vanished, or may not be read by its own user
+                return ""  # the file vanished, or its owner may not read it
             known = self._digests[path] = (key, digest.hexdigest())
         return known[1]
 
 
 def digest_of(entries: dict[str, Entry]) -> str:
-    """One digest for a whole list."""
+    """One digest for a whole listing."""
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass
 class Tail:
-    """An output file of a job that grows on the node. ``base``: its size here when the job began."""
+    """An output file that grows on the node. ``base``: its local size when the job began."""
 
     path: str
     there: str
@@ -98,12 +101,12 @@ class Tail:
     umask: int
     base: int = 0
     received: int = 0
-    start: int | None = None  # where the job's own bytes begin on the node
+    start: int | None = None  # offset on the node at which the job's bytes begin
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def write(self, offset: int, data: bytes) -> None:
-        """Put bytes where they belong."""
+        """Write bytes at their offset in the local file."""
         self.received = offset + len(data)
         fd = self.open(0)
         try:
@@ -114,13 +117,13 @@ class Tail:
             os.close(fd)
 
     def open(self, flags: int) -> int:
-        """The file, created with the job's umask. Raises OSError."""
+        """Open the file; create it with the job's umask. Raises OSError."""
         folder, name = os.path.split(self.path)
         return beneath.open_to_write(os.path.realpath(folder), name, self.umask, flags)
 
 
 class FolderSync:
-    """The files of jobs on one node, over one connection."""
+    """Synchronises the files of jobs on one node over one connection."""
 
     def __init__(self, streams: Streams, listing: Listing) -> None:
         self._reader, self._writer = streams
@@ -130,18 +133,18 @@ class FolderSync:
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._tails: dict[int, Tail] = {}
         self._next = 0
-        self._file: Any = None  # where content that comes is written
+        self._file: Any = None  # the file that receives content
         self._over = False
         self._reading = asyncio.ensure_future(self._read())
-        self.given: dict[str, dict[str, Entry]] = {}  # folder -> what it held when it was last sent
+        self.given: dict[str, dict[str, Entry]] = {}  # folder -> its entries when last sent
 
     @property
     def alive(self) -> bool:
-        """Whether the connection stands."""
+        """Whether the connection is open."""
         return not self._over
 
     def close(self) -> None:
-        """Leave the node; what comes late is read by the next connection."""
+        """Close the connection; the next one receives what is still missing."""
         self._reading.cancel()
         self._writer.close()
 
@@ -155,7 +158,7 @@ class FolderSync:
                         number, offset = struct.unpack(">QQ", frame.payload[:16])
                         tail = self._tails.get(number)
                         if tail is not None:
-                            with contextlib.suppress(OSError):  # its folder is gone
+                            with contextlib.suppress(OSError):  # the folder was removed
                                 tail.write(offset, frame.payload[16:])
                     elif frame.kind == wire.STDOUT and self._file is not None:
                         self._file.write(frame.payload)
@@ -199,12 +202,13 @@ class FolderSync:
             raise EngineError(f"files on the node: {message['text']}")
         return message
 
-    # --- there
+    # --- sending
 
     async def fill(self, folder: str, folders: list[str], written: Callable[[], set[str]]) -> str:
-        """Have a folder on the node as it is here, and further ``folders`` made; where it is. Raises EngineError.
+        """Copy a folder to the node, create further ``folders`` there, and return the folder's path there. Raises
+        EngineError.
 
-        ``written``: files that jobs on nodes are writing, which stay as they are there.
+        ``written``: files that jobs on nodes are writing; the node's versions stay unchanged.
         """
         async with self._lock:
             entries = await asyncio.to_thread(self._listing.entries, folder)
@@ -230,15 +234,17 @@ class FolderSync:
         left = entry[2]
         with open(path, "rb") as file:
             while left:
-                piece = file.read(min(left, PIECE)) or bytes(min(left, PIECE))  # it shrank: the node sees that
+                piece = file.read(min(left, PIECE)) or bytes(min(left, PIECE))  # it shrank: the node detects it
                 self._writer.write(wire.encode(wire.STDOUT, piece))
                 left -= len(piece)
                 await self._writer.drain()
 
-    # --- while it runs
+    # --- while the job runs
 
     async def follow(self, tail: Tail) -> int:
-        """Bring a file of a job here as it grows; its number. A file that was followed before goes on."""
+        """Follow an output file of a job, and return its number. A file that was followed before continues at its
+        offset.
+        """
         self._next += 1
         self._tails[self._next] = tail
         start = None if tail.start is None else tail.start + tail.received
@@ -257,7 +263,9 @@ class FolderSync:
         return number
 
     async def finish(self, number: int) -> None:
-        """Everything that the job wrote to a file is here. Raises EngineError when the connection broke before."""
+        """Wait until all that the job wrote to a file has arrived. Raises EngineError if the connection broke
+        before.
+        """
         tail = self._tails.get(number)
         if tail is None:
             return
@@ -266,10 +274,12 @@ class FolderSync:
         if not self.alive:
             raise EngineError("the node has closed the connection")
 
-    # --- back
+    # --- bringing back
 
     async def bring_back(self, folder: str, skip: list[str], target: OutputSync) -> None:
-        """Files that jobs made or changed on the node; ``target`` puts each in its place. Raises EngineError."""
+        """Bring back files that jobs created or changed on the node; ``target`` stores each file. Raises
+        EngineError.
+        """
         async with self._lock:
             self._target = target
             self._send({"op": "changes", "path": folder, "skip": skip})

@@ -1,4 +1,4 @@
-"""Which orders' nodes reach each other: only such nodes are combined in one job."""
+"""Determines which orders' nodes reach each other: only such nodes may share a job."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ log = logging.getLogger("slurmsky.nodes")
 
 
 class Neighbourhoods:
-    """Numbers orders that are up; those that reach each other share a number.
+    """Numbers the orders that are up; orders whose nodes reach each other share a number.
 
-    ``reach`` asks the nodes of one order for those of another. Raises EngineError where it gets no answer.
+    ``reach`` makes the nodes of one order probe those of another. Raises EngineError when they do not answer.
     """
 
     def __init__(self, fleet: Fleet, reach: Callable[[Order, Order], Awaitable[bool]]) -> None:
@@ -25,12 +25,12 @@ class Neighbourhoods:
         self._last = 0
 
     def of(self, node: str) -> int:
-        """The number of a node's neighbourhood; 0: it is not up."""
+        """The number of a node's neighbourhood; 0: the node is not up."""
         order = self._fleet.order_of(node)
         return self._numbers.get(order.name, 0) if order is not None else 0
 
     def add(self, order: Order) -> bool:
-        """Number an order that came up; False where it has a number."""
+        """Number an order that is up; False if it already has a number."""
         if order.name in self._numbers:
             return False
         self._last += 1
@@ -38,11 +38,11 @@ class Neighbourhoods:
         return True
 
     def prune(self) -> None:
-        """Forget orders that are over."""
+        """Remove orders that have ended."""
         self._numbers = {name: number for name, number in self._numbers.items() if name in self._fleet.orders}
 
     async def meet(self, order: Order) -> None:
-        """Find out which other nodes of the partition the nodes of an order reach, and are reached from."""
+        """Find the nodes of the partition that the order's nodes reach, and that reach them."""
         for other in list(self._fleet.orders.values()):
             number = self._numbers.get(other.name)
             same = other is order or other.partition != order.partition or number == self._numbers.get(order.name)

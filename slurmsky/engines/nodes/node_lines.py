@@ -1,4 +1,4 @@
-"""Connections to the agents of kept nodes: mutual TLS, straight or through a tunnel of the provider."""
+"""Connections to the agents of kept nodes: mutual TLS, direct or through the provider's tunnel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Unreachable(EngineError):
 
 
 class Lines:
-    """Opens connections; remembers by which way an order's nodes were reached. ``how``: auto, direct or ssh."""
+    """Opens connections; remembers how each order's nodes were reached. ``how``: auto, direct or ssh."""
 
     def __init__(self, provider: Provider, how: str) -> None:
         self._provider = provider
@@ -45,7 +45,7 @@ class Lines:
         await self._open(order, node, straight, through)
 
     async def streams(self, order: Order, node: str, role: str = "") -> Streams:
-        """A connection as streams; with a hello in a ``role`` unless that is "". Raises Unreachable."""
+        """Open a connection as streams; sends a hello with ``role`` unless that is "". Raises Unreachable."""
 
         async def straight(host: str, port: int, context: ssl.SSLContext) -> Streams:
             return await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
@@ -90,13 +90,13 @@ class Lines:
         known = self._contexts.get(certificates)
         if known is None:
             known = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(certificates / "ca.crt"))
-            known.check_hostname = False  # nodes have whatever address the cloud gave them
+            known.check_hostname = False  # a node has whatever address the cloud assigned
             known.load_cert_chain(certificates / "node.crt", certificates / "node.key")
             self._contexts[certificates] = known
         return known
 
     def leave(self, order: Order) -> None:
-        """Close what leads to an order's nodes."""
+        """Close the tunnels to an order's nodes."""
         for key in [key for key in self._tunnels if key[0] == order.name]:
             self._tunnels.pop(key).close()
         self._tunnelled.discard(order.name)

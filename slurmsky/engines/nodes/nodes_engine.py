@@ -1,4 +1,4 @@
-"""The engine of kept nodes: places jobs as the local engine does, on agents that a provider brings up."""
+"""The engine of kept nodes: places jobs as the local engine does, on agents that a provider starts."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ from .remote_files import RemoteFiles
 
 log = logging.getLogger("slurmsky.nodes")
 
-#: an agent that is silent for so long has lost the line
+#: seconds of silence after which a connection to an agent counts as broken
 PING_S = 10.0
-#: SlurmdTimeout: a node that has not answered for so long is lost
+#: SlurmdTimeout: a node that has not answered for this long is lost
 SILENCE_S = 300.0
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 ANSWER_S = 20.0
 
 
 class NodesEngine(LocalEngine):
-    """Implements engines.base.Engine on kept nodes. ``reach``: auto, direct or ssh; ``idle_s``: how long a node
-    stays without job and controller."""
+    """Implements engines.base.Engine on kept nodes.
+
+    ``reach``: auto, direct or ssh; ``idle_s``: how long a node stays up without job and controller.
+    """
 
     name = "nodes"
 
@@ -65,24 +67,24 @@ class NodesEngine(LocalEngine):
         self._provider = provider
         self._lines = Lines(provider, reach)
         self.fleet.on_over = self._lines.leave
-        self._allowed = allowed  # patterns of variables that travel though they hold credentials
+        self._allowed = allowed  # patterns of credential variables that may be sent
 
         async def connect(node: str) -> Streams:
             return await self._streams(node, "files")
 
         self._files = RemoteFiles(self.folder / "jobs", home, upload_mib << 20, connect)
         self._facts: dict[str, dict[str, Any]] = {}  # of each node's agent
-        self._pids: dict[str, int] = {}  # of each node's agent; it changes when the agent was killed
-        self._early: dict[str, Event] = {}  # lists of jobs that came before their line was ready
-        self._heard: dict[str, float] = {}  # when a node's agent last spoke, on the loop's clock
+        self._pids: dict[str, int] = {}  # of each node's agent; a new pid means that the agent was killed
+        self._early: dict[str, Event] = {}  # job lists that arrived before their connection was ready
+        self._heard: dict[str, float] = {}  # loop time of each agent's last message
         self._answers: dict[tuple[str, str, str], asyncio.Future[Any]] = {}
-        self._same: dict[tuple[str, str], bool] = {}  # (node, folder): it is a shared mount
-        self._sent: dict[str, set[str]] = {}  # scripts that a node has, by digest
+        self._same: dict[tuple[str, str], bool] = {}  # (node, folder): whether the folder is a shared mount
+        self._sent: dict[str, set[str]] = {}  # digests of scripts that a node has
         self._scripts = Scripts()
         self._environments: dict[str, Environments] = {}
         self._doors = CommandDoors(self.folder / "doors", home / "controller.sock", self._streams, self._request_there)
         self._watching: dict[str, asyncio.Task[None]] = {}
-        self._not_sent: set[int] = set()  # jobs whose launch has not left yet
+        self._not_sent: set[int] = set()  # jobs whose launch has not been sent yet
         self._pinging: asyncio.Task[None] | None = None
         self._near = Neighbourhoods(self.fleet, self._reach)
 
@@ -101,7 +103,7 @@ class NodesEngine(LocalEngine):
         self._on_event({"ev": "power", "node": node, "state": state, "why": why})
 
     def _drop(self, node: str) -> None:
-        """Forget the line to a node that goes, or is gone."""
+        """Close the connection to a node that is lost or being powered down."""
         watching = self._watching.pop(node, None)
         if watching is not None:
             watching.cancel()
@@ -120,7 +122,7 @@ class NodesEngine(LocalEngine):
         return self.fleet.ready_in(nodes)
 
     def neighbourhood(self, node: str) -> int:
-        """A number that nodes share which have shown that they reach each other; 0: the node is off."""
+        """A number shared by nodes that are known to reach each other; 0: the node is off."""
         return self._near.of(node)
 
     async def _meet(self, order: Order) -> None:
@@ -136,7 +138,7 @@ class NodesEngine(LocalEngine):
                 return False
         return True
 
-    # --- lines
+    # --- connections
 
     def _socket(self, node: str) -> Path:
         return self._doors.path(node)
@@ -164,13 +166,13 @@ class NodesEngine(LocalEngine):
         return link
 
     def _restarted(self, node: str) -> None:
-        """A new agent serves a node: what the former one hosted of jobs with other heads is gone."""
+        """A new agent serves a node: what its predecessor hosted for jobs with other heads is lost."""
         for job_id, placed in list(self._placed.items()):
             if node in placed.nodes[1:] and job_id not in self._not_sent:
                 self._tell(job_id, {"op": "node_lost", "job_id": job_id, "node": node})
 
     async def _bring_up(self, node: str) -> AgentLink:
-        """Connect to the node's agent. Raises EngineError where it does not answer now."""
+        """Connect to the node's agent. Raises EngineError when it does not answer now."""
         loop = asyncio.get_running_loop()
         try:
             link = await self._connect(node)
@@ -188,7 +190,7 @@ class NodesEngine(LocalEngine):
         return link
 
     async def _linked(self, node: str) -> AgentLink:
-        """The line to a node's agent, as soon as it answers. Raises EngineError once the node is lost."""
+        """Wait for the connection to a node's agent. Raises EngineError once the node is lost."""
         while True:
             try:
                 return await self.link(node)
@@ -199,7 +201,7 @@ class NodesEngine(LocalEngine):
             await asyncio.sleep(RETRY_S[0])
 
     def _request_there(self, node: str, request: wire.CommandRequest) -> wire.CommandRequest:
-        """A command of this machine as it is on a node that does not share the folder it was typed in."""
+        """Rewrite a command's request for a node that does not share its working directory."""
         facts = self._facts.get(node)
         if facts is None or self._same.get((node, request.cwd), True):
             return request
@@ -220,7 +222,7 @@ class NodesEngine(LocalEngine):
             raise OSError(str(error)) from error
 
     async def _ping(self) -> None:
-        """Notice agents that have fallen silent without a word: a switched-off machine closes no connection."""
+        """Detect agents that stop answering: a machine that is switched off closes no connection."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PING_S)
@@ -230,7 +232,7 @@ class NodesEngine(LocalEngine):
                 elif link.alive:
                     link.send({"op": "ping"})
 
-    # --- questions
+    # --- requests to agents
 
     def _question(self, node: str, kind: str, about: str = "") -> asyncio.Future[Any]:
         key = (node, kind, about)
@@ -264,30 +266,30 @@ class NodesEngine(LocalEngine):
         elif kind == "ended" and self._files.has(int(event["job_id"]), int(event.get("run", 0))):
             background(self._bring_back(node, event))
         elif kind == "jobs" and node not in self._links:
-            self._early[node] = event  # it is compared with what went out over the line, which is not known yet
+            self._early[node] = event  # compared with the launches sent, which are not known yet
         elif kind != "pong":
             super()._event(node, event)
 
     async def _bring_back(self, node: str, event: Event) -> None:
-        """Report a job's end once its output and files are here."""
+        """Report a job's end once its output and files have arrived."""
         job_id, run = int(event["job_id"]), int(event.get("run", 0))
         said = await self._files.bring_back(job_id, run, lambda: self.fleet.is_up(node) and not self._closing)
         if self._files.has(job_id, run) or self._closing:
-            return  # an earlier call is at it, or the next controller will be
+            return  # an earlier call is doing it, or the next controller will
         if said:
             event["comment"] = "; ".join(filter(None, (event.get("comment"), said)))
         super()._event(node, event)
 
-    # --- loss
+    # --- lost nodes
 
     def _lost(self, node: str) -> None:
-        """A line broke. The agent and its jobs may be well: connect again, until the node is known to be lost."""
+        """A connection broke. The agent and its jobs may be well: reconnect until the node is known to be lost."""
         self._links.pop(node, None)
         if self._closing:
             return
         for job_id, placed in self._placed.items():
             if placed.nodes[0] == node and job_id not in self._not_sent:
-                placed.ready = False  # until the agent says that it knows of it
+                placed.ready = False  # until the agent lists the job
         if self.fleet.is_up(node):
             self._watch(node)
 
@@ -322,14 +324,14 @@ class NodesEngine(LocalEngine):
                     alive = await self._provider.alive(order)
                 except Passing as error:
                     log.info("node %s: %s", node, error)
-                    alive, began = True, max(began, loop.time() - SILENCE_S / 2)  # the fault may be at our own end
+                    alive, began = True, max(began, loop.time() - SILENCE_S / 2)  # the fault may be on this machine
                 if not alive or silent > SILENCE_S:
                     self.lose(order, "Not responding" if alive else "SkyPilot has lost the node")
                     return
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
 
     def lose(self, order: Order, why: str) -> None:
-        """The nodes of an order are gone: their jobs end or run again elsewhere."""
+        """Handle the loss of an order's nodes: their jobs end or are requeued."""
         self.fleet.forget(order, why)
         for job_id, placed in list(self._placed.items()):
             lost = [node for node in placed.nodes if node in order.nodes]
@@ -344,7 +346,7 @@ class NodesEngine(LocalEngine):
         self._over(job_id, node, "NODE_FAIL", "NodeDown", why)
 
     def _over(self, job_id: int, node: str, state: str, reason: str, comment: str) -> None:
-        """A job's end that no agent reports."""
+        """Report a job's end that no agent reports."""
         placed = self._placed.get(job_id)
         if placed is None:
             return
@@ -362,7 +364,7 @@ class NodesEngine(LocalEngine):
         if placed is None or placed.run != run:
             placed = self._placed[launch.job_id] = _Placed(run, nodes)
         if launch.job_id in self._not_sent:
-            return  # an earlier call waits for the nodes
+            return  # an earlier call already waits for the nodes
         waits = not all(self.fleet.is_up(node) for node in nodes)
         self._not_sent.add(launch.job_id)
         try:
@@ -383,7 +385,7 @@ class NodesEngine(LocalEngine):
         if self._placed.get(launch.job_id) is not placed or placed.ready:
             return
         if not links[0].alive or key in links[0].launched:
-            return  # the next line's list of jobs tells whether it arrived
+            return  # the next connection's job list shows whether it arrived
         if waits:
             there.start_time = time.time()
         self._on_event({"ev": "configured", "job_id": launch.job_id, "run": run, "time": there.start_time})
@@ -394,7 +396,7 @@ class NodesEngine(LocalEngine):
         self._on_event({"ev": "waiting", "job_id": launch.job_id, "run": launch.restart_count, "comment": text})
 
     async def _there(self, launch: Launch, links: Sequence[AgentLink]) -> Launch:
-        """The launch as it is on its first node, which then has all that it names."""
+        """Adapt the launch to its first node, after that node has received all files that it names."""
         link = links[0]
         facts = self._facts[link.node]
         same = True
@@ -437,8 +439,11 @@ class NodesEngine(LocalEngine):
             await super().terminate(job_id, state, signal, kill_wait_s)
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """Take over nodes and jobs of an earlier controller. Agents repeat what is not acknowledged and list their
-        jobs; jobs whose launch never left are launched; jobs of nodes that are gone have failed."""
+        """Take over the nodes and jobs of an earlier controller.
+
+        Agents repeat unacknowledged events and list their jobs. Jobs whose launch was never sent are launched; jobs of
+        lost nodes have failed.
+        """
         self.fleet.load()
         for job in jobs:
             if not job.shares:
@@ -451,7 +456,7 @@ class NodesEngine(LocalEngine):
                 background(self._gone(job.job_id, placed))
         self._files.load((job_id, placed.run) for job_id, placed in self._placed.items())
         up = [node for order in self.fleet.orders.values() if order.phase == "up" for node in order.nodes]
-        if up:  # those that answer at once are there for the first command
+        if up:  # agents that answer at once are ready for the first command
             watching = [self._watching[node] for node in up if node in self._watching]
             await asyncio.wait(watching, timeout=2.0) if watching else None
 
@@ -477,11 +482,11 @@ class NodesEngine(LocalEngine):
         return f"node {placed.nodes[0]} does not answer now"
 
     def lingers(self) -> bool:
-        """Whether nodes are up, or some must be: the controller stays to power them down."""
+        """Whether nodes are up or ordered: the controller keeps running to power them down."""
         return bool(self.fleet.orders) or any(one.keep_up or one.cluster for one in self.fleet.kept.values())
 
     async def close(self) -> None:
-        """Leave the nodes and their jobs as they are."""
+        """Close the connections; nodes and jobs keep running."""
         self._closing = True
         self.fleet.close()
         if self._pinging is not None:

@@ -1,4 +1,4 @@
-"""What brings nodes up and down, and the record of each bring-up."""
+"""The interface of a node provider, and the record of each bring-up."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ class Passing(EngineError):
 
 
 class BringUpFailed(EngineError):
-    """The nodes cannot be had; the text says why, in one line."""
+    """The nodes cannot be allocated; the text gives the reason in one line."""
 
 
 @dataclass
 class Order:
-    """One bring-up of nodes: they come together, reach each other, and leave together."""
+    """One bring-up of nodes: they start together, reach each other, and are released together."""
 
-    name: str  # of the SkyPilot cluster; never used twice
+    name: str  # of the SkyPilot cluster; never reused
     partition: str
     nodes: list[str]
     phase: str = "asked"  # asked | up | leaving
     asked_at: float = 0.0  # epoch second
-    accepted_at: float = 0.0  # when the provider took the order; 0.0: not yet
+    accepted_at: float = 0.0  # when the provider accepted the order; 0.0: not yet
     up_at: float = 0.0
-    existing: bool = False  # nodes that were there before us, and stay
+    existing: bool = False  # nodes that existed before the order, and stay
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by node: address, host, cpus, memory_mib, ...
-    notes: dict[str, Any] = field(default_factory=dict)  # the provider's own
+    notes: dict[str, Any] = field(default_factory=dict)  # private to the provider
     price: float = 0.0  # dollars an hour and node; 0.0: unknown
-    place: str = ""  # where SkyPilot found them: infra, region, instance
+    place: str = ""  # where SkyPilot placed them: infra, region, instance
     folder: Path = field(default=Path(), compare=False)
 
     def address(self, node: str) -> str:
-        """host:port of a node's agent, "" before it is known."""
+        """host:port of a node's agent, "" until it is known."""
         return str(self.facts.get(node, {}).get("address", ""))
 
     def save(self) -> None:
-        """Write the record, so that a controller that starts later goes on from it. Raises OSError."""
+        """Write the record, from which a later controller resumes. Raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         data = {name: value for name, value in self.__dict__.items() if name != "folder"}
         partial = self.folder / ".order.json"
@@ -56,35 +56,36 @@ class Order:
 
     @classmethod
     def load(cls, folder: Path) -> Order:
-        """The record in a folder. Raises OSError, ValueError."""
+        """Load the record from a folder. Raises OSError, ValueError."""
         return cls(**json.loads((folder / "order.json").read_text()), folder=folder)
 
 
 class Tunnel(Protocol):
-    """A way to a node that has no address here."""
+    """A tunnel to a node without an address that this machine can reach."""
 
     async def path(self) -> str:
-        """A unix socket of this machine that leads to the agent. Raises EngineError."""
+        """A local unix socket that forwards to the agent. Raises EngineError."""
 
     def close(self) -> None:
         """End the tunnel."""
 
 
 class Provider(Protocol):
-    """Whatever starts agents: SkyPilot, or processes in tests."""
+    """Starts agents on nodes: SkyPilot, or processes in tests."""
 
     async def up(self, order: Order, say: Say) -> None:
-        """Start the order's nodes and fill in its ``facts`` by node, with the address of each one's agent.
+        """Start the order's nodes and fill in its ``facts`` by node, with the address of each agent.
 
-        May be called again for an order that an earlier controller began: what was started is found, not started
-        twice. ``say`` gets what delays it. Sets ``accepted_at`` once the request is taken. Raises BringUpFailed.
+        May be called again for an order that an earlier controller began: nodes already started are found, not started
+        twice. ``say`` receives the reasons for delays. Sets ``accepted_at`` once the request is accepted. Raises
+        BringUpFailed.
         """
 
     async def alive(self, order: Order) -> bool:
         """Whether the nodes still exist. Raises Passing when that cannot be known now."""
 
     async def down(self, order: Order) -> None:
-        """Take the nodes down; no fault where there are none. Raises Passing."""
+        """Take the nodes down; no error when there are none. Raises Passing."""
 
     def tunnel(self, order: Order, node: str) -> Tunnel | None:
-        """A further way to a node's agent where its address is not reached from here."""
+        """A tunnel to a node's agent, for an address that this machine cannot reach."""

@@ -1,4 +1,4 @@
-"""Files of the jobs that run where their submit folder is not mounted: which, on which nodes, and until when."""
+"""Tracks the files of jobs whose submit folder is not mounted on their nodes, until they are brought back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ Key = tuple[int, int]  # job and run
 
 @dataclass
 class RemoteJob:
-    """A run of a job whose files are on nodes. ``given``: size and time of each file that was there when it began."""
+    """A run of a job whose files are on nodes. ``given``: size and mtime of each file that existed when the job
+    began.
+    """
 
     job_id: int
     run: int
@@ -34,13 +36,13 @@ class RemoteJob:
     nodes: list[str]
     given: dict[str, tuple[int, int]]
     tails: list[Tail] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)  # of the tails, on ``followed``
-    followed: FolderSync | None = None  # the connection that they are followed on
+    numbers: list[int] = field(default_factory=list)  # of the followed files, on ``followed``
+    followed: FolderSync | None = None  # the connection over which they are followed
     ending: bool = False
 
 
 class RemoteFiles:
-    """``folder`` keeps records of jobs over a restart; ``connect`` opens a connection for files to a node."""
+    """``folder`` keeps records of jobs across a restart; ``connect`` opens a file connection to a node."""
 
     def __init__(
         self, folder: Path, home: Path, limit: int, connect: Callable[[str], Awaitable[Streams]]
@@ -57,7 +59,7 @@ class RemoteFiles:
         return (job_id, run) in self._jobs
 
     async def _sync(self, node: str) -> FolderSync:
-        """The connection to a node. Raises EngineError."""
+        """The file connection to a node. Raises EngineError."""
         async with self._opening.setdefault(node, asyncio.Lock()):
             known = self._syncs.get(node)
             if known is None or not known.alive:
@@ -67,10 +69,10 @@ class RemoteFiles:
                     raise EngineError(str(error)) from error
             return known
 
-    # --- a job's way
+    # --- one job
 
     async def prepare(self, launch: Launch, nodes: Sequence[str]) -> dict[str, str]:
-        """Have the submit folder on nodes; where it is on each. Raises EngineError."""
+        """Copy the submit folder to nodes; return its path on each. Raises EngineError."""
         paths = {launch.work_dir, *(os.path.dirname(path) for path in (launch.stdout, launch.stderr))}
         folders = sorted(path for path in paths if path.startswith("/") and os.path.isdir(path))
         places = {}
@@ -84,28 +86,28 @@ class RemoteFiles:
         return places
 
     def _written(self) -> set[str]:
-        """Output files of jobs that run: they grow on a node, and what is here of them must not replace that."""
+        """Output files of running jobs: they grow on a node, so the local copy must not replace them."""
         return {tail.path for job in self._jobs.values() for tail in job.tails}
 
     async def follow(self, launch: Launch, there: Launch) -> None:
-        """Follow the job's output on its first node; to be called before the job is sent. Raises EngineError."""
+        """Follow the job's output on its first node; call before the job is sent. Raises EngineError."""
         job = self._jobs[launch.job_id, launch.restart_count]
         job.tails = list(outputs(launch, there))
         try:
             await self._follow(job)
         except OSError as error:
-            log.warning("job %d: %s", launch.job_id, error)  # the job goes on, as where a disk is full
+            log.warning("job %d: %s", launch.job_id, error)  # the job runs nevertheless, as with a full disk
         self._save(job)
 
     async def _follow(self, job: RemoteJob) -> None:
-        """Follow a job's output on the present connection. Raises EngineError, OSError."""
+        """Follow a job's output over the current connection. Raises EngineError, OSError."""
         sync = await self._sync(job.nodes[0])
         if job.followed is not sync:
             numbers = [await sync.follow(tail) for tail in job.tails]
             job.followed, job.numbers = sync, numbers
 
     async def resume(self, node: str) -> None:
-        """The line to a node is back: follow again what was followed."""
+        """Follow the output files again after the connection to a node is restored."""
         for job in list(self._jobs.values()):
             if job.nodes[0] == node and not job.ending:
                 try:
@@ -114,9 +116,9 @@ class RemoteFiles:
                     log.info("job %d: %s", job.job_id, error)
 
     async def bring_back(self, job_id: int, run: int, there: Callable[[], bool]) -> str:
-        """All output, and files that the job changed, are here; what there is to say of them.
+        """Bring back all output and changed files; return the messages about them.
 
-        Tried again where a line breaks, as long as the nodes are ``there``.
+        Retried when the connection breaks, as long as the nodes are ``there``.
         """
         job = self._jobs.get((job_id, run))
         if job is None or job.ending:
@@ -139,11 +141,11 @@ class RemoteFiles:
         return "; ".join(target.messages)
 
     def forget(self, job_id: int, run: int) -> None:
-        """The run is over, here and there."""
+        """Remove the run's files on the node and its record here."""
         if self._jobs.pop((job_id, run), None) is not None:
             self._record(job_id, run).unlink(missing_ok=True)
 
-    # --- over a restart
+    # --- across a restart
 
     def _record(self, job_id: int, run: int) -> Path:
         return self._folder / f"{job_id}-{run}.json"
@@ -163,7 +165,7 @@ class RemoteFiles:
             json.dump(data, file)
 
     def load(self, runs: Iterable[Key]) -> None:
-        """Take over the records of these runs from an earlier controller."""
+        """Load the records of these runs from an earlier controller."""
         for job_id, run in runs:
             try:
                 data = json.loads(self._record(job_id, run).read_text())
@@ -181,12 +183,12 @@ class RemoteFiles:
             self._jobs[job_id, run] = job
 
     def drop(self, node: str) -> None:
-        """A node goes, or is gone."""
+        """Close the connection to a node that is lost or being powered down."""
         sync = self._syncs.pop(node, None)
         if sync is not None:
             sync.close()
 
     def close(self) -> None:
-        """Leave the nodes."""
+        """Close the connections; nodes keep running."""
         for sync in self._syncs.values():
             sync.close()
