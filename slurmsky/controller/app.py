@@ -1,4 +1,4 @@
-"""The whole controller but its sockets: book, scheduler, life cycle and engine, wired together."""
+"""The controller without its socket: job table, scheduler, life cycle and engines, wired together."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ log = logging.getLogger("slurmsky.controller")
 
 RETRY_FLUSH_S = 1.0
 ORPHAN_LOOK_S = 1.0
-#: how long after its start a controller looks for folders of old jobs
+#: seconds from the controller's start until it searches for folders of old jobs
 OLD_FILES_LOOK_S = 65.0
 
 _TOO_LATE = "its deadline passed before it could start"
 
-#: a pass over the pending jobs that took longer is followed by a pause of so many times its length, in which
-#: commands are answered: the controller gives a long queue at most a fifth of its time (slurmctld: sched_min_interval)
+#: a pass over the pending jobs that took longer is followed by a pause of _PASS_PAUSE times its length, in which
+#: commands are answered: scheduling a long queue takes a fifth of the time at most (slurmctld: sched_min_interval)
 _SHORT_PASS_S = 0.005
 _PASS_PAUSE = 4
 
 
 class Controller:
-    """What commands act on."""
+    """The state and the services on which commands act."""
 
     def __init__(
         self,
@@ -89,20 +89,20 @@ class Controller:
         self.pages = AccountingCache(self.store, site.cluster)
         self.idle_time = IdleTime(self.store)
         self.book = JobTable(site.cluster, self.store, clock, site.accounts)
-        # As FirstJobId: the counter goes on from it, and never back.
+        # As FirstJobId: the counter continues from this id and never decreases.
         self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
         self.local = local = LocalEngine(paths.home, self._event, bin_dir, environment)
         foreign = ForeignJobs(lambda job_id: self.managed.managed_id(job_id) if self.managed else None)
         self.engines: dict[str, Engine] = {"local": local, FOREIGN: foreign}
-        #: reads SkyPilot's managed jobs; None where no partition is on SkyPilot
+        #: reads SkyPilot's managed jobs; None where no partition runs on SkyPilot
         self.managed: ManagedJobs | None = None
-        #: the power of kept nodes; None where no partition has some
+        #: power saving for kept nodes; None where no partition keeps nodes
         self.power: PowerSaving | None = None
-        #: the nodes of its infras; None there, too
+        #: SkyPilot's infras and their nodes; None where no partition keeps nodes
         self.infra: Infra | None = None
         self._foreign = foreign
         self._reading: asyncio.Task[None] | None = None
-        #: the engine of partitions that name none
+        #: the engine of partitions that name no engine
         self.usual = EngineChoice()
         self.engine = Router(self.engines, self._engine_of)
         self.scheduler = Scheduler(self.book, self.engine.places_in, self.engine.packs)
@@ -120,7 +120,7 @@ class Controller:
         self.job_files = JobFiles(self.book, self.store, paths.jobs, site.cluster.job_files_days, clock)
         self.life.listeners.append(self.job_files.heard)
         self.life.restore = self.job_files.restore
-        #: where scontrol notify reaches the salloc or srun that holds a job, by job id
+        #: sends the text of scontrol notify to the salloc or srun that holds a job, by job id
         self.notices: dict[int, Callable[[str], None]] = {}
         self.started_at = clock()
         self.crontab = Crontab(self.store, self.book, self.life, clock)
@@ -128,20 +128,20 @@ class Controller:
         self._loop = asyncio.get_running_loop()
         self._local_server: LocalServer | None = None
         self._kicked = False
-        self._next_pass = 0.0  # not before, on the loop's clock
+        self._next_pass = 0.0  # earliest time of the next pass, on the loop's clock
         self._flushing = False
         self._wake: asyncio.TimerHandle | None = None
         self._forget: asyncio.TimerHandle | None = None
         self._seen: dict[tuple[str, int, int], int] = {}
-        self._launches: list[Job] = []  # begun, to be launched once that is committed
+        self._launches: list[Job] = []  # jobs that have begun; launched once their start is committed
         self.store_problem: str | None = None
         self.book.on_touch = self._touched
-        #: ends the controller (slurmsky stop)
+        #: stops the controller (slurmsky stop)
         self.stop: Callable[[], None] = lambda: None
 
     @property
     def site(self) -> Site:
-        """The site file with the partitions as scontrol left them."""
+        """The site file with the partitions as scontrol changed them."""
         if self._site.cluster is not self.book.cluster:
             self._site = replace(self._site, cluster=self.book.cluster)
         return self._site
@@ -151,14 +151,14 @@ class Controller:
         return wanted if wanted in self.engines and wanted != FOREIGN else self.usual.engine
 
     def _undecided(self, partition: str) -> str:
-        """Why it is not known yet which engine runs a partition's jobs; "" where it is."""
+        """Why the engine of a partition's jobs is not known yet; "" where it is known."""
         if not self.usual.open:
             return ""
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
         return "" if wanted in ("local", "sky", "nodes") else self.usual.reason
 
     def _judge(self, spec: JobSpec, partition: str) -> bool:
-        """submit.Judge: nodes that an engine makes are judged by that engine."""
+        """submit.Judge: validates a job whose nodes the engine creates, by that engine."""
         if self._undecided(partition):
             return True
         if self.engine.places_in(partition):
@@ -167,7 +167,7 @@ class Controller:
         return True
 
     def _can_run(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise SlurmError where no engine can ever run such a job."""
+        """Raise SlurmError where no engine can ever run a job with these components."""
         try:
             self.engine.check(components)
         except Unable as error:
@@ -175,7 +175,7 @@ class Controller:
             raise SlurmError(errno, error.hint) from error
 
     async def choose_engine(self) -> None:
-        """Decide between SkyPilot and this machine, by SLURMSKY_ENGINE, the site file, or what there is."""
+        """Choose SkyPilot or this machine, by SLURMSKY_ENGINE, the site file, or what is available."""
         from ..engines.sky import api_server
 
         client = api_server.connect(self.environment, self.site, pwd.getpwuid(os.geteuid()).pw_name)
@@ -215,7 +215,7 @@ class Controller:
             self._keep_nodes(client)
 
     def _keep_nodes(self, client: Client) -> None:
-        """Have an engine for the partitions whose nodes are kept."""
+        """Create an engine for the partitions whose nodes are kept."""
         from ..engines.nodes import NodesEngine
         from ..engines.sky import api_server
         from ..engines.sky.pilot_provider import Pilots
@@ -238,10 +238,10 @@ class Controller:
         self.scheduler.ready_in = self.engine.ready_in
 
     async def recover(self) -> None:
-        """After a start: find the jobs again that were running, and go on."""
+        """Reconnect to the running jobs after a start of the controller."""
         running = [self.book.jobs[job_id] for job_id in sorted(self.book.active)]
         heads = [job for job in running if not (job.het_job_id and job.het_offset)]
-        # Their agents tell what happened meanwhile, and which jobs never reached them: those are launched again.
+        # The agents report the events that were missed and the jobs that never reached them; those are launched again.
         await self.engine.recover(heads)
         for job in heads:
             if job.job_id in self.book.active:
@@ -257,13 +257,13 @@ class Controller:
         self.kick()
 
     def looked(self) -> None:
-        """Somebody calls a command: what SkyPilot knows may be worth a fresh read, in the background."""
+        """A client called a command: refresh in the background what SkyPilot reports, if that is due."""
         self.usual.wanted()
         if self.managed is not None:
             self.managed.wanted()
 
     async def _let_go_of(self, job: Job) -> None:
-        """End an allocation whose salloc or srun lost its controller, once that process and its steps are over."""
+        """End an allocation whose salloc or srun lost its controller, once that process and its steps have ended."""
         owner = processes.stat(job.alloc_pid) if job.alloc_pid else None
         while job.state.active:
             now = processes.stat(job.alloc_pid) if owner is not None else None
@@ -283,12 +283,12 @@ class Controller:
 
     def _flush_soon(self) -> None:
         self._flushing = False
-        # A pass over the pending jobs that is about to come commits its starts with all this.
+        # A pass over the pending jobs that is already scheduled commits these changes along with its starts.
         if not self._kicked or self._loop.time() < self._next_pass:
             self.flush_or_retry()
 
     def flush_or_retry(self) -> None:
-        """Commit now, or else later: what cannot be written stays in memory and is tried again."""
+        """Commit now; where the write fails, the changes stay in memory and the commit is retried."""
         try:
             self.flush()
         except StoreError as error:
@@ -302,10 +302,12 @@ class Controller:
     def submit(
         self, specs: Sequence[JobSpec], payload: Payload, who: Submitter, interactive: bool = False, first_id: int = 0
     ) -> Job:
-        """Take a job in: it is committed when this returns. Raises SlurmError; then there is none. ``first_id``: an
-        id that was promised to the submitter; 0: the next one."""
+        """Add a job; it is committed when this returns. Raises SlurmError; the job does not exist then.
+
+        ``first_id``: an id that was promised to the submitter; 0: the next free id.
+        """
         if len(specs) > 1:
-            # Together: each component alone is judged as any job is.
+            # All components at once: each component alone is validated as any job is.
             self._can_run([(spec, partitions_of(self.book.cluster, spec)[0].name) for spec in specs])
         try:
             job = admit(self.book, specs, payload, who, self.paths.jobs, interactive, first_id=first_id)
@@ -319,7 +321,7 @@ class Controller:
         return job
 
     def flush(self) -> None:
-        """Commit now. Raises StoreError; the changes stay in memory and are tried again."""
+        """Commit now. Raises StoreError; the changes stay in memory and the commit is retried."""
         self.book.flush()
         self.store_problem = None
         self.idle_time.look()
@@ -346,7 +348,7 @@ class Controller:
     # --- scheduling
 
     def kick(self) -> None:
-        """Look at the pending jobs soon: at once where the queue is short."""
+        """Schedule a pass over the pending jobs: at once where the queue is short."""
         if not self._kicked:
             self._kicked = True
             self._loop.call_at(max(self._loop.time(), self._next_pass), self._pass)
@@ -372,11 +374,11 @@ class Controller:
             self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
 
     def _shared(self, partition: str, uses: list[NodeUse]) -> list[NodeUse]:
-        """A partition's nodes without what other users of this machine hold."""
+        """A partition's nodes without the CPUs, memory and devices that other users of this machine hold."""
         return self.machine.open(uses) if self.engine.engine_name(partition) == "local" else uses
 
     def _schedule(self) -> Plan:
-        """One pass of the scheduler, and what it decided done."""
+        """Run one pass of the scheduler and carry out its decisions."""
         waiting, before = len(self.book.pending), time.perf_counter()
         plan = self.scheduler.run()
         took = time.perf_counter() - before
@@ -390,7 +392,7 @@ class Controller:
             except Exception as problem:
                 self.life.set_aside(job, problem)
             else:
-                # A start must be known before it happens: ``flush`` launches what it has committed.
+                # A start must be committed before it happens: ``flush`` launches the jobs whose start it has committed.
                 self._launches.append(job)
         for job in plan.hopeless:
             self.mailer.tell("INVALID_DEPEND", job)
@@ -402,15 +404,15 @@ class Controller:
         return plan
 
     def schedule_now(self) -> None:
-        """Look at the pending jobs at once, for a caller who would else be told to wait."""
+        """Run a pass at once, for a caller that would otherwise have to wait for the next pass."""
         self._pass()
 
     def ready(self, job: Job) -> bool:
-        """True once the job's agents have it (or it is over)."""
+        """True once the job's agents have received it, or the job has ended."""
         return job.state.finished or self.engine.agent_address(job.job_id) is not None
 
     def job_variables(self, job: Job) -> dict[str, str]:
-        """What leads a command inside the allocation to its agent and to this controller."""
+        """Variables with which a command inside the allocation finds its agent and this controller."""
         found = {"SLURMSKY_HOME": str(self.paths.home)}
         address = self.engine.agent_address(job.job_id)
         if address is not None:
@@ -418,7 +420,7 @@ class Controller:
         return found
 
     def find_job(self, wanted: JobId) -> Job | None:
-        """The record that ``N``, ``N_T`` or ``N+H`` means, if it is in memory."""
+        """The record in memory that ``N``, ``N_T`` or ``N+H`` means, or None."""
         book = self.book
         if isinstance(wanted.task, int):
             return book.element(wanted.job_id, wanted.task)
@@ -444,9 +446,9 @@ class Controller:
 
     @property
     def busy(self) -> bool:
-        """True while something may happen by itself: a running job, or a pending one that may start."""
+        """True while the queue may change without a command: a running job, or a pending job that may start."""
         book = self.book
-        # Jobs that others launched do not keep us here: the next controller reads what became of them.
+        # Jobs that others launched do not keep the controller running: the next controller reads their final state.
         if any(book.jobs[job_id].engine != FOREIGN for job_id in book.active):
             return True
         return self.engine.lingers() or any(
@@ -460,9 +462,9 @@ class Controller:
             log.warning("trigger: %s", problem)
 
     async def close(self) -> None:
-        """Leave: commit, let the agents be."""
+        """Shut down: commit, and leave the agents running."""
         try:
-            self.flush()  # first, so that the agents hear what is committed and may forget it
+            self.flush()  # first, so that the agents learn what is committed and may forget it
         except StoreError as error:
             log.error("%s", error)
         self.machine.close()
@@ -470,7 +472,7 @@ class Controller:
         self.job_files.close()
         await self.idle_time.close()
         while self._reading is not None and not self._reading.done():
-            # Until Python 3.12 a wait_for that ends in the same moment swallows a cancellation (bpo-37658).
+            # Until Python 3.12 a wait_for that ends at the same moment swallows a cancellation (bpo-37658).
             self._reading.cancel()
             await asyncio.wait({self._reading}, timeout=0.2)
         if self.power is not None:

@@ -1,4 +1,4 @@
-"""What a command gets of its caller: argv, environment, terminal; and the ways to answer."""
+"""The context of one command: argv, environment and terminal of its caller, and the ways to answer."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ class CallerGone(Exception):
 
 
 class Peer(Protocol):
-    """Where frames go."""
+    """The receiver of frames."""
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """Controller one frame."""
+        """Send one frame."""
 
     async def drain(self) -> None:
         """Wait until the caller has taken most of what was sent."""
 
 
 class Nobody:
-    """A peer for what the controller asks itself."""
+    """A peer that discards frames, for commands that the controller itself runs."""
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """Nobody listens."""
+        """Discard the frame."""
 
     async def drain(self) -> None:
-        """Nobody has to catch up."""
+        """Return at once: no client reads the frames."""
 
 
 STDIN_WINDOW = 1 << 18
-#: lines that are sent together
+#: lines that are sent in one frame
 _LINES = 200
-#: what a terminal would act on instead of showing it: control characters, and overrides of the direction of writing
+#: what a terminal would execute instead of printing: control characters, and overrides of the writing direction
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def shown(text: str) -> str:
-    """A text as it goes to a terminal: names of jobs, comments and paths may hold anything. As ls has it, "?" stands
-    for a control character; files and pipes get the text as it is.
+    """A text as it is printed on a terminal: names of jobs, comments and paths may contain any character. As in ls, "?"
+    replaces a control character; files and pipes receive the text unchanged.
     """
     return _CONTROL.sub("?", text)
 
@@ -67,7 +67,7 @@ class CommandContext:
         self._stdin_ended = False
         self._granted = False
         self._returned: list[wire.Frame] = []
-        self.printing = False  # lines of an answer are still to come
+        self.printing = False  # more lines of an answer follow
 
     # --- answering
 
@@ -78,7 +78,7 @@ class CommandContext:
             self._peer.send(wire.STDOUT, text.encode("utf-8", "surrogateescape"))
 
     async def out_lines(self, lines: Iterator[str], together: int = _LINES) -> None:
-        """Write to the caller's stdout as fast as it reads, so many at a time; meanwhile others are served."""
+        """Write to the caller's stdout as fast as it reads, so many lines at a time; other commands run meanwhile."""
         self.printing = True
         try:
             while text := "".join(islice(lines, together)):
@@ -99,7 +99,7 @@ class CommandContext:
         self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
     def draw(self, text: str) -> None:
-        """Send a line of our own with its control sequences to the caller's terminal."""
+        """Send a line that we wrote to the caller's terminal, with its control sequences."""
         self._peer.send(wire.STDERR, text.encode("utf-8", "surrogateescape"))
 
     def error(self, text: str) -> None:
@@ -111,19 +111,19 @@ class CommandContext:
         self.err(f"{self.command}: {text}")
 
     async def drain(self) -> None:
-        """Let a slow reader catch up."""
+        """Wait until a slow reader has caught up."""
         await self._peer.drain()
 
     def handle_signals(self) -> None:
-        """From now on signals of the caller come as frames."""
+        """Receive the caller's signals as frames from now on."""
         self._peer.send(wire.HANDLE_SIGNALS)
 
     def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Run a program in the caller's terminal; its status comes as a CHILD_STATUS frame."""
+        """Run a program in the caller's terminal; a CHILD_STATUS frame reports its exit status."""
         self._peer.send(wire.SPAWN, _program(argv, env))
 
     def become(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Let the caller's process become this program: nothing that is sent later arrives."""
+        """Replace the caller's process with this program; frames that are sent later do not arrive."""
         self._peer.send(wire.BECOME, _program(argv, env))
 
     def signal_child(self, number: int) -> None:
@@ -131,14 +131,14 @@ class CommandContext:
         self._peer.send(wire.CHILD_SIGNAL, str(number).encode())
 
     def redirect(self, address: str, env: Mapping[str, str]) -> None:
-        """Send the caller to an agent; its exit code comes as a SESSION_EXIT frame."""
+        """Connect the caller to an agent; a SESSION_EXIT frame reports its exit code."""
         fields = [_bytes(address), *(_bytes(f"{key}={value}") for key, value in env.items())]
         self._peer.send(wire.REDIRECT, wire.encode_list(fields))
 
     # --- what the caller sends
 
     def feed(self, frame: wire.Frame | None) -> None:
-        """Called by the service for each further frame; None: the connection is closed."""
+        """Take a further frame from the service; None: the connection is closed."""
         self._frames.put_nowait(frame)
         if frame is None and not self.gone.done():
             self.gone.set_result(None)
@@ -154,7 +154,7 @@ class CommandContext:
         return frame
 
     def give_back(self, frame: asyncio.Future[wire.Frame]) -> None:
-        """Stop waiting for a frame that ``frame()`` was asked for; one that had just arrived is not lost."""
+        """Cancel a wait for ``frame()`` without losing a frame that has just arrived."""
         if frame.done() and not frame.cancelled() and frame.exception() is None:
             self._returned.append(frame.result())
         else:

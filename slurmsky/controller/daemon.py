@@ -26,14 +26,14 @@ from .app import Controller
 from .server import FindCommand, Service
 from .store.database import StoreError
 
-#: how long a controller that leaves waits for its threads
+#: how long a controller that shuts down waits for its threads
 _THREADS_S = 2.0
-#: SlurmdPort's default; shown, never listened on
+#: SlurmdPort's default; printed, but no process listens on it
 SLURMD_PORT = 6818
 
 
 def read_site(env: dict[str, str]) -> Site:
-    """The site of this user: the file, or this machine. Raises SiteError, OSError."""
+    """The site of this user: the site file, or else this machine. Raises SiteError, OSError."""
     file = paths.site_file(env)
     facts = machine.facts()
     if file is None:
@@ -43,7 +43,7 @@ def read_site(env: dict[str, str]) -> Site:
     except UnicodeDecodeError as error:
         raise SiteError(str(file), error.object[: error.start].count(b"\n") + 1, 1, "not UTF-8") from error
     site = load(text, str(file), facts)
-    # Nodes of the site file stand for this machine where they do not say otherwise.
+    # Nodes of the site file get this machine's properties wherever the file gives none.
     nodes = tuple(
         replace(
             node,
@@ -64,14 +64,14 @@ class _Formatter(logging.Formatter):
         return redacted(super().format(record))
 
 
-#: idle_exit_s of a controller that a service manager keeps
+#: idle_exit_s of a controller that a service manager keeps running
 _NEVER_S = 1e9
 
 
 def main(
     find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[None, None]], stay: bool = False
 ) -> int:
-    """Run until idle (but with ``stay``), stopped, or something makes it impossible (then one line on stderr)."""
+    """Run until idle (unless ``stay``), stopped, or unable to run (then one line on stderr)."""
     env = dict(os.environ)
     home = paths.state(env)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
@@ -129,14 +129,14 @@ async def _serve(
     queue.idle_time.work = lambda: in_idle_time(queue)
     gc.collect()
     gc.freeze()
-    # Jobs stay for minutes and hold no cycles: looking through them for garbage at every 700th new object would
-    # cost as much as a tenth of all work when many start and end.
+    # Jobs stay for minutes and form no cycles: a garbage collection at every 700th new object would cost as much
+    # as a tenth of all work when many jobs start and end.
     gc.set_threshold(20_000, 20, 50)
     await service.run(home.socket)
     try:
         await asyncio.wait_for(loop.shutdown_default_executor(), _THREADS_S)
     except asyncio.TimeoutError:
-        # A thread reads what does not answer. All is committed, and a process that stays keeps the lock.
+        # A thread waits for a read that never returns. All is committed, and a process that stays keeps the lock.
         logging.getLogger("slurmsky.controller").warning("leaving a thread that is still at work")
         os._exit(0)
     return 0
@@ -145,7 +145,7 @@ async def _serve(
 def _report(service: Service, context: dict[str, object]) -> None:
     error = context.get("exception")
     if isinstance(error, OSError) and error.errno in LIMITS and "socket" in context:
-        service.refuse()  # asyncio would try again as often as its backlog is long, and log each time
+        service.refuse()  # asyncio would retry as often as its backlog is long, and log each time
         return
     logging.getLogger("slurmsky.controller").error(
         "%s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None

@@ -1,4 +1,4 @@
-"""The controller's socket: requests in, commands run, answers out; and its own life."""
+"""The controller's socket: receives requests, runs commands, sends answers, and stops when idle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Command = Callable[[CommandContext], int | Awaitable[int]]
 FindCommand = Callable[[str], "Command | None"]
 
 
-#: how long a controller that leaves waits for those who still read an answer
+#: how long a controller that shuts down waits for clients that still read an answer
 _PATIENCE_S = 5.0
 #: commands whose caller waits for jobs
 _WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
@@ -36,7 +36,7 @@ _WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
 def installed() -> bool:
     """False when the interpreter or the package of this process is no longer on disk.
 
-    Nothing that is imported later, and no agent, would start then.
+    Later imports, and the start of an agent, would fail then.
     """
     return os.path.exists(sys.executable) and os.path.exists(__file__)
 
@@ -79,7 +79,7 @@ class Session(asyncio.Protocol):
             self.send(wire.STDERR, f"slurmsky: {error}\n".encode())
             self.finish(1)
             if self._transport is not None:
-                self._transport.close()  # nothing that follows can be read
+                self._transport.close()  # a stream is unreadable after a malformed frame
 
     def _begin(self, request: wire.CommandRequest) -> None:
         if not installed():
@@ -101,7 +101,7 @@ class Session(asyncio.Protocol):
         try:
             answer = command(self._context)
             if inspect.isawaitable(answer):
-                self.send(wire.STDOUT)  # nothing yet: but we are here, and the answer may take long
+                self.send(wire.STDOUT)  # an empty frame: the controller runs, though the answer may take long
                 self._task = asyncio.ensure_future(self._wait(answer))
         except Exception as error:
             self._failed(error)
@@ -122,7 +122,7 @@ class Session(asyncio.Protocol):
         self.finish(code)
 
     def _failed(self, error: Exception) -> None:
-        """What the machine refuses, a full disk for example, is one line; a bug of ours has a traceback in the log."""
+        """Report an error of the machine, as a full disk, in one line; of a bug, write the traceback to the log."""
         assert self._context is not None
         line = f"{self._context.command} {' '.join(self._context.args)}"
         queue = self._service.queue
@@ -141,23 +141,23 @@ class Session(asyncio.Protocol):
 
     @property
     def printing(self) -> bool:
-        """Whether some of an answer has not left yet."""
+        """Whether part of an answer has not been sent yet."""
         if self._transport is None or self._context is None:
             return False
         return self._context.printing or self._transport.get_write_buffer_size() > 0
 
     def drop(self) -> None:
-        """Leave the client, and what is still being done for it."""
+        """Close the connection and cancel the command that runs for the client."""
         if self._task is not None:
             self._task.cancel()
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """One frame to the client, if it is still there."""
+        """Send one frame to the client, if it is still connected."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(wire.encode(kind, payload))
 
     async def drain(self) -> None:
-        """Wait until the client has read enough for more."""
+        """Wait until the client has read enough for more to be written."""
         await self._writable.wait()
 
     def pause_writing(self) -> None:
@@ -167,13 +167,13 @@ class Session(asyncio.Protocol):
         self._writable.set()
 
     def finish(self, code: int) -> None:
-        """Send the exit code, once all that the command changed is committed; the client closes."""
+        """Send the exit code, once all changes of the command are committed; the client closes the connection."""
         self._service.queue.flush_or_retry()
         self._count()
         self.send(wire.EXIT, str(code & 0xFF).encode())
 
     def _count(self) -> None:
-        """For sdiag. Commands that keep their caller waiting are counted without their time."""
+        """Count the command for sdiag; commands whose caller waits for jobs are counted without their time."""
         if self._context is None or not self._began:
             return
         counters = self._service.queue.book.counters
@@ -194,7 +194,7 @@ class Session(asyncio.Protocol):
 
 
 class Service:
-    """Listens, and leaves when nobody needs it."""
+    """Listens on the socket, and stops when no job and no client needs the controller."""
 
     def __init__(self, queue: Controller, find: FindCommand, idle_exit_s: float) -> None:
         self.queue = queue
@@ -207,16 +207,16 @@ class Service:
         self._spare = SpareDescriptor("the controller")
 
     def opened(self, session: Session) -> None:
-        """A client is connected."""
+        """Add a client that has connected."""
         self._sessions.add(session)
 
     def closed(self, session: Session) -> None:
-        """A client has left."""
+        """Remove a client that has disconnected."""
         self._sessions.discard(session)
         self._last_use = asyncio.get_running_loop().time()
 
     def refuse(self) -> None:
-        """Refuse all that waits to be accepted: there is no descriptor left for it."""
+        """Refuse all connections that wait to be accepted: no descriptor is left for them."""
         while self._listener is not None and self._spare.refuse(self._listener):
             continue
 
@@ -224,7 +224,7 @@ class Service:
         """Serve until stopped or idle."""
         loop = asyncio.get_running_loop()
         self._last_use = loop.time()
-        # Bound under another name and moved into place: whoever finds the socket finds it listening.
+        # Bound under another name and renamed into place: a client that finds the socket can connect to it.
         folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
         fresh = f"/proc/self/fd/{folder}/.{path.name}.{os.getpid()}"
         server_socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -254,7 +254,7 @@ class Service:
             await self.queue.close()
 
     async def _let_print(self) -> None:
-        """Answers that have begun are read to their end, unless their readers are too slow."""
+        """Wait until the answers that have begun are read, unless their readers are too slow."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE_S
         while (printing := [session for session in self._sessions if session.printing]) and loop.time() < end:

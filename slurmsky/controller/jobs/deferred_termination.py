@@ -1,4 +1,4 @@
-"""Who asks: a job that asks for its own end is heard before it ends, so that its command can say how it went."""
+"""Delays termination until the in-job command that requested it has its reply."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-#: for a caller that stays after it has its answer, as an interactive scontrol does
+#: the longest delay, for a caller that keeps running after its reply, as an interactive scontrol does
 PATIENCE_S = 1.0
 
 
 @dataclass
 class Caller:
-    """A command's process. ``job_id``: the job it runs in, as SLURM_JOB_ID tells, or ""."""
+    """The process of a command. ``job_id``: the job in which it runs, as SLURM_JOB_ID says, or ""."""
 
     job_id: str
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-#: of the command that is carried out, and of whatever it starts
+#: the caller of the running command; tasks that the command starts inherit it
 CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
 async def hear_out(job_id: int) -> None:
-    """Where the command is one of that job's, wait until it has left with its answer.
+    """Wait until the caller has its reply and exits, if it runs in this job.
 
-    slurmctld answers before its agents have begun to kill; here both would be a matter of a millisecond.
+    slurmctld replies before its agents have begun to kill; here both would happen within a millisecond.
     """
     caller = CALLER.get()
     if caller is not None and caller.job_id == str(job_id):
         try:
             await asyncio.wait_for(caller.left.wait(), PATIENCE_S)
         except asyncio.TimeoutError:
-            pass  # it has something else to do
+            pass  # the caller keeps running

@@ -1,6 +1,6 @@
-"""What users change of a job: one step for each thing that can be changed, in slurmctld's order.
+"""Changes of a job by users: one step for each field that can be changed, in slurmctld's order.
 
-The order is part of the answer: of two faults the first is told, and what was changed before it stays changed.
+The order is visible to users: of two errors the first is reported, and fields that were changed before it stay changed.
 Source: slurmctld/job_mgr.c _update_job.
 """
 
@@ -22,15 +22,15 @@ from .lifecycle import LifeCycle
 from .size_changes import TRES, Sizes, Wanted
 from .submitter import check_dependency, check_licenses, partitions_of
 
-#: seconds until a job begins whose hold ended by another nice value
+#: seconds until a job may start whose hold was ended by another nice value
 UNHELD_S = 10
-#: the most that slurmctld keeps of a text, in bytes; of file names the system's limit
+#: the longest text that slurmctld keeps, in bytes; of file names the system's limit
 _LONGEST = 1024
 _LONGEST_OF = {"std_err": 4096, "std_in": 4096, "std_out": 4096, "dependency": 1024 * 128, "burst_buffer": 1024 * 8}
 
 
 def change(book: JobTable, life: LifeCycle, job: Job, wanted: Wanted) -> None:
-    """Change a job as far as it may be changed. Raises SlurmError; what came before the fault stays changed."""
+    """Apply the requested changes. Raises SlurmError; fields that were changed before the error stay changed."""
     _Change(book, life, job, wanted).run()
 
 
@@ -85,7 +85,7 @@ class _Change(Sizes):
         try:
             parts = partitions_of(self.book.cluster, wished)
         except SlurmError as error:
-            raise SlurmError(error.errno) from None  # which one it was is said by sbatch alone
+            raise SlurmError(error.errno) from None  # only sbatch prints which partition was wrong
         state = self.book.partition_states.get(parts[0].name, parts[0].state)
         if state.upper() in ("DRAIN", "INACTIVE"):
             raise SlurmError(Errno.PARTITION_DOWN)
@@ -104,7 +104,7 @@ class _Change(Sizes):
         elif name and (not self.book.accounts or name in self.book.accounts):
             account = name
         else:
-            return  # accounts are not enforced: the user's own is charged
+            return  # accounts are not enforced: the user's default account is charged
 
         def apply() -> None:
             job.account = account
@@ -151,7 +151,7 @@ class _Change(Sizes):
     def _free_texts(self) -> None:
         job, wanted = self.job, self.wanted
         if "req_switch" in wanted or "wait4switch" in wanted:
-            # Only --switches brings the usual time to wait.
+            # Only --switches sets the default time to wait.
             count, _, wait = (job.spec.switches or "0@00:00:00").partition("@")
             count = str(wanted.get("req_switch", count))
             seconds = wanted.get("wait4switch")
@@ -193,7 +193,7 @@ class _Change(Sizes):
     def _end_time(self) -> None:
         job, when = self.job, self.wanted["end_time"]
         if not when:
-            return  # a time that could not be read
+            return  # a time that could not be parsed
         if job.state is not JobState.RUNNING:
             raise SlurmError(Errno.IS_NOT_RUNNING)
         if when < self.book.clock():
@@ -225,7 +225,7 @@ class _Change(Sizes):
         elif not job.priority:
             raise SlurmError(Errno.HELD)
         elif value == INFINITE:
-            # Released before: an administrator's word gives it the next priority, and takes its nice value.
+            # Released before: an administrator's request gives the job the next priority and removes its nice value.
             if self.privileged:
                 job.priority, job.nice = self.book.take_priority(), 0
                 self.evolve(nice=None, priority=None)
@@ -238,11 +238,11 @@ class _Change(Sizes):
     def _nice(self) -> None:
         job, value = self.job, self.wanted["nice"]
         if value == job.nice or (job.spec.priority and job.priority):
-            return  # a priority of its own heeds nothing
+            return  # an explicit priority ignores nice
         if value < 0 and not self.privileged:
             raise SlurmError(Errno.ACCESS_DENIED)
         if not job.priority and self.pending:
-            # This ends a hold, too, but slurmctld does not look at the job at once.
+            # This ends a hold, too, but slurmctld does not evaluate the job at once.
             transitions.eligible_from(job, self.book.clock() + UNHELD_S)
         job.priority = max(2, job.priority + job.nice - value)
         job.nice = value
@@ -261,7 +261,7 @@ class _Change(Sizes):
         self.evolve(contiguous=bool(self.wanted["contiguous"]))
 
     def _core_spec(self) -> None:
-        # Cores for the system are the site's: nobody is let change them (AllowSpecResourcesUsage).
+        # Cores for the system belong to the site: users may not change them (AllowSpecResourcesUsage).
         self.still_pending()
         raise SlurmError(Errno.ACCESS_DENIED)
 
@@ -307,7 +307,7 @@ class _Change(Sizes):
     def _dependency(self) -> None:
         self.still_pending()
         text, job = self.wanted["dependency"], self.job
-        text = "" if text == "0" else text  # 0 takes them all away, as "" does
+        text = "" if text == "0" else text  # 0 removes all dependencies, as "" does
         check_dependency(job.spec.evolve(dependency=text or None))
         parsed = dependency.parse(text) if text else None
         if parsed is not None and any(getattr(one, "job_id", 0) == job.job_id for one in parsed.conditions):
@@ -352,7 +352,7 @@ def _step(step: Callable[[_Change], None], keys: str) -> tuple[frozenset[str], C
 
 _SIZES = "num_tasks min_nodes ntasks_per_node min_cpus max_cpus pn_min_cpus cpus_per_task tasks_changed"
 
-#: in slurmctld's order: the keys that a step is about, and the step
+#: in slurmctld's order: the keys that a step reads, and the step
 _STEPS = (
     _step(_Change._partition, "partition"),
     _step(_Change._account, "account"),

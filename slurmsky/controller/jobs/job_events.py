@@ -1,4 +1,4 @@
-"""What agents and engines tell of jobs: each event changes a record; the service's flush commits it."""
+"""Applies the events that agents and engines report: each changes a job's record; the service's flush commits it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _MANAGED = "SkyPilot managed job"
 
 
 class Events:
-    """Takes events in."""
+    """The receiver of events."""
 
     def __init__(self, book: JobTable, life: LifeCycle) -> None:
         self.book = book
         self.life = life
         self.health = NodeHealth(book, life.node_changed)
-        self._told: set[int] = set()  # jobs whose first step is in memory alone
+        self._told: set[int] = set()  # jobs whose first step is in memory only
 
     def take(self, event: Event) -> None:
-        """One event of an agent or an engine; what is known to be over hears no more."""
+        """Apply one event of an agent or an engine; events of ended runs are ignored."""
         kind = str(event.get("ev"))
         if kind == "node":
             self._node_facts(event)
@@ -42,7 +42,7 @@ class Events:
             return
         job = self.book.jobs.get(int(event.get("job_id", 0)))
         if job is None or event.get("run", job.restarts) != job.restarts:
-            return  # of a run that is over and known to be
+            return  # of a run whose end is already known
         handler = _HANDLERS.get(kind)
         if handler is not None:
             handler(self, job, event)
@@ -58,8 +58,8 @@ class Events:
         elif JobFlag.CONFIGURING in job.flags:
             self._configured(job, event)
         if event.get("step"):
-            # Kept in memory alone where nothing else is to be committed: the event is not acknowledged
-            # before the job's next one is, with which the step is committed.
+            # Kept in memory only where nothing else has to be committed: the event is not acknowledged before the
+            # job's next event, with which the step is committed.
             step = step_from_dict(event["step"])
             job.steps.setdefault(step.step_id, step)
             if event.get("nodes"):
@@ -68,7 +68,7 @@ class Events:
                 self._told.add(job.job_id)
 
     def _configured(self, job: Job, event: Event) -> None:
-        """The nodes of a job that waited for them are up: its time counts from now on."""
+        """The nodes of a CONFIGURING job are up: its run time starts now."""
         if JobFlag.CONFIGURING not in job.flags:
             return
         since = float(event.get("time") or self.book.clock())
@@ -80,7 +80,7 @@ class Events:
         self.life.mailer.watch_limit(job)
 
     def _waiting(self, job: Job, event: Event) -> None:
-        """What delays the nodes that a job waits for."""
+        """Record what delays the nodes of a job."""
         comment = str(event["comment"])
         if JobFlag.CONFIGURING in job.flags and job.system_comment != comment:
             job.system_comment = comment
@@ -94,25 +94,25 @@ class Events:
             self.book.touch(part)
 
     def _missing(self, job: Job, event: Event) -> None:
-        """The job's node does not know it: the letter was lost, with its sender or its reader."""
+        """The job's node does not know the job: the launch was lost with its sender or its receiver."""
         if job.state.active or job.launched:
             background(self.life.launch(job))
         elif JobFlag.COMPLETING in job.flags:
             self._ended(job, {"state": job.state.name})  # cancelled before it arrived
 
     def _running(self, job: Job, since: float) -> None:
-        """A launched job's nodes are there and its script has begun."""
+        """The nodes of a launched job are up and its script has begun."""
         for part in self.book.components(job):
             transitions.run(part, since)
             if part.managed_job_id and not part.system_comment.startswith(_MANAGED):
-                part.system_comment = f"{_MANAGED} {part.managed_job_id}"  # how far its launch was is history
+                part.system_comment = f"{_MANAGED} {part.managed_job_id}"  # its launch is complete
             self.book.touch(part)
             self.life.changed(part)
         self.life.mailer.watch_limit(job)
         self.life.mailer.tell("BEGIN", job)
 
     def _engine_state(self, job: Job, event: Event) -> None:
-        """An engine that brings its own nodes says how far it is."""
+        """An engine that makes nodes on demand reports its progress."""
         if job.state.finished:
             return
         for part in self.book.components(job):
@@ -135,12 +135,12 @@ class Events:
         self.life.changed(job)
 
     def _started_over(self, job: Job, restarts: int, reason: str) -> None:
-        """The engine lost the nodes and starts the job again by itself."""
+        """The engine lost the nodes and starts the job again automatically."""
         self.book.supersede(transitions.lost_run(job, self.book.clock()))
         transitions.start_over(job, restarts, reason)
 
     def _real_nodes(self, job: Job, event: Event) -> None:
-        """An engine without places of its own tells which nodes it got."""
+        """An engine without fixed nodes reports the nodes of a job."""
         parts = self.book.components(job)
         shares = [share for part in parts for share in part.shares]
         for share, node in zip(shares, event["nodes"], strict=False):
@@ -155,7 +155,7 @@ class Events:
             self._told.discard(job.job_id)
             for begun in job.steps.values():
                 self.book.touch_step(job, begun)
-        # The agent of a het job's leader tells the steps of all components.
+        # The agent of a het job's leader reports the steps of all components.
         job = self.book.jobs.get(step.job_id, job) if job.het_job_id else job
         job.steps[step.step_id] = step
         if step.state.finished and step.step_id not in ("batch", "extern"):
@@ -174,7 +174,7 @@ class Events:
 
     def _ended(self, job: Job, event: Event) -> None:
         if not (job.state.active or job.launched or JobFlag.COMPLETING in job.flags):
-            return  # told twice: the first time counts
+            return  # a repeated report: only the first counts
         self._told.discard(job.job_id)
         if event.get("step"):
             self._step(job, event)
@@ -190,7 +190,7 @@ class Events:
             return
         final = job.state if job.state.finished else JobState[state]
         if final is JobState.FAILED and not job.is_batch and not exit_code:
-            exit_code, exit_signal = job.exit_code, job.exit_signal  # noted when salloc or srun released the nodes
+            exit_code, exit_signal = job.exit_code, job.exit_signal  # recorded when salloc or srun released the nodes
         comment, began = str(event.get("comment") or ""), bool(event.get("began", True))
         self.life.end(
             job, final, exit_code, exit_signal, reason=reason, at=event.get("time"), comment=comment, began=began

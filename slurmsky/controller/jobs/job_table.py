@@ -1,7 +1,7 @@
-"""The queue in memory: active jobs, those within MinJobAge, those that pending jobs depend on, and the nodes' use.
+"""The queue in memory: active jobs, jobs within MinJobAge, targets of dependencies, and the use of the nodes.
 
-Code that changes a job calls ``touch``; ``flush`` commits everything touched in one transaction. Jobs
-that ended longer than MinJobAge ago live only in the store, as they leave slurmctld's memory.
+Code that changes a job calls ``touch``; ``flush`` commits all touched jobs in one transaction. Jobs that ended longer
+than MinJobAge ago remain only in the store; slurmctld drops them from memory, too.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from ..store import account_overrides, partition_overrides
 from ..store.database import Store
 from . import transitions
 
-#: the Slurm release whose behaviour is kept
+#: the Slurm release that slurmsky emulates
 RELEASE = "25.11.0"
 
 
 class JobTable:
-    """The present state of the queue; every change passes through here."""
+    """The present state of the queue; every change is made through this class."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class JobTable:
         clock: Callable[[], float] = time.time,
         accounts: tuple[str, ...] = (),
     ) -> None:
-        #: the accounting entities of the site file, under what sacctmgr made of them
+        #: the accounting entities of the site file, and those that sacctmgr put in their place
         self._site, self.overrides = (cluster, accounts), account_overrides.load(store)
         self.cluster = cluster = self.overrides.applied(partition_overrides.applied(store, cluster))
         self.virtual = VirtualNodes(cluster)
@@ -65,11 +65,11 @@ class JobTable:
         self._touched: dict[int, Job] = {}
         self._steps: list[tuple[Job, Step]] = []
         self._superseded: list[Job] = []
-        self._dropped: list[int] = []  # to leave memory once they are committed
+        self._dropped: list[int] = []  # dropped from memory once they are committed
         self._finished: deque[tuple[float, int]] = deque()  # (end time, job id) in order of ending
         self._targets = Targets()
         self._kept: list[tuple[float, int]] = []  # as _finished: older than MinJobAge, but pending jobs depend on them
-        #: asked at submit of partitions whose nodes an engine makes (submit.Judge)
+        #: called at submit for partitions whose nodes an engine makes (submit.Judge)
         self.judge: Callable[[JobSpec, str], bool] = lambda spec, partition: False
         self.on_touch: Callable[[], None] = lambda: None
         self.counters = Counters(since=clock())
@@ -89,7 +89,7 @@ class JobTable:
         self._finished = deque(sorted(self._finished))
 
     def _load_targets(self) -> None:
-        """Bring back the ended jobs that pending jobs depend on."""
+        """Load the ended jobs on which pending jobs depend."""
         wanted = set(self._targets)
         while wanted:
             found = [job for job in self.store.history(0, self.clock(), wanted) if job.job_id not in self.jobs]
@@ -109,12 +109,12 @@ class JobTable:
         node.reason = node.config.reason
         self.refresh_node(node)
 
-    # --- what scontrol update said of nodes and partitions
+    # --- states of nodes and partitions that scontrol update sets
 
     def keep_states(self) -> None:
-        """Commit the states that were given to nodes and partitions by hand. Raises StoreError.
+        """Commit the states of nodes and partitions that users set. Raises StoreError.
 
-        Whether a node responds is found out anew by each controller.
+        Each controller determines anew whether a node responds.
         """
         nodes = {
             name: [node.state is NodeState.DOWN, flags.value, node.reason, node.reason_time, node.reason_user]
@@ -128,19 +128,19 @@ class JobTable:
         self.cluster = self.reservations.cluster = self.policy.cluster = cluster
         #: the nodes of each partition, in the cluster's order
         self.partition_nodes = {part.name: partition_nodes(cluster, part) for part in cluster.partitions}
-        # Without tiers and QOS every job ranks by its own priority: a long queue is sorted by less.
+        # Without tiers and QOS every job ranks by its own priority alone, which sorts a long queue faster.
         self.ranked = self.policy.active or any(part.priority_tier != 1 for part in cluster.partitions)
         for name, node in self.nodes.items():
             node.partitions = tuple(part.name for part in cluster.partitions if name in part.nodes)
 
     def assume(self, names: Iterable[str]) -> None:
-        """Add partition_overrides that jobs name and nothing describes, where the cluster is open to any name."""
+        """Add partitions that jobs name and the site file does not describe, where the cluster accepts any name."""
         cluster = assumed.with_partitions(self.cluster, names)
         if cluster is not self.cluster:
             self._have_partitions(cluster)
 
     def shown(self) -> tuple[dict[str, Node], ClusterConfig]:
-        """The nodes and the cluster as users see them: with the virtual nodes of the jobs that run."""
+        """The nodes and the cluster as users see them: with the virtual nodes of running jobs."""
         if self.virtual.machine is None:
             return self.nodes, self.cluster
         names = tuple(part.name for part in self.cluster.partitions)
@@ -148,7 +148,7 @@ class JobTable:
         return nodes, cluster_of(self.cluster, nodes)
 
     def recall(self, ids: Iterable[int]) -> list[Job]:
-        """The jobs of these ids, also those that left memory."""
+        """The jobs with these ids, including those that are only in the store."""
         wanted = set(ids)
         for job in self.store.history(0, self.clock(), wanted - self.jobs.keys()) if wanted - self.jobs.keys() else ():
             self._index(job)
@@ -156,7 +156,7 @@ class JobTable:
         return [self.jobs[job_id] for job_id in sorted(wanted & self.jobs.keys())]
 
     def put_accounting(self) -> None:
-        """Use and commit what sacctmgr made of accounts, QOS and users. Raises StoreError."""
+        """Apply and commit sacctmgr's changes of accounts, QOS and users. Raises StoreError."""
         account_overrides.keep(self.store, self.overrides)
         site, _ = self._site
         base = replace(self.cluster, accounts=site.accounts, qos=site.qos)
@@ -171,7 +171,7 @@ class JobTable:
         return tuple(dict.fromkeys(name for name in (*named, *self.overrides.accounts) if name not in gone))
 
     def put_partition(self, config: PartitionConfig, state: str = "") -> None:
-        """Make or change a partition, and say its state ("": as it was). Raises StoreError."""
+        """Add or change a partition and its state ("": unchanged). Raises StoreError."""
         partition_overrides.keep(self.store, config)
         self._have_partitions(partition_overrides.with_partition(self.cluster, config))
         if state:
@@ -179,14 +179,14 @@ class JobTable:
             self.keep_states()
 
     def delete_partition(self, name: str) -> None:
-        """Take a partition away. Raises StoreError."""
+        """Remove a partition. Raises StoreError."""
         partition_overrides.keep_deleted(self.store, name)
         self.partition_states.pop(name, None)
         self._have_partitions(partition_overrides.without(self.cluster, name))
         self.keep_states()
 
     def change_licenses(self, job: Job, text: str) -> None:
-        """Give a running job other licences than it has, even more than there are."""
+        """Replace the licences of a running job, even with more than are free."""
         for name, count in job_licenses(job):
             self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
         job.spec, job.licenses_alloc = job.spec.evolve(licenses=text or None), ""
@@ -210,12 +210,12 @@ class JobTable:
     # --- ids
 
     def take_job_id(self) -> int:
-        """A new job id; never given twice, because the counter is committed with the job."""
+        """A new job id; no id is given twice, because the counter is committed with the job."""
         self.next_job_id += 1
         return self.next_job_id - 1
 
     def take_priority(self) -> int:
-        """Slurm's priority/basic: each job one less than the one before."""
+        """The next priority of Slurm's priority/basic: one less than that of the job before."""
         self.next_priority -= 1
         return self.next_priority
 
@@ -232,7 +232,7 @@ class JobTable:
             self._kept.clear()
 
     def touch(self, job: Job) -> None:
-        """Note that a job is new or changed."""
+        """Mark a job as new or changed."""
         transitions.remember_blocked(job)
         self._index(job)
         if not self._touched and not self._steps:
@@ -240,7 +240,7 @@ class JobTable:
         self._touched[job.job_id] = job
 
     def unadmit(self, job: Job) -> None:
-        """Forget a pending job that was never committed."""
+        """Remove a pending job that was never committed."""
         self.jobs.pop(job.job_id, None)
         self.pending.discard(job.job_id)
         self._targets.forget(job.job_id)
@@ -252,25 +252,25 @@ class JobTable:
                 del self.members[job.array_job_id]
 
     def touch_step(self, job: Job, step: Step) -> None:
-        """Note that a step is new or changed."""
+        """Mark a step as new or changed."""
         if not self._touched and not self._steps:
             self.on_touch()
         self._steps.append((job, step))
 
     def supersede(self, job: Job) -> None:
-        """Keep a finished run of a job that is about to run again (sacct --duplicates)."""
+        """Keep the record of a finished run whose job is about to run again (sacct --duplicates)."""
         self._superseded.append(job)
 
     def drop(self, job: Job) -> None:
-        """Let a job that is over leave memory as soon as it is committed."""
+        """Drop a finished job from memory as soon as it is committed."""
         self._dropped.append(job.job_id)
 
     def finished(self, job: Job) -> None:
-        """Note that a job is over, so that it can leave memory after MinJobAge."""
+        """Record that a job has ended, so that it is dropped from memory after MinJobAge."""
         self._finished.append((job.end_time, job.job_id))
 
     def flush(self) -> None:
-        """Commit all that was touched. Raises StoreError; nothing is forgotten then."""
+        """Commit all touched jobs and steps. Raises StoreError; all stay touched then."""
         if not (self._touched or self._steps or self._superseded):
             return
         self.store.write(
@@ -289,7 +289,7 @@ class JobTable:
         self._superseded.clear()
 
     def forget_old(self) -> float | None:
-        """Drop jobs that ended longer than MinJobAge ago; the epoch second when the next one is due."""
+        """Drop jobs that ended longer than MinJobAge ago; the epoch second at which the next job is due."""
         horizon = self.clock() - self.cluster.min_job_age_s
         while self._finished:
             ended, job_id = self._finished[0]
@@ -318,7 +318,7 @@ class JobTable:
             yield self.jobs[job_id]
 
     def element(self, base: int, task: int) -> Job | None:
-        """The record of one element, when it has one of its own."""
+        """The record of one element of an array, where it has its own record."""
         for job in self.array(base):
             if job.array_task_id == task:
                 return job
@@ -329,7 +329,7 @@ class JobTable:
         return sum(1 for job_id in self.members.get(base, ()) if job_id in self.active)
 
     def components(self, job: Job) -> list[Job]:
-        """All components of a het job, in order; the job alone when it is none."""
+        """All components of a het job, in order; for any other job the job alone."""
         if not job.het_job_id:
             return [job]
         leader = self.jobs.get(job.het_job_id)
@@ -339,7 +339,7 @@ class JobTable:
     # --- use of nodes
 
     def book_shares(self, job: Job) -> None:
-        """Take the nodes, CPUs, devices and licences of a starting job."""
+        """Book the nodes, CPUs, devices and licences of a starting job."""
         exclusive = job.spec.whole_nodes
         for share in self.virtual.hold(job, self.uses):
             use = self.uses.get(share.name)
@@ -357,7 +357,7 @@ class JobTable:
         return dict(self.cluster.licenses).get(name, 0) - self.licenses_used.get(name, 0)
 
     def free_shares(self, job: Job) -> None:
-        """Give them back."""
+        """Release what ``book_shares`` booked for the job."""
         for share in self.virtual.release(job):
             use = self.uses.get(share.name)
             if use is not None and job.job_id in use.jobs:

@@ -1,4 +1,4 @@
-"""What a job's agents must know to run it: the letter, from the job's record, its spool and the cluster."""
+"""Builds the launch that a job's agents receive, from the job's record, its spool and the cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...model.spec import INFINITE
 from .job_table import JobTable
 from .submitter import Surroundings, file_path, read_surroundings
 
-#: how many jobs' surroundings are kept in memory
+#: how many jobs' surroundings stay in memory
 _KEPT = 64
 
 
@@ -23,7 +23,7 @@ def spool_id(job: Job) -> int:
 
 
 class LaunchBuilder:
-    """Writes launches; keeps what elements of an array share."""
+    """Builds launches; caches what the elements of an array share."""
 
     def __init__(self, book: JobTable, jobs_dir: Path, host: str) -> None:
         self.book = book
@@ -32,7 +32,7 @@ class LaunchBuilder:
         self._surroundings: dict[int, Surroundings] = {}
 
     def surroundings(self, job: Job) -> Surroundings:
-        """What the job inherits from its submitter; kept in memory for the elements of an array."""
+        """What the job inherits from its submitter; cached for the elements of an array."""
         spool = spool_id(job)
         known = self._surroundings.get(spool)
         if known is None:
@@ -42,10 +42,10 @@ class LaunchBuilder:
         return known
 
     def launch_of(self, job: Job) -> Launch:
-        """The letter for the agents."""
+        """The launch that is sent to the agents."""
         book = self.book
         folder = self.jobs_dir / str(spool_id(job))
-        # Where one component's time is over, all are.
+        # The first time limit that expires ends all components.
         spans = [part.time_limit_min for part in book.components(job) if part.time_limit_min is not None]
         limit = min(spans, default=None)
         over = self.over_time_limit_min(job)

@@ -1,4 +1,4 @@
-"""A job's way through its states: start, end, requeue, and what users do to it."""
+"""The life cycle of jobs: start, end, requeue, and the requests of users."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _YEAR_MIN = 365 * 24 * 60
 
 
 class LifeCycle:
-    """Changes jobs; every change is touched in the book and committed by the service's flush."""
+    """Changes jobs; marks each change in the job table, and the service's flush commits it."""
 
     def __init__(
         self,
@@ -49,24 +49,24 @@ class LifeCycle:
         self.letters = letters
         self.kick = kick
         self.mailer = mailer
-        #: told of each job that begins or ends: ("began" | "ended", job)
+        #: called for each job that begins or ends: ("began" | "ended", job)
         self.listeners: list[Callable[[str, Job], None]] = []
-        #: told of each node whose state a user sets: (name, word)
+        #: called for each node whose state a user sets: (name, word)
         self.node_listeners: list[Callable[[str, str], None]] = []
-        #: brings back what a finished job needs to run again; False where that is gone
+        #: restores the files that a finished job needs to run again; False where they no longer exist
         self.restore: Callable[[Job], bool] = lambda job: True
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
 
     # --- waiting for a job
 
     def changed(self, job: Job) -> None:
-        """Wake those who wait for the job."""
+        """Wake the commands that wait for the job."""
         for waiter in self._watchers.pop(job.job_id, ()):
             if not waiter.done():
                 waiter.set_result(None)
 
     async def wait(self, job: Job, until: Callable[[Job], bool]) -> None:
-        """Return when the condition holds of the job."""
+        """Return when the condition holds for the job."""
         while not until(job):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._watchers.setdefault(job.job_id, []).append(waiter)
@@ -75,7 +75,7 @@ class LifeCycle:
     # --- starting
 
     def begin(self, job: Job, shares: list[NodeShare]) -> None:
-        """Fill in what a job knows once it has nodes; ``launch`` follows after the commit."""
+        """Record the nodes of a job that starts; ``launch`` follows after the commit."""
         now = self.book.clock()
         engine = self.engine.engine_name(job.partition)
         if job.launched:
@@ -89,9 +89,9 @@ class LifeCycle:
         self._tell("began", job)
 
     async def launch(self, job: Job) -> None:
-        """Hand a begun job to the engine; a failure requeues or fails it."""
+        """Send a begun job to the engine; where that fails, requeue or fail the job."""
         if job.het_job_id and job.het_offset:
-            self.changed(job)  # its leader's agent starts steps here; nothing of its own runs
+            self.changed(job)  # its leader's agent starts steps here; a component runs no script itself
             return
         try:
             await self.engine.start(self.letters.launch_of(job))
@@ -112,7 +112,7 @@ class LifeCycle:
             self.mailer.tell("BEGIN", job)
 
     def never_started(self, job: Job, problem: str) -> None:
-        """A node could not be had when the job was launched: a batch job is requeued, an allocation ends.
+        """Requeue a batch job, or end an allocation, whose node was unavailable at launch.
 
         Nothing of the job has run, so --no-requeue does not matter. Source: slurmctld agent.c, "Killing
         non-startable batch", which completes the job with requeue set.
@@ -162,7 +162,7 @@ class LifeCycle:
         if leader is not job and job.state is JobState.PENDING:
             raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
         if leader is not job and leader.state.active:
-            self.cancel(leader, uid)  # one component's end is the end of all
+            self.cancel(leader, uid)  # the end of one component ends all
             return
         transitions.cancelled_by(job, uid)
         if job.launched:
@@ -183,7 +183,7 @@ class LifeCycle:
         self.terminate(job, JobState.CANCELLED)
 
     def terminate(self, job: Job, state: JobState, kill_wait_s: int | None = None) -> None:
-        """End a running job; it shows ``state`` at once and is COMPLETING until its agent says it is over."""
+        """End a running job; it shows ``state`` at once and is COMPLETING until its agent reports the end."""
         wait = self.book.cluster.kill_wait_s if kill_wait_s is None else kill_wait_s
         transitions.complete(job, state, self.book.clock())
         self.book.touch(job)
@@ -197,11 +197,11 @@ class LifeCycle:
                     self.book.touch(part)
 
     def leader(self, job: Job) -> Job:
-        """Whose agents run the job: a component of a het job runs nothing of its own."""
+        """The job whose agents run this job: of a het job's component the leader, else the job itself."""
         return self.book.jobs.get(job.het_job_id, job) if job.het_job_id else job
 
     def _end_of_all(self, job: Job) -> float | None:
-        """When the first time limit of its components is over; None: there is no limit."""
+        """The epoch second at which the first time limit of its components expires; None: no limit."""
         return min((part.end_time for part in self.book.components(job) if part.end_time), default=None)
 
     def _to_engine(self, job: Job, request: Any) -> None:
@@ -217,13 +217,13 @@ class LifeCycle:
         background(send())
 
     def _in_reach(self, job: Job) -> None:
-        """Raise SlurmError for a running job whose nodes cannot be told anything: nothing would come of it."""
+        """Raise SlurmError for a running job whose nodes are unreachable: a request would have no effect."""
         problem = self.engine.out_of_reach(self.leader(job).job_id) if job.state.active else ""
         if problem:
             raise SlurmError(Errno.UNREACHABLE, problem)
 
     def _ours(self, job: Job) -> None:
-        """Raise SlurmError for a job that others launched: all that can be done with it is to cancel it."""
+        """Raise SlurmError for a job that others launched: such a job can only be cancelled."""
         if job.engine == FOREIGN:
             raise SlurmError(Errno.NOT_SUPPORTED)
 
@@ -241,21 +241,21 @@ class LifeCycle:
                 return
             raise SlurmError(Errno.NOT_RUNNING)
         self._in_reach(job)
-        # The steps of all components, whichever is named (slurm 22.05).
+        # The signal is sent to the steps of all components, whichever component is named (slurm 22.05).
         self._to_engine(job, self.engine.signal(self.leader(job).job_id, number, target))
         if number in (signals.SIGSTOP, signals.SIGCONT):
             self._show_stopped(job, number == signals.SIGSTOP)
 
     def _show_stopped(self, job: Job, stopped: bool) -> None:
-        """A running job that was sent SIGSTOP is shown as STOPPED until SIGCONT. Source: slurmctld's agent.c."""
+        """Show a running job as STOPPED from SIGSTOP to SIGCONT. Source: slurmctld's agent.c."""
         for part in self.book.components(job):
             transitions.show_stopped(part, stopped)
             self.book.touch(part)
 
     def set_aside(self, job: Job, problem: Exception) -> None:
-        """Hold a job that an error of our own keeps from starting, so that all others go on.
+        """Hold a job that an internal error keeps from starting, so that all other jobs start as usual.
 
-        The log has the traceback; ``scontrol release`` tries the job again.
+        The log has the traceback; after ``scontrol release`` the job is tried again.
         """
         log.error("job %d is held, its scheduling failed: %s", job.job_id, problem, exc_info=problem)
         for part in self.book.components(job):
@@ -266,11 +266,11 @@ class LifeCycle:
         self.changed(job)
 
     def reservation_over(self, one: Reservation) -> None:
-        """Jobs that run in it end with it (ResvOverRun=0); those that wait for it alone are held."""
+        """End the jobs that run in an expired reservation (ResvOverRun=0); hold those that wait for it alone."""
         for job in running_in(one, self.book.jobs.values()):
             self.terminate(job, JobState.TIMEOUT)
         if one.name in self.book.reservations.all:
-            return  # it comes again
+            return  # it recurs
         for job in [self.book.jobs[job_id] for job_id in self.book.pending]:
             if names_of(job.spec) == (one.name,):
                 if "NO_HOLD_JOBS_AFTER_END" in one.flags:
@@ -280,7 +280,7 @@ class LifeCycle:
                 self.book.touch(job)
 
     def hold(self, job: Job, by_user: bool) -> None:
-        """scontrol hold/uhold. Raises SlurmError for a finished job; a running one keeps running."""
+        """scontrol hold/uhold. Raises SlurmError for a finished job; a running job keeps running."""
         self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
@@ -289,7 +289,7 @@ class LifeCycle:
         self.kick()
 
     def release(self, job: Job) -> None:
-        """scontrol release: of a held job, of a het job all of it."""
+        """scontrol release: ends the hold of a job; of a het job, of all components."""
         self._ours(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
@@ -309,7 +309,7 @@ class LifeCycle:
             raise SlurmError(Errno.DISABLED)
         if job.state is JobState.PENDING:
             raise SlurmError(Errno.JOB_PENDING)
-        # Asked for in the record itself: a controller that starts again knows what becomes of the job.
+        # The record itself holds the request: a controller that restarts knows that the job runs again.
         transitions.request_requeue(job, how)
         if job.state.finished:
             if JobFlag.COMPLETING not in job.flags:
@@ -334,7 +334,7 @@ class LifeCycle:
         )
 
     def repeat_wishes(self, job: Job) -> None:
-        """After a restart: tell the agent again what users wanted of a job; it may have missed the first time."""
+        """After a restart, send the agent the users' requests again; it may have missed them the first time."""
         if JobFlag.COMPLETING in job.flags:
             self._end_run(job)
             return
@@ -345,10 +345,9 @@ class LifeCycle:
             self._to_engine(job, self.engine.limit(job.job_id, (self._end_of_all(job) or job.end_time) + over))
 
     def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
-        """This run is over and another is due: its record becomes a duplicate, the job pends again, with all its
-        components."""
+        """End this run and queue the job with all its components again; the ended run's record is a duplicate."""
         try:
-            self.book.flush()  # steps that were told so far belong to the run that ends here
+            self.book.flush()  # steps that were reported so far belong to the run that ends here
         except StoreError as error:
             log.warning("%s", error)
         requested = job.flags & transitions.REQUEUE_REQUESTED
@@ -368,7 +367,7 @@ class LifeCycle:
         self.changed(job)
 
     def again_at(self, job: Job, start: int) -> None:
-        """A job that has just ended comes back, not before an epoch second (scrontab)."""
+        """Queue a job that has just ended again, for an epoch second at the earliest (scrontab)."""
         self.run_again(job, job.state)
         job.spec = job.spec.evolve(begin=start)
         transitions.not_before(job, start)
@@ -411,12 +410,12 @@ class LifeCycle:
         self._to_engine(job, self.engine.resume(job.job_id))
 
     def _whole(self, job: Job) -> None:
-        """Raise SlurmError for a component of a het job, where only all of it can be meant."""
+        """Raise SlurmError for a component of a het job, where the request applies only to the whole job."""
         if self.leader(job) is not job:
             raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
 
     def set_time_limit(self, job: Job, minutes: int) -> None:
-        """A new time limit, of a pending or running job."""
+        """Set the time limit of a pending or running job."""
         self._ours(job)
         self._in_reach(job)
         transitions.set_time_limit(job, minutes)
@@ -426,7 +425,7 @@ class LifeCycle:
         self.kick()
 
     def set_step_limit(self, job: Job, step: Step, minutes: int) -> None:
-        """A new time limit of a running step."""
+        """Set the time limit of a running step."""
         self._in_reach(job)
         step.time_limit_min = minutes
         end = step.start_time + minutes * 60 if minutes < INFINITE else None
@@ -434,7 +433,7 @@ class LifeCycle:
         self.book.touch(job)
 
     def set_end_time(self, job: Job, when: float) -> None:
-        """A new end of a running job, to the second; its time limit is what that makes in minutes."""
+        """Set the end of a running job, to the second; its time limit follows from the end, in minutes."""
         limit = job.time_limit_min if job.time_limit_min is not None and job.time_limit_min < INFINITE else _YEAR_MIN
         end = job.end_time or job.start_time + job.suspended_s + _YEAR_MIN * 60
         self.set_time_limit(job, max(1, limit + int(when - end + 30) // 60))
@@ -442,7 +441,7 @@ class LifeCycle:
         self._to_engine(job, self.engine.limit(self.leader(job).job_id, self._end_of_all(job)))
 
     def element(self, base: Job, task: int) -> Job | None:
-        """The record of an array's element, split off from the pending rest when it must differ from it."""
+        """The record of an array's element, split off from the pending rest where it must differ from the rest."""
         found = self.book.element(base.array_job_id, task)
         if found is not None:
             return found
@@ -451,7 +450,7 @@ class LifeCycle:
         return None
 
     def evict(self, name: str) -> None:
-        """End the jobs of a node that goes: requeue those that may run again. Source: kill_running_job_by_node_name."""
+        """End the jobs of a removed node: requeue those that may run again. Source: kill_running_job_by_node_name."""
         for job_id in tuple(self.book.nodes[name].jobs):
             job = self.book.jobs[job_id]
             if job.state.active:
@@ -481,7 +480,7 @@ class LifeCycle:
         self.node_changed(name, word)
 
     def node_changed(self, name: str, word: str) -> None:
-        """Report a node's new state to the listeners, and schedule by it."""
+        """Report a node's new state to the listeners, and run a scheduler pass."""
         for listener in tuple(self.node_listeners):
             listener(name, word)
         self.kick()

@@ -1,6 +1,6 @@
-"""Nodes of this machine whose agent cannot start: DOWN and not responding, until one answers again.
+"""The health of this machine's nodes: a node whose agent cannot start is DOWN until an agent answers again.
 
-Source: slurmctld set_node_down_ptr and node_did_resp; ReturnToService decides whether a node comes back unasked.
+Source: slurmctld set_node_down_ptr and node_did_resp; ReturnToService decides whether a node returns automatically.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from .job_table import JobTable
 
 log = logging.getLogger("slurmsky.controller")
 
-#: who sets such a node down, as SlurmUser does
+#: the user that is shown as setting such a node down; slurmctld shows SlurmUser
 _USER = "slurm"
 
 
 class NodeHealth:
-    """Applies what an engine reports of its nodes; ``changed(name, word)`` runs after each change."""
+    """Applies what an engine reports about its nodes; ``changed(name, word)`` runs after each change."""
 
     def __init__(self, book: JobTable, changed: Callable[[str, str], None]) -> None:
         self._book = book
         self._changed = changed
-        self._drained: set[str] = set()  # by an engine
+        self._drained: set[str] = set()  # nodes that an engine drained
 
     def down(self, name: str, reason: str) -> None:
-        """Set a node DOWN; a node that is down already, also by hand, keeps its reason."""
+        """Set a node DOWN; a node that is already down keeps its reason, also where a user set it down."""
         node = self._book.nodes.get(name)
         if node is None or node.state is NodeState.DOWN:
             return
@@ -39,7 +39,7 @@ class NodeHealth:
         self._changed(name, "DOWN")
 
     def drain(self, name: str, reason: str) -> None:
-        """Give a node no further jobs until an engine reports it as up; one that was drained by hand stays drained."""
+        """Give a node no further jobs until an engine reports it as up; a node that a user drained stays drained."""
         node = self._book.nodes.get(name)
         if node is None or node.flags & NodeFlag.DRAIN:
             return
@@ -54,7 +54,7 @@ class NodeHealth:
         node = self._book.nodes.get(name)
         self._drained.discard(name)
         if node is None or node.reason_user != _USER:
-            return  # drained by hand meanwhile
+            return  # a user drained it meanwhile
         node.flags &= ~NodeFlag.DRAIN
         node.reason, node.reason_user, node.reason_time = "", "", 0.0
         self._book.refresh_node(node)

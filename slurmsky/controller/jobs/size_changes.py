@@ -1,4 +1,4 @@
-"""What users change of a job's size: tasks, CPUs, nodes, memory, devices.
+"""Changes of a job's size by users: tasks, CPUs, nodes, memory, devices.
 
 Source: slurmctld/job_mgr.c _update_job, _figure_out_num_tasks, job_limits_check.
 """
@@ -21,12 +21,12 @@ from . import transitions
 from .job_table import JobTable
 from .lifecycle import LifeCycle
 
-#: What is wanted, by the names of Slurm's job_desc_msg_t.
+#: The requested changes, by the names of Slurm's job_desc_msg_t.
 Wanted = Mapping[str, Any]
 
 
 class Sizes:
-    """A job that is about to be changed, and the steps that are about its size."""
+    """A job to be changed, and the steps that change its size."""
 
     def __init__(self, book: JobTable, life: LifeCycle, job: Job, wanted: Wanted) -> None:
         self.book = book
@@ -36,7 +36,7 @@ class Sizes:
         self.privileged = os.geteuid() == 0
         self.pending = job.state is JobState.PENDING and not job.launched
         self.running = job.state in (JobState.RUNNING, JobState.SUSPENDED) or job.launched
-        #: read first, made once everything that is read first is known to be good
+        #: changes that are parsed first and applied once all that is parsed first is valid
         self.later: list[Callable[[], None]] = []
 
     def still_pending(self) -> None:
@@ -47,7 +47,7 @@ class Sizes:
         self.job.spec = self.job.spec.evolve(**changes)
 
     def count_tasks(self) -> None:
-        """Tasks that follow from other counts. Source: _figure_out_num_tasks."""
+        """Derive the number of tasks from other counts. Source: _figure_out_num_tasks."""
         job, spec, wanted = self.job, self.job.spec, self.wanted
         if wanted.keys().isdisjoint(("num_tasks", "min_nodes", "ntasks_per_node")):
             return
@@ -62,7 +62,7 @@ class Sizes:
             wanted["tasks_changed"] = True
 
     def devices(self) -> None:
-        """Generic resources, by node, job, socket or task; a new count of tasks asks for them anew."""
+        """Generic resources by node, job, socket or task; a new count of tasks requests them anew."""
         wanted = self.wanted
         if wanted.keys().isdisjoint(TRES) and not wanted.get("tasks_changed"):
             return
@@ -70,11 +70,11 @@ class Sizes:
         changes: dict[str, Any] = {}
         for key, read in TRES.items():
             if wanted.get(key) and "gres" not in wanted[key]:
-                wanted["bad_tres"] = True  # no device is found in it, which is told at the end
+                wanted["bad_tres"] = True  # the text names no device, which is reported at the end
             elif key in wanted:
                 changes.update(read(wanted[key]))
         wished = self.job.spec.evolve(**changes)
-        if changes.get("gres"):  # judged together with what the job asked for so far
+        if changes.get("gres"):  # validated along with what the job requested before
             _one_kind(f"{self.job.spec.gres or ''},{changes['gres']}")
         known = {name for node in self.book.cluster.nodes for name, _, _ in node.gres} | {"gpu"}
         try:
@@ -85,10 +85,10 @@ class Sizes:
         self.wanted["devices"] = changes
 
     def size(self) -> None:
-        """Tasks and CPUs that a new count of nodes asks for at least."""
+        """The minimum of tasks and CPUs that a new count of nodes requires."""
         wanted, job, spec = self.wanted, self.job, self.job.spec
         least = wanted.get("min_nodes")
-        if least == INFINITE:  # NumNodes=ALL asks for nothing
+        if least == INFINITE:  # NumNodes=ALL requires nothing
             for key in ("min_nodes", "max_nodes", "job_sizes"):
                 wanted.pop(key, None)
             least = None
@@ -137,7 +137,7 @@ class Sizes:
         if self.running:
             if "max_nodes" in wanted and most != least:
                 raise SlurmError(Errno.NO_LONGER_PENDING)
-            return  # looked at again in its turn
+            return  # validated in a later step
         self.still_pending()
         if least < 1 or (most and most < least):
             raise SlurmError(Errno.INVALID_NODE_COUNT)
@@ -195,7 +195,7 @@ class Sizes:
         raise SlurmError(Errno.INVALID_TRES)
 
     def settle(self) -> None:
-        """The partition's limits on what the job asks for now. Source: job_limits_check."""
+        """Apply the partition's limits to the changed request. Source: job_limits_check."""
         job = self.job
         if not self.pending:
             return
@@ -217,9 +217,9 @@ class Sizes:
         if (spec.distribution or "").startswith("arbitrary"):
             raise SlurmError(Errno.NOT_SUPPORTED)
         if self.running:
-            # What a running job has stays its own (SchedulerParameters=disable_job_shrink).
+            # A running job keeps its nodes (SchedulerParameters=disable_job_shrink).
             names = self.known_nodes(text) if text else []
-            if not set(names) <= set(job.nodes) or job.nodes[0] not in names:  # the script stays where it is
+            if not set(names) <= set(job.nodes) or job.nodes[0] not in names:  # the script stays on its node
                 raise SlurmError(Errno.INVALID_NODE_NAME)
             if set(names) != set(job.nodes):
                 raise SlurmError(Errno.NOT_SUPPORTED)
@@ -252,7 +252,7 @@ class Sizes:
 
 
 def _one_kind(text: str) -> None:
-    """Devices of a name are asked for all with a type, or all without one. Raises SlurmError."""
+    """Require that devices of a name are requested all with a type, or all without one. Raises SlurmError."""
     kinds: dict[str, set[bool]] = {}
     for item in filter(None, text.split(",")):
         name, *rest = item.replace("gres/", "", 1).replace("gres:", "", 1).split(":")
@@ -266,7 +266,7 @@ def _per_node(text: str) -> dict[str, Any]:
 
 
 def _gpus(field: str) -> Callable[[str], dict[str, Any]]:
-    """TRES of GPUs as the option of that field says them."""
+    """A parser for the TRES of GPUs in that field's option."""
 
     def read(text: str) -> dict[str, Any]:
         found = []
@@ -281,7 +281,7 @@ def _gpus(field: str) -> Callable[[str], dict[str, Any]]:
 
 
 def _number(field: str) -> Callable[[str], dict[str, Any]]:
-    """A count for each GPU."""
+    """A parser for a count per GPU."""
 
     def read(text: str) -> dict[str, Any]:
         name, _, count = text.replace("gres/", "", 1).replace("gres:", "", 1).replace("=", ":").rpartition(":")
@@ -292,7 +292,7 @@ def _number(field: str) -> Callable[[str], dict[str, Any]]:
     return read
 
 
-#: requests for generic resources -> what they change of the spec
+#: options that request generic resources -> the change that each makes to the spec
 TRES: dict[str, Callable[[str], dict[str, Any]]] = {
     "tres_per_node": _per_node,
     "tres_per_job": _gpus("gpus"),

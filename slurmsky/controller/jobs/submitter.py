@@ -1,4 +1,4 @@
-"""Admission: from the specs of a submission to job records, or Slurm's refusal."""
+"""Admission of jobs: turns the specs of a submission into job records, or raises Slurm's error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .job_table import JobTable
 
 @dataclass(frozen=True)
 class Submitter:
-    """Who submits, from where."""
+    """The user, host and folder from which a job is submitted."""
 
     user: str
     uid: int
@@ -43,10 +43,10 @@ class Submitter:
 
 @dataclass(frozen=True)
 class Payload:
-    """What is spooled with a job: the script, its arguments and the environment after --export."""
+    """The files spooled with a job: the script, its arguments and the environment after --export."""
 
     script: bytes | None
-    script_path: str  # as scontrol's Command=; "" for none
+    script_path: str  # as in scontrol's Command=; "" for none
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     umask: int
@@ -69,8 +69,8 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
     return found
 
 
-#: says of a spec in a partition whose nodes are made to order that they can be made (True), that the partition has
-#: nodes of its own (False), or raises SlurmError
+#: validates a spec in a partition whose nodes are made to order: True where they can be made, False where the
+#: partition has its own nodes; raises SlurmError
 Judge = Callable[[JobSpec, str], bool]
 
 
@@ -102,7 +102,7 @@ def check(cluster: ClusterConfig, spec: JobSpec, now: float, judge: Judge = lamb
 
 
 def _check_limits(cluster: ClusterConfig, spec: JobSpec, parts: Sequence[PartitionConfig], now: float) -> None:
-    """Raise SlurmError for limits that contradict each other, or that EnforcePartLimits refuses.
+    """Raise SlurmError for limits that contradict each other, or for which EnforcePartLimits refuses the job.
 
     ALL: every partition of the list must admit the job; ANY: one of them. Source: job_mgr.c _valid_job_part.
     """
@@ -131,7 +131,7 @@ def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfi
 
 
 def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
-    """Why a job is taken, and waits for a partition to grow: the reason it gets, or ""."""
+    """The reason to wait of a job that is accepted and waits for a partition to grow, or ""."""
     if cluster.open:
         return ""
     demand = demand_of(spec)
@@ -143,7 +143,7 @@ def outgrown(cluster: ClusterConfig, spec: JobSpec) -> str:
 
 
 def _check_nodes(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Names of nodes, features and devices, against the nodes that there are."""
+    """Validate names of nodes, features and devices against the cluster's nodes."""
     known = {node.name for node in cluster.nodes}
     try:
         wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
@@ -163,7 +163,7 @@ def _check_nodes(cluster: ClusterConfig, spec: JobSpec) -> None:
 
 
 def _check_words(spec: JobSpec) -> None:
-    """Whether the names of nodes, features and devices can be read, where any of them is accepted."""
+    """Validate the syntax of names of nodes, features and devices, where any name is accepted."""
     try:
         wanted = hostlist.expand(spec.nodelist) if spec.nodelist else []
         excluded = hostlist.expand(spec.exclude) if spec.exclude else []
@@ -184,7 +184,7 @@ def _check_words(spec: JobSpec) -> None:
 
 
 def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
-    """What does not depend on nodes."""
+    """Validate the parts of a request that do not depend on nodes."""
     if spec.nodes_min == 0 and not spec.hold:
         raise SlurmError(Errno.INVALID_NODE_COUNT)
     check_licenses(cluster, spec)
@@ -194,7 +194,7 @@ def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
 
 
 def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Raise SlurmError where the licences are none of the cluster's, or too many."""
+    """Raise SlurmError where the cluster lacks these licences, or as many."""
     if not spec.licenses:
         return
     total = dict(cluster.licenses)
@@ -213,7 +213,7 @@ def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
     try:
         names = gres_names(spec)
     except LanguageError as error:
-        # A count that is no number names a type no node has, unless the job is held (accepted then).
+        # A count that is no number names a type that no node has; slurmctld accepts that for a held job.
         if spec.hold:
             return
         raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
@@ -222,7 +222,7 @@ def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
 
 
 def check_dependency(spec: JobSpec) -> None:
-    """Raise SlurmError for a dependency that cannot be read, or that nobody heeds."""
+    """Raise SlurmError for a dependency that cannot be parsed, or that slurmctld would ignore."""
     if not spec.dependency:
         return
     try:
@@ -249,7 +249,7 @@ def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
 
 
 def limit_in(book: JobTable, job: Job, partition: PartitionConfig) -> int | None:
-    """The effective limit of a job in a partition: one that asks for none gets no more than its QOS has."""
+    """The effective limit of a job in a partition: a job that requests none gets at most its QOS's limit."""
     limit = time_limit(job.spec, partition)
     if job.spec.time_limit_min is not None:
         return limit
@@ -327,7 +327,7 @@ def draft(
             first = job.pending_tasks[0]
             last = job.pending_tasks[-1]
             job.array_min, job.array_max = first[0], last[-1]
-            # The number behind the first colon of the list as it was typed. Source: job_mgr.c _create_job_array.
+            # The number after the first colon of the list as typed. Source: job_mgr.c _create_job_array.
             step = re.search(r":(\d+)", specs[0].array or "")
             job.array_step = int(step[1]) if step else 1
         _expand_files(job, spec)
@@ -341,13 +341,13 @@ def draft(
 
 
 def _alone(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
-    """In a partition with OverSubscribe=EXCLUSIVE a job has its nodes for itself."""
+    """Give a job in a partition with OverSubscribe=EXCLUSIVE its nodes exclusively."""
     first = partitions_of(cluster, spec)[0]
     return spec.evolve(exclusive="") if first.oversubscribe == "EXCLUSIVE" and spec.exclusive is None else spec
 
 
 def _with_memory(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
-    """A job that asks for no memory gets the default of its first partition, else of the cluster.
+    """Give a job without a memory request the default of its first partition, else of the cluster.
 
     Source: slurm.conf DefMemPerCPU and DefMemPerNode; job_mgr.c _get_mem_cpu.
     """
@@ -383,14 +383,14 @@ def _record(
     spec = _canonical(spec)
     limited = spec.time_limit_min is not None or parts[0].default_time_min is not None
     if spec.deadline and not limited and spec.time_min_min is None:
-        spec = spec.evolve(time_min_min=1)  # it may be cut short to end in time. Source: job_mgr.c _job_create
+        spec = spec.evolve(time_min_min=1)  # it may be shortened to end in time. Source: job_mgr.c _job_create
     begin = max(now, spec.begin or 0)
     waits = begin <= now and (held or bool(spec.dependency))
     shares = None
     if fit.shares:
         shares = list(fit.shares)
     elif not held and (spec.dependency or begin > now):
-        # slurmctld tries such a job on idle nodes, and shows what it would get. Source: select_nodes, node_cnt_wag.
+        # slurmctld tests such a job on idle nodes and shows what it would get. Source: select_nodes, node_cnt_wag.
         idle = [NodeUse(node) for node in partition_nodes(cluster, parts[0])]
         shares = place(demand.within(parts[0]), idle, consumes_memory(cluster))
     account = account_of(book, spec, who)
@@ -437,9 +437,9 @@ def _record(
 
 
 def account_of(book: JobTable, spec: JobSpec, who: Submitter) -> str:
-    """The account charged: the one asked for, unless the site has a list and it is not there (no enforcement).
+    """The account charged: the requested one, or, where the site's list lacks it, the default (not enforced).
 
-    Raises SlurmError where the site describes its accounts and that is none of them.
+    Raises SlurmError where the site describes its accounts and the requested account is none of them.
     """
     if book.policy.accounts:
         return book.policy.account_of(spec.account, who.account)
@@ -449,7 +449,7 @@ def account_of(book: JobTable, spec: JobSpec, who: Submitter) -> str:
 
 
 def _canonical(spec: JobSpec) -> JobSpec:
-    """Node lists in the form in which slurmctld shows them."""
+    """Bring node lists into the form in which slurmctld shows them."""
     changes = {}
     if spec.nodelist and not (spec.distribution or "").startswith("arbitrary"):
         changes["nodelist"] = hostlist.compress_sorted(dict.fromkeys(hostlist.expand(spec.nodelist)))
@@ -459,7 +459,7 @@ def _canonical(spec: JobSpec) -> JobSpec:
 
 
 def _expand_files(job: Job, spec: JobSpec) -> None:
-    """StdOut/StdErr/StdIn as scontrol shows them, and as the agent opens them once the node is known."""
+    """Expand StdOut/StdErr/StdIn as scontrol shows them, and as the agent opens them once the node is known."""
     if not job.is_batch:
         return
     default = "slurm-%A_%a.out" if job.array_job_id else "slurm-%j.out"
@@ -489,10 +489,10 @@ def spool(folder: Path, payload: Payload) -> None:
     Raises OSError (full disk, no permission): the job does not exist then.
     """
     if folder.exists():
-        shutil.rmtree(folder)  # of a submission that died before it was committed; its id was never told
+        shutil.rmtree(folder)  # of a submission that failed before its commit; no client got its id
     folder.mkdir(mode=0o700, parents=True)
     if payload.script is not None:
-        # Run under the one name, kept under the other: a script may delete itself.
+        # Two links to one file: the job runs one and may delete it; the other remains.
         write_file(folder / "script", payload.script, 0o700)
         os.link(folder / "script", folder / "slurm_script")
     text = b"\0".join(os.fsencode(f"{key}={value}") for key, value in payload.environment.items())
@@ -502,14 +502,14 @@ def spool(folder: Path, payload: Payload) -> None:
 
 
 def withdraw(book: JobTable, job: Job, jobs_dir: Path) -> None:
-    """Undo an ``admit`` whose commit failed: nobody was told of the job, so it must not start later."""
+    """Undo an ``admit`` whose commit failed: the client got an error, so the job must not start later."""
     for part in book.components(job):
         book.unadmit(part)
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)
 
 
 def write_file(path: Path, data: bytes, mode: int) -> None:
-    """Write a file of this mode in place. Raises OSError."""
+    """Write a file with this mode in place. Raises OSError."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         view = memoryview(data)
@@ -524,7 +524,7 @@ def write_file(path: Path, data: bytes, mode: int) -> None:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a job's processes get from its submitter besides the script."""
+    """What a job's processes inherit from its submitter besides the script."""
 
     environment: dict[str, str]
     umask: int
@@ -532,7 +532,7 @@ class Surroundings:
 
 
 def read_surroundings(folder: Path) -> Surroundings:
-    """What spool wrote."""
+    """Read what ``spool`` wrote."""
     data = (folder / "environment").read_bytes()
     pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0") if item)
     limits = json.loads((folder / "limits").read_bytes())
@@ -544,7 +544,7 @@ def read_surroundings(folder: Path) -> Surroundings:
 
 
 def split_element(book: JobTable, base: Job, task: int) -> Job:
-    """Give one pending element of an array a record of its own; the last one takes the base record."""
+    """Move one pending element of an array to its own record; the last element takes the base record."""
     left = tuple(part for whole in base.pending_tasks for part in _without(whole, task))
     if not left:
         base.pending_tasks = ()

@@ -134,7 +134,7 @@ def remember_blocked(job: Job) -> None:
 
 
 def take(job: Job, shares: list[NodeShare], launched: bool = False) -> None:
-    """Give a pending job its nodes. ``launched``: the engine has yet to make them, so the job goes on to wait."""
+    """Give a pending job its nodes. ``launched``: the engine has yet to make them, so the job keeps waiting."""
     job.shares, job.launched = shares, launched
     if not launched:
         job.state = JobState.RUNNING
@@ -218,7 +218,7 @@ def suspend(job: Job, now: float) -> None:
 
 
 def resume(job: Job, priority: int, now: float, gap_s: float) -> None:
-    """Let the clock of a suspended job go on; its end moves by the seconds that it was suspended."""
+    """Continue the clock of a suspended job; its end moves by the seconds that it was suspended."""
     job.state = JobState.RUNNING
     job.suspended_s += gap_s
     job.priority = priority
@@ -228,7 +228,7 @@ def resume(job: Job, priority: int, now: float, gap_s: float) -> None:
 
 
 def show_stopped(job: Job, stopped: bool) -> None:
-    """STOPPED from SIGSTOP to SIGCONT; the job's clock goes on."""
+    """Show STOPPED from SIGSTOP to SIGCONT; the job's clock continues."""
     job.flags = job.flags | JobFlag.STOPPED if stopped else job.flags & ~JobFlag.STOPPED
 
 

@@ -1,9 +1,9 @@
-"""Which pending jobs may start now, on what, and why the others wait.
+"""The scheduler: decides which pending jobs start now, on which nodes, and why the others wait.
 
-One pass goes through the pending jobs by priority. The first job of a partition that finds no room gets a planned
+One pass evaluates the pending jobs by priority. The first job of a partition that finds no room gets a planned
 start from the ends of the running jobs; a later job may start if that plan still holds with it (EASY backfill,
-Slurm's sched/backfill with bf_max_job_test=1 per partition). Every other reason is the first in Slurm's order that
-is true of the job: held, dependency, begin time, array limit, partition, limits, licences, resources.
+Slurm's sched/backfill with bf_max_job_test=1 per partition). Every other reason to wait is the first in Slurm's order
+that is true of the job: held, dependency, begin time, array limit, partition, limits, licences, resources.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from ..rules.virtual_nodes import Fit
 
 @dataclass
 class Plan:
-    """What one pass decided."""
+    """The decisions of one pass."""
 
     starts: list[tuple[Job, list[NodeShare]]] = field(default_factory=list)
-    #: jobs whose dependency can never hold and that asked to be cancelled then
+    #: jobs whose dependency can never hold and that requested to be cancelled then
     hopeless: list[Job] = field(default_factory=list)
-    #: jobs over their deadline
+    #: jobs whose deadline has passed
     expired: list[Job] = field(default_factory=list)
     #: jobs whose scheduling raised, with the exception; the pass goes on with the others
     broken: list[tuple[Job, Exception]] = field(default_factory=list)
@@ -52,7 +52,7 @@ class _Blocked:
 
 
 class Scheduler:
-    """Decides; the life cycle acts. ``free_slots`` says how many jobs an engine without places still takes."""
+    """Decides which jobs start; the life cycle starts them. ``places_in``: whether a partition has fixed nodes."""
 
     def __init__(
         self,
@@ -62,19 +62,19 @@ class Scheduler:
     ) -> None:
         self.book = book
         self.places_in = places_in
-        #: why a job whose nodes are paid for must wait for money, (reason, text); None: it may start
+        #: why the budget keeps a job from starting on paid nodes, (reason, text); None: the job may start
         self.money: Callable[[Job, PartitionConfig], tuple[str, str] | None] = lambda job, partition: None
-        #: why it is not known which engine runs a partition's jobs; "" where it is
+        #: why the engine of a partition's jobs is not known yet; "" where it is known
         self.undecided: Callable[[str], str] = lambda partition: ""
-        #: told at the beginning of each pass
+        #: called at the beginning of each pass
         self.on_pass: Callable[[], None] = lambda: None
         #: nodes of a partition without what other users of the machine hold
         self.shared: Callable[[str, list[NodeUse]], list[NodeUse]] = lambda partition, uses: uses
         #: seconds until nodes of a partition are expected to be up
         self.ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0
-        #: finds room on nodes; power saving knows which of them are up
+        #: places a job on nodes; power saving knows which of the nodes are up
         self.place = place
-        self.packs = packs  # an array's engine keeps its %N itself, and is given all elements
+        self.packs = packs  # an array's engine applies its %N itself, and receives all elements
         self._demands: dict[int, tuple[JobSpec, Demand]] = {}
         self._fits: dict[int, tuple[JobSpec, Fit]] = {}
         self.consume_memory = consumes_memory(book.cluster)
@@ -158,7 +158,7 @@ class Scheduler:
                 return
 
     def rank(self, job: Job) -> tuple[float, ...]:
-        """Which job is looked at first: by its partition's tier, its QOS, its own priority, its age."""
+        """The sort key of pending jobs: the tier of the partition, the QOS, the job's priority, its age."""
         tiers = [part.priority_tier for name in job.partition.split(",") if (part := self.book.cluster.partition(name))]
         return (-max(tiers, default=1), -self.book.policy.priority(job), *_age(job))
 
@@ -273,7 +273,7 @@ class Scheduler:
             self._het_virtual(components, together, now, plan)
             return
         taken: list[tuple[Job, list[NodeShare]]] = []
-        # Components get nodes of their own (backfill.c _het_job_start_now), where there are that many at all.
+        # Components get separate nodes (backfill.c _het_job_start_now), where the cluster has that many at all.
         apart = sum(self.demand(part.spec).min_nodes for part in components) <= len(self.book.nodes)
         for part in components:
             name = part.partition.split(",")[0]
@@ -327,7 +327,7 @@ class Scheduler:
             self._take(part, self.book.virtual.placed(fit, []), plan)
 
     def _het_on_cloud(self, components: Sequence[Job], plan: Plan) -> None:
-        """Nodes made to order: they all come together, or wait together."""
+        """Start components on nodes made to order: all at once, or none of them."""
         for number, part in enumerate(components):
             part.partition = part.partition.split(",")[0]
             partition = self.book.cluster.partition(part.partition)
@@ -357,7 +357,7 @@ class Scheduler:
         plan.wake = when if plan.wake is None else min(plan.wake, when)
 
     def _not_eligible(self, job: Job, now: float, plan: Plan) -> tuple[str, str] | None:
-        """The reason why resources need not even be looked at."""
+        """The reason that keeps the job waiting whatever resources are free, or None."""
         if job.spec.deadline is not None:
             latest = deadlines.latest_start(job)
             if latest is not None and now > latest:
@@ -405,7 +405,7 @@ class Scheduler:
         return None
 
     def _partition_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """Why the job waits whatever nodes are free."""
+        """The limit that keeps the job waiting whatever nodes are free, or None."""
         undecided = self.undecided(partition.name)
         if undecided:
             return ("ReqNodeNotAvail", f"ReqNodeNotAvail, {undecided}")
@@ -416,7 +416,7 @@ class Scheduler:
         )
 
     def _lasting_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """What keeps the job out of the partition until somebody changes one of them."""
+        """What keeps the job out of the partition until a user changes the job or the partition."""
         state = self.book.partition_states.get(partition.name, partition.state).upper()
         if state == "DOWN":
             return ("PartitionDown", "")
@@ -434,7 +434,7 @@ class Scheduler:
         return self._time_limit(job, partition)
 
     def stuck(self, job: Job) -> str:
-        """The reason why a job can never start as it is and the cluster is; "" where it can, or may."""
+        """The reason why a job can never start unless it or the cluster changes; "" where it may start."""
         if job.state is not JobState.PENDING or job.priority == 0:
             return ""
         if job.dependency:
@@ -456,14 +456,14 @@ class Scheduler:
         return self.book.policy.objection(job, partition, lambda: shares)
 
     def _policy(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """What QOS and account say of the job as it was asked for; what it gets is looked at once it is known."""
+        """The limit of QOS or account that the request exceeds; the allocation is checked once it is known."""
         if not self.book.policy.active:
             return None
         found = self.over(job, partition)
         return (found.reason, "") if found else None
 
     def over(self, job: Job, partition: PartitionConfig) -> Over | None:
-        """The limit of its QOS or account that the job as it was asked for would exceed now."""
+        """The limit of its QOS or account that the job as requested would exceed now."""
         return self.book.policy.over(job, partition, self._asked(job, partition))
 
     def _asked(self, job: Job, partition: PartitionConfig) -> Callable[[], list[NodeShare]]:
@@ -473,7 +473,7 @@ class Scheduler:
         return lambda: ordered_shares(demand, job.spec, partition, job.job_id)
 
     def _cloud_limit(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """Limits that also hold where nodes are made to order: those that the site wrote down."""
+        """The site's limits that also hold where nodes are made to order."""
         demand = self.demand(job.spec)
         if max(demand.min_nodes, partition.min_nodes) > partition.max_nodes:
             return ("PartitionNodeLimit", "")
@@ -495,7 +495,7 @@ class Scheduler:
         return licenses.parse(spec.licenses).taken(self.book.free_licenses) is None
 
     def _unavailable(self, demand: Demand) -> str:
-        """The text after ReqNodeNotAvail when a node asked for by name is down or drained."""
+        """The text after ReqNodeNotAvail when a node that the job names is down or drained."""
         gone = [
             name
             for name in demand.required
@@ -508,7 +508,7 @@ class Scheduler:
     # --- dependencies
 
     def lookup(self, job_id: int, task: int | str | None) -> list[Job]:
-        """Records that a dependency target means; finished ones that left memory are asked from the store."""
+        """The records in memory that a dependency target means; empty when the job is unknown."""
         book = self.book
         if job_id in book.members:
             records = list(book.array(job_id))
@@ -576,7 +576,7 @@ class Scheduler:
                 blocked[name] = _Blocked(demand, end, list(future.values()))
                 transitions.plan_nodes(job, [share.name for share in shares])
                 return end if end < now + 364 * 86400 else None
-        # Nothing that runs explains the wait (a node is down): it blocks nobody.
+        # No running job explains the wait (a node is down): the blocked job then delays no other job.
         return None
 
     def _harmless(self, job: Job, shares: list[NodeShare], now: float, first: _Blocked, name: str) -> bool:
