@@ -1,1 +1,1 @@
-"""What sacct, sreport and sacctmgr share."""
+"""Code shared by sacct, sreport and sacctmgr."""

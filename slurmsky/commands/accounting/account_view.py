@@ -1,4 +1,4 @@
-"""Whose accounts there are: what sacctmgr, sshare and sreport ask."""
+"""The accounts that sacctmgr, sshare and sreport show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def records(ctx: CommandContext, style: str = "") -> Records:
         cluster=book.cluster,
         host=ctx.queue.host,
         user=user,
-        # Jobs are charged to the user's own account unless they name one that the site lists.
+        # A job is charged to the user's default account unless it names an account that the site lists.
         accounts=tuple(dict.fromkeys((user, *book.accounts))),
         nodes=tuple(book.nodes.values()),
         clock=Clock(ctx.queue.clock(), caller_zone(ctx), style or "standard"),

@@ -1,7 +1,7 @@
-"""What sacct says of a window: of runs that are over from the pages of the past, of others from their records.
+"""sacct output of a time window: cached cells for ended runs, records for others.
 
-Pages are of three kinds of rows: jobs, their steps, and jobs with their steps as documents. They are made in idle time,
-and where a query meets many runs without one.
+The cache has pages of three kinds: rows of jobs, rows of their steps, and JSON records of jobs with steps. The
+controller fills pages in idle time, and a query fills a missing page that covers many of its runs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from . import run_selection as accounted
 
 @dataclass(frozen=True)
 class Form:
-    """How a query's jobs are printed."""
+    """Query, columns and report context: how jobs are printed."""
 
     query: SacctQuery
     columns: Sequence[Column[report.Record]]
@@ -40,56 +40,56 @@ class Form:
 
     @property
     def with_steps(self) -> bool:
-        """Whether anything is read of steps."""
+        """Whether any output depends on steps."""
         return not self.query.allocations or any(one.name.lower() in report.STEP_SUMS for one in self.columns)
 
     @property
     def look(self) -> Look:
-        """How its lines are written."""
+        """Delimiter and layout of the lines."""
         query = self.query
         delimiter = "|" if query.delimiter is None else query.delimiter
         return Look(2 if query.parsable2 else 1 if query.parsable else 0, delimiter, header=False)
 
     def lines(self, jobs: Iterable[Job], only_steps: frozenset[int] = frozenset(), header: bool = False
               ) -> Iterator[str]:  # fmt: skip
-        """What is printed of them."""
+        """Format the lines of these jobs."""
         query = self.query
         look = replace(self.look, header=header and not query.noheader)
         return report.sacct_pieces(jobs, self.columns, self.context, look, query.allocations, query.array, only_steps)
 
 
 def form(ctx: CommandContext, query: SacctQuery) -> Form:
-    """The form that the query asks for. Raises InvalidField."""
+    """Build the form that the query requests. Raises InvalidField."""
     context = report_context(ctx, query, _scale(query), query.expand_patterns)
     text = query.format or (report.BRIEF if query.brief else report.LONG if query.long else report.DEFAULT)
     return Form(query, report.sacct_columns(text, context), context)
 
 
 def _scale(query: SacctQuery) -> Scale:
-    """--units and --noconvert."""
+    """Scale by --units and --noconvert."""
     unit = None if query.units is None else KILO + "KMGTP".index(query.units.upper())
     return Scale(unit, not query.noconvert)
 
 
-#: from so many runs on a query makes a page that is not there
+#: a query fills a missing page if at least this many of its runs are on it
 _MANY = 64
-#: runs that are read together
+#: runs that a query reads in one batch
 _SEVERAL = 500
-#: the same in idle time
+#: runs that are read in one batch in idle time
 _FEW = 16
 #: later than any time
 _EVER = float("inf")
 
 
-#: how many rows each of some jobs has, and columns of all of them
+#: number of rows of each job, and columns over all rows
 Rows = tuple[list[int], dict[str, list[Cell]]]
-#: makes the named columns
+#: computes the named columns
 Make = Callable[[Sequence[Job], Iterable[str]], Rows]
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of rows: what its pages are known by, how its rows are made, and which columns are made in idle time."""
+    """A kind of cached rows: cache key, function that computes rows, and columns to fill in idle time."""
 
     words: bytes
     make: Make
@@ -97,7 +97,7 @@ class _Kind:
 
 
 def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Kind, _Kind]:
-    """Rows of jobs and of steps, as the query's environment has them written."""
+    """The kinds for rows of jobs and of steps, keyed by the settings that change their text."""
     fields = report.sacct_fields(context)
     alike = report.alike(context)
     asked = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
@@ -122,12 +122,12 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
 
 
 def _spread(query: SacctQuery, job: Job) -> bool:
-    """Whether --array shows a job's elements, which have no steps."""
+    """Whether --array expands a job into elements, which have no steps."""
     return query.array and bool(job.pending_tasks) and job.array_task_id is None
 
 
 def _documents(ctx: CommandContext) -> _Kind:
-    """Jobs as sacct --json writes them."""
+    """The kind for the records of sacct --json."""
     from ...report.json import documents as structured
 
     queue = ctx.queue
@@ -143,7 +143,7 @@ _DOCUMENT = "document"
 
 
 def lines(ctx: CommandContext, query: SacctQuery, form: Form) -> Iterator[str]:
-    """What is printed of the jobs in the query's window."""
+    """Lines of the jobs in the query's window, from cached pages where possible."""
     kinds = None if query.time_format == "relative" else _kinds(ctx, query, form.context)
     names = [column.name.lower() for column in form.columns]
     writers, kept = [Writer(form.columns, form.look) for _ in range(2)], _Pages(ctx, form.with_steps)
@@ -171,7 +171,7 @@ def lines(ctx: CommandContext, query: SacctQuery, form: Form) -> Iterator[str]:
 
 
 def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
-    """The jobs in the query's window as records of a document, or as they were written."""
+    """Records of the jobs in the query's window; a cached record is already serialized."""
     from ...report.json import documents as structured
 
     kind, kept = _documents(ctx), _Pages(ctx)
@@ -186,7 +186,7 @@ def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
 
 
 def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:
-    """The runs that the query means, in their order: those on a page, which tells them, or others, and which it is."""
+    """Groups of selected runs in order; the flag says whether a cached page can serve the group."""
     queue = ctx.queue
     queue.flush()
     if not accounted.meant(ctx, query):
@@ -196,7 +196,7 @@ def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run],
     since, until = (start, end) if query.truncate else (0.0, _EVER)
 
     def place(run: Run) -> tuple[int, bool]:
-        # --truncate changes what lies on the window's border.
+        # --truncate changes runs that cross the border of the window.
         past = run.finish > 0 and run.finish <= until and not 0 < run.start < since
         return Store.page_of(run.job_id) if past else -1, past
 
@@ -205,7 +205,7 @@ def _leaves(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run],
 
 
 def _found(ctx: CommandContext, query: SacctQuery, runs: Sequence[Run], with_steps: bool) -> Iterator[Job]:
-    """The jobs of these runs that the query means, from their records."""
+    """The jobs of these runs that pass the query's test, read from their records."""
     now = ctx.queue.clock()
     _, end = accounted.window(query, now)
     test = accounted.test(query, now)
@@ -216,15 +216,17 @@ def _found(ctx: CommandContext, query: SacctQuery, runs: Sequence[Run], with_ste
 
 
 class _Pages:
-    """The pages that one query reads. ``with_steps`` False: no column reads steps."""
+    """Cache access of one query; ``with_steps`` False when no column reads steps."""
 
     def __init__(self, ctx: CommandContext, with_steps: bool = True) -> None:
         self._ctx, self._with_steps = ctx, with_steps
-        self._jobs: tuple[int, list[Job]] = (-1, [])  # of the last page of which records were read
+        self._jobs: tuple[int, list[Job]] = (-1, [])  # page number, and jobs read for that page
 
     def page(self, kind: _Kind, names: Sequence[str], runs: Sequence[Run]) -> CachePage | None:
-        """The page of this kind with these runs and columns; None where it would have to be made for a few of its runs,
-        or some run of its ids is not over."""
+        """Return the page with these runs and columns, computing it if that pays.
+
+        None when the page is missing and few of its runs are needed, or when a job of its ids is still active.
+        """
         queue, number = self._ctx.queue, Store.page_of(runs[0].job_id)
         page = queue.pages.get(number, kind.words)
         if page is not None and page.has(names):
@@ -252,7 +254,10 @@ def _read(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Jo
 
 
 async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
-    """Make the pages of ids whose jobs are all over, as they are read without options; one piece of work at a time."""
+    """Fill the cache for pages whose jobs have all ended, with default options.
+
+    A generator: each ``yield`` lets the controller serve other requests.
+    """
     store = queue.store
     ctx = CommandContext(CommandRequest("sacct", (), "/", 0o022, (False,) * 3, None, os.getpid(), {}), queue, Nobody())
     query = parse_sacct((), surroundings(ctx), table(ctx, "sacct"))
@@ -279,7 +284,7 @@ async def prepare(queue: Controller) -> AsyncGenerator[None, None]:
             cells = {name: [cell for _, part in parts[kind.words] for cell in part[name]] for name in kind.names}
             yield
             page = CachePage.of([run[:2] for run in runs], counts, cells)
-            # Others had their turn: what was committed meanwhile may not be in it.
+            # A commit between two yields may have changed the runs; the page would then be stale.
             if store.edition(number) != edition:
                 break
             queue.pages.put(number, kind.words, page)

@@ -1,6 +1,6 @@
 """sacctmgr add, modify, delete of accounts, QOS, users, and modify of jobs.
 
-What is changed is kept over the site file. Source: src/sacctmgr/{account,qos,user,job}_functions.c.
+The store keeps these changes, which override the site file. Source: src/sacctmgr/{account,qos,user,job}_functions.c.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...site import schema
 from ..common.caller_settings import find_user
 from ..common.report_settings import caller_zone
 
-#: sacctmgr's words for limits, without case, and the keys of the site file that mean the same
+#: sacctmgr's names of limits in lower case, and the matching keys of the site file
 _COMMON = {
     "grpjobs": "grp_jobs", "grpsubmitjobs": "grp_submit_jobs", "grpsubmitjob": "grp_submit_jobs", "grptres": "grp_tres",
     "maxwall": "max_wall", "maxwalldurationperjob": "max_wall", "maxwallpj": "max_wall", "maxtres": "max_tres",
@@ -36,17 +36,17 @@ _QOS = {
     "mintres": "min_tres", "mintresperjob": "min_tres",
 }  # fmt: skip
 _FIELDS = {one.name for one in fields(Limits)}
-#: words that are accepted and say nothing here: there is one cluster, and no fair share
+#: options that are accepted without effect: there is one cluster, and no fair share
 _IDLE = ("cluster", "clusters", "fairshare", "share", "organization", "parent", "adminlevel", "defaultaccount",
          "defaultaccounts", "partition", "partitions", "rawusage", "usagefactor", "format")  # fmt: skip
 
 
 class Refused(Exception):
-    """The lines that sacctmgr prints before it gives up."""
+    """Lines that sacctmgr prints before it rejects a request."""
 
 
 def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> int:
-    """One change; the exit code."""
+    """Run one change; return the exit code."""
     table: dict[tuple[str, str], Callable[[_Change], None]] = {
         ("add", "Account"): _add_accounts, ("modify", "Account"): _modify_accounts,
         ("delete", "Account"): _delete_accounts, ("add", "QOS"): _add_qos, ("modify", "QOS"): _modify_qos,
@@ -66,12 +66,12 @@ def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str]) -> int:
 
 
 def changes(verb: str, what: str) -> bool:
-    """Whether this can be changed here."""
+    """Whether this entity can be changed here."""
     return what in ("Account", "QOS", "User") or (verb, what) == ("modify", "Job")
 
 
 class _Change:
-    """The words of one request, and its answer."""
+    """The options of one request, with its output."""
 
     def __init__(self, ctx: CommandContext, words: Sequence[str]) -> None:
         self.ctx = ctx
@@ -109,7 +109,7 @@ class _Change:
 
 
 def _limits(words: dict[str, str], keys: dict[str, str], table: dict[str, schema.Key], old: Limits) -> Limits:
-    """The limits with what the words say; -1 takes one away. Raises Refused."""
+    """Merge the requested limits into the current ones; -1 removes a limit. Raises Refused."""
     found: dict[str, Any] = {}
     for name, text in words.items():
         key = keys.get(name)
@@ -128,7 +128,7 @@ def _limits(words: dict[str, str], keys: dict[str, str], table: dict[str, schema
 
 
 def _known(words: dict[str, str], *more: str) -> None:
-    """Raises Refused for a word that is no option of the entity."""
+    """Raise Refused for a word that is no option of the entity."""
     for name in words:
         if name.rstrip("+-") not in (*more, *_IDLE):
             raise Refused(f" Unknown option: {name}={words[name]}", " Use keyword 'where' to modify condition")
@@ -342,7 +342,7 @@ def _delete_users(change: _Change) -> None:
 
 
 def _modify_jobs(change: _Change) -> None:
-    """set DerivedExitCode=, Comment=, AdminComment=, Extra=, SystemComment= of jobs that are over."""
+    """set DerivedExitCode=, Comment=, AdminComment=, Extra=, SystemComment= of ended jobs."""
     texts = {"comment": "comment", "admincomment": "admin_comment", "systemcomment": "system_comment"}
     for name in change.set:
         if name not in (*texts, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
@@ -360,7 +360,7 @@ def _modify_jobs(change: _Change) -> None:
             elif name == "derivedexitcode":
                 if not text.isdecimal():
                     raise Refused(f" Bad DerivedExitCode value: {text}")
-                # A bare number is a wait status: 22 is 0:22, as slurmdbd keeps it.
+                # A bare number is a wait status, as in slurmdbd: 22 means 0:22.
                 correct_derived_exit(job, int(text))
             elif name == "derivedes":
                 job.comment = text

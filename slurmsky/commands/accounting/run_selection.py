@@ -1,7 +1,7 @@
-"""Which runs a query of sacct means: conditions on the store's facts, and the same as a test of a record.
+"""Selection of job runs for sacct: SQL conditions, and tests of records.
 
-Of a run that is over the facts are enough (``where``); one that is not is found by them, and then judged by its record
-(``test``). Source: src/sacct/options.c, as_mysql_jobacct_process.c.
+The accounting index decides about an ended run (``where``). For other runs the index preselects, and the job record
+decides (``test``). Source: src/sacct/options.c, as_mysql_jobacct_process.c.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from ..common.report_settings import midnight
 
 
 def meant(ctx: CommandContext, query: SacctQuery) -> bool:
-    """Whether -M means this cluster."""
+    """Whether -M selects this cluster."""
     return not query.clusters or bool({ctx.queue.book.cluster.name, "all", "-1"} & set(query.clusters.split(",")))
 
 
 def window(query: SacctQuery, now: float) -> tuple[int, int]:
-    """Begin and end of the time asked about, the end not in it. Source: slurmdbd_job_cond_def_start_end.
+    """Begin and end of the queried time window; the end is exclusive. Source: slurmdbd_job_cond_def_start_end.
 
-    Of jobs by their ids it is all time until now, else today; states are asked of a moment.
+    A query by job ids covers all time until now, any other query covers today; a query by state covers one moment.
     """
     start, end = query.starttime, query.endtime
     if start is None:
@@ -54,7 +54,7 @@ def window(query: SacctQuery, now: float) -> tuple[int, int]:
 
 
 def where(query: SacctQuery, since: float, until: float) -> Where:
-    """What the facts tell of the query: of runs that are over all that ``test`` would."""
+    """SQL conditions of the query; for ended runs they are equivalent to ``test``."""
     uids: Iterable[object] = [find_user(name) for name in query.users]
     if not uids and os.geteuid() != 0 and not query.allusers:
         uids = [os.geteuid()]
@@ -81,7 +81,7 @@ def where(query: SacctQuery, since: float, until: float) -> Where:
     return reduce(and_, conditions)
 
 
-#: -F, of runs that are over
+#: -F, for ended runs
 _FLAGS = {
     "NotSet": "NOT started", "StartReceived": "started", "SchedMain": "started AND by_main",
     "SchedBackfill": "started AND NOT by_main",
@@ -89,7 +89,7 @@ _FLAGS = {
 
 
 def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
-    """All conditions of the query in one test of a record."""
+    """Combine all conditions of the query into one test of a job record."""
     tests: list[Callable[[Job], bool]] = []
     if query.users:
         uids = {find_user(name) for name in query.users}
@@ -112,7 +112,7 @@ def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
     if query.flags:
         tests.append(lambda job: bool(flags_of(job) & set(query.flags)))
     if query.associations:
-        # There is one association, and its id is what AssocID prints of each job.
+        # The one association's id is what AssocID prints for each job.
         tests.append(lambda job: report.ASSOCIATION in query.associations)
     if query.reasons:
         tests.append(lambda job: job.reason in query.reasons)
@@ -124,7 +124,7 @@ def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
         states = frozenset(query.states)
         tests.append(lambda job: in_state(job, states, start, end))
     elif query.jobs:
-        # Of jobs that are named also those that could not have run yet.
+        # Jobs that are named are included even if they were not yet eligible.
         tests.append(lambda job: int(job.submit_time) < end and (not _over(job) or int(job.end_time) >= start))
     for span, count in ((query.nnodes, lambda job: job.num_nodes), (query.ncpus, lambda job: job.num_cpus)):
         if span is not None and span[0]:
@@ -143,20 +143,22 @@ def test(query: SacctQuery, now: float) -> Callable[[Job], bool]:
 
 
 def flags_of(job: Job) -> set[str]:
-    """-F: how a job was scheduled, and that its start is known."""
+    """-F flags: how a job was scheduled, and that its start is known."""
     if not report.started(job):
         return {"NotSet"}
     return {"SchedMain" if job.sched_main else "SchedBackfill", "StartReceived"}
 
 
 def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool:
-    """-s: states that last are looked for inside the window, ends at their end. Source: as_mysql_jobacct_process.c,
-    _state_time_string; times are whole seconds there.
+    """-s: a lasting state must overlap the window, an end must lie in it.
+
+    Times are whole seconds, as in slurmdbd. Source: as_mysql_jobacct_process.c, _state_time_string; times are whole
+    seconds there.
     """
     began = int(job.start_time) if report.started(job) or JobFlag.REQUEUED in job.flags else 0
     over = int(job.end_time) if _over(job) else 0
     lasting = set()
-    # Jobs that could have run: one that is held, or waits for another, never waited in this sense.
+    # Only eligible jobs count: a held or dependent job is not pending in this sense.
     if 0 < int(job.eligible_time) < end and (start < (began or over) or (not (began or over) and not job.state.active)):
         lasting.add("PENDING")
     if 0 < began < end and (start < over or (not over and job.state is JobState.RUNNING)):
@@ -170,12 +172,12 @@ def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool
 
 
 def _over(job: Job) -> bool:
-    """Whether this run is over: the job is, or waits to be run again."""
+    """Whether this run has ended: the job has ended, or waits for its requeue."""
     return job.state.finished or JobFlag.REQUEUED in job.flags
 
 
 def truncated(job: Job, query: SacctQuery, now: float) -> Job:
-    """--truncate: what lay outside the window asked for did not happen."""
+    """--truncate: clip all times to the queried window."""
     since, until = window(query, now)
     until = min(until, int(now))
 
@@ -190,14 +192,14 @@ def truncated(job: Job, query: SacctQuery, now: float) -> Job:
 
 
 def take_live_steps(ctx: CommandContext, job: Job) -> None:
-    """A job that is in memory has its steps from there."""
+    """Take the steps of an active job from memory."""
     live = ctx.queue.book.jobs.get(job.job_id)
     if live is not None and live.restarts == job.restarts:
-        job.steps = dict(live.steps)  # a batch step that runs is not in the store
+        job.steps = dict(live.steps)  # the store lacks a running batch step
 
 
 def recall(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Job]:
-    """The jobs of these runs, in this order: those that wait as they are in memory, the others from the store."""
+    """Load the jobs of these runs in order: active jobs from memory, others from the store."""
     found: dict[tuple[int, int], Job] = {}
     for run in runs:
         live = ctx.queue.book.jobs.get(run.job_id)

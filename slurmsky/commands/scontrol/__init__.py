@@ -1,4 +1,4 @@
-"""scontrol: show, change, and the small verbs. Source: src/scontrol/scontrol.c _process_command."""
+"""scontrol: dispatch of its verbs, and the short verbs. Source: src/scontrol/scontrol.c _process_command."""
 
 from __future__ import annotations
 
@@ -36,8 +36,13 @@ Run = Callable[[CommandContext, ScontrolQuery, Words], Answer]
 
 @dataclass(frozen=True)
 class Verb:
-    """A keyword: the letters that suffice, how many words may follow (most: None = any), what it does, and what is
-    said of too few and of too many. ``goes_on``: too many are only complained of."""
+    """A keyword of scontrol: its abbreviation, argument limits, handler and error texts.
+
+    ``letters`` is the length of the shortest accepted prefix. ``least`` and ``most`` limit the number of arguments
+    (most
+    None: no limit); ``few`` and ``many`` are the errors beyond these limits. With ``goes_on``, surplus arguments are
+    reported and then dropped.
+    """
 
     name: str
     letters: int
@@ -47,9 +52,9 @@ class Verb:
     few: str = "too few arguments for keyword:{}"
     many: str = "too many arguments for keyword:{}"
     goes_on: bool = False
-    #: whether more letters than the name has are taken, too
+    #: accept extra letters after the full name
     open: bool = False
-    #: what is said of words is said with --quiet, too
+    #: print argument errors with --quiet, too
     loud: bool = True
 
 
@@ -100,7 +105,7 @@ def _pidinfo(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
 
 
 def _create(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    for word in words:  # a reservation may have a partition behind its name
+    for word in words:  # a reservation may name its partition in a later word
         key = word.partition("=")[0]
         for name, make in (("NodeName", update_nodes.create), ("PartitionName", update_partitions.create),
                            ("ReservationName", reservation_verbs.create)):  # fmt: skip
@@ -126,7 +131,7 @@ def _delete(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
 
 
 def _cluster(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    """There is one cluster, and requests go to it."""
+    """Ignored: there is one cluster, and it receives all requests."""
     return 0 if not words or known_cluster(ctx, words[0]) else 1
 
 
@@ -149,7 +154,7 @@ _NEEDS_TWO = "two arguments required for keyword:{}"
 
 
 def _mode(**changes: Any) -> Run:
-    """A word that only switches how later requests print, in the interactive form; alone it does nothing."""
+    """A keyword that changes how later interactive requests print; no effect in a single request."""
     return lambda ctx, query, words: 0
 
 
@@ -161,7 +166,7 @@ def _hold(user: bool) -> Run:
     return _words(lambda ctx, words: job_verbs.hold(ctx, words, user=user))
 
 
-#: in the order in which they are looked for: the first that a word may mean is meant
+#: in lookup order: the first verb that a prefix fits wins
 VERBS: tuple[Verb, ...] = (
     Verb("all", 2, 0, None, _mode()),
     Verb("cancel_reboot", 3, 1, 1, _words(update_nodes.cancel_reboot), _MISSING),
@@ -219,7 +224,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("callerid", 3, 4, 5, _words(admin_verbs.callerid)),
 )  # fmt: skip
 
-#: words that only switch how later requests print, in the interactive form
+#: keywords that change how later interactive requests print
 MODES: dict[str, dict[str, Any]] = {
     "oneliner": {"oneliner": True},
     "details": {"details": True},
@@ -231,7 +236,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 def find_verb(word: str) -> Verb | None:
-    """A keyword by its name or a prefix that is long enough."""
+    """Find a keyword by its name or by a prefix that is long enough."""
     for verb in VERBS:
         if fits(word[: len(verb.name)] if verb.open else word, verb.name, verb.letters):
             return verb
@@ -240,7 +245,7 @@ def find_verb(word: str) -> Verb | None:
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Do the one request of the command line, or those read from stdin."""
+    """Run the request of the command line, or each request read from stdin."""
     query = parse_scontrol(ctx.args, surroundings(ctx))
     for line in query.warnings:
         ctx.err(line)
@@ -255,7 +260,7 @@ async def main(ctx: CommandContext) -> int:
 
 
 async def request(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    """One request; Slurm's words when it is none."""
+    """Run one request; print Slurm's error for an unknown keyword."""
     verb = find_verb(words[0])
     if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
@@ -278,7 +283,7 @@ async def request(ctx: CommandContext, query: ScontrolQuery, words: Words) -> in
 
 
 def _tokens(line: str) -> list[str]:
-    """Words as scontrol cuts them: quotes stay where they are, and keep blanks together but at a word's begin."""
+    """Split a line as scontrol does: quotes remain in the words, and protect blanks except at the start of a word."""
     words: list[str] = []
     word, quotes = "", ""
     for char in line + " ":

@@ -26,10 +26,10 @@ from .job_keys import strtoll
 
 Words = Sequence[str]
 
-#: of slurmd, where a node has none of its own
+#: slurmd's default, for nodes without an own value
 _PORT = 6818
 _UNSUPPORTED = "Requested operation not supported on this system"
-#: levels by name, and by their place
+#: log levels by name; the position in the list is the number
 _LEVELS = {"quiet": 60, "fatal": 50, "error": 40, "info": 20, "verbose": 15, "debug": 10, "debug2": 9, "debug3": 8,
            "debug4": 7, "debug5": 6}  # fmt: skip
 #: Source: read_config.c debug_str2flags
@@ -46,7 +46,7 @@ _DEBUG_FLAGS = frozenset(
 
 
 def setdebug(ctx: CommandContext, words: Words) -> int:
-    """setdebug LEVEL: of the controller's log."""
+    """setdebug LEVEL: set the log level of the controller."""
     word, names = words[0].lower(), list(_LEVELS)
     if word.isdecimal() and int(word) < len(names):
         word = names[int(word)]
@@ -56,7 +56,7 @@ def setdebug(ctx: CommandContext, words: Words) -> int:
     if len(words) > 1:
         if not words[1].lower().startswith("nodes="):
             ctx.err(f"Invalid option: {words[0]}")
-        else:  # the agents have no log of their own
+        else:  # agents have no log level
             ctx.err("Failed to change debug level on one or more nodes.")
         return 1
     logging.getLogger("slurmsky").setLevel(_LEVELS[word])
@@ -73,13 +73,13 @@ def update_debug(ctx: CommandContext, words: Words) -> int:
 
 
 def update_power(ctx: CommandContext, words: Words) -> int:
-    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: no node here is put to sleep."""
+    """update SuspendExcNodes=, SuspendExcParts=, SuspendExcStates=: no effect, since no node here is suspended."""
     ctx.err(f"slurm_update error: {_UNSUPPORTED}")
     return 1
 
 
 def setdebugflags(ctx: CommandContext, words: Words) -> int:
-    """setdebugflags {+|-}NAME...: the controller's log has no such parts; names are judged."""
+    """setdebugflags {+|-}NAME...: flags are validated only; the controller's log has no debug flags."""
     for word in words:
         names = word[1:].lower().split(",")
         if word[:1] in ("+", "-") and _DEBUG_FLAGS.issuperset(names):
@@ -94,7 +94,7 @@ def setdebugflags(ctx: CommandContext, words: Words) -> int:
 
 
 def schedloglevel(ctx: CommandContext, words: Words) -> int:
-    """schedloglevel 0|1|disable|enable: there is no log of the scheduler apart."""
+    """schedloglevel 0|1|disable|enable: refused, since the scheduler has no separate log."""
     if words[0].lower() not in ("0", "1", "disable", "enable"):
         ctx.err(f"invalid schedlog level: {words[0]}")
         return 1
@@ -102,7 +102,7 @@ def schedloglevel(ctx: CommandContext, words: Words) -> int:
 
 
 def takeover(ctx: CommandContext, words: Words) -> int:
-    """takeover [INDEX]: there is no backup controller."""
+    """takeover [INDEX]: refused, since there is no backup controller."""
     if words:
         index = strtoll(words[0])[0]
         ctx.err(f"takeover: invalid backup controller index ({index})")
@@ -112,7 +112,7 @@ def takeover(ctx: CommandContext, words: Words) -> int:
 
 
 def shutdown(ctx: CommandContext, words: Words) -> int:
-    """shutdown [slurmctld|controller]: a controller leaves by itself, and slurmsky stop ends it."""
+    """shutdown [slurmctld|controller]: refused; an idle controller exits, and slurmsky stop ends it at once."""
     if words and words[0] not in ("slurmctld", "controller"):
         ctx.err(f"invalid shutdown argument:{words[0]}")
     else:
@@ -121,7 +121,7 @@ def shutdown(ctx: CommandContext, words: Words) -> int:
 
 
 def getaddrs(ctx: CommandContext, words: Words) -> int:
-    """getaddrs NODES: where they are reached; nothing is said of unknown ones."""
+    """getaddrs NODES: addresses of nodes; no output for a list with an unknown node."""
     book = ctx.queue.book
     for name in update_nodes.expand(ctx, words[0]) or ():
         config = book.nodes[name].config
@@ -136,7 +136,7 @@ def _steps_on(ctx: CommandContext, node: str | None) -> list[tuple[Job, Step]]:
 
 
 def getent(ctx: CommandContext, words: Words) -> int:
-    """getent [NODE]: who the users of the steps there are."""
+    """getent [NODE]: passwd and group entries of the users with steps on the node."""
     steps = _steps_on(ctx, words[0] if words else None)
     if not steps:
         ctx.err("No steps found on this node")
@@ -150,7 +150,7 @@ def getent(ctx: CommandContext, words: Words) -> int:
 
 
 def gethost(ctx: CommandContext, words: Words) -> int:
-    """gethost NODE NAME: what the steps of a node know of another node's address."""
+    """gethost NODE NAME: another node's address as the steps of a node resolve it."""
     steps = _steps_on(ctx, words[0])
     if not steps:
         ctx.err("No steps found on this node")
@@ -165,7 +165,7 @@ def gethost(ctx: CommandContext, words: Words) -> int:
 async def _digest(ctx: CommandContext, data: bytes, kind: str) -> int:
     from ...language import kangaroo
 
-    if kind in ("0", "2"):  # K12, Slurm's own choice
+    if kind in ("0", "2"):  # K12, Slurm's default
         ctx.out(await asyncio.to_thread(lambda: kangaroo.digest(data).hex()) + "\n")
     else:  # the other plugins are not loaded
         ctx.out("\n")
@@ -173,7 +173,7 @@ async def _digest(ctx: CommandContext, data: bytes, kind: str) -> int:
 
 
 async def hash_file(ctx: CommandContext, words: Words) -> int:
-    """hash_file FILE [TYPE]: the hash that Slurm makes of a file."""
+    """hash_file FILE [TYPE]: the hash of a file as Slurm computes it."""
     try:
         with open(os.path.join(ctx.cwd, words[0]), "rb", opener=opener) as file:
             data = file.read()
@@ -184,20 +184,20 @@ async def hash_file(ctx: CommandContext, words: Words) -> int:
 
 
 async def hash_text(ctx: CommandContext, words: Words) -> int:
-    """hash TEXT [TYPE]: the hash that Slurm makes of a text."""
+    """hash TEXT [TYPE]: the hash of a text as Slurm computes it."""
     return await _digest(ctx, os.fsencode(words[0]), words[1] if len(words) > 1 else "0")
 
 
 def dampening(ctx: CommandContext, words: Words) -> int:
-    """fsdampeningfactor N: no usage decays here."""
+    """fsdampeningfactor N: accepted without effect, since no usage decays here."""
     if not words[0].isdecimal() or not int(words[0]):
         ctx.err(f"invalid dampening factor: {words[0]}")
         return 1
-    return 0  # priority/basic, as here, does not look at it
+    return 0  # priority/basic, which this cluster emulates, ignores the factor
 
 
 def token(ctx: CommandContext, words: Words) -> int:
-    """token: there is no AuthAltType that takes one."""
+    """token: refused, since no AuthAltType with tokens is configured."""
     for word in words:
         if not word.lower().startswith(("lifespan=", "username=")):
             ctx.err(f"Invalid option: `{word}`")
@@ -207,7 +207,7 @@ def token(ctx: CommandContext, words: Words) -> int:
 
 
 def callerid(ctx: CommandContext, words: Words) -> int:
-    """callerid SOURCE PORT DESTINATION PORT [4|6]: no slurmd keeps connections' owners."""
+    """callerid SOURCE PORT DESTINATION PORT [4|6]: refused, since no slurmd tracks the owners of connections."""
     problem = _not_addresses(words)
     if problem:
         ctx.error(problem)
@@ -237,7 +237,7 @@ def _not_addresses(words: Words) -> str:
 
 
 def running(ctx: CommandContext, words: Words) -> list[tuple[str, str]]:
-    """Job and step of each step that runs on this machine, or on the node that is named."""
+    """Job id and step id of each step that runs on this machine, or on the named node."""
     node = words[0] if words else None
     jobs = [ctx.queue.book.jobs[job_id] for job_id in sorted(ctx.queue.book.active)]
     return [
@@ -249,7 +249,7 @@ def running(ctx: CommandContext, words: Words) -> list[tuple[str, str]]:
 
 
 def listjobs(ctx: CommandContext, words: Words, steps: bool) -> int:
-    """listjobs, liststeps [NODE]: what runs on this machine, or on a node of it."""
+    """listjobs, liststeps [NODE]: jobs or steps that run on this machine, or on one of its nodes."""
     rows = running(ctx, words)
     if not rows:
         ctx.err("No slurmstepd's found on this node")
@@ -262,7 +262,7 @@ def listjobs(ctx: CommandContext, words: Words, steps: bool) -> int:
 
 
 def reconfigure(ctx: CommandContext) -> int:
-    """reconfigure: the next command finds a controller that has read the site file anew; jobs go on."""
+    """reconfigure: restart the controller, which reads the site file again; running jobs continue."""
     from ...controller.daemon import read_site
     from ...site.record import SiteError
 
@@ -284,7 +284,7 @@ def reconfigure(ctx: CommandContext) -> int:
 
 
 def write_config(ctx: CommandContext, words: Words) -> int:
-    """write config [FILE]: what the cluster is, as a slurm.conf; the time is added to the file's name."""
+    """write config [FILE]: write the configuration as a slurm.conf; the time is appended to the file name."""
     clock = Clock(ctx.queue.clock())
     place = words[0] if words else str(ctx.queue.paths.home / "slurm.conf")
     name = f"{os.path.join(ctx.cwd, place)}.{clock.text(clock.now)}"

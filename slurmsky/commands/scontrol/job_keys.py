@@ -1,6 +1,6 @@
-"""The keys of scontrol update JobId=: how many letters suffice, how each is read, and what slurmctld is asked then.
+"""Keys of scontrol update JobId=: shortest prefix, parser and resulting change.
 
-Keys are looked for in this order, and the first that fits is meant. Source: src/scontrol/update_job.c
+The keys are in lookup order, and the first key that fits wins. Source: src/scontrol/update_job.c
 scontrol_update_job, common/proc_args.c parse_uint16, get_resource_arg_range, verify_node_count.
 """
 
@@ -23,7 +23,7 @@ Found = Mapping[str, Any]
 
 
 class Unreadable(Exception):
-    """A value that scontrol itself refuses: the lines it prints, and its exit code."""
+    """A value that scontrol itself refuses, with the lines it prints and its exit code."""
 
     def __init__(self, *lines: str, code: int = 1) -> None:
         super().__init__(*lines)
@@ -32,11 +32,11 @@ class Unreadable(Exception):
 
 
 def error(text: str) -> Unreadable:
-    """What scontrol says by way of its log."""
+    """A line as scontrol's log prints it."""
     return Unreadable(f"scontrol: error: {text}")
 
 
-#: reads a value; what it wants of the job
+#: parses a value; returns the wanted change of the job
 Read = Callable[[CommandContext, str], Found]
 
 
@@ -48,13 +48,13 @@ class Key:
 
 
 def strtoll(text: str) -> tuple[int, str]:
-    """The number at the begin of a text (0: there is none), and what follows."""
+    """Like C's strtoll: the number at the start of a text (0 for none), and the rest."""
     match = re.match(r"\s*([+-]?\d+)", text)
     return (int(match[1]), text[match.end() :]) if match else (0, text)
 
 
 def unsigned(text: str, limit: int) -> int | None:
-    """A number below a limit and nothing else; None for anything else, 0 for nothing at all."""
+    """A number below a limit: 0 for an empty text, None for any other text."""
     value, rest = strtoll(text)
     return value if not rest and 0 <= value < limit and abs(value) < (1 << 63) - 1 else None
 
@@ -112,7 +112,7 @@ def _seconds(ctx: CommandContext, text: str) -> Found:
 
 
 def moment(ctx: CommandContext, text: str) -> int:
-    """A time; 0 for one that cannot be read, which is said and forgiven (parse_time)."""
+    """Parse a time; an invalid time is reported and becomes 0 (parse_time)."""
     try:
         return int(timespec.parse(text, ctx.queue.clock()))
     except LanguageError:
@@ -133,7 +133,7 @@ def _end(ctx: CommandContext, text: str) -> Found:
 
 
 def _loose(name: str, field: str) -> Read:
-    """strtoll without a look at the rest."""
+    """Like strtoll, ignoring the rest of the text."""
 
     def read(ctx: CommandContext, text: str) -> Found:
         value = strtoll(text)[0]
@@ -152,7 +152,7 @@ def _throttle(ctx: CommandContext, text: str) -> Found:
 
 
 def _range(text: str, what: str) -> tuple[int, int]:
-    """MIN[-MAX], each with k or m; 0 for no MAX."""
+    """Parse MIN[-MAX], each with suffix k or m; MAX is 0 when absent."""
     if text[:1] in ("", "*"):
         return 1, (1 << 31) - 1
     found = []
@@ -299,19 +299,19 @@ KEYS: Sequence[Key] = (
     *_texts("MailUser 5 mail_user  MCSLabel 4 mcs_label"),
 )
 
-#: read without a value: key, letters that suffice, what is wanted
+#: keys without a value: key, length of the shortest accepted prefix, change
 BARE: Sequence[tuple[str, int, Found]] = (("Nice", 2, {"nice": 100}), ("ResetAccrueTime", 3, {"reset_accrue": True}))
-#: keys that add to or take from what there is
+#: keys that accept += and -=
 SIGNED = frozenset({"time_limit"})
-#: what is no change of the job
+#: keys that do not change the job
 NO_CHANGE = frozenset({"job_id", "user"})
 
 
 def fits(word: str, name: str, letters: int) -> bool:
-    """Whether a word, in any case, is a name or enough of its beginning."""
+    """Whether a word, in any case, is a name or a long enough prefix of it."""
     return len(word) >= letters and name.lower().startswith(word.lower())
 
 
 def find_key(word: str, keys: Iterable[Key] = KEYS) -> Key | None:
-    """The first key that a word may mean."""
+    """The first key that a word fits."""
     return next((key for key in keys if fits(word, key.name, key.letters)), None)

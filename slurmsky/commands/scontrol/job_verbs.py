@@ -33,7 +33,7 @@ _THROTTLE = "Update of ArrayTaskThrottle is only allowed on ArrayJobId"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request about one id: one answer, or for an array one for each record, with its elements."""
+    """Result of a request for one id: one error or none; for an array, one result per record."""
 
     error: SlurmError | None = None
     records: tuple[tuple[tuple[int, ...], SlurmError | None], ...] | None = None
@@ -41,8 +41,12 @@ class Outcome:
 
 
 def each(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads: bool = False) -> Outcome:
-    """Do it to every record of one id. ``throttle``: it is only for whole arrays; ``heads``: what is asked of a het
-    job's leader is done once, for all of it. Source: slurmctld/job_mgr.c update_job_str."""
+    """Apply a change to every record of one id.
+
+    ``throttle``: the change is allowed for whole arrays only. ``heads``: a change of a het job's leader is applied
+    once,
+    on behalf of all components. Source: slurmctld/job_mgr.c update_job_str.
+    """
     queue = ctx.queue
     try:
         wanted = _read(queue, text)
@@ -57,12 +61,12 @@ def each(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads
         return Outcome(SlurmError(Errno.NOT_SUPPORTED, f"scontrol: error: {_THROTTLE}"))
     problem = None
     for job in found[:1] if heads else found:
-        problem = _try(act, job)  # of a het job the last component's is told
+        problem = _try(act, job)  # a het job reports the result of its last component
     return Outcome(problem)
 
 
 def _read(queue: Controller, text: str) -> jobids.JobId:
-    """An id as the list of ids gives it: elements without brackets. Raises SlurmError(INVALID_JOB_ID)."""
+    """Parse one id of a list, whose elements have no brackets. Raises SlurmError(INVALID_JOB_ID)."""
     base, under, tasks = text.partition("_")
     if not under:
         wanted = job_targets.parse(text)
@@ -80,8 +84,11 @@ def _read(queue: Controller, text: str) -> jobids.JobId:
 
 
 def _elements(queue: Controller, wanted: jobids.JobId, act: Act, throttle: bool, split: bool) -> Outcome:
-    """The elements of an array that are named: pending ones get a record of their own unless all are meant, or
-    nothing comes of it (``split``)."""
+    """Apply a change to the named elements of an array.
+
+    If all pending elements are named, the change applies to their common record. Otherwise ``split`` gives each named
+    pending element a record, and without ``split`` the change applies to the common record.
+    """
     base = queue.book.jobs.get(wanted.job_id)
     waiting = {task for part in base.pending_tasks for task in part} if base is not None else set()
     task = wanted.task
@@ -111,8 +118,10 @@ def _try(act: Act, job: Job) -> SlurmError | None:
 
 
 def report(ctx: CommandContext, text: str, outcome: Outcome, quiet_success: bool = False) -> int:
-    """Tell what became of a request, and give the exit code. ``quiet_success``: elements that went well are not
-    told of beside others."""
+    """Print the result of a request and return the exit code.
+
+    ``quiet_success``: print no line for successful elements when other elements failed.
+    """
     if outcome.records is None:
         if outcome.error is None:
             return 0
@@ -141,7 +150,7 @@ def _told(problem: SlurmError | None) -> str:
 
 
 def details(ctx: CommandContext, problems: Iterable[SlurmError]) -> None:
-    """What there is to say before the refusals themselves, once each."""
+    """Print the detail lines that precede the errors, each once."""
     for line in dict.fromkeys(line for problem in problems for line in problem.details):
         ctx.err(line)
 
@@ -153,7 +162,7 @@ def _tasks(job: Job) -> tuple[int, ...]:
 
 
 def _without_key(word: str) -> str:
-    """The ids of ``jobid=7``; other words are themselves."""
+    """The ids in ``jobid=7``; any other word is returned unchanged."""
     for key in ("jobid=", "job="):
         if word.lower().startswith(key):
             word = word[len(key) :]
@@ -161,7 +170,7 @@ def _without_key(word: str) -> str:
 
 
 def _run(ctx: CommandContext, words: Sequence[str], act: Act, unknown: Errno = Errno.INVALID_JOB_ID) -> int:
-    """suspend, resume, requeue: over lists of ids. ``unknown``: what is said of one that is no job's."""
+    """Run suspend, resume or requeue over lists of ids; ``unknown`` is the error text for an unknown job."""
     code = 0
     for word in map(_without_key, words):
         texts = jobids.update_list(word)
@@ -177,7 +186,7 @@ def _run(ctx: CommandContext, words: Sequence[str], act: Act, unknown: Errno = E
 
 
 def hold(ctx: CommandContext, words: Sequence[str], user: bool) -> int:
-    """hold, uhold: by the administrator's hand where root calls, else the user's own (JobHeldUser)."""
+    """hold, uhold: an administrator's hold when root calls, else a user hold (JobHeldUser)."""
     return _priority(ctx, words, {"priority": 0, "user_hold": user})
 
 
@@ -187,7 +196,7 @@ def release(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def _priority(ctx: CommandContext, words: Sequence[str], wanted: Wanted) -> int:
-    """Holding and releasing are changes of the priority. Source: src/scontrol/update_job.c scontrol_hold."""
+    """Hold or release by setting the priority. Source: src/scontrol/update_job.c scontrol_hold."""
     book, life = ctx.queue.book, ctx.queue.life
     code = 0
     for word in map(_without_key, words):
@@ -211,7 +220,7 @@ def _priority(ctx: CommandContext, words: Sequence[str], wanted: Wanted) -> int:
 
 
 def _of_name(ctx: CommandContext, name: str) -> tuple[list[str], Errno | None]:
-    """Ids of the jobs of a name; elements that run are none of them, and other jobs that run are complained of."""
+    """Ids of the jobs of a name. Running elements are skipped; each other running job is reported."""
     found = []
     problem = None
     for job in list(ctx.queue.book.jobs.values()):
@@ -242,7 +251,7 @@ def requeue(ctx: CommandContext, words: Sequence[str], how: str) -> int:
 
     def act(job: Job) -> None:
         if only_running and not job.state.active:
-            return  # it is left as it is
+            return  # that job stays unchanged
         ctx.queue.life.requeue(job, how)
 
     return _run(ctx, rest, act)
@@ -254,12 +263,12 @@ def suspend(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def resume(ctx: CommandContext, words: Sequence[str]) -> int:
-    """resume; an unknown job gets scontrol's odd answer."""
+    """resume; for an unknown job it prints the text that scontrol prints."""
     return _run(ctx, words, ctx.queue.life.resume, unknown=Errno.UNEXPECTED)
 
 
 def top(ctx: CommandContext, ids: str) -> int:
-    """top: move jobs before all other pending jobs of the user."""
+    """top: move jobs ahead of all other pending jobs of the user."""
     ids = _without_key(ids)
     book = ctx.queue.book
     try:
@@ -275,7 +284,7 @@ def top(ctx: CommandContext, ids: str) -> int:
 
 
 async def wait_job(ctx: CommandContext, text: str) -> int:
-    """wait_job: until the nodes of the job are ready for use."""
+    """wait_job: wait until the nodes of the job are ready for use."""
     number = strtoll(text)[0]
     if number <= 0:
         ctx.err(f"Invalid job_id {text}")
@@ -293,7 +302,7 @@ async def wait_job(ctx: CommandContext, text: str) -> int:
 
 
 def write(ctx: CommandContext, words: Sequence[str]) -> int:
-    """write config [FILE], write batch_script ID [FILE|-]; as in Slurm its errors leave the exit code 0."""
+    """write config [FILE], write batch_script ID [FILE|-]; as in Slurm, errors leave the exit code at 0."""
     if not words:
         ctx.err("too few arguments for keyword:write")
         return 1

@@ -1,4 +1,4 @@
-"""scontrol's verbs about what runs: listpids, pidinfo, notify. Source: src/scontrol/info_job.c, update_job.c."""
+"""scontrol's verbs for running processes: listpids, pidinfo, notify. Source: src/scontrol/info_job.c, update_job.c."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Words = Sequence[str]
 
 
 def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    """listpids [JOBID[.STEP]]: processes of a job, found by the job's mark in their environment."""
+    """listpids [JOBID[.STEP]]: processes of a job, found by the job's marker in their environment."""
     wanted = words[0] if words else None
     if show_verbs.as_data(query):
         found = [process_record(*row) for row in _processes(ctx, wanted)]
@@ -73,7 +73,7 @@ def pidinfo(ctx: CommandContext, words: Words) -> int:
 def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
     """Processes of this queue's jobs on this machine, each with its environment."""
     found = []
-    mark = b"SLURMSKY_AGENT=" + os.fsencode(ctx.queue.paths.home) + b"/"  # another queue's jobs have its folder
+    mark = b"SLURMSKY_AGENT=" + os.fsencode(ctx.queue.paths.home) + b"/"  # not another queue's
     for name in os.listdir("/proc"):
         if not name.isdecimal():
             continue
@@ -89,7 +89,8 @@ def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
 
 
 def notify(ctx: CommandContext, words: Words) -> int:
-    """notify JOBID TEXT: a line on the stderr of the job's script, or of the salloc or srun that waits for the job."""
+    """notify JOBID TEXT: print a line on stderr of the job's script, or of the salloc or srun that waits for the job.
+    """
     if strtoll(words[0])[0] <= 0:
         ctx.err(f"Invalid job_id {words[0]}")
         ctx.err("job notify failure: No error")

@@ -24,12 +24,12 @@ _BUSY = (
 
 
 class _Bad(Exception):
-    """What scontrol itself says of a word; ``before`` are lines without its prefix."""
+    """An error that scontrol itself prints; ``before`` holds lines that are printed without its prefix."""
 
     def __init__(self, text: str, before: str = "", whole: bool = False) -> None:
         super().__init__(text)
         self.before = before
-        self.whole = whole  # not followed by "No reservation ..."
+        self.whole = whole  # suppresses the line "No reservation ..."
 
 
 Read = Callable[[CommandContext, str, str, str], Any]
@@ -93,7 +93,7 @@ def _cores(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
 
 
 def _tres(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
-    """Counts by kind: those that can be reserved here."""
+    """Counts by TRES type, for the types that can be reserved."""
     found = {}
     for item in text.split(","):
         kind, _, count = item.partition("=")
@@ -109,7 +109,7 @@ def _text(ctx: CommandContext, text: str, sign: str, word: str) -> Any:
     return text
 
 
-#: key, letters that suffice, what it is kept as, how it is read, whether += and -= are known
+#: key, shortest accepted prefix, field, parser, whether += and -= are accepted
 _KEYS: tuple[tuple[str, int, str, Read, bool], ...] = (
     ("reservationname", 3, "name", _text, False),
     ("starttime", 1, "start", _moment("start"), False),
@@ -142,7 +142,7 @@ def _parse(ctx: CommandContext, words: Sequence[str]) -> dict[str, Any]:
         lower = key.lower()
         if not equals:
             if position == 0 and len(lower) >= 3 and "reservationname".startswith(lower):
-                continue  # "create reservation ..."
+                continue  # the words come from "create reservation ..."
             raise _Bad(f"Misformatted parameter '{word}', most options have a parameter after '='.")
         for name, letters, kept, read, signed in _KEYS:
             if name.startswith(lower) and len(lower) >= min(letters, len(name)):
@@ -168,7 +168,7 @@ def _told(ctx: CommandContext, bad: _Bad, what: str) -> None:
 
 
 def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Nodes, and the flags that say how they were named."""
+    """Node names, and the flags that record how the request named them."""
     cluster = ctx.queue.book.cluster
     text = ",".join(names)
     if text.upper() == "ALL":
@@ -181,7 +181,7 @@ def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[t
 
 
 def _check_names(ctx: CommandContext, one: Reservation) -> None:
-    """Users, groups and accounts that exist. Raises SlurmError."""
+    """Validate that users, groups and accounts exist. Raises SlurmError."""
     book = ctx.queue.book
     own = submitter(ctx).account
     rules: tuple[tuple[tuple[str, ...], Callable[[str], bool], Errno], ...] = (
@@ -221,7 +221,7 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def _complete(wanted: dict[str, Any]) -> None:
-    """Raise _Bad for what a new reservation lacks."""
+    """Raise _Bad for each required key that a new reservation lacks."""
     if "start" not in wanted:
         raise _Bad("A start time must be given.")
     if "end" not in wanted and "duration" not in wanted:
@@ -238,11 +238,11 @@ def _complete(wanted: dict[str, Any]) -> None:
 
 
 def _changed(ctx: CommandContext, one: Reservation, wanted: dict[str, Any]) -> tuple[Reservation, int]:
-    """The reservation with what was asked for, and how many nodes are to be chosen. Raises SlurmError."""
+    """Apply the requested changes; return the reservation and the number of nodes to choose. Raises SlurmError."""
     if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(ctx.queue.book.cluster.licenses):
         raise SlurmError(Errno.INVALID_LICENSES)
     if {"licenses", "burst"} & wanted.keys():
-        raise SlurmError(Errno.NOT_SUPPORTED)  # nodes and cores are reserved
+        raise SlurmError(Errno.NOT_SUPPORTED)  # only nodes and cores can be reserved
     changes: dict[str, Any] = {key: wanted[key] for key in ("features", "partition", "comment") if key in wanted}
     if "delay" in wanted:
         changes["max_start_delay_s"] = wanted["delay"][1]
@@ -251,7 +251,7 @@ def _changed(ctx: CommandContext, one: Reservation, wanted: dict[str, Any]) -> t
             sign, names = wanted[key]
             changes[key] = _merged(getattr(one, key), sign, names, lists=True)
     sign, given = wanted.get("flags", ("", ()))
-    flags = _merged(one.flags, sign or "+", given)  # what an update names is added
+    flags = _merged(one.flags, sign or "+", given)  # an update adds the flags that it names
     count = wanted.get("count") or 0
     named = {"SPEC_NODES", "ALL_NODES"}
     if "nodes" in wanted:
@@ -306,7 +306,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def _moved(one: Reservation, wanted: dict[str, Any]) -> Reservation:
-    """With its new times: a duration counts from the start, or is added to or taken from what it was."""
+    """Apply new times: a plain duration counts from the start; += and -= move the end."""
     start, end = wanted.get("start", one.start), wanted.get("end", one.end)
     if "duration" in wanted:
         sign, seconds = wanted["duration"]

@@ -39,7 +39,7 @@ Words = Sequence[str]
 
 
 def show(ctx: CommandContext, query: ScontrolQuery, words: Words, verb: str = "show") -> int:
-    """``show ENTITY [ID]``; ``verb`` is "show" as it was written."""
+    """Run ``show ENTITY [ID]``; ``verb`` is "show" as the user abbreviated it."""
     entity = words[0].partition("=")[0].lower()
     value = words[0].partition("=")[2] or (words[1] if len(words) > 1 else None)
     if len(entity) >= 2 and ("assoc_mgr".startswith(entity) or "cache".startswith(entity)):
@@ -61,17 +61,17 @@ def show(ctx: CommandContext, query: ScontrolQuery, words: Words, verb: str = "s
 
 
 def as_data(query: ScontrolQuery) -> bool:
-    """Whether a document is asked for."""
+    """Whether --json or --yaml was given."""
     return query.json is not None or query.yaml is not None
 
 
 def answer(ctx: CommandContext, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
-    """Print a document that is made of the module of documents, what stands about it, and the time."""
+    """Print one JSON or YAML answer; ``document`` receives the document module, the meta block and the time."""
     return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.queue.clock()))
 
 
 def _updated(ctx: CommandContext, query: ScontrolQuery, records: int) -> None:
-    """The line that scontrol -v prints before records."""
+    """The line that scontrol -v prints before the records."""
     if query.verbose and not query.quiet:
         clock = report_context(ctx, query).clock
         ctx.out(f"last_update_time={clock.text(ctx.queue.clock())}, records={records}\n")
@@ -92,7 +92,7 @@ def _jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
         try:
             jobs = _named_jobs(ctx, value)
         except SlurmError as error:
-            # Of what is no id the client complains, of an unknown one slurmctld; a document has no records then.
+            # The client reports a malformed id, slurmctld an unknown one; a document then has no records.
             known = _ONE_JOB.fullmatch(value) is not None
             if not (as_data(query) and known):
                 if not query.quiet:
@@ -109,16 +109,16 @@ def _jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     context = report_context(ctx, query)
     shown = report.show_jobs(jobs, context, detail=query.details, oneliner=query.oneliner)
     while text := "".join(islice(shown, _TOGETHER)):
-        ctx.out(text)  # the caller reads while the next ones are written
+        ctx.out(text)  # the caller reads this text while the next records are formatted
     return 0
 
 
-#: a job, an element of an array, a component of a het job; what follows is not looked at
+#: a job id, array element or het component; anything after it is ignored
 _ONE_JOB = re.compile("([0-9]*)(?:([_+])([0-9]*)[0-9_+]*)?")
 
 
 def _named_jobs(ctx: CommandContext, text: str) -> list[Job]:
-    """The records of the one id that ``show job`` takes. Raises SlurmError. Source: scontrol_print_job."""
+    """Records for the id of ``show job``. Raises SlurmError. Source: scontrol_print_job."""
     match = _ONE_JOB.fullmatch(text)
     if match is None or not 0 <= int(match[1] or 0) < NO_VAL:
         raise SlurmError(Errno.INVALID_JOB_ID)
@@ -134,18 +134,18 @@ def _named_jobs(ctx: CommandContext, text: str) -> list[Job]:
     return found
 
 
-#: jobs whose text is sent together
+#: number of jobs whose text is sent in one write
 _TOGETHER = 200
 
 
 def _alone(job: Job, task: int) -> Job:
-    """A waiting element that was asked for by number: the array's record with that number alone."""
+    """A pending element requested by number: the array's record, reduced to that element."""
     waits = any(task in part for part in job.pending_tasks)
     return replace(job, array_task_id=task, pending_tasks=()) if waits else job
 
 
 def _newest_first(jobs: list[Job]) -> list[Job]:
-    """slurmctld keeps an array's records as a chain: the base record, then the one split off last."""
+    """Order of slurmctld's chain of array records: the base record, then the most recently split-off element."""
     if len(jobs) < 2 or not jobs[0].array_job_id:
         return jobs
     base = [job for job in jobs if job.job_id == job.array_job_id]
@@ -157,7 +157,7 @@ def _steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     wanted = None
     if value is not None and value[:1].isdecimal():
         try:
-            wanted = replace(jobids.parse(value), het_offset=None)  # which is not looked at
+            wanted = replace(jobids.parse(value), het_offset=None)  # Slurm ignores the offset
             records = job_targets.records(ctx.queue, wanted, split=False)
         except (SlurmError, LanguageError):
             if not as_data(query):
@@ -185,7 +185,7 @@ def _steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
 
 
 def completing(ctx: CommandContext, query: ScontrolQuery) -> None:
-    """Jobs that are being cleaned up, and their nodes."""
+    """Print jobs in state COMPLETING, with their nodes."""
     context = report_context(ctx, query)
     now = ctx.queue.clock()
     for job in ctx.queue.book.jobs.values():
@@ -279,7 +279,7 @@ def _hostnames(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> 
         _bad_hostlist(ctx, error)
         return 0
     if ctx.request.ttys[1]:
-        for name in names:  # a terminal gets line by line what a buffered stream gets at once
+        for name in names:  # line by line on a terminal, in one write on a buffered stream
             ctx.out(name + "\n")
     else:
         ctx.out("".join(name + "\n" for name in names))
@@ -316,7 +316,7 @@ def _encode(compress: Callable[[list[str]], str]) -> Callable[[CommandContext, S
     return run
 
 
-# --- what this cluster has none of, or one answer for
+# --- entities that this cluster lacks, or that have a fixed answer
 
 
 def _licenses(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
@@ -359,7 +359,7 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
 
 
 def _slurmd(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    """The daemon of the node where scontrol runs: a job's node, by SLURMD_NODENAME, or the one that is named."""
+    """The agent of the named node; by default of the job's node (SLURMD_NODENAME) where scontrol runs."""
     node = ctx.queue.book.nodes.get(value or ctx.env.get("SLURMD_NODENAME", ""))
     if node is None:
         ctx.err("scontrol: error: slurm_slurmd_info: Connection refused\nslurm_load_slurmd_status:Connection refused")
@@ -412,7 +412,7 @@ def _assoc(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
 
 
 def _aliases(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    """The names of the nodes that are on this host, or on the one that was named."""
+    """Names of the nodes on this host, or on the named host."""
     book = ctx.queue.book
     here = {ctx.queue.host, ctx.queue.host.partition(".")[0], "localhost"}
     if value is None or value in here:
@@ -424,7 +424,7 @@ def _aliases(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> in
 
 
 def _resources(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    """The cores, memory and devices of a job that runs, node by node."""
+    """Cores, memory and devices of a running job, by node."""
     if value is None:
         ctx.err("missing JobId: Success")
         return 0
@@ -442,8 +442,8 @@ def _resources(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> 
     return 0
 
 
-#: what can be shown: the word, how many letters of it suffice, and who does it. The first that fits is meant.
-#: Source: src/scontrol/scontrol.c _show_it.
+#: entity, length of the shortest accepted prefix, handler; the first entity that fits wins. Source:
+#: src/scontrol/scontrol.c _show_it.
 ENTITIES: tuple[tuple[str, int, Callable[[CommandContext, ScontrolQuery, str | None], int]], ...] = (
     ("aliases", 1, _aliases),
     ("bbstat", 2, _constant()),

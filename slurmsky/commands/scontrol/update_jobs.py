@@ -1,4 +1,4 @@
-"""scontrol update: which entity is meant, and the changes of jobs.
+"""scontrol update: dispatch by entity, and updates of jobs.
 
 Source: src/scontrol/scontrol.c _update_it, update_job.c scontrol_update_job; slurmctld/job_mgr.c update_job_str.
 """
@@ -37,14 +37,14 @@ def update(ctx: CommandContext, words: Words) -> int:
     return 1
 
 
-#: what a key names, by its beginning: (key, letters, entity)
+#: (key, length of the shortest accepted prefix, entity)
 _NAMES = (
     ("NodeName", 3, "node"), ("PartitionName", 3, "partition"), ("JobId", 3, "job"), ("JobName", 3, "job"),
     ("StepId", 4, "step"),
     ("ReservationName", 3, "reservation"), ("SlurmctldDebug", 2, "debug"), ("SuspendExcNodes", 11, "power"),
     ("SuspendExcParts", 11, "power"), ("SuspendExcStates", 11, "power"),
 )  # fmt: skip
-#: in this order: a job may be given another partition or reservation, a reservation another partition
+#: in order of precedence: a job update may contain a partition or reservation key, a reservation update a partition key
 _ENTITIES: tuple[tuple[str, Act], ...] = (
     ("job", lambda ctx, words: update_job(ctx, words)),
     ("step", update_steps.update),
@@ -63,7 +63,7 @@ def _entities(words: Words) -> set[str]:
             skip = False
             continue
         key, equals, _ = word.partition("=")
-        skip = not equals  # its value follows
+        skip = not equals  # the value is the next word
         if equals and key[-1:] in "+-":
             key = key[:-1]
         kind = next((kind for name, letters, kind in _NAMES if fits(key, name, letters)), None)
@@ -107,7 +107,7 @@ def update_job(ctx: CommandContext, words: Words) -> int:
 
 
 def _read(ctx: CommandContext, words: Words) -> tuple[dict[str, Any], int]:
-    """What is wanted, and how many changes that are. Raises Unreadable at the first word that is none."""
+    """The wanted changes, and their number. Raises Unreadable at the first word that is no change."""
     wanted: dict[str, Any] = {}
     count = 0
     rest = list(words)
@@ -147,7 +147,7 @@ def _read(ctx: CommandContext, words: Words) -> tuple[dict[str, Any], int]:
 
 
 def _summed(ctx: CommandContext, ids: str | None, sign: str, minutes: int) -> int:
-    """The time limit of a job, longer or shorter."""
+    """The time limit of a job after += or -=."""
     if not ids:
         raise error("JobId must precede TimeLimit increment or decrement")
     now = _loaded(ctx, ids, "TimeLimit increment/decrement not supported for job arrays").time_limit_min
@@ -165,7 +165,7 @@ def _single(ctx: CommandContext, ids: str) -> None:
 
 
 def _loaded(ctx: CommandContext, ids: str, refusal: str) -> Job:
-    """The one job of an id, where only one may be meant. Source: _get_job_time, _is_single_job."""
+    """The job of an id that must mean a single job. Source: _get_job_time, _is_single_job."""
     number, rest = strtoll(ids)
     task, after = strtoll(rest[1:]) if rest[:1] == "_" else (None, rest)
     if after:
@@ -181,7 +181,7 @@ def _loaded(ctx: CommandContext, ids: str, refusal: str) -> Job:
 
 
 def _named(ctx: CommandContext, name: str, user: int | None) -> str:
-    """The ids of the jobs of a name, as JobName= means them where there is no JobId=."""
+    """Ids of the jobs named by JobName=, for a request without JobId=."""
     found = [
         str(job.job_id) if job.array_task_id is None else f"{job.array_job_id}_{job.array_task_id}"
         for job in ctx.queue.book.jobs.values()

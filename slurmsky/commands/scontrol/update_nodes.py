@@ -20,7 +20,7 @@ from .job_keys import fits, unsigned
 Words = Sequence[str]
 _MOST = (1 << 32) - 2
 
-#: keys, letters that suffice, what is changed; "" is refused by a controller that has no such thing
+#: key, shortest accepted prefix, attribute that it changes; "" means that the controller refuses the change
 _KEYS = (
     ("NodeAddr", 5, "addr"), ("NodeHostName", 5, "host"), ("NodeName", 1, "names"),
     ("ActiveFeatures", 3, "features_act"),
@@ -29,15 +29,15 @@ _KEYS = (
     ("InstanceType", 9, "instance"), ("Weight", 1, "weight"), ("Comment", 2, "comment"), ("Reason", 1, "reason"),
     ("ResumeAfter", 1, "resume_after"), ("State", 1, "state"), ("Topology", 4, "topology"),
 )  # fmt: skip
-#: states to be set, and the letters that suffice
+#: states that an update may set, with the length of their shortest accepted prefix
 _STATES = (
     ("NoResp", 3), ("CANCEL_REBOOT", 3), ("DRAIN", 3), ("FAIL", 3), ("FUTURE", 3), ("RESUME", 3),
     ("POWER_DOWN_ASAP", 12), ("POWER_DOWN_FORCE", 12), ("POWER_DOWN", 7), ("POWER_UP", 7), ("UNDRAIN", 3),
-    # as node_state_string names them
+    # spelled as node_state_string prints them
     ("UNKNOWN", 3), ("DOWN", 3), ("IDLE", 3), ("ALLOCATED", 3), ("ERROR", 3), ("MIXED", 3), ("FUTURE", 3),
 )  # fmt: skip
 _SHOWN = "NoResp DRAIN FAIL FUTURE RESUME POWER_DOWN POWER_UP UNDRAIN"
-#: what a running cluster of one user's nodes takes; the others belong to plugins and to power saving
+#: keys that are applied; the other keys belong to plugins and to power saving
 _KNOWN = frozenset({"names", "weight", "comment", "reason", "state"})
 
 
@@ -86,7 +86,7 @@ def update(ctx: CommandContext, words: Words) -> int:
 
 
 def _refusal(asked: _Asked) -> str:
-    """What scontrol itself refuses."""
+    """The error that scontrol itself prints for this request; "" for none."""
     if asked.state in ("DOWN", "DRAIN", "FAIL") and not asked.values.get("reason"):
         return "You must specify a reason when DOWNING or DRAINING a node. Request denied"
     if "resume_after" in asked.values and asked.state not in ("DOWN", "DRAIN"):
@@ -95,7 +95,7 @@ def _refusal(asked: _Asked) -> str:
 
 
 def expand(ctx: CommandContext, text: str) -> list[str] | None:
-    """Names of nodes of a list; None where some is none of the cluster's."""
+    """Expand a node list; None when it names a node outside the cluster."""
     try:
         names = list(ctx.queue.book.nodes) if text.upper() == "ALL" else hostlist.expand(text)
     except LanguageError:
@@ -108,7 +108,7 @@ def _change(ctx: CommandContext, asked: _Asked) -> Errno | None:
     names = expand(ctx, asked.values.get("names", ""))
     if names is None:
         return Errno.INVALID_NODE_NAME
-    # What belongs to the site or to a plugin is refused, and the rest is done.
+    # Changes of values that belong to the site file or to a plugin are refused; all other changes are applied.
     refused = bool(asked.values.keys() - _KNOWN) or asked.state == "FUTURE"
     problem = Errno.NOT_SUPPORTED if refused else None
     for name in names:
@@ -142,7 +142,7 @@ def _set_power(ctx: CommandContext, name: str, state: str) -> bool:
 
 
 def _may_become(state: NodeState, flags: NodeFlag, wanted: str) -> bool:
-    """Whether a node can be given a state now. Source: node_mgr.c _valid_node_state_change."""
+    """Whether a node's current state allows the wanted state. Source: node_mgr.c _valid_node_state_change."""
     if wanted in ("", "DOWN", "DRAIN", "FAIL", "NoResp", "UNDRAIN"):
         return True
     if wanted == "RESUME":
@@ -153,7 +153,7 @@ def _may_become(state: NodeState, flags: NodeFlag, wanted: str) -> bool:
 
 
 def create(ctx: CommandContext, words: Words) -> int:
-    """create NodeName=...: which nodes there are is the site's to say."""
+    """create NodeName=...: refused, because the site file defines the nodes."""
     ctx.err(f"Error creating node(s): {Errno.NOT_SUPPORTED.text}")
     return 1
 
@@ -176,7 +176,7 @@ def cancel_reboot(ctx: CommandContext, words: Words) -> int:
 
 
 def power(ctx: CommandContext, words: Words) -> int:
-    """power UP|DOWN [ASAP|FORCE] NODES [Reason=TEXT], of kept nodes."""
+    """power UP|DOWN [ASAP|FORCE] NODES [Reason=TEXT], for kept nodes only."""
     problem = _power_words(words)
     if problem:
         ctx.err(problem)
@@ -193,7 +193,7 @@ def power(ctx: CommandContext, words: Words) -> int:
 
 
 def _power_words(words: Words) -> str:
-    """What is wrong with the words of a request about power; "" for nothing."""
+    """The syntax error in the words of a power request; "" for none."""
     up = words[0].upper() == "UP"
     if not up and words[0].upper() != "DOWN":
         return f"unexpected argument: '{words[0]}'"
@@ -213,7 +213,9 @@ def _power_words(words: Words) -> str:
 
 
 def reboot(ctx: CommandContext, tag: str, words: Words) -> int:
-    """reboot [ASAP] [nextstate=] [reason=] NODES: kept nodes are brought up anew; others have no RebootProgram."""
+    """reboot [ASAP] [nextstate=] [reason=] NODES: kept nodes are replaced by new ones; other nodes have no
+    RebootProgram.
+    """
     left, asap, down = list(words), False, False
     for word in words[:3]:
         key, _, value = word.lower().partition("=")

@@ -28,7 +28,7 @@ _LIMITS = {16: (1 << 16) - 2, 32: (1 << 32) - 2, 64: (1 << 64) - 2}
 class _Key:
     name: str
     letters: int
-    read: Callable[[CommandContext, str, str, str], Found]  # (value, sign, the whole word) -> what changes
+    read: Callable[[CommandContext, str, str, str], Found]  # (value, sign, whole word) -> changes
 
 
 def _minutes(field: str) -> Callable[[CommandContext, str, str, str], Found]:
@@ -124,7 +124,7 @@ def _nodes(ctx: CommandContext, text: str, sign: str, word: str) -> Found:
     return {"nodes": (sign, text)}
 
 
-#: those that are read, and refused by a controller that has no such thing
+#: keys that are parsed, but that the controller refuses
 _OTHER = "other"
 _KEYS: Sequence[_Key] = (
     _Key("PartitionName", 2, _text("name")),
@@ -167,7 +167,7 @@ _KEYS: Sequence[_Key] = (
     *(_Key(name, letters, _text(_OTHER)) for name, letters in
       (("JobDefaults", 4), ("Topology", 4), ("TresBillingWeights", 1))),
 )  # fmt: skip
-#: one of a pair of which the other is given up
+#: for each key of an exclusive pair, the key that it clears
 _INSTEAD = {
     "def_mem_per_cpu_mib": "def_mem_per_node_mib", "def_mem_per_node_mib": "def_mem_per_cpu_mib",
     "max_mem_per_cpu_mib": "max_mem_per_node_mib", "max_mem_per_node_mib": "max_mem_per_cpu_mib",
@@ -227,7 +227,7 @@ def _answer(
     base: Callable[[PartitionConfig | None, str], PartitionConfig],
     refusal: str,
 ) -> int:
-    """Read what is wanted, judge it as scontrol does, and apply it to a partition as slurmctld does; the exit code."""
+    """Parse and validate as scontrol does, apply to a partition as slurmctld does; return the exit code."""
     try:
         wanted, count = _parse(ctx, words)
         if "name" not in wanted:
