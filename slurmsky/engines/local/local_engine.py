@@ -62,7 +62,7 @@ class AgentLink(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == socket.AF_UNIX and peer_uid(sock) not in (os.geteuid(), 0):
-            transport.abort()  # the agent still listens at this address
+            transport.abort()  # another user's process listens at this address
             return
         self._transport = transport
 
@@ -212,9 +212,9 @@ class LocalEngine:
         return link
 
     async def _replace(self, node: str, link: AgentLink) -> AgentLink:
-        """Replace an agent of another version.
+        """Make an idle agent of another version exit, so that a new one can start.
 
-        An agent with jobs finishes them first: the node is drained until the agent exits. Raises ConnectionError when
+        An agent with jobs finishes them first; the node is drained until the agent exits. Raises ConnectionError once
         the agent has exited.
         """
         self._links[node] = link

@@ -100,7 +100,7 @@ class Ledger:
             os.mkdir(self.folder)
             os.chmod(self.folder, 0o1777)
         except FileExistsError:
-            pass  # owned by another user, as intended
+            pass  # usually created by another user
         facts = os.lstat(self.folder)
         if not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o1777 != 0o1777:
             raise OSError(errno.EPERM, "not a folder for all users", self.folder)
@@ -126,7 +126,7 @@ class Ledger:
         self._files.clear()
 
     def enter(self) -> None:
-        """Lock all entries until leave(); a holder that takes too long is ignored."""
+        """Lock all entries until leave(); go on without the lock when its holder takes too long."""
         end = time.monotonic() + _PATIENCE_S
         if self._passed_over and end < self._passed_over + _GRUDGE_S:
             return

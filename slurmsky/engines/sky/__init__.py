@@ -1,1 +1,1 @@
-"""Jobs on SkyPilot: managed jobs launched, watched and ended over the API server's HTTP interface."""
+"""The SkyPilot engine: launches, watches and ends managed jobs through the API server's HTTP interface."""

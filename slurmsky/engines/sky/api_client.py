@@ -1,4 +1,4 @@
-"""SkyPilot's API server over HTTP: what the engine asks of it, and what may go wrong.
+"""HTTP client for SkyPilot's API server: the engine's requests, and their errors.
 
 Source: sky/server/server.py, sky/jobs/server/server.py and sky/server/requests/payloads.py of SkyPilot 0.14.1
 (API version 62). Every call is POSTed and answered with a request id; GET /api/get waits for its result.
@@ -32,20 +32,20 @@ from ..base import EngineError
 from .http_transport import Answer, Transport, TransportError
 from .user_config import ConfigError, UserConfig
 
-API_VERSION = 62  # what this client was written for
-OLDEST_API_VERSION = 24  # what the servers of our time still take (sky/server/constants.py)
+API_VERSION = 62  # the version this client was written for
+OLDEST_API_VERSION = 24  # the oldest version that current servers accept (sky/server/constants.py)
 DEFAULT_ENDPOINT = "http://127.0.0.1:46580"
 
 
 class SkyError(EngineError):
-    """SkyPilot could not do what was asked; the text says why, in one line, and holds no password of a URL."""
+    """SkyPilot could not carry out a request; the text gives the reason in one line, without passwords of URLs."""
 
     def __init__(self, text: str = "") -> None:
         super().__init__(redacted(text))
 
     #: the same request may succeed later
     passing = False
-    #: what a job waits for meanwhile, for squeue's reason
+    #: what a job waits for until then, for squeue's reason
     waits_for = "SkyPilot lost the request"
 
 
@@ -64,21 +64,21 @@ class Busy(SkyError):
 
 
 class LoginExpired(SkyError):
-    """The server wants a login."""
+    """The server requires a login."""
 
     passing = True
     waits_for = "SkyPilot login needed"
 
 
 class WrongVersion(SkyError):
-    """Server and client do not understand each other: until one of them is upgraded."""
+    """Server and client do not support each other's version; passes when one of them is upgraded."""
 
     passing = True
     waits_for = "SkyPilot server has another version"
 
 
 class BadConfig(SkyError):
-    """SkyPilot's configuration of this user cannot be read: until it is corrected."""
+    """This user's SkyPilot configuration cannot be read; passes when the file is corrected."""
 
     passing = True
     waits_for = "SkyPilot configuration cannot be read"
@@ -100,8 +100,9 @@ class Rejected(SkyError):
 
 @dataclass(frozen=True)
 class Access:
-    """Where the server is and who we are to it. User and password of the endpoint's URL are kept apart from it: it is
-    printed, logged and stored.
+    """Address of the server, and this client's credentials.
+
+    User and password of the endpoint's URL are stored apart from the URL, which is printed, logged and stored.
     """
 
     endpoint: str = DEFAULT_ENDPOINT
@@ -128,16 +129,16 @@ class Access:
 
 @dataclass
 class Client:
-    """The API server. Not one method blocks; ``requests`` counts what was sent."""
+    """Asynchronous client of the API server; no method blocks. ``requests`` counts the requests sent."""
 
     access: Access
     requests: int = 0
-    #: told that nothing listens at the endpoint; answers what is done about that, "" if nothing
+    #: called when nothing listens at the endpoint; returns what is done about it, "" if nothing
     absent: Callable[[], str] = lambda: ""
     config: UserConfig | None = None
-    #: makes the user's id where ``access`` has none
+    #: creates the user's id where ``access`` has none
     identify: Callable[[], str] = lambda: ""
-    #: when the server answered last, epoch seconds, and what was wrong since
+    #: when the server answered last, epoch seconds, and the problem since then
     answered_at: float = 0.0
     problem: SkyError | None = None
     _health: dict[str, Any] = field(default_factory=dict)
@@ -145,13 +146,15 @@ class Client:
 
     @property
     def user_id(self) -> str:
-        """Who we are to a server without accounts, 8 hex digits."""
+        """This user's id at a server without accounts, 8 hex digits."""
         if not self.access.user_id:
             self.access = replace(self.access, user_id=self.identify())
         return self.access.user_id
 
     async def probe(self, patience: float, fresh_s: float = 30.0) -> SkyError | None:
-        """What keeps the server from taking requests, as far as it is known or told within ``patience`` seconds."""
+        """The problem that prevents the server from accepting requests, as known now or learned within ``patience``
+        seconds.
+        """
         if self.problem is not None or time.time() - self.answered_at > fresh_s:
             try:
                 await asyncio.wait_for(self.health(fresh=True), patience)
@@ -165,10 +168,10 @@ class Client:
         """Close the connections to the server."""
         await self._transport.close()
 
-    # -- the calls
+    # -- calls
 
     async def health(self, fresh: bool = False) -> dict[str, Any]:
-        """The server's own description; asked once, and again after it was away. Raises WrongVersion."""
+        """The server's description of itself; requested once, and again after an outage. Raises WrongVersion."""
         if not self._health or fresh:
             answer = await self._send("GET", "/api/health", head_s=15)
             health = self._json(answer)
@@ -182,30 +185,30 @@ class Client:
         return self._health
 
     async def validate(self, task_yaml: str, project: Path | None = None) -> None:
-        """Check a task's YAML, the site's admin policy included. Raises Rejected with SkyPilot's reason.
+        """Validate a task's YAML, including the site's admin policy. Raises Rejected with SkyPilot's reason.
 
-        ``project``: the folder whose .sky.yaml counts.
+        ``project``: the folder whose .sky.yaml applies.
         """
         body = {"dag": task_yaml, "request_options": None, **self.overrides(project)}
         await self._send("POST", "/validate", body)
 
     async def optimize(self, task_yaml: str) -> str:
-        """The optimizer's report on a task, as text with its table of what could run it at which price.
+        """The optimizer's report on a task: text with a table of candidate resources and prices.
 
-        Its result is null by design; the table is in the request's stream (sky/server/server.py).
+        The request's result is null by design; the table is in the request's stream (sky/server/server.py).
         """
         request_id = await self.post("/optimize", {"dag": task_yaml, "request_options": None})
         answer = await self._send("GET", f"/api/stream?request_id={quote(request_id)}&format=plain", head_s=60)
         text = answer.body.decode("utf-8", "replace")
         if "Considered resources" not in text:
-            await self.result(request_id, 30)  # raises what went wrong
+            await self.result(request_id, 30)  # raises the request's error
         return text
 
     async def launch(
         self, task_yaml: str, name: str, *, num_jobs: int | None = None, pool: str = "", blob_id: str = "",
         project: Path | None = None,
     ) -> list[int]:  # fmt: skip
-        """Launch a managed job; its ids. Not idempotent: after an error ask ``find`` before trying again."""
+        """Launch a managed job; returns its ids. Not idempotent: after an error call ``find`` before a retry."""
         body: dict[str, Any] = {"task": task_yaml, "name": name, **self.overrides(project)}
         if num_jobs:
             body["num_jobs"] = num_jobs
@@ -216,7 +219,7 @@ class Client:
         return _ids(await self.call("/jobs/launch", body))
 
     async def queue(self, job_ids: Sequence[int] | None = None, **more: Any) -> list[dict[str, Any]]:
-        """Records of managed jobs, one per SkyPilot task. Heavy: it starts a process on the controller."""
+        """Records of managed jobs, one per SkyPilot task. Expensive: starts a process on the jobs controller."""
         body = {"refresh": False, "skip_finished": False, "all_users": False, **more}
         if job_ids is not None:
             body["job_ids"] = list(job_ids)
@@ -225,13 +228,14 @@ class Client:
         return [job for job in jobs or () if isinstance(job, dict)]
 
     async def find(self, name: str) -> list[int]:
-        """Ids of the managed jobs of exactly this name."""
+        """Ids of the managed jobs with exactly this name."""
         found = await self.queue(name_match=name)
         return sorted({int(job["job_id"]) for job in found if job.get("job_name") == name and job.get("job_id")})
 
     async def launched(self, name: str) -> list[int]:
-        """Ids of the managed jobs that a launch under this name has made, or will have made once it is over: the
-        server may still be at a request whose answer was lost.
+        """Ids of the managed jobs that a launch under this name has created, or is still creating.
+
+        The server may still process a request whose answer was lost.
         """
         request_id = await self._underway(name)
         if request_id:
@@ -239,7 +243,9 @@ class Client:
         return await self.find(name)
 
     async def _underway(self, name: str) -> str:
-        """The id of a launch under this name that is not over; "" where there is none, or it is not shown to us."""
+        """The id of an unfinished launch request under this name; "" when there is none, or it is not visible to this
+        user.
+        """
         try:
             answer = await self._send("GET", "/api/status")
             requests = json.loads(answer.body or b"null")
@@ -256,18 +262,16 @@ class Client:
         return ""
 
     async def events(self, managed_job_id: int, limit: int = 10) -> list[dict[str, Any]]:
-        """The latest changes of a managed job, newest first. Light."""
+        """The latest status changes of a managed job, newest first. Cheap."""
         value = await self.call("/jobs/events", {"job_id": managed_job_id, "limit": limit})
         return [event for event in value or () if isinstance(event, dict)]
 
     async def cancel(self, job_ids: Sequence[int]) -> None:
-        """Ask for these managed jobs to be cancelled; it takes SkyPilot a minute or so."""
+        """Request cancellation of these managed jobs; SkyPilot takes about a minute."""
         await self.call("/jobs/cancel", {"job_ids": list(job_ids)})
 
     async def logs(self, managed_job_id: int, follow: bool, tail: int | None = None) -> AsyncIterator[bytes]:
-        """The job's log as it comes; with ``follow`` until the job is over. Raises SkyError when it is cut
-        off.
-        """
+        """Stream the job's log; with ``follow`` until the job ends. Raises SkyError when the stream breaks."""
         body = {
             "job_id": managed_job_id,
             "name": None,
@@ -280,7 +284,7 @@ class Client:
             yield chunk
 
     async def cluster_logs(self, cluster: str, job_id: int, follow: bool) -> AsyncIterator[bytes]:
-        """As ``logs``, of a job on a cluster."""
+        """Stream the log of a job on a cluster, as ``logs`` does."""
         body = {"cluster_name": cluster, "job_id": job_id, "follow": follow, "tail": 0}
         async for chunk in self._stream("/logs", body):
             yield chunk
@@ -296,12 +300,12 @@ class Client:
             raise self._unreachable(error) from error
 
     async def upload(self, blob_id: str, path: Path) -> None:
-        """Bring a zip of file mounts to a remote server, unless it has it. ``blob_id``: 64 hex digits."""
+        """Upload a zip of file mounts to a remote server, unless the server has it. ``blob_id``: 64 hex digits."""
         user = self.user_id
         asked = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": path.stat().st_size})
         if self._json(await self._send("GET", f"/upload_v2/blob?{asked}")).get("exists"):
             return
-        size = 95 * 1024 * 1024  # the server's proxy takes no larger body: sky/server/constants.py
+        size = 95 * 1024 * 1024  # the server's proxy accepts no larger body: sky/server/constants.py
         total = max(1, -(-path.stat().st_size // size))
         with path.open("rb") as file:
             for index in range(total):
@@ -317,7 +321,7 @@ class Client:
         return await self.result(request_id, wait_s)
 
     async def post(self, path: str, body: dict[str, Any], method: str = "POST") -> str:
-        """Send a request; its id."""
+        """Send a request; returns its id."""
         answer = await self._send(method, path, body if method == "POST" else None)
         request_id = answer.headers.get("x-skypilot-request-id") or answer.headers.get("x-request-id")
         if not request_id:
@@ -325,7 +329,7 @@ class Client:
         return request_id
 
     async def result(self, request_id: str, wait_s: float = 600.0) -> Any:
-        """The result of a request. A broken connection is no answer: the wait goes on until wait_s."""
+        """Wait for the result of a request. A broken connection does not end the wait before wait_s has passed."""
         deadline = time.monotonic() + wait_s
         while True:
             left = deadline - time.monotonic()
@@ -340,7 +344,7 @@ class Client:
         value = payload.get("return_value")
         return json.loads(value) if isinstance(value, str) else value
 
-    # -- sending
+    # -- transport
 
     async def _send(
         self, method: str, target: str, body: dict[str, Any] | bytes | None = None, head_s: float = 60.0
@@ -355,7 +359,7 @@ class Client:
             raise self._unreachable(error) from error
         self._check(answer.status, answer.headers, data)
         self.answered_at = time.time()
-        if target != "/api/health" or not isinstance(self.problem, LoginExpired):  # which that does not need
+        if target != "/api/health" or not isinstance(self.problem, LoginExpired):  # which needs no login
             self.problem = None
         return Answer(answer.status, answer.headers, data)
 
@@ -385,7 +389,7 @@ class Client:
         )
 
     def _common(self) -> dict[str, Any]:
-        """What every body carries. Without the user's id the server would take its own: payloads.py."""
+        """The fields of every request body. Without the user's id the server would use its own: payloads.py."""
         common: dict[str, Any] = {
             "env_vars": {"SKYPILOT_USER_ID": self.user_id, "SKYPILOT_USER": self.access.user},
             "entrypoint": "slurmsky",
@@ -396,7 +400,7 @@ class Client:
         return common
 
     def overrides(self, project: Path | None = None) -> dict[str, Any]:
-        """The field of a body with the user's SkyPilot configuration. Raises BadConfig."""
+        """The body field that holds the user's SkyPilot configuration. Raises BadConfig."""
         if self.config is None:
             found = {"active_workspace": self.access.workspace} if self.access.workspace else {}
         else:
@@ -415,7 +419,7 @@ class Client:
         return {"Cookie": cookies} if cookies else {}
 
     def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Raise what a bad answer means."""
+        """Raise the error that an unsuccessful answer stands for."""
         try:
             self._check_answer(status, headers, body)
         except SkyError as error:
@@ -432,7 +436,7 @@ class Client:
                 f"{': ' + detail if detail else ''} (run: sky api login -e {self.access.endpoint})"
             )
         if status == 200:
-            # The server may have been replaced since it was asked for its health.
+            # The server may have been replaced since its last health check.
             version = headers.get("x-skypilot-api-version", "")
             if version.isdecimal() and int(version) < OLDEST_API_VERSION:
                 self._health = {}
@@ -446,7 +450,7 @@ class Client:
             raise Busy(f"the SkyPilot API server is busy: {message or status}")
         if kind == "version_mismatch":
             raise WrongVersion(message)
-        if kind in ("RequestInterruptedError", "BrokenProcessPool"):  # the latter: a worker of the server was killed
+        if kind in ("RequestInterruptedError", "BrokenProcessPool"):  # the latter: a server worker was killed
             raise Interrupted(message)
         raise Rejected(kind or f"HTTP {status}", message or f"HTTP {status}")
 
@@ -459,15 +463,13 @@ class Client:
 
 
 def _ids(value: Any) -> list[int]:
-    """The ids in a launch's result."""
+    """The job ids in a launch's result."""
     ids = value.get("job_id") if isinstance(value, dict) else None
     return [int(ids)] if isinstance(ids, int) else [int(number) for number in ids or ()]
 
 
 def _detail(body: bytes) -> tuple[str, str]:
-    """Name of the exception and its message in an error's body: one of the four shapes that the server
-    uses.
-    """
+    """Name and message of the exception in an error's body, in any of the four shapes that the server uses."""
     try:
         data = json.loads(body)
     except ValueError:
@@ -479,7 +481,7 @@ def _detail(body: bytes) -> tuple[str, str]:
         try:
             detail = json.loads(detail["error"]) or detail
         except ValueError:
-            pass  # a text of its own: read as it is
+            pass  # not JSON: read as plain text
     if isinstance(detail, dict):
         return str(detail.get("type", "")), str(detail.get("message", ""))
     return "", str(detail)
@@ -508,7 +510,9 @@ def find_access(
     workspace: str = "",
     config: Mapping[str, Any] | None = None,
 ) -> Access:
-    """Access as SkyPilot's own client finds it: environment, then the user's configuration (``config``), then local."""
+    """Find endpoint and credentials as SkyPilot's client does: environment, user configuration (``config``), then
+    local.
+    """
     server = (config or {}).get("api_server")
     server = server if isinstance(server, dict) else {}
     id_file = home / ".sky" / "user_hash"

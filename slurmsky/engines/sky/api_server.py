@@ -1,4 +1,4 @@
-"""Where this user's SkyPilot is, whether it can run jobs, and how a local server is started."""
+"""Finds this user's SkyPilot API server, checks whether it can run jobs, and starts a local server."""
 
 from __future__ import annotations
 
@@ -20,41 +20,39 @@ from .user_config import ConfigError, UserConfig, user_hash
 log = logging.getLogger("slurmsky.sky")
 
 START_S = 120.0
-AGAIN_S = 600.0  # how long after one attempt to start a server the next one is due
-#: variables by which a user says that there is a SkyPilot server
+AGAIN_S = 600.0  # seconds between two attempts to start a server
+#: variables with which a user configures a SkyPilot server
 ENDPOINT = "SKYPILOT_API_SERVER_ENDPOINT"
 
 
 def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
-    """A client for the API server that SkyPilot's own commands of this user would talk to. Nothing is
-    sent.
-    """
+    """A client for the API server that this user's SkyPilot commands would use. Sends nothing."""
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
     config = UserConfig(environment, home)
     try:
         known = config.user()
     except ConfigError as error:
-        log.warning("SkyPilot's configuration: %s", error)  # each request says so, until it is corrected
+        log.warning("SkyPilot's configuration: %s", error)  # each request repeats the error until the file is corrected
         known = {}
     access = find_access(environment, home, user, site.sky.endpoint, site.sky.workspace, known)
     return Client(access, config=config, identify=lambda: user_hash(environment, home, access.user))
 
 
 def is_set_up(environment: Mapping[str, str], site: Site) -> bool:
-    """True when this user has ever used SkyPilot, or says where it is: only then is a server asked."""
+    """True when this user has used SkyPilot before or configured a server: only then is a server queried."""
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
     return bool(environment.get(ENDPOINT) or site.sky.endpoint or (home / ".sky").is_dir())
 
 
 async def enabled_infra(client: Client) -> list[str]:
-    """Names of the clouds that the server has enabled, in small letters. Raises SkyError."""
+    """Names of the infras that the server has enabled, in lower case. Raises SkyError."""
     await client.health()
     value = await client.call("/enabled_clouds", {}, method="GET")
     return [str(cloud).lower() for cloud in value or ()]
 
 
 class Choice(NamedTuple):
-    """An engine, "sky" or "local", and why; not ``sure`` while an API server that should answer does not."""
+    """An engine, "sky" or "local", and the reason; ``sure`` is False while a configured API server does not answer."""
 
     engine: str
     reason: str
@@ -64,10 +62,10 @@ class Choice(NamedTuple):
 async def choose(
     environment: Mapping[str, str], site: Site, client: Client, wanted: str = "", patience: float = 10.0
 ) -> Choice:
-    """The engine for ``wanted`` (SLURMSKY_ENGINE) or the site's word.
+    """Select the engine for ``wanted`` (SLURMSKY_ENGINE) or the site's setting.
 
-    auto: SkyPilot when it has an enabled infra, else this machine. Asking takes at most ``patience`` seconds. Where
-    nobody configured a server and none runs on this machine, there is none to wait for.
+    auto: SkyPilot when it has an enabled infra, else this machine. The query takes at most ``patience`` seconds. When
+    no server is configured and none runs on this machine, there is no wait.
     """
     word = wanted or site.engine
     if word == "sky" or (word != "local" and is_set_up(environment, site)):
@@ -88,8 +86,8 @@ async def choose(
 
 
 async def start_server(client: Client, environment: Mapping[str, str]) -> None:
-    """Start a local API server (``sky api start``) and wait for it. Raises Unreachable when that cannot be
-    done.
+    """Start a local API server (``sky api start``) and wait for it. Raises Unreachable when the server does not
+    start.
     """
     program = shutil.which("sky", path=environment.get("PATH"))
     if not client.access.local or program is None:
@@ -118,7 +116,7 @@ async def start_server(client: Client, environment: Mapping[str, str]) -> None:
 
 
 class LocalServer:
-    """This machine's API server, which is started when nothing listens where it should be."""
+    """This machine's API server, started when nothing listens at its address."""
 
     def __init__(self, client: Client, environment: Mapping[str, str]) -> None:
         self._client = client
@@ -128,7 +126,7 @@ class LocalServer:
         self._problem = ""
 
     def wake(self) -> str:
-        """Have it started, at most once in AGAIN_S; how that goes."""
+        """Start the server in the background, at most once in AGAIN_S; returns the state of the start."""
         access = self._client.access
         usual = urlsplit(access.endpoint).port == urlsplit(DEFAULT_ENDPOINT).port
         if not (usual and access.local and shutil.which("sky", path=self._environment.get("PATH", ""))):
@@ -146,6 +144,6 @@ class LocalServer:
             log.warning("%s", error)
 
     def close(self) -> None:
-        """Wait for it no longer."""
+        """Stop waiting for the server's start."""
         if self._starting is not None:
             self._starting.cancel()

@@ -1,5 +1,7 @@
-"""Array elements that go to SkyPilot together: packed onto nodes, where one managed job runs many (each alone would
-cost a minute), or as a managed job each, of one request.
+"""Groups array elements into few SkyPilot requests.
+
+Elements are packed onto nodes, where one managed job runs many (a managed job for each would cost a minute per
+element), or become one managed job each, all launched by one request.
 """
 
 from __future__ import annotations
@@ -15,21 +17,22 @@ from ...model.spec import INFINITE, JobSpec
 from ...site import Site
 from ...translate.task import SkyTask
 
-MAX_ELEMENTS = 2000  # of one pack: its settings and its log stay handy
-NODE_CPUS = 8  # what a node of a pack has at most, where the partition names no limit
+MAX_ELEMENTS = 2000  # in one pack: keeps its settings and its log small
+NODE_CPUS = 8  # upper limit for a node of a pack, where the partition has no limit
 NODE_GPUS = 8
-NODES = 4  # managed jobs that share an array, where the partition names no number
-MAX_JOBS = 500  # of one request; also, a node's row of ports is its element's own up to 750 (agent/cloud/rendezvous.py)
+NODES = 4  # number of managed jobs that share an array, where the partition sets none
+MAX_JOBS = 500  # in one request; also, each element has its own row of ports up to 750 (agent/cloud/rendezvous.py)
 
 
 def first_run(launch: Launch) -> bool:
-    """True for an array's element that begins for the first time: others begin with it."""
+    """True for an array element in its first run: elements are grouped only then."""
     return launch.array_task_id is not None and launch.restart_count == 0
 
 
 def alike(elements: Sequence[Launch]) -> Iterator[list[Launch]]:
-    """Elements that one task may be for: as many as one request launches, of one description (scontrol may have
-    changed that of some).
+    """Group elements that one task can represent: at most as many as one request launches, with equal descriptions.
+
+    scontrol may have changed the description of some elements.
     """
     groups: list[list[Launch]] = []
     for element in elements:
@@ -44,14 +47,14 @@ def alike(elements: Sequence[Launch]) -> Iterator[list[Launch]]:
 
 
 def packs(spec: JobSpec, task: SkyTask) -> bool:
-    """True for an array of elements that run on one node each, where the site packs."""
+    """True for an array whose elements need one node each, at a site that packs arrays."""
     return task.arrays == "packed" and task.geometry.nodes == 1 and spec.exclusive is None
 
 
 def split(
     elements: list[Launch], task: SkyTask, partition: PartitionConfig | None, site: Site
 ) -> Iterator[tuple[list[Launch], int]]:
-    """(elements, how many of them run at a time) for each managed job. %N holds over all of them."""
+    """Split a pack into managed jobs: (elements, concurrent elements) for each. %N holds over all of them."""
     size = task.geometry
     most = partition.max_cpus_per_node if partition and partition.max_cpus_per_node != INFINITE else NODE_CPUS
     room = max(1, most // (size.cpus or 1))
@@ -71,7 +74,7 @@ def split(
 
 
 def sized(task: SkyTask, slots: int) -> SkyTask:
-    """The task of a node with room for so many elements."""
+    """The task of a node with slots for that many concurrent elements."""
     resources: dict[str, Any] = dict(task.fields["resources"])
     size = task.geometry
     if size.cpus is not None:

@@ -1,10 +1,12 @@
-"""Jobs that one request launches: ``num_jobs`` of SkyPilot, a managed job for each of many array elements.
+"""Launches many jobs with one request: SkyPilot's ``num_jobs``, one managed job for each array element.
 
-Source: sky/jobs/server/core.py and sky/jobs/controller.py of SkyPilot 0.14.1. All have one task and one name. They get
-ids of their own, and in the order of these ids the ranks 0, 1, ... (SKYPILOT_JOB_RANK), also in their later runs. With
-a pool they run on its workers, without one on nodes of their own. Each is watched, followed and cancelled as any other.
+All jobs share one task and one name. SkyPilot gives each job an id, and ranks 0, 1, ... (SKYPILOT_JOB_RANK) in the
+order of the ids; the rank stays the same in later runs. With a pool the jobs run on its workers, without a pool on
+separate nodes. Each job is watched, followed and cancelled as any other.
 
-What is known of such a request lies in the folder that its jobs share, as ``together.json``.
+The state of such a request is stored as ``together.json`` in the folder that its jobs share.
+
+Source: sky/jobs/server/core.py and sky/jobs/controller.py of SkyPilot 0.14.1.
 """
 
 from __future__ import annotations
@@ -28,27 +30,27 @@ log = logging.getLogger("slurmsky.sky")
 
 @dataclass
 class LaunchRequest:
-    """What is known of a request for many jobs; must survive us."""
+    """State of a request for many jobs; must survive a restart of the controller."""
 
     runs: list[str]  # folders of the jobs' runs, by rank
-    name: str = ""  # the jobs' at SkyPilot
-    asked: bool = False  # it may have reached SkyPilot
+    name: str = ""  # the jobs' name at SkyPilot
+    asked: bool = False  # the request may have reached SkyPilot
     attempt: int = 0
     ids: list[int] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Write it into the folder that the jobs share."""
+        """Write the state into the folder that the jobs share."""
         partial = folder / "together.part"
         partial.write_text(json.dumps(asdict(self)))
         os.replace(partial, folder / "together.json")
 
     @classmethod
     def read(cls, folder: Path) -> LaunchRequest:
-        """What write() wrote."""
+        """Read what write() wrote."""
         return cls(**json.loads((folder / "together.json").read_text()))
 
     def unwanted(self) -> list[int]:
-        """Ids of jobs that were given up before they had one."""
+        """Ids of jobs that were cancelled before their ids were known."""
         return [number for number, run in zip(self.ids, self.runs, strict=True) if _given_up(Path(run))]
 
 
@@ -61,13 +63,13 @@ def _given_up(run: Path) -> bool:
 
 
 class BatchLaunch(ManagedJobs):
-    """Carries jobs that share a request: the first that comes asks for all of them."""
+    """Launches jobs that share a request: the first job to launch sends the request for all of them."""
 
     def __init__(self, client: Client, lone: ManagedJobs) -> None:
         super().__init__(client)
-        self.cancelled = lone.cancelled  # one request for both kinds
+        self.cancelled = lone.cancelled  # one batch of cancellations for both backends
         self._locks: dict[str, asyncio.Lock] = {}
-        self._failed: dict[str, tuple[float, SkyError]] = {}  # when, and how, the last attempt did
+        self._failed: dict[str, tuple[float, SkyError]] = {}  # time and error of the last failed attempt
 
     def _lock(self, record: Record) -> asyncio.Lock:
         return self._locks.setdefault(record.together, asyncio.Lock())
@@ -90,7 +92,7 @@ class BatchLaunch(ManagedJobs):
             return self._own(record, request)
 
     def _not_at_once(self, record: Record) -> None:
-        """What failed a moment ago for one of them fails for the others without another request."""
+        """Raise the error of a recent attempt for the same request instead of sending the request again."""
         when, error = self._failed.get(record.together, (0.0, None))
         if error is not None and (not error.passing or time.monotonic() - when < intervals.retry_s(0)):
             raise error
@@ -107,7 +109,7 @@ class BatchLaunch(ManagedJobs):
         await self._have(shared, request, found)
 
     async def _look(self, shared: Path) -> LaunchRequest:
-        """The request, with the ids of its jobs if they are there."""
+        """The request's state, with the ids of its jobs if SkyPilot has launched them."""
         request = LaunchRequest.read(shared)
         if request.ids or not request.asked:
             return request
@@ -115,7 +117,7 @@ class BatchLaunch(ManagedJobs):
         if len(found) == len(request.runs):
             await self._have(shared, request, found)
         elif found:
-            # The server was stopped while it took them in: what there is of them never starts.
+            # The server stopped while it registered the jobs: those that exist would never start.
             await self.client.cancel(found)
             request.attempt += 1
             request.name = f"{request.name.partition('_')[0]}_{request.attempt}"
@@ -136,7 +138,7 @@ class BatchLaunch(ManagedJobs):
         return request.ids[record.rank] if request.ids else 0
 
     async def release(self, record: Record) -> None:
-        """One that was given up before it had an id may have got one with the others."""
+        """Cancel a job that was given up before its id was known, if the shared request has given it an id since."""
         if not record.managed_job_id:
             async with self._lock(record):
                 number = self._own(record, LaunchRequest.read(Path(record.together)))

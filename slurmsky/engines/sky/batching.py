@@ -1,4 +1,4 @@
-"""Things that come one by one, and go together: array elements into one launch, cancellations into one request."""
+"""Micro-batching: combines array elements into one launch, and cancellations into one request."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-GATHER_S = 0.3  # what comes within this time belongs together
+GATHER_S = 0.3  # items added within this time form one batch
 
 Thing = TypeVar("Thing")
 
 
 class Batcher(Generic[Thing]):
-    """``go`` is given all that came in a moment."""
+    """Collects items; ``go`` receives all items of a batch."""
 
     def __init__(self, go: Callable[[list[Thing]], Awaitable[None]]) -> None:
         self._go = go
@@ -20,7 +20,7 @@ class Batcher(Generic[Thing]):
         self._flush: asyncio.Task[None] | None = None
 
     async def add(self, thing: Thing) -> None:
-        """Returns when it is on its way, with all that came with it. Raises what ``go`` raised."""
+        """Add an item; returns when its batch has been sent. Raises what ``go`` raised."""
         self._gathered.append(thing)
         if self._flush is None:
             self._flush = asyncio.ensure_future(self._soon())

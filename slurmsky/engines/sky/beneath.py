@@ -1,7 +1,7 @@
-"""Files below a folder, opened without following a link.
+"""Opens files below a folder without following links.
 
-A job's node names the files that it sends back. What it names is opened component by component from a folder that was
-resolved when the job was prepared, so that neither ``..`` nor a link that lies there now leads out of it. A file that
+A job's node names the files that it sends back. Each path is opened component by component from a folder that was
+resolved when the job was prepared, so that neither ``..`` nor a link created since leads out of the folder. A file that
 is not regular is refused: opening a FIFO would block the controller.
 """
 
@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 
 from ...agent.cloud.private import Private
 
-#: how a path that leads out of its folder, or through a link, ends
+#: errors of a path that leads out of its folder, or through a link
 LEADS_OUT = frozenset((errno.EXDEV, errno.ELOOP, errno.ENOTDIR))
 _NULL = os.makedev(1, 3)  # /dev/null
 
@@ -33,8 +33,9 @@ def parts(path: str) -> tuple[str, ...]:
 def folder_of(
     root: str, path: str, make: bool = False, private: Private | None = None, modes: Sequence[int] = ()
 ) -> Iterator[tuple[int, str]]:
-    """A descriptor of the folder that holds ``path``, relative to ``root``, and the file's name in it. ``make``: make
-    the folders that are missing, with these ``modes``, the outermost first; ``private``: files that are refused
+    """Open the folder that contains ``path``, relative to ``root``; returns its descriptor and the file's base name.
+
+    ``make``: create missing folders with these ``modes``, the outermost first; ``private``: files that are refused
     (EACCES). Raises OSError.
     """
     *folders, name = whole = parts(path)
@@ -50,10 +51,10 @@ def folder_of(
                     os.mkdir(part, 0o700 if modes else 0o777, dir_fd=folder)
                     made = True
                 except FileExistsError:
-                    pass  # whatever it is: it is opened as a folder, or not at all
+                    pass  # of whatever type: it is opened as a folder, or refused
             inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=folder)
             if made and depth < len(modes):
-                os.chmod(f"/proc/self/fd/{inner}", modes[depth] & 0o777 | 0o700)  # files are still to come into it
+                os.chmod(f"/proc/self/fd/{inner}", modes[depth] & 0o777 | 0o700)  # files are still to be created in it
             os.close(folder)
             folder = inner
             if private is not None and private.holds(os.fstat(folder)):
@@ -70,7 +71,9 @@ def _private(path: str) -> OSError:
 
 
 def open_to_write(root: str, path: str, umask: int, flags: int = 0, private: Private | None = None) -> int:
-    """A descriptor of the file ``path`` below ``root``, made with the mode that ``umask`` leaves. Raises OSError."""
+    """Open the file ``path`` below ``root`` for writing; a new file has the mode that ``umask`` leaves. Raises
+    OSError.
+    """
     wanted = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags
     with folder_of(root, path, private=private) as (folder, name):
         for _ in range(2):
@@ -81,7 +84,7 @@ def open_to_write(root: str, path: str, umask: int, flags: int = 0, private: Pri
                 try:
                     descriptor = os.open(name, wanted | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
                 except FileExistsError:
-                    continue  # another process made it meanwhile
+                    continue  # another process created it meanwhile
                 os.fchmod(descriptor, 0o666 & ~umask)
                 break
         else:

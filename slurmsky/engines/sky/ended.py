@@ -1,8 +1,8 @@
 """Watches the managed jobs of runs that ended for us until SkyPilot has taken their nodes down.
 
-SkyPilot may lose sight of a cluster after our agents reported the job's end, go to RECOVERING and start the script
-anew on fresh nodes. Two guards stop that: this watch cancels such a recovery, and a list of ended jobs in the shipment
-(``shipment.note_end``), which a relaunch reads, keeps the script from beginning again.
+SkyPilot may lose contact with a cluster after our agents reported the job's end, enter RECOVERING, and start the script
+again on new nodes. Two guards prevent that: this watch cancels such a recovery, and a list of ended jobs in the
+shipment (``shipment.note_end``), which a relaunch reads, keeps the script from starting again.
 
 One pointer file per run in ``folder`` outlives the controller; the next controller resumes the watch.
 """
@@ -25,13 +25,15 @@ _BEGINNING = frozenset(("PENDING", "SUBMITTED", "STARTING", "RECOVERING"))
 
 
 class EndedRuns:
-    """Runs that ended for us and not yet for SkyPilot. ``cancel`` has SkyPilot cancel a run's managed job."""
+    """Runs that have ended in slurmsky but not yet at SkyPilot. ``cancel`` makes SkyPilot cancel a run's managed
+    job.
+    """
 
     def __init__(self, folder: Path, cancel: Callable[[JobWatch], Awaitable[None]]) -> None:
         self._folder = folder
         self._cancel = cancel
         self._watches: dict[Path, JobWatch] = {}
-        self._cancelled: dict[Path, float] = {}  # when it was cancelled last, monotonic
+        self._cancelled: dict[Path, float] = {}  # monotonic time of the last cancellation
 
     def __iter__(self) -> Iterator[JobWatch]:
         return iter(list(self._watches.values()))
@@ -40,26 +42,26 @@ class EndedRuns:
         return bool(self._watches)
 
     def add(self, watch: JobWatch) -> None:
-        """JobWatch a run that has ended for us."""
+        """Watch a run that has ended in slurmsky."""
         self._watches[watch.folder] = watch
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._pointer(watch).write_text(str(watch.folder))
 
     def remembered(self) -> list[Path]:
-        """Folders of the runs that an earlier controller watched and this one does not."""
+        """Folders of the runs that an earlier controller watched and this one does not watch yet."""
         if not self._folder.is_dir():
             return []
         found = []
         for pointer in self._folder.iterdir():
             folder = Path(pointer.read_text())
             if not (folder / "record.json").exists():
-                pointer.unlink()  # its job's folder was removed
+                pointer.unlink()  # the job's folder was removed
             elif folder not in self._watches:
                 found.append(folder)
         return found
 
     async def heard(self, watch: JobWatch, answer: Answer) -> None:
-        """Take in a status of an ended run; cancel the managed job where SkyPilot begins it again.
+        """Process a status of an ended run; cancel the managed job when SkyPilot starts it again.
 
         Raises EngineError when SkyPilot refuses to cancel.
         """
@@ -78,7 +80,7 @@ class EndedRuns:
             await self._cancel(watch)
 
     def gone(self, watch: JobWatch) -> None:
-        """SkyPilot has nothing left of the run."""
+        """Stop watching a run whose nodes SkyPilot has released."""
         self._watches.pop(watch.folder, None)
         self._cancelled.pop(watch.folder, None)
         watch.record.phase = "over"

@@ -1,4 +1,4 @@
-"""Writes why a job never began into its error file, where its user looks first."""
+"""Writes the reason why a job never started into the job's error file, which users read first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def explain(launch: Launch, text: str) -> None:
 
 
 def explain_run(watch: JobWatch, job_id: int, text: str) -> None:
-    """The same for a job of a run that SkyPilot gave up."""
+    """Append a line to the error file of a job whose run SkyPilot gave up."""
     try:
         settings: dict[str, Any] = json.loads((watch.folder / "ship" / "settings.json").read_text())
     except (OSError, ValueError):

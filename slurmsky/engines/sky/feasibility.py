@@ -1,8 +1,8 @@
-"""Judges at submit whether any node of the enabled infras can meet a task, by the inventory that sinfo shows.
+"""Checks at submit whether any node of the enabled infras can run a task, using the inventory that sinfo shows.
 
-An infra whose nodes exist (Slurm, Kubernetes, SSH) is judged by their sizes. A cloud makes nodes to order, and the
-inventory lists only its GPU machines: it is judged by the name and number of GPUs. Where the inventory says nothing of
-an infra, the job is accepted, and SkyPilot decides.
+For an infra whose nodes exist (Slurm, Kubernetes, SSH), node sizes decide. A cloud creates nodes on demand, and the
+inventory lists only its GPU machines: there the name and number of GPUs decide. For an infra without inventory, the job
+is accepted, and SkyPilot decides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MADE_TO_ORDER = "cloud"  # an offer's state
 
 
 def objection(resources: Mapping[str, Any], offers: Sequence[Offer]) -> str:
-    """Why no node that was offered can meet a task's ``resources``, in one sentence; "" where one may."""
+    """Why no offered node can run a task with these ``resources``, in one sentence; "" when one may."""
     if not offers or "instance_type" in resources:
         return ""
     wanted = [str(item["infra"]) for item in resources.get("ordered", ())]
@@ -27,7 +27,7 @@ def objection(resources: Mapping[str, Any], offers: Sequence[Offer]) -> str:
     for infra in wanted or ["*"]:
         found = [offer for offer in offers if offer.within(infra)]
         if not found:
-            return ""  # nothing is known of it
+            return ""  # the infra has no inventory
         chosen += found
     name, count = _accelerators(resources)
     cpus, memory = _least(resources.get("cpus")), _least(resources.get("memory"))
@@ -53,7 +53,7 @@ def objection(resources: Mapping[str, Any], offers: Sequence[Offer]) -> str:
 
 
 def _fits(offer: Offer, cpus: float, memory_gib: float, name: str, count: int) -> bool:
-    # Memory is asked for in whole GiB, rounded up, and nodes report somewhat less than they are sold with.
+    # A request's memory is rounded up to whole GiB, and nodes report slightly less than their nominal memory.
     return offer.cpus >= cpus and offer.memory_mib >= (memory_gib - 1) * _GIB and _gpus(offer, name) >= count
 
 

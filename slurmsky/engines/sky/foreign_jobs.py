@@ -1,8 +1,8 @@
-"""Managed jobs as SkyPilot's queue shows them, ours and those that somebody launched without sbatch.
+"""Managed jobs as SkyPilot's queue lists them: ours, and foreign jobs that were launched without sbatch.
 
-The queue is one heavy read (it starts a process on the controller), so it is made seldom and for all jobs at once:
-the newest jobs, and by their ids those older ones that were not over yet. Source: sky/jobs/state.py, ManagedJobRecord
-in sky/schemas/api/responses.py of SkyPilot 0.14.1.
+Reading the queue is expensive (it starts a process on the jobs controller), so reads are rare and cover all jobs at
+once: the newest jobs, and by id those older jobs that had not ended yet. Source: sky/jobs/state.py, ManagedJobRecord in
+sky/schemas/api/responses.py of SkyPilot 0.14.1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...translate import status as sky_status
 from ..base import EngineError
 from .api_client import Client, SkyError
 
-NAME = "foreign"  # the engine of jobs that we did not launch: it can end them, and nothing else
+NAME = "foreign"  # the engine of jobs that slurmsky did not launch: it can only cancel them
 
 FIELDS = [
     "job_id", "task_id", "job_name", "task_name", "status", "schedule_state", "details", "failure_reason",
@@ -28,19 +28,19 @@ FIELDS = [
 TERMINAL = frozenset(
     ("SUCCEEDED", "CANCELLED", "FAILED", "FAILED_SETUP", "FAILED_PRECHECKS", "FAILED_NO_RESOURCE", "FAILED_CONTROLLER")
 )
-#: of a job's tasks that are not over, the one whose status comes first here is the job's
+#: of the statuses of a job's unfinished tasks, the first in this list is the job's status
 _LIVELY = ("RUNNING", "WINDING_DOWN", "STARTING", "RECOVERING", "CANCELLING", "SUBMITTED", "PENDING")
-PAGE = 200  # records of one read
-HISTORY = 1000  # ... of the very first one: so far back sacct knows
+PAGE = 200  # records per read
+HISTORY = 1000  # records of the first read: how far back sacct lists foreign jobs
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One managed job at the moment of a read, its tasks taken together. Times are epoch seconds, 0.0 unknown."""
+    """One managed job at the time of a read, its tasks combined. Times are epoch seconds, 0.0 unknown."""
 
     managed_job_id: int
     name: str
-    status: str  # SkyPilot's word
+    status: str  # SkyPilot's status
     seen: sky_status.Seen
     over: bool = False
     user: str = ""
@@ -55,12 +55,12 @@ class Sighting:
     node_names: tuple[str, ...] = ()
     recoveries: int = 0
     details: str = ""
-    tasks: tuple[str, ...] = ()  # their names: clusters are named after them
+    tasks: tuple[str, ...] = ()  # the tasks' names: clusters are named after them
     pool: str = ""
 
 
 def sightings(records: Iterable[Mapping[str, Any]]) -> list[Sighting]:
-    """Managed jobs from the queue's records, of which there is one per task; in order of their ids."""
+    """Managed jobs from the queue's records, which are one per task; ordered by id."""
     by_id: dict[int, list[Mapping[str, Any]]] = {}
     for record in records:
         if isinstance(record.get("job_id"), int):
@@ -74,7 +74,7 @@ def _sighting(job_id: int, records: list[Mapping[str, Any]]) -> Sighting:
     status, failure = _word(said, "status"), str(said.get("failure_reason") or "")
     details = str(said.get("details") or "")
     over = all(_word(record, "status") in TERMINAL for record in records)
-    together = _word(records[0], "execution") == "parallel"  # a job group: all its clusters at once
+    together = _word(records[0], "execution") == "parallel"  # a job group: all its clusters run at once
     sizes = [_size(record) for record in (records if together else [said])]
     return Sighting(
         managed_job_id=job_id,
@@ -102,7 +102,7 @@ def _sighting(job_id: int, records: list[Mapping[str, Any]]) -> Sighting:
 
 
 def _telling(records: list[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The task whose status is the job's: the liveliest, and of a job that is over the first that went wrong."""
+    """The task whose status is the job's: the most active task, or of an ended job the first that failed."""
     alive = [record for record in records if _word(record, "status") not in TERMINAL]
     if alive:
         order = {word: place for place, word in enumerate(_LIVELY)}
@@ -111,7 +111,7 @@ def _telling(records: list[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _word(record: Mapping[str, Any], key: str) -> str:
-    """A word; "-" and null are none. Older servers write "ManagedJobStatus.RUNNING"."""
+    """A string field; "-" and null are empty. Older servers write "ManagedJobStatus.RUNNING"."""
     value = str(record.get(key) or "")
     return "" if value == "-" else value.rpartition(".")[2]
 
@@ -131,7 +131,7 @@ _CPUS = re.compile(r"\bCPU:(\d+(?:\.\d+)?)|\bcpus=(\d+(?:\.\d+)?)", re.IGNORECAS
 
 
 def _size(record: Mapping[str, Any]) -> tuple[int, int]:
-    """Nodes, and CPUs of each: ``2x[CPU:1+]``."""
+    """Number of nodes, and CPUs of each, from ``2x[CPU:1+]``."""
     text = _text(record, "cluster_resources") or _text(record, "resources")
     count, cpus = _COUNT.match(text), _CPUS.search(text)
     number = float(cpus[1] or cpus[2]) if cpus else 1.0
@@ -144,7 +144,7 @@ def _text(record: Mapping[str, Any], key: str) -> str:
 
 
 def _gpus(record: Mapping[str, Any]) -> str:
-    """Slurm's spelling of a node's accelerators: ``h100:8``. Once the cluster is gone only the text tells them."""
+    """A node's accelerators in Slurm's spelling: ``h100:8``. Once the cluster has ended only the text contains them."""
     devices = record.get("accelerators")
     if isinstance(devices, Mapping) and devices:
         return ",".join(f"{str(name).lower()}:{max(1, int(float(count)))}" for name, count in devices.items())
@@ -159,8 +159,10 @@ def _names(text: Any) -> list[str]:
 
 
 async def read(client: Client, open_ids: Iterable[int], newest: int) -> list[Sighting]:
-    """The newest managed jobs of this user, back to the one of id ``newest`` that was read before (0: none was),
-    and those of ``open_ids``. Raises SkyError.
+    """Read this user's managed jobs newer than id ``newest`` of the previous read (0: first read), and those in
+    ``open_ids``.
+
+    Raises SkyError.
     """
     wanted, found, page = set(open_ids), [], 1
     limit = PAGE if newest else HISTORY
@@ -168,7 +170,7 @@ async def read(client: Client, open_ids: Iterable[int], newest: int) -> list[Sig
         records = await client.queue(fields=FIELDS, sort_by="job_id", sort_order="desc", page=page, limit=limit)
         found += records
         lowest = min((record["job_id"] for record in records if record.get("job_id")), default=0)
-        # A job's last task may be on the next page: the lowest id of a full page is not complete.
+        # The last job's other tasks may be on the next page: the lowest id of a full page is incomplete.
         if len(records) < limit or lowest <= newest or not newest:
             break
         page += 1
@@ -183,9 +185,9 @@ async def read(client: Client, open_ids: Iterable[int], newest: int) -> list[Sig
 
 
 class ForeignJobs:
-    """Implements engines.base.Engine for jobs that others launched: ``terminate`` cancels them at SkyPilot.
+    """Implements engines.base.Engine for foreign jobs: ``terminate`` cancels them at SkyPilot.
 
-    ``managed_id`` tells a job's id at SkyPilot. A cancellation that could not be sent is sent again by ``retry``.
+    ``managed_id`` returns a job's id at SkyPilot. ``retry`` sends again a cancellation that could not be sent.
     """
 
     name = NAME
@@ -197,14 +199,14 @@ class ForeignJobs:
         self._unsent: set[int] = set()
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """Have SkyPilot cancel the job; it takes a minute or so."""
+        """Make SkyPilot cancel the job; this takes about a minute."""
         managed = self._managed_id(job_id)
         if managed is not None:
             self._unsent.add(managed)
             await self.retry()
 
     async def retry(self) -> None:
-        """Send what could not be sent before. Raises EngineError."""
+        """Send the cancellations that could not be sent before. Raises EngineError."""
         if self.client is None:
             raise EngineError("SkyPilot is not in use")
         ids = sorted(self._unsent)
@@ -215,7 +217,7 @@ class ForeignJobs:
         except SkyError as error:
             if error.passing:
                 raise
-            self._unsent.difference_update(ids)  # SkyPilot will not have it; its next status tells
+            self._unsent.difference_update(ids)  # SkyPilot refuses; the job's next status shows the reason
             raise
         self._unsent.difference_update(ids)
 
@@ -235,24 +237,24 @@ class ForeignJobs:
         raise EngineError("SkyPilot's managed jobs have no time limit")
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """Nothing is started here."""
+        """False: this engine starts no jobs."""
         return False
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Nothing is submitted here."""
+        """Accept all: no jobs are submitted to this engine."""
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """There are no agents."""
+        """Ignore: there are no agents."""
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """The next read of the queue tells what became of them."""
+        """Do nothing: the next read of the queue returns the jobs' states."""
 
     def agent_address(self, job_id: int) -> str | None:
         """None: there is no agent."""
         return None
 
     def out_of_reach(self, job_id: int) -> str:
-        """They are not told anything anyway."""
+        """"" always: these jobs receive no messages."""
         return ""
 
     async def problem(self) -> str:
@@ -262,19 +264,22 @@ class ForeignJobs:
         return []
 
     def lingers(self) -> bool:
-        """SkyPilot's own jobs need no one here."""
+        """False: SkyPilot manages its jobs without this engine."""
         return False
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """Nodes come with their jobs: no job waits on a node that is off."""
+        """0.0: nodes are created with their jobs, so no job waits for a node that is off."""
         return 0.0
 
     async def close(self) -> None:
-        """Jobs go on."""
+        """Do nothing; jobs keep running."""
 
 
 def site_partition(infra: str, choices: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """The first of (partition, infras) whose infra a job's is or lies in; else cloud and region; else "sky"."""
+    """The partition that lists a foreign job.
+
+    The first of (partition, infras) with an infra that equals or contains the job's; else cloud and region; else "sky".
+    """
     words = infra.lower().split("/") if infra else []
     for name, infras in choices:
         for wanted in infras:

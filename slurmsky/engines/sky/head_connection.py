@@ -1,6 +1,4 @@
-"""Connections to a running job's first node, straight over TLS with the job's certificate, where it can be
-reached.
-"""
+"""Direct TLS connections to a running job's first node, with the job's certificate, where the node is reachable."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ CONNECT_S = 5.0
 ANSWER_S = 15.0
 UNIX = "unix:"
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-#: opens a line with a hello of ours; raises NoControl
+#: opens a connection with the given hello; raises NoControl
 OpenLine = Callable[[dict[str, Any]], Awaitable[Line]]
 
 
@@ -24,19 +22,20 @@ class NoControl(Exception):
 
 
 async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> Line:
-    """A connection that the node has welcomed. ``address``: host:port, or unix:/path of a tunnel that ends
-    there. Raises NoControl.
+    """Open a connection and wait for the node's welcome.
+
+    ``address``: host:port, or unix:/path of a tunnel to the node. Raises NoControl.
     """
     if not address:
         raise NoControl("the node has told no address")
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(certificates / "ca.crt"))
-    context.check_hostname = False  # nodes have whatever address the cloud gave them
+    context.check_hostname = False  # a node has whatever address the cloud assigned
     context.load_cert_chain(certificates / "node.crt", certificates / "node.key")
     host, _, port = address.rpartition(":")
     try:
         if address.startswith(UNIX):
             connecting = asyncio.open_unix_connection(address[len(UNIX) :], ssl=context, server_hostname="node")
-            patience = ANSWER_S  # the far end of the tunnel must be reached first
+            patience = ANSWER_S  # the tunnel needs time to connect to the node
         else:
             connecting = asyncio.open_connection(host.strip("[]"), int(port), ssl=context, server_hostname=host)
             patience = CONNECT_S
@@ -45,7 +44,7 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
         raise NoControl(f"{address}: {error or 'no answer'}") from error
     try:
         await exchange((reader, writer), hello)
-    except BaseException as error:  # a cancelled wait closes it too
+    except BaseException as error:  # cancelling the wait also closes the connection
         hang_up((reader, writer))
         if isinstance(error, NoControl):
             raise NoControl(f"{address}: {error}") from error
@@ -54,12 +53,12 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
 
 
 def hang_up(line: Line) -> None:
-    """Close a line on which nothing is under way: at once, as TLS's own goodbye may outlive the loop."""
+    """Abort an idle connection at once: TLS's closing handshake may outlast the event loop."""
     line[1].transport.abort()
 
 
 async def exchange(line: Line, message: dict[str, Any]) -> dict[str, Any]:
-    """Send one object, get one. Raises NoControl."""
+    """Send one object and receive one. Raises NoControl."""
     reader, writer = line
     try:
         writer.write(json.dumps(message).encode() + b"\n")
@@ -73,7 +72,7 @@ async def exchange(line: Line, message: dict[str, Any]) -> dict[str, Any]:
 
 
 async def send(open_one: OpenLine, message: dict[str, Any]) -> None:
-    """Send one request and wait until the node has taken it. Raises NoControl."""
+    """Send one request and wait until the node has acknowledged it. Raises NoControl."""
     line = await open_one({"role": "controller"})
     try:
         await exchange(line, message)

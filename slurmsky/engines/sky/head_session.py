@@ -1,4 +1,4 @@
-"""What a job's first node and this machine's controller are for each other: requests go both ways."""
+"""The session between a job's first node and this machine's controller: requests in both directions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger("slurmsky.sky")
 
 
 class HeadNodeSession:
-    """With the first node of one job, wherever its runs take place.
+    """A session with the first node of one job, across all its runs.
 
-    ``folder``: of the job's run, with its certificates. ``controller``: our own socket. ``how``, ``told``: as of
-    NodeAccess. ``allowed``: variables that go to nodes though they hold credentials.
+    ``folder``: the folder of the job's run, with its certificates. ``controller``: our controller's socket. ``how``,
+    ``told``: as in NodeAccess. ``allowed``: credential variables that may be sent to nodes.
     """
 
     def __init__(
@@ -38,10 +38,11 @@ class HeadNodeSession:
         self._opening: asyncio.Task[None] | None = None
 
     def open(self, address: str, cluster: str, on_open: Callable[[], None]) -> None:
-        """Let commands inside the job reach our controller, and those of this machine the job.
+        """Connect both ways: commands inside the job reach our controller, and local commands reach the job.
 
-        ``address``: host:port of the node, as it told; ``cluster``: SkyPilot's name of an allocation that must see
-        now and then that somebody holds it, "" for a job; ``on_open`` is called once the job can be reached.
+        ``address``: host:port of the node, as the node reported it; ``cluster``: SkyPilot's name of an allocation,
+        whose node must see regular keep-alive connections, "" for a job; ``on_open`` is called once the job is
+        reachable.
         """
         line = self._way(address, cluster).line
         if self._parked is None or self._parked.done():
@@ -58,25 +59,25 @@ class HeadNodeSession:
             await door.open()
         except OSError as error:
             log.warning("%s: %s", door.path, error)
-        if door.is_open:  # else it was closed meanwhile
+        if door.is_open:  # otherwise it was closed meanwhile
             on_open()
 
     async def send(self, address: str, cluster: str, message: dict[str, Any]) -> None:
-        """Have the node do something. Raises head_connection.NoControl."""
+        """Send a request to the node. Raises head_connection.NoControl."""
         await head_connection.send(self._way(address, cluster).line, message)
 
     @property
     def problem(self) -> str:
-        """Why the last attempt to reach the node failed; "" when it did not, or is not over."""
+        """Why the last attempt to reach the node failed; "" when it succeeded or is still running."""
         return self._reach.problem if self._reach is not None else ""
 
     @property
     def door(self) -> str | None:
-        """A socket of this machine behind which the node is, once there is one."""
+        """Path of the local socket that forwards to the node, once it exists."""
         return str(self._door.path) if self._door is not None and self._door.is_open else None
 
     def _way(self, address: str, cluster: str) -> NodeAccess:
-        """The way to the first node where it is now."""
+        """The access to the first node's current address."""
         if self._reach is None or self._reach.address != address:
             self._leave()
             self._reach = NodeAccess(address, self._folder, cluster, self._how, self._told)
@@ -88,7 +89,7 @@ class HeadNodeSession:
             self._reach = None
 
     def close(self) -> None:
-        """Leave the node, and whoever is here for it."""
+        """Close the session and the connections of all its clients."""
         for task in (self._parked, self._showing):
             if task is not None:
                 task.cancel()

@@ -1,6 +1,6 @@
-"""HTTP requests over httpx: answers whole or as a stream, connections that are reused, proxies of the environment.
+"""HTTP requests over httpx: whole or streamed answers, reused connections, proxies of the environment.
 
-httpx is imported with the first request: a controller without SkyPilot does not pay for it.
+httpx is imported with the first request, so that a controller without SkyPilot does not pay for the import.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     import httpx
 
 CONNECT_S = 10.0
-#: servers close idle connections after 5 s (uvicorn); one that they are about to close is not used
+#: servers close idle connections after 5 s (uvicorn); an older idle connection is not reused
 KEEP_ALIVE_S = 2.0
-#: never reached through a proxy
+#: hosts never reached through a proxy
 _LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
 def preload() -> None:
-    """Import what the first request needs, which takes a moment."""
+    """Import the modules of the first request in advance, since the import is slow."""
     import httpx
 
     del httpx
 
 
 class TransportError(Exception):
-    """No answer, or not one in HTTP; the text says what happened. ``refused``: nothing listens there."""
+    """No valid HTTP answer; the text gives the cause. ``refused``: nothing listens at the address."""
 
     def __init__(self, text: str, refused: bool = False) -> None:
         super().__init__(text)
@@ -41,7 +41,7 @@ class TransportError(Exception):
 
 @dataclass
 class Answer:
-    """Status, headers (their names in any case), and the whole body."""
+    """An HTTP answer: status, headers (names in any case), and the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -50,14 +50,14 @@ class Answer:
 
 @dataclass
 class StreamedAnswer:
-    """Status and headers; ``chunks`` gives the body as it arrives."""
+    """An HTTP answer: status, headers, and ``chunks``, which yields the body as it arrives."""
 
     status: int
     headers: Mapping[str, str]
     _response: httpx.Response = field(repr=False)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Pieces of the body. Raises TransportError when the connection ends before the body does."""
+        """Pieces of the body. Raises TransportError when the connection closes before the body is complete."""
         import httpx
 
         try:
@@ -67,19 +67,19 @@ class StreamedAnswer:
             raise TransportError(f"the answer was cut off: {error}") from error
 
     async def read(self) -> bytes:
-        """The whole body."""
+        """Read the whole body."""
         return b"".join([piece async for piece in self.chunks()])
 
 
 class Transport:
-    """Sends requests of one event loop.
+    """Sends HTTP requests in one event loop.
 
-    A GET uses the connection of an earlier one again, and is repeated where the server was just closing that. A POST
-    must not be sent twice, so each has a connection of its own.
+    A GET reuses a connection of an earlier GET, and is retried when the server was just closing that connection. A POST
+    must not be sent twice, so each POST opens a new connection.
     """
 
     def __init__(self) -> None:
-        self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}  # by method, and whether over TLS
+        self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}  # by method, and whether TLS is used
         self._closed = False
 
     def _client(self, method: str, secure: bool) -> httpx.AsyncClient:
@@ -87,10 +87,10 @@ class Transport:
             import httpx
 
             for name in ("httpx", "httpcore"):
-                logging.getLogger(name).setLevel(logging.WARNING)  # else a line for each request
+                logging.getLogger(name).setLevel(logging.WARNING)  # otherwise httpx logs a line for each request
             kept = 10 if method == "GET" and not self._closed else 0
             self._clients[method, secure] = httpx.AsyncClient(
-                # The system's certificates, or those of SSL_CERT_FILE, and not the ones that httpx ships.
+                # Use the system's certificates, or those of SSL_CERT_FILE, instead of those that httpx ships.
                 verify=ssl.create_default_context() if secure else False,
                 timeout=httpx.Timeout(None, connect=CONNECT_S),
                 limits=httpx.Limits(
@@ -104,7 +104,7 @@ class Transport:
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", head_s: float = 60.0
     ) -> AsyncIterator[StreamedAnswer]:
-        """Send one request; the head of its answer has arrived when the block is entered, within ``head_s`` seconds.
+        """Send one request; on entering the block the answer's headers have arrived, within ``head_s`` seconds.
 
         Raises TransportError.
         """
@@ -113,7 +113,7 @@ class Transport:
         parts = urlsplit(url)
         place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         client = self._client(method, parts.scheme == "https")
-        # Compressed streams would arrive late.
+        # A compressed stream would be delayed by buffering.
         headers = {"Accept-Encoding": "identity", **headers}
         request = client.build_request(method, url, headers=headers, content=body if method == "POST" else None)
         try:
@@ -137,7 +137,7 @@ class Transport:
             await response.aclose()
 
     async def close(self) -> None:
-        """Close the connections that are open; those of later requests are not kept."""
+        """Close the open connections; connections of later requests are not kept."""
         self._closed = True
         clients, self._clients = self._clients, {}
         for client in clients.values():
@@ -145,7 +145,7 @@ class Transport:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The innermost cause of an error of httpx: that of the operating system where there is one."""
+    """The innermost cause of an httpx error: the operating system's error where there is one."""
     found = error
     while True:
         inner = found.__cause__ or found.__context__

@@ -1,7 +1,8 @@
-"""Letters of jobs whose nodes cannot be reached: taken out of the log, opened, and handed to our own commands.
+"""Receives requests of jobs on unreachable nodes: reads them from the job log, decrypts them, and runs them as local
+commands.
 
-The other end is agent/cloud/outbox.py. A letter is delivered at least once; the job id that it carries makes a
-repeated submission recognisable.
+The sender is agent/cloud/outbox.py. A request is delivered at least once; the job id in a submission identifies a
+repetition.
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ from ...protocol.seal import BrokenSeal, unseal
 
 log = logging.getLogger("slurmsky.sky")
 
-#: ids that are set aside for what jobs submit: above what a queue counts up to, below those of managed jobs of others
+#: range of job ids reserved for jobs' submissions: above the queue's counter, below the ids of foreign managed jobs
 FIRST_ID, LAST_ID = 50_000_000, 60_000_000
-IDS = 100  # for each run on nodes
-AFTER_S = 15.0  # how long a node waits for us to come before it writes
+IDS = 100  # reserved for each run on nodes
+AFTER_S = 15.0  # seconds that a node waits for the controller's connection before it writes to the log
 MAX_LETTER = 64 << 20
 RETRY_S = 5.0
 PATIENCE_S = 600.0
 
 
 def set_aside(folder: Path, runs: int = 1) -> tuple[int, int]:
-    """(first, count) of job ids that no other run got; of ``runs`` the first, the others' follow. ``folder``: where
-    the last one is noted.
+    """Reserve job ids for a run: (first, count).
+
+    ``runs``: reserve for that many runs and return the first range; the others follow it. ``folder``: stores the last
+    reserved id.
     """
     note = folder / "letter-ids"
     first = int(note.read_text()) if note.exists() else FIRST_ID
@@ -41,8 +44,10 @@ def set_aside(folder: Path, runs: int = 1) -> tuple[int, int]:
 
 
 class Inbox:
-    """Letters of one run. ``secret``: of its shipment; ``done``: the keys of those that were delivered, kept by the
-    job's record. A letter's key is its place in the log: session, rank and stream.
+    """Requests of one run.
+
+    ``secret``: of the run's shipment; ``done``: keys of the delivered requests, stored in the job's record. A request's
+    key is its position in the log: session, rank and stream.
     """
 
     def __init__(self, secret: bytes, done: list[str]) -> None:
@@ -51,11 +56,11 @@ class Inbox:
         self._coming: dict[str, bytearray] = {}
 
     def begin(self, key: str) -> None:
-        """A letter is about to come."""
+        """Begin a request."""
         self._coming[key] = bytearray()
 
     def output(self, key: str, item: Output) -> bool:
-        """Bytes of a letter; False when they are of something else."""
+        """Add bytes to a request; False when the stream carries something else."""
         letter = self._coming.get(key)
         if letter is None:
             return False
@@ -64,7 +69,7 @@ class Inbox:
         return True
 
     def end(self, key: str) -> bytes | None:
-        """It has come whole: the request in it. None: it is not of the job, or was delivered before."""
+        """Complete and decrypt a request. None: it is not authentic for this job, or was delivered before."""
         letter = self._coming.pop(key, None)
         if letter is None or key in self.done:
             return None
@@ -76,7 +81,7 @@ class Inbox:
 
 
 async def deliver(socket: Path, payload: bytes) -> tuple[int, str]:
-    """Have our controller carry out a request: its exit code and what it said on stderr."""
+    """Make our controller run a request; returns its exit code and stderr."""
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:
@@ -84,7 +89,7 @@ async def deliver(socket: Path, payload: bytes) -> tuple[int, str]:
         except (OSError, asyncio.IncompleteReadError):
             if asyncio.get_running_loop().time() > deadline:
                 return 1, "the controller did not answer"
-            await asyncio.sleep(RETRY_S)  # it is just starting
+            await asyncio.sleep(RETRY_S)  # the controller is just starting
 
 
 async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
@@ -105,5 +110,5 @@ async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
 
 
 def settings(secret: bytes, ids: tuple[int, int]) -> dict[str, Any]:
-    """The node's part; it travels in the private settings, never in the task."""
+    """The node's settings for the outbox; they are sent in the private settings, never in the task."""
     return {"key": secret.hex(), "ids": list(ids), "after_s": AFTER_S}

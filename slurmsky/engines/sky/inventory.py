@@ -1,8 +1,8 @@
-"""Which infras are enabled and what nodes they have or can make, for sinfo and scontrol.
+"""Inventory of the enabled infras' nodes, existing or on demand, for sinfo and scontrol.
 
-Read in the background, seldom: /enabled_clouds, and for each kind of infra its nodes with what is free of them
-(/slurm_node_info, /kubernetes_node_info) or, where machines are made to order, the catalog's instance types with GPUs
-(/list_accelerators). Sources: sky/utils/slurm_utils.py, sky/models.py, sky/catalog/common.py of SkyPilot 0.14.1.
+Read rarely and in the background: /enabled_clouds, and for each infra its nodes with their free resources
+(/slurm_node_info, /kubernetes_node_info) or, for clouds, the catalog's instance types with GPUs (/list_accelerators).
+Sources: sky/utils/slurm_utils.py, sky/models.py, sky/catalog/common.py of SkyPilot 0.14.1.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _GIB = 1024
 
 @dataclass(frozen=True)
 class Offer:
-    """A node that an infra has, or a kind of node that it can make. ``gpus``: (SkyPilot's name, count, in use)."""
+    """A node of an infra, or an instance type that it can create. ``gpus``: (SkyPilot's name, count, in use)."""
 
     infra: str  # "slurm/oracle", "kubernetes/ctx", "aws/us-east-1"
     name: str
-    state: str = "idle"  # idle | mixed | allocated | down | cloud: not there until a job needs it
+    state: str = "idle"  # idle | mixed | allocated | down | cloud: created when a job needs it
     cpus: int = 1
     used_cpus: int = 0
     memory_mib: int = 1
     used_memory_mib: int = 0
     gpus: tuple[tuple[str, int, int], ...] = ()
-    zones: tuple[str, ...] = ()  # a Slurm's partitions
+    zones: tuple[str, ...] = ()  # partitions of a Slurm cluster
     load: float = 0.0
     price: float | None = None  # dollars an hour
 
     def within(self, infra: str) -> bool:
-        """Whether a site file's ``infra`` (cloud[/region[/zone]], * for any) means this node."""
+        """Whether a site file's ``infra`` (cloud[/region[/zone]], * for any) includes this node."""
         wanted = [part.lower() for part in infra.split("/")]
         have = [part.lower() for part in self.infra.split("/")]
         if wanted and wanted[0] == "k8s":
@@ -48,7 +48,7 @@ class Offer:
 
 
 async def read(client: Client) -> list[Offer]:
-    """All nodes of all enabled infras. Raises SkyError; an infra that cannot tell is left out."""
+    """All nodes of all enabled infras. Raises SkyError; an infra that cannot list its nodes is left out."""
     infras = [str(name) for name in await client.call("/enabled_clouds?expand=true", {}, method="GET") or ()]
     clouds, found = [], []
     for infra in dict.fromkeys(name.lower() if "/" not in name else name for name in infras):
@@ -68,13 +68,13 @@ async def read(client: Client) -> list[Offer]:
         try:
             found += catalog_offers(await client.call("/list_accelerators", body))
         except Rejected:
-            pass  # a server without that catalogue: what was found elsewhere counts
+            pass  # a server without that catalogue: the other offers remain
     unique = {(offer.infra, offer.name): offer for offer in found}
     return list(unique.values())
 
 
 def slurm_offers(rows: Any) -> list[Offer]:
-    """From /slurm_node_info: one row per node; a node in two partitions may come once with both."""
+    """Offers from /slurm_node_info: one row per node; a node in two partitions may have one row with both."""
     found: dict[tuple[str, str], Offer] = {}
     for row in _rows(rows):
         name, cluster = str(row.get("node_name") or ""), str(row.get("slurm_cluster_name") or "")
@@ -100,7 +100,7 @@ _STATES = {"idle": "idle", "mix": "mixed", "mixed": "mixed", "alloc": "allocated
 
 
 def kubernetes_offers(infra: str, answer: Any) -> list[Offer]:
-    """From /kubernetes_node_info of one context."""
+    """Offers from /kubernetes_node_info of one context."""
     nodes = answer.get("node_info_dict") if isinstance(answer, Mapping) else None
     found = []
     for name, row in (nodes or {}).items():
@@ -121,8 +121,10 @@ def kubernetes_offers(infra: str, answer: Any) -> list[Offer]:
 
 
 def catalog_offers(answer: Any) -> list[Offer]:
-    """From /list_accelerators: GPU name -> rows of (cloud, instance type, name, count, CPUs, device memory, memory,
-    price, spot price, region); machines without a price or a name cannot be had as nodes.
+    """Offers from /list_accelerators.
+
+    The answer maps a GPU name to rows of (cloud, instance type, name, count, CPUs, device memory, memory, price, spot
+    price, region); machines without a price or a name are not available as nodes.
     """
     found: list[Offer] = []
     for rows in answer.values() if isinstance(answer, Mapping) else ():
@@ -131,7 +133,7 @@ def catalog_offers(answer: Any) -> list[Offer]:
             if not isinstance(row, Sequence) or len(row) < 10 or not row[1] or not isinstance(row[7], (int, float)):
                 continue
             cloud, instance, kind, count, cpus, _, memory, price, _, region = row[:10]
-            if price != price or not count or count < 1:  # NaN: no price; a part of a GPU
+            if price != price or not count or count < 1:  # NaN: no price; or a fraction of a GPU
                 continue
             key = (str(cloud).lower(), float(count))
             if key in best and (best[key].price or 0.0) <= price:
@@ -146,9 +148,9 @@ def catalog_offers(answer: Any) -> list[Offer]:
 
 
 def nodes(offers: Iterable[Offer], taken: Iterable[str], partitions: Mapping[str, Sequence[str]]) -> dict[str, Node]:
-    """Slurm's nodes by name. A name that this machine's nodes (``taken``) have gets its infra in front.
+    """Slurm's nodes by name. A name that a node of this machine already uses (``taken``) is prefixed with its infra.
 
-    ``partitions``: of the site, with their infras; none means any.
+    ``partitions``: the site's partitions and their infras; none means any.
     """
     busy, found = set(taken), {}
     for offer in offers:
@@ -210,6 +212,6 @@ def _number(row: Mapping[str, Any], key: str, default: int) -> int:
 
 
 def _first(counts: Any) -> int:
-    """The count of a node's accelerators, under whatever name: ``{"accelerator_count": 8}``."""
+    """A node's accelerator count, under any key name: ``{"accelerator_count": 8}``."""
     values = [value for value in (counts or {}).values() if isinstance(value, (int, float))]
     return int(values[0]) if values else 0
