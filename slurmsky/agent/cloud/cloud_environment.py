@@ -1,9 +1,8 @@
-"""What a cloud node's own environment is, and what the user's becomes on it; pure.
+"""Derives the environment of a cloud node and of a job on it; pure functions.
 
 SkyPilot runs a task in an interactive bash with its own Python environment, its own thread and warning
-settings and, on a Slurm infra, inside the variables of the underlying allocation. Sources:
-sky/skylet/log_lib.py, sky/backends/task_codegen.py, sky/utils/command_runner.py of SkyPilot 0.14.1, and what
-a probe saw.
+settings and, on a Slurm infra, the variables of the underlying allocation. Sources: sky/skylet/log_lib.py,
+sky/backends/task_codegen.py, sky/utils/command_runner.py of SkyPilot 0.14.1, and the output of a probe task.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: set by SkyPilot's runner or left by the way to the node; not the node's own
+#: set by SkyPilot's runner or by the login to the node: not part of the node's own environment
 _SKYPILOT_SETS = _words(
     """
     OMP_NUM_THREADS PYTHONWARNINGS PYTHONUNBUFFERED VIRTUAL_ENV VIRTUAL_ENV_PROMPT PS1 UV_CACHE_DIR LC_ALL
@@ -26,7 +25,7 @@ _SKYPILOT_SETS = _words(
 _FOREIGN = ("SLURM_", "SLURMD_", "SBATCH_", "SALLOC_", "SRUN_", "PMI_", "PMIX_", "BASH_FUNC_", "SLURMSKY_")
 _SKY_FOLDERS = ("/sky-user-env/", "/skypilot-runtime/", "/.sky_clusters/", "/.sky/")
 
-#: variables that describe the machine they come from: a job on another machine gets that machine's
+#: variables that describe a machine: a job gets the values of the machine on which it runs
 _OF_THE_MACHINE = _words(
     """
     HOME SHELL PATH TMPDIR TMP TEMP PWD OLDPWD SHLVL HOSTNAME DISPLAY XAUTHORITY WAYLAND_DISPLAY
@@ -37,8 +36,8 @@ _OF_THE_MACHINE = _words(
 
 
 def node_environment(seen: Mapping[str, str], home: str) -> dict[str, str]:
-    """The node's own environment, from the one that SkyPilot started us in. ``home``: the account's real
-    home.
+    """The node's own environment, derived from the environment in which SkyPilot started this process. ``home``: the
+    account's real home folder.
     """
     env = {name: value for name, value in seen.items() if name not in _SKYPILOT_SETS and not name.startswith(_FOREIGN)}
     env["HOME"] = home
@@ -61,11 +60,11 @@ def job_environment(
     home: str,
     exists: Callable[[str], bool],
 ) -> dict[str, str]:
-    """A job's environment on a node: the user's, where it is true there, over the node's.
+    """A job's environment on a node: the user's variables that are valid there, over the node's.
 
-    ``same_files``: submit host and node share their file systems, so that all of the user's holds, as under
-    Slurm. ``home``: the user's home folder if the node has it, else the account's. SkyPilot's variables stay
-    beside Slurm's.
+    ``same_files``: submit host and node share their file systems, so that all of the user's variables are valid, as
+    under Slurm. ``home``: the user's home folder if the node has it, else the account's. SkyPilot's variables are kept
+    in addition to Slurm's.
     """
     sky = {name: value for name, value in node.items() if name.startswith(("SKYPILOT_", "SKY_"))}
     devices = {name: node[name] for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES") if name in node}
@@ -78,7 +77,7 @@ def job_environment(
         **{name: value for name, value in user.items() if name not in _OF_THE_MACHINE and not name.startswith("XDG_")},
     }
     mine = [part for part in user.get("PATH", "").split(":") if part.startswith("/") and exists(part)]
-    env.update(sky)  # a job that was submitted by another job must not see that one's nodes
+    env.update(sky)  # a job that was submitted by another job must not see that job's nodes
     env["PATH"] = ":".join(dict.fromkeys([*mine, *node.get("PATH", "").split(":")]))
     env["HOME"] = home
     shell = user.get("SHELL", "")

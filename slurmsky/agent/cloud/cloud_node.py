@@ -23,13 +23,13 @@ from ..process import daemonize
 from . import cloud_environment, rendezvous, ssh_names, submit_folder
 from .program_install import install
 
-#: a file beside what was shipped, and in the site's bucket: a line "JOB CODE" for each job that has ended
+#: a file in the shipment's folder and in the site's bucket: a line "JOB CODE" for each job that has ended
 ENDED = "ended"
 PATH_FIELDS = frozenset(("submit_dir", "work_dir", "stdin", "stdout", "stderr"))
 
 
 class CloudNode:
-    """What one node of the job is and has."""
+    """State and folders of one node of the job."""
 
     def __init__(self, folder: str) -> None:
         self.folder = os.path.abspath(folder)
@@ -43,7 +43,7 @@ class CloudNode:
         self.rank = int(os.environ.get("SKYPILOT_NODE_RANK", "0"))
         self.addresses = os.environ.get("SKYPILOT_NODE_IPS", "127.0.0.1").split()
         self.count = len(self.addresses)
-        #: the number of SkyPilot's job on the cluster that started us
+        #: the id of the SkyPilot job on the cluster that started this process
         self.given = os.environ.get("SKYPILOT_INTERNAL_JOB_ID", "")
         self.session = int(time.time()) % 8999
         name = "slurmsky-%d-%s-%d" % (os.geteuid(), self.settings["name"], self.rank)
@@ -52,7 +52,7 @@ class CloudNode:
             self.home = os.path.join("/tmp", name)
         self.tls = os.path.join(self.folder, "tls")
         account = pwd.getpwuid(os.geteuid())
-        self.ssh = os.path.join(account.pw_dir, ".ssh")  # where ssh looks, whatever HOME is
+        self.ssh = os.path.join(account.pw_dir, ".ssh")  # ssh reads this folder, whatever HOME is
         self.environment = cloud_environment.node_environment(os.environ, account.pw_dir)
         self.name = ""
         self._moved = ("", "")
@@ -62,7 +62,7 @@ class CloudNode:
         self._mounted = os.path.expanduser(self.settings["files"].get("mounted", ""))
         #: the jobs of this run: the job itself, or the elements of a packed array
         self.jobs = [int(one.get("job_id", self.launch.job_id)) for one in self.settings.get("elements", [{}])]
-        #: those that ended in an earlier launch of this run, with their exit codes
+        #: the jobs that ended in an earlier launch of this run, with their exit codes
         self.ended = self._read_ended()
 
     def _read_ended(self) -> dict[int, int]:
@@ -77,18 +77,18 @@ class CloudNode:
         return found
 
     def note_ended(self, codes: Mapping[int, int]) -> None:
-        """Write the ends of jobs into the site's bucket, where a relaunch on other nodes finds them."""
+        """Write the exit codes of ended jobs to the site's bucket, where a relaunch on other nodes reads them."""
         if self._mounted:
             try:
                 os.makedirs(self._mounted, exist_ok=True)
                 with open(os.path.join(self._mounted, ENDED), "w") as file:
                     file.writelines("%d %d\n" % pair for pair in codes.items())
             except OSError:
-                pass  # the controller, which watches SkyPilot, still cancels such a launch
+                pass  # the controller watches SkyPilot and still cancels such a launch
 
-    # --- the node made ready
+    # --- preparation of the node
     def prepare(self, names: Sequence[str]) -> None:
-        """Private folder, program, submit folder, environment. ``names``: of all nodes."""
+        """Create the private folder, program, submit folder and environment. ``names``: of all nodes."""
         shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home, mode=0o700)
         if self.count > 1:
@@ -123,17 +123,17 @@ class CloudNode:
             self.launch.work_dir,
             *(os.path.dirname(path) for path in (self.launch.stdout, self.launch.stderr) if path.startswith("/")),
         }:
-            # The user's folders that the script relies on; under Slurm a missing one is the user's mistake.
+            # Folders of the user that the script expects; under Slurm a missing folder is the user's mistake.
             if folder in given.get("folders", ()) and not self.same_files:
                 submit_folder.make_folder(folder)
 
     def environment_here(self, user: Mapping[str, str]) -> dict[str, str]:
-        """The user's environment as it is on this node, with what the site sets in every job."""
+        """The user's environment adapted to this node, plus the variables that the site sets in every job."""
         env = cloud_environment.job_environment(user, self.environment, self.same_files, self.user_home, os.path.exists)
         return {**env, **self.settings.get("environment", {})}
 
     def path_here(self, path: str) -> str:
-        """A path of the submit host as it is on this node."""
+        """Map a path of the submit host to its path on this node."""
         old, new = self._moved
         return new + path[len(old) :] if old and (path == old or path.startswith(old + "/")) else path
 
@@ -145,11 +145,14 @@ class CloudNode:
         self.submit_dir = new
 
     def moved(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Fields of a launch with their paths as they are on this node."""
+        """Fields of a launch with their paths mapped to this node."""
         return {name: self.path_here(value) if name in PATH_FIELDS else value for name, value in fields.items()}
 
     def keep(self, path: str, name: str) -> str:
-        """Put a file into the site's bucket, under its name in the submit folder; where it is there, "" if nowhere."""
+        """Copy a file to the site's bucket under its name in the submit folder.
+
+        Returns its location in the bucket, or "" if it was not copied.
+        """
         if not self._bucket:
             return ""
         try:
@@ -161,11 +164,11 @@ class CloudNode:
         return "%s/%s" % (self._bucket, name)
 
     def _install(self) -> None:
-        """Unpack the program, and launchers for the commands that scripts call."""
+        """Unpack the program, and create launchers for the commands that scripts call."""
         self.library, self.bin = install(self.home, self.settings_path("agent"))
 
     def settings_path(self, key: str) -> str:
-        """A shipped file's path; relative ones lie in the job's folder."""
+        """The path of a shipped file; relative paths are in the job's folder."""
         return os.path.join(self.folder, os.path.expanduser(self.settings[key]))
 
     def contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
@@ -175,9 +178,9 @@ class CloudNode:
         )
         return server, client
 
-    # --- facts and names
+    # --- description of this node
     def facts(self) -> dict[str, Any]:
-        """What the first node must know of this one."""
+        """Properties of this node that the first node needs."""
         probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         probe.bind((self.addresses[self.rank], 0))
         self.port = probe.getsockname()[1]
@@ -233,7 +236,7 @@ class CloudNode:
         return process
 
     def clean(self) -> None:
-        """Remove the private folder, and what was written elsewhere."""
+        """Remove the private folder, and this job's entries in other files."""
         if self.count > 1:
             ssh_names.remove(self.ssh, self.home)
         shutil.rmtree(self.home, ignore_errors=True)

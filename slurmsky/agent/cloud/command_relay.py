@@ -1,9 +1,10 @@
 """Relays in-job commands of a cloud node to the controller, or answers them in its absence.
 
-The controller can often reach the first node but cannot be reached from it: it keeps a connection *parked* there. A
-client gets that connection, and the controller parks another. Other nodes pass their clients to the first. Where no
-controller comes in time, the first node answers what it knows (``own_view``), writes requests that need no answer as
-letters (agent/cloud/outbox.py), and refuses the rest as Slurm does while slurmctld is away.
+The controller can often connect to the first node, while the node cannot connect to the controller. So the controller
+keeps a connection *parked* on the first node. A client gets that connection, and the controller parks another. Other
+nodes pass their clients to the first node. Where no controller connects in time, the first node answers queries about
+its own jobs (``own_view``), sends requests that need no answer as sealed requests in the job's log (``outbox``), and
+refuses the rest as Slurm does while slurmctld does not respond.
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ from ..net.spare import SpareDescriptor
 from .outbox import UNREACHABLE, Outbox, with_script
 from .own_view import OwnView, Reply
 
-LETTER_S = 15.0  # how long a client waits for a parked connection, if a letter would do
-AWAY_S = 1.0  # ... otherwise, since a controller was here last
-#: seconds of a job's life in which the first controller may come, by what is known of its nodes: the controller
-#: learns from the job's log where they are
+LETTER_S = 15.0  # how long a client waits for a parked connection, if a sealed request is possible
+AWAY_S = 1.0  # ... otherwise, since the controller was last connected
+#: seconds after the job's start in which the controller may connect for the first time, by ``reach``: the controller
+#: learns the nodes' addresses from the job's log
 FIRST_S = {"yes": 60.0, "": 10.0, "no": 0.0}
 Upstream = Callable[[], Optional[Channel]]
 
 
 class CommandRelay:
-    """Listens on a unix socket. ``upstream``: how another node reaches the first (None on the first). ``reach``:
-    whether the controller could reach nodes of this infra before: "yes", "no", or "" for unknown.
+    """Relays clients of a unix socket to parked connections of the controller.
+
+    ``upstream``: connects to the first node (None on the first node itself). ``reach``: whether the controller could
+    connect to nodes of this infra before: "yes", "no", or "" for unknown.
     """
 
     def __init__(self, loop: Loop, path: str, reach: str = "", upstream: Optional[Upstream] = None) -> None:
@@ -44,8 +47,8 @@ class CommandRelay:
         self.letters: Optional[Outbox] = None
         self.own_view: Optional[OwnView] = None
         self._reach = reach
-        self._last_seen = time.monotonic()  # when a controller was here, or could first have been
-        self._met = False  # a controller was here once
+        self._last_seen = time.monotonic()  # last contact with the controller; at first, the start
+        self._met = False  # the controller has connected at least once
         self._parked: deque[Channel] = deque()
         self._waiting: deque[tuple[Channel, bytes]] = deque()
         self._spare = SpareDescriptor("the agent of this node")
@@ -58,7 +61,7 @@ class CommandRelay:
             self.client(Channel(self.loop, sock))
 
     def client(self, channel: Channel) -> None:
-        """Serve a client, of this node or passed on by another."""
+        """Serve a client of this node, or one that another node passes on."""
 
         def first(kind: bytes, payload: bytes) -> None:
             channel.on_frame = lambda kind, payload: None
@@ -101,9 +104,9 @@ class CommandRelay:
         channel.send(wire.STDOUT, answer.encode("utf-8", "surrogateescape"))
         return 0
 
-    # --- the way up
+    # --- connections to the controller
     def park(self, channel: Channel) -> None:
-        """The controller has left a connection here."""
+        """Store a connection of the controller until a client needs it."""
         channel.on_close = lambda: self._lost(channel)
         self._last_seen, self._met = time.monotonic(), True
         self._parked.append(channel)
@@ -128,9 +131,9 @@ class CommandRelay:
         self._wait(channel, request, None, time.monotonic())
 
     def _wait(self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply], since: float) -> None:
-        """Answer a client without the controller once that is away for too long."""
+        """Answer a client without the controller once the deadline for a connection has passed."""
         if all(entry[0] is not channel for entry in self._waiting):
-            return  # it has a connection
+            return  # the client has a connection
         if reply is None and self.own_view is not None:
             reply = self.own_view.answer(request)
         now = time.monotonic()
@@ -142,7 +145,7 @@ class CommandRelay:
             self._answer_alone(channel, request, reply)
 
     def _deadline(self, request: wire.CommandRequest, reply: Optional[Reply]) -> float:
-        """Until when a controller may come for a request, on the monotonic clock."""
+        """Latest time, on the monotonic clock, at which the controller may connect for a request."""
         patience = AWAY_S
         if reply is None and self._reach != "no" and self.letters is not None and self.letters.takes(request):
             patience = self.letters.after_s

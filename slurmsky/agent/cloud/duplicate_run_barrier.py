@@ -1,4 +1,4 @@
-"""The other nodes of a run that does not run once more: they are told to wait, and what for."""
+"""Holds worker nodes of a duplicate launch while the first node replays the earlier run's log."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from . import rendezvous
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
 
-PATIENCE_S = 120.0  # how long nodes are waited for that SkyPilot starts at the same time
+PATIENCE_S = 120.0  # how long to wait for the worker nodes, which SkyPilot starts at the same time
 
 
 class DuplicateRunBarrier:
-    """What the first node says to the others while it hands out what an earlier run tells."""
+    """Accepts the worker nodes of a duplicate launch and sends them to follow the earlier run."""
 
     def __init__(self, node: CloudNode, listener: socket.socket) -> None:
         self._node, self._listener = node, listener
@@ -40,12 +40,12 @@ class DuplicateRunBarrier:
                     line.send({"welcome": True})
                     line.send({"follow": True})
                 except OSError:
-                    continue  # it comes again
+                    continue  # the node will reconnect
                 self._lines[int(facts["rank"])] = line
 
     def dismiss(self, word: str, patience: float = 0.0) -> None:
-        """Tell them ``finish``, or ``again``: come once more, to run. ``patience``: how long is waited for who has not
-        come.
+        """Send the worker nodes ``finish``, or ``again``: reconnect, in order to run. ``patience``: how many seconds
+        to wait for nodes that have not connected.
         """
         deadline = time.monotonic() + patience
         while len(self._lines) < self._node.count - 1 and time.monotonic() < deadline:
@@ -57,4 +57,4 @@ class DuplicateRunBarrier:
                 line.send({word: True})
                 line.sock.close()
             except OSError:
-                continue  # it is gone
+                continue  # the node has disconnected

@@ -1,9 +1,9 @@
-"""Submit folders on a kept node: filled by content, followed while jobs write, looked through at their end.
+"""Copies of submit folders on a kept node: filled by content, tailed while jobs write, scanned when jobs end.
 
-One connection of the controller (role "files") carries all of it. Messages are J frames; O frames carry content. The
-node keeps the list of what it was given for each folder: the controller sends the list's digest, and only where that
-differs the list, and only such content as the node has nowhere. Files that jobs changed here are left alone until
-the controller's own copy changes.
+One connection of the controller (role "files") carries all transfers. Messages are J frames; O frames carry content.
+The node stores, for each folder, the list of entries that it has received. The controller sends the list's digest; it
+sends the list only where the digest differs, and only the content that no copy on the node has. Files that jobs changed
+on the node are not overwritten until the controller's own copy changes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Entry = list[Any]
 
 
 class Copy:
-    """A folder of the controller's machine on this node. ``entries``: what it was given, by path in the folder."""
+    """Copy of a folder of the controller's machine. ``entries``: the entries received, by path in the folder."""
 
     def __init__(self, index: str, folder: str, fallback: str) -> None:
         self._index = index
@@ -36,7 +36,7 @@ class Copy:
         self.at = folder
         self.entries: dict[str, Entry] = {}
         self.digest = ""
-        self.known: submit_folder.Scan = {}  # sizes and times that need not be told
+        self.known: submit_folder.Scan = {}  # sizes and times that need not be reported
         try:
             with open(index) as file:
                 data = json.load(file)
@@ -48,21 +48,21 @@ class Copy:
                 self.at = fallback
 
     def path(self, relative: str) -> str:
-        """Where an entry lies. Raises ValueError for one outside of the folder."""
+        """The path of an entry on this node. Raises ValueError for an entry outside of the folder."""
         path = os.path.normpath(os.path.join(self.at, relative))
         if not path.startswith(self.at.rstrip("/") + "/"):
             raise ValueError("%s lies outside of %s" % (relative, self.at))
         return path
 
     def save(self) -> None:
-        """Keep the list over a restart of the agent."""
+        """Store the list on disk, so that it survives a restart of the agent."""
         data = {"at": self.at, "entries": self.entries, "digest": self.digest, "known": self.known}
         with open(self._index + ".part", "w") as file:
             json.dump(data, file)
         os.replace(self._index + ".part", self._index)
 
     def holds(self, relative: str, entry: Entry) -> bool:
-        """Whether the file with that content is here, as it was given."""
+        """Whether the entry's file is present and unchanged since it was received."""
         mine = self.entries.get(relative)
         return mine is not None and mine[4] == entry[4] and _unchanged(self.path(relative), mine)
 
@@ -94,7 +94,7 @@ class FolderStore:
         return known
 
     def content(self, digest: str) -> str:
-        """A file of some copy with this content, "" if there is none."""
+        """The path of a file with this content in any copy; "" if there is none."""
         for copy in self._copies.values():
             for relative, entry in copy.entries.items():
                 if entry[0] == "f" and entry[4] == digest and _unchanged(copy.path(relative), entry):
@@ -102,15 +102,15 @@ class FolderStore:
         return ""
 
     def serve(self, channel: Channel) -> None:
-        """Take a connection of the controller on."""
+        """Serve a connection of the controller."""
         _Session(self, self._loop, channel)
 
 
 class _Session:
     def __init__(self, store: FolderStore, loop: Loop, channel: Channel) -> None:
         self._store, self._loop, self._channel = store, loop, channel
-        self._incoming: Optional[tuple[Any, Any, list[str]]] = None  # file, digest so far, where it belongs
-        self._wanted: dict[str, list[str]] = {}  # content that comes: digest -> entries
+        self._incoming: Optional[tuple[Any, Any, list[str]]] = None  # file, digest so far, target paths
+        self._wanted: dict[str, list[str]] = {}  # content to receive: digest -> entries
         self._list: dict[str, Entry] = {}
         self._copy: Optional[Copy] = None
         self._digest = ""
@@ -129,9 +129,9 @@ class _Session:
         except (OSError, ValueError) as error:
             self._channel.send_json({"ev": "problem", "about": message["op"], "text": str(error)})
 
-    # --- filling
+    # --- filling a copy
     def _folder(self, message: dict[str, Any]) -> None:
-        """A job needs a folder: is it as the controller has it?"""
+        """Report whether a folder's list equals the controller's, by its digest."""
         copy = self._store.copy(message["path"])
         for extra in message["folders"]:
             submit_folder.make_folder(extra)
@@ -139,13 +139,13 @@ class _Session:
         self._channel.send_json({"ev": "folder", "same": same, "at": copy.at})
 
     def _entries(self, message: dict[str, Any]) -> None:
-        """The list of a folder that differs: tell which content is needed."""
+        """Store the list of a folder that differs, and reply with the digests of missing content."""
         copy = self._copy = self._store.copy(message["path"])
         self._list, self._digest, self._wanted = message["entries"], message["digest"], {}
-        self._skip = frozenset(message["skip"])  # jobs write them now
+        self._skip = frozenset(message["skip"])  # files that running jobs write
         for relative, entry in self._list.items():
             if entry[0] != "f" or copy.entries.get(relative, [None] * 5)[4] == entry[4]:
-                continue  # not changed there: what is here counts
+                continue  # unchanged on the controller: keep the file on this node
             source = self._store.content(entry[4])
             if source:
                 self._place(source, relative, entry)
@@ -156,7 +156,7 @@ class _Session:
             self._apply()
 
     def _content(self, message: dict[str, Any]) -> None:
-        """The content of one digest follows, as O frames with so many bytes in all."""
+        """Start receiving the content of one digest: O frames with a given total of bytes."""
         assert self._copy is not None
         path = os.path.join(self._store._home, ".incoming")
         self._incoming = (open(path, "wb"), hashlib.sha256(), [message["digest"]])  # noqa: SIM115
@@ -176,7 +176,7 @@ class _Session:
         file.close()
         self._incoming = None
         targets = self._wanted.pop(name, [])
-        # A file that changed while it was sent is left out: the next job's list has it anew.
+        # A file that changed while it was sent is skipped: the next job's list contains it again.
         if digest.hexdigest() == name and targets:
             for relative in targets[1:]:
                 self._place(file.name, relative, self._list[relative])
@@ -195,7 +195,7 @@ class _Session:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         partial = os.path.join(os.path.dirname(path), ".slurmsky-%d.part" % os.getpid())
         if move:
-            shutil.move(source, partial)  # also to another file system
+            shutil.move(source, partial)  # works across file systems, too
         else:
             shutil.copyfile(source, partial)
         os.chmod(partial, entry[1])
@@ -204,7 +204,7 @@ class _Session:
         self._copy.known[relative] = (entry[2], entry[3])
 
     def _apply(self) -> None:
-        """All content is here: folders, links, modes, and what is no longer there."""
+        """After all content has arrived: create folders and links, set modes, remove deleted entries."""
         copy = self._copy
         assert copy is not None
         for relative, entry in self._list.items():
@@ -231,9 +231,11 @@ class _Session:
         copy.save()
         self._channel.send_json({"ev": "filled", "at": copy.at})
 
-    # --- following
+    # --- tailing files
     def _tail(self, message: dict[str, Any]) -> None:
-        """Send a file as it grows. ``from``: None: it is new, or its own bytes begin at its present end."""
+        """Send a file as it grows. ``from``: the start offset; None: the present end of the file with ``append``,
+        else 0, after the file was truncated.
+        """
         path, start = message["path"], message["from"]
         if start is None:
             start = 0
@@ -243,13 +245,13 @@ class _Session:
                 else:
                     os.truncate(path, 0)
             except OSError:
-                pass  # not there yet, or no file: the agent says so if that is wrong
+                pass  # absent, or no regular file: the agent reports that where it is an error
         self._tails[message["id"]] = _Tail(message["id"], path, start)
         self._channel.send_json({"ev": "tailing", "id": message["id"], "from": start})
         self._look_soon()
 
     def _finish(self, message: dict[str, Any]) -> None:
-        """The job is over: the rest of the file, and no more."""
+        """The job has ended: send the rest of the file, then stop tailing it."""
         tail = self._tails.pop(message["id"], None)
         if tail is not None:
             tail.send(self._channel, final=True)
@@ -267,9 +269,9 @@ class _Session:
                 tail.send(self._channel)
         self._look_soon()
 
-    # --- what jobs changed
+    # --- files that jobs changed
     def _changes(self, message: dict[str, Any]) -> None:
-        """Send each file that is new or changed since it was given or sent. ``skip``: paths that are followed."""
+        """Send each file that is new or changed since it was received or sent. ``skip``: paths that are tailed."""
         copy = self._store.copy(message["path"])
         skip = frozenset(os.path.relpath(path, copy.at) for path in message["skip"])
         for change in submit_folder.changes(copy.known, copy.at, skip):
@@ -283,7 +285,7 @@ class _Session:
             for piece in submit_folder.pieces(path, change.size):
                 self._channel.send(wire.STDOUT, piece)
                 sent += len(piece)
-            if sent < change.size:  # it shrank meanwhile: it differs from its digest, and comes again
+            if sent < change.size:  # it shrank meanwhile: its digest differs, and it is sent again
                 self._channel.send(wire.STDOUT, bytes(change.size - sent))
             copy.known[change.path] = (change.size, change.mtime_ns)
             copy.entries[change.path] = entry
@@ -293,18 +295,18 @@ class _Session:
 
 
 class _Tail:
-    """A file that grows. What is sent: number and offset as eight bytes each, then content."""
+    """A growing file that is sent in frames: number and offset as eight bytes each, then content."""
 
     def __init__(self, number: int, path: str, start: int) -> None:
         self.number, self.path, self.start = number, path, start
         self.position = start
 
     def send(self, channel: Channel, final: bool = False) -> None:
-        """What is new, as far as the connection takes it; all of it at the end."""
+        """Send new content until the connection's buffer is full; with ``final``, send all of it."""
         try:
             with open(self.path, "rb") as file:
                 if os.fstat(file.fileno()).st_size < self.position:
-                    self.position = self.start  # truncated by the job: sent again from its beginning
+                    self.position = self.start  # truncated by the job: send it again from its beginning
                 file.seek(self.position)
                 while final or not channel.full:
                     data = file.read(PIECE)
@@ -314,7 +316,7 @@ class _Tail:
                     channel.send(wire.STDERR, head + data)
                     self.position += len(data)
         except OSError:
-            return  # not there yet, or removed by the job
+            return  # not created yet, or removed by the job
 
 
 _OPERATIONS: dict[str, Callable[[_Session, dict[str, Any]], None]] = {

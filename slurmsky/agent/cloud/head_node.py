@@ -1,4 +1,4 @@
-"""The first node of a cloud job: stands in for the controller."""
+"""The first node of a cloud job: acts as the job's controller."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from .remote_commands import RemoteCommands
 from .run_guard import RunGuard, exit_code
 from .step_file_sync import StepFiles
 
-TAIL_S = 0.2  # how often output files are looked at
-TAKEN_WITHIN_S = 1.0  # between the first and the last signal to the processes of a node that is taken
-MANY_FILES = 2000  # above, a packed array's folder is looked through once, at the end
+TAIL_S = 0.2  # interval between reads of the output files
+TAKEN_WITHIN_S = 1.0  # from the first to the last signal to a node's processes at a teardown
+MANY_FILES = 2000  # with more, a packed array's folder is scanned once, at the end
 
 
 def poke() -> None:
@@ -48,7 +48,7 @@ def poke() -> None:
 def agree_on_names(
     node: CloudNode, others: dict[int, tuple[rendezvous.Line, dict[str, Any]]], mine: dict[str, Any]
 ) -> list[str]:
-    """Names under which every node finds every other; addresses when there are none."""
+    """Names that every node resolves to every other node; the addresses when there are none."""
 
     def ask(message: dict[str, Any], own: bool) -> bool:
         for line, _ in others.values():
@@ -68,20 +68,22 @@ def agree_on_names(
 
 @dataclass
 class WorkerNode:
-    """One job of those that run here: the job itself, or an element of a packed array."""
+    """One job of this run: the job itself, or an element of a packed array."""
 
     launch: Launch
     shown: Launch  # with the paths of the submit host
-    slot: int = -1  # -1: it waits for one
+    slot: int = -1  # -1: waiting for a slot
     tails: list[Tail] = field(default_factory=list)
     ended: bool = False
-    failed: bool = False  # and it is not said yet, whether by itself
-    jobs: list[Job] = field(default_factory=list)  # its record, or those of a het job's components
+    failed: bool = False  # its end is held back: a teardown may have caused the failure
+    jobs: list[Job] = field(default_factory=list)  # the job's record, or the records of a het job's components
 
 
 class HeadNode:
-    """The first node: stands in for the controller. Runs one job, or the elements of an array, some at a
-    time. ``listener``: where the other nodes come to; ``over``: jobs that ended in an earlier run on this node.
+    """The first node of a cloud job: acts as the job's controller.
+
+    Runs one job, or the elements of an array, as many at a time as there are slots. ``listener``: the socket to which
+    the other nodes connect; ``over``: jobs that ended in an earlier run on this node.
     """
 
     def __init__(
@@ -101,10 +103,10 @@ class HeadNode:
         self.alone = False
         self.others: dict[int, tuple[rendezvous.Line, dict[str, Any]]] = {}
         self.done: dict[int, threading.Event] = {}
-        self.told_all: set[int] = {0}  # ranks whose last word is in the log
+        self.told_all: set[int] = {0}  # ranks whose last event is in the log
 
     def run(self) -> int:
-        """From the first to the last; the job's exit code."""
+        """Run the job from rendezvous to cleanup; returns the job's exit code."""
         node = self.node
         server, _client = node.contexts()
         self.log.event(
@@ -155,7 +157,7 @@ class HeadNode:
 
     @property
     def control(self) -> str:
-        """Where the controller finds us."""
+        """The address at which the controller reaches this node."""
         return "%s:%d" % (self.node.addresses[0], self.listener.getsockname()[1])
 
     def _connect_agent(self) -> None:
@@ -167,11 +169,9 @@ class HeadNode:
         if self.node.note:
             self.log.event(ev="note", text=self.node.note)
 
-    # --- members
+    # --- jobs of this run
     def add(self, element: dict[str, Any]) -> None:
-        """A job to run as soon as a slot is free. ``element``: the fields in which it differs from the
-        settings'.
-        """
+        """Queue a job until a slot is free. ``element``: the launch fields that differ from those of the settings."""
         launch = Launch.from_dict({**self.node.launch.to_dict(), **self.node.moved(element)})
         if launch.job_id in self.members or launch.job_id in self.over:
             return
@@ -190,7 +190,7 @@ class HeadNode:
     def _begin(self, member: WorkerNode) -> None:
         node, launch = self.node, member.launch
         if launch.het:
-            launch.shares = launch.het[0].shares  # a letter repeats them; they are one and the same here
+            launch.shares = launch.het[0].shares  # a copy of the same shares: here they must be one object
         for share, name, fact in zip(launch.every_share, self.names, self.node_facts):
             share.name = name
             share.address = (
@@ -203,12 +203,12 @@ class HeadNode:
                 share.cpu_ids = tuple(range(first, first + len(share.cpu_ids)))
             share.cpus_on_node = max(int(fact["cpus"]), len(share.cpu_ids))
             for kind, indices in share.gres.items():
-                # A Slurm infra hands out some of a node's devices; a slot gets its part of them.
+                # A Slurm infra allocates some of a node's devices; a slot gets its part of those.
                 devices = fact["gpus"] or list(range(len(indices) * (member.slot + 1)))
                 part = devices[member.slot * len(indices) :][: len(indices)]
                 share.gres[kind] = tuple(part) if len(part) == len(indices) else indices
         if launch.het and not gpu_indices(launch.shares[0].gres):
-            # The nodes are as large as the largest component needs: the leader's script sees none of its GPUs.
+            # Nodes have the GPUs of the largest component: hide them from the leader's script, which has none.
             launch.environment.update({name: "" for name in VISIBLE if name in launch.environment})
         launch.spool = os.path.join(node.home, "job-%d" % launch.job_id)
         if launch.script is not None:
@@ -227,7 +227,7 @@ class HeadNode:
                 continue
             tail = Tail(self.log, self.new_stream(), output_files.expand_node(path, node.name))
             if not node.same_files:
-                # A file of an earlier job, which has travelled with the submit folder: none of its bytes are ours.
+                # An earlier job's file, shipped with the submit folder: none of its bytes belong to this job.
                 tail.position = start_afresh(tail.path, launch.spec.open_mode == "append")
             member.tails.append(tail)
             self.log.event(
@@ -240,22 +240,22 @@ class HeadNode:
             )
 
     def runs(self, job_id: int) -> bool:
-        """True for a job that runs here now."""
+        """True for a job that is running on these nodes."""
         member = self.members.get(job_id)
         return member is not None and member.slot >= 0 and not member.ended
 
     def end(self, job_id: int, state: str) -> None:
-        """End a job that runs here, at its own wish: by a letter it has told its controller."""
+        """End a running job at its own request; a sealed request in the log has informed the controller."""
         wait = self.members[job_id].launch.kill_wait_s
         message = {"op": "terminate", "job_id": job_id, "state": state, "signal": signal.SIGTERM}
         self.request({**message, "kill_wait_s": wait})
 
     def _records(self) -> list[Job]:
-        """Records of the jobs of this run, as far as they were shipped."""
+        """The shipped records of the jobs of this run."""
         return [job for member in self.members.values() for job in member.jobs]
 
     def _nodes(self) -> list[NodeRecord]:
-        """The nodes of the job, as far as it has begun."""
+        """The nodes of the job; empty until the job has begun."""
         begun = [member.launch for member in self.members.values() if member.slot >= 0][:1]
         return [
             own_view.node_of(share, fact, part.partition)
@@ -266,12 +266,12 @@ class HeadNode:
         ]
 
     def new_stream(self) -> int:
-        """A number that no stream of this node has had."""
+        """An unused stream number of this node."""
         self.streams += 1
         return self.streams - 1
 
     def _ended(self, member: WorkerNode, event: dict[str, Any]) -> None:
-        """A member is over: its last output, its files, then the news of it."""
+        """Finish a job that has ended: send its remaining output, its files, then its end event."""
         member.ended = True
         for tail in member.tails:
             tail.look(final=True)
@@ -282,7 +282,7 @@ class HeadNode:
             self._finish_others()
         event["by_signal"] = self.terminated
         for job in member.jobs:
-            # REQUEUED is no state: the job is over here, and its next run is the controller's.
+            # REQUEUED is no job state: here the job has ended, and the controller starts the next run.
             job.state = JobState.__members__.get(str(event["state"]), JobState.CANCELLED)
             job.end_time = time.time()
             job.exit_code, job.exit_signal = int(event.get("exit_code", 0)), int(event.get("exit_signal", 0))
@@ -339,8 +339,10 @@ class HeadNode:
             self.channel.send_json({"op": "ack", "job_id": event["job_id"], "seq": event["seq"]})
 
     def _over(self, member: WorkerNode, event: dict[str, Any]) -> None:
-        """A script that failed may have been ended by those who take the node: they signal all of its processes, and
-        ours need not come first."""
+        """Delay the end of a failed script by TAKEN_WITHIN_S: a teardown of the node may have killed it.
+
+        A teardown signals all processes of the node, and the script may receive its signal before this process does.
+        """
         if self.terminated or not (event.get("exit_code") or event.get("exit_signal")):
             self._ended(member, event)
         else:
@@ -353,13 +355,13 @@ class HeadNode:
                 self._ended(member, end_event(member.launch.job_id, "NODE_FAIL", "NodeDown"))
 
     def request(self, message: dict[str, Any]) -> None:
-        """What the controller wants: a further element, or something for the agent."""
+        """Handle a request of the controller: add an element, or pass the request on to the agent."""
         if message.get("op") == "launch":
             self.add(message["element"])
             return
         self.seen_someone = time.monotonic()
         if message.get("op") == "here":
-            return  # it is there, and has no wish
+            return  # only a sign of life
         member = self.members.get(int(message.get("job_id", -1)))
         if member is not None and member.slot < 0 and message.get("op") == "terminate":
             self.waiting.remove(member.launch.job_id)
@@ -374,7 +376,7 @@ class HeadNode:
         self.terminated = True
         for member in self.members.values():
             if member.slot < 0:
-                member.ended = True  # never began, and nothing is told of it
+                member.ended = True  # never began: no end event
         self.waiting.clear()
         for job_id, member in list(self.members.items()):
             if not (member.ended or member.failed):
@@ -386,7 +388,7 @@ class HeadNode:
                 }
                 self.channel.send_json({**message, "kill_wait_s": min(member.launch.kill_wait_s, 20)})
 
-    # --- others
+    # --- the other nodes
     def _watch_others(self) -> None:
         for rank, (line, _) in self.others.items():
             self.done[rank] = threading.Event()
@@ -409,7 +411,7 @@ class HeadNode:
             poke()
 
     def _accept_controllers(self, server: ssl.SSLContext) -> None:
-        """The real controller may come over TLS, any time and more than once, with requests for the agent."""
+        """Accept TLS connections of the real controller: at any time, any number, with requests for the agent."""
         self.listener.settimeout(None)
         while True:
             try:
@@ -455,7 +457,7 @@ class HeadNode:
         self.loop.after(TAIL_S, self._look)
 
     def _look_for_company(self) -> None:
-        """An allocation must not cost for ever because its controller's machine was switched off."""
+        """End an allocation after ``alone_s`` without contact: its controller's machine may be off, and nodes cost."""
         limit = int(self.node.settings.get("alone_s", 0))
         if limit and time.monotonic() - self.seen_someone > limit and not self.alone:
             self.alone = True
@@ -465,12 +467,12 @@ class HeadNode:
                 self.channel.send_json({**message, "kill_wait_s": member.launch.kill_wait_s})
 
     def _finish_others(self) -> None:
-        """The other nodes send their files, too, before the end is told."""
+        """Let the other nodes send their files before the end is logged."""
         for line, _ in self.others.values():
             try:
                 line.send({"finish": True})
             except OSError:
-                continue  # that node is gone
+                continue  # that node has disconnected
         for done in self.done.values():
             done.wait(300)
 
@@ -492,7 +494,7 @@ class HeadNode:
 
 
 def records_of(launch: Launch) -> list[Job]:
-    """The records that were shipped with a launch; of an array's element the first one's, with its own ids."""
+    """The records shipped with a launch. An array element gets the first element's record, with its own ids."""
     jobs = [job_from_dict(dict(record), part.spec) for record, part in zip(launch.record, launch.parts)]
     if jobs and not launch.het:
         jobs[0].job_id, jobs[0].array_task_id = launch.job_id, launch.array_task_id
@@ -504,18 +506,18 @@ def records_of(launch: Launch) -> list[Job]:
 
 
 def start_afresh(path: str, append: bool) -> int:
-    """Where the job's own bytes will begin in its output file."""
+    """Offset at which the job's own bytes begin in its output file; truncates the file unless ``append``."""
     try:
         if append:
             return os.stat(path).st_size
         os.truncate(path, 0)
     except OSError:
-        pass  # it is not there, or is no file: the agent says so if that is wrong
+        pass  # absent, or no regular file: the agent reports that where it is an error
     return 0
 
 
 def end_event(job_id: int, state: str, reason: str) -> dict[str, Any]:
-    """The end of a job that no agent tells."""
+    """The end event of a job for which no agent sends one."""
     return {
         "ev": "ended",
         "job_id": job_id,

@@ -1,4 +1,4 @@
-"""A cloud node's standard output: frames of the job's output and of the files that it leaves."""
+"""Writes a cloud node's standard output: frames of the job's output and of its changed files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from . import submit_folder
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
 
-FLUSH_S = 0.5  # how long a line without its end is held back
+FLUSH_S = 0.5  # how long an incomplete line is buffered
 
 
 class JobLogWriter:
-    """This node's standard output as a channel of frames. One write per call; SkyPilot reads it by the
-    line. ``key``: the job's ``log_key``; ``keep`` gets all data before it is written.
+    """Writes frames to this node's standard output. One write per call: SkyPilot reads the output line by line.
+
+    ``key``: the job's ``log_key``; ``keep`` is called with all data before the data is written.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class JobLogWriter:
         self.closed = False
 
     def write(self, data: bytes) -> None:
-        """Write frames; when SkyPilot has stopped reading there is nobody left to tell."""
+        """Write frames; errors are ignored once SkyPilot has stopped reading."""
         if data:
             self.keep(data)
         while data and not self.closed:
@@ -42,14 +43,12 @@ class JobLogWriter:
                 self.closed = True
 
     def event(self, **body: Any) -> None:
-        """Tell an event."""
+        """Write an event frame."""
         self.write(self.encoder.event(body))
 
 
 class Tail:
-    """A file of the job that grows, sent as a stream. ``stream`` is its number, told with its path
-    beforehand.
-    """
+    """A growing file of the job, sent as a stream. ``stream``: its number; an earlier event maps it to the path."""
 
     def __init__(self, log: JobLogWriter, stream: int, path: str, digest: bool = False) -> None:
         self.log, self.stream, self.path = log, stream, path
@@ -58,9 +57,7 @@ class Tail:
         self._partial_since: Optional[float] = None
 
     def look(self, final: bool = False) -> None:
-        """Send what is new. A file that was truncated is sent again from its beginning as far as it is
-        shorter.
-        """
+        """Send new content. A file that has become shorter is sent again from its beginning."""
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.position)
@@ -74,15 +71,15 @@ class Tail:
                     self.log.write(self.log.encoder.data(self.stream, data))
                     self._partial_since = None if data.endswith(b"\n") else time.monotonic()
         except OSError:
-            return  # not there yet, or removed by the job
+            return  # not created yet, or removed by the job
         if self._partial_since is not None and (final or time.monotonic() - self._partial_since > FLUSH_S):
             self._partial_since = None
             self.log.write(self.log.encoder.flush(self.stream))
 
 
 def send_back(node: CloudNode, log: JobLogWriter, skip: frozenset[str], new_stream: Callable[[], int]) -> None:
-    """Files of the submit folder that the job made or changed since the last time, smallest first, as far as
-    the limit goes.
+    """Send files of the submit folder that the job made or changed since the last call, smallest first, up to the
+    limit.
     """
     if node.same_files or not node.return_left:
         return

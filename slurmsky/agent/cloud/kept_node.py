@@ -1,8 +1,8 @@
-"""What the agent of a kept node offers beside that of a local one.
+"""Services that the agent of a kept node has in addition to those of a local agent.
 
-The controller is on another machine: commands inside jobs reach it through connections that it parks here (``desk``),
-scripts come by content before the launches that name them, and the agent reports what the node is, so that the
-controller can adapt launches to it.
+The controller runs on another machine. Commands inside jobs reach it through connections that the controller parks on
+the node (``command_relay``). Scripts are sent by content before the launches that name them. The agent reports the
+node's properties, so that the controller can adapt launches to the node.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from .folder_store import FolderStore
 if TYPE_CHECKING:
     from ..core.agent import Agent
 
-#: how long a node tries to reach another one, in seconds
+#: timeout of a connection to another node, in seconds
 REACH_S = 5.0
-#: a node that is taken leaves its jobs at most so many seconds after SIGTERM
+#: longest time, in seconds, that jobs have after SIGTERM when the node is taken down
 NOTICE_S = 20
 
 
 class Service:
-    """Adds the services of a kept node to an agent, which leaves after ``idle_s`` without job and controller."""
+    """Adds the services of a kept node to an agent, which exits after ``idle_s`` without job and controller."""
 
     def __init__(self, agent: Agent, idle_s: float) -> None:
         self._agent = agent
@@ -48,7 +48,7 @@ class Service:
         signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._taken))
 
     def _facts(self) -> dict[str, Any]:
-        """What the controller needs to adapt launches: the node's own environment and folders."""
+        """Properties of the node that the controller needs to adapt launches: its environment and folders."""
         account = pwd.getpwuid(os.geteuid())
         return {
             "ev": "facts",
@@ -62,7 +62,7 @@ class Service:
         channel.send_json({"ev": "pong"})
 
     def _same(self, channel: Channel, message: dict[str, Any]) -> None:
-        """Whether a folder here is the very folder of the controller's machine: a shared mount."""
+        """Report whether a folder is the same one as on the controller's machine: a shared mount."""
         same = submit_folder.same_folder(message["path"], message["identity"])
         channel.send_json({"ev": "same", "path": message["path"], "same": same})
 
@@ -81,7 +81,7 @@ class Service:
         os.rename(partial, os.path.join(folder, "script"))
 
     def _reach(self, channel: Channel, message: dict[str, Any]) -> None:
-        """Try to shake hands with other nodes; the names of those that answered are sent back."""
+        """Try to connect to other nodes; reply with the names of those that answered."""
 
         def work() -> None:
             reached = []
@@ -95,7 +95,7 @@ class Service:
         threading.Thread(target=work, daemon=True).start()
 
     def _taken(self) -> None:
-        """SIGTERM: the node is taken away. Jobs get SIGTERM and what is left of the notice, then the agent ends."""
+        """On SIGTERM the node is being taken down: send jobs SIGTERM, wait for the rest of the notice, then exit."""
         jobs = [job for job in self._agent.jobs.values() if not job.ended]
         for job in jobs:
             job.terminate("NODE_FAIL", signal.SIGTERM, min(job.launch.kill_wait_s, NOTICE_S))
@@ -105,11 +105,11 @@ class Service:
         if rounds and any(not job.ended for job in jobs):
             self._agent.loop.after(0.05, lambda: self._wait_for(jobs, rounds - 1))
         else:
-            self._agent.loop.after(0.2, self._agent.shut_down)  # the events leave first
+            self._agent.loop.after(0.2, self._agent.shut_down)  # after the events were sent
 
 
 def _name_at(address: str, tls: Any) -> str:
-    """The name of the node whose agent answers at an address; "" for none. Networks may have the same addresses."""
+    """The name of the node whose agent answers at an address; "" for none. Networks can reuse the same addresses."""
     try:
         with endpoints.connect(address, tls, REACH_S) as sock:
             sock.settimeout(REACH_S)

@@ -2,11 +2,11 @@
 
     python agent.pyz cloud FOLDER
 
-FOLDER holds what was shipped with the job (settings.json, script, files.tar, tls/). This process brings the
-nodes together, starts the node's agent, and on the first node stands in for the controller: it launches the
-job (once, however often SkyPilot starts us for it: ``once``), writes what the agent tells and what the job prints
-into the log (logframes), takes requests of the real controller over TLS, sends changed files back, and ends with the
-job's exit code. On the others it waits for the first to end.
+FOLDER holds the job's shipment (settings.json, script, files.tar, tls/). This process connects the nodes of the job
+and starts the node's agent. On the first node it acts as the controller: it launches the job (once, however often
+SkyPilot starts this process: ``run_guard``), writes the agent's events and the job's output to the log
+(``protocol/log_frames.py``), accepts requests of the real controller over TLS, sends changed files back, and exits with
+the job's exit code. On the other nodes this process waits until the first node has finished.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .step_file_sync import StepFiles
 
 
 def serve_first(node: CloudNode) -> int:
-    """The first node's life: it runs the job, or tells what an earlier run of it on this node tells."""
+    """Main program of the first node: runs the job, or replays the log of an earlier run on this node."""
     once, out = RunGuard(node.home, node.log_key), JobLogWriter(0, 0, node.log_key)
     listener = rendezvous.listen(node.addresses[0], node.settings["seed"])
     company: Optional[DuplicateRunBarrier] = None
@@ -49,7 +49,7 @@ def serve_first(node: CloudNode) -> int:
     while not once.take():
         earlier = once.earlier()
         if earlier is not None and shipped > earlier.restart:
-            once.displace()  # SkyPilot lost sight of it, and our controller counts another run
+            once.displace()  # SkyPilot lost track of the earlier run, and our controller has counted a recovery
             break
         if company is None and earlier is not None:
             signal.signal(signal.SIGTERM, pass_on)
@@ -66,7 +66,7 @@ def serve_first(node: CloudNode) -> int:
     may_run = node.launch.script is not None and node.launch.spec.requeue is not False
     verdict, restart = judge(earlier, code >= 0, shipped, may_run)
     if told_to_end.is_set():
-        verdict = Verdict.REPEAT  # SkyPilot takes the nodes: what it means by that it tells our controller
+        verdict = Verdict.REPEAT  # SkyPilot takes the nodes down; our controller learns the reason from SkyPilot
     if verdict is Verdict.RUN:
         if company is not None:
             company.dismiss("again")
@@ -91,20 +91,21 @@ def serve_first(node: CloudNode) -> int:
 
 
 def fresh_session(session: int, before: int) -> int:
-    """A session's number that is not the one before it."""
+    """A session number that differs from the previous session's."""
     return session if session != before else (session + 1) % 8999
 
 
 def refuse(log: JobLogWriter, jobs: list[int]) -> None:
-    """The end of jobs that were cut off and must not run again, told in the session that they ran in."""
+    """Log the end of interrupted jobs that must not run again, in the session that they ran in."""
     for job_id in jobs:
         log.event(**end_event(job_id, "NODE_FAIL", "NodeDown"))
     log.event(ev="done", ranks=[0])
 
 
 def meet(node: CloudNode, once: RunGuard, client: ssl.SSLContext) -> Optional[tuple[rendezvous.Line, list[str], int]]:
-    """Every other node's way to the first: the line to it, the names that were agreed upon, the run's restart count.
-    None: there is nothing to run, and all that an earlier run wrote here was handed out.
+    """Connect a worker node to the first node. Returns the line, the agreed node names and the run's restart count.
+
+    None: the launch is a duplicate that does not run, and the earlier run's frames on this node have been replayed.
     """
     while True:
         line = rendezvous.join(node.addresses[0], node.settings["seed"], client, node.facts())
@@ -124,7 +125,7 @@ def meet(node: CloudNode, once: RunGuard, client: ssl.SSLContext) -> Optional[tu
 
 
 def hand_out(line: rendezvous.Line, once: RunGuard) -> bool:
-    """What an earlier run writes on this node, until the first node has a word: True when there is another run."""
+    """Replay the earlier run's frames on this node until the first node decides; True when the job runs again."""
     out = JobLogWriter(0, 0, once.key)
     while True:
         once.pour(out.write)
@@ -139,7 +140,7 @@ def hand_out(line: rendezvous.Line, once: RunGuard) -> bool:
 
 
 def serve_other(node: CloudNode) -> int:
-    """The life of every node but the first."""
+    """Main program of a worker node."""
     once = RunGuard(node.home, node.log_key)
     _server, client = node.contexts()
     met = meet(node, once, client)
@@ -147,14 +148,14 @@ def serve_other(node: CloudNode) -> int:
         return 0
     line, names, restart = met
     if not once.take():
-        once.displace()  # it had no first node any more
+        once.displace()  # the earlier run's worker has lost its first node
     once.pour(JobLogWriter(0, 0, node.log_key).write)
     once.clear()
     once.begin(restart)
     node.prepare(names)
     agent = node.start_agent()
     once.note_start(agent.pid)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first node ends the job, then us
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first node ends the job, then this process
     loop = Loop()
 
     def upstream() -> Optional[Channel]:
@@ -182,7 +183,7 @@ def serve_other(node: CloudNode) -> int:
         log.event(ev="last")
         line.send({"done": True})
     except OSError:
-        pass  # the first node is gone, and the job with it
+        pass  # the first node has failed, and the job with it
     agent.terminate()
     try:
         agent.wait(10)
@@ -193,12 +194,12 @@ def serve_other(node: CloudNode) -> int:
 
 
 def await_finish(line: rendezvous.Line, loop: Loop) -> None:
-    """Stop the loop when the first node says so, or is gone."""
+    """Stop the loop when the first node sends ``finish``, or disconnects."""
     try:
         while not line.receive(None).get("finish"):
             continue
     except (OSError, ValueError):
-        pass  # gone: nothing is left to wait for
+        pass  # disconnected: no message will follow
     loop.soon(loop.stop)
     poke()
 
@@ -209,13 +210,13 @@ def main(argv: list[str]) -> int:
     os.umask(0o077)
     log = JobLogWriter(node.session, node.rank, node.log_key)
     if all(job_id in node.ended for job_id in node.jobs):
-        # SkyPilot lost sight of the cluster after the end, and launched the run anew.
+        # SkyPilot lost track of the cluster after the job's end, and launched the run again.
         log.write(b"slurmsky: job %d has ended before, and does not begin again\n" % node.launch.job_id)
         return max(node.ended[job_id] for job_id in node.jobs) if "elements" not in node.settings else 0
     try:
         return serve_first(node) if node.rank == 0 else serve_other(node)
     except (rendezvous.RendezvousError, OSError, ValueError) as error:
-        # A rank of its own: its events are numbered apart.
+        # A separate rank: its events have their own sequence numbers.
         log = JobLogWriter(node.session, 4000 + node.rank, node.log_key)
         log.event(ev="broken", text="node %d: %s" % (node.rank, error))
         return 70

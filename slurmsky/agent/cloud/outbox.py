@@ -1,10 +1,10 @@
-"""Requests of a cloud job that its controller cannot be asked about: they go up in the job's log.
+"""Sends a cloud job's requests to an unreachable controller, sealed in the job's log.
 
-Most clouds' nodes cannot be reached from where the controller runs, and a log goes one way. So what a job asks for
-is answered here, as far as that can be done truthfully, and sent as a sealed letter: ``sbatch`` gets one of the ids
-that were set aside for the job, ``scancel`` and ``scontrol requeue`` of the job itself take effect at once, and the
-controller does the rest when it reads the letter. What needs an answer that only the controller has is refused as
-Slurm does when slurmctld is away.
+The controller cannot connect to the nodes of most clouds, and a log carries data in one direction only. So the first
+node answers a job's request where it can do that correctly, and sends the request sealed in the log: ``sbatch`` gets
+one of the job ids reserved for the job, ``scancel`` and ``scontrol requeue`` of the job itself take effect at once, and
+the controller applies the rest when it reads the request. A request whose answer only the controller has is refused
+as Slurm does when slurmctld does not respond.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from .job_log import JobLogWriter
 
 MAX_STDIN = 4 << 20  # Slurm's max_script_size
 WINDOW = 1 << 18
-#: words of scontrol that change something and say nothing
+#: subcommands of scontrol that change state and print nothing
 _SCONTROL = frozenset(("requeue", "requeuehold", "hold", "uhold", "release", "update", "suspend", "resume"))
 _JOB = re.compile(r"(?:(?i:jobid|job|job_id)=)?(\d+)$")
 
 
 def with_script(request: wire.CommandRequest) -> wire.CommandRequest:
-    """The request with the script that sbatch names, where that is a file of this node; and with no process id,
-    which would be taken for one of the controller's machine."""
+    """Add the script that sbatch names to the request, where the script is a file of this node.
+
+    The request gets no process id: the controller would take it for a process of its own machine.
+    """
     request = replace(request, pid=0)
     if request.command != "sbatch" or paths.SCRIPT in request.env:
         return request
@@ -43,7 +45,7 @@ def with_script(request: wire.CommandRequest) -> wire.CommandRequest:
     try:
         choice = find_script(request.args, parse_context(request))
     except CommandError:
-        return request  # the answer is the controller's
+        return request  # the controller reports the error
     if choice.wrap is not None or not choice.path:
         return request
     for place in _places(request, choice.path):
@@ -68,8 +70,11 @@ def _carrying(request: wire.CommandRequest, script: bytes) -> wire.CommandReques
 
 
 class Outbox:
-    """The first node's way up. ``ids``: (first, count) of the job ids set aside; ``jobs``: whether an id is a job that
-    runs here; ``end``: ends one of those, in a state; ``after_s``: how long a controller is waited for."""
+    """Writes sealed requests to the log of the first node.
+
+    ``ids``: (first, count) of the reserved job ids; ``own``: whether an id is a job that is running here; ``end``: ends
+    such a job with a state; ``after_s``: how long a client waits for the controller first.
+    """
 
     def __init__(
         self,
@@ -86,14 +91,14 @@ class Outbox:
         self._next, self._last = ids[0], ids[0] + ids[1]
 
     def takes(self, request: wire.CommandRequest) -> bool:
-        """True for a request that can be written down."""
+        """True for a request that can be sent through the log."""
         words = _words(request)
         if request.command == "scontrol":
             return bool(words) and words[0] in _SCONTROL
         return request.command in ("sbatch", "scancel")
 
     def take(self, request: wire.CommandRequest, channel: Channel) -> None:
-        """Answer a client whose request takes() said yes to."""
+        """Answer a client whose request passed takes()."""
         if request.command == "sbatch":
             self._sbatch(request, channel)
             return
@@ -109,12 +114,12 @@ class Outbox:
                 self.end(job_id, "REQUEUED")
 
     def _named(self, words: list[str]) -> list[int]:
-        """Jobs of this node among the words."""
+        """The jobs of this node that the words name."""
         found = [_JOB.match(part) for word in words for part in word.split(",")]
         return [int(match[1]) for match in found if match and self.own(int(match[1]))]
 
     def send(self, request: wire.CommandRequest) -> None:
-        """Put a request into the log."""
+        """Write a sealed request to the log."""
         stream = self.new_stream()
         place = "%d.%d.%d" % (self.log.encoder.session, self.log.encoder.rank, stream)
         letter = seal(self.key, zlib.compress(request.to_payload()), place)
@@ -143,7 +148,7 @@ class Outbox:
             self._read_script(request, channel)
 
     def _read_script(self, request: wire.CommandRequest, channel: Channel) -> None:
-        """The script comes by standard input."""
+        """Read the script from the client's standard input."""
         got: list[bytes] = []
 
         def frame(kind: bytes, payload: bytes) -> None:
@@ -194,5 +199,5 @@ def _words(request: wire.CommandRequest) -> list[str]:
 
 
 def _options(request: wire.CommandRequest) -> Optional[str]:
-    """The first word that is an option, which makes a command mean more than its plain words say."""
+    """The first word that is an option: an option changes what the command means."""
     return next((word for word in request.args if word.startswith("-") and word not in ("-Q", "--quiet")), None)

@@ -1,8 +1,8 @@
 """Answers queries about a cloud node's own jobs and nodes where no controller can be reached.
 
-Most clouds' nodes have no way to the controller. What the first node knows itself (its job or the elements of its
-array, their steps, the job's nodes) is reported from here by the functions that the controller uses. A query about
-anything else is left to the caller, who refuses it as Slurm does while slurmctld is away.
+Nodes of most clouds cannot connect to the controller. The first node knows its own job or the elements of its array,
+their steps, and the job's nodes; this module reports these with the controller's own functions. For any other query
+it returns None, and the caller refuses the query as Slurm does while slurmctld does not respond.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NotKnown(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a command prints, and its exit code."""
+    """The output of a command and its exit code."""
 
     code: int = 0
     out: str = ""
@@ -48,7 +48,7 @@ class Reply:
 
 
 class OwnView:
-    """Queries about ``jobs`` (the records of this run) and ``nodes`` (those of the job), of one cluster."""
+    """Answers queries from ``jobs`` (the records of this run) and ``nodes`` (the nodes of the job) of a cluster."""
 
     def __init__(self, jobs: Callable[[], Sequence[Job]], nodes: Callable[[], Sequence[Node]], cluster: str) -> None:
         self._jobs = jobs
@@ -56,7 +56,7 @@ class OwnView:
         self._name = cluster
 
     def answer(self, request: wire.CommandRequest) -> Optional[Reply]:
-        """The reply to a query; None where only the controller has it."""
+        """The reply to a query; None where only the controller can answer."""
         handler = _HANDLERS.get(request.command)
         if handler is None:
             return None
@@ -67,7 +67,7 @@ class OwnView:
         except CommandError as error:
             return Reply(error.exit_code, error.stdout, "".join("%s\n" % line for line in error.lines))
 
-    # --- what is known
+    # --- known state
 
     def _cluster(self) -> ClusterConfig:
         nodes = self._nodes()
@@ -81,8 +81,8 @@ class OwnView:
                        expand_patterns=expand)  # fmt: skip
 
     def _named(self, wanted: Iterable[JobId]) -> tuple[list[Job], bool]:
-        """The records that ids (options.query.JobId) name, and whether there may be more: other nodes run elements of
-        an array, too. Raises NotKnown for any other id.
+        """The records that ids (options.query.JobId) name, and whether other nodes may run further elements of the
+        array. Raises NotKnown for any other id.
         """
         found: list[Job] = []
         more = False
@@ -103,7 +103,7 @@ class OwnView:
         return found, more
 
     def _only(self, request: wire.CommandRequest, what: str = "the job of this node is") -> str:
-        """The line of stderr that tells a partial answer from a whole one."""
+        """The line on stderr that marks an answer as partial."""
         return "%s: the controller cannot be reached from this node: only %s listed\n" % (request.command, what)
 
     # --- commands
@@ -259,7 +259,7 @@ class OwnView:
             form = data_parser.chosen((query.json if query.yaml is None else query.yaml) or "",
                                       query.yaml is not None, style)  # fmt: skip
         except (data_parser.BadForm, ValueError):
-            raise NotKnown from None  # the controller has the words for it
+            raise NotKnown from None  # the controller reports the error
         about = structured.meta(request.command, list(request.args), self._name, plugin=form.plugin)
         return Reply(0, "".join(structured.dump(make(structured, about), form)), note)
 
@@ -286,7 +286,7 @@ def _uid(name: str) -> int:
 
 
 def _passes(query: Any, job: Job) -> bool:
-    """squeue's filters, of those that one's own job may fail."""
+    """Apply those of squeue's filters that the job itself can fail."""
     states = set(query.states or ())
     if query.steps is None and "all" not in states:
         wanted = states or _ACTIVE
@@ -307,7 +307,7 @@ def _passes(query: Any, job: Job) -> bool:
 
 
 def node_of(share: NodeShare, fact: dict[str, Any], partition: str) -> Node:
-    """A node of the job as far as the job sees it."""
+    """The record of a node, with the resources that the job has there."""
     cpus = int(fact["cpus"])
     gres = tuple((kind.partition(":")[0], kind.partition(":")[2], len(ids)) for kind, ids in share.gres.items())
     config = NodeConfig(share.name, address=str(fact["address"]), host_name=str(fact["name"]), cpus=cpus, cores=cpus,
@@ -320,7 +320,7 @@ def node_of(share: NodeShare, fact: dict[str, Any], partition: str) -> Node:
 
 
 def begin(job: Job, shares: list[NodeShare], now: float) -> None:
-    """The job's script begins on its nodes."""
+    """Mark a job's record as running on ``shares``."""
     job.state, job.reason, job.reason_desc, job.launched = JobState.RUNNING, "None", "", False
     job.start_time, job.shares = now, shares
     job.num_nodes, job.num_cpus = len(shares), sum(share.cpus for share in shares)

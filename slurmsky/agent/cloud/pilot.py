@@ -1,9 +1,10 @@
-"""A kept node: what SkyPilot's ``run`` starts on every node of a cluster that holds some.
+"""Main program of a kept node, started by SkyPilot's ``run`` on every node of the cluster.
 
     python agent.pyz pilot FOLDER
 
-FOLDER holds settings.json and tls/. The pilot starts the node's agent, prints where it listens, and starts it again
-when it dies. It ends when the agent leaves by itself (idle, and no controller); SkyPilot's autodown ends the cluster.
+FOLDER holds settings.json and tls/. The pilot starts the node's agent, prints the agent's address, and restarts the
+agent when it dies. The pilot exits when the agent exits normally (idle, and no controller); SkyPilot's autodown then
+ends the cluster.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from ..process import daemonize
 from . import cloud_environment
 from .program_install import install
 
-#: begins the line in which a node tells where its agent listens
+#: prefix of the line in which a node prints its agent's address
 MARK = "slurmsky-node "
 _AGAIN_S = 1.0
 
 
 class Pilot:
-    """One node of an order."""
+    """One kept node of a cluster, with its agent."""
 
     def __init__(self, folder: str) -> None:
         self.folder = os.path.abspath(folder)
@@ -47,14 +48,14 @@ class Pilot:
         self._told_to_end = False
 
     def run(self) -> int:
-        """The node's life; 0 when the agent left by itself."""
+        """Run the agent until it exits normally; returns 0 then."""
         os.makedirs(self.home, mode=0o700, exist_ok=True)
         facts = os.lstat(self.home)
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
             print("slurmsky: %s is not a private folder of this account" % self.home, file=sys.stderr)
             return 1
         lock = os.open(os.path.join(self.home, "pilot.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # SkyPilot may start us twice: the second one waits, and takes over
+        fcntl.flock(lock, fcntl.LOCK_EX)  # SkyPilot may start two pilots: the second waits for the first
         library, launchers = install(self.home, os.path.join(self.folder, self.settings["agent"]))
         signal.signal(signal.SIGTERM, self._end)
         port = self._port()
@@ -77,7 +78,7 @@ class Pilot:
             self._agent.terminate()
 
     def _port(self) -> int:
-        """A port that is free now, and the same one after a restart: the controller knows it."""
+        """A free port, the same one after a restart: the controller has stored it."""
         path = os.path.join(self.home, "port")
         try:
             with open(path) as file:
@@ -92,7 +93,7 @@ class Pilot:
             return port
 
     def _listens(self, port: int) -> bool:
-        """Whether the agent's port takes connections; waits a moment where it does not."""
+        """Whether the agent's port accepts connections; waits a moment where it does not."""
         try:
             socket.create_connection((self.address, port), 5).close()
             return True

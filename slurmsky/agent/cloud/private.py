@@ -1,7 +1,7 @@
 """Private files of a user: folders and files in a home folder that hold credentials; runs on Python 3.9.
 
-They neither travel to the cloud with a submit folder nor come back from there. They are known by device and inode, so
-it makes no difference under which name, or through which link, they lie in a folder.
+Private files are not shipped to the cloud with a submit folder, and not sent back from there. They are identified by
+device and inode, whatever their name in a folder and whatever link leads to them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def _words(text: str) -> Tuple[str, ...]:
     return tuple(text.split())
 
 
-#: paths in a home folder that hold credentials, of clouds and of the tools of this field; the usual ones first
+#: paths in a home folder that hold credentials, of clouds and of common tools; the most common first
 CREDENTIALS = _words(
     """
     .ssh .gnupg .password-store .vault-token .netrc .git-credentials .config/git/credentials .config/gh .config/hub
@@ -36,7 +36,7 @@ CREDENTIALS = _words(
     .node_repl_history .lesshst
     """
 )
-#: what else of a home folder is no job's business: large, and of this machine
+#: folders of a home folder that no job needs: large, and specific to the machine
 MACHINE = frozenset((".config", ".cache", ".local"))
 
 _CREDENTIALS = frozenset(CREDENTIALS)
@@ -51,12 +51,12 @@ def _inode(facts: os.stat_result) -> Inode:
 
 
 class Private:
-    """The private files in some home folders. ``beside``: further folders that are treated as such."""
+    """The private files in some home folders. ``beside``: further folders that are treated as private."""
 
     def __init__(self, homes: Iterable[str], beside: Iterable[str] = ()) -> None:
         self.homes: Set[Inode] = set()
         self.inodes: Set[Inode] = set()  # of credentials
-        self.machine: Set[Inode] = set()  # of what else stays
+        self.machine: Set[Inode] = set()  # of MACHINE folders
         self._folders: List[str] = []
         for home in homes:
             self._add(home, self.homes)
@@ -79,7 +79,7 @@ class Private:
         return True
 
     def holds(self, facts: os.stat_result) -> bool:
-        """True for a private file or folder, or a file in one by another name."""
+        """True for a private file or folder, or another name of a file in a private folder."""
         inode = _inode(facts)
         if inode in self.inodes or inode in self.machine:
             return True
@@ -88,7 +88,7 @@ class Private:
         return inode in self._linked
 
     def _with_other_names(self) -> Iterator[Inode]:
-        """Files in private folders that may also be reached by another name: by hard or symbolic links."""
+        """Files in private folders that also have another name, by hard or symbolic links."""
         seen = 0
         for top in self._folders:
             for root, folders, names in os.walk(top):
@@ -104,30 +104,30 @@ class Private:
                         elif facts.st_nlink > 1 and stat.S_ISREG(facts.st_mode):
                             yield _inode(facts)
                     except OSError:
-                        continue  # it vanished, or leads nowhere
+                        continue  # removed meanwhile, or a dangling link
 
     def named(self, folder: os.stat_result, rest: Sequence[str]) -> bool:
-        """True when ``rest``, a path below ``folder``, has the name of something private, whether it exists or not."""
+        """True when ``rest``, a path below ``folder``, has the name of a private path, whether it exists or not."""
         if _inode(folder) not in self.homes:
             return False
         return rest[0] in MACHINE or any("/".join(rest[:size]) in _CREDENTIALS for size in range(1, len(rest) + 1))
 
     def around(self, folder: str) -> str:
-        """The private folder that ``folder`` is, or lies in; "" for none."""
+        """The private folder that equals or contains ``folder``; "" for none."""
         path = os.path.realpath(folder)
         while True:
             try:
                 if _inode(os.stat(path)) in self.inodes:
                     return path
             except OSError:
-                pass  # it is gone; what it lay in is not
+                pass  # removed; its parents may exist
             if path == "/":
                 return ""
             path = os.path.dirname(path)
 
 
 def homes(home: str = "") -> Iterator[str]:
-    """The home folders of this account: as the environment names it, and as the account's entry does."""
+    """The home folders of this account: from the environment, and from the password database."""
     import pwd
 
     found = [home, os.environ.get("HOME", "")]
@@ -139,7 +139,7 @@ def homes(home: str = "") -> Iterator[str]:
 
 
 def holds_home(folder: str, home: str) -> bool:
-    """True when ``folder`` is a home folder, or one that this lies in."""
+    """True when ``folder`` is a home folder, or contains one."""
     try:
         wanted = _inode(os.stat(folder))
         path = os.path.realpath(home)

@@ -1,4 +1,4 @@
-"""The program of a cloud node, unpacked, and launchers for the commands that scripts call."""
+"""Installs slurmsky's program and its command launchers on a cloud node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMANDS = (
 
 
 def install(home: str, program: str) -> tuple[str, str]:
-    """Unpack the shipped ``program`` below ``home``; its library folder and the folder of launchers."""
+    """Unpack the shipped ``program`` below ``home``; returns the library folder and the folder of launchers."""
     library, launchers = os.path.join(home, "lib"), os.path.join(home, "bin")
     with zipfile.ZipFile(program) as archive:
         archive.extractall(library)

@@ -1,8 +1,8 @@
-"""Commands of the user's machine at a cloud node: srun, sattach, sbcast and sstat outside of the job.
+"""Runs srun, sattach, sbcast and sstat of the user's machine on a cloud node.
 
-They come over the line that the controller opens, with the folder and the environment of the machine they were
-typed on. Here these become what they are on the node, as those of the job itself did, and the agent goes on as with
-a client of its own.
+The controller opens a connection for each command and sends the command's folder and environment on the user's machine.
+This module maps folder and environment to the node, as for the job itself, and passes the request to the agent as one
+of a local client.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ..net.event_loop import Loop
 from ..srun.step_stats import ONE_STEP
 from .cloud_node import CloudNode
 
-#: of our own variables, those that tell the agent what the command is about
+#: slurmsky's own variables that the agent needs for the command
 TOLD = frozenset((ALLOCATED_VARIABLE, "SLURMSKY_JOB_ID", ONE_STEP))
 
 
 class RemoteCommands:
-    """Leads visitors to the node's agent."""
+    """Connects remote commands to the node's agent."""
 
     def __init__(self, loop: Loop, node: CloudNode) -> None:
         self.loop = loop
         self.node = node
 
     def admit(self, visitor: Channel) -> None:
-        """Take a connection on; its first frame is a client's request."""
+        """Serve a connection, whose first frame is a client's request."""
 
         def first(kind: bytes, payload: bytes) -> None:
             visitor.on_frame = lambda kind, payload: None
@@ -52,7 +52,7 @@ class RemoteCommands:
         visitor.on_frame = first
 
     def at_home(self, request: wire.CommandRequest) -> wire.CommandRequest:
-        """The request as if it had been typed on this node."""
+        """The request with the folder and environment that it has on this node."""
         env = {name: value for name, value in request.env.items() if not name.startswith("SLURMSKY_") or name in TOLD}
         here = self.node.environment_here(env)
         cwd = self.node.path_here(request.cwd)

@@ -1,8 +1,8 @@
-"""How the nodes of a job find each other: the first node listens, the others come, names are agreed upon.
+"""Connects the nodes of a job: the first node listens, the others connect, all agree on node names.
 
-Ports cannot be known beforehand (several jobs may share an address), so the first node takes the first free
-one of a row that all know from the job's settings, and the others try the row. Only holders of the job's
-certificate get in.
+No port can be fixed beforehand (several jobs may share an address), so the first node listens on the first free port
+of a sequence that all nodes derive from the job's settings, and the others try the sequence. Only holders of the job's
+certificate are admitted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Facts = dict[str, Any]
 
 
 class RendezvousError(Exception):
-    """The nodes did not come together; the text says which."""
+    """Nodes did not connect in time; the text names them."""
 
 
 class Line:
@@ -38,8 +38,8 @@ class Line:
         self.sock.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, timeout: Optional[float] = WAIT_S) -> Facts:
-        """The next object. Raises ConnectionError at the end, TimeoutError (socket.timeout) when none
-        comes.
+        """Receive the next object. Raises ConnectionError at the end of the stream, TimeoutError (socket.timeout) when
+        no object arrives in time.
         """
         self.sock.settimeout(timeout)
         while b"\n" not in self._rest:
@@ -55,13 +55,13 @@ class Line:
 
 
 def ports(seed: int) -> list[int]:
-    """The row of ports of a job."""
+    """The sequence of candidate ports of a job."""
     first = 20000 + seed * PORTS % 12000
     return list(range(first, first + PORTS))
 
 
 def listen(address: str, seed: int) -> socket.socket:
-    """The first node's listening socket, on the first free port of the row."""
+    """The first node's listening socket, on the first free port of the sequence."""
     for port in ports(seed):
         try:
             return endpoints.listen("%s:%d" % (address, port))
@@ -73,8 +73,10 @@ def listen(address: str, seed: int) -> socket.socket:
 def accept_all(
     listener: socket.socket, tls: ssl.SSLContext, count: int, given: str = ""
 ) -> dict[int, tuple[Line, Facts]]:
-    """Wait for the other nodes: rank -> (line, what it told). Strangers are turned away, and those that SkyPilot has
-    started with another first node (``given``: the number of its job, which a cluster may be given twice).
+    """Wait for the other nodes; returns rank -> (line, facts of the node).
+
+    Connections without the job's certificate are closed, and those of nodes that another SkyPilot job started
+    (``given``: the SkyPilot job's id; SkyPilot may launch the same run on a cluster twice).
     """
     came: dict[int, tuple[Line, Facts]] = {}
     deadline = time.monotonic() + WAIT_S
@@ -92,7 +94,7 @@ def accept_all(
 
 
 def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, Facts]]:
-    """The line to a node that has connected, and what it told; None for one that is turned away."""
+    """The line to a node that has connected, and its facts; None for a rejected connection."""
     try:
         sock.settimeout(10)
         line = Line(tls.wrap_socket(sock, server_side=True))
@@ -101,13 +103,13 @@ def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tupl
             return line, facts
         line.sock.close()
     except (OSError, ValueError, KeyError):
-        pass  # a stranger, a port scanner, or a node that died at once
+        pass  # an unknown client, a port scanner, or a node that died at once
     sock.close()
     return None
 
 
 def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: float = WAIT_S) -> Line:
-    """Connect to the first node and tell our facts. It may start minutes after us."""
+    """Connect to the first node and send our facts. The first node may start minutes after this one."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         for port in ports(seed):
@@ -118,7 +120,7 @@ def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: floa
             try:
                 line = Line(tls.wrap_socket(sock, server_hostname=head))
                 line.send(facts)
-                # A server of TLS 1.3 tells only now whether it took our certificate.
+                # With TLS 1.3 a client learns only now whether the server accepted its certificate.
                 if line.receive(15).get("welcome"):
                     return line
             except (OSError, ValueError):
@@ -128,7 +130,7 @@ def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: floa
 
 
 def resolves(names: list[str], addresses: list[str]) -> bool:
-    """True when this node finds each address under its name."""
+    """True when each name resolves to its address on this node."""
     for name, address in zip(names, addresses):
         try:
             found = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
@@ -140,9 +142,7 @@ def resolves(names: list[str], addresses: list[str]) -> bool:
 
 
 def add_hosts(names: list[str], addresses: list[str]) -> bool:
-    """Write names into /etc/hosts, as root or through sudo without a password; True when they then
-    resolve.
-    """
+    """Write names to /etc/hosts, as root or through sudo without a password; True when the names then resolve."""
     text = "".join("%s %s # slurmsky\n" % pair for pair in zip(addresses, names))
     try:
         if os.access("/etc/hosts", os.W_OK):

@@ -1,14 +1,15 @@
-"""That a job's script begins once on a node, however often SkyPilot gives the same run to the same nodes.
+"""Run-once guard against duplicate SkyPilot launches.
 
-SkyPilot's controller of managed jobs launches again when it did not hear how a launch went (StrategyExecutor._launch
-of sky/jobs/recovery_strategy.py), and when it was restarted itself. Nodes that are there are taken again: the cluster
-gets a second job with the same shipment while the first one runs, or after it. Nothing in the environment tells that
-from a recovery on a pool's worker; what does is what this node remembers.
+SkyPilot's managed jobs controller repeats a launch when it misses the result of the first (StrategyExecutor._launch of
+sky/jobs/recovery_strategy.py), and when it was restarted itself. It reuses existing nodes: the cluster gets a second
+job with the same shipment while the first job runs, or after it. No environment variable distinguishes a duplicate
+from a recovery on a pool's worker; only the state stored on the node does.
 
-A run is known by its shipment's name, which a requeue of ours changes, and by the restart count in it, which a recovery
-changes that our controller has seen. Beside a node's private folder, and outliving it, lies one with three files:
-``lock``, held by the process that has the node; ``record``, how far it came; ``frames``, what it wrote to its log. Who
-comes later hands these frames out as its own log, which the reader puts together with what came before.
+A run is identified by its shipment's name and by the restart count in the shipment. A requeue by slurmsky changes the
+name; a recovery that our controller has seen changes the count. A second folder next to the node's private folder
+outlives it and holds three files: ``lock``, locked by the process that owns the node; ``record``, that process's
+progress; ``frames``, its log output. A duplicate launch writes these frames to its own log, and the reader merges both
+logs.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from ..job.journal import Journal
 from ..job.recovery import kill_jobs, leaders
 from ..process import processes
 
-MOST_KEPT = 256 << 20  # bytes of frames; what a job writes beyond is in SkyPilot's log of it alone
-FORGET_S = 86400.0  # what is kept of a run that is over goes when a later job comes to the node
-LEAVE_S = 40.0  # how long one that must give the node up may take: the longest KillWait at a teardown, and some more
+MOST_KEPT = 256 << 20  # bytes of frames; output beyond this limit is only in SkyPilot's log of that launch
+FORGET_S = 86400.0  # a later job on the node removes the folder of an ended run after this time
+LEAVE_S = 40.0  # time for a displaced process to exit: the longest KillWait at a teardown, plus a margin
 LOOK_S = 0.2
 
 
 class Verdict(Enum):
-    """What becomes of a run that SkyPilot asks for."""
+    """The decision on a run that SkyPilot launches."""
 
     RUN = "it runs"
     REPEAT = "it ran here to its end, which is told again"
@@ -47,20 +48,22 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Earlier:
-    """How far a run of the shipment came on this node. Processes are (number, start in clock ticks)."""
+    """Progress of an earlier run of the shipment on this node. Processes are (pid, start time in clock ticks)."""
 
     restart: int
     holder: tuple[int, int]
     agent: tuple[int, int] = (0, 0)
     begun: bool = False  # the script may have been started
-    code: int = -1  # the exit code; -1: it did not end
-    by_signal: bool = False  # SkyPilot took the node from it
-    cut: bool = False  # not all of its frames were kept
+    code: int = -1  # the exit code; -1: the run did not end
+    by_signal: bool = False  # SkyPilot terminated the run to take its nodes down
+    cut: bool = False  # some of its output frames were not stored
 
 
 def judge(earlier: Optional[Earlier], over: bool, shipped: int, requeue: bool) -> tuple[Verdict, int]:
-    """What becomes of a run with the restart count ``shipped`` after an earlier one that is no longer alive, and its
-    restart count. ``over``: that one told the end of all its jobs; ``requeue``: they may run again.
+    """Decide whether a launch runs, repeats an earlier run's result, or is refused.
+
+    ``earlier``: the earlier run, whose process is dead; ``over``: that run logged the end of all its jobs; ``shipped``:
+    the restart count of this launch; ``requeue``: the jobs may run again. Returns the decision and the restart count.
     """
     if earlier is None or not earlier.begun:
         return Verdict.RUN, shipped
@@ -75,8 +78,10 @@ def judge(earlier: Optional[Earlier], over: bool, shipped: int, requeue: bool) -
 
 @dataclass
 class Replay:
-    """What frames say: the last session of the first node and its next event's number, and the ends of jobs that are
-    no work of SkyPilot's.
+    """State recovered from stored frames of the first node.
+
+    ``session``: its last session; ``seq``: the number of its next event; ``ends``: the end events of jobs that SkyPilot
+    did not terminate, by job id.
     """
 
     session: int = -1
@@ -84,7 +89,7 @@ class Replay:
     ends: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def code(self, jobs: Iterable[int]) -> int:
-        """The exit code when these have ended, -1 while one has not."""
+        """The exit code of the run when all ``jobs`` have ended; -1 while any job has not."""
         ids = list(jobs)
         if not all(job_id in self.ends for job_id in ids):
             return -1
@@ -92,13 +97,13 @@ class Replay:
 
 
 def exit_code(end: dict[str, Any]) -> int:
-    """A job's end as a process's exit code."""
+    """Convert a job's end event to a process exit code."""
     number, code = int(end.get("exit_signal", 0)), int(end.get("exit_code", 0))
     return 128 + number if number else code or int(end.get("state") != "COMPLETED")
 
 
 class RunGuard:
-    """What this node remembers of a shipment. ``home``: the node's private folder; ``key``: of the job's log."""
+    """Persistent run state of a shipment on this node. ``home``: the node's private folder; ``key``: the log's key."""
 
     def __init__(self, home: str, key: bytes) -> None:
         self.key = key
@@ -109,7 +114,7 @@ class RunGuard:
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
             raise OSError("%s is not ours alone" % self.folder)
         self._lock = -1
-        self._frames = -1  # where the holder keeps its frames
+        self._frames = -1  # file descriptor of the ``frames`` file
         self._kept = 0
         self._poured = 0
         self._mine: Optional[Earlier] = None
@@ -120,9 +125,9 @@ class RunGuard:
     def _open(self, name: str, flags: int) -> int:
         return os.open(self._path(name), flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
-    # --- who has the node
+    # --- ownership of the node
     def take(self) -> bool:
-        """Have the node until this process ends; False while another one has it."""
+        """Lock the node until this process ends; False while another process holds the lock."""
         if self._lock < 0:
             self._lock = self._open("lock", os.O_RDWR)
         try:
@@ -132,7 +137,7 @@ class RunGuard:
         return True
 
     def displace(self) -> None:
-        """Have the node, which another one must leave."""
+        """Terminate the process that holds the node, then lock the node."""
         self.signal_holder(signal.SIGTERM)
         deadline = time.monotonic() + LEAVE_S
         while not self.take():
@@ -141,14 +146,14 @@ class RunGuard:
             time.sleep(LOOK_S)
 
     def signal_holder(self, number: int) -> None:
-        """To the process that has the node."""
+        """Send signal ``number`` to the process that holds the node."""
         earlier = self.earlier()
         if earlier is not None:
             _signal(earlier.holder, number)
 
     # --- the record
     def earlier(self) -> Optional[Earlier]:
-        """How far the last one came; None: nobody was here, or it did not get as far as to say so."""
+        """The recorded progress of the last run; None where no run wrote a record."""
         try:
             with open(self._path("record")) as file:
                 data = json.load(file)
@@ -157,25 +162,25 @@ class RunGuard:
         return Earlier(**{**data, "holder": tuple(data["holder"]), "agent": tuple(data["agent"])})
 
     def begin(self, restart: int) -> None:
-        """We have the node, and keep what we write from now on."""
+        """Start this process's record, and store the frames that it writes from now on."""
         self.forget_others()
         earlier = self.earlier()
         if earlier is None or not earlier.begun:
             self._remove("frames")
         self._frames = self._open("frames", os.O_WRONLY | os.O_APPEND)
         self._kept = self._whole()
-        os.ftruncate(self._frames, self._kept)  # the last line may have been cut with its writer
+        os.ftruncate(self._frames, self._kept)  # the last line is partial when its writer was killed
         self._mine = Earlier(restart, _identity(os.getpid()))
         self._write()
 
     def note(self, **facts: Any) -> None:
-        """Something of our record is new."""
+        """Update fields of our record."""
         if self._mine is not None:
             self._mine = replace(self._mine, **facts)
             self._write()
 
     def note_start(self, agent: int) -> None:
-        """The script is about to be started by an agent."""
+        """Record that process ``agent`` is about to start the script."""
         self.note(begun=True, agent=_identity(agent))
 
     def _write(self) -> None:
@@ -189,11 +194,11 @@ class RunGuard:
         try:
             os.unlink(self._path(name))
         except FileNotFoundError:
-            pass  # that is what was wanted
+            pass  # already absent
 
     # --- frames
     def keep(self, data: bytes) -> None:
-        """What goes to the log, before it does. Events are kept in any case."""
+        """Store log data before it is written to the log. Events are stored beyond the limit, too."""
         if self._mine is None:
             return
         try:
@@ -205,7 +210,7 @@ class RunGuard:
                     return
             os.write(self._frames, data)
             self._kept += len(data)
-        except OSError:  # a full disk: the job is worth more than the memory of it
+        except OSError:  # a full disk: the job continues without stored frames
             self._mine = replace(self._mine, cut=True)
 
     def _whole(self) -> int:
@@ -225,7 +230,7 @@ class RunGuard:
         return 0
 
     def pour(self, out: Callable[[bytes], None]) -> None:
-        """Hand out the kept frames that were not, as far as their lines are whole."""
+        """Pass the stored frames that were not passed before to ``out``, in whole lines."""
         end = self._whole()
         if end > self._poured:
             with open(self._path("frames"), "rb") as file:
@@ -236,7 +241,7 @@ class RunGuard:
                     out(data)
 
     def told(self) -> Replay:
-        """What the frames say."""
+        """Decode the stored frames."""
         found, decoder = Replay(), Decoder(self.key)
         try:
             with open(self._path("frames"), "rb") as file:
@@ -245,12 +250,12 @@ class RunGuard:
                         if isinstance(item, Event):
                             _take(found, item)
         except FileNotFoundError:
-            pass  # it told nothing
+            pass  # the run wrote no frames
         return found
 
     # --- what is left
     def clear(self) -> None:
-        """Kill what an earlier one has left running here."""
+        """Kill the agent and the job processes that an earlier run has left."""
         earlier = self.earlier()
         if earlier is not None:
             _signal(earlier.agent, signal.SIGKILL)
@@ -259,7 +264,7 @@ class RunGuard:
             kill_jobs({log.key[0] for log in logs}, os.path.join(self.home, "agent.sock"), leaders(logs))
 
     def forget_others(self) -> None:
-        """Remove what is kept of other runs that were over long ago."""
+        """Remove the folders of other runs, unchanged for FORGET_S."""
         others = os.path.join(glob.escape(os.path.dirname(self.home)), "slurmsky-%d-*.kept" % os.geteuid())
         for folder in glob.glob(others):
             try:
@@ -269,7 +274,7 @@ class RunGuard:
                         shutil.rmtree(folder, ignore_errors=True)
                     os.close(other._lock)
             except OSError:
-                continue  # it went by itself, or is not ours
+                continue  # already removed, or another user's
 
 
 def _take(found: Replay, item: Event) -> None:
@@ -288,6 +293,6 @@ def _identity(pid: int) -> tuple[int, int]:
 
 
 def _signal(process: tuple[int, int], number: int) -> None:
-    """To that very process, not to a later one of its number."""
+    """Send a signal to the process unless its pid was reused."""
     if process[1] and _identity(process[0]) == process:
         processes.send([process[0]], number)

@@ -1,10 +1,10 @@
-"""``ssh $node`` between the nodes of a cloud job, by the names that the job knows them under.
+"""Makes ``ssh $node`` work between the nodes of a cloud job, by the job's node names.
 
-On its clouds and on Kubernetes SkyPilot gives all nodes of a cluster one key (~/.ssh/sky-cluster-key), which each of
-them takes, and a block in ~/.ssh/config that names it (setup_commands of sky/templates/*-ray.yml.j2). That block does
-not say the port of an sshd in a container (10022: sky/provision/docker_utils.py), and an address that was another
-machine's before makes ssh warn. So while a job runs, a block for its names stands before all others in that file, where
-SkyPilot's key is; elsewhere nothing is done. It is marked as ours, and taken out at the end.
+On its clouds and on Kubernetes SkyPilot gives all nodes of a cluster one key (~/.ssh/sky-cluster-key), which each node
+accepts, and a block in ~/.ssh/config that names the key (setup_commands of sky/templates/*-ray.yml.j2). That block
+lacks the port of an sshd in a container (10022: sky/provision/docker_utils.py), and ssh warns about an address that
+another machine had before. So this module adds a block for the job's node names at the beginning of that file while
+the job runs, and removes it at the end; a mark identifies the block. Nodes without SkyPilot's key are not changed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ _PORT = re.compile(r"^\s*Port[\s=]+(\d+)", re.MULTILINE | re.IGNORECASE)
 
 
 def add(folder: str, home: str, names: Iterable[str], server: str = "/etc/ssh") -> bool:
-    """Put a job's names into the config in ``folder``; False where SkyPilot has laid no key there. ``home``: the job's
-    private folder on this node, which is the block's mark. ``server``: where this node's sshd is configured.
+    """Add a job's node names to the config in ``folder``; False where SkyPilot has stored no key there.
+
+    ``home``: the job's private folder on this node, which marks the block. ``server``: the folder of sshd's
+    configuration.
     """
     if not os.path.exists(os.path.join(folder, KEY)):
         return False
@@ -35,20 +37,20 @@ def add(folder: str, home: str, names: Iterable[str], server: str = "/etc/ssh") 
         "  StrictHostKeyChecking no",
         "  UserKnownHostsFile /dev/null",  # an address may have been another machine's
         "  LogLevel ERROR",
-        "Match all",  # what comes first in the user's own part holds for all hosts
+        "Match all",  # the first lines of the user's own part apply to all hosts
     ]
     block = "# slurmsky {0}: begin\n{1}\n# slurmsky {0}: end\n".format(home, "\n".join(lines))
     return _edit(folder, home, block)
 
 
 def remove(folder: str, home: str) -> None:
-    """Take a job's names out again, and those of jobs that left without."""
+    """Remove a job's block, and the blocks of ended jobs that did not remove theirs."""
     if os.path.exists(os.path.join(folder, KEY)):
         _edit(folder, home, "")
 
 
 def listens_on(server: str) -> int:
-    """The port that the sshd of this node, and of its likes, is told to listen on."""
+    """The port that this node's sshd, and those of nodes with the same image, are configured to use."""
     for path in [*sorted(glob.glob(os.path.join(server, "sshd_config.d", "*.conf"))), server + "/sshd_config"]:
         try:
             with open(path, errors="replace") as file:
@@ -73,7 +75,7 @@ def _edit(folder: str, home: str, block: str) -> bool:
             if after == before:
                 return True
             if not after and not block:
-                os.unlink(path)  # it was nothing but ours
+                os.unlink(path)  # it had only our block
                 return True
             partial = path + ".slurmsky"
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
@@ -81,18 +83,18 @@ def _edit(folder: str, home: str, block: str) -> bool:
                 file.write(after)
             os.replace(partial, path)
     except OSError:
-        return False  # a file that is not the user's to write
+        return False  # a file that the user must not write
     return True
 
 
 def _left(found: re.Match[str], home: str) -> str:
-    """What is left of a block: another job's stays as long as that is here."""
+    """The text that replaces a block: another job's block is kept while its private folder exists."""
     return found[0] if found["home"] != home and os.path.isdir(found["home"]) else ""
 
 
 @contextmanager
 def _alone(folder: str) -> Iterator[None]:
-    """Jobs that share the account edit one after the other."""
+    """Lock against concurrent edits by jobs of the same account."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,6 +1,6 @@
-"""Output files of steps on a cloud node, sent as they grow: ``srun -o out.%t`` can be followed at home.
+"""Sends output files of steps (``srun -o out.%t``) from a cloud node as they grow.
 
-The node's agent notes each output file that it opens (``output.note_in``); what lies in the submit folder is tailed.
+The node's agent records each output file that it opens (``output.note_in``); files in the submit folder are tailed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .job_log import JobLogWriter, Tail
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
 
-MOST = 512  # files followed on a node; those beyond come at the end, as every other file
+MOST = 512  # files tailed on a node; further files are sent at the end, as all others
 
 
 class StepFiles:
-    """The tails of one node. ``theirs``: paths that travel otherwise (the batch scripts' own output)."""
+    """The tails of one node. ``theirs``: paths that are sent in another way (the batch scripts' own output)."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class StepFiles:
         self._count = 0
 
     def look(self, final: bool = False) -> None:
-        """Send what is new."""
+        """Send new content."""
         if self._node.same_files:
             return
         for path, start in self._noted():
@@ -46,7 +46,7 @@ class StepFiles:
             tail.look(final)
 
     def whole(self) -> frozenset[str]:
-        """Paths in the submit folder of which everything was sent, as it is now."""
+        """Paths in the submit folder whose present content was sent completely."""
         return frozenset(
             os.path.relpath(path, self._node.submit_dir)
             for path, tail in self._tails.items()
@@ -54,7 +54,7 @@ class StepFiles:
         )
 
     def _noted(self) -> list[tuple[str, int]]:
-        """(path, size at the time) of files that were opened since the last look."""
+        """(path, size when opened) of files that were opened since the last call."""
         try:
             with open(self._note, "rb") as file:
                 file.seek(self._read)
@@ -72,13 +72,13 @@ class StepFiles:
         known = self._tails.pop(path, None)
         if known is not None:
             if start:
-                self._tails[path] = known  # appended to by a further step
+                self._tails[path] = known  # a further step appends to it
                 return
             known.look(final=True)
         self._count += 1
         tail = self._tails[path] = Tail(self._log, self._new_stream(), path, digest=not start)
         tail.position = start
-        # At home the same content is there already when the file was appended to and had travelled.
+        # The submit host has the earlier content already when the file was shipped and then appended to.
         self._log.event(
             ev="stream",
             stream=tail.stream,

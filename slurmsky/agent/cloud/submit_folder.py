@@ -1,4 +1,4 @@
-"""The submit folder on a cloud node: made, filled, and looked through for what the job changed."""
+"""Creates and fills the submit folder on a cloud node, and finds files that the job changed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_folder(path: str) -> bool:
 
 
 def identity(path: str) -> list[int]:
-    """Inode numbers of a folder and of all that it lies in; empty when it does not exist."""
+    """Inode numbers of a folder and of its parents; empty when the folder does not exist."""
     numbers = []
     try:
         while path != "/":
@@ -48,19 +48,15 @@ def identity(path: str) -> list[int]:
 
 
 def same_folder(path: str, there: list[int]) -> bool:
-    """True when the folder here is the very one of the submit host: it and all above it have the same
-    numbers.
-    """
+    """True when the folder is the same as the submit host's: folder and parents have the same inode numbers."""
     return bool(there) and identity(path) == list(there)
 
 
 def unpack(archive: str, folder: str) -> None:
-    """Fill the folder from the archive that was shipped; what is there already under these names is
-    replaced.
-    """
+    """Fill the folder from the shipped archive; existing files of the same names are replaced."""
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "fully_trusted_filter"):
-            tar.extractall(folder, filter="fully_trusted")  # made by ourselves, of the user's own files
+            tar.extractall(folder, filter="fully_trusted")  # our own archive, of the user's own files
         else:
             tar.extractall(folder)
 
@@ -91,7 +87,7 @@ class Changed:
 
 
 def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
-    """What is new or different now, smallest first; ``skip``: paths that travel otherwise."""
+    """Files that are new or changed, smallest first; ``skip``: paths that are sent in another way."""
     found = []
     for path, facts in scan(folder).items():
         if path in skip or before.get(path) == facts:
@@ -105,7 +101,7 @@ def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
 
 
 def modes(folder: str, path: str) -> list[int]:
-    """Modes of the folders between ``folder`` and a file in it, the outermost first."""
+    """Modes of the folders between ``folder`` and a file in it, outermost first."""
     found = []
     for part in os.path.dirname(path).split("/") if "/" in path else ():
         folder = os.path.join(folder, part)
@@ -117,7 +113,7 @@ def modes(folder: str, path: str) -> list[int]:
 
 
 def pieces(path: str, size: int) -> Iterator[bytes]:
-    """Content of a file in pieces, at most ``size`` bytes in all."""
+    """Read a file in pieces, at most ``size`` bytes in all."""
     with open(path, "rb") as file:
         left = size
         while left:
