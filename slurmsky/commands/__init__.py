@@ -1,4 +1,4 @@
-"""The commands: one module each, with ``main(ctx) -> exit code`` (or a coroutine of one)."""
+"""The commands: one module each, with ``main(ctx) -> exit code``, or a coroutine that returns it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAMES = frozenset(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
 def find(name: str) -> Callable[[Any], Any] | None:
-    """The main function of a command, imported on first use; None for a name that is no command."""
+    """Import and return the main function of a command; None for an unknown command."""
     if name not in NAMES:
         return None
     main: Callable[[Any], Any] = importlib.import_module(f".{name}", __name__).main
@@ -19,6 +19,6 @@ def find(name: str) -> Callable[[Any], Any] | None:
 
 
 def in_idle_time(queue: Any) -> AsyncGenerator[None, None]:
-    """What the controller may do when it has nothing else to do, in small pieces."""
+    """Background work that the controller runs in small pieces while it is idle."""
     pieces: AsyncGenerator[None, None] = importlib.import_module(".accounting.cached_rows", __name__).prepare(queue)
     return pieces

@@ -1,4 +1,4 @@
-"""The caller's files: read by the caller's own process, or here where they cannot hold up the controller."""
+"""Reading of the caller's files, by the caller's process or by a controller that must not block."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from ..controller.command_context import CommandContext
 
 
 class Found(NamedTuple):
-    """What the caller's process read: the path that could be opened, and its bytes."""
+    """The result of a read in the caller's process: path of the opened file, and its bytes."""
 
     path: str
     data: bytes
 
 
 async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> Found:
-    """The first of these files that the caller can open, read by its own process, at most ``limit`` bytes.
+    """Read the first of these files that the caller can open, at most ``limit`` bytes.
 
-    A file that blocks, a FIFO for example, holds up that process alone, and /dev/fd/N is its own descriptor. Of the
-    paths after the first only regular files count; a folder is empty. Raises OSError when there is none.
+    The caller's own process reads the file. A file that blocks, such as a FIFO, therefore holds up that process alone,
+    and /dev/fd/N means the caller's descriptor. Of the paths after the first only regular files count; a folder reads
+    as
+    empty. Raises OSError when no file can be opened.
     """
     names = [os.path.join(ctx.cwd, path) for path in paths]
     index, number, data = await ctx.read_file(names, limit)
@@ -32,7 +34,7 @@ async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> Found:
 
 
 def opener(path: str, flags: int, mode: int = 0o666) -> int:
-    """For ``open(..., opener=opener)``: open a file of the caller here, and refuse one that may block."""
+    """For ``open(..., opener=opener)``: open a caller's file in the controller, and refuse a file that may block."""
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         os.close(fd)

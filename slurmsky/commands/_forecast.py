@@ -1,4 +1,4 @@
-"""What a submitter reads on stderr of a job that was just accepted: virtual nodes, or a wait without an end."""
+"""Notice on stderr for a job just accepted: it uses virtual nodes, or it can never start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..controller.command_context import CommandContext
 from ..controller.rules import virtual_nodes
 from ..model.job import Job
 
-#: what makes the reason go away, by its first letters
+#: (prefix of the pending reason, its explanation)
 _REMEDIES = (
     ("PartitionConfig", "its partition has fewer nodes or CPUs than it asks for"),
     ("PartitionNodeLimit", "its partition allows another number of nodes"),
@@ -22,10 +22,11 @@ _REMEDIES = (
 
 
 def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
-    """At most one line: the job waits for ever, or it runs on virtual nodes.
+    """Print at most one line: the job can never start, or it runs on virtual nodes.
 
-    ``script``: what sbatch submitted; salloc and srun say themselves that their request waits.
-    A job that only shares CPUs is worth the line on a terminal alone; one that runs without its GPUs always is.
+    ``script`` is what sbatch submitted; it is empty for salloc and srun, which report a pending request themselves. A
+    job
+    that merely shares CPUs gets the line on a terminal only; a job that runs without its GPUs always gets it.
     """
     queue = ctx.queue
     parts = queue.book.components(job)

@@ -1,4 +1,4 @@
-"""Warnings of sbatch: faults in sight that will end a job before its script begins."""
+"""sbatch warnings: faults that would end a job before its script begins."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..report.fields import derived
 
 
 def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
-    """What would end the job if it started now; only where the job runs on the files that this machine sees.
+    """The faults that would end the job if it started now, for jobs that use this machine's files.
 
-    The folder may still be made before the job starts, so each is a warning, and none is printed for a folder whose
-    name depends on the job's number: programs make such folders once sbatch has printed the number.
+    A missing folder may still be created before the job starts, so each fault is a warning only. A folder whose name
+    contains the job id gets no warning: programs create such folders after sbatch has printed the id.
     """
     if not ctx.queue.engine.places_in(job.partition.partition(",")[0]):
         return remarks(ctx, job.submit_dir) if goes_to_a_cloud(ctx, job.partition.partition(",")[0]) else []
@@ -36,12 +36,12 @@ def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
 
 
 def goes_to_a_cloud(ctx: CommandContext, partition: str) -> bool:
-    """True when jobs of the partition run on SkyPilot's nodes, to which the submit folder travels."""
+    """True when jobs of the partition run on SkyPilot's nodes, to which the submit folder is copied."""
     return ctx.queue.engine.engine_name(partition) == "sky"
 
 
 def remarks(ctx: CommandContext, submit_dir: str) -> list[str]:
-    """What of the submit folder is unusual for a job whose folder travels."""
+    """Remarks on the submit folder of a job whose folder is copied to the nodes."""
     home = ctx.env.get("HOME") or os.path.expanduser("~")
     if not private.holds_home(submit_dir, home):
         return []
@@ -64,7 +64,7 @@ def _unwritable(path: str, pattern: str) -> str:
 
 
 def _interpreter(script: bytes) -> str:
-    """The absolute path behind ``#!``; "" for none."""
+    """The absolute path of the ``#!`` line; "" for none."""
     words = script[2 : script.find(b"\n")].split() if script.startswith(b"#!") else []
     name = os.fsdecode(words[0]) if words else ""
     return name if name.startswith("/") else ""

@@ -1,4 +1,4 @@
-"""sacct: what became of jobs, from the store. Source: src/sacct/sacct.c, options.c, process.c."""
+"""sacct: accounting of jobs, from the store. Source: src/sacct/sacct.c, options.c, process.c."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .common.data_output import check_style, send
 from .common.report_settings import caller_zone, report
 from .common.site_options import table
 
-#: jobs that are read together
+#: jobs that are read in one batch
 _TOGETHER = 500
 
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Select, and print."""
+    """Select the jobs and print them."""
     query = parse_sacct(ctx.args, surroundings(ctx), table(ctx, "sacct"))
     check_style(ctx, query.json, query.yaml)
     check_window(ctx, query)
@@ -57,7 +57,7 @@ async def main(ctx: CommandContext) -> int:
         return _stored(ctx, query, select(ctx, query))
     if query.json is not None or query.yaml is not None:
         await send(ctx, query.json, query.yaml, lambda form, about: _document(ctx, query, form, about))
-        return 0  # sacct does not look at what became of it
+        return 0  # sacct ignores the result of this request
     try:
         form = past.form(ctx, query)
     except InvalidField as error:
@@ -73,14 +73,14 @@ async def main(ctx: CommandContext) -> int:
 
 
 def check_window(ctx: CommandContext, query: SacctQuery) -> None:
-    """Raises CommandError where the time asked about ends before it begins."""
+    """Raise CommandError when the queried time window ends before it begins."""
     start, end = accounted.window(query, ctx.queue.clock())
     if not (query.helpformat or query.helpstate or query.helpreason):
         in_order(start, end, caller_zone(ctx))
 
 
 def _document(ctx: CommandContext, query: SacctQuery, form: Any, about: Any) -> Any:
-    """The answer of --json; of a window, what was written of the past is written again."""
+    """The answer of --json; for a time window, records of ended jobs are cached text."""
     document = form.accounting_document(select(ctx, query), about, ctx.queue.clock(), ctx.queue.book.cluster)
     if not query.jobs:
         document.written = past.documents(ctx, query)
@@ -88,7 +88,7 @@ def _document(ctx: CommandContext, query: SacctQuery, form: Any, about: Any) -> 
 
 
 def unknown(ctx: CommandContext, query: SacctQuery) -> tuple[str, ...]:
-    """Slurm's lines for a filter that names what does not exist; () when all is well."""
+    """Slurm's error lines for a filter that names an unknown entity; () for none."""
     for kind, names, find in (("user", query.users, find_user), ("group", query.groups, find_group)):
         for name in names:
             if find(name) is None:
@@ -103,14 +103,14 @@ def unknown(ctx: CommandContext, query: SacctQuery) -> tuple[str, ...]:
                 )
     if query.file is not None and not os.path.isfile(os.path.join(ctx.cwd, query.file)):
         return (f"{query.file} is not a valid file",)
-    # There is no job completion log, neither as a file nor in the store.
+    # Neither a job completion file nor a table of the store exists.
     return ("Slurm job completion is disabled",) if query.completion or query.file is not None else ()
 
 
 def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_steps: bool = True) -> Iterator[Job]:
-    """The jobs that the query means, their steps already narrowed to those asked for.
+    """The jobs that the query selects, with their steps reduced to the requested ones.
 
-    ``held``: in a window, too, those that could not have run yet. ``with_steps`` False: nobody looks at the steps.
+    ``held``: include jobs that were never eligible in the time window. ``with_steps`` False: the caller reads no steps.
     """
     queue = ctx.queue
     queue.flush()
@@ -124,7 +124,7 @@ def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_step
         found = _het_components(ctx, query, found)
     else:
         start, end = accounted.window(query, now)
-        # slurmdbd looks for jobs by the time since which they could have run: one that is held never could.
+        # slurmdbd selects jobs by their eligible time, which a held job never gets.
         runs = sorted(queue.store.runs(start, end, query.duplicates, accounted.where(query, start, end)))
         parts = (runs[first : first + _TOGETHER] for first in range(0, len(runs), _TOGETHER))
         stored = chain.from_iterable(accounted.recall(ctx, part, with_steps) for part in parts)
@@ -144,7 +144,7 @@ def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_step
 
 
 def _only_steps(query: SacctQuery, jobs: Iterable[Job]) -> frozenset[int]:
-    """Ids of jobs of which only steps were asked for."""
+    """Ids of jobs for which the query names steps only."""
     return frozenset(
         job.job_id
         for job in jobs
@@ -155,7 +155,7 @@ def _only_steps(query: SacctQuery, jobs: Iterable[Job]) -> frozenset[int]:
 
 
 def _het_components(ctx: CommandContext, query: SacctQuery, found: Iterable[Job]) -> Iterator[Job]:
-    """A het leader's id means all its components, and so does any component's with --whole-hetjob."""
+    """Add the components of het jobs: for a leader's id, and with --whole-hetjob for any component's id."""
     seen: set[tuple[int, int]] = set()
     more: set[int] = set()
     offsets = any(one.het_offset is not None for one in query.jobs)
@@ -172,7 +172,7 @@ def _het_components(ctx: CommandContext, query: SacctQuery, found: Iterable[Job]
 
 
 def _means(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
-    """Whether an id of -j means this record; ``whole`` is --whole-hetjob."""
+    """Whether an id of -j selects this record; ``whole`` is --whole-hetjob."""
     if whole and job.het_job_id:
         return wanted.job_id in (job.het_job_id, *job.het_ids)
     if whole is False and job.het_job_id and wanted.het_offset is None:
@@ -180,13 +180,13 @@ def _means(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
     if wanted.het_offset is not None:
         return job.het_job_id == wanted.job_id and job.het_offset == wanted.het_offset
     if isinstance(wanted.task, int):
-        # slurmdbd knows elements from when they start.
+        # slurmdbd has a record of an array element only once the element has started.
         return job.array_job_id == wanted.job_id and job.array_task_id == wanted.task
     return wanted.job_id in (job.job_id, job.array_job_id, job.het_job_id)
 
 
 def _stored(ctx: CommandContext, query: SacctQuery, jobs: Iterable[Job]) -> int:
-    """--batch-script and --env-vars: what was spooled."""
+    """--batch-script and --env-vars: print the script or the environment as submitted."""
     queue = ctx.queue
     for job in jobs:
         folder = queue.paths.jobs / str(spool_id(job))

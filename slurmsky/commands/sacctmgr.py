@@ -1,7 +1,7 @@
 """sacctmgr: shows and changes accounts, users and QOS. Source: src/sacctmgr/sacctmgr.c.
 
-Changes are kept over what the site file says; clusters, federations and resources cannot be changed, which is answered
-as slurmdbd answers a user without privileges.
+The store keeps changes, which override the site file. Clusters, federations and resources cannot be changed; such
+requests get slurmdbd's answer to a user without privileges.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DENIED = "Access/permission denied"
 _NO_PRIVILEGE = "Your user doesn't have privilege to perform this action"
 _MODIFY = ("Account", "Cluster", "Coordinator", "Federation", "Job", "QOS", "Resource", "User", "Transactions")
 _ADD = ("Account", "Cluster", "Coordinator", "Federation", "QOS", "Resource", "User", "Transactions")
-#: What slurmdbd's refusal calls the entities of "add".
+#: names of the entities of "add" in slurmdbd's refusal
 _ADDED = {"Account": "accounts", "Cluster": "clusters", "QOS": "QOS", "User": "users", "Federation": "federations",
           "Resource": "resources", "Coordinator": "coordinators"}  # fmt: skip
 _VERBS = (
@@ -44,7 +44,7 @@ _VERBS = (
 
 @dataclass
 class _Mood:
-    """What options and verbs have set so far."""
+    """Output settings that options and verbs have changed so far."""
 
     look: Look
     associations: bool
@@ -53,7 +53,7 @@ class _Mood:
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """One verb, or those on stdin, line by line."""
+    """Run one verb, or each line of stdin."""
     request = parse("sacctmgr", ctx.args, surroundings(ctx))
     mood = _Mood(Look(parsable=request.parsable, header=not request.get("noheader")),
                  bool(request.get("associations")), bool(request.get("readonly")))  # fmt: skip
@@ -155,7 +155,7 @@ def _parameters(ctx: CommandContext) -> list[tuple[str, str]]:
 
 
 def _change(ctx: CommandContext, verb: str, words: Sequence[str], mood: _Mood) -> int:
-    """add, delete, modify, archive: refused, in the order in which sacctmgr finds fault."""
+    """add, delete, modify, archive; validated in sacctmgr's order."""
     if mood.readonly:
         ctx.err("Can't run this command in readonly mode.")
         return 1

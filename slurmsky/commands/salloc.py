@@ -1,4 +1,4 @@
-"""salloc: nodes for a command, or for a shell. Source: src/salloc/salloc.c."""
+"""salloc: allocate nodes for a command or a shell. Source: src/salloc/salloc.c."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .common.job_allocation import Revoked, allocate, let_go, notified, settle
 from .common.report_settings import known_cluster
 from .common.site_options import table
 
-#: who waited longer than this hears a bell (salloc.c DEFAULT_BELL_DELAY)
+#: seconds of waiting after which salloc rings the bell (salloc.c DEFAULT_BELL_DELAY)
 BELL_DELAY_S = 10.0
 WHAT = "Job submit/allocate failed"
-#: what ends an --immediate request
+#: errors that end an --immediate request
 _TOO_LATE = (Errno.IMMEDIATE, Errno.NODES_BUSY, Errno.TIMED_OUT)
 
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Get the nodes, run the command in the caller's terminal, give them back."""
+    """Allocate the nodes, run the command in the caller's terminal, release the nodes."""
     request = options.parse_salloc(ctx.args, surroundings(ctx), table(ctx, "salloc"))
     for line in request.warnings:
         ctx.err(line)
@@ -52,7 +52,7 @@ async def main(ctx: CommandContext) -> int:
     if ctx.request.ttys[1] and (request.flags.bell == "always" or (waited and request.flags.bell != "never")):
         ctx.out("\a")
     if request.flags.no_shell:
-        job.alloc_pid = 0  # nobody whose end would be the allocation's
+        job.alloc_pid = 0  # no process whose end would end the allocation
         ctx.queue.book.touch(job)
         return 0
     if request.flags.verbose >= 2:
@@ -63,12 +63,12 @@ async def main(ctx: CommandContext) -> int:
         ctx.say(f"Relinquishing job allocation {job.job_id}")
     let_go(ctx, job, JobState.FAILED if status else JobState.COMPLETED, max(status, 0), max(-status, 0))
     await settle(ctx, job)
-    # A command that a signal ended: salloc returns 0 (WEXITSTATUS is only asked after WIFEXITED).
+    # For a command ended by a signal salloc returns 0: it reads WEXITSTATUS only after WIFEXITED.
     return max(status, 0)
 
 
 async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> int:
-    """The caller's command or shell, until it ends or the allocation does."""
+    """Run the caller's command or shell until it, or the allocation, ends."""
     queue = ctx.queue
     argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
     env = {**ctx.env, **salloc_environment(queue.letters.launch_of(job)), **queue.job_variables(job)}
@@ -80,7 +80,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
             frame = asyncio.ensure_future(ctx.frame())
             await asyncio.wait({frame} if told else {frame, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not frame.done():
-                # The allocation is gone; the command goes on unless --kill-command says otherwise.
+                # The allocation has ended; the command continues unless --kill-command is given.
                 told = True
                 ctx.give_back(frame)
                 if not request.flags.quiet:
@@ -93,7 +93,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
             got = frame.result()
             if got.kind == wire.CHILD_STATUS:
                 status = _status(ctx, argv[0], got.payload.decode("ascii", "replace"))
-                # A command that --kill-command ended has failed; of any other signal salloc says nothing.
+                # A command ended by --kill-command counts as failed; salloc does not report any other signal.
                 return 1 if status <= 0 and told and request.flags.kill_command is not None else status
     except CallerGone:
         let_go(ctx, job, JobState.CANCELLED)
@@ -101,7 +101,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
 
 
 def _status(ctx: CommandContext, program: str, text: str) -> int:
-    """The exit code of the caller's program, or minus the signal that ended it."""
+    """Exit code of the caller's program, or the negative number of the signal that ended it."""
     word, _, problem = text.partition(" ")
     if problem:
         ctx.error(f'_fork_command: Unable to find command "{program}"')

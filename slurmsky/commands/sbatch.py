@@ -1,4 +1,4 @@
-"""sbatch: a script becomes a job. Source: src/sbatch/sbatch.c, opt.c."""
+"""sbatch: submits a script as a job. Source: src/sbatch/sbatch.c, opt.c."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from .common.progress import phase, shown
 from .common.report_settings import known_cluster
 from .common.site_options import table
 
-#: bytes of --export-file that are read
+#: maximum number of bytes read from --export-file
 ENVIRONMENT_SIZE = 16 << 20
-#: the caller's stdin, which it may have begun to read; and any of its descriptors, such as <(...) gives
+#: names of the caller's stdin, which the caller may have read in part; and of any descriptor, as <(...) passes it
 _STDIN = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/\d+")
 WHAT = "Batch job submission failed"
@@ -40,7 +40,7 @@ WHAT = "Batch job submission failed"
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Submit, and print ``Submitted batch job N``."""
+    """Submit the script and print ``Submitted batch job N``."""
     around = surroundings(ctx)
     options_table = table(ctx, "sbatch")
     choice = options.find_script(ctx.args, around, options_table)
@@ -76,7 +76,7 @@ async def main(ctx: CommandContext) -> int:
     )
     given_id = int(ctx.env.get(paths.GIVEN_ID) or 0)
     if given_id in queue.book.jobs:
-        return 0  # a letter that was delivered twice
+        return 0  # a repeated delivery of the same relayed request
     try:
         job = queue.submit(specs, payload, submitter(ctx), first_id=given_id)
     except SlurmError as error:
@@ -94,13 +94,13 @@ async def main(ctx: CommandContext) -> int:
         else:
             on = f" on cluster {queue.site.cluster.name}" if specs[0].clusters else ""
             ctx.out(f"Submitted batch job {job.job_id}{on}\n")
-        if not flags.parsable or ctx.request.ttys[2]:  # programs expect Slurm's lines and no others
+        if not flags.parsable or ctx.request.ttys[2]:  # programs expect Slurm's output and no extra line
             forecast(ctx, job, choice.path or "SCRIPT")
     return await _wait(ctx, job) if flags.wait else 0
 
 
 async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[options.ScriptText | None, str]:
-    """The script's text and its path as scontrol shows it."""
+    """Text of the script, and its path as scontrol shows it."""
     if choice.wrap is not None:
         return None, ""
     if choice.path is None and paths.SCRIPT in ctx.env:
@@ -108,7 +108,7 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
     if choice.path is None:
         data = await ctx.read_stdin(ctx.queue.site.cluster.max_script_size)
         return options.ScriptText("", data), ""
-    if paths.SCRIPT in ctx.env:  # read where the command was typed, on a node whose files we do not see
+    if paths.SCRIPT in ctx.env:  # sent along by a relayed command, since we do not see its node's files
         data = ctx.env[paths.SCRIPT].encode("utf-8", "surrogateescape")
         return options.ScriptText(choice.path, data), os.path.normpath(os.path.join(ctx.cwd, choice.path))
     limit = ctx.queue.site.cluster.max_script_size + 1
@@ -123,14 +123,14 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
 
 
 def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
-    """The script as scontrol shows it: searched for from --chdir, whatever was read; as typed when not there."""
+    """The script's path as scontrol shows it: resolved from --chdir, or as typed when no such file exists."""
     if not path or choice.path is None or spec.chdir in (None, ctx.cwd):
         return path
     return find_file(ctx, choice.path, spec.chdir or "") or choice.path
 
 
 def find_file(ctx: CommandContext, name: str, folder: str = "") -> str | None:
-    """A script as sbatch finds it: from ``folder`` (or the current one) first, then along PATH."""
+    """Resolve a script as sbatch does: from ``folder`` (default: current folder), then along PATH."""
     here = os.path.normpath(os.path.join(ctx.cwd, folder, name))
     if os.access(here, os.R_OK):
         return here
@@ -141,20 +141,20 @@ def find_file(ctx: CommandContext, name: str, folder: str = "") -> str | None:
 
 
 def _along_path(ctx: CommandContext, name: str) -> list[str]:
-    """Where a script without a slash is looked for after the current folder."""
+    """Candidate paths along PATH, for a script name without a slash."""
     folders = [] if "/" in name else ctx.env.get("PATH", "").split(os.pathsep)
     return [os.path.join(ctx.cwd, folder, name) for folder in folders if folder]
 
 
 def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
-    """The caller's environment as --export lets it through, without what belongs to an agent of another job."""
+    """The caller's environment filtered by --export, without the variables of an outer job's agent."""
     ours = (paths.AGENT, paths.SCRIPT, paths.GIVEN_ID)
     env = {name: value for name, value in ctx.env.items() if name not in ours}
     spec = exportspec.parse(export if export is not None else "ALL")
     kept = spec.apply(env)
     if export is not None and export.upper() != "ALL":
         kept["SLURM_EXPORT_ENV"] = export
-        # Slurm loads the user's login environment on the node then: here the parts that every login sets.
+        # Slurm loads the user's login environment on the node; we export the variables that every login sets.
         kept["SLURM_GET_USER_ENV"] = "1"
         for name in ("HOME", "PATH", "SHELL", "USER", "LOGNAME", "MAIL", "LANG"):
             if name in env:
@@ -163,7 +163,7 @@ def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
 
 
 async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
-    """--export-file: NAME=VALUE between NUL bytes, in a file or under a number that the caller has open."""
+    """--export-file: NAME=VALUE entries separated by NUL bytes, from a file or an open descriptor of the caller."""
     path = f"/dev/fd/{source}" if source.isdecimal() and int(source) > 2 else source
     try:
         found = await _files.read(ctx, [path], ENVIRONMENT_SIZE)
@@ -174,7 +174,7 @@ async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
 
 
 def test_only(ctx: CommandContext, spec: JobSpec) -> int:
-    """--test-only: say when and where the job would start."""
+    """--test-only: print when and where the job would start."""
     queue = ctx.queue
     who = submitter(ctx)
     try:
@@ -189,7 +189,7 @@ def test_only(ctx: CommandContext, spec: JobSpec) -> int:
         return 1
     if queue.engine.places_in(partition.name):
         found = predict_start(queue.scheduler, probe, partition, queue.clock)
-    else:  # nodes are made when they are wanted; they have the names that squeue would show
+    else:  # SkyPilot creates these nodes on demand; they get the names that squeue would show
         found = (queue.clock(), ordered_shares(queue.scheduler.demand(spec), spec, partition, probe.job_id))
     if found is None:
         ctx.err("allocation failure: Requested node configuration is not available")
@@ -208,7 +208,7 @@ def test_only(ctx: CommandContext, spec: JobSpec) -> int:
 
 
 async def _wait(ctx: CommandContext, job: Job) -> int:
-    """--wait: the job's exit code; of an array the highest."""
+    """--wait: return the job's exit code; for an array the highest."""
     queue = ctx.queue
     done = asyncio.ensure_future(ended(ctx, job))
     with shown(ctx, lambda: phase(job)):
@@ -222,7 +222,7 @@ async def _wait(ctx: CommandContext, job: Job) -> int:
 
 
 async def ended(ctx: CommandContext, job: Job) -> None:
-    """Return when a job, or every element of its array, is over."""
+    """Wait until a job, or every element of its array, has ended."""
     queue = ctx.queue
     while True:
         records = list(queue.book.array(job.array_job_id)) if job.array_job_id else [job]
@@ -233,7 +233,7 @@ async def ended(ctx: CommandContext, job: Job) -> None:
 
 
 def end_code(job: Job) -> int:
-    """The exit code that --wait takes over from a job."""
+    """The exit code that --wait returns for a job."""
     if job.state is JobState.COMPLETED or (job.state is JobState.FAILED and job.exit_code):
         return job.exit_code
     return 1

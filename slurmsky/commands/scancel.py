@@ -1,4 +1,4 @@
-"""scancel: signals, or ends, jobs and steps. Source: src/scancel/scancel.c."""
+"""scancel: signals or cancels jobs and steps. Source: src/scancel/scancel.c."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .common.report_settings import known_cluster
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Cancel what ids and filters choose."""
+    """Cancel or signal the jobs that ids and filters select."""
     query = parse_scancel(ctx.args, surroundings(ctx))
     for line in query.warnings:
         ctx.err(line)
@@ -41,7 +41,7 @@ async def main(ctx: CommandContext) -> int:
 
 
 async def _looked_at(ctx: CommandContext, query: ScancelQuery) -> int:
-    """Jobs are read first where they must fit more than an id, or somebody is asked: what waits goes first.
+    """Select jobs by their records, as filters and --interactive require, and cancel pending jobs first.
 
     Source: scancel.c _verify_job_ids, _filter_job_records, _cancel_jobs.
     """
@@ -75,14 +75,14 @@ async def _looked_at(ctx: CommandContext, query: ScancelQuery) -> int:
             continue
         if query.interactive and not await _confirmed(ctx, job, one_id):
             if one_id is not None:
-                left_alone.add(one_id)  # of an array, too: nothing more is asked about this id
+                left_alone.add(one_id)  # no further question about this id
             continue
         code = max(code, _act(ctx, query, _own_record(ctx, job, one_id), one_id))
     return code
 
 
 def _singly(wanted: tuple[JobId, ...]) -> list[JobId]:
-    """Each element that a list of them names, by itself; components are not told from their leader."""
+    """Split lists of array elements into single ids; a het component counts as its leader."""
     found = []
     for one in wanted:
         tasks = one.task if isinstance(one.task, ArraySpec) else (one.task,)
@@ -91,7 +91,8 @@ def _singly(wanted: tuple[JobId, ...]) -> list[JobId]:
 
 
 def _is_named(one: JobId, job: Job) -> bool:
-    """Whether an id means this record: a job, its array, or the element, which may still wait with others."""
+    """Whether an id selects this record: a job, its array, or an element, which may still be part of a common record.
+    """
     if one.task is None:
         return one.job_id == job.job_id or (one.job_id == job.array_job_id and one.step is None)
     if one.job_id != job.array_job_id:
@@ -100,14 +101,14 @@ def _is_named(one: JobId, job: Job) -> bool:
 
 
 def _own_record(ctx: CommandContext, job: Job, one: JobId | None) -> Job:
-    """The record of an element that waited with others: it is about to differ from them."""
+    """Give a pending element its own record, because the request changes that element alone."""
     if one is None or not isinstance(one.task, int) or job.array_task_id is not None:
         return job
     return ctx.queue.life.element(job, one.task) or job
 
 
 def _filters(query: ScancelQuery) -> str:
-    """The filters that were given, as scancel lists them."""
+    """The given filters, as scancel lists them."""
     named = (
         ("account", query.account),
         ("job_name", query.name),
@@ -123,7 +124,7 @@ def _filters(query: ScancelQuery) -> str:
 
 
 def _unseen(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
-    """Cancel what one id means; slurmctld is asked at once, and what it does not know is no fault."""
+    """Cancel the jobs of one id without a query first; as with slurmctld, an unknown id is no error."""
     try:
         found = job_targets.records(ctx.queue, wanted, split=True)
     except SlurmError as error:
@@ -143,9 +144,9 @@ def _unseen(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
 
 
 def _passes(ctx: CommandContext, query: ScancelQuery, job: Job) -> bool:
-    """Whether the job meets every filter."""
-    # What sbatch did not launch is ended by its id or its name alone: "scancel -u me" in a script written for Slurm
-    # does not mean somebody's service on SkyPilot.
+    """Whether the job passes every filter."""
+    # Jobs that sbatch did not launch are cancelled by id or name only: "scancel -u me" in a script written for Slurm
+    # must not end a service on SkyPilot.
     if job.engine == FOREIGN and query.name is None and not query.jobs:
         return False
     if query.state is not None and job.state.name != query.state:
@@ -169,7 +170,7 @@ def _passes(ctx: CommandContext, query: ScancelQuery, job: Job) -> bool:
 
 
 async def _confirmed(ctx: CommandContext, job: Job, wanted: JobId | None) -> bool:
-    """-i: ask until the answer begins with y or n."""
+    """-i: prompt until the answer begins with y or n."""
     element = wanted is not None and isinstance(wanted.task, int)
     shown = f"{job.array_job_id}_{wanted.task}" if wanted is not None and element else _shown(job)
     step = wanted.step if wanted is not None else None
@@ -182,7 +183,7 @@ async def _confirmed(ctx: CommandContext, job: Job, wanted: JobId | None) -> boo
 
 
 def _shown(job: Job) -> str:
-    """A job's id as an element of its array, or as the rest of it that waits."""
+    """The id of a job, an array element, or the pending rest of an array."""
     if job.array_job_id and (job.array_task_id is not None or job.pending_tasks):
         return job_id_text(job, 0)
     return str(job.job_id)

@@ -1,4 +1,4 @@
-"""scrontab: jobs that come back at their times. Source: src/scrontab/scrontab.c, opt.c, env.c."""
+"""scrontab: jobs that recur at given times. Source: src/scrontab/scrontab.c, opt.c, env.c."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Options:
  -u <user>  the user whose crontab is meant
  -v         say more
 """
-#: What the editor shows when there is no table yet.
+#: initial text in the editor when no table exists
 _EMPTY = """# Lines that begin with # are comments, but for #SCRON lines: they hold options as of sbatch
 # for the one entry that follows them.
 #
@@ -52,7 +52,7 @@ _MOST = 4 << 20
 
 
 class _Bad(Exception):
-    """Lines (from 1) that cannot be taken, and what to say of them."""
+    """Line numbers (from 1) that are invalid, and the error text."""
 
     def __init__(self, lines: range, *said: str) -> None:
         super().__init__(*said)
@@ -61,7 +61,7 @@ class _Bad(Exception):
 
 @dataclass(frozen=True)
 class _Job:
-    """An entry with its options, ready to be submitted."""
+    """A table entry with its options, ready for submission."""
 
     spec: JobSpec
     when: cronspec.CronSpec
@@ -121,7 +121,7 @@ async def _given(ctx: CommandContext, name: str) -> str:
 
 
 async def _edit(ctx: CommandContext) -> int:
-    """The caller's editor on a copy, again and again while it has errors and the caller wants to go on."""
+    """Run the caller's editor on a copy, repeatedly while the copy has errors and the caller continues."""
     before = ctx.queue.crontab.shown()
     text = before if before is not None else _EMPTY
     while True:
@@ -171,7 +171,7 @@ async def _edited(ctx: CommandContext, text: str) -> str:
         try:
             os.unlink(name)
         except FileNotFoundError:
-            pass  # the editor moved it away
+            pass  # the editor moved the file
 
 
 def _install(ctx: CommandContext, text: str) -> int:
@@ -185,7 +185,7 @@ def _install(ctx: CommandContext, text: str) -> int:
 
 
 def _replace(ctx: CommandContext, text: str) -> int:
-    """Make the jobs of a table and put it in place of the old one. Raises _Bad; nothing has changed then."""
+    """Submit the jobs of a table and replace the old table. Raises _Bad, and then nothing has changed."""
     queue = ctx.queue
     jobs = _jobs(ctx, text)
     now = queue.clock()
@@ -203,7 +203,7 @@ def _replace(ctx: CommandContext, text: str) -> int:
     try:
         for job in jobs:
             start = job.when.after(datetime.fromtimestamp(now))
-            assert start is not None  # the entry was checked to be due some day
+            assert start is not None  # validation ensured that the entry has a next time
             spec = job.spec.evolve(begin=int(start.timestamp()))
             payload = Payload(job.script.encode("utf-8", "surrogateescape"), "", (), environment, 0o022, {})
             record = admit(queue.book, [spec], payload, who, queue.paths.jobs)
@@ -222,7 +222,7 @@ def _jobs(ctx: CommandContext, text: str) -> list[_Job]:
     """The entries of a table, with their options and variables. Raises _Bad."""
     variables: dict[str, str] = {}
     found: list[_Job] = []
-    pending: list[str] = []  # #SCRON lines of the entry that follows
+    pending: list[str] = []  # #SCRON lines of the next entry
     first = 0
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.lstrip(" \t")
@@ -258,7 +258,7 @@ def _spec(ctx: CommandContext, pending: Sequence[str], when: cronspec.CronSpec, 
     program = when.command.partition(" ")[0]
     script = options.ScriptText(program, f"#!/bin/sh\n{directives}\n".encode("utf-8", "surrogateescape"))
     home = pwd.getpwuid(os.geteuid()).pw_dir
-    around = replace(surroundings(ctx), env={}, cwd=home)  # the caller's SBATCH_* do not count
+    around = replace(surroundings(ctx), env={}, cwd=home)  # the caller's SBATCH_* variables are ignored
     try:
         request = options.parse_sbatch([], script, around, table(ctx, "sbatch"))
     except CommandError as error:
@@ -266,5 +266,5 @@ def _spec(ctx: CommandContext, pending: Sequence[str], when: cronspec.CronSpec, 
     spec = request.components[0]
     if spec.array or len(request.components) > 1:
         raise _Bad(lines, "scrontab: error: Invalid job array specification")
-    # Without -J sbatch names a job after its script's file; here the whole first word is the name.
+    # Without -J sbatch uses the base name of the script; scrontab uses the whole first word.
     return spec.evolve(job_name=program) if spec.job_name == os.path.basename(program) else spec

@@ -1,4 +1,4 @@
-"""sdiag: what the controller has done. Source: src/sdiag/sdiag.c, opts.c."""
+"""sdiag: statistics of the controller. Source: src/sdiag/sdiag.c, opts.c."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .common.report_settings import caller_zone, known_cluster
 
 @command
 def main(ctx: CommandContext) -> int:
-    """Print, or set to zero."""
+    """Print the statistics, or reset them."""
     request = parse("sdiag", ctx.args, surroundings(ctx))
     check_style(ctx, request.get("json"), request.get("yaml"))
     if not known_cluster(ctx, request.get("clusters")):

@@ -1,4 +1,4 @@
-"""seff: the efficiency of a job that ran. Source: contribs/seff/seff (arguments, lines, exit codes)."""
+"""seff: CPU and memory efficiency of a job. Source: contribs/seff/seff (arguments, lines, exit codes)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _USAGE = """Usage: seff [Options] <Jobid>
 
 @command
 def main(ctx: CommandContext) -> int:
-    """The summary of one job."""
+    """Print the summary of one job."""
     try:
         request = parse("seff", ctx.args, surroundings(ctx))
     except Printed as shown:
-        # Perl's seff leaves with 1 after -h and -v.
+        # Slurm's seff, a Perl script, exits with 1 after -h and -v.
         ctx.out("seff Version 2.1\n" if shown.stdout.startswith("slurm ") else _USAGE)
         return 1
     if len(request.words) != 1:

@@ -96,13 +96,13 @@ def _print(ctx: CommandContext, query: SinfoQuery) -> int:
 
 
 def partition_views(ctx: CommandContext, cluster: ClusterConfig) -> list[PartitionConfig]:
-    """The partitions with the states that scontrol update gave them."""
+    """Partitions with the states set by scontrol update."""
     states = ctx.queue.book.partition_states
     return [replace(part, state=states.get(part.name, part.state)) for part in cluster.partitions]
 
 
 def _wanted(query: SinfoQuery, node: Node) -> bool:
-    """-n, -t, -r, -d."""
+    """Apply -n, -t, -r and -d."""
     if node.state is NodeState.FUTURE and not query.future:
         return False
     if query.nodelist is not None and node.config.name not in hostlist.expand(query.nodelist):

@@ -1,4 +1,4 @@
-"""sprio: there are no priority factors here, as under priority/basic. Source: src/sprio/sprio.c."""
+"""sprio: reports no priority factors, as under priority/basic. Source: src/sprio/sprio.c."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .common.report_settings import known_cluster
 
 @command
 def main(ctx: CommandContext) -> int:
-    """Refuse what sprio refuses, then say that there is nothing to show."""
+    """Reject invalid requests as sprio does, then print that there is nothing to show."""
     request = parse("sprio", ctx.args, surroundings(ctx))
     if request.get("long") and request.get("format") is not None:
         said = "Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry."
         raise failure("sprio", said, level="fatal")
-    # -j may have its list in the next word.
+    # the list of -j may be the next word
     words = request.words[1:] if "jobs" in request.values and not request.values["jobs"] else request.words
     if words:
         raise CommandError((f"sprio: error: Unrecognized option: {words[0]}",), 1, helps.usage_text(load("sprio")))

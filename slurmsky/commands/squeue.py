@@ -27,11 +27,11 @@ from .common.report_settings import known_cluster, nodes_and_cluster
 from .common.report_settings import report as report_context
 
 _DEFAULT_STATES = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"})
-#: only jobs with an allocation are in these
+#: states that only jobs with an allocation have
 _HOLDING = frozenset({"RUNNING", "SUSPENDED"})
 
 
-#: elements of arrays that are printed while others are served, and how many at a time
+#: minimum size of an array that is printed in batches, and the batch size; other requests run between batches
 _MANY, _TOGETHER = 5000, 2000
 
 
@@ -120,7 +120,7 @@ def _steps(ctx: CommandContext, query: SqueueQuery, jobs: Iterable[Job], users: 
 
 
 def _step_filter(query: SqueueQuery, users: Sequence[Test]) -> Callable[[StepRow], bool]:
-    """Ids, partitions, nodes and users: steps have no more conditions. Source: print.c _filter_step."""
+    """Filter steps by id, partition, node and user; steps have no other conditions. Source: print.c _filter_step."""
     tests: list[Callable[[StepRow], bool]] = []
     if query.steps:
         steps = query.steps
@@ -139,14 +139,14 @@ def _step_filter(query: SqueueQuery, users: Sequence[Test]) -> Callable[[StepRow
 
 
 def _is_of(job: Job, wanted: JobId) -> bool:
-    """Whether an id names this job, its array, or it as an element."""
+    """Whether an id selects this job, its array, or this element."""
     if wanted.task is None:
         return wanted.job_id in (job.job_id, job.array_job_id)
     return wanted.job_id == job.array_job_id and wanted.task == job.array_task_id
 
 
 def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: Sequence[Test]) -> Make:
-    """What --json prints: jobs, or their states alone, or the steps that run."""
+    """The answer of --json: jobs, job states, or running steps."""
     now, cluster = ctx.queue.clock(), ctx.queue.book.cluster
     if query.steps is not None:
         wanted = _step_filter(query, users)
@@ -158,9 +158,9 @@ def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: S
 
 
 def _chosen(ctx: CommandContext, query: SqueueQuery) -> tuple[list[Job], str | None]:
-    """The records that --jobs names, or all; one unknown id alone is an error."""
+    """The records that --jobs selects, or all records; a single unknown id is an error."""
     book = ctx.queue.book
-    # Thousands of jobs may have ended lately, or wait; most calls do not ask for all of them.
+    # The book may hold thousands of pending and recently ended jobs; most calls need few of them.
     live = None
     if query.steps is not None or {*(query.states or ("all",))} <= _HOLDING:
         live = book.active
@@ -184,8 +184,11 @@ def _chosen(ctx: CommandContext, query: SqueueQuery) -> tuple[list[Job], str | N
 
 
 def _named(job: Job, wanted: Iterable[JobId]) -> Job | None:
-    """The record as the ids name it: of an array's waiting rest only the elements that are named, if the first
-    id that fits names one. Source: print.c _filter_job."""
+    """Reduce a record to the elements that the ids select.
+
+    Only the pending rest of an array is reduced, if the first matching id names an element. Source: print.c
+    _filter_job.
+    """
     for one in wanted:
         if _is_of(job, one) or job.het_job_id == one.job_id:
             return job
@@ -199,12 +202,12 @@ def _named(job: Job, wanted: Iterable[JobId]) -> Job | None:
 
 
 def _waits(task: object, job: Job) -> TypeGuard[int]:
-    """Whether this is an element without a record of its own."""
+    """Whether this is a pending element without its own record."""
     return isinstance(task, int) and any(task in part for part in job.pending_tasks)
 
 
 def _of_the_living(query: SqueueQuery) -> bool:
-    """Whether no job that is over can be meant."""
+    """Whether the query excludes all ended jobs."""
     return query.states is None or not {"all", *(state.name for state in JobState if state.finished)} & {*query.states}
 
 
@@ -215,7 +218,7 @@ def _tests(ctx: CommandContext, query: SqueueQuery, users: Sequence[Test]) -> li
     if states != ("all",):
         wanted = frozenset(_DEFAULT_STATES if states is None else states)
         bases = [state for state in JobState if state.name in wanted]
-        # A base state that is asked for means jobs without a flag over it (opts.c, _filter_job).
+        # A requested base state selects only jobs without a flag that hides it (opts.c, _filter_job).
         flagged = wanted if states is None else wanted - {state.name for state in JobState}
         tests.append(
             lambda job: job.state in bases if job.flags is JobFlag.NONE else not flagged.isdisjoint(words(job))
@@ -246,7 +249,7 @@ def _tests(ctx: CommandContext, query: SqueueQuery, users: Sequence[Test]) -> li
 
 
 def _of_users(ctx: CommandContext, query: SqueueQuery) -> list[Test]:
-    """-u, --me and --notme; a name that nobody has is told of, and means nobody."""
+    """Conditions for -u, --me and --notme; an unknown user name is reported and selects no job."""
     tests: list[Callable[[Job], bool]] = []
     caller = submit_uid(ctx)
     if query.me:
@@ -266,7 +269,7 @@ def _of_users(ctx: CommandContext, query: SqueueQuery) -> list[Test]:
 
 
 def words(job: Job) -> set[str]:
-    """State words a job answers to: its base state and its flags."""
+    """The state words that select a job: its base state and its flags."""
     if not job.flags:
         return {job.state.name}
     found = {flag.name for flag in JobFlag if flag and flag in job.flags and flag.name}

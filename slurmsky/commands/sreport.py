@@ -40,8 +40,8 @@ _LISTS = {
     "job": '"SizesByAccount, SizesByAccountAndWcKey, and  SizesByWckey"',
     "reservation": '"Utilization"', "user": '"Top"',
 }  # fmt: skip
-#: Conditions with the fewest letters that count, and the Query field; "" for those that choose nothing here. Those of
-#: each kind of report are looked through in this order; a bare word is a value of the first one.
+#: (condition, length of the shortest accepted prefix, field of Query; "" when the condition has no effect here), by
+#: kind of report and in lookup order. A word without "=" is a value of the first condition.
 _ACCOUNTS = (("Accounts", 2, "accounts"), ("Acct", 4, "accounts"))
 _CONDITIONS = {
     "association": (("Users", 1, "users"), *_ACCOUNTS, ("Clusters", 1, "clusters"), ("End", 1, "end"),
@@ -67,7 +67,7 @@ _FLAGS = {
 
 
 def _asked_by(kind: str, name: str) -> str:
-    """The conditions that a report has."""
+    """The group of conditions that a report accepts."""
     if kind != "cluster":
         return kind
     return "cluster" if name == "Utilization" else "wckey" if "WCKEY" in name.upper() else "association"
@@ -81,7 +81,7 @@ class _Mood:
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """One report, or those on stdin, line by line."""
+    """Print one report, or the report of each line of stdin."""
     request = parse("sreport", ctx.args, surroundings(ctx))
     if not utilization.known_tres(request.get("tres", ())) and request.get("tres") is not None:
         raise failure("sreport", "No valid TRES given", level="fatal")
@@ -146,7 +146,7 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
     tres = utilization.known_tres(request.get("tres", ())) or ("cpu",)
     user = user_name(os.geteuid())
     start, end = today - _DAY, today
-    if kind == "cost":  # ours: this month, up to now
+    if kind == "cost":  # our extension: the current month until now
         start, end = int(month_of(now)[0]), int(now) + 1
     query = utilization.Query(kind, name, start, end, tres=tres, tres_given="tres" in request.values,
                               time=mood.time, look=mood.look, proper={user: _proper(user)})  # fmt: skip
@@ -208,7 +208,7 @@ def _report(ctx: CommandContext, request: FamilyRequest, kind: str, words: Seque
 
 
 def _charges(ctx: CommandContext, start: float, end: float, chosen: Where) -> list[Charge]:
-    """What jobs cost, and what kept nodes cost while no job had them."""
+    """The cost of jobs, and the cost of kept nodes while they ran no job."""
     queue = ctx.queue
     found = queue.store.charges(start, end, queue.clock(), chosen)
     if queue.power is None:

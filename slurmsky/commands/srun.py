@@ -1,6 +1,7 @@
-"""srun outside a job: an allocation, and the agent of its first node does the rest; with --jobid in a given one.
+"""srun outside a job: allocates nodes, then the agent of the first node runs the step.
 
-Inside a job srun never comes here: the node's agent answers. Source: src/srun/srun.c, allocate.c.
+With --jobid the step runs in an existing allocation. Inside a job srun sends its request to the node's agent and does
+not use this module. Source: src/srun/srun.c, allocate.c.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ WHAT = "Unable to allocate resources"
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Run a step, in the named job or in one made for it."""
+    """Run a step in the named job, or in a new allocation."""
     request = options.parse_srun(ctx.args, surroundings(ctx), table(ctx, "srun"))
     text = request.step.jobid or ctx.env.get("SLURM_JOB_ID") or ctx.env.get("SLURM_JOBID")
     if text and not request.step.test_only:
@@ -60,7 +61,7 @@ async def main(ctx: CommandContext) -> int:
 
 
 def _allocation_spec(step: options.StepSpec) -> JobSpec:
-    """The job behind a step outside a job: named after the program."""
+    """Spec of the allocation for a step outside a job, named after the program."""
     name = step.job.job_name or step.argv[0].rsplit("/", 1)[-1]
     exclusive = step.job.exclusive if step.exclusive else None
     return step.job.evolve(job_name=name, exclusive=exclusive)
@@ -78,12 +79,12 @@ async def _attach(ctx: CommandContext, text: str) -> int:
         ctx.error(f"Unable to confirm allocation for job {text}: {reason}")
         ctx.say(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {text}")
         return error_exit(ctx)
-    # Of a job that it is not in srun knows no more than the number: what to run how often is for its own options.
+    # From outside the job srun knows only its id: the number of tasks and similar values come from srun's own options.
     return await _session(ctx, job, {"SLURM_JOB_ID": str(job.job_id)})
 
 
 async def _session(ctx: CommandContext, job: Job, variables: Mapping[str, str]) -> int:
-    """Send the caller, with these variables, to the job's head agent; the exit code it brings back."""
+    """Connect the caller, with these variables, to the agent of the job's first node; return the step's exit code."""
     queue = ctx.queue
     address = queue.engine.agent_address(job.job_id)
     if address is None:

@@ -21,7 +21,7 @@ def main(ctx: CommandContext) -> int:
     """Print the table."""
     request = parse("sshare", ctx.args, surroundings(ctx))
     check_style(ctx, request.get("json"), request.get("yaml"))
-    # A number must be somebody's; a name that is nobody's has no rows.
+    # A uid must belong to a user; an unknown name selects no rows.
     users = [user_name(int(name)) if name.isdecimal() else name for name in request.get("users", ())]
     unknown = next((name for name in users if name.isdecimal()), None)
     if unknown is not None:

@@ -19,7 +19,7 @@ _NO_JOB = "couldn't get steps"
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Ask the agent of each job that runs; of those that do not, say so."""
+    """Query the agent of each running job; report the jobs that do not run."""
     query = parse_sstat(ctx.args, surroundings(ctx))
     if query.helpformat:
         ctx.out(helps.in_columns([row["name"] for row in facts("sstat_fields")]))
@@ -34,7 +34,7 @@ async def main(ctx: CommandContext) -> int:
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
     ctx.out(report.sstat_text([], columns, Look(parsable=parsable, header=not query.noheader)))
     for named in query.jobs:
-        # A job by its own id: elements and components are not looked at.
+        # The id selects one job: array elements and het components are ignored.
         wanted = JobId(named.job_id, step=named.step)
         if wanted.job_id not in ctx.queue.book.jobs:
             ctx.error(f"{_NO_JOB} for job {wanted.job_id}")

@@ -1,4 +1,4 @@
-"""strigger: programs run when something happens to a job or a node. Source: src/strigger/strigger.c, opts.c."""
+"""strigger: runs programs on events of jobs and nodes. Source: src/strigger/strigger.c, opts.c."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIMIT_S = 32000
 
 @command
 def main(ctx: CommandContext) -> int:
-    """Set, get or clear."""
+    """Set, list or clear triggers."""
     request = parse("strigger", ctx.args, surroundings(ctx))
     types = tuple(name for name in _TYPES if request.get(name))
     job = leading_int(request.get("jobid", "0"))
@@ -66,7 +66,7 @@ def main(ctx: CommandContext) -> int:
 
 def _check(ctx: CommandContext, request: FamilyRequest, types: tuple[str, ...], job: int, number: int, uid: int | None,
            offset: int) -> None:  # fmt: skip
-    """What strigger itself refuses, in its order."""
+    """Raise the errors that strigger itself detects, in its order."""
     if sum(bool(request.get(mode)) for mode in ("set", "get", "clear")) != 1:
         raise failure("strigger", "You must use exactly one of the following options: --set, --get or --clear")
     if request.get("clear") and uid is None and not number and not job:

@@ -1,6 +1,6 @@
-"""swait JOB...: return when the jobs are over, with the highest of their exit codes, as ``sbatch --wait`` does.
+"""swait JOB...: wait for jobs, and return their highest exit code, as ``sbatch --wait`` does.
 
-Slurm has no such command; sites do. It says nothing but for what is wrong.
+Slurm has no such command, but many sites do. It prints errors only.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .common.caller_settings import surroundings
 from .common.command_errors import streaming
 from .sbatch import end_code, ended
 
-#: exit code of a wait that took too long, as timeout(1) has it
+#: exit code after the timeout, as for timeout(1)
 TIMED_OUT = 124
 
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Wait for all jobs that are named."""
+    """Wait for all named jobs."""
     request = parse("swait", ctx.args, surroundings(ctx))
     wanted = step_or_job("swait", ",".join(request.words))
     if not wanted:
@@ -54,7 +54,7 @@ async def _all(ctx: CommandContext, wanted: tuple[JobId, ...], say: Callable[[st
 
 
 async def _ended(ctx: CommandContext, wanted: JobId) -> list[Job]:
-    """The records that an id means, when all are over; those that have left memory come from the store."""
+    """Wait until the jobs of an id have ended; return their records, from the store if they have left memory."""
     queue = ctx.queue
     job = queue.find_job(wanted)
     if job is not None and isinstance(wanted.task, int):

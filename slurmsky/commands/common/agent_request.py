@@ -1,4 +1,4 @@
-"""sattach, sbcast and sstat outside the job: the agent of the job's first node answers."""
+"""sattach, sbcast and sstat outside the job: the agent of the job's first node serves the request."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ...protocol import wire
 
 
 async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] = MappingProxyType({})) -> int | None:
-    """Send the caller to the agent that knows the job; its exit code, or None when no agent does.
+    """Connect the caller to the job's agent; return its exit code, or None when no agent has the job.
 
-    ``env``: what the agent is told besides.
+    ``env``: additional variables for the agent.
     """
     queue = ctx.queue
     job = queue.find_job(wanted)
     if job is not None:
-        job = queue.life.leader(job)  # the agents run a het job as its leader's
+        job = queue.life.leader(job)  # agents run a het job under its leader's id
     address = queue.engine.agent_address(job.job_id) if job is not None and job.state.active else None
     if job is None or address is None:
         return None
-    # The agent knows jobs by their own ids only.
+    # The agent knows jobs by single ids, not by array or het notation.
     ctx.redirect(address, {"SLURMSKY_JOB_ID": str(job.job_id), **env})
     while True:
         frame = await ctx.frame()

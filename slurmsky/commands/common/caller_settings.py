@@ -1,4 +1,4 @@
-"""What the option parser and the queue need to know of a command's caller."""
+"""The caller's identity and environment, for the option parser and the queue."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def group_name(gid: int) -> str:
 
 
 def surroundings(ctx: CommandContext) -> Surroundings:
-    """The caller's surroundings as the option parser wants them."""
+    """The caller's settings that the option parser needs."""
 
     def read_file(name: str) -> bytes:
         with open(os.path.join(ctx.cwd, name), "rb", opener=opener) as file:
@@ -67,7 +67,7 @@ def surroundings(ctx: CommandContext) -> Surroundings:
 
 
 def submitter(ctx: CommandContext) -> Submitter:
-    """Who calls, and from where."""
+    """User, group, host and folder of the caller, for a submission."""
     uid, gid = os.geteuid(), os.getegid()
     user = user_name(uid)
     return Submitter(

@@ -1,4 +1,4 @@
-"""How a command ends: one place turns typed errors into what the caller reads."""
+"""How a command ends: turns typed errors into stderr output and exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Main = Callable[[CommandContext], int | Awaitable[int]]
 
 
 def answer(ctx: CommandContext, error: CommandError) -> int:
-    """Print what an option error or --help has to say; its exit code."""
+    """Print the text of an option error or of --help; return its exit code."""
     ctx.out(error.stdout)
     for line in error.lines:
         ctx.err(line)
@@ -22,7 +22,7 @@ def answer(ctx: CommandContext, error: CommandError) -> int:
 
 
 def command(main: Callable[[CommandContext], int]) -> Callable[[CommandContext], int]:
-    """A command that answers at once."""
+    """Decorator for a command that answers at once."""
 
     @functools.wraps(main)
     def run(ctx: CommandContext) -> int:
@@ -35,7 +35,7 @@ def command(main: Callable[[CommandContext], int]) -> Callable[[CommandContext],
 
 
 def streaming(main: Callable[[CommandContext], Awaitable[int]]) -> Callable[[CommandContext], Awaitable[int]]:
-    """A command that waits for something."""
+    """Decorator for a command that waits."""
 
     @functools.wraps(main)
     async def run(ctx: CommandContext) -> int:
@@ -48,20 +48,20 @@ def streaming(main: Callable[[CommandContext], Awaitable[int]]) -> Callable[[Com
 
 
 def refused(ctx: CommandContext, error: SlurmError, what: str) -> int:
-    """``CMD: error: details``, then ``CMD: error: what: text``; the exit code of a refusal."""
+    """Print ``CMD: error: details``, then ``CMD: error: what: text``; return the exit code."""
     for detail in error.details:
         ctx.error(detail)
-    # A refusal by the gres plugins comes as a message of its own, without the command's introduction.
+    # Errors of the gres plugins are separate messages, without the command's prefix.
     ctx.error(error.text if error.errno is Errno.INVALID_GRES else f"{what}: {error.text}")
     return error_exit(ctx)
 
 
 def error_exit(ctx: CommandContext) -> int:
-    """1, or what SLURM_EXIT_ERROR says."""
+    """The exit code of SLURM_EXIT_ERROR, default 1."""
     text = ctx.env.get("SLURM_EXIT_ERROR", "")
     return int(text) % 256 or 1 if text.lstrip("+-").isdecimal() else 1
 
 
 def absolute(ctx: CommandContext, name: str) -> str:
-    """A path of the caller's as an absolute one."""
+    """Make a path of the caller absolute."""
     return os.path.normpath(os.path.join(ctx.cwd, name))

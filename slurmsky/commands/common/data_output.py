@@ -1,4 +1,4 @@
-"""--json and --yaml: what they ask for, and how an answer goes out. Source: src/interfaces/data_parser.c."""
+"""--json and --yaml: choice of the form, and output of the document. Source: src/interfaces/data_parser.c."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ...report.json import data_parser
 from ...report.json.data_parser import BadForm, Form
 from .caller_settings import group_name, user_name
 
-#: makes a document of the module of documents and what stands about it
+#: makes the document from the document module and the meta block
 Make = Callable[[Any, Any], Any]
 
 
 def as_data(request: FamilyRequest) -> bool:
-    """Whether a document is asked for."""
+    """Whether --json or --yaml was given."""
     return "json" in request.values or "yaml" in request.values
 
 
 def check_style(ctx: CommandContext, json: str | None, yaml: str | None) -> None:
-    """Raises CommandError where SLURM_JSON or SLURM_YAML has a word that there is not: found before anything else."""
+    """Raise CommandError for an invalid word in SLURM_JSON or SLURM_YAML; Slurm checks this first."""
     for given, name in ((json, "SLURM_JSON"), (yaml, "SLURM_YAML")):
         if json is None and yaml is None:
             return
@@ -41,7 +41,7 @@ def _style(ctx: CommandContext, name: str) -> str:
 
 
 def _form(ctx: CommandContext, json: str | None, yaml: str | None) -> Form:
-    """Of --json and --yaml the one that was typed last counts."""
+    """The form of --json or --yaml; when both are given, the last one wins."""
     if json is not None and yaml is not None:
         last = [word[:3] for word in ctx.args if word.startswith(("--j", "--y"))][-1:]
         json, yaml = (json, None) if last == ["--j"] else (None, yaml)
@@ -50,7 +50,7 @@ def _form(ctx: CommandContext, json: str | None, yaml: str | None) -> Form:
 
 
 async def send(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> int:
-    """Print a document, piece by piece as the caller reads them."""
+    """Print a document in pieces, at the pace at which the caller reads."""
     pieces = _pieces(ctx, json, yaml, make)
     if pieces is None:
         return 1
@@ -59,7 +59,7 @@ async def send(ctx: CommandContext, json: str | None, yaml: str | None, make: Ma
 
 
 def write(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> int:
-    """Print a document at once."""
+    """Print a document in one call."""
     pieces = _pieces(ctx, json, yaml, make)
     if pieces is None:
         return 1
@@ -69,18 +69,18 @@ def write(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -
 
 
 def document(ctx: CommandContext, request: FamilyRequest, name: str, records: Any) -> int:
-    """Print records, or one, under their name."""
+    """Print one record or several under their key."""
     return write(ctx, request.get("json"), request.get("yaml"),
                  lambda form, about: form.managed_document(name, records, about))  # fmt: skip
 
 
 def is_list(json: str | None, yaml: str | None) -> bool:
-    """Whether the names of the data parsers are asked for: commands that read a dialogue answer this without one."""
+    """Whether the call asks for the list of data parsers, which interactive commands print without a prompt."""
     return "list" in (json, yaml)
 
 
 def _pieces(ctx: CommandContext, json: str | None, yaml: str | None, make: Make) -> Any:
-    """The text of a document in pieces; None where there is no such data parser, which is said."""
+    """The document's text in pieces; None after printing an error for an unknown data parser."""
     if is_list(json, yaml):
         ctx.err("Possible data_parser plugins:")
         return ["".join(f"data_parser/{version}\n" for version in data_parser.VERSIONS)]

@@ -1,4 +1,4 @@
-"""--iterate, and the dialogues of scontrol's relatives: commands that print more than once."""
+"""--iterate, and interactive mode: commands that print repeatedly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...report.text import name_matching
 
 
 async def repeat(ctx: CommandContext, seconds: int | None, show: Callable[[], Awaitable[int]]) -> int:
-    """Print once, or every so many seconds until the caller is gone; the last exit code."""
+    """Print once, or every N seconds until the caller disconnects; return the last exit code."""
     while True:
         code = await show()
         if not seconds:
@@ -29,7 +29,7 @@ async def dialogue(
     verbs: Iterable[tuple[str, int, str]],
     run: Callable[[Sequence[str]], int],
 ) -> int:
-    """Run each line that is typed at a prompt, until one of the ``verbs`` is "exit"; the last exit code but 0."""
+    """Run each line typed at a prompt until the verb "exit"; return the last nonzero exit code."""
     code = 0
     async for line in _typed_lines(ctx, prompt):
         words = split(line)
@@ -42,7 +42,7 @@ async def dialogue(
 
 
 async def _typed_lines(ctx: CommandContext, prompt: str) -> AsyncIterator[str]:
-    """What is typed at a prompt, line by line, until the end of the input."""
+    """Lines typed at a prompt, until end of input."""
     while True:
         ctx.out(prompt)
         await ctx.drain()

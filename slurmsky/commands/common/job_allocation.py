@@ -1,4 +1,4 @@
-"""An allocation for salloc, or for srun outside a job: asked for, waited for, and let go."""
+"""Allocations of salloc, and of srun outside a job: request, wait, release."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ..sbatch import job_environment
 from .caller_settings import submitter
 from .progress import phase, shown
 
-#: what the caller hears whose request is given up by a signal (salloc.c; srun's allocate.c, _job_complete_handler)
+#: messages when a signal cancels the request (salloc.c; srun's allocate.c, _job_complete_handler)
 _GIVEN_UP = {
     "salloc": ("Job allocation {} has been revoked.", "Job aborted due to signal"),
     "srun": ("Job allocation {} has been revoked", "Force Terminated JobId={}"),
 }
-SETTLE_S = 300.0  # how long a command waits for the files of the nodes that it has let go
+SETTLE_S = 300.0  # how long a command waits for files of released nodes
 
 
 class Revoked(Exception):
@@ -39,7 +39,7 @@ class Revoked(Exception):
 
 @contextmanager
 def notified(ctx: CommandContext, job: Job) -> Iterator[None]:
-    """While this lasts, scontrol notify of the job writes on this caller's stderr."""
+    """Context manager: messages of scontrol notify for the job appear on the caller's stderr."""
     ctx.queue.notices[job.job_id] = ctx.say
     try:
         yield
@@ -48,7 +48,7 @@ def notified(ctx: CommandContext, job: Job) -> Iterator[None]:
 
 
 async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, immediate_s: int | None) -> Job:
-    """Ask for nodes and wait until they are there, saying so as Slurm does.
+    """Request nodes and wait until they are ready, printing Slurm's messages.
 
     Raises SlurmError, CallerGone, Revoked.
     """
@@ -60,7 +60,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
         job = queue.submit(specs, payload, submitter(ctx), interactive=True)
     except SlurmError as error:
         if immediate_s is not None and immediate_s <= 1 and error.errno is Errno.NODE_CONFIG_UNAVAILABLE:
-            # Who wants nodes at once is told of the partition as it is now, not of what could never be.
+            # With --immediate Slurm reports the partition's current state, not that the request is impossible.
             raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE) from error
         raise
     job.alloc_pid = ctx.request.pid
@@ -69,7 +69,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
     if not quiet:
         forecast(ctx, job)
     if job.state is not JobState.PENDING and job.het_job_id and not quiet:
-        _announce(ctx, job)  # slurmctld starts het jobs by backfill alone: they always wait a moment
+        _announce(ctx, job)  # slurmctld starts het jobs by backfill only, so they always wait at first
         ctx.say(f"job {job.job_id} has been allocated resources")
     if job.state is JobState.PENDING:
         why = waits_for(job)
@@ -78,7 +78,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
             if job.priority == 0 or (why is None and job.reason in ("BeginTime", "Dependency")):
                 raise SlurmError(Errno.DEPENDENCY)
             raise SlurmError(why or Errno.IMMEDIATE)
-        ctx.handle_signals()  # whoever reads that it waits may give it up
+        ctx.handle_signals()  # the user may interrupt from here on
         if not quiet:
             if why is not None:
                 ctx.say(why.text)
@@ -93,7 +93,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
     if ctx.command == "salloc" and not quiet:
         ctx.say(f"Granted job allocation {job.job_id}")
     if booting:
-        # As for nodes that slurmctld has to boot (salloc.c, _wait_nodes_ready).
+        # as salloc does for nodes that slurmctld boots (salloc.c, _wait_nodes_ready)
         told = ctx.command == "salloc" and not quiet
         if told:
             ctx.say("Waiting for resource configuration")
@@ -110,7 +110,7 @@ def _announce(ctx: CommandContext, job: Job) -> None:
 
 
 def waits_for(job: Job) -> Errno | None:
-    """What slurmctld says of a request that must wait for more than its turn."""
+    """slurmctld's error for a request that waits for more than its turn; None for none."""
     if job.reason.startswith("Partition"):
         return Errno.PART_CONFIG_UNAVAILABLE
     return Errno.HELD if job.priority == 0 else None
@@ -118,7 +118,7 @@ def waits_for(job: Job) -> Errno | None:
 
 @contextmanager
 def _waiting_told(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None]:
-    """While this lasts, the caller hears what the engine waits for before it can ask for nodes."""
+    """Context manager: print what the engine waits for before it can request nodes."""
 
     async def follow() -> None:
         told = ""
@@ -146,7 +146,7 @@ def _waiting_told(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None]:
 async def _until(
     ctx: CommandContext, job: Job, quiet: bool, reached: Callable[[Job], bool], immediate_s: int | None = None
 ) -> None:
-    """Wait for the nodes; a signal or the caller's death gives the request up, as does an end of the job."""
+    """Wait for the nodes; a signal, the caller's death or the job's end aborts the request."""
     queue = ctx.queue
     begun = asyncio.ensure_future(queue.life.wait(job, lambda one: one.state.finished or reached(one)))
     await asyncio.sleep(0)
@@ -184,8 +184,10 @@ async def _until(
 
 
 async def settle(ctx: CommandContext, job: Job) -> None:
-    """On nodes that do not share our files: wait until what the job made there has come back, with its end. A
-    signal ends the wait."""
+    """Wait until the nodes have returned the job's files, on nodes that do not share our files.
+
+    A signal ends the wait.
+    """
     if ctx.queue.engine.places_in(job.partition):
         return
     over = asyncio.ensure_future(ctx.queue.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
@@ -208,7 +210,7 @@ async def settle(ctx: CommandContext, job: Job) -> None:
 def let_go(
     ctx: CommandContext, job: Job, state: JobState = JobState.COMPLETED, exit_code: int = 0, exit_signal: int = 0
 ) -> None:
-    """End the allocation, if it is still there."""
+    """End the allocation if it is still active."""
     if job.state.active:
         transitions.note_exit_code(job, exit_code, exit_signal)
         ctx.queue.life.terminate(job, state)

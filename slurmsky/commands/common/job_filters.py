@@ -10,7 +10,7 @@ Test = Callable[[Job], bool]
 
 
 def one_of(names: Iterable[str] | None, value: Callable[[Job], str | None]) -> list[Test]:
-    """A test that a job's value is among these; none where none are named."""
+    """A test that a job's value is among the given ones; no test when none is given."""
     if not names:
         return []
     wanted = frozenset(names)
@@ -18,7 +18,7 @@ def one_of(names: Iterable[str] | None, value: Callable[[Job], str | None]) -> l
 
 
 def any_case(names: Iterable[str] | None, value: Callable[[Job], str | None]) -> list[Test]:
-    """A test that a job's value is among these, whatever their capitals; none for None."""
+    """A case-insensitive test that a job's value is among the given ones; no test for None."""
     if names is None:
         return []
     wanted = frozenset(name.casefold() for name in names)
@@ -26,7 +26,7 @@ def any_case(names: Iterable[str] | None, value: Callable[[Job], str | None]) ->
 
 
 def in_partition(names: Iterable[str] | None) -> list[Test]:
-    """A test that a job asked for one of these partitions; none where none are named."""
+    """A test that a job names one of the given partitions; no test when none is given."""
     if not names:
         return []
     wanted = frozenset(names)

@@ -1,4 +1,4 @@
-"""Job ids as people write them -> records: ``7``, ``7_3``, ``7_[1-3]``, ``7+1``."""
+"""Resolves job ids as typed into records: ``7``, ``7_3``, ``7_[1-3]``, ``7+1``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...model.job import Job
 
 
 def parse(text: str) -> jobids.JobId:
-    """One id. Raises SlurmError(INVALID_JOB_ID)."""
+    """Parse one id. Raises SlurmError(INVALID_JOB_ID)."""
     try:
         return jobids.parse(text)
     except LanguageError as error:
@@ -18,16 +18,16 @@ def parse(text: str) -> jobids.JobId:
 
 
 def heads(jobs: list[Job]) -> list[Job]:
-    """Without the components of het jobs whose leader is among them: what is asked of that is asked of all."""
+    """Drop het components whose leader is in the list, because a request to the leader covers all components."""
     here = {job.job_id for job in jobs}
     return [job for job in jobs if not job.het_offset or job.het_job_id not in here]
 
 
 def records(queue: Controller, wanted: jobids.JobId, split: bool) -> list[Job]:
-    """All records that an id means, an array's base id meaning the whole array and a het leader its components.
+    """All records of an id: a base id selects the whole array, a het leader all components.
 
-    ``split``: pending elements that are named one by one get a record of their own (they are about to differ
-    from the rest). Raises SlurmError(INVALID_JOB_ID) when there is nothing of that id.
+    ``split``: give named pending elements their own records, because the request is about to change them alone. Raises
+    SlurmError(INVALID_JOB_ID) when no record matches.
     """
     book = queue.book
     task = wanted.task

@@ -1,4 +1,4 @@
-"""A line on the caller's terminal that says how far long work is; nothing where stderr is no terminal."""
+"""A progress line on the caller's terminal; no output where stderr is no terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...model.job import Job
 from ...model.states import JobFlag, JobState
 from ...report.text.units import format_seconds
 
-#: work that is over by then shows nothing
+#: seconds of work without a progress line
 FIRST_S = 2.0
 _EVERY_S = 1.0
 _CLEAR = "\r\x1b[K"
@@ -20,7 +20,7 @@ _CLEAR = "\r\x1b[K"
 
 @contextmanager
 def shown(ctx: CommandContext, describe: Callable[[], str]) -> Iterator[None]:
-    """While this lasts, keep a line with ``describe()`` and the time on the terminal, and clear it at the end."""
+    """Context manager that shows ``describe()`` and the elapsed time, and clears the line at the end."""
     if not ctx.request.ttys[2] or ctx.env.get("TERM", "dumb") == "dumb":
         yield
         return
@@ -46,14 +46,14 @@ def shown(ctx: CommandContext, describe: Callable[[], str]) -> Iterator[None]:
 
 
 def _fitting(ctx: CommandContext, text: str) -> str:
-    """At most one line, printable: a longer one could not be cleared."""
+    """Cut to one printable line, because a longer text could not be cleared."""
     width = max(10, (ctx.request.winsize or (24, 80))[1] - 1)
     plain = "".join(char if char.isprintable() else " " for char in text)
     return plain if len(plain) <= width else plain[: width - 3] + "..."
 
 
 def phase(job: Job) -> str:
-    """What a job that is not over is at: SkyPilot's words where there are some, else its state and reason."""
+    """Current phase of an active job: SkyPilot's message if there is one, else state and reason."""
     name = f"job {job.job_id}"
     if job.system_comment and (job.launched or JobFlag.CONFIGURING in job.flags):
         return f"{name}: {job.system_comment}"

@@ -1,4 +1,4 @@
-"""What reports need of the caller: clock, time format, unit scale."""
+"""The caller's settings for reports: clock, time format, unit scale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...report.text.units import EXACT, Clock, Scale
 
 
 def report(ctx: CommandContext, query: Query, scale: Scale = EXACT, expand_patterns: bool = False) -> Report:
-    """The report's context for one call."""
+    """Build the report context of one call."""
     zone = caller_zone(ctx)
     clock = Clock(ctx.queue.clock(), zone, query.time_format or "standard")
     return Report(
@@ -28,7 +28,7 @@ def report(ctx: CommandContext, query: Query, scale: Scale = EXACT, expand_patte
 
 
 def midnight(now: float) -> int:
-    """When the day began."""
+    """Epoch seconds at which the current day began."""
     local = time.localtime(now)
     return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
 
@@ -47,9 +47,7 @@ def caller_zone(ctx: CommandContext) -> tzinfo | None:
 
 
 def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterConfig]:
-    """The nodes that there are, and the cluster with them: where partitions are on SkyPilot, those of its infras as
-    they were read last.
-    """
+    """All nodes, and the cluster that contains them; on SkyPilot, nodes as last read from its infras."""
     infra = ctx.queue.infra
     if infra is None:
         return ctx.queue.book.shown()
@@ -58,7 +56,7 @@ def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterC
 
 
 def known_cluster(ctx: CommandContext, clusters: str | None) -> bool:
-    """-M: the one cluster there is, or ``all``; prints Slurm's lines for any other."""
+    """-M: accept this cluster or ``all``; print Slurm's errors for any other name."""
     if not clusters:
         return True
     name = ctx.queue.book.cluster.name

@@ -1,4 +1,4 @@
-"""The option table of a command with the site's own options in it."""
+"""The option table of a command, extended with the site's own options."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ...options import table as tables
 
 
 def table(ctx: CommandContext, command: str) -> tables.Table:
-    """The table that parses this command here."""
+    """The table that parses this command at this site."""
     own = ctx.queue.site.options
     base = tables.load(command)
     if not own:

@@ -1,4 +1,4 @@
-"""-v of the commands: the options as they were read, and what the controller did for them.
+"""-v of the commands: the parsed options, and details of the controller's work.
 
 Source: _print_options of squeue, sinfo, sprio and sbcast; log levels of src/common/log.c.
 """
@@ -20,13 +20,13 @@ _RULE = "-" * 29
 
 
 def defined_options(ctx: CommandContext, given: Iterable[tuple[str, str]]) -> None:
-    """The options that were given, as sbatch and salloc list them at -v."""
+    """The given options, as sbatch and salloc list them at -v."""
     for line in option_lines(given):
         ctx.say(line)
 
 
 def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
-    """What -vv adds, on stderr: who answers, then ``lines``."""
+    """Print the lines of -vv on stderr: the controller that answers, then ``lines``."""
     if verbose < 2:
         return
     socket = ctx.queue.paths.home / "controller.sock"
@@ -35,7 +35,7 @@ def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
 
 
 def propagated(ctx: CommandContext) -> list[str]:
-    """The resource_limits and the umask of the caller that its job gets."""
+    """Resource limits and umask that the job inherits from the caller."""
     rows = resource_limits.of_process(ctx.request.pid).items()
     named = [f"propagating RLIMIT_{name}={soft if soft >= 0 else 2**64 - 1}" for name, (soft, _) in rows]
     return [*named, f"propagating UMASK={ctx.request.umask:04o}"]
