@@ -1,7 +1,7 @@
-"""What the controller refuses, in Slurm's words.
+"""slurmctld's errors, with Slurm's numbers and texts.
 
 SlurmError
-+-- every answer of slurmctld: text, number (errno of slurm_errno.h) and detail lines
++-- every error of slurmctld: text, number (errno of slurm_errno.h) and detail lines
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import enum
 
 
 class Errno(enum.Enum):
-    """Answers of slurmctld used here: (number, text). Source: slurm_errno.h and slurm_errno.c."""
+    """The errors of slurmctld used here: (number, text). Source: slurm_errno.h and slurm_errno.c."""
 
     INVALID_PARTITION = (2000, "Invalid partition name specified")
     INVALID_NODE_COUNT = (2006, "Node count specification invalid")
@@ -84,7 +84,7 @@ class Errno(enum.Enum):
 
     @property
     def number(self) -> int:
-        """Slurm's number of it (slurm_errno.h)."""
+        """Slurm's number of the error (slurm_errno.h)."""
         return self.value[0]
 
     @property
@@ -94,7 +94,7 @@ class Errno(enum.Enum):
 
 
 class SlurmError(Exception):
-    """A refusal: Errno plus the lines Slurm prints before its own (without the command's prefix)."""
+    """An error: its Errno, and the lines that Slurm prints before the error's text (without the command's prefix)."""
 
     def __init__(self, errno: Errno, *details: str) -> None:
         super().__init__(errno.text)

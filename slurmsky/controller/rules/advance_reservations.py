@@ -1,4 +1,4 @@
-"""Advance reservations: which nodes are kept for whom and when, and what that means for a job.
+"""Advance reservations: nodes or cores kept for users during a time, and their effect on jobs.
 
 Source: slurmctld/reservation.c create_resv, job_test_resv, job_resv_check.
 """
@@ -26,7 +26,7 @@ from .resources import NodeUse
 #: how far in the past a reservation may begin (reservation.c MAX_RESV_DELAY)
 LATE_S = 600
 YEAR_S = 365 * 86400
-#: what Slurm says of a job that only reserved nodes could run
+#: Slurm's reason of a job that only reserved nodes could run
 RESERVED = "ReqNodeNotAvail, May be reserved for other job"
 _NOTE = "reservations"
 _PERIODS = {flag.name: flag.period_s for flag in FLAGS if flag.period_s}
@@ -34,7 +34,7 @@ _ORDER = {flag.name: position for position, flag in enumerate(FLAGS)}
 
 
 class Reservations:
-    """All reservations, kept in the store."""
+    """All reservations; the store keeps them."""
 
     def __init__(self, store: Store, cluster: ClusterConfig, clock: Callable[[], float]) -> None:
         self._store, self.cluster, self._clock = store, cluster, clock
@@ -51,12 +51,12 @@ class Reservations:
         rows = [asdict(one) for one in self.all.values()]
         self._store.put_note(_NOTE, json.dumps({"made": self._made, "all": rows}))
 
-    # --- what administrators do
+    # --- changes by administrators
 
     def create(
         self, wanted: Reservation, node_count: int, jobs: Iterable[Job], cores: int | None = None
     ) -> Reservation:
-        """Make it. ``node_count``: choose so many nodes. ``cores``: keep only so many cores. Raises SlurmError."""
+        """Create it. ``node_count``: choose so many nodes. ``cores``: reserve only so many cores. Raises SlurmError."""
         now = self._clock()
         if wanted.start < now - LATE_S:
             raise SlurmError(Errno.INVALID_TIME)
@@ -84,7 +84,7 @@ class Reservations:
         self._keep()
 
     def _hold_parts(self, changed: Reservation, jobs: list[Job]) -> None:
-        """Replace one of cores, which stay the same: they must be free at its new times, too."""
+        """Replace a reservation of cores; it keeps its cores, which must be free at the new times, too."""
         others = [job for job in jobs if changed.name not in names_of(job.spec)]
         before = self.all.pop(changed.name)
         try:
@@ -98,7 +98,7 @@ class Reservations:
         self._keep()
 
     def delete(self, name: str, jobs: Iterable[Job]) -> None:
-        """Forget it. Raises SlurmError while a job uses it or waits for it."""
+        """Delete a reservation. Raises SlurmError while a job uses it or waits for it."""
         if name not in self.all:
             raise SlurmError(Errno.INVALID_RESERVATION)
         if any(name in names_of(job.spec) and not job.state.finished for job in jobs):
@@ -107,7 +107,7 @@ class Reservations:
         self._keep()
 
     def _settled(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
-        """With its nodes and cores, if these are free then."""
+        """The reservation with its nodes and cores. Raises SlurmError where these are not free during its time."""
         partition = self.cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:
             raise SlurmError(Errno.INVALID_PARTITION)
@@ -143,7 +143,7 @@ class Reservations:
         return replace(wanted, cores=sum(known[name].cpus // known[name].threads for name in wanted.nodes))
 
     def _parted(self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]) -> Reservation:
-        """With so many cores in all, of ``count`` nodes, one at least of each, or of as few as there is need for."""
+        """The reservation with so many cores: of ``count`` nodes, at least one each; 0: of as few as possible."""
         free = {name: found for name in suited if (found := self._free_cores(wanted, name, jobs))}
         chosen = list(free)[:count] if count else list(free)
         left = max(cores, count)
@@ -160,7 +160,7 @@ class Reservations:
         return replace(wanted, nodes=tuple(order), parts=parts, cores=sum(taken.values()))
 
     def _free_cores(self, wanted: Reservation, name: str, jobs: list[Job]) -> list[range]:
-        """Cores of a node, as their CPUs, that neither another reservation nor a running job has then."""
+        """Cores of a node, as lists of CPUs, that no other reservation and no running job holds during that time."""
         node = self.cluster.node(name)
         every = set(range(node.cpus))
         taken: set[int] = set()
@@ -191,10 +191,10 @@ class Reservations:
                 return Errno.NODES_BUSY
         return None
 
-    # --- what they mean for jobs
+    # --- their effect on jobs
 
     def check(self, spec: JobSpec, user: str, account: str) -> JobSpec:
-        """The spec, in the partition of its reservation if it names none. Raises SlurmError where it may not use it."""
+        """The spec, in the reservation's partition if it names none. Raises SlurmError where it may not be used."""
         if not spec.reservation:
             return spec
         found = [self.all.get(name) for name in names_of(spec)]
@@ -216,7 +216,7 @@ class Reservations:
         return spec.evolve(partition=partition) if partition and spec.partition is None else spec
 
     def waits(self, job: Job, now: float) -> tuple[str, float | None] | None:
-        """Why a job that asks for reservations waits for them, and until when; None: one of them is there."""
+        """Why a job waits for the reservations that it names, and until when; None: one of them is active."""
         names = names_of(job.spec)
         known = [self.all[name] for name in names if name in self.all]
         if not names or any(one.active(now) for one in known):
@@ -226,7 +226,7 @@ class Reservations:
         return "Reservation", min(one.start for one in known)
 
     def open_to(self, job: Job, uses: Sequence[NodeUse], now: float) -> list[NodeUse]:
-        """The nodes that a job which starts now may have; of some only cores are open, and the others taken."""
+        """The nodes that a job may use if it starts now; CPUs that a reservation closes to it count as taken."""
         if not self.all:
             return list(uses)
         names = names_of(job.spec)
@@ -255,7 +255,7 @@ class Reservations:
         return found
 
     def next_change(self, now: float) -> float | None:
-        """When the next one begins or ends."""
+        """The epoch second at which the next reservation begins or ends."""
         return min((when for one in self.all.values() for when in (one.start, one.end) if when > now), default=None)
 
     def marks(self, now: float) -> dict[str, tuple[NodeFlag, str]]:
@@ -270,7 +270,7 @@ class Reservations:
         return found
 
     def advance(self, now: float) -> list[Reservation]:
-        """Those that are over: gone, or come again at their next time."""
+        """Delete reservations that are over, or move them to their next time; the ones that were over."""
         over = [one for one in self.all.values() if one.end <= now]
         for one in over:
             again = _next(one, now)
@@ -297,7 +297,7 @@ def _note_nodes(one: Reservation, whole: set[str], parts: dict[str, set[int]]) -
 
 
 def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
-    """A node of which some CPUs are not open to a job, which cannot have all of it then."""
+    """A node of which some CPUs are closed to a job; the job cannot have the node exclusively then."""
     found = use.copy()
     found.cpu_ids |= closed
     found.jobs.add(0)  # no job's id
@@ -305,7 +305,7 @@ def _partly(use: NodeUse, closed: set[int]) -> NodeUse:
 
 
 def _next(one: Reservation, now: float) -> Reservation | None:
-    """A reservation that comes again, at its next time."""
+    """A recurring reservation at its next time; None where it does not recur."""
     period = next((_PERIODS[name] for name in one.flags if name in _PERIODS), 0)
     if not period:
         return None
@@ -346,6 +346,6 @@ def ordered(flags: Iterable[str]) -> tuple[str, ...]:
 
 
 def running_in(one: Reservation, jobs: Iterable[Job]) -> list[Job]:
-    """Jobs that run in a reservation whose end ends them."""
+    """Jobs that run in a reservation and end with it."""
     return [job for job in jobs if job.state is JobState.RUNNING and one.name in names_of(job.spec)
             and "FLEX" not in one.flags]  # fmt: skip

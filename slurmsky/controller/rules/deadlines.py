@@ -1,4 +1,4 @@
-"""--deadline and --time-min: what is refused at submit, when a waiting job is too late, which limit a start gets.
+"""--deadline and --time-min: errors at submit, the latest start of a waiting job, and the limit that a start gets.
 
 Source: slurmctld's job_mgr.c _valid_job_part, job_scheduler.c deadline_ok and schedule, backfill.c.
 """
@@ -12,7 +12,7 @@ from ..slurm_errors import Errno, SlurmError
 
 
 def check(spec: JobSpec, partition: PartitionConfig, now: float, enforce: bool = False) -> None:
-    """Raise SlurmError where limit, least time and deadline of a request cannot hold together.
+    """Raise SlurmError where limit, least time and deadline of a request contradict each other.
 
     ``enforce``: the partition's limits refuse a job (EnforcePartLimits) instead of making it wait.
     """
@@ -45,7 +45,7 @@ def latest_start(job: Job) -> float | None:
 
 
 def limit_until(job: Job, now: float) -> int | None:
-    """The limit in minutes of a job that starts now: its own, cut to its deadline."""
+    """The limit in minutes of a job that starts now: its own, shortened to end by its deadline."""
     limit = job.time_limit_min
     if job.spec.deadline is None:
         return limit

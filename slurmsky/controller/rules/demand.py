@@ -1,4 +1,4 @@
-"""What a job needs, in numbers: from its options, as slurmctld settles them."""
+"""The resources that a job requests, in numbers: from its options, as slurmctld resolves them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Demand:
     tasks_per_node: int  # 0: free
     min_cpus_node: int
     cpus_per_gpu: int
-    mem_node_mib: int  # 0: not asked; -1: all memory of the node
+    mem_node_mib: int  # 0: not requested; -1: all memory of the node
     mem_cpu_mib: int
     mem_gpu_mib: int
     tmp_mib: int
@@ -39,11 +39,11 @@ class Demand:
     threads: int
     contiguous: bool
     arbitrary: tuple[str, ...]  # --distribution=arbitrary: host of each task
-    wide: bool = False  # of a range of nodes, as many as there are now
+    wide: bool = False  # of a node range, take as many nodes as are free now
     tasks_per_socket: int = 0  # 0: free
     tasks_per_core: int = 0
     partition: str = ""
-    cpus_of_partition: int = INFINITE  # MaxCPUsPerNode: of a node, for all jobs of the partition
+    cpus_of_partition: int = INFINITE  # MaxCPUsPerNode: CPUs of a node that all jobs of the partition may hold
 
     @property
     def least_cpus(self) -> int:
@@ -52,14 +52,14 @@ class Demand:
         return max(self.min_cpus_node, self.cpus_per_task * tasks)
 
     def within(self, partition: PartitionConfig) -> Demand:
-        """The same in a partition that gives its jobs only a part of every node."""
+        """The same demand in a partition that gives its jobs only a part of every node."""
         if partition.max_cpus_per_node >= INFINITE:
             return self
         return replace(self, partition=partition.name, cpus_of_partition=partition.max_cpus_per_node)
 
     @property
     def num_cpus(self) -> int:
-        """CPUs of the whole job, as a pending job shows them: --mincpus does not count, a node range neither."""
+        """CPUs of the whole job, as a pending job shows them: neither --mincpus nor a node range counts."""
         if self.overcommit:
             return max(self.min_nodes, 1)
         if not self.ntasks_given and not self.tasks_per_node and self.min_nodes != self.max_nodes < INFINITE:
@@ -92,7 +92,7 @@ def demand_of(spec: JobSpec) -> Demand:
     max_nodes = numbers.most or INFINITE
     tasks_per_node = numbers.tasks_per_node or 0
     ntasks = numbers.tasks
-    if ntasks is None:  # so many per node, or one (slurm_opt.c, validate and defaults)
+    if ntasks is None:  # tasks per node, or one (slurm_opt.c, validate and defaults)
         ntasks = (tasks_per_node or 1) * (numbers.least or len(named) or 1)
     elif tasks_per_node and max_nodes == INFINITE:
         min_nodes = max(min_nodes, -(-ntasks // tasks_per_node))
@@ -102,7 +102,7 @@ def demand_of(spec: JobSpec) -> Demand:
     )
     if per_job and max_nodes < INFINITE:
         max_nodes = min(max_nodes, sum(count for _, _, count in per_job))
-    least = spec.use_min_nodes or spec.whole_nodes or bool(per_job)  # seen: these get no more nodes than they need
+    least = spec.use_min_nodes or spec.whole_nodes or bool(per_job)  # observed: they get no more nodes than they need
     arbitrary: tuple[str, ...] = ()
     if spec.distribution and spec.distribution.startswith("arbitrary") and spec.nodelist:
         arbitrary = tuple(named)
@@ -139,5 +139,5 @@ def demand_of(spec: JobSpec) -> Demand:
 
 
 def gres_names(spec: JobSpec) -> set[str]:
-    """Names of the generic resources a spec asks for. Raises GresError."""
+    """Names of the generic resources that a spec requests. Raises GresError."""
     return {name for (name, _), record in device_counts.settled(spec).asked.items() if record.counted}

@@ -56,11 +56,11 @@ def _one(kind: str, target: dependency.JobRef, own: Job, lookup: Lookup, now: fl
         due = max(job.start_time or job.end_time for job in records) + 60 * target.delay_min
         return ("met", None) if now >= due else ("wait", due)
     over = all(job.state.finished for job in records)
-    # slurmctld takes afterburstbuffer also where there are no burst buffers: nothing is staged out after the end.
+    # slurmctld accepts afterburstbuffer also without burst buffers: no data is staged out after the end.
     if kind == "afterany" or kind == "afterburstbuffer":
         return ("met" if over else "wait"), None
     if kind in ("afterok", "aftercorr"):
-        # Of a whole array, too, it is only told when all have ended (job_scheduler.c test_job_dependency).
+        # Also of a whole array the result is known only when all its elements have ended (test_job_dependency).
         good = all(_succeeded(job) for job in records)
         return ("wait" if not over else "met" if good else "never"), None
     # afternotok: one bad element suffices, but it is only known when all have ended
@@ -96,7 +96,7 @@ def _whole(target: dependency.JobRef, lookup: Lookup) -> dependency.JobRef:
 
 
 def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now: float) -> Verdict:
-    """Judge a whole dependency text; ``singletons`` are the other jobs of the same name and user."""
+    """Evaluate a whole dependency text; ``singletons`` are the other jobs of the same name and user."""
     if not text:
         return Verdict("met")
     parsed = dependency.parse(text)
@@ -151,7 +151,7 @@ class Targets:
         return iter(self._dependents)
 
     def note(self, job: Job) -> bool:
-        """Record what the job depends on now; True when a target has lost its last dependent."""
+        """Record the job's present dependencies; True when a target has lost its last dependent."""
         return self._set(job.job_id, job.dependency if job.state is JobState.PENDING else "")
 
     def forget(self, job_id: int) -> None:

@@ -1,8 +1,8 @@
-"""What QOS and accounts allow: which a job has, what is refused at submit, and why a job over a limit waits.
+"""The limits of QOS and accounts: which apply to a job, which refuse it at submit, and which keep it waiting.
 
-The order of the looks is slurmctld's: numbers of jobs and the time limit first, then sizes, each for the partition's
+The order of the checks is slurmctld's: numbers of jobs and the time limit first, then sizes, each for the partition's
 QOS, the job's QOS and the account; of two QOS the first that sets a limit counts. A limit keeps a job waiting; with
-DenyOnLimit what the job could never have is refused at submit. Source: slurmctld/acct_policy.c.
+DenyOnLimit a job that could never meet its limits is refused at submit. Source: slurmctld/acct_policy.c.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..slurm_errors import Errno, SlurmError
 Word = TypeVar("Word")
 _KINDS = (*tres.ORDER, "gres", "license")
 
-#: limits of sizes in the order of the looks: field -> reasons for a QOS, reasons for an account; by _KINDS
+#: limits of sizes in the order of the checks: field -> reasons for a QOS, reasons for an account; by _KINDS
 SIZES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "grp_tres": (
         ("QOSGrpCpuLimit", "QOSGrpMemLimit", "QOSGrpNodeLimit", "QOSGrpGRES", "QOSGrpLicense"),
@@ -68,16 +68,16 @@ SUBMITTED = {
     "max_submit_jobs_per_user": ("user", "QOSMaxSubmitJobPerUserLimit", "AssocMaxSubmitJobLimit"),
 }
 WALL = ("QOSMaxWallDurationPerJobLimit", "AssocMaxWallDurationPerJobLimit")
-#: whose use counts beside the job's own: the others are limits of one job
+#: limits of a sum of jobs, and whose jobs are summed; the other limits concern one job
 _SHARED = {"grp_tres": "", "max_tres_per_account": "account", "max_tres_per_user": "user"}
-#: what a job can never have, however long it waits: DenyOnLimit looks at these
+#: limits that a job can exceed however long it waits: DenyOnLimit checks these
 _EVER = ("grp_tres", "max_tres_mins", "max_tres", "max_tres_per_node", "min_tres", "max_tres_per_account",
          "max_tres_per_user")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Source:
-    """Who sets limits: a QOS or an account. ``open``: the fields that no earlier QOS has set."""
+    """A QOS or an account that sets limits. ``open``: the fields that no earlier QOS has set."""
 
     kind: str  # qos | account
     name: str
@@ -86,7 +86,7 @@ class Source:
     open: frozenset[str] = frozenset()
 
     def word(self, pair: Sequence[Word]) -> Word:
-        """A QOS' reason or an account's."""
+        """The reason of a QOS, or that of an account."""
         return pair[self.kind == "account"]
 
     def has(self, name: str) -> bool:
@@ -95,14 +95,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Over:
-    """A limit that keeps a job waiting: Slurm's reason, who sets it, what it allows and what there would be."""
+    """A limit that keeps a job waiting: Slurm's reason, the limit's source, its value, and the value with this job."""
 
     reason: str
     source: Source
     field: str
     resource: str  # "" for numbers of jobs and for time
     allowed: int
-    wanted: int  # with what others use, where the limit counts them
+    wanted: int  # including the use of other jobs, where the limit counts them
 
     def __str__(self) -> str:
         what = f"{self.field}[{self.resource}]" if self.resource else self.field
@@ -119,12 +119,12 @@ class _Used:
     tres: Counter[str] = field(default_factory=Counter)
 
 
-#: (kind, name, "" | "user" | "account", whose): all jobs of a QOS or an account, or those of one user or account
+#: (kind, name, "" | "user" | "account", whose): all jobs of a QOS or an account, or those of one user or account in it
 _Key = tuple[str, str, str, str]
 
 
 def use_of(spec: JobSpec, shares: Sequence[NodeShare]) -> Counter[str]:
-    """What an allocation takes: cpu, mem, node, gres/NAME, gres/NAME:TYPE, license/NAME."""
+    """The resources of an allocation: cpu, mem, node, gres/NAME, gres/NAME:TYPE, license/NAME."""
     used = Counter({"node": len(shares)})
     for share in shares:
         used["cpu"] += share.cpus
@@ -138,13 +138,13 @@ def use_of(spec: JobSpec, shares: Sequence[NodeShare]) -> Counter[str]:
 
 
 def _all_or_first(text: str) -> Sequence[tuple[str, int]]:
-    """The licences of a request; of alternatives the first, as it is not known yet which one will be free."""
+    """The licences of a request; of alternatives the first, as it is not known yet which licence will be free."""
     wanted = licenses.parse(text)
     return wanted.counts[:1] if wanted.any else wanted.counts
 
 
 class Policy:
-    """Answers for one cluster; does nothing where its site file has neither QOS nor accounts."""
+    """The limits of one cluster; without effect where its site file has neither QOS nor accounts."""
 
     def __init__(self, cluster: ClusterConfig, running: Callable[[], Iterable[Job]]) -> None:
         self.cluster = cluster
@@ -155,10 +155,10 @@ class Policy:
         self._used: dict[_Key, _Used] | None = None
         self._sources: dict[tuple[str, str, str], list[Source]] = {}
 
-    # --- which ones a job has
+    # --- the QOS and the account of a job
 
     def account_of(self, asked: str | None, own: str) -> str:
-        """The account of a job. Raises SlurmError for one that is not in the site file."""
+        """The account of a job. Raises SlurmError for an account that is not in the site file."""
         if not asked:
             return next((one.name for one in self.accounts.values() if one.default), own)
         if self.accounts and asked not in self.accounts:
@@ -168,7 +168,7 @@ class Policy:
         return asked
 
     def qos_of(self, asked: str | None, account: str) -> str:
-        """The QOS of a job. Raises SlurmError for one that there is not, or that the account has not."""
+        """The QOS of a job. Raises SlurmError for a QOS that does not exist, or that the account may not use."""
         if not self.qos:
             return asked or NORMAL.name
         here = self.accounts.get(account, AccountConfig(account))
@@ -184,12 +184,12 @@ class Policy:
         return self.qos[job.qos].priority if job.qos in self.qos else 0
 
     def wall(self, qos: str, account: str, partition: PartitionConfig) -> int:
-        """The longest time limit in minutes; INFINITE where there is none. A job without a limit gets it."""
+        """The longest time limit in minutes, or INFINITE; a job without a limit gets this limit."""
         walls = [one.limits.max_wall_min for one in self.sources(qos, account, partition) if one.has("max_wall_min")]
         return min((wall for wall in walls if wall is not None), default=INFINITE)
 
     def sources(self, qos: str, account: str, partition: PartitionConfig) -> list[Source]:
-        """Those whose limits hold for a job, the first to look at first."""
+        """The sources whose limits apply to a job, in the order of the checks."""
         key = (qos, account, partition.name)
         if key not in self._sources:
             if len(self._sources) > 5000:
@@ -214,7 +214,7 @@ class Policy:
     # --- at submit
 
     def refuse(self, jobs: Sequence[Job], present: Collection[Job], shares: Callable[[Job], list[NodeShare]]) -> None:
-        """Raise SlurmError, with the limit's reason, where the jobs of one submission may not come in."""
+        """Raise SlurmError, with the limit's reason, where a limit refuses the jobs of one submission."""
         if not self.active:
             return
         for job in jobs:
@@ -231,7 +231,7 @@ class Policy:
     def _too_many(self, source: Source, job: Job, present: Collection[Job], coming: Sequence[Job]) -> str:
         for name, (whose, *words) in SUBMITTED.items():
             if source.has(name):
-                # One that is refused counts with those that come with it.
+                # A refused job counts along with the other jobs of its submission.
                 known = (one for one in (*present, *coming) if not one.state.finished)
                 count = sum(_records(one) for one in known if self._counts(source, whose, one, job))
                 if count > getattr(source.limits, name):
@@ -250,16 +250,16 @@ class Policy:
     # --- when the job could start
 
     def begin_pass(self) -> None:
-        """What runs may have changed."""
+        """Forget the summed use: jobs may have started or ended."""
         self._used = None
 
     def took(self, job: Job) -> None:
-        """A job has its shares now."""
+        """Add a job that has got its shares to the summed use."""
         if self.active and self._used is not None:
             self._add(self._used, job)
 
     def objection(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
-        """The reason why a job must not start on its shares; "" where there is none."""
+        """The reason for which a limit keeps a job on these shares from starting; "" where there is none."""
         over = self.over(job, partition, find_shares)
         return over.reason if over else ""
 
@@ -281,7 +281,7 @@ class Policy:
         return None
 
     def never(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
-        """The limit that the job is over even while nothing else runs; "" where there is none."""
+        """The reason of a limit that the job exceeds even while nothing else runs; "" where there is none."""
         if not self.active:
             return ""
         shares = find_shares()
@@ -348,7 +348,7 @@ def _too_long(source: Source, job: Job) -> Over | None:
 def _over(
     source: Source, name: str, use: Counter[str], others: Mapping[str, int], job: Job, shares: Sequence[NodeShare]
 ) -> Over | None:
-    """The first resource of a limit that the job has too much of (of a least size: too little)."""
+    """The first resource of which the job has more than a limit allows (for a minimum: less)."""
     limits: Tres = getattr(source.limits, name)
     words = source.word(SIZES[name])
     for resource, most in limits:

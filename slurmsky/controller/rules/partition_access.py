@@ -1,4 +1,7 @@
-"""Who may use a partition. Source: slurmctld/partition_mgr.c, part_policy_valid_acct and its siblings."""
+"""Access to partitions by user, group, account and QOS.
+
+Source: slurmctld/partition_mgr.c, part_policy_valid_acct and its siblings.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from ..slurm_errors import Errno, SlurmError
 
 
 def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-    """The reason, with slurmctld's text for it, why a job of this account and QOS waits in a partition."""
+    """Why a job of this account and QOS waits in a partition: the reason and slurmctld's text for it."""
     rules = (
         ("AccountNotAllowed", "account", partition.allow_accounts, job.account),
         ("QOSNotAllowed", "QOS", partition.allow_qos, job.qos),
@@ -24,7 +27,7 @@ def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | Non
 
 
 def check_caller(partition: PartitionConfig, uid: int, groups: frozenset[str]) -> None:
-    """Raise SlurmError where the submitter may not use the partition at all; root always may."""
+    """Raise SlurmError where the submitter may not use the partition; root always may."""
     if uid == 0:
         return
     if partition.root_only:

@@ -1,4 +1,4 @@
-"""scontrol top: a user's jobs change places, so that those that are named come first and nobody else loses.
+"""scontrol top: reassigns one user's priorities among that user's pending jobs.
 
 Source: slurmctld/job_mgr.c _set_top.
 """
@@ -13,9 +13,9 @@ from ..slurm_errors import Errno, SlurmError
 
 
 def to_top(wanted: Sequence[Job], jobs: Iterable[Job]) -> list[Job]:
-    """Give the wanted jobs the highest priorities among the pending ones that are theirs to take; what changed.
+    """Give the wanted jobs the highest priorities among the user's comparable pending jobs; the jobs that changed.
 
-    Their nice values tell who gained and who gave. Raises SlurmError where none of them can be moved.
+    Each gain is subtracted from the job's nice value, each loss added. Raises SlurmError where no wanted job can move.
     """
     first: list[Job] = []
     problem: Errno | None = None
@@ -53,6 +53,6 @@ def to_top(wanted: Sequence[Job], jobs: Iterable[Job]) -> list[Job]:
 
 
 def _alike(job: Job, leader: Job) -> bool:
-    """Whether a job may give its place to another."""
+    """Whether a pending job may exchange its priority with the leader."""
     same = all(getattr(job, name) == getattr(leader, name) for name in ("user", "account", "qos", "partition"))
     return same and job.state is JobState.PENDING and job.priority > 1

@@ -1,4 +1,4 @@
-"""The shares of a job on nodes that are made for it."""
+"""Provisional shares of a job whose nodes are yet to be made."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .demand import Demand
 
 
 def ordered_shares(demand: Demand, spec: JobSpec, partition: PartitionConfig | None, job_id: int) -> list[NodeShare]:
-    """``cloud_shares`` on as many nodes as SkyPilot is asked for, which goes by what its nodes can have."""
+    """``cloud_shares`` on as many nodes as SkyPilot is asked for; that number depends on the sizes that it offers."""
     try:
         return cloud_shares(demand, job_id, geometry(spec, partition).nodes)
-    except Refused:  # changed since it was judged: the engine says so when it is launched
+    except Refused:  # changed since it was validated: the launch will report the error
         return cloud_shares(demand, job_id)
 
 
 def cloud_shares(demand: Demand, job_id: int, nodes: int = 0) -> list[NodeShare]:
-    """Shares on nodes that do not exist yet: their number and size; the engine brings names and addresses.
+    """Shares on nodes that do not exist yet: their number and size; the engine adds names and addresses.
 
-    ``nodes``: how many; 0: as few as the job's own words allow.
+    ``nodes``: how many; 0: as few as the job's request allows.
     """
     if not nodes:
         nodes = demand.min_nodes

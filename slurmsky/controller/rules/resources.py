@@ -1,8 +1,8 @@
-"""Which nodes and CPUs a job gets: a pure function of its demand and the nodes' present use.
+"""Placement: the nodes and CPUs that a job gets, a pure function of its demand and the nodes' present use.
 
-The order of choice is that of Slurm's select/cons_tres with CR_Core and no topology: nodes by weight, then
-as configured; each node takes as many tasks as it can while one task is kept back for every further node that is
-still needed ("-N2 -n4" gives 3,1). Source: src/plugins/select/cons_tres/job_test.c and gres_sched.c.
+Nodes are chosen as by Slurm's select/cons_tres with CR_Core and no topology: nodes by weight, then as configured;
+each node takes as many tasks as it can while one task is kept back for every further node that is still needed
+("-N2 -n4" gives 3,1). Source: src/plugins/select/cons_tres/job_test.c and gres_sched.c.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .demand import Demand
 
 @dataclass
 class NodeUse:
-    """What is taken on one node."""
+    """The resources of one node that jobs hold."""
 
     config: NodeConfig
     available: bool = True  # up and not drained
@@ -27,8 +27,8 @@ class NodeUse:
     memory_mib: int = 0
     gres: dict[str, set[int]] = field(default_factory=dict)
     jobs: set[int] = field(default_factory=set)
-    exclusive: bool = False  # held by a job that shares with nobody
-    partitions: dict[str, int] = field(default_factory=dict)  # CPUs that each one's jobs hold
+    exclusive: bool = False  # held by a job that shares it with no other job
+    partitions: dict[str, int] = field(default_factory=dict)  # CPUs that each partition's jobs hold
 
     def copy(self) -> NodeUse:
         """An independent copy, for "what if"."""
@@ -89,7 +89,7 @@ class _Devices:
         self.gpus = 0
 
     def grab(self, name: str, kind: str, count: int) -> bool:
-        """Pick the lowest free ones; False when there are too few."""
+        """Pick the lowest free devices; False when there are too few."""
         free = self.left(name, kind)
         if len(free) < count:
             return False
@@ -99,7 +99,7 @@ class _Devices:
         return True
 
     def left(self, name: str, kind: str = "") -> list[tuple[str, int]]:
-        """What could still be picked."""
+        """The devices that could still be picked."""
         free = _free_devices(self._use, name, kind)
         return [(key, index) for key, index in free if index not in self._ids.get(key, [])]
 
@@ -111,7 +111,7 @@ class _Devices:
 
 @dataclass
 class _Offer:
-    """What one node could give."""
+    """The resources that one node could give to a job."""
 
     use: NodeUse
     cores: list[list[int]]  # free cores, each its free CPU ids
@@ -142,7 +142,7 @@ def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer 
     tasks = INFINITE if demand.overcommit else cpus // demand.cpus_per_task
     if demand.tasks_per_socket and not demand.overcommit:
         if tasks < demand.tasks_per_socket:
-            return None  # however few tasks there are: job_test.c asks each node for a whole socket's
+            return None  # however few tasks there are: job_test.c requires a whole socket's on each node
         tasks = min(tasks, demand.tasks_per_socket * config.sockets * config.boards)
     if demand.tasks_per_core and not demand.overcommit:
         tasks = min(tasks, demand.tasks_per_core * len(cores))
@@ -166,7 +166,7 @@ def _offer(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer 
 
 
 def _gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
-    """GPUs that a node can give with the CPUs and the memory that each of them is to have."""
+    """GPUs that a node can give along with the CPUs and the memory that each GPU requires."""
     free = len(_free_devices(offer.use, name, kind))
     if demand.cpus_per_gpu:
         threads = offer.use.config.threads
@@ -178,7 +178,7 @@ def _gpus_here(offer: _Offer, demand: Demand, name: str, kind: str) -> int:
 
 
 def fits_shape(config: NodeConfig, demand: Demand) -> bool:
-    """Whether the node's sockets, cores and threads satisfy the job's."""
+    """Whether the node has the sockets, cores and threads that the job requests."""
     return (
         config.sockets * config.boards >= demand.sockets
         and config.cores >= demand.cores
@@ -228,7 +228,7 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
     others = [offer for offer in offers if offer.use.config.name not in demand.required]
     chosen = _spread(demand, required, others)
     if chosen is None and demand.max_nodes < INFINITE:
-        # In configured order the nodes were too small for max_nodes: prefer those that take most.
+        # In configured order the nodes were too small for max_nodes: prefer those that take the most tasks.
         others.sort(key=lambda offer: -offer.max_tasks)
         chosen = _spread(demand, required, others)
     if chosen is None:
@@ -290,7 +290,7 @@ def _shares(demand: Demand, chosen: list[tuple[_Offer, int]], consume_memory: bo
                 return None
             wanted_total[name, kind] = left - count
         if demand.exclusive:
-            # A whole node comes with its devices, asked for or not. Source: gres.c, job_select_whole_node.
+            # A whole node includes its devices, requested or not. Source: gres.c, job_select_whole_node.
             for name in dict.fromkeys(name for name, _, _ in config.gres):
                 devices.grab(name, "", len(devices.left(name)))
         share.gres = devices.taken
@@ -333,7 +333,7 @@ class Impossible:
 
 
 def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConfig], all_nodes: int) -> str:
-    """The reason of a partition that has too few nodes or CPUs for the job, which waits for more; "" where it has them.
+    """The reason to wait for a partition with too few nodes or CPUs for the job; "" where it has enough.
 
     Source: job_mgr.c _part_access_check, by job_limits_check.
     """
@@ -361,7 +361,7 @@ def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool
         return Impossible("")
     idle = [NodeUse(node) for node in fit]
     most = sorted((offer.max_tasks for use in idle if (offer := _offer(use, demand, consume_memory))), reverse=True)
-    # Tasks of several CPUs that no nodes can share out wait with all the rest: slurmctld counts CPUs alone here.
+    # slurmctld counts CPUs alone here: where the tasks of several CPUs do not fit the nodes, the job waits.
     tasks = demand.ntasks if demand.ntasks <= sum(node.cpus // demand.cpus_per_task for node in nodes) else 0
     if len(most) < max(1, demand.min_nodes) or sum(most[: demand.max_nodes]) < tasks:
         return Impossible("")
@@ -374,7 +374,7 @@ def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool
 
 
 def _lacking(node: NodeConfig, demand: Demand) -> str:
-    """What the node's configuration has too little of, in Slurm's words."""
+    """The property of the node's configuration that does not suffice, in Slurm's words."""
     cpus = node.cpus
     if demand.tasks_per_core:
         cpus = max(cpus, node.sockets * node.boards * node.cores * demand.tasks_per_core * demand.cpus_per_task)
@@ -388,7 +388,7 @@ def _lacking(node: NodeConfig, demand: Demand) -> str:
 
 
 def consumes_memory(cluster: ClusterConfig) -> bool:
-    """Whether jobs take memory away from each other: SelectTypeParameters names it."""
+    """Whether SelectTypeParameters makes memory a consumable resource."""
     return "MEMORY" in dict(cluster.parameters).get("SelectTypeParameters", "CR_Core_Memory").upper()
 
 

@@ -1,8 +1,8 @@
-"""Virtual nodes: a job that asks for more than this machine has runs on nodes made for it, which share the machine.
+"""Virtual nodes: a job that requests more than this machine has runs on nodes made for it, which share the machine.
 
-The job sees nodes as large as it asks. What it holds of the real machine is at most what the machine has: many such
-jobs are paced by the real CPUs, and none is refused for its size. This holds for an open cluster
-(``ClusterConfig.open``); where a site file describes the nodes, these are all there are.
+The job sees nodes as large as it requests. It holds at most what the real machine has: the real CPUs limit how many
+such jobs run at once, and no job is refused for its size. This applies to an open cluster (``ClusterConfig.open``);
+where a site file describes the nodes, there are no virtual nodes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ GPU = "gpu"
 
 @dataclass(frozen=True)
 class Fit:
-    """A demand on this machine: what is asked of the real node, and the shares that the job sees."""
+    """A demand on this machine: the request to the real node, and the shares that the job sees."""
 
     demand: Demand
     shares: tuple[NodeShare, ...] = ()  # () = the demand fits: the job gets a part of the real node
 
     @property
     def gpus_absent(self) -> bool:
-        """Whether the job runs without the GPUs that it asks for."""
+        """Whether the job runs without the GPUs that it requests."""
         return any(share.gpus_absent and any(map(_is_gpu, share.gres)) for share in self.shares)
 
 
@@ -56,9 +56,9 @@ class VirtualNodes:
         return Fit(self._held_demand(shares, machine, demand.exclusive), tuple(shares))
 
     def together(self, demands: Sequence[Demand]) -> list[Fit] | None:
-        """The components of a heterogeneous job on virtual nodes of their own; None where the machine holds them all.
+        """The components of a heterogeneous job on separate virtual nodes; None where the machine holds them all.
 
-        The first component's demand is the one on the real node, for all of them.
+        The first component's demand stands for all components on the real node.
         """
         machine = self.machine
         alone = [self.fit(demand) for demand in demands]
@@ -82,7 +82,7 @@ class VirtualNodes:
         return fits
 
     def _held_demand(self, shares: Sequence[NodeShare], machine: NodeConfig, exclusive: bool) -> Demand:
-        """What virtual shares take of the real node."""
+        """The resources of the real node that virtual shares hold."""
         held = _sum(shares)
         gpus = () if not held[GPU] or any(share.gpus_absent for share in shares) else ((GPU, "", held[GPU]),)
         return replace(
@@ -94,7 +94,7 @@ class VirtualNodes:
         )
 
     def _plain(self, demand: Demand, machine: NodeConfig) -> Demand:
-        """Without names that this machine need not know: features, GPU types, other generic resources, other hosts."""
+        """The demand without names that this machine may lack: features, GPU types, other generic resources, hosts."""
         have = {(name, kind) for name, kind, _ in machine.gres}
         names = {name for name, _ in have} | {GPU}
 
@@ -114,15 +114,15 @@ class VirtualNodes:
         )
 
     def _with_devices(self, shares: list[NodeShare], machine: NodeConfig) -> list[NodeShare]:
-        """Marks GPUs as absent where the machine has fewer than the whole job asks for."""
+        """Mark GPUs as absent where the machine has fewer than the whole job requests."""
         have = sum(count for name, _, count in machine.gres if name == GPU)
         asked = _sum(shares)[GPU]
         return [replace(share, virtual=True, gpus_absent=asked > have) for share in shares]
 
-    # --- what jobs hold of the real node
+    # --- resources of the real node that jobs hold
 
     def placed(self, fit: Fit, real: list[NodeShare]) -> list[NodeShare]:
-        """The shares of a job that starts on ``real``: its own virtual ones, with the real devices."""
+        """The shares of a job that starts on ``real``: its virtual shares, with the real devices."""
         if not fit.shares:
             return real
         devices = [(key, index) for share in real for key, ids in share.gres.items() for index in ids]
@@ -139,7 +139,7 @@ class VirtualNodes:
         return shares
 
     def hold(self, job: Job, uses: Mapping[str, NodeUse]) -> list[NodeShare]:
-        """What a starting job takes of the real node; of a job without virtual nodes its shares."""
+        """The shares of the real node that a starting job holds; without virtual nodes, its own shares."""
         if self.machine is None or not any(share.virtual for share in job.shares):
             return job.shares
         use, total = uses[self.machine.name], _sum(job.shares)
@@ -160,19 +160,19 @@ class VirtualNodes:
         return [held]
 
     def held(self, job: Job) -> list[NodeShare]:
-        """What a job that runs has taken of the real node."""
+        """The shares of the real node that a running job holds."""
         held = self._held.get(job.job_id)
         return job.shares if held is None else [held]
 
     def release(self, job: Job) -> list[NodeShare]:
-        """What a job that ends gives back."""
+        """The shares of the real node that an ending job frees."""
         held = self._held.pop(job.job_id, None)
         return job.shares if held is None else [held]
 
     # --- what users see
 
     def nodes(self, real: Mapping[str, Node], jobs: Iterable[Job], partitions: tuple[str, ...]) -> dict[str, Node]:
-        """The real nodes, and the virtual ones of the jobs that run: as large as what is allocated on them."""
+        """The real nodes, and the virtual nodes of running jobs: as large as what is allocated on them."""
         shares = [(job, share) for job in jobs for share in job.shares if share.virtual]
         found = dict(real)
         if self.machine is None or not shares:
@@ -205,12 +205,12 @@ def _empty(name: str, model: Node, partitions: tuple[str, ...]) -> Node:
 
 
 def _shown(node: Node, here: list[tuple[Job, NodeShare]], held: Mapping[int, NodeShare]) -> Node:
-    """A node that is as large as what it has and what virtual shares take on it together."""
+    """A node as large as its real resources and the virtual shares on it require."""
     cpus, memory = node.alloc_cpus, node.alloc_memory_mib
     taken = dict(node.alloc_gres.items())
     for job, share in here:
         booked = held.get(job.job_id)
-        if booked is not None and booked.name == node.config.name:  # counted as what the job sees, not what it holds
+        if booked is not None and booked.name == node.config.name:  # counts the job's virtual size, not the real share
             cpus -= booked.cpus
             memory -= booked.memory_mib
             for key, ids in booked.gres.items():
@@ -251,7 +251,7 @@ _ONE_TASK = demand_of(JobSpec(nodes_min=1, nodes_max=1, ntasks=1))
 
 
 def node_names(machine: str, demand: Demand, count: int) -> list[str]:
-    """Names of ``count`` nodes: those asked for, then the machine's own, which resolves, then numbered ones.
+    """Names of ``count`` nodes: the requested ones, then the machine's own, which resolves, then numbered ones.
 
     >>> from slurmsky.controller.rules.demand import demand_of
     >>> from slurmsky.model.spec import JobSpec
@@ -269,7 +269,7 @@ def node_names(machine: str, demand: Demand, count: int) -> list[str]:
 
 
 def _virtual_shares(demand: Demand, machine: NodeConfig) -> list[NodeShare]:
-    """The shares of a job on idle nodes that are like the machine, and as large as the job asks."""
+    """The shares of a job on idle nodes of the machine's kind that are as large as the job requests."""
     least = max(demand.min_nodes, len(demand.required), 1)
     if demand.tasks_per_node and demand.ntasks_given:
         least = max(least, -(-demand.ntasks // demand.tasks_per_node))
@@ -314,7 +314,7 @@ def _virtual_shares(demand: Demand, machine: NodeConfig) -> list[NodeShare]:
     plain = replace(demand, features="")
     uses = [NodeUse(replace(like, name=name)) for name in names]
     shares = place(plain, uses)
-    if shares is None:  # sizes that contradict each other: as where nodes are bought
+    if shares is None:  # sizes that contradict each other: the same shares as on nodes made to order
         shares = cloud_shares(plain, 0, len(names))
         for share, name in zip(shares, names, strict=False):
             share.name = name
@@ -335,7 +335,7 @@ def _sum(shares: Iterable[NodeShare]) -> dict[str, int]:
 
 
 def note(fits: Sequence[Fit], machine: NodeConfig, job_id: int) -> str:
-    """What the submitter reads of a job on virtual nodes."""
+    """The line that informs the submitter about a job on virtual nodes."""
     shares = [share for fit in fits for share in fit.shares]
     absent = any(fit.gpus_absent for fit in fits)
     gpus = sum(count for name, _, count in machine.gres if name == GPU)

@@ -1,1 +1,1 @@
-"""What the controller does beside scheduling: crontab, mail, triggers, budgets, SkyPilot's jobs."""
+"""The controller's services beside scheduling: crontab, mail, triggers, budgets, SkyPilot's jobs."""

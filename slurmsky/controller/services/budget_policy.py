@@ -1,8 +1,8 @@
-"""Whether a job may spend what it would: ceilings and budgets of the site file, before anything is launched.
+"""Budgets and price ceilings of the site file, checked before a job is launched.
 
-A dollar an hour is what Slurm calls Billing, a dollar is a BillingMinute of it; so a job that waits for money shows
-the reason that slurmctld gives for the limit on that. Prices are SkyPilot's: the optimizer's for what has not started,
-the cost report's for what has. What is asked is asked in the background; a job waits until its price is known.
+Slurm's Billing stands for dollars an hour, a BillingMinute for dollars; so a job that waits for its budget shows the
+reason that slurmctld gives for the limit on Billing. Prices are SkyPilot's: the optimizer's for jobs that have not
+started, the cost report's for the others. Prices are requested in the background; a job waits until its price is known.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ..jobs.job_table import JobTable
 
 log = logging.getLogger("slurmsky.money")
 
-PRICE_AGE_S = 3600.0  # how long a price is believed
-ASK_GAP_S = 4.0  # between two questions to the optimizer, each of which is two requests
+PRICE_AGE_S = 3600.0  # how long a price is valid
+ASK_GAP_S = 4.0  # between two requests to the optimizer, each of which is two HTTP requests
 RETRY_S = 30.0  # after SkyPilot did not answer
 
-#: (who a budget is for, what it limits) -> Slurm's reason
+#: (whose budget, which of its limits) -> Slurm's reason
 REASONS = {
     ("account", "month"): "AssocGrpBillingMinutes",
     ("account", "hourly"): "AssocGrpBilling",
@@ -41,7 +41,7 @@ REASONS = {
 }
 JOB_HOURLY, JOB_TOTAL = "QOSMaxBillingPerJob", "AssocMaxBillingMinutesPerJob"
 
-#: the price of a job in a partition: what tells two prices apart, and how to ask for it
+#: the price of a job in a partition: the key of the price, and the function that requests it
 Question = tuple[str, Callable[[], Awaitable["float | None"]]]
 Ask = Callable[[Job, str], "Question | None"]
 
@@ -54,8 +54,8 @@ class _Price:
 
 @dataclass(frozen=True)
 class Use:
-    """What a budget bears: dollars of this calendar month, those that what runs may still cost until its time limits,
-    and dollars an hour of all that runs.
+    """The use of a budget: dollars of this calendar month, dollars that running jobs may still cost until their time
+    limits, and dollars an hour of all running jobs.
     """
 
     spent: float
@@ -64,42 +64,42 @@ class Use:
 
 
 class BudgetPolicy:
-    """Keeps this month's spending and the prices; ``verdict`` is what the scheduler asks."""
+    """Keeps this month's spending and the prices; the scheduler calls ``verdict`` for each job."""
 
     def __init__(self, book: JobTable, site: Site, kick: Callable[[], None]) -> None:
         self.book = book
         self.site = site
         self.kick = kick
-        #: how a price is asked; set where SkyPilot is in use
+        #: how a price is requested; set where SkyPilot is in use
         self.ask: Ask = lambda job, partition: None
         self._questions: dict[tuple[tuple[JobSpec, ...], str], Question | None] = {}
         self._prices: dict[str, _Price] = {}
         self._asking: dict[str, Callable[[], Awaitable[float | None]]] = {}
         self._uses: dict[Budget, Use] = {}
-        self._holding = False  # the last pass made a job wait for money
+        self._holding = False  # the last pass made a job wait for its budget
         self._month = (0.0, 0.0)
         self._charges: dict[tuple[int, int], tuple[Job, float]] = {}  # (job id, run) -> job, dollars this month
 
-    # --- what was spent
+    # --- spending
 
     def note(self, job: Job) -> None:
-        """A job's cost has changed."""
+        """Record the changed cost of a job."""
         now = self.book.clock()
         self._turn_page(now)
         self._charges[job.job_id, job.restarts] = (job, job.cost * part_in(job, *self._month, now))
 
     def begin_pass(self) -> None:
-        """The scheduler looks at the pending jobs anew: what was summed up may have changed."""
+        """Forget the sums of the last scheduler pass: costs and running jobs may have changed."""
         self._uses.clear()
         self._holding = False
 
     def look_again(self) -> None:
-        """Called now and then: a month may have begun since jobs were told to wait."""
+        """Run a pass if jobs wait for a budget: a month may have begun. Called at intervals."""
         if self._holding:
             self.kick()
 
     def use(self, budget: Budget) -> Use:
-        """What a budget has to bear; summed up once per pass and start, not for each pending job."""
+        """The use of a budget; summed once per pass and start, not for each pending job."""
         known = self._uses.get(budget)
         if known is None:
             self._turn_page(self.book.clock())
@@ -123,14 +123,14 @@ class BudgetPolicy:
             self._charges[job.job_id, job.restarts] = (kept, job.cost * part_in(job, *self._month, now))
 
     def _running(self) -> Iterable[Job]:
-        """Jobs whose nodes are paid for: what this machine runs costs nothing."""
+        """Jobs whose nodes are paid for; jobs on this machine cost nothing."""
         found = (self.book.jobs[job_id] for job_id in self.book.active)
         return (job for job in found if (job.launched or job.engine != "local") and not job.state.finished)
 
-    # --- what may be spent
+    # --- the decision
 
     def verdict(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """The reason why a job must wait, or None: it may start."""
+        """The reason why a job must wait for its budget, or None: the job may start."""
         budgets = [budget for budget in self.site.budgets if covers(budget, job)]
         ceilings = (self.site.sky_partition(partition.name).max_hourly_cost,
                     self.site.routes(job.qos, job.account)[0].max_hourly_cost)  # fmt: skip
@@ -140,7 +140,7 @@ class BudgetPolicy:
             return None
         word = self._objection(job, partition.name, budgets, ceiling, most)
         if word is None:
-            self._uses.clear()  # it starts
+            self._uses.clear()  # the job starts
             return None
         self._holding = True
         return (word, "")
@@ -148,7 +148,7 @@ class BudgetPolicy:
     def _objection(
         self, job: Job, partition: str, budgets: list[Budget], ceiling: float | None, most: float | None
     ) -> str | None:
-        for budget in budgets:  # needs no price, and so no question
+        for budget in budgets:  # needs no price, and so no request
             if budget.month is not None and self.use(budget).spent >= budget.month:
                 return reason(budget, "month")
         hourly = self._price(job, partition)
@@ -170,7 +170,7 @@ class BudgetPolicy:
         return None
 
     def _price(self, job: Job, partition: str) -> float | None:
-        """Dollars an hour, of a het job for all its components; None: not known yet, and asked for."""
+        """Dollars an hour, of a het job for all its components; None: not known yet, but requested."""
         if len(self._questions) > 5000:
             self._questions.clear()
         case = (tuple(part.spec for part in self.book.components(job)), partition)
@@ -178,7 +178,7 @@ class BudgetPolicy:
             self._questions[case] = self.ask(job, partition)
         question = self._questions[case]
         if question is None:
-            return 0.0  # nothing that could be asked: it costs what this machine costs
+            return 0.0  # no price to request: the job costs what this machine costs
         key, ask = question
         known = self._prices.get(key)
         if known is None or time.monotonic() - known.known_at > PRICE_AGE_S:
@@ -188,7 +188,7 @@ class BudgetPolicy:
         return None if known is None else known.dollars
 
     async def _answer(self) -> None:
-        """Ask for the prices that are wanted, one after the other."""
+        """Request the prices that are needed, one after the other."""
         await asyncio.sleep(0)
         while self._asking:
             key, ask = next(iter(self._asking.items()))
@@ -198,7 +198,7 @@ class BudgetPolicy:
                 log.warning("no price: %s", error)
                 await asyncio.sleep(RETRY_S)
                 continue
-            # Where SkyPilot knows no price there is none to be held to; where it finds no room its launch will say so.
+            # Where SkyPilot knows no price, no limit can apply; where it finds no room, the launch will report it.
             self._prices[key] = _Price(price or 0.0, time.monotonic())
             del self._asking[key]
             self.kick()
@@ -206,13 +206,13 @@ class BudgetPolicy:
 
 
 def divided(components: Sequence[Job]) -> list[tuple[Job, float]]:
-    """Jobs whose nodes are alike and are paid for together, with their parts of the price: by their nodes."""
+    """Jobs whose nodes are equal and are paid for in one bill, with their parts of the price: by their nodes."""
     whole = sum(max(1, job.num_nodes) for job in components)
     return [(job, max(1, job.num_nodes) / whole) for job in components]
 
 
 def covers(budget: Budget, job: Job) -> bool:
-    """Whether a job's money comes out of that budget: all that it names must be the job's."""
+    """Whether a budget pays for a job: every user, account or QOS that the budget names must be the job's."""
     pairs = ((budget.account, job.account), (budget.user, job.user), (budget.qos, job.qos))
     return all(not wanted or wanted == value for wanted, value in pairs)
 
@@ -228,7 +228,7 @@ def _bounded(job: Job) -> bool:
 
 
 def estimate(job: Job, hourly: float) -> float:
-    """Dollars that a job costs at most: until its time limit; without one there is no end to it."""
+    """Dollars that a job costs at most, until its time limit; infinite without a time limit."""
     if not hourly:
         return 0.0
     return hourly * (job.time_limit_min or 0) / 60 if _bounded(job) else float("inf")

@@ -1,7 +1,7 @@
-"""The user's scrontab: its text, and one job per entry that comes back at its times.
+"""The user's scrontab: its text, and for each entry one job that is requeued for the entry's next time.
 
-A job of an entry keeps its id: when it is over it is requeued for the next time after its end (slurmctld does the
-same), so runs never overlap. Cancelling it ends the series and disables the entry. Source:
+A job of an entry keeps its id: when it ends it is requeued for the next time after its end (slurmctld does the
+same), so runs never overlap. Cancelling the job ends the series and disables the entry. Source:
 src/slurmctld/crontab.c, job_mgr.c (CRON_JOB).
 """
 
@@ -27,7 +27,7 @@ _NOTE = "crontab"
 
 @dataclass(frozen=True)
 class Entry:
-    """A job of the table: lines count from 1, the first is that of its options."""
+    """A job of the table. Lines count from 1; the first line is that of the entry's options."""
 
     job_id: int
     first_line: int
@@ -35,7 +35,7 @@ class Entry:
 
 
 class Crontab:
-    """The one table of this user."""
+    """The scrontab table of this user."""
 
     def __init__(self, store: Store, book: JobTable, life: LifeCycle, clock: Callable[[], float]) -> None:
         self._store = store
@@ -61,20 +61,20 @@ class Crontab:
                        for number, line in enumerate(lines, 1))  # fmt: skip
 
     def replace(self, text: str, entries: Sequence[Entry]) -> None:
-        """Put a new table in place; jobs of the old one that wait are cancelled. Raises StoreError."""
+        """Replace the table; waiting jobs of the old table are cancelled. Raises StoreError."""
         old = self.entries
         self.text, self.entries, self.disabled = text, tuple(entries), frozenset()
         self._keep()
         self._end(old)
 
     def remove(self) -> None:
-        """No table: running jobs end and do not come back, waiting ones are cancelled. Raises StoreError."""
+        """Delete the table: running jobs end and are not requeued, waiting jobs are cancelled. Raises StoreError."""
         old, self.text, self.entries, self.disabled = self.entries, None, (), frozenset()
         self._keep()
         self._end(old)
 
     def next_start(self, job: Job) -> int | None:
-        """Epoch second of the next time of a job's entry, in the controller's time zone."""
+        """Epoch second of the next time of a job's entry, in the controller's time zone; None: there is none."""
         due = cronspec.parse(f"{job.cron} x").after(datetime.fromtimestamp(self._clock()))
         return None if due is None else int(due.timestamp())
 

@@ -1,8 +1,8 @@
-"""Which engine runs the jobs of partitions that name none: SkyPilot or this machine.
+"""Chooses the engine of partitions that name none: SkyPilot or this machine.
 
-SkyPilot's API server decides it, by the infras that it has enabled. While that server should answer and does not, the
-choice is open: jobs of those partitions wait and the server is asked again, because a job that nobody sent to this
-machine must not run here for the reason that a server was slow.
+SkyPilot's API server decides, by the infras that it has enabled. While that server should answer and does not, the
+choice is open: jobs of those partitions wait and the query is repeated, because a job that no user sent to this
+machine must not run here only because a server was slow.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ...engines.sky.api_server import Choice
 
 log = logging.getLogger("slurmsky.controller")
 
-#: pauses between two questions: the first one, and the longest
+#: pauses between two queries: the first pause, and the longest
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 
 
 class EngineChoice:
-    """The choice so far; ``ask`` asks SkyPilot within so many seconds, ``decided`` is called when that changed it."""
+    """The present choice. ``ask`` queries SkyPilot with a time limit; ``decided`` is called when the choice changes."""
 
     def __init__(self) -> None:
         self.engine = "local"
@@ -30,17 +30,17 @@ class EngineChoice:
         self._task: asyncio.Task[None] | None = None
 
     def take(self, choice: Choice) -> None:
-        """Take an answer in."""
+        """Record the answer of a query."""
         self.engine, self.reason, self.open = choice.engine, choice.reason, not choice.sure
         log.log(logging.WARNING if self.open else logging.INFO, "engine: %s (%s)", self.shown, self.reason)
 
     @property
     def shown(self) -> str:
-        """The engine's name for people."""
+        """The engine's name as it is printed."""
         return "not known yet" if self.open else self.engine
 
     def begin(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
-        """Ask until the answer is sure."""
+        """Repeat the query until the answer is certain."""
         if self.open:
             self._task = asyncio.ensure_future(self._settle(ask, decided))
 
@@ -60,10 +60,10 @@ class EngineChoice:
                 decided()
 
     def wanted(self) -> None:
-        """Somebody calls a command: ask soon."""
+        """A client called a command: query soon."""
         self._wanted.set()
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop the queries."""
         if self._task is not None:
             self._task.cancel()

@@ -1,6 +1,6 @@
-"""What SkyPilot's enabled infras have, as it was read last: nodes for sinfo and scontrol.
+"""Cache of the nodes that SkyPilot's enabled infras offer, for sinfo and scontrol.
 
-The last answer is kept in the store, so that the first sinfo of a new controller shows something, too.
+The store keeps the last answer, so that the first sinfo of a new controller shows these nodes, too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ...model.job import Node
 from ...site import Site
 from ..jobs.job_table import JobTable
 
-FRESH_S = 60.0  # an answer this young is not asked for again
-STALE_S = 3600.0  # one this old is asked for at the controller's start, though nobody looks yet
+FRESH_S = 60.0  # a younger answer is not requested again
+STALE_S = 3600.0  # an older answer is requested at the controller's start, without any command that needs it
 _NOTE = "inventory"
 
 
 class Infra:
-    """The inventory and when it was read; ``on_sky`` tells which partitions it is for."""
+    """The inventory and the time of its last read; ``on_sky``: whether a partition runs on SkyPilot."""
 
     def __init__(self, book: JobTable, site: Site, client: Client, on_sky: Callable[[str], bool]) -> None:
         self.book = book
@@ -41,18 +41,18 @@ class Infra:
         self._wanted = time.time() - self.read_at > STALE_S
 
     def wanted(self) -> None:
-        """Somebody looks at nodes."""
+        """A command shows nodes: refresh the inventory if that is due."""
         self._wanted = True
 
     def known(self) -> list[inventory.Offer]:
-        """The nodes, where they were read not long ago; a reading that is due is asked for."""
+        """The nodes, if their last read is recent; requests a read that is due."""
         age = self.book.clock() - self.read_at
         if age > FRESH_S:
             self.wanted()
         return self.offers if age < STALE_S else []
 
     async def refresh(self) -> None:
-        """Read again, if somebody wants it and it is worth it. Raises SkyError, StoreError."""
+        """Read the inventory if a command needs it and the last read is old. Raises SkyError, StoreError."""
         now = self.book.clock()
         if not self._wanted or now - self.read_at < FRESH_S:
             return
@@ -63,7 +63,7 @@ class Infra:
         self.book.store.put_note(_NOTE, json.dumps(data))
 
     def nodes(self) -> dict[str, Node]:
-        """This machine's nodes that a partition of this machine has, and those of the infras."""
+        """This machine's nodes that partitions of this machine have, and the nodes of the infras."""
         cluster = self.book.cluster
         here = [part for part in cluster.partitions if not self.on_sky(part.name)]
         found = {}
@@ -78,7 +78,7 @@ class Infra:
         return found
 
     def cluster(self) -> ClusterConfig:
-        """The cluster with these nodes in it."""
+        """The cluster including these nodes."""
         nodes, cluster = self.nodes(), self.book.cluster
         members: dict[str, list[str]] = {}
         for name, node in nodes.items():

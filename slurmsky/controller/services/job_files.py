@@ -1,8 +1,8 @@
-"""What a job leaves in the state folder: its environment goes at its end, its folder some days later.
+"""Removes jobs' files from the state folder: the environment at a job's end, the folder some days later.
 
-A folder has the script, keys and certificates, and what was packed to travel; an environment has secrets. Nothing of
-that is needed once the job cannot run again. A finished job may be requeued while it is in memory, so its environment
-is kept there for so long. What sacct shows is in the database.
+A folder has the script, keys and certificates, and the packed submit folder; an environment has secrets. None of
+these is needed once the job cannot run again. A finished job may be requeued while it is in memory, so its
+environment is kept in memory until then. What sacct shows is in the database.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ..store.database import Store
 
 log = logging.getLogger("slurmsky.controller")
 
-#: an array's elements and a requeued run end one after the other: what is stripped is looked at together
+#: an array's elements and a requeued run end shortly after one another: their environments are removed in one batch
 _GATHER_S = 0.5
-#: bytes of environments that are kept in memory
+#: bytes of environments kept in memory, at most
 _MEMORY = 32 << 20
-#: pauses between two searches for old folders: usually, and where folders are not kept at all
+#: pauses between two searches for old folders: the usual one, and that where folders are not kept at all
 _PAUSE_S, _SHORT_PAUSE_S = 3600.0, 1.0
-#: folders that the database is asked about together
+#: folders per database query
 _TOGETHER = 200
 _ENVIRONMENT = "environment"
 
 
 class JobFiles:
-    """The folders below ``folder``; ``keep_days`` is how long those of jobs that are over are kept."""
+    """The folders below ``folder``; ``keep_days``: how long the folders of finished jobs are kept."""
 
     def __init__(
         self, book: JobTable, store: Store, folder: Path, keep_days: int, clock: Callable[[], float]
@@ -52,7 +52,7 @@ class JobFiles:
         self._cleaning: asyncio.Task[None] | None = None
 
     def heard(self, event: str, job: Job) -> None:
-        """A job has begun or ended (LifeCycle.listeners)."""
+        """Note a job that has ended (LifeCycle.listeners)."""
         if event == "ended":
             if not self._ended:
                 self._loop.call_later(_GATHER_S, self._strip)
@@ -61,7 +61,7 @@ class JobFiles:
     # --- environments
 
     def _runs_again(self, spool: int) -> bool:
-        """Whether a job with this folder is not over."""
+        """Whether a job with this folder has not ended."""
         first = self._book.jobs.get(spool)
         if first is not None and not first.state.finished:
             return True
@@ -78,13 +78,13 @@ class JobFiles:
                 data = path.read_bytes()
                 path.unlink()
             except OSError:
-                continue  # of a job that had none, or gone already
+                continue  # the job had none, or it is already removed
             if spool in self._book.jobs and self._size + len(data) <= _MEMORY:
                 self._environments[spool] = data
                 self._size += len(data)
 
     def restore(self, job: Job) -> bool:
-        """Bring back what a finished job needs to run again; False where that is gone."""
+        """Restore the environment that a finished job needs to run again; False where none is left."""
         spool = spool_id(job)
         data = self._environments.pop(spool, None)
         if data is not None:
@@ -99,7 +99,7 @@ class JobFiles:
     # --- folders
 
     def look(self) -> None:
-        """Jobs have left memory: forget their environments, and now and then remove old folders."""
+        """Forget the environments of jobs that left memory, and at intervals remove old folders."""
         for spool in [spool for spool in self._environments if spool not in self._book.jobs]:
             self._size -= len(self._environments.pop(spool))
         if self._loop.time() >= self._due and (self._cleaning is None or self._cleaning.done()):
@@ -121,11 +121,11 @@ class JobFiles:
                     await asyncio.to_thread(shutil.rmtree, self._folder / str(number), ignore_errors=True)
 
     def _unchanged_since(self, horizon: float) -> list[int]:
-        """Folders that may be of jobs that are over: others change when a job comes or ends."""
+        """Folders that may belong to ended jobs: the folder of another job changes when a job arrives or ends."""
         with os.scandir(self._folder) as entries:
             return [int(one.name) for one in entries if one.name.isdecimal() and one.stat().st_mtime <= horizon]
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop the removal."""
         if self._cleaning is not None:
             self._cleaning.cancel()

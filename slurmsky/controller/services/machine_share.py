@@ -1,4 +1,4 @@
-"""Nodes of this machine as a scheduling pass sees them: what other users of the machine hold counts as taken."""
+"""This machine's nodes without what other users' controllers hold, for a scheduler pass."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from ...engines.local.machine_ledger import NOTHING, Held, Ledger
 from ..jobs.job_table import JobTable
 from ..rules.resources import NodeUse
 
-#: how often entries of others are read again while jobs wait for them
+#: how often the entries of other controllers are read again while jobs wait for their resources
 AGAIN_S = 2.0
-#: when an entry that holds more than our jobs do is written again
+#: delay until an entry that holds more than our jobs do is written again
 SETTLE_S = 0.3
 #: a cluster of more nodes is a simulation, not this machine
 MOST_NODES = 64
 
 
 class MachineShare:
-    """Reads and writes the machine-wide count around each pass, once it is joined.
+    """Reads and writes the machine-wide ledger around each pass, once it has joined.
 
-    Several controllers of one user are for trying things out: they do not count against each other, but for devices
-    that there are.
+    Several controllers of one user are meant for tests: they do not count against each other, except for devices that
+    exist.
     """
 
     def __init__(self, book: JobTable) -> None:
@@ -29,19 +29,19 @@ class MachineShare:
         self._others = NOTHING
         self._nodes: list[NodeUse] = []  # those of this machine
         self._cpus = self._physical_gpus = 0
-        self.settled = True  # else the entry holds more than our jobs do, and a further pass is due soon
+        self.settled = True  # False: the entry holds more than our jobs do, and a further pass is due soon
 
     def join(self, ledger: Ledger | None, cpus: int, physical_gpus: int) -> None:
-        """Count from now on; the machine has so many CPUs and devices."""
+        """Take part from now on; the machine has so many CPUs and devices."""
         self._ledger, self._cpus, self._physical_gpus = ledger, cpus, physical_gpus
 
     @property
     def contended(self) -> bool:
-        """True while others hold something."""
+        """True while other controllers hold resources."""
         return self._others is not NOTHING
 
     def begin(self, engine_of: Callable[[str], str]) -> None:
-        """A pass begins: read the others' entries, which stay as they are until it ends."""
+        """Begin a pass: read the others' entries, which are locked until the pass ends."""
         if self._ledger is None:
             return
         parts = [name for name in self._book.partition_nodes if engine_of(name) == "local"]
@@ -53,18 +53,18 @@ class MachineShare:
         self._others = theirs + Held(gpus=gpus) if gpus else theirs
 
     def end(self) -> None:
-        """The pass is over: write what our jobs hold now."""
+        """End a pass: write what our jobs hold now."""
         if self._ledger is not None:
             self.settled = self._ledger.leave(self.held())
 
     def close(self) -> None:
-        """The controller leaves; its jobs go on."""
+        """Leave the ledger at the controller's shutdown; its jobs keep running."""
         if self._ledger is not None:
             self._ledger.close(self.held())
             self._ledger = None
 
     def held(self) -> Held:
-        """What our jobs hold of this machine."""
+        """The resources of this machine that our jobs hold."""
         nodes = self._nodes
         gpus = {index for use in nodes for key, ids in use.gres.items() if key.split(":")[0] == "gpu" for index in ids}
         return Held(
@@ -75,7 +75,7 @@ class MachineShare:
         )
 
     def open(self, uses: list[NodeUse]) -> list[NodeUse]:
-        """Nodes of this machine without what others hold of them."""
+        """Nodes of this machine without what other controllers hold of them."""
         others = self._others
         if others is NOTHING or not self._nodes:
             return uses
@@ -85,7 +85,7 @@ class MachineShare:
         for use in uses:
             left = use.copy()
             free = [index for index in range(use.config.cpus) if index not in use.cpu_ids]
-            # Those that are known to be taken first, then the last ones.
+            # Resources that are known to be taken first, then the last ones.
             free.sort(key=lambda index: (index not in others.cpu_ids, -index))
             taken = set(free[: max(0, cpus)])
             room = max(0, use.config.memory_mib - use.memory_mib)
@@ -96,6 +96,6 @@ class MachineShare:
                 if name == "gpu" and others.gpus:
                     left.gres.setdefault(f"{name}:{kind}" if kind else name, set()).update(others.gpus)
             if taken or others.gpus:
-                left.jobs.add(0)  # no job's id: nobody can have all of the node now
+                left.jobs.add(0)  # no job's id: no job can have the whole node now
             found.append(left)
         return found

@@ -1,8 +1,8 @@
-"""--mail-type: which events of a job make a mail, and what its subject says.
+"""--mail-type: which events of a job send a mail, with which subject and body.
 
 Source: slurmctld/agent.c mail_job_info and _mail_body; the site's mail program is called as ``PROG -s SUBJECT USER``.
-Slurm's mails have no body; sites that want one put contribs/seff/smail in between, which mails what seff says of the
-job. Here it is on the program's stdin without that.
+Slurm's mails have no body; sites that want a body configure contribs/seff/smail, which mails seff's summary of the
+job. Here the program gets that summary on stdin without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...report.report_context import ReportContext
 from ...report.text.seff_report import seff_text
 from ...report.text.units import Clock
 
-#: event -> words of --mail-type that ask for it
+#: event -> words of --mail-type that request it
 EVENTS: dict[str, frozenset[str]] = {
     "BEGIN": frozenset({"BEGIN", "ALL"}),
     "END": frozenset({"END", "ALL"}),
@@ -63,12 +63,12 @@ def asks_for(event: str, job: Job) -> bool:
 
 
 def is_told_as_one(job: Job) -> bool:
-    """Whether a job is an element of an array whose mails are about the whole."""
+    """Whether a job is an element of an array that gets one mail for all its elements."""
     return bool(job.array_job_id) and "ARRAY_TASKS" not in {word.upper() for word in job.spec.mail_type}
 
 
 def _summary(elements: Sequence[Job]) -> str:
-    """How an array ended: the least and the largest exit code of its elements."""
+    """The result of an array: the least and the largest exit code of its elements."""
     signals = [job.exit_signal for job in elements if job.exit_signal]
     if signals:
         return f", Mixed, MaxSignal [{max(signals)}]"
@@ -79,15 +79,15 @@ def _summary(elements: Sequence[Job]) -> str:
 def mail_for(
     event: str, job: Job, now: float, cluster: ClusterConfig | None = None, elements: Sequence[Job] = ()
 ) -> Mail | None:
-    """The mail that an event of a job asks for, or None; with the ``cluster``, that of an end has seff's summary.
+    """The mail that a job requests for an event, or None; with the ``cluster``, a mail of an end has seff's summary.
 
-    ``elements``: those of an array that is told of as one, when all of them are over.
+    ``elements``: those of an array that gets one mail, when all of them have ended.
     """
     if not asks_for(event, job):
         return None
     as_one = is_told_as_one(job)
     if as_one:
-        # Without ARRAY_TASKS an array is told of as one: when its first element begins and its last one ends.
+        # Without ARRAY_TASKS an array gets one mail: when its first element begins and when its last element ends.
         if event == "BEGIN" and job.array_task_id not in (None, job.array_min):
             return None
         who = f"Slurm Array Summary Job_id={job.array_job_id}_* ({job.array_job_id})"
@@ -103,11 +103,11 @@ def mail_for(
     elif event in ("END", "FAIL"):
         run = int(max(0, (job.end_time or now) - (job.start_time or now)))
         subject += f", Run time {timelimit.format_seconds(run)}, {job.state.name}"
-        # A job out of time counts as one that a signal ended.
+        # A job that ran into its time limit counts as ended by a signal.
         if not job.exit_signal and job.state is not JobState.TIMEOUT:
             subject += f", ExitCode {job.exit_code}"
     body = ""
     if cluster is not None and event in ("END", "FAIL"):
         body = seff_text(job, ReportContext(Clock(now), cluster))
-    # A name may hold anything, and a line of its own would be a header.
+    # A name may contain any character, and a newline in it could add a header.
     return Mail(job.spec.mail_user or job.user, _CONTROL.sub(" ", subject), body)

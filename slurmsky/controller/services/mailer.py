@@ -1,4 +1,4 @@
-"""Mails that users asked for: when they are due, and how they are sent."""
+"""Sends the mails that users requested with --mail-type, when they are due."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .mail_events import Mail, asks_for, is_told_as_one, mail_for
 
 log = logging.getLogger("slurmsky.controller")
 
-#: parts of the time limit at which a mail may be asked for
+#: fractions of the time limit at which a mail can be requested
 _LIMIT_MAILS = ((0.5, "TIME_LIMIT_50"), (0.8, "TIME_LIMIT_80"), (0.9, "TIME_LIMIT_90"), (1.0, "TIME_LIMIT"))
-#: a timer never sleeps longer than this: limits change, and clocks are set
+#: the longest sleep of a timer: limits change, and clocks are set
 _LONGEST_SLEEP_S = 86400.0
 
 
 class Mailer:
-    """Tells users of their jobs' events, by the site's mail ``program`` (or "mail" on PATH)."""
+    """Mails users their jobs' events, by the site's mail ``program`` (or "mail" on PATH)."""
 
     def __init__(self, book: JobTable, program: str, environment: Mapping[str, str]) -> None:
         self._book = book
@@ -33,11 +33,11 @@ class Mailer:
         self._environment = dict(environment)
 
     def tell(self, event: str, job: Job) -> None:
-        """Mail of an event (see ``mail.EVENTS``), where it was asked for."""
+        """Send the mail of an event (see ``mail_events.EVENTS``), where the job requests it."""
         self._send(mail_for(event, job, self._book.clock()))
 
     def tell_end(self, job: Job) -> None:
-        """The mail of a job that is over; of an array that is told of as one, with its last element."""
+        """Send the mail of an ended job; an array that gets one mail gets it with its last element."""
         if not (asks_for("END", job) or asks_for("FAIL", job)):
             return
         now, book = self._book.clock(), self._book
@@ -55,7 +55,7 @@ class Mailer:
         self._send(mail)
 
     def watch_limit(self, job: Job) -> None:
-        """Arm the next mail that --mail-type=TIME_LIMIT, _50, _80 or _90 asks for."""
+        """Schedule the next mail that --mail-type=TIME_LIMIT, _50, _80 or _90 requests."""
         asked = [(part, event) for part, event in _LIMIT_MAILS if event in job.spec.mail_type]
         if not asked or not job.end_time or job.state is not JobState.RUNNING:
             return

@@ -1,9 +1,9 @@
-"""SkyPilot's managed jobs in the queue: those that others launched as jobs of their own, and what all of them cost.
+"""Shows SkyPilot's managed jobs that others launched in the queue, and reads the cost of all managed jobs.
 
-A reader asks SkyPilot now and then, in the background; commands answer from what was read last. It asks more often
-while somebody looks at the queue (``wanted``) and hardly at all otherwise. A foreign job is a Job like any other, of
-the engine "foreign" and with an id of its own above those of sbatch, so that squeue, sacct, scontrol and dependencies
-need to know nothing of it.
+A background task reads from SkyPilot at intervals; commands answer from the last read. It reads more often while
+commands show the queue (``wanted``), and rarely otherwise. A foreign job is a Job like any other, of the engine
+"foreign" and with its own id above those of sbatch, so that squeue, sacct, scontrol and dependencies need no special
+case for it.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from .infra_cache import Infra
 
 log = logging.getLogger("slurmsky.managed")
 
-#: managed job 63 is shown as 60000063: above any id that sbatch will give, below Slurm's last one (67108863)
+#: managed job 63 is shown as 60000063: above any id that sbatch will give, below Slurm's largest id (67108863)
 FIRST_ID = 60_000_000
-_SPARE_ID = 65_000_000  # where an id goes that another server's job has taken
+_SPARE_ID = 65_000_000  # first id for jobs whose own id another server's job has taken
 
-LEAST_GAP_S = 20.0  # between two reads, whoever looks
-IDLE_GAP_S = 600.0  # ... while nobody looks
-LOOKED_S = 600.0  # how long somebody who looked counts
-RUNNING_BILL_S = 120.0  # how often the cost of what runs is asked
-ENDED_BILL_S = 45.0  # ... of what is over and still has its cluster
-NO_BILL_S = 600.0  # after so long a job that is over and has no bill cost nothing
+LEAST_GAP_S = 20.0  # the least time between two reads
+IDLE_GAP_S = 600.0  # ... while no command shows the queue
+LOOKED_S = 600.0  # how long after such a command reads stay frequent
+RUNNING_BILL_S = 120.0  # how often the cost of running jobs is read
+ENDED_BILL_S = 45.0  # ... of ended jobs that still have their cluster
+NO_BILL_S = 600.0  # a job that ended so long ago and has no bill cost nothing
 
-#: how SkyEngine names what it launches: the id of a job of ours, eight hex digits, and what tells later attempts apart
+#: how SkyEngine names what it launches: the id of our job, eight hex digits, and a suffix for later attempts
 _OURS = re.compile(r"-s(\d+)-[0-9a-f]{8}(?:_\d+)*$")
 
 
 class ManagedJobs:
-    """Reads managed jobs and their costs; ``run`` is its life."""
+    """Reads managed jobs and their costs; ``run`` is its background task."""
 
     def __init__(
         self,
@@ -73,16 +73,16 @@ class ManagedJobs:
         self.engine = engine
         self.who = who
         self._commit = commit
-        self._adopt = adopt  # tells the router that a job is the foreign engine's
-        #: names of what our own engine is about to launch or has launched
+        self._adopt = adopt  # assigns a job to the foreign engine in the router
+        #: names of the managed jobs that our own engine is about to launch or has launched
         self.live_names: Callable[[], set[str]] = set
         #: clusters that salloc and srun hold: the job's id and the cluster's name
         self.held_clusters: Callable[[], dict[int, str]] = dict
-        #: told of each job whose cost has changed
+        #: called with each job whose cost has changed
         self.on_cost: Callable[[Job], None] = lambda job: None
-        #: told after each round
+        #: called after each round
         self.on_round: Callable[[], None] = lambda: None
-        #: what else is read in the same round
+        #: infras whose nodes are read in the same round
         self.infra: Infra | None = None
         self.server = f"{client.access.endpoint} {client.user_id}"
         self.rows = book.store.managed(self.server)
@@ -103,12 +103,12 @@ class ManagedJobs:
         return job.managed_job_id if job is not None and job.engine == FOREIGN else None
 
     def wanted(self) -> None:
-        """Somebody looks: read again soon, if the last read is not a fresh one."""
+        """A command shows the queue: read again soon, unless the last read is recent."""
         self._looked = time.monotonic()
         self._asked.set()
 
     async def run(self) -> None:
-        """Read, for ever."""
+        """Read at intervals until cancelled."""
         while True:
             self._asked.clear()
             try:
@@ -120,7 +120,7 @@ class ManagedJobs:
                 if str(error) != self.problem:
                     log.warning("managed jobs: %s", error)
                 self.problem = str(error)
-            except Exception:  # what a server of another time answers must not end the reading
+            except Exception:  # an unexpected answer, as from another release, must not end the reads
                 log.exception("managed jobs")
                 self.problem = "internal error"
             self.on_round()
@@ -128,16 +128,16 @@ class ManagedJobs:
             try:
                 await asyncio.wait_for(self._asked.wait(), self._gap())
             except asyncio.TimeoutError:
-                pass  # nobody asked: the next look is due
+                pass  # no command showed the queue: the next read is due
 
     def _gap(self) -> float:
-        """Seconds to wait beyond the least while nobody asks."""
+        """Seconds to wait beyond the least gap while no command shows the queue."""
         looked = time.monotonic() - self._looked < LOOKED_S
         unsettled = any(not row.settled for row in self.rows.values())
         return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if looked and unsettled else IDLE_GAP_S
 
     async def read(self) -> None:
-        """One read of the queue, and of the costs that are due. Raises SkyError, EngineError, StoreError."""
+        """Read the queue once, and the costs that are due. Raises SkyError, EngineError, StoreError."""
         await self.engine.retry()
         known = dict(self.rows)
         open_ids = {number for number, row in known.items() if number > 0 and not row.over}
@@ -150,7 +150,7 @@ class ManagedJobs:
             if row is not None:
                 changed.append(row)
             if count % 20 == 19:
-                await asyncio.sleep(0)  # a first read may bring a thousand: commands come first
+                await asyncio.sleep(0)  # a first read may return a thousand jobs: commands first
         for number in open_ids - {sighting.managed_job_id for sighting in found}:
             changed.append(self._forgotten(self.rows[number]))
         changed += self._clusters()
@@ -159,10 +159,10 @@ class ManagedJobs:
         self.read_at = self.book.clock()
         await self._read_costs()
 
-    # --- what a job is
+    # --- from managed jobs to records
 
     def _take_in(self, sighting: Sighting) -> Managed | None:
-        """A job that was seen; its row if that changed."""
+        """Apply what was read of one managed job; its row if the row changed."""
         number = sighting.managed_job_id
         row = self.rows.get(number)
         if row is not None and row.over:
@@ -186,16 +186,16 @@ class ManagedJobs:
         return row if row != before else None
 
     def _is_ours(self, sighting: Sighting) -> bool:
-        """Whether our own engine launched it: a name of ours may also be that of another user's slurmsky."""
+        """Whether our own engine launched it: another user's slurmsky may have given the same name."""
         if sighting.name in self.live_names():
             return True
         named = _OURS.search(sighting.name)
         return named is not None and bool(self._members(int(named[1]), sighting.managed_job_id))
 
     def _members(self, base: int, managed_job_id: int) -> list[Job]:
-        """Our jobs that ran as one managed job: one, the components of a het job, or the packed elements of the
-        array ``base``."""
-        if managed_job_id < 0:  # a cluster's
+        """Our jobs that ran as one managed job: a job, the components of a het job, or the packed elements of the array
+        ``base``."""
+        if managed_job_id < 0:  # a cluster, not a managed job
             live = self.book.jobs.get(-managed_job_id)
             return self.book.components(live) if live else self._history(-managed_job_id)
         found = {
@@ -206,14 +206,14 @@ class ManagedJobs:
         return list(found.values())
 
     def _history(self, base: int, duplicates: bool = False) -> list[Job]:
-        """A job that has left memory, the elements of its array or its other components."""
+        """A job that has left memory, with the elements of its array or its other components."""
         store, now = self.book.store, self.book.clock()
         found = list(store.history(0, now, {base}, duplicates))
         others = {job_id for job in found for job_id in job.het_ids} - {base}
         return [*found, *store.history(0, now, others, duplicates)] if others else found
 
     def _find_live(self) -> None:
-        """Our jobs in memory by SkyPilot's id: looked up once per round, because there may be very many."""
+        """Index our jobs in memory by SkyPilot's id, once per round, because there may be very many."""
         self._live.clear()
         for job in self.book.jobs.values():
             if job.managed_job_id is not None and job.engine != FOREIGN:
@@ -227,7 +227,7 @@ class ManagedJobs:
         return wanted
 
     def _mirror(self, row: Managed, sighting: Sighting) -> None:
-        """Make the job's record what was seen."""
+        """Update the job's record to what was read."""
         known = self.book.jobs.get(row.job_id)
         job = known or next(iter(self.book.store.history(0, self.book.clock(), {row.job_id})), None)
         if job is None:
@@ -250,7 +250,7 @@ class ManagedJobs:
             self.book.drop(job)  # history: for sacct, not for squeue
             return
         if JobFlag.COMPLETING in job.flags and job.state.finished:
-            pass  # cancelled by us, and not yet over
+            pass  # we cancelled it, and it has not ended yet
         elif seen.state is JobState.CANCELLED:
             transitions.seen_cancelled(job, self.book.clock())
         elif seen.state is JobState.RUNNING or JobFlag.CONFIGURING in seen.flags:
@@ -286,7 +286,7 @@ class ManagedJobs:
         )
 
     def _fill_in(self, job: Job, sighting: Sighting) -> None:
-        """What may be known only later: where it runs and how large it is."""
+        """Add what may be known only later: the nodes of the job and its size."""
         choices = [
             (part.name, self.site.sky_partition(part.name).infra)
             for part in self.book.cluster.partitions
@@ -311,7 +311,7 @@ class ManagedJobs:
             told.append(f"{sighting.recoveries} recoveries")
         job.system_comment = "; ".join([f"SkyPilot managed job {sighting.managed_job_id}, not from sbatch", *told])
         if sighting.over and job.shares:
-            return  # SkyPilot forgets the names of nodes that are gone
+            return  # SkyPilot forgets the names of terminated nodes
         names = [f"sky-{name}" if name in self.book.uses else name for name in sighting.node_names]
         if len(names) != sighting.nodes:
             names = [f"sky-{job.job_id}-{rank}" for rank in range(sighting.nodes)]
@@ -326,7 +326,7 @@ class ManagedJobs:
             ]
 
     def _forgotten(self, row: Managed) -> Managed:
-        """SkyPilot does not list a job any more that was not over."""
+        """End a job that had not ended when SkyPilot stopped listing it."""
         row.status, row.over, row.settled = "FAILED_CONTROLLER", self.book.clock(), True
         job = self.book.jobs.get(row.job_id)
         if job is not None and row.job_id and (not job.state.finished or JobFlag.COMPLETING in job.flags):
@@ -335,7 +335,7 @@ class ManagedJobs:
         return row
 
     def _clusters(self) -> list[Managed]:
-        """Rows for the clusters of salloc and srun, which have no managed job: under minus the job's id."""
+        """Rows for the clusters of salloc and srun, which have no managed job; their key is the negative job id."""
         changed = []
         for job_id, name in self.held_clusters().items():
             if -job_id not in self.rows:
@@ -350,7 +350,7 @@ class ManagedJobs:
                     changed.append(row)
         return changed
 
-    # --- what it costs
+    # --- costs
 
     def _due(self, row: Managed) -> bool:
         if row.settled or row.status in ("", "PENDING", "SUBMITTED"):
@@ -359,7 +359,7 @@ class ManagedJobs:
         return since >= (ENDED_BILL_S if row.over else RUNNING_BILL_S)
 
     async def _read_costs(self) -> None:
-        # One request a round: what is left is due again in the next.
+        # One request per round: the remaining rows are due again in the next round.
         due = [row for row in self.rows.values() if self._due(row)][: prices.CLUSTERS_AT_ONCE // 2]
         for row in due:
             self._billed[row.managed_job_id] = time.monotonic()
@@ -383,7 +383,7 @@ class ManagedJobs:
         self.book.store.put_managed(self.server, changed)
 
     def _charge(self, row: Managed) -> None:
-        """Write the cost of a managed job to the jobs that it is; the elements of a pack share it by their time."""
+        """Write the cost of a managed job to its jobs; the elements of a pack share it by their time."""
         if row.job_id:
             live = self.book.jobs.get(row.job_id)
             jobs = [live] if live else list(self.book.store.history(0, self.book.clock(), {row.job_id}))
@@ -403,8 +403,8 @@ class ManagedJobs:
 
 
 def shares(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:
-    """Jobs with their parts of what they cost together: by the nodes that they had (those of a het job's components
-    are of one size) and the seconds that they ran, one at least."""
+    """Jobs with their parts of a common cost: by the number of their nodes (the nodes of a het job's components have
+    one size) and the seconds that they ran, at least one."""
     weights = []
     for job in jobs:
         until = job.end_time if job.state.finished and job.end_time else now
@@ -415,7 +415,7 @@ def shares(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:
 
 
 def caller(user: str) -> Submitter:
-    """The user whose managed jobs these are: as whom we run."""
+    """The user whose managed jobs these are: the user as which we run."""
     gid = os.getegid()
     try:
         group = grp.getgrgid(gid).gr_name

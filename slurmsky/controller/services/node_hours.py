@@ -1,4 +1,4 @@
-"""What kept nodes cost: the hours that they are up, jobs' shares of these, and what is left, idle time."""
+"""The cost of kept nodes: the hours that they are up, the shares of jobs, and the rest as idle time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEPT_S = 400 * 86400.0
 
 @dataclass
 class Span:
-    """A node was up. ``end`` 0.0: it still is."""
+    """A time during which a node was up. ``end`` 0.0: it still is."""
 
     partition: str
     node: str
@@ -29,7 +29,7 @@ class Span:
 
 
 class NodeHours:
-    """Keeps the spans in the store; charges jobs on kept nodes."""
+    """Keeps the spans in the store, and charges jobs on kept nodes."""
 
     def __init__(self, book: JobTable) -> None:
         self._book = book
@@ -38,13 +38,13 @@ class NodeHours:
         self.spans = [Span(*row) for row in json.loads(book.store.note(_NOTE) or "[]")]
 
     def came_up(self, partition: str, node: str, price: float, since: float) -> None:
-        """A node is up, perhaps since an earlier controller's time."""
+        """Begin a span: the node is up, perhaps since an earlier controller's time."""
         if not any(span.node == node and not span.end for span in self.spans):
             self.spans.append(Span(partition, node, price, since))
             self._save()
 
     def went(self, node: str) -> None:
-        """A node is up no more."""
+        """End the span of a node that is no longer up."""
         now = self._book.clock()
         for span in self.spans:
             if span.node == node and not span.end:
@@ -57,7 +57,7 @@ class NodeHours:
         self._book.store.put_note(_NOTE, json.dumps([list(span.__dict__.values()) for span in self.spans]))
 
     def charge(self, job: Job) -> None:
-        """Write a job's cost so far into its record: its share of its nodes' price, since it began."""
+        """Write a job's cost so far into its record: its share of its nodes' price since its start."""
         if not job.start_time or JobFlag.CONFIGURING in job.flags:
             return
         now = self._book.clock()
@@ -70,7 +70,7 @@ class NodeHours:
             self.on_cost(job)
 
     def hourly(self, shares: Sequence[NodeShare], when: float) -> float:
-        """Dollars an hour of these shares of nodes: the larger part of CPUs or devices counts."""
+        """Dollars an hour of these shares of nodes; of CPUs and devices the larger fraction counts."""
         total = 0.0
         for share in shares:
             node = self._book.nodes.get(share.name)
@@ -84,7 +84,7 @@ class NodeHours:
         return next((span.price for span in spans), 0.0)
 
     def idle(self, charges: Sequence[Charge], start: float, end: float, now: float) -> Iterator[Charge]:
-        """What nodes cost between two epoch seconds without a job, by partition; ``charges``: what jobs cost."""
+        """The cost of nodes without jobs between two epoch seconds, by partition; ``charges``: the costs of jobs."""
         for partition in dict.fromkeys(span.partition for span in self.spans):
             hours = dollars = 0.0
             for span in self.spans:
@@ -99,6 +99,6 @@ class NodeHours:
 
 
 def _part(share: NodeShare, cpus: int, devices: int) -> float:
-    """The part of a node that a share is."""
+    """The fraction of a node that a share takes."""
     gres = sum(len(ids) for ids in share.gres.values()) / devices if devices else 0.0
     return min(1.0, max(share.cpus / max(1, cpus), gres))

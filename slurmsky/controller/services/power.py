@@ -1,4 +1,4 @@
-"""Power saving: which kept nodes are up, and when; slurmctld's power_save.c over the engine of kept nodes."""
+"""Power saving: decides when kept nodes are up, as slurmctld's power_save.c, for the engine of kept nodes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .node_hours import NodeHours
 log = logging.getLogger("slurmsky.nodes")
 
 LOOK_S = 1.0
-#: how often the cost of jobs that run is written down
+#: how often the cost of running jobs is stored
 CHARGE_S = 60.0
-#: a node that did not come up is tried again after so many seconds
+#: seconds until a node that did not come up is tried again
 FAILED_S = 300.0
 POWER_FLAGS = NodeFlag.POWERED_DOWN | NodeFlag.POWERING_UP | NodeFlag.POWERING_DOWN | NodeFlag.NOT_RESPONDING
 #: the engine's word for a node's power -> the flags that show it
@@ -43,7 +43,7 @@ _LEAVES = NodeFlag.POWER_DOWN | NodeFlag.REBOOT
 
 
 class PowerSaving:
-    """Powers kept nodes up and down, and shows their power in the book."""
+    """Powers kept nodes up and down, and shows their power state in the job table."""
 
     def __init__(
         self, book: JobTable, kept: Mapping[str, KeptNodes], engine: NodesEngine, kick: Callable[[], None]
@@ -69,12 +69,12 @@ class PowerSaving:
     # --- what the engine reports
 
     def take(self, event: Event) -> None:
-        """A node's power has changed."""
+        """Apply a changed power state of a node."""
         node = self.book.nodes.get(str(event["node"]))
         if node is None:
             return
         state, why = str(event["state"]), str(event.get("why", ""))
-        if state == "met":  # jobs of several nodes may have been waiting for that
+        if state == "met":  # jobs of several nodes may have waited for this
             self._kick()
             return
         kept = POWER_FLAGS | (NodeFlag.POWER_DOWN if state in ("off", "failed", "leaving") else NodeFlag.NONE)
@@ -102,7 +102,7 @@ class PowerSaving:
         self._kick()
 
     def _rebooted(self, node: Node, down: bool) -> None:
-        """The second half of a reboot, once the node is off."""
+        """Complete a reboot once the node is off: power it up again, or set it DOWN."""
         if down:
             node.state, node.reason, node.reason_user = NodeState.DOWN, "reboot complete", "root"
             node.reason_time = self.book.clock()
@@ -117,7 +117,7 @@ class PowerSaving:
             node.last_busy_time = max(node.last_busy_time, order.up_at)
             facts = order.facts.get(node.config.name, {})
             known = {name: facts[name] for name in ("address", "arch", "os") if facts.get(name)}
-            if order.existing:  # nodes of somebody's cluster: as they are found
+            if order.existing:  # nodes of an existing cluster keep their real size
                 known |= _size(facts)
             node.config = replace(node.config, host_name=facts.get("host") or node.config.host_name, **known)
             self.book.uses[node.config.name].config = node.config
@@ -129,7 +129,7 @@ class PowerSaving:
     # --- placement
 
     def place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
-        """As resources.place: nodes that are up come first, and the nodes of a job reach each other."""
+        """As resources.place, but prefers nodes that are up, and requires that a job's nodes can reach each other."""
         if not any(use.config.name in self._kept_of for use in nodes):
             return place(demand, nodes, consume_memory)
         there = [use for use in nodes if self.engine.neighbourhood(use.config.name)]
@@ -157,7 +157,7 @@ class PowerSaving:
     # --- decisions
 
     def begin(self) -> None:
-        """Look at the nodes now and then, until closed."""
+        """Evaluate the nodes at intervals, until closed."""
         self._task = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
@@ -169,7 +169,7 @@ class PowerSaving:
             await asyncio.sleep(LOOK_S)
 
     def look(self) -> None:
-        """Power down what has been idle for SuspendTime or is asked to, and up what must always be."""
+        """Power down nodes that were idle for SuspendTime or are requested to, and power up those that must stay up."""
         now = self.book.clock()
         if now - self._charged_at > CHARGE_S:
             self._charged_at = now
@@ -225,14 +225,14 @@ class PowerSaving:
             self._kick()
 
     def heard(self, event: str, job: Job) -> None:
-        """A job has ended: what it cost is known."""
+        """A job has ended: record its final cost."""
         if event == "ended" and job.engine == self.engine.name:
             self.hours.charge(job)
 
-    # --- what a job may expect
+    # --- the expected start and cost of a job
 
     def outlook(self, shares: Sequence[NodeShare]) -> str:
-        """Whether a job on these shares starts at once, and what an hour of it costs; "" where no node is kept."""
+        """Whether a job on these shares starts at once, and its cost per hour; "" where no node is kept."""
         names = [share.name for share in shares]
         if not names or any(name not in self._kept_of for name in names):
             return ""
@@ -242,7 +242,7 @@ class PowerSaving:
         return f"Kept nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
 
     def summary(self, partition: str) -> str:
-        """How many nodes of a partition are up, what the others take and cost; "" where it keeps none."""
+        """How many nodes of a partition are up, and the start time and price of the others; "" where none is kept."""
         kept = self.kept.get(partition)
         if kept is None:
             return ""
@@ -259,11 +259,11 @@ class PowerSaving:
     # --- scontrol
 
     def is_kept(self, name: str) -> bool:
-        """Whether a node's power is ours."""
+        """Whether this controller powers the node up and down."""
         return name in self._kept_of
 
     def power_up(self, name: str) -> None:
-        """POWER_UP: nothing where the node is up, or on its way."""
+        """POWER_UP; no effect where the node is up, or powering up."""
         node = self.book.nodes[name]
         node.flags &= ~NodeFlag.POWER_DOWN
         if self.engine.fleet.order_of(name) is None:
@@ -274,14 +274,14 @@ class PowerSaving:
         self.book.refresh_node(node)
 
     def power_down(self, name: str, asap: bool = False) -> None:
-        """POWER_DOWN, once no job runs there; ``asap`` drains the node until then. Nothing where it is off."""
+        """POWER_DOWN, once no job runs there; ``asap`` drains the node until then. No effect where it is off."""
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
             return
         self._leave_once_idle(name, NodeFlag.POWER_DOWN, asap)
 
     def reboot(self, name: str, asap: bool, down: bool) -> None:
-        """Bring a node up anew once no job runs there; ``asap``: none starts there before. ``down``: DOWN after it."""
+        """Reboot a node once no job runs there; ``asap``: no job starts there before. ``down``: DOWN afterwards."""
         if self.engine.fleet.order_of(name) is None:
             self.power_up(name)
             return
@@ -297,7 +297,7 @@ class PowerSaving:
         self.look()
 
     def cancel_reboot(self, name: str) -> bool:
-        """Forget a reboot that has not begun; False where there is none."""
+        """Cancel a reboot that has not begun; False where there is none."""
         if self._reboots.pop(name, None) is None:
             return False
         self._undrain(name)
@@ -311,14 +311,14 @@ class PowerSaving:
             self.book.nodes[name].flags &= ~NodeFlag.DRAIN
 
     async def close(self) -> None:
-        """Stop deciding; nodes stay as they are."""
+        """Stop the evaluation; nodes keep their power state."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=1.0)
 
 
 def _size(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """CPUs, memory and devices of a node as its agent found them."""
+    """CPUs, memory and devices of a node as its agent detected them."""
     cpus, gpus = int(facts.get("cpus", 1)), len(facts.get("gpus") or ())
     return {
         "cpus": cpus,
@@ -333,6 +333,6 @@ def _limit(kept: KeptNodes) -> float:
 
 
 def description(order: Order) -> str:
-    """What a node is: infra, region and instance as SkyPilot names them, and its price."""
+    """A node's infra, region and instance type as SkyPilot names them, and its price."""
     price = f"${order.price:.2f}/h" if order.price else ""
     return ", ".join(filter(None, (order.place, price)))

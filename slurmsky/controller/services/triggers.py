@@ -1,6 +1,6 @@
-"""strigger's triggers: programs that are run when something happens to a job or a node.
+"""strigger's triggers: programs that run at an event of a job or a node.
 
-Source: src/slurmctld/trigger_mgr.c. A trigger is pulled once and then gone, unless it is permanent. The program gets
+Source: src/slurmctld/trigger_mgr.c. A trigger fires once and is then deleted, unless it is permanent. The program gets
 the job's id or the node's name as its last argument.
 """
 
@@ -23,7 +23,7 @@ from ..store.database import Store
 log = logging.getLogger("slurmsky.controller")
 
 _NOTE = "triggers"
-#: What happens to jobs, and to nodes; other types (daemons that fail) are kept but never happen here.
+#: Events of jobs; triggers for daemons that fail are stored, but such events never happen here.
 JOB_TYPES = ("fini", "time")
 NODE_TYPES = ("down", "drained", "draining", "fail", "idle", "up", "resume")
 
@@ -36,7 +36,7 @@ class Refused(Exception):
 
 @dataclass
 class Trigger:
-    """One trigger; ``offset_s`` is waited after the event, or comes before it when negative."""
+    """One trigger; it fires ``offset_s`` after the event, or before it when negative."""
 
     number: int
     resource: str  # "job" | "node" | "slurmctld" | "slurmdbd" | "database" | "other"
@@ -47,8 +47,8 @@ class Trigger:
     permanent: bool
     uid: int
     user: str
-    due: float = 0.0  # when it is to be pulled, 0.0: the event has not happened
-    by: str = ""  # what it happened to
+    due: float = 0.0  # when it fires; 0.0: the event has not happened
+    by: str = ""  # the job or node of the event
 
 
 class Triggers:
@@ -126,7 +126,7 @@ class Triggers:
         self._arm()
 
     def reconfigured(self) -> None:
-        """scontrol reconfigure was asked for."""
+        """Fire the triggers for scontrol reconfigure."""
         for one in self.triggers:
             if one.type == "reconfig":
                 one.due, one.by = self._clock() + one.offset_s, "reconfig"
@@ -137,7 +137,7 @@ class Triggers:
         return one.name == "*" or node in hostlist.expand(one.name)
 
     def _dues(self) -> list[tuple[float, str, Trigger]]:
-        """When each trigger is to be pulled, as far as that is known now, and by what."""
+        """When each trigger fires, as far as that is known now, and for which job or node."""
         found = []
         for one in self.triggers:
             if one.due:
