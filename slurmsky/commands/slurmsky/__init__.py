@@ -1,7 +1,7 @@
-"""slurmsky: the commands beside Slurm's own, a click application with one module each.
+"""slurmsky: the commands beside Slurm's own, a click application with one module per command.
 
-The client imports ``_application`` for commands that need no controller, so this module imports nothing of the
-controller; and click is imported when one of these commands is called, never for Slurm's.
+The client imports ``_application`` for commands that need no controller, so this module must import nothing from the
+controller. click is imported only when one of these commands is called, never for Slurm's commands.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 async def main(ctx: Any) -> int:
-    """Run in the controller what the client has sent here."""
+    """Run a request that the client has forwarded to the controller."""
     from ...options.usage_errors import CommandError
     from ..common.command_errors import answer
     from ._application import serve

@@ -1,4 +1,4 @@
-"""The application ``slurmsky``: its commands in groups, help, suggestions, and the two places where it runs."""
+"""The click application ``slurmsky``: command groups, help, suggestions, and entry points for client and controller."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import click
 from ...options.usage_errors import CommandError
 from ._base import HELP, Forward, Group
 
-#: as Slurm's own commands end
+#: exit code of usage errors, as for Slurm's commands
 USAGE_ERROR = 1
 
 
 class Entry(NamedTuple):
-    """A command. ``here``: it runs in the caller's process, without a controller."""
+    """A row of the command list; ``here``: runs in the caller's process, without a controller."""
 
     name: str
     section: str
@@ -55,14 +55,14 @@ _BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 class Application(Group):
-    """Commands are modules of this package (NAME_command), imported when they are used."""
+    """Loads each command on first use from this package's module NAME_command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of the help page."""
+        """Command names in the order of the help page."""
         return [entry.name for entry in ENTRIES]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The module's ``command``."""
+        """Import the module and return its ``command``."""
         if cmd_name not in _BY_NAME:
             return None
         found = importlib.import_module(f".{cmd_name}_command", __package__).command
@@ -72,20 +72,20 @@ class Application(Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Raise UsageError with suggestions for a word that is no command."""
+        """Raise UsageError with suggestions for an unknown command."""
         if args and args[0] not in _BY_NAME:
             raise click.UsageError(unknown(args[0], list(_BY_NAME)), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """A section for each group."""
+        """Write one help section per group."""
         for section in dict.fromkeys(entry.section for entry in ENTRIES):
             with formatter.section(section):
                 formatter.write_dl([(entry.name, entry.help) for entry in ENTRIES if entry.section == section])
 
 
 def unknown(word: str, known: Sequence[str]) -> str:
-    """The message for a word that is none of the known ones, with those that it may be meant for."""
+    """Error message for an unknown word, with similar known words."""
     near = difflib.get_close_matches(word, known, 3, 0.5) or [name for name in known if name.startswith(word)]
     return f"unknown command: {word}" + (f". Did you mean {' or '.join(near)}?" if near else "")
 
@@ -107,7 +107,7 @@ def _result(value: Any) -> Any:
 
 
 def invoke(args: Sequence[str], ctx: object = None) -> Any:
-    """The exit code, or in the controller a coroutine of it. Raises CommandError, Forward."""
+    """Run click; return the exit code, or in the controller a coroutine of it. Raises CommandError, Forward."""
     words = list(args) or ["help"]
     if words[0] in ("-V", "--version"):
         words[0] = "version"
@@ -119,7 +119,7 @@ def invoke(args: Sequence[str], ctx: object = None) -> Any:
 
 @contextlib.contextmanager
 def errors(words: Sequence[str] = ()) -> Iterator[None]:
-    """Raise click's errors as CommandError; ``words``: what was typed."""
+    """Context manager that converts click's errors to CommandError; ``words`` is the command line."""
     try:
         yield
     except click.UsageError as error:
@@ -135,7 +135,7 @@ def errors(words: Sequence[str] = ()) -> Iterator[None]:
 
 
 def _message(error: click.UsageError, words: Sequence[str]) -> str:
-    """getopt's words, which Slurm's commands print, for the faults that it knows; click's for the others."""
+    """getopt's wording where getopt has the same error, as in Slurm's commands; click's wording otherwise."""
     if isinstance(error, click.NoSuchOption):
         near = f" (is {' or '.join(error.possibilities)} meant?)" if error.possibilities else ""
         typed = (word for word in words if word.partition("=")[0] == error.option_name)
@@ -146,8 +146,8 @@ def _message(error: click.UsageError, words: Sequence[str]) -> str:
 
 
 def main(args: Sequence[str]) -> int | None:
-    """In the caller's process: the exit code; None: the controller is to run it."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as a filter ends
+    """Entry point in the caller's process: the exit code, or None when the controller must run the command."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end silently on SIGPIPE, as filters do
     try:
         code = invoke(args)
         sys.stdout.flush()
@@ -166,7 +166,7 @@ def main(args: Sequence[str]) -> int | None:
 
 
 def _crashed(args: Sequence[str], error: Exception) -> int:
-    """A bug of ours: the log has the traceback, the user one line."""
+    """Report an internal error: traceback to the log, one line to the user."""
     import traceback
 
     from ... import paths
@@ -179,16 +179,16 @@ def _crashed(args: Sequence[str], error: Exception) -> int:
             file.write(f"slurmsky {' '.join(args)}\n{''.join(traceback.format_exception(error))}")
         said += f", see {log}"
     except OSError:
-        pass  # the line says what it can
+        pass  # the line then names no log
     sys.stderr.write(said + "\n")
     return 1
 
 
 async def serve(ctx: Any) -> int:
-    """In the controller: the exit code of the call. Raises CommandError."""
+    """Entry point in the controller: the exit code of the call. Raises CommandError."""
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed):  # click's own help, for callers that did not parse
+        with contextlib.redirect_stdout(printed):  # help text of click, when the caller's process did not parse
             result = invoke(ctx.args, ctx)
     finally:
         ctx.out(printed.getvalue())

@@ -1,8 +1,8 @@
-"""Building blocks of the ``slurmsky`` application: commands with an example and a page, and where each one runs.
+"""click base classes of the ``slurmsky`` application, and the split between client and controller.
 
-click parses in the caller's process for commands that run there, and in the controller for the others.
-``in_controller`` marks the latter: their first argument is the controller's Context, and in the caller's process they
-raise Forward, on which the client sends the request to the controller as it does for Slurm's commands.
+click parses in the caller's process for commands that run there, and in the controller for other commands.
+``in_controller`` marks the latter: their first argument is the controller's CommandContext. In the caller's process
+they raise Forward, and the client then sends the request to the controller as for Slurm's commands.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Forward(Exception):
-    """The controller is to run this command."""
+    """Raised by a command that must run in the controller."""
 
 
 def in_controller(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A callback whose first argument is the Context of the call."""
+    """Decorator for a callback whose first argument is the controller's CommandContext."""
 
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> Any:
@@ -37,12 +37,15 @@ def in_controller(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def failed(*lines: str, code: int = 1) -> CommandError:
-    """The error that ends a command: lines for stderr, and the exit code."""
+    """The error that ends a command: lines for stderr, and an exit code."""
     return CommandError(tuple(lines), code)
 
 
 class Documented:
-    """Help that ends with an example and a page. ``helps``: without any word it prints that, and fails."""
+    """Mixin: help text that ends with an example and a documentation page.
+
+    ``helps``: without arguments the command prints its help and fails.
+    """
 
     helps = False
 
@@ -50,7 +53,7 @@ class Documented:
     page: str
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """After the options."""
+        """Append example and documentation page to the help text."""
         if self.example:
             with formatter.section("Example"):
                 for line in self.example.splitlines():
@@ -60,10 +63,10 @@ class Documented:
 
 
 class Command(Documented, click.Command):
-    """A command of ours."""
+    """A click command with an example and a documentation page."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click; a command that says nothing without words prints its help."""
+        """Parse as click does; a command with ``helps`` prints its help when it has no arguments."""
         if self.helps and not args:
             click.echo(self.get_help(ctx))
             ctx.exit(1)
@@ -76,12 +79,12 @@ class Command(Documented, click.Command):
 
 
 class Group(Documented, click.Group):
-    """A command with commands of its own."""
+    """A click group: a command with subcommands."""
 
     command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click; without a word the help, and a failure."""
+        """Parse as click does; without arguments print the help and fail."""
         if not args and not self.invoke_without_command:
             click.echo(self.get_help(ctx))
             ctx.exit(1)
@@ -94,12 +97,12 @@ class Group(Documented, click.Group):
 
 
 class PassingCommand(Command):
-    """A command in front of a command line of sbatch: its own options come first, its flags also at the end."""
+    """A command that precedes an sbatch command line; its flags may also come at the end."""
 
     helps = True
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Tell our own words from sbatch's, and have click read ours."""
+        """Separate our options from sbatch's command line, and let click parse ours."""
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
         flags = {name for option in options if option.is_flag for name in option.opts}
         values = {name for option in options if not option.is_flag for name in option.opts}
@@ -108,7 +111,7 @@ class PassingCommand(Command):
 
 
 def split(words: Sequence[str], flags: set[str], values: set[str]) -> tuple[list[str], list[str]]:
-    """Own words in front of another command line, and that one; own flags at its end belong to us, too.
+    """Split into our leading options and the command line that follows; our flags may also come last.
 
     >>> split(["--json", "-o", "f", "-n4", "job.sh", "--json"], {"--json"}, {"-o"})
     (['--json', '-o', 'f', '--json'], ['-n4', 'job.sh'])
@@ -131,7 +134,7 @@ def split(words: Sequence[str], flags: set[str], values: set[str]) -> tuple[list
 
 
 def documentation(page: str) -> str:
-    """Where a page of the documentation is: the address in the package's metadata, else this clone's docs folder."""
+    """Address of a documentation page: from the package's metadata, else this clone's docs folder."""
     from importlib.metadata import PackageNotFoundError, metadata
 
     name, _, anchor = page.partition("#")

@@ -1,4 +1,4 @@
-"""slurmsky clean: old private environments and the files of jobs long over."""
+"""slurmsky clean: removes old private environments and the files of jobs that ended long ago."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _DEFAULT_DAYS = 30
 
 @dataclass(frozen=True)
 class Remains:
-    """A folder that nobody needs any more, and why."""
+    """A folder that is no longer needed, and the reason."""
 
     path: Path
     why: str
 
     def size(self) -> int:
-        """Bytes on disk."""
+        """Size on disk in bytes."""
         total = 0
         for root, _, names in os.walk(self.path):
             for name in names:
@@ -42,14 +42,14 @@ class Remains:
 
 
 def environments() -> Iterator[Remains]:
-    """Private environments of clones that are gone, or that have moved on to other dependencies."""
+    """Private environments whose clone was deleted or has changed its dependencies."""
     for place in sorted(paths.cache(os.environ).glob("*/")):
         if not (place / "python").exists() and not list(place.glob("venv-*")):
             continue
         root = Path("/" + place.name.replace("%", "/"))
         project = root / "pyproject.toml"
         if not (root / "slurmsky").is_dir():
-            # A long name is kept as a number: its clone is known by the environment's own link to it.
+            # For a long path the folder's name is a hash; the environment's own metadata then names the clone.
             root = _root_of(place) or root
             project = root / "pyproject.toml"
         if not (root / "slurmsky").is_dir():
@@ -74,7 +74,7 @@ def _root_of(place: Path) -> Path | None:
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether a process runs from there: a controller of an earlier day."""
+    """Whether a process runs from this folder, for example an old controller."""
     mark = os.fsencode(folder) + b"/"
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
@@ -88,7 +88,7 @@ def _in_use(folder: Path) -> bool:
 
 
 def jobs(days: float) -> Iterator[Remains]:
-    """Folders of jobs that ended so long ago: their script, environment and spool; their records stay."""
+    """Folders with script, environment and spool of jobs that ended this many days ago; job records stay."""
     home = paths.state(os.environ)
     before = time.time() - days * _DAY_S
     live = _live()
@@ -109,7 +109,7 @@ def _last_change(folder: Path) -> float:
 
 
 def _live() -> set[int]:
-    """Ids of jobs that wait or run, array base ids included. Without a controller its database is asked by one."""
+    """Ids of active jobs, including array base ids; read from the database when no controller runs."""
     controller = ControllerClient()
     try:
         controller.start()

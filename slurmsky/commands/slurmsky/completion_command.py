@@ -1,4 +1,4 @@
-"""slurmsky completion: scripts that complete the words of all commands."""
+"""slurmsky completion: shell completion scripts for all commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def own_words() -> dict[str, tuple[str, ...]]:
-    """Each subcommand with what may follow it: its choices, or else its options."""
+    """Each subcommand with the words that may follow it: its choices, else its options."""
     from ._application import ENTRIES, application
 
     ctx = click.Context(application, info_name="slurmsky")

@@ -1,6 +1,6 @@
-"""slurmsky doctor: checks of this installation, each with what to type about it.
+"""slurmsky doctor: checks of this installation, each with a remedy to type.
 
-It runs in the caller's process, so that it answers where no controller can be started.
+It runs in the caller's process, so that it works when no controller can start.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _OLDEST_SKY = (0, 14, 1)
 
 @dataclass(frozen=True)
 class Finding:
-    """One check. ``level``: ok, note (works, but know it) or LOOK (something does not work); ``do``: what to type."""
+    """Result of a check: ``level`` is ok, note (works, with a limitation) or LOOK (broken); ``do`` is the remedy to
+    type.
+    """
 
     check: str
     level: str
@@ -45,7 +47,7 @@ class Finding:
 
 def _environment() -> Iterator[Finding]:
     here = f"Python {sys.version.split()[0]} at {sys.executable}"
-    yield Finding("environment", GOOD, here)  # one that is too old starts no launcher
+    yield Finding("environment", GOOD, here)  # a Python that is too old never gets this far
     missing = []
     for name in _DEPENDENCIES:
         try:
@@ -57,7 +59,7 @@ def _environment() -> Iterator[Finding]:
 
 
 def _bin() -> Path | None:
-    """Where our launchers are."""
+    """The folder of our launchers."""
     package = Path(client.__file__).resolve().parent
     places = (package.parent / "bin", package / "bin", Path(sys.executable).parent)
     return next((place for place in places if (place / "sbatch").exists()), None)
@@ -232,7 +234,7 @@ def _loaded_site() -> Site:
     try:
         return load(file.read_text("utf-8"), str(file), facts) if file is not None else default_site(facts)
     except (OSError, SiteError, UnicodeDecodeError):
-        return default_site(facts)  # its own check reports it
+        return default_site(facts)  # the site-file check reports the error
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -263,7 +265,7 @@ def _gpus() -> Iterator[Finding]:
 
 
 def _cgroups() -> Iterator[Finding]:
-    """Whether jobs can be held to their memory."""
+    """Check whether memory limits of jobs can be enforced."""
     own = ""
     try:
         with open("/proc/self/cgroup") as file:
@@ -284,7 +286,7 @@ def _cgroups() -> Iterator[Finding]:
 
 
 def _boot() -> Iterator[Finding]:
-    """Whether waiting jobs start again after a reboot."""
+    """Check whether pending jobs resume after a reboot."""
     from .service_command import installed, lingering
 
     if not installed():
@@ -302,7 +304,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 
 
 def findings() -> Iterator[Finding]:
-    """All checks, one after the other; a check that itself fails is a finding."""
+    """Run all checks in order; a check that raises is itself a finding."""
     for check in CHECKS:
         try:
             yield from check()

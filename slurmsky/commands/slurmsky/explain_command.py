@@ -1,4 +1,4 @@
-"""slurmsky explain: what each line of a script, or of a folder of scripts, becomes here."""
+"""slurmsky explain: the effect of each line of a script, or of a folder of scripts."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from .local_lookup import here
 
 MAX_SCRIPTS = 5000
 MAX_BYTES = 4 << 20
-PATIENCE_S = 3.0  # of prices, without which the answer is whole
+PATIENCE_S = 3.0  # timeout of the price query; the answer is complete without prices
 _NOT_ENTERED = (".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox")
-#: files that quote directives of others
+#: files that quote the directives of other scripts
 _DOCUMENTS = (".md", ".rst", ".py", ".ipynb", ".html", ".txt", ".tex", ".adoc", ".yaml", ".yml", ".json", ".toml", ".c")
 _SUFFIXES = (".sbatch", ".slurm", ".sl", ".job")
 
@@ -94,7 +94,7 @@ def _text(found: list[pages.Page], folder: bool) -> str:
 
 
 def write(ctx: CommandContext, text: str, file: str) -> int:
-    """To stdout or to the file that was named."""
+    """Write to stdout or to the named file."""
     if not file:
         ctx.out(text)
         return 0
@@ -108,7 +108,7 @@ def write(ctx: CommandContext, text: str, file: str) -> int:
 
 
 def scripts_in(folder: str) -> list[str]:
-    """The batch scripts below a folder: what holds directives, or has a batch script's suffix."""
+    """Find batch scripts below a folder: files with directives or with a batch script's suffix."""
     found: list[str] = []
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _NOT_ENTERED)
@@ -132,7 +132,7 @@ def scripts_in(folder: str) -> list[str]:
 
 
 def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText:
-    """The script that a command line of sbatch names. Raises CommandError, OSError."""
+    """Read the script that an sbatch command line names. Raises CommandError, OSError."""
     choice = options.find_script(words, surroundings(ctx), table(ctx, "sbatch"))
     if choice.wrap is not None:
         return options.ScriptText("", options.wrap_script(choice.wrap))
@@ -146,7 +146,7 @@ def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText
 def page_of(
     ctx: CommandContext, words: Sequence[str], name: str, engine: str, site: Site | None = None
 ) -> pages.Page:
-    """The page of the script that a command line of sbatch names. ``site``: instead of the controller's."""
+    """Build the page for an sbatch command line; ``site`` replaces the controller's site."""
     around, sbatch = surroundings(ctx), table(ctx, "sbatch")
     site = site or ctx.queue.site
     refusal, data, path = "", b"", ""
@@ -175,14 +175,14 @@ def page_of(
 
 
 def _packages(data: bytes, folder: str, path: str) -> tuple[str, ...]:
-    """Packages that the Python files of a script need, from the submit folder or the script's own."""
+    """Packages that the script's Python files import, searched in the submit folder, else in the script's folder."""
     text = data.decode("utf-8", "replace")
     own = os.path.dirname(os.path.join(folder, path))
     return packages(text, Path(folder)) or (packages(text, Path(own)) if own != folder else ())
 
 
 def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> str:
-    """What sbatch would say where the queue does not take the job on this machine's nodes; "" where it does."""
+    """sbatch's error for a job that this machine's nodes could not run; "" for none."""
     who = submitter(ctx)
     try:
         for spec in specs:
@@ -199,7 +199,7 @@ def _objection(ctx: CommandContext, specs: Sequence[JobSpec]) -> str:
 
 
 async def _prices(ctx: CommandContext, page: pages.Page) -> pages.Page:
-    """What SkyPilot's optimizer says, where its server answers in time."""
+    """Add prices from SkyPilot's optimizer, if its server answers within PATIENCE_S."""
     if "GPU_TYPE" in page.task_yaml:
         return pages.with_prices(page, (), "no prices: a GPU type must be chosen first")
     if not api_server.is_set_up(ctx.env, ctx.queue.site):

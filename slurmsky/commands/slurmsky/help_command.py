@@ -1,4 +1,4 @@
-"""slurmsky help: the list of commands, or the help of one."""
+"""slurmsky help: the list of commands, or the help of one command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine has of the things that a script names: paths, programs, conda environments, variables."""
+"""Lookup of what a script names on this machine: paths, programs, conda environments, variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...translate.finding import Here
 
 
 def here(env: Mapping[str, str], folder: str) -> Here:
-    """Answers for a caller with these variables, who submits from ``folder``."""
+    """Build the lookup for a caller with these variables, who submits from ``folder``."""
 
     def expand(text: str) -> str:
         home = env.get("HOME", "")

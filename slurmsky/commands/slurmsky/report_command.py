@@ -1,4 +1,4 @@
-"""slurmsky report: a page about one job, or about all jobs of a period."""
+"""slurmsky report: an HTML page about one job, or about all jobs of a period."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from ..sacct import check_window, select, unknown
 from ._base import Command, failed, in_controller
 from .why_command import answers
 
-#: beyond so many jobs, a curve of their averages looks no different
+#: with more jobs than this, a curve of their averages would not change visibly
 MOST_WITH_SERIES = 1000
 
 
 @dataclass
 class Call:
-    """The command line."""
+    """Options and operands of the command line."""
 
     values: dict[str, str]
     allusers: bool
@@ -72,7 +72,7 @@ def command(ctx: CommandContext, jobs: tuple[str, ...], allusers: bool, **values
 
 
 async def _report(ctx: CommandContext, call: Call, query: SacctQuery) -> int:
-    # In copies: those that wait are the queue's own, and the page is made beside its work.
+    # Copy pending jobs: they belong to the queue, and a thread builds the page while the queue changes.
     jobs = [_copied(job) for job in select(ctx, query, held=True)]
     if call.jobs and not jobs:
         raise failed("slurmsky: report: Invalid job id specified")
@@ -80,7 +80,7 @@ async def _report(ctx: CommandContext, call: Call, query: SacctQuery) -> int:
         ctx.queue.store.add_series(jobs)
     clock = Clock(ctx.queue.clock(), caller_zone(ctx))
     context = Report(clock=clock, cluster=ctx.queue.book.cluster)
-    # Records are read; the rest is arithmetic, and no other command has to wait for it.
+    # All records are read; a thread computes the page, so that no other command is blocked.
     last = max(jobs, key=lambda job: job.restarts, default=None)
     explained = call.jobs and len({job.job_id for job in jobs}) == 1 and last is not None and _needs_words(last)
     answer = (await answers(ctx, [last]))[0] if explained and last is not None else None
@@ -89,7 +89,7 @@ async def _report(ctx: CommandContext, call: Call, query: SacctQuery) -> int:
 
 
 def _needs_words(job: Job) -> bool:
-    """Whether a job waits, or ended otherwise than well."""
+    """Whether the page explains the job: it is pending, or failed."""
     return job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED)
 
 
@@ -100,7 +100,7 @@ def _copied(job: Job) -> Job:
 
 
 def _query(ctx: CommandContext, call: Call) -> SacctQuery:
-    """The jobs that sacct would choose with the same words: its times, users and job ids are meant."""
+    """The sacct query with the same times, users and job ids."""
     argv = ["--duplicates"]
     for option, name in (("-S", "since"), ("-E", "until"), ("-u", "user")):
         if name in call.values:
@@ -109,7 +109,7 @@ def _query(ctx: CommandContext, call: Call) -> SacctQuery:
         argv.append("-a")
     if call.jobs:
         argv += ["-j", ",".join(call.jobs)]
-    # Nothing but the call decides: a SACCT_FORMAT of the caller's has no say here.
+    # Only the command line counts; a SACCT_FORMAT of the caller is ignored.
     around = replace(surroundings(ctx), env={}, timezone=caller_zone(ctx))
     query = parse_sacct(argv, around, table(ctx, "sacct"))
     check_window(ctx, query)
@@ -145,7 +145,7 @@ def _write(ctx: CommandContext, page: str, call: Call) -> int:
         plain = all(char.isalnum() or char in "_+" for char in "".join(call.jobs))
         name = f"report-{call.jobs[0]}.html" if len(call.jobs) == 1 and plain else "report.html"
     try:
-        # Names, paths and command lines are in it: it is for the one who asked.
+        # The page contains names, paths and command lines, so only its owner may read it.
         file = opener(absolute(ctx, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(file, "w", encoding="utf-8", errors="replace") as out:
             out.write(page)

@@ -1,4 +1,4 @@
-"""slurmsky service: a systemd user unit that starts the controller with the machine."""
+"""slurmsky service: a systemd user unit that starts the controller at boot."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ WantedBy=default.target
 
 
 def unit_file() -> Path:
-    """Where the unit is, whether it exists or not."""
+    """Path of the unit file, which may not exist."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
     folder = Path(base) if base.startswith("/") else Path.home() / ".config"
     return folder / "systemd" / "user" / UNIT
 
 
 def installed() -> bool:
-    """Whether the unit is there."""
+    """Whether the unit file exists."""
     return unit_file().exists()
 
 
 def lingering() -> bool:
-    """Whether this user's services run without a login."""
+    """Whether this user's services run without a login session (loginctl linger)."""
     return Path("/var/lib/systemd/linger", getpass.getuser()).exists()
 
 
 def text() -> str:
-    """The unit for this interpreter, state folder and site file."""
+    """Text of the unit for this interpreter, state folder and site file."""
     root = Path(client.__file__).resolve().parent.parent
     values = {paths.HOME: str(paths.state(os.environ).home), "PATH": os.environ.get("PATH", os.defpath)}
     if os.environ.get(paths.SITE):
@@ -67,13 +67,13 @@ def text() -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word of a unit file: % is systemd's, as are quotes and backslashes."""
+    """Escape a word for a unit file, where %, quotes and backslashes are special."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
 
 
 def _systemctl(*words: str) -> None:
-    """Raise CommandError with what systemctl printed."""
+    """Run systemctl; raise CommandError with its output on failure."""
     program = shutil.which("systemctl")
     if program is None:
         raise failed("slurmsky: service: there is no systemd here", "Start the controller at boot by another way: "
@@ -108,7 +108,7 @@ def install(only_print: bool) -> int:
     _systemctl("daemon-reload")
     from .stop_command import stop
 
-    stop()  # the unit's controller takes over
+    stop()  # the unit starts its own controller
     _systemctl("enable", "--now", UNIT)
     click.echo(f"{UNIT} is enabled and runs: systemctl --user status {UNIT}")
     if lingering():
@@ -129,7 +129,7 @@ def uninstall() -> int:
 
 
 def remove() -> None:
-    """Stop and remove the unit, as far as systemd is there."""
+    """Stop and remove the unit, as far as systemd is available."""
     file = unit_file()
     if shutil.which("systemctl"):
         try:

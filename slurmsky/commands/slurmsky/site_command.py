@@ -1,4 +1,4 @@
-"""slurmsky site check|init: the site file proved, or written from what is known of the old cluster."""
+"""slurmsky site check|init: validate or create the site file."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def _against_sky(told: _Told, site: Site, client: Client, names: list[str]
 async def _kept_nodes(
     told: _Told, site: Site, client: Client, name: str, kept: KeptNodes, place: Callable[[str], str]
 ) -> None:
-    """Whether SkyPilot has such nodes."""
+    """Check whether SkyPilot offers the nodes of a partition."""
     from ...engines.nodes.provider import Order
     from ...engines.sky.pilot_provider import task_fields
 
@@ -151,14 +151,14 @@ async def _kept_nodes(
 
 
 def _line(text: str, file: str, site: Site, partition: str, key: str) -> str:
-    """Where a partition's key is written, as FILE:LINE:COLUMN."""
+    """Position of a partition's key, as FILE:LINE:COLUMN."""
     index = [part.name for part in site.cluster.partitions].index(partition)
     line, column = where(text, "partition", index, key)
     return f"{file}:{line}:{column}"
 
 
 def _place(text: str, file: str, partition: str) -> str:
-    """Where a partition is named, as FILE:LINE:COLUMN."""
+    """Position of a partition's name, as FILE:LINE:COLUMN."""
     for number, line in enumerate(text.splitlines(), 1):
         found = re.match(r"\s*name\s*=\s*[\"']%s[\"']" % re.escape(partition), line)
         if found:
@@ -216,12 +216,12 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
     if not given and not ask_sky:
         infra, gpu = await _ask(ctx, old)
     text = render(old, infra=infra, gpu=gpu)
-    load(text, target or "slurmsky.toml", machine.facts())  # what is written can be read
+    load(text, target or "slurmsky.toml", machine.facts())  # verify that the new file can be parsed
     return write(ctx, text, target)
 
 
 async def _ask(ctx: CommandContext, old: Old) -> tuple[list[str], str]:
-    """The few things that matter, with what is known as the default."""
+    """Prompt for the essential values, with known values as defaults."""
     known = ""
     if api_server.is_set_up(ctx.env, ctx.queue.site):
         try:
@@ -237,12 +237,12 @@ async def _ask(ctx: CommandContext, old: Old) -> tuple[list[str], str]:
 
 
 async def _enabled(ctx: CommandContext) -> list[str]:
-    """The infra that SkyPilot's server has enabled. Raises SkyError, TimeoutError."""
+    """The infras that SkyPilot's server has enabled. Raises SkyError, TimeoutError."""
     client = api_server.connect(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
     return await asyncio.wait_for(api_server.enabled_infra(client), 15)
 
 
 async def _answer(ctx: CommandContext, question: str, default: str) -> str:
-    """One line of the caller's; the default for an empty one or at the end of input. Questions go to stderr."""
+    """Prompt on stderr and read one line; an empty line or end of input means the default."""
     ctx.err(f"{question}{f' [{default}]' if default else ''}:")
     return (await ctx.read_line()).strip() or default

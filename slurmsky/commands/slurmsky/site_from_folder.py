@@ -1,4 +1,4 @@
-"""slurmsky site init --from FOLDER: the site file that the scripts of a folder need."""
+"""slurmsky site init --from FOLDER: creates the site file that a folder's scripts need."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ USUAL_PACKAGES = "numpy scipy pandas matplotlib scikit-learn torch transformers"
 
 
 async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -> int:
-    """Write the file, and print on stderr which share of the scripts runs unchanged with it; 1 without scripts."""
+    """Write the file; print on stderr the share of scripts that run unchanged with it. Returns 1 without scripts."""
     files = await asyncio.to_thread(scripts_in, folder) if os.path.isdir(folder) else []
     if not files:
         ctx.err(f"slurmsky: site init: no batch scripts in {shown}")
@@ -67,7 +67,7 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
 
 
 def _specs(ctx: CommandContext, file: str) -> tuple[JobSpec, ...]:
-    """What sbatch reads of a script without options; () where it refuses the script."""
+    """Job specs that sbatch parses from a script without further options; () when it refuses the script."""
     try:
         script = read_script(ctx, (file,))
         return options.parse_sbatch((file,), script, surroundings(ctx), table(ctx, "sbatch")).components
@@ -87,7 +87,7 @@ def _need(specs: tuple[JobSpec, ...], page: pages.Page) -> Need:
 
 
 def _hints(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    """Each partition of a script with the GPU that it hints at."""
+    """Pairs of partition and GPU type, for each partition of a script whose use hints at a GPU type."""
     for name in filter(None, (spec.partition or "").split(",")):
         gpu, _ = gputypes.hinted(spec, name, GpuNames())
         if gpu:
@@ -95,11 +95,11 @@ def _hints(spec: JobSpec) -> Iterator[tuple[str, str]]:
 
 
 def _gpu_types(spec: JobSpec) -> Iterator[str]:
-    """The type of each GPU that a script asks for; "" for none."""
+    """The GPU type of each GPU request of a script; "" for a request without a type."""
     try:
         yield from (kind for name, kind in device_counts.settled(spec).asked if name == "gpu")
     except LanguageError:
-        return  # no number of GPUs: sbatch refuses it
+        return  # invalid GPU count, which sbatch refuses
 
 
 async def _answer(ctx: CommandContext, question: str, default: str) -> str:

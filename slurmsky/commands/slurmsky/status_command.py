@@ -1,4 +1,4 @@
-"""slurmsky status: what the controller is doing."""
+"""slurmsky status: state of the controller, its jobs and its engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._base import Command, in_controller
 
 
 def record(ctx: CommandContext) -> dict[str, Any]:
-    """What there is to say, as values."""
+    """The status as a record of values."""
     queue = ctx.queue
     book = queue.book
     jobs = [book.jobs[job_id] for job_id in book.active | book.pending]
@@ -40,7 +40,7 @@ def record(ctx: CommandContext) -> dict[str, Any]:
 
 
 def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same for people."""
+    """The status as lines of text."""
     controller, nodes, jobs = found["controller"], found["nodes"], found["jobs"]
     up = timelimit.format_seconds(controller["up_s"])
     rows = [

@@ -19,7 +19,7 @@ def command() -> int:
     controller of the job's owner is meant.
     """
     ctx = click.get_current_context().find_root().obj
-    if ctx is not None:  # the controller itself
+    if ctx is not None:  # already in the controller's process
         import asyncio
 
         asyncio.get_running_loop().call_later(0.02, ctx.queue.stop)
@@ -30,7 +30,7 @@ def command() -> int:
 
 
 def stop() -> int:
-    """The same, as a function: 0 once no controller runs for this state folder."""
+    """Stop the controller as a function call; returns 0 once no controller runs for this state folder."""
     controller = ControllerClient()
     if not controller.running():
         click.echo("no controller is running")

@@ -1,4 +1,4 @@
-"""slurmsky top: hands the caller's terminal to the live view."""
+"""slurmsky top: runs the live view in the caller's terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ... import top
 from ...controller.command_context import CommandContext
 from ._base import Command, failed, in_controller
 
-#: the oldest textual that this view is tested with
+#: the oldest version of textual that the view supports
 OLDEST = (8,)
 _USUAL_S = 2.0
 _QUICKEST_S = 0.5
@@ -37,7 +37,7 @@ def command(ctx: CommandContext, iterate: str) -> int:
         ctx.err(f"slurmsky: top {problem}")
         return 1
     program = os.path.join(os.path.dirname(top.__file__), "__main__.py")
-    # -E: PYTHONPATH and such are meant for the caller's own Python.
+    # -E, because PYTHONPATH and similar variables are meant for the caller's own Python
     ctx.become([sys.executable, "-E", "-X", "utf8", program, str(max(interval_s, _QUICKEST_S))], ctx.env)
     return 0
 
@@ -45,7 +45,7 @@ def command(ctx: CommandContext, iterate: str) -> int:
 def _problem(ctx: CommandContext) -> str:
     if not all(ctx.request.ttys) or ctx.env.get("TERM", "dumb") == "dumb":
         return "needs a terminal; squeue --iterate=2 repeats itself anywhere"
-    importlib.invalidate_caches()  # it may have been installed since this process began
+    importlib.invalidate_caches()  # textual may have been installed after this process started
     try:
         found = tuple(int(part) for part in version("textual").split(".")[:1])
     except (PackageNotFoundError, ValueError):

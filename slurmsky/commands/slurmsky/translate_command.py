@@ -1,4 +1,4 @@
-"""slurmsky translate: the SkyPilot YAML for a script, to keep."""
+"""slurmsky translate: writes a SkyPilot YAML that replaces a script for good."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _pack(
     argv: Sequence[str],
     target: str,
 ) -> str:
-    """Make the folder beside the YAML; the YAML with the program's own name in it."""
+    """Create the folder beside the YAML; return the YAML with the agent archive's actual name."""
     beside = Path(os.path.dirname(absolute(ctx, target))) / f"{kept.name}.slurmsky"
     if beside.exists() and not (beside / "job" / "settings.json").exists():
         raise EngineError(f"{beside} exists and is not slurmsky's")
@@ -140,7 +140,7 @@ def _pack(
 def _launch(
     ctx: CommandContext, specs: Sequence[JobSpec], spooled: str, script: options.ScriptText, argv: Sequence[str]
 ) -> Launch:
-    """The letter to the agents, as the controller would write it for job 1."""
+    """The Launch message to the agents, as the controller would create it for job 1."""
     who, site, spec = submitter(ctx), ctx.queue.site, specs[0]
     limit = spec.time_limit_min
     demand = demand_of(spec)

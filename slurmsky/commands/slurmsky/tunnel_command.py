@@ -1,7 +1,7 @@
-"""slurmsky tunnel: a port on a job's node, reached as a port of this machine, on every engine.
+"""slurmsky tunnel: forwards a local port to a port on a job's node, on every engine.
 
-The far end is a step of the job: ``srun --jobid=JOB --overlap`` runs ``protocol/port_mux.py`` on the node, and the
-connections of the local port travel over that step's standard input and output.
+The remote end is a step of the job: ``srun --jobid=JOB --overlap`` runs ``protocol/port_mux.py`` on the node, and
+the connections of the local port are multiplexed over that step's stdin and stdout.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
     name = "ports"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """(local, remote); local 0: the same number, another where that is taken."""
+        """Parse to (local, remote); local 0 means the remote number, or another port where that is in use."""
         local, _, remote = str(value).rpartition(":")
         numbers = [int(word) if word.isdecimal() else -1 for word in (local or "0", remote)]
         if not (0 <= numbers[0] < 65536 and 0 < numbers[1] < 65536):
@@ -44,7 +44,7 @@ class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
 
 
 def srun_line(job: str, node: str, port: int) -> list[str]:
-    """The step that is the far end, by this interpreter's client."""
+    """The srun command line of the remote end, run with this interpreter's client."""
     source = Path(port_mux.__file__).read_text("utf-8")
     root = str(Path(client.__file__).resolve().parent.parent)
     words = [f"--jobid={job}", "--overlap", "-N1", "-n1", "--quiet", "--job-name=tunnel"]
@@ -53,7 +53,7 @@ def srun_line(job: str, node: str, port: int) -> list[str]:
 
 
 def wait_for(job: str, controller: ControllerClient) -> None:
-    """Return when the job runs. Raises CommandError where it never will."""
+    """Wait until the job runs. Raises CommandError when it never will."""
     said = ""
     while True:
         try:
@@ -136,7 +136,7 @@ async def _tunnel(line: Sequence[str], job: str, ports: tuple[int, int], bind: s
 
 
 async def _listen(mux: port_mux.Mux, bind: str, local: int, remote: int) -> asyncio.Server:
-    """On the port that was asked for; where it was not named and is taken, on any."""
+    """Listen on the requested port; without a requested port, on any port if the default is in use."""
     try:
         return await asyncio.start_server(mux.accepted, bind, local or remote)
     except OSError as error:
@@ -146,7 +146,7 @@ async def _listen(mux: port_mux.Mux, bind: str, local: int, remote: int) -> asyn
 
 
 async def _said(complaints: asyncio.Future[bytes]) -> tuple[str, ...]:
-    """The last lines that the step's srun wrote."""
+    """The last lines of the srun's stderr."""
     try:
         text = await asyncio.wait_for(complaints, 3)
     except asyncio.TimeoutError:

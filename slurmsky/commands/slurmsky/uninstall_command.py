@@ -1,4 +1,4 @@
-"""slurmsky uninstall: nothing of this user's slurmsky runs or lies about afterwards but the package itself."""
+"""slurmsky uninstall: ends this user's slurmsky processes and removes everything but the package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PATIENCE_S = 20.0
 
 
 def _of_this_state(home: Path) -> list[int]:
-    """Our processes of a state folder: the controller, the agents of its nodes and what they started."""
+    """Processes of a state folder: the controller, the agents and their child processes."""
     mark = b"SLURMSKY_HOME=" + os.fsencode(home)
     found = []
     for entry in os.listdir("/proc"):

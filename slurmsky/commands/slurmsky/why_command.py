@@ -1,4 +1,4 @@
-"""slurmsky why: why a job waits or how it ended, with what to do."""
+"""slurmsky why: explains why a job waits or how it ended, with remedies."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ from ...top.tail import Tail
 from ..common.report_settings import caller_zone
 from ._base import Command, in_controller
 
-#: lines of the output that are shown, and jobs that are named
+#: maximum number of output lines shown, and of jobs named
 _TAIL, _NAMED = 10, 5
-#: elements of one array, or jobs of one call, that are explained
+#: maximum number of explained elements of one array, or of explained jobs of one call
 _MOST = 20
 
 
 def find(queue: Controller, word: str) -> list[Job]:
-    """The jobs that an id names: a job, an array element, each record of an array; ``7_[3-9]``, as squeue prints it,
-    is the array's waiting rest. Raises CommandError.
+    """The jobs that an id selects: a job, an array element, or each record of an array.
+
+    ``7_[3-9]``, as squeue prints it, selects the array's pending rest. Raises CommandError.
     """
     base, bracket, _ = word.partition("_[")
     if bracket and base.isdecimal():
@@ -64,7 +65,7 @@ def _named(one: JobId, job: Job) -> bool:
 
 
 async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Answer]:
-    """One for each job, the first ones of many."""
+    """An answer for each job, up to a maximum number."""
     found = []
     report = Report(clock=Clock(ctx.queue.clock(), caller_zone(ctx)), cluster=ctx.queue.book.cluster)
     for job in jobs[:_MOST]:
@@ -97,11 +98,11 @@ async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) ->
     return 0
 
 
-# --- of a job that waits
+# --- pending jobs
 
 
 def waiting(queue: Controller, job: Job) -> why.Facts:
-    """What is before it, what it waits for, when it may start."""
+    """Facts about a pending job: jobs ahead of it, what it waits for, its estimated start."""
     partition = queue.book.cluster.partition(job.partition.partition(",")[0])
     awaited = tuple(_awaited(queue, job)) if job.dependency else ()
     if partition is None:
@@ -127,7 +128,7 @@ def waiting(queue: Controller, job: Job) -> why.Facts:
 
 
 def _before(queue: Controller, job: Job) -> list[Job]:
-    """Pending jobs that are tried earlier and could take the same nodes."""
+    """Pending jobs that the scheduler tries first and that could take the same nodes."""
     rank, partitions = queue.scheduler.rank(job), set(job.partition.split(","))
     others = (queue.book.jobs[job_id] for job_id in queue.book.pending)
     found = [
@@ -153,9 +154,9 @@ def _room(queue: Controller, partition: PartitionConfig) -> str:
 
 
 def _start(queue: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:
-    """When it may start, and the job whose end makes room; (0.0, "") where nobody can know."""
+    """The estimated start, and the job whose end frees the nodes; (0.0, "") if unknown."""
     if others and job.start_time <= queue.clock():
-        return 0.0, ""  # that depends on the jobs before it
+        return 0.0, ""  # the start depends on the jobs ahead of it
     found = predict_start(queue.scheduler, job, partition, queue.clock)
     when = job.start_time or (found[0] if found else 0.0)
     if not queue.clock() < when < queue.clock() + 300 * 86400:
@@ -166,7 +167,7 @@ def _start(queue: Controller, job: Job, partition: PartitionConfig, others: bool
 
 
 def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
-    """The limit that holds the job back, with its number."""
+    """The limit that delays the job, with its number."""
     if job.reason == "JobArrayTaskLimit":
         running = queue.book.running_elements(job.array_job_id)
         return f"{running} of its elements run, and at most {job.array_max_running} may at once"
@@ -179,7 +180,7 @@ def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
         total = dict(queue.book.cluster.licenses)
         used = (f"{queue.book.licenses_used.get(name, 0)} of {most} {name}" for name, most in total.items())
         return f"it asks for {job.spec.licenses}; in use are {', '.join(used)}"
-    queue.book.policy.begin_pass()  # jobs may have ended since the last pass
+    queue.book.policy.begin_pass()  # running jobs may have ended since the last scheduler pass
     over = queue.scheduler.over(job, partition)
     return str(over) if over is not None and over.reason == job.reason else ""
 
@@ -201,11 +202,11 @@ def _awaited(queue: Controller, job: Job) -> list[str]:
     return found
 
 
-# --- of a job that has begun
+# --- jobs that have started
 
 
 async def output(job: Job) -> why.Facts:
-    """The end of its error file, else of its output file."""
+    """The last lines of the job's error file, else of its output file."""
     if not job.is_batch or not job.start_time:
         return why.Facts()
     names = [derived.expand_path(name, job) for name in (job.stderr, job.stdout) if name]
