@@ -1,4 +1,4 @@
-"""One job of ours on SkyPilot: its record on disk, and what its log tells."""
+"""Tracks one job on SkyPilot: its record on disk, and the events in its log."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from .output_sync import OutputSync
 
 log = logging.getLogger("slurmsky.sky")
 
-#: (kind of an event) -> it is the agent's and goes to the controller with its seq
+#: events of the agent that the controller receives, with their sequence number
 AGENT_EVENTS = frozenset(("started", "step", "ended"))
 
 
 @dataclass
 class Member:
-    """One job of a run: the job itself, or an element of a packed array."""
+    """One job of a run: the job of the run, or an element of a packed array."""
 
     started: bool = False
-    ended: bool = False  # the controller was told so
-    cancel: str = ""  # the state asked for by terminate(), "" = not asked
-    acked: int = 0  # agent's seq that the controller has committed
-    end: dict[str, Any] = field(default_factory=dict)  # the event that reported its end
-    outputs: dict[str, str] = field(default_factory=dict)  # output files: as the job names them -> as they are opened
+    ended: bool = False  # the controller has received its end
+    cancel: str = ""  # the state requested by terminate(), "" = none
+    acked: int = 0  # agent's sequence number that the controller has committed
+    end: dict[str, Any] = field(default_factory=dict)  # the event that reported the end
+    outputs: dict[str, str] = field(default_factory=dict)  # output files: name in the job -> resolved path
 
 
 @dataclass
 class Record:
-    """What must survive us, one JSON file per run of a job or of a pack of array elements."""
+    """State of a run that must survive a restart: one JSON file per run of a job or of a pack of array elements."""
 
     job_id: int  # of an array: its base id
     name: str  # unique at the API server
@@ -43,48 +43,48 @@ class Record:
     managed_job_id: int = 0
     blob_id: str = ""
     pool: str = ""
-    kind: str = ""  # of its nodes, as of reached.kind
+    kind: str = ""  # of its nodes, as in reached.kind
     submit_dir: str = "/"
     umask: int = 0o022
-    secret: str = ""  # shared with the job's nodes, hexadecimal: what they write into the log is authenticated with it
+    secret: str = ""  # shared with the job's nodes, hexadecimal: authenticates what they write into the log
     requeue: bool = True
-    note: str = ""  # a line for the job's comment
-    phase: str = "new"  # new | launching | launched | ending (for SkyPilot; it ended for us) | over
-    status: str = ""  # SkyPilot's, as seen last
-    said: str = ""  # ... and what it said with it
-    failure: str = ""  # ... of its end
-    heard_at: str = ""  # the server's time of the latest status while the job had not ended
+    note: str = ""  # text for the job's comment
+    phase: str = "new"  # new | launching | launched | ending (ended in slurmsky, not yet at SkyPilot) | over
+    status: str = ""  # SkyPilot's latest status
+    said: str = ""  # SkyPilot's text for that status
+    failure: str = ""  # SkyPilot's reason for the end
+    heard_at: str = ""  # server time of the latest status before the job ended
     ended_at: float = 0.0  # epoch second at which the phase "ending" began
     control: str = ""  # host:port of the first node
-    together: str = ""  # folder that it shares with others of one request, "" = it is launched alone
-    rank: int = 0  # ... and its place among them
-    cluster: bool = False  # its nodes are a cluster (an allocation), not a managed job (a batch job)
+    together: str = ""  # folder shared with the jobs of one launch request, "" = launched alone
+    rank: int = 0  # rank in that launch request
+    cluster: bool = False  # the nodes are a cluster (an allocation), not a managed job (a batch job)
     request_id: str = ""  # of the cluster's launch
     session: int = -1
     session_restart: int = 0  # the restart count when that session was first seen
-    sessions: list[int] = field(default_factory=list)  # all that were seen: those before are history
-    members: dict[str, Member] = field(default_factory=dict)  # job id -> what became of it
+    sessions: list[int] = field(default_factory=list)  # all sessions seen: those before the current one are history
+    members: dict[str, Member] = field(default_factory=dict)  # job id -> state of that member
     positions: dict[str, Any] = field(default_factory=dict)
     returns: dict[str, Any] = field(default_factory=dict)
-    slots_taken: bool = False  # the first elements of a pack have begun, the rest wait for them
-    letters: list[str] = field(default_factory=list)  # keys of those that were delivered
+    slots_taken: bool = False  # the first elements of a pack have started, the others wait for a slot
+    letters: list[str] = field(default_factory=list)  # keys of the delivered in-job requests
 
     def member(self, job_id: int) -> Member:
-        """The member of that id."""
+        """The member with that id."""
         return self.members[str(job_id)]
 
     @property
     def open(self) -> list[int]:
-        """Members that have not ended."""
+        """Ids of the members that have not ended."""
         return [int(job_id) for job_id, member in self.members.items() if not member.ended]
 
     @property
     def started(self) -> bool:
-        """True when any member has."""
+        """True when any member has started."""
         return any(member.started for member in self.members.values())
 
     def write(self, folder: Path) -> None:
-        """Write it into the folder of the run, which is made if need be."""
+        """Write the record into the run's folder, which is created if missing."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = folder / "record.part"
         partial.write_text(json.dumps(asdict(self)))
@@ -92,17 +92,17 @@ class Record:
 
     @property
     def unwanted(self) -> bool:
-        """True when every member that has not ended is to be ended."""
+        """True when every member that has not ended must be ended."""
         return all(member.cancel for member in self.members.values() if not member.ended)
 
 
 def _holds(body: dict[str, Any]) -> bool:
-    """True for the end of a job that came from itself: it holds whatever run comes after."""
+    """True for an end that the job caused: such an end is final, whatever run follows."""
     return body["ev"] == "ended" and not body.get("by_signal")
 
 
 class JobWatch:
-    """The job's record, decoder and returns; ``tell`` passes events on to the engine."""
+    """Combines a job's record, log decoder and output files; ``tell`` passes events on to the engine."""
 
     def __init__(
         self,
@@ -120,30 +120,30 @@ class JobWatch:
         )
         secret = bytes.fromhex(record.secret)
         self.inbox = Inbox(secret, record.letters)
-        #: told of a recovery that no status has told of; the engine's
+        #: set by the engine; called when the log shows a recovery that no status has shown
         self.recovered: Callable[[], object] = lambda: None
-        #: hands a job's request to our own commands; the engine's
+        #: set by the engine; runs an in-job request as a local command
         self.post: Callable[[bytes, str], None] = lambda letter, key: None
-        # Events are replayed from the start (they rebuild what is not stored); bytes go on where they were.
+        # Events are replayed from the start (they rebuild what is not stored); bytes continue at their stored offsets.
         self.decoder = Decoder(log_key(secret), {"streams": record.positions.get("streams", {})})
-        self.done = False  # the log has told its last word
+        self.done = False  # the log is complete
         self.following = False
-        self.reading: asyncio.Task[None] | None = None  # of the log
-        self.mail: asyncio.Task[None] | None = None  # the last letter on its way
+        self.reading: asyncio.Task[None] | None = None  # task that reads the log
+        self.mail: asyncio.Task[None] | None = None  # delivery of the latest in-job request
         self.last_poll = 0.0
         self._saving: asyncio.TimerHandle | None = None
         self.broken: list[str] = []
         self._early: list[tuple[str, Output]] = []
-        # Nodes' lines are mixed in any order: an end is told when the last word of every node has come.
+        # Lines of several nodes arrive interleaved: report an end only when every node has sent its last line.
         self._ranks = 1
         self._last_words: set[tuple[int, int]] = set()  # (session, rank)
         self._expected: set[tuple[int, int]] | None = None
-        self._taken = False  # the last word came because of SkyPilot's
+        self._taken = False  # the log ended because SkyPilot took the nodes
         self._held: list[dict[str, Any]] = []
 
     @classmethod
     def load(cls, folder: Path, tell: Callable[[dict[str, Any]], None]) -> JobWatch:
-        """A watch from disk."""
+        """Load a watch from disk."""
         data = json.loads((folder / "record.json").read_text())
         data["members"] = {job_id: Member(**member) for job_id, member in data["members"].items()}
         record = Record(**data)
@@ -152,8 +152,8 @@ class JobWatch:
         return cls(folder, record, {path: (facts[0], facts[1]) for path, facts in manifest.items()}, tell)
 
     def save(self) -> None:
-        """Write the record; what was written to output files before is in it, not more."""
-        # Only of bytes that are in their files: what is under way when we end is taken from the log again.
+        """Write the record; it covers exactly the bytes written to output files so far."""
+        # Only offsets of bytes that are in their files: bytes in transit are read from the log again after a restart.
         self.record.positions = {
             "streams": {
                 key: position
@@ -165,7 +165,7 @@ class JobWatch:
         self.record.write(self.folder)
 
     def save_soon(self) -> None:
-        """Write the record once for all that happens in the next moment."""
+        """Write the record shortly, once for all changes until then."""
         if self._saving is None:
             self._saving = asyncio.get_running_loop().call_later(0.2, self._save_now)
 
@@ -174,7 +174,7 @@ class JobWatch:
         self.save()
 
     def close(self) -> None:
-        """Leave nothing unwritten, and nothing to come."""
+        """Write the record if a write is due, and cancel pending requests."""
         if self.mail is not None:
             self.mail.cancel()
         if self._saving is not None:
@@ -184,11 +184,11 @@ class JobWatch:
     # --- the log
 
     def feed(self, chunk: bytes) -> None:
-        """A piece of the log."""
+        """Decode a chunk of the log."""
         self._take(self.decoder.feed(chunk))
 
     def finish(self) -> None:
-        """The log has ended (or is at its present end)."""
+        """Process the end of the log, or its present end."""
         self._take(self.decoder.finish())
 
     def _take(self, items: list[Event | Output]) -> None:
@@ -200,7 +200,7 @@ class JobWatch:
             else:
                 try:
                     self._event(item)
-                except (KeyError, TypeError, ValueError) as error:  # of another version of us
+                except (KeyError, TypeError, ValueError) as error:  # written by another slurmsky version
                     log.warning("job %d: an event of its nodes was put aside: %r", self.record.job_id, error)
         if items:
             self.save_soon()
@@ -211,22 +211,22 @@ class JobWatch:
         key = f"{item.session}.{item.rank}.{body.get('stream')}"
         if kind == "session":
             if item.session in record.sessions and item.session != record.session:
-                return  # nodes that are given a run twice tell again what the former one told
+                return  # a duplicate launch replays an earlier session; ignore it
             if item.session != record.session:
                 self.done, self._expected = False, None
                 record.sessions.append(item.session)
                 if record.session != -1 and record.restart == record.session_restart:
                     self.recovered()
                 record.session_restart = record.restart
-                # After the first: SkyPilot has started the job anew on other nodes. What the former run told
-                # is history, but for the members that have ended.
+                # A later session: SkyPilot has started the job again on other nodes. State of the former run is
+                # obsolete, except for members that have ended.
                 for member in record.members.values():
                     if not member.ended:
                         member.acked, member.started = 0, False
             record.session, record.control = item.session, str(body.get("control", ""))
             self._ranks = int(body.get("ranks", 1))
             self._held.clear()
-            self.save()  # at once: the next session is known as another run by this one
+            self.save()  # at once: a restarted controller must recognise the next session as another run
         elif kind == "stream":
             self.returns.open_stream(key, body)
             self._bring_early()
@@ -255,12 +255,12 @@ class JobWatch:
             self._last_words.add((item.session, item.rank))
             if item.session == record.session:
                 self._expected = {(item.session, int(rank)) for rank in body.get("ranks", ())}
-                # SkyPilot took the nodes, for a reason of its own: another run may follow.
+                # SkyPilot took the nodes for another reason: another run may follow.
                 self._taken = bool(body.get("by_signal")) and not record.unwanted
                 self._check_done()
         elif kind in AGENT_EVENTS and (item.session == record.session or _holds(body)):
             known = record.members.get(str(body.get("job_id")))
-            # An end that we are still asked about was not heard, whatever was acknowledged.
+            # An end of a member that is still open was never processed, even if it was acknowledged.
             heard = 0 if known is None or (kind == "ended" and not known.ended) else known.acked
             if known is not None and body.get("seq", 0) > heard:
                 if kind == "started":
@@ -276,7 +276,7 @@ class JobWatch:
             self.release()
 
     def release(self) -> bool:
-        """Tell the ends that were held back: all that the log has to say is there. True when there were any."""
+        """Report the ends that were held back until the log was complete. True when there were any."""
         held, self._held = self._held, []
         for body in held:
             self.tell(body)

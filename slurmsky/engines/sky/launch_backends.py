@@ -1,9 +1,9 @@
-"""The two things of SkyPilot's that carry a job's nodes: a managed job, and a cluster.
+"""The two SkyPilot backends that provide a job's nodes: a managed job, and a cluster.
 
-A batch job is a managed job: SkyPilot recovers it by itself and takes its nodes down when it ends. An allocation
-that a user holds (salloc, srun outside a job) is a cluster with one job on it, our agents: SkyPilot gives its user
-ssh to it, does not start it again on other nodes behind the user's back, and we take it down when it is let go.
-Sources: sky/jobs/server/server.py, sky/server/server.py and sky/core.py of SkyPilot 0.14.1.
+A batch job is a managed job: SkyPilot recovers it automatically and takes its nodes down when it ends. An allocation
+that a user holds (salloc, srun outside a job) is a cluster with one job on it, our agents. SkyPilot gives the user ssh
+to a cluster and does not restart it on other nodes unnoticed; slurmsky takes the cluster down when the allocation is
+released. Sources: sky/jobs/server/server.py, sky/server/server.py and sky/core.py of SkyPilot 0.14.1.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .job_watch import Record
 
 log = logging.getLogger("slurmsky.sky")
 
-LAUNCH_S = 30 * 86400.0  # how long a launch is waited for: an infra may be full for as long as it likes
-IDLE_MINUTES = 5  # a cluster whose job is over is taken down by SkyPilot after so long, if we do not
-#: what the job on a cluster says -> the managed job status that means the same
+LAUNCH_S = 30 * 86400.0  # timeout of a launch: an infra may be full for an arbitrary time
+IDLE_MINUTES = 5  # SkyPilot takes a cluster down this long after its job ended, if slurmsky does not
+#: status of the job on a cluster -> the equivalent managed job status
 _ON_CLUSTER = {
     "SUCCEEDED": "SUCCEEDED",
     "CANCELLED": "CANCELLED",
@@ -33,41 +33,42 @@ _NO_SUCH = ("does not exist", "not found")
 
 
 class LaunchBackend(Protocol):
-    """What carries a job's nodes."""
+    """Interface of what provides a job's nodes."""
 
     async def find(self, record: Record) -> int:
-        """The id of the job that an earlier attempt has launched; 0: there is none. Raises SkyError."""
+        """The id of the job that an earlier attempt launched; 0: there is none. Raises SkyError."""
 
     async def launch(self, record: Record, folder: Path, save: Callable[[], None]) -> int:
-        """Launch what lies in the run's folder; the id. Not idempotent: after an error ``find`` comes first.
-        ``save`` keeps the record.
+        """Launch the task in the run's folder; returns its id.
+
+        Not idempotent: call ``find`` before a retry. ``save`` stores the record.
         """
 
     async def cancel(self, record: Record) -> None:
-        """End it, with all that runs there. Raises SkyError."""
+        """Cancel the job and all that runs in it. Raises SkyError."""
 
     async def release(self, record: Record) -> None:
-        """The job is over by itself: whatever of it would stay is given back. Raises SkyError."""
+        """Release what an ended job would leave behind. Raises SkyError."""
 
     def lingers(self, record: Record) -> bool:
-        """Whether SkyPilot still has the run after ``release``, and takes its nodes down in its own time."""
+        """Whether SkyPilot still has the run after ``release``, and takes its nodes down later."""
 
     def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
-        """The job's log as it comes. Raises SkyError when it is cut off."""
+        """Stream the job's log. Raises SkyError when the stream breaks."""
 
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:
-        """(status in the words of managed jobs, what SkyPilot says of it); "" when there is no news.
+        """(status in the terms of managed jobs, SkyPilot's text for it); "" when nothing changed.
 
-        ``closely``: nobody follows the log, which else tells more and sooner.
+        ``closely``: nothing follows the log, which otherwise reports more and sooner.
         """
 
 
 class ManagedJobs:
-    """Batch jobs."""
+    """Backend of batch jobs."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.cancelled: Batcher[int] = Batcher(client.cancel)  # each request is a process on the server
+        self.cancelled: Batcher[int] = Batcher(client.cancel)  # each request starts a process on the server
 
     async def find(self, record: Record) -> int:
         return next(iter(await self.client.launched(record.name)), 0)
@@ -76,7 +77,7 @@ class ManagedJobs:
         return next(iter(await self.ask(record, folder)), 0)
 
     async def ask(self, record: Record, folder: Path, num_jobs: int | None = None) -> list[int]:
-        """Have what lies in the folder launched; the ids. Raises SkyError."""
+        """Launch the task in the folder; returns the job ids. Raises SkyError."""
         if record.blob_id:
             await self.client.upload(record.blob_id, folder / "ship.zip")
         yaml = (folder / "task.yaml").read_text()
@@ -90,7 +91,7 @@ class ManagedJobs:
             await self.cancelled.add(record.managed_job_id)
 
     async def release(self, record: Record) -> None:
-        """SkyPilot does it automatically."""
+        """Do nothing: SkyPilot takes the nodes down automatically."""
 
     def lingers(self, record: Record) -> bool:
         return bool(record.managed_job_id)
@@ -99,7 +100,7 @@ class ManagedJobs:
         return self.client.logs(record.managed_job_id, follow=follow)
 
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:
-        """Of an ended run RECOVERING counts, even one that SkyPilot has completed since the last question."""
+        """For an ended run report RECOVERING, even if SkyPilot has completed the recovery since the last query."""
         events = await self.client.events(record.managed_job_id, limit=1 if record.open else 10)
         if not events:
             return "", ""
@@ -113,14 +114,17 @@ class ManagedJobs:
 
 
 class Clusters:
-    """Allocations. The cluster's name is the record's; its one job's number stands for the managed job's."""
+    """Backend of allocations.
+
+    The cluster is named by the record; the id of its one job takes the place of a managed job's id.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client = client
 
     @staticmethod
     def fields(fields: dict[str, Any]) -> dict[str, Any]:
-        """What a task says more when it is a cluster: it goes down by itself once nothing runs on it."""
+        """Fields added to a task that runs as a cluster: autodown once nothing runs on it."""
         autostop = {"idle_minutes": IDLE_MINUTES, "down": True}
         return {**fields, "resources": {**fields.get("resources", {}), "autostop": autostop}}
 
@@ -133,9 +137,9 @@ class Clusters:
             except Rejected as error:
                 if not error.kind.startswith("HTTP 404"):
                     raise
-                record.request_id = ""  # servers forget old requests
+                record.request_id = ""  # servers discard old requests
         if await self._cluster(record) != "UP":
-            return 0  # or it is half made: a launch goes on with it
+            return 0  # or the launch is incomplete: launching again completes it
         jobs = await self.client.call("/queue", {"cluster_name": record.name, "skip_finished": False})
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
@@ -167,7 +171,7 @@ class Clusters:
 
     async def release(self, record: Record) -> None:
         if record.phase == "new":
-            return  # it was never asked for
+            return  # it was never requested
         try:
             await self.client.call("/down", {"cluster_name": record.name})
         except Rejected as error:

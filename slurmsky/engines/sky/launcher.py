@@ -1,4 +1,4 @@
-"""What SkyPilot must be asked until it answers, however long its server is away: to launch, cancel, release."""
+"""Launches, cancels and releases jobs, with retries until SkyPilot answers, however long its server is unavailable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("slurmsky.sky")
 
 
 class NotLaunched(EngineError):
-    """SkyPilot will never launch it; ``reason`` in Slurm's words."""
+    """SkyPilot will never launch the job; ``reason`` is a job reason of Slurm."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(text)
@@ -26,15 +26,16 @@ class NotLaunched(EngineError):
 
 
 class Launcher:
-    """Asks for jobs, and for their ends. ``carrier``: what a job is asked of."""
+    """Launches, cancels and releases jobs. ``carrier``: returns the backend of a job."""
 
     def __init__(self, carrier: Callable[[Record], LaunchBackend]) -> None:
         self._carrier = carrier
 
     async def launch(self, watch: JobWatch, say: Callable[[str, SkyError | None], None]) -> bool:
-        """Launch, exactly once whatever happens on the way. ``say`` receives how it goes, and what keeps SkyPilot.
+        """Launch the job exactly once, whatever fails meanwhile.
 
-        False: nobody wants it any more. Raises NotLaunched.
+        ``say`` receives the progress, and the error that delays SkyPilot. Returns False when the job is no longer
+        wanted. Raises NotLaunched.
         """
         record, carrier = watch.record, self._carrier(watch.record)
         asked_before = record.phase == "launching"
@@ -69,11 +70,11 @@ class Launcher:
         return False
 
     async def cancel(self, watch: JobWatch) -> None:
-        """End it, with all that runs there. Raises SkyError when SkyPilot refuses."""
+        """Cancel the job and all that runs in it. Raises SkyError when SkyPilot refuses."""
         await self._insist(watch, self._carrier(watch.record).cancel)
 
     async def release(self, watch: JobWatch) -> None:
-        """Return the nodes of an ended run, now or when the server answers again. Raises SkyError."""
+        """Release the nodes of an ended run, with retries until the server answers. Raises SkyError."""
         carrier = self._carrier(watch.record)
         await self._insist(watch, carrier.release)
         watch.record.phase = "ending" if carrier.lingers(watch.record) else "over"
@@ -81,7 +82,7 @@ class Launcher:
         watch.save()
 
     async def _insist(self, watch: JobWatch, what: Callable[[Record], Awaitable[None]]) -> None:
-        """Nodes cost money until there is an answer."""
+        """Retry a request until the server answers, since nodes cost money until then."""
         for attempt in itertools.count():
             try:
                 await what(watch.record)
@@ -94,7 +95,7 @@ class Launcher:
 
 
 def _first_words(watch: JobWatch) -> str:
-    """What a launch begins with: where the server is elsewhere, a shipment goes there first."""
+    """The first progress text of a launch; a shipment for a remote server is uploaded first."""
     shipment = watch.folder / "ship.zip"
     if watch.record.blob_id and shipment.exists():
         return f"uploading {shipment.stat().st_size / 1e6:.1f} MB, then launching on SkyPilot"

@@ -1,4 +1,4 @@
-"""Reading the logs of jobs: as many at a time as the server bears, each until it has told its last word."""
+"""Follows the logs of jobs until each is complete, with a limit on concurrent reads for the server's sake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger("slurmsky.sky")
 
 
 class Followers:
-    """All that read logs. ``carrier``: what a job's log is asked of."""
+    """All tasks that follow logs. ``carrier``: returns the backend that provides a job's log."""
 
     def __init__(self, carrier: Callable[[Record], LaunchBackend], states: StatePoller) -> None:
         self._carrier = carrier
@@ -26,8 +26,8 @@ class Followers:
         self._waiting = 0
 
     async def follow(self, watch: JobWatch) -> bool:
-        """Read the job's log, again and again, until it has told its last word; False: SkyPilot has, and it
-        has not.
+        """Follow the job's log, with reconnects, until it is complete; False: SkyPilot reports the end, but the log has
+        none.
         """
         record, attempt = watch.record, 0
         while not watch.done and (record.open or record.started):
@@ -54,7 +54,7 @@ class Followers:
         return True
 
     async def _read(self, watch: JobWatch) -> None:
-        """Follow the log from its beginning until it ends, breaks, or is due for another job's."""
+        """Read the log from its beginning until it ends, breaks, or another job's turn begins."""
         watch.decoder.reconnect()
         watch.following = True
         began = time.monotonic()
@@ -70,9 +70,9 @@ class Followers:
         watch.finish()
 
     async def fetch(self, watch: JobWatch) -> bool:
-        """Read what is kept of the log of a job that is over; True when it told the job's end."""
+        """Read the stored log of an ended job; True when the log contains the job's end."""
         record = watch.record
-        # SkyPilot fetches the log of an ended job after it has said that it ended.
+        # SkyPilot fetches the log of an ended job after it has reported the end.
         kept = record.status in ("SUCCEEDED", "FAILED") or (record.started and record.status != "GONE")
         for pause in intervals.LOG_FETCH_S if kept else (0,):
             await asyncio.sleep(pause)

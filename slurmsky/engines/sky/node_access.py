@@ -1,9 +1,9 @@
-"""The way from this machine to the first node of a job: straight, or through SkyPilot's ssh to the cluster.
+"""Connects this machine to a job's first node: directly, or through SkyPilot's ssh to the cluster.
 
-Straight is quick and works where nodes have addresses that are reached from here: the same network, a VPN, a Slurm
-next door. Everywhere else SkyPilot gives the users of a cluster ssh to it (for Kubernetes and Slurm through a
-websocket of the API server): ``sky status NAME`` writes its ssh configuration for the cluster, and one ssh process
-holds a tunnel as long as the allocation lives. What is said through either is the job's own mutual TLS.
+A direct connection is fast and works where this machine can reach the nodes' addresses: the same network, a VPN, a
+local Slurm. Elsewhere SkyPilot gives the users of a cluster ssh to it (for Kubernetes and Slurm through a websocket of
+the API server): ``sky status NAME`` writes its ssh configuration for the cluster, and one ssh process holds a tunnel
+for the life of the allocation. Both ways carry the job's own mutual TLS.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .head_connection import UNIX, Line, NoControl, open_line
 
 log = logging.getLogger("slurmsky.sky")
 
-CONFIGURE_S = 300.0  # sky status starts a Python with SkyPilot, and asks the server
+CONFIGURE_S = 300.0  # sky status starts a Python with SkyPilot, and queries the server
 TUNNEL_S = 120.0  # on a Slurm infra an sshd is started in the allocation first
-_LONGEST_PATH = 85  # of a socket: ssh adds a suffix of its own while it makes it
+_LONGEST_PATH = 85  # of a socket: ssh appends a suffix while it creates it
 
 SSH_OPTIONS = (
     "BatchMode=yes",
@@ -39,8 +39,10 @@ SSH_OPTIONS = (
 
 
 class NodeAccess:
-    """The way to ``address`` (host:port as the node knows itself). ``cluster``: SkyPilot's name of it; "": none
-    that users have ssh to, a managed job. ``how``: auto, direct or ssh.
+    """Access to ``address`` (host:port in the node's network).
+
+    ``cluster``: SkyPilot's name of the cluster; "" for a managed job, to which users have no ssh. ``how``: auto, direct
+    or ssh.
     """
 
     def __init__(
@@ -52,14 +54,14 @@ class NodeAccess:
         told: Callable[[bool], None] = lambda success: None,
     ) -> None:
         self.address = address
-        self._told = told  # receives whether an attempt succeeded
+        self._told = told  # receives the success of each attempt
         self._certificates = folder / "ship" / "tls"
         self._tunnel = Tunnel(cluster, address, folder) if cluster and how != "direct" else None
         self._direct = how != "ssh" or self._tunnel is None
         self.problem = ""  # why the last attempt failed
 
     async def line(self, hello: dict[str, Any]) -> Line:
-        """A connection that the node has welcomed. Raises NoControl."""
+        """Open a connection and wait for the node's welcome. Raises NoControl."""
         try:
             line = await self._line(hello)
         except NoControl as error:
@@ -84,17 +86,17 @@ class NodeAccess:
             line = await open_line(UNIX + await self._tunnel.path(), self._certificates, hello)
         except NoControl as error:
             raise NoControl(f"{problem}; {error}" if problem else str(error)) from error
-        self._direct = False  # it does not get nearer
+        self._direct = False  # a later direct attempt would fail, too
         return line
 
     def close(self) -> None:
-        """Leave the way; lines that are open over a tunnel end."""
+        """Close the tunnel, which ends the connections through it."""
         if self._tunnel is not None:
             self._tunnel.close()
 
 
 class Tunnel:
-    """A unix socket of this machine that leads to ``address`` as the first node of the cluster sees it."""
+    """A local unix socket that ssh forwards to ``address``, as the cluster's first node resolves it."""
 
     def __init__(self, cluster: str, address: str, folder: Path) -> None:
         self._cluster = cluster
@@ -106,7 +108,7 @@ class Tunnel:
         self._lock = asyncio.Lock()
 
     async def path(self) -> str:
-        """The socket, once the tunnel stands. Raises NoControl."""
+        """The socket's path, once the tunnel is up. Raises NoControl."""
         async with self._lock:
             if self._process is None or self._process.returncode is not None:
                 await self._dig()
@@ -131,7 +133,7 @@ class Tunnel:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # the Ctrl-C of a terminal that we were started in is not for it
+            start_new_session=True,  # Ctrl-C in the controller's terminal must not end ssh
         )
         loop = asyncio.get_running_loop()
         deadline = loop.time() + TUNNEL_S
@@ -146,7 +148,7 @@ class Tunnel:
         log.info("cluster %s: reached through ssh", self._cluster)
 
     async def _configure(self) -> None:
-        """Have SkyPilot write its ssh configuration for the cluster."""
+        """Make SkyPilot write its ssh configuration for the cluster."""
         sky = shutil.which("sky")
         if sky is None:
             raise NoControl("its nodes are reached through SkyPilot's ssh only, and there is no sky command here")

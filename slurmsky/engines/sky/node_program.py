@@ -1,6 +1,4 @@
-"""The program that nodes run, as one file: the packages an agent needs and lark, for any Python from 3.9
-on.
-"""
+"""Builds the program that nodes run, as one file: the packages an agent needs and lark, for Python 3.9 or newer."""
 
 from __future__ import annotations
 
@@ -23,12 +21,12 @@ if __name__ == "__main__":
         sys.exit("usage: agent.pyz cloud|pilot FOLDER")
     sys.exit(main(sys.argv[2:]))
 """
-_STAMP = (2020, 1, 1, 0, 0, 0)  # the same content makes the same file
+_STAMP = (2020, 1, 1, 0, 0, 0)  # fixed times: the same content gives the same file
 
 
 def build(folder: Path) -> Path:
-    """The program's file in ``folder``, named after its content; made unless it is there."""
-    # Read once: a clone may change under our hands.
+    """Build the program in ``folder`` unless it exists; the file is named after its content."""
+    # Read each file once: a git clone may change during the build.
     entries = [(name, source.read_bytes()) for name, source in sorted(_entries())]
     digest = hashlib.sha256()
     for name, data in entries:
@@ -37,7 +35,7 @@ def build(folder: Path) -> Path:
     target = folder / f"agent-{digest.hexdigest()[:16]}.pyz"
     if not target.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Several jobs may start at once, each in a thread of its own.
+        # Several jobs may start at once, each in its own thread.
         partial = folder / f"{target.stem}.{uuid.uuid4().hex}.part"
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             _add(archive, "__main__.py", MAIN.encode())
@@ -61,7 +59,7 @@ def _entries() -> Iterator[tuple[str, Path]]:
             yield f"slurmsky/{module}", package / module
     for name in PACKAGES:
         yield from _tree(package / name, f"slurmsky/{name}")
-    grammar = package / "grammar"  # in a wheel; beside the package in a clone
+    grammar = package / "grammar"  # part of the package in a wheel; beside the package in a git clone
     yield from _tree(grammar if grammar.is_dir() else package.parent / "grammar", "slurmsky/grammar")
     spec = importlib.util.find_spec("lark")
     if spec is None or spec.origin is None:

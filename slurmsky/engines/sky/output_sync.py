@@ -1,7 +1,7 @@
-"""Writes what a job's log brings to the submit host: output files as they grow, changed files at the end.
+"""Writes the files in a job's log to the submit host: output files as they grow, changed files at the end.
 
-A node names the file of each stream. Written are the files that the job's specification names (``outputs``: as named ->
-as resolved when the job was prepared) and files in the submit folder; all others are refused.
+A node names the file of each stream. Only two sorts of files are written: those that the job's specification names
+(``outputs``: name -> path resolved when the job was prepared), and files in the submit folder. All others are refused.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ Manifest = dict[str, tuple[int, int]]
 
 
 class Refused(Exception):
-    """A path that the job does not name; holds the path."""
+    """A path that is not a file of the job; holds the path."""
 
 
 @dataclass
 class Stream:
-    """An output file of the job. ``base``: its size here before the job began, when it is appended to."""
+    """An output file of the job. ``base``: its local size before the job began, for a file that is appended to."""
 
     path: str
     base: int = 0
-    same: bool = False  # the node wrote the very file, or nothing of it is wanted: nothing to do
-    root: str = ""  # the file as it is opened: below this folder ...
-    name: str = ""  # ... under this name
+    same: bool = False  # nothing to write: the node writes the same file, or the file is refused
+    root: str = ""  # folder below which the file is opened ...
+    name: str = ""  # ... and the file's name below it
 
 
 @dataclass
 class Incoming:
-    """A file on its way back."""
+    """A file in transfer."""
 
     event: dict[str, Any]
     partial: Path
@@ -51,7 +51,7 @@ class Incoming:
 
 
 class OutputSync:
-    """Writes for one job. ``state`` is the part of the job's record that must outlive us (JSON)."""
+    """Writes the files of one job. ``state``: the part of the job's record that survives a restart (JSON)."""
 
     def __init__(
         self,
@@ -74,20 +74,20 @@ class OutputSync:
         }
         self.returned: dict[str, str] = dict(state.get("returned", {}))  # path -> sha256
         self.messages: list[str] = list(state.get("messages", []))
-        self._incoming: dict[str, Incoming | None] = {}  # None: has come before, in another replay
+        self._incoming: dict[str, Incoming | None] = {}  # None: received before, in an earlier replay
 
     def state(self) -> dict[str, Any]:
-        """JSON-ready; the inverse of what __init__ takes."""
+        """JSON-ready state, as __init__ takes it."""
         return {
             "streams": {key: stream.__dict__ for key, stream in self.streams.items()},
             "returned": self.returned,
             "messages": self.messages,
         }
 
-    # --- output
+    # --- output streams
 
     def open_stream(self, key: str, event: dict[str, Any]) -> None:
-        """A stream's name has come. Seen before (a replay): nothing happens."""
+        """Open the file of a new stream; a stream seen before (a replay) is ignored."""
         if key in self.streams:
             return
         path = str(event["path"])
@@ -111,7 +111,7 @@ class OutputSync:
             os.close(descriptor)
 
     def _place(self, path: str) -> tuple[str, str]:
-        """Where a file that a node named is opened: folder, and name below it ("": nowhere). Raises Refused."""
+        """Resolve a node's path to a folder and a name below it (name "": write nothing). Raises Refused."""
         target = self.outputs.get(path)
         if target is None:
             found = (matched(path, *pair) for pair in self.outputs.items() if "%N" in pair[0])
@@ -128,7 +128,7 @@ class OutputSync:
         return Private(private.homes())
 
     def output(self, key: str, item: Output) -> bool:
-        """Write bytes of a stream; False when the stream is not known."""
+        """Write bytes of a stream; False for an unknown stream."""
         if key in self._incoming:
             incoming = self._incoming[key]
             if incoming is not None and incoming.received + len(item.data) <= int(incoming.event["size"]):
@@ -151,14 +151,14 @@ class OutputSync:
         return True
 
     def append(self, text: str) -> None:
-        """A line of our own at the end of the job's first output file."""
+        """Append a line by slurmsky to the job's first output file."""
         for stream in self.streams.values():
             if stream.path != "/dev/null" and stream.name:
                 try:
                     with self._opened(stream, os.O_APPEND) as descriptor:
                         os.write(descriptor, text.encode())
                 except OSError:
-                    continue  # it could not be written before, either
+                    continue  # earlier writes to it failed, too
                 return
 
     def _give_up(self, stream: Stream, error: OSError) -> None:
@@ -180,7 +180,7 @@ class OutputSync:
     # --- files
 
     def begin_file(self, key: str, event: dict[str, Any]) -> None:
-        """A changed file is about to come."""
+        """Start receiving a changed file."""
         if self.returned.get(os.path.normpath(str(event["path"]))) == event["sha256"]:
             self._incoming[key] = None
             return
@@ -190,7 +190,7 @@ class OutputSync:
         self._incoming[key] = Incoming(event, partial)
 
     def end_file(self, key: str) -> None:
-        """It has come whole: put it in its place, unless that would destroy what the user did meanwhile."""
+        """Move a completely received file into place, unless that would destroy a change by the user."""
         incoming = self._incoming.pop(key, None)
         if incoming is None:
             return
@@ -209,7 +209,7 @@ class OutputSync:
         partial.unlink(missing_ok=True)
 
     def _settle(self, path: str, partial: Path, digest: str, event: dict[str, Any]) -> None:
-        """Move a file that has come to its place. Raises OSError."""
+        """Move a received file into place. Raises OSError."""
         os.chmod(partial, int(event["mode"]) & 0o777)
         os.utime(partial, (event["mtime"], event["mtime"]))
         modes = [int(mode) for mode in event.get("folders", ())]
@@ -245,14 +245,14 @@ class OutputSync:
             return False
         target = os.path.join(self.submit_dir, path)
         if any(stream.path == target for stream in self.streams.values()):
-            return False  # it is we who have written there, as a step's output came
+            return False  # the change is ours: a step's output was written there
         if not stat.S_ISREG(facts.st_mode):
             return True
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return _digest(os.open(name, flags, dir_fd=folder)) != digest
 
     def kept(self, event: dict[str, Any]) -> None:
-        """A file that was too large to come."""
+        """Record a file that was too large to be sent back."""
         place = f"it is at {event['at']}" if event.get("at") else "[sky] bucket of the site file would keep it"
         self.say(f"{event['path']} ({event['size']} bytes) was not brought back: more than [sky] return_mib; {place}")
 
@@ -263,8 +263,9 @@ class OutputSync:
 
 
 def resolved(path: str) -> str:
-    """An output file's path as it is opened: the user's own links are followed now, and none later. "": a path that
-    means the writing process's own streams, of which nothing is written here.
+    """Resolve an output file's path: the user's links are followed now, and later links are refused.
+
+    "": the path means the writing process's own streams, of which nothing is written here.
     """
     if path == "/dev/null":
         return path
@@ -273,14 +274,14 @@ def resolved(path: str) -> str:
 
 
 def matched(path: str, named: str, target: str) -> str:
-    """``target`` when ``path`` is the file that a job names with ``%N``, a node's name, in it; else ""."""
+    """Return ``target`` when ``path`` matches ``named``, a file name with ``%N`` for a node's name; else ""."""
     first, *rest = (re.escape(part) for part in named.split("%N"))
     found = re.fullmatch(first + "(?P<node>[A-Za-z0-9][A-Za-z0-9._-]{0,254})" + "(?P=node)".join(rest), path)
     return target.replace("%N", found["node"]) if found else ""
 
 
 def _digest(descriptor: int) -> str:
-    """sha256 of an open file, which is closed."""
+    """sha256 of an open file; closes the descriptor."""
     total = hashlib.sha256()
     with os.fdopen(descriptor, "rb") as file:
         while piece := file.read(1 << 20):

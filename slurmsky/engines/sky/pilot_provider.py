@@ -1,7 +1,8 @@
-"""Kept nodes on SkyPilot: a cluster whose one job is the nodes' agents.
+"""Kept nodes on SkyPilot: a cluster whose one job runs the nodes' agents.
 
-A cluster and not a managed job, because SkyPilot gives its users ssh to clusters, tells their price, and ends them by
-autodown once their job is over, without any help of ours. Source: sky/server/server.py, sky/core.py of SkyPilot 0.14.1.
+Clusters are used instead of managed jobs because SkyPilot gives users ssh to clusters, reports their price, and ends
+them by autodown once their job has ended, without help from slurmsky. Source: sky/server/server.py, sky/core.py of
+SkyPilot 0.14.1.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .node_access import Tunnel as SshTunnel
 log = logging.getLogger("slurmsky.sky")
 
 LAUNCH_S = 86400.0
-#: SkyPilot ends a cluster without a job after so many minutes
+#: minutes after which SkyPilot ends a cluster without a job
 AUTODOWN_MINUTES = 1
 _MARKED = re.compile(re.escape(MARK) + r"(\{.*\})")
 _ENDED = ("SUCCEEDED", "FAILED", "FAILED_DRIVER", "FAILED_SETUP", "CANCELLED")
@@ -39,9 +40,9 @@ START = shipment.START.replace('" cloud "$folder"', '" pilot "$folder"')
 
 
 def task_fields(kept: KeptNodes, order: Order, site: Site) -> dict[str, Any]:
-    """The SkyPilot task of an order, without what travels: resources of the shape, at the partition's infras."""
+    """The SkyPilot task of an order, without its shipment: resources of the node type, at the partition's infras."""
     size = {"num_nodes": len(order.nodes)} if len(order.nodes) > 1 else {}
-    if kept.cluster:  # taken as it is: a task without resources of its own runs on what is there
+    if kept.cluster:  # an existing cluster: a task without resources runs on the nodes that it has
         return {"name": f"slurmsky-{order.partition}", **size}
     shape, sky = kept.shape, site.sky_partition(order.partition)
     resources: dict[str, Any] = {"cpus": shape.cpus, "memory": shape.memory}
@@ -80,7 +81,7 @@ class Pilots:
         self._folder = folder
         self._program: Path | None = None
 
-    # --- what travels
+    # --- shipment
 
     def prepare(self, order: Order) -> None:
         """Write the order's folder: certificates, settings and task. Raises EngineError, OSError."""
@@ -113,7 +114,7 @@ class Pilots:
         _private(order.folder / "task.yaml", json.dumps(fields))  # JSON is YAML
 
     def _certificates(self) -> Path:
-        """The certificates that nodes of all orders share, so that they can reach each other."""
+        """The certificates that nodes of all orders share, so that the nodes can reach each other."""
         tls = self._folder / "tls"
         crt = tls / "node.crt"
         if not crt.exists() or time.time() - crt.stat().st_mtime > _CERTIFICATE_DAYS * 86400:
@@ -139,7 +140,7 @@ class Pilots:
             await asyncio.sleep(intervals.retry_s(attempt))
 
     async def _launched(self, order: Order) -> int:
-        """The number of the cluster's job, which is launched unless it was before."""
+        """The id of the cluster's job; launches the job unless an earlier attempt did."""
         known = order.notes.get("job")
         if known:
             return int(known)
@@ -182,7 +183,7 @@ class Pilots:
         return found
 
     async def _listen(self, order: Order, job_id: int) -> None:
-        """Read the job's log until every node has told where its agent listens. Raises SkyError, BringUpFailed."""
+        """Read the job's log until every node has reported its agent's address. Raises SkyError, BringUpFailed."""
         rest = b""
         logs = self._client.cluster_logs(order.name, job_id, follow=True)
         try:
@@ -204,7 +205,7 @@ class Pilots:
         raise Interrupted(f"the log of cluster {order.name} was cut off")
 
     async def _describe(self, order: Order) -> None:
-        """Where SkyPilot found the nodes and what they cost, as far as it says so."""
+        """Record where SkyPilot placed the nodes and what they cost, as far as it reports that."""
         try:
             row = await self._row(order)
             fields = json.loads((order.folder / "task.yaml").read_text())

@@ -1,4 +1,4 @@
-"""From a launch to a job that can travel: its SkyPilot task, and a folder with all that it takes along."""
+"""Converts a launch into a SkyPilot task, and a folder with all files that the job needs on its nodes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def task_of(launch: Launch, site: Site) -> SkyTask:
     except Refused as error:
         raise EngineError(f"{error} ({error.hint})") from error
     if launch.het:
-        # Ranks are dealt to the components in turn: as many nodes as the controller has written down for them.
+        # Ranks are dealt to the components in turn: each gets the number of nodes that the controller has recorded for
+        # it.
         task.fields["num_nodes"] = len(launch.every_share)
     launch.image = str(task.fields["resources"].get("image_id", "")).removeprefix("docker:")
     return task
@@ -51,10 +52,10 @@ def task_of(launch: Launch, site: Site) -> SkyTask:
 async def prepare(
     launch: Launch, task: SkyTask, members: Sequence[Launch], slots: int, *, home: Path, site: Site, upload: bool
 ) -> Path:
-    """Make the folder of a run, below ``home``: record.json, task.yaml, manifest.json and what is shipped.
+    """Create a run's folder below ``home``: record.json, task.yaml, manifest.json and the shipment.
 
-    ``slots``: how many of a pack's ``members`` run at a time; 0: no pack. ``upload``: the API server is not on
-    this machine, and gets files in an archive.
+    ``slots``: how many of a pack's ``members`` run concurrently; 0: no pack. ``upload``: the API server is remote, and
+    receives the files in an archive.
     """
     note = leave_credentials(members, site)
     base = launch.array_job_id if slots else launch.job_id
@@ -76,8 +77,9 @@ async def prepare(
 async def prepare_together(
     elements: Sequence[Launch], task: SkyTask, *, home: Path, site: Site, upload: bool
 ) -> tuple[Path, list[Path]]:
-    """As prepare, for elements of an array that are a managed job each, of one request: the folder with what they
-    share, and those of their runs.
+    """Prepare array elements that one request launches as one managed job each.
+
+    Returns the folder that they share, and the folders of their runs.
     """
     note = leave_credentials(elements, site)
     first = elements[0]
@@ -108,7 +110,7 @@ def run_folder(home: Path, launch: Launch) -> Path:
 
 
 class _Made(NamedTuple):
-    """What a shipment is known by: the id of its archive where it has one, and the secret shared with the nodes."""
+    """The id of a shipment's archive where it has one, and the secret shared with the nodes."""
 
     blob_id: str
     secret: bytes
@@ -125,7 +127,7 @@ async def _make(
     site: Site,
     upload: bool,
 ) -> _Made:
-    """Make what travels, in the folder. ``about``: as shipment.pack takes it of array elements."""
+    """Create the shipment in the folder. ``about``: arguments of shipment.pack for array elements."""
     ship = await asyncio.to_thread(
         shipment.pack,
         launch,
@@ -135,7 +137,7 @@ async def _make(
         upload_mib=site.sky.upload_mib,
         return_mib=site.sky.return_mib,
         alone_min=site.sky.idle_minutes if launch.script is None else 0,
-        bucket="" if task.pool else site.sky.bucket,  # of a job in a pool SkyPilot mounts nothing
+        bucket="" if task.pool else site.sky.bucket,  # SkyPilot mounts no bucket for a job in a pool
         environment={**(dict(_wants(launch).stores) if site.cluster.open else {}), **dict(site.environment)},
         letter_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
         reach=reached.known(home, reached.kind(launch)),
@@ -158,9 +160,9 @@ async def _make(
 
 
 def leave_credentials(launches: Sequence[Launch], site: Site) -> str:
-    """Take the credentials of this machine out of the environments of launches; the line that names them.
+    """Remove this machine's credentials from the environments of launches; returns the text that names them.
 
-    Elements of an array share one environment, and keep sharing one.
+    Elements of an array share one environment, and still do afterwards.
     """
     before: dict[str, str] | None = None
     export: str | None = None
@@ -176,12 +178,12 @@ def leave_credentials(launches: Sequence[Launch], site: Site) -> str:
 
 
 def _outputs(launch: Launch) -> dict[str, str]:
-    """The output files that a job names, with the files that they are on this machine."""
+    """The output files that a job names, with their resolved paths on this machine."""
     return {path: resolved(_placed(path, launch.submit_dir)) for path in (launch.stdout, launch.stderr) if path}
 
 
 def _placed(path: str, submit_dir: str) -> str:
-    """Where an output file is written: its own name in the submit folder, where its folder is the old cluster's."""
+    """Where an output file is written: in the submit folder, if its own folder exists only on a former cluster."""
     folder, name = os.path.split(path)
     return path if not folder or os.path.isdir(folder) or "%" in folder else os.path.join(submit_dir, name)
 
@@ -201,12 +203,12 @@ def _record(launch: Launch, name: str, task: SkyTask) -> Record:
 
 
 def unique_name(job_name: str, job_id: int) -> str:
-    """A name that no other managed job has: jobs are found again by it."""
+    """A name that no other managed job has: a restarted controller finds the job by it."""
     return f"{sky_name(job_name)}-s{job_id}-{uuid.uuid4().hex[:8]}"
 
 
 def _wants(launch: Launch) -> Wants:
-    """What the text of the job's script asks of its nodes."""
+    """The requirements on nodes that the text of the job's script implies."""
     try:
         data = Path(launch.script).read_bytes() if launch.script is not None else b""
     except OSError:

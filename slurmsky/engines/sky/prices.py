@@ -1,8 +1,8 @@
-"""What SkyPilot's clusters cost, and what a task would cost.
+"""Actual costs of SkyPilot's clusters, and hourly prices of tasks.
 
-A managed job's record has no price. What it spent is in the cost report of its clusters, which are named after its
-tasks; what it would spend by the hour is in the optimizer's table. Sources: sky/core.py cost_report,
-sky/jobs/utils.py generate_managed_job_cluster_name, sky/utils/common_utils.py make_cluster_name_on_cloud (0.14.1).
+A managed job's record has no price. Its actual cost is in the cost report of its clusters, which are named after its
+tasks; its hourly price is in the optimizer's table. Sources: sky/core.py cost_report, sky/jobs/utils.py
+generate_managed_job_cluster_name, sky/utils/common_utils.py make_cluster_name_on_cloud (0.14.1).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ...translate.explain import read_prices
 from .api_client import Client, Rejected
 
 CLUSTERS_AT_ONCE = 100
-_LENGTH, _HASH = 25, 2  # of a cluster's name before its job's id; of the hash that ends a shortened one
+_LENGTH, _HASH = 25, 2  # length of a cluster's name before its job's id; length of the hash that ends a shortened name
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What a cluster cost so far in dollars, by the hour, and whether it still costs."""
+    """A cluster's cost so far in dollars, its price per hour, and whether it still costs."""
 
     dollars: float = 0.0
     hourly: float = 0.0
@@ -49,7 +49,7 @@ def _base36(number: int) -> str:
 
 
 def bills(report: Iterable[Mapping[str, Any]]) -> dict[str, Bill]:
-    """By cluster name; a name that was used again, as after a preemption, has one bill for all its lives."""
+    """Bills by cluster name; a reused name, as after a preemption, has one bill for all clusters of that name."""
     found: dict[str, Bill] = {}
     for row in report:
         name, dollars = str(row.get("name") or ""), float(row.get("total_cost") or 0.0)
@@ -60,7 +60,7 @@ def bills(report: Iterable[Mapping[str, Any]]) -> dict[str, Bill]:
         hourly = dollars / seconds * 3600 if seconds > 0 else 0.0
         found[name] = Bill(
             before.dollars + dollars,
-            # Of several lives the present one tells the price; else the last that is listed with one.
+            # The price is that of the running cluster; else of the last one listed with a price.
             hourly if alive or not before.hourly else before.hourly,
             before.open or alive,
         )
@@ -68,7 +68,7 @@ def bills(report: Iterable[Mapping[str, Any]]) -> dict[str, Bill]:
 
 
 async def read_bills(client: Client, clusters: Sequence[str]) -> dict[str, Bill]:
-    """What these clusters cost; one that never came up is not in the answer. Raises SkyError."""
+    """Bills of these clusters; a cluster that never came up has none. Raises SkyError."""
     found: dict[str, Bill] = {}
     for start in range(0, len(clusters), CLUSTERS_AT_ONCE):
         names = list(clusters[start : start + CLUSTERS_AT_ONCE])
@@ -78,8 +78,9 @@ async def read_bills(client: Client, clusters: Sequence[str]) -> dict[str, Bill]
 
 
 def question(fields: Mapping[str, Any]) -> str:
-    """The task that the optimizer is asked about: what a price depends on, without a ceiling of ours, which would
-    hide the price that is above it.
+    """The task to send to the optimizer: only fields on which a price depends.
+
+    Omits the ceiling by slurmsky, which would hide prices above it.
     """
     resources = {
         key: value for key, value in fields.get("resources", {}).items() if key not in ("labels", "max_hourly_cost")
@@ -89,8 +90,9 @@ def question(fields: Mapping[str, Any]) -> str:
 
 
 async def hourly_price(client: Client, task_yaml: str) -> float | None:
-    """Dollars an hour for all nodes of a task, where SkyPilot would run it; None: it could run nowhere, or no price is
-    known. Raises SkyError when nobody can tell now.
+    """Dollars per hour for all nodes of a task, where SkyPilot would run it; None: infeasible, or no known price.
+
+    Raises SkyError when the server cannot answer now.
     """
     try:
         rows = read_prices(await client.optimize(task_yaml))

@@ -1,7 +1,7 @@
-"""A unix socket of this machine behind which a job's first node is: for srun and its kin outside of the job.
+"""A local unix socket that forwards to a job's first node, for srun and similar commands outside of the job.
 
-What the agent answers goes there over the job's line; any other command of a shell that salloc started is for the
-controller, which is nearer. A session here is the same frames as with an agent of this machine.
+Commands that an agent answers are forwarded over a connection to the job; any other command of a shell that salloc
+started is for the local controller. A session uses the same frames as with a local agent.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ log = logging.getLogger("slurmsky.sky")
 
 #: commands that the agent of the first node answers
 _THERE = frozenset(("srun", "sattach", "sbcast", "sstat"))
-_FIRST_S = 30.0  # how long a caller may take to say what it wants
+_FIRST_S = 30.0  # timeout of a client's first frame
 
 
 class ProxySocket:
-    """Listens at ``path`` once it is open. ``open_one``: a line to the first node; ``controller``: our own
-    socket; ``allowed``: patterns of variables that go there though they hold credentials.
+    """Listens at ``path`` once it is open.
+
+    ``open_one``: opens a connection to the first node; ``controller``: our controller's socket; ``allowed``: patterns
+    of credential variables that may be sent to the node.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class ProxySocket:
         adapt: Callable[[wire.CommandRequest], wire.CommandRequest] = lambda request: request,
     ) -> None:
         self._allowed = allowed
-        self._adapt = adapt  # a request as it is on the node, where the node itself does not see to that
+        self._adapt = adapt  # rewrites a request for the node, where the node itself does not
         self.path = path
         self._open_one = open_one
         self._controller = controller
@@ -54,16 +56,16 @@ class ProxySocket:
 
     @property
     def is_open(self) -> bool:
-        """True while somebody listens."""
+        """True while the socket accepts connections."""
         return self._server is not None
 
     async def open(self) -> None:
-        """Listen."""
+        """Start listening."""
         if self._closed:
             return
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
-        # Through the folder's descriptor the name is short: a socket's address has 108 bytes.
+        # The folder's descriptor keeps the path short: a socket address has 108 bytes.
         folder = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         old = os.umask(0o177)
@@ -75,18 +77,18 @@ class ProxySocket:
         try:
             server = await asyncio.start_unix_server(self._came, sock=listener, backlog=512)
         except BaseException:
-            # It may listen already. Closed behind the loop's back, its number would be taken for a known one when
-            # another connection gets it, and that would never be read.
+            # The socket may listen already. Closed without the loop's knowledge, its descriptor number would still be
+            # registered when another connection reuses it, and that connection would never be read.
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
             raise
-        if self._closed:  # meanwhile the job has ended
+        if self._closed:  # the job has ended meanwhile
             server.close()
         else:
             self._server = server
 
     def close(self) -> None:
-        """Turn everybody out."""
+        """Close the socket and end all sessions."""
         self._closed = True
         if self._server is not None:
             self._server.close()
@@ -106,13 +108,13 @@ class ProxySocket:
             if uid in (os.geteuid(), 0):
                 await self._serve(reader, writer)
         except (asyncio.CancelledError, OSError):
-            pass  # the job is over, or the caller is gone
+            pass  # the job has ended, or the client has disconnected
         finally:
             self._sessions.discard(task)
             writer.close()
 
     def _sent(self, request: wire.CommandRequest) -> wire.CommandRequest:
-        """The request without credentials of this machine that neither --export nor the site file names."""
+        """The request without this machine's credentials, unless --export or the site file names them."""
         spec = JobSpec(export=export_of(request.args) or request.env.get("SLURM_EXPORT_ENV"))
         names = set(credentials.left_out(request.env, spec, self._allowed))
         kept = {name: value for name, value in request.env.items() if name not in names}
@@ -150,7 +152,7 @@ class ProxySocket:
 
 
 def export_of(args: Sequence[str]) -> str:
-    """The last --export of a command line of srun; "" for none."""
+    """The last --export of an srun command line; "" for none."""
     found = ""
     for word, following in itertools.zip_longest(args, args[1:], fillvalue=""):
         if word.startswith("--export="):

@@ -1,4 +1,6 @@
-"""Remembers which kinds of nodes this machine can reach: nodes wait for their controller only where it may come."""
+"""Remembers which kinds of nodes this machine can reach; nodes wait for the controller's connection only if
+reachable.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,24 @@ _FILE = "reached.json"
 
 
 def kind(launch: Launch) -> str:
-    """What nodes are reached alike: those of a partition, as a managed job's or as an allocation's (by ssh, too)."""
+    """Key of nodes with the same reachability: those of a partition, as a managed job or as an allocation (also by
+    ssh).
+    """
     return launch.partition if launch.script is not None else f"{launch.partition}/allocation"
 
 
 def known(folder: Path, kind: str) -> str:
-    """Whether the last attempt to reach nodes of a kind succeeded: "yes", "no", or "" for unknown."""
+    """Result of the last attempt to reach nodes of a kind: "yes", "no", or "" for unknown."""
     found = _read(folder).get(kind)
     return "" if found is None else "yes" if found else "no"
 
 
 def note(folder: Path, kind: str, success: bool) -> None:
-    """Record an attempt to reach nodes of a kind."""
+    """Record the result of an attempt to reach nodes of a kind."""
     found = _read(folder)
     if found.get(kind) is not success:
         partial = folder / f"{_FILE}.part"
-        with contextlib.suppress(OSError):  # a full disk: the next attempt notes it
+        with contextlib.suppress(OSError):  # a full disk: the next attempt records it
             partial.write_text(json.dumps({**found, kind: success}))
             os.replace(partial, folder / _FILE)
 

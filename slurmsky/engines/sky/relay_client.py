@@ -1,6 +1,4 @@
-"""The other end of a cloud node's desk: a connection kept parked there, through which its clients reach
-our socket.
-"""
+"""The controller's end of the command relay: keeps an idle connection at a cloud node, which forwards its clients."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ HERE_S = 60.0
 
 
 async def keep_parked(open_one: OpenLine, socket: Path) -> None:
-    """Until cancelled: one idle connection at the node's desk, more for the clients being served."""
+    """Until cancelled: keep one idle connection at the node's relay, and serve the connections that become active."""
     pause = FIRST_RETRY_S
     serving: set[asyncio.Task[None]] = set()
     try:
@@ -44,7 +42,7 @@ async def keep_parked(open_one: OpenLine, socket: Path) -> None:
 
 
 async def keep_showing(open_one: OpenLine) -> None:
-    """Until cancelled: let the node see now and then that its allocation has a controller."""
+    """Until cancelled: show the node regularly that its allocation has a controller."""
     while True:
         with contextlib.suppress(NoControl):
             await send(open_one, {"op": "here"})
@@ -63,7 +61,7 @@ async def _serve(first: bytes, reader: asyncio.StreamReader, writer: asyncio.Str
 
 
 async def join(one: Line, other: Line) -> None:
-    """What comes from one goes to the other, until either closes; then both are closed."""
+    """Copy bytes in both directions until either side closes; then close both."""
     pumps = [asyncio.ensure_future(_pump(one[0], other[1])), asyncio.ensure_future(_pump(other[0], one[1]))]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

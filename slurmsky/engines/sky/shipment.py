@@ -1,6 +1,6 @@
 """What travels with a job: settings, script, certificates, program, and a copy of the submit folder.
 
-It travels as SkyPilot file mounts, never in the task's YAML, which the API server keeps and shows.
+The files are sent as SkyPilot file mounts, never in the task's YAML, which the API server stores and shows.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ exit 70
 
 @dataclass(frozen=True)
 class Shipment:
-    """A folder made ready, and the SkyPilot task fields that bring it to the nodes."""
+    """A prepared folder, and the SkyPilot task fields that copy it to the nodes."""
 
     folder: Path
     program: Path
     fields: dict[str, Any]
     manifest: dict[str, tuple[int, int]]
-    secret: bytes = b""  # shared with the job's nodes: what they write into the log is authenticated with it
+    secret: bytes = b""  # shared with the job's nodes: authenticates what they write into the log
 
     def local_paths(self) -> list[Path]:
-        """What a remote API server must be given."""
+        """Paths to upload to a remote API server."""
         return [Path(self.fields["workdir"])] if "workdir" in self.fields else [self.folder, self.program]
 
     def in_workdir(self) -> Shipment:
-        """The same as a task's workdir: a pool's workers were set up before, and take no file mounts of a job.
+        """This shipment as a task's workdir: a pool's workers are set up in advance and accept no file mounts of a job.
 
-        Workers keep what earlier jobs brought, so it lies there under the job's unique name.
+        Workers keep the files of earlier jobs, so the shipment is stored under the job's unique name.
         """
         name = self.fields["run"].split("/")[-2]
         root = _workdir(self.folder, name, self.program)
@@ -71,7 +71,7 @@ class Shipment:
 
 
 def _workdir(folder: Path, name: str, program: Path) -> Path:
-    """Move a shipment's folder into a workdir. What is renewed for a restart is still found in its old place."""
+    """Move a shipment's folder into a workdir. A link at the old path is left for updates at a restart."""
     root = folder.parent / "workdir"
     root.mkdir(mode=0o700, exist_ok=True)
     folder.rename(root / name)
@@ -97,13 +97,13 @@ def pack(
     letter_ids: tuple[int, int] = (0, 0),
     reach: str = "",
 ) -> Shipment:
-    """Make the folder for a job; or for ``elements`` of an array, ``slots`` of which run at a time; or for elements
-    that are a managed job each, ``ranks``.
+    """Create the shipment of a job, or of array elements.
 
-    ``alone_min``: the nodes end it when nobody has been there for so many minutes; 0: never. ``bucket``: where files
-    go that are too large to come back through the log; "": nowhere.
+    ``elements``: elements of a pack, ``slots`` of which run concurrently; ``ranks``: elements that are one managed job
+    each. ``alone_min``: the nodes end the job after so many minutes without a controller's connection; 0: never.
+    ``bucket``: destination of files that are too large to come back through the log; "": none.
 
-    Raises EngineError when the submit folder is too large to travel.
+    Raises EngineError when the submit folder is too large to be sent.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     program = node_program.build(programs)
@@ -146,7 +146,7 @@ def pack(
     _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
     fields: dict[str, Any] = {
         "file_mounts": {f"{REMOTE}/{program.name}": str(program), f"{REMOTE}/{name}": str(folder)},
-        # Not exec: SkyPilot appends a wait for its uploads to buckets (task_codegen.py).
+        # Not exec: SkyPilot appends a wait for its bucket uploads (task_codegen.py).
         "run": f"sh {REMOTE}/{name}/start.sh\n",
     }
     if bucket:
@@ -155,17 +155,16 @@ def pack(
 
 
 def difference(launch: Launch, element: Launch) -> dict[str, Any]:
-    """The fields of an element in which it differs from the launch that was shipped; JSON-ready."""
+    """The fields in which an element differs from the shipped launch; JSON-ready."""
     base = launch.to_dict()
     own = {name: value for name, value in element.to_dict().items() if name != "record" and value != base[name]}
     return own | {"job_id": element.job_id}
 
 
 def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank: int = 0) -> None:
-    """Settings for the next run on other nodes: how often the job was restarted, and which elements remain.
-    ``rank``: of the job among those that were launched together.
+    """Update the settings for the next run on other nodes: the restart count, and the remaining elements.
 
-    A local API server reads what was shipped again at a recovery.
+    ``rank``: the job's rank in its launch request. A local API server reads the shipment again at a recovery.
     """
     path = folder / "settings.json"
     settings = json.loads(path.read_text())
@@ -178,18 +177,20 @@ def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank:
 
 
 def note_end(folder: Path, job_id: int, code: int) -> None:
-    """Append a job's end to what a relaunch by a local API server reads: its script does not begin again."""
+    """Append a job's end to the list that a relaunch by a local API server reads, so that the script does not start
+    again.
+    """
     descriptor = os.open(folder / ENDED, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(f"{job_id} {code}\n")
 
 
 def ship_again(folder: Path, record: Record) -> None:
-    """Make a run's folder ready to be launched once more, under another name, with what it holds now."""
+    """Prepare a run's folder for another launch with its present content, under another name."""
     fields = json.loads((Path(record.together or folder) / "task.yaml").read_text())
     record.name = fields["name"] = f"{record.name.partition('_')[0]}_{record.restart}"
     if record.together:
-        # Another one of them may be lost in the same moment.
+        # Another job of the same request may lose its nodes at the same moment.
         record.name = fields["name"] = f"{record.name}_{record.rank}"
         fields |= _leave(folder, record, fields)
     (folder / "task.yaml").write_text(json.dumps(fields))
@@ -198,9 +199,7 @@ def ship_again(folder: Path, record: Record) -> None:
 
 
 def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, Any]:
-    """Give a job that was launched together with others a shipment of its own, in its run's folder; the task's fields
-    that bring it to the nodes.
-    """
+    """Give a job of a shared launch request a shipment in its run's folder; returns the task fields for it."""
     shared, own = (folder / "ship").resolve(), folder / "ship"
     own.unlink()
     shutil.copytree(shared, own, copy_function=os.link)
@@ -220,10 +219,11 @@ def _leave(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, An
 
 
 def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path) -> dict[str, tuple[int, int]]:
-    """Tar a folder's content; relative path of every regular file in it -> (size, mtime in ns). Left out: what the
-    ignore files name, private files of the user, and the folder ``leave_out``.
+    """Tar a folder's content; returns path -> (size, mtime in ns) of every regular file in it.
 
-    Raises EngineError for a folder that is too large, or private itself.
+    Left out: what the ignore files name, the user's private files, and the folder ``leave_out``.
+
+    Raises EngineError for a folder that is too large, or is itself private.
     """
     guard = private.Private(private.homes(str(home)), [str(leave_out)])
     kept_in = guard.around(str(folder))
@@ -245,7 +245,7 @@ def archive(folder: Path, target: Path, limit: int, home: Path, leave_out: Path)
             try:
                 tar.add(path, str(path.relative_to(folder)), recursive=False)
             except (OSError, ValueError):
-                continue  # it vanished, or may not be read by its own user
+                continue  # the file vanished, or its owner may not read it
     return manifest
 
 
@@ -272,7 +272,7 @@ def walk(folder: Path, guard: private.Private) -> Iterator[tuple[Path, os.stat_r
             inside = os.stat(root)
         except OSError:
             folders.clear()
-            continue  # it vanished
+            continue  # the file vanished
         entries = {name: _facts(base / name, inside, guard) for name in [*folders, *names] if not ignored(base / name)}
         folders[:] = sorted(name for name in folders if entries.get(name) is not None)
         for name, facts in sorted(entries.items()):
@@ -281,28 +281,28 @@ def walk(folder: Path, guard: private.Private) -> Iterator[tuple[Path, os.stat_r
 
 
 def _facts(path: Path, inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
-    """What lies at a path, in the folder ``inside``; None for what does not travel: private files, sockets, pipes."""
+    """Metadata of a path in the folder ``inside``; None for what is not sent: private files, sockets, pipes."""
     try:
         facts = os.lstat(path)
     except OSError:
-        return None  # it vanished
+        return None  # the file vanished
     link = stat.S_ISLNK(facts.st_mode)
     try:
         if guard.named(inside, (path.name,)) or guard.holds(os.stat(path) if link else facts):
             return None
     except OSError:
-        return facts  # a link to nothing
+        return facts  # a dangling link
     return facts if link or stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode) else None
 
 
 def _folders(launch: Launch) -> list[str]:
-    """Folders that exist here, so that the job may rely on them there."""
+    """Folders that exist here, so that the job may rely on them on its nodes."""
     wanted = {launch.work_dir, *(os.path.dirname(path) for path in (launch.stdout, launch.stderr))}
     return sorted(path for path in wanted if path.startswith("/") and os.path.isdir(path))
 
 
 def _private(path: Path, data: bytes) -> None:
-    """Write a file as a whole: SkyPilot may be reading the one that was there."""
+    """Replace a file atomically: SkyPilot may be reading the old one."""
     partial = path.with_name(f".{path.name}.part")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -311,8 +311,8 @@ def _private(path: Path, data: bytes) -> None:
 
 
 def zip_for_upload(shipment: Shipment, target: Path) -> str:
-    """A zip of all local paths as the server's /upload_v2 takes it: absolute names without the first
-    slash; its id.
+    """Zip all local paths as the server's /upload_v2 expects: absolute names without the first slash; returns the
+    id.
     """
     return _zip(shipment.local_paths(), target)
 

@@ -1,4 +1,4 @@
-"""Jobs as SkyPilot managed jobs: launched once, watched cheaply, followed through their log, ended."""
+"""The SkyPilot engine: launches jobs exactly once, polls them cheaply, follows their logs, and ends them."""
 
 from __future__ import annotations
 
@@ -39,14 +39,16 @@ from .state_poller import TERMINAL, Answer, StatePoller
 log = logging.getLogger("slurmsky.sky")
 
 
-#: Slurm's reason for what is away; programs know it with a comma and the rest after it
+#: Slurm's reason for an unavailable service; programs recognise it by the comma and the text after it
 _NOT_AVAILABLE = "ReqNodeNotAvail"
-#: seconds that a command waits to hear whether the server is there
+#: seconds that a command waits for the server's health
 _PROBE_S = 2.0
 
 
 class SkyEngine:
-    """Implements engines.base.Engine on an API server. ``home``: the state folder; ``sky/`` in it is ours."""
+    """Implements engines.base.Engine on an API server. ``home``: the state folder, of which the engine uses
+    ``sky/``.
+    """
 
     name = "sky"
     places = False
@@ -57,14 +59,14 @@ class SkyEngine:
         self.site = site
         self.client = client
         self._on_event = on_event
-        #: what sinfo knows of the infras' nodes, while that is fresh enough to judge by
+        #: the infras' nodes as sinfo lists them, while the inventory is recent enough for decisions
         self.offers: Callable[[], Sequence[Offer]] = lambda: ()
         self._managed_jobs, self._clusters = ManagedJobs(client), Clusters(client)
         self._together = BatchLaunch(client, self._managed_jobs)
         self._watches: dict[int, JobWatch] = {}
         self._contacts: dict[Path, HeadNodeSession] = {}  # by the run's folder
-        self._arrays: dict[int, Batcher[Launch]] = {}  # elements that begin together, by their array
-        self._starting: dict[int, asyncio.Future[None]] = {}  # jobs that are being packed
+        self._arrays: dict[int, Batcher[Launch]] = {}  # elements that start together, by array
+        self._starting: dict[int, asyncio.Future[None]] = {}  # jobs whose shipment is being prepared
         self._tasks: set[asyncio.Task[None]] = set()
         self._launcher = Launcher(self._carrier)
         self._ended = EndedRuns(self.folder / "ended", self._launcher.cancel)
@@ -74,14 +76,14 @@ class SkyEngine:
         )  # fmt: skip
         self._followers = Followers(self._carrier, self._states)
 
-    # --- what the controller asks
+    # --- requests of the controller
 
     async def start(self, launch: Launch) -> None:
-        """Make the job ready to travel, have SkyPilot check it, and launch it in the background.
+        """Prepare the job's shipment, have SkyPilot validate the task, and launch it in the background.
 
-        A run that was started before (by a controller that is gone) is found again instead. Elements of an
-        array that come together are launched together: those that need one node each share nodes, as a pack, which
-        is one managed job; the others are a managed job each, of one request.
+        A run that an earlier controller started is found again instead. Elements of an array that start at the same
+        time are launched together: elements that need one node each share nodes as a pack, which is one managed job;
+        the others become one managed job each, launched by one request.
         """
         while launch.job_id in self._starting:
             await self._starting[launch.job_id]
@@ -123,20 +125,21 @@ class SkyEngine:
                 await self._prepare(group[0], task, group)
 
     async def _prepare(self, launch: Launch, task: SkyTask, members: list[Launch], slots: int = 0) -> None:
-        """Everything up to the launch, which goes on by itself."""
+        """Prepare and start a run; the launch continues in the background."""
         upload = not self.client.access.local
         folder = await prepare(launch, task, members, slots, home=self.folder, site=self.site, upload=upload)
         await self._go(folder, [(folder, members)])
 
     async def _prepare_together(self, elements: list[Launch], task: SkyTask) -> None:
-        """The same for elements that are a managed job each."""
+        """Prepare and start elements that are one managed job each."""
         upload = not self.client.access.local
         shared, folders = await prepare_together(elements, task, home=self.folder, site=self.site, upload=upload)
         await self._go(shared, [(folder, [element]) for folder, element in zip(folders, elements, strict=True)])
 
     async def _go(self, about: Path, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> None:
-        """Have SkyPilot check a task, that in the folder ``about``, and launch it. ``runs``: folder and members of
-        each job that it is for.
+        """Have SkyPilot validate the task in the folder ``about``, and launch it.
+
+        ``runs``: folder and members of each job that the task launches.
         """
         problem: SkyError | None = None
         try:
@@ -162,7 +165,7 @@ class SkyEngine:
             self._spawn(self._live(watch))
 
     def _pointer(self, job_id: int, restart: int) -> Path:
-        """The file that names the folder of a job's run: its own, or that of the pack it is in."""
+        """The file that names the folder of a job's run, or of the run of the job's pack."""
         return self.folder / str(job_id) / f"where{restart}"
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
@@ -178,7 +181,7 @@ class SkyEngine:
         await self._command(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time, "step": step_id})
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """End the job: by its own node where that can be reached, which is quick and gentle; else by
+        """End the job: through its own node where that is reachable, which is fast and graceful; else through
         SkyPilot.
         """
         watch = await self._packed(job_id)
@@ -203,7 +206,7 @@ class SkyEngine:
             raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise Unable for what no SkyPilot node can be."""
+        """Raise Unable for a job that no SkyPilot node can run."""
         try:
             task = plan_all(components, self.site)
         except Refused as error:
@@ -213,14 +216,16 @@ class SkyEngine:
             raise Unable(NODE_CONFIG, problem)
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """Elements that share nodes come together: the nodes take one after the other, %N at a time."""
+        """Whether elements share nodes: they start together, and the nodes run them one after the other, %N at a
+        time.
+        """
         try:
             return array_packs.packs(spec, plan(spec, self.site, partition))
         except Refused:
             return False
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """The controller has committed the events of these jobs' runs up to these numbers."""
+        """Acknowledge events: the controller has committed those of these jobs' runs up to these numbers."""
         for job_id, run, seq in acks:
             watch = self._watches.get(job_id)
             if watch is not None and watch.record.restart == run:
@@ -229,7 +234,7 @@ class SkyEngine:
                 watch.save_soon()
 
     async def recover(self, jobs: Iterable[Job]) -> None:
-        """Find the jobs of a former controller again, from their records."""
+        """Find the jobs of an earlier controller again, from their records."""
         for job in jobs:
             pointers = sorted((self.folder / str(job.job_id)).glob("where*"), key=lambda path: path.stat().st_mtime)
             if pointers and job.job_id not in self._watches:
@@ -261,7 +266,7 @@ class SkyEngine:
             self._spawn(self._live(watch))
 
     def agent_address(self, job_id: int) -> str | None:
-        """A socket of this machine behind which the job's first node is, once that has told where it is."""
+        """A local socket that forwards to the job's first node, once the node has reported its address."""
         watch = self._watches.get(job_id)
         contact = self._contacts.get(watch.folder) if watch is not None else None
         return contact.door if contact is not None else None
@@ -276,7 +281,7 @@ class SkyEngine:
     def price_question(
         self, components: Sequence[tuple[JobSpec, str]]
     ) -> tuple[str, Callable[[], Awaitable[float | None]]] | None:
-        """What tells the price of a job from that of others, and how SkyPilot is asked for it; None: it cannot run."""
+        """The key that jobs of equal price share, and a function that queries SkyPilot for it; None: infeasible."""
         try:
             task = plan_all(components, self.site)
         except Refused:
@@ -285,11 +290,11 @@ class SkyEngine:
         return text, lambda: prices.hourly_price(self.client, text)
 
     def clusters(self) -> dict[int, str]:
-        """Jobs that hold a SkyPilot cluster of their own, with its name."""
+        """Jobs that hold a SkyPilot cluster of their own, with the cluster's name."""
         return {job_id: watch.record.name for job_id, watch in self._watches.items() if watch.record.cluster}
 
     def names(self) -> set[str]:
-        """The names at SkyPilot of all that this engine has launched, or is about to, and still follows."""
+        """SkyPilot names of all jobs that this engine has launched, or will launch, and still follows."""
         return {watch.record.name for watch in self._watches.values()}
 
     async def problem(self) -> str:
@@ -319,15 +324,15 @@ class SkyEngine:
         return bool(self._ended)
 
     def nodes(self) -> list[Node]:
-        """SkyPilot's nodes exist as long as their jobs; the controller knows those from ``started``."""
+        """SkyPilot's nodes exist only while their jobs do; the controller learns their names from ``started``."""
         return []
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """Nodes come with their jobs: no job waits on a node that is off."""
+        """0.0: nodes are created with their jobs, so no job waits for a node that is off."""
         return 0.0
 
     async def close(self) -> None:
-        """Leave; jobs go on."""
+        """Close the engine; jobs keep running."""
         await self._states.close()
         for task in self._tasks:
             task.cancel()
@@ -338,7 +343,7 @@ class SkyEngine:
             watch.close()
         await self.client.close()
 
-    # --- telling the controller
+    # --- events to the controller
 
     def _tell(self, event: Event) -> None:
         job_id = int(event["job_id"])
@@ -356,7 +361,7 @@ class SkyEngine:
                 self._state(watch.record, "PENDING", "JobArrayTaskLimit", watch.record.said)
             if member.cancel:
                 self._spawn(self.terminate(job_id, member.cancel, 15, 30))
-        # As we count: what was shipped to a remote server cannot be told of a restart by SkyPilot.
+        # The restart count is ours: SkyPilot cannot update the shipment at a remote server after a restart.
         self._on_event({**event, "run": watch.record.restart, "node": ""})
 
     def _open_contact(self, watch: JobWatch) -> None:
@@ -370,7 +375,7 @@ class SkyEngine:
             self._contact(watch).open(record.control, record.name if record.cluster else "", here)
 
     def _contact(self, watch: JobWatch) -> HeadNodeSession:
-        """With the first node of a job's run."""
+        """The session with the first node of a job's run."""
         contact = self._contacts.get(watch.folder)
         if contact is None:
             told = functools.partial(reached.note, self.folder, watch.record.kind)
@@ -384,7 +389,7 @@ class SkyEngine:
             contact.close()
 
     def _take_letters(self, watch: JobWatch) -> None:
-        """Carry out, one after the other, what the job asks for in its log."""
+        """Run the requests in the job's log, one after the other."""
 
         def post(letter: bytes, key: str) -> None:
             watch.mail = asyncio.ensure_future(self._deliver(watch, letter, key, watch.mail))
@@ -402,7 +407,7 @@ class SkyEngine:
         watch.save()
 
     def _state(self, record: Record, state: str, reason: str, comment: str = "", **more: Any) -> None:
-        """Tell a state of all members that have not begun."""
+        """Report a state for all members that have not started."""
         for job_id in record.open:
             if not record.member(job_id).started:
                 facts = {"state": state, "reason": reason, "comment": comment, **more}
@@ -411,7 +416,7 @@ class SkyEngine:
     def _end(
         self, watch: JobWatch, job_id: int, state: str, code: int, exit_signal: int, reason: str, **more: Any
     ) -> None:
-        """Tell a member's end, once."""
+        """Report a member's end, once."""
         member = watch.record.member(job_id)
         if member.ended:
             return
@@ -433,32 +438,32 @@ class SkyEngine:
         self._on_event(event)
 
     def _end_all(self, watch: JobWatch, state: str, exit_code: int, reason: str, comment: str = "") -> None:
-        """Tell the end of all members that have not ended."""
+        """Report the end of all members that have not ended."""
         for job_id in watch.record.open:
             asked = watch.record.member(job_id).cancel
             self._end(watch, job_id, asked or state, exit_code, 0, reason, comment=comment)
 
     async def _judge_end(self, watch: JobWatch, event: Event) -> None:
-        """The agent says that the job has ended.
+        """Process a job's end as the agent reports it.
 
-        A SIGTERM that nobody here asked for means that SkyPilot lost or took the nodes: then its next status
-        tells what it was.
+        A SIGTERM that no client requested means that SkyPilot lost or took the nodes: SkyPilot's next status shows
+        which.
         """
         record, job_id = watch.record, int(event["job_id"])
         if watch.mail is not None:
-            await watch.mail  # it may say what the end means
+            await watch.mail  # an in-job request may explain the end
         asked = record.member(job_id).cancel
         if event.get("by_signal") and not asked:
             session = record.session
             for _ in range(24):
                 await self._states.ask(watch)
                 if record.session != session:
-                    return  # SkyPilot has given the run to the same nodes again, without a word
+                    return  # SkyPilot has launched the run again on the same nodes, without a status
                 if record.status in ("RECOVERING", "CANCELLING") or record.status in TERMINAL:
                     break
                 await asyncio.sleep(intervals.POLL_S)
             if record.status == "RECOVERING":
-                return  # _heard has dealt with it
+                return  # _heard has processed it
             event["state"] = "CANCELLED"
         self._end(
             watch,
@@ -475,10 +480,10 @@ class SkyEngine:
             began=event.get("began", True),
         )
 
-    # --- a job's life
+    # --- life of a job
 
     async def _live(self, watch: JobWatch) -> None:
-        """From launch to the end."""
+        """Run the job from launch to end."""
         record = watch.record
         try:
             if record.phase in ("new", "launching") and not await self._launch(watch):
@@ -497,12 +502,12 @@ class SkyEngine:
             self._end_all(watch, "FAILED", 1, "JobLaunchFailure", str(error))
 
     def _watch_ended(self, watch: JobWatch) -> None:
-        """JobWatch a run that has ended for us until SkyPilot has taken its nodes down."""
+        """Watch a run that has ended in slurmsky until SkyPilot has taken its nodes down."""
         self._ended.add(watch)
         self._states.begin()
 
     async def _launch(self, watch: JobWatch) -> bool:
-        """False: it is over already."""
+        """Launch the job. False: the job is already over."""
         record = watch.record
 
         def say(text: str, error: SkyError | None) -> None:
@@ -524,15 +529,15 @@ class SkyEngine:
         return launched
 
     def _carrier(self, record: Record) -> LaunchBackend:
-        """What carries a job's nodes."""
+        """The backend that provides a job's nodes."""
         if record.cluster:
             return self._clusters
         return self._together if record.together else self._managed_jobs
 
     def _launched(self, record: Record) -> None:
-        """Tell what the job is on SkyPilot."""
+        """Report the job's id and name at SkyPilot."""
         if record.cluster:
-            record.status = "RUNNING"  # nobody says so later
+            record.status = "RUNNING"  # no later status reports it
             said = filter(None, (f"SkyPilot cluster {record.name}", record.note))
             self._state(record, "CONFIGURING", "None", "; ".join(said))
             return
@@ -541,14 +546,14 @@ class SkyEngine:
             self._on_event({"ev": "managed", "job_id": job_id, **facts})
 
     async def _last_look(self, watch: JobWatch) -> None:
-        """SkyPilot says that the job is over and the log has not told its end: read what is kept of it,
-        then settle.
+        """Read the stored log of a job that SkyPilot reports as ended although the log has no end; then report the
+        end.
         """
         if await self._followers.fetch(watch):
             return
         record = watch.record
         if watch.release():
-            await asyncio.sleep(intervals.PACE_S)  # they are judged by now
+            await asyncio.sleep(intervals.PACE_S)  # the held ends are processed by now
         seen = self._states.verdict(record)
         comment = "; ".join([*watch.broken, seen.comment]).strip("; ")
         code = int(seen.state is JobState.FAILED) if seen.exit_code is None else seen.exit_code
@@ -557,7 +562,7 @@ class SkyEngine:
     # --- states
 
     def _heard(self, watch: JobWatch, answer: Answer, moved: bool) -> None:
-        """SkyPilot says something new of a job."""
+        """Process a new status of a job from SkyPilot."""
         record = watch.record
         if answer.status == "RECOVERING":
             if moved:
@@ -572,19 +577,17 @@ class SkyEngine:
         self._spawn(self._ended.heard(watch, answer))
 
     def _heard_nothing(self, watch: JobWatch, error: SkyError) -> None:
-        """SkyPilot does not answer: what its jobs wait for is no node."""
+        """SkyPilot does not answer: report that the job waits for the server, not for nodes."""
         desc = f"{_NOT_AVAILABLE}, {error.waits_for}"
         self._state(watch.record, "PENDING", _NOT_AVAILABLE, f"waiting for SkyPilot: {error}", desc=desc)
 
     def _lost(self, watch: JobWatch) -> None:
-        """SkyPilot lost the nodes and starts the job again: a requeue, or the end where that is not
-        wanted.
-        """
+        """SkyPilot lost the nodes and restarts the job: requeue it, or end it if it must not be requeued."""
         if self._recovered(watch) and not self.client.access.local and not watch.record.cluster:
             self._spawn(self._launch_anew(watch))
 
     def _recovered(self, watch: JobWatch) -> bool:
-        """Another run begins; False: that is not wanted, and the job is over."""
+        """Handle the start of another run. False: the job must not be requeued, and has ended."""
         if watch.record.requeue:
             self._count_restart(watch)
             return True
@@ -593,14 +596,14 @@ class SkyEngine:
         return False
 
     async def _launch_anew(self, watch: JobWatch) -> None:
-        """The job's next run as a managed job of its own.
+        """Launch the job's next run as a new managed job.
 
-        What a remote server was given stays as it was: only another shipment can tell the nodes how often the job
-        was restarted, and which elements are left.
+        The shipment at a remote server cannot be changed: only a new shipment can give the nodes the restart count and
+        the remaining elements.
         """
         record = watch.record
         before = record.managed_job_id
-        # Whatever becomes of that one is not to be taken for the job's end.
+        # The cancelled managed job's status must not be taken for the job's end.
         record.phase, record.status = "launching", ""
         try:
             await self._launcher.cancel(watch)
@@ -619,7 +622,7 @@ class SkyEngine:
         self._states.begin()
 
     def _count_restart(self, watch: JobWatch) -> None:
-        """One more run, which has not begun."""
+        """Count a restart; the new run has not started yet."""
         record = watch.record
         record.restart += 1
         record.slots_taken = False
@@ -635,7 +638,7 @@ class SkyEngine:
     # --- helpers
 
     async def _packed(self, job_id: int) -> JobWatch:
-        """The job, once it is ready to travel: what is asked of it meanwhile must not be lost."""
+        """The job's watch, once its shipment is ready: a request that arrives earlier must not be lost."""
         if job_id in self._starting:
             await self._starting[job_id]
         watch = self._watches.get(job_id)

@@ -1,4 +1,4 @@
-"""How jobs are, as SkyPilot says: asked within the budget of ``pace``, each answer taken in once."""
+"""Polls SkyPilot for job states within the budget of intervals, and reports each change once."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ TERMINAL = frozenset(
         "GONE",
     )
 )
-_AT_SKYPILOT = ("launched", "ending")  # phases of a run that SkyPilot has
+_AT_SKYPILOT = ("launched", "ending")  # phases in which SkyPilot has the run
 
 
 class Answer(NamedTuple):
-    """What SkyPilot says of a job."""
+    """SkyPilot's status of a job."""
 
-    status: str  # "": nothing new
+    status: str  # "": no change
     failure: str = ""
     details: str = ""
-    schedule: str = ""  # the managed job controller's own state of it
+    schedule: str = ""  # the managed jobs controller's own state of the job
 
     @property
     def said(self) -> str:
-        """Its words, for people."""
+        """SkyPilot's text, for users."""
         return self.details or self.failure
 
     @property
     def seen(self) -> sky_status.Seen:
-        """The same in Slurm's words."""
+        """The status as Slurm's state and reason."""
         details = self.said if self.status == "STARTING" else self.details
         return sky_status.seen(self.status, details, self.schedule, self.failure)
 
@@ -68,10 +68,10 @@ class Answer(NamedTuple):
 class StatePoller:
     """Keeps the statuses in the records of ``watches`` up to date.
 
-    ``on_news(watch, answer, moved)`` receives each answer that differs from the one before, of jobs that
-    have not ended for us; ``moved``: the status differs, too. ``on_late(watch, answer)`` receives each answer about
-    a run that has ended for us, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down.
-    ``on_silence(watch, error)``: SkyPilot does not answer.
+    ``on_news(watch, answer, moved)`` receives each changed answer about a run that has not ended in slurmsky;
+    ``moved``: the status differs, too. ``on_late(watch, answer)`` receives each answer about a run that has ended in
+    slurmsky, ``on_gone(watch)`` is called when SkyPilot has taken its nodes down. ``on_silence(watch, error)``:
+    SkyPilot does not answer.
     """
 
     def __init__(
@@ -96,22 +96,22 @@ class StatePoller:
         self._poller: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Ask about jobs from now on, as long as there are any to ask about."""
+        """Start polling, until no job needs it."""
         if self._poller is None or self._poller.done():
             self._poller = asyncio.ensure_future(self._poll())
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         if self._poller is not None:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
 
     def verdict(self, record: Record) -> sky_status.Seen:
-        """What a job that SkyPilot calls over has become."""
+        """The final state of a job that SkyPilot reports as ended."""
         return sky_status.seen(record.status, failure=record.failure)
 
     async def ask(self, watch: JobWatch) -> None:
-        """Ask about one job. A server that is away is no reason to give up."""
+        """Query one job. An unavailable server is logged and ignored."""
         try:
             await self._ask_one(watch)
         except SkyError as error:
@@ -120,7 +120,7 @@ class StatePoller:
     def _active(self) -> list[JobWatch]:
         return [
             watch
-            for watch in dict.fromkeys(self._watches())  # those of many jobs once
+            for watch in dict.fromkeys(self._watches())  # a watch shared by several jobs once
             if watch.record.phase == "ending"
             or (watch.record.phase == "launched" and watch.record.status not in TERMINAL)
         ]
@@ -170,7 +170,7 @@ class StatePoller:
                 self._on_gone(watch)
 
     def _take(self, watch: JobWatch, answer: Answer) -> None:
-        """The first terminal status is latched: SkyPilot may show FAILED_CONTROLLER over a success."""
+        """Store an answer. The first terminal status is final: SkyPilot may show FAILED_CONTROLLER after a success."""
         record = watch.record
         if not answer.status or record.status in TERMINAL:
             return
@@ -192,14 +192,14 @@ class StatePoller:
 
 
 def _nothing_left(record: Record, found: Mapping[str, Any] | None) -> bool:
-    """Whether SkyPilot is done with an ended run, or does not list it any more."""
+    """Whether SkyPilot has finished an ended run, or does not list it any more."""
     if found is None or time.time() - record.ended_at > intervals.ENDED_MOST_S:
         return True
     return record.status in TERMINAL and str(found.get("schedule_state") or "DONE") == "DONE"
 
 
 def _gap_s(watch: JobWatch) -> float:
-    """How long after one question for a job's state the next one is due."""
+    """Seconds between two queries of a job's state."""
     if watch.record.phase == "ending" and time.time() - watch.record.ended_at < intervals.ENDING_SOON_S:
         return intervals.POLL_S
     if not watch.record.open:

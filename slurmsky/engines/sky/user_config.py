@@ -1,4 +1,4 @@
-"""SkyPilot's own configuration of this user, as its client reads it and sends it along with each request.
+"""This user's SkyPilot configuration, read as SkyPilot's client does and sent with each request.
 
 The user's file is ``$SKYPILOT_GLOBAL_CONFIG``, else ``~/.sky/config.yaml``; the project's file is
 ``$SKYPILOT_PROJECT_CONFIG``, else ``.sky.yaml`` in the folder of the submit, and overrides it.
@@ -20,17 +20,17 @@ from typing import Any
 
 GLOBAL, PROJECT = "SKYPILOT_GLOBAL_CONFIG", "SKYPILOT_PROJECT_CONFIG"
 PROJECT_FILE = ".sky.yaml"
-#: the client's own business: never sent to a server
+#: settings of the client only: never sent to a server
 _CLIENT_ONLY = ("api_server", "admin_policy")
-#: parts of a configuration that hold Kubernetes objects: their lists are joined, named objects merged
+#: parts of a configuration that hold Kubernetes objects: lists are concatenated, named objects merged
 _OBJECTS = ("pod_config", "custom_metadata")
-_REPLACED = ("args", "command")  # lists in them that are one value
+_REPLACED = ("args", "command")  # lists in them that are replaced as a whole
 _HASH = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]*")
 _HASH_LENGTH = 8
 
 
 class ConfigError(Exception):
-    """A file that is named or needed cannot be read; the text says which and why."""
+    """A required configuration file cannot be read; the text names the file and the reason."""
 
 
 class UserConfig:
@@ -42,15 +42,15 @@ class UserConfig:
         self._read: dict[Path, tuple[int, int, dict[str, Any]]] = {}  # size, mtime in ns, content
 
     def user(self) -> dict[str, Any]:
-        """The user's own file. Raises ConfigError."""
+        """The user's file. Raises ConfigError."""
         return self._file(GLOBAL, self._home / ".sky" / "config.yaml")
 
     def project(self, folder: Path) -> dict[str, Any]:
-        """The file of the project in a folder. Raises ConfigError."""
+        """The project file in a folder. Raises ConfigError."""
         return self._file(PROJECT, folder / PROJECT_FILE)
 
     def sent(self, folder: Path | None = None, workspace: str = "") -> dict[str, Any]:
-        """What goes to the server with a request, about what was submitted from ``folder``. Raises ConfigError."""
+        """The configuration sent with a request for what was submitted from ``folder``. Raises ConfigError."""
         merged = copy.deepcopy(self.user())
         if folder is not None:
             overlay(merged, self.project(folder))
@@ -117,9 +117,9 @@ def _merged(base: list[Any], over: list[Any]) -> list[Any]:
 
 
 def user_hash(environment: Mapping[str, str], home: Path, user: str) -> str:
-    """The id of this user at servers without accounts; made and stored as SkyPilot's client does.
+    """This user's id at servers without accounts; created and stored as SkyPilot's client does.
 
-    A server takes its own id for a request that names none, and looks for uploads under that.
+    A server uses its own id for a request without one, and searches for uploads under that id.
     """
     given = environment.get("SKYPILOT_USER_ID", "")
     if _HASH.fullmatch(given):
@@ -130,11 +130,11 @@ def user_hash(environment: Mapping[str, str], home: Path, user: str) -> str:
         if _HASH.fullmatch(known):
             return known
     except (OSError, UnicodeDecodeError):
-        pass  # it is made
+        pass  # the file is created below
     host = hashlib.md5(socket.gethostname().encode(), usedforsecurity=False).hexdigest()[-4:]
     made = hashlib.md5(f"{user}-{host}".encode(), usedforsecurity=False).hexdigest()[:_HASH_LENGTH]
     partial = path.with_name(f"user_hash.{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):  # it is the same the next time, as long as the host's name is
+    with contextlib.suppress(OSError):  # without the file the id stays the same, as long as the host name does
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(made)
         os.replace(partial, path)
