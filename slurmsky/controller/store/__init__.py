@@ -1,1 +1,1 @@
-"""The queue on disk: records, accounting index, accounting cache."""
+"""The queue's persistent store: job records, accounting index, accounting cache."""

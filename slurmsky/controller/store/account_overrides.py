@@ -1,4 +1,4 @@
-"""Accounts, QOS and users that sacctmgr added, changed or deleted: kept in the store, over what the site file says."""
+"""Accounts, QOS and users that sacctmgr added, changed or deleted; they override the site file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NOTE = "accounting"
 
 @dataclass
 class Overrides:
-    """What sacctmgr said, by name."""
+    """The changes by sacctmgr, by name."""
 
     accounts: dict[str, AccountConfig] = field(default_factory=dict)
     qos: dict[str, QosConfig] = field(default_factory=dict)
-    users: dict[str, list[str]] = field(default_factory=dict)  # accounts of each, the default first
+    users: dict[str, list[str]] = field(default_factory=dict)  # accounts of each user, the default first
     deleted_accounts: set[str] = field(default_factory=set)
     deleted_qos: set[str] = field(default_factory=set)
 
     def applied(self, cluster: ClusterConfig) -> ClusterConfig:
-        """The cluster with these accounts and QOS."""
+        """The cluster with the changed accounts and QOS."""
         accounts = {one.name: one for one in cluster.accounts if one.name not in self.deleted_accounts}
         first = (NORMAL,) if self.qos and not cluster.qos else ()
         qos = {one.name: one for one in (*first, *cluster.qos) if one.name not in self.deleted_qos}
@@ -36,7 +36,7 @@ class Overrides:
 
 
 def load(store: Store) -> Overrides:
-    """What was kept; nothing where it cannot be read."""
+    """Read the stored changes; none where they cannot be read."""
 
     def read(kept: Any) -> Overrides:
         return Overrides(
@@ -51,7 +51,7 @@ def load(store: Store) -> Overrides:
 
 
 def keep(store: Store, overrides: Overrides) -> None:
-    """Commit them. Raises StoreError."""
+    """Commit the changes. Raises StoreError."""
     data = {
         "accounts": {name: asdict(one) for name, one in overrides.accounts.items()},
         "qos": {name: asdict(one) for name, one in overrides.qos.items()},

@@ -1,12 +1,13 @@
-"""What is said of jobs that are over is kept: the past does not change.
+"""On-disk cache of rendered sacct columns for finished jobs, whose accounting no longer changes.
 
-A page has the cells of some rows (a job, or a step of one) of all runs of neighbouring ids (``Store.page_of``), column
-by column, each packed by itself: any choice of columns and of runs is printed from it. The store keeps it: it is found
-again by what its cells depend on, also by the next controller, and it goes in the transaction that commits a change of
-any job with one of its ids. All pages together are of bounded size; those made first go first.
+A cache page has the cells of some rows (a job, or a step of a job) of all runs of neighbouring job ids
+(``Store.page_of``). Each column is compressed separately, so that any choice of columns and of runs is printed from the
+page. The store finds a page by a digest of all that its cells depend on, also for the next controller; the transaction
+that commits a change of a job with one of its ids deletes it. All pages have a bounded total size; the oldest are
+deleted first.
 
 The controller fills pages in its idle time (``commands/accounting/cached_rows.py``) once all of their jobs have ended,
-so that a first query costs as much as later ones.
+so that a first query is as fast as later queries.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from .database import Run, Store, StoreError
 
 log = logging.getLogger("slurmsky.controller")
 
-#: bytes of packed pages that are kept: some hundred thousand jobs
+#: bytes of packed pages at most: some hundred thousand jobs
 ROOM = 64 << 20
-#: no more is made in idle time when so much is there
+#: above this size no page is made in idle time
 _ENOUGH = ROOM * 3 // 4
-#: pages that may be put before the size of all is looked at again
+#: pages that may be added before the total size is computed again
 _UNCOUNTED = 64
-#: what a page needs beside its cells
+#: bytes that a page needs in addition to its cells
 _OVERHEAD = 512
 
 Cell = str | None
@@ -43,7 +44,7 @@ _BETWEEN, _NONE = "\x1f", "\x1e"
 
 
 class CachePage:
-    """Rows of some runs, in the order of the runs, by columns."""
+    """Cells of the rows of some runs, in the order of the runs, by column."""
 
     def __init__(self, runs: Sequence[tuple[int, int]], counts: Sequence[int], columns: Mapping[str, bytes]) -> None:
         self._counts = list(counts)
@@ -60,7 +61,7 @@ class CachePage:
 
     @classmethod
     def read(cls, packed: bytes) -> CachePage:
-        """The page that was ``written``."""
+        """The page that ``written`` serialised."""
         (length,) = memoryview(packed)[:8].cast("q")
         runs, counts, sizes = json.loads(zlib.decompress(packed[8 : 8 + length]))
         starts = accumulate(sizes.values(), initial=8 + length)
@@ -74,21 +75,21 @@ class CachePage:
         return b"".join((len(head).to_bytes(8, sys.byteorder), head, *self._columns.values()))
 
     def has(self, names: Iterable[str]) -> bool:
-        """Whether all of these columns are there."""
+        """Whether the page has all of these columns."""
         return self._columns.keys() >= set(names)
 
     def with_columns(self, cells: Mapping[str, Sequence[Cell]]) -> CachePage:
-        """The same with more columns."""
+        """The same page with additional columns."""
         more = {name: _packed(column) for name, column in cells.items()}
         return CachePage(list(self._places), self._counts, {**self._columns, **more})
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return self._starts[-1]
 
     def rows(self, runs: Sequence[Run]) -> tuple[list[int], list[int] | None]:
-        """How many rows each of these runs has, and where they are; None: they are all rows, as they stand."""
+        """The number of rows of each run, and the rows' indices; None: these are all rows, in the page's order."""
         places = [self._places[run[:2]] for run in runs]
         counts = [self._counts[place] for place in places]
         if len(places) == len(self._counts) and all(place == number for number, place in enumerate(places)):
@@ -97,13 +98,13 @@ class CachePage:
         return counts, [row for place in places for row in range(starts[place], starts[place + 1])]
 
     def cells(self, name: str, rows: Sequence[int] | None) -> Sequence[Cell] | Same:
-        """A column, of these rows."""
+        """The cells of a column in these rows."""
         column = _unpacked(self._columns[name])
         return column if rows is None or isinstance(column, Same) else [column[row] for row in rows]
 
 
 def _packed(column: Sequence[Cell]) -> bytes:
-    """A kind and the cells: one for all, between separators, or as JSON where a cell contains one of these."""
+    """A tag and the cells: one for all, between separators, or as JSON where a cell contains a separator."""
     first = column[0] if column else None
     if all(cell == first for cell in column):
         return b"-" if first is None else b"=" + first.encode("utf-8", "surrogatepass")
@@ -129,7 +130,7 @@ def _unpacked(packed: bytes) -> Sequence[Cell] | Same:
 
 
 class AccountingCache:
-    """The pages that the store keeps. What cannot be written is not kept: no query fails for it."""
+    """Reads and writes cache pages in the store. A page that cannot be written is dropped; no query fails for it."""
 
     def __init__(self, store: Store, cluster: object, room: int = ROOM) -> None:
         self._store = store
@@ -138,16 +139,16 @@ class AccountingCache:
         self._uncounted = _UNCOUNTED
 
     def words(self, *asked: object) -> bytes:
-        """The name of pages whose cells depend on this: another program or another cluster says other things."""
+        """The key of pages whose cells depend on these values, on the cluster, the time zone and this program."""
         return digest((asked, self._cluster, time.tzname, time.timezone, program()))
 
     def get(self, number: int, words: bytes) -> CachePage | None:
-        """The page of this name."""
+        """The page with this key, or None."""
         found = self._store.page(number, words)
         return None if found is None else CachePage.read(found)
 
     def put(self, number: int, words: bytes, page: CachePage) -> None:
-        """Keep a page."""
+        """Store a page."""
         try:
             self._store.put_page(number, words, page.written())
             self._uncounted += 1
@@ -159,18 +160,18 @@ class AccountingCache:
 
     @property
     def full(self) -> bool:
-        """Whether others would have to go for a page that nobody has asked for."""
+        """Whether a page made in idle time would displace other pages."""
         return self._store.size_of_pages(_OVERHEAD) >= min(_ENOUGH, self._room)
 
 
 def digest(value: object) -> bytes:
-    """A short name for a thing that has a text of its own."""
+    """A short key for a value, from its repr."""
     return hashlib.blake2b(repr(value).encode("utf-8", "backslashreplace"), digest_size=16).digest()
 
 
 @cache
 def program() -> tuple[tuple[str, int, int], ...]:
-    """This program as it is installed: a newer one may say otherwise of the same jobs."""
+    """The files of this program, with sizes and times: another version may print the same jobs differently."""
     root = Path(__file__).resolve().parents[2]
     files: Iterable[Path] = (
         path
@@ -181,28 +182,28 @@ def program() -> tuple[tuple[str, int, int], ...]:
     return tuple(sorted((str(path), info.st_size, info.st_mtime_ns) for path in files for info in (path.stat(),)))
 
 
-#: pieces of work, one each time it is asked
+#: makes an iterator over small pieces of work
 Work = Callable[[], AsyncGenerator[None, None]]
-#: begun when the queue was left alone for so long
+#: work begins when nothing was committed for so long
 _REST_S = 3.0
-#: where it never is: after so many times
+#: in a queue that is never left alone, work begins after so many such waits
 _PATIENCE = 20
 #: a piece of work is followed by a pause of so many times its length
 _PAUSE = 4
 
 
 class IdleTime:
-    """Does work in small pieces once nothing is committed any more, at most a fifth of the time."""
+    """Runs background work in small pieces while nothing is committed, for at most a fifth of the time."""
 
     def __init__(self, store: Store, rest_s: float = _REST_S) -> None:
         self.work: Work | None = None
         self._store = store
         self._rest_s = rest_s
-        self._done = store.commits  # that the work has seen: a controller that only answers begins none
+        self._done = store.commits  # commits that the work has seen: without a commit no work begins
         self._task: asyncio.Task[None] | None = None
 
     def look(self) -> None:
-        """Something may have been committed."""
+        """Start the work if a change was committed since its last run."""
         if self.work is not None and self._task is None and self._store.commits != self._done:
             self._task = asyncio.ensure_future(self._run(self.work))
 
@@ -226,7 +227,7 @@ class IdleTime:
             self.look()
 
     async def close(self) -> None:
-        """Leave what is not done."""
+        """Cancel the work."""
         self.work = None
         if self._task is not None:
             self._task.cancel()

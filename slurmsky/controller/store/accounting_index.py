@@ -1,8 +1,8 @@
-"""Facts of each run of a job, in columns of their own beside its record.
+"""Accounting index: columns of each run of a job for SQL filters and sums, beside the job's record.
 
-To read a record costs the controller some fifty microseconds, SQLite needs one to look at a row of facts. So a query
-chooses its jobs by facts and reads the records of those alone, and sums (sreport) are SQLite's. A row of facts is
-committed together with its record.
+To decode a record costs the controller some fifty microseconds; SQLite reads an index row (table ``facts``) in one. So
+a query selects its jobs by index columns and decodes the records of those jobs alone, and SQLite computes sums
+(sreport). An index row is committed in one transaction with its record.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ORDER = f"CAST(submit AS INTEGER), array_id, ifnull(task, {NO_VAL}), job_id, res
 
 
 def row(job: Job, superseded: bool) -> tuple[object, ...]:
-    """The facts of a run, in the order of COLUMNS."""
+    """The index row of a run, in the order of COLUMNS."""
     finish = job.end_time if job.state.finished or superseded else 0.0
     return (
         job.job_id, job.restarts, int(superseded), job.array_job_id, job.array_task_id, job.state.value, job.uid,
@@ -46,8 +46,8 @@ def row(job: Job, superseded: bool) -> tuple[object, ...]:
 
 
 def _whole(job: Job, finish: float) -> tuple[float, float]:
-    """Seconds that a run that is over was held for, and that it waited for resources: what ``_USES`` says of a period
-    in which all of its life lies."""
+    """Seconds for which a finished run held its resources, and for which it waited for them: the values that ``_USES``
+    computes for a period that includes the whole run."""
     if not finish or not job.start_time:
         return 0.0, 0.0
     waited = max(0.0, job.start_time - job.eligible_time) if job.eligible_time > 0 else 0.0
@@ -55,7 +55,7 @@ def _whole(job: Job, finish: float) -> tuple[float, float]:
 
 
 def _text(value: str) -> str | bytes:
-    """What SQLite keeps of a text: its bytes where they are not UTF-8."""
+    """The form in which SQLite stores a text: as bytes where it is not valid UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -69,7 +69,7 @@ def _back(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Where:
-    """Conditions on facts, all of which hold."""
+    """Conditions on index columns, joined by AND."""
 
     terms: tuple[str, ...] = ()
     values: tuple[object, ...] = ()
@@ -83,7 +83,7 @@ class Where:
         return " AND ".join(self.terms) or "1"
 
 
-#: runs a statement with values by their names
+#: runs a statement with named values
 Ask = Callable[[str, dict[str, object]], Iterable[tuple[Any, ...]]]
 #: no condition, and one that never holds
 ANY = Where()
@@ -91,13 +91,13 @@ NOTHING = Where(("0",))
 
 
 def among(column: str, values: Iterable[object]) -> Where:
-    """A fact is one of these; ``values`` () is no condition."""
+    """A column has one of these values; without values, no condition."""
     found = tuple([_text(value) if isinstance(value, str) else value for value in values])
     return Where((f"{column} IN ({','.join('?' * len(found))})",), found) if found else ANY
 
 
 def shares_one(column: str, values: Iterable[str]) -> Where:
-    """A list with commas in a fact and ``values`` have one in common; ``values`` () is no condition."""
+    """A column's comma list and ``values`` have a common item; without values, no condition."""
     wanted = ",".join(values)
     return Where((f"shares_one({column}, ?)",), (_text(wanted),)) if wanted else ANY
 
@@ -112,29 +112,29 @@ def _shares_one(texts: str | bytes, wanted: str | bytes) -> bool:
     return not _words(wanted).isdisjoint(_words(texts))
 
 
-#: functions that the conditions use, by their names in SQL, each of two values
+#: SQL functions that the conditions use, by name, each with two arguments
 FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {"shares_one": _shares_one}
 
 
 def one_holds(texts: Iterable[str]) -> Where:
-    """One of these conditions in SQL holds; () never does."""
+    """At least one of these SQL conditions holds; without conditions, never."""
     return Where((f"({' OR '.join(texts) or '0'})",))
 
 
 def between(column: str, low: float, high: float) -> Where:
-    """A number lies there, both ends included."""
+    """A number lies within these bounds, both included."""
     return Where((f"{column} BETWEEN ? AND ?",), (low, high))
 
 
 def of_the_past(where: Where) -> Where:
-    """The conditions hold, or the run is not over: its facts are not the last ones."""
+    """The conditions hold, or the run has not ended and its columns may still change."""
     return Where((f"(finish=0 OR ({where.text}))",), where.values) if where.terms else ANY
 
 
 def in_states(names: Iterable[str], since: float, until: float) -> Where:
-    """What sacct means by these words of -s: some are of a time, and not of the present state.
+    """sacct's meaning of these states of -s: some hold for a time in the run's life, not for its last state.
 
-    Of runs that are not over, those that may be meant.
+    Runs that have not ended are included wherever they may match.
     """
     words = set(names)
     if not words:
@@ -158,28 +158,28 @@ def in_states(names: Iterable[str], since: float, until: float) -> Where:
     return Where((text,), (*live.values, *values))
 
 
-#: when a run that is over began, 0 where it never did; one that was followed by another had begun
+#: when an ended run began, 0 where it never did; a run that was followed by another had begun
 _BEGAN = "(CASE WHEN started OR superseded THEN CAST(start AS INTEGER) ELSE 0 END)"
 
 
 def could_run(until: float) -> Where:
-    """Runs that could have run by then: slurmdbd knows no others. Of those that are not over, all."""
+    """Runs that could have started by then, as slurmdbd knows no others; runs that have not ended are all included."""
     return Where(("(finish=0 OR (eligible>0 AND eligible<=?))",), (until,))
 
 
 def window(since: float, until: float, duplicates: bool) -> Where:
-    """Runs whose life overlaps [since, until]."""
+    """Runs whose time from submit to end overlaps [since, until]."""
     life = Where(("submit<=?", "(finish=0 OR finish>=?)"), (until, since))
     return life if duplicates else Where(("superseded=0",)) & life
 
 
 _OVER = f"(superseded OR state>={JobState.COMPLETED.value})"
 _RAN = f"(superseded OR state>{JobState.PENDING.value})"
-# All of a run's life lies in the period: its columns say what it used.
+# The whole run lies in the period: its index columns have the sums.
 _INSIDE = "(finish>0 AND finish<=:end AND finish<=:now AND born>=:start)"
-# Of the others the part in the period counts. Times are whole seconds, as slurmdbd keeps them: the sums agree with what
-# sacct says of each job. Suspension is set aside in proportion. A run has waited for resources from when it could have
-# run until it started. Both parts are read in the order of facts_by_owner, so that nothing has to be sorted.
+# Of the others the part in the period counts. Times are whole seconds, as slurmdbd stores them: the sums agree with
+# sacct's output for each job. Suspended time is subtracted in proportion. A run waits for resources from its eligible
+# time until it starts. Both parts are read in the order of facts_by_owner, so that no sort is needed.
 _USES = f"""
 WITH lives AS (
     SELECT *, CAST(start AS INTEGER) AS began, CAST(CASE WHEN {_OVER} THEN finish ELSE :now END AS INTEGER) AS until,
@@ -210,13 +210,13 @@ FROM sums GROUP BY account, user, qos, wckey, cpus ORDER BY min(job_id)
 
 
 def uses(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Use]:
-    """What runs of a period used in it, by account, user, QOS, wckey and CPUs."""
+    """The resources that runs used in a period, by account, user, QOS, wckey and CPUs."""
     rows = _within(ask, _USES, start, end, now, where)
     return [Use._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
 
 
-# The part of a run's time that lies in a period is the part of its cost that is counted there; one without a time of
-# its own counts where it ended.
+# A run's cost counts in a period in proportion to the run's time in it; the cost of a run without any run time counts
+# at its end.
 _CHARGES = f"""
 WITH lives AS (
     SELECT *, CASE WHEN {_OVER} AND finish>0 THEN finish ELSE :now END AS until,
@@ -235,14 +235,14 @@ FROM parts WHERE part>0 GROUP BY account, user, qos, partition ORDER BY min(job_
 
 
 def charges(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Charge]:
-    """What runs cost in a period, by account, user, QOS and partition."""
+    """The cost of runs in a period, by account, user, QOS and partition."""
     rows = _within(ask, _CHARGES, start, end, now, where)
     return [Charge._make([*map(_back, line[:4]), *line[4:]]) for line in rows]
 
 
 def _within(ask: Ask, statement: str, start: float, end: float, now: float, where: Where) -> list[tuple[Any, ...]]:
     chosen = window(start, end, duplicates=True) & where
-    # Names and numbers do not mix in one statement: the marks of the conditions get names, too.
+    # A statement cannot mix named and numbered parameters: the parameters of the conditions get names, too.
     text, names = chosen.text, {f"v{number}": value for number, value in enumerate(chosen.values)}
     for name in names:
         text = text.replace("?", f":{name}", 1)

@@ -1,4 +1,4 @@
-"""Records of the database that cannot be read are set aside, each for itself, and the others go on."""
+"""Moves single unreadable records out of the database's tables, so that all other records stay usable."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple, TypeVar
 
 log = logging.getLogger("slurmsky.controller")
 
-#: bytes that are no UTF-8 become surrogates, which no record of ours contains, instead of ending the query
+#: bytes that are not UTF-8 become surrogates, which no record contains, instead of failing the query
 TEXT = partial(str, encoding="utf-8", errors="surrogateescape")
-#: what a record of unexpected content raises where it is decoded
+#: errors that decoding a record with unexpected content raises
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError)
-#: records that are decoded together
+#: records per call of the JSON decoder
 _BATCH = 500
 
-#: what each table's record and key are; ``facts`` has a row for each job
+#: the record and key columns of each table; ``facts`` has a row for each job
 _TABLES = {
     "jobs": ("record", "job_id=? AND restarts=?"),
     "steps": ("record", "job_id=? AND restarts=? AND step_id=?"),
@@ -31,7 +31,7 @@ Parsed = TypeVar("Parsed")
 
 
 class DamagedRecord(NamedTuple):
-    """One record that was set aside."""
+    """One record that was moved to the table ``damaged``."""
 
     source: str
     key: str
@@ -39,7 +39,7 @@ class DamagedRecord(NamedTuple):
 
 
 class Damage:
-    """Moves what cannot be read into the table ``damaged``."""
+    """Moves unreadable records into the table ``damaged``."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -57,13 +57,13 @@ class Damage:
             self._db.execute(f"DELETE FROM facts WHERE {where}", key)
 
     def found(self) -> list[DamagedRecord]:
-        """All records that were set aside."""
+        """All records in the table ``damaged``."""
         return [DamagedRecord(*row) for row in self._db.execute("SELECT source, key, problem FROM damaged")]
 
     def decoded(self, table: str, rows: list[Row], key: Callable[[Row], Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
-        """The rows of a query with their last column read as JSON.
+        """The rows of a query with their last column decoded as JSON.
 
-        One text of some hundred records is decoded in two thirds of the time, and its names are kept in memory once.
+        Decoding some hundred records as one text takes two thirds of the time, and stores their keys in memory once.
         """
         for start in range(0, len(rows), _BATCH):
             part = rows[start : start + _BATCH]
@@ -86,7 +86,7 @@ class Damage:
                 yield row, record
 
     def note(self, name: str, parse: Callable[[Any], Parsed]) -> Parsed | None:
-        """A note's content as ``parse`` makes it of its JSON; None where there is no note, or no good one."""
+        """A note's content, parsed from its JSON; None where the note is missing or unreadable."""
         row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
         if row is None:
             return None
@@ -98,7 +98,7 @@ class Damage:
 
 
 def _plain(text: str) -> str:
-    """The text, unless it has bytes that are no UTF-8. Raises ValueError, TypeError."""
+    """The text itself. Raises ValueError or TypeError where it has bytes that are not UTF-8."""
     if not text.isascii():
         text.encode()
     return text

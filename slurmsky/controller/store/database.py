@@ -1,7 +1,7 @@
-"""The queue on disk: SQLite in WAL mode, numbered migrations, short transactions.
+"""The queue's database: SQLite in WAL mode, numbered migrations, short transactions.
 
-A commit survives the death of any process (synchronous=NORMAL: the last commits may be lost only
-when the machine itself loses power). Only the controller that holds the lock file opens the store.
+A commit survives the death of any process (synchronous=NORMAL: the last commits may be lost only when the machine
+itself loses power). Only the controller that holds the lock file opens the store.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ class StoreError(Exception):
 
 log = logging.getLogger("slurmsky.controller")
 
-#: what reading and writing raise; the first lacks the file's name in its text
+#: errors of reading and writing; the text of the first lacks the file's name
 DATABASE_ERRORS = (sqlite3.Error, StoreError)
-#: ids from here on are not sbatch's (services.managed_jobs)
+#: ids from here on are those of foreign managed jobs (services.managed_jobs)
 _FOREIGN_IDS = 60_000_000
-#: as in the first migration
+#: the value in the first migration
 _FIRST_PRIORITY = 4294901760
-#: which facts are kept; another text has those of all jobs made anew
+#: version of the index columns; after a change, the index rows of all jobs are computed anew
 _FACTS = "3"
-#: ids of a page, as a power of two
+#: job ids per cache page, as a power of two
 _PAGE_BITS = 8
 _NO_PAGE = "DELETE FROM pages WHERE number=?"
-#: records whose specs are read together
+#: records whose specs are read in one query
 _BATCH = 500
 
 
 class Run(NamedTuple):
-    """One run of a job, by its key; ``finish`` is 0.0 while it is not over."""
+    """One run of a job, by its key; ``finish`` is 0.0 until it ends."""
 
     job_id: int
     restarts: int
@@ -59,17 +59,17 @@ class Run(NamedTuple):
 
 
 class Store:
-    """All persistent accounting_index about jobs."""
+    """The database of jobs, steps and accounting."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._spec_ids: dict[JobSpec, int] = {}
         self._specs: dict[int, JobSpec] = {}
         self._editions: Counter[int] = Counter()
-        self.commits = 0  # rises with each
+        self.commits = 0  # counts commits
         self._ids = IdReserve(path)
         if path.exists() and not path.stat().st_size and any(path.with_name("jobs").glob("[0-9]*")):
-            # SQLite would take it for a new one and give ids again that were given.
+            # SQLite would create a new database, which would give ids again that were given before.
             raise StoreError(f"{path}: the database is empty, but there are jobs in {path.with_name('jobs')}")
         fresh = not path.exists()
         try:
@@ -94,9 +94,9 @@ class Store:
         self._inode = self.path.stat().st_ino
 
     def _keep_file(self) -> None:
-        """Write the database anew when its file was removed under us. Raises StoreError.
+        """Write the database anew when its file was removed while it was open. Raises StoreError.
 
-        What is open still has all that was committed; the next controller would begin without it.
+        The open database still has all that was committed; the next controller would begin without it.
         """
         try:
             if self.path.stat().st_ino == self._inode:
@@ -117,7 +117,7 @@ class Store:
         raise StoreError(f"{self.path}: another file took the database's place: slurmsky stop")
 
     def _settle_ids(self, fresh: bool) -> None:
-        """Go on with ids that were never given, whatever became of the database that gave the others."""
+        """Continue with ids that were never given, even where the database that gave the earlier ids is lost."""
         stored = self.counter("next_job_id")
         known = int(self.note("id_bound") or 0)
         first = self._ids.first_of_new() if fresh else self._ids.first(stored, known)
@@ -142,7 +142,7 @@ class Store:
                 self._db.executescript(f"BEGIN;\n{text}\nPRAGMA user_version={number};\nCOMMIT;")
 
     def _fill_facts(self) -> None:
-        """Facts of jobs that were committed before there was the table of accounting_index."""
+        """Compute the index rows of jobs that were committed before the index or its columns existed."""
         if self.note("facts") == _FACTS:
             return
         self._db.execute("BEGIN IMMEDIATE")
@@ -156,7 +156,7 @@ class Store:
         self._db.execute("COMMIT")
 
     def close(self) -> None:
-        """Fold the log into the database and close it."""
+        """Checkpoint the write-ahead log into the database and close it."""
         self._db.close()
 
     # --- counters
@@ -167,19 +167,19 @@ class Store:
         try:
             return int(row[0])
         except UNREADABLE:
-            # Damaged, or set aside as such: no job may get an id that another one has.
+            # Damaged, or moved to ``damaged``: no two jobs may get the same id.
             (last,) = self._db.execute("SELECT max(job_id) FROM jobs WHERE job_id<?", (_FOREIGN_IDS,)).fetchone()
             value = max(int(last or 0) + 1, self._ids.bound) if name == "next_job_id" else _FIRST_PRIORITY
             self.put_note(name, str(value))
             return value
 
     def note(self, name: str) -> str | None:
-        """A text kept under a name (put_note), or None."""
+        """The text stored under a name (put_note), or None."""
         row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def put_note(self, name: str, text: str) -> None:
-        """Keep a small text; raises StoreError."""
+        """Store a small text under a name. Raises StoreError."""
         try:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, text))
         except sqlite3.Error as error:
@@ -302,7 +302,7 @@ class Store:
         specs = self._found_specs({row[2] for row in rows})
         steps: dict[tuple[int, int], list[Step]] = {}
         if with_steps:
-            # In this order: SQLite would start with all steps that there are.
+            # This order matters: otherwise SQLite would start with all steps of the table.
             found = self._db.execute(
                 "SELECT s.job_id, s.restarts, s.step_id, s.record FROM jobs CROSS JOIN steps s USING (job_id, restarts)"
                 f" WHERE {where}", values
@@ -328,7 +328,7 @@ class Store:
             yield job
 
     def current(self, finished_since: float) -> Iterator[Job]:
-        """Jobs that are not over, and those that ended at or after an epoch second."""
+        """Jobs that have not ended, and those that ended at or after an epoch second."""
         yield from self._jobs("superseded=0 AND (state<? OR finish>=?)", (JobState.COMPLETED.value, finished_since))
 
     def history(
@@ -339,7 +339,7 @@ class Store:
         duplicates: bool = False,
         with_steps: bool = True,
     ) -> Iterator[Job]:
-        """Jobs whose life overlaps [since, until], or those of the given ids (array base ids included)."""
+        """Jobs whose time overlaps [since, until], or those of the given ids (array base ids included)."""
         if job_ids is None:
             chosen = accounting_index.window(since, until, duplicates)
             keys = f"(job_id, restarts) IN (SELECT job_id, restarts FROM facts WHERE {chosen.text})"
@@ -357,56 +357,56 @@ class Store:
                     yield job
 
     def uses(self, start: float, end: float, now: float, where: accounting_index.Where) -> list[Use]:
-        """What runs used in a period."""
+        """The resources that runs used in a period."""
         return accounting_index.uses(self._db.execute, start, end, now, where)
 
     def charges(self, start: float, end: float, now: float, where: accounting_index.Where) -> list[Charge]:
-        """What runs cost in a period."""
+        """The cost of runs in a period."""
         return accounting_index.charges(self._db.execute, start, end, now, where)
 
     def known(self, column: str) -> set[str]:
-        """All values of a fact that is a text."""
+        """All values of a text column of the index."""
         return {str(value) for (value,) in self._db.execute(f"SELECT DISTINCT {column} FROM facts")}
 
-    # --- the past in pages
+    # --- cache pages of ended jobs
 
     @staticmethod
     def page_of(job_id: int) -> int:
-        """The number of the page that a job id is on."""
+        """The number of a job id's cache page."""
         return job_id >> _PAGE_BITS
 
     @staticmethod
     def ids_of(page: int) -> accounting_index.Where:
-        """The condition that a run is on this page."""
+        """The condition that selects the runs of a page."""
         return accounting_index.Where(("job_id BETWEEN ? AND ?",), (page << _PAGE_BITS, ((page + 1) << _PAGE_BITS) - 1))
 
     def edition(self, page: int) -> int:
-        """Changes when anything of a job on this page is committed."""
+        """A number that changes when a job of this page is committed."""
         return self._editions[page]
 
     def page(self, number: int, words: bytes) -> bytes | None:
-        """What ``put_page`` kept under this name."""
+        """The packed page that ``put_page`` stored under this key, or None."""
         found = self._db.execute("SELECT packed FROM pages WHERE number=? AND words=?", (number, words)).fetchone()
         return None if found is None else bytes(found[0])
 
     def put_page(self, number: int, words: bytes, packed: bytes) -> None:
-        """Keep a page until anything of a job on it is committed. Raises StoreError."""
+        """Store a page until a job of the page is committed. Raises StoreError."""
         self._commit(("INSERT OR REPLACE INTO pages VALUES (?,?,?)", [(number, words, packed)]))
 
     def size_of_pages(self, overhead: int) -> int:
-        """Bytes of all pages."""
+        """Total size of all pages in bytes."""
         (size,) = self._db.execute("SELECT total(length(packed)+?) FROM pages", (overhead,)).fetchone()
         return int(size)
 
     def trim_pages(self, room: int, overhead: int) -> None:
-        """Drop the pages that were kept first, beyond so many bytes in all. Raises StoreError."""
+        """Delete the oldest pages beyond so many bytes in all. Raises StoreError."""
         kept = ("SELECT rowid FROM (SELECT rowid, sum(length(packed)+?) OVER (ORDER BY rowid DESC) AS size FROM pages)"
                 " WHERE size>?")  # fmt: skip
         if self.size_of_pages(overhead) > room:
             self._commit((f"DELETE FROM pages WHERE rowid IN ({kept})", [(overhead, room)]))
 
     def settled(self, number: int) -> bool:
-        """Whether all runs on a page are over, and no more will come."""
+        """Whether all runs of a page have ended and no new run can be added."""
         (last,) = self._db.execute("SELECT max(job_id) FROM facts").fetchone()
         if last is None or number >= self.page_of(last):
             return False
@@ -417,17 +417,17 @@ class Store:
         return bool(over)
 
     def printed(self, words: bytes) -> set[int]:
-        """Pages that are kept under this name."""
+        """Numbers of the pages that are stored under this key."""
         return {number for (number,) in self._db.execute("SELECT number FROM pages WHERE words=?", (words,))}
 
     def runs_on(self, number: int) -> list[Run]:
-        """All runs on a page, in the order of sacct."""
+        """All runs of a page, in sacct's order."""
         return self.runs(0, float("inf"), duplicates=True, where=self.ids_of(number))
 
     def runs(
         self, since: float, until: float, duplicates: bool = False, where: accounting_index.Where = accounting_index.ANY
     ) -> list[Run]:
-        """Runs in a window of which all conditions hold, in the order of sacct (``accounting_order``)."""
+        """Runs in a window that meet all conditions, in sacct's order (``accounting_index.ORDER``)."""
         chosen = accounting_index.window(since, until, duplicates) & where
         rows = self._db.execute(
             f"SELECT job_id, restarts, finish, start FROM facts WHERE {chosen.text} ORDER BY {accounting_index.ORDER}",
@@ -440,11 +440,11 @@ class Store:
         marks = ",".join(["(?,?)"] * len(runs))
         ids = [run.job_id for run in runs]
         keys = (min(ids), max(ids), *[value for run in runs for value in run[:2]])
-        # SQLite finds rows by the first condition, and would look at all of them for the second alone.
+        # SQLite uses an index for the first condition; the second alone would scan the whole table.
         yield from self._jobs(f"job_id BETWEEN ? AND ? AND (job_id, restarts) IN (VALUES {marks})", keys, with_steps)
 
     def add_series(self, jobs: Iterable[Job]) -> None:
-        """What the steps of these jobs used over time, which ``history`` leaves out."""
+        """Add the usage series of these jobs' steps, which ``history`` leaves out."""
         for job in jobs:
             for step_id, text in self._db.execute(
                 "SELECT step_id, series FROM series WHERE job_id=? AND restarts=?", (job.job_id, job.restarts)
@@ -453,10 +453,10 @@ class Store:
                 if step is not None and not step.usage.series:
                     step.usage.series = json.loads(text)
 
-    # --- what SkyPilot's jobs are and cost
+    # --- managed jobs of SkyPilot and their costs
 
     def charged(self, since: float) -> Iterator[Job]:
-        """Runs of jobs that cost something and were not over before an epoch second."""
+        """Runs that have a cost and ended after an epoch second, or have not ended."""
         yield from self._jobs("cost>0 AND (finish=0 OR finish>=?)", (since,))
 
     def charge(self, costs: Iterable[tuple[int, int, float]]) -> None:
@@ -470,7 +470,7 @@ class Store:
         self._commit((_NO_PAGE, [(number,) for number in numbers]), (update % "jobs", rows), (update % "facts", rows))
 
     def managed(self, server: str) -> dict[int, Managed]:
-        """SkyPilot's managed jobs of a server as they were read last, by SkyPilot's id."""
+        """SkyPilot's managed jobs of a server as of the last read, by SkyPilot's id."""
         columns = "managed_job_id, job_id, name, status, over, clusters, cost, hourly, settled"
         rows = self._db.execute(f"SELECT {columns} FROM managed WHERE server=?", (server,))
         return {
@@ -479,7 +479,7 @@ class Store:
         }
 
     def put_managed(self, server: str, rows: Iterable[Managed]) -> None:
-        """Commit what was read. Raises StoreError."""
+        """Commit the rows that were read. Raises StoreError."""
         self._many("INSERT OR REPLACE INTO managed VALUES (?,?,?,?,?,?,?,?,?,?)",
                    [(server, row.managed_job_id, row.job_id, row.name, row.status, row.over,
                      json.dumps(row.clusters), row.cost, row.hourly, int(row.settled)) for row in rows])  # fmt: skip
@@ -493,7 +493,7 @@ class Store:
             self._commit((statement, rows))
 
     def _commit(self, *parts: tuple[str, Sequence[tuple[object, ...]]]) -> None:
-        """Commit statements, each with each of its rows. Raises StoreError."""
+        """Commit statements, each of them with each of its rows. Raises StoreError."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for statement, rows in parts:
@@ -505,7 +505,7 @@ class Store:
             raise StoreError(f"{self.path}: {error}") from error
 
     def needed_since(self, ids: Sequence[int], horizon: float) -> set[int]:
-        """Which of these jobs, or arrays by their base ids, were not over at an epoch second."""
+        """Which of these jobs, or arrays by their base ids, had not ended at an epoch second."""
         marks = ",".join("?" * len(ids))
         rows = self._db.execute(
             f"SELECT job_id, array_id FROM jobs WHERE superseded=0 AND (job_id IN ({marks}) OR array_id IN ({marks}))"
@@ -514,6 +514,6 @@ class Store:
         return {job_id for row in rows for job_id in row}
 
     def count(self) -> int:
-        """Rows of jobs, earlier runs included."""
+        """The number of job records, earlier runs included."""
         (number,) = self._db.execute("SELECT count(*) FROM jobs").fetchone()
         return int(number)

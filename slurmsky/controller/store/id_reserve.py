@@ -1,8 +1,8 @@
-"""Job ids are never given twice, even when the database was removed or an old copy of it was put in its place.
+"""Reserves job ids, so that none is given twice, even when the database was removed or replaced by an old copy.
 
-A file beside the database says which ids may have been given; it is written before any of them is, for a thousand ids
-at a time. The database knows what the file said last: where the file says more, the database is not the one that gave
-those ids.
+A file beside the database has an upper bound of the ids given so far; it is written before the ids are given, for a
+thousand ids at a time. The database stores the last bound that it knew: where the file's bound is higher, this database
+is not the one that gave those ids.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-#: ids that one write of the file covers
+#: ids that each write of the file reserves
 _STEP = 1000
 
 
@@ -29,13 +29,13 @@ class IdReserve:
             return 0
 
     def first(self, stored: int, known_bound: int) -> int:
-        """The next id of a database that stores ``stored`` as such, and knew of the bound ``known_bound``."""
+        """The next id of a database that stores ``stored`` as next id and ``known_bound`` as bound."""
         if self.bound <= known_bound:
             return stored
         return max(stored, self.bound)
 
     def first_of_new(self) -> int:
-        """The next id of a database that has just been made."""
+        """The next id of a new database."""
         try:
             folders = [int(name) for name in os.listdir(self._jobs) if name.isdecimal()]
         except OSError:
@@ -43,7 +43,7 @@ class IdReserve:
         return max(1, self.bound, *(number + 1 for number in folders))
 
     def cover(self, next_id: int) -> bool:
-        """Write the file where ids below ``next_id`` are about to be given that it does not cover. Raises OSError."""
+        """Write the file if it does not cover all ids below ``next_id``, which will be given next. Raises OSError."""
         if next_id <= self.bound:
             return False
         bound = next_id + _STEP

@@ -1,7 +1,7 @@
-"""Partitions that scontrol made, changed or took away: kept in the store, over what the site file says.
+"""Partitions that scontrol created, changed or deleted; they override the site file.
 
-As slurmctld's state file, they outlive the controller; a partition that the site file describes anew later
-keeps what scontrol said of it until it is deleted. Source: slurmctld/partition_mgr.c dump_all_part_state.
+As in slurmctld's state file, they outlive the controller. A partition that the site file describes later keeps
+scontrol's changes until it is deleted. Source: slurmctld/partition_mgr.c dump_all_part_state.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NOTE = "partitions"
 
 
 def applied(store: Store, cluster: ClusterConfig) -> ClusterConfig:
-    """The cluster with the partitions as they were left."""
+    """The cluster with the partitions as scontrol changed them."""
     kept = _kept(store)
     known = {node.name for node in cluster.nodes}
     for name in kept["deleted"]:
@@ -30,7 +30,7 @@ def applied(store: Store, cluster: ClusterConfig) -> ClusterConfig:
 
 
 def with_partition(cluster: ClusterConfig, config: PartitionConfig) -> ClusterConfig:
-    """The cluster with a partition changed or added; there is one default partition."""
+    """The cluster with a partition changed or added; at most one partition is the default."""
     found = [replace(part, default=False) if config.default else part for part in cluster.partitions]
     place = next((at for at, part in enumerate(found) if part.name == config.name), None)
     if place is None:
@@ -46,7 +46,7 @@ def without(cluster: ClusterConfig, name: str) -> ClusterConfig:
 
 
 def keep(store: Store, config: PartitionConfig) -> None:
-    """Commit how a partition is now. Raises StoreError."""
+    """Commit a partition's present configuration. Raises StoreError."""
     kept = _kept(store)
     if config.default:
         for row in kept["changed"].values():
@@ -57,7 +57,7 @@ def keep(store: Store, config: PartitionConfig) -> None:
 
 
 def keep_deleted(store: Store, name: str) -> None:
-    """Commit that a partition is gone. Raises StoreError."""
+    """Commit that a partition was deleted. Raises StoreError."""
     kept = _kept(store)
     kept["changed"].pop(name, None)
     kept["deleted"] = sorted({*kept["deleted"], name})

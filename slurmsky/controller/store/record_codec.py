@@ -1,4 +1,4 @@
-"""Records of the store, and their codec."""
+"""Encodes and decodes the records of the store."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ...model.codec import step_to_dict as step_to_dict
 
 @dataclass
 class Managed:
-    """A SkyPilot managed job as it was read last; ``job_id`` 0: one of ours, of the jobs that its name tells."""
+    """A SkyPilot managed job as of the last read; ``job_id`` 0: one of ours, whose job ids its name has."""
 
     managed_job_id: int
     job_id: int = 0
     name: str = ""
     status: str = ""
-    over: float = 0.0  # end time, 0.0 while it is not over
+    over: float = 0.0  # end time, 0.0 until it ends
     clusters: tuple[str, ...] = ()
     cost: float = 0.0  # dollars so far
     hourly: float = 0.0  # dollars an hour while it runs
