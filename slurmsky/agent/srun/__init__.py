@@ -1,1 +1,1 @@
-"""srun and its kin inside an allocation."""
+"""srun and related commands inside an allocation."""

@@ -1,4 +1,4 @@
-"""sattach: another pair of eyes (and hands) on a running step."""
+"""Serves sattach: attaches a client to the output and input of a running step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STDIN_WINDOW = 1 << 16
 
 
 def serve_sattach(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
-    """One sattach request."""
+    """Serve one sattach request."""
     from ...options.query import parse_sattach
     from ...options.usage_errors import CommandError
 
@@ -48,7 +48,7 @@ def serve_sattach(agent: Agent, channel: Channel, request: wire.CommandRequest, 
 
 
 def layout_text(run: StepRun) -> str:
-    """What --layout prints."""
+    """The output of --layout."""
     shape = run.shape
     names = tuple(share.name for share in shape.shares)
     lines = [
@@ -62,7 +62,7 @@ def layout_text(run: StepRun) -> str:
 
 
 class _Attached:
-    """A watcher of a step."""
+    """An attached client as a watcher of a step."""
 
     def __init__(self, channel: Channel, run: StepRun, query: Any) -> None:
         self.channel = channel
@@ -72,7 +72,7 @@ class _Attached:
         self._tail: Optional[bytes] = None
 
     def begin(self) -> None:
-        """Watch until the step is over or the client goes."""
+        """Watch until the step ends or the client disconnects."""
         self.run.watchers.append(self)
         self.channel.on_close = self._gone
         self.channel.on_frame = self._from_client
@@ -88,7 +88,7 @@ class _Attached:
         self.channel.send(wire.GRANT, b"%d" % _STDIN_WINDOW)
 
     def _from_client(self, kind: bytes, payload: bytes) -> None:
-        # The end of our stdin is not the end of the tasks': their srun may still have something for them.
+        # The end of the client's stdin does not end the tasks' stdin: their srun may still send input.
         if kind == wire.STDIN:
             self.run.write_stdin(payload)
             self.channel.send(wire.GRANT, b"%d" % len(payload))
@@ -102,7 +102,7 @@ class _Attached:
         self.run.resume(self)
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
-        """Show what a task writes, unless a filter hides it."""
+        """Send a task's output to the client, unless a filter excludes it."""
         wanted = self.query.output_filter if stream == OUT else self.query.error_filter
         if wanted is not None and wanted != rank:
             return
@@ -117,10 +117,10 @@ class _Attached:
             self.run.pause(self)
 
     def exited(self, node: str, rank: int, status: int) -> None:
-        """Nothing: how tasks ended is told by their srun."""
+        """Do nothing: the tasks' srun reports how they ended."""
 
     def cancelled(self, line: str, cause: str) -> None:
-        """slurmstepd's line."""
+        """Print slurmstepd's message."""
         self.channel.send(wire.STDERR, line.encode())
 
     def over(self) -> None:

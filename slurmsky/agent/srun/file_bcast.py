@@ -1,4 +1,4 @@
-"""sbcast: a file of this node is copied to every node of the job."""
+"""Copies a file of this node to every node of the job (sbcast)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ BLOCK = 1 << 18
 
 
 class Copy:
-    """One file to all nodes; ``say`` gets lines without the command's name, ``done`` the last errno, 0 for success."""
+    """Copies one file to all nodes.
+
+    ``say`` is called with lines without the command's name, ``done`` with the last errno, 0 for success.
+    """
 
     def __init__(
         self,
@@ -40,11 +43,11 @@ class Copy:
         self._say = say
         self._tell_done: Optional[Callable[[int], None]] = done
         self._fd = -1
-        self._local: dict[str, tuple[Writer, list[str]]] = {}  # path -> and the nodes of this machine
+        self._local: dict[str, tuple[Writer, list[str]]] = {}  # path -> writer, virtual nodes of this machine
         self._peers: list[Channel] = []
 
     def start(self, source: str, target: Callable[[str], str], force: bool, preserve: bool, folder: bool) -> None:
-        """Begin. ``target``: the path on a node of that name; ``folder``: make its folder where there is none.
+        """Start the copy. ``target``: maps a node's name to the path there; ``folder``: create missing folders.
 
         Raises OSError when the source cannot be opened, ValueError when it is no regular file.
         """
@@ -58,7 +61,7 @@ class Copy:
         for share in self.shares:
             path = target(share.name)
             if share.name == self.agent.node or share.address.startswith(endpoints.UNIX):
-                # A virtual node of this machine has the same files.
+                # Virtual nodes of this machine share its files.
                 if path not in self._local:
                     self._local[path] = Writer(path, mode, force, times, folder), []
                 self._local[path][1].append(share.name)
@@ -122,12 +125,12 @@ class Copy:
             done(self.code)
 
 
-#: folders whose libraries are taken to be on every node (BcastExclude)
+#: folders whose libraries are assumed to be on every node (BcastExclude)
 EXCLUDED = "/lib,/usr/lib,/lib64,/usr/lib64"
 
 
 def find_libraries(agent: Agent, path: str, exclude: Optional[str], done: Callable[[list[str]], None]) -> None:
-    """Shared libraries that a program is linked with and that are not in an excluded folder, by way of ldd."""
+    """Find a program's shared libraries outside of the excluded folders, with ldd."""
     folders = (exclude if exclude is not None else EXCLUDED).split(",")
     if folders[0].lower() == "none":
         folders = []
@@ -162,7 +165,7 @@ def copy_all(
     say: Callable[[str], None],
     done: Callable[[int], None],
 ) -> None:
-    """The program, then each library into the folder ``<target>_libs`` beside it; ends at the first failure."""
+    """Copy the program, then each library to the folder ``<target>_libs``; stops at the first failure."""
     left = list(libraries)
 
     def go_on(code: int) -> None:
@@ -182,7 +185,7 @@ def copy_all(
 
 
 def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
-    """One sbcast request."""
+    """Serve one sbcast request."""
     from ...options.query import parse_sbcast
     from ...options.usage_errors import CommandError
     from ..core.client_requests import elsewhere, leave, parse_context, relay
@@ -205,7 +208,7 @@ def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, p
 
 
 def _options(query: SbcastQuery, job_id: int) -> list[str]:
-    """What sbcast -v prints first. Source: sbcast/opts.c _print_options, bcast.c."""
+    """The first lines of sbcast -v. Source: sbcast/opts.c _print_options, bcast.c."""
     rule = "-" * 29
     rows = {
         "block_size": BLOCK,
@@ -222,7 +225,7 @@ def _options(query: SbcastQuery, job_id: int) -> list[str]:
         facts = os.stat(query.source)
         lines += ["modes    = %o" % facts.st_mode, "uid      = %d" % facts.st_uid, "gid      = %d" % facts.st_gid]
     except OSError:
-        pass  # the copy itself reports what is wrong with the source
+        pass  # the copy itself reports errors of the source
     return [*lines, "jobid      = %d" % job_id, "size     = %d" % facts.st_size] if len(lines) > 10 else lines
 
 

@@ -1,4 +1,4 @@
-"""srun --bcast: the step's program is copied to every node, and run from there."""
+"""Copies a step's program to every node and runs the copies (srun --bcast)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def broadcast(
     done: Callable[[], None],
     failed: Callable[[], None],
 ) -> None:
-    """Copy the program, with its libraries if asked, and point the plans at the copies."""
+    """Copy the program, with its libraries if requested, and set the copies' paths in the plans."""
     spec = run.spec
     assert spec.bcast is not None
     source = processes.find_program(run.argv0, dict(request.env))
@@ -33,7 +33,7 @@ def broadcast(
         say("srun: fatal: Can not execute %s\n" % run.argv0)
         failed()
         return
-    # Only an absolute path is taken as one; a folder gets a file of this name.
+    # Only an absolute path is used as given; in a folder the copy gets this name.
     place = spec.bcast if spec.bcast.startswith("/") else request.cwd + "/"
     name = "slurm_bcast_%d.%s" % (run.job.job_id, run.step_id)
 

@@ -1,4 +1,4 @@
-"""Where the bytes of a step come from and go to at srun's end: the terminal, files, nowhere."""
+"""Input and output of a step on srun's side: the terminal, files, or /dev/null."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..steps.step_plan import OUT
 
 
 class Stream:
-    """Where the tasks' stdout or stderr goes on srun's side: the terminal, a file, or nowhere."""
+    """Target of the tasks' stdout or stderr on srun's side: the terminal, a file, or none."""
 
     def __init__(self, target: str, kind: bytes) -> None:
         self.node_pattern = ""  # the nodes open the files themselves
@@ -38,21 +38,21 @@ class Stream:
 
 
 class Files:
-    """Where the output of the tasks of one component of the command line is written."""
+    """Output targets of the tasks of one component of the command line."""
 
     def __init__(self, spec: StepSpec) -> None:
         self.stdout = Stream(spec.job.output or "", wire.STDOUT)
         self.stderr = Stream(spec.job.error or "", wire.STDERR) if spec.job.error else None
 
     def target(self, stream: int) -> Stream:
-        """Where bytes of OUT or ERR go. With -o and no -e stderr follows stdout."""
+        """The target of OUT or ERR. With -o and no -e, stderr is written to stdout's target."""
         out = self.stdout
         if stream == OUT or (self.stderr is None and (out.path or out.null or out.rank is not None)):
             return out
         return self.stderr or _TERMINAL_ERROR
 
     def on_nodes(self, folder: str) -> tuple[str, str]:
-        """What the nodes are told of stdout and stderr: "stream", "null", "=stdout" or a file of theirs."""
+        """stdout and stderr in the nodes' plans: "stream", "null", "=stdout" or a file on the node."""
         out, err = self.stdout, self.stderr
         stdout = "null" if out.null else os.path.join(folder, out.node_pattern) if out.node_pattern else "stream"
         if err is not None:
@@ -66,7 +66,7 @@ _TERMINAL_ERROR = Stream("", wire.STDERR)
 
 
 class Late(NamedTuple):
-    """A file whose opening may block: what it is, how it is opened, and who takes its descriptor."""
+    """A file whose opening may block: its name, its opener, and the function that receives its descriptor."""
 
     what: str
     opener: file_opening.Opener
@@ -74,7 +74,7 @@ class Late(NamedTuple):
 
 
 class Queue:
-    """Output on its way into a FIFO, whose reader may be slow."""
+    """Buffers output to a FIFO whose reader may be slow."""
 
     def __init__(self, loop: Loop, fd: int, on_drain: Callable[[], None]) -> None:
         self._loop = loop
@@ -83,7 +83,7 @@ class Queue:
         self._left = b""
 
     def write(self, data: bytes) -> bool:
-        """Take more bytes; False: no more for now, ``on_drain`` follows. Raises OSError when nobody reads any more."""
+        """Write or buffer bytes. False: stop writing until ``on_drain`` is called. Raises OSError without a reader."""
         if self._left:
             self._left += data
         else:
@@ -104,19 +104,19 @@ class Queue:
         try:
             self._push()
         except OSError:
-            self._left = b""  # the next write reports that nobody reads
+            self._left = b""  # the next write reports the missing reader
         if not self._left:
             self._loop.forget(self._fd)
             self._on_drain()
 
     def drop(self) -> None:
-        """Forget what is left."""
+        """Discard the buffered output."""
         if self._left:
             self._left = b""
             self._loop.forget(self._fd)
 
     def finish(self) -> None:
-        """Leave what is left to a child, which waits for the reader."""
+        """Let a child process write the buffered output, as it can block on the reader."""
         if self._left:
             fd, left = self._fd, self._left
             self.drop()
@@ -129,7 +129,7 @@ class Queue:
 
 
 class Outputs:
-    """The files of all components, and the terminal. ``component``: of each rank, which one it belongs to."""
+    """Output files of all components, and the terminal. ``component``: each rank's component."""
 
     def __init__(
         self, channel: Channel, specs: Sequence[StepSpec], component: Sequence[int], say: Callable[[str], None]
@@ -141,7 +141,7 @@ class Outputs:
         self._label = specs[0].label
         self._width = len(str(len(component) - 1))
         self._queues: dict[int, Queue] = {}  # of FIFOs
-        #: called when a FIFO that was slow takes output again
+        #: called when a slow FIFO accepts output again
         self.on_drain: Callable[[], None] = lambda: None
 
     def of(self, rank: int) -> Files:
@@ -149,7 +149,7 @@ class Outputs:
         return self._files[self._component[rank]]
 
     def open(self, folder: str, umask: int, mode: Optional[str], facts: output_files.NameFacts) -> list[Late]:
-        """Open the files that are srun's to open, each name once; returns those that may block. Raises BadRequest."""
+        """Open the files that srun itself opens, each name once; returns those that may block. Raises BadRequest."""
         opened: dict[str, list[Stream]] = {}
         late: list[Late] = []
         for stream in self._streams():
@@ -185,7 +185,7 @@ class Outputs:
         return take
 
     def write(self, rank: int, stream: int, data: bytes) -> bool:
-        """A task's bytes, to the terminal or a file. False: the terminal's end is slow, no more for now."""
+        """Write a task's bytes to the terminal or a file. False: the client is slow, pause the output."""
         target = self.of(rank).target(stream)
         if target.rank is not None and target.rank != rank:
             return True
@@ -213,7 +213,7 @@ class Outputs:
         return b"".join(label + line + b"\n" for line in lines)
 
     def _give_up(self, fd: int) -> None:
-        """A file that cannot be written is closed; what goes to it is dropped."""
+        """Close a file after a failed write; its further output is discarded."""
         for stream in self._streams():
             if stream.fd == fd:
                 stream.fd, stream.null = -1, True
@@ -238,9 +238,9 @@ class Outputs:
 
 
 class Input:
-    """What the tasks read: srun's own stdin, a file that it opens for them, or something the nodes see to.
+    """The tasks' input: srun's own stdin, a file that srun opens, or files that the nodes open.
 
-    ``source`` is what the nodes are told: "stream", "null" or a name with patterns; ``rank`` the only task that
+    ``source``: the input in the nodes' plans: "stream", "null" or a name with patterns; ``rank``: the only task that
     reads the stream, or None. Raises BadRequest.
     """
 
@@ -249,7 +249,7 @@ class Input:
         self.rank: Optional[int] = None
         self.fd = -1
         self.late: Optional[Late] = None  # a file whose opening may block
-        self._loop: Optional[Loop] = None  # of a FIFO that is waited for
+        self._loop: Optional[Loop] = None  # set while waiting for a FIFO
         if terminal:
             self.rank = 0
         elif not text or text.startswith(("all", "-")):
@@ -261,7 +261,7 @@ class Input:
         elif output_files.is_per_task(text):
             self.source = os.path.join(folder, text)
         else:
-            # A file for all: srun reads it and sends it to the tasks.
+            # One file for all tasks: srun reads the file and sends its content.
             name = os.path.join(folder, output_files.expand(text, facts))
             if file_opening.may_block(name):
                 self.late = Late("stdin", lambda: output_files.open_input(name), self._take)
@@ -277,9 +277,9 @@ class Input:
         self.fd = fd
 
     def read(self, count: int, loop: Loop, later: Callable[[], None]) -> Optional[bytes]:
-        """The next bytes of the file; empty at its end, where it is closed. What cannot be read (a folder) is empty.
+        """Read the next bytes; empty at the end, where the file is closed, and for unreadable files (folders).
 
-        None: a FIFO's writer is slow, ``later`` is called when there is more.
+        None: a FIFO's writer is slow, and ``later`` is called when more bytes arrive.
         """
         try:
             data = os.read(self.fd, count)

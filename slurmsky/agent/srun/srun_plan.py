@@ -1,4 +1,4 @@
-"""What one srun asks of the nodes: arguments, environments and files of its tasks, and the step's record."""
+"""Builds the nodes' plans and the step's record for one srun."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .srun_files import Input, Outputs
 if TYPE_CHECKING:
     from ..core.head_job import HeadJob
 
-#: what --preserve-env keeps of srun's own environment
+#: variables of srun's own environment that --preserve-env keeps
 _PRESERVED = ("SLURM_NNODES", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE", "SLURM_THREADS_PER_CORE")
 
 
@@ -43,7 +43,7 @@ def _limits_memory(spec: JobSpec) -> bool:
 
 
 class Planner:
-    """One step as it will be: ``say`` takes the complaints that do not stop it. Raises BadRequest."""
+    """Plans one step. ``say`` is called with warnings. Raises BadRequest."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Planner:
     ) -> None:
         self.job = job
         self.request = request
-        self.spec = spec  # the leader's: its options are those of the step as a whole
+        self.spec = spec  # the leader's spec: its options apply to the step as a whole
         self.shape = chosen.shape
         self._shown = chosen.shown
         self._owners = chosen.owners
@@ -65,34 +65,34 @@ class Planner:
         self._rlimits = resource_limits.propagated(known, spec.job.propagate)
         self.step_id = str(job.next_step)
         self.programs = chosen.programs
-        #: of each rank, the component it belongs to
+        #: each rank's component
         self.component = [index for index, (_, count) in enumerate(chosen.programs) for _ in range(count)]
         self.ntasks = len(self.component)
         self.argvs = [argv for step, count in chosen.programs for argv in self._argvs(step, count)]
         if spec.job.resv_ports:
-            # MpiParams names no ports here. Source: the oracle; step_mgr.c, port_mgr.c.
+            # MpiParams configures no ports. Source: the oracle; step_mgr.c, port_mgr.c.
             raise BadRequest("Unable to create step for job %d: Requires more ports than can be reserved" % job.job_id)
         self._check_mpi()
-        # MPI libraries name shared memory by job and step; other engines of this machine have them, too.
+        # MPI libraries name shared memory by job and step; other engines on this machine reuse the same ids.
         self._world = os.urandom(4).hex()
         self.names: dict[str, Any] = {
             "job_id": job.job_id,
             "array_job_id": job.launch.array_job_id,
             "array_task_id": job.launch.array_task_id,
             "user": job.launch.user,
-            # %x is the environment's, whatever -J says. Source: the oracle; fname.c
+            # %x is from the environment, whatever -J says. Source: the oracle; fname.c
             "job_name": request.env.get("SLURM_JOB_NAME") or spec.job.job_name or job.launch.name,
             "restarts": job.launch.restart_count,
         }
 
     @property
     def facts(self) -> output_files.NameFacts:
-        """For the names of srun's own files."""
+        """Values for the patterns in names of srun's own files."""
         return output_files.NameFacts(step_id=self.step_id, node=self.job.node, node_id=0, task_id=0, **self.names)
 
     @property
     def _directory(self) -> str:
-        """Where the tasks start."""
+        """The working folder of the tasks."""
         cwd = self.request.cwd
         return os.path.normpath(os.path.join(cwd, self.spec.job.chdir)) if self.spec.job.chdir else cwd
 
@@ -102,18 +102,18 @@ class Planner:
         return self.spec.pty is not None and self.request.ttys[0]
 
     def environments(self) -> list[dict[str, str]]:
-        """What the tasks of each component have in common."""
+        """The common environment of the tasks, by component."""
         return [self._common_environment(step.job.export) for step, _ in self.programs]
 
     def plans(self, commons: list[dict[str, str]], outputs: Outputs, source: Input) -> list[Plan]:
-        """One per node."""
+        """The plans, one per node."""
         return [
             self._plan(index, commons[self.component[ranks[0]]], outputs, source)
             for index, ranks in enumerate(self.shape.ranks)
         ]
 
     def records(self) -> list[tuple[Step, list[int]]]:
-        """The step as sacct and squeue will show it, with its ranks: one row for each component of a het job."""
+        """The step's records for sacct and squeue, with their ranks: one for each component of a het job."""
         found, first = [], 0
         for job_id, count in self._owners:
             here = slice(first, first + count)
@@ -146,7 +146,7 @@ class Planner:
         )
 
     def _tres(self) -> str:
-        """The TRES of the step, as scontrol show step names them: its srun's, else its job's.
+        """The step's TRES in scontrol show step: the request of srun, else that of the job.
 
         Source: srun/launch.c, stepmgr.c _copy_job_tres_to_step.
         """
@@ -170,8 +170,8 @@ class Planner:
 
     def _common_environment(self, export: Optional[str]) -> dict[str, str]:
         spec, request, shape = self.spec, self.request, self.shape
-        # The launchers are scripts of a plain sh, which passes no functions on: those of the job (module, ml, and
-        # what the user exported) are put back, as Slurm's srun has them.
+        # The launchers are scripts of a plain sh, which drops exported functions: restore those of the job (module,
+        # ml, and the user's own), as Slurm's srun passes them on.
         functions = {name: text for name, text in self.job.launch.environment.items() if name.startswith("BASH_FUNC_")}
         # SRUN_DEBUG is srun's own variable: --export decides whether the tasks have it.
         env = exported({"SRUN_DEBUG": "3", **functions, **request.env}, export)
@@ -191,13 +191,13 @@ class Planner:
             )
         )
         if request.env.get(ALLOCATED_VARIABLE) == "1" and not (spec.job.distribution or _limits_memory(spec.job)):
-            # An srun that makes its own job leaves the layout to the controller, unless told --mem: launch.c.
+            # An srun with its own job leaves the layout to the controller unless --mem is given: launch.c.
             env.pop("SLURM_DISTRIBUTION")
         env.update(step_options(spec.job))
         if 0 in (spec.job.mem_mib, spec.job.mem_per_cpu_mib) and not spec.job.distribution:
-            env.pop("SLURM_DISTRIBUTION", None)  # with all of the memory srun leaves the layout to the controller
+            env.pop("SLURM_DISTRIBUTION", None)  # with all of the memory, the controller decides the layout
         if spec.preserve_env:
-            # Source: env.c setup_env; what srun itself was told of the size stays.
+            # Source: env.c setup_env; sizes in srun's own environment are kept.
             env.update({name: request.env[name] for name in _PRESERVED if name in request.env})
         if spec.job.job_name and "job_name" in spec.typed:
             env["SLURM_JOB_NAME"] = spec.job.job_name
@@ -215,9 +215,9 @@ class Planner:
         if not any(shape.gpus):
             for name in VISIBLE:
                 if any(gpu_indices(share.gres) for share in shape.shares):
-                    env.pop(name, None)  # the job's GPUs, which the step did not get
+                    env.pop(name, None)  # lists the job's GPUs, which the step did not get
                 elif self.job.launch.het and name in env:
-                    env[name] = ""  # another component's
+                    env[name] = ""  # GPUs of another component
         mpi = spec.mpi or spec.job.mpi
         if mpi:
             env["SLURM_MPI_TYPE"] = mpi
@@ -232,7 +232,7 @@ class Planner:
         for local in range(len(ranks)):
             env = task_environment(share.name, index, ranks, local, len(shape.cpus[index]))
             if local == 0 and "TMPDIR" not in common:
-                env["TMPDIR"] = "/tmp"  # Of tasks, only the first one of a node is given it: slurmstepd's task.c.
+                env["TMPDIR"] = "/tmp"  # only a node's first task gets it: slurmstepd's task.c
             gpus = shape.gpus[index]
             seen, complaint = task_devices.visible(bind, gpus, local, len(ranks))
             if complaint:
@@ -274,7 +274,7 @@ class Planner:
         )
 
     def _container(self, component: int) -> Optional[dict[str, Any]]:
-        """pyxis' options of this srun; those of the allocation where it names neither image nor container."""
+        """pyxis options of this srun; the allocation's where srun names neither image nor container."""
         own = dict(self.programs[component][0].site_options)
         launch = self.job.launch
         named = "container-image" in own or "container-name" in own
@@ -286,23 +286,23 @@ class Planner:
         return task_container.request(options.items(), self.request.cwd, launch.image)
 
     def _bind(self, index: int) -> Optional[dict[str, Any]]:
-        """How tasks are bound on a node. Raises BadRequest where it can be seen from here that they cannot."""
+        """The binding of tasks on a node. Raises BadRequest where this agent can tell that it is impossible."""
         ask = task_binding.request(self.spec.job)
         if ask is None:
             return None
         share, cpus = self.shape.shares[index], self.shape.cpus[index]
         ask.update(count=max(share.cpus_on_node, max(cpus, default=0) + 1), cpus=list(cpus))
         if share.virtual:
-            ask["asked"] = False  # CPUs that the machine has not are no fault of the request
+            ask["asked"] = False  # the user did not request the CPUs that the machine lacks
         return ask
 
     def check_binding(self) -> None:
-        """Raises BadRequest where it can be seen from here that tasks cannot be bound."""
+        """Raises BadRequest where this agent can tell that tasks cannot be bound."""
         shape = self.shape
         for index, share in enumerate(shape.shares):
             ask = self._bind(index)
             if ask is None or not share.address.startswith(endpoints.UNIX):
-                continue  # another machine knows its own CPUs
+                continue  # only that machine knows its CPUs
             try:
                 task_binding.lay_out(ask, topology.node(ask["count"]), ask["cpus"], len(shape.ranks[index]))
             except task_binding.BindError as error:
@@ -347,7 +347,7 @@ class Planner:
         argv = list(step.argv)
         if not step.multi_prog:
             if argv[0].startswith("."):
-                # The task looks for such names from its own folder.
+                # Such names are relative to the task's working folder.
                 argv[0] = "%s/%s" % (self._directory, argv[0])
             return [argv] * ntasks
         path = os.path.join(self.request.cwd, argv[0])

@@ -1,4 +1,4 @@
-"""Programs that srun runs on its own side of a step: --prolog and --epilog, in the caller's terminal."""
+"""Runs srun's own programs of a step, --prolog and --epilog, in the caller's terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..net.channel import Channel
 
 
 class Aside:
-    """Asks the client for one program at a time."""
+    """Lets the client run one program at a time."""
 
     def __init__(
         self, channel: Channel, say: Callable[[str], None], environment: dict[str, str], argv: Sequence[str]
@@ -22,9 +22,9 @@ class Aside:
         self._done: Optional[Callable[[int], None]] = None
 
     def run(self, what: str, path: str, done: Callable[[int], None]) -> None:
-        """Run a "prolog" or "epilog" with the step's program and arguments; ``done`` gets its exit code.
+        """Run a "prolog" or "epilog" with the step's program and arguments; ``done`` is called with its exit code.
 
-        One that is not there is told, and counts as run; "none" is nobody. Source: srun_job.c _run_srun_script.
+        A missing program is reported and counts as run; "none" disables it. Source: srun_job.c _run_srun_script.
         """
         if path.lower() == "none":
             done(0)
@@ -41,13 +41,13 @@ class Aside:
         self._channel.send(wire.SPAWN, wire.encode_list([field.encode(errors="surrogateescape") for field in fields]))
 
     def ended(self, payload: bytes) -> None:
-        """The client's word: "CODE", "-SIGNAL" or "127 ENAME reason"."""
+        """Handle the client's result: "CODE", "-SIGNAL" or "127 ENAME reason"."""
         done, self._done = self._done, None
         if done is not None:
             code = int(payload.split()[0])
             done(code if code >= 0 else 128 - code)
 
     def signal(self, number: int) -> None:
-        """Pass a signal on to the program, if one runs."""
+        """Send a signal to the running program, if any."""
         if self._done is not None:
             self._channel.send(wire.CHILD_SIGNAL, b"%d" % number)

@@ -1,5 +1,7 @@
-"""One srun: from its request to its exit code. Runs in the head agent of the job, whose client relays the
-terminal."""
+"""One srun, from its request to its exit code.
+
+It runs in the head agent of the job; its client relays the terminal.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,16 @@ if TYPE_CHECKING:
     from ..core.head_job import HeadJob
     from ..net.event_loop import Timer
 
-#: bytes of stdin the client may be ahead of the tasks
+#: bytes of stdin that the client may send ahead of the tasks' reads
 STDIN_WINDOW = 1 << 18
 #: how long srun waits for tasks after a cancel: KillWait and two seconds
 _ABORT_MARGIN_S = 2
-#: signals that srun passes on to the tasks (srun_job.c, sig_array)
+#: signals that srun forwards to the tasks (srun_job.c, sig_array)
 _FORWARDED = frozenset({signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGCONT})
 
 
 def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
-    """Run the step, or pass the request on to who can: the job's head, or the controller for a new
-    allocation."""
+    """Run the step, or forward the request: to the job's head agent, or to the controller for a new allocation."""
     from ...options.submit import parse_srun
     from ...options.usage_errors import CommandError
 
@@ -65,13 +66,13 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, pay
             return
         relay(agent, channel, resource_limits.passed_on(channel, request), address or agent.controller_address, "srun")
         return
-    # Outside a job the controller made the allocation, and said what there was to say of the options.
+    # Outside a job the controller made the allocation and printed the warnings about options.
     told = request.env.get(ALLOCATED_VARIABLE) == "1"
     if told:
-        # --exclusive asked for whole nodes then, which the step has all of unless it says how many tasks it is.
+        # --exclusive then requested whole nodes; the step uses them all unless it sets its number of tasks.
         counted = step.job.ntasks is not None or step.job.cpus_per_task is not None
         step = dataclasses.replace(step, exclusive=step.exclusive and counted)
-    # Whoever launches through an external launcher has all of the allocation, beside other steps.
+    # An external launcher gets all of the allocation and shares it with other steps.
     components = tuple(
         dataclasses.replace(part, overlap=True) if part.external else part for part in (step, *parsed.components[1:])
     )
@@ -82,7 +83,7 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, pay
 
 
 class Srun:
-    """A client's session; watches its StepRun."""
+    """The session of a client; watches its StepRun."""
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Srun:
         self.job = job
         self.channel = channel
         self.request = request
-        self.spec = components[0]  # its options are those of the step as a whole
+        self.spec = components[0]  # its options apply to the step as a whole
         self.components = components
         self.run: Optional[step_run.StepRun] = None
         self._waiting = False
@@ -116,7 +117,7 @@ class Srun:
         self._over = False
         self._stdin_open = True
         self._outputs: Optional[Outputs] = None
-        # The caller may be gone when a step that waits is started.
+        # The caller may have exited when a waiting step starts.
         self._limits = resource_limits.of_caller(channel, request)
         self._input: Optional[Input] = None
         for line in warnings:
@@ -124,7 +125,7 @@ class Srun:
 
     # --- begin
     def begin(self) -> None:
-        """Ask for the step; wait for its resources when they are busy."""
+        """Request the step; wait for its resources when they are busy."""
         self.channel.on_close = self._client_gone
         self.channel.on_frame = self._from_client
         self.channel.send(wire.HANDLE_SIGNALS)
@@ -182,7 +183,7 @@ class Srun:
         job, spec, request = self.job, self.spec, self.request
         planner = Planner(job, request, spec, chosen, self._limits, self._say)
         self.ntasks, self.terminal = planner.ntasks, planner.terminal
-        # Each component of the command line has files and an environment of its own.
+        # Each component of the command line has its own files and environment.
         outputs = self._outputs = Outputs(
             self.channel, [step for step, _ in planner.programs], planner.component, self._say
         )
@@ -232,7 +233,7 @@ class Srun:
             files_open()
 
     def _open_late(self, late: list[Late], done: Callable[[], None]) -> None:
-        """Open files that may block, then go on; the step exists meanwhile, without a task."""
+        """Open files that may block, then continue; meanwhile the step exists without a task."""
 
         def opened(results: list[file_opening.Result]) -> None:
             self._opening = None
@@ -251,7 +252,7 @@ class Srun:
         )
 
     def _give_up_opening(self) -> None:
-        """The step is ended while a file of it is still being opened."""
+        """End the step while one of its files is still being opened."""
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
@@ -261,7 +262,7 @@ class Srun:
         return not (self._over or self.job.cause or self.job.ended or (self.run is not None and self.run.cause))
 
     def _never_started(self) -> None:
-        """The step ends without a task; nothing of it runs anywhere."""
+        """End the step, of which no task was started."""
         assert self.run is not None
         self.run.abandon()
         if not self._over:
@@ -293,7 +294,7 @@ class Srun:
             self._limit(time.time() + limit * 60)
 
     def _limit(self, end_time: Optional[float]) -> None:
-        """End the step at this moment; None: never."""
+        """Set the time, in epoch seconds, at which the step is ended; None: never."""
         if self._limit_timer is not None:
             self._limit_timer.cancel()
             self._limit_timer = None
@@ -319,7 +320,7 @@ class Srun:
             self._aside.ended(payload)
 
     def _grant(self, count: int) -> None:
-        """The tasks have read so much: more may come, from the file of -i or from the client."""
+        """The tasks have read ``count`` bytes: send more, from the file of -i or from the client."""
         if self._input is not None and self._input.fd >= 0:
             assert self.run is not None
             data = self._input.read(count, self.agent.loop, lambda: self._grant(count))
@@ -333,7 +334,7 @@ class Srun:
         self.channel.send(wire.GRANT, b"%d" % count)
 
     def _client_gone(self) -> None:
-        """srun was killed: its tasks die, as under Slurm."""
+        """srun was killed: kill its tasks, as Slurm does."""
         self._over = True
         if self._opening is not None:
             self._opening.cancel()
@@ -394,12 +395,12 @@ class Srun:
 
     # --- from the step
     def output(self, rank: int, stream: int, data: bytes) -> None:
-        """A task's bytes, to the terminal or a file."""
+        """Write a task's bytes to the terminal or a file."""
         if self._outputs is not None and not self._outputs.write(rank, stream, data) and self.run is not None:
             self.run.pause(self)
 
     def cancelled(self, line: str, cause: str) -> None:
-        """The step is ended from outside."""
+        """The step was cancelled from outside."""
         if self.run is not None and not self.run.parts:
             self._aside.signal(signal.SIGTERM)
             self.agent.loop.soon(self._give_up_opening)
@@ -412,7 +413,7 @@ class Srun:
         self._say(line)
 
     def exited(self, node: str, rank: int, status: int) -> None:
-        """A task has ended: tell it when it went wrong, and apply -K and -W."""
+        """A task has ended: report a failure, and apply -K and -W."""
         run = self.run
         if run is None:
             return
@@ -420,7 +421,7 @@ class Srun:
             self._exits.add(node, rank, status)
             ended = self._terminating and not self._killed_by_wait
             if status and self._kills_on_bad_exit() and not (ended or self._bad_exit):
-                # Tasks that end at the same time are told together, and none of them is killed.
+                # Tasks that end at the same time are reported in one message, and none of them is killed.
                 self._bad_exit = True
                 self._timers.append(self.agent.loop.after(GATHER_S, self._end_on_bad_exit))
         if not self._first_exit and len(run.statuses) < self.ntasks:
@@ -436,7 +437,7 @@ class Srun:
         return bool(value)
 
     def _end_on_bad_exit(self) -> None:
-        """-K: what still runs is ended; that it should be is said even if nothing does."""
+        """Apply -K: end the running tasks. The message is printed even if no task is left."""
         run = self.run
         if run is None or self._over or self._bad_exit_told or (self._terminating and not self._killed_by_wait):
             return
@@ -464,12 +465,12 @@ class Srun:
 
     def _out_of_time(self) -> None:
         if self.run is not None:
-            self._terminating = True  # srun waits for its own limit: nothing is said of an abort
+            self._terminating = True  # srun waits for its own limit: no message about an abort
             self.run.cancel("TIMEOUT", time.time())
             self._timers.append(self.agent.loop.after(self.job.launch.kill_wait_s, self.run.kill))
 
     def over(self) -> None:
-        """The step is done on all nodes."""
+        """The step has ended on all nodes."""
         if self._over:
             return
         if self._bad_exit:
@@ -481,7 +482,7 @@ class Srun:
         code, number = step_run.worst(run.statuses.values())
         for name in run.failed_nodes:
             self._say("srun: error: Node failure on %s\n" % name)
-        forced = number in (signal.SIGKILL, signal.SIGTERM)  # what Slurm itself ends steps with
+        forced = number in (signal.SIGKILL, signal.SIGTERM)  # the signals with which Slurm itself ends steps
         if forced and not run.failed_nodes and not self._killed_by_wait and not self._signalled:
             self._say("srun: Force Terminated StepId=%d.%s\n" % (self.job.job_id, run.step_id))
         final = 128 + number if number else code
@@ -496,7 +497,7 @@ class Srun:
         self._end(final)
 
     def note(self, *lines: str) -> None:
-        """What only -v tells."""
+        """Print lines that only -v shows."""
         if self.spec.verbose:
             self._say("".join("srun: %s\n" % line for line in lines))
 
@@ -509,7 +510,7 @@ class Srun:
         if text.startswith("srun: ") and not text.startswith("srun: error") and self.spec.quiet:
             return
         if self._raw:
-            text = text.replace("\n", "\r\n")  # the caller's terminal does not do it now
+            text = text.replace("\n", "\r\n")  # the caller's terminal is in raw mode
         self.channel.send(wire.STDERR, text.encode(errors="surrogateescape"))
 
     def _fail(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What srun -v tells of a step's life, in the lines of the real one (api/step_launch.c, launch_slurm.c). Pure."""
+"""Messages of srun -v about a step, as Slurm prints them. Pure. Source: api/step_launch.c, launch_slurm.c."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _RULE = "-------------------- --------------------"
 
 
 def options(given: Iterable[tuple[str, str]]) -> list[str]:
-    """The options that were given, with their texts."""
+    """Lines with the given options and their values."""
     rows = ["%-20s: %s" % (name, value) for name, value in given]
     return ["defined options", _RULE, *rows, _RULE, "end of defined options"]
 
 
 def counts(cpus: Iterable[int]) -> str:
-    """CPUs of the nodes, run by run.
+    """CPUs of the nodes, with equal neighbours combined.
 
     >>> counts([4, 4, 2])
     '4(x2),2(x1)'
@@ -32,14 +32,14 @@ def counts(cpus: Iterable[int]) -> str:
 
 
 def job(job_id: int, shares: Sequence[NodeShare]) -> str:
-    """The allocation that the step is made in."""
+    """The line on the step's allocation."""
     names = node_list(tuple(share.name for share in shares))
     cpus = counts(share.cpus for share in shares)
     return "jobid %d: nodes(%d):`%s', cpu counts: %s" % (job_id, len(shares), names, cpus)
 
 
 def launching(step: str, shares: Sequence[NodeShare], ranks: Sequence[Sequence[int]]) -> list[str]:
-    """One line for each node that gets tasks. ``step``: "7.0"."""
+    """One line for each node with tasks. ``step``: "7.0"."""
     return [
         "launching StepId=%s on host %s, %d tasks: %s" % (step, share.name, len(here), _ranks(here))
         for share, here in zip(shares, ranks)
@@ -53,7 +53,7 @@ def _ranks(ranks: Sequence[int]) -> str:
 
 
 def finished(step: str, tasks: int, status: int) -> str:
-    """Tasks of one node have ended with this wait status."""
+    """The line on tasks of one node that ended with this wait status."""
     return "Received task exit notification for %d task%s of StepId=%s (status=0x%04x)." % (
         tasks,
         "" if tasks == 1 else "s",

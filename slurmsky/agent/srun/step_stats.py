@@ -1,4 +1,4 @@
-"""sstat: what the running steps of jobs of this node use so far."""
+"""Serves sstat: the current usage of running steps of this node's jobs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ..core.agent import Agent
     from ..core.head_job import HeadJob
 
-#: set where the controller asks for one of a request's jobs or steps: the header is printed
+#: set where the controller requests one of several jobs or steps: the header is already printed
 ONE_STEP = "SLURMSKY_ONE_STEP"
 #: how long another node may take to answer
 _PATIENCE_S = 5.0
 
 
 def serve_sstat(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
-    """One sstat request."""
+    """Serve one sstat request."""
     from ...options.ids import step_or_job
     from ...options.query import parse_sstat
     from ...options.usage_errors import CommandError
@@ -56,8 +56,8 @@ class _Sstat:
         self._done = False
 
     def begin(self) -> None:
-        """Ask every node of every step; print when all have answered."""
-        self._waiting += 1  # nodes of this machine answer at once: not before the last step was asked
+        """Query every node of every step; print when all have answered."""
+        self._waiting += 1  # nodes of this machine answer at once: print only after the last query
         for wanted in self.query.jobs:
             job = self.agent.jobs.get(wanted.job_id)
             if job is None or job.ended:

@@ -1,4 +1,4 @@
-"""What srun tells of tasks that have ended."""
+"""Messages of srun about tasks that have ended."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Callable, Mapping
 from ..net.event_loop import Loop
 from . import srun_verbose
 
-#: exits of a node are gathered for so long, so that they make one line, as slurmstepd sends them in one
-#: message
+#: how long exits of a node are gathered into one line, as slurmstepd sends them in one message, in seconds
 GATHER_S = 0.1
 
 
 class Exits:
-    """Gathers the ends of tasks and tells them by node and status. ``note`` takes what only -v tells."""
+    """Gathers exits of tasks and prints them by node and status. ``note`` prints what only -v shows."""
 
     def __init__(self, loop: Loop, step: str, say: Callable[[str], None], note: Callable[[str], None]) -> None:
         self._loop = loop
@@ -33,7 +32,7 @@ class Exits:
             self._loop.after(GATHER_S, self.tell)
 
     def tell(self) -> None:
-        """Tell what has come together."""
+        """Print the gathered exits."""
         self._gathering = False
         exits, self._untold = self._untold, {}
         for node in sorted(exits):
@@ -52,7 +51,7 @@ class Exits:
 
 
 def states(step: str, ntasks: int, statuses: Mapping[int, int]) -> list[str]:
-    """Lines on which tasks run and which have ended, as Ctrl-C and -W print them."""
+    """Lines that list running and ended tasks, as Ctrl-C and -W print them."""
     groups: dict[str, list[int]] = {"running": [], "exited": [], "exited abnormally": []}
     for rank in range(ntasks):
         status = statuses.get(rank)

@@ -11,7 +11,7 @@ from .step_plan import TASK_INPUT
 
 
 class Writer:
-    """The copy on one node: written beside its place, put there when it is whole."""
+    """Writes a copy to a temporary file next to its target and renames it when complete."""
 
     def __init__(self, path: str, mode: int, force: bool, times: Optional[list[float]], folder: bool = False) -> None:
         self.path = path
@@ -23,7 +23,7 @@ class Writer:
             if folder:
                 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             if force:
-                # A program that is being executed cannot be written to; its name can be given to a new file.
+                # A running program cannot be overwritten, but its name can be reused for a new file.
                 try:
                     os.unlink(path)
                 except FileNotFoundError:
@@ -34,7 +34,7 @@ class Writer:
             self.error = error.errno or errno.EIO
 
     def write(self, data: bytes) -> None:
-        """One block; empty: that was all."""
+        """Write one block; an empty block ends the file."""
         if self._fd < 0:
             return
         try:
@@ -52,7 +52,7 @@ class Writer:
 
 
 def serve_file(channel: Channel, message: dict[str, Any]) -> None:
-    """Receive a file from the head agent; answers with the errno, 0 for success."""
+    """Receive a file from the head agent; replies with the errno, 0 for success."""
     writer = Writer(message["path"], message["mode"], message["force"], message["times"], message["folder"])
 
     def received(kind: bytes, payload: bytes) -> None:

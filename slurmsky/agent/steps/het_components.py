@@ -1,4 +1,4 @@
-"""What each component of an srun's command line (A : B) gets of the job."""
+"""Allocates resources to each component of an srun's command line (A : B)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import step_allocation
 if TYPE_CHECKING:
     from ..core.head_job import HeadJob
 
-#: what srun's environment says for the leader alone: another component has its own
+#: options that srun's environment sets for the leader only: other components have their own values
 _PER_COMPONENT = (
     "cpus_per_task",
     "ntasks_per_node",
@@ -27,16 +27,16 @@ _PER_COMPONENT = (
 
 @dataclass
 class Chosen:
-    """The step's place in the job."""
+    """The resources of a step, and its owners in the job."""
 
     shape: step_allocation.Shape
     programs: list[tuple[StepSpec, int]]  # each component and its number of tasks
-    shown: Launch  # what the tasks are told of the job
-    owners: list[tuple[int, int]]  # components of a het job in step order: (job id, nodes); of any other, the job
+    shown: Launch  # the job as the tasks' environment shows it
+    owners: list[tuple[int, int]]  # (job id, nodes) by component of a het job, in step order; else one entry
 
 
 def choose(job: HeadJob, components: Sequence[StepSpec]) -> Chosen:
-    """The nodes, CPUs and tasks of every component. Raises StepRefused, StepBusy."""
+    """Choose the nodes, CPUs and tasks of every component. Raises StepRefused, StepBusy."""
     many = len(components) > 1
     shapes: list[step_allocation.Shape] = []
     programs: list[tuple[StepSpec, int]] = []
@@ -44,11 +44,11 @@ def choose(job: HeadJob, components: Sequence[StepSpec]) -> Chosen:
     apart = many and not job.launch.het
     wanted: list[tuple[StepSpec, Launch]] = []
     for index, step in enumerate(components):
-        # Without --het-group the components of the command line are those of the job, one by one.
+        # Without --het-group the n-th component of the command line runs on the job's n-th component.
         text = step.het_group or (str(index) if many else None)
         parts = [job.launch] if apart else step_allocation.het_launches(job.launch, text, many)
         wanted += ((step, part) for part in parts)
-    wanted.sort(key=lambda pair: pair[1].het_offset)  # ranks follow the het groups, not the places on the line
+    wanted.sort(key=lambda pair: pair[1].het_offset)  # ranks follow the het groups, not the order on the command line
     launches = [job.launch] if apart else [part for _, part in wanted]
     for step, part in wanted:
         if apart:
@@ -70,7 +70,7 @@ def choose(job: HeadJob, components: Sequence[StepSpec]) -> Chosen:
 
 
 def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.Shape]) -> Launch:
-    """The nodes of a plain job that earlier components of the command line have left."""
+    """The nodes of a plain job that earlier components of the command line do not use."""
     taken = {share.name for shape in before for share in shape.shares}
     left = [share for share in launch.shares if share.name not in taken]
     wanted = (step.job.nodes_min if {"nodes", "nodes_min"} & set(step.typed) else None) or 1
@@ -84,12 +84,12 @@ def _apart(launch: Launch, step: StepSpec, before: list[step_allocation.Shape]) 
 
 
 def _own(job: HeadJob, step: StepSpec, launch: Launch) -> StepSpec:
-    """The step as one component sees it: sizes that stand in srun's environment are the leader's."""
+    """The step's options for one component: sizes from srun's environment apply to the leader only."""
     if launch is job.launch and not launch.het:
         return step
     typed, spec = step.typed, step.job
     if launch.job_id == job.job_id and not job.launch.het:
-        # Nodes of a plain job: one unless more are asked for.
+        # On a plain job a component gets one node unless it requests more.
         if "nodes_min" not in typed and "nodes" not in typed:
             spec = spec.evolve(nodes_min=1, nodes_max=1)
         if "ntasks" not in typed:

@@ -1,4 +1,4 @@
-"""Which nodes of its job a step gets, or why none. Pure. Source: stepmgr.c _pick_step_nodes, as seen of the oracle."""
+"""Chooses the nodes of a step in its job. Pure. Source: stepmgr.c _pick_step_nodes, observed on the oracle."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import AbstractSet, Iterable, Optional, Sequence, Union
 
 
 class Verdict(Enum):
-    """Why a step gets no nodes, in Slurm's words."""
+    """Why a step gets no nodes, with Slurm's messages."""
 
-    BUSY = "Requested nodes are busy"  # the only one that passes
+    BUSY = "Requested nodes are busy"  # the only temporary one
     TOO_MANY = "More processors requested than permitted"
     UNAVAILABLE = "Requested node configuration is not available"
     BAD_GRES = "Invalid generic resource (gres) specification"
@@ -19,34 +19,34 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class NodeOffer:
-    """A node of the job as a step finds it."""
+    """The resources of a job's node, and their use by other steps."""
 
-    cpus: int  # the job's
-    used: int = 0  # of these, held by other steps
+    cpus: int  # allocated to the job
+    used: int = 0  # of these, in use by other steps
     idle: bool = True  # no step runs here
-    gpus: int = 0  # the job's
+    gpus: int = 0  # allocated to the job
     gpus_free: int = 0
 
 
 @dataclass(frozen=True)
 class StepDemand:
-    """What a step asks of its nodes."""
+    """The resources that a step requests."""
 
-    least: int  # nodes
+    least: int  # minimum of nodes
     most: int
-    cpus: int = 0  # of all nodes together; 0: however many there are (--overcommit)
+    cpus: int = 0  # total over all nodes; 0: any number (--overcommit)
     whole: bool = False  # all of the job's CPUs on each node
     overlap: bool = False
     named: AbstractSet[int] = field(default_factory=frozenset)  # nodes of -w, as indices
     arbitrary: bool = False  # exactly the named ones
-    relative: int = 0  # so many nodes from the first on are left out
+    relative: int = 0  # number of nodes skipped at the beginning
     pack: bool = False
-    gpus_here: int = 0  # GPUs that each node must have; 0: none are asked for
+    gpus_here: int = 0  # GPUs that each node must have; 0: none are requested
     gpus_in_all: int = 0
 
 
 def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], wish: StepDemand) -> Union[list[int], Verdict]:
-    """Indices of the nodes, in order. ``allowed``: those that -x leaves.
+    """Choose the indices of the step's nodes, in order. ``allowed``: nodes that -x does not exclude.
 
     >>> wide = StepDemand(1, 1, cpus=3)
     >>> pick([NodeOffer(3), NodeOffer(1)], range(2), wide), pick([NodeOffer(1), NodeOffer(3)], range(2), wide)
@@ -63,15 +63,15 @@ class _Search:
         self.rooms = rooms
         self.wish = wish
         self.least, self.most = wish.least, wish.most
-        self.usable: dict[int, int] = {}  # CPUs that a node has for the step
-        self.free: list[int] = []  # nodes that may be taken, in order
+        self.usable: dict[int, int] = {}  # CPUs of a node that the step can use
+        self.free: list[int] = []  # nodes that may be chosen, in order
         self.picked: list[int] = []
-        # What other steps hold: of it, a step says that it waits.
+        # Resources held by other steps; non-zero means busy, not impossible.
         self.blocked_cpus = self.blocked_nodes = 0
-        self.short_cpus = self.short_nodes = 0  # for want of GPUs
+        self.short_cpus = self.short_nodes = 0  # unusable because other steps hold their GPUs
 
     def look_at_nodes(self, allowed: Iterable[int]) -> Optional[Verdict]:
-        """What each node has for the step."""
+        """Compute the CPUs that the step can use on each node."""
         wish, hopeless = self.wish, 0
         for index in allowed:
             room = self.rooms[index]
@@ -97,7 +97,7 @@ class _Search:
         return Verdict.BAD_GRES if hopeless > len(self.rooms) - wish.least else None
 
     def settle_names(self) -> Optional[Verdict]:
-        """The nodes of -w come first; more of them than are needed are those to choose from. -r leaves some out."""
+        """Apply -w and -r: choose the named nodes first, or among them where they exceed the need; -r skips nodes."""
         wish = self.wish
         if wish.named:
             if not wish.named <= set(self.free):
@@ -116,7 +116,7 @@ class _Search:
         return None
 
     def _only_with_gpus(self) -> None:
-        """--gpus of a step: nodes that have an equal share of them first, then those with fewer."""
+        """Restrict --gpus steps to nodes with GPUs: first those with an equal share, then those with fewer."""
         left = self.wish.gpus_in_all
         if not left:
             return
@@ -139,7 +139,7 @@ class _Search:
             limit = fewer
 
     def choose(self) -> Union[list[int], Verdict]:
-        """From the idle nodes if they do, else from all that are free."""
+        """Choose from the idle nodes if they suffice, else from all free nodes."""
         wish = self.wish
         sizes = {room.cpus for room in self.rooms}
         if wish.cpus and len(sizes) == 1:
@@ -150,7 +150,7 @@ class _Search:
                 return Verdict.TOO_MANY
         if len(self.free) + len(self.picked) < self.least:
             return Verdict.BUSY
-        # Where nodes are counted from the first one (-r), idle ones are as good as others.
+        # With -r, Slurm does not prefer idle nodes.
         idle = [] if wish.relative else [index for index in self.free if self.rooms[index].idle]
         needed = self.least - len(self.picked)
         if needed > 0 and not (self._enough(idle, needed) or self._enough(self.free, needed)):
@@ -158,7 +158,7 @@ class _Search:
         return self._add_cpus()
 
     def _enough(self, pool: Sequence[int], needed: int) -> bool:
-        """Take nodes of ``pool``: as many as the step may have, with the CPUs that it needs."""
+        """Take nodes of ``pool``, up to the step's maximum, with enough CPUs in all; False if there are too few."""
         if len(pool) < needed:
             return False
         cpus = max(0, self.wish.cpus - sum(self.usable[index] for index in self.picked))
@@ -177,7 +177,7 @@ class _Search:
         return Verdict.UNAVAILABLE
 
     def _add_cpus(self) -> Union[list[int], Verdict]:
-        """More nodes while CPUs are missing."""
+        """Add nodes until the step has enough CPUs."""
         wanted = self.wish.cpus
         have = sum(self.usable[index] for index in self.picked)
         while wanted > have and self.free and len(self.picked) < self.most:
@@ -194,7 +194,7 @@ class _Search:
 
 
 def _by_cpus(pool: Sequence[tuple[int, int]], nodes: int, cpus: int) -> Optional[list[int]]:
-    """So many of ``pool`` (index, CPUs) with so many CPUs together; None when there are none such.
+    """Choose at most ``nodes`` of ``pool`` (index, CPUs) with ``cpus`` CPUs in all; None when impossible.
 
     Nodes with an equal share are taken first, then the largest of the others.
     """

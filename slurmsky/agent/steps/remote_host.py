@@ -1,5 +1,7 @@
-"""A step's part on this node for a head agent on another one: the plan comes, and the tasks' words go, by a
-connection."""
+"""Runs a step's tasks on this node for a head agent on another node, over a connection.
+
+The head agent sends the plan; this node sends the tasks' output and exit statuses.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Wired:
-    """A sink that tells the head agent over a connection; its silence pauses the tasks' output."""
+    """A sink that sends frames to the head agent; a full connection pauses the tasks' output."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -48,7 +50,7 @@ class _Wired:
 
 
 def serve_agent(agent: Agent, channel: Channel) -> None:
-    """One connection of a head agent: one step's part on this node. Its loss ends the tasks."""
+    """Serve a connection of a head agent: one step's tasks on this node. Its loss ends the tasks."""
     sink = _Wired(channel)
 
     def received(kind: bytes, payload: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Which nodes, CPUs, memory and devices of its job a step gets."""
+"""Allocates nodes, CPUs, memory and devices of a job to a step."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 
 class StepRefused(Exception):
-    """The step can never run in this job. ``notes`` are lines that come before the refusal itself."""
+    """The step can never run in this job. ``notes``: lines that are printed before the refusal."""
 
     job_id = 0  # of the component of a het job that refused it
 
     def __init__(self, text: str, notes: Sequence[str] = (), plain: bool = False) -> None:
         super().__init__(text)
         self.notes = tuple(notes)
-        #: srun finds it itself: no "Unable to create step" before the text
+        #: srun itself detects the error: print no "Unable to create step" before the text
         self.plain = plain
 
 
 class BadRequest(Exception):
-    """The step cannot be started as it was asked for; the arguments are Slurm's lines."""
+    """The step cannot be started as requested; the arguments are Slurm's lines."""
 
 
 class StepBusy(Exception):
-    """Its resources are in use by other steps; the text is Slurm's reason."""
+    """The step's resources are in use by other steps; the text is Slurm's reason."""
 
     job_id = 0
 
 
 @dataclass
 class Shape:
-    """What a step gets."""
+    """The resources and task layout of a step."""
 
     shares: list[NodeShare]  # the job's shares it runs on, in step order
     cpus: list[tuple[int, ...]]  # CPUs of the step on each
@@ -51,12 +51,12 @@ class Shape:
     cpus_per_task: int
     overlap: bool = False
     plane_size: int = 0
-    notes: tuple[str, ...] = ()  # complaints that do not stop it
+    notes: tuple[str, ...] = ()  # warnings
 
 
 @dataclass
 class _Use:
-    """What running steps hold on one node."""
+    """Resources of one node that running steps hold."""
 
     cpus: set[int] = field(default_factory=set)
     gpus: set[int] = field(default_factory=set)
@@ -66,17 +66,17 @@ class _Use:
 
 @dataclass
 class _Asked:
-    """The nodes of a step as srun asks for them."""
+    """The nodes that srun requests for a step."""
 
-    allowed: list[int]  # the job's nodes that -x leaves, as indices
-    named: list[str]  # those of -w; of -m arbitrary once for each task
+    allowed: list[int]  # the job's nodes that -x does not exclude, as indices
+    named: list[str]  # nodes of -w; with -m arbitrary one entry for each task
     least: int
     most: int
     notes: list[str] = field(default_factory=list)
 
 
 def _asked(shares: Sequence[NodeShare], step: StepSpec, arbitrary: bool) -> _Asked:
-    """Raises StepRefused for what srun itself refuses. Source: srun_job.c job_step_create_allocation."""
+    """Parse the node options. Raises StepRefused where srun does. Source: srun_job.c job_step_create_allocation."""
     from ...language.hostlist import expand
 
     spec = step.job
@@ -117,7 +117,7 @@ def _refuse_plainly(asked: _Asked, text: str) -> None:
 
 
 def _exclude(shares: Sequence[NodeShare], unwanted: set[str], asked: _Asked) -> None:
-    """What is left becomes the list of nodes that the step must have."""
+    """Apply -x: the remaining nodes become the list of nodes that the step must have."""
     for name in asked.named:
         if name in unwanted:
             asked.notes.append("Requested node %s is also in the excluded list." % name)
@@ -131,7 +131,7 @@ def _exclude(shares: Sequence[NodeShare], unwanted: set[str], asked: _Asked) -> 
 
 
 def het_launches(launch: Launch, text: Optional[str], many: bool = False) -> list[Launch]:
-    """The components that --het-group names, each as a launch of its own under the leader's number.
+    """The components that --het-group names, each as a separate launch with the leader's job id.
 
     Without --het-group the job's own. Raises StepRefused.
     """
@@ -170,7 +170,7 @@ def het_launches(launch: Launch, text: Optional[str], many: bool = False) -> lis
 
 
 def merge(shapes: Sequence[Shape]) -> Shape:
-    """One step over several components: ranks count on from one to the next."""
+    """Merge components into one step: ranks continue from one component to the next."""
     if len(shapes) == 1:
         return shapes[0]
     ranks: list[list[int]] = []
@@ -190,7 +190,7 @@ def merge(shapes: Sequence[Shape]) -> Shape:
 
 
 def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Shape:
-    """Nodes, CPUs, memory and layout for a step. Raises StepRefused, StepBusy.
+    """Choose nodes, CPUs, memory and layout of a step. Raises StepRefused, StepBusy.
 
     Without --exact (which -c implies) a step has all CPUs of its nodes; without --overlap it does not share
     them with other steps. ``launch``: a component of a het job instead of the job's own.
@@ -199,13 +199,13 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Sha
     spec = step.job
     launch = launch or job.launch
     if spec.resv_ports:
-        raise StepRefused("Requires more ports than can be reserved")  # as without MpiParams=ports
+        raise StepRefused("Requires more ports than can be reserved")  # Slurm's message without MpiParams=ports
     shares = launch.shares
     arbitrary = (spec.distribution or "").lower().startswith("arbitrary")
     asked = _asked(shares, step, arbitrary)
     per_task = spec.cpus_per_task or 1
     exact = step.exact or step.exclusive or bool(spec.cpus_per_task or spec.cpus_per_gpu)
-    # An MPI's own launcher, which starts the tasks, stands beside the steps.
+    # An MPI's own launcher, which starts the tasks, shares the resources of other steps.
     overlap = step.overlap or step.external
     use = _in_use(job)
     rooms = [_room(share, use[share.name]) for share in shares]
@@ -268,8 +268,10 @@ def _task_count(
     gpus: step_gpus.GpuDemand,
     overlap: bool,
 ) -> int:
-    """Tasks of a step: as asked, else so many per GPU or node; with -c alone all that there is room for, else one per
-    node."""
+    """Number of tasks of a step.
+
+    The requested number, else by tasks per GPU or node; with -c only, as many as the CPUs allow; else one per node.
+    """
     spec = step.job
     if spec.ntasks is not None:
         return spec.ntasks
@@ -304,7 +306,7 @@ def _pick(
     spec = step.job
     cpus = 0 if spec.overcommit else _cpus_asked(spec, gpus, asked.least, ntasks)
     if elastic and cpus > sum(rooms[index].cpus for index in asked.allowed):
-        cpus = 0  # the real CPUs are shared, as with --overcommit
+        cpus = 0  # steps share the real CPUs, as with --overcommit
     places = {share.name: index for index, share in enumerate(shares)}
     if not places.keys() >= set(asked.named):
         raise StepRefused(placement.Verdict.UNAVAILABLE.value, asked.notes)
@@ -332,7 +334,7 @@ def _pick(
 
 
 def _memory(launch: Launch, spec: JobSpec, share: NodeShare, cpus: int, exact: bool, overlap: bool, held: _Use) -> int:
-    """MiB of a step on one node; 0: no limit of its own."""
+    """Memory of a step on one node in MiB; 0: no separate limit."""
     amount = spec.mem_mib or (spec.mem_per_cpu_mib or 0) * cpus
     if not amount and exact:
         amount = (launch.spec.mem_per_cpu_mib or 0) * cpus

@@ -1,6 +1,7 @@
-"""How many GPUs a step asks for. Pure. Source: stepmgr.c _copy_job_tres_to_step, gres_stepmgr.c, as seen of the oracle.
+"""Computes the GPUs that a step requests. Pure.
 
-A step that names no GPUs asks for those that its job asked for, and holds them: another one that does the same waits.
+A step that names no GPUs requests those of its job, and holds them: another step that requests them waits.
+Source: stepmgr.c _copy_job_tres_to_step, gres_stepmgr.c, observed on the oracle.
 """
 
 from __future__ import annotations
@@ -16,27 +17,27 @@ from ..job.environment import gpu_indices
 
 @dataclass(frozen=True)
 class GpuDemand:
-    """GPUs of a step; the first count that is not 0 says how many it gets, each says what a node must have."""
+    """GPUs of a step: the first non-zero count decides the total; every count is a minimum for nodes."""
 
     on_node: int = 0
     of_task: int = 0
     tasks_of_one: int = 0  # --ntasks-per-gpu
     in_all: int = 0
-    all_here: bool = False  # whatever the job has on each node
+    all_here: bool = False  # all GPUs that the job has on each node
 
     def least_here(self, most_nodes: int) -> int:
-        """What each node must have at least: where there may be only one node, all of them."""
+        """Minimum of GPUs on each node; all of the step's GPUs where it can have only one node."""
         alone = self.in_all if most_nodes == 1 else 0
         any_one = bool(self.tasks_of_one or self.in_all or self.all_here)
         return max(self.on_node, self.of_task, alone, int(any_one))
 
     def total(self, nodes: int, tasks: int) -> int:
-        """On so many nodes, with so many tasks."""
+        """Total of GPUs on ``nodes`` nodes with ``tasks`` tasks."""
         return max(self.on_node * nodes, self.of_task * tasks, self.in_all)
 
 
 def number(text: Optional[str]) -> Optional[int]:
-    """Devices in "2", "h100:2" or "gres/gpu:h100=2"; None for no text.
+    """Number of devices in "2", "h100:2" or "gres/gpu:h100=2"; None for no text.
 
     >>> number("h100:2,a100:1"), number("gres/gpu=4"), number("gpu")
     (3, 4, 1)
@@ -53,7 +54,7 @@ def number(text: Optional[str]) -> Optional[int]:
 
 
 def wish(step: StepSpec, launch: Launch) -> GpuDemand:
-    """Its own, else its job's. GPUs that --exclusive brought along are no steps' by default."""
+    """The step's GPU request, else its job's. Steps do not get GPUs added by --exclusive by default."""
     spec = step.job
     if (spec.gres or "").lower() == "none":
         return GpuDemand()
@@ -67,24 +68,24 @@ def wish(step: StepSpec, launch: Launch) -> GpuDemand:
     found = _of_job(launch.spec)
     if spec.ntasks_per_gpu and found == GpuDemand():
         return GpuDemand(tasks_of_one=spec.ntasks_per_gpu)
-    # What is asked for each GPU wants one.
+    # A request per GPU implies at least one GPU.
     wants_one = found == GpuDemand() and bool({"cpus_per_gpu", "mem_per_gpu_mib"} & set(step.typed))
     return GpuDemand(all_here=True) if wants_one else found
 
 
 def unknown(text: Optional[str], shares: Sequence[NodeShare]) -> bool:
-    """Whether --gres names a kind of resource that there is none of."""
+    """Whether --gres names a resource that no node of the job has."""
     names = {re.split("[:=]", part)[0].replace("gres/", "") for part in _counted(text)}
     return not names <= {"none", "NONE", "gpu", *(name.split(":")[0] for share in shares for name in share.gres)}
 
 
 def _counted(text: Optional[str]) -> list[str]:
-    """The items of a list of devices but those with a count of 0, which ask for nothing."""
+    """The items of a device list with a count other than 0."""
     return [part for part in (text or "").split(",") if part and not re.search(r"[:=]0+$", part)]
 
 
 def other_type(spec: JobSpec, shares: Sequence[NodeShare]) -> bool:
-    """Whether a step asks for GPUs of a type that its job has none of."""
+    """Whether a step requests a GPU type that its job lacks."""
     texts = (spec.gres, spec.gpus, spec.gpus_per_node, spec.gpus_per_task)
     words = [word for text in texts for part in _counted(text) for word in re.split("[:=]", part)]
     types = {word for word in words if word not in ("gpu", "gres/gpu", "none") and not word.isdecimal()}
@@ -103,9 +104,9 @@ def _of_job(spec: JobSpec) -> GpuDemand:
 
 
 def counts(gpus: GpuDemand, shares: Sequence[NodeShare], ranks: Sequence[Sequence[int]]) -> Optional[list[int]]:
-    """GPUs on each of the step's nodes; None when there are not so many.
+    """GPUs on each of the step's nodes; None when there are too few.
 
-    Those of --gpus are taken from the first nodes, but each has one at least.
+    GPUs of --gpus are taken from the first nodes, but each node gets at least one.
     """
     have = [len(gpu_indices(share.gres)) for share in shares]
     if gpus.all_here:

@@ -1,4 +1,4 @@
-"""The tasks of one step on one node: starts them, signals them, says how they ended."""
+"""Runs the tasks of one step on one node: starts, signals and reaps them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..core.agent import Agent
     from ..mpi.pmi import NodeServer
 
-#: how long a task's pipes are read after its last known process is gone
+#: how long a task's pipes are read after its last known process has exited
 _LINGER_S = 3.0
 
 
@@ -48,12 +48,12 @@ class StepHost:
         self._mpi = self._mpi_server(plan)
         self._started = False
         self._opening: Optional[file_opening.Opening] = None  # of files that may block
-        self._apart = False  # the working folder may be out of reach
-        self._early_signal = 0  # came before the tasks could be started
+        self._apart = False  # the working folder may be inaccessible
+        self._early_signal = 0  # arrived before the tasks were started
         self._early_stdin: list[bytes] = []
-        self._bindings: list[Binding] = []  # per task; empty: none is bound
+        self._bindings: list[Binding] = []  # per task; empty: no task is bound
         self._container: Optional[Container] = None
-        self._contained = False  # the container, if there is to be one, is ready
+        self._contained = False  # the container, if requested, is ready
 
     def _devices(self) -> list[int]:
         """The node's GPUs that the step holds."""
@@ -77,7 +77,7 @@ class StepHost:
 
     # --- start
     def start(self) -> None:
-        """Start all tasks. Files that cannot be opened end the step as slurmstepd would end it."""
+        """Start all tasks. Files that cannot be opened end the step as slurmstepd ends it."""
         self.agent.hosted[self.key] = processes.now_boot()
         self._course = self.agent.sampler.course(self._devices())
         if self.plan.container is None:
@@ -157,7 +157,7 @@ class StepHost:
             return
         pids: dict[int, int] = {}
         if fault and self.tasks:
-            # The step's manager tries it too, once on each node.
+            # slurmstepd itself also enters the folder, once on each node.
             self._complain(self.tasks[0], fault)
         for local, task in enumerate(self.tasks):
             try:
@@ -188,20 +188,20 @@ class StepHost:
         )
 
     def mpi(self, message: dict[str, Any]) -> None:
-        """What the tasks' PMI server has to say to the head agent."""
+        """Send a message of the tasks' PMI server to the head agent."""
         self.sink.mpi(message)
 
     def mpi_heard(self, message: dict[str, Any]) -> None:
-        """What the head agent says to it."""
+        """Pass a message of the head agent to the tasks' PMI server."""
         if self._mpi is not None:
             self._mpi.heard(message)
 
     def complain(self, rank: int, text: str) -> None:
-        """A line of slurmstepd on a task's stderr."""
+        """Write a line of slurmstepd to a task's stderr."""
         self._complain(self._by_rank[rank], text)
 
     def say(self, rank: int, text: str) -> None:
-        """What a task's MPI tells the user in its name."""
+        """Write a message of a task's MPI library to the task's stderr."""
         self.sink.output(rank, ERR, text.encode(errors="replace"))
 
     def _complain(self, task: Task, text: str) -> None:
@@ -265,7 +265,7 @@ class StepHost:
 
     # --- streams
     def write_stdin(self, data: bytes) -> None:
-        """Give bytes to all tasks that read the stream; empty: the stream has ended."""
+        """Write bytes to all tasks that read the stream; empty: the stream has ended."""
         if self._started:
             self._streams.write(data)
         else:
@@ -273,7 +273,7 @@ class StepHost:
 
     # --- signals
     def signal(self, number: int) -> None:
-        """To all processes of the step here."""
+        """Send a signal to all processes of the step on this node."""
         if not self._started and number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
             self._early_signal = self._early_signal or number
             if self._opening is not None:
@@ -289,7 +289,7 @@ class StepHost:
         processes.send(self.members(), number)
 
     def kill(self) -> None:
-        """SIGKILL to all of them."""
+        """Send SIGKILL to all processes of the step on this node."""
         self.signal(signal.SIGKILL)
 
     def members(self) -> list[int]:
@@ -341,7 +341,7 @@ class StepHost:
             if left or not self._swept_at:
                 self._swept_at = now
             if reading and not left and not self._streams.paused and now - self._swept_at > _LINGER_S:
-                # Somebody outside the step holds the pipe; nothing of the step is left to write.
+                # A process outside the step holds the pipe open; no process of the step is left to write.
                 for task in self.tasks:
                     self._streams.close(task)
             elif not self._sweeping:
@@ -366,7 +366,7 @@ class StepHost:
         self._check_over()
 
     def look(self) -> dict[int, list[float]]:
-        """Usage of the running tasks so far, for sstat."""
+        """Current usage of the running tasks, for sstat."""
         return {
             task.rank: self.agent.sampler.look(task.pid).to_list()
             for task in self.tasks

@@ -1,4 +1,4 @@
-"""What the head agent tells a node of a step, and what it hears of it."""
+"""Interface between the head agent and a node of a step: the Plan, and the Sink for events."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ TASK_INPUT = b"n"
 
 
 class Sink(Protocol):
-    """Who hears of a node's tasks."""
+    """Receives the events of a node's tasks."""
 
     def started(self, pids: dict[int, int]) -> None:
-        """The tasks run: rank -> pid."""
+        """The tasks have started: rank -> pid."""
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
         """A task wrote to its OUT or ERR."""
 
     def consumed(self, count: int) -> None:
-        """So many bytes of stdin were taken: as many may follow."""
+        """The tasks have read ``count`` bytes of stdin; as many may follow."""
 
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
         """A task has ended, with a wait status and a TaskUsage as a list."""
 
     def mpi(self, message: dict[str, Any]) -> None:
-        """Its PMI or PMIx server has something for the head agent."""
+        """The node's PMI or PMIx server sends a message to the head agent."""
 
     def over(self, course: dict[str, Any]) -> None:
-        """Nothing of the step is left on the node; ``course``: what it used over time."""
+        """The step has ended on the node; ``course``: its usage series there."""
 
 
 @dataclass
 class Plan:
-    """What one node has to do for a step; JSON-ready."""
+    """One node's part of a step; JSON-ready."""
 
     job_id: int
     step_id: str
@@ -44,11 +44,11 @@ class Plan:
     ranks: list[int]
     argv: list[list[str]]  # per local task
     environment: dict[str, str]
-    task_environment: list[dict[str, str]]  # per local task; wins
+    task_environment: list[dict[str, str]]  # per local task; overrides the common environment
     directory: str
     umask: int
     stdin: str = "stream"  # "stream", "null", or a file name with patterns
-    stdin_rank: Optional[int] = None  # only this task reads the stream; the others have nothing
+    stdin_rank: Optional[int] = None  # only this task reads the stream; the others get no input
     stdout: str = "stream"
     stderr: str = "stream"  # "=stdout": the same file
     open_mode: Optional[str] = None
@@ -60,7 +60,7 @@ class Plan:
     task_epilogs: list[list[str]] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)  # NameFacts less node and task
     head: str = ""  # address of the job's head agent
-    label: int = 0  # srun -l: width of the task number before each line of a task's own file; 0: none
+    label: int = 0  # srun -l: width of the task number in each line of a task's own file; 0: none
     notices: list[str] = field(default_factory=list)  # per local task: text for its stderr before it starts
-    mpi: Optional[dict[str, Any]] = None  # what tasks find each other by: see pmi.plan
+    mpi: Optional[dict[str, Any]] = None  # how tasks connect to each other: see pmi.plan
     container: Optional[dict[str, Any]] = None  # see containers.request

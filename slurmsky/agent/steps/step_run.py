@@ -1,4 +1,4 @@
-"""Steps on the head agent: which nodes and CPUs of the job one gets, and its life over the nodes."""
+"""A running step on the head agent: starts, signals and collects its tasks on all nodes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 _TERM = int(signal.SIGTERM)
 
 
-# --- the life of a step
+# --- the parts of a step
 
 
 class Watcher(Protocol):
-    """Who looks at a step: its srun, or an sattach."""
+    """A client of a step that receives its output: its srun, or an sattach."""
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
         """A task wrote to its OUT or ERR."""
@@ -46,14 +46,14 @@ class Watcher(Protocol):
         """A task has ended, with a wait status."""
 
     def cancelled(self, line: str, cause: str) -> None:
-        """The step is ended from outside; ``line`` is slurmstepd's."""
+        """The step was cancelled from outside; ``line``: slurmstepd's message."""
 
     def over(self) -> None:
         """The step has ended."""
 
 
 class _Part:
-    """One node's part of a step, here or elsewhere."""
+    """One node's part of a step, on this node or another."""
 
     def __init__(self, run: StepRun, index: int, share: NodeShare) -> None:
         self.run = run
@@ -61,7 +61,7 @@ class _Part:
         self.name = share.name
         self.ended = False
 
-    # what the node says (host.Sink)
+    # events of the node (step_plan.Sink)
     def started(self, pids: dict[int, int]) -> None:
         self.run.pids.update(pids)
 
@@ -84,7 +84,7 @@ class _Part:
 
 
 class _Local(_Part):
-    """On this node."""
+    """The part of a step on this node."""
 
     def __init__(self, run: StepRun, index: int, share: NodeShare, plan: Plan) -> None:
         super().__init__(run, index, share)
@@ -98,12 +98,12 @@ class _Local(_Part):
         self.mpi_heard = self.host.mpi_heard
 
     def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
-        """Usage so far."""
+        """Pass the current usage to ``done``."""
         done(self.host.look())
 
 
 class _Remote(_Part):
-    """On another node, over a connection of its own: what it cannot send is what its tasks cannot write."""
+    """The part of a step on another node, over a separate connection: a full connection blocks its tasks."""
 
     def __init__(self, run: StepRun, index: int, share: NodeShare, plan: Plan) -> None:
         super().__init__(run, index, share)
@@ -118,28 +118,28 @@ class _Remote(_Part):
         self.resume = self.channel.resume
 
     def start(self) -> None:
-        """Hand the plan over."""
+        """Connect to the node and send the plan."""
         self.channel.send_json({"op": "hello", "role": "agent"})
         self.channel.send_json({"op": "step", "plan": self.plan.__dict__})
 
     def signal(self, number: int) -> None:
-        """Pass a signal on."""
+        """Send a signal to the node's tasks."""
         self.channel.send_json({"op": "signal", "signal": int(number)})
 
     def write_stdin(self, data: bytes) -> None:
-        """Pass stdin on; empty: it has ended."""
+        """Send stdin to the node's tasks; empty: stdin has ended."""
         self.channel.send(TASK_INPUT, data)
 
     def set_size(self, rows: int, columns: int) -> None:
-        """Pass the terminal's size on."""
+        """Send the terminal's size to the node."""
         self.channel.send_json({"op": "winsize", "rows": rows, "columns": columns})
 
     def mpi_heard(self, message: dict[str, Any]) -> None:
-        """Pass a message on to the tasks' PMI server."""
+        """Send a message to the PMI server of the node's tasks."""
         self.channel.send_json({"op": "mpi", "message": message})
 
     def look(self, done: Callable[[dict[int, list[float]]], None]) -> None:
-        """Ask for the usage so far."""
+        """Request the current usage."""
         self._on_look = done
         self.channel.send_json({"op": "look"})
 
@@ -172,14 +172,14 @@ class _Remote(_Part):
         self.over(course)
 
     def _lost(self) -> None:
-        # The node's agent is gone, and with it the tasks.
+        # The node's agent has failed, and its tasks with it.
         self.run.node_failed(self.name)
         for rank in sorted(self.left):
             self.exited(rank, signal.SIGKILL, [0.0] * 7)
         self.over({})
 
 
-#: slurmstepd's io.c keeps so many messages for clients that attach (STDIO_MAX_MSG_CACHE)
+#: number of messages kept for clients that attach, as in slurmstepd's io.c (STDIO_MAX_MSG_CACHE)
 RECENT = 128
 RECENT_SIZE = 1024
 
@@ -189,21 +189,21 @@ class StepRun:
 
     def __init__(self, job: HeadJob, records: list[tuple[Step, list[int]]], spec: StepSpec, shape: Shape) -> None:
         self.job = job
-        self._records = records  # with their ranks; several where the step runs on components of a het job
+        self._records = records  # with their ranks; several for a step on components of a het job
         record = self.record = records[0][0]
         self.spec = spec
         self.shape = shape
         self.watchers: list[Watcher] = []
-        #: the last output, for who attaches later: at most RECENT pieces, each of at most RECENT_SIZE bytes
+        #: the last output, for clients that attach later: at most RECENT pieces, each of at most RECENT_SIZE bytes
         self.recent: deque[tuple[int, int, bytes]] = deque(maxlen=RECENT)
         self.parts: list[Any] = []
         self.pids: dict[int, int] = {}
         self.statuses: dict[int, int] = {}
         self.usage: list[tuple[int, str, TaskUsage]] = []
-        #: its srun, where its time limit is moved to an epoch second (None: no limit)
+        #: called when the step's time limit changes to an epoch second (None: no limit)
         self.on_limit: Callable[[Optional[float]], None] = lambda end_time: None
         self.on_stdin: Callable[[int], None] = lambda count: None
-        self.courses: list[dict[str, Any]] = []  # of the nodes that are done
+        self.courses: list[dict[str, Any]] = []  # usage series of the nodes that have ended
         self.failed_nodes: list[str] = []
         self.cause = ""
         self.argv0 = record.name  # the program of its first task, as it was named
@@ -216,11 +216,11 @@ class StepRun:
 
     @property
     def step_id(self) -> str:
-        """The number as text."""
+        """The step id as text."""
         return self.record.step_id
 
     def start(self, plans: list[Plan]) -> None:
-        """Start the tasks on all nodes, the far ones first. Raises OSError when a node cannot be reached."""
+        """Start the tasks on all nodes, other nodes first. Raises OSError when a connection to a node fails."""
         for index, (share, plan) in enumerate(zip(self.shape.shares, plans)):
             here = share.name == self.job.node
             self.parts.append((_Local if here else _Remote)(self, index, share, plan))
@@ -230,7 +230,7 @@ class StepRun:
             part.start()
 
     def abandon(self) -> None:
-        """It ends before any task was started: a broadcast or the prolog of srun failed."""
+        """End the step before any task was started: a broadcast or the prolog of srun failed."""
         if self._over:
             return
         self._over = True
@@ -249,7 +249,7 @@ class StepRun:
             watcher.output(rank, stream, data)
 
     def consumed(self, part: int, count: int) -> None:
-        """A node's tasks have read so much stdin; the slowest node counts."""
+        """A node's tasks have read ``count`` bytes of stdin; the slowest node limits the flow."""
         self._consumed[part] += count
         self._tell_consumed()
 
@@ -261,7 +261,7 @@ class StepRun:
             self.on_stdin(count)
 
     def mpi(self, part: int, message: dict[str, Any]) -> None:
-        """A node's PMI server: something for those of other nodes, or a task of it ends the step."""
+        """Handle a message of a node's PMI server: a message for other nodes' servers, or an abort by a task."""
         if "abort" in message:
             self.cancel("CANCELLED", time.time(), signal.SIGKILL)
         else:
@@ -279,18 +279,18 @@ class StepRun:
             watcher.exited(part.name, rank, status)
 
     def node_failed(self, name: str) -> None:
-        """A node's agent is gone."""
+        """A node's agent has failed."""
         self.failed_nodes.append(name)
 
     def part_over(self) -> None:
-        """A node has done its part."""
+        """A node's part has ended; when all have, store the step's result."""
         self._tell_consumed()
         if self._over or not all(part.ended for part in self.parts):
             return
         self._over = True
         for record, ranks in self._records:
             self._settle(record, frozenset(ranks))
-        keep(self.record.usage, self.courses)  # of all nodes together
+        keep(self.record.usage, self.courses)  # merged over all nodes
         self.job.derived_exit = max(self.job.derived_exit, *(record.exit_code for record, _ in self._records))
         self._tell()
         self.job.step_over(self.step_id)
@@ -314,7 +314,7 @@ class StepRun:
 
     # --- to the nodes
     def write_stdin(self, data: bytes) -> None:
-        """To all tasks that read the stream; empty: it has ended."""
+        """Send stdin to all tasks that read the stream; empty: stdin has ended."""
         self._given += len(data)
         for part in self.parts:
             if not part.ended:
@@ -322,22 +322,22 @@ class StepRun:
         self._tell_consumed()
 
     def signal(self, number: int) -> None:
-        """To all processes of the step."""
+        """Send a signal to all processes of the step."""
         for part in self.parts:
             if not part.ended:
                 part.signal(number)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL to all processes of the step."""
         self.resume_all()
         self.signal(signal.SIGKILL)
 
     def cancel(self, cause: str, now: float, number: int = _TERM) -> None:
-        """End the step from outside, with slurmstepd's line."""
+        """Cancel the step from outside: send watchers slurmstepd's message, then signal the tasks."""
         if self.cause:
             return
         self.cause = cause
-        # Of all the step's slurmstepds only the first says it.
+        # Only the slurmstepd of the step's first node prints the message.
         line = cancel_line(self.shape.shares[0].name, "STEP %d.%s" % (self.job.job_id, self.step_id), cause, now)
         for watcher in list(self.watchers):
             watcher.cancelled(line, cause)
@@ -345,13 +345,13 @@ class StepRun:
         self.signal(signal.SIGCONT)
 
     def set_size(self, rows: int, columns: int) -> None:
-        """The terminal's new size."""
+        """Send the terminal's new size to all nodes."""
         for part in self.parts:
             if not part.ended:
                 part.set_size(rows, columns)
 
     def pause(self, who: object) -> None:
-        """A watcher is slow."""
+        """Pause output, because a watcher is slow."""
         if not self._paused:
             for part in self.parts:
                 if not part.ended:
@@ -359,14 +359,14 @@ class StepRun:
         self._paused.add(who)
 
     def resume(self, who: object) -> None:
-        """A watcher has caught up."""
+        """Resume output when no watcher is slow any more."""
         if who in self._paused:
             self._paused.discard(who)
             if not self._paused:
                 self.resume_all()
 
     def resume_all(self) -> None:
-        """Nobody is waited for."""
+        """Resume output without waiting for slow watchers."""
         self._paused.clear()
         for part in self.parts:
             if not part.ended:
@@ -374,7 +374,7 @@ class StepRun:
 
 
 def worst(statuses: Any) -> tuple[int, int]:
-    """The step's (exit code, signal) of its tasks' wait statuses: a signal outweighs any code."""
+    """The step's (exit code, signal) from its tasks' wait statuses: a signal takes precedence over any code."""
     code = number = 0
     for status in statuses:
         if os.WIFSIGNALED(status):
@@ -385,7 +385,7 @@ def worst(statuses: Any) -> tuple[int, int]:
 
 
 def connect(agent: Agent, address: str) -> Channel:
-    """A channel to another agent. Raises OSError."""
+    """Connect to another agent. Raises OSError."""
     sock = endpoints.connect(address, agent.tls_client)
     if address.startswith(endpoints.UNIX):
         return Channel(agent.loop, sock)

@@ -1,7 +1,7 @@
-"""--cpu-bind, --mem-bind and --hint: which CPUs and memory nodes each task of a step may use on its node.
+"""Binds tasks to CPUs and memory nodes: --cpu-bind, --mem-bind and --hint.
 
-The srun makes a ``request`` of its options, which travels in the plan of each node; the node lays the tasks out
-on its own CPUs, and each new process binds itself. Without any of these options nothing is bound.
+srun converts its options to a ``request``, which the plan of each node contains; the node assigns its own CPUs to the
+tasks, and each new process binds itself. Without any of these options no task is bound.
 Source: task/affinity (dist_tasks.c, affinity.c, numa.c), cpu_management.html.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional, Sequence
 from ...model.spec import JobSpec
 from ..process.topology import Cpu
 
-#: --hint -> (what is bound to, one thread of each core). Source: the oracle's SLURM_CPU_BIND_TYPE.
+#: --hint -> (unit of the binding, one thread of each core). Source: the oracle's SLURM_CPU_BIND_TYPE.
 _HINTS = {
     "compute_bound": ("cores", True),
     "memory_bound": ("cores", True),
@@ -30,7 +30,7 @@ _UNITS: dict[str, Callable[[Cpu], int]] = {
     "sockets": lambda cpu: cpu.socket,
     "ldoms": lambda cpu: cpu.ldom,
 }
-#: what is said of each way; automatic ones have become masks by then
+#: the word of each method in messages; automatic methods have become masks by then
 _WORDS = {"map_cpu": "MAP ", "mask_ldom": "LDMASK", "map_ldom": "LDMAP ", "rank_ldom": "LDRANK"}
 _MEMORY_WORDS = {"rank": "RANK", "local": "LOC", "map_mem": "MAP", "mask_mem": "MASK", "none": "NONE"}
 #: set_mempolicy(2)
@@ -40,14 +40,14 @@ _INFINITE16 = 65535
 
 
 class BindError(Exception):
-    """The tasks cannot be bound so; the text is Slurm's."""
+    """The tasks cannot be bound as requested; the text is Slurm's."""
 
 
 # --- srun's side
 
 
 def _wish(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
-    """(unit, way, list, verbose, one thread per core) that the options come to; no unit and no way: automatic."""
+    """(unit, method, list, verbose, one thread per core) of the options; no unit and no method: automatic."""
     from ...language import cpubind
 
     unit, single = _HINTS.get(spec.hint or "", ("", False))
@@ -64,7 +64,7 @@ def _wish(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
 
 
 def request(spec: JobSpec) -> Optional[dict[str, Any]]:
-    """What the nodes must know to bind the tasks, JSON-ready; None when nothing is asked for."""
+    """The binding options for the nodes, JSON-ready; None when no binding is requested."""
     unit, how, values, verbose, single = _wish(spec)
     memory = spec.mem_bind if spec.mem_bind not in (None, "quiet") else None
     if not (unit or how or verbose or memory):
@@ -84,7 +84,7 @@ def request(spec: JobSpec) -> Optional[dict[str, Any]]:
 
 
 def environment(spec: JobSpec) -> dict[str, str]:
-    """SLURM_CPU_BIND*, SLURM_MEM_BIND* and what goes with --hint, as srun tells its tasks (env.c setup_env)."""
+    """The tasks' SLURM_CPU_BIND*, SLURM_MEM_BIND* and the variables of --hint. Source: env.c setup_env."""
     env: dict[str, str] = {}
     unit, how, values, verbose, _ = _wish(spec)
     if spec.cpu_bind or unit:
@@ -126,7 +126,7 @@ def _variables(name: str, verbose: bool, kind: str, values: str) -> dict[str, st
 
 
 def lay_out(ask: dict[str, Any], cpus: Sequence[Cpu], allocated: Sequence[int], tasks: int) -> list[frozenset[int]]:
-    """Numbers of the CPUs for each task. ``allocated``: indices of the step's in ``cpus``. Raises BindError.
+    """Numbers of the CPUs for each task. ``allocated``: the step's CPUs, as indices of ``cpus``. Raises BindError.
 
     >>> machine = [Cpu(n, n // 2, n // 4, 0) for n in range(8)]
     >>> ask = {"unit": "cores", "how": "", "values": [], "per_task": 1, "order": "cyclic", "single": False}
@@ -164,7 +164,7 @@ def lay_out(ask: dict[str, Any], cpus: Sequence[Cpu], allocated: Sequence[int], 
 
 
 def _automatic(mine: Sequence[Cpu], wanted: int) -> str:
-    """The unit of which there are just as many as the tasks need; "" when none fits: no binding."""
+    """The unit whose count equals the number that the tasks need; "" when no unit fits: no binding."""
     for unit in ("sockets", "cores", "threads"):
         if len({_UNITS[unit](cpu) for cpu in mine}) == wanted:
             return unit
@@ -191,7 +191,7 @@ def _memory_domains(ask: dict[str, Any], cpus: Sequence[Cpu], mine: Sequence[Cpu
 
 
 def _deal(mine: Sequence[Cpu], tasks: int, per_task: int, order: str) -> list[list[Cpu]]:
-    """CPUs for each task, by the second word of -m; more tasks than CPUs begin anew."""
+    """CPUs for each task, by the second word of -m; tasks wrap around when they exceed the CPUs."""
     hands: list[list[Cpu]] = []
     piles: deque[deque[Cpu]] = deque()
     for _ in range(tasks):
@@ -203,7 +203,7 @@ def _deal(mine: Sequence[Cpu], tasks: int, per_task: int, order: str) -> list[li
                     groups.setdefault(0 if order == "block" else cpu.socket, deque()).append(cpu)
                 piles = deque(groups.values())
                 if hand:
-                    break  # it has all there are
+                    break  # the task has all CPUs
             hand.append(piles[0].popleft())
             if not piles[0]:
                 piles.popleft()
@@ -226,17 +226,17 @@ def _mask(numbers: frozenset[int]) -> int:
 
 @dataclass
 class Binding:
-    """One task's; ``apply`` is called in its process before the program."""
+    """The binding of one task; ``apply`` is called in its process before the program starts."""
 
     node: str
     rank: int
     local: int
     ask: dict[str, Any]
-    cpus: frozenset[int]  # as laid out, imaginary ones included
-    real: frozenset[int]  # those of them that the machine has
+    cpus: frozenset[int]  # as assigned, including CPUs that the machine lacks
+    real: frozenset[int]  # the assigned CPUs that the machine has
 
     def apply(self) -> None:
-        """Bind this process; say so on stderr when asked to, and what fails in any case."""
+        """Bind this process; report the binding on stderr if verbose, and failures always."""
         ask = self.ask
         if ask["unit"] or ask["how"] or ask["verbose"]:
             bound = ask["how"] != "none"
@@ -295,13 +295,13 @@ def _say(text: str) -> None:
 
 
 def set_memory_policy(mode: int, nodes: int) -> str:
-    """set_mempolicy(2) for this process and what it executes; "" or why not."""
+    """Call set_mempolicy(2) for this process and its children; returns "" or the error."""
     number = _SYSCALLS.get(platform.machine())
     if number is None:
         return "not known for %s" % platform.machine()
     libc = ctypes.CDLL(None, use_errno=True)
     mask = ctypes.c_ulong(nodes)
-    # The kernel takes one off the number of bits.
+    # The kernel subtracts one from the number of bits.
     pointer, bits = (ctypes.byref(mask), 8 * ctypes.sizeof(mask) + 1) if nodes else (None, 0)
     if libc.syscall(number, mode, pointer, bits):
         return os.strerror(ctypes.get_errno())
@@ -311,7 +311,7 @@ def set_memory_policy(mode: int, nodes: int) -> str:
 def of_step(
     ask: dict[str, Any], cpus: Sequence[Cpu], allocated: Sequence[int], node: str, ranks: Sequence[int]
 ) -> list[Binding]:
-    """One for each task of a node. Raises BindError."""
+    """The bindings of a node's tasks. Raises BindError."""
     real = {cpu.number for cpu in cpus if cpu.real}
     masks = lay_out(ask, cpus, allocated, len(ranks))
     return [

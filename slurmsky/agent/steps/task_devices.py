@@ -1,5 +1,6 @@
-"""--gpu-bind, --tres-bind, --gpus-per-task and --ntasks-per-gpu: which of its step's GPUs a task sees. Pure.
+"""Selects the GPUs of a step that each task sees. Pure.
 
+Covers --gpu-bind, --tres-bind, --gpus-per-task and --ntasks-per-gpu.
 Device numbers are the node's own, as Slurm counts them where devices are not constrained by a cgroup.
 Source: gres.c _get_usable_gres, srun's manual.
 """
@@ -70,4 +71,4 @@ def visible(text: Optional[str], gpus: Sequence[int], local: int, tasks: int) ->
         if own:
             return own, ""
         return tuple(gpus[:1]), _OUTSIDE % ("gpu:" + text.rpartition("verbose,")[2])
-    return tuple(gpus), ""  # none; closest: no CPUs are configured for devices, so all are as close
+    return tuple(gpus), ""  # none; closest: no CPUs are configured for devices, so all are equally close

@@ -1,4 +1,4 @@
-"""The standard streams of a step's tasks on one node: files, pipes or a terminal, and how much may flow."""
+"""Standard streams of a step's tasks on one node: files, pipes or a terminal, with flow control."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..job import file_opening, output_files
 from ..net.event_loop import READ, WRITE, Loop
 from .step_plan import ERR, OUT, Plan, Sink
 
-#: how much of a task's unfinished line is held back before it is passed on as it is
+#: bytes of a task's incomplete line that are buffered before they are passed on
 LINE_LIMIT = 1 << 16
 CHUNK = 1 << 18
 _F_SETPIPE_SZ = 1031
@@ -28,15 +28,15 @@ class Task:
         self.status: Optional[int] = None
         self.stdin = -1
         self.stdin_queue: deque[bytes] = deque()
-        self.stdin_taken = 0  # bytes of the broadcast it has read, or will never read
+        self.stdin_taken = 0  # bytes of the common stdin that the task has read, or will never read
         self.stdin_ended = False
         self.readers: dict[int, int] = {}  # our descriptor -> OUT or ERR
-        self.held: dict[int, bytes] = {}  # descriptor -> unfinished line
-        self.files: dict[int, int] = {}  # descriptor -> file that its lines go to, with labels
+        self.held: dict[int, bytes] = {}  # descriptor -> incomplete line
+        self.files: dict[int, int] = {}  # descriptor -> file to which its labelled lines are written
 
 
 class Streams:
-    """Our ends of the tasks' streams. ``ended`` is called whenever one of them has come to its end."""
+    """Our ends of the tasks' streams. ``ended`` is called whenever a stream has ended."""
 
     def __init__(self, loop: Loop, plan: Plan, tasks: list[Task], sink: Sink, ended: Callable[[], None]) -> None:
         self._loop = loop
@@ -46,27 +46,27 @@ class Streams:
         self._ended = ended
         self.paused = False
         self._opened: set[str] = set()  # files that tasks write to
-        #: files that a child has opened, by rank and what they are for
+        #: files that a child has opened, by rank and purpose
         self.given: dict[tuple[int, str], file_opening.Result] = {}
-        self._given = 0  # bytes of stdin that came for all
-        self._told = 0  # bytes of them that are told as consumed
+        self._given = 0  # bytes of stdin received for all tasks
+        self._told = 0  # bytes of stdin reported as consumed
         self._whole_lines = bool(plan.label) or (not plan.unbuffered and len(plan.ranks) > 1)
 
     @property
     def reading(self) -> bool:
-        """True while a task, or who has its pipe, may still write."""
+        """True while a task, or another process with its pipe, may still write."""
         return any(task.readers for task in self._tasks)
 
     # --- opening
     def open(self, task: Task, theirs: list[int]) -> tuple[int, int, int]:
-        """stdin, stdout and stderr for a task; what the caller has to close is added to ``theirs``."""
+        """Open stdin, stdout and stderr for a task; descriptors that the caller must close are added to ``theirs``."""
         plan = self._plan
         if plan.terminal is not None and task.rank == 0:
             terminal = self._open_terminal(task, plan.terminal)
             theirs.append(terminal)
             return terminal, terminal, terminal
         if plan.terminal is not None:
-            # srun --pty has one terminal, and that is task 0's: the others' streams lead nowhere.
+            # srun --pty has one terminal, for task 0: the other tasks get /dev/null.
             nowhere = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             theirs.append(nowhere)
             return nowhere, nowhere, nowhere
@@ -111,7 +111,7 @@ class Streams:
         return theirs
 
     def blocking(self) -> list[tuple[tuple[int, str], file_opening.Opener]]:
-        """The files of the tasks whose opening may block, by the key that ``given`` takes them under."""
+        """The files of the tasks whose opening may block, by their keys in ``given``."""
         plan = self._plan
         found: list[tuple[tuple[int, str], file_opening.Opener]] = []
         wanted = (("stdin", plan.stdin), ("stdout", plan.stdout), ("stderr", plan.stderr))
@@ -127,7 +127,7 @@ class Streams:
     def _opener(self, path: str, what: str) -> file_opening.Opener:
         if what == "stdin":
             return lambda: output_files.open_input(path)
-        # Tasks that share a file (a name with ``%n``) keep what the others wrote.
+        # Tasks that share a file (a name with ``%n``) append to the others' output.
         mode = "append" if path in self._opened else self._plan.open_mode
         self._opened.add(path)
         return lambda: output_files.open_output(path, mode)
@@ -177,7 +177,7 @@ class Streams:
 
     def _readable(self, task: Task, fd: int) -> None:
         if self.paused:
-            # A hang-up is reported even when nothing is asked for; it will be seen again in resume.
+            # poll reports a hang-up for an empty event mask, too; resume will see it again.
             self._loop.forget(fd)
             return
         try:
@@ -185,7 +185,7 @@ class Streams:
         except BlockingIOError:
             return
         except OSError:
-            data = b""  # EIO: the terminal's last user is gone
+            data = b""  # EIO: the terminal's last user has exited
         stream = task.readers[fd]
         if data:
             if self._whole_lines:
@@ -208,7 +208,7 @@ class Streams:
         self._ended()
 
     def _pass_on(self, task: Task, fd: int, stream: int, data: bytes) -> None:
-        """Send output to srun, or write it to the task's own file with its label."""
+        """Send output to srun, or write it with its label to the task's own file."""
         if fd not in task.files:
             self._sink.output(task.rank, stream, data)
             return
@@ -220,7 +220,7 @@ class Streams:
             return  # a full disk: the rest of the output is lost
 
     def pause(self) -> None:
-        """Read no more output: who takes it is slow."""
+        """Stop reading output: its receiver is slow."""
         if not self.paused:
             self.paused = True
             for task in self._tasks:
@@ -238,7 +238,7 @@ class Streams:
 
     # --- stdin
     def write(self, data: bytes) -> None:
-        """Give bytes to all tasks that read the stream; empty: the stream has ended."""
+        """Write bytes to all tasks that read the stream; empty: the stream has ended."""
         self._given += len(data)
         for task in self._tasks:
             if task.stdin >= 0:
@@ -269,17 +269,17 @@ class Streams:
             self._loop.change(task.stdin, WRITE)
             return
         except OSError:
-            self.close_stdin(task)  # EPIPE: it reads no more
+            self.close_stdin(task)  # EPIPE: the task reads no more
             return
         if task.stdin_ended:
             if self._plan.terminal is not None and task.rank == 0:
                 task.stdin_ended = False
-                task.stdin_queue.append(b"\x04")  # what the end of input is to a terminal
+                task.stdin_queue.append(b"\x04")  # Ctrl-D: a terminal's end of input
                 self._feed(task)
                 return
             self.close_stdin(task)
         elif woken and not task.stdin_queue:
-            # Woken without anything to write: the other end has hung up.
+            # Woken without data to write: the other end has hung up.
             if not self._writable_end_open(task):
                 self.close_stdin(task)
             else:
@@ -296,7 +296,7 @@ class Streams:
         return not poll.poll(0)
 
     def close_stdin(self, task: Task) -> None:
-        """The task reads no more."""
+        """Close a task's stdin: the task reads no more."""
         if task.stdin >= 0:
             self._loop.forget(task.stdin)
             os.close(task.stdin)
@@ -304,7 +304,7 @@ class Streams:
             task.stdin_queue.clear()
 
     def account_stdin(self) -> None:
-        """Tell what all tasks have read by now; those that read no more hold nobody up."""
+        """Report the bytes that all tasks have read; tasks that read no more are ignored."""
         readers = [task.stdin_taken for task in self._tasks if task.stdin >= 0]
         done = min(readers) if readers else self._given
         if done > self._told:
@@ -312,7 +312,7 @@ class Streams:
             self._sink.consumed(count)
 
     def set_size(self, rows: int, columns: int) -> None:
-        """The caller's terminal has a new size."""
+        """Apply the new size of the caller's terminal."""
         import termios
 
         task = next((task for task in self._tasks if task.rank == 0), None)
@@ -321,7 +321,7 @@ class Streams:
 
     # --- end
     def close(self, task: Task) -> None:
-        """Our ends of a task's streams, whatever may still come."""
+        """Close our ends of a task's streams, even if more output may follow."""
         self.close_stdin(task)
         for fd in list(task.readers):
             self._loop.forget(fd)
@@ -336,4 +336,4 @@ def _enlarge(fd: int) -> None:
     try:
         fcntl.fcntl(fd, _F_SETPIPE_SZ, CHUNK)
     except OSError:
-        return  # over the user's share of pipe memory: 64 KiB do
+        return  # over the user's limit of pipe memory: 64 KiB suffice
