@@ -1,8 +1,8 @@
 """Starts a node's agent: ``python -m slurmsky.agent --node NAME --home DIR``.
 
 Further options: ``--address unix:/path|host:port``, ``--controller unix:/path``, ``--bin DIR``, and for nodes of other
-machines ``--listen``, ``--cert``, ``--key``, ``--ca``, ``--kept SECONDS``; ``--root DIR``, the folder of this
-package, has it start a controller that died.
+machines ``--listen``, ``--cert``, ``--key``, ``--ca``, ``--kept SECONDS``. With ``--root DIR``, the folder of this
+package, the agent restarts a controller that died.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .process.cgroup import Cgroup
 
 
 def _imported(module: str, name: str) -> Callable[[], Handler]:
-    """A handler of a command, imported when the command is first called."""
+    """A factory of a command's handler, which imports the handler at the first call."""
 
     def find() -> Handler:
         handler: Handler = getattr(importlib.import_module("." + module, __package__), name)
@@ -35,7 +35,7 @@ def _imported(module: str, name: str) -> Callable[[], Handler]:
     return find
 
 
-#: commands that the agent runs itself; it relays all others to the controller
+#: commands that the agent runs; it relays all others to the controller
 COMMANDS = {
     "srun": _imported("srun.srun_session", "serve_srun"),
     "sbcast": _imported("srun.file_bcast", "serve_sbcast"),
@@ -49,7 +49,7 @@ _OPTIONS = (
 
 
 def main(argv: list[str]) -> int:
-    """Run an agent until it is told to leave. 0, or 1 with a line on stderr."""
+    """Run an agent until it is ordered to exit. Returns 0, or 1 with a line on stderr."""
     known = dict.fromkeys(_OPTIONS, "")
     options = daemonize.options(argv, {**known, "--bin": os.environ.get(BIN_VARIABLE, "")})
     if options is None:
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
 
 
 def _serve(options: dict[str, str]) -> int:
-    """Be the agent that these options describe, until it is told to leave. Raises OSError while it starts."""
+    """Run the agent that these options describe until it exits. Raises OSError while it starts."""
     machine_claim.keep_alive()
     daemonize.tolerate_full_disk()
     daemonize.detach()
@@ -103,7 +103,7 @@ def _serve(options: dict[str, str]) -> int:
     agent.commands.update(COMMANDS)
     if options["--root"]:
         agent.controller_start = ControllerStart(loop, options["--root"], home, agent.needs_controller, group.step_out)
-        agent.controller_start.soon()  # ours may have died while we started
+        agent.controller_start.soon()  # the controller may have died while this agent started
     if options["--kept"]:
         from .cloud.kept_node import Service
 
@@ -112,7 +112,7 @@ def _serve(options: dict[str, str]) -> int:
     agent.listen()
     os.chdir("/")
     gc.collect()
-    gc.freeze()  # children of a fork share these pages for longer
+    gc.freeze()  # collections do not write to these pages, so forked children share them for longer
     loop.run()
     group.leave()
     return 0

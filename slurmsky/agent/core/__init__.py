@@ -1,1 +1,1 @@
-"""The agent's core: jobs, batch scripts, journal, recovery, environment."""
+"""The agent's core: the daemon, jobs, batch scripts and clients' requests."""

@@ -1,7 +1,6 @@
-"""The node's daemon: listens, knows the jobs of this node, speaks with the controller, clients and other
-agents.
+"""The daemon of one node: serves the controller, clients and other agents.
 
-``slurmsky.agent.__main__`` starts it.
+``slurmsky.agent.__main__`` starts the daemon.
 """
 
 from __future__ import annotations
@@ -29,24 +28,24 @@ from ..process.process_usage import Sampler
 from .controller_start import ControllerStart
 from .head_job import ORDERS, HeadJob
 
-#: a job's start is told together with its end when that comes within so many seconds
+#: seconds that a "started" event waits, so that a short job sends its start and end in one batch
 START_TOLD_S = 0.005
-#: an agent without jobs and without a controller leaves after so many seconds
+#: seconds after which an agent without jobs and without a controller exits
 IDLE_S = 120.0
-#: how long one that leaves waits for those who came and have not said who they are
+#: seconds that an exiting agent waits for the hello of clients that have connected
 LEAVE_S = 5.0
 NODE_FACTS_S = 60.0
-#: in the journal, the run of a job whose head is another node
+#: run number in the journal for a job whose head is another node
 _HOSTED = -1
-#: variables that lead the commands inside a job to us
+#: variables through which the commands inside a job find this agent
 AGENT_VARIABLE = "SLURMSKY_AGENT"
-NODE_RANK = "SKYPILOT_NODE_RANK"  # SkyPilot's, which it gives each node
+NODE_RANK = "SKYPILOT_NODE_RANK"  # SkyPilot sets it on each node
 HOME_VARIABLE = "SLURMSKY_HOME"
 BIN_VARIABLE = "SLURMSKY_BIN"
 
 
 class Agent:
-    """One node. ``folder`` (``<home>/nodes/<node>``) holds its socket, lock and index of jobs."""
+    """The agent of one node. ``folder`` (``<home>/nodes/<node>``) holds its socket, lock and journal."""
 
     def __init__(self, loop: Loop, node: str, home: str, address: str, controller: str, bin_folder: str = "") -> None:
         self.loop = loop
@@ -57,32 +56,32 @@ class Agent:
         self.address = address
         self.controller_address = controller
         self.bin_folder = bin_folder
-        self._bash_env: Optional[str] = None  # the file for BASH_ENV; "" where there is none
-        #: host:port for the agents of other nodes (TLS), where they cannot reach a unix socket
+        self._bash_env: Optional[str] = None  # the file for BASH_ENV; "": there is none; None: not written yet
+        #: host:port (TLS) for agents of other machines, which cannot reach a unix socket
         self.peer_address = ""
-        #: starts the controller again, where that is on this machine
+        #: restarts the controller; None unless the controller runs on this machine
         self.controller_start: Optional[ControllerStart] = None
         self.tls_client: Optional[Any] = None
         self.tls_server: Optional[Any] = None
         self.jobs: dict[int, HeadJob] = {}
-        self.remains: dict[Key, JobLog] = {}  # jobs of an agent that died here, until they are acknowledged
+        self.remains: dict[Key, JobLog] = {}  # jobs of a dead agent of this node, until acknowledged
         self.sampler = Sampler(loop)
         self.orphans = Orphans(loop.is_child, self._owners)
-        #: steps hosted here for jobs whose head is another node: (job, step) -> boot time of its start
+        #: steps hosted here for jobs whose head is another node: (job, step) -> boot time of the step's start
         self.hosted: dict[tuple[int, str], float] = {}
-        #: head agents of the jobs that have or had steps here: srun called by a task is passed on to it
+        #: job id -> address of its head agent, for jobs with steps here; srun called by a task is relayed there
         self.heads: dict[int, str] = {}
-        #: connections of head agents whose jobs have a part of this node: for so long we stay
+        #: connections of head agents whose jobs use this node; the agent runs while there are any
         self._held: set[Channel] = set()
-        self._unknown: set[Channel] = set()  # came, and have not said who they are
+        self._unknown: set[Channel] = set()  # accepted connections that have not sent a hello
         self._listeners: list[socket.socket] = []
         self._spare = SpareDescriptor("the agent of node %s" % node)
         self._leave_by = 0.0
-        self._head_due = 0.0  # until then the head of a job on this node may connect
+        self._head_due = 0.0  # monotonic: wait until then for the head agent of a job on this node to connect
         self._holds: dict[int, list[Channel]] = {}
         self.journal = Journal(os.path.join(self.folder, "journal"))
         self._launches = LaunchReader()
-        self._foreign = ""  # the controller's version, when it is not ours
+        self._foreign = ""  # the controller's version where it differs from this agent's
         self._arrived: list[HeadJob] = []
         self._later: Optional[Timer] = None
         self._controller: Optional[Channel] = None
@@ -91,20 +90,22 @@ class Agent:
         self._idle_since = time.monotonic()
         self._leave_when_idle = False
         self._facts_due = 0.0
-        #: seconds without a job and without a controller after which the agent leaves
+        #: seconds without a job and without a controller after which the agent exits
         self.idle_s = IDLE_S
-        #: further services (``kept.Service``): connections by the role of their hello, controller messages by
-        #: their op, and what the controller is sent when it comes
+        # The next four attributes are hooks of further services (``kept_node.Service``).
+        #: handlers of connections, by the role in the hello
         self.roles: dict[str, Callable[[Channel], None]] = {}
-        #: commands that this agent runs itself, by name; each value imports its handler
+        #: commands that this agent runs without the controller, by name; each value imports its handler
         self.commands: dict[str, Callable[[], Any]] = {}
+        #: handlers of controller messages, by their op
         self.services: dict[str, Callable[[Channel, dict[str, Any]], None]] = {}
+        #: builders of the messages that a newly connected controller is sent
         self.greetings: list[Callable[[], dict[str, Any]]] = []
         loop.on_orphans = self._orphans_reaped
 
     # --- listening
     def listen(self) -> None:
-        """Open the socket(s). Raises OSError when another agent of this node is alive."""
+        """Open the listening sockets. Raises OSError when another agent of this node is alive."""
         for address in (self.address, self.peer_address):
             if address:
                 sock = endpoints.listen(address)
@@ -163,7 +164,7 @@ class Agent:
         channel.on_frame = first
 
     def connect(self, address: str) -> Channel:
-        """A channel to another agent. Raises OSError."""
+        """Open a channel to another agent. Raises OSError."""
         from ..steps.step_run import connect
 
         return connect(self, address)
@@ -172,7 +173,7 @@ class Agent:
     def _controller_came(self, channel: Channel, version: str = "") -> None:
         self._foreign = version if version != VERSION else ""
         if self._controller is not None:
-            # Its successor speaks, so it is dead: what it still said counts, and comes first.
+            # A successor has connected, so the former controller is dead: apply its unread messages first.
             self._controller.drain()
         self._flush()
         self._controller = channel
@@ -187,7 +188,7 @@ class Agent:
         for log in known:
             for _, line in log.unacked:
                 channel.send(wire.JSON, line)
-        # Whoever is not in this list is not here: its launch was lost and may be repeated.
+        # A job missing from this list is not on this node: the controller may send its launch again.
         channel.send_json({"ev": "jobs", "node": self.node, "jobs": [list(log.key) for log in known]})
 
     def _controller_left(self, channel: Channel) -> None:
@@ -198,7 +199,7 @@ class Agent:
                 self.controller_start.soon()
 
     def needs_controller(self) -> bool:
-        """Whether the controller is gone without having said that it leaves."""
+        """Whether the controller disconnected without announcing its exit."""
         return self._controller is None and not self._leave_when_idle and os.path.isdir(self.folder)
 
     def _from_controller(self, kind: bytes, payload: bytes) -> None:
@@ -206,11 +207,11 @@ class Agent:
             return
         try:
             self._obey(json.loads(payload))
-        except Exception:  # of this message; those that came with it follow
+        except Exception:  # must not stop the messages that follow
             self.loop.report()
 
     def _launch(self, message: dict[str, Any]) -> None:
-        """Take a job on, or answer that it cannot be: a launch without an answer would count as running for ever."""
+        """Accept a launch, or refuse it: the controller would count an unanswered launch as running for ever."""
         try:
             if self._foreign:
                 raise ValueError("the controller is of version %s, this agent of %s" % (self._foreign, VERSION))
@@ -237,7 +238,7 @@ class Agent:
         elif operation == "exit":
             self._leave_when_idle = True
             if message.get("expected") and not self._held:
-                # The launch that makes another node the head of a job here was sent in the same moment.
+                # The controller has just launched a job whose head is another node: wait for that head to connect.
                 self._head_due = time.monotonic() + 2 * LEAVE_S
             self._leave_if_idle()
         elif operation in self.services:
@@ -246,15 +247,15 @@ class Agent:
         else:
             job = self.jobs.get(message.get("job_id", -1))
             order = ORDERS.get(operation)
-            if job is not None and order is not None:  # else it has ended, and the event that says so is on its way
+            if job is not None and order is not None:  # else the job has ended, and its "ended" event is on the way
                 order(job, message)
 
     def launch(self, launch: Launch) -> None:
-        """Take a job on. A run that is here already, or was, is not started again: the controller may ask twice."""
+        """Accept a job. Ignores a run that this node knows already, because the controller may repeat a launch."""
         key = (launch.job_id, launch.restart_count)
         if key in self.journal.logs:
             return
-        # The controller knows that an earlier run is over.
+        # A launch of a new run means that the controller has ended the earlier run: drop what is left of that.
         known = self.jobs.pop(launch.job_id, None)
         if known is not None:
             if not known.ended:
@@ -268,12 +269,12 @@ class Agent:
         self._flush_soon()
 
     def batch_environment(self, launch: Launch) -> dict[str, str]:
-        """The environment of a batch script here."""
+        """The environment of a batch script on this node."""
         return self._launches.environment(launch, self.add_own_variables)
 
     def _start(self, job: HeadJob) -> None:
         if job.cause or job.ended:
-            return  # cancelled between its coming and its start
+            return  # cancelled between launch and start
         try:
             self._hold(job)
             job.start()
@@ -293,7 +294,7 @@ class Agent:
             )
             self.job_ended(job)
         except Exception:
-            # An error of our own, which another attempt would meet again.
+            # A bug in the agent, which another attempt would meet again: FAILED, so that the job is not requeued.
             self.loop.report()
             job.ended = True
             job.emit({"ev": "ended", "time": time.time(), "state": "FAILED", "exit_code": 1, "exit_signal": 0,
@@ -301,11 +302,12 @@ class Agent:
             self.job_ended(job)
 
     def _hold(self, job: HeadJob) -> None:
-        """Connect to the agents of the job's other nodes: they stay while it runs, and their death ends it.
+        """Connect to the agents of the job's other nodes for as long as the job runs.
 
-        An agent of this machine that closes the connection is dead, and with it all that the job had on its node; the
-        controller may be away at that moment, and would find only the next agent. Raises OSError where such an agent
-        does not answer. A connection to another machine may break while its node lives: SkyPilot watches those.
+        The connection keeps those agents running. Where it closes, an agent of the same machine is dead, with all
+        processes of the job on that node, and the job ends with NODE_FAIL. The head checks this, because an absent
+        controller would later find only that agent's successor. A connection to another machine may break while its
+        node is alive; SkyPilot watches those nodes. Raises OSError where an agent of this machine does not answer.
         """
         addresses = {share.address for share in job.launch.every_share[1:]} - {self.address}
         for address in sorted(addresses):
@@ -324,7 +326,7 @@ class Agent:
 
     # --- events
     def changed(self, job: HeadJob, soon: bool = True) -> None:
-        """The job has a new event: written and sent at the end of this round, or a little later."""
+        """Schedule the job's new event for journal and controller: after this loop iteration, or START_TOLD_S later."""
         self._dirty[job.job_id] = job
         if soon:
             self._flush_soon()
@@ -345,13 +347,13 @@ class Agent:
         try:
             self.journal.flush()
         except OSError as error:
-            # Better told without a journal than not told: the controller commits it all the same.
+            # Send the events although the journal is not written: the controller commits them to its database.
             print("%s: %s" % (self.journal.path, error.strerror), file=sys.stderr, flush=True)
         for job in dirty.values():
             for line in job.log.take_unsent():
                 if self._controller is not None:
                     self._controller.send(wire.JSON, line)
-        # Only now, when a successor of ours would know of them.
+        # Start jobs only after the journal names them, so that a successor of this agent can clean up after them.
         arrived, self._arrived = self._arrived, []
         for job in arrived:
             self._start(job)
@@ -372,7 +374,7 @@ class Agent:
         self.remains.pop(log.key, None)
         self.journal.gone(log)
         if not self.journal.logs:
-            self._flush_soon()  # else with the next events; a lost line only makes a successor tell twice
+            self._flush_soon()  # else written with the next events; a lost line only makes a successor send twice
 
     def job_ended(self, job: HeadJob) -> None:
         """Forget the job's processes; its events stay until they are acknowledged."""
@@ -382,13 +384,13 @@ class Agent:
         self.orphans.forget(job.job_id)
 
     def hosting(self, job_id: int, head: str) -> None:
-        """A step of a job whose head is another node comes here."""
+        """Record that this node hosts a step of a job whose head is another node."""
         self.heads[job_id] = head
         self.journal.come(job_id, _HOSTED, processes.now_boot(), head=False)
         self._flush()
 
     def hosted_no_more(self, key: tuple[int, str]) -> None:
-        """A step has ended here; with the job's last one the job is gone, too."""
+        """Forget an ended hosted step, and its job after the job's last step here."""
         self.hosted.pop(key, None)
         log = self.journal.logs.get((key[0], _HOSTED))
         if log is not None and not any(job_id == key[0] for job_id, _ in self.hosted):
@@ -418,7 +420,7 @@ class Agent:
 
     # --- processes
     def _owners(self) -> Iterator[tuple[Owner, float]]:
-        """Whose processes may be here, each with the boot time of its coming."""
+        """The owners of processes on this node, each with the boot time at which it started."""
         for job in self.jobs.values():
             if not job.ended:
                 yield (job.job_id, "batch"), job.began
@@ -429,16 +431,18 @@ class Agent:
             job.orphan_reaped()
 
     def add_own_variables(self, env: dict[str, str]) -> None:
-        """What leads a job's commands to us; the launchers come first on PATH unless they are on it."""
+        """Add the variables through which a job's commands find this agent.
+
+        The launchers' folder is prepended to PATH unless PATH contains it.
+        """
         env[AGENT_VARIABLE] = self.address[len(endpoints.UNIX) :]
         env[HOME_VARIABLE] = self.home
-        if NODE_RANK in env:  # the batch script's environment comes with a step; this is another node of the job
+        if NODE_RANK in env:  # a step brings the batch script's environment, but this may be another node
             env[NODE_RANK] = os.environ.get(NODE_RANK, env[NODE_RANK])
         if self.bin_folder:
             env[BIN_VARIABLE] = self.bin_folder
             path = env.get("PATH")
-            # A job without PATH (--export=NIL) stays without: `srun bash` must fail there as it does under
-            # Slurm.
+            # A job without PATH (--export=NIL) gets none: `srun bash` must fail there as it does under Slurm.
             if path is not None and self.bin_folder not in path.split(":"):
                 env["PATH"] = self.bin_folder + ":" + path
             if path is not None:
@@ -449,7 +453,7 @@ class Agent:
 
     # --- life
     def recover(self) -> None:
-        """End what a dead agent of this node left behind; its jobs ended with it."""
+        """Kill the processes that a dead agent of this node left, and journal the end of its jobs."""
         logs = self.journal.recover()
         lost = [log for log in logs if not log.ended]
         if lost:
@@ -459,7 +463,7 @@ class Agent:
             for log in lost:
                 if log.head:
                     close(log, self.node)
-                    log.take_unsent()  # told with all the others when the controller comes
+                    log.take_unsent()  # sent with all unacknowledged events when the controller connects
                 else:
                     self.journal.gone(log)
         self.remains = dict(self.journal.logs)
@@ -471,8 +475,8 @@ class Agent:
     def _tick(self) -> None:
         self.loop.after(min(5.0 if self.jobs else 15.0, self.idle_s), self._tick)
         if self._controller is None and not os.path.exists(self.folder):
-            # State removed under us: no controller will find us again, and an allocation that only waits for
-            # a word from it would wait for ever. What runs a program goes on to its end.
+            # The state folder was removed: no controller can reach this agent again. Jobs that only hold an
+            # allocation would wait for ever, so they are cancelled; batch scripts run to their end.
             self._leave_when_idle = True
             for job in [job for job in self.jobs.values() if job.batch is None and not job.ended]:
                 job.terminate("CANCELLED", signal.SIGTERM)
@@ -481,13 +485,13 @@ class Agent:
         self._leave_if_idle()
 
     def _leave_if_idle(self) -> None:
-        # What is over but not acknowledged stands in the journal; the next agent tells it.
+        # The journal keeps events without acknowledgement; the next agent of this node sends them.
         if self.hosted or self._held or any(not job.ended for job in self.jobs.values()):
             self._idle_since = time.monotonic()
             self._leave_by = 0.0
             return
         if self._leave_when_idle or (self._controller is None and time.monotonic() - self._idle_since > self.idle_s):
-            # A head agent that came before we were told to leave holds us, but may not have been heard yet.
+            # A head agent may have connected before the order to exit, but its hello is not read yet.
             for listener in self._listeners:
                 self._accept(listener)
             self._leave_by = self._leave_by or time.monotonic() + LEAVE_S
@@ -497,7 +501,7 @@ class Agent:
                 self.loop.stop()
 
     def shut_down(self) -> None:
-        """End by SIGTERM: the node goes down, with all that runs on it."""
+        """Handle SIGTERM: the node fails, and all its processes are killed."""
         for job in self.jobs.values():
             if not job.ended:
                 job.terminate("NODE_FAIL", signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The batch script of a job on its first node: its container, its files, its process and that one's end."""
+"""Runs the batch script of a job on its first node, with its files and container."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ..container.task_container import Container
     from .head_job import HeadJob
 
-#: For so long a folder of the output may be missing: submitit, for one, makes it when sbatch has told it the
-#: job's number. Under Slurm it wins this race by the time that a launch through slurmctld and slurmd takes.
+#: Seconds to wait for the output's folder. submitit creates the folder only after sbatch has printed the job id;
+#: under Slurm a launch through slurmctld and slurmd takes long enough for submitit to win that race.
 FOLDER_WAIT_S = 2.0
 _FOLDER_LOOK_S = 0.02
 #: stdout, stderr and stdin
@@ -36,7 +36,7 @@ _NO_CONTAINER = "Failed to invoke spank plugin stack"
 
 
 class _NoContainer(Exception):
-    """The script's container could not be made; its stderr says why."""
+    """The script's container could not be created; the script's stderr has the reason."""
 
 
 class _NotOpened(OSError):
@@ -48,8 +48,8 @@ class _NotOpened(OSError):
 class BatchScript:
     """Runs the script, and reports its end to the job (``batch_over``).
 
-    ``fault`` is the reason why the script never began: the job's SystemComment, the only place where users can read
-    it when there is no output file.
+    ``fault`` is the reason why the script was not started. It becomes the job's SystemComment, the only place where
+    users can read the reason when there is no output file.
     """
 
     def __init__(self, job: HeadJob, now: float) -> None:
@@ -71,27 +71,27 @@ class BatchScript:
         )
         self.pid = 0
         self.over = False
-        self._output_path = ""  # of the file that is opened, or was last
+        self._output_path = ""  # path of the file that is being opened, or was opened last
         self._stderr_path = ""
         self._setup_failed = False
         self.fault = ""
         self._exec_fault = processes.ExecFault()
         self._course: Optional[UsageSeries] = None
         self._container: Optional[Container] = None
-        self._container_said: list[str] = []  # what there was to tell while it was made
+        self._container_said: list[str] = []  # messages of the container's creation, for the script's stderr
         self._preparing = False
         self._no_container = False
-        self._opening: Optional[file_opening.Opening] = None  # of files that may block
-        self._apart = False  # its folder may be out of reach
+        self._opening: Optional[file_opening.Opening] = None  # opens files that may block, in a child process
+        self._apart = False  # the working folder is on a network file system, which may not respond
         self._files = self._named_files()
 
     def shell(self) -> list[int]:
-        """The script's own process, while there is one."""
+        """The pid of the script's shell, or no pid before its start and after its end."""
         return [self.pid] if self.pid and not self.over else []
 
     # --- start
     def start(self) -> None:
-        """Run it, in its container where it asks for one."""
+        """Run the script, in a container where the job requests one."""
         from ..container import task_container
 
         asked = task_container.of_batch(self._launch)
@@ -117,7 +117,7 @@ class BatchScript:
         self._container.prepare(self._launch.environment, ready, failed)
 
     def give_up(self) -> None:
-        """The job ends, perhaps while the container is still being made, or a file still being opened."""
+        """Abandon a start that still waits for the container or for a file to open, because the job ends."""
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
@@ -128,7 +128,7 @@ class BatchScript:
             self._start(0)
 
     def _start(self, patience: float) -> None:
-        """``patience``: until when (monotonic) the output's folder may still appear."""
+        """Open the files and start the script. ``patience``: monotonic deadline for the output's folder to appear."""
         names = [path for _, path, _ in self._files]
         self._apart = file_opening.folder_on_network(self._launch.work_dir)
         if self._job.cause or not (self._apart or any(map(file_opening.may_block, names))):
@@ -150,7 +150,7 @@ class BatchScript:
         )
 
     def _descriptors(self, results: list[file_opening.Result]) -> list[int]:
-        """What the child has opened. Raises _NotOpened for the file that it could not open."""
+        """The descriptors that the child process opened. Raises _NotOpened for a file that it could not open."""
         found = [one for one in results if isinstance(one, int)]
         for index, one in enumerate(results):
             if isinstance(one, OSError):
@@ -160,7 +160,7 @@ class BatchScript:
         return found
 
     def _go_on(self, patience: float, open_files: Callable[[], tuple[list[int], str]]) -> None:
-        """Start the script with its files, which ``open_files`` gives together with the folder's fault."""
+        """Start the script; ``open_files`` returns the files' descriptors and the working folder's fault."""
         cause = self._job.cause
         try:
             if cause:
@@ -192,7 +192,7 @@ class BatchScript:
         self._job.emit({"ev": "started", "time": step.start_time, "pid": self.pid, "step": step_to_dict(step)})
 
     def _folder_missing(self, error: OSError) -> bool:
-        """Whether an output file could not be opened because the folder it belongs in does not exist."""
+        """Whether an output file could not be opened because its folder does not exist."""
         name = error.filename
         return (
             error.errno == errno.ENOENT
@@ -211,7 +211,7 @@ class BatchScript:
             stderr = opened[1] if len(opened) == _ALL_FILES else stdout
             self._stderr_path = self._files[-2][1]
             if fault:
-                # The step's manager tries it too and says so, before the task does.
+                # slurmstepd tries chdir before the task does, and prints its own error.
                 os.write(stderr, ("slurmstepd-%s: error: %s\n" % (self._node, fault)).encode(errors="surrogateescape"))
             for line in self._container_said:
                 os.write(stderr, (line + "\n").encode(errors="surrogateescape"))
@@ -241,7 +241,7 @@ class BatchScript:
                 os.close(fd)
 
     def _named_files(self) -> list[tuple[str, str, file_opening.Opener]]:
-        """Use, name and opener of stdout, stderr where that is another file, and stdin."""
+        """Purpose, path and opener of each file: stdout, stderr where that is another file, and stdin."""
         launch, node = self._launch, self._node
 
         def writes(use: str, pattern: str) -> tuple[str, str, file_opening.Opener]:
@@ -272,7 +272,7 @@ class BatchScript:
 
     @contextlib.contextmanager
     def _naming(self, index: int) -> Iterator[None]:
-        """Raise _NotOpened in place of an OSError, with what the file is for."""
+        """Convert an OSError into _NotOpened, with the file's purpose in ``use``."""
         use, self._output_path, _ = self._files[index]
         if index:
             self._stderr_path = self._files[min(index - 1, len(self._files) - 2)][1]
@@ -284,13 +284,13 @@ class BatchScript:
             raise named from error
 
     def _script(self) -> str:
-        """The file that is executed. A spooled script is run where it is: a copy costs more than a short job."""
+        """The path to execute. A spooled script is run in place: a copy takes longer than a short job."""
         source = self._launch.script
         assert source is not None
         folder, name = os.path.split(source)
         if name == "slurm_script":
             if not os.path.exists(source):
-                # Scripts may delete themselves; the other elements of the array, or the next run, need it again.
+                # A script may delete its own file; other elements of the array and the next run still need it.
                 os.link(os.path.join(folder, "script"), source)
             return source
         os.makedirs(self._launch.spool, mode=0o700, exist_ok=True)
@@ -299,9 +299,9 @@ class BatchScript:
             _place_script(source, script)
         return script
 
-    # --- what is said of it
+    # --- messages
     def complain(self, line: str) -> None:
-        """Append a line to its stderr file, as slurmstepd does."""
+        """Append a line to the script's stderr file, as slurmstepd does."""
         if not self._stderr_path:
             return
         if file_opening.on_network(self._stderr_path):
@@ -311,10 +311,10 @@ class BatchScript:
 
     def _append(self, line: str) -> None:
         try:
-            # A FIFO that nobody reads is refused by O_NONBLOCK; it means nothing to a file.
+            # With O_NONBLOCK, open() fails for a FIFO without a reader; it has no effect on a regular file.
             fd = os.open(self._stderr_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
-            return  # the user removed the file; there is nobody left to tell
+            return  # the user removed the file
         try:
             os.write(fd, line.encode(errors="surrogateescape"))
         except OSError as error:
@@ -349,7 +349,7 @@ class BatchScript:
 
 
 def _reason(error: OSError) -> str:
-    """Why the script did not begin, in one line.
+    """Why the script was not started, in one line.
 
     >>> _reason(FileNotFoundError(2, "No such file or directory", "/no/such"))
     'the script cannot be started: /no/such: No such file or directory'
@@ -365,7 +365,7 @@ def _reason(error: OSError) -> str:
 
 
 def _place_script(source: str, target: str) -> None:
-    """Put the spooled script where ``$0`` shows it: a link where that is possible, else a copy; mode 0700."""
+    """Create the script's file at the path of ``$0``: a hard link where possible, else a copy; mode 0700."""
     try:
         os.unlink(target)
     except FileNotFoundError:

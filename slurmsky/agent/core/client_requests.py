@@ -1,4 +1,7 @@
-"""Requests from inside a job: the agent runs srun, sattach, sbcast and sstat itself and relays the others."""
+"""Serves commands from inside a job, or relays them to the controller.
+
+The agent runs srun, sattach, sbcast and sstat; it relays all other commands.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from ..net.channel import Channel
 if TYPE_CHECKING:
     from .agent import Agent
 
-#: how long a command waits for a controller that is started for it, and how often it is looked for
+#: seconds that a command waits for a controller to start, and between two attempts to connect
 _START_S = 30.0
 _LOOK_S = 0.05
 
@@ -27,13 +30,13 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
     except wire.WireError as error:
         leave(channel, 1, "slurmsky: error: %s\n" % error)
         return
-    channel.send(wire.STDOUT)  # nothing yet: but we are here, and the answer may take long
+    channel.send(wire.STDOUT)  # an empty frame shows the client that the agent is alive: the reply may take long
     handler = agent.commands.get(request.command)
     if handler is not None:
         try:
             handler()(agent, channel, request, payload)
         except Exception:
-            # A user must not wait for an answer that will not come; the details are in the agent's log.
+            # Without this reply the user would wait for ever; the details are in the agent's log.
             leave(
                 channel,
                 1,
@@ -45,7 +48,7 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
 
 
 def parse_context(request: wire.CommandRequest) -> Any:
-    """The caller's surroundings for the option parsers (options.values.Context)."""
+    """The option parsers' context (``options.values.Context``) of a request: time, folder, environment, files."""
     from ...options.values import ReadContext
 
     def read(path: str) -> bytes:
@@ -56,7 +59,7 @@ def parse_context(request: wire.CommandRequest) -> Any:
 
 
 def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:
-    """The last words to a client."""
+    """Send the last output and the exit code to a client, and close the channel."""
     if out:
         channel.send(wire.STDOUT, out.encode(errors="surrogateescape"))
     if error:
@@ -66,8 +69,10 @@ def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:
 
 
 def elsewhere(agent: Agent, job_id: int) -> str:
-    """Where a request about a job that is not ours is answered: its head agent, else the controller; ""
-    nowhere."""
+    """The address that serves requests about a job of another head: its head agent, else the controller.
+
+    The empty string means that the controller's socket does not exist.
+    """
     head = agent.heads.get(job_id, "")
     if head:
         return head
@@ -76,7 +81,7 @@ def elsewhere(agent: Agent, job_id: int) -> str:
 
 
 def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command: str) -> None:
-    """Pass a session on to another server, frame by frame, with back-pressure both ways."""
+    """Relay a session to another server, frame by frame, with back-pressure in both directions."""
     deadline = time.monotonic() + _START_S
     early: list[tuple[bytes, bytes]] = []
     channel.on_frame = lambda kind, payload: early.append((kind, payload))
@@ -102,7 +107,7 @@ def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command:
 
 
 def join(one: Channel, other: Channel) -> None:
-    """What comes from one goes to the other, until either closes."""
+    """Forward frames between two channels, in both directions, until either closes."""
     for source, target in ((one, other), (other, one)):
         _pump(source, target)
 

@@ -1,7 +1,7 @@
-"""An agent of this machine that starts the controller again, where that died and jobs still need it.
+"""Restarts a controller that died on this machine while jobs need it.
 
-Chains of jobs, --begin and the commands inside jobs need a controller, and nobody may type a command for days. A
-controller that leaves of its own accord, or is stopped, tells its agents so; one that was killed cannot.
+Job dependencies, --begin and the commands inside jobs need a controller, but the user may run no command for days that
+would start a controller. A controller that exits in order announces its exit to the agents; a killed controller cannot.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Callable
 from ..net.event_loop import Loop
 from ..process import processes
 
-#: pauses before the attempts, until one succeeds; the last one repeats
+#: seconds before each attempt until an attempt succeeds; the last value repeats
 _PAUSES_S = (1.0, 5.0, 20.0, 60.0, 300.0)
-#: two attempts on demand are at least so far apart
+#: least seconds between two attempts on demand
 _LEAST_GAP_S = 2.0
 
 
 class ControllerStart:
     """Starts the controller of ``home``; ``root`` is the folder of this package.
 
-    ``needed()`` is asked before each attempt, ``step_out()`` runs in the new process: it leaves the agent's cgroup.
+    ``needed()`` is called before each attempt. ``step_out()`` runs in the new process and leaves the agent's cgroup.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ControllerStart:
         self._last = -_LEAST_GAP_S
 
     def soon(self) -> None:
-        """The controller is gone: start it unless it comes back within a moment."""
+        """Schedule a start of the controller, unless it reconnects within the pause."""
         if not self._scheduled:
             self._scheduled = True
             pause = _PAUSES_S[min(self._attempts, len(_PAUSES_S) - 1)]
@@ -55,7 +55,7 @@ class ControllerStart:
         self.soon()
 
     def now(self) -> None:
-        """Start it at once, for a command that needs it."""
+        """Start the controller now, for a command that needs it."""
         if time.monotonic() - self._last < _LEAST_GAP_S or not os.path.isdir(self._home):
             return
         self._last = time.monotonic()

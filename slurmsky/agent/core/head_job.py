@@ -1,4 +1,4 @@
-"""A job on its head agent: start, time limit, signals, end."""
+"""A job on its head agent: start, time limit, signals and end."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from ..steps.step_run import StepRun
     from .agent import Agent
 
-#: how often the remains of a job are looked for while it ends
+#: seconds between two checks for processes left by an ending job
 _SWEEP_S = 0.05
-#: seconds that processes left behind by a cancelled script have to end
+#: seconds before SIGKILL for the processes that a cancelled script leaves
 _GRACE_S = 1.0
 #: seconds between the loss of a node and the signals to the job's processes on the others
 NODE_LOST_S = 0.5
 
 
 def parse_signal(text: str) -> tuple[bool, int, int]:
-    """``[R][B]:NAME@SEC`` of --signal: (to the batch shell, signal number, seconds before the end)."""
+    """Parse ``[R][B]:NAME@SEC`` of --signal: (to the batch shell, signal number, seconds before the end)."""
     name, _, seconds = text.partition("@")
     flags, colon, rest = name.partition(":")
     if not colon:
@@ -41,7 +41,7 @@ def parse_signal(text: str) -> tuple[bool, int, int]:
 
 
 class HeadJob:
-    """One job this agent is the head of. Lives from launch until the controller has taken its last event."""
+    """One job on its head agent, from launch until the controller acknowledges its last event."""
 
     def __init__(self, agent: Agent, launch: Launch, log: JobLog) -> None:
         self.agent = agent
@@ -51,12 +51,12 @@ class HeadJob:
         self.node = agent.node
         self.log = log
         self.began = log.began
-        self.steps: dict[str, StepRun] = {}  # running ones
-        self.waiting: list[Callable[[], None]] = []  # sruns that wait for resources of the job
+        self.steps: dict[str, StepRun] = {}  # running steps
+        self.waiting: list[Callable[[], None]] = []  # retries of srun calls that wait for resources of the job
         self.next_step = 0
         self.derived_exit = 0
         self.batch: Optional[BatchScript] = None
-        self.cause = ""  # state it is being ended in, "" while it runs
+        self.cause = ""  # state in which the job is being terminated, "" while it runs
         self.ending = False
         self.ended = False
         self.suspended = False
@@ -69,7 +69,7 @@ class HeadJob:
 
     # --- start
     def start(self) -> None:
-        """Run the batch script, or hold the allocation."""
+        """Run the batch script; a job without script only holds its allocation."""
         launch = self.launch
         now = time.time()
         if launch.time_limit_s is not None:
@@ -88,12 +88,12 @@ class HeadJob:
         self.agent.changed(self, soon=event["ev"] != "started")
 
     def emit_step(self, step: Step) -> None:
-        """Tell a step's present state."""
+        """Send an event with a step's present state."""
         self.emit({"ev": "step", "step": step_to_dict(step)})
 
     # --- time
     def set_end_time(self, end_time: Optional[float], step_id: str = "") -> None:
-        """Move the time limit, of the job or of a running step; None: no limit."""
+        """Set the time limit of the job or of a running step, in epoch seconds; None: no limit."""
         if step_id:
             if step_id in self.steps:
                 self.steps[step_id].on_limit(end_time)
@@ -122,7 +122,7 @@ class HeadJob:
 
     # --- signals
     def signal(self, number: int, target: str) -> None:
-        """``target``: "steps", "batch" (only the shell), "full" (all), or a step's id."""
+        """Signal a part of the job. ``target``: "steps", "batch" (only the shell), "full" (all), or a step's id."""
         if target == "batch":
             processes.send(self._shell(), number)
         elif target == "steps":
@@ -139,7 +139,7 @@ class HeadJob:
                 self.steps[target].signal(number)
 
     def terminate(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
-        """End the job in ``state``: signal everything, SIGKILL what is left after kill_wait."""
+        """End the job in ``state``: signal all processes, and send SIGKILL after kill_wait."""
         if self.ended:
             return
         if self.cause:
@@ -150,7 +150,7 @@ class HeadJob:
         self._signal_all(state, number, kill_wait_s)
 
     def _signal_all(self, state: str, number: int, kill_wait_s: Optional[int] = None) -> None:
-        """Signal the script, the steps and what is left of others; SIGKILL after kill_wait."""
+        """Signal the script, the steps and orphaned processes; send SIGKILL after kill_wait."""
         now = time.time()
         wait = self.launch.kill_wait_s if kill_wait_s is None else kill_wait_s
         if self.batch is not None and not self.batch.over:
@@ -173,9 +173,9 @@ class HeadJob:
             self._finish_soon()
 
     def node_lost(self) -> None:
-        """End the job, one of whose nodes is gone, unless --no-kill or its script has already ended.
+        """End the job after the loss of a node, except with --no-kill or when its script has ended.
 
-        Its state is NODE_FAIL from now on. The signals follow a little later: srun reports the failed node first.
+        The state is NODE_FAIL at once. The signals follow NODE_LOST_S later: srun reports the failed node first.
         """
         if self.launch.spec.no_kill or self.ending or self.cause:
             return
@@ -190,21 +190,21 @@ class HeadJob:
         self._finish_soon()
 
     def suspend(self) -> None:
-        """Stop all processes."""
+        """Stop all processes of the job with SIGSTOP."""
         self.suspended = True
         for step in list(self.steps.values()):
             step.signal(signal.SIGSTOP)
         processes.send(self.members(), signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Continue them."""
+        """Continue all processes of the job with SIGCONT."""
         self.suspended = False
         for step in list(self.steps.values()):
             step.signal(signal.SIGCONT)
         processes.send(self.members(), signal.SIGCONT)
 
     def members(self) -> list[int]:
-        """Processes of this job on this node that are not tasks of a running step's own tree."""
+        """Processes of this job on this node, except the tasks of running steps."""
         return processes.tree(self._shell() + self.agent.orphans.of(self.job_id))
 
     def _shell(self) -> list[int]:
@@ -212,11 +212,11 @@ class HeadJob:
 
     # --- end
     def batch_over(self) -> None:
-        """The batch script has ended, and with it the job."""
+        """End the job after its batch script."""
         self._finish_soon()
 
     def step_over(self, step_id: str) -> None:
-        """A step has ended and told so; its place is free."""
+        """Remove an ended step, and retry the srun calls that wait for its resources."""
         self.steps.pop(step_id, None)
         self._wake_waiting()
         if self.ending:
@@ -228,7 +228,7 @@ class HeadJob:
             self.agent.loop.soon(again)
 
     def _finish_soon(self) -> None:
-        """The job is over but for what is left of it: end that, then say so."""
+        """End the steps and processes that are left of an ended job, then report the job's end."""
         if self.ended:
             return
         over = self.batch.over if self.batch is not None else bool(self.cause)
@@ -237,8 +237,8 @@ class HeadJob:
         if not self.ending:
             self.ending = True
             self._wake_waiting()
-            # What the script leaves behind is killed. When it was itself told to end, so were they: its
-            # sruns may still say how their tasks ended.
+            # Processes that the script leaves are killed at once. After a cancellation they were signalled with the
+            # script, and the script's srun processes get _GRACE_S to report how their tasks ended.
             self._grace_until = time.monotonic() + (_GRACE_S if self.cause else 0)
         left = self.agent.orphans.of(self.job_id)
         if self._killing or (self.batch is not None and time.monotonic() >= self._grace_until):
@@ -256,7 +256,7 @@ class HeadJob:
         self._finish_soon()
 
     def orphan_reaped(self) -> None:
-        """Some orphan on this node has ended: perhaps the last of this job."""
+        """Check whether the orphan that ended was the last process of this job."""
         if self.ending and not self.ended:
             self._finish_soon()
 
@@ -274,7 +274,7 @@ class HeadJob:
         self.agent.job_ended(self)
 
     def abandon(self) -> None:
-        """The controller has given this run up and starts another: end it without a word."""
+        """End a run that the controller has replaced, without an "ended" event."""
         self.cause = self.cause or "NODE_FAIL"
         self.ended = True
         for timer in self._timers:
@@ -285,7 +285,7 @@ class HeadJob:
         self.agent.job_ended(self)
 
 
-#: what the controller may ask of a job that runs
+#: the controller's operations on a running job
 ORDERS: dict[str, Callable[[HeadJob, dict[str, Any]], None]] = {
     "signal": lambda job, order: job.signal(int(order["signal"]), str(order["target"])),
     "terminate": lambda job, order: job.terminate(
