@@ -1,10 +1,10 @@
-"""What bin/* runs: `python -I -S client.py ROOT COMMAND ARGUMENTS...`.
+"""The thin client that bin/* runs: `python -I -S client.py ROOT COMMAND ARGUMENTS...`.
 
-Passes a command to the controller (inside a job: to the node's agent) and prints what comes back.
-Every call of every command pays for this file, so it imports built-in modules and `_socket` only,
-keeps what is rare in two modules that are loaded when needed (`client_start`: no controller yet;
-`client_relay`: stdin, signals, terminals, child processes), and leaves by `_exit`.
-The frames are described in `slurmsky/protocol/wire.py`, whose constants are repeated here.
+The client sends a command to the controller (inside a job: to the node's agent) and prints the reply.
+The start time of this file adds to every command, so it imports built-in modules and `_socket` only,
+loads two modules on demand (`client_start`: no controller yet; `client_relay`: stdin, signals,
+terminals, child processes), and exits by `_exit`.
+`slurmsky/protocol/wire.py` describes the frames; its constants are repeated here.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ AGENT = b"SLURMSKY_AGENT"
 ENVIRON = b"SLURMSKY_ENVIRON"
 SOCKET_NAME = b"controller.sock"
 
-#: seconds in which a controller answers, or says that it is at work
+#: seconds in which a controller sends its first frame: a reply, or an empty frame as a sign of life
 ANSWER_S = 100
-_BUFFER_SIZE = 1 << 18  # a unix socket hands over at most about 200 KiB at once
+_BUFFER_SIZE = 1 << 18  # a unix socket returns at most about 200 KiB per call
 _SUN_PATH_MAX = 107
 
 
 class NoAnswer(Exception):
-    """A controller took the request, and has not said anything for ANSWER_S."""
+    """A controller accepted the request, but sent nothing for ANSWER_S."""
 
 
 class Channel:
     """A connection and the frames that arrive on it.
 
-    Bytes of O and E frames are given out in the pieces in which they arrive, because nobody needs
-    them whole; other payloads are given out complete. Pieces are views of a buffer that the next
-    `fill` overwrites.
+    Payloads of O and E frames are returned in the pieces in which they arrive, because they are only
+    copied to stdout and stderr; other payloads are returned complete. Pieces are views of a buffer
+    that the next `fill` overwrites.
     """
 
     def __init__(self, sock: _socket.socket) -> None:
@@ -56,11 +56,11 @@ class Channel:
         self._buffer = bytearray(_BUFFER_SIZE)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
-        self._kind = b""  # of the output frame that we are in the middle of
-        self._left = 0  # bytes of it still to come
+        self._kind = b""  # kind of the output frame that has arrived in part
+        self._left = 0  # bytes of that frame that have not arrived
 
     def fill(self) -> bool:
-        """Wait for more bytes; False: the other side has closed."""
+        """Wait for more bytes; False: the peer has closed the connection."""
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start:
@@ -78,7 +78,7 @@ class Channel:
         return count > 0
 
     def frames(self) -> Iterator[tuple[bytes, memoryview]]:
-        """What has arrived so far, piece by piece. Leaving the loop midway loses nothing."""
+        """The frames that have arrived, piece by piece. A caller that breaks out of the loop loses no frame."""
         while self._start < self._end:
             start, held = self._start, self._end - self._start
             if self._left:
@@ -102,7 +102,7 @@ class Channel:
 
 
 def pack(fields: list[bytes]) -> bytes:
-    """A list payload."""
+    """Encode a list payload."""
     return b"".join([len(field).to_bytes(4, "big") + field for field in fields])
 
 
@@ -111,11 +111,11 @@ def frame(kind: bytes, payload: bytes = b"") -> bytes:
 
 
 def environment() -> list[bytes]:
-    """The caller's environment as it was handed to us, `K=V` each.
+    """The caller's environment as `K=V` entries.
 
-    In the C locale the interpreter adds LC_CTYPE=C.UTF-8 of its own (PEP 538), which a job must not
-    see; the kernel still has the block as it was. The launcher passes a copy of its own block where its
-    shell would lose variables.
+    In the C locale the interpreter adds LC_CTYPE=C.UTF-8 (PEP 538), which a job must not see; the
+    kernel still has the original block. Where the launcher's shell would lose variables, the launcher
+    passes a copy of its original block in a file.
     """
     environ = posix.environ
     copied = environ.pop(ENVIRON, None)
@@ -125,12 +125,12 @@ def environment() -> list[bytes]:
             posix.unlink(copied)
             return entries
         except OSError:
-            pass  # TMPDIR is full: the shell's selection of the variables has to do
+            pass  # TMPDIR was full and there is no copy: use the variables that the shell kept
     if environ.get(b"LC_CTYPE") in (b"C.UTF-8", b"C.utf8", b"UTF-8"):
         try:
             return _block(b"/proc/self/environ")
         except OSError:
-            pass  # no /proc: the variable stays
+            pass  # no /proc: LC_CTYPE stays in the environment
     return [name + b"=" + value for name, value in environ.items()]
 
 
@@ -150,7 +150,7 @@ def request(command: str, args: list[str], env: list[bytes]) -> bytes:
     try:
         cwd = posix.getcwdb()
     except OSError:
-        cwd = posix.environ.get(b"PWD", b"/")  # the folder was removed under us; Slurm says so later
+        cwd = posix.environ.get(b"PWD", b"/")  # the folder was removed; Slurm reports that later
     umask = posix.umask(0o077)
     posix.umask(umask)
     ttys = [posix.isatty(fd) for fd in (0, 1, 2)]
@@ -195,27 +195,27 @@ def home() -> bytes:
 
 
 def limit(sock: _socket.socket, seconds: int) -> None:
-    """Have the kernel end a wait of this socket after so many seconds, with BlockingIOError; 0: never."""
+    """Set the socket's timeout in seconds, after which calls raise BlockingIOError; 0: no timeout."""
     span = seconds.to_bytes(8, sys.byteorder) + bytes(8)  # struct timeval
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, span)
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, span)
 
 
 def connect(path: bytes) -> _socket.socket:
-    """A connection to a unix socket of this user or root, however long its path. Raises OSError."""
+    """Connect to a unix socket of this user or root; its path may have any length. Raises OSError."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     limit(sock, ANSWER_S)
     if len(path) <= _SUN_PATH_MAX:
         sock.connect(path)
     else:
-        # The kernel takes 107 bytes: reach the folder through a descriptor.
+        # The kernel accepts paths of 107 bytes: reach the folder through a descriptor.
         folder, _, name = path.rpartition(b"/")
         fd = posix.open(folder or b"/", posix.O_PATH | posix.O_CLOEXEC)
         try:
             sock.connect(b"/proc/self/fd/%d/%s" % (fd, name))
         finally:
             posix.close(fd)
-    # The request holds the caller's whole environment, and the answer names programs to run.
+    # Check the peer: the request holds the caller's whole environment, and the reply may start programs.
     peer = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     uid = int.from_bytes(peer[4:8], sys.byteorder)
     if uid not in (posix.geteuid(), 0):
@@ -226,7 +226,7 @@ def connect(path: bytes) -> _socket.socket:
 
 
 def connect_home(path: bytes) -> _socket.socket:
-    """A connection to the controller, whose folder must be this user's alone. Raises OSError."""
+    """Connect to the controller; raises OSError, also where other users can write to its state folder."""
     folder = path.rpartition(b"/")[0]
     facts = posix.lstat(folder)
     if facts.st_uid != posix.geteuid() or facts.st_mode & 0o170022 != 0o040000:
@@ -237,7 +237,7 @@ def connect_home(path: bytes) -> _socket.socket:
 
 
 def write(fd: int, data: memoryview) -> None:
-    """Write all of `data`, whatever stands at the other end."""
+    """Write all of `data`, to a non-blocking descriptor, too."""
     while data:
         try:
             data = data[posix.write(fd, data) :]
@@ -250,14 +250,14 @@ def write(fd: int, data: memoryview) -> None:
 
 
 def die_of(signum: int) -> NoReturn:
-    """End as a program that does not handle this signal ends."""
+    """End by the default action of a signal."""
     _signal.signal(signum, _signal.SIG_DFL)
     posix.kill(posix.getpid(), signum)
     posix._exit(128 + signum)
 
 
 def unpack(payload: memoryview) -> list[bytes]:
-    """The fields of a list payload."""
+    """Decode the fields of a list payload."""
     fields, position = [], 0
     while position < len(payload):
         start = position + 4
@@ -267,7 +267,7 @@ def unpack(payload: memoryview) -> list[bytes]:
 
 
 def read_file(payload: memoryview) -> bytes:
-    """The answer to a Q frame: the first of some files that can be opened, of those after it a regular one."""
+    """The reply to a Q frame: the first of its files that opens; files after the first must be regular."""
     limit, *paths = unpack(payload)
     problem = 2  # ENOENT
     for index, path in enumerate(paths):
@@ -295,11 +295,11 @@ def complain(command: str, text: str) -> None:
     try:
         posix.write(2, f"{command}: error: {text}\n".encode("utf-8", "surrogateescape"))
     except OSError:
-        pass  # nobody listens on stderr; the exit code still tells
+        pass  # stderr has no reader; the exit code still shows the failure
 
 
 def output_failed(command: str, error: OSError) -> NoReturn:
-    """Standard output or error cannot be written: end as a filter ends."""
+    """End after a failed write to stdout or stderr: by SIGPIPE for a broken pipe, else with an error."""
     if isinstance(error, BrokenPipeError):
         die_of(_signal.SIGPIPE)
     complain(command, f"write error: {error.strerror}")
@@ -307,9 +307,9 @@ def output_failed(command: str, error: OSError) -> NoReturn:
 
 
 def converse(command: str, channel: Channel, again: bytes) -> int:
-    """Print what comes back until the exit code comes; gives that code.
+    """Print the reply and return its exit code.
 
-    `again` is the request, for a relay that has to repeat it elsewhere.
+    `again` is the request, for a relay that has to send the request to another server.
     """
     try:
         more = channel.fill()
@@ -343,13 +343,13 @@ def no_answer(command: str, args: list[str], path: bytes) -> NoReturn:
 
 
 def run(root: str, command: str, args: list[str]) -> NoReturn:
-    """The whole life of a command; `root` is the folder that holds the package."""
-    # A standard stream that the caller closed (>&-) must not become the number of our socket.
+    """Run a command and exit; `root` is the folder that holds the package."""
+    # The socket must not get the number of a standard stream that the caller closed (>&-).
     while (fd := posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)) <= 2:
         pass
     posix.close(fd)
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends us as it ends squeue
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends this process as it ends squeue
     if root not in sys.path:
         sys.path.append(root)
     if command == "slurmsky":
@@ -369,7 +369,7 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
         limit(sock, ANSWER_S)
         sock.sendall(payload)
     except ConnectionError:
-        pass  # what it had to say before it closed is still to be read
+        pass  # the server closed the connection, but its last frames are still to be read
     except BlockingIOError:
         no_answer(command, args, path)
     try:
@@ -382,7 +382,7 @@ def run(root: str, command: str, args: list[str]) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """The console scripts of an installed package: the command is the script's own name."""
+    """Entry point of an installed package's console scripts; the script's name is the command."""
     command = sys.argv[0].rpartition("/")[2]
     root = __file__.rpartition("/")[0].rpartition("/")[0]
     run(root, command, sys.argv[1:])

@@ -1,7 +1,7 @@
 """The client's part of ``slurmsky``: commands that need no controller run in this process.
 
-Help, version and faults of the command line are answered here, so that they work where no controller can be started.
-What the controller runs is sent there as any command of Slurm, without an import of click.
+This process prints help, version and command-line errors, so that they work where no controller can be started.
+Commands that the controller runs are sent there as any command of Slurm, without an import of click.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ IN_CONTROLLER = frozenset(("explain", "report", "site", "status", "top", "transl
 
 
 def answer(args: list[str]) -> None:
-    """End the process with the command's exit code; return where the controller is to answer."""
+    """End the process with the command's exit code; returns for a command that the controller runs."""
     if args and args[0] in IN_CONTROLLER and not {"-h", "--help"} & set(args):
         return
     if sys.flags.no_site:
         import site
 
-        site.main()  # the dependencies of the environment that runs us
+        site.main()  # makes the dependencies importable: the client runs with -S
     import importlib
 
-    try:  # by name: the client stands below the commands, and the agent below the client
+    try:  # by name: in the layers of imports, the client is below the commands
         application = importlib.import_module("slurmsky.commands.slurmsky._application")
     except ImportError:
-        return  # a node that has the agent alone
+        return  # this node has the agent's modules only
     code = application.main(args)
     if code is not None:
         sys.stderr.flush()

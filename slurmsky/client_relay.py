@@ -1,7 +1,7 @@
-"""The client's rare half for commands that are more than output: stdin, signals, terminals, children.
+"""The client's support for stdin, signals, terminals and child processes.
 
-Loaded at the first frame that asks for one of these (srun, salloc, sattach, sbatch reading a script
-from stdin). Standard library only, like the client itself.
+The client loads this module at the first frame that needs one of these (srun, salloc, sattach, sbatch
+with a script from stdin). Standard library only, like the client.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def request_elsewhere(request: bytes, extra: list[bytes]) -> bytes:
-    """The R frame again, with `extra` (`K=V`) added to its environment."""
+    """A copy of an R frame, with `extra` (`K=V`) added to its environment."""
     fields = unpack(memoryview(request)[5:])
     env_start = 8 + int(fields[7])
     replaced = {entry.partition(b"=")[0] for entry in extra}
@@ -73,28 +73,28 @@ def request_elsewhere(request: bytes, extra: list[bytes]) -> bytes:
 
 
 class Relay:
-    """Everything that a session may ask of the caller's side, until its exit code comes."""
+    """Serves a session's requests to the caller's side until the session sends its exit code."""
 
     def __init__(self, command: str, channel: Channel, request: bytes) -> None:
         self._command = command
         self._request = request
         self._first = channel
-        self._open = [channel]  # the last one owns stdin and signals
+        self._open = [channel]  # the last channel owns stdin and signals
         self._granted = 0
         self._stdin_ended = False
         self._terminal = Terminal()
         self._child: Child | None = None
-        self._child_of = channel  # who asked for it, and hears how it ended
+        self._child_of = channel  # the channel that requested the child and is sent its exit status
         self._reporting = False
         self._code: int | None = None
         self._sending = False
         self._unsent: list[tuple[Channel, bytes]] = []
-        # A signal that comes just before we wait would else be seen only when something else happens.
+        # Without the pipe, a signal just before poll() would be handled only after the next other event.
         self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
 
     def run(self, kind: bytes, payload: memoryview) -> int:
-        """The exit code; `kind` and `payload` are the frame that made the client call us."""
+        """Serve the session and return its exit code; `kind` and `payload` are the first frame to handle."""
         try:
             self._handle(self._first, kind, payload)
             self._take_frames(self._first)
@@ -184,7 +184,7 @@ class Relay:
         self._send(channel, request_elsewhere(self._request, fields[1:]))
 
     def _repeat(self) -> None:
-        """Send the request to the next controller, once the one that refused it is gone."""
+        """Send the request to the next controller, after the controller that refused it has exited."""
         from slurmsky import client, client_start
 
         client_start.wait_until_gone(client.home())
@@ -207,7 +207,7 @@ class Relay:
             self._close(channel)
             self._send(self._first, frame(SESSION_EXIT, b"%d" % code))
         else:
-            # The first session's word counts; without it (the controller died) the other's does.
+            # The first session decides the exit code; if that session is lost (the controller died), the other does.
             self._code = code
 
     def _lost(self, channel: Channel) -> None:
@@ -222,7 +222,7 @@ class Relay:
         channel.sock.close()
 
     def _send(self, channel: Channel, data: bytes) -> None:
-        """Send a whole frame; from within a signal handler, not in the middle of another."""
+        """Queue a frame and send it; a signal handler must not send in the middle of another frame."""
         self._unsent.append((channel, data))
         if not self._sending:
             self._flush()
@@ -235,7 +235,7 @@ class Relay:
                 try:
                     channel.sock.sendall(data)
                 except OSError:
-                    pass  # closed by the other side: reading tells, after what it still had to say
+                    pass  # the peer closed the connection: the reader finds that after the peer's last frames
         finally:
             self._sending = False
 
@@ -260,13 +260,13 @@ class Relay:
             return
         self._reporting = True
         for signum in _REPORTED:
-            # Even where the caller had it ignored: real srun takes a hangup under nohup, too (22.05).
+            # Also signals that the caller ignores: Slurm's srun handles SIGHUP under nohup, too (22.05).
             signal.signal(signum, self._on_signal)
         signal.signal(signal.SIGWINCH, self._on_resize)
 
     def _on_signal(self, signum: int, _frame: object) -> None:
         if signum == signal.SIGCONT and self._terminal.raw:
-            self._terminal.set_raw()  # the shell that had the terminal meanwhile set it as it likes
+            self._terminal.set_raw()  # the shell has changed the terminal's mode meanwhile
         if self._open:
             self._send(self._open[-1], frame(SIGNAL, b"%d" % signum))
 
@@ -303,10 +303,10 @@ class Relay:
             name = errno.errorcode.get(error.errno or 0, "EIO")
             self._send(self._child_of, frame(CHILD_STATUS, f"127 {name} {error.strerror}".encode()))
             return
-        self._reap()  # it may have ended before self._child was there for the handler
+        self._reap()  # the child may have ended before self._child was set for the handler
 
     def _become(self, fields: list[bytes]) -> None:
-        """Give way to a program; only a failure to start it comes back."""
+        """Replace this process by a program; returns only if the program cannot be started."""
         count = int(fields[0])
         self._terminal.restore()
         try:
@@ -328,5 +328,5 @@ class Relay:
         if self._child_of in self._open:
             self._send(self._child_of, frame(CHILD_STATUS, b"%d" % code))
         elif self._code is None:
-            # The controller that asked for it is gone. As salloc, which returns 0 for a command that a signal ended.
+            # The controller that requested the child is gone. Like salloc, return 0 for a command ended by a signal.
             self._code = max(code, 0)

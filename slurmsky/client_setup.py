@@ -1,9 +1,9 @@
-"""First call of a launcher: make its private environment, then run the command.
+"""Builds the launchers' private environment at the first call, then runs the command.
 
-`python -I client_setup.py ROOT CACHE COMMAND ARGUMENTS...`, from bin/*. In a clone it builds a virtual
-environment with the dependencies under CACHE; for an installed package the interpreter is there
-already. In both cases it compiles the thin client, which would else be compiled at every call, and
-writes CACHE/python last: the launcher takes that file as the sign that all is ready. Standard
+bin/* run `python -I client_setup.py ROOT CACHE COMMAND ARGUMENTS...`. In a clone, this module builds a
+virtual environment with the dependencies under CACHE; an installed package uses its own interpreter.
+In both cases the module compiles the thin client, which would else be compiled at every call, and
+writes CACHE/python last: for the launcher, that file means that the environment is ready. Standard
 library only; any Python >= 3.10.
 """
 
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-#: what uv and pip say where there is no network
+#: messages of uv and pip where there is no network
 _NO_NETWORK = re.compile(
     "dns error|name resolution|could not resolve|error sending request|tcp connect|network is unreachable"
     "|no route to host|failed to establish a new connection|connect ?timeout|newconnectionerror|proxyerror",
@@ -31,10 +31,10 @@ _NO_NETWORK = re.compile(
 
 
 class SetupFailed(Exception):
-    """Holds the reason as one line."""
+    """The environment cannot be built; holds the reason as one line."""
 
 
-#: versions and hashes of all that a clone's environment installs; made by scripts/lock
+#: versions and hashes of the packages in a clone's environment; written by scripts/lock
 LOCK = "requirements.lock"
 
 
@@ -43,7 +43,7 @@ def progress(text: str) -> None:
 
 
 def run_step(argv: list[str]) -> None:
-    """Run an installer quietly. Raises SetupFailed with the most telling line that it printed."""
+    """Run an installer quietly. Raises SetupFailed with the last error line that the installer printed."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env.pop("VIRTUAL_ENV", None)
     process = subprocess.Popen(
@@ -61,7 +61,7 @@ def run_step(argv: list[str]) -> None:
 
 
 def show_time(process: subprocess.Popen[str]) -> str:
-    """What it prints, once it has ended; on a terminal the seconds that it takes are counted meanwhile."""
+    """Wait for a process and return its output; on a terminal, show the seconds meanwhile."""
     began, terminal = time.monotonic(), sys.stderr.isatty()
     while True:
         try:
@@ -75,17 +75,17 @@ def show_time(process: subprocess.Popen[str]) -> str:
 
 
 def build(root: Path, venv: Path) -> None:
-    """A virtual environment with this clone and its dependencies. Leaves nothing when it fails."""
-    shutil.rmtree(venv, ignore_errors=True)  # of a first call that was killed
+    """Build a virtual environment with this clone and its dependencies. Removes the environment on failure."""
+    shutil.rmtree(venv, ignore_errors=True)  # left by a first call that was killed
     progress(f"first use of {root}: setting up a private environment (once)")
     started = time.monotonic()
     python = str(venv / "bin" / "python")
-    # By its full name (python3.11): when the system moves on to another Python, the environment's link
-    # breaks, which the launcher sees, instead of pointing to one that cannot use what is installed.
+    # Link to the interpreter's full name (python3.11): after an upgrade of the system's Python the link is
+    # broken, which the launcher detects; a link to python3 would run a version that cannot use the packages.
     base = os.path.realpath(sys.executable)
     uv = shutil.which("uv")
     lock = root / LOCK
-    # The lock file has the live view's package, too: it is small, and who tries a clone tries that.
+    # The lock file includes the package of `slurmsky top`: it is small, and users who try a clone try `top`.
     what = ["--require-hashes", "--requirement", str(lock)] if lock.exists() else ["--editable", f"{root}[top]"]
     try:
         if uv:
@@ -97,7 +97,7 @@ def build(root: Path, venv: Path) -> None:
             progress("installing the dependencies with pip")
             run_step([python, "-m", "pip", "install", "--quiet", *what])
         if lock.exists():
-            # As an editable installation, without a build, whose tools would be neither locked nor needed.
+            # Same as an editable installation, but without a build, whose tools would not be locked.
             for packages in venv.glob("lib*/python3*/site-packages"):
                 (packages / "slurmsky.pth").write_text(f"{root}\n")
     except BaseException:
@@ -107,7 +107,7 @@ def build(root: Path, venv: Path) -> None:
 
 
 def prepare(root: Path, cache: Path) -> str:
-    """The interpreter for this place, made ready; only one call at a time does the work."""
+    """Prepare and return the interpreter of this clone or package; a lock admits one call at a time."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(cache / "lock", "w") as lock:
         try:
@@ -123,7 +123,7 @@ def prepare(root: Path, cache: Path) -> str:
         code = cache / "client.pyc"
         current = code.exists() and ready.exists() and ready.stat().st_mtime_ns >= newest
         if current and ready.read_text() == python + "\n":
-            return python  # whom we waited for has done it
+            return python  # the call that held the lock has prepared it
         compile_client(python, client, code)
         part = cache / "python.part"
         part.write_text(python + "\n")
@@ -133,7 +133,7 @@ def prepare(root: Path, cache: Path) -> str:
 
 
 def _remember(root: Path, cache: Path) -> None:
-    """Name the environment in the clone, for calls with another HOME; a clone that cannot be written goes without."""
+    """Record the environment in the clone, for calls with another HOME; skipped in a read-only clone."""
     if (root / "pyproject.toml").exists():
         try:
             (root / ".slurmsky-env").write_text(f"{cache}\n")
@@ -142,7 +142,7 @@ def _remember(root: Path, cache: Path) -> None:
 
 
 def interpreter(root: Path, cache: Path) -> str:
-    """This interpreter where the package is installed; in a clone that of the venv, built if need be."""
+    """This interpreter for an installed package; in a clone the venv's interpreter, after building the venv."""
     project, lock = root / "pyproject.toml", root / LOCK
     if not project.exists():
         return sys.executable
@@ -157,7 +157,7 @@ def interpreter(root: Path, cache: Path) -> str:
 
 
 def compile_client(python: str, client: Path, target: Path) -> None:
-    """Byte code of the client, by and for the interpreter that will run it."""
+    """Compile the client with the interpreter that will run it."""
     code = "import py_compile, sys; py_compile.compile(*sys.argv[1:], doraise=True)"
     if python == sys.executable:
         py_compile.compile(str(client), str(target), str(client), doraise=True)
@@ -167,7 +167,7 @@ def compile_client(python: str, client: Path, target: Path) -> None:
 
 def main(root: str, cache: str, command: str, args: list[str]) -> NoReturn:
     named = Path(cache)
-    # One place may be reached by several names; it has one environment and links to it.
+    # Several paths may lead to one clone: they share one environment through links.
     real = Path(os.path.realpath(root))
     own = named if str(real) == root else named.parent / str(real)[1:].replace("/", "%")
     try:

@@ -1,4 +1,4 @@
-"""The client's rare half when nobody answers: start a controller, or say in one line why not."""
+"""Starts a controller when none answers, or prints one line with the reason why not."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 from slurmsky import paths
 
-#: a controller that starts is waited for as long as its process lives: a loaded machine takes its time
+#: seconds to wait for a new controller while its process lives: a start is slow on a loaded machine
 START_TIMEOUT_S = 600.0
-#: on a terminal, a start that takes longer is explained
+#: seconds after which a terminal shows that the controller is starting
 _TOLD_AFTER_S = 2.0
 
 _NO_CONTROLLER = "Unable to contact slurm controller (connect failure)"
 
-# What real commands print when no slurmctld answers, recorded from 22.05; {} is _NO_CONTROLLER.
-# The longest fitting prefix of "command arg arg" decides; the others print `COMMAND: error: {}`.
+# Messages of Slurm's commands when no slurmctld answers, recorded from 22.05; {} is _NO_CONTROLLER.
+# The longest matching prefix of "command arg arg" decides; other commands print `COMMAND: error: {}`.
 _LAMENTS = {
     "salloc": "salloc: error: Job submit/allocate failed: {}",
     "sattach": "sattach: error: Could not get job step info: {}",
@@ -40,11 +40,11 @@ _LAMENTS = {
 
 
 class CannotStart(Exception):
-    """No controller and none to be had; holds the cause as one line."""
+    """No controller runs and none can be started; holds the cause as one line."""
 
 
 def lament(command: str, args: list[str]) -> str:
-    """Slurm's line for a command that reaches no controller.
+    """Slurm's message for a command that cannot reach a controller.
 
     >>> lament("squeue", [])
     'slurm_load_jobs error: Unable to contact slurm controller (connect failure)'
@@ -60,7 +60,7 @@ def lament(command: str, args: list[str]) -> str:
 def connect_anyway(
     root: str, command: str, args: list[str], path: bytes, inside_job: bool, error: OSError
 ) -> _socket.socket:
-    """A connection to the controller, started here when there is none. Ends the process when that fails."""
+    """Connect to the controller, after starting one if there is none. Ends the process on failure."""
     socket = os.fsdecode(path)
     try:
         if isinstance(error, paths.ForeignFolder):
@@ -72,7 +72,7 @@ def connect_anyway(
         if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
             raise CannotStart(f"{socket}: {error.strerror}")
         if command == "slurmsky" and args[:1] in (["stop"], ["status"]):
-            # None is started to answer that.
+            # These two commands do not start a controller.
             os.write(1, b'{"controller": null}\n' if "--json" in args else b"no controller is running\n")
             os._exit(0)
         return start(root, os.path.dirname(socket), path)
@@ -83,21 +83,21 @@ def connect_anyway(
     os._exit(1)
 
 
-#: what a controller says that cannot load a part of itself
+#: messages of a controller that cannot import one of its modules
 _MISSING_PARTS = ("ModuleNotFoundError", "ImportError", "No module named", "No such file or directory: '<frozen")
-#: set for the command that follows a repair: a second one would not help
+#: set for the command that runs after a repair, which prevents a second repair
 _REPAIRED = "SLURMSKY_REPAIRED"
 
 
 def _is_damaged(problem: str) -> bool:
-    """True when the controller did not start because its private environment has lost a part."""
+    """Whether the controller did not start because files of its private environment are missing."""
     venv = os.path.dirname(os.path.dirname(sys.executable))
     ours = os.path.basename(venv).startswith("venv-") and os.path.exists(os.path.join(os.path.dirname(venv), "lock"))
     return ours and any(word in problem for word in _MISSING_PARTS) and _REPAIRED not in os.environ
 
 
 def _repair(root: str, command: str, args: list[str]) -> None:
-    """Become the first call's setup, which makes the environment anew and then runs the command."""
+    """Replace this process by client_setup, which rebuilds the environment and then runs the command."""
     venv = os.path.dirname(os.path.dirname(sys.executable))
     setup = os.path.join(root, "slurmsky", "client_setup.py")
     _say("slurmsky: the private environment is damaged and is made anew")
@@ -113,7 +113,7 @@ def _repair(root: str, command: str, args: list[str]) -> None:
 
 
 def give_up(command: str, args: list[str], path: bytes) -> NoReturn:
-    """End a command whose controller runs and does not answer."""
+    """End a command whose controller runs but does not answer."""
     from slurmsky.client import ANSWER_S
 
     _say(lament(command, args), f"{command}: error: no answer at {os.fsdecode(path)} within {ANSWER_S} s")
@@ -124,13 +124,13 @@ def _say(*lines: str) -> None:
     try:
         os.write(2, "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape"))
     except OSError:
-        pass  # nobody listens on stderr; the exit code still tells
+        pass  # stderr has no reader; the exit code still shows the failure
 
 
 def start(root: str, home: str, path: bytes) -> _socket.socket:
-    """A connection to a controller, which is started unless one answers by now. Raises CannotStart.
+    """Connect to the controller, and start one unless one answers. Raises CannotStart.
 
-    Only one client at a time gets past the lock."""
+    The lock admits one client at a time."""
     try:
         os.makedirs(home, mode=0o700, exist_ok=True)
         paths.check_state(home, tighten=True)
@@ -158,7 +158,7 @@ def start(root: str, home: str, path: bytes) -> _socket.socket:
 
 
 def wait_until_gone(home: bytes, limit_s: float = 10) -> None:
-    """After ``slurmsky stop``: the next command shall not find the controller that is leaving."""
+    """Wait until a stopping controller has exited, so that the next command does not connect to it."""
     try:
         with open(os.path.join(home, b"controller.pid"), "rb") as file:
             pid = int(file.read())
@@ -169,7 +169,7 @@ def wait_until_gone(home: bytes, limit_s: float = 10) -> None:
                     return
             time.sleep(0.01)
     except (OSError, ValueError):
-        return  # it is gone, or there is nothing to look at
+        return  # the controller has exited, or there is no pid file
 
 
 def _try_connect(path: bytes) -> _socket.socket | None:
@@ -184,33 +184,33 @@ def _try_connect(path: bytes) -> _socket.socket | None:
 
 
 def _controller_environment(root: str, home: str) -> dict[str, str]:
-    """The first caller's environment without what belongs to that caller's job or Python."""
+    """The caller's environment without the variables of the caller's job and Python."""
     foreign = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "PYTHON")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     env.pop(paths.AGENT, None)
     env[paths.HOME] = home
     if env.get(paths.SITE):
-        env[paths.SITE] = os.path.abspath(env[paths.SITE])  # as the caller, who is in another folder, means it
+        env[paths.SITE] = os.path.abspath(env[paths.SITE])  # the controller runs in another folder
     env["PWD"] = "/"
     if not root.endswith(("site-packages", "dist-packages")):
-        # A clone run by an interpreter of the caller's choice, where the package is not installed.
+        # A clone may run in an interpreter (SLURMSKY_PYTHON) in which the package is not installed.
         env["PYTHONPATH"] = root
     return env
 
 
 def _interpreter() -> str:
-    """This interpreter by its full path, links in the folder's path resolved.
+    """The full path of this interpreter, with links in the folder's path resolved.
 
-    Not in the last component: a virtual environment's python is a link, and the name it is called by
-    is what tells it where its packages are.
+    The last component is not resolved: a virtual environment's python is a link, and Python finds the
+    environment's packages by the path through which it was called.
     """
     folder, name = os.path.split(sys.executable)
     return os.path.join(os.path.realpath(folder), name)
 
 
 def _spawn(root: str, home: str, log_fd: int) -> int:
-    """Start the controller as a session of its own with nothing of ours but the log; gives its pid."""
-    # The package itself: the controller is given the commands, which stand above it.
+    """Start the controller in a new session, without open files but the log; returns its pid."""
+    # Run the package, not the controller's module: the package passes the commands to the controller.
     argv = [_interpreter(), "-m", "slurmsky"]
     env = _controller_environment(root, home)
     pid = os.fork()
@@ -241,7 +241,7 @@ def _become(argv: list[str], env: dict[str, str], log_fd: int) -> NoReturn:
 
 
 def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
-    """The connection, as soon as the new controller listens."""
+    """Wait until the new controller listens, and return a connection. Raises CannotStart."""
     began = time.monotonic()
     deadline = began + START_TIMEOUT_S
     pause, told = 0.002, 0
@@ -252,7 +252,7 @@ def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
         if sock is not None or ended:
             _clear(told)
         if sock is not None:
-            return sock  # it may also be another controller that came first; then ours has left
+            return sock  # may belong to another controller that started first; the new process has exited then
         if ended:
             raise CannotStart(_last_words(log, before, os.waitstatus_to_exitcode(status)))
         if time.monotonic() > deadline:
@@ -262,7 +262,7 @@ def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
 
 
 def _tell(began: float, told: int) -> int:
-    """Once a second, on a terminal: how long the start has taken; the seconds that are shown."""
+    """Print the seconds since the start, once a second on a terminal; returns the seconds printed last."""
     seconds = int(time.monotonic() - began)
     if seconds < _TOLD_AFTER_S or seconds == told or not os.isatty(2):
         return told
@@ -277,7 +277,7 @@ def _clear(told: int) -> None:
 
 
 def _last_words(log: str, before: int, code: int) -> str:
-    """Why a controller ended before it listened: the last line that it logged."""
+    """Why a controller exited before it listened: the last line of its log."""
     try:
         with open(log, errors="replace") as file:
             file.seek(before)

@@ -1,4 +1,4 @@
-"""What a relayed session may do to the caller's terminal: raw mode, a program in the foreground, or give it away."""
+"""Raw mode and foreground programs in the caller's terminal, for relayed sessions."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import NoReturn
 
 
 class Terminal:
-    """Raw mode of the caller's terminal, undone however we end."""
+    """Raw mode of the caller's terminal; the relay restores the terminal before it ends."""
 
     def __init__(self) -> None:
         self._saved: list[object] | None = None
 
     @property
     def raw(self) -> bool:
-        """Whether it is in raw mode by us."""
+        """Whether this object has set raw mode."""
         return self._saved is not None
 
     def set_raw(self) -> None:
-        """Pass each key on as it is typed, where stdin is a terminal."""
+        """Set raw mode, in which each key is sent as it is typed, where stdin is a terminal."""
         import tty
 
         try:
             before = termios.tcgetattr(0)
             tty.setraw(0)
         except termios.error:
-            return  # stdin is no terminal (any more): nothing to switch
+            return  # stdin is no terminal, or the terminal is gone
         if self._saved is None:
             self._saved = before
 
     def restore(self) -> None:
-        """As it was before."""
+        """Restore the mode that the terminal had before."""
         if self._saved is not None:
             try:
                 termios.tcsetattr(0, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ class Terminal:
 
 
 def find(name: bytes, path: bytes) -> bytes:
-    """A program's file, as a shell would find it. Raises FileNotFoundError."""
+    """Find a program's file as a shell does. Raises FileNotFoundError."""
     if b"/" in name:
         return name
     for folder in path.split(b":"):
@@ -54,9 +54,9 @@ def find(name: bytes, path: bytes) -> bytes:
 
 
 def become(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
-    """Be this program from now on: same process, same terminal. Raises OSError when it cannot be executed."""
+    """Replace this process by a program. Raises OSError when the program cannot be executed."""
     program = find(args[0], env.get(b"PATH", os.fsencode(os.defpath)))
-    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # ignored signals stay ignored over an exec
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # exec keeps ignored signals ignored
     try:
         os.execve(program, args, env)
     finally:
@@ -66,14 +66,14 @@ def become(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
 class Child:
     """A program in the caller's terminal: salloc's shell or command.
 
-    It has a process group of its own, in the foreground when we were, as real salloc arranges it.
+    As with Slurm's salloc, the program gets its own process group, in the foreground if this process was there.
     """
 
     def __init__(self, args: list[bytes], env: dict[bytes, bytes]) -> None:
-        """Start it. Raises OSError when it cannot be found or executed."""
+        """Start the program. Raises OSError when it cannot be found or executed."""
         self._program = find(args[0], env.get(b"PATH", os.fsencode(os.defpath)))
         self._foreground = os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
-        # The terminal's keys are for the child now, and tcsetpgrp from the background stops its caller.
+        # Ctrl-C and Ctrl-\ are for the child from now on, and tcsetpgrp from the background would stop this process.
         self._before = {
             signum: signal.signal(signum, signal.SIG_IGN) for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGTTOU)
         }
@@ -91,23 +91,23 @@ class Child:
             raise OSError(int(reason), os.strerror(int(reason)))
 
     def _own_group(self, pid: int) -> None:
-        """Parent and child both do this, so that neither runs before it is done."""
+        """Move the child into its own group; parent and child both call this, so that neither runs before it."""
         try:
             os.setpgid(pid, pid)
         except OSError:
-            pass  # the child has done it and is already another program, or gone
+            pass  # the child has set its group and called exec, or has ended
         if self._foreground:
             try:
                 os.tcsetpgrp(0, pid)
             except OSError:
-                pass  # gone already
+                pass  # the child has ended
 
     def _become(self, args: list[bytes], env: dict[bytes, bytes], fail: int) -> None:
         try:
             signal.set_wakeup_fd(-1)
             self._own_group(os.getpid())
             for signum, handler in self._before.items():
-                # What our caller had ignored stays so (nohup); what we handle or ignore does not pass on.
+                # Signals that the caller ignored stay ignored (nohup); this process's own handlers do not apply.
                 keep = signal.SIG_IGN if handler == signal.SIG_IGN else signal.SIG_DFL
                 signal.signal(signum, keep)
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -118,7 +118,7 @@ class Child:
             os._exit(127)
 
     def poll(self) -> int | None:
-        """Its exit code (negative: killed by that signal) once it has ended, else None."""
+        """The exit code (negative: killed by that signal) after the program's end, else None."""
         pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
         if pid == 0:
             return None
@@ -129,7 +129,7 @@ class Child:
         return os.waitstatus_to_exitcode(status)
 
     def _stop_with_it(self) -> None:
-        """Ctrl-Z: stop as the child did, so that the caller's shell gets its prompt; go on together."""
+        """Stop with the child after Ctrl-Z, so that the caller's shell prints a prompt; continue both after SIGCONT."""
         if not self._foreground:
             return
         os.tcsetpgrp(0, os.getpgrp())
@@ -147,8 +147,8 @@ class Child:
             signal.signal(signum, handler)
 
     def signal(self, signum: int) -> None:
-        """To the program and all of its group."""
+        """Send a signal to the program's process group."""
         try:
             os.killpg(self.pid, signum)
         except ProcessLookupError:
-            pass  # it ended meanwhile; its status is on the way
+            pass  # the program has ended; poll() returns its status

@@ -1,7 +1,8 @@
-"""Every path and every environment variable that slurmsky reads of its own, declared once; who may use a state folder.
+"""Paths and environment variables of slurmsky, and the check of a state folder's permissions.
 
-Slurm's input variables (`SBATCH_*`, `SQUEUE_*`...) are facts of the option table and stand there.
-`slurmsky/client.py` repeats the few names it needs, because it may import nothing; a test compares.
+The option table declares Slurm's input variables (`SBATCH_*`, `SQUEUE_*`...).
+`slurmsky/client.py` repeats the few names that it needs, because it must not import other modules; a test compares
+the two.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from pathlib import Path
 HOME = "SLURMSKY_HOME"
 #: Site file. Default: `$XDG_CONFIG_HOME/slurmsky/slurmsky.toml`, else `/etc/slurmsky/slurmsky.toml`.
 SITE = "SLURMSKY_SITE"
-#: Set inside jobs: the unix socket of the node's agent, which answers instead of the controller.
+#: Set inside jobs: the unix socket of the node's agent, which serves the job's commands instead of the controller.
 AGENT = "SLURMSKY_AGENT"
-#: "sky", "local" or "auto": wins over the site file's engine.
+#: "sky", "local" or "auto": overrides the site file's engine.
 ENGINE = "SLURMSKY_ENGINE"
 #: The interpreter the launchers use instead of a private environment; it must have the dependencies.
 PYTHON = "SLURMSKY_PYTHON"
-#: Set by a cloud node for the controller, never seen by a job: the script that ``sbatch`` read there.
+#: A cloud node sets it in a relayed request, never in a job: the script that ``sbatch`` read on the node.
 SCRIPT = "SLURMSKY_SCRIPT"
-#: Likewise: the job id that ``sbatch`` has promised there.
+#: A cloud node sets it in a relayed request, never in a job: the job id that ``sbatch`` has printed on the node.
 GIVEN_ID = "SLURMSKY_GIVEN_ID"
 
 XDG_STATE_HOME = "XDG_STATE_HOME"
@@ -50,14 +51,14 @@ def _user_home(env: Mapping[str, str]) -> Path:
 
 
 def _xdg(env: Mapping[str, str], variable: str, default: str) -> Path:
-    # The XDG rules say that a relative path in these variables is to be ignored.
+    # The XDG specification requires that a relative path in these variables is ignored.
     value = env.get(variable, "")
     return Path(value) if value.startswith("/") else _user_home(env) / default
 
 
 @dataclass(frozen=True)
 class StatePaths:
-    """What lies where under one state folder."""
+    """Paths of the files in one state folder."""
 
     home: Path
 
@@ -68,7 +69,7 @@ class StatePaths:
 
     @property
     def lock(self) -> Path:
-        """Held (flock) by a client while it starts a controller, so that two starts become one."""
+        """Lock file (flock) of a client that starts a controller, so that two clients start only one."""
         return self.home / LOCK_NAME
 
     @property
@@ -78,7 +79,7 @@ class StatePaths:
 
     @property
     def database(self) -> Path:
-        """The queue and its history (controller/store/database.py)."""
+        """The database of queue and accounting (controller/store/database.py)."""
         return self.home / "queue.db"
 
     @property
@@ -96,20 +97,22 @@ class StatePaths:
         return self.home / "nodes"
 
     def agent_socket(self, node: str) -> Path:
-        """Of a node's agent."""
+        """The socket of a node's agent."""
         return self.nodes / node / "agent.sock"
 
 
 def state(env: Mapping[str, str]) -> StatePaths:
-    """The state folder that this environment names; nothing is created."""
+    """The paths of the state folder that this environment names; creates no folder."""
     if env.get(HOME):
         return StatePaths(Path(os.path.abspath(env[HOME])))
     return StatePaths(_xdg(env, XDG_STATE_HOME, ".local/state") / "slurmsky")
 
 
 def site_file(env: Mapping[str, str]) -> Path | None:
-    """The site file that this environment names, whether it exists or not, else the first of the usual
-    places that exists; None: there is none and defaults hold."""
+    """The path of the site file: SLURMSKY_SITE, even if that file does not exist, else the first default that exists.
+
+    None: there is no site file, and the defaults apply.
+    """
     if env.get(SITE):
         return Path(env[SITE])
     usual = _xdg(env, XDG_CONFIG_HOME, ".config") / "slurmsky" / "slurmsky.toml"
@@ -117,20 +120,20 @@ def site_file(env: Mapping[str, str]) -> Path | None:
 
 
 def cache(env: Mapping[str, str]) -> Path:
-    """Where the launchers keep the private environment of each clone."""
+    """The folder of the clones' private environments."""
     return _xdg(env, XDG_CACHE_HOME, ".cache") / "slurmsky"
 
 
 class ForeignFolder(OSError):
-    """The folder is another user's, or open to others; ``strerror`` is the reason as one line."""
+    """The folder belongs to another user, or other users can write to it; ``strerror`` is the reason in one line."""
 
 
 def check_state(path: str, tighten: bool = False) -> None:
-    """Raise ForeignFolder unless this user alone can write to a state folder, OSError when there is none.
+    """Raise ForeignFolder unless only this user can write to a state folder, OSError when there is none.
 
-    Who may write there can put a socket in it, to which a client would send its environment, or a link in the place of
-    a file. Client, controller and agent check it before they use anything in it. ``tighten``: take other users' right
-    to read it away.
+    A user with write access could create a socket there, to which a client would send its environment, or replace a
+    file by a link. Client, controller and agent check the folder before they use its files. ``tighten``: remove other
+    users' read permission.
     """
     me = os.geteuid()
     link = os.lstat(path)

@@ -1,1 +1,1 @@
-"""Records and enums that every other package speaks in; values only."""
+"""Records and enums that all other packages share; values without behaviour."""

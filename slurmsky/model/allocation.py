@@ -1,4 +1,4 @@
-"""What a job got: nodes with CPUs, memory and devices; and the letter that starts it on an agent."""
+"""A job's allocation, and the launch message that starts the job on an agent."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class NodeShare:
     cpu_ids: tuple[int, ...] = ()  # logical CPU numbers on that node (abstract: core-major), ascending
     memory_mib: int = 0  # 0: not limited
     gres: dict[str, tuple[int, ...]] = field(default_factory=dict)  # "gpu:h100" or "gpu" -> device indices
-    tasks: int = 0  # tasks of the job laid out here
+    tasks: int = 0  # number of the job's tasks on this node
     cpus_on_node: int = 0  # node's configured CPUs
-    virtual: bool = False  # the node is made for the job: it shares a machine that is smaller than the job asks
+    virtual: bool = False  # a virtual node: it shares a machine that is smaller than the job's request
     gpus_absent: bool = False  # the GPUs of ``gres`` are counted, but the machine has none for them
 
     @property
     def cpus(self) -> int:
-        """CPUs allocated here."""
+        """Number of CPUs allocated on this node."""
         return len(self.cpu_ids)
 
 
 @dataclass
 class HetComponent:
-    """Facts of one component of a heterogeneous job, as its peers must know them."""
+    """One component of a heterogeneous job, as the other components need it."""
 
     job_id: int
     name: str
@@ -44,11 +44,11 @@ class HetComponent:
 
 @dataclass
 class Launch:
-    """All that an agent needs to run a job: sent by the controller (or shipped in a file) to every node's agent.
+    """What an agent needs to run a job: sent by the controller, or shipped in a file, to every node's agent.
 
-    Paths are absolute on the node. ``environment`` is the user's environment at submit after --export,
-    without any SLURM_* of this job: node.environment adds those. ``script`` None: no batch script (salloc, srun).
-    Times are epoch seconds.
+    Paths are absolute on the node. ``environment`` is the user's environment at submit after --export, without
+    the SLURM_* variables of this job, which agent/job/environment.py adds. ``script`` None: no batch script (salloc,
+    srun). Times are epoch seconds.
     """
 
     job_id: int
@@ -71,7 +71,7 @@ class Launch:
     script: Optional[str] = None  # path of the spooled script
     argv: tuple[str, ...] = ()  # arguments of the script
     environment: dict[str, str] = field(default_factory=dict)
-    stdin: str = "/dev/null"  # expanded by the controller but for node/task patterns
+    stdin: str = "/dev/null"  # the controller has expanded all patterns except those of node and task
     stdout: str = ""
     stderr: str = ""  # "" = same as stdout
     umask: int = 0o022
@@ -93,9 +93,9 @@ class Launch:
     reservation: str = ""
     task_prolog: str = ""
     task_epilog: str = ""
-    exclusive: bool = False  # whole nodes were given
-    image: str = ""  # the nodes are this image already (SkyPilot's image_id)
-    elastic: bool = False  # a step may ask for more CPUs than the job has: nothing says how large the nodes are
+    exclusive: bool = False  # the job has whole nodes
+    image: str = ""  # the nodes already run this image (SkyPilot's image_id)
+    elastic: bool = False  # a step may request more CPUs than the job has: the nodes' size is unknown
     #: records (model.codec) of the job, or of a het job's components, for nodes that answer queries about it
     record: list[dict[str, Any]] = field(default_factory=list)
 
@@ -106,13 +106,13 @@ class Launch:
 
     @property
     def every_share(self) -> list[NodeShare]:
-        """The nodes of the job; of a het job those of all its components, the leader's first."""
+        """The nodes of the job; for a het job those of all components, the leader's first."""
         return [share for part in self.het for share in part.shares] if self.het else self.shares
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         data = dict(self.__dict__)
-        for name in ("record", "elastic"):  # an older agent knows neither
+        for name in ("record", "elastic"):  # an older agent has neither field
             if not data[name]:
                 del data[name]
         data["spec"] = self.spec.to_dict()
@@ -148,7 +148,7 @@ _RARE = frozenset({"virtual", "gpus_absent"})
 
 
 def share_to_dict(share: NodeShare) -> dict[str, Any]:
-    """JSON-ready dict of a node share. Rare flags are left out while they are false: an older agent has none."""
+    """JSON-ready dict of a node share, without rare flags that are false: an older agent lacks these fields."""
     data = {key: value for key, value in share.__dict__.items() if value or key not in _RARE}
     return {
         **data,

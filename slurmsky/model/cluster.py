@@ -11,13 +11,13 @@ from .spec import INFINITE
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """One node's static facts. Source: slurm.conf NodeName line."""
+    """One node's configuration. Source: slurm.conf NodeName line."""
 
     name: str
     address: str = "127.0.0.1"
     host_name: str = ""
     port: int = 0
-    cpus: int = 1  # logical CPUs = boards * sockets * cores * threads, unless only cpus was given
+    cpus: int = 1  # logical CPUs = boards * sockets * cores * threads, unless only cpus is configured
     boards: int = 1
     sockets: int = 1  # per board
     cores: int = 1  # per socket
@@ -74,10 +74,10 @@ class ClusterConfig:
     nodes: tuple[NodeConfig, ...] = ()
     partitions: tuple[PartitionConfig, ...] = ()
     licenses: tuple[tuple[str, int], ...] = ()
-    max_array_size: int = 1_000_001  # slurm.conf says 1001 by default; nothing here needs so low a limit
+    max_array_size: int = 1_000_001  # slurm.conf's default is 1001; slurmsky needs no limit that low
     max_job_count: int = 200_000
     min_job_age_s: int = 300
-    job_files_days: int = 7  # how long the folders of jobs that are over are kept
+    job_files_days: int = 7  # days for which the folders of ended jobs are kept
     kill_wait_s: int = 30
     over_time_limit_min: int = 0
     mail_program: str = ""
@@ -90,23 +90,24 @@ class ClusterConfig:
     task_epilog: str = ""
     inactive_limit_s: int = 0
     max_script_size: int = 4 * 1024 * 1024
-    parameters: tuple[tuple[str, str], ...] = ()  # further slurm.conf words shown by scontrol show config
-    qos: tuple[QosConfig, ...] = ()  # () = any is taken, and none means anything
-    accounts: tuple[AccountConfig, ...] = ()  # () = they have no limits
-    #: nothing describes the cluster: any name is accepted, and nodes are as many and as large as a job asks
+    parameters: tuple[tuple[str, str], ...] = ()  # further slurm.conf parameters shown by scontrol show config
+    qos: tuple[QosConfig, ...] = ()  # () = any name is accepted and has no effect
+    accounts: tuple[AccountConfig, ...] = ()  # () = accounts have no limits
+    #: no configuration describes the cluster: any name is accepted, and a job gets as many and as large nodes as it
+    #: requests
     open: bool = False
-    #: partition names that are not described: (shell pattern, partition or "refuse"); the first match counts
+    #: rules for unknown partition names: (shell pattern, partition or "refuse"); the first match applies
     unknown_partition: tuple[tuple[str, str], ...] = ()
 
     def node(self, name: str) -> NodeConfig:
-        """The node of that name; KeyError when there is none."""
+        """The node with this name. Raises KeyError."""
         for node in self.nodes:
             if node.name == name:
                 return node
         raise KeyError(name)
 
     def partition(self, name: str) -> Optional[PartitionConfig]:
-        """The partition of that name, or None."""
+        """The partition with this name, or None."""
         for partition in self.partitions:
             if partition.name == name:
                 return partition
@@ -114,7 +115,7 @@ class ClusterConfig:
 
     @property
     def default_partition(self) -> Optional[PartitionConfig]:
-        """The partition a job goes to that names none."""
+        """The partition of jobs that name no partition."""
         for partition in self.partitions:
             if partition.default:
                 return partition

@@ -1,4 +1,4 @@
-"""Job and Step to JSON and back, as the store keeps them and as a job's record travels to its nodes."""
+"""Converts Job and Step to JSON and back, for the store and for the record that a job's nodes get."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STATES = {state.value: state for state in JobState}
 
 
 def _plain(record: type) -> dict[str, Any]:
-    """What a record's fields are when nothing was said, but for those of a default_factory."""
+    """The defaults of a record's fields, except those of a default_factory."""
     found = {field.name: field.default for field in fields(record)}
     return {name: value for name, value in found.items() if value is not MISSING}
 
@@ -25,7 +25,7 @@ _UNKNOWN = object()
 
 
 def _said(record: Any, defaults: dict[str, Any], *apart: str) -> dict[str, Any]:
-    """The fields that differ from their default."""
+    """The fields that differ from their defaults, without those named in ``apart``."""
     return {
         name: value
         for name, value in record.__dict__.items()
@@ -34,7 +34,7 @@ def _said(record: Any, defaults: dict[str, Any], *apart: str) -> dict[str, Any]:
 
 
 def job_to_json(job: Job) -> str:
-    """The job without its spec and steps, which have tables of their own."""
+    """The job as JSON, without spec and steps, which the store keeps in other tables."""
     data = _said(job, _JOB, "spec", "steps", "shares", "flags", "pending_tasks")
     data["state"] = job.state.value
     if job.flags:
@@ -46,12 +46,13 @@ def job_to_json(job: Job) -> str:
     return json.dumps(data, separators=(",", ":"))
 
 
-# sacct reads ten thousand records and more. A call with a hundred arguments would take most of its time, and so would
-# a hundred entries in each record's dictionary: what has its default is found at the class, as with any attribute.
+# sacct reads ten thousand records and more. A constructor call with a hundred arguments would take most of sacct's
+# time, and so would a hundred entries in each record's dictionary. So the functions below bypass the constructor, and
+# a field with its default value is found as an attribute of the class.
 
 
 def job_from_dict(data: dict[str, Any], spec: JobSpec) -> Job:
-    """Inverse of job_to_json, of what its text says; ``data`` becomes the job's."""
+    """Inverse of job_to_json, from its parsed text; the job takes over ``data`` as its dictionary."""
     data["spec"] = spec
     data["state"] = _STATES[data["state"]]
     data["flags"] = JobFlag(data["flags"]) if data.get("flags") else JobFlag.NONE
@@ -69,7 +70,7 @@ def job_from_dict(data: dict[str, Any], spec: JobSpec) -> Job:
 
 
 def step_to_dict(step: Step) -> dict[str, Any]:
-    """JSON-ready dict of a step without its series, which have a table of their own."""
+    """JSON-ready dict of a step without usage series, which the store keeps in another table."""
     data = _said(step, _STEP, "usage")
     data["state"] = step.state.value
     data["usage"] = _said(step.usage, _USAGE, "series")

@@ -1,4 +1,4 @@
-"""Job, step and node as the controller knows them; report renders these, store keeps them."""
+"""Records of jobs, steps and nodes, which the controller stores and the commands print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .states import JobFlag, JobState, NodeFlag, NodeState
 
 @dataclass
 class Usage:
-    """Resources a step used. Times in seconds, sizes in bytes; maxima say on which node and task they occurred."""
+    """Resources that a step used: times in seconds, sizes in bytes, and the node and task of each maximum."""
 
     user_s: float = 0.0
     system_s: float = 0.0
@@ -42,9 +42,9 @@ class Usage:
     max_disk_write: int = 0
     max_disk_write_node: str = ""
     max_disk_write_task: int = 0
-    gpu_s: Optional[float] = None  # GPU seconds busy, of all nodes; None: nobody looked
-    #: over the step's life, in equal parts, all tasks together: "cpu" CPUs busy, "mem" MiB, and where GPUs
-    #: are watched "gpu" GPUs busy and "gpumem" MiB; empty for a step too short to be looked at
+    gpu_s: Optional[float] = None  # busy seconds of GPUs, sum over all nodes; None: not measured
+    #: values for equal parts of the step's time, summed over all tasks: "cpu" busy CPUs, "mem" MiB, and where GPUs are
+    #: measured "gpu" busy GPUs and "gpumem" MiB; empty for a step that ended before the first sample
     series: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -75,15 +75,15 @@ class Step:
     srun_host: str = ""
     srun_pid: int = 0
     container: str = ""
-    tres: str = ""  # what srun asked for, as scontrol shows it: "CpusPerTres=gres/gpu:2 TresPerStep=cpu:4"
+    tres: str = ""  # srun's request as scontrol shows it: "CpusPerTres=gres/gpu:2 TresPerStep=cpu:4"
 
 
 @dataclass
 class Job:
-    """One job record: a plain job, an array's pending rest or one of its elements, or a het component.
+    """One job record: a job, an array's pending elements, a started array element, or a het component.
 
-    Times are epoch seconds, 0.0 = unknown. An array job that still holds pending elements has ``pending_tasks``
-    (its record carries the base id); a started element is a Job of its own with ``array_task_id``.
+    Times are epoch seconds, 0.0 = unknown. The record of an array's pending elements has the array's base id and
+    ``pending_tasks``; each started element has its own Job with ``array_task_id``.
     """
 
     job_id: int
@@ -94,26 +94,26 @@ class Job:
     gid: int
     group: str
     account: str
-    partition: str  # the partition it runs or waits in (comma list while pending in several)
+    partition: str  # the partition in which the job runs or waits (comma list while pending in several)
     qos: str = "normal"
     cluster: str = "slurmsky"
     state: JobState = JobState.PENDING
     flags: JobFlag = JobFlag.NONE
     reason: str = "None"  # one of job_reasons.csv
-    blocked_reason: str = ""  # the last reason to wait but Priority and Resources (sacct)
-    reason_desc: str = ""  # free text shown instead of the reason, as state_desc in slurmctld
+    blocked_reason: str = ""  # the last pending reason except Priority and Resources (sacct)
+    reason_desc: str = ""  # free text shown instead of the reason, like state_desc in slurmctld
     priority: int = 0  # 0 = held
     nice: int = 0
-    dependency: str = ""  # what is still unfulfilled, canonical
+    dependency: str = ""  # unfulfilled dependencies, canonical text
     dependency_shown: str = ""  # with "(unfulfilled)"/"(failed)" marks, as scontrol prints
     submit_time: float = 0.0
     eligible_time: float = 0.0
     accrue_time: float = 0.0
-    start_time: float = 0.0  # real, or planned while pending (0.0 none)
-    end_time: float = 0.0  # real, or expected while running
+    start_time: float = 0.0  # actual, or planned while pending (0.0 none)
+    end_time: float = 0.0  # actual, or expected while running
     suspend_time: float = 0.0
     pre_suspend_s: float = 0.0  # run seconds before the last suspend
-    suspended_s: float = 0.0  # seconds spent suspended in all
+    suspended_s: float = 0.0  # total seconds spent suspended
     last_sched_eval: float = 0.0
     sched_main: bool = True  # Scheduler=Main | Backfill
     time_limit_min: Optional[int] = None  # effective limit in minutes; INFINITE; None = partition default
@@ -125,9 +125,9 @@ class Job:
     derived_exit_code: int = 0
     derived_exit_signal: int = 0
     cancelled_by: Optional[int] = None  # uid, for sacct's "CANCELLED by UID"
-    licenses_alloc: str = ""  # of "--licenses=a|b" the one that the job took
+    licenses_alloc: str = ""  # the license of "--licenses=a|b" that the job holds
     # size and place
-    num_nodes: int = 1  # asked minimum while pending, real afterwards
+    num_nodes: int = 1  # requested minimum while pending, actual number afterwards
     max_nodes: int = 0  # 0 = none given
     num_cpus: int = 1
     max_cpus: int = 0  # 0 = none given
@@ -138,7 +138,7 @@ class Job:
     failed_node: str = ""
     # files
     is_batch: bool = True
-    cron: str = ""  # times of its scrontab entry; it comes back at these
+    cron: str = ""  # times of its scrontab entry, at which the job is requeued
     command: str = ""  # script path, "" = (null)
     argv: tuple[str, ...] = ()
     work_dir: str = "/"
@@ -149,11 +149,11 @@ class Job:
     submit_line: str = ""
     alloc_node: str = ""
     alloc_sid: int = 0
-    alloc_pid: int = 0  # of salloc or srun: the allocation lives as long as that process
+    alloc_pid: int = 0  # pid of salloc or srun: the allocation ends with that process
     # arrays
     array_job_id: int = 0  # 0 = not an array
     array_task_id: Optional[int] = None
-    pending_tasks: tuple[range, ...] = ()  # ascending, non-overlapping: elements without a record of their own
+    pending_tasks: tuple[range, ...] = ()  # elements without their own record; ascending, non-overlapping
     array_max_running: Optional[int] = None
     array_count: int = 0
     array_min: int = 0
@@ -165,9 +165,9 @@ class Job:
     het_ids: tuple[int, ...] = ()
     # SkyPilot
     engine: str = "local"
-    launched: bool = False  # handed to an engine that brings its own nodes; they are not there yet
+    launched: bool = False  # sent to an engine that brings up nodes, and these are not ready yet
     managed_job_id: Optional[int] = None
-    cost: float = 0.0  # dollars, as SkyPilot's cost report says; of one that runs: so far
+    cost: float = 0.0  # dollars, from SkyPilot's cost report; of a running job: until now
     hourly_cost: float = 0.0  # dollars an hour for the whole job, 0.0 unknown
     comment: str = ""
     admin_comment: str = ""
@@ -176,12 +176,12 @@ class Job:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the allocated nodes, in the job's order; none while an engine is still making them."""
+        """Names of the allocated nodes, in the job's order; empty while an engine brings the nodes up."""
         return () if self.launched else tuple(share.name for share in self.shares)
 
     @property
     def pending_count(self) -> int:
-        """Elements of an array that have no record of their own yet."""
+        """Number of array elements without their own record."""
         return sum(len(part) for part in self.pending_tasks)
 
 
@@ -207,7 +207,7 @@ class Node:
     version: str = ""
     comment: str = ""
     partitions: tuple[str, ...] = ()
-    reservation: str = ""  # names of the reservations that hold it now
-    instance_id: str = ""  # of a kept node: the SkyPilot cluster it belongs to
-    instance_type: str = ""  # ... and what SkyPilot found, where and at which price
+    reservation: str = ""  # names of the reservations that hold the node now
+    instance_id: str = ""  # SkyPilot cluster of a kept node
+    instance_type: str = ""  # instance type, place and price of a kept node, as SkyPilot reports them
     jobs: frozenset[int] = frozenset()

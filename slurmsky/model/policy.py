@@ -1,4 +1,4 @@
-"""QOS and accounts, and what their jobs may have. Source: sacctmgr's fields of a QOS and of an association."""
+"""QOS and accounts with their limits. Source: sacctmgr's fields of a QOS and of an association."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ Tres = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True)
 class Limits:
-    """None and () mean: no limit. ``grp`` counts all jobs together, ``max`` each job, user or account."""
+    """Limits of a QOS or account; None and () mean no limit.
+
+    ``grp`` limits apply to the sum over all jobs, ``max`` limits to each job, user or account.
+    """
 
     grp_jobs: Optional[int] = None
     grp_submit_jobs: Optional[int] = None
@@ -31,27 +34,27 @@ class Limits:
 
 @dataclass(frozen=True)
 class QosConfig:
-    """A quality of service: what ``--qos`` names."""
+    """A quality of service, selected by ``--qos``."""
 
     name: str
     description: str = ""
-    priority: int = 0  # jobs of a higher one are looked at first
+    priority: int = 0  # jobs with a higher value are scheduled first
     flags: tuple[str, ...] = ()  # of QOS_FLAGS
     limits: Limits = Limits()
 
 
 @dataclass(frozen=True)
 class AccountConfig:
-    """An account: what ``--account`` names. ``qos``: those that its jobs may have; () = all."""
+    """An account, selected by ``--account``. ``qos``: the QOS that its jobs may use; () = all."""
 
     name: str
     description: str = ""
-    default: bool = False  # charged with jobs that name none
+    default: bool = False  # the account of jobs that name no account
     qos: tuple[str, ...] = ()
     default_qos: str = ""
     limits: Limits = Limits()
 
 
-#: DenyOnLimit: a job over a limit is refused, not kept waiting. OverPartQOS: its limits come before the partition's.
+#: DenyOnLimit: a job over a limit is refused, not kept pending. OverPartQOS: the limits override the partition's QOS.
 QOS_FLAGS = ("DenyOnLimit", "OverPartQOS")
 NORMAL = QosConfig("normal", "Normal QOS default")

@@ -8,9 +8,9 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Reservation:
-    """Nodes that are kept for some users or accounts from ``start`` to ``end`` (epoch seconds).
+    """Nodes reserved for some users, groups or accounts from ``start`` to ``end`` (epoch seconds).
 
-    A name in ``users``, ``groups`` or ``accounts`` with a ``-`` before it is denied; an empty list denies nobody.
+    A ``-`` before a name in ``users``, ``groups`` or ``accounts`` denies that name; an empty list admits all.
     """
 
     name: str
@@ -26,15 +26,15 @@ class Reservation:
     comment: str = ""
     max_start_delay_s: Optional[int] = None
     cores: int = 0
-    #: (node, its CPUs), where not whole nodes are kept but some cores of them
+    #: (node, CPU numbers), where the reservation has only some cores of its nodes
     parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def active(self, now: float) -> bool:
-        """Whether it holds now."""
+        """Whether the reservation is active at ``now``."""
         return self.start <= now < self.end
 
     def admits(self, user: str, groups: frozenset[str], account: str) -> bool:
-        """Whether a job of this user and account may use it: each list that is not empty must let it in."""
+        """Whether a job of this user and account may use the reservation: each non-empty list must admit the job."""
         return all(
             _lets_in(wanted, have)
             for wanted, have in ((self.users, {user}), (self.groups, groups), (self.accounts, {account}))
@@ -42,7 +42,7 @@ class Reservation:
         )
 
     def overlaps(self, since: float, until: float) -> bool:
-        """Whether it holds at any time of a span."""
+        """Whether the reservation is active at any time between ``since`` and ``until``."""
         return since < self.end and self.start < until
 
 
@@ -55,17 +55,17 @@ def _lets_in(wanted: tuple[str, ...], have: set[str] | frozenset[str]) -> bool:
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of a reservation: how few letters name it, and whether it is honoured here."""
+    """A flag of a reservation, its shortest abbreviation, and whether slurmsky applies it."""
 
     name: str
     letters: int = 3
     honoured: bool = True
-    period_s: int = 0  # it comes again after so long
+    period_s: int = 0  # seconds after which the reservation recurs
 
 
 DAY_S = 86400
 
-#: Flags in the order in which they are shown. Source: slurm_protocol_defs.c reservation_flags_string, proc_args.c
+#: Flags in the order in which scontrol shows them. Source: slurm_protocol_defs.c reservation_flags_string, proc_args.c
 #: parse_resv_flags. SPEC_NODES and ALL_NODES are set by Slurm itself.
 FLAGS = (
     Flag("MAINT"),
@@ -80,7 +80,7 @@ FLAGS = (
     Flag("SPEC_NODES", 2),
     Flag("ALL_NODES", 2),
     Flag("ANY_NODES", 2, honoured=False),
-    Flag("STATIC", 1),  # no node is ever replaced
+    Flag("STATIC", 1),  # nodes are never replaced
     Flag("PART_NODES", 2),
     Flag("FIRST_CORES", 2, honoured=False),
     Flag("TIME_FLOAT", 1, honoured=False),
@@ -89,5 +89,5 @@ FLAGS = (
     Flag("PURGE_COMP", 2, honoured=False),
     Flag("NO_HOLD_JOBS_AFTER_END", 2),
     Flag("MAGNETIC", 3),
-    Flag("USER_DELETE", 1),  # the owner may delete all
+    Flag("USER_DELETE", 1),  # a user of the reservation may delete it
 )

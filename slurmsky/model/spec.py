@@ -1,9 +1,9 @@
-"""JobSpec: what a user asked for, one field per option that shapes a job.
+"""JobSpec and StepSpec: the options of a job and of a step, one field per option.
 
-Fields carry the option's name with its unit; values are plain (str, int, bool, tuple of
-str), already checked by the option table, in the canonical text of their language, so that
-a spec is stored and shipped as JSON. None means "not given"; Slurm's defaults are applied
-where the value is used, because most of them depend on partition or node.
+A field has the option's name with its unit. Values are plain (str, int, bool, tuple of str), validated by
+the option table and in canonical text, so that a spec can be stored and sent as JSON. None means "not
+given": Slurm's defaults are applied where the value is used, because most of them depend on partition or
+node.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 INFINITE = 0xFFFFFFFF
 NO_VAL = 0xFFFFFFFE
-#: set by the controller for an srun that it made an allocation for; the tasks do not see it
+#: set by the controller for an srun with its own allocation; removed from the tasks' environment
 ALLOCATED_VARIABLE = "SLURMSKY_ALLOCATED"
 
 OptInt = Optional[int]
@@ -23,7 +23,7 @@ OptStr = Optional[str]
 
 @dataclass(frozen=True)
 class JobSpec:
-    """Everything sbatch, salloc and srun can ask of the controller for one job (or het component)."""
+    """The options of sbatch, salloc and srun for one job or het component."""
 
     # --- who and what
     job_name: OptStr = None
@@ -79,7 +79,7 @@ class JobSpec:
     nodelist: OptStr = None
     nodefile: OptStr = None  # path as given; its content is in nodelist
     exclude: OptStr = None
-    exclusive: OptStr = None  # "" | user | mcs | topo: the word given; "" for a bare --exclusive
+    exclusive: OptStr = None  # value given: "" | user | mcs | topo; "" for a bare --exclusive
     oversubscribe: bool = False
     overcommit: bool = False
     contiguous: bool = False
@@ -102,7 +102,7 @@ class JobSpec:
     nice: OptInt = None
     dependency: OptStr = None  # canonical text
     kill_on_invalid_dep: Optional[bool] = None
-    array: OptStr = None  # as given, checked; language.arrayspec reads it
+    array: OptStr = None  # as given, validated; language.arrayspec parses it
     requeue: Optional[bool] = None
     reboot: bool = False
     signal: OptStr = None  # canonical: [R][B]:NAME@SEC
@@ -135,32 +135,32 @@ class JobSpec:
     stepmgr: bool = False
     x11: OptStr = None
     mpi: OptStr = None
-    # --- telling people
+    # --- mail
     mail_type: tuple[str, ...] = ()
     mail_user: OptStr = None
-    # --- options that are kept and shown but change nothing here, and site-defined options: long name -> text
+    # --- options that are stored and shown but have no effect, and site-defined options: long name -> text
     recorded: tuple[tuple[str, str], ...] = ()
     site_options: tuple[tuple[str, str], ...] = ()
 
     @property
     def whole_nodes(self) -> bool:
-        """Whether the job shares its nodes with no other; a job that has them rebooted never does."""
+        """Whether the job shares its nodes with no other job, as with --exclusive and --reboot."""
         return self.reboot or (self.exclusive is not None and self.exclusive not in ("user", "mcs"))
 
     @property
     def threads_asked(self) -> OptInt:
-        """--threads-per-core, for which most hints stand, too. Source: proc_args.c verify_hint."""
+        """--threads-per-core, which most values of --hint imply. Source: proc_args.c verify_hint."""
         hinted = self.hint in ("compute_bound", "memory_bound", "nomultithread")
         return 1 if self.threads_per_core is None and hinted else self.threads_per_core
 
     @property
     def cores_asked(self) -> OptInt:
-        """--cores-per-socket, for which a hint may stand, too."""
+        """--cores-per-socket, which --hint=memory_bound implies."""
         return 1 if self.cores_per_socket is None and self.hint == "memory_bound" else self.cores_per_socket
 
     @property
     def tres_of_task(self) -> OptStr:
-        """--tres-per-task, which -c and --gpus-per-task say, too. Source: slurm_opt.c _validate_tres_per_task."""
+        """--tres-per-task, else its value from -c and --gpus-per-task. Source: slurm_opt.c _validate_tres_per_task."""
         if self.tres_per_task:
             return self.tres_per_task
         gpus = (item.replace("=", ":").rpartition(":") for item in (self.gpus_per_task or "").split(",") if item)
@@ -177,12 +177,12 @@ class JobSpec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> JobSpec:
-        """Inverse of to_dict; JSON lists become tuples again. Raises TypeError for what is no field."""
+        """Inverse of to_dict; JSON lists become tuples again. Raises TypeError for an unknown field."""
         for name in data:
             if name not in _DEFAULTS:
                 raise TypeError(f"{name} is no field of a spec")
-        # A queue has thousands. What is not said is found at the class; a call with a hundred arguments takes longer
-        # than all else that is done to read a job.
+        # A queue has thousands of specs, and a constructor call with a hundred arguments would take most of the time
+        # to read a job. So the constructor is bypassed; fields with their default are found as class attributes.
         spec = object.__new__(cls)
         spec.__dict__.update({key: _tuples(value) if isinstance(value, list) else value for key, value in data.items()})
         return spec
@@ -197,10 +197,10 @@ _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.
 
 @dataclass(frozen=True)
 class StepSpec:
-    """What one srun asks of the agent, beyond the JobSpec fields that also shape a step.
+    """The options of one srun as a step, beyond the JobSpec fields that also apply to a step.
 
-    ``job`` holds the fields shared with a submission (nodes, ntasks, mem, distribution, ...), as typed for this step
-    and taken from its environment; None there means "inherit from the job as Slurm does".
+    ``job`` holds the fields shared with a submission (nodes, ntasks, mem, distribution, ...), from this step's command
+    line and environment; None there means "inherit from the job as Slurm does".
     """
 
     job: JobSpec = JobSpec()
@@ -238,8 +238,8 @@ class StepSpec:
     no_allocate: bool = False
     verbose: int = 0
     quiet: int = 0
-    #: names of JobSpec fields that were typed on srun's command line (not from environment)
+    #: names of JobSpec fields given on srun's command line (not by the environment)
     typed: tuple[str, ...] = ()
-    #: names of JobSpec/StepSpec fields that came from input environment variables
+    #: names of JobSpec/StepSpec fields given by input environment variables
     from_env: tuple[str, ...] = ()
     site_options: tuple[tuple[str, str], ...] = ()

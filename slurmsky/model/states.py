@@ -31,8 +31,8 @@ class JobState(enum.Enum):
 
     @property
     def finished(self) -> bool:
-        """True for the states a job never leaves (but by requeue)."""
-        return self._value_ >= 3  # a report asks thousands of times: no look at other members, no ``value``
+        """True for final states, which a job leaves only by requeue."""
+        return self._value_ >= 3  # for speed: reports call this thousands of times; ``value`` is a slower property
 
     @property
     def active(self) -> bool:
@@ -58,7 +58,7 @@ _COMPACT_BY_NUMBER = {state.value: text for state, text in _COMPACT.items()}
 
 
 class JobFlag(enum.Flag):
-    """State flags that lie over the base state; the value is Slurm's bit."""
+    """State flags in addition to the base state; the value is Slurm's bit."""
 
     NONE = 0
     LAUNCH_FAILED = 0x100
@@ -88,7 +88,7 @@ SHOWN_FLAGS: tuple[tuple[JobFlag, str, str], ...] = (
 
 
 def shown_state(state: JobState, flags: JobFlag) -> tuple[str, str]:
-    """Long and compact word that squeue and scontrol print for a state with its flags."""
+    """The long and compact form that squeue and scontrol print for a state with its flags."""
     for flag, long, compact in SHOWN_FLAGS:
         if flag in flags:
             return long, compact
@@ -96,7 +96,7 @@ def shown_state(state: JobState, flags: JobFlag) -> tuple[str, str]:
 
 
 class NodeState(enum.Enum):
-    """What sinfo calls a node; mixed/allocated/idle are derived from its use."""
+    """Node states as sinfo prints them; mixed, allocated and idle are derived from the node's use."""
 
     IDLE = "idle"
     MIXED = "mixed"
@@ -107,7 +107,7 @@ class NodeState(enum.Enum):
 
 
 class NodeFlag(enum.Flag):
-    """Flags over a node's base state."""
+    """Flags in addition to a node's base state."""
 
     NONE = 0
     DRAIN = 1
@@ -120,5 +120,5 @@ class NodeFlag(enum.Flag):
     POWERED_DOWN = 128
     MAINT = 256
     POWERING_DOWN = 512
-    POWER_DOWN = 1024  # asked for, once no job runs there
-    REBOOT = 2048  # likewise
+    POWER_DOWN = 1024  # requested; applied when no job runs on the node
+    REBOOT = 2048  # requested; applied when no job runs on the node

@@ -1,22 +1,22 @@
-"""Exact bytes and authentic events through a line-oriented, lossy text log; runs on Python 3.9.
+"""Carries exact bytes and authenticated events through a line-oriented, lossy text log; runs on Python 3.9.
 
 SkyPilot's log of a job is text: lines get a prefix, ``\\r`` becomes ``\\n``, bytes that are not UTF-8 become
 U+FFFD, stdout and stderr are mixed, and every reconnection starts from the beginning. Other processes of the node
-and other people may write to it, too. So what a node writes there is
+and other users may write to the log, too. A node therefore writes three kinds of lines:
 
-* a *plain* line, for every line of ordinary text: the text as it is, followed by a mark that terminals do not
-  show, an SGR sequence of numbers no terminal knows. The mark holds the session, the rank, the stream, the text's
-  length, a tag and the offset, so that whatever comes before the text or after the mark is cut off;
-* a *framed* line for everything else (pieces without a newline, control characters, bytes that are not UTF-8,
+* a *plain* line, for each line of ordinary text: the unchanged text, followed by a mark that terminals do not
+  show, an SGR sequence of numbers that no terminal knows. The mark holds the session, the rank, the stream, the
+  text's length, a tag and the offset, so that the decoder cuts off any text before the line and after the mark;
+* a *framed* line for all other output (pieces without a newline, control characters, bytes that are not UTF-8,
   very long lines): ``~slurmsky=stream@offset=tag=base64=``;
 * an *event* line, one JSON object: ``~slurmsky!seq...=tag={...}=``.
 
-A session is one run of the job on the nodes (a recovery starts another); within it each node (rank) numbers
-its streams and events itself. The decoder gives each stream's bytes and each node's events in order and once,
-whatever is replayed, cut, mixed with other lines or repeated.
+A session is one run of the job on the nodes (a recovery starts another); within a session each node (rank) numbers
+its own streams and events. The decoder returns each stream's bytes and each node's events in order and once, although
+lines are replayed, cut, repeated or mixed with other lines.
 
 A tag is a keyed BLAKE2b hash (RFC 7693) of the content and of its place: kind, session, rank, stream or sequence
-number, offset and length. The key is the job's own, so a line of another job, run or place does not verify, and a
+number, offset and length. Each job has its own key, so a line of another job, run or place does not verify, and a
 repeated line is a duplicate. Tags are cut to 52 bits in marks and 64 bits elsewhere: to forge one line takes 2**51
 attempts, each of which must be a line of the log.
 """
@@ -42,17 +42,17 @@ _MAGIC = 7355
 _MARK_START = b"\x1b[%d;" % _MAGIC
 # session, rank, stream, length, four digits of the tag, up to five of the offset
 _MARK = re.compile(rb"\x1b\[%d((?:;[1-9]\d{3}){9,13})m" % _MAGIC)
-_TAGS = _BASE**4  # how many different tags a mark can hold
+_TAGS = _BASE**4  # number of different tags that a mark can hold
 _FRAME = re.compile(rb"~slurmsky=(\d{1,4})\.(\d{1,4})\.(\d{1,9})@(\d{1,18})=([0-9a-f]{16})=([A-Za-z0-9+/]{0,16384})=")
-EVENT = b"~slurmsky!"  # how an event's line begins
+EVENT = b"~slurmsky!"  # start of an event's line
 _EVENT = re.compile(rb"~slurmsky!(\d{1,4})\.(\d{1,4})\.(\d{1,18})\.(\d{1,7})=([0-9a-f]{16})=(\{)")
 
-# Text that may travel as it is: no control character but tab and escape, none of the separators at which a
-# reader in Python might split lines (str.splitlines), nothing that looks like our own marks.
+# Text that cannot be a plain line: control characters except tab and escape, the separators at which a reader
+# in Python might split lines (str.splitlines), and text that resembles our marks and frames.
 _NOT_PLAIN = re.compile(
     "[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f\u2028\u2029\ufffd\ufeff]|~slurmsky[=!]|\x1b\\[%d" % _MAGIC
 )
-# SkyPilot's log reader drops these two lines and reads the third as a control line of its own
+# SkyPilot's log reader drops the first two lines and interprets the third as its control line
 # (skylet/log_lib.py).
 _SWALLOWED = ("bash: cannot set terminal process group", "bash: no job control in this shell", "<sky-payload")
 
@@ -60,7 +60,7 @@ Key = Tuple[int, int, int]  # session, rank, stream
 
 
 class Output(NamedTuple):
-    """Bytes of a stream; pieces of one stream follow each other without gap or overlap."""
+    """Bytes of a stream; the pieces of one stream have neither gaps nor overlaps."""
 
     session: int
     rank: int
@@ -87,7 +87,7 @@ def log_key(secret: bytes) -> bytes:
 
 
 class _Tags:
-    """Tags of one job's log. Three kinds of content, so that none can be passed off as another."""
+    """Computes the tags of one job's log; each kind of content has its own hash, so kinds cannot be confused."""
 
     def __init__(self, key: bytes) -> None:
         line, data, event = (
@@ -96,27 +96,29 @@ class _Tags:
         self._line, self._data, self._event = line, data, event
 
     def line(self, session: int, rank: int, stream: int, offset: int, text: bytes) -> int:
-        """Of a plain line, as the number in its mark."""
+        """The tag of a plain line, as the number in its mark."""
         state = self._line.copy()
         state.update(b"%d.%d.%d.%d.%d:%b" % (session, rank, stream, offset, len(text), text))
         return int.from_bytes(state.digest(), "big") % _TAGS
 
     def data(self, session: int, rank: int, stream: int, offset: int, data: bytes) -> bytes:
-        """Of a framed line, in hexadecimal."""
+        """The tag of a framed line, in hexadecimal."""
         state = self._data.copy()
         state.update(b"%d.%d.%d.%d.%d:%b" % (session, rank, stream, offset, len(data), data))
         return binascii.hexlify(state.digest())
 
     def event(self, session: int, rank: int, seq: int, text: bytes) -> bytes:
-        """Of an event, in hexadecimal."""
+        """The tag of an event, in hexadecimal."""
         state = self._event.copy()
         state.update(b"%d.%d.%d.%d:%b" % (session, rank, seq, len(text), text))
         return binascii.hexlify(state.digest())
 
 
 class Encoder:
-    """One node's side of one session. What the methods return is written to the log as it is. ``key``: the job's
-    ``log_key``; ``seq``: the next event's number.
+    """Encodes the streams and events of one node in one session.
+
+    The caller writes the returned bytes to the log unchanged. ``key``: the job's ``log_key``; ``seq``: the next
+    event's number.
     """
 
     def __init__(self, session: int, rank: int, key: bytes, seq: int = 0) -> None:
@@ -129,13 +131,11 @@ class Encoder:
         self._pending: Dict[int, bytes] = {}
 
     def data(self, stream: int, data: bytes) -> bytes:
-        """Log lines for the next bytes of a stream; an unfinished line is kept back until flush or its
-        newline.
-        """
+        """Log lines for the next bytes of a stream; an unfinished line is held until its newline or flush()."""
         data = self._pending.pop(stream, b"") + data
         *lines, rest = data.split(b"\n")
         out: List[bytes] = []
-        framed: List[bytes] = []  # neighbours that cannot be plain share frames
+        framed: List[bytes] = []  # adjacent lines that cannot be plain share frames
         for line in lines:
             if not _is_plain(line) or stream > MAX_SESSION:
                 framed.append(line + b"\n")
@@ -154,14 +154,14 @@ class Encoder:
         return b"".join(out)
 
     def flush(self, stream: Optional[int] = None) -> bytes:
-        """Log lines for what data() kept back, of one stream or of all."""
+        """Log lines for the unfinished lines that data() holds, of one stream or of all."""
         streams = list(self._pending) if stream is None else [stream]
         return b"".join(line for number in streams for line in self._frames(number, self._pending.pop(number, b"")))
 
     def event(self, body: Dict[str, Any]) -> bytes:
         """The log line of an event."""
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=True).encode("ascii")
-        # DEL passes json unescaped and is the one character of it that a viewer could take offence at
+        # json leaves DEL unescaped, the only character of its output that a log viewer might alter
         text = text.replace(b"\x7f", b"\\u007f")
         place = self.session, self.rank, self._seq
         line = b"~slurmsky!%d.%d.%d.%d=%b=%b=\n" % (*place, len(text), self._tags.event(*place, text), text)
@@ -204,8 +204,8 @@ class _Stream:
 
     def __init__(self, position: int = 0) -> None:
         self.position = position
-        self.early: Dict[int, bytes] = {}  # pieces beyond a gap, by their offset
-        self.starts: List[int] = []  # their offsets, a heap
+        self.early: Dict[int, bytes] = {}  # pieces beyond a gap, by offset
+        self.starts: List[int] = []  # offsets of those pieces, a heap
 
 
 class _Events:
@@ -217,18 +217,17 @@ class _Events:
 
 
 class Decoder:
-    """Everything that a job's log says, in order and once. feed() takes it in pieces of any size.
+    """Decodes the output and events of a job's log, in order and once; feed() takes pieces of any size.
 
-    ``key``: the job's ``log_key``. ``reconnect()`` is called when the log is read from its beginning again. A decoder
-    can be made with the positions of an earlier one (``positions``), so that what was delivered before is not
-    delivered again.
+    ``key``: the job's ``log_key``. The caller calls ``reconnect()`` when it reads the log from the beginning again. A
+    decoder that gets the ``positions`` of an earlier decoder does not return items that the earlier one returned.
     """
 
     def __init__(self, key: bytes, positions: Optional[Dict[str, Any]] = None) -> None:
         self._tags = _Tags(key)
-        self._pieces: List[bytes] = []  # of a line that has not ended
+        self._pieces: List[bytes] = []  # pieces of an unfinished line
         self._held = 0
-        self._skipping = False  # ... and is too long to be ours
+        self._skipping = False  # the unfinished line is too long to be from an encoder
         self._streams: Dict[Key, _Stream] = {}
         self._events: Dict[Tuple[int, int], _Events] = {}
         for key_text, position in (positions or {}).get("streams", {}).items():
@@ -240,7 +239,7 @@ class Decoder:
 
     @property
     def positions(self) -> Dict[str, Any]:
-        """How far each stream and each node's events were delivered; JSON-ready."""
+        """The position up to which each stream and each node's events were returned; JSON-ready."""
         return {
             "streams": {"%d.%d.%d" % key: state.position for key, state in self._streams.items()},
             "events": {"%d.%d" % key: state.position for key, state in self._events.items()},
@@ -248,18 +247,18 @@ class Decoder:
 
     @property
     def gaps(self) -> bool:
-        """True while something has been seen that lies behind something that has not."""
+        """Whether items have arrived whose predecessors are missing."""
         return any(state.early for state in self._streams.values()) or any(
             state.early for state in self._events.values()
         )
 
     def reconnect(self) -> None:
-        """Forget a line that was cut: the log is replayed from its beginning, and brings it whole."""
+        """Discard an unfinished line: the log is replayed from its beginning and contains the whole line."""
         self._pieces.clear()
         self._held, self._skipping = 0, False
 
     def feed(self, chunk: bytes) -> List[Item]:
-        """What the next piece of the log brings."""
+        """Decode the next piece of the log, and return the items that it completes."""
         *lines, rest = chunk.split(b"\n")
         items: List[Item] = []
         if lines:
@@ -278,7 +277,7 @@ class Decoder:
         return _joined(items) if len(items) > 1 else items
 
     def finish(self) -> List[Item]:
-        """What an unfinished last line brings, at the end of the log."""
+        """Decode an unfinished last line at the end of the log."""
         line = b"".join(self._pieces)
         self.reconnect()
         items: List[Item] = []
@@ -350,7 +349,7 @@ class Decoder:
 
 
 def _joined(items: List[Item]) -> List[Item]:
-    """The same items; pieces of one stream that follow each other are one."""
+    """Merge adjacent pieces of one stream."""
     out: List[Item] = []
     pieces: List[bytes] = []
     first: Optional[Output] = None
@@ -369,7 +368,7 @@ def _joined(items: List[Item]) -> List[Item]:
 
 
 def _is_plain(line: bytes) -> bool:
-    """True for text that may travel as it is."""
+    """Whether a line's text can be logged unchanged."""
     if len(line) > MAX_PLAIN:
         return False
     try:
@@ -380,7 +379,7 @@ def _is_plain(line: bytes) -> bool:
 
 
 def _digits(number: int) -> bytes:
-    """A number as digits of a mark, the highest first."""
+    """Encode a number as digits of a mark, the highest first."""
     text = b""
     while number >= _BASE:
         number, digit = divmod(number, _BASE)

@@ -1,8 +1,9 @@
-"""Many TCP connections over one pair of byte streams; both ends of ``slurmsky tunnel`` run this module.
+"""Multiplexes TCP connections over one pair of byte streams; both ends of ``slurmsky tunnel`` run this module.
 
 The near end listens and sends OPEN for each connection; the far end, ``python3 -c SOURCE PORT`` as a step on the job's
-node, connects to the port there. Each direction of a connection has a window, so that one slow reader holds up nobody
-else. Standard library, Python 3.9; a module alone, because its source is what is sent to the node.
+node, connects to the port there. Each direction of a connection has a window, so that a slow reader does not block
+other connections. Standard library, Python 3.9; the module imports no other module of slurmsky, because the near end
+sends this module's source to the node.
 """
 
 import asyncio
@@ -14,13 +15,13 @@ from typing import Dict, Optional, Tuple
 #: connection, kind, length of the payload
 HEAD = struct.Struct("!IBI")
 READY, OPEN, DATA, GRANT, CLOSE = range(5)
-#: bytes of one direction of a connection that may be on their way
+#: bytes in one direction of a connection that may be in transit
 WINDOW = 1 << 20
 _PIECE = 1 << 16
 
 
 class Connection:
-    """One TCP connection and what is under way for it."""
+    """One TCP connection: data to write, and credit to send."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -30,7 +31,7 @@ class Connection:
 
 
 class Mux:
-    """One end. ``port``: where the far end connects to; 0 at the near end."""
+    """One end of the multiplexer. ``port``: the port to which the far end connects; 0 at the near end."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int = 0) -> None:
         self._reader = reader
@@ -39,7 +40,7 @@ class Mux:
         self._connections: Dict[int, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next = 1
-        #: what the far end said of itself: host name, whether the port answers
+        #: the far end's READY frame: host name, whether the port accepts connections
         self.ready: asyncio.Future[Tuple[str, bool]] = asyncio.get_running_loop().create_future()
 
     async def _send(self, number: int, kind: int, payload: bytes = b"") -> None:
@@ -47,7 +48,7 @@ class Mux:
         await self._writer.drain()
 
     async def run(self) -> None:
-        """Take frames until the other end closes."""
+        """Handle frames until the other end closes the streams."""
         try:
             while True:
                 number, kind, length = HEAD.unpack(await self._reader.readexactly(HEAD.size))
@@ -83,14 +84,14 @@ class Mux:
         task.add_done_callback(self._tasks.discard)
 
     async def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Near end: somebody has connected to the local port."""
+        """Near end: serve a new connection to the local port."""
         connection = self._known(self._next)
         self._next += 1
         await self._send(connection.number, OPEN)
         await self._carry(connection, reader, writer)
 
     async def _dial(self, connection: Connection) -> None:
-        """Far end: connect to the port here."""
+        """Far end: connect to the port on this machine."""
         found = await dial(self._port)
         if found is None:
             self._connections.pop(connection.number, None)
@@ -110,7 +111,7 @@ class Mux:
             writer.close()
 
     async def _inwards(self, connection: Connection, reader: asyncio.StreamReader) -> None:
-        """From the TCP connection to the other end."""
+        """Copy data from the TCP connection to the other end."""
         try:
             while True:
                 while connection.credit <= 0:
@@ -127,7 +128,7 @@ class Mux:
             await self._send(connection.number, CLOSE)
 
     async def _outwards(self, connection: Connection, writer: asyncio.StreamWriter) -> None:
-        """From the other end to the TCP connection."""
+        """Copy data from the other end to the TCP connection."""
         while True:
             data = await connection.arrived.get()
             if data is None:
@@ -140,7 +141,7 @@ class Mux:
 
 
 async def dial(port: int) -> "Optional[Tuple[asyncio.StreamReader, asyncio.StreamWriter]]":
-    """A connection to a port of this machine, at whichever of its own addresses a program listens; None: nowhere."""
+    """Connect to a port of this machine: on loopback, else at the host's address; None: no program listens."""
     for host in ("127.0.0.1", "::1", socket.gethostname()):
         try:
             return await asyncio.open_connection(host, port)
@@ -150,7 +151,7 @@ async def dial(port: int) -> "Optional[Tuple[asyncio.StreamReader, asyncio.Strea
 
 
 async def far_end(port: int) -> None:
-    """Serve standard input and output."""
+    """Run the far end over standard input and output."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)

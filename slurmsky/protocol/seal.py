@@ -1,8 +1,9 @@
 """Authenticated encryption for messages relayed through the job log; standard library only.
 
-A job's request may carry the user's environment, and more people than the user can read a job's log. Encrypt, then
-authenticate: HMAC-SHA-256 in counter mode for the stream, another key of the same root for the tag. Each message has a
-random nonce; the tag also covers the message's place (run, node and number), so a copy elsewhere does not open.
+A job's request may contain the user's environment, but other users may read a job's log. A message is encrypted, then
+authenticated: HMAC-SHA-256 in counter mode gives the key stream, and another key derived from the same root signs the
+tag. Each message has a random nonce. The tag also covers the message's place (run, node and number), so a message
+copied to another place does not verify.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ NONCE, TAG = 16, 32
 
 
 class BrokenSeal(ValueError):
-    """The message was not written by the other end, or was changed, or belongs to another place."""
+    """The message is not from the other end, was changed, or belongs to another place."""
 
 
 def of_rank(secret: bytes, rank: int) -> bytes:
-    """The secret of one of the jobs that were launched together, from the secret that all were shipped."""
+    """Derive the secret of one job from the secret of all jobs that were launched together."""
     return hmac.digest(secret, b"rank %d" % rank, "sha256")
 
 
@@ -37,7 +38,7 @@ def _mixed(key: bytes, nonce: bytes, data: bytes) -> bytes:
 
 
 def seal(key: bytes, data: bytes, place: str = "") -> bytes:
-    """The message as it may travel in the open. ``place``: where it is sent, which the other end knows, too."""
+    """Encrypt and authenticate a message. ``place``: run, node and number, which the receiver must know."""
     stream, tag = _keys(key)
     nonce = os.urandom(NONCE)
     body = nonce + _mixed(stream, nonce, data)

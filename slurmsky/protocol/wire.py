@@ -1,23 +1,23 @@
 """Frames between clients, the controller and the agents; runs on Python 3.9 and the standard library.
 
 A frame is one type byte, the payload's length as four big-endian bytes, and the payload. A "list"
-payload is a row of fields, each with its own four-byte length. `slurmsky/client.py` holds a copy of
-the client's half, because it may import nothing; a test keeps the two the same.
+payload is a sequence of fields, each with its own four-byte length. `slurmsky/client.py` repeats the
+client's half, because it must not import other modules; a test compares the two.
 
     client -> server                                server -> client
-    R  the request (list, see Request)              O  bytes for stdout
-    i  stdin bytes, as many as were granted         E  bytes for stderr
+    R  the request (list, see CommandRequest)       O  bytes for stdout
+    i  stdin bytes, up to the number granted        E  bytes for stderr
     e  stdin has ended                              X  exit code in ascii: the end
     s  a signal's number                            I  grants that many more stdin bytes
     w  the terminal's new size, b"ROWSxCOLS"        S  run this in the caller's terminal (list)
     c  wait status of what S started                k  a signal for what S started
-    x  exit code of the session that F named        F  go on over there (list: socket, K=V...)
-                                                    P  become this program: the end (list, as S)
+    x  exit code of the session that F named        F  send the request there, too (list: socket, K=V...)
+                                                    P  exec this program: the end (list, as S)
                                                     T  raw terminal: b"1" on, b"0" off
-                                                    H  from now on report signals
-    f  what Q asked for (list: index, errno, bytes) Q  read a file (list: most bytes, paths)
-                                                    A  the server leaves: repeat the request to its successor
-Controller and agents speak with each other in J frames, which carry one JSON object.
+                                                    H  report signals from now on
+    f  reply to Q (list: index, errno, bytes)       Q  read a file (list: most bytes, paths)
+                                                    A  the server exits: send the request to its successor
+Controller and agents send each other J frames, which hold one JSON object.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ READ_FILE = b"Q"
 
 JSON = b"J"
 
-# What a client reports when the session it was sent to died without an exit code, or was never there.
+# What a client reports when the session that F named ended without an exit code, or could not be reached.
 SESSION_LOST = -1
 
 HEADER_SIZE = 5
-# A request carries a whole argv and environment (the kernel allows some MiB); nothing needs more than
-# this, and a stray peer that speaks another protocol must not make us wait for gigabytes.
+# A request holds a whole argv and environment, for which the kernel allows some MiB. The limit exists so that
+# a peer of another protocol cannot make the reader wait for gigabytes.
 MAX_PAYLOAD = 64 << 20
 
 
 class WireError(ValueError):
-    """What the peer sent is not our protocol."""
+    """The peer's bytes do not follow this protocol."""
 
 
 class Frame(NamedTuple):
@@ -73,27 +73,27 @@ class Frame(NamedTuple):
 
 
 def header(kind: bytes, length: int) -> bytes:
-    """The five bytes before a payload of `length` bytes, for writers that send the payload apart."""
+    """The five bytes before a payload of `length` bytes, for writers that send the payload separately."""
     return kind + length.to_bytes(4, "big")
 
 
 def encode(kind: bytes, payload: bytes = b"") -> bytes:
-    """A whole frame."""
+    """Encode a whole frame."""
     return header(kind, len(payload)) + payload
 
 
 def encode_int(kind: bytes, number: int) -> bytes:
-    """A frame whose payload is a number in ascii: X, I, k, s, x."""
+    """Encode a frame whose payload is a number in ascii: X, I, k, s, x."""
     return encode(kind, b"%d" % number)
 
 
 def encode_list(fields: Iterable[bytes]) -> bytes:
-    """A list payload; the inverse is ``decode_list``."""
+    """Encode a list payload; the inverse is ``decode_list``."""
     return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
 
 
 def decode_list(payload: bytes) -> list[bytes]:
-    """The fields of a list payload. Raises WireError when lengths and bytes disagree."""
+    """Decode the fields of a list payload. Raises WireError when lengths and bytes disagree."""
     fields = []
     position, end = 0, len(payload)
     while position < end:
@@ -106,7 +106,7 @@ def decode_list(payload: bytes) -> list[bytes]:
 
 
 class FrameReader:
-    """Turns what arrives, in whatever pieces, into frames.
+    """Assembles frames from received bytes, in pieces of any size.
 
     >>> reader = FrameReader()
     >>> list(reader.feed(encode(STDOUT, b"ab")[:6]))
@@ -116,20 +116,20 @@ class FrameReader:
     """
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []  # an unfinished frame; joined once, when it is complete
+        self._pieces: list[bytes] = []  # of an unfinished frame; joined when the frame is complete
         self._held = 0
         self._wanted = HEADER_SIZE
-        self._broken = False  # nothing that follows a malformed frame can be read
+        self._broken = False  # the bytes after a malformed frame cannot be decoded
 
     @property
     def mid_frame(self) -> bool:
-        """True when the peer has begun a frame and not finished it."""
+        """Whether a frame has arrived in part."""
         return self._held > 0
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes. Raises WireError for a length beyond MAX_PAYLOAD.
+        """Yield the frames that `data` completes. Raises WireError for a length beyond MAX_PAYLOAD.
 
-        Take every frame before the next call: it is a generator over the fed bytes.
+        The caller must take all frames before the next call.
         """
         if self._broken:
             raise WireError("after a frame that is none")
@@ -168,9 +168,9 @@ def _bytes(text: str) -> bytes:
 
 @dataclass(frozen=True)
 class CommandRequest:
-    """One command as its caller typed it, and where it was typed.
+    """One command with its arguments and its caller's folder, terminals and environment.
 
-    Text holds bytes that are not UTF-8 as surrogate escapes, as `os.fsdecode` gives them.
+    Strings hold bytes that are not UTF-8 as surrogate escapes, as `os.fsdecode` does.
     """
 
     command: str  # "sbatch"
@@ -184,7 +184,7 @@ class CommandRequest:
 
     @classmethod
     def from_payload(cls, payload: bytes) -> CommandRequest:
-        """Raises WireError for anything but a whole request of this version."""
+        """Decode a request. Raises WireError for an incomplete request and for another version's."""
         fields = decode_list(payload)
         if not fields or fields[0] != VERSION:
             raise WireError("a request of another version: stop the controller with `slurmsky stop`")
