@@ -1,1 +1,1 @@
-"""JobSpec and Site -> SkyPilot task; SkyPilot's status -> Slurm's state. Pure."""
+"""Translates JobSpec and Site to a SkyPilot task, and SkyPilot's status to Slurm's state. Pure."""

@@ -1,8 +1,8 @@
-"""Variables of an environment that hold a credential of this machine, and so do not go to a cloud. Pure.
+"""Finds environment variables with credentials of this machine, which are not sent to a cloud. Pure.
 
-The user's environment goes to a job's nodes, as under Slurm. On a cloud these are other people's machines, and a key of
-this machine's accounts has no use there unless the user says so: by its name in --export
-(``--export=ALL,HF_TOKEN``), or in ``[sky] credentials`` of the site file.
+As under Slurm, a job's nodes receive the user's environment. Cloud nodes are other people's machines, and keys of this
+machine's accounts are sent there only on the user's request: by name in --export (``--export=ALL,HF_TOKEN``), or in
+``[sky] credentials`` of the site file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from ..language import exportspec
 from ..model.spec import JobSpec
 
-#: names that mean a credential, or the place of one
+#: names of variables with a credential, or with the path of one
 _NAMES = re.compile(
     r"""(?x)
     (AWS|AZURE|ARM_CLIENT|ALICLOUD|DIGITALOCEAN|HCLOUD|LINODE|OCI|OVH|SCW|VAULT|CLOUDSDK)_.+
@@ -29,19 +29,19 @@ _NAMES = re.compile(
 )
 #: a URL with a password in it, as in DATABASE_URL or HTTPS_PROXY
 _PASSWORD = re.compile(r"(?<=://)[^/@\s:'\"]*:[^/\s'\"]+@(?=[^@]*)")
-_SWITCHES = frozenset(("", "0", "1", "true", "false", "yes", "no", "on", "off"))  # no credentials
+_SWITCHES = frozenset(("", "0", "1", "true", "false", "yes", "no", "on", "off"))  # values that are no credentials
 _SHOWN = 12  # names in one line
 
 
 def is_credential(name: str, value: str) -> bool:
-    """True for a variable that holds a credential, or names a file with one."""
+    """True for a variable that holds a credential, or the path of a file with one."""
     if value.lower() in _SWITCHES:
         return False
     return _NAMES.fullmatch(name) is not None or _PASSWORD.search(value) is not None
 
 
 def redacted(text: str) -> str:
-    """A text without the passwords of the URLs in it.
+    """Remove the passwords of the URLs in a text.
 
     >>> redacted("no answer from https://me:pw@sky.example:46580/api")
     'no answer from https://***@sky.example:46580/api'
@@ -50,10 +50,10 @@ def redacted(text: str) -> str:
 
 
 def left_out(environment: Mapping[str, str], spec: JobSpec, allowed: Iterable[str]) -> list[str]:
-    """Names of the variables that stay here. ``allowed``: patterns of the site file."""
+    """Names of the variables that are not sent. ``allowed``: patterns of the site file."""
     found = [name for name, value in environment.items() if is_credential(name, value)]
     if not found or spec.export_file:
-        return []  # a file that the user wrote for the job names each
+        return []  # a file that the user wrote for the job names each variable
     named = {name for name, _ in exportspec.parse(spec.export).items} if spec.export else set()
     patterns = tuple(allowed)
     return sorted(
@@ -62,7 +62,7 @@ def left_out(environment: Mapping[str, str], spec: JobSpec, allowed: Iterable[st
 
 
 def line(names: list[str]) -> str:
-    """What was left out, in one line; "" for nothing."""
+    """The removed variables in one line of text; "" for none."""
     if not names:
         return ""
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

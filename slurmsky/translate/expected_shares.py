@@ -1,4 +1,4 @@
-"""A job's nodes before SkyPilot has brought them: what each will have, under names that stand for them."""
+"""The expected nodes of a job before SkyPilot has started them: resources, under placeholder names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ PLACEHOLDER = "sky"
 
 
 def shares(task: SkyTask) -> list[NodeShare]:
-    """One share for each node, tasks laid out in blocks; the ``started`` event brings names and addresses.
+    """One share for each node, with tasks in blocks; the ``started`` event brings names and addresses.
 
-    CPUs that the job left open stay empty until then. Block layout: slurm dist_tasks.c, SLURM_DIST_BLOCK over
+    CPUs that the job does not specify stay empty until then. Block layout: slurm dist_tasks.c, SLURM_DIST_BLOCK over
     nodes of one size.
     """
     size = task.geometry

@@ -1,7 +1,7 @@
-"""What each line of a batch script becomes here: directives, module lines, variables, programs, paths. Pure.
+"""Explains each line of a batch script: the effect of directives, modules, variables, programs and paths. Pure.
 
-The fates are what a person must know before paying: kept, changed, no effect, refused, or a decision to make. A script
-runs unchanged where nothing is refused and nothing is left to decide.
+The fates are what a user must know before paying: kept, changed, no effect, refused, or a decision to make. A script
+runs unchanged where nothing is refused and no decision is open.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ from .task import SkyTask
 
 __all__ = ["DECISION", "FATES", "Finding", "Here", "Page", "explain", "read_prices", "sentences", "with_prices"]
 
-#: Longer scripts are not explained line by line; sbatch itself takes 4 MiB.
+#: Longer scripts are not explained line by line; sbatch itself accepts 4 MiB.
 MAX_SOURCE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Page:
-    """A script explained."""
+    """An explained script."""
 
     file: str
     findings: tuple[Finding, ...]
     engine: str  # local | sky
     partition: str = ""
-    refusal: str = ""  # what sbatch would say, where it refuses the script
-    task_yaml: str = ""  # of SkyPilot, as slurmsky launches it
+    refusal: str = ""  # sbatch's error, where it refuses the script
+    task_yaml: str = ""  # the SkyPilot task as slurmsky launches it
     infra: tuple[str, ...] = ()
     nodes: int = 0
-    elements: int = 1  # of its array
+    elements: int = 1  # elements of its array
     prices: tuple[Mapping[str, str], ...] = ()
     prices_note: str = ""
-    remarks: tuple[str, ...] = ()  # of the job's surroundings, not of a line
+    remarks: tuple[str, ...] = ()  # remarks on the job as a whole, not on a line
     time_limit_min: int | None = None
 
     @property
     def unchanged(self) -> bool:
-        """Whether the script runs as it is, with nobody deciding anything."""
+        """Whether the script runs as it is, without a decision by the user."""
         return not self.refusal and not any(found.fate in (REFUSED, DECISION) for found in self.findings)
 
     @property
     def missing(self) -> tuple[Finding, ...]:
-        """What the script names and this machine lacks, where it would run here."""
+        """What the script names and this machine lacks, where the script would run on this machine."""
         return tuple(found for found in self.findings if found.fate == MISSING)
 
     def count(self, fate: str) -> int:
@@ -69,7 +69,7 @@ class Page:
 
     @property
     def settle(self) -> tuple[str, ...]:
-        """Site-file lines, each once, under one heading for each table."""
+        """Suggested lines of the site file, without duplicates, grouped by table."""
         return merged(found.settle for found in self.findings)
 
 
@@ -85,8 +85,10 @@ def explain(
     here: Here | None = None,
     packages: tuple[str, ...] = (),
 ) -> Page:
-    """The page of a script. ``specs`` is empty where sbatch refuses it with ``refusal``. ``here``: the machine's
-    answers, where it may be asked. ``packages``: those that the Python files beside the script need.
+    """Explain a script.
+
+    ``specs`` is empty where sbatch refuses the script with ``refusal``. ``here``: queries about this machine, where
+    allowed. ``packages``: Python packages that the files beside the script need.
     """
     text = source[:MAX_SOURCE].decode("utf-8", "surrogateescape").replace("\0", "\ufffd")
     spec = specs[0] if specs else JobSpec()
@@ -103,7 +105,7 @@ def explain(
         except Refused as error:
             view.refused = error
         except LanguageError:
-            pass  # the directive's own finding tells
+            pass  # the directive's own finding reports it
     task = view.task
     view.fields = {**task.fields, **task.fields["resources"]} if task else {}
     view.notes = {note.option: note for note in task.notes} if task else {}
@@ -142,7 +144,7 @@ def _task_yaml(task: SkyTask, file: str) -> str:
 
 
 def with_prices(page: Page, prices: Sequence[Mapping[str, str]], note: str) -> Page:
-    """The page with what SkyPilot's optimizer said."""
+    """Add the prices of SkyPilot's optimizer to a page."""
     return replace(page, prices=tuple(prices), prices_note=note)
 
 
@@ -153,7 +155,7 @@ _ROW = re.compile(
 
 
 def read_prices(text: str) -> list[dict[str, str]]:
-    """Rows of the optimizer's table "Considered resources". Cost: dollars an hour for all nodes.
+    """Parse the optimizer's table "Considered resources". Cost: dollars an hour for all nodes.
 
     Source: sky/optimizer.py, print_optimized_plan.
     """

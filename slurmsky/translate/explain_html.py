@@ -1,4 +1,4 @@
-"""Explained scripts as one HTML page in the look of slurmsky report: its style sheet, its cards and its pills."""
+"""Renders explained scripts as one HTML page in the style of slurmsky report."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, REFUSED, Finding
 _KINDS = {KEPT: "good", CHANGED: "live", NOTHING: "gone", MISSING: "held", DECISION: "bad", REFUSED: "bad"}
 _HEADS = {KEPT: "Kept", CHANGED: "Changed", NOTHING: "No effect", MISSING: "Not here", DECISION: "To decide",
           REFUSED: "Refused"}  # fmt: skip
-#: as of reports: nothing is fetched and no program runs, whatever a script's text may hold
+#: as for reports: the page loads nothing and runs no program, whatever a script's text contains
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 @cache
 def _style() -> str:
-    """The style sheet of reports. It is data beside the pages, which stand above this module."""
+    """The style sheet of reports, read as data: this module must not import slurmsky.page."""
     data = pkgutil.get_data("slurmsky.page", "style.css")
     if data is None:
         raise FileNotFoundError("slurmsky/page/style.css")
@@ -62,7 +62,7 @@ def _kind(page: Page) -> str:
 
 
 def page_html(pages: Sequence[Page], share: str, verdicts: Sequence[str], prices: Sequence[Sequence[str]]) -> str:
-    """The page: an overview where there are several scripts, then a part for each."""
+    """The page: an overview where there are several scripts, then a section for each."""
     one = pages[0] if len(pages) == 1 else None
     title = one.file if one else f"{len(pages)} scripts"
     pill = _verdict(verdicts[0], pages[0]) if one else ""
@@ -99,7 +99,7 @@ def _overview(pages: Sequence[Page], verdicts: Sequence[str]) -> str:
 
 
 def _verdict(verdict: str, page: Page) -> str:
-    """A pill with the first words, and its conditions beside it."""
+    """The start of the verdict as a pill, followed by its conditions."""
     word, _, rest = verdict.partition("; ") if "; " in verdict else verdict.partition(", given ")
     return _pill(word, _kind(page)) + (f" <small>{_text(verdict[len(word):].strip(',; '))}</small>" if rest else "")
 

@@ -1,4 +1,4 @@
-"""explain's findings for the body of a script: modules, programs, environments and paths. Pure."""
+"""Findings of explain for a script's body: modules, programs, environments and paths. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .shellcommands import Command
 from .site_suggestions import toml
 
 _LOADS = ("load", "try-load", "load-any", "swap")
-#: modules that bring compilers or libraries, not the programs that a job calls
+#: modules that provide compilers or libraries, not the programs that a job runs
 _TOOLCHAINS = re.compile(r"(?i)^(gcc|gnu|cuda|cudnn|nccl|python|anaconda|miniconda|conda|openmpi|mpi|mpich|intel|mkl|"
                          r"cmake|"
                          r"prgenv|foss|slurm|rhel|stdenv|cray)")  # fmt: skip
@@ -29,14 +29,14 @@ _SAME = {"pip3": "pip", "mpiexec.hydra": "mpiexec", "ml": "module", "nvidia-dock
 
 @dataclass
 class Body:
-    """One script's body."""
+    """Finds modules, programs, environments and paths in one script's body."""
 
     view: View
 
     # --- modules
 
     def modules(self) -> Iterator[Finding]:
-        """A finding for each name that ``module load`` is given, and for each other line."""
+        """A finding for each module name of ``module load``, and for each other module line."""
         for asked in modulelines.parse(self.view.source):
             if asked.action not in _LOADS:
                 reason = self.view.sentence("command", "module")
@@ -73,10 +73,10 @@ class Body:
         why = f"counts as loaded, but what it stands for must be on the node; {module.note}".rstrip("; ")
         return Finding(line, "module", shown, DECISION, why, settle)
 
-    # --- environments of Python
+    # --- Python environments
 
     def environments(self) -> Iterator[Finding]:
-        """Environments that the script enters and does not make."""
+        """Python environments that the script activates but does not create."""
         view, seen = self.view, set()
         for line, name in wants.environments(view.script, view.scope):
             if name in seen:
@@ -102,7 +102,7 @@ class Body:
     # --- programs
 
     def programs(self) -> Iterator[Finding]:
-        """Where each program comes from, told once."""
+        """The source of each program, reported once."""
         seen: set[str] = set()
         for command in self.view.script.commands:
             found = launched(command, self.view.scope.containers)
@@ -129,7 +129,7 @@ class Body:
         if name in view.scope.functions:
             return finding(KEPT, "a function of the script")
         if first.text is None and not first.raw.startswith(("./", "../")):
-            return None  # a variable decides; what it holds is judged as a path
+            return None  # depends on a variable; its value is checked as a path
         if "/" in (first.text or first.raw):
             beside = not (first.text or first.raw).startswith(("/", "~"))
             where = "a file of the submit folder" + (", which travels" if view.sky else "")
@@ -169,7 +169,7 @@ class Body:
         return finding(DECISION, why, settle)
 
     def _machine(self, finding: Callable[..., Finding], reason: str) -> Finding:
-        """docker: on virtual machines, which SkyPilot takes where the site file names no infra."""
+        """docker: on virtual machines, which are requested from SkyPilot where the site file names no infra."""
         pods = [place for place in self.view.infra if place.startswith(("kubernetes", "k8s", "slurm", "ssh"))]
         if pods and len(pods) == len(self.view.infra):
             settle = f'[[partition]]\nname = "{toml(self.view.partition or "docker")}"\ninfra = "aws"'
@@ -185,7 +185,7 @@ class Body:
         return finding(KEPT, reason or "left alone")
 
     def _provider(self, name: str) -> str:
-        """What of the script brings a program: a module, an environment, the job's image; "" where nothing does."""
+        """The part of the script that provides a program: a module, an environment, the job's image; "" for none."""
         view = self.view
         if "image_id" in view.fields and view.wants.images:
             return f"the image {view.fields['image_id']}"
@@ -210,7 +210,7 @@ class Body:
     # --- paths
 
     def paths(self) -> Iterator[Finding]:
-        """Folders outside the submit folder, each told once for what it is used for."""
+        """Folders outside the submit folder, each reported once for its use."""
         view, seen = self.view, set()
         for place in places.places(view.script, view.scope):
             if mountpoints.on_every_node(place.text) and place.role != places.MODULES:
@@ -244,7 +244,7 @@ class Body:
         if place.role == places.CONDA:
             return finding(CHANGED, "conda's start file: that of the node's own conda stands for it")
         if place.role == places.VENV:
-            return None  # told as an environment
+            return None  # reported as an environment
         if place.role == places.ENTRY:
             return finding(NOTHING, "a folder that is not on the nodes is skipped in a list of folders")
         if place.role in (places.WRITTEN, places.CACHE) or mountpoints.is_scratch(place.text):
@@ -257,7 +257,7 @@ class Body:
 
 
 def gives(module: Module, program: str) -> bool:
-    """Whether the shipped map's row for a module brings a program."""
+    """Whether the shipped module map says that a module provides a program."""
     if program in module.gives:
         return True
     bare = re.sub(r"[^a-z]", "", module.name.lower().partition("/")[0])

@@ -1,4 +1,4 @@
-"""explain's findings for directives: what each option becomes. Pure."""
+"""Findings of explain for directives: the effect of each option. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, REFUSED, Finding
 from .idiom import one_line
 from .site_suggestions import toml
 
-#: options -> the field of the task that holds most of what they ask for
+#: options -> the task field that holds most of their effect
 _FIELDS = {
     "nodes": "num_nodes", "cpus-per-task": "cpus", "ntasks": "cpus", "ntasks-per-node": "cpus", "mem": "memory",
     "mem-per-cpu": "memory", "mem-per-gpu": "memory", "gpus": "accelerators", "gpus-per-node": "accelerators",
@@ -29,7 +29,7 @@ _GPU_OPTIONS = frozenset(("gpus", "gres", "gpus-per-node", "gpus-per-task", "gpu
 
 @dataclass
 class Directives:
-    """One script's directives."""
+    """Finds the effects of one script's directives."""
 
     view: View
 
@@ -48,7 +48,7 @@ class Directives:
                 yield from self._line(line, texts)
 
     def next_component(self) -> tuple[str, str]:
-        """Fate and reason of a line that begins another component."""
+        """Fate and reason of a line that starts another component."""
         refused = self.view.refused
         if refused is not None and refused.option == "hetjob":
             return REFUSED, f"{refused}: {refused.hint}"
@@ -113,7 +113,7 @@ class Directives:
         return name in _GPU_OPTIONS and "accelerators" in self.view.fields
 
     def _decision(self, name: str, value: str) -> tuple[str, str] | tuple[str, str, str] | None:
-        """(fate, reason, site-file lines) for options that only the site or the machine can give a meaning."""
+        """(fate, reason, site-file lines) for options whose meaning depends on the site or the machine."""
         view, site = self.view, self.view.site
         if name == "partition":
             return self._partition(value)

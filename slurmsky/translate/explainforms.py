@@ -1,5 +1,6 @@
-"""What of a script's form sbatch reads, and what it does not: the first line, switched off directives, values that
-stay as they are typed. Pure.
+"""Findings of explain for a script's form: first line, disabled directives, and values that are not expanded. Pure.
+
+They show which parts of a script sbatch reads.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from ..options.table import Table
 from .idiom import one_line
 from .wordsets import words
 
-#: fates of explain
+#: fates as in explain
 KEPT, NOTHING, DECISION, CHANGED = "kept", "no effect", "decision", "changed"
 NEXT_COMPONENT = (KEPT, "the next component of the job begins")
-_SHELLS = frozenset(("bash", "sh", "python", "python3", "env"))  # in every image
+_SHELLS = frozenset(("bash", "sh", "python", "python3", "env"))  # interpreters that every image has
 _FOREIGN = re.compile(r"#(?:\$ |(PBS|BSUB|FLUX|MSUB|DW|BB|COBALT|OAR|PJM)\b)")
 _OFF = re.compile(r"##+\s*SBATCH\b")
 _MISSPELT = re.compile(r"#\s+SBATCH\b|#[Ss][Bb][Aa][Tt][Cc][Hh]\b")
 _PLACEHOLDER = re.compile(r"<[^<>]+>|\bYOUR[_A-Z]|\byour[-_ ]|CHANGE_?ME|\bTODO\b|\bXXX+\b|^\.\.\.$")
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]|^~")
-#: options whose value is a name that changes nothing of what runs
+#: options whose value is a name without effect on what runs
 _UNREAD = words(
     """
     account partition qos job-name mail-user comment reservation wckey output error
     """
 )
-#: options that may be given twice: each counts
+#: options that may be repeated: every occurrence counts
 _EACH = frozenset(("export-file",))
 
 
@@ -44,9 +45,9 @@ class Form:
 
 
 def forms(source: bytes, table: Table, sky: bool, component: tuple[str, str] = NEXT_COMPONENT) -> Iterator[Form]:
-    """What to say of a script beyond its options, in no order. Nothing for one that sbatch cannot read.
+    """Findings about a script beyond its options, in no order. None for a script that sbatch cannot read.
 
-    ``component``: fate and reason of a line that begins the next component of a het job.
+    ``component``: fate and reason of a line that starts the next component of a het job.
     """
     components: Sequence[Sequence[directives.Word]]
     try:
@@ -102,7 +103,7 @@ def _foreign(line: str, has_own: bool) -> tuple[str, str]:
 
 
 def _values(given_words: Sequence[directives.Word], table: Table) -> Iterator[Form]:
-    """Options that are given again, and values that mean less than they seem to."""
+    """Options that are repeated, and values that are not expanded as they seem to be."""
     lines: dict[int, list[str]] = {}
     for word in given_words:
         lines.setdefault(word.line, []).append(word.text)

@@ -1,4 +1,4 @@
-"""Explained scripts as text, JSON and HTML."""
+"""Prints explained scripts as text, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .site_suggestions import merged
 
 
 def page_text(page: Page) -> str:
-    """One script, for a terminal."""
+    """One script as text for a terminal."""
     rows = [(str(found.line), found.text, found.fate, found.reason) for found in page.findings]
     where = f"engine: {page.engine}, partition: {one_line(page.partition, 60) or '(none)'}"
     lines = [f"{one_line(page.file)}: {verdict(page)}", where, ""]
@@ -42,7 +42,7 @@ def page_text(page: Page) -> str:
 
 
 def verdict(page: Page) -> str:
-    """One phrase."""
+    """A script's verdict in one phrase."""
     if page.refusal:
         return "refused"
     if page.unchanged:
@@ -55,7 +55,7 @@ def verdict(page: Page) -> str:
 
 
 def _conditions(page: Page) -> str:
-    """What an unchanged script still needs: inputs that it declares, things that this machine lacks."""
+    """What an unchanged script still needs: inputs that it declares, and what this machine lacks."""
     inputs = [found.text for found in page.findings if found.reason.startswith("an input of the script")]
     missing = list(dict.fromkeys(found.text for found in page.missing))
     parts = []
@@ -92,7 +92,7 @@ def _price_lines(page: Page) -> list[str]:
 
 
 def table_text(pages: Sequence[Page]) -> str:
-    """A folder, for a terminal."""
+    """A table of all scripts in a folder, for a terminal."""
     width = min(60, max([len(page.file) for page in pages] or [6]))
     lines = [share(pages), *_summary(pages), ""]
     lines.append("  ".join([f"{'script':<{width}}", *_HEADS.values(), "verdict"]))
@@ -106,13 +106,13 @@ def table_text(pages: Sequence[Page]) -> str:
     return "\n".join(lines) + "\n"
 
 
-#: columns of the table of a folder
+#: columns of that table
 _HEADS = {fate: {DECISION: "decide"}.get(fate, fate) for fate in FATES}
 _MOST = 12
 
 
 def _summary(pages: Sequence[Page]) -> list[str]:
-    """What to settle first: reasons by the scripts that have no other one, then by all that have it."""
+    """What to resolve first: reasons by the number of scripts with no other reason, then by all scripts with it."""
     alone: Counter[str] = Counter()
     named: Counter[str] = Counter()
     for page in pages:
@@ -140,7 +140,7 @@ def share(pages: Sequence[Page]) -> str:
 
 
 def page_record(page: Page) -> dict[str, Any]:
-    """One script, for JSON."""
+    """One script as a JSON record."""
     return {
         "file": page.file,
         "unchanged": page.unchanged,
@@ -170,5 +170,5 @@ def to_json(pages: Sequence[Page], folder: bool) -> str:
 
 
 def to_html(pages: Sequence[Page]) -> str:
-    """All pages as one HTML file that needs nothing else, in the look of reports."""
+    """All pages as one self-contained HTML file in the style of reports."""
     return page_html(pages, share(pages), [verdict(page) for page in pages], [_price_lines(page) for page in pages])

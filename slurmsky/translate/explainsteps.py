@@ -1,4 +1,4 @@
-"""explain's findings for srun: what becomes of the options of its steps. Pure."""
+"""Findings of explain for srun: the effect of each step's options. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .site_suggestions import toml
 
 
 def steps(view: View) -> Iterator[Finding]:
-    """Each option of the script's steps, told once."""
+    """A finding for each option of the script's steps, without repetition."""
     seen: set[str] = set()
     table = load("srun")
     for command in view.script.commands:
@@ -43,7 +43,7 @@ def _step(view: View, option: Option, text: str) -> tuple[str, str] | tuple[str,
 
 
 def _pmix(view: View) -> str:
-    """Where the PMIx library of --mpi=pmix comes from."""
+    """The source of the PMIx library for --mpi=pmix."""
     if not view.sky:
         return (
             "the PMIx library beside mpirun or of the system; without one the tasks get PMI-2 and srun says so "
@@ -56,7 +56,7 @@ def _pmix(view: View) -> str:
 
 
 def _image(view: View, text: str, reason: str) -> tuple[str, str] | tuple[str, str, str]:
-    """The image of a step: a name in a registry, a file, or what a variable says."""
+    """The image of a step: a name in a registry, a file, or a variable's value."""
     is_file = image_names.is_path(text) or text.endswith((".sqsh", ".squashfs")) or text.startswith("~")
     if not view.sky:
         if is_file and view.here is not None and "$" not in text and not view.here.path(text):

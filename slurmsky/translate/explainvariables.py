@@ -1,4 +1,4 @@
-"""explain's findings for variables: Slurm's own, usual ones, and those that nothing sets. Pure."""
+"""Findings of explain for variables: Slurm's, common ones, and variables that nothing sets. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _USUAL = re.compile(
     r"|TMPDIR|HOME|USER|PWD)\b"
 )
 _SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
-#: set by every shell, login or SkyPilot
+#: variables set by every shell, by login or by SkyPilot
 _ALWAYS = words(
     """
     HOME USER LOGNAME PWD OLDPWD PATH SHELL HOSTNAME RANDOM SECONDS UID EUID PPID BASHPID LINENO FUNCNAME BASH
@@ -52,19 +52,19 @@ _SAYS_ONLY = words(
     echo printf test [ [[ : unset date logger true
     """
 )
-#: names of network cards that a cloud's node may not have; ^ leaves some out, and lo is everywhere
+#: names of network interfaces that a cloud node may lack; ^ excludes interfaces, and lo exists everywhere
 _OLD_CARD = re.compile(r"^=?(?!\^|lo$|eth|en|\$)[a-z]\w+")
 _LISTS = re.compile(r"^(\w*PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
 
 
 @dataclass
 class Variables:
-    """One script's variables."""
+    """Finds variables of one script."""
 
     view: View
 
     def findings(self) -> Iterator[Finding]:
-        """All of them, each told once."""
+        """All findings for variables, without repetition."""
         yield from self._slurm()
         yield from self._usual()
         yield from self._unset()
@@ -84,14 +84,14 @@ class Variables:
             yield Finding(line, "variable", name, *self._of_slurm(name))
 
     def _usual(self) -> Iterator[Finding]:
-        """Variables that are nobody's in particular, where a person should know what they hold."""
+        """Common variables whose value the user should check."""
         for line, name in self._matches(_USUAL):
             row = name if ("variable", name) in sentences() else "NCCL_"
             reason = self.view.sentence("variable", row)
             fate = KEPT
             card = self.view.scope.values.get(name, "") if name.endswith("_SOCKET_IFNAME") else ""
             if self.view.sky and _OLD_CARD.search(card):
-                fate = DECISION  # NCCL and Gloo end where there is no such card
+                fate = DECISION  # NCCL and Gloo fail where there is no such interface
             yield Finding(line, "variable", name, fate, reason)
 
     def _of_slurm(self, name: str) -> tuple[str, str]:
@@ -128,7 +128,7 @@ class Variables:
                     yield self._missing(word.line, name)
 
     def _used(self, command: Command) -> Iterator[Word]:
-        """Words whose variables matter: not what is only printed or tested, not entries of lists of folders."""
+        """Words whose variables matter: not words that are only printed or tested, not entries of search paths."""
         for given in command.assignments:
             if not _LISTS.match(given.name):
                 yield given.value
@@ -145,7 +145,7 @@ class Variables:
                 yield word
 
     def _optional(self) -> set[str]:
-        """Names that the script tests for being set, or reads with a default somewhere."""
+        """Names that the script tests for being set, or reads with a default."""
         source = self.view.source
         found = set(re.findall(r"-[zn]\s+\"?\$\{?(\w+)", source))
         found |= set(re.findall(r"-v\s+(\w+)", source))
@@ -154,7 +154,7 @@ class Variables:
         return found
 
     def _is_input(self, name: str) -> bool:
-        """Whether the script declares what its caller must export: ``${NAME:?}`` for this variable or its others."""
+        """Whether the script requires its caller to export a variable: ``${NAME:?}`` for this variable or others."""
         declared = re.findall(r"\$\{(\w+):?\?", self.view.source)
         return name in declared or (len(declared) > 1 and name.isupper() and name not in dict(self.view.wants.stores))
 

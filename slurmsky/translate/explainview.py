@@ -1,4 +1,4 @@
-"""What the parts of explain share: the script, the site, the SkyPilot task, and what the machine has."""
+"""Shared input of explain's modules: the script, the site, the SkyPilot task, and queries about this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .wants import Wants
 
 @cache
 def sentences() -> Mapping[tuple[str, str], tuple[str, str]]:
-    """(kind, name) -> what becomes of it (here, on SkyPilot)."""
+    """(kind, name) -> effect (on this machine, on SkyPilot)."""
     data = pkgutil.get_data("slurmsky.translate", "explain.csv")
     assert data is not None, "explain.csv is missing from the package"
     rows = csv.DictReader(data.decode("utf-8").splitlines())
@@ -30,7 +30,7 @@ def sentences() -> Mapping[tuple[str, str], tuple[str, str]]:
 
 @dataclass
 class View:
-    """One script that is explained."""
+    """One script to be explained."""
 
     site: Site
     table: Table
@@ -44,7 +44,7 @@ class View:
     here: Here | None = None
     task: SkyTask | None = None
     refused: Refused | None = None
-    fields: Mapping[str, object] = field(default_factory=dict)  # of the SkyPilot task, resources' among them
+    fields: Mapping[str, object] = field(default_factory=dict)  # of the SkyPilot task and its resources
     notes: Mapping[str, Note] = field(default_factory=dict)
 
     @property

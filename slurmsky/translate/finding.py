@@ -1,4 +1,4 @@
-"""One thing that explain says of a script, and the fates it may have."""
+"""A finding of explain, and the fates that it may have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 KEPT, CHANGED, NOTHING, REFUSED, DECISION = "kept", "changed", "no effect", "refused", "decision"
-#: only on one machine: the script names it, and it is not here now
+#: only for scripts that run on this machine: the script names it, and it is missing here now
 MISSING = "not here"
 FATES = (KEPT, CHANGED, NOTHING, MISSING, DECISION, REFUSED)
 KINDS = ("form", "directive", "module", "command", "step", "variable", "environment", "path")
@@ -14,7 +14,7 @@ KINDS = ("form", "directive", "module", "command", "step", "variable", "environm
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing in the script. ``settle``: lines of the site file that would settle it."""
+    """A finding about one part of the script. ``settle``: suggested lines for the site file."""
 
     line: int
     kind: str  # one of KINDS
@@ -26,9 +26,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Here:
-    """What the submitting machine has: answers that explain asks for where a script would run here.
+    """Queries about the submitting machine, for scripts that would run on it.
 
-    ``path``, ``program`` and ``environment`` say whether it is here; ``variable`` gives the caller's value or None.
+    ``path``, ``program`` and ``environment`` return whether it exists; ``variable`` returns the caller's value or None.
     """
 
     path: Callable[[str], bool]

@@ -1,8 +1,8 @@
-"""How large a job is: nodes, tasks, and what each node must have.
+"""Computes a job's size: nodes, tasks, and the resources of each node.
 
-Slurm places tasks on nodes that exist; SkyPilot brings nodes of the size that is asked for. So where a job
-leaves nodes open, one node is asked for that holds all its tasks, unless the partition's limits
-(max_cpus_per_node) or the number of GPUs (no node has more than eight) say that it takes more.
+Slurm places tasks on existing nodes; SkyPilot creates nodes of the requested size. So a job that does not specify nodes
+gets one node for all its tasks, unless the partition's limits (max_cpus_per_node) or the number of GPUs (at most eight
+per node) require more.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ..model.spec import INFINITE, JobSpec
 from ..options import device_counts
 from .notes import GRES, NODE_CONFIG, NODE_COUNT, Refused
 
-GPUS_PER_NODE = 8  # what most clouds' largest nodes have
-MOST_GPUS = 16  # what any has (A100:16 in SkyPilot's catalogs)
+GPUS_PER_NODE = 8  # the maximum of most clouds' nodes
+MOST_GPUS = 16  # the maximum of any node (A100:16 in SkyPilot's catalogs)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A job's size. ``cpus`` and ``memory_mib`` are per node and None where the job leaves them open."""
+    """A job's size. ``cpus`` and ``memory_mib`` are per node, and None where the job does not specify them."""
 
     nodes: int
     ntasks: int
@@ -34,7 +34,7 @@ class Geometry:
 
     @property
     def tasks_per_node(self) -> int:
-        """Most tasks on one node."""
+        """The largest number of tasks on one node."""
         return -(-self.ntasks // self.nodes)
 
 
@@ -78,7 +78,7 @@ def typed_count(text: str | None, option: str) -> tuple[str, int]:
 
 
 def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometry:
-    """The size of a job. Raises Refused where no node count can hold it."""
+    """Compute the size of a job. Raises Refused where no number of nodes can hold it."""
     gpus = _Gpus.of(spec)
     try:
         numbers = device_counts.settled(spec).numbers
@@ -97,7 +97,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
     if not ntasks:
         ntasks = nodes * (tpn or 1)
     if ntasks < nodes and spec.ntasks:
-        nodes = ntasks  # slurm: a job gets no more nodes than tasks (sbatch adjusts -N down)
+        nodes = ntasks  # slurm: a job gets at most as many nodes as tasks (sbatch reduces -N)
     tasks_on_node = max(tpn if spec.ntasks is None else 0, -(-ntasks // nodes))
     on_node = gpus.per_node(nodes, tasks_on_node, spec)
     if on_node > MOST_GPUS:
@@ -120,7 +120,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
     if spec.overcommit and spec.cpus_per_task is None:
         cpus = max(1, spec.mincpus or 0)
     if on_node and not said:
-        cpus = None  # SkyPilot's own default comes with the GPUs
+        cpus = None  # SkyPilot's default CPUs for these GPUs
     return Geometry(
         nodes=nodes,
         ntasks=ntasks,
@@ -133,7 +133,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
 
 
 def _open_nodes(spec: JobSpec, partition: PartitionConfig | None, gpus: _Gpus, ntasks: int, tpn: int, cpt: int) -> int:
-    """Nodes for a job that names none."""
+    """Number of nodes for a job that does not specify it."""
     if ntasks and tpn:
         return -(-ntasks // tpn)
     if gpus.each_node:
@@ -155,7 +155,7 @@ def _sockets(spec: JobSpec) -> int:
 
 
 def _memory(spec: JobSpec, partition: PartitionConfig | None, cpus: int, gpus: int) -> int | None:
-    """MiB a node; None: whatever the node has."""
+    """MiB per node; None: whatever the node has."""
     if spec.mem_mib is not None:
         return spec.mem_mib or None  # --mem=0: all of the node's memory
     if spec.mem_per_cpu_mib is not None:
@@ -171,7 +171,7 @@ def _memory(spec: JobSpec, partition: PartitionConfig | None, cpus: int, gpus: i
 
 @dataclass(frozen=True)
 class _Gpus:
-    """What a job says of GPUs, in all its spellings."""
+    """A job's GPU options, in all their spellings."""
 
     kind: str = ""
     total: int = 0
@@ -212,7 +212,7 @@ class _Gpus:
         if self.total:
             if self.total < nodes:
                 raise Refused(NODE_CONFIG, "gpus", f"{self.total} GPUs do not reach {nodes} nodes")
-            return -(-self.total // nodes)  # nodes are of one size: what does not divide is rounded up
+            return -(-self.total // nodes)  # nodes have equal sizes: a remainder is rounded up
         if self.each_task:
             return self.each_task * tasks_on_node
         return self.each_socket * (spec.sockets_per_node or 1)

@@ -1,4 +1,4 @@
-"""Which SkyPilot GPU a job wants: from its gres type, constraint, partition and the script's own words. Pure."""
+"""Determines a job's SkyPilot GPU from its gres type, constraint, partition and script text. Pure."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from ..model.spec import JobSpec
 from ..site.gpunames import known_gpu
 from ..site.record import GpuNames
 
-#: what an AMD script means by words that name no one model
+#: meaning of words for AMD GPUs that name no single model
 _AMD_USUAL = "MI300X"
 
 
 def sky_name(names: GpuNames, word: str) -> str:
-    """SkyPilot's name for a word that a site uses for a GPU; "" where it is no GPU's name."""
+    """SkyPilot's name for a site's GPU word; "" where the word names no GPU."""
     wanted = word.lower()
     return next((sky for name, sky in names.names if name.lower() == wanted), "") or known_gpu(word)
 
 
 def features(constraint: str | None) -> list[str]:
-    """The names in a constraint, counts left out; alternatives keep their order."""
+    """The names in a constraint, without counts; alternatives keep their order."""
     return re.findall(r"[A-Za-z_0-9][\w.:=-]*", re.sub(r"\*\d+", "", constraint or ""))
 
 
 def hinted(spec: JobSpec, partition: str, names: GpuNames, amd: str = "") -> tuple[str, str]:
-    """(GPU, where that was read) for a job that asks for GPUs without a type; ("", "") where nothing says.
+    """(GPU, its source) for a job that requests GPUs without a type; ("", "") where no source names one.
 
-    The order is from the most to the least explicit: constraint, partition, QOS, the script's text.
+    Sources from the most to the least explicit: constraint, partition, QOS, the script's text.
     """
     for option, words in (
         ("constraint", features(spec.constraint)),

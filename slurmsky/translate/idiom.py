@@ -1,8 +1,8 @@
-"""What a script's commands are for, and what a SkyPilot user would write instead: one row per idiom.
+"""Rewrites a script's commands as a SkyPilot user would write them: one row per idiom.
 
-``read`` goes over the commands of a script once and gathers edits of its text, setup commands, variables, and
-what cannot be said without slurmsky on the nodes. SkyPilot runs ``run`` on every node, Slurm a batch script on
-the first one: that is what most of the edits are about.
+``read`` goes through the commands of a script once. It collects edits of the text, setup commands, variables, and what
+requires slurmsky on the nodes. SkyPilot runs ``run`` on every node, Slurm runs a batch script on the first node: most
+edits bridge that difference.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["Dropped", "Facts", "Reading", "one_line", "quoted", "read"]
 
 
 def read(script: Script, facts: Facts, site: Site) -> Reading:
-    """All that the idioms make of a script."""
+    """Apply all idioms to a script."""
     return _Reader(script, facts, site).read()
 
 
 class _Reader(Steps):
-    """Whole statements, and idioms of several commands."""
+    """Reads whole statements, and idioms of several commands."""
 
     def read(self) -> Reading:
         script = self.script
@@ -61,7 +61,7 @@ class _Reader(Steps):
                 self._command(statement, command)
 
     def _leftovers(self) -> None:
-        """Counters, and waits for what is no longer in the background."""
+        """Remove counters that are no longer read, and waits without background commands."""
         if not self.removed or self.found.needs:
             return
         kept = [command for command in self.script.commands if not self._is_removed(command.start)]
@@ -78,7 +78,7 @@ class _Reader(Steps):
                 self._remove(statement)
 
     def _ray(self) -> None:
-        """A Ray cluster started by hand: SkyPilot's own template starts it, and the program runs on the head."""
+        """Replace a Ray cluster started by hand: SkyPilot's template starts it, and the program runs on the head."""
         commands = self.script.commands
         starts = [command for command in commands if _called(command, "ray", "start")]
         submits = [command for command in commands if _called(command, "ray", "job") and "submit" in _texts(command)]
@@ -106,7 +106,7 @@ class _Reader(Steps):
             ):
                 self._remove(statement)
         before = -1
-        while before != len(self.removed):  # what only served to start it: addresses, ports, counts of workers
+        while before != len(self.removed):  # lines that only served to start it: addresses, ports, counts of workers
             before = len(self.removed)
             for statement in reversed(self.script.statements):
                 if not self._is_removed(statement.start) and self._only_for_ray(statement):
@@ -136,7 +136,7 @@ class _Reader(Steps):
         return bool(names) and names <= self._ray_only(names)
 
     def _ray_only(self, names: set[str]) -> set[str]:
-        """Those of ``names`` that nothing which stays reads."""
+        """Those of ``names`` that no remaining line reads."""
         rest, at = "", 0
         for start, end in sorted(self.removed):
             rest += self.script.source[at:start]
@@ -150,7 +150,7 @@ class _Reader(Steps):
         }
 
     def _runtime_env(self, command: Command) -> None:
-        """``--runtime-env-json='{"env_vars": {...}}'`` -> envs."""
+        """Convert ``--runtime-env-json='{"env_vars": {...}}'`` to envs."""
         import json
 
         for index, word in enumerate(command.words):
@@ -174,7 +174,7 @@ class _Reader(Steps):
                     self.found.envs[str(name)] = str(value)
 
     def _node_loop(self, statement: Statement) -> bool:
-        """``for host in $(scontrol show hostnames ...); do ssh $host COMMAND; done``: run is that loop."""
+        """Replace ``for host in $(scontrol show hostnames ...); do ssh $host COMMAND; done``: run is that loop."""
         loops = [block for block in statement.blocks if block.kind == "for"]
         if len(loops) != 1 or len(statement.blocks) != 1:
             return False
@@ -216,7 +216,7 @@ class _Reader(Steps):
         return False
 
     def _remote(self, command: Command, variable: str) -> str | None:
-        """What ``ssh [options] $host COMMAND`` or ``srun -w $host COMMAND`` runs on its node."""
+        """The command that ``ssh [options] $host COMMAND`` or ``srun -w $host COMMAND`` runs on its node."""
         words = command.words
         index = next((at for at, word in enumerate(words) if word.variable() == variable), None)
         if index is None:
@@ -245,7 +245,9 @@ class _Reader(Steps):
         return idiomvars.rename_text(text, self.facts, self.found)
 
     def _head_only(self) -> None:
-        """On Slurm the batch script runs on the first node; what is not harmless stays there."""
+        """Restrict commands to the first node, as Slurm does for a batch script, unless they are harmless on every
+        node.
+        """
         run: list[Statement] = []
         for statement in self.script.statements:
             if self._is_gone(statement) and statement not in self.everywhere:
@@ -260,7 +262,7 @@ class _Reader(Steps):
     def _for_the_head(self, statement: Statement) -> bool:
         if any(command.name in ("cd", "pushd", "export", "source", ".") and not command.depth
                and not any(block.kind == "subshell" for block in command.blocks) for command in statement.commands):
-            return False  # what follows needs it on all nodes
+            return False  # the commands after it need it on all nodes
         return any(
             command.depth == 0 and command.name not in ANYWHERE and command.words and not _on_all_nodes(command)
             for command in statement.commands
@@ -287,7 +289,7 @@ def _texts(command: Command) -> list[str]:
 
 
 def _called(command: Command, program: str, verb: str) -> bool:
-    """Whether the command calls ``program verb``, itself or behind srun, ssh or env."""
+    """Whether the command calls ``program verb``, directly or through srun, ssh or env."""
     texts = command.texts
     for index, text in enumerate(texts[:-1]):
         if text.rpartition("/")[2] == program and texts[index + 1] == verb:
@@ -298,7 +300,7 @@ def _called(command: Command, program: str, verb: str) -> bool:
 
 
 def _ray_chore(command: Command, mine: list[Command]) -> bool:
-    """sleep, wait, pkill ray and echoes about it, which only served the cluster's start."""
+    """Whether a command only served the Ray cluster's start: sleep, wait, pkill ray and echoes about it."""
     texts = command.texts
     if command.name in ("sleep", "wait"):
         return True
@@ -308,7 +310,7 @@ def _ray_chore(command: Command, mine: list[Command]) -> bool:
 
 
 def _on_all_nodes(command: Command) -> bool:
-    """Launchers that are started once on every node."""
+    """Whether a command is a launcher that is started once on every node."""
     texts = command.texts
     joined = " ".join(texts)
     return (

@@ -1,4 +1,4 @@
-"""One simple command on a line of its own: what goes to setup, envs, secrets, an image, or away."""
+"""Converts single commands to setup, envs, secrets or an image, or removes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .shellcommands import Command, Statement, Word
 
 
 class Base:
-    """The script, what is known of the job, and what came of it so far."""
+    """The script, the known facts of the job, and the results so far."""
 
     def __init__(self, script: Script, facts: Facts, site: Site) -> None:
         self.script = script
@@ -28,10 +28,10 @@ class Base:
         self.site = site
         self.found = Reading()
         self.everywhere: set[Statement] = set()  # run on all nodes under Slurm, too
-        self.taken: set[int] = set()  # starts of commands that an idiom has dealt with
+        self.taken: set[int] = set()  # start offsets of commands that an idiom has processed
         self.removed: list[tuple[int, int]] = []
-        self.values: dict[str, str] = {}  # variables of the script that can be known
-        self.folders: list[str] = []  # of cd, so far
+        self.values: dict[str, str] = {}  # the script's variables with known values
+        self.folders: list[str] = []  # arguments of cd so far
         self.table = load("srun")
         self.scope = Scope.of(script)
 
@@ -49,7 +49,7 @@ class Base:
         return any(start <= statement.start and statement.end <= end for start, end in self.removed)
 
     def _is_read(self, name: str) -> bool:
-        """Whether what stays, or what was put in its place, speaks of a variable."""
+        """Whether the remaining text, or a replacement in it, mentions a variable."""
         rest, at = "", 0
         for start, end in sorted(self.removed):
             rest += self.script.source[at:start]
@@ -58,7 +58,7 @@ class Base:
         return len(re.findall(r"\b%s\b" % re.escape(name), rest)) > 1
 
     def _arrays(self, command: Command) -> None:
-        """ARGS=(--save DIR ...): read as the command line that they become."""
+        """ARGS=(--save DIR ...): read the array as part of a command line."""
         for given in command.assignments:
             if given.array:
                 inner = parse(given.value.raw[1:-1].replace("\n", " "), given.value.start + 1, given.value.line)
@@ -67,14 +67,14 @@ class Base:
                         self._paths(part.words)
 
     def _program(self, command: Command) -> int:
-        """Index of the program's word: behind srun's options."""
+        """Index of the program's word after srun's options."""
         if command.name != "srun":
             return 0
         rest = split(self.table, [word.shown for word in command.words[1:]]).rest
         return len(command.words) - len(rest)
 
     def _paths(self, words: Sequence[Word]) -> None:
-        """Absolute paths of the old cluster; where results are written, a bucket must be."""
+        """Report absolute paths of the old cluster; a path for results needs a bucket."""
         texts = [idiomvars.value(word, self.facts, self.values) or "" for word in words]
         for index, text in enumerate(texts):
             option, equals, given = text.partition("=")
@@ -91,10 +91,10 @@ class Base:
 
 
 class Lines(Base):
-    """Commands that prepare: variables, modules, environments, installations."""
+    """Reads commands that prepare a job: variables, modules, environments, installations."""
 
     def _line(self, statement: Statement, command: Command) -> bool:
-        """A statement that is one simple command; True when nothing of it stays in run as it is."""
+        """Process a statement that is one simple command; True when nothing of it stays in run unchanged."""
         name, words = command.name, command.texts
         if not command.words:
             self._arrays(command)
@@ -132,7 +132,7 @@ class Lines(Base):
         return False
 
     def _port(self, statement: Statement, command: Command) -> bool:
-        """MASTER_PORT made from the job's id: a SkyPilot node is the job's own, any port is free."""
+        """Drop a MASTER_PORT computed from the job's id: the job has its SkyPilot nodes alone, so any port is free."""
         given = command.assignments[0] if command.assignments else None
         if given is None or len(command.assignments) > 1 or not re.search("PORT", given.name, re.IGNORECASE):
             return False
@@ -145,7 +145,7 @@ class Lines(Base):
         return False
 
     def _export(self, statement: Statement, command: Command) -> bool:
-        """``export NAME=value``: what can be known goes to envs, secrets to secrets."""
+        """``export NAME=value``: known values become envs, secrets become secrets."""
         pairs: list[tuple[str, Word]] = []
         for word in command.arguments:
             name, equals, _ = word.raw.partition("=")
@@ -254,9 +254,9 @@ class Lines(Base):
         return verbs is None or any(word in verbs for word in texts[1:3])
 
     def _to_setup(self, statement: Statement, command: Command) -> bool:
-        """Downloads and installations belong in setup, unless they use what only run knows or makes."""
+        """Move downloads and installations to setup, unless they use what exists only in run."""
         if self.folders and command.name not in ("pip", "pip3", "conda", "mamba", "apt-get", "apt", "sudo"):
-            return False  # into a folder that run makes
+            return False  # into a folder that run creates
         if command.before in ("&&", "||") or command.after in ("&&", "||"):
             return False
         text = self.script.text(statement).strip().rstrip(";&").strip()

@@ -1,4 +1,4 @@
-"""Commands that start programs: srun with its options, mpirun, and what asks Slurm's queue."""
+"""Converts commands that start programs: srun with its options, mpirun, and queries of Slurm's queue."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .idiomtables import CLIENTS, EACH_NODE, LAUNCHERS, WRAPPERS, one_line, quot
 from .shell import script_in
 from .shellcommands import FILLER, Command, Statement, Word
 
-#: how scripts name the submit folder as the source of a mount
+#: how scripts name the submit folder as a mount's source
 _SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUBMIT_DIR\}?)(?=/|$)")
 
 
 class Steps(Lines):
-    """Commands anywhere in a script."""
+    """Reads commands anywhere in a script."""
 
     def _command(self, statement: Statement, command: Command) -> None:
         name = command.name
@@ -111,7 +111,7 @@ class Steps(Lines):
         self._pyxis(command, said)
 
     def _known(self, word: Word) -> str:
-        """A word with all that the directives and the script say of its variables."""
+        """A word with all variables replaced whose values the directives and the script determine."""
         found = idiomvars.value(word, self.facts, self.values)
         expanded = self.scope.expand(word) if found is None else found
         return word.shown if "$" in expanded.replace("$PWD", "") else expanded
@@ -127,14 +127,14 @@ class Steps(Lines):
         return True
 
     def _is_mpi(self, program: Word) -> bool:
-        """Whether a program that starts once on each node is most likely one MPI program."""
+        """Whether a program started once on each node is most likely one MPI program."""
         name = (program.text or "").rpartition("/")[2]
         if name and not EACH_NODE.match(name):
             return not name.endswith((".sh", ".bash"))
         return name.startswith("python") and bool(re.search(r"mpi4py|horovod", self.script.source))
 
     def _unwrap(self, command: Command, program: Word) -> None:
-        """``bash -c 'COMMAND'`` that is left of an srun is COMMAND."""
+        """Replace ``bash -c 'COMMAND'`` that remains of an srun by COMMAND."""
         words = [word for word in command.words if word.start >= program.start]
         if len(words) != 3 or words[1].text != "-c" or (words[0].text or "").rpartition("/")[2] not in ("bash", "sh"):
             return
@@ -152,7 +152,7 @@ class Steps(Lines):
         self.found.edit(inner.statements[0].end, word.end, "")
 
     def _step_size(self, said: dict[str, str | None]) -> tuple[int | None, int | None]:
-        """Tasks and nodes of a step; None where a variable decides."""
+        """Tasks and nodes of a step; None where they depend on a variable."""
 
         def number(option: str) -> int | None:
             text = (said.get(option) or "").split("-")[0]
@@ -189,7 +189,9 @@ class Steps(Lines):
             self.found.notes.append(f"the container began in {one_line(folder)}; SkyPilot begins in ~/sky_workdir")
 
     def _mount(self, command: Command, mount: str) -> None:
-        """One entry of --container-mounts: the submit folder becomes a link, other folders a bucket or volume."""
+        """Convert an entry of --container-mounts: the submit folder becomes a link, other folders a bucket or
+        volume.
+        """
         source, _, rest = mount.partition(":")
         target = rest.partition(":")[0] or source
         beside = _SUBMIT_FOLDER.match(source)

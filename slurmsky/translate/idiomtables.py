@@ -1,4 +1,4 @@
-"""What the idioms of batch scripts are made of: programs by kind, and the record of what came of a script."""
+"""Tables for the idioms of batch scripts: programs by category, and the record of a script's conversion."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: commands of Slurm that need slurmsky to answer them
+#: Slurm commands that only slurmsky can answer
 CLIENTS = _words(
     """
     sbatch squeue sacct scancel sinfo salloc sattach sstat sprio sacctmgr sreport
     """
 )
-#: what may run on every node as well as on one
+#: commands that may run on every node as well as on one
 ANYWHERE = _words(
     """
     : [ [[ test true false export set unset shopt ulimit umask cd pushd popd pwd echo printf source
@@ -34,17 +34,17 @@ WRAPPERS = _words(
     """
 )
 LAUNCHERS = frozenset(("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "prterun"))
-#: names of secrets end so: TOKENIZERS_PARALLELISM and MAX_TOKENS are none
+#: name endings of secrets: TOKENIZERS_PARALLELISM and MAX_TOKENS are not secrets
 SECRET = re.compile(
     r"(^|_)(API_?KEY|TOKEN|SECRET|SECRET_KEY|PASSWORD|PASSWD|ACCESS_KEY|ACCESS_KEY_ID|CREDENTIALS?)$", re.IGNORECASE
 )
-#: variables that name network cards, adapters and transports of the old cluster
+#: variables that name network interfaces, adapters and transports of the old cluster
 NETWORK = re.compile(
     r"(NCCL|GLOO|TP|OMPI_MCA_btl_tcp_if)_?\w*(SOCKET_IFNAME|include|exclude)|NCCL_IB_\w+|NCCL_NET(_\w+)?|NCCL_TOPO_FILE"
     r"|NCCL_CROSS_NIC|NCCL_COLLNET_ENABLE|UCX_(NET_DEVICES|TLS)|OMPI_MCA_\w+|FI_(PROVIDER|EFA\w*|CXI\w*|MR\w*)|MPICH_\w+"
     r"|I_MPI_FABRICS|PSM2_\w+|SHARP_\w+|HCOLL_\w+"
 )
-#: programs of which each node runs one of its own, whatever starts them: they find each other, or need not
+#: programs that run once per node under any launcher: the instances find each other, or need not
 EACH_NODE = re.compile(
     r"^(python[\d.]*|torchrun|accelerate|deepspeed|bash|sh|hostname|nvidia-smi|rocm-smi|echo|ray|date|env|printenv|mkdir|cp"
     r"|rm|ls|cat|sleep|pip3?|conda|uv|git|wget|curl|whoami|uname|lscpu|free|df|singularity|apptainer|docker|composer|tar"
@@ -76,7 +76,7 @@ INPUT = re.compile(r"hf|init|pretrain|from|model|data|ref")
 
 @dataclass(frozen=True)
 class Dropped:
-    """Something of the script that the YAML does not hold, and why."""
+    """A part of the script that the YAML omits, and the reason."""
 
     line: int
     text: str
@@ -85,7 +85,7 @@ class Dropped:
 
 @dataclass
 class Reading:
-    """What came of a script. ``edits`` are (start, end, new text); ``needs`` is why slurmsky must be there."""
+    """The result for a script. ``edits`` are (start, end, new text); ``needs`` lists why slurmsky is required."""
 
     edits: list[tuple[int, int, str]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
@@ -99,31 +99,31 @@ class Reading:
     images: list[str] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
     paths: list[tuple[int, str]] = field(default_factory=list)
-    workdir: bool = False  # the submit folder is wanted
-    notes: list[str] = field(default_factory=list)  # comments at the head of run
+    workdir: bool = False  # the submit folder is needed
+    notes: list[str] = field(default_factory=list)  # comments at the start of run
 
     def drop(self, line: int, text: str, why: str) -> None:
-        """Something of the script is left out; said once."""
+        """Record that a part of the script is omitted, without repetition."""
         entry = Dropped(line, one_line(text), why)
         if entry not in self.dropped:
             self.dropped.append(entry)
 
     def need(self, line: int, text: str, why: str) -> None:
-        """Something works with Slurm's own machinery only: slurmsky must be on the nodes."""
+        """Record a part that works only with Slurm's machinery: slurmsky must be on the nodes."""
         self.needs.append(Dropped(line, one_line(text), why))
 
     def edit(self, start: int, end: int, text: str) -> None:
-        """The script from ``start`` to ``end`` becomes ``text``."""
+        """Replace the script from ``start`` to ``end`` by ``text``."""
         self.edits.append((start, end, text))
 
 
 def one_line(text: str, limit: int = 100) -> str:
-    """A text as it may stand in a comment: one line, nothing that a terminal or YAML would act on."""
+    """A text safe for a comment: one line, without characters that a terminal or YAML would interpret."""
     clean = "".join(char if char.isprintable() else " " for char in text)
     clean = " ".join(clean.split())
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 
 def quoted(text: str) -> str:
-    """A text as one shell word."""
+    """Quote a text as one shell word."""
     return text if re.fullmatch(r"[\w./:@%+=,-]+", text, re.ASCII) else "'" + text.replace("'", "'\\''") + "'"

@@ -1,4 +1,4 @@
-"""``SLURM_*`` in a script -> SkyPilot's variables, or the value that the directives already say."""
+"""Replaces ``SLURM_*`` in a script by SkyPilot's variables, or by values that the directives determine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .shellcommands import FILLER, Word
 if TYPE_CHECKING:
     from .idiomtables import Reading
 
-#: SkyPilot has the same under another name. Source: SkyPilot's docs, environment variables of a task.
+#: SkyPilot's variable with the same value. Source: SkyPilot's docs, environment variables of a task.
 RENAMED = {
     "SLURM_JOB_ID": "SKYPILOT_TASK_ID",
     "SLURM_JOBID": "SKYPILOT_TASK_ID",
@@ -33,7 +33,7 @@ RENAMED = {
     "SLURM_JOB_USER": "SKYPILOT_USER",
     "SLURM_ARRAY_TASK_ID": "TASK_ID",
 }
-#: ... as a shell expression
+#: ... or a shell expression
 EXPRESSIONS = {
     "SLURM_CPUS_ON_NODE": "$(nproc)",
     "SLURM_JOB_CPUS_PER_NODE": "$(nproc)",
@@ -46,7 +46,7 @@ _NAME = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_[A-Z0-9_]+\b")
 
 @dataclass(frozen=True)
 class Facts:
-    """What the directives say of a job, as far as a script may ask for it."""
+    """The directives' values for a job, as far as a script may use them."""
 
     spec: JobSpec
     name: str
@@ -59,7 +59,7 @@ class Facts:
 
     @property
     def constants(self) -> Mapping[str, str]:
-        """Variables whose values are known before the job runs."""
+        """Variables whose values are known before the job starts."""
         spec = self.spec
         known: dict[str, object] = {
             "SLURM_NTASKS": self.ntasks,
@@ -84,14 +84,14 @@ class Facts:
                 SLURM_ARRAY_TASK_MIN=min(self.array),
                 SLURM_ARRAY_TASK_MAX=max(self.array),
                 SLURM_ARRAY_TASK_STEP=self.array[1] - self.array[0] if len(self.array) > 1 else 1,
-                # elements are launches of their own: the name is what they share
+                # elements are separate launches that share this name
                 SLURM_ARRAY_JOB_ID=self.name,
             )
         return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
 def value(word: Word, facts: Facts, values: Mapping[str, str]) -> str | None:
-    """The text of a word whose variables the directives or the script itself settle; else None."""
+    """The text of a word whose variables the directives or the script determine; else None."""
     if word.text is not None:
         return word.text
     constants = facts.constants
@@ -117,7 +117,9 @@ def value(word: Word, facts: Facts, values: Mapping[str, str]) -> str | None:
 
 
 def _sum(part: Part, raw: str, facts: Facts, values: Mapping[str, str]) -> str | None:
-    """``$(( 4 * SLURM_NNODES / 2 ))`` with all names known: one operator after the other, no parentheses."""
+    """The value of ``$(( 4 * SLURM_NNODES / 2 ))`` with all names known: operators from left to right, no
+    parentheses.
+    """
     text = raw[part.start + 3 : part.end - 2].replace("$", "").replace("{", "").replace("}", "")
     tokens = re.findall(r"[A-Za-z_]\w*|\d{1,9}|[-+*/%]|\S", text)
     numbers: list[int] = []
@@ -153,12 +155,12 @@ def _sum(part: Part, raw: str, facts: Facts, values: Mapping[str, str]) -> str |
 
 
 def harmless(word: Word) -> bool:
-    """Whether giving a variable this value does nothing beyond that."""
+    """Whether assigning this value to a variable has no side effect."""
     return "$(" not in word.raw and "`" not in word.raw
 
 
 def replacement(name: str, facts: Facts) -> str | None:
-    """What stands for a variable: "$NAME", an expression, or a value; None: nothing does."""
+    """The replacement for a variable: "$NAME", an expression, or a value; None: there is none."""
     if name == "SLURM_ARRAY_TASK_ID" and not facts.array:
         return None
     if name == "SLURM_PROCID" and facts.tasks_per_node > 1:
@@ -174,7 +176,7 @@ def replacement(name: str, facts: Facts) -> str | None:
 
 
 def rename(script: Script, facts: Facts, found: Reading, removed: Iterable[tuple[int, int]]) -> None:
-    """Edits for every variable of Slurm's in the script; ``needs`` for those that nothing replaces."""
+    """Edit every variable of Slurm in the script; variables without a replacement are added to ``needs``."""
     gone = [*removed, *((at, at + len(text)) for at, text in script.comments)]
     seen: set[int] = set()
     for word, part in _all_variables(script):
@@ -210,7 +212,7 @@ def _all_variables(script: Script) -> Iterable[tuple[Word, Part]]:
         for word in words:
             for part in word.variables:
                 yield word, part
-            if word.raw.startswith("("):  # an array: its elements are words of their own
+            if word.raw.startswith("("):  # an array: its elements are separate words
                 for part in shellwords.variables(shellwords.parse(word.raw[1:-1])):
                     yield Word(word.raw[1:-1], word.start + 1, word.line), part
     for statement in script.statements:
@@ -221,12 +223,12 @@ def _all_variables(script: Script) -> Iterable[tuple[Word, Part]]:
 
 
 def _unseen(script: Script, match: re.Match[str], facts: Facts, found: Reading) -> None:
-    """A name that no word's grammar told of: in (( )), in awk or Python text, set by the script itself."""
+    """Edit a name that the word grammar does not find: in (( )), in awk or Python text, set by the script."""
     source, at, name = script.source, match.start(), match[0]
     line = source.count("\n", 0, at) + 1
     text = source[source.rfind("\n", 0, at) + 1 : source.find("\n", at) if source.find("\n", at) >= 0 else len(source)]
     if source[match.end() : match.end() + 1] == "=" or re.search(r"\b(unset|export)\b[^;\n]*%s" % name, text):
-        return  # the script sets it for itself
+        return  # the script sets the variable
     new = replacement(name, facts)
     if new is not None and (source[at - 1 : at] == "$" or source[at - 2 : at] == "${"):
         if source[at - 1 : at] == "{":
@@ -248,18 +250,18 @@ def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: R
     if new is None:
         default = re.match(r"\$\{\w+:?-([^{}$`]*)\}\Z", text)
         if default and name not in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_RESTART_COUNT"):
-            return  # the script says itself what holds without it
+            return  # the script handles the variable's absence
         found.need(line, text, f"SkyPilot has nothing like {name}")
         return
     if new.startswith("$") and re.fullmatch(r"\$\w+", new):
         target = new[1:]
         if not text.startswith("$") and target == "SKYPILOT_TASK_ID":
-            target = "SKYPILOT_MANAGED_JOB_ID"  # a number; the task id is a text
+            target = "SKYPILOT_MANAGED_JOB_ID"  # a number; the task id is a string
         found.edit(at, at + len(text), text.replace(name, target, 1))
         return
     operator = re.match(r"\$\{[#!]?\w+(.*)\}\Z", text, re.DOTALL)
     if operator and operator[1] and not operator[1].startswith((":-", "-", "[")):
-        # ${NAME:+...} and the like need a variable: it is given
+        # ${NAME:+...} and similar need a variable: it is set
         if new.startswith("$"):
             if f"export {name}={new}" not in found.activate:
                 found.activate.append(f"export {name}={new}")
@@ -270,7 +272,7 @@ def _rename_one(text: str, at: int, line: int, name: str, facts: Facts, found: R
 
 
 def rename_text(text: str, facts: Facts, found: Reading) -> str:
-    """The same for a piece of script text that is moved."""
+    """Replace Slurm's variables in a piece of the script that is moved."""
     for match in reversed(list(_VARIABLE.finditer(text))):
         if _NAME.fullmatch(match["name"]):
             new = replacement(match["name"], facts)

@@ -1,4 +1,4 @@
-"""Which images the srun lines of a batch script name, seen before anything of it runs."""
+"""Finds the images that the srun lines of a batch script name, before the script runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _OPTION = "container-image"
 def of_steps(source: str) -> tuple[str, ...]:
     """Images of the script's steps that the script itself settles, each once, in order.
 
-    A variable counts as long as the script gives it one plain value. Files (squashfs) are not images of a registry
-    and are left out.
+    A variable is used if the script assigns it one plain value. Files (squashfs) are not registry images and are left
+    out.
 
     >>> of_steps('#!/bin/bash\\nI=nvcr.io#nvidia/pytorch:24.01-py3\\nsrun --container-image="$I" python train.py\\n')
     ('nvcr.io#nvidia/pytorch:24.01-py3',)

@@ -1,4 +1,4 @@
-"""Which program a command starts: behind srun, mpirun, env, timeout and other wrappers, and inside containers."""
+"""Finds the program that a command starts through srun, mpirun, env, timeout and other wrappers, and in containers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONTAINERS = words(
     singularity apptainer shifter docker nvidia-docker podman podman-hpc charliecloud
     """
 )
-#: options of wrappers and launchers that take a value in the next word
+#: options of wrappers and launchers whose value is the next word
 _VALUED = re.compile(
     r"-(?:n|np|N|c|H|hosts?|f|machinefile|hostfile|x|mca|env|genv|ppn|perhost|map-by|bind-to|rank-by|m|M|C|u|g|k|s|"
     r"S|L|npernode|cpunodebind|membind|-map-by|-bind-to|-rank-by|-hostfile|-host|-np|-n|-npernode|-mca|-cpunodebind"
@@ -41,7 +41,7 @@ _TWO_VALUES = frozenset(("-mca", "--mca", "-genv", "-env"))
 class Launched:
     """A program with its arguments. ``inside``: the container that it runs in, "" for the node itself.
 
-    ``mounts`` are the words that name folders of the node for a container; ``image`` names the container's file or
+    ``mounts`` are the words for the node's folders that a container mounts; ``image`` is the container's file or its
     name in a registry.
     """
 
@@ -62,7 +62,9 @@ def _srun() -> Table:
 
 
 def launched(command: Command, containers: Container[str] = ()) -> Launched:
-    """What a command starts, its wrappers taken away. ``containers``: variables that hold srun's container options."""
+    """Find the program that a command starts, without its wrappers. ``containers``: variables with srun's container
+    options.
+    """
     words = command.words
     inside = ""
     mounts: tuple[Word, ...] = ()
@@ -96,7 +98,7 @@ def launched(command: Command, containers: Container[str] = ()) -> Launched:
 
 
 def _behind(words: tuple[Word, ...], name: str) -> tuple[Word, ...]:
-    """The words behind a wrapper's own options, assignments and numbers."""
+    """The words after a wrapper's options, assignments and numbers."""
     at = 1
     while at < len(words):
         raw = words[at].shown
@@ -110,7 +112,7 @@ def _behind(words: tuple[Word, ...], name: str) -> tuple[Word, ...]:
 
 
 def _is_setting(name: str, at: int, raw: str) -> bool:
-    """Whether a word is still the wrapper's: a variable of env, a time of timeout, a count of aprun."""
+    """Whether a word belongs to the wrapper: a variable of env, a time of timeout, a count of aprun."""
     if name in ("env", "sudo", "command"):
         return bool(re.match(r"[A-Za-z_]\w*=", raw))
     if name == "timeout":
@@ -119,7 +121,7 @@ def _is_setting(name: str, at: int, raw: str) -> bool:
 
 
 def _after(words: tuple[Word, ...], names: tuple[str, ...]) -> tuple[Word, ...]:
-    """The values of options, given as ``--name=value`` or in the next word."""
+    """The values of options, written as ``--name=value`` or as the next word."""
     found = []
     for index, word in enumerate(words):
         option, sign, _ = word.raw.partition("=")
@@ -138,7 +140,7 @@ _VALUE = re.compile(
 
 
 def _container(name: str, words: tuple[Word, ...], mounts: tuple[Word, ...]) -> Launched:
-    """``singularity exec [options] IMAGE COMMAND``, ``docker run [options] IMAGE COMMAND``, ``shifter``."""
+    """Parse ``singularity exec [options] IMAGE COMMAND``, ``docker run [options] IMAGE COMMAND``, ``shifter``."""
     rest = words[1:]
     verb = "exec"
     if name != "shifter":

@@ -1,4 +1,4 @@
-"""Which part of a path one mounts, and which paths every node has. Pure."""
+"""Determines which folder to mount for a path, and which paths every node has. Pure."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Iterable
 
 from .wordsets import words
 
-#: folders of every Linux image; what lies below them needs no mount
+#: folders of every Linux image; paths below them need no mount
 _SYSTEM = words(
     """
     bin usr etc dev tmp proc sys var lib lib32 lib64 sbin run root boot srv media lost+found
     """
 )
-#: below these each tool has a folder of its own, which is what one mounts
+#: folders with one subfolder per tool, which is the folder to mount
 _DEEP = words(
     """
     opt home users user mnt nfs net global projects project appl apps sw software n p u export g
     """
 )
-#: parts of a home that SkyPilot's nodes have, or that programs make
+#: parts of a home directory that SkyPilot's nodes have, or that programs create
 _HOME = re.compile(
     r"~/(\.bashrc|\.bash_profile|\.profile|\.bash_login|\.zshrc|\.cache|\.config|\.ssh|\.local|\.conda|\.ray|\.triton|"
     r"\.jupyter|\.aws|\.netrc|\.matplotlib|miniconda3|sky_workdir)(/|$)"
 )
-#: places that clusters keep on each node, for the time of a job
+#: folders that clusters provide on each node for the duration of a job
 _SCRATCH = re.compile(r"/(local_?scratch|scratch_?local|lscratch|local|ssd|nvme|raid/scratch|"
                       r"mnt/(resource|nvme|local|ssd)|"
                       r"worker\w*|state/partition1|jobfs|tmpdir|ramdisk|shm)(/|$)")  # fmt: skip
 
 
 def on_every_node(path: str) -> bool:
-    """Whether a node has this path whatever its image."""
+    """Whether every node has this path, whatever its image."""
     if path.startswith("~"):
         return path in ("~", "~/") or bool(_HOME.match(path))
     parts = path.strip("/").split("/")
@@ -43,12 +43,12 @@ def on_every_node(path: str) -> bool:
 
 
 def is_scratch(path: str) -> bool:
-    """Whether the path is by its name a disk of the node itself."""
+    """Whether the path's name means a local disk of the node."""
     return bool(_SCRATCH.match(path))
 
 
 def is_mounted(path: str, folders: Iterable[str]) -> bool:
-    """Whether one of the site's paths holds ``path``; ``/*`` and ``~/*`` hold each folder that a script names."""
+    """Whether one of the site's paths contains ``path``; ``/*`` and ``~/*`` contain each folder that a script names."""
     for folder in folders:
         if folder in ("/*", "~/*"):
             if path.startswith(folder[0]) and not on_every_node(path):
@@ -59,7 +59,7 @@ def is_mounted(path: str, folders: Iterable[str]) -> bool:
 
 
 def mount_of(path: str) -> str:
-    """The folder to mount for a path: never a folder of the system, of unknown parts only what lies before them.
+    """The folder to mount for a path: never a system folder, and only the part before a path's unknown components.
 
     >>> mount_of("/scratch/$USER/x"), mount_of("/home/me/data/a"), mount_of("~/data/set1"), mount_of("/opt/tool/bin")
     ('/scratch', '/home/me', '~/data', '/opt/tool')

@@ -1,4 +1,4 @@
-"""What a translation has to tell: what was kept how, what was not, and refusals."""
+"""Results of a translation: what was kept and how, what was not, and refusals."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ FEATURE = "Invalid feature specification"  # ESLURM_INVALID_FEATURE
 
 @dataclass(frozen=True)
 class Note:
-    """One option's fate: ``kept`` by SkyPilot, done by slurmsky's ``agent``, ``changed``, only
-    ``recorded``.
-    """
+    """The fate of one option: ``kept`` by SkyPilot, done by slurmsky's ``agent``, ``changed``, only ``recorded``."""
 
     option: str
     fate: str
@@ -22,7 +20,7 @@ class Note:
 
 
 class Refused(Exception):
-    """SkyPilot cannot run this. ``str()`` is Slurm's text for it; ``hint`` says more, in SkyPilot's words."""
+    """SkyPilot cannot run the job. ``str()`` is Slurm's text; ``hint`` explains it in SkyPilot's terms."""
 
     def __init__(self, text: str, option: str, hint: str) -> None:
         super().__init__(text)

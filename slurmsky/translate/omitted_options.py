@@ -1,4 +1,4 @@
-"""Options that a YAML cannot hold, and what there is instead."""
+"""Options that a YAML cannot hold, and their replacements."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ROWS = (
 
 
 def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
-    """What of the job's options the YAML does not say. ``recorded``: options that the plan could not translate."""
+    """Options of the job that the YAML omits. ``recorded``: options that the plan could not translate."""
     found: list[tuple[str, str]] = []
     if spec.time_limit_min not in (None, 0, INFINITE):
         minutes = int(spec.time_limit_min or 0)
@@ -55,7 +55,7 @@ def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
     for row in _ROWS:
         value = getattr(spec, row.field)
         if row.field == "constraint" and "constraint" not in recorded:
-            continue  # an instance type or accelerators were made from it
+            continue  # converted to an instance type or accelerators
         if row.applies(value):
             text = ",".join(value) if isinstance(value, tuple) else str(value)
             found.append((row.option.replace("{}", text), row.why))

@@ -1,4 +1,4 @@
-"""Every field of a JobSpec and what becomes of it on SkyPilot: nothing is dropped without a word."""
+"""Support for every JobSpec field on SkyPilot: each ignored option is reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TASK = _words(
     """
 )
 
-#: fields that the agent honours on the nodes, whatever the cloud
+#: fields that the agent applies on the nodes, on any cloud
 AGENT = _words(
     """
     chdir input output error open_mode export export_file get_user_env propagate wrap signal time_min_min
@@ -31,7 +31,7 @@ AGENT = _words(
     """
 )
 
-#: fields that the controller honours before SkyPilot hears of the job, or after
+#: fields that the controller applies before or after the launch on SkyPilot
 CONTROLLER = _words(
     """
     dependency begin deadline hold priority array kill_on_invalid_dep immediate_s mail_type mail_user comment
@@ -39,7 +39,7 @@ CONTROLLER = _words(
     """
 )
 
-#: fields that mean nothing where every node is the job's own, or that no cloud can do: (text)
+#: fields without meaning where the job has its nodes alone, or that no cloud supports: (text)
 WITHOUT_EFFECT = {
     "exclusive": "a SkyPilot node is the job's own",
     "oversubscribe": "a SkyPilot node is the job's own",
@@ -70,7 +70,7 @@ WITHOUT_EFFECT = {
     "x11": "X11 is not forwarded out of a cloud",
 }
 
-#: of those, what a Slurm infra keeps, because its own sbatch gets the option
+#: of those, the fields that a Slurm infra applies, because its sbatch receives the option
 ON_SLURM = _words(
     """
     exclusive contiguous spread_job switches core_spec exclude reservation cluster_constraint gres_flags

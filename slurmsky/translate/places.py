@@ -1,7 +1,7 @@
-"""The folders and files outside the submit folder that a script names, and what it does with each. Pure.
+"""Finds the folders and files outside the submit folder that a script names, and their use. Pure.
 
-Texts are no paths: what echo prints, awk and sed patterns, what runs inside a container. A path is judged where it is
-used, with the variables of the script put in, so that a default which nothing reads is no path at all.
+Some texts are not paths: arguments of echo, awk and sed patterns, commands inside a container. A path is evaluated
+where it is used, with the script's variables expanded, so that a default which nothing reads is not reported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE = (
 
 @dataclass(frozen=True)
 class Place:
-    """One path with its use. ``text`` holds ``$NAME`` where a variable is not known."""
+    """A path and its use. ``text`` holds ``$NAME`` where a variable is unknown."""
 
     line: int
     text: str
@@ -78,7 +78,7 @@ _SHAPE = re.compile(r"^(?:/[\w.$-]|~(?:[\w-]*)(?:/|$)|\$HOME(?:/|$))")
 
 
 def places(script: Script, scope: Scope) -> Iterator[Place]:
-    """Every place that the script names, in order; the same path may come several times."""
+    """All places that the script names, in order; a path may occur several times."""
     made: list[str] = []
     written: set[str] = set()
     seen: set[tuple[int, str, str]] = set()
@@ -86,7 +86,7 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
     contained = tuple((command.start, command.end) for command in inside)
     for command in script.commands:
         if any(start < command.start < end for start, end in contained):
-            continue  # what bash -c runs in a container
+            continue  # runs inside a container (bash -c)
         for place in _of_command(command, scope, bool(contained)):
             text = place.text.rstrip("/") or "/"
             if (place.line, text, place.role) in seen:
@@ -108,7 +108,7 @@ def _below(text: str, made: Sequence[str]) -> bool:
 
 
 def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Place]:
-    """``containers``: the script starts programs in containers, and what it exports may be their paths."""
+    """Places in one command. ``containers``: the script starts containers, so exported paths may be inside them."""
     for given in command.assignments:
         if command.words and not given.array and not containers:
             yield from _of_variable(given.name, given.value, scope)
@@ -140,7 +140,7 @@ def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Pl
 
 
 def _placeholders(command: Command) -> set[int]:
-    """Where words stand that a shell reads as redirections and people write as ``<name>/file``."""
+    """Indices of words that a shell reads as redirections and users write as ``<name>/file`` placeholders."""
     found: set[int] = set()
     for (first, word), (second, following) in zip(command.redirects, command.redirects[1:], strict=False):
         if (first, second) == ("<", ">") and following.start == word.end + 1:
@@ -214,7 +214,7 @@ def _by_option(option: str) -> str:
 
 
 def _mounts(word: Word, scope: Scope) -> Iterator[Place]:
-    """The node's side of ``SRC:DST[:FLAGS],...`` and ``type=bind,source=SRC``."""
+    """Paths on the node in ``SRC:DST[:FLAGS],...`` and ``type=bind,source=SRC``."""
     for entry in scope.expand(word).split(","):
         source = entry.partition(":")[0]
         source = source.partition("=")[2] if source.startswith(("source=", "src=")) else source
@@ -229,7 +229,7 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
     quoted = raw.startswith(("'", '"'))
     text = scope.expand(word)
     if quoted and "~" in raw[:2]:
-        return  # a ~ in quotes is a letter
+        return  # a ~ in quotes is not expanded
     for piece in re.split(r"[:]", text) if lists or ":" in text else (text,):
         if _is_path(piece):
             yield Place(word.line, _home(piece), role)

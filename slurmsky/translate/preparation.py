@@ -1,4 +1,4 @@
-"""What the nodes of a job need before its script starts: an image and setup commands. Pure."""
+"""Prepares a job's nodes before its script starts: an image and setup commands. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMPILES = words(
 )
 
 
-#: the library behind srun --mpi=pmix: of the system, beside an mpirun (NVIDIA's images), or the distribution's
+#: the library for srun --mpi=pmix: of the system, beside an mpirun (NVIDIA's images), or of the distribution
 PMIX = (
     "ldconfig -p | grep -q libpmix.so.2 || "
     '[ -e "$(dirname "$(readlink -f "$(command -v mpirun)")")/../lib/libpmix.so.2" ] || '
@@ -30,7 +30,7 @@ PMIX = (
 
 
 def preparation(site: Site, wants: Wants, image: str = "") -> tuple[str, list[str], list[Note]]:
-    """(image, setup lines, notes). ``image``: the partition's own, where it has one."""
+    """Returns (image, setup lines, notes). ``image``: the partition's image, if set."""
     setup: list[str] = []
     notes: list[Note] = []
     chosen = ""
@@ -69,12 +69,12 @@ def preparation(site: Site, wants: Wants, image: str = "") -> tuple[str, list[st
 
 
 def _better(image: str, than: str) -> bool:
-    """Whether an image holds what the other one does: a framework's has CUDA in it, not the other way round."""
+    """Whether an image contains what the other one does: a framework's image has CUDA, but not vice versa."""
     return not than or ("nvidia/cuda" in than and "nvidia/cuda" not in image)
 
 
 def environment_packages(site: Site, name: str, wants: Wants) -> str | None:
-    """What an environment holds: the site file's packages, else those of the script's files; None: nothing says."""
+    """An environment's packages: from the site file, else from the script's files; None: unknown."""
     said = next((text for known, text in site.environments if fnmatchcase(name, known)), None)
     if said is not None or not site.shipped_modules or wants.unknown or "$" in name:
         return said
@@ -84,7 +84,7 @@ def environment_packages(site: Site, name: str, wants: Wants) -> str | None:
 
 
 def environment_setup(site: Site, name: str, wants: Wants) -> Iterator[str]:
-    """Commands that make an environment of Python with the packages that it needs."""
+    """Commands that create a Python environment with the packages that it needs."""
     packages = environment_packages(site, name, wants)
     if packages is None:
         return
@@ -99,7 +99,7 @@ def environment_setup(site: Site, name: str, wants: Wants) -> Iterator[str]:
         return
     folder = f"~/{shlex.quote(name[2:])}" if name.startswith("~/") else shlex.quote(name)
     if not name.startswith(("/", "~/")):
-        return  # in the submit folder, with which it travels
+        return  # in the submit folder, with which it is sent
     made = f"$s mkdir -p {folder} && $s chmod 1777 {folder} && python3 -m venv {folder}"
     yield f"s=$(command -v sudo || true); [ -e {folder}/bin/activate ] || ({made})"
     if listed:
@@ -107,7 +107,7 @@ def environment_setup(site: Site, name: str, wants: Wants) -> Iterator[str]:
 
 
 def _places(site: Site, wants: Wants) -> Iterator[str]:
-    """Folders that the script writes to, and stand-ins for start files of the old cluster."""
+    """Commands that create folders for the script's output, and stubs for start files of the old cluster."""
     mounted = [path.path for path in site.paths]
     made = (*wants.folders, *(folder for _, folder in wants.stores))
     folders = [folder for folder in dict.fromkeys(made) if not is_mounted(folder, mounted)]

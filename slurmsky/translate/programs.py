@@ -1,4 +1,4 @@
-"""Where the programs that scripts call come from: the node itself, a package, an image, or nowhere. Pure."""
+"""Determines where a script's programs come from: the node, a package, an image, or nowhere. Pure."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ _INSTALL = {
 
 @dataclass(frozen=True)
 class Source:
-    """Where a program comes from. ``kind``: base, node, slurm, machine (VMs have it, pods do not), licensed,
-    old, apt, pip, conda, command or image."""
+    """The source of a program. ``kind``: base, node, slurm, machine (VMs have it, pods do not), licensed, old, apt,
+    pip, conda, command or image.
+    """
 
     kind: str
     package: str = ""
 
     @property
     def install(self) -> str:
-        """The command that installs it, "" where none is needed or none does."""
+        """The command that installs the program, "" where none is needed or none exists."""
         if self.kind == "command":
             return self.package
         return _INSTALL[self.kind].format(self.package) if self.kind in _INSTALL else ""
@@ -43,7 +44,7 @@ class Source:
 
 @cache
 def table() -> Mapping[str, Source]:
-    """Programs by name."""
+    """Table of sources by program name."""
     data = pkgutil.get_data("slurmsky.translate", "programs.toml")
     assert data is not None, "programs.toml is missing from the package"
     read = tomllib.loads(data.decode("utf-8"))
@@ -62,7 +63,7 @@ _GCC = re.compile(r"(gcc|g\+\+|gfortran|clang)-(\d+)")
 
 
 def find(name: str) -> Source | None:
-    """Where a program comes from; names with a version in them too. None: no table knows it."""
+    """The source of a program, also for a name with a version. None: not in the table."""
     python, gcc = _PYTHON.fullmatch(name), _GCC.fullmatch(name)
     if python:
         folder = f"$(conda info --base)/envs/python{python[1]}/bin/python{python[1]}"
@@ -72,7 +73,7 @@ def find(name: str) -> Source | None:
 
 
 def setup_lines(programs: tuple[str, ...]) -> list[str]:
-    """Commands that install what a node lacks of these programs, one for each package."""
+    """Commands that install the missing ones of these programs, one for each package."""
     lines: dict[str, str] = {}
     for name in programs:
         source = find(name)

@@ -1,6 +1,6 @@
-"""Which packages the Python files of a script need: from requirements.txt, environment.yml, or their imports.
+"""Determines the packages of a script's Python files: from requirements.txt, environment.yml, or their imports.
 
-Reads files below one folder, a bounded number of them. Nothing of them runs.
+Reads a bounded number of files below one folder, and runs none of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _PYTHON = re.compile(r"^(python[\d.]*|torchrun|accelerate|deepspeed|ipython|pyte
 _REQUIREMENT = re.compile(
     r"[A-Za-z][\w.-]*(\[[\w,-]+\])?\s*([=<>!~]=?\s*[\w.*]+(\s*,\s*[=<>!~]=?\s*[\w.*]+)*)?", re.ASCII
 )
-#: channels and Python itself, in environment.yml
+#: entries of environment.yml that are not packages: channels and Python itself
 _NO_PACKAGE = words("python pip defaults conda-forge nvidia pytorch bioconda")
-#: import name -> package, where they differ
+#: import name -> package name, where they differ
 _NAMES = {
     "cv2": "opencv-python-headless", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml",
     "skimage": "scikit-image", "Bio": "biopython", "dotenv": "python-dotenv", "bs4": "beautifulsoup4",
@@ -36,12 +36,12 @@ _NAMES = {
     "igraph": "python-igraph", "MDAnalysis": "MDAnalysis", "sentence_transformers": "sentence-transformers",
     "flash_attn": "flash-attn", "lightning_fabric": "lightning", "torch_geometric": "torch-geometric",
 }  # fmt: skip
-#: in every Python, or of the cluster's own making
+#: standard modules, or modules that a cluster provides
 _NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ amp_C nvidia")
 
 
 def packages(source: str, folder: Path) -> tuple[str, ...]:
-    """Packages (as pip names them) of the Python files that a script starts in a folder; () where it starts none."""
+    """Packages (pip's names) of the Python files that a script starts in a folder; () where it starts none."""
     script = parse(source)
     scope = Scope.of(script)
     files = []
@@ -69,7 +69,7 @@ def _read(path: Path) -> str:
 
 
 def _listed(path: Path) -> Iterator[str]:
-    """Names in requirements.txt or in the dependencies of environment.yml; what is no plain requirement is left out."""
+    """Names in requirements.txt or in the dependencies of environment.yml; other lines are left out."""
     text = _read(path)
     if path.suffix == ".txt":
         for line in text.splitlines():
@@ -84,7 +84,7 @@ def _listed(path: Path) -> Iterator[str]:
 
 
 def _imported(files: list[str], folder: Path) -> Iterator[str]:
-    """What the files import that is neither Python's own nor beside them."""
+    """Imported modules that are neither standard nor beside the files."""
     standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
     seen: set[Path] = set()
     waiting = [folder / name for name in files if not name.startswith(("/", "~", "$"))]

@@ -1,4 +1,4 @@
-"""What a script gives its variables: values that can be known, names it sets, names it reads with a default. Pure."""
+"""Variables of a script: known values, names that it sets, names that it reads with a default. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .shellcommands import FILLER, Command, Word
 _DECLARES = frozenset(("export", "declare", "local", "readonly", "typeset"))
 _READS = frozenset(("read", "mapfile", "readarray", "getopts", "printf", "unset", "let", "setenv", "set"))
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-#: variables in which clusters keep the paths of their file systems
+#: variables with which clusters name their file systems
 STORES = re.compile(
     r"^(\w*SCRATCH\w*|\w*CCFRWORK|\w*CCFRSTORE|WORK|WORKDIR|PROJECT|PROJECTS|PROJDIR|CFS|DATA|GROUP_HOME|STORE|FAST|FLASH|WRKDIR|PROJ_HOME|GROUP"
     r"|\w+_(WORK|STORE|PROJECT)(DIR)?|MEMBERWORK|PROJWORK|DATADIR_ROOT|LOCALDISK|LOCAL_DISK|TMPSHARE)$"
@@ -30,17 +30,18 @@ class Scope:
     values: dict[str, str] = field(default_factory=dict)
     given: set[str] = field(default_factory=set)
     exported: dict[str, Word] = field(default_factory=dict)
-    containers: set[str] = field(default_factory=set)  # variables that hold srun's container options
+    containers: set[str] = field(default_factory=set)  # variables with srun's container options
     functions: set[str] = field(default_factory=set)
-    stores: dict[str, str] = field(default_factory=dict)  # of the old cluster, with the folder that stands for it
-    sourced: list[tuple[int, str]] = field(default_factory=list)  # line, file as expanded
+    stores: dict[str, str] = field(default_factory=dict)  # variable of the old cluster -> replacing folder
+    sourced: list[tuple[int, str]] = field(default_factory=list)  # line, expanded file name
 
     @classmethod
     def of(cls, script: Script, known: Mapping[str, str] | None = None) -> Scope:
-        """Read a script once, in order: a later value replaces an earlier one, two different ones are unknown.
+        """Read a script's assignments in order: a later value replaces an earlier one; two different values make it
+        unknown.
 
-        ``known``: variables that the site gives every job. Storages of old clusters (``$SCRATCH``) that the script
-        does not set itself stand for a folder of that name: ``stores``.
+        ``known``: variables that the site sets for every job. File-system variables of old clusters (``$SCRATCH``) that
+        the script does not set are replaced by a folder of that name: ``stores``.
         """
         scope = cls(values=dict(known or {}))
         for name in dict.fromkeys(_VARIABLE.findall(script.source)):
@@ -97,7 +98,7 @@ class Scope:
             self.values[name] = value[:_MAX]
 
     def expand(self, word: Word) -> str:
-        """The word's text, known variables and ``${NAME:-default}`` put in."""
+        """Expand a word's known variables and ``${NAME:-default}``."""
         if word.text is not None:
             return word.text
         return self.expand_text(word.raw, word)
@@ -123,5 +124,5 @@ class Scope:
 
 
 def _sets(source: str, name: str) -> bool:
-    """Whether a script gives a variable a value anywhere, a default included."""
+    """Whether a script assigns a variable anywhere, including defaults."""
     return bool(re.search(r"\b%s(\+?=|:?[-=])" % name, source)) or bool(re.search(r"\bread\b.*\b%s\b" % name, source))

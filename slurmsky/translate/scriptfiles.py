@@ -1,4 +1,4 @@
-"""What a script wants of the folder that it runs in, and of its caller: files beside it, results, arguments."""
+"""Determines what a script needs from its working directory and its caller: files, results, arguments."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _BESIDE = re.compile(
     r"|csv|tsv|c|cc|cpp|cu|cuf|f|f90|f95|F90|hip|for|gjf|com|pdb|tpr|mdp|gro|top|fa|fasta|fastq|fq|gz|zip|tar|tgz|bam|vcf|bed|h5"
     r"|hdf5|nc|npz|npy|pt|pth|mat|xml|do|sas|gms|mw|wls|jar|lua|tcl|lmp|data|smk|nf|mod|lp|out|x|i|k|md|rs|go|java|par|prm)$"
 )
-#: programs that read the folder they are started in
+#: programs that read their working directory
 _IN_FOLDER = words("make cmake snakemake nextflow cargo ninja blockMesh simpleFoam docker-compose")
 _RESULT = re.compile(r"^--?(out|output|save|results?|log)([-_]?(dir|path|file|folder))?$")
 _ARGUMENTS = frozenset("123456789@*#")
-_SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # their words are texts, not files
+_SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these are text, not files
 
 
 def names_files_beside(script: Script) -> bool:
-    """Whether the script names files beside it, or starts tools that read the folder they are in."""
+    """Whether the script names files beside it, or starts tools that read the working directory."""
     made: set[str] = set()
     for command in script.commands:
         found = launched(command)
@@ -51,7 +51,7 @@ _PORTS = {"vllm": 8000, "sglang": 30000, "text-generation": 80, "ollama": 11434,
 
 
 def serve_port(script: Script) -> int:
-    """The port on which the script's last program answers requests; 0 where it is no server."""
+    """The port that the script's last program serves; 0 where the program is no server."""
     for command in reversed(script.commands):
         line = " ".join(command.texts)
         found = _SERVERS.search(line)
@@ -63,7 +63,7 @@ def serve_port(script: Script) -> int:
 
 
 def takes_arguments(script: Script) -> bool:
-    """Whether the script reads $1, $@ and the like outside of its functions."""
+    """Whether the script reads $1, $@ and similar outside of its functions."""
     return any(
         part.name in _ARGUMENTS
         for command in script.commands
@@ -74,10 +74,10 @@ def takes_arguments(script: Script) -> bool:
 
 
 def leaves_files(script: Script) -> bool:
-    """Whether the script leaves files in the folder it runs in."""
+    """Whether the script leaves files in its working directory."""
     for command in script.commands:
         for operator, word in command.redirects:
-            # by name: what a variable names may lie anywhere
+            # literal names only: a variable may name a file anywhere
             if operator in (">", ">>", "&>", "1>") and re.match(r"[\w.]", word.shown.strip("\"'")):
                 return True
         texts = command.texts

@@ -1,8 +1,8 @@
-"""A batch script's text -> its commands, with what surrounds them, and where each word stands.
+"""Parses a batch script into commands, with their context and the position of each word.
 
-Enough of the shell to know what a script calls. Commands and what joins them are read by ``shellparser``, what stands
-within a word by grammar/shell.lark; here the scripts within a script are followed, into ``$( )`` and ``bash -c``, to a
-fixed depth. Nothing is run, nothing is refused.
+This covers enough of the shell to find what a script calls. ``shellparser`` reads commands and operators,
+grammar/shell.lark the inside of a word; this module follows scripts within a script, in ``$( )`` and ``bash -c``, to a
+fixed depth. Nothing is run, and no text is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..language import shellwords
 from .shellcommands import FILLER, Assignment, Block, Command, Statement, Word
 from .shellparser import Parser
 
-#: How far ``$( )`` and ``bash -c`` are followed.
+#: Depth to which ``$( )`` and ``bash -c`` are followed.
 MAX_DEPTH = 6
 SHELLS = frozenset(("bash", "sh", "zsh", "dash", "ksh"))
 
@@ -26,7 +26,7 @@ _TAKEN = re.compile(r'\\([$`"\\])')
 
 @dataclass(frozen=True)
 class Script:
-    """A script read. ``comments`` are (offset, text with its #)."""
+    """A parsed script. ``comments`` are (offset, text with its #)."""
 
     source: str
     statements: tuple[Statement, ...]
@@ -34,12 +34,12 @@ class Script:
     documents: tuple[tuple[int, int, bool], ...]  # bodies of here-documents: start, end, expanded
 
     def text(self, item: Statement | Command | Word | Block | Assignment) -> str:
-        """The item as it is written."""
+        """The source text of the item."""
         return self.source[item.start : item.end]
 
     @cached_property
     def commands(self) -> tuple[Command, ...]:
-        """All commands, in order, those in ``$( )`` and ``bash -c`` behind the one that holds them."""
+        """All commands, in order; those in ``$( )`` and ``bash -c`` follow the command that contains them."""
         found: list[Command] = []
         for statement in self.statements:
             for block in statement.blocks:
@@ -53,15 +53,15 @@ class Script:
 
 @lru_cache(maxsize=64)
 def parse(source: str, base: int = 0, first_line: int = 1, depth: int = 0) -> Script:
-    """The script. ``base`` and ``first_line``: where its text begins in the whole.
+    """Parse a script. ``base`` and ``first_line``: position of its text in the whole script.
 
-    Cached: explain, the images of steps and the packages of Python files read the same text one after the other.
+    Cached: explain, the images of steps and the packages of Python files parse the same text one after the other.
     """
     return Script(source, *Parser(source, base, first_line, depth).run())
 
 
 def descend(command: Command) -> Iterator[Command]:
-    """A command and the commands within its words."""
+    """A command, and the commands in its words."""
     yield command
     if command.depth >= MAX_DEPTH:
         return
@@ -72,7 +72,7 @@ def descend(command: Command) -> Iterator[Command]:
 
 
 def inner_scripts(command: Command) -> Iterator[Script]:
-    """The scripts in a command's words: ``$( )``, backquotes, the text behind ``bash -c``."""
+    """The scripts in a command's words: ``$( )``, backquotes, the text after ``bash -c``."""
     for word in (*command.words, *(given.value for given in command.assignments)):
         yield from _substituted(word, command.depth + 1)
     program = inline_program(command)
@@ -87,13 +87,13 @@ def _substituted(word: Word, depth: int) -> Iterator[Script]:
 
 
 def inline_program(command: Command) -> Script | None:
-    """The script in ``[srun options] bash -c '...'``, in its place in the whole; None: there is none."""
+    """The script in ``[srun options] bash -c '...'``, with its position in the whole; None: there is none."""
     word = program_word(command)
     return None if word is None else script_in(word, command.depth + 1)
 
 
 def program_word(command: Command) -> Word | None:
-    """The word behind ``bash -c``, wherever in the command that stands."""
+    """The word after ``bash -c``, at any position in the command."""
     texts = [word.text or "" for word in command.words]
     for index, text in enumerate(texts[:-2]):
         if text.rpartition("/")[2] in SHELLS:
@@ -106,7 +106,7 @@ def program_word(command: Command) -> Word | None:
 
 
 def script_in(word: Word, depth: int) -> Script | None:
-    """The script that a quoted word holds, or None where the word is not one pair of quotes."""
+    """The script in a quoted word; None where the word is not one pair of quotes."""
     raw = word.raw
     if len(raw) < 2 or depth > MAX_DEPTH:
         return None

@@ -1,4 +1,4 @@
-"""What a shell script is made of: words, assignments, simple commands, blocks, statements, each with its place."""
+"""Elements of a shell script: words, assignments, simple commands, blocks, statements, each with its position."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from ..language import shellwords
 from ..language.shellwords import Part
 
-#: Stands for a backslash that a pair of double quotes took away, so that places stay the same.
+#: Replaces a backslash that double quotes removed, so that offsets stay the same.
 FILLER = "\ue000"
 
 
@@ -26,27 +26,27 @@ class Word:
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """What stands within the word: texts and expansions."""
+        """The parts of the word: texts and expansions."""
         return shellwords.parse(self.raw)
 
     @cached_property
     def text(self) -> str | None:
-        """What the shell makes of the word; None: that depends on an expansion."""
+        """The word's value after quote removal; None: it depends on an expansion."""
         found = shellwords.static(self.parts)
         return None if found is None else found.replace(FILLER, "")
 
     @property
     def shown(self) -> str:
-        """The text, or the source where there is none."""
+        """The text, or the source where the text is unknown."""
         return self.raw if self.text is None else self.text
 
     @cached_property
     def variables(self) -> tuple[Part, ...]:
-        """The variables that it expands."""
+        """The variables that the word expands."""
         return tuple(shellwords.variables(self.parts)) if "$" in self.raw else ()
 
     def variable(self) -> str:
-        """The name, for a word that is one variable and nothing else."""
+        """The variable's name, for a word that is exactly one variable."""
         kinds = [part for part in self.parts if part.kind != "text" or part.text.replace(FILLER, "")]
         return kinds[0].name if len(kinds) == 1 and kinds[0].kind == "variable" else ""
 
@@ -70,7 +70,7 @@ class Assignment:
 class Block:
     """A compound command: "for", "while", "until", "select", "if", "case", "group", "subshell", "function".
 
-    ``name`` is the variable of a loop or the name of a function, ``words`` what a loop runs over.
+    ``name`` is a loop's variable or a function's name, ``words`` are the values of a loop.
     """
 
     kind: str
@@ -78,7 +78,7 @@ class Block:
     end: int = 0
     name: str = ""
     words: tuple[Word, ...] = ()
-    pattern: bool = False  # within case: a pattern is read next
+    pattern: bool = False  # in case: a pattern follows
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -89,7 +89,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A simple command. ``before`` and ``after`` are the operators beside it ("", "|", "&&", ";", "&" ...)."""
+    """A simple command. ``before`` and ``after`` are the adjacent operators ("", "|", "&&", ";", "&" ...)."""
 
     words: tuple[Word, ...]
     assignments: tuple[Assignment, ...]
@@ -100,27 +100,27 @@ class Command:
     blocks: tuple[Block, ...]
     before: str = ""
     after: str = ""
-    depth: int = 0  # of $( ) and bash -c around it
+    depth: int = 0  # nesting depth in $( ) and bash -c
 
     @property
     def name(self) -> str:
-        """The program's name without its folder; "" when an expansion decides."""
+        """The program's name without its folder; "" when it depends on an expansion."""
         return (self.words[0].text or "").rpartition("/")[2] if self.words else ""
 
     @property
     def arguments(self) -> tuple[Word, ...]:
-        """All words but the program."""
+        """All words after the program."""
         return self.words[1:]
 
     @property
     def texts(self) -> list[str]:
-        """All words, those with expansions as written."""
+        """All words; words with expansions as written."""
         return [word.shown for word in self.words]
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What ends at a newline, ``;`` or ``&`` outside of all blocks, with its here-documents."""
+    """Commands up to a newline, ``;`` or ``&`` outside of all blocks, with their here-documents."""
 
     start: int
     end: int

@@ -1,7 +1,7 @@
-"""The shell's grammar (POSIX.1 XCU 2, man bash), as much of it as tells commands apart: one pass over the text.
+"""Parses the shell's grammar (POSIX.1 XCU 2, man bash) as far as needed to separate commands, in one pass.
 
-Quotes, expansions, lists, pipes, here-documents, loops, conditions, functions. Text that no shell would take ends as
-one long word. No recursion: what stands within a word is not looked into here.
+Covers quotes, expansions, lists, pipes, here-documents, loops, conditions, functions. Text that no shell would accept
+ends as one long word. There is no recursion: the inside of a word is not parsed here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from .shellcommands import Assignment, Block, Command, Statement, Word
 
-#: How deep loops and conditions are kept apart; nobody nests them deeper.
+#: Nesting depth to which loops and conditions are distinguished; real scripts stay below it.
 MAX_BLOCKS = 50
 
 #: Statements; comments (offset, text with its #); bodies of here-documents (start, end, expanded).
@@ -32,7 +32,7 @@ _WITH_HEAD = frozenset(("for", "select", "case"))
 _GO_ON = frozenset(("then", "else", "elif", "do", "!", "time"))
 _JOINS = frozenset(("|", "|&", "&&", "||"))
 
-# Within an open quote or bracket: what to look for next, and the end of it.
+# Inside an open quote or bracket: the next characters to search for, and its closing character.
 _UNTIL = {
     '"': re.compile(r'["\\$`]'),
     ")": re.compile(r"""[()'"\\$`]"""),
@@ -42,7 +42,7 @@ _UNTIL = {
 
 
 def balanced(source: str, at: int, closer: str) -> int:
-    """The offset behind ``closer``, which ends what was opened before ``at``; the end where it never comes."""
+    """The offset after ``closer`` for what was opened before ``at``; the end of the source if it is missing."""
     stack = [closer]
     end = len(source)
     while stack:
@@ -74,7 +74,7 @@ def balanced(source: str, at: int, closer: str) -> int:
 
 @dataclass
 class _Draft:
-    """A command being read."""
+    """A command that is being parsed."""
 
     start: int = -1
     end: int = 0
@@ -84,7 +84,7 @@ class _Draft:
 
 
 class Parser:
-    """One reading of one text, which begins at ``base`` and on ``first_line`` of the whole script."""
+    """One parse of one text, which starts at ``base`` and on ``first_line`` of the whole script."""
 
     def __init__(self, source: str, base: int, first_line: int, depth: int) -> None:
         self.source = source
@@ -96,8 +96,8 @@ class Parser:
         self.draft = _Draft()
         self.before = ""
         self.stack: list[Block] = []
-        self.function = ""  # a function's name, whose body comes next
-        self.loop: Block | None = None  # a for or case whose head is read
+        self.function = ""  # a function's name, whose body follows
+        self.loop: Block | None = None  # a for or case whose head is being parsed
         self.redirect = ""
         self.documents: list[tuple[str, bool, bool]] = []  # delimiter, tabs, expanded
         self.bodies: list[tuple[int, int, bool]] = []
@@ -110,7 +110,7 @@ class Parser:
         self.test = False  # within [[ ]]
 
     def run(self) -> Found:
-        """Read it all."""
+        """Parse the whole text."""
         source, end = self.source, len(self.source)
         while self.at < end:
             blank = _BLANK.match(source, self.at)
@@ -144,7 +144,7 @@ class Parser:
         return self.first_line + bisect_right(self.newlines, at - 1)
 
     def _touch(self, end: int) -> None:
-        """Something of the present statement stands from here to ``end``."""
+        """Extend the present statement to ``end``."""
         if self.started < 0:
             self.started = self.at
         if self.draft.start < 0:
@@ -222,7 +222,7 @@ class Parser:
         return max(at, start + 1)
 
     def _reserved(self, word: Word, end: int) -> bool:
-        """A reserved word where a command could begin."""
+        """Process a reserved word where a command could start."""
         raw = word.raw
         top = self.stack[-1] if self.stack else None
         if self.loop is not None:
@@ -248,7 +248,7 @@ class Parser:
         return True
 
     def _head(self, word: Word, end: int) -> bool:
-        """``for NAME in WORDS`` and ``case WORD in``, up to the end of the line, ``;`` or ``in``."""
+        """Parse ``for NAME in WORDS`` and ``case WORD in``, up to the end of the line, ``;`` or ``in``."""
         loop = self.loop
         assert loop is not None
         self._mark(end)
@@ -295,7 +295,7 @@ class Parser:
             return
         if operator == ")":
             if top is not None and top.kind == "case" and top.pattern:
-                # The end of a pattern: what was read as a command is it.
+                # The end of a pattern: the command parsed so far is the pattern.
                 self.draft, top.pattern, self.before = _Draft(), False, ""
                 return
             self._end_command("")
@@ -338,12 +338,12 @@ class Parser:
         if top is not None and top.kind == "case" and top.pattern:
             return
         if draft.words or draft.assignments:
-            self._end_command("")  # no shell takes this; the rest is read on its own
+            self._end_command("")  # no shell accepts this; the rest is parsed separately
         self.at = start
         self._open("subshell", start + 1)
 
     def _newline(self) -> None:
-        """Take the here-documents that begin on the next line."""
+        """Read the here-documents that start on the next line."""
         for delimiter, tabs, expanded in self.documents:
             start = self.at
             body_end = len(self.source)

@@ -1,4 +1,4 @@
-"""Lines of a site file that settle what explain leaves open. Pure."""
+"""Lines for a site file that resolve the decisions explain reports. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from .idiom import one_line
 
 
 def toml(text: str, limit: int = 60) -> str:
-    """A text for within TOML's double quotes, of printable characters."""
+    """Escape a text for TOML's double quotes; printable characters only."""
     return one_line(text, limit).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def merged(pieces: Iterable[str]) -> tuple[str, ...]:
-    """Pieces of a site file as one: TOML takes the heading of a table once only."""
+    """Merge pieces of a site file: TOML allows each table heading only once."""
     tables: dict[str, dict[str, None]] = {}
     for piece in pieces:
         heading = ""
         for line in piece.splitlines():
             if line.startswith("[["):
-                heading = piece  # a table of its own for each
+                heading = piece  # each piece is a separate table
                 tables.setdefault(heading, {})
                 continue
             if line.startswith("["):
@@ -35,7 +35,7 @@ def merged(pieces: Iterable[str]) -> tuple[str, ...]:
 
 
 def _united(lines: Iterable[str]) -> dict[str, None]:
-    """Keys without a heading, the items of the same list in one line."""
+    """Merge keys without a heading: the items of one list are joined in one line."""
     lists: dict[str, dict[str, None]] = {}
     for line in lines:
         key, _, items = line.partition(" = [")

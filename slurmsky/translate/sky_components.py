@@ -1,8 +1,8 @@
-"""The components of a heterogeneous job -> one SkyPilot task.
+"""Translates the components of a heterogeneous job to one SkyPilot task.
 
-SkyPilot's own job groups start their members one by one, and a member knows none of the others' nodes. So a het job is
-one task: its nodes are those of the first component, then those of the second, and so on. The nodes of a task are
-alike: each has the most CPUs, memory and GPUs that any component wants of a node of its own.
+SkyPilot's job groups start their members one by one, and a member does not know the others' nodes. So a het job is one
+task: its nodes are those of the first component, then those of the second, and so on. All nodes of a task have the same
+size: the most CPUs, memory and GPUs that any component needs per node.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .geometry import Geometry
 from .notes import NODE_CONFIG, Note, Refused
 from .task import SkyTask, plan
 
-CPUS_WITH_GPU = 4  # what SkyPilot gives a node for each GPU when nobody says (sky/clouds/slurm.py, kubernetes.py)
+CPUS_WITH_GPU = 4  # SkyPilot's default CPUs for each GPU (sky/clouds/slurm.py, kubernetes.py)
 
-#: fields of a task and its resources that all nodes share -> what a user calls it
+#: fields of a task and its resources that all nodes share -> their name in messages
 _SHARED = {
     "infra": "infra",
     "ordered": "infra",
@@ -36,14 +36,14 @@ _SHARED = {
 def plan_all(components: Sequence[tuple[JobSpec, str]], site: Site, **more: Any) -> SkyTask:
     """The SkyPilot task of a job whose components are (spec, partition), the leader first; of a plain job as ``plan``.
 
-    ``more``: what ``plan`` takes besides. Raises Refused, also where nodes of one task cannot be all of them.
+    ``more``: further arguments of ``plan``. Raises Refused, also where the nodes of one task cannot fit all components.
     """
     if len(components) == 1:
         return plan(components[0][0], site, components[0][1], **more)
     alone = [plan(spec, site, partition, **more) for spec, partition in components]
     size = largest([task.geometry for task in alone])
     gpus = _gpu_name(alone)
-    # The leader's GPUs may be another's: they are put in afterwards, as is what must fit all of them.
+    # Plan without GPUs, which another component may require; GPUs and the maximum sizes are added below.
     parts = [plan(spec, site, partition, size=replace(size, gpus=0), **more) for spec, partition in components]
     _must_be_alike(parts)
     leader = parts[0]
@@ -61,11 +61,11 @@ def plan_all(components: Sequence[tuple[JobSpec, str]], site: Site, **more: Any)
 
 
 def largest(sizes: Sequence[Geometry]) -> Geometry:
-    """Nodes for all components, each as large as any of theirs."""
+    """The node size that fits all components."""
     cpus = max((size.cpus for size in sizes if size.cpus is not None), default=None)
     open_with = max((size.gpus for size in sizes if size.cpus is None), default=0)
     if cpus is not None and cpus < CPUS_WITH_GPU * open_with:
-        cpus = None  # what comes with the GPUs is more
+        cpus = None  # the default CPUs for the GPUs are more
     return Geometry(
         nodes=sum(size.nodes for size in sizes),
         ntasks=sum(size.ntasks for size in sizes),
@@ -138,7 +138,7 @@ def _other_config(task: SkyTask) -> dict[str, Any]:
 
 
 def _longest(parts: Sequence[SkyTask]) -> dict[str, Any]:
-    """The config in which a Slurm infra's allocation lasts as long as the component with the longest limit."""
+    """The config whose time limit for a Slurm infra's allocation is the longest of all components."""
     config = parts[0].fields.get("config")
     if config is None or not _options(parts[0]):
         return {"config": config} if config else {}

@@ -1,4 +1,4 @@
-"""SkyPilot's ManagedJobStatus -> Slurm's state, flags and reason.
+"""Converts SkyPilot's ManagedJobStatus to Slurm's state, flags and reason.
 
 Source: sky/jobs/state.py of SkyPilot 0.14.1, ManagedJobStatus and its schedule states; job_reasons of Slurm.
 """
@@ -13,7 +13,7 @@ from ..model.states import JobFlag, JobState
 
 @dataclass(frozen=True)
 class Seen:
-    """What a status means. ``exit_code``: of the user's program, where SkyPilot says it."""
+    """A status in Slurm's terms. ``exit_code``: of the user's program, where SkyPilot reports it."""
 
     state: JobState
     flags: JobFlag = JobFlag.NONE
@@ -38,7 +38,7 @@ _PLAIN: dict[str, tuple[JobState, JobFlag, str]] = {
     "FAILED_PRECHECKS": (JobState.FAILED, JobFlag.NONE, "BadConstraints"),
     "FAILED_NO_RESOURCE": (JobState.BOOT_FAIL, JobFlag.NONE, "Resources"),
     "FAILED_CONTROLLER": (JobState.NODE_FAIL, JobFlag.NONE, "SystemFailure"),
-    "GONE": (JobState.NODE_FAIL, JobFlag.NONE, "NodeDown"),  # our word for a cluster that is no more
+    "GONE": (JobState.NODE_FAIL, JobFlag.NONE, "NodeDown"),  # our status for a cluster that no longer exists
 }
 _CODE = re.compile(r"exit codes? (?:(\d+)|\[([\d, ]+)\])")
 _ALLOCATED = re.compile(r"nodes allocated|provision|starting up|setting up|instance is up", re.IGNORECASE)
@@ -53,7 +53,7 @@ def seen(status: str, details: str = "", schedule_state: str = "", failure: str 
     state, flags, reason = _PLAIN.get(status, (_P, JobFlag.NONE, "None"))
     said = details or failure or ""
     if status == "PENDING" and schedule_state.startswith("ALIVE"):
-        reason = "Resources"  # a launch failed and will be tried again
+        reason = "Resources"  # a launch failed and will be retried
     elif status == "STARTING" and _ALLOCATED.search(details):
         flags, reason = JobFlag.CONFIGURING, "None"
     elif status == "FAILED":
@@ -65,9 +65,9 @@ def seen(status: str, details: str = "", schedule_state: str = "", failure: str 
 
 
 def exit_code(failure: str) -> int | None:
-    """The user program's exit code in SkyPilot's failure text; None: the text names none.
+    """The user program's exit code in SkyPilot's failure text; None: the text has none.
 
-    Of several nodes' codes, the first that is not that of a node killed (137) because another had failed.
+    With codes of several nodes: the first that is not 137, the code of a node killed because another failed.
     """
     found = _CODE.search(failure or "")
     if not found:

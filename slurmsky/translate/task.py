@@ -1,7 +1,7 @@
-"""JobSpec + Site -> the SkyPilot task that runs it, with an account of every option.
+"""Translates JobSpec and Site to the SkyPilot task that runs the job, with a note on every option.
 
-The task's fields: sky/utils/schemas.py of SkyPilot 0.14.1. ``run`` is never the user's text (SkyPilot runs it
-in an interactive bash): it starts the agent, which runs the script as it is.
+The task's fields: sky/utils/schemas.py of SkyPilot 0.14.1. ``run`` is never the user's text (SkyPilot runs it in an
+interactive bash): it starts the agent, which runs the script unchanged.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .wants import Wants
 from .wordsets import words
 from .yaml_text import dump
 
-TIME_MARGIN_MIN = 15  # an allocation of a Slurm infra outlives the job by this: the agent keeps the limit itself
+TIME_MARGIN_MIN = 15  # a Slurm infra's allocation outlasts the job by this margin: the agent enforces the limit
 
 
 @dataclass(frozen=True)
 class SkyTask:
-    """A SkyPilot task without what only the engine knows (run, file mounts of the job, its unique name)."""
+    """A SkyPilot task without the parts that the engine adds (run, the job's file mounts, its unique name)."""
 
     name: str
     geometry: Geometry
@@ -37,7 +37,7 @@ class SkyTask:
     arrays: str = "packed"
 
     def yaml(self, **more: Any) -> str:
-        """The task as YAML to keep and read; ``more`` are further fields."""
+        """The task as YAML for users to store and read; ``more`` are further fields."""
         return dump({**self.fields, **more})
 
 
@@ -59,12 +59,12 @@ class _Draft:
 
     @property
     def clouds(self) -> set[str]:
-        """First parts of the infra names; empty: SkyPilot chooses."""
+        """Clouds of the infra names; empty: SkyPilot chooses."""
         return {infra.split("/", 1)[0] for infra in self.sky.infra}
 
     @property
     def routes(self) -> tuple[Route, Route]:
-        """What the QOS and the account say."""
+        """The routes of the QOS and the account."""
         return self.site.routes(self.qos, self.account)
 
     def note(self, option: str, fate: str, text: str) -> None:
@@ -84,11 +84,10 @@ def plan(
 ) -> SkyTask:
     """The SkyPilot task for a job in a partition.
 
-    ``account``, ``qos``: the job's own, where they are known; else what the script asks for.
-    ``wants``: what the script's text asks of its nodes, where the text is known.
-    ``size``: its nodes, where they are not those that the spec alone asks for.
+    ``account``, ``qos``: the job's, where known; else those of the script. ``wants``: requirements found in the
+    script's text, where the text is known. ``size``: the job's nodes, where the spec alone does not determine them.
 
-    Raises Refused with Slurm's text where SkyPilot cannot have such nodes.
+    Raises Refused with Slurm's text where SkyPilot cannot provide such nodes.
     """
     config = site.cluster.partition(partition)
     draft = _Draft(
@@ -118,7 +117,7 @@ def plan(
 
 
 def _labels(draft: _Draft, name: str, job_id: int) -> dict[str, str]:
-    """What the job's resources are marked with: whose they are, and what the site adds."""
+    """Labels of the job's resources: their owner, and the site's labels."""
     labels = {
         "slurmsky-job": str(job_id) if job_id else "",
         "slurmsky-name": name,
@@ -145,7 +144,7 @@ def _storage(draft: _Draft) -> dict[str, Any]:
                     mounts[folder] = {"source": source, "mode": "MOUNT"}
     volumes: dict[str, Any] = dict(draft.sky.volumes)
     if draft.sky.pool and (mounts or volumes or draft.setup or draft.paths):
-        # jobs/recovery_strategy.py: of a job in a pool only workdir, envs, secrets and run count.
+        # jobs/recovery_strategy.py: a job in a pool uses only workdir, envs, secrets and run.
         draft.note("pool", "changed", "buckets, volumes and modules' setup must be those of the pool's own workers")
     for path in draft.paths:
         kind, _, rest = path.target.partition(":")
@@ -160,7 +159,7 @@ def _storage(draft: _Draft) -> dict[str, Any]:
 
 
 def _nfs(draft: _Draft, path: str, server: str, folder: str) -> None:
-    """A folder of an NFS server, in every pod of the job. Source: SkyPilot's docs, Kubernetes pod_config."""
+    """Mount a folder of an NFS server in every pod of the job. Source: SkyPilot's docs, Kubernetes pod_config."""
     name = f"nfs-{label(path.strip('/')).replace('_', '-')}"[:60]
     pods = draft.config.setdefault("kubernetes", {}).setdefault("pod_config", {}).setdefault("spec", {})
     pods.setdefault("volumes", []).append({"name": name, "nfs": {"server": server, "path": folder}})
@@ -169,13 +168,13 @@ def _nfs(draft: _Draft, path: str, server: str, folder: str) -> None:
 
 
 def sky_name(name: str, length: int = 20) -> str:
-    """A job name as SkyPilot takes it: small letters, digits and dashes, begins with a letter."""
+    """Convert a job name for SkyPilot: lower-case letters, digits and dashes, starting with a letter."""
     clean = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return (clean if clean[:1].isalpha() else f"j-{clean}" if clean else "job")[:length].rstrip("-")
 
 
 def label(value: str) -> str:
-    """A value as every cloud's labels take it: at most 63 of small letters, digits, dash, underscore."""
+    """Convert a value for every cloud's labels: at most 63 of lower-case letters, digits, dash, underscore."""
     return re.sub(r"[^a-z0-9_-]+", "-", value.lower())[:63].strip("-_") or "none"
 
 
@@ -186,7 +185,7 @@ def _minutes(limit: int | None) -> str:
 def _size(draft: _Draft) -> None:
     size, spec = draft.geometry, draft.spec
     if size.cpus is not None and size.nodes == 1 and draft.wants.cpus > size.cpus:
-        # Slurm gives a step what the whole node has, where the job holds it
+        # Slurm gives a step the whole node's CPUs if the job holds the node
         draft.geometry = size = replace(size, cpus=draft.wants.cpus)
         draft.note("cpus-per-task", "changed", f"a step starts {draft.wants.cpus} CPUs' worth of tasks on the node")
     if size.cpus is not None:
@@ -201,18 +200,18 @@ def _size(draft: _Draft) -> None:
         if draft.clouds == {"slurm"}:
             draft.note("tmp", "recorded", "a Slurm infra has no disk size to ask for")
         else:
-            draft.resources["disk_size"] = max(50, -(-spec.tmp_mib // 1024) + 20)  # the system's own part on top
+            draft.resources["disk_size"] = max(50, -(-spec.tmp_mib // 1024) + 20)  # plus the operating system
     if draft.sky.instance_type:
         draft.resources["instance_type"] = draft.sky.instance_type
     ceilings = [draft.sky.price_ceiling] if draft.sky.price_ceiling is not None else []
     for ceiling in (draft.sky.max_hourly_cost, draft.routes[0].max_hourly_cost):
         if ceiling is not None:
-            ceilings.append(round(ceiling / max(size.nodes, 1), 6))  # SkyPilot counts by the node
+            ceilings.append(round(ceiling / max(size.nodes, 1), 6))  # SkyPilot's ceiling is per node
     if ceilings:
         draft.resources["max_hourly_cost"] = min(ceilings)
 
 
-#: what a job gets that asks for GPUs, where neither its script nor the site file says which
+#: GPU of a job that requests GPUs when neither its script nor the site file names a type
 USUAL_GPU = "H100"
 
 
@@ -223,7 +222,7 @@ def _accelerators(draft: _Draft) -> None:
     for word in gputypes.features(spec.constraint):
         target = mapped.get(word, "")
         if target and not re.fullmatch(r"[A-Z0-9]+[\w-]*", target):
-            draft.resources["instance_type"] = target  # m6i.large and the like
+            draft.resources["instance_type"] = target  # m6i.large and similar
         elif target:
             kind = kind or target
         elif not gputypes.sky_name(site.gpus, word) and draft.clouds != {"slurm"}:
@@ -254,7 +253,7 @@ def _accelerators(draft: _Draft) -> None:
         draft.note("gpus", "changed", f"nodes are of one size: {size.gpus} GPUs on each of {size.nodes}")
 
 
-#: gres of a node's own disk, by their usual names: their count is in GB
+#: common gres names of a node's local disk: their count is in GB
 _DISKS = words(
     """
     lscratch scratch localscratch localtmp tmpspace tmp nvme ssd disk tmpdir local localdisk fscratch jobfs
@@ -263,7 +262,7 @@ _DISKS = words(
 
 
 def _other_gres(draft: _Draft) -> None:
-    """A second gres: a disk of the node becomes disk, of others nothing."""
+    """Convert a second gres: a local disk becomes disk_size, any other is ignored with a note."""
     names = []
     for name, kind, count in gres_items(draft.spec.gres):
         if name == "gpu":
@@ -301,7 +300,7 @@ def _place(draft: _Draft) -> None:
     if len(infras) == 1:
         draft.resources["infra"] = infras[0]
     elif not infras and _needs_machine(draft.wants.programs):
-        # docker is on virtual machines, not in pods: of these clouds SkyPilot takes the cheapest that is enabled
+        # Virtual machines have docker, pods do not: SkyPilot chooses the cheapest enabled one of these clouds.
         draft.resources["any_of"] = [{"infra": cloud} for cloud in _MACHINES]
         draft.note("docker", "changed", "docker needs a virtual machine: pods are left out")
     elif infras:
@@ -323,7 +322,7 @@ def _image(draft: _Draft) -> None:
         return
     images = draft.wants.images
     if len(images) == 1:
-        # Nodes that are the image need no container of their own; the agent knows, and starts the steps plainly.
+        # Nodes that run the image need no further container; the agent knows this, and starts the steps directly.
         draft.resources["image_id"] = docker_image(images[0])
         draft.note("container-image", "kept", f"all of the job runs in {images[0]}, which its steps name")
         return
@@ -339,13 +338,13 @@ def _image(draft: _Draft) -> None:
 
 
 def docker_image(text: str) -> str:
-    """Pyxis' or docker's image name as SkyPilot's image_id. Enroot separates the registry with ``#``."""
+    """Convert an image name of pyxis or docker to SkyPilot's image_id. Enroot separates the registry with ``#``."""
     if text.startswith(("/", ".", "~")) or text.endswith(".sqsh"):
         raise Refused(NODE_CONFIG, "container-image", f"SkyPilot cannot start from the image file {text}")
     return f"docker:{image_names.reference(text)}"
 
 
-# options that a Slurm infra's own sbatch takes as they are: (field, its sbatch option)
+# options that a Slurm infra's sbatch accepts unchanged: (field, its sbatch option)
 _SBATCH_OPTIONS = (
     ("account", "account"),
     ("qos", "qos"),

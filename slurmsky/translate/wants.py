@@ -1,4 +1,4 @@
-"""What the text of a script wants of the nodes it runs on, beyond its options: seen before anything of it runs."""
+"""Requirements on nodes that a script's text implies beyond its options, found before the script runs."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmi
 
 @dataclass(frozen=True)
 class Wants:
-    """Names of modules and images, programs to install, folders to make, environments, and the make of its GPUs."""
+    """Required modules, images, programs, folders, environments, and the make of the GPUs."""
 
     modules: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
-    mounts: tuple[str, ...] = ()  # folders of the old cluster that it names, each as one mounts it
+    mounts: tuple[str, ...] = ()  # folders of the old cluster that the script names, as mount points
     starts: tuple[tuple[str, str], ...] = ()  # (file of the old cluster that the script sources, "modules" or "conda")
-    environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual ones
-    cpus: int = 0  # that its largest step starts on one node
-    unknown: tuple[str, ...] = ()  # programs that no table knows
-    packages: tuple[str, ...] = ()  # of Python, which the files beside the script need
-    stores: tuple[tuple[str, str], ...] = ()  # variables of the old cluster's file systems, and folders for them
-    pmix: bool = False  # a step asks for --mpi=pmix
-    amd: str = ""  # "" or the AMD GPU that the script speaks of, in its own word
+    environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
+    cpus: int = 0  # of its largest step on one node
+    unknown: tuple[str, ...] = ()  # programs that are not in the table
+    packages: tuple[str, ...] = ()  # Python packages that the files beside the script need
+    stores: tuple[tuple[str, str], ...] = ()  # file-system variables of the old cluster, and folders for them
+    pmix: bool = False  # a step uses --mpi=pmix
+    amd: str = ""  # "" or the AMD GPU as the script spells it
 
 
 @lru_cache(maxsize=8)
 def of(source: str) -> Wants:
-    """Read a script's text."""
+    """Analyse a script's text."""
     script = parse(source)
     scope = Scope.of(script)
     used = tuple(places.places(script, scope))
@@ -76,25 +76,25 @@ def of(source: str) -> Wants:
 
 
 def loaded(text: str) -> Iterator[str]:
-    """Names that ``module load`` is given."""
+    """Module names that are arguments of ``module load``."""
     for asked in modulelines.parse(text):
         if asked.action in _LOADS:
             yield from asked.names[-1:] if asked.action == "swap" else asked.names
 
 
 def amd_of(source: str) -> str:
-    """The word by which a script says that its GPUs are AMD's; "" where none does."""
+    """The script's word for an AMD GPU; "" where it names none."""
     code = re.sub(r"(?m)^\s*#(?!SBATCH|!).*$", "", source)
     if not _AMD.search(code):
         return ""
     if re.search(r"(?i)nvidia-smi|\bnvcc\b|module +load +.*cuda", code):
-        return ""  # speaks of both makes
+        return ""  # mentions both makes
     found = _AMD_MODEL.search(code)
     return found[0] if found else "rocm"
 
 
 def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
-    """(line, name or folder) of each environment of Python that the script enters and does not make."""
+    """(line, name or folder) of each Python environment that the script activates but does not create."""
     made: set[str] = set()
     for command in script.commands:
         texts = [scope.expand(word) for word in command.words]
@@ -121,7 +121,7 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
 
 
 def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
-    """The words behind any of these options."""
+    """The words after any of these options."""
     for index, text in enumerate(texts[:-1]):
         if text in names:
             yield texts[index + 1]
@@ -144,7 +144,7 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _step_cpus(script: Script, scope: Scope) -> int:
-    """CPUs on one node of the largest step whose size its own options say."""
+    """CPUs on one node of the largest step whose options state its size."""
     most = 0
     for command in script.commands:
         if command.name != "srun":
@@ -179,7 +179,7 @@ def _mounts(used: tuple[places.Place, ...]) -> Iterator[str]:
 
 
 def _folders(used: tuple[places.Place, ...]) -> Iterator[str]:
-    """Folders that the script writes below and that a node lacks, as deep as they are known."""
+    """Folders that the script writes to and a node lacks, as deep as their paths are known."""
     for place in used:
         if place.role not in (places.WRITTEN, places.CACHE) or mountpoints.on_every_node(place.text):
             continue
@@ -190,7 +190,7 @@ def _folders(used: tuple[places.Place, ...]) -> Iterator[str]:
 
 
 def images_of_modules(site: Site, names: tuple[str, ...]) -> Iterator[str]:
-    """Images that the map has for the modules of a script."""
+    """Images that the module map has for a script's modules."""
     for name in names:
         module = find(site, name)
         if module is not None and module.image:

@@ -1,4 +1,4 @@
-"""Sets of words, written as text."""
+"""Sets of words from text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML with comments, field by field: for people to keep. Comments can never become YAML."""
+"""Writes YAML with comments, field by field, for users to edit. A comment can never become YAML."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _WIDTH = 100
 
 
 class Document:
-    """Fields in order, comments above them or beside their keys."""
+    """Fields in order, with comments above them or beside their keys."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self.fields: dict[str, Any] = {}
 
     def comment(self, text: str) -> None:
-        """A comment line of its own."""
+        """Add a comment line."""
         self._lines.append(f"# {_plain(text)}".rstrip())
 
     def blank(self) -> None:
-        """An empty line."""
+        """Add an empty line."""
         self._lines.append("")
 
     def put(self, key: str, value: Any, comments: Sequence[str] = (), inline: Mapping[str, str] | None = None) -> None:
-        """A field. ``inline``: comments behind keys of a mapping."""
+        """Add a field. ``inline``: comments beside keys of a mapping."""
         tall = isinstance(value, Mapping) or (isinstance(value, str) and "\n" in value)
         if self._lines and (tall or not self.fields):
             self._lines.append("")

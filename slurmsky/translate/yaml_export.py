@@ -1,7 +1,7 @@
-"""A batch script -> the SkyPilot YAML that one would write by hand for the same work.
+"""Converts a batch script to the SkyPilot YAML that a user would write by hand for the same work.
 
-Where the script needs Slurm's own machinery (several tasks a node, steps, the queue), that is said, and the
-YAML hands the unchanged script to slurmsky on the nodes.
+A script that needs Slurm's machinery (several tasks per node, steps, the queue) is reported as such, and the YAML
+passes the unchanged script to slurmsky on the nodes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _BASH = frozenset(("bash", "sh", "dash"))
 
 @dataclass(frozen=True)
 class Kept:
-    """A YAML to keep. ``needs``: why slurmsky must be on the nodes; empty for plain SkyPilot."""
+    """An exported YAML. ``needs``: why slurmsky must be on the nodes; empty for plain SkyPilot."""
 
     yaml: str
     name: str
@@ -61,9 +61,9 @@ def keep(
     file: str = "job.sh",
     arguments: Sequence[str] = (),
 ) -> Kept:
-    """The YAML for a script whose options were read into ``specs``. ``file``: its name, for texts.
+    """Export the YAML for a script with options ``specs``. ``file``: the script's name in texts.
 
-    Raises Refused with Slurm's text where SkyPilot cannot have such nodes.
+    Raises Refused with Slurm's text where SkyPilot cannot provide such nodes.
     """
     spec = specs[0]
     guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
@@ -75,7 +75,7 @@ def keep(
         partition_of_plan = partition
     if spec.job_name == file and "." in file:
         spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
-    # Of a het job the other components have their own partitions, where they name any.
+    # The other components of a het job have their own partitions, where they name any.
     others = [(part, (part.partition or partition_of_plan).split(",")[0]) for part in specs[1:]]
     asked = wants.of(source)
     task = plan_all([(spec, partition_of_plan), *others], site, wants=Wants(amd=asked.amd, cpus=asked.cpus))
@@ -89,7 +89,7 @@ def keep(
     if not reading.images and not asked.environments:
         names = [name for name in asked.programs if name not in known]
         if "mpirun" not in known and any(command.name in LAUNCHERS for command in script.commands):
-            names.append("mpicc")  # of the package that brings mpirun
+            names.append("mpicc")  # of the package that provides mpirun
         installed = setup_lines(tuple(names))
         reading.setup[:0] = [line for line in installed if line not in reading.setup]
     if len(specs) > 1:
@@ -99,12 +99,12 @@ def keep(
     return Kept(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
 
 
-#: variables that a script says its caller must give
+#: variables that a script requires from its caller
 _REQUIRED = re.compile(r"\$\{(\w+):?\?")
 
 
 def _exported(export: str | None) -> dict[str, str]:
-    """Variables that ``--export=ALL,NAME=VALUE`` gives."""
+    """Variables that ``--export=ALL,NAME=VALUE`` sets."""
     return dict(re.findall(r"(?:^|,)([A-Za-z_]\w*)=([^,]*)", export or ""))
 
 
@@ -159,10 +159,10 @@ def _read(script: Script, source: str, facts: Facts, site: Site) -> Reading:
 
 
 def run_text(source: str, reading: Reading) -> str:
-    """The script with its edits: no first line, no directives, no runs of blank lines."""
+    """The script with its edits, without first line, directives and runs of blank lines."""
     pieces: list[str] = []
     at = 0
-    # Of edits that overlap the wider one counts; insertions keep their order.
+    # Of overlapping edits the widest wins; insertions keep their order.
     for start, end, text in sorted(reading.edits, key=lambda edit: (edit[0], edit[0] != edit[1], -edit[1])):
         if start < at:
             continue
@@ -203,7 +203,7 @@ class _Draft:
     guessed: bool
     left_out: list[Dropped] = field(default_factory=list)
 
-    # --- the plain one
+    # --- plain SkyPilot
 
     def plain_yaml(self) -> tuple[str, dict[str, Any]]:
         document = Document()
@@ -277,7 +277,7 @@ class _Draft:
             )
 
     def _needs_workdir(self) -> bool:
-        """Whether the script wants the files beside it."""
+        """Whether the script needs the files beside it."""
         program, _ = interpreter(self.source)
         if program not in _BASH and program:
             return True
@@ -287,7 +287,7 @@ class _Draft:
         wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}
         notes: dict[str, str] = {}
         if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
-            del wanted["cpus"]  # any node with GPUs has more; --exclusive is a whole node, which has more too
+            del wanted["cpus"]  # any node with GPUs has more, as has the whole node of --exclusive
         port = serve_port(self.script)
         if port and not self.reading.needs:
             wanted["ports"] = port
@@ -311,7 +311,7 @@ class _Draft:
                 "--mem=0: the node's whole memory is the job's anyway"
             )
         asked = {key: item for key, item in (("account", self.spec.account), ("qos", self.spec.qos)) if item}
-        # Those of the site (of its QOS, accounts and partitions) stay; slurmsky's own mean nothing without it.
+        # Keep the site's labels (of its QOS, accounts and partitions); slurmsky's labels are useless without slurmsky.
         of_site = self.task.fields["resources"].get("labels", {}).items()
         labels = {key: label(item) for key, item in asked.items()}
         labels.update((key, item) for key, item in of_site if not key.startswith("slurmsky-"))
@@ -323,14 +323,14 @@ class _Draft:
             document.put("resources", {key: wanted[key] for key in ranked}, inline=notes)
 
     def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
-        """--exclusive without a number of CPUs: the node's size is for a person to choose."""
+        """Choose a size for --exclusive without a number of CPUs, and have the user check it."""
         if "accelerators" not in wanted and "instance_type" not in wanted:
             wanted["cpus"] = "16+"
             notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"
 
     def _image(self) -> tuple[str, str] | None:
         options = dict(self.spec.site_options)
-        # Steps with several images bring them themselves.
+        # With several images, each step starts its own.
         asked = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
         if asked:
             try:
@@ -342,7 +342,7 @@ class _Draft:
             if module.image and module.source == "site":
                 return docker_image(module.image), f"module {one_line(module.name)}, the site file"
         images = [module for module in self.reading.modules if module.image]
-        # A framework's image holds CUDA too, not the other way round.
+        # A framework's image contains CUDA, too, but not vice versa.
         images.sort(key=lambda module: "nvidia/cuda" in module.image)
         if images:
             return docker_image(images[0].image), f"module {one_line(images[0].name)}"
@@ -408,7 +408,7 @@ class _Draft:
             )
 
     def _places(self) -> list[str]:
-        """Paths of the old cluster that the script reads, where it runs as it is."""
+        """Paths of the old cluster that the script reads when it runs unchanged."""
         found = places.places(self.script, Scope.of(self.script))
         roles = (places.READ, places.RUN, places.IMAGE)
         return [
@@ -418,7 +418,7 @@ class _Draft:
         ]
 
     def _bucket(self, place: str) -> str:
-        """A bucket's name: those are unique in the world, so part of it comes from the script's text."""
+        """A bucket's name: bucket names are globally unique, so part of it is derived from the script's text."""
         unique = hashlib.sha256(self.source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
 
@@ -450,7 +450,7 @@ class _Draft:
         lines += self.reading.activate
         return "\n".join([*lines, *([text] if text else [])]) or ":"
 
-    # --- the one with slurmsky
+    # --- with slurmsky on the nodes
 
     def agent_yaml(self) -> tuple[str, dict[str, Any]]:
         document = Document()
@@ -503,12 +503,12 @@ def _below(path: str, tops: Sequence[str]) -> bool:
 
 
 def _checkpoint_folder(path: str) -> str:
-    """Where to mount a bucket for checkpoints below a path."""
+    """The mount point of a bucket for checkpoints below a path."""
     first = "/" + path.strip("/").split("/")[0]
     return first if re.search("ckpt|checkpoint", first.lower()) else path.rstrip("/")
 
 
 def _top(path: str) -> str:
-    """The first two folders, which is what one mounts."""
+    """The first two folders of a path, which are its mount point."""
     parts = path.strip("/").split("/")
     return "/" + "/".join(parts[:2] if len(parts) > 2 else parts[:1])

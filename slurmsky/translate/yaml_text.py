@@ -1,4 +1,4 @@
-"""Plain values -> YAML as people write it. (SkyPilot itself is sent JSON, which is YAML too.)"""
+"""Converts plain values to readable YAML. (SkyPilot itself receives JSON, which is YAML, too.)"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RESERVED = {"true", "false", "yes", "no", "on", "off", "null", "y", "n", "."}
 
 
 def dump(value: Mapping[str, Any]) -> str:
-    """Block-style YAML; long text as ``|`` blocks; keys in their order."""
+    """Block-style YAML; long text as ``|`` blocks; keys in the given order."""
     return "".join(f"{line}\n" for line in _mapping(value, ""))
 
 
@@ -47,7 +47,7 @@ def _blockable(text: str) -> bool:
     return (
         not text.startswith((" ", "\n"))
         and not text.endswith("\n\n")
-        and text.replace("\n", "").replace("\t", "").isprintable()  # no other line breaks, no controls
+        and text.replace("\n", "").replace("\t", "").isprintable()  # no other line breaks, no control characters
     )
 
 
