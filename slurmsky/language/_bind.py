@@ -1,4 +1,4 @@
-"""What --cpu-bind, --mem-bind and --gpu-bind have in common: words, some of which take a list."""
+"""The common syntax of --cpu-bind, --mem-bind and --gpu-bind: words, some of which take a list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Optional, TypeVar
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import BindError
 
-_MAX_VALUES = 4096  # more than any node has CPUs; a short text could ask for far more
+_MAX_VALUES = 4096  # more than any node has CPUs; a short text could stand for far more
 _DECIMAL = re.compile("[0-9]+(\\*[0-9]+)?")
 
 
@@ -38,7 +38,7 @@ ITEMS: Grammar[tuple[Item, ...]] = Grammar("bind", _Build(), BindError)
 
 @dataclass(frozen=True)
 class Bind:
-    """`how` is a word, or the name of a list with its `values`."""
+    """A parsed binding: `how` is a word, or the name of a list with its `values`."""
 
     how: str = ""
     values: tuple[str, ...] = ()
@@ -62,9 +62,9 @@ _COMMON: dict[str, dict[str, Any]] = {
 
 
 def read(text: str, option: str, bind: _Bind, lists: Sequence[str], words: Mapping[str, dict[str, Any]]) -> _Bind:
-    """What an option asks for: each word changes fields, later ones override.
+    """Parse an option: each word changes fields, later words override earlier ones.
 
-    `words` are those of this option alone. Raises BindError with the line that Slurm prints.
+    `words` are those of this option only. Raises BindError with the line that Slurm prints.
     """
     unknown = f'unrecognized --{option} argument "%s"'
     try:
@@ -89,7 +89,7 @@ def read(text: str, option: str, bind: _Bind, lists: Sequence[str], words: Mappi
 
 
 def repeated(text: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    """A list with its `0*4` written out (slurm_resource_info.c _expand_mult)."""
+    """A list with repetitions such as `0*4` expanded (slurm_resource_info.c _expand_mult)."""
     result: list[str] = []
     for value in values:
         one, star, times = value.partition("*")

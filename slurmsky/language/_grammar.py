@@ -1,7 +1,7 @@
-"""How a module of this package reads its text: a grammar file, a builder, an error class.
+"""Parses a text with a grammar file, a builder and an error class.
 
-A grammar is loaded at the first text that needs it, never at import: lark costs more to import than
-a whole thin command may take, and most commands meet two or three of these languages at most.
+A grammar is loaded at the first text that needs it, never at import: the import of lark takes longer than a whole thin
+command may take, and most commands need at most two or three of these languages.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-# No number in any of the languages means anything beyond this; longer digit strings count as this.
-# (It also keeps int() linear: Python refuses or crawls on very long digit strings.)
+# No language gives a meaning to a number beyond this; longer digit strings count as this.
+# (It also keeps int() linear: Python refuses very long digit strings, or takes long for them.)
 HUGE = 2**63 - 1
 
 
 class Fault(Exception):
-    """A builder's way to refuse what the grammar let through; becomes the language's own error."""
+    """Raised by a builder to refuse what the grammar accepted; becomes the language's own error."""
 
     def __init__(self, pos: int, message: str = "", **facts: str) -> None:
         super().__init__(pos, message)
@@ -33,10 +33,10 @@ class Fault(Exception):
 
 
 class _Inline:
-    """Gives lark what it looks for in a transformer: rule name -> function of the list of children.
+    """Adapts a builder to lark's transformer interface: rule name -> function of the list of children.
 
-    A builder is a plain class (so that its module need not import lark) whose methods bear the
-    rules' names and take the children one by one.
+    A builder is a plain class (so that its module need not import lark) whose methods have the rules' names and take
+    the children as separate arguments.
     """
 
     def __init__(self, builder: object) -> None:
@@ -48,7 +48,7 @@ class _Inline:
 
 
 def _text(name: str) -> str:
-    """The grammar file: package data in a wheel or .pyz, the folder beside the package in a clone."""
+    """The text of a grammar file: package data in a wheel or .pyz, the folder beside the package in a clone."""
     clone = Path(__file__).resolve().parents[2] / "grammar" / f"{name}.lark"
     if clone.is_file():
         return clone.read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def load(name: str, transformer: object = None, start: str = "start") -> Lark:
 
 
 class Grammar(Generic[Value]):
-    """One small language: what it is called, what builds its values, what it raises.
+    """One small language: its name, its builder and its error class.
 
     `parse` gives the builder's value or raises `error`, and nothing else.
     """
@@ -79,7 +79,7 @@ class Grammar(Generic[Value]):
         self.start = start
 
     def parse(self, text: str) -> Value:
-        """The value that the text means. Raises the language's own error, which holds the text and the place."""
+        """The value of the text. Raises the language's own error, which has the text and the position."""
         parser = load(self.name, self.builder, self.start)
         from lark.exceptions import UnexpectedInput, UnexpectedToken
 
@@ -88,14 +88,14 @@ class Grammar(Generic[Value]):
         except Fault as fault:
             raise self.error(text, fault.pos, fault.message, **fault.facts) from None
         except UnexpectedInput as exc:
-            # At the end of the text lark reports its last token again; we mean the end.
+            # At the end of the text lark reports its last token again; we report the end.
             at_end = isinstance(exc, UnexpectedToken) and exc.token.type == "$END"
             raise self.error(text, len(text) if at_end else exc.pos_in_stream or 0) from None
         return value
 
 
 def number(digits: str) -> int:
-    """The value of a string of ASCII digits with an optional sign, held within +-HUGE as strtol does.
+    """The value of a string of ASCII digits with an optional sign, limited to +-HUGE as strtol limits it.
 
     >>> number("007"), number("-3"), number("9" * 5000) == HUGE
     (7, -3, True)
@@ -106,5 +106,5 @@ def number(digits: str) -> int:
 
 
 def int32(value: int) -> int:
-    """`value` as C's 32-bit int holds it: what Slurm's time and id arithmetic does to huge numbers."""
+    """`value` wrapped to C's 32-bit int, as in Slurm's arithmetic with huge times and ids."""
     return (value + 2**31) % 2**32 - 2**31

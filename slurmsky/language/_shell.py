@@ -1,8 +1,8 @@
-"""The simple commands of a shell script, well enough to find `module load` in it.
+"""Scanner for the simple commands of a shell script, precise enough to find `module load` in it.
 
-Words, quotes, expansions, redirections, operators, here-documents and comments; no expansion, no
-nesting of commands in a word.  One pass, linear, never an error: text that no shell would take ends
-as one long word.
+It handles words, quotes, expansions, redirections, operators, here-documents and comments; it expands nothing and does
+not parse commands nested in a word. One pass, linear, without errors: text that a shell would refuse ends as one long
+word.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Command:
 
 
 def commands(script: str) -> Iterator[Command]:
-    """The simple commands in order, those in blocks, functions and lists too."""
+    """The simple commands in order, including those in blocks, functions and lists."""
     return _Scanner(script).commands()
 
 
@@ -53,14 +53,14 @@ class _Scanner:
         self.first_line = 1
         self.word: list[str] = []  # pieces of the word being read
         self.in_word = False
-        self.target = ""  # a redirection operator that waits for its word
+        self.target = ""  # a redirection operator whose word follows
         self.pending: list[tuple[str, bool]] = []  # here-documents to skip at the next new line
 
     def commands(self) -> Iterator[Command]:
         end = len(self.script)
         while self.at < end:
             match = _TOKEN.match(self.script, self.at)
-            if match is None or match.lastgroup is None:  # cannot be: the last alternative takes anything
+            if match is None or match.lastgroup is None:  # unreachable: the last alternative matches any text
                 break
             kind, text = match.lastgroup, match.group()
             self.at = match.end()
@@ -95,7 +95,7 @@ class _Scanner:
             self._piece(_ESCAPED.sub(r"\1", text[1:-1]) if kind == "double" else text[1:-1])
         elif kind == "escape":
             self._piece(text[1])
-        elif text in "'\"`":  # never closed: what follows is all inside
+        elif text in "'\"`":  # an unclosed quote: the rest of the text is inside
             self._piece(self.script[self.at - 1 :])
             self.at = len(self.script)
         else:
@@ -108,7 +108,7 @@ class _Scanner:
         self.in_word = True
 
     def _parenthesised(self) -> str:
-        """What stands in $( ), the closing parenthesis with it."""
+        """The text inside $( ), including the closing parenthesis."""
         start, depth = self.at, 1
         for match in _INNER.finditer(self.script, start):
             depth += {"(": 1, ")": -1}.get(match.group(), 0)

@@ -16,7 +16,7 @@ KINDS = ("task", "energy", "network", "filesystem")
 
 @dataclass(frozen=True)
 class AcctgFreq:
-    """Seconds between samples for each kind said; 0 turns a kind off.
+    """Seconds between samples for each named kind; 0 disables a kind.
 
     >>> str(parse("30")), parse("energy=60,task=5").seconds("task")
     ('task=30', 5)
@@ -25,7 +25,7 @@ class AcctgFreq:
     intervals: tuple[tuple[str, int], ...] = ()
 
     def seconds(self, kind: str) -> Optional[int]:
-        """The interval of a kind; None: it was not named."""
+        """The interval of a kind; None: the kind was not named."""
         return dict(self.intervals).get(kind)
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ _GRAMMAR: Grammar[AcctgFreq] = Grammar("keyvalues", _Build(), AcctgFreqError, st
 
 
 def parse(text: str) -> AcctgFreq:
-    """The intervals of --acctg-freq; a bare number is the tasks'.  Raises AcctgFreqError naming the item."""
+    """The intervals of --acctg-freq; a bare number is that of tasks.  Raises AcctgFreqError naming the item."""
     try:
         return _GRAMMAR.parse(text)
     except AcctgFreqError as exc:

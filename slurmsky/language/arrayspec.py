@@ -17,8 +17,8 @@ from slurmsky.language.syntax_errors import ArraySpecError as ArraySpecError
 class ArraySpec:
     """Indices of a job array and how many may run at once.
 
-    `ranges` is the one shortest way to write the indices from left to right, so that 100,000
-    elements cost as much as one, and equal arrays are equal records.
+    `ranges` is the unique shortest way to write the indices from left to right, so that 100,000 elements take no more
+    memory than one, and equal arrays are equal records.
 
     >>> spec = ArraySpec.of([9, 7, 1, 2, 3, 11], max_running=2)
     >>> str(spec), len(spec), 7 in spec, list(spec)
@@ -38,12 +38,12 @@ class ArraySpec:
 
     @classmethod
     def of(cls, indices: Iterable[int], max_running: Optional[int] = None) -> ArraySpec:
-        """Of indices in any order."""
+        """The spec of indices in any order."""
         return cls(tuple(_progressions(sorted(set(indices)))), max_running)
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """All of them, in ascending order."""
+        """All indices, in ascending order."""
         return tuple(self)
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ def _range_text(part: range) -> str:
 
 
 def _progressions(indices: list[int]) -> Iterator[range]:
-    """Ascending indices as ranges, greedily from the left; fewer than three in a step stay single."""
+    """Ascending indices as ranges, greedily from the left; fewer than three with one step stay single."""
     at, end = 0, len(indices)
     while at < end:
         stop, step = at + 1, 1
@@ -107,18 +107,18 @@ _GRAMMAR: Grammar[tuple[_Item, ...]] = Grammar("arrayspec", _Build(), ArraySpecE
 
 
 def parse(text: str, max_size: int = 1001) -> Optional[ArraySpec]:
-    """The array that --array asks for; None for an empty text, which makes no array.
+    """The array of --array; None for an empty text, which makes no array.
 
-    `max_size` is MaxArraySize: one more than the largest index allowed.  Duplicates merge, order does
-    not matter, a limit that is not a positive number is no limit.  Raises ArraySpecError, for which
-    sbatch prints `Batch job submission failed: Invalid job array specification`.
+    `max_size` is MaxArraySize: one more than the largest index allowed.  Duplicates are merged, the order does not
+    matter, and a limit that is not a positive number is ignored.  Raises ArraySpecError, for which sbatch prints `Batch
+    job submission failed: Invalid job array specification`.
 
     >>> str(parse("5,1-3%2")), parse("")
     ('1-3,5%2', None)
     """
     if not text:
         return None
-    # a text of commas alone holds no item; slurmctld then makes an array without elements: refused here
+    # a text of commas only has no item; slurmctld then makes an array without elements, which we refuse
     items = _GRAMMAR.parse(text)
     if not items:
         return None
@@ -129,7 +129,7 @@ def parse(text: str, max_size: int = 1001) -> Optional[ArraySpec]:
 
 
 def _limit(text: str) -> Optional[int]:
-    """What stands after the first %, read as C's strtol does."""
+    """The limit after the first %, parsed as C's strtol does."""
     _, _, after = text.partition("%")
     after = after.lstrip(" \t\r\n\f\v").removeprefix("+")
     digits = after[: len(after) - len(after.lstrip("0123456789"))]
@@ -137,10 +137,10 @@ def _limit(text: str) -> Optional[int]:
 
 
 def _union(items: tuple[_Item, ...]) -> Iterator[range]:
-    """The canonical ranges of all items together.
+    """The canonical ranges of the union of all items.
 
-    Items of the same step and offset are joined as intervals first: however many items a text holds,
-    the rest then costs no more than a few times the largest index.
+    Items of the same step and offset are joined as intervals first: the rest then takes at most a few times the largest
+    index, however many items a text has.
     """
     classes: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for first, last, step in sorted(set(items)):

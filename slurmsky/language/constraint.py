@@ -15,7 +15,7 @@ from slurmsky.language.syntax_errors import ConstraintError as ConstraintError
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature; `count` nodes must have it, 0: every node of the job."""
+    """One feature; `count` nodes must have it; 0: every node of the job."""
 
     name: str
     count: int = 0
@@ -24,7 +24,7 @@ class Feature:
         return self.name + (f"*{self.count}" if self.count else "")
 
     def matches(self, features: Collection[str]) -> bool:
-        """Whether a node with these features has it."""
+        """Whether a node with these features has this feature."""
         return self.name in features
 
     def names(self) -> Iterator[str]:
@@ -34,10 +34,10 @@ class Feature:
 
 @dataclass(frozen=True)
 class Group:
-    """Terms with the operators between them, read from left to right.
+    """Terms with the operators between them, evaluated from left to right.
 
-    `kind` is "" for the whole expression, "(" for a group, "[" for a choice that all nodes of a job
-    make alike.
+    `kind` is "" for the whole expression, "(" for a group, "[" for alternatives of which all nodes of a job must have
+    the same one.
     """
 
     terms: tuple[Union[Feature, Group], ...]
@@ -57,11 +57,11 @@ class Group:
 
     @property
     def counted(self) -> bool:
-        """Some term holds for a number of nodes only, so a node needs one of the terms, not all."""
+        """Whether a term applies to a number of nodes only, so that a node needs one of the terms, not all."""
         return any(term.count or (isinstance(term, Group) and term.counted) for term in self.terms)
 
     def matches(self, features: Collection[str]) -> bool:
-        """Whether a node with these features can be a part of the job."""
+        """Whether a node with these features can be allocated to the job."""
         either = self.counted
         result = self.terms[0].matches(features)
         for operator, term in zip(self.operators, self.terms[1:]):
@@ -70,7 +70,7 @@ class Group:
         return result
 
     def names(self) -> Iterator[str]:
-        """The names of all features in it."""
+        """The names of all features in the expression."""
         for term in self.terms:
             yield from term.names()
 

@@ -1,4 +1,4 @@
-"""--cpu-bind: `verbose,map_cpu:0,2` <-> which CPUs each task may use.
+"""--cpu-bind: `verbose,map_cpu:0,2` <-> the CPUs that each task may use.
 
 Source: slurm src/common/slurm_resource_info.c slurm_verify_cpu_bind, slurm_sprint_cpu_bind_type.
 """
@@ -25,8 +25,8 @@ _WORDS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class CpuBind(Bind):
-    """`to` says what a task is bound to (cores, threads, sockets, ldoms), `how` names a CPU for each
-    task instead (none, rank_ldom, or one of the lists with its `values`)."""
+    """`to` names what a task is bound to (cores, threads, sockets, ldoms); instead of it, `how` may name a CPU for each
+    task (none, rank_ldom, or one of the lists with its `values`)."""
 
     to: str = ""
     one_thread: bool = False
@@ -36,7 +36,7 @@ class CpuBind(Bind):
 
 
 def parse(text: str) -> CpuBind:
-    """What --cpu-bind asks for; later words override earlier ones.
+    """The binding that --cpu-bind requests; later words override earlier ones.
 
     Raises BindError with the line that Slurm prints.
 

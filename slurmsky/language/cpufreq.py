@@ -44,7 +44,7 @@ _GRAMMAR: Grammar[CpuFreq] = Grammar("keyvalues", _Build(), CpuFreqError, start=
 
 
 def parse(text: str) -> CpuFreq:
-    """What --cpu-freq asks for.  Raises CpuFreqError with the line that Slurm prints first."""
+    """The frequencies that --cpu-freq requests.  Raises CpuFreqError with the line that Slurm prints first."""
     try:
         freq = _GRAMMAR.parse(text)
     except CpuFreqError as exc:
@@ -68,7 +68,7 @@ def _known(word: str) -> bool:
 
 
 def _order(word: str) -> tuple[int, int]:
-    """Slurm's codes for named levels and governors are larger than any number of kHz."""
+    """The sort key of a frequency: Slurm's codes for named levels exceed any number of kHz."""
     if word.isdecimal():
         return 0, min(int(word[:18]), 2**31)
     return 1, (_LEVELS + _GOVERNORS).index(word)

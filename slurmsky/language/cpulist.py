@@ -11,7 +11,7 @@ from typing import Optional
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import CpuListError as CpuListError
 
-_MAX = 1 << 20  # numbers in one list, and the largest of them
+_MAX = 1 << 20  # numbers in one list, and the largest number
 
 
 class _Build:
@@ -40,7 +40,7 @@ def parse(text: str) -> tuple[int, ...]:
 
 
 def format(numbers: Iterable[int]) -> str:
-    """Ascending ranges; duplicates once.
+    """The list as ascending ranges without duplicates.
 
     >>> format([5, 0, 1, 2, 3])
     '0-3,5'

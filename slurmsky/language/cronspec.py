@@ -24,14 +24,14 @@ SHORTCUTS = {
     "daily": "0 0 * * *", "midnight": "0 0 * * *", "elevenses": "0 11 * * *", "fika": "0 15 * * *",
     "teatime": "0 16 * * *", "hourly": "0 * * * *",
 }  # fmt: skip
-#: Nothing that can be due at all is due later than a leap day after the next century.
+#: The longest time until an entry is due is that from leap day to leap day across a century without one: eight years.
 _HORIZON_DAYS = 366 * 9
 
 
 @dataclass(frozen=True)
 class CronSpec:
-    """When, and what. The sets hold what is due; `any_day` and `any_weekday` tell a star in these fields, since
-    days match either field unless one of them is a star."""
+    """The due times and the command. The sets have the due values; `any_day` and `any_weekday` mark a star in these
+    fields, since a day matches either field unless one of the two is a star."""
 
     text: str  # the times as written
     command: str
@@ -47,7 +47,7 @@ class CronSpec:
         return f"{self.text} {self.command}"
 
     def due_on(self, day: date) -> bool:
-        """Whether there is a time on that day."""
+        """Whether the command is due on that day."""
         if day.month not in self.months:
             return False
         by_day = day.day in self.days
@@ -57,7 +57,7 @@ class CronSpec:
         return by_day if self.any_weekday else by_day or by_weekday
 
     def after(self, moment: datetime) -> Optional[datetime]:
-        """The first minute after `moment` that is due, in the same (naive) time; None: there is none.
+        """The first due minute after `moment`, in the same (naive) time; None: there is none.
 
         >>> str(parse("30 4 * * * x").after(datetime(2026, 11, 21, 5, 0)))
         '2026-11-22 04:30:00'
@@ -103,7 +103,7 @@ _GRAMMAR: Grammar[tuple[Union[str, tuple[_Field, ...]], str]] = Grammar("cronspe
 
 
 def parse(text: str) -> CronSpec:
-    """A line of a scrontab that is neither comment nor variable. Raises CronSpecError."""
+    """Parse a scrontab line that is neither a comment nor a variable. Raises CronSpecError."""
     text = text.strip("\n").lstrip(" \t")
     when, command = _GRAMMAR.parse(text)
     shown = text[: len(text) - len(command)].rstrip(" \t")
@@ -152,12 +152,12 @@ def _values(text: str, place: int, field: _Field) -> frozenset[int]:
 
 
 def _folded(values: frozenset[int], top: int) -> frozenset[int]:
-    """60 minutes, 24 hours and weekday 7 are 0."""
+    """The values with 60 minutes, 24 hours and weekday 7 replaced by 0."""
     return frozenset(value % top for value in values)
 
 
 def _never(spec: CronSpec) -> bool:
-    """Days that none of the months has."""
+    """Whether the month days of an entry occur in none of its months."""
     if spec.any_day:
         return False
     longest = max(29 if month == 2 else calendar.monthrange(2023, month)[1] for month in spec.months)

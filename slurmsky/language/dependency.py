@@ -22,13 +22,13 @@ TYPES = (
     "singleton",
     "expand",
 )
-# A job may wait for this many elements: more is no dependency but an attempt on our memory.
+# A job may depend on so many elements at most: a longer list would only exhaust memory.
 _MAX_REFS = 100_000
 
 
 @dataclass(frozen=True)
 class JobRef:
-    """One job that is waited for: `12`, `12_3`, `12_*`, `12+5`."""
+    """One job of a dependency: `12`, `12_3`, `12_*`, `12+5`."""
 
     job_id: int
     task: Union[int, str, None] = None  # array element, "*" for all of them, None: not an element
@@ -48,7 +48,7 @@ class JobRef:
 
 @dataclass(frozen=True)
 class Condition:
-    """What must have happened to `jobs`: one of TYPES.  singleton has no jobs, every other has some."""
+    """What must have happened to `jobs`: one of TYPES.  singleton has no jobs, every other type has some."""
 
     type: str
     jobs: tuple[JobRef, ...] = ()
@@ -63,7 +63,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Dependency:
-    """Conditions of which all must hold, or with `any` one.
+    """Conditions that must all hold, or with `any` at least one.
 
     >>> str(parse("AFTEROK:1:2_3,5"))
     'afterok:1:2_3,afterany:5'
@@ -76,7 +76,7 @@ class Dependency:
         return bool(self.conditions)
 
     def __iter__(self) -> Iterator[tuple[str, Optional[JobRef]]]:
-        """Each (type, job) on its own, in order; the job of a singleton is None."""
+        """Each (type, job) pair, in order; the job of a singleton is None."""
         for condition in self.conditions:
             if not condition.jobs:
                 yield condition.type, None
@@ -93,7 +93,7 @@ _Ref = tuple[JobRef, _Tasks]
 
 @dataclass(frozen=True)
 class _Clause:
-    """A condition as written, elements not yet written out; `bare_at`: where an id without type stands."""
+    """A condition as written, elements not yet expanded; `bare_at`: position of an id without type, or -1."""
 
     kind: str
     refs: tuple[_Ref, ...]
@@ -101,7 +101,7 @@ class _Clause:
 
 
 def _conditions(clauses: Iterable[_Clause]) -> Iterator[Condition]:
-    """One reference for each element; what is asked twice counts once, as in Slurm."""
+    """One reference for each element; duplicates count once, as in Slurm."""
     seen: set[tuple[str, int, Union[int, str, None]]] = set()
     for clause in clauses:
         jobs: list[JobRef] = []
@@ -157,7 +157,7 @@ class _Build:
         clauses = [part for part in parts if isinstance(part, _Clause)]
         bare_at = -1
         for part in parts:
-            # Only a comma may follow a bare id, and no typed condition: the parser looks for a later `:`
+            # Only a comma may follow a bare id, and no condition with a type: the parser expects a later `:`
             if bare_at >= 0 and (part == "?" or (isinstance(part, _Clause) and part.refs and part.bare_at < 0)):
                 raise Fault(bare_at)
             bare_at = max(bare_at, part.bare_at if isinstance(part, _Clause) else -1)
@@ -173,9 +173,9 @@ _GRAMMAR: Grammar[Dependency] = Grammar("dependency", _Build(), DependencyError)
 def parse(text: str) -> Dependency:
     """The conditions of --dependency; an empty text or `0` has none.
 
-    Types in any case, bare ids are afterany, `,` and `?` mixed mean any, `12_[1-3]` is three elements.
-    Raises DependencyError with Slurm's words for the reason (slurm_errno ESLURM_DEPENDENCY).
-    Whether expand and afterburstbuffer are supported is for the caller.
+    Types may have any case, bare ids are afterany, a mix of `,` and `?` means any, `12_[1-3]` is three elements.
+    Raises DependencyError with Slurm's text for the reason (slurm_errno ESLURM_DEPENDENCY).
+    The caller decides whether expand and afterburstbuffer are supported.
     """
     if text in ("", "0"):
         return Dependency()
@@ -194,8 +194,8 @@ def format_with_state(
 ) -> str:
     """`afterok:1(unfulfilled),afterok:2(failed)` as scontrol show job and squeue %E print it.
 
-    `state` tells of a type and a job `unfulfilled`, `failed`, or None once fulfilled: such a one is
-    not shown any more.
+    `state` returns `unfulfilled` or `failed` for a type and a job, or None once fulfilled: a fulfilled condition is not
+    shown any more.
 
     >>> format_with_state(parse("afterok:1:2,singleton"))
     'afterok:1(unfulfilled),afterok:2(unfulfilled),singleton(unfulfilled)'

@@ -1,7 +1,7 @@
 """Batch scripts: the checks before submission, and the words of their #SBATCH lines.
 
 Source: slurm src/sbatch/opt.c _opt_batch_script, next_line, get_argument; src/sbatch/sbatch.c
-_get_script_buffer; src/sbatch/xlate.c for #PBS and #BSUB (see foreign.py).
+_get_script_buffer; src/sbatch/xlate.c for #PBS and #BSUB (see other_schedulers.py).
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ class ScriptError(DirectiveError):
 
 
 class ScriptTooLarge(ScriptError):
-    """Longer than slurmctld takes."""
+    """A script longer than slurmctld accepts."""
 
     lines = ("Batch job submission failed: Pathname of a file, directory or other parameter too long",)
 
 
 class EmptyScript(ScriptError):
-    """Nothing at all."""
+    """A script without any content."""
 
     lines = ("Batch script is empty!",)
 
 
 class BlankScript(ScriptError):
-    """White space alone."""
+    """A script of white space only."""
 
     lines = ("Batch script contains only whitespace!",)
 
 
 class NoShebang(ScriptError):
-    """The first line names no interpreter."""
+    """A script whose first line names no interpreter."""
 
     lines = (
         "This does not look like a batch script.  The first",
@@ -62,7 +62,7 @@ class NoShebang(ScriptError):
 
 
 class NulInScript(ScriptError):
-    """A NUL character."""
+    """A script with a NUL character."""
 
     lines = (
         "The Slurm controller does not allow scripts that",
@@ -71,7 +71,7 @@ class NulInScript(ScriptError):
 
 
 class DosLineBreaks(ScriptError):
-    """Lines that end as in DOS."""
+    """A script with DOS line breaks."""
 
     lines = (
         r"Batch script contains DOS line breaks (\r\n)",
@@ -80,14 +80,14 @@ class DosLineBreaks(ScriptError):
 
 
 class BadLine(ScriptError):
-    """An unclosed quote, or a word that begins with a colon; `pos` is the line's number."""
+    """A line with an unclosed quote, or with a word that begins with a colon; `pos` is the line's number."""
 
     fatal = True
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word of the directives and the line it stands in, from 1."""
+    """One word of the directives, and the number of its line, from 1."""
 
     text: str
     line: int
@@ -98,21 +98,21 @@ class Word:
 
 @dataclass(frozen=True)
 class Directives:
-    """The words of each het component (one for an ordinary job), as getopt gets them."""
+    """The words of each het component (one component for an ordinary job), as getopt gets them."""
 
     components: tuple[tuple[Word, ...], ...] = ((),)
-    errors: tuple[str, ...] = ()  # printed after `sbatch: error: `, and submission goes on
+    errors: tuple[str, ...] = ()  # printed after `sbatch: error: `; submission continues
     warnings: tuple[str, ...] = ()  # printed after `sbatch: Warning: `
 
 
 _FROM_SLURM = "Change from #SLURM to #SBATCH in your script and verify the options are valid in sbatch"
-# The text of 22.05, which the recorded oracle prints; later: The "packjob" component separator is deprecated.
+# The text of 22.05, which the recorded oracle prints; later releases: The "packjob" component separator is deprecated.
 _PACKJOB = 'the "packjob" component separator is being deprecated. Please, use "hetjob" instead.'
 _SEPARATOR = re.compile(r"(packjob|hetjob)(?=[ \t\r\f\v]|\Z)", re.IGNORECASE)
 
 
 def check(script: bytes, max_size: int = MAX_SCRIPT_SIZE) -> None:
-    """Refuses what sbatch refuses before it reads a directive, in its order; returns nothing else.
+    """Raise for a script that sbatch refuses before it reads a directive, in sbatch's order of checks.
 
     >>> check(b"#!/bin/sh\\n:\\n")
     >>> check(b"echo hi\\n")
@@ -161,7 +161,7 @@ class _Build:
         """The words, and the separator that ended the line."""
         words = [part for part in parts if not hasattr(part, "type")]
         ends = [str(part) for part in parts if getattr(part, "type", "") == "SEPARATOR"]
-        if "" in words:  # an empty word is taken for the end of the line
+        if "" in words:  # sbatch takes an empty word for the end of the line
             return words[: words.index("")], ""
         return words, ends[0].lower() if ends else ""
 
@@ -184,7 +184,7 @@ _GRAMMAR: Grammar[tuple[list[str], str]] = Grammar("directives", _Build(), Direc
 def split(text: str, name: str = "", line: int = 0) -> list[str]:
     """The words of one directive line (what follows #SBATCH).  Raises BadLine.
 
-    An empty word or `hetjob` ends the line, as get_argument takes either for the end.
+    An empty word or `hetjob` ends the line, since get_argument takes either for the end.
 
     >>> split(''' -J "a b"c --comment=x#y''')
     ['-J', 'a bc', '--comment=x']
@@ -195,7 +195,7 @@ def split(text: str, name: str = "", line: int = 0) -> list[str]:
 def _words(text: str, name: str, line: int) -> tuple[list[str], str]:
     plain = text.strip(_BLANK)
     if not _SPECIAL.search(plain):
-        # Nothing that means anything: the grammar would split at blanks and no more.
+        # No quote, backslash or comment: the grammar would only split at blanks.
         return plain.split(), ""
     try:
         return _GRAMMAR.parse(text)
@@ -209,10 +209,10 @@ _SPECIAL = re.compile(r"""[\\'"#\x00-\x08\x0e-\x1f\x80-\U0010ffff]|(?:^|\s)(?::|
 
 
 def parse(script: bytes, name: str = "") -> Directives:
-    """The #SBATCH (and #SLURM) words of a script up to its first command; `name` is for messages.
+    """The #SBATCH (and #SLURM) words of a script up to its first command; messages contain `name`.
 
-    `hetjob` or `packjob` as the first word starts the next component.  What follows either on its
-    line is dropped, as in Slurm.  Raises BadLine.
+    `hetjob` or `packjob` as the first word starts the next component.  The rest of its line is dropped, as in Slurm.
+    Raises BadLine.
 
     >>> [str(word) for word in parse(b"#!/bin/sh\\n#SBATCH -n2 -J x # y\\n:\\n#SBATCH -N9\\n").components[0]]
     ['-n2', '-J', 'x']

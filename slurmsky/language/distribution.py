@@ -1,4 +1,4 @@
-"""--distribution: `cyclic:block,nopack` <-> how tasks spread over nodes, sockets and cores.
+"""--distribution: `cyclic:block,nopack` <-> the order of tasks over nodes, sockets and cores.
 
 Source: slurm src/common/proc_args.c verify_dist_type, format_task_dist_states.
 """
@@ -18,9 +18,9 @@ PLANE_MISSING = "Invalid plane size or size not specified"
 
 @dataclass(frozen=True)
 class Distribution:
-    """How tasks go to nodes, then to the sockets of a node, then to the cores of a socket.
+    """How tasks are distributed to nodes, then to the sockets of a node, then to the cores of a socket.
 
-    "" means not said.  `pack`: fill nodes (True) or spread (False), None not said.
+    "" means not given.  `pack`: fill nodes (True) or spread (False), None: not given.
 
     >>> str(parse("*:fcyclic,NoPack")), str(parse("plane=4")), str(parse("hostfile"))
     ('block:fcyclic,nopack', 'plane=4', 'arbitrary')
@@ -68,7 +68,7 @@ class _Build:
             raise Fault(0)
         nodes = "block" if nodes == "*" else nodes
         sockets = "cyclic" if sockets == "*" else sockets or ""
-        cores = sockets if cores == "*" else cores or ""  # the cores' default is what the sockets have
+        cores = sockets if cores == "*" else cores or ""  # cores default to the distribution of sockets
         return Distribution(nodes, sockets, cores, pack=_packed(pack))
 
 
@@ -80,9 +80,9 @@ _GRAMMAR: Grammar[Distribution] = Grammar("distribution", _Build(), Distribution
 
 
 def parse(text: str, plane_size: str = "") -> Distribution:
-    """What -m asks for, in any case; `plane_size` is SLURM_DIST_PLANESIZE, used when plane has no size.
+    """The distribution that -m requests, in any case; `plane_size` is SLURM_DIST_PLANESIZE, for a plane without size.
 
-    Raises DistributionError; for a plane without a good size its message is the line Slurm prints first.
+    Raises DistributionError; for a plane without a valid size its message is the line that Slurm prints first.
     """
     if plane_size and text.lower().startswith("plane") and "=" not in text:
         text = f"plane={plane_size}"

@@ -1,4 +1,4 @@
-"""--export: `ALL,A=1,B` <-> which variables go along.
+"""--export: `ALL,A=1,B` <-> the variables that a job inherits.
 
 Source: slurm src/common/env.c find_quote_token, env_merge_filter; src/srun/launch.c _build_user_env.
 """
@@ -12,12 +12,12 @@ from typing import Optional
 from slurmsky.language._grammar import Grammar
 from slurmsky.language.syntax_errors import ExportError as ExportError
 
-_ALWAYS = ("SLURM_", "SPANK_")  # env_array_merge_slurm_spank: these go along whatever is asked
+_ALWAYS = ("SLURM_", "SPANK_")  # env_array_merge_slurm_spank: inherited in any case
 
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """The items of --export as written, quotes and all; everything else is read from them.
+    """The items of --export as written, including quotes; all other properties derive from them.
 
     >>> spec = parse("none"), parse("ALL,A=1"), parse("A,B='x,y'")
     >>> [s.none for s in spec], [s.all for s in spec], spec[2].items
@@ -25,43 +25,43 @@ class ExportSpec:
     """
 
     words: tuple[str, ...] = ()
-    unclosed: str = ""  # the item whose quote never ends; Slurm complains of it and uses it
+    unclosed: str = ""  # the item whose quote is not closed; Slurm warns and uses it
 
     def __str__(self) -> str:
         return ",".join(self.words)
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The items with quotes around a whole item removed; quotes inside one stay."""
+        """The items without quotes around a whole item; quotes inside an item stay."""
         return tuple(_unquoted(word) for word in self.words)
 
     @property
     def items(self) -> tuple[tuple[str, Optional[str]], ...]:
-        """(name, value) in order; value None: taken from the environment.  Without ALL, NONE, NIL."""
+        """(name, value) pairs in order; value None: taken from the environment.  Without ALL, NONE, NIL."""
         named = (text for text in self.texts if text and text.upper() not in ("ALL", "NONE", "NIL"))
         pairs = (text.partition("=") for text in named)
         return tuple((name, value if equals else None) for name, equals, value in pairs)
 
     @property
     def all(self) -> bool:
-        """The whole environment goes along."""
+        """Whether the whole environment is inherited."""
         return any(text.upper() == "ALL" for text in self.texts)
 
     @property
     def none(self) -> bool:
-        """Nothing but SLURM_* goes along; the user's login environment is loaded instead."""
+        """Whether only SLURM_* is inherited, and the user's login environment is loaded instead."""
         return len(self.words) == 1 and self.words[0].upper() == "NONE"
 
     @property
     def nil(self) -> bool:
-        """Nothing but SLURM_*, and no login environment either (25.05 and later)."""
+        """Whether only SLURM_* is inherited, without a login environment (25.05 and later)."""
         return len(self.words) == 1 and self.words[0].upper() == "NIL"
 
     def apply(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """The variables that go along from `environment`: named ones, assigned ones, SLURM_* and SPANK_*.
+        """The inherited variables of `environment`: named ones, assigned ones, SLURM_* and SPANK_*.
 
-        Items count in order, the last one wins, and SLURM_* and SPANK_* of the environment win over
-        all.  NONE ends the list.
+        Items apply in order, the last one takes precedence, and SLURM_* and SPANK_* of the environment take precedence
+        over all items.  NONE ends the list.
 
         >>> parse("A=2,B,C").apply({"A": "1", "B": "2", "SLURM_X": "3", "D": "4"})
         {'A': '2', 'B': '2', 'SLURM_X': '3'}
@@ -86,7 +86,7 @@ def _unquoted(word: str) -> str:
 
 
 class _Build:
-    """A list of items, each a list of its pieces; the last one is being written."""
+    """A list of items, each a list of its pieces; the last item is incomplete."""
 
     def begin(self) -> list[list[str]]:
         return [[]]
@@ -110,5 +110,5 @@ _GRAMMAR: Grammar[ExportSpec] = Grammar("exportspec", _Build(), ExportError)
 
 
 def parse(text: str) -> ExportSpec:
-    """What --export (SLURM_EXPORT_ENV, SBATCH_EXPORT) asks for.  Every text is a spec."""
+    """The items of --export (SLURM_EXPORT_ENV, SBATCH_EXPORT).  Every text is valid."""
     return _GRAMMAR.parse(text)

@@ -1,4 +1,4 @@
-"""File names of -o, -e and -i: `slurm-%A_%4a.out` -> the name of one job's, node's or task's file.
+"""File names of -o, -e and -i: `slurm-%A_%4a.out` -> the file name of one job, node or task.
 
 Source: slurm src/common/print_fields.c expand_stdio_fields, src/slurmd/common/fname.c, src/srun/fname.c.
 """
@@ -12,12 +12,12 @@ from typing import Optional, Union
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import FilenameError as FilenameError
 
-NO_VAL = 0xFFFFFFFE  # what %a prints of a job that is no array
+NO_VAL = 0xFFFFFFFE  # what %a prints for a job that is no array
 
 
 @dataclass(frozen=True)
 class FilenameValues:
-    """What the letters stand for.  Defaults are those of a batch script, which is node 0, task 0."""
+    """The values of the letters.  The defaults are those of a batch script, which is node 0, task 0."""
 
     job_id: int
     user: str = ""
@@ -34,7 +34,7 @@ class FilenameValues:
 
 @dataclass(frozen=True)
 class Field:
-    """One letter with its width (0: as long as it is)."""
+    """One letter with its width (0: as long as the value is)."""
 
     letter: str
     width: int = 0
@@ -65,20 +65,20 @@ def parse(pattern: str) -> tuple[Part, ...]:
     if "\\" in pattern:
         literal = _unescaped(pattern)
         return (literal,) if literal else ()
-    if "%" not in pattern:  # nothing for the grammar to find
+    if "%" not in pattern:  # no field to parse
         return (pattern,) if pattern else ()
     return _GRAMMAR.parse(pattern)
 
 
 def _unescaped(pattern: str) -> str:
-    """Backslashes removed; of two in a row one stays (fname.c remove_path_slashes)."""
+    """The text without backslashes; of two in a row one stays (fname.c remove_path_slashes)."""
     return "\\".join(piece.replace("\\", "") for piece in pattern.split("\\\\"))
 
 
 def expand(pattern: str, values: FilenameValues) -> str:
     """The file name that `pattern` means for `values`; `none` in any case is /dev/null.
 
-    Not joined to a folder.  Never raises: what is no pattern is text.
+    The name is not joined to a folder.  Never raises: an invalid pattern is literal text.
 
     >>> expand("o-%4j-%t_%x.%z", FilenameValues(7, job_name="fit"))
     'o-0007-0_fit.%z'
@@ -91,7 +91,7 @@ def expand(pattern: str, values: FilenameValues) -> str:
 def _value(field: Field, values: FilenameValues) -> str:
     letter = field.letter
     if letter in _WORDS:
-        return str(getattr(values, _WORDS[letter]))  # a width means nothing to words
+        return str(getattr(values, _WORDS[letter]))  # words ignore a width
     if letter == "s" and values.step_id is None:
         return "batch"
     if letter in "Jj":
@@ -118,7 +118,7 @@ def _number(letter: str, values: FilenameValues) -> int:
 
 
 def is_per_task(pattern: str) -> bool:
-    """Whether every task has a file of its own (%t).
+    """Whether every task has a separate file (%t).
 
     >>> is_per_task("out.%2t"), is_per_task("out.%%t"), is_per_task("none")
     (True, False, False)
@@ -127,7 +127,7 @@ def is_per_task(pattern: str) -> bool:
 
 
 def is_per_node(pattern: str) -> bool:
-    """Whether every node has a file of its own (%N or %n)."""
+    """Whether every node has a separate file (%N or %n)."""
     return _uses(pattern, "Nn")
 
 
@@ -137,17 +137,17 @@ def _uses(pattern: str, letters: str) -> bool:
 
 @dataclass(frozen=True)
 class Target:
-    """What srun's -o, -e or -i mean: kind is all, none, task (`task` is its rank) or file."""
+    """The target of srun's -o, -e or -i: kind is all, none, task (`task` is its rank) or file."""
 
     kind: str
     task: int = 0
 
 
 def classify(pattern: str) -> Target:
-    """How srun reads a file option; sbatch knows only files and `none`.
+    """The target of srun's file option; sbatch accepts only files and `none`.
 
-    Anything that starts with `all`, a dash, and nothing at all mean every task through srun's own
-    terminal; an integer means that task alone.
+    A text that starts with `all`, a dash, and an empty text mean every task through srun's own terminal; an integer
+    means that task alone.
 
     >>> classify("all.out").kind, classify("3"), classify("NONE").kind, classify("o.%t").kind
     ('all', Target(kind='task', task=3), 'none', 'file')

@@ -1,7 +1,7 @@
 """Output formats: `-o "%.18i %9P"`, `-O jobid:.10,name:6x`, sacct's `--format=JobID%20` -> columns.
 
-Every text is a format; whether a field exists is for the command.  The three spellings give the same
-record.  Source: slurm src/squeue/opts.c _parse_token, _parse_long_token; src/sacct/options.c.
+Every text is a valid format; the command checks whether a field exists.  The three spellings give the same record.
+Source: slurm src/squeue/opts.c _parse_token, _parse_long_token; src/sacct/options.c.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import FormatError as FormatError
 
 DEFAULT_LONG_WIDTH = 20
-_MAX_WIDTH = 65536  # a real squeue dies of much larger ones
+_MAX_WIDTH = 65536  # a real squeue crashes with much larger widths
 
 
 @dataclass(frozen=True)
 class Field:
     """One column.
 
-    `name` is the letter of -o ("" if there is none), else the name as written.  `width` 0 is as wide
-    as it needs to be (-o, -O) or nothing at all (sacct), None is sacct's own width for the field;
-    other widths pad and cut.  `right` None is the field's own side.  `text` is what was written: an
-    unknown field of -o prints that.
+    `name` is the letter of -o ("" if there is none), else the name as written.  `width` 0 means as wide as needed (-o,
+    -O) or an empty column (sacct), None means sacct's own width for the field; other widths pad and cut.  `right` None
+    is the field's own side.  `text` is the text as written: an unknown field of -o prints that.
     """
 
     name: str
@@ -34,7 +33,7 @@ class Field:
     text: str = ""
 
 
-# What stands inside one terminal of the grammar: [.][digits][letter][rest]
+# The parts of one terminal of the grammar: [.][digits][letter][rest]
 _SHORT = re.compile(r"(\.?)([0-9]*)(.?)(.*)", re.DOTALL)
 _SIZE = re.compile(r":(\.?)([0-9]*)(.*)", re.DOTALL)
 _WIDTH = re.compile(r"%\s*([+-]?)([0-9]*)")

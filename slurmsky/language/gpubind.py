@@ -1,4 +1,4 @@
-"""--gpu-bind: `verbose,single:2` <-> which GPUs each task may use.
+"""--gpu-bind: `verbose,single:2` <-> the GPUs that each task may use.
 
 Source: slurm src/common/tres_bind.c tres_bind_verify_cmdline, _valid_gres_bind.
 """
@@ -30,8 +30,8 @@ class GpuBind:
 
 
 def parse(text: str) -> GpuBind:
-    """What --gpu-bind asks for.  Only `verbose` may stand before the rest; what follows closest or none
-    is not looked at, as in Slurm.  Raises BindError with the line that Slurm prints.
+    """The binding that --gpu-bind requests.  Only `verbose` may precede the rest; text after closest or none is
+    ignored, as in Slurm.  Raises BindError with the line that Slurm prints.
 
     >>> str(parse("Verbose,single:2")), parse("map_gpu:0*2,1").values
     ('verbose,single:2', ('0', '0', '1'))
@@ -61,7 +61,7 @@ def parse(text: str) -> GpuBind:
 
 
 def _not_a_number(rest: str) -> str:
-    """The line on the first character of a list that belongs to no number. Source: tres_bind.c _valid_num_list."""
+    """The error for the first character of a list that is not part of a number. Source: tres_bind.c _valid_num_list."""
     name, _, values = rest.partition(":")
     kind = _LISTS.get(name.lower())
     digits = {"map": "0123456789*", "mask": "0123456789abcdefABCDEF*"}.get(kind or "", "")

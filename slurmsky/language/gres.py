@@ -16,7 +16,7 @@ from slurmsky.language.syntax_errors import GresError as GresError
 
 @dataclass(frozen=True)
 class Gres:
-    """`count` devices of one name, of one type if it is said.
+    """`count` devices of one name, and of one type if a type is given.
 
     >>> str(Gres("gpu", "a100", 4)), Gres("gpu").gpus, Gres("gpu", "a100", 2).gpus
     ('gpu:a100:4', '1', 'a100:2')
@@ -37,13 +37,13 @@ class Gres:
 
     @property
     def gpus(self) -> str:
-        """As --gpus and its kin write it."""
+        """The device count as --gpus and related options write it."""
         return f"{self.type}:{self.count}" if self.type else str(self.count)
 
 
 @dataclass(frozen=True)
 class Tres:
-    """A trackable resource and how much of it: `cpu`, `mem` (MiB), `gres/gpu:a100`."""
+    """A trackable resource and its amount: `cpu`, `mem` (MiB), `gres/gpu:a100`."""
 
     name: str
     count: Union[int, float]
@@ -100,7 +100,7 @@ _TRES: Grammar[tuple[Tres, ...]] = Grammar("gres", _BUILD, GresError, start="tre
 def parse(text: str) -> tuple[Gres, ...]:
     """The resources of --gres: `name[:type][:count]`, K to P in 1024s, count 1 by default.
 
-    `gpu:a100` names a type, as no number stands there.  `none` is for the caller.  Raises GresError.
+    `gpu:a100` names a type, since a100 is not a number.  The caller handles `none`.  Raises GresError.
 
     >>> parse("gpu:a100:4,shard") == (Gres("gpu", "a100", 4), Gres("shard"))
     True
@@ -118,7 +118,7 @@ def parse_gpus(text: str) -> tuple[Gres, ...]:
 
 
 def parse_tres(text: str) -> dict[str, Union[int, float]]:
-    """A TRES string such as scontrol and sacct print: `mem` in MiB, the rest as numbers.
+    """A TRES string as scontrol and sacct print it: `mem` in MiB, the rest as numbers.
 
     >>> parse_tres("cpu=1,mem=2G,gres/gpu:a100=2")
     {'cpu': 1, 'mem': 2048, 'gres/gpu:a100': 2}
@@ -132,7 +132,7 @@ def format_gres(items: Iterable[Gres]) -> str:
 
 
 def format_tres(resources: Mapping[str, Union[int, float]], *, noconvert: bool = False, units: str = "") -> str:
-    """The inverse of `parse_tres`, in the given order; memory in the largest unit that loses nothing.
+    """The inverse of `parse_tres`, in the given order; memory in the largest unit that is exact.
 
     >>> format_tres({"cpu": 1, "mem": 2048, "node": 1, "billing": 1, "gres/gpu": 2})
     'cpu=1,mem=2G,node=1,billing=1,gres/gpu=2'

@@ -1,7 +1,7 @@
 """Node lists: `n[1-3,7],m01` <-> names.
 
-Source: slurm src/common/hostlist.c; every case of the tests was answered by `scontrol show hostnames`
-and `scontrol show hostlist`.
+Source: slurm src/common/hostlist.c; the expected values of all tests were recorded from `scontrol show hostnames` and
+`scontrol show hostlist`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Union
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import HostlistError as HostlistError
 
-# hostlist.c MAX_RANGE up to 23.x (later 262144): the most names that one range may stand for.
+# hostlist.c MAX_RANGE up to 23.x (later 262144): the largest number of names in one range.
 MAX_RANGE = 65536
-# Groups multiply, which Slurm does not guard; a list of more names than this is no list of nodes.
+# The sizes of groups multiply, without a limit in Slurm; a list of more names than this is refused here.
 MAX_NAMES = 16 * MAX_RANGE
 _MAX_TEXT = 64 * MAX_NAMES  # characters in all of them
 
 _Span = tuple[int, int, int]  # low, high, width of the zero padding
-_Host = tuple[Union[str, tuple[_Span, ...]], ...]  # text and groups in turn
+_Host = tuple[Union[str, tuple[_Span, ...]], ...]  # text and groups alternate
 
 
 class _Build:
@@ -49,14 +49,14 @@ class _Build:
         return None
 
     def host(self, *parts: Union[str, tuple[_Span, ...], None]) -> _Host:
-        if parts[-1] is None:  # an unclosed bracket: `n[1-3` is the one name `n]`
+        if parts[-1] is None:  # an unclosed bracket: `n[1-3` is the single name `n`
             parts = (*parts[:-1], "]")
         elif len(parts) > 1 and isinstance(parts[-1], str):
             raise Fault(parts[-1].start_pos)  # type: ignore[attr-defined]  # text after the last bracket
         return tuple(part for part in parts if part is not None)
 
     def start(self, *hosts: _Host) -> list[str]:
-        # Counted before anything is written out: a short text can stand for more than any memory holds.
+        # Counted before expansion: a short text can stand for more names than fit in memory.
         sizes = [_size(host) for host in hosts]
         if sum(count for count, _ in sizes) > MAX_NAMES or sum(count * width for count, width in sizes) > _MAX_TEXT:
             raise Fault(0, detail="Too many hosts")
@@ -64,7 +64,7 @@ class _Build:
 
 
 def _size(host: _Host) -> tuple[int, int]:
-    """How many names, and how long each is at most."""
+    """The number of names, and the largest length of a name."""
     count, length = 1, 0
     for part in host:
         if isinstance(part, str):
@@ -94,7 +94,7 @@ _GRAMMAR: Grammar[list[str]] = Grammar("hostlist", _Build(), HostlistError)
 
 
 def expand(text: str) -> list[str]:
-    """The names that a node list stands for, in order, duplicates kept.
+    """The names in a node list, in order, duplicates kept.
 
     Names are separated by commas or blanks; zero padding is kept.  Raises HostlistError whose
     str() is `Invalid hostlist: TEXT` and whose `detail` is the line that Slurm logs first.
@@ -105,7 +105,7 @@ def expand(text: str) -> list[str]:
     ['r1n1', 'r1n2', 'r2n1', 'r2n2']
     """
     if "[" not in text:
-        # Exactly what the grammar does with a list that has no group: separators and names.
+        # The grammar does the same with a list without groups: separators and names.
         return [name for name in _SEPARATORS.split(text) if name]
     return _GRAMMAR.parse(text)
 
@@ -120,7 +120,7 @@ def _runs(names: Iterable[str]) -> Iterator[_Run]:
     started = False
     for name in names:
         digits = len(name) - len(name.rstrip("0123456789"))
-        # 19 digits and more do not fit Slurm's 64-bit number (it prints them all as 2^64-1): part of the name
+        # 19 digits and more exceed Slurm's 64-bit number (it prints them all as 2^64-1): they are part of the name
         if not 0 < digits < 19:
             head, value, size = name, -1, 0
         else:

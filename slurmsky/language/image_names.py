@@ -1,7 +1,6 @@
-"""The two small languages of pyxis: names of images, and lists of mounts. Source: NVIDIA/pyxis args.c, NVIDIA/enroot.
+"""pyxis' two small languages: names of images, and lists of mounts. Source: NVIDIA/pyxis args.c, NVIDIA/enroot.
 
-pyxis cuts both at single characters (strsep), so there is no grammar to keep: what is between the characters may be
-anything.
+pyxis splits both at single characters (strsep), so there is no grammar: the text between the characters is arbitrary.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from dataclasses import dataclass
 from .syntax_errors import LanguageError
 
 _SCHEMES = ("docker://", "dockerd://", "podman://", "docker:")
-#: What a mount may come from besides a path: nothing that exists, and the undoing of another mount.
+#: Sources of a mount other than a path: an empty tmpfs, and the removal of another mount.
 TMPFS, UMOUNT = "tmpfs", "umount"
 
 
 class ContainerError(LanguageError):
-    """A text that pyxis refuses, with the lines that it says."""
+    """A text that pyxis refuses, with the lines that pyxis prints."""
 
     language = "container"
 
@@ -28,7 +27,7 @@ class ContainerError(LanguageError):
 
 @dataclass(frozen=True)
 class Mount:
-    """One entry of --container-mounts. ``flags`` as they were written, "+" between them."""
+    """One entry of --container-mounts. ``flags`` as written, with "+" between them."""
 
     source: str
     target: str
@@ -41,9 +40,10 @@ def is_path(text: str) -> bool:
 
 
 def reference(text: str) -> str:
-    """An image's name as docker and podman write it.
+    """An image's name in the form of docker and podman.
 
-    Enroot separates the registry with ``#``, and may say who logs in there: that is the tool's own business here.
+    Enroot separates the registry with ``#``, and may name a user of the registry; here the container tool handles
+    logins.
 
     >>> reference("nvcr.io#nvidia/pytorch:24.01-py3")
     'nvcr.io/nvidia/pytorch:24.01-py3'
@@ -57,7 +57,7 @@ def reference(text: str) -> str:
 
 
 def qualified(name: str) -> str:
-    """A docker name with its registry: Docker Hub's where none is given, as for enroot.
+    """A docker name with its registry: Docker Hub where none is given, as in enroot.
 
     >>> qualified("ubuntu:24.04"), qualified("team/image"), qualified("localhost/tiny")
     ('docker.io/library/ubuntu:24.04', 'docker.io/team/image', 'localhost/tiny')
@@ -69,7 +69,7 @@ def qualified(name: str) -> str:
 
 
 def mounts(text: str) -> tuple[Mount, ...]:
-    """``SRC:DST[:FLAGS][,SRC:DST...]``; a lone SRC is mounted at its own place.
+    """``SRC:DST[:FLAGS][,SRC:DST...]``; a lone SRC is mounted at its own path.
 
     Raises ContainerError with pyxis' lines.
 
@@ -100,7 +100,7 @@ def name(text: str) -> tuple[str, str]:
         raise ContainerError("--container-name: empty name")
     if flag not in ("", "auto", "create", "exec", "no_exec"):
         raise ContainerError('--container-name: flag must be "auto", "create", "exec" or "no_exec"')
-    # The name is a folder's here: no part of it may lead elsewhere.
+    # The name becomes the name of a folder: it must not contain a path.
     if "/" in word or word in (".", "..") or "\0" in word:
         raise ContainerError(f"--container-name: invalid name: {word}")
     return word, flag or "auto"

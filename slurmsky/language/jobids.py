@@ -1,6 +1,6 @@
 """Job, element, component and step ids: `12_[1-4]`, `12+1`, `12.batch` <-> records.
 
-Source: slurm src/common/slurm_protocol_defs.c unfmt_job_id_string; lists as scancel, squeue, sacct take them.
+Source: slurm src/common/slurm_protocol_defs.c unfmt_job_id_string; lists as scancel, squeue, sacct accept them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from slurmsky.language.arrayspec import ArraySpec
 from slurmsky.language.syntax_errors import ArraySpecError, HostlistError
 from slurmsky.language.syntax_errors import JobIdError as JobIdError
 
-_MAX_JOB_ID = 0xFFFFFFFE  # NO_VAL; later versions stop at MAX_FED_JOB_ID, 67108863
+_MAX_JOB_ID = 0xFFFFFFFE  # NO_VAL; later releases stop at MAX_FED_JOB_ID, 67108863
 _MAX_HET = 128  # slurmctld MAX_HET_JOB_COMPONENTS
 _MAX_ARRAY = 4_000_001  # the largest MaxArraySize that Slurm allows
 
@@ -23,7 +23,7 @@ Step = Union[int, str, None]  # number, "batch", "extern", "interactive"; None: 
 
 @dataclass(frozen=True)
 class JobId:
-    """What one id selects: a job, or some of its elements, or one het component, or a step of these."""
+    """The selection of one id: a job, or some of its elements, or a het component, or a step of these."""
 
     job_id: int
     task: Union[int, str, ArraySpec, None] = None  # element, "*" for all, a list; None: no element
@@ -89,12 +89,12 @@ _ONE: Grammar[JobId] = Grammar("jobids", _BUILD, JobIdError, start="id")
 
 
 def parse(text: str) -> JobId:
-    """One id.  Raises JobIdError; each command has words of its own for that.
+    """Parse one id.  Raises JobIdError; each command has its own message for that.
 
     >>> parse("12_3").task, parse("12+1").het_offset, parse("12.batch").step, str(parse("12_[1-3,5]"))
     (3, 1, 'batch', '12_[1-3,5]')
     """
-    # A plain number is by far the commonest; the grammar says the same of it.
+    # A plain number is by far the most common id; the grammar gives the same result.
     if text.isascii() and text.isdecimal() and 0 < len(text) < 8:
         value = int(text)
         if value:
@@ -112,7 +112,7 @@ def parse_list(text: str) -> tuple[JobId, ...]:
 
 
 def split(text: str) -> list[str]:
-    """The texts of a list's ids, unread: for commands that name the bad one or skip it.
+    """The texts of a list's ids, not parsed: for commands that name the invalid id or skip it.
 
     >>> split("1,12_[1,3],x")
     ['1', '12_[1,3]', 'x']
@@ -129,9 +129,9 @@ def split(text: str) -> list[str]:
 
 
 def update_list(text: str) -> Optional[list[str]]:
-    """The ids that scontrol's verbs on jobs mean one by one; None where the text is no list of ids.
+    """The single ids that scontrol's job commands expand a list to; None where the text is no list of ids.
 
-    Brackets before an underscore stand for several jobs, those behind it for elements and are not printed.
+    Brackets before an underscore stand for several jobs; brackets after it for elements, and are not printed.
     Source: src/scontrol/update_job.c _is_job_id, _next_job_id.
 
     >>> update_list("7,8_[1-3]"), update_list("[7-8]_2"), update_list("7.0")

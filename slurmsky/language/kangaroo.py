@@ -1,4 +1,4 @@
-"""KangarooTwelve, the hash of Slurm's hash/k12: 32 bytes of any data.
+"""KangarooTwelve, the hash function of Slurm's hash/k12, with 32 bytes of output.
 
 Source: the paper of Bertoni and others, "KangarooTwelve: fast hashing based on Keccak-p"; RFC 9861.
 """
@@ -11,7 +11,7 @@ _MASK = (1 << 64) - 1
 
 
 def _round_constants() -> list[int]:
-    """The last twelve of the 24 of Keccak-f[1600], from its shift register."""
+    """The last twelve of Keccak-f[1600]'s 24 round constants, from its shift register."""
     found, register = [], 1
     for _ in range(24):
         constant = 0
@@ -24,7 +24,7 @@ def _round_constants() -> list[int]:
 
 
 def _offsets() -> list[tuple[int, int]]:
-    """Where each lane goes in the step pi, in turn, and by how much it is rotated in rho."""
+    """The target position of each lane in step pi, in sequence, and its rotation in step rho."""
     x, y, found = 1, 0, []
     for step in range(24):
         x, y = y, (2 * x + 3 * y) % 5
@@ -69,13 +69,13 @@ def _turbo_shake(data: bytes, end: int) -> bytes:
 
 
 def _length(value: int) -> bytes:
-    """A number with the count of its bytes behind it."""
+    """A number followed by the count of its bytes."""
     text = value.to_bytes((value.bit_length() + 7) // 8, "big")
     return text + bytes([len(text)])
 
 
 def digest(data: bytes) -> bytes:
-    """The hash of data, without a customisation.
+    """The hash of the data, without a customisation string.
 
     >>> digest(b"").hex()[:16]
     '1ac2d450fc3b4205'

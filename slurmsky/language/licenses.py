@@ -14,7 +14,7 @@ from slurmsky.language.syntax_errors import LicenseError as LicenseError
 
 @dataclass(frozen=True)
 class Licenses:
-    """How many of each are needed; of all names together, or with `any` of one name.
+    """The required number of each licence; all names are required, or with `any` one of them.
 
     >>> str(parse("matlab:2,ansys;matlab")), str(parse("a|b:3"))
     ('matlab:3,ansys:1', 'a:1|b:3')
@@ -27,7 +27,7 @@ class Licenses:
         return bool(self.counts)
 
     def taken(self, free: Callable[[str], int]) -> Optional[Licenses]:
-        """What a job takes of what is free: all of them, or the first name that suffices; None: it has to wait.
+        """The licences that a job takes: all, or the first name with enough free; None: the job has to wait.
 
         >>> str(parse("a|b:3").taken({"a": 0, "b": 5}.get)), parse("a,b").taken({"a": 0, "b": 5}.get)
         ('b:3', None)
@@ -61,8 +61,8 @@ _GRAMMAR: Grammar[Licenses] = Grammar("licenses", _Build(), LicenseError)
 
 
 def parse(text: str) -> Licenses:
-    """The licences of --licenses: `name[:count]`, all of a list (`,` `;`) or one of it (`|`).
+    """The licences of --licenses: `name[:count]`, all of a list (`,` `;`) or one of them (`|`).
 
-    Names may carry an @server.  Whether a name exists is for the caller.  Raises LicenseError.
+    Names may have an @server.  The caller checks whether a name exists.  Raises LicenseError.
     """
     return _GRAMMAR.parse(text)

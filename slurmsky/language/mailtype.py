@@ -29,7 +29,7 @@ ALL = frozenset({"INVALID_DEPEND", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT
 
 @dataclass(frozen=True)
 class MailType:
-    """Events of EVENTS; none of them: NONE."""
+    """A subset of EVENTS; the empty set is NONE."""
 
     events: frozenset[str] = frozenset()
 
@@ -47,8 +47,8 @@ class MailType:
 def parse(text: str) -> MailType:
     """The events of a comma list, in any case.
 
-    ALL is every event but ARRAY_TASKS and TIME_LIMIT*; NONE clears what came before and ends the list;
-    unknown words are skipped if anything else is known.  Raises MailTypeError if nothing is.
+    ALL is every event but ARRAY_TASKS and TIME_LIMIT*; NONE clears the events before it and ends the list; unknown
+    words are skipped if any word is known.  Raises MailTypeError if none is.
 
     >>> str(parse("fail,begin")), str(parse("END,NONE,FAIL")), str(parse("ALL"))
     ('BEGIN,FAIL', 'NONE', 'INVALID_DEPEND,BEGIN,END,FAIL,REQUEUE,STAGE_OUT')

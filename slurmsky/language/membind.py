@@ -1,4 +1,4 @@
-"""--mem-bind: `verbose,map_mem:0,1` <-> which memory nodes each task may use.
+"""--mem-bind: `verbose,map_mem:0,1` <-> the memory nodes that each task may use.
 
 Source: slurm src/common/slurm_resource_info.c slurm_verify_mem_bind.
 """
@@ -31,7 +31,7 @@ class MemBind(Bind):
 
 
 def parse(text: str) -> MemBind:
-    """What --mem-bind asks for; later words override.  Raises BindError with the line that Slurm prints.
+    """The binding that --mem-bind requests; later words override.  Raises BindError with the line that Slurm prints.
 
     >>> str(parse("v,local")), str(parse("mask_mem=0x3"))
     ('verbose,local', 'mask_mem:0x3')

@@ -10,7 +10,7 @@ from typing import Optional, Union
 from slurmsky.language._grammar import HUGE, Fault, Grammar, number
 from slurmsky.language.syntax_errors import MemoryError_
 
-UNITS = "KMGTP"  # convert_num_unit's letters; before K comes the plain number
+UNITS = "KMGTP"  # convert_num_unit's letters; the plain number precedes K
 
 
 class _Build:
@@ -28,22 +28,22 @@ _GRAMMAR: Grammar[int] = Grammar("memory", _Build(), MemoryError_)
 
 
 def parse_mib(text: str) -> int:
-    """MiB in a memory size: a whole number with K, M, G or T, each with an optional B; default M.
+    """The MiB of a memory size: a whole number with K, M, G or T, each with an optional B; default M.
 
-    K rounds up to the next MiB.  0 is for the caller to know (all memory of the node).
+    K rounds up to the next MiB.  The caller handles 0 (all memory of the node).
     Raises MemoryError_.
 
     >>> parse_mib("4G"), parse_mib("1KB"), parse_mib("5000")
     (4096, 1, 5000)
     """
-    # Digits alone are MiB; the grammar says the same.
+    # Digits alone are MiB; the grammar gives the same result.
     if text.isascii() and text.isdecimal() and len(text) < 19:
         return int(text)
     return _GRAMMAR.parse(text)
 
 
 def format_mib(mib: int) -> str:
-    """`mib` as scontrol prints MinMemoryNode: the largest unit that loses nothing, halves allowed.
+    """`mib` as scontrol prints MinMemoryNode: in the largest unit that is exact, halves included.
 
     >>> format_mib(10), format_mib(2048), format_mib(1536), format_mib(0)
     ('10M', '2G', '1.50G', '0')
@@ -62,9 +62,9 @@ def convert_num_unit(
 ) -> str:
     """A number with its unit letter as sacct, squeue and scontrol write it.
 
-    `unit` is the letter of `value` ("" for plain numbers, "K" to "P").  `to` asks for one letter
-    (sacct --units); `noconvert` keeps the unit; `exact` goes up only while nothing but halves are lost;
-    else the number goes up as far as it can.
+    `unit` is the letter of `value` ("" for plain numbers, "K" to "P").  `to` selects one letter (sacct --units);
+    `noconvert` keeps the unit; `exact` takes a larger unit only while the result is exact, halves included; otherwise
+    the number gets the largest unit that it reaches.
 
     >>> convert_num_unit(1536, "M"), convert_num_unit(4000, "M", exact=True), convert_num_unit(1572864, "K")
     ('1.50G', '4000M', '1.50G')

@@ -1,6 +1,6 @@
-"""`module` and `ml` commands anywhere in a script: what a job loads from its old cluster.
+"""Finds `module` and `ml` commands in a script: the modules that a job loads on its old cluster.
 
-The text is only read.  Source: man module (Environment Modules 5), Lmod's `ml`.
+Nothing is executed.  Source: man module (Environment Modules 5), Lmod's `ml`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from slurmsky.language._grammar import Grammar
 from slurmsky.language._shell import Command, commands
 from slurmsky.language.syntax_errors import ModuleLineError as ModuleLineError
 
-# Other spellings -> the one that `action` has.
+# Synonyms -> the word that `action` has.
 _SAME = {
     "add": "load",
     "try-add": "try-load",
@@ -32,19 +32,19 @@ _SAME = {
     "apropos": "keyword",
     "isloaded": "is-loaded",
 }
-# Words that stand before a command without being one.
+# Words that may precede a command.
 _LEADING = {
     *("if", "then", "else", "elif", "do", "while", "until", "!", "{"),
     *("time", "command", "builtin", "eval"),
 }
-# Most scripts hold no such word where a command could stand, and need no closer look.
+# Most scripts have no such word at the place of a command, and need no full scan.
 _LIKELY = re.compile(r"(?<![\w./=-])(?:module|ml)(?=[\s;&|)]|\Z)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
 
 @dataclass(frozen=True)
 class ModuleLine:
-    """One thing asked of the module system: `load` of some names, `purge`, `swap` of two, `use` of folders.
+    """One request to the module system: `load` of some names, `purge`, `swap` of two, `use` of folders.
 
     Names are as written, variables unexpanded.  `line` counts from 1.
     """
@@ -63,7 +63,7 @@ _Asked = tuple[str, tuple[str, ...], tuple[str, ...]]  # action, names, options
 
 class _Build:
     def module(self, *tokens: str) -> list[_Asked]:
-        action = "list"  # what a bare `ml` does; a bare `module` prints its help and is left out
+        action = "list"  # the default of a bare `ml`; a bare `module` prints its help and is left out
         names: list[str] = []
         options: list[str] = []
         for token in tokens:
@@ -78,7 +78,7 @@ class _Build:
         return []
 
     def short(self, *tokens: str) -> list[_Asked]:
-        """ml gcc -openmpi: loads and unloads."""
+        """Parse ml gcc -openmpi: loads and unloads."""
         kinds: dict[str, list[str]] = {"NAME": [], "UNLOAD": [], "LONG": []}
         for token in tokens:
             kinds[token.type].append(token[1:])  # type: ignore[attr-defined]
@@ -96,8 +96,8 @@ _GRAMMARS: dict[str, Grammar[list[_Asked]]] = {
 
 
 def parse(script: Union[str, bytes]) -> tuple[ModuleLine, ...]:
-    """Every module command of a script, in order; never an error, and never a look at a comment,
-    a here-document or the inside of quotes.
+    """Every module command of a script, in order; never raises, and ignores comments, here-documents and text in
+    quotes.
 
     >>> [str(found) for found in parse("module purge && module load gcc/12 mpi 2>/dev/null\\nml a -b\\n")]
     ['module purge', 'module load gcc/12 mpi', 'module unload b', 'module load a']

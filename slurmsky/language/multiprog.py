@@ -12,22 +12,22 @@ from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import MultiProgError as MultiProgError
 
 RANK, OFFSET = "%t", "%o"
-Piece = str  # RANK, OFFSET, or text behind a "="
+Piece = str  # RANK, OFFSET, or text after a "="
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: which tasks, and the words of their command, each a tuple of pieces.
+    """One line: its tasks, and the words of their command, each a tuple of pieces.
 
-    A piece is RANK, OFFSET, or literal text marked by a leading "=".
+    A piece is RANK, OFFSET, or literal text with a leading "=".
     """
 
-    ranks: Optional[tuple[range, ...]]  # None: `*`, every task not named before
+    ranks: Optional[tuple[range, ...]]  # None: `*`, every task that no earlier line names
     words: tuple[tuple[Piece, ...], ...]
-    line: int  # the first line of it, from 1
+    line: int  # number of its first line, from 1
 
     def offset(self, rank: int) -> Optional[int]:
-        """The place of `rank` among this line's tasks, from 0; None if it is not one of them."""
+        """The position of `rank` among this line's tasks, from 0; None if it is not one of them."""
         if self.ranks is None:
             return rank
         passed = 0
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class MultiProg:
-    """A whole file.
+    """A whole configuration file.
 
     >>> program = parse("0-1 echo %t-%o 'a b'\\n* sleep 1")
     >>> program.argv(1), program.argv(7), program.missing(4)
@@ -59,7 +59,7 @@ class MultiProg:
         return None
 
     def claim(self, ntasks: Optional[int]) -> int:
-        """The number of tasks: as given, else as many as the lines name. Raises MultiProgError.
+        """The number of tasks: the given one, else as many as the lines name. Raises MultiProgError.
 
         >>> parse("0-1 true\\n4 true").claim(None), parse("* true").claim(None)
         (5, 1)
@@ -98,7 +98,7 @@ class _Build:
     def _pieces(self, token: str) -> tuple[Piece, ...]:
         kind: str = token.type  # type: ignore[attr-defined]  # a lark Token
         if kind == "PERCENT":
-            return (str(token),) if token in (RANK, OFFSET) else ()  # any other letter goes with its %
+            return (str(token),) if token in (RANK, OFFSET) else ()  # any other letter is dropped with its %
         if kind == "QUOTED":
             return ("=" + token[1:-1].replace("\\\n", "\\"),)
         if kind == "ESCAPED":
@@ -147,10 +147,10 @@ _GRAMMAR: Grammar[MultiProg] = Grammar("multiprog", _Build(), MultiProgError)
 def parse(text: str) -> MultiProg:
     """The programs of a configuration file.
 
-    Whole-line comments and blank lines are skipped; only single quotes quote; a backslash keeps the
-    next character, at a line's end it joins the next line; %t is the task's rank, %o its place among
-    the tasks of its line.  Raises MultiProgError: `pos` is the line's number, `message` the line that
-    srun prints before `Line N of configuration file NAME invalid` (empty where there is none).
+    Whole-line comments and blank lines are skipped; only single quotes quote; a backslash keeps the next character, and
+    at the end of a line joins the next line; %t is the task's rank, %o its position among the tasks of its line.
+    Raises MultiProgError: `pos` is the line's number, `message` the line that srun prints before `Line N of
+    configuration file NAME invalid` (empty where there is none).
     """
     if not text.strip():
         return MultiProg()

@@ -1,4 +1,4 @@
-"""--nodes: `2-8`, `1k`, `1,2,4`, `2-8:2` <-> least and most nodes.
+"""--nodes: `2-8`, `1k`, `1,2,4`, `2-8:2` <-> minimum and maximum of nodes.
 
 Source: slurm src/common/proc_args.c verify_node_count, str_to_nodes.
 """
@@ -13,12 +13,12 @@ from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import NodeCountError as NodeCountError
 
 _INT_MAX = 2**31 - 1
-_MAX_JOB_SIZE = 16384  # slurm.h MAX_JOB_SIZE_BITMAP: lists and steps stay below
+_MAX_JOB_SIZE = 16384  # slurm.h MAX_JOB_SIZE_BITMAP: the limit of lists and steps
 
 
 @dataclass(frozen=True)
 class NodeCount:
-    """At least `min` and at most `max` nodes (`max` 0: as many as may be); `sizes`: only these counts.
+    """At least `min` and at most `max` nodes (`max` 0: no maximum); `sizes`: only these counts.
 
     >>> str(parse("1k")), str(parse("2-8")), str(parse("2-8:3")), parse("2-8:3").max
     ('1024', '2-8', '2,5,8', 8)
@@ -70,7 +70,7 @@ def _single(low: Optional[str], high: Optional[str]) -> NodeCount:
     least = _count(low) if low else 1
     most = _count(high) if high else -1
     if low is high and least < 0:
-        raise Fault(0)  # one number, and too large
+        raise Fault(0)  # a single number that is too large
     least = 1 if least < 0 else least
     if most and most < least:
         raise Fault(0, f"Maximum node count {most} is less than minimum node count {least}")
@@ -98,7 +98,7 @@ _GRAMMAR: Grammar[NodeCount] = Grammar("nodecount", _Build(), NodeCountError)
 def parse(text: str) -> NodeCount:
     """The node counts that --nodes allows.
 
-    One number is both least and most.  Raises NodeCountError with the line that Slurm prints.
+    One number is both minimum and maximum.  Raises NodeCountError with the line that Slurm prints.
     """
     try:
         return _GRAMMAR.parse(text)
@@ -108,7 +108,7 @@ def parse(text: str) -> NodeCount:
 
 
 def _culprit(text: str) -> str:
-    """The piece that Slurm names: of a list the bad item, of a range the bad side."""
+    """The part of the text that Slurm names: of a list the invalid item, of a range the invalid side."""
     if "," in text or ":" in text:
         items = [item for item in re.split("[,:-]", text) if item]
         return next((item for item in items if not item.isdecimal()), text)

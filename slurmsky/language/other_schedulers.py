@@ -1,4 +1,4 @@
-"""#PBS and #BSUB lines, translated into the words that sbatch would have been given.
+"""#PBS and #BSUB lines, translated into words of sbatch's command line.
 
 Source: slurm src/sbatch/xlate.c.
 """
@@ -14,11 +14,11 @@ from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.directives import ScriptError, lines, split
 from slurmsky.language.syntax_errors import DirectiveError
 
-_MAX_OTHER_LINES = 100  # xlate_batch_script gives up after so many lines that are no comments
+_MAX_OTHER_LINES = 100  # xlate_batch_script stops after so many lines that are no comments
 
 
 class BadForeign(ScriptError):
-    """A #PBS or #BSUB option that sbatch does not know, or a word that is none."""
+    """A #PBS or #BSUB option that sbatch does not know, or a word that is no option."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Foreign:
 
 @dataclass(frozen=True)
 class _Family:
-    letters: str  # as for getopt: a colon after what takes a value
+    letters: str  # as for getopt: a colon after an option with a value
     names: dict[str, str]  # long option -> letter
-    becomes: dict[str, str]  # letter -> sbatch's word, the value is appended; absent: ignored
+    becomes: dict[str, str]  # letter -> sbatch's word, to which the value is appended; absent: ignored
 
 
 _FAMILIES = {
@@ -119,14 +119,14 @@ _FAMILIES = {
 
 
 def parse(script: bytes, name: str = "") -> Foreign:
-    """The options of a script's #BSUB lines, or if it has none of its #PBS lines.
+    """The options of a script's #BSUB lines, or, if it has none, of its #PBS lines.
 
     Raises BadForeign with the line that sbatch prints.
 
     >>> parse(b"#!/bin/sh\\n#PBS -N a -l nodes=2:ppn=3,walltime=1:00:00\\n").words
     ('--job-name=a', '--nodes=2', '--ntasks=6', '--time=1:00:00')
     """
-    for family, rules in _FAMILIES.items():  # BSUB is looked for first
+    for family, rules in _FAMILIES.items():  # BSUB takes precedence
         words = _script_words(script, "#" + family, name)
         if words is not None:
             return Foreign(family, tuple(_translated(family, _options(words, rules, family))))
@@ -134,7 +134,7 @@ def parse(script: bytes, name: str = "") -> Foreign:
 
 
 def _script_words(script: bytes, magic: str, name: str) -> Optional[list[str]]:
-    """All words behind `magic`; None without such a line."""
+    """All words after `magic`; None without such a line."""
     words: Optional[list[str]] = None
     others = 0
     for line_number, line in lines(script):
@@ -148,11 +148,11 @@ def _script_words(script: bytes, magic: str, name: str) -> Optional[list[str]]:
 
 
 def _options(words: list[str], rules: _Family, family: str) -> Iterator[tuple[str, str]]:
-    """(letter, value) as getopt_long finds them."""
+    """(letter, value) pairs as getopt_long finds them."""
     queue = iter(enumerate(words))
     for index, word in queue:
         if family == "BSUB" and word == "-cwd" and index % 2 == 0:
-            word = "-c"  # LSF's long name behind one dash
+            word = "-c"  # LSF's long name after one dash
         if word.startswith("--") and len(word) > 2:
             name, equals, value = word[2:].partition("=")
             matches = [long for long in rules.names if long == name] or [
@@ -186,7 +186,7 @@ def _next(queue: Iterator[tuple[int, str]], word: str) -> str:
 
 
 def _unknown(word: str) -> BadForeign:
-    # getopt has said what is wrong in a line of its own; sbatch then prints getopt's answer, a `?`
+    # getopt prints its own line about the error; sbatch then prints getopt's return value, a `?`
     return BadForeign(word, 0, "Unrecognized command line parameter ?")
 
 
@@ -206,7 +206,7 @@ def _translated(family: str, options: Iterator[tuple[str, str]]) -> Iterator[str
 
 
 def _mail(value: str) -> str:
-    """PBS's letters: b(egin), e(nd), a(bort), n(one)."""
+    """--mail-type for PBS's letters: b(egin), e(nd), a(bort), n(one)."""
     lower = value.lower()
     if "n" in lower:
         return "NONE"
@@ -214,7 +214,7 @@ def _mail(value: str) -> str:
 
 
 def _most_tasks(value: str) -> str:
-    """LSF allows MIN,MAX; the larger counts."""
+    """The larger count of LSF's MIN,MAX."""
     least, comma, most = value.partition(",")
     if comma and not most:
         raise BadForeign(value, 0, f"#BSUB -n format not correct given: '{value}'")
@@ -275,7 +275,7 @@ _ANY_CASE = {"mpiprocs", "ncpus", "select", "accelerator", "naccelerators"}
 
 
 def _resources(text: str) -> Iterator[str]:
-    """The words for one -l list; names that Slurm skips (arch, host, pmem, vmem, ...) give none."""
+    """sbatch's words for one -l list; names that Slurm skips (arch, host, pmem, vmem, ...) give no word."""
     pairs = [(name.lower() if name.lower() in _ANY_CASE else name, value) for name, value in _RESOURCES.parse(text)]
     said = dict(pairs)
     gpus = 0

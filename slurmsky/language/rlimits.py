@@ -1,4 +1,4 @@
-"""--propagate: `CPU,RLIMIT_NOFILE` <-> the resource limits that go along.
+"""--propagate: `CPU,RLIMIT_NOFILE` <-> the resource limits that a job inherits.
 
 Source: slurm src/common/slurm_rlimits_info.c.  A comma list, read by names.lark.
 """
@@ -15,7 +15,7 @@ NAMES = ("CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEM
 
 @dataclass(frozen=True)
 class Rlimits:
-    """Names of NAMES, without RLIMIT_.
+    """Names from NAMES, without RLIMIT_.
 
     >>> str(parse("rlimit_cpu,AS")), str(parse("ALL")), str(parse("none"))
     ('CPU,AS', 'ALL', 'NONE')
@@ -30,7 +30,7 @@ class Rlimits:
 
 
 def parse(text: str) -> Rlimits:
-    """The limits of --propagate; ALL (also for an empty text, the bare option) or NONE or a list.
+    """The limits of --propagate: ALL (also for an empty text, the bare option), NONE, or a list.
 
     Raises RlimitError with the line that Slurm prints first: `Bad rlimit name: X`.
     """

@@ -1,6 +1,6 @@
-"""One word of a shell script -> what it is made of: text, variables, commands in $( ), arithmetic.
+"""Parses one word of a shell script into its parts: text, variables, commands in $( ), arithmetic.
 
-Nothing is expanded or run. A word that no shell would take (an open quote) is text as a whole.
+Nothing is expanded or run. A word that a shell would refuse (an open quote) is text as a whole.
 Source: POSIX.1 XCU 2.2 and 2.6; man bash, EXPANSION.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Optional
 from slurmsky.language._grammar import Grammar
 from slurmsky.language.syntax_errors import LanguageError
 
-#: Longer words are text: nobody writes them, and reading them piece by piece would be felt.
+#: Longer words are text: they do not occur in practice, and parsing them would take noticeable time.
 MAX_WORD = 1 << 13
 
 
@@ -27,7 +27,7 @@ class ShellWordError(LanguageError):
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a word; ``start`` and ``end`` are its place in the word's source.
+    """A piece of a word; ``start`` and ``end`` are its position in the word's source.
 
     ``kind``: "text" (``text`` is what the shell makes of it), "variable" (``name``; ``parts`` hold what
     follows the name in ``${ }``), "command" (``text`` is the script inside, which begins at ``inside``),
@@ -107,7 +107,7 @@ _PIECE = re.compile(
 
 
 def _plain(word: str) -> Optional[list[Part]]:
-    """The parts of a word of quotes and simple variables, which most words are; None for the grammar's."""
+    """The parts of a word of quotes and simple variables, as most words are; None where the grammar is needed."""
     parts: list[Part] = []
     at, quoted = 0, -1
     while at < len(word):
@@ -133,7 +133,7 @@ def _plain(word: str) -> Optional[list[Part]]:
 
 @lru_cache(maxsize=1 << 14)
 def parse(word: str) -> tuple[Part, ...]:
-    """The parts of a word; never an error.
+    """The parts of a word; never raises.
 
     >>> [(part.kind, part.text or part.name) for part in parse('a"b $X"/$(ls -l)')]
     [('text', 'a'), ('text', 'b '), ('variable', 'X'), ('text', '/'), ('command', 'ls -l')]
@@ -161,14 +161,14 @@ def _with_script(word: str, part: Part) -> Part:
 
 
 def static(parts: tuple[Part, ...]) -> Optional[str]:
-    """The text of a word that holds no expansion, else None."""
+    """The text of a word without expansions, else None."""
     if all(part.kind == "text" for part in parts):
         return "".join(part.text for part in parts)
     return None
 
 
 def variables(parts: tuple[Part, ...]) -> Iterator[Part]:
-    """All variables of a word, in ``${ }`` and ``$(( ))`` too, but not those of scripts in ``$( )``."""
+    """All variables of a word, also in ``${ }`` and ``$(( ))``, but not those of scripts in ``$( )``."""
     for part in parts:
         if part.kind == "variable":
             yield part
@@ -176,7 +176,7 @@ def variables(parts: tuple[Part, ...]) -> Iterator[Part]:
 
 
 def nested(parts: tuple[Part, ...]) -> Iterator[Part]:
-    """All scripts in ``$( )`` and backquotes, however deep the ``${ }`` around them."""
+    """All scripts in ``$( )`` and backquotes, at any depth of ``${ }``."""
     for part in parts:
         if part.kind == "command":
             yield part

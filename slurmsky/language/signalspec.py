@@ -1,4 +1,4 @@
-"""--signal: `B:USR1@300` <-> which signal, when, to whom; and signal names by themselves.
+"""--signal: `B:USR1@300` <-> signal, time and recipient; and names of signals.
 
 Source: slurm src/common/proc_args.c get_signal_opts, sig_name2num, signal_opts_to_cmdline.
 """
@@ -12,7 +12,7 @@ from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import SignalError as SignalError
 
 DEFAULT_SECONDS = 60
-# Slurm's own table, with Linux's numbers: any other name is unknown to it, any other number is passed on.
+# Slurm's own table, with Linux's numbers: Slurm knows no other name, and passes on any other number.
 NUMBERS = {
     "HUP": 1,
     "INT": 2,
@@ -38,9 +38,9 @@ _NAMES = {value: name for name, value in NUMBERS.items()}
 
 @dataclass(frozen=True)
 class SignalSpec:
-    """Send `signal` `seconds` before the time limit; to the batch shell only (`batch`), or to the steps.
+    """Send `signal` `seconds` before the time limit: with `batch` to the batch shell only, else to the steps.
 
-    `reservation` (R) lets a job that overlaps a reservation start and be ended by it.
+    `reservation` (R): a job that overlaps a reservation may start, and the reservation's start ends it.
 
     >>> str(parse("rb:sigusr1@300")), str(parse("10"))
     ('RB:USR1@300', 'USR1')
@@ -87,7 +87,7 @@ _SIGNAL: Grammar[int] = Grammar("signalspec", _BUILD, SignalError, start="signal
 
 
 def parse(text: str) -> SignalSpec:
-    """What --signal asks for.  Raises SignalError.
+    """The signal request of --signal.  Raises SignalError.
 
     >>> parse("B:USR1@300")
     SignalSpec(signal=10, seconds=300, batch=True, reservation=False)
@@ -96,9 +96,9 @@ def parse(text: str) -> SignalSpec:
 
 
 def parse_signal(text: str) -> int:
-    """The number of a signal given by name (SIG or not, any case) or number, as scancel -s takes it.
+    """The number of a signal given by name (with or without SIG, any case) or number, as in scancel -s.
 
-    Raises SignalError with scancel's words.
+    Raises SignalError with scancel's message.
 
     >>> parse_signal("sigterm"), parse_signal("99")
     (15, 99)
@@ -113,5 +113,5 @@ def parse_signal(text: str) -> int:
 
 
 def name_of(signal: int) -> str:
-    """USR1 for 10; the number itself where Slurm has no name."""
+    """The name of a signal, USR1 for 10; the number itself where Slurm has no name."""
     return _NAMES.get(signal, str(signal))

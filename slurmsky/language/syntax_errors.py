@@ -1,4 +1,4 @@
-"""What goes wrong in a small language: one class each, all of them facts and no prose.
+"""The errors of the small languages: one class each, with facts instead of messages.
 
 LanguageError
 ├── AcctgFreqError      ├── ExportError        ├── NodeCountError
@@ -12,11 +12,10 @@ LanguageError
 ├── DistributionError   ├── MemoryError_            see directives.py)
 ├── ModuleLineError     ├── MultiProgError
 ├── TresError
-└── ContainerError (containers.py)
+└── ContainerError (image_names.py)
 
-The command's edge turns them into Slurm's words: the same bad number is ``Invalid --mem
-specification`` for sbatch and something else for scontrol.  Where the real parser prints a line of
-its own, the error carries it in `message`.
+Each command formats its errors in Slurm's words: the same invalid number is ``Invalid --mem specification`` for sbatch
+and another text for scontrol.  Where the real parser prints its own line, the error has that line in `message`.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from typing import ClassVar
 
 
 class LanguageError(ValueError):
-    """`text` is not a sentence of `language`; `pos` is the offset where that became clear.
+    """`text` is not valid in `language`; `pos` is the offset at which the parser found that.
 
-    `message` is what Slurm itself prints for it, and empty where Slurm leaves the wording to the
-    option that carried the text.
+    `message` is the line that Slurm itself prints for it, and empty where Slurm leaves the wording to the option with
+    the text.
     """
 
     language: ClassVar[str] = ""

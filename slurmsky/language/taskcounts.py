@@ -41,7 +41,7 @@ def parse(text: str) -> tuple[int, ...]:
 
 
 def format(counts: Iterable[int]) -> str:
-    """The inverse; equal neighbours join.
+    """The inverse of ``parse``; equal neighbours are joined.
 
     >>> format([2, 2, 2, 1])
     '2(x3),1'

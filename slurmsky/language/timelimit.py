@@ -15,7 +15,7 @@ NO_VAL = 0xFFFFFFFE  # slurm.h: not set
 
 
 class _Build:
-    """Seconds, counted in 32 bits as Slurm's ints do: `99999999999` is a limit, if a strange one."""
+    """Computes seconds with 32 bits, as Slurm's ints do: `99999999999` is a limit, if a strange one."""
 
     def forever(self, word: str) -> int:
         return INFINITE
@@ -27,7 +27,7 @@ class _Build:
         return _seconds(0, number(hours), number(minutes), number(seconds))
 
     def days(self, days: str, *rest: Optional[str]) -> int:
-        # `-5` is read as minus five days, which as an unsigned number is nearly for ever
+        # `-5` is read as minus five days, which as an unsigned number is almost without end
         count = number(days if days.startswith("-") else days.rstrip("-"))
         hours, minutes, seconds = (number(field or "0") for field in (*rest, None, None, None)[:3])
         return _seconds(count, hours, minutes, seconds)
@@ -42,7 +42,7 @@ _GRAMMAR: Grammar[int] = Grammar("timelimit", _Build(), TimeLimitError)
 
 def parse_seconds(text: str) -> int:
     """Seconds in a Slurm time limit; INFINITE for UNLIMITED, INFINITE and -1.  See `parse`."""
-    # Digits alone are minutes; the grammar says the same, ten times slower.
+    # Digits alone are minutes; the grammar gives the same result in ten times the time.
     seconds = _seconds(0, 0, number(text), 0) if text.isascii() and text.isdecimal() else _GRAMMAR.parse(text)
     if seconds == NO_VAL - 2**32:
         raise TimeLimitError(text)
@@ -50,11 +50,10 @@ def parse_seconds(text: str) -> int:
 
 
 def parse(text: str) -> int:
-    """Minutes in a Slurm time limit; seconds round up to the next minute.
+    """The minutes of a Slurm time limit; seconds round up to the next minute.
 
-    Accepts M, M:S, H:M:S, D-, D-H, D-H:M, D-H:M:S (fields of any size), and UNLIMITED, INFINITE, -1,
-    which give INFINITE.  0 means no limit too, which is for the caller to know.
-    Raises TimeLimitError.
+    Accepts M, M:S, H:M:S, D-, D-H, D-H:M, D-H:M:S (fields of any size), and UNLIMITED, INFINITE, -1, which give
+    INFINITE. 0 means no limit, too, which the caller handles. Raises TimeLimitError.
 
     >>> parse("1-02"), parse("5:30"), parse("UNLIMITED") == INFINITE
     (1560, 6, True)
@@ -62,13 +61,13 @@ def parse(text: str) -> int:
     seconds = parse_seconds(text)
     if seconds == INFINITE:
         return INFINITE
-    # C divides towards zero; a negative limit ends as a huge unsigned one
+    # C divides towards zero; a negative limit wraps to a huge unsigned one
     minutes = (seconds + 59) // 60 if seconds + 59 >= 0 else -(-(seconds + 59) // 60)
     return minutes % 2**32
 
 
 def format_seconds(seconds: int) -> str:
-    """HH:MM:SS or D-HH:MM:SS, as scontrol and sacct print a duration in seconds.
+    """A duration in seconds as scontrol and sacct print it: HH:MM:SS or D-HH:MM:SS.
 
     >>> format_seconds(3661), format_seconds(90000), format_seconds(INFINITE)
     ('01:01:01', '1-01:00:00', 'UNLIMITED')
@@ -85,7 +84,7 @@ def format_seconds(seconds: int) -> str:
 
 
 def format_minutes(minutes: int) -> str:
-    """HH:MM:00 or D-HH:MM:00, as scontrol prints TimeLimit=.
+    """A time limit as scontrol prints TimeLimit=: HH:MM:00 or D-HH:MM:00.
 
     >>> format_minutes(60), format_minutes(INFINITE), format_minutes(NO_VAL)
     ('01:00:00', 'UNLIMITED', 'N/A')
@@ -94,7 +93,7 @@ def format_minutes(minutes: int) -> str:
 
 
 def secs2time(seconds: int) -> str:
-    """M:SS, H:MM:SS or D-HH:MM:SS, as squeue prints TIME and TIME_LIMIT.
+    """A duration as squeue prints TIME and TIME_LIMIT: M:SS, H:MM:SS or D-HH:MM:SS.
 
     >>> secs2time(5), secs2time(3661), secs2time(90000)
     ('0:05', '1:01:01', '1-01:00:00')

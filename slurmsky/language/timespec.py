@@ -1,4 +1,4 @@
-"""Moments: `now+2hours`, `tomorrow 16:30`, `2030-01-01T12:00` -> seconds since 1970; and back.
+"""Times of day and dates: `now+2hours`, `tomorrow 16:30`, `2030-01-01T12:00` <-> seconds since 1970.
 
 Source: slurm src/common/parse_time.c _parse_time, slurm_make_time_str.
 """
@@ -20,17 +20,17 @@ _HOURS = {"midnight": 0, "noon": 12, "elevenses": 11, "fika": 15, "teatime": 16}
 
 @dataclass(frozen=True)
 class _Moment:
-    """What has been said so far; a later item overrides an earlier one."""
+    """The items parsed so far; a later item overrides an earlier one."""
 
     epoch: Optional[int] = None  # uts1900000000
     offset: Optional[int] = None  # now+N, seconds
     day: Optional[int] = None  # today 0, tomorrow 1
-    date: Optional[tuple[int, int, int]] = None  # year (0: not said), month, day of month
+    date: Optional[tuple[int, int, int]] = None  # year (0: not given), month, day of month
     time: Optional[tuple[int, int, int]] = None
 
 
 class _Build:
-    """Each item is the change it makes to what was said before."""
+    """Each item is the change that it makes to the earlier items."""
 
     def word(self, token: str) -> dict[str, object]:
         word = token.lower()
@@ -58,7 +58,7 @@ class _Build:
         return {"date": (int(year), int(month), int(day)), "day": None}
 
     def us_date(self, month: str, day: str, year: Optional[str]) -> dict[str, object]:
-        # 00 is no year, as in the original
+        # 00 counts as no year, as in Slurm's parser
         return {"date": (2000 + int(year) if year and int(year) else 0, int(month), int(day)), "day": None}
 
     def uts(self, token: str) -> _Moment:
@@ -79,11 +79,10 @@ _GRAMMAR: Grammar[_Moment] = Grammar("timespec", _Build(), TimeSpecError)
 
 
 def parse(text: str, now: Union[datetime, float], *, past: bool = False, tz: Optional[tzinfo] = None) -> int:
-    """The moment that `text` means at `now`, in seconds since 1970; 0 when it names none (`""`).
+    """The time that `text` means at `now`, in seconds since 1970; 0 when it names none (`""`).
 
-    Without a date, a time of day is the next one to come (`past`: today's, as sacct wants it); without
-    a year, a date likewise.  `tz` is the zone of the words (default: that of a `now` with a zone, else
-    this machine's).
+    Without a date, a time of day is the next such time (`past`: today's, as sacct wants it); without a year, a date
+    likewise.  `tz` is the time zone of the text (default: that of a `now` with a zone, else this machine's).
     Raises TimeSpecError, whose message is the line that Slurm prints: `Invalid time specification
     (pos=N): TEXT`.
 
@@ -98,12 +97,12 @@ def parse(text: str, now: Union[datetime, float], *, past: bool = False, tz: Opt
     try:
         said = _GRAMMAR.parse(text)
         moment = _resolve(said, int(now), past, tz)
-        _local(moment, tz)  # beyond what a calendar can print: refused with the rest
+        _local(moment, tz)  # beyond what a calendar can print: refused along with the rest
         return moment
     except TimeSpecError as exc:
         pos = exc.pos - _offset_fault(text, exc.pos)
         raise TimeSpecError(text, pos, f"Invalid time specification (pos={pos}): {text}") from None
-    except (OverflowError, ValueError, OSError):  # a year that no calendar knows
+    except (OverflowError, ValueError, OSError):  # a year outside the calendar
         pos = len(text)
         raise TimeSpecError(text, pos, f"Invalid time specification (pos={pos}): {text}") from None
 
@@ -139,7 +138,7 @@ def _resolve(said: _Moment, now: int, past: bool, tz: Optional[tzinfo]) -> int:
         year = today.year - (month > today.month)
     elif not year:
         year = today.year + ((month, mday, *time[:2]) <= (today.month, today.day, today.hour, today.minute))
-    day_of = _date(year, month, 1) + timedelta(days=mday - 1)  # 02/31 is March the 3rd, as mktime has it
+    day_of = _date(year, month, 1) + timedelta(days=mday - 1)  # 02/31 is March the 3rd, as in mktime
     if tz is not None:
         return int(datetime(day_of.year, day_of.month, day_of.day, *time, tzinfo=tz).timestamp())
     return int(_time.mktime((day_of.year, day_of.month, day_of.day, *time, 0, 0, -1)))
@@ -150,5 +149,5 @@ def _local(epoch: int, tz: Optional[tzinfo]) -> datetime:
 
 
 def format(epoch: int, *, tz: Optional[tzinfo] = None) -> str:
-    """YYYY-MM-DDTHH:MM:SS, as every command prints a moment.  `tz`: this machine's zone by default."""
+    """YYYY-MM-DDTHH:MM:SS, as every command prints a time.  `tz`: this machine's zone by default."""
     return _local(epoch, tz).strftime("%Y-%m-%dT%H:%M:%S")

@@ -9,7 +9,7 @@ from slurmsky.language import memory
 from slurmsky.language._grammar import Fault, Grammar
 from slurmsky.language.syntax_errors import LanguageError, TresError
 
-#: In which order limits are looked at: by TRES id; gres and licences come behind.
+#: The order of the checks of limits: by TRES id; gres and licences follow.
 ORDER = ("cpu", "mem", "node")
 
 
@@ -35,7 +35,7 @@ _GRAMMAR: Grammar[tuple[tuple[str, int], ...]] = Grammar("tres", _Build(), TresE
 
 
 def parse(text: str) -> tuple[tuple[str, int], ...]:
-    """(name, count) by TRES id, memory in MiB; the last of a name that is given twice. Raises TresError.
+    """(name, count) by TRES id, memory in MiB; of a repeated name the last count. Raises TresError.
 
     >>> parse("gres/gpu=8,mem=2G,cpu=4")
     (('cpu', 4), ('mem', 2048), ('gres/gpu', 8))
@@ -44,12 +44,12 @@ def parse(text: str) -> tuple[tuple[str, int], ...]:
 
 
 def rank(name: str) -> int:
-    """Where a resource stands among the others."""
+    """The sort key of a resource."""
     return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
 def format_tres(tres: tuple[tuple[str, int], ...]) -> str:
-    """As sacctmgr prints it: by name, memory in M.
+    """The text that sacctmgr prints: sorted by name, memory in M.
 
     >>> format_tres(parse("node=2,mem=1G,cpu=2"))
     'cpu=2,mem=1024M,node=2'

@@ -18,12 +18,12 @@ _GRAMMAR: Grammar[tuple[str, ...]] = Grammar("names", _Build(), UserListError)
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """The names in order; empty ones are skipped, blanks are part of a name.
+    """The names in order; empty items are skipped, blanks are part of a name.
 
     >>> parse("root,,ada")
     ('root', 'ada')
     """
-    if "," not in text:  # what the grammar says of a single name
+    if "," not in text:  # the grammar gives the same result for a single name
         return (text,) if text else ()
     return _GRAMMAR.parse(text)
 
