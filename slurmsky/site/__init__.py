@@ -1,4 +1,4 @@
-"""slurmsky.toml -> Site: the cluster, which engine runs what, and what the site maps to what."""
+"""Reads slurmsky.toml into a Site: the cluster, its engines, and the maps of names."""
 
 from .load import default_site, load
 from .record import (

@@ -1,4 +1,4 @@
-"""The cluster that a script assumes: what a name means that no site file describes.
+"""Resolves names of partitions and nodes that no site file describes.
 
 Without a site file every name of a partition, QOS, account, feature, licence, reservation or node is accepted
 (``ClusterConfig.open``). With one, ``unknown_partition`` maps unknown partitions; all other names must be described.
@@ -21,7 +21,10 @@ _NAME = re.compile(r"[^\s,/=\0]{1,255}")
 
 
 def partition_for(cluster: ClusterConfig, name: str) -> PartitionConfig | None:
-    """The partition of a job that names ``name``: described, mapped, or like the default one; None: refuse the job."""
+    """The partition for a job that names ``name``: described, mapped, or a copy of the default partition.
+
+    None: refuse the job.
+    """
     found = cluster.partition(name)
     if found is not None or not name:
         return found

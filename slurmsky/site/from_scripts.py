@@ -1,8 +1,8 @@
-"""The site file that a folder of scripts needs, from what ``slurmsky explain`` leaves open in each. Pure.
+"""Writes the site file that a folder of scripts needs, from the open decisions of ``slurmsky explain``. Pure.
 
-Every open decision comes with lines of TOML that settle it. Keys are counted by the scripts that need them, and the
-most frequent are written: at most ``MAX_LINES`` lines, so that a person can read the file. Partitions that are not
-written are accepted all the same (``[local] strict = false``).
+Every open decision has lines of TOML that resolve it. Keys are counted by the scripts that need them, and the most
+frequent keys are written: at most ``MAX_LINES`` lines, so that the file stays readable. Partitions that are not
+written are accepted, too (``[local] strict = false``).
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ else:
     import tomli as tomllib
 
 MAX_LINES = 20
-#: words of a suggestion that only a person can replace
+#: placeholders of a suggestion, which the user must replace
 UNKNOWN = ("BUCKET", "IMAGE", "CONTEXT", "INSTANCE TYPE OR GPU", "GPU_TYPE", "PACKAGES", "VALUE", "COMMAND THAT")
 _MOST_PARTITIONS = 3
 _MOST_OPTIONS = 6
-_MOST_PATHS = 5  # the others are folders of the bucket that have their names: "/*"
+_MOST_PATHS = 5  # further paths are folders of the same names in the bucket: "/*"
 _MOST_ENVIRONMENTS = 1
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one script names, and the lines that would settle what is open in it."""
+    """The names that one script uses, and the lines that resolve its open decisions."""
 
     partitions: tuple[str, ...] = ()
-    gpus: tuple[str, ...] = ()  # SkyPilot's names of the GPU types that it asks for
-    hints: tuple[tuple[str, str], ...] = ()  # (partition, GPU that its name or the script hints at)
+    gpus: tuple[str, ...] = ()  # SkyPilot's names of the GPU types that the script requests
+    hints: tuple[tuple[str, str], ...] = ()  # (partition, GPU that its name or the script suggests)
     wants_gpus: bool = False
     settle: tuple[str, ...] = ()
 
 
 @dataclass
 class Wanted:
-    """All scripts of a folder: keys with the number of scripts that need each."""
+    """Keys that the scripts of a folder need, with the number of scripts for each."""
 
     scripts: int = 0
     partitions: Counter[str] = field(default_factory=Counter)
-    with_gpus: Counter[str] = field(default_factory=Counter)  # partitions of scripts that ask for GPUs
+    with_gpus: Counter[str] = field(default_factory=Counter)  # partitions of scripts that request GPUs
     gpus: Counter[str] = field(default_factory=Counter)
     hints: Counter[tuple[str, str]] = field(default_factory=Counter)
     keys: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (table, key, value as TOML)
     options: Counter[str] = field(default_factory=Counter)
 
     def unknown(self, table: str) -> list[str]:
-        """Keys of a table whose value only a person knows, most used first."""
+        """Keys of a table whose value only the user knows, most used first."""
         return [key for (name, key, value), _ in self.keys.most_common() if name == table and _open(value)]
 
     def gpu_of(self, partition: str, usual: str) -> str:
-        """The GPU that a partition's name hints at most often."""
+        """The GPU that the scripts suggest most often for a partition."""
         found = [gpu for (name, gpu), _ in self.hints.most_common() if name == partition]
         return found[0] if found else usual
 
 
 def gather(needs: Iterable[Need]) -> Wanted:
-    """Count over a folder."""
+    """Count the needs of a folder's scripts."""
     wanted = Wanted()
     for need in needs:
         wanted.scripts += 1
@@ -90,9 +90,9 @@ def _keys(data: dict[str, Any]) -> Iterable[tuple[str, str, str]]:
 
 
 def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", packages: str = "") -> str:
-    """The site file. ``bucket``: where the content of the old cluster's paths is; ``packages``: of conda environments.
+    """The text of the site file. ``bucket``: has the content of the old cluster's paths; ``packages``: for conda.
 
-    What is not known is left out.
+    Keys with unknown values are omitted.
     """
     head = [f"# for {wanted.scripts} scripts of {_comment(folder)}; `slurmsky site check` validates it"]
     tail = [
@@ -114,7 +114,7 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", pack
         spank = [{"name": name, "argument": "required"} for name, _ in wanted.options.most_common(_MOST_OPTIONS)]
         head.append("option = " + toml_value(spank))
         room -= 1
-    rest: Counter[str] = Counter()  # patterns that stand for what gets no line of its own
+    rest: Counter[str] = Counter()  # patterns for the keys without a separate line
     tables: dict[str, list[tuple[int, str]]] = {}
     if gpu:
         users = sum(wanted.with_gpus.values())
@@ -137,7 +137,7 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", pack
         table, value = ("environments", packages) if pattern == "*" else ("paths", bucket.rstrip("/"))
         tables[table].insert(0, (wanted.scripts, f"{toml_key(pattern)} = {toml_value(value)}  # {count} others"))
     lines: list[str] = []
-    # A table with the most used key comes first; a heading costs a line.
+    # The table with the most used key is first; a heading takes one line.
     for table, rows_of in sorted(tables.items(), key=lambda item: -max(count for count, _ in item[1])):
         kept = rows_of[: max(0, room - 1)]
         if kept:
@@ -147,7 +147,7 @@ def render(wanted: Wanted, folder: str, *, bucket: str = "", gpu: str = "", pack
 
 
 def _pattern(table: str, key: str) -> str:
-    """The key that stands for all others of a table."""
+    """The pattern that covers all other keys of a table."""
     return "*" if table == "environments" else "~/*" if key.startswith("~") else "/*"
 
 
@@ -165,7 +165,7 @@ def toml_value(value: Any) -> str:
 
 
 def toml_key(text: str) -> str:
-    """A key as TOML: bare where it can be.
+    """A key as TOML: bare where TOML allows it.
 
     >>> toml_key("default"), toml_key("/scratch")
     ('default', '"/scratch"')

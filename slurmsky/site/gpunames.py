@@ -1,8 +1,8 @@
-"""GPU names that Slurm sites use -> SkyPilot's catalog names. Pure.
+"""Maps GPU names of Slurm sites to SkyPilot's catalog names. Pure.
 
-Sites write gres types, features and partitions as they like: ``nvidia_a100-sxm4-80gb``, ``TESLA_V100``, ``v100-32g``,
-``gpu80``, ``1g.5gb``, ``MI250``, ``gfx90a``, ``HOPPER``. A name is read in pieces: vendor words are dropped, the model
-and the memory decide. Source: SkyPilot's catalog common/accelerators.csv; gres.conf examples; names that NVML reports.
+Sites choose gres types, features and partitions freely: ``nvidia_a100-sxm4-80gb``, ``TESLA_V100``, ``v100-32g``,
+``gpu80``, ``1g.5gb``, ``MI250``, ``gfx90a``, ``HOPPER``. A name is split into words: vendor words are dropped, model
+and memory decide. Source: SkyPilot's catalog common/accelerators.csv; gres.conf examples; names that NVML reports.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-#: model as sites write it -> SkyPilot's name; with a memory size in GB where the catalog tells sizes apart
+#: model as sites write it -> SkyPilot's name; with a memory size in GB where the catalog has several sizes
 _MODELS: dict[str, str] = {
     "gb300": "GB300", "gb200": "GB200", "gh200": "GH200", "b300": "B300", "b200": "B200", "h200": "H200",
     "h100": "H100", "h800": "H100", "h20": "H20", "a100": "A100", "a800": "A100", "a100l": "A100-80GB",
@@ -28,13 +28,13 @@ _MODELS: dict[str, str] = {
     "mi100": "MI100", "mi210": "MI210", "mi250": "MI250", "mi250x": "MI250", "mi300": "MI300X", "mi300a": "MI300X",
     "mi300x": "MI300X", "mi325x": "MI325X", "mi350x": "MI350X", "mi355x": "MI355X", "gfx906": "MI50",
     "gfx908": "MI100", "gfx90a": "MI250", "gfx940": "MI300X", "gfx942": "MI300X", "gfx950": "MI350X",
-    # names of architectures: the model that most sites have of it
+    # names of architectures: the most common model of each
     "kepler": "K80", "pascal": "P100", "volta": "V100", "turing": "T4", "ampere": "A100", "hopper": "H100",
     "blackwell": "B200", "lovelace": "L40S", "cdna2": "MI250", "cdna3": "MI300X", "sm70": "V100", "sm75": "T4",
     "sm80": "A100", "sm86": "A40", "sm89": "L40S", "sm90": "H100",
-    # partitions of clusters that many scripts are written for
+    # partitions of well-known clusters
     "standardg": "MI250", "smallg": "MI250", "devg": "MI250", "booster": "A100", "develbooster": "A100",
-    # memory of the GPU where the site names nothing else
+    # the memory size where the site's name has no model
     "gpu80": "A100-80GB", "gpu80gb": "A100-80GB", "gpumem80": "A100-80GB", "gpumem80gb": "A100-80GB",
     "hbm80g": "A100-80GB", "hbm40g": "A100", "gpu40": "A100", "gpu40gb": "A100", "gpumem40": "A100",
     "gpu32": "V100-32GB", "gpu32gb": "V100-32GB", "gpumem32": "V100-32GB", "gpumem32g": "V100-32GB", "gpu16": "V100",
@@ -42,13 +42,13 @@ _MODELS: dict[str, str] = {
 }  # fmt: skip
 _BY_MEMORY = {("A100", 80): "A100-80GB", ("A100", 40): "A100", ("V100", 32): "V100-32GB", ("V100", 16): "V100",
               ("H100", 141): "H200"}  # fmt: skip
-#: words that say nothing of the model
+#: words without information on the model
 _DROPPED = re.compile(r"^(nvidia|tesla|quadro|geforce|amd|instinct|radeon|gpu|gpus|graphics|hbm2e?|hbm3e?|pcie|sxm\d?|"
                       r"nvl|nvlink|"
                       r"oam|p\d|dgx|hgx|node|nodes|part|queue|q|type|gpu_type|model|arch|small|large|big|dev|shared|x\d|\d|"
                       r"generation|gen|mem|memory|vram|only|s|m|l)$")  # fmt: skip
 _MEMORY = re.compile(r"^(\d{2,3})(?:g|gb|gib)$")
-#: a slice of a GPU (MIG): the GPU whose slice it is. Source: NVIDIA's MIG profiles.
+#: a slice of a GPU (MIG), by memory -> the GPU. Source: NVIDIA's MIG profiles.
 _SLICE = re.compile(r"^(?:mig)?([1-7])g\.?(\d{1,3})gb?(?:\.?(?:me|gfx))?$")
 _SLICES = {5: "A100", 10: "A100-80GB", 20: "A100-80GB", 40: "A100-80GB", 12: "H100", 24: "H100", 47: "H100", 80: "H100",
            18: "H200", 35: "H200", 71: "H200", 6: "A30", 141: "H200", 16: "GH200", 32: "GH200"}  # fmt: skip
@@ -56,7 +56,7 @@ _SLICES = {5: "A100", 10: "A100-80GB", 20: "A100-80GB", 40: "A100-80GB", 12: "H1
 
 @lru_cache(maxsize=1 << 10)
 def known_gpu(word: str) -> str:
-    """SkyPilot's name for a word; "" where the word is no GPU's name.
+    """SkyPilot's name for a word; "" where the word names no GPU.
 
     >>> [known_gpu(word) for word in ("TESLA_V100", "nvidia_a100-sxm4-80gb", "v100-32g", "1G.5GB", "gfx90a", "skylake")]
     ['V100', 'A100-80GB', 'V100-32GB', 'A100', 'MI250', '']

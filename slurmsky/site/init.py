@@ -1,5 +1,6 @@
-"""A first site file, from what is known of the old cluster: slurm.conf, sinfo's output, `module avail`, its QOS and
-accounts; and of the new place: what `sky check` says. Pure.
+"""Writes a first site file from descriptions of the old cluster and of SkyPilot's infrastructure. Pure.
+
+Inputs: the old cluster's slurm.conf, sinfo output, `module avail`, QOS and accounts; the output of `sky check`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class OldPartition:
     default: bool = False
     max_time: str = ""
     max_nodes: str = ""
-    cpus: int = 0  # of its largest node
+    cpus: int = 0  # on its largest node
     gpu: str = ""  # Slurm's type of its GPUs
     gpus: int = 0
     more: dict[str, str] = field(default_factory=dict)  # further keys of [[partition]] and their texts
@@ -32,7 +33,7 @@ class OldPartition:
 
 @dataclass
 class Old:
-    """What was found out about the old cluster."""
+    """Collected description of the old cluster and of the enabled infra."""
 
     cluster: str = ""
     partitions: dict[str, OldPartition] = field(default_factory=dict)
@@ -44,14 +45,14 @@ class Old:
     problems: list[str] = field(default_factory=list)
     qos: dict[str, dict[str, str]] = field(default_factory=dict)  # name -> keys of [[qos]] and their texts
     accounts: dict[str, str] = field(default_factory=dict)  # name -> description
-    infra: list[str] = field(default_factory=list)  # what SkyPilot has enabled
+    infra: list[str] = field(default_factory=list)  # enabled in SkyPilot
 
 
 _PAIR = re.compile(r'([A-Za-z]+)=("[^"]*"|\S+)')
 
 
 def read_slurm_conf(text: str, old: Old) -> None:
-    """slurm.conf's nodes, partitions and a few settings. Names count in any case; a backslash continues a line.
+    """Read slurm.conf: nodes, partitions and a few settings. Names ignore case; a backslash continues a line.
 
     Source: man slurm.conf.
     """
@@ -127,7 +128,7 @@ def _partition(pairs: dict[str, str], nodes: dict[str, tuple[int, str, int]], ol
     )
 
 
-#: further words of a PartitionName line -> keys of [[partition]]
+#: further options of a PartitionName line -> keys of [[partition]]
 _PARTITION_KEYS = {"defaulttime": "default_time", "allowaccounts": "allow_accounts", "allowqos": "allow_qos",
                    "allowgroups": "allow_groups", "qos": "qos", "prioritytier": "priority_tier",
                    "maxmempernode": "max_mem_per_node_mib", "oversubscribe": "oversubscribe"}  # fmt: skip
@@ -144,14 +145,14 @@ def _setting(pairs: dict[str, str], old: Old) -> None:
             old.licenses.append((name, int(count) if count.isdecimal() else 1))
 
 
-#: headings of sinfo's columns -> what is taken of them
+#: headings of sinfo's columns -> field that they fill
 _SINFO = {"PARTITION": "name", "TIMELIMIT": "time", "NODELIST": "nodes", "CPUS": "cpus", "GRES": "gres",
           "AVAIL_FEATURES": "features", "ACTIVE_FEATURES": "features", "FEATURES": "features"}  # fmt: skip
 _NONE = ("(null)", "N/A", "n/a", "")
 
 
 def read_sinfo(text: str, old: Old) -> None:
-    """sinfo's columns, by their headings; those of a plain ``sinfo`` where there are none."""
+    """Read sinfo's columns by their headings; without headings, assume those of a plain ``sinfo``."""
     columns = ["name", "", "time", "", "", "nodes"]
     for line in text.splitlines():
         words = line.split()
@@ -177,7 +178,7 @@ def read_sinfo(text: str, old: Old) -> None:
 
 
 def read_sacctmgr(text: str, old: Old) -> None:
-    """``sacctmgr -P show qos`` and ``sacctmgr -P show account``, one after the other: their columns tell them apart."""
+    """Read ``sacctmgr -P show qos`` and ``sacctmgr -P show account``, concatenated: their columns differ."""
     columns: list[str] = []
     for line in text.splitlines():
         cells = [_printable(cell) for cell in line.split("|")]
@@ -200,12 +201,12 @@ _QOS_COLUMNS = {
 }  # fmt: skip
 _ENABLED = re.compile(r"\s*([A-Za-z][\w ()-]*?) \[([\w, ]*)\]\s*$")
 _CONTEXT = re.compile(r"\s*[\u2500-\u257f]+\s*(\S+?):?(?:\s.*)?$")
-#: clouds whose jobs go to a context, a cluster or a pool of machines: NAME/CONTEXT
+#: clouds with contexts, clusters or pools of machines, written as NAME/CONTEXT
 _WITH_CONTEXTS = {"kubernetes": "kubernetes", "slurm": "slurm", "ssh": "ssh", "ssh node pools": "ssh"}
 
 
 def read_sky_check(text: str, old: Old) -> None:
-    """What ``sky check`` lists under "Enabled infra": clouds that can compute, and their contexts.
+    """Read "Enabled infra" of ``sky check``: clouds that can run tasks, and their contexts.
 
     Source: sky/check.py, _summary_message.
     """
@@ -227,7 +228,7 @@ _MODULE = re.compile(r"(?<![\w./+-])([A-Za-z][\w.+-]*(?:/[\w.+-]+)*)(?:\s*[(<][^
 
 
 def read_module_avail(text: str, old: Old) -> None:
-    """Names from `module avail`: words with a version, not the headings of its sections."""
+    """Read module names from `module avail`: words with a version, without the headings of sections."""
     for line in text.splitlines():
         if not line.strip() or re.match(r"\s*(-{3,}|/|Where:|Use |Module|Key:|If the|L:|D:|\()", line):
             continue
@@ -237,7 +238,7 @@ def read_module_avail(text: str, old: Old) -> None:
 
 
 def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = "auto") -> str:
-    """The site file. Lines that need a thought are comments."""
+    """The text of the site file. Lines that need a decision are comments."""
     lines = [
         "# slurmsky's site file. `slurmsky site check` proves it.",
         f'cluster = "{_clean(old.cluster or "cluster")}"',
@@ -287,7 +288,7 @@ def render(old: Old, *, infra: Sequence[str] = (), gpu: str = "", engine: str = 
 
 
 def _keys(texts: Mapping[str, str], keys: Mapping[str, schema.Key]) -> list[str]:
-    """Lines of a table; what the key does not take is left as a comment."""
+    """Lines of a table; values that the key does not accept become comments."""
     lines = []
     for key, text in texts.items():
         value: object = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
@@ -351,10 +352,10 @@ def _list(words: Sequence[str]) -> str:
 
 
 def _clean(text: str) -> str:
-    """A text for within TOML's double quotes or a comment."""
+    """A text that is safe in TOML's double quotes or in a comment."""
     return _printable(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _printable(text: str) -> str:
-    """A text without control characters: names that look alike are one."""
+    """A text without control characters, so that names that look equal are equal."""
     return "".join(char for char in text if char.isprintable())

@@ -1,4 +1,4 @@
-"""Partitions whose nodes SkyPilot brings up and that stay warm: from the tables of the site file."""
+"""Reads kept nodes (started by SkyPilot, then kept warm) from [[partition]] tables of the site file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .record import KeptNodes, Shape, SiteError
 
 #: fields of a [[partition]] table that belong to KeptNodes
 KEPT_FIELDS = frozenset(key.field or name for name, key in schema.PARTITION_KEPT.items())
-#: size of a node of an existing cluster until it is found
+#: assumed size of a node of an existing cluster until the real size is known
 _UNKNOWN_CPUS, _UNKNOWN_MIB = 1, 1024
 Fault = Callable[[str, int, str, str], SiteError]
 
@@ -19,9 +19,9 @@ Fault = Callable[[str, int, str, str], SiteError]
 def kept_nodes(
     tables: Sequence[dict[str, Any]], described: Collection[str], fault: Fault
 ) -> tuple[tuple[tuple[str, KeptNodes], ...], tuple[NodeConfig, ...]]:
-    """(partition, its kept nodes) of each partition that has some, and these nodes as Slurm describes nodes.
+    """(partition, its kept nodes) of each partition that has any, and the NodeConfig of these nodes.
 
-    ``described``: names of [[node]] tables. ``fault`` makes the error for (table, its number, key, text). Raises
+    ``described``: names of [[node]] tables. ``fault`` creates the error for (table, index, key, text). Raises
     SiteError.
     """
     kept: list[tuple[str, KeptNodes]] = []
@@ -68,7 +68,7 @@ def _kept(table: dict[str, Any], mine: dict[str, Any], wrong: Callable[[str, str
 
 
 def node_config(name: str, kept: KeptNodes) -> NodeConfig:
-    """A kept node as Slurm describes it, by the least that its shape promises."""
+    """The NodeConfig of a kept node, from the minimum that its shape guarantees."""
     shape = kept.shape
     cpus = int(float(shape.cpus.rstrip("+"))) if shape.cpus else _UNKNOWN_CPUS
     kind, _, count = shape.gpus.partition(":")

@@ -1,4 +1,4 @@
-"""Text of a site file -> Site; a Site for a machine without a site file."""
+"""Parses a site file into a Site; builds the default Site of a machine without a site file."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ else:
     import tomli as tomllib
 
 _LINE_COLUMN = re.compile(r"^(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)$", re.DOTALL)
-#: what scontrol show config says of a site that describes its QOS or accounts
+#: scontrol show config of a site that describes its QOS or accounts
 _ENFORCED = (("AccountingStorageEnforce", "associations,limits,qos"),)
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 
 
 def load(text: str, name: str, machine: MachineFacts | None = None) -> Site:
-    """The Site that a file says; ``name`` is the file's name for messages.
+    """Parse the text of a site file; ``name`` is the file's name for messages.
 
-    A file without [[node]] describes the site of ``machine`` (one node, as default_site gives); without
-    ``machine`` the cluster has no nodes. A file without [[partition]] has one, ``debug*`` over all nodes.
+    A file without [[node]] describes the site of ``machine`` (one node, as in default_site); without ``machine`` the
+    cluster has no nodes. A file without [[partition]] gets the partition ``debug*`` with all nodes.
     Raises SiteError with line and column.
     """
     try:
@@ -59,9 +59,7 @@ def load(text: str, name: str, machine: MachineFacts | None = None) -> Site:
 
 
 def default_site(machine: MachineFacts) -> Site:
-    """The Site of a machine that has no site file: it is the one node, in one partition ``debug`` without
-    limits.
-    """
+    """The Site of a machine without a site file: one node in one partition ``debug`` without limits."""
     return load("", "(no site file)", machine)
 
 
@@ -83,7 +81,7 @@ def machine_node(machine: MachineFacts) -> NodeConfig:
     )
 
 
-#: what names of modules mean that the site file does not list
+#: values that map all modules that the site file does not list
 _MODULE_MAPS = ("shipped", "none")
 
 
@@ -93,7 +91,7 @@ def where(text: str, table: str, index: int, key: str) -> tuple[int, int]:
 
 
 class _Reader:
-    """Reads tables by schema; knows the text to tell where a fault lies."""
+    """Reads tables by schema; keeps the text, for the line and column of errors."""
 
     def __init__(self, text: str, name: str) -> None:
         self.lines = text.splitlines()
@@ -188,7 +186,7 @@ class _Reader:
             if "cpus" not in fields:
                 fields["cpus"] = product
             elif not {"boards", "sockets", "cores", "threads"} & set(fields):
-                # slurm.conf: with CPUs alone each CPU is a socket of its own
+                # slurm.conf: with only CPUs=, each CPU is a separate socket
                 fields["sockets"] = fields["cpus"]
             elif fields["cpus"] not in (product, product // size.threads):
                 raise self.fault(
@@ -243,7 +241,7 @@ class _Reader:
         return tuple(partitions.values()), tuple(sky)
 
     def qos(self, tables: list[dict[str, Any]]) -> tuple[tuple[QosConfig, ...], tuple[tuple[str, Route], ...]]:
-        """Those of the file and ``normal``, which there always is; none where the file has none."""
+        """The QOS of the file plus ``normal``, which always exists; empty where the file has no QOS."""
         found: dict[str, QosConfig] = {NORMAL.name: NORMAL} if tables else {}
         routes = []
         for index, table in enumerate(tables):
@@ -288,7 +286,10 @@ class _Reader:
         return tuple(modules)
 
     def shipped_modules(self, data: Mapping[str, Any], is_open: bool) -> bool:
-        """``modules = "shipped"``, or ``"*" = "shipped"`` in the table; without either, where nothing is described."""
+        """Whether the shipped module map applies.
+
+        ``modules = "shipped"`` or ``"*" = "shipped"`` in the table selects the map, else ``is_open`` decides.
+        """
         given = data.get("modules", {})
         said = given if isinstance(given, str) else given.get("*") if isinstance(given, Mapping) else None
         return said == "shipped" if said in _MODULE_MAPS else is_open
@@ -351,9 +352,7 @@ class _Reader:
         return SiteError(self.name, line, column, message)
 
     def where(self, word: str, index: int, key: str) -> tuple[int, int]:
-        """Line and column of a key in the index-th table of that word; of the table's head when it is not
-        found.
-        """
+        """Line and column of a key in the index-th table named ``word``; those of the table's head when not found."""
         table, seen, head = "", -1, (1, 1)
         wanted = re.compile(r"^\s*(\"%s\"|'%s'|%s)\s*[.=]" % ((re.escape(key),) * 3)) if key else None
         for number, line in enumerate(self.lines, 1):
@@ -369,7 +368,7 @@ class _Reader:
 
 
 def _taken(table: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of some keys, taken out of a table that was read."""
+    """Remove the values of some keys from a table and return them."""
     fields = {key.field or name if isinstance(key, schema.Key) else name for name, key in keys.items()}
     return {field: table.pop(field) for field in fields if field in table}
 

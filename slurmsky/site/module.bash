@@ -1,8 +1,8 @@
-# `module` and `ml` for jobs on nodes without a module system: bash functions, handed over in the environment.
-# A real Environment Modules or Lmod on the node is used instead, where there is one.
+# `module` and `ml` for jobs on nodes without a module system: bash functions, exported in the environment.
+# Where a node has Environment Modules or Lmod, these functions load it instead.
 #
-# SLURMSKY_MODULES: known names, one a line: NAME|what it stands for|VARIABLE=VALUE|...
-# SLURMSKY_UNKNOWN_MODULES: "error" makes a load of an unknown name fail; else it warns once and goes on.
+# SLURMSKY_MODULES: known names, one per line: NAME|replacement|VARIABLE=VALUE|...
+# SLURMSKY_UNKNOWN_MODULES: "error" makes a load of an unknown name fail; otherwise it warns once and continues.
 
 module() {
     local init

@@ -1,4 +1,4 @@
-"""`module` and `ml` in a job: what its environment must hold so that they exist on every node. Pure."""
+"""Environment variables that define `module` and `ml` on every node of a job. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from .modules import find, shipped
 from .record import Site
 
-#: Only scripts that say so get the functions; the others' environment stays as Slurm makes it.
+#: Only scripts that call `module` or `ml` get the functions; other jobs have Slurm's environment unchanged.
 _SAYS = re.compile(rb"(?<![\w./=-])(?:module|ml)[ \t]+[\w\"'$-]")
 _FUNCTION = re.compile(r"^(module|ml)\(\) (\{\n.*?^\})$", re.DOTALL | re.MULTILINE)
 SHIMS = Path(__file__).with_name("shims")
@@ -26,7 +26,7 @@ def functions() -> Mapping[str, str]:
 
 
 def listing(site: Site) -> str:
-    """SLURMSKY_MODULES: NAME|what it stands for|VARIABLE=VALUE... a line, the site's own names first."""
+    """SLURMSKY_MODULES: lines NAME|replacement|VARIABLE=VALUE..., the site's own names first."""
     rows = []
     for config in site.modules:
         meaning = config.image or config.setup or "this site's"
@@ -44,9 +44,9 @@ def listing(site: Site) -> str:
 
 
 def job_variables(site: Site, script: bytes, environment: Mapping[str, str]) -> dict[str, str]:
-    """What to add to the environment of a job whose script calls `module` or `ml`; {} for any other.
+    """Variables for a job whose script calls `module` or `ml`; {} for any other script.
 
-    A caller whose shell has exported a module system's own functions keeps them.
+    A module system's own functions, exported by the caller's shell, are kept.
     """
     if not _SAYS.search(script):
         return {}

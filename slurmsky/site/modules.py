@@ -1,4 +1,4 @@
-"""What a module name stands for: the site's own map first, then the shipped one (modules.toml)."""
+"""Resolves module names: by the site's own map first, then by the shipped map (modules.toml)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ else:
 
 @dataclass(frozen=True)
 class Module:
-    """A module and what replaces it. ``source``: "site" or "shipped"."""
+    """A module and its replacement on the cloud. ``source``: "site" or "shipped"."""
 
-    name: str  # as the script wrote it, with its version
+    name: str  # as written in the script, with its version
     source: str
     image: str = ""
     setup: str = ""
@@ -30,11 +30,11 @@ class Module:
     environment: tuple[tuple[str, str], ...] = ()
     note: str = ""
     kind: str = ""  # "" | licensed | site | unknown version
-    gives: tuple[str, ...] = ()  # programs that it brings
+    gives: tuple[str, ...] = ()  # programs that the module provides
 
     @property
     def settled(self) -> bool:
-        """Whether it needs nothing more of the user."""
+        """Whether the replacement works without further input of the user."""
         return self.kind not in ("licensed", "unknown version")
 
 
@@ -46,7 +46,7 @@ def _tables() -> Mapping[str, Any]:
     return read
 
 
-#: rows in short: what installs a package of each table
+#: tables of short rows -> command that installs a package
 _INSTALL = {
     "conda": "conda install -y -n base -c conda-forge -c bioconda {}",
     "apt": "sudo apt-get update -q && sudo apt-get install -y {}",
@@ -56,7 +56,7 @@ _INSTALL = {
 
 @cache
 def shipped() -> Mapping[str, Mapping[str, Any]]:
-    """Rows of modules.toml by every name in lower case."""
+    """Rows of modules.toml by each of their names, in lower case."""
     found: dict[str, Mapping[str, Any]] = {}
     for row in _tables()["module"]:
         for name in row["names"]:
@@ -75,7 +75,7 @@ def _categories() -> frozenset[str]:
 
 
 def find(site: Site, name: str) -> Module | None:
-    """What ``module load NAME`` means; None where neither map knows it.
+    """Resolve ``module load NAME``; None where neither map has the name.
 
     A site's entry may be a full name ("cuda/12.1"), a name for all versions, or a pattern ("cuda/12.*").
     """
@@ -92,7 +92,7 @@ def find(site: Site, name: str) -> Module | None:
 
 
 def _shipped_row(name: str) -> tuple[Mapping[str, Any] | None, str]:
-    """The shipped row for a name, categories in front of it left out (lang/Python/3.11), and its version."""
+    """The shipped row for a name without leading categories (lang/Python/3.11), and the version."""
     parts = [part for part in name.split("/") if part]
     while len(parts) > 1 and parts[0].lower() in _categories() and (
         not _is_version(parts[1]) or (len(parts) > 2 and parts[1].lower() in _categories())
@@ -131,7 +131,7 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
     if cut:
         image = versions[cut]
     elif image and short and versions:
-        # An image of another version is another program: the site file must say which one does.
+        # An image of another version is another program: the site file must name a suitable image.
         return Module(name, "shipped", note=f"no image is known for version {short}", kind="unknown version")
     pinned = "=" + ".".join(short.split(".")[:2]) if short and row.get("versioned", True) else ""
     setup = str(row.get("setup", "")).replace("{version}", pinned)
@@ -140,6 +140,6 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
 
 
 def names(site: Site) -> list[str]:
-    """Every name that is known, without duplicates, in order."""
+    """All names of both maps, without duplicates, in order."""
     own = [module.name for module in site.modules]
     return list(dict.fromkeys([*own, *(name for row in shipped().values() for name in row["names"])]))

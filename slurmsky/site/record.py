@@ -1,4 +1,4 @@
-"""The records that a site file becomes."""
+"""The records that a site file is parsed into."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .gpunames import known_gpu
 
 
 class SiteError(Exception):
-    """The site file cannot be used; ``str()`` is one line: file:line:column: what is wrong."""
+    """The site file is invalid; ``str()`` is one line: file:line:column: error."""
 
     def __init__(self, file: str, line: int, column: int, message: str) -> None:
         super().__init__(f"{file}:{line}:{column}: {message}")
@@ -18,7 +18,7 @@ class SiteError(Exception):
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """What a caller found out about this machine. ``gpus``: one type name per device, "" when unknown."""
+    """Hardware of this machine, as the caller found it. ``gpus``: one type name per device, "" when unknown."""
 
     host_name: str
     cpus: int
@@ -39,11 +39,11 @@ class MachineFacts:
 
 @dataclass(frozen=True)
 class PartitionSky:
-    """What SkyPilot needs to know of a partition. Empty means: the site's default, or SkyPilot's."""
+    """SkyPilot's settings of a partition. Empty fields mean the site's default, or SkyPilot's."""
 
     infra: tuple[str, ...] = ()  # "kubernetes/ctx", "aws/us-east-1", "slurm/oracle/debug"; tried in this order
     spot: bool | None = None
-    gpu: str = ""  # SkyPilot's name of the GPU that an untyped --gpus means
+    gpu: str = ""  # SkyPilot's name of the GPU for an untyped --gpus
     instance_type: str = ""
     image: str = ""
     pool: str = ""
@@ -60,7 +60,7 @@ class PartitionSky:
 
 @dataclass(frozen=True)
 class Shape:
-    """What each kept node of a partition is, in SkyPilot's words (``resources:`` of a task)."""
+    """Resources of each kept node of a partition, as in ``resources:`` of a SkyPilot task."""
 
     cpus: str = ""  # "96" or "96+"
     memory: str = ""  # GB: "900" or "900+"
@@ -73,25 +73,25 @@ class Shape:
 
 @dataclass(frozen=True)
 class KeptNodes:
-    """Nodes of a partition that SkyPilot brings up and that stay warm. Times in seconds."""
+    """Kept nodes of a partition: SkyPilot starts them, and they stay warm. Times in seconds."""
 
     names: tuple[str, ...]
     shape: Shape = Shape()
-    suspend_time_s: int | None = 1200  # idle so long: powered down; None: never
-    keep_up: int = 0  # never fewer than this
-    resume_timeout_s: int = 900  # a node that is not up by then is down
-    cluster: str = ""  # nodes of this existing SkyPilot cluster, which we never power down
+    suspend_time_s: int | None = 1200  # powered down after this idle time; None: never
+    keep_up: int = 0  # minimum of running nodes
+    resume_timeout_s: int = 900  # a node that takes longer to start is DOWN
+    cluster: str = ""  # an existing SkyPilot cluster, which slurmsky never powers down
 
 
 @dataclass(frozen=True)
 class GpuNames:
-    """Slurm's GPU type names (any case) -> SkyPilot's, and the type an untyped request means."""
+    """Maps Slurm's GPU types (any case) to SkyPilot's names; has the type for an untyped request."""
 
     names: tuple[tuple[str, str], ...] = ()
     default: str = ""
 
     def sky_name(self, slurm_type: str) -> str:
-        """SkyPilot's accelerator name for a gres type; the word itself in upper case when nothing maps it."""
+        """SkyPilot's accelerator name for a gres type; the type in upper case when no map has it."""
         wanted = slurm_type.lower()
         for name, sky in self.names:
             if name.lower() == wanted:
@@ -101,7 +101,7 @@ class GpuNames:
 
 @dataclass(frozen=True)
 class ModuleConfig:
-    """What ``module load NAME`` stands for on the cloud."""
+    """The replacement for ``module load NAME`` on the cloud."""
 
     name: str
     image: str = ""
@@ -111,9 +111,9 @@ class ModuleConfig:
 
 @dataclass(frozen=True)
 class PathMap:
-    """A path of the cluster and where its content lives: a bucket URL, ``volume:NAME`` or ``nfs:SERVER:/PATH``.
+    """A path of the cluster and its content: a bucket URL, ``volume:NAME`` or ``nfs:SERVER:/PATH``.
 
-    ``/*`` and ``~/*`` stand for each folder that a script names: a folder of that name in the bucket.
+    ``/*`` and ``~/*`` map each folder that a script names to the folder of that name in the bucket.
     """
 
     path: str
@@ -122,7 +122,7 @@ class PathMap:
 
 @dataclass(frozen=True)
 class SiteOption:
-    """An option of the site's own for sbatch, salloc and srun, as a SPANK plugin adds one."""
+    """A site-specific option of sbatch, salloc and srun, such as a SPANK plugin adds."""
 
     name: str
     argument: str = "none"  # none | required | optional
@@ -134,52 +134,52 @@ class SiteOption:
 
 @dataclass(frozen=True)
 class SkyConfig:
-    """How this site uses SkyPilot."""
+    """SkyPilot settings of the site."""
 
     endpoint: str = ""  # "" = as SkyPilot's own clients find it
     workspace: str = ""
-    infra: tuple[str, ...] = ()  # for partitions that name none; () = wherever SkyPilot likes
+    infra: tuple[str, ...] = ()  # for partitions without infra; () = SkyPilot chooses
     spot: bool = False
     image: str = ""
     arrays: str = "packed"  # packed | num_jobs | pool
     price_ceiling: float | None = None  # dollars per hour and node
     max_hourly_cost: float | None = None  # dollars per hour and job
-    budget: float | None = None  # dollars per job until its time limit; one beyond it waits
-    upload_mib: int = 1024  # largest submit folder that travels to the nodes
-    return_mib: int = 32  # largest sum of files that comes back through the log
-    bucket: str = ""  # where larger files go, e.g. "s3://team/slurmsky"
-    queue_poll_s: int = 30  # gap between the heavy reads
-    reach: str = "auto"  # how a job's first node is reached: direct | ssh (through SkyPilot) | auto (either)
-    idle_minutes: int = 60  # an allocation (salloc, srun) that nobody can be seen at ends after so long; 0 = never
+    budget: float | None = None  # dollars per job until its time limit; a more expensive job waits
+    upload_mib: int = 1024  # largest submit folder that is shipped to the nodes
+    return_mib: int = 32  # largest sum of files that is sent back through the log
+    bucket: str = ""  # storage for larger files, e.g. "s3://team/slurmsky"
+    queue_poll_s: int = 30  # interval between full queries of the managed jobs
+    reach: str = "auto"  # connection to a job's first node: direct | ssh (through SkyPilot) | auto (either)
+    idle_minutes: int = 60  # an allocation (salloc, srun) without a client ends after this time; 0 = never
     start_server: bool = True  # start a local API server where none answers
     foreign: bool = True  # show managed jobs that were launched without sbatch
-    credentials: tuple[str, ...] = ()  # shell patterns of variables that go to nodes though they hold credentials
+    credentials: tuple[str, ...] = ()  # patterns of credential variables to send to nodes
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Dollars that jobs may cost together: those of an account, a user, a QOS, or all where it names none."""
+    """Ceiling in dollars for the sum of jobs: of an account, a user or a QOS; of all jobs where none is named."""
 
     account: str = ""
     user: str = ""
     qos: str = ""
     month: float | None = None  # dollars per calendar month
-    hourly: float | None = None  # dollars per hour of all that run at once
+    hourly: float | None = None  # dollars per hour of all running jobs
 
 
 @dataclass(frozen=True)
 class Route:
-    """What a QOS or an account becomes in a SkyPilot task, before what the partition says."""
+    """Settings of a SkyPilot task for a QOS or an account; they take precedence over the partition's."""
 
     kueue_queue: str = ""
     priority_class: str = ""
     labels: tuple[tuple[str, str], ...] = ()
-    max_hourly_cost: float | None = None  # dollars per hour and job; of a QOS
+    max_hourly_cost: float | None = None  # dollars per hour and job; for a QOS only
 
 
 @dataclass(frozen=True)
 class Site:
-    """All that the site file says."""
+    """The content of the site file."""
 
     cluster: ClusterConfig
     engine: str = "auto"  # auto | sky | local
@@ -188,14 +188,14 @@ class Site:
     kept: tuple[tuple[str, KeptNodes], ...] = ()  # by partition
     gpus: GpuNames = GpuNames()
     modules: tuple[ModuleConfig, ...] = ()
-    #: whether the shipped map (modules.toml) stands for modules that the site file does not name
+    #: whether the shipped map (modules.toml) applies to modules that the site file does not name
     shipped_modules: bool = False
-    environments: tuple[tuple[str, str], ...] = ()  # conda environment or folder of a virtual one -> its packages
+    environments: tuple[tuple[str, str], ...] = ()  # conda environment or venv folder -> its packages
     programs: tuple[tuple[str, str], ...] = ()  # program -> command that installs it on a node
     paths: tuple[PathMap, ...] = ()
     options: tuple[SiteOption, ...] = ()
     budgets: tuple[Budget, ...] = ()
-    accounts: tuple[str, ...] = ()  # () = any account is taken
+    accounts: tuple[str, ...] = ()  # () = any account is accepted
     qos_routes: tuple[tuple[str, Route], ...] = ()
     account_routes: tuple[tuple[str, Route], ...] = ()
     first_job_id: int = 1
@@ -203,7 +203,7 @@ class Site:
     environment: tuple[tuple[str, str], ...] = field(default=())  # set in every job
 
     def sky_partition(self, name: str) -> PartitionSky:
-        """SkyPilot's side of a partition, the site's defaults filled in."""
+        """SkyPilot's settings of a partition, with the site's defaults filled in."""
         found = dict(self.partition_sky).get(name, PartitionSky())
         return PartitionSky(
             **{
@@ -219,10 +219,10 @@ class Site:
         )
 
     def routes(self, qos: str, account: str) -> tuple[Route, Route]:
-        """Those of a QOS and of an account; what a QOS says comes first."""
+        """The routes of a QOS and of an account; the QOS takes precedence."""
         return dict(self.qos_routes).get(qos, Route()), dict(self.account_routes).get(account, Route())
 
     def engine_of(self, partition: str) -> str:
-        """auto, sky, local or nodes for a partition."""
+        """The engine of a partition: auto, sky, local or nodes."""
         config = self.cluster.partition(partition)
         return (config.engine if config else "") or self.engine

@@ -1,4 +1,4 @@
-"""The tables of slurmsky.toml: every key, how its value is read and which field of a record it fills."""
+"""Schema of slurmsky.toml: for every key, the reader of its value and the record field that it fills."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .record import Shape
 
 
 class Bad(Exception):
-    """A value that its key does not take; the text says what it takes."""
+    """A value that its key does not accept; the text names accepted values."""
 
 
 def text(value: Any) -> str:
-    """A string."""
+    """Read a string."""
     if not isinstance(value, str):
         raise Bad("a text in quotes is expected")
     return value
 
 
 def not_run(value: Any) -> str:
-    """Nothing: a hook that would be set and never called is worse than none."""
+    """Refuse a hook that slurmsky never calls: an ignored setting would mislead."""
     raise Bad("nothing runs it here: jobs run as you; task_prolog and task_epilog are run for each task")
 
 
 def only(value: str | int, why: str) -> Callable[[Any], Any]:
-    """The one value that says how it is here; a setting that nothing follows is worse than none."""
+    """A reader that accepts only the value that slurmsky implements: an ignored setting would mislead."""
 
     def read(given: Any) -> Any:
         if (given.upper() if isinstance(given, str) else given) != value or isinstance(given, bool):
@@ -42,7 +42,7 @@ def only(value: str | int, why: str) -> Callable[[Any], Any]:
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    """A list of strings, or one string with commas."""
+    """Read a list of strings, or one string with commas."""
     if isinstance(value, str):
         return tuple(word.strip() for word in value.split(",") if word.strip())
     if not isinstance(value, list):
@@ -51,42 +51,42 @@ def texts(value: Any) -> tuple[str, ...]:
 
 
 def flag(value: Any) -> bool:
-    """true or false."""
+    """Read true or false."""
     if not isinstance(value, bool):
         raise Bad("true or false is expected")
     return value
 
 
 def count(value: Any) -> int:
-    """An integer of 0 or more."""
+    """Read an integer of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise Bad("a number of 0 or more is expected")
     return value
 
 
 def positive(value: Any) -> int:
-    """An integer of 1 or more."""
+    """Read an integer of 1 or more."""
     if count(value) == 0:
         raise Bad("a number of 1 or more is expected")
     return int(value)
 
 
 def limit(value: Any) -> int:
-    """A count, or "UNLIMITED" / "INFINITE"."""
+    """Read a count, or "UNLIMITED" / "INFINITE"."""
     if isinstance(value, str) and value.upper() in ("UNLIMITED", "INFINITE"):
         return INFINITE
     return count(value)
 
 
 def dollars(value: Any) -> float:
-    """A number of dollars above 0."""
+    """Read a number of dollars above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
         raise Bad("a number of dollars above 0 is expected")
     return float(value)
 
 
 def minutes(value: Any) -> int:
-    """A Slurm time as a string, or minutes as a number. Slurm: time_str2mins."""
+    """Read a Slurm time as a string, or minutes as a number. Source: time_str2mins."""
     if isinstance(value, int) and not isinstance(value, bool):
         return count(value)
     try:
@@ -96,7 +96,7 @@ def minutes(value: Any) -> int:
 
 
 def seconds(value: Any) -> int | None:
-    """Seconds as a number, as slurm.conf has them, or a Slurm time as a string; None: INFINITE or -1."""
+    """Read seconds as a number, as in slurm.conf, or a Slurm time as a string; None: INFINITE or -1."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= -1:
         return None if value == -1 else value
     try:
@@ -107,7 +107,7 @@ def seconds(value: Any) -> int | None:
 
 
 def patience(value: Any) -> int:
-    """As ``seconds``, more than 0 and with an end."""
+    """Read ``seconds`` that are finite and above 0."""
     found = seconds(value)
     if not found or found < 0:
         raise Bad('a Slurm time above 0 is expected, such as "15:00"')
@@ -115,7 +115,7 @@ def patience(value: Any) -> int:
 
 
 def size(value: Any) -> str:
-    """A number that SkyPilot takes as a size: 8, "8" or "8+"."""
+    """Read a number that SkyPilot accepts as a size: 8, "8" or "8+"."""
     word = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else text(value)
     if not re.fullmatch(r"[1-9][0-9]*(\.[0-9]+)?\+?", word):
         raise Bad(f'a number such as 8 or "8+" is expected, not {value!r}')
@@ -123,7 +123,7 @@ def size(value: Any) -> str:
 
 
 def devices(value: Any) -> str:
-    """SkyPilot's name of an accelerator and its count: "H100:8"."""
+    """Read SkyPilot's name of an accelerator and its count: "H100:8"."""
     name, colon, number = text(value).partition(":")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", name) or (colon and not re.fullmatch("[1-9][0-9]*", number)):
         raise Bad('an accelerator and its count are expected, such as "H100:8"')
@@ -131,7 +131,7 @@ def devices(value: Any) -> str:
 
 
 def shape(value: Any) -> Shape:
-    """What each node is: a table of SkyPilot's words for resources."""
+    """Read the resources of each node: a table with keys of SkyPilot's ``resources:``."""
     if not isinstance(value, Mapping):
         raise Bad('a table is expected, such as { cpus = "8+", memory = "32+" }')
     found = {}
@@ -149,7 +149,7 @@ def shape(value: Any) -> Shape:
 
 
 def hosts(value: Any) -> tuple[str, ...]:
-    """A Slurm host list, expanded."""
+    """Read and expand a Slurm host list."""
     try:
         return tuple(hostlist.expand(text(value)))
     except ValueError as error:
@@ -157,9 +157,7 @@ def hosts(value: Any) -> tuple[str, ...]:
 
 
 def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
-    """``name[:type][:count]``, comma separated, as slurm.conf's Gres=. Socket lists in brackets are
-    dropped.
-    """
+    """Read ``name[:type][:count]``, comma separated, as slurm.conf's Gres=; drops socket lists in brackets."""
     found = []
     for word in texts(value):
         name, *rest = word.split("(", 1)[0].split(":")
@@ -173,7 +171,7 @@ def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
 
 
 def tres(value: Any) -> tuple[tuple[str, int], ...]:
-    """Resources as sacctmgr takes them for a limit. What they cost is a budget's to limit."""
+    """Read resources as in a limit of sacctmgr. Budgets limit the cost of resources, this key does not."""
     try:
         return tres_text.parse(text(value))
     except ValueError as error:
@@ -181,27 +179,27 @@ def tres(value: Any) -> tuple[tuple[str, int], ...]:
 
 
 def flags(value: Any) -> tuple[str, ...]:
-    """Flags of a QOS, as listed."""
+    """Read flags of a QOS; returns them as spelled in the list of flags."""
     read = one_of(*QOS_FLAGS)
     return tuple(read(word) for word in texts(value))
 
 
 def pairs(value: Any) -> tuple[tuple[str, str], ...]:
-    """A table of texts."""
+    """Read a table of strings."""
     if not isinstance(value, Mapping):
         raise Bad("a table of texts is expected")
     return tuple((key, text(item)) for key, item in value.items())
 
 
 def counts(value: Any) -> tuple[tuple[str, int], ...]:
-    """A table of numbers."""
+    """Read a table of numbers."""
     if not isinstance(value, Mapping):
         raise Bad("a table of numbers is expected")
     return tuple((key, count(item)) for key, item in value.items())
 
 
 def one_of(*words: str) -> Callable[[Any], str]:
-    """One of some words, in any case; the word as listed comes back."""
+    """A reader of one of some words, in any case; returns the word as listed."""
 
     def read(value: Any) -> str:
         for word in words:
@@ -213,7 +211,7 @@ def one_of(*words: str) -> Callable[[Any], str]:
 
 
 def oversubscribe(value: Any) -> str:
-    """NO or EXCLUSIVE. Source: slurm.conf OverSubscribe; its YES and FORCE would give a CPU to several jobs."""
+    """Read NO or EXCLUSIVE. Source: slurm.conf OverSubscribe; YES and FORCE would give a CPU to several jobs."""
     word = text(value).upper()
     if word.partition(":")[0] in ("YES", "FORCE"):
         raise Bad("a CPU is never given to several jobs here: NO or EXCLUSIVE")
@@ -224,7 +222,7 @@ def oversubscribe(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Key:
-    """One key: how its value is read, and the record's field it fills ("" = the key's own name)."""
+    """One key: the reader of its value, and the record field that it fills ("" = the key's own name)."""
 
     read: Callable[[Any], Any]
     field: str = ""
@@ -354,7 +352,7 @@ SKY = {
     "foreign": Key(flag),
     "credentials": Key(texts),
 }
-# Limits' fields; for an account those that an association has.
+# Limits' fields; for an account, the fields of an association.
 _GROUP = {"grp_jobs": Key(count), "grp_submit_jobs": Key(count), "grp_tres": Key(tres)}
 _JOB = {"max_wall": Key(minutes, "max_wall_min"), "max_tres": Key(tres), "max_tres_per_node": Key(tres),
         "max_tres_mins": Key(tres)}  # fmt: skip
@@ -375,7 +373,7 @@ ACCOUNT_LIMITS = {
     "max_jobs": Key(count, "max_jobs_per_user"),
     "max_submit_jobs": Key(count, "max_submit_jobs_per_user"),
 }
-#: what QOS and accounts become in a SkyPilot task: Route's fields
+#: settings of a SkyPilot task by QOS and account: Route's fields
 ROUTE = {"kueue_queue": Key(text), "priority_class": Key(text), "labels": Key(pairs)}
 QOS = {
     "name": Key(text, required=True),
@@ -413,14 +411,14 @@ LOCAL = {"strict": Key(flag)}
 
 
 def unknown_names(value: Any) -> tuple[tuple[str, str], ...]:
-    """What unknown names mean: one word for all, or a table of shell patterns."""
+    """Read the map of unknown names: one word for all, or a table of shell patterns."""
     return pairs(value) if isinstance(value, Mapping) else (("*", text(value)),)
 
 
 TOP = {"cluster": Key(text, "name"), "engine": Key(ENGINE), "accounts": Key(texts),
        "unknown_partition": Key(unknown_names)}  # fmt: skip
 
-#: one table each, of these keys
+#: table -> its keys
 TABLES = {"limits": LIMITS, "local": LOCAL, "hooks": HOOKS, "sky": SKY, "gpus": GPUS, "mail": MAIL}
 #: arrays of tables, [[word]]
 LISTS = {
@@ -431,6 +429,6 @@ LISTS = {
     "option": OPTION,
     "budget": BUDGET,
 }
-#: tables whose keys are the site's own
+#: tables whose keys the site chooses
 FREE = {"licenses": counts, "paths": pairs, "parameters": pairs, "environment": pairs, "environments": pairs,
         "programs": pairs, "modules": None}  # fmt: skip
