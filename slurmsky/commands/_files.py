@@ -23,8 +23,7 @@ async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> Found:
 
     The caller's own process reads the file. A file that blocks, such as a FIFO, therefore holds up that process alone,
     and /dev/fd/N means the caller's descriptor. Of the paths after the first only regular files count; a folder reads
-    as
-    empty. Raises OSError when no file can be opened.
+    as empty. Raises OSError when no file can be opened.
     """
     names = [os.path.join(ctx.cwd, path) for path in paths]
     index, number, data = await ctx.read_file(names, limit)

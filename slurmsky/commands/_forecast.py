@@ -25,8 +25,7 @@ def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
     """Print at most one line: the job can never start, or it runs on virtual nodes.
 
     ``script`` is what sbatch submitted; it is empty for salloc and srun, which report a pending request themselves. A
-    job
-    that merely shares CPUs gets the line on a terminal only; a job that runs without its GPUs always gets it.
+    job that merely shares CPUs gets the line on a terminal only; a job that runs without its GPUs always gets it.
     """
     queue = ctx.queue
     parts = queue.book.components(job)

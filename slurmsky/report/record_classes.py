@@ -1,10 +1,10 @@
-"""Jobs that are alike: what a report says of thousands of them is mostly the same.
+"""Record classes: groups of jobs for which most cells of a report are equal.
 
-A queue of ten thousand jobs is a few hundred calls of a few scripts. Their records differ in what every job has of
-its own (id, name, times, files, ...) and agree in nearly everything else. Two jobs are of one kind when they agree in
-all the rest; a value that reads nothing of a job's own is then computed once for a kind and not once for a job.
+A queue of ten thousand jobs comes from a few hundred submissions of a few scripts. Its records differ in each job's own
+fields (id, name, times, files, ...) and agree in nearly all other fields. Two jobs are in one class when they agree in
+all other fields; a value that reads no own field is then computed once per class instead of once per job.
 
-Kinds live as long as one report: nothing is kept that could become out of date.
+Classes exist for one report only, so none becomes stale.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 
-#: fields of a job that are its own: no value that is said to be shared reads them
+#: a job's own fields, which no shared value reads
 OWN = frozenset((
     "job_id", "name", "priority", "steps",
     "submit_time", "eligible_time", "accrue_time", "start_time", "end_time", "suspend_time", "pre_suspend_s",
@@ -26,19 +26,19 @@ OWN = frozenset((
     "array_task_id", "pending_tasks", "array_count", "array_min", "array_max", "array_step",
     "dependency", "dependency_shown", "managed_job_id", "cost", "hourly_cost", "comment", "system_comment",
 ))  # fmt: skip
-#: fields of what was asked for that are a job's own
+#: a job's own fields of the spec
 OWN_SPEC = frozenset((
     "job_name", "comment", "admin_comment", "extra", "begin", "dependency", "array", "chdir", "input", "output",
     "error", "export", "export_file", "wrap",
 ))  # fmt: skip
 
-#: fields of a step that are its own
+#: a step's own fields
 OWN_STEP = frozenset((
     "job_id", "step_id", "name", "start_time", "end_time", "suspended_s", "time_limit_min", "usage", "submit_line",
     "srun_host", "srun_pid",
 ))  # fmt: skip
 
-# By their numbers, because hashing a member of an enumeration runs Python code.
+# Compare enumerations by value, because hashing a member runs Python code.
 _ENUMS = {"state": "state._value_", "flags": "flags._value_"}
 _rest = attrgetter(
     *(_ENUMS.get(field.name, field.name) for field in fields(Job) if field.name not in OWN | {"spec", "shares"})
@@ -56,14 +56,14 @@ def _share(share: NodeShare) -> Hashable:
 
 
 class RecordClasses:
-    """Which jobs are alike."""
+    """Assigns each job and step to a record class."""
 
     def __init__(self) -> None:
-        self._specs: dict[int, tuple[JobSpec, int]] = {}  # by id(); the spec is kept so that its id is its own
+        self._specs: dict[int, tuple[JobSpec, int]] = {}  # keyed by id(); holding the spec keeps its id unique
         self._alike: dict[Hashable, int] = {}
 
     def of(self, job: Job) -> Hashable:
-        """Equal for jobs of one kind."""
+        """The job's class; equal for jobs of one class."""
         known = self._specs.get(id(job.spec))
         if known is None:
             number = self._number(_rest_of_spec(job.spec))
@@ -72,7 +72,7 @@ class RecordClasses:
         return self._number((known[1], shares, _rest(job)))
 
     def of_step(self, job: Job, step: Step) -> Hashable:
-        """Equal for steps of one kind, of jobs of one kind; numbered steps are not alike to the batch step."""
+        """The step's class within the class of its job; numbered steps are separate from the batch step."""
         return self._number((self.of(job), step.step_id.isdecimal(), _rest_of_step(step)))
 
     def _number(self, key: Hashable) -> int:

@@ -1,4 +1,4 @@
-"""What a report needs beyond the records: the time, how times are written, the cluster's configuration."""
+"""Settings of a report beside the records: time, time format, cluster configuration."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .text.units import EXACT, Clock, Scale
 
 @dataclass(frozen=True)
 class ReportContext:
-    """Given to every report.
+    """Settings passed to every report.
 
-    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns.
-    ``uids`` has the user ids of those who drained nodes. ``kinds`` are the alike jobs of this report.
+    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns. ``uids`` maps the
+    users who drained nodes to their uids. ``kinds`` assigns record classes to the jobs of this report.
     """
 
     clock: Clock
@@ -38,37 +38,37 @@ class ReportContext:
 
     @cached_property
     def parameters(self) -> dict[str, str]:
-        """What the site says beyond what has a place of its own, by slurm.conf's names."""
+        """The site's slurm.conf parameters that have no field of ClusterConfig."""
         return dict(self.cluster.parameters)
 
     @cached_property
     def counts_gres(self) -> bool:
-        """Whether devices are counted in TRES texts: AccountingStorageTRES names them."""
+        """Whether TRES texts include devices, because AccountingStorageTRES names them."""
         return "gres/" in self.parameters.get("AccountingStorageTRES", "")
 
     @cached_property
     def consumes_memory(self) -> bool:
-        """Whether memory is a resource that jobs and steps take away: SelectTypeParameters names it."""
+        """Whether memory is a consumable resource, because SelectTypeParameters names it."""
         return "MEMORY" in self.parameters.get("SelectTypeParameters", "CR_Core_Memory").upper()
 
     @cached_property
     def tracks_wckey(self) -> bool:
-        """Whether jobs are shown with their workload characterisation key."""
+        """Whether jobs are shown with their workload characterisation key (wckey)."""
         return self.parameters.get("TrackWCKey", "No").lower() == "yes"
 
     def partition_of(self, job: Job) -> Optional[PartitionConfig]:
-        """The first partition that the job names; None when the cluster has none of that name."""
+        """The first partition that the job names; None when the cluster does not have it."""
         return self.cluster.partition(job.partition.partition(",")[0])
 
     def time_limit(self, job: Job) -> int:
-        """Minutes; a job without a limit of its own is shown the partition's MaxTime (job_mgr.c pack_job)."""
+        """Minutes; for a job without a time limit the partition's MaxTime (job_mgr.c pack_job)."""
         if job.time_limit_min is not None:
             return job.time_limit_min
         partition = self.partition_of(job)
         return partition.max_time_min if partition else INFINITE
 
     def node_memory_mib(self, job: Job) -> int:
-        """Memory of a node of the job's partition: what a job that asks for none is counted with."""
+        """Memory of a node of the job's partition, which a job without a memory request is charged."""
         partition = self.partition_of(job)
         if partition is None:
             return 0

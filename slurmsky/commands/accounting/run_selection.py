@@ -152,7 +152,7 @@ def flags_of(job: Job) -> set[str]:
 def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool:
     """-s: a lasting state must overlap the window, an end must lie in it.
 
-    Times are whole seconds, as in slurmdbd. Source: as_mysql_jobacct_process.c, _state_time_string; times are whole
+    Source: as_mysql_jobacct_process.c, _state_time_string; times are whole
     seconds there.
     """
     began = int(job.start_time) if report.started(job) or JobFlag.REQUEUED in job.flags else 0

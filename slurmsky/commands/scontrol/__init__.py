@@ -39,9 +39,8 @@ class Verb:
     """A keyword of scontrol: its abbreviation, argument limits, handler and error texts.
 
     ``letters`` is the length of the shortest accepted prefix. ``least`` and ``most`` limit the number of arguments
-    (most
-    None: no limit); ``few`` and ``many`` are the errors beyond these limits. With ``goes_on``, surplus arguments are
-    reported and then dropped.
+    (most None: no limit); ``few`` and ``many`` are the errors beyond these limits. With ``goes_on``, surplus arguments
+    are reported and then dropped.
     """
 
     name: str

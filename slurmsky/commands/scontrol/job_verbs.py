@@ -44,8 +44,7 @@ def each(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads
     """Apply a change to every record of one id.
 
     ``throttle``: the change is allowed for whole arrays only. ``heads``: a change of a het job's leader is applied
-    once,
-    on behalf of all components. Source: slurmctld/job_mgr.c update_job_str.
+    once, on behalf of all components. Source: slurmctld/job_mgr.c update_job_str.
     """
     queue = ctx.queue
     try:

@@ -1,4 +1,4 @@
-"""Values that squeue, scontrol show job, sacct and the JSON output derive from a job in the same way."""
+"""Values that squeue, scontrol show job, sacct and the JSON output derive from a job alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from slurmsky.model.states import JobFlag, JobState, shown_state
 from ..report_context import ReportContext
 from ..text.units import mebibytes, or_null
 
-#: Slurm since 23.11: "gres/gpu:2"; 22.05 wrote "gres:gpu:2"
+#: Slurm since 23.11 writes "gres/gpu:2"; 22.05 wrote "gres:gpu:2"
 GRES_PREFIX = "gres/"
 
 
@@ -31,12 +31,12 @@ def node_list(names: tuple[str, ...]) -> str:
 
 
 def asked_nodes(text: Optional[str]) -> Optional[list[str]]:
-    """The names in a --nodelist or --exclude text, None when it was not given."""
+    """Node names in a --nodelist or --exclude text; None when it was not given."""
     return None if text is None else expand(text)
 
 
 def array_tasks(job: Job, bitstr_len: Optional[int] = None) -> Optional[str]:
-    """``1-5%2``: the elements that have no record of their own yet; None when there are none."""
+    """``1-5%2``: the elements without their own record; None when there are none."""
     if not job.pending_tasks:
         return None
     return format_indices(ArraySpec(job.pending_tasks), job.array_max_running, -1 if bitstr_len is None else bitstr_len)
@@ -54,7 +54,7 @@ def job_id_text(job: Job, bitstr_len: Optional[int] = None) -> str:
 
 
 def step_order(step_id: str) -> int:
-    """Slurm's number of a step: named steps come behind the numbered ones (slurm.h SLURM_BATCH_SCRIPT...)."""
+    """Slurm's sort number of a step: named steps follow the numbered ones (slurm.h SLURM_BATCH_SCRIPT...)."""
     return _NAMED_STEPS.get(step_id) or int(step_id)
 
 
@@ -62,9 +62,9 @@ _NAMED_STEPS = {"pending": 0xFFFFFFFD, "extern": 0xFFFFFFFC, "batch": 0xFFFFFFFB
 
 
 def cause(job: Job) -> str:
-    """Why a job ended before its script began, or was ended, in one line; "" where nothing but its exit status tells.
+    """Why a job ended before its script began, or was ended, in one line; "" for none beside its exit status.
 
-    SystemComment, without the name that a job has at SkyPilot.
+    It is SystemComment without the job's name at SkyPilot.
     """
     if not job.state.finished or job.state is JobState.COMPLETED:
         return ""
@@ -72,22 +72,22 @@ def cause(job: Job) -> str:
 
 
 def began(job: Job) -> bool:
-    """Whether a job that is over had its script, or its steps, run at all."""
+    """Whether the script or a step of an ended job ever ran."""
     return not (cause(job) and job.blocked_reason == "JobLaunchFailure")
 
 
-#: how SystemComment begins where it says no more than what carries the job
+#: prefix of a SystemComment that only names the managed job or cluster of the job
 _PLACES = ("SkyPilot managed job", "SkyPilot cluster")
 
 
 def run_seconds(job: Job, now: float) -> int:
-    """Seconds a job has run, without the time it was suspended (squeue print.c job_time_used)."""
+    """Seconds a job has run, without suspension (squeue print.c job_time_used)."""
     if not job.start_time or job.state is JobState.PENDING:
         return 0
     if job.state is JobState.SUSPENDED:
         return int(job.pre_suspend_s)
     if JobFlag.CONFIGURING in job.flags and job.state is JobState.RUNNING:
-        return 0  # its start is an estimate
+        return 0  # the start is an estimate
     end = now if job.state is JobState.RUNNING or not job.end_time else job.end_time
     if job.suspend_time:
         return int(int(end) - int(job.suspend_time) + job.pre_suspend_s)
@@ -95,7 +95,7 @@ def run_seconds(job: Job, now: float) -> int:
 
 
 def end_time(job: Job, limit_min: int) -> float:
-    """When a job ended or is to end, 0 unknown, INFINITE never; of a waiting job from its planned start.
+    """When a job ended or will end: 0 unknown, INFINITE never; for a pending job relative to its planned start.
 
     Source: job_mgr.c pack_job, "report expected start time".
     """
@@ -105,12 +105,12 @@ def end_time(job: Job, limit_min: int) -> float:
 
 
 def partition(job: Job) -> str:
-    """All that a waiting job names; afterwards the one it ran in, or the first (job_mgr.c pack_job)."""
+    """All partitions that a pending job names; otherwise the partition it ran in, or the first (job_mgr.c pack_job)."""
     return job.partition if job.state is JobState.PENDING else job.partition.partition(",")[0]
 
 
 def reason(job: Job) -> str:
-    """The pending or failure reason, or the free text that replaces it."""
+    """The reason for pending or failure, or the free text that replaces it."""
     return job.reason_desc or job.reason
 
 
@@ -120,11 +120,11 @@ def state_words(job: Job) -> tuple[str, str]:
 
 
 def command(job: Job) -> str:
-    """Script and its arguments, "(null)" when there is no script file."""
+    """Script and its arguments; "(null)" without a script file."""
     return " ".join((job.command, *job.argv)) if job.command else "(null)"
 
 
-#: kept of a job that scontrol update OverSubscribe=NO was asked for: it shares none of what it has
+#: stored after scontrol update OverSubscribe=NO: the job shares none of its resources
 NOT_SHARED = ("oversubscribe", "no")
 
 
@@ -136,7 +136,7 @@ def share_word(spec: JobSpec) -> str:
 
 
 def min_cpus_per_node(spec: JobSpec) -> int:
-    """MinCPUsNode: --mincpus, but at least what the tasks of one node need.
+    """MinCPUsNode: --mincpus, but at least the CPUs of the tasks of one node.
 
     Source: job_mgr.c _copy_job_desc_to_job_record.
     """
@@ -145,7 +145,7 @@ def min_cpus_per_node(spec: JobSpec) -> int:
 
 
 def min_memory(spec: JobSpec) -> tuple[str, int]:
-    """Which memory was asked, "Node" or "CPU", and MiB of it (0: none given, or given per GPU)."""
+    """Type of the memory request, "Node" or "CPU", and its MiB (0: not given, or given per GPU)."""
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0
@@ -155,7 +155,9 @@ _CAPITALS = {"ondemand": "OnDemand", "powersave": "PowerSave", "userspace": "Use
 
 
 def cpu_frequency(text: str) -> str:
-    """What --cpu-freq asked for. Source: cpu_frequency.c cpu_freq_debug, which leaves a blank behind the maximum."""
+    """The text of a --cpu-freq request. Source: cpu_frequency.c cpu_freq_debug, which
+    leaves a blank behind the maximum.
+    """
     freq = cpufreq.parse(text)
     least, most = (freq.minimum, freq.maximum) if freq.maximum else ("", freq.minimum)
     shown = "CPU_min_freq=%s " % least.capitalize() if least else ""
@@ -164,13 +166,13 @@ def cpu_frequency(text: str) -> str:
 
 
 def min_nodes_asked(spec: JobSpec) -> int:
-    """Nodes that ReqTRES counts."""
+    """Number of nodes in ReqTRES."""
     named = len(expand(spec.nodelist)) if spec.nodelist else 0
     return max(spec.nodes_min or 1, named)
 
 
 def or_star(value: Optional[int]) -> str:
-    """A count that may be missing, written ``*``."""
+    """A count, or ``*`` when missing."""
     return "*" if value is None else str(value)
 
 
@@ -197,7 +199,7 @@ def requested(job: Job, context: ReportContext) -> list[tuple[str, str]]:
 
 
 def requested_cpus(job: Job) -> int:
-    """CPUs asked for: once a job has started, num_cpus says what it got."""
+    """Requested CPUs; num_cpus of a started job is what it was allocated."""
     spec = job.spec
     if job.state is JobState.PENDING or not job.shares:
         return job.num_cpus
@@ -206,7 +208,7 @@ def requested_cpus(job: Job) -> int:
 
 
 def requested_memory_mib(job: Job, context: ReportContext) -> int:
-    """Memory of the whole job in MiB."""
+    """Requested memory of the whole job in MiB."""
     spec = job.spec
     if spec.mem_per_gpu_mib is not None:
         return spec.mem_per_gpu_mib * gpu_count(job)
@@ -216,7 +218,7 @@ def requested_memory_mib(job: Job, context: ReportContext) -> int:
 
 
 def gpu_count(job: Job) -> int:
-    """GPUs asked for by the whole job, at least as far as the options say it."""
+    """GPUs requested for the whole job, as far as the options determine the number."""
     spec = job.spec
     if spec.gpus:
         return sum(gres_number(item) for item in spec.gpus.split(","))
@@ -242,7 +244,7 @@ def _requested_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
 
 
 def allocated(job: Job, context: ReportContext) -> list[tuple[str, str]]:
-    """AllocTRES in the order of TRES ids; empty before the start. Memory counts where it is consumed."""
+    """AllocTRES in the order of TRES ids; empty before the start. Memory is included if it is consumable."""
     if not job.shares:
         return []
     memory = sum(share.memory_mib for share in job.shares)
@@ -254,7 +256,7 @@ def allocated(job: Job, context: ReportContext) -> list[tuple[str, str]]:
 
 
 def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
-    """``gres/gpu=4`` and, for typed devices, ``gres/gpu:h100=4`` too."""
+    """``gres/gpu=4``, and for typed devices also ``gres/gpu:h100=4``."""
     totals: dict[str, int] = {}
     for share in shares:
         for name, indices in share.gres.items():
@@ -265,7 +267,7 @@ def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
 
 
 def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
-    """What a step holds; memory is counted as 0 where it is not consumed."""
+    """TRES of a step; memory is 0 where it is not consumable."""
     if not step.cpus:
         return []
     memory = step.memory_mib if context.consumes_memory else 0
@@ -276,7 +278,7 @@ def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
 
 
 def tres_per(spec: JobSpec) -> dict[str, str]:
-    """The TRES requests that were made: CpusPerTres, MemPerTres, TresBind, ... by Slurm's key."""
+    """The job's TRES requests (CpusPerTres, MemPerTres, TresBind, ...) by Slurm's key."""
     texts = {
         "CpusPerTres": spec.cpus_per_gpu and "%sgpu:%d" % (GRES_PREFIX, spec.cpus_per_gpu),
         "MemPerTres": spec.mem_per_gpu_mib and "%sgpu:%d" % (GRES_PREFIX, spec.mem_per_gpu_mib),
@@ -303,7 +305,7 @@ def _gres(text: Optional[str]) -> str:
 
 
 def licenses_held(job: Job) -> Optional[str]:
-    """The licences that a started job took; None before."""
+    """Licenses of a started job; None before the start."""
     return (job.licenses_alloc or job.spec.licenses) if job.shares else None
 
 
@@ -313,7 +315,7 @@ def device_text(name: str, indices: Sequence[int]) -> str:
 
 
 def index_list(indices: Sequence[int]) -> str:
-    """Numbers as ``0-3,7``, never cut and never in steps (bitstring.c bit_fmt_full)."""
+    """Numbers as ``0-3,7``, never cut, and without strides (bitstring.c bit_fmt_full)."""
     if not indices:
         return ""
     runs: list[list[int]] = []
@@ -338,19 +340,19 @@ _AGENT_STEPS = ("batch", "extern", "interactive")
 
 
 def step_cpus_shown(step: Step) -> int:
-    """CPUs as squeue and scontrol show them for a step: those that the agent makes itself ask for none."""
+    """CPUs that squeue and scontrol show for a step; steps that the agent creates request none."""
     return 0 if step.step_id in _AGENT_STEPS else step.cpus
 
 
 def step_asked(step: Step) -> dict[str, str]:
-    """The TRES that a step's srun asked for, by scontrol's key; its GPUs where the record has no more."""
+    """TRES that a step's srun requested, by scontrol's key; only its GPUs when the record has no more."""
     if not step.tres and step.gres and step.step_id not in _AGENT_STEPS:
         return {"TresPerStep": "cpu:%d" % step.cpus, "TresPerNode": _gres(step.gres)}
     return {key: value for key, _, value in (item.partition("=") for item in step.tres.split())}
 
 
 def step_tres_per_step(step: Step) -> str:
-    """TresPerStep: srun asks for its CPUs this way when devices are asked for, too (launch.c)."""
+    """TresPerStep: srun requests its CPUs this way when it also requests devices (launch.c)."""
     return step_asked(step).get("TresPerStep", "(null)")
 
 
@@ -360,7 +362,7 @@ def step_tres_per_node(step: Step) -> str:
 
 
 def switch_wait_s(spec: JobSpec) -> int:
-    """Seconds to wait for --switches; Slurm's own limit on it is five minutes (max_switch_wait)."""
+    """Seconds to wait for --switches; Slurm caps the value at five minutes (max_switch_wait)."""
     if not spec.switches:
         return 0
     _, at, wait = spec.switches.partition("@")
@@ -374,7 +376,7 @@ def switch_wait_s(spec: JobSpec) -> int:
 
 
 def expand_path(pattern: str, job: Job) -> str:
-    """The file that a pattern of -o, -e or -i stands for; ``%N`` stays until the first node is known.
+    """Expand a pattern of -o, -e or -i to a path; ``%N`` stays until the first node is known.
 
     Source: print_fields.c expand_stdio_fields.
     """
@@ -404,5 +406,5 @@ _NODE_NAME = re.compile(r"(?<!%)%([0-9]*N)")
 
 
 def stderr_pattern(job: Job) -> str:
-    """Where errors go: a job without --error writes them to its output file."""
+    """Path pattern of stderr; without --error it is the output file."""
     return job.stderr or job.stdout

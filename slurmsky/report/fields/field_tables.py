@@ -1,4 +1,4 @@
-"""The field tables that ship with the package."""
+"""Tables of fields that ship with the package."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import cache
 
 @cache
 def table(name: str) -> tuple[dict[str, str], ...]:
-    """Rows of ``data/NAME.csv``, in file order; lines that start with ``#`` are the file's head."""
-    # pkgutil, not a path: the package also runs from a .pyz
+    """Rows of ``data/NAME.csv`` in file order; lines that start with ``#`` are comments."""
+    # pkgutil instead of a path, because the package also runs from a .pyz
     data = pkgutil.get_data("slurmsky.report", "data/%s.csv" % name)
     if data is None:
         raise FileNotFoundError("slurmsky/report/data/%s.csv" % name)

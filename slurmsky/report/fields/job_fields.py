@@ -1,6 +1,6 @@
 """The fields of squeue, for jobs and for steps: how each value is read from a record.
 
-Source of every rule here: print.c of squeue; one function per field there, one entry in the tables below.
+Source of every rule: print.c of squeue; each of its functions is an entry in the tables below.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..text.units import amount, null_if_empty, or_null, raw_status, short_durat
 from . import derived
 from .field_tables import table
 
-# FORMAT_STRING_SIZE of squeue is 32: ids are cut to what fits, "1976_[1-3,10-12,20,30,40,50,60," is one.
+# squeue's FORMAT_STRING_SIZE is 32, so ids are cut, for example "1976_[1-3,10-12,20,30,40,50,60,".
 ID_LENGTH = 31
 PRIORITY_TOP = 0xFFFFFFFF
 
@@ -29,11 +29,10 @@ REASON_STATES = frozenset(
 
 
 class JobRow(NamedTuple):
-    """One line of squeue: a job, a waiting array's rest (``tasks``), or one of its elements (``task_id``).
+    """A line of squeue: a job, a pending array's rest (``tasks``), or an array element (``task_id``).
 
-    ``tasks`` is the text in the brackets, ``reason`` already joined over merged elements. ``partition`` and
-    ``priority`` stand apart from the job because --priority shows a job once per partition, with that
-    partition's ``tier``.
+    ``tasks`` is the text in the brackets, and ``reason`` is joined over merged elements. ``partition`` and ``priority``
+    are separate from the job because --priority shows a job once per partition, with that partition's ``tier``.
     """
 
     job: Job
@@ -46,7 +45,7 @@ class JobRow(NamedTuple):
 
 
 class StepRow(NamedTuple):
-    """One line of squeue --steps: a step and its job."""
+    """A line of squeue --steps: a step and its job."""
 
     job: Job
     step: Step
@@ -58,16 +57,16 @@ StepValue = Callable[[StepRow], str]
 
 
 def job_fields(context: ReportContext) -> dict[str, Field[JobRow]]:
-    """Fields of a job by letter and by long name in lower case."""
+    """Job fields by letter and by long name in lower case."""
     return _fields("job", _job_values(context), UNCUT_JOB, OWN_JOB_FIELDS)
 
 
 def step_fields(context: ReportContext) -> dict[str, Field[StepRow]]:
-    """Fields of a step by letter and by long name in lower case."""
+    """Step fields by letter and by long name in lower case."""
     return _fields("step", _step_values(context), UNCUT_STEP)
 
 
-# Fields whose right-justified values, and headers, are printed whole.
+# fields whose right-justified values and headers are never cut
 UNCUT_JOB = {
     "nodelist": (False, False),
     "reqnodes": (False, True),
@@ -78,14 +77,14 @@ UNCUT_JOB = {
     "timelimit": (False, True),
     "timeused": (False, True),
 }
-# Of NODELIST(REASON) the nodes are printed whole, and the reason is not.
+# in NODELIST(REASON) nodes are never cut, a reason is
 SIZED: dict[str, Callable[[int], Callable[..., str]]] = {"reasonlist": lambda width: _cut_reason(width)}
-#: times that are printed whole, and a word in their place that is not
+#: times that are never cut, although a word in their place is
 _CUT_WORD = ("timelimit", "timeleft")
 UNCUT_STEP = {"nodes": (False, False), "timelimit": (False, True), "timeused": (False, True)}
 
 
-#: fields that read what is a job's own (``kinds``), or its row's; all others are shared by jobs that are alike
+#: fields that differ between rows of one record class (``kinds``); all other fields are shared
 OWN_JOB_FIELDS = frozenset((
     "accruetime", "arrayjobid", "arraytaskid", "command", "comment", "dependency", "eligibletime", "endtime",
     "jobarrayid", "jobid", "lastschedeval", "name", "partition", "pendingtime", "preempttime", "priority",
@@ -94,7 +93,7 @@ OWN_JOB_FIELDS = frozenset((
 ))  # fmt: skip
 
 
-#: what a shared field costs that is not just read from the record
+#: relative cost of shared fields that need more than reading the record
 _COSTLY = {"tres": 12, "tres-alloc": 12, "reqnodes": 4, "excnodes": 4, "timelimit": 3}
 
 
@@ -111,7 +110,7 @@ def _fields(
             cut, cut_header = uncut.get(name, (True, True))
             shared = 0 if own is None or name in own else _COSTLY.get(name, 1)
             sized = _cut_word(values[name]) if name in _CUT_WORD else SIZED.get(name)
-            # squeue's own oversight: the header of a step's start.
+            # a mistake in squeue: the header of a step's start
             left = record == "step" and name == "starttime"
             field = Field(row["header"], values[name], cut, cut_header, sized, shared, left)
             fields[name] = field
@@ -190,7 +189,7 @@ def _always(text: str) -> Callable[..., str]:
 
 
 def core_spec(row: JobRow) -> str:
-    """Specialised cores, or threads."""
+    """Specialised cores or threads."""
     spec = row.job.spec
     if spec.thread_spec is not None:
         return "%d Threads" % spec.thread_spec
@@ -223,7 +222,7 @@ def _job_values(context: ReportContext) -> dict[str, JobValue]:
         return str(int(end) - int(job.submit_time))
 
     def alloc_tres(row: JobRow) -> str:
-        # Before the start the request stands here.
+        # Before the start this field shows the request.
         return derived.tres(derived.allocated(row.job, context) or derived.requested(row.job, context))
 
     def path(pattern: Callable[[Job], str]) -> JobValue:

@@ -1,4 +1,4 @@
-"""The limits of QOS and accounts as cells of sacctmgr's tables."""
+"""Limits of QOS and accounts as cells of sacctmgr's tables."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..text.name_matching import Cells
 
 
 def qos(cluster: ClusterConfig) -> list[Cells]:
-    """All QOS; there is always ``normal``."""
+    """All QOS, which always include ``normal``."""
     return [_qos(one, number) for number, one in enumerate(cluster.qos or (NORMAL,), 1)]
 
 
 def number(cluster: ClusterConfig, name: str) -> int:
-    """The id of a QOS; 1, that of ``normal``, where the site describes none."""
+    """The id of a QOS; 1, the id of ``normal``, when the site defines none."""
     names = [one.name for one in cluster.qos]
     return names.index(name) + 1 if name in names else 1
 
@@ -37,7 +37,7 @@ def _qos(one: QosConfig, number: int) -> Cells:
 
 
 def account(cluster: ClusterConfig, name: str) -> Cells:
-    """What an association of an account may have."""
+    """Limits of an account's association."""
     found = next((one for one in cluster.accounts if one.name == name), AccountConfig(name))
     names = found.qos or tuple(one.name for one in cluster.qos) or (NORMAL.name,)
     limits = found.limits

@@ -21,20 +21,20 @@ from .node_state import complete_state, state_words
 
 @dataclass
 class NodeRow:
-    """One line of sinfo: a partition and those of its nodes that are alike in all that is shown."""
+    """A line of sinfo: a partition, and its nodes that have equal values in the shown fields."""
 
     partition: PartitionConfig
-    index: int  # place of the partition in the configuration
+    index: int  # position of the partition in the configuration
     nodes: list[Node] = field(default_factory=list)
 
     @property
     def names(self) -> str:
-        """The nodes as a sorted list."""
+        """Sorted node names."""
         return compress_sorted(node.config.name for node in self.nodes)
 
     @property
     def count_allocated(self) -> int:
-        """Nodes in use."""
+        """Number of allocated nodes."""
         return sum(map(_in_use, self.nodes))
 
 
@@ -43,12 +43,12 @@ def _in_use(node: Node) -> bool:
 
 
 def node_usable(node: Node) -> bool:
-    """False for a node that is down or drained, or about to be."""
+    """False for a node that is down, drained or failing."""
     return NodeFlag.DRAIN not in node.flags and node.state is not NodeState.DOWN
 
 
 def nodes_aiot(row: NodeRow) -> tuple[int, int, int, int]:
-    """Nodes allocated, idle, other, in all."""
+    """Numbers of nodes: allocated, idle, other, total."""
     used = row.count_allocated
     other = sum(1 for node in row.nodes if not node_usable(node) and not _in_use(node))
     return used, len(row.nodes) - used - other, other, len(row.nodes)
@@ -76,12 +76,12 @@ def gres_used_text(node: Node) -> str:
 
 
 def oversubscribe(partition: PartitionConfig) -> str:
-    """``NO``, ``EXCLUSIVE``, ``FORCE:4``, ``YES:4``: four is what Slurm takes when no count is given."""
+    """``NO``, ``EXCLUSIVE``, ``FORCE:4``, ``YES:4``; four is Slurm's default count."""
     word, _, count = partition.oversubscribe.upper().partition(":")
     return word if word in ("NO", "EXCLUSIVE") else "%s:%s" % (word, count or "4")
 
 
-# What tells lines apart when the field is in the format (opts.c fmt_data).
+# Fields of the format that split lines (opts.c fmt_data).
 MATCHES: dict[str, tuple[str, ...]] = {
     "allocmem": ("alloc_mem",),
     "available": ("avail",),
@@ -138,7 +138,7 @@ def node_fields(context: ReportContext) -> dict[str, Field[NodeRow]]:
     fields: dict[str, Field[NodeRow]] = {}
     for row in table("sinfo_fields"):
         name = row["name"].lower()
-        # Only these headers are printed whole where there is too little room.
+        # Only these headers are printed whole where the column is too narrow.
         whole = name in ("nodelist", "nodehost", "nodeaddr")
         fields[name] = Field(
             row["header"], values[name], cut_header=not whole, sized=_starred if name == "partition" else None
@@ -149,7 +149,7 @@ def node_fields(context: ReportContext) -> dict[str, Field[NodeRow]]:
 
 
 def _starred(width: int) -> Value:
-    """The partition with its ``*``, which replaces the last character where the column is too narrow."""
+    """The partition name with ``*``, which replaces the last character where the column is too narrow."""
 
     def value(row: NodeRow) -> str:
         name = row.partition.name
@@ -161,7 +161,7 @@ def _starred(width: int) -> Value:
 
 
 def _range(value: Callable[[Node], float], form: Callable[[float], str], between: str = "") -> Value:
-    """Least and greatest of a value: ``8``, ``8+``, or ``0.36-0.40`` where ``between`` is given."""
+    """Minimum and maximum of a value: ``8``, ``8+``, or ``0.36-0.40`` if ``between`` is given."""
 
     def text(row: NodeRow) -> str:
         values = [value(node) for node in row.nodes] or [0]

@@ -1,4 +1,4 @@
-"""What Slurm calls the state of a node: long, compact and complete words, and their order.
+"""Slurm's names of node states: long, compact and complete words, and their order.
 
 Source: slurm_protocol_defs.c node_state_string, node_state_string_compact, node_state_string_complete.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from slurmsky.model.job import Node
 from slurmsky.model.states import NodeFlag, NodeState
 
-# Slurm's number and its compact word per base state.
+# Slurm's number and compact word of each base state.
 _BASE = {
     NodeState.UNKNOWN: (0, "UNK"),
     NodeState.DOWN: (1, "DOWN"),
@@ -17,7 +17,7 @@ _BASE = {
     NodeState.MIXED: (5, "MIX"),
     NodeState.FUTURE: (6, "FUTR"),
 }
-# Slurm's bit and the word that the complete state has for it, in the order in which they are appended.
+# Slurm's bit of each flag and its word in the complete state, in the order of appending.
 _FLAGS = (
     (NodeFlag.CLOUD, 1 << 7, "CLOUD"),
     (NodeFlag.COMPLETING, 1 << 10, "COMPLETING"),
@@ -39,7 +39,7 @@ _IN_USE = (NodeState.ALLOCATED, NodeState.MIXED)
 
 
 def state_number(node: Node) -> int:
-    """Base state and flags as slurm.h numbers them: sinfo sorts by this."""
+    """Number of base state and flags as in slurm.h, which sinfo sorts by."""
     return _BASE[node.state][0] | sum(bit for flag, bit, _ in _FLAGS if flag in node.flags)
 
 
@@ -49,7 +49,7 @@ def complete_state(node: Node) -> str:
 
 
 def state_words(node: Node) -> tuple[str, str]:
-    """The long and the compact word, in capitals, with the suffix that tells of a flag."""
+    """Long and compact word, in capitals, with the suffix for a flag."""
     flags, used = node.flags, node.state in _IN_USE or NodeFlag.COMPLETING in node.flags
     suffix = "*" if NodeFlag.NOT_RESPONDING in flags else "~" if NodeFlag.POWERED_DOWN in flags else ""
     powered = next((sign for flag, sign in _POWER_SIGNS if flag in flags), suffix)
@@ -74,7 +74,7 @@ def state_words(node: Node) -> tuple[str, str]:
 
 
 def matches(node: Node, word: str) -> bool:
-    """Whether a node is in the state that a word of --states names; KeyError for no state's word."""
+    """Whether a word of --states selects the node's state; KeyError for an unknown word."""
     flags = node.flags
     state = state_asked(word)
     if state == "DRAIN":
@@ -140,7 +140,7 @@ _ASKED = (
 
 
 def state_asked(word: str) -> str:
-    """The state that a word, or the beginning of one, stands for; KeyError for no state's word."""
+    """The state for a word or its prefix; KeyError for an unknown word."""
     start = word.upper()
     for long, compact in _ASKED:
         if start and (long.startswith(start) or compact.startswith(start)):

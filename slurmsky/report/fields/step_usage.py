@@ -1,7 +1,7 @@
-"""What a step used, as sacct and sstat show it.
+"""Usage of a step as sacct and sstat show it.
 
-sacct shows what a finished step used, and nothing but ``energy=0`` of one that ended before it was measured;
-sstat shows a running one, and its disk numbers in bytes where sacct shows MiB.
+sacct shows the usage of an ended step, and only ``energy=0`` for a step that ended before its first measurement. sstat
+shows a running step, and prints disk numbers in bytes where sacct prints MiB.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ..text.units import MEGA, Scale, amount, cpu_duration, format_seconds
 
 _NAMES = [field.name for field in fields(Usage)]
 _UNKNOWN = object()
-#: what rows have as their use that show none, and those of steps that nobody measured
+#: the usage of rows that show none, and of steps without measurements
 NO_USAGE: Any = type("NoUsage", (), dict.fromkeys(_NAMES))()
 UNMEASURED: Any = type("Unmeasured", (), dict.fromkeys(_NAMES, _UNKNOWN))()
 
 
 def shown_usage(step: Step) -> Any:
-    """What is shown of a step's use."""
+    """The usage that a row shows for a step."""
     return step.usage if step.usage.tasks else UNMEASURED
 
 
 class _Sizes(dict[float, str]):
-    """Byte counts as texts, each made once: a step's largest use stands in four columns, and often in many rows."""
+    """Cache of byte counts as text, since one maximum appears in four columns and often in many rows."""
 
     def __init__(self, scale: Scale) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Sizes(dict[float, str]):
 
 
 def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:
-    """Fields of what a step used, by name in lower case, for rows that have it as ``usage``."""
+    """Usage fields by name in lower case, for rows with an attribute ``usage``."""
     sizes = _Sizes(scale)
 
     def text(reads: str, form: Callable[..., str], unmeasured: Optional[str] = None, kind: str = TEXT) -> Field[Any]:
@@ -80,7 +80,7 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:
 
         return text(reads, form)
 
-    # The parts of a TRES text stand in the order of their names.
+    # parts of a TRES text are sorted by name
 
     def incoming(cpu: float, read: float, rss: float, pages: float, vmem: float) -> str:
         return "cpu=%s,energy=0,fs/disk=%s,mem=%s,pages=%s,vmem=%s" % (
@@ -110,7 +110,7 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:
     nothing = text("tasks", lambda tasks: "")
     return {
         "avecpu": seconds("ave_cpu_s"),
-        # No frequency is measured.
+        # CPU frequency is not measured
         "avecpufreq": Field(TEXT, lambda row: "0" if row.step is not None else None, shared=True),
         "avediskread": disk("disk_read tasks"),
         "avediskwrite": disk("disk_write tasks"),
@@ -143,7 +143,7 @@ def usage_fields(scale: Scale, sacct: bool) -> dict[str, Field[Any]]:
         "tresusageinmaxtask": text(
             "min_cpu_task max_disk_read_task max_rss_task max_pages_task max_vmsize_task", tasks_of_max
         ),
-        # The record keeps the least of CPU time alone.
+        # the record has a minimum for CPU time only
         "tresusageinmin": text("min_cpu_s", lambda cpu: "cpu=" + format_seconds(int(cpu))),
         "tresusageinminnode": text("min_cpu_node", lambda node: "cpu=" + node),
         "tresusageinmintask": text("min_cpu_task", lambda task: "cpu=%d" % task),

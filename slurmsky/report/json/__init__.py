@@ -1,1 +1,1 @@
-"""Records as the documents of --json and --yaml."""
+"""JSON and YAML documents for --json and --yaml."""

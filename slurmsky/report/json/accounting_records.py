@@ -1,4 +1,4 @@
-"""sacct --json: jobs and steps as the parsers JOB and STEP of 25.11's data parser v0.0.44 write them."""
+"""JSON records of sacct: layout of the parsers JOB and STEP in 25.11's data parser v0.0.44."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..text.sacct_rows import KILLED, Record, elapsed, planned_seconds, started
 from .job_records import Record as Object
 from .job_records import exit_code, number, stamp, states
 
-# The ids that accounting gives to what it counts.
+# TRES ids of the accounting database
 _TRES_IDS = {"cpu": 1, "mem": 2, "energy": 3, "node": 4, "billing": 5, "fs/disk": 6, "vmem": 7, "pages": 8}
 
 
@@ -37,7 +37,7 @@ def _cpu_times(steps: Iterable[Step]) -> dict[str, Object]:
 
 
 def accounting_record(job: Job, context: ReportContext) -> Object:
-    """A job with its steps as sacct writes it."""
+    """The record of a job with its steps as sacct prints it."""
     spec, ran = job.spec, started(job)
     kind, memory = derived.min_memory(spec)
     stdout, stderr = job.stdout, derived.stderr_pattern(job)
@@ -215,7 +215,7 @@ def _step_record(job: Job, step: Step, context: ReportContext) -> Object:
 
 
 def _peaks(usage: Optional[Usage], incoming: bool) -> list[Object]:
-    """The greatest values, with the node and the task on which they occurred."""
+    """Maximum values, with the node and task where they occurred."""
     if usage is None:
         return []
     rows: list[tuple[str, float, str, int]] = [

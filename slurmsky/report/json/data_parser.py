@@ -1,9 +1,9 @@
-"""In which form an answer of --json and --yaml is written: data parser, its flags, and how dense the text is.
+"""Output forms of --json and --yaml: data parser version, its flags, and text style.
 
     form = chosen("v0.0.42+complex", yaml=False)
     documents = form.records("job_info", records)
 
-The records are made in the layout of the newest data parser; what an older one lacks is taken out again.
+Records are built in the newest layout; for an older data parser, newer keys are removed.
 Source: src/interfaces/data_parser.c, serializer.c; src/plugins/data_parser/*/parsers.c, serializer/json.
 """
 
@@ -21,14 +21,14 @@ Record = dict[str, Any]
 VERSIONS = ("v0.0.41", "v0.0.42", "v0.0.43", "v0.0.44")
 NEWEST = VERSIONS[-1]
 _PREFIX = "data_parser/"
-#: what may follow a version behind a "+"; only one of them changes what is written here
+#: flags accepted after a version and "+"; only one of them affects the output
 _FLAGS = ("SPEC_ONLY", "FAST", "COMPLEX", "MINIMIZE_REFS")
-#: the words of SLURM_JSON and SLURM_YAML
+#: words accepted in SLURM_JSON and SLURM_YAML
 _STYLES = ("compact", "pretty", "complex", "no_tag")
 
 
 class BadForm(Exception):
-    """There is no such data parser: the lines that say so."""
+    """An unknown data parser, with the lines of the error message."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*lines)
@@ -37,37 +37,37 @@ class BadForm(Exception):
 
 @dataclass(frozen=True)
 class Form:
-    """What --json or --yaml asked for."""
+    """The output form that --json or --yaml requests."""
 
     yaml: bool = False
     version: str = NEWEST
     #: as typed, with the "+"
     flags: str = ""
     complex: bool = False
-    #: "" as usual, "compact" or "pretty"
+    #: "" (default), "compact" or "pretty"
     style: str = ""
-    #: lines for stderr that change nothing
+    #: warnings for stderr
     said: tuple[str, ...] = ()
 
     @property
     def usual(self) -> bool:
-        """Whether it is JSON with the records as they are made."""
+        """Whether the form is JSON in the layout and style of the default."""
         return not (self.yaml or self.complex or self.style) and self.version == NEWEST
 
     @property
     def plugin(self) -> str:
-        """The name under which an answer says how it was written."""
+        """Name of the data parser in the "meta" object."""
         return _PREFIX + self.version + self.flags
 
     def records(self, layout: str, records: Iterable[Any]) -> Iterable[Any]:
-        """Records in the layout of this form's version."""
+        """Convert records to the layout of this form's version."""
         change = _change(layout, self.version)
         if change is not None:
             records = map(change, records)
         return map(_plain, records) if self.complex else records
 
     def rest(self, value: Any) -> Any:
-        """What stands beside the records."""
+        """Convert the values beside the records."""
         return _plain(value) if self.complex else value
 
 
@@ -75,7 +75,7 @@ USUAL = Form()
 
 
 def chosen(text: str, yaml: bool = False, style: str = "") -> Form:
-    """The form for the argument of --json or --yaml. Raises BadForm."""
+    """Parse the argument of --json or --yaml. Raises BadForm."""
     unsupported = f"application/{'x-yaml' if yaml else 'json'} output not supported by {NEWEST}"
     parts = [part for part in text.split(",") if part]
     if not parts and text:
@@ -101,7 +101,7 @@ def chosen(text: str, yaml: bool = False, style: str = "") -> Form:
 
 
 def style(text: Optional[str]) -> str:
-    """ "compact", "pretty" or "" of SLURM_JSON or SLURM_YAML. Raises ValueError for a word that there is not."""
+    """Parse SLURM_JSON or SLURM_YAML: "compact", "pretty" or "". Raises ValueError for an unknown word."""
     words = [word.lower() for word in (text or "").split(",") if word]
     if any(word not in _STYLES for word in words):
         raise ValueError(text)
@@ -109,7 +109,7 @@ def style(text: Optional[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """With the flag "complex" a number is a number, null or "Infinity", and a text that there is not is null."""
+    """The flag "complex": a number object becomes a number, null or "Infinity", and a missing text null."""
     if isinstance(value, Mapping):
         if value.keys() == {"set", "infinite", "number"}:
             return "Infinity" if value["infinite"] else value["number"] if value["set"] else None
@@ -124,7 +124,7 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _change(layout: str, version: str) -> Optional[Callable[[Any], Any]]:
-    """What makes a record of the newest layout one of ``version``."""
+    """A function that converts a record of the newest layout to ``version``."""
     number = int(version.rpartition(".")[2])
     gone = [row["path"].split("/") for row in table("data_parser")
             if row["layout"] == layout and int(row["since"]) > number]  # fmt: skip
@@ -141,7 +141,7 @@ def _change(layout: str, version: str) -> Optional[Callable[[Any], Any]]:
 
 
 def _without(value: Any, path: list[str]) -> Any:
-    """A copy of a record, or of each of a list, that lacks what lies at the path."""
+    """Copy a record, or each record of a list, without the value at the path."""
     if isinstance(value, list):
         return [_without(item, path) for item in value]
     first, *rest = path
@@ -153,7 +153,7 @@ def _without(value: Any, path: list[str]) -> Any:
 
 
 def _job_41(record: Record) -> Record:
-    """JOB_INFO before required_switches had its name, and while ``shared`` was told in three ways."""
+    """JOB_INFO in the older layout, with another name of required_switches and three keys for ``shared``."""
     return dict(_job_41_items(record))
 
 
@@ -168,7 +168,7 @@ def _job_41_items(record: Record) -> Iterator[tuple[str, Any]]:
 
 
 def _shares_41(record: Record) -> Record:
-    """SHARES_RESP_MSG while some of its numbers were plain ones."""
+    """SHARES_RESP_MSG in the older layout, with plain numbers."""
 
     def one(share: Record) -> Record:
         pair = {key: float(value["number"]) for key, value in share["fairshare"].items()}

@@ -1,7 +1,7 @@
-"""--json and --yaml: whole answers, in the layout of Slurm 25.11's data parser v0.0.44.
+"""--json and --yaml: complete documents in the layout of Slurm 25.11's data parser v0.0.44.
 
-about = meta("squeue", ["--json"], "oracle")
-text = dump(jobs_document(jobs, about, now, cluster))
+    about = meta("squeue", ["--json"], "oracle")
+    text = dump(jobs_document(jobs, about, now, cluster))
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .job_records import Constant, JobRecords, Number, Record, own_values, stamp
 from .node_records import node_record, partition_record, sinfo_record
 from .other_records import license_record, ping_records, reservation_record, state_records, step_record
 
-# sinfo --json makes a record of the nodes of a partition that are alike in these.
+# sinfo --json groups nodes of a partition that are equal in these fields into one record.
 SINFO_FIELDS = "partition,available,time,nodes,statecompact,nodelist,gresused"
 
 
@@ -39,7 +39,7 @@ def meta(
     version: str = "25.11.0",
     plugin: str = "data_parser/v0.0.44",
 ) -> Record:
-    """The part of an answer that says who asked and who answers."""
+    """The "meta" object: the command with its caller, and the Slurm version and cluster."""
     major, minor, micro = [*version.split("."), "0", "0"][:3]
     return {
         "plugin": {"type": "", "name": "", "data_parser": plugin, "accounting_storage": "accounting_storage/slurmdbd"},
@@ -50,9 +50,9 @@ def meta(
 
 
 class Document(dict[str, Any]):
-    """A whole answer; ``layout`` names the kind of its records, which are what stands first.
+    """A complete document, whose first key holds the records; ``layout`` names their type.
 
-    ``written``: the same records, some of them as they were Written in the usual form.
+    ``written``: the same records, where cached records are already encoded as JSON (Written).
     """
 
     layout = ""
@@ -60,9 +60,9 @@ class Document(dict[str, Any]):
 
 
 def answer(layout: str, name: str, records: Iterable[Any], about: Record, **more: Any) -> Document:
-    """A whole answer: the records under ``name``, further values, and what always stands at the end.
+    """Build a document: the records under ``name``, further values, then the standard last keys.
 
-    ``records`` may be a generator: ten thousand jobs are then written one by one and never held together.
+    ``records`` may be a generator, so that ten thousand jobs are encoded one by one and never held in memory at once.
     """
     made = Document({name: records, **more, "meta": about, "errors": [], "warnings": []})
     made.layout = layout
@@ -74,7 +74,7 @@ def _context(now: float, cluster: ClusterConfig) -> ReportContext:
 
 
 def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
-    """Answer of squeue --json and scontrol show job --json."""
+    """Document of squeue --json and scontrol show job --json."""
     jobs, context = list(jobs), _context(now, cluster)
     document = answer(
         "job_info", "jobs", map(JobRecords(context), jobs), about, last_backfill=stamp(now), last_update=stamp(now)
@@ -84,7 +84,7 @@ def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: Clust
 
 
 class _JobTexts:
-    """Writes the records of jobs in the usual form; what jobs of one kind have in common is written once."""
+    """Encodes jobs as JSON; the shared part of a record class is encoded once."""
 
     def __init__(self, context: ReportContext) -> None:
         self._records, self._kinds = JobRecords(context), context.kinds
@@ -101,7 +101,7 @@ class _JobTexts:
 
 
 def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: ClusterConfig) -> Document:
-    """Answer of scontrol show node --json."""
+    """Document of scontrol show node --json."""
     context = _context(now, cluster)
     return answer("node", "nodes", (node_record(node, context) for node in nodes), about, last_update=stamp(now))
 
@@ -109,14 +109,14 @@ def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: Cl
 def partitions_document(
     partitions: Iterable[PartitionConfig], about: Record, now: float, cluster: ClusterConfig
 ) -> Document:
-    """Answer of scontrol show partition --json."""
+    """Document of scontrol show partition --json."""
     context = _context(now, cluster)
     records = (partition_record(part, context) for part in partitions)
     return answer("partition", "partitions", records, about, last_update=stamp(now))
 
 
 def reservations_document(known: Iterable[Reservation], about: Record, now: float, cluster: ClusterConfig) -> Document:
-    """Answer of scontrol show reservation --json."""
+    """Document of scontrol show reservation --json."""
     context = _context(now, cluster)
     return answer(
         "reservation",
@@ -128,38 +128,38 @@ def reservations_document(known: Iterable[Reservation], about: Record, now: floa
 
 
 def steps_document(steps: Iterable[tuple[Job, Step]], about: Record, now: float, cluster: ClusterConfig) -> Document:
-    """Answer of scontrol show step --json."""
+    """Document of scontrol show step --json."""
     context = _context(now, cluster)
     records = (step_record(job, step, context) for job, step in steps)
     return answer("step_info", "steps", records, about, last_update=stamp(now))
 
 
 def licenses_document(known: Iterable[tuple[str, int, int]], about: Record, now: float) -> Document:
-    """Answer of scontrol show license --json, of (name, total, used)."""
+    """Document of scontrol show license --json, from (name, total, used)."""
     return answer("license", "licenses", (license_record(*one) for one in known), about, last_update=stamp(now))
 
 
 def ping_document(host: str, about: Record) -> Document:
-    """Answer of scontrol ping --json."""
+    """Document of scontrol ping --json."""
     return answer("ping", "pings", ping_records(host), about)
 
 
 def states_document(jobs: Iterable[Job], about: Record) -> Document:
-    """Answer of squeue --only-job-state --json."""
+    """Document of squeue --only-job-state --json."""
     return answer("job_state", "jobs", state_records(jobs), about)
 
 
-#: the kinds of the records that others make, by the name under which an answer has them
+#: layouts of the records that other modules build, by their key in the document
 _LAYOUTS = {"users": "user", "associations": "association"}
 
 
 def managed_document(name: str, records: Any, about: Record) -> Document:
-    """Answer of sdiag, sshare, sacctmgr show and scontrol listjobs --json: records, or one, under their name."""
+    """Document of sdiag, sshare, sacctmgr show and scontrol listjobs --json: one record or several under a key."""
     return answer(_LAYOUTS.get(name, name), name, records, about)
 
 
 def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], about: Record, now: float) -> Document:
-    """Answer of sinfo --json."""
+    """Document of sinfo --json."""
     known = list(nodes)
     context = _context(now, ClusterConfig(nodes=tuple(node.config for node in known)))
     rows = sort_nodes(node_rows(known, partitions, items_of_names(SINFO_FIELDS), Options()))
@@ -167,31 +167,31 @@ def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig],
 
 
 def accounting_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
-    """Answer of sacct --json."""
+    """Document of sacct --json."""
     return answer("accounting", "jobs", accounting_records(jobs, now, cluster), about)
 
 
 def accounting_records(jobs: Iterable[Job], now: float, cluster: ClusterConfig) -> Iterator[Record]:
-    """Jobs as sacct --json has them."""
+    """Records of jobs as sacct --json prints them."""
     context = _context(now, cluster)
     for job in accounting_order(jobs):
         yield accounting_record(job, context)
 
 
 class Written(str):
-    """A record as ``json_record`` wrote it."""
+    """A record that ``json_record`` has encoded."""
 
 
 def json_record(record: Record) -> str:
-    """A record as it stands in an answer of the usual form."""
+    """Encode a record as in a document of the default form."""
     return _Alike(_json_entry, "{", ", ", "}", _encode)(record)
 
 
 def dump(document: Document, form: Form = USUAL) -> Iterator[str]:
-    """A document as text, in pieces: that of ten thousand jobs is fifty megabytes."""
+    """Encode a document in pieces, since that of ten thousand jobs is fifty megabytes."""
     first, *others = document.items()
     records = document.written if document.written is not None and form.usual else first[1]
-    if isinstance(records, Mapping):  # one record, not a list of them
+    if isinstance(records, Mapping):  # a single record instead of a list
         formed: Any = next(iter(form.records(document.layout, [records])))
     else:
         formed = form.records(document.layout, records)
@@ -202,7 +202,7 @@ def dump(document: Document, form: Form = USUAL) -> Iterator[str]:
 
 
 def _styled(answer: Mapping[str, Any], style: str) -> Iterator[str]:
-    """As SLURM_JSON wants it: all on one line, or each value on a line of its own."""
+    """Encode in SLURM_JSON's style: on one line, or with each value on its own line."""
     whole = {key: value if isinstance(value, (str, Mapping)) else list(value) for key, value in answer.items()}
     encoder = json.JSONEncoder(separators=(",", ":")) if style == "compact" else json.JSONEncoder(indent=2)
     yield from _several(encoder.iterencode(whole), 2000)
@@ -210,12 +210,12 @@ def _styled(answer: Mapping[str, Any], style: str) -> Iterator[str]:
 
 
 def json_text(answer: Mapping[str, Any]) -> str:
-    """An answer as JSON."""
+    """Encode a document as JSON."""
     return "".join(json_pieces(answer))
 
 
 def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
-    """An answer as JSON: a record a line, since indenting ten thousand jobs would take seconds."""
+    """Encode a document as JSON, one record per line; indenting ten thousand jobs would take seconds."""
     start = "{\n"
     for key, value in answer.items():
         head = "%s  %s: " % (start, json.dumps(key))
@@ -235,13 +235,13 @@ def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _several(pieces: Iterator[str], count: int = 50) -> Iterator[str]:
-    """The same text in larger pieces."""
+    """Join small pieces of text into larger pieces."""
     while several := "".join(islice(pieces, count)):
         yield several
 
 
 class _Alike:
-    """Writes records that are much alike: a value that is that of the record before is not written anew."""
+    """Encodes similar records in sequence: reuses the text of a value equal to the previous record's."""
 
     def __init__(
         self, entry: Callable[[str, Any], str], start: str, between: str, end: str, other: Callable[[Any], str]
@@ -259,7 +259,7 @@ class _Alike:
             return self._other(record)
         keys, values, entry = list(record), list(record.values()), self._entry
         if keys == self._keys:
-            # 1 and True are equal and are not written alike.
+            # 1 and True are equal but have different JSON texts.
             self._texts = [
                 text if value is old or (value == old and type(value) is type(old)) else entry(key, value)
                 for key, value, old, text in zip(keys, values, self._values, self._texts)
@@ -273,12 +273,12 @@ class _Alike:
 
 _encode = json.JSONEncoder(check_circular=False).encode
 _quote = json.encoder.encode_basestring_ascii
-# Values of one of these types are written without the encoder's overhead: nearly all of a job's.
+# Fast encoders for the types of nearly all values of a job; they avoid the overhead of JSONEncoder.
 _QUICK: dict[type, Callable[[Any], str]] = {
     str: _quote,
     int: str,
     bool: lambda value: "true" if value else "false",
-    # what is not Constant is set and not endless
+    # a Number that is no Constant is set and finite
     Number: lambda value: '{"set": true, "infinite": false, "number": %s}' % value["number"],
     Constant: lambda value: value.text,
     list: lambda value: _encode(value) if value else "[]",
@@ -290,12 +290,12 @@ def _json_entry(key: str, value: Any) -> str:
 
 
 def yaml_text(answer: Mapping[str, Any]) -> str:
-    """An answer as YAML 1.1, in block form."""
+    """Encode a document as YAML 1.1 in block form."""
     return "".join(yaml_pieces(answer))
 
 
 def yaml_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
-    """An answer as YAML 1.1, in block form."""
+    """Encode a document as YAML 1.1 in block form, in pieces."""
     yield "%YAML 1.1\n---\n"
     for key, value in answer.items():
         if isinstance(value, Iterable) and not isinstance(value, (str, Mapping, list)):
@@ -340,5 +340,5 @@ def _entry(head: str, item: Any, indent: str) -> list[str]:
 
 
 def _scalar(value: Any) -> str:
-    # JSON's scalars, [] and {} are YAML's too; every text is quoted, so that none is taken for a number.
+    # JSON scalars, [] and {} are valid YAML; every string is quoted, so that none reads as a number.
     return json.dumps(value)

@@ -1,7 +1,7 @@
-"""The records of --json and --yaml: the layout of Slurm 25.11's data parser, v0.0.44.
+"""Job records of --json and --yaml: the layout of Slurm 25.11's data parser v0.0.44.
 
-Names and nesting are those of plugins/data_parser/v0.0.44/parsers.c; a ``/`` there is a nested object here.
-A number that may be missing or endless is ``{"set": ..., "infinite": ..., "number": ...}``.
+Keys and nesting follow plugins/data_parser/v0.0.44/parsers.c, where ``/`` in a path means a nested object. A number
+that may be unset or infinite is ``{"set": ..., "infinite": ..., "number": ...}``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Record = dict[str, Any]
 
 
 class Number(dict[str, Any]):
-    """The object that stands for a number."""
+    """The JSON object for a number that is set and finite."""
 
 
 class Constant(Number):
-    """An object that many records share: written once."""
+    """An object that many records share; its text is encoded once."""
 
     text = ""
 
@@ -46,7 +46,7 @@ SUCCESS = _constant(status=["SUCCESS"], return_code=ZERO, signal={"id": UNSET, "
 
 
 def number(value: Optional[float]) -> Number:
-    """A number that may be missing (None) or INFINITE."""
+    """A number that may be unset (None) or INFINITE."""
     if value is None:
         return UNSET
     if value == 0:
@@ -55,17 +55,17 @@ def number(value: Optional[float]) -> Number:
 
 
 def real(value: Optional[float]) -> Number:
-    """A number that is written as one with decimals, and may be missing."""
+    """A floating-point number that may be unset."""
     return UNSET_REAL if value is None else Number(set=True, infinite=False, number=float(value))
 
 
 def stamp(time: Optional[float]) -> Number:
-    """Epoch seconds; 0 stays 0."""
+    """A time in epoch seconds; 0 stays 0."""
     return Number(set=True, infinite=False, number=int(time)) if time else ZERO
 
 
 def exit_code(code: int, signal: int, waiting: bool = False) -> Record:
-    """How a process ended."""
+    """Exit code and signal of a process."""
     if waiting:
         return {"status": ["PENDING"], "return_code": number(0), "signal": {"id": UNSET, "name": ""}}
     if signal:
@@ -76,7 +76,7 @@ def exit_code(code: int, signal: int, waiting: bool = False) -> Record:
 
 
 def states(job: Job) -> list[str]:
-    """Base state and flags."""
+    """Names of the base state and the flags."""
     if not job.flags:
         return [job.state.name]
     flags = [flag.name for flag in JobFlag if flag in job.flags and flag.name]
@@ -93,7 +93,7 @@ _SHARED = {
 }
 
 
-#: the keys of a job in the order of the parser's fields
+#: keys of a job in the parser's order
 _LAYOUT = """
     account accrue_time admin_comment allocating_node array_job_id array_task_id array_max_tasks
     array_task_string association_id batch_features batch_flag batch_host flags burst_buffer burst_buffer_state
@@ -117,14 +117,14 @@ _LAYOUT = """
 
 
 class JobRecords:
-    """Makes the records of jobs; what depends on the spec alone is worked out once for all jobs that share it."""
+    """Builds the records of jobs; values that depend on the spec alone are computed once per spec."""
 
     def __init__(self, context: ReportContext) -> None:
         self._context = context
         self._forms: dict[int, tuple[JobSpec, Record]] = {}
 
     def __call__(self, job: Job) -> Record:
-        """A job as squeue and scontrol show job write it."""
+        """The record of a job as squeue and scontrol show job print it."""
         spec, form = self._forms.get(id(job.spec), (None, {}))
         if spec is not job.spec:
             form = dict.fromkeys(_LAYOUT)
@@ -137,13 +137,13 @@ class JobRecords:
 
 
 def job_record(job: Job, context: ReportContext) -> Record:
-    """A job as squeue and scontrol show job write it."""
+    """The record of a job as squeue and scontrol show job print it."""
     return JobRecords(context)(job)
 
 
 def _of_spec(spec: JobSpec) -> Record:
     kind, memory = derived.min_memory(spec)
-    # scontrol's text is that of the recorded answers; this layout writes "gres/gpu:1", as Slurm does since 23.11.
+    # scontrol's text follows the recorded answers ("gres:gpu:1"); this layout has "gres/gpu:1", as Slurm since 23.11.
     per = {key: text.replace("gres:", "gres/") for key, text in derived.tres_per(spec).items()}
     return {
         "association_id": 0,
@@ -213,7 +213,7 @@ def _of_spec(spec: JobSpec) -> Record:
 
 
 def own_values(job: Job) -> Record:
-    """The keys that read what is a job's own (``kinds``)."""
+    """Values that differ between jobs of one record class (``kinds``)."""
     stdout, stderr = job.stdout, derived.stderr_pattern(job)
     stdout_path = derived.expand_path(stdout, job)
     stderr_path = stdout_path if stderr == stdout else derived.expand_path(stderr, job)
@@ -253,7 +253,7 @@ def own_values(job: Job) -> Record:
 
 
 def _shared_values(job: Job, context: ReportContext) -> Record:
-    """The others that a spec alone does not tell: equal for jobs of one kind."""
+    """Values that are equal for jobs of one record class, and depend on more than the spec."""
     spec, waiting = job.spec, job.state is JobState.PENDING
     limit = context.time_limit(job)
     return {

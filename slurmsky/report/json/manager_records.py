@@ -1,4 +1,4 @@
-"""The records of sdiag, sshare and sacctmgr for --json, in the layout of the data parser v0.0.44."""
+"""JSON records of sdiag, sshare and sacctmgr, in the layout of the data parser v0.0.44."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IDS = {(kind, name): number for kind, name, number in TRES}
 
 
 def nested(paths: Mapping[str, Any]) -> Record:
-    """A record of values by their paths: ``{"max/jobs": 1}`` is ``{"max": {"jobs": 1}}``."""
+    """Build nested objects from paths: ``{"max/jobs": 1}`` becomes ``{"max": {"jobs": 1}}``."""
     found: Record = {}
     for path, value in paths.items():
         *outer, name = path.split("/")
@@ -46,7 +46,7 @@ def _tres(counts: Iterable[tuple[str, int]]) -> list[Record]:
 
 def statistics_record(counters: Counters, now: float, pending: int, running: int, user: tuple[str, int],
                       latency_us: int) -> Record:  # fmt: skip
-    """STATS_MSG. There is no backfill scheduler apart, and there are no agents' queues."""
+    """STATS_MSG. There is no separate backfill scheduler and no agent queue."""
     cycles = counters.cycles
     minutes = max(1, int(now - counters.since) // 60)
     calls = sum(one.count for one in counters.messages.values())
@@ -230,7 +230,7 @@ def _qos(one: QosConfig, place: int, limits: Limits) -> Record:
 
 
 def database_pings(host: str) -> list[Record]:
-    """SLURMDBD_PING: whoever writes this answers."""
+    """SLURMDBD_PING: the controller that writes this record is up."""
     return [{"hostname": host, "responding": True, "latency": 0, "primary": True}]
 
 
@@ -238,7 +238,7 @@ def _none(records: Records) -> list[Record]:
     return []
 
 
-#: what sacctmgr show answers with a document, by the entity: its name there, and its records
+#: documents of sacctmgr show, by entity: key and records
 MANAGED: dict[str, tuple[str, Callable[[Records], list[Record]]]] = {
     "Accounts": ("accounts", account_records),
     "Associations": ("associations", association_records),

@@ -1,4 +1,4 @@
-"""The records of nodes, partitions and sinfo's lines for --json (NODE, PARTITION_INFO, SINFO_DATA)."""
+"""JSON records of nodes, partitions and lines of sinfo (NODE, PARTITION_INFO, SINFO_DATA)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .job_records import ENDLESS, UNSET, Record, number, stamp
 
 
 def node_record(node: Node, context: ReportContext) -> Record:
-    """A node as scontrol show node writes it."""
+    """The record of a node as scontrol show node prints it."""
     config = node.config
     free = config.cpus - node.alloc_cpus
     return {
@@ -90,7 +90,7 @@ def node_record(node: Node, context: ReportContext) -> Record:
 
 
 def partition_record(part: PartitionConfig, context: ReportContext) -> Record:
-    """A partition as scontrol show partition writes it."""
+    """The record of a partition as scontrol show partition prints it."""
     known = {node.name: node for node in context.cluster.nodes}
     nodes = [known[name] for name in part.nodes if name in known]
     word, _, shares = part.oversubscribe.upper().partition(":")
@@ -137,7 +137,7 @@ def partition_record(part: PartitionConfig, context: ReportContext) -> Record:
 
 
 def sinfo_record(row: NodeRow, context: ReportContext) -> Record:
-    """A line of sinfo."""
+    """The record of a line of sinfo."""
     nodes = row.nodes
     first = nodes[0] if nodes else None
 

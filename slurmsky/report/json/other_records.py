@@ -1,4 +1,4 @@
-"""The records of scontrol show reservation, step and license, and of scontrol ping, for --json."""
+"""JSON records of scontrol show reservation, step and license, and of scontrol ping."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def reservation_record(one: Reservation, context: ReportContext) -> Record:
 
 
 def step_record(job: Job, step: Step, context: ReportContext) -> Record:
-    """STEP_INFO: a step that runs."""
+    """STEP_INFO: a running step."""
 
     def text(value: str) -> str:
         return "" if value == "(null)" else value
@@ -97,7 +97,7 @@ def step_record(job: Job, step: Step, context: ReportContext) -> Record:
 
 
 def license_record(name: str, total: int, used: int) -> Record:
-    """LICENSE: one of the cluster's own."""
+    """LICENSE: a license of the cluster."""
     return {
         "LicenseName": name,
         "Total": total,
@@ -113,12 +113,12 @@ def license_record(name: str, total: int, used: int) -> Record:
 
 
 def ping_records(host: str) -> Iterable[Record]:
-    """CONTROLLER_PING: whoever writes this answers."""
+    """CONTROLLER_PING: the controller that writes this record is up."""
     return [{"hostname": host, "pinged": "UP", "responding": True, "latency": 0, "mode": "primary", "primary": True}]
 
 
 def state_records(jobs: Iterable[Job]) -> Iterable[Record]:
-    """JOB_STATE_RESP_JOB: the elements of an array that wait are told one by one."""
+    """JOB_STATE_RESP_JOB: one record per pending element of an array."""
     for job in jobs:
         words = states(job)
         if job.array_job_id and job.array_task_id is None:
@@ -134,7 +134,7 @@ def state_records(jobs: Iterable[Job]) -> Iterable[Record]:
 
 
 def running_records(rows: Iterable[tuple[str, str]]) -> dict[str, list[Record]]:
-    """LISTJOBS_INFO and LISTSTEPS_INFO by the name of their list: jobs, and their steps, that run here."""
+    """LISTJOBS_INFO and LISTSTEPS_INFO by key: jobs and steps that run on this machine."""
     known = list(rows)
     return {
         "jobs": [{"job_id": int(job)} for job in dict.fromkeys(job for job, _ in known)],
@@ -143,7 +143,7 @@ def running_records(rows: Iterable[tuple[str, str]]) -> dict[str, list[Record]]:
 
 
 def process_record(pid: int, job: str, step: str, local: str, task: str) -> Record:
-    """LISTPIDS_INFO: a process of a job; it may be no task's."""
+    """LISTPIDS_INFO: a process of a job, which need not belong to a task."""
 
     def which(text: str) -> Record:
         return number(int(text) if text.isdecimal() else None)
@@ -158,7 +158,7 @@ def process_record(pid: int, job: str, step: str, local: str, task: str) -> Reco
 
 
 def resource_records(job: Job, cluster: ClusterConfig) -> list[Record]:
-    """NODE_RESOURCE_LAYOUT: what a job that runs has of each of its nodes."""
+    """NODE_RESOURCE_LAYOUT: resources of a running job on each of its nodes."""
     if job.state.finished:
         return []
     known = {node.name: node for node in cluster.nodes}

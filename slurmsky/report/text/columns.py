@@ -1,8 +1,8 @@
-"""Columns of squeue and sinfo: a format is compiled once, then each row costs one call per column.
+"""Columns of squeue and sinfo: a format is compiled once; each row then costs one call per column.
 
-Width rules (print.c _print_str): no width, no padding; left-justified text is always cut to the width;
-right-justified text is cut unless the field is one that is never cut (node lists, times); a negative width
-adds one blank. printf counts bytes, and so does this.
+Width rules (print.c _print_str): without a width there is no padding; left-justified text is always cut to the width;
+right-justified text is cut unless its field is never cut (node lists, times); a negative width adds one blank. Widths
+count bytes, as in printf.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Callable, Generic, NamedTuple, Optional, TypeVar
 from slurmsky.language import formats
 
 Row = TypeVar("Row")
-#: the parts of a template: what ``_conversion`` makes, a blank, and the text between
+#: parts of a template: conversions made by ``_conversion``, blanks, and plain text
 _CONVERSIONS = re.compile(r"(%%|%-?[0-9]*(?:\.[0-9]+)?s)")
 
 
 class Item(NamedTuple):
-    """One part of a parsed ``-o`` or ``-O`` text.
+    """A part of a parsed ``-o`` or ``-O`` text.
 
-    ``name`` is the letter or long name, "" for plain text, which is in ``suffix``. ``source`` is the text it
-    came from: an unknown letter is printed as typed.
+    ``name`` is the letter or long name, "" for plain text, which is in ``suffix``. ``source`` is the original text,
+    since an unknown letter is printed as typed.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Field(Generic[Row]):
-    """A field that can be shown: header text and how its value is read from a row.
+    """A field: header text, and how its value is read from a row.
 
-    ``cut`` and ``cut_header`` say whether right-justified text loses what is beyond the width.
-    ``sized`` replaces ``value`` where the value depends on the width of its column. ``shared`` is not 0 where
-    rows that are alike (``kinds``) have the same value, and says what it costs to make in terms of a simple one.
-    ``left_header``: the header stands on the left whatever is asked for.
+    ``cut`` and ``cut_header`` say whether right-justified text is cut to the width. ``sized`` replaces ``value`` where
+    the value depends on the width of its column. ``shared`` is not 0 where rows of one record class (``kinds``) have
+    the same value; it is the cost of computing the value, relative to a simple field. ``left_header``: the header is
+    always left-justified.
     """
 
     header: str
@@ -55,7 +55,7 @@ class Field(Generic[Row]):
 
 @dataclass(frozen=True)
 class Column(Generic[Row]):
-    """A field at its place: printf conversions for values and for the header."""
+    """A field with the printf conversions of its values and its header."""
 
     field: Field[Row]
     value: Callable[[Row], str]
@@ -77,18 +77,18 @@ class Layout(Generic[Row]):
         return self.header_template % tuple(column.field.header for column in self.columns)
 
     def lines(self, rows: Iterable[Row], alike: Optional[Callable[[Row], Hashable]] = None) -> Iterator[str]:
-        """One line per row, without newline. ``alike`` gives equal things for rows with equal shared values."""
+        """One line per row, without newline; ``alike`` is a key function for rows with equal shared values."""
         template = self.template
         for cells in self._cells(rows, alike):
             line = template % tuple(cells)
             if not line.isascii():
-                # Measured and cut in bytes, as printf does: one latin-1 character stands for one byte.
+                # Widths count bytes, as in printf: each byte becomes one latin-1 character.
                 line = _bytes(template) % tuple([_bytes(cell) for cell in cells])
                 line = line.encode("latin-1").decode("utf-8", "surrogateescape")
             yield line
 
     def lines_alike(self, probes: Sequence[Row], rows: Iterable[Row]) -> Iterator[str]:
-        """As ``lines``, for rows that differ in few columns: a column that is equal for all probes is made once."""
+        """As ``lines``, for rows that differ in few columns: a column that is equal in all probes is computed once."""
         cells = [[value(row) for value in self.values] for row in probes]
         different = [len({line[at] for line in cells}) > 1 for at in range(len(self.values))]
         if not all(cell.isascii() for line in cells for cell in line) or not self.template.isascii():
@@ -130,14 +130,14 @@ class Layout(Generic[Row]):
             yield cells
 
     def text(self, rows: Iterable[Row], header: bool = True, alike: Optional[Callable[[Row], Hashable]] = None) -> str:
-        """Header line (unless switched off) and rows, each with its newline."""
+        """Header line (if requested) and rows, each with its newline."""
         parts = [self.header()] if header else []
         parts.extend(self.lines(rows, alike))
         parts.append("")
         return "\n".join(parts)
 
 
-#: from so many simple shared columns on it pays to look up what rows that are alike have in common
+#: minimum total cost of shared columns for which grouping rows by record class pays off
 _WORTHWHILE = 8
 
 
@@ -155,7 +155,7 @@ def _conversion(width: int, right: bool, cut: bool) -> str:
     return "%%-%d.%ds" % (width, width)
 
 
-#: what printf writes for no text; where it would have to cut that, it writes nothing
+#: printf's text for a missing string; printf writes nothing where this text would be cut
 _NULL = "(null)"
 
 
@@ -168,10 +168,10 @@ def _blank(value: Callable[[Row], str]) -> Callable[[Row], str]:
 
 
 def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> tuple[Layout[Row], list[str]]:
-    """The layout of parsed items, and the names that are no field, in order (the caller words the message).
+    """Compile parsed items to a layout; also return unknown names, in order, for the caller's messages.
 
-    ``fields`` maps letters as they are and long names in lower case; an unknown letter leaves its source
-    text in the line, an unknown long name only its suffix.
+    ``fields`` maps letters as they are and long names in lower case. An unknown letter leaves its source text in the
+    line, an unknown long name only its suffix.
     """
     columns: list[Column[Row]] = []
     templates = ["", ""]
@@ -201,7 +201,7 @@ def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> t
 
 
 def items_of_letters(text: str) -> list[Item]:
-    """Parts of a ``-o`` text such as ``%.18i|%8j``; a ``%`` with no letter is the unknown field ``\\0``."""
+    """Parse a ``-o`` text such as ``%.18i|%8j``; a ``%`` without a letter is the unknown field ``\\0``."""
     return [
         Item("", suffix=part)
         if isinstance(part, str)
@@ -211,9 +211,9 @@ def items_of_letters(text: str) -> list[Item]:
 
 
 def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> str:
-    """The text that ``%all`` stands for: every letter that is a field, joined by ``|``.
+    """The format that ``%all`` means: every letter that is a field, joined by ``|``.
 
-    sinfo leaves a blank after each capital (its opts.c).
+    sinfo adds a blank after each capital (its opts.c).
     """
     letters = (chr(code) for code in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1)))
     return "|".join(
@@ -224,32 +224,32 @@ def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> st
 def layout_of(
     fields: Mapping[str, Field[Row]], letters: Optional[str], names: str, after_capital: str = ""
 ) -> tuple[Layout[Row], list[str]]:
-    """The layout of a ``-o`` text, or of a ``-O`` text where that is None, and the unknown fields."""
+    """The layout of a ``-o`` text, or of a ``-O`` text if that is None, and its unknown fields."""
     return compile_layout(items_of(fields, letters, names, after_capital), fields)
 
 
 def items_of(
     fields: Mapping[str, Field[Row]], letters: Optional[str], names: str, after_capital: str = ""
 ) -> list[Item]:
-    """Parts of a ``-o`` text, or of a ``-O`` text where that is None."""
+    """Items of a ``-o`` text, or of a ``-O`` text if that is None."""
     if letters is None:
         named = items_of_names(names)
         if not after_capital:
             return named
-        # sinfo's -O, too, knows "all".
+        # sinfo's -O also accepts "all".
         every = items_of_letters(all_letters(fields, after_capital))
         return [part for item in named for part in (every if item.name.lower() == "all" else [item])]
     return items_of_letters(all_letters(fields, after_capital) if letters.lower() == "%all" else letters)
 
 
 def items_of_names(text: str) -> list[Item]:
-    """Parts of a ``-O`` text such as ``jobid:.18 ,name:8|``; no colon means 20 columns."""
+    """Parse a ``-O`` text such as ``jobid:.18 ,name:8|``; the default width is 20 columns."""
     return list(_items_of_names(text))
 
 
 @lru_cache(maxsize=64)
 def _items_of_names(text: str) -> tuple[Item, ...]:
-    # Nearly every call asks for the default: reading that took as long as all the rest of an squeue.
+    # cached, because nearly every call uses the default, whose parsing took half the time of an squeue
     return tuple(
         _negative(Item(part.name, part.width or 0, bool(part.right), part.suffix, part.text))
         for part in formats.parse_long(text)
@@ -257,7 +257,7 @@ def _items_of_names(text: str) -> tuple[Item, ...]:
 
 
 def _negative(item: Item) -> Item:
-    # "name:-4": Slurm reads the number with strtol and keeps its sign
+    # "name:-4": Slurm parses the number with strtol and keeps its sign
     found = _MINUS.match(item.suffix) if item.width == 0 else None
     return item._replace(width=-int(found[1]), suffix=item.suffix[found.end() :]) if found else item
 

@@ -1,6 +1,6 @@
-"""Names that may be cut short, as sacctmgr and sreport read fields, conditions and verbs.
+"""Matching of abbreviated names, as sacctmgr and sreport accept for fields, conditions and verbs.
 
-A word means a name when it begins it and has at least so many letters; the first such name in the table counts.
+A word matches a name when it is a long enough prefix of it; the first match in the table wins.
 Source: the chains of xstrncasecmp(..., MAX(command_len, N)) in src/sacctmgr and src/sreport.
 """
 
@@ -14,17 +14,17 @@ from typing import Optional, TypeVar
 from .print_fields import Column, Field
 
 Value = TypeVar("Value")
-#: A line of a table here: cells by header.
+#: A row of a table: cells by header.
 Cells = Mapping[str, str]
 
 
 def means(word: str, name: str, least: int) -> bool:
-    """Whether ``word`` is ``name``, cut short to no less than ``least`` letters."""
+    """Whether ``word`` is a prefix of ``name`` with at least ``least`` letters."""
     return len(word) >= least and name.lower().startswith(word.lower())
 
 
 def choose(word: str, names: Iterable[tuple[str, int, Value]]) -> Optional[Value]:
-    """The value of the first name that ``word`` means, or None."""
+    """The value of the first name that ``word`` matches, or None."""
     for name, least, value in names:
         if means(word, name, least):
             return value
@@ -40,7 +40,7 @@ class Words:
 
 
 def conditions(words: Iterable[str]) -> Words:
-    """Split words; "where" and "set" only lead to what follows. Quotes around a value go."""
+    """Split words into conditions, dropping "where" and "set" and the quotes around values."""
     pairs: list[tuple[str, str]] = []
     bare: list[str] = []
     for word in words:
@@ -55,7 +55,7 @@ def conditions(words: Iterable[str]) -> Words:
 def columns(
     text: str, rows: Iterable[Mapping[str, str]], width: str = "width"
 ) -> tuple[list[Column[Cells]], list[str]]:
-    """Columns of a format text such as ``name,qos%30``, and the words in it that are no field.
+    """Columns of a format text such as ``name,qos%30``, and its unknown fields.
 
     ``width`` names the table's column of widths.
     """
@@ -66,7 +66,7 @@ def columns(
     ]
     found: list[Column[Cells]] = []
     unknown: list[str] = []
-    # A field that is named again stands where it was named last (slurm_addto_char_list).
+    # A repeated field takes the position of its last occurrence (slurm_addto_char_list).
     for item in reversed(dict.fromkeys(reversed(text.lower().split(",")))):
         if not item:
             continue

@@ -1,9 +1,9 @@
-"""The tables of sacct and sstat: header, dashes, cells with ``+`` where text is cut, or delimiters.
+"""Tables of sacct and sstat: header, dashes, cells cut with ``+``, or delimited cells.
 
 Source: common/print_fields.c. Numbers and durations are never cut, dates are cut without a mark.
 
-A table of thousands of rows is made column by column, some hundred rows at a time, and a cell is made once for what
-it is made of: of rows that are alike (``kinds``), of the same text, of the same number in a step's use.
+For speed, a table of thousands of rows is computed column by column in batches of some hundred rows. A cell is
+computed once per input: per record class (``kinds``) of the row, per text, or per number of a step's usage.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TEXT, NUMBER, DATE = "text", "number", "date"
 
 
 class InvalidField(ValueError):
-    """A field that the command does not have: ``sacct: error: Invalid field requested: "X"``, exit 1."""
+    """A field that the command lacks: ``sacct: error: Invalid field requested: "X"``, exit 1."""
 
     def __init__(self, name: str) -> None:
         super().__init__('Invalid field requested: "%s"' % name)
@@ -32,10 +32,10 @@ class InvalidField(ValueError):
 
 @dataclass(frozen=True)
 class Field(Generic[Row]):
-    """A field: its kind says how it is cut; a value of None is an empty cell.
+    """A field; ``kind`` decides how cells are cut, and a value of None is an empty cell.
 
-    ``shared``: rows that are alike (``kinds``) have the same value. ``reads``: attributes of the row's ``usage`` that
-    the value is made of, by ``form``: of the one, or of a tuple of them.
+    ``shared``: rows of one record class (``kinds``) have the same value. ``reads``: attributes of the row's ``usage``
+    that ``form`` computes the value from; ``form`` takes the attribute, or a tuple of several.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Field(Generic[Row]):
 
 @dataclass(frozen=True)
 class Column(Generic[Row]):
-    """A field at its place: a negative width justifies left."""
+    """A field with its width; a negative width justifies left."""
 
     name: str
     width: int
@@ -56,7 +56,7 @@ class Column(Generic[Row]):
 
 @dataclass(frozen=True)
 class Look:
-    """How a table is written: ``parsable`` 0 for columns, 1 for -p (a delimiter ends the line), 2 for -P."""
+    """Style of a table: ``parsable`` is 0 for columns, 1 for -p (a delimiter ends the line), 2 for -P."""
 
     parsable: int = 0
     delimiter: str = "|"
@@ -64,10 +64,10 @@ class Look:
 
 
 def columns_of(text: str, table_name: str, fields: Mapping[str, Field[Row]], zero: bool = False) -> list[Column[Row]]:
-    """Columns of a --format text such as ``jobid%20,state``; the first name that begins so counts.
+    """Columns of a --format text such as ``jobid%20,state``; the first name with this prefix wins.
 
-    ``fields`` is by name in lower case. A field has one width, the last that is given, wherever it stands; ``zero``:
-    0, or what is no number, is one. Raises InvalidField.
+    ``fields`` is keyed by name in lower case. The last width given for a field applies to all its columns. ``zero``:
+    accept a width of 0, or one that is no number, as 0. Raises InvalidField.
     """
     rows = table(table_name)
     chosen: list[str] = []
@@ -89,19 +89,19 @@ def columns_of(text: str, table_name: str, fields: Mapping[str, Field[Row]], zer
 
 
 def default_format(table_name: str, which: str) -> str:
-    """The format that a column of the table numbers: "default", "brief", "long", "pid"."""
+    """The format whose order a table column gives: "default", "brief", "long", "pid"."""
     rows = sorted((row for row in table(table_name) if row[which]), key=lambda row: int(row[which]))
     return ",".join(row["name"].lower() for row in rows)
 
 
-#: from so many shared columns on it pays to look up what rows that are alike have in common
+#: minimum number of shared columns for which grouping rows by record class pays off
 _WORTHWHILE = 8
-#: rows that are made together
+#: rows that are computed in one batch
 _BATCH = 250
-#: cells that a column remembers
+#: maximum number of cached cells per column
 _KEPT = 20_000
 Alike = Callable[[Row], Hashable]
-#: how a value becomes a cell, and those of a column become its cells
+#: converts a value to a cell, and the values of a column to its cells
 Form = Callable[[Optional[str]], str]
 Forms = tuple[Form, Callable[[Sequence[Optional[str]]], Iterable[str]]]
 
@@ -111,7 +111,7 @@ def table_text(
 ) -> str:
     """Header and rows, each with its newline.
 
-    ``alike`` tells which rows have equal values in the shared columns: those for which it gives equal things.
+    ``alike`` is a key function: rows with equal keys have equal values in the shared columns.
     """
     return "".join(table_pieces(columns, rows, look, alike))
 
@@ -119,7 +119,7 @@ def table_text(
 def table_pieces(
     columns: Sequence[Column[Row]], rows: Iterable[Row], look: Look, alike: Optional[Alike[Row]] = None
 ) -> Iterator[str]:
-    """The same line by line."""
+    """The lines of ``table_text``, one by one."""
     if look.parsable:
         end = (look.delimiter if look.parsable == 1 else "") + "\n"
         if look.header:
@@ -135,7 +135,7 @@ def table_pieces(
 
 
 class _Cells(dict[Any, str]):
-    """Cells by what they are made of."""
+    """A cache of cells by the values they are computed from."""
 
     def __init__(self, make: Callable[[Any], str]) -> None:
         super().__init__()
@@ -148,14 +148,14 @@ class _Cells(dict[Any, str]):
         return cell
 
 
-#: the cells of one place in the lines of some rows: rows, the kind of each, what is read of their use by its name
+#: computes the cells of a group of columns from rows, their keys, and usage attributes by name
 Place = Callable[[Sequence[Row], Sequence[Hashable], Mapping[str, Sequence[Any]]], Iterable[str]]
 
 
 def _lines(
     columns: Sequence[Column[Row]], forms: Sequence[Forms], glue: str, rows: Iterable[Row], alike: Optional[Alike[Row]]
 ) -> Iterator[str]:
-    """The cells of each row, joined; shared ones that stand side by side are one place."""
+    """The joined cells of each row; adjacent shared columns are joined once per key."""
     if sum(column.field.shared for column in columns) < _WORTHWHILE:
         alike = None
     places: list[Place[Row]] = []
@@ -203,7 +203,7 @@ def _own(field: Field[Row], forms: Forms) -> Place[Row]:
 def values_of(
     fields: Mapping[str, Field[Row]], rows: Sequence[Row], alike: Alike[Row]
 ) -> dict[str, list[Optional[str]]]:
-    """The values of fields, by name, for some hundred rows."""
+    """The values of fields, by name, for a batch of rows."""
     shared = {name: field.value for name, field in fields.items() if field.shared}
     if len(shared) < _WORTHWHILE:
         shared = {}
@@ -219,13 +219,13 @@ def values_of(
 
 
 class Same(NamedTuple):
-    """A column that has one value in all rows."""
+    """A column with the same value in all rows."""
 
     value: Optional[str]
 
 
 class Writer(Generic[Row]):
-    """Writes rows of which the values are known."""
+    """Formats rows from values that are already computed."""
 
     def __init__(self, columns: Sequence[Column[Row]], look: Look) -> None:
         self._glue = look.delimiter if look.parsable else ""
@@ -234,10 +234,10 @@ class Writer(Generic[Row]):
         self._cells = [_plain_cells if look.parsable else _cells(column) for column in columns]
 
     def lines(self, values: Sequence[Union[Sequence[Optional[str]], Same]], count: int) -> list[str]:
-        """The lines of so many rows, of the values of each column."""
+        """The given number of lines, from the values of each column."""
         glue, end = self._glue, self._end
         places: list[Iterable[str]] = []
-        # Columns side by side that are the same in all rows are written once.
+        # Adjacent columns with the same value in all rows are formatted once.
         for same, group in groupby(zip(self._cells, values), lambda pair: isinstance(pair[1], Same)):
             if same:
                 places.append(repeat(glue.join([next(iter(cells(column))) for cells, column in group]), count))
@@ -252,7 +252,7 @@ def _plain_cells(values: Sequence[Optional[str]]) -> Iterable[str]:
 
 
 def _cells(column: Column[Row]) -> Callable[[Sequence[Optional[str]]], Iterable[str]]:
-    """How the values of a column become its cells."""
+    """A function that converts the values of a column to cells."""
     cell, conversion = _Cells(_form(column)).__getitem__, _conversion(column)
     size = abs(column.width) if column.field.kind == TEXT else None
 
@@ -260,14 +260,14 @@ def _cells(column: Column[Row]) -> Callable[[Sequence[Optional[str]]], Iterable[
         if None not in values:
             texts: Sequence[str] = values  # type: ignore[assignment]
             if "".join(texts).isascii() and (size is None or max(map(len, texts)) <= size):
-                return map(conversion.__mod__, texts)  # nothing is cut, and characters are bytes
+                return map(conversion.__mod__, texts)  # no cell is cut, and every character is one byte
         return map(cell, values)
 
     return cells
 
 
 def _decoded(line: str) -> str:
-    """A line of cells in which each character stands for a byte (``_form``)."""
+    """Decode a line in which each character stands for one byte (``_form``)."""
     return line if line.isascii() else line.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
@@ -281,10 +281,10 @@ def _conversion(column: Column[Row]) -> str:
 
 
 def _form(column: Column[Row]) -> Callable[[Optional[str]], str]:
-    """How a value becomes a cell."""
+    """A function that converts a value to a cell."""
     width, kind = column.width, column.field.kind
     size = abs(width)
-    # A number's empty cell is as wide as the column and at least one blank wide.
+    # An empty cell of a number is as wide as the column, and at least one blank wide.
     empty = "%*s " % (width, " ") if kind == NUMBER else " " * size + " "
     conversion = _conversion(column)
     cut = kind == TEXT
@@ -293,7 +293,7 @@ def _form(column: Column[Row]) -> Callable[[Optional[str]], str]:
         if text is None:
             return empty
         if not text.isascii():
-            # printf counts bytes: one latin-1 character stands for each
+            # printf counts bytes, so each byte becomes one latin-1 character
             text = text.encode("utf-8", "surrogateescape").decode("latin-1")
         if cut and len(text) > size:
             text = text[: max(size - 1, 0)] + "+"

@@ -1,9 +1,9 @@
-"""sacct: rows of jobs and their steps, the fields, the text.
+"""sacct: rows of jobs and their steps, fields, and text.
 
     columns = sacct_columns("jobid,state", context)
     text = sacct_text(jobs, columns, context, Look(parsable=2))
 
-Source of every rule: print.c of sacct. A value that a job and a step do not share is None in the other's row.
+Source of every rule: print.c of sacct. A field of jobs only, or of steps only, is None in the other's row.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ LONG = default_format("sacct_fields", "long")
 
 
 class Record(NamedTuple):
-    """One line of sacct: a job, or a step of it. ``task_id`` is an element of a waiting rest (--array)."""
+    """A row of sacct: a job or a step; ``task_id`` is an element of an array's pending rest (--array)."""
 
     job: Job
     step: Optional[Step] = None
     task_id: Optional[int] = None
-    #: what is shown of the step's use: of one that runs sstat tells
+    #: The usage that the row shows; sstat shows that of a running step.
     usage: Any = NO_USAGE
 
 
 def accounting_order(jobs: Iterable[Job]) -> list[Job]:
-    """Jobs as sacct orders them: by submit time; within a second, arrays last, elements in order."""
+    """Sort jobs as sacct does: by submit time, within a second arrays last, elements by index."""
     return sorted(
         jobs,
         key=lambda job: (
@@ -54,9 +54,9 @@ def accounting_order(jobs: Iterable[Job]) -> list[Job]:
 def records(
     jobs: Iterable[Job], allocations: bool = False, each: bool = False, only_steps: Container[int] = ()
 ) -> Iterator[Record]:
-    """Lines for jobs, each followed by its steps, .batch and .extern first, unless ``allocations`` (-X).
+    """Rows of the jobs, each followed by its steps, .batch and .extern first, unless ``allocations`` (-X).
 
-    ``only_steps``: ids of jobs that have no line of their own.
+    ``only_steps``: ids of jobs that get rows for their steps only.
     """
     for job in accounting_order(jobs):
         if each and job.pending_tasks and job.array_task_id is None:
@@ -71,15 +71,15 @@ def records(
                 yield Record(job, step, None, shown_usage(step) if step.state.finished else NO_USAGE)
 
 
-#: ended by a signal that is the batch step's exit code and not the job's
+#: ended by a signal that is the exit code of the batch step but not of the job
 KILLED = (JobState.CANCELLED, JobState.TIMEOUT)
-#: AssocID: the user of the queue is its one association
+#: AssocID of the queue's only association, that of its user
 ASSOCIATION = "0"
 _STEP_ORDER = {"batch": -3, "extern": -2, "interactive": -1}
 
 
 def sacct_columns(text: str, context: ReportContext) -> list[Column[Record]]:
-    """Columns of a --format text; BRIEF, DEFAULT and LONG are the formats of -b, of none, and of -l.
+    """Columns of a --format text; BRIEF, DEFAULT and LONG are the formats of -b, of no option, and of -l.
 
     Raises InvalidField.
     """
@@ -95,12 +95,12 @@ def sacct_pieces(
     each: bool = False,
     only_steps: Container[int] = (),
 ) -> Iterator[str]:
-    """What sacct prints of these jobs, line by line."""
+    """Text that sacct prints for these jobs, line by line."""
     return table_pieces(columns, records(jobs, allocations, each, only_steps), look, alike(context))
 
 
 def alike(context: ReportContext) -> Callable[[Record], Hashable]:
-    """Which lines have equal values in shared fields."""
+    """A key function: rows with equal keys have equal values in shared fields."""
     kinds = context.kinds
 
     def kind(record: Record) -> Hashable:
@@ -118,7 +118,7 @@ def sacct_text(
     each: bool = False,
     only_steps: Container[int] = (),
 ) -> str:
-    """What sacct prints of these jobs."""
+    """Text that sacct prints for these jobs."""
     return "".join(sacct_pieces(jobs, columns, context, look, allocations, each, only_steps))
 
 
@@ -136,12 +136,12 @@ def job_id(record: Record) -> str:
 
 
 def started(job: Job) -> bool:
-    """Whether a job ever got nodes: a planned start does not count."""
+    """Whether the job ever had nodes; a planned start does not count."""
     return bool(job.shares) and job.state is not JobState.PENDING
 
 
 def elapsed(record: Record, now: float) -> int:
-    """Seconds run, without suspension."""
+    """Seconds of run time without suspension."""
     step, job = record.step, record.job
     if step is not None:
         end = step.end_time or (job.suspend_time if job.state is JobState.SUSPENDED else 0) or now
@@ -150,19 +150,19 @@ def elapsed(record: Record, now: float) -> int:
 
 
 def cpus(record: Record) -> int:
-    """CPUs held; a job that never started counts with what it asked for."""
+    """Allocated CPUs; for a job that never started, the requested CPUs."""
     return record.step.cpus if record.step else record.job.num_cpus
 
 
 def held_cpus(record: Record) -> int:
-    """CPUs that time is counted with."""
+    """CPUs that CPU time is multiplied by."""
     return cpus(record) if record.step or started(record.job) else 0
 
 
 def state(record: Record) -> str:
-    """State; of a cancelled job also by whom."""
+    """State; for a cancelled job with the user who cancelled it."""
     shown = record.step or record.job
-    # slurmdbd knows the base state, and of the flags that a run was requeued.
+    # slurmdbd stores the base state, and of the flags only that a run was requeued.
     job = record.job
     requeued = record.step is None and JobFlag.REQUEUED in job.flags
     word = "REQUEUED" if requeued else (record.step or job).state.name
@@ -174,7 +174,7 @@ def state(record: Record) -> str:
 
 
 def _tres_sorted(parts: list[tuple[str, str]]) -> Optional[str]:
-    # sacct sorts what scontrol leaves in the order of ids (slurmdb_make_tres_string_from_simple)
+    # sacct sorts by TRES id, scontrol does not (slurmdb_make_tres_string_from_simple)
     return facts.tres(sorted(parts)) or None
 
 
@@ -188,7 +188,7 @@ def _time_limit(record: Record, form: Callable[[int], str]) -> Optional[str]:
         return None if limit is None or limit == INFINITE else form(limit)
     job = record.job
     limit = job.time_limit_min
-    # A held job has not been given the partition's limit yet.
+    # A held job has not yet received the partition's time limit.
     held = job.state is JobState.PENDING and not job.priority and job.spec.time_limit_min is None
     if limit is None or (held and limit == INFINITE):
         return "Partition_Limit"
@@ -209,7 +209,7 @@ def _start(job: Job, clock: Clock) -> str:
 
 
 def planned_seconds(job: Job, now: float) -> int:
-    """Seconds a job waited (or has waited) since it could run."""
+    """Seconds between eligible time and start, or until now."""
     if not job.eligible_time:
         return 0
     end = job.start_time if started(job) else job.end_time if job.state.finished else now
@@ -231,7 +231,7 @@ def _nothing(record: Record) -> None:
 def _cpu(value: Callable[[Step], float]) -> Callable[[Record], Optional[str]]:
     def text(record: Record) -> Optional[str]:
         steps = [record.step] if record.step else list(record.job.steps.values())
-        # What a running step used is known to sstat, not to the accounting.
+        # sstat shows the usage of a running step; the accounting has none yet.
         return cpu_duration(sum(value(step) for step in steps if step.state.finished))
 
     return text
@@ -244,7 +244,7 @@ def _step_path(record: Record, pattern: Callable[[Job], str], context: ReportCon
     return facts.expand_path(text, record.job) if context.expand_patterns else text or None
 
 
-#: fields that read what is a job's or a step's own (``kinds``); all others are shared by those that are alike
+#: fields that differ between rows of one record class (``kinds``); all other fields are shared
 OWN_FIELDS = frozenset((
     "comment", "cost", "cputime", "cputimeraw", "dbindex", "elapsed", "elapsedraw", "eligible", "end", "extra",
     "jobid", "jobidraw", "jobname", "planned", "plannedcpu", "plannedcpuraw", "priority", "start", "stderr", "stdin",
@@ -253,7 +253,7 @@ OWN_FIELDS = frozenset((
 ))  # fmt: skip
 
 
-#: fields of a job that are sums over its steps
+#: fields of a job that sum over its steps
 STEP_SUMS = frozenset(("systemcpu", "totalcpu", "usercpu"))
 
 
@@ -360,7 +360,7 @@ def _texts(context: ReportContext) -> Values:
 
     def exit_code(record: Record) -> str:
         shown = record.step or record.job
-        # The signal of scancel, or of the time limit, is the batch step's exit code, not the job's
+        # The signal of scancel or of the time limit is the exit code of the batch step, not of the job.
         if record.step is None and record.job.state in KILLED:
             return "0:0"
         return exit_pair(shown.exit_code, shown.exit_signal)
@@ -382,7 +382,7 @@ def _texts(context: ReportContext) -> Values:
         "alloctres": alloc_tres,
         "blockid": _nothing,
         "cluster": lambda record: record.job.cluster,
-        # slurmctld sends a comment with the end of the job
+        # slurmctld sends the comment to slurmdbd when the job ends.
         "comment": _of_job(lambda job: job.comment if job.state.finished else ""),
         "constraints": _spec("constraint"),
         "consumedenergy": lambda record: "0",

@@ -1,6 +1,6 @@
-"""sacctmgr show: the accounting records of a cluster that has one user, as tables.
+"""sacctmgr show: tables of the accounting entities of a cluster with one user.
 
-QOS, accounts and their limits are the site file's, in the fields and widths that sacctmgr has. Source:
+QOS, accounts and their limits come from the site file; fields and widths are sacctmgr's. Source:
 src/sacctmgr/*_functions.c (default formats), common.c (fields).
 """
 
@@ -22,9 +22,9 @@ from .name_matching import Cells
 from .print_fields import Column, Look, table_text
 from .units import Clock
 
-#: Slurm's protocol version of the release that is emulated (SLURM_25_11_PROTOCOL_VERSION).
+#: Slurm's protocol version of the emulated release (SLURM_25_11_PROTOCOL_VERSION)
 RPC_VERSION = 44 << 8
-#: Rows that every database has (accounting_storage/as_mysql_tres.c).
+#: TRES rows of every database (accounting_storage/as_mysql_tres.c)
 TRES = (("cpu", "", 1), ("mem", "", 2), ("energy", "", 3), ("node", "", 4), ("billing", "", 5), ("fs", "disk", 6),
         ("vmem", "", 7), ("pages", "", 8))  # fmt: skip
 FIRST_OTHER_TRES = 1001
@@ -32,7 +32,7 @@ FIRST_OTHER_TRES = 1001
 
 @dataclass(frozen=True)
 class Association:
-    """An account's share of the cluster (``user`` "") or a user's of an account."""
+    """Association of an account (``user`` "") or of a user in an account."""
 
     number: int
     cluster: str
@@ -41,12 +41,12 @@ class Association:
 
     @property
     def root(self) -> bool:
-        """Of the root account, which every cluster has."""
+        """Whether this is the root account, which every cluster has."""
         return self.account == "root"
 
 
 def associations(cluster: str, accounts: Iterable[str], user: str) -> list[Association]:
-    """The root account, then the user's own accounts, each with the user below it."""
+    """The root account, then the user's accounts, each followed by the user's association."""
     found = [Association(1, cluster, "root")]
     if user == "root":
         found.append(Association(2, cluster, "root", "root"))
@@ -59,19 +59,19 @@ def associations(cluster: str, accounts: Iterable[str], user: str) -> list[Assoc
 
 @dataclass(frozen=True)
 class Entity:
-    """Something that ``show`` lists: its fields, and those with WithAssoc."""
+    """An entity of ``show``: its default fields, and those with WithAssoc."""
 
     name: str
     least: int
     format: str
     with_associations: str = ""
-    primary: str = ""  # header that a bare word is looked for in
+    primary: str = ""  # header of the column that a word without "=" is compared with
 
 
 _ASSOCIATION = "Cluster,Account,User,Part"
 _LIMITS = ("Share,Priority,GrpJ,GrpTRES,GrpS,GrpWall,GrpTRESMins,MaxJ,MaxTRES,MaxTRESPerN,MaxS,MaxW,MaxTRESMins,QOS,"
            "DefaultQOS,GrpTRESRunMins")  # fmt: skip
-#: In the order in which a short word is looked up (sacctmgr.c, _show_it).
+#: in lookup order of abbreviated words (sacctmgr.c, _show_it)
 ENTITIES = (
     Entity("Accounts", 2, "Acc,Des,O", "Cl,ParentN,U,Share,Priority,GrpJ,GrpN,GrpCPUs,GrpMEM,GrpS,GrpWall,GrpCPUMins,"
            "MaxJ,MaxN,MaxCPUs,MaxS,MaxW,MaxCPUMins,QOS,DefaultQOS", "Account"),
@@ -106,16 +106,16 @@ UNKNOWN_ENTITY = (
 
 
 class BadRequest(ValueError):
-    """The lines that sacctmgr prints on stderr before it leaves with 1."""
+    """Lines that sacctmgr prints on stderr before it exits with 1."""
 
 
 def entity(word: str) -> Optional[Entity]:
-    """The entity that a word means."""
+    """The entity that a word matches."""
     return name_matching.choose(word, ((one.name, one.least, one) for one in ENTITIES))
 
 
 def tres_count(cluster: ClusterConfig) -> str:
-    """The cluster's trackable resources, as ``show cluster format=TRES`` has them."""
+    """The cluster's TRES as ``show cluster format=TRES`` prints them."""
     cpus = sum(node.cpus for node in cluster.nodes)
     memory = sum(node.memory_mib for node in cluster.nodes)
     return (f"billing={cpus},cpu={cpus},energy=0,fs/disk=0,mem={memory}M,node={len(cluster.nodes)},"
@@ -124,7 +124,7 @@ def tres_count(cluster: ClusterConfig) -> str:
 
 @dataclass(frozen=True)
 class Records:
-    """What there is to list."""
+    """The data that all entities are built from."""
 
     cluster: ClusterConfig
     host: str
@@ -134,7 +134,7 @@ class Records:
     clock: Clock
 
     def rows(self, wanted: Entity, with_associations: bool) -> list[Cells]:
-        """All records of an entity, cells by header; none for what this cluster does not have."""
+        """All rows of an entity, cells by header; none for entities that this cluster lacks."""
         make = {
             "Accounts": self._accounts, "Associations": self._associations, "Clusters": self._clusters,
             "Events": self._events, "QOS": self._qos, "TRES": self._tres, "Users": self._users,
@@ -181,7 +181,7 @@ class Records:
         return rows
 
     def _events(self) -> list[Cells]:
-        """Nodes that are down or drained now, since when and why."""
+        """Nodes that are down or drained now, with start time and reason."""
         rows: list[Cells] = []
         for node in self.nodes:
             if node.reason and (node.state is NodeState.DOWN or node.flags & NodeFlag.DRAIN):
@@ -199,8 +199,9 @@ Names = list[tuple[str, int, str]]
 
 
 def _conditions(wanted: Entity) -> tuple[Names, Names, str]:
-    """What may stand behind an entity: flags, conditions with the column they choose by, and the end of the line about
-    an unknown one.
+    """Flags and conditions of an entity, and the end of the error message for an unknown condition.
+
+    Each condition has the header of the column that it filters.
     """
     row = next((row for row in table("sacctmgr_conditions") if row["entity"] == wanted.name), None)
     if row is None:
@@ -212,7 +213,7 @@ def _conditions(wanted: Entity) -> tuple[Names, Names, str]:
 
 
 def _asked(wanted: Entity, words: Sequence[str]) -> tuple[str, bool, Tests]:
-    """The format, whether with associations, and the headers whose cells must be one of some texts."""
+    """Parse words: format, whether with associations, and for each filtered header the accepted cells."""
     asked = name_matching.conditions(words)
     flags, known, hint = _conditions(wanted)
     text, with_associations = "", False
@@ -232,7 +233,7 @@ def _asked(wanted: Entity, words: Sequence[str]) -> tuple[str, bool, Tests]:
             tests.append((wanted.primary, frozenset(word.lower().split(","))))
     for name, value in asked.pairs if known else ():
         if name_matching.choose(name, ((one, least, one) for one, least, _ in known)) == "Format":
-            text = text + "," + (value or "%")  # an empty list is a field without a name
+            text = text + "," + (value or "%")  # Slurm reads an empty list as a field without a name
             continue
         header = name_matching.choose(name, known)
         if header is None:
@@ -250,19 +251,19 @@ def _passes(row: Cells, tests: Tests) -> bool:
     return all(row.get(header, "").lower() in values for header, values in tests)
 
 
-#: show wckey has a list of fields of its own.
+#: show wckey has its own list of fields
 _WCKEY_FIELDS = (("WCKeys", 1, "Name"), ("Names", 1, "Name"), ("Clusters", 1, "Cluster"), ("IDs", 1, "ID"),
                  ("Users", 1, "User"))  # fmt: skip
 
 
 def meant(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
-    """Which records of an entity the words mean. Raises BadRequest for a word that means nothing."""
+    """The rows of an entity that the words select. Raises BadRequest for an invalid word."""
     tests = _asked(wanted, words)[2]
     return [_passes(row, tests) for row in records.rows(wanted, False)]
 
 
 def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> str:
-    """The table of an entity. Raises BadRequest for a word that means nothing."""
+    """The table of an entity. Raises BadRequest for an invalid word."""
     text, with_associations, tests = _asked(wanted, words)
     text = text.strip(",") or ",".join(
         part for part in (wanted.format, wanted.with_associations if with_associations else "") if part
@@ -283,7 +284,7 @@ def show(records: Records, wanted: Entity, words: Sequence[str], look: Look) -> 
 
 
 def configuration(parameters: Iterable[tuple[str, str]], clock: Clock) -> str:
-    """``show configuration``: what the accounting side of the configuration says."""
+    """Text of ``show configuration``: the accounting part of the configuration."""
     names = ("AccountingStorageBackupHost", "AccountingStorageHost", "AccountingStorageParameters",
              "AccountingStoragePass", "AccountingStoragePort", "AccountingStorageType", "AccountingStorageUser",
              "AuthType", "MessageTimeout", "PluginDir", "PrivateData")  # fmt: skip

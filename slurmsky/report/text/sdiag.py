@@ -1,7 +1,7 @@
-"""sdiag: what the controller has done since it started, or since ``sdiag --reset``.
+"""sdiag: statistics of the controller since its start, or since ``sdiag --reset``.
 
-The lines are sdiag's; what slurmctld has and this controller has not (its agents' queue, a backfill scheduler of its
-own) is 0. The messages are the commands that were run. Source: src/sdiag/sdiag.c.
+The lines are sdiag's. Statistics of parts that this controller lacks (agent queue, separate backfill scheduler) are 0.
+The message counts are those of the commands that ran. Source: src/sdiag/sdiag.c.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _RULE = "*" * 55
 
 @dataclass
 class Cycles:
-    """How often the scheduler looked, and how long it took, in microseconds."""
+    """Number of scheduler passes, and their durations in microseconds."""
 
     last: int = 0
     longest: int = 0
     count: int = 0
     total: int = 0
-    depth: int = 0  # jobs looked at, in all
-    queue: int = 0  # jobs that waited at the last look
+    depth: int = 0  # total number of jobs evaluated
+    queue: int = 0  # pending jobs in the last pass
 
     def add(self, micros: int, jobs: int) -> None:
-        """Note one look at ``jobs`` waiting jobs."""
+        """Record a scheduler pass over ``jobs`` pending jobs."""
         self.last, self.longest = micros, max(self.longest, micros)
         self.count, self.total = self.count + 1, self.total + micros
         self.depth, self.queue = self.depth + jobs, jobs
@@ -36,7 +36,7 @@ class Cycles:
 
 @dataclass
 class Calls:
-    """How often something was asked for, and how long it took in all, in microseconds."""
+    """Number of calls, and their total duration in microseconds."""
 
     count: int = 0
     total: int = 0
@@ -44,7 +44,7 @@ class Calls:
 
 @dataclass
 class Counters:
-    """What is counted; ``since`` is in epoch seconds."""
+    """The statistics; ``since`` is in epoch seconds."""
 
     since: float
     submitted: int = 0
@@ -55,10 +55,10 @@ class Counters:
     backfilled: int = 0
     cycles: Cycles = field(default_factory=Cycles)
     messages: dict[str, Calls] = field(default_factory=dict)
-    threads: int = 0  # calls that are being answered
+    threads: int = 0  # calls in progress
 
     def job_over(self, state: JobState) -> None:
-        """Note a job's end, as slurmctld does: one that failed by itself has completed."""
+        """Count an ended job as slurmctld does: a job with a failed script counts as completed."""
         if state is JobState.CANCELLED:
             self.cancelled += 1
         elif state in (JobState.NODE_FAIL, JobState.BOOT_FAIL):
@@ -67,7 +67,7 @@ class Counters:
             self.completed += 1
 
     def called(self, message: str, micros: int) -> None:
-        """Note that a command has been answered."""
+        """Count an answered command."""
         calls = self.messages.setdefault(message, Calls())
         calls.count += 1
         calls.total += micros
@@ -75,7 +75,7 @@ class Counters:
 
 def sdiag_text(counters: Counters, clock: Clock, pending: int, running: int, user: tuple[str, int],
                latency_us: int, order: str = "count") -> str:  # fmt: skip
-    """All of it. ``order`` of the messages: "count", "id" (their names), "time" or "average"."""
+    """Text of sdiag; ``order`` of the messages is "count", "id" (by name), "time" or "average"."""
     now, since = clock.now, counters.since
     cycles = counters.cycles
     minutes = max(1, int(now - since) // 60)

@@ -1,7 +1,7 @@
-"""seff: how much of what a job held it used.
+"""seff: share of the allocated CPUs and memory that a job used.
 
-The lines are those of the seff that comes with Slurm (contribs/seff); the arithmetic is made from our records: CPU
-time of all steps, and the largest memory that the tasks of one step had together.
+The lines are those of Slurm's seff (contribs/seff); the values come from our records: CPU time of all steps, and the
+largest total memory of the tasks of one step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LETTERS = "KMGTPE"
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Numbers of a job; memory in KiB."""
+    """Efficiency of a job; memory in KiB."""
 
     cpu_s: int
     wall_s: int
@@ -32,7 +32,7 @@ class Efficiency:
 
 
 def measure(job: Job, context: ReportContext) -> Efficiency:
-    """What there is of a job, so far or in all."""
+    """Compute the efficiency of a job, so far or in total."""
     wall = 0
     if job.start_time and job.state is not JobState.PENDING:
         end = job.end_time if job.state.finished else context.now
@@ -42,7 +42,7 @@ def measure(job: Job, context: ReportContext) -> Efficiency:
     peak = max(steps, key=_memory, default=None)
     allocated = sum(share.memory_mib for share in job.shares)
     if not allocated and job.shares:
-        # Where memory is not asked for, a job may use all of its nodes.
+        # Without a memory request a job may use all memory of its nodes.
         allocated = context.node_memory_mib(job) * len(job.shares)
     used = _memory(peak) if peak else 0.0
     largest, average = (peak.usage.max_rss / 1024, peak.usage.ave_rss / 1024) if peak else (0.0, 0.0)
@@ -50,7 +50,7 @@ def measure(job: Job, context: ReportContext) -> Efficiency:
 
 
 def _memory(step: Step) -> float:
-    """KiB of all tasks of a step together: their peaks added up."""
+    """Sum of the tasks' peak memory of a step, in KiB."""
     return step.usage.ave_rss * max(1, step.usage.tasks) / 1024
 
 
@@ -59,7 +59,7 @@ def _time(seconds: int) -> str:
 
 
 def size(kib: float) -> str:
-    """``1.95 GB``; the letters count by 1024."""
+    """Format a size as ``1.95 GB``, with units of 1024."""
     exponent = 0
     if kib < 1:
         return "0.00 MB" if kib <= 0 else f"{kib:.2f} KB"
@@ -73,7 +73,7 @@ def _percent(part: float, whole: float) -> str:
 
 
 def seff_text(job: Job, context: ReportContext, debug: bool = False) -> str:
-    """The summary of one job or array element."""
+    """The summary of a job or an array element."""
     found = measure(job, context)
     cpus, nodes = max(1, job.num_cpus), max(1, job.num_nodes)
     state = job.state.name
@@ -95,7 +95,7 @@ def seff_text(job: Job, context: ReportContext, debug: bool = False) -> str:
               f"State: {state}" + ("" if waiting else f" (exit code {job.exit_code})")]  # fmt: skip
     cause = derived.cause(job)
     if cause:
-        lines.append(f"Cause: {cause}")  # ours: that the script never began is not seen by its exit code
+        lines.append(f"Cause: {cause}")  # our own line: the exit code does not show that the script never began
     lines += ["Cores: 1"] if cpus == 1 else [f"Nodes: {nodes}", f"Cores per node: {cpus // nodes}"]
     if job.state is JobState.PENDING:
         return "\n".join([*lines, "Efficiency not available for jobs in the PENDING state.", ""])
@@ -115,7 +115,7 @@ def seff_text(job: Job, context: ReportContext, debug: bool = False) -> str:
                      "consumption")  # fmt: skip
     cost = cost_text(job)
     if cost is not None:
-        lines.append(f"Cost: ${cost}")  # ours, of jobs whose nodes are paid for
+        lines.append(f"Cost: ${cost}")  # our own line, for jobs on paid nodes
     if job.state is JobState.RUNNING:
         lines.append("WARNING: Efficiency statistics can only be obtained after the job has ended as seff tool is "
                      "based on the accounting database data.")  # fmt: skip

@@ -1,6 +1,6 @@
-"""scontrol show assoc_mgr: users, associations and QOS as slurmctld keeps them.
+"""scontrol show assoc_mgr: users, associations and QOS as slurmctld caches them.
 
-What is used is counted where the site limits it, as slurmctld does (AccountingStorageEnforce). Keys and order:
+As in slurmctld, usage is counted only where the site enforces limits (AccountingStorageEnforce). Keys and order:
 scontrol's info_assoc_mgr.c.
 """
 
@@ -22,7 +22,7 @@ _KEYS = ("accounts", "flags", "qos", "users")
 
 
 class BadWord(ValueError):
-    """A word that chooses nothing; its text is what scontrol prints before it leaves with ``code``."""
+    """A word that selects nothing; its text is scontrol's error message, ``code`` its exit code."""
 
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
@@ -31,7 +31,7 @@ class BadWord(ValueError):
 
 @dataclass(frozen=True)
 class Choice:
-    """What to show: sections, and names in each (empty: all)."""
+    """Selection: sections, and names in each section (empty: all)."""
 
     sections: frozenset[str] = frozenset(SECTIONS)
     accounts: frozenset[str] = frozenset()
@@ -40,7 +40,7 @@ class Choice:
 
 
 def choice(words: Sequence[str]) -> Choice:
-    """What words such as ``users=ada flags=assoc`` choose. Raises BadWord."""
+    """Parse words such as ``users=ada flags=assoc``. Raises BadWord."""
     given: dict[str, frozenset[str]] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -62,7 +62,7 @@ def choice(words: Sequence[str]) -> Choice:
 
 @dataclass
 class _Use:
-    """What the jobs of a QOS or an account have now."""
+    """Current usage of the jobs of a QOS or an account."""
 
     jobs: int = 0
     submitted: int = 0
@@ -71,7 +71,7 @@ class _Use:
     nodes: int = 0
 
     def of(self, name: str) -> int:
-        """Use of a resource, by its name in TRES texts."""
+        """Usage of a TRES by its name."""
         return {"cpu": self.cpus, "billing": self.cpus, "mem": self.memory_mib, "node": self.nodes}.get(name, 0)
 
 
@@ -96,8 +96,8 @@ def show(
     oneliner: bool = False,
     jobs: Iterable[Job] = (),
 ) -> str:
-    """The text of the chosen records; ``jobs`` are those that are not over."""
-    # Without limits nobody counts.
+    """The text of the selected records; ``jobs`` are the active jobs."""
+    # Without limits no usage is counted.
     known_jobs = list(jobs) if cluster.qos or cluster.accounts else []
     gap, first = ("", " ") if oneliner else ("\n", "\n    ")
     parts = ["Current Association Manager state\n"]
@@ -128,7 +128,7 @@ def _count(limit: Optional[int], used: int) -> str:
 
 
 def _tres(limits: Tres = (), use: Optional[_Use] = None) -> str:
-    """Each resource with its limit, or N, and its use."""
+    """Each TRES with its limit, or N, and its usage."""
     known = dict(limits)
     names = [("%s/%s" % (kind, name) if name else kind) for kind, name, _ in TRES]
     names += [name for name in known if name not in names]
@@ -149,7 +149,7 @@ def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Seque
     return [
         "ClusterName=%s Account=%s UserName=%s Partition= Priority=0 ID=%d"
         % (one.cluster, one.account, user, one.number),
-        # The tree of shares is not walked where priority/basic decides.
+        # priority/basic does not traverse the tree of shares.
         "SharesRaw/Norm/Level/Factor=1/18446744073709551616.00/1/0.00",
         "UsageRaw/Norm/Efctv=0.00/1.00/0.00",
         "ParentAccount=%s Lft=%d DefAssoc=%s"

@@ -23,19 +23,19 @@ from .units import exit_pair, format_seconds, mebibytes, minutes_text, null_if_e
 
 
 def record_text(lines: list[str], oneliner: bool) -> str:
-    """The lines of one record as scontrol writes them, with what separates it from the next."""
+    """Format the lines of one record as scontrol does, with the separator before the next record."""
     return " ".join(lines) + "\n" if oneliner else "\n   ".join(lines) + "\n\n"
 
 
 def show_job(job: Job, context: ReportContext, detail: bool = False, oneliner: bool = False) -> str:
-    """``scontrol show job`` of one record; ``detail`` is -d, ``oneliner`` is -o."""
+    """``scontrol show job`` for one record; ``detail`` is -d, ``oneliner`` is -o."""
     return next(show_jobs([job], context, detail, oneliner))
 
 
 def show_jobs(
     jobs: Iterable[Job], context: ReportContext, detail: bool = False, oneliner: bool = False
 ) -> Iterator[str]:
-    """``scontrol show job`` of each record. What jobs that are alike have in common is written once (``kinds``)."""
+    """``scontrol show job`` for each record; lines shared by a record class (``kinds``) are formatted once."""
     separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
     groups = _job_groups(detail, "" if oneliner else "  ")
     own = [(at, lines) for at, (is_own, lines) in enumerate(groups) if is_own]
@@ -54,7 +54,7 @@ Lines = Callable[[Job, ReportContext], Iterable[str]]
 
 
 def _job_groups(detail: bool, indent: str) -> tuple[tuple[bool, Lines], ...]:
-    """The lines of a job, in order, as groups: whether a group says what is the job's own, and its lines."""
+    """Lines of a job in order, in groups; the flag says whether a group differs within a record class."""
     details = ((False, lambda job, context: _allocation(job, indent)),) if detail else ()
     return (
         (True, _identity),
@@ -172,7 +172,7 @@ def _size(job: Job, context: ReportContext) -> Iterator[str]:
     nodes = str(job.num_nodes)
     if job.state is JobState.PENDING and job.max_nodes:
         nodes = "%d-%d" % (min(job.num_nodes, job.max_nodes), job.max_nodes)
-    # A count that nobody gave goes with a job that ended before it ran.
+    # A default node count is not shown for a job that ended before it ran.
     gone = job.state.finished and not job.shares and spec.ntasks is None
     tasks = "N/A" if gone else str(job.num_tasks)
     cpus = str(job.num_cpus)
@@ -204,7 +204,7 @@ def _size(job: Job, context: ReportContext) -> Iterator[str]:
 
 
 def _allocation(job: Job, indent: str) -> Iterator[str]:
-    """JOB_GRES and one line for each run of nodes that got the same CPUs, memory and devices."""
+    """JOB_GRES, and one line per run of nodes with equal CPUs, memory and devices."""
     if not job.shares:
         return
     yield "JOB_GRES=" + derived.total_gres(job.shares)
@@ -297,7 +297,7 @@ def _options(job: Job, context: ReportContext) -> Iterator[str]:
 
 
 def _cost(job: Job) -> tuple[str, ...]:
-    # Ours: only jobs whose nodes are paid for have it.
+    # Our own line, shown only for jobs on paid nodes.
     if job.managed_job_id is None and not job.hourly_cost:
         return ()
     return ("Cost=%s HourlyCost=%s" % (dollars(job.cost), dollars(job.hourly_cost)),)
@@ -313,7 +313,7 @@ _GRES_FLAGS = (
 
 
 def mail_types(spec: JobSpec) -> str:
-    """``END,FAIL`` in Slurm's order; "" for none."""
+    """Mail types as ``END,FAIL`` in Slurm's order; "" for none."""
     asked = {word.upper() for word in spec.mail_type}
     if "ALL" in asked:
         asked |= mailtype.ALL
@@ -321,7 +321,7 @@ def mail_types(spec: JobSpec) -> str:
 
 
 def show_step(job: Job, step: Step, context: ReportContext, oneliner: bool = False) -> str:
-    """``scontrol show step`` of one step."""
+    """``scontrol show step`` for one step."""
     return record_text(list(_step_lines(job, step, context)), oneliner)
 
 
@@ -351,7 +351,7 @@ def _step_lines(job: Job, step: Step, context: ReportContext) -> Iterator[str]:
 
 
 def resource_lines(job: Job) -> Iterator[str]:
-    """``scontrol show resources``: the cores, memory and devices of each node of a job."""
+    """``scontrol show resources``: cores, memory and devices of each node of a job."""
     for share in job.shares:
         yield f"Node={share.name} AbstractCores={derived.index_list(share.cpu_ids)} Memory={share.memory_mib}"
         for name, indices in share.gres.items():

@@ -23,13 +23,13 @@ from .units import format_minutes, mebibytes, null_if_empty
 
 
 def show_node(node: Node, context: ReportContext, detail: bool = False, oneliner: bool = False) -> str:
-    """``scontrol show node`` of one node; ``detail`` is -d."""
+    """``scontrol show node`` for one node; ``detail`` is -d."""
     return record_text(list(_node_lines(node, context, detail)), oneliner)
 
 
 def _node_lines(node: Node, context: ReportContext, detail: bool) -> Iterator[str]:
     config, text = node.config, context.clock.text
-    # Slurm ends some of these lines with a blank.
+    # In Slurm some of these lines end with a blank.
     arch = "Arch=%s " % config.arch if config.arch else ""
     yield "NodeName=%s %sCoresPerSocket=%d " % (config.name, arch, config.cores)
     yield "CPUAlloc=%d CPUEfctv=%d CPUTot=%d CPULoad=%.2f" % (
@@ -136,7 +136,7 @@ def partition_tres(nodes: list[NodeConfig], context: ReportContext) -> list[tupl
 
 
 def show_partition(partition: PartitionConfig, context: ReportContext, oneliner: bool = False) -> str:
-    """``scontrol show partition`` of one partition; its nodes are looked up in the cluster."""
+    """``scontrol show partition`` for one partition, whose nodes come from the cluster."""
     known = {node.name: node for node in context.cluster.nodes}
     nodes = [known[name] for name in partition.nodes if name in known]
     return record_text(list(_partition_lines(partition, nodes, context)), oneliner)

@@ -1,6 +1,6 @@
-"""sinfo: nodes gathered into lines by the fields that are shown, and the text.
+"""sinfo: nodes grouped into lines by the shown fields, and the text.
 
-text, unknown = sinfo_text(nodes, partitions, Options(), context)
+    text, unknown = sinfo_text(nodes, partitions, Options(), context)
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ REASONS = "reason:20 ,user:9 ,timestamp:19 ,nodelist:0"
 REASONS_LONG = "reason:20 ,userlong:12 ,timestamp:19 ,statecompact:6 ,nodelist:0"
 SORT = "#P,-t"
 NODE_SORT = "N"
-FIELD_WIDTH = 9  # columns of PARTITION and NODELIST that grow with what they hold begin with this
+FIELD_WIDTH = 9  # initial width of PARTITION and NODELIST, which grow with their contents
 
 
 @dataclass(frozen=True)
 class Options:
-    """sinfo's switches. ``letters`` is -o or SINFO_FORMAT, ``names`` is -O; ``partitions`` is -p.
+    """sinfo's options; ``letters`` is -o or SINFO_FORMAT, ``names`` is -O, ``partitions`` is -p.
 
-    The nodes that -n, -t, -r, -d leave are given to sinfo_text; ``reasons`` (-R) leaves those that are down,
-    failing or drained by itself unless ``states`` says that -t did it.
+    The caller applies -n, -t, -r and -d before sinfo_text. ``reasons`` (-R) keeps nodes that are down, failing or
+    drained, unless ``states`` says that -t has selected the nodes.
     """
 
     letters: Optional[str] = None
@@ -58,7 +58,7 @@ class Options:
     partitions: Optional[tuple[str, ...]] = None
 
     def default_names(self) -> str:
-        """The format that goes with the switches."""
+        """The default format for these options."""
         if self.summarize:
             return SUMMARY
         if self.by_node:
@@ -68,7 +68,7 @@ class Options:
         return LONG if self.long else DEFAULT
 
 
-# Values by which nodes are told apart when a field that shows them is in the format.
+# Values that split nodes into different lines when a field of the format shows them.
 _NODE_MATCH: dict[str, Callable[[Node], Any]] = {
     "hostnames": lambda node: node.config.host_name or node.config.name,
     "node_addr": lambda node: node.config.address,
@@ -83,7 +83,7 @@ _NODE_MATCH: dict[str, Callable[[Node], Any]] = {
     "state_complete": complete_state,
     "alloc_mem": lambda node: node.alloc_memory_mib,
 }
-# ... and those that only --exact tells apart: otherwise a line shows the range.
+# Values that split lines with --exact only; otherwise a line shows their range.
 _EXACT_MATCH: dict[str, Callable[[Node], Any]] = {
     "cpus": lambda node: node.config.cpus,
     "sockets": lambda node: node.config.sockets,
@@ -116,7 +116,7 @@ _PARTITION_MATCH: dict[str, Callable[[PartitionConfig], Any]] = {
 
 @dataclass
 class _Lines:
-    """Gathers nodes into lines (sinfo.c _build_sinfo_data)."""
+    """Groups nodes into lines (sinfo.c _build_sinfo_data)."""
 
     options: Options
     shown: set[str]
@@ -132,11 +132,11 @@ class _Lines:
         return None if self.options.reasons else tuple(test(partition) for test in self.part_key)
 
     def open(self, index: int, partition: PartitionConfig) -> None:
-        """A line for a partition that may have no nodes to show."""
+        """Create a line for a partition that may have no matching nodes."""
         self.rows.append(NodeRow(partition, index))
 
     def add(self, index: int, partition: PartitionConfig, node: Node) -> None:
-        """Put a node of a partition into the line it belongs to."""
+        """Add a node of a partition to its line."""
         where = self._partition_key(partition)
         key = (where, tuple(test(node) for test in self.node_key))
         row = None if self.options.by_node else self.known.get(key)
@@ -156,7 +156,7 @@ class _Lines:
 def node_rows(
     nodes: Iterable[Node], partitions: Sequence[PartitionConfig], items: Iterable[Item], options: Options
 ) -> list[NodeRow]:
-    """The lines of sinfo, unsorted; a format that names partitions shows those without nodes too."""
+    """The lines of sinfo, unsorted; a format that names partitions includes those without nodes."""
     shown = {
         match for item in items for match in MATCHES.get(item.name if len(item.name) == 1 else item.name.lower(), ())
     }
@@ -228,7 +228,7 @@ def _sort_keys() -> dict[str, Callable[[NodeRow], Any]]:
 
 
 def sort_nodes(rows: Iterable[NodeRow], spec: str = SORT) -> list[NodeRow]:
-    """Lines in sinfo's order; ``#P`` is that of the configuration. Unknown keys are passed over."""
+    """Sort lines as sinfo does; ``#P`` is the order of the configuration. Unknown keys are ignored."""
     ordered = list(rows)
     keys = _sort_keys()
     for letter, descending in _with_order(spec):
@@ -239,7 +239,7 @@ def sort_nodes(rows: Iterable[NodeRow], spec: str = SORT) -> list[NodeRow]:
 
 
 def _with_order(spec: str) -> Iterator[tuple[str, bool]]:
-    # "#" stands where "-" could: there is no descending configured order.
+    # "#" replaces "-": the configured order cannot be reversed.
     for letter, descending in sort_keys(spec.replace("#P", "\1").replace("#R", "\1").replace("#", "")):
         yield ("#P" if letter == "\1" else letter), descending
 
@@ -247,10 +247,10 @@ def _with_order(spec: str) -> Iterator[tuple[str, bool]]:
 def sinfo_text(
     nodes: Iterable[Node], partitions: Sequence[PartitionConfig], options: Options, context: ReportContext
 ) -> tuple[str, list[str]]:
-    """What sinfo prints, and the unknown fields of the format.
+    """Text that sinfo prints, and the unknown fields of the format.
 
-    Of an unknown letter sinfo says ``Invalid node format specification: X`` on stderr, of an unknown name
-    ``sinfo: error: Invalid job format specification: X``; it goes on in both cases.
+    For an unknown letter sinfo prints ``Invalid node format specification: X`` on stderr, for an unknown name
+    ``sinfo: error: Invalid job format specification: X``; it continues in both cases.
     """
     fields = node_fields(context)
     own = options.letters is None and options.names is None
@@ -265,7 +265,7 @@ def sinfo_text(
 
 
 def _grown(items: list[Item], rows: list[NodeRow], options: Options) -> list[Item]:
-    """sinfo's own formats give PARTITION, and with -N NODELIST, as many columns as they need."""
+    """Widen PARTITION, and with -N NODELIST, to their contents, in sinfo's default formats."""
     if options.reasons and not options.by_node and not options.summarize:
         return items
     widths = {"partition": max([FIELD_WIDTH, *(len(row.partition.name) + row.partition.default for row in rows)])}

@@ -1,6 +1,6 @@
-"""What jobs cost: the text of an amount, and sums by user, account, QOS, partition and month.
+"""Cost of jobs: text of an amount, and sums by user, account, QOS, partition and month.
 
-``sreport cost`` is ours; Slurm has nothing like it.
+``sreport cost`` is our own report; Slurm has no such report.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from .units import Clock
 
 
 def dollars(amount: float) -> str:
-    """An amount as all commands write it: four digits after the point, because minutes of a CPU cost that little."""
+    """Dollars with four decimals in all commands, because minutes of a CPU cost that little."""
     return "%.4f" % amount
 
 
 def cost_text(job: Job) -> Optional[str]:
-    """A job's cost; None for one that no cloud has run."""
+    """A job's cost; None for a job that never ran on a cloud."""
     return dollars(job.cost) if job.managed_job_id is not None or job.cost else None
 
 
 def part_in(job: Job, start: float, end: float, now: float) -> float:
-    """The part of a job's time that lies in a period, which is the part of its cost that is counted there."""
+    """The fraction of a job's run time, and so of its cost, that lies in a period."""
     if not job.start_time:
         began = job.end_time or job.submit_time or now
         return 1.0 if start <= began < end else 0.0
@@ -36,7 +36,7 @@ def part_in(job: Job, start: float, end: float, now: float) -> float:
     return max(0.0, min(until, end) - max(job.start_time, start)) / (until - job.start_time)
 
 
-#: name of the report, fewest letters, by what it sums
+#: report name, length of the shortest accepted prefix, fields to group by
 REPORTS = (
     ("ByAccount", 3, ("Account",)), ("ByMonth", 3, ("Month",)), ("ByPartition", 3, ("Partition",)),
     ("ByQOS", 3, ("QOS",)), ("ByUser", 3, ("Login",)), ("AccountByUser", 1, ("Account", "Login")),
@@ -45,7 +45,7 @@ REPORTS = (
 
 
 def months(start: float, end: float, clock: Clock) -> list[tuple[str, float, float]]:
-    """The calendar months that a period touches, as (2026-11, first second, first second of the next)."""
+    """The calendar months that overlap a period, as (2026-11, first second, first second of the next)."""
     zone = clock.zone
     day = datetime.fromtimestamp(start, zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     found = []
@@ -57,23 +57,23 @@ def months(start: float, end: float, clock: Clock) -> list[tuple[str, float, flo
 
 
 class Charge(NamedTuple):
-    """What runs of jobs that agree in these cost in a period."""
+    """Cost in a period, summed over job runs with equal account, user, QOS and partition."""
 
     account: str
     user: str
     qos: str
-    partition: str  # those it asked for
-    jobs: int  # 0: what kept nodes cost while no job had them
+    partition: str  # all partitions that the job named
+    jobs: int  # 0 for the cost of kept nodes while no job used them
     hours: float
     dollars: float
 
 
-#: what was charged between two epoch seconds
+#: charges between two epoch seconds
 Charges = Callable[[float, float], Iterable[Charge]]
 
 
 def sums(charges: Charges, by: Sequence[str], start: float, end: float, clock: Clock, cluster: str) -> list[Cells]:
-    """One row per group with what it cost in the period, the dearest first within a month."""
+    """One row per group with its cost in the period, by month and then by descending cost."""
     spans = months(start, end, clock) if "Month" in by else [("", start, end)]
     totals: dict[tuple[str, ...], list[float]] = {}
     for month, first, last in spans:
@@ -81,7 +81,7 @@ def sums(charges: Charges, by: Sequence[str], start: float, end: float, clock: C
             values = {"Account": charge.account, "Login": charge.user, "QOS": charge.qos, "Month": month,
                       "Partition": charge.partition.partition(",")[0]}  # fmt: skip
             if not charge.jobs and set(by) - {"Month", "Partition"}:
-                continue  # it belongs to the partition
+                continue  # charged to the partition
             held = totals.setdefault(tuple(values[name] for name in by), [0.0, 0.0, 0.0, 0.0])
             if not charge.jobs:
                 held[3] += charge.dollars

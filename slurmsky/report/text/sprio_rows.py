@@ -1,4 +1,4 @@
-"""sprio's one answer: jobs are started in the order of their submission, so their priority has no factors.
+"""sprio's only answer: jobs start in submission order, so their priority has no factors.
 
 Source: src/sprio/sprio.c, main.
 """

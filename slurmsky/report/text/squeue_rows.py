@@ -1,8 +1,8 @@
 """squeue: rows from job records, their order, and the text.
 
-rows = job_rows(jobs, context)
-layout, unknown = job_layout(context, names=DEFAULT)
-text = squeue_text(rows, layout, context)
+    rows = job_rows(jobs, context)
+    layout, unknown = job_layout(context, names=DEFAULT)
+    text = squeue_text(rows, layout, context)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..fields.job_fields import JobRow, StepRow, job_fields, step_fields
 from ..report_context import ReportContext
 from .columns import Layout, layout_of
 
-# The default formats, in the long-name form since 21.08 (squeue.c); --start and --steps still use letters.
+# Default formats with long names, as since 21.08 (squeue.c); --start and --steps still use letters.
 DEFAULT = "jobarrayid:.18 ,partition:.9 ,name:.8 ,username:.8 ,statecompact:.2 ,timeused:.10 ,numnodes:.6 ,reasonlist:0"
 LONG = (
     "jobarrayid:.18 ,partition:.9 ,name:.8 ,username:.8 ,state:.8 ,timeused:.10 ,timelimit:.9 ,numnodes:.6 ,"
@@ -36,7 +36,7 @@ STEP_SORT = "P,i"
 
 
 class InvalidSort(ValueError):
-    """A sort key that squeue does not know; its text is what squeue says below the header, exit 1."""
+    """An unknown sort key; the text is squeue's error message below the header, exit 1."""
 
     def __init__(self, letter: str) -> None:
         super().__init__("Invalid sort specification: " + letter)
@@ -51,9 +51,8 @@ def job_rows(
 ) -> Iterator[JobRow]:
     """Rows in the order of the records.
 
-    A waiting array is one row, with those of its elements that have a record of their own and wait again
-    merged in, unless ``each`` (--array) is given. ``per_partition`` (--priority) makes a row for every
-    partition that a job waits in.
+    A pending array is one row, which includes requeued elements with their own record, unless ``each`` (--array) is
+    given. ``per_partition`` (--priority): one row for every partition that a pending job names.
     """
     for job, tasks, reason in _merged(jobs, context, each):
         for partition, tier in _partitions(job, context) if per_partition else ((derived.partition(job), 0),):
@@ -61,10 +60,9 @@ def job_rows(
 
 
 def elements(rows: Iterable[JobRow]) -> Iterator[JobRow]:
-    """For --array: every row, a waiting rest as its elements, made one by one.
+    """For --array: every row, with the pending rest of an array split into elements, lazily.
 
-    squeue does this as it prints, so that the elements stay together in ascending order wherever their array
-    was sorted to.
+    squeue splits while it prints, so an array's elements stay adjacent and ascending in any sort order.
     """
     for row in rows:
         if row.tasks is None:
@@ -94,7 +92,7 @@ def _merged(jobs: Iterable[Job], context: ReportContext, each: bool) -> Iterator
         }
     )
     if not each:
-        # An engine that makes nodes has all elements at once: the first one that waits for them stands for the rest.
+        # An engine that makes nodes gives every element a record; the first pending element represents the rest.
         for job in jobs:
             if job.launched and job.array_task_id is not None and job.state is waiting:
                 rests.setdefault((job.array_job_id, job.name, job.partition), job)
@@ -121,7 +119,7 @@ def _merged(jobs: Iterable[Job], context: ReportContext, each: bool) -> Iterator
 def _joined_tasks(job: Job, members: Sequence[Job], bitstr_len: Optional[int]) -> str:
     indices = {index for part in job.pending_tasks for index in part}
     indices.update(one.array_task_id for one in (job, *members) if one.array_task_id is not None)
-    # The client writes this list anew, without the %LIMIT (print.c _combine_pending_array_tasks).
+    # The client formats this list again, without the %LIMIT (print.c _combine_pending_array_tasks).
     return format_indices(sorted(indices), None, -1 if bitstr_len is None else bitstr_len)
 
 
@@ -154,7 +152,7 @@ def _id_key(row: JobRow) -> tuple[int, int]:
 
 
 def host_key(names: Sequence[str]) -> tuple[str, int, str]:
-    """A key that puts n2 before n10; rows without a node come first."""
+    """A sort key that orders n2 before n10; rows without a node come first."""
     if not names:
         return "", -1, ""
     first = names[0]
@@ -212,7 +210,7 @@ def _job_keys(context: ReportContext) -> dict[str, Optional[Callable[[JobRow], A
         "v": lambda row: row.job.spec.reservation or "",
         "V": lambda row: int(row.job.submit_time),
         "z": lambda row: (sockets(row), cores(row), threads(row)),
-        # accepted, and sort nothing
+        # accepted without effect
         "b": None,
         "c": None,
         "f": None,
@@ -236,9 +234,9 @@ def _step_keys(context: ReportContext) -> dict[str, Optional[Callable[[StepRow],
 
 
 def sort_keys(spec: str) -> Iterator[tuple[str, bool]]:
-    """Keys of a sort text from the last to the first, with "descending": the order in which to sort stably.
+    """Keys of a sort text in reverse, each with "descending": the order for successive stable sorts.
 
-    Every character is a key by itself; only a ``-`` right before it turns it round. "cluster" is one key.
+    Each character is a key, and a ``-`` directly before it reverses the order. "cluster" is one key.
     """
     at = len(spec) - 1
     while at >= 0:
@@ -254,8 +252,8 @@ def sort_keys(spec: str) -> Iterator[tuple[str, bool]]:
 
 
 def _by_start(rows: list[JobRow], now: float, descending: bool) -> list[JobRow]:
-    # Slurm's comparison calls any two jobs without a start time "out of order", so that its merge sort turns
-    # their order round each time; they stay behind the others either way (sort.c _sort_job_by_time_start).
+    # Slurm's comparison calls any two jobs without a start time "out of order", so that its merge sort reverses their
+    # order each time; they follow the other jobs either way (sort.c _sort_job_by_time_start).
     def start(row: JobRow) -> float:
         job = row.job
         return max(int(job.start_time), int(now)) if job.state is JobState.PENDING else int(job.start_time)
@@ -266,14 +264,14 @@ def _by_start(rows: list[JobRow], now: float, descending: bool) -> list[JobRow]:
 
 
 def _by_nodes(rows: list[JobRow], descending: bool) -> list[JobRow]:
-    # As for the start time: two jobs without nodes are always "out of order" (sort.c _sort_job_by_node_list).
+    # As for the start time, two jobs without nodes are always "out of order" (sort.c _sort_job_by_node_list).
     placed = sorted((row for row in rows if row.job.nodes), key=lambda row: host_key(row.job.nodes), reverse=descending)
     waiting = [row for row in rows if not row.job.nodes]
     return waiting + placed if descending else placed + waiting[::-1]
 
 
 def sort_jobs(rows: Iterable[JobRow], context: ReportContext, spec: str = JOB_SORT) -> list[JobRow]:
-    """Rows in squeue's order; ``spec`` is -S or SQUEUE_SORT. Raises InvalidSort."""
+    """Sort rows as squeue does; ``spec`` is -S or SQUEUE_SORT. Raises InvalidSort."""
     ordered = _by_start(list(rows), context.now, True)
     keys = _job_keys(context)
     for letter, descending in sort_keys(spec):
@@ -293,7 +291,7 @@ def sort_jobs(rows: Iterable[JobRow], context: ReportContext, spec: str = JOB_SO
 
 
 def sort_steps(rows: Iterable[StepRow], context: ReportContext, spec: str = STEP_SORT) -> list[StepRow]:
-    """Steps in squeue's order; keys that steps do not have are passed over, as squeue does."""
+    """Sort steps as squeue does; keys that steps lack are ignored, as in squeue."""
     ordered = list(rows)
     keys = _step_keys(context)
     for letter, descending in sort_keys(spec):
@@ -309,9 +307,9 @@ def sort_steps(rows: Iterable[StepRow], context: ReportContext, spec: str = STEP
 def job_layout(
     context: ReportContext, letters: Optional[str] = None, names: Optional[str] = None
 ) -> tuple[Layout[JobRow], list[str]]:
-    """The layout of a ``-o`` or a ``-O`` text, default DEFAULT, and the unknown fields in it.
+    """The layout of a ``-o`` or a ``-O`` text (default DEFAULT), and its unknown fields.
 
-    Each of these is ``squeue: error: Invalid job format specification: X`` on stderr; squeue goes on.
+    squeue prints ``squeue: error: Invalid job format specification: X`` for each unknown field, and continues.
     """
     return layout_of(job_fields(context), letters, DEFAULT if names is None else names)
 
@@ -332,7 +330,7 @@ def squeue_text(
     sort: str = JOB_SORT,
     each: bool = False,
 ) -> str:
-    """What squeue prints of ``job_rows``; ``date_line`` is the line that -l puts first, ``each`` is --array.
+    """Text that squeue prints for ``job_rows``; ``date_line`` is the first line of -l, ``each`` is --array.
 
     Raises InvalidSort.
     """
@@ -349,7 +347,8 @@ def squeue_lines(
     sort: str = JOB_SORT,
     each: bool = False,
 ) -> Iterator[str]:
-    """As ``squeue_text``, line by line, without newlines: an array may have a million elements. Raises InvalidSort."""
+    """The lines of ``squeue_text`` without newlines, lazily: an array may have a million elements. Raises InvalidSort.
+    """
     ordered = sort_jobs(rows, context, sort)
     return _lines(ordered, layout, context, header, date_line, each)
 
@@ -367,7 +366,7 @@ def _lines(
             continue
         for row in together:
             indices = [index for part in row.job.pending_tasks for index in (part[0], part[-1])]
-            # The last ones have other digits than the first ones; so has one in the middle.
+            # Probe the first, a middle and the last element, since their digits differ.
             probes = [row._replace(tasks=None, task_id=index) for index in (*indices[:8], *indices[-8:])]
             yield from layout.lines_alike(probes, elements([row]))
 
@@ -375,5 +374,5 @@ def _lines(
 def squeue_steps_text(
     rows: Sequence[StepRow], layout: Layout[StepRow], context: ReportContext, header: bool = True, sort: str = STEP_SORT
 ) -> str:
-    """What squeue --steps prints."""
+    """Text that squeue --steps prints."""
     return layout.text(sort_steps(rows, context, sort), header)

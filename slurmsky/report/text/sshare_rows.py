@@ -1,7 +1,7 @@
 """sshare: shares and usage of the associations. Source: src/sshare/process.c.
 
-Without priority/multifactor slurmctld counts no usage that decays: usage is 0 and fair-share factors are empty, and
-so it is here.
+Without priority/multifactor slurmctld counts no decaying usage: usage is 0 and fair-share factors are empty. This
+report does the same.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ _NO_RUN_MINS = "cpu=0,mem=0,energy=0,node=0,billing=0,fs/disk=0,vmem=0,pages=0"
 
 
 def default_format(long: bool, partition: bool) -> str:
-    """The fields shown without --format."""
+    """Fields that are shown without --format."""
     text = _LONG if long else _DEFAULT
     return text.replace("User,", "User,Partition,", 1) if partition else text
 
 
 def field_names() -> list[str]:
-    """What --helpformat lists."""
+    """Fields that --helpformat lists."""
     return [row["name"] for row in table("sshare_fields")]
 
 
 def columns(text: str) -> list[Column[Association]]:
     """Columns of a --format text. Raises InvalidField."""
     found = []
-    for item in dict.fromkeys(text.lower().split(",")):  # a list of words has each of them once
+    for item in dict.fromkeys(text.lower().split(",")):  # each field appears once
         name, _, size = item.partition("%")
         if not name:
             continue
         row = next((row for row in table("sshare_fields") if row["name"].lower().startswith(name.lower())), None)
         if row is None:
             raise InvalidField(name)
-        width = (int(size) if size.lstrip("-").isdecimal() else 0) or int(row["width"])  # %0 is no width
+        width = (int(size) if size.lstrip("-").isdecimal() else 0) or int(row["width"])  # %0 means the default width
         found.append(Column(row["name"], width, Field(row["kind"], _VALUES[row["name"]])))
     return found
 
 
 def sshare_text(rows: Iterable[Association], chosen: Sequence[Column[Association]], look: Look) -> str:
-    """The table. Accounts are indented below those of their parents that are shown, too."""
+    """The table; accounts are indented below their parents, if these are shown."""
     listed = list(rows)
     above = {row.account for row in listed if not row.user}
     deep = [replace(row, account=" " * _depth(row, above) + row.account) for row in listed]

@@ -1,4 +1,4 @@
-"""sstat: what running steps use so far."""
+"""sstat: usage of running steps so far."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIDS = default_format("sstat_fields", "pid")
 
 
 class RunningStep(NamedTuple):
-    """One line of sstat: ``pids`` are those of one node, for --pidformat, which makes a line per node."""
+    """A row of sstat; ``pids`` are those of one node, since --pidformat prints a row per node."""
 
     job: Job
     step: Step
@@ -26,17 +26,17 @@ class RunningStep(NamedTuple):
 
     @property
     def usage(self) -> Any:
-        """What is shown of the step's use."""
+        """The usage that the row shows."""
         return shown_usage(self.step)
 
 
 def sstat_columns(text: str, context: ReportContext) -> list[Column[RunningStep]]:
-    """Columns of a --format text; DEFAULT and PIDS are the formats of none and of -i. Raises InvalidField."""
+    """Columns of a --format text; DEFAULT and PIDS are the formats of no option and of -i. Raises InvalidField."""
     return columns_of(text, "sstat_fields", sstat_fields(context))
 
 
 def sstat_text(steps: Iterable[RunningStep], columns: Sequence[Column[RunningStep]], look: Look) -> str:
-    """What sstat prints of these steps."""
+    """Text that sstat prints for these steps."""
     return table_text(columns, steps, look)
 
 

@@ -1,4 +1,4 @@
-"""Numbers and times as Slurm writes them: durations, time stamps, units, exit codes."""
+"""Numbers and times in Slurm's formats: durations, time stamps, units, exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slurmsky.language.timelimit import format_minutes as format_minutes
 from slurmsky.language.timelimit import format_seconds as format_seconds
 from slurmsky.model.spec import INFINITE, NO_VAL
 
-#: format_minutes for reports: the limits of thousands of jobs are few
+#: cached format_minutes: thousands of jobs have few different limits
 minutes_text = lru_cache(maxsize=1024)(format_minutes)
 
 YEAR_S = 365 * 24 * 3600
@@ -21,10 +21,9 @@ NONE, KILO, MEGA, GIGA, TERA, PETA = range(6)
 
 
 class Clock:
-    """Writes epoch seconds in one time zone and in the form that SLURM_TIME_FORMAT asks for.
+    """Formats epoch seconds in a time zone, in the style of SLURM_TIME_FORMAT.
 
-    ``style`` is "standard" (also ""), "relative", or a strftime text with ``%``. ``now``
-    is used by "relative" only.
+    ``style`` is "standard" (also ""), "relative", or a strftime text with ``%``. ``now`` is used by "relative" only.
     Source: slurm_make_time_str in parse_time.c.
     """
 
@@ -43,11 +42,11 @@ class Clock:
         return known
 
     def or_na(self, time: float) -> str:
-        """As ``text``, but "N/A" for 0: squeue's way."""
+        """As ``text``, but "N/A" for 0, as in squeue."""
         return self.text(time) if time else "N/A"
 
     def date_line(self, moment: Optional[float] = None) -> str:
-        """The line above squeue -l and sinfo -l: ``Sat Nov 21 08:21:57 2026``; now, or a given moment."""
+        """The line above squeue -l and sinfo -l, ``Sat Nov 21 08:21:57 2026``, for now or a given time."""
         when = self.now if moment is None else moment
         return datetime.fromtimestamp(when, self.zone).strftime("%a %b %d %H:%M:%S %Y")
 
@@ -56,7 +55,7 @@ class Clock:
             return "Unknown"
         if second == NO_VAL:
             return "None"
-        # A calendar of 400 years repeats, and datetime ends with the year 9999.
+        # The calendar repeats every 400 years, and datetime ends with the year 9999.
         cycles = max(0, second - _LAST_SECOND) // _CYCLE_S + (second > _LAST_SECOND)
         moment = datetime.fromtimestamp(second - cycles * _CYCLE_S, self.zone)
         if cycles:
@@ -70,7 +69,7 @@ class Clock:
         return moment.isoformat("T", "seconds")[:19]
 
     def _relative(self, moment: datetime) -> str:
-        # Distance in calendar days picks the form: _relative_date_fmt in parse_time.c.
+        # The distance in calendar days selects the form: _relative_date_fmt in parse_time.c.
         days = (moment.date() - datetime.fromtimestamp(self.now, self.zone).date()).days
         if days == -1:
             return moment.strftime("Ystday %H:%M")
@@ -108,7 +107,7 @@ def short_duration(seconds: float) -> str:
 
 
 def cpu_duration(seconds: float) -> str:
-    """CPU time of sacct: thousandths are shown below an hour (sacct print.c _elapsed_time)."""
+    """CPU time in sacct, with thousandths below one hour (sacct print.c _elapsed_time)."""
     micro = round(seconds * 1_000_000)
     whole, rest = divmod(micro, 1_000_000)
     thousandths = rest // 1000
@@ -123,7 +122,7 @@ def cpu_duration(seconds: float) -> str:
 
 
 class Scale(NamedTuple):
-    """How a size is scaled: ``unit`` is --units, KILO and so on; ``convert`` False is --noconvert."""
+    """Scaling of sizes: ``unit`` is --units, KILO and so on; ``convert`` False is --noconvert."""
 
     unit: Optional[int] = None
     convert: bool = True
@@ -133,9 +132,9 @@ EXACT = Scale()
 
 
 def amount(number: float, origin: int = NONE, scale: Scale = EXACT, divisor: int = 1024) -> str:
-    """A number with Slurm's unit letter, scaled as far as nothing (but halves) is lost.
+    """A number with Slurm's unit suffix, scaled as far as the value stays exact (or a half).
 
-    ``origin`` says in what the number is given (MEGA for memory).
+    ``origin`` is the unit of the number (MEGA for memory).
     Source: slurm_protocol_api.c convert_num_unit2.
     """
     if int(number) == 0:
@@ -159,20 +158,20 @@ def mebibytes(size: int) -> str:
 
 
 def exit_pair(code: int, signal: int) -> str:
-    """``CODE:SIGNAL``; a signal hides the code, since a wait status holds one of them."""
+    """Exit code as ``CODE:SIGNAL``; with a signal the code is 0, since a wait status holds one of them."""
     return "0:%d" % signal if signal else "%d:0" % code
 
 
 def raw_status(code: int, signal: int) -> str:
-    """A wait status as one number, which squeue prints as it is."""
+    """The wait status as a number, as squeue prints it."""
     return str(signal or code << 8)
 
 
 def or_null(value: Optional[str]) -> str:
-    """C's way to print a missing string."""
+    """"(null)" for an empty text, as C's printf prints a missing string."""
     return "(null)" if value is None else value
 
 
 def null_if_empty(value: str) -> str:
-    """For fields where the record keeps "" for "not given"."""
+    """"(null)" for "", in fields where "" in the record means "not given"."""
     return value or "(null)"

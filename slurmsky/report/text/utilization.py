@@ -1,6 +1,6 @@
-"""sreport: what a cluster, its accounts and its users used in a period.
+"""sreport: usage of a cluster, its accounts and its users in a period.
 
-slurmdbd sums whole hours up in tables of its own; here the sums are made from the facts of jobs, to the second.
+slurmdbd aggregates usage by whole hours; here sums are computed from the accounting index, to the second.
 Source: src/sreport/cluster_reports.c, job_reports.c, user_reports.c, common.c.
 """
 
@@ -19,7 +19,7 @@ from .print_fields import Column, Field, Look, table_text
 from .units import Clock
 
 RULE = "-" * 80
-#: name, fewest letters, words in the heading, divisor of seconds (0: not shown), with the percentage
+#: name, length of the shortest accepted prefix, heading, divisor of seconds (0: not shown), whether with percentage
 _FORMATS = (
     ("SecPer", 6, "Seconds/Percentage of Total", 1, True), ("MinPer", 6, "Minutes/Percentage of Total", 60, True),
     ("HourPer", 6, "Hours/Percentage of Total", 3600, True), ("Seconds", 1, "Seconds", 1, False),
@@ -29,7 +29,7 @@ _FORMATS = (
 
 @dataclass(frozen=True)
 class TimeFormat:
-    """How amounts of time are written."""
+    """Unit and format of amounts of time."""
 
     heading: str
     divisor: int
@@ -37,11 +37,11 @@ class TimeFormat:
 
     @property
     def wide(self) -> bool:
-        """Both number and percentage: columns are wider."""
+        """Whether a cell has number and percentage, which need a wider column."""
         return self.percent and bool(self.divisor)
 
     def text(self, seconds: float, total: float) -> str:
-        """An amount, and its part of the total."""
+        """Format an amount, with its percentage of the total."""
         share = "%.2f%%" % (100 * seconds / (total or 1))
         if not self.divisor:
             return share
@@ -53,14 +53,14 @@ MINUTES = TimeFormat("Minutes", 60, False)
 
 
 def time_format(word: str) -> Optional[TimeFormat]:
-    """What -t's word means."""
+    """Parse the argument of -t."""
     return name_matching.choose(word, ((name, least, TimeFormat(heading, divisor, percent))
                                   for name, least, heading, divisor, percent in _FORMATS))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Query:
-    """A report: ``kind`` is cluster, job, user or reservation, ``name`` one of REPORTS[kind]."""
+    """Parameters of a report: ``kind`` is cluster, job, user or reservation, ``name`` a name in REPORTS[kind]."""
 
     kind: str
     name: str
@@ -73,7 +73,7 @@ class Query:
     look: Look = field(default_factory=Look)
     top: int = 10
     grouping: tuple[int, ...] = (50, 250, 500, 1000)
-    individual: bool = False  # each size by itself
+    individual: bool = False  # one group per job size
     count_jobs: bool = False
     flat: bool = False
     tree: bool = False
@@ -85,7 +85,7 @@ class Query:
     proper: dict[str, str] = field(default_factory=dict)  # user -> full name
 
 
-#: kind -> reports, each with the fewest letters that count.
+#: kind -> reports, each with the length of its shortest accepted prefix
 REPORTS = {
     "cluster": (("AccountUtilizationByQOS", 21), ("AccountUtilizationByUser", 1), ("UserUtilizationByAccount", 18),
                 ("UserUtilizationByWckey", 18), ("Utilization", 2), ("WCKeyUtilizationByUser", 1)),
@@ -97,43 +97,43 @@ REPORTS = {
 
 
 class Use(NamedTuple):
-    """What runs of jobs that agree in these used in a period; ``cpus`` is what each of them held."""
+    """Usage of a period, summed over job runs with equal account, user, QOS, wckey and ``cpus`` (CPUs of one run)."""
 
     account: str
     user: str
     qos: str
     wckey: str
     cpus: int
-    submitted: float  # when the first of them was
-    ran: int  # how many of them ran in the period
+    submitted: float  # submit time of the first run
+    ran: int  # number of runs that ran in the period
     seconds: float
     node_seconds: float
     memory_seconds: float  # MiB
-    waited: float  # seconds in which they waited for resources
+    waited: float  # seconds of waiting for resources
 
     def amounts(self) -> dict[str, float]:
-        """Seconds of each trackable resource."""
+        """Seconds of usage by TRES."""
         cpu_seconds = self.cpus * self.seconds
         return {"cpu": cpu_seconds, "mem": self.memory_seconds, "node": self.node_seconds, "billing": cpu_seconds}
 
 
 @dataclass(frozen=True)
 class Past:
-    """What the jobs of a period add up to; ``charges`` are asked for by the reports of cost alone."""
+    """Usage in a period; only cost reports read ``charges``."""
 
     uses: Sequence[Use] = ()
     charges: spending.Charges = lambda start, end: ()
 
 
 def capacity(cluster: ClusterConfig) -> dict[str, float]:
-    """What the cluster has of each."""
+    """The cluster's amount of each TRES."""
     cpus = sum(node.cpus for node in cluster.nodes)
     return {"cpu": cpus, "mem": sum(node.memory_mib for node in cluster.nodes), "node": len(cluster.nodes),
             "billing": cpus}  # fmt: skip
 
 
 def text(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, list[str]]:
-    """The report, and the words of its format that are no field."""
+    """Build the report; also return the unknown fields of its format."""
     make = {"cluster": _cluster, "cost": _cost, "job": _sizes, "reservation": _reservations,
             "user": _cluster}[query.kind]  # fmt: skip
     heading, default, rows = make(query, cluster, past, clock)
@@ -176,7 +176,7 @@ def _reported_in(query: Query) -> str:
 
 
 def _cluster(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
-    """The reports of what was used, by account, user or QOS, or of the cluster as a whole."""
+    """Usage reports by account, user or QOS, or of the whole cluster."""
     name = query.name
     tres_name = "TresName," if query.tres_given else ""
     energy = "" if query.tres_given else ",Energy"
@@ -199,7 +199,7 @@ def _cluster(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> 
 
 
 def _utilization(query: Query, cluster: ClusterConfig, uses: Sequence[Use], clock: Clock) -> list[Cells]:
-    """One row per resource: all seconds since the first job that is known count as reported."""
+    """One row per TRES; all time since the first known job counts as reported."""
     began = min((use.submitted for use in uses), default=clock.now)
     seconds = max(0.0, min(query.end, clock.now) - max(query.start, began))
     if not seconds:
@@ -256,7 +256,7 @@ def _by_association(query: Query, cluster: ClusterConfig, uses: Sequence[Use]) -
 
 
 def _groups(query: Query) -> list[str]:
-    """Headers of the sizes: 0-49 CPUs, 50-249 CPUs, ..., >= 1000 CPUs."""
+    """Headers of the size groups: 0-49 CPUs, 50-249 CPUs, ..., >= 1000 CPUs."""
     last, found = 0, []
     what = "TRES" if query.tres_given and query.tres != ("cpu",) else "CPUs"
     if query.individual:
@@ -268,7 +268,7 @@ def _groups(query: Query) -> list[str]:
 
 
 def _sizes(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
-    """Jobs by how many CPUs they had."""
+    """Jobs grouped by their number of CPUs."""
     title = "Job Sizes " + ("by Wckey " if query.name == "SizesByWcKey" else "") + _period(query, clock, True)
     unit = "Units are in number of jobs ran" if query.count_jobs else f"Time reported in {query.time.heading}"
     headers = _groups(query)
@@ -299,11 +299,11 @@ def _sizes(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tu
 
 
 def _cost(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
-    """Dollars that jobs on SkyPilot cost; a report of ours."""
+    """Dollars spent on jobs on SkyPilot; a report that Slurm lacks."""
     by = next(fields for name, _, fields in spending.REPORTS if name == query.name)
     heading = _heading(query, f"Cost {query.name} " + _period(query, clock, True), "Cost reported in US dollars")
     rows = spending.sums(past.charges, by, query.start, query.end, clock, cluster.name)
-    idle = ("Idle",) if any(float(row["Idle"]) for row in rows) else ()  # of kept nodes alone
+    idle = ("Idle",) if any(float(row["Idle"]) for row in rows) else ()  # for kept nodes only
     return heading, ",".join(("Cluster", *by, "Jobs", "Hours", "Cost", *idle)), rows
 
 
@@ -315,14 +315,14 @@ _RESERVATION = (
 
 
 def _reservations(query: Query, cluster: ClusterConfig, past: Past, clock: Clock) -> tuple[str, str, list[Cells]]:
-    """There are no reservations."""
+    """An empty report, since the accounting has no reservations."""
     unit = query.time.heading if not query.time.divisor else f"TRES {query.time.heading}"
     heading = _heading(query, "Reservation Utilization " + _period(query, clock, False), f"Usage reported in {unit}")
     return heading, "Cluster,Name,Start,End,TresName,Allocated,Idle", []
 
 
 def known_tres(words: Iterable[str]) -> tuple[str, ...]:
-    """Resources of -T; ``ALL`` is all that every cluster counts."""
+    """Whether the TRES of -T are valid; ``ALL`` means all TRES that every cluster counts."""
     every = ("cpu", "mem", "energy", "node", "billing", "fs/disk", "vmem", "pages")
     found: list[str] = []
     for word in words:

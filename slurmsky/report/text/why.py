@@ -1,7 +1,7 @@
-"""Why a job waits, or how it ended, in sentences with what to do: ``slurmsky why``, top and report print these.
+"""Explains why a job waits or how it ended, with remedies; for ``slurmsky why``, top and report.
 
-``sentences`` and ``advice`` are made from the record, ``Facts`` (what the queue and the files know beyond it) and
-``data/reason_help.csv``, which has a row for each reason that can be printed.
+``sentences`` and ``advice`` come from the record, from ``Facts`` (what the queue and the files know beyond the record)
+and from ``data/reason_help.csv``, which has a row for each reason that can be printed.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from ..report_context import ReportContext
 from .seff_report import measure, size
 from .units import format_minutes
 
-#: of the memory that a job held: used more than this part, it is worth a word
+#: fraction of the allocated memory above which usage is mentioned
 _NEARLY_ALL = 0.9
-#: seconds that a job must have run before its CPU and memory use say something
+#: minimum run time in seconds for a comment on CPU and memory usage
 _LONG_ENOUGH_S = 10
 _KILLED, _ABORTED, _SEGMENT, _BUS = 9, 6, 11, 7
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a job's record does not say; each is optional."""
+    """Facts about a job beyond its record; each is optional."""
 
-    before: tuple[str, ...] = ()  # ids of jobs that wait with a higher priority, the first ones
+    before: tuple[str, ...] = ()  # ids of the first pending jobs with a higher priority
     before_count: int = 0
     room: str = ""  # "6 of 8 CPUs are in use"
-    limit: str = ""  # the limit that keeps it waiting
-    awaited: tuple[str, ...] = ()  # each job it depends on, with its state
-    starts_at: float = 0.0  # when it may start; 0.0: nobody knows
-    starts_after: str = ""  # id of the running job whose end makes room
-    output: str = ""  # path of the file whose end is ``tail``
+    limit: str = ""  # the limit that delays the job
+    awaited: tuple[str, ...] = ()  # each dependency with its state
+    starts_at: float = 0.0  # estimated start; 0.0: unknown
+    starts_after: str = ""  # id of the running job whose end frees the nodes
+    output: str = ""  # path of the file that ``tail`` comes from
     tail: tuple[str, ...] = ()
-    no_output: str = ""  # why there is no tail
+    no_output: str = ""  # why ``tail`` is missing
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A headline, sentences of explanation, the output's last lines, and commands or advice."""
+    """A headline, sentences of explanation, the last lines of output, and commands or advice."""
 
     headline: str
     sentences: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Answer:
     advice: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """For terminals."""
+        """The answer as text for a terminal."""
         lines = [self.headline, *(f"  {line}" for line in self.sentences)]
         if self.tail:
             lines += [f"  The last lines of {self.output}:", *(f"    | {line}" for line in self.tail)]
@@ -64,19 +64,19 @@ class Answer:
         return "\n".join([*lines, ""])
 
     def record(self) -> dict[str, Union[str, list[str]]]:
-        """For JSON."""
+        """The answer as a JSON record."""
         return {"headline": self.headline, "sentences": list(self.sentences), "output": self.output,
                 "tail": list(self.tail), "advice": list(self.advice)}  # fmt: skip
 
 
 @lru_cache(maxsize=1)
 def reasons() -> dict[str, dict[str, str]]:
-    """Reason -> its row of the table."""
+    """Rows of the reason table by reason."""
     return {reason: row for row in table("reason_help") for reason in row["reasons"].split()}
 
 
 def help_of(job: Job, reason: str) -> tuple[str, tuple[str, ...]]:
-    """What a reason means for this job, and what to do; ("", ()) for one without a row."""
+    """Meaning of a reason for this job, and advice; ("", ()) for a reason without a row."""
     row = reasons().get(reason)
     if row is None:
         return "", ()
@@ -90,7 +90,7 @@ def help_of(job: Job, reason: str) -> tuple[str, tuple[str, ...]]:
 
 
 def explain(job: Job, context: ReportContext, known: Optional[Facts] = None) -> Answer:
-    """The answer for one job."""
+    """Build the answer for one job."""
     known = known or Facts()
     if job.state is JobState.PENDING:
         return _waiting(job, context, known)
@@ -128,7 +128,7 @@ def _duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-# --- waiting
+# --- pending jobs
 
 
 def _waiting(job: Job, context: ReportContext, known: Facts) -> Answer:
@@ -177,7 +177,7 @@ def _asked(job: Job, context: ReportContext) -> str:
     return text if limit == INFINITE else f"{text} for {format_minutes(limit)}"
 
 
-# --- running
+# --- running jobs
 
 
 def _running(job: Job, context: ReportContext, known: Facts) -> Answer:
@@ -202,7 +202,7 @@ def _running(job: Job, context: ReportContext, known: Facts) -> Answer:
     )
 
 
-# --- ended
+# --- ended jobs
 
 
 def _ended(job: Job, context: ReportContext, known: Facts) -> Answer:
@@ -217,7 +217,7 @@ def _ended(job: Job, context: ReportContext, known: Facts) -> Answer:
     if not derived.began(job):
         reason = "JobLaunchFailure"
     elif reason == "JobLaunchFailure" and job.exit_signal == _KILLED:
-        reason = "RaisedSignal"  # Slurm's word for a script that was killed, too
+        reason = "RaisedSignal"  # Slurm's reason also when the batch script was killed
     why, advice = help_of(job, reason)
     if why and reason not in _SEEN_BY_ITSELF and reasons()[reason]["kind"] == "end":
         lines.append(f"{why[:1].upper()}{why[1:]} ({reason}).")
@@ -244,7 +244,7 @@ def _ended(job: Job, context: ReportContext, known: Facts) -> Answer:
     return Answer(headline, tuple(lines), known.output, shown, tuple(dict.fromkeys(advice)))
 
 
-#: reasons that say no more than the headline does
+#: reasons that add nothing to the headline
 _SEEN_BY_ITSELF = ("NonZeroExitCode", "RaisedSignal", "JobLaunchFailure", "TimeLimit", "DeadLine")
 
 
@@ -266,7 +266,7 @@ def _signal(number: int) -> str:
     return f"{number} (SIG{name})" if name else f"{number}"
 
 
-#: Linux' names, of all architectures that SkyPilot has machines of
+#: signal names of Linux, on all architectures that SkyPilot offers
 _NAMES = ("", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
           "ALRM", "TERM")  # fmt: skip
 
@@ -312,7 +312,7 @@ def _step_lines(job: Job) -> list[str]:
 
 
 def _memory_line(job: Job, context: ReportContext, ran: float) -> str:
-    """A sentence where memory was nearly all used, or ran out."""
+    """A sentence when memory was nearly exhausted or exceeded."""
     used = measure(job, context)
     if not used.memory_kib or not used.allocated_kib:
         return ""
