@@ -222,7 +222,7 @@ def _check_gres_names(cluster: ClusterConfig, spec: JobSpec) -> None:
 
 
 def check_dependency(spec: JobSpec) -> None:
-    """Raise SlurmError for a dependency that cannot be parsed, or that slurmctld would ignore."""
+    """Raise SlurmError for a dependency that cannot be parsed, or that has the unsupported type expand."""
     if not spec.dependency:
         return
     try:
@@ -291,7 +291,7 @@ def draft(
     interactive: bool = False,
     first_id: int = 0,
 ) -> list[Job]:
-    """The records that a submission would become, with ids of their own. Raises SlurmError where it is refused."""
+    """The records of a submission, with new ids. Raises SlurmError where the submission is refused."""
     now = book.clock()
     cluster = book.cluster
     array: arrayspec.ArraySpec | None = None

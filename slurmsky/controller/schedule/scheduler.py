@@ -104,7 +104,7 @@ class Scheduler:
     # --- the pass
 
     def run(self) -> Plan:
-        """One pass over the pending jobs."""
+        """Evaluate all pending jobs once."""
         book, now = self.book, self.book.clock()
         self.on_pass()
         book.policy.begin_pass()
@@ -249,7 +249,7 @@ class Scheduler:
         plan.starts.append((job, shares))
 
     def _element(self, job: Job) -> Job | None:
-        """The job itself, or the lowest eligible element of an array as a record of its own."""
+        """The job itself, or the lowest eligible element of an array, moved to its own record."""
         if not job.pending_tasks:
             return job
         if "aftercorr" in job.dependency:

@@ -75,7 +75,7 @@ class MachineShare:
         )
 
     def open(self, uses: list[NodeUse]) -> list[NodeUse]:
-        """Nodes of this machine without what other controllers hold of them."""
+        """Nodes of this machine without the resources that other controllers hold."""
         others = self._others
         if others is NOTHING or not self._nodes:
             return uses
