@@ -1,6 +1,6 @@
-"""Everything that is read from one table of options: parsing, precedence, checks, help.
+"""Command-line options, all defined in one table: parsing, precedence, checks, help.
 
-``table`` holds the rows, ``getopt`` splits words into options, ``values`` turns one option's text into
-field values, ``submit`` and ``query`` assemble requests, ``help`` prints what the table says. Bad input is
-a CommandError (``errors``) that carries Slurm's own lines and exit code.
+``table`` holds the rows, ``getopt`` splits words into options, ``values`` converts one option's text to field values,
+``submit`` and ``query`` assemble requests, ``help`` prints texts from the table. Bad input raises a CommandError
+(``usage_errors``) with Slurm's own lines and exit code.
 """

@@ -1,9 +1,8 @@
-"""What options mean together: exclusions, and the numbers of tasks and nodes, as the clients settle them.
+"""Validates combinations of options: exclusions, and the numbers of tasks and nodes, as Slurm's clients do.
 
-Each check looks at one Component and may change it, warn, or raise CommandError. The first ones are shared
-by sbatch, salloc and srun (slurm_opt.c validate_options_salloc_sbatch_srun, opt.c _opt_verify of each);
-``submission`` holds what slurmctld refuses without looking at its nodes, so that bad input ends before a
-controller is asked.
+Each check receives one Component and may change it, warn, or raise CommandError. The first checks are shared by sbatch,
+salloc and srun (slurm_opt.c validate_options_salloc_sbatch_srun, opt.c _opt_verify of each). ``submission`` holds the
+checks of slurmctld that need no nodes, so that bad input ends before a controller is contacted.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def _error(part: Component, *messages: str) -> CommandError:
 
 
 def verify(part: Component) -> None:
-    """All checks of one component, in Slurm's order."""
+    """Run all checks of one component, in Slurm's order."""
     _forget_sizes(part)
     _verbosity(part)
     _tasks_per_gpu(part)
@@ -65,9 +64,9 @@ _MEMORY = {"mem": "mem_mib", "mem-per-cpu": "mem_per_cpu_mib", "mem-per-gpu": "m
 
 
 def _memory(part: Component) -> None:
-    """At most one of three;
+    """Allow at most one of --mem, --mem-per-cpu and --mem-per-gpu.
 
-    What was typed puts aside what the environment holds. Source: _validate_memory_options.
+    A typed option overrides those of the environment. Source: _validate_memory_options.
     """
     typed = [name for name in _MEMORY if part.typed(name)]
     if len(typed) > 1:
@@ -79,19 +78,19 @@ def _memory(part: Component) -> None:
 
 
 def _tasks_per_gpu(part: Component) -> None:
-    """Source: _validate_ntasks_per_gpu."""
+    """Validate --ntasks-per-gpu. Source: _validate_ntasks_per_gpu."""
     if not (part.typed("ntasks-per-gpu", "ntasks-per-tres") or part.inherited("ntasks-per-gpu", "ntasks-per-tres")):
         return
     for name in ("tres-per-task", "gpus-per-task", "gpus-per-socket", "ntasks-per-node"):
         shown = f"--{name}" if part.typed(name) else "SLURM_" + name.upper().replace("-", "_")
-        # The variable holds CPUs, too, which do not matter here.
+        # The variable contains CPUs, too, which are irrelevant here.
         matters = name != "tres-per-task" or "gres/gpu" in part.get("tres_per_task", "")
         if part.typed(name) or (part.inherited(name) and matters):
             raise _fatal(part, f"{shown} is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU")
 
 
 def _special_cores(part: Component) -> None:
-    """Source: _validate_spec_cores_options (the misspelling is Slurm's)."""
+    """Validate specialized cores. Source: _validate_spec_cores_options (the misspelling is Slurm's)."""
     core, thread = ("core-spec",), ("thread-spec",)
     if part.typed(*core) and part.typed(*thread):
         raise _fatal(part, "-S/--core-spec and --thred-spec options are mutually exclusive")
@@ -111,7 +110,7 @@ def _special_cores(part: Component) -> None:
 
 
 def _hint(part: Component) -> None:
-    """A hint gives way, silently, to what says the same in detail.
+    """Drop a hint silently when an option states the same in detail.
 
     Source: _validate_threads_per_core_option.
     """
@@ -120,7 +119,7 @@ def _hint(part: Component) -> None:
 
 
 def _sharing(part: Component) -> None:
-    """Source: _validate_share_options."""
+    """Validate exclusive and shared use of nodes. Source: _validate_share_options."""
     if part.command != "srun" and part.typed("exclusive") and part.typed("oversubscribe"):
         raise _fatal(part, "--exclusive and --oversubscribe options are mutually exclusive")
 
@@ -131,7 +130,7 @@ def _burst_buffer(part: Component) -> None:
 
 
 def _step(part: Component) -> None:
-    """Source: srun/opt.c _opt_verify."""
+    """Validate the options of a step. Source: srun/opt.c _opt_verify."""
     if part.get("exact") and part.get("whole"):
         raise _error(part, "--exact and --whole are mutually exclusive.")
     if part.get("no_allocate"):
@@ -148,10 +147,10 @@ def _step(part: Component) -> None:
 
 
 def _host_file(part: Component) -> None:
-    """Without -w the file in SLURM_HOSTFILE says where each task goes, whatever -m says.
+    """Place tasks by the file in SLURM_HOSTFILE when -w is not given, whatever -m says.
 
-    It must have as many names as there are tasks, or else nodes, where these numbers are known; more are not read.
-    Source: slurm_opt.c _validate_nodelist.
+    The file must have as many names as there are tasks, or else nodes, where these numbers are known; further names are
+    not read. Source: slurm_opt.c _validate_nodelist.
     """
     from ..language import hostlist
 
@@ -183,7 +182,9 @@ def _first_names(part: Component, names: list[str], count: Optional[int]) -> lis
 
 
 def _arbitrary(part: Component) -> None:
-    """Task places written down need the writing: -w, or a file in SLURM_HOSTFILE. They are the numbers too."""
+    """Require -w or a file in SLURM_HOSTFILE for arbitrary task placement, and derive the numbers of nodes and
+    tasks.
+    """
     if not part.get("distribution", "").startswith("arbitrary"):
         return
     if part.typed("nodes"):
@@ -205,7 +206,7 @@ def _arbitrary(part: Component) -> None:
 
 
 def _forget_sizes(part: Component) -> None:
-    """With task places written down, srun does not read the job's own sizes from its environment."""
+    """Drop the job's sizes from the environment of srun when tasks are placed by a list."""
     if part.command == "srun" and part.get("distribution", "").startswith("arbitrary"):
         if part.inherited("ntasks"):
             part.unset("ntasks")
@@ -214,7 +215,7 @@ def _forget_sizes(part: Component) -> None:
 
 
 def _node_names(part: Component) -> list[str]:
-    """Distinct names of --nodelist in order; empty without one."""
+    """Distinct names of --nodelist in order; empty without the option."""
     from ..language import hostlist
 
     if not part.get("nodelist"):
@@ -227,7 +228,7 @@ def _node_names(part: Component) -> list[str]:
 
 
 def _nodes_and_tasks(part: Component) -> None:
-    """A node list sets the least number of nodes; more nodes than tasks are given back, with a warning.
+    """Raise the minimum of nodes to the node list's length; reduce the nodes to the number of tasks, with a warning.
 
     Source: sbatch/opt.c and srun/opt.c _opt_verify, "massage the numbers".
     """
@@ -237,7 +238,7 @@ def _nodes_and_tasks(part: Component) -> None:
     tasks: Optional[int] = part.get("ntasks")
     if part.command == "srun" and part.get("distribution", "").endswith(",pack") and part.inherited("nodes"):
         least = 1
-    # Inside a job srun leaves a list of nodes that does not fit their number to whoever makes the step.
+    # Inside a job srun leaves a node list that does not match the number of nodes to the step's creation.
     counted = part.command == "srun" and least is not None and _in_a_job(part)
     if tasks is not None and most is not None and least is not None and least <= tasks < most:
         most = tasks
@@ -257,18 +258,18 @@ def _nodes_and_tasks(part: Component) -> None:
             f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, setting nnodes to {tasks}"
         )
         least = most = tasks
-        part.sources.update(dict.fromkeys(("nodes", "nodes_min", "nodes_max"), COMMAND_LINE))  # as if it were typed
+        part.sources.update(dict.fromkeys(("nodes", "nodes_min", "nodes_max"), COMMAND_LINE))  # as if typed
         if len(names) > tasks and not counted:
             _keep_nodes(part, names[:tasks])
     if (least, most) != (part.get("nodes_min"), part.get("nodes_max")):
-        # Only a count that was typed, or forced here, has both ends.
+        # Only a typed count, or one forced here, has a minimum and a maximum.
         part.values["nodes_min"] = least
         part.values["nodes_max"] = most
         part.values["nodes"] = None if most is None else str(least) if least == most else f"{least}-{most}"
 
 
 def _tasks_of_sockets(part: Component) -> None:
-    """-B, or -N, without a number of tasks: one for each thread, core or socket of them that was asked for."""
+    """Derive the number of tasks from -B, or from -N: one for each thread, core or socket requested."""
     if part.get("ntasks") is not None or part.get("ntasks_per_node"):
         return
     if not part.typed("extra-node-info") and part.get("nodes_min") is None:
@@ -297,7 +298,9 @@ def _plane(part: Component) -> None:
 
 
 def _tasks_per_node(part: Component) -> None:
-    """A --ntasks-per-node that the nodes cannot keep is dropped; one with -N says how many tasks there are."""
+    """Derive the number of tasks from --ntasks-per-node and -N; drop an --ntasks-per-node that the nodes cannot
+    satisfy.
+    """
     tasks, most, per_node = part.get("ntasks"), part.get("nodes_max"), part.get("ntasks_per_node")
     if tasks is None and per_node and not _in_a_job(part):
         part.values["ntasks"] = (part.get("nodes_min") or 1) * per_node
@@ -315,12 +318,12 @@ def _tasks_per_node(part: Component) -> None:
 
 
 def _in_a_job(part: Component) -> bool:
-    """Whether srun makes a step of a job that was there before."""
+    """Whether srun creates a step of an existing job."""
     return bool(part.get("jobid")) and part.context.env.get(ALLOCATED_VARIABLE) != "1"
 
 
 def inside_a_job(part: Component) -> list[str]:
-    """What srun says of options that only a whole job can have, or that its job has less of."""
+    """srun's messages about options that apply only to whole jobs, or that exceed the job's resources."""
     if not _in_a_job(part):
         return []
     told = []
@@ -349,7 +352,9 @@ def inside_a_job(part: Component) -> list[str]:
 
 
 def submission(part: Component, het: bool = False) -> None:
-    """Refusals that need no knowledge of nodes; dependency and array get their canonical text."""
+    """Apply the refusals of slurmctld that depend only on the request; convert dependency and array to canonical
+    text.
+    """
     device_counts.check(part)
     per_task.check(part)
     _array(part, het)

@@ -1,6 +1,6 @@
-"""Completion for all commands, made from the option table: what all shells have in common, and the script for bash.
+"""Shell completion for all commands from the option table: the parts common to all shells, and bash's script.
 
-The words are in the script itself, so that a tab costs no process; only job ids, partitions and nodes are asked for.
+The script contains the words, so that a completion starts no process; only job ids, partitions and nodes are queried.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .help import completion_words
 from .table import COMMANDS, Option, load
 
 ALL = (*COMMANDS, *FAMILY)
-#: What an option's value is completed with, by the long name that says what it is: a shell function or "words".
+#: Completion of an option's value, by the option's long name: a shell function or "words".
 _DYNAMIC = {
     "partition": "partitions",
     "partitions": "partitions",
@@ -45,10 +45,10 @@ _DYNAMIC = {
     "json": "=v0.0.41+v0.0.42+v0.0.43+v0.0.44+list",
     "Format": "fields",
 }
-#: Commands whose --format lists names, as -O does elsewhere; the others' has letters.
+#: Commands whose --format takes field names, as -O does elsewhere; that of the others takes letters.
 _NAMED_FIELDS = ("sacct", "sstat", "sshare")
 _SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP TSTP ALRM"  # fmt: skip
-#: What the words that are no options are.
+#: Completion of operands.
 OPERANDS = {
     "sbatch": "files", "srun": "commands", "salloc": "commands", "scancel": "jobs", "sattach": "jobs",
     "sbcast": "files", "sstat": "jobs", "seff": "jobs", "swait": "jobs", "scrontab": "files",
@@ -63,7 +63,7 @@ _VERBS = {
 }  # fmt: skip
 _ENTITIES = ("account associations cluster configuration event federation problem qos resource reservation "
              "runawayjobs stats transaction tres user wckey")  # fmt: skip
-#: Words behind a verb.
+#: Words after a verb.
 _BEHIND = {
     "scontrol": {"show": "aliases assoc_mgr bbstat burstbuffer config daemons dwstat federation hostlist "
                          "hostlistsorted hostnames job licenses node partition reservation resources slurmd step "
@@ -78,7 +78,7 @@ _BEHIND = {
                 "job": "SizesByAccount SizesByAccountAndWcKey SizesByWcKey", "user": "TopUsage",
                 "reservation": "Utilization", "time": "Hours HourPer Minutes MinPer Percent Seconds SecPer"},
 }  # fmt: skip
-#: What is asked for behind these words of scontrol, also behind "update jobid=".
+#: Queries for the words after these words of scontrol, also after "update jobid=".
 NAMED = {
     "jobs": "hold|release|requeue|requeuehold|resume|suspend|uhold|wait_job|job|jobid|resources|top|listpids|notify",
     "partitions": "partition|partitionname|Partition",
@@ -86,7 +86,7 @@ NAMED = {
     "reservations": "reservation|reservationname|ReservationName", "qos": "QOS", "accounts": "Account",
     "dependencies": "Dependency", "features": "Features",
 }  # fmt: skip
-#: What can be updated, by the first key.
+#: Keys that can be updated, by the first key.
 UPDATES = {
     "job*": "Account= ArrayTaskThrottle= Comment= Deadline= Dependency= EligibleTime= ExcNodeList= Features= Gres= "
             "MailType= MailUser= MinCPUsNode= MinMemoryCPU= MinMemoryNode= Name= Nice= NumCPUs= NumNodes= NumTasks= "
@@ -199,12 +199,12 @@ Own = Mapping[str, Sequence[str]]
 
 
 def verbs_of(command: str, own: Own) -> list[str]:
-    """First words of a command."""
+    """First operands of a command."""
     return list(own) if command == "slurmsky" else _VERBS.get(command, "").split()
 
 
 def behind_of(command: str, own: Own) -> dict[str, list[str]]:
-    """Words that follow a word of a command."""
+    """Words that may follow a word of a command."""
     if command != "slurmsky":
         return {verb: words.split() for verb, words in _BEHIND.get(command, {}).items()}
     jobs = {verb: list(words) for verb, words in own.items() if words}
@@ -212,7 +212,7 @@ def behind_of(command: str, own: Own) -> dict[str, list[str]]:
 
 
 def bash(own: Own) -> str:
-    """The script, for bash 4 and later."""
+    """The completion script for bash 4 and later."""
     lines = [_HEAD.rstrip("\n"), "    case $command in"]
     for command in (*ALL, "slurmsky"):
         lines.append(f"    {command})")
@@ -252,7 +252,7 @@ def kinds(command: str) -> Iterable[str]:
 
 
 def kind_of(option: Option) -> str:
-    """What an option's value is completed with: a name of ``_DYNAMIC``, =a+b+c, or "" for nothing."""
+    """Completion of an option's value: a name of ``_DYNAMIC``, =a+b+c, or "" for none."""
     if option.kind.startswith("enum:"):
         words = [word for word in option.kind[5:].split(";") if word.replace("-", "").replace("_", "").isalnum()]
         return "=" + "+".join(words) if words else ""

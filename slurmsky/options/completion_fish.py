@@ -49,7 +49,7 @@ end
 
 
 def fish(own: Own) -> str:
-    """The script, for fish 3 and later."""
+    """The completion script for fish 3 and later."""
     lines = [_HEAD]
     for command in (*ALL, "slurmsky"):
         lines += _command(command, own)

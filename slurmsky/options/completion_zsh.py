@@ -92,7 +92,7 @@ compdef _slurmsky @ALL@
 
 
 def zsh(own: Own) -> str:
-    """The script, for zsh 5 and later."""
+    """The completion script for zsh 5 and later."""
     names = " ".join((*ALL, "slurmsky"))
     lines = [_HEAD.rstrip("\n"), "    case $command in"]
     for command in (*ALL, "slurmsky"):

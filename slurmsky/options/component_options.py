@@ -1,4 +1,4 @@
-"""One job component while its options come in: what was set, and by whom."""
+"""One job component during parsing: the option values, and the source of each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .usage_errors import CommandError, Printed, failure
 from .values import ReadContext, read
 
 SCRIPT, ENVIRONMENT, COMMAND_LINE = "script", "environment", "command line"
-#: Fields that gather (name, text) pairs instead of holding one value.
+#: Fields that collect (name, text) pairs instead of holding one value.
 _PAIRS = ("recorded", "site_options")
 
 
-#: lists to which every further use of the option adds (sacct.c and sstat.c: slurm_addto_*_list, xstrfmtcat)
+#: list fields to which every repetition of the option adds (sacct.c and sstat.c: slurm_addto_*_list, xstrfmtcat)
 _ADDING: dict[str, frozenset[str]] = {
     "sacct": frozenset(
         ("accounts", "format", "groups", "jobs", "names", "partitions", "qos", "states", "users", "wckeys")
@@ -24,7 +24,7 @@ _ADDING: dict[str, frozenset[str]] = {
     "sstat": frozenset(("format", "jobs")),
     "sshare": frozenset(("accounts", "users")),
 }
-#: Of two that exclude each other the last one counts: setting one takes the other back.
+#: Of two options that exclude each other the last one counts: setting one resets the other.
 _INSTEAD = {"parsable": ("parsable2",), "parsable2": ("parsable",)}
 
 
@@ -39,13 +39,13 @@ class Component:
         self.given: dict[str, str] = {}
         #: lines for stderr, shared by all components of a request
         self.warnings = [] if warnings is None else warnings
-        #: what was said, by option: "set" for a flag
+        #: text of each given option: "set" for a flag
         self.texts: dict[str, str] = {}
-        #: typed options that change nothing here, by name: what a dry run or -v should mention
+        #: typed options without effect, by name: reported by a dry run or -v
         self.idle: dict[str, Option] = {}
 
     def next(self, table: Table) -> Component:
-        """The following het component: keeps what does not start anew in each."""
+        """The next het component: inherits the values that are not reset for each component."""
         following = Component(self.command, self.context, self.warnings)
         reset = {field for option in table.options if option.resets for field in option.field.split(",")}
         following.values = {name: value for name, value in self.values.items() if name not in reset}
@@ -57,7 +57,7 @@ class Component:
     # ------------------------------------------------------------ setting
 
     def put(self, option: Option, text: Optional[str], source: str) -> None:
-        """Set what ``option`` with ``text`` means; a later call wins. Raises CommandError for a bad text."""
+        """Set the fields of ``option`` with ``text``; a later call overrides. Raises CommandError for a bad text."""
         changes = read(option, text, self.context, self.command)
         if option.policy == "refused":
             raise not_here(self.command, option, self.context)
@@ -67,7 +67,7 @@ class Component:
             if name in _PAIRS:
                 value = tuple({**dict(self.values.get(name, ())), **dict(value)}.items())
             elif name == "mail_type":
-                # Every --mail-type adds to the ones before, wherever they stand; NONE adds nothing.
+                # Every --mail-type adds to the earlier ones, whatever their source; NONE adds nothing.
                 wanted = {*self.values.get(name, ()), *value}
                 value = tuple(event for event in EVENTS if event in wanted)
             elif counting and self.sources.get(name) == source:
@@ -86,24 +86,23 @@ class Component:
             self.idle[option.name] = option
 
     def unset(self, *names: str) -> None:
-        """Forget fields."""
+        """Remove fields."""
         for name in names:
             self.values.pop(name, None)
             self.sources.pop(name, None)
 
     def put_words(self, words: Words, source: str) -> None:
-        """All options of ``words``, in order, then its fault."""
+        """Set all options of ``words`` in order, then raise their parse error if there is one."""
         for option, text in words.found:
             self.put(option, text, source)
         if words.fault is not None:
             raise words.fault
 
     def put_environment(self, table: Table) -> None:
-        """Input variables, row by row.
+        """Set options from input variables, row by row.
 
-        A flag is set by "", "yes" or a number other than 0, and taken back by anything else; an empty value
-        of an option with an optional argument is no argument. Source: slurm_opt.c, slurm_process_option
-        with set_by_env.
+        A flag is set by "", "yes" or a number other than 0, and reset by any other value; an empty value of an option
+        with an optional argument means no argument. Source: slurm_opt.c, slurm_process_option with set_by_env.
         """
         environment = self.context.env
         for option in table.options:
@@ -124,7 +123,7 @@ class Component:
                 else:
                     self.put(option, text, ENVIRONMENT)
 
-    # ------------------------------------------------------------ asking
+    # ------------------------------------------------------------ reading
 
     def get(self, field: str, default: Any = None) -> Any:
         """The value of ``field``, or ``default`` where nothing set it."""
@@ -140,12 +139,12 @@ class Component:
         return any(self.given.get(name) == ENVIRONMENT for name in names)
 
     def pick(self, fields: Iterable[str]) -> dict[str, Any]:
-        """The values of those of ``fields`` that are set."""
+        """The values of those ``fields`` that are set."""
         return {name: self.values[name] for name in fields if self.values.get(name) is not None}
 
 
 def not_here(command: str, option: Option, context: ReadContext) -> CommandError:
-    """The refusal of an option that cannot be had here: Slurm's words for what a system lacks, then why."""
+    """The error for an option that is unsupported here: Slurm's text for unsupported features, then the reason."""
     reason = "Requested operation not supported on this system"
     return failure(command, reason, f"--{option.name}: {option.why}", exit_code=context.error_exit)
 
@@ -160,7 +159,7 @@ def switched_on(text: str) -> bool:
 
 
 def answer_early(table: Table, words: Words) -> None:
-    """Print-and-leave options of a command line, where they stand. Raises Printed."""
+    """Process options that only print, in their order on the command line. Raises Printed."""
     from . import help as texts
 
     for option, text in words.found:

@@ -1,4 +1,4 @@
-"""Readers of pyxis' options, which Slurm has where that plugin is installed; and what the options say together."""
+"""Readers for pyxis' options, which Slurm has where that plugin is installed, and checks between these options."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NEGATED = {
     "no-container-entrypoint": "container-entrypoint",
     "container-readonly": "container-writable",
 }
-#: What may stand without an image or a name, and then says nothing.
+#: Arguments without an image or a name, which have no effect.
 _WITH_CONTAINER = ("container-mounts", "container-workdir", "container-env", "container-mount-home")
 
 
 def _refused(item: Item, *lines: str) -> CommandError:
-    """pyxis' own lines, then those of Slurm for an option that a plugin refuses (plugstack.c)."""
+    """pyxis' lines, then Slurm's lines for an option that a plugin refuses (plugstack.c)."""
     return item.error(*(f"pyxis: {line}" for line in lines), f"Invalid --{item.option.name} argument: {item.value}")
 
 
@@ -35,7 +35,7 @@ def _kept(item: Item, check: Callable[[str], object]) -> dict[str, Any]:
 
 @reader
 def pyxis_text(item: Item) -> dict[str, Any]:
-    """Anything but nothing."""
+    """Any text except the empty one."""
     return _kept(item, lambda text: None)
 
 
@@ -59,13 +59,13 @@ def pyxis_env(item: Item) -> dict[str, Any]:
 
 @reader
 def pyxis_flag(item: Item) -> dict[str, Any]:
-    """Of a flag and its opposite the last one counts: "yes" or "no" under the flag's name."""
+    """Of a flag and its negation the last one counts: "yes" or "no" under the flag's name."""
     name = item.option.name
     return {"site_options": ((_NEGATED.get(name, name), "no" if name in _NEGATED else "yes"),)}
 
 
 def idle(options: Iterable[tuple[str, str]]) -> Optional[str]:
-    """pyxis' line for options of a container where there is none; None: there is one, or nothing to say."""
+    """pyxis' warning about container options without a container; None: there is a container, or no such option."""
     said = dict(options)
     if "container-image" in said or "container-name" in said:
         return None

@@ -1,9 +1,8 @@
-"""What numbers of devices say together: with each other, and with those of tasks, nodes, sockets and CPUs.
+"""Cross-validates GPU counts with task, node, socket and CPU counts.
 
-What was asked of one kind of device (--gpus, --gpus-per-node, --gres, ...) is one record, as in Slurm. ``check``
-refuses what does not agree; ``settled`` gives the numbers that follow from the others, for whoever looks for nodes:
-four GPUs a node of which each task wants two are two tasks a node.
-Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
+All requests for one device (--gpus, --gpus-per-node, --gres, ...) form one record, as in Slurm. ``check`` refuses
+contradictions; ``settled`` derives missing numbers for the selection of nodes: with four GPUs per node and two GPUs per
+task there are two tasks per node. Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ NO_VAL = 0xFFFFFFFE  # a count that was not given, as Slurm prints it
 
 @dataclass
 class Asked:
-    """Devices of one name and type, by what they were counted for; 0: not asked so."""
+    """Requested counts of one device name and type; 0: not requested."""
 
     name: str
     per_job: int = 0
@@ -35,13 +34,13 @@ class Asked:
 
     @property
     def counted(self) -> bool:
-        """Whether any number of them was asked for, not only CPUs or memory for each."""
+        """Whether any count of the device is requested, beyond CPUs or memory per device."""
         return bool(self.per_job or self.per_node or self.per_socket or self.per_task)
 
 
 @dataclass
 class Numbers:
-    """The job's own counts, which devices may settle or contradict; None: not given."""
+    """The job's other counts, which device counts may determine or contradict; None: not given."""
 
     tasks: Optional[int]
     least: Optional[int]
@@ -53,41 +52,42 @@ class Numbers:
     sockets: Optional[int]
 
 
-#: what devices are counted for; the first of them that was asked for decides what a node gives
+#: fields of Asked; the first one that is set determines the devices per node
 _PARTS = ("per_node", "per_task", "per_job")
 
 
 class Disagreement(Exception):
-    """The line that Slurm says of it."""
+    """A contradiction between counts; holds Slurm's message."""
 
 
 @dataclass
 class DeviceRequest:
-    """All that was asked of devices, by name and type in the order in which Slurm reads the options, and the counts."""
+    """All device requests by name and type, in the order in which Slurm reads the options, and the job's counts."""
 
     asked: dict[tuple[str, str], Asked]
     numbers: Numbers
 
     def counts(self, field: str) -> tuple[tuple[str, str, int], ...]:
-        """(name, type, count) of what was counted so: per_job, per_node, per_socket or per_task."""
+        """(name, type, count) of one field: per_job, per_node, per_socket or per_task."""
         found = ((name, kind, getattr(record, field)) for (name, kind), record in self.asked.items())
         return tuple(item for item in found if item[2])
 
     def once(self, field: str) -> tuple[tuple[str, str, int], ...]:
-        """The same, without devices that were also counted for a node or a task: what follows is not asked twice."""
+        """The same, without devices that also have a count per node or task, from which this count follows."""
         before = _PARTS[: _PARTS.index(field)]
         return tuple(item for item in self.counts(field)
                      if not any(getattr(self.asked[item[:2]], part) for part in before))  # fmt: skip
 
     def gpus(self, field: str) -> int:
-        """GPUs of all types that were counted so."""
+        """The GPUs of all types in one field."""
         return sum(count for name, _, count in self.counts(field) if name == "gpu")
 
 
 def settled(spec: JobSpec) -> DeviceRequest:
-    """What a spec asks for, with the counts that follow from others. Raises GresError.
+    """A spec's request, with derived counts filled in. Raises GresError.
 
-    A spec that was accepted agrees with itself; one that was changed afterwards is taken as far as it agrees.
+    An accepted spec has no contradictions; for one that was changed later, a contradiction leaves the given counts as
+    they are.
     """
     request = _read(lambda field: getattr(spec, field))
     try:
@@ -98,13 +98,13 @@ def settled(spec: JobSpec) -> DeviceRequest:
 
 
 def check(part: Component) -> None:
-    """Raise CommandError where the devices asked for contradict each other or the rest; warn as Slurm does."""
+    """Raise CommandError where the counts contradict each other; add Slurm's warnings."""
     if any(map(_malformed, (part.get("gres") or "").split(","))):
         raise failure(part.command, BAD_GRES, exit_code=part.context.error_exit)
     try:
         request = _read(part.get)
     except GresError:
-        return  # no number: a type that no node has, which is for whoever knows the nodes
+        return  # not a count: a type that no node has, which the controller refuses
     try:
         warning = _settle(request)
         if not any(record.counted for (name, _), record in request.asked.items() if name == "gpu"):
@@ -121,7 +121,7 @@ def check(part: Component) -> None:
 
 
 def _malformed(item: str) -> bool:
-    """Whether --gres has a colon with nothing behind it, or a third word that is no count.
+    """Whether --gres has a colon without text after it, or a third word that is no count.
 
     Source: slurm_protocol_defs.c slurm_get_next_tres.
     """
@@ -130,7 +130,7 @@ def _malformed(item: str) -> bool:
 
 
 def _read(get: Callable[[str], Any]) -> DeviceRequest:
-    """What fields say, each by its own option. Raises GresError."""
+    """Collect the requests of all options. Raises GresError."""
     asked: dict[tuple[str, str], Asked] = {}
     for count, field, parse in (
         ("per_job", "gpus", gres.parse_gpus), ("per_node", "gpus_per_node", gres.parse_gpus),
@@ -155,7 +155,7 @@ def _read(get: Callable[[str], Any]) -> DeviceRequest:
 
 
 def _settle(request: DeviceRequest) -> str:
-    """Fill in what follows; what Slurm warns of. Raises Disagreement."""
+    """Fill in derived counts; returns Slurm's warning. Raises Disagreement."""
     asked, numbers = request.asked, request.numbers
     warning = ""
     if numbers.tasks_per_gpu or request.counts("per_task"):
@@ -168,7 +168,7 @@ def _settle(request: DeviceRequest) -> str:
 
 
 def _tasks_of_nodes(numbers: Numbers) -> None:
-    """A fixed number of nodes says how many tasks there are."""
+    """Derive the number of tasks from a fixed number of nodes."""
     if numbers.tasks is not None or numbers.least is None or numbers.least != numbers.most:
         return
     if numbers.tasks_per_gpu:
@@ -180,7 +180,7 @@ def _tasks_of_nodes(numbers: Numbers) -> None:
 
 
 def _gpus_of_tasks(asked: dict[tuple[str, str], Asked], numbers: Numbers) -> str:
-    """--ntasks-per-gpu: tasks by the GPUs asked for, or else GPUs by the tasks; what Slurm warns of."""
+    """Apply --ntasks-per-gpu: tasks from the GPUs, or else GPUs from the tasks; returns Slurm's warning."""
     per_gpu = numbers.tasks_per_gpu or 1
     gpus = sum(_total(record, numbers) for (name, _), record in asked.items() if name == "gpu")
     if gpus:
@@ -202,7 +202,7 @@ def _gpus_of_tasks(asked: dict[tuple[str, str], Asked], numbers: Numbers) -> str
 
 
 def _total(record: Asked, numbers: Numbers) -> int:
-    """Devices of the whole job, as far as it is known."""
+    """Devices of the whole job, as far as known."""
     return max(
         record.per_job,
         record.per_node * (numbers.least or 1),
@@ -212,7 +212,7 @@ def _total(record: Asked, numbers: Numbers) -> int:
 
 
 def _agree(record: Asked, numbers: Numbers) -> None:
-    """Settle the counts of one kind of device. Raises Disagreement."""
+    """Derive and validate the counts of one device. Raises Disagreement."""
     name, failed = record.name, "Failed to validate job spec"
     job, node, socket, task = record.per_job, record.per_node, record.per_socket, record.per_task
     of_node = f"--gres={name}/--{name}s-per-node"
@@ -248,7 +248,7 @@ def _agree(record: Asked, numbers: Numbers) -> None:
 
 
 def _tasks_agree(record: Asked, numbers: Numbers) -> None:
-    """The same where every task asked for devices of its own."""
+    """Derive and validate the counts of a device that is requested per task."""
     name, failed, task = record.name, "Failed to validate job spec", record.per_task
     of_node, of_socket, of_task = (
         f"--gres={name}/--{name}s-per-node",
@@ -287,7 +287,7 @@ def _tasks_agree(record: Asked, numbers: Numbers) -> None:
 
 
 def _mixed(asked: dict[tuple[str, str], Asked]) -> bool:
-    """Whether devices of a name are counted with a type and without one."""
+    """Whether a device name is requested both with and without a type."""
     return any(
         record.counted and not kind and any(other == name and its for other, its in asked)
         for (name, kind), record in asked.items()

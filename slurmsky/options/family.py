@@ -1,7 +1,7 @@
-"""sprio, sshare, sreport, sacctmgr, sdiag, strigger, scrontab, seff, swait: their command lines.
+"""Command lines of sprio, sshare, sreport, sacctmgr, sdiag, strigger, scrontab, seff and swait.
 
-They have few options and read their words themselves, so a request is the fields of the option table by name and the
-operands, not a class of its own each.
+These commands have few options and parse their operands themselves, so a request is a dict of the option table's fields
+and the operands, without a class per command.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .query import gather
 from .table import Table
 from .values import ReadContext
 
-#: Commands that these rows describe.
+#: Commands of this module.
 FAMILY = ("sprio", "sshare", "sreport", "sacctmgr", "sdiag", "strigger", "scrontab", "seff", "swait")
 
 
 @dataclass(frozen=True)
 class FamilyRequest:
-    """What was asked: ``values`` by the table's field, ``words`` the operands."""
+    """A parsed command line: ``values`` by the table's field, ``words`` are the operands."""
 
     values: Mapping[str, Any]
     words: tuple[str, ...]
@@ -39,6 +39,6 @@ class FamilyRequest:
 
 
 def parse(command: str, argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> FamilyRequest:
-    """The request of one of FAMILY. Raises CommandError (Printed for --help and its kin)."""
+    """Parse the command line of one of FAMILY. Raises CommandError (Printed for --help and similar)."""
     part, words = gather(command, argv, context, table)
     return FamilyRequest(dict(part.values), words, context.env.get("SLURM_TIME_FORMAT", ""))

@@ -1,9 +1,7 @@
-"""Readers of the options that ask: filters, formats and times of squeue, scancel, sinfo, sacct, sstat and
-their kin.
+"""Readers for query options: filters, formats and times of squeue, scancel, sinfo, sacct, sstat and similar.
 
-They join the readers of ``values`` under the names of the table's ``reader`` column. Each command words its
-faults in its own way; the words here are those of src/squeue/opts.c, src/scancel/opt.c, src/sinfo/opts.c,
-src/sacct/options.c.
+They join the readers of ``values`` under the names of the table's ``reader`` column. Each command has its own error
+messages; their texts come from src/squeue/opts.c, src/scancel/opt.c, src/sinfo/opts.c, src/sacct/options.c.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from .ids import step_or_job
 from .usage_errors import CommandError, failure
 from .values import READERS, Item, leading_int, whole
 
-#: All job states that a filter may name: base states, then flags; in the order in which Slurm lists them.
+#: All job states that a filter accepts: base states, then flags, in the order of Slurm's list.
 STATE_NAMES = (
     *(state.name for state in JobState),
     "COMPLETING",
@@ -49,9 +47,9 @@ _COMPACT = {
     "SO": "STAGE_OUT",
     "ST": "STOPPED",
 }
-#: States that slurmdbd is told of. Source: sacct/options.c _supported_state.
+#: States that slurmdbd stores. Source: sacct/options.c _supported_state.
 _ACCOUNTED = frozenset(("REQUEUED", "RESIZING", "REVOKED", *(state.name for state in JobState)))
-#: Node states that sinfo -t knows, with the forms it prints. Source: slurm_protocol_defs.c node_state_string.
+#: Node states that sinfo -t accepts, with the printed forms. Source: slurm_protocol_defs.c node_state_string.
 NODE_STATES = (
     "unknown",
     "down",
@@ -109,13 +107,13 @@ _NODE_WORDS = {
 
 
 def state_name(word: str) -> Optional[str]:
-    """The job state that ``word`` names, in full or in two letters, any case."""
+    """The job state with this name, in full or in two letters, in any case."""
     upper = word.upper()
     return upper if upper in STATE_NAMES else _COMPACT.get(upper)
 
 
 def node_state(word: str) -> Optional[str]:
-    """The node state that ``word`` names (whole, or the short form), any case."""
+    """The node state with this name, in full or short form, in any case."""
     return _NODE_WORDS.get(word.lower())
 
 
@@ -124,7 +122,7 @@ def _words(item: Item) -> tuple[str, ...]:
 
 
 def _states(item: Item) -> tuple[str, ...]:
-    """Names of states, ("all",) for all of them."""
+    """Names of states; ("all",) for all states."""
     if item.command == "sinfo":
         return _node_states(item)
     found = []
@@ -139,7 +137,7 @@ def _states(item: Item) -> tuple[str, ...]:
         if name not in _ACCOUNTED and item.command == "sacct":
             raise failure("sacct", f"job state {word} is not supported / accounted", level="fatal")
         if name is None:
-            # The list ends with a line break of its own.
+            # Slurm's list ends with its own line break.
             raise CommandError(
                 (
                     f"{item.command}: error: Invalid job state specified: {word}",
@@ -153,7 +151,7 @@ def _states(item: Item) -> tuple[str, ...]:
 
 
 def _node_states(item: Item) -> tuple[str, ...]:
-    """Each entry may join states with ``&`` and negate them with ``~``; the words are kept in that form."""
+    """Each entry may join states with ``&`` and negate them with ``~``; the text is kept in that form."""
     found = []
     for entry in (part.strip() for part in item.value.split(",")):
         if not entry:
@@ -170,7 +168,7 @@ def _node_states(item: Item) -> tuple[str, ...]:
 
 
 def _state(item: Item) -> str:
-    """scancel's one state."""
+    """The single state of scancel."""
     name = state_name(item.value)
     if name is None:
         raise CommandError(
@@ -187,7 +185,7 @@ def _signal(item: Item) -> int:
     from ..language import signalspec
 
     try:
-        # scancel takes a negative number for its positive one, as kill's own notation has it.
+        # scancel accepts a negative number as its absolute value, like kill's notation.
         return signalspec.parse_signal(item.value[1:] if re.fullmatch("-[0-9]+", item.value) else item.value)
     except SignalError:
         raise CommandError((f"Unknown job signal: {item.value}",), 1) from None
@@ -203,7 +201,7 @@ def _iterate(item: Item) -> int:
 
 
 def _nodelist(item: Item) -> str:
-    """Text of a node list that can be read; whether the nodes exist is the command's question."""
+    """Text of a valid node list; the command checks whether the nodes exist."""
     from ..language import hostlist
 
     try:
@@ -222,7 +220,7 @@ def _nodelist(item: Item) -> str:
 
 
 def _duration(item: Item) -> int:
-    """Seconds."""
+    """A duration in seconds."""
     from ..language import timelimit
 
     try:
@@ -232,7 +230,7 @@ def _duration(item: Item) -> int:
 
 
 def _limit(item: Item) -> int:
-    """Minutes of a limit that jobs are filtered by."""
+    """A time limit in minutes by which jobs are filtered."""
     from ..language import timelimit
 
     try:
@@ -242,7 +240,7 @@ def _limit(item: Item) -> int:
 
 
 def _when(item: Item) -> int:
-    """A moment of the past: a time of day is today's."""
+    """A time in the past: a time of day means today."""
     from ..language import timespec
 
     try:
@@ -262,7 +260,7 @@ def _range(item: Item) -> tuple[int, int]:
 
 
 def _units(item: Item) -> str:
-    unit = item.value[:1].upper()  # what follows is not looked at
+    unit = item.value[:1].upper()  # the rest is ignored
     if not unit or unit not in "KMGTP":
         raise CommandError(
             (
@@ -275,7 +273,7 @@ def _units(item: Item) -> str:
 
 
 def _yes_no_value(item: Item) -> bool:
-    """Bare: yes."""
+    """yes or no; without argument: yes."""
     word = item.value.lower()
     if word not in ("", "yes", "no"):
         raise item.error(f'Invalid --{item.option.name} value "{item.value}". Valid values: [yes|no].', exit_code=1)
@@ -283,7 +281,7 @@ def _yes_no_value(item: Item) -> bool:
 
 
 def _yes_no_bare(item: Item) -> dict[str, Any]:
-    """sbcast --send-libs: an unknown word is told and counts as none."""
+    """sbcast --send-libs: an unknown word is reported and counts as no value."""
     word = item.value.lower()
     if word in ("", "yes", "y"):
         return {item.option.field: True}
@@ -296,7 +294,7 @@ def _filter_task(item: Item) -> int:
 
 
 def _known_users(item: Item) -> tuple[str, ...]:
-    """Names or numbers of users, told at once of one that there is not."""
+    """Names or ids of users; an unknown user is an error."""
     names = userlist.parse(item.value)
     for name in names:
         if item.context.find_user(name) is None:
@@ -305,13 +303,13 @@ def _known_users(item: Item) -> tuple[str, ...]:
 
 
 def _selected_steps(item: Item) -> str:
-    """Text of a list of jobs and steps that can be read."""
+    """Text of a valid list of jobs and steps."""
     step_or_job(item.command, item.value)
     return item.value
 
 
 def _json(item: Item) -> str:
-    """The data_parser plugin that was asked for, "" for the usual one."""
+    """The requested data_parser plugin, "" for the default."""
     return item.value
 
 
@@ -334,7 +332,7 @@ def _flags(item: Item) -> tuple[str, ...]:
 
 
 def _act_as(item: Item) -> str:
-    """scontrol --uid: a user that exists."""
+    """scontrol --uid: an existing user."""
     if item.context.find_user(item.value) is None:
         raise item.error(f'--uid="{item.value}" invalid', exit_code=1)
     return item.value

@@ -1,9 +1,9 @@
-"""getopt_long as the GNU C library has it, with its messages.
+"""Implements getopt_long as in the GNU C library, with its messages.
 
-Long names may be shortened while they stay unique, short ones bundled; an optional argument must be glued
-(``--foo=x``, ``-Ix``); scanning stops at the first word that is no option, or behind ``--``. With
-``permute`` options are also found behind such words (glibc's default, without a leading "+"). Source: glibc
-posix/getopt.c, _getopt_internal_r and process_long_option.
+Long names may be abbreviated while they stay unique, short ones bundled; an optional argument must be attached
+(``--foo=x``, ``-Ix``); parsing stops at the first operand, or after ``--``. With ``permute`` options after operands are
+found, too (glibc's default, without a leading "+"). Source: glibc posix/getopt.c, _getopt_internal_r and
+process_long_option.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from typing import NamedTuple, Optional, Sequence
 from .table import SUBMIT, Option, Table
 from .usage_errors import USAGE, CommandError
 
-#: Commands whose getopt errors are not followed by the "Try" line.
+#: Commands that print no "Try" line after getopt errors.
 _NO_TRY = ("sacct", "sstat")
 
 
 class Found(NamedTuple):
-    """One option with its argument as written; None where none was given."""
+    """One option with its argument as written; None without argument."""
 
     option: Option
     text: Optional[str]
 
 
 class Words(NamedTuple):
-    """What a command line splits into. ``fault`` stands behind the last of ``found``: whoever reads the
-    options in order raises it there, so that a bad value in front of a bad option is told first, and
-    ``--help`` wins."""
+    """A parsed command line.
+
+    ``fault`` comes after the last of ``found``: the caller processes the options in order and raises it at the end, so
+    that a bad value before a bad option is reported first, and ``--help`` takes precedence.
+    """
 
     found: tuple[Found, ...]
     rest: tuple[str, ...]
@@ -75,7 +77,7 @@ def _long(table: Table, words: Sequence[str], at: int, found: list[Found]) -> in
 
 
 def _unique(table: Table, name: str, word: str) -> Option:
-    """The option that ``name`` means: exact, else the only one (or spellings of one) that it begins."""
+    """The option with this name: an exact match, else the only option (or aliases of one) with this prefix."""
     exact = table.longs.get(name)
     if exact is not None:
         return exact

@@ -1,6 +1,6 @@
-"""--help, --usage, --version, --autocomplete and the coverage page, all from the table.
+"""Texts of --help, --usage, --version, --autocomplete and the coverage page, all from the option table.
 
-The layout is Slurm's (a column of options, a column of meanings); the meanings are the table's own words.
+The layout is Slurm's (a column of options, a column of descriptions); the descriptions are the table's own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OPERANDS = {
     "seff": "[OPTIONS] jobid",
     "swait": "[OPTIONS] jobid...",
 }
-#: what stands behind the options in --usage
+#: operands after the options in --usage
 USAGE_OPERANDS = {
     "sbatch": "executable [args...]",
     "srun": "executable [args...]",
@@ -41,7 +41,7 @@ USAGE_OPERANDS = {
     "seff": "jobid",
     "swait": "jobid...",
 }
-#: remarks on options that do less here than under Slurm
+#: remarks on options that have less effect here than under Slurm
 _REMARKS = {
     "recorded": "kept and shown, without effect",
     "none": "without effect here",
@@ -63,7 +63,7 @@ _PLACEHOLDERS = {
     "user-list": "users",
     "tres": "list",
 }
-#: commands whose help is a manual of options, each with a colon, and of their own words
+#: commands whose help describes options and operands in paragraphs, each with a colon
 _MANUALS = ("sacct", "sstat", "sshare", "sreport", "sacctmgr", "scontrol")
 _TIMES = """
     valid start/end time formats are...
@@ -81,7 +81,7 @@ def version_text() -> str:
 
 
 def help_text(table: Table) -> str:
-    """What --help prints: Slurm's sections and spellings of the options, with the table's meanings."""
+    """Text of --help: Slurm's sections and spellings of the options, with the table's descriptions."""
     if table.command in _MANUALS:
         return _manual(table)
     sections: dict[str, list[str]] = {}
@@ -105,14 +105,14 @@ def help_text(table: Table) -> str:
 
 @cache
 def _layout(command: str) -> tuple[dict[str, str], ...]:
-    """Options in the order, the sections and with the placeholders of Slurm's help. Source: _help of each command."""
+    """Options in the order of Slurm's help, with its sections and placeholders. Source: _help of each command."""
     data = pkgutil.get_data("slurmsky.options", "help.csv")
     assert data is not None, "help.csv is missing from the package"
     return tuple(row for row in csv.DictReader(data.decode().splitlines()) if row["command"] == command)
 
 
 def _named(options: Mapping[str, Option], name: str) -> Optional[Option]:
-    """The option of that name; Slurm's help abbreviates some (--job for --jobs)."""
+    """The option of that name; Slurm's help abbreviates some names (--job for --jobs)."""
     return options.get(name) or next((option for long, option in options.items() if long.startswith(name)), None)
 
 
@@ -131,7 +131,7 @@ def _entry(option: Option, spelling: str) -> list[str]:
 
 
 def _manual(table: Table) -> str:
-    """The help of a command that describes its options, and its words, one below the other."""
+    """Help of a command that describes its options and operands one below the other."""
     words = manual_words.WORDS.get(table.command)
     lines = [f"{table.command} [<OPTION>]" + (" [<COMMAND>]" if words else ""), "    Valid <OPTION> values are:"]
     for option in table.options:
@@ -148,7 +148,7 @@ def _manual(table: Table) -> str:
 
 
 def placeholder(option: Option) -> str:
-    """The word that stands for the option's value."""
+    """The placeholder of an option's value."""
     if option.kind.startswith("enum:"):
         words = option.kind[5:].split(";")
         return "|".join(words) if len(option.kind) <= 25 and "(empty)" not in words else "value"
@@ -161,7 +161,7 @@ def _argument(option: Option) -> str:
     return f"={placeholder(option)}" if option.argument == "required" else f"[={placeholder(option)}]"
 
 
-#: synopses that scripts may look for, as they are
+#: synopses in Slurm's exact text, which scripts may match
 _USAGES = {
     "squeue": """\
 Usage: squeue [-A account] [--clusters names] [-i seconds] [--job jobid]
@@ -178,7 +178,7 @@ Usage: squeue [-A account] [--clusters names] [-i seconds] [--job jobid]
 
 
 def usage_text(table: Table) -> str:
-    """What --usage prints: every option once, in brackets; the letters of flags in one pair of them."""
+    """Text of --usage: every option once, in brackets; all flags' letters in one pair of brackets."""
     if table.command in _USAGES:
         return _USAGES[table.command]
     if table.command in ("sacctmgr", "scontrol"):
@@ -198,7 +198,7 @@ def usage_text(table: Table) -> str:
         else:
             words.append(f"[--{option.long}={value}]" if compact else f"[--{option.long}{_argument(option)}]")
     if table.command == "sbcast":
-        # Its options with values are left out, as by Slurm: the line is read with the flags alone.
+        # Slurm omits its options with values: the line is read with the flags alone.
         return f"{head}[--exclude] [-{letters}] [--send-libs] {USAGE_OPERANDS['sbcast']}\n"
     words.append(USAGE_OPERANDS.get(table.command, "").replace(" ", "\x00"))
     wrapped = textwrap.wrap(
@@ -208,15 +208,15 @@ def usage_text(table: Table) -> str:
 
 
 def in_columns(words: Sequence[str], columns: int = 4, width: int = 20) -> str:
-    """Words in columns, as sacct --helpformat shows its fields."""
+    """Format words in columns, as sacct --helpformat does."""
     rows = [words[at : at + columns] for at in range(0, len(words), columns)]
     return "".join(" ".join(word.ljust(width - 1) for word in row) + "\n" for row in rows)
 
 
 def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[str, str]]) -> str:
-    """What --helpformat (letters), --helpFormat (names) or --helpstate print.
+    """Text of --helpformat (letters), --helpFormat (names) or --helpstate.
 
-    ``fields`` are rows with name, letter and hidden, as the command's fact table has them.
+    ``fields`` are rows with name, letter and hidden, as in the command's fact table.
     """
     if query.helpstate:
         states = dict.fromkeys(NODE_STATES if isinstance(query, SinfoQuery) else STATE_NAMES)
@@ -229,7 +229,7 @@ def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[s
 
 
 def completions(table: Table, prefix: str) -> str:
-    """What --autocomplete=PREFIX prints: matching long options, or behind ``--name=`` the option's words."""
+    """Text of --autocomplete=PREFIX: matching long options, or after ``--name=`` the option's words."""
     name, equals, begun = prefix.lstrip("-").partition("=")
     option = table.longs.get(name)
     if equals or (option is not None and option.kind.startswith("enum:")):
@@ -257,7 +257,7 @@ def completion_words(command: str) -> tuple[str, ...]:
 
 
 def coverage(commands: Iterable[str] = COMMANDS) -> str:
-    """The coverage page's tables (Markdown): every option of every command, and what becomes of it."""
+    """The coverage page's tables (Markdown): every option of every command, and its support."""
     lines: list[str] = []
     for command in commands:
         lines += [f"## {command}", "", "| option | here | remark |", "|---|---|---|"]

@@ -1,7 +1,4 @@
-"""Lists of job and step ids as each command reads them:
-
-Loosely, and each with its own words for a bad one.
-"""
+"""Parses lists of job and step ids as each Slurm command does: leniently, and with its own error messages."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from .values import leading_int
 
 
 def step_or_job(command: str, text: str) -> tuple[JobId, ...]:
-    """Ids of sacct, sstat, sbcast: junk behind a number is not looked at, 0 selects nothing in particular.
+    """Ids for sacct, sstat and sbcast: text after a number is ignored, 0 selects no particular job.
 
     Source: slurm_protocol_defs.c slurm_parse_step_str, slurm_addto_step_list.
     """
@@ -33,7 +30,7 @@ def step_or_job(command: str, text: str) -> tuple[JobId, ...]:
 
 
 def _selected(command: str, word: str) -> list[JobId]:
-    """The id, none for 0; faults are found from the step on."""
+    """The id as a list, empty for 0; errors are detected from the step on."""
     name, dot, step = word.partition(".")
     if dot and step not in ("batch", "extern", "interactive") and not step[:1].isdecimal():
         raise failure(command, f"Bad step specified: {name}", level="fatal")
@@ -56,12 +53,12 @@ def _selected(command: str, word: str) -> list[JobId]:
     ]
 
 
-#: commands that are not Slurm's: here ``12_*`` is the whole array
+#: commands that Slurm does not have: for them ``12_*`` is the whole array
 _OURS = ("seff", "swait")
 
 
 def squeue_jobs(text: str) -> tuple[JobId, ...]:
-    """A job, or one element of an array; what follows the numbers is not looked at.
+    """A job, or one element of an array; text after the numbers is ignored.
 
     Source: squeue/opts.c _build_job_list: strtok at commas, then strtol.
     """
@@ -94,7 +91,9 @@ def _job_or_element(word: str, bad: str) -> JobId:
 
 
 def scancel_jobs(words: Sequence[str]) -> tuple[JobId, ...]:
-    """Source: scancel/opt.c _xlate_job_step_ids; a fault shows the rest of its word from the bad id on."""
+    """Ids for scancel; an error shows the rest of the word from the bad id on. Source: scancel/opt.c
+    _xlate_job_step_ids.
+    """
     found = []
     for word in words:
         at = 0

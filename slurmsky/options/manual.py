@@ -1,4 +1,4 @@
-"""Manual pages in man(7)'s language, made from the option table."""
+"""Generates manual pages in man(7) format from the option table."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _ABOUT = {
 
 
 def page(command: str) -> str:
-    """The page of one command, section 1."""
+    """The manual page of one command, section 1."""
     title, about = _ABOUT[command]
     operands = USAGE_OPERANDS.get(command, "")
     options = [option for option in load(command).options if not option.hidden and not option.same_as]
@@ -78,7 +78,7 @@ def page(command: str) -> str:
 
 
 def pages(commands: Iterable[str] = (*COMMANDS, *FAMILY)) -> dict[str, str]:
-    """File name -> page."""
+    """All manual pages: file name -> text."""
     return {f"{command}.1": page(command) for command in commands}
 
 
@@ -95,6 +95,6 @@ def _option(option: Option) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """Plain text as man(7) wants it: no request at a line's begin, hyphens that can be copied."""
+    """Escape plain text for man(7): no request at a line's start, hyphens that can be copied."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("`", "\\(ga")
     return "\\&" + escaped if escaped[:1] in (".", "'") else escaped

@@ -1,4 +1,4 @@
-"""The words of scontrol and sacctmgr, for their --help."""
+"""Operands of scontrol and sacctmgr, for their --help."""
 
 from __future__ import annotations
 

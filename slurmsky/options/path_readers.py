@@ -1,4 +1,4 @@
-"""Readers of options that name files, folders, nodes and people; a file is read by the caller's function."""
+"""Readers for options that name files, folders, nodes and users; the caller's function reads files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .values import Item, reader
 
 @reader
 def chdir(item: Item) -> str:
-    """Absolute: a relative path starts at the caller's folder."""
+    """An absolute path: a relative one is resolved in the caller's working directory."""
     return os.path.join(item.context.cwd, item.value) if item.value else item.context.cwd
 
 
 @reader
 def path(item: Item) -> str:
-    """A file name pattern; "none" is nowhere for sbatch, and one of srun's own words for srun."""
+    """A file name pattern; "none" means no file for sbatch, and a mode of srun for srun."""
     if item.command != "srun" and item.value.lower() == "none":
         return "/dev/null"
     return item.value
@@ -31,9 +31,9 @@ def error_path(item: Item) -> str:
 
 
 def node_names(item: Item, name: str) -> str:
-    """Hostlist of the nodes that file ``name`` lists; comments and blank lines do not count.
+    """Hostlist of the nodes that file ``name`` lists, without comments and blank lines.
 
-    A name may carry ``*N`` for N times. Source: read_config.c slurm_read_hostfile.
+    A name may have ``*N`` for N repetitions. Source: read_config.c slurm_read_hostfile.
     """
     from ..language import hostlist
 
@@ -68,7 +68,7 @@ def node_names(item: Item, name: str) -> str:
 
 @reader
 def hosts(item: Item) -> Any:
-    """Node names, or with a ``/`` a file of them. Unknown names are the controller's to refuse."""
+    """Node names, or with a ``/`` the path of a file with node names. The controller refuses unknown names."""
     if "/" in item.value:
         return node_names(item, item.value)
     return item.value

@@ -1,7 +1,7 @@
-"""--tres-per-task and the options that say parts of the same: --cpus-per-task and --gpus-per-task.
+"""Combines --tres-per-task with the options for parts of it: --cpus-per-task and --gpus-per-task.
 
-Whichever was given, both hold it afterwards: tres_per_task is what records and variables tell, cpus_per_task and
-gpus_per_task are what is counted with. Source: slurm_opt.c _validate_tres_per_task.
+Afterwards all fields have the same values, whichever option was given: records and variables use tres_per_task,
+computations use cpus_per_task and gpus_per_task. Source: slurm_opt.c _validate_tres_per_task.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..language.syntax_errors import GresError
 from .component_options import Component
 from .usage_errors import CommandError, failure, rejected
 
-#: What is counted for jobs and nodes, but cannot be asked for each task.
+#: TRES of jobs and nodes that cannot be requested per task.
 _NOT_PER_TASK = ("mem", "energy", "node", "billing", "fs", "vmem", "pages", "bb")
 _INVALID_TRES = "Invalid Trackable RESource (TRES) specification"
 _KNOWN = re.compile(r"cpu[=:]\d+|(gres|license)/[^,]+", re.IGNORECASE)
@@ -22,7 +22,7 @@ _LICENSES = re.compile(r"(?:^|,)license/([^,=:]+)(?:[=:](\d+))?", re.IGNORECASE)
 
 
 def settle(part: Component) -> None:
-    """Bring the three options together. Raises CommandError where two of them were typed for one thing."""
+    """Make the three options consistent. Raises CommandError where two of them were typed for the same resource."""
     text = part.get("tres_per_task")
     if not text:
         return
@@ -40,13 +40,13 @@ def settle(part: Component) -> None:
     try:
         gpus = [item.gpus for item in devices(text) if item.name == "gpu"]
     except GresError:
-        return  # for ``check``
+        return  # ``check`` reports it
     if gpus:
         part.values["gpus_per_task"] = ",".join(gpus)
 
 
 def settle_with_gpus(part: Component) -> None:
-    """CPUs are counted for each task or for each GPU; what was typed puts aside what the environment holds.
+    """Resolve CPUs per task against CPUs per GPU; a typed option overrides those of the environment.
 
     Source: slurm_opt.c _validate_cpus_per_tres.
     """
@@ -62,7 +62,7 @@ def settle_with_gpus(part: Component) -> None:
 
 
 def check(part: Component) -> None:
-    """What slurmctld refuses; licences of tasks become those of the job. Raises CommandError."""
+    """Apply slurmctld's refusals; convert tasks' licences to licences of the job. Raises CommandError."""
     text = part.get("tres_per_task")
     if not text:
         return
@@ -75,7 +75,7 @@ def check(part: Component) -> None:
 
 
 def _one_of(part: Component, text: str, name: str, count: Optional[int], option: str) -> str:
-    """The text with a resource as the option has it, unless the text has the last word on it."""
+    """The text with a resource's count from the option, unless the text takes precedence for that resource."""
     asked = _count(text, name)
     if asked is None:
         return text if count is None else f"{name}={count},{text}"
@@ -103,13 +103,13 @@ def _item(name: str) -> re.Pattern[str]:
 
 
 def _count(text: str, name: str) -> Optional[int]:
-    """How much of a resource the text has for each task; None: it is not in it."""
+    """A resource's count per task in the text; None: the text does not contain it."""
     found = _item(name).search(text)
     return None if found is None else int(found[2] or 0) if found[2] is not None else 1
 
 
 def _gpus(text: Optional[str]) -> list[tuple[str, int]]:
-    """(type, count) of --gpus-per-task; what is no such list is for its own check."""
+    """(type, count) of --gpus-per-task; an invalid list is left to that option's check."""
     found = (re.fullmatch(r"(?:(.*)[:=])?(\d+)", item) for item in (text or "").split(","))
     return [(item[1] or "", int(item[2])) for item in found if item]
 

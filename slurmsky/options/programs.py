@@ -1,4 +1,6 @@
-"""srun --multi-prog: the file of programs, which may say how many tasks there are. Source: srun/multi_prog.c."""
+"""Validates the program file of srun --multi-prog, which may determine the number of tasks. Source:
+srun/multi_prog.c.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from .usage_errors import CommandError, failure
 
 
 def verify(part: Component, name: str) -> None:
-    """Raises CommandError for a file that does not fit the tasks; one that cannot be read is the step's to tell."""
+    """Raise CommandError for a file that does not fit the tasks; the step reports an unreadable file."""
     try:
         data = part.context.read_file(os.path.join(part.context.cwd, name))
     except OSError:
@@ -31,7 +33,7 @@ def verify(part: Component, name: str) -> None:
 
 
 def _first_fault(text: str, tasks: Optional[int], fault: multiprog.MultiProgError) -> multiprog.MultiProgError:
-    """A line before the one that cannot be read may name tasks that are not there."""
+    """Find an error that precedes the unreadable line: an earlier line may name nonexistent tasks."""
     before = "".join(text.splitlines(keepends=True)[: fault.pos - 1])
     try:
         multiprog.parse(before).claim(tasks)

@@ -1,9 +1,9 @@
-"""squeue, scancel, sinfo, sacct, scontrol, sattach, sbcast, sstat: their command lines as typed requests.
+"""Parses the command lines of squeue, scancel, sinfo, sacct, scontrol, sattach, sbcast and sstat to typed requests.
 
-Filters are kept as parsed values; whether a user, partition or node exists is the command's question. Each
-parser takes ``argv`` without the command's name and raises CommandError (Printed for --help and its kin).
-Source: src/squeue/opts.c, src/scancel/opt.c, src/sinfo/opts.c, src/sacct/options.c,
-src/scontrol/scontrol.c, src/sattach/opt.c, src/sbcast/opts.c, src/sstat/options.c.
+Filters are stored as parsed values; the command checks whether a user, partition or node exists. Each parser receives
+``argv`` without the command's name and raises CommandError (Printed for --help and similar). Source: src/squeue/opts.c,
+src/scancel/opt.c, src/sinfo/opts.c, src/sacct/options.c, src/scontrol/scontrol.c, src/sattach/opt.c, src/sbcast/opts.c,
+src/sstat/options.c.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ Record = TypeVar("Record", bound=Query)
 def gather(
     command: str, argv: Sequence[str], context: ReadContext, table: Optional[Table]
 ) -> tuple[Component, tuple[str, ...]]:
-    """Options set from environment and command line; the operands."""
+    """Set options from environment and command line; also returns the operands."""
     table = table or load(command)
     part = Component(command, context)
-    # sattach's option string begins with "+": what follows the step id is not read as options.
+    # sattach's option string begins with "+": words after the step id are not options.
     words = split(table, argv, permute=command != "sattach")
-    # squeue looks at the variables of its filters last, and only where the option was not given.
+    # squeue reads its filters' variables last, and only for options that were not given.
     given = {option.field for option, _ in words.found} if command == "squeue" else set()
     _environment(part, table, given)
     answer_early(table, words)
@@ -76,9 +76,10 @@ def gather(
 
 
 def _environment(part: Component, table: Table, given: Container[str]) -> None:
-    """A flag's variable sets it whatever its value, but for scancel, which wants true or false.
+    """Set options from variables; a flag's variable sets it whatever its value, except scancel's, which are true or
+    false.
 
-    ``given``: fields whose variables are not looked at.
+    ``given``: fields whose variables are ignored.
     """
     for option in table.options:
         if option.same_as or option.field in ("format", "format2") or option.field in given:
@@ -96,7 +97,7 @@ def _environment(part: Component, table: Table, given: Container[str]) -> None:
 
 
 def _scancel_variable(part: Component, option: str, name: str, text: str) -> None:
-    """Source: scancel/opt.c _opt_env; a bad value is told and not used."""
+    """Set an option of scancel from a variable; a bad value is reported and ignored. Source: scancel/opt.c _opt_env."""
     found = load("scancel").longs[option]
     if option == "state":
         if filters.state_name(text) is None:
@@ -126,9 +127,9 @@ def _record(kind: type[Record], part: Component, **more: Any) -> Record:
 
 
 def _formats(part: Component, prefix: str) -> dict[str, Optional[str]]:
-    """-o and -O, else the variables, of which the first one found counts.
+    """The format from -o and -O, else from the first variable that is set.
 
-    What has a format of its own puts the variables aside.
+    Options with a fixed format override the variables.
     """
     if part.get("format") is not None or part.get("format2") is not None:
         return {}
@@ -148,7 +149,7 @@ _EXCLUSIVE = "Options -o(--format) and -l(--long) are mutually exclusive. Please
 
 
 def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SqueueQuery:
-    """squeue's request. --jobs and --steps may have their list in the next word."""
+    """Parse squeue's command line. --jobs and --steps may have their list in the next word."""
     part, rest = gather("squeue", argv, context, table)
     for first, second, said in (
         ("format", "format2", "-O (--Format) is incompatible with -o (--format)"),
@@ -176,7 +177,7 @@ def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[Tabl
 
 
 def parse_scancel(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> ScancelQuery:
-    """scancel's request: ids and filters, at least one of them."""
+    """Parse scancel's command line: ids and filters, at least one of them."""
     part, rest = gather("scancel", argv, context, table)
     query = _record(ScancelQuery, part, jobs=scancel_jobs(rest))
     if not query.jobs and not any(
@@ -199,7 +200,7 @@ def parse_scancel(argv: Sequence[str], context: ReadContext, table: Optional[Tab
 
 
 def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SinfoQuery:
-    """sinfo's request; operands are not looked at."""
+    """Parse sinfo's command line; operands are ignored."""
     part, _ = gather("sinfo", argv, context, table)
     if part.get("long") and (part.get("format") is not None or part.get("format2") is not None):
         raise failure("sinfo", _EXCLUSIVE, level="fatal")
@@ -215,7 +216,7 @@ def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[Table
 
 
 def parse_sacct(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SacctQuery:
-    """sacct's request; defaults of the time window are the command's, which knows who asks."""
+    """Parse sacct's command line; the command sets the time window's defaults, which depend on the user."""
     part, rest = gather("sacct", argv, context, table)
     if rest:
         raise failure("sacct", "Unknown arguments:", *(f" {word}" for word in rest))
@@ -239,7 +240,7 @@ def parse_sacct(argv: Sequence[str], context: ReadContext, table: Optional[Table
 
 
 def in_order(start: int, end: int, zone: Optional[datetime.tzinfo]) -> None:
-    """Raises CommandError where a time that sacct is asked about ends before it begins."""
+    """Raise CommandError where sacct's time window ends before it begins."""
     if start > end:
         from ..language import timespec
 
@@ -248,7 +249,7 @@ def in_order(start: int, end: int, zone: Optional[datetime.tzinfo]) -> None:
 
 
 def parse_sstat(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SstatQuery:
-    """sstat's request; operands are further job ids."""
+    """Parse sstat's command line; operands are further job ids."""
     part, rest = gather("sstat", argv, context, table)
     if part.get("helpformat"):
         return _record(SstatQuery, part, jobs=())
@@ -259,15 +260,15 @@ def parse_sstat(argv: Sequence[str], context: ReadContext, table: Optional[Table
 
 
 def parse_scontrol(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> ScontrolQuery:
-    """scontrol's options and request words; the words are the command's to read."""
-    # What follows "setdebugflags" are no options: "-NAME" takes a flag away.
+    """Parse scontrol's options and request words; the command interprets the words."""
+    # Words after "setdebugflags" are not options: "-NAME" removes a flag.
     end = next((at for at, word in enumerate(argv) if word.lower().startswith("setdebug") and len(word) > 8), len(argv))
     part, rest = gather("scontrol", argv[:end], context, table)
     return _record(ScontrolQuery, part, words=(*rest, *argv[end:]))
 
 
 def parse_sattach(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SattachQuery:
-    """sattach's one step."""
+    """Parse sattach's command line: one step."""
     part, rest = gather("sattach", argv, context, table)
     usage = help.usage_text(load("sattach"))
     if len(rest) != 1:
@@ -275,12 +276,12 @@ def parse_sattach(argv: Sequence[str], context: ReadContext, table: Optional[Tab
     if re.match(r"[0-9]+[_+0-9]*\.", rest[0]) is None:
         raise CommandError(("sattach: error: Failed to parse stepid from command line options",), 1, usage)
     steps = step_or_job("sattach", rest[0])
-    # Job 0 names nothing: asked of the controller like any unknown id.
+    # Job 0 exists nowhere: the controller is queried as for any unknown id.
     return _record(SattachQuery, part, step=steps[0] if steps else JobId(0xFFFFFFFE, step=0))
 
 
 def parse_sbcast(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> SbcastQuery:
-    """sbcast's file and where it goes."""
+    """Parse sbcast's command line: source file and destination."""
     part, rest = gather("sbcast", argv, context, table)
     if len(rest) != 2:
         raise CommandError(

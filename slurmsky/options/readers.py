@@ -1,7 +1,7 @@
-"""Readers of submit options: words of small sets and Slurm's small languages.
+"""Readers for submit options: keywords, and Slurm's small languages.
 
-What a reader refuses becomes a CommandError here, in the words slurm_opt.c has for that option, so no other
-place knows them. Languages are imported where they are used: a command meets two or three of them.
+A reader converts an invalid value to a CommandError with slurm_opt.c's text for that option, so no other module needs
+these texts. Language modules are imported on use: a command needs two or three of them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .values import Item, reader, text, whole
 
 
 def _prefix_of(word: str, names: tuple[str, ...], least: int = 1) -> Optional[str]:
-    """The name that ``word`` abbreviates, any case, at least ``least`` letters."""
+    """The name that ``word`` abbreviates, in any case, with at least ``least`` letters."""
     lower = word.lower()
     return next((name for name in names if len(lower) >= least and name.lower().startswith(lower)), None)
 
 
 @reader
 def open_mode(item: Item) -> str:
-    """Only the first letter is looked at."""
+    """Only the first letter counts."""
     mode = {"a": "append", "t": "truncate"}.get(item.value[:1].lower())
     if mode is None:
         raise item.error()
@@ -34,9 +34,9 @@ def open_mode(item: Item) -> str:
 
 @reader
 def exclusive(item: Item) -> dict[str, Any]:
-    """Bare, or who may share:
+    """Without argument, or the sharing that is allowed: user, mcs, topo.
 
-    User, mcs, topo. "exclusive" and "oversubscribe" are words of SLURM_EXCLUSIVE.
+    "exclusive" and "oversubscribe" are values of SLURM_EXCLUSIVE.
     """
     word = item.value.lower()
     if word == "oversubscribe":
@@ -50,7 +50,7 @@ def exclusive(item: Item) -> dict[str, Any]:
 
 @reader
 def oversubscribe(item: Item) -> dict[str, Any]:
-    """The last of --oversubscribe and --exclusive counts."""
+    """Of --oversubscribe and --exclusive the last one counts."""
     return {"oversubscribe": True, "exclusive": None}
 
 
@@ -110,7 +110,7 @@ def gres_flags(item: Item) -> str:
 
 @reader
 def profile(item: Item) -> str:
-    """Comma list. Source: acct_gather_profile_from_string."""
+    """A comma-separated list. Source: acct_gather_profile_from_string."""
     kinds = {
         "none": "None",
         "all": "All",
@@ -138,7 +138,7 @@ def accel_bind(item: Item) -> dict[str, Any]:
 
 @reader
 def compress(item: Item) -> dict[str, Any]:
-    """Kept; an unknown kind is told and not used, as in parse_compress_type."""
+    """Stored; an unknown algorithm is reported and ignored, as in parse_compress_type."""
     known = item.value.lower() in ("", "lz4", "none")
     warning = (
         ()
@@ -179,7 +179,7 @@ def hint(item: Item) -> str:
 
 
 def _language(item: Item, parse: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """``parse(text)``; what it refuses becomes its own line, or the option's usual one."""
+    """Return ``parse(text)``; an invalid text raises the language's error message, or the option's usual one."""
     try:
         return parse(item.value, *args, **named)
     except LanguageError as fault:
@@ -187,12 +187,12 @@ def _language(item: Item, parse: Callable[..., Any], *args: Any, **named: Any) -
 
 
 def refused(item: Item, fault: LanguageError) -> CommandError:
-    """Slurm's lines for a text that its small language does not know."""
+    """Slurm's error lines for a text that is invalid in its language."""
     usual = f"{item.command}: error: Invalid --{item.option.name} specification"
     own = f"{item.command}: error: {fault.message}"
     kind = item.option.reader
     if isinstance(fault, TimeSpecError):
-        # parse_time.c prints its line bare; the empty text has none.
+        # parse_time.c prints its line without prefix; for the empty text it prints none.
         lines: tuple[str, ...] = (f"Invalid time specification (pos={fault.pos}): {fault.text}", usual)
         return CommandError(lines if fault.text else lines[1:], USAGE)
     if kind in ("nodes", "gpu_bind", "mem_bind", "acctg_freq"):
@@ -271,7 +271,7 @@ def distribution(item: Item) -> str:
 
 @reader
 def constraint(item: Item) -> str:
-    """As given: an expression that no node can meet is the controller's to refuse."""
+    """The text as given: the controller refuses an expression that no node satisfies."""
     return item.value
 
 
@@ -336,7 +336,7 @@ def gpu_bind(item: Item) -> str:
 
 @reader
 def tres_bind(item: Item) -> str:
-    """gres/NAME:HOW, joined by "+"; of GPUs as --gpu-bind has it. Source: tres_bind.c tres_bind_verify_cmdline."""
+    """gres/NAME:HOW, joined by "+"; for GPUs as in --gpu-bind. Source: tres_bind.c tres_bind_verify_cmdline."""
     from ..language import gpubind
     from ..language.syntax_errors import BindError
 
@@ -354,9 +354,9 @@ def tres_bind(item: Item) -> str:
 
 @reader
 def gpu_freq(item: Item) -> str:
-    """[type=]value[,verbose];
+    """[type=]value[,verbose], where value is a number of MHz or low, medium, high, highm1.
 
-    Value is a number of MHz or low, medium, high, highm1. Source: gres.c gpu_freq checks.
+    Source: gres.c gpu_freq checks.
     """
     for part in item.value.split(","):
         value = part.rpartition("=")[2].lower()
@@ -381,7 +381,7 @@ def acctg_freq(item: Item) -> str:
 
 @reader
 def switches(item: Item) -> str:
-    """COUNT[@TIME]; an unreadable time counts as none, as in arg_set_switches."""
+    """COUNT[@TIME]; an invalid time is ignored, as in arg_set_switches."""
     number = item.value.partition("@")[0]
     whole(item, "--switches", positive=True, text=number)
     return item.value
@@ -400,7 +400,7 @@ def extra_node_info(item: Item) -> dict[str, Any]:
 
 @reader
 def get_user_env(item: Item) -> str:
-    """[TIMEOUT][L|S], which releases up to 24.05 took; later ones take no argument."""
+    """[TIMEOUT][L|S], accepted by releases up to 24.05; later ones accept no argument."""
     if item.text is not None and not re.fullmatch(r"[0-9]*[LlSs]?", item.text):
         raise item.error()
     return item.value
@@ -431,7 +431,7 @@ def external_launcher(item: Item) -> bool:
 
 @reader
 def het_group(item: Item) -> str:
-    """Numbers and ranges of het components; "+" joins what shares a step's world. Source: srun/opt.c."""
+    """Numbers and ranges of het components; "+" joins components that share an MPI world. Source: srun/opt.c."""
     bad = next((part for part in re.split(r"[,+]", item.value) if not re.fullmatch("[0-9]+(-[0-9]+)?", part)), None)
     if bad is not None:
         raise item.error(
@@ -444,7 +444,7 @@ def het_group(item: Item) -> str:
 
 @reader
 def kill_command(item: Item) -> int:
-    """Number of a signal; bare: SIGTERM."""
+    """Number of a signal; without argument: SIGTERM."""
     from ..language import signalspec
 
     if item.text is None:
@@ -455,15 +455,15 @@ def kill_command(item: Item) -> int:
         raise item.error() from None
 
 
-#: What srun's --mpi knows; node.srun starts tasks for each of these.
+#: Values of srun's --mpi; node.srun starts tasks for each of these.
 MPI_TYPES = ("pmix", "none", "pmi2")
-#: other names for pmix: which release it is depends on the library that the program's MPI brings
+#: other names of pmix: the library of the program's MPI determines the release
 PMIX_VERSIONS = ("pmix_v4", "pmix_v5")
 
 
 @reader
 def mpi(item: Item) -> str:
-    """One of MPI_TYPES; the lines for another are those of slurm_mpi.c and of the plugin loader."""
+    """One of MPI_TYPES; the error lines are those of slurm_mpi.c and of the plugin loader."""
     name = item.value
     if name == "list":
         known = "".join(f"\t{known}\n" for known in MPI_TYPES)

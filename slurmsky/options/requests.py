@@ -1,4 +1,4 @@
-"""What a query command asks for, as records: one field per option.
+"""Requests of the query commands as records: one field per option.
 
 Filters are parsed values; ``None`` and () mean "not given".
 """
@@ -13,13 +13,13 @@ from ..language.jobids import JobId
 
 @dataclass(frozen=True)
 class Query:
-    """What every query has. ``None`` and () mean "not given"."""
+    """Fields of every query. ``None`` and () mean "not given"."""
 
     clusters: Optional[str] = None
     verbose: int = 0
     warnings: tuple[str, ...] = ()  # for stderr, before anything else
     recorded: tuple[tuple[str, str], ...] = ()  # accepted without effect: option, text
-    json: Optional[str] = None  # None: not asked for; "" or the data_parser plugin
+    json: Optional[str] = None  # None: not requested; "" or the data_parser plugin
     yaml: Optional[str] = None
     #: SLURM_TIME_FORMAT, "" = standard
     time_format: str = ""
@@ -29,7 +29,7 @@ class Query:
 
 @dataclass(frozen=True)
 class SqueueQuery(Query):
-    """squeue. A filter that is given and names nothing leaves nothing."""
+    """squeue. An empty filter, if given, matches nothing."""
 
     accounts: Optional[tuple[str, ...]] = None
     all: bool = False
@@ -93,7 +93,7 @@ class ScancelQuery(Query):
 
     @property
     def filtered(self) -> bool:
-        """Whether jobs are chosen by more than their ids."""
+        """Whether jobs are selected by more than their ids."""
         return any(
             (
                 self.account,
@@ -184,7 +184,7 @@ class SacctQuery(Query):
     truncate: bool = False
     users: tuple[str, ...] = ()
     wckeys: tuple[str, ...] = ()
-    whole_hetjob: Optional[bool] = None  # None: a leader's id means all components, another one its own
+    whole_hetjob: Optional[bool] = None  # None: a leader's id means all components, any other id its component
     associations: tuple[str, ...] = ()
 
 

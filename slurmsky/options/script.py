@@ -1,7 +1,7 @@
-"""A batch script as a source of options: its words by component, or Slurm's refusal of the script.
+"""Reads options from a batch script: words by component, or Slurm's refusal of the script.
 
-The scan itself is ``language.directives`` (and ``language.foreign`` for #PBS and #BSUB); here its faults get
-their prefixes and exit codes.
+``language.directives`` scans the script (``language.foreign`` scans #PBS and #BSUB); this module adds prefixes and exit
+codes to their errors.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Directives:
 
 
 def read(data: bytes, path: str, context: ReadContext) -> Directives:
-    """The options in the script ``path``. Raises CommandError for what is no batch script."""
+    """The options in the script ``path``. Raises CommandError for a file that is no batch script."""
     try:
         directives.check(data)
-        # A script that came through standard input has no name to show.
+        # A script read from standard input has no name to show.
         found = directives.parse(data, os.path.basename(path) or "stdin")
     except directives.ScriptError as fault:
         if fault.fatal:
@@ -38,7 +38,7 @@ def read(data: bytes, path: str, context: ReadContext) -> Directives:
 
 
 def foreign(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:
-    """What the script's #PBS or #BSUB lines mean as words of sbatch. Raises CommandError."""
+    """Convert the script's #PBS or #BSUB lines to words of sbatch. Raises CommandError."""
     if b"#PBS" not in data and b"#BSUB" not in data:
         return ()
     from ..language import other_schedulers as language
@@ -50,5 +50,5 @@ def foreign(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:
 
 
 def unreadable(path: str, context: ReadContext) -> CommandError:
-    """The script cannot be opened."""
+    """The error for a script that cannot be opened."""
     return failure("sbatch", f"Unable to open file {path}", exit_code=context.error_exit)

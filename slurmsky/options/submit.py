@@ -1,8 +1,8 @@
-"""sbatch, salloc and srun: words, environment and script become JobSpecs and StepSpecs.
+"""Builds JobSpecs and StepSpecs for sbatch, salloc and srun from words, environment and script.
 
-Precedence: command line > input environment > #SBATCH lines. sbatch works in two phases, because its
-command line names the script that its options come from: ``find_script`` first, then, with the script's
-bytes, ``parse_sbatch``. Source: src/sbatch/opt.c, src/salloc/opt.c, src/srun/opt.c, src/common/slurm_opt.c.
+Precedence: command line > input environment > #SBATCH lines. sbatch works in two phases, because its command line names
+the script that contains options: ``find_script`` first, then, with the script's bytes, ``parse_sbatch``. Source:
+src/sbatch/opt.c, src/salloc/opt.c, src/srun/opt.c, src/common/slurm_opt.c.
 """
 
 from __future__ import annotations
@@ -55,10 +55,7 @@ class ScriptText:
 
 @dataclass(frozen=True)
 class ScriptChoice:
-    """What sbatch's command line says about the script:
-
-    Its words, or --wrap's text, or neither (standard input).
-    """
+    """The script in sbatch's command line: a path and arguments, or --wrap's text, or neither (standard input)."""
 
     argv: tuple[str, ...] = ()
     wrap: Optional[str] = None
@@ -73,7 +70,7 @@ class ScriptChoice:
 
 @dataclass(frozen=True)
 class SubmitFlags:
-    """Options that shape what the command itself does, not the job."""
+    """Options that affect the command itself, not the job."""
 
     parsable: bool = False
     test_only: bool = False
@@ -93,16 +90,16 @@ _FLAG_FIELDS = tuple(entry.name for entry in dataclasses.fields(SubmitFlags))
 
 @dataclass(frozen=True)
 class Submission:
-    """What sbatch or salloc asks for. ``argv``: the script's arguments, or salloc's command."""
+    """The request of sbatch or salloc. ``argv``: the script's arguments, or salloc's command."""
 
     components: tuple[JobSpec, ...]
     argv: tuple[str, ...] = ()
     script_path: Optional[str] = None  # None: --wrap, standard input, or no script at all (salloc)
     wrap: Optional[str] = None
     flags: SubmitFlags = SubmitFlags()
-    warnings: tuple[str, ...] = ()  # for stderr, before anything else is done
-    idle: tuple[Option, ...] = ()  # typed options that change nothing here
-    #: options of the first component that anything set, with their texts: what -v lists
+    warnings: tuple[str, ...] = ()  # for stderr, printed first
+    idle: tuple[Option, ...] = ()  # typed options without effect
+    #: given options of the first component, with their texts: listed by -v
     given: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -113,13 +110,13 @@ class Submission:
 
 @dataclass(frozen=True)
 class StepRequest:
-    """What srun asks for: one StepSpec per het component on its command line."""
+    """The request of srun: one StepSpec per het component on its command line."""
 
     components: tuple[StepSpec, ...]
     flags: SubmitFlags = SubmitFlags()
     warnings: tuple[str, ...] = ()
     idle: tuple[Option, ...] = ()
-    #: options of the first component that anything set, with their texts: what -v lists
+    #: given options of the first component, with their texts: listed by -v
     given: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -129,7 +126,7 @@ class StepRequest:
 
 
 def wrap_script(command: str) -> bytes:
-    """The batch script that --wrap makes of ``command``."""
+    """The batch script that --wrap creates for ``command``."""
     return f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{command}\n".encode("utf-8", "surrogateescape")
 
 
@@ -137,9 +134,9 @@ def wrap_script(command: str) -> bytes:
 
 
 def find_script(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> ScriptChoice:
-    """First phase: which script. Answers --help and its kin. ``argv`` is without the command's name.
+    """First phase: find the script. Processes --help and similar. ``argv`` excludes the command's name.
 
-    A lone ":" separates components here too and never reaches the script. Raises CommandError.
+    A lone ":" separates components here, too, and is never passed to the script. Raises CommandError.
     """
     table = table or load("sbatch")
     words = split(table, [word for word in argv if word != ":"])
@@ -156,10 +153,10 @@ def find_script(argv: Sequence[str], context: ReadContext, table: Optional[Table
 def parse_sbatch(
     argv: Sequence[str], script: Optional[ScriptText], context: ReadContext, table: Optional[Table] = None
 ) -> Submission:
-    """Second phase: the whole request. ``script`` None: --wrap. Raises CommandError."""
+    """Second phase: parse the whole request. ``script`` None: --wrap. Raises CommandError."""
     table = table or load("sbatch")
     choice = find_script(argv, context, table)
-    # What --wrap makes is not searched for options.
+    # The script of --wrap is not scanned for options.
     directives = reading.Directives() if script is None else reading.read(script.data, script.path, context)
     told = list(directives.warnings)
     with behind(told):
@@ -177,7 +174,7 @@ def _sbatch_components(
     first: Component,
     table: Table,
 ) -> list[Component]:
-    """All components: each has its part of the script, the environment, its part of the command line."""
+    """All components: each combines its part of the script, the environment, and its part of the command line."""
     parts: list[Component] = []
     words, more = list(argv), True
     while more or len(parts) < len(directives.components):
@@ -187,8 +184,8 @@ def _sbatch_components(
         if script is not None and not parts and not _ignores_pbs(part, argv, table):
             part.put_words(split(table, reading.foreign(script.data, script.path, part.context)), SCRIPT)
         part.put_environment(table)
-        # Components that only the script has get the command line's last one again: sbatch.c moves on in
-        # argv at a ":" and nowhere else.
+        # Components that only the script has get the last component's command line again: sbatch.c advances in argv
+        # only at a ":".
         found = split(table, words)
         part.put_words(found, COMMAND_LINE)
         more = found.rest[:1] == (":",)
@@ -222,7 +219,7 @@ def _ignores_pbs(part: Component, argv: Sequence[str], table: Table) -> bool:
 
 
 def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> Submission:
-    """The allocation, with the command to run in it, that the words behind "salloc" ask for.
+    """Parse salloc's command line: the allocation, and the command to run in it.
 
     Raises CommandError.
     """
@@ -240,7 +237,7 @@ def parse_salloc(argv: Sequence[str], context: ReadContext, table: Optional[Tabl
 
 
 def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Table] = None) -> StepRequest:
-    """The step, or steps, that ``argv`` (without "srun") asks for. Raises CommandError."""
+    """Parse srun's command line (``argv`` without "srun"): one step, or one per component. Raises CommandError."""
     table = table or load("srun")
     told: list[str] = []
     steps = []
@@ -248,7 +245,7 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Table]
         parts, commands = _components(argv, Component("srun", context, told), table)
         _groups(parts)
         for index, part in enumerate(parts):
-            # A component without a program runs that of the last one, which must have one.
+            # A component without a program runs the last component's program, which is required.
             command = commands[-1] and (commands[index] or commands[-1])
             if not command:
                 raise failure("srun", "No command given to execute.", level="fatal")
@@ -264,7 +261,7 @@ def parse_srun(argv: Sequence[str], context: ReadContext, table: Optional[Table]
 
 
 def _components(argv: Sequence[str], first: Component, table: Table) -> tuple[list[Component], list[tuple[str, ...]]]:
-    """Components between lone ":" words, each with its options set and the command behind them."""
+    """Split components at lone ":" words; each has its options set and the command after them."""
     parts: list[Component] = []
     commands: list[tuple[str, ...]] = []
     rest: Optional[Sequence[str]] = list(argv)
@@ -282,7 +279,7 @@ def _components(argv: Sequence[str], first: Component, table: Table) -> tuple[li
 
 
 def _groups(parts: Sequence[Component]) -> None:
-    """No two components of a command line are for one of the job; without --het-group each is for its own."""
+    """Refuse two command-line components for the same het component; without --het-group each has its own."""
     taken: set[int] = set()
     for index, part in enumerate(parts):
         own: set[int] = set()
@@ -304,7 +301,7 @@ def _relative(part: Component) -> None:
 
 
 def _job(part: Component, context: ReadContext, default_name: str) -> JobSpec:
-    """The JobSpec of one component; name and folder default to what the client knows."""
+    """The JobSpec of one component; name and folder default to the client's values."""
     fields = part.pick(_JOB_FIELDS)
     fields.setdefault("job_name", default_name)
     fields.setdefault("chdir", context.cwd)
@@ -313,11 +310,11 @@ def _job(part: Component, context: ReadContext, default_name: str) -> JobSpec:
 
 def _step(part: Component, context: ReadContext, argv: tuple[str, ...]) -> StepSpec:
     job_fields = part.pick(_JOB_FIELDS)
-    # Inside a job SLURM_JOB_NAME is the job's, and a step is called after its program.
+    # Inside a job SLURM_JOB_NAME is the job's name; a step is named after its program.
     if "job_name" not in job_fields or (part.get("jobid") and not part.typed("job-name")):
         job_fields["job_name"] = os.path.basename(argv[0])
     step_fields = part.pick(_STEP_FIELDS)
-    # Two records have fields of these names; a step's --exclusive is only a yes or no.
+    # Both records have a field of this name; a step's --exclusive is a boolean.
     step_fields["exclusive"] = part.get("exclusive") is not None
     by_source: dict[str, list[str]] = {}
     for name, source in part.sources.items():
@@ -333,7 +330,7 @@ def _step(part: Component, context: ReadContext, argv: tuple[str, ...]) -> StepS
 
 
 def describe(request: Submission) -> tuple[tuple[str, str], ...]:
-    """Name and value of every option that was given, for the listing of -v."""
+    """Name and value of every given option, for the listing of -v."""
     return request.given
 
 
@@ -343,7 +340,7 @@ def _given(parts: Sequence[Component]) -> tuple[tuple[str, str], ...]:
 
 
 def _shown(part: Component, name: str, text: str) -> str:
-    """An option's value as Slurm lists it: times with their units written out. Source: slurm_opt.c, arg_get_*."""
+    """An option's value as Slurm lists it, with times expanded. Source: slurm_opt.c, arg_get_*."""
     option = load(part.command).longs.get(name)
     value = part.get(option.field) if option is not None else None
     if option is None or value is None:

@@ -1,8 +1,7 @@
 """The option table: one row per option of every command, read from options.csv beside this module.
 
-A row says how an option is written, which environment variable sets it, which field of the request it fills
-(``field``), which function of ``values`` reads its text (``reader``) and what becomes of it here
-(``policy``).
+A row defines an option's spelling, its environment variable, the field of the request that it sets (``field``), the
+function of ``values`` that reads its text (``reader``), and its support here (``policy``).
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ COMMANDS = (
     "sbcast",
     "sstat",
 )
-#: Commands that describe a job or step.
+#: Commands whose options describe a job or step.
 SUBMIT = ("sbatch", "srun", "salloc")
 POLICIES = ("mapped", "agent", "recorded", "none", "refused")
-#: The release that is emulated; options that came later are unknown.
+#: The emulated release; options added later are unknown.
 RELEASE = (25, 11)
 
 
@@ -37,20 +36,20 @@ RELEASE = (25, 11)
 class Option:
     """One option of one command.
 
-    ``long`` is "" for what only the environment can set; ``short`` "" for no letter.
+    ``long`` is "" for an option that only the environment can set; ``short`` "" for an option without letter.
     """
 
     command: str
     long: str
     short: str
     argument: str  # "none" | "required" | "optional"
-    kind: str  # the facts' word for the value: "time", "memory", "enum:a;b" ...
-    env: tuple[str, ...]  # input variables, a later one wins
+    kind: str  # type of the value in the table: "time", "memory", "enum:a;b" ...
+    env: tuple[str, ...]  # input variables, a later one overrides
     default: str
     notes: str
     meaning: str
     added: str  # release, "" = before 22.05 ended
-    same_as: str  # long name of the option that this is another spelling of
+    same_as: str  # long name of the option that this is an alias of
     field: str  # field of JobSpec, StepSpec, SubmitFlags or a query; comma list; "" = none
     reader: str  # function in values/query
     policy: str
@@ -59,30 +58,29 @@ class Option:
 
     @property
     def name(self) -> str:
-        """The long name that errors show; its aliases count as the same option."""
+        """The long name that errors show; an alias counts as its option."""
         return self.same_as or self.long
 
     @property
     def hidden(self) -> bool:
-        """Not in --help."""
+        """Whether --help omits the option."""
         return "hidden" in self.notes or not self.long or self.reader == "autocomplete"
 
     @property
     def later(self) -> bool:
-        """Added after the release that is emulated."""
+        """Whether the option was added after the emulated release."""
         return bool(self.added) and tuple(int(part) for part in self.added.split(".")) > RELEASE
 
     @property
     def resets(self) -> bool:
-        """Starts from its default in every het component;
-
-        The others carry over (slurm_opt.h reset_each_pass).
+        """Whether every het component starts from the option's default; others inherit it (slurm_opt.h
+        reset_each_pass).
         """
         return "reset per hetjob component" in self.notes
 
     @property
     def early(self) -> bool:
-        """sbatch takes these from its command line only, never from the script."""
+        """Whether sbatch reads the option from its command line only, never from the script."""
         return self.reader in ("help", "usage", "version", "autocomplete") or self.long in (
             "quiet",
             "verbose",
@@ -92,9 +90,9 @@ class Option:
 
 @dataclass(frozen=True)
 class SiteOption:
-    """An option that a site declares, as a SPANK plugin would:
+    """An option that a site declares, as a SPANK plugin would.
 
-    ``field`` "" keeps its text in ``site_options``.
+    With ``field`` "", the text is stored in ``site_options``.
     """
 
     name: str
@@ -106,7 +104,7 @@ class SiteOption:
 
 
 class Table:
-    """The options of one command, in the table's order."""
+    """The options of one command, in table order."""
 
     def __init__(self, command: str, options: Iterable[Option]) -> None:
         self.command = command
@@ -116,7 +114,7 @@ class Table:
         for option in self.options:
             if option.long:
                 self.longs.setdefault(option.long, option)
-            # An alias shares its letter with the name it stands for; the letter is the name's.
+            # An alias shares its option's letter; the letter belongs to the option.
             if option.short and (option.short not in self.shorts or not option.same_as):
                 self.shorts[option.short] = option
 
@@ -126,7 +124,7 @@ class Table:
         return self.longs.get(bare) or self.shorts.get(bare)
 
     def with_site_options(self, declared: Iterable[SiteOption]) -> Table:
-        """This table and the site's own options; a name that Slurm uses already stays Slurm's."""
+        """This table with the site's options added; a name that Slurm uses keeps Slurm's meaning."""
         extra = [
             Option(
                 self.command,
@@ -160,7 +158,7 @@ def _rows() -> list[str]:
 
 @cache
 def every(command: str) -> tuple[Option, ...]:
-    """All rows of ``command``, also those that came after the emulated release."""
+    """All rows of ``command``, including those added after the emulated release."""
     lines = _rows()
     names = lines[0].split(",")
     found = csv.reader(line for line in lines if line.startswith(command + ","))
@@ -169,7 +167,7 @@ def every(command: str) -> tuple[Option, ...]:
 
 @cache
 def load(command: str) -> Table:
-    """The options that ``command`` takes; KeyError for a command that is not in the table."""
+    """The options that ``command`` accepts; KeyError for a command that is not in the table."""
     options = every(command)
     if not options:
         raise KeyError(command)

@@ -1,4 +1,4 @@
-"""How a request ends before it began: the exact lines and the exit code.
+"""Command-line errors with Slurm's exact lines and exit codes.
 
 CommandError          bad input, in Slurm's words
 └── Printed           nothing is wrong: --help, --version, --hint=help ... print and leave
@@ -25,7 +25,7 @@ class CommandError(Exception):
 
 @contextmanager
 def behind(told: Sequence[str]) -> Iterator[None]:
-    """A refusal raised within stands behind the lines already ``told``: clients print as they go."""
+    """Prefix a CommandError raised within the block with the lines already printed: clients print as they proceed."""
     try:
         yield
     except CommandError as fault:
@@ -34,7 +34,7 @@ def behind(told: Sequence[str]) -> Iterator[None]:
 
 
 class Printed(CommandError):
-    """Output that an option asked for in place of the command's work."""
+    """Output of an option that replaces the command's work."""
 
     def __init__(self, stdout: str, exit_code: int = 0) -> None:
         super().__init__((), exit_code, stdout)
@@ -49,7 +49,7 @@ def failure(command: str, *messages: str, exit_code: int = 1, level: str = "erro
     return CommandError(tuple(f"{command}: {level}: {message}" for message in messages), exit_code)
 
 
-#: How each command introduces a refusal of the controller.
+#: Prefix of each command for a refusal by the controller.
 REFUSED = {
     "sbatch": "Batch job submission failed: ",
     "salloc": "Job submit/allocate failed: ",
@@ -58,5 +58,5 @@ REFUSED = {
 
 
 def rejected(command: str, reason: str, *details: str, exit_code: int = 1) -> CommandError:
-    """The controller's ``reason`` in the words of ``command``, behind the ``details`` it sent."""
+    """The controller's ``reason`` in the format of ``command``, after the ``details`` that it sent."""
     return failure(command, *details, REFUSED[command] + reason, exit_code=exit_code)

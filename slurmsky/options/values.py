@@ -1,8 +1,8 @@
-"""From an option's text to field values: what readers are, and those of flags and numbers.
+"""Converts an option's text to field values: the reader interface, and readers for flags and numbers.
 
-A reader is a small function per kind of value, named in the table's ``reader`` column (the others are in
-``readers`` and ``filters``). It gets an Item and returns the value of the option's one field, or a dict
-when it fills several. Source: slurm src/common/slurm_opt.c (arg_set_*), src/common/proc_args.c.
+A reader is a small function per type of value, named in the table's ``reader`` column (others are in ``readers`` and
+``filters``). It receives an Item and returns the value of the option's only field, or a dict for several fields.
+Source: slurm src/common/slurm_opt.c (arg_set_*), src/common/proc_args.c.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _no_file(path: str) -> bytes:
 
 @dataclass(frozen=True)
 class ReadContext:
-    """The caller's surroundings, as values. ``read_file`` gives a file's bytes or raises OSError."""
+    """The caller's environment as values. ``read_file`` returns a file's bytes or raises OSError."""
 
     now: float = 0.0
     timezone: Optional[tzinfo] = None
@@ -44,7 +44,7 @@ class ReadContext:
 
 @dataclass(frozen=True)
 class Item:
-    """One option met with one text. ``text`` None: given without argument."""
+    """One occurrence of an option. ``text`` None: without argument."""
 
     option: Option
     text: Optional[str]
@@ -57,7 +57,7 @@ class Item:
         return self.text or ""
 
     def error(self, *messages: str, exit_code: int = USAGE) -> CommandError:
-        """The messages as ``command: error:`` lines; without any, the option's usual one."""
+        """An error with ``command: error:`` lines; without messages, the option's usual one."""
         return failure(
             self.command, *(messages or (f"Invalid --{self.option.name} specification",)), exit_code=exit_code
         )
@@ -73,7 +73,7 @@ def reader(function: Reader) -> Reader:
 
 
 def read(option: Option, text: Optional[str], context: ReadContext, command: str = "") -> dict[str, Any]:
-    """Field values that ``text`` gives to ``option``'s fields. Raises CommandError."""
+    """Convert ``text`` to the values of ``option``'s fields. Raises CommandError."""
     item = Item(option, text, context, command or option.command)
     value = READERS[option.reader](item)
     return value if isinstance(value, dict) else {option.field: value}
@@ -89,13 +89,13 @@ def flag(item: Item) -> bool:
 
 @reader
 def count(item: Item) -> Any:
-    """Repeatable flag; from the environment a number. The caller adds up what the command line repeats."""
+    """Repeatable flag; from the environment a number. The caller adds up repetitions on the command line."""
     return 1 if item.text is None else max(0, leading_int(item.text))
 
 
 @reader
 def switch(item: Item) -> dict[str, Any]:
-    """A flag that is only kept: {recorded: ((name, ""),)}."""
+    """A flag that is only stored: {recorded: ((name, ""),)}."""
     return {"recorded": ((item.option.name, ""),)}
 
 
@@ -107,7 +107,7 @@ def text(item: Item) -> Any:
 
 
 def leading_int(text: str) -> int:
-    """The number that ``text`` begins with, 0 when there is none: C's strtol, held in 64 bits."""
+    """The number at the start of ``text``, 0 when there is none: C's strtol in 64 bits."""
     match = re.match(r"\s*([+-]?)0*([0-9]*)", text)
     assert match is not None
     digits = match.group(2)
@@ -119,8 +119,8 @@ def whole(item: Item, name: str, positive: bool, text: Optional[str] = None) -> 
     """The whole text as a decimal number, > 0 or >= 0; 32 bits as in C. Source: proc_args.c parse_int."""
     text = item.value if text is None else text
     bad = item.error(f'Invalid numeric value "{text}" for {name}.', exit_code=1)
-    # strtol of nothing but a sign or blanks consumes nothing, and the leftover is what makes it bad;
-    # of the empty string it gives 0.
+    # strtol of a lone sign or blanks consumes nothing, and the remaining text is the error; for the empty string it
+    # returns 0.
     if text and not re.fullmatch(r"[ \t\n\v\f\r]*[+-]?[0-9]+", text):
         raise bad
     value = leading_int(text)
@@ -182,7 +182,7 @@ def wait_all_nodes(item: Item) -> int:
 
 @reader
 def nice(item: Item) -> int:
-    """Bare: 100. Source: arg_set_nice."""
+    """Without argument: 100. Source: arg_set_nice."""
     if item.text is None:
         return 100
     value = leading_int(item.text)
@@ -193,7 +193,7 @@ def nice(item: Item) -> int:
 
 @reader
 def priority(item: Item) -> int:
-    """TOP is the highest number there is. Source: arg_set_priority."""
+    """TOP is the highest possible number. Source: arg_set_priority."""
     if item.value.upper() == "TOP":
         return 0xFFFFFFFE - 1
     value = leading_int(item.value)
@@ -212,6 +212,6 @@ def yes_no(item: Item) -> bool:
     return word == "yes"
 
 
-# Options that print and leave are answered before values are read; what is left of them is only kept.
+# Options that only print are processed before values are read; the rest is only stored.
 for _early in ("help", "usage", "version", "autocomplete"):
     READERS[_early] = switch
