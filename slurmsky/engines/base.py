@@ -80,8 +80,9 @@ class Engine(Protocol):
         """Whether all elements of such an array may be started at once; the engine then enforces %N."""
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Acknowledge events: (job, run, number) means that the run's events from ``node`` are committed up to that
-        number.
+        """Acknowledge events of job runs.
+
+        (job, run, number): the run's events from ``node`` are committed up to that number.
         """
 
     async def recover(self, jobs: Iterable[Job]) -> None:

@@ -50,7 +50,7 @@ class Router:
         await self._engines[name].start(launch)
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise Unable where the partitions' engine can never run such a job, or the partitions have different
+        """Raise Unable for a job that the partitions' engine can never run, or whose partitions have different
         engines.
         """
         names = {self.engine_name(partition) for _, partition in components}

@@ -182,8 +182,9 @@ def _first_names(part: Component, names: list[str], count: Optional[int]) -> lis
 
 
 def _arbitrary(part: Component) -> None:
-    """Require -w or a file in SLURM_HOSTFILE for arbitrary task placement, and derive the numbers of nodes and
-    tasks.
+    """Require -w or SLURM_HOSTFILE for arbitrary task placement.
+
+    The list also determines the numbers of nodes and tasks.
     """
     if not part.get("distribution", "").startswith("arbitrary"):
         return
@@ -298,8 +299,9 @@ def _plane(part: Component) -> None:
 
 
 def _tasks_per_node(part: Component) -> None:
-    """Derive the number of tasks from --ntasks-per-node and -N; drop an --ntasks-per-node that the nodes cannot
-    satisfy.
+    """Derive the number of tasks from --ntasks-per-node and -N.
+
+    An --ntasks-per-node that the nodes cannot satisfy is dropped.
     """
     tasks, most, per_node = part.get("ntasks"), part.get("nodes_max"), part.get("ntasks_per_node")
     if tasks is None and per_node and not _in_a_job(part):
@@ -352,8 +354,9 @@ def inside_a_job(part: Component) -> list[str]:
 
 
 def submission(part: Component, het: bool = False) -> None:
-    """Apply the refusals of slurmctld that depend only on the request; convert dependency and array to canonical
-    text.
+    """Apply the refusals of slurmctld that depend only on the request.
+
+    Also converts dependency and array to canonical text.
     """
     device_counts.check(part)
     per_task.check(part)

@@ -91,8 +91,9 @@ def _job_or_element(word: str, bad: str) -> JobId:
 
 
 def scancel_jobs(words: Sequence[str]) -> tuple[JobId, ...]:
-    """Ids for scancel; an error shows the rest of the word from the bad id on. Source: scancel/opt.c
-    _xlate_job_step_ids.
+    """Ids for scancel; an error shows the rest of the word from the bad id on.
+
+    Source: scancel/opt.c _xlate_job_step_ids.
     """
     found = []
     for word in words:

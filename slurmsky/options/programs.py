@@ -1,5 +1,6 @@
-"""Validates the program file of srun --multi-prog, which may determine the number of tasks. Source:
-srun/multi_prog.c.
+"""Validates the program file of srun --multi-prog, which may determine the number of tasks.
+
+Source: srun/multi_prog.c.
 """
 
 from __future__ import annotations

@@ -76,10 +76,10 @@ def gather(
 
 
 def _environment(part: Component, table: Table, given: Container[str]) -> None:
-    """Set options from variables; a flag's variable sets it whatever its value, except scancel's, which are true or
-    false.
+    """Set options from variables.
 
-    ``given``: fields whose variables are ignored.
+    A flag's variable sets the flag whatever its value, except that scancel requires true or false. ``given``: fields
+    whose variables are ignored.
     """
     for option in table.options:
         if option.same_as or option.field in ("format", "format2") or option.field in given:

@@ -73,8 +73,9 @@ class Option:
 
     @property
     def resets(self) -> bool:
-        """Whether every het component starts from the option's default; others inherit it (slurm_opt.h
-        reset_each_pass).
+        """Whether every het component starts from the option's default.
+
+        Other options are inherited (slurm_opt.h reset_each_pass).
         """
         return "reset per hetjob component" in self.notes
 

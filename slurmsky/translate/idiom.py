@@ -245,9 +245,7 @@ class _Reader(Steps):
         return idiomvars.rename_text(text, self.facts, self.found)
 
     def _head_only(self) -> None:
-        """Restrict commands to the first node, as Slurm does for a batch script, unless they are harmless on every
-        node.
-        """
+        """Restrict commands to the first node, as Slurm does, unless they are harmless on every node."""
         run: list[Statement] = []
         for statement in self.script.statements:
             if self._is_gone(statement) and statement not in self.everywhere:

@@ -189,8 +189,9 @@ class Steps(Lines):
             self.found.notes.append(f"the container began in {one_line(folder)}; SkyPilot begins in ~/sky_workdir")
 
     def _mount(self, command: Command, mount: str) -> None:
-        """Convert an entry of --container-mounts: the submit folder becomes a link, other folders a bucket or
-        volume.
+        """Convert an entry of --container-mounts.
+
+        The submit folder becomes a link, other folders a bucket or volume.
         """
         source, _, rest = mount.partition(":")
         target = rest.partition(":")[0] or source

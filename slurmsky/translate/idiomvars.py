@@ -117,8 +117,9 @@ def value(word: Word, facts: Facts, values: Mapping[str, str]) -> str | None:
 
 
 def _sum(part: Part, raw: str, facts: Facts, values: Mapping[str, str]) -> str | None:
-    """The value of ``$(( 4 * SLURM_NNODES / 2 ))`` with all names known: operators from left to right, no
-    parentheses.
+    """The value of ``$(( 4 * SLURM_NNODES / 2 ))`` with all names known.
+
+    Operators apply from left to right; parentheses are not supported.
     """
     text = raw[part.start + 3 : part.end - 2].replace("$", "").replace("{", "").replace("}", "")
     tokens = re.findall(r"[A-Za-z_]\w*|\d{1,9}|[-+*/%]|\S", text)

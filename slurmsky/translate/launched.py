@@ -62,8 +62,9 @@ def _srun() -> Table:
 
 
 def launched(command: Command, containers: Container[str] = ()) -> Launched:
-    """Find the program that a command starts, without its wrappers. ``containers``: variables with srun's container
-    options.
+    """Find the program that a command starts, without its wrappers.
+
+    ``containers``: variables with srun's container options.
     """
     words = command.words
     inside = ""

@@ -27,8 +27,9 @@ _INSTALL = {
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a program. ``kind``: base, node, slurm, machine (VMs have it, pods do not), licensed, old, apt,
-    pip, conda, command or image.
+    """The source of a program.
+
+    ``kind``: base, node, slurm, machine (VMs have it, pods do not), licensed, old, apt, pip, conda, command or image.
     """
 
     kind: str

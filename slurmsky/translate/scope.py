@@ -37,11 +37,11 @@ class Scope:
 
     @classmethod
     def of(cls, script: Script, known: Mapping[str, str] | None = None) -> Scope:
-        """Read a script's assignments in order: a later value replaces an earlier one; two different values make it
-        unknown.
+        """Read a script's assignments in order.
 
-        ``known``: variables that the site sets for every job. File-system variables of old clusters (``$SCRATCH``) that
-        the script does not set are replaced by a folder of that name: ``stores``.
+        A later value replaces an earlier one; two different values make the variable unknown. ``known``: variables that
+        the site sets for every job. File-system variables of old clusters (``$SCRATCH``) that the script does not set
+        are replaced by a folder of that name: ``stores``.
         """
         scope = cls(values=dict(known or {}))
         for name in dict.fromkeys(_VARIABLE.findall(script.source)):

@@ -353,9 +353,7 @@ class LocalEngine:
         background(self._settle(node))
 
     async def _settle(self, node: str) -> None:
-        """Start an agent on the node, which lists the jobs that remain there (``_listed``); if none starts, they have
-        failed.
-        """
+        """Start an agent on the node and let it list its jobs (``_listed``); if none starts, the jobs have failed."""
         try:
             await self.link(node)
         except EngineError as error:
@@ -409,8 +407,9 @@ class LocalEngine:
             self._has_it(launch.job_id, placed)
 
     def _tell(self, job_id: int, message: dict[str, Any]) -> None:
-        """Send a message to a job's head agent, as soon as that has the job. Raises EngineError for a job without
-        nodes.
+        """Send a message to a job's head agent, as soon as that has the job.
+
+        Raises EngineError for a job without nodes.
         """
         placed = self._placed.get(job_id)
         if placed is None:

@@ -216,8 +216,9 @@ def _is_held(descriptor: int) -> bool:
 
 
 def _opened(path: str, flags: int) -> int:
-    """Open a file, and create it if missing; never with O_CREAT on another user's file, which kernels refuse in such
-    folders.
+    """Open a file, and create it if missing.
+
+    Never uses O_CREAT on another user's file, which kernels refuse in such folders.
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC
     for _ in range(2):

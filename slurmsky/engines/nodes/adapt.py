@@ -53,8 +53,9 @@ class Environments:
 def adapted(
     launch: Launch, facts: dict[str, Any], digest: str, environment: dict[str, str], moved: tuple[str, str]
 ) -> Launch:
-    """Adapt a launch to the node's script and spool paths. ``moved``: a folder of this machine, and its path on the
-    node.
+    """Adapt a launch to the node's script and spool paths.
+
+    ``moved``: a folder of this machine, and its path on the node.
     """
     there = copy.copy(launch)
     home = facts["home"]

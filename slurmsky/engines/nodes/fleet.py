@@ -28,8 +28,9 @@ Tell = Callable[[str, str, str], None]
 
 
 class Fleet:
-    """Powers nodes up and down. ``folder`` holds a folder per order; ``tell`` receives each change of a node's
-    state.
+    """Powers nodes up and down.
+
+    ``folder`` holds a folder per order; ``tell`` receives each change of a node's state.
     """
 
     def __init__(

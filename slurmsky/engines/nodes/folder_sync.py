@@ -44,8 +44,9 @@ class Listing:
         self._digests: dict[str, tuple[tuple[int, int, int], str]] = {}
 
     def entries(self, folder: str) -> dict[str, Entry]:
-        """The entries of a folder by path: kind, mode, size, mtime and digest. Raises EngineError for a folder that is
-        too large.
+        """The entries of a folder by path: kind, mode, size, mtime and digest.
+
+        Raises EngineError for a folder that is too large.
         """
         found: dict[str, Entry] = {}
         total = 0
@@ -205,8 +206,9 @@ class FolderSync:
     # --- sending
 
     async def fill(self, folder: str, folders: list[str], written: Callable[[], set[str]]) -> str:
-        """Copy a folder to the node, create further ``folders`` there, and return the folder's path there. Raises
-        EngineError.
+        """Copy a folder to the node, create further ``folders`` there, and return the folder's path there.
+
+        Raises EngineError.
 
         ``written``: files that jobs on nodes are writing; the node's versions stay unchanged.
         """
@@ -242,8 +244,9 @@ class FolderSync:
     # --- while the job runs
 
     async def follow(self, tail: Tail) -> int:
-        """Follow an output file of a job, and return its number. A file that was followed before continues at its
-        offset.
+        """Follow an output file of a job, and return its number.
+
+        A file that was followed before continues at its offset.
         """
         self._next += 1
         self._tails[self._next] = tail
@@ -263,8 +266,9 @@ class FolderSync:
         return number
 
     async def finish(self, number: int) -> None:
-        """Wait until all that the job wrote to a file has arrived. Raises EngineError if the connection broke
-        before.
+        """Wait until all that the job wrote to a file has arrived.
+
+        Raises EngineError if the connection broke before.
         """
         tail = self._tails.get(number)
         if tail is None:
@@ -277,8 +281,9 @@ class FolderSync:
     # --- bringing back
 
     async def bring_back(self, folder: str, skip: list[str], target: OutputSync) -> None:
-        """Bring back files that jobs created or changed on the node; ``target`` stores each file. Raises
-        EngineError.
+        """Bring back files that jobs created or changed on the node; ``target`` stores each file.
+
+        Raises EngineError.
         """
         async with self._lock:
             self._target = target

@@ -25,8 +25,9 @@ Key = tuple[int, int]  # job and run
 
 @dataclass
 class RemoteJob:
-    """A run of a job whose files are on nodes. ``given``: size and mtime of each file that existed when the job
-    began.
+    """A run of a job whose files are on nodes.
+
+    ``given``: size and mtime of each file that existed when the job began.
     """
 
     job_id: int

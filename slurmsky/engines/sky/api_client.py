@@ -152,8 +152,9 @@ class Client:
         return self.access.user_id
 
     async def probe(self, patience: float, fresh_s: float = 30.0) -> SkyError | None:
-        """The problem that prevents the server from accepting requests, as known now or learned within ``patience``
-        seconds.
+        """The problem that prevents the server from accepting requests.
+
+        As known now or learned within ``patience`` seconds.
         """
         if self.problem is not None or time.time() - self.answered_at > fresh_s:
             try:
@@ -243,8 +244,9 @@ class Client:
         return await self.find(name)
 
     async def _underway(self, name: str) -> str:
-        """The id of an unfinished launch request under this name; "" when there is none, or it is not visible to this
-        user.
+        """The id of an unfinished launch request under this name.
+
+        "" when there is none, or it is not visible to this user.
         """
         try:
             answer = await self._send("GET", "/api/status")
@@ -510,8 +512,9 @@ def find_access(
     workspace: str = "",
     config: Mapping[str, Any] | None = None,
 ) -> Access:
-    """Find endpoint and credentials as SkyPilot's client does: environment, user configuration (``config``), then
-    local.
+    """Find endpoint and credentials as SkyPilot's client does.
+
+    Order: environment, the user's configuration (``config``), then local.
     """
     server = (config or {}).get("api_server")
     server = server if isinstance(server, dict) else {}

@@ -86,8 +86,9 @@ async def choose(
 
 
 async def start_server(client: Client, environment: Mapping[str, str]) -> None:
-    """Start a local API server (``sky api start``) and wait for it. Raises Unreachable when the server does not
-    start.
+    """Start a local API server (``sky api start``) and wait for it.
+
+    Raises Unreachable when the server does not start.
     """
     program = shutil.which("sky", path=environment.get("PATH"))
     if not client.access.local or program is None:

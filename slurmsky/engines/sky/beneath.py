@@ -71,8 +71,9 @@ def _private(path: str) -> OSError:
 
 
 def open_to_write(root: str, path: str, umask: int, flags: int = 0, private: Private | None = None) -> int:
-    """Open the file ``path`` below ``root`` for writing; a new file has the mode that ``umask`` leaves. Raises
-    OSError.
+    """Open the file ``path`` below ``root`` for writing; a new file has the mode that ``umask`` leaves.
+
+    Raises OSError.
     """
     wanted = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags
     with folder_of(root, path, private=private) as (folder, name):

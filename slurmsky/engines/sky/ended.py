@@ -25,8 +25,9 @@ _BEGINNING = frozenset(("PENDING", "SUBMITTED", "STARTING", "RECOVERING"))
 
 
 class EndedRuns:
-    """Runs that have ended in slurmsky but not yet at SkyPilot. ``cancel`` makes SkyPilot cancel a run's managed
-    job.
+    """Runs that have ended in slurmsky but not yet at SkyPilot.
+
+    ``cancel`` makes SkyPilot cancel a run's managed job.
     """
 
     def __init__(self, folder: Path, cancel: Callable[[JobWatch], Awaitable[None]]) -> None:

@@ -159,10 +159,9 @@ def _names(text: Any) -> list[str]:
 
 
 async def read(client: Client, open_ids: Iterable[int], newest: int) -> list[Sighting]:
-    """Read this user's managed jobs newer than id ``newest`` of the previous read (0: first read), and those in
-    ``open_ids``.
+    """Read this user's newest managed jobs, and those in ``open_ids``.
 
-    Raises SkyError.
+    ``newest``: the newest id of the previous read, where this read ends; 0: first read. Raises SkyError.
     """
     wanted, found, page = set(open_ids), [], 1
     limit = PAGE if newest else HISTORY

@@ -1,8 +1,7 @@
-"""Receives requests of jobs on unreachable nodes: reads them from the job log, decrypts them, and runs them as local
-commands.
+"""Receives requests of jobs on unreachable nodes through the job log.
 
-The sender is agent/cloud/outbox.py. A request is delivered at least once; the job id in a submission identifies a
-repetition.
+Reads them from the log, decrypts them, and runs them as local commands. The sender is agent/cloud/outbox.py. A request
+is delivered at least once; the job id in a submission identifies a repetition.
 """
 
 from __future__ import annotations

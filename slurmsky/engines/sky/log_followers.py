@@ -26,8 +26,9 @@ class Followers:
         self._waiting = 0
 
     async def follow(self, watch: JobWatch) -> bool:
-        """Follow the job's log, with reconnects, until it is complete; False: SkyPilot reports the end, but the log has
-        none.
+        """Follow the job's log, with reconnects, until it is complete.
+
+        False: SkyPilot reports the job's end, but the log does not contain it.
         """
         record, attempt = watch.record, 0
         while not watch.done and (record.open or record.started):

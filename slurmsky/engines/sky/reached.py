@@ -1,5 +1,6 @@
-"""Remembers which kinds of nodes this machine can reach; nodes wait for the controller's connection only if
-reachable.
+"""Remembers which nodes this machine can reach.
+
+Only reachable nodes wait for their controller's connection.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ _FILE = "reached.json"
 
 
 def kind(launch: Launch) -> str:
-    """Key of nodes with the same reachability: those of a partition, as a managed job or as an allocation (also by
-    ssh).
+    """Key of nodes with the same reachability.
+
+    Those of a partition, as a managed job or as an allocation, which is reached by ssh, too.
     """
     return launch.partition if launch.script is not None else f"{launch.partition}/allocation"
 

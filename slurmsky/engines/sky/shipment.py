@@ -177,8 +177,9 @@ def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank:
 
 
 def note_end(folder: Path, job_id: int, code: int) -> None:
-    """Append a job's end to the list that a relaunch by a local API server reads, so that the script does not start
-    again.
+    """Append a job's end to the list that a relaunch by a local API server reads.
+
+    The relaunch then does not start the job's script again.
     """
     descriptor = os.open(folder / ENDED, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -311,8 +312,9 @@ def _private(path: Path, data: bytes) -> None:
 
 
 def zip_for_upload(shipment: Shipment, target: Path) -> str:
-    """Zip all local paths as the server's /upload_v2 expects: absolute names without the first slash; returns the
-    id.
+    """Zip all local paths as the server's /upload_v2 expects; returns the archive's id.
+
+    Names in the archive are absolute, without the first slash.
     """
     return _zip(shipment.local_paths(), target)
 

@@ -46,8 +46,9 @@ _PROBE_S = 2.0
 
 
 class SkyEngine:
-    """Implements engines.base.Engine on an API server. ``home``: the state folder, of which the engine uses
-    ``sky/``.
+    """Implements engines.base.Engine on an API server.
+
+    ``home``: the state folder, of which the engine uses ``sky/``.
     """
 
     name = "sky"
@@ -181,9 +182,7 @@ class SkyEngine:
         await self._command(job_id, {"op": "limit", "job_id": job_id, "end_time": end_time, "step": step_id})
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """End the job: through its own node where that is reachable, which is fast and graceful; else through
-        SkyPilot.
-        """
+        """End the job: through its own node where reachable, which is fast and graceful; else through SkyPilot."""
         watch = await self._packed(job_id)
         member = watch.record.member(job_id)
         member.cancel = state
@@ -216,8 +215,9 @@ class SkyEngine:
             raise Unable(NODE_CONFIG, problem)
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """Whether elements share nodes: they start together, and the nodes run them one after the other, %N at a
-        time.
+        """Whether elements share nodes.
+
+        They then start together, and the nodes run them one after the other, %N at a time.
         """
         try:
             return array_packs.packs(spec, plan(spec, self.site, partition))
@@ -546,8 +546,9 @@ class SkyEngine:
             self._on_event({"ev": "managed", "job_id": job_id, **facts})
 
     async def _last_look(self, watch: JobWatch) -> None:
-        """Read the stored log of a job that SkyPilot reports as ended although the log has no end; then report the
-        end.
+        """Report the end of a job that SkyPilot reports as ended although the followed log has no end.
+
+        The stored log is read first.
         """
         if await self._followers.fetch(watch):
             return
