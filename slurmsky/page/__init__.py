@@ -1,1 +1,1 @@
-"""What people look at: records of jobs as one HTML page that needs nothing but itself. Pure."""
+"""Renders records of jobs as one self-contained HTML page. Pure."""

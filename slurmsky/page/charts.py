@@ -1,4 +1,4 @@
-"""Curves over a period, meters of a part of a whole, bars of counts."""
+"""Renders charts: curves over a period, meters of shares, bars of counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .usage_curves import Curve
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its name, its values, its class; filled below unless it is an edge."""
+    """One curve: its name, values and class; filled below unless it is an edge."""
 
     name: str
     curve: Curve
@@ -22,7 +22,7 @@ class Line:
 
 
 def chart(period: Period, lines: Sequence[Line], unit: str, limit: float = 0.0, limit_name: str = "") -> Html:
-    """Curves that start at zero, with the highest value named and a line where the limit is."""
+    """Curves from zero, with a label for the highest value and a line for the limit."""
     top = max([limit, *(line.curve.peak for line in lines)]) or 1.0
     height = top * 1.08
     shapes = []
@@ -51,19 +51,19 @@ def chart(period: Period, lines: Sequence[Line], unit: str, limit: float = 0.0, 
 
 
 def _stairs(heights: Sequence[float], width: int) -> str:
-    """A path over steps of these heights; long flat stretches cost nothing."""
+    """An SVG path over steps of these heights; equal neighbours share one segment."""
     each, drawn, last = width / len(heights), [], ""
     for index, height in enumerate(heights):
         text = f"{height:.1f}"
         if text != last:
-            # Along at the old height, then up or down.
+            # First horizontal at the old height, then vertical to the new one.
             drawn.append(f"H{index * each:.1f}V{text}" if index else f"M0 {text}")
             last = text
     return "".join(drawn) + f"H{width}"
 
 
 def sparkline(values: Sequence[float], top: float, title: str) -> Html:
-    """A small curve beside a number."""
+    """A small curve next to a number."""
     top = max(top, *values, 1e-9)
     points = _stairs([20 - 19 * value / top for value in values], 100)
     path = el("path", d=points + "V20H0Z", cls="area used")
@@ -71,7 +71,7 @@ def sparkline(values: Sequence[float], top: float, title: str) -> Html:
 
 
 def meter(part: float | None, words_: str = "", title: str = "") -> Html:
-    """A part of a whole as a bar with its percent."""
+    """A share as a bar with its percentage."""
     if part is None:
         return el("span", "not measured", cls="none")
     level = "low" if part < 0.25 else "mid" if part < 0.6 else "high" if part <= 1.05 else "over"
@@ -82,7 +82,7 @@ def meter(part: float | None, words_: str = "", title: str = "") -> Html:
 
 
 def counts(rows: Sequence[tuple[str, int]]) -> Html:
-    """Counts as bars, the largest as long as there is room."""
+    """Counts as bars; the largest has the full width."""
     most = max([count for _, count in rows], default=0) or 1
     return el(
         "div",

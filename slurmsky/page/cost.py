@@ -1,4 +1,4 @@
-"""Cost of a job: the page's only reader of that part of a record (report/text/spending.py has the sums)."""
+"""Cost of a job: the page's only access to that part of a record (report/text/spending.py has the sums)."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from ..model.job import Job
 
 
 def dollars(job: Job) -> float | None:
-    """Dollars that a job cost so far; None for one that no cloud has run."""
+    """The cost of a job so far in dollars; None for a job that did not run on a cloud."""
     return job.cost if job.managed_job_id is not None or job.cost else None

@@ -1,5 +1,6 @@
-"""The page of many jobs: an array, or all that lived in a period. However many there are, the page stays small: what
-cannot be shown one by one is summed up.
+"""The page of many jobs: an array, or all jobs of a period.
+
+The page stays small for any number of jobs: beyond the limits below, jobs are shown as sums.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from .job_summary import Life, life
 from .page_frame import pill, section, table, tile, tiles
 from .timeline import Bar, Lane, Period, lanes, pack, strips
 
-MOST_LANES = 120  # jobs with a line of their own
-MOST_ROWS = 300  # jobs in the table of all
-MOST_CHOSEN = 25  # jobs in a table of some
-MOST_BARS = 1500  # bars on nodes; beyond, how full each node was
+MOST_LANES = 120  # jobs with a separate lane
+MOST_ROWS = 300  # jobs in the table of all jobs
+MOST_CHOSEN = 25  # jobs in a table of selected jobs
+MOST_BARS = 1500  # bars on nodes; beyond, show each node's utilisation
 MOST_NODES = 64
 PARTS = 240
 _WAITS = (
@@ -37,7 +38,7 @@ _WAITS = (
 
 @dataclass
 class Sum:
-    """What several jobs come to."""
+    """Sums over several jobs."""
 
     jobs: int = 0
     good: int = 0
@@ -56,7 +57,7 @@ class Sum:
     waits: list[float] = field(default_factory=list)
 
     def add(self, one: Life) -> None:
-        """One more job."""
+        """Add one job."""
         self.jobs += max(1, one.job.pending_count)
         self.good += one.kind == "good"
         self.failed += one.failed
@@ -79,27 +80,27 @@ class Sum:
 
     @property
     def cpu_share(self) -> float | None:
-        """Used of held, 0 to 1."""
+        """Share of the held CPU time that was used, 0 to 1."""
         return self.used_s / self.held_s if self.held_s else None
 
     @property
     def memory_share(self) -> float | None:
-        """Peaks of what was held, weighed by time."""
+        """Share of the held memory that was used at the peaks, weighted by time."""
         return self.memory_used / self.memory_held if self.memory_held else None
 
     @property
     def gpu_share(self) -> float | None:
-        """Used of held, where it was measured."""
+        """Share of the held GPU time that was used, over jobs with measurements."""
         return self.gpu_used_s / self.gpu_known_s if self.gpu_known_s else None
 
     def wait(self, part: float) -> float:
-        """How long that part of the jobs waited at most: 0.5 is the median."""
+        """The quantile ``part`` of the waiting times: 0.5 is the median."""
         ordered = sorted(self.waits)
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
 
 def sum_of(lives: Iterable[Life]) -> Sum:
-    """The sum of jobs."""
+    """Compute the sums over jobs."""
     total = Sum()
     for one in lives:
         total.add(one)
@@ -107,14 +108,14 @@ def sum_of(lives: Iterable[Life]) -> Sum:
 
 
 def span_of(jobs: Sequence[Job], now: float, zone: tzinfo | None) -> Period:
-    """From the first submit to the last end, for jobs that were asked for by id."""
+    """The period from the first submit to the last end, for jobs that were requested by id."""
     start = min(job.submit_time for job in jobs)
     end = max(job.end_time if job.state.finished else now for job in jobs)
     return Period(start, max(end, start + 1), zone)
 
 
 def group_page(jobs: Sequence[Job], context: ReportContext, title: str, period: Period, whole: bool = True) -> str:
-    """Jobs of a period; ``whole``: they are all that ran on the cluster then, so that its size is told beside them."""
+    """The page of a period's jobs. ``whole``: these are all jobs of the cluster in it, so show the cluster's size."""
     lives = [life(job, context) for job in accounting_order(jobs)]
     total = sum_of(lives)
     when = f"{quantities.moment(period.start, period.zone)} to {quantities.moment(period.end, period.zone)}"
@@ -143,7 +144,7 @@ def group_page(jobs: Sequence[Job], context: ReportContext, title: str, period: 
 
 
 def _lived_in(period: Period, lives: Sequence[Life]) -> Period:
-    """The part of the period in which there were jobs, where the rest would only press them together."""
+    """The part of the period in which there were jobs, so that they fill the time axis."""
     start = max(period.start, min(one.job.submit_time for one in lives))
     end = min(period.end, max(one.end for one in lives))
     spare = 0.02 * (end - start) + 1
@@ -181,7 +182,7 @@ def _tiles(total: Sum) -> Html:
 
 
 def _load(lives: Sequence[Life], context: ReportContext, period: Period, whole: bool) -> Html:
-    """Held and used over time, and how many jobs waited."""
+    """Held and used resources over time, and the number of waiting jobs."""
 
     def curve() -> usage_curves.Curve:
         return usage_curves.Curve(period.start, period.end, PARTS)
@@ -219,13 +220,13 @@ def _load(lives: Sequence[Life], context: ReportContext, period: Period, whole: 
 
 
 def _on_cluster(lives: Sequence[Life], context: ReportContext) -> bool:
-    """Whether all ran on nodes of the site file, and none on nodes made for it."""
+    """Whether all jobs ran on nodes of the site file, and none on nodes launched for it."""
     known = {node.name for node in context.cluster.nodes}
     return bool(known) and all(known.issuperset(one.job.nodes) for one in lives)
 
 
 def _nodes(lives: Sequence[Life], context: ReportContext, period: Period) -> Html | None:
-    """What ran on each node; where that is too much for bars, how full each was."""
+    """The jobs on each node as bars; where there are too many, each node's utilisation."""
     on: dict[str, list[tuple[Life, int]]] = {}
     for one in lives:
         if one.start and one.start <= period.end and one.end >= period.start:
@@ -250,7 +251,7 @@ def _nodes(lives: Sequence[Life], context: ReportContext, period: Period) -> Htm
         for name in names:
             bars = [running_bar(one, one.id) for one, _ in on[name]]
             packed = pack(bars)
-            # Drawing order is that of numbers of rows, which is all that a node of many short jobs has too many of.
+            # Limit the rows of a lane: a node with many short jobs can have hundreds.
             rows.append(Lane(name, _node_note(name, size), packed[:40]))
         picture = lanes(period, rows, "The jobs on each node")
         keys = page_frame.legend(page_frame.bars({one.kind for one in lives})[2:])
@@ -272,7 +273,7 @@ def _node_note(name: str, size: dict[str, int]) -> str:
 
 
 def _jobs_timeline(lives: Sequence[Life], period: Period) -> Html:
-    """A lane for each job, where there are few; for each name of a job, where there are many."""
+    """A lane for each job or, where there are many jobs, for each job name."""
     if len(lives) <= MOST_LANES:
         rows = []
         for one in lives:
@@ -334,7 +335,7 @@ _GROUPS: tuple[tuple[str, Callable[[Life], str]], ...] = (
 
 
 def _groups(lives: Sequence[Life]) -> list[Html]:
-    """Sums by whose and what the jobs were; where all are alike there is nothing to compare."""
+    """Sums by user, name and other fields; a field with one value only is omitted."""
     found = []
     for name, key in _GROUPS:
         groups = _by(lives, key)
@@ -365,7 +366,7 @@ def _groups(lives: Sequence[Life]) -> list[Html]:
 
 
 def _chosen(lives: Sequence[Life]) -> list[Html | None]:
-    """All jobs, or of many those one would ask about."""
+    """Tables of all jobs or, where there are many, of the notable ones."""
     if len(lives) <= MOST_ROWS:
         return [_table("All jobs", lives, "jobs")]
     failed = [one for one in reversed(lives) if one.failed]

@@ -1,10 +1,9 @@
-"""HTML from values: whatever is not Html already is text, and text is escaped.
+"""Builds HTML from values: every value that is not Html is escaped as text.
 
     el("p", "jobs of ", name, cls="note")
 
-Names, comments and paths are written by users, and a page outlives the terminal that showed them. So there is no way
-to put a plain string into a page but as text; characters that no page may hold, or that would turn the text around
-them, are shown by their number.
+Names, comments and paths are written by users, and a page is stored and shared. So a plain string can enter a page
+only as escaped text; characters that are invalid in HTML, or that change the direction of text, are shown by number.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ import re
 from collections.abc import Iterable
 
 #: control characters, lone surrogates (undecodable bytes of a command line), marks that change the direction of text,
-#: and what is no character at all
+#: and code points that are no characters
 _ODD = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
-#: elements without content, and how they are closed: inside of SVG an open one would swallow what follows
+#: elements without content, and their closing: in SVG an unclosed element would contain the following ones
 _VOID = {"meta": ">", "rect": "/>", "path": "/>", "line": "/>"}
 
 
 class Html(str):
-    """Text that is HTML."""
+    """A string that is already HTML."""
 
     __slots__ = ()
 
 
 def text(value: object) -> Html:
-    """A value as text of a page."""
+    """Escape a value as text of a page."""
     plain = str(value)
     if not plain.isalnum():
         plain = html.escape(_ODD.sub(_number, plain), quote=True)
@@ -38,13 +37,13 @@ def text(value: object) -> Html:
 
 def _number(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: the byte that was there
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: show the original byte
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def join(*children: object) -> Html:
-    """Children one after the other; None is left out, lists are taken apart."""
+    """Concatenate children; None is skipped, lists are flattened."""
     parts: list[str] = []
     for child in children:
         if isinstance(child, Html):
@@ -59,7 +58,7 @@ def join(*children: object) -> Html:
 
 
 def el(name: str, /, *children: object, **attributes: object) -> Html:
-    """An element. ``cls`` is ``class``, ``_`` in an attribute's name is ``-``; None leaves an attribute out."""
+    """An element. ``cls`` is ``class``, ``_`` in an attribute's name is ``-``; None omits an attribute."""
     words = [name]
     for key, value in attributes.items():
         if value is not None:

@@ -1,4 +1,4 @@
-"""The page of one job: when it waited and ran, its steps, and what it used of what it asked for."""
+"""The page of one job: its waiting and running time, its steps, and its resource use."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .job_summary import Life, ended_with, kind_of, life, step_end, steps_of
 from .page_frame import pairs, pill, section, table, tile, tiles
 from .timeline import Bar, Lane, Period, lanes, pack
 
-#: lanes of steps, and rows of the table of steps, before the rest is only counted
+#: maximum of lanes and of table rows of steps; further steps are only counted
 MOST_STEPS = 150
 PARTS = 240
 
 
 def job_page(runs: Sequence[Job], context: ReportContext, why: Answer | None = None) -> str:
-    """One job with its runs: the last is the one that counts, earlier ones were requeued. ``why``: why it waits, or
+    """The page of one job. ``runs``: its runs, of which all but the last were requeued; ``why``: why the job waits, or
     how it ended.
     """
     lives = [life(job, context) for job in runs]
@@ -133,7 +133,7 @@ def _standing_out(one: Life, context: ReportContext) -> Html | None:
 
 
 def waiting_bars(one: Life) -> list[Bar]:
-    """From submit until it could run, and from then until it ran."""
+    """Bars from submit to eligible time, and from eligible time to start."""
     job = one.job
     until = one.start or one.end
     could = min(one.eligible or until, until)
@@ -153,7 +153,7 @@ def waiting_bars(one: Life) -> list[Bar]:
 
 
 def running_bar(one: Life, label: str = "") -> Bar:
-    """The time in which it held nodes."""
+    """The bar of the time in which the job held nodes."""
     title = f"{one.id} {one.job.name}: {one.state}, {quantities.duration(one.ran_s)}"
     return Bar(one.start, max(one.end, one.start), one.kind, title + (f", {one.outcome}" if one.outcome else ""), label)
 
@@ -182,7 +182,7 @@ def _length(step: Step, one: Life) -> str:
 
 
 def _end(step: Step, one: Life) -> float:
-    """A step that was never heard of again ended with its job."""
+    """The end of a step; a step without recorded end ended with its job."""
     return step_end(step, one.end)
 
 
@@ -193,7 +193,7 @@ def _step_bar(step: Step, one: Life) -> Bar:
 
 
 def _nodes(one: Life, context: ReportContext) -> Html:
-    """Each node with the steps that ran on it."""
+    """The nodes with their steps."""
     period = Period(one.start, max(one.end, one.start + 1), context.clock.zone)
     rows = []
     for share in one.job.shares[:MOST_STEPS]:
@@ -205,7 +205,7 @@ def _nodes(one: Life, context: ReportContext) -> Html:
 
 
 def _use(one: Life) -> Html:
-    """What was held and used in all, side by side."""
+    """Totals of held and used resources, side by side."""
     cpu, mem = one.cpu_s, one.memory_mib
     rows: list[list[object]] = [
         [
@@ -264,7 +264,7 @@ def _steps(one: Life, context: ReportContext) -> Html | None:
 def _step_row(step: Step, one: Life, gpus: bool) -> list[object]:
     usage = step.usage
     long = max(_end(step, one) - step.start_time, 0.01)
-    # The script holds all CPUs of its node and mostly waits for the steps: its share would say nothing.
+    # The script holds all CPUs of its node but mostly waits for the steps: its share is meaningless.
     busy = (usage.user_s + usage.system_s) / long if usage.tasks else None
     share = None if busy is None else charts.meter(busy / step.cpus if step.cpus else None)
     series = usage.series.get("cpu")

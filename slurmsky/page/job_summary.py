@@ -1,4 +1,4 @@
-"""What the page says of one job: how it waited and ran, what it held and what of that it used."""
+"""Summary of one job for the page: waiting and running time, held and used resources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..report.text import sacct_rows
 from ..report.text.seff_report import measure
 from . import cost
 
-#: how a state is drawn: the class of a bar and of a word
+#: state -> CSS class of its bars and words
 _KINDS = {
     JobState.PENDING: "wait",
     JobState.RUNNING: "live",
@@ -26,7 +26,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Life:
-    """One run of a job. Times are epoch seconds, sizes MiB; a time of 0 is one that has not come."""
+    """One run of a job. Times are epoch seconds, sizes MiB; a time of 0 is not yet known."""
 
     job: Job
     id: str
@@ -34,11 +34,11 @@ class Life:
     kind: str  # class of its bars and words: wait live held good gone bad
     eligible: float
     start: float
-    end: float  # of what is to be drawn: now for what goes on
+    end: float  # end of the bar: now for an active job
     waited_s: float
     ran_s: float
     cpus: int
-    cpu_s: float | None  # used; None where nothing of it was measured (yet)
+    cpu_s: float | None  # CPU seconds used; None where no step was measured (yet)
     memory_mib: float | None
     memory_held_mib: float
     gpus: int
@@ -53,48 +53,48 @@ class Life:
 
     @property
     def cpu_share(self) -> float | None:
-        """Of the CPU time held, what was used: 0 to 1 (a little more is possible)."""
+        """Share of the held CPU time that was used: 0 to 1 (slightly more is possible)."""
         return self.cpu_s / self.held_s if self.cpu_s is not None and self.held_s else None
 
     @property
     def memory_share(self) -> float | None:
-        """The same of memory, by its peak."""
+        """Share of the held memory that was used at the peak."""
         known = self.memory_mib is not None and self.memory_held_mib
         return (self.memory_mib or 0) / self.memory_held_mib if known else None
 
     @property
     def gpu_share(self) -> float | None:
-        """The same of GPUs."""
+        """Share of the held GPU time that was used."""
         held = self.gpus * self.ran_s
         return self.gpu_s / held if self.gpu_s is not None and held else None
 
     @property
     def wasted_s(self) -> float:
-        """CPU seconds held and not used; 0 where that is not known."""
+        """CPU seconds held but not used; 0 where unknown."""
         return 0.0 if self.cpu_s is None else max(0.0, self.held_s - self.cpu_s)
 
     @property
     def failed(self) -> bool:
-        """Whether it ended otherwise than it should, and not because somebody said so."""
+        """Whether the job failed; a cancelled or preempted job did not."""
         return self.kind == "bad"
 
 
 def kind_of(state: JobState) -> str:
-    """How a state is drawn."""
+    """The CSS class of a state."""
     return _KINDS.get(state, "bad")
 
 
 def life(job: Job, context: ReportContext) -> Life:
-    """What there is to say of a record at this moment."""
+    """Summarise a job's record at the context's time."""
     now = context.now
     ran = sacct_rows.started(job)
     start = job.start_time if ran else 0.0
     over = job.state.finished
-    # A record that was finished off without a time (a node that never answered) ends where it began.
+    # A record without an end time (its node never answered) ends at its start.
     end = (job.end_time or start or job.submit_time) if over else now
     found = measure(job, context)
     measured = [step for step in job.steps.values() if step.usage.tasks]
-    # Where memory is not taken away from others, what was asked for is what the use is measured by.
+    # Where memory is not allocated, compare the use with the requested memory.
     memory = sum(share.memory_mib for share in job.shares) or derived.requested_memory_mib(job, context)
     gpus = sum(len(ids) for share in job.shares for name, ids in share.gres.items() if name.partition(":")[0] == "gpu")
     return Life(
@@ -119,15 +119,17 @@ def life(job: Job, context: ReportContext) -> Life:
 
 
 def gpu_steps(job: Job) -> list[Step]:
-    """The steps whose GPU use adds up to the job's: the script sees all that its node has for the whole time, and the
-    other steps see the same devices once more."""
+    """The steps whose GPU use sums up to the job's.
+
+    On one node the script alone: it sees all GPUs for the whole time, and other steps would count devices twice.
+    """
     looked = [step for step in job.steps.values() if step.usage.gpu_s is not None and step.end_time > step.start_time]
     script = [step for step in looked if step.step_id == "batch" and len(job.shares) == 1]
     return script or [step for step in looked if step.step_id != "batch"] or looked
 
 
 def _gpu_seconds(job: Job) -> float | None:
-    """GPU seconds used; None where nobody looked."""
+    """GPU seconds used; None where they were not measured."""
     steps = gpu_steps(job)
     if not steps:
         return None
@@ -143,7 +145,7 @@ def ended_with(code: int, signal: int) -> str:
 
 
 def outcome(job: Job) -> str:
-    """In a few words why a job waits, or how it ended: its exit code, its reason, who cancelled it."""
+    """A short text on why a job waits, or how it ended: exit code, reason, the user who cancelled it."""
     reason = derived.reason(job)
     reason = "" if reason == "None" else reason
     if job.state is JobState.PENDING:
@@ -163,10 +165,10 @@ def outcome(job: Job) -> str:
 
 
 def steps_of(job: Job) -> list[Step]:
-    """In the order of sacct: the script first, then as they were numbered."""
+    """The steps of a job in sacct's order: the script first, then by number."""
     return [record.step for record in sacct_rows.records([job], only_steps=(job.job_id,)) if record.step is not None]
 
 
 def step_end(step: Step, now: float) -> float:
-    """Its end, or now."""
+    """The end of a step, or now."""
     return step.end_time or now

@@ -1,4 +1,4 @@
-"""The frame of a page: head, title, tiles, tables of definitions; the style sheet is a file beside this one."""
+"""The frame of a page: head, title, tiles, tables; the style sheet is style.css in this folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .. import __version__
 from .html import Html, el, join
 from .job_summary import Life
 
-#: Nothing is fetched and no program runs, whatever a page may hold.
+#: The browser must fetch nothing and run no script, whatever a page contains.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -23,7 +23,7 @@ def _style() -> Html:
 
 
 def document(title: str, made: str, *body: object) -> str:
-    """A whole page. ``made`` says of what moment it speaks."""
+    """A complete page. ``made``: the text on the time that it describes."""
     head = el(
         "head",
         el("meta", charset="utf-8"),
@@ -38,12 +38,12 @@ def document(title: str, made: str, *body: object) -> str:
 
 
 def section(title: str, *body: object, note: object = None, id: str | None = None) -> Html:
-    """A part of the page under its heading."""
+    """A section of the page under its heading."""
     return el("section", el("h2", title), el("p", note, cls="note") if note else None, *body, id=id)
 
 
 def tile(name: str, value: object, note: object = None, kind: str | None = None) -> Html:
-    """A number one looks for first."""
+    """A key figure with its name."""
     return el("div", el("span", name, cls="k"), el("strong", value, cls=kind), el("small", note), cls="tile")
 
 
@@ -53,18 +53,18 @@ def tiles(*found: Html | None) -> Html:
 
 
 def pill(life: Life) -> Html:
-    """A job's state as a word in its colour."""
+    """A job's state as a coloured word."""
     return el("span", life.state, cls="pill " + life.kind)
 
 
 def pairs(rows: Sequence[tuple[str, object]]) -> Html:
-    """Names with their values; what is empty is left out."""
+    """Names with their values; empty values are omitted."""
     return el("dl", (join(el("dt", name), el("dd", el("bdi", value))) for name, value in rows if value), cls="pairs")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
-    """A table; ``numbers`` are the columns that stand to the right. On a narrow screen each row becomes a card, whose
-    cells are named by the heads."""
+    """A table; ``numbers``: the right-aligned columns. On a narrow screen each row becomes a card, with the heads as
+    labels of its cells."""
     right = frozenset(numbers)
     body = (
         el(
@@ -83,7 +83,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], numbers: Seque
 
 
 def legend(kinds: Sequence[tuple[str, str]]) -> Html:
-    """What the colours of bars mean."""
+    """The legend of the bars' colours."""
     return el("p", (el("span", el("i", cls="key " + kind), name) for kind, name in kinds), cls="keys")
 
 
@@ -98,5 +98,5 @@ BARS = (
 
 
 def bars(kinds: Iterable[str]) -> Sequence[tuple[str, str]]:
-    """The kinds of bars there may be, and suspended where there are some."""
+    """The kinds of bars for a legend; suspended only where it occurs."""
     return (*BARS, ("paused", "suspended")) if "held" in kinds else BARS

@@ -1,4 +1,4 @@
-"""Numbers as people read them: durations, sizes, shares, money, and the labels of a time axis."""
+"""Formats durations, sizes, shares, money, and the labels of a time axis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 
 from ..report.text.seff_report import size
 
-#: distances between the marks of an axis, in seconds
+#: possible intervals between the marks of an axis, in seconds
 _STEPS = (
     1,
     2,
@@ -62,7 +62,7 @@ def hours(seconds: float) -> str:
 
 
 def memory(mib: float) -> str:
-    """``1.95 GB``: seff's form, in three digits.
+    """``1.95 GB``: seff's format, with three digits.
 
     >>> memory(1000), memory(8192), memory(300.25), memory(0.5)
     ('1000 MB', '8 GB', '300 MB', '512 KB')
@@ -73,14 +73,14 @@ def memory(mib: float) -> str:
 
 
 def share(part: float | None) -> str:
-    """A part of one in percent; a dash for what is not known."""
+    """A share (0 to 1) in percent; a dash for None."""
     if part is None:
         return "–"
     return f"{100 * part:.1f} %" if 0 < part < 0.0995 else f"{100 * part:.0f} %"
 
 
 def money(dollars: float | None) -> str:
-    """``$1.20``, ``$0.0035``; a dash for what is not known."""
+    """``$1.20``, ``$0.0035``; a dash for None."""
     if dollars is None:
         return "–"
     return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.4f}"
@@ -101,7 +101,7 @@ def moment(time: float, zone: tzinfo | None) -> str:
 
 
 def ticks(start: float, end: float, zone: tzinfo | None, most: int = 6) -> list[tuple[float, str]]:
-    """Round moments of a period with their labels, at most ``most``.
+    """Round times of a period with their labels, at most ``most``.
 
     >>> from datetime import timezone
     >>> ticks(1000000005, 1000000100, timezone.utc)[:2]
@@ -109,7 +109,7 @@ def ticks(start: float, end: float, zone: tzinfo | None, most: int = 6) -> list[
     """
     span = max(end - start, 1e-6)
     step = next((step for step in _STEPS if span / step <= most), _STEPS[-1] * 10)
-    # Whole hours and days are those of the reader's wall.
+    # Round to hours and days of local time.
     offset = datetime.fromtimestamp(start, zone).astimezone(zone).utcoffset()
     shift = offset.total_seconds() if offset else 0.0
     form = "%H:%M:%S" if step < 60 else "%H:%M" if span < 86400 else "%d %b %H:%M" if step < 86400 else "%d %b"

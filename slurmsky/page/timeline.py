@@ -1,6 +1,6 @@
-"""Lanes with bars over one time axis: jobs and steps by name, nodes with what ran on them.
+"""Renders lanes with bars over one time axis: jobs and steps by name, nodes with their jobs.
 
-Bars are placed in percent of the period, so the picture fits any width and can be printed.
+Bars are placed in percent of the period, so the timeline fits any width and can be printed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .quantities import ticks
 
 @dataclass(frozen=True)
 class Bar:
-    """Something that lasted. ``kind`` is its class, ``title`` what a pointer shows."""
+    """A time span of a lane. ``kind``: its CSS class; ``title``: its tooltip."""
 
     start: float
     end: float
@@ -27,7 +27,7 @@ class Bar:
 
 @dataclass
 class Lane:
-    """A line of a timeline: its name, a note at its end, and rows of bars one below the other."""
+    """A lane of a timeline: its name, a note at its end, and rows of bars."""
 
     name: str
     note: str = ""
@@ -37,7 +37,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Period:
-    """What a time axis shows."""
+    """The time span of an axis."""
 
     start: float
     end: float
@@ -45,16 +45,16 @@ class Period:
 
     @property
     def seconds(self) -> float:
-        """Its length, never nothing."""
+        """The length in seconds, always above 0."""
         return max(self.end - self.start, 1e-3)
 
     def percent(self, time: float) -> float:
-        """Where a moment is; what lies outside is at the edge."""
+        """The position of a time in percent, clamped to the period."""
         return min(100.0, max(0.0, 100 * (time - self.start) / self.seconds))
 
 
 def pack(bars: Iterable[Bar]) -> list[list[Bar]]:
-    """Bars in as few rows as there are at once."""
+    """Arrange bars in the smallest number of rows without overlaps."""
     rows: list[list[Bar]] = []
     free: list[tuple[float, int]] = []  # end of the last bar of a row, the row
     for bar in sorted(bars, key=lambda bar: (bar.start, bar.end)):
@@ -69,14 +69,14 @@ def pack(bars: Iterable[Bar]) -> list[list[Bar]]:
 
 
 def axis(period: Period) -> Html:
-    """The marks of the period."""
+    """The labels of the time axis."""
     marks = ticks(period.start, period.end, period.zone)
     return el(
         "div",
         (
             el("span", label, cls="t" + (" odd" if number % 2 else ""), style=_left(period, at))
             for number, (at, label) in enumerate(marks)
-            # A label at the very edge would stand outside.
+            # A label near the edge would extend beyond the axis.
             if 3 <= period.percent(at) <= 97
         ),
         cls="axis",
@@ -85,7 +85,7 @@ def axis(period: Period) -> Html:
 
 
 def grid(period: Period) -> Html:
-    """Lines under the marks."""
+    """The vertical lines of the time axis."""
     return join(el("i", cls="g", style=_left(period, at)) for at, _ in ticks(period.start, period.end, period.zone))
 
 
@@ -103,7 +103,7 @@ def _bar(period: Period, bar: Bar) -> Html | None:
 
 
 def lanes(period: Period, rows: Sequence[Lane], name: str) -> Html:
-    """The whole picture, marks above it; ``name`` says what it shows to those who cannot see it."""
+    """The complete timeline with its axis; ``name``: its label for screen readers."""
     lines = grid(period)
     body = []
     for lane in rows:
@@ -119,13 +119,13 @@ def _lane(label: Html, note: Html | None, *track: object) -> Html:
 
 
 def _picture(period: Period, body: Sequence[Html], name: str) -> Html:
-    """Lanes below the period's marks."""
+    """Lanes below the time axis."""
     head = el("div", el("div", cls="name"), axis(period), cls="lane head")
     return el("div", head, body, cls="lanes", role="img", aria_label=name)
 
 
 def strips(period: Period, rows: Sequence[tuple[str, str, Sequence[float]]], name: str) -> Html:
-    """Lanes that show how full something was (0 to 1) in equal parts of the period: for more than bars can show."""
+    """Lanes of utilisation (0 to 1) in equal parts of the period, where bars would be too many."""
     body = []
     for label, note, values in rows:
         drawn, index = [], 0

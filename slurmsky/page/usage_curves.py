@@ -1,4 +1,4 @@
-"""Amounts over time: what was held and used, spread over the equal parts of a period."""
+"""Held and used resources over time, averaged over equal parts of a period."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .job_summary import Life, gpu_steps, step_end
 
 
 class Curve:
-    """A period in equal parts, with an average in each."""
+    """A period in equal parts, each with its average."""
 
     def __init__(self, start: float, end: float, parts: int) -> None:
         self.start = start
@@ -17,7 +17,7 @@ class Curve:
         self.values = [0.0] * parts
 
     def add(self, start: float, end: float, value: float) -> None:
-        """``value`` from ``start`` to ``end``; what lies outside the period is left out."""
+        """Add ``value`` from ``start`` to ``end``; times outside of the period are ignored."""
         first, last = (start - self.start) / self.width, (end - self.start) / self.width
         first, last = max(0.0, first), min(float(len(self.values)), last)
         if last <= first or not value:
@@ -32,7 +32,7 @@ class Curve:
         self.values[to] += value * (last - to)
 
     def add_parts(self, start: float, end: float, values: Sequence[float]) -> None:
-        """A series of equal parts between two times."""
+        """Add a series of equal parts between two times."""
         if (end - start) <= self.width or len(values) == 1:
             self.add(start, end, sum(values) / len(values))
             return
@@ -47,7 +47,7 @@ class Curve:
 
 
 def busy(step: Step) -> list[float]:
-    """CPUs that a finished step kept busy over its life; one average where it was not looked at."""
+    """CPUs that a finished step kept busy over time; one average where no series was recorded."""
     usage = step.usage
     if usage.series.get("cpu"):
         return usage.series["cpu"]
@@ -55,12 +55,12 @@ def busy(step: Step) -> list[float]:
 
 
 def memory(step: Step) -> list[float]:
-    """MiB over its life; its peak where it was not looked at."""
+    """Memory of a step in MiB over time; its peak where no series was recorded."""
     return step.usage.series.get("mem") or [memory_peak(step)]
 
 
 def measured(life: Life, now: float) -> list[Step]:
-    """The steps of a job that have something to add to a curve."""
+    """The steps of a job that contribute to a curve."""
     return [step for step in life.job.steps.values() if step.usage.tasks and step_end(step, now) > step.start_time > 0]
 
 
@@ -90,5 +90,5 @@ def used_gpus(curve: Curve, lives: Sequence[Life], now: float) -> Curve:
 
 
 def memory_peak(step: Step) -> float:
-    """MiB that all tasks of a step had together, by their peaks."""
+    """The sum of the memory peaks of a step's tasks, in MiB."""
     return step.usage.ave_rss * max(1, step.usage.tasks) / (1 << 20)

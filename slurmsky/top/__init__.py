@@ -1,11 +1,12 @@
-"""slurmsky top: the queue, the nodes and a job, live in the caller's terminal.
+"""slurmsky top: a live view of the queue, the nodes and a job in the caller's terminal.
 
-A program of its own (`__main__`), which the caller's `slurmsky top` becomes. It knows the cluster by the same
-commands that the caller could type (`ask`), never by the store, so it lives through restarts of the controller.
+A separate program (`__main__`), which replaces the caller's `slurmsky top` process. It reads the cluster's state with
+the commands that the caller could type (`controller_client`), never from the store, so it survives restarts of the
+controller.
 
-    plain    text from jobs as a terminal may safely show it     rows   what squeue and sinfo said, as records
-    tail     the end of an output file                           job    one job's details and efficiency, as lines
-    keys     what each key does                                  bars   head, foot and the lines between
-    table, lines   the two widgets: rows with a cursor, and text that scrolls
-    poller   asks at an interval, in a thread of its own         app    the screen and its keys
+    plain_text       makes text from jobs safe for a terminal    rows         records of squeue's and sinfo's output
+    tail             the end of an output file                   job_details  one job's details and efficiency
+    keys             the action of each key                      bars         head, foot and lines between panes
+    data_table       widget: rows with a cursor                  scroll_text  widget: text that scrolls
+    poller, watcher  threads that query at an interval           app          the screen and its keys
 """

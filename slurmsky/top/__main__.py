@@ -10,18 +10,18 @@ import sys
 
 
 def _without_colours() -> bool:
-    """Whether the terminal says that it has none, as a vt100 does."""
+    """Whether the terminal's description lists no colours, such as a vt100's."""
     try:
         import curses
 
         curses.setupterm(fd=1)
         return curses.tigetnum("colors") < 8
-    except Exception:  # no curses here, or no description of this terminal: as if it were a usual one
+    except Exception:  # no curses, or no description of this terminal: assume colours
         return False
 
 
 def main() -> int:
-    """Show the view until the caller leaves it."""
+    """Show the view until the caller quits it."""
     if "NO_COLOR" not in os.environ and _without_colours():
         os.environ["NO_COLOR"] = "1"
     from slurmsky.top.app import Top
@@ -30,9 +30,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # This file's folder, which Python put first, holds modules of ours; the package is two above.
+    # Python put this file's folder first, which has modules of this package; the root is two folders above.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # a thread may still wait for an answer
+    os._exit(code)  # a thread may still wait for a reply

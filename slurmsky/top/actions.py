@@ -1,4 +1,4 @@
-"""What can be done to a job from the view: by which command, and what is asked before and told after."""
+"""Actions on a job: the command, the question before it, and the message after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .rows import Job
 
 @dataclass(frozen=True)
 class Action:
-    """A command to run; ``done`` says that it was. Without a ``question`` nothing is asked first."""
+    """A command to run. ``done``: the message on success; ``question``: asks the user first, "" for none."""
 
     line: tuple[str, ...]
     done: str
@@ -28,7 +28,7 @@ def _describe(job: Job) -> str:
 
 def _cancel(job: Job) -> Action:
     name = job.name_for_commands
-    # Of an array's waiting rest the elements that run are no part.
+    # The line of an array's pending elements does not include the running ones.
     states = ("-t", "PENDING") if job.is_rest else ()
     return Action(("scancel", *states, name), f"cancelled {name}", f"Cancel {_describe(job)}?")
 

@@ -1,4 +1,4 @@
-"""The screen: two tables above, the chosen job or node below, and the keys."""
+"""The screen: two tables above, the selected job or node below, and the keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .selection import Chosen
 from .table_columns import JOBS, NODES
 from .watcher import Acted, Broken, JobSeen, Lost, NodeSeen, OutputSeen, TablesSeen, Watcher
 
-#: from here on a job's output and its details stand side by side
+#: minimal width for a job's output and details side by side
 WIDE = 110
 MESSAGE_S = 8.0
 _TABS = {"output": "o Output", "why": "w Why", "details": "d Details", "efficiency": "e Efficiency"}
@@ -38,8 +38,8 @@ class Top(App[None]):
     """``slurmsky top``."""
 
     ENABLE_COMMAND_PALETTE = False
-    # The view has no widgets that take keys: it sees each key itself, in the order of typing, so that what is
-    # typed ahead over a slow line means what it means to the one who types.
+    # No widget handles keys: the app receives every key in the order of typing, so that keys typed ahead over a slow
+    # connection act on the pane that the user expects.
     CSS = """
     Screen { background: ansi_default; color: ansi_default; layers: base over; }
     .bar { height: 1; width: 100%; }
@@ -60,7 +60,7 @@ class Top(App[None]):
         self._table: Table[Any] = self._job_table
         self._pane: Table[Any] | Lines = self._job_table
         self._typing: str | None = None  # a filter that is being typed
-        self._box: Callable[[], None] | None = None  # what y does while something lies on top
+        self._box: Callable[[], None] | None = None  # the action of y while a box is open
         self._tab = "output"
         self._zoomed = False
         self._lost = ""
@@ -72,7 +72,7 @@ class Top(App[None]):
         self._line = bars.rule(os.environ)
 
     def show(self) -> int:
-        """Run until the caller leaves; the exit code."""
+        """Run until the caller quits; returns the exit code."""
         self.run(mouse=False)
         if not self._trace:
             return self.return_code or 0
@@ -83,17 +83,17 @@ class Top(App[None]):
         return 1
 
     def _handle_exception(self, error: Exception) -> None:
-        """A bug of ours: the log gets the traceback, the caller one line."""
+        """Handle an internal error: the traceback is logged, the caller gets one line."""
         if self.is_headless:
             super()._handle_exception(error)
         else:
             self._trace = "".join(traceback.format_exception(error))
             self.exit()
 
-    # --- the parts
+    # --- the widgets
 
     def compose(self) -> ComposeResult:
-        """Head, tables, the lower pane, foot."""
+        """Create head, tables, lower pane and foot."""
         yield Static(id="head", classes="bar")
         with Vertical(id="upper"):
             yield Static(id="views", classes="bar")
@@ -108,9 +108,9 @@ class Top(App[None]):
         yield Static(id="box")
 
     def on_mount(self) -> None:
-        """Begin."""
+        """Start the timers and the pollers."""
         for signum in (signal.SIGTERM, signal.SIGHUP):
-            # Whoever ends us finds the terminal as it was.
+            # Exit in an orderly way, which restores the terminal.
             self._loop_handler(signum)
         self._node_table.display = False
         self.set_interval(1.0, self._draw_bars)
@@ -132,11 +132,11 @@ class Top(App[None]):
         return self.query_one("#main", Lines), self.query_one("#side", Lines)
 
     def on_resize(self) -> None:
-        """Another size: perhaps another layout."""
+        """Redraw for the new size, which may change the layout."""
         self._draw_bars()
         self._draw_lower()
 
-    # --- what the threads found
+    # --- messages of the threads
 
     def on_tables_seen(self, seen: TablesSeen) -> None:
         self._lost, self._problem = "", plain(seen.problem)
@@ -157,7 +157,7 @@ class Top(App[None]):
     def on_job_seen(self, seen: JobSeen) -> None:
         row = self._table.current
         if self._table is not self._job_table or row is None or row.key != seen.details.key:
-            return  # the cursor has moved on
+            return  # the cursor has moved to another row
         self._chosen.job_seen(seen.details)
         self._watch.follow(self._chosen.wanted_path())
         self._draw_lower()
@@ -274,7 +274,7 @@ class Top(App[None]):
     # --- keys
 
     async def on_event(self, event: events.Event) -> None:
-        """Keys and pasted text are ours, and nobody else's."""
+        """Handle keys and pasted text here; all other events by default."""
         if isinstance(event, events.Key):
             self._typed(event)
         elif isinstance(event, events.Paste):
@@ -299,7 +299,7 @@ class Top(App[None]):
             getattr(self, f"do_{action}")(*([argument] if argument else []))
 
     def _edit(self, key: str, character: str | None) -> None:
-        """The line that a filter is typed on."""
+        """Edit the filter with one key."""
         words = self._typing or ""
         if key in ("enter", "escape"):
             if key == "escape":
@@ -323,7 +323,7 @@ class Top(App[None]):
         self._draw_bars()
 
     def _show_box(self, text: Text, then: Callable[[], None]) -> None:
-        """Something to read on top; the next key closes it, and ``y`` also does ``then``."""
+        """Show a box over the view; the next key closes it, and ``y`` also calls ``then``."""
         box = self.query_one("#box", Static)
         width = min(self.size.width, max(line.cell_len for line in text.split()) + 4)
         lines = sum(-(-max(1, line.cell_len) // max(1, width - 4)) for line in text.split())
@@ -335,7 +335,7 @@ class Top(App[None]):
         self._box = then
 
     def _go(self, pane: Table[Any] | Lines) -> None:
-        """Keys for moving are for this pane now."""
+        """Give this pane the keys for moving."""
         for one in (self._job_table, self._node_table, *self._lower):
             one.active = one is pane
             one.refresh()
@@ -343,13 +343,13 @@ class Top(App[None]):
         self._draw_bars()
 
     def do_pane(self) -> None:
-        """The next pane."""
+        """Activate the next pane."""
         main, side = self._lower
         panes = [pane for pane in (None if self._zoomed else self._table, main, side if side.display else None) if pane]
         self._go(panes[(panes.index(self._pane) + 1) % len(panes)] if self._pane in panes else panes[0])
 
     def do_view(self, name: str) -> None:
-        """The queue or the nodes."""
+        """Show the queue or the nodes."""
         self._table = self._job_table if name == "queue" else self._node_table
         for table in (self._job_table, self._node_table):
             table.display = table is self._table
@@ -359,7 +359,7 @@ class Top(App[None]):
         self._choose()
 
     def do_tab(self, name: str) -> None:
-        """What of the job is shown below."""
+        """Show one tab of the job in the lower pane."""
         self._tab = name
         if self._table is self._node_table:
             self.do_view("queue")
@@ -368,7 +368,7 @@ class Top(App[None]):
         self._draw_lower()
 
     def do_errors(self) -> None:
-        """Standard error instead of output, or back."""
+        """Switch between standard error and output."""
         details = self._chosen.details
         if details is not None and details.stdout == details.stderr and not self._chosen.errors:
             self._say("its errors go to the same file as its output")
@@ -379,14 +379,14 @@ class Top(App[None]):
         self._draw_lower()
 
     def do_zoom(self) -> None:
-        """The lower pane alone, or both."""
+        """Switch between the lower pane only and both panes."""
         self._zoomed = not self._zoomed
         self.query_one("#upper").display = not self._zoomed
         self._go(self._lower[0] if self._zoomed else self._table)
         self._draw_lower()
 
     def do_leave(self) -> None:
-        """Out of whatever one is in."""
+        """Leave the zoom, the pane or the filter, in this order."""
         if self._zoomed:
             self.do_zoom()
         elif self._pane is not self._table:
@@ -396,7 +396,7 @@ class Top(App[None]):
             self._draw_bars()
 
     def do_filter(self) -> None:
-        """Take words; rows follow as they are typed."""
+        """Start editing the filter; rows are filtered while it is typed."""
         if self._zoomed:
             self.do_zoom()
         self._go(self._table)
@@ -404,38 +404,38 @@ class Top(App[None]):
         self._draw_bars()
 
     def do_sort(self) -> None:
-        """The next order."""
+        """Sort by the next column."""
         self._table.next_order()
         self._draw_bars()
 
     def do_turn(self) -> None:
-        """The other way round."""
+        """Reverse the order."""
         self._table.turn_order()
         self._draw_bars()
 
     def do_ended(self) -> None:
-        """Jobs that are over, too."""
+        """Show or hide ended jobs."""
         self._watch.ended = not self._watch.ended
         self._watch.again()
         self._draw_bars()
 
     def do_again(self) -> None:
-        """Ask now; as a command would, start a controller where there is none."""
+        """Query now; starts a controller where none runs, as commands do."""
         self._watch.act("")
 
     def do_help(self) -> None:
-        """The keys."""
+        """Show the keys."""
         self._show_box(Text(help_text()), lambda: None)
 
     def do_quit(self) -> None:
-        """Leave."""
+        """Quit the view."""
         self.exit()
 
     def do_suspend(self) -> None:
-        """Give the terminal back to the shell for a while."""
+        """Suspend the view and return to the shell."""
         self.action_suspend_process()
 
-    # --- what is done to a job
+    # --- actions on a job
 
     def _job(self) -> Job | None:
         row = self._table.current
@@ -445,7 +445,7 @@ class Top(App[None]):
         return self._job_table.current
 
     def do_job(self, name: str) -> None:
-        """Cancel, requeue, hold or release it, perhaps after a question."""
+        """Cancel, requeue, hold or release the job, after a question where the action has one."""
         job = self._job()
         if job is None:
             return

@@ -1,4 +1,4 @@
-"""The lines between the panes, the head and the foot, as text of a given width."""
+"""Renders the head, the foot and the lines between the panes, as text of a given width."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .rows import Job, Node
 
 
 def rule(env: Mapping[str, str]) -> str:
-    """The character that lines are drawn with: a proper one where the locale has it."""
+    """The character for lines: a box drawing character where the locale has it."""
     name = next((env[var] for var in ("LC_ALL", "LC_CTYPE", "LANG") if env.get(var)), "")
     return "─" if "utf" in name.lower() else "-"
 
 
 def head(width: int, jobs: Sequence[Job], nodes: Sequence[Node], problem: str, alarming: bool) -> Text:
-    """The first line: how much there is of everything, or what is wrong; and the time."""
+    """The first line: numbers of jobs and nodes, or the problem; and the time."""
     states = Counter(job.state for job in jobs)
     states["PD"] = sum(job.waiting for job in jobs if job.state == "PD")
     more = "+" if any(job.state == "PD" and "..." in job.id for job in jobs) else ""
@@ -33,7 +33,7 @@ def head(width: int, jobs: Sequence[Job], nodes: Sequence[Node], problem: str, a
         parts.append(f"GPUs {sum(node.gpus_used for node in nodes)}/{gpus}")
     clock = datetime.now().strftime(" %H:%M:%S ")
     title, room = " slurmsky top   ", max(0, width - len(clock))
-    # On a narrow screen the numbers come before all else.
+    # On a narrow screen the numbers take precedence.
     forms = [title + problem] if problem else [title + "   ".join(parts), title + "  ".join(parts),
                                                " " + "  ".join(parts), " " + "  ".join(parts[:2])]  # fmt: skip
     line = Text(next((form for form in forms if cell_len(form) <= room), forms[-1]), no_wrap=True)
@@ -44,7 +44,7 @@ def head(width: int, jobs: Sequence[Job], nodes: Sequence[Node], problem: str, a
 
 
 def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Sequence[str], focused: bool) -> Text:
-    """A line with words on it; of the chosen one one sees which it is, and whether keys go there."""
+    """A line with words; the style of the selected word also shows whether its pane has the keys."""
     text = Text(line, no_wrap=True)
     for word, chosen in items:
         text.append(f" {word} ", ("reverse bold" if focused else "bold underline") if chosen else "")
@@ -52,7 +52,7 @@ def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Seque
     room = max(0, width - text.cell_len)
     end = "".join(f" {word} {line}" for word in right if word)
     if len(end) > room:
-        end = " .." + end[len(end) - max(0, room - 3) :]  # of a path the end says more
+        end = " .." + end[len(end) - max(0, room - 3) :]  # the end of a path is the informative part
     text.append(line * max(0, room - cell_len(end)))
     text.append(end)
     text.truncate(width)
@@ -60,7 +60,7 @@ def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Seque
 
 
 def foot(width: int, typing: str | None, message: tuple[str, bool] | None) -> Text:
-    """The last line: what is being typed, what has just been done, or the keys."""
+    """The last line: the filter being typed, the last message, or the keys."""
     if typing is not None:
         return Text.assemble(("filter: ", "bold cyan"), plain(typing), (" ", "reverse"), no_wrap=True)
     if message is not None:

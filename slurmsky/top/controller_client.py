@@ -1,4 +1,4 @@
-"""Questions to the controller, as the commands ask them: the same socket, the same frames, the same answers."""
+"""Sends commands to the controller over the commands' own socket and protocol."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 from .. import client, client_relay, client_start
 
-#: an answer that takes longer is none
+#: timeout of a reply, in seconds
 PATIENCE_S = 30.0
 
-# What the caller set for the output of commands would change the answers that are read here.
+# The caller's variables for the output of commands would change the output that is parsed here.
 _FORMATS = (b"SQUEUE_", b"SINFO_", b"SCONTROL_", b"SCANCEL_", b"SSTAT_", b"SEFF_", b"SLURM_TIME_FORMAT",
             b"SLURM_BITSTR_LEN", b"SLURM_CLUSTERS", b"SLURM_EXIT_ERROR", b"SLURM_DEBUG")  # fmt: skip
 
 
 class NoController(Exception):
-    """Nobody answers; holds why, as one line."""
+    """No controller answers; the text is the cause, as one line."""
 
 
 class Answer(NamedTuple):
-    """What a command printed, and its exit code."""
+    """The output of a command and its exit code."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 class ControllerClient:
-    """The controller of the caller; inside a job, the node's agent."""
+    """Client of the caller's controller or, inside a job, of the node's agent."""
 
     def __init__(self) -> None:
         agent = os.environb.get(client.AGENT)
@@ -38,7 +38,7 @@ class ControllerClient:
         self._env = [entry for entry in client.environment() if not entry.startswith(_FORMATS)]
 
     def start(self) -> None:
-        """Start a controller where none answers. Raises NoController."""
+        """Start a controller unless one answers. Raises NoController."""
         if self.inside_job:
             return
         root = os.path.dirname(os.path.dirname(os.path.abspath(client.__file__)))
@@ -48,7 +48,7 @@ class ControllerClient:
             raise NoController(str(error)) from error
 
     def running(self) -> bool:
-        """Whether one answers at its socket now."""
+        """Whether a controller accepts connections now."""
         try:
             client.connect(self._path).close()
         except OSError:
@@ -62,7 +62,7 @@ class ControllerClient:
 
 
 def _without_terminal(request: bytes) -> bytes:
-    """The request of a program that reads the answer: on a terminal control characters would be replaced."""
+    """Change a request to one without terminal: for a terminal, control characters would be replaced in the reply."""
     fields = client.unpack(memoryview(request)[5:])
     fields[4], fields[5] = b"000", b""
     return client.frame(client.REQUEST, client.pack(fields))
@@ -92,7 +92,7 @@ def _listen(sock: _socket.socket, request: bytes) -> Answer:
                 out, err = (text.decode("utf-8", "surrogateescape") for text in printed.values())
                 return Answer(int(payload), out, err)
             if kind == client_relay.REDIRECT:
-                # A job's agent answers (sstat); the controller waits for how that ended.
+                # A job's agent answers (sstat); the controller waits for the exit code.
                 fields = client.unpack(payload)
                 answer = _asked(fields[0], client_relay.request_elsewhere(request, fields[1:]))
                 printed[client.STDOUT] += answer.out.encode("utf-8", "surrogateescape")

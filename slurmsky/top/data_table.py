@@ -1,4 +1,7 @@
-"""Rows under a header with a cursor. Only what is on the screen is ever rendered, so 10,000 rows cost as much as 10."""
+"""A table widget: rows under a header, with a cursor.
+
+Only rows on the screen are rendered, so 10,000 rows cost as much as 10.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from .rows import matches
 
 
 class Keyed(Protocol):
-    """What a table holds."""
+    """A row of a table, identified by its key."""
 
     @property
     def key(self) -> str: ...
@@ -29,27 +32,27 @@ Row = TypeVar("Row", bound=Keyed)
 
 @dataclass(frozen=True)
 class Column(Generic[Row]):
-    """How one column of a row looks and sorts."""
+    """The text, width and sort key of a column."""
 
     title: str
     text: Callable[[Row], str]
-    most: int  # characters, however long its texts are
+    most: int  # maximum of characters
     order: Callable[[Row], Any]
     right: bool = False
     style: Callable[[Row], str] | None = None
-    grows: bool = False  # shares what is left of the line with others that grow, in the order of their texts' length
+    grows: bool = False  # gets a part of the line's free space, in the order of text length
     least: int = 2
 
 
 class Table(Widget, Generic[Row]):
-    """The widget. ``rows`` come in their usual order; filter and sort are its own."""
+    """The table widget; it filters and sorts the rows, which are given in their default order."""
 
     DEFAULT_CSS = "Table { height: 1fr; }"
-    # Of a longer list the first rows tell how wide its columns have to be.
+    # Column widths are measured on the first rows only.
     _MEASURED = 500
 
     class Moved(Message):
-        """The cursor stands on another row."""
+        """The cursor has moved to another row."""
 
         def __init__(self, table: Table[Any]) -> None:
             super().__init__()
@@ -63,15 +66,15 @@ class Table(Widget, Generic[Row]):
         self._rows: list[Row] = []
         self._words: list[str] = []
         self._widths = [len(column.title) for column in columns]
-        self._measured_for = 0  # the width of the screen that the widths are for
+        self._measured_for = 0  # the screen width for which column widths were computed
         self._cursor = 0
         self._top = 0
-        self._sorted_by = -1  # number of a column; -1: as given
+        self._sorted_by = -1  # index of a column; -1: default order
         self.reverse = False
-        #: whether keys come here
+        #: whether this pane has the keys
         self.active = True
 
-    # --- what is shown
+    # --- rows
 
     @property
     def current(self) -> Row | None:
@@ -80,7 +83,7 @@ class Table(Widget, Generic[Row]):
 
     @property
     def all_rows(self) -> Sequence[Row]:
-        """What is known, whatever the filter."""
+        """All rows, ignoring the filter."""
         return self._all
 
     @property
@@ -101,27 +104,27 @@ class Table(Widget, Generic[Row]):
         self._arrange()
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Other rows; the cursor stays on its row, or near where it was."""
+        """Replace the rows; the cursor stays on its row, or at its position."""
         self._all = rows
         self._arrange()
 
     def say(self, empty: str) -> None:
-        """What stands in place of the rows where there are none."""
+        """Set the text that is shown when there are no rows."""
         self._empty = empty
         self.refresh()
 
     @property
     def order(self) -> str:
-        """The name of the column that it is sorted by, "" for the usual order."""
+        """The name of the sort column, "" for the default order."""
         return self._columns[self._sorted_by].title if self._sorted_by >= 0 else ""
 
     def next_order(self) -> None:
-        """Sort by the next column; after the last in the usual order."""
+        """Sort by the next column; after the last, use the default order."""
         self._sorted_by = self._sorted_by + 1 if self._sorted_by + 1 < len(self._columns) else -1
         self._arrange()
 
     def turn_order(self) -> None:
-        """The other way round."""
+        """Reverse the order."""
         self.reverse = not self.reverse
         self._arrange()
 
@@ -147,7 +150,7 @@ class Table(Widget, Generic[Row]):
             self.post_message(self.Moved(self))
 
     def _measure(self) -> None:
-        """Widths: what the texts need, and the rest of the line to the columns that grow."""
+        """Compute column widths: the texts' needs, plus the free space for columns that grow."""
         sample = self._rows[self._top : self._top + self._MEASURED] or self._rows[: self._MEASURED]
         needed = [max([len(column.title), column.least, *(cell_len(plain(column.text(row))) for row in sample)])
                   for column in self._columns]  # fmt: skip
@@ -190,7 +193,7 @@ class Table(Widget, Generic[Row]):
         self._top = max(self._top, self._cursor - self._page + 1, 0)
 
     def press(self, key: str) -> bool:
-        """Movement; False: some other key."""
+        """Move the cursor by a key; False for any other key."""
         ways = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -self._page, "pagedown": self._page,
                 "home": -len(self._rows), "end": len(self._rows)}  # fmt: skip
         if key in ways:
@@ -200,10 +203,10 @@ class Table(Widget, Generic[Row]):
     def on_resize(self) -> None:
         self._follow()
 
-    # --- the picture
+    # --- rendering
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
+        """Render one line of the widget."""
         width = self.size.width
         if width != self._measured_for:
             self._measure()

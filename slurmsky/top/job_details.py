@@ -1,4 +1,4 @@
-"""One job: its record, where its output goes, and how well it uses what it holds."""
+"""Details of one job: its record, its output files, and the efficiency of its resource use."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .controller_client import ControllerClient, NoController
 from .plain_text import plain
 from .rows import Job, seconds
 
-#: a line as pieces of text, each with its style (rich's words)
+#: a line as pieces of text, each with its style (in rich's syntax)
 Line = tuple[tuple[str, str], ...]
 
-#: what %a stands for where there is no element
+#: the value of %a where there is no element
 _NO_ELEMENT = str(0xFFFFFFFE)
 LABEL = "cyan"
 _LABEL_WIDTH, _VALUE_WIDTH = 10, 14
@@ -26,22 +26,22 @@ _BAR_WIDTH = 12
 
 @dataclass(frozen=True)
 class JobDetails:
-    """What is known of one job."""
+    """The collected details of one job."""
 
     key: str
     record: Mapping[str, Any]  # squeue --json; empty: no longer in the queue
     efficiency: str = ""  # seff
     running: str = ""  # sstat
-    why: str = ""  # slurmsky why: of a job that waits or failed
+    why: str = ""  # slurmsky why: for a pending or failed job
 
     @property
     def stdout(self) -> str:
-        """Where its output goes, "" where nowhere (yet)."""
+        """The path of the job's output, "" for none (yet)."""
         return self._file("stdout_expanded")
 
     @property
     def stderr(self) -> str:
-        """Where its errors go."""
+        """The path of the job's standard error."""
         return self._file("stderr_expanded")
 
     def _file(self, field: str) -> str:
@@ -60,8 +60,8 @@ class JobDetails:
 
 
 def look(controller: ControllerClient, job: Job) -> JobDetails:
-    """Ask for a job as it is now. Raises NoController."""
-    # An array's base id names all elements; of the waiting rest only those that wait are of interest.
+    """Query the current state of a job. Raises NoController."""
+    # An array's base id names all elements; a line of pending elements needs only those.
     states = "PENDING" if job.is_rest else "all"
     found = controller.ask("squeue", "--json", "-t", states, "-j", job.name_for_commands)
     record: Mapping[str, Any] = {}
@@ -73,7 +73,7 @@ def look(controller: ControllerClient, job: Job) -> JobDetails:
 
 
 def _why(controller: ControllerClient, job: Job, record: Mapping[str, Any]) -> str:
-    """Sentences about a job that waits or failed; the others' say nothing that is not on the screen."""
+    """``slurmsky why`` for pending and failed jobs only; for others it adds nothing to the screen."""
     states = set(record.get("job_state") or [])
     if not record or states & {"RUNNING", "COMPLETED", "SUSPENDED"}:
         return ""
@@ -82,7 +82,7 @@ def _why(controller: ControllerClient, job: Job, record: Mapping[str, Any]) -> s
 
 
 def why_lines(details: JobDetails, width: int) -> list[Line]:
-    """The sentences of ``slurmsky why``, folded; commands to type in bold."""
+    """The sentences of ``slurmsky why``, wrapped; commands to type in bold."""
     lines: list[Line] = []
     advice = False
     for line in details.why.splitlines():
@@ -95,7 +95,7 @@ def why_lines(details: JobDetails, width: int) -> list[Line]:
 
 
 def measure(controller: ControllerClient, job: Job, details: JobDetails) -> JobDetails:
-    """The same with what its running steps use; the job's nodes are asked, which may take longer."""
+    """Add the usage of the job's running steps; this queries the job's nodes, which may take longer."""
     if "RUNNING" not in details.state.split():
         return details
     try:
@@ -165,7 +165,7 @@ def _resources(record: Mapping[str, Any]) -> str:
 
 
 def _fields(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], ...]]:
-    """Rows of label and value; those that are empty are left out. What one looks for most comes first."""
+    """Rows of label and value, without empty ones; the most wanted values are first."""
     text = {name: str(value) for name, value in record.items() if isinstance(value, (str, int))}.get
     state = record.get("job_state") or []
     reason = text("state_reason", "")
@@ -174,7 +174,7 @@ def _fields(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], ...]]:
     yield ("Nodes", f"{_number(record, 'node_count') or ''} {text('nodes', '')}".strip()), ("Uses", _resources(record))
     yield ("Submitted", _time(record, "submit_time")), ("Started", _time(record, "start_time"))
     yield ("Ends" if "RUNNING" in state else "Ended", _time(record, "end_time")), ("Limit", _limit(record))
-    # Of an array's waiting rest Slurm fills in the number that means "no element": the pattern says more.
+    # For pending elements of an array Slurm fills in the number for "no element": show the pattern instead.
     output, errors = (
         text(pattern, "") if _NO_ELEMENT in text(name, "") else text(name, "")
         for name, pattern in (("stdout_expanded", "standard_output"), ("stderr_expanded", "standard_error"))
@@ -192,7 +192,7 @@ def _fields(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], ...]]:
 
 
 def detail_lines(details: JobDetails) -> list[Line]:
-    """The job's record for people."""
+    """The job's record as lines to read."""
     if not details.record:
         return [(("This job is no longer in the queue.", ""),)]
     lines: list[Line] = []
@@ -222,7 +222,7 @@ def _bytes(text: str) -> float:
 
 
 def _so_far(running: str) -> tuple[int, float]:
-    """CPU seconds and the most memory of the steps that run."""
+    """CPU seconds and peak memory of the running steps."""
     cpu, memory = 0, 0.0
     for line in running.splitlines():
         usage = dict(item.partition("=")[::2] for item in line.partition("|")[2].split(","))
@@ -239,7 +239,7 @@ def _bar(label: str, percent: float, what: str) -> Line:
 
 
 def efficiency_lines(details: JobDetails) -> list[Line]:
-    """Bars for CPU and memory, then seff's lines; of a running job with what sstat measured."""
+    """Bars for CPU and memory, then seff's lines; for a running job also the values of sstat."""
     text = details.efficiency
     if not text:
         return [(("No efficiency yet: no element of this line has started.", ""),)]
@@ -257,7 +257,7 @@ def efficiency_lines(details: JobDetails) -> list[Line]:
         ]  # fmt: skip
     if details.running:
         lines.insert(-1, (("so far, with the steps that still run", "dim"),))
-    # seff's warning about running jobs is answered by the line above; its figures leave running steps out.
+    # The line above replaces seff's warning about running jobs, whose figures exclude running steps.
     shown = [line for line in text.splitlines() if not line.startswith("WARNING:")]
     if details.running:
         shown = [line for line in shown if not re.match("(CPU|Memory) (Utilized|Efficiency)", line)]

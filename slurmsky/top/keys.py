@@ -1,4 +1,4 @@
-"""The keys: one table for what they do, for the line at the bottom and for the help page."""
+"""The keys: one table for their actions, for the bottom line and for the help page."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from rich.cells import cell_len
 
 
 class Key(NamedTuple):
-    """One thing to do. ``keys``: Textual's names; ``hint``: the word at the bottom, "" for none."""
+    """One action. ``keys``: Textual's names; ``hint``: the word in the bottom line, "" for none."""
 
     keys: str
     shown: str
-    action: str  # the view's method do_ACTION, with what follows the colon as its argument
+    action: str  # the view's method do_ACTION; text after a colon is its argument
     hint: str
     help: str
 
@@ -42,12 +42,12 @@ KEYS = (
     Key("escape", "Esc", "leave", "", "out of the lower pane, out of a filter"),
 )
 
-#: what each key of the keyboard does
+#: key of the keyboard -> action
 ACTIONS = {name: key.action for key in KEYS for name in key.keys.split()}
 
 
 def hints(width: int) -> list[tuple[str, str]]:
-    """Key and word for the line at the bottom, as many as fit; help and the way out always."""
+    """Key and word for the bottom line, as many as fit; help and quit always."""
     wanted = [(key.shown, key.hint) for key in KEYS if key.hint]
     while len(wanted) > 2 and sum(cell_len(f"{key} {word}  ") for key, word in wanted) > width:
         del wanted[-3]
@@ -55,5 +55,5 @@ def hints(width: int) -> list[tuple[str, str]]:
 
 
 def help_text() -> str:
-    """The help page; for 80x24."""
+    """The help page, which fits 80x24."""
     return "\n".join(f"{key.shown:>6}  {key.help}" for key in KEYS)

@@ -1,14 +1,14 @@
-"""Text that others wrote, as one may show it on a terminal: nothing in it is obeyed, nothing moves the cursor."""
+"""Makes text from other users safe for a terminal: removes escape sequences and cursor movements."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-#: what stands for a character that is not shown
+#: replacement of a character that is not shown
 UNSHOWN = "\N{REPLACEMENT CHARACTER}"
 TAB = 8
-#: characters of a line that are looked at; a job may write gigabytes without a newline
+#: characters of a line that are processed; a job may write gigabytes without a newline
 LONGEST = 4096
 
 _ESCAPES = re.compile(
@@ -21,7 +21,7 @@ _ESCAPES = re.compile(
 def plain(text: str) -> str:
     """Printable characters only.
 
-    Controls become a replacement character; what is invisible or changes the direction of writing goes.
+    Control characters become a replacement character; invisible and bidirectional characters are removed.
 
     >>> plain("a\\x1b[31mb\\tc\\u202ed")
     'a�[31mb cd'
@@ -40,12 +40,12 @@ def _shown(char: str) -> str:
 
 
 def _without_selectors(text: str) -> str:
-    # Terminals disagree on how wide a character followed by one of these is.
+    # Terminals disagree on the width of a character with a variation selector.
     return re.sub("[\ufe00-\ufe0f]", "", text)
 
 
 def output_line(text: str) -> str:
-    """A line of a job's output as it would look once written: escape sequences left out, returns and backspaces done.
+    """A line of output as a terminal would show it: without escapes, with returns and backspaces applied.
 
     >>> output_line("\\x1b[1;32mok\\x1b[0m  1%\\r 50%\\r100%\\x07")
     '100%�'

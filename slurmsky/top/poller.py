@@ -1,4 +1,4 @@
-"""A thread that asks: at an interval, at once when woken, and never so often that asking becomes the load."""
+"""A thread that polls at an interval, at once when woken, and less often when replies are slow."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 
-#: an answer that took a second is asked for again after twenty at the earliest
+#: pause between polls, as a multiple of the last poll's duration
 SHARE = 20
-#: however slow the answers are
+#: longest such pause, in seconds
 LONGEST_S = 30.0
-#: keys held down wake a poller many times a second
+#: delay after a wake-up: a key held down wakes a poller many times a second
 SETTLE_S = 0.08
 
 
 class Poller(threading.Thread):
-    """Calls ``look`` until the program ends. ``look`` tells whoever wants to know, and raises nothing."""
+    """Calls ``look`` until the program ends. ``look`` publishes its results itself and raises nothing."""
 
     def __init__(self, look: Callable[[], None], interval_s: float) -> None:
         super().__init__(daemon=True)
@@ -25,11 +25,11 @@ class Poller(threading.Thread):
 
     @staticmethod
     def once(work: Callable[[], None]) -> None:
-        """Something to do beside the screen, once."""
+        """Run ``work`` once in a thread."""
         threading.Thread(target=work, daemon=True).start()
 
     def wake(self) -> None:
-        """Look at once; from any thread."""
+        """Poll at once. Callable from any thread."""
         self._awake.set()
 
     def run(self) -> None:

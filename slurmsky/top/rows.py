@@ -1,4 +1,4 @@
-"""The queue and the nodes as squeue and sinfo tell them, one record per line of the tables."""
+"""Parses the output of squeue and sinfo, one record per line of the tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .controller_client import Answer, ControllerClient
 
-# Names of jobs may hold any character: a record begins with one separator, its fields with another, the name is last.
+# Names of jobs may contain any character: separate records and fields by control characters, with the name last.
 _RECORD, _FIELD = "\x1e", "\x1f"
 _JOB_FORMAT = _RECORD + _FIELD.join(("%i", "%A", "%P", "%u", "%t", "%T", "%M", "%D", "%R", "%j"))
 _NODE_FIELDS = ("NodeList", "Partition", "StateLong", "CPUsState", "Memory", "AllocMem", "CPUsLoad", "Gres", "GresUsed",
@@ -22,29 +22,29 @@ class Job(NamedTuple):
     """A line of squeue."""
 
     id: str  # as shown: 12, 12_3, 12_[4-9%2], 12+1
-    number: int  # the id of the record behind it
+    number: int  # the job id of the record
     partition: str
     user: str
     state: str  # two letters
     state_name: str
     time: str
     nodes: str
-    where: str  # the nodes, or the reason in brackets
+    where: str  # the nodes, or the reason in parentheses
     name: str
 
     @property
     def key(self) -> str:
-        """What stays the same while an array's waiting rest becomes smaller."""
+        """An identity that stays the same while the number of an array's pending elements shrinks."""
         return self.name_for_commands if not self.is_rest else f"{self.number}[]"
 
     @property
     def is_rest(self) -> bool:
-        """The waiting elements of an array, on one line."""
+        """True for the line of an array's pending elements."""
         return "[" in self.id
 
     @property
     def waiting(self) -> int:
-        """How many elements wait on this line; at least so many where squeue has cut their list.
+        """Number of pending elements on this line; a lower bound where squeue has truncated their list.
 
         >>> Job("7_[1,5-9,20-30:5%2]", 7, "p", "u", "PD", "PENDING", "0:00", "1", "", "").waiting
         9
@@ -86,18 +86,18 @@ class Node(NamedTuple):
 
 
 def ask_jobs(controller: ControllerClient, ended: bool) -> Answer:
-    """squeue's answer; with ``ended`` also the jobs that are over and still remembered."""
+    """The output of squeue; with ``ended`` also of ended jobs within MinJobAge."""
     return controller.ask("squeue", "-h", *(["-t", "all"] if ended else []), "-o", _JOB_FORMAT)
 
 
 def ask_nodes(controller: ControllerClient) -> Answer:
-    """sinfo's answer, a line per node and partition."""
+    """The output of sinfo, a line per node and partition."""
     fields = ",".join(f"{name}:0{_FIELD}" for name in _NODE_FIELDS)
     return controller.ask("sinfo", "-N", "-h", "-O", fields)
 
 
 def jobs(text: str) -> list[Job]:
-    """The records in squeue's answer, in its order."""
+    """Parse squeue's output, in its order."""
     found = []
     for record in text.removesuffix("\n").split("\n" + _RECORD):
         fields = record.removeprefix(_RECORD).split(_FIELD, 9)
@@ -107,9 +107,9 @@ def jobs(text: str) -> list[Job]:
 
 
 def nodes(text: str) -> list[Node]:
-    """The records in sinfo's answer, one per node."""
+    """Parse sinfo's output into one record per node."""
     found: dict[str, Node] = {}
-    for line in text.split("\n"):  # not splitlines: a reason may hold other separators
+    for line in text.split("\n"):  # not splitlines: a reason may contain other line separators
         fields = line.split(_FIELD)
         if len(fields) <= len(_NODE_FIELDS) or fields[3].count("/") != 3:
             continue
@@ -135,7 +135,7 @@ def _gpu_entries(gres: str) -> Iterator[tuple[str, int]]:
 
 
 def _gpus(gres: str) -> int:
-    """How many GPUs a GRES text holds.
+    """The number of GPUs in a GRES text.
 
     >>> _gpus("gpu:h100:4"), _gpus("gpu:h100:2(IDX:0-1)"), _gpus("gpu:2,license:3"), _gpus("(null)")
     (4, 2, 2, 0)
@@ -155,7 +155,7 @@ def _number(text: str) -> int:
 
 
 def seconds(text: str) -> int:
-    """Of a time as squeue prints it: M:SS, H:MM:SS, D-HH:MM:SS; -1 for anything else.
+    """Convert a time of squeue to seconds: M:SS, H:MM:SS, D-HH:MM:SS; -1 for any other text.
 
     >>> seconds("0:07"), seconds("1-02:00:00"), seconds("INVALID")
     (7, 93600, -1)
@@ -171,14 +171,14 @@ def seconds(text: str) -> int:
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """A sort key that puts n2 before n10."""
+    """A sort key that orders n2 before n10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 
-# --- choice
+# --- filter
 
 
 def matches(words: Sequence[str], fields: Sequence[object]) -> bool:
-    """Whether each word is in one of the fields, whatever the case."""
+    """Whether each word occurs in a field, ignoring case."""
     text = _FIELD.join(map(str, fields)).casefold()
     return all(word in text for word in words)

@@ -1,4 +1,4 @@
-"""Text that scrolls both ways; at its end it follows what is added."""
+"""A text widget that scrolls both ways; at its end it follows added lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .job_details import Line
 
 
 class Lines(Widget):
-    """The widget. Lines are plain already: strings, or pieces with a style each."""
+    """The text widget. Its lines are already safe to show: strings, or pieces with a style each."""
 
     DEFAULT_CSS = "Lines { height: 1fr; }"
 
@@ -24,11 +24,11 @@ class Lines(Widget):
         self._top = 0
         self._left = 0
         self._at_end = False
-        #: whether keys come here
+        #: whether this pane has the keys
         self.active = False
 
     def show(self, lines: Sequence[str | Line], at_end: bool, fresh: bool = False) -> None:
-        """Other lines. ``fresh``: of something else, so seen from its beginning, with ``at_end`` from its end."""
+        """Replace the lines. ``fresh``: a new text, shown from its beginning or, with ``at_end``, its end."""
         self._lines = lines
         if fresh:
             self._top = self._left = 0
@@ -47,14 +47,14 @@ class Lines(Widget):
         self._settle()
 
     def press(self, key: str) -> bool:
-        """Scrolling; False: some other key."""
+        """Scroll by a key; False for any other key."""
         page = max(1, self.size.height - 1)
         down = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -page, "pagedown": page,
                 "home": -len(self._lines), "end": len(self._lines)}  # fmt: skip
         right = {"left": -10, "right": 10}
         if key in down:
             self._top = max(0, min(self._top + down[key], self._last_top))
-            # Whoever scrolls to the end wants to see what comes; whoever leaves it wants to read.
+            # At the end the view follows new lines; scrolling up stops that.
             self._at_end = self._top == self._last_top and down[key] > 0
         elif key in right:
             self._left = max(0, self._left + right[key])
@@ -64,7 +64,7 @@ class Lines(Widget):
         return True
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
+        """Render one line of the widget."""
         width, place = self.size.width, self._top + y
         if place >= len(self._lines):
             return Strip.blank(width)

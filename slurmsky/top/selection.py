@@ -1,4 +1,4 @@
-"""What is known of the row under the cursor, and the lines that show it."""
+"""State of the selected row, and the lines that show it."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from .watcher import NodeSeen
 
 
 class Chosen:
-    """A job, or a node; what was seen of another row is never shown."""
+    """The selected job or node; results for another row are never shown."""
 
     def __init__(self) -> None:
         self.details: JobDetails | None = None
         self.node: NodeSeen | None = None
-        self.errors = False  # standard error is wanted, not output
+        self.errors = False  # show standard error instead of output
         self._output: tuple[str, Look] | None = None
 
     def forget(self) -> None:
-        """Another job, or none: nothing is known of it."""
+        """Clear the state for another job, or none."""
         self.details = None
         self._output = None
 
     def job_seen(self, seen: JobDetails) -> None:
-        """News of the chosen job."""
+        """Store new details of the selected job."""
         before = self.details
         if not seen.record and before is not None and before.key == seen.key:
-            # It has left the queue: what was known last, and how well it did.
+            # The job has left the queue: keep its last record, add its efficiency.
             self.details = JobDetails(before.key, before.record, seen.efficiency, why=before.why)
         else:
             self.details = seen
 
     def output_seen(self, path: str, look: Look) -> None:
-        """News of its output file."""
+        """Store new content of the job's output file."""
         self._output = path, look
 
     def wanted_path(self) -> str:
-        """The file to look at, "" for none (yet); what was seen of another one is forgotten."""
+        """The file to read, "" for none (yet); clears the content of another file."""
         details = self.details
         path = "" if details is None else details.stderr if self.errors else details.stdout
         if self._output is not None and self._output[0] != path:
@@ -47,13 +47,13 @@ class Chosen:
 
     @property
     def path(self) -> str:
-        """The file that was looked at, "" before."""
+        """The file that was read, "" for none yet."""
         return self._output[0] if self._output else ""
 
     # --- lines
 
     def node_lines(self, key: str) -> Sequence[str | Line]:
-        """scontrol's text of the node ``key``, and the jobs on it."""
+        """scontrol's output for the node ``key``, and the node's jobs."""
         if self.node is None or self.node.key != key:
             return ()
         jobs = [plain(line) for line in self.node.jobs.splitlines()]
@@ -61,7 +61,7 @@ class Chosen:
         return [*lines, *(["", *jobs] if len(jobs) > 1 else [])]
 
     def text_lines(self, tab: str, width: int = 80) -> list[Line]:
-        """The job's "why", "details" or "efficiency"."""
+        """The lines of the job's tab "why", "details" or "efficiency"."""
         if self.details is None:
             return []
         if tab == "why":
@@ -70,11 +70,11 @@ class Chosen:
 
     @property
     def explained(self) -> bool:
-        """Whether there are sentences about why it waits, or how it ended."""
+        """Whether there is an explanation of why the job waits, or how it ended."""
         return self.details is not None and bool(self.details.why)
 
     def output_lines(self, width: int = 80) -> Sequence[str | Line]:
-        """The end of the job's output, or why there is none."""
+        """The end of the job's output, or the reason for its absence."""
         details = self.details
         if details is None:
             return ()

@@ -9,7 +9,7 @@ _STATES = {"R": "green", "CG": "cyan", "CF": "cyan", "PD": "yellow", "S": "magen
 
 
 def _job_style(job: Job) -> str:
-    # What has ended otherwise than wanted.
+    # All other states are failures.
     return _STATES.get(job.state, "red")
 
 
@@ -21,7 +21,7 @@ def _node_style(node: Node) -> str:
 
 
 def gigabytes(mib: int) -> str:
-    """Of MiB, short.
+    """Convert MiB to a short text.
 
     >>> gigabytes(4000), gigabytes(512000)
     ('3.9G', '500G')

@@ -1,4 +1,4 @@
-"""The end of a job's output file, looked at again and again."""
+"""Reads the end of a job's output file repeatedly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .plain_text import output_line
 
-#: how much of the end is shown
+#: limits of the part that is shown
 MOST_BYTES = 256 << 10
 MOST_LINES = 2000
 _PIECE = 1 << 16
@@ -16,7 +16,7 @@ _PIECE = 1 << 16
 
 @dataclass(frozen=True)
 class Look:
-    """The last lines, ready to be shown; or why there are none."""
+    """The last lines, ready to be shown, or the reason for their absence."""
 
     lines: tuple[str, ...] = ()
     problem: str = ""
@@ -24,7 +24,7 @@ class Look:
 
 
 class Tail:
-    """One file by its name; another file under the same name (a requeued job's) is seen at the next look."""
+    """A file identified by its path; a replaced file (of a requeued job) is detected at the next read."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -32,9 +32,9 @@ class Tail:
         self._last = Look()
 
     def look(self) -> Look:
-        """What is there now; the very same object as before where the file has not changed."""
+        """Read the end of the file; returns the same object as before when the file has not changed."""
         try:
-            # A FIFO or a terminal must neither block nor be taken from its readers.
+            # Do not block on a FIFO, and do not acquire a terminal as the controlling terminal.
             fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
             return self._problem("no such file (yet)" if isinstance(error, FileNotFoundError) else str(error.strerror))
@@ -68,14 +68,14 @@ def _end(fd: int, size: int) -> bytes:
         pieces.append(piece)
         position += len(piece)
         if position - size > MOST_BYTES:
-            break  # it grows quicker than we read; the next look goes on
+            break  # it grows faster than we read; the next call continues
     return b"".join(pieces)
 
 
 def _lines(data: bytes, cut: bool) -> tuple[str, ...]:
     lines = data.split(b"\n")
     if cut and len(lines) > 1:
-        del lines[0]  # its beginning is not there
+        del lines[0]  # its beginning was cut off
     if not lines[-1]:
         del lines[-1]
     return tuple(output_line(line.decode("utf-8", "replace")) for line in lines[-MOST_LINES:])

@@ -1,4 +1,4 @@
-"""What the view asks for, in threads: the tables, the thing under the cursor, the end of its output file."""
+"""Queries for the view, in threads: the tables, the selected row, the end of its output file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .poller import Poller
 from .rows import Job, Node
 from .tail import Look, Tail
 
-#: a log is written more often than a queue changes, and a stat() costs nothing
+#: output is read more often than the queue: it changes more often, and a stat() is cheap
 OUTPUT_S = 1.0
 
 
 class TablesSeen(Message):
-    """The queue and the nodes, as they are now; None: as before."""
+    """New contents of the queue and of the nodes; None: unchanged."""
 
     def __init__(self, jobs: Sequence[Job] | None, nodes: Sequence[Node] | None, problem: str) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class TablesSeen(Message):
 
 
 class Lost(Message):
-    """Nobody answered."""
+    """No controller answered."""
 
     def __init__(self, why: str) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Lost(Message):
 
 
 class JobSeen(Message):
-    """One job."""
+    """New details of a job."""
 
     def __init__(self, details: JobDetails) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class JobSeen(Message):
 
 
 class NodeSeen(Message):
-    """One node: scontrol's text, and the jobs on it as squeue prints them."""
+    """New details of a node: scontrol's output, and squeue's output for its jobs."""
 
     def __init__(self, key: str, text: str, jobs: str) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class NodeSeen(Message):
 
 
 class OutputSeen(Message):
-    """The end of a file."""
+    """New content of the end of a file."""
 
     def __init__(self, path: str, look: Look) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class OutputSeen(Message):
 
 
 class Acted(Message):
-    """A command for a job has answered."""
+    """A command for a job has finished."""
 
     def __init__(self, text: str, failed: bool) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Acted(Message):
 
 
 class Broken(Message):
-    """A bug of ours in one of the threads."""
+    """An internal error in one of the threads."""
 
     def __init__(self, trace: str) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Broken(Message):
 
 
 class Watcher:
-    """The pollers. What they find comes as messages to ``listener``."""
+    """Runs the pollers, which post their results to ``listener``."""
 
     def __init__(self, controller: ControllerClient, listener: MessagePump, interval_s: float) -> None:
         self._controller = controller
@@ -87,42 +87,42 @@ class Watcher:
         self._measured = JobDetails("", {})
         self._tail: Tail | None = None
         self._seen: Look | None = None
-        self.ended = False  # whether jobs that are over are asked for, too
+        self.ended = False  # whether ended jobs are queried, too
         self._tables = Poller(self._guarded(self._look_at_tables), interval_s)
         self._choice = Poller(self._guarded(self._look_at_choice), interval_s)
         self._output = Poller(self._guarded(self._look_at_output), OUTPUT_S)
 
     def begin(self) -> None:
-        """Start asking."""
+        """Start the pollers."""
         for poller in (self._tables, self._choice, self._output):
             poller.start()
 
     def again(self) -> None:
-        """Ask for everything now."""
+        """Wake all pollers."""
         for poller in (self._tables, self._choice, self._output):
             poller.wake()
 
     def choose(self, row: Job | Node | None) -> None:
-        """What the lower pane is about."""
+        """Set the row that the lower pane shows."""
         self._chosen = row
         self._choice.wake()
 
     def follow(self, path: str) -> None:
-        """The file to show the end of; "": none."""
+        """Set the file whose end is shown; "": none."""
         if path != (self._tail.path if self._tail else ""):
             self._tail = Tail(path) if path else None
             self._seen = None
             self._output.wake()
 
     def act(self, done: str, *line: str) -> None:
-        """Run a command, if there is one; ``done`` is said of its success. Starts a controller, as commands do."""
+        """Run a command, if any; post ``done`` on success. Starts a controller, as commands do."""
 
         def run() -> None:
             try:
                 self._controller.start()
                 if line:
                     answer = self._controller.ask(*line)
-                    # Of an array one hears of each element; "No error" is of those that are meant.
+                    # An array gets one message per element; "No error" marks the elements that were changed.
                     failed = bool(answer.code) and "No error" not in answer.err
                     self._tell(Acted(answer.err.strip() or f"{line[0]} failed" if failed else done, failed))
             except NoController as error:
@@ -138,7 +138,7 @@ class Watcher:
         try:
             self._listener.post_message(message)
         except RuntimeError:
-            pass  # the view has just been closed
+            pass  # the view was closed meanwhile
 
     def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
@@ -155,7 +155,7 @@ class Watcher:
         except NoController as error:
             self._tell(Lost(str(error)))
             return
-        # Thousands of waiting jobs look the same each time; reading them again would be for nothing.
+        # Skip parsing when the output is unchanged: a queue may have thousands of pending jobs.
         jobs, nodes = (None if now == before else now.out for now, before in zip(answers, self._last, strict=True))
         self._last = answers
         self._tell(TablesSeen(
