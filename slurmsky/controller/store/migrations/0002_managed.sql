@@ -1,4 +1,4 @@
--- SkyPilot's managed jobs as they were read last, ours and those launched without sbatch.
+-- SkyPilot's managed jobs as of the last read: ours, and those launched without sbatch.
 CREATE TABLE managed (
     server         TEXT NOT NULL,     -- endpoint and user
     managed_job_id INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- What a step used over time, kept apart: sacct reads all steps of a period and never needs it.
+-- The usage series of steps, in a separate table: sacct reads all steps of a period and never needs the series.
 CREATE TABLE series (
     job_id   INTEGER NOT NULL,
     restarts INTEGER NOT NULL,

@@ -1,5 +1,5 @@
--- Facts of each run in columns of their own, narrow beside its record: what queries choose by, order by and sum up
--- (facts.py, which fills the table for jobs that are older than it).
+-- The accounting index: columns of each run, beside its record, by which queries select, sort and sum
+-- (accounting_index.py; the store fills the table for jobs that are older than it).
 CREATE TABLE facts (
     job_id     INTEGER NOT NULL,
     restarts   INTEGER NOT NULL,

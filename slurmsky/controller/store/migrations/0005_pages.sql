@@ -1,4 +1,4 @@
--- What sacct printed of runs that are over (pages.py). A page goes with the first commit of a job that is on it.
+-- Rendered sacct cells of ended runs (accounting_cache.py). The first commit of a job of a page deletes the page.
 CREATE TABLE pages (
     number INTEGER NOT NULL,          -- the ids that it is of
     words  BLOB NOT NULL,             -- digest of the query, the program and the cluster

@@ -1,11 +1,11 @@
--- More to choose runs by: what sacct looks for in those that are over is found without their records.
-ALTER TABLE facts ADD COLUMN started INTEGER NOT NULL DEFAULT 0;   -- 1: it ever got nodes
+-- More index columns, so that sacct selects ended runs without decoding their records.
+ALTER TABLE facts ADD COLUMN started INTEGER NOT NULL DEFAULT 0;   -- 1: it got nodes
 ALTER TABLE facts ADD COLUMN limit_min INTEGER;
 ALTER TABLE facts ADD COLUMN by_main INTEGER NOT NULL DEFAULT 0;   -- 1: started by the main scheduler
 ALTER TABLE facts ADD COLUMN node_list TEXT NOT NULL DEFAULT '';   -- names with commas
 ALTER TABLE facts ADD COLUMN reason TEXT NOT NULL DEFAULT '';
 ALTER TABLE facts ADD COLUMN features TEXT NOT NULL DEFAULT '';    -- names with commas
--- What is said of runs that are over (pages.py), column by column. A page goes with the first commit of a job on it.
+-- Rendered cells of ended runs (accounting_cache.py), by column. The first commit of a job of a page deletes the page.
 DROP TABLE pages;
 CREATE TABLE pages (
     number INTEGER NOT NULL,          -- the ids that it is of

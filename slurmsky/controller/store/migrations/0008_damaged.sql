@@ -1,4 +1,4 @@
--- Records that could not be read, moved here with the reason, so that the others can be.
+-- Unreadable records, moved here with the error, so that all other records stay usable.
 CREATE TABLE damaged (
     source  TEXT NOT NULL,            -- the table that it comes from
     key     TEXT NOT NULL,            -- its key there
