@@ -48,7 +48,7 @@ def slurm(sbatch: str, tasks: int) -> float:
 
 
 def bare_loop(tasks: int) -> float:
-    """A shell that starts `bash -c true` one after the other."""
+    """A shell that runs `bash -c true` repeatedly."""
     started = time.perf_counter()
     loop = f"i=0; while [ $i -lt {tasks} ]; do bash -c true; i=$((i+1)); done"
     subprocess.run(["sh", "-c", loop], check=True)
@@ -57,7 +57,7 @@ def bare_loop(tasks: int) -> float:
 
 @contextmanager
 def hyperqueue() -> Iterator[Callable[[int], float] | None]:
-    """A running HyperQueue server with one worker; None where its package cannot be had."""
+    """Context manager: a HyperQueue server with one worker; None when its package cannot be installed."""
     python = HQ_VENV / "bin" / "python"
     if not (HQ_VENV / "complete").exists():
         subprocess.run([sys.executable, "-m", "venv", str(HQ_VENV)], check=True)
@@ -80,7 +80,7 @@ def hyperqueue() -> Iterator[Callable[[int], float] | None]:
                 try:
                     return float(line)
                 except ValueError:
-                    continue  # its progress bar
+                    continue  # a line of its progress bar
             raise RuntimeError("HyperQueue has died")
 
         yield run
@@ -108,7 +108,7 @@ def main() -> int:
         rates = {name: tasks / took for name, took in side_by_side(measures, options.rounds).items()}
     sbatch = real("sbatch")
     if sbatch:
-        rates["real Slurm"] = tasks / slurm(sbatch, tasks)  # once: it takes half a minute
+        rates["real Slurm"] = tasks / slurm(sbatch, tasks)  # one round, because it takes half a minute
     own = rates["slurmsky"]
     rows = [("", "tasks/s", "ours is")]
     rows += [(name, f"{rate:.0f}", f"{own / rate:.2f} x") for name, rate in rates.items()]

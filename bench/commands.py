@@ -1,4 +1,4 @@
-"""How long the everyday commands take, as multiples of a bare interpreter measured in the same run.
+"""Duration of everyday commands, as multiples of a bare interpreter measured in the same run.
 
     python bench/commands.py [--rounds 25] [--known 10000] [--check]
 
@@ -30,7 +30,7 @@ def ours(box: Sandbox) -> dict[str, Callable[[], float]]:
     script.write_text("#!/bin/sh\ntrue\n")
 
     def submit() -> float:
-        # Priority and hold play no part in what submit costs; a held job leaves the machine in peace.
+        # priority and hold do not change the cost of a submit; held jobs leave the machine idle
         return box.seconds("sbatch", "--hold", "--output=/dev/null", str(script))
 
     def cancel() -> float:
@@ -45,7 +45,7 @@ def ours(box: Sandbox) -> dict[str, Callable[[], float]]:
 
 
 def theirs(folder: Path) -> dict[str, Callable[[], float]]:
-    """The same with the real Slurm, where one answers."""
+    """The same measures for the real Slurm, if it answers."""
     sbatch = real("sbatch")
     if sbatch is None:
         return {}
@@ -73,7 +73,7 @@ def theirs(folder: Path) -> dict[str, Callable[[], float]]:
 
 
 def show(title: str, medians: dict[str, float]) -> list[str]:
-    """Print the table; gives the names of ours that are over the limit."""
+    """Print the table; return the names of our commands that exceed the limit."""
     bare = medians[BARE]
     rows = [("", "ms", "x bare")]
     rows += [(name, f"{value * 1000:.1f}", f"{value / bare:.2f}") for name, value in medians.items()]
@@ -88,7 +88,7 @@ def main() -> int:
     parser.add_argument("--known", type=int, default=10_000)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    # The interpreter itself, not a shim that looks for it first.
+    # the interpreter itself instead of a shim that searches for it
     bare = {BARE: lambda: seconds([os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"])}
     over: list[str] = []
     with sandbox() as box:
@@ -99,7 +99,7 @@ def main() -> int:
         subprocess.run(["/usr/bin/scancel", "--name=slurmsky-bench,job.sh"], capture_output=True)
 
         box.ask("scancel", "--state=PENDING")
-        # All of them wait for one that has the machine, so that the scheduler has them to think of, too.
+        # all jobs wait for a job that holds the machine, so that the scheduler has to evaluate them
         box.ask("sbatch", "--exclusive", "--output=/dev/null", "--wrap=sleep 7200")
         for _ in range(options.known - QUEUED):
             box.submit()
@@ -109,7 +109,7 @@ def main() -> int:
             box.submit("--hold")
         medians = side_by_side(bare | ours(box), options.rounds)
         over += show(f"{options.known} known jobs of which {QUEUED} are queued", medians)
-        # Listing them all is beyond the limit: a line of 80 characters each.
+        # listing all jobs exceeds the limit by design: one line of 80 characters each
         listing = queued.pop("squeue")
         title = f"{options.known - QUEUED} queued jobs"
         over += show(title, queued)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a state folder of their own, timing side by side, tables."""
+"""Shared by the benchmarks: private state folder, interleaved timing, tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-# the clone's, whatever else is installed
+# import from this clone, whatever else is installed
 from slurmsky.controller.store.database import Store  # noqa: E402
 from slurmsky.model.allocation import NodeShare  # noqa: E402
 from slurmsky.model.job import Job, Step, Usage  # noqa: E402
@@ -31,7 +31,7 @@ BIN = ROOT / "bin"
 
 
 def seconds(argv: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> float:
-    """How long a command takes from start to end. Raises CalledProcessError when it fails."""
+    """Wall time of a command. Raises CalledProcessError when it fails."""
     started = time.perf_counter()
     done = subprocess.run(
         argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -43,10 +43,10 @@ def seconds(argv: Sequence[str | Path], env: Mapping[str, str] | None = None, cw
 
 
 def side_by_side(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The median of each, in seconds; all take turns, so that a busy moment hits all alike."""
+    """Median seconds of each measure; the measures alternate, so that load on the machine affects all equally."""
     times: dict[str, list[float]] = {name: [] for name in measures}
     for measure in measures.values():
-        measure()  # warm caches, not counted
+        measure()  # warm caches; not counted
     for _ in range(rounds):
         for name, measure in measures.items():
             times[name].append(measure())
@@ -54,7 +54,7 @@ def side_by_side(measures: Mapping[str, Callable[[], float]], rounds: int) -> di
 
 
 class Sandbox:
-    """Our commands with a state folder of their own."""
+    """Our commands with a private state folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Sandbox:
         self.env["XDG_CONFIG_HOME"] = str(folder / "config")
 
     def seconds(self, command: str, *args: str) -> float:
-        """How long one call through bin/ takes."""
+        """Wall time of one call through bin/."""
         return seconds([BIN / command, *args], self.env, self.folder)
 
     def output(self, command: str, *args: str) -> str:
@@ -82,7 +82,7 @@ class Sandbox:
         ).stdout
 
     def ask(self, command: str, *args: str) -> str:
-        """The same without a process: for thousands of preparing calls. Raises RuntimeError when it fails."""
+        """Send a request without a client process, for thousands of preparing calls. Raises RuntimeError on failure."""
         request = wire.CommandRequest(command, args, str(self.folder), 0o022, (False,) * 3, None, os.getpid(), self.env)
         reader = wire.FrameReader()
         out: list[bytes] = []
@@ -99,7 +99,7 @@ class Sandbox:
         raise RuntimeError(f"{command} {args}: no answer")
 
     def submit(self, *args: str) -> str:
-        """A job id."""
+        """Submit a job and return its id."""
         return self.ask("sbatch", "--parsable", "--output=/dev/null", *args, "--wrap=true").strip()
 
     def controller_pid(self) -> int:
@@ -110,12 +110,14 @@ class Sandbox:
                 if is_controller and mark in Path(f"/proc/{entry}/environ").read_bytes():
                     return int(entry)
             except OSError:
-                continue  # gone, or another user's
+                continue  # the process has ended, or belongs to another user
         raise RuntimeError("no controller runs")
 
 
 def fill_over(home: Path, known: int) -> None:
-    """Jobs 1 to `known` that are over since some minutes, each of another call: with a batch step and one of srun."""
+    """Store jobs 1 to `known`, each of its own submission, that ended some minutes ago, with a batch step and an srun
+    step.
+    """
     home.mkdir(mode=0o700)
     user, end = pwd.getpwuid(os.geteuid()), time.time() - 900
     group, host = grp.getgrgid(os.getegid()).gr_name, socket.gethostname()
@@ -123,7 +125,7 @@ def fill_over(home: Path, known: int) -> None:
     steps: list[tuple[Job, Step]] = []
     for number in range(1, known + 1):
         line, start = f"python train.py --seed {number}", end - 30 - number % 60
-        submit = end - 700 + 600 * number / known  # ids rise with the time of submission
+        submit = end - 700 + 600 * number / known  # ids increase with the submit time
         spec = JobSpec(job_name=f"sweep{number}", ntasks=1, mem_mib=100, time_limit_min=60, requeue=True, wrap=line)
         job = Job(
             number, spec, f"sweep{number}", user.pw_name, os.geteuid(), os.getegid(), group, user.pw_name, "debug",
@@ -149,7 +151,7 @@ def fill_over(home: Path, known: int) -> None:
 
 
 def fill(home: Path, known: int) -> None:
-    """Held jobs 1 to `known`, each of another call, as sbatch leaves them; the controller is not running yet."""
+    """Store held jobs 1 to `known`, each as sbatch submits it; the controller is not running yet."""
     home.mkdir(mode=0o700)
     user, now = pwd.getpwuid(os.geteuid()), time.time()
     group = grp.getgrgid(os.getegid()).gr_name
@@ -173,9 +175,10 @@ def fill(home: Path, known: int) -> None:
 def sandbox(
     known: int = 0, site: str = "", over: bool = False, environment: Mapping[str, str] | None = None
 ) -> Iterator[Sandbox]:
-    """A fresh state folder, with so many held jobs, and a running controller; all of it is gone afterwards.
+    """Context manager: a new state folder with held jobs and a running controller, all removed afterwards.
 
-    ``site``: the text of a site file. ``over``: the jobs are over, and not held. ``environment``: variables of every
+    ``site``: text of a site file. ``over``: the jobs have ended instead of being held. ``environment``: variables of
+    every
     command.
     """
     folder = Path(tempfile.mkdtemp(prefix="slurmsky-bench-"))
@@ -196,7 +199,7 @@ def sandbox(
 
 
 def real(command: str) -> str | None:
-    """The real Slurm's command, where one answers."""
+    """Path of the real Slurm's command, if a real Slurm answers."""
     path = shutil.which(command, path="/usr/bin:/usr/local/bin:/opt/slurm/bin")
     if path is None:
         return None
@@ -204,7 +207,7 @@ def real(command: str) -> str | None:
 
 
 def table(title: str, rows: Sequence[Sequence[str]]) -> None:
-    """Print rows, the first one being the head."""
+    """Print rows, of which the first is the header."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     print(f"\n{title}")
     for row in rows:

@@ -1,8 +1,8 @@
-"""What the controller costs when nothing happens, and with a very large array.
+"""Resource use of the controller: idle, and with a very large array.
 
     python bench/controller.py [--idle 10] [--check]
 
-Limits that `--check` holds: 90 MB and no CPU time idle; `sbatch --array=0-99999` within 0.5 s and
+Limits of `--check`: 90 MB and no CPU time idle; `sbatch --array=0-99999` within 0.5 s and
 150 MB afterwards; `squeue` of it within 2.5 bare interpreters.
 """
 
@@ -30,20 +30,20 @@ def cpu_s(pid: int) -> float:
 
 
 def idle_cpu(pid: int, span_s: float) -> float:
-    """Seconds of CPU time in so many seconds of nothing."""
+    """CPU seconds used during the given number of idle seconds."""
     before = cpu_s(pid)
     time.sleep(span_s)
     return cpu_s(pid) - before
 
 
 def measure(box: Sandbox, span_s: float) -> list[tuple[str, float, float, str]]:
-    """Rows of name, value, limit, unit."""
+    """Measure rows of name, value, limit, unit."""
     pid = box.controller_pid()
     box.output("squeue")
-    time.sleep(2)  # what follows a start has settled
+    time.sleep(2)  # let the work after a start end
     rows = [
         ("idle memory", rss_mb(pid), 90.0, "MB"),
-        # The kernel counts in hundredths of a second: one of them is the noise.
+        # the kernel counts in hundredths of a second, so one of them is noise
         (f"CPU time in {span_s:.0f} s idle", idle_cpu(pid, span_s), 0.01, "s"),
     ]
     array = ["--hold", "--array=0-99999", "--output=/dev/null", "--wrap=true"]

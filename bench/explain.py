@@ -1,8 +1,8 @@
-"""How long a folder of 200 scripts is explained, through the command as a user types it.
+"""Duration of `slurmsky explain` for a folder of 200 scripts, run as a user runs it.
 
     python bench/explain.py [--rounds 3] [--scripts 200] [--check]
 
-The scripts are those of examples/sbatch, each time with other numbers. `--check` fails above five seconds.
+The scripts are those of examples/sbatch, each copy with other numbers. `--check` fails above five seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LIMIT_S = 5.0
 
 
 def write(folder: Path, count: int) -> int:
-    """So many scripts; their bytes."""
+    """Write that many scripts and return their size in bytes."""
     examples = sorted(path for path in (ROOT / "examples" / "sbatch").iterdir() if path.is_file())
     texts = [text for path in examples if (text := path.read_text()).startswith("#!")]
     size = 0

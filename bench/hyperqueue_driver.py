@@ -1,4 +1,4 @@
-"""Runs in HyperQueue's own environment: for each number of tasks on stdin, prints the seconds it took."""
+"""Driver in HyperQueue's virtual environment: reads task counts from stdin, prints the seconds of each run."""
 
 import sys
 import tempfile
@@ -10,7 +10,7 @@ from hyperqueue.cluster import WorkerConfig  # type: ignore[import-not-found]
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="slurmsky-hq-") as folder, LocalCluster(folder) as cluster:
-        cluster.start_worker(WorkerConfig())  # with all cores
+        cluster.start_worker(WorkerConfig())  # uses all cores
         client = cluster.client()
         for line in sys.stdin:
             started = time.perf_counter()

@@ -2,11 +2,11 @@
 
     python bench/kept_nodes.py [--rounds 5] [--nodes 4] [--cpus 8] [--folder-mib 1024] [--idle-s 60] [--check]
 
-Brings NODES up by one order (timed, as the first job on cold nodes), and then measures with all of them up: from
-submit to the script's first line here, side by side with the local engine; srun and salloc on two nodes; an array of
-`sleep 1` and one of `true`; the second job from an unchanged folder; requests to the API server while the nodes are
-idle, counted in front of it. `--check` fails where a goal of the table is missed. SLURMSKY_HOME of its own; the nodes
-are powered down at the end.
+Powers up NODES with one order (timed, as the first job on cold nodes), then measures with all nodes up: time from
+submit to the script's first line here, beside the local engine; srun and salloc on two nodes; an array of `sleep 1` and
+one of `true`; a second job from an unchanged folder; requests to the API server while the nodes are idle, counted by a
+proxy. `--check` fails when a goal of the table is missed. Uses a private SLURMSKY_HOME, and powers the nodes down at
+the end.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ name = "kept"
 default = true
 """
 FIRST = "#!/bin/bash\ndate +%s.%N\n"
-Row = tuple[str, float, float | None]  # what, seconds (or a count), the goal
+Row = tuple[str, float, float | None]  # name, seconds (or a count), goal
 
 
 class Cluster(Sandbox):
-    """Commands in a folder of their own with a site file."""
+    """Our commands in a private folder with a site file."""
 
     def __init__(self, folder: Path, site: str, **more: str) -> None:
         folder.mkdir()
@@ -56,7 +56,7 @@ class Cluster(Sandbox):
         self.env |= {"SLURMSKY_SITE": str(folder / "site.toml"), "SLURMSKY_PYTHON": sys.executable, **more}
 
     def first_line(self) -> float:
-        """From submit until the script's first line can be read here."""
+        """Seconds from submit until the script's first line can be read here."""
         out = self.folder / "first.out"
         out.unlink(missing_ok=True)
         start = time.time()
@@ -66,14 +66,14 @@ class Cluster(Sandbox):
         return time.time() - start
 
     def array(self, count: int, command: str) -> float:
-        """From submit until the last element is over."""
+        """Seconds from submit until the last element has ended."""
         start = time.perf_counter()
         self.output("sbatch", "-Q", "-W", "-o", "/dev/null", "-a", f"1-{count}", "--wrap", command)
         return time.perf_counter() - start
 
 
 def measure(kept: Cluster, local: Cluster, gate: Gate, args: argparse.Namespace) -> list[Row]:
-    """All rows; the nodes are up."""
+    """Measure all rows, with the nodes up."""
     rows: list[Row] = []
     first = side_by_side({"kept": kept.first_line, "local": local.first_line}, args.rounds)
     rows.append(("sbatch to the first line, s", first["kept"], 0.5))
@@ -104,7 +104,7 @@ def measure(kept: Cluster, local: Cluster, gate: Gate, args: argparse.Namespace)
 
 
 def main() -> int:
-    """Print the table; 1 where --check finds a goal missed."""
+    """Print the table; return 1 if --check finds a missed goal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--nodes", type=int, default=4)

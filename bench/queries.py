@@ -1,11 +1,11 @@
-"""What each query costs with thousands of jobs in the store, against the bare interpreter.
+"""Duration of each query with thousands of jobs in the store, relative to a bare interpreter.
 
     python bench/queries.py [--rounds 7] [--known 10000] [--check] [--real]
 
-A query may cost three times the bare interpreter and 20 ms for each thousand rows it prints; `squeue --json` of ten
-thousand jobs less than a second. The jobs are held; then the queries of accounting are asked again of as many jobs
-that are over, with two steps each. `--check` fails when one is over. `--real` submits as many held jobs to the real
-Slurm of this machine, where one answers, and times its commands beside ours.
+A query may take three times as long as a bare interpreter, plus 20 ms for each thousand printed rows; `squeue --json`
+of ten thousand jobs must take less than a second. The jobs are held; the accounting queries then run again over as many
+ended jobs with two steps each. `--check` fails when a query exceeds its limit. `--real` submits as many held jobs to
+the real Slurm of this machine, if it answers, and times its commands beside ours.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BARE = "python3 -I -S -c pass"
 
 @dataclass(frozen=True)
 class Query:
-    """A command line; `{job}` is a job's id. A document's rows are its records, which have a limit of their own."""
+    """A command line, in which `{job}` is a job id; `--json` queries print records and have their own time limit."""
 
     line: str
     limit_s: float | None = None
@@ -66,7 +66,7 @@ QUERIES = (
     Query("sreport job sizesbyaccount"),
     Query("sreport user topusage"),
 )
-#: of jobs that are over
+#: queries over ended jobs
 PAST = (
     Query("sacct -X"),
     Query("sacct -X -n -P -o jobid,jobname,state,elapsed,totalcpu"),
@@ -90,16 +90,16 @@ PAST = (
 
 
 def limit(query: Query, rows: int, bare: float) -> float:
-    """How long the query may take, in seconds."""
+    """Maximum duration of the query in seconds."""
     return query.limit_s if query.limit_s is not None else TIMES_BARE * bare + PER_ROW_S * rows
 
 
-#: makes our line one for the real Slurm, and one of its job ids
+#: converts our command line and a job id to those of the real Slurm
 Theirs = tuple[Callable[[str], list[str]], str]
 
 
 def theirs(known: int) -> Theirs | None:
-    """Lines for the real Slurm with that many held jobs, and the id of one of them."""
+    """Command lines for the real Slurm with that many held jobs, and the id of one job."""
     squeue = real("squeue")
     if squeue is None:
         return None
@@ -114,7 +114,7 @@ def theirs(known: int) -> Theirs | None:
 def measure(
     title: str, box: Sandbox, queries: Sequence[Query], options: argparse.Namespace, other: Theirs | None = None
 ) -> list[str]:
-    """Ask them all, and print what each takes; those that take too long."""
+    """Run all queries and print their durations; return the queries beyond their limit."""
     bare = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
     rows, over = [("", "rows", "ms", "limit", "real ms")], []
     for query in queries:

@@ -3,13 +3,13 @@
     python bench/skypilot.py [commands] [starts] [arrays] [requests] [--rounds 3] [--elements 100] [--launches 6]
                              [--jobs 8] [--seconds 60] [--check]
 
-All parts, or those that are named. commands: sbatch and squeue where jobs go to SkyPilot and where they stay on this
-machine. starts: from submit until the script runs, beside a bare `sky jobs launch -d` of the same resources. arrays: an
+Runs all parts, or the named ones. commands: sbatch and squeue with the SkyPilot engine and with the local engine.
+starts: time from submit until the script runs, beside a bare `sky jobs launch -d` with the same resources. arrays: an
 array of `sleep 1` beside a loop of `sky jobs launch -d`, of which only a few are launched and the time is scaled.
-requests: what our commands send to the API server while jobs run, counted in front of it. Each table says how busy the
-machine was. `--check` fails where sbatch or squeue takes more than 1.25 times as long as with jobs of this machine,
-ours starts more than 1.1 times as late, the array is less than 20 times as fast, or the server hears more than one
-request a second.
+requests: what our commands send to the API server while jobs run, counted by a proxy. Each table states the load of the
+machine. `--check` fails when sbatch or squeue takes more than 1.25 times as long as with the local engine, when our job
+starts more than 1.1 times as late, when the array is less than 20 times as fast, or when the server receives more than
+one request a second.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PATIENCE_S = 1800
 
 
 class Gate(threading.Thread):
-    """Passes connections on to the API server, and counts them: our client opens one for each request."""
+    """Proxy before the API server that counts connections: our client opens one connection per request."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -58,7 +58,7 @@ class Gate(threading.Thread):
 
     @property
     def endpoint(self) -> str:
-        """What our commands are told."""
+        """Address that our commands are given."""
         return f"http://127.0.0.1:{self.socket.getsockname()[1]}"
 
     def run(self) -> None:
@@ -76,18 +76,18 @@ class Gate(threading.Thread):
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         except OSError:
-            target.close()  # the other side learns that this one is gone
+            target.close()  # close, so that the other side sees the end of the connection
 
 
 class Bare:
-    """SkyPilot's own command."""
+    """SkyPilot's own command line."""
 
     def __init__(self) -> None:
         self.client: Client = api_server.connect(os.environ, load(SITE, "site.toml"), os.environ.get("USER", "root"))
         self.count = 0
 
     def launch(self, command: str) -> str:
-        """`sky jobs launch`; the job's name."""
+        """Run `sky jobs launch`; return the job's name."""
         self.count += 1
         name = f"bare-{os.getpid()}-{self.count}"
         line = [SKY, "jobs", "launch", "-y", "-d", "-n", name, "--infra", INFRA, "--cpus", "1+", command]
@@ -96,7 +96,7 @@ class Bare:
         return name
 
     def finish(self, names: list[str]) -> list[int]:
-        """Wait until they are over; their ids."""
+        """Wait until the jobs have ended; return their ids."""
 
         async def wait() -> list[int]:
             ids = [number for name in names for number in await self.client.find(name)]
@@ -112,12 +112,12 @@ class Bare:
         return asyncio.run(asyncio.wait_for(wait(), PATIENCE_S))
 
     def first_word(self, number: int) -> float:
-        """The moment that a job's script told."""
+        """The time that the job's script printed."""
 
         async def read() -> str:
             return b"".join([part async for part in self.client.logs(number, follow=False)]).decode(errors="replace")
 
-        for _ in range(24):  # SkyPilot fetches the log of an ended job after it has said that it ended
+        for _ in range(24):  # SkyPilot fetches the log of an ended job only after it has reported the end
             if found := re.search(r"\b\d{10}\.\d{9}\b", asyncio.run(read())):
                 return float(found[0])
             time.sleep(5)
@@ -125,18 +125,18 @@ class Bare:
 
 
 def start_ours(box: Sandbox, number: int) -> float:
-    """Seconds from sbatch until the script runs; returns when SkyPilot has taken the nodes back."""
+    """Seconds from sbatch until the script runs; returns once SkyPilot has released the nodes."""
     output = box.folder / f"began-{number}"
     began = time.time()
     job = box.output("sbatch", "--parsable", "-c1", "-o", str(output), f"--wrap={NOW}").strip()
     until_over(box, job)
     took = float(output.read_text().split()[0]) - began
-    time.sleep(20)  # SkyPilot takes the nodes down after it has told the end
+    time.sleep(20)  # SkyPilot releases the nodes after it has reported the end
     return took
 
 
 def start_bare(bare: Bare) -> float:
-    """The same with SkyPilot's own command."""
+    """The same measure with SkyPilot's own command."""
     began = time.time()
     (number,) = bare.finish([bare.launch(NOW)])
     took = bare.first_word(number) - began
@@ -145,7 +145,7 @@ def start_bare(bare: Bare) -> float:
 
 
 def until_over(box: Sandbox, job: str) -> None:
-    """Wait until a job, or an array, has left the queue."""
+    """Wait until a job or an array has left the queue."""
     deadline = time.monotonic() + PATIENCE_S
     while box.ask("squeue", "--noheader", "--job", job):
         if time.monotonic() > deadline:
@@ -154,7 +154,7 @@ def until_over(box: Sandbox, job: str) -> None:
 
 
 def array(box: Sandbox, elements: int) -> float:
-    """Seconds from submit until the last element is over."""
+    """Seconds from submit until the last element has ended."""
     began = time.perf_counter()
     line = ["sbatch", "--parsable", "-c1", "-o", "/dev/null", f"--array=1-{elements}", "--wrap=sleep 1"]
     job = box.output(*line).strip()
@@ -167,18 +167,18 @@ def array(box: Sandbox, elements: int) -> float:
 
 
 def loop(bare: Bare, launches: int) -> float:
-    """Seconds that a loop of launches takes until the last job is over."""
+    """Seconds of a loop of launches, until the last job has ended."""
     began = time.perf_counter()
     bare.finish([bare.launch("sleep 1") for _ in range(launches)])
     return time.perf_counter() - began
 
 
 def load_on_server(box: Sandbox, gate: Gate, jobs: int, seconds: float) -> tuple[float, float]:
-    """Requests a second: while so many jobs run, and from their submit to their end."""
+    """Requests per second: while that many jobs run, and from their submit to their end."""
     began, before = time.perf_counter(), gate.requests
     length = f"--wrap=sleep {seconds + 60:.0f}"
     ids = [box.output("sbatch", "--parsable", "-c1", "-o", "/dev/null", length).strip() for _ in range(jobs)]
-    # What runs while others still start counts as running, too: starts may be minutes apart.
+    # Jobs may start minutes apart; the time while some run and others start counts as running.
     while box.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i") == "":
         time.sleep(1)
     first, at_first = time.perf_counter(), gate.requests
@@ -190,14 +190,14 @@ def load_on_server(box: Sandbox, gate: Gate, jobs: int, seconds: float) -> tuple
 
 
 def busy(since: float) -> str:
-    """How busy the machine was, for a title."""
+    """Load of the machine, for a table's title."""
     return f"(load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs, took {time.monotonic() - since:.0f} s)"
 
 
 def commands(box: Sandbox, gate: Gate, options: argparse.Namespace) -> dict[str, bool]:
-    """sbatch and squeue, beside the same with the local engine."""
+    """sbatch and squeue, beside the same commands with the local engine."""
     began = time.monotonic()
-    held = ("--hold", "--output=/dev/null", "-c1", "--wrap=true")  # what comes after submit is another part's
+    held = ("--hold", "--output=/dev/null", "-c1", "--wrap=true")  # another part measures what follows a submit
     with sandbox() as local:
         boxes = {"": box, " local": local}
         measures: dict[str, Callable[[], float]] = {}
@@ -219,10 +219,10 @@ def commands(box: Sandbox, gate: Gate, options: argparse.Namespace) -> dict[str,
 
 
 def starts(box: Sandbox, gate: Gate, options: argparse.Namespace) -> dict[str, bool]:
-    """From submit until the script runs."""
+    """Time from submit until the script runs."""
     began, bare = time.monotonic(), Bare()
     ours, theirs = [], []
-    for number in range(options.rounds):  # in turns, so that a busy moment hits both
+    for number in range(options.rounds):  # alternate, so that load on the machine affects both
         ours.append(start_ours(box, number))
         theirs.append(start_bare(bare))
     late = statistics.median(ours) / statistics.median(theirs)
@@ -253,7 +253,7 @@ def arrays(box: Sandbox, gate: Gate, options: argparse.Namespace) -> dict[str, b
 
 
 def requests(box: Sandbox, gate: Gate, options: argparse.Namespace) -> dict[str, bool]:
-    """What the API server hears."""
+    """Requests that the API server receives."""
     began = time.monotonic()
     running, whole = load_on_server(box, gate, options.jobs, options.seconds)
     rows = [("", "per second"), ("while they run", f"{running:.2f}"), ("from submit to end", f"{whole:.2f}")]

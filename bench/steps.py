@@ -36,12 +36,12 @@ STEPS = {
     "srun true, 4 nodes": ("-N4", "-n4", "true"),
     "srun -N4 -n512 -O true": ("-N4", "-n512", "-O", "true"),
 }
-#: ours may take so much of the real one's time
+#: maximum duration of ours relative to the real Slurm
 LIMITS = {"srun true, 1 node": 1.0, "srun true, 4 nodes": 1.0, "srun -N4 -n512 -O true": 0.5, "cat": 0.5}
 
 
 class Allocation:
-    """Four nodes held for the time of a block; sruns go into it."""
+    """Context manager: four nodes held for the block, in which sruns start steps."""
 
     def __init__(self, folder: str | Path, env: Mapping[str, str], variables: Mapping[str, str]) -> None:
         self.folder = str(folder)
@@ -54,11 +54,11 @@ class Allocation:
         self.env.update({"SLURM_JOB_ID": self.job, **variables})
 
     def step(self, *args: str) -> float:
-        """How long one srun takes."""
+        """Wall time of one srun."""
         return seconds([f"{self.folder}/srun", *args], self.env)
 
     def cat(self, source: Path) -> float:
-        """Seconds for a file to go through `srun cat`."""
+        """Seconds to send a file through `srun cat`."""
         began = time.perf_counter()
         with source.open("rb") as file:
             argv = [f"{self.folder}/srun", "-N1", "-n1", "cat"]
@@ -69,12 +69,12 @@ class Allocation:
         return took
 
     def end(self) -> None:
-        """Give the nodes back."""
+        """Release the nodes."""
         subprocess.run([f"{self.folder}/scancel", self.job], env=self.env, check=True)
 
 
 def bare(count: int) -> float:
-    """So many processes, one after the other, without anything."""
+    """Start that many processes one after the other, without Slurm."""
     began = time.perf_counter()
     for _ in range(count):
         os.waitpid(os.posix_spawn("/bin/true", ["true"], os.environ), 0)
@@ -82,7 +82,7 @@ def bare(count: int) -> float:
 
 
 def sources(folder: Path, megabytes: int) -> dict[str, Path]:
-    """A file of random bytes and one of text lines."""
+    """Create a file of random bytes and a file of text lines."""
     found = {"binary": folder / "binary", "lines": folder / "lines"}
     found["binary"].write_bytes(os.urandom(1 << 20) * megabytes)
     line = b"a line of text as programs print it, with a number or two: 3.14159 2.71828\n"
@@ -91,7 +91,7 @@ def sources(folder: Path, megabytes: int) -> dict[str, Path]:
 
 
 def allocations(box: Sandbox) -> dict[str, Allocation]:
-    """Ours, and the real Slurm's where one answers."""
+    """Our allocation, and the real Slurm's if it answers."""
     found = {"slurmsky": Allocation(BIN, box.env, {"SLURMSKY_AGENT": str(box.home / "nodes" / "n1" / "agent.sock")})}
     theirs = real("srun")
     if theirs is not None:
