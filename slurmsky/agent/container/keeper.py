@@ -1,4 +1,4 @@
-"""A container's keeper: the helper process that finds the image, has the container made, and tidies up."""
+"""The keeper of a container: a helper process that finds the image, starts the container and cleans up."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def _tell(sock: socket.socket, message: dict[str, Any]) -> None:
 
 
 def keep(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[str, str]) -> None:
-    """The keeper's life: ``asked`` (see ``containers.request``) is made, told of, kept, and cleared away.
+    """Create the container of ``asked`` (see ``task_container.request``), and remove it when the agent closes.
 
-    Messages to the agent: ``say`` (a line for the user), ``failed`` (the lines that say why; the end), or ``holder``
-    (the pid to join) with what the image says of running it.
+    Messages to the agent: ``say`` (a line for the user), ``failed`` (lines with the reason; the keeper ends), or
+    ``holder`` (the pid whose namespaces tasks join) with the image's environment, entry point and folder.
     """
     images = Store(store, env, asked["cwd"], lambda text: _tell(sock, {"say": text}))
     box, holder = "", 0
@@ -65,9 +65,9 @@ def keep(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[st
             },
         )
         while sock.recv(4096):
-            pass  # the agent has nothing to say but that it is over
+            pass  # the agent sends nothing; it closes the socket at the container's end
     except ConnectionError:
-        pass  # the agent is gone
+        pass  # the agent has died
     finally:
         if holder:
             os.kill(holder, signal.SIGKILL)
@@ -77,7 +77,7 @@ def keep(sock: socket.socket, asked: dict[str, Any], store: str, env: Mapping[st
 
 
 def _hold(write: int, make: Callable[[], None]) -> NoReturn:
-    """Make the container around this process, and stay."""
+    """Turn this process's namespaces into the container, and keep them alive until killed."""
     try:
         namespaces.libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         make()

@@ -1,4 +1,4 @@
-"""The container itself: a namespace of mounts (and of users, for anyone but root) around a process."""
+"""Creates and joins a container: a mount namespace, and for users other than root a user namespace."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _MS = {
 _PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
 _MS_REMOUNT, _MS_BIND, _MS_REC = 0x20, 0x1000, 0x4000
 _MNT_DETACH = 2
-#: of the node, seen in every container. /tmp is where MPI libraries and debuggers of the tasks meet.
+#: the node's folders that each container has; MPI libraries and debuggers of the tasks share files in /tmp
 _SYSTEM = ("/proc", "/sys", "/dev", "/tmp")
 _SYSTEM_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/etc/localtime")
 
 
 class ContainerError(Exception):
-    """The container cannot be started; the lines say why."""
+    """The container cannot be started; the text is the reason."""
 
 
 def libc() -> Any:
-    """The C library, whose calls leave their errno in ``ctypes.get_errno``."""
+    """The C library, whose calls store their errno for ``ctypes.get_errno``."""
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -48,9 +48,10 @@ def _mount(source: str, target: str, kind: str = "", flags: int = 0, data: str =
 
 
 def make(asked: dict[str, Any], image: Image, box: str, env: Mapping[str, str], driver: list[tuple[str, str]]) -> None:
-    """Make our own process's namespaces the container, from the image, in the folder ``box``.
+    """Turn this process's namespaces into the container of an image, with the work folder ``box``.
 
-    ``driver``: files of the GPU's driver, (here, in the container). Raises OSError or ContainerError.
+    ``driver``: files of the GPU's driver as (path on the node, path in the container). Raises OSError or
+    ContainerError.
     """
     _own_namespaces(asked["root"])
     _mount("none", "/", flags=_MS_REC | _PROPAGATION["private"])
@@ -80,7 +81,7 @@ def make(asked: dict[str, Any], image: Image, box: str, env: Mapping[str, str], 
             _bind(source, root, target, flags)
     if asked["readonly"]:
         _mount("none", root, flags=_MS_REMOUNT | _MS_BIND | _MS["ro"])
-    # pivot_root(".", "."): the new root on top of the old one, which is then taken away beneath it.
+    # pivot_root(".", ".") mounts the old root over the new one; the old root is then unmounted.
     os.chdir(root)
     number = {"x86_64": 155, "aarch64": 41}.get(os.uname().machine)
     if number is None:
@@ -91,7 +92,7 @@ def make(asked: dict[str, Any], image: Image, box: str, env: Mapping[str, str], 
 
 
 def _own_namespaces(as_root: bool) -> None:
-    """A mount namespace of our own; users who are not root need one of users, too. Raises ContainerError."""
+    """Create a mount namespace, for users other than root with a user namespace. Raises ContainerError."""
     uid, gid = os.geteuid(), os.getegid()
     flags = _CLONE_NEWNS if uid == 0 else _CLONE_NEWNS | _CLONE_NEWUSER
     if libc().unshare(flags) != 0:
@@ -118,8 +119,8 @@ def _own_namespaces(as_root: bool) -> None:
 
 
 def _overlay(image: str, root: str, box: str) -> None:
-    """The image below, changes in a folder that goes with the step, or in memory where that cannot be."""
-    # Relative names: those of folders may hold the commas and colons that divide the options.
+    """Mount an overlay of the image; changes are stored in the step's folder, or in memory where that fails."""
+    # Relative names: full paths may contain commas and colons, which separate the mount options.
     os.chdir(box)
     os.mkdir("image")
     _mount(image, "image", flags=_MS_BIND | _MS_REC)
@@ -138,7 +139,7 @@ def _overlay(image: str, root: str, box: str) -> None:
 
 
 def _within(root: str, path: str) -> str:
-    """A path of the container as one of the node: links in the image lead within the image."""
+    """Convert a path in the container to a path on the node; links in the image resolve within the image."""
     here, links = root, 0
     parts = [part for part in path.split("/") if part not in ("", ".")]
     while parts:
@@ -160,7 +161,7 @@ def _within(root: str, path: str) -> str:
 
 
 def _point(root: str, path: str, folder: bool) -> str:
-    """The place in the container where something is to be mounted; made where it is missing."""
+    """The mount point for a path in the container, created if missing."""
     place = _within(root, path)
     if not os.path.exists(place):
         if folder:
@@ -185,7 +186,7 @@ def _bind(source: str, root: str, target: str, flags: Iterable[str]) -> None:
             _mount("none", place, flags=_PROPAGATION[kind] | (_MS_REC if kind != word else 0))
     more = [word for word in words if word in _MS]
     if more:
-        # Flags that the source has already must stay: a namespace of users may take none away.
+        # Keep the source's flags: a user namespace must not remove any.
         kept = sum(_MS[word] for word in _MS if word in _mount_options(place))
         asked = 0
         for word in more:
@@ -203,7 +204,7 @@ def _mount_options(place: str) -> list[str]:
 
 
 def _user(root: str, box: str) -> None:
-    """Who we are has a name in the container, too."""
+    """Add this user and group to the container's passwd and group files."""
     import grp
     import pwd
 
@@ -234,7 +235,7 @@ def _entry(look_up: Callable[[], str]) -> str:
 
 
 def join(holder: int) -> None:
-    """Become part of the holder's namespaces."""
+    """Join the holder's namespaces."""
     kinds = (("user", _CLONE_NEWUSER), ("mnt", _CLONE_NEWNS)) if os.geteuid() else (("mnt", _CLONE_NEWNS),)
     opened = [
         (os.open("/proc/%d/ns/%s" % (holder, name), os.O_RDONLY | os.O_CLOEXEC), name, kind) for name, kind in kinds

@@ -1,4 +1,4 @@
-"""NVIDIA's driver in a container, as its own runtime hook has it: what of the node must be seen there, and where."""
+"""The files of NVIDIA's driver that a container needs, as NVIDIA's container runtime hook mounts them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _FOLDER = "/run/slurmsky-nvidia"
 
 
 def files() -> list[tuple[str, str]]:
-    """The driver's libraries and programs, which no image has: they must be those of the node's kernel.
+    """The driver's libraries and programs, as (path on the node, path in the container).
 
-    (path here, path in the container).
+    No image contains these files, because they must match the node's kernel module.
     """
     if not os.path.exists("/dev/nvidiactl"):
         return []
@@ -32,7 +32,7 @@ def files() -> list[tuple[str, str]]:
 
 
 def lead_to(environment: dict[str, str]) -> None:
-    """Have the image's variables lead to what ``files`` names."""
+    """Add the folders of ``files`` to PATH and LD_LIBRARY_PATH of an image."""
     for variable, folder, usual in (
         ("LD_LIBRARY_PATH", "lib", ""),
         ("PATH", "bin", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),

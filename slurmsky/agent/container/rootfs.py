@@ -1,7 +1,7 @@
-"""An image as a folder of this node: found or fetched by whatever reads images here, unpacked once, and kept.
+"""Root folders of images on this node: imported by an installed container tool, unpacked once, and cached.
 
-What a tool like podman is needed for is the image, not the running: containers.py makes the container itself, so that
-a task in it stays our child, with its CPUs, devices, signals, descriptors and exit code.
+A tool like podman is needed only to import the image, not to run it: namespaces.py creates the container, so that a
+task in the container is still a child of the agent, with its CPUs, devices, signals, descriptors and exit code.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Say = Callable[[str], None]
 
 
 class ImageError(Exception):
-    """The image cannot be had; the lines say why."""
+    """The image cannot be imported; the lines are the reason."""
 
 
 @dataclass
 class Image:
-    """A root folder and what the image says of running it."""
+    """A root folder with the image's environment, working folder and entry point."""
 
     root: str
     environment: dict[str, str] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Image:
 
 
 class Store:
-    """Images of one user on one node. ``environment``: whose PATH, HOME and registries count."""
+    """Images of one user on one node. ``environment``: the environment of the tools that import images."""
 
     def __init__(self, folder: str, environment: Mapping[str, str], cwd: str, say: Say) -> None:
         self.folder = folder
@@ -48,13 +48,13 @@ class Store:
         self._say = say
 
     def image(self, text: str) -> Image:
-        """The image of this name or file. Raises ImageError."""
+        """The image with this name, file or folder. Raises ImageError."""
         if language.is_path(text):
             return self._file(os.path.join(self._cwd, text))
         return self._named_image(language.reference(text))
 
     def container(self, name: str, flag: str, image: Optional[str]) -> Image:
-        """The container kept under a name; made from the image where there is none yet. Raises ImageError."""
+        """The named container, created from the image where it does not exist. Raises ImageError."""
         place = os.path.join(self.folder, "named", name)
         with self._locked("named-" + name):
             there = os.path.isdir(place)
@@ -67,7 +67,7 @@ class Store:
                 self._place(place, lambda made: self._copy(found, made))
             return self._read(place)
 
-    # --- where images come from
+    # --- import of images
     def _file(self, path: str) -> Image:
         try:
             facts = os.stat(path)
@@ -77,7 +77,7 @@ class Store:
         if os.path.isdir(path):
             if os.geteuid() in (0, facts.st_uid):
                 return Image(path, _enroot_environment(path))
-            # In a container of our own we can change no file of another user, so not even make mount points.
+            # In a user namespace this user cannot change another user's files, not even create mount points: copy.
             return self._kept(key, path, lambda made: self._copy(Image(path, _enroot_environment(path)), made))
         with open(path, "rb") as file:
             magic = file.read(4)
@@ -131,7 +131,7 @@ class Store:
         return found[0] if found and isinstance(found[0], dict) and "Id" in found[0] else None
 
     def _export(self, program: str, facts: dict[str, object], made: str) -> None:
-        # A command must be given for images without one; it is never run.
+        # The tool requires a command for an image without one; the command is never run.
         box = self._run([program, "create", str(facts["Id"]), "/bin/true"]).strip().splitlines()[-1]
         root = os.path.join(made, "root")
         os.mkdir(root)
@@ -168,7 +168,7 @@ class Store:
         self._run([program, "-q", "build", "--sandbox", root, source])
         self._note(made, Image("", _apptainer_environment(root)))
 
-    # --- what is kept
+    # --- cached root folders
     def _kept(self, key: str, name: str, unpack: Callable[[str], None]) -> Image:
         digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
         place = os.path.join(self.folder, "images", digest)
@@ -180,7 +180,7 @@ class Store:
         return self._read(place)
 
     def _place(self, place: str, unpack: Callable[[str], None]) -> None:
-        """Make a folder as a whole, or not at all."""
+        """Create a folder atomically, by unpacking beside it and renaming."""
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
         made = tempfile.mkdtemp(prefix=".making.", dir=os.path.dirname(place))
         try:
@@ -251,7 +251,7 @@ class Store:
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a root folder: images hold folders that their owner may not write. What cannot be removed stays."""
+    """Remove a root folder, including folders without write permission; files that cannot be removed stay."""
     shutil.rmtree(folder, ignore_errors=True)
     if not os.path.isdir(folder):
         return
@@ -271,7 +271,7 @@ def _last_line(text: bytes) -> str:
 
 
 def _enroot_environment(root: str) -> dict[str, str]:
-    """What an image made by enroot says of its environment: /etc/environment."""
+    """The environment of an image made by enroot, from /etc/environment."""
     try:
         with open(os.path.join(root, "etc/environment"), encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
@@ -281,7 +281,7 @@ def _enroot_environment(root: str) -> dict[str, str]:
 
 
 def _apptainer_environment(root: str) -> dict[str, str]:
-    """The image's own variables, from the file in which apptainer keeps them as shell lines."""
+    """The environment of an image, from the shell file in which apptainer stores it."""
     path = os.path.join(root, ".singularity.d/env/10-docker2singularity.sh")
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:

@@ -1,11 +1,11 @@
-"""pyxis' containers: a step's tasks, or a batch script, in the root folder of an image.
+"""pyxis' containers: runs a step's tasks or a batch script in the root folder of an image.
 
-As with enroot there is no container daemon and no runtime: a namespace of mounts (and, for anyone but root, of users)
-is made once per step and node, and each task joins it just before exec. So a task is our child as ever: CPUs, GPUs,
-signals, exit codes, descriptors (PMI), network and process ids are the node's. Here is what the agent does of it: it
-asks for a container, and has tasks enter it.
+As with enroot there is no container daemon and no runtime: a mount namespace (for users other than root also a user
+namespace) is created once per step and node, and each task joins it just before exec. A task therefore stays a child of
+the agent: CPUs, GPUs, signals, exit codes, descriptors (PMI), network and process ids are the node's. This module is
+the agent's part: it requests a container from the keeper, and makes tasks join the container.
 
-    agent ── keeper (finds the image, tidies up) ── holder (its namespaces are the container)
+    agent ── keeper (finds the image, cleans up) ── holder (its namespaces are the container)
       └── task: forked by the agent, joins the holder's namespaces, executes
 """
 
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 
 def request(options: Iterable[tuple[str, str]], cwd: str, image_of_nodes: str = "") -> Optional[dict[str, Any]]:
-    """What pyxis' options ask of a node, JSON-ready; None: no container.
+    """Parse pyxis' options into a request for a container, JSON-ready; None: no container.
 
-    ``image_of_nodes``: the nodes run in this image already (SkyPilot's image_id): its options change what they can.
+    ``image_of_nodes``: the image that the nodes run (SkyPilot's image_id). For this image no container is created, and
+    the options apply to the node as far as possible.
     """
     said = dict(options)
     image, name = said.get("container-image"), said.get("container-name")
@@ -54,12 +55,12 @@ def request(options: Iterable[tuple[str, str]], cwd: str, image_of_nodes: str = 
 
 
 def of_batch(launch: Launch) -> Optional[dict[str, Any]]:
-    """What a batch job's own options ask for its script; None: no container."""
+    """The request for the container of a batch script; None: no container."""
     if not launch.spec.site_options or launch.script is None:
         return None
     asked = request(launch.spec.site_options, launch.work_dir, launch.image)
     if asked is not None and not asked["inside"]:
-        # The spooled script, which is executed where it is.
+        # Mount the folder of the spooled script, which is executed in place.
         folder = os.path.dirname(launch.script)
         asked["mounts"].append([folder, folder, ["ro"]])
     return asked
@@ -94,7 +95,7 @@ class Container:
         ready: Callable[[], None],
         failed: Callable[[tuple[str, ...]], None],
     ) -> None:
-        """Call ready() when tasks may be started in it, or failed(lines)."""
+        """Create the container; calls ready() when tasks can join it, or failed(lines)."""
         if self._asked["inside"]:
             self._directory = self._asked["directory"]
             problems = _inside(self._asked["mounts"])
@@ -128,13 +129,13 @@ class Container:
         failed(lines)
 
     def argv(self, words: list[str]) -> list[str]:
-        """What is executed: behind the image's entry point where that was asked for."""
+        """The command to execute, prefixed by the image's entry point where the options request it."""
         return [*self._image.entrypoint, *words] if self._asked["entrypoint"] else words
 
     def enter(self, environment: dict[str, str]) -> None:
-        """In a new process, just before exec: join the container; its variables are put into ``environment``.
+        """Join the container in a new process just before exec, and add the image's variables to ``environment``.
 
-        Raises OSError or ContainerError. The process must have one thread, and import nothing from here on.
+        Raises OSError or ContainerError. The process must have one thread, and must not import modules afterwards.
         """
         if self._holder:
             join(self._holder)
@@ -150,15 +151,15 @@ class Container:
             environment["PWD"] = self._directory
 
     def close(self) -> None:
-        """Nothing runs in it any more."""
+        """Remove the container after the end of its processes."""
         self._failed = lambda lines: None
         if self._keeper is not None:
-            self._keeper.close()  # it ends the container, and removes what is not to be kept
+            self._keeper.close()  # the keeper ends the container, and removes its files unless the container is named
             self._keeper = None
 
 
 def _inside(mounts: list[list[Any]]) -> list[str]:
-    """Mounts where the node is the image already: a link does where nothing stands in the way."""
+    """Emulate mounts by links on a node that runs the image; returns the mounts that are impossible."""
     problems = []
     for source, target, _flags in mounts:
         if source in (target, language.TMPFS, language.UMOUNT) or os.path.realpath(target) == os.path.realpath(source):

@@ -1,1 +1,1 @@
-"""A job on a node: its launch, environment, output files, end messages and journal."""
+"""Parts of a job on a node: launch, environment, output files, end messages and journal."""

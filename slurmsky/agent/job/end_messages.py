@@ -1,4 +1,4 @@
-"""How jobs and steps end, in the words of slurmctld and slurmstepd."""
+"""End states and end messages of jobs and steps, as slurmctld and slurmstepd have them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...model.job import Step
 
 #: exit_signal of a job whose files could not be opened. Source: the oracle, "0:53".
 SETUP_FAILED = 53
-#: what slurmstepd adds to its line for each cause (req.c _handle_signal_container)
+#: text that slurmstepd adds to its message for each cause (req.c _handle_signal_container)
 _CAUSES = {
     "TIMEOUT": " DUE TO TIME LIMIT",
     "DEADLINE": " DUE TO TIME LIMIT",
@@ -22,7 +22,7 @@ _REASONS = {"TIMEOUT": "TimeLimit"}
 
 
 def cancel_line(node: str, what: str, cause: str, now: float) -> str:
-    """slurmstepd's line for a job or step that is ended from outside. ``what``: "JOB 7" or "STEP 7.0"."""
+    """slurmstepd's message for a terminated job or step. ``what``: "JOB 7" or "STEP 7.0"."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
     return "slurmstepd-%s: error: *** %s ON %s CANCELLED AT %s%s ***\n" % (
         node,
@@ -34,9 +34,9 @@ def cancel_line(node: str, what: str, cause: str, now: float) -> str:
 
 
 def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> dict[str, Any]:
-    """State, exit code and reason of a job that is over. Source: the oracle, exit_and_output_rules "End states".
+    """State, exit code and reason of an ended job. Source: the oracle, exit_and_output_rules "End states".
 
-    ``cause``: the state it was ended in from outside, "" when it came to its end by itself.
+    ``cause``: the state in which the job was terminated, "" when its script ended without termination.
     """
     state, code, number, reason = "COMPLETED", 0, 0, "None"
     if cause not in ("", "COMPLETED"):
@@ -44,7 +44,7 @@ def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> dict[str, A
     elif batch is not None:
         code, number = batch.exit_code, batch.exit_signal
         if number == signal.SIGHUP:
-            # The raw wait status 1 is taken for an exit code of 1 (job_mgr.c).
+            # slurmctld treats the raw wait status 1 as exit code 1 (job_mgr.c).
             code, number = 1, 0
         if code or number:
             state, reason = "FAILED", "JobLaunchFailure" if number == signal.SIGKILL else "NonZeroExitCode"

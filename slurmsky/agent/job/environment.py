@@ -1,7 +1,7 @@
-"""``SLURM_*`` as the batch script, the command of salloc and the tasks of a step see them. Pure.
+"""The ``SLURM_*`` variables of batch scripts, salloc's command and the tasks of a step. Pure.
 
-Names are those of 25.11, values computed as Slurm does; the oracle's captures are in the tests.
-Slurm overrides what the user's environment says about the same names (env_array_overwrite).
+Names are those of 25.11, and values are computed as Slurm does; the oracle's captures are in the tests.
+Slurm's values override variables of the same names in the user's environment (env_array_overwrite).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Environment = dict[str, str]
 #: slurm_protocol_common.h SLURM_25_11_PROTOCOL_VERSION, the fourth word of SLURM_WORKING_CLUSTER
 _PROTOCOL = 44 << 8
 _SELECT_CONS_TRES = 109
-#: mpirun of Open MPI and PRRTE passes these words to its own srun (23.11 and later)
+#: mpirun of Open MPI and PRRTE adds these variables' arguments to the srun that it calls (23.11 and later)
 _LAUNCHER_HOOKS = ("OMPI_MCA_plm_slurm_args", "PRTE_MCA_plm_slurm_args")
 
 
@@ -39,7 +39,7 @@ def run_lengths(values: Iterable[int]) -> str:
 
 @lru_cache(maxsize=256)
 def node_list(names: tuple[str, ...]) -> str:
-    """Names as one hostlist, in order. A single name needs no parser (and no import of one)."""
+    """Names as one hostlist, in order. A single name is returned without importing the hostlist parser."""
     if len(names) == 1:
         return names[0]
     from ...language.hostlist import compress
@@ -87,7 +87,7 @@ def _capital(field: str) -> Callable[[JobSpec], Optional[str]]:
     return value
 
 
-#: variables that repeat an option: set when it was given. Source: sbatch opt.c, env.c; see
+#: variables that repeat an option, set only when the option is given. Source: sbatch opt.c, env.c; see
 #: tests/data/env_output.csv.
 _FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
     ("SLURM_ACCTG_FREQ", _number("acctg_freq")),
@@ -130,7 +130,7 @@ _FROM_OPTIONS: tuple[tuple[str, Callable[[JobSpec], Optional[str]]], ...] = (
     ("SLURM_CONTAINER", _number("container")),
     ("SLURM_CONTAINER_ID", _number("container_id")),
 )
-#: options that sbatch alone tells its job (salloc's command does not see them)
+#: variables that only sbatch sets; salloc's command does not get them
 _BATCH_ONLY = frozenset({"SLURM_OPEN_MODE", "SLURM_EXPORT_ENV", "SLURM_GET_USER_ENV"})
 
 
@@ -140,15 +140,15 @@ def gpu_indices(gres: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
 
 
 LOOPBACK = "127.0.0.1"
-#: what programs look at to find their GPUs
+#: variables from which programs read their GPUs
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 
 
 def gpu_environment(indices: Sequence[int], variable: str, visible: Sequence[int], absent: bool = False) -> Environment:
-    """What gres/gpu sets. ``variable`` is SLURM_JOB_GPUS (batch) or SLURM_STEP_GPUS (task).
+    """The variables that gres/gpu sets. ``variable`` is SLURM_JOB_GPUS (batch) or SLURM_STEP_GPUS (task).
 
-    Only what is visible is listed, but all are counted. ``absent``: the machine has no such devices, so programs see
-    none. Source: gres_common.c common_gres_set_env.
+    Lists name only the visible devices; counts include all devices. ``absent``: the machine does not have the devices,
+    so programs see none. Source: gres_common.c common_gres_set_env.
     """
     if not indices:
         return {}
@@ -166,18 +166,18 @@ def _own_environment(launch: Launch) -> Environment:
         "SLURM_JOBID": str(launch.job_id),
         "SLURM_JOB_ID": str(launch.job_id),
         "SLURM_JOB_START_TIME": str(start),
-        # No limit shows as a year from the start: job_mgr.c gives an unlimited job such an end time.
+        # Without a limit the end is a year after the start: job_mgr.c gives an unlimited job this end time.
         "SLURM_JOB_END_TIME": str(start + (365 * 86400 if launch.time_limit_s is None else launch.time_limit_s)),
     }
 
 
 def element_environment(launch: Launch) -> Environment:
-    """In what the environments of two elements of an array differ when they got alike nodes."""
+    """The variables that differ between two elements of an array whose shares of nodes are equal."""
     return {**_own_environment(launch), "SLURM_ARRAY_TASK_ID": str(launch.array_task_id)}
 
 
 def allocation_environment(launch: Launch) -> Environment:
-    """What Slurm adds for salloc's command: the allocation, no node or process facts (env_array_for_job)."""
+    """The variables of an allocation, without those of a node or process (env_array_for_job)."""
     shares = launch.shares
     nodes = node_list(tuple(share.name for share in shares))
     spec = launch.spec
@@ -207,7 +207,7 @@ def allocation_environment(launch: Launch) -> Environment:
             if text is not None:
                 env[name] = text
     if spec.mem_mib == 0:
-        # --mem=0 means all of the node: the amount is told where there is a limit, else nothing.
+        # --mem=0 means all memory of the node: set the variable only where that memory is limited.
         env["SLURM_MEM_PER_NODE"] = str(shares[0].memory_mib)
         if not shares[0].memory_mib:
             del env["SLURM_MEM_PER_NODE"]
@@ -218,18 +218,18 @@ def allocation_environment(launch: Launch) -> Environment:
     return env
 
 
-#: what only sbatch and salloc tell; srun has these options on its command line again
+#: variables that only sbatch and salloc set; srun has these options on its command line
 _NOT_OF_SRUN = ("SLURM_MEM_PER_", "SLURM_GPU", "SLURM_CPUS_PER_GPU")
 
 
 def srun_environment(launch: Launch) -> Environment:
-    """What an srun that made its own job knows of it."""
+    """The job's variables for an srun that created its own job."""
     own = allocation_environment(launch)
     return {name: text for name, text in own.items() if not name.startswith(_NOT_OF_SRUN)}
 
 
 def het_environment(launch: Launch) -> Environment:
-    """Facts of all components, under the names of today (HET_GROUP) and of before (PACK_GROUP)."""
+    """The variables of all het components, under current (HET_GROUP) and former (PACK_GROUP) names."""
     env: Environment = {"SLURM_HET_SIZE": str(len(launch.het)), "SLURM_PACK_SIZE": str(len(launch.het))}
     for offset, part in enumerate(launch.het):
         for name, text in _component(part).items():
@@ -239,7 +239,7 @@ def het_environment(launch: Launch) -> Environment:
 
 
 def salloc_environment(launch: Launch) -> Environment:
-    """What salloc tells its command. Of a het job only the names of components: salloc.c, env_array_for_job."""
+    """The variables of salloc's command; for a het job only those of its components (salloc.c, env_array_for_job)."""
     env = allocation_environment(launch)
     if not launch.het:
         return env
@@ -257,9 +257,9 @@ def salloc_environment(launch: Launch) -> Environment:
 
 
 def _tasks_per_node(spec: JobSpec, shares: Sequence[NodeShare]) -> str:
-    """Tasks dealt to the CPUs of the nodes; as many as these hold when no number was given.
+    """Tasks distributed over the CPUs of the nodes; without a number of tasks, as many as fit.
 
-    Source: env_array_for_job, env_array_for_batch_job. What --overcommit adds is dealt out evenly.
+    Tasks beyond the CPUs (--overcommit) are distributed evenly. Source: env_array_for_job, env_array_for_batch_job.
     """
     if (spec.distribution or "").startswith("arbitrary"):
         return run_lengths(share.tasks for share in shares)
@@ -294,7 +294,7 @@ def _component(part: HetComponent) -> Environment:
 
 
 def _node_environment(launch: Launch, node: str) -> Environment:
-    """What slurmd and slurmstepd add on a node, for batch scripts and tasks alike."""
+    """The variables that slurmd and slurmstepd add on a node, for batch scripts and tasks."""
     return {
         "SLURMD_NODENAME": node,
         "SLURM_JOB_GID": str(launch.gid),
@@ -324,8 +324,7 @@ def array_environment(launch: Launch) -> Environment:
 
 
 def batch_environment(launch: Launch) -> Environment:
-    """The whole environment of the batch script but SLURM_TASK_PID, which only the shell of the script can
-    know."""
+    """The whole environment of the batch script, except SLURM_TASK_PID, which is known only after the spawn."""
     share = launch.shares[0]
     env = dict(launch.environment)
     env.setdefault("TMPDIR", "/tmp")
@@ -356,12 +355,12 @@ def batch_environment(launch: Launch) -> Environment:
 
 
 def limit_minutes(spec: JobSpec) -> Optional[int]:
-    """A step's own time limit in minutes, None when it has none."""
+    """The time limit of a step in minutes, None when the step has no limit."""
     return spec.time_limit_min if spec.time_limit_min not in (None, 0, INFINITE) else None
 
 
 def share_of(launch: Launch, node: str) -> NodeShare:
-    """The job's part of one node."""
+    """The job's share of one node."""
     for share in launch.shares:
         if share.name == node:
             return share
@@ -370,16 +369,15 @@ def share_of(launch: Launch, node: str) -> NodeShare:
 
 # --- tasks
 
-#: of the caller's environment, what a restricted --export still lets through
+#: prefixes of variables that a restricted --export still exports
 _ALWAYS_EXPORTED = ("SLURM_", "SLURMSKY_", "SPANK_")
 
 
 def exported(env: Environment, export: Optional[str]) -> Environment:
-    """What --export sends of srun's environment to the tasks.
+    """The variables of srun's environment that --export passes to the tasks.
 
-    ALL (or nothing): everything. NONE, NIL or a list: SLURM_* and TMPDIR, and the named variables;
-    ``ALL,A=1``:
-    everything and A. Quotes protect a comma and stay in the value.
+    ALL or no --export: all variables. NONE, NIL or a list: SLURM_*, TMPDIR and the named variables.
+    ``ALL,A=1``: all variables and A. Quotes protect a comma and stay in the value.
     """
     if export is None or export.upper() == "ALL":
         return dict(env)
@@ -394,7 +392,7 @@ def exported(env: Environment, export: Optional[str]) -> Environment:
             result[name] = value
         elif name in env and name.upper() not in ("ALL", "NIL"):
             result[name] = env[name]
-    # What srun's environment says wins over what --export sets. Source: launch.c _build_user_env.
+    # Variables of srun's environment override those that --export sets. Source: launch.c _build_user_env.
     result.update(
         (name, value)
         for name, value in env.items()
@@ -420,10 +418,10 @@ def _split_quoted(text: str) -> list[str]:
 
 
 def job_of_task_environment(launch: Launch) -> Environment:
-    """Facts of the job that every task sees, whatever its srun's environment said."""
+    """The job's variables that each task gets, even if srun's environment has other values."""
     env = allocation_environment(launch)
     for name, _value in _FROM_OPTIONS:
-        # Options travel in srun's own environment, where the user may have changed them.
+        # These variables come with srun's environment, where the user may have changed them.
         env.pop(name, None)
     for name in ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE", "SLURM_NNODES", *_LAUNCHER_HOOKS):
         env.pop(name, None)
@@ -433,7 +431,7 @@ def job_of_task_environment(launch: Launch) -> Environment:
 
 
 def launch_address(node: Mapping[str, str]) -> str:
-    """The address of the node on which srun runs: a cloud job's first one, as SkyPilot names it; else this machine."""
+    """The address of srun's node: of a cloud job the first node, as SkyPilot names it; else this machine's."""
     return next(iter(node.get("SKYPILOT_NODE_IPS", "").split()), LOOPBACK)
 
 
@@ -448,7 +446,7 @@ def step_environment(
     port: int,
     address: str = LOOPBACK,
 ) -> Environment:
-    """What srun sets for all tasks of a step (env.c setup_env and env_array_for_step). ``address``: of srun's node."""
+    """The variables of all tasks of a step (env.c setup_env and env_array_for_step). ``address``: of srun's node."""
     counts = run_lengths(len(here) for here in ranks)
     total = str(sum(len(here) for here in ranks))
     env = {
@@ -474,7 +472,7 @@ def step_environment(
     return env
 
 
-#: options of srun that its tasks are told of. Source: env.c setup_env
+#: srun's options that are variables of its tasks. Source: env.c setup_env
 _STEP_OPTIONS = (
     ("SLURM_CPUS_PER_TASK", "cpus_per_task"),
     ("SLURM_NTASKS_PER_CORE", "ntasks_per_core"),
@@ -486,7 +484,7 @@ _STEP_OPTIONS = (
 
 
 def step_options(spec: JobSpec) -> Environment:
-    """What srun repeats of its options for the tasks, whether typed or from its own environment."""
+    """The variables that repeat srun's options for its tasks, from command line and environment."""
     env = {name: str(getattr(spec, field)) for name, field in _STEP_OPTIONS if getattr(spec, field) is not None}
     if spec.overcommit:
         env["SLURM_OVERCOMMIT"] = "1"
@@ -496,7 +494,7 @@ def step_options(spec: JobSpec) -> Environment:
 
 
 def task_environment(node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int) -> Environment:
-    """What differs from task to task; SLURM_TASK_PID is added by the process itself."""
+    """The variables that differ between tasks, except SLURM_TASK_PID, which is set at the spawn."""
     return {
         "SLURMD_NODENAME": node,
         "SLURM_CPUS_ON_NODE": str(cpus_on_node),

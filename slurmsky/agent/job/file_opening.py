@@ -1,9 +1,9 @@
-"""Files that may block whoever opens them are opened by a child process of the agent.
+"""Opens files that may block in a child process of the agent.
 
 The agent has one thread for all jobs of its node. Opening a FIFO waits for its other end, and any access to a network
-file system that does not answer waits for ever. A child waits instead: it passes the descriptors over a socket pair
-and ends, or is killed with the step that wanted them. Files on local file systems that are no FIFOs, which is the
-usual case, are opened at once.
+file system that does not respond waits for ever. A child process waits in the agent's place: it sends the descriptors
+over a socket pair and ends, or is killed with the step that needs them. Other files on local file systems, the usual
+case, are opened by the agent.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ..process import processes
 Opener = Callable[[], int]
 Result = Union[int, OSError]
 
-#: file systems whose server may be out of reach; those of FUSE begin with "fuse"
+#: types of network file systems, whose server may be unreachable; types of FUSE begin with "fuse"
 _NETWORK = frozenset([
     "afs", "autofs", "beegfs", "beegfs_nodev", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
     "nfs4", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "wekafs",
 ])  # fmt: skip
-#: seconds for which the list of mounts and what was found by it are kept
+#: seconds for which the list of mounts and the results from it are cached
 _MOUNTS_S = 10.0
-_LINKS = 40  # as the kernel's limit
+_LINKS = 40  # the kernel's limit
 _PR_SET_PDEATHSIG = 1
 
 
 class _Mounts:
-    """Which folders are on network file systems; never touches such a file system to find out."""
+    """Finds folders on network file systems, without access to such a file system."""
 
     def __init__(self) -> None:
         self._read_at = -1e9
@@ -45,7 +45,7 @@ class _Mounts:
         self._folders: dict[str, bool] = {}
 
     def network(self, folder: str) -> bool:
-        """True when resolving this absolute path touches a network file system."""
+        """Whether resolving this absolute path touches a network file system."""
         now = time.monotonic()
         if now - self._read_at > _MOUNTS_S:
             self._types, self._folders, self._read_at = _mount_types(), {}, now
@@ -76,7 +76,7 @@ class _Mounts:
             try:
                 target = os.readlink(path)
             except OSError:
-                here = path  # no link, or nothing is there
+                here = path  # not a link, or does not exist
                 continue
             links += 1
             if links > _LINKS:
@@ -92,7 +92,7 @@ def _is_network(kind: str) -> bool:
 
 
 def _mount_types() -> dict[str, str]:
-    """Mount point -> type of the file system mounted there last."""
+    """Mount point -> type of the file system that was mounted there last."""
     found = {}
     try:
         with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as lines:
@@ -109,17 +109,17 @@ _mounts = _Mounts()
 
 
 def on_network(path: str) -> bool:
-    """True when a file of this name is on a network file system, or reached through one."""
+    """Whether the path of this file leads to or through a network file system."""
     return _mounts.network(os.path.dirname(os.path.join("/", path)))
 
 
 def folder_on_network(path: str) -> bool:
-    """True when this folder is on a network file system, or reached through one."""
+    """Whether the path of this folder leads to or through a network file system."""
     return _mounts.network(os.path.join("/", path))
 
 
 def may_block(path: str) -> bool:
-    """True when opening this file may take arbitrarily long: a FIFO, or one on a network file system."""
+    """Whether opening this file may block: it is a FIFO, or on a network file system."""
     if on_network(path):
         return True
     try:
@@ -129,11 +129,11 @@ def may_block(path: str) -> bool:
 
 
 class Opening:
-    """A child that opens files, one after the other.
+    """A child process that opens files, one after the other.
 
-    Calls ``done(results)`` with a descriptor or an OSError for each file, unless ``cancel`` came first; with
-    ``together`` the first error is the last result. ``check`` runs in the child before and gives a text, ``said``
-    afterwards (a working folder's fault).
+    Calls ``done(results)`` with a descriptor or an OSError for each file, unless ``cancel`` was called; with
+    ``together`` the child stops at the first error. ``check`` runs in the child before it opens files; the text that
+    ``check`` returns (a working folder's fault) is stored in ``said``.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Opening:
         loop.watch(self._ours.fileno(), READ, self._ready)
 
     def cancel(self) -> None:
-        """Kill the child; ``done`` is not called any more."""
+        """Kill the child; ``done`` is not called afterwards."""
         if self._open:
             self._close()
             processes.send([self._pid], signal.SIGKILL)
@@ -194,16 +194,16 @@ class Opening:
 
 
 def close(results: Sequence[Result]) -> None:
-    """Close the descriptors among them."""
+    """Close the descriptors among the results."""
     for one in results:
         if isinstance(one, int):
             os.close(one)
 
 
 def aside(loop: Loop, work: Callable[[], object], limit_s: int = 60, keep: int = -1) -> None:
-    """Run something that may block in a child that nobody waits for.
+    """Run ``work``, which may block, in a child process in the background.
 
-    SIGALRM ends it after ``limit_s`` (0: never); of the agent's descriptors it has ``keep``.
+    SIGALRM ends the child after ``limit_s`` (0: never). The child keeps the descriptor ``keep`` of the agent's.
     """
     pid = os.fork()
     if pid:
@@ -245,6 +245,6 @@ def _send(sock: socket.socket, message: dict[str, object]) -> None:
 
 
 def _be_alone(keep: int) -> None:
-    """A child that may live long: none of the agent's descriptors or signals, and dead when the agent dies."""
+    """Detach a long-lived child from the agent's descriptors and signal handlers; it dies with the agent."""
     processes.close_others(keep)
     processes.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

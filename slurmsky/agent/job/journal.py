@@ -1,9 +1,10 @@
-"""What a node must remember beyond its agent's death: one append-only file per agent, ``<home>/nodes/<node>/journal``.
+"""The agent's append-only journal of jobs and events, ``<home>/nodes/<node>/journal``.
 
-Three kinds of lines, all JSON: ``{"come":[job, run],...}`` before a job's first process is started, every event of
-a job before it is sent, ``{"gone":[job, run]}`` when the controller has committed its last event. One file and one
-write per round of the loop, because a file per job costs more than starting a short job does. ``run`` counts the
-restarts of a job: a requeued job is another run, and what is said of one run never touches the other.
+The journal lets the next agent of a node clean up and report after an agent's death. It has three kinds of lines, all
+JSON: ``{"come":[job, run],...}`` before a job's first process is started, each event of a job before it is sent, and
+``{"gone":[job, run]}`` after the controller has committed the job's last event. The agent has one file, with one write
+per iteration of its event loop, because a file per job costs more than the start of a short job. ``run`` counts the
+restarts of a job: a requeued job is another run, and events of one run do not affect another run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ...model.job import Step, Usage
 Event = dict[str, Any]
 Key = tuple[int, int]  # job id, run
 
-#: the file is written anew when it is longer than this and mostly about jobs that are gone
+#: a longer journal is rewritten without the lines of jobs that are gone
 COMPACT_BYTES = 4 << 20
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -31,7 +32,7 @@ _STEP_DEFAULTS: dict[str, Any] = {
 
 
 def step_to_dict(step: Step) -> dict[str, Any]:
-    """A step as events carry it: fields that have their default value are left out."""
+    """A step as JSON for events, without the fields that have their default value."""
     data = {name: value for name, value in step.__dict__.items() if value != _STEP_DEFAULTS.get(name, _NOTHING)}
     data["state"] = step.state.name
     data["usage"] = {name: value for name, value in step.usage.__dict__.items() if value != _USAGE_DEFAULTS[name]}
@@ -39,22 +40,22 @@ def step_to_dict(step: Step) -> dict[str, Any]:
 
 
 class JobLog:
-    """The events of one run of a job, numbered from 1; kept until the controller has committed them."""
+    """The events of one run of a job, numbered from 1 and kept until the controller has committed them."""
 
     def __init__(self, journal: Journal, job_id: int, run: int, head: bool, began: float) -> None:
         self.key = (job_id, run)
         self.head = head
-        #: boot clock when it came: no process of it is older
+        #: seconds since boot at the job's launch: no process of the job is older
         self.began = began
         self.seq = 0
         self.ended = False
-        #: not written yet / not acknowledged yet, as (number, line)
+        #: lines not sent yet; ``unacked``: lines not acknowledged yet, as (number, line)
         self.unsent: list[bytes] = []
         self.unacked: list[tuple[int, bytes]] = []
         self._journal = journal
 
     def add(self, event: Event) -> None:
-        """Number an event and keep it; the journal's next ``flush`` writes it, then ``take_unsent`` gives it."""
+        """Number and store an event; the journal's next ``flush`` writes it, then ``take_unsent`` returns it."""
         self.seq += 1
         event["job_id"], event["run"] = self.key
         event["seq"] = self.seq
@@ -66,12 +67,12 @@ class JobLog:
         self._journal.append(line)
 
     def take_unsent(self) -> list[bytes]:
-        """Lines that nobody was told yet."""
+        """Return the lines that have not been sent, and mark them as sent."""
         lines, self.unsent = self.unsent, []
         return lines
 
     def ack(self, seq: int) -> bool:
-        """Forget events up to that number; True when the job is over and nothing is left to tell."""
+        """Forget events up to that number; True when the job has ended and all its events are acknowledged."""
         events = self.unacked
         if events and events[-1][0] <= seq:
             events.clear()
@@ -80,16 +81,16 @@ class JobLog:
         return self.ended and not self.unacked
 
     def events(self) -> list[Event]:
-        """The events not acknowledged yet, in order."""
+        """The events that are not acknowledged, in order."""
         return [json.loads(line) for _, line in self.unacked]
 
     def come_line(self) -> bytes:
-        """The line that says it is here."""
+        """The "come" line of this run."""
         return _encode({"come": list(self.key), "head": self.head, "at": round(self.began, 3)}).encode()
 
 
 class Journal:
-    """The file and the logs of the jobs that are in it. Survives the agent's death, not the machine's."""
+    """The journal's file and the logs of its jobs. The file survives the agent's death, but not the machine's."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -101,7 +102,7 @@ class Journal:
 
     # --- changes
     def come(self, job_id: int, run: int, began: float, head: bool = True) -> JobLog:
-        """A job is about to be here; ``flush`` before its first process starts."""
+        """Add a job to the journal; call ``flush`` before the job's first process starts."""
         key = (job_id, run)
         log = self.logs.get(key)
         if log is None:
@@ -110,16 +111,16 @@ class Journal:
         return log
 
     def gone(self, log: JobLog) -> None:
-        """Nothing about this run needs to be remembered."""
+        """Remove a run from the journal."""
         if self.logs.pop(log.key, None) is not None:
             self.append(_encode({"gone": list(log.key)}).encode())
 
     def append(self, line: bytes) -> None:
-        """A line for the next ``flush``."""
+        """Queue a line for the next ``flush``."""
         self._new.append(line)
 
     def flush(self) -> None:
-        """Write what is new, in one write; a journal without jobs is empty. Raises OSError (a full disk)."""
+        """Write the queued lines in one write; truncates a journal without jobs. Raises OSError (a full disk)."""
         if not self._new:
             return
         if self._fd < 0:
@@ -167,14 +168,14 @@ class Journal:
             raise
         os.close(self._fd)
         self._fd = fd
-        # What is left is the jobs that are here: only beyond that is the next one worth it.
+        # The rewritten file holds only present jobs: rewrite again only after enough new lines.
         self._size = 0 if len(data) > COMPACT_BYTES // 2 else len(data)
         self._torn = False
         self._new.clear()
 
     # --- after a death
     def recover(self) -> list[JobLog]:
-        """What an earlier agent left: the logs of jobs that were not gone, with their unacknowledged events."""
+        """Read an earlier agent's journal: the logs of jobs that are not gone, with their unacknowledged events."""
         try:
             with open(self.path, "rb") as file:
                 lines = file.read().split(b"\n")
@@ -200,7 +201,7 @@ class Journal:
 
 
 def _record(line: bytes) -> Optional[Event]:
-    """A line's object; None for one that a crash or a full disk cut off."""
+    """A line's object; None for a line that a crash or a full disk cut off."""
     try:
         record = json.loads(line)
     except ValueError:

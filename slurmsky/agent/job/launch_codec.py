@@ -1,7 +1,8 @@
-"""Launches as they travel from the controller to an agent.
+"""Encodes launches from the controller to an agent.
 
-The elements of an array differ in a few fields: the first is sent whole and kept on both sides under the array's
-id, the others are told as what differs from it. The same difference makes an element's environment cheap.
+The elements of an array differ in few fields: the first launch is sent whole and kept by both sides as a template
+under the array's id; the others are sent as differences from the template. The agent also computes an element's
+environment from the template's environment.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ...model.spec import JobSpec
 from ...protocol import seal
 from .environment import Environment, batch_environment, element_environment
 
-#: how many arrays an agent keeps in mind; both sides forget the oldest, so that they always agree
+#: number of arrays whose templates are kept; both sides forget the oldest, so that they always agree
 TEMPLATES = 32
 
 
@@ -38,7 +39,7 @@ def _het_from_list(parts: list[dict[str, Any]]) -> list[HetComponent]:
     ]
 
 
-#: fields that are not JSON as they are
+#: converters of fields whose values are not JSON-ready
 _WRITE: dict[str, Callable[[Any], Any]] = {
     "spec": lambda spec: spec.to_dict(),
     "shares": lambda shares: list(map(share_to_dict, shares)),
@@ -60,7 +61,7 @@ class LaunchWriter:
         self._templates: dict[int, Launch] = {}
 
     def message(self, launch: Launch) -> dict[str, Any]:
-        """The ``launch`` message, as short as may be."""
+        """The ``launch`` message, as a difference where the agent has a template."""
         key = launch.array_job_id
         if not key:
             return {"op": "launch", "launch": launch.to_dict()}
@@ -84,11 +85,11 @@ class _Template:
 
 
 def _shape(shares: list[NodeShare]) -> list[Any]:
-    """What of the nodes an environment tells."""
+    """The fields of the shares on which an environment depends."""
     return [(share.name, len(share.cpu_ids), share.tasks, share.memory_mib, share.gres) for share in shares]
 
 
-#: fields in which an element may differ and still have the template's environment but for ``element_environment``
+#: fields that change only the variables of ``element_environment``
 _OWN = frozenset({"job_id", "array_task_id", "start_time", "stdout", "stderr", "stdin", "spool", "shares"})
 
 
@@ -100,7 +101,7 @@ class LaunchReader:
         self._like: dict[int, tuple[_Template, frozenset[str]]] = {}
 
     def launch(self, message: dict[str, Any]) -> Launch:
-        """What a ``launch`` message means. Raises KeyError for one that refers to an unknown array."""
+        """Decode a ``launch`` message. Raises KeyError for a message that refers to an unknown array."""
         data = message["launch"]
         if "like" not in message:
             launch = Launch.from_dict(data)
@@ -115,7 +116,7 @@ class LaunchReader:
         return launch
 
     def environment(self, launch: Launch, finish: Callable[[Environment], None]) -> Environment:
-        """``batch_environment`` of a launch that came here, with the agent's own variables (``finish``)."""
+        """``batch_environment`` of a decoded launch; ``finish`` adds the agent's own variables."""
         template, changed = self._like.pop(launch.job_id, (None, frozenset()))
         if template is None or not changed <= _OWN or template.shape != _shape(launch.shares):
             env = batch_environment(launch)
@@ -128,8 +129,9 @@ class LaunchReader:
 
 
 def settings_of(settings: dict[str, Any], rank: int) -> dict[str, Any]:
-    """The settings of one of the jobs that were launched on the cloud together, from those that all were given: its
-    own launch, name, secret, row of ports and ids for its submissions.
+    """The settings of one job from the shared settings of jobs that were launched on the cloud together.
+
+    Each job has its own launch, name, secret, range of ports and ids for its submissions.
     """
     first, count = settings["letters"]["ids"]
     return {

@@ -1,4 +1,4 @@
-"""Files of a job or step: what a name means, and how it is opened."""
+"""Expands the names of a job's or step's files, and opens the files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NameFacts:
 
 
 def expand(pattern: str, facts: NameFacts) -> str:
-    """The name with its patterns replaced (language.filename)."""
+    """Replace the patterns in a name (language.filename)."""
     if "%" not in pattern and "\\" not in pattern and pattern.lower() != "none":
         return pattern
     from ...language import filename
@@ -48,12 +48,12 @@ def expand(pattern: str, facts: NameFacts) -> str:
 
 
 def expand_node(path: str, node: str) -> str:
-    """What the controller leaves of a batch job's name: the node's own, where it cannot know that before."""
+    """Replace the patterns of the node in a batch job's file name, which the controller leaves unexpanded."""
     return path.replace("%N", node) if "%N" in path else path
 
 
 def is_per_task(pattern: str) -> bool:
-    """True when each task, or each node, has a file of its own: its node opens it."""
+    """Whether each task or each node has its own file, which that node opens."""
     if "%" not in pattern:
         return False
     from ...language import filename
@@ -62,8 +62,7 @@ def is_per_task(pattern: str) -> bool:
 
 
 def open_output(path: str, mode: Optional[str]) -> int:
-    """A descriptor to write to. ``mode``: "append", or anything else for truncate. Parent folders are not
-    made."""
+    """Open a file for writing. ``mode``: "append", else truncate. Parent folders are not created."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     if mode is None or not mode.startswith("a"):
         flags |= os.O_TRUNC
@@ -81,14 +80,16 @@ _note = ""
 
 
 def note_in(path: str) -> None:
-    """From now on, note in this file each output file that is opened, with its size then: a cloud node's are sent to
-    the user as they grow."""
+    """Record each output file opened from now on, with its size, in this file.
+
+    A cloud node's output files are sent to the user as they grow.
+    """
     global _note
     _note = path
 
 
 def open_input(path: str) -> int:
-    """A descriptor to read from."""
+    """Open a file for reading."""
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 

@@ -1,4 +1,4 @@
-"""What is left of jobs when their agent was killed: their processes are ended and their end is told."""
+"""Ends the processes of jobs whose agent died, and records the end of these jobs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Iterable
 from ..process import processes
 from .journal import JobLog
 
-#: a batch shell is started within so many seconds after its job came
+#: seconds after a job's launch within which its batch shell is started
 _START_S = 60.0
 
 
 def close(log: JobLog, node: str) -> None:
-    """Say of a job whose agent died that it ended with its node, unless it had ended before."""
+    """Add the events of a node failure to a job whose agent died, unless the job had ended before."""
     if log.ended:
         return
     now = time.time()
-    open_steps: dict[tuple[int, str], dict[str, object]] = {}  # a het step has one for each component
+    open_steps: dict[tuple[int, str], dict[str, object]] = {}  # a het step has one entry for each component
     for event in log.events():
         step = event.get("step")
         if step is not None:
@@ -46,7 +46,7 @@ def close(log: JobLog, node: str) -> None:
 
 
 def leaders(logs: Iterable[JobLog]) -> dict[int, float]:
-    """Batch shells that the journal tells of: pid (also the number of its session) -> boot time of its job's coming."""
+    """Batch shells in the journal: pid, which is also the session id -> boot time of the job's launch."""
     found = {}
     for log in logs:
         for event in log.events():
@@ -56,16 +56,17 @@ def leaders(logs: Iterable[JobLog]) -> dict[int, float]:
 
 
 def _is_still(pid: int, began: float) -> bool:
-    """False when the number now belongs to a process that cannot be the one started then."""
+    """False when the pid now belongs to a process with another start time."""
     fields = processes.stat(pid)
     return fields is None or -0.1 <= processes.start_time(fields) - began <= _START_S
 
 
 def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float], patience_s: float = 5.0) -> int:
-    """SIGKILL every process that carries the token of these jobs and of this node's agent. How many were found.
+    """Send SIGKILL to every process of these jobs on this node; returns the number of processes found.
 
-    A process is known by its environment, its descendants by descent, its session mates by their session (the number
-    of a session stays taken while one of its processes lives).
+    A process of a job is known by its environment, which names the job and this node's agent. Its descendants are known
+    by their parents, and other processes by their session (the kernel does not reuse a session id while a process of
+    the session lives).
     """
     ids = {str(job_id).encode() for job_id in jobs}
     token = os.fsencode(agent_socket)

@@ -1,4 +1,4 @@
-"""Which task runs on which node. Pure. Source: slurm_step_layout.c, as observed of the oracle."""
+"""Distributes tasks over nodes. Pure. Source: slurm_step_layout.c and the oracle's output."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ Ranks = list[list[int]]
 
 
 def default_distribution(ntasks: int, nodes: int) -> str:
-    """Slurm lays tasks out in blocks when there are more of them than nodes, else one by one."""
+    """Slurm's default distribution: block when there are more tasks than nodes, else cyclic."""
     return "block" if ntasks > nodes else "cyclic"
 
 
 def block(ntasks: int, room: Sequence[int]) -> Ranks:
-    """Ranks per node: counts as if dealt one by one into the room that nodes have, then numbered node after
-    node.
+    """Ranks per node in ``block`` distribution: counts as in ``cyclic``, then ranks in sequence, node after node.
 
     >>> block(4, [3, 1])
     [[0, 1, 2], [3]]
@@ -30,8 +29,7 @@ def block(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def packed(ntasks: int, room: Sequence[int]) -> Ranks:
-    """``block,Pack``: every node gets one task, then nodes are filled in order; what has no room is dealt
-    out."""
+    """``block,Pack``: each node gets one task, then nodes are filled in order; further tasks are dealt cyclically."""
     counts = [0] * len(room)
     left = ntasks
     for index in range(len(room)):
@@ -55,7 +53,7 @@ def packed(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:
-    """Ranks per node, dealt one by one; a node that is full is passed over until all are.
+    """Ranks per node, dealt one by one; a full node is skipped until all nodes are full.
 
     >>> cyclic(5, [4, 4])
     [[0, 2, 4], [1, 3]]
@@ -82,8 +80,8 @@ def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:
 def plane(ntasks: int, room: Sequence[int], size: int) -> Ranks:
     """Ranks per node, dealt ``size`` at a time, up to a count for each node.
 
-    Counts: every node has one task first, then planes go to nodes with room. A round that leaves no node with
-    room for more, and the first one of planes of one task, end the respect for room. Source: _task_layout_plane.
+    Counts: each node first gets one task, then nodes with room get planes. The nodes' room is ignored after a round
+    that leaves no node with room, and after the first round of planes of one task. Source: _task_layout_plane.
 
     >>> plane(7, [8, 8], 2), plane(7, [6, 1], 4), plane(6, [4, 1, 1], 1)
     ([[0, 1, 4, 5], [2, 3, 6]], [[0, 1, 2, 3, 5, 6], [4]], [[0, 3], [1, 4], [2, 5]])
@@ -124,7 +122,7 @@ def lay_out(
     per_node: Optional[int] = None,
     pack: bool = False,
 ) -> Ranks:
-    """Ranks per node. ``cpus``: what the step has on each node; ``per_node`` the asked tasks per node."""
+    """Ranks per node. ``cpus``: the step's CPUs on each node; ``per_node``: requested tasks per node."""
     room = [max(1, count // max(1, cpus_per_task)) for count in cpus]
     if per_node and distribution != "plane":
         room = [min(size, per_node) for size in room]

@@ -1,7 +1,7 @@
 """Version of the messages between controller and agents.
 
-Both sides say it in their first message. It has a number, raised by hand when messages change their meaning, and a
-checksum of the names of all fields that a launch has: an agent that lacks one could only drop the launch.
+Both sides send the version in their first message. The version has a number, raised by hand when messages change their
+meaning, and a checksum of the names of all fields of a launch: an agent that lacks a field would drop the launch.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""PMI-1 and PMI-2 for the tasks of one step: a server on each of its nodes, and the exchange between them.
+"""PMI-1 and PMI-2 servers for the tasks of one step, and the exchange between the step's nodes.
 
-Each task has a socket to its node's agent (``PMI_FD``). What tasks put is kept on their node until the
-fence; then each node sends one message to the step's head agent, and gets one back with what all have
-put. Replies are those of Slurm's mpi/pmi2 plugin, which serves both versions too. There is no process
-manager behind it that could start more tasks or publish names: that is refused in the protocol's words.
+Each task has a socket to its node's agent (``PMI_FD``). Each node stores the values that its tasks put until the
+fence; then the node sends one message to the step's head agent, and gets one back with the values of all nodes.
+Replies are those of Slurm's mpi/pmi2 plugin, which also serves both versions. Requests to spawn tasks and to publish
+names are refused by the protocol's error replies, because there is no process manager for them.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ if TYPE_CHECKING:
     from ..net.event_loop import Loop
 
 _READ_SIZE = 1 << 16
-#: limits told to PMI-1 clients: Slurm's, which are MPICH's own
+#: limits for PMI-1 clients: Slurm's, which are also MPICH's
 _MAXES = (("kvsname_max", "256"), ("keylen_max", "64"), ("vallen_max", "1024"))
 _OK: Pairs = (("rc", "0"),)
 _REFUSED = "slurmsky starts no tasks and keeps no names for a running step"
 
 
 class Uplink(Protocol):
-    """Where a node's messages go: to the step's head agent."""
+    """A node's connection to the step's head agent."""
 
     def mpi(self, message: dict[str, Any]) -> None:
-        """Something for the servers of the other nodes."""
+        """Send a message for the servers of the other nodes."""
 
     def complain(self, rank: int, text: str) -> None:
-        """A line of slurmstepd on a task's stderr."""
+        """Print an error of slurmstepd on a task's stderr."""
 
     def say(self, rank: int, text: str) -> None:
-        """What a task's MPI tells the user in its name."""
+        """Print text of a task's MPI library on the task's stderr."""
 
 
 class NodeServer(Protocol):
-    """What a step's host asks of its server, PMI's or PMIx's."""
+    """The interface of a node's PMI or PMIx server."""
 
     def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
         """Call ready() when tasks may be started, or failed(why)."""
 
     def open(self, rank: int) -> tuple[dict[str, str], int]:
-        """For a new task: its variables, and the descriptor that it inherits (-1: none)."""
+        """Register a task; returns its variables and the descriptor that it inherits (-1: none)."""
 
     def heard(self, message: dict[str, Any]) -> None:
-        """A message for this node, from the head agent."""
+        """Handle a message from the head agent."""
 
     def close(self) -> None:
-        """The step is over here."""
+        """End the server after the step's end on this node."""
 
 
 def plan(name: str, mapping: str, size: int) -> dict[str, Any]:
-    """What each node must know of the step, JSON-ready (``host.Plan.mpi``)."""
+    """The step's MPI parameters for each node, JSON-ready (``Plan.mpi``)."""
     return {"type": "pmi2", "name": name, "size": size, "mapping": mapping}
 
 
@@ -66,8 +66,8 @@ class _Task:
         self.rank = rank
         self.sock = sock
         self.reader = PmiReader()
-        self.ready = False  # has said init
-        self.thread: Optional[str] = None  # of the PMI-2 request that waits for a fence
+        self.ready = False  # the task has sent init
+        self.thread: Optional[str] = None  # thread id of the PMI-2 request that waits for a fence
 
 
 class PmiNode:
@@ -81,18 +81,18 @@ class PmiNode:
         self._uplink = uplink
         self._tasks: dict[int, _Task] = {}
         self._kvs = {"PMI_process_mapping": str(facts["mapping"])}
-        self._put: dict[str, str] = {}  # not yet seen by anybody
-        self._fenced: list[_Task] = []  # wait for the fence
+        self._put: dict[str, str] = {}  # values put since the last fence
+        self._fenced: list[_Task] = []  # tasks that wait for the fence
         self._node: dict[str, str] = {}  # attributes of this node
-        self._wait: list[tuple[_Task, str, Pairs]] = []  # wait for an attribute of this node
+        self._wait: list[tuple[_Task, str, Pairs]] = []  # requests that wait for an attribute of this node
 
     def prepare(self, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
-        """Call ready() when tasks may be started: at once."""
+        """Call ready() at once: the server needs no preparation."""
         ready()
 
-    # --- a task's end of it
+    # --- connections of tasks
     def open(self, rank: int) -> tuple[dict[str, str], int]:
-        """(variables, descriptor) for a new task; the caller closes the descriptor after the spawn."""
+        """Register a task; returns (variables, descriptor). The caller closes the descriptor after the spawn."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         task = self._tasks[rank] = _Task(rank, ours)
@@ -108,7 +108,7 @@ class PmiNode:
         return env, fd
 
     def close(self) -> None:
-        """The step is over here."""
+        """Close the tasks' connections after the step's end on this node."""
         for task in list(self._tasks.values()):
             self._drop(task)
 
@@ -148,7 +148,7 @@ class PmiNode:
                 one(self, task, fields)
             return
         two = _TWO.get(command)
-        # A client with threads tells its requests apart by this.
+        # A client with threads identifies its requests by the thread id.
         thread: Pairs = (("thrid", fields["thrid"]),) if "thrid" in fields else ()
         if two is None:
             self._unknown(task, 2, command)
@@ -164,7 +164,7 @@ class PmiNode:
             if task.sock.send(data) == len(data):
                 return
         except OSError:
-            pass  # it has closed, or asks without reading the answers: no PMI client does
+            pass  # the client has closed, or does not read replies, which no PMI client does
         self._drop(task)
 
     def _init(self, task: _Task, command: str, fields: dict[str, str]) -> None:
@@ -178,7 +178,7 @@ class PmiNode:
         self._send(task, line("response_to_init", told))
         task.reader.version = int(version)
 
-    # --- what both versions do
+    # --- both versions
     def _fence(self, task: _Task) -> None:
         self._fenced.append(task)
         if len(self._fenced) == len(self._ranks):
@@ -186,7 +186,7 @@ class PmiNode:
             self._uplink.mpi({"fence": "*", "data": put})
 
     def heard(self, message: dict[str, Any]) -> None:
-        """The head agent's message: every node is in the fence, and this is what they brought."""
+        """Handle the end of a fence: the head agent's message has the values of all nodes."""
         for put in message["parts"]:
             self._kvs.update(put)
         tasks, self._fenced = self._fenced, []
@@ -205,7 +205,7 @@ class PmiNode:
         self._send(task, line("maxes", (*_OK, *_MAXES)))
 
     def _one_appnum(self, task: _Task, fields: dict[str, str]) -> None:
-        # As Slurm: only a spawned step has a number.
+        # As in Slurm, only a spawned step has a number.
         self._send(task, line("appnum", (*_OK, ("appnum", "-1"))))
 
     def _one_kvsname(self, task: _Task, fields: dict[str, str]) -> None:
@@ -232,7 +232,7 @@ class PmiNode:
         self._abort(task, fields.get("message", ""))
 
     def _one_spawn(self, task: _Task, fields: dict[str, str]) -> None:
-        # One request is sent for each command to spawn; the last one is answered.
+        # The client sends one request for each command to spawn; only the last request gets a reply.
         if fields.get("spawnssofar", "1") == fields.get("totspawns", "1"):
             self._send(task, line("spawn_result", (("rc", "-1"), ("msg", _REFUSED.replace(" ", "_")))))
 
@@ -348,7 +348,7 @@ _TWO: dict[str, Callable[[PmiNode, _Task, dict[str, str], Pairs], None]] = {
 
 
 class Exchange:
-    """The step's head agent's part: carries what the nodes' servers say to each other.
+    """Relays messages between the nodes' servers, in the step's head agent.
 
     ``{"fence": who, "nodes": indices (or all), "data": anything}`` is gathered until all those nodes are in it;
     then each of them gets ``{"fence": who, "parts": [...]}``. ``{"to": index, ...}`` goes to that node.
@@ -360,7 +360,7 @@ class Exchange:
         self._fences: dict[str, dict[int, Any]] = {}
 
     def heard(self, node: int, message: dict[str, Any]) -> None:
-        """A node's server has said something."""
+        """Handle a message of a node's server."""
         if "to" in message:
             self._tell(message["to"], message)
             return

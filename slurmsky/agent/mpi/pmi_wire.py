@@ -1,7 +1,7 @@
-"""The two PMI wire protocols as text: what a client sends, what a server answers. Pure.
+"""Encodes and decodes the PMI-1 and PMI-2 wire protocols: clients' requests and servers' replies. Pure.
 
-PMI-1 is lines of ``key=value`` words; PMI-2 is six digits of length and ``key=value;`` pairs. Every
-connection opens with PMI-1's ``cmd=init``, which says the version of all that follows. Sources: MPICH's
+PMI-1 has lines of ``key=value`` words; PMI-2 has six digits of length and ``key=value;`` pairs. Every
+connection starts with PMI-1's ``cmd=init``, which gives the version of all later messages. Sources: MPICH's
 description of its "simple" PMI and of the PMI-2 wire protocol.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Iterator, NamedTuple, Sequence, Tuple
 
-#: what a client may send at once; a put is at most 1.4 KB, a spawn with all its arguments more
+#: largest size of a request; a put has at most 1.4 KB, a spawn with its arguments more
 MAX_REQUEST = 1 << 20
 _LENGTH_DIGITS = 6
 
@@ -17,7 +17,7 @@ Pairs = Sequence[Tuple[str, str]]
 
 
 class PmiError(ValueError):
-    """What the client sent is neither protocol."""
+    """The client's bytes follow neither protocol."""
 
 
 class PmiRequest(NamedTuple):
@@ -28,17 +28,17 @@ class PmiRequest(NamedTuple):
 
 
 class PmiReader:
-    """Bytes in, requests out. ``version`` is 1 until the server sets it."""
+    """Assembles requests from received bytes. ``version`` is 1 until the server sets it."""
 
     def __init__(self) -> None:
         self.version = 1
         self._data = b""
 
     def feed(self, data: bytes) -> Iterator[PmiRequest]:
-        """The requests that are complete now. Raises PmiError."""
+        """Yield the requests that ``data`` completes. Raises PmiError."""
         self._data += data
         while True:
-            # The version may change between two requests of one read.
+            # The version may change between two requests that arrive together.
             request = self._line() if self.version == 1 else self._counted()
             if request is None:
                 if len(self._data) > MAX_REQUEST:
@@ -48,7 +48,7 @@ class PmiReader:
 
     def _line(self) -> PmiRequest | None:
         if self._data.startswith(b"mcmd="):
-            # A command of many lines, which ends with "endcmd".
+            # A multi-line command ends with "endcmd".
             block, end, rest = self._data.partition(b"endcmd\n")
             if not end:
                 return None
@@ -87,7 +87,7 @@ def _unescaped(text: str) -> list[str]:
 
 
 def line(command: str, pairs: Pairs) -> bytes:
-    """A PMI-1 answer.
+    """Encode a PMI-1 reply.
 
     >>> line("barrier_out", [("rc", "0")])
     b'cmd=barrier_out rc=0\\n'
@@ -96,7 +96,7 @@ def line(command: str, pairs: Pairs) -> bytes:
 
 
 def counted(command: str, pairs: Pairs) -> bytes:
-    """A PMI-2 answer.
+    """Encode a PMI-2 reply.
 
     >>> counted("kvs-fence-response", [("rc", "0")])
     b'    28cmd=kvs-fence-response;rc=0;'
@@ -107,13 +107,13 @@ def counted(command: str, pairs: Pairs) -> bytes:
 
 
 def process_mapping(ranks: Sequence[Sequence[int]]) -> str:
-    """``PMI_process_mapping``: which node each rank is on, as blocks (first node, nodes, ranks on each).
+    """``PMI_process_mapping``: the node of each rank, as blocks (first node, nodes, ranks on each).
 
     >>> process_mapping([[0, 1], [2, 3]]), process_mapping([[0, 2, 3], [1]])
     ('(vector,(0,2,2))', '(vector,(0,2,1),(0,1,2))')
     """
     node_of = {rank: node for node, here in enumerate(ranks) for rank in here}
-    runs: list[list[int]] = []  # node, ranks in a row
+    runs: list[list[int]] = []  # [node, number of consecutive ranks]
     for rank in range(len(node_of)):
         if runs and runs[-1][0] == node_of[rank]:
             runs[-1][1] += 1

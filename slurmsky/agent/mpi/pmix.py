@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def plan(name: str, nodes: list[str], ranks: list[list[int]]) -> dict[str, Any]:
-    """What each node must know of the step, JSON-ready (``host.Plan.mpi``)."""
+    """The step's MPI parameters for each node, JSON-ready (``Plan.mpi``)."""
     return {"type": "pmix", "nspace": "slurm.pmix." + name, "nodes": nodes, "ranks": ranks}
 
 
 class PmixNode:
-    """Starts the server's process, and carries its messages."""
+    """Starts the server's process, and relays its messages."""
 
     def __init__(self, loop: Loop, facts: dict[str, Any], node_id: int, env: Mapping[str, str], uplink: Uplink) -> None:
         self._loop = loop
@@ -51,8 +51,8 @@ class PmixNode:
         )
 
     def _serve(self, sock: socket.socket, path: str) -> None:
-        """In the server's process: the library at ``path`` serves the step's tasks on this node."""
-        # MCA parameters of the caller are for the server, too; the agent's are not.
+        """Run the server in its process, with the library at ``path``."""
+        # The server uses the MCA parameters of srun's caller, not those of the agent's environment.
         for name in [name for name in os.environ if name.startswith(("PMIX_", "OMPI_", "PRTE_"))]:
             del os.environ[name]
         os.environ.update({name: value for name, value in self._env.items() if name.startswith("PMIX_MCA_")})
@@ -77,18 +77,18 @@ class PmixNode:
         failed(text)
 
     def open(self, rank: int) -> tuple[dict[str, str], int]:
-        """(variables, no descriptor) for a new task."""
+        """Register a task; returns its variables and -1, because it inherits no descriptor."""
         return self._variables[str(rank)], -1
 
     def heard(self, message: dict[str, Any]) -> None:
-        """A message for this node, from the head agent."""
+        """Handle a message from the head agent."""
         if self._server is not None:
             self._server.send(message)
 
     def close(self) -> None:
-        """The step is over here."""
+        """End the server after the step's end on this node."""
         self._failed = lambda text: None
         if self._server is not None:
-            self._server.close()  # it takes its folder with it
+            self._server.close()  # the server removes its folder
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)  # unless it was killed
+            shutil.rmtree(self._folder, ignore_errors=True)  # for a server that was killed

@@ -1,6 +1,6 @@
-"""A PMIx library (libpmix.so.2, releases 4 to 6) as seen from Python: where it is, its records, its calls.
+"""Bindings of a PMIx library (libpmix.so.2, releases 4 to 6): search, C structures and calls.
 
-The records are those of the PMIx standard's C header; they have been the same since release 3.
+The structures are those of the PMIx standard's C header; they have not changed since release 3.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAME = "libpmix.so.2"
 SUCCESS = 0
 NOT_FOUND = -46
 OPERATION_SUCCEEDED = -157
-#: "all processes of this namespace", in place of a rank
+#: rank that means all processes of a namespace
 RANK_WILDCARD = 0xFFFFFFFE
 
 _BOOL, _STRING, _UINT16, _UINT32, _INFO, _DATA_ARRAY, _PROC_RANK = 1, 3, 13, 14, 24, 39, 40
@@ -73,12 +73,12 @@ class Short(int):
     """A value of type uint16_t."""
 
 
-#: a list is an array of infos (pmix_data_array_t)
+#: value of an info; a list is an array of infos (pmix_data_array_t)
 Setting = Either[str, bool, int, "list[tuple[str, Any]]"]
 
 
 def infos(settings: Sequence[tuple[str, Any]]) -> Any:
-    """A C array of pmix_info_t. It keeps alive what it points to."""
+    """Build a C array of pmix_info_t, which keeps references to the objects that it points to."""
     array = (Info * len(settings))()
     keep: list[Any] = []
     for info, (key, value) in zip(array, settings):
@@ -113,7 +113,7 @@ DirectModex = CFUNCTYPE(c_int, POINTER(Proc), c_void_p, c_size_t, c_void_p, c_vo
 
 
 class Module(Structure):
-    """pmix_server_module_t: what we answer; all else is NULL, which means "not supported"."""
+    """pmix_server_module_t: the supported callbacks; all others are NULL, which means "not supported"."""
 
     _fields_ = (
         ("client_connected", c_void_p),
@@ -128,7 +128,7 @@ class Module(Structure):
 
 
 def log_texts(data: Any, count: int) -> str:
-    """What a client wants to have on stdout or stderr (the data of a log call)."""
+    """The texts that a client logs to stdout or stderr (the data of a log call)."""
     return "".join(
         (data[index].value.data.string or b"").decode(errors="replace")
         for index in range(count)
@@ -137,8 +137,10 @@ def log_texts(data: Any, count: int) -> str:
 
 
 def find(env: Mapping[str, str]) -> Optional[str]:
-    """The library that goes with a program's MPI: beside an mpirun on its PATH, in LD_LIBRARY_PATH, else the
-    system's. None when there is none."""
+    """Find the PMIx library of a program's MPI; None when there is none.
+
+    The search covers the installation of an mpirun on PATH, LD_LIBRARY_PATH, and the system's library.
+    """
     folders = []
     for folder in env.get("PATH", "").split(":"):
         if folder and os.path.isfile(os.path.join(folder, "mpirun")):
@@ -157,7 +159,7 @@ def find(env: Mapping[str, str]) -> Optional[str]:
 
 
 def load(path: str) -> Any:
-    """The library with the types of the calls that we make. Raises OSError, AttributeError."""
+    """Load the library and declare the types of its calls. Raises OSError, AttributeError."""
     library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
     library.PMIx_server_init.argtypes = (POINTER(Module), c_void_p, c_size_t)
     library.PMIx_server_register_nspace.argtypes = (c_char_p, c_int, c_void_p, c_size_t, OpDone, c_void_p)

@@ -1,7 +1,7 @@
-"""The PMIx server of one step on one node: a process of its own, because the library brings its own threads,
-and must not take the agent with it when it fails.
+"""The PMIx server of one step on one node, in a process of its own.
 
-It speaks with the agent over a socket, one JSON frame per message:
+The process is separate because the library starts threads, and a crash of the library must not end the agent. Server
+and agent send each other JSON frames over a socket:
 
     to the agent    {"ready": {rank: {variable: value}}, "folder": its files} or {"failed": text}, first
     both ways       {"fence": who, "nodes": [...], "data": D} -> {"fence": who, "parts": [D, ...]}
@@ -37,13 +37,13 @@ class PmixServer:
         self._node_id = node_id
         self._folder = folder
         self._lock = threading.Lock()
-        self._fences: dict[str, tuple[Any, Any]] = {}  # who -> (function, its data)
+        self._fences: dict[str, tuple[Any, Any]] = {}  # fence -> (callback, its data)
         self._wants: dict[int, tuple[Any, Any]] = {}
-        self._asked: dict[int, tuple[int, int]] = {}  # our number -> (node, its number)
+        self._asked: dict[int, tuple[int, int]] = {}  # own request number -> (node, its request number)
         self._count = 0
         self._alive: dict[int, Any] = {}  # buffers that the library still reads
         self._library = pmix.load(path)
-        # The library keeps pointers to these.
+        # These attributes keep the callbacks alive, to which the library has pointers.
         self._module = pmix.Module(
             abort=pmix.Abort(self._abort),
             fence_nb=pmix.Fence(self._fence),
@@ -55,7 +55,7 @@ class PmixServer:
 
     # --- start
     def start(self) -> dict[int, dict[str, str]]:
-        """Start the server; what each local task needs in its environment. Raises OSError."""
+        """Start the server; returns the variables of each local task. Raises OSError."""
         name = self._nodes[self._node_id]
         self._check("server_init", self._library.PMIx_server_init(self._module, *self._counted([
             ("pmix.srv.nspace", self._nspace + ".server"),
@@ -146,7 +146,7 @@ class PmixServer:
         if code not in (pmix.SUCCESS, pmix.OPERATION_SUCCEEDED):
             raise OSError("PMIx_%s: %s" % (what, self._library.PMIx_Error_string(code).decode()))
 
-    # --- the library calls us, from a thread of its own
+    # --- callbacks, which the library calls from its own thread
     def _fence(
         self, procs: Any, count: int, _info: Any, _ninfo: int, data: Any, size: int, done: Any, token: Any
     ) -> int:
@@ -180,7 +180,7 @@ class PmixServer:
     def _log(self, proc: Any, data: Any, count: int, _directives: Any, _ndirs: int, done: Any, token: Any) -> int:
         self.send({"say": proc[0].rank, "text": pmix.log_texts(data, count)})
         if done:
-            # Not from this thread: the library holds a lock until we return.
+            # Reply from another thread: the library holds a lock until this callback returns.
             threading.Thread(target=pmix.OpDone(done), args=(pmix.SUCCESS, token)).start()
         return pmix.SUCCESS
 
@@ -188,9 +188,9 @@ class PmixServer:
         node, number = self._asked.pop(int(token))
         self.send({"to": node, "have": number, "status": status, "data": _text(data, size)})
 
-    # --- the agent calls us
+    # --- messages of the agent
     def heard(self, message: dict[str, Any]) -> None:
-        """One message of the agent."""
+        """Handle a message of the agent."""
         if "fence" in message:
             done, token = self._fences.pop(message["fence"])
             self._give(done, token, pmix.SUCCESS, b"".join(map(base64.b64decode, message["parts"])))
@@ -217,7 +217,7 @@ class PmixServer:
         pmix.ModexDone(function)(status, pointer, len(data), token, self._released, number)
 
     def send(self, message: dict[str, Any]) -> None:
-        """To the agent."""
+        """Send a message to the agent."""
         payload = json.dumps(message, separators=(",", ":")).encode()
         with self._lock:
             self._sock.sendall(wire.header(wire.JSON, len(payload)) + payload)
@@ -238,7 +238,7 @@ def _variables(array: Any) -> dict[str, str]:
 
 
 def serve(sock: socket.socket, facts: dict[str, Any], node_id: int, path: str, folder: str) -> None:
-    """The life of the process: until the agent closes the socket. ``folder`` is removed at the end."""
+    """Run the server until the agent closes the socket, then remove ``folder``."""
     try:
         server = PmixServer(sock, facts, node_id, path, folder)
         try:

@@ -1,1 +1,1 @@
-"""Event loop, framed channels, TLS."""
+"""Event loop, framed channels and TLS."""

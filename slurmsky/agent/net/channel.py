@@ -11,7 +11,7 @@ from ...protocol import wire
 from .event_loop import READ, WRITE, Loop
 
 READ_SIZE = 1 << 18
-#: above this many unsent bytes a channel calls itself full, and its sources stop reading
+#: unsent bytes above which a channel is full, and the sources of its data must pause
 HIGH_WATER = 1 << 20
 LOW_WATER = 1 << 18
 
@@ -19,7 +19,7 @@ LOW_WATER = 1 << 18
 class Channel:
     """One connection: ``send`` frames, get ``on_frame(kind, payload)`` and one ``on_close()``.
 
-    ``full`` is the back-pressure: who produces much looks at it, stops, and continues in ``on_drain``.
+    ``full`` is the back-pressure: a producer of much data checks it, pauses, and continues in ``on_drain``.
     """
 
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
@@ -44,13 +44,13 @@ class Channel:
     # --- sending
     @property
     def full(self) -> bool:
-        """True when the peer is slow and no more should be produced for it."""
+        """Whether the peer is slow, so that producers must pause."""
         if self._unsent > HIGH_WATER:
             self._was_full = True
         return self._was_full
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """Queue one frame; frames of one round go out in one system call."""
+        """Queue one frame; the frames of one loop iteration are sent in one system call."""
         if self.closed or self._closing or self._broken:
             return
         self._out.append(wire.header(kind, len(payload)))
@@ -68,7 +68,7 @@ class Channel:
         self.send(wire.JSON, json.dumps(message, separators=(",", ":")).encode())
 
     def send_raw(self, data: bytes) -> None:
-        """Queue bytes that are already frames (a relay)."""
+        """Queue bytes that are already frames, as in a relay."""
         if self.closed or self._closing or self._broken:
             return
         self._out.append(data)
@@ -102,9 +102,9 @@ class Channel:
                         self._out[0] = piece[sent:]
                         sent = 0
         except (BlockingIOError, InterruptedError):
-            pass  # the rest goes when the loop says that it can
+            pass  # the rest is sent when the socket is writable again
         except OSError:
-            # The peer reads no more, but what it said before it left may still be on its way to us.
+            # The peer has closed, but frames that it sent before may still arrive: keep reading.
             self._broken = True
             self._out.clear()
             self._unsent = 0
@@ -120,12 +120,12 @@ class Channel:
 
     # --- reading
     def pause(self) -> None:
-        """Read no more for now; the peer is held up by the kernel's buffers."""
+        """Stop reading; the peer blocks when the kernel's buffers are full."""
         self._reading = False
         self._interest()
 
     def resume(self) -> None:
-        """Read again."""
+        """Start reading again."""
         self._reading = True
         self._interest()
 
@@ -157,7 +157,7 @@ class Channel:
                 except wire.WireError:
                     raise
                 except Exception:
-                    self.loop.report()  # of this frame alone: the reader still holds those that follow
+                    self.loop.report()  # for this frame only: the reader still holds the frames that follow
                 if self.closed:
                     return
         except wire.WireError:
@@ -167,12 +167,12 @@ class Channel:
         return self.sock.recv(READ_SIZE)
 
     def drain(self) -> None:
-        """Take in what a dead peer had sent, then close."""
+        """Handle the frames that a dead peer had sent, then close."""
         while not self.closed:
             try:
                 data = self._receive()
             except OSError:
-                data = b""  # nothing more, or broken
+                data = b""  # no more data, or a broken connection
             if not data:
                 break
             try:
@@ -184,7 +184,7 @@ class Channel:
 
     # --- ending
     def close(self, at_once: bool = False) -> None:
-        """Close when everything was sent (or at once). ``on_close`` is called in either case."""
+        """Close after all queued frames are sent, or at once; ``on_close`` is called in both cases."""
         if at_once or not self._out:
             self._lost()
         else:

@@ -1,4 +1,4 @@
-"""How agents and clients reach each other: unix sockets, or TCP with mutual TLS."""
+"""Connections between agents and clients: unix sockets, or TCP with mutual TLS."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ _SUN_PATH_MAX = 107
 
 
 class TransportError(OSError):
-    """The address cannot be used; the text says why in one line."""
+    """The address cannot be used; the text is the reason in one line."""
 
 
 def listen(address: str) -> socket.socket:
-    """A listening socket. ``unix:/path`` is created with mode 0600; a stale one is replaced, a live one is
-    an error."""
+    """Open a listening socket. Raises OSError, also when another process listens at the address.
+
+    A unix socket (``unix:/path``) is created with mode 0600; a stale socket is replaced.
+    """
     if not address.startswith(UNIX):
         host, _, port = address.rpartition(":")
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -48,7 +50,7 @@ def listen(address: str) -> socket.socket:
 
 
 def accept(listener: socket.socket, spare: SpareDescriptor) -> Iterator[socket.socket]:
-    """What has come to a non-blocking listener; on a unix socket only what our own user, or root, sent."""
+    """Accept the connections of a non-blocking listener; on a unix socket only those of this user or root."""
     while True:
         try:
             sock, _ = listener.accept()
@@ -66,8 +68,7 @@ def accept(listener: socket.socket, spare: SpareDescriptor) -> Iterator[socket.s
 
 @contextmanager
 def _short(path: str) -> Iterator[str]:
-    """A name for a socket's path that fits into an address: a long one is reached through its folder's
-    descriptor."""
+    """A name for a socket's path that fits into an address: a long path goes through its folder's descriptor."""
     if len(os.fsencode(path)) <= _SUN_PATH_MAX:
         yield path
         return
@@ -80,7 +81,7 @@ def _short(path: str) -> Iterator[str]:
 
 
 def answers(path: str) -> bool:
-    """True when somebody accepts connections on that unix socket."""
+    """Whether a process accepts connections on a unix socket."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.settimeout(2)
     try:
@@ -94,8 +95,7 @@ def answers(path: str) -> bool:
 
 
 def connect(address: str, tls: Optional[Any] = None, timeout: float = 10.0) -> socket.socket:
-    """A connected, blocking socket. ``tls`` is an ssl.SSLContext for ``host:port`` addresses. Raises
-    OSError."""
+    """Open a connected, blocking socket. ``tls``: ssl.SSLContext for ``host:port`` addresses. Raises OSError."""
     if address.startswith(UNIX):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(timeout)
@@ -116,14 +116,14 @@ def connect(address: str, tls: Optional[Any] = None, timeout: float = 10.0) -> s
 
 
 def peer_uid(sock: socket.socket) -> int:
-    """Uid of the process at the other end of a unix socket (SO_PEERCRED)."""
+    """Uid of the peer of a unix socket (SO_PEERCRED)."""
     size = struct.calcsize("3i")
     _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(uid)
 
 
 def peer_pid(sock: socket.socket) -> int:
-    """Pid of the process at the other end of a unix socket; 0 for a connection from another machine."""
+    """Pid of the peer of a unix socket; 0 for a connection from another machine."""
     if sock.family != socket.AF_UNIX:
         return 0
     size = struct.calcsize("3i")
@@ -132,8 +132,7 @@ def peer_pid(sock: socket.socket) -> int:
 
 
 def tls_contexts(certificate: str, key: str, authority: str) -> tuple[Any, Any]:
-    """(server, client) contexts for one job's own certificate authority: both sides must hold its
-    certificate."""
+    """(server, client) contexts of a job's certificate authority, whose certificate both peers must present."""
     import ssl
 
     contexts = []
@@ -142,7 +141,7 @@ def tls_contexts(certificate: str, key: str, authority: str) -> tuple[Any, Any]:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(certificate, key)
         context.verify_mode = ssl.CERT_REQUIRED
-        # Nodes are addressed by whatever IP the cloud gave them; the job's own authority is what is trusted.
+        # Nodes are addressed by IPs that the cloud assigns; trust is in the job's own authority.
         context.check_hostname = False
         if purpose is ssl.Purpose.SERVER_AUTH:
             context.check_hostname = False

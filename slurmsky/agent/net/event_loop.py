@@ -28,7 +28,7 @@ OnExit = Callable[[int, "resource.struct_rusage"], None]
 
 
 class Timer:
-    """One call in the future; ``cancel`` makes it not happen."""
+    """One scheduled call, which ``cancel`` prevents."""
 
     __slots__ = ("_call", "when")
 
@@ -37,11 +37,11 @@ class Timer:
         self._call: Optional[Callable[[], None]] = call
 
     def cancel(self) -> None:
-        """Forget the call; harmless when it already happened."""
+        """Prevent the call; without effect after the call."""
         self._call = None
 
     def fire(self) -> None:
-        """Make the call, unless it was cancelled."""
+        """Make the call, unless cancelled."""
         call, self._call = self._call, None
         if call is not None:
             call()
@@ -58,7 +58,7 @@ class Loop:
         self._count = 0
         self._soon: deque[Callable[[], None]] = deque()
         self._children: dict[int, OnExit] = {}
-        #: called after children were reaped that nobody waits for (orphans adopted by the subreaper)
+        #: called after orphans that the subreaper adopted were reaped, which have no handler
         self.on_orphans: Callable[[], None] = lambda: None
         self._running = False
         self._wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -74,7 +74,7 @@ class Loop:
         self._poll.register(fd, mask)
 
     def change(self, fd: int, mask: int) -> None:
-        """Wait for something else on a watched descriptor."""
+        """Change the events to wait for on a watched descriptor."""
         if self._masks[fd] != mask:
             self._masks[fd] = mask
             self._poll.modify(fd, mask)
@@ -87,30 +87,30 @@ class Loop:
 
     # --- time
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Make a call in so many seconds."""
+        """Schedule a call after a number of seconds."""
         timer = Timer(time.monotonic() + max(0.0, seconds), call)
         self._count += 1
         heapq.heappush(self._timers, (timer.when, self._count, timer))
         return timer
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Make a call when the present round of events is done."""
+        """Schedule a call after the present loop iteration."""
         self._soon.append(call)
 
     # --- children
     def child(self, pid: int, on_exit: OnExit) -> None:
-        """Call on_exit(wait status, rusage) when the process ends. Also right when it already has."""
+        """Call on_exit(wait status, rusage) when a process ends, or if it has already ended."""
         self._children[pid] = on_exit
 
     def is_child(self, pid: int) -> bool:
-        """True for processes that were started here and have not been reaped."""
+        """Whether a process was registered by ``child`` and is not reaped yet."""
         return pid in self._children
 
     def _woken(self, _events: int) -> None:
         try:
             os.read(self._wake_read, 4096)
         except BlockingIOError:
-            pass  # read already; looking for children does no harm
+            pass  # the pipe was read already; a superfluous reap does no harm
         self.reap()
 
     def reap(self) -> None:
@@ -133,11 +133,11 @@ class Loop:
 
     # --- running
     def stop(self) -> None:
-        """Leave ``run`` after the present round."""
+        """End ``run`` after the present iteration."""
         self._running = False
 
     def run(self) -> None:
-        """Until ``stop``."""
+        """Run the loop until ``stop``."""
         self._running = True
         while self._running:
             for fd, events in self._poll.poll(self._patience(), 256):
@@ -165,8 +165,7 @@ class Loop:
 
     @classmethod
     def _guard(cls, call: Callable[..., None], *args: Any) -> None:
-        # An agent serves many jobs: what goes wrong for one of them is written to the log and must not end
-        # the rest.
+        # An agent serves many jobs: an error in one job is logged and must not end the others.
         try:
             call(*args)
         except Exception:

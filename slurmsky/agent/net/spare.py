@@ -1,4 +1,7 @@
-"""At the limit of open files a connection is refused in one line, instead of being tried again and again."""
+"""Refuses connections at the limit of open files with an error message.
+
+Without a free descriptor accept() would fail, and the loop would call it again and again.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ import time
 
 from ...protocol import wire
 
-#: what an accept fails with at the limit, our own or the system's
+#: errors of accept() at the limit of the process or of the system
 LIMITS = (errno.EMFILE, errno.ENFILE)
-#: the log has one line of it in so many seconds
+#: seconds between two log lines about the limit
 _LOG_S = 60.0
 _LIMIT = "slurmsky: error: %s has too many open files, try again later\n"
 
 
 class SpareDescriptor:
-    """A descriptor that is given up for the moment in which a connection is refused. ``who`` refuses it."""
+    """A reserved descriptor, closed while a connection is refused. ``who`` is the server's name in the message."""
 
     def __init__(self, who: str) -> None:
         self._who = who
@@ -45,7 +48,7 @@ class SpareDescriptor:
                 line = (_LIMIT % self._who).encode()
                 sock.sendall(wire.encode(wire.STDERR, line) + wire.encode_int(wire.EXIT, 1))
         except OSError:
-            return True  # it has left
+            return True  # the client has disconnected
         finally:
             sock.close()
             self._reopen()
@@ -55,4 +58,4 @@ class SpareDescriptor:
         try:
             self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self._fd = -1  # somebody else was quicker: tried again with the next one
+            self._fd = -1  # another thread or process took the descriptor: retry at the next connection

@@ -13,7 +13,7 @@ HANDSHAKE_S = 15.0
 
 
 class TlsChannel(Channel):
-    """A channel whose socket is an ssl.SSLSocket with its handshake done."""
+    """A channel over an ssl.SSLSocket after its handshake."""
 
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
         super().__init__(loop, sock)
@@ -29,7 +29,7 @@ class TlsChannel(Channel):
         data = b""
         try:
             data = self._tls.recv(READ_SIZE)
-            # What is decrypted already does not make the socket readable again.
+            # Bytes that TLS has decrypted do not make the socket readable again.
             while data and self._tls.pending():
                 data += self._tls.recv(self._tls.pending())
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -39,7 +39,7 @@ class TlsChannel(Channel):
 
 
 def accept(loop: Loop, sock: socket.socket, context: ssl.SSLContext | None, greet: Callable[[Channel], None]) -> None:
-    """Shake hands without blocking the loop, then greet; who has no certificate is turned away."""
+    """Run the handshake without blocking the loop, then call ``greet``; refuses a peer without certificate."""
     if context is None:
         sock.close()
         return

@@ -1,1 +1,1 @@
-"""Processes on a node: start, signals, cgroup, usage, limits."""
+"""Processes on a node: start, signals, cgroup, usage and limits."""

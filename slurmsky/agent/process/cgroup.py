@@ -1,9 +1,9 @@
-"""One cgroup v2 per agent, where this user may make one: whatever a job's processes do to their session and
-environment, they stay in it, and after the agent's death one write ends them all.
+"""One cgroup v2 per agent, where this user may create one, to kill the jobs of a dead agent.
 
-While the agent lives it finds a job's processes by descent (it is a subreaper), session and environment. Its jobs die
-with it, so one group for all of them is enough, and costs nothing per job: children inherit it.
-Source: the kernel's admin-guide/cgroup-v2 (cgroup.procs; cgroup.kill since Linux 5.14).
+A job's processes may change their session and environment, but stay in the group; after the agent's death one
+write kills them all. A live agent finds a job's processes by descent (it is a subreaper), session and environment. An
+agent's jobs end with the agent, so one group for all jobs is enough. It costs nothing per job, because children
+inherit the group. Source: the kernel's admin-guide/cgroup-v2 (cgroup.procs; cgroup.kill since Linux 5.14).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Optional
 
 
 class Cgroup:
-    """The group of the agent that listens at ``agent_socket``; without effect where none can be made."""
+    """The cgroup of the agent that listens at ``agent_socket``; without effect where none can be created."""
 
     def __init__(self, agent_socket: str) -> None:
         self._parent = own_group()
@@ -28,11 +28,11 @@ class Cgroup:
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError:
-            return  # not ours to make
+            return  # this user may not create the group
         self._folder = folder
 
     def take_over(self) -> None:
-        """Kill what an agent before us left in the group, then be in it."""
+        """Kill the processes that an earlier agent left in the group, then join the group."""
         if self._folder is None:
             return
         if self._members():
@@ -45,19 +45,19 @@ class Cgroup:
         _write(os.path.join(self._folder, "cgroup.procs"), b"0")
 
     def step_out(self) -> None:
-        """Be where we were before."""
+        """Move this process back to its original group."""
         if self._folder is not None and self._parent is not None:
             _write(os.path.join(self._parent, "cgroup.procs"), b"0")
 
     def leave(self) -> None:
-        """Be where we were before, and remove the group when nothing is in it."""
+        """Move back to the original group, and remove the agent's group when it is empty."""
         if self._folder is None:
             return
         self.step_out()
         try:
             os.rmdir(self._folder)
         except OSError:
-            return  # a process is on its way out; the next agent of the node finds the group empty
+            return  # a process is still ending; the next agent of the node uses the group again
 
     def _members(self) -> list[int]:
         assert self._folder is not None
@@ -69,7 +69,7 @@ class Cgroup:
 
 
 def own_group() -> Optional[str]:
-    """The folder of this process's cgroup v2, when its mount is there and it may be written."""
+    """The folder of this process's cgroup v2, when it is mounted and writable."""
     try:
         with open("/proc/self/cgroup", encoding="ascii") as lines:
             paths = [line.rstrip("\n")[3:] for line in lines if line.startswith("0::")]
@@ -79,7 +79,7 @@ def own_group() -> Optional[str]:
         return None
     for mount in (words[1] for words in fields if len(words) > 2 and words[2] == "cgroup2"):
         for path in paths:
-            # An agent may be started by a controller that another agent's job started: the groups do not nest.
+            # A job of another agent may have started the controller of this agent: the agents' groups must not nest.
             outside = [part for part in path.split("/") if part and not part.startswith("slurmsky-")]
             folder = os.path.join(mount, *outside)
             if os.access(os.path.join(folder, "cgroup.procs"), os.W_OK):
@@ -105,4 +105,4 @@ def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except OSError:
-        return  # gone
+        return  # the process has ended

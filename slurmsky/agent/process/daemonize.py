@@ -1,4 +1,4 @@
-"""What a daemon needs of its process: options, descriptors, a session of its own, and to be the only one."""
+"""Sets up a daemon's process: options, session, standard streams, log and lock."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ... import paths
 if TYPE_CHECKING:
     import subprocess
 
-#: how long a new daemon waits for its predecessor to be gone
+#: seconds that a new daemon waits for its predecessor to exit
 LOCK_PATIENCE_S = 2.0
 
 
 def options(argv: list[str], known: dict[str, str]) -> Optional[dict[str, str]]:
-    """``--name value`` and ``--name=value`` over the defaults in ``known``; for others None, and a line on stderr."""
+    """Parse ``--name value`` and ``--name=value`` with defaults; for an unknown option print an error, return None."""
     found = dict(known)
     words = iter(argv)
     for word in words:
@@ -31,9 +31,9 @@ def options(argv: list[str], known: dict[str, str]) -> Optional[dict[str, str]]:
 
 
 def start(argv: list[str], environment: Mapping[str, str], log: str) -> subprocess.Popen[bytes]:
-    """A program of our own in the background: in a session of its own, what it says goes to the file ``log``."""
+    """Start a program in the background, in a new session; its output is appended to the file ``log``."""
     import resource
-    import subprocess  # a daemon itself needs it seldom, and starts sooner without
+    import subprocess  # imported here because daemons rarely need it and start faster without
 
     from . import processes
 
@@ -50,46 +50,46 @@ def start(argv: list[str], environment: Mapping[str, str], log: str) -> subproce
         )
     finally:
         os.close(output)
-    if processes.own_open_files is not None:  # we raised ours; its jobs get what users have
+    if processes.own_open_files is not None:  # the program gets this process's original limit
         try:
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, processes.own_open_files)
         except OSError:
-            pass  # it has ended already
+            pass  # the program has ended
     return process
 
 
 class _Lossy:
-    """A text stream that a full disk does not make raise: what is to be done matters more than its log."""
+    """A text stream that ignores write errors: a full disk must not stop the daemon's work."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write text, or drop it on an error."""
         try:
             self._stream.write(text)
         except OSError:
-            pass  # as the class says
+            pass  # see the class
         return len(text)
 
     def flush(self) -> None:
-        """Write what is held back, as far as it can be."""
+        """Write the buffered text; on an error the text stays in the buffer."""
         try:
             self._stream.flush()
         except OSError:
-            pass  # it stays held back
+            pass  # the text stays in the buffer
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
 def tolerate_full_disk() -> None:
-    """From now on a line for the log that cannot be written is lost, and nothing else with it."""
+    """Drop log lines that cannot be written, instead of raising OSError."""
     sys.stderr = _Lossy(sys.stderr)
 
 
 def detach() -> None:
-    """Be the leader of a session, with something open as stdin, stdout and stderr."""
+    """Start a new session, and open stdin, stdout and stderr where they are closed."""
     while True:
         fd = os.open("/dev/null", os.O_RDWR)
         if fd > 2:
@@ -102,7 +102,7 @@ def detach() -> None:
 
 
 def lock(path: str) -> bool:
-    """Have the lock until the process ends; False when another one keeps it."""
+    """Take the lock until this process ends; False when another process holds it beyond LOCK_PATIENCE_S."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | paths.OPEN_FLAGS, 0o600)
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while True:
@@ -113,4 +113,4 @@ def lock(path: str) -> bool:
             if time.monotonic() > deadline:
                 os.close(fd)
                 return False
-            time.sleep(0.01)  # one that is about to leave
+            time.sleep(0.01)  # the holder may be about to exit

@@ -1,7 +1,7 @@
-"""How busy the GPUs of this node are: one nvidia-smi, which repeats itself while steps that hold GPUs run.
+"""Measures the use of this node's GPUs by one nvidia-smi, which repeats while steps with GPUs run.
 
-A process of its own and not the driver's library: what goes wrong in the driver must not stop the agent. Without
-nvidia-smi nothing is known of GPUs, and the records say nothing of them.
+nvidia-smi is a separate process in place of the driver's library, because a fault in the driver must not stop the
+agent. Without nvidia-smi GPUs are not measured, and records have no values for them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _QUERY = ("--query-gpu=index,utilization.gpu,memory.used", "--format=csv,noheade
 
 
 class GpuWatch:
-    """The last numbers of each device."""
+    """The latest measurement of each device."""
 
     def __init__(self, loop: Loop, every_s: float) -> None:
         self._loop = loop
@@ -29,28 +29,28 @@ class GpuWatch:
         self._pid = 0
         self._fd = -1
         self._text = b""
-        self._useless = False  # there is no nvidia-smi, or no driver for it to ask
-        #: device -> (part of the last second or so in which it was busy, bytes in use)
+        self._useless = False  # nvidia-smi is missing, or finds no driver
+        #: device -> (busy fraction, 0..1, of about the last second; bytes in use)
         self.seen: dict[int, tuple[float, int]] = {}
 
     def use(self) -> None:
-        """A step that holds GPUs begins."""
+        """Count a step with GPUs that starts; the first one starts nvidia-smi."""
         self._users += 1
         if self._users == 1:
             self._start()
 
     def done(self) -> None:
-        """It has ended; with the last one the watching ends."""
+        """Count a step with GPUs that has ended; after the last one nvidia-smi is stopped."""
         self._users -= 1
         if not self._users:
             self._stop()
 
     def knows(self, devices: Sequence[int]) -> bool:
-        """Whether any of these devices has said something."""
+        """Whether any of these devices has a measurement."""
         return any(device in self.seen for device in devices)
 
     def sum(self, devices: Sequence[int]) -> tuple[float, float]:
-        """GPUs busy and bytes in use of these devices."""
+        """Busy GPUs and bytes in use, summed over these devices."""
         found = [self.seen[device] for device in devices if device in self.seen]
         return sum(busy for busy, _ in found), float(sum(size for _, size in found))
 
@@ -97,7 +97,7 @@ class GpuWatch:
             self._read(line)
 
     def _read(self, line: bytes) -> None:
-        """``0, 87, 40213``: percent and MiB. A device that cannot tell says ``[N/A]``."""
+        """Parse a line ``0, 87, 40213``: device, percent, MiB. A value that the device lacks is ``[N/A]``."""
         words = [word.strip() for word in line.split(b",")]
         if len(words) == 3 and all(word.isdigit() for word in words):
             device, percent, mebibytes = map(int, words)
@@ -117,7 +117,7 @@ class GpuWatch:
             try:
                 os.kill(self._pid, signal.SIGTERM)
             except ProcessLookupError:
-                pass  # it has ended by itself
+                pass  # nvidia-smi has ended
 
     def _close(self) -> None:
         if self._fd >= 0:

@@ -1,7 +1,7 @@
-"""A process of our own beside the agent: for what takes long, needs threads, or must outlive the agent a moment.
+"""A helper process of the agent: for long work, threads, or cleanup after the agent's death.
 
-It is a fork, not a program: it costs a few milliseconds, and has all modules at hand. It ends when its work is done;
-that the agent lets go of the socket between them, or dies, tells it to end.
+The helper is a fork without exec: it starts within a few milliseconds, with all modules loaded. It ends when its work
+is done, or when the agent closes the socket between them or dies.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..net.channel import Channel
 if TYPE_CHECKING:
     from ..net.event_loop import Loop
 
-#: where the helper has its end of the socket, above which it has nothing open
+#: descriptor of the helper's end of the socket; higher descriptors are closed
 _SOCKET = 3
 
 
 class Helper:
-    """The agent's side. ``heard`` is called with each message of the helper, ``ended`` when it is no more."""
+    """The agent's side of a helper. ``heard`` is called with each message, ``ended`` after the helper's end."""
 
     def __init__(
         self,
@@ -43,15 +43,15 @@ class Helper:
         loop.child(pid, lambda _status, _usage: self._gone())
 
     def _gone(self) -> None:
-        self._channel.drain()  # its last words may come in the same round as the news of its end
+        self._channel.drain()  # its last messages may arrive in the same loop iteration as SIGCHLD
         self._ended()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Tell it something; nothing happens when it is gone."""
+        """Send a message to the helper; without effect after its end."""
         self._channel.send_json(message)
 
     def close(self) -> None:
-        """Nothing more is wanted of it: it tidies up and ends."""
+        """Close the socket, after which the helper cleans up and ends."""
         self._channel.close(at_once=True)
 
 
@@ -67,7 +67,7 @@ def _become(sock: socket.socket, serve: Callable[[socket.socket], None]) -> NoRe
                 try:
                     os.close(other)
                 except OSError:
-                    continue  # the one that listed them
+                    continue  # the descriptor of the listing, which is closed already
         serve(socket.socket(fileno=_SOCKET))
     except BaseException:
         sys.excepthook(*sys.exc_info())

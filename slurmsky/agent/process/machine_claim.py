@@ -10,7 +10,7 @@ CLAIM = "SLURMSKY_CLAIM"
 
 
 def keep_alive() -> None:
-    """Keep the entry that the environment names for as long as this process lives, also without a controller."""
+    """Keep the entry that the environment names until this process ends, also without a controller."""
     path = os.environ.pop(CLAIM, "")
     if not path:
         return
@@ -18,4 +18,4 @@ def keep_alive() -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        pass  # others do not see our jobs then, while no controller runs
+        pass  # other users' controllers do not count this agent's jobs while no controller runs

@@ -1,4 +1,4 @@
-"""Processes that lost their parent and became the agent's children: whose are they?"""
+"""Finds the job of orphaned processes, which the agent adopts as a subreaper."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import Callable, Iterable, Optional
 from . import processes
 
 Owner = tuple[int, str]  # job, step
-#: how much later than its process a job may have come: start times are told in clock ticks
+#: seconds by which a process may seem older than its job: start times have the resolution of clock ticks
 _CLOCK_SLACK_S = 0.05
 
 
 class Orphans:
-    """What became of the processes of jobs, known by their session, their environment or when they started.
+    """Assigns orphans to jobs and steps by session, by environment, or by start time.
 
-    ``is_child``: whether a process was started by the agent itself. ``here``: the owners that have been on this node,
-    each with the boot time of its coming.
+    ``is_child``: whether the agent started a process. ``here``: the owners of processes on this node, each with the
+    boot time of its start.
     """
 
     def __init__(self, is_child: Callable[[int], bool], here: Callable[[], Iterable[tuple[Owner, float]]]) -> None:
         self._is_child = is_child
         self._here = here
-        #: session leaders that the agent started: the surest sign whose an orphan is
+        #: session leaders that the agent started: the most reliable evidence of an orphan's owner
         self._sessions: dict[int, Owner] = {}
 
     def expect(self, leader: int, owner: Owner) -> None:
-        """A session of a job or step has begun."""
+        """Record a new session of a job or step."""
         self._sessions[leader] = owner
 
     def over(self, leader: int) -> None:
-        """That session is no more."""
+        """Forget a session."""
         self._sessions.pop(leader, None)
 
     def forget(self, job_id: int) -> None:
-        """The job is over, and nothing is left of it."""
+        """Forget the sessions of an ended job."""
         for leader in [leader for leader, owner in self._sessions.items() if owner[0] == job_id]:
             del self._sessions[leader]
 
     def of(self, job_id: int, step_id: Optional[str] = None) -> list[int]:
-        """Those of a job, or with ``step_id`` only that step's."""
+        """The orphans of a job, or with ``step_id`` only those of that step."""
         found = []
         for pid in processes.own_children():
             if self._is_child(pid):
@@ -58,7 +58,8 @@ class Orphans:
         env = processes.environment_of(pid)
         if env.get(b"SLURM_JOB_ID", b"").isdigit():
             return int(env[b"SLURM_JOB_ID"]), env.get(b"SLURM_STEP_ID", b"batch").decode(errors="replace")
-        # It hid its origin: it belongs to the job that was here when it started, where that was only one.
+        # Neither session nor environment shows the owner: take the job that ran when the process started, if only one
+        # did.
         started = processes.start_time(fields)
         here = {owner for owner, began in self._here() if began <= started + _CLOCK_SLACK_S}
         return here.pop() if len({job_id for job_id, _ in here}) == 1 else None

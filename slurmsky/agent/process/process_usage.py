@@ -1,4 +1,4 @@
-"""What processes used: wait4's numbers for those that ended, samples of /proc for those that run."""
+"""Resource usage of processes: samples of /proc while they run, wait4's values at their end."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
-#: seconds between samples; Slurm's JobAcctGatherFrequency is 30, ours also feeds sstat
+#: seconds between samples; less than Slurm's JobAcctGatherFrequency of 30, because sstat uses the samples, too
 INTERVAL_S = 5.0
-#: the first look at a task comes soon, so that a short one has a VMSize
+#: seconds before the first sample of a task: early, so that a short task has a VMSize
 FIRST_S = 0.5
 
 
 @dataclass
 class TaskUsage:
-    """One task with its descendants. Sizes in bytes, times in seconds; maxima over its life."""
+    """Usage of one task with its descendants. Sizes in bytes, times in seconds; maxima over the task's life."""
 
     user_s: float = 0.0
     system_s: float = 0.0
@@ -38,7 +38,7 @@ class TaskUsage:
     disk_write: int = 0
 
     def to_list(self) -> list[float]:
-        """In the order of the fields, for the wire."""
+        """The values in the order of the fields, for messages."""
         return [
             self.user_s,
             self.system_s,
@@ -56,7 +56,7 @@ class TaskUsage:
 
 
 def sample(pid: int) -> Optional[TaskUsage]:
-    """A look at a task's process tree; None when it is gone."""
+    """Sample a task's process tree; None when the task has ended."""
     total = TaskUsage()
     found = False
     for member in processes.tree([pid]):
@@ -75,16 +75,16 @@ def sample(pid: int) -> Optional[TaskUsage]:
             total.disk_read += int(values[b"rchar"])
             total.disk_write += int(values[b"wchar"])
         except (OSError, KeyError, ValueError):
-            continue  # not ours to read, or gone meanwhile
+            continue  # not readable, or the process has ended
     return total if found else None
 
 
-#: bytes by which the kernel's two counts of the same memory may differ
+#: bytes by which the kernel's two measures of peak memory may differ
 _NEAR = 2 << 20
 
 
 def own_peak() -> int:
-    """Bytes of memory that this process held at most."""
+    """Peak memory of this process in bytes."""
     try:
         with open("/proc/self/status", "rb") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"VmHWM:"))
@@ -93,25 +93,24 @@ def own_peak() -> int:
 
 
 class Sampler:
-    """Looks at the watched tasks from time to time and keeps their maxima. Costs nothing while nothing
-    runs."""
+    """Samples the running tasks periodically and keeps their maxima. Has no timer while no task runs."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._tasks: dict[int, TaskUsage] = {}
-        self._before: dict[int, int] = {}  # what a task's peak was before it was a program of its own
-        self._courses: dict[int, UsageSeries] = {}  # by the pids of their tasks
+        self._before: dict[int, int] = {}  # peak memory of a task's process before exec, by pid
+        self._courses: dict[int, UsageSeries] = {}  # by pid of the task
         self._gpus = GpuWatch(loop, INTERVAL_S)
         self._timer: Optional[Timer] = None
 
     def course(self, gpus: Sequence[int] = ()) -> UsageSeries:
-        """A step begins here that holds these devices; ``close`` ends it."""
+        """Start the usage series of a step with these GPUs; ``close`` ends it."""
         if gpus:
             self._gpus.use()
         return UsageSeries(time.monotonic(), gpus)
 
     def close(self, course: UsageSeries) -> dict[str, Any]:
-        """The step has ended here; what became of it (``Course.record``)."""
+        """End a step's usage series, and return its record (``UsageSeries.record``)."""
         if course.gpus:
             self._gpus.done()
         for pid in course.pids:
@@ -119,7 +118,7 @@ class Sampler:
         return course.record(time.monotonic())
 
     def watch(self, pid: int, course: UsageSeries) -> None:
-        """Sample this task of a step from now on."""
+        """Start sampling a task of a step."""
         self._tasks[pid] = TaskUsage()
         self._before[pid] = own_peak() + _NEAR
         self._courses[pid] = course
@@ -142,12 +141,12 @@ class Sampler:
         self._timer = self._loop.after(INTERVAL_S, self._tick) if self._tasks else None
 
     def look(self, pid: int) -> TaskUsage:
-        """Sample now; the usage so far."""
+        """Sample a task now, and return its usage so far."""
         self._look(pid)
         return self._tasks.get(pid) or TaskUsage()
 
     def _look(self, pid: int) -> Optional[TaskUsage]:
-        """Sample now; what there is at this moment, None when the task is gone."""
+        """Sample a task now, and return this sample alone; None when the task has ended."""
         kept = self._tasks.setdefault(pid, TaskUsage())
         now = sample(pid)
         if now is not None:
@@ -160,10 +159,10 @@ class Sampler:
         return now
 
     def end(self, pid: int, rusage: resource.struct_rusage) -> TaskUsage:
-        """The last word on a task: wait4's times and maximum, the samples' rest.
+        """End sampling a task, and return its usage: wait4's times and peak memory, other values from samples.
 
-        wait4's maximum is that of all that the process ever was, this one before exec included: what is not above that
-        says nothing of the task.
+        wait4's peak covers the process's whole life, including this agent's memory in the fork before exec. A peak that
+        does not exceed the agent's own is therefore ignored.
         """
         kept = self._tasks.pop(pid, None) or TaskUsage()
         kept.user_s = max(kept.user_s, rusage.ru_utime)
@@ -172,8 +171,8 @@ class Sampler:
         if peak > self._before.pop(pid, 0):
             kept.max_rss = max(kept.max_rss, peak)
         kept.pages = max(kept.pages, rusage.ru_majflt)
-        # Blocks of 512 bytes that really went to a device: less than what was read, but all there is for a
-        # short task.
+        # Blocks of 512 bytes read from a device: less than what the task read, but for a short task there is no
+        # other value.
         kept.disk_read = max(kept.disk_read, rusage.ru_inblock * 512)
         kept.disk_write = max(kept.disk_write, rusage.ru_oublock * 512)
         course = self._courses.pop(pid, None)
@@ -182,12 +181,12 @@ class Sampler:
         return kept
 
     def finish(self, pid: int, rusage: resource.struct_rusage, node: str) -> Usage:
-        """``end`` for a step of one task (the batch script)."""
+        """``end`` for a step with one task (the batch script)."""
         return combine([(0, node, self.end(pid, rusage))])
 
 
 def combine(tasks: Iterable[tuple[int, str, TaskUsage]]) -> Usage:
-    """A step's usage from (rank, node, usage) of its tasks."""
+    """Combine (rank, node, usage) of a step's tasks into the step's usage."""
     total = Usage()
     items = list(tasks)
     if not items:

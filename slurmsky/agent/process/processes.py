@@ -1,4 +1,4 @@
-"""Starting one process the way slurmstepd does, and finding and ending all that came of it."""
+"""Starts processes as slurmstepd does; finds and signals them and their descendants."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Callable, Iterable, NoReturn, Optional
 
 PR_SET_CHILD_SUBREAPER = 36
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-#: set to their default for every process: Python, nohup or we ourselves ignore some, and exec would pass
-#: that on
+#: signals that get their default action in each process: Python, nohup or the agent ignore some, and exec would
+#: keep them ignored
 _DEFAULT_SIGNALS = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -34,35 +34,36 @@ _DEFAULT_SIGNALS = (
 
 
 class ExecFault:
-    """The reason why a forked child did not become its program; the parent reads it once the child has ended.
+    """The reason why a forked child could not execute its program; the parent reads it after the child's end.
 
-    A pipe that exec closes: unused where posix_spawn starts the program, because that reports its failure itself.
+    The reason is sent through a pipe that exec closes. The pipe is unused where posix_spawn starts the program, because
+    posix_spawn reports a failure to the parent.
     """
 
     def __init__(self) -> None:
         self._read = self._write = -1
 
     def open(self) -> None:
-        """Before the fork."""
+        """Open the pipe, before the fork."""
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def forked(self) -> None:
-        """In the parent, after the fork."""
+        """Close the child's end in the parent, after the fork."""
         os.close(self._write)
 
     def write(self, text: str) -> None:
-        """In the child."""
+        """Send the reason from the child."""
         if self._write >= 0:
             os.write(self._write, text.encode(errors="surrogateescape"))
 
     def take(self) -> str:
-        """The reason, "" where the program was executed; closes the pipe."""
+        """Read the reason and close the pipe; "" where the program was executed."""
         if self._read < 0:
             return ""
         try:
             return os.read(self._read, 4096).decode(errors="surrogateescape")
         except BlockingIOError:
-            return ""  # a child of before_exec still holds the other end
+            return ""  # a child of before_exec still has the pipe's other end open
         finally:
             os.close(self._read)
             self._read = -1
@@ -70,7 +71,7 @@ class ExecFault:
 
 @dataclass
 class Process:
-    """All that the new process needs to know. Descriptors stay the caller's to close."""
+    """Parameters of a new process. The caller closes the descriptors."""
 
     node: str
     argv: list[str]
@@ -80,13 +81,13 @@ class Process:
     stdin: int
     stdout: int
     stderr: int
-    #: a path to execute; None: argv[0] is looked up in the environment's PATH
+    #: path to execute; None: argv[0] is searched in the environment's PATH
     executable: Optional[str] = None
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
     cpus: Optional[frozenset[int]] = None
     #: set for pseudo terminals: stdin becomes the controlling terminal
     terminal: bool = False
-    #: its folder or program may be out of reach: nothing of them is touched before the fork
+    #: the folder or program may be on an unreachable file system: only the forked child accesses them
     apart: bool = False
     #: called in the child just before exec, with the environment (task prolog)
     before_exec: Optional[Callable[[dict[str, str]], None]] = None
@@ -95,10 +96,9 @@ class Process:
 
 
 def spawn(process: Process) -> int:
-    """Start it, return its pid. A fault after the fork is printed on its stderr and kept in ``fault``; the exit
-    code is the errno.
+    """Start a process and return its pid. Raises OSError when no process can be created.
 
-    Raises OSError when there can be no process.
+    A fault after the fork is printed on the process's stderr and stored in ``fault``; the exit code is then the errno.
     """
     if not (process.terminal or process.before_exec or process.cpus or process.apart):
         for _ in range(2):
@@ -125,14 +125,12 @@ def spawn(process: Process) -> int:
 
 
 def _spawn_quickly(process: Process) -> Optional[int]:
-    """posix_spawn: half the cost of a fork. 0: try again; None: only a fork can do it (or can tell what is
-    wrong).
+    """Start a process by posix_spawn, at half the cost of a fork.
 
-    SLURM_TASK_PID is the new process's own pid, which nobody knows before. So it is guessed (the kernel
-    counts up),
-    and the child checks it: ``/proc/self/task/PID`` opens only in the process of that pid, else the spawn
-    fails.
-    Folder, umask and limits are inherited from us: we are a single thread and take them on for a moment.
+    Returns 0 to try again, and None where only a fork can start the process or find the fault. SLURM_TASK_PID is the
+    new process's pid, which is unknown before the spawn. So the pid is guessed (the kernel counts up), and the child
+    verifies the guess: ``/proc/self/task/PID`` opens only in the process with that pid, else the spawn fails. The child
+    inherits folder, umask and limits, which the agent, a single thread, sets for itself during the spawn.
     """
     limits = _limits_to_borrow(process.rlimits)
     if limits is None:
@@ -164,7 +162,7 @@ def _spawn_quickly(process: Process) -> Optional[int]:
             ),
         )
     except (OSError, NotImplementedError, ValueError) as error:
-        # The same errno comes from a wrong guess and from a missing program.
+        # A wrong guess and a missing program give the same errno.
         missing = isinstance(error, OSError) and error.errno == errno.ENOENT and os.path.exists(path)
         return 0 if (missing and shebang(path) is None) or (missing and _interpreter_exists(path)) else None
     finally:
@@ -184,21 +182,21 @@ _loadavg = -1
 
 
 def last_pid() -> int:
-    """The pid that the kernel gave last in our namespace (the last field of /proc/loadavg)."""
+    """The pid that the kernel assigned last in this pid namespace (the last field of /proc/loadavg)."""
     global _loadavg
     if _loadavg < 0:
         _loadavg = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
     return int(os.pread(_loadavg, 128, 0).rsplit(None, 1)[1])
 
 
-#: limits that would hurt ourselves in the moment we borrow them
+#: limits that the agent must not set for itself during a spawn, because they could break the agent
 _NOT_BORROWED = frozenset({"AS", "DATA", "STACK", "NPROC", "RSS", "CPU", "FSIZE"})
-#: soft limit of open files that we had before we raised it for our own many pipes
+#: (soft, hard) limit of open files before raise_open_files; None: not raised
 own_open_files: Optional[tuple[int, int]] = None
 
 
 def raise_open_files() -> None:
-    """Allow ourselves as many descriptors as the hard limit does; children get what we had."""
+    """Raise this process's soft limit of open files to the hard limit; children get the original limit."""
     global own_open_files
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     own_open_files = (soft, hard)
@@ -209,7 +207,7 @@ _Limit = tuple[int, tuple[int, int], tuple[int, int]]
 
 
 def _limits_to_borrow(wanted: dict[str, tuple[int, int]]) -> Optional[list[_Limit]]:
-    """(limit, for the child, our own) where they differ; None when one of them cannot be borrowed."""
+    """Limits to set during a spawn: (limit, child's, agent's) where these differ; None: a fork is needed."""
     result: list[_Limit] = []
     if own_open_files is not None and "NOFILE" not in wanted:
         result.append((resource.RLIMIT_NOFILE, own_open_files, resource.getrlimit(resource.RLIMIT_NOFILE)))
@@ -232,7 +230,7 @@ def _become(process: Process) -> NoReturn:
     for number in _DEFAULT_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
-    # Sources may be 0..2 themselves only for an agent started without them; they were moved up at its start.
+    # The descriptors are above 2, because the agent has 0..2 open from its start.
     os.dup2(process.stdin, 0)
     os.dup2(process.stdout, 1)
     os.dup2(process.stderr, 2)
@@ -284,7 +282,7 @@ _CHDIR_FAULT = "couldn't chdir to `%s': %s: going to /tmp instead"
 
 
 def chdir_fault(directory: str) -> str:
-    """slurmstepd's complaint about a working folder that cannot be entered; "" when it can."""
+    """slurmstepd's error for a working folder that cannot be entered; "" when it can."""
     try:
         os.chdir(directory)
     except OSError as error:
@@ -294,7 +292,7 @@ def chdir_fault(directory: str) -> str:
 
 
 def complain(node: str, text: str) -> None:
-    """slurmstepd's way of writing to a task's stderr."""
+    """Write an error to a task's stderr in slurmstepd's format."""
     os.write(2, ("slurmstepd-%s: error: %s\n" % (node, text)).encode(errors="surrogateescape"))
 
 
@@ -309,7 +307,7 @@ def _limit(process: Process) -> None:
         wanted = resource.RLIM_INFINITY if soft < 0 else soft
         if wanted == present:
             continue
-        # As slurmstepd: the soft limit is propagated, the hard one stays the node's.
+        # As in slurmstepd, the soft limit is propagated, and the hard limit stays the node's.
         try:
             resource.setrlimit(number, (wanted, hard))
         except (ValueError, OSError) as error:
@@ -325,7 +323,7 @@ def _limit(process: Process) -> None:
 
 
 def _program(process: Process, env: dict[str, str]) -> tuple[str, list[str]]:
-    """What is executed, and its arguments: slurmstepd gives a program its whole path as argv[0]."""
+    """The path to execute and the arguments: slurmstepd passes the whole path as argv[0]."""
     if process.executable is not None:
         return process.executable, process.argv
     path = find_program(process.argv[0], env)
@@ -333,8 +331,7 @@ def _program(process: Process, env: dict[str, str]) -> tuple[str, list[str]]:
 
 
 def find_program(name: str, env: dict[str, str]) -> str:
-    """The path that is executed for a task's argv[0]: looked up in the task's own PATH, else the name
-    itself."""
+    """Find the path to execute for a task's argv[0] in the task's PATH; returns the name if none is found."""
     if "/" in name:
         return name
     for folder in env.get("PATH", "").split(":"):
@@ -345,7 +342,7 @@ def find_program(name: str, env: dict[str, str]) -> str:
 
 
 def shebang(path: str) -> Optional[str]:
-    """What follows ``#!`` in a file's first line, None for anything but a script."""
+    """The text after ``#!`` in a file's first line; None for a file that is no script."""
     try:
         with open(path, "rb") as file:
             start = file.read(256)
@@ -355,20 +352,21 @@ def shebang(path: str) -> Optional[str]:
 
 
 def become_subreaper() -> bool:
-    """Orphans among our descendants become our children from now on. False where the kernel cannot."""
+    """Make this process the subreaper of its descendants. False where the kernel does not support it."""
     return prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def prctl(option: int, value: int) -> bool:
-    """Set an attribute of this process. False where the kernel cannot."""
+    """Set an attribute of this process. False where the kernel does not support it."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(option, value, 0, 0, 0) == 0)
 
 
 def detached(work: Callable[[], object]) -> None:
-    """Do something in a process that is no descendant of ours, which outlives us and is nobody's orphan.
+    """Run ``work`` in a process that outlives the agent and is not its descendant.
 
-    A subreaper would get it back as an orphan, as if it were of a job: for the moment of the two forks we are none.
+    As a subreaper, the agent would adopt the process like an orphan of a job. So the agent is no subreaper during the
+    two forks.
     """
     prctl(PR_SET_CHILD_SUBREAPER, 0)
     try:
@@ -388,7 +386,7 @@ def detached(work: Callable[[], object]) -> None:
 
 
 def close_others(keep: int = -1) -> None:
-    """In a child: have none of our signal handlers, and of our descriptors only the first three and ``keep``."""
+    """In a child, reset the agent's signal handlers and close its descriptors, except 0 to 2 and ``keep``."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
@@ -397,14 +395,14 @@ def close_others(keep: int = -1) -> None:
             try:
                 os.close(int(name))
             except OSError:
-                continue  # of the listing itself
+                continue  # the descriptor of the listing
 
 
 # --- finding
 
 
 def children(pid: int) -> list[int]:
-    """Direct children of a process; empty when it is gone."""
+    """Direct children of a process; empty when the process has ended."""
     found: list[int] = []
     try:
         threads = os.listdir("/proc/%d/task" % pid)
@@ -426,7 +424,7 @@ _children_file = -1
 
 
 def own_children() -> list[int]:
-    """Our own direct children; we are a single thread, and asked often."""
+    """Direct children of this process, read from its only thread, because the agent calls this often."""
     global _children_file
     if _children_file < 0:
         try:
@@ -447,7 +445,7 @@ def _children_by_scan(parent: int) -> list[int]:
 
 
 def all_pids() -> list[int]:
-    """Every process of the machine that we can see."""
+    """The pids of all visible processes of the machine."""
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
@@ -467,7 +465,7 @@ def tree(roots: Iterable[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Stat:
-    """What we use of /proc/PID/stat. Times in clock ticks, start since boot."""
+    """The used fields of /proc/PID/stat. Times in clock ticks, start since boot."""
 
     state: str
     parent: int
@@ -478,12 +476,12 @@ class Stat:
     vsize: int
     rss_pages: int
     major_faults: int
-    ended_user_ticks: int  # of children that ended and were waited for, and of theirs
+    ended_user_ticks: int  # of children that were waited for, and of their descendants
     ended_system_ticks: int
 
 
 def stat(pid: int) -> Optional[Stat]:
-    """None when the process is gone."""
+    """Read /proc/PID/stat; None when the process has ended."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -505,7 +503,7 @@ def stat(pid: int) -> Optional[Stat]:
 
 
 def start_time(fields: Stat) -> float:
-    """When a process started, on the clock of ``now_boot``."""
+    """Start time of a process, in seconds on the clock of ``now_boot``."""
     return fields.start_ticks / _CLOCK_TICKS
 
 
@@ -515,7 +513,7 @@ def now_boot() -> float:
 
 
 def environment_of(pid: int) -> dict[bytes, bytes]:
-    """The environment a process was executed with; empty when unreadable."""
+    """The environment with which a process was executed; empty when unreadable."""
     try:
         with open("/proc/%d/environ" % pid, "rb") as file:
             data = file.read()
@@ -525,7 +523,7 @@ def environment_of(pid: int) -> dict[bytes, bytes]:
 
 
 def send(pids: Iterable[int], number: int) -> int:
-    """Signal each; the number of those that were still there."""
+    """Signal processes; returns the number of processes that still existed."""
     count = 0
     for pid in pids:
         try:

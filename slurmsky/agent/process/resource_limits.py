@@ -1,7 +1,7 @@
-"""Resource limits that go from a caller to its tasks: name -> (soft, hard), -1 is unlimited.
+"""Resource limits that a command propagates to its tasks: name -> (soft, hard), -1 is unlimited.
 
-sbatch propagates its own to the batch script, and each srun its own to its tasks (PropagateResourceLimits=ALL),
-unless --propagate says otherwise. /proc tells the limits of another process of this machine.
+sbatch propagates its limits to the batch script, and srun to its tasks (PropagateResourceLimits=ALL), unless
+--propagate selects other limits. The limits of another process of this machine are read from /proc.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..net import endpoints
 from ..net.channel import Channel
 
 Limits = Dict[str, Tuple[int, int]]
-#: limits of an srun that was passed on by another agent or the controller, as JSON; the tasks do not see it
+#: variable with the limits of an srun relayed by another agent or the controller, as JSON; removed for tasks
 VARIABLE = "SLURMSKY_RLIMITS"
 
 _ROWS = {
@@ -33,7 +33,7 @@ _ROWS = {
 
 
 def of_process(pid: int) -> Limits:
-    """A process's limits by name; none where it is gone."""
+    """A process's limits by name; empty when the process has ended."""
     found: Limits = {}
     try:
         with open(f"/proc/{pid}/limits", encoding="ascii") as file:
@@ -48,7 +48,7 @@ def of_process(pid: int) -> Limits:
 
 
 def propagated(limits: Mapping[str, Tuple[int, int]], option: Optional[str]) -> Limits:
-    """Those of the limits that --propagate names; all without it."""
+    """The limits that --propagate names; without the option all limits."""
     if option is None:
         return dict(limits)
     from ...language import rlimits
@@ -58,7 +58,7 @@ def propagated(limits: Mapping[str, Tuple[int, int]], option: Optional[str]) -> 
 
 
 def of_caller(channel: Channel, request: wire.CommandRequest) -> Optional[Limits]:
-    """The limits of the srun at the other end, None where they are not known."""
+    """The limits of the srun that sent a request; None where they are unknown."""
     if endpoints.peer_pid(channel.sock) == request.pid:
         return of_process(request.pid)
     text = request.env.get(VARIABLE)
@@ -66,7 +66,7 @@ def of_caller(channel: Channel, request: wire.CommandRequest) -> Optional[Limits
 
 
 def passed_on(channel: Channel, request: wire.CommandRequest) -> bytes:
-    """The request as another agent should get it: with the caller's limits."""
+    """The request with the caller's limits added, for another agent."""
     found = of_caller(channel, request)
     if found is None:
         return request.to_payload()

@@ -1,9 +1,9 @@
 """Keeps the agent's commands first on PATH in shells that read startup files.
 
-/etc/profile and a user's own files may set PATH anew, as Debian's does for login shells: ``srun`` is then gone, or
-another Slurm's. Each shell offers another moment between its startup files and the script. bash reads $BASH_ENV last,
-also as a login shell. The other shells get the batch script by ``-c``, which extends PATH and sources the script: $0,
-the arguments and the exit code stay. No file of the user is changed.
+/etc/profile and a user's own files may replace PATH, as Debian's /etc/profile does in login shells; ``srun`` is then
+missing, or that of another Slurm. PATH is therefore extended between the startup files and the script, by a method for
+each shell. bash reads $BASH_ENV last, also as a login shell. Other shells get a command by ``-c`` that extends PATH and
+sources the batch script, which keeps $0, arguments and exit code. No file of the user is changed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Optional, Sequence
 
 from .processes import shebang
 
-#: name of the file that BASH_ENV names; the folder is the agent's
+#: name of the file for BASH_ENV, in the agent's folder
 BASH_ENV_FILE = "slurmsky_bash_env"
-#: where the caller's own BASH_ENV is kept
+#: variable that keeps the caller's BASH_ENV
 CALLERS_BASH_ENV = "SLURMSKY_BASH_ENV"
-_SHIMS = "/site/shims"  # ``module`` for shells that take no functions from the environment
+_SHIMS = "/site/shims"  # ``module`` for shells that import no functions from the environment
 
 _BASH = """\
 # slurmsky: its commands stay first on PATH after a login shell's profile. Not traced by bash -x.
@@ -32,12 +32,12 @@ _POSIX = '{{ case $PATH: in {first}:*) ;; *) PATH={first}:$PATH{last} ;; esac; e
 _CSH = "set path = ( {first} $path:q {last} ); source {script} $argv:q"
 _FISH = "set -gx PATH {first} $PATH {last}"
 
-_LOGIN_ONLY = frozenset({"sh", "dash", "ash", "ksh", "ksh93", "mksh"})  # read no file unless they are login shells
+_LOGIN_ONLY = frozenset({"sh", "dash", "ash", "ksh", "ksh93", "mksh"})  # read startup files only as login shells
 _CSHELLS = frozenset({"csh", "tcsh"})
 
 
 def write_bash_env(folder: str, bin_folder: str) -> str:
-    """Write the file for BASH_ENV into the agent's folder; its path, or "" where it cannot be written."""
+    """Write the file for BASH_ENV into the agent's folder; returns its path, or "" if it cannot be written."""
     path = os.path.join(folder, BASH_ENV_FILE)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -49,7 +49,7 @@ def write_bash_env(folder: str, bin_folder: str) -> str:
 
 
 def add_bash_env(env: dict[str, str], path: str) -> None:
-    """Let bash read ``path`` after its startup files; the caller's own BASH_ENV is read from there."""
+    """Make bash read ``path`` after its startup files; that file sources the caller's BASH_ENV."""
     own = env.get("BASH_ENV", "")
     if own and os.path.basename(own) != BASH_ENV_FILE:
         env[CALLERS_BASH_ENV] = own
@@ -68,15 +68,15 @@ def remove_bash_env(env: dict[str, str]) -> None:
 def command(script: str, arguments: Sequence[str], first: str, path: str) -> Optional[list[str]]:
     """The command line that runs a batch script with ``first`` on PATH after its shell's startup files.
 
-    None: the script can be executed as it is. ``path``: PATH of its environment.
+    None: execute the script directly. ``path``: PATH of the script's environment.
     """
     line = (shebang(script) or "").split(None, 1)
     if not line or not first or not path or not os.access(line[0], os.X_OK):
-        return None  # as the kernel runs it, or refuses to
+        return None  # the kernel runs or refuses the script
     program, flag = line[0], line[1].strip() if len(line) > 1 else ""
     start = [program, flag] if flag else [program]
     if os.path.basename(program) == "env" and not flag.startswith("-"):
-        program, flag = flag, ""  # all that follows is one word to the kernel
+        program, flag = flag, ""  # the kernel passes the rest of the line as one argument
     name, letters = os.path.basename(program), flag.lstrip("-") if not flag.startswith("--") else ""
     last = path.split(":")[-1]
     last = shlex.quote(last) if last.endswith(_SHIMS) else ""
@@ -91,7 +91,7 @@ def command(script: str, arguments: Sequence[str], first: str, path: str) -> Opt
 
 
 def _names_itself(script: str) -> bool:
-    """Whether a script reads $0, which a sourced file of csh has not."""
+    """Whether a script reads $0, which a file sourced by csh does not have."""
     try:
         with open(script, "rb") as file:
             return b"$0" in file.read()

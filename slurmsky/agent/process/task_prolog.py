@@ -1,5 +1,7 @@
-"""Task prolog and epilog. The prolog's stdout is a small language: export NAME=VALUE, unset NAME, print
-TEXT."""
+"""Runs task prolog and epilog, and applies the prolog's stdout.
+
+The prolog's stdout has lines ``export NAME=VALUE``, ``unset NAME`` and ``print TEXT``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from ..net.event_loop import Loop
 
 
 def apply_prolog_line(line: str, env: dict[str, str]) -> str:
-    """Change ``env`` as one line of a prolog's output says; what the task's stdout gets ("" for nothing).
+    """Apply one line of a prolog's output to ``env``; returns the text for the task's stdout, or "".
 
     >>> env = {"A": "1"}
     >>> apply_prolog_line("unset A", env), apply_prolog_line("export B=2 3", env), env
@@ -30,14 +32,13 @@ def apply_prolog_line(line: str, env: dict[str, str]) -> str:
     return ""
 
 
-#: (whose program it is, its path): the site's TaskProlog, or the user's --task-prolog
+#: (SITE or USER, path of the program): the site's TaskProlog, or the user's --task-prolog
 Script = Sequence[str]
 SITE, USER = "site", "user"
 
 
 def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -> None:
-    """Run each in the task's own process, before it becomes the user's program. A failed one ends the
-    task, with its exit code."""
+    """Run the prologs in the task's process before exec. A failed prolog ends the task with its exit code."""
 
     def complain(text: str) -> None:
         os.write(2, ("slurmstepd-%s: error: %s\n" % (node, text)).encode(errors="surrogateescape"))
@@ -81,7 +82,7 @@ def start_task_epilog(
     complain: Callable[[str], None],
     done: Callable[[], None],
 ) -> None:
-    """Run each after the task, one after the other, then call ``done``; ``complain`` gets what goes wrong."""
+    """Run the epilogs after the task, one after the other, then call ``done``; ``complain`` is called with errors."""
     if not scripts:
         done()
         return

@@ -1,4 +1,4 @@
-"""The CPUs of this machine, and which of them stand for a node's abstract ones."""
+"""The CPUs of this machine, and their mapping to a node's abstract CPUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NODES = "/sys/devices/system/node"
 
 @dataclass(frozen=True)
 class Cpu:
-    """One logical CPU. ``number`` is the kernel's; an imaginary one is configured but not in this machine."""
+    """One logical CPU with the kernel's ``number``; an imaginary CPU is configured, but not in this machine."""
 
     number: int
     core: int
@@ -30,7 +30,7 @@ def _number(path: str, default: int) -> int:
 
 
 def _parse_list(text: str) -> list[int]:
-    """The kernel's lists of CPUs: "0-3,8"."""
+    """Parse the kernel's list of CPUs: "0-3,8"."""
     numbers: list[int] = []
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
@@ -58,23 +58,23 @@ def _memory_nodes() -> dict[int, int]:
 
 @lru_cache(maxsize=1)
 def machine() -> tuple[Cpu, ...]:
-    """CPUs that we may use, threads of a core side by side and cores of a socket too: Slurm's abstract order."""
+    """The CPUs that this process may use, in Slurm's abstract order: by socket, then by core, then by thread."""
     ldoms = _memory_nodes()
     cpus = []
     for number in os.sched_getaffinity(0):
         folder = "%s/cpu%d/topology" % (_CPUS, number)
         socket = max(0, _number(folder + "/physical_package_id", 0))
-        # Cores are numbered anew in each socket.
+        # The kernel numbers the cores of each socket from 0.
         core = socket << 16 | max(0, _number(folder + "/core_id", number))
         cpus.append(Cpu(number, core, socket, ldoms.get(number, 0)))
     return tuple(sorted(cpus, key=lambda cpu: (cpu.socket, cpu.core, cpu.number)))
 
 
 def node(count: int) -> tuple[Cpu, ...]:
-    """The ``count`` CPUs of a node on this machine: abstract CPU i is the i-th.
+    """The ``count`` CPUs of a node on this machine; the i-th is abstract CPU i.
 
-    A node may be configured larger than the machine is (tests on a laptop): the rest is imaginary, each CPU
-    a core of the last socket, under numbers that the machine does not have.
+    A node may be configured larger than the machine (tests on a laptop). The excess CPUs are imaginary: each is a core
+    of the last socket, with a number that the machine does not have.
     """
     real = machine()[: count or None]
     first = max((cpu.number for cpu in machine()), default=-1) + 1

@@ -1,8 +1,8 @@
-"""What a step uses while it runs, as a few equal parts of its life: the agent's samples, thinned as they come.
+"""Resource usage of a step over time: a bounded series of averages over equal parts of the step's life.
 
-A step of a week keeps as many points as one of ten minutes: when there are too many, each two become one and later
-ones are taken half as often. The record has at most PARTS values of each kind, and none of a step that was too short
-to be looked at twice.
+A step of a week keeps as many points as a step of ten minutes: when there are too many points, each pair is merged
+into one, and later points are taken half as often. The record has at most PARTS values of each kind, and no values for
+a step with fewer than two samples.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 PARTS = 60
 #: points kept while the step runs
 MOST = 2 * PARTS
-#: decimals that a value keeps: CPUs and GPUs busy in hundredths, sizes in tenths of a MiB
+#: decimals of a value: busy CPUs and GPUs in hundredths, sizes in tenths of a MiB
 _DECIMALS = {"cpu": 2, "mem": 1, "gpu": 2, "gpumem": 1}
 _MIB = 1 << 20
 
 
 class UsageSeries:
-    """One step's part of this node. Times in seconds (monotonic)."""
+    """Usage of one step on this node over time. Times in seconds (monotonic)."""
 
     def __init__(self, now: float, gpus: Sequence[int] = ()) -> None:
         self.began = now
         self.gpus = tuple(gpus)
         self.pids: set[int] = set()
-        self.ended_cpu_s = 0.0  # CPU seconds of tasks that are over
-        self.watched = False  # whether anything is known of the devices
+        self.ended_cpu_s = 0.0  # CPU seconds of ended tasks
+        self.watched = False  # whether the GPUs have a measurement
         self._every = 0.0
-        self._next: Optional[list[float]] = None  # sums since the last point: looks, mem, gpu, gpumem
-        # time and CPU seconds at its end; mem, gpu, gpumem on average since the last one
+        self._next: Optional[list[float]] = None  # sums since the last point: samples, mem, gpu, gpumem
+        # A point has its time and the CPU seconds until then, and averages of mem, gpu and gpumem since the last point.
         self._points: list[tuple[float, float, float, float, float]] = [(0.0, 0.0, 0.0, 0.0, 0.0)]
 
     def look(self, now: float, cpu_s: float, memory: float, gpu: float = 0.0, gpu_memory: float = 0.0) -> None:
-        """A sample: CPU seconds so far (those of ended tasks apart), bytes, GPUs busy, bytes on them."""
+        """Add a sample: CPU seconds so far without ended tasks, memory bytes, busy GPUs, bytes of GPU memory."""
         sums = self._next = self._next or [0.0, 0.0, 0.0, 0.0]
         for index, value in enumerate((1.0, memory / _MIB, gpu, gpu_memory / _MIB)):
             sums[index] += value
@@ -45,7 +45,7 @@ class UsageSeries:
         if time - last[0] < self._every or time <= last[0]:
             return
         looks, self._next = sums[0], None
-        # A process that went away took its share of /proc along: time does not go back.
+        # The CPU seconds of an ended process vanish from /proc: the sum must not decrease.
         cpu = max(last[1], cpu_s + self.ended_cpu_s)
         self._points.append((time, cpu, sums[1] / looks, sums[2] / looks, sums[3] / looks))
         if len(self._points) > MOST:
@@ -54,12 +54,12 @@ class UsageSeries:
             self._every = 0.95 * self._points[-1][0] / (len(self._points) - 1)
 
     def record(self, now: float) -> dict[str, Any]:
-        """``seconds`` of its life, and the values of each kind: ``merge`` puts those of nodes together."""
+        """The record of this node: ``seconds`` of the step, and the values of each kind; ``merge`` adds up nodes."""
         seconds = now - self.began
         points = list(self._points)
         if len(points) < 3 or seconds <= points[-1][0]:
             return {}
-        # After the last look: its sizes, and the CPU time that the ended tasks had at their ends.
+        # The time since the last sample gets that sample's sizes, and the final CPU time of ended tasks.
         points.append((seconds, max(points[-1][1], self.ended_cpu_s), *points[-1][2:]))
         parts = min(PARTS, len(points) - 1)
         width = seconds / parts
@@ -83,7 +83,7 @@ def _two(
 
 
 def _at(points: Sequence[tuple[float, ...]], time: float) -> float:
-    """CPU seconds at a time, in a straight line between points."""
+    """CPU seconds at a time, by linear interpolation between points."""
     for before, after in zip(points, points[1:]):
         if time <= after[0]:
             whole = after[0] - before[0]
@@ -92,7 +92,7 @@ def _at(points: Sequence[tuple[float, ...]], time: float) -> float:
 
 
 def _averages(points: Sequence[tuple[float, ...]], kind: int, bounds: Sequence[float]) -> list[float]:
-    """Of values that hold from one point to the next, the average between bounds."""
+    """Averages between bounds of values that are constant from one point to the next."""
     pieces = [(before[0], after[0], after[kind]) for before, after in zip(points, points[1:])]
     return _spread(pieces, bounds)
 
@@ -109,7 +109,7 @@ def _spread(pieces: Iterable[tuple[float, float, float]], bounds: Sequence[float
 
 
 def keep(usage: Usage, records: Sequence[dict[str, Any]]) -> None:
-    """Put what became of a step on its nodes into its record."""
+    """Merge the usage series of a step's nodes into the step's Usage."""
     usage.series = merge(records)
     if "gpu" in usage.series:
         watched = [record for record in records if "gpu" in record]
@@ -117,7 +117,7 @@ def keep(usage: Usage, records: Sequence[dict[str, Any]]) -> None:
 
 
 def merge(records: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-    """The parts of several nodes as one series, as the step's record keeps it."""
+    """Add the series of several nodes to one series, in the form of ``Usage.series``."""
     records = [record for record in records if record.get("cpu")]
     if not records:
         return {}
