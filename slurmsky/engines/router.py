@@ -1,4 +1,4 @@
-"""Several engines behind one interface: the partition selects the engine of a job, for all its life."""
+"""Dispatches jobs to several engines: the partition selects the engine of a job, for all its life."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _OPTION = "container-image"
 
 
 def of_steps(source: str) -> tuple[str, ...]:
-    """Images of the script's steps that the script itself settles, each once, in order.
+    """Images of the script's steps that the script itself determines, without duplicates, in order.
 
     A variable is used if the script assigns it one plain value. Files (squashfs) are not registry images and are left
     out.

@@ -268,7 +268,7 @@ def _other_gres(draft: _Draft) -> None:
         if name == "gpu":
             continue
         if name.lower() in _DISKS and draft.clouds != {"slurm"}:
-            # lscratch:100 is in GB; a count in bytes comes with its unit
+            # lscratch:100 is in GB; a count in bytes has a unit.
             wanted = count if count < 1 << 20 else -(-count // 1024**3)
             if wanted > 1 or kind:
                 draft.resources["disk_size"] = max(draft.resources.get("disk_size", 0), 50, wanted + 20)

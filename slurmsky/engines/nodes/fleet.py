@@ -56,7 +56,7 @@ class Fleet:
         #: called when an order has ended or failed
         self.on_over: Callable[[Order], None] = lambda order: None
 
-    # --- what there is
+    # --- state of nodes
 
     def order_of(self, node: str) -> Order | None:
         """The node's current order."""

@@ -1,4 +1,4 @@
-"""Watches the managed jobs of runs that ended for us until SkyPilot has taken their nodes down.
+"""Watches the managed jobs of ended runs until SkyPilot has taken their nodes down.
 
 SkyPilot may lose contact with a cluster after our agents reported the job's end, enter RECOVERING, and start the script
 again on new nodes. Two guards prevent that: this watch cancels such a recovery, and a list of ended jobs in the

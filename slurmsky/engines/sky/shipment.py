@@ -1,6 +1,7 @@
-"""What travels with a job: settings, script, certificates, program, and a copy of the submit folder.
+"""Packs the files that a job needs on its nodes.
 
-The files are sent as SkyPilot file mounts, never in the task's YAML, which the API server stores and shows.
+A shipment contains settings, script, certificates, program, and a copy of the submit folder. It is sent as SkyPilot
+file mounts, never in the task's YAML, which the API server stores and shows.
 """
 
 from __future__ import annotations
