@@ -32,7 +32,7 @@ from .head_job import ORDERS, HeadJob
 START_TOLD_S = 0.005
 #: seconds after which an agent without jobs and without a controller exits
 IDLE_S = 120.0
-#: seconds that an exiting agent waits for the hello of clients that have connected
+#: seconds that an exiting agent waits for the hello of peers that have connected
 LEAVE_S = 5.0
 NODE_FACTS_S = 60.0
 #: run number in the journal for a job whose head is another node

@@ -1,7 +1,7 @@
 """Restarts a controller that died on this machine while jobs need it.
 
 Job dependencies, --begin and the commands inside jobs need a controller, but the user may run no command for days that
-would start a controller. A controller that exits in order announces its exit to the agents; a killed controller cannot.
+would start a controller. A controller that exits normally announces its exit to the agents; a killed one cannot.
 """
 
 from __future__ import annotations

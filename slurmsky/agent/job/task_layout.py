@@ -29,7 +29,7 @@ def block(ntasks: int, room: Sequence[int]) -> Ranks:
 
 
 def packed(ntasks: int, room: Sequence[int]) -> Ranks:
-    """``block,Pack``: each node gets one task, then nodes are filled in order; further tasks are dealt cyclically."""
+    """``block,Pack``: each node gets one task, then nodes are filled in order; the rest is dealt one by one."""
     counts = [0] * len(room)
     left = ntasks
     for index in range(len(room)):

@@ -350,8 +350,8 @@ _TWO: dict[str, Callable[[PmiNode, _Task, dict[str, str], Pairs], None]] = {
 class Exchange:
     """Relays messages between the nodes' servers, in the step's head agent.
 
-    ``{"fence": who, "nodes": indices (or all), "data": anything}`` is gathered until all those nodes are in it;
-    then each of them gets ``{"fence": who, "parts": [...]}``. ``{"to": index, ...}`` goes to that node.
+    ``{"fence": who, "nodes": indices (or all), "data": anything}`` is collected until all those nodes have sent it;
+    then each of them gets ``{"fence": who, "parts": [...]}``. ``{"to": index, ...}`` is sent to that node.
     """
 
     def __init__(self, nodes: int, tell: Callable[[int, dict[str, Any]], None]) -> None:

@@ -43,7 +43,7 @@ class PmixServer:
         self._count = 0
         self._alive: dict[int, Any] = {}  # buffers that the library still reads
         self._library = pmix.load(path)
-        # These attributes keep the callbacks alive, to which the library has pointers.
+        # The library has pointers to these callbacks, so the attributes keep them alive.
         self._module = pmix.Module(
             abort=pmix.Abort(self._abort),
             fence_nb=pmix.Fence(self._fence),

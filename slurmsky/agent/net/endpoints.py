@@ -132,7 +132,7 @@ def peer_pid(sock: socket.socket) -> int:
 
 
 def tls_contexts(certificate: str, key: str, authority: str) -> tuple[Any, Any]:
-    """(server, client) contexts of a job's certificate authority, whose certificate both peers must present."""
+    """(server, client) contexts of a job; both peers must present a certificate of the job's authority."""
     import ssl
 
     contexts = []

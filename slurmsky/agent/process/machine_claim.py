@@ -18,4 +18,4 @@ def keep_alive() -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        pass  # other users' controllers do not count this agent's jobs while no controller runs
+        pass  # while no controller runs, other controllers do not count this agent's jobs

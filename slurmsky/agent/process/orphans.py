@@ -58,8 +58,7 @@ class Orphans:
         env = processes.environment_of(pid)
         if env.get(b"SLURM_JOB_ID", b"").isdigit():
             return int(env[b"SLURM_JOB_ID"]), env.get(b"SLURM_STEP_ID", b"batch").decode(errors="replace")
-        # Neither session nor environment shows the owner: take the job that ran when the process started, if only one
-        # did.
+        # Neither session nor environment shows the owner: take the job that ran at its start, if only one ran.
         started = processes.start_time(fields)
         here = {owner for owner, began in self._here() if began <= started + _CLOCK_SLACK_S}
         return here.pop() if len({job_id for job_id, _ in here}) == 1 else None
