@@ -14,7 +14,7 @@ _NEGATED = {
     "no-container-entrypoint": "container-entrypoint",
     "container-readonly": "container-writable",
 }
-#: Arguments without an image or a name, which have no effect.
+#: Options without effect unless an image or a container name is given.
 _WITH_CONTAINER = ("container-mounts", "container-workdir", "container-env", "container-mount-home")
 
 

@@ -74,7 +74,7 @@ class Base:
         return len(command.words) - len(rest)
 
     def _paths(self, words: Sequence[Word]) -> None:
-        """Report absolute paths of the old cluster; a path for results needs a bucket."""
+        """Collect absolute paths of the old cluster; those for checkpoints need a bucket."""
         texts = [idiomvars.value(word, self.facts, self.values) or "" for word in words]
         for index, text in enumerate(texts):
             option, equals, given = text.partition("=")
@@ -132,7 +132,7 @@ class Lines(Base):
         return False
 
     def _port(self, statement: Statement, command: Command) -> bool:
-        """Drop a MASTER_PORT computed from the job's id: the job has its SkyPilot nodes alone, so any port is free."""
+        """Replace a port computed from the job's id by 29500: on nodes of the job's own the port is free."""
         given = command.assignments[0] if command.assignments else None
         if given is None or len(command.assignments) > 1 or not re.search("PORT", given.name, re.IGNORECASE):
             return False

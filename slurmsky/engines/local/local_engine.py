@@ -32,7 +32,7 @@ log = logging.getLogger("slurmsky.controller")
 _ROOT = Path(__file__).resolve().parents[3]
 
 START_TIMEOUT_S = 120.0  # a loaded machine starts slowly; an agent that exits is detected at once
-#: how often an agent's start is retried before the node counts as down: the first may have been killed by accident
+#: how often an agent's start is attempted before the node counts as down: the first may have been killed by accident
 START_ATTEMPTS = 2
 #: how long an idle agent of another version may take to exit
 LEAVES_WITHIN_S = 5.0

@@ -124,7 +124,7 @@ class Clusters:
 
     @staticmethod
     def fields(fields: dict[str, Any]) -> dict[str, Any]:
-        """Fields added to a task that runs as a cluster: autodown once nothing runs on it."""
+        """A task's fields for a cluster: adds autodown once nothing runs on the cluster."""
         autostop = {"idle_minutes": IDLE_MINUTES, "down": True}
         return {**fields, "resources": {**fields.get("resources", {}), "autostop": autostop}}
 
