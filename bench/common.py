@@ -115,9 +115,7 @@ class Sandbox:
 
 
 def fill_over(home: Path, known: int) -> None:
-    """Store jobs 1 to `known`, each of its own submission, that ended some minutes ago, with a batch step and an srun
-    step.
-    """
+    """Store jobs 1 to `known`, submitted one by one and ended minutes ago, with a batch step and one of srun."""
     home.mkdir(mode=0o700)
     user, end = pwd.getpwuid(os.geteuid()), time.time() - 900
     group, host = grp.getgrgid(os.getegid()).gr_name, socket.gethostname()
