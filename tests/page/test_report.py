@@ -96,7 +96,7 @@ def test_what_the_agent_saw_over_time(engine: LocalEngine, pages: dict[str, str]
         ("--since now -u nobody-of-this-name", "Invalid user id: nobody-of-this-name"),
         ("99", "slurmsky: report: Invalid job id specified"),
         ("x7", "Bad job/step specified: x7"),
-        ("--colour=red 7", "unrecognized option '--colour'"),
+        ("--colour=red 7", "unrecognized option '--colour=red'"),
         ("--since now-1hour -o /nowhere/x.html", "slurmsky: report: /nowhere/x.html: No such file or directory"),
     ],
 )

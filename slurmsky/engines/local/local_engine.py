@@ -134,6 +134,7 @@ class _Placed:
     run: int
     nodes: tuple[str, ...]
     ready: bool = False
+    starting: int = 0  # calls of ``start`` that wait for the nodes' agents
     waiting: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -322,7 +323,7 @@ class LocalEngine:
                 continue
             if key in here:
                 self._has_it(job_id, placed)
-            elif link is not None and key not in link.launched:
+            elif link is not None and key not in link.launched and not placed.starting:
                 self._on_event({"ev": "missing", "job_id": job_id, "run": placed.run, "node": node})
         launched = {job_id for job_id, _ in link.launched} if link is not None else set()
         for job_id in {job_id for job_id, _ in here} - self._placed.keys() - launched:
@@ -386,12 +387,15 @@ class LocalEngine:
         placed = self._placed.get(launch.job_id)
         if placed is None or placed.run != launch.restart_count:
             placed = self._placed[launch.job_id] = _Placed(launch.restart_count, nodes)
+        placed.starting += 1
         try:
             links = [await self.link(node) for node in nodes]
         except EngineError:
             if self._placed.get(launch.job_id) is placed:
                 del self._placed[launch.job_id]
             raise
+        finally:
+            placed.starting -= 1
         # The job may have been cancelled or relaunched while we connected; launch only if our placement is still
         # current.
         if (
