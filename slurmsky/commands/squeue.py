@@ -31,7 +31,7 @@ _DEFAULT_STATES = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "C
 _HOLDING = frozenset({"RUNNING", "SUSPENDED"})
 
 
-#: minimum size of an array that is printed in batches, and the batch size; other requests run between batches
+#: with more pending array elements than this, lines are printed in batches of this size; other requests run in between
 _MANY, _TOGETHER = 5000, 2000
 
 

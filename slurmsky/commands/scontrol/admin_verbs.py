@@ -262,7 +262,7 @@ def listjobs(ctx: CommandContext, words: Words, steps: bool) -> int:
 
 
 def reconfigure(ctx: CommandContext) -> int:
-    """reconfigure: restart the controller, which reads the site file again; running jobs continue."""
+    """reconfigure: if the site file has changed, restart the controller to read it; running jobs continue."""
     from ...controller.daemon import read_site
     from ...site.record import SiteError
 

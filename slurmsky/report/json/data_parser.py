@@ -153,7 +153,7 @@ def _without(value: Any, path: list[str]) -> Any:
 
 
 def _job_41(record: Record) -> Record:
-    """JOB_INFO in the older layout, with another name of required_switches and three keys for ``shared``."""
+    """JOB_INFO in the older layout: ``minimum_switches``, and further keys derived from ``shared``."""
     return dict(_job_41_items(record))
 
 

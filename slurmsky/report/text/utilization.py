@@ -322,7 +322,7 @@ def _reservations(query: Query, cluster: ClusterConfig, past: Past, clock: Clock
 
 
 def known_tres(words: Iterable[str]) -> tuple[str, ...]:
-    """Whether the TRES of -T are valid; ``ALL`` means all TRES that every cluster counts."""
+    """The known TRES among those of -T; ``ALL`` means all TRES that every cluster counts."""
     every = ("cpu", "mem", "energy", "node", "billing", "fs/disk", "vmem", "pages")
     found: list[str] = []
     for word in words:
