@@ -50,7 +50,7 @@ async def main(ctx: CommandContext) -> int:
         return revoked.code
     waited = time.monotonic() - asked > BELL_DELAY_S
     if ctx.request.ttys[1] and (request.flags.bell == "always" or (waited and request.flags.bell != "never")):
-        ctx.out("\a")
+        ctx.ring()
     if request.flags.no_shell:
         job.alloc_pid = 0  # no process whose end would end the allocation
         ctx.queue.book.touch(job)

@@ -77,6 +77,10 @@ class CommandContext:
             text = shown(text) if self.request.ttys[1] else text
             self._peer.send(wire.STDOUT, text.encode("utf-8", "surrogateescape"))
 
+    def ring(self) -> None:
+        """Sound the bell of the caller's terminal."""
+        self._peer.send(wire.STDOUT, b"\a")
+
     async def out_lines(self, lines: Iterator[str], together: int = _LINES) -> None:
         """Write to the caller's stdout as fast as it reads, so many lines at a time; other commands run meanwhile."""
         self.printing = True

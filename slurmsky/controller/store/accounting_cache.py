@@ -199,7 +199,8 @@ class IdleTime:
         self.work: Work | None = None
         self._store = store
         self._rest_s = rest_s
-        self._done = store.commits  # commits that the work has seen: without a commit no work begins
+        #: the number of commits that the work has seen; an earlier controller's jobs count as unseen
+        self._done = store.commits if store.empty else -1
         self._task: asyncio.Task[None] | None = None
 
     def look(self) -> None:

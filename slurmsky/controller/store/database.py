@@ -161,6 +161,11 @@ class Store:
 
     # --- counters
 
+    @property
+    def empty(self) -> bool:
+        """True for a database without any job."""
+        return self._db.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is None
+
     def counter(self, name: str) -> int:
         """The stored value of a counter."""
         row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
