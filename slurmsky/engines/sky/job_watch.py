@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -125,6 +126,8 @@ class JobWatch:
         #: set by the engine; runs an in-job request as a local command
         self.post: Callable[[bytes, str], None] = lambda letter, key: None
         # Events are replayed from the start (they rebuild what is not stored); bytes continue at their stored offsets.
+        #: monotonic time of the log's last new item, and how often the log was read again since without any
+        self.last_news, self.silent_reads = 0.0, 0
         self.decoder = Decoder(log_key(secret), {"streams": record.positions.get("streams", {})})
         self.done = False  # the log is complete
         self.following = False
@@ -203,6 +206,7 @@ class JobWatch:
                 except (KeyError, TypeError, ValueError) as error:  # written by another slurmsky version
                     log.warning("job %d: an event of its nodes was put aside: %r", self.record.job_id, error)
         if items:
+            self.last_news, self.silent_reads = time.monotonic(), 0
             self.save_soon()
 
     def _event(self, item: Event) -> None:

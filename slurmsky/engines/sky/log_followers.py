@@ -55,13 +55,22 @@ class Followers:
         return True
 
     async def _read(self, watch: JobWatch) -> None:
-        """Read the log from its beginning until it ends, breaks, or another job's turn begins."""
+        """Read the log from its beginning until it ends, breaks, falls silent, or another job's turn begins.
+
+        SkyPilot's server sends keep-alive bytes on a stream that it no longer feeds, as after its restart. A silent log
+        is therefore read again, after twice the time whenever a read brings nothing new.
+        """
         watch.decoder.reconnect()
         watch.following = True
         began = time.monotonic()
         try:
             async for chunk in self._carrier(watch.record).logs(watch.record, follow=True):
                 watch.feed(chunk)
+                silent = min(intervals.SILENT_S * 2**watch.silent_reads, intervals.SILENT_MOST_S)
+                if not watch.done and time.monotonic() - max(began, watch.last_news) > silent:
+                    watch.silent_reads = min(watch.silent_reads + 1, 10)
+                    log.info("job %d: log: no news for %.0f s, reading it again", watch.record.job_id, silent)
+                    break
                 if watch.done or (self._waiting and time.monotonic() - began > intervals.HOLD_S):
                     break
         except SkyError as error:
