@@ -42,6 +42,7 @@ class Lateness(threading.Thread):
                 await self._read(client)
             await asyncio.sleep(1)
         await watching
+        await client.close()
 
     async def _read(self, client: Client) -> None:
         rest = b""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from local_engine import BIN, LocalEngine, local_engine
 
-__all__ = ["BIN", "ENDPOINT", "PATIENCE_S", "SITE", "SKY_BIN", "LocalEngine", "answers", "commands", "wait"]
+from slurmsky.engines.sky.api_client import Client
+
+Answer = TypeVar("Answer")
+
+__all__ = ["BIN", "ENDPOINT", "PATIENCE_S", "SITE", "SKY_BIN", "LocalEngine", "answers", "asked", "commands", "wait"]
 
 #: a server elsewhere can be named as for SkyPilot's own commands
 ENDPOINT = os.environ.setdefault("SKYPILOT_API_SERVER_ENDPOINT", "http://127.0.0.1:46580")
@@ -47,6 +53,18 @@ def commands(folder: Path, more: str = "", **env: str) -> Iterator[LocalEngine]:
     site.write_text(SITE + more)
     with local_engine(site, SKYPILOT_API_SERVER_ENDPOINT=ENDPOINT, **env) as engine:
         yield engine
+
+
+def asked(client: Client, request: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer to one request, in an event loop of its own, which leaves no connection open."""
+
+    async def ask() -> Answer:
+        try:
+            return await request
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
 
 
 def wait(engine: LocalEngine, command: list[str], words: set[str]) -> str:

@@ -5,14 +5,13 @@ A cluster takes SkyPilot about a minute, so the allocations are side by side.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from on_skypilot import BIN, PATIENCE_S, SITE, SKY_BIN, LocalEngine, commands
+from on_skypilot import BIN, PATIENCE_S, SITE, SKY_BIN, LocalEngine, asked, commands
 
 from slurmsky.engines.sky import api_server
 from slurmsky.site import load
@@ -30,7 +29,7 @@ def clusters() -> set[str]:
     """Names of SkyPilot's clusters that have nodes."""
     client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
     body = {"include_credentials": False, "include_handle": False, "summary_response": True}
-    return {row["name"] for row in asyncio.run(client.call("/status", body)) or ()}
+    return {row["name"] for row in asked(client, client.call("/status", body)) or ()}
 
 
 def until_gone(engine: LocalEngine) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
 from pathlib import Path
 
 import pytest
-from on_skypilot import PATIENCE_S, SITE, commands, wait
+from on_skypilot import PATIENCE_S, SITE, asked, commands, wait
 
 from slurmsky.engines.sky import api_server
 from slurmsky.engines.sky.api_client import Client
@@ -27,7 +26,7 @@ def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path) -> None:
     client: Client = api_server.connect(os.environ, load(SITE + BUDGET, "site.toml"), "root")
     name = f"elsewhere-{os.getpid()}"
     task = {"name": name, "resources": {"infra": "slurm/oracle/debug", "cpus": "1+"}, "run": "sleep 900"}
-    (managed,) = asyncio.run(client.launch(json.dumps(task), name))
+    (managed,) = asked(client, client.launch(json.dumps(task), name))
     try:
         with commands(tmp_path, BUDGET) as engine:
             job = str(60_000_000 + managed)
@@ -54,4 +53,4 @@ def test_a_job_that_sbatch_did_not_launch(rig: Path, tmp_path: Path) -> None:
             sums = dict(row.split("|") for row in spent.split())  # of all that ran on the rig, this job among it
             assert float(sums["debug"]) > 0, spent
     finally:
-        asyncio.run(client.cancel([managed]))
+        asked(client, client.cancel([managed]))

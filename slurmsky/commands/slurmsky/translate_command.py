@@ -89,6 +89,8 @@ async def _check(ctx: CommandContext, yaml: str) -> int:
     except (SkyError, asyncio.TimeoutError) as error:
         ctx.err(f"slurmsky: translate: not checked: {error or 'no answer'}")
         return 1
+    finally:
+        await client.close()
     ctx.err(f"slurmsky: SkyPilot at {client.access.endpoint} accepts it")
     return 0
 
