@@ -4,7 +4,7 @@ Source: sky/server/server.py, sky/jobs/server/server.py and sky/server/requests/
 (API version 62). Every call is POSTed and answered with a request id; GET /api/get waits for its result.
 
 SkyError
-├── Unreachable        nobody answers there; try again later
+├── Unreachable        no server answers there; try again later
 ├── Busy               503: restarting or overloaded; try again later
 ├── LoginExpired       401, 403, a redirection or a login page
 ├── WrongVersion       the server does not speak our version; it may be upgraded

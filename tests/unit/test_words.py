@@ -1,0 +1,46 @@
+"""Docstrings, comments and documents use the words of docs/style.md."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CODE = sorted(path for folder in ("slurmsky", "bench") for path in (ROOT / folder).rglob("*.py"))
+PAGES = [path for path in (*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))) if path.name not in
+         ("style.md", "CHANGELOG.md")]  # fmt: skip
+LISTED = re.compile(
+    r"\b(?:(?:is|are|was|be|been) told|tells|told|looked at|looks at|whoever|somebody|nobody|what became of|settles?|"
+    r"heeds?|heeded|has the say|goes away|of its own accord|things|moved by|are alike)\b",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"``.*?``|`[^`]*`|\"[^\"\n]*\"")
+
+
+def prose(path: Path) -> str:
+    """Comments and docstrings of a module, or a page; without code in backticks and quoted texts."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        text = "\n".join(
+            token.string.strip('"')
+            for token in tokens
+            if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and token.string.startswith('"""'))
+        )
+    else:
+        text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return _QUOTED.sub("", text)
+
+
+@pytest.mark.parametrize("path", [*CODE, *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_word_to_replace(path: Path) -> None:
+    assert LISTED.findall(prose(path)) == []
+
+
+@pytest.mark.parametrize("text", ["The agent is told.", "what became of the job", "Whoever asks", "these things"])
+def test_listed_words_are_found(text: str) -> None:
+    assert LISTED.search(text)
