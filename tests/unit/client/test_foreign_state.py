@@ -14,6 +14,8 @@ from thin_client import call
 
 from slurmsky import paths
 
+pytestmark = pytest.mark.slow
+
 STRANGER = 12345
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes another user's files")
 

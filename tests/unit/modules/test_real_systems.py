@@ -13,6 +13,8 @@ import pytest
 from slurmsky.site import load
 from slurmsky.site.modulecommand import job_variables
 
+pytestmark = pytest.mark.slow
+
 SITE = load('cluster = "c"\n[modules]\n"solver" = "docker:team/solver"\n', "site.toml")
 MODULES = "environment-modules tcl tcl8.6 libtcl8.6"
 LMOD = "lmod lua5.3 liblua5.3-0 lua-posix lua-filesystem lua-term lua-json lua-lpeg lua-bit32"
