@@ -52,6 +52,10 @@ class Documented:
     example: str
     page: str
 
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """-h and --help, whatever the context: click caches the option that it makes from the first context."""
+        return ["-h", "--help"]
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Append example and documentation page to the help text."""
         if self.example:

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from slurmsky import client_application
-from slurmsky.commands.slurmsky import _application, _base
+from slurmsky.commands.slurmsky import _application, _base, completion_command
 from slurmsky.options.usage_errors import CommandError
 
 ROOT = Path(__file__).parents[3]
@@ -107,3 +107,8 @@ def test_slurms_commands_do_not_import_click() -> None:
     program = "import sys, slurmsky.client, slurmsky.client_start, slurmsky.commands, slurmsky.commands.squeue; " \
               "sys.exit('click' in sys.modules)"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def test_short_help_works_after_completion_was_made(capsys: pytest.CaptureFixture[str]) -> None:
+    completion_command.own_words()
+    assert _application.main(["why", "-h"]) == 0 and "Usage: slurmsky why" in capsys.readouterr().out
