@@ -17,7 +17,7 @@ from ..protocol import wire
 from .common import verbosity
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
-from .common.job_allocation import Revoked, allocate, let_go, notified, settle
+from .common.job_allocation import Revoked, allocate, await_returned_files, let_go, notified
 from .common.report_settings import known_cluster
 from .common.site_options import table
 
@@ -62,7 +62,7 @@ async def main(ctx: CommandContext) -> int:
     if job.state.active and not quiet:
         ctx.say(f"Relinquishing job allocation {job.job_id}")
     let_go(ctx, job, JobState.FAILED if status else JobState.COMPLETED, max(status, 0), max(-status, 0))
-    await settle(ctx, job)
+    await await_returned_files(ctx, job)
     # For a command ended by a signal salloc returns 0: it reads WEXITSTATUS only after WIFEXITED.
     return max(status, 0)
 

@@ -20,7 +20,7 @@ from ..options import submit as options
 from ..protocol import wire
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
-from .common.job_allocation import Revoked, allocate, let_go, notified, settle
+from .common.job_allocation import Revoked, allocate, await_returned_files, let_go, notified
 from .common.report_settings import known_cluster
 from .common.site_options import table
 from .sbatch import test_only
@@ -56,7 +56,7 @@ async def main(ctx: CommandContext) -> int:
         let_go(ctx, job, JobState.CANCELLED)
         raise
     let_go(ctx, job, JobState.COMPLETED if code == 0 else JobState.FAILED, code)
-    await settle(ctx, job)
+    await await_returned_files(ctx, job)
     return code
 
 

@@ -26,7 +26,7 @@ _GIVEN_UP = {
     "salloc": ("Job allocation {} has been revoked.", "Job aborted due to signal"),
     "srun": ("Job allocation {} has been revoked", "Force Terminated JobId={}"),
 }
-SETTLE_S = 300.0  # how long a command waits for files of released nodes
+RETURN_S = 300.0  # how long a command waits for files of released nodes
 
 
 class Revoked(Exception):
@@ -183,7 +183,7 @@ async def _until(
         raise Revoked(1)
 
 
-async def settle(ctx: CommandContext, job: Job) -> None:
+async def await_returned_files(ctx: CommandContext, job: Job) -> None:
     """Wait until the nodes have returned the job's files, on nodes that do not share our files.
 
     A signal ends the wait.
@@ -192,7 +192,7 @@ async def settle(ctx: CommandContext, job: Job) -> None:
         return
     over = asyncio.ensure_future(ctx.queue.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
     try:
-        deadline = asyncio.get_running_loop().time() + SETTLE_S
+        deadline = asyncio.get_running_loop().time() + RETURN_S
         while not over.done():
             frame = asyncio.ensure_future(ctx.frame())
             left = deadline - asyncio.get_running_loop().time()

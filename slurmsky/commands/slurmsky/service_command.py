@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from ... import client, paths
+from ...options.usage_errors import CommandError
 from ._base import Group, failed
 
 UNIT = "slurmsky.service"
@@ -134,8 +135,8 @@ def remove() -> None:
     if shutil.which("systemctl"):
         try:
             _systemctl("disable", "--now", UNIT)
-        except Exception as error:
-            click.echo(str(error), err=True)
+        except CommandError as error:
+            click.echo("\n".join(error.lines), err=True)
     file.unlink(missing_ok=True)
     click.echo(f"removed {file}")
 

@@ -184,7 +184,7 @@ def _running(job: Job, context: ReportContext, known: Facts) -> Answer:
     lines = []
     shown = derived.state_words(job)[0]
     if JobFlag.COMPLETING in job.flags:
-        lines.append("Its processes are told to end; what is left is killed after KillWait.")
+        lines.append("Its processes were sent SIGTERM; those that remain are killed after KillWait.")
     elif JobFlag.CONFIGURING in job.flags:
         lines.append("Its nodes are being set up." + (f" SkyPilot: {job.system_comment}." * bool(job.system_comment)))
     elif job.state is JobState.SUSPENDED:

@@ -1,0 +1,28 @@
+"""slurmsky service where systemd refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slurmsky.commands.slurmsky import service_command
+
+
+def test_remove_prints_what_systemctl_says_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    unit = service_command.unit_file()
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Unit]\n")
+    service_command.remove()
+    said = capsys.readouterr()
+    assert said.err == (
+        "slurmsky: service: systemctl --user disable --now slurmsky.service: Failed to connect to bus\n"
+    )
+    assert said.out == f"removed {unit}\n" and not unit.exists()
