@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import fixture_failures
+import progress
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -22,8 +24,11 @@ _STOP_TIMEOUT_S = 20
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR", "VIRTUAL_ENV", "XDG_CACHE_HOME")
 
 
-def pytest_configure() -> None:
-    """A shell's background job ignores SIGINT, and so would every command that a test means to interrupt."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Failures are printed at once. A shell's background job ignores SIGINT, and so would commands under test."""
+    config.pluginmanager.register(fixture_failures)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(progress.Progress(config))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,0 +1,52 @@
+"""What a run prints before its end: each failure as it happens, and the tests in progress where the run is cut."""
+
+from __future__ import annotations
+
+import pytest
+
+_KINDS = {"failed": "FAILED", "error": "ERROR", "rerun": "RERUN"}
+_LINE = 300  # characters of an error
+
+
+def last_line(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """The last line of a report's error: the exception, not the traceback."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash else report.longreprtext
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if crash:  # an assertion's first line names it, the others explain it
+        lines = lines[:1]
+    return lines[-1][:_LINE] if lines else ""
+
+
+class Progress:
+    """Prints failures at once; a run without workers and the controller of xdist's workers print, workers do not."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.running: dict[str, None] = {}  # in the order of their starts
+
+    def _print(self, line: str) -> None:
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal:
+            terminal.ensure_newline()
+            terminal.write_line(line)
+            terminal.flush()  # a log that is cut has it
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.running[nodeid] = None
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.running.pop(nodeid, None)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        kind = "error" if report.failed and report.when != "call" else report.outcome
+        if kind in _KINDS:
+            self._print(f"{_KINDS[kind]} {report.nodeid} ({report.duration:.1f} s): {last_line(report)}")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._print(f"ERROR {report.nodeid}: {last_line(report)}")
+
+    def pytest_keyboard_interrupt(self) -> None:
+        for nodeid in self.running:
+            self._print(f"INTERRUPTED {nodeid}")

@@ -1,0 +1,54 @@
+"""What a test run prints when a test or a shared fixture fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+CONFTEST = """
+import fixture_failures, progress, pytest
+
+fixture_failures.LONG_S = 0
+
+def pytest_configure(config):
+    config.pluginmanager.register(fixture_failures)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(progress.Progress(config))
+
+@pytest.fixture(scope="module")
+def machines():
+    with open("setups", "a") as file:
+        file.write("x")
+    raise OSError("no machine")
+"""
+
+CASES = """
+import os, signal
+
+def test_one(machines): pass
+def test_two(machines): pass
+def test_sum(): assert 1 + 1 == 3
+def test_hangs(): os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_run_names_failures_at_once_and_sets_up_a_failed_fixture_once(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_cases.py").write_text(CASES)
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS}\n")
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_rerunfailures", "--reruns", "1"]
+    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    before, _, summary = done.stdout.partition("= ERRORS =")
+    assert "ERROR test_cases.py::test_one (" in before
+    assert "ERROR test_cases.py::test_two (" in before
+    assert "the fixture machines failed before: OSError: no machine" in before
+    assert "RERUN test_cases.py::test_sum (" in before
+    assert "FAILED test_cases.py::test_sum (0.0 s): assert (1 + 1) == 3" in before
+    assert "INTERRUPTED test_cases.py::test_hangs" in before
+    assert "1 failed, 2 errors, 3 rerun in" in summary
+    assert (tmp_path / "setups").read_text() == "x"
