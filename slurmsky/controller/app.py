@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from ..agent.process import processes
 from ..engines.base import Engine, Event, Unable, background
 from ..engines.local import LocalEngine
-from ..engines.local.helper_programs import run_program
 from ..engines.router import Router
 from ..engines.sky.foreign_jobs import NAME as FOREIGN
 from ..engines.sky.foreign_jobs import ForeignJobs
@@ -38,6 +37,7 @@ from .schedule.scheduler import Plan, Scheduler
 from .services.budget_policy import BudgetPolicy
 from .services.crontab import Crontab
 from .services.engine_choice import EngineChoice
+from .services.helper_programs import run_program
 from .services.infra_cache import Infra
 from .services.job_files import JobFiles
 from .services.machine_share import AGAIN_S, SETTLE_S, MachineShare

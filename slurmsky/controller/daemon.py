@@ -18,12 +18,13 @@ from pathlib import Path
 from .. import paths, private_environment
 from ..agent.net.spare import LIMITS
 from ..agent.process import processes
-from ..engines.local import machine, machine_ledger
+from ..engines import machine_facts
 from ..site.load import default_site, load
 from ..site.record import Site, SiteError
 from ..translate.credentials import redacted
 from .app import Controller
 from .server import FindCommand, Service
+from .services import machine_ledger
 from .store.database import StoreError
 
 #: how long a controller that shuts down waits for its threads
@@ -35,7 +36,7 @@ SLURMD_PORT = 6818
 def read_site(env: dict[str, str]) -> Site:
     """The site of this user: the site file, or else this machine. Raises SiteError, OSError."""
     file = paths.site_file(env)
-    facts = machine.facts()
+    facts = machine_facts.facts()
     if file is None:
         return default_site(facts)
     try:

@@ -1,4 +1,4 @@
-"""Keeps a controller's entry in the machine-wide count alive (engines/local/machine_ledger.py)."""
+"""Keeps a controller's entry in the machine-wide count alive (controller/services/machine_ledger.py)."""
 
 from __future__ import annotations
 

@@ -129,12 +129,12 @@ def _site() -> Iterator[Finding]:
     if file is None:
         yield Finding("site file", GOOD, "none: any partition, account and feature is accepted")
         return
-    from ...engines.local import machine
+    from ...engines import machine_facts
     from ...site.load import load
     from ...site.record import SiteError
 
     try:
-        site = load(file.read_text("utf-8"), str(file), machine.facts())
+        site = load(file.read_text("utf-8"), str(file), machine_facts.facts())
     except OSError as error:
         do = f"unset {paths.SITE}; or slurmsky site init -o {file}"
         yield Finding("site file", BAD, f"{file}: {error.strerror}", do)
@@ -226,11 +226,11 @@ def _sky() -> Iterator[Finding]:
 
 
 def _loaded_site() -> Site:
-    from ...engines.local import machine
+    from ...engines import machine_facts
     from ...site.load import default_site, load
     from ...site.record import SiteError
 
-    file, facts = paths.site_file(os.environ), machine.facts()
+    file, facts = paths.site_file(os.environ), machine_facts.facts()
     try:
         return load(file.read_text("utf-8"), str(file), facts) if file is not None else default_site(facts)
     except (OSError, SiteError, UnicodeDecodeError):

@@ -14,7 +14,7 @@ import click
 
 from ... import paths
 from ...controller.command_context import CommandContext
-from ...engines.local import machine
+from ...engines import machine_facts
 from ...engines.sky import api_server
 from ...engines.sky.api_client import Client, Rejected, SkyError
 from ...model.spec import JobSpec
@@ -76,7 +76,7 @@ async def check(ctx: CommandContext, file: str | None) -> int:
     try:
         with open(found, encoding="utf-8", opener=opener) as opened:
             text = opened.read()
-        site = load(text, found, machine.facts())
+        site = load(text, found, machine_facts.facts())
     except (OSError, UnicodeDecodeError) as error:
         ctx.err(f"slurmsky: {found}: {getattr(error, 'strerror', None) or error}")
         return 1
@@ -216,7 +216,7 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
     if not given and not ask_sky:
         infra, gpu = await _ask(ctx, old)
     text = render(old, infra=infra, gpu=gpu)
-    load(text, target or "slurmsky.toml", machine.facts())  # verify that the new file can be parsed
+    load(text, target or "slurmsky.toml", machine_facts.facts())  # verify that the new file can be parsed
     return write(ctx, text, target)
 
 

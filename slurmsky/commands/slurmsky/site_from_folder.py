@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from ...controller.command_context import CommandContext
-from ...engines.local import machine
+from ...engines import machine_facts
 from ...language.syntax_errors import LanguageError
 from ...model.spec import JobSpec
 from ...options import device_counts
@@ -31,7 +31,7 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
     if not files:
         ctx.err(f"slurmsky: site init: no batch scripts in {shown}")
         return 1
-    site = load("", "(no site file)", machine.facts())
+    site = load("", "(no site file)", machine_facts.facts())
 
     def judged(engine: str, site: Site) -> list[pages.Page]:
         return [page_of(ctx, (file,), os.path.relpath(file, folder), engine, site) for file in files]
@@ -52,7 +52,7 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
         listed = ", ".join(wanted.unknown("environments")[:6])
         packages = await _answer(ctx, f"Packages of the conda environments {listed}", USUAL_PACKAGES)
     text = render(wanted, shown, bucket=bucket, gpu=gpu, packages=packages)
-    found = load(text, target or "slurmsky.toml", machine.facts())
+    found = load(text, target or "slurmsky.toml", machine_facts.facts())
     code = write(ctx, text, target)
     if code:
         return code

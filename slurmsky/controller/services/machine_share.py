@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...engines.local.machine_ledger import NOTHING, Held, Ledger
 from ..jobs.job_table import JobTable
 from ..rules.resources import NodeUse
+from .machine_ledger import NOTHING, Held, Ledger
 
 #: how often the entries of other controllers are read again while jobs wait for their resources
 AGAIN_S = 2.0

@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Mapping
 
 from ...engines.base import background
-from ...engines.local.helper_programs import run_program
 from ...model.job import Job
 from ...model.states import JobState
 from ..jobs.job_table import JobTable
+from .helper_programs import run_program
 from .mail_events import Mail, asks_for, is_told_as_one, mail_for
 
 log = logging.getLogger("slurmsky.controller")

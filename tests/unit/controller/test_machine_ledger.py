@@ -13,8 +13,8 @@ import pytest
 
 from slurmsky.agent.process import machine_claim
 from slurmsky.controller.rules.resources import NodeUse
+from slurmsky.controller.services.machine_ledger import NOTHING, Held, Ledger
 from slurmsky.controller.services.machine_share import MachineShare
-from slurmsky.engines.local.machine_ledger import NOTHING, Held, Ledger
 from slurmsky.model.cluster import NodeConfig
 
 STRANGER = 12345

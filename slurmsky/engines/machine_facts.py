@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from ...site.record import MachineFacts
+from ..site.record import MachineFacts
 
 
 def facts() -> MachineFacts:
