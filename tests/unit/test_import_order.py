@@ -19,6 +19,8 @@ PURE = ("language/", "model/", "options/", "page/", "report/", "site/", "transla
 # Who may do what; paths below slurmsky/, folders with a slash at the end.
 STARTS_PROCESSES = (
     "engines/local/",
+    "engines/machine_facts.py",  # nvidia-smi
+    "controller/services/helper_programs.py",  # the mail program, triggers
     "agent/",
     "client_start.py",  # the controller
     "client_setup.py",  # installers, at the first call of a clone
