@@ -32,7 +32,10 @@ nodes = "k[1-4]"
 shape = { cpus = 8, memory = 16 }
 suspend_time = "10:00"
 """
-START = 'if [ -n "$HIDDEN" ]; then mount -t tmpfs tmpfs "$HIDDEN" || exit 99; fi; exec sh -c "$RUN"'
+#: a node has an /etc/hosts of its own
+START = """cp /etc/hosts "$HOME/hosts" && mount --bind "$HOME/hosts" /etc/hosts || exit 98
+if [ -n "$HIDDEN" ]; then mount -t tmpfs tmpfs "$HIDDEN" || exit 99; fi; exec sh -c "$RUN"
+"""
 PATIENCE_S = 90
 
 

@@ -45,6 +45,12 @@ def test_jobs_share_a_node_and_reach_each_other_across_nodes_of_one_order(tmp_pa
         out = await world.out("srun", "-N2", "-n4", "--ntasks-per-node=2", "bash", "-c", "echo $SLURMD_NODENAME")
         assert sorted(out.split()) == ["k1", "k1", "k2", "k2"]
         assert [job.task.get("num_nodes") for job in world.server.jobs] == [2]
+        ranks = """srun bash -c 'echo $SKYPILOT_NODE_RANK/$SKYPILOT_NUM_NODES $(getent hosts k1 k2 | cut -c1-9)'"""
+        await world.batch(ranks, "-N2", "-o", "two.out", "--wait")
+        await world.batch(ranks, "-w", "k2", "-o", "one.out", "--wait")
+        lines = sorted((world.project / "two.out").read_text().splitlines())
+        assert lines == ["0/2 127.0.1.1 127.0.1.2", "1/2 127.0.1.1 127.0.1.2"]
+        assert (world.project / "one.out").read_text() == "0/1 127.0.1.1 127.0.1.2\n"
         out = await world.out("salloc", "-N2", "srun", "bash", "-c", "echo $SLURMD_NODENAME $SLURM_JOB_PARTITION")
         assert sorted(out.split()) == ["k1", "k2", "kept", "kept"]
         job = await world.batch("sleep 60\n", "-n3")

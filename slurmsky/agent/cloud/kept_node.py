@@ -14,12 +14,12 @@ import os
 import pwd
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ...protocol import wire
 from ..net import endpoints
 from ..net.channel import Channel
-from . import cloud_environment, submit_folder
+from . import cloud_environment, rendezvous, submit_folder
 from .command_relay import CommandRelay
 from .folder_store import FolderStore
 
@@ -43,7 +43,8 @@ class Service:
         agent.roles["desk"] = desk.park
         agent.roles["name"] = lambda channel: channel.send_json({"name": agent.node})
         agent.roles["files"] = FolderStore(agent.loop, agent.home).serve
-        agent.services.update(ping=self._ping, same=self._same, script=self._script, reach=self._reach)
+        services = {"ping": self._ping, "same": self._same, "script": self._script, "reach": self._reach}
+        agent.services.update(services, hosts=self._hosts)
         agent.greetings.append(self._facts)
         signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._taken))
 
@@ -83,16 +84,34 @@ class Service:
     def _reach(self, channel: Channel, message: dict[str, Any]) -> None:
         """Try to connect to other nodes; reply with the names of those that answered."""
 
-        def work() -> None:
+        def work() -> dict[str, Any]:
             reached = []
             for name, address in message["peers"].items():
                 if _name_at(address, self._agent.tls_client) == name:
                     reached.append(name)
-            answer = {"ev": "reached", "peers": sorted(message["peers"]), "reached": reached}
+            return {"ev": "reached", "peers": sorted(message["peers"]), "reached": reached}
+
+        self._aside(channel, work)
+
+    def _hosts(self, channel: Channel, message: dict[str, Any]) -> None:
+        """Make the names of a job's nodes resolve to their addresses, as scripts expect of Slurm's node names."""
+
+        def work() -> dict[str, Any]:
+            names, addresses = message["names"], message["addresses"]
+            done = rendezvous.resolves(names, addresses) or rendezvous.add_hosts(names, addresses)
+            return {"ev": "hosts", "names": names, "resolve": done}
+
+        self._aside(channel, work)
+
+    def _aside(self, channel: Channel, work: Callable[[], dict[str, Any]]) -> None:
+        """Send what ``work`` returns; it runs in a thread because it waits for the network."""
+
+        def run() -> None:
+            answer = work()
             self._agent.loop.soon(lambda: channel.send_json(answer))
             os.kill(os.getpid(), signal.SIGCHLD)  # wakes the loop
 
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=run, daemon=True).start()
 
     def _taken(self) -> None:
         """On SIGTERM the node is being taken down: send jobs SIGTERM, wait for the rest of the notice, then exit."""

@@ -7,6 +7,7 @@ certificate are admitted.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -129,6 +130,10 @@ def join(head: str, seed: int, tls: ssl.SSLContext, facts: Facts, patience: floa
     raise RendezvousError("the first node, %s, does not answer" % head)
 
 
+#: the end of each line that we write to /etc/hosts
+_OURS = "# slurmsky"
+
+
 def resolves(names: list[str], addresses: list[str]) -> bool:
     """True when each name resolves to its address on this node."""
     for name, address in zip(names, addresses):
@@ -141,16 +146,33 @@ def resolves(names: list[str], addresses: list[str]) -> bool:
     return True
 
 
+def hosts_with(text: str, names: list[str], addresses: list[str]) -> str:
+    """The content of /etc/hosts with our lines for these names.
+
+    >>> hosts_with("127.0.0.1 localhost\\n10.0.0.9 k1 # slurmsky\\n", ["k1"], ["10.0.0.7"])
+    '127.0.0.1 localhost\\n10.0.0.7 k1 # slurmsky\\n'
+    """
+    stale = {" %s %s" % (name, _OURS) for name in names}
+    lines = [line for line in text.splitlines() if line[line.find(" ") :] not in stale]
+    return "\n".join([*lines, *("%s %s %s" % (*pair, _OURS) for pair in zip(addresses, names)), ""])
+
+
 def add_hosts(names: list[str], addresses: list[str]) -> bool:
-    """Write names to /etc/hosts, as root or through sudo without a password; True when the names then resolve."""
-    text = "".join("%s %s # slurmsky\n" % pair for pair in zip(addresses, names))
+    """Write names to /etc/hosts, as root or through sudo without a password; True when the names then resolve.
+
+    Lines that an earlier call wrote for one of the names are removed: the name's node has come up at another address.
+    """
     try:
-        if os.access("/etc/hosts", os.W_OK):
-            with open("/etc/hosts", "a") as file:
+        with open("/etc/hosts", "r+" if os.access("/etc/hosts", os.W_OK) else "r") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the agents of a machine's nodes may share the file
+            text = hosts_with(file.read(), names, addresses)
+            if file.writable():
+                file.seek(0)
                 file.write(text)
-        else:
+                file.truncate()
+                return resolves(names, addresses)
             subprocess.run(
-                ["sudo", "-n", "tee", "-a", "/etc/hosts"],
+                ["sudo", "-n", "tee", "/etc/hosts"],
                 input=text.encode(),
                 check=True,
                 timeout=20,

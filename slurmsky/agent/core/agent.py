@@ -40,6 +40,7 @@ _HOSTED = -1
 #: variables through which the commands inside a job find this agent
 AGENT_VARIABLE = "SLURMSKY_AGENT"
 NODE_RANK = "SKYPILOT_NODE_RANK"  # SkyPilot sets it on each node
+NODE_IPS = "SKYPILOT_NODE_IPS"
 HOME_VARIABLE = "SLURMSKY_HOME"
 BIN_VARIABLE = "SLURMSKY_BIN"
 
@@ -438,7 +439,7 @@ class Agent:
         env[AGENT_VARIABLE] = self.address[len(endpoints.UNIX) :]
         env[HOME_VARIABLE] = self.home
         if NODE_RANK in env:  # a step brings the batch script's environment, but this may be another node
-            env[NODE_RANK] = os.environ.get(NODE_RANK, env[NODE_RANK])
+            env[NODE_RANK] = self._rank_in(env)
         if self.bin_folder:
             env[BIN_VARIABLE] = self.bin_folder
             path = env.get("PATH")
@@ -450,6 +451,13 @@ class Agent:
                     self._bash_env = startup_files.write_bash_env(self.folder, self.bin_folder)
                 if self._bash_env:
                     startup_files.add_bash_env(env, self._bash_env)
+
+    def _rank_in(self, env: dict[str, str]) -> str:
+        """This node's rank among the job's nodes; a kept node's own rank is that of its bring-up."""
+        addresses, host = env.get(NODE_IPS, "").split(), self.peer_address.rpartition(":")[0]
+        if addresses.count(host) == 1:
+            return str(addresses.index(host))
+        return os.environ.get(NODE_RANK, env[NODE_RANK])
 
     # --- life
     def recover(self) -> None:

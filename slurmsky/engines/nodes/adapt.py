@@ -35,18 +35,26 @@ class Environments:
     """Environments of jobs as adapted to a node; elements of an array share one."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, bool], tuple[dict[str, str], dict[str, str]]] = {}
+        self._known: dict[tuple[int, bool, tuple[str, ...]], tuple[dict[str, str], dict[str, str]]] = {}
 
-    def adapted(self, user: dict[str, str], facts: dict[str, Any], same: bool) -> dict[str, str]:
-        """Overlay the node's environment with the user's variables that are valid there."""
-        key = (id(user), same)
+    def adapted(
+        self, user: dict[str, str], facts: dict[str, Any], same: bool, addresses: tuple[str, ...] = ()
+    ) -> dict[str, str]:
+        """Overlay the node's environment with the user's variables that are valid there.
+
+        ``addresses``: of the job's nodes, which replace those of the node's bring-up in SkyPilot's variables.
+        """
+        key = (id(user), same, addresses)
         known = self._known.get(key)
         if known is None or known[0] is not user:
             if len(self._known) >= 64:
                 self._known.clear()
             home = user.get("HOME", "") if same else facts["environment"].get("HOME", "/")
             here: Callable[[str], bool] = lambda path: path in facts["shells"] or not path.endswith("sh")  # noqa: E731
-            known = self._known[key] = (user, job_environment(user, facts["environment"], same, home, here))
+            node = dict(facts["environment"])
+            if addresses and "SKYPILOT_NUM_NODES" in node:
+                node |= {"SKYPILOT_NUM_NODES": str(len(addresses)), "SKYPILOT_NODE_IPS": "\n".join(addresses)}
+            known = self._known[key] = (user, job_environment(user, node, same, home, here))
         return known[1]
 
 

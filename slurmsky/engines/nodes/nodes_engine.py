@@ -80,6 +80,7 @@ class NodesEngine(LocalEngine):
         self._answers: dict[tuple[str, str, str], asyncio.Future[Any]] = {}
         self._same: dict[tuple[str, str], bool] = {}  # (node, folder): whether the folder is a shared mount
         self._sent: dict[str, set[str]] = {}  # digests of scripts that a node has
+        self._resolved: dict[str, dict[str, str]] = {}  # by node: the names that resolve there, and their addresses
         self._scripts = Scripts()
         self._environments: dict[str, Environments] = {}
         self._doors = CommandDoors(self.folder / "doors", home / "controller.sock", self._streams, self._request_there)
@@ -115,6 +116,7 @@ class NodesEngine(LocalEngine):
         self._facts.pop(node, None)
         self._pids.pop(node, None)
         self._sent.pop(node, None)
+        self._resolved.pop(node, None)
         for key in [key for key in self._same if key[0] == node]:
             del self._same[key]
 
@@ -261,6 +263,8 @@ class NodesEngine(LocalEngine):
             self._answer(node, "facts", "", event)
         elif kind == "same":
             self._answer(node, "same", event["path"], event["same"])
+        elif kind == "hosts":
+            self._answer(node, "hosts", ",".join(event["names"]), event["resolve"])
         elif kind == "reached":
             self._answer(node, "reached", ",".join(event["peers"]), event["reached"])
         elif kind == "ended" and self._files.has(int(event["job_id"]), int(event.get("run", 0))):
@@ -416,12 +420,29 @@ class NodesEngine(LocalEngine):
                 link.send({"op": "script", "data": base64.b64encode(data).decode()})
                 sent.add(digest)
         environments = self._environments.setdefault(link.node, Environments())
-        environment = environments.adapted(launch.environment, facts, same)
+        addresses = tuple(self._host(each.node) for each in links)
+        for each in links:
+            await self._named(each, links, addresses)
+        environment = environments.adapted(launch.environment, facts, same, addresses)
         moved = (launch.submit_dir, places.get(link.node, launch.submit_dir))
         there = adapted(launch, facts, digest, environment, moved)
         if not same:
             await self._files.follow(launch, there)
         return there
+
+    def _host(self, node: str) -> str:
+        return self.fleet.address(node).rpartition(":")[0]
+
+    async def _named(self, link: AgentLink, links: Sequence[AgentLink], addresses: Sequence[str]) -> None:
+        """Make the names of a job's nodes resolve on a node, unless they do already."""
+        known = self._resolved.setdefault(link.node, {})
+        pairs = zip((each.node for each in links), addresses, strict=True)
+        new = {node: host for node, host in pairs if known.get(node) != host}
+        if new:
+            message = {"op": "hosts", "names": list(new), "addresses": list(new.values())}
+            if not await self._ask(link, "hosts", ",".join(new), message):
+                log.warning("node %s: %s cannot be resolved there", link.node, ", ".join(new))
+            known.update(new)
 
     async def _shared(self, link: AgentLink, folder: str) -> bool:
         """Whether a folder of this machine is a shared mount on the node."""
