@@ -38,7 +38,7 @@ def test_anchors_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_site_files_in_pages_can_be_read(page: Path) -> None:
     for number, text in enumerate(re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)):
-        load(text, f"{page.name}:{number}", MACHINE)
+        assert load(text, f"{page.name}:{number}", MACHINE).cluster.partitions
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "examples" / "site").glob("*.toml")), ids=lambda file: file.name)

@@ -30,7 +30,7 @@ def literal(node: ast.expr) -> str | None:
 
 
 def messages() -> Iterator[str]:
-    """The longest fixed piece of each message of ours."""
+    """The longest fixed piece of each message of ours. It reads all modules: a test's work, not the collection's."""
     found = set()
     for path in sorted((ROOT / "slurmsky").rglob("*.py")):
         tree = ast.parse(path.read_text())
@@ -51,13 +51,10 @@ def messages() -> Iterator[str]:
             yield " ".join(piece.split())
 
 
-@pytest.mark.parametrize("message", sorted(set(messages())))
-def test_every_message_is_explained(message: str) -> None:
-    assert re.sub("^slurmsky: (error: )?", "", message) in PAGE
-
-
-def test_there_are_messages() -> None:
-    assert len(list(messages())) > 30
+def test_every_message_is_explained() -> None:
+    found = sorted({re.sub("^slurmsky: (error: )?", "", message) for message in messages()})
+    assert len(found) > 30
+    assert [message for message in found if message not in PAGE] == []
 
 
 @pytest.mark.parametrize("reason", sorted(why.reasons()))

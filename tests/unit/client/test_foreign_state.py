@@ -130,3 +130,4 @@ def test_a_folder_of_ones_own_is_closed_to_readers(home: Path) -> None:
 def test_ones_own_link_to_a_folder_will_do(home: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(home)
     paths.check_state(str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink() and home.is_dir()

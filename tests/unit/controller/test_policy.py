@@ -219,9 +219,9 @@ def test_what_is_refused(world: World, jobs: list[dict[str, Any]], text: str, de
 
 
 def test_who_may_use_a_partition(world: World) -> None:
-    world.submit(partition="staff", groups="ada,staff")
-    world.submit(partition="staff", uid=0, user="root")
-    world.submit(partition="rt", uid=0, user="root")
+    assert world.submit(partition="staff", groups="ada,staff").partition == "staff"
+    assert world.submit(partition="staff", uid=0, user="root").partition == "staff"
+    assert world.submit(partition="rt", uid=0, user="root").partition == "rt"
 
 
 def test_the_account_and_qos_of_a_job_that_names_none(world: World) -> None:

@@ -7,6 +7,7 @@ the option's field of a spec. A field that nobody reads is an option that is acc
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,7 @@ def _reads(path: Path) -> Iterator[str]:
             yield node.attr
 
 
+@functools.cache  # it parses the package: a test's work, not the collection's
 def readers() -> dict[str, set[str]]:
     """Field of a spec -> the modules that read it."""
     found: dict[str, set[str]] = defaultdict(set)
@@ -77,7 +79,6 @@ def readers() -> dict[str, set[str]]:
     return found
 
 
-READERS = readers()
 HONOURED = [option for option in table.load("srun").options if option.policy in ("mapped", "agent")]
 
 
@@ -91,7 +92,7 @@ def test_somebody_reads_it(option: Option) -> None:
         return
     fields = option.field.split(",")
     assert all(fields), "an honoured option without a field"
-    read = {field: READERS[field] for field in fields}
+    read = {field: readers()[field] for field in fields}
     # The text of -N is kept for display, its two numbers decide.
     read.pop("nodes", None)
     for field, places in read.items():
@@ -105,11 +106,11 @@ def test_what_shapes_a_step_is_read_on_the_nodes(option: Option) -> None:
     if option.policy != "agent" or _name(option) in _BY_THE_PARSER:
         return
     for field in option.field.split(","):
-        assert any(place.startswith("agent/") for place in READERS[field]), f"no agent reads {field}"
+        assert any(place.startswith("agent/") for place in readers()[field]), f"no agent reads {field}"
 
 
 def test_the_proof_fails_for_an_option_that_nobody_reads() -> None:
-    assert not READERS["slurmd_debug"] and not READERS["msg_timeout_s"]  # policy none: really nobody
+    assert not readers()["slurmd_debug"] and not readers()["msg_timeout_s"]  # policy none: really nobody
 
 
 def test_every_exception_is_an_option() -> None:

@@ -48,4 +48,4 @@ def test_what_recurs_least_is_left_out() -> None:
 def test_any_name_gives_a_file_that_can_be_read(names: list[tuple[str, str]], folder: str) -> None:
     needs = [Need((name,), (kind,), wants_gpus=bool(kind), settle=("[[", "not toml")) for name, kind in names]
     wanted = gather(needs)
-    load(render(wanted, folder, bucket="s3://b", gpu="H100"), "slurmsky.toml", MACHINE)
+    assert load(render(wanted, folder, bucket="s3://b", gpu="H100"), "slurmsky.toml", MACHINE).cluster.name

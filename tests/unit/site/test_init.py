@@ -98,8 +98,8 @@ def test_strange_names_cannot_break_the_file(name: str) -> None:
     qos = f"Name|Descr|MaxTRES|MaxWall|GrpJobs|Flags\n{name}|{name}|{name}|{name}|{name}|{name}"
     read_sacctmgr(f"{qos}\nAccount|Descr\n{name}|{name}", found)
     read_sky_check(f"Enabled infra\n  {name} [compute]\n  Kubernetes [compute]\n   \u2514\u2500\u2500 {name}\n", found)
-    load(render(found, infra=[name], gpu=name), "new.toml")
-    load(render(found), "new.toml")
+    assert load(render(found, infra=[name], gpu=name), "new.toml").cluster.partitions
+    assert load(render(found), "new.toml").cluster.partitions
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_strange_names_cannot_break_the_file(name: str) -> None:
 def test_broken_configurations_are_told(text: str) -> None:
     found = Old()
     read_slurm_conf(text, found)
-    load(render(found), "new.toml")
+    assert load(render(found), "new.toml").cluster.name
 
 
 SINFO_WIDE = """PARTITION TIMELIMIT NODES CPUS MEMORY GRES AVAIL_FEATURES
