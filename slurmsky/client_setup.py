@@ -9,6 +9,7 @@ library only; any Python >= 3.10.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -28,6 +29,8 @@ _NO_NETWORK = re.compile(
     "|no route to host|failed to establish a new connection|connect ?timeout|newconnectionerror|proxyerror",
     re.IGNORECASE,
 )
+#: errors of a home folder that cannot hold the environment
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 class SetupFailed(Exception):
@@ -177,7 +180,10 @@ def main(root: str, cache: str, command: str, args: list[str]) -> NoReturn:
             named.symlink_to(own.name)
     except SetupFailed as failure:
         fail(command, str(failure))
-    except (OSError, py_compile.PyCompileError) as error:
+    except OSError as error:
+        advice = "; set XDG_CACHE_HOME, and SLURMSKY_HOME for the queue, to folders that you can write"
+        fail(command, f"{error.filename}: {error.strerror}" + advice * (error.errno in _NOT_WRITABLE))
+    except py_compile.PyCompileError as error:
         fail(command, str(error))
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -38,6 +38,28 @@ def test_the_waiting_rest_of_an_array(engine: LocalEngine) -> None:
     engine.run(["scancel", job])
 
 
+def test_without_an_id_it_is_the_last_submission(engine: LocalEngine) -> None:
+    job = submit(engine, "--hold", "-a", "1-3", "--wrap=true")
+    assert engine.run(["slurmsky", "why"]).stdout.startswith(f"Job {job}_[1-3] (wrap) waits")
+    engine.run(["scancel", job])
+
+
+def test_steps_and_lists_name_their_jobs(engine: LocalEngine) -> None:
+    first = submit(engine, "--wait", "--wrap=true")
+    second = submit(engine, "--wait", "--wrap=true")
+    text = engine.run(["slurmsky", "why", f"{first}.batch,{second}"]).stdout
+    assert f"Job {first} (wrap) is COMPLETED" in text and f"Job {second} (wrap) is COMPLETED" in text
+
+
+def test_a_partition_without_a_node_that_is_up(engine: LocalEngine) -> None:
+    engine.run("scontrol update NodeName=ALL State=DRAIN Reason=disk")
+    job = submit(engine, "--wrap=true")
+    text = engine.run(["slurmsky", "why", job]).stdout
+    engine.run("scontrol update NodeName=ALL State=RESUME")
+    engine.run(["scancel", job])
+    assert "in use" not in text and "No node of partition" in text and "scontrol show node" in text
+
+
 def test_a_job_that_there_is_not(engine: LocalEngine) -> None:
     answer = engine.run(["slurmsky", "why", "99999999"])
     assert answer.returncode == 1 and answer.stdout == ""

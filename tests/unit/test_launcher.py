@@ -149,7 +149,8 @@ def test_an_unwritable_cache_is_one_line(clone: Clone) -> None:
     done = clone.call(XDG_CACHE_HOME="/proc/none")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "srun: error: cannot set up slurmsky's private environment: [Errno 2] No such file or directory: '/proc/none'"
+        "srun: error: cannot set up slurmsky's private environment: /proc/none: No such file or directory;"
+        " set XDG_CACHE_HOME, and SLURMSKY_HOME for the queue, to folders that you can write"
     ]
 
 

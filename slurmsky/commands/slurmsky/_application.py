@@ -18,8 +18,8 @@ import click
 from ...options.usage_errors import CommandError
 from ._base import HELP, Forward, Group
 
-#: exit code of usage errors, as for Slurm's commands
-USAGE_ERROR = 1
+#: exit code of usage errors, as in every click application
+USAGE_ERROR = 2
 
 
 class Entry(NamedTuple):
@@ -86,7 +86,10 @@ class Application(Group):
 
 def unknown(word: str, known: Sequence[str]) -> str:
     """Error message for an unknown word, with similar known words."""
-    near = difflib.get_close_matches(word, known, 3, 0.5) or [name for name in known if name.startswith(word)]
+    typed = word.strip().lower()
+    if not typed:
+        return f"unknown command: {word!r}"
+    near = difflib.get_close_matches(typed, known, 3, 0.5) or [name for name in known if name.startswith(typed)]
     return f"unknown command: {word}" + (f". Did you mean {' or '.join(near)}?" if near else "")
 
 
@@ -123,7 +126,7 @@ def errors(words: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx is not None else "slurmsky"
+        path = error.ctx.command_path if error.ctx is not None else _command_path(words)
         name = path.removeprefix("slurmsky").strip()
         prefix = f"slurmsky: {name}: " if name else "slurmsky: "
         said = prefix + _message(error, words)
@@ -142,7 +145,12 @@ def _message(error: click.UsageError, words: Sequence[str]) -> str:
         return f"unrecognized option '{next(typed, error.option_name)}'{near}"
     if isinstance(error, click.BadOptionUsage) and "requires an argument" in error.format_message():
         return f"option '{error.option_name}' requires an argument"
-    return error.format_message().rstrip(".")
+    return " ".join(error.format_message().split()).rstrip(".")
+
+
+def _command_path(words: Sequence[str]) -> str:
+    """The command that ``words`` name, for an error that carries no context."""
+    return f"slurmsky {words[0]}" if words and words[0] in _BY_NAME else "slurmsky"
 
 
 def main(args: Sequence[str]) -> int | None:

@@ -73,7 +73,7 @@ class Command(Documented, click.Command):
         """Parse as click does; a command with ``helps`` prints its help when it has no arguments."""
         if self.helps and not args:
             click.echo(self.get_help(ctx))
-            ctx.exit(1)
+            ctx.exit(2)
         return super().parse_args(ctx, args)
 
     def __init__(self, *args: Any, example: str = "", page: str = "", **options: Any) -> None:
@@ -91,7 +91,7 @@ class Group(Documented, click.Group):
         """Parse as click does; without arguments print the help and fail."""
         if not args and not self.invoke_without_command:
             click.echo(self.get_help(ctx))
-            ctx.exit(1)
+            ctx.exit(2)
         return super().parse_args(ctx, args)
 
     def __init__(self, *args: Any, example: str = "", page: str = "", **options: Any) -> None:

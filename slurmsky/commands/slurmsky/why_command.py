@@ -19,14 +19,13 @@ from ...model.job import Job
 from ...model.spec import INFINITE
 from ...model.states import JobState
 from ...options.ids import step_or_job
-from ...options.usage_errors import CommandError
 from ...report.fields import derived
 from ...report.report_context import ReportContext as Report
 from ...report.text import why
 from ...report.text.units import Clock
 from ...top.tail import Tail
 from ..common.report_settings import caller_zone
-from ._base import Command, in_controller
+from ._base import Command, failed, in_controller
 
 #: maximum number of output lines shown, and of jobs named
 _TAIL, _NAMED = 10, 5
@@ -52,8 +51,17 @@ def find(queue: Controller, word: str) -> list[Job]:
     found = list(queue.store.history(0, queue.clock(), {one.job_id for one in wanted})) if wanted else []
     chosen = [queue.book.jobs.get(job.job_id, job) for job in found if any(_named(one, job) for one in wanted)]
     if not chosen:
-        raise CommandError((f"slurmsky: why: there is no job {word}", "squeue lists active jobs, sacct all"), 1)
+        raise failed(f"slurmsky: why: there is no job {word or repr(word)}", "squeue lists active jobs, sacct all")
     return chosen
+
+
+def newest(ctx: CommandContext) -> str:
+    """The id of the caller's last submission. Raises CommandError."""
+    own = [job for job in ctx.queue.book.jobs.values() if job.uid == os.geteuid()]
+    if not own:
+        raise failed("slurmsky: why: no job of yours waits, runs or ended lately", "sacct lists all jobs")
+    last = max(own, key=lambda job: (job.submit_time, job.job_id))
+    return str(last.array_job_id or last.het_job_id or last.job_id)
 
 
 def _named(one: JobId, job: Job) -> bool:
@@ -74,17 +82,18 @@ async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Answer]:
     return found
 
 
-@click.command(cls=Command, example="slurmsky why 42\nslurmsky why 42_7 43", page="troubleshooting")
-@click.argument("words", nargs=-1, required=True, metavar="JOB...")
+@click.command(cls=Command, example="slurmsky why\nslurmsky why 42\nslurmsky why 42_7 43", page="troubleshooting")
+@click.argument("words", nargs=-1, metavar="[JOB]...")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @in_controller
 async def command(ctx: CommandContext, words: tuple[str, ...], as_json: bool) -> int:
     """Why a job waits or how it ended, in sentences, and what to do.
 
     Of a job that waits: which limit, what is before it, when it may start. Of one that is over: exit code, signal,
-    the last lines of its output, memory near its limit. JOB is an id as squeue and sacct print it.
+    the last lines of its output, memory near its limit. JOB is an id as squeue and sacct print it; without one it is
+    your last submission.
     """
-    jobs = [job for word in words for job in find(ctx.queue, word)]
+    jobs = [job for word in words or (newest(ctx),) for job in find(ctx.queue, word)]
     found = await answers(ctx, jobs)
     if as_json:
         records = [{"job_id": derived.job_id_text(job), **one.record()} for job, one in zip(jobs, found, strict=False)]
@@ -146,6 +155,8 @@ def _before(queue: Controller, job: Job) -> list[Job]:
 def _room(queue: Controller, partition: PartitionConfig) -> str:
     uses = queue.scheduler.uses(partition.name)
     up = [use for use in uses if use.available]
+    if not up:
+        return f"No node of partition {partition.name} is up: scontrol show node has the reasons"
     cpus = sum(use.config.cpus for use in up)
     taken = sum(len(use.cpu_ids) for use in up)
     text = f"{taken} of the {cpus} CPUs of partition {partition.name} are in use"
@@ -170,7 +181,8 @@ def _limit(queue: Controller, job: Job, partition: PartitionConfig) -> str:
     """The limit that delays the job, with its number."""
     if job.reason == "JobArrayTaskLimit":
         running = queue.book.running_elements(job.array_job_id)
-        return f"{running} of its elements run, and at most {job.array_max_running} may at once"
+        run = "runs" if running == 1 else "run"
+        return f"{running} of its elements {run}, and at most {job.array_max_running} may at once"
     if job.reason == "PartitionTimeLimit":
         most = partition.max_time_min
         return f"partition {partition.name} allows {most} minutes" if most != INFINITE else ""

@@ -106,7 +106,7 @@ class Over:
 
     def __str__(self) -> str:
         what = f"{self.field}[{self.resource}]" if self.resource else self.field
-        who = f"{self.source.kind} {self.source.name}"
+        who = f"{self.source.kind.replace('qos', 'QOS')} {self.source.name}"
         return f"{who} allows {what} = {self.allowed}, and with this job it would be {self.wanted}"
 
 

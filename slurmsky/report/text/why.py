@@ -7,6 +7,7 @@ and from ``data/reason_help.csv``, which has a row for each reason that can be p
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Optional, Union
@@ -72,12 +73,13 @@ class Answer:
 @lru_cache(maxsize=1)
 def reasons() -> dict[str, dict[str, str]]:
     """Rows of the reason table by reason."""
-    return {reason: row for row in table("reason_help") for reason in row["reasons"].split()}
+    return {reason.replace("_", " "): row for row in table("reason_help") for reason in row["reasons"].split()}
 
 
 def help_of(job: Job, reason: str) -> tuple[str, tuple[str, ...]]:
     """Meaning of a reason for this job, and advice; ("", ()) for a reason without a row."""
-    row = reasons().get(reason)
+    name, _, more = reason.partition(", ")
+    row = reasons().get(more) or reasons().get(name)
     if row is None:
         return "", ()
     values = {"job": derived.job_id_text(job).partition("[")[0].rstrip("_"), "partition": job.partition,
@@ -190,7 +192,7 @@ def _running(job: Job, context: ReportContext, known: Facts) -> Answer:
     elif job.state is JobState.SUSPENDED:
         lines.append(f"It is suspended: scontrol resume {job.job_id} continues it.")
     limit = context.time_limit(job)
-    if limit != INFINITE and job.end_time > context.now:
+    if limit != INFINITE and job.end_time > context.now and job.state is not JobState.SUSPENDED:
         lines.append(f"It reaches its time limit ({format_minutes(limit)}) at {_moment(context, job.end_time)}.")
     ran = _duration(derived.run_seconds(job, context.now))
     where = derived.node_list(job.nodes)
@@ -231,13 +233,15 @@ def _ended(job: Job, context: ReportContext, known: Facts) -> Answer:
             advice = ("sbatch with a larger --mem", *advice)
     if job.restarts:
         lines.append(f"It was requeued {_plural(job.restarts, 'time')}.")
-    if known.no_output and not cause:
+    if known.no_output and not cause and where:
         lines.append(known.no_output)
     folder = _MISSING_FOLDER.search(cause)
     if folder:
-        advice = (f"mkdir -p {folder[1]}", f"scontrol requeue {job.job_id}", *advice)
+        advice = (f"mkdir -p {shlex.quote(folder[1])}", f"scontrol requeue {job.job_id}", *advice)
+    if "bad interpreter" in cause:
+        advice = ("edit the first line of the script, as #!/bin/bash", *advice)
     if known.tail:
-        advice = (f"less {known.output}", *advice)
+        advice = (f"less {shlex.quote(known.output)}", *advice)
     if job.state is JobState.COMPLETED or job.state is JobState.CANCELLED:
         advice = ()
     shown = () if job.state is JobState.COMPLETED else known.tail
@@ -271,7 +275,7 @@ _NAMES = ("", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL",
           "ALRM", "TERM")  # fmt: skip
 
 
-_MISSING_FOLDER = re.compile("there is no folder ([\\w/.+-]+)$")
+_MISSING_FOLDER = re.compile("there is no folder (.+)$")
 _SIGNALS = {
     _KILLED: "SIGKILL comes from scancel --signal=KILL, or from the kernel when memory runs out.",
     _ABORTED: "SIGABRT: the program gave up by itself (abort, a failed assertion, MPI_Abort).",

@@ -67,11 +67,15 @@ BAD = [
     (["doctor", "--jsn"], "slurmsky: doctor: unrecognized option '--jsn' (is --json meant?)", "slurmsky doctor"),
     (["status", "x"], "slurmsky: status: Got unexpected extra argument", "slurmsky status"),
     (["site", "chek"], "slurmsky: site: No such command 'chek'", "slurmsky site"),
-    (["why"], "slurmsky: why: Missing argument 'JOB...'", "slurmsky why"),
+    ([" "], "slurmsky: unknown command: ' '", "slurmsky"),
+    (["Why"], "slurmsky: unknown command: Why. Did you mean why", "slurmsky"),
+    (["tunnel"], "slurmsky: tunnel: Missing argument 'JOB'", "slurmsky tunnel"),
+    (["completion"], "slurmsky: completion: Missing argument '{bash|zsh|fish}'. Choose from: b", "slurmsky completion"),
     (["completion", "tcsh"], "slurmsky: completion: Invalid value", "slurmsky completion"),
     (["man", "sbtch"], "slurmsky: man: unknown command: sbtch. Did you mean sbatch", "slurmsky man"),
     (["tunnel", "1", "x"], "slurmsky: tunnel: Invalid value for '[LOCAL:]PORT': x is not PORT", "slurmsky tunnel"),
     (["report"], "slurmsky: report: a job or --since is needed", "slurmsky report"),
+    (["report", "-o"], "slurmsky: report: option '-o' requires an argument", "slurmsky report"),
     (["report", "1", "--since", "now"], "slurmsky: report: a job or --since, not both", "slurmsky report"),
 ]
 
@@ -80,7 +84,7 @@ BAD = [
 def test_words_that_are_not_understood(words: list[str], told: str, path: str) -> None:
     with pytest.raises(CommandError) as error:
         _application.invoke(words, object())
-    assert error.value.exit_code == 1
+    assert error.value.exit_code == 2
     assert error.value.lines[0].startswith(told)
     assert error.value.lines[-1] == f"Try '{path} --help' for more information"
 

@@ -59,7 +59,8 @@ def test_help_is_of_known_reasons_and_once() -> None:
         known = {row["printed_name"] for row in csv.DictReader(file)}
     named = [name for row in why.table("reason_help") for name in row["reasons"].split()]
     assert len(named) == len(set(named))
-    assert {name for name in named if name not in known} <= {"QOSMaxBillingMinutesPerUser"}
+    shown = {name.replace("_", " ") for name in named}
+    assert shown - known <= {"QOSMaxBillingMinutesPerUser", "May be reserved for other job"}
 
 
 @pytest.mark.parametrize("reason", sorted(why.reasons()))
@@ -75,7 +76,7 @@ WAITING = [
     (why.Facts(before=("3", "4"), before_count=2, room="8 of the 8 CPUs of partition gpu are in use"),
      ["8 of the 8 CPUs of partition gpu are in use.", "2 jobs with a higher priority wait for the same nodes: 3, 4."]),
     (why.Facts(starts_at=NOW + 600, starts_after="3"), ["when job 3 reaches its time limit at the latest."]),
-    (why.Facts(limit="qos q allows max_jobs_per_user = 1, and with this job it would be 2"), ["Qos q allows"]),
+    (why.Facts(limit="QOS q allows max_jobs_per_user = 1, and with this job it would be 2"), ["QOS q allows"]),
     (why.Facts(awaited=("afterok of job 3, which is RUNNING",)), ["It waits for afterok of job 3, which is RUNNING."]),
 ]  # fmt: skip
 
@@ -83,10 +84,22 @@ WAITING = [
 @pytest.mark.parametrize(("known", "lines"), WAITING)
 def test_waiting(known: why.Facts, lines: list[str]) -> None:
     answer = why.explain(job(JobState.PENDING, reason="Resources"), CONTEXT, known)
-    assert "waits since" in answer.headline and answer.headline.endswith("what it asks for is in use (Resources).")
+    assert "waits since" in answer.headline and answer.headline.endswith("what it asks for is not free (Resources).")
     for line in lines:
         assert line in answer.text()
     assert answer.advice == ("squeue --start -j 7",)
+
+
+def test_a_reason_with_more_words_has_a_row() -> None:
+    reserved = why.explain(job(JobState.PENDING, reason="ReqNodeNotAvail, May be reserved for other job"), CONTEXT)
+    assert ": other reservations hold the nodes (ReqNodeNotAvail, May be" in reserved.headline
+    down = why.explain(job(JobState.PENDING, reason="ReqNodeNotAvail, UnavailableNodes:n1"), CONTEXT)
+    assert ": a node it names is down or drained" in down.headline and "scontrol show node" in down.advice
+
+
+def test_a_suspended_job_has_no_end() -> None:
+    paused = job(JobState.SUSPENDED, time_limit_min=9, end_time=NOW + 500)
+    assert "time limit" not in why.explain(paused, CONTEXT).text()
 
 
 ENDED = [
@@ -96,6 +109,11 @@ ENDED = [
     ({"exit_signal": 53, "reason": "JobLaunchFailure", "blocked_reason": "JobLaunchFailure",
       "system_comment": "its output file cannot be opened: there is no folder /no/such"},
      ["its script never began", "Its output file cannot be opened", "mkdir -p /no/such", "scontrol requeue 7"]),
+    ({"exit_signal": 53, "reason": "JobLaunchFailure", "blocked_reason": "JobLaunchFailure",
+      "system_comment": "its output file cannot be opened: there is no folder /no such"}, ["mkdir -p '/no such'"]),
+    ({"exit_signal": 53, "reason": "JobLaunchFailure", "blocked_reason": "JobLaunchFailure",
+      "system_comment": "the script cannot be executed: execve(): bad interpreter(/x): No such file or directory"},
+     ["its script never began", "edit the first line of the script"]),
     ({"state": JobState.TIMEOUT, "reason": "TimeLimit", "time_limit_min": 1}, ["is TIMEOUT", "was 00:01:00", "--time"]),
     ({"state": JobState.CANCELLED, "cancelled_by": 5}, ["was CANCELLED by uid 5"]),
     ({"state": JobState.COMPLETED}, ["is COMPLETED: its script returned 0"]),
