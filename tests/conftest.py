@@ -15,6 +15,7 @@ from typing import NamedTuple
 import fixture_failures
 import progress
 import pytest
+import run_order
 
 ROOT = Path(__file__).parents[1]
 BIN = ROOT / "bin"
@@ -41,6 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("rig"))
             if os.environ.get("SLURMSKY_RIG") != "1":
                 item.add_marker(pytest.mark.skip(reason="needs the rig: SLURMSKY_RIG=1 scripts/test"))
+    run_order.arrange(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

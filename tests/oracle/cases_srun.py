@@ -108,9 +108,9 @@ CASES: tuple[Case, ...] = (
     Case("salloc-cancelled", (
         "salloc sh -c 'scancel $SLURM_JOB_ID; sleep 2; echo still here'", "salloc -K sh -c 'scancel $SLURM_JOB_ID; sleep 5; echo still here'"), FILES),
     Case("srun-cancelled", (
-        "srun -J victim sleep 30 > srun.out 2> srun.err; echo $? > srun.rc & until squeue -h -s -o %j | grep -q victim; do sleep 0.1; done;"
+        "{ srun -J victim sleep 30 > srun.out 2> srun.err; echo $? > srun.rc; } & until squeue -h -s -o %j | grep -q victim; do sleep 0.1; done;"
         " sleep 1; scancel -n victim; wait; cat srun.rc",
-        Run("cat srun.err", free=True)), FILES),
+        Run("sed 's/STEP [0-9]*/STEP ID/' srun.err", free=True)), FILES),
     Case("batch-signals", (
         "sbatch traps.sh", Until("grep -q ready slurm-$J1.out"), "scancel -b -s USR1 $J1", Until("grep -q got slurm-$J1.out"), "scancel -s USR2 $J1",
         "scancel $J1", Wait("$J1", "CANCELLED"), "cat slurm-$J1.out"),

@@ -21,7 +21,7 @@ from .test_agent_killed import submit
 
 Run = Callable[..., Any]
 
-KILLS = int(os.environ.get("SLURMSKY_ALL_KILLS", "16"))
+KILLS = int(os.environ.get("SLURMSKY_ALL_KILLS", "10"))
 SEED = int(os.environ.get("SLURMSKY_KILL_SEED", "7"))
 #: jobs that are in the queue at a time
 AT_ONCE = 8
