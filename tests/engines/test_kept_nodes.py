@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -343,3 +344,51 @@ def test_an_existing_cluster_is_taken_as_it_is_and_never_powered_down(tmp_path):
         assert (await world.states())["d1"] == "idle"
 
     KeptWorld(tmp_path, EXISTING).play(what)
+
+
+def test_a_power_down_request_outlives_the_controller_and_waits_for_all_nodes_of_the_launch(tmp_path):
+    async def what(world):
+        await world.out("srun", "-N2", "true")
+        job = await world.batch("sleep 600\n", "-w", "k1")
+        await world.until(lambda: _running(world, job))
+        await world.out("scontrol", "update", "NodeName=k2", "State=POWER_DOWN")
+        os.kill(await world.controller_pid(), signal.SIGKILL)
+        await world.until(lambda: _state_of(world, "k2", "idle!"))
+        assert len(world.clusters) == 1
+        await world.out("scancel", job)
+        await world.until(lambda: world.clusters == [])
+        await world.until(lambda: _state_of(world, "k2", "idle~"))
+
+    KeptWorld(tmp_path).play(what)
+
+
+def test_a_node_with_an_outdated_agent_is_replaced(tmp_path):
+    async def what(world):
+        bring = world.machines.bring
+
+        def older(job, home):
+            bring(job, home)
+            if job.job_id == 1:
+                for path in home.glob(".slurmsky/*.pyz"):
+                    _replace(path, "slurmsky/agent/job/version.py", b"NUMBER = ", b"NUMBER = 1")
+
+        world.machines.bring = older
+        await world.batch("echo done\n", "-o", "done.out", "--wait")
+        assert (world.project / "done.out").read_text() == "done\n"
+        await world.until(lambda: world.clusters == [world.server.jobs[1].name])
+
+    KeptWorld(tmp_path).play(what)
+
+
+def _replace(archive, member, old, new):
+    """Replace bytes of a member of a zip file."""
+    with zipfile.ZipFile(archive) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    start = archive.read_bytes().split(b"PK")[0]
+    assert old in members[member]
+    members[member] = members[member].replace(old, new)
+    with archive.open("wb") as raw:
+        raw.write(start)
+        with zipfile.ZipFile(raw, "w") as file:
+            for name, data in members.items():
+                file.writestr(name, data)

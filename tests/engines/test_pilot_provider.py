@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from slurmsky.agent.cloud.pilot import MARK
-from slurmsky.engines.nodes.provider import Order
-from slurmsky.engines.sky.api_client import Access, Client
+from slurmsky.engines.nodes.provider import Order, Passing
+from slurmsky.engines.sky.api_client import Access, Busy, Client, Rejected
 from slurmsky.engines.sky.pilot_provider import Pilots, task_fields
 from slurmsky.site import load
 
@@ -89,3 +90,40 @@ def test_a_node_without_jobs_and_controller_ends_itself(tmp_path):
     assert done.returncode == 0, done
     line = done.stdout.decode().strip()
     assert line.startswith(MARK) and json.loads(line[len(MARK) :])["rank"] == 0
+
+
+class Server(Client):
+    """Answers of SkyPilot's server about one cluster."""
+
+    def __init__(self, status: str, job: str | Exception) -> None:
+        super().__init__(Access())
+        self.status, self.job = status, job
+
+    async def call(self, path: str, body: dict, *_more: object) -> object:
+        if path == "/status":
+            return [{"name": "kept-x", "status": self.status}] if self.status else []
+        if isinstance(self.job, Exception):
+            raise self.job
+        return {"1": self.job}
+
+
+@pytest.mark.parametrize(
+    ("status", "job", "alive"),
+    [
+        ("", "RUNNING", False),
+        ("UP", "RUNNING", True),
+        ("UP", "JobStatus.FAILED", False),
+        ("INIT", "RUNNING", True),
+        ("INIT", Rejected("ClusterNotUpError", "is not up"), False),
+    ],
+)
+def test_nodes_are_lost_when_skypilot_says_so(tmp_path, status, job, alive):
+    pilots = Pilots(Server(status, job), SITE, tmp_path / "kept")
+    assert asyncio.run(pilots.alive(order(tmp_path, "one", "o1"))) is alive
+
+
+@pytest.mark.parametrize("error", [Busy("restarting"), Rejected("ClusterNotUpError", "is not up")])
+def test_a_server_that_does_not_answer_loses_no_node(tmp_path, error):
+    pilots = Pilots(Server("UP", error), SITE, tmp_path / "kept")
+    with pytest.raises(Passing):
+        asyncio.run(pilots.alive(order(tmp_path, "one", "o1")))

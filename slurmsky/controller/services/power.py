@@ -20,6 +20,7 @@ from ..jobs.job_table import JobTable
 from ..rules.demand import Demand
 from ..rules.resources import NodeUse, place
 from .node_hours import NodeHours
+from .power_requests import PowerRequests
 
 log = logging.getLogger("slurmsky.nodes")
 
@@ -56,8 +57,7 @@ class PowerSaving:
         self._failed: dict[str, float] = {}  # node -> when it is tried again
         self.hours = NodeHours(book)
         self._charged_at = 0.0
-        self._drained: set[str] = set()  # until they are off
-        self._reboots: dict[str, bool] = {}  # node -> it is DOWN afterwards
+        self.requests = PowerRequests(book, self._kept_of)
         self._task: asyncio.Task[None] | None = None
         for name in self._kept_of:
             node = book.nodes[name]
@@ -77,8 +77,13 @@ class PowerSaving:
         if state == "met":  # jobs of several nodes may have waited for this
             self._kick()
             return
-        kept = POWER_FLAGS | (NodeFlag.POWER_DOWN if state in ("off", "failed", "leaving") else NodeFlag.NONE)
-        node.flags = node.flags & ~kept | _FLAGS[state]
+        if state == "outdated":  # replaced as soon as its jobs have ended
+            if node.config.name not in self.requests:
+                log.warning("node %s: %s", node.config.name, why)
+                self._leave_once_idle(node.config.name, NodeFlag.POWER_DOWN, asap=True, down=False)
+            return
+        gone = state in ("off", "failed", "leaving")
+        node.flags = node.flags & ~(POWER_FLAGS | (NodeFlag.POWER_DOWN if gone else NodeFlag.NONE)) | _FLAGS[state]
         now = self.book.clock()
         if state in ("off", "failed"):
             self.hours.went(node.config.name)
@@ -93,13 +98,15 @@ class PowerSaving:
             if why:
                 log.warning("node %s: %s", node.config.name, why)
         if state in ("off", "failed"):
-            self._undrain(node.config.name)
-        if state == "off" and node.config.name in self._reboots:
-            node.flags &= ~NodeFlag.REBOOT
-            down = self._reboots.pop(node.config.name)
-            asyncio.get_running_loop().call_soon(self._rebooted, node, down)
+            self._carried_out(node)
         self.book.refresh_node(node)
         self._kick()
+
+    def _carried_out(self, node: Node) -> None:
+        """Complete a request whose node is off."""
+        request = self.requests.remove(node.config.name)
+        if request is not None and request.flag == NodeFlag.REBOOT.name:
+            asyncio.get_running_loop().call_soon(self._rebooted, node, request.down)
 
     def _rebooted(self, node: Node, down: bool) -> None:
         """Complete a reboot once the node is off: power it up again, or set it DOWN."""
@@ -158,6 +165,9 @@ class PowerSaving:
 
     def begin(self) -> None:
         """Evaluate the nodes at intervals, until closed."""
+        for name in self.requests.names:  # requests of an earlier controller whose node is off by now
+            if self.engine.fleet.order_of(name) is None:
+                self._carried_out(self.book.nodes[name])
         self._task = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
@@ -183,10 +193,11 @@ class PowerSaving:
             orders = [order for order in self.engine.fleet.orders.values() if order.partition == partition]
             staying = sum(len(order.nodes) for order in orders if order.phase != "leaving")
             for order in orders:
-                if order.phase == "leaving" or order.existing or self._in_use(order):
+                if order.phase == "leaving" or self._in_use(order):
                     continue
-                asked = all(self.book.nodes[node].flags & _LEAVES for node in order.nodes)
-                spare = order.phase == "up" and staying - len(order.nodes) >= kept.keep_up
+                # SkyPilot releases a cluster as a whole: one node's request is carried out once all of them are idle.
+                asked = any(self.book.nodes[node].flags & _LEAVES for node in order.nodes)
+                spare = not order.existing and order.phase == "up" and staying - len(order.nodes) >= kept.keep_up
                 idle = spare and self._idle_s(order, now) >= _limit(kept)
                 if asked or idle:
                     staying -= len(order.nodes)
@@ -265,7 +276,8 @@ class PowerSaving:
     def power_up(self, name: str) -> None:
         """POWER_UP; no effect where the node is up, or powering up."""
         node = self.book.nodes[name]
-        node.flags &= ~NodeFlag.POWER_DOWN
+        if not self.requests.is_reboot(name):
+            self.requests.remove(name)
         if self.engine.fleet.order_of(name) is None:
             if node.state is NodeState.DOWN:
                 node.state, node.reason = NodeState.IDLE, ""
@@ -278,37 +290,27 @@ class PowerSaving:
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:
             return
-        self._leave_once_idle(name, NodeFlag.POWER_DOWN, asap)
+        self._leave_once_idle(name, NodeFlag.POWER_DOWN, asap, down=False)
 
     def reboot(self, name: str, asap: bool, down: bool) -> None:
         """Reboot a node once no job runs there; ``asap``: no job starts there before. ``down``: DOWN afterwards."""
         if self.engine.fleet.order_of(name) is None:
             self.power_up(name)
             return
-        self._reboots[name] = down
-        self._leave_once_idle(name, NodeFlag.REBOOT, asap)
+        self._leave_once_idle(name, NodeFlag.REBOOT, asap, down)
 
-    def _leave_once_idle(self, name: str, flag: NodeFlag, asap: bool) -> None:
-        node = self.book.nodes[name]
-        node.flags |= flag | (NodeFlag.DRAIN if asap else NodeFlag.NONE)
-        if asap:
-            self._drained.add(name)
-        self.book.refresh_node(node)
+    def _leave_once_idle(self, name: str, flag: NodeFlag, asap: bool, down: bool) -> None:
+        self.requests.add(name, flag, asap, down)
+        self.book.refresh_node(self.book.nodes[name])
         self.look()
 
     def cancel_reboot(self, name: str) -> bool:
         """Cancel a reboot that has not begun; False where there is none."""
-        if self._reboots.pop(name, None) is None:
+        if not self.requests.is_reboot(name):
             return False
-        self._undrain(name)
-        self.book.nodes[name].flags &= ~NodeFlag.REBOOT
+        self.requests.remove(name)
         self.book.refresh_node(self.book.nodes[name])
         return True
-
-    def _undrain(self, name: str) -> None:
-        if name in self._drained:
-            self._drained.discard(name)
-            self.book.nodes[name].flags &= ~NodeFlag.DRAIN
 
     async def close(self) -> None:
         """Stop the evaluation; nodes keep their power state."""

@@ -22,7 +22,7 @@ from ...protocol import wire
 from ...site.record import KeptNodes
 from ...translate import credentials
 from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
-from ..local.local_engine import AgentLink, LocalEngine, _Placed
+from ..local.local_engine import OUTDATED, AgentLink, LocalEngine, _Placed
 from ..sky.proxy_socket import export_of
 from .adapt import Environments, Scripts, adapted
 from .command_doors import CommandDoors
@@ -94,6 +94,8 @@ class NodesEngine(LocalEngine):
     def _power(self, node: str, state: str, why: str) -> None:
         order = self.fleet.order_of(node)
         if state in ("off", "leaving", "failed"):
+            if state == "leaving" and order is not None and order.existing:
+                self._dismiss(node)
             self._drop(node)
         if state == "up" and order is not None:
             if self._near.add(order):
@@ -102,6 +104,12 @@ class NodesEngine(LocalEngine):
         if state in ("off", "failed"):
             self._near.prune()
         self._on_event({"ev": "power", "node": node, "state": state, "why": why})
+
+    def _dismiss(self, node: str) -> None:
+        """Make the agent of a node that stays exit, so that its next order starts another."""
+        link = self._links.get(node)
+        if link is not None and link.alive:
+            link.send({"op": "exit"})
 
     def _drop(self, node: str) -> None:
         """Close the connection to a node that is lost or being powered down."""
@@ -184,6 +192,8 @@ class NodesEngine(LocalEngine):
         self._heard[node] = loop.time()
         await self._doors.open(node)
         await self._files.resume(node)
+        if link.outdated:
+            self._on_event({"ev": "power", "node": node, "state": "outdated", "why": OUTDATED})
         early = self._early.pop(node, None)
         if early is not None:
             super()._event(node, early)
@@ -374,6 +384,8 @@ class NodesEngine(LocalEngine):
         try:
             await self.fleet.up(nodes, lambda text: self._waiting_for(launch, text))
             links = [await self._linked(node) for node in nodes]
+            if any(link.outdated for link in links):
+                raise NodeUnavailable(OUTDATED)
             for share in shares:
                 share.address = self.fleet.address(share.name)
             there = await self._there(launch, links)

@@ -218,11 +218,13 @@ class Pilots:
         order.place = " ".join(filter(None, (infra, str(row.get("resources_str") or ""))))
 
     async def alive(self, order: Order) -> bool:
+        status = ""
         try:
-            if not await self._status(order, refresh="FORCE"):
-                return False
-            return await self._job_status(order) not in _ENDED
+            status = await self._status(order, refresh="FORCE")
+            return bool(status) and await self._job_status(order) not in _ENDED
         except SkyError as error:
+            if status == "INIT" and not error.passing:
+                return False  # some of its nodes are gone, the first among them: a preempted spot node
             raise Passing(str(error)) from error
 
     async def down(self, order: Order) -> None:

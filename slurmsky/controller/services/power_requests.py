@@ -1,0 +1,70 @@
+"""Requests to power a node down or reboot it once its jobs have ended; the store keeps them over a restart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+
+from ...model.states import NodeFlag
+from ..jobs.job_table import JobTable
+
+_NOTE = "power_requests"
+
+
+@dataclass
+class PowerRequest:
+    """``flag``: POWER_DOWN or REBOOT. ``drained``: by this request, which ends the drain. ``down``: DOWN afterwards."""
+
+    flag: str
+    drained: bool = False
+    down: bool = False
+
+
+class PowerRequests:
+    """The open requests by node, shown as flags of the nodes."""
+
+    def __init__(self, book: JobTable, nodes: Collection[str]) -> None:
+        self._book = book
+        rows = json.loads(book.store.note(_NOTE) or "{}")
+        self._of = {name: PowerRequest(**row) for name, row in rows.items() if name in nodes}
+        for name, request in self._of.items():
+            self._show(name, request)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._of
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes with a request."""
+        return list(self._of)
+
+    def is_reboot(self, name: str) -> bool:
+        """Whether a node's request is a reboot."""
+        return name in self._of and self._of[name].flag == NodeFlag.REBOOT.name
+
+    def add(self, name: str, flag: NodeFlag, drain: bool, down: bool = False) -> None:
+        """Record a request; ``drain``: no job starts on the node before."""
+        self.remove(name)
+        drained = drain and not self._book.nodes[name].flags & NodeFlag.DRAIN
+        self._of[name] = PowerRequest(str(flag.name), drained, down)
+        self._show(name, self._of[name])
+        self._save()
+
+    def remove(self, name: str) -> PowerRequest | None:
+        """Remove a request that is carried out or cancelled, with its flags; None for a node without one."""
+        request = self._of.pop(name, None)
+        if request is not None:
+            node = self._book.nodes[name]
+            node.flags &= ~(NodeFlag[request.flag] | (NodeFlag.DRAIN if request.drained else NodeFlag.NONE))
+            self._save()
+            self._book.keep_states()  # which may have stored the drain
+        return request
+
+    def _show(self, name: str, request: PowerRequest) -> None:
+        node = self._book.nodes[name]
+        node.flags |= NodeFlag[request.flag] | (NodeFlag.DRAIN if request.drained else NodeFlag.NONE)
+
+    def _save(self) -> None:
+        rows = {name: asdict(request) for name, request in self._of.items()}
+        self._book.store.put_note(_NOTE, json.dumps(rows))
