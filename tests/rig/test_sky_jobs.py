@@ -39,7 +39,7 @@ srun -l sh -c 'cat data.txt; echo $SLURM_PROCID > out.$SLURM_PROCID' | sort
 """
 SIGNAL = "#!/bin/bash\nkill -9 $$\n"
 LIMIT = "#!/bin/bash\ntrap 'echo usr1' USR1\nfor i in `seq 600`; do sleep 0.5; done\n"
-CANCEL = "#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\necho here; for i in `seq 600`; do sleep 0.5; done\n"
+CANCEL = "#!/bin/bash\ntrap 'echo trapped; exit 0' TERM\necho here; for i in `seq 6000`; do sleep 0.5; done\n"
 
 
 @dataclass
