@@ -29,6 +29,7 @@ class LaunchBuilder:
         self.book = book
         self.jobs_dir = jobs_dir
         self.host = host
+        self._jobs = str(jobs_dir)
         self._surroundings: dict[int, Surroundings] = {}
 
     def surroundings(self, job: Job) -> Surroundings:
@@ -44,7 +45,6 @@ class LaunchBuilder:
     def launch_of(self, job: Job) -> Launch:
         """The launch that is sent to the agents."""
         book = self.book
-        folder = self.jobs_dir / str(spool_id(job))
         # The first time limit that expires ends all components.
         spans = [part.time_limit_min for part in book.components(job) if part.time_limit_min is not None]
         limit = min(spans, default=None)
@@ -72,8 +72,8 @@ class LaunchBuilder:
             submit_dir=job.submit_dir,
             submit_host=self.host,
             work_dir=job.work_dir,
-            spool=str(self.jobs_dir / str(job.job_id) / f"run{job.restarts}"),
-            script=str(folder / "slurm_script") if job.is_batch else None,
+            spool=f"{self._jobs}/{job.job_id}/run{job.restarts}",
+            script=f"{self._jobs}/{spool_id(job)}/slurm_script" if job.is_batch else None,
             argv=job.argv,
             environment=around.environment,
             stdin=file_path(job, job.stdin, node) if job.is_batch else "/dev/null",

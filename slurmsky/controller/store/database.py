@@ -25,7 +25,7 @@ from ...report.text.utilization import Use
 from . import accounting_index
 from .damage import TEXT, UNREADABLE, Damage
 from .id_reserve import IdReserve
-from .record_codec import Managed, job_from_dict, job_to_json, step_from_dict, step_to_dict
+from .record_codec import Managed, compact, job_from_dict, job_to_json, step_from_dict, step_to_dict
 
 
 class StoreError(Exception):
@@ -247,7 +247,7 @@ class Store:
                         job.job_id,
                         job.restarts,
                         step.step_id,
-                        json.dumps(step_to_dict(step), separators=(",", ":")),
+                        compact(step_to_dict(step)),
                     )
                     for job, step in steps
                 ],
@@ -255,7 +255,7 @@ class Store:
             self._db.executemany(
                 "INSERT OR REPLACE INTO series VALUES (?,?,?,?)",
                 [
-                    (job.job_id, job.restarts, step.step_id, json.dumps(step.usage.series, separators=(",", ":")))
+                    (job.job_id, job.restarts, step.step_id, compact(step.usage.series))
                     for job, step in steps
                     if step.usage.series
                 ],

@@ -21,6 +21,7 @@ from ...agent.net.endpoints import peer_uid
 from ...agent.process import daemonize
 from ...agent.process.machine_claim import CLAIM
 from ...model.allocation import Launch
+from ...model.codec import compact
 from ...model.job import Job
 from ...model.spec import JobSpec
 from ...protocol import wire
@@ -101,7 +102,7 @@ class AgentLink(asyncio.Protocol):
             raise EngineError(f"the agent of node {self.node} is gone")
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)  # one system call for all messages of this loop iteration
-        self._out.append(wire.encode(wire.JSON, json.dumps(message, separators=(",", ":")).encode()))
+        self._out.append(wire.encode(wire.JSON, compact(message).encode()))
 
     def launch(self, launch: Launch) -> None:
         """Send a launch to the agent. Raises NodeUnavailable when the agent would not understand it."""
@@ -382,7 +383,7 @@ class LocalEngine:
         shares = launch.shares + (launch.every_share if launch.het else [])
         nodes = tuple(dict.fromkeys(share.name for share in shares))
         for share in shares:
-            share.address = f"unix:{self._socket(share.name)}"
+            share.address = f"unix:{self._home}/nodes/{share.name}/agent.sock"
         key = (launch.job_id, launch.restart_count)
         placed = self._placed.get(launch.job_id)
         if placed is None or placed.run != launch.restart_count:

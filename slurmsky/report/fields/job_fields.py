@@ -5,7 +5,8 @@ Source of every rule: print.c of squeue; each of its functions is an entry in th
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator, Mapping
+from functools import cache
 from typing import Callable, NamedTuple, Optional, TypeVar
 
 from slurmsky.model.job import Job, Step
@@ -56,14 +57,14 @@ JobValue = Callable[[JobRow], str]
 StepValue = Callable[[StepRow], str]
 
 
-def job_fields(context: ReportContext) -> dict[str, Field[JobRow]]:
+def job_fields(context: ReportContext) -> Mapping[str, Field[JobRow]]:
     """Job fields by letter and by long name in lower case."""
-    return _fields("job", _job_values(context), UNCUT_JOB, OWN_JOB_FIELDS)
+    return _Fields("job", _job_values(context), UNCUT_JOB, OWN_JOB_FIELDS)
 
 
-def step_fields(context: ReportContext) -> dict[str, Field[StepRow]]:
+def step_fields(context: ReportContext) -> Mapping[str, Field[StepRow]]:
     """Step fields by letter and by long name in lower case."""
-    return _fields("step", _step_values(context), UNCUT_STEP)
+    return _Fields("step", _step_values(context), UNCUT_STEP)
 
 
 # fields whose right-justified values and headers are never cut
@@ -97,26 +98,44 @@ OWN_JOB_FIELDS = frozenset((
 _COSTLY = {"tres": 12, "tres-alloc": 12, "reqnodes": 4, "excnodes": 4, "timelimit": 3}
 
 
-def _fields(
-    record: str,
-    values: dict[str, Callable[[Row], str]],
-    uncut: dict[str, tuple[bool, bool]],
-    own: Optional[Container[str]] = None,
-) -> dict[str, Field[Row]]:
-    fields: dict[str, Field[Row]] = {}
-    for row in table("squeue_fields"):
-        if row["record"] == record:
-            name = row["name"].lower()
-            cut, cut_header = uncut.get(name, (True, True))
-            shared = 0 if own is None or name in own else _COSTLY.get(name, 1)
-            sized = _cut_word(values[name]) if name in _CUT_WORD else SIZED.get(name)
-            # a mistake in squeue: the header of a step's start
-            left = record == "step" and name == "starttime"
-            field = Field(row["header"], values[name], cut, cut_header, sized, shared, left)
-            fields[name] = field
-            if row["letter"]:
-                fields.setdefault(row["letter"], field)
-    return fields
+@cache
+def _rows(record: str) -> dict[str, dict[str, str]]:
+    """The rows of a kind of record's fields, by long name in lower case and by letter."""
+    rows = [row for row in table("squeue_fields") if row["record"] == record]
+    return {
+        **{row["letter"]: row for row in reversed(rows) if row["letter"]},
+        **{row["name"].lower(): row for row in rows},
+    }
+
+
+class _Fields(Mapping[str, Field[Row]]):
+    """The fields of a kind of record; each is made when a format names it, since most calls name eight of hundred."""
+
+    def __init__(
+        self,
+        record: str,
+        values: dict[str, Callable[[Row], str]],
+        uncut: dict[str, tuple[bool, bool]],
+        own: Optional[Container[str]] = None,
+    ) -> None:
+        self._record, self._values, self._uncut, self._own = record, values, uncut, own
+
+    def __getitem__(self, key: str) -> Field[Row]:
+        row = _rows(self._record)[key]
+        name = row["name"].lower()
+        value = self._values[name]
+        cut, cut_header = self._uncut.get(name, (True, True))
+        shared = 0 if self._own is None or name in self._own else _COSTLY.get(name, 1)
+        sized = _cut_word(value) if name in _CUT_WORD else SIZED.get(name)
+        # a mistake in squeue: the header of a step's start
+        left = self._record == "step" and name == "starttime"
+        return Field(row["header"], value, cut, cut_header, sized, shared, left)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_rows(self._record))
+
+    def __len__(self) -> int:
+        return len(_rows(self._record))
 
 
 def row_id(row: JobRow, bitstr_len: Optional[int] = None) -> str:

@@ -202,12 +202,17 @@ def compile_layout(items: Iterable[Item], fields: Mapping[str, Field[Row]]) -> t
 
 def items_of_letters(text: str) -> list[Item]:
     """Parse a ``-o`` text such as ``%.18i|%8j``; a ``%`` without a letter is the unknown field ``\\0``."""
-    return [
+    return list(_items_of_letters(text))
+
+
+@lru_cache(maxsize=64)
+def _items_of_letters(text: str) -> tuple[Item, ...]:
+    return tuple(
         Item("", suffix=part)
         if isinstance(part, str)
         else Item(part.name or "\0", part.width or 0, bool(part.right), part.suffix, part.text)
         for part in formats.parse_short(text)
-    ]
+    )
 
 
 def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> str:
