@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -139,7 +140,7 @@ def refused(answer: Any, *words: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["middle", "text", "random"])
-def test_a_damaged_database_is_left_alone(engine: Engine, run: Run, damage: str) -> None:
+def test_a_damaged_database_is_set_aside_and_work_goes_on(engine: Engine, run: Run, damage: str) -> None:
     for _ in range(3):
         submit(run, "--hold", "--wrap", "true")
     run("slurmsky", "stop")
@@ -156,9 +157,11 @@ def test_a_damaged_database_is_left_alone(engine: Engine, run: Run, damage: str)
     else:
         data = bytearray(random.Random(2).randbytes(len(data)))
     database.write_bytes(data)
-    for command in (["squeue"], ["sbatch", "--wrap", "true"]):
-        refused(run(*command), "queue.db")
-    assert database.read_bytes() == bytes(data)
+    assert run("squeue", "-h", "-u", "none")[0] == 0
+    assert int(submit(run, "--hold", "--wrap", "true")) > 3
+    (kept,) = engine.home.glob("queue.db.damaged-*[0-9]")
+    assert kept.read_bytes() == bytes(data)
+    assert f"database {kept.name}" in json.loads(run("slurmsky", "status", "--json")[1])["damaged_records"]
 
 
 def test_an_empty_database_is_not_taken_for_a_new_one(engine: Engine, run: Run) -> None:

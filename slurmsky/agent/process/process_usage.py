@@ -83,8 +83,21 @@ def sample(pid: int) -> Optional[TaskUsage]:
 _NEAR = 2 << 20
 
 
+#: seconds for which ``own_peak`` is not read again: the kernel takes longer to write it than to fork
+_PEAK_KEPT_S = 0.1
+_peak, _peak_until = 0, 0.0
+
+
 def own_peak() -> int:
     """Peak memory of this process in bytes."""
+    global _peak, _peak_until
+    now = time.monotonic()
+    if now >= _peak_until:
+        _peak, _peak_until = _read_peak(), now + _PEAK_KEPT_S
+    return _peak
+
+
+def _read_peak() -> int:
     try:
         with open("/proc/self/status", "rb") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"VmHWM:"))

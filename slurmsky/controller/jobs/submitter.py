@@ -551,7 +551,7 @@ def split_element(book: JobTable, base: Job, task: int) -> Job:
         base.array_task_id = task
         book.touch(base)
         return base
-    element = replace(base, job_id=book.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
+    element = base.copy(job_id=book.take_job_id(), array_task_id=task, pending_tasks=(), shares=[], steps={})
     base.pending_tasks = left
     book.touch(base)
     book.touch(element)

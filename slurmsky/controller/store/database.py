@@ -22,7 +22,7 @@ from ...model.spec import JobSpec
 from ...model.states import JobState
 from ...report.text.spending import Charge
 from ...report.text.utilization import Use
-from . import accounting_index
+from . import accounting_index, salvage
 from .damage import TEXT, UNREADABLE, Damage
 from .id_reserve import IdReserve
 from .record_codec import Managed, compact, job_from_dict, job_to_json, step_from_dict, step_to_dict
@@ -73,13 +73,36 @@ class Store:
             raise StoreError(f"{path}: the database is empty, but there are jobs in {path.with_name('jobs')}")
         fresh = not path.exists()
         try:
-            self._open()
-            self._check()
-            self._migrate()
-            self._fill_facts()
-            self._settle_ids(fresh)
+            try:
+                self._begin(fresh)
+            except sqlite3.DatabaseError as error:
+                if not salvage.is_damage(error):
+                    raise
+                self._begin_anew(str(error))
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
+
+    def _begin(self, fresh: bool) -> None:
+        self._open()
+        self._check()
+        self._migrate()
+        self._fill_facts()
+        self._settle_ids(fresh)
+
+    def _begin_anew(self, problem: str) -> None:
+        """Replace a database with damaged pages by a new one with all that is readable. Raises StoreError."""
+        self._db.close()
+        try:
+            damaged = salvage.move_away(self.path)
+        except OSError as error:
+            raise StoreError(f"{self.path}: the damaged database cannot be moved: {error.strerror}") from error
+        self._open()
+        self._migrate()
+        count = salvage.copy(damaged, self._db)
+        log.error("%s is damaged (%s): it is kept as %s; %d rows were read", self.path, problem, damaged.name, count)
+        salvage.record(self._db, damaged, problem)
+        self._fill_facts()
+        self._settle_ids(fresh=True)
 
     def _open(self) -> None:
         self._db = sqlite3.connect(self.path, isolation_level=None)
@@ -128,7 +151,7 @@ class Store:
     def _check(self) -> None:
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise StoreError(f"{self.path}: the database is damaged ({verdict.splitlines()[0]})")
+            raise sqlite3.DatabaseError(verdict.splitlines()[0])
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -219,6 +242,8 @@ class Store:
             if covered:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('id_bound',?)", (str(self._ids.bound),))
             for old, rows in ((1, superseded), (0, jobs)):
+                if not rows:
+                    continue
                 self._db.executemany(
                     "INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                     [
@@ -252,14 +277,13 @@ class Store:
                     for job, step in steps
                 ],
             )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO series VALUES (?,?,?,?)",
-                [
-                    (job.job_id, job.restarts, step.step_id, compact(step.usage.series))
-                    for job, step in steps
-                    if step.usage.series
-                ],
-            )
+            series = [
+                (job.job_id, job.restarts, step.step_id, compact(step.usage.series))
+                for job, step in steps
+                if step.usage.series
+            ]
+            if series:
+                self._db.executemany("INSERT OR REPLACE INTO series VALUES (?,?,?,?)", series)
             self._db.execute("COMMIT")
         except (sqlite3.Error, *UNREADABLE) as error:
             if self._db.in_transaction:

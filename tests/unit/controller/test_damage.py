@@ -130,3 +130,55 @@ def test_another_database_in_its_place_is_not_written_to(tmp_path: Path) -> None
     path.touch()
     with pytest.raises(StoreError, match="another file"):
         store.write([JOB], [], [], {})
+
+
+def _fill_many(path: Path) -> None:
+    store = Store(path)
+    jobs = [replace(JOB, job_id=number, comment="x" * 500, steps={}) for number in range(1, 201)]
+    store.write(jobs, [], [], {"next_job_id": 201, "next_priority": 5})
+    store.close()
+
+
+def _damage_pages(path: Path) -> None:
+    """Overwrite two pages in the middle of the table of jobs."""
+    db = sqlite3.connect(path)
+    page_size = db.execute("PRAGMA page_size").fetchone()[0]
+    pages = sorted(row[0] for row in db.execute("SELECT pageno FROM dbstat WHERE name='jobs' AND pagetype='leaf'"))
+    db.close()
+    with path.open("r+b") as file:
+        for page in pages[len(pages) // 2 : len(pages) // 2 + 2]:
+            file.seek((page - 1) * page_size)
+            file.write(b"\xa5" * page_size)
+
+
+def _overwrite_header(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"not a database\n" * 10)
+
+
+def test_a_database_with_damaged_pages_is_set_aside_and_the_other_records_stay(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    _fill_many(path)
+    try:
+        _damage_pages(path)
+    except sqlite3.OperationalError:
+        pytest.skip("this SQLite has no dbstat")
+    store = Store(path)
+    kept = [job.job_id for job in store.current(0)]
+    assert kept[0] == 1 and kept[-1] == 200 and 150 < len(kept) < 200
+    assert [run.job_id for run in store.runs(0, 10)] == kept, "the accounting index has the same jobs"
+    assert store.counter("next_job_id") >= 201
+    assert [one.source for one in store.damage.found()] == ["database"]
+    assert (tmp_path / store.damage.found()[0].key).exists()
+    store.close()
+    assert len(list(Store(path).current(0))) == len(kept), "and the new database is whole"
+
+
+def test_an_unreadable_database_is_set_aside_and_no_id_is_given_twice(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    fill(path)
+    _overwrite_header(path)
+    store = Store(path)
+    assert list(store.current(0)) == []
+    assert store.counter("next_job_id") >= 4
+    assert [one.source for one in store.damage.found()] == ["database"]
