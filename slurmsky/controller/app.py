@@ -207,7 +207,7 @@ class Controller:
             self.infra = self.managed.infra = Infra(
                 self.book, self.site, client, lambda part: self.engine.engine_name(part) == "sky"
             )
-            sky.offers = self.infra.known
+            sky.offers, sky.unlisted = self.infra.known, lambda: self.infra.unlisted if self.infra else ()
             self.treasury.ask = lambda job, partition: sky.price_question(
                 [(part.spec, partition if part is job else part.partition) for part in self.book.components(job)]
             )

@@ -33,11 +33,15 @@ class Infra:
         self._wanted = False
         self.read_at = 0.0  # epoch second
         self.offers: list[inventory.Offer] = []
+        self.unlisted: list[str] = []  # enabled infras without nodes
         kept = book.store.damage.note(
-            _NOTE, lambda kept: (kept["endpoint"], float(kept["time"]), inventory.from_data(kept["offers"]))
-        )
+            _NOTE,
+            lambda kept: (
+                kept["endpoint"], float(kept["time"]), inventory.from_data(kept["offers"]), kept.get("unlisted", [])
+            ),
+        )  # fmt: skip
         if kept is not None and kept[0] == client.access.endpoint:
-            _, self.read_at, self.offers = kept
+            _, self.read_at, self.offers, self.unlisted = kept
         self._wanted = time.time() - self.read_at > STALE_S
 
     def wanted(self) -> None:
@@ -57,9 +61,10 @@ class Infra:
         if not self._wanted or now - self.read_at < FRESH_S:
             return
         self._wanted = False
-        self.offers = await inventory.read(self.client)
+        self.offers, self.unlisted = await inventory.read(self.client)
         self.read_at = now
-        data = {"endpoint": self.client.access.endpoint, "time": now, "offers": inventory.to_data(self.offers)}
+        data = {"endpoint": self.client.access.endpoint, "time": now, "offers": inventory.to_data(self.offers),
+                "unlisted": self.unlisted}  # fmt: skip
         self.book.store.put_note(_NOTE, json.dumps(data))
 
     def nodes(self) -> dict[str, Node]:

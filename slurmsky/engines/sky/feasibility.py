@@ -1,23 +1,44 @@
 """Checks at submit whether any node of the enabled infras can run a task, using the inventory that sinfo shows.
 
 For an infra whose nodes exist (Slurm, Kubernetes, SSH), node sizes decide. A cloud creates nodes on demand, and the
-inventory lists only its GPU machines: there the name and number of GPUs decide. For an infra without inventory, the job
-is accepted, and SkyPilot decides.
+inventory lists only its GPU machines: there the name and number of GPUs decide. For an infra without inventory, and for
+a Kubernetes cluster that an autoscaler may extend, the job is accepted, and SkyPilot decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .inventory import Offer
 
 _GIB = 1024
 _MADE_TO_ORDER = "cloud"  # an offer's state
+_KUBERNETES = ("kubernetes", "k8s")
 
 
-def objection(resources: Mapping[str, Any], offers: Sequence[Offer]) -> str:
-    """Why no offered node can run a task with these ``resources``, in one sentence; "" when one may."""
+def autoscaled(config: Mapping[str, Any], context: str) -> bool:
+    """Whether a SkyPilot configuration names an autoscaler for a Kubernetes context.
+
+    Source: sky/clouds/kubernetes.py, which asks for ``kubernetes.context_configs.CONTEXT.autoscaler``, then for
+    ``kubernetes.autoscaler``.
+    """
+    kubernetes = config.get("kubernetes") or {}
+    contexts = kubernetes.get("context_configs") or {}
+    own = (contexts.get(context) or {}).get("autoscaler")
+    return bool(own or kubernetes.get("autoscaler"))
+
+
+def objection(
+    resources: Mapping[str, Any],
+    offers: Sequence[Offer],
+    unlisted: Sequence[str] = (),
+    grows: Callable[[str], bool] = lambda context: False,
+) -> str:
+    """Why no offered node can run a task with these ``resources``, in one sentence; "" when one may.
+
+    ``unlisted``: enabled infras without any offer. ``grows``: whether a Kubernetes context may get more nodes.
+    """
     if not offers or "instance_type" in resources:
         return ""
     wanted = [str(item["infra"]) for item in resources.get("ordered", ())]
@@ -26,9 +47,12 @@ def objection(resources: Mapping[str, Any], offers: Sequence[Offer]) -> str:
     chosen = []
     for infra in wanted or ["*"]:
         found = [offer for offer in offers if offer.within(infra)]
-        if not found:
-            return ""  # the infra has no inventory
+        if not found or any(Offer(name, "").within(infra) for name in unlisted):
+            return ""  # the infra has no inventory, or no node now
         chosen += found
+    contexts = {offer.infra.partition("/")[2] for offer in chosen if offer.infra.split("/")[0] in _KUBERNETES}
+    if any(map(grows, contexts)):
+        return ""
     name, count = _accelerators(resources)
     cpus, memory = _least(resources.get("cpus")), _least(resources.get("memory"))
     made = [offer for offer in chosen if offer.state == _MADE_TO_ORDER]

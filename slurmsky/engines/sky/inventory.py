@@ -47,8 +47,8 @@ class Offer:
         return same and (not zone or zone[0] == "*" or not self.zones or zone[0] in map(str.lower, self.zones))
 
 
-async def read(client: Client) -> list[Offer]:
-    """All nodes of all enabled infras. Raises SkyError; an infra that cannot list its nodes is left out."""
+async def read(client: Client) -> tuple[list[Offer], list[str]]:
+    """All nodes of all enabled infras, and the infras without any. Raises SkyError."""
     infras = [str(name) for name in await client.call("/enabled_clouds?expand=true", {}, method="GET") or ()]
     clouds, found = [], []
     for infra in dict.fromkeys(name.lower() if "/" not in name else name for name in infras):
@@ -70,7 +70,8 @@ async def read(client: Client) -> list[Offer]:
         except Rejected:
             pass  # a server without that catalogue: the other offers remain
     unique = {(offer.infra, offer.name): offer for offer in found}
-    return list(unique.values())
+    offers = list(unique.values())
+    return offers, [infra for infra in dict.fromkeys(infras) if not any(offer.within(infra) for offer in offers)]
 
 
 def slurm_offers(rows: Any) -> list[Offer]:

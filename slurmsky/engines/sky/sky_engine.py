@@ -35,6 +35,7 @@ from .launcher import Launcher, NotLaunched
 from .log_followers import Followers
 from .preparation import prepare, prepare_together, task_of
 from .state_poller import TERMINAL, Answer, StatePoller
+from .user_config import ConfigError
 
 log = logging.getLogger("slurmsky.sky")
 
@@ -62,6 +63,8 @@ class SkyEngine:
         self._on_event = on_event
         #: the infras' nodes as sinfo lists them, while the inventory is recent enough for decisions
         self.offers: Callable[[], Sequence[Offer]] = lambda: ()
+        #: enabled infras that list no node
+        self.unlisted: Callable[[], Sequence[str]] = lambda: ()
         self._managed_jobs, self._clusters = ManagedJobs(client), Clusters(client)
         self._together = BatchLaunch(client, self._managed_jobs)
         self._watches: dict[int, JobWatch] = {}
@@ -210,9 +213,22 @@ class SkyEngine:
             task = plan_all(components, self.site)
         except Refused as error:
             raise Unable(str(error), error.hint) from error
-        problem = "" if task.pool else feasibility.objection(task.fields["resources"], self.offers())
+        if task.pool:
+            return
+        problem = feasibility.objection(task.fields["resources"], self.offers(), self.unlisted(), self._grows)
         if problem:
             raise Unable(NODE_CONFIG, problem)
+
+    def _grows(self, context: str) -> bool:
+        """Whether an autoscaler may extend a Kubernetes cluster; the configuration of another machine's server is
+        unknown.
+        """
+        if not self.client.access.local:
+            return True
+        try:
+            return self.client.config is not None and feasibility.autoscaled(self.client.config.sent(), context)
+        except ConfigError:
+            return True
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
         """Whether elements share nodes.
