@@ -2,6 +2,7 @@
 # Where a node has Environment Modules or Lmod, these functions load it instead.
 #
 # SLURMSKY_MODULES: known names, one per line: NAME|replacement|VARIABLE=VALUE|...
+# PATH+=FOLDER in place of a variable: what a task's setup installed for this module, on SkyPilot's nodes only.
 # SLURMSKY_UNKNOWN_MODULES: "error" makes a load of an unknown name fail; otherwise it warns once and continues.
 
 module() {
@@ -43,7 +44,15 @@ module() {
                 kept=${found#*|}
                 while [ "$kept" != "${kept#*|}" ]; do
                     kept=${kept#*|}
-                    [ -n "${kept%%|*}" ] && export "${kept%%|*}"
+                    row=${kept%%|*}
+                    case $row in
+                        PATH+=*)
+                            row=${row#PATH+=}
+                            row=${row/#\~/$HOME}
+                            [ -n "${SKYPILOT_NODE_RANK:-}" ] && [ -d "$row" ] && export PATH="$row:$PATH"
+                            ;;
+                        ?*) export "$row" ;;
+                    esac
                 done
             done
             ;;

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from .modules import find, shipped
+from ..language import modulelines
+from .modules import Module, find, shipped
 from .record import Site
 
 #: Only scripts that call `module` or `ml` get the functions; other jobs have Slurm's environment unchanged.
@@ -25,8 +26,11 @@ def functions() -> Mapping[str, str]:
     return {f"BASH_FUNC_{name}%%": f"() {body}" for name, body in _FUNCTION.findall(data.decode("utf-8"))}
 
 
-def listing(site: Site) -> str:
-    """SLURMSKY_MODULES: lines NAME|replacement|VARIABLE=VALUE..., the site's own names first."""
+def listing(site: Site, loaded: Iterable[str] = ()) -> str:
+    """SLURMSKY_MODULES: lines NAME|replacement|VARIABLE=VALUE|PATH+=FOLDER..., the site's own names first.
+
+    ``loaded``: names that the script loads, as it spells them (``lang/Python/3.11``).
+    """
     rows = []
     for config in site.modules:
         meaning = config.image or config.setup or "this site's"
@@ -36,11 +40,19 @@ def listing(site: Site) -> str:
         found = find(site, name)
         if found is not None and found.source == "shipped":
             for spelling in row["names"]:
-                rows.append([str(spelling), found.image or found.setup or found.note])
+                rows.append([str(spelling), *_shipped(found)])
+    for spelling in loaded:
+        found = find(site, spelling)
+        if found is not None and found.source == "shipped":
+            rows.append([spelling, *_shipped(found)])
     seen: dict[str, str] = {}
     for fields in rows:
         seen.setdefault(fields[0], "|".join(re.sub(r"[|\n]", " ", field) for field in fields))
     return "\n".join(seen.values())
+
+
+def _shipped(module: Module) -> list[str]:
+    return [module.image or module.setup or module.note, *([f"PATH+={module.path}"] if module.path else [])]
 
 
 def job_variables(site: Site, script: bytes, environment: Mapping[str, str]) -> dict[str, str]:
@@ -53,7 +65,9 @@ def job_variables(site: Site, script: bytes, environment: Mapping[str, str]) -> 
     own = environment.get("BASH_FUNC_module%%", "")
     if own and (environment.get("LMOD_CMD") or environment.get("MODULES_CMD")):
         return {}
-    found = {**functions(), "SLURMSKY_MODULES": listing(site)}
+    asked = modulelines.parse(script.decode("utf-8", "replace"))
+    loaded = [name for line in asked if line.action not in ("unload", "use") for name in line.names]
+    found = {**functions(), "SLURMSKY_MODULES": listing(site, loaded)}
     wanted = dict(site.environment).get("SLURMSKY_UNKNOWN_MODULES")
     if wanted:
         found["SLURMSKY_UNKNOWN_MODULES"] = wanted

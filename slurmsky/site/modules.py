@@ -27,6 +27,7 @@ class Module:
     image: str = ""
     setup: str = ""
     activate: str = ""  # for run, before the program
+    path: str = ""  # the folder with its programs, which ``module load`` puts first in PATH on SkyPilot's nodes
     environment: tuple[tuple[str, str], ...] = ()
     note: str = ""
     kind: str = ""  # "" | licensed | site | unknown version
@@ -116,7 +117,7 @@ def _is_version(text: str) -> bool:
 
 
 def _of_site(module: Any, name: str) -> Module:
-    return Module(name, "site", module.image, module.setup, "", module.environment)
+    return Module(name, "site", module.image, module.setup, "", "", module.environment)
 
 
 def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
@@ -136,7 +137,8 @@ def _of_row(row: Mapping[str, Any], name: str, version: str) -> Module:
     pinned = "=" + ".".join(short.split(".")[:2]) if short and row.get("versioned", True) else ""
     setup = str(row.get("setup", "")).replace("{version}", pinned)
     gives = tuple(str(row.get("gives", "")).split())
-    return Module(name, "shipped", image, setup, str(row.get("activate", "")), (), note, kind, gives)
+    activate, path = str(row.get("activate", "")), str(row.get("path", ""))
+    return Module(name, "shipped", image, setup, activate, path, (), note, kind, gives)
 
 
 def names(site: Site) -> list[str]:

@@ -84,11 +84,12 @@ def explain(
     refusal: str = "",
     here: Here | None = None,
     packages: tuple[str, ...] = (),
+    folder: str = "",
 ) -> Page:
     """Explain a script.
 
     ``specs`` is empty where sbatch refuses the script with ``refusal``. ``here``: queries about this machine, where
-    allowed. ``packages``: Python packages that the files beside the script need.
+    allowed. ``packages``: Python packages that the files beside the script need. ``folder``: the submit folder.
     """
     text = source[:MAX_SOURCE].decode("utf-8", "surrogateescape").replace("\0", "\ufffd")
     spec = specs[0] if specs else JobSpec()
@@ -97,6 +98,7 @@ def explain(
     script = parse(text)
     scope = Scope.of(script, dict(site.environment))
     wanted = replace(wants.of(text), packages=packages)
+    wanted = wants.beside(wanted, folder) if folder else wanted
     view = View(site, table, engine, partition, spec, text, script, scope, wanted, here)
     if engine == "sky" and specs:
         try:

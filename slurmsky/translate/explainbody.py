@@ -24,6 +24,12 @@ _LOADS = ("load", "try-load", "load-any", "swap")
 _TOOLCHAINS = re.compile(r"(?i)^(gcc|gnu|cuda|cudnn|nccl|python|anaconda|miniconda|conda|openmpi|mpi|mpich|intel|mkl|"
                          r"cmake|"
                          r"prgenv|foss|slurm|rhel|stdenv|cray)")  # fmt: skip
+#: the script ends at the first command that fails
+_ERREXIT = re.compile(r"(?m)^\s*set\s+(-\w+\s+)*-\w*e|^\s*set\s+-o\s+errexit|\A#!.*\s-\w*e")
+#: uses of a folder that need nothing of its content; each is reported apart
+_USES = {places.WRITTEN: "made", places.CACHE: "made", places.BOUND: "made", places.ENTRY: "entry"} | (
+    dict.fromkeys((places.MODULES, places.CONDA, places.SHELL, places.VENV), "start")
+)
 _SAME = {"pip3": "pip", "mpiexec.hydra": "mpiexec", "ml": "module", "nvidia-docker": "docker"}
 
 
@@ -84,7 +90,7 @@ class Body:
             seen.add(name)
             shown, settle = one_line(name, 60), f'[environments]\n"{toml(name, 80)}" = "PACKAGES"'
             found = environment_packages(view.site, name, view.wants)
-            if view.sky and found is not None and (name.startswith(("/", "~")) or "/" not in name):
+            if view.sky and found is not None and (name.startswith(("/", "~", "./", "../")) or "/" not in name):
                 what = f"with {one_line(found, 80)}" if found else "with what its Python files import"
                 yield Finding(line, "environment", shown, CHANGED, f"setup makes it {what}")
             elif "$" in name and not re.match(r"[~/]", name):
@@ -164,6 +170,8 @@ class Body:
                 settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
                 return finding(DECISION, f"not in {view.fields['image_id']}", settle)
             return finding(CHANGED, f"image {source.package}")
+        if source.kind == "reports" and not _ERREXIT.search(view.source):
+            return finding(NOTHING, "only reports on the old cluster; the script prints an error and goes on")
         settle = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
         why = "licensed software: bring an image that holds it" if source.kind == "licensed" else "of the old cluster"
         return finding(DECISION, why, settle)
@@ -211,13 +219,13 @@ class Body:
 
     def paths(self) -> Iterator[Finding]:
         """Folders outside the submit folder, each reported once for its use."""
-        view, seen = self.view, set()
+        view, seen = self.view, set[tuple[str, str]]()
         for place in places.places(view.script, view.scope):
             if mountpoints.on_every_node(place.text) and place.role != places.MODULES:
                 continue
             top = mountpoints.mount_of(place.text)
-            key = (top, place.role in (places.WRITTEN, places.CACHE, places.ENTRY))
-            if key in seen or (top, False) in seen:
+            key = (top, _USES.get(place.role, "needed"))
+            if key in seen or (top, "needed") in seen:
                 continue
             seen.add(key)
             finding = self._path(place, top)
@@ -243,6 +251,10 @@ class Body:
             return finding(NOTHING, "starts the old cluster's module system; slurmsky's own is there")
         if place.role == places.CONDA:
             return finding(CHANGED, "conda's start file: that of the node's own conda stands for it")
+        if place.role == places.SHELL:
+            return finding(CHANGED, "the shell's start file of an old account: the node's own stands for it")
+        if place.role == places.BOUND:
+            return finding(CHANGED, "a file system that the container gets: an empty folder, where a node has none")
         if place.role == places.VENV:
             return None  # reported as an environment
         if place.role == places.ENTRY:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .explainview import View, sentences
 from .finding import CHANGED, DECISION, KEPT, MISSING, Finding
@@ -54,6 +54,10 @@ _SAYS_ONLY = words(
 )
 #: names of network interfaces that a cloud node may lack; ^ excludes interfaces, and lo exists everywhere
 _OLD_CARD = re.compile(r"^=?(?!\^|lo$|eth|en|\$)[a-z]\w+")
+#: a script that reads at least so many variables without setting them is started by another one that exports them
+_INPUTS = 3
+#: names of inputs; modules and clusters set EBROOT*, *_ROOT and *_HOME
+_INPUT = re.compile(r"(?!EBROOT|\w*_(?:ROOT|HOME|MODULE)$)[A-Z][A-Z0-9_]*")
 _LISTS = re.compile(r"^(\w*PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
 
 
@@ -62,6 +66,7 @@ class Variables:
     """Finds variables of one script."""
 
     view: View
+    unset: dict[str, int] = field(default_factory=dict)  # name -> line of its first use
 
     def findings(self) -> Iterator[Finding]:
         """All findings for variables, without repetition."""
@@ -109,7 +114,13 @@ class Variables:
     # --- variables that nothing sets
 
     def _unset(self) -> Iterator[Finding]:
-        view, seen = self.view, set()
+        self.unset = dict(self._without_value())
+        for name, line in self.unset.items():
+            yield self._missing(line, name)
+
+    def _without_value(self) -> Iterator[tuple[str, int]]:
+        """Names that nothing in the script sets, with the line of their first use."""
+        view, seen = self.view, set[str]()
         optional = self._optional()
         for command in view.script.commands:
             if launched(command, self.view.scope.containers).inside and command.depth:
@@ -125,7 +136,7 @@ class Variables:
                     if _SLURM.fullmatch(name) or name.startswith(("SKYPILOT_", "SLURMSKY_")) or name in optional:
                         continue
                     seen.add(name)
-                    yield self._missing(word.line, name)
+                    yield name, word.line
 
     def _used(self, command: Command) -> Iterator[Word]:
         """Words whose variables matter: not words that are only printed or tested, not entries of search paths."""
@@ -154,9 +165,12 @@ class Variables:
         return found
 
     def _is_input(self, name: str) -> bool:
-        """Whether the script requires its caller to export a variable: ``${NAME:?}`` for this variable or others."""
+        """Whether a caller exports the variable: the script says ``${NAME:?}``, or lacks many variables."""
         declared = re.findall(r"\$\{(\w+):?\?", self.view.source)
-        return name in declared or (len(declared) > 1 and name.isupper() and name not in dict(self.view.wants.stores))
+        if name in declared:
+            return True
+        written_for_a_caller = len(declared) > 1 or len(self.unset) >= _INPUTS
+        return written_for_a_caller and bool(_INPUT.fullmatch(name)) and name not in dict(self.view.wants.stores)
 
     def _missing(self, line: int, name: str) -> Finding:
         view = self.view

@@ -104,7 +104,8 @@ def _behind(words: tuple[Word, ...], name: str) -> tuple[Word, ...]:
     while at < len(words):
         raw = words[at].shown
         if raw.startswith("-") and raw != "-":
-            at += 3 if raw in _TWO_VALUES else 2 if _VALUED.fullmatch(raw) and name != "time" else 1
+            valued = raw in ("-e", "-o", "-p") if name == "strace" else _VALUED.fullmatch(raw) and name != "time"
+            at += 3 if raw in _TWO_VALUES else 2 if valued else 1
         elif _is_setting(name, at, raw):
             at += 1
         else:
@@ -135,7 +136,7 @@ def _after(words: tuple[Word, ...], names: tuple[str, ...]) -> tuple[Word, ...]:
 
 _BINDS = ("-B", "--bind", "-v", "--volume", "--mount", "-V", "--overlay")
 _VALUE = re.compile(
-    r"-(?:[BvwepuHW]|-bind|-volume|-mount|-overlay|-pwd|-workdir|-env|-env-file|-user|-name|-network|-ipc|-ulimit|-gpus"
+    r"-(?:[BvVwepuHW]|-bind|-volume|-mount|-overlay|-pwd|-workdir|-env|-env-file|-user|-name|-network|-ipc|-ulimit|-gpus"
     r"|-shm-size|-device|-image|-home|-entrypoint|-hostname|-cpus|-memory|-m|-runtime|-security-opt|-cap-add|-module)"
 )
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .launched import Launched, launched
-from .scope import Scope
+from .scope import STORES, Scope
 from .shell import Script
 from .shellcommands import Command, Word
 from .wordsets import words
 
 #: roles of a place: read, written, run (a program), conda (its own start file), modules (module files), venv,
-#: image (a container's file), path (an entry of PATH and the like), cache (written by libraries)
-READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE = (
-    "read", "written", "run", "conda", "modules", "venv", "image", "entry", "cache",
+#: image (a container's file), path (an entry of PATH and the like), cache (written by libraries), shell (a shell's
+#: own start file), bound (a whole file system that a container gets)
+READ, WRITTEN, RUN, CONDA, MODULES, VENV, IMAGE, ENTRY, CACHE, SHELL, BOUND = (
+    "read", "written", "run", "conda", "modules", "venv", "image", "entry", "cache", "shell", "bound",
 )  # fmt: skip
 
 
@@ -73,6 +75,8 @@ _SITE_START = re.compile(
     r"(/lmod/|/modules?/|/Modules/|modules\.sh|lmod\.sh|z0\d_|/etc/profile|/init/(bash|sh|ksh|zsh)$|module_init|setup-env\.sh)"
 )
 _CONDA_START = re.compile(r"(/etc/profile\.d/(conda|mamba)\.sh|(conda|forge|mamba)[\w.-]*/(\w+/)*bin/activate)$")
+_SHELL_START = re.compile(r"/\.(bashrc|bash_profile|profile|zshrc|bash_login|kshrc)$")
+_FILE_TESTS = ("-f", "-d", "-e", "-r", "-s", "-x", "-L", "-h")
 _PATTERN = re.compile(r"[\s<>{}|;\\()\"'`,*?]|^//|^/[^\w.$~-]|[^:]//$")
 _SHAPE = re.compile(r"^(?:/[\w.$-]|~(?:[\w-]*)(?:/|$)|\$HOME(?:/|$))")
 
@@ -84,6 +88,8 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
     seen: set[tuple[int, str, str]] = set()
     inside = [command for command in script.commands if launched(command, scope.containers).inside]
     contained = tuple((command.start, command.end) for command in inside)
+    guarded = frozenset(_tested(script, scope))
+    yield from _left_to_others(script, scope)
     for command in script.commands:
         if any(start < command.start < end for start, end in contained):
             continue  # runs inside a container (bash -c)
@@ -98,9 +104,33 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
                 made.append(text)
             elif place.role == WRITTEN:
                 written.add(text)
-            elif text in written:
+            elif text in written or (place.role == READ and text in guarded):
                 continue
             yield Place(place.line, text, place.role)
+
+
+def _tested(script: Script, scope: Scope) -> Iterator[str]:
+    """Paths that the script reads only where they exist: ``if [ -f PATH ]; then``, ``[ -d PATH ] &&``."""
+    for command in script.commands:
+        if command.name in ("[", "[[", "test") and command.after != "||":
+            words = command.arguments
+            for option, word in pairwise(words):
+                if option.text in _FILE_TESTS and "!" not in [other.text for other in words]:
+                    yield _home(scope.expand(word)).rstrip("/")
+
+
+def _left_to_others(script: Script, scope: Scope) -> Iterator[Place]:
+    """Paths in variables that only a file which the script sources can read."""
+    beside = [file for _, file in scope.sourced if not file.startswith(("/", "~", "$")) and "activate" not in file]
+    if not beside:
+        return
+    source = re.sub(r"(?m)^\s*(?:echo|printf)\b.*$", "", script.source)
+    for statement in script.statements:
+        for command in statement.commands:
+            for given in () if command.words else command.assignments:
+                read = re.search(r"\$\{?%s\b" % re.escape(given.name), source)
+                if not read and not given.array and not _CACHES.search(given.name.upper()):
+                    yield from _paths(given.value, scope, READ)
 
 
 def _below(text: str, made: Sequence[str]) -> bool:
@@ -142,7 +172,7 @@ def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Pl
 def _placeholders(command: Command) -> set[int]:
     """Indices of words that a shell reads as redirections and users write as ``<name>/file`` placeholders."""
     found: set[int] = set()
-    for (first, word), (second, following) in zip(command.redirects, command.redirects[1:], strict=False):
+    for (first, word), (second, following) in pairwise(command.redirects):
         if (first, second) == ("<", ">") and following.start == word.end + 1:
             found |= {word.start, following.start}
     return found
@@ -152,7 +182,7 @@ def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
     if _ENTRIES.match(name) or name.endswith("PATH"):
         role = READ if name == "PYTHONPATH" else ENTRY
     else:
-        role = CACHE if _CACHES.search(name.upper()) else READ
+        role = CACHE if _CACHES.search(name.upper()) or STORES.match(name) else READ
     if "(" in value.raw[:1]:
         return
     yield from _paths(value, scope, role, lists=True)
@@ -169,17 +199,21 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
         role = CONDA if _CONDA_START.search(text) else MODULES if _SITE_START.search(text) else READ
         if role == READ and text.endswith("/bin/activate"):
             role = VENV
+        if role == READ and _SHELL_START.search(text):
+            role = SHELL
         if role == READ and len(words) > 2 and text.endswith("/activate"):
             role = CONDA
         yield from _paths(words[1], scope, role)
         return
-    if name in ("conda", "mamba", "micromamba", "module", "ml"):
-        if name in ("module", "ml") or (len(words) > 1 and words[1].text == "activate"):
+    if name in ("conda", "mamba", "micromamba", "module", "ml", "spack"):
+        if name in ("module", "ml", "spack") or (len(words) > 1 and words[1].text == "activate"):
             return
         for index, word in enumerate(words[1:], 1):
             before = words[index - 1].text or ""
             yield from _paths(word, scope, WRITTEN if before in ("-p", "--prefix") else READ)
         return
+    if words[0].variables and " " in scope.expand(words[0]).strip():
+        yield from _command_line(words[0], scope)
     yield from _paths(words[0], scope, RUN)
     arguments = words[1:]
     if name in _WRITERS:
@@ -197,6 +231,12 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
     named = ""
     for word, role in zip(arguments, roles, strict=True):
         raw = word.shown
+        if word.variables and not role and raw == word.raw and not raw.startswith(("'", "-")):
+            held = scope.expand(word)
+            if any(char.isspace() for char in held.strip()):
+                yield from _command_line(word, scope)
+                named = ""
+                continue
         option, sign, _ = raw.partition("=")
         if raw.startswith("-") and not sign:
             named = raw
@@ -206,6 +246,20 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
             yield from _paths(value, scope, role or _by_option(option))
         else:
             yield from _paths(word, scope, role or _by_option(named))
+        named = ""
+
+
+def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
+    """Places in a command line that a variable holds: CMD="train.py --data /scratch/x", then srun $CMD."""
+    named = ""
+    for text in scope.expand(word).replace("\\\n", " ").split():
+        option, sign, value = text.partition("=")
+        if text.startswith("-") and not sign:
+            named = text
+            continue
+        path, before = (value, option) if sign and option.startswith("-") else (text, named)
+        if _is_path(path):
+            yield Place(word.line, _home(path), _by_option(before))
         named = ""
 
 
@@ -219,7 +273,8 @@ def _mounts(word: Word, scope: Scope) -> Iterator[Place]:
         source = entry.partition(":")[0]
         source = source.partition("=")[2] if source.startswith(("source=", "src=")) else source
         if _is_path(source):
-            yield Place(word.line, source, READ)
+            source = _home(source)
+            yield Place(word.line, source, BOUND if re.fullmatch(r"/\w+/?", source) else READ)
 
 
 def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator[Place]:

@@ -75,7 +75,8 @@ def _better(image: str, than: str) -> bool:
 
 def environment_packages(site: Site, name: str, wants: Wants) -> str | None:
     """An environment's packages: from the site file, else from the script's files; None: unknown."""
-    said = next((text for known, text in site.environments if fnmatchcase(name, known)), None)
+    spelt = (name, name.removeprefix("./"), name.rstrip("/").rpartition("/")[2])
+    said = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
     if said is not None or not site.shipped_modules or wants.unknown or "$" in name:
         return said
     known = [programs.find(program) for program in wants.programs]
@@ -90,7 +91,7 @@ def environment_setup(site: Site, name: str, wants: Wants) -> Iterator[str]:
         return
     python = next((word for word in packages.split() if word.startswith("python")), "python")
     listed = " ".join(shlex.quote(word) for word in packages.split() if word != python)
-    if "/" not in name and not name.startswith("."):
+    if "/" not in name:
         word = shlex.quote(name)
         made = f"conda create -y -n {word} {shlex.quote(python)} pip"
         yield f"conda env list | grep -q {shlex.quote(f'^{name} ')} || {made}"
@@ -99,8 +100,10 @@ def environment_setup(site: Site, name: str, wants: Wants) -> Iterator[str]:
         return
     folder = f"~/{shlex.quote(name[2:])}" if name.startswith("~/") else shlex.quote(name)
     if not name.startswith(("/", "~/")):
-        return  # in the submit folder, with which it is sent
-    made = f"$s mkdir -p {folder} && $s chmod 1777 {folder} && python3 -m venv {folder}"
+        return  # in the submit folder, whose path is not known here
+    parent = folder.rpartition("/")[0]
+    made = f"mkdir -p {parent} 2>/dev/null || {{ $s mkdir -p {parent}; $s chown $(id -u) {parent}; }}; "
+    made += f"[ -w {parent} ] || {{ $s mkdir -p {folder}; $s chown $(id -u) {folder}; }}; python3 -m venv {folder}"
     yield f"s=$(command -v sudo || true); [ -e {folder}/bin/activate ] || ({made})"
     if listed:
         yield f"{folder}/bin/pip install {listed}"
@@ -125,6 +128,8 @@ def _places(site: Site, wants: Wants) -> Iterator[str]:
             command = f"$s touch {name}"
         elif role == places.CONDA and file.endswith("conda.sh"):
             command = f'$s ln -sf "$(conda info --base)/etc/profile.d/conda.sh" {name}'
+        elif role == places.SHELL:
+            command = f"touch ~/.bashrc; $s ln -sf ~/.bashrc {name}"
         else:
             continue
         yield f"s=$(command -v sudo || true); [ -e {name} ] || {{ $s mkdir -p {home} && {command}; }}"

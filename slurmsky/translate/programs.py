@@ -14,7 +14,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_NAMED = ("base", "node", "slurm", "machine", "licensed", "old")
+_NAMED = ("base", "node", "slurm", "machine", "licensed", "old", "reports")
 APT = (
     "s=$(command -v sudo || true); $s apt-get update -q && $s env DEBIAN_FRONTEND=noninteractive apt-get install -y {}"
 )
@@ -29,7 +29,8 @@ _INSTALL = {
 class Source:
     """The source of a program.
 
-    ``kind``: base, node, slurm, machine (VMs have it, pods do not), licensed, old, apt, pip, conda, command or image.
+    ``kind``: base, node, slurm, machine (VMs have it, pods do not), licensed, old, reports, apt, pip, conda, command or
+    image.
     """
 
     kind: str

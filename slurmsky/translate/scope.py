@@ -81,6 +81,9 @@ class Scope:
                         self.exported.setdefault(key, value_word)
                 elif name != "export":
                     self.given.add(key)
+        elif name == "let":
+            self.given.update(_NAME.match(word.raw.strip("\"'"))[0] for word in command.arguments  # type: ignore[index]
+                              if _NAME.match(word.raw.strip("\"'")))  # fmt: skip
         elif name in _READS:
             for word in command.arguments:
                 self.given.update(_NAME.findall(word.text or "") if not word.raw.startswith("-") else ())

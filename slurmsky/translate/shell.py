@@ -20,6 +20,10 @@ from .shellparser import Parser
 MAX_DEPTH = 6
 SHELLS = frozenset(("bash", "sh", "zsh", "dash", "ksh"))
 
+#: interpreters whose scripts consist of commands; csh's variables and loops are read as far as they look alike
+_SHELL_LIKE = SHELLS | frozenset(("ash", "busybox", "csh", "tcsh", "fish", "rbash", "mksh", "pdksh", "rc"))
+_INTERPRETER = re.compile(r"#!\s*(?:\S*/env\s+(?:-\S+\s+)*(?:\w+=\S*\s+)*)?(?:\S*/)?([\w.+-]+)", re.ASCII)
+
 _OPEN_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 _TAKEN = re.compile(r'\\([$`"\\])')
 
@@ -55,8 +59,12 @@ class Script:
 def parse(source: str, base: int = 0, first_line: int = 1, depth: int = 0) -> Script:
     """Parse a script. ``base`` and ``first_line``: position of its text in the whole script.
 
+    A file for another interpreter than a shell (``#!/usr/bin/env python3``) has no commands.
     Cached: explain, the images of steps and the packages of Python files parse the same text one after the other.
     """
+    first = _INTERPRETER.match(source)
+    if first is not None and first[1] not in _SHELL_LIKE:
+        return Script(source, (), (), ())
     return Script(source, *Parser(source, base, first_line, depth).run())
 
 

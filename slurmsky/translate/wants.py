@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ..language import modulelines
@@ -37,7 +38,7 @@ class Wants:
     programs: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()  # folders of the old cluster that the script names, as mount points
-    starts: tuple[tuple[str, str], ...] = ()  # (file of the old cluster that the script sources, "modules" or "conda")
+    starts: tuple[tuple[str, str], ...] = ()  # (start file of the old cluster, "modules", "conda" or "shell")
     environments: tuple[str, ...] = ()  # names of conda environments, folders of virtual environments
     cpus: int = 0  # of its largest step on one node
     unknown: tuple[str, ...] = ()  # programs that are not in the table
@@ -63,7 +64,7 @@ def of(source: str) -> Wants:
             dict.fromkeys(
                 (place.text, place.role)
                 for place in used
-                if place.role in (places.MODULES, places.CONDA) and "$" not in place.text
+                if place.role in (places.MODULES, places.CONDA, places.SHELL) and "$" not in place.text
             )
         ),
         environments=tuple(dict.fromkeys(name for _, name in environments(script, scope))),
@@ -73,6 +74,12 @@ def of(source: str) -> Wants:
         pmix=bool(_PMIX.search(source)),
         amd=amd_of(source),
     )
+
+
+def beside(wants: Wants, folder: str) -> Wants:
+    """The requirements of a job in this submit folder: virtual environments in it get their whole paths."""
+    names = (os.path.normpath(os.path.join(folder, name)) if name[:1] == "." else name for name in wants.environments)
+    return replace(wants, environments=tuple(dict.fromkeys(names)))
 
 
 def loaded(text: str) -> Iterator[str]:
@@ -116,6 +123,8 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
         elif name in ("source", ".") and len(texts) == 2 and texts[1].endswith("bin/activate"):
             folder = texts[1].removesuffix("bin/activate").rstrip("/") or "."
             own = folder in made or folder.removeprefix("$PWD/") in made
+            if not folder.startswith(("/", "~", "$", ".")):
+                folder = f"./{folder}"  # a folder beside the script, no name of conda's
             if not own and folder != "." and not re.search(r"(conda|forge|mamba)[\w.-]*$", folder):
                 yield command.line, folder
 
@@ -171,7 +180,7 @@ def _unknown(script: Script, scope: Scope) -> Iterator[str]:
 
 def _mounts(used: tuple[places.Place, ...]) -> Iterator[str]:
     for place in used:
-        skipped = place.role in (places.ENTRY, places.MODULES, places.CONDA)
+        skipped = place.role in (places.ENTRY, places.MODULES, places.CONDA, places.SHELL)
         if not skipped and not mountpoints.on_every_node(place.text) and not place.text.startswith("/path/"):
             top = mountpoints.mount_of(place.text)
             if top not in ("/", "~"):
@@ -181,6 +190,8 @@ def _mounts(used: tuple[places.Place, ...]) -> Iterator[str]:
 def _folders(used: tuple[places.Place, ...]) -> Iterator[str]:
     """Folders that the script writes to and a node lacks, as deep as their paths are known."""
     for place in used:
+        if place.role == places.BOUND and not mountpoints.on_every_node(place.text):
+            yield place.text.rstrip("/")
         if place.role not in (places.WRITTEN, places.CACHE) or mountpoints.on_every_node(place.text):
             continue
         known = place.text.split("$", 1)[0]

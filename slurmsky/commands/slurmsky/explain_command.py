@@ -38,6 +38,7 @@ PATIENCE_S = 3.0  # timeout of the price query; the answer is complete without p
 _NOT_ENTERED = (".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox")
 #: files that quote the directives of other scripts
 _DOCUMENTS = (".md", ".rst", ".py", ".ipynb", ".html", ".txt", ".tex", ".adoc", ".yaml", ".yml", ".json", ".toml", ".c")
+_TEMPLATES = (".j2", ".jinja", ".jinja2", ".tmpl", ".tpl", ".template", ".erb", ".mustache", ".orig", ".rej")
 _SUFFIXES = (".sbatch", ".slurm", ".sl", ".job")
 
 
@@ -117,7 +118,7 @@ def scripts_in(folder: str) -> list[str]:
             if len(found) >= MAX_SCRIPTS:
                 return found
             try:
-                if not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES:
+                if name.endswith(_TEMPLATES) or not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES:
                     continue
                 with open(path, "rb", opener=opener) as file:
                     head = file.read(1 << 16)
@@ -167,6 +168,7 @@ def page_of(
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
         here=here(ctx.env, folder), packages=_packages(data, folder, path) if chosen == "sky" else (),
+        folder=folder,
     )  # fmt: skip
     if chosen == "sky" and specs:
         stays = credentials.line(credentials.left_out(ctx.env, specs[0], site.sky.credentials))

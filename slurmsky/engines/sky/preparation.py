@@ -19,7 +19,7 @@ from ...translate.notes import Refused
 from ...translate.pythonpackages import packages
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, sky_name
-from ...translate.wants import Wants, of
+from ...translate.wants import Wants, beside, of
 from ..base import EngineError
 from . import inbox, reached, shipment
 from .batch_launch import LaunchRequest
@@ -216,4 +216,4 @@ def _wants(launch: Launch) -> Wants:
     if not data:
         return Wants()
     text = data.decode("utf-8", "replace")
-    return replace(of(text), packages=packages(text, Path(launch.submit_dir)))
+    return beside(replace(of(text), packages=packages(text, Path(launch.submit_dir))), launch.work_dir)

@@ -201,3 +201,13 @@ def test_the_listing_is_lines_of_fields() -> None:
     rows = dict(line.split("|", 1) for line in listing(SITE).splitlines())
     assert rows["solver"] == "make solver|SOLVER_HOME=/opt/the solver"
     assert all("\n" not in value for value in rows.values())
+
+
+def test_what_setup_installed_comes_first_in_path_on_a_node_of_skypilots(tmp_path: Path) -> None:
+    programs = tmp_path / ".conda" / "envs" / "job" / "bin"
+    programs.mkdir(parents=True)
+    script = "module load lang/Python/3.11 gcc; echo ${PATH%%:*}"
+    assert job(script, EMPTY, HOME=str(tmp_path), SKYPILOT_NODE_RANK="0").stdout == f"{programs}\n"
+    assert job(script, EMPTY, HOME=str(tmp_path)).stdout == "/usr/bin\n"  # this machine's own Python stays
+    setup = find(EMPTY, "python/3.11")
+    assert setup is not None and f"-p {setup.path.removesuffix('/bin')} " in setup.setup

@@ -12,9 +12,10 @@ import pytest
 
 from slurmsky.options.table import load as options
 from slurmsky.site import load
-from slurmsky.translate import option_support
+from slurmsky.translate import option_support, wants
 from slurmsky.translate.explain import FATES, Finding, Page, read_prices, sentences, with_prices
-from slurmsky.translate.explainprint import page_text, table_text, to_html, to_json
+from slurmsky.translate.explainprint import page_text, table_text, to_html, to_json, verdict
+from slurmsky.translate.preparation import environment_setup
 
 _PATH = Path(__file__).resolve().parents[2] / "scripts" / "moving.py"
 _SPEC = importlib.util.spec_from_file_location("moving", _PATH)
@@ -307,3 +308,35 @@ def test_a_folder_begins_with_what_to_settle() -> None:
     lines = text.splitlines()
     head, row = (next(line for line in lines if word in line) for word in ("verdict", "1 to decide"))
     assert row[head.index("decide") : head.index("decide") + 6].strip() == "1"
+
+
+def test_a_folder_is_reported_for_each_use_that_needs_more() -> None:
+    script = "#!/bin/bash\nsource /fsx/env/bin/activate\npython /fsx/data/x.py\n"
+    lines = [found.line for found in explain(script, site=BARE).findings if found.fate == "decision"]
+    assert lines == [3]
+
+
+def test_a_virtual_environment_beside_the_script_is_made_in_the_submit_folder() -> None:
+    task = explain("#!/bin/bash\nsource venv/bin/activate\npython -c pass\n", site=BARE)
+    assert [found.fate for found in task.findings if found.kind == "environment"] == ["changed"]
+    assert "conda create" not in task.task_yaml
+    wanted = wants.beside(wants.of("source ../venv/bin/activate\n"), "/work/job")
+    assert wanted.environments == ("/work/venv",)
+    assert any("python3 -m venv /work/venv" in line for line in environment_setup(BARE, "/work/venv", wanted))
+
+
+def test_a_script_that_lacks_many_variables_is_started_by_one_that_exports_them() -> None:
+    driven = explain("#!/bin/bash\npython x.py --a $A_DIR --b $B_DIR --c $EPOCHS\n", site=BARE)
+    assert driven.unchanged and verdict(driven) == "runs unchanged, given A_DIR, B_DIR, EPOCHS"
+    assert not explain("#!/bin/bash\npython x.py --a $A_DIR\n", site=BARE).unchanged
+
+
+def test_a_program_that_only_reports_does_not_stop_a_script_unless_it_stops_at_errors() -> None:
+    script = "#!/bin/bash\nmyquota\necho on\n"
+    assert explain(script, site=BARE).unchanged
+    assert not explain(script.replace("\n", "\nset -eu\n", 1), site=BARE).unchanged
+
+
+def test_let_sets_a_variable() -> None:
+    page = explain("#!/bin/bash\nlet n=64/$OMP_NUM_THREADS\nsrun -n $n hostname\n", site=BARE)
+    assert "n" not in [found.text for found in page.findings if found.kind == "variable"]

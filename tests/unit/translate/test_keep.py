@@ -239,7 +239,7 @@ def test_a_het_job_has_the_nodes_of_all_components() -> None:
         ("module load samtools/1.17", "bioconda samtools=1.17"),
         ("module load gcc/12 && ml minimap2/2.1", "bioconda minimap2=2.1"),
         ("if true; then module load bcftools; fi", "bioconda bcftools"),
-        ("module load python/3.11.4", "conda create -y -n job python=3.11"),
+        ("module load python/3.11.4", "conda create -y -p ~/.conda/envs/job python=3.11"),
     ],
 )
 def test_setup(body: str, setup: str) -> None:

@@ -34,6 +34,12 @@ def found(text: str) -> list[tuple[str, str]]:
          [("/gpfs/data", "read"), ("/apps/img.sif", "image")]),
         ("srun --container-image=a/b --container-mounts=/fsx/d:/d python /workspace/x.py", [("/fsx/d", "read")]),
         ("tool < /gpfs/in > /gpfs/out", [("/gpfs/in", "read"), ("/gpfs/out", "written")]),
+        ("source /home/me/.bashrc", [("/home/me/.bashrc", "shell")]),
+        ("singularity exec -B /project,/scratch/x:/y x.sif true", [("/project", "bound"), ("/scratch/x", "read")]),
+        ('CMD="t.py --data /gpfs/in --save-path /gpfs/out"\nbash -c "run $CMD"',
+         [("/gpfs/in", "read"), ("/gpfs/out", "written")]),
+        ("data=/gpfs/in\necho $data\nsource tests.sh", [("/gpfs/in", "read")]),
+        ("[ -d /gpfs/x ] || exit\nls /gpfs/x", [("/gpfs/x", "read")]),
     ],
 )  # fmt: skip
 def test_places_and_their_roles(text: str, expected: list[tuple[str, str]]) -> None:
@@ -47,7 +53,8 @@ def test_places_and_their_roles(text: str, expected: list[tuple[str, str]]) -> N
         "cp $(pwd)/x .", "cat <X>/x", "[ -d /gpfs/x ] || exit", "DEFAULT=/workspace/ssd", "cat /etc/hosts /tmp/x",
         "srun --container-image=a/b bash -c 'cd /workspace && python /starting/x.py'",
         'ARGS=(--container-image a/b)\nsrun "${ARGS[@]}" python /workspace/x.py', "ls ~/.bashrc", "cat '~/x'",
-        "/usr/bin/time /usr/local/cuda/bin/nvcc x.cu",
+        "/usr/bin/time /usr/local/cuda/bin/nvcc x.cu", "spack load /xgcbqft",
+        "if [ -f /gpfs/.env ]; then . /gpfs/.env; fi",
     ],
 )  # fmt: skip
 def test_texts_that_are_no_places(text: str) -> None:

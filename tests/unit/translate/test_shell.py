@@ -104,3 +104,9 @@ def test_any_text_is_read(text: str) -> None:
         assert 0 <= statement.start <= statement.end <= len(text)
     for command in script.commands:
         assert 0 <= command.start <= command.end <= len(text)
+
+
+@pytest.mark.parametrize("first", ["/usr/bin/env python3", "/usr/bin/python", "/usr/bin/env -S Rscript", "/opt/julia"])
+def test_a_file_for_another_interpreter_has_no_commands(first: str) -> None:
+    assert not parse(f"#!{first}\nfrom os import path\n").commands
+    assert parse("#!/usr/bin/env -S bash -l\nhostname\n").commands and parse("#!/bin/tcsh\nhostname\n").commands

@@ -33,7 +33,7 @@ def planned(text: str, **asked: object) -> SkyTask:
         ("module load cuda/12.1\nnvcc x.cu", "docker:nvidia/cuda:12.1.1-cudnn8-devel-ubuntu22.04", ""),
         ("module load nvhpc", "docker:nvcr.io/nvidia/nvhpc:24.5-devel-cuda12.4-ubuntu22.04", ""),
         ("module load PrgEnv-amd", "docker:rocm/dev-ubuntu-22.04:6.2-complete", ""),
-        ("module load lang/Python/3.11", "", "conda create -y -n job python=3.11"),
+        ("module load lang/Python/3.11", "", "conda create -y -p ~/.conda/envs/job python=3.11"),
         ("module load toolchain/foss", "", "libopenmpi-dev"),
         ("Rscript a.R", "", "r-base"),
         ("torchrun x.py", "", "pip install 'torch'"),
