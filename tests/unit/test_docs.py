@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import slurmsky
 from slurmsky.site import MachineFacts, load
 
 ROOT = Path(__file__).parents[2]
@@ -83,3 +84,8 @@ def test_messages_of_the_troubleshooting_page_exist() -> None:
         words = re.split(r"\.\.\.|[A-Z]{4,}(?::[A-Z:]+)?|: ", message.replace(r"(\r\n)", ""))
         longest = max(words, key=len).strip()
         assert longest in source, message
+
+
+def test_the_changelog_has_a_section_for_the_release_and_one_above_it() -> None:
+    heads = re.findall(r"(?m)^## (.*)$", (ROOT / "CHANGELOG.md").read_text())
+    assert heads[0] == "Unreleased" and heads[1].split()[0] == slurmsky.__version__

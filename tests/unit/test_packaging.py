@@ -115,3 +115,23 @@ def test_an_installed_command_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> No
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
         name = command[0].name
         assert done.returncode == 1 and done.stderr.splitlines()[-1] == told.replace("srun:", f"{name}:"), done
+
+
+def test_the_long_description_links_nowhere_in_the_repository(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    text = wheel.read(name).decode()
+    assert "# slurmsky" in text and "docs/pictures" not in text
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert links and all(link.startswith("https://") for link in links)
+
+
+def test_the_sdist_holds_what_the_pages_tell_people_to_run() -> None:
+    """Each path of the repository that README, CONTRIBUTING or docs/install.md names is in the sdist."""
+    table = (ROOT / "pyproject.toml").read_text().split("[tool.hatch.build.targets.sdist]\n", 1)[1].split("\n[", 1)[0]
+    included = re.findall(r'"([^"]+)"', table)
+    pages = "\n".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "docs/install.md"))
+    named = {word.strip("./") for word in re.findall(r"[\w./-]+", pages)}
+    always = {"pyproject.toml", "README.md", "LICENSE"}
+    paths = {name for name in named if name and (ROOT / name).exists()} - always
+    assert {"scripts/test", "examples/sbatch/hello.sh", "scripts/ci-jobs", "Dockerfile", "action.yml"} <= paths
+    assert {name for name in paths if f"/{name.split('/')[0]}" not in included} == set()
