@@ -71,7 +71,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
     """Run the caller's command or shell until it, or the allocation, ends."""
     queue = ctx.queue
     argv = request.argv or (ctx.env.get("SHELL") or pwd.getpwuid(os.geteuid()).pw_shell or "/bin/sh",)
-    env = {**ctx.env, **salloc_environment(queue.letters.launch_of(job)), **queue.job_variables(job)}
+    env = {**ctx.env, **salloc_environment(queue.launches.launch_of(job)), **queue.job_variables(job)}
     ctx.spawn(argv, env)
     ended = asyncio.ensure_future(queue.life.wait(job, lambda one: not one.state.active))
     told = False

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..controller.command_context import CommandContext
 from ..controller.slurm_errors import Errno, SlurmError
-from ..engines.sky.foreign_jobs import NAME as FOREIGN
+from ..engines.foreign import FOREIGN
 from ..language import hostlist
 from ..language.arrayspec import ArraySpec
 from ..model.job import Job

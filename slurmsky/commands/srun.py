@@ -49,7 +49,7 @@ async def main(ctx: CommandContext) -> int:
     except Revoked as revoked:
         return revoked.code
     try:
-        variables = {**srun_environment(ctx.queue.letters.launch_of(job)), ALLOCATED_VARIABLE: "1"}
+        variables = {**srun_environment(ctx.queue.launches.launch_of(job)), ALLOCATED_VARIABLE: "1"}
         with notified(ctx, job):
             code = await _session(ctx, job, variables)
     except CallerGone:

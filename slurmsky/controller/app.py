@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import logging
 import math
 import os
@@ -12,15 +13,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..agent.process import processes
-from ..engines.base import Engine, Event, Unable, background
-from ..engines.local import LocalEngine
+from ..engines import registry
+from ..engines.base import Choice, Engine, Event, Unable, background
+from ..engines.cloud import CloudEngine, PriceQuestion
+from ..engines.foreign import FOREIGN, ForeignJobs
 from ..engines.router import Router
-from ..engines.sky.foreign_jobs import NAME as FOREIGN
-from ..engines.sky.foreign_jobs import ForeignJobs
 from ..language.jobids import JobId
+from ..model.allocation import NodeShare
 from ..model.job import Job
 from ..model.spec import JobSpec
 from ..model.states import JobState
@@ -32,7 +33,8 @@ from .jobs.job_table import JobTable
 from .jobs.launch_builder import LaunchBuilder
 from .jobs.lifecycle import LifeCycle
 from .jobs.submitter import Payload, Submitter, admit, partitions_of, withdraw
-from .rules.resources import NodeUse
+from .rules.demand import Demand
+from .rules.resources import NodeUse, place
 from .schedule.scheduler import Plan, Scheduler
 from .services.budget_policy import BudgetPolicy
 from .services.crontab import Crontab
@@ -40,18 +42,15 @@ from .services.engine_choice import EngineChoice
 from .services.helper_programs import run_program
 from .services.infra_cache import Infra
 from .services.job_files import JobFiles
+from .services.machine_ledger import Ledger
 from .services.machine_share import AGAIN_S, SETTLE_S, MachineShare
 from .services.mailer import Mailer
 from .services.managed_jobs import ManagedJobs, caller
+from .services.power import PowerSaving
 from .services.triggers import Triggers
 from .slurm_errors import Errno, SlurmError
 from .store.accounting_cache import AccountingCache, IdleTime
 from .store.database import Store, StoreError
-
-if TYPE_CHECKING:
-    from ..engines.sky.api_client import Client
-    from ..engines.sky.api_server import LocalServer
-    from .services.power import PowerSaving
 
 log = logging.getLogger("slurmsky.controller")
 
@@ -78,6 +77,7 @@ class Controller:
         bin_dir: Path | None,
         environment: dict[str, str],
         clock: Callable[[], float],
+        ledger: Ledger | None = None,
     ) -> None:
         self._site = site
         self.paths = paths
@@ -85,48 +85,7 @@ class Controller:
         self.environment = environment
         self.clock = clock
         self.host = socket.gethostname()
-        self.store = Store(paths.database)
-        self.pages = AccountingCache(self.store, site.cluster)
-        self.idle_time = IdleTime(self.store)
-        self.book = JobTable(site.cluster, self.store, clock, site.accounts)
-        # As FirstJobId: the counter continues from this id and never decreases.
-        self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
-        self.local = local = LocalEngine(paths.home, self._event, bin_dir, environment)
-        foreign = ForeignJobs(lambda job_id: self.managed.managed_id(job_id) if self.managed else None)
-        self.engines: dict[str, Engine] = {"local": local, FOREIGN: foreign}
-        #: reads SkyPilot's managed jobs; None where no partition runs on SkyPilot
-        self.managed: ManagedJobs | None = None
-        #: power saving for kept nodes; None where no partition keeps nodes
-        self.power: PowerSaving | None = None
-        #: SkyPilot's infras and their nodes; None where no partition keeps nodes
-        self.infra: Infra | None = None
-        self._foreign = foreign
-        self._reading: asyncio.Task[None] | None = None
-        #: the engine of partitions that name no engine
-        self.usual = EngineChoice()
-        self.engine = Router(self.engines, self._engine_of)
-        self.scheduler = Scheduler(self.book, self.engine.places_in, self.engine.packs)
-        self.treasury = BudgetPolicy(self.book, site, self.kick)
-        self.scheduler.money = self.treasury.verdict
-        self.scheduler.undecided = self._undecided
-        self.scheduler.on_pass = self.treasury.begin_pass
-        self.scheduler.shared = self._shared
-        self.machine = MachineShare(self.book)
-        self.book.judge = self._judge
-        self.letters = LaunchBuilder(self.book, paths.jobs, self.host)
-        self.mailer = Mailer(self.book, site.cluster.mail_program, self.environment)
-        self.life = LifeCycle(self.book, self.engine, self.letters, self.kick, self.mailer)
-        self.events = Events(self.book, self.life)
-        self.job_files = JobFiles(self.book, self.store, paths.jobs, site.cluster.job_files_days, clock)
-        self.life.listeners.append(self.job_files.heard)
-        self.life.restore = self.job_files.restore
-        #: sends the text of scontrol notify to the salloc or srun that holds a job, by job id
-        self.notices: dict[int, Callable[[str], None]] = {}
-        self.started_at = clock()
-        self.crontab = Crontab(self.store, self.book, self.life, clock)
-        self.triggers = Triggers(self.store, self.book, self.life, clock, self._run_program)
         self._loop = asyncio.get_running_loop()
-        self._local_server: LocalServer | None = None
         self._kicked = False
         self._next_pass = 0.0  # earliest time of the next pass, on the loop's clock
         self._flushing = False
@@ -134,8 +93,56 @@ class Controller:
         self._forget: asyncio.TimerHandle | None = None
         self._seen: dict[tuple[str, int, int], int] = {}
         self._launches: list[Job] = []  # jobs that have begun; launched once their start is committed
+        self._reading: asyncio.Task[None] | None = None
         self.store_problem: str | None = None
-        self.book.on_touch = self._touched
+        self.store = Store(paths.database)
+        self.pages = AccountingCache(self.store, site.cluster)
+        self.idle_time = IdleTime(self.store)
+        self.book = JobTable(site.cluster, self.store, clock, site.accounts, self._judge, self._touched)
+        # As FirstJobId: the counter continues from this id and never decreases.
+        self.book.next_job_id = max(self.book.next_job_id, site.first_job_id)
+        claim = ledger.path if ledger is not None else ""
+        local = registry.local_engine(paths.home, self._event, bin_dir, environment, claim)
+        self.engines: dict[str, Engine] = {"local": local}
+        #: SkyPilot's engines; None until ``choose_engine``
+        self._cloud: registry.Cloud | None = None
+        self._cloud_engine: CloudEngine | None = None
+        #: reads SkyPilot's managed jobs; None where no partition runs on SkyPilot
+        self.managed: ManagedJobs | None = None
+        #: power saving for kept nodes; None where no partition keeps nodes
+        self.power: PowerSaving | None = None
+        #: SkyPilot's infras and their nodes; None where no partition keeps nodes
+        self.infra: Infra | None = None
+        #: the engine of partitions that name no engine
+        self.usual = EngineChoice()
+        self.engine = Router(self.engines, self._engine_of)
+        self.budget = BudgetPolicy(self.book, site, self.kick, self._price_question)
+        gpus = len(glob.glob("/dev/nvidia[0-9]*")) if ledger is not None else 0
+        self.machine = MachineShare(self.book, ledger, len(os.sched_getaffinity(0)), gpus)
+        self.scheduler = Scheduler(
+            self.book,
+            self.engine.places_in,
+            self.engine.packs,
+            money=self.budget.verdict,
+            undecided=self._undecided,
+            on_pass=self.budget.begin_pass,
+            shared=self._shared,
+            ready_in=self.engine.ready_in,
+            place=self._place,
+        )
+        self.launches = LaunchBuilder(self.book, paths.jobs, self.host)
+        self.mailer = Mailer(self.book, site.cluster.mail_program, self.environment)
+        self.job_files = JobFiles(self.book, self.store, paths.jobs, site.cluster.job_files_days, clock)
+        self.life = LifeCycle(
+            self.book, self.engine, self.launches, self.kick, self.mailer, self.job_files.restore
+        )
+        self.life.listeners.append(self.job_files.heard)
+        self.events = Events(self.book, self.life)
+        #: sends the text of scontrol notify to the salloc or srun that holds a job, by job id
+        self.notices: dict[int, Callable[[str], None]] = {}
+        self.started_at = clock()
+        self.crontab = Crontab(self.store, self.book, self.life, clock)
+        self.triggers = Triggers(self.store, self.book, self.life, clock, self._run_program)
         #: stops the controller (slurmsky stop)
         self.stop: Callable[[], None] = lambda: None
 
@@ -176,66 +183,50 @@ class Controller:
 
     async def choose_engine(self) -> None:
         """Choose SkyPilot or this machine, by SLURMSKY_ENGINE, the site file, or what is available."""
-        from ..engines.sky import api_server
-
-        client = api_server.connect(self.environment, self.site, pwd.getpwuid(os.geteuid()).pw_name)
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        cloud = self._cloud = registry.Cloud(self.environment, self.site, user, self.paths.home, self._event)
         wanted = self.environment.get(ENGINE, "")
 
-        def ask() -> Awaitable[api_server.Choice]:
-            return api_server.choose(self.environment, self.site, client, wanted, 5.0)
+        def ask() -> Awaitable[Choice]:
+            return cloud.choose(wanted, 5.0)
 
         self.usual.take(await ask())
         self.usual.begin(ask, self.kick)
         before = {self.book.jobs[job_id].engine for job_id in self.book.active}  # jobs stay with their engine
         named = {self.usual.engine, *(part.engine for part in self.site.cluster.partitions), *before}
-        if "sky" in named or self.usual.open:
-            from ..engines.sky.sky_engine import SkyEngine
-
-            sky = self.engines["sky"] = SkyEngine(self.paths.home, self._event, self.site, client)
-            self._foreign.client = client
-            if self.site.sky.start_server:
-                self._local_server = api_server.LocalServer(client, self.environment)
-                client.absent = self._local_server.wake
+        on_cloud = "sky" in named or self.usual.open
+        foreign = self.engines[FOREIGN] = ForeignJobs(self._managed_id, cloud.account if on_cloud else None)
+        if on_cloud:
+            infra = self.infra = Infra(self.book, self.site, cloud.account, self._on_cloud)
+            engine = self.engines["sky"] = self._cloud_engine = cloud.jobs_engine(infra.known)
             self.managed = ManagedJobs(
-                self.book, self.life, self.site, client, self._foreign, caller(client.access.user),
-                self.flush_or_retry, lambda job_id: self.engine.adopt(job_id, FOREIGN),
+                self.book, self.life, self.site, engine, foreign, caller(cloud.account.user), self.flush_or_retry,
+                lambda job_id: self.engine.adopt(job_id, FOREIGN), infra, self.budget.note, self.budget.look_again,
             )  # fmt: skip
-            self.managed.live_names = sky.names
-            self.managed.held_clusters = sky.clusters
-            self.managed.on_cost = self.treasury.note
-            self.managed.on_round = self.treasury.look_again
-            self.infra = self.managed.infra = Infra(
-                self.book, self.site, client, lambda part: self.engine.engine_name(part) == "sky"
-            )
-            sky.offers, sky.unlisted = self.infra.known, lambda: self.infra.unlisted if self.infra else ()
-            self.treasury.ask = lambda job, partition: sky.price_question(
-                [(part.spec, partition if part is job else part.partition) for part in self.book.components(job)]
-            )
         if self.site.kept and wanted != "local":
-            self._keep_nodes(client)
+            fleet = self.engines["nodes"] = cloud.kept_engine()
+            self.power = PowerSaving(self.book, dict(self.site.kept), fleet, self.kick, self.budget.note)
+            self.life.listeners.append(self.power.heard)
 
-    def _keep_nodes(self, client: Client) -> None:
-        """Create an engine for the partitions whose nodes are kept."""
-        from ..engines.nodes import NodesEngine
-        from ..engines.sky import api_server
-        from ..engines.sky.pilot_provider import Pilots
-        from .services.power import PowerSaving
+    def _managed_id(self, job_id: int) -> int | None:
+        return self.managed.managed_id(job_id) if self.managed is not None else None
 
-        if self.site.sky.start_server and self._local_server is None:
-            self._local_server = api_server.LocalServer(client, self.environment)
-            client.absent = self._local_server.wake
-        kept = dict(self.site.kept)
-        pilots = Pilots(client, self.site, self.paths.home / "kept")
-        sky = self.site.sky
-        engine = NodesEngine(
-            self.paths.home, self._event, kept, pilots, pilots.prepare, sky.reach, sky.upload_mib, sky.credentials
+    def _on_cloud(self, partition: str) -> bool:
+        return self.engine.engine_name(partition) == "sky"
+
+    def _price_question(self, job: Job, partition: str) -> PriceQuestion | None:
+        """How the price of a job is requested; None where its nodes cost nothing."""
+        if self._cloud_engine is None:
+            return None
+        parts = self.book.components(job)
+        return self._cloud_engine.price_question(
+            [(part.spec, partition if part is job else part.partition) for part in parts]
         )
-        self.engines["nodes"] = engine
-        self.power = PowerSaving(self.book, kept, engine, self.kick)
-        self.power.hours.on_cost = self.treasury.note
-        self.life.listeners.append(self.power.heard)
-        self.scheduler.place = self.power.place
-        self.scheduler.ready_in = self.engine.ready_in
+
+    def _place(self, demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:
+        """Place a job on nodes, first on those that are up where nodes are powered on demand."""
+        chosen = self.power.place if self.power is not None else place
+        return chosen(demand, nodes, consume_memory)
 
     async def recover(self) -> None:
         """Reconnect to the running jobs after a start of the controller."""
@@ -478,6 +469,6 @@ class Controller:
         if self.power is not None:
             await self.power.close()
         await self.engine.close()
-        if self._local_server is not None:
-            self._local_server.close()
+        if self._cloud is not None:
+            self._cloud.close()
         self.store.close()

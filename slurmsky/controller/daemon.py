@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
-import glob
 import logging
 import os
 import signal
@@ -114,11 +113,7 @@ async def _serve(
     for name in ("SLURMSKY_AGENT", "SLURM_JOB_ID", "SLURM_JOBID"):
         env.pop(name, None)
     bin_dir = Path(env["SLURMSKY_BIN"]) if env.get("SLURMSKY_BIN") else _bin_dir()
-    queue = Controller(site, home, bin_dir, env, time.time)
-    count = machine_ledger.ledger(str(home.home))
-    if count is not None:
-        queue.machine.join(count, len(os.sched_getaffinity(0)), len(glob.glob("/dev/nvidia[0-9]*")))
-        queue.local.claim = count.path
+    queue = Controller(site, home, bin_dir, env, time.time, machine_ledger.ledger(str(home.home)))
     service = Service(queue, find, idle_exit_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..model.allocation import Launch
 from ..model.job import Job
@@ -31,6 +31,9 @@ def background(work: Coroutine[Any, Any, None]) -> None:
 
 class EngineError(Exception):
     """The engine could not accept a request; the text gives the reason in one line."""
+
+    #: the same request may succeed later
+    passing = False
 
 
 class NodeUnavailable(EngineError):
@@ -111,3 +114,11 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Close the engine; jobs keep running."""
+
+
+class Choice(NamedTuple):
+    """An engine, "sky" or "local", and the reason; ``sure`` is False while a configured API server does not answer."""
+
+    engine: str
+    reason: str
+    sure: bool = True

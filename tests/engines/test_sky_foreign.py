@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sky_controller import SITE, World, world
 from sky_server import SkyServer
 
+from slurmsky.engines.cloud import Bill
+from slurmsky.engines.foreign import site_partition
 from slurmsky.engines.sky import foreign_jobs, prices
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
@@ -75,7 +77,8 @@ def test_a_job_group_is_one_job_on_all_its_nodes() -> None:
             {**record(7, "RUNNING", task_name="a", resources="2x[CPU:1]", node_names="n1,n2"), **group},
         ]
     )
-    assert (found.nodes, found.node_names, found.tasks, found.start_time) == (3, ("n1", "n2", "n3"), ("a", "b"), 20.0)
+    assert (found.nodes, found.node_names, found.start_time) == (3, ("n1", "n2", "n3"), 20.0)
+    assert found.clusters == ("a-7", "b-7")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_a_job_group_is_one_job_on_all_its_nodes() -> None:
 )
 def test_the_partition_is_the_one_of_the_infra(infra: str, expected: str) -> None:
     choices = [("gpu", ["slurm/oracle/gpu"]), ("kube", ["k8s/big", "kubernetes/*"]), ("any", ["slurm/oracle"])]
-    assert foreign_jobs.site_partition(infra, choices) == expected
+    assert site_partition(infra, choices) == expected
 
 
 @pytest.mark.parametrize(
@@ -119,7 +122,7 @@ def test_bills() -> None:
             {"name": "b-2", "total_cost": None, "duration": None},
         ]
     )
-    assert found == {"a-1": prices.Bill(3.0, 2.0, True), "b-2": prices.Bill()}
+    assert found == {"a-1": Bill(3.0, 2.0, True), "b-2": Bill()}
 
 
 # --- the controller
@@ -314,7 +317,7 @@ def test_the_cluster_of_an_allocation_costs_too(tmp_path: Path) -> None:
         job = Job(job_id=7, state=JobState.RUNNING, **facts)
         queue.book.touch(job)
         queue.flush()
-        world.managed.held_clusters = lambda: {7: "a-s7-0123abcd"}
+        world.managed.cloud.clusters = lambda: {7: "a-s7-0123abcd"}
         bill = {"name": "a-s7-0123abcd", "total_cost": 0.5, "duration": 900, "usage_intervals": [[1, None]]}
         world.server.report = [bill]
         await world.managed.read()

@@ -12,8 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sky_controller import World, world
 
+from slurmsky.engines.offers import Offer, from_data, to_data
 from slurmsky.engines.sky import inventory
-from slurmsky.engines.sky.inventory import Offer
 
 # As SkyPilot 0.14.1 answered for a Slurm of four nodes.
 SLURM = [
@@ -85,8 +85,8 @@ def test_which_partition_has_a_node(infra: str, expected: bool) -> None:
 
 
 def test_offers_survive_the_store() -> None:
-    offers = inventory.slurm_offers(SLURM)
-    assert inventory.from_data(inventory.to_data(offers)) == offers
+    found = inventory.slurm_offers(SLURM)
+    assert from_data(to_data(found)) == found
 
 
 SITE = """engine = "sky"
@@ -161,7 +161,7 @@ def test_the_next_controller_shows_what_was_read_before(tmp_path: Path) -> None:
         assert infra is not None
         infra.wanted()
         await infra.refresh()
-        again = type(infra)(world.queue.book, world.queue.site, infra.client, infra.on_sky)
+        again = type(infra)(world.queue.book, world.queue.site, infra.account, infra.on_sky)
         assert again.offers == infra.offers and again.read_at == infra.read_at
 
     world(tmp_path, story, SITE)

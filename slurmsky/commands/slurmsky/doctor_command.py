@@ -183,40 +183,38 @@ def _controller() -> Iterator[Finding]:
 
 def _sky() -> Iterator[Finding]:
     program = shutil.which("sky")
-    from ...engines.sky import api_server
-    from ...translate.credentials import redacted
+    from ...engines import registry
+    from ...engines.base import EngineError
+    from ...engines.cloud import LoginRequired
 
     try:
         installed = version("skypilot")
     except PackageNotFoundError:
         installed = ""
-    site = _loaded_site()
-    if not api_server.is_set_up(os.environ, site):
+    service = registry.cloud_service(os.environ, _loaded_site(), os.environ.get("USER", ""))
+    if not service.configured:
         text = f"installed ({installed or program}) and never used" if installed or program else "not installed"
         do = "sky check" if installed or program else "pip install 'skypilot[kubernetes,aws]'; sky check"
         yield Finding("SkyPilot", NOTE, f"{text}: jobs run on this machine", do)
         return
     if installed and _numbers(installed) < _OLDEST_SKY:
         yield Finding("SkyPilot", BAD, f"version {installed} is older than 0.14.1", "pip install -U skypilot")
-    client_ = api_server.connect(os.environ, site, os.environ.get("USER", ""))
-    where = redacted(client_.access.endpoint)
+    where = service.endpoint
 
     async def ask() -> tuple[str, list[str]]:
         try:
-            return str((await client_.health()).get("version") or ""), await api_server.enabled_infra(client_)
+            return await service.version(), await service.enabled()
         finally:
-            await client_.close()
-
-    from ...engines.sky.api_client import LoginExpired, SkyError
+            await service.close()
 
     try:
         server, infra = asyncio.run(asyncio.wait_for(ask(), _SKY_PATIENCE_S))
-    except LoginExpired:
+    except LoginRequired:
         yield Finding("SkyPilot", BAD, f"{where} wants a login", f"sky api login -e {where}")
     except asyncio.TimeoutError:
         yield Finding("SkyPilot", BAD, f"{where} does not answer in {_SKY_PATIENCE_S:.0f} s", "sky api status")
-    except SkyError as error:
-        yield Finding("SkyPilot", BAD, f"{where}: {error}", "sky api start" if client_.access.local else "sky api info")
+    except EngineError as error:
+        yield Finding("SkyPilot", BAD, f"{where}: {error}", "sky api start" if service.local else "sky api info")
     else:
         yield Finding("SkyPilot", GOOD, f"server {where}" + (f", version {server}" if server else ""))
         if infra:

@@ -14,8 +14,8 @@ import click
 from ...controller.command_context import CommandContext
 from ...controller.jobs.submitter import account_of, check, outgrown
 from ...controller.slurm_errors import SlurmError
-from ...engines.sky import api_server
-from ...engines.sky.api_client import SkyError
+from ...engines import registry
+from ...engines.base import EngineError
 from ...model.spec import JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
@@ -204,17 +204,17 @@ async def _prices(ctx: CommandContext, page: pages.Page) -> pages.Page:
     """Add prices from SkyPilot's optimizer, if its server answers within PATIENCE_S."""
     if "GPU_TYPE" in page.task_yaml:
         return pages.with_prices(page, (), "no prices: a GPU type must be chosen first")
-    if not api_server.is_set_up(ctx.env, ctx.queue.site):
+    service = registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+    if not service.configured:
         return pages.with_prices(page, (), "no prices: SkyPilot is not set up for you")
-    client = api_server.connect(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
     try:
-        text = await asyncio.wait_for(client.optimize(page.task_yaml), PATIENCE_S)
+        text = await asyncio.wait_for(service.optimize(page.task_yaml), PATIENCE_S)
     except asyncio.TimeoutError:
         return pages.with_prices(page, (), f"no prices: SkyPilot did not answer within {PATIENCE_S:.0f} s")
-    except SkyError as error:
+    except EngineError as error:
         return pages.with_prices(page, (), f"no prices: {error}")
     finally:
-        await client.close()
+        await service.close()
     rows = pages.read_prices(text)
     note = "* is what SkyPilot would take" if rows else "no prices: SkyPilot showed none"
     return pages.with_prices(page, rows, note)

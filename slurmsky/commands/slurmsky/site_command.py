@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 from collections.abc import Callable
@@ -14,9 +13,9 @@ import click
 
 from ... import paths
 from ...controller.command_context import CommandContext
-from ...engines import machine_facts
-from ...engines.sky import api_server
-from ...engines.sky.api_client import Client, Rejected, SkyError
+from ...engines import machine_facts, registry
+from ...engines.base import EngineError
+from ...engines.cloud import CloudService, RequestRefused
 from ...model.spec import JobSpec
 from ...site.init import (
     Old,
@@ -86,39 +85,39 @@ async def check(ctx: CommandContext, file: str | None) -> int:
     told = _Told(ctx)
     names = ", ".join(part.name for part in site.cluster.partitions)
     told.good(f"{found}: cluster {site.cluster.name}, partitions {names}")
-    client = api_server.connect(ctx.env, site, ctx.env.get("USER", ""))
+    service = registry.cloud_service(ctx.env, site, ctx.env.get("USER", ""))
     sky = [part.name for part in site.cluster.partitions if site.engine_of(part.name) != "local"]
     if not sky:
         told.good("all partitions are on this machine: SkyPilot is not asked")
-    elif not api_server.is_set_up(ctx.env, site):
+    elif not service.configured:
         told.good("SkyPilot is not set up for you: not proved against it")
     else:
         try:
-            await asyncio.wait_for(_against_sky(told, site, client, sky, text, found), PATIENCE_S)
-        except (SkyError, asyncio.TimeoutError) as error:
-            told.fault(f"SkyPilot at {client.access.endpoint}: {error or 'no answer'}")
+            await asyncio.wait_for(_against_sky(told, site, service, sky, text, found), PATIENCE_S)
+        except (EngineError, asyncio.TimeoutError) as error:
+            told.fault(f"SkyPilot at {service.endpoint}: {error or 'no answer'}")
     return 1 if told.faults else 0
 
 
-async def _against_sky(told: _Told, site: Site, client: Client, names: list[str], text: str, file: str) -> None:
-    enabled = await api_server.enabled_infra(client)
-    told.good(f"SkyPilot at {client.access.endpoint} has {', '.join(enabled) or 'no infra enabled'}")
+async def _against_sky(told: _Told, site: Site, service: CloudService, names: list[str], text: str, file: str) -> None:
+    enabled = await service.enabled()
+    told.good(f"SkyPilot at {service.endpoint} has {', '.join(enabled) or 'no infra enabled'}")
     for name in names:
         place = _place(text, file, name)
         here = site.sky_partition(name)
         kept = dict(site.kept).get(name)
         if kept is not None:
-            await _kept_nodes(told, site, client, name, kept, partial(_line, text, file, site, name))
+            await _kept_nodes(told, site, service, name, kept, partial(_line, text, file, site, name))
             continue
         missing = [infra for infra in here.infra if infra.split("/")[0].replace("k8s", "kubernetes") not in enabled]
         for infra in missing:
             told.fault(f"{place}: partition {name}: SkyPilot has not enabled {infra} (sky check)")
         try:
             spec = JobSpec(gpus="1") if here.gpu else JobSpec()
-            await client.validate(plan(spec, site, name).yaml(run="true"))
+            await service.validate(plan(spec, site, name).yaml(run="true"))
         except Refused as error:
             told.fault(f"{place}: partition {name}: {error} ({error.hint})")
-        except Rejected as error:
+        except RequestRefused as error:
             told.fault(f"{place}: partition {name}: {error}")
         else:
             if not missing:
@@ -126,28 +125,14 @@ async def _against_sky(told: _Told, site: Site, client: Client, names: list[str]
 
 
 async def _kept_nodes(
-    told: _Told, site: Site, client: Client, name: str, kept: KeptNodes, place: Callable[[str], str]
+    told: _Told, site: Site, service: CloudService, name: str, kept: KeptNodes, place: Callable[[str], str]
 ) -> None:
     """Check whether SkyPilot offers the nodes of a partition."""
-    from ...engines.nodes.provider import Order
-    from ...engines.sky.pilot_provider import task_fields
-
-    if kept.cluster:
-        body = {"cluster_names": [kept.cluster], "include_credentials": False, "include_handle": False}
-        rows = await client.call("/status", {**body, "summary_response": True})
-        if not rows:
-            told.fault(f"{place('cluster')}: partition {name}: SkyPilot has no cluster {kept.cluster} (sky status)")
-        else:
-            told.good(f"partition {name}: SkyPilot has the cluster {kept.cluster}")
-        return
-    task = json.dumps({**task_fields(kept, Order("check", name, list(kept.names[:1])), site), "run": "true"})
-    try:
-        await client.validate(task)
-        await client.optimize(task)
-    except Rejected as error:
-        told.fault(f"{place('shape')}: partition {name}: no infra has such nodes: {error}")
+    problem = await service.check_kept(name, kept, site)
+    if problem:
+        told.fault(f"{place('cluster' if kept.cluster else 'shape')}: partition {name}: {problem}")
     else:
-        told.good(f"partition {name}: SkyPilot has such nodes")
+        told.good(f"partition {name}: SkyPilot has {f'the cluster {kept.cluster}' if kept.cluster else 'such nodes'}")
 
 
 def _line(text: str, file: str, site: Site, partition: str, key: str) -> str:
@@ -210,7 +195,7 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
     if ask_sky:
         try:
             old.infra = await _enabled(ctx)
-        except (SkyError, asyncio.TimeoutError) as error:
+        except (EngineError, asyncio.TimeoutError) as error:
             ctx.err(f"slurmsky: SkyPilot: {error or 'no answer'}")
             return 1
     if not given and not ask_sky:
@@ -223,10 +208,10 @@ async def init(ctx: CommandContext, target: str, folder: str | None, **files: st
 async def _ask(ctx: CommandContext, old: Old) -> tuple[list[str], str]:
     """Prompt for the essential values, with known values as defaults."""
     known = ""
-    if api_server.is_set_up(ctx.env, ctx.queue.site):
+    if registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", "")).configured:
         try:
             known = ",".join(await _enabled(ctx))
-        except (SkyError, asyncio.TimeoutError):
+        except (EngineError, asyncio.TimeoutError):
             known = ""
     old.cluster = await _answer(ctx, "Name of the cluster", "cluster")
     infra = await _answer(ctx, "Where jobs run, in order (kubernetes/CONTEXT, aws, slurm/NAME...)", known)
@@ -237,9 +222,9 @@ async def _ask(ctx: CommandContext, old: Old) -> tuple[list[str], str]:
 
 
 async def _enabled(ctx: CommandContext) -> list[str]:
-    """The infras that SkyPilot's server has enabled. Raises SkyError, TimeoutError."""
-    client = api_server.connect(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
-    return await asyncio.wait_for(api_server.enabled_infra(client), 15)
+    """The infras that SkyPilot's server has enabled. Raises EngineError, TimeoutError."""
+    service = registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+    return await asyncio.wait_for(service.enabled(), 15)
 
 
 async def _answer(ctx: CommandContext, question: str, default: str) -> str:

@@ -15,10 +15,9 @@ import click
 from ...controller.command_context import CommandContext
 from ...controller.rules.demand import demand_of
 from ...controller.rules.provisional_shares import ordered_shares
+from ...engines import registry
 from ...engines.base import EngineError
-from ...engines.sky import api_server, shipment
-from ...engines.sky.api_client import Rejected, SkyError
-from ...engines.sky.preparation import leave_credentials
+from ...engines.cloud import RequestRefused
 from ...model.allocation import HetComponent, Launch
 from ...model.spec import INFINITE, JobSpec
 from ...options import submit as options
@@ -80,18 +79,18 @@ def _partition(site: Site, spec: JobSpec) -> str:
 
 
 async def _check(ctx: CommandContext, yaml: str) -> int:
-    client = api_server.connect(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
+    service = registry.cloud_service(ctx.env, ctx.queue.site, ctx.env.get("USER", ""))
     try:
-        await asyncio.wait_for(client.validate(yaml), 60)
-    except Rejected as error:
+        await asyncio.wait_for(service.validate(yaml), 60)
+    except RequestRefused as error:
         ctx.err(f"slurmsky: translate: SkyPilot refuses it: {error}")
         return 1
-    except (SkyError, asyncio.TimeoutError) as error:
+    except (EngineError, asyncio.TimeoutError) as error:
         ctx.err(f"slurmsky: translate: not checked: {error or 'no answer'}")
         return 1
     finally:
-        await client.close()
-    ctx.err(f"slurmsky: SkyPilot at {client.access.endpoint} accepts it")
+        await service.close()
+    ctx.err(f"slurmsky: SkyPilot at {service.endpoint} accepts it")
     return 0
 
 
@@ -116,18 +115,9 @@ def _pack(
         launch = _launch(ctx, specs, str(spooled), script, argv)
         launch.image = str(kept.fields["resources"].get("image_id", "")).removeprefix("docker:")
         site = ctx.queue.site
-        stays = leave_credentials([launch], site)
-        if stays:
-            ctx.err(f"slurmsky: {stays}")
-        shipped = shipment.pack(
-            launch,
-            kept.name,
-            work / "ship" / "job",
-            work,
-            upload_mib=site.sky.upload_mib,
-            return_mib=site.sky.return_mib,
-            environment=dict(site.environment),
-        )
+        shipped = registry.cloud_service(ctx.env, site, ctx.env.get("USER", "")).pack(launch, kept.name, work, site)
+        if shipped.withheld:
+            ctx.err(f"slurmsky: {shipped.withheld}")
         beside.mkdir(mode=0o700)
         shutil.move(shipped.folder, beside / "job")
         shutil.move(shipped.program, beside / shipped.program.name)

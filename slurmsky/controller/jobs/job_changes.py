@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...engines.sky.foreign_jobs import NAME as FOREIGN
+from ...engines.foreign import FOREIGN
 from ...language import constraint, dependency
 from ...language.syntax_errors import LanguageError
 from ...model.job import Job

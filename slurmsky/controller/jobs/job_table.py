@@ -42,6 +42,8 @@ class JobTable:
         store: Store,
         clock: Callable[[], float] = time.time,
         accounts: tuple[str, ...] = (),
+        judge: Callable[[JobSpec, str], bool] = lambda spec, partition: False,
+        on_touch: Callable[[], None] = lambda: None,
     ) -> None:
         #: the accounting entities of the site file, and those that sacctmgr put in their place
         self._site, self.overrides = (cluster, accounts), account_overrides.load(store)
@@ -70,8 +72,8 @@ class JobTable:
         self._targets = Targets()
         self._kept: list[tuple[float, int]] = []  # as _finished: older than MinJobAge, but pending jobs depend on them
         #: called at submit for partitions whose nodes an engine makes (submit.Judge)
-        self.judge: Callable[[JobSpec, str], bool] = lambda spec, partition: False
-        self.on_touch: Callable[[], None] = lambda: None
+        self.judge = judge
+        self._on_touch = on_touch
         self.counters = Counters(since=clock())
         for node in self.nodes.values():
             node.version = RELEASE
@@ -236,7 +238,7 @@ class JobTable:
         transitions.remember_blocked(job)
         self._index(job)
         if not self._touched and not self._steps:
-            self.on_touch()
+            self._on_touch()
         self._touched[job.job_id] = job
 
     def unadmit(self, job: Job) -> None:
@@ -254,7 +256,7 @@ class JobTable:
     def touch_step(self, job: Job, step: Step) -> None:
         """Mark a step as new or changed."""
         if not self._touched and not self._steps:
-            self.on_touch()
+            self._on_touch()
         self._steps.append((job, step))
 
     def supersede(self, job: Job) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...engines.base import EngineError, NodeUnavailable, background
+from ...engines.foreign import FOREIGN
 from ...engines.router import Router
-from ...engines.sky.foreign_jobs import NAME as FOREIGN
 from ...model.allocation import NodeShare
 from ...model.job import Job, Step
 from ...model.reservation import Reservation
@@ -40,13 +40,14 @@ class LifeCycle:
         self,
         book: JobTable,
         engine: Router,
-        letters: LaunchBuilder,
+        launches: LaunchBuilder,
         kick: Callable[[], None],
         mailer: Mailer,
+        restore: Callable[[Job], bool] = lambda job: True,
     ) -> None:
         self.book = book
         self.engine = engine
-        self.letters = letters
+        self.launches = launches
         self.kick = kick
         self.mailer = mailer
         #: called for each job that begins or ends: ("began" | "ended", job)
@@ -54,7 +55,7 @@ class LifeCycle:
         #: called for each node whose state a user sets: (name, word)
         self.node_listeners: list[Callable[[str, str], None]] = []
         #: restores the files that a finished job needs to run again; False where they no longer exist
-        self.restore: Callable[[Job], bool] = lambda job: True
+        self.restore = restore
         self._watchers: dict[int, list[asyncio.Future[None]]] = {}
 
     # --- waiting for a job
@@ -94,7 +95,7 @@ class LifeCycle:
             self.changed(job)  # its leader's agent starts steps here; a component runs no script itself
             return
         try:
-            await self.engine.start(self.letters.launch_of(job))
+            await self.engine.start(self.launches.launch_of(job))
         except NodeUnavailable as error:
             self.never_started(job, str(error))
             return
@@ -341,7 +342,7 @@ class LifeCycle:
         if job.state is JobState.SUSPENDED:
             self._to_engine(job, self.engine.suspend(job.job_id))
         if job.time_limit_min is not None and job.time_limit_min < INFINITE and job.end_time:
-            over = self.letters.over_time_limit_min(job) * 60
+            over = self.launches.over_time_limit_min(job) * 60
             self._to_engine(job, self.engine.limit(job.job_id, (self._end_of_all(job) or job.end_time) + over))
 
     def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:

@@ -7,7 +7,7 @@ each node takes as many tasks as it can while one task is kept back for every fu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...language import constraint
@@ -189,6 +189,10 @@ def fits_shape(config: NodeConfig, demand: Demand) -> bool:
 def has_features(config: NodeConfig, demand: Demand) -> bool:
     """Whether the node satisfies --constraint."""
     return not demand.features or constraint.parse(demand.features).matches(set(config.features))
+
+
+#: the signature of ``place``
+Place = Callable[[Demand, Sequence[NodeUse], bool], "list[NodeShare] | None"]
 
 
 def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True) -> list[NodeShare] | None:

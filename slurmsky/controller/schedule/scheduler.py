@@ -25,7 +25,7 @@ from ..rules.advance_reservations import RESERVED
 from ..rules.demand import Demand, demand_of
 from ..rules.limit_policy import Over
 from ..rules.provisional_shares import cloud_shares, ordered_shares
-from ..rules.resources import NodeUse, consumes_memory, place, too_big
+from ..rules.resources import NodeUse, Place, consumes_memory, place, too_big
 from ..rules.virtual_nodes import Fit
 
 
@@ -59,19 +59,26 @@ class Scheduler:
         book: JobTable,
         places_in: Callable[[str], bool] = lambda partition: True,
         packs: Callable[[JobSpec, str], bool] = lambda spec, partition: False,
+        *,
+        money: Callable[[Job, PartitionConfig], tuple[str, str] | None] = lambda job, partition: None,
+        undecided: Callable[[str], str] = lambda partition: "",
+        on_pass: Callable[[], None] = lambda: None,
+        shared: Callable[[str, list[NodeUse]], list[NodeUse]] = lambda partition, uses: uses,
+        ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,
+        place: Place = place,
     ) -> None:
         self.book = book
         self.places_in = places_in
         #: why the budget keeps a job from starting on paid nodes, (reason, text); None: the job may start
-        self.money: Callable[[Job, PartitionConfig], tuple[str, str] | None] = lambda job, partition: None
+        self.money = money
         #: why the engine of a partition's jobs is not known yet; "" where it is known
-        self.undecided: Callable[[str], str] = lambda partition: ""
+        self.undecided = undecided
         #: called at the beginning of each pass
-        self.on_pass: Callable[[], None] = lambda: None
+        self.on_pass = on_pass
         #: nodes of a partition without what other users of the machine hold
-        self.shared: Callable[[str, list[NodeUse]], list[NodeUse]] = lambda partition, uses: uses
+        self.shared = shared
         #: seconds until nodes of a partition are expected to be up
-        self.ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0
+        self.ready_in = ready_in
         #: places a job on nodes; power saving knows which of the nodes are up
         self.place = place
         self.packs = packs  # an array's engine applies its %N itself, and receives all elements

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ...engines.base import EngineError, background
+from ...engines.cloud import PriceQuestion
 from ...model.cluster import PartitionConfig
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
@@ -41,9 +42,8 @@ REASONS = {
 }
 JOB_HOURLY, JOB_TOTAL = "QOSMaxBillingPerJob", "AssocMaxBillingMinutesPerJob"
 
-#: the price of a job in a partition: the key of the price, and the function that requests it
-Question = tuple[str, Callable[[], Awaitable["float | None"]]]
-Ask = Callable[[Job, str], "Question | None"]
+#: how the price of a job in a partition is requested; None: it costs what this machine costs
+Ask = Callable[[Job, str], "PriceQuestion | None"]
 
 
 @dataclass
@@ -66,13 +66,12 @@ class Use:
 class BudgetPolicy:
     """Keeps this month's spending and the prices; the scheduler calls ``verdict`` for each job."""
 
-    def __init__(self, book: JobTable, site: Site, kick: Callable[[], None]) -> None:
+    def __init__(self, book: JobTable, site: Site, kick: Callable[[], None], ask: Ask) -> None:
         self.book = book
         self.site = site
         self.kick = kick
-        #: how a price is requested; set where SkyPilot is in use
-        self.ask: Ask = lambda job, partition: None
-        self._questions: dict[tuple[tuple[JobSpec, ...], str], Question | None] = {}
+        self.ask = ask
+        self._questions: dict[tuple[tuple[JobSpec, ...], str], PriceQuestion | None] = {}
         self._prices: dict[str, _Price] = {}
         self._asking: dict[str, Callable[[], Awaitable[float | None]]] = {}
         self._uses: dict[Budget, Use] = {}

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from ...engines.sky.api_server import Choice
+from ...engines.base import Choice
 
 log = logging.getLogger("slurmsky.controller")
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ...engines.sky import inventory
-from ...engines.sky.api_client import Client
+from ...engines import offers
+from ...engines.cloud import CloudAccount
 from ...model.cluster import ClusterConfig
 from ...model.job import Node
 from ...site import Site
@@ -25,22 +25,22 @@ _NOTE = "inventory"
 class Infra:
     """The inventory and the time of its last read; ``on_sky``: whether a partition runs on SkyPilot."""
 
-    def __init__(self, book: JobTable, site: Site, client: Client, on_sky: Callable[[str], bool]) -> None:
+    def __init__(self, book: JobTable, site: Site, account: CloudAccount, on_sky: Callable[[str], bool]) -> None:
         self.book = book
         self.site = site
-        self.client = client
+        self.account = account
         self.on_sky = on_sky
         self._wanted = False
         self.read_at = 0.0  # epoch second
-        self.offers: list[inventory.Offer] = []
-        self.unlisted: list[str] = []  # enabled infras without nodes
+        self.offers: Sequence[offers.Offer] = []
+        self.unlisted: Sequence[str] = []  # enabled infras without nodes
         kept = book.store.damage.note(
             _NOTE,
             lambda kept: (
-                kept["endpoint"], float(kept["time"]), inventory.from_data(kept["offers"]), kept.get("unlisted", [])
+                kept["endpoint"], float(kept["time"]), offers.from_data(kept["offers"]), kept.get("unlisted", [])
             ),
         )  # fmt: skip
-        if kept is not None and kept[0] == client.access.endpoint:
+        if kept is not None and kept[0] == account.endpoint:
             _, self.read_at, self.offers, self.unlisted = kept
         self._wanted = time.time() - self.read_at > STALE_S
 
@@ -48,23 +48,23 @@ class Infra:
         """A command shows nodes: refresh the inventory if that is due."""
         self._wanted = True
 
-    def known(self) -> list[inventory.Offer]:
+    def known(self) -> offers.Inventory:
         """The nodes, if their last read is recent; requests a read that is due."""
         age = self.book.clock() - self.read_at
         if age > FRESH_S:
             self.wanted()
-        return self.offers if age < STALE_S else []
+        return offers.Inventory(self.offers if age < STALE_S else (), self.unlisted)
 
     async def refresh(self) -> None:
-        """Read the inventory if a command needs it and the last read is old. Raises SkyError, StoreError."""
+        """Read the inventory if a command needs it and the last read is old. Raises EngineError, StoreError."""
         now = self.book.clock()
         if not self._wanted or now - self.read_at < FRESH_S:
             return
         self._wanted = False
-        self.offers, self.unlisted = await inventory.read(self.client)
+        self.offers, self.unlisted = await self.account.inventory()
         self.read_at = now
-        data = {"endpoint": self.client.access.endpoint, "time": now, "offers": inventory.to_data(self.offers),
-                "unlisted": self.unlisted}  # fmt: skip
+        data = {"endpoint": self.account.endpoint, "time": now, "offers": offers.to_data(self.offers),
+                "unlisted": list(self.unlisted)}  # fmt: skip
         self.book.store.put_note(_NOTE, json.dumps(data))
 
     def nodes(self) -> dict[str, Node]:
@@ -79,7 +79,7 @@ class Infra:
         there = {
             part.name: self.site.sky_partition(part.name).infra for part in cluster.partitions if self.on_sky(part.name)
         }
-        found.update(inventory.nodes(self.offers, found, there))
+        found.update(offers.nodes(self.offers, found, there))
         return found
 
     def cluster(self) -> ClusterConfig:

@@ -17,23 +17,19 @@ MOST_NODES = 64
 
 
 class MachineShare:
-    """Reads and writes the machine-wide ledger around each pass, once it has joined.
+    """Reads and writes the machine-wide ledger around each pass; the machine has so many CPUs and devices.
 
     Several controllers of one user are meant for tests: they do not count against each other, except for devices that
     exist.
     """
 
-    def __init__(self, book: JobTable) -> None:
+    def __init__(self, book: JobTable, ledger: Ledger | None = None, cpus: int = 0, physical_gpus: int = 0) -> None:
         self._book = book
-        self._ledger: Ledger | None = None
+        self._ledger = ledger
+        self._cpus, self._physical_gpus = cpus, physical_gpus
         self._others = NOTHING
         self._nodes: list[NodeUse] = []  # those of this machine
-        self._cpus = self._physical_gpus = 0
         self.settled = True  # False: the entry holds more than our jobs do, and a further pass is due soon
-
-    def join(self, ledger: Ledger | None, cpus: int, physical_gpus: int) -> None:
-        """Take part from now on; the machine has so many CPUs and devices."""
-        self._ledger, self._cpus, self._physical_gpus = ledger, cpus, physical_gpus
 
     @property
     def contended(self) -> bool:

@@ -18,10 +18,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ...engines.base import EngineError
-from ...engines.sky import foreign_jobs, prices
-from ...engines.sky.api_client import Client
-from ...engines.sky.foreign_jobs import NAME as FOREIGN
-from ...engines.sky.foreign_jobs import ForeignJobs, Sighting
+from ...engines.cloud import CloudEngine, Sighting
+from ...engines.foreign import FOREIGN, ForeignJobs, site_partition
 from ...model.allocation import NodeShare
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
@@ -60,31 +58,28 @@ class ManagedJobs:
         book: JobTable,
         life: LifeCycle,
         site: Site,
-        client: Client,
-        engine: ForeignJobs,
+        cloud: CloudEngine,
+        foreign: ForeignJobs,
         who: Submitter,
         commit: Callable[[], None],
         adopt: Callable[[int], None],
+        infra: Infra,
+        on_cost: Callable[[Job], None],
+        on_round: Callable[[], None],
     ) -> None:
         self.book = book
         self.life = life
         self.site = site
-        self.client = client
-        self.engine = engine
+        self.cloud = cloud
+        self.account = cloud.account
+        self.foreign = foreign
         self.who = who
         self._commit = commit
         self._adopt = adopt  # assigns a job to the foreign engine in the router
-        #: names of the managed jobs that our own engine is about to launch or has launched
-        self.live_names: Callable[[], set[str]] = set
-        #: clusters that salloc and srun hold: the job's id and the cluster's name
-        self.held_clusters: Callable[[], dict[int, str]] = dict
-        #: called with each job whose cost has changed
-        self.on_cost: Callable[[Job], None] = lambda job: None
-        #: called after each round
-        self.on_round: Callable[[], None] = lambda: None
-        #: infras whose nodes are read in the same round
-        self.infra: Infra | None = None
-        self.server = f"{client.access.endpoint} {client.user_id}"
+        self._on_cost = on_cost  # called with each job whose cost has changed
+        self._on_round = on_round  # called after each round
+        self._infra = infra  # read in the same round
+        self.server = self.account.key
         self.rows = book.store.managed(self.server)
         self._taken = book.store.managed_ids()
         self._live: dict[int, list[Job]] = {}
@@ -113,8 +108,7 @@ class ManagedJobs:
             self._asked.clear()
             try:
                 await self.read()
-                if self.infra is not None:
-                    await self.infra.refresh()
+                await self._infra.refresh()
                 self.problem = ""
             except (EngineError, StoreError) as error:
                 if str(error) != self.problem:
@@ -123,7 +117,7 @@ class ManagedJobs:
             except Exception:  # an unexpected answer, as from another release, must not end the reads
                 log.exception("managed jobs")
                 self.problem = "internal error"
-            self.on_round()
+            self._on_round()
             await asyncio.sleep(LEAST_GAP_S)
             try:
                 await asyncio.wait_for(self._asked.wait(), self._gap())
@@ -137,12 +131,12 @@ class ManagedJobs:
         return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if looked and unsettled else IDLE_GAP_S
 
     async def read(self) -> None:
-        """Read the queue once, and the costs that are due. Raises SkyError, EngineError, StoreError."""
-        await self.engine.retry()
+        """Read the queue once, and the costs that are due. Raises EngineError, StoreError."""
+        await self.foreign.retry()
         known = dict(self.rows)
         open_ids = {number for number, row in known.items() if number > 0 and not row.over}
         newest = max((number for number in known if number > 0), default=0)
-        found = await foreign_jobs.read(self.client, open_ids, newest)
+        found = await self.account.jobs(open_ids, newest)
         self._find_live()
         changed = []
         for count, sighting in enumerate(found):
@@ -169,10 +163,7 @@ class ManagedJobs:
             return None  # the first end counts: SkyPilot may show FAILED_CONTROLLER over a success
         if row is None:
             shown = self.site.sky.foreign and not self._is_ours(sighting)
-            clusters = () if sighting.pool else tuple(
-                dict.fromkeys(prices.cluster_name(task, number) for task in sighting.tasks if task)
-            )  # fmt: skip
-            row = Managed(number, self._new_id(number) if shown else 0, sighting.name, clusters=clusters)
+            row = Managed(number, self._new_id(number) if shown else 0, sighting.name, clusters=sighting.clusters)
             self.rows[number] = row
             before = None
         else:
@@ -187,7 +178,7 @@ class ManagedJobs:
 
     def _is_ours(self, sighting: Sighting) -> bool:
         """Whether our own engine launched it: another user's slurmsky may have given the same name."""
-        if sighting.name in self.live_names():
+        if sighting.name in self.cloud.names():
             return True
         named = _OURS.search(sighting.name)
         return named is not None and bool(self._members(int(named[1]), sighting.managed_job_id))
@@ -293,7 +284,7 @@ class ManagedJobs:
             if self.site.engine_of(part.name) != "local"
         ]
         if sighting.infra or job.partition == "sky":
-            job.partition = foreign_jobs.site_partition(sighting.infra, choices)
+            job.partition = site_partition(sighting.infra, choices)
         spec = JobSpec(
             job_name=sighting.name,
             nodes_min=sighting.nodes,
@@ -337,7 +328,7 @@ class ManagedJobs:
     def _clusters(self) -> list[Managed]:
         """Rows for the clusters of salloc and srun, which have no managed job; their key is the negative job id."""
         changed = []
-        for job_id, name in self.held_clusters().items():
+        for job_id, name in self.cloud.clusters().items():
             if -job_id not in self.rows:
                 row = self.rows[-job_id] = Managed(-job_id, 0, name, "RUNNING", clusters=(name,))
                 changed.append(row)
@@ -360,12 +351,12 @@ class ManagedJobs:
 
     async def _read_costs(self) -> None:
         # One request per round: the remaining rows are due again in the next round.
-        due = [row for row in self.rows.values() if self._due(row)][: prices.CLUSTERS_AT_ONCE // 2]
+        due = [row for row in self.rows.values() if self._due(row)][: self.account.bills_at_once // 2]
         for row in due:
             self._billed[row.managed_job_id] = time.monotonic()
         if not due:
             return
-        bills = await prices.read_bills(self.client, [name for row in due for name in row.clusters])
+        bills = await self.account.bills([name for row in due for name in row.clusters])
         self._find_live()
         changed = []
         for row in due:
@@ -394,7 +385,7 @@ class ManagedJobs:
         away = []
         for job, part in shares(jobs, self.book.clock()):
             job.cost, job.hourly_cost = round(row.cost * part, 6), round(row.hourly * part, 6)
-            self.on_cost(job)
+            self._on_cost(job)
             if self.book.jobs.get(job.job_id) is job:
                 self.book.touch(job)
             else:

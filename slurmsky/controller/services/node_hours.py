@@ -31,10 +31,9 @@ class Span:
 class NodeHours:
     """Keeps the spans in the store, and charges jobs on kept nodes."""
 
-    def __init__(self, book: JobTable) -> None:
+    def __init__(self, book: JobTable, on_cost: Callable[[Job], None]) -> None:
         self._book = book
-        #: called with each job whose cost has changed
-        self.on_cost: Callable[[Job], None] = lambda job: None
+        self._on_cost = on_cost  # called with each job whose cost has changed
         self.spans = [Span(*row) for row in json.loads(book.store.note(_NOTE) or "[]")]
 
     def came_up(self, partition: str, node: str, price: float, since: float) -> None:
@@ -67,7 +66,7 @@ class NodeHours:
         if cost != job.cost or hourly != job.hourly_cost:
             job.cost, job.hourly_cost = cost, round(hourly, 6)
             self._book.touch(job)
-            self.on_cost(job)
+            self._on_cost(job)
 
     def hourly(self, shares: Sequence[NodeShare], when: float) -> float:
         """Dollars an hour of these shares of nodes; of CPUs and devices the larger fraction counts."""

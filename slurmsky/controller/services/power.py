@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...engines.base import EngineError, Event
-from ...engines.nodes.nodes_engine import NodesEngine
-from ...engines.nodes.provider import Order
+from ...engines.powered import Order, PoweredEngine
 from ...language import hostlist
 from ...model.allocation import NodeShare
 from ...model.job import Job, Node
@@ -47,7 +46,12 @@ class PowerSaving:
     """Powers kept nodes up and down, and shows their power state in the job table."""
 
     def __init__(
-        self, book: JobTable, kept: Mapping[str, KeptNodes], engine: NodesEngine, kick: Callable[[], None]
+        self,
+        book: JobTable,
+        kept: Mapping[str, KeptNodes],
+        engine: PoweredEngine,
+        kick: Callable[[], None],
+        on_cost: Callable[[Job], None],
     ) -> None:
         self.book = book
         self.kept = kept
@@ -55,7 +59,7 @@ class PowerSaving:
         self._kick = kick
         self._kept_of = {name: one for one in kept.values() for name in one.names}
         self._failed: dict[str, float] = {}  # node -> when it is tried again
-        self.hours = NodeHours(book)
+        self.hours = NodeHours(book, on_cost)
         self._charged_at = 0.0
         self.requests = PowerRequests(book, self._kept_of)
         self._task: asyncio.Task[None] | None = None

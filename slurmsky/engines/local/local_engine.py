@@ -145,7 +145,9 @@ class LocalEngine:
     name = "local"
     places = True
 
-    def __init__(self, home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str]) -> None:
+    def __init__(
+        self, home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str], claim: str = ""
+    ) -> None:
         self._home = home
         self._on_event = on_event
         self._bin = bin_dir
@@ -155,7 +157,7 @@ class LocalEngine:
         self._placed: dict[int, _Placed] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
-        self.claim = ""  # the ledger entry that this engine's agents keep locked
+        self._claim = claim  # the ledger entry that this engine's agents keep locked
         self._down: set[str] = set()  # nodes whose agent could not be started
         self._outdated: set[str] = set()  # nodes whose agent is of another version and still has jobs
 
@@ -270,8 +272,8 @@ class LocalEngine:
             "PYTHONPATH": os.pathsep.join(paths),
             "SLURMSKY_HOME": str(self._home),
         }
-        if self.claim:
-            environment[CLAIM] = self.claim
+        if self._claim:
+            environment[CLAIM] = self._claim
         if self._bin is not None:
             environment["SLURMSKY_BIN"] = str(self._bin)
         program = [sys.executable, "-S", "-m", "slurmsky.agent"]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ...site.record import KeptNodes
 from ..base import EngineError, background
-from .provider import BringUpFailed, Order, Passing, Provider
+from ..powered import Order
+from .provider import BringUpFailed, Passing, Provider
 
 log = logging.getLogger("slurmsky.nodes")
 

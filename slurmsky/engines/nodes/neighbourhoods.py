@@ -6,8 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ..base import EngineError
+from ..powered import Order
 from .fleet import Fleet
-from .provider import Order
 
 log = logging.getLogger("slurmsky.nodes")
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from ...protocol import wire
 from ..base import EngineError
-from .provider import Order, Provider, Tunnel
+from ..powered import Order
+from .provider import Provider, Tunnel
 
 CONNECT_S = 5.0
 TUNNEL_S = 20.0

@@ -23,13 +23,14 @@ from ...site.record import KeptNodes
 from ...translate import credentials
 from ..base import EngineError, Event, NodeUnavailable, OnEvent, background
 from ..local.local_engine import OUTDATED, AgentLink, LocalEngine, _Placed
+from ..powered import Order
 from ..sky.proxy_socket import export_of
 from .adapt import Environments, Scripts, adapted
 from .command_doors import CommandDoors
 from .fleet import Fleet
 from .neighbourhoods import Neighbourhoods
 from .node_lines import Lines, Streams
-from .provider import Order, Passing, Provider
+from .provider import Passing, Provider
 from .remote_files import RemoteFiles
 
 log = logging.getLogger("slurmsky.nodes")

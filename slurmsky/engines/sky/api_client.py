@@ -29,6 +29,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from ...translate.credentials import redacted
 from ..base import EngineError
+from ..cloud import LoginRequired, RequestRefused
 from .http_transport import Answer, Transport, TransportError
 from .user_config import ConfigError, UserConfig
 
@@ -43,8 +44,6 @@ class SkyError(EngineError):
     def __init__(self, text: str = "") -> None:
         super().__init__(redacted(text))
 
-    #: the same request may succeed later
-    passing = False
     #: what a job waits for until then, for squeue's reason
     waits_for = "SkyPilot lost the request"
 
@@ -63,7 +62,7 @@ class Busy(SkyError):
     waits_for = "SkyPilot server is busy"
 
 
-class LoginExpired(SkyError):
+class LoginExpired(SkyError, LoginRequired):
     """The server requires a login."""
 
     passing = True
@@ -90,7 +89,7 @@ class Interrupted(SkyError):
     passing = True
 
 
-class Rejected(SkyError):
+class Rejected(SkyError, RequestRefused):
     """The server refused; ``kind`` is the name of SkyPilot's exception."""
 
     def __init__(self, kind: str, message: str) -> None:

@@ -9,10 +9,10 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ...site import Site
+from ..base import Choice
 from . import http_transport
 from .api_client import DEFAULT_ENDPOINT, Client, SkyError, Unreachable, find_access
 from .user_config import ConfigError, UserConfig, user_hash
@@ -49,14 +49,6 @@ async def enabled_infra(client: Client) -> list[str]:
     await client.health()
     value = await client.call("/enabled_clouds", {}, method="GET")
     return [str(cloud).lower() for cloud in value or ()]
-
-
-class Choice(NamedTuple):
-    """An engine, "sky" or "local", and the reason; ``sure`` is False while a configured API server does not answer."""
-
-    engine: str
-    reason: str
-    sure: bool = True
 
 
 async def choose(
@@ -125,6 +117,7 @@ class LocalServer:
         self._starting: asyncio.Task[None] | None = None
         self._began = 0.0
         self._problem = ""
+        client.absent = self.wake
 
     def wake(self) -> str:
         """Start the server in the background, at most once in AGAIN_S; returns the state of the start."""

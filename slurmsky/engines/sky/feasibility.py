@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .inventory import Offer
+from ..offers import Offer
 
 _GIB = 1024
 _MADE_TO_ORDER = "cloud"  # an offer's state

@@ -8,17 +8,13 @@ sky/schemas/api/responses.py of SkyPilot 0.14.1.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...model.job import Job
-from ...model.spec import JobSpec
 from ...translate import status as sky_status
-from ..base import EngineError
-from .api_client import Client, SkyError
-
-NAME = "foreign"  # the engine of jobs that slurmsky did not launch: it can only cancel them
+from ..cloud import Sighting
+from .api_client import Client
+from .prices import cluster_name
 
 FIELDS = [
     "job_id", "task_id", "job_name", "task_name", "status", "schedule_state", "details", "failure_reason",
@@ -32,31 +28,6 @@ TERMINAL = frozenset(
 _LIVELY = ("RUNNING", "WINDING_DOWN", "STARTING", "RECOVERING", "CANCELLING", "SUBMITTED", "PENDING")
 PAGE = 200  # records per read
 HISTORY = 1000  # records of the first read: how far back sacct lists foreign jobs
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """One managed job at the time of a read, its tasks combined. Times are epoch seconds, 0.0 unknown."""
-
-    managed_job_id: int
-    name: str
-    status: str  # SkyPilot's status
-    seen: sky_status.Seen
-    over: bool = False
-    user: str = ""
-    workspace: str = ""
-    submit_time: float = 0.0
-    start_time: float = 0.0
-    end_time: float = 0.0
-    infra: str = ""  # "slurm/oracle/debug"
-    nodes: int = 1
-    cpus: int = 1  # per node
-    gpus: str = ""  # "h100:8", per node
-    node_names: tuple[str, ...] = ()
-    recoveries: int = 0
-    details: str = ""
-    tasks: tuple[str, ...] = ()  # the tasks' names: clusters are named after them
-    pool: str = ""
 
 
 def sightings(records: Iterable[Mapping[str, Any]]) -> list[Sighting]:
@@ -76,6 +47,8 @@ def _sighting(job_id: int, records: list[Mapping[str, Any]]) -> Sighting:
     over = all(_word(record, "status") in TERMINAL for record in records)
     together = _word(records[0], "execution") == "parallel"  # a job group: all its clusters run at once
     sizes = [_size(record) for record in (records if together else [said])]
+    tasks = [str(record.get("task_name") or record.get("job_name") or "") for record in records]
+    pool = str(said.get("pool") or "")
     return Sighting(
         managed_job_id=job_id,
         name=str(records[0].get("job_name") or said.get("task_name") or "-"),
@@ -96,8 +69,8 @@ def _sighting(job_id: int, records: list[Mapping[str, Any]]) -> Sighting:
         ),
         recoveries=sum(int(record.get("recovery_count") or 0) for record in records),
         details=details,
-        tasks=tuple(str(record.get("task_name") or record.get("job_name") or "") for record in records),
-        pool=str(said.get("pool") or ""),
+        clusters=() if pool else tuple(dict.fromkeys(cluster_name(task, job_id) for task in tasks if task)),
+        pool=pool,
     )
 
 
@@ -181,109 +154,3 @@ async def read(client: Client, open_ids: Iterable[int], newest: int) -> list[Sig
         found += await client.queue(sorted(missing), fields=FIELDS)
     unique = {(record.get("job_id"), record.get("task_id")): record for record in found}
     return sightings(unique.values())
-
-
-class ForeignJobs:
-    """Implements engines.base.Engine for foreign jobs: ``terminate`` cancels them at SkyPilot.
-
-    ``managed_id`` returns a job's id at SkyPilot. ``retry`` sends again a cancellation that could not be sent.
-    """
-
-    name = NAME
-    places = False
-
-    def __init__(self, managed_id: Callable[[int], int | None]) -> None:
-        self.client: Client | None = None
-        self._managed_id = managed_id
-        self._unsent: set[int] = set()
-
-    async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
-        """Make SkyPilot cancel the job; this takes about a minute."""
-        managed = self._managed_id(job_id)
-        if managed is not None:
-            self._unsent.add(managed)
-            await self.retry()
-
-    async def retry(self) -> None:
-        """Send the cancellations that could not be sent before. Raises EngineError."""
-        if self.client is None:
-            raise EngineError("SkyPilot is not in use")
-        ids = sorted(self._unsent)
-        if not ids:
-            return
-        try:
-            await self.client.cancel(ids)
-        except SkyError as error:
-            if error.passing:
-                raise
-            self._unsent.difference_update(ids)  # SkyPilot refuses; the job's next status shows the reason
-            raise
-        self._unsent.difference_update(ids)
-
-    async def start(self, launch: object) -> None:
-        raise EngineError("not launched by slurmsky")
-
-    async def signal(self, job_id: int, signal: int, target: str) -> None:
-        raise EngineError("SkyPilot sends no signals to managed jobs")
-
-    async def suspend(self, job_id: int) -> None:
-        raise EngineError("SkyPilot does not suspend managed jobs")
-
-    async def resume(self, job_id: int) -> None:
-        raise EngineError("SkyPilot does not suspend managed jobs")
-
-    async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
-        raise EngineError("SkyPilot's managed jobs have no time limit")
-
-    def packs(self, spec: JobSpec, partition: str) -> bool:
-        """False: this engine starts no jobs."""
-        return False
-
-    def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Accept all: no jobs are submitted to this engine."""
-
-    def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Ignore: there are no agents."""
-
-    async def recover(self, jobs: Iterable[Job]) -> None:
-        """Do nothing: the next read of the queue returns the jobs' states."""
-
-    def agent_address(self, job_id: int) -> str | None:
-        """None: there is no agent."""
-        return None
-
-    def out_of_reach(self, job_id: int) -> str:
-        """"" always: these jobs receive no messages."""
-        return ""
-
-    async def problem(self) -> str:
-        return ""
-
-    async def describe(self) -> list[tuple[bool, str]]:
-        return []
-
-    def lingers(self) -> bool:
-        """False: SkyPilot manages its jobs without this engine."""
-        return False
-
-    def ready_in(self, nodes: Iterable[str]) -> float:
-        """0.0: nodes are created with their jobs, so no job waits for a node that is off."""
-        return 0.0
-
-    async def close(self) -> None:
-        """Do nothing; jobs keep running."""
-
-
-def site_partition(infra: str, choices: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """The partition that lists a foreign job.
-
-    The first of (partition, infras) with an infra that equals or contains the job's; else cloud and region; else "sky".
-    """
-    words = infra.lower().split("/") if infra else []
-    for name, infras in choices:
-        for wanted in infras:
-            parts = wanted.lower().split("/")
-            same = all(part in ("*", word) for part, word in zip(parts, words, strict=False))
-            if words and same and len(parts) <= len(words):
-                return name
-    return "/".join(words[:2]) or "sky"

@@ -22,7 +22,8 @@ from ...site import Site
 from ...site.record import KeptNodes
 from ...translate.task import docker_image, label
 from ..base import EngineError
-from ..nodes.provider import BringUpFailed, Order, Passing, Say, Tunnel
+from ..nodes.provider import BringUpFailed, Passing, Say, Tunnel
+from ..powered import Order
 from . import certificates, intervals, node_program, prices, shipment
 from .api_client import Client, Interrupted, Rejected, SkyError
 from .head_connection import NoControl

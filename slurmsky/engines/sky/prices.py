@@ -11,24 +11,15 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...translate.explain import read_prices
+from ..cloud import Bill
 from .api_client import Client, Rejected
 
 CLUSTERS_AT_ONCE = 100
 _LENGTH, _HASH = 25, 2  # length of a cluster's name before its job's id; length of the hash that ends a shortened name
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-@dataclass(frozen=True)
-class Bill:
-    """A cluster's cost so far in dollars, its price per hour, and whether it still costs."""
-
-    dollars: float = 0.0
-    hourly: float = 0.0
-    open: bool = False
 
 
 def cluster_name(task: str, managed_job_id: int) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,16 @@ from ...translate.notes import NODE_CONFIG, Refused
 from ...translate.sky_components import plan_all
 from ...translate.task import SkyTask, plan
 from ..base import EngineError, Event, OnEvent, Unable
+from ..cloud import CloudAccount, PriceQuestion
+from ..offers import Inventory
 from . import array_packs, error_file, feasibility, head_connection, inbox, intervals, prices, reached, shipment
+from .account import SkyAccount
 from .api_client import Client, Rejected, SkyError
 from .api_server import enabled_infra
 from .batch_launch import BatchLaunch
 from .batching import Batcher
 from .ended import EndedRuns
 from .head_session import HeadNodeSession
-from .inventory import Offer
 from .job_watch import JobWatch, Member, Record
 from .launch_backends import Clusters, LaunchBackend, ManagedJobs
 from .launcher import Launcher, NotLaunched
@@ -55,16 +57,22 @@ class SkyEngine:
     name = "sky"
     places = False
 
-    def __init__(self, home: Path, on_event: OnEvent, site: Site, client: Client) -> None:
+    def __init__(
+        self,
+        home: Path,
+        on_event: OnEvent,
+        site: Site,
+        client: Client,
+        inventory: Callable[[], Inventory] = Inventory,
+    ) -> None:
         self.folder = home / "sky"
         self.socket = home / "controller.sock"
         self.site = site
         self.client = client
         self._on_event = on_event
         #: the infras' nodes as sinfo lists them, while the inventory is recent enough for decisions
-        self.offers: Callable[[], Sequence[Offer]] = lambda: ()
-        #: enabled infras that list no node
-        self.unlisted: Callable[[], Sequence[str]] = lambda: ()
+        self.inventory = inventory
+        self.account: CloudAccount = SkyAccount(client)
         self._managed_jobs, self._clusters = ManagedJobs(client), Clusters(client)
         self._together = BatchLaunch(client, self._managed_jobs)
         self._watches: dict[int, JobWatch] = {}
@@ -215,7 +223,7 @@ class SkyEngine:
             raise Unable(str(error), error.hint) from error
         if task.pool:
             return
-        problem = feasibility.objection(task.fields["resources"], self.offers(), self.unlisted(), self._grows)
+        problem = feasibility.objection(task.fields["resources"], *self.inventory(), self._grows)
         if problem:
             raise Unable(NODE_CONFIG, problem)
 
@@ -294,9 +302,7 @@ class SkyEngine:
             return ""
         return f"the nodes of job {job_id} cannot be reached from this machine ({contact.problem}): only scancel works"
 
-    def price_question(
-        self, components: Sequence[tuple[JobSpec, str]]
-    ) -> tuple[str, Callable[[], Awaitable[float | None]]] | None:
+    def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:
         """The key that jobs of equal price share, and a function that queries SkyPilot for it; None: infeasible."""
         try:
             task = plan_all(components, self.site)

@@ -136,9 +136,8 @@ def share_of(
 ) -> tuple[MachineShare, NodeUse]:
     use = NodeUse(config)
     book = SimpleNamespace(partition_nodes={"debug": [config]}, uses={config.name: use})
-    share = MachineShare(book)
     entries = SimpleNamespace(enter=lambda: None, others=lambda: (others, same_user))
-    share.join(entries, config.cpus, gpus)
+    share = MachineShare(book, entries, config.cpus, gpus)
     share.begin(lambda partition: "local")
     return share, use
 

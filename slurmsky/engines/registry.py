@@ -1,0 +1,83 @@
+"""Creates the engines of a site: beside the engines' own folders, only this module names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..site.record import Site
+from .base import Choice, OnEvent
+from .cloud import CloudAccount, CloudEngine, CloudService
+from .local import LocalEngine
+from .offers import Inventory
+from .powered import PoweredEngine
+
+if TYPE_CHECKING:
+    from .sky.api_server import LocalServer
+
+
+def local_engine(
+    home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str], claim: str = ""
+) -> LocalEngine:
+    """The engine of this machine. ``claim``: the file whose lock the agents keep while jobs run."""
+    return LocalEngine(home, on_event, bin_dir, environment, claim)
+
+
+def cloud_service(environment: Mapping[str, str], site: Site, user: str) -> CloudService:
+    """SkyPilot's server as commands query it."""
+    from .sky.service import SkyService
+
+    return SkyService(environment, site, user)
+
+
+class Cloud:
+    """The engines that share one connection to SkyPilot."""
+
+    def __init__(self, environment: Mapping[str, str], site: Site, user: str, home: Path, on_event: OnEvent) -> None:
+        from .sky import account, api_server
+
+        self._environment = environment
+        self._site = site
+        self._home = home
+        self._on_event = on_event
+        self._client = api_server.connect(environment, site, user)
+        self._server: LocalServer | None = None
+        self.account: CloudAccount = account.SkyAccount(self._client)
+
+    async def choose(self, wanted: str, patience_s: float) -> Choice:
+        """Select SkyPilot or this machine, for ``wanted`` (SLURMSKY_ENGINE) or the site's setting."""
+        from .sky import api_server
+
+        return await api_server.choose(self._environment, self._site, self._client, wanted, patience_s)
+
+    def _start_server(self) -> None:
+        """Start this machine's API server when nothing listens at its address, where the site permits it."""
+        from .sky.api_server import LocalServer
+
+        if self._site.sky.start_server and self._server is None:
+            self._server = LocalServer(self._client, self._environment)
+
+    def jobs_engine(self, inventory: Callable[[], Inventory]) -> CloudEngine:
+        """The engine that launches jobs. ``inventory``: the last one read, while it is recent."""
+        from .sky.sky_engine import SkyEngine
+
+        self._start_server()
+        return SkyEngine(self._home, self._on_event, self._site, self._client, inventory)
+
+    def kept_engine(self) -> PoweredEngine:
+        """The engine of the partitions whose nodes are kept."""
+        from .nodes import NodesEngine
+        from .sky.pilot_provider import Pilots
+
+        self._start_server()
+        pilots = Pilots(self._client, self._site, self._home / "kept")
+        sky, kept = self._site.sky, dict(self._site.kept)
+        return NodesEngine(
+            self._home, self._on_event, kept, pilots, pilots.prepare, sky.reach, sky.upload_mib, sky.credentials
+        )
+
+    def close(self) -> None:
+        """Stop waiting for the server's start."""
+        if self._server is not None:
+            self._server.close()

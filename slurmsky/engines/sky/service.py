@@ -1,0 +1,76 @@
+"""SkyPilot's API server as commands query it: engines.cloud.CloudService."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...model.allocation import Launch
+from ...site.record import KeptNodes, Site
+from ...translate.credentials import redacted
+from ..cloud import Packed
+from ..powered import Order
+from . import api_server, shipment
+from .api_client import Rejected
+from .pilot_provider import task_fields
+from .preparation import leave_credentials
+
+
+class SkyService:
+    """The server that this user's SkyPilot commands would use; nothing is sent before the first request."""
+
+    def __init__(self, environment: Mapping[str, str], site: Site, user: str) -> None:
+        self._client = api_server.connect(environment, site, user)
+        self.endpoint = redacted(self._client.access.endpoint)
+        self.local = self._client.access.local
+        self.configured = api_server.is_set_up(environment, site)
+
+    async def version(self) -> str:
+        """SkyPilot's version; "" where the server reports none."""
+        return str((await self._client.health()).get("version") or "")
+
+    async def enabled(self) -> list[str]:
+        """Names of the enabled infras, in lower case."""
+        return await api_server.enabled_infra(self._client)
+
+    async def validate(self, task: str) -> None:
+        """Have the server validate a task."""
+        await self._client.validate(task)
+
+    async def optimize(self, task: str) -> str:
+        """The optimizer's table for a task."""
+        return await self._client.optimize(task)
+
+    async def check_kept(self, partition: str, kept: KeptNodes, site: Site) -> str:
+        """Why SkyPilot has no such nodes to keep; "" when it has them."""
+        if kept.cluster:
+            body = {"cluster_names": [kept.cluster], "include_credentials": False, "include_handle": False}
+            rows = await self._client.call("/status", {**body, "summary_response": True})
+            return "" if rows else f"SkyPilot has no cluster {kept.cluster} (sky status)"
+        task = json.dumps({**task_fields(kept, Order("check", partition, list(kept.names[:1])), site), "run": "true"})
+        try:
+            await self._client.validate(task)
+            await self._client.optimize(task)
+        except Rejected as error:
+            return f"no infra has such nodes: {error}"
+        return ""
+
+    def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
+        """Write a job's shipment below ``folder``."""
+        withheld = leave_credentials([launch], site)
+        sky = site.sky
+        packed = shipment.pack(
+            launch,
+            name,
+            folder / "ship" / "job",
+            folder,
+            upload_mib=sky.upload_mib,
+            return_mib=sky.return_mib,
+            environment=dict(site.environment),
+        )
+        return Packed(packed.folder, packed.program, withheld)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
