@@ -11,7 +11,7 @@ from ..agent.process import resource_limits
 from ..controller.command_context import CommandContext
 from ..controller.jobs.submitter import Payload, draft, partitions_of
 from ..controller.rules.provisional_shares import ordered_shares
-from ..controller.schedule.scheduler import predict_start
+from ..controller.schedule.backfill import predict_start
 from ..controller.slurm_errors import Errno, SlurmError
 from ..language import exportspec, hostlist, timespec
 from ..model.job import Job

@@ -32,10 +32,11 @@ from .jobs.job_events import Events
 from .jobs.job_table import JobTable
 from .jobs.launch_builder import LaunchBuilder
 from .jobs.lifecycle import LifeCycle
+from .jobs.plan import apply
 from .jobs.submitter import Payload, Submitter, admit, partitions_of, withdraw
 from .rules.demand import Demand
 from .rules.resources import NodeUse, place
-from .schedule.scheduler import Plan, Scheduler
+from .schedule.scheduler import Scheduler
 from .services.budget_policy import BudgetPolicy
 from .services.crontab import Crontab
 from .services.engine_choice import EngineChoice
@@ -123,9 +124,8 @@ class Controller:
             self.book,
             self.engine.places_in,
             self.engine.packs,
-            money=self.budget.verdict,
+            budget=self.budget.trial,
             undecided=self._undecided,
-            on_pass=self.budget.begin_pass,
             shared=self._shared,
             ready_in=self.engine.ready_in,
             place=self._place,
@@ -353,36 +353,36 @@ class Controller:
             self.life.reservation_over(over)
         self.machine.begin(self.engine.engine_name)
         try:
-            plan = self._schedule()
+            wake = self._schedule()
         finally:
             self.machine.end()
         if self.machine.contended and self.book.pending:
-            plan.wake = min(plan.wake or math.inf, self.clock() + AGAIN_S)
+            wake = min(wake, self.clock() + AGAIN_S)
         if not self.machine.settled:
-            plan.wake = min(plan.wake or math.inf, self.clock() + SETTLE_S)
+            wake = min(wake, self.clock() + SETTLE_S)
         self.flush_or_retry()
-        if plan.wake is not None:
-            self._wake = self._loop.call_later(max(0.01, plan.wake - self.clock()), self.kick)
+        if wake < math.inf:
+            self._wake = self._loop.call_later(max(0.01, wake - self.clock()), self.kick)
 
     def _shared(self, partition: str, uses: list[NodeUse]) -> list[NodeUse]:
         """A partition's nodes without the CPUs, memory and devices that other users of this machine hold."""
         return self.machine.open(uses) if self.engine.engine_name(partition) == "local" else uses
 
-    def _schedule(self) -> Plan:
-        """Run one pass of the scheduler and carry out its decisions."""
+    def _schedule(self) -> float:
+        """Run one pass of the scheduler and carry out its plan; the epoch second of the next pass, or infinity."""
         waiting, before = len(self.book.pending), time.perf_counter()
-        plan = self.scheduler.run()
+        self.book.mark_reserved()
+        plan = self.scheduler.plan()
+        done = apply(plan, self.book, self.engine.engine_name, self.engine.ready_in)
         took = time.perf_counter() - before
         self._next_pass = self._loop.time() + (took * _PASS_PAUSE if took > _SHORT_PASS_S else 0.0)
         self.book.counters.cycles.add(int(took * 1e6), waiting)
-        for job, problem in plan.broken:
+        self.budget.passed(plan.unpriced, plan.over_budget)
+        for job, problem in done.broken:
             self.life.set_aside(job, problem)
-        for job, shares in plan.starts:
-            try:
-                self.life.begin(job, shares)
-            except Exception as problem:
-                self.life.set_aside(job, problem)
-            else:
+        for job in done.started:
+            if job.shares:
+                self.life.began(job)
                 # A start must be committed before it happens: ``flush`` launches the jobs whose start it has committed.
                 self._launches.append(job)
         for job in plan.hopeless:
@@ -392,7 +392,9 @@ class Controller:
             transitions.keep_reason(job, "DependencyNeverSatisfied")
         for job in plan.expired:
             self.life.end(job, JobState.DEADLINE, 0, 0, reason="DeadLine", comment=_TOO_LATE)
-        return plan
+        if done.awaited:  # a dependent of a job that has started may start as well
+            return self.clock()
+        return math.inf if plan.wake is None else plan.wake
 
     def schedule_now(self) -> None:
         """Run a pass at once, for a caller that would otherwise have to wait for the next pass."""

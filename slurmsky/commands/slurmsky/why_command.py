@@ -10,7 +10,7 @@ import click
 
 from ...controller.app import Controller
 from ...controller.command_context import CommandContext
-from ...controller.schedule.scheduler import predict_start
+from ...controller.schedule.backfill import predict_start
 from ...language import dependency
 from ...language.jobids import JobId
 from ...language.syntax_errors import LanguageError

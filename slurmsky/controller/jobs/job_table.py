@@ -326,6 +326,10 @@ class JobTable:
                 return job
         return None
 
+    def has_dependents(self, job: Job) -> bool:
+        """Whether a pending job depends on this one, on its array or on its het job."""
+        return self._targets.hold(job)
+
     def running_elements(self, base: int) -> int:
         """How many elements of an array hold an allocation."""
         return sum(1 for job_id in self.members.get(base, ()) if job_id in self.active)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ...engines.base import EngineError, NodeUnavailable, background
 from ...engines.foreign import FOREIGN
 from ...engines.router import Router
-from ...model.allocation import NodeShare
 from ...model.job import Job, Step
 from ...model.reservation import Reservation
 from ...model.spec import INFINITE
@@ -75,19 +74,10 @@ class LifeCycle:
 
     # --- starting
 
-    def begin(self, job: Job, shares: list[NodeShare]) -> None:
-        """Record the nodes of a job that starts; ``launch`` follows after the commit."""
-        now = self.book.clock()
-        engine = self.engine.engine_name(job.partition)
-        if job.launched:
-            transitions.await_nodes(job, shares, engine)
-            self.book.touch(job)
-            return
-        wait = self.engine.ready_in([share.name for share in shares], job.partition)
-        transitions.begin(job, shares, engine, now, wait)
-        self.book.touch(job)
-        self.book.counters.started += 1
-        self._tell("began", job)
+    def began(self, job: Job) -> None:
+        """Report a job that has begun; ``launch`` follows after the commit."""
+        if not job.launched:
+            self._tell("began", job)
 
     async def launch(self, job: Job) -> None:
         """Send a begun job to the engine; where that fails, requeue or fail the job."""

@@ -133,29 +133,16 @@ def remember_blocked(job: Job) -> None:
 # --- starting
 
 
-def take(job: Job, shares: list[NodeShare], launched: bool = False) -> None:
-    """Give a pending job its nodes. ``launched``: the engine has yet to make them, so the job keeps waiting."""
-    job.shares, job.launched = shares, launched
-    if not launched:
-        job.state = JobState.RUNNING
-
-
-def give_back(job: Job) -> None:
-    """Undo ``take``."""
-    job.shares, job.launched = [], False
-    job.state = JobState.PENDING
-
-
 def await_nodes(job: Job, shares: list[NodeShare], engine: str) -> None:
     """The engine makes nodes for the job; it stays PENDING until they are there."""
-    job.shares, job.engine = shares, engine
+    job.shares, job.engine, job.launched = shares, engine, True
     job.reason, job.reason_desc = "None", ""
     job.num_nodes = len(shares)
 
 
 def begin(job: Job, shares: list[NodeShare], engine: str, now: float, nodes_in_s: float) -> None:
     """The job runs on its nodes, which are ready in ``nodes_in_s`` seconds (0: now)."""
-    job.shares, job.engine = shares, engine
+    job.shares, job.engine, job.launched = shares, engine, False
     job.state = JobState.RUNNING
     job.flags = JobFlag.CONFIGURING if nodes_in_s else JobFlag.NONE
     job.reason, job.reason_desc = "None", ""
@@ -418,8 +405,8 @@ def start_over(job: Job, restarts: int, reason: str) -> None:
 
 def set_aside(job: Job, why: str) -> None:
     """Hold a job that an internal error keeps from starting."""
-    give_back(job)
-    job.flags = JobFlag.NONE
+    job.shares, job.launched = [], False
+    job.state, job.flags = JobState.PENDING, JobFlag.NONE
     job.start_time = job.end_time = 0.0
     hold(job, SYSTEM_FAILURE, f"{SYSTEM_FAILURE}: {why}")
 

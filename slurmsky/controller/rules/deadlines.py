@@ -44,9 +44,8 @@ def latest_start(job: Job) -> float | None:
     return float(job.spec.deadline - least * 60)
 
 
-def limit_until(job: Job, now: float) -> int | None:
-    """The limit in minutes of a job that starts now: its own, shortened to end by its deadline."""
-    limit = job.time_limit_min
+def limit_until(job: Job, limit: int | None, now: float) -> int | None:
+    """The limit in minutes of a job that starts now: ``limit``, shortened to end by its deadline."""
     if job.spec.deadline is None:
         return limit
     room = max(1, (job.spec.deadline - int(now)) // 60)

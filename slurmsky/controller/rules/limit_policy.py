@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -153,6 +154,7 @@ class Policy:
         self.accounts = {one.name: one for one in cluster.accounts}
         self.active = bool(self.qos or self.accounts)
         self._used: dict[_Key, _Used] | None = None
+        self._planned: list[tuple[Job, list[NodeShare]]] = []  # jobs that count as running in a trial
         self._sources: dict[tuple[str, str, str], list[Source]] = {}
 
     # --- the QOS and the account of a job
@@ -253,10 +255,29 @@ class Policy:
         """Forget the summed use: jobs may have started or ended."""
         self._used = None
 
-    def took(self, job: Job) -> None:
-        """Add a job that has got its shares to the summed use."""
-        if self.active and self._used is not None:
-            self._add(self._used, job)
+    def trial(self) -> Policy:
+        """These limits with a use of their own, to which a scheduler pass adds the jobs that it plans to start."""
+        trial = copy(self)
+        trial._used, trial._planned = None, []
+        return trial
+
+    @property
+    def planned(self) -> int:
+        """How many jobs a trial counts as running."""
+        return len(self._planned)
+
+    def plan(self, job: Job, shares: list[NodeShare]) -> None:
+        """Count a job as running on these shares."""
+        if self.active:
+            self._planned.append((job, shares))
+            if self._used is not None:
+                self._add(self._used, job, shares)
+
+    def forget_planned(self, since: int) -> None:
+        """Count only the first ``since`` planned jobs."""
+        if len(self._planned) > since:
+            del self._planned[since:]
+            self._used = None
 
     def objection(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
         """The reason for which a limit keeps a job on these shares from starting; "" where there is none."""
@@ -318,12 +339,14 @@ class Policy:
         if self._used is None:
             self._used = {}
             for one in self.running():
-                self._add(self._used, one)
+                self._add(self._used, one, one.shares)
+            for one, shares in self._planned:
+                self._add(self._used, one, shares)
         key = (source.kind, source.name, whose, getattr(job, whose) if whose else "")
         return self._used.get(key, _Used())
 
-    def _add(self, used: dict[_Key, _Used], job: Job) -> None:
-        tres_used = use_of(job.spec, job.shares)
+    def _add(self, used: dict[_Key, _Used], job: Job, shares: Sequence[NodeShare]) -> None:
+        tres_used = use_of(job.spec, shares)
         names = [("qos", name) for name in self._qos_of(job)] + [("account", job.account)]
         for kind, name in names:
             for whose, value in (("", ""), ("user", job.user), ("account", job.account)):

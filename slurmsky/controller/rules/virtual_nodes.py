@@ -139,13 +139,22 @@ class VirtualNodes:
         return shares
 
     def hold(self, job: Job, uses: Mapping[str, NodeUse]) -> list[NodeShare]:
-        """The shares of the real node that a starting job holds; without virtual nodes, its own shares."""
-        if self.machine is None or not any(share.virtual for share in job.shares):
+        """Record and return the shares of the real node that a starting job holds."""
+        if self.machine is None:
             return job.shares
-        use, total = uses[self.machine.name], _sum(job.shares)
+        held = self.holding(job.shares, uses[self.machine.name])
+        if held is not job.shares:
+            self._held[job.job_id] = held[0]
+        return held
+
+    def holding(self, shares: list[NodeShare], use: NodeUse) -> list[NodeShare]:
+        """The shares of the real node that a job on ``shares`` would hold; without virtual nodes, its own shares."""
+        if self.machine is None or not any(share.virtual for share in shares):
+            return shares
+        total = _sum(shares)
         free = [cpu for cpu in range(self.machine.cpus) if cpu not in use.cpu_ids]
         gres: dict[str, tuple[int, ...]] = {}
-        for share in job.shares:
+        for share in shares:
             for key, ids in share.gres.items():
                 if _is_gpu(key) and not share.gpus_absent:
                     gres[key] = (*gres.get(key, ()), *ids)
@@ -156,7 +165,6 @@ class VirtualNodes:
             memory_mib=min(total["mem"], max(0, self.machine.memory_mib - use.memory_mib)),
             gres=gres,
         )
-        self._held[job.job_id] = held
         return [held]
 
     def held(self, job: Job) -> list[NodeShare]:

@@ -64,7 +64,7 @@ class Use:
 
 
 class BudgetPolicy:
-    """Keeps this month's spending and the prices; the scheduler calls ``verdict`` for each job."""
+    """Keeps this month's spending and the prices."""
 
     def __init__(self, book: JobTable, site: Site, kick: Callable[[], None], ask: Ask) -> None:
         self.book = book
@@ -74,7 +74,6 @@ class BudgetPolicy:
         self._questions: dict[tuple[tuple[JobSpec, ...], str], PriceQuestion | None] = {}
         self._prices: dict[str, _Price] = {}
         self._asking: dict[str, Callable[[], Awaitable[float | None]]] = {}
-        self._uses: dict[Budget, Use] = {}
         self._holding = False  # the last pass made a job wait for its budget
         self._month = (0.0, 0.0)
         self._charges: dict[tuple[int, int], tuple[Job, float]] = {}  # (job id, run) -> job, dollars this month
@@ -87,29 +86,25 @@ class BudgetPolicy:
         self._turn_page(now)
         self._charges[job.job_id, job.restarts] = (job, job.cost * part_in(job, *self._month, now))
 
-    def begin_pass(self) -> None:
-        """Forget the sums of the last scheduler pass: costs and running jobs may have changed."""
-        self._uses.clear()
-        self._holding = False
+    def trial(self) -> BudgetTrial:
+        """The budgets for one scheduler pass."""
+        return BudgetTrial(self)
+
+    def passed(self, unpriced: Iterable[tuple[Job, str]], over_budget: bool) -> None:
+        """Take the result of a pass: request the prices that it lacked."""
+        self._holding = over_budget
+        for job, partition in unpriced:
+            self._request(job, partition)
 
     def look_again(self) -> None:
         """Run a pass if jobs wait for a budget: a month may have begun. Called at intervals."""
         if self._holding:
             self.kick()
 
-    def use(self, budget: Budget) -> Use:
-        """The use of a budget; summed once per pass and start, not for each pending job."""
-        known = self._uses.get(budget)
-        if known is None:
-            self._turn_page(self.book.clock())
-            running = [job for job in self._running() if covers(budget, job)]
-            bounded = (job for job in running if _bounded(job))
-            known = self._uses[budget] = Use(
-                sum(dollars for job, dollars in self._charges.values() if covers(budget, job)),
-                sum(max(0.0, estimate(job, job.hourly_cost) - job.cost) for job in bounded),
-                sum(job.hourly_cost for job in running),
-            )
-        return known
+    def spent(self, budget: Budget) -> float:
+        """Dollars of this month that a budget has paid."""
+        self._turn_page(self.book.clock())
+        return sum(dollars for job, dollars in self._charges.values() if covers(budget, job))
 
     def _turn_page(self, now: float) -> None:
         if self._month[0] <= now < self._month[1]:
@@ -121,70 +116,37 @@ class BudgetPolicy:
             kept = live if live is not None and live.restarts == job.restarts else job
             self._charges[job.job_id, job.restarts] = (kept, job.cost * part_in(job, *self._month, now))
 
-    def _running(self) -> Iterable[Job]:
+    def running(self) -> Iterable[Job]:
         """Jobs whose nodes are paid for; jobs on this machine cost nothing."""
         found = (self.book.jobs[job_id] for job_id in self.book.active)
         return (job for job in found if (job.launched or job.engine != "local") and not job.state.finished)
 
-    # --- the decision
+    # --- prices
 
-    def verdict(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-        """The reason why a job must wait for its budget, or None: the job may start."""
-        budgets = [budget for budget in self.site.budgets if covers(budget, job)]
-        ceilings = (self.site.sky_partition(partition.name).max_hourly_cost,
-                    self.site.routes(job.qos, job.account)[0].max_hourly_cost)  # fmt: skip
-        ceiling = min((dollars for dollars in ceilings if dollars is not None), default=None)
-        most = self.site.sky.budget
-        if not budgets and ceiling is None and most is None:
-            return None
-        word = self._objection(job, partition.name, budgets, ceiling, most)
-        if word is None:
-            self._uses.clear()  # the job starts
-            return None
-        self._holding = True
-        return (word, "")
-
-    def _objection(
-        self, job: Job, partition: str, budgets: list[Budget], ceiling: float | None, most: float | None
-    ) -> str | None:
-        for budget in budgets:  # needs no price, and so no request
-            if budget.month is not None and self.use(budget).spent >= budget.month:
-                return reason(budget, "month")
-        hourly = self._price(job, partition)
-        if hourly is None:
-            return "None"
-        for part, share in divided(self.book.components(job)):
-            part.hourly_cost = hourly * share
-        whole = estimate(job, hourly)
-        if ceiling is not None and hourly > ceiling:
-            return JOB_HOURLY
-        if most is not None and whole > most:
-            return JOB_TOTAL
-        for budget in budgets:
-            use = self.use(budget)
-            if budget.hourly is not None and use.hourly + hourly > budget.hourly:
-                return reason(budget, "hourly")
-            if budget.month is not None and use.spent + use.promised + whole > budget.month:
-                return reason(budget, "month")
-        return None
-
-    def _price(self, job: Job, partition: str) -> float | None:
-        """Dollars an hour, of a het job for all its components; None: not known yet, but requested."""
+    def _question(self, job: Job, partition: str) -> PriceQuestion | None:
         if len(self._questions) > 5000:
             self._questions.clear()
         case = (tuple(part.spec for part in self.book.components(job)), partition)
         if case not in self._questions:
             self._questions[case] = self.ask(job, partition)
-        question = self._questions[case]
+        return self._questions[case]
+
+    def quote(self, job: Job, partition: str) -> tuple[float | None, bool]:
+        """Dollars an hour, of a het job for all its components (None: not known), and whether to request the price."""
+        question = self._question(job, partition)
         if question is None:
-            return 0.0  # no price to request: the job costs what this machine costs
-        key, ask = question
-        known = self._prices.get(key)
-        if known is None or time.monotonic() - known.known_at > PRICE_AGE_S:
+            return 0.0, False  # the job costs what this machine costs
+        known = self._prices.get(question[0])
+        if known is None:
+            return None, True
+        return known.dollars, time.monotonic() - known.known_at > PRICE_AGE_S
+
+    def _request(self, job: Job, partition: str) -> None:
+        question = self._question(job, partition)
+        if question is not None:
             if not self._asking:
                 background(self._answer())
-            self._asking.setdefault(key, ask)
-        return None if known is None else known.dollars
+            self._asking.setdefault(*question)
 
     async def _answer(self) -> None:
         """Request the prices that are needed, one after the other."""
@@ -202,6 +164,82 @@ class BudgetPolicy:
             del self._asking[key]
             self.kick()
             await asyncio.sleep(ASK_GAP_S)
+
+
+class BudgetTrial:
+    """The budgets during one scheduler pass, which also counts the jobs that the pass plans to start."""
+
+    def __init__(self, policy: BudgetPolicy) -> None:
+        self._policy = policy
+        self._uses: dict[Budget, Use] = {}  # summed once per pass and start, not for each pending job
+        self._planned: list[Job] = []
+        #: job id -> the job, and dollars an hour that it would cost
+        self.prices: dict[int, tuple[Job, float]] = {}
+        #: jobs and partitions whose price must be requested
+        self.unpriced: list[tuple[Job, str]] = []
+        self.over_budget = False
+
+    def plan(self, job: Job) -> None:
+        """Count a job as running."""
+        if job.job_id in self.prices:
+            self._planned.append(job)
+            self._uses.clear()
+
+    def use(self, budget: Budget) -> Use:
+        """The use of a budget, with the planned jobs."""
+        known = self._uses.get(budget)
+        if known is None:
+            paid = [(job, job.hourly_cost) for job in self._policy.running()]
+            paid += [self.prices[job.job_id] for job in self._planned]
+            mine = [(job, hourly) for job, hourly in paid if covers(budget, job)]
+            known = self._uses[budget] = Use(
+                self._policy.spent(budget),
+                sum(max(0.0, estimate(job, hourly) - job.cost) for job, hourly in mine if _bounded(job)),
+                sum(hourly for _, hourly in mine),
+            )
+        return known
+
+    def verdict(self, job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
+        """The reason why a job must wait for its budget, or None: the job may start."""
+        site = self._policy.site
+        budgets = [budget for budget in site.budgets if covers(budget, job)]
+        ceilings = (site.sky_partition(partition.name).max_hourly_cost,
+                    site.routes(job.qos, job.account)[0].max_hourly_cost)  # fmt: skip
+        ceiling = min((dollars for dollars in ceilings if dollars is not None), default=None)
+        most = site.sky.budget
+        if not budgets and ceiling is None and most is None:
+            return None
+        word = self._objection(job, partition.name, budgets, ceiling, most)
+        if word is None:
+            return None
+        self.over_budget = True
+        return (word, "")
+
+    def _objection(
+        self, job: Job, partition: str, budgets: list[Budget], ceiling: float | None, most: float | None
+    ) -> str | None:
+        for budget in budgets:  # needs no price, and so no request
+            if budget.month is not None and self.use(budget).spent >= budget.month:
+                return reason(budget, "month")
+        hourly, outdated = self._policy.quote(job, partition)
+        if outdated:
+            self.unpriced.append((job, partition))
+        if hourly is None:
+            return "None"
+        for part, share in divided(self._policy.book.components(job)):
+            self.prices[part.job_id] = (part, hourly * share)
+        whole = estimate(job, hourly)
+        if ceiling is not None and hourly > ceiling:
+            return JOB_HOURLY
+        if most is not None and whole > most:
+            return JOB_TOTAL
+        for budget in budgets:
+            use = self.use(budget)
+            if budget.hourly is not None and use.hourly + hourly > budget.hourly:
+                return reason(budget, "hourly")
+            if budget.month is not None and use.spent + use.promised + whole > budget.month:
+                return reason(budget, "month")
+        return None
 
 
 def divided(components: Sequence[Job]) -> list[tuple[Job, float]]:

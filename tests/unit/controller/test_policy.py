@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from slurmsky.controller.jobs.job_table import JobTable
+from slurmsky.controller.jobs.plan import apply
 from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
 from slurmsky.controller.rules.limit_policy import RUNNING, SIZES, SUBMITTED, WALL
 from slurmsky.controller.schedule.scheduler import Scheduler
@@ -138,8 +139,7 @@ class World:
         return admit(self.book, [JobSpec(job_name="x", **fields)], payload, who, self.folder / "jobs")
 
     def pass_(self) -> None:
-        for job, _ in self.scheduler.run().starts:
-            job.start_time = 1_000_000.0
+        apply(self.scheduler.plan(), self.book)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from slurmsky.controller.jobs.job_table import JobTable
+from slurmsky.controller.jobs.plan import Applied, apply
 from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
-from slurmsky.controller.schedule.scheduler import Plan, Scheduler
+from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.controller.store.database import Store
 from slurmsky.model.job import Job
@@ -69,11 +70,9 @@ class World:
             self.folder / "jobs",
         )
 
-    def pass_(self) -> Plan:
-        plan = self.scheduler.run()
-        for job, _ in plan.starts:
-            job.start_time = self.now
-        return plan
+    def pass_(self) -> Applied:
+        self.book.mark_reserved()
+        return apply(self.scheduler.plan(), self.book)
 
     def end(self, job: Job, state: JobState = JobState.COMPLETED) -> None:
         self.book.free_shares(job)
@@ -380,9 +379,9 @@ def test_one_of_two_licences_suffices(world: World) -> None:
 
 def test_deadline_expires(world: World) -> None:
     job = world.submit(deadline=int(world.now) + 600, begin=int(world.now) + 300)
-    assert world.pass_().wake == world.now + 300
+    assert world.scheduler.plan().wake == world.now + 300
     world.now += 541  # without a limit of its own a job wants a minute at least
-    assert world.pass_().expired == [job]
+    assert world.scheduler.plan().expired == [job]
 
 
 @pytest.mark.parametrize(
@@ -395,7 +394,7 @@ def test_deadline_expires(world: World) -> None:
 )
 def test_a_start_cuts_the_limit_to_the_deadline(world: World, fields: dict[str, int], limit: int) -> None:
     job = world.submit(deadline=int(world.now) + 3600, **fields)
-    assert [one for one, _ in world.pass_().starts] == [job]
+    assert world.pass_().started == [job]
     assert job.time_limit_min == limit
 
 
@@ -461,7 +460,7 @@ def test_partitions_made_later_are_scheduled_like_the_others(world: World) -> No
     cluster = world.book.cluster
     world.book.put_partition(replace(cluster.partitions[0], name="late", default=False, nodes=("n2",)))
     late, usual = world.submit(partition="late"), world.submit()
-    assert [job for job, _ in world.pass_().starts] == [late, usual]
+    assert world.pass_().started == [late, usual]
     assert late.nodes == ("n2",)
 
 
@@ -484,6 +483,6 @@ def test_a_tier_given_later_counts(world: World) -> None:
 def test_a_job_that_breaks_the_scheduler_leaves_the_others_alone(world: World) -> None:
     broken, healthy = world.submit(), world.submit()
     broken.dependency = "afterok:("  # as a damaged record may say
-    plan = world.pass_()
-    assert [job for job, _ in plan.starts] == [healthy]
-    assert [job for job, _ in plan.broken] == [broken]
+    done = world.pass_()
+    assert done.started == [healthy]
+    assert [job for job, _ in done.broken] == [broken]

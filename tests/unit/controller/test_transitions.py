@@ -61,7 +61,6 @@ def test_a_job_from_pending_to_its_end(job: Job) -> None:
     share = NodeShare("n1", cpu_ids=(0, 1), tasks=1, cpus_on_node=2)
     job.time_limit_min = 10
     assert transitions.wait(job, "Resources", "", 5.0) and not transitions.wait(job, "Resources", "", 6.0)
-    transitions.take(job, [share])
     transitions.begin(job, [share], "local", 100.0, 0.0)
     assert (job.state, job.reason, job.start_time, job.end_time, job.num_cpus) == (
         JobState.RUNNING, "None", 100.0, 700.0, 2,

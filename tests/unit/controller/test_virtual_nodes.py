@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slurmsky.controller.jobs.job_table import JobTable
+from slurmsky.controller.jobs.plan import apply
 from slurmsky.controller.jobs.submitter import Payload, Submitter, admit
 from slurmsky.controller.rules import virtual_nodes
 from slurmsky.controller.schedule.scheduler import Scheduler
@@ -41,10 +42,7 @@ class World:
         return admit(self.book, wanted, Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {}), WHO, self.folder / "jobs")
 
     def starts(self) -> list[int]:
-        plan = self.scheduler.run()
-        for job, shares in plan.starts:
-            job.start_time, job.num_cpus = self.now, sum(share.cpus for share in shares)
-        return [job.job_id for job, _ in plan.starts]
+        return [job.job_id for job in apply(self.scheduler.plan(), self.book).started]
 
     def finish(self, job: Job) -> None:
         self.book.free_shares(job)

@@ -1,0 +1,145 @@
+"""The decisions of one scheduler pass, and the one place that carries them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ...model.allocation import NodeShare
+from ...model.job import Job
+from . import transitions
+from .job_table import JobTable
+from .submitter import split_element
+
+
+@dataclass(frozen=True)
+class Start:
+    """The start of a job, of a het job's component, or of an array's element; ``job_id``: of the record that starts."""
+
+    job: Job  # of an array: the record that its pending elements share
+    job_id: int
+    shares: list[NodeShare]
+    partition: str
+    time_limit_min: int | None
+    task: int | None = None  # the element that leaves the array's record
+    launched: bool = False  # the engine has yet to make the nodes
+    main: bool | None = None  # not by backfill; None: as before
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Why a job waits. ``start`` and ``nodes``: its planned start, where known."""
+
+    job: Job
+    reason: str
+    desc: str = ""
+    start: float | None = None
+    nodes: tuple[str, ...] | None = None
+    #: the dependencies that are left, and how scontrol shows them; None: unchanged
+    dependency: tuple[str, str] | None = None
+    #: False: the job waits for something other than resources
+    eligible: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The decisions of one pass; nothing of them has happened yet."""
+
+    starts: Sequence[Start] = ()
+    waits: Sequence[Wait] = ()
+    #: jobs that resources alone keep waiting from now on
+    eligible: Sequence[Job] = ()
+    #: jobs whose dependencies hold
+    dependency_met: Sequence[Job] = ()
+    #: jobs whose dependency can never hold and that requested to be cancelled then
+    hopeless: Sequence[Job] = ()
+    #: jobs whose deadline has passed
+    expired: Sequence[Job] = ()
+    #: jobs whose scheduling raised, with the exception; the pass went on with the others
+    broken: Sequence[tuple[Job, Exception]] = ()
+    #: dollars an hour that pending jobs would cost
+    prices: Sequence[tuple[Job, float]] = ()
+    #: jobs and partitions whose price must be known before the job may start
+    unpriced: Sequence[tuple[Job, str]] = ()
+    #: a job waits for its budget
+    over_budget: bool = False
+    #: epoch second at which time alone may change the answer
+    wake: float | None = None
+
+
+@dataclass
+class Applied:
+    """The result of a plan: jobs that have begun, jobs that could not, and whether dependents wait for a start."""
+
+    started: list[Job] = field(default_factory=list)
+    broken: list[tuple[Job, Exception]] = field(default_factory=list)
+    awaited: bool = False
+
+
+def apply(
+    plan: Plan,
+    book: JobTable,
+    engine_of: Callable[[str], str] = lambda partition: "local",
+    ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,
+) -> Applied:
+    """Carry out a plan in the job table. A start that raises concerns its own job alone."""
+    now, done = book.clock(), Applied(broken=list(plan.broken))
+    for job, dollars in plan.prices:
+        job.hourly_cost = dollars
+    for job in plan.dependency_met:
+        transitions.dependency_met(job, now)
+        book.touch(job)
+    for job in plan.eligible:
+        transitions.make_eligible(job, now)
+    for start in plan.starts:
+        job = start.job
+        try:
+            if start.task is not None:
+                job = split_element(book, start.job, start.task)
+            _begin(job, start, book, engine_of(start.partition), ready_in, now)
+        except Exception as problem:
+            done.broken.append((job, problem))
+        else:
+            done.started.append(job)
+            done.awaited = done.awaited or book.has_dependents(job)
+    for wait in plan.waits:
+        _wait(wait, book, now)
+    return done
+
+
+def _wait(wait: Wait, book: JobTable, now: float) -> None:
+    job, changed = wait.job, False
+    if wait.start is not None:
+        transitions.plan_start(job, wait.start)
+    if wait.nodes is not None:
+        transitions.plan_nodes(job, wait.nodes)
+    if not wait.eligible:
+        transitions.not_eligible(job)
+    if wait.dependency is not None:
+        transitions.dependency_unmet(job, *wait.dependency)
+        changed = True
+    if transitions.wait(job, wait.reason, wait.desc, now) or changed:
+        book.touch(job)
+
+
+def _begin(
+    job: Job,
+    start: Start,
+    book: JobTable,
+    engine: str,
+    ready_in: Callable[[Sequence[str], str], float],
+    now: float,
+) -> None:
+    """Give a job its nodes: it runs, or waits for the engine to make them."""
+    if job.job_id != start.job_id:
+        raise RuntimeError(f"job {job.job_id} was planned as {start.job_id}")  # its nodes carry the planned name
+    job.partition, job.time_limit_min = start.partition, start.time_limit_min
+    job.sched_main = job.sched_main if start.main is None else start.main
+    wait = 0.0 if start.launched else ready_in([share.name for share in start.shares], start.partition)
+    if start.launched:
+        transitions.await_nodes(job, start.shares, engine)
+    else:
+        transitions.begin(job, start.shares, engine, now, wait)
+        book.counters.started += 1
+    book.book_shares(job)
+    book.touch(job)

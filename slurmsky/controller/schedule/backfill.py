@@ -1,0 +1,130 @@
+"""Backfill: the planned start of a job that finds no room, and whether a later job may start before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...model.allocation import NodeShare
+from ...model.cluster import PartitionConfig
+from ...model.job import Job
+from ...model.spec import INFINITE
+from ...model.states import JobFlag
+from ..jobs.job_table import JobTable
+from ..jobs.plan import Start
+from ..rules.demand import Demand
+from ..rules.resources import NodeUse, place
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+_YEAR_S = 365 * 86400.0
+
+
+@dataclass
+class Blocked:
+    """The first job of a partition that finds no room: its demand, and the nodes as they will be at its start."""
+
+    demand: Demand
+    start: float
+    nodes: list[NodeUse]
+
+
+@dataclass(frozen=True)
+class _End:
+    """What a running or planned job frees, and when."""
+
+    time: float
+    job_id: int
+    partition: str
+    held: Sequence[NodeShare]
+
+
+def _ends(
+    book: JobTable, now: float, names: Collection[str], planned: Sequence[tuple[Start, list[NodeShare]]]
+) -> list[_End]:
+    """The ends of the jobs that hold any of these nodes, the first one first."""
+    found = []
+    for job_id in book.active:
+        job = book.jobs[job_id]
+        held = book.virtual.held(job)
+        if any(share.name in names for share in held):
+            ends = now if JobFlag.COMPLETING in job.flags else _end(job.start_time or now, job.time_limit_min, now)
+            found.append(_End(ends, job_id, job.partition, held))
+    for start, held in planned:
+        if any(share.name in names for share in held):
+            found.append(_End(_end(now, start.time_limit_min, now), start.job_id, start.partition, held))
+    found.sort(key=lambda end: end.time)
+    return found
+
+
+def _end(since: float, limit_min: int | None, now: float) -> float:
+    return now + _YEAR_S if limit_min is None or limit_min == INFINITE else max(now, since + limit_min * 60.0)
+
+
+def earliest(
+    book: JobTable,
+    demand: Demand,
+    nodes: Sequence[NodeUse],
+    now: float,
+    consume_memory: bool,
+    planned: Sequence[tuple[Start, list[NodeShare]]] = (),
+) -> tuple[float, list[NodeShare], list[NodeUse]] | None:
+    """When enough jobs will have ended for a demand, on which shares, and the nodes as they will be then.
+
+    None: no running job explains the wait (a node is down).
+    """
+    future = {use.config.name: use.copy() for use in nodes}
+    for end in _ends(book, now, future.keys(), planned):
+        for share in end.held:
+            if share.name in future:
+                future[share.name].give(end.job_id, share, end.partition)
+        shares = place(demand, list(future.values()), consume_memory)
+        if shares is not None:
+            return end.time, shares, list(future.values())
+    return None
+
+
+def harmless(
+    job: Job, shares: Sequence[NodeShare], exclusive: bool, now: float, first: Blocked, partition: str, memory: bool
+) -> list[NodeUse] | None:
+    """The blocked job's nodes at its start if this job starts now; None: the plan would no longer hold."""
+    limit = job.time_limit_min
+    if limit is not None and limit != INFINITE and now + limit * 60 <= first.start:
+        return first.nodes
+    future = {use.config.name: use.copy() for use in first.nodes}
+    for share in shares:
+        if share.name in future:
+            future[share.name].take(job.job_id, share, exclusive, partition)
+    return None if place(first.demand, list(future.values()), memory) is None else list(future.values())
+
+
+def shortened(job: Job, now: float, until: float) -> int | None:
+    """The limit in minutes with which a --time-min job ends before a planned start, or None when it cannot.
+
+    Source: backfill.c, which lowers the limit of such a job as far as --time-min to start it earlier.
+    """
+    least = job.spec.time_min_min
+    room = int(until - now) // 60
+    return room if least and room >= least else None
+
+
+def shown_start(start: float, now: float) -> float | None:
+    """A planned start as users see it; None for one that only a job without a time limit delays."""
+    return start if start < now + _YEAR_S - 86400 else None
+
+
+def predict_start(
+    scheduler: Scheduler, job_like: Job, partition: PartitionConfig, clock: Callable[[], float]
+) -> tuple[float, list[NodeShare]] | None:
+    """When and where a job would start (--test-only): now if it fits, else at the end of enough running jobs."""
+    fit, book, now = scheduler.fit(job_like.spec), scheduler.book, clock()
+    demand = fit.demand.within(partition)
+    nodes = scheduler.uses(partition.name)
+    shares = scheduler.place(demand, nodes, scheduler.consume_memory)
+    if shares is not None:
+        ready = scheduler.ready_in([share.name for share in shares], partition.name)
+        return now + ready, book.virtual.placed(fit, shares)
+    found = earliest(book, demand, nodes, now, scheduler.consume_memory)
+    return None if found is None else (found[0], book.virtual.placed(fit, found[1]))

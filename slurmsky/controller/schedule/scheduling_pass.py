@@ -1,0 +1,433 @@
+"""One evaluation of all pending jobs, by priority: a Plan of starts, and the reasons why the others wait.
+
+The first job of a partition that finds no room gets a planned start from the ends of the running jobs; a later job may
+start if that plan still holds with it (EASY backfill, Slurm's sched/backfill with bf_max_job_test=1 per partition).
+Every other reason to wait is the first in Slurm's order that is true of the job: held, dependency, begin time, array
+limit, partition, limits, licences, resources. A pass reads the job table and changes nothing: what it plans to start is
+held in a Trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ...model.allocation import NodeShare
+from ...model.cluster import PartitionConfig
+from ...model.job import Job
+from ...model.states import JobState
+from ..jobs import transitions
+from ..jobs.plan import Plan, Start, Wait
+from ..jobs.submitter import limit_in
+from ..rules import deadlines, dependencies
+from ..rules.advance_reservations import RESERVED
+from ..rules.demand import Demand
+from ..rules.provisional_shares import ordered_shares
+from ..rules.resources import NodeUse, place
+from ..rules.virtual_nodes import Fit
+from .backfill import Blocked, earliest, harmless, shortened, shown_start
+from .trial import Trial
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+_HOLD_REASONS = frozenset({
+    "launch failed requeued held", "JobHoldMaxRequeue", "job requeued in held state", "ReservationDeleted",
+    transitions.SYSTEM_FAILURE,
+})  # fmt: skip
+
+_Reason = tuple[str, str]
+
+
+class _Elements:
+    """The pending elements of an array that a pass has not planned to start."""
+
+    def __init__(self, job: Job) -> None:
+        self.left = job.pending_count
+        self.planned: set[int] = set()
+        self._order: Iterator[int] = (task for part in job.pending_tasks for task in part)
+        self.first = next(self._order)
+
+    def plan(self, task: int) -> None:
+        """Remove an element that is planned to start."""
+        self.left -= 1
+        self.planned.add(task)
+        while self.left and self.first in self.planned:
+            self.first = next(self._order)
+
+
+class SchedulingPass:
+    """The state of one pass. ``rules``: what holds independently of it."""
+
+    def __init__(self, rules: Scheduler, now: float) -> None:
+        self._rules = rules
+        self._book = rules.book
+        self._now = now
+        self._trial = Trial(rules.book, rules.shared)
+        self._limits = rules.book.policy.trial()
+        self._budget = rules.budget()
+        self._blocked: dict[str, Blocked] = {}
+        self._failed: set[tuple[int, str]] = set()  # (id of a spec, partition) that found no room
+        self._planned_het: set[int] = set()
+        self._elements: dict[int, _Elements] = {}
+        self._running: dict[int, int] = {}  # elements that run, by array
+        self._next_id = rules.book.next_job_id
+        self._met: set[int] = set()
+        self._waits: list[Wait] = []
+        self._eligible: list[Job] = []
+        self._dependency_met: list[Job] = []
+        self._hopeless: list[Job] = []
+        self._expired: list[Job] = []
+        self._broken: list[tuple[Job, Exception]] = []
+        self._wake: float | None = rules.book.reservations.next_change(now)
+
+    def plan(self) -> Plan:
+        """Evaluate all pending jobs."""
+        book = self._book
+        pending = [job for job_id in book.pending if not (job := book.jobs[job_id]).launched]
+        pending.sort(key=self._rules.order)
+        for job in pending:
+            if job.state is not JobState.PENDING:
+                continue
+            try:
+                self._consider(job)
+            except Exception as problem:
+                self._broken.append((job, problem))
+        return Plan(
+            [start for start, _ in self._trial.starts],
+            self._waits,
+            self._eligible,
+            self._dependency_met,
+            self._hopeless,
+            self._expired,
+            self._broken,
+            list(self._budget.prices.values()),
+            self._budget.unpriced,
+            self._budget.over_budget,
+            self._wake,
+        )
+
+    def _consider(self, job: Job) -> None:
+        """Plan the start of a pending job, or of as many elements of an array as fit, or why it waits."""
+        wait = self._not_eligible(job)
+        while wait is None:
+            if job.het_job_id:
+                if job.het_job_id not in self._planned_het:
+                    self._planned_het.add(job.het_job_id)
+                    self._het(job)
+                return
+            wait = self._try(job)
+            if wait is None:
+                elements = self._elements.get(job.job_id)
+                if elements is None or not elements.left:
+                    return
+                wait = self._not_eligible(job)
+        self._waits.append(wait)
+
+    # --- a job, or an array's element
+
+    def _try(self, job: Job) -> Wait | None:
+        """Plan to start the job or one of its elements in the first partition that has room; else why it waits."""
+        wait = Wait(job, "Resources")
+        planned: tuple[float | None, tuple[str, ...] | None] = None, None
+        for name in job.partition.split(","):
+            partition = self._book.cluster.partition(name)
+            if partition is None:
+                continue
+            reason = self._partition_limit(job, partition)
+            if reason is None and (id(job.spec), name) in self._failed:
+                reason = ("Priority", "")
+            if reason is None and job.spec.licenses and self._trial.lacks_license(job.spec.licenses):
+                reason = ("Licenses", "")
+            if reason is not None:
+                found: Wait | None = Wait(job, *reason)
+            elif self._rules.places_in(name):
+                found = self._try_nodes(job, partition)
+            else:
+                found = self._start_on_made_nodes(job, partition)
+            if found is None:
+                return None
+            wait = found
+            planned = (wait.start, wait.nodes) if wait.nodes is not None else planned
+        return replace(wait, start=planned[0], nodes=planned[1]) if planned != (wait.start, wait.nodes) else wait
+
+    def _start_on_made_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
+        element = self._next_element(job)
+        if element is None:
+            return Wait(job, "Dependency")
+        task, job_id = element
+        demand = self._rules.demand(job.spec).within(partition)
+        shares = ordered_shares(demand, job.spec, partition, job_id)
+        self._start(job, job_id, task, partition.name, shares, job.time_limit_min, launched=True)
+        return None
+
+    def _try_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
+        """Plan to start the job on nodes of a partition; else why it waits."""
+        name, rules = partition.name, self._rules
+        fit = rules.fit(job.spec)
+        demand = fit.demand.within(partition)
+        every = self._trial.uses(name)
+        nodes = self._book.reservations.open_to(job, every, self._now)
+        shares = rules.place(demand, nodes, rules.consume_memory)
+        if shares is None:
+            if nodes != every and rules.place(demand, every, rules.consume_memory) is not None:
+                return Wait(job, RESERVED)
+            self._failed.add((id(job.spec), name))
+            return self._no_room(job, demand, nodes, name)
+        placed = self._book.virtual.placed(fit, shares)
+        objection = self._limits.objection(job, partition, lambda: placed)
+        if objection:
+            return Wait(job, objection)
+        shorter = None
+        if name in self._blocked and not self._harmless(job, shares, name):
+            shorter = shortened(job, self._now, self._blocked[name].start)
+            if shorter is None:
+                return Wait(job, "Priority")
+        element = self._next_element(job)
+        if element is None:
+            return Wait(job, "Dependency")
+        task, job_id = element
+        limit = shorter or (job.time_limit_min if job.partition == name else limit_in(self._book, job, partition))
+        if job.spec.time_min_min and limit is not None:
+            limit = min(limit, partition.max_time_min)
+        self._start(job, job_id, task, name, placed, limit, main=name not in self._blocked)
+        return None
+
+    def _no_room(self, job: Job, demand: Demand, nodes: Sequence[NodeUse], name: str) -> Wait:
+        missing = self._rules.unavailable(demand)
+        if missing:
+            return Wait(job, "ReqNodeNotAvail", missing)
+        if name in self._blocked:
+            return Wait(job, "Priority")
+        found = earliest(self._book, demand, nodes, self._now, self._rules.consume_memory, self._trial.starts)
+        if found is None:
+            return Wait(job, "Resources")  # the job then delays no other job
+        start, shares, future = found
+        self._blocked[name] = Blocked(demand, start, future)
+        return Wait(job, "Resources", "", shown_start(start, self._now), tuple(share.name for share in shares))
+
+    def _harmless(self, job: Job, shares: Sequence[NodeShare], name: str) -> bool:
+        """Whether the plan of the blocked job still holds when this job starts now."""
+        first, exclusive = self._blocked[name], self._rules.demand(job.spec).exclusive
+        left = harmless(job, shares, exclusive, self._now, first, name, self._rules.consume_memory)
+        if left is None:
+            return False
+        first.nodes = left
+        return True
+
+    def _next_element(self, job: Job) -> tuple[int | None, int] | None:
+        """The array's element that starts next, and the id of its record; the job itself where it is no array.
+
+        None: no element's dependency holds. The last element takes the array's record.
+        """
+        if not job.pending_tasks:
+            return None, job.job_id
+        elements = self._elements.get(job.job_id)
+        if elements is None:
+            elements = self._elements[job.job_id] = _Elements(job)
+        task: int | None = elements.first
+        if "aftercorr" in job.dependency:
+            task = next(
+                (
+                    task
+                    for part in job.pending_tasks
+                    for task in part
+                    if task not in elements.planned
+                    and dependencies.corresponding_ready(job.dependency, task, self._rules.lookup)
+                ),
+                None,
+            )
+        if task is None:
+            return None
+        return task, job.job_id if elements.left == 1 else self._next_id
+
+    def _start(
+        self,
+        job: Job,
+        job_id: int,
+        task: int | None,
+        partition: str,
+        shares: list[NodeShare],
+        limit: int | None,
+        launched: bool = False,
+        main: bool | None = None,
+    ) -> None:
+        """Plan a start, and count what it holds."""
+        limit = deadlines.limit_until(job, limit, self._now)
+        self._hold(Start(job, job_id, shares, partition, limit, task, launched, main), self._trial)
+        if task is not None:
+            self._elements[job.job_id].plan(task)
+            self._next_id += job_id == self._next_id
+            if job.array_max_running:
+                self._running[job.array_job_id] = self._running_elements(job) + 1
+
+    def _hold(self, start: Start, trial: Trial) -> None:
+        trial.add(start)
+        self._limits.plan(start.job, start.shares)
+        if start.launched:
+            self._budget.plan(start.job)
+
+    # --- heterogeneous jobs
+
+    def _het(self, leader: Job) -> None:
+        """Plan to start all components of a het job, or none."""
+        components = self._book.components(leader)
+        if any(part.state is not JobState.PENDING or part.priority == 0 for part in components):
+            return
+        fork, counted = self._trial.fork(), self._limits.planned
+        reason = self._het_starts(components, fork)
+        if reason is None:
+            self._trial.merge(fork)
+            return
+        self._limits.forget_planned(counted)
+        self._waits += [Wait(part, *reason) for part in components]
+
+    def _het_starts(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
+        """Plan the starts of all components in a trial of their own; the reason why one of them cannot start."""
+        if not self._rules.places_in(components[0].partition):
+            return self._het_on_made_nodes(components, fork)
+        together = self._book.virtual.together([self._rules.demand(part.spec) for part in components])
+        if together is not None:
+            return self._het_on_virtual_nodes(components, together, fork)
+        # Components get separate nodes (backfill.c _het_job_start_now), where the cluster has that many at all.
+        apart = sum(self._rules.demand(part.spec).min_nodes for part in components) <= len(self._book.nodes)
+        for part in components:
+            name = part.partition.split(",")[0]
+            reason, _ = self._component_limit(part, fork)
+            if reason is not None:
+                return reason
+            used = {share.name for start, _ in fork.starts for share in start.shares} if apart else set()
+            free = self._book.reservations.open_to(part, fork.uses(name), self._now)
+            uses = [use for use in free if use.config.name not in used]
+            partition = self._book.cluster.partition(name)
+            assert partition is not None
+            demand = self._rules.fit(part.spec).demand.within(partition)
+            shares = self._rules.place(demand, uses, self._rules.consume_memory)
+            if shares is None or (name in self._blocked and not self._harmless(part, shares, name)):
+                return ("Resources", "")
+            self._start_component(part, name, shares, fork)
+        return None
+
+    def _het_on_virtual_nodes(self, components: Sequence[Job], fits: Sequence[Fit], fork: Trial) -> _Reason | None:
+        """Components that are too large for this machine start together on virtual nodes."""
+        for part in components:
+            reason, _ = self._component_limit(part, fork, licenses=False)
+            if reason is not None:
+                return reason
+        leader = components[0]
+        nodes = self._book.reservations.open_to(leader, fork.uses(leader.partition.split(",")[0]), self._now)
+        if place(fits[0].demand, nodes, self._rules.consume_memory) is None:
+            return ("Resources", "")
+        for part, fit in zip(components, fits, strict=True):
+            self._start_component(part, part.partition.split(",")[0], self._book.virtual.placed(fit, []), fork)
+        return None
+
+    def _het_on_made_nodes(self, components: Sequence[Job], fork: Trial) -> _Reason | None:
+        """Components on nodes that the engine makes."""
+        for part in components:
+            reason, partition = self._component_limit(part, fork)
+            if reason is not None or partition is None:
+                return reason
+            shares = ordered_shares(self._rules.demand(part.spec), part.spec, partition, part.job_id)
+            self._start_component(part, partition.name, shares, fork, launched=True)
+        return None
+
+    def _component_limit(
+        self, part: Job, fork: Trial, licenses: bool = True
+    ) -> tuple[_Reason | None, PartitionConfig | None]:
+        partition = self._book.cluster.partition(part.partition.split(",")[0])
+        if partition is None:
+            return ("Resources", ""), None
+        reason = self._partition_limit(part, partition)
+        if reason is None and licenses and part.spec.licenses and fork.lacks_license(part.spec.licenses):
+            reason = ("Licenses", "")
+        return reason, partition
+
+    def _start_component(
+        self, part: Job, partition: str, shares: list[NodeShare], fork: Trial, launched: bool = False
+    ) -> None:
+        limit = deadlines.limit_until(part, part.time_limit_min, self._now)
+        self._hold(Start(part, part.job_id, shares, partition, limit, None, launched), fork)
+
+    # --- reasons
+
+    def _wake_at(self, when: float) -> None:
+        self._wake = when if self._wake is None else min(self._wake, when)
+
+    def _not_eligible(self, job: Job) -> Wait | None:
+        """The reason that keeps the job waiting whatever resources are free, or None."""
+        now = self._now
+        if job.spec.deadline is not None:
+            latest = deadlines.latest_start(job)
+            if latest is not None and now > latest:
+                self._expired.append(job)
+                return Wait(job, "DeadLine")
+            self._wake_at((latest or 0) + 0.1)
+        if job.priority == 0:
+            if job.reason in _HOLD_REASONS:
+                return Wait(job, job.reason, job.reason_desc)
+            return Wait(job, job.reason if job.reason.startswith("JobHeld") else "JobHeldUser")
+        if job.dependency and job.job_id not in self._met:
+            unmet = self._dependency(job)
+            if unmet is not None:
+                return unmet
+        reserved = self._book.reservations.waits(job, now)
+        if reserved is not None:
+            return Wait(job, reserved[0])
+        begin = max(job.spec.begin or 0, job.eligible_time)
+        if begin > now:
+            self._wake_at(begin)
+            return Wait(job, "BeginTime", start=begin)
+        if (
+            job.pending_tasks
+            and job.array_max_running
+            and self._running_elements(job) >= job.array_max_running
+            and not self._rules.packs(job.spec, job.partition)
+        ):
+            return Wait(job, "JobArrayTaskLimit", eligible=False)
+        if not job.eligible_time and job.job_id not in self._elements:
+            self._eligible.append(job)
+        return None
+
+    def _dependency(self, job: Job) -> Wait | None:
+        """Why the job waits for other jobs, or None."""
+        rules = self._rules
+        verdict = dependencies.evaluate(job.dependency, job, rules.lookup, rules.singletons(job), self._now)
+        if verdict.recheck is not None:
+            self._wake_at(verdict.recheck)
+        corresponding = "aftercorr" in job.dependency
+        if verdict.state == "met":
+            if not corresponding or not job.array_job_id:
+                self._dependency_met.append(job)
+                self._met.add(job.job_id)
+            return None
+        changed = None
+        if job.dependency_shown != verdict.shown:
+            changed = (job.dependency if corresponding else verdict.rest, verdict.shown)
+        if verdict.state != "never":
+            return Wait(job, "Dependency", dependency=changed)
+        if job.spec.kill_on_invalid_dep:
+            self._hopeless.append(job)
+        return Wait(job, "DependencyNeverSatisfied", dependency=changed)
+
+    def _running_elements(self, job: Job) -> int:
+        """How many elements of the job's array run or are planned to start."""
+        known = self._running.get(job.array_job_id)
+        if known is None:
+            known = self._running[job.array_job_id] = self._book.running_elements(job.array_job_id)
+        return known
+
+    def _partition_limit(self, job: Job, partition: PartitionConfig) -> _Reason | None:
+        """The limit that keeps the job waiting whatever nodes are free, or None."""
+        rules = self._rules
+        undecided = rules.undecided(partition.name)
+        if undecided:
+            return ("ReqNodeNotAvail", f"ReqNodeNotAvail, {undecided}")
+        reason = rules.lasting_limit(job, partition)
+        if reason is None and self._limits.active:
+            over = self._limits.over(job, partition, rules.asked(job, partition))
+            reason = (over.reason, "") if over else None
+        if reason is None and not rules.places_in(partition.name):
+            reason = self._budget.verdict(job, partition)
+        return reason

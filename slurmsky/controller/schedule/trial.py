@@ -1,0 +1,95 @@
+"""What nodes, licences and limits would hold if the starts planned so far had happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...language import licenses
+from ...model.allocation import NodeShare
+from ...model.job import Job
+from ..jobs.job_table import JobTable
+from ..jobs.plan import Start
+from ..rules.resources import NodeUse
+
+
+class Trial:
+    """Uses of nodes and licences on top of the job table's, which stay as they are: a node is copied when it changes.
+
+    A trial on top of a trial (``fork``) holds the components of a het job, which start together or not at all.
+    """
+
+    def __init__(
+        self, book: JobTable, shared: Callable[[str, list[NodeUse]], list[NodeUse]], parent: Trial | None = None
+    ) -> None:
+        self._book = book
+        self._shared = shared
+        self._parent = parent
+        self._uses: dict[str, NodeUse] = {}
+        self._lists: dict[str, list[NodeUse]] = {}  # nodes by partition
+        self._licenses: dict[str, int] = {}
+        #: planned starts, with what they hold of the nodes
+        self.starts: list[tuple[Start, list[NodeShare]]] = []
+
+    def fork(self) -> Trial:
+        """A trial on top of this one; ``merge`` makes its starts part of this one."""
+        return Trial(self._book, self._shared, self)
+
+    def merge(self, fork: Trial) -> None:
+        """Take over the starts of a fork."""
+        self._uses.update(fork._uses)
+        self._lists.clear()
+        for name, count in fork._licenses.items():
+            self._licenses[name] = self._licenses.get(name, 0) + count
+        self.starts += fork.starts
+
+    def use(self, name: str) -> NodeUse:
+        """The use of one node."""
+        found = self._uses.get(name)
+        if found is not None:
+            return found
+        return self._book.uses[name] if self._parent is None else self._parent.use(name)
+
+    def uses(self, partition: str) -> list[NodeUse]:
+        """The partition's nodes, without what other users of the machine hold."""
+        found = self._lists.get(partition)
+        if found is None:
+            found = self._lists[partition] = [self.use(node.name) for node in self._book.partition_nodes[partition]]
+        return self._shared(partition, found)
+
+    def lacks_license(self, text: str) -> bool:
+        """Whether the licences that a job requests are not free."""
+        total = dict(self._book.cluster.licenses)
+        if self._book.cluster.open and not total:
+            return False
+        return licenses.parse(text).taken(self._free_licenses) is None
+
+    def _free_licenses(self, name: str) -> int:
+        below = self._book.free_licenses if self._parent is None else self._parent._free_licenses
+        return below(name) - self._licenses.get(name, 0)
+
+    def add(self, start: Start) -> None:
+        """Hold the nodes and licences of a start."""
+        book, job = self._book, start.job
+        machine = book.virtual.machine
+        held = start.shares if machine is None else book.virtual.holding(start.shares, self.use(machine.name))
+        exclusive = job.spec.whole_nodes
+        for share in held:
+            if share.name in book.uses:
+                self._own(share.name).take(start.job_id, share, exclusive, start.partition)
+        if job.spec.licenses:
+            self._take_licenses(job)
+        self.starts.append((start, held))
+
+    def _take_licenses(self, job: Job) -> None:
+        assert job.spec.licenses is not None
+        wanted = licenses.parse(job.licenses_alloc or job.spec.licenses)
+        taken = wanted if job.licenses_alloc else wanted.taken(self._free_licenses)
+        for name, count in (taken or wanted).counts:
+            self._licenses[name] = self._licenses.get(name, 0) + count
+
+    def _own(self, name: str) -> NodeUse:
+        found = self._uses.get(name)
+        if found is None:
+            found = self._uses[name] = self.use(name).copy()
+            self._lists.clear()
+        return found
