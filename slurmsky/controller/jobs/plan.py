@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ...model.allocation import NodeShare
 from ...model.job import Job
@@ -12,8 +13,7 @@ from .job_table import JobTable
 from .submitter import split_element
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(NamedTuple):
     """The start of a job, of a het job's component, or of an array's element; ``job_id``: of the record that starts."""
 
     job: Job  # of an array: the record that its pending elements share
@@ -26,8 +26,7 @@ class Start:
     main: bool | None = None  # not by backfill; None: as before
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(NamedTuple):
     """Why a job waits. ``start`` and ``nodes``: its planned start, where known."""
 
     job: Job

@@ -10,7 +10,6 @@ held in a Trial.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...model.allocation import NodeShare
@@ -150,7 +149,7 @@ class SchedulingPass:
                 return None
             wait = found
             planned = (wait.start, wait.nodes) if wait.nodes is not None else planned
-        return replace(wait, start=planned[0], nodes=planned[1]) if planned != (wait.start, wait.nodes) else wait
+        return wait._replace(start=planned[0], nodes=planned[1]) if planned != (wait.start, wait.nodes) else wait
 
     def _start_on_made_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
         element = self._next_element(job)
