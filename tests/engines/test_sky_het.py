@@ -148,7 +148,7 @@ def test_pending_running_and_cancelled(world: World) -> None:
         away = [True]
         world.server.fault = lambda path: (503, "text/plain", b"away") if away and path == "/jobs/launch" else None
         await submit(world, SLEEPS)
-        await wait_for(world, "PENDING Resources", "PENDING Resources", shown=lambda row: f"{row[1]} {row[4]}")
+        await wait_for(world, *["ReqNodeNotAvail, SkyPilot server is busy"] * 2, shown=lambda row: row[4])
         assert [(row[0], row[2]) for row in await listed(world)] == [("1+0", "1"), ("1+1", "2")]
         done = await world.run("scancel", "1+1")
         assert done.stderr.rstrip().endswith("Operation not permitted on individual component of heterogeneous job")
