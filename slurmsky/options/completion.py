@@ -5,7 +5,7 @@ The script contains the words, so that a completion starts no process; only job 
 
 from __future__ import annotations
 
-from typing import Iterable, Mapping, Sequence
+from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
 from .family import FAMILY
 from .filters import NODE_STATES, STATE_NAMES
@@ -54,6 +54,8 @@ OPERANDS = {
     "sbcast": "files", "sstat": "jobs", "seff": "jobs", "swait": "jobs", "scrontab": "files",
     "slurmsky": "files",
 }  # fmt: skip
+#: Commands of slurmsky whose operands are jobs.
+OF_JOBS = ("why", "report", "tunnel")
 _VERBS = {
     "scontrol": "callerid cancel_reboot completing create delete getaddrs hold listjobs liststeps listpids notify ping "
                 "reconfigure release requeue requeuehold resume schedloglevel setdebug setdebugflags show shutdown "
@@ -164,6 +166,7 @@ _TAIL = """    # --name=value: readline breaks the word at "="; take it together
         return
     fi
     [[ $command != slurmsky || $COMP_CWORD -lt 2 ]] || before=${COMP_WORDS[1]}
+    [[ $command == slurmsky && " @OF_JOBS@ " == *" $before "* ]] && operand=jobs
     for kind in $behind; do
         if [[ $before == "${kind%%@*}" && ( $command != slurmsky || $word == -* || ${kind#*@} != -* ) ]]; then
             kind=${kind#*@}
@@ -213,31 +216,32 @@ def behind_of(command: str, own: Own) -> dict[str, list[str]]:
 
 def bash(own: Own) -> str:
     """The completion script for bash 4 and later."""
-    lines = [_HEAD.rstrip("\n"), "    case $command in"]
-    for command in (*ALL, "slurmsky"):
-        lines.append(f"    {command})")
-        if command != "slurmsky":
-            lines.append(f"        options={_quoted(completion_words(command))}")
-            lines.append(f"        kinds={_quoted(kinds(command))}")
-        if command in ("squeue", "sinfo"):
-            lines.append("        helps=--helpFormat")
-        if command in OPERANDS:
-            lines.append(f"        operand={OPERANDS[command]}")
-        if verbs_of(command, own):
-            lines.append(f"        verbs={_quoted(verbs_of(command, own))}")
-            behind = (f"{verb}@{'+'.join(words)}" for verb, words in behind_of(command, own).items())
-            lines.append(f"        behind={_quoted(behind)}")
-        lines.append("        ;;")
-    lines.append("    esac")
+    lines = [_HEAD.rstrip("\n"), *cases(own, lambda words: f"'{' '.join(words)}'")]
     named = (f'        {words}) _slurmsky_value "$word" {kind}; return ;;' for kind, words in NAMED.items())
-    updates = (f'            {key}) _slurmsky_words "$word" {_quoted(words.split())} ;;'
-               for key, words in UPDATES.items())  # fmt: skip
+    updates = (f"            {key}) _slurmsky_words \"$word\" '{words}' ;;" for key, words in UPDATES.items())
     tail = _TAIL.replace("@NAMED@", "\n".join(named)).replace("@UPDATES@", "\n".join(updates))
-    return "\n".join(lines) + "\n" + tail.replace("@ALL@", " ".join((*ALL, "slurmsky")))
+    tail = tail.replace("@ALL@", " ".join((*ALL, "slurmsky"))).replace("@OF_JOBS@", " ".join(OF_JOBS))
+    return "\n".join(lines) + "\n" + tail
 
 
-def _quoted(words: Iterable[str]) -> str:
-    return "'" + " ".join(words) + "'"
+def cases(own: Own, written: Callable[[Iterable[str]], str]) -> Iterator[str]:
+    """The ``case`` of bash and zsh that sets what a command's completion needs; ``written`` makes a list of words."""
+    yield "    case $command in"
+    for command in (*ALL, "slurmsky"):
+        yield f"    {command})"
+        if command != "slurmsky":
+            yield f"        options={written(completion_words(command))}"
+            yield f"        kinds={written(kinds(command))}"
+        if command in ("squeue", "sinfo"):
+            yield "        helps=--helpFormat"
+        if command in OPERANDS:
+            yield f"        operand={OPERANDS[command]}"
+        if verbs_of(command, own):
+            yield f"        verbs={written(verbs_of(command, own))}"
+            behind = (f"{verb}@{'+'.join(words)}" for verb, words in behind_of(command, own).items())
+            yield f"        behind={written(behind)}"
+        yield "        ;;"
+    yield "    esac"
 
 
 def kinds(command: str) -> Iterable[str]:

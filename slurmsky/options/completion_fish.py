@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable, Iterator
 
-from .completion import ALL, NAMED, OPERANDS, UPDATES, Own, behind_of, kind_of, verbs_of
+from .completion import ALL, NAMED, OF_JOBS, OPERANDS, UPDATES, Own, behind_of, kind_of, verbs_of
 from .table import Option, load
 
 _HEAD = """# fish completion for the Slurm commands of slurmsky; made by: slurmsky completion fish
@@ -71,6 +71,9 @@ def _command(command: str, own: Own) -> Iterator[str]:
             yield f"complete -c {command} -f -n '{test} {verb}' -a {_quoted(words)}"
     elif operand not in ("", "files"):
         yield f"complete -c {command} -f -a '(__slurmsky_{operand})'"
+    if command == "slurmsky":
+        for verb in OF_JOBS:
+            yield f"complete -c slurmsky -f -n '__slurmsky_under {verb}' -a '(__slurmsky_jobs)'"
     if command == "scontrol":
         for kind, names in NAMED.items():
             yield f"complete -c scontrol -f -n '__slurmsky_behind {names.replace('|', ' ')}' -a '(__slurmsky_{kind})'"

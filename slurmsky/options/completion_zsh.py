@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable
 
-from .completion import ALL, NAMED, OPERANDS, UPDATES, Own, behind_of, kinds, verbs_of
-from .help import completion_words
+from .completion import ALL, NAMED, OF_JOBS, UPDATES, Own, cases
 
 _HEAD = """#compdef @ALL@
 # zsh completion for the Slurm commands of slurmsky; made by: slurmsky completion zsh
@@ -63,6 +62,7 @@ _TAIL = """    if [[ $PREFIX == --*=* ]]; then
         return
     fi
     [[ $command != slurmsky || $CURRENT -lt 3 ]] || before=${words[2]}
+    [[ $command == slurmsky && " @OF_JOBS@ " == *" $before "* ]] && operand=jobs
     for entry in $behind; do
         if [[ ${entry%%@*} == $before && ( $command != slurmsky || $PREFIX == -* || ${entry#*@} != -* ) ]]; then
             compadd - ${(s:+:)${entry#*@}}
@@ -94,27 +94,12 @@ compdef _slurmsky @ALL@
 def zsh(own: Own) -> str:
     """The completion script for zsh 5 and later."""
     names = " ".join((*ALL, "slurmsky"))
-    lines = [_HEAD.rstrip("\n"), "    case $command in"]
-    for command in (*ALL, "slurmsky"):
-        lines.append(f"    {command})")
-        if command != "slurmsky":
-            lines.append(f"        options=({_quoted(completion_words(command))})")
-            lines.append(f"        kinds=({_quoted(kinds(command))})")
-        if command in ("squeue", "sinfo"):
-            lines.append("        helps=--helpFormat")
-        if command in OPERANDS:
-            lines.append(f"        operand={OPERANDS[command]}")
-        if verbs_of(command, own):
-            behind = (f"{verb}@{'+'.join(words)}" for verb, words in behind_of(command, own).items())
-            lines.append(f"        verbs=({_quoted(verbs_of(command, own))})")
-            lines.append(f"        behind=({_quoted(behind)})")
-        lines.append("        ;;")
-    lines.append("    esac")
+    lines = [_HEAD.rstrip("\n"), *cases(own, _array)]
     named = (f"        {words}) _slurmsky_value {kind}; return ;;" for kind, words in NAMED.items())
     updates = (f"            {key}) compadd -S '' - {words} ;;" for key, words in UPDATES.items())
     tail = _TAIL.replace("@NAMED@", "\n".join(named)).replace("@UPDATES@", "\n".join(updates))
-    return ("\n".join(lines) + "\n" + tail).replace("@ALL@", names)
+    return ("\n".join(lines) + "\n" + tail).replace("@ALL@", names).replace("@OF_JOBS@", " ".join(OF_JOBS))
 
 
-def _quoted(words: Iterable[str]) -> str:
-    return " ".join(f"'{word}'" for word in words)
+def _array(words: Iterable[str]) -> str:
+    return "(" + " ".join(f"'{word}'" for word in words) + ")"

@@ -98,8 +98,20 @@ def test_completion(line: str, offered: list[str], engine: LocalEngine) -> None:
 
 def test_job_ids_are_completed(engine: LocalEngine) -> None:
     number = engine.run("sbatch --parsable -H --wrap true").stdout.strip()
-    for line in ("scancel ", "scontrol release ", "squeue -j ", "sbatch --dependency=afterok:"):
+    lines = ("scancel ", "scontrol release ", "squeue -j ", "sbatch --dependency=afterok:", "slurmsky why ",
+             "slurmsky tunnel ")  # fmt: skip
+    for line in lines:
         assert number in complete(engine, line), line
+    program = engine.root / "offer.zsh"
+    program.write_text(_OFFER)
+    (engine.root / "completion.zsh").write_text(completion_zsh.zsh(OWN))
+    shells = {
+        "zsh": ["-f", str(program), "completion.zsh", "slurmsky report "],
+        "fish": ["--no-config", "-c", "source -; complete -C$argv[1]", "slurmsky report "],
+    }
+    for shell, argv in shells.items():
+        if shutil.which(shell):
+            assert number in engine.run([shell, *argv], stdin=completion_fish.fish(OWN)).stdout.split(), shell
     engine.run(["scancel", number])
 
 

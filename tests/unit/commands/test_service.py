@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,14 @@ def test_remove_prints_what_systemctl_says_and_goes_on(
         "slurmsky: service: systemctl --user disable --now slurmsky.service: Failed to connect to bus\n"
     )
     assert said.out == f"removed {unit}\n" and not unit.exists()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_accepts_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURMSKY_HOME", str(tmp_path / "a folder, 100%, $HOME"))
+    unit = tmp_path / service_command.UNIT
+    unit.write_text(service_command.text())
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    line = ["systemd-analyze", "verify", "--user", "--man=no", str(unit)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
