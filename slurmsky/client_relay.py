@@ -46,6 +46,7 @@ BECOME = b"P"
 TTY = b"T"
 HANDLE_SIGNALS = b"H"
 AGAIN = b"A"
+RESUME = b"W"
 
 SESSION_LOST = -1
 
@@ -87,6 +88,7 @@ class Relay:
         self._child_of = channel  # the channel that requested the child and is sent its exit status
         self._reporting = False
         self._code: int | None = None
+        self._resume_with = b""  # variable with which the request is repeated where its controller dies
         self._sending = False
         self._unsent: list[tuple[Channel, bytes]] = []
         # Without the pipe, a signal just before poll() would be handled only after the next other event.
@@ -165,6 +167,8 @@ class Relay:
             self._send(channel, read_file(payload))
         elif kind == AGAIN:
             self._repeat()
+        elif kind == RESUME:
+            self._resume_with = bytes(payload)
         else:
             complain(self._command, f"the controller speaks another protocol (frame {kind!r})")
             self._code = 1
@@ -183,11 +187,12 @@ class Relay:
         self._granted = 0
         self._send(channel, request_elsewhere(self._request, fields[1:]))
 
-    def _repeat(self) -> None:
-        """Send the request to the next controller, after the controller that refused it has exited."""
+    def _repeat(self, gone: bool = False) -> None:
+        """Send the request to the next controller, after this one has exited (``gone``: it has)."""
         from slurmsky import client, client_start
 
-        client_start.wait_until_gone(client.home())
+        if not gone:
+            client_start.wait_until_gone(client.home())
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         agent = os.environb.get(client.AGENT)
         path = agent or client.home() + b"/" + client.SOCKET_NAME
@@ -213,6 +218,10 @@ class Relay:
     def _lost(self, channel: Channel) -> None:
         if channel is not self._first and self._first in self._open:
             self._ended(channel, SESSION_LOST)
+        elif channel is self._first and self._resume_with:
+            self._request = request_elsewhere(self._request, [self._resume_with])
+            self._resume_with = b""
+            self._repeat(gone=True)
         else:
             self._close(channel)
 

@@ -27,6 +27,8 @@ PYTHON = "SLURMSKY_PYTHON"
 SCRIPT = "SLURMSKY_SCRIPT"
 #: A cloud node sets it in a relayed request, never in a job: the job id that ``sbatch`` has printed on the node.
 GIVEN_ID = "SLURMSKY_GIVEN_ID"
+#: A client sets it in a repeated request, never in a job: the job for which ``salloc`` or ``srun`` already waits.
+WAITING_JOB = "SLURMSKY_WAITING_JOB"
 
 XDG_STATE_HOME = "XDG_STATE_HOME"
 XDG_CONFIG_HOME = "XDG_CONFIG_HOME"

@@ -238,7 +238,9 @@ class Controller:
             if job.job_id in self.book.active:
                 self.life.repeat_wishes(job)
                 self.mailer.watch_limit(job)
-            if not job.is_batch and job.state.active and job.alloc_pid:
+        for job_id in [*self.book.pending, *self.book.active]:
+            job = self.book.jobs[job_id]
+            if not job.is_batch and not job.state.finished and job.alloc_pid:
                 background(self._let_go_of(job))
         if self.managed is not None:
             self._reading = asyncio.ensure_future(self.managed.run())
@@ -254,11 +256,14 @@ class Controller:
             self.managed.wanted()
 
     async def _let_go_of(self, job: Job) -> None:
-        """End an allocation whose salloc or srun lost its controller, once that process and its steps have ended."""
+        """Release what a salloc or srun requested that lost its controller, once that process and its steps end."""
         owner = processes.stat(job.alloc_pid) if job.alloc_pid else None
-        while job.state.active:
+        while not job.state.finished:
             now = processes.stat(job.alloc_pid) if owner is not None else None
             gone = now is None or owner is None or now.start_ticks != owner.start_ticks
+            if gone and job.state is JobState.PENDING:
+                self.life.cancel(job, job.uid)
+                return
             if gone and all(step.state.finished for step in job.steps.values()):
                 transitions.note_exit_code(job, max((step.exit_code for step in job.steps.values()), default=0))
                 self.life.terminate(job, JobState.FAILED if job.exit_code else JobState.COMPLETED)

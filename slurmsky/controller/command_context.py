@@ -122,6 +122,10 @@ class CommandContext:
         """Receive the caller's signals as frames from now on."""
         self._peer.send(wire.HANDLE_SIGNALS)
 
+    def resume_with(self, variable: str) -> None:
+        """Make the caller repeat its request with this ``K=V`` where this controller dies; "": no longer."""
+        self._peer.send(wire.RESUME, _bytes(variable))
+
     def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Run a program in the caller's terminal; a CHILD_STATUS frame reports its exit status."""
         self._peer.send(wire.SPAWN, _program(argv, env))

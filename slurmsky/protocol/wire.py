@@ -17,6 +17,8 @@ client's half, because it must not import other modules; a test compares the two
                                                     H  report signals from now on
     f  reply to Q (list: index, errno, bytes)       Q  read a file (list: most bytes, paths)
                                                     A  the server exits: send the request to its successor
+                                                    W  K=V: where this connection breaks, send the request with this
+                                                       variable to the next controller; empty: no longer
 Controller and agents send each other J frames, which hold one JSON object.
 """
 
@@ -48,6 +50,7 @@ BECOME = b"P"
 TTY = b"T"
 HANDLE_SIGNALS = b"H"
 AGAIN = b"A"
+RESUME = b"W"
 READ_FILE = b"Q"
 
 JSON = b"J"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -206,4 +207,35 @@ def test_the_shell_of_salloc_outlives_the_controller(engine: Engine, run: Any, t
     assert (salloc.returncode, out.count(b"\n")) == (9, 1), err
     assert b"lost connection" not in err
     wait_for(lambda: not run("squeue", "-h")[1])
+    assert engine.faults() == []
+
+
+@pytest.mark.parametrize(("how", "command"), [("kill", "salloc"), ("stop", "srun")])
+def test_a_request_that_waits_outlives_the_controller(engine: Engine, run: Any, how: str, command: str) -> None:
+    blocker = run("sbatch", "--parsable", "-N2", "--exclusive", "--wrap", "sleep 600")[1].strip()
+    line = {"salloc": ["salloc", "-n1", "srun", "echo", "granted"], "srun": ["srun", "-n1", "echo", "granted"]}[command]
+    waiting = run.start(*line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(lambda: run("squeue", "-htPD")[1])
+    if how == "kill":
+        engine.kill_controller()
+    else:
+        assert run("slurmsky", "stop")[0] == 0
+    run("scancel", blocker)
+    out, err = waiting.communicate(timeout=60)
+    assert (waiting.returncode, out) == (0, b"granted\n"), err
+    assert err.count(b"queued and waiting for resources") == err.count(b"has been allocated resources") == 1, err
+    wait_for(lambda: not run("squeue", "-h")[1])
+    assert engine.faults() == []
+
+
+def test_a_request_whose_caller_died_with_the_controller_is_cancelled(engine: Engine, run: Any) -> None:
+    run("sbatch", "-N2", "--exclusive", "--wrap", "sleep 600")
+    waiting = run.start("salloc", "-n1", "true", stderr=subprocess.DEVNULL)
+    wait_for(lambda: run("squeue", "-htPD")[1])
+    os.kill(engine.controller(), signal.SIGSTOP)
+    waiting.kill()
+    waiting.wait()
+    engine.kill_controller()
+    wait_for(lambda: not run("squeue", "-htPD")[1])
+    run("scancel", "--me")
     assert engine.faults() == []

@@ -11,6 +11,16 @@ COMMANDS = (
     "sinfo", "slurmsky", "sprio", "squeue", "sreport", "srun", "sshare", "sstat", "strigger", "swait",
 )  # fmt: skip
 
+#: the longest path that every kernel starts from a script's first line
+_SHEBANG_MAX = 120
+_DIRECT = """\
+#!{python} -IS
+import sys
+sys.path.append({library!r})
+from slurmsky.client import run
+run({library!r}, {command!r}, sys.argv[1:])
+"""
+
 
 def install(home: str, program: str) -> tuple[str, str]:
     """Unpack the shipped ``program`` below ``home``; returns the library folder and the folder of launchers."""
@@ -21,9 +31,17 @@ def install(home: str, program: str) -> tuple[str, str]:
     for command in COMMANDS:
         path = os.path.join(launchers, command)
         with open(path, "w") as file:
-            file.write(
-                '#!/bin/sh\nexec "%s" -I -S "%s/slurmsky/client.py" "%s" %s "$@"\n'
-                % (sys.executable, library, library, command)
-            )
+            file.write(launcher(sys.executable, library, command))
         os.chmod(path, 0o755)
     return library, launchers
+
+
+def launcher(python: str, library: str, command: str) -> str:
+    """The script that runs a command.
+
+    The interpreter itself reads it where the kernel can start it: a shell on the way, such as dash, drops variables
+    whose names it cannot assign, and a job's environment has them all.
+    """
+    if len(python) <= _SHEBANG_MAX and not set(python) & set(" \t\n"):
+        return _DIRECT.format(python=python, library=library, command=command)
+    return '#!/bin/sh\nexec "%s" -I -S "%s/slurmsky/client.py" "%s" %s "$@"\n' % (python, library, library, command)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from ... import paths
 from ...agent.process import resource_limits
 from ...controller.command_context import CallerGone, CommandContext
 from ...controller.jobs import transitions
@@ -53,23 +54,17 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
     Raises SlurmError, CallerGone, Revoked.
     """
     queue = ctx.queue
-    payload = Payload(
-        None, "", (), job_environment(ctx, "ALL"), ctx.request.umask, resource_limits.of_process(ctx.request.pid)
-    )
-    try:
-        job = queue.submit(specs, payload, submitter(ctx), interactive=True)
-    except SlurmError as error:
-        if immediate_s is not None and immediate_s <= 1 and error.errno is Errno.NODE_CONFIG_UNAVAILABLE:
-            # With --immediate Slurm reports the partition's current state, not that the request is impossible.
-            raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE) from error
-        raise
-    job.alloc_pid = ctx.request.pid
-    queue.book.touch(job)
+    known = _waited_for(ctx)
+    if known is not None:
+        job, quiet_start = known, True  # the former controller has printed the first messages
+    else:
+        job, quiet_start = _requested(ctx, specs, immediate_s), quiet
     queue.schedule_now()
-    if not quiet:
+    if not quiet_start:
         forecast(ctx, job)
-    if job.state is not JobState.PENDING and job.het_job_id and not quiet:
-        _announce(ctx, job)  # slurmctld starts het jobs by backfill only, so they always wait at first
+    if job.state is not JobState.PENDING and (job.het_job_id or known is not None) and not quiet:
+        if known is None:
+            _announce(ctx, job)  # slurmctld starts het jobs by backfill only, so they always wait at first
         ctx.say(f"job {job.job_id} has been allocated resources")
     if job.state is JobState.PENDING:
         why = waits_for(job)
@@ -79,12 +74,14 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
                 raise SlurmError(Errno.DEPENDENCY)
             raise SlurmError(why or Errno.IMMEDIATE)
         ctx.handle_signals()  # the user may interrupt from here on
-        if not quiet:
+        if not quiet_start:
             if why is not None:
                 ctx.say(why.text)
             _announce(ctx, job)
+        ctx.resume_with(f"{paths.WAITING_JOB}={job.job_id}")
         with _waiting_told(ctx, job, quiet):
             await _until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
+        ctx.resume_with("")
         if not quiet:
             ctx.say(f"job {job.job_id} has been allocated resources")
     booting = JobFlag.CONFIGURING in job.flags
@@ -101,6 +98,31 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
         if told:
             ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
     return job
+
+
+def _requested(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int | None) -> Job:
+    """Submit the request for nodes. Raises SlurmError."""
+    queue = ctx.queue
+    limits = resource_limits.of_process(ctx.request.pid)
+    payload = Payload(None, "", (), job_environment(ctx, "ALL"), ctx.request.umask, limits)
+    try:
+        job = queue.submit(specs, payload, submitter(ctx), interactive=True)
+    except SlurmError as error:
+        if immediate_s is not None and immediate_s <= 1 and error.errno is Errno.NODE_CONFIG_UNAVAILABLE:
+            # With --immediate Slurm reports the partition's current state, not that the request is impossible.
+            raise SlurmError(Errno.PART_CONFIG_UNAVAILABLE) from error
+        raise
+    job.alloc_pid = ctx.request.pid
+    queue.book.touch(job)
+    return job
+
+
+def _waited_for(ctx: CommandContext) -> Job | None:
+    """The job for which this caller waited when the former controller died."""
+    text = ctx.env.get(paths.WAITING_JOB, "")
+    ctx.env = {name: value for name, value in ctx.env.items() if name != paths.WAITING_JOB}
+    job = ctx.queue.book.jobs.get(int(text)) if text.isdecimal() else None
+    return job if job is not None and not job.is_batch and job.alloc_pid == ctx.request.pid else None
 
 
 def _announce(ctx: CommandContext, job: Job) -> None:
